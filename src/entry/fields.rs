@@ -1,0 +1,275 @@
+//! The normalised fields of an entry: their names, their types, and the container that holds them.
+//!
+//! A field has one name in code, columns, the query language and output: the name that Konnect's
+//! JSON format uses. What a known field holds is typed once, here; a value that does not fit its
+//! type is kept as text and reported, never dropped. Fields that are not known keep their own name.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::value::RawValue;
+
+use super::Warning;
+
+/// What a known field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Text, the empty string included.
+    Text,
+    /// A signed 64-bit integer.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// An unsigned 64-bit number that a double cannot hold: kept as its digits, in text.
+    Digits,
+}
+
+/// The known fields with their types, in the order in which they are shown and stored.
+///
+/// Source: the vendor's page "Konnect and Dev Portal audit logs".
+pub const KNOWN: [(&str, Type); 25] = [
+    ("event_ts", Type::Text),
+    ("cef_version", Type::Text),
+    ("event_vendor", Type::Text),
+    ("event_product", Type::Text),
+    ("event_version", Type::Text),
+    ("event_class_id", Type::Text),
+    ("name", Type::Text),
+    ("severity", Type::Integer),
+    ("rt", Type::Integer),
+    ("src", Type::Text),
+    ("org_id", Type::Text),
+    ("portal_id", Type::Text),
+    ("principal_id", Type::Text),
+    ("principal_name", Type::Text),
+    ("actor_id", Type::Text),
+    ("kong_initiated", Type::Boolean),
+    ("success", Type::Boolean),
+    ("action", Type::Text),
+    ("granted", Type::Boolean),
+    ("act", Type::Text),
+    ("status", Type::Integer),
+    ("request", Type::Text),
+    ("query", Type::Text),
+    ("trace_id", Type::Digits),
+    ("user_agent", Type::Text),
+];
+
+/// The type of the known field `name`, or `None` for a field that is not known.
+pub fn type_of(name: &str) -> Option<Type> {
+    position(name).map(|at| KNOWN[at].1)
+}
+
+fn position(name: &str) -> Option<usize> {
+    KNOWN.iter().position(|(known, _)| *known == name)
+}
+
+/// The value of a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Text, unescaped.
+    Text(String),
+    /// A number of a known field.
+    Integer(i64),
+    /// A boolean.
+    Boolean(bool),
+    /// A value of an unknown JSON field that is none of these, as the JSON text that was sent:
+    /// a number with all its digits, `null`, an array, an object.
+    Json(String),
+}
+
+impl Value {
+    /// The value as text: what a search compares and a table shows.
+    pub fn as_text(&self) -> std::borrow::Cow<'_, str> {
+        match self {
+            Value::Text(text) => text.into(),
+            Value::Integer(number) => number.to_string().into(),
+            Value::Boolean(true) => "true".into(),
+            Value::Boolean(false) => "false".into(),
+            Value::Json(json) => json.into(),
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Text(text) => serializer.serialize_str(text),
+            Value::Integer(number) => serializer.serialize_i64(*number),
+            Value::Boolean(boolean) => serializer.serialize_bool(*boolean),
+            // Given as it was sent: a number that no type of ours holds keeps its digits.
+            Value::Json(json) => match serde_json::from_str::<&RawValue>(json) {
+                Ok(raw) => raw.serialize(serializer),
+                Err(_) => serializer.serialize_str(json),
+            },
+        }
+    }
+}
+
+/// The fields of one entry. The first field of a name wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    known: [Option<Value>; KNOWN.len()],
+    extensions: BTreeMap<String, Value>,
+}
+
+impl Fields {
+    /// The value of the field `name`.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        match position(name) {
+            Some(at) => self.known[at].as_ref(),
+            None => self.extensions.get(name),
+        }
+    }
+
+    /// The value of the field `name` if it is text.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.get(name)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of the field `name` if it is a number of a known field.
+    pub fn integer(&self, name: &str) -> Option<i64> {
+        match self.get(name)? {
+            Value::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The known fields in the order of [`KNOWN`], each with its value if the entry has it.
+    pub fn known(&self) -> impl Iterator<Item = (&'static str, Option<&Value>)> {
+        KNOWN.iter().zip(&self.known).map(|((name, _), value)| (*name, value.as_ref()))
+    }
+
+    /// The fields that are not known, in the order of their names.
+    pub fn extensions(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.extensions.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// All fields that the entry has: the known ones, then the others.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.known().filter_map(|(name, value)| Some((name, value?))).chain(self.extensions())
+    }
+
+    /// Puts a value back as it was read before, without typing it anew.
+    pub fn restore(&mut self, name: &str, value: Value) {
+        match position(name) {
+            Some(at) => self.known[at] = Some(value),
+            None => {
+                self.extensions.insert(name.to_owned(), value);
+            }
+        }
+    }
+
+    /// Adds what a line says of the field `name`, typed if the field is known.
+    pub(super) fn add(&mut self, name: &str, sent: Sent<'_>, warnings: &mut Vec<Warning>) {
+        let taken = match position(name) {
+            Some(at) => match (&self.known[at], sent) {
+                (Some(_), _) => true,
+                (None, Sent::Json(json)) if json.get() == "null" => false,
+                (None, sent) => {
+                    self.known[at] = Some(typed(KNOWN[at].1, sent, warnings));
+                    false
+                }
+            },
+            None if self.extensions.contains_key(name) => true,
+            None => {
+                self.extensions.insert(name.to_owned(), untyped(sent));
+                false
+            }
+        };
+        if taken {
+            Warning::DuplicateField.note(warnings);
+        }
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (name, value) in self.iter() {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// A value as a line gives it, before it is typed.
+pub(super) enum Sent<'a> {
+    /// A CEF value or the contents of a JSON string, unescaped.
+    Text(std::borrow::Cow<'a, str>),
+    /// Any other JSON value, as sent.
+    Json(&'a RawValue),
+}
+
+fn typed(wanted: Type, sent: Sent<'_>, warnings: &mut Vec<Warning>) -> Value {
+    let text = match sent {
+        Sent::Text(text) => text.into_owned(),
+        Sent::Json(json) => json.get().to_owned(),
+    };
+    let value = match wanted {
+        Type::Text | Type::Digits => return Value::Text(text),
+        Type::Integer => text.parse().ok().map(Value::Integer),
+        Type::Boolean => text.parse().ok().map(Value::Boolean),
+    };
+    value.unwrap_or_else(|| {
+        Warning::WrongType.note(warnings);
+        Value::Text(text)
+    })
+}
+
+fn untyped(sent: Sent<'_>) -> Value {
+    match sent {
+        Sent::Text(text) => Value::Text(text.into_owned()),
+        Sent::Json(json) => match json.get() {
+            "true" => Value::Boolean(true),
+            "false" => Value::Boolean(false),
+            json => Value::Json(json.to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, sent: &str, expected: Value, warns: &[Warning]) {
+        let (mut fields, mut warnings) = (Fields::default(), Vec::new());
+        fields.add(name, Sent::Text(sent.into()), &mut warnings);
+        assert_eq!(fields.get(name), Some(&expected), "{name}={sent}");
+        assert_eq!(warnings, warns, "{name}={sent}");
+    }
+
+    #[test]
+    fn values_are_typed_by_the_field() {
+        check("status", "403", Value::Integer(403), &[]);
+        check("granted", "true", Value::Boolean(true), &[]);
+        check("trace_id", "18446744073709551615", Value::Text("18446744073709551615".into()), &[]);
+        check("severity", "High", Value::Text("High".into()), &[Warning::WrongType]);
+        check("granted", "yes", Value::Text("yes".into()), &[Warning::WrongType]);
+        check("cs1", "true", Value::Text("true".into()), &[]);
+    }
+
+    #[test]
+    fn the_first_of_a_name_wins() {
+        let (mut fields, mut warnings) = (Fields::default(), Vec::new());
+        for value in ["true", "false", "x"] {
+            fields.add("granted", Sent::Text(value.into()), &mut warnings);
+            fields.add("other", Sent::Text(value.into()), &mut warnings);
+        }
+        assert_eq!(fields.get("granted"), Some(&Value::Boolean(true)));
+        assert_eq!(fields.text("other"), Some("true"));
+        assert_eq!(warnings, [Warning::DuplicateField]);
+    }
+
+    #[test]
+    fn a_number_keeps_all_its_digits() {
+        let json: Box<RawValue> = serde_json::from_str("123456789012345678901234567890").unwrap();
+        let mut fields = Fields::default();
+        fields.add("n", Sent::Json(&json), &mut Vec::new());
+        assert_eq!(serde_json::to_string(&fields).unwrap(), format!("{{\"n\":{}}}", json.get()));
+    }
+}

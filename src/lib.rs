@@ -1,0 +1,25 @@
+//! Vidimus receives the audit logs that Kong Konnect and its Dev Portals send, verifies the
+//! signature on every entry, keeps the exact bytes, and answers questions about them.
+//!
+//! # The flow
+//!
+//! ```text
+//! bytes -> lines -> entries with verdicts -> store (committed) -> 2xx
+//!                                               |-> query, tail, export
+//! ```
+//!
+//! Nothing flows back. Whatever reads, reads from the store.
+//!
+//! # The modules
+//!
+//! The domain takes bytes and a time and gives values; it does no I/O and asks no clock:
+//! [`entry`] (what is a line), `signature` (is it genuine), `ingest` (a body to its entries),
+//! `search` (a query to a filter).
+//!
+//! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
+//! TLS, `receiver` the webhook endpoint, `config` the settings, and `cli` the commands; only `cli`
+//! prints.
+//!
+//! ARCHITECTURE.md has the invariants.
+
+pub mod entry;
