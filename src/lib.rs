@@ -23,3 +23,5 @@
 //! ARCHITECTURE.md has the invariants.
 
 pub mod entry;
+pub mod ingest;
+pub mod signature;

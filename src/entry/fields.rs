@@ -2,7 +2,7 @@
 //!
 //! A field has one name in code, columns, the query language and output: the name that Konnect's
 //! JSON format uses. What a known field holds is typed once, here; a value that does not fit its
-//! type is kept as text and reported, never dropped. Fields that are not known keep their own name.
+//! type is kept as text, never dropped. Fields that are not known keep their own name.
 
 use std::collections::BTreeMap;
 
@@ -171,7 +171,7 @@ impl Fields {
                 (Some(_), _) => true,
                 (None, Sent::Json(json)) if json.get() == "null" => false,
                 (None, sent) => {
-                    self.known[at] = Some(typed(KNOWN[at].1, sent, warnings));
+                    self.known[at] = Some(typed(KNOWN[at].1, sent));
                     false
                 }
             },
@@ -205,7 +205,7 @@ pub(super) enum Sent<'a> {
     Json(&'a RawValue),
 }
 
-fn typed(wanted: Type, sent: Sent<'_>, warnings: &mut Vec<Warning>) -> Value {
+fn typed(wanted: Type, sent: Sent<'_>) -> Value {
     let text = match sent {
         Sent::Text(text) => text.into_owned(),
         Sent::Json(json) => json.get().to_owned(),
@@ -215,10 +215,7 @@ fn typed(wanted: Type, sent: Sent<'_>, warnings: &mut Vec<Warning>) -> Value {
         Type::Integer => text.parse().ok().map(Value::Integer),
         Type::Boolean => text.parse().ok().map(Value::Boolean),
     };
-    value.unwrap_or_else(|| {
-        Warning::WrongType.note(warnings);
-        Value::Text(text)
-    })
+    value.unwrap_or(Value::Text(text))
 }
 
 fn untyped(sent: Sent<'_>) -> Value {
@@ -236,21 +233,20 @@ fn untyped(sent: Sent<'_>) -> Value {
 mod tests {
     use super::*;
 
-    fn check(name: &str, sent: &str, expected: Value, warns: &[Warning]) {
-        let (mut fields, mut warnings) = (Fields::default(), Vec::new());
-        fields.add(name, Sent::Text(sent.into()), &mut warnings);
+    fn check(name: &str, sent: &str, expected: Value) {
+        let mut fields = Fields::default();
+        fields.add(name, Sent::Text(sent.into()), &mut Vec::new());
         assert_eq!(fields.get(name), Some(&expected), "{name}={sent}");
-        assert_eq!(warnings, warns, "{name}={sent}");
     }
 
     #[test]
     fn values_are_typed_by_the_field() {
-        check("status", "403", Value::Integer(403), &[]);
-        check("granted", "true", Value::Boolean(true), &[]);
-        check("trace_id", "18446744073709551615", Value::Text("18446744073709551615".into()), &[]);
-        check("severity", "High", Value::Text("High".into()), &[Warning::WrongType]);
-        check("granted", "yes", Value::Text("yes".into()), &[Warning::WrongType]);
-        check("cs1", "true", Value::Text("true".into()), &[]);
+        check("status", "403", Value::Integer(403));
+        check("granted", "true", Value::Boolean(true));
+        check("trace_id", "18446744073709551615", Value::Text("18446744073709551615".into()));
+        check("severity", "High", Value::Text("High".into()));
+        check("granted", "yes", Value::Text("yes".into()));
+        check("cs1", "true", Value::Text("true".into()));
     }
 
     #[test]

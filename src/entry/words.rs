@@ -107,8 +107,6 @@ words! {
         ForeignOrg = "foreign_org",
         /// The entry is of a Dev Portal that the input does not expect.
         ForeignPortal = "foreign_portal",
-        /// A known field holds a value of another type; it is kept as text.
-        WrongType = "wrong_type",
     }
 }
 

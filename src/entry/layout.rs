@@ -1,0 +1,219 @@
+//! A line to its format, and to the places where its signature may stand.
+//!
+//! Nothing is believed here and no field is read: `signature` uses the layout to cut out the
+//! signature, and only then [`read`](super::read) reads the fields of what is left.
+
+use std::ops::Range;
+
+use super::words::words;
+use super::{Format, cef, json};
+
+/// The longest line that is parsed, in bytes, unless the operator sets another length.
+pub const MAX_LINE: usize = 1 << 20;
+
+words! {
+    /// Why a line is no entry.
+    pub enum Malformed {
+        /// Longer than the longest line that is parsed.
+        TooLong = "line_too_long",
+        /// Not UTF-8.
+        NotUtf8 = "not_utf8",
+        /// Begins like a JSON object and is none.
+        NotJson = "not_json",
+        /// JSON whose arrays and objects are nested more than 64 deep.
+        TooDeep = "nested_too_deeply",
+        /// `CEF:` stands in it, but no whole header.
+        CefHeader = "cef_header",
+        /// None of the formats.
+        UnknownFormat = "unknown_format",
+    }
+}
+
+/// A line and its parts.
+#[derive(Debug)]
+pub struct Layout<'a> {
+    /// The line.
+    pub line: &'a str,
+    /// Its parts, by its format.
+    pub parts: Parts,
+}
+
+/// The parts of a line by its format; ranges are in bytes of the line.
+#[derive(Debug)]
+pub enum Parts {
+    /// A CEF line.
+    Cef {
+        /// The `sig` extensions in their order.
+        sigs: Vec<CefSig>,
+    },
+    /// A JSON object, or the one under `event` of a CPS line.
+    Object {
+        /// The object that holds the fields; the whole line, unless it is CPS.
+        object: Range<usize>,
+        /// Whether the line is CPS.
+        cps: bool,
+        /// The members whose key is `sig`, in their order.
+        sigs: Vec<JsonSig>,
+    },
+}
+
+/// A `sig` extension of a CEF line.
+#[derive(Clone, Debug)]
+pub struct CefSig {
+    /// The spaces before the key; empty if it stands first in the extensions.
+    pub spaces: Range<usize>,
+    /// Its value, without the spaces before the next key, with those before the end of the line.
+    pub value: Range<usize>,
+}
+
+/// A member of a JSON object whose key is `sig`.
+#[derive(Clone, Debug)]
+pub struct JsonSig {
+    /// Its value.
+    pub value: Range<usize>,
+    /// The member and one comma beside it; `None` if the key is spelled with escapes.
+    pub cut: Option<Range<usize>>,
+}
+
+impl<'a> Layout<'a> {
+    /// Finds the format and the parts of a line of at most `max_line` bytes.
+    pub fn of(line: &'a [u8], max_line: usize) -> Result<Layout<'a>, Malformed> {
+        // Offsets in a line are kept as 32 bits.
+        if line.len() > max_line.min(u32::MAX as usize) {
+            return Err(Malformed::TooLong);
+        }
+        let line = std::str::from_utf8(line).map_err(|_| Malformed::NotUtf8)?;
+        let is_json = line.trim_start_matches(JSON_SPACE).starts_with('{');
+        if is_json && json::too_deep(line) {
+            return Err(Malformed::TooDeep);
+        }
+        // Anything may stand before `CEF:`, a brace too.
+        let parts = match json_parts(line).filter(|_| is_json) {
+            Some(parts) => parts,
+            None => cef_parts(line).ok_or(match line {
+                _ if is_json => Malformed::NotJson,
+                _ if line.contains("CEF:") => Malformed::CefHeader,
+                _ => Malformed::UnknownFormat,
+            })?,
+        };
+        Ok(Layout { line, parts })
+    }
+
+    /// The format of the line.
+    pub fn format(&self) -> Format {
+        match self.parts {
+            Parts::Cef { .. } => Format::Cef,
+            Parts::Object { cps: false, .. } => Format::Json,
+            Parts::Object { cps: true, .. } => Format::Cps,
+        }
+    }
+}
+
+/// White space of JSON (RFC 8259 section 2).
+const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+
+fn cef_parts(line: &str) -> Option<Parts> {
+    let extensions = cef::cut(line)?.extensions;
+    let start = line.len() - extensions.len();
+    let mut sigs: Vec<CefSig> = cef::extensions(extensions)
+        .filter(|extension| extension.key == "sig")
+        .map(|sig| {
+            let before = &extensions[..sig.at];
+            let spaces = before.len() - before.trim_end_matches(' ').len();
+            let (key, value) = (start + sig.at, start + sig.at + "sig=".len());
+            let length = sig.value.trim_end_matches(' ').len();
+            CefSig { spaces: key - spaces..key, value: value..value + length }
+        })
+        .collect();
+    // Spaces before the end of the line are not kept in a field, but they are in the line.
+    if let Some(last) = sigs.last_mut()
+        && line[last.value.end..].bytes().all(|byte| byte == b' ')
+    {
+        last.value.end = line.len();
+    }
+    Some(Parts::Cef { sigs })
+}
+
+fn json_parts(line: &str) -> Option<Parts> {
+    let members = json::object(line)?;
+    if let [only] = members.as_slice()
+        && only.key == "event"
+        && let Some(inner) = json::object(only.value.get())
+    {
+        return Some(Parts::Object {
+            object: only.value_in(line),
+            cps: true,
+            sigs: json_sigs(line, &inner),
+        });
+    }
+    Some(Parts::Object { object: 0..line.len(), cps: false, sigs: json_sigs(line, &members) })
+}
+
+fn json_sigs(line: &str, members: &[json::Member<'_>]) -> Vec<JsonSig> {
+    let sigs = members.iter().filter(|member| member.key == "sig");
+    sigs.map(|member| {
+        let value = member.value_in(line);
+        JsonSig { cut: member_with_comma(line, &value), value }
+    })
+    .collect()
+}
+
+/// The member that has its value at `value`, with the comma before it, or, where it stands first,
+/// the one after it. `None` if its key is not spelled `"sig"`.
+fn member_with_comma(line: &str, value: &Range<usize>) -> Option<Range<usize>> {
+    let before_colon = line[..value.start].trim_end_matches(JSON_SPACE).strip_suffix(':')?;
+    let before_key = before_colon.trim_end_matches(JSON_SPACE).strip_suffix(r#""sig""#)?;
+    if let Some(before_comma) = before_key.trim_end_matches(JSON_SPACE).strip_suffix(',') {
+        return Some(before_comma.len()..value.end);
+    }
+    let after = line[value.end..].trim_start_matches(JSON_SPACE);
+    let end = after.strip_prefix(',').map_or(value.end, |rest| line.len() - rest.len());
+    Some(before_key.len()..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expected: Result<Format, Malformed>) {
+        assert_eq!(Layout::of(line.as_bytes(), 1 << 16).map(|l| l.format()), expected, "{line}");
+    }
+
+    #[test]
+    fn the_format_of_a_line() {
+        check(r#"{"event":{"a":1}}"#, Ok(Format::Cps));
+        check(r#"{"event":{"a":1,"sig":"x"}}"#, Ok(Format::Cps));
+        check(r#"{"event":{"a":1},"b":2}"#, Ok(Format::Json));
+        check(r#"{"event":1}"#, Ok(Format::Json));
+        check(r#"{"event":{},"event":{}}"#, Ok(Format::Json));
+        check("\t{}\r ", Ok(Format::Json));
+        check("\u{feff}{}", Err(Malformed::UnknownFormat));
+        check("{x} CEF:0|a|b|c|d|e|5|", Ok(Format::Cef));
+        check(r#"{"a":"x CEF:0|a|b|c|d|e|5|"}"#, Ok(Format::Json));
+        check(r#"{"a":1"#, Err(Malformed::NotJson));
+        check("CEF:0|a|b", Err(Malformed::CefHeader));
+        check("hello", Err(Malformed::UnknownFormat));
+        check(&format!("{{\"a\":{}", "[".repeat(70)), Err(Malformed::TooDeep));
+        check(&"x".repeat((1 << 16) + 1), Err(Malformed::TooLong));
+        assert_eq!(Layout::of(b"CEF:0|\xff", 100).unwrap_err(), Malformed::NotUtf8);
+    }
+
+    fn check_cut(line: &str, expected: &str) {
+        let layout = Layout::of(line.as_bytes(), MAX_LINE).unwrap();
+        let Parts::Object { sigs, .. } = layout.parts else { panic!("{line} is CEF") };
+        let cut = sigs[0].cut.clone().unwrap();
+        assert_eq!(format!("{}{}", &line[..cut.start], &line[cut.end..]), expected, "{line}");
+    }
+
+    #[test]
+    fn a_member_is_cut_with_one_comma() {
+        check_cut(r#"{"a":1,"sig":"x"}"#, r#"{"a":1}"#);
+        check_cut(r#"{"a":1 , "sig" : "x" , "b":2}"#, r#"{"a":1  , "b":2}"#);
+        check_cut(r#"{ "sig":"x" , "b":2}"#, r#"{  "b":2}"#);
+        check_cut(r#"{"sig":"x"}"#, "{}");
+        check_cut(
+            r#"{"event":{"a":"\",\"sig\":\"","sig":"x"}}"#,
+            r#"{"event":{"a":"\",\"sig\":\""}}"#,
+        );
+    }
+}

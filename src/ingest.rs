@@ -1,0 +1,254 @@
+//! A decoded body to its entries: lines, verdicts, fields.
+//!
+//! It goes in two steps, because a body may be large. [`Batch::new`] checks every line and keeps a
+//! few bytes about each; [`Batch::entries`] then reads the fields of some lines at a time, from the
+//! payload that verified.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+use rayon::prelude::*;
+use ring::digest;
+
+use crate::entry::lines::lines;
+use crate::entry::read::Read;
+use crate::entry::{Fields, Format, Kind, Layout, Millis, Warning};
+use crate::signature::verdict::Checked;
+use crate::signature::{self, KeySet, Payload, Verdict};
+
+/// What identifies a line as received: the first 16 bytes of its SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl Fingerprint {
+    /// The fingerprint of a line. It covers the signature too: else a payload that somebody
+    /// delivered first under a broken signature would displace the genuine entry.
+    pub fn of(line: &[u8]) -> Fingerprint {
+        let mut fingerprint = Fingerprint([0; 16]);
+        let digest = digest::digest(&digest::SHA256, line);
+        fingerprint.0.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+        fingerprint
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Whose entries belong to an input. An empty list expects nobody in particular.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Organizations, by `org_id`; entries of others get the warning `foreign_org`.
+    pub org_ids: Vec<String>,
+    /// Dev Portals, by `portal_id`; entries of others get the warning `foreign_portal`.
+    pub portal_ids: Vec<String>,
+}
+
+/// One line, checked and read.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The line as received, without its line end.
+    pub raw: Bytes,
+    /// What identifies it.
+    pub fingerprint: Fingerprint,
+    /// Its format.
+    pub format: Format,
+    /// The kind of event; `None` if it is malformed.
+    pub kind: Option<Kind>,
+    /// What the check of its signature found.
+    pub verdict: Verdict,
+    /// What is odd about it.
+    pub warnings: Vec<Warning>,
+    /// The time of the event, from the entry alone.
+    pub event_time: Option<Millis>,
+    /// The time that orders it: that of the event, else its own without a year, else `received_at`.
+    pub time: Millis,
+    /// Its fields, from the payload that verified.
+    pub fields: Fields,
+}
+
+/// A line that was checked and is not read yet.
+#[derive(Clone, Debug)]
+pub struct Examined {
+    format: Format,
+    verdict: Verdict,
+    /// `None` if it is malformed.
+    payload: Option<Payload>,
+    repeated_sig: bool,
+}
+
+impl Examined {
+    /// Checks a line. One longer than `max_line` bytes is malformed.
+    pub fn line(line: &[u8], keys: &KeySet, max_line: usize) -> Examined {
+        match Layout::of(line, max_line) {
+            Ok(layout) => {
+                let Checked { verdict, payload, repeated_sig } = signature::check(&layout, keys);
+                let (format, payload) = (layout.format(), Some(payload));
+                Examined { format, verdict, payload, repeated_sig }
+            }
+            Err(why) => Examined {
+                format: Format::Unknown,
+                verdict: Verdict::Malformed(why),
+                payload: None,
+                repeated_sig: false,
+            },
+        }
+    }
+
+    /// What the check found.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Reads the line that was checked, `raw`, received at `received_at`.
+    pub fn read(&self, raw: Bytes, expected: &Expected, received_at: Millis) -> Entry {
+        let payload = self.payload.as_ref();
+        let read = payload.and_then(|payload| {
+            let line = std::str::from_utf8(&raw).ok()?;
+            Some(Read::payload(&payload.text(line), payload.shape))
+        });
+        let (kind, time) =
+            (read.as_ref().map(Read::kind), read.as_ref().map(|r| r.time(received_at)));
+        let event_time = read.as_ref().and_then(|read| read.event_time);
+        let (fields, mut warnings) = read.map(|r| (r.fields, r.warnings)).unwrap_or_default();
+        if self.repeated_sig {
+            Warning::DuplicateField.note(&mut warnings);
+        }
+        let foreign = |name: &str, expected: &[String]| {
+            !expected.is_empty()
+                && fields.text(name).is_some_and(|id| expected.iter().all(|one| one != id))
+        };
+        if foreign("org_id", &expected.org_ids) {
+            Warning::ForeignOrg.note(&mut warnings);
+        }
+        if foreign("portal_id", &expected.portal_ids) {
+            Warning::ForeignPortal.note(&mut warnings);
+        }
+        Entry {
+            fingerprint: Fingerprint::of(&raw),
+            format: self.format,
+            kind,
+            verdict: self.verdict.clone(),
+            warnings,
+            event_time,
+            time: time.unwrap_or(received_at),
+            fields,
+            raw,
+        }
+    }
+}
+
+/// The caps on a body's lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// The longest line that is parsed, in bytes; a longer one is malformed.
+    pub max_line: usize,
+    /// The most lines in one body; a body with more is refused.
+    pub max_lines: usize,
+}
+
+/// A body that has more lines than it may have.
+#[derive(Debug, thiserror::Error)]
+#[error("the body has more than {0} lines")]
+pub struct TooManyLines(pub usize);
+
+/// A decoded body with a verdict for each of its lines.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    body: Bytes,
+    lines: Vec<(Range<usize>, Examined)>,
+}
+
+impl Batch {
+    /// Checks every line of a body, on all threads of the rayon pool that it is called in.
+    pub fn new(body: Bytes, keys: &KeySet, caps: Caps) -> Result<Batch, TooManyLines> {
+        let ranges: Vec<_> = lines(&body).take(caps.max_lines.saturating_add(1)).collect();
+        if ranges.len() > caps.max_lines {
+            return Err(TooManyLines(caps.max_lines));
+        }
+        // A verification takes so long that a handful of them outweighs the hand-over to a thread.
+        let examine = |range: Range<usize>| {
+            let examined = Examined::line(&body[range.clone()], keys, caps.max_line);
+            (range, examined)
+        };
+        let lines = ranges.into_par_iter().with_min_len(8).map(examine).collect();
+        Ok(Batch { body, lines })
+    }
+
+    /// The number of lines that are not blank.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there is no line.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The verdict of each line, in order.
+    pub fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
+        self.lines.iter().map(|(_, examined)| examined.verdict())
+    }
+
+    /// Reads all lines, in order, as they are asked for.
+    pub fn entries<'a>(
+        &'a self,
+        expected: &'a Expected,
+        received_at: Millis,
+    ) -> impl Iterator<Item = Entry> + 'a {
+        self.lines.iter().map(move |(range, examined)| {
+            examined.read(self.body.slice(range.clone()), expected, received_at)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPS: Caps = Caps { max_line: 50, max_lines: 4 };
+
+    fn batch(body: &'static str) -> Batch {
+        Batch::new(Bytes::from_static(body.as_bytes()), &KeySet::default(), CAPS).unwrap()
+    }
+
+    #[test]
+    fn every_line_is_an_entry_as_it_came() {
+        let body = "{\"a\":1}\r\n\nhello\nCEF:0|a|b|c|d|Ingress|5|rt=7 x=1";
+        let entries: Vec<_> =
+            batch(body).entries(&Expected::default(), Millis::saturating(9)).collect();
+        let raws: Vec<_> = entries.iter().map(|entry| entry.raw.as_ref()).collect();
+        let lines: [&[u8]; 3] = [b"{\"a\":1}", b"hello", b"CEF:0|a|b|c|d|Ingress|5|rt=7 x=1"];
+        assert_eq!(raws, lines);
+        assert_eq!(entries[1].kind, None);
+        assert_eq!(entries[1].verdict.reason(), Some("unknown_format"));
+        assert_eq!(entries[2].kind, Some(Kind::Access));
+        assert_eq!(entries.iter().map(|entry| entry.time.get()).collect::<Vec<_>>(), [9, 9, 7]);
+    }
+
+    #[test]
+    fn the_caps_hold() {
+        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50));
+        let batch = Batch::new(long.into(), &KeySet::default(), CAPS).unwrap();
+        assert_eq!(batch.verdicts().next().unwrap().reason(), Some("line_too_long"));
+        let many = Batch::new(Bytes::from_static(b"1\n2\n3\n4\n5"), &KeySet::default(), CAPS);
+        assert!(many.is_err());
+    }
+
+    #[test]
+    fn entries_of_others_are_marked() {
+        let expected =
+            Expected { org_ids: vec!["a".into(), "b".into()], portal_ids: vec!["p".into()] };
+        for (line, warnings) in [
+            ("{\"org_id\":\"b\"}", vec![]),
+            ("{\"org_id\":\"c\",\"portal_id\":\"p\"}", vec![Warning::ForeignOrg]),
+            ("{\"portal_id\":\"q\"}", vec![Warning::ForeignPortal]),
+        ] {
+            let entry = batch(line).entries(&expected, Millis::MIN).next().unwrap();
+            assert_eq!(entry.warnings, warnings, "{line}");
+        }
+    }
+}

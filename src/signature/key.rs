@@ -1,0 +1,284 @@
+//! The keys that verify: a JWK set (RFC 7517) of Ed25519 keys (RFC 8037).
+//!
+//! What identifies a key is its thumbprint (RFC 7638); the `kid` is for people. A bad key in a set
+//! is reported and the others are used.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
+use ring::signature::{ED25519, UnparsedPublicKey};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The most keys that a set may have.
+pub const MAX_KEYS: usize = 64;
+
+/// The SHA-256 thumbprint of a key (RFC 7638, with the members of RFC 8037 section 2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Thumbprint([u8; 32]);
+
+impl fmt::Display for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A public key of Ed25519.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    thumbprint: Thumbprint,
+    kid: String,
+    public: [u8; 32],
+}
+
+impl Key {
+    /// A key of 32 bytes (RFC 8032 section 5.1.5). Without a `kid` it is called by its thumbprint.
+    pub fn new(kid: Option<String>, public: [u8; 32]) -> Key {
+        let x = URL_SAFE_NO_PAD.encode(public);
+        let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+        let mut thumbprint = Thumbprint([0; 32]);
+        thumbprint.0.copy_from_slice(digest::digest(&digest::SHA256, members.as_bytes()).as_ref());
+        let kid = kid.unwrap_or_else(|| thumbprint.to_string());
+        Key { thumbprint, kid, public }
+    }
+
+    /// The key in one member of a JWK set.
+    fn from_jwk(jwk: &Value) -> Result<Key, WhyBad> {
+        let member = |name: &'static str| match jwk.get(name) {
+            Some(Value::String(text)) => Ok(text.as_str()),
+            Some(_) => Err(WhyBad::NotAString(name)),
+            None => Err(WhyBad::Missing(name)),
+        };
+        for (name, expected) in [("kty", "OKP"), ("crv", "Ed25519")] {
+            let found = member(name)?;
+            if found != expected {
+                return Err(WhyBad::NotEd25519 { name, found: found.to_owned(), expected });
+            }
+        }
+        let x = member("x")?;
+        let bytes =
+            URL_SAFE_NO_PAD.decode(x.trim_end_matches('=')).map_err(|_| WhyBad::NotBase64Url)?;
+        let public = bytes.as_slice().try_into().map_err(|_| WhyBad::Length(bytes.len()))?;
+        Ok(Key::new(kid_of(jwk), public))
+    }
+
+    /// What identifies the key.
+    pub fn thumbprint(&self) -> Thumbprint {
+        self.thumbprint
+    }
+
+    /// The name that its set gives it; for people.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
+    /// The 32 bytes of the key.
+    pub fn public(&self) -> &[u8; 32] {
+        &self.public
+    }
+
+    fn verifies(&self, payload: &[u8], signature: &[u8; 64]) -> bool {
+        UnparsedPublicKey::new(&ED25519, &self.public).verify(payload, signature).is_ok()
+    }
+}
+
+/// A JWK (RFC 7517 section 4).
+impl serde::Serialize for Key {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let x = URL_SAFE_NO_PAD.encode(self.public);
+        serde_json::json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": self.kid, "x": x})
+            .serialize(serializer)
+    }
+}
+
+fn kid_of(jwk: &Value) -> Option<String> {
+    jwk.get("kid").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// A member of a JWK set that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key {name} cannot be used: {why}")]
+pub struct BadKey {
+    /// Its `kid`, quoted, or else its place in the set: "number 3".
+    pub name: String,
+    /// What is wrong with it.
+    pub why: WhyBad,
+}
+
+/// What is wrong with a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WhyBad {
+    /// A member is not there.
+    #[error("it has no {0:?}")]
+    Missing(&'static str),
+    /// A member has another type.
+    #[error("its {0:?} is not a string")]
+    NotAString(&'static str),
+    /// Another type of key or another curve.
+    #[error("its {name:?} is {found:?}, expected {expected:?}")]
+    NotEd25519 {
+        /// The member.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// The value it must have.
+        expected: &'static str,
+    },
+    /// `x` is not base64url.
+    #[error("its \"x\" is not base64url")]
+    NotBase64Url,
+    /// `x` has another length.
+    #[error("its \"x\" has {0} bytes, expected 32")]
+    Length(usize),
+}
+
+/// Why bytes are no JWK set.
+#[derive(Debug, thiserror::Error)]
+pub enum KeySetError {
+    /// Not JSON, or JSON of another shape.
+    #[error("not a JWK set, expected a JSON object with an array \"keys\": {0}")]
+    NotASet(#[from] serde_json::Error),
+    /// More keys than a set may have.
+    #[error("the JWK set has {0} keys, at most {MAX_KEYS} are expected")]
+    TooMany(usize),
+}
+
+/// The keys that an entry is checked with.
+#[derive(Debug, Default)]
+pub struct KeySet {
+    keys: Vec<Arc<Key>>,
+    /// The place of the key that verified last: most entries in a row have one signer.
+    last: AtomicUsize,
+}
+
+impl KeySet {
+    /// A set of these keys; of equal ones the first stays.
+    pub fn new(keys: impl IntoIterator<Item = Arc<Key>>) -> KeySet {
+        let mut set = KeySet::default();
+        for key in keys {
+            if !set.keys.iter().any(|one| one.thumbprint == key.thumbprint) {
+                set.keys.push(key);
+            }
+        }
+        set
+    }
+
+    /// Reads a JWK set: the keys that can be used, and those that cannot.
+    pub fn parse(json: &[u8]) -> Result<(KeySet, Vec<BadKey>), KeySetError> {
+        #[derive(Deserialize)]
+        struct Set {
+            keys: Vec<Value>,
+        }
+        let Set { keys } = serde_json::from_slice(json)?;
+        if keys.len() > MAX_KEYS {
+            return Err(KeySetError::TooMany(keys.len()));
+        }
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for (at, jwk) in keys.iter().enumerate() {
+            match Key::from_jwk(jwk) {
+                Ok(key) => good.push(Arc::new(key)),
+                Err(why) => {
+                    let number = || format!("number {}", at + 1);
+                    let name = kid_of(jwk).map_or_else(number, |kid| format!("{kid:?}"));
+                    bad.push(BadKey { name, why });
+                }
+            }
+        }
+        Ok((KeySet::new(good), bad))
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> &[Arc<Key>] {
+        &self.keys
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The key that verifies `signature` over `payload`. Each is tried, the last that succeeded
+    /// first.
+    pub(super) fn verifying(&self, payload: &[u8], signature: &[u8; 64]) -> Option<&Arc<Key>> {
+        let last = self.last.load(Ordering::Relaxed);
+        let others = (0..self.keys.len()).filter(|at| *at != last);
+        let at = std::iter::once(last)
+            .chain(others)
+            .find(|at| self.keys.get(*at).is_some_and(|key| key.verifies(payload, signature)))?;
+        self.last.store(at, Ordering::Relaxed);
+        self.keys.get(at)
+    }
+}
+
+/// A JWK set (RFC 7517 section 5).
+impl serde::Serialize for KeySet {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let keys: Vec<&Key> = self.keys.iter().map(AsRef::as_ref).collect();
+        serde_json::json!({ "keys": keys }).serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_8037_appendix_a_3() {
+        let set = br#"{"keys":[{"kty":"OKP","crv":"Ed25519",
+            "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        let (set, bad) = KeySet::parse(set).unwrap();
+        assert_eq!(bad, []);
+        let thumbprint = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+        assert_eq!(set.keys()[0].thumbprint().to_string(), thumbprint);
+        assert_eq!(set.keys()[0].kid(), thumbprint);
+    }
+
+    fn check_bad(jwk: &str, expected: &str) {
+        let good =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let (set, bad) = KeySet::parse(format!(r#"{{"keys":[{jwk},{good}]}}"#).as_bytes()).unwrap();
+        assert_eq!(bad.iter().map(BadKey::to_string).collect::<Vec<_>>(), [expected]);
+        assert_eq!(set.keys().len(), 1);
+    }
+
+    #[test]
+    fn a_bad_key_is_named_and_the_others_are_used() {
+        check_bad(r#"{"kid":"a"}"#, r#"key "a" cannot be used: it has no "kty""#);
+        check_bad("7", r#"key number 1 cannot be used: it has no "kty""#);
+        check_bad(
+            r#"{"kty":"RSA"}"#,
+            r#"key number 1 cannot be used: its "kty" is "RSA", expected "OKP""#,
+        );
+        check_bad(
+            r#"{"kid":"b","kty":"OKP","crv":"Ed25519","x":"AAAA"}"#,
+            r#"key "b" cannot be used: its "x" has 3 bytes, expected 32"#,
+        );
+        check_bad(
+            r#"{"kid":"b","kty":"OKP","crv":"Ed25519","x":"+"}"#,
+            r#"key "b" cannot be used: its "x" is not base64url"#,
+        );
+        check_bad(
+            r#"{"kid":"b","kty":"OKP","crv":"Ed25519","x":7}"#,
+            r#"key "b" cannot be used: its "x" is not a string"#,
+        );
+    }
+
+    #[test]
+    fn a_set_is_an_object_of_at_most_64_keys() {
+        for not_a_set in ["", "[]", "{}", r#"{"keys":{}}"#] {
+            assert!(matches!(KeySet::parse(not_a_set.as_bytes()), Err(KeySetError::NotASet(_))));
+        }
+        let many = format!(r#"{{"keys":[{}0]}}"#, "0,".repeat(64));
+        assert!(matches!(KeySet::parse(many.as_bytes()), Err(KeySetError::TooMany(65))));
+    }
+}

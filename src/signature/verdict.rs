@@ -1,0 +1,164 @@
+//! The check of one line, and its verdict.
+
+use std::sync::Arc;
+
+use super::payload::claim;
+use super::{Key, KeySet, Payload};
+use crate::entry::layout::{Layout, Malformed, Parts};
+use crate::entry::words::words;
+
+/// What the check of a line found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A key of the set verifies it.
+    Valid(Proof),
+    /// There is a signature, and no known key verifies it, or it is not well formed.
+    Invalid(Reason),
+    /// There is no signature.
+    Unsigned,
+    /// A well-formed signature, and no key at hand to check it with.
+    NoKey,
+    /// The line is no entry.
+    Malformed(Malformed),
+}
+
+/// That a signature was verified. Only [`check`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    key: Arc<Key>,
+    covers: Covers,
+}
+
+impl Proof {
+    /// The key that verified it.
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// What the signature covers.
+    pub fn covers(&self) -> Covers {
+        self.covers
+    }
+}
+
+words! {
+    /// The name of a verdict. It is a word, and proves nothing.
+    pub enum VerdictName {
+        /// A key of the set verifies the entry.
+        Valid = "valid",
+        /// There is a signature, and no known key verifies it, or it is not well formed.
+        Invalid = "invalid",
+        /// There is no signature.
+        Unsigned = "unsigned",
+        /// A well-formed signature, and no key at hand to check it with.
+        NoKey = "no_key",
+        /// The line is no entry.
+        Malformed = "malformed",
+    }
+}
+
+words! {
+    /// Why an entry is invalid. It claims no more than was seen.
+    pub enum Reason {
+        /// The signature is well formed, and no key of the set verifies it.
+        NoMatchingKey = "no_matching_key",
+        /// The signature is not base64url.
+        SignatureNotBase64Url = "signature_not_base64url",
+        /// The signature is not 64 bytes long.
+        SignatureLength = "signature_length",
+        /// A JSON entry has more than one.
+        SignatureAmbiguous = "signature_ambiguous",
+        /// A JSON entry's is not a string.
+        SignatureNotAString = "signature_not_a_string",
+        /// The key of a JSON entry's is spelled with escapes.
+        SignatureKeyEscaped = "signature_key_escaped",
+    }
+}
+
+words! {
+    /// What a valid signature covers, less the signature itself.
+    pub enum Covers {
+        /// The entry, which is the line.
+        Entry = "entry",
+        /// The object under `event` of a CPS line.
+        Object = "object",
+        /// The whole of a CPS line.
+        Line = "line",
+    }
+}
+
+/// Why an entry has the verdict [`VerdictName::NoKey`].
+pub const NO_KEYS: &str = "no_keys";
+
+impl Verdict {
+    /// Its name.
+    pub fn name(&self) -> VerdictName {
+        match self {
+            Verdict::Valid(_) => VerdictName::Valid,
+            Verdict::Invalid(_) => VerdictName::Invalid,
+            Verdict::Unsigned => VerdictName::Unsigned,
+            Verdict::NoKey => VerdictName::NoKey,
+            Verdict::Malformed(_) => VerdictName::Malformed,
+        }
+    }
+
+    /// What more there is to say, as a word.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Verdict::Valid(_) | Verdict::Unsigned => None,
+            Verdict::Invalid(reason) => Some(reason.as_str()),
+            Verdict::NoKey => Some(NO_KEYS),
+            Verdict::Malformed(why) => Some(why.as_str()),
+        }
+    }
+
+    /// The proof of a valid one.
+    pub fn proof(&self) -> Option<&Proof> {
+        match self {
+            Verdict::Valid(proof) => Some(proof),
+            _ => None,
+        }
+    }
+
+    /// Whether a key that is not at hand now may make it valid.
+    pub fn awaits_key(&self) -> bool {
+        matches!(self, Verdict::NoKey | Verdict::Invalid(Reason::NoMatchingKey))
+    }
+}
+
+/// A line that was checked.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// What was found.
+    pub verdict: Verdict,
+    /// What its fields are to be read from.
+    pub payload: Payload,
+    /// Whether `sig` stands twice in a JSON object.
+    pub repeated_sig: bool,
+}
+
+/// Checks the signature of a line against a set of keys.
+pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Checked {
+    let claim = claim(layout);
+    let repeated_sig = matches!(&layout.parts, Parts::Object { sigs, .. } if sigs.len() > 1);
+    let verified = claim.candidates.iter().find_map(|candidate| {
+        candidate.payloads.iter().find_map(|(payload, covers)| {
+            let text = payload.text(layout.line);
+            let key = keys.verifying(text.as_bytes(), &candidate.signature)?;
+            Some((*payload, Proof { key: Arc::clone(key), covers: *covers }))
+        })
+    });
+    let (payload, verdict) = match verified {
+        Some((payload, proof)) => (payload, Verdict::Valid(proof)),
+        None => {
+            let verdict = match claim.problem {
+                _ if !claim.candidates.is_empty() && keys.is_empty() => Verdict::NoKey,
+                _ if !claim.candidates.is_empty() => Verdict::Invalid(Reason::NoMatchingKey),
+                Some(reason) => Verdict::Invalid(reason),
+                None => Verdict::Unsigned,
+            };
+            (claim.unverified, verdict)
+        }
+    };
+    Checked { verdict, payload, repeated_sig }
+}

@@ -1,0 +1,3 @@
+//! The integration tests: one binary, for the sake of link time.
+
+mod vectors;

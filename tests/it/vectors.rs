@@ -1,0 +1,156 @@
+//! The signed vectors in `fixtures/vectors/`: each gives the verdict, the key, the warnings and the
+//! fields that its header states. What the headers mean is in the README beside them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use rayon::prelude::*;
+use serde_json::Value;
+use vidimus::entry::Millis;
+use vidimus::ingest::{Batch, Caps, Entry, Examined, Expected};
+use vidimus::signature::{KeySet, VerdictName};
+
+/// One vector: its header and its line.
+struct Vector {
+    name: String,
+    header: BTreeMap<String, String>,
+    line: Vec<u8>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors")
+}
+
+fn vectors() -> Vec<Vector> {
+    let mut vectors: Vec<_> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "vec"))
+        .map(|path| {
+            let bytes = std::fs::read(&path).unwrap();
+            let at = bytes.windows(5).position(|window| window == b"\n---\n").unwrap();
+            let header = String::from_utf8(bytes[..at].to_vec()).unwrap();
+            let header = header.lines().map(|line| line.split_once(": ").unwrap());
+            Vector {
+                name: path.file_stem().unwrap().to_string_lossy().into_owned(),
+                header: header.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+                line: bytes[at + 5..].to_vec(),
+            }
+        })
+        .collect();
+    vectors.sort_by(|a, b| a.name.cmp(&b.name));
+    assert!(vectors.len() > 60, "only {} vectors in {}", vectors.len(), folder().display());
+    vectors
+}
+
+fn keys(name: &str) -> (KeySet, usize) {
+    let (set, bad) = KeySet::parse(&std::fs::read(folder().join(name)).unwrap()).unwrap();
+    (set, bad.len())
+}
+
+const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 10 };
+
+fn read(line: &[u8], keys: &KeySet) -> Entry {
+    let batch = Batch::new(Bytes::copy_from_slice(line), keys, CAPS).unwrap();
+    let entries: Vec<_> =
+        batch.entries(&Expected::default(), Millis::new(1_760_000_000_000).unwrap()).collect();
+    let [entry] = entries.as_slice() else { panic!("{} entries in one line", entries.len()) };
+    entry.clone()
+}
+
+#[test]
+fn every_vector_gives_what_its_header_states() {
+    let (good, _) = keys("jwks.json");
+    let (with_bad, bad) = keys("jwks-with-bad-key.json");
+    assert_eq!((with_bad.keys().len(), bad), (2, 1));
+    for keys in [&good, &with_bad] {
+        for Vector { name, header, line } in vectors() {
+            let entry = read(&line, keys);
+            assert_eq!(entry.format.to_string(), header["format"], "{name}: format");
+            assert_eq!(entry.verdict.name().to_string(), header["verdict"], "{name}: verdict");
+            let kid = entry.verdict.proof().map(|proof| proof.key().kid());
+            assert_eq!(kid, header.get("kid").map(String::as_str), "{name}: kid");
+            let warnings: Vec<_> = entry.warnings.iter().map(|w| w.as_str()).collect();
+            let expected = header.get("warnings").map_or("", String::as_str);
+            assert_eq!(warnings.join(", "), expected, "{name}: warnings");
+            let expected: BTreeMap<String, Value> = header
+                .get("fields")
+                .map_or_else(BTreeMap::new, |f| serde_json::from_str(f).unwrap());
+            for (field, expected) in expected {
+                let found = match field.as_str() {
+                    "kind" => serde_json::to_value(entry.kind).unwrap(),
+                    _ => serde_json::to_value(entry.fields.get(&field)).unwrap(),
+                };
+                assert_eq!(found, expected, "{name}: field {field}");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_keys_what_a_key_might_verify_is_no_key() {
+    let (empty, _) = keys("jwks-empty.json");
+    let (good, _) = keys("jwks.json");
+    for Vector { name, header, line } in vectors() {
+        let awaits_key = read(&line, &good).verdict.reason() == Some("no_matching_key");
+        let expected = match header["verdict"].as_str() {
+            "valid" => "no_key",
+            "invalid" if awaits_key => "no_key",
+            other => other,
+        };
+        assert_eq!(read(&line, &empty).verdict.name().to_string(), expected, "{name}");
+    }
+}
+
+/// Whether the byte at `at` of a valid vector may be changed to `to` without harm: padding of the
+/// signature, the CR before the line end, and JSON white space inside what is cut out.
+fn harmless(vector: &Vector, at: usize, to: u8) -> bool {
+    let from = vector.line[at];
+    let json_space = |byte: u8| b" \t\r\n".contains(&byte);
+    match vector.name.as_str() {
+        "cef-signature-padded" => from == b'=',
+        "cef-trailing-carriage-return" => from == b'\r',
+        "json-white-space" => {
+            let sig = vector.line.windows(7).position(|window| window == b", \"sig\"").unwrap();
+            at > sig && json_space(from) && json_space(to)
+        }
+        _ => false,
+    }
+}
+
+#[test]
+fn a_valid_vector_is_not_valid_with_any_one_byte_changed() {
+    let (keys, _) = keys("jwks.json");
+    let changes: usize = vectors()
+        .par_iter()
+        .filter(|vector| vector.header["verdict"] == "valid")
+        .map(|vector| changes_of(vector, &keys))
+        .sum();
+    assert!(changes > 80_000, "only {changes} changes were tried");
+}
+
+/// Changes each byte of a vector in turn, and says how many changes that were.
+fn changes_of(vector: &Vector, keys: &KeySet) -> usize {
+    let mut changes = 0;
+    for at in 0..vector.line.len() {
+        // A neighbour, a flipped case, and bytes that mean something to a parser.
+        let from = vector.line[at];
+        for to in [from ^ 1, from ^ 0x20, b' ', b'=', b'"'] {
+            if to == from || harmless(vector, at, to) {
+                continue;
+            }
+            let mut line = vector.line.clone();
+            line[at] = to;
+            let verdict = Examined::line(&line, keys, CAPS.max_line).verdict().name();
+            assert_ne!(
+                verdict,
+                VerdictName::Valid,
+                "{}: still valid with byte {at} changed from {from:#x} to {to:#x}",
+                vector.name
+            );
+            changes += 1;
+        }
+    }
+    changes
+}
