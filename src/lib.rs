@@ -25,3 +25,6 @@
 pub mod entry;
 pub mod ingest;
 pub mod signature;
+
+#[cfg(feature = "app")]
+pub mod store;

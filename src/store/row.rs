@@ -1,0 +1,192 @@
+//! An entry to its rows and back.
+//!
+//! The same tables stand in a segment and, for entries whose verdict changed, in the catalog.
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, ToSql};
+
+use crate::entry::fields::{KNOWN, Type, Value};
+use crate::entry::record::{Origin, Record};
+use crate::entry::{Fields, Format, Kind, Millis};
+use crate::ingest::Entry;
+use crate::signature::Key;
+
+/// What the store adds to an entry.
+#[derive(Clone, Debug)]
+pub(super) struct Stored<'a> {
+    pub(super) id: u64,
+    pub(super) received_at: Millis,
+    pub(super) delivery: u64,
+    pub(super) input: &'a str,
+    pub(super) delivery_count: u64,
+}
+
+/// The columns before those of the known fields.
+const FIRST: &str = "id, received_at, time, event_time, fingerprint, delivery, input, format, \
+     kind, verdict, reason, key, covers, warnings, delivery_count";
+const FIRST_COUNT: usize = 15;
+
+/// The columns of `entries` in the order in which [`insert`] and [`record`] use them.
+pub(super) fn columns() -> String {
+    KNOWN.iter().fold(FIRST.to_owned(), |columns, (name, _)| columns + ", " + name)
+}
+
+/// What [`record`] reads, for a statement over `entries`.
+pub(super) fn select() -> String {
+    format!(
+        "SELECT {}, (SELECT kid FROM keys WHERE keys.id = entries.key),
+                (SELECT line FROM raw WHERE raw.id = entries.id) FROM entries",
+        columns()
+    )
+}
+
+/// Puts an entry where `connection` is. `false` if its identity is there already.
+pub(super) fn insert(
+    connection: &Connection,
+    entry: &Entry,
+    stored: &Stored<'_>,
+) -> rusqlite::Result<bool> {
+    let key = entry.verdict.proof().map(|proof| key_id(connection, proof.key())).transpose()?;
+    let mut statement = connection.prepare_cached(insert_sql())?;
+    let warnings = (!entry.warnings.is_empty())
+        .then(|| entry.warnings.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
+    let first: [&dyn ToSql; FIRST_COUNT] = [
+        &stored.id,
+        &stored.received_at.get(),
+        &entry.time.get(),
+        &entry.event_time.map_or(0, Millis::get),
+        &entry.fingerprint.0.as_slice(),
+        &stored.delivery,
+        &stored.input,
+        &entry.format.as_str(),
+        &entry.kind.map(Kind::as_str),
+        &entry.verdict.name().as_str(),
+        &entry.verdict.reason(),
+        &key,
+        &entry.verdict.proof().map(|proof| proof.covers().as_str()),
+        &warnings,
+        &stored.delivery_count,
+    ];
+    let mut at = 0;
+    for value in first {
+        at += 1;
+        statement.raw_bind_parameter(at, value)?;
+    }
+    for (_, value) in entry.fields.known() {
+        at += 1;
+        if let Some(value) = value {
+            statement.raw_bind_parameter(at, Column(value))?;
+        }
+    }
+    if statement.raw_execute()? == 0 {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached("INSERT INTO raw (id, line) VALUES (?1, ?2)")?
+        .execute((stored.id, entry.raw.as_ref()))?;
+    for (name, value) in entry.fields.extensions() {
+        let kind = match value {
+            Value::Text(_) => "text",
+            Value::Boolean(_) => "boolean",
+            Value::Integer(_) | Value::Json(_) => "json",
+        };
+        connection
+            .prepare_cached(
+                "INSERT INTO extensions (entry, name, type, value) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute((stored.id, name, kind, value.as_text()))?;
+    }
+    Ok(true)
+}
+
+fn insert_sql() -> &'static str {
+    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        let marks = vec!["?"; FIRST_COUNT + KNOWN.len()].join(", ");
+        format!("INSERT OR IGNORE INTO entries ({}) VALUES ({marks})", columns())
+    });
+    &SQL
+}
+
+/// The number that a key has where `connection` is.
+fn key_id(connection: &Connection, key: &Key) -> rusqlite::Result<i64> {
+    let thumbprint = key.thumbprint().to_string();
+    let mut find = connection.prepare_cached("SELECT id FROM keys WHERE thumbprint = ?1")?;
+    match find.query_row([&thumbprint], |row| row.get(0)) {
+        Err(rusqlite::Error::QueryReturnedNoRows) => {
+            connection
+                .prepare_cached("INSERT INTO keys (thumbprint, kid, public) VALUES (?1, ?2, ?3)")?
+                .execute((&thumbprint, key.kid(), key.public().as_slice()))?;
+            Ok(connection.last_insert_rowid())
+        }
+        found => found,
+    }
+}
+
+/// Reads what [`select`] gives. The extensions are read by a statement of their own.
+pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
+    let id: u64 = row.get(0)?;
+    let mut fields = Fields::default();
+    for (at, (name, wanted)) in (FIRST_COUNT..).zip(KNOWN) {
+        if let Some(value) = value(wanted, row.get_ref(at)?) {
+            fields.restore(name, value);
+        }
+    }
+    let mut extensions =
+        connection.prepare_cached("SELECT name, type, value FROM extensions WHERE entry = ?1")?;
+    let mut rows = extensions.query([id])?;
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(2)?;
+        let value = match row.get_ref(1)?.as_str()? {
+            "boolean" => Value::Boolean(text == "true"),
+            "json" => Value::Json(text),
+            _ => Value::Text(text),
+        };
+        fields.restore(row.get_ref(0)?.as_str()?, value);
+    }
+    let warnings: Option<String> = row.get(13)?;
+    Ok(Record {
+        origin: Origin::Stored {
+            id,
+            received_at: Millis::saturating(row.get(1)?),
+            input: row.get(6)?,
+            delivery_count: row.get(14)?,
+        },
+        time: Some(Millis::saturating(row.get(2)?)),
+        format: word(row.get_ref(7)?)?.unwrap_or(Format::Unknown),
+        kind: word(row.get_ref(8)?)?,
+        verdict: row.get(9)?,
+        reason: row.get(10)?,
+        warnings: warnings.map_or_else(Vec::new, |w| w.split(' ').map(str::to_owned).collect()),
+        fields,
+        kid: row.get(FIRST_COUNT + KNOWN.len())?,
+        raw: row.get(FIRST_COUNT + KNOWN.len() + 1)?,
+    })
+}
+
+fn word<T: std::str::FromStr>(value: ValueRef<'_>) -> rusqlite::Result<Option<T>> {
+    Ok(value.as_str_or_null()?.and_then(|word| word.parse().ok()))
+}
+
+/// The value of a known field of type `wanted`, from its column.
+fn value(wanted: Type, column: ValueRef<'_>) -> Option<Value> {
+    match column {
+        ValueRef::Integer(0) if wanted == Type::Boolean => Some(Value::Boolean(false)),
+        ValueRef::Integer(1) if wanted == Type::Boolean => Some(Value::Boolean(true)),
+        ValueRef::Integer(number) => Some(Value::Integer(number)),
+        ValueRef::Text(text) => Some(Value::Text(String::from_utf8_lossy(text).into_owned())),
+        ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => None,
+    }
+}
+
+/// A value as it stands in the column of a known field.
+struct Column<'a>(&'a Value);
+
+impl ToSql for Column<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Value::Text(text) | Value::Json(text) => ToSqlOutput::from(text.as_str()),
+            Value::Integer(number) => ToSqlOutput::from(*number),
+            Value::Boolean(boolean) => ToSqlOutput::from(*boolean),
+        })
+    }
+}
