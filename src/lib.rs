@@ -27,4 +27,6 @@ pub mod ingest;
 pub mod signature;
 
 #[cfg(feature = "app")]
+pub mod clock;
+#[cfg(feature = "app")]
 pub mod store;

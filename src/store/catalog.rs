@@ -16,6 +16,7 @@ use crate::entry::Millis;
 use crate::entry::words::words;
 
 /// A connection to the catalog.
+#[derive(Debug)]
 pub(super) struct Catalog {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
@@ -227,7 +228,12 @@ pub(super) fn forget_overlay(
     Ok(())
 }
 
-fn close(connection: &Connection, first_id: u64, closed: &Closed) -> rusqlite::Result<()> {
+/// Enters what is known of a segment that takes no more appends.
+pub(super) fn close(
+    connection: &Connection,
+    first_id: u64,
+    closed: &Closed,
+) -> rusqlite::Result<()> {
     let (event_time, time, received_at) =
         (closed.event_time.unzip(), closed.time.unzip(), closed.received_at.unzip());
     connection.execute(

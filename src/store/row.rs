@@ -9,7 +9,6 @@ use crate::entry::fields::{KNOWN, Type, Value};
 use crate::entry::record::{Origin, Record};
 use crate::entry::{Fields, Format, Kind, Millis};
 use crate::ingest::Entry;
-use crate::signature::Key;
 
 /// What the store adds to an entry.
 #[derive(Clone, Debug)]
@@ -25,6 +24,8 @@ pub(super) struct Stored<'a> {
 const FIRST: &str = "id, received_at, time, event_time, fingerprint, delivery, input, format, \
      kind, verdict, reason, key, covers, warnings, delivery_count";
 const FIRST_COUNT: usize = 15;
+const KEY: usize = 11;
+const DELIVERY_COUNT: usize = 14;
 
 /// The columns of `entries` in the order in which [`insert`] and [`record`] use them.
 pub(super) fn columns() -> String {
@@ -46,7 +47,12 @@ pub(super) fn insert(
     entry: &Entry,
     stored: &Stored<'_>,
 ) -> rusqlite::Result<bool> {
-    let key = entry.verdict.proof().map(|proof| key_id(connection, proof.key())).transpose()?;
+    let key = match entry.verdict.proof().map(|proof| proof.key()) {
+        Some(key) => {
+            Some(key_id(connection, &key.thumbprint().to_string(), key.kid(), key.public())?)
+        }
+        None => None,
+    };
     let mut statement = connection.prepare_cached(insert_sql())?;
     let warnings = (!entry.warnings.is_empty())
         .then(|| entry.warnings.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
@@ -107,15 +113,72 @@ fn insert_sql() -> &'static str {
     &SQL
 }
 
+/// Puts the entries `first` to `last` of `from`, as they stand there, in the place of those that
+/// `to` has.
+pub(super) fn merge(
+    from: &Connection,
+    to: &Connection,
+    first: u64,
+    last: u64,
+) -> rusqlite::Result<()> {
+    let mut read = from.prepare(&format!(
+        "SELECT {}, (SELECT thumbprint FROM keys WHERE keys.id = key),
+                (SELECT kid FROM keys WHERE keys.id = key),
+                (SELECT public FROM keys WHERE keys.id = key)
+         FROM entries WHERE id BETWEEN ?1 AND ?2",
+        columns()
+    ))?;
+    let width = FIRST_COUNT + KNOWN.len();
+    let marks = vec!["?"; width].join(", ");
+    let mut write = to.prepare(&format!("INSERT INTO entries ({}) VALUES ({marks})", columns()))?;
+    let mut rows = read.query((first, last))?;
+    while let Some(row) = rows.next()? {
+        let id: u64 = row.get(0)?;
+        let key = match row.get::<_, Option<String>>(width)? {
+            Some(thumbprint) => {
+                let (kid, public): (String, Vec<u8>) = (row.get(width + 1)?, row.get(width + 2)?);
+                Some(key_id(to, &thumbprint, &kid, &public)?)
+            }
+            None => None,
+        };
+        // Deliveries go on being counted where the entry stood first.
+        let find = "SELECT delivery_count FROM entries WHERE id = ?1";
+        let delivery_count: u64 = to.query_row(find, [id], |row| row.get(0))?;
+        to.execute("DELETE FROM entries WHERE id = ?1", [id])?;
+        to.execute("DELETE FROM extensions WHERE entry = ?1", [id])?;
+        for at in 0..width {
+            match at {
+                KEY => write.raw_bind_parameter(at + 1, key)?,
+                DELIVERY_COUNT => write.raw_bind_parameter(at + 1, delivery_count)?,
+                _ => write.raw_bind_parameter(at + 1, ToSqlOutput::Borrowed(row.get_ref(at)?))?,
+            }
+        }
+        write.raw_execute()?;
+        let mut extensions =
+            from.prepare_cached("SELECT name, type, value FROM extensions WHERE entry = ?1")?;
+        let mut rows = extensions.query([id])?;
+        while let Some(row) = rows.next()? {
+            let (name, kind, value): (String, String, String) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
+            to.execute("INSERT INTO extensions VALUES (?1, ?2, ?3, ?4)", (id, name, kind, value))?;
+        }
+    }
+    Ok(())
+}
+
 /// The number that a key has where `connection` is.
-fn key_id(connection: &Connection, key: &Key) -> rusqlite::Result<i64> {
-    let thumbprint = key.thumbprint().to_string();
+fn key_id(
+    connection: &Connection,
+    thumbprint: &str,
+    kid: &str,
+    public: &[u8],
+) -> rusqlite::Result<i64> {
     let mut find = connection.prepare_cached("SELECT id FROM keys WHERE thumbprint = ?1")?;
-    match find.query_row([&thumbprint], |row| row.get(0)) {
+    match find.query_row([thumbprint], |row| row.get(0)) {
         Err(rusqlite::Error::QueryReturnedNoRows) => {
             connection
                 .prepare_cached("INSERT INTO keys (thumbprint, kid, public) VALUES (?1, ?2, ?3)")?
-                .execute((&thumbprint, key.kid(), key.public().as_slice()))?;
+                .execute((thumbprint, kid, public))?;
             Ok(connection.last_insert_rowid())
         }
         found => found,

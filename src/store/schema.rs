@@ -44,18 +44,19 @@ pub(super) const SEGMENT: Schema = Schema {
     )],
 };
 
-/// What sealing adds to a segment.
+/// What sealing adds to a segment; it may have been sealed before.
 pub(super) const SEALED: &str = "
-    CREATE INDEX entries_time         ON entries (time, id);
-    CREATE INDEX entries_received_at  ON entries (received_at);
-    CREATE INDEX entries_principal_id ON entries (principal_id, time, id);
-    CREATE INDEX entries_name         ON entries (name, time, id);
-    CREATE INDEX entries_src          ON entries (src, time, id);
-    CREATE INDEX entries_trace_id     ON entries (trace_id);
+    CREATE INDEX IF NOT EXISTS entries_time         ON entries (time, id);
+    CREATE INDEX IF NOT EXISTS entries_received_at  ON entries (received_at);
+    CREATE INDEX IF NOT EXISTS entries_principal_id ON entries (principal_id, time, id);
+    CREATE INDEX IF NOT EXISTS entries_name         ON entries (name, time, id);
+    CREATE INDEX IF NOT EXISTS entries_src          ON entries (src, time, id);
+    CREATE INDEX IF NOT EXISTS entries_trace_id     ON entries (trace_id);
     -- Most entries are valid; those that are not are looked for.
-    CREATE INDEX entries_not_valid    ON entries (verdict, time, id) WHERE verdict <> 'valid';
+    CREATE INDEX IF NOT EXISTS entries_not_valid    ON entries (verdict, time, id) WHERE verdict <> 'valid';
 
     -- How many entries each minute of `time` has, by kind and verdict.
+    DROP TABLE IF EXISTS minutes;
     CREATE TABLE minutes (
         minute  INTEGER NOT NULL, -- minutes since the epoch
         kind    TEXT,
@@ -66,6 +67,7 @@ pub(super) const SEALED: &str = "
         SELECT time / 60000, kind, verdict, count(*) FROM entries GROUP BY 1, 2, 3 ORDER BY 1;
 
     -- The fingerprints, as a binary fuse filter over their first eight bytes.
+    DROP TABLE IF EXISTS filter;
     CREATE TABLE filter (descriptor BLOB NOT NULL, fingerprints BLOB NOT NULL);
 ";
 
