@@ -22,4 +22,6 @@
 //!
 //! ARCHITECTURE.md has the invariants.
 
+#[cfg(feature = "app")]
+pub mod config;
 pub mod entry;
