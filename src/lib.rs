@@ -29,4 +29,6 @@ pub mod signature;
 #[cfg(feature = "app")]
 pub mod clock;
 #[cfg(feature = "app")]
+pub mod config;
+#[cfg(feature = "app")]
 pub mod store;
