@@ -31,4 +31,14 @@ pub mod clock;
 #[cfg(feature = "app")]
 pub mod config;
 #[cfg(feature = "app")]
+pub mod console;
+#[cfg(feature = "app")]
+pub mod keys;
+#[cfg(feature = "app")]
+pub mod net;
+#[cfg(feature = "app")]
+pub mod receiver;
+#[cfg(feature = "app")]
+pub mod server;
+#[cfg(feature = "app")]
 pub mod store;

@@ -2,6 +2,7 @@
 //! requests. Appending goes on beside it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ pub(super) struct Background {
     pub(super) options: Options,
     pub(super) waiting: Arc<Waiting>,
     pub(super) writer: Sender<Message>,
+    /// Set when the store is being closed: what takes long stops where it can be taken up again.
+    pub(super) stopping: Arc<AtomicBool>,
 }
 
 impl Background {
@@ -91,7 +94,7 @@ impl Background {
 
     fn seal_closed(&mut self) -> Result<(), StoreError> {
         for segment in self.catalog.segments()? {
-            if segment.state == State::Closed {
+            if segment.state == State::Closed && !self.is_stopping() {
                 seal::seal(&self.directory, &mut self.catalog, &segment)?;
                 self.relist();
             }
@@ -101,7 +104,7 @@ impl Background {
 
     fn recheck(&mut self, judge: &dyn Judge) -> Result<(), StoreError> {
         self.close_live(true)?;
-        let changed = late::recheck(&self.directory, &mut self.catalog, judge)?;
+        let changed = late::recheck(&self.directory, &mut self.catalog, judge, &self.stopping)?;
         if changed > 0 {
             tracing::info!(changed, "entries have another verdict now that keys have changed");
             self.relist();
@@ -127,6 +130,10 @@ impl Background {
             .send(Message::Close { only_if_awaiting, reply })
             .map_err(|_| StoreError::Closing)?;
         closed.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// Has the writer read the list of segments again. It may have stopped.

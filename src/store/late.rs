@@ -6,6 +6,7 @@
 //! writer.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -48,19 +49,20 @@ const SLICE: usize = 500;
 
 /// Checks again what a new key may make valid, in every segment that takes no more appends, and
 /// says how many verdicts changed. A sealed segment of which more than a tenth has changed is written
-/// anew.
+/// anew. It ends early when the store is `stopping`, and is begun again when the store is opened.
 pub(super) fn recheck(
     directory: &Directory,
     catalog: &mut Catalog,
     judge: &dyn Judge,
+    stopping: &AtomicBool,
 ) -> Result<u64, StoreError> {
     let mut changed = 0;
     for segment in catalog.segments()? {
         let Some(closed) = &segment.closed else { continue };
-        if closed.awaiting_key == 0 {
+        if closed.awaiting_key == 0 || stopping.load(Ordering::Relaxed) {
             continue;
         }
-        changed += recheck_segment(directory, catalog, &segment, judge)?;
+        changed += recheck_segment(directory, catalog, &segment, judge, stopping)?;
         let laid_over = count_overlay(catalog, segment.first_id, closed.last_id)?;
         let entries = closed.last_id + 1 - segment.first_id;
         if segment.state == State::Sealed && laid_over * 10 > entries {
@@ -75,6 +77,7 @@ fn recheck_segment(
     catalog: &mut Catalog,
     segment: &Segment,
     judge: &dyn Judge,
+    stopping: &AtomicBool,
 ) -> Result<u64, StoreError> {
     let path = directory.segment(&segment.file);
     let access = if segment.state == State::Sealed { Access::Immutable } else { Access::Shared };
@@ -83,6 +86,9 @@ fn recheck_segment(
     loop {
         let slice = awaiting(&connection, after).doing("read", &path)?;
         let Some(last) = slice.last() else { return Ok(changed) };
+        if stopping.load(Ordering::Relaxed) {
+            return Ok(changed);
+        }
         after = last.id;
         changed += recheck_slice(catalog, slice, judge)?;
     }

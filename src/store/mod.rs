@@ -26,6 +26,7 @@ pub mod sightings;
 mod sqlite;
 pub mod writer;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -85,6 +86,7 @@ pub struct Store {
     catalog: Mutex<Catalog>,
     waiting: Arc<Waiting>,
     options: Options,
+    stopping: Arc<AtomicBool>,
     threads: Option<(JoinHandle<()>, JoinHandle<()>)>,
     _lock: Lock,
 }
@@ -105,12 +107,14 @@ impl Store {
         };
         let writer = Writer::open(directory.clone(), options, closed)?;
         let waiting = Arc::new(Waiting::default());
+        let stopping = Arc::new(AtomicBool::new(false));
         let background = Background {
             directory: directory.clone(),
             catalog: Catalog::open(directory)?,
             options,
             waiting: Arc::clone(&waiting),
             writer: to_writer.clone(),
+            stopping: Arc::clone(&stopping),
         };
         let writer = spawn("store-writer", move || writer.run(&messages))?;
         let background = spawn("store-background", move || background.run(&tasks))?;
@@ -120,6 +124,7 @@ impl Store {
             catalog: Mutex::new(Catalog::open(directory)?),
             waiting,
             options,
+            stopping,
             threads: Some((writer, background)),
             _lock: lock,
         })
@@ -191,10 +196,13 @@ impl Store {
         sightings::enter(&mut self.catalog(), source, result, now)
     }
 
-    /// Every key that was ever seen.
-    pub fn sightings(&self) -> Result<Vec<Sighting>, StoreError> {
+    /// Every key that was ever seen, and how it went with each source.
+    pub fn keys(&self) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
         let catalog = self.catalog();
-        sightings::list(&catalog.connection).doing("read the keys", &catalog.path)
+        let read = || -> rusqlite::Result<_> {
+            Ok((sightings::list(&catalog.connection)?, sightings::sources(&catalog.connection)?))
+        };
+        read().doing("read the keys", &catalog.path)
     }
 
     /// Enters which sources each input takes its keys from.
@@ -229,6 +237,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
         let _ = self.writer.send(Message::Stop);
         let _ = self.background.send(Task::Stop);
         if let Some((writer, background)) = self.threads.take() {
