@@ -4,6 +4,7 @@ use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::*;
 
+mod page;
 mod properties;
 
 /// 2025-05-16T20:09:54Z.
