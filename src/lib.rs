@@ -14,7 +14,7 @@
 //!
 //! The domain takes bytes and a time and gives values; it does no I/O and asks no clock:
 //! [`entry`] (what is a line), `signature` (is it genuine), `ingest` (a body to its entries),
-//! `search` (a query to a filter).
+//! [`search`] (a query to a filter).
 //!
 //! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
 //! TLS, `receiver` the webhook endpoint, `config` the settings, and `cli` the commands; only `cli`
@@ -23,7 +23,9 @@
 //! ARCHITECTURE.md has the invariants.
 
 pub mod entry;
+pub mod entry;
 pub mod ingest;
+pub mod search;
 pub mod signature;
 
 #[cfg(feature = "app")]
