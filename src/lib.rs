@@ -23,11 +23,12 @@
 //! ARCHITECTURE.md has the invariants.
 
 pub mod entry;
-pub mod entry;
 pub mod ingest;
 pub mod search;
 pub mod signature;
 
+#[cfg(feature = "app")]
+pub mod cli;
 #[cfg(feature = "app")]
 pub mod clock;
 #[cfg(feature = "app")]
