@@ -6,7 +6,9 @@
 //!
 //! A command's arguments are its fields; `run` does it and says how it ended.
 
+pub mod config;
 pub mod exit;
+pub mod keys;
 pub mod logging;
 pub mod output;
 pub mod serve;
@@ -32,6 +34,8 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Keys(keys::Keys),
+    Config(config::Config),
 }
 
 /// Runs the command that `arguments` name, of which the first is the program's own name.
@@ -46,6 +50,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let ended = match cli.command {
         Command::Serve(serve) => serve.run(),
+        Command::Keys(keys) => keys.run(),
+        Command::Config(config) => config.run(),
     };
     match ended {
         Ok(exit) => exit.into(),
