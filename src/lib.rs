@@ -17,11 +17,13 @@
 //! `search` (a query to a filter).
 //!
 //! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
-//! TLS, `receiver` the webhook endpoint, `config` the settings, and `cli` the commands; only `cli`
-//! prints.
+//! TLS, `receiver` the webhook endpoint, `konnect` the sender's side, `config` the settings, and
+//! `cli` the commands; only `cli` prints.
 //!
 //! ARCHITECTURE.md has the invariants.
 
 pub mod entry;
 pub mod ingest;
+#[cfg(feature = "app")]
+pub mod konnect;
 pub mod signature;
