@@ -14,7 +14,7 @@
 //!
 //! The domain takes bytes and a time and gives values; it does no I/O and asks no clock:
 //! [`entry`] (what is a line), `signature` (is it genuine), `ingest` (a body to its entries),
-//! `search` (a query to a filter).
+//! [`search`] (a query to a filter).
 //!
 //! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
 //! TLS, `receiver` the webhook endpoint, `konnect` the sender's side, `config` the settings, and
@@ -24,6 +24,24 @@
 
 pub mod entry;
 pub mod ingest;
+pub mod search;
+pub mod signature;
+
+#[cfg(feature = "app")]
+pub mod clock;
+#[cfg(feature = "app")]
+pub mod config;
+#[cfg(feature = "app")]
+pub mod console;
+#[cfg(feature = "app")]
+pub mod keys;
 #[cfg(feature = "app")]
 pub mod konnect;
-pub mod signature;
+#[cfg(feature = "app")]
+pub mod net;
+#[cfg(feature = "app")]
+pub mod receiver;
+#[cfg(feature = "app")]
+pub mod server;
+#[cfg(feature = "app")]
+pub mod store;

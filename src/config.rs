@@ -1,0 +1,170 @@
+//! The settings: `config.toml`, the environment and the flags become one validated [`Config`].
+//!
+//! What the operator typed is [`Flags`] and the file; what the program works with is [`Config`], in
+//! which nothing needs to be checked again. A flag goes before the environment, that before the
+//! file, and that before the default. The file's format is written down in `config.example.toml`,
+//! which holds every key with its default. Relative paths, in the file too, are relative to the
+//! working directory.
+//!
+//! Nothing is printed or logged here: what the operator should know is in [`Config::warnings`]. A
+//! file is read only if a flag or a key names it: none is looked for.
+
+mod console;
+mod error;
+mod file;
+mod input;
+mod keys;
+mod receiver;
+mod secret;
+mod store;
+#[cfg(test)]
+mod tests;
+pub mod units;
+mod url;
+mod value;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use console::Console;
+pub use error::{ConfigError, Mismatch};
+pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input};
+pub use keys::{KeySource, Keys, Region};
+pub use receiver::{Receiver, Tls};
+pub use secret::{Secret, any_matches};
+pub use store::Store;
+
+use file::{Section, Source};
+
+/// The environment variable that names the data directory.
+pub const DATA_DIR_VARIABLE: &str = "VIDIMUS_DATA_DIR";
+
+/// Everything that can be set, valid.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the store, the certificate and the authorization value made on first run are.
+    pub data_dir: PathBuf,
+    /// The webhook endpoint.
+    pub receiver: Receiver,
+    /// The sources of deliveries: at least one.
+    pub inputs: Vec<Input>,
+    /// The verification keys.
+    pub keys: Keys,
+    /// The store.
+    pub store: Store,
+    /// The web page and its API.
+    pub console: Console,
+    /// What is allowed and should be mended, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What was given on the command line, not yet checked. It holds a secret in plain, and therefore
+/// has no `Debug`.
+#[derive(Clone, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--path`.
+    pub path: Option<String>,
+    /// `--public-url`.
+    pub public_url: Option<String>,
+    /// `--authorization`.
+    pub authorization: Option<String>,
+    /// `--authorization-file`.
+    pub authorization_file: Option<PathBuf>,
+    /// `--tls-cert`.
+    pub tls_cert: Option<PathBuf>,
+    /// `--tls-key`.
+    pub tls_key: Option<PathBuf>,
+    /// `--no-tls`.
+    pub no_tls: bool,
+    /// `--console`.
+    pub console: Option<SocketAddr>,
+    /// `--jwks`, as often as it is given. With `--region` it replaces the file's sources.
+    pub jwks: Vec<String>,
+    /// `--region`.
+    pub region: Option<Region>,
+}
+
+impl Config {
+    /// Reads the file that the flags name, if they do, and puts it together with them and with the
+    /// environment, in which `env` looks a variable up. The files of secrets are read too.
+    pub fn load(
+        flags: &Flags,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        Config::resolve(flags, env, &Source::load(flags.config.as_deref())?)
+    }
+
+    fn resolve(
+        flags: &Flags,
+        env: &dyn Fn(&str) -> Option<String>,
+        source: &Source,
+    ) -> Result<Config, ConfigError> {
+        let table = source.parse()?;
+        let top = &Section::top(source, &table)?;
+        let mut warnings = Vec::new();
+        if top.tables("input")?.iter().any(|input| input.has("authorization")) {
+            source.warn_if_exposed(&mut warnings);
+        }
+        let keys = Keys::resolve(flags, &top.table("keys")?)?;
+        let inputs = input::Sources { flags, env, top, keys: &keys.sources };
+        Ok(Config {
+            data_dir: resolve_data_dir(flags, env, top)?,
+            receiver: Receiver::resolve(flags, &top.table("receiver")?, &mut warnings)?,
+            inputs: inputs.inputs(&mut warnings)?,
+            keys,
+            store: Store::resolve(&top.table("store")?)?,
+            console: Console::resolve(flags, &top.table("console")?, &mut warnings)?,
+            warnings,
+        })
+    }
+}
+
+/// The data directory alone, for commands that only read the store: no secret is read.
+pub fn data_dir(
+    flags: &Flags,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<PathBuf, ConfigError> {
+    let source = Source::load(flags.config.as_deref())?;
+    let table = source.parse()?;
+    resolve_data_dir(flags, env, &Section::top(&source, &table)?)
+}
+
+/// The section `[keys]` alone, for commands that only verify: no secret is read.
+pub fn keys(flags: &Flags) -> Result<Keys, ConfigError> {
+    let source = Source::load(flags.config.as_deref())?;
+    let table = source.parse()?;
+    Keys::resolve(flags, &Section::top(&source, &table)?.table("keys")?)
+}
+
+/// The example configuration: every key with its default.
+pub fn example() -> &'static str {
+    include_str!("../config.example.toml")
+}
+
+fn resolve_data_dir(
+    flags: &Flags,
+    env: &dyn Fn(&str) -> Option<String>,
+    top: &Section<'_>,
+) -> Result<PathBuf, ConfigError> {
+    let in_file = top.get("data_dir", value::path)?;
+    if let Some(flag) = &flags.data_dir {
+        return not_empty("--data-dir", flag.clone());
+    }
+    if let Some(variable) = env(DATA_DIR_VARIABLE) {
+        return not_empty(DATA_DIR_VARIABLE, PathBuf::from(variable));
+    }
+    Ok(in_file.unwrap_or_else(|| PathBuf::from("vidimus-data")))
+}
+
+fn not_empty(setting: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.as_os_str().is_empty() {
+        return Err(ConfigError::value(setting, Mismatch::new("empty", "a directory")));
+    }
+    Ok(path)
+}

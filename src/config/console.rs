@@ -1,0 +1,65 @@
+//! The section `[console]`: where the web page and the API are, and who may see them.
+
+use std::net::SocketAddr;
+
+use hyper::http::uri::Authority;
+use toml::de::DeValue;
+
+use super::Flags;
+use super::error::{ConfigError, Mismatch};
+use super::file::Section;
+use super::receiver::address;
+use super::secret::Secret;
+use super::value::{list, path, text};
+
+/// The console's settings.
+#[derive(Clone, Debug)]
+pub struct Console {
+    /// Where to listen; port 0 takes a free one. Not a loopback address only with a token.
+    pub listen: SocketAddr,
+    /// What `Host` may be besides the address itself, in lower case.
+    pub hosts: Vec<String>,
+    /// What a request must bring. Without one, every user of this machine may read.
+    pub token: Option<Secret>,
+}
+
+impl Console {
+    /// The section `[console]`, over which the flags go.
+    pub(super) fn resolve(
+        flags: &Flags,
+        section: &Section<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Console, ConfigError> {
+        let listen = section.get("listen", address)?;
+        let hosts = section.get("hosts", list(host))?.unwrap_or_default();
+        let token = section
+            .get("token_file", path)?
+            .map(|file| Secret::read(&section.setting("token_file"), &file, warnings))
+            .transpose()?;
+        let listen =
+            flags.console.or(listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8480)));
+        if token.is_none() && !listen.ip().to_canonical().is_loopback() {
+            let setting = match flags.console {
+                Some(_) => "--console".to_owned(),
+                None => section.setting("listen"),
+            };
+            return Err(ConfigError::value(
+                setting,
+                Mismatch::new(
+                    format!("{listen}, which others can reach"),
+                    "a loopback address such as 127.0.0.1:8480, or console.token_file in the \
+                     configuration",
+                ),
+            ));
+        }
+        Ok(Console { listen, hosts, token })
+    }
+}
+
+fn host(value: &DeValue<'_>) -> Result<String, Mismatch> {
+    let host = text(value)?;
+    let authority = host.parse::<Authority>().ok().filter(|_| !host.contains('@'));
+    authority.map(|_| host.to_ascii_lowercase()).ok_or_else(|| {
+        Mismatch::text(host, "a host as browsers name it, such as \"siem.example.com\"")
+    })
+}

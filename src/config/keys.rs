@@ -1,0 +1,213 @@
+//! Where verification keys come from: JWK sets in files or at URLs, or those of Konnect's regions.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::Flags;
+use super::error::{ConfigError, Mismatch};
+use super::file::Section;
+use super::units::DAY;
+use super::url::HttpUrl;
+use super::value::{duration, list, text};
+
+/// The keys of all inputs that have none of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The key sets, each once. With none nothing can be verified.
+    pub sources: Vec<KeySource>,
+    /// How often each set is read again.
+    pub refresh: Duration,
+    /// How long a key that left its set goes on verifying, from when it was last seen.
+    pub retire_after: Duration,
+}
+
+impl Keys {
+    /// The section `[keys]`, in which the flags replace the sources.
+    pub(super) fn resolve(flags: &Flags, section: &Section<'_>) -> Result<Keys, ConfigError> {
+        let given = flag_sources(flags)?;
+        let in_file = sources(section)?;
+        let second = Duration::from_secs(1);
+        Ok(Keys {
+            sources: if given.is_empty() { in_file } else { given },
+            refresh: section
+                .get("refresh", duration(second))?
+                .unwrap_or(Duration::from_secs(6 * 60 * 60)),
+            retire_after: section
+                .get("retire_after", duration(second))?
+                .unwrap_or(Duration::from_secs(8 * DAY)),
+        })
+    }
+}
+
+/// Where a JWK set is read from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeySource {
+    /// A file; a relative path is relative to the working directory.
+    File(PathBuf),
+    /// An `https` URL, or an `http` one to the loopback interface. It has no credentials.
+    Url(String),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeySource::File(path) => path.display().fmt(f),
+            KeySource::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+impl FromStr for KeySource {
+    type Err = Mismatch;
+
+    fn from_str(text: &str) -> Result<KeySource, Mismatch> {
+        const EXPECTED: &str =
+            "a file, an https URL, or an http URL to a loopback address such as 127.0.0.1";
+        if !text.contains("://") {
+            let file = KeySource::File(PathBuf::from(text));
+            return if text.is_empty() { Err(Mismatch::text(text, EXPECTED)) } else { Ok(file) };
+        }
+        let url = HttpUrl::new(text, EXPECTED)?;
+        // Whoever can answer in the source's place decides what is genuine.
+        if url.is_https() || url.is_loopback() {
+            Ok(KeySource::Url(text.to_owned()))
+        } else {
+            Err(Mismatch::text(text, EXPECTED))
+        }
+    }
+}
+
+/// A region of Konnect, each of which signs with keys of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Region {
+    /// United States.
+    Us,
+    /// Europe.
+    Eu,
+    /// Australia.
+    Au,
+    /// Middle East.
+    Me,
+    /// India.
+    In,
+    /// Singapore.
+    Sg,
+    /// All of them.
+    Auto,
+}
+
+impl Region {
+    /// Every one of them, `auto` last.
+    pub const ALL: [Region; 7] =
+        [Region::Us, Region::Eu, Region::Au, Region::Me, Region::In, Region::Sg, Region::Auto];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Region::Us => "us",
+            Region::Eu => "eu",
+            Region::Au => "au",
+            Region::Me => "me",
+            Region::In => "in",
+            Region::Sg => "sg",
+            Region::Auto => "auto",
+        }
+    }
+
+    /// The region's key set; for `auto` the key sets of all regions.
+    pub fn sources(self) -> Vec<KeySource> {
+        let regions = Region::ALL.into_iter().filter(|region| match self {
+            Region::Auto => *region != Region::Auto,
+            one => *region == one,
+        });
+        regions
+            .map(|region| {
+                KeySource::Url(format!(
+                    "https://{region}.api.konghq.com/v2/audit-log-webhook/jwks.json"
+                ))
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Region {
+    type Err = Mismatch;
+
+    fn from_str(text: &str) -> Result<Region, Mismatch> {
+        Region::ALL.into_iter().find(|region| region.as_str() == text).ok_or_else(|| {
+            Mismatch::text(text, format!("one of {}", Region::ALL.map(Region::as_str).join(", ")))
+        })
+    }
+}
+
+/// The sources that `jwks` and `region` of a table name.
+pub(super) fn sources(section: &Section<'_>) -> Result<Vec<KeySource>, ConfigError> {
+    let jwks = section.get("jwks", list(|value| text(value)?.parse()))?.unwrap_or_default();
+    let region = section.get("region", |value| text(value)?.parse())?;
+    Ok(together(jwks, region))
+}
+
+fn flag_sources(flags: &Flags) -> Result<Vec<KeySource>, ConfigError> {
+    let jwks: Result<_, _> = flags.jwks.iter().map(|source| source.parse()).collect();
+    Ok(together(jwks.map_err(|mismatch| ConfigError::value("--jwks", mismatch))?, flags.region))
+}
+
+fn together(jwks: Vec<KeySource>, region: Option<Region>) -> Vec<KeySource> {
+    let mut sources = Vec::new();
+    for source in jwks.into_iter().chain(region.into_iter().flat_map(Region::sources)) {
+        if !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+    sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_sources() {
+        let file = |path: &str| Some(KeySource::File(PathBuf::from(path)));
+        let url = |url: &str| Some(KeySource::Url(url.to_owned()));
+        let check = |text: &str, expected: Option<KeySource>| {
+            assert_eq!(text.parse().ok(), expected, "{text}");
+            if let Some(source) = expected {
+                assert_eq!(source.to_string(), text);
+            }
+        };
+        check("jwks.json", file("jwks.json"));
+        check("/etc/vidimus/jwks.json", file("/etc/vidimus/jwks.json"));
+        check("https://keys.example/jwks.json?x=1", url("https://keys.example/jwks.json?x=1"));
+        check("http://127.0.0.1:8000/jwks.json", url("http://127.0.0.1:8000/jwks.json"));
+        check("http://[::1]/jwks.json", url("http://[::1]/jwks.json"));
+        check("http://localhost/jwks.json", url("http://localhost/jwks.json"));
+        for bad in ["", "http://keys.example/", "ftp://127.0.0.1/", "https://", "file:///x"] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
+    fn regions() {
+        for region in Region::ALL {
+            assert_eq!(region.as_str().parse(), Ok(region));
+        }
+        assert_eq!(
+            "de".parse::<Region>().unwrap_err().to_string(),
+            "found \"de\", expected one of us, eu, au, me, in, sg, auto"
+        );
+        let url = "https://eu.api.konghq.com/v2/audit-log-webhook/jwks.json".to_owned();
+        assert_eq!(Region::Eu.sources(), [KeySource::Url(url)]);
+        let all: Vec<_> = Region::ALL.into_iter().take(6).flat_map(Region::sources).collect();
+        assert_eq!(Region::Auto.sources(), all);
+        assert_eq!(all.len(), 6);
+    }
+}

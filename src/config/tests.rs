@@ -1,0 +1,284 @@
+//! What a whole file, environment and command line come to.
+
+mod refused;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::file::{Source, TABLES};
+use super::*;
+
+/// Nothing is set but the authorization value of one input.
+fn env(name: &str) -> Option<String> {
+    (name == "PORTAL").then(|| "Splunk 4567".to_owned())
+}
+
+fn load(toml: &str, flags: &Flags) -> Result<Config, ConfigError> {
+    Config::resolve(flags, &env, &Source::new(Path::new("c.toml"), toml.to_owned()))
+}
+
+#[test]
+fn the_example_gives_the_defaults() {
+    let example = load(example(), &Flags::default()).unwrap();
+    let default = Config::load(&Flags::default(), &|_| None).unwrap();
+    assert_eq!(format!("{example:#?}"), format!("{default:#?}"));
+}
+
+#[test]
+fn the_example_has_every_key() {
+    // Those without a default.
+    let unset: BTreeSet<&str> = [
+        "receiver.public_url",
+        "receiver.tls.cert_file",
+        "receiver.tls.key_file",
+        "keys.jwks",
+        "keys.region",
+        "store.retention_age",
+        "store.retention_size",
+        "console.token_file",
+    ]
+    .into();
+    let mut table = "".to_owned();
+    let mut found = BTreeSet::new();
+    for line in example().lines() {
+        let (set, line) = match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with([' ', '#']) || rest.is_empty() => continue,
+            Some(rest) => (false, rest),
+            None => (true, line),
+        };
+        if line.starts_with('[') {
+            table = line.trim_matches(['[', ']']).to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            let name = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+            let has_default = !unset.contains(name.as_str()) && !table.starts_with("input");
+            assert_eq!(set, has_default, "{name}");
+            found.insert(name);
+        }
+        found.insert(table.clone());
+    }
+    assert_eq!(found, known_keys().map(|(_, _, name)| name).chain([String::new()]).collect());
+}
+
+#[test]
+fn every_known_key_is_read() {
+    for (table, key, name) in known_keys() {
+        // A date is what no key takes. What an input must have is there for the other keys.
+        let mut toml = match table {
+            "" => String::new(),
+            "input" | "input.keys" => {
+                let rest = ["name = 'a'", "path = '/a'", "authorization = 'x'"];
+                let mut rest = rest.map(|line| format!("{line}\n")).to_vec();
+                rest.retain(|line| !line.starts_with(&format!("{key} ")));
+                format!("[[input]]\n{}", rest.concat())
+            }
+            table => format!("[{table}]\n"),
+        };
+        if table == "input.keys" {
+            toml += "[input.keys]\n";
+        }
+        toml += &format!("{key} = 1979-05-27\n");
+        let line = toml.lines().count();
+        let error = load(&toml, &Flags::default()).map(|_| toml.clone()).unwrap_err().to_string();
+        let start = format!("c.toml:{line}: {name} is a date or time, expected ");
+        assert!(error.starts_with(&start), "{error}");
+    }
+}
+
+fn known_keys() -> impl Iterator<Item = (&'static str, &'static str, String)> {
+    TABLES.into_iter().flat_map(|(table, keys)| {
+        keys.iter().map(move |key| {
+            (table, *key, format!("{table}.{key}").trim_start_matches('.').to_owned())
+        })
+    })
+}
+
+#[test]
+fn a_variable_that_no_input_names_is_a_warning() {
+    let is_set = |_: &str| Some("Splunk 4567".to_owned());
+    for (source, count) in [
+        ("authorization = 'x'", 1),
+        ("authorization_env = 'PORTAL'", 1),
+        ("authorization_env = ['PORTAL', 'VIDIMUS_AUTHORIZATION']", 0),
+    ] {
+        let toml = format!("[[input]]\nname = 'a'\npath = '/a'\n{source}");
+        let source = Source::new(Path::new("c.toml"), toml.clone());
+        let config = Config::resolve(&Flags::default(), &is_set, &source).unwrap();
+        assert_eq!(config.warnings.len(), count, "{toml}\n{:?}", config.warnings);
+    }
+}
+
+/// The accepted values of each input.
+fn accepted(config: &Config) -> Vec<Vec<&str>> {
+    let values = config.inputs.iter().map(|input| match &input.authorization {
+        Authorization::Given(secrets) => secrets.iter().map(Secret::expose).collect(),
+        Authorization::Generated => Vec::new(),
+    });
+    values.collect()
+}
+
+#[test]
+fn inputs_of_the_file() {
+    let toml = "
+        [keys]
+        jwks = 'global.json'
+        [[input]]
+        name = 'konnect'
+        path = '/konnect'
+        authorization = ['Splunk 0123', 'Bearer 89']
+        org_ids = ['o1']
+        [[input]]
+        name = 'portal'
+        path = '/portal'
+        authorization_env = 'PORTAL'
+        portal_ids = 'p1'
+        keys = { jwks = ['own.json', 'own.json'], region = 'eu' }";
+    let config = load(toml, &Flags::default()).unwrap();
+    assert_eq!(accepted(&config), [vec!["Splunk 0123", "Bearer 89"], vec!["Splunk 4567"]]);
+    let [konnect, portal] = &config.inputs[..] else { panic!("{config:#?}") };
+    assert_eq!((&*konnect.name, &*konnect.path), ("konnect", "/konnect"));
+    assert_eq!(
+        (&konnect.org_ids[..], &portal.portal_ids[..]),
+        (&["o1".into()][..], &["p1".into()][..])
+    );
+    let file = |path: &str| KeySource::File(path.into());
+    assert_eq!(konnect.keys, [file("global.json")]);
+    assert_eq!(portal.keys, [vec![file("own.json")], Region::Eu.sources()].concat());
+    assert_eq!(config.keys.sources, [file("global.json")]);
+}
+
+#[test]
+fn the_input_of_the_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("authorization");
+    std::fs::write(&file, "from file\r\n").unwrap();
+    let check = |flags: Flags, variable: Option<&str>, expected: &[&str]| {
+        let env =
+            |name: &str| variable.filter(|_| name == AUTHORIZATION_VARIABLE).map(String::from);
+        let config = Config::load(&flags, &env).unwrap();
+        assert_eq!(accepted(&config), [expected]);
+        config
+    };
+    let config = check(Flags::default(), None, &[]);
+    assert!(matches!(config.inputs[0].authorization, Authorization::Generated));
+    assert_eq!((&*config.inputs[0].name, &*config.inputs[0].path), ("default", "/audit-logs"));
+    check(Flags::default(), Some("from env"), &["from env"]);
+    let flags =
+        Flags { authorization_file: Some(file), path: Some("/x".into()), ..Flags::default() };
+    assert_eq!(check(flags, Some("from env"), &["from file"]).inputs[0].path, "/x");
+    let flags = Flags { authorization: Some("from flag".into()), ..Flags::default() };
+    check(flags, Some("from env"), &["from flag"]);
+
+    let error = Config::load(&Flags::default(), &|_| Some(" s3cret".into())).unwrap_err();
+    assert!(!error.to_string().contains("s3cret"), "{error}");
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    std::fs::write(&path, "data_dir = 'file'\n[keys]\njwks = 'file.json'\nregion = 'us'").unwrap();
+    let in_env = |name: &str| (name == DATA_DIR_VARIABLE).then(|| "env".to_owned());
+    let mut flags = Flags { config: Some(path), ..Flags::default() };
+    assert_eq!(data_dir(&flags, &|_| None).unwrap(), Path::new("file"));
+    assert_eq!(data_dir(&flags, &in_env).unwrap(), Path::new("env"));
+    assert_eq!(Config::load(&flags, &in_env).unwrap().data_dir, Path::new("env"));
+    assert_eq!(keys(&flags).unwrap().sources.len(), 2);
+    flags.data_dir = Some("flag".into());
+    flags.region = Some(Region::Eu);
+    assert_eq!(data_dir(&flags, &in_env).unwrap(), Path::new("flag"));
+    assert_eq!(keys(&flags).unwrap().sources, Region::Eu.sources());
+    flags.jwks = vec!["flag.json".into()];
+    flags.region = None;
+    assert_eq!(keys(&flags).unwrap().sources, [KeySource::File("flag.json".into())]);
+    assert_eq!(Config::load(&flags, &in_env).unwrap().inputs[0].keys.len(), 1);
+}
+
+#[test]
+fn flags_go_before_the_receiver_and_the_console_of_the_file() {
+    let toml = "
+        [receiver]
+        listen = '127.0.0.1:1'
+        public_url = 'https://file.example/'
+        trusted_proxies = ['10.0.0.0/8', '::ffff:192.0.2.1', '2001:db8::1']
+        [receiver.tls]
+        enabled = false
+        [console]
+        listen = '127.0.0.1:2'
+        hosts = 'SIEM.example'";
+    let config = load(toml, &Flags::default()).unwrap();
+    assert_eq!(config.receiver.listen.port(), 1);
+    assert_eq!(config.receiver.public_url.as_deref(), Some("https://file.example"));
+    assert_eq!(config.receiver.tls, Tls::Off);
+    assert_eq!(config.console.listen.port(), 2);
+    assert_eq!(config.console.hosts, ["siem.example"]);
+    for (peer, trusted) in [
+        ("10.1.2.3", true),
+        ("::ffff:10.1.2.3", true),
+        ("11.1.2.3", false),
+        ("192.0.2.1", true),
+        ("192.0.2.2", false),
+        ("2001:db8::1", true),
+        ("2001:db8::2", false),
+    ] {
+        assert_eq!(config.receiver.trusts(peer.parse().unwrap()), trusted, "{peer}");
+    }
+
+    let flags = Flags {
+        listen: Some("127.0.0.1:3".parse().unwrap()),
+        public_url: Some("http://flag.example".into()),
+        tls_cert: Some("cert".into()),
+        tls_key: Some("key".into()),
+        console: Some("[::1]:4".parse().unwrap()),
+        ..Flags::default()
+    };
+    let config = load(toml, &flags).unwrap();
+    assert_eq!(config.receiver.listen.port(), 3);
+    assert_eq!(config.receiver.public_url.as_deref(), Some("http://flag.example"));
+    let files = Tls::Files { cert_file: "cert".into(), key_file: "key".into() };
+    assert_eq!(config.receiver.tls, files);
+    assert_eq!(config.console.listen.port(), 4);
+
+    let file = "[receiver.tls]\ncert_file = 'cert'\nkey_file = 'key'";
+    assert_eq!(load(file, &Flags::default()).unwrap().receiver.tls, files);
+    let flags = Flags { no_tls: true, ..Flags::default() };
+    assert_eq!(load(file, &flags).unwrap().receiver.tls, Tls::Off);
+    assert_eq!(load("", &Flags::default()).unwrap().receiver.tls, Tls::SelfSigned);
+}
+
+#[test]
+fn secrets_do_not_show_and_exposed_files_are_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, contents: &str| {
+        std::fs::write(path(name), contents).unwrap();
+        std::fs::set_permissions(path(name), PermissionsExt::from_mode(0o644)).unwrap();
+    };
+    write("token", "s3cret-token\n");
+    write("portal", "s3cret-file\n");
+    write("key", "s3cret-key\n");
+    write(
+        "config.toml",
+        &format!(
+            "[[input]]\nname = 'a'\npath = '/a'\nauthorization = 's3cret-text'\n\
+             [[input]]\nname = 'b'\npath = '/b'\nauthorization_file = {:?}\n\
+             [receiver.tls]\ncert_file = 'none'\nkey_file = {:?}\n\
+             [console]\nlisten = '0.0.0.0:8480'\ntoken_file = {:?}\n",
+            path("portal"),
+            path("key"),
+            path("token")
+        ),
+    );
+    let flags = Flags { config: Some(path("config.toml")), ..Flags::default() };
+    let config = Config::load(&flags, &|_| None).unwrap();
+    assert_eq!(accepted(&config), [["s3cret-text"], ["s3cret-file"]]);
+    assert_eq!(config.console.token.as_ref().map(Secret::expose), Some("s3cret-token"));
+    let shown = format!("{config:?}{config:#?}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    let warned = |name: &str| {
+        let start = format!("{}, named by ", path(name).display());
+        config.warnings.iter().filter(|warning| warning.starts_with(&start)).count()
+    };
+    assert_eq!(["token", "portal", "key", "config.toml"].map(warned), [1; 4]);
+    assert_eq!(config.warnings.len(), 4, "{:#?}", config.warnings);
+}

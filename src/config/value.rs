@@ -1,0 +1,139 @@
+//! Readers: from a TOML value to a type that cannot be wrong.
+//!
+//! Each says what it found and what it takes; which setting it was is added by the caller.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::error::Mismatch;
+use super::secret::Secret;
+use super::units::{self, EXPECTED_DURATION, EXPECTED_SIZE, show_duration, show_size};
+
+/// A text.
+pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Mismatch> {
+    match value {
+        DeValue::String(text) => Ok(text),
+        other => Err(Mismatch::new(found(other), "a string")),
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Mismatch> {
+    match value {
+        DeValue::Boolean(boolean) => Ok(*boolean),
+        other => Err(Mismatch::new(found(other), "true or false")),
+    }
+}
+
+/// A file or a directory. A relative one is relative to the working directory.
+pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Mismatch> {
+    match value {
+        DeValue::String(text) if !text.is_empty() => Ok(PathBuf::from(text.as_ref())),
+        other => Err(Mismatch::new(found(other), "a path")),
+    }
+}
+
+/// A secret. The error does not show it.
+pub(super) fn secret(value: &DeValue<'_>) -> Result<Secret, Mismatch> {
+    match value {
+        DeValue::String(text) => Secret::new(text),
+        other => Err(Mismatch::new(kind(other), "a string")),
+    }
+}
+
+/// A text that a type reads, described as `expected`.
+pub(super) fn parsed<T: FromStr>(
+    expected: &'static str,
+) -> impl Fn(&DeValue<'_>) -> Result<T, Mismatch> {
+    move |value| {
+        let parsed = text(value).ok().and_then(|text| text.parse().ok());
+        parsed.ok_or_else(|| Mismatch::new(found(value), expected))
+    }
+}
+
+/// A whole number in `range`.
+pub(super) fn count(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<u64, Mismatch> {
+    move |value| {
+        integer(value).filter(|number| range.contains(number)).ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            Mismatch::new(found(value), format!("a whole number from {least} to {most}"))
+        })
+    }
+}
+
+/// A size in bytes, in `range`.
+pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<u64, Mismatch> {
+    move |value| {
+        let bytes = match value {
+            DeValue::Integer(_) => integer(value),
+            DeValue::String(text) => Some(units::size(text)?),
+            _ => None,
+        };
+        let bytes = bytes.ok_or_else(|| Mismatch::new(found(value), EXPECTED_SIZE))?;
+        if range.contains(&bytes) {
+            return Ok(bytes);
+        }
+        let (least, most) = (show_size(*range.start()), show_size(*range.end()));
+        Err(Mismatch::new(found(value), format!("a size from {least} to {most}")))
+    }
+}
+
+/// A duration of at least `least`.
+pub(super) fn duration(least: Duration) -> impl Fn(&DeValue<'_>) -> Result<Duration, Mismatch> {
+    move |value| {
+        let DeValue::String(text) = value else {
+            return Err(Mismatch::new(found(value), EXPECTED_DURATION));
+        };
+        let duration = units::duration(text)?;
+        if duration >= least {
+            return Ok(duration);
+        }
+        let expected = format!("a duration of at least {}", show_duration(least));
+        Err(Mismatch::text(text, expected))
+    }
+}
+
+/// A list of what `read` reads; a single one need not be in a list.
+pub(super) fn list<T>(
+    read: impl Fn(&DeValue<'_>) -> Result<T, Mismatch>,
+) -> impl Fn(&DeValue<'_>) -> Result<Vec<T>, Mismatch> {
+    move |value| match value {
+        DeValue::Array(list) => list.iter().map(|element| read(element.get_ref())).collect(),
+        one => Ok(vec![read(one)?]),
+    }
+}
+
+/// A value as messages show it.
+pub(super) fn found(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(boolean) => boolean.to_string(),
+        // What is in these may be a secret.
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => kind(value).to_owned(),
+    }
+}
+
+fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a floating-point number",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn integer(value: &DeValue<'_>) -> Option<u64> {
+    match value {
+        DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
+        _ => None,
+    }
+}

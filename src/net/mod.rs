@@ -1,0 +1,43 @@
+//! The network: listening with TLS, limits and shutdown, and the client for HTTP.
+//!
+//! It knows nothing of entries, the store or the receiver: [`Listener`] hands requests to a
+//! service, and [`Client`] fetches and sends.
+//!
+//! - `listen` accepts connections, `connection` serves one of them, `activity` knows when it is idle,
+//!   `socket` closes it politely;
+//! - `limits` says how many and for how long, `slots` counts them, `refused` names what was turned
+//!   away;
+//! - `tls` is the server's certificate, reloaded when its files change, `self_signed` makes one;
+//! - `shutdown` tells everyone when to stop;
+//! - `budget` bounds the bytes in flight in the whole process;
+//! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom it believes.
+
+mod activity;
+mod budget;
+mod client;
+mod client_error;
+mod connection;
+mod limits;
+mod listen;
+mod proxy;
+mod refused;
+mod self_signed;
+mod shutdown;
+mod slots;
+mod socket;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod trust;
+
+pub use budget::{Budget, Overloaded, Reservation};
+pub use client::{Client, ClientOptions};
+pub use client_error::ClientError;
+pub use connection::{CloseConnection, Peer};
+pub use limits::Limits;
+pub use listen::{ListenError, Listener};
+pub use proxy::Proxies;
+pub use refused::{Events, Refused};
+pub use self_signed::ensure_self_signed;
+pub use shutdown::{Shutdown, Trigger, shutdown};
+pub use tls::{PairFiles, Reload, ServerTls, TlsError};

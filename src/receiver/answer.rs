@@ -1,0 +1,134 @@
+//! What is said back: counts, or a problem (RFC 9457).
+//!
+//! Here alone a failure becomes a status. What is said to the outside never holds what was sent.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Method, Response, StatusCode};
+use serde_json::json;
+
+use super::encoding::UnknownEncoding;
+use crate::store::Appended;
+
+/// An answer.
+pub type Answer = Response<Full<Bytes>>;
+
+/// What went wrong, as it is told to the sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The status.
+    pub status: u16,
+    /// What it is about, in a sentence.
+    pub detail: String,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
+        Problem { status: status.as_u16(), detail: detail.into(), header: None }
+    }
+
+    fn with(self, name: HeaderName, value: &'static str) -> Problem {
+        Problem { header: Some((name, HeaderValue::from_static(value))), ..self }
+    }
+
+    /// There is no input at this path.
+    pub fn unknown_path(path: &str) -> Problem {
+        let path: String = path.chars().take(100).collect();
+        Problem::new(StatusCode::NOT_FOUND, format!("there is no input at the path {path:?}"))
+    }
+
+    /// The path does not take this method.
+    pub fn method(method: &Method, allowed: &'static str) -> Problem {
+        let method: String = method.as_str().chars().take(20).collect();
+        let detail = format!("the method {method:?} is not taken here, expected {allowed}");
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail).with(ALLOW, allowed)
+    }
+
+    /// The `Authorization` is wrong.
+    pub fn unauthorized(why: &str) -> Problem {
+        Problem::new(StatusCode::UNAUTHORIZED, why)
+            .with(WWW_AUTHENTICATE, "Bearer realm=\"vidimus\"")
+    }
+
+    /// The encoding is not known.
+    pub fn unknown_encoding(unknown: &UnknownEncoding, kept: &str) -> Problem {
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{unknown}; the body is {kept}"))
+    }
+
+    /// The body is over a cap.
+    pub fn too_large(cap: usize, when: &str) -> Problem {
+        let detail = format!("the body is larger than {cap} bytes {when}, and is not kept");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// The body has too many lines.
+    pub fn too_many_lines(error: &crate::ingest::TooManyLines) -> Problem {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}, and is not kept"))
+    }
+
+    /// The body cannot be decoded.
+    pub fn undecodable(why: &str) -> Problem {
+        let detail = format!("the body cannot be decoded: {why}; it is kept in quarantine");
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// It was not stored.
+    pub fn not_stored() -> Problem {
+        let detail = "nothing of the delivery is stored; send it again";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+
+    /// There was no room in time.
+    pub fn overloaded() -> Problem {
+        let detail = "too much is in flight, and waiting did not help; send it again later";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).with(RETRY_AFTER, "5")
+    }
+
+    /// The answer that says so.
+    pub fn into_answer(self) -> Answer {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = json!({
+            "type": "about:blank",
+            "title": status.canonical_reason(),
+            "status": self.status,
+            "detail": self.detail,
+        });
+        let mut answer = answer(status, "application/problem+json", body.to_string());
+        if let Some((name, value)) = self.header {
+            answer.headers_mut().insert(name, value);
+        }
+        answer
+    }
+}
+
+/// The answer to a delivery that is stored.
+pub fn stored(appended: &Appended) -> Answer {
+    let body = json!({
+        "received": appended.received,
+        "stored": appended.stored,
+        "duplicates": appended.duplicates,
+        "malformed": appended.malformed,
+        "verdicts": {
+            "valid": appended.valid,
+            "invalid": appended.invalid,
+            "unsigned": appended.unsigned,
+            "no_key": appended.no_key,
+        },
+    });
+    answer(StatusCode::OK, "application/json", body.to_string())
+}
+
+/// The answer to a load balancer.
+pub fn healthy() -> Answer {
+    answer(StatusCode::OK, "text/plain", "ok\n".to_owned())
+}
+
+/// An answer with a body.
+pub fn answer(status: StatusCode, content_type: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

@@ -1,0 +1,168 @@
+//! What a value says of a field: words typed by what the field holds.
+
+use std::ops::Bound;
+
+use super::cursor::Word;
+use super::error::QueryError;
+use super::filter::{Field, Filter, Operand, Test};
+use super::time;
+use crate::entry::fields::Type;
+use crate::entry::{Format, Kind, Warning};
+
+/// The verdicts' words.
+const VERDICTS: [&str; 5] = ["valid", "invalid", "unsigned", "no_key", "malformed"];
+
+/// What a field holds.
+enum Holds {
+    /// One of these.
+    Words(Vec<&'static str>),
+    /// Milliseconds since the Unix epoch.
+    Time,
+    Integer,
+    Boolean,
+    /// Text without an order that means something.
+    Digits,
+    Text,
+    /// Text that a sender may mean for a number.
+    Untyped,
+}
+
+impl Holds {
+    fn of(field: &Field) -> Holds {
+        match field {
+            Field::Verdict => Holds::Words(VERDICTS.to_vec()),
+            Field::Format => Holds::Words(Format::ALL.iter().map(|one| one.as_str()).collect()),
+            Field::Kind => Holds::Words(Kind::ALL.iter().map(|one| one.as_str()).collect()),
+            Field::Warning => Holds::Words(Warning::ALL.iter().map(|one| one.as_str()).collect()),
+            Field::ReceivedAt | Field::Time => Holds::Time,
+            Field::Id | Field::Known(_, Type::Integer) => Holds::Integer,
+            Field::Known(_, Type::Boolean) => Holds::Boolean,
+            Field::Known(_, Type::Digits) => Holds::Digits,
+            Field::Reason | Field::Kid | Field::Input | Field::Known(_, Type::Text) => Holds::Text,
+            Field::Extension(_) => Holds::Untyped,
+        }
+    }
+}
+
+/// `field:word`: it is that, or begins with it if a `*` follows.
+pub(super) fn equal(field: Field, word: &Word) -> Result<Filter, QueryError> {
+    let text = || Operand::Text(word.text.clone());
+    let holds = Holds::of(&field);
+    if word.prefix && word.text.is_empty() {
+        return Ok(Filter::Field(field, Test::Exists));
+    }
+    let test = match holds {
+        Holds::Words(known) => return one_of(field, &known, word),
+        Holds::Text | Holds::Digits | Holds::Untyped if word.prefix => {
+            Test::Prefix(word.text.clone())
+        }
+        Holds::Text | Holds::Digits | Holds::Untyped => Test::Equals(text()),
+        Holds::Integer => Test::Equals(integer(word)?),
+        Holds::Boolean => Test::Equals(boolean(word)?),
+        Holds::Time => during(&field, word)?,
+    };
+    Ok(Filter::Field(field, test))
+}
+
+/// `field:[lower TO upper]`: it lies between these.
+pub(super) fn between(
+    field: Field,
+    lower: Bound<&Word>,
+    upper: Bound<&Word>,
+    now: i64,
+) -> Result<Filter, QueryError> {
+    let operand: &dyn Fn(&Word) -> Result<Operand, QueryError> = match Holds::of(&field) {
+        Holds::Integer => &integer,
+        Holds::Time => &|word| {
+            let time = time::parse(&word.text, now).map_err(|error| word.error(error.expected))?;
+            Ok(Operand::Integer(time))
+        },
+        // A number is meant where each bound is one.
+        Holds::Untyped if [lower, upper].iter().all(is_integer_or_none) => &integer,
+        Holds::Text | Holds::Untyped => &|word| Ok(Operand::Text(word.text.clone())),
+        Holds::Words(_) | Holds::Boolean | Holds::Digits => {
+            &|word| Err(word.error(format!("no range, for {} has no order", field.name())))
+        }
+    };
+    let typed = |bound: Bound<&Word>| match bound {
+        Bound::Included(word) => operand(word).map(Bound::Included),
+        Bound::Excluded(word) => operand(word).map(Bound::Excluded),
+        Bound::Unbounded => Ok(Bound::Unbounded),
+    };
+    let test = match (typed(lower)?, typed(upper)?) {
+        (Bound::Unbounded, Bound::Unbounded) => Test::Exists,
+        (lower, upper) => Test::Range { lower, upper },
+    };
+    // Easily written the wrong way round with times: [7d TO 1d] is right.
+    if let (Test::Range { lower: from, upper: to }, Bound::Included(word) | Bound::Excluded(word)) =
+        (&test, lower)
+        && is_above(from, to)
+    {
+        return Err(word.error("a lower bound that is not above the upper one"));
+    }
+    Ok(Filter::Field(field, test))
+}
+
+fn is_above(lower: &Bound<Operand>, upper: &Bound<Operand>) -> bool {
+    let number = |bound: &Bound<Operand>| match bound {
+        Bound::Included(Operand::Integer(number)) | Bound::Excluded(Operand::Integer(number)) => {
+            Some(*number)
+        }
+        _ => None,
+    };
+    number(lower).zip(number(upper)).is_some_and(|(lower, upper)| lower > upper)
+}
+
+/// Of a field that holds one of the words `known`: the one that is written, or those that begin
+/// with what is written.
+fn one_of(field: Field, known: &[&str], word: &Word) -> Result<Filter, QueryError> {
+    let written = match (&field, word.text.as_str()) {
+        // What the vendor's API calls it.
+        (Field::Kind, "gateway_access") => "access",
+        (_, written) => written,
+    };
+    let meant = |one: &&&str| **one == written || (word.prefix && one.starts_with(written));
+    let tests: Vec<_> = known
+        .iter()
+        .filter(meant)
+        .map(|one| Filter::Field(field.clone(), Test::Equals(Operand::Text((*one).to_owned()))))
+        .collect();
+    if tests.is_empty() {
+        return Err(word.error(format!("one of {}", known.join(", "))));
+    }
+    Ok(Filter::any(tests))
+}
+
+fn integer(word: &Word) -> Result<Operand, QueryError> {
+    let number = word.text.parse().ok().filter(|_| !word.prefix);
+    number
+        .map(Operand::Integer)
+        .ok_or_else(|| word.error("a whole number, or a range of them such as >=6 or [400 TO 499]"))
+}
+
+fn is_integer_or_none(bound: &Bound<&Word>) -> bool {
+    match bound {
+        Bound::Included(word) | Bound::Excluded(word) => word.text.parse::<i64>().is_ok(),
+        Bound::Unbounded => true,
+    }
+}
+
+fn boolean(word: &Word) -> Result<Operand, QueryError> {
+    let boolean = word.text.parse().ok().filter(|_| !word.prefix);
+    boolean.map(Operand::Boolean).ok_or_else(|| word.error("true or false"))
+}
+
+/// Within the day, minute, second or millisecond that is written.
+fn during(field: &Field, word: &Word) -> Result<Test, QueryError> {
+    let span = if word.prefix { None } else { time::span(&word.text) };
+    let (start, end) = span.ok_or_else(|| {
+        let name = field.name();
+        word.error(format!(
+            "a time such as 2025-05-16 or 2025-05-16T20:09:54Z, or a comparison such as {name}:>=6h"
+        ))
+    })?;
+    Ok(Test::Range {
+        lower: Bound::Included(Operand::Integer(start)),
+        upper: Bound::Excluded(Operand::Integer(end)),
+    })
+}

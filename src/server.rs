@@ -1,0 +1,350 @@
+//! The whole of `vidimus serve`, put together: store, keys, receiver, console.
+//!
+//! [`Server::start`] binds and opens everything, and [`Server::run`] works until it is told to stop.
+//! The command and the tests both go this way.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SecureRandom;
+use tokio::sync::mpsc;
+
+use crate::clock::now;
+use crate::config::{Authorization, Config, KeySource, Secret, Tls};
+use crate::console;
+use crate::ingest::{self, Expected};
+use crate::keys::ring::Judged;
+use crate::keys::{KeyRing, Refresher, Suspicion};
+use crate::net::{
+    Budget, Client, ClientOptions, Events, Limits, ListenError, Listener, PairFiles, Reload,
+    ServerTls, Shutdown, TlsError, ensure_self_signed,
+};
+use crate::receiver::deliver::Deliverer;
+use crate::receiver::{Caps, Input, Observer, Receiver};
+use crate::store::{Directory, Options, Retention, Store, StoreError};
+
+/// How often the files of the certificate are looked at.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The least time between two refreshes of the keys for the sake of a signature that failed.
+const SUSPICION_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The addresses.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The authorization value made on first run.
+    #[error("cannot read or make the authorization value in {}: {why}", path.display())]
+    Authorization {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The threads that verify.
+    #[error("cannot start threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+}
+
+/// A server that is bound and opened.
+pub struct Server {
+    receiver_listener: Listener,
+    console_listener: Listener,
+    receiver: Arc<Receiver>,
+    refresher: Refresher,
+    tls: Option<Arc<ServerTls>>,
+    limits: Limits,
+    written: mpsc::Receiver<()>,
+    /// Where the authorization value is that was made on first run, if it is in use.
+    pub generated_authorization: Option<PathBuf>,
+    /// Where the certificate is, if there is TLS: for `curl --cacert` if it is self-signed.
+    pub certificate: Option<PathBuf>,
+}
+
+impl Server {
+    /// Opens and binds everything, in a runtime of tokio with several threads.
+    pub async fn start(config: &Config, observer: Arc<dyn Observer>) -> Result<Server, StartError> {
+        let directory = Directory::create(&config.data_dir)?;
+        let store = Arc::new(Store::open(&directory, store_options(config))?);
+        let (tls, certificate) = tls(config)?;
+        let receiver_listener = Listener::bind(config.receiver.listen, tls.clone()).await?;
+        let console_listener = Listener::bind(config.console.listen, None).await?;
+
+        let (inputs, generated_authorization) = inputs(config)?;
+        let refresher = refresher(config, &store, &inputs)?;
+        let caps = caps(config);
+        let pool =
+            rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
+        let deliverer = Arc::new(Deliverer {
+            store,
+            ring: Arc::clone(&refresher.ring),
+            suspicion: refresher.suspicion.clone(),
+            pool,
+            caps: caps.clone(),
+            observer,
+        });
+        let budget =
+            Budget::new(usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX));
+        let (writing, written) = mpsc::channel(1);
+        Ok(Server {
+            receiver_listener,
+            console_listener,
+            receiver: Arc::new(Receiver { inputs, caps, budget, deliverer, writing }),
+            refresher,
+            tls,
+            limits: limits(config),
+            written,
+            generated_authorization,
+            certificate,
+        })
+    }
+
+    /// The receiver's address, with the real port.
+    pub fn receiver_address(&self) -> SocketAddr {
+        self.receiver_listener.address()
+    }
+
+    /// The console's address, with the real port.
+    pub fn console_address(&self) -> SocketAddr {
+        self.console_listener.address()
+    }
+
+    /// The keys at hand.
+    pub fn ring(&self) -> &Arc<KeyRing> {
+        &self.refresher.ring
+    }
+
+    /// Asks for the keys to be read again.
+    pub fn suspicion(&self) -> Suspicion {
+        self.refresher.suspicion.clone()
+    }
+
+    /// Reads the key sets that are in files, so that what comes first is verified already.
+    pub async fn read_key_files(&self) {
+        let files = |source: &KeySource| matches!(source, KeySource::File(_));
+        self.refresher.refresh(files).await;
+    }
+
+    /// Works until shutdown: then no new connections, those in flight answered, the store closed.
+    pub async fn run(self, shutdown: Shutdown) {
+        let Server { receiver, refresher, limits, mut written, .. } = self;
+        if let Some(tls) = self.tls {
+            tokio::spawn(tls.watch(CERTIFICATE_INTERVAL, shutdown.clone(), report_certificate));
+        }
+        // What a crash kept from being checked again.
+        refresher.store.recheck(Arc::clone(&refresher.ring) as Arc<_>);
+        let refreshing = tokio::spawn(refresher.run());
+
+        let events = Arc::clone(&receiver.deliverer) as Arc<dyn Events>;
+        let console = self.console_listener.serve(
+            |request, _| {
+                let answer = console::handle(&request);
+                async move { Ok(answer) }
+            },
+            limits.clone(),
+            Arc::clone(&events),
+            shutdown.clone(),
+        );
+        let handler = {
+            let receiver = Arc::clone(&receiver);
+            move |request, peer| Arc::clone(&receiver).handle(request, peer)
+        };
+        let mut over = shutdown.clone();
+        let deliveries = self.receiver_listener.serve(handler, limits, events, shutdown);
+        tokio::join!(deliveries, console);
+
+        refreshing.abort();
+        let _ = refreshing.await;
+        // Writes that have begun hold the other ends.
+        drop(receiver);
+        tokio::select! {
+            _ = written.recv() => {}
+            () = over.over() => tracing::warn!("some writes take longer than the shutdown may"),
+        }
+    }
+}
+
+fn store_options(config: &Config) -> Options {
+    Options {
+        segment_entries: config.store.segment_entries,
+        segment_age: config.store.segment_age,
+        retention: Retention { age: config.store.retention_age, size: config.store.retention_size },
+        quarantine_size: config.store.quarantine_size,
+    }
+}
+
+fn caps(config: &Config) -> Caps {
+    let receiver = &config.receiver;
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    Caps {
+        max_body: size(receiver.max_body),
+        max_decoded: size(receiver.max_decoded),
+        lines: ingest::Caps {
+            max_line: size(receiver.max_line),
+            max_lines: size(receiver.max_lines),
+        },
+        body_timeout: receiver.body_timeout,
+        queue_timeout: receiver.queue_timeout,
+        trusted_proxies: receiver.trusted_proxies.clone(),
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let receiver = &config.receiver;
+    Limits {
+        max_connections: receiver.max_connections,
+        max_connections_per_address: receiver.max_connections_per_address,
+        max_header_bytes: receiver.max_header_bytes,
+        handshake_timeout: receiver.handshake_timeout,
+        header_timeout: receiver.header_timeout,
+        idle_timeout: receiver.idle_timeout,
+        ..Limits::default()
+    }
+}
+
+/// The certificate, and its file.
+fn tls(config: &Config) -> Result<(Option<Arc<ServerTls>>, Option<PathBuf>), TlsError> {
+    let files = match &config.receiver.tls {
+        Tls::Off => return Ok((None, None)),
+        Tls::Files { cert_file, key_file } => {
+            PairFiles { certificate: cert_file.clone(), key: key_file.clone() }
+        }
+        Tls::SelfSigned => {
+            let path = config.data_dir.join("tls.pem");
+            let time = jiff::Timestamp::from_millisecond(now().get()).unwrap_or_default();
+            ensure_self_signed(&path, &public_names(config), time)?;
+            PairFiles::combined(path)
+        }
+    };
+    let certificate = files.certificate.clone();
+    Ok((Some(Arc::new(ServerTls::load(files)?)), Some(certificate)))
+}
+
+/// The names besides the loopback's that a self-signed certificate is for.
+fn public_names(config: &Config) -> Vec<String> {
+    let url = config.receiver.public_url.as_deref().and_then(|url| url.parse::<hyper::Uri>().ok());
+    let public =
+        url.and_then(|url| url.host().map(|host| host.trim_matches(['[', ']']).to_owned()));
+    let listen = config.receiver.listen.ip();
+    let own = (!listen.is_unspecified()).then(|| listen.to_string());
+    public.into_iter().chain(own).collect()
+}
+
+/// The inputs, and the file of the authorization value that was made on first run, if one uses it.
+fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartError> {
+    let mut generated = None;
+    let mut inputs = Vec::new();
+    for input in &config.inputs {
+        let authorization = match &input.authorization {
+            Authorization::Given(values) => values.clone(),
+            Authorization::Generated => {
+                let path = config.data_dir.join("authorization");
+                let secret = generated_authorization(&path)
+                    .map_err(|why| StartError::Authorization { path: path.clone(), why })?;
+                generated = Some(path);
+                vec![secret]
+            }
+        };
+        let expected =
+            Expected { org_ids: input.org_ids.clone(), portal_ids: input.portal_ids.clone() };
+        inputs.push(Arc::new(Input {
+            name: input.name.clone(),
+            path: input.path.clone(),
+            authorization,
+            expected: Arc::new(expected),
+        }));
+    }
+    Ok((inputs, generated))
+}
+
+/// The authorization value in the file `path`, made if it is not there: 256 random bits.
+fn generated_authorization(path: &Path) -> Result<Secret, String> {
+    match fs::read(path) {
+        Ok(contents) => Secret::from_file_contents(&contents).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut random = [0; 32];
+            ring::rand::SystemRandom::new()
+                .fill(&mut random)
+                .map_err(|_| "the system has no random bytes".to_owned())?;
+            let value = format!("Bearer {}", URL_SAFE_NO_PAD.encode(random));
+            write_private(path, &format!("{value}\n")).map_err(|error| error.to_string())?;
+            Secret::new(&value).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Writes a file that only we may read. It appears whole or not at all.
+pub fn write_private(path: &Path, contents: &str) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let _ = fs::remove_file(&temporary);
+    let mut file =
+        fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
+    file.write_all(contents.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)
+}
+
+/// What keeps the keys current; the ring begins with what the catalog knows.
+fn refresher(
+    config: &Config,
+    store: &Arc<Store>,
+    inputs: &[Arc<Input>],
+) -> Result<Refresher, StartError> {
+    let of = |input: &crate::config::Input| -> Vec<String> {
+        input.keys.iter().map(ToString::to_string).collect()
+    };
+    let named: Vec<_> = config.inputs.iter().map(|input| (input.name.clone(), of(input))).collect();
+    store.enter_inputs(&named)?;
+    let judged: HashMap<_, _> = named
+        .into_iter()
+        .zip(inputs)
+        .map(|((name, sources), input)| {
+            (name, Judged { sources, expected: Arc::clone(&input.expected) })
+        })
+        .collect();
+    let max_line = caps(config).lines.max_line;
+    let ring = KeyRing::new(judged, config.keys.retire_after, max_line, store.keys()?, now());
+    let mut sources: Vec<KeySource> = Vec::new();
+    for source in config.inputs.iter().flat_map(|input| &input.keys) {
+        if !sources.contains(source) {
+            sources.push(source.clone());
+        }
+    }
+    Ok(Refresher {
+        ring: Arc::new(ring),
+        store: Arc::clone(store),
+        sources,
+        client: Client::new(ClientOptions::default())?,
+        every: config.keys.refresh,
+        pause: SUSPICION_PAUSE,
+        suspicion: Suspicion::default(),
+    })
+}
+
+fn report_certificate(reload: Reload) {
+    match reload {
+        Reload::Replaced => tracing::info!("new connections get the new certificate"),
+        Reload::Kept(error) => {
+            tracing::warn!(%error, "the new certificate cannot be used; the old one stays");
+        }
+        Reload::Unchanged => {}
+    }
+}

@@ -1,0 +1,208 @@
+//! The data directory: who may use it, where its files are, and the lock of the one writer.
+//!
+//! It is 0700 and every file in it is 0600. A directory that is not ours, a symbolic link, or one
+//! that others may write to is refused, and so are network file systems, whose locks SQLite cannot
+//! trust (sqlite.org, "How To Corrupt An SQLite Database File", section 2.1).
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use super::error::SqliteContext;
+
+/// A data directory that was looked at and may be used.
+#[derive(Clone, Debug)]
+pub struct Directory(PathBuf);
+
+/// The right to write to a data directory; given back when it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Directory {
+    /// Opens a data directory that is there.
+    pub fn open(path: &Path) -> Result<Directory, StoreError> {
+        let refuse = |what: String| Err(StoreError::Directory { path: path.to_owned(), what });
+        let found = match fs::symlink_metadata(path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return refuse(
+                    "is not there; `vidimus serve` makes it, or name it with --data-dir".into(),
+                );
+            }
+            Err(error) => return refuse(format!("cannot be looked at: {error}")),
+        };
+        if found.is_symlink() {
+            return refuse("is a symbolic link; name the directory itself".into());
+        }
+        if !found.is_dir() {
+            return refuse("is not a directory".into());
+        }
+        let us = rustix::process::geteuid().as_raw();
+        if found.uid() != us {
+            return refuse(format!(
+                "belongs to user {}, and this is user {us}; run as that user, or change its owner",
+                found.uid()
+            ));
+        }
+        if found.mode() & 0o022 != 0 {
+            return refuse(format!(
+                "may be written to by others (mode {:o}); chmod 700 it",
+                found.mode() & 0o7777
+            ));
+        }
+        if let Some(kind) = network_file_system(path) {
+            return refuse(format!(
+                "is on a network file system ({kind}), where SQLite's locks cannot be trusted; use a local disk"
+            ));
+        }
+        Ok(Directory(path.to_owned()))
+    }
+
+    /// Opens a data directory, and makes it if it is not there.
+    pub fn create(path: &Path) -> Result<Directory, StoreError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .doing("make the directory", path)?;
+        let directory = Directory::open(path)?;
+        let segments = directory.segments();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&segments)
+            .doing("make the directory", &segments)?;
+        Ok(directory)
+    }
+
+    /// Takes the lock of the one process that writes.
+    pub fn lock(&self) -> Result<Lock, StoreError> {
+        let path = self.0.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .doing("open", &path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked(self.0.clone())),
+            Err(fs::TryLockError::Error(error)) => Err(error).doing("lock", &path),
+        }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The catalog.
+    pub(super) fn catalog(&self) -> PathBuf {
+        self.0.join("catalog.db")
+    }
+
+    /// The folder of the segments.
+    pub(super) fn segments(&self) -> PathBuf {
+        self.0.join("segments")
+    }
+
+    /// A segment's file, by the name that the catalog has for it.
+    pub(super) fn segment(&self, file: &str) -> PathBuf {
+        self.segments().join(file)
+    }
+}
+
+/// Makes an empty file that only we may read, unless it is there. SQLite gives its companions the
+/// mode of the database.
+pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
+    match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).doing("make", path),
+    }
+}
+
+/// Waits until a file or a folder is on the disk.
+pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|file| file.sync_all()).doing("sync", path)
+}
+
+/// Removes a database and its companions; those that are not there are no error.
+pub(super) fn remove_database(path: &Path) -> Result<(), StoreError> {
+    for companion in ["-wal", "-shm", "-journal", ""] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(companion);
+        match fs::remove_file(&name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).doing("remove", Path::new(&name));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The name of the network file system that `path` is on (magic numbers of statfs(2)).
+#[cfg(target_os = "linux")]
+fn network_file_system(path: &Path) -> Option<&'static str> {
+    const KNOWN: [(u64, &str); 8] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xfe53_4d42, "SMB2"),
+        (0xff53_4d42, "CIFS"),
+        (0x5346_414f, "AFS"),
+        (0x7375_7245, "Coda"),
+        (0x00c3_6400, "Ceph"),
+        (0x564c, "NCP"),
+    ];
+    // The type of `f_type` differs by platform; the numbers are of 32 bits.
+    let found = rustix::fs::statfs(path).ok()?.f_type as u64 & 0xffff_ffff;
+    KNOWN.iter().find(|(magic, _)| *magic == found).map(|(_, name)| *name)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn network_file_system(_: &Path) -> Option<&'static str> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn refused(path: &Path, expected: &str) {
+        let error = Directory::open(path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_trusted_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("data");
+        refused(&path, "is not there");
+        Directory::create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        let link = temporary.path().join("link");
+        symlink(&path, &link).unwrap();
+        refused(&link, "is a symbolic link");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
+        refused(&path, "chmod 700");
+        let file = temporary.path().join("file");
+        fs::write(&file, "").unwrap();
+        refused(&file, "is not a directory");
+    }
+
+    #[test]
+    fn one_process_writes() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&temporary.path().join("data")).unwrap();
+        let lock = directory.lock().unwrap();
+        assert!(matches!(directory.lock(), Err(StoreError::Locked(_))));
+        drop(lock);
+        directory.lock().unwrap();
+    }
+}

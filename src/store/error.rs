@@ -1,0 +1,105 @@
+//! What can go wrong in the store, divided by whose fault it is.
+
+use std::path::{Path, PathBuf};
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite could not do something.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A file could not be read or written.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The data directory cannot be trusted or used.
+    #[error("the data directory {} {what}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        what: String,
+    },
+    /// Another process writes to the data directory.
+    #[error("{} is in use by another vidimus process that writes to it (a `vidimus serve`?); stop it first", .0.display())]
+    Locked(PathBuf),
+    /// A file was written by a newer version.
+    #[error("{} has schema {found}, written by vidimus {program}; this version knows schema {known}: use that version or a newer one", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// The version of its schema.
+        found: i64,
+        /// The newest version that is known here.
+        known: i64,
+        /// The version of the program that wrote it.
+        program: String,
+    },
+    /// A database is not one of ours.
+    #[error("{} is not a vidimus database", .0.display())]
+    Foreign(PathBuf),
+    /// The quarantine has no room.
+    #[error(
+        "the quarantine is full: {used} of {limit} bytes are used, {wanted} more are wanted; see `vidimus store quarantine list`"
+    )]
+    QuarantineFull {
+        /// Bytes in it.
+        used: u64,
+        /// The most it may hold.
+        limit: u64,
+        /// Bytes to add.
+        wanted: u64,
+    },
+    /// Something asked for by its number is not there.
+    #[error("there is no {what} {id}")]
+    NoSuch {
+        /// What was asked for.
+        what: &'static str,
+        /// Its number.
+        id: u64,
+    },
+    /// The body's entries stopped coming before the last of them.
+    #[error("a body was given up after {got} of {expected} lines")]
+    Incomplete {
+        /// Lines that came.
+        got: usize,
+        /// Lines that were announced.
+        expected: usize,
+    },
+    /// Another delivery of the same transaction failed, or the transaction itself.
+    #[error("the transaction was rolled back: {0}")]
+    RolledBack(String),
+    /// The store is being closed.
+    #[error("the store is closing")]
+    Closing,
+}
+
+/// Adds the database and what was being done to what SQLite says.
+pub(super) trait SqliteContext<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T> SqliteContext<T> for Result<T, rusqlite::Error> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Sqlite { path: path.to_owned(), doing, source })
+    }
+}
+
+impl<T> SqliteContext<T> for Result<T, std::io::Error> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Io { path: path.to_owned(), doing, source })
+    }
+}

@@ -1,0 +1,194 @@
+//! Late verdicts: when a key arrives, entries that it may make valid are checked again.
+//!
+//! Those are the `no_key` ones, and the `invalid` ones whose signature is well formed. A verdict that
+//! changes gets a rising change number, and what the entry is now goes to the catalog, which is laid
+//! over on reading. The live segment is closed before, so its entries are never changed beside the
+//! writer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::catalog::{AWAITING_KEY, Catalog, Segment, State};
+use super::directory::Directory;
+use super::error::SqliteContext;
+use super::row::{self, Stored};
+use super::schema::SEGMENT;
+use super::sqlite::{self, Access};
+use super::{StoreError, seal};
+use crate::clock::now;
+use crate::entry::Millis;
+use crate::ingest::{Examined, Expected};
+use crate::signature::KeySet;
+
+/// What entries are checked again with.
+pub trait Judge: Send + Sync {
+    /// The keys that may verify what `input` received at `received_at`.
+    fn keys(&self, input: &str, received_at: Millis) -> Arc<KeySet>;
+    /// Whose entries belong to `input`.
+    fn expected(&self, input: &str) -> Arc<Expected>;
+    /// The longest line that is parsed, in bytes.
+    fn max_line(&self) -> usize;
+}
+
+/// An entry as it is recorded.
+struct Recorded {
+    id: u64,
+    received_at: Millis,
+    delivery: u64,
+    input: String,
+    verdict: String,
+    reason: Option<String>,
+    line: Vec<u8>,
+}
+
+/// Entries in one transaction of the catalog.
+const SLICE: usize = 500;
+
+/// Checks again what a new key may make valid, in every segment that takes no more appends, and
+/// says how many verdicts changed. A sealed segment of which more than a tenth has changed is written
+/// anew. It ends early when the store is `stopping`, and is begun again when the store is opened.
+pub(super) fn recheck(
+    directory: &Directory,
+    catalog: &mut Catalog,
+    judge: &dyn Judge,
+    stopping: &AtomicBool,
+) -> Result<u64, StoreError> {
+    let mut changed = 0;
+    for segment in catalog.segments()? {
+        let Some(closed) = &segment.closed else { continue };
+        if closed.awaiting_key == 0 || stopping.load(Ordering::Relaxed) {
+            continue;
+        }
+        changed += recheck_segment(directory, catalog, &segment, judge, stopping)?;
+        let laid_over = count_overlay(catalog, segment.first_id, closed.last_id)?;
+        let entries = closed.last_id + 1 - segment.first_id;
+        if segment.state == State::Sealed && laid_over * 10 > entries {
+            seal::seal(directory, catalog, &segment)?;
+        }
+    }
+    Ok(changed)
+}
+
+fn recheck_segment(
+    directory: &Directory,
+    catalog: &mut Catalog,
+    segment: &Segment,
+    judge: &dyn Judge,
+    stopping: &AtomicBool,
+) -> Result<u64, StoreError> {
+    let path = directory.segment(&segment.file);
+    let access = if segment.state == State::Sealed { Access::Immutable } else { Access::Shared };
+    let connection = sqlite::open_read_only(&path, &SEGMENT, access)?;
+    let (mut after, mut changed) = (0, 0);
+    loop {
+        let slice = awaiting(&connection, after).doing("read", &path)?;
+        let Some(last) = slice.last() else { return Ok(changed) };
+        if stopping.load(Ordering::Relaxed) {
+            return Ok(changed);
+        }
+        after = last.id;
+        changed += recheck_slice(catalog, slice, judge)?;
+    }
+}
+
+/// The next entries after the id `after` that await a key, as the segment has them.
+fn awaiting(connection: &Connection, after: u64) -> rusqlite::Result<Vec<Recorded>> {
+    let sql = format!(
+        "SELECT id, received_at, delivery, input, verdict, reason,
+                (SELECT line FROM raw WHERE raw.id = entries.id)
+         FROM entries WHERE id > ?1 AND {AWAITING_KEY} ORDER BY id LIMIT {SLICE}"
+    );
+    connection.prepare_cached(&sql)?.query_map([after], recorded)?.collect()
+}
+
+fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
+    Ok(Recorded {
+        id: row.get(0)?,
+        received_at: Millis::saturating(row.get(1)?),
+        delivery: row.get(2)?,
+        input: row.get(3)?,
+        verdict: row.get(4)?,
+        reason: row.get(5)?,
+        line: row.get(6)?,
+    })
+}
+
+fn recheck_slice(
+    catalog: &mut Catalog,
+    slice: Vec<Recorded>,
+    judge: &dyn Judge,
+) -> Result<u64, StoreError> {
+    let mut changed = Vec::new();
+    for mut entry in slice {
+        // It may have changed before.
+        if let Some((verdict, reason)) =
+            current(&catalog.connection, entry.id).doing("read a late verdict", &catalog.path)?
+        {
+            (entry.verdict, entry.reason) = (verdict, reason);
+        }
+        let keys = judge.keys(&entry.input, entry.received_at);
+        let examined = Examined::line(&entry.line, &keys, judge.max_line());
+        let verdict = examined.verdict();
+        let known = (entry.verdict.as_str(), entry.reason.as_deref());
+        if (verdict.name().as_str(), verdict.reason()) != known {
+            changed.push((entry, examined));
+        }
+    }
+    let count = changed.len() as u64;
+    if count > 0 {
+        lay_over(catalog, changed, judge)?;
+    }
+    Ok(count)
+}
+
+/// The verdict and the reason that an entry got later.
+fn current(connection: &Connection, id: u64) -> rusqlite::Result<Option<(String, Option<String>)>> {
+    connection
+        .prepare_cached("SELECT verdict, reason FROM entries WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
+fn lay_over(
+    catalog: &mut Catalog,
+    changed: Vec<(Recorded, Examined)>,
+    judge: &dyn Judge,
+) -> Result<(), StoreError> {
+    let Catalog { connection, path } = catalog;
+    let mut run = || {
+        let transaction = connection.transaction()?;
+        for (recorded, examined) in changed {
+            let expected = judge.expected(&recorded.input);
+            let entry = examined.read(Bytes::from(recorded.line), &expected, recorded.received_at);
+            super::catalog::forget_overlay(&transaction, recorded.id, recorded.id)?;
+            let stored = Stored {
+                id: recorded.id,
+                received_at: recorded.received_at,
+                delivery: recorded.delivery,
+                input: &recorded.input,
+                delivery_count: 1,
+            };
+            row::insert(&transaction, &entry, &stored)?;
+            transaction.execute(
+                "INSERT INTO changes (entry, changed_at) VALUES (?1, ?2)",
+                (recorded.id, now().get()),
+            )?;
+        }
+        transaction.commit()
+    };
+    run().doing("enter late verdicts", path)
+}
+
+fn count_overlay(catalog: &Catalog, first: u64, last: u64) -> Result<u64, StoreError> {
+    catalog
+        .connection
+        .query_row(
+            "SELECT count(*) FROM entries WHERE id BETWEEN ?1 AND ?2",
+            (first, last),
+            |row| row.get(0),
+        )
+        .doing("count late verdicts", &catalog.path)
+}

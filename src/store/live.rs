@@ -1,0 +1,211 @@
+//! The live segment: the one that takes appends.
+//!
+//! Only the writer thread has it. A delivery and its entries are stored whole or not at all.
+
+use std::path::PathBuf;
+
+use rusqlite::Connection;
+
+use super::catalog::{AWAITING_KEY, Closed, Segment, State, file_name};
+use super::directory::{Directory, remove_database, sync};
+use super::error::SqliteContext;
+use super::older::Older;
+use super::row::{self, Stored};
+use super::schema::SEGMENT;
+use super::writer::{Appended, Delivery};
+use super::{StoreError, sqlite};
+use crate::entry::Millis;
+use crate::ingest::Entry;
+use crate::signature::VerdictName;
+
+/// The live segment.
+pub(super) struct Live {
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+    pub(super) segment: Segment,
+    next_id: u64,
+    next_delivery: u64,
+}
+
+/// Where the next ids stood, to go back to when a transaction fails.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    next_id: u64,
+    next_delivery: u64,
+}
+
+impl Live {
+    /// Makes a new live segment, whose first id is on the disk before its first entry. The catalog
+    /// does not know it yet.
+    pub(super) fn create(
+        directory: &Directory,
+        first_id: u64,
+        first_delivery: u64,
+        created_at: Millis,
+    ) -> Result<Live, StoreError> {
+        let file = file_name::live(first_id);
+        let path = directory.segment(&file);
+        // A file that the catalog never heard of has no entries.
+        remove_database(&path)?;
+        let connection = sqlite::open(&path, &SEGMENT)?;
+        connection
+            .execute(
+                "INSERT INTO segment (first_id, first_delivery, created_at) VALUES (?1, ?2, ?3)",
+                (first_id, first_delivery, created_at.get()),
+            )
+            .doing("make a segment", &path)?;
+        sync(&directory.segments())?;
+        let segment = Segment {
+            first_id,
+            first_delivery,
+            state: State::Live,
+            file,
+            created_at,
+            closed: None,
+            sealed: None,
+        };
+        Ok(Live { connection, path, segment, next_id: first_id, next_delivery: first_delivery })
+    }
+
+    /// Opens the live segment that the catalog knows.
+    pub(super) fn open(directory: &Directory, segment: Segment) -> Result<Live, StoreError> {
+        let path = directory.segment(&segment.file);
+        let connection = sqlite::open(&path, &SEGMENT)?;
+        let next = |table: &str, first: u64| -> Result<u64, StoreError> {
+            connection
+                .query_row(&format!("SELECT max(id) FROM {table}"), [], |row| row.get(0))
+                .map(|last: Option<u64>| last.map_or(first, |last| last + 1))
+                .doing("read", &path)
+        };
+        let next_id = next("entries", segment.first_id)?;
+        let next_delivery = next("deliveries", segment.first_delivery)?;
+        Ok(Live { connection, path, segment, next_id, next_delivery })
+    }
+
+    /// How many entries it has.
+    pub(super) fn entries(&self) -> u64 {
+        self.next_id - self.segment.first_id
+    }
+
+    /// The ids that the segment after it begins with.
+    pub(super) fn next_ids(&self) -> (u64, u64) {
+        (self.next_id, self.next_delivery)
+    }
+
+    /// Whether it has an entry that a new key may make valid.
+    pub(super) fn awaits_key(&self) -> Result<bool, StoreError> {
+        self.connection
+            .query_row(
+                &format!("SELECT EXISTS (SELECT 1 FROM entries WHERE {AWAITING_KEY})"),
+                [],
+                |row| row.get(0),
+            )
+            .doing("read", &self.path)
+    }
+
+    /// What is known of it now that it takes no more.
+    pub(super) fn closed(&self) -> Result<Closed, StoreError> {
+        Closed::of(&self.connection).doing("read", &self.path)
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark { next_id: self.next_id, next_delivery: self.next_delivery }
+    }
+
+    pub(super) fn return_to(&mut self, mark: Mark) {
+        (self.next_id, self.next_delivery) = (mark.next_id, mark.next_delivery);
+    }
+
+    /// Runs a statement that begins or ends a transaction.
+    pub(super) fn execute(&self, sql: &'static str) -> Result<(), StoreError> {
+        self.connection.execute_batch(sql).doing("write", &self.path)
+    }
+
+    /// Stores one delivery with its entries, within the transaction that is open. Entries that
+    /// older segments have are added to `redelivered`.
+    pub(super) fn store(
+        &mut self,
+        delivery: &Delivery,
+        entries: impl Iterator<Item = Entry>,
+        older: &mut Older,
+        redelivered: &mut Vec<u64>,
+    ) -> Result<Appended, StoreError> {
+        let mut appended = Appended::default();
+        for entry in entries {
+            appended.received += 1;
+            *appended.count(entry.verdict.name()) += 1;
+            if let Some(id) = older.find(&entry) {
+                redelivered.push(id);
+                appended.duplicates += 1;
+                continue;
+            }
+            let stored = Stored {
+                id: self.next_id,
+                received_at: delivery.received_at,
+                delivery: self.next_delivery,
+                input: &delivery.input,
+                delivery_count: 1,
+            };
+            if row::insert(&self.connection, &entry, &stored).doing("write", &self.path)? {
+                self.next_id += 1;
+                appended.stored += 1;
+            } else {
+                self.count_again(&entry).doing("write", &self.path)?;
+                appended.duplicates += 1;
+            }
+        }
+        self.insert_delivery(delivery, &appended).doing("write", &self.path)?;
+        self.next_delivery += 1;
+        Ok(appended)
+    }
+
+    fn count_again(&self, entry: &Entry) -> rusqlite::Result<usize> {
+        self.connection
+            .prepare_cached(
+                "UPDATE entries SET delivery_count = delivery_count + 1
+                 WHERE event_time = ?1 AND fingerprint = ?2",
+            )?
+            .execute((entry.event_time.map_or(0, Millis::get), entry.fingerprint.0.as_slice()))
+    }
+
+    fn insert_delivery(&self, delivery: &Delivery, appended: &Appended) -> rusqlite::Result<usize> {
+        let duration = delivery.started.elapsed().as_micros();
+        self.connection
+            .prepare_cached(
+                "INSERT INTO deliveries (id, received_at, input, peer, bytes, decoded_bytes,
+                     received, stored, duplicates, malformed, valid, invalid, unsigned, no_key,
+                     status, duration_us)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 200, ?15)",
+            )?
+            .execute((
+                self.next_delivery,
+                delivery.received_at.get(),
+                &delivery.input,
+                &delivery.peer,
+                delivery.bytes,
+                delivery.decoded_bytes,
+                appended.received,
+                appended.stored,
+                appended.duplicates,
+                appended.malformed,
+                appended.valid,
+                appended.invalid,
+                appended.unsigned,
+                appended.no_key,
+                i64::try_from(duration).unwrap_or(i64::MAX),
+            ))
+    }
+}
+
+impl Appended {
+    /// The count of the received lines that have this verdict.
+    fn count(&mut self, verdict: VerdictName) -> &mut u64 {
+        match verdict {
+            VerdictName::Valid => &mut self.valid,
+            VerdictName::Invalid => &mut self.invalid,
+            VerdictName::Unsigned => &mut self.unsigned,
+            VerdictName::NoKey => &mut self.no_key,
+            VerdictName::Malformed => &mut self.malformed,
+        }
+    }
+}

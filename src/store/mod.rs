@@ -1,0 +1,260 @@
+//! The store: entries in segments, and a catalog of them. Only here is SQLite known.
+//!
+//! Segments are SQLite files of one schema. The newest takes appends, the others never change.
+//!
+//! - Files: [`directory`] (the data directory and its lock), `sqlite`, `schema`, `row` (how files are
+//!   opened and what stands in them), [`catalog`] (which segments there are).
+//! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older`
+//!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
+//! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
+
+mod background;
+pub mod catalog;
+pub mod directory;
+mod error;
+pub mod late;
+mod live;
+mod older;
+pub mod quarantine;
+mod redeliveries;
+pub mod refused;
+pub mod retention;
+mod row;
+mod schema;
+mod seal;
+pub mod sightings;
+mod sqlite;
+pub mod writer;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+pub use directory::Directory;
+pub use error::StoreError;
+pub use late::Judge;
+pub use quarantine::Quarantined;
+pub use refused::Refused;
+pub use retention::Retention;
+pub use sightings::{Sighting, Source};
+pub use writer::{Appended, Delivery};
+
+use self::background::{Background, Task};
+use self::catalog::Catalog;
+use self::directory::Lock;
+use self::error::SqliteContext;
+use self::refused::Waiting;
+use self::writer::{Job, Message, Writer};
+use crate::entry::Millis;
+use crate::ingest::{Batch, Expected};
+use crate::signature::KeySet;
+
+/// How the store is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A segment is closed when it has this many entries.
+    pub segment_entries: u64,
+    /// A segment is closed when it is this old.
+    pub segment_age: Duration,
+    /// When segments are given up.
+    pub retention: Retention,
+    /// The most that the quarantine may hold, in bytes.
+    pub quarantine_size: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            segment_entries: 50_000,
+            segment_age: Duration::from_secs(7 * 24 * 60 * 60),
+            retention: Retention::default(),
+            quarantine_size: 1 << 30,
+        }
+    }
+}
+
+/// The store, open for writing. Only one process has it so.
+///
+/// Dropping it lets the writes that have begun finish, and closes the files.
+#[derive(Debug)]
+pub struct Store {
+    writer: Sender<Message>,
+    background: Sender<Task>,
+    /// For what is small and rare: keys, quarantine.
+    catalog: Mutex<Catalog>,
+    waiting: Arc<Waiting>,
+    options: Options,
+    stopping: Arc<AtomicBool>,
+    threads: Option<(JoinHandle<()>, JoinHandle<()>)>,
+    _lock: Lock,
+}
+
+/// Entries that are read and waiting to be stored, of one body: this many at a time, and two lots.
+const CHUNK: usize = 512;
+
+impl Store {
+    /// Takes the lock and opens the store; what was interrupted is redone in the background.
+    pub fn open(directory: &Directory, options: Options) -> Result<Store, StoreError> {
+        let lock = directory.lock()?;
+        let (to_writer, messages) = channel();
+        let (to_background, tasks) = channel();
+        let closed = {
+            let to_background = to_background.clone();
+            // It may have stopped.
+            Box::new(move || drop(to_background.send(Task::Seal)))
+        };
+        let writer = Writer::open(directory.clone(), options, closed)?;
+        let waiting = Arc::new(Waiting::default());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let background = Background {
+            directory: directory.clone(),
+            catalog: Catalog::open(directory)?,
+            options,
+            waiting: Arc::clone(&waiting),
+            writer: to_writer.clone(),
+            stopping: Arc::clone(&stopping),
+        };
+        let writer = spawn("store-writer", move || writer.run(&messages))?;
+        let background = spawn("store-background", move || background.run(&tasks))?;
+        Ok(Store {
+            writer: to_writer,
+            background: to_background,
+            catalog: Mutex::new(Catalog::open(directory)?),
+            waiting,
+            options,
+            stopping,
+            threads: Some((writer, background)),
+            _lock: lock,
+        })
+    }
+
+    /// Stores a delivery. It blocks until the transaction that it is in is on the disk.
+    pub fn append(
+        &self,
+        delivery: Delivery,
+        batch: &Batch,
+        expected: &Expected,
+    ) -> Result<Appended, StoreError> {
+        let received_at = delivery.received_at;
+        let (to_chunks, chunks) = sync_channel(2);
+        let (reply, answer) = sync_channel(1);
+        let mut job = Some(Job { delivery, lines: batch.len(), chunks, reply });
+        let mut entries = batch.entries(expected, received_at);
+        loop {
+            let chunk: Vec<_> = entries.by_ref().take(CHUNK).collect();
+            let done = chunk.len() < CHUNK;
+            // A writer that has given the body up takes no more of it, and says why.
+            let given_up = to_chunks.send(chunk).is_err();
+            // Handed over with its first entries, so that the writer does not wait for them.
+            if let Some(job) = job.take() {
+                self.writer.send(Message::Append(job)).map_err(|_| StoreError::Closing)?;
+            }
+            if done || given_up {
+                break;
+            }
+        }
+        drop(to_chunks);
+        answer.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    /// Keeps a body that cannot be decoded, and returns its number. The number and the size in
+    /// `what` do not matter.
+    pub fn quarantine(&self, what: &Quarantined, body: &[u8]) -> Result<u64, StoreError> {
+        quarantine::put(&mut self.catalog(), what, body, self.options.quarantine_size)
+    }
+
+    /// A body in quarantine.
+    pub fn quarantined(&self, id: u64) -> Result<(Quarantined, Vec<u8>), StoreError> {
+        let catalog = self.catalog();
+        quarantine::get(&catalog.connection, id)
+            .doing("read the quarantine", &catalog.path)?
+            .ok_or(StoreError::NoSuch { what: "body in quarantine", id })
+    }
+
+    /// Takes a body out of quarantine, once its entries are stored.
+    pub fn release(&self, id: u64) -> Result<(), StoreError> {
+        let catalog = self.catalog();
+        quarantine::remove(&catalog.connection, id)
+            .map(drop)
+            .doing("write the quarantine", &catalog.path)
+    }
+
+    /// Takes note of a refused request. It is written within a second or so.
+    pub fn note_refused(&self, refused: Refused) {
+        self.waiting.note(refused);
+    }
+
+    /// Enters what a source of keys gave: its key set, or what went wrong.
+    pub fn enter_keys(
+        &self,
+        source: &str,
+        result: Result<&KeySet, &str>,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        sightings::enter(&mut self.catalog(), source, result, now)
+    }
+
+    /// Every key that was ever seen, and how it went with each source.
+    pub fn keys(&self) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
+        let catalog = self.catalog();
+        let read = || -> rusqlite::Result<_> {
+            Ok((sightings::list(&catalog.connection)?, sightings::sources(&catalog.connection)?))
+        };
+        read().doing("read the keys", &catalog.path)
+    }
+
+    /// Enters which sources each input takes its keys from.
+    pub fn enter_inputs(&self, inputs: &[(String, Vec<String>)]) -> Result<(), StoreError> {
+        sightings::enter_inputs(&mut self.catalog(), inputs)
+    }
+
+    /// Has what a new key may make valid checked again, in the background.
+    pub fn recheck(&self, judge: Arc<dyn Judge>) {
+        // It stops only when the store is dropped.
+        let _ = self.background.send(Task::Recheck(judge));
+    }
+
+    /// Closes the live segment, seals all that is closed, and returns when that is done.
+    pub fn seal(&self) -> Result<(), StoreError> {
+        let (reply, sealed) = sync_channel(1);
+        self.background.send(Task::SealAll(reply)).map_err(|_| StoreError::Closing)?;
+        sealed.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    /// Gives up what `retention` says, and returns how many segments are gone.
+    pub fn prune(&self, retention: Retention) -> Result<usize, StoreError> {
+        let (reply, pruned) = sync_channel(1);
+        self.background.send(Task::Prune(retention, reply)).map_err(|_| StoreError::Closing)?;
+        pruned.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    fn catalog(&self) -> std::sync::MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let _ = self.writer.send(Message::Stop);
+        let _ = self.background.send(Task::Stop);
+        if let Some((writer, background)) = self.threads.take() {
+            // The background thread may be waiting for the writer, so the writer goes first.
+            for thread in [writer, background] {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the store has panicked");
+                }
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|source| StoreError::Io {
+        path: name.into(),
+        doing: "start a thread",
+        source,
+    })
+}

@@ -1,0 +1,110 @@
+//! Quarantine: bodies that were authorized and could not be decoded, kept whole.
+//!
+//! It holds up to a size; when that is reached nothing is thrown out, and the next one is refused.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::StoreError;
+use super::catalog::Catalog;
+use super::error::SqliteContext;
+use crate::entry::Millis;
+
+/// A body in quarantine, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Quarantined {
+    /// Its number.
+    pub id: u64,
+    /// When it was received.
+    pub received_at: Millis,
+    /// The input that received it.
+    pub input: String,
+    /// Who sent it.
+    pub peer: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// Why it could not be decoded.
+    pub reason: String,
+    /// The `Content-Encoding` as sent.
+    pub content_encoding: Option<String>,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+const COLUMNS: &str =
+    "id, received_at, input, peer, status, reason, content_encoding, length(body)";
+
+/// Keeps a body; `limit` is the most that the quarantine may hold, in bytes. The number and the size
+/// in `what` do not matter. Returns its number.
+pub(super) fn put(
+    catalog: &mut Catalog,
+    what: &Quarantined,
+    body: &[u8],
+    limit: u64,
+) -> Result<u64, StoreError> {
+    let Catalog { connection, path } = catalog;
+    let transaction = connection.transaction().doing("write", path)?;
+    let used: u64 = transaction
+        .query_row("SELECT coalesce(sum(length(body)), 0) FROM quarantine", [], |row| row.get(0))
+        .doing("read the quarantine", path)?;
+    let wanted = body.len() as u64;
+    if used.saturating_add(wanted) > limit {
+        return Err(StoreError::QuarantineFull { used, limit, wanted });
+    }
+    let run = || -> rusqlite::Result<u64> {
+        transaction.execute(
+            "INSERT INTO quarantine (received_at, input, peer, status, reason, content_encoding, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (
+                what.received_at.get(),
+                &what.input,
+                &what.peer,
+                what.status,
+                &what.reason,
+                &what.content_encoding,
+                body,
+            ),
+        )?;
+        let id = transaction.last_insert_rowid().unsigned_abs();
+        transaction.commit()?;
+        Ok(id)
+    };
+    run().doing("write the quarantine", path)
+}
+
+/// All that is in quarantine, oldest first.
+pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Quarantined>> {
+    connection
+        .prepare(&format!("SELECT {COLUMNS} FROM quarantine ORDER BY id"))?
+        .query_map([], quarantined)?
+        .collect()
+}
+
+/// One body with its bytes.
+pub(super) fn get(
+    connection: &Connection,
+    id: u64,
+) -> rusqlite::Result<Option<(Quarantined, Vec<u8>)>> {
+    connection
+        .query_row(&format!("SELECT {COLUMNS}, body FROM quarantine WHERE id = ?1"), [id], |row| {
+            Ok((quarantined(row)?, row.get(8)?))
+        })
+        .optional()
+}
+
+/// Takes a body out, once its entries are stored.
+pub(super) fn remove(connection: &Connection, id: u64) -> rusqlite::Result<usize> {
+    connection.execute("DELETE FROM quarantine WHERE id = ?1", [id])
+}
+
+fn quarantined(row: &Row<'_>) -> rusqlite::Result<Quarantined> {
+    Ok(Quarantined {
+        id: row.get(0)?,
+        received_at: Millis::saturating(row.get(1)?),
+        input: row.get(2)?,
+        peer: row.get(3)?,
+        status: row.get(4)?,
+        reason: row.get(5)?,
+        content_encoding: row.get(6)?,
+        bytes: row.get(7)?,
+    })
+}

@@ -1,0 +1,255 @@
+//! An entry to its rows and back.
+//!
+//! The same tables stand in a segment and, for entries whose verdict changed, in the catalog.
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, ToSql};
+
+use crate::entry::fields::{KNOWN, Type, Value};
+use crate::entry::record::{Origin, Record};
+use crate::entry::{Fields, Format, Kind, Millis};
+use crate::ingest::Entry;
+
+/// What the store adds to an entry.
+#[derive(Clone, Debug)]
+pub(super) struct Stored<'a> {
+    pub(super) id: u64,
+    pub(super) received_at: Millis,
+    pub(super) delivery: u64,
+    pub(super) input: &'a str,
+    pub(super) delivery_count: u64,
+}
+
+/// The columns before those of the known fields.
+const FIRST: &str = "id, received_at, time, event_time, fingerprint, delivery, input, format, \
+     kind, verdict, reason, key, covers, warnings, delivery_count";
+const FIRST_COUNT: usize = 15;
+const KEY: usize = 11;
+const DELIVERY_COUNT: usize = 14;
+
+/// The columns of `entries` in the order in which [`insert`] and [`record`] use them.
+pub(super) fn columns() -> String {
+    KNOWN.iter().fold(FIRST.to_owned(), |columns, (name, _)| columns + ", " + name)
+}
+
+/// What [`record`] reads, for a statement over `entries`.
+pub(super) fn select() -> String {
+    format!(
+        "SELECT {}, (SELECT kid FROM keys WHERE keys.id = entries.key),
+                (SELECT line FROM raw WHERE raw.id = entries.id) FROM entries",
+        columns()
+    )
+}
+
+/// Puts an entry where `connection` is. `false` if its identity is there already.
+pub(super) fn insert(
+    connection: &Connection,
+    entry: &Entry,
+    stored: &Stored<'_>,
+) -> rusqlite::Result<bool> {
+    let key = match entry.verdict.proof().map(|proof| proof.key()) {
+        Some(key) => {
+            Some(key_id(connection, &key.thumbprint().to_string(), key.kid(), key.public())?)
+        }
+        None => None,
+    };
+    let mut statement = connection.prepare_cached(insert_sql())?;
+    let warnings = (!entry.warnings.is_empty())
+        .then(|| entry.warnings.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
+    let first: [&dyn ToSql; FIRST_COUNT] = [
+        &stored.id,
+        &stored.received_at.get(),
+        &entry.time.get(),
+        &entry.event_time.map_or(0, Millis::get),
+        &entry.fingerprint.0.as_slice(),
+        &stored.delivery,
+        &stored.input,
+        &entry.format.as_str(),
+        &entry.kind.map(Kind::as_str),
+        &entry.verdict.name().as_str(),
+        &entry.verdict.reason(),
+        &key,
+        &entry.verdict.proof().map(|proof| proof.covers().as_str()),
+        &warnings,
+        &stored.delivery_count,
+    ];
+    let mut at = 0;
+    for value in first {
+        at += 1;
+        statement.raw_bind_parameter(at, value)?;
+    }
+    for (_, value) in entry.fields.known() {
+        at += 1;
+        if let Some(value) = value {
+            statement.raw_bind_parameter(at, Column(value))?;
+        }
+    }
+    if statement.raw_execute()? == 0 {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached("INSERT INTO raw (id, line) VALUES (?1, ?2)")?
+        .execute((stored.id, entry.raw.as_ref()))?;
+    for (name, value) in entry.fields.extensions() {
+        let kind = match value {
+            Value::Text(_) => "text",
+            Value::Boolean(_) => "boolean",
+            Value::Integer(_) | Value::Json(_) => "json",
+        };
+        connection
+            .prepare_cached(
+                "INSERT INTO extensions (entry, name, type, value) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute((stored.id, name, kind, value.as_text()))?;
+    }
+    Ok(true)
+}
+
+fn insert_sql() -> &'static str {
+    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        let marks = vec!["?"; FIRST_COUNT + KNOWN.len()].join(", ");
+        format!("INSERT OR IGNORE INTO entries ({}) VALUES ({marks})", columns())
+    });
+    &SQL
+}
+
+/// Puts the entries `first` to `last` of `from`, as they stand there, in the place of those that
+/// `to` has.
+pub(super) fn merge(
+    from: &Connection,
+    to: &Connection,
+    first: u64,
+    last: u64,
+) -> rusqlite::Result<()> {
+    let mut read = from.prepare(&format!(
+        "SELECT {}, (SELECT thumbprint FROM keys WHERE keys.id = key),
+                (SELECT kid FROM keys WHERE keys.id = key),
+                (SELECT public FROM keys WHERE keys.id = key)
+         FROM entries WHERE id BETWEEN ?1 AND ?2",
+        columns()
+    ))?;
+    let width = FIRST_COUNT + KNOWN.len();
+    let marks = vec!["?"; width].join(", ");
+    let mut write = to.prepare(&format!("INSERT INTO entries ({}) VALUES ({marks})", columns()))?;
+    let mut rows = read.query((first, last))?;
+    while let Some(row) = rows.next()? {
+        let id: u64 = row.get(0)?;
+        let key = match row.get::<_, Option<String>>(width)? {
+            Some(thumbprint) => {
+                let (kid, public): (String, Vec<u8>) = (row.get(width + 1)?, row.get(width + 2)?);
+                Some(key_id(to, &thumbprint, &kid, &public)?)
+            }
+            None => None,
+        };
+        // Deliveries go on being counted where the entry stood first.
+        let find = "SELECT delivery_count FROM entries WHERE id = ?1";
+        let delivery_count: u64 = to.query_row(find, [id], |row| row.get(0))?;
+        to.execute("DELETE FROM entries WHERE id = ?1", [id])?;
+        to.execute("DELETE FROM extensions WHERE entry = ?1", [id])?;
+        for at in 0..width {
+            match at {
+                KEY => write.raw_bind_parameter(at + 1, key)?,
+                DELIVERY_COUNT => write.raw_bind_parameter(at + 1, delivery_count)?,
+                _ => write.raw_bind_parameter(at + 1, ToSqlOutput::Borrowed(row.get_ref(at)?))?,
+            }
+        }
+        write.raw_execute()?;
+        let mut extensions =
+            from.prepare_cached("SELECT name, type, value FROM extensions WHERE entry = ?1")?;
+        let mut rows = extensions.query([id])?;
+        while let Some(row) = rows.next()? {
+            let (name, kind, value): (String, String, String) =
+                (row.get(0)?, row.get(1)?, row.get(2)?);
+            to.execute("INSERT INTO extensions VALUES (?1, ?2, ?3, ?4)", (id, name, kind, value))?;
+        }
+    }
+    Ok(())
+}
+
+/// The number that a key has where `connection` is.
+fn key_id(
+    connection: &Connection,
+    thumbprint: &str,
+    kid: &str,
+    public: &[u8],
+) -> rusqlite::Result<i64> {
+    let mut find = connection.prepare_cached("SELECT id FROM keys WHERE thumbprint = ?1")?;
+    match find.query_row([thumbprint], |row| row.get(0)) {
+        Err(rusqlite::Error::QueryReturnedNoRows) => {
+            connection
+                .prepare_cached("INSERT INTO keys (thumbprint, kid, public) VALUES (?1, ?2, ?3)")?
+                .execute((thumbprint, kid, public))?;
+            Ok(connection.last_insert_rowid())
+        }
+        found => found,
+    }
+}
+
+/// Reads what [`select`] gives. The extensions are read by a statement of their own.
+pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
+    let id: u64 = row.get(0)?;
+    let mut fields = Fields::default();
+    for (at, (name, wanted)) in (FIRST_COUNT..).zip(KNOWN) {
+        if let Some(value) = value(wanted, row.get_ref(at)?) {
+            fields.restore(name, value);
+        }
+    }
+    let mut extensions =
+        connection.prepare_cached("SELECT name, type, value FROM extensions WHERE entry = ?1")?;
+    let mut rows = extensions.query([id])?;
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(2)?;
+        let value = match row.get_ref(1)?.as_str()? {
+            "boolean" => Value::Boolean(text == "true"),
+            "json" => Value::Json(text),
+            _ => Value::Text(text),
+        };
+        fields.restore(row.get_ref(0)?.as_str()?, value);
+    }
+    let warnings: Option<String> = row.get(13)?;
+    Ok(Record {
+        origin: Origin::Stored {
+            id,
+            received_at: Millis::saturating(row.get(1)?),
+            input: row.get(6)?,
+            delivery_count: row.get(14)?,
+        },
+        time: Some(Millis::saturating(row.get(2)?)),
+        format: word(row.get_ref(7)?)?.unwrap_or(Format::Unknown),
+        kind: word(row.get_ref(8)?)?,
+        verdict: row.get(9)?,
+        reason: row.get(10)?,
+        warnings: warnings.map_or_else(Vec::new, |w| w.split(' ').map(str::to_owned).collect()),
+        fields,
+        kid: row.get(FIRST_COUNT + KNOWN.len())?,
+        raw: row.get(FIRST_COUNT + KNOWN.len() + 1)?,
+    })
+}
+
+fn word<T: std::str::FromStr>(value: ValueRef<'_>) -> rusqlite::Result<Option<T>> {
+    Ok(value.as_str_or_null()?.and_then(|word| word.parse().ok()))
+}
+
+/// The value of a known field of type `wanted`, from its column.
+fn value(wanted: Type, column: ValueRef<'_>) -> Option<Value> {
+    match column {
+        ValueRef::Integer(0) if wanted == Type::Boolean => Some(Value::Boolean(false)),
+        ValueRef::Integer(1) if wanted == Type::Boolean => Some(Value::Boolean(true)),
+        ValueRef::Integer(number) => Some(Value::Integer(number)),
+        ValueRef::Text(text) => Some(Value::Text(String::from_utf8_lossy(text).into_owned())),
+        ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => None,
+    }
+}
+
+/// A value as it stands in the column of a known field.
+struct Column<'a>(&'a Value);
+
+impl ToSql for Column<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Value::Text(text) | Value::Json(text) => ToSqlOutput::from(text.as_str()),
+            Value::Integer(number) => ToSqlOutput::from(*number),
+            Value::Boolean(boolean) => ToSqlOutput::from(*boolean),
+        })
+    }
+}

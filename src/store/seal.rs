@@ -1,0 +1,180 @@
+//! Sealing: a closed segment becomes a file that is indexed and never changes again.
+//!
+//! A new file is written beside the old one, under a temporary name, and gets its final name, which
+//! never existed before, when it is whole and on the disk. Then the catalog is switched, and only
+//! then the old file is removed. (A database put in the place of another while its old `-wal`
+//! remains loses rows in silence.) What was learned later about the entries is merged on the way, so
+//! a sealed segment of which much has changed is written anew by the same steps.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+
+use ring::digest;
+use rusqlite::{Connection, OpenFlags};
+
+use super::catalog::{Catalog, Closed, Segment, State, file_name, forget_overlay, is_temporary};
+use super::directory::{Directory, create_private, remove_database, sync};
+use super::error::SqliteContext;
+use super::older::Fingerprints;
+use super::schema::{SEALED, SEGMENT};
+use super::sqlite::{self, Access};
+use super::{StoreError, redeliveries, row};
+use crate::ingest::Fingerprint;
+
+/// Seals a segment that takes no more appends, or writes a sealed one anew.
+pub(super) fn seal(
+    directory: &Directory,
+    catalog: &mut Catalog,
+    segment: &Segment,
+) -> Result<(), StoreError> {
+    let Some(before) = &segment.closed else { return Ok(()) };
+    let old = directory.segment(&segment.file);
+    let file = file_name::sealed_after(segment.first_id, &segment.file);
+    let path = directory.segment(&file);
+    let temporary = directory.segment(&format!("{:016}.tmp.db", segment.first_id));
+    // What an interrupted attempt left; the catalog never named it.
+    remove_database(&temporary)?;
+    remove_database(&path)?;
+
+    let merged = redeliveries::of(&catalog.connection, segment.first_id, before.last_id)
+        .doing("read the counts of deliveries", &catalog.path)?;
+    copy(&old, &temporary, segment.state)?;
+    let closed = finish(&temporary, catalog, segment, before, &merged)
+        .inspect_err(|_| drop(remove_database(&temporary)))?;
+    sync(&temporary)?;
+    let (bytes, sha256) = hash(&temporary)?;
+    fs::rename(&temporary, &path).doing("rename", &temporary)?;
+    sync(&directory.segments())?;
+
+    switch(catalog, segment, &closed, (&file, bytes, &sha256), &merged)?;
+    remove_database(&old)?;
+    tracing::debug!(segment = segment.first_id, bytes, "sealed");
+    Ok(())
+}
+
+/// Copies a segment into a new file.
+fn copy(old: &Path, new: &Path, state: State) -> Result<(), StoreError> {
+    create_private(new)?;
+    let access = if state == State::Sealed { Access::Immutable } else { Access::Shared };
+    let source = sqlite::open_read_only(old, &SEGMENT, access)?;
+    source
+        .execute("VACUUM INTO ?1", [new.to_string_lossy()])
+        .inspect_err(|_| drop(remove_database(new)))
+        .map(drop)
+        .doing("copy", old)
+}
+
+/// Merges what was learned later, and builds indexes, summaries and the filter.
+fn finish(
+    path: &Path,
+    catalog: &Catalog,
+    segment: &Segment,
+    before: &Closed,
+    merged: &BTreeMap<u64, u64>,
+) -> Result<Closed, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let run = || -> rusqlite::Result<Closed> {
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        // Nobody sees the file before it is whole: if this is cut short, it starts again.
+        connection.execute_batch(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
+        )?;
+        let transaction = connection.transaction()?;
+        row::merge(&catalog.connection, &transaction, segment.first_id, before.last_id)?;
+        for (entry, count) in merged {
+            transaction
+                .prepare_cached(
+                    "UPDATE entries SET delivery_count = delivery_count + ?2 WHERE id = ?1",
+                )?
+                .execute((entry, count))?;
+        }
+        transaction.execute_batch(SEALED)?;
+        if let Some(filter) = filter(&transaction)? {
+            filter.store(&transaction)?;
+        }
+        transaction.commit()?;
+        let closed = Closed::of(&connection)?;
+        connection.execute_batch("PRAGMA journal_mode = DELETE")?;
+        connection.close().map_err(|(_, error)| error)?;
+        Ok(closed)
+    };
+    run().doing("build the indexes", path)
+}
+
+fn filter(connection: &Connection) -> rusqlite::Result<Option<Fingerprints>> {
+    let fingerprints = connection
+        .prepare("SELECT fingerprint FROM entries")?
+        .query_map([], |row| Ok(Fingerprint(row.get(0)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Fingerprints::of(fingerprints.into_iter()))
+}
+
+/// The size of a file, and its SHA-256 in hexadecimal.
+pub(super) fn hash(path: &Path) -> Result<(u64, String), StoreError> {
+    let run = || -> std::io::Result<(u64, String)> {
+        let mut file = File::open(path)?;
+        let mut context = digest::Context::new(&digest::SHA256);
+        let (mut buffer, mut bytes) = (vec![0; 1 << 16], 0);
+        loop {
+            let read = file.read(&mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            bytes += read as u64;
+            context.update(buffer.get(..read).unwrap_or_default());
+        }
+        let hex = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((bytes, hex))
+    };
+    run().doing("hash", path)
+}
+
+/// Makes the new file the segment's, and forgets what was merged into it.
+fn switch(
+    catalog: &mut Catalog,
+    segment: &Segment,
+    closed: &Closed,
+    (file, bytes, sha256): (&str, u64, &str),
+    merged: &BTreeMap<u64, u64>,
+) -> Result<(), StoreError> {
+    let Catalog { connection, path } = catalog;
+    let mut run = || {
+        let transaction = connection.transaction()?;
+        super::catalog::close(&transaction, segment.first_id, closed)?;
+        transaction.execute(
+            "UPDATE segments SET state = 'sealed', file = ?2, bytes = ?3, sha256 = ?4
+             WHERE first_id = ?1",
+            (segment.first_id, file, bytes, sha256),
+        )?;
+        forget_overlay(&transaction, segment.first_id, closed.last_id)?;
+        redeliveries::subtract(&transaction, merged)?;
+        transaction.commit()
+    };
+    run().doing("enter the sealed segment", path)
+}
+
+/// Removes files that an interrupted process left: temporary ones, and those that the catalog does
+/// not know.
+pub(super) fn clean(directory: &Directory, catalog: &mut Catalog) -> Result<(), StoreError> {
+    for (first_id, file) in catalog.dropped()? {
+        remove_database(&directory.segment(&file))?;
+        catalog.forget(first_id)?;
+    }
+    let known: Vec<_> = catalog.segments()?.into_iter().map(|segment| segment.file).collect();
+    let folder = directory.segments();
+    for file in fs::read_dir(&folder).doing("list", &folder)? {
+        let path = file.doing("list", &folder)?.path();
+        let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+            continue;
+        };
+        // A companion belongs to the database that its name begins with.
+        let known = known.iter().any(|file| name.starts_with(file.as_str()));
+        if is_temporary(&path) || (name.contains(".db") && !known) {
+            tracing::info!(file = %path.display(), "removed what an interrupted process left");
+            fs::remove_file(&path).doing("remove", &path)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Keys in the catalog: where each was seen, first and last. A key once seen stays.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, Row};
+
+use super::StoreError;
+use super::catalog::Catalog;
+use super::error::SqliteContext;
+use crate::entry::Millis;
+use crate::signature::{Key, KeySet};
+
+/// A key at one of its sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// The file or URL of the key set.
+    pub source: String,
+    /// The key.
+    pub key: Key,
+    /// When the set had it first.
+    pub first_seen: Millis,
+    /// When the set had it last.
+    pub last_seen: Millis,
+}
+
+/// How it went with a source of keys.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Source {
+    /// The file or URL of the key set.
+    pub source: String,
+    /// When it was asked last.
+    pub attempted_at: Millis,
+    /// When it answered last.
+    pub succeeded_at: Option<Millis>,
+    /// What went wrong the last time.
+    pub error: Option<String>,
+}
+
+/// Enters what a source gave: its key set, or what went wrong.
+pub(super) fn enter(
+    catalog: &mut Catalog,
+    source: &str,
+    result: Result<&KeySet, &str>,
+    now: Millis,
+) -> Result<(), StoreError> {
+    let Catalog { connection, path } = catalog;
+    let mut run = || {
+        let transaction = connection.transaction()?;
+        transaction.execute(
+            "INSERT INTO sources (source, attempted_at, succeeded_at, error)
+             VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (source) DO UPDATE SET attempted_at = ?2,
+                 succeeded_at = coalesce(?3, succeeded_at), error = ?4",
+            (source, now.get(), result.is_ok().then_some(now.get()), result.err()),
+        )?;
+        for key in result.into_iter().flat_map(KeySet::keys) {
+            transaction.execute(
+                "INSERT INTO sightings (source, thumbprint, kid, public, first_seen, last_seen)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+                 ON CONFLICT (source, thumbprint) DO UPDATE SET kid = ?3, last_seen = ?5",
+                (
+                    source,
+                    key.thumbprint().to_string(),
+                    key.kid(),
+                    key.public().as_slice(),
+                    now.get(),
+                ),
+            )?;
+        }
+        transaction.commit()
+    };
+    run().doing("enter keys", path)
+}
+
+/// Every key that was ever seen.
+pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Sighting>> {
+    connection
+        .prepare(
+            "SELECT source, kid, public, first_seen, last_seen FROM sightings
+             ORDER BY source, first_seen, thumbprint",
+        )?
+        .query_map([], |row| {
+            Ok(Sighting {
+                source: row.get(0)?,
+                key: Key::new(Some(row.get(1)?), row.get(2)?),
+                first_seen: Millis::saturating(row.get(3)?),
+                last_seen: Millis::saturating(row.get(4)?),
+            })
+        })?
+        .collect()
+}
+
+/// How it went with each source.
+pub(super) fn sources(connection: &Connection) -> rusqlite::Result<Vec<Source>> {
+    let source = |row: &Row<'_>| {
+        let succeeded_at: Option<i64> = row.get(2)?;
+        Ok(Source {
+            source: row.get(0)?,
+            attempted_at: Millis::saturating(row.get(1)?),
+            succeeded_at: succeeded_at.map(Millis::saturating),
+            error: row.get(3)?,
+        })
+    };
+    connection
+        .prepare("SELECT source, attempted_at, succeeded_at, error FROM sources ORDER BY source")?
+        .query_map([], source)?
+        .collect()
+}
+
+/// Enters which sources each input takes its keys from: what `store check` goes by.
+pub(super) fn enter_inputs(
+    catalog: &mut Catalog,
+    inputs: &[(String, Vec<String>)],
+) -> Result<(), StoreError> {
+    let Catalog { connection, path } = catalog;
+    let mut run = || {
+        let transaction = connection.transaction()?;
+        for (input, sources) in inputs {
+            transaction.execute("DELETE FROM inputs WHERE input = ?1", [input])?;
+            for source in sources.iter().collect::<BTreeSet<_>>() {
+                transaction.execute("INSERT INTO inputs VALUES (?1, ?2)", (input, source))?;
+            }
+        }
+        transaction.commit()
+    };
+    run().doing("enter inputs", path)
+}
+
+/// Which sources each input takes its keys from.
+pub(super) fn inputs(connection: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    connection
+        .prepare("SELECT input, source FROM inputs ORDER BY input, source")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! Opening SQLite: the settings, the schema's version, and nothing of what is stored.
+//!
+//! A schema newer than ours is refused, with the version that wrote it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::StoreError;
+use super::directory::create_private;
+use super::error::SqliteContext;
+
+/// What a kind of database looks like.
+pub(super) struct Schema {
+    /// SQLite's `application_id`: what tells our files from others.
+    pub(super) application_id: i32,
+    /// What makes each version of the schema from the one before it. Only ever added to.
+    pub(super) migrations: &'static [&'static str],
+}
+
+/// This program's version, which every file names.
+pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+/// Opens a database to write to it, and makes it if it is not there.
+pub(super) fn open(path: &Path, schema: &Schema) -> Result<Connection, StoreError> {
+    create_private(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).doing("open", path)?;
+    configure(&connection).doing("open", path)?;
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        .doing("open", path)?;
+    migrate(&connection, path, schema)?;
+    Ok(connection)
+}
+
+/// How a database is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Somebody may be writing to it.
+    Shared,
+    /// It never changes: no locks are needed.
+    Immutable,
+}
+
+/// Opens a database to read it.
+pub(super) fn open_read_only(
+    path: &Path,
+    schema: &Schema,
+    access: Access,
+) -> Result<Connection, StoreError> {
+    // A path may hold any byte; in a URI three characters mean something.
+    let escaped =
+        path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let immutable = if access == Access::Immutable { "&immutable=1" } else { "" };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(format!("file:{escaped}?mode=ro{immutable}"), flags)
+            .doing("open", path)?;
+    configure(&connection).doing("open", path)?;
+    check_version(&connection, path, schema)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // Sorting a segment's worth of keys needs a few megabytes.
+    connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
+}
+
+fn migrate(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), StoreError> {
+    let version = check_version(connection, path, schema)?;
+    if version == schema.migrations.len() {
+        return Ok(());
+    }
+    let run = || {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        for migration in schema.migrations.iter().skip(version) {
+            connection.execute_batch(migration)?;
+        }
+        connection.execute("UPDATE program SET version = ?1", [PROGRAM])?;
+        connection.pragma_update(None, "application_id", schema.application_id)?;
+        connection.pragma_update(None, "user_version", schema.migrations.len() as i64)?;
+        connection.execute_batch("COMMIT")
+    };
+    run().inspect_err(|_| drop(connection.execute_batch("ROLLBACK"))).doing("make the schema", path)
+}
+
+/// The version of the schema, 0 if the database is empty.
+fn check_version(
+    connection: &Connection,
+    path: &Path,
+    schema: &Schema,
+) -> Result<usize, StoreError> {
+    let pragma = |name: &str| -> rusqlite::Result<i64> {
+        connection.pragma_query_value(None, name, |row| row.get(0))
+    };
+    let version = pragma("user_version").doing("read", path)?;
+    let id = pragma("application_id").doing("read", path)?;
+    let known = schema.migrations.len() as i64;
+    if version != 0 && id != i64::from(schema.application_id) {
+        return Err(StoreError::Foreign(path.to_owned()));
+    }
+    if version > known {
+        let program = connection
+            .query_row("SELECT version FROM program", [], |row| row.get(0))
+            .unwrap_or_else(|_| "of an unknown version".to_owned());
+        return Err(StoreError::Newer { path: path.to_owned(), found: version, known, program });
+    }
+    usize::try_from(version).map_err(|_| StoreError::Foreign(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: Schema = Schema {
+        application_id: 7,
+        migrations: &["CREATE TABLE program (version TEXT);
+             INSERT INTO program VALUES ('')"],
+    };
+
+    #[test]
+    fn a_newer_schema_is_refused_with_the_version_that_wrote_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("100% #1?.db");
+        let connection = open(&path, &SCHEMA).unwrap();
+        open_read_only(&path, &SCHEMA, Access::Shared).unwrap();
+        connection
+            .execute_batch("PRAGMA user_version = 2; UPDATE program SET version = '9.9'")
+            .unwrap();
+        let error = open(&path, &SCHEMA).unwrap_err().to_string();
+        assert!(error.contains("schema 2, written by vidimus 9.9"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_another_program_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("x.db");
+        Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 1").unwrap();
+        assert!(matches!(open(&path, &SCHEMA), Err(StoreError::Foreign(_))));
+    }
+}

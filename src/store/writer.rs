@@ -1,0 +1,272 @@
+//! The writer: one thread that owns the live segment.
+//!
+//! What is waiting goes into one transaction, a savepoint for each delivery, and each is answered
+//! after the commit. A body is stored whole or not at all, and a write that has begun does not stop
+//! because its client left.
+
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use super::catalog::{Catalog, Segment, State};
+use super::directory::Directory;
+use super::live::Live;
+use super::older::Older;
+use super::redeliveries;
+use super::{Options, StoreError};
+use crate::clock::now;
+use crate::entry::Millis;
+use crate::ingest::Entry;
+
+/// What is known of a delivery when it is stored.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// When its headers were read.
+    pub received_at: Millis,
+    /// The same moment, to measure how long it takes.
+    pub started: Instant,
+    /// The name of the input.
+    pub input: String,
+    /// Who sent it: an address and a port.
+    pub peer: String,
+    /// The size of the body as sent.
+    pub bytes: u64,
+    /// The size of the body when it is decoded.
+    pub decoded_bytes: u64,
+}
+
+/// What became of a delivery. `received = stored + duplicates`; malformed lines count in all three;
+/// the verdicts count the received lines that are not malformed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Lines that are not blank.
+    pub received: u64,
+    /// Lines that were new.
+    pub stored: u64,
+    /// Lines that were there already.
+    pub duplicates: u64,
+    /// Lines that are no entries.
+    pub malformed: u64,
+    /// By verdict.
+    pub valid: u64,
+    /// By verdict.
+    pub invalid: u64,
+    /// By verdict.
+    pub unsigned: u64,
+    /// By verdict.
+    pub no_key: u64,
+}
+
+/// What the writer is asked to do.
+pub(super) enum Message {
+    /// Store a delivery.
+    Append(Job),
+    /// Take over the catalog's list of segments: something was sealed or dropped.
+    Relist,
+    /// Close the live segment: always, or only if it has entries that await a key. Empty ones stay.
+    Close { only_if_awaiting: bool, reply: SyncSender<Result<(), StoreError>> },
+    /// Finish.
+    Stop,
+}
+
+/// A delivery, and its entries as they come.
+pub(super) struct Job {
+    pub(super) delivery: Delivery,
+    /// How many entries there are; fewer mean that the sender of `chunks` failed.
+    pub(super) lines: usize,
+    pub(super) chunks: Receiver<Vec<Entry>>,
+    pub(super) reply: SyncSender<Result<Appended, StoreError>>,
+}
+
+/// How much goes into one transaction at most, in bytes of bodies; a single body may be larger.
+const GROUP_BYTES: u64 = 16 << 20;
+
+/// How often the age of the live segment is looked at when nothing comes.
+const IDLE: Duration = Duration::from_secs(10);
+
+pub(super) struct Writer {
+    directory: Directory,
+    catalog: Catalog,
+    live: Live,
+    older: Older,
+    options: Options,
+    /// Told when a segment was closed.
+    closed: Box<dyn Fn() + Send>,
+}
+
+impl Writer {
+    /// Opens the live segment, or makes the first one.
+    pub(super) fn open(
+        directory: Directory,
+        options: Options,
+        closed: Box<dyn Fn() + Send>,
+    ) -> Result<Writer, StoreError> {
+        let mut catalog = Catalog::open(&directory)?;
+        let segments = catalog.segments()?;
+        let live = match segments.iter().find(|segment| segment.state == State::Live) {
+            Some(segment) => Live::open(&directory, segment.clone())?,
+            None => {
+                let (id, delivery) = next_ids(&segments);
+                let live = Live::create(&directory, id, delivery, now())?;
+                catalog.rotate(None, &live.segment)?;
+                live
+            }
+        };
+        let older = Older::new(directory.clone(), segments);
+        Ok(Writer { directory, catalog, live, older, options, closed })
+    }
+
+    /// Works until it is told to stop, or until nobody can ask it for anything.
+    pub(super) fn run(mut self, messages: &Receiver<Message>) {
+        loop {
+            match messages.recv_timeout(IDLE) {
+                Ok(Message::Append(job)) => {
+                    let (group, next) = group(job, messages);
+                    self.append(group);
+                    self.rotate_if_due();
+                    match next {
+                        Some(Message::Stop) => return,
+                        Some(message) => self.handle(message),
+                        None => {}
+                    }
+                }
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(message) => self.handle(message),
+                Err(RecvTimeoutError::Timeout) => self.rotate_if_due(),
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Append(job) => self.append(vec![job]),
+            Message::Relist => self.relist(),
+            Message::Close { only_if_awaiting, reply } => {
+                let closed = match only_if_awaiting && !self.live.awaits_key().unwrap_or(true) {
+                    true => Ok(()),
+                    false => self.rotate(),
+                };
+                // Nobody may be waiting any more.
+                let _ = reply.send(closed);
+            }
+            Message::Stop => {}
+        }
+    }
+
+    /// Stores a group of deliveries in one transaction and answers each.
+    fn append(&mut self, group: Vec<Job>) {
+        let mut redelivered = Vec::new();
+        let begun = self.live.mark();
+        let results = self.transaction(&group, &mut redelivered);
+        let replies = group.into_iter().map(|job| job.reply);
+        match results {
+            Ok(results) => {
+                // Best effort: the entries are there whatever becomes of the counts.
+                if let Err(error) = redeliveries::add(&mut self.catalog, &redelivered) {
+                    tracing::warn!(%error, "deliveries of entries that were there already are not counted");
+                }
+                for (reply, result) in replies.zip(results) {
+                    let _ = reply.send(result);
+                }
+            }
+            Err(error) => {
+                let _ = self.live.execute("ROLLBACK");
+                self.live.return_to(begun);
+                tracing::error!(%error, "a transaction failed, nothing of it is stored");
+                for reply in replies {
+                    let _ = reply.send(Err(StoreError::RolledBack(error.to_string())));
+                }
+            }
+        }
+    }
+
+    fn transaction(
+        &mut self,
+        group: &[Job],
+        redelivered: &mut Vec<u64>,
+    ) -> Result<Vec<Result<Appended, StoreError>>, StoreError> {
+        self.live.execute("BEGIN IMMEDIATE")?;
+        let mut results = Vec::with_capacity(group.len());
+        for job in group {
+            self.live.execute("SAVEPOINT delivery")?;
+            let (mark, known) = (self.live.mark(), redelivered.len());
+            let result = self.store(job, redelivered);
+            if result.is_err() {
+                // Fails if the error ended the transaction: then the whole group failed.
+                self.live.execute("ROLLBACK TO delivery")?;
+                self.live.return_to(mark);
+                redelivered.truncate(known);
+            }
+            self.live.execute("RELEASE delivery")?;
+            results.push(result);
+        }
+        self.live.execute("COMMIT")?;
+        Ok(results)
+    }
+
+    fn store(&mut self, job: &Job, redelivered: &mut Vec<u64>) -> Result<Appended, StoreError> {
+        let entries = job.chunks.iter().flatten();
+        let appended = self.live.store(&job.delivery, entries, &mut self.older, redelivered)?;
+        match usize::try_from(appended.received).unwrap_or(usize::MAX) {
+            got if got == job.lines => Ok(appended),
+            got => Err(StoreError::Incomplete { got, expected: job.lines }),
+        }
+    }
+
+    fn rotate_if_due(&mut self) {
+        let age = now().get().saturating_sub(self.live.segment.created_at.get());
+        let old = u128::try_from(age).unwrap_or(0) >= self.options.segment_age.as_millis();
+        if (self.live.entries() >= self.options.segment_entries || old)
+            && let Err(error) = self.rotate()
+        {
+            tracing::warn!(%error, "a new segment cannot be begun; the old one goes on");
+        }
+    }
+
+    /// Closes the live segment and begins a new one. An empty one goes on.
+    fn rotate(&mut self) -> Result<(), StoreError> {
+        if self.live.entries() == 0 {
+            return Ok(());
+        }
+        let closed = self.live.closed()?;
+        let (id, delivery) = self.live.next_ids();
+        let live = Live::create(&self.directory, id, delivery, now())?;
+        self.catalog.rotate(Some((self.live.segment.first_id, &closed)), &live.segment)?;
+        self.live = live;
+        self.relist();
+        (self.closed)();
+        Ok(())
+    }
+
+    fn relist(&mut self) {
+        match self.catalog.segments() {
+            Ok(segments) => self.older.set(segments),
+            Err(error) => tracing::warn!(%error, "the list of segments cannot be read"),
+        }
+    }
+}
+
+/// The first job and those that wait behind it, and the message that ended the group.
+fn group(first: Job, messages: &Receiver<Message>) -> (Vec<Job>, Option<Message>) {
+    let mut bytes = first.delivery.decoded_bytes;
+    let mut group = vec![first];
+    while bytes < GROUP_BYTES {
+        match messages.try_recv() {
+            Ok(Message::Append(job)) => {
+                bytes = bytes.saturating_add(job.delivery.decoded_bytes);
+                group.push(job);
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(mpsc::TryRecvError::Empty | mpsc::TryRecvError::Disconnected) => break,
+        }
+    }
+    (group, None)
+}
+
+/// The ids that come after those of all segments.
+fn next_ids(segments: &[Segment]) -> (u64, u64) {
+    let closed = segments.iter().filter_map(|segment| segment.closed.as_ref());
+    let last = closed.fold((0, 0), |(id, delivery), closed| {
+        (id.max(closed.last_id), delivery.max(closed.last_delivery))
+    });
+    (last.0 + 1, last.1 + 1)
+}
