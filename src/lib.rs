@@ -23,3 +23,5 @@
 //! ARCHITECTURE.md has the invariants.
 
 pub mod entry;
+#[cfg(feature = "app")]
+pub mod net;

@@ -1,0 +1,38 @@
+//! The network: listening with TLS, limits and shutdown.
+//!
+//! It knows nothing of entries, the store or the receiver: [`Listener`] hands requests to a
+//! service, and [`Client`] fetches and sends.
+//!
+//! - `listen` accepts connections, `connection` serves one of them, `activity` knows when it is idle,
+//!   `body` is a request's body, `socket` closes it politely;
+//! - `limits` says how many and for how long, `slots` counts them, `refused` names what was turned
+//!   away;
+//! - `tls` is the server's certificate, reloaded when its files change, `self_signed` makes one;
+//! - `shutdown` tells everyone when to stop;
+//! - `budget` bounds the bytes in flight in the whole process;
+
+mod activity;
+mod body;
+mod budget;
+mod connection;
+mod limits;
+mod listen;
+mod refused;
+mod self_signed;
+mod shutdown;
+mod slots;
+mod socket;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod trust;
+
+pub use body::RequestBody;
+pub use budget::{Budget, Overloaded, Reservation};
+pub use connection::{CloseConnection, Peer};
+pub use limits::Limits;
+pub use listen::{ListenError, Listener};
+pub use refused::{Events, Refused};
+pub use self_signed::ensure_self_signed;
+pub use shutdown::{Shutdown, Trigger, shutdown};
+pub use tls::{PairFiles, Reload, ServerTls, TlsError};
