@@ -1,4 +1,4 @@
-//! The network: listening with TLS, limits and shutdown.
+//! The network: listening with TLS, limits and shutdown, and the client for HTTP.
 //!
 //! It knows nothing of entries, the store or the receiver: [`Listener`] hands requests to a
 //! service, and [`Client`] fetches and sends.
@@ -10,13 +10,18 @@
 //! - `tls` is the server's certificate, reloaded when its files change, `self_signed` makes one;
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
+//! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom
+//!   it believes.
 
 mod activity;
 mod body;
 mod budget;
+mod client;
+mod client_error;
 mod connection;
 mod limits;
 mod listen;
+mod proxy;
 mod refused;
 mod self_signed;
 mod shutdown;
@@ -29,9 +34,12 @@ mod trust;
 
 pub use body::RequestBody;
 pub use budget::{Budget, Overloaded, Reservation};
+pub use client::{Client, ClientOptions};
+pub use client_error::ClientError;
 pub use connection::{CloseConnection, Peer};
 pub use limits::Limits;
 pub use listen::{ListenError, Listener};
+pub use proxy::Proxies;
 pub use refused::{Events, Refused};
 pub use self_signed::ensure_self_signed;
 pub use shutdown::{Shutdown, Trigger, shutdown};
