@@ -28,6 +28,8 @@ pub mod search;
 pub mod signature;
 
 #[cfg(feature = "app")]
+pub mod cli;
+#[cfg(feature = "app")]
 pub mod clock;
 #[cfg(feature = "app")]
 pub mod config;
