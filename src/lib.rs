@@ -23,7 +23,6 @@
 //! ARCHITECTURE.md has the invariants.
 
 pub mod entry;
-pub mod entry;
 pub mod ingest;
 pub mod search;
 pub mod signature;
