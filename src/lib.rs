@@ -17,29 +17,11 @@
 //! [`search`] (a query to a filter).
 //!
 //! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
-//! TLS, `receiver` the webhook endpoint, `config` the settings, and `cli` the commands; only `cli`
-//! prints.
+//! TLS, `receiver` the webhook endpoint, `konnect` the sender's side, `config` the settings, and
+//! `cli` the commands; only `cli` prints.
 //!
 //! ARCHITECTURE.md has the invariants.
 
 pub mod entry;
-pub mod ingest;
-pub mod search;
-pub mod signature;
-
-#[cfg(feature = "app")]
-pub mod clock;
-#[cfg(feature = "app")]
-pub mod config;
-#[cfg(feature = "app")]
-pub mod console;
-#[cfg(feature = "app")]
-pub mod keys;
 #[cfg(feature = "app")]
 pub mod net;
-#[cfg(feature = "app")]
-pub mod receiver;
-#[cfg(feature = "app")]
-pub mod server;
-#[cfg(feature = "app")]
-pub mod store;

@@ -1,3 +1,7 @@
-//! The `vidimus` command.
+//! The `vidimus` command: its arguments in, an exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vidimus::cli::run(std::env::args_os())
+}

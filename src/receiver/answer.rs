@@ -89,12 +89,8 @@ impl Problem {
     /// The answer that says so.
     pub fn into_answer(self) -> Answer {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason(),
-            "status": self.status,
-            "detail": self.detail,
-        });
+        let title = status.canonical_reason();
+        let body = json!({"type": "about:blank", "title": title, "status": self.status, "detail": self.detail});
         let mut answer = answer(status, "application/problem+json", body.to_string());
         if let Some((name, value)) = self.header {
             answer.headers_mut().insert(name, value);
@@ -105,19 +101,13 @@ impl Problem {
 
 /// The answer to a delivery that is stored.
 pub fn stored(appended: &Appended) -> Answer {
-    let body = json!({
-        "received": appended.received,
-        "stored": appended.stored,
-        "duplicates": appended.duplicates,
-        "malformed": appended.malformed,
-        "verdicts": {
-            "valid": appended.valid,
-            "invalid": appended.invalid,
-            "unsigned": appended.unsigned,
-            "no_key": appended.no_key,
-        },
-    });
-    answer(StatusCode::OK, "application/json", body.to_string())
+    // Written out, because the order of the members is for people.
+    let Appended { received, stored, duplicates, malformed, valid, invalid, unsigned, no_key } =
+        appended;
+    let body = format!(
+        r#"{{"received":{received},"stored":{stored},"duplicates":{duplicates},"malformed":{malformed},"verdicts":{{"valid":{valid},"invalid":{invalid},"unsigned":{unsigned},"no_key":{no_key}}}}}"#
+    );
+    answer(StatusCode::OK, "application/json", body)
 }
 
 /// The answer to a load balancer.
@@ -131,4 +121,32 @@ pub fn answer(status: StatusCode, content_type: &'static str, body: String) -> A
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn counts_have_the_shape_of_the_contract() {
+        let appended =
+            Appended { received: 3, stored: 2, duplicates: 1, valid: 2, ..Appended::default() };
+        let body = stored(&appended).into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(
+            body,
+            r#"{"received":3,"stored":2,"duplicates":1,"malformed":0,"verdicts":{"valid":2,"invalid":0,"unsigned":0,"no_key":0}}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn a_problem_says_what_it_is_and_its_headers() {
+        let answer = Problem::overloaded().into_answer();
+        assert_eq!(answer.status(), 429);
+        assert_eq!(answer.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(answer.headers()[RETRY_AFTER], "5");
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&body["status"], &body["title"]), (&429.into(), &"Too Many Requests".into()));
+    }
 }

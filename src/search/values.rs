@@ -8,9 +8,7 @@ use super::filter::{Field, Filter, Operand, Test};
 use super::time;
 use crate::entry::fields::Type;
 use crate::entry::{Format, Kind, Warning};
-
-/// The verdicts' words.
-const VERDICTS: [&str; 5] = ["valid", "invalid", "unsigned", "no_key", "malformed"];
+use crate::signature::VerdictName;
 
 /// What a field holds.
 enum Holds {
@@ -30,7 +28,9 @@ enum Holds {
 impl Holds {
     fn of(field: &Field) -> Holds {
         match field {
-            Field::Verdict => Holds::Words(VERDICTS.to_vec()),
+            Field::Verdict => {
+                Holds::Words(VerdictName::ALL.iter().map(|one| one.as_str()).collect())
+            }
             Field::Format => Holds::Words(Format::ALL.iter().map(|one| one.as_str()).collect()),
             Field::Kind => Holds::Words(Kind::ALL.iter().map(|one| one.as_str()).collect()),
             Field::Warning => Holds::Words(Warning::ALL.iter().map(|one| one.as_str()).collect()),

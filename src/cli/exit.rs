@@ -1,0 +1,71 @@
+//! How a command ends: its exit code, and the error that it ends with.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// The exit codes of every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done, no match included.
+    Done = 0,
+    /// Done, and the answer is bad news.
+    BadNews = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// It could not be done.
+    Failed = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// What stops a command.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Wrong usage or configuration: the operator's to mend.
+    #[error("{0}")]
+    Usage(Box<dyn Error + Send + Sync>),
+    /// It could not be done.
+    #[error("{0}")]
+    Failed(Box<dyn Error + Send + Sync>),
+    /// Whoever read standard output has seen enough. That is no error.
+    #[error("standard output was closed")]
+    OutputClosed,
+}
+
+impl Failure {
+    /// Wrong usage or configuration.
+    pub fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+        Failure::Usage(error.into())
+    }
+
+    /// It could not be done.
+    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+        Failure::Failed(error.into())
+    }
+
+    /// The exit code it ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Failure::Usage(_) => Exit::Usage,
+            Failure::Failed(_) => Exit::Failed,
+            Failure::OutputClosed => Exit::Done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_have_the_exit_codes_of_the_contract() {
+        assert_eq!(Failure::usage("x").exit() as u8, 2);
+        assert_eq!(Failure::failed("x").exit() as u8, 3);
+        assert_eq!(Failure::OutputClosed.exit() as u8, 0);
+        assert_eq!(Exit::BadNews as u8, 1);
+    }
+}

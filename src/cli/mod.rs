@@ -1,0 +1,106 @@
+//! The command line: one file for each command. Only here is anything printed.
+//!
+//! - [`exit`]: the exit codes, and what a command fails with.
+//! - [`terminal`]: standard output and error; [`sanitise`](terminal::sanitise) is for all that came
+//!   from outside. [`output`]: the formats; [`logging`]: log events.
+//!
+//! A command's arguments are its fields; `run` does it and says how it ended.
+
+pub mod config;
+pub mod exit;
+pub mod keys;
+pub mod logging;
+pub mod output;
+pub mod serve;
+pub mod terminal;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::{Exit, Failure};
+
+/// Receives, verifies and keeps the audit logs that Kong Konnect and its Dev Portals send.
+///
+/// Exit codes: 0 done, 1 done and the answer is bad news, 2 wrong usage, 3 it could not be done.
+#[derive(Parser)]
+#[command(name = "vidimus", version, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Keys(keys::Keys),
+    Config(config::Config),
+}
+
+/// Runs the command that `arguments` name, of which the first is the program's own name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, and whoever asked may not read it to its end.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let ended = match cli.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Keys(keys) => keys.run(),
+        Command::Config(config) => config.run(),
+    };
+    match ended {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !matches!(failure, Failure::OutputClosed) {
+                terminal::tell(format_args!("error: {failure}"));
+            }
+            failure.exit().into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    fn every_command(command: &clap::Command, check: &mut impl FnMut(&clap::Command)) {
+        check(command);
+        command.get_subcommands().for_each(|one| every_command(one, check));
+    }
+
+    #[test]
+    fn every_command_and_flag_is_documented() {
+        every_command(&Cli::command(), &mut |command| {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for flag in command.get_arguments() {
+                assert!(flag.get_help().is_some(), "{} {}", command.get_name(), flag.get_id());
+            }
+        });
+    }
+
+    #[test]
+    fn usage_errors_and_help_have_their_exit_codes() {
+        let exit = |arguments: &[&str]| {
+            let arguments = arguments.iter().map(OsString::from);
+            let failed = Cli::try_parse_from(arguments).err().unwrap();
+            failed.exit_code()
+        };
+        assert_eq!(exit(&["vidimus", "--version"]), 0);
+        assert_eq!(exit(&["vidimus", "--help"]), 0);
+        assert_eq!(exit(&["vidimus"]), 2);
+        assert_eq!(exit(&["vidimus", "nothing"]), 2);
+        assert_eq!(exit(&["vidimus", "serve", "--nothing"]), 2);
+    }
+}

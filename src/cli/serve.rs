@@ -1,0 +1,178 @@
+//! `vidimus serve`: receive, verify, store.
+
+mod banner;
+mod display;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::{Exit, Failure};
+use super::logging::{self, Style};
+use super::terminal::{is_watched, tell};
+use crate::config::{Config, Flags, Region};
+use crate::net::shutdown;
+use crate::receiver::Observer;
+use crate::server::{Server, write_private};
+
+/// How long requests in flight have when the server is told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Receive, verify and store deliveries.
+#[derive(Args)]
+pub struct Serve {
+    /// Read the settings from this file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Keep everything in this directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Take deliveries at this address [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+
+    /// Take deliveries at this path [default: /audit-logs]
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+
+    /// Tell Konnect this URL: that of the tunnel or proxy in front
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+
+    /// Expect this Authorization, whole [environment: VIDIMUS_AUTHORIZATION]
+    #[arg(long, value_name = "VALUE")]
+    authorization: Option<String>,
+
+    /// Expect the Authorization that is in this file
+    #[arg(long, value_name = "FILE")]
+    authorization_file: Option<PathBuf>,
+
+    /// Use this certificate chain, in PEM, instead of a self-signed one
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// Speak plain HTTP: a proxy or tunnel in front speaks TLS
+    #[arg(long)]
+    no_tls: bool,
+
+    /// Show the console at this address [default: 127.0.0.1:8480]
+    #[arg(long, value_name = "ADDR")]
+    console: Option<SocketAddr>,
+
+    /// Verify with the JWK set in this file or at this URL; may be repeated
+    #[arg(long, value_name = "FILE-OR-URL")]
+    jwks: Vec<String>,
+
+    /// Verify with the key set of this region of Konnect: us, eu, au, me, in, sg, or auto for all
+    #[arg(long, value_name = "REGION")]
+    region: Option<Region>,
+
+    /// Write the addresses to this file, as JSON, once deliveries are taken
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+
+    /// Log in this format; on a terminal deliveries are shown a line each instead
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Style>,
+}
+
+impl Serve {
+    /// Serves until SIGTERM or SIGINT.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let on_terminal = is_watched() && self.log_format.is_none();
+        // On a terminal deliveries are shown otherwise.
+        let default = if on_terminal { "warn" } else { "info" };
+        logging::start(default, self.log_format.unwrap_or_default());
+        let ready_file = self.ready_file.clone();
+        let config =
+            Config::load(&self.into(), &|name| std::env::var(name).ok()).map_err(Failure::usage)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Failure::failed)?;
+        let served = runtime.block_on(serve(&config, ready_file, on_terminal));
+        // What is left is a look-up or a fetch of keys that nobody waits for.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        served
+    }
+}
+
+impl From<Serve> for Flags {
+    fn from(serve: Serve) -> Flags {
+        Flags {
+            config: serve.config,
+            data_dir: serve.data_dir,
+            listen: serve.listen,
+            path: serve.path,
+            public_url: serve.public_url,
+            authorization: serve.authorization,
+            authorization_file: serve.authorization_file,
+            tls_cert: serve.tls_cert,
+            tls_key: serve.tls_key,
+            no_tls: serve.no_tls,
+            console: serve.console,
+            jwks: serve.jwks,
+            region: serve.region,
+        }
+    }
+}
+
+async fn serve(
+    config: &Config,
+    ready_file: Option<PathBuf>,
+    on_terminal: bool,
+) -> Result<Exit, Failure> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut terminate = listen_for(SignalKind::terminate())?;
+    let mut interrupt = listen_for(SignalKind::interrupt())?;
+    let mut hang_up = listen_for(SignalKind::hangup())?;
+
+    let observer: Arc<dyn Observer> =
+        if on_terminal { Arc::new(display::Lines) } else { Arc::new(display::Log) };
+    let server = Server::start(config, observer).await.map_err(Failure::failed)?;
+    server.read_key_files().await;
+    banner::print(config, &server, on_terminal);
+
+    let scheme = if server.certificate.is_some() { "https" } else { "http" };
+    let receiver = format!("{scheme}://{}", server.receiver_address());
+    let console = format!("http://{}", server.console_address());
+    let suspicion = server.suspicion();
+    let (trigger, shutdown) = shutdown();
+    let mut running = tokio::spawn(server.run(shutdown));
+    if let Some(path) = &ready_file {
+        let addresses = serde_json::json!({"receiver": receiver, "console": console});
+        write_private(path, &format!("{addresses}\n")).map_err(|error| {
+            Failure::failed(format!("cannot write {}: {error}", path.display()))
+        })?;
+    }
+    tell(format_args!("ready: deliveries at {receiver}, console at {console}"));
+
+    loop {
+        tokio::select! {
+            ended = &mut running => {
+                ended.map_err(Failure::failed)?;
+                return Ok(Exit::Done);
+            }
+            _ = terminate.recv() => trigger.begin(GRACE),
+            _ = interrupt.recv() => trigger.begin(GRACE),
+            // The certificate is looked at anyway.
+            _ = hang_up.recv() => suspicion.raise(),
+        }
+    }
+}
+
+fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+    signal(kind).map_err(Failure::failed)
+}

@@ -1,0 +1,133 @@
+//! What is written to standard output and standard error, and what is safe to write there.
+//!
+//! Text from entries is hostile: control characters move a terminal's cursor, set its title and
+//! type into it, and bidirectional ones show a text as another. [`sanitise`] is for all that is
+//! printed as text; JSON escapes control characters by itself.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::exit::Failure;
+
+/// The text with each character that a terminal obeys, or that hides or reorders others, replaced
+/// by U+FFFD; a tab by a space.
+pub fn sanitise(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return text.into();
+    }
+    let safe = |c| match c {
+        '\t' => ' ',
+        c if is_unsafe(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(safe).collect()
+}
+
+fn is_unsafe(c: char) -> bool {
+    // C0, DEL and C1.
+    c.is_control()
+        || matches!(c,
+            // Of no width, or an order of their own (Unicode Bidirectional Algorithm, UAX 9).
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            // Line and paragraph separators, and tags.
+            | '\u{2028}' | '\u{2029}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Standard output, locked and buffered.
+pub struct Output(BufWriter<StdoutLock<'static>>);
+
+impl Output {
+    /// Takes standard output.
+    #[expect(clippy::new_without_default, reason = "it takes a lock")]
+    pub fn new() -> Output {
+        Output(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+    }
+
+    /// Writes bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.0.write_all(bytes).map_err(output_error)
+    }
+
+    /// Writes a line of text, sanitised.
+    pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
+        writeln!(self.0, "{}", sanitise(&text.to_string())).map_err(output_error)
+    }
+
+    /// Writes a value as a line of JSON.
+    pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        let json = serde_json::to_string(value).map_err(Failure::failed)?;
+        writeln!(self.0, "{json}").map_err(output_error)
+    }
+
+    /// Hands over what is buffered. Without it the end of the output is lost in silence.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(output_error)
+    }
+}
+
+/// What a failed write to standard output means.
+pub fn output_error(error: io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::OutputClosed,
+        _ => Failure::failed(format!("cannot write to standard output: {error}")),
+    }
+}
+
+/// Writes a line to standard error, sanitised. Nobody can be told if that fails.
+pub fn tell(text: impl Display) {
+    let text = text.to_string();
+    let text: Vec<_> = text.lines().map(sanitise).collect();
+    let _ = writeln!(io::stderr(), "{}", text.join("\n"));
+}
+
+/// Whether standard error is a terminal.
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// A progress bar over so many bytes on standard error, if that is a terminal.
+pub fn progress(bytes: Option<u64>) -> ProgressBar {
+    if !is_watched() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match bytes {
+        Some(bytes) => {
+            (ProgressBar::new(bytes), "{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
+        }
+        None => (ProgressBar::new_spinner(), "{spinner} {bytes}  {bytes_per_sec}"),
+    };
+    let style = ProgressStyle::with_template(template);
+    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(sanitise(text), expected, "{text:?}");
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_replaced() {
+        check("plain, Zoë 王 ✓", "plain, Zoë 王 ✓");
+        check("\x1b[2J\x07\x08\x7f", "\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}");
+        check("a\tb\r\nc\0", "a b\u{fffd}\u{fffd}c\u{fffd}");
+        check("\u{9b}31m\u{85}", "\u{fffd}31m\u{fffd}");
+        check("\u{202e}txt.exe\u{2066}\u{200f}\u{61c}", "\u{fffd}txt.exe\u{fffd}\u{fffd}\u{fffd}");
+        check("\u{feff}\u{200b}\u{2028}\u{e0041}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn a_closed_output_is_no_error() {
+        let check = |kind: io::ErrorKind, expected: &str| {
+            assert_eq!(output_error(kind.into()).to_string(), expected);
+        };
+        check(io::ErrorKind::BrokenPipe, "standard output was closed");
+        check(io::ErrorKind::StorageFull, "cannot write to standard output: no storage space");
+    }
+}
