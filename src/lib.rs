@@ -23,5 +23,27 @@
 //! ARCHITECTURE.md has the invariants.
 
 pub mod entry;
+pub mod ingest;
+pub mod search;
+pub mod signature;
+
+#[cfg(feature = "app")]
+pub mod cli;
+#[cfg(feature = "app")]
+pub mod clock;
+#[cfg(feature = "app")]
+pub mod config;
+#[cfg(feature = "app")]
+pub mod console;
+#[cfg(feature = "app")]
+pub mod keys;
+#[cfg(feature = "app")]
+pub mod konnect;
 #[cfg(feature = "app")]
 pub mod net;
+#[cfg(feature = "app")]
+pub mod receiver;
+#[cfg(feature = "app")]
+pub mod server;
+#[cfg(feature = "app")]
+pub mod store;

@@ -20,7 +20,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::body::Incoming;
 use hyper::header::CONTENT_ENCODING;
 use hyper::{HeaderMap, Request};
 use ipnet::IpNet;
@@ -33,7 +32,7 @@ use self::encoding::Layers;
 use crate::clock::now;
 use crate::config::Secret;
 use crate::ingest::Expected;
-use crate::net::{Budget, CloseConnection, Events, Peer, Refused as NetRefused};
+use crate::net::{Budget, CloseConnection, Events, Peer, Refused as NetRefused, RequestBody};
 use crate::store::{Appended, Refused};
 
 /// A source of deliveries.
@@ -94,7 +93,7 @@ impl Receiver {
     /// Answers one request.
     pub async fn handle(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
         peer: Peer,
     ) -> Result<Answer, CloseConnection> {
         let (received_at, started) = (now(), Instant::now());
