@@ -6,16 +6,28 @@
 //!   opened and what stands in them), [`catalog`] (which segments there are).
 //! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older`
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
+//! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
+//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id).
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
 mod background;
 pub mod catalog;
 pub mod directory;
 mod error;
+mod filter;
+pub mod follow;
 pub mod late;
 mod live;
+mod merge;
+mod newest;
 mod older;
+pub mod page;
 pub mod quarantine;
+mod query;
+mod read;
+#[cfg(test)]
+mod read_tests;
+mod records;
 mod redeliveries;
 pub mod refused;
 pub mod retention;
@@ -34,8 +46,12 @@ use std::time::Duration;
 
 pub use directory::Directory;
 pub use error::StoreError;
+pub use follow::{Event, Export, Follow, News, Position};
 pub use late::Judge;
+pub use page::{BadCursor, Page, PageCursor, Scan};
 pub use quarantine::Quarantined;
+pub use query::TimeRange;
+pub use read::Reader;
 pub use refused::Refused;
 pub use retention::Retention;
 pub use sightings::{Sighting, Source};
