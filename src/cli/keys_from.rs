@@ -15,7 +15,6 @@ use crate::signature::KeySet;
 
 /// Where the keys come from.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Keys")]
 pub struct KeysFrom {
     /// A JWK set: a file, an https URL, or an http one to the loopback address. May be repeated
     #[arg(long, value_name = "FILE-OR-URL")]

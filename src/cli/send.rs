@@ -1,7 +1,7 @@
 //! `vidimus send`: signed entries, made up or read from a file, delivered to an endpoint as Konnect
 //! delivers them: a test sender and load generator.
 //!
-//! [`lines`] gives the batches, [`deliveries`] sends them, [`report`] says how it went.
+//! `lines` gives the batches, `deliveries` sends them, `report` says how it went.
 
 mod deliveries;
 mod keep;
@@ -192,7 +192,7 @@ impl Send {
         report.seed = seed;
         let mut output = Output::new();
         match self.output {
-            Format::Text => output.text(&report.to_string())?,
+            Format::Text => output.text(&report)?,
             Format::Jsonl => output.json(&report)?,
         }
         output.flush()?;

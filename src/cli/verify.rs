@@ -1,7 +1,7 @@
 //! `vidimus verify`: the entries in files, checked against a set of keys.
 //!
-//! Reading, verifying and writing go on side by side ([`work`]); each line is checked on any of the
-//! threads ([`check`]), and what was found is counted ([`tally`]). Nothing is stored.
+//! Reading, verifying and writing go on side by side (`work`); each line is checked on any of the
+//! threads (`check`), and what was found is counted (`tally`). Nothing is stored.
 
 mod check;
 mod tally;

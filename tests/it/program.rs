@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// How a run ended.
-pub struct Ran {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
     arguments: Vec<String>,
 }
 
 /// Runs `vidimus` with these arguments and this on standard input, in the folder of the crate.
-pub fn run(arguments: &[&str], stdin: &[u8]) -> Ran {
+pub(crate) fn run(arguments: &[&str], stdin: &[u8]) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_vidimus"))
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -41,14 +41,14 @@ pub fn run(arguments: &[&str], stdin: &[u8]) -> Ran {
 impl Ran {
     /// The run, if it ended with this exit code.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Ran {
+    pub(crate) fn expect(self, code: i32) -> Ran {
         assert_eq!(self.code, Some(code), "{self}");
         self
     }
 
     /// The JSON lines on standard output.
     #[track_caller]
-    pub fn records(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn records(&self) -> Vec<serde_json::Value> {
         let record = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}\n{self}"));
         self.stdout.lines().map(record).collect()
     }
@@ -64,6 +64,6 @@ impl fmt::Display for Ran {
 }
 
 /// A file among the fixtures.
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors").join(name)
 }

@@ -5,9 +5,11 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use base64::Engine;
 use serde_json::Value;
 
 use crate::program::{Ran, run};
@@ -168,6 +170,33 @@ fn what_is_sent_verifies_with_the_key_set_that_is_written() {
         lines.dedup();
         assert_eq!(lines.len(), 90, "{ran}");
     }
+}
+
+#[test]
+fn openssl_reads_the_key_and_agrees_with_the_signature() {
+    let endpoint = Endpoint::answering("200 OK");
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let key = file("key.pem");
+    send(&endpoint, &["--entries", "1", "--key-out", &key], 0);
+    let line = endpoint.lines().remove(0);
+    let (payload, signature) = line.rsplit_once(" sig=").unwrap();
+    let signature = base64::engine::general_purpose::URL_SAFE.decode(signature).unwrap();
+    fs::write(file("payload"), payload).unwrap();
+    fs::write(file("signature"), signature).unwrap();
+    let verify = |payload: &str| {
+        Command::new("openssl")
+            .args(["pkeyutl", "-verify", "-rawin", "-inkey", &key, "-in", &file(payload)])
+            .args(["-sigfile", &file("signature")])
+            .output()
+    };
+    let Ok(agreed) = verify("payload") else {
+        eprintln!("skipped: this machine has no openssl");
+        return;
+    };
+    assert!(agreed.status.success(), "{agreed:?}");
+    fs::write(file("tampered"), payload.replacen("rt=", "rt=1", 1)).unwrap();
+    assert!(!verify("tampered").unwrap().status.success());
 }
 
 #[test]

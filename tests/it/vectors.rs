@@ -12,10 +12,10 @@ use vidimus::ingest::{Batch, Caps, Entry, Examined, Expected};
 use vidimus::signature::{KeySet, VerdictName};
 
 /// One vector: its header and its line.
-pub struct Vector {
-    pub name: String,
-    pub header: BTreeMap<String, String>,
-    pub line: Vec<u8>,
+pub(crate) struct Vector {
+    pub(crate) name: String,
+    pub(crate) header: BTreeMap<String, String>,
+    pub(crate) line: Vec<u8>,
 }
 
 fn folder() -> PathBuf {
@@ -23,7 +23,7 @@ fn folder() -> PathBuf {
 }
 
 /// All vectors, in the order of their names.
-pub fn vectors() -> Vec<Vector> {
+pub(crate) fn vectors() -> Vec<Vector> {
     let mut vectors: Vec<_> = std::fs::read_dir(folder())
         .unwrap()
         .map(|file| file.unwrap().path())

@@ -34,9 +34,14 @@ pub struct Line {
 }
 
 impl Block {
-    /// The bytes of a line of this block.
+    /// The bytes of a line of this block, to keep.
     pub fn line(&self, line: &Line) -> Bytes {
         self.bytes.slice(line.at.clone())
+    }
+
+    /// The bytes of a line of this block, to look at.
+    pub fn text(&self, line: &Line) -> &[u8] {
+        self.bytes.get(line.at.clone()).unwrap_or_default()
     }
 }
 
@@ -179,7 +184,7 @@ mod tests {
             };
             assert!(!block.lines.is_empty());
             for line in &block.lines {
-                let text = String::from_utf8_lossy(&block.line(line)).into_owned();
+                let text = String::from_utf8_lossy(block.text(line)).into_owned();
                 lines.push((line.number, text));
             }
         }

@@ -165,7 +165,7 @@ mod tests {
         for block in Column::new(file, name)? {
             let block = block?;
             for line in &block.lines {
-                let value = String::from_utf8_lossy(&block.line(line)).into_owned();
+                let value = String::from_utf8_lossy(block.text(line)).into_owned();
                 values.push((line.number, value));
             }
         }

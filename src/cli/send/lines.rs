@@ -68,7 +68,7 @@ impl Lines {
                     let error = format!("{name}:{number}: the line is longer than 16 MiB");
                     return Err(Failure::failed(error));
                 }
-                body.extend_from_slice(&block.line(line));
+                body.extend_from_slice(block.text(line));
                 *given += 1;
             }
         }

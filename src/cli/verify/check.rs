@@ -57,17 +57,18 @@ impl Check {
 
     fn line(&self, lines: &Lines, line: &Line, out: &mut Vec<u8>, tally: &mut Tally) {
         let source = || format!("{}:{}", lines.file, line.number);
-        let mut raw = lines.block.line(line);
-        if let (true, Some(field)) = (lines.wrapped, &self.field) {
-            match line_in(&raw, field) {
-                Ok(line) => raw = Bytes::from(line),
+        let unwrapped = match (lines.wrapped, &self.field) {
+            (true, Some(field)) => match line_in(lines.block.text(line), field) {
+                Ok(line) => Some(Bytes::from(line)),
                 Err(why) => {
                     tally.count_malformed(why.as_str());
-                    return self.tell_no_line(source(), why, raw, out);
+                    return self.tell_no_line(source(), why, lines.block.line(line), out);
                 }
-            }
-        }
-        let examined = Examined::line(&raw, &self.keys, MAX_LINE);
+            },
+            _ => None,
+        };
+        let text = unwrapped.as_deref().unwrap_or(lines.block.text(line));
+        let examined = Examined::line(text, &self.keys, MAX_LINE);
         let verdict = examined.verdict();
         let fine = self.is_fine(verdict);
         tally.count(verdict, fine);
@@ -79,6 +80,7 @@ impl Check {
             }
             return;
         }
+        let raw = unwrapped.unwrap_or_else(|| lines.block.line(line));
         let entry = examined.read(raw, &self.expected, self.now);
         entry.warnings.iter().for_each(|warning| tally.count_warning(*warning));
         match self.output {

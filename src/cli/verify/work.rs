@@ -127,7 +127,7 @@ impl Work<'_> {
     /// Says so if the file looks like one of Vidimus's own: its records are JSON entries too, and
     /// none of them is signed.
     fn hint(self, input: &Input, block: &Block) {
-        if block.lines.first().is_some_and(|line| is_record(&block.line(line))) {
+        if block.lines.first().is_some_and(|line| is_record(block.text(line))) {
             self.tell(format_args!(
                 "note: {input} looks like records of vidimus; to verify the entries in them, add \
                  --field raw"
