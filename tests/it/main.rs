@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by it")]
 
+mod crash;
+mod full_disk;
+mod harness;
 mod program;
 mod send;
 mod store;
