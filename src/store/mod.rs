@@ -7,11 +7,12 @@
 //! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older`
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
 //! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
-//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id).
+//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`stats`], [`check`].
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
 mod background;
 pub mod catalog;
+pub mod check;
 pub mod directory;
 mod error;
 mod filter;
@@ -36,6 +37,7 @@ mod schema;
 mod seal;
 pub mod sightings;
 mod sqlite;
+pub mod stats;
 pub mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +46,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use check::{CheckReport, Difference};
 pub use directory::Directory;
 pub use error::StoreError;
 pub use follow::{Event, Export, Follow, News, Position};
@@ -55,6 +58,7 @@ pub use read::Reader;
 pub use refused::Refused;
 pub use retention::Retention;
 pub use sightings::{Sighting, Source};
+pub use stats::{Delivered, SegmentStats, Stats};
 pub use writer::{Appended, Delivery};
 
 use self::background::{Background, Task};
