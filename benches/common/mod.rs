@@ -88,6 +88,34 @@ pub fn folder() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("bench-").tempdir_in(target).expect("a directory")
 }
 
+/// What ring's verification alone does on all cores, in entries a second: the bound. It is a bare
+/// loop over as many payloads of the usual size, all different.
+pub fn bound(count: usize) -> f64 {
+    use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+    let sign = |n: usize| {
+        let payload = format!("{n:0>400}").into_bytes();
+        let signature = pair.sign(&payload);
+        (payload, signature)
+    };
+    let signed: Vec<_> = (0..count.min(1000)).map(sign).collect();
+    let key = UnparsedPublicKey::new(&ED25519, pair.public_key().as_ref());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (signed, key) = (&signed, &key);
+            scope.spawn(move || {
+                for n in (thread..count).step_by(threads) {
+                    let (payload, signature) = &signed[n % signed.len()];
+                    key.verify(payload, signature.as_ref()).expect("verified");
+                }
+            });
+        }
+    });
+    rate(count, started.elapsed())
+}
+
 /// How many a second.
 pub fn rate(count: usize, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure};
+use super::keys_from::KeysFrom;
 use super::output::Format;
-use super::terminal::{Output, tell};
+use super::terminal::{Output, sanitise, tell};
 use crate::clock::now;
-use crate::config::{self, Flags, KeySource, Region};
+use crate::config::{self, Flags, KeySource};
 use crate::keys::read;
 use crate::net::{Client, ClientOptions};
 use crate::signature::{Key, KeySet};
@@ -32,17 +33,8 @@ enum Command {
 /// A `vidimus serve` that works on the directory reads them by itself.
 #[derive(Args)]
 struct Fetch {
-    /// Read the JWK set in this file or at this URL; may be repeated
-    #[arg(long, value_name = "FILE-OR-URL")]
-    jwks: Vec<String>,
-
-    /// Read the key set of this region of Konnect: us, eu, au, me, in, sg, or auto for all
-    #[arg(long, value_name = "REGION")]
-    region: Option<Region>,
-
-    /// Read the settings from this file
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeysFrom,
 
     /// The data directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
     #[arg(long, value_name = "DIR")]
@@ -85,12 +77,9 @@ impl Keys {
 
 impl Fetch {
     fn run(self) -> Result<Exit, Failure> {
-        let Fetch { jwks, region, config, data_dir, jwks_out, output } = self;
-        let flags = Flags { jwks, region, config, data_dir, ..Flags::default() };
-        let sources = config::keys(&flags).map_err(Failure::usage)?.sources;
-        if sources.is_empty() {
-            return Err(Failure::usage("there is nothing to fetch: give --jwks or --region"));
-        }
+        let Fetch { keys, data_dir, jwks_out, output } = self;
+        let sources = keys.sources()?;
+        let flags = Flags { data_dir, ..keys.into_flags() };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -206,7 +195,8 @@ fn print_key(
             let seen = seen.map_or_else(String::new, |seen| {
                 format!("  first seen {}, last {}", seen.first_seen, seen.last_seen)
             });
-            print.line(format_args!("{kid}  {thumbprint}  {source}{seen}"))
+            let line = format!("{kid}  {thumbprint}  {source}{seen}");
+            print.bytes(format!("{}\n", sanitise(&line)).as_bytes())
         }
     }
 }

@@ -3,16 +3,21 @@
 //! - [`exit`]: the exit codes, and what a command fails with.
 //! - [`terminal`]: standard output and error; [`sanitise`](terminal::sanitise) is for all that came
 //!   from outside. [`output`]: the formats; [`logging`]: log events.
+//! - [`input`]: the files that a command reads. [`keys_from`]: the keys it is told to use.
 //!
 //! A command's arguments are its fields; `run` does it and says how it ended.
 
 pub mod config;
 pub mod exit;
+pub mod input;
 pub mod keys;
+pub mod keys_from;
 pub mod logging;
 pub mod output;
+pub mod send;
 pub mod serve;
 pub mod terminal;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,9 +36,12 @@ pub struct Cli {
     command: Command,
 }
 
+// No `Debug`: some hold a secret.
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Verify(verify::Verify),
+    Send(send::Send),
     Keys(keys::Keys),
     Config(config::Config),
 }
@@ -48,8 +56,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
+    if !matches!(cli.command, Command::Serve(_)) {
+        logging::start("warn", logging::Style::Text);
+    }
     let ended = match cli.command {
+        // It logs as its flags say.
         Command::Serve(serve) => serve.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Send(send) => send.run(),
         Command::Keys(keys) => keys.run(),
         Command::Config(config) => config.run(),
     };
@@ -94,13 +108,12 @@ mod tests {
     fn usage_errors_and_help_have_their_exit_codes() {
         let exit = |arguments: &[&str]| {
             let arguments = arguments.iter().map(OsString::from);
-            let failed = Cli::try_parse_from(arguments).err().unwrap();
-            failed.exit_code()
+            Cli::try_parse_from(arguments).err().unwrap().exit_code()
         };
         assert_eq!(exit(&["vidimus", "--version"]), 0);
         assert_eq!(exit(&["vidimus", "--help"]), 0);
         assert_eq!(exit(&["vidimus"]), 2);
         assert_eq!(exit(&["vidimus", "nothing"]), 2);
-        assert_eq!(exit(&["vidimus", "serve", "--nothing"]), 2);
+        assert_eq!(exit(&["vidimus", "verify", "--nothing"]), 2);
     }
 }

@@ -4,12 +4,12 @@
 //! 500 the batch is sent again, after 1 s at first and 30 s at most, at most four times. Any other
 //! status ends it: the batch was taken, or it is lost.
 
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::batch::Encoding;
+use crate::net::ClientError;
 
 /// When a delivery is tried again.
 #[derive(Clone, Copy, Debug)]
@@ -36,14 +36,14 @@ impl Retry {
 
 /// One try of a delivery.
 #[derive(Debug)]
-pub struct Attempt<E> {
+pub struct Attempt {
     /// The status of the answer, or why there was none.
-    pub answer: Result<u16, E>,
+    pub answer: Result<u16, ClientError>,
     /// From the first byte sent to the answer.
     pub took: Duration,
 }
 
-impl<E> Attempt<E> {
+impl Attempt {
     /// Whether the batch was taken.
     pub fn acknowledged(&self) -> bool {
         matches!(self.answer, Ok(200..300))
@@ -51,15 +51,19 @@ impl<E> Attempt<E> {
 
     /// Whether it is tried again.
     fn is_temporary(&self) -> bool {
-        matches!(self.answer, Err(_) | Ok(429 | 500))
+        match self.answer {
+            Ok(status) => matches!(status, 429 | 500),
+            // A wrong URL does not become right.
+            Err(ClientError::Url { .. }) => false,
+            Err(_) => true,
+        }
     }
 }
 
 /// Delivers by calling `post` until it is answered for good. The attempts made, the last one last.
-pub async fn deliver<E, F>(retry: Retry, mut post: impl FnMut() -> F) -> Vec<Attempt<E>>
+pub async fn deliver<F>(retry: Retry, mut post: impl FnMut() -> F) -> Vec<Attempt>
 where
-    E: Display,
-    F: Future<Output = Result<u16, E>>,
+    F: Future<Output = Result<u16, ClientError>>,
 {
     let mut attempts = Vec::with_capacity(1);
     let mut waits = retry.waits();
@@ -108,8 +112,13 @@ mod tests {
         assert_eq!(seconds(Retry { most: 7, ..Retry::KONNECT }), [1, 2, 4, 8, 16, 30, 30]);
     }
 
-    fn check(answers: &[Result<u16, &'static str>], attempts: usize, acknowledged: bool) {
-        let mut given = answers.iter().copied();
+    /// 0 is a connection error, 1 a URL that nobody can ask.
+    fn check(answers: &[u16], attempts: usize, acknowledged: bool) {
+        let mut given = answers.iter().map(|answer| match answer {
+            0 => Err(ClientError::Connect { url: "u".into(), why: "refused".into() }),
+            1 => Err(ClientError::Url { url: "u".into(), why: "bad" }),
+            status => Ok(*status),
+        });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let made = runtime.block_on(deliver(AT_ONCE, || std::future::ready(given.next().unwrap())));
         assert_eq!(made.len(), attempts, "{answers:?}");
@@ -118,13 +127,14 @@ mod tests {
 
     #[test]
     fn what_is_tried_again() {
-        check(&[Ok(200)], 1, true);
-        check(&[Ok(204)], 1, true);
-        check(&[Err("refused"), Ok(429), Ok(500), Ok(200)], 4, true);
-        check(&[Ok(500); 9], 5, false);
-        check(&[Err("refused"); 9], 5, false);
+        check(&[200], 1, true);
+        check(&[204], 1, true);
+        check(&[0, 429, 500, 200], 4, true);
+        check(&[500; 9], 5, false);
+        check(&[0; 9], 5, false);
+        check(&[1; 9], 1, false);
         for last in [301, 400, 401, 408, 413, 502, 503] {
-            check(&[Ok(429), Ok(last), Ok(200)], 2, false);
+            check(&[429, last, 200], 2, false);
         }
     }
 

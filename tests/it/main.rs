@@ -1,5 +1,10 @@
 //! The integration tests: one binary, for the sake of link time.
 
 mod check;
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by it")]
+
+mod program;
+mod send;
 mod store;
 mod vectors;
+mod verify;
