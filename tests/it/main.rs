@@ -1,8 +1,8 @@
 //! The integration tests: one binary, for the sake of link time.
 
-mod check;
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by it")]
 
+mod check;
 mod program;
 mod send;
 mod store;
