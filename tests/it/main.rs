@@ -8,6 +8,8 @@ mod full_disk;
 mod harness;
 mod program;
 mod send;
+mod project;
+mod properties;
 mod store;
 mod vectors;
 mod verify;
