@@ -103,8 +103,8 @@ impl Receiver {
             Ok(admit::Admitted::Delivery(input)) => input,
             Err((problem, scheme)) => return Ok(self.refuse(&peer, &problem, scheme)),
         };
-        let layers = Layers::of(request.headers());
         let content_encoding = content_encoding(request.headers());
+        let layers = Layers::of(content_encoding.as_deref());
         let body = body::read(request, &self.caps, &self.budget).await;
         let (body, reservation) = match body {
             Ok(read) => read,
@@ -189,7 +189,7 @@ impl Events for Deliverer {
     }
 }
 
-/// The `Content-Encoding` as sent, for people.
+/// The `Content-Encoding` as sent.
 fn content_encoding(headers: &HeaderMap) -> Option<String> {
     let values: Vec<_> = headers
         .get_all(CONTENT_ENCODING)
