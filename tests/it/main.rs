@@ -3,8 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by it")]
 
 mod check;
+mod crash;
+mod full_disk;
+mod harness;
 mod program;
 mod send;
+mod project;
+mod properties;
 mod store;
 mod vectors;
 mod verify;

@@ -1,6 +1,6 @@
 //! The files that a command reads: opened, decompressed, split.
 //!
-//! - [`blocks`]: whole lines, some thousands at a time. [`column`]: a column of CSV, likewise.
+//! - [`blocks`]: whole lines, some thousands at a time. [`mod@column`]: a column of CSV, likewise.
 //! - [`member`]: a member of a JSON object that wraps a line.
 //!
 //! Whatever is read takes bounded memory. Gzip (RFC 1952) and Zstandard (RFC 8878) are recognised

@@ -1,0 +1,59 @@
+//! What the tests of the running program share.
+//!
+//! - [`Setup`] makes a directory with files in it, and [`Serve`] is the real binary running there, on
+//!   ports of its own. A test that fails prints the whole story: command, directory, status, streams.
+//! - [`http`]: a client that says what it is told, byte for byte, and reads answers.
+//! - [`stored`]: what is in the data directory, read from the files alone.
+//! - [`Signer`] signs entries, [`KeyServer`] gives key sets, well or badly.
+//!
+//! Nothing sleeps but [`wait_until`], and nothing asserts on time.
+
+mod key_server;
+mod serve;
+mod signer;
+
+pub mod http;
+pub mod stored;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+pub use http::{Answer, Raw};
+pub use key_server::{Gives, KeyServer};
+pub use serve::{Serve, Setup};
+pub use signer::{Signer, cef, json, jwks};
+pub use stored::Entry;
+
+/// How long anything may take: a test that waits longer fails instead of hanging.
+pub const DEADLINE: Duration = Duration::from_secs(100);
+
+/// Waits until `cond` holds. It is the one place that sleeps.
+pub fn wait_until(what: &str, mut cond: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !cond() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Compresses with gzip (RFC 1952).
+pub fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, body).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A program that the machine may lack: `None`, and said so, unless tests are to be strict.
+pub fn tool(name: &str) -> Option<Command> {
+    let found = Command::new(name).arg("--version").output().is_ok()
+        || Command::new(name).arg("version").output().is_ok();
+    if !found {
+        assert!(
+            std::env::var_os("VIDIMUS_TESTS_STRICT").is_none(),
+            "{name} is missing, and VIDIMUS_TESTS_STRICT is set"
+        );
+        eprintln!("SKIPPED: {name} is missing on this machine");
+        return None;
+    }
+    Some(Command::new(name))
+}

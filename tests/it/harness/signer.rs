@@ -1,0 +1,86 @@
+//! Entries signed as Konnect signs them, with keys that are made here.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+
+/// A key that signs.
+pub struct Signer {
+    kid: String,
+    pair: Ed25519KeyPair,
+}
+
+impl Signer {
+    /// The key of this name: always the same.
+    pub fn new(kid: &str) -> Signer {
+        let seed = digest(&SHA256, kid.as_bytes());
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).unwrap();
+        Signer { kid: kid.to_owned(), pair }
+    }
+
+    /// Its public part (RFC 8037).
+    pub fn jwk(&self) -> Value {
+        let x = URL_SAFE_NO_PAD.encode(self.public());
+        json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": self.kid, "x": x})
+    }
+
+    /// The 32 bytes of its public part.
+    pub fn public(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+
+    /// The signature of a payload, 64 bytes.
+    pub fn signature(&self, payload: &str) -> Vec<u8> {
+        self.pair.sign(payload.as_bytes()).as_ref().to_vec()
+    }
+
+    /// A CEF payload with its signature at the end.
+    pub fn sign(&self, payload: &str) -> String {
+        format!("{payload} sig={}", URL_SAFE_NO_PAD.encode(self.signature(payload)))
+    }
+
+    /// The signed CEF entry number `n`.
+    pub fn cef(&self, n: usize) -> String {
+        self.sign(&cef(n))
+    }
+
+    /// The signed JSON entry number `n`.
+    pub fn json(&self, n: usize) -> String {
+        let payload = json(n);
+        let sig = URL_SAFE_NO_PAD.encode(self.signature(&payload));
+        format!("{},\"sig\":\"{sig}\"}}", payload.strip_suffix('}').unwrap())
+    }
+
+    /// The signed CPS entry number `n`, of which the object is signed.
+    pub fn cps(&self, n: usize) -> String {
+        format!("{{\"event\":{}}}", self.json(n))
+    }
+}
+
+/// The set of these keys.
+pub fn jwks(signers: &[&Signer]) -> String {
+    let keys: Vec<_> = signers.iter().map(|signer| signer.jwk()).collect();
+    json!({ "keys": keys }).to_string()
+}
+
+/// The CEF entry number `n`, without a signature.
+pub fn cef(n: usize) -> String {
+    let rt = 1_750_280_556_000 + n;
+    format!(
+        "2025-06-18T21:02:36Z konghq.com CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|rt={rt} \
+         src=127.0.0.6 request=/v2/runtime-groups/{n} act=POST status=201 \
+         org_id=b065b594-6afc-4658-9101-5d9cf3f36b7b trace_id={n} user_agent=grpc-node-js/1.12.4"
+    )
+}
+
+/// The JSON entry number `n`, without a signature.
+pub fn json(n: usize) -> String {
+    let rt = 1_750_280_556_000 + n;
+    format!(
+        "{{\"event_ts\":\"2025-06-18T21:02:36Z\",\"name\":\"Authz.portals\",\"rt\":{rt},\
+         \"granted\":true,\"action\":\"list\",\"trace_id\":{n},\
+         \"org_id\":\"b065b594-6afc-4658-9101-5d9cf3f36b7b\"}}"
+    )
+}

@@ -1,0 +1,162 @@
+//! What is in a data directory, read with SQLite from the files alone. The server may be running.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, Row};
+
+/// An entry as it is now: late verdicts and later deliveries are laid over.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub id: u64,
+    pub input: String,
+    pub line: Vec<u8>,
+    pub verdict: String,
+    pub reason: Option<String>,
+    pub kid: Option<String>,
+    pub warnings: String,
+    pub event_time: i64,
+    pub delivery_count: u64,
+}
+
+/// A delivery as it is recorded.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub input: String,
+    pub peer: String,
+    pub received: u64,
+    pub stored: u64,
+}
+
+/// A body in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    pub status: u16,
+    pub content_encoding: Option<String>,
+    pub body: Vec<u8>,
+}
+
+/// A refused request, or a connection that never came to one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub peer: String,
+    pub status: Option<u16>,
+    pub reason: String,
+    pub scheme: Option<String>,
+}
+
+/// Every entry, by id.
+pub fn entries(data: &Path) -> Vec<Entry> {
+    const SQL: &str = "SELECT id, input, line, verdict, reason,
+        (SELECT kid FROM keys WHERE keys.id = entries.key), coalesce(warnings, ''), event_time,
+        delivery_count FROM entries JOIN raw USING (id) ORDER BY id";
+    again(|| {
+        let mut catalog = open(&data.join("catalog.db"))?;
+        // One look at what the catalog says, so that its parts agree.
+        let snapshot = catalog.transaction()?;
+        let mut later: BTreeMap<u64, Entry> =
+            query(&snapshot, SQL, entry)?.into_iter().map(|entry| (entry.id, entry)).collect();
+        let redelivered: BTreeMap<u64, u64> =
+            query(&snapshot, "SELECT entry, count FROM redeliveries", |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
+            .into_iter()
+            .collect();
+        let mut entries = Vec::new();
+        for file in segments(&snapshot)? {
+            for mut entry in query(&open(&data.join("segments").join(file))?, SQL, entry)? {
+                let first = entry.delivery_count;
+                if let Some(changed) = later.remove(&entry.id) {
+                    entry = changed;
+                }
+                let after = redelivered.get(&entry.id).copied().unwrap_or_default();
+                entry.delivery_count = first + after;
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
+    })
+}
+
+/// Every delivery, in order.
+pub fn deliveries(data: &Path) -> Vec<Delivery> {
+    const SQL: &str = "SELECT input, peer, received, stored FROM deliveries ORDER BY id";
+    again(|| {
+        let mut deliveries = Vec::new();
+        for file in segments(&open(&data.join("catalog.db"))?)? {
+            deliveries.extend(query(&open(&data.join("segments").join(file))?, SQL, |row| {
+                let (input, peer) = (row.get(0)?, row.get(1)?);
+                Ok(Delivery { input, peer, received: row.get(2)?, stored: row.get(3)? })
+            })?);
+        }
+        Ok(deliveries)
+    })
+}
+
+/// What is in quarantine, oldest first.
+pub fn quarantined(data: &Path) -> Vec<Quarantined> {
+    const SQL: &str = "SELECT status, content_encoding, body FROM quarantine ORDER BY id";
+    catalog(data, SQL, |row| {
+        Ok(Quarantined { status: row.get(0)?, content_encoding: row.get(1)?, body: row.get(2)? })
+    })
+}
+
+/// What was refused, oldest first. It is written now and again, and when the server stops.
+pub fn refused(data: &Path) -> Vec<Refused> {
+    const SQL: &str = "SELECT peer, status, reason, scheme FROM refused ORDER BY id";
+    catalog(data, SQL, |row| {
+        let (peer, status) = (row.get(0)?, row.get(1)?);
+        Ok(Refused { peer, status, reason: row.get(2)?, scheme: row.get(3)? })
+    })
+}
+
+/// What a statement over the catalog gives.
+pub fn catalog<T>(
+    data: &Path,
+    sql: &str,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T> + Copy,
+) -> Vec<T> {
+    again(|| query(&open(&data.join("catalog.db"))?, sql, read))
+}
+
+/// Reads, and once more if a file vanished meanwhile: a segment was sealed.
+fn again<T>(read: impl Fn() -> rusqlite::Result<T>) -> T {
+    for _ in 0..100 {
+        if let Ok(found) = read() {
+            return found;
+        }
+    }
+    read().unwrap()
+}
+
+fn segments(catalog: &Connection) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT file FROM segments WHERE state <> 'dropped' ORDER BY first_id";
+    query(catalog, sql, |row| row.get(0))
+}
+
+fn query<T>(
+    connection: &Connection,
+    sql: &str,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    connection.prepare(sql)?.query_map([], read)?.collect()
+}
+
+/// Opens a file that is there.
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        id: row.get(0)?,
+        input: row.get(1)?,
+        line: row.get(2)?,
+        verdict: row.get(3)?,
+        reason: row.get(4)?,
+        kid: row.get(5)?,
+        warnings: row.get(6)?,
+        event_time: row.get(7)?,
+        delivery_count: row.get(8)?,
+    })
+}
