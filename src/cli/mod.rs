@@ -3,19 +3,26 @@
 //! - [`exit`]: the exit codes, and what a command fails with.
 //! - [`terminal`]: standard output and error; [`sanitise`](terminal::sanitise) is for all that came
 //!   from outside. [`output`]: the formats; [`logging`]: log events.
+//! - [`selection`]: which entries of the store. [`print`]: records in every format.
 //! - [`input`]: the files that a command reads. [`keys_from`]: the keys it is told to use.
 //!
 //! A command's arguments are its fields; `run` does it and says how it ended.
 
 pub mod config;
 pub mod exit;
+pub mod export;
 pub mod input;
 pub mod keys;
 pub mod keys_from;
 pub mod logging;
 pub mod output;
+pub mod print;
+pub mod query;
+pub mod selection;
 pub mod send;
 pub mod serve;
+pub mod store;
+pub mod tail;
 pub mod terminal;
 pub mod verify;
 
@@ -41,7 +48,11 @@ pub struct Cli {
 enum Command {
     Serve(serve::Serve),
     Verify(verify::Verify),
+    Query(query::Query),
+    Tail(tail::Tail),
+    Export(export::Export),
     Send(send::Send),
+    Store(store::Store),
     Keys(keys::Keys),
     Config(config::Config),
 }
@@ -63,7 +74,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // It logs as its flags say.
         Command::Serve(serve) => serve.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Query(query) => query.run(),
+        Command::Tail(tail) => tail.run(),
+        Command::Export(export) => export.run(),
         Command::Send(send) => send.run(),
+        Command::Store(store) => store.run(),
         Command::Keys(keys) => keys.run(),
         Command::Config(config) => config.run(),
     };

@@ -132,11 +132,16 @@ impl Reader {
         Ok(Page { records, next })
     }
 
-    /// All entries that match, newest first.
-    pub fn scan(&self, filter: &Filter, range: TimeRange) -> Result<Scan<'_>, StoreError> {
+    /// All entries that match, newest first. About `most` of them will be asked for.
+    pub fn scan(
+        &self,
+        filter: &Filter,
+        range: TimeRange,
+        most: usize,
+    ) -> Result<Scan<'_>, StoreError> {
         let query = Arc::new(Query::new(filter));
         let window = query.window(range, self.greatest_id()?);
-        let merge = Merge::new(self, query, window, usize::MAX)?;
+        let merge = Merge::new(self, query, window, most)?;
         Ok(Scan { reader: self, merge, waiting: VecDeque::new() })
     }
 

@@ -286,7 +286,7 @@ fn id(record: &Record) -> u64 {
 }
 
 fn scanned(reader: &Reader, query: &str, range: TimeRange) -> Vec<Record> {
-    let mut scan = reader.scan(&filter(query), range).unwrap();
+    let mut scan = reader.scan(&filter(query), range, usize::MAX).unwrap();
     let mut records = Vec::new();
     loop {
         let slice = scan.next_slice(5).unwrap();
