@@ -26,7 +26,7 @@ use crate::store::{Appended, Delivery, Quarantined, Store};
 /// Nobody else may be writing to the store: stop `vidimus serve` before. Entries are verified with
 /// the keys that the store knows.
 #[derive(Args)]
-pub struct Retry {
+pub(super) struct Retry {
     #[command(flatten)]
     place: Place,
     /// The numbers of the bodies [default: all]
@@ -36,12 +36,13 @@ pub struct Retry {
 
 impl Retry {
     /// Tries once more. It is bad news if one cannot be stored.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
         // For the caps, and for whose entries belong to which input.
         let config = Config::load(&self.place.flags(), &|name| std::env::var(name).ok())
             .map_err(Failure::usage)?;
         let directory = self.place.directory()?;
-        let store = Store::open(&directory, server::store_options(&config)).map_err(Failure::failed)?;
+        let store =
+            Store::open(&directory, server::store_options(&config)).map_err(Failure::failed)?;
         let ring = ring(&config, &store)?;
         let ids = match self.ids.is_empty() {
             true => store.quarantined_ids().map_err(Failure::failed)?,

@@ -14,14 +14,14 @@ use crate::store::{Options, Retention, Store};
 ///
 /// Nobody else may be writing to the store: stop `vidimus serve` before.
 #[derive(Args)]
-pub struct Seal {
+pub(super) struct Seal {
     #[command(flatten)]
     place: Place,
 }
 
 impl Seal {
     /// Seals.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
         let directory = self.place.directory()?;
         let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
         store.seal().map_err(Failure::failed)?;
@@ -35,7 +35,7 @@ impl Seal {
 /// Nobody else may be writing to the store: stop `vidimus serve` before, or set retention_age and
 /// retention_size for it.
 #[derive(Args)]
-pub struct Prune {
+pub(super) struct Prune {
     #[command(flatten)]
     place: Place,
     /// Give up segments that received nothing for so long, as 90d or 12h
@@ -56,7 +56,7 @@ fn size(text: &str) -> Result<u64, String> {
 
 impl Prune {
     /// Prunes.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
         let directory = self.place.directory()?;
         let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
         let retention = Retention { age: self.age, size: self.size };
