@@ -1,15 +1,10 @@
 //! The integration tests: one binary, for the sake of link time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by it")]
-
-mod check;
-mod crash;
-mod full_disk;
 mod harness;
-mod program;
-mod project;
-mod properties;
-mod send;
+mod keys;
+mod receiver;
 mod store;
+mod tls;
+mod tools;
 mod vectors;
 mod verify;
