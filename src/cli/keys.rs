@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use super::keys_from::KeysFrom;
 use super::output::Format;
 use super::selection::Place;
-use super::terminal::{Output, sanitise, tell};
+use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Flags, KeySource};
 use crate::keys::read;
@@ -187,8 +187,7 @@ fn print_key(
             let seen = seen.map_or_else(String::new, |seen| {
                 format!("  first seen {}, last {}", seen.first_seen, seen.last_seen)
             });
-            let line = format!("{kid}  {thumbprint}  {source}{seen}");
-            print.bytes(format!("{}\n", sanitise(&line)).as_bytes())
+            print.line(format_args!("{kid}  {thumbprint}  {source}{seen}"))
         }
     }
 }
