@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{Place, Query, Range};
+use super::selection::{DataDir, Range, Wanted};
 use super::terminal::{is_watched, tell};
 
 /// Write stored entries out, in the order in which they were stored.
@@ -14,7 +14,7 @@ use super::terminal::{is_watched, tell};
 #[derive(Args)]
 pub struct Export {
     #[command(flatten)]
-    query: Query,
+    query: Wanted,
 
     #[command(flatten)]
     range: Range,
@@ -31,7 +31,7 @@ pub struct Export {
     zone: Zone,
 
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
 }
 
 impl Export {

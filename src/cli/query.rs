@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{self, Place, Range};
+use super::selection::{DataDir, Range, Wanted};
 use super::terminal::tell;
 
 /// Print stored entries that match, newest first.
@@ -13,7 +13,7 @@ use super::terminal::tell;
 #[derive(Args)]
 pub struct Query {
     #[command(flatten)]
-    query: selection::Query,
+    query: Wanted,
 
     #[command(flatten)]
     range: Range,
@@ -30,7 +30,7 @@ pub struct Query {
     zone: Zone,
 
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
 }
 
 /// How many records are read before they are printed.

@@ -14,7 +14,7 @@ use crate::store::{Directory, Reader, TimeRange};
 
 /// Where the data directory is.
 #[derive(Clone, Debug, Args)]
-pub struct Place {
+pub struct DataDir {
     /// The data directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -26,7 +26,7 @@ pub struct Place {
 
 /// Which entries match.
 #[derive(Debug, Args)]
-pub struct Query {
+pub struct Wanted {
     /// What to look for, such as `kind:access AND status:>=400`; all entries without it
     #[arg(value_name = "QUERY")]
     query: Vec<String>,
@@ -44,7 +44,7 @@ pub struct Range {
     until: Option<String>,
 }
 
-impl Place {
+impl DataDir {
     /// Opens the data directory.
     pub fn directory(&self) -> Result<Directory, Failure> {
         let path = config::data_dir(&self.flags(), &|name| std::env::var(name).ok())
@@ -59,12 +59,12 @@ impl Place {
 
     /// The flags, as the settings know them.
     pub fn flags(&self) -> Flags {
-        let Place { data_dir, config } = self.clone();
+        let DataDir { data_dir, config } = self.clone();
         Flags { data_dir, config, ..Flags::default() }
     }
 }
 
-impl Query {
+impl Wanted {
     /// The filter that is asked for.
     pub fn filter(&self) -> Result<Filter, Failure> {
         let query = self.query.join(" ");

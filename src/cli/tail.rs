@@ -2,17 +2,17 @@
 //!
 //! It reads the store; whether a `vidimus serve` is running does not matter to it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe::Sender;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{Place, Query};
+use super::selection::{DataDir, Wanted};
 use super::terminal::tell;
 use crate::entry::Record;
 use crate::store::{Event, Follow};
@@ -23,7 +23,7 @@ use crate::store::{Event, Follow};
 #[derive(Args)]
 pub struct Tail {
     #[command(flatten)]
-    query: Query,
+    query: Wanted,
 
     /// Begin with the newest N that match
     #[arg(short = 'n', long = "newest", value_name = "N", default_value_t = 0)]
@@ -37,7 +37,7 @@ pub struct Tail {
     zone: Zone,
 
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
 }
 
 /// How often the store is looked at.
@@ -63,7 +63,7 @@ async fn follow(mut follow: Follow<'_>, mut printer: Printer) -> Result<Exit, Fa
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let output = watched_output();
     loop {
-        let news = follow.next().map_err(Failure::failed)?;
+        let news = follow.poll().map_err(Failure::failed)?;
         print(&mut printer, news.events)?;
         let wait = if news.more { Duration::ZERO } else { INTERVAL };
         tokio::select! {
@@ -93,14 +93,15 @@ fn print(printer: &mut Printer, events: Vec<Event>) -> Result<(), Failure> {
     printer.flush()
 }
 
-/// Standard output, if it is something that can be closed at the other end.
-fn watched_output() -> Option<AsyncFd<OwnedFd>> {
+/// Standard output, if it is something that can be closed at the other end. It is only looked at:
+/// its mode stays as it is.
+fn watched_output() -> Option<Sender> {
     let output = std::io::stdout().as_fd().try_clone_to_owned().ok()?;
-    AsyncFd::with_interest(output, Interest::ERROR).ok()
+    Sender::from_owned_fd_unchecked(output).ok()
 }
 
 /// Returns when nobody reads standard output any more.
-async fn closed(output: Option<&AsyncFd<OwnedFd>>) {
+async fn closed(output: Option<&Sender>) {
     match output {
         Some(output) if output.ready(Interest::ERROR).await.is_ok() => {}
         _ => std::future::pending().await,

@@ -104,8 +104,8 @@ impl Reader {
                 let start = end.saturating_sub(SWEEP - 1).max(place.first_id);
                 let ids = self.matching(place.first_id, &query, start, end)?;
                 let found = ids.iter().rev().take(left);
-                next_id = found.clone().last().copied().unwrap_or(next_id);
                 left -= found.len();
+                next_id = found.min().copied().unwrap_or(next_id);
                 end = start.saturating_sub(1);
             }
         }
@@ -165,7 +165,7 @@ impl Follow<'_> {
     ///
     /// Changes come first, and only those of entries that were given out or passed over before: an
     /// entry that is new is given out as it is now.
-    pub fn next(&mut self) -> Result<News, StoreError> {
+    pub fn poll(&mut self) -> Result<News, StoreError> {
         self.ascent.reader.close_removed();
         let news = self.changes()?;
         match news.more {

@@ -415,7 +415,7 @@ proptest! {
 fn poll(follow: &mut Follow<'_>, both: &Both, before: Position, matches: Matches, query: &str) {
     let (mut new, mut changed, mut missed) = (Vec::new(), Vec::new(), Vec::new());
     loop {
-        let news = follow.next().unwrap();
+        let news = follow.poll().unwrap();
         for event in news.events {
             match event {
                 Event::New(record) => new.push(record),

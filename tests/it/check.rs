@@ -21,27 +21,32 @@ fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors")
 }
 
-fn vector(name: &str) -> String {
+pub(crate) fn vector(name: &str) -> String {
     let text = std::fs::read_to_string(vectors().join(name)).unwrap();
     text.split_once("\n---\n").unwrap().1.to_owned() + "\n"
 }
 
-fn keys() -> KeySet {
+pub(crate) fn keys() -> KeySet {
     KeySet::parse(&std::fs::read(vectors().join("jwks.json")).unwrap()).unwrap().0
 }
 
-struct Home {
+/// A data directory.
+pub(crate) struct Home {
     _temporary: tempfile::TempDir,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Home {
+    pub(crate) fn new() -> Home {
+        let temporary = tempfile::tempdir().unwrap();
+        Home { path: temporary.path().join("data"), _temporary: temporary }
+    }
+
     /// A store with a sealed and a live segment, both with two valid entries, one that was tampered
     /// with, an unsigned one and a malformed line.
-    fn filled() -> Home {
-        let temporary = tempfile::tempdir().unwrap();
-        let home = Home { path: temporary.path().join("data"), _temporary: temporary };
-        let store = home.store();
+    pub(crate) fn filled() -> Home {
+        let home = Home::new();
+        let store = home.open(Options::default());
         store.enter_keys("file", Ok(&keys()), Millis::saturating(NOW)).unwrap();
         let lines = [
             "cef-access.vec",
@@ -63,8 +68,8 @@ impl Home {
         home
     }
 
-    fn store(&self) -> Store {
-        Store::open(&Directory::create(&self.path).unwrap(), Options::default()).unwrap()
+    pub(crate) fn open(&self, options: Options) -> Store {
+        Store::open(&Directory::create(&self.path).unwrap(), options).unwrap()
     }
 
     fn reader(&self) -> Reader {
@@ -80,7 +85,7 @@ impl Home {
     }
 
     /// Changes the sealed segment, the live one or the catalog behind the program's back.
-    fn damage(&self, file: &str, sql: &str) {
+    pub(crate) fn damage(&self, file: &str, sql: &str) {
         let path = match file {
             "catalog.db" => self.path.join(file),
             _ => self.path.join("segments").join(file),
@@ -92,7 +97,7 @@ impl Home {
 const SEALED: &str = "0000000000000001.db";
 const LIVE: &str = "0000000000000006.live.db";
 
-fn append(store: &Store, body: &str, keys: &KeySet) {
+pub(crate) fn append(store: &Store, body: &str, keys: &KeySet) {
     let batch = Batch::new(Bytes::copy_from_slice(body.as_bytes()), keys, CAPS).unwrap();
     let delivery = Delivery {
         received_at: Millis::saturating(NOW),
@@ -234,17 +239,21 @@ impl Judge for Fixed {
     }
 }
 
+/// Judges by the keys of the vectors.
+pub(crate) fn judge() -> Arc<dyn Judge> {
+    Arc::new(Fixed(Arc::new(keys())))
+}
+
 /// A store in which two verdicts of 33 have changed late, so they stand in the catalog.
 fn with_late_verdicts() -> Home {
-    let temporary = tempfile::tempdir().unwrap();
-    let home = Home { path: temporary.path().join("data"), _temporary: temporary };
-    let store = home.store();
+    let home = Home::new();
+    let store = home.open(Options::default());
     let other: String = (0..30).map(|n| format!("{{\"rt\":{n}}}\n")).collect();
     let signed = ["cef-access.vec", "json-authorization.vec", "cef-flipped-byte.vec"];
     append(&store, &(other + &signed.map(vector).concat()), &KeySet::default());
     store.seal().unwrap();
     store.enter_keys("file", Ok(&keys()), Millis::saturating(NOW)).unwrap();
-    store.recheck(Arc::new(Fixed(Arc::new(keys()))));
+    store.recheck(judge());
     // It queues behind what is rechecked.
     store.seal().unwrap();
     home
@@ -269,7 +278,7 @@ fn late_verdicts_are_checked_and_counted() {
 #[test]
 fn stats_count_what_there_is_and_tell_what_was_refused() {
     let home = Home::filled();
-    let store = home.store();
+    let store = home.open(Options::default());
     let refused = |reason: &str| Refused {
         time: Millis::saturating(NOW),
         peer: "127.0.0.1:2".into(),

@@ -10,6 +10,7 @@ mod keys;
 mod program;
 mod project;
 mod properties;
+mod reading;
 mod receiver;
 mod send;
 mod store;

@@ -275,7 +275,7 @@ mod tests {
             false,
             &[
                 "TIME                      VERDICT  NAME     PRINCIPAL  WHAT",
-                "2025-06-18T21:02:36.123Z  valid    Ingress  Jane Doe   POST /v2/control-planes…",
+                "2025-06-18T21:02:36.123Z  valid    Ingress  Jane Doe   POST /v2/control-planes/…",
             ],
         );
         for width in [1, 20, 79, 80, 89, 90, 105, 106, 107, 200] {
@@ -298,7 +298,7 @@ mod tests {
             true,
             &[
                 "TIME                      VERDICT  NAME     PRINCIPAL  WHAT",
-                "2025-06-18T21:02:36.123Z  \x1b[32mvalid\x1b[0m    Ingress  Jane Doe   POST /v2/control-planes…",
+                "2025-06-18T21:02:36.123Z  \x1b[32mvalid\x1b[0m    Ingress  Jane Doe   POST /v2/control-planes/…",
             ],
         );
     }

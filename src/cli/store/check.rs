@@ -5,8 +5,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
-use crate::cli::selection::Place;
-use crate::cli::terminal::{Output, is_watched, tell};
+use crate::cli::selection::DataDir;
+use crate::cli::terminal::{Output, is_watched, sanitise, tell};
 use crate::config;
 use crate::store::CheckReport;
 
@@ -16,7 +16,7 @@ use crate::store::CheckReport;
 /// cannot be opened. While a `vidimus serve` is checking entries again because a key has just
 /// arrived, it may find differences that are gone a moment later.
 #[derive(Args)]
-pub struct Check {
+pub(super) struct Check {
     /// List at most this many differences
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -26,12 +26,12 @@ pub struct Check {
     output: Format,
 
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
 }
 
 impl Check {
     /// Checks the store.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
         let retire_after = config::keys(&self.place.flags()).map_err(Failure::usage)?.retire_after;
         let reader = self.place.reader()?;
         let bar = bar();
@@ -55,7 +55,8 @@ fn print(report: &CheckReport, format: Format) -> Result<(), Failure> {
     }
     for difference in &report.first {
         let entry = difference.id.map_or_else(String::new, |id| format!(" entry {id}:"));
-        output.line(format_args!("{}:{entry} {}", difference.file, difference.what))?;
+        let line = format!("{}:{entry} {}", difference.file, difference.what);
+        output.text(sanitise(&line))?;
     }
     output.flush()?;
     let CheckReport { segments, entries, differences, first } = report;

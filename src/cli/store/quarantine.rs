@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::retry::Retry;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
-use crate::cli::selection::Place;
-use crate::cli::terminal::{Output, tell};
+use crate::cli::selection::DataDir;
+use crate::cli::terminal::{Output, sanitise, tell};
 use crate::store::Quarantined;
 
 /// Look at bodies that were authorized and could not be decoded.
@@ -33,7 +33,7 @@ struct List {
     output: Format,
 
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
 }
 
 /// Show one body in quarantine.
@@ -48,7 +48,7 @@ struct Show {
     output: Shown,
 
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
 }
 
 /// How a body is shown.
@@ -82,7 +82,7 @@ impl List {
         let mut output = Output::new();
         for body in &bodies {
             match self.output {
-                Format::Text => output.line(describe(body))?,
+                Format::Text => output.text(sanitise(&describe(body)))?,
                 Format::Jsonl => output.json(body)?,
             }
         }
@@ -109,10 +109,10 @@ impl Show {
                 output.json(&object)?;
             }
             Shown::Text => {
-                output.line(describe(&what))?;
+                output.text(sanitise(&describe(&what)))?;
                 let beginning = body.get(..BEGINNING).unwrap_or(&body);
                 for line in beginning.escape_ascii().to_string().split("\\n") {
-                    output.line(line)?;
+                    output.text(line)?;
                 }
                 if beginning.len() < body.len() {
                     tell(format_args!(

@@ -6,8 +6,8 @@ use clap::Args;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
-use crate::cli::selection::Place;
-use crate::cli::terminal::Output;
+use crate::cli::selection::DataDir;
+use crate::cli::terminal::{Output, sanitise};
 use crate::entry::Millis;
 use crate::store::{self, Delivered, Refused};
 
@@ -25,7 +25,7 @@ pub(super) struct Stats {
     output: Format,
 
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
 }
 
 impl Stats {
@@ -35,7 +35,9 @@ impl Stats {
         let mut output = Output::new();
         match self.output {
             Format::Jsonl => output.json(&stats)?,
-            Format::Text => lines(&stats).iter().try_for_each(|line| output.line(line))?,
+            Format::Text => {
+                lines(&stats).iter().try_for_each(|line| output.text(sanitise(line)))?;
+            }
         }
         output.flush()?;
         Ok(Exit::Done)
