@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by it")]
 
 mod check;
+mod commands;
 mod crash;
 mod full_disk;
 mod harness;
