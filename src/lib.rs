@@ -17,13 +17,15 @@
 //! [`search`] (a query to a filter).
 //!
 //! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
-//! TLS, `receiver` the webhook endpoint, `config` the settings, and `cli` the commands; only `cli`
-//! prints.
+//! TLS, `receiver` the webhook endpoint, `konnect` the sender's side, `config` the settings, and
+//! `cli` the commands; only `cli` prints.
 //!
 //! ARCHITECTURE.md has the invariants.
 
 pub mod entry;
 pub mod ingest;
+#[doc(hidden)]
+pub mod properties;
 pub mod search;
 pub mod signature;
 
@@ -37,6 +39,8 @@ pub mod config;
 pub mod console;
 #[cfg(feature = "app")]
 pub mod keys;
+#[cfg(feature = "app")]
+pub mod konnect;
 #[cfg(feature = "app")]
 pub mod net;
 #[cfg(feature = "app")]

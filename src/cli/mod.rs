@@ -3,14 +3,28 @@
 //! - [`exit`]: the exit codes, and what a command fails with.
 //! - [`terminal`]: standard output and error; [`sanitise`](terminal::sanitise) is for all that came
 //!   from outside. [`output`]: the formats; [`logging`]: log events.
+//! - [`selection`]: which entries of the store. [`print`]: records in every format.
+//! - [`input`]: the files that a command reads. [`keys_from`]: the keys it is told to use.
 //!
 //! A command's arguments are its fields; `run` does it and says how it ended.
 
+pub mod config;
 pub mod exit;
+pub mod export;
+pub mod input;
+pub mod keys;
+pub mod keys_from;
 pub mod logging;
 pub mod output;
+pub mod print;
+pub mod query;
+pub mod selection;
+pub mod send;
 pub mod serve;
+pub mod store;
+pub mod tail;
 pub mod terminal;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,9 +43,18 @@ pub struct Cli {
     command: Command,
 }
 
+// No `Debug`: some hold a secret.
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Verify(verify::Verify),
+    Query(query::Query),
+    Tail(tail::Tail),
+    Export(export::Export),
+    Send(send::Send),
+    Store(store::Store),
+    Keys(keys::Keys),
+    Config(config::Config),
 }
 
 /// Runs the command that `arguments` name, of which the first is the program's own name.
@@ -44,8 +67,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
+    if !matches!(cli.command, Command::Serve(_)) {
+        logging::start("warn", logging::Style::Text);
+    }
     let ended = match cli.command {
+        // It logs as its flags say.
         Command::Serve(serve) => serve.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Query(query) => query.run(),
+        Command::Tail(tail) => tail.run(),
+        Command::Export(export) => export.run(),
+        Command::Send(send) => send.run(),
+        Command::Store(store) => store.run(),
+        Command::Keys(keys) => keys.run(),
+        Command::Config(config) => config.run(),
     };
     match ended {
         Ok(exit) => exit.into(),
@@ -88,13 +123,12 @@ mod tests {
     fn usage_errors_and_help_have_their_exit_codes() {
         let exit = |arguments: &[&str]| {
             let arguments = arguments.iter().map(OsString::from);
-            let failed = Cli::try_parse_from(arguments).err().unwrap();
-            failed.exit_code()
+            Cli::try_parse_from(arguments).err().unwrap().exit_code()
         };
         assert_eq!(exit(&["vidimus", "--version"]), 0);
         assert_eq!(exit(&["vidimus", "--help"]), 0);
         assert_eq!(exit(&["vidimus"]), 2);
         assert_eq!(exit(&["vidimus", "nothing"]), 2);
-        assert_eq!(exit(&["vidimus", "serve", "--nothing"]), 2);
+        assert_eq!(exit(&["vidimus", "verify", "--nothing"]), 2);
     }
 }

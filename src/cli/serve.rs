@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
@@ -138,6 +139,8 @@ async fn serve(
     let mut terminate = listen_for(SignalKind::terminate())?;
     let mut interrupt = listen_for(SignalKind::interrupt())?;
     let mut hang_up = listen_for(SignalKind::hangup())?;
+    // A limit on the size of files is a full disk, not a reason to be killed: the write fails.
+    let _file_too_large = listen_for(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
 
     let observer: Arc<dyn Observer> =
         if on_terminal { Arc::new(display::Lines) } else { Arc::new(display::Log) };

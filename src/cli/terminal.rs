@@ -52,6 +52,13 @@ impl Output {
         self.0.write_all(bytes).map_err(output_error)
     }
 
+    /// Writes lines of text, each sanitised.
+    pub fn text(&mut self, text: impl Display) -> Result<(), Failure> {
+        let text = text.to_string();
+        let mut lines = text.lines();
+        lines.try_for_each(|line| writeln!(self.0, "{}", sanitise(line))).map_err(output_error)
+    }
+
     /// Writes a line of text, sanitised.
     pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
         writeln!(self.0, "{}", sanitise(&text.to_string())).map_err(output_error)
@@ -77,7 +84,7 @@ pub fn output_error(error: io::Error) -> Failure {
     }
 }
 
-/// Writes a line to standard error, sanitised. Nobody can be told if that fails.
+/// Writes lines to standard error, each sanitised. Nobody can be told if that fails.
 pub fn tell(text: impl Display) {
     let text = text.to_string();
     let text: Vec<_> = text.lines().map(sanitise).collect();

@@ -98,8 +98,10 @@ impl Serialize for Value {
             Value::Text(text) => serializer.serialize_str(text),
             Value::Integer(number) => serializer.serialize_i64(*number),
             Value::Boolean(boolean) => serializer.serialize_bool(*boolean),
-            // Given as it was sent: a number that no type of ours holds keeps its digits.
-            Value::Json(json) => match serde_json::from_str::<&RawValue>(json) {
+            // Given as it was sent: a number that no type of ours holds keeps its digits. But many
+            // readers of JSON lines take a CR for the end of one; in sound JSON it is white space.
+            Value::Json(json) => match RawValue::from_string(json.replace(['\t', '\r', '\n'], " "))
+            {
                 Ok(raw) => raw.serialize(serializer),
                 Err(_) => serializer.serialize_str(json),
             },
@@ -267,5 +269,13 @@ mod tests {
         let mut fields = Fields::default();
         fields.add("n", Sent::Json(&json), &mut Vec::new());
         assert_eq!(serde_json::to_string(&fields).unwrap(), format!("{{\"n\":{}}}", json.get()));
+    }
+
+    #[test]
+    fn a_value_stays_on_its_line() {
+        let json: Box<RawValue> = serde_json::from_str("[\"a\\r\",\r\t1e400]").unwrap();
+        let mut fields = Fields::default();
+        fields.add("n", Sent::Json(&json), &mut Vec::new());
+        assert_eq!(serde_json::to_string(&fields).unwrap(), r#"{"n":["a\r",  1e400]}"#);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::iter;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -86,56 +87,71 @@ pub(super) fn failure(url: String, error: &legacy::Error) -> ClientError {
         return ClientError::Lost { url, why };
     }
     if find::<ProxyFailed>(error).is_some() {
-        let why = format!("{why}; look at HTTPS_PROXY and NO_PROXY in the environment");
-        return ClientError::Connect { url, why };
+        let advice = Some("look at HTTPS_PROXY and NO_PROXY in the environment");
+        return ClientError::Connect { url, why: advised(why, advice) };
     }
-    if let Some(tls) = find::<rustls::Error>(error) {
-        let why = match tls_advice(tls) {
-            Some(advice) => format!("{tls}; {advice}"),
-            None => tls.to_string(),
-        };
-        return ClientError::Tls { url, why };
+    match find::<rustls::Error>(error) {
+        Some(tls) => ClientError::Tls { url, why: advised(tls.to_string(), tls_advice(tls)) },
+        None => ClientError::Connect { url, why: advised(why, tcp_advice(error)) },
     }
-    let refused = find::<io::Error>(error)
-        .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    match refused {
-        true => ClientError::Connect { url, why: format!("{why}; is the port right?") },
-        false => ClientError::Connect { url, why },
+}
+
+fn advised(why: String, advice: Option<&str>) -> String {
+    match advice {
+        Some(advice) => format!("{why}; {advice}"),
+        None => why,
     }
 }
 
 fn tls_advice(error: &rustls::Error) -> Option<&'static str> {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
-            "if the server is yours, give its certificate or its CA's with --cacert, or do not verify it with --insecure",
+            "if the server is yours, give its certificate or its CA's with --cacert, \
+             or do without verification with --insecure",
         ),
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Some("use a name that is in the certificate"),
-        rustls::Error::InvalidMessage(_) => Some("perhaps the server speaks plain http there"),
+        rustls::Error::InvalidMessage(_) => Some(PLAIN),
         _ => None,
     }
 }
 
-/// The first error in the chain that is a `T`, looking into I/O errors, too.
+fn tcp_advice(error: &legacy::Error) -> Option<&'static str> {
+    let io = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last()?;
+    match io.kind() {
+        io::ErrorKind::ConnectionRefused => Some("is the port right?"),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => Some(PLAIN),
+        _ => None,
+    }
+}
+
+const PLAIN: &str = "perhaps the server speaks plain http there";
+
+/// The first error in the chain that is a `T`.
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    error
-        .downcast_ref::<T>()
-        .or_else(|| inner.and_then(|inner| find(inner)))
-        .or_else(|| error.source().and_then(find))
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 /// What an error and its causes say, each once.
 pub(super) fn words(error: &(dyn Error + 'static)) -> String {
-    let mut all = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_words = cause.to_string();
-        if !all.ends_with(&cause_words) {
-            all = format!("{all}: {cause_words}");
+    let mut words = String::new();
+    for cause in causes(error).map(ToString::to_string) {
+        if words.is_empty() {
+            words = cause;
+        } else if !words.ends_with(&cause) {
+            words = format!("{words}: {cause}");
         }
-        next = cause.source();
     }
-    all
+    words
+}
+
+/// An error and its causes. An I/O error hides the one that it was made from.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        }
+    })
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Watched};
+use super::body::RequestBody;
 use super::socket::{Linger, Socket};
 use super::{Events, Limits, Refused, ServerTls, Shutdown};
 
@@ -71,9 +72,10 @@ pub(super) fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
         // A peer that opens streams only to reset them (CVE-2023-44487) is cut off at these.
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(64)
-        // What a peer may send before a handler reads it: enough to fill a line of 80 Mbit/s at
-        // 100 ms, and all the memory that a connection without authorization can take.
-        .initial_stream_window_size(1 << 20)
+        // What a peer may send before a handler reads it: enough for 40 Mbit/s at 100 ms, and all the
+        // memory that the bodies of a connection can take without authorization. One request that
+        // is not being read does not hold up another.
+        .initial_stream_window_size(512 << 10)
         .initial_connection_window_size(1 << 20)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
@@ -82,7 +84,7 @@ pub(super) fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
 
 impl<S, F, B> Server<S>
 where
-    S: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
+    S: Fn(Request<RequestBody>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Response<B>, CloseConnection>> + Send + 'static,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -158,6 +160,7 @@ where
         let service = service_fn(|request| {
             let handling = activity.handling();
             let activity = activity.clone();
+            let request = RequestBody::wrap(request, limits.linger_timeout);
             let answer = (self.service)(request, peer);
             async move {
                 let answer = answer.await;
@@ -185,6 +188,7 @@ where
                     } else if activity.has_begun() {
                         due = activity.quiet_at(limits.idle_timeout);
                     } else {
+                        // A request may begin and end before the first header is due.
                         due = first_header.min(now + limits.idle_timeout);
                         if first_header <= now {
                             return Some(Refused::HeaderTimeout { after: limits.header_timeout });
@@ -233,8 +237,10 @@ fn bad_header(error: Box<dyn std::error::Error + Send + Sync>) -> Option<Refused
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
-    use crate::net::testing::{LONG, Pair, Running, SHORT, ample, exchange, happens, http};
+    use crate::net::testing::{Pair, Running, SHORT, ample, exchange, happens, http};
 
     /// Sends `bytes` to a listener with `limits` and gives what it answers and why it refuses.
     async fn check(tls: bool, limits: Limits, bytes: &[u8], answer: &str, why: Refused) {
@@ -300,7 +306,7 @@ mod tests {
             drop(running.connect().await);
             // Served after it, and it is the only one.
             let mut other = running.connect().await;
-            tokio::io::AsyncWriteExt::shutdown(&mut other).await.unwrap();
+            other.shutdown().await.unwrap();
             assert_eq!(exchange(other, b"").await, "");
             assert!(running.ends().await);
         }
@@ -355,15 +361,16 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_is_not_taken_does_not_keep_a_connection() {
         const MUCH: usize = 32 << 20;
-        let limits = Limits { idle_timeout: SHORT, linger_timeout: SHORT, ..ample() };
+        let limits =
+            Limits { max_connections: 1, idle_timeout: SHORT, linger_timeout: SHORT, ..ample() };
         let running = Running::start(limits, None).await;
         let mut io = running.connect().await;
         let head = format!("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {MUCH}\r\n\r\n");
         let request = [head.as_bytes(), &vec![b'x'; MUCH]].concat();
-        happens(tokio::io::AsyncWriteExt::write_all(&mut io, &request)).await.unwrap();
-        // Nothing is read until the connection has been given up: the listener ends by itself.
-        running.trigger.begin(LONG);
-        happens(running.task).await.unwrap();
+        happens(io.write_all(&request)).await.unwrap();
+        // Others are turned away until it has been given up.
+        let ask = b"GET /early HTTP/1.1\r\nconnection: close\r\n\r\n";
+        happens(async { while exchange(running.connect().await, ask).await.is_empty() {} }).await;
         assert!(exchange(io, b"").await.len() < MUCH);
     }
 
@@ -387,11 +394,17 @@ mod tests {
         let head =
             format!("POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
         let request = [head.as_bytes(), &body].concat();
-        let plain = Running::start(ample(), None).await;
-        let answer = exchange(plain.connect().await, &request).await;
-        assert!(answer.starts_with("HTTP/1.1 401"), "{answer:?}");
-        let with_tls = Running::start(ample(), Some(Pair::new("localhost").tls())).await;
-        let answer = exchange(with_tls.connect_tls("http/1.1").await, &request).await;
-        assert!(answer.starts_with("HTTP/1.1 401"), "{answer:?}");
+        let tls = Some(Pair::new("localhost").tls());
+        let (plain, with_tls) =
+            (Running::start(ample(), None).await, Running::start(ample(), tls).await);
+        check(plain.connect().await, &request).await;
+        check(with_tls.connect_tls("http/1.1").await, &request).await;
+
+        /// Sends all of it before it looks for an answer, as simple clients do.
+        async fn check(mut io: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) {
+            happens(io.write_all(request)).await.unwrap();
+            let answer = exchange(io, b"").await;
+            assert!(answer.starts_with("HTTP/1.1 401"), "{answer:?}");
+        }
     }
 }

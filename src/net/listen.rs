@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::connection::{Server, http};
 use super::slots::Slots;
-use super::{CloseConnection, Events, Limits, Peer, ServerTls, Shutdown};
+use super::{CloseConnection, Events, Limits, Peer, RequestBody, ServerTls, Shutdown};
 
 /// How long nothing is accepted after it failed for want of descriptors or memory. They come back
 /// when connections end, which accepting again at once would not hasten.
@@ -89,7 +89,7 @@ impl Listener {
         events: Arc<dyn Events>,
         mut shutdown: Shutdown,
     ) where
-        S: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
+        S: Fn(Request<RequestBody>, Peer) -> F + Send + Sync + 'static,
         F: Future<Output = Result<Response<B>, CloseConnection>> + Send + 'static,
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -143,4 +143,100 @@ impl Listener {
 fn is_peers(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::testing::{LONG, Pair, Running, SHORT, ample, exchange, happens, http};
+    use crate::net::{Refused, Reload};
+
+    #[tokio::test]
+    async fn a_connection_over_the_limit_is_closed_and_its_place_is_given_on() {
+        let limits = Limits { max_connections_per_address: 1, ..ample() };
+        let mut running = Running::start(limits, None).await;
+        let (mut client, connection) = http(running.connect().await, false).await;
+        client.post("/echo", "").await.unwrap();
+        assert_eq!(exchange(running.connect().await, b"").await, "");
+        assert_eq!(running.refused().await, Refused::TooManyFromAddress { max: 1 });
+        client.post("/echo", "").await.unwrap();
+
+        drop(client);
+        happens(connection).await.unwrap().unwrap();
+        let ask = b"GET /early HTTP/1.1\r\nconnection: close\r\n\r\n";
+        happens(async { while exchange(running.connect().await, ask).await.is_empty() {} }).await;
+    }
+
+    #[tokio::test]
+    async fn a_new_certificate_is_for_new_connections() {
+        let dir = tempfile::tempdir().unwrap();
+        let tls = Arc::new(ServerTls::load(Pair::new("localhost").write(dir.path())).unwrap());
+        let running = Running::start(ample(), Some(tls.clone())).await;
+        let certificate = |io: &tokio_rustls::client::TlsStream<_>| {
+            io.get_ref().1.peer_certificates().unwrap().to_vec()
+        };
+        let old = running.connect_tls("http/1.1").await;
+        let first = certificate(&old);
+        let (mut old, _) = http(old, false).await;
+        old.post("/echo", "").await.unwrap();
+
+        Pair::new("localhost").write(dir.path());
+        assert!(matches!(tls.reload(), Reload::Replaced));
+        let new = running.connect_tls("h2").await;
+        assert_ne!(certificate(&new), first);
+        old.post("/echo", "").await.unwrap();
+
+        let files = Pair::new("localhost").write(dir.path());
+        std::fs::write(files.key, Pair::new("localhost").key).unwrap();
+        assert!(matches!(tls.reload(), Reload::Unchanged));
+        assert!(matches!(tls.reload(), Reload::Kept(_)));
+        let newest = running.connect_tls("h2").await;
+        assert_eq!(certificate(&newest), certificate(&new));
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_answers_what_is_at_work_and_closes_the_rest() {
+        for two in [false, true] {
+            let running = Running::start(ample(), None).await;
+            let (mut idle, idle_ends) = http(running.connect().await, two).await;
+            idle.post("/echo", "").await.unwrap();
+            let silent = running.connect().await;
+            let (mut client, _) = http(running.connect().await, two).await;
+            let gate = running.gate.clone();
+            let answer = tokio::spawn(async move { client.post("/wait", "").await });
+            happens(gate.arrived.notified()).await;
+
+            running.trigger.begin(LONG);
+            happens(idle_ends).await.unwrap().unwrap();
+            assert_eq!(exchange(silent, b"").await, "");
+            let late = tokio::net::TcpStream::connect(running.address);
+            happens(late).await.unwrap_err();
+            gate.open.notify_one();
+            assert_eq!(happens(answer).await.unwrap().unwrap().0, 200);
+            happens(running.task).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn at_the_deadline_the_rest_is_dropped() {
+        for two in [false, true] {
+            let tls = Some(Pair::new("localhost").tls());
+            let running = Running::start(ample(), tls).await;
+            let alpn = if two { "h2" } else { "http/1.1" };
+            let (mut client, _) = http(running.connect_tls(alpn).await, two).await;
+            let answer = tokio::spawn(async move { client.post("/wait", "").await });
+            happens(running.gate.arrived.notified()).await;
+            running.trigger.begin(SHORT);
+            happens(running.task).await.unwrap();
+            happens(answer).await.unwrap().unwrap_err();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_named() {
+        let running = Running::start(ample(), None).await;
+        let error = Listener::bind(running.address, None).await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot listen on {}: ", running.address)), "{error}");
+        assert!(error.contains("another program listens there"), "{error}");
+    }
 }

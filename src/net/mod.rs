@@ -4,15 +4,17 @@
 //! service, and [`Client`] fetches and sends.
 //!
 //! - `listen` accepts connections, `connection` serves one of them, `activity` knows when it is idle,
-//!   `socket` closes it politely;
+//!   `body` is a request's body, `socket` closes it politely;
 //! - `limits` says how many and for how long, `slots` counts them, `refused` names what was turned
 //!   away;
 //! - `tls` is the server's certificate, reloaded when its files change, `self_signed` makes one;
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
-//! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom it believes.
+//! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom
+//!   it believes.
 
 mod activity;
+mod body;
 mod budget;
 mod client;
 mod client_error;
@@ -30,6 +32,7 @@ mod testing;
 mod tls;
 mod trust;
 
+pub use body::RequestBody;
 pub use budget::{Budget, Overloaded, Reservation};
 pub use client::{Client, ClientOptions};
 pub use client_error::ClientError;

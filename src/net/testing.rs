@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -18,8 +17,10 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{CloseConnection, Events, Limits, Listener, PairFiles, Peer, Refused, ServerTls};
-use super::{Shutdown, Trigger, shutdown, trust};
+use super::{
+    CloseConnection, Events, Limits, Listener, PairFiles, Peer, Refused, RequestBody, ServerTls,
+    Shutdown, Trigger, shutdown, trust,
+};
 
 /// A time-out that has to pass.
 pub(super) const SHORT: Duration = Duration::from_millis(100);
@@ -142,7 +143,7 @@ impl Running {
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     gate: Arc<Gate>,
 ) -> Result<Response<Full<Bytes>>, CloseConnection> {
     let mut response = Response::new(Full::default());

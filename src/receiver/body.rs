@@ -2,11 +2,11 @@
 
 use http_body_util::BodyExt;
 use hyper::Request;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::time::{Instant, timeout_at};
 
 use super::Caps;
-use crate::net::{Budget, Reservation};
+use crate::net::{Budget, RequestBody, Reservation};
 
 /// Why there is no body.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum BodyError {
 
 /// Reads the body of a request that was authorized.
 pub async fn read(
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     caps: &Caps,
     budget: &Budget,
 ) -> Result<(Vec<u8>, Reservation), BodyError> {

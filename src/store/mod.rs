@@ -6,16 +6,29 @@
 //!   opened and what stands in them), [`catalog`] (which segments there are).
 //! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older`
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
+//! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
+//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`stats`], [`check`].
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
 mod background;
 pub mod catalog;
+pub mod check;
 pub mod directory;
 mod error;
+mod filter;
+pub mod follow;
 pub mod late;
 mod live;
+mod merge;
+mod newest;
 mod older;
+pub mod page;
 pub mod quarantine;
+mod query;
+mod read;
+#[cfg(test)]
+mod read_tests;
+mod records;
 mod redeliveries;
 pub mod refused;
 pub mod retention;
@@ -24,6 +37,7 @@ mod schema;
 mod seal;
 pub mod sightings;
 mod sqlite;
+pub mod stats;
 pub mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,13 +46,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use check::{CheckReport, Difference};
 pub use directory::Directory;
 pub use error::StoreError;
+pub use follow::{Event, Export, Follow, News, Position};
 pub use late::Judge;
+pub use page::{BadCursor, Page, PageCursor, Scan};
 pub use quarantine::Quarantined;
+pub use query::TimeRange;
+pub use read::Reader;
 pub use refused::Refused;
 pub use retention::Retention;
 pub use sightings::{Sighting, Source};
+pub use stats::{Delivered, SegmentStats, Stats};
 pub use writer::{Appended, Delivery};
 
 use self::background::{Background, Task};
@@ -173,6 +193,14 @@ impl Store {
             .ok_or(StoreError::NoSuch { what: "body in quarantine", id })
     }
 
+    /// The numbers of the bodies in quarantine, oldest first.
+    pub fn quarantined_ids(&self) -> Result<Vec<u64>, StoreError> {
+        let catalog = self.catalog();
+        quarantine::list(&catalog.connection)
+            .map(|all| all.into_iter().map(|one| one.id).collect())
+            .doing("read the quarantine", &catalog.path)
+    }
+
     /// Takes a body out of quarantine, once its entries are stored.
     pub fn release(&self, id: u64) -> Result<(), StoreError> {
         let catalog = self.catalog();
@@ -208,6 +236,12 @@ impl Store {
     /// Enters which sources each input takes its keys from.
     pub fn enter_inputs(&self, inputs: &[(String, Vec<String>)]) -> Result<(), StoreError> {
         sightings::enter_inputs(&mut self.catalog(), inputs)
+    }
+
+    /// Which sources each input takes its keys from.
+    pub fn inputs(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let catalog = self.catalog();
+        sightings::inputs(&catalog.connection).doing("read inputs", &catalog.path)
     }
 
     /// Has what a new key may make valid checked again, in the background.

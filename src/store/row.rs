@@ -222,7 +222,11 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
         warnings: warnings.map_or_else(Vec::new, |w| w.split(' ').map(str::to_owned).collect()),
         fields,
         kid: row.get(FIRST_COUNT + KNOWN.len())?,
-        raw: row.get(FIRST_COUNT + KNOWN.len() + 1)?,
+        raw: match row.get_ref(FIRST_COUNT + KNOWN.len() + 1)? {
+            // Text, if somebody edited it by hand.
+            ValueRef::Blob(line) | ValueRef::Text(line) => line.to_vec(),
+            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => Vec::new(),
+        },
     })
 }
 

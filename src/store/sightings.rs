@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row};
 
 use super::StoreError;
 use super::catalog::Catalog;
+use super::directory::Directory;
 use super::error::SqliteContext;
 use crate::entry::Millis;
 use crate::signature::{Key, KeySet};
@@ -70,6 +71,15 @@ pub(super) fn enter(
         transaction.commit()
     };
     run().doing("enter keys", path)
+}
+
+/// Every key that was ever seen, and how it went with each source; beside a process that writes.
+pub fn read(directory: &Directory) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
+    let catalog = Catalog::open_read_only(directory)?;
+    let read = || -> rusqlite::Result<_> {
+        Ok((list(&catalog.connection)?, sources(&catalog.connection)?))
+    };
+    read().doing("read the keys", &catalog.path)
 }
 
 /// Every key that was ever seen.

@@ -1,9 +1,21 @@
 //! The integration tests: one binary, for the sake of link time.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by it")]
+
+mod check;
+mod commands;
+mod crash;
+mod full_disk;
 mod harness;
 mod keys;
+mod program;
+mod project;
+mod properties;
+mod reading;
 mod receiver;
+mod send;
 mod store;
 mod tls;
 mod tools;
 mod vectors;
+mod verify;

@@ -12,17 +12,18 @@ use vidimus::ingest::{Batch, Caps, Entry, Examined, Expected};
 use vidimus::signature::{KeySet, VerdictName};
 
 /// One vector: its header and its line.
-struct Vector {
-    name: String,
-    header: BTreeMap<String, String>,
-    line: Vec<u8>,
+pub(crate) struct Vector {
+    pub(crate) name: String,
+    pub(crate) header: BTreeMap<String, String>,
+    pub(crate) line: Vec<u8>,
 }
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors")
 }
 
-fn vectors() -> Vec<Vector> {
+/// All vectors, in the order of their names.
+pub(crate) fn vectors() -> Vec<Vector> {
     let mut vectors: Vec<_> = std::fs::read_dir(folder())
         .unwrap()
         .map(|file| file.unwrap().path())

@@ -1,0 +1,127 @@
+//! What the benchmarks share: entries, keys, figures.
+//!
+//! A figure is a ratio taken in one run, and is printed; nothing here fails for being slow.
+
+#![allow(dead_code)] // Each benchmark uses a part of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use vidimus::entry::Millis;
+use vidimus::ingest::{Batch, Caps, Expected};
+use vidimus::konnect::LogFormat;
+use vidimus::konnect::batch::LineMaker;
+use vidimus::konnect::generate::Generator;
+use vidimus::konnect::share::{Fates, Share};
+use vidimus::konnect::sign::{Signer, place};
+use vidimus::signature::KeySet;
+use vidimus::store::{Appended, Delivery, Store};
+
+pub(crate) const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
+
+/// Whether the quick mode is asked for: `cargo bench -- --quick`.
+pub(crate) fn quick() -> bool {
+    std::env::args().any(|argument| argument == "--quick")
+}
+
+/// The full number, or a fiftieth of it in quick mode.
+pub(crate) fn scaled(full: usize) -> usize {
+    if quick() { full / 50 } else { full }
+}
+
+/// Makes lines that are signed, and the key set that verifies them.
+pub(crate) fn maker(format: LogFormat) -> (LineMaker, KeySet) {
+    let (signer, _) = Signer::generate(None).expect("a key");
+    let keys = KeySet::new([Arc::new(signer.key().clone())]);
+    let none = Share::default();
+    let fates = Fates::new(none, none, none).expect("shares");
+    (LineMaker::new(Generator::new(1, None), signer, format, fates, 1), keys)
+}
+
+/// Makes bodies of lines whose signature is well formed and was made by nobody: for what does not
+/// verify, at a fraction of the cost.
+pub(crate) struct Unverified {
+    generator: Generator,
+    format: LogFormat,
+}
+
+impl Unverified {
+    pub(crate) fn new(format: LogFormat) -> Unverified {
+        Unverified { generator: Generator::new(1, None), format }
+    }
+
+    pub(crate) fn body(&mut self, numbers: std::ops::Range<usize>) -> String {
+        let signature = format!("{}A", "x".repeat(85));
+        let lines = numbers.map(|n| {
+            let text = self.generator.event(time(n)).text(self.format);
+            place(self.format, &text, Some(&signature)) + "\n"
+        });
+        lines.collect()
+    }
+}
+
+/// The time of the entry number `n`: one each 10 ms.
+pub(crate) fn time(n: usize) -> Millis {
+    Millis::saturating(1_750_000_000_000 + n as i64 * 10)
+}
+
+/// Appends lines in one delivery, with the verdicts that `keys` give.
+pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
+    let bytes = body.len() as u64;
+    let batch = Batch::new(Bytes::from(body), keys, CAPS).expect("a batch within the caps");
+    let delivery = Delivery {
+        received_at: vidimus::clock::now(),
+        started: Instant::now(),
+        input: "default".into(),
+        peer: "127.0.0.1:1".into(),
+        bytes,
+        decoded_bytes: bytes,
+    };
+    store.append(delivery, &batch, &Expected::default()).expect("stored")
+}
+
+/// A directory for a benchmark, on the disk that the project is built on: `/tmp` may be memory.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
+    tempfile::Builder::new().prefix("bench-").tempdir_in(target).expect("a directory")
+}
+
+/// What ring's verification alone does on all cores, in entries a second: the bound. It is a bare
+/// loop over as many payloads of the usual size, all different.
+pub(crate) fn bound(count: usize) -> f64 {
+    use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+    let sign = |n: usize| {
+        let payload = format!("{n:0>400}").into_bytes();
+        let signature = pair.sign(&payload);
+        (payload, signature)
+    };
+    let signed: Vec<_> = (0..count.min(1000)).map(sign).collect();
+    let key = UnparsedPublicKey::new(&ED25519, pair.public_key().as_ref());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (signed, key) = (&signed, &key);
+            scope.spawn(move || {
+                for n in (thread..count).step_by(threads) {
+                    let (payload, signature) = &signed[n % signed.len()];
+                    key.verify(payload, signature.as_ref()).expect("verified");
+                }
+            });
+        }
+    });
+    rate(count, started.elapsed())
+}
+
+/// How many a second.
+pub(crate) fn rate(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+/// Prints a figure: what it is, its value, and what it is to be.
+pub(crate) fn figure(what: &str, value: impl std::fmt::Display, wanted: &str) {
+    println!("  {what:<58} {value:>12}   {wanted}");
+}

@@ -1,0 +1,51 @@
+//! `vidimus config`: print the example configuration, check a file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::exit::{Exit, Failure};
+use super::terminal::{Output, tell};
+use crate::config::{self, Flags};
+
+/// Print the example configuration, or check a file.
+#[derive(Args)]
+pub struct Config {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print a configuration with every key and its default
+    Example,
+    /// Say whether a configuration is valid, with the files of secrets that it names
+    Check {
+        /// The configuration
+        file: PathBuf,
+    },
+}
+
+impl Config {
+    /// Prints or checks.
+    pub fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Example => {
+                let mut output = Output::new();
+                output.bytes(config::example().as_bytes())?;
+                output.flush()?;
+            }
+            Command::Check { file } => {
+                let shown = file.display().to_string();
+                let flags = Flags { config: Some(file), ..Flags::default() };
+                let valid = config::Config::load(&flags, &|name| std::env::var(name).ok())
+                    .map_err(Failure::usage)?;
+                for warning in &valid.warnings {
+                    tell(format_args!("warning: {warning}"));
+                }
+                tell(format_args!("{shown} is valid"));
+            }
+        }
+        Ok(Exit::Done)
+    }
+}

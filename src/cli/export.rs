@@ -1,0 +1,61 @@
+//! `vidimus export`: write stored entries out, in the order in which they were stored.
+
+use clap::Args;
+
+use super::exit::{Exit, Failure};
+use super::print::{Format, Printer, Zone};
+use super::selection::{DataDir, Range, Wanted};
+use super::terminal::{is_watched, tell};
+
+/// Write stored entries out, in the order in which they were stored.
+///
+/// What is stored while it runs is left out. The lines of `raw` are those that were received: they
+/// can be verified again.
+#[derive(Args)]
+pub struct Export {
+    #[command(flatten)]
+    query: Wanted,
+
+    #[command(flatten)]
+    range: Range,
+
+    /// Write at most this many; 0 is all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    limit: usize,
+
+    /// Write in this format
+    #[arg(short, long, visible_alias = "format", value_name = "FORMAT", default_value = "jsonl")]
+    output: Format,
+
+    #[command(flatten)]
+    zone: Zone,
+
+    #[command(flatten)]
+    place: DataDir,
+}
+
+impl Export {
+    /// Writes what matches.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let (filter, range) = (self.query.filter()?, self.range.range()?);
+        let reader = self.place.reader()?;
+        let mut export = reader.export(&filter, range).map_err(Failure::failed)?;
+        let mut printer = Printer::new(self.output, &self.zone);
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        let mut written = 0_usize;
+        while written < limit {
+            let mut records = export.next_slice().map_err(Failure::failed)?;
+            if records.is_empty() {
+                break;
+            }
+            records.truncate(limit - written);
+            printer.print(&records)?;
+            written += records.len();
+        }
+        printer.end()?;
+        if is_watched() {
+            tell(format_args!("{written} entries"));
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,259 @@
+//! A file to blocks of whole lines, in bounded memory.
+//!
+//! A line ends as `entry::lines` has it: at LF, with one CR before it. Blank lines are counted and
+//! left out. Of a line that is longer than [`MAX_KEPT`] the first [`MAX_KEPT`] bytes are kept: enough
+//! to know that it is no entry.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// How much is read for one block, in bytes.
+pub const BLOCK: usize = 4 << 20;
+
+/// The most bytes of one line that are kept.
+pub const MAX_KEPT: usize = 16 << 20;
+
+/// Some lines in a row.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// What the lines stand in.
+    pub bytes: Bytes,
+    /// The lines, in their order.
+    pub lines: Vec<Line>,
+}
+
+/// A line of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its number in the file, from one.
+    pub number: u64,
+    /// Where it stands in the block's bytes.
+    pub at: Range<usize>,
+}
+
+impl Block {
+    /// The bytes of a line of this block, to keep.
+    pub fn line(&self, line: &Line) -> Bytes {
+        self.bytes.slice(line.at.clone())
+    }
+
+    /// The bytes of a line of this block, to look at.
+    pub fn text(&self, line: &Line) -> &[u8] {
+        self.bytes.get(line.at.clone()).unwrap_or_default()
+    }
+}
+
+/// Reads blocks of whole lines.
+pub struct Blocks<R> {
+    reader: R,
+    block: usize,
+    max_kept: usize,
+    /// The beginning of a line whose end was not read yet.
+    rest: Vec<u8>,
+    /// The number of the next line.
+    number: u64,
+    /// Whether the end of a line that was too long to keep is still to come.
+    skipping: bool,
+    state: State,
+}
+
+enum State {
+    Reading,
+    /// What was read before the error is given first.
+    Broken(io::Error),
+    Done,
+}
+
+impl<R: Read> Blocks<R> {
+    /// Reads the lines of `reader`.
+    pub fn new(reader: R) -> Blocks<R> {
+        Blocks::sized(reader, BLOCK, MAX_KEPT)
+    }
+
+    fn sized(reader: R, block: usize, max_kept: usize) -> Blocks<R> {
+        Blocks {
+            reader,
+            block,
+            max_kept,
+            rest: Vec::new(),
+            number: 1,
+            skipping: false,
+            state: State::Reading,
+        }
+    }
+
+    /// Reads on, and gives the whole lines among what it has, or one that is too long to keep.
+    fn read(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.rest);
+        while matches!(self.state, State::Reading) {
+            bytes.reserve(self.block);
+            let read = self.reader.by_ref().take(self.block as u64).read_to_end(&mut bytes);
+            match read {
+                Ok(0) => self.state = State::Done,
+                Ok(_) => {}
+                Err(error) => self.state = State::Broken(error),
+            }
+            if self.skipping {
+                self.skip(&mut bytes);
+            }
+            let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+            match (whole, &self.state) {
+                // The last line needs no line end.
+                (_, State::Done) => {}
+                (Some(end), State::Reading) => {
+                    self.rest = bytes.split_off(end + 1);
+                    break;
+                }
+                (None, State::Reading) if bytes.len() > self.max_kept => {
+                    bytes.truncate(self.max_kept);
+                    self.skipping = true;
+                    break;
+                }
+                (None, State::Reading) => {}
+                // Nobody knows what of the last line is missing.
+                (whole, State::Broken(_)) => bytes.truncate(whole.map_or(0, |end| end + 1)),
+            }
+        }
+        bytes
+    }
+
+    /// Drops what belongs to the line that was too long to keep.
+    fn skip(&mut self, bytes: &mut Vec<u8>) {
+        match bytes.iter().position(|byte| *byte == b'\n') {
+            Some(end) => {
+                bytes.drain(..=end);
+                self.skipping = false;
+            }
+            None => bytes.clear(),
+        }
+    }
+
+    /// The lines that stand in `bytes`, the blank ones counted and left out.
+    fn split(&mut self, bytes: &[u8]) -> Vec<Line> {
+        let mut lines = Vec::with_capacity(bytes.len() / 400);
+        let mut start = 0;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let text = line.strip_suffix(b"\n").unwrap_or(line);
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            if !text.is_empty() {
+                let kept = text.len().min(self.max_kept);
+                lines.push(Line { number: self.number, at: start..start + kept });
+            }
+            start += line.len();
+            self.number += 1;
+        }
+        lines
+    }
+}
+
+impl<R: Read> Iterator for Blocks<R> {
+    type Item = io::Result<Block>;
+
+    /// The next block that has lines. After an error there is nothing more.
+    fn next(&mut self) -> Option<io::Result<Block>> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Done) {
+                State::Reading => self.state = State::Reading,
+                State::Broken(error) => return Some(Err(error)),
+                State::Done => return None,
+            }
+            let bytes = self.read();
+            let lines = self.split(&bytes);
+            if !lines.is_empty() {
+                return Some(Ok(Block { bytes: bytes.into(), lines }));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The lines that are read, with their numbers, and the error at the end.
+    fn read(reader: impl Read, block: usize, max_kept: usize) -> (Vec<(u64, String)>, bool) {
+        let (mut lines, mut broken) = (Vec::new(), false);
+        for block in Blocks::sized(reader, block, max_kept) {
+            assert!(!broken, "something came after an error");
+            let Ok(block) = block else {
+                broken = true;
+                continue;
+            };
+            assert!(!block.lines.is_empty());
+            for line in &block.lines {
+                let text = String::from_utf8_lossy(block.text(line)).into_owned();
+                lines.push((line.number, text));
+            }
+        }
+        (lines, broken)
+    }
+
+    fn check(file: &str, expected: &[(u64, &str)]) {
+        let expected: Vec<_> = expected.iter().map(|(n, text)| (*n, (*text).to_owned())).collect();
+        for block in 1..=file.len() + 1 {
+            assert_eq!(
+                read(file.as_bytes(), block, 10),
+                (expected.clone(), false),
+                "{file:?} {block}"
+            );
+        }
+    }
+
+    #[test]
+    fn lines_are_whole_and_counted() {
+        check("", &[]);
+        check("\n\r\n", &[]);
+        check("a\nbc\r\n\n\nd", &[(1, "a"), (2, "bc"), (5, "d")]);
+        check("a\r\r\n \n", &[(1, "a\r"), (2, " ")]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_kept_in_part_and_the_next_one_whole() {
+        for (file, block) in [
+            ("a\n0123456789abcdef\nb\n", 1),
+            ("a\n0123456789abcdef\nb\n", 2),
+            ("a\n0123456789abcdef\nb", 11),
+        ] {
+            let (lines, broken) = read(file.as_bytes(), block, 10);
+            let lines: Vec<_> = lines.iter().map(|(n, text)| (*n, text.as_str())).collect();
+            assert_eq!(lines[0], (1, "a"), "{block}");
+            assert_eq!(lines[1..], [(2, "0123456789"), (3, "b")], "{block}");
+            assert!(!broken);
+        }
+        let endless = std::io::repeat(b'x').take(1000).chain(b"\nb".as_slice());
+        let (lines, _) = read(endless, 7, 10);
+        assert_eq!(lines, [(1, "x".repeat(10)), (2, "b".to_owned())]);
+    }
+
+    struct Breaks;
+
+    impl Read for Breaks {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::UnexpectedEof.into())
+        }
+    }
+
+    #[test]
+    fn whole_lines_before_an_error_are_given() {
+        let (lines, broken) = read(b"a\nb\nhalf".chain(Breaks), 100, 10);
+        assert_eq!(lines, [(1, "a".to_owned()), (2, "b".to_owned())]);
+        assert!(broken);
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_give_the_lines_of_the_domain(
+            file in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'x')], 0..100),
+            block in 1_usize..20,
+        ) {
+            let (found, _) = read(file.as_slice(), block, 1000);
+            let expected: Vec<_> = crate::entry::lines::lines(&file)
+                .map(|at| String::from_utf8_lossy(&file[at]).into_owned())
+                .collect();
+            prop_assert_eq!(found.into_iter().map(|(_, text)| text).collect::<Vec<_>>(), expected);
+        }
+    }
+}

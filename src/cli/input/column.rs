@@ -1,0 +1,210 @@
+//! A column of a CSV file (RFC 4180) to blocks of lines: what other programs export.
+//!
+//! The first record names the columns. A record may span lines; its number is that of its first.
+//! One that is longer than [`MAX_RECORD`] ends the reading: most likely a quote is not closed.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+use csv::ByteRecord;
+
+use super::blocks::{BLOCK, Block, Line};
+
+/// The longest record, in bytes.
+pub const MAX_RECORD: usize = 16 << 20;
+
+/// Why a column cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ColumnError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// There is no column of that name.
+    #[error(
+        "neither lines of JSON nor CSV with a column {name:?}: its first line begins with {found:?}"
+    )]
+    NoColumn {
+        /// The column asked for.
+        name: String,
+        /// How the first line begins.
+        found: String,
+    },
+    /// A record is too long.
+    #[error("the record at line {0} is longer than 16 MiB; is a quote in it not closed?")]
+    RecordTooLong(u64),
+}
+
+/// Reads a column in blocks.
+pub struct Column<R> {
+    csv: csv::Reader<Leash<R>>,
+    source: Rc<Source>,
+    column: usize,
+    record: ByteRecord,
+    failed: Option<ColumnError>,
+}
+
+impl<R: Read> Column<R> {
+    /// Reads the column `name` of the CSV in `reader`.
+    pub fn new(reader: R, name: &str) -> Result<Column<R>, ColumnError> {
+        let source = Rc::new(Source { left: Cell::new(MAX_RECORD), ended: Cell::new(false) });
+        let leash = Leash { reader, source: Rc::clone(&source) };
+        let mut csv = csv::ReaderBuilder::new()
+            // Records of another length than the first are no reason to stop.
+            .flexible(true)
+            // At CR LF the reader counts its lines too late; the CR is taken off here instead.
+            .terminator(csv::Terminator::Any(b'\n'))
+            .from_reader(leash);
+        let header = csv.byte_headers().map_err(|error| column_error(error, 1))?;
+        let named = |column: &[u8]| without_line_end(column) == name.as_bytes();
+        let Some(column) = header.iter().position(named) else {
+            let found = String::from_utf8_lossy(header.as_slice()).chars().take(60).collect();
+            return Err(ColumnError::NoColumn { name: name.to_owned(), found });
+        };
+        Ok(Column { csv, source, column, record: ByteRecord::new(), failed: None })
+    }
+
+    /// Adds the values of the next records to a block, until that is full.
+    fn fill(&mut self, bytes: &mut Vec<u8>, lines: &mut Vec<Line>) -> Result<(), ColumnError> {
+        while bytes.len() < BLOCK {
+            self.source.left.set(MAX_RECORD);
+            let first = self.csv.position().line();
+            let more = self.csv.read_byte_record(&mut self.record);
+            if !more.map_err(|error| column_error(error, first))? {
+                break;
+            }
+            if self.record.len() == 1 && without_line_end(self.record.as_slice()).is_empty() {
+                continue;
+            }
+            let number = self.number();
+            let start = bytes.len();
+            bytes.extend_from_slice(without_line_end(self.record.get(self.column).unwrap_or(b"")));
+            lines.push(Line { number, at: start..bytes.len() });
+        }
+        Ok(())
+    }
+
+    /// The number of the line at which the record that was read last begins. The reader counts the
+    /// blank lines before it to it.
+    fn number(&self) -> u64 {
+        let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
+        let line_end = u64::from(!self.source.ended.get());
+        self.csv.position().line().saturating_sub(inside + line_end)
+    }
+}
+
+impl<R: Read> Iterator for Column<R> {
+    type Item = Result<Block, ColumnError>;
+
+    /// The next block. After an error there is nothing more.
+    fn next(&mut self) -> Option<Result<Block, ColumnError>> {
+        if let Some(error) = self.failed.take() {
+            return Some(Err(error));
+        }
+        let (mut bytes, mut lines) = (Vec::new(), Vec::new());
+        self.failed = self.fill(&mut bytes, &mut lines).err();
+        match (lines.is_empty(), self.failed.take()) {
+            (true, error) => error.map(Err),
+            (false, error) => {
+                self.failed = error;
+                Some(Ok(Block { bytes: bytes.into(), lines }))
+            }
+        }
+    }
+}
+
+/// The line without a line end, which some programs export along with it.
+pub(super) fn without_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Lets so many bytes through for a record and then fails: the reader of CSV has no cap of its own.
+struct Leash<R> {
+    reader: R,
+    source: Rc<Source>,
+}
+
+/// How far the reading has come.
+struct Source {
+    /// How many bytes the record may still have.
+    left: Cell<usize>,
+    /// Whether the file is read to its end: only a record without a line end asks for that.
+    ended: Cell<bool>,
+}
+
+impl<R: Read> Read for Leash<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Source { left, ended } = &*self.source;
+        if left.get() == 0 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let read = self.reader.read(buffer)?;
+        left.set(left.get().saturating_sub(read));
+        ended.set(read == 0);
+        Ok(read)
+    }
+}
+
+fn column_error(error: csv::Error, line: u64) -> ColumnError {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            ColumnError::RecordTooLong(line)
+        }
+        csv::ErrorKind::Io(error) => ColumnError::Io(error),
+        other => ColumnError::Io(io::Error::other(format!("{other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(file: impl Read, name: &str) -> Result<Vec<(u64, String)>, ColumnError> {
+        let mut values = Vec::new();
+        for block in Column::new(file, name)? {
+            let block = block?;
+            for line in &block.lines {
+                let value = String::from_utf8_lossy(block.text(line)).into_owned();
+                values.push((line.number, value));
+            }
+        }
+        Ok(values)
+    }
+
+    fn check(file: &str, name: &str, expected: &[(u64, &str)]) {
+        let expected: Vec<_> = expected.iter().map(|(n, text)| (*n, (*text).to_owned())).collect();
+        assert_eq!(read(file.as_bytes(), name).unwrap(), expected, "{file:?}");
+    }
+
+    #[test]
+    fn values_are_unquoted_and_numbered_by_line() {
+        check("_raw\n", "_raw", &[]);
+        check("a,_raw\n1,x\n2,\"y \"\"z\"\", w\"\n", "_raw", &[(2, "x"), (3, "y \"z\", w")]);
+        check("_raw,a\r\n\"x\r\n\",\"1\n2\"\r\ny,1\r\n", "_raw", &[(2, "x"), (5, "y")]);
+        check("\u{feff}_raw\nx\n", "_raw", &[(2, "x")]);
+        check("a,_raw\r\n1,x\r\n2,\"y\"\r\n", "_raw", &[(2, "x"), (3, "y")]);
+        check("_raw\n\n\nx\n\r\ny", "_raw", &[(4, "x"), (6, "y")]);
+        check("_raw\n\"a\nb\"\nx", "_raw", &[(2, "a\nb"), (4, "x")]);
+        check(
+            "a,event.original\n1,x\n2\n3,z,4\n",
+            "event.original",
+            &[(2, "x"), (3, ""), (4, "z")],
+        );
+    }
+
+    #[test]
+    fn what_has_no_such_column_is_refused() {
+        for file in ["", "a,b\n1,2\n", "CEF:0|a|b|c|d|e|5|x=1\n"] {
+            let error = read(file.as_bytes(), "_raw").unwrap_err();
+            assert!(matches!(error, ColumnError::NoColumn { .. }), "{file:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_takes_bounded_memory() {
+        let file = b"_raw\nx\n\"".chain(io::repeat(b'y').take(1 << 30));
+        let error = read(file, "_raw").unwrap_err();
+        assert!(matches!(error, ColumnError::RecordTooLong(3)), "{error}");
+    }
+}

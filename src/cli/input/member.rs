@@ -1,0 +1,125 @@
+//! A member of a JSON object that wraps a line, as other programs export it.
+//!
+//! The member is named as `_raw`, or by a path with dots as `event.original`. A string is unescaped;
+//! an object is taken as it stands, byte for byte. If there is no member `x`, but a string
+//! `x_base64`, that is decoded: Vidimus's own export has lines that are no UTF-8 in `raw_base64`.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::column::without_line_end;
+use crate::entry::words::words;
+
+words! {
+    /// Why no line can be taken out of a wrapper.
+    pub enum NoLine {
+        /// It is no JSON object.
+        NotAnObject = "wrapper_not_json",
+        /// It has no such member.
+        NotFound = "field_not_found",
+        /// The member is neither text nor an object.
+        NotALine = "field_not_text",
+    }
+}
+
+/// The line in the member `name` of `wrapper`, without a line end.
+pub fn line_in(wrapper: &[u8], name: &str) -> Result<Vec<u8>, NoLine> {
+    // A file may begin with a byte order mark.
+    let wrapper = wrapper.strip_prefix(b"\xef\xbb\xbf").unwrap_or(wrapper);
+    let object = object(wrapper).ok_or(NoLine::NotAnObject)?;
+    if let Some(value) = find(&object, name) {
+        let mut line = value_of(value).ok_or(NoLine::NotALine)?;
+        line.truncate(without_line_end(&line).len());
+        return Ok(line);
+    }
+    let encoded = find(&object, &format!("{name}_base64")).ok_or(NoLine::NotFound)?;
+    let encoded = value_of(encoded).ok_or(NoLine::NotALine)?;
+    STANDARD.decode(encoded).map_err(|_| NoLine::NotALine)
+}
+
+/// Whether the line is one of Vidimus's own records, which wraps the entry it tells of.
+pub fn is_record(line: &[u8]) -> bool {
+    let Some(object) = object(line) else { return false };
+    let has = |name: &str| object.contains_key(name);
+    (has("id") || has("source")) && has("verdict") && (has("raw") || has("raw_base64"))
+}
+
+type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
+
+/// A key, borrowed where it has no escapes.
+#[derive(Deserialize, PartialEq, Eq, Hash)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn object(text: &[u8]) -> Option<Object<'_>> {
+    let object: HashMap<Key<'_>, &RawValue> = serde_json::from_slice(text).ok()?;
+    Some(object.into_iter().map(|(key, value)| (key.0, value)).collect())
+}
+
+/// The member called `name`, dots and all, or else the one that its dots lead to.
+fn find<'a>(object: &Object<'a>, name: &str) -> Option<&'a RawValue> {
+    if let Some(value) = object.get(name) {
+        return Some(value);
+    }
+    name.match_indices('.').find_map(|(dot, _)| {
+        let (outer, inner) = (name.get(..dot)?, name.get(dot + 1..)?);
+        let nested = self::object(object.get(outer)?.get().as_bytes())?;
+        find(&nested, inner)
+    })
+}
+
+fn value_of(value: &RawValue) -> Option<Vec<u8>> {
+    match value.get().as_bytes().first()? {
+        b'"' => serde_json::from_str::<String>(value.get()).ok().map(String::into_bytes),
+        b'{' => Some(value.get().as_bytes().to_vec()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(wrapper: &str, name: &str, expected: Result<&str, NoLine>) {
+        let found = line_in(wrapper.as_bytes(), name);
+        assert_eq!(found, expected.map(|line| line.as_bytes().to_vec()), "{wrapper} {name}");
+    }
+
+    #[test]
+    fn a_line_is_taken_out_of_its_wrapper() {
+        check(r#"{"a":1,"_raw":"x \"y\"\\\u00e9"}"#, "_raw", Ok("x \"y\"\\é"));
+        check(r#"{"event":{"original":"x"}}"#, "event.original", Ok("x"));
+        check(r#"{"event.original":"x"}"#, "event.original", Ok("x"));
+        check(r#"{"a":{"b.c":{"d":"x"}}}"#, "a.b.c.d", Ok("x"));
+        check(r#"{"a.b":{"c":"x"},"a":{"b":"y"}}"#, "a.b.c", Ok("x"));
+        check(r#"{"result":{"_raw":"x\r\n"}}"#, "result._raw", Ok("x"));
+        check(r#"{"event": {"a":1, "sig":"x"} }"#, "event", Ok(r#"{"a":1, "sig":"x"}"#));
+        check(r#"{"raw_base64":"eA=="}"#, "raw", Ok("x"));
+        check(r#"{"_r\u0061w":"x"}"#, "_raw", Ok("x"));
+        check("\u{feff}{\"_raw\":\"x\"}", "_raw", Ok("x"));
+    }
+
+    #[test]
+    fn a_wrapper_without_a_line_says_why() {
+        check("x", "_raw", Err(NoLine::NotAnObject));
+        check("[]", "_raw", Err(NoLine::NotAnObject));
+        check("{}", "_raw", Err(NoLine::NotFound));
+        check(r#"{"event":"x"}"#, "event.original", Err(NoLine::NotFound));
+        check(r#"{"event":{}}"#, "event.original", Err(NoLine::NotFound));
+        check(r#"{"_raw":7}"#, "_raw", Err(NoLine::NotALine));
+        check(r#"{"_raw":null}"#, "_raw", Err(NoLine::NotALine));
+        check(r#"{"raw_base64":"?"}"#, "raw", Err(NoLine::NotALine));
+    }
+
+    #[test]
+    fn own_records_are_recognised() {
+        assert!(is_record(br#"{"id":1,"verdict":"valid","raw":"x"}"#));
+        assert!(is_record(br#"{"source":"a:1","verdict":"valid","raw_base64":"eA=="}"#));
+        assert!(!is_record(br#"{"id":1,"name":"Ingress"}"#));
+        assert!(!is_record(b"CEF:0|"));
+    }
+}

@@ -1,0 +1,205 @@
+//! `vidimus keys`: fetch verification keys, list those that were seen.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::exit::{Exit, Failure};
+use super::keys_from::KeysFrom;
+use super::output::Format;
+use super::selection::DataDir;
+use super::terminal::{Output, tell};
+use crate::clock::now;
+use crate::config::{self, Flags, KeySource};
+use crate::keys::read;
+use crate::net::{Client, ClientOptions};
+use crate::signature::{Key, KeySet};
+use crate::store::{Directory, Options, Sighting, Source, Store, StoreError, sightings};
+
+/// Fetch verification keys, or list those that were seen.
+#[derive(Args)]
+pub struct Keys {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Fetch(Fetch),
+    List(List),
+}
+
+/// Read key sets now, and enter their keys in the data directory, if there is one.
+///
+/// A `vidimus serve` that works on the directory reads them by itself.
+#[derive(Args)]
+struct Fetch {
+    #[command(flatten)]
+    keys: KeysFrom,
+
+    /// The data directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Write the keys to this file too, as one JWK set, to verify with offline
+    #[arg(long, value_name = "FILE")]
+    jwks_out: Option<PathBuf>,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+/// List the keys that were ever seen, where, when first and when last.
+#[derive(Args)]
+struct List {
+    #[command(flatten)]
+    place: DataDir,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+impl Keys {
+    /// Fetches or lists.
+    pub fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Fetch(fetch) => fetch.run(),
+            Command::List(list) => list.run(),
+        }
+    }
+}
+
+impl Fetch {
+    fn run(self) -> Result<Exit, Failure> {
+        let Fetch { keys, data_dir, jwks_out, output } = self;
+        let sources = keys.sources()?;
+        let flags = Flags { data_dir, ..keys.into_flags() };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Failure::failed)?;
+        let client = Client::new(ClientOptions::default()).map_err(Failure::failed)?;
+        let store = store(&flags)?;
+        let (mut sets, mut failed) = (Vec::new(), false);
+        let mut print = Output::new();
+        for source in &sources {
+            match runtime.block_on(read(source, &client)) {
+                Ok((set, bad)) => {
+                    bad.iter().for_each(|bad| tell(format_args!("warning: {source}: {bad}")));
+                    enter(store.as_ref(), source, Ok(&set))?;
+                    for key in set.keys() {
+                        print_key(&mut print, output, &source.to_string(), key, None)?;
+                    }
+                    sets.push(set);
+                }
+                Err(error) => {
+                    tell(format_args!("error: {error}"));
+                    enter(store.as_ref(), source, Err(&error.to_string()))?;
+                    failed = true;
+                }
+            }
+        }
+        print.flush()?;
+        if let Some(path) = jwks_out {
+            write_set(&path, &sets)?;
+        }
+        Ok(if failed { Exit::Failed } else { Exit::Done })
+    }
+}
+
+/// The store, if there is one that nobody writes to.
+fn store(flags: &Flags) -> Result<Option<Store>, Failure> {
+    let path = config::data_dir(flags, &|name| std::env::var(name).ok()).map_err(Failure::usage)?;
+    if !path.exists() {
+        tell(format_args!("note: {} is not there, so the keys are not kept", path.display()));
+        return Ok(None);
+    }
+    let directory = Directory::open(&path).map_err(Failure::failed)?;
+    match Store::open(&directory, Options::default()) {
+        Ok(store) => Ok(Some(store)),
+        Err(StoreError::Locked(_)) => {
+            tell("note: a running vidimus has the data directory; it reads its keys by itself");
+            Ok(None)
+        }
+        Err(error) => Err(Failure::failed(error)),
+    }
+}
+
+fn enter(
+    store: Option<&Store>,
+    source: &KeySource,
+    result: Result<&KeySet, &str>,
+) -> Result<(), Failure> {
+    match store {
+        Some(store) => {
+            store.enter_keys(&source.to_string(), result, now()).map_err(Failure::failed)
+        }
+        None => Ok(()),
+    }
+}
+
+fn write_set(path: &Path, sets: &[KeySet]) -> Result<(), Failure> {
+    let all = KeySet::new(sets.iter().flat_map(|set| set.keys().iter().cloned()));
+    let json = serde_json::to_string_pretty(&all).map_err(Failure::failed)?;
+    std::fs::write(path, json + "\n")
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+impl List {
+    fn run(self) -> Result<Exit, Failure> {
+        let directory = self.place.directory()?;
+        let (keys, sources) = sightings::read(&directory).map_err(Failure::failed)?;
+        let mut print = Output::new();
+        for sighting in &keys {
+            print_key(&mut print, self.output, &sighting.source, &sighting.key, Some(sighting))?;
+        }
+        print.flush()?;
+        for source in &sources {
+            report(source);
+        }
+        if keys.is_empty() {
+            tell("no keys were seen yet: give serve --region or --jwks, or run vidimus keys fetch");
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn print_key(
+    print: &mut Output,
+    format: Format,
+    source: &str,
+    key: &Key,
+    seen: Option<&Sighting>,
+) -> Result<(), Failure> {
+    let (kid, thumbprint) = (key.kid(), key.thumbprint().to_string());
+    match format {
+        Format::Jsonl => print.json(&serde_json::json!({
+            "source": source,
+            "kid": kid,
+            "thumbprint": thumbprint,
+            "jwk": key,
+            "first_seen": seen.map(|seen| seen.first_seen),
+            "last_seen": seen.map(|seen| seen.last_seen),
+        })),
+        Format::Text => {
+            let seen = seen.map_or_else(String::new, |seen| {
+                format!("  first seen {}, last {}", seen.first_seen, seen.last_seen)
+            });
+            print.line(format_args!("{kid}  {thumbprint}  {source}{seen}"))
+        }
+    }
+}
+
+/// Says how it went with a source of keys.
+fn report(source: &Source) {
+    let Source { source, attempted_at, succeeded_at, error } = source;
+    let last = succeeded_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+    match error {
+        Some(error) => {
+            tell(format_args!("{source}: failed at {attempted_at}: {error}; last read: {last}"))
+        }
+        None => tell(format_args!("{source}: last read {last}")),
+    }
+}

@@ -1,0 +1,78 @@
+//! The keys that a command is told to verify with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use super::exit::Failure;
+use super::terminal::tell;
+use crate::config::{self, Flags, KeySource, Region};
+use crate::keys;
+use crate::net::{Client, ClientOptions};
+use crate::signature::KeySet;
+
+/// Where the keys come from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct KeysFrom {
+    /// A JWK set: a file, an https URL, or an http one to the loopback address. May be repeated
+    #[arg(long, value_name = "FILE-OR-URL")]
+    jwks: Vec<String>,
+    /// Konnect's keys for a region; `auto` takes those of all regions
+    #[arg(long, value_parser = region())]
+    region: Option<Region>,
+    /// A configuration file, whose [keys] count if neither --jwks nor --region is given
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn region() -> impl TypedValueParser<Value = Region> {
+    PossibleValuesParser::new(Region::ALL.map(Region::as_str)).try_map(|word| word.parse())
+}
+
+impl KeysFrom {
+    /// Where the keys are to be read.
+    pub fn sources(&self) -> Result<Vec<KeySource>, Failure> {
+        let sources = config::keys(&self.clone().into_flags()).map_err(Failure::usage)?.sources;
+        if sources.is_empty() {
+            return Err(Failure::failed(
+                "no key to verify with: give --jwks FILE-OR-URL, or --region for Konnect's own",
+            ));
+        }
+        Ok(sources)
+    }
+
+    /// Reads the keys. One that cannot be used is a warning; a set that cannot be read is an error,
+    /// because what its keys have signed would be called invalid.
+    pub fn read(&self) -> Result<KeySet, Failure> {
+        let sources = self.sources()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(Failure::failed)?.block_on(read(sources))
+    }
+
+    /// As they were given.
+    pub fn into_flags(self) -> Flags {
+        Flags { config: self.config, jwks: self.jwks, region: self.region, ..Flags::default() }
+    }
+}
+
+/// Reads all the sets at once.
+async fn read(sources: Vec<KeySource>) -> Result<KeySet, Failure> {
+    let client = Client::new(ClientOptions::default()).map_err(Failure::failed)?;
+    let reads: Vec<_> = sources
+        .into_iter()
+        .map(|source| {
+            let client = client.clone();
+            tokio::spawn(async move { (keys::read(&source, &client).await, source) })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for read in reads {
+        let (set, source) = read.await.map_err(Failure::failed)?;
+        let (set, bad) = set.map_err(Failure::failed)?;
+        bad.iter().for_each(|bad| tell(format_args!("warning: {source}: {bad}")));
+        all.extend(set.keys().iter().map(Arc::clone));
+    }
+    Ok(KeySet::new(all))
+}

@@ -1,0 +1,143 @@
+//! Records on standard output: a table, JSON lines, CSV, or the lines as received.
+
+mod columns;
+mod table;
+
+use std::io::{self, IsTerminal};
+
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use super::exit::Failure;
+use super::terminal::Output;
+use crate::entry::Record;
+use table::Table;
+
+/// How records are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    #[default]
+    Text,
+    /// JSON lines: one object a line, and nothing else.
+    Jsonl,
+    /// Comma-separated values with a header (RFC 4180). What a spreadsheet would take for a formula
+    /// gets an apostrophe before it.
+    Csv,
+    /// The lines as received.
+    Raw,
+}
+
+/// How times are shown to people.
+#[derive(Debug, Args)]
+pub struct Zone {
+    /// Show times in the local time zone, in text
+    #[arg(long)]
+    local: bool,
+}
+
+impl Zone {
+    /// The time zone, if it is not UTC.
+    pub fn zone(&self) -> Option<TimeZone> {
+        self.local.then(TimeZone::system)
+    }
+}
+
+/// Prints records.
+pub struct Printer {
+    output: Output,
+    format: Format,
+    table: Table,
+    /// Whether the header was printed.
+    begun: bool,
+}
+
+impl Printer {
+    /// Prints to standard output what there is. A table is as wide as the first records need.
+    pub fn new(format: Format, zone: &Zone) -> Printer {
+        Printer {
+            output: Output::new(),
+            format,
+            table: Table::new(Screen::of_standard_output(), zone.zone()),
+            begun: false,
+        }
+    }
+
+    /// Prints to standard output what comes. A table has the usual widths.
+    pub fn of_what_comes(format: Format, zone: &Zone) -> Result<Printer, Failure> {
+        let mut printer = Printer::new(format, zone);
+        printer.begin(&[])?;
+        printer.flush()?;
+        Ok(printer)
+    }
+
+    /// Prints some records.
+    pub fn print(&mut self, records: &[Record]) -> Result<(), Failure> {
+        if !self.begun {
+            self.begin(records)?;
+        }
+        match self.format {
+            Format::Text => {
+                for record in records {
+                    self.output.bytes(self.table.row(record).as_bytes())?;
+                }
+            }
+            Format::Jsonl => records.iter().try_for_each(|record| self.output.json(record))?,
+            Format::Csv => self.output.bytes(&columns::rows(records).map_err(Failure::failed)?)?,
+            Format::Raw => {
+                for record in records {
+                    self.output.bytes(&record.raw)?;
+                    self.output.bytes(b"\n")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what is buffered.
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        self.output.flush()
+    }
+
+    /// Ends the output.
+    pub fn end(mut self) -> Result<(), Failure> {
+        // CSV without rows has its header all the same.
+        if !self.begun && self.format == Format::Csv {
+            self.begin(&[])?;
+        }
+        self.flush()
+    }
+
+    fn begin(&mut self, records: &[Record]) -> Result<(), Failure> {
+        self.begun = true;
+        match self.format {
+            Format::Text => self.output.bytes(self.table.begin(records).as_bytes()),
+            Format::Csv => self.output.bytes(&columns::header().map_err(Failure::failed)?),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What standard output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// The width in columns; a file or a pipe has none.
+    pub width: Option<usize>,
+    /// Whether it has colours.
+    pub colours: bool,
+}
+
+impl Screen {
+    /// Looks at standard output and at `NO_COLOR` (no-color.org).
+    pub fn of_standard_output() -> Screen {
+        let output = io::stdout();
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_terminal = output.is_terminal();
+        let width = terminal_size::terminal_size_of(&output);
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Screen {
+            width: is_terminal.then(|| width.map_or(80, |(width, _)| usize::from(width.0))),
+            colours: is_terminal && !is_set("NO_COLOR") && !is_dumb,
+        }
+    }
+}

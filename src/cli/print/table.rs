@@ -1,0 +1,337 @@
+//! Records as a table that fits the screen.
+//!
+//! Where the screen is narrow, columns that the others imply are left out and the rest is cut; in a
+//! file or a pipe nothing is cut.
+
+use jiff::tz::TimeZone;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::Screen;
+use crate::cli::terminal::sanitise;
+use crate::entry::fields::Value;
+use crate::entry::{Kind, Record};
+
+/// A column.
+struct Column {
+    title: &'static str,
+    /// The least width that it is cut to.
+    least: usize,
+    /// The width that it has before any record is known.
+    usual: usize,
+    /// From which width of the screen on it is shown.
+    from: usize,
+}
+
+const COLUMNS: [Column; 7] = [
+    Column { title: "TIME", least: 24, usual: 24, from: 0 },
+    Column { title: "KIND", least: 14, usual: 14, from: 106 },
+    Column { title: "VERDICT", least: 9, usual: 9, from: 0 },
+    Column { title: "NAME", least: 14, usual: 30, from: 0 },
+    Column { title: "PRINCIPAL", least: 10, usual: 24, from: 0 },
+    Column { title: "SRC", least: 9, usual: 15, from: 90 },
+    Column { title: "WHAT", least: 14, usual: 60, from: 0 },
+];
+const VERDICT: usize = 2;
+
+/// Between two columns.
+const GAP: &str = "  ";
+
+/// A table, and the widths of its columns; a column of width 0 is left out.
+pub(super) struct Table {
+    screen: Screen,
+    zone: Option<TimeZone>,
+    widths: [usize; COLUMNS.len()],
+}
+
+type Cells = [String; COLUMNS.len()];
+
+impl Table {
+    pub(super) fn new(screen: Screen, zone: Option<TimeZone>) -> Table {
+        Table { screen, zone, widths: COLUMNS.map(|column| column.least) }
+    }
+
+    /// Fits the widths to the first records, or takes the usual ones if there is none. Returns the
+    /// header: a screen has one.
+    pub(super) fn begin(&mut self, records: &[Record]) -> String {
+        let mut wanted = COLUMNS.map(|column| match records.is_empty() {
+            true => column.usual,
+            false => column.title.width(),
+        });
+        for record in records {
+            for (wanted, cell) in wanted.iter_mut().zip(&self.cells(record)) {
+                *wanted = (*wanted).max(cell.width());
+            }
+        }
+        self.widths = widths(wanted, self.screen.width);
+        match self.screen.width {
+            Some(_) => self.line(&COLUMNS.map(|column| column.title.to_owned()), None),
+            None => String::new(),
+        }
+    }
+
+    /// A record as a line, with its line end.
+    pub(super) fn row(&self, record: &Record) -> String {
+        let colour = self.screen.colours.then(|| colour(&record.verdict));
+        self.line(&self.cells(record), colour)
+    }
+
+    fn line(&self, cells: &Cells, colour: Option<&str>) -> String {
+        let mut line = String::new();
+        for (at, (cell, width)) in cells.iter().zip(self.widths).enumerate() {
+            if width == 0 {
+                continue;
+            }
+            if at > 0 {
+                line += GAP;
+            }
+            let cell = match self.screen.width {
+                Some(_) => cut(cell, width),
+                None => cell.clone(),
+            };
+            let space = " ".repeat(width.saturating_sub(cell.width()));
+            line += &match colour.filter(|_| at == VERDICT) {
+                Some(colour) => format!("\x1b[{colour}m{cell}\x1b[0m"),
+                None => cell,
+            };
+            line += &space;
+        }
+        line.truncate(line.trim_end().len());
+        line + "\n"
+    }
+
+    fn cells(&self, record: &Record) -> Cells {
+        let text = |name: &str| record.fields.get(name).map(Value::as_text).unwrap_or_default();
+        let principal = match text("principal_name") {
+            name if name.is_empty() => text("principal_id"),
+            name => name,
+        };
+        let time = match (&record.time, &self.zone) {
+            (Some(time), Some(zone)) => time.in_zone(zone).to_string(),
+            (Some(time), None) => time.to_string(),
+            (None, _) => String::new(),
+        };
+        [
+            time,
+            record.kind.map_or_else(|| "-".to_owned(), |kind| kind.to_string()),
+            sanitise(&record.verdict).into_owned(),
+            sanitise(&text("name")).into_owned(),
+            sanitise(&principal).into_owned(),
+            sanitise(&text("src")).into_owned(),
+            sanitise(&what(record)).into_owned(),
+        ]
+    }
+}
+
+/// What was done, in a few words.
+fn what(record: &Record) -> String {
+    let text = |name: &str| record.fields.get(name).map(Value::as_text).unwrap_or_default();
+    let yes_or_no = |name: &str, yes: &str, no: &str| match record.fields.get(name) {
+        Some(Value::Boolean(true)) => yes.to_owned(),
+        Some(Value::Boolean(false)) => no.to_owned(),
+        Some(other) => other.as_text().into_owned(),
+        None => String::new(),
+    };
+    let words: Vec<String> = match record.kind {
+        Some(Kind::Access) => {
+            vec![text("act").into(), text("request").into(), text("status").into()]
+        }
+        Some(Kind::Authorization) => {
+            vec![text("action").into(), yes_or_no("granted", "granted", "denied")]
+        }
+        Some(Kind::Authentication) => {
+            let method = text("event_class_id");
+            let method = method.strip_prefix("AUTHENTICATION_TYPE_").unwrap_or(&method);
+            vec![
+                method.to_owned(),
+                yes_or_no("success", "succeeded", "failed"),
+                text("request").into(),
+            ]
+        }
+        Some(Kind::Other) => vec![text("request").into()],
+        None => {
+            // Only the beginning is ever seen.
+            let beginning = record.raw.get(..200).unwrap_or(&record.raw);
+            vec![String::from_utf8_lossy(beginning).into_owned()]
+        }
+    };
+    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The parameter of the escape sequence for a verdict's colour (ECMA-48, SGR).
+fn colour(verdict: &str) -> &'static str {
+    match verdict {
+        "valid" => "32",
+        "invalid" => "31",
+        "malformed" => "35",
+        _ => "33",
+    }
+}
+
+/// The widths for a screen; without one as wide as is wanted.
+fn widths(wanted: [usize; COLUMNS.len()], screen: Option<usize>) -> [usize; COLUMNS.len()] {
+    let Some(screen) = screen else { return wanted };
+    let mut widths = [0; COLUMNS.len()];
+    let mut left = screen;
+    for ((width, column), wanted) in widths.iter_mut().zip(&COLUMNS).zip(wanted) {
+        if screen >= column.from {
+            *width = wanted.min(column.least);
+            left = left.saturating_sub(*width + GAP.len());
+        }
+    }
+    // The last has no gap after it. The first gets what it wants first: a time that is cut misleads.
+    left += GAP.len();
+    for (width, wanted) in widths.iter_mut().zip(wanted) {
+        if *width > 0 {
+            let more = wanted.saturating_sub(*width).min(left);
+            *width += more;
+            left -= more;
+        }
+    }
+    widths
+}
+
+/// The beginning of a text that is at most `width` columns wide.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut left = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let wide = c.width().unwrap_or(0);
+        let fits = wide <= left;
+        left = left.saturating_sub(wide);
+        fits
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::record::Origin;
+    use crate::entry::{Fields, Format, Millis};
+
+    fn record(kind: Option<Kind>, fields: &[(&str, &str)], raw: &str) -> Record {
+        let mut all = Fields::default();
+        for (name, value) in fields {
+            all.restore(
+                name,
+                match *value {
+                    "true" => Value::Boolean(true),
+                    "false" => Value::Boolean(false),
+                    value => Value::Text(value.into()),
+                },
+            );
+        }
+        Record {
+            origin: Origin::File { source: "x:1".into() },
+            time: Some(Millis::saturating(1_750_280_556_123)),
+            format: Format::Cef,
+            kind,
+            verdict: "valid".into(),
+            reason: None,
+            kid: None,
+            warnings: vec![],
+            fields: all,
+            raw: raw.into(),
+        }
+    }
+
+    const ACCESS: [(&str, &str); 6] = [
+        ("name", "Ingress"),
+        ("principal_name", "Jane Doe"),
+        ("src", "10.0.0.1"),
+        ("act", "POST"),
+        ("request", "/v2/control-planes/0123456789/services"),
+        ("status", "403"),
+    ];
+
+    fn check(screen: Option<usize>, colours: bool, expected: &[&str]) {
+        let mut table = Table::new(Screen { width: screen, colours }, None);
+        let record = record(Some(Kind::Access), &ACCESS, "");
+        let text = table.begin(std::slice::from_ref(&record)) + &table.row(&record);
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_table_fits_the_screen() {
+        check(
+            None,
+            false,
+            &[
+                "2025-06-18T21:02:36.123Z  access  valid    Ingress  Jane Doe   10.0.0.1  POST /v2/control-planes/0123456789/services 403",
+            ],
+        );
+        check(
+            Some(120),
+            false,
+            &[
+                "TIME                      KIND    VERDICT  NAME     PRINCIPAL  SRC       WHAT",
+                "2025-06-18T21:02:36.123Z  access  valid    Ingress  Jane Doe   10.0.0.1  POST /v2/control-planes/0123456789/services 403",
+            ],
+        );
+        check(
+            Some(80),
+            false,
+            &[
+                "TIME                      VERDICT  NAME     PRINCIPAL  WHAT",
+                "2025-06-18T21:02:36.123Z  valid    Ingress  Jane Doe   POST /v2/control-planes/…",
+            ],
+        );
+        for width in [1, 20, 79, 80, 89, 90, 105, 106, 107, 200] {
+            let wide = Value::Text("王".repeat(100));
+            let mut record = record(Some(Kind::Access), &ACCESS, "");
+            ["name", "principal_name", "src", "request"]
+                .iter()
+                .for_each(|name| record.fields.restore(name, wide.clone()));
+            let mut table = Table::new(Screen { width: Some(width), colours: false }, None);
+            let text = table.begin(std::slice::from_ref(&record)) + &table.row(&record);
+            let widest = text.lines().map(str::width).max().unwrap();
+            assert!(widest <= width.max(79), "{width}: {widest}\n{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_verdict_has_a_colour() {
+        check(
+            Some(80),
+            true,
+            &[
+                "TIME                      VERDICT  NAME     PRINCIPAL  WHAT",
+                "2025-06-18T21:02:36.123Z  \x1b[32mvalid\x1b[0m    Ingress  Jane Doe   POST /v2/control-planes/…",
+            ],
+        );
+    }
+
+    #[test]
+    fn hostile_text_moves_nothing() {
+        let record = record(
+            Some(Kind::Other),
+            &[("name", "\x1b[2Ja\nb\u{202e}"), ("principal_id", "\u{9b}1m"), ("src", "\r")],
+            "",
+        );
+        let table = Table::new(Screen { width: None, colours: false }, None);
+        let row = table.row(&record);
+        assert!(!row.trim_end().contains(|c: char| c.is_control() || c == '\u{202e}'), "{row:?}");
+    }
+
+    #[test]
+    fn what_was_done() {
+        let what = |kind, fields: &[(&str, &str)], raw| what(&record(kind, fields, raw));
+        let authentication =
+            [("event_class_id", "AUTHENTICATION_TYPE_BASIC"), ("success", "false")];
+        assert_eq!(what(Some(Kind::Authentication), &authentication, ""), "BASIC failed");
+        let authorization = [("action", "edit"), ("granted", "true")];
+        assert_eq!(what(Some(Kind::Authorization), &authorization, ""), "edit granted");
+        assert_eq!(what(Some(Kind::Access), &[("act", "PUT")], ""), "PUT");
+        assert_eq!(what(None, &[], "some text"), "some text");
+    }
+
+    #[test]
+    fn a_wide_character_is_not_cut_in_two() {
+        assert_eq!(cut("王王王", 5), "王王…");
+        assert_eq!(cut("王王王", 4), "王…");
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "ab…");
+    }
+}

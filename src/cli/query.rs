@@ -1,0 +1,71 @@
+//! `vidimus query`: print stored entries that match, newest first.
+
+use clap::Args;
+
+use super::exit::{Exit, Failure};
+use super::print::{Format, Printer, Zone};
+use super::selection::{DataDir, Range, Wanted};
+use super::terminal::tell;
+
+/// Print stored entries that match, newest first.
+///
+/// It needs no lock: a `vidimus serve` may be writing to the store.
+#[derive(Args)]
+pub struct Query {
+    #[command(flatten)]
+    query: Wanted,
+
+    #[command(flatten)]
+    range: Range,
+
+    /// Print at most this many; 0 is all
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    zone: Zone,
+
+    #[command(flatten)]
+    place: DataDir,
+}
+
+/// How many records are read before they are printed.
+const SLICE: usize = 1000;
+
+impl Query {
+    /// Prints what matches.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let (filter, range) = (self.query.filter()?, self.range.range()?);
+        let reader = self.place.reader()?;
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        // One more tells whether that is all.
+        let most = limit.saturating_add(1);
+        let mut scan = reader.scan(&filter, range, most).map_err(Failure::failed)?;
+        let mut printer = Printer::new(self.output, &self.zone);
+        let (mut printed, mut more) = (0_usize, false);
+        while printed < limit {
+            let wanted = SLICE.min(most - printed);
+            let mut records = scan.next_slice(wanted).map_err(Failure::failed)?;
+            if records.is_empty() {
+                break;
+            }
+            more = records.len() > limit - printed;
+            records.truncate(limit - printed);
+            printer.print(&records)?;
+            printed += records.len();
+        }
+        printer.end()?;
+        match self.output {
+            Format::Text if printed == 0 => tell("no entry matches"),
+            Format::Text if more => {
+                tell(format_args!("these are the newest {printed}; --limit 0 prints all"));
+            }
+            _ => {}
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,116 @@
+//! Which entries a command reads: the data directory, the query, the range of time.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use unicode_width::UnicodeWidthStr;
+
+use super::exit::Failure;
+use super::terminal::sanitise;
+use crate::clock::now;
+use crate::config::{self, Flags};
+use crate::search::{self, Filter, QueryError};
+use crate::store::{Directory, Reader, TimeRange};
+
+/// Where the data directory is.
+#[derive(Clone, Debug, Args)]
+pub struct DataDir {
+    /// The data directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Read the settings from this file
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Which entries match.
+#[derive(Debug, Args)]
+pub struct Wanted {
+    /// What to look for, such as `kind:access AND status:>=400`; all entries without it
+    #[arg(value_name = "QUERY")]
+    query: Vec<String>,
+}
+
+/// Within which time. There is no range unless one is given.
+#[derive(Debug, Args)]
+pub struct Range {
+    /// From this time on: RFC 3339, a date, or how long ago (15m, 6h, 7d)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+
+    /// Before this time: RFC 3339, a date, or how long ago
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+impl DataDir {
+    /// Opens the data directory.
+    pub fn directory(&self) -> Result<Directory, Failure> {
+        let path = config::data_dir(&self.flags(), &|name| std::env::var(name).ok())
+            .map_err(Failure::usage)?;
+        Directory::open(&path).map_err(Failure::failed)
+    }
+
+    /// Opens the store to read it.
+    pub fn reader(&self) -> Result<Reader, Failure> {
+        Reader::open(&self.directory()?).map_err(Failure::failed)
+    }
+
+    /// The flags, as the settings know them.
+    pub fn flags(&self) -> Flags {
+        let DataDir { data_dir, config } = self.clone();
+        Flags { data_dir, config, ..Flags::default() }
+    }
+}
+
+impl Wanted {
+    /// The filter that is asked for.
+    pub fn filter(&self) -> Result<Filter, Failure> {
+        let query = self.query.join(" ");
+        search::parse(&query, now().get()).map_err(|error| Failure::usage(explain(&query, &error)))
+    }
+}
+
+impl Range {
+    /// The range that is asked for.
+    pub fn range(&self) -> Result<TimeRange, Failure> {
+        let now = now().get();
+        let time = |flag: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => search::time::parse(text, now)
+                .map(Some)
+                .map_err(|error| Failure::usage(format!("{flag}: {error}"))),
+        };
+        Ok(TimeRange { since: time("--since", &self.since)?, until: time("--until", &self.until)? })
+    }
+}
+
+/// The error, and the query with a mark under the place.
+fn explain(query: &str, error: &QueryError) -> String {
+    let before: String = query.chars().take(error.position).collect();
+    // As it is shown: a character may be replaced by one of another width.
+    let column = sanitise(&before).width();
+    format!("{error}\n    {}\n    {:column$}^", sanitise(query), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(query: &str, mark: &str) {
+        let error = search::parse(query, 0).unwrap_err();
+        let explained = explain(query, &error);
+        let lines: Vec<_> = explained.lines().collect();
+        assert_eq!(lines[0], error.to_string());
+        assert_eq!(lines[2], format!("    {mark}"), "{explained}");
+    }
+
+    #[test]
+    fn the_mark_stands_under_the_place() {
+        check("status:abc", "       ^");
+        check("name:a AND", "          ^");
+        check("王 status:abc", "          ^");
+        check("\"\x1b\" status:abc", "           ^");
+    }
+}

@@ -1,0 +1,251 @@
+//! `vidimus send`: signed entries, made up or read from a file, delivered to an endpoint as Konnect
+//! delivers them: a test sender and load generator.
+//!
+//! `lines` gives the batches, `deliveries` sends them, `report` says how it went.
+
+mod deliveries;
+mod keep;
+mod lines;
+mod report;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use hyper::Uri;
+use hyper::header::HeaderValue;
+
+use super::exit::{Exit, Failure};
+use super::input::Input;
+use super::output::Format;
+use super::terminal::{Output, tell};
+use crate::config::{AUTHORIZATION_VARIABLE, Secret};
+use crate::entry::Millis;
+use crate::entry::time::{self, Written};
+use crate::konnect::LogFormat;
+use crate::konnect::batch::{Encoding, LineMaker};
+use crate::konnect::deliver::headers;
+use crate::konnect::generate::Generator;
+use crate::konnect::random::Random;
+use crate::konnect::share::{Fates, Share};
+use crate::konnect::sign::Signer;
+use crate::net::ClientOptions;
+use deliveries::{Deliveries, Target};
+use lines::{Batches, Lines};
+
+/// Sign and deliver entries to an endpoint: a test sender and load generator
+///
+/// The batches are retried as Konnect retries them: after a connection error, a 429 or a 500, four
+/// times at most, after 1, 2, 4 and 8 seconds.
+///
+/// Exit codes: 0 all batches were acknowledged, 1 some were not, 2 wrong usage, 3 none was even
+/// answered.
+#[derive(Args)]
+pub struct Send {
+    /// Where to deliver [default: https://127.0.0.1:8443/audit-logs]
+    #[arg(value_name = "URL", id = "endpoint")]
+    endpoint: Option<String>,
+    /// The same as a flag
+    #[arg(long, value_name = "URL", conflicts_with = "endpoint")]
+    url: Option<String>,
+    /// What the header Authorization has [default: from the environment, VIDIMUS_AUTHORIZATION]
+    #[arg(long, value_name = "VALUE")]
+    authorization: Option<String>,
+    /// A file that holds it
+    #[arg(long, value_name = "FILE", conflicts_with = "authorization")]
+    authorization_file: Option<PathBuf>,
+    /// A PEM file of certificates to trust: a CA's, or the receiver's own self-signed one
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// Trust any certificate, and speak plain http to any host
+    #[arg(long, conflicts_with = "cacert")]
+    insecure: bool,
+
+    /// How many entries to send [default: 100, and with --input all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    entries: Option<u64>,
+    /// How many entries a batch has
+    #[arg(long, value_name = "N", default_value_t = 100,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// At most so many entries a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// How many connections deliver side by side
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    connections: u16,
+    /// The encoding of the bodies
+    #[arg(long, default_value = Encoding::ApplicationGzip.as_str(), value_parser = encoding())]
+    encoding: Encoding,
+    /// Sign and compress all batches before the first is sent, and measure the receiver alone
+    #[arg(long)]
+    prepare: bool,
+
+    /// The format of the entries
+    #[arg(long, default_value = LogFormat::Cef.as_str(), value_parser = format())]
+    format: LogFormat,
+    /// The share that is tampered with after signing, as 1% or 0.01. Shares are kept exactly
+    #[arg(long, value_name = "SHARE", default_value_t)]
+    tamper: Share,
+    /// The share that has no signature
+    #[arg(long, value_name = "SHARE", default_value_t)]
+    unsigned: Share,
+    /// The share that is an earlier, genuine line once more
+    #[arg(long, value_name = "SHARE", default_value_t)]
+    duplicate: Share,
+    /// The organization of the entries [default: one that is made up]
+    #[arg(long, value_name = "ID")]
+    org_id: Option<String>,
+    /// The same seed makes the same entries, their times and signatures apart [default: at random]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The time of the first entry, in RFC 3339; each one after it is a millisecond later
+    /// [default: now, for each]
+    #[arg(long, value_name = "TIME", value_parser = full_time)]
+    time: Option<Millis>,
+    /// A private key to sign with, PKCS#8 (PEM or DER) or a JWK [default: one that is made]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Keep the key that is made in this file, which must not be there yet
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    key_out: Option<PathBuf>,
+    /// Write the JWK set for the receiver here, before the first delivery
+    #[arg(long, value_name = "FILE")]
+    jwks_out: Option<PathBuf>,
+    /// Send the lines of this file as they are; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "format", "tamper", "unsigned", "duplicate", "org_id", "seed", "time", "key", "key_out", "jwks_out"])]
+    input: Option<PathBuf>,
+
+    /// Append every line that was acknowledged to this file, when its batch was
+    ///
+    /// The lines are as they were sent, so that they compare with `vidimus export -o raw`. One that
+    /// was sent twice is there twice.
+    #[arg(long, value_name = "FILE")]
+    acknowledged: Option<PathBuf>,
+    /// How to print the report
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+fn encoding() -> impl TypedValueParser<Value = Encoding> {
+    let words: Vec<_> = Encoding::ALL.iter().map(|encoding| encoding.as_str()).collect();
+    PossibleValuesParser::new(words).try_map(|word| word.parse())
+}
+
+fn format() -> impl TypedValueParser<Value = LogFormat> {
+    let words: Vec<_> = LogFormat::ALL.iter().map(|format| format.as_str()).collect();
+    PossibleValuesParser::new(words).try_map(|word| word.parse())
+}
+
+fn full_time(text: &str) -> Result<Millis, &'static str> {
+    match time::parse(text) {
+        Written::Full(time) => Ok(time),
+        Written::OutOfRange => Err("outside the years 1970 to 9999"),
+        Written::NoYear(_) | Written::NotATime => Err("expected RFC 3339: 2025-06-18T21:02:36Z"),
+    }
+}
+
+/// The endpoint of a receiver that was started without any configuration.
+const DEFAULT_URL: &str = "https://127.0.0.1:8443/audit-logs";
+
+impl Send {
+    /// Delivers the entries.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let url = self.endpoint.as_ref().or(self.url.as_ref());
+        let url = url.map_or(DEFAULT_URL, String::as_str);
+        let url: Uri = url.parse().map_err(|why| {
+            Failure::usage(format!("the URL is {url:?}, expected such as {DEFAULT_URL}: {why}"))
+        })?;
+        let authorization = self.authorization()?;
+        let lines = self.lines()?;
+        let seed = lines.seed();
+        let batches = Batches {
+            lines,
+            entries: self.entries.unwrap_or(if self.input.is_some() { u64::MAX } else { 100 }),
+            batch: self.batch,
+            encoding: self.encoding,
+            keep_lines: self.acknowledged.is_some(),
+            sent: 0,
+        };
+        let target = Target {
+            url,
+            headers: headers(self.encoding, authorization),
+            options: ClientOptions {
+                ca_file: self.cacert,
+                insecure: self.insecure,
+                ..ClientOptions::default()
+            },
+            connections: self.connections,
+            rate: self.rate,
+        };
+        let acknowledged = self.acknowledged.as_deref().map(keep::appending).transpose()?;
+        let deliveries = Deliveries::new(target, acknowledged);
+        let mut report = if self.prepare {
+            let bodies = batches.collect::<Result<Vec<_>, _>>()?;
+            tell(format_args!("prepared {} batches", bodies.len()));
+            deliveries.run(bodies.into_iter().map(Ok))?
+        } else {
+            deliveries.run(batches)?
+        };
+        report.seed = seed;
+        let mut output = Output::new();
+        match self.output {
+            Format::Text => output.text(&report)?,
+            Format::Jsonl => output.json(&report)?,
+        }
+        output.flush()?;
+        Ok(report.exit())
+    }
+
+    /// The value for the header: that of the flag, else the file's, else the environment's.
+    fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
+        let secret = match (&self.authorization, &self.authorization_file) {
+            (Some(value), _) => Secret::new(value)
+                .map_err(|why| Failure::usage(format!("--authorization: {why}")))?,
+            (None, Some(path)) => {
+                let mut warnings = Vec::new();
+                let secret = Secret::read("--authorization-file", path, &mut warnings);
+                warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
+                secret.map_err(Failure::usage)?
+            }
+            (None, None) => match std::env::var(AUTHORIZATION_VARIABLE) {
+                Ok(value) => Secret::new(&value)
+                    .map_err(|why| Failure::usage(format!("{AUTHORIZATION_VARIABLE}: {why}")))?,
+                Err(_) => return Ok(None),
+            },
+        };
+        HeaderValue::from_str(secret.expose()).map(Some).map_err(Failure::usage)
+    }
+
+    /// The lines to send. What the receiver needs to verify them is written at once.
+    fn lines(&self) -> Result<Lines, Failure> {
+        if let Some(path) = &self.input {
+            return Lines::read(&Input::new(path.clone()));
+        }
+        let fates =
+            Fates::new(self.tamper, self.unsigned, self.duplicate).map_err(Failure::usage)?;
+        let signer = match &self.key {
+            Some(path) => keep::read_key(path)?,
+            None => {
+                let (signer, pem) = Signer::generate(None).map_err(Failure::failed)?;
+                if let Some(path) = &self.key_out {
+                    keep::write_key(path, &pem)?;
+                }
+                signer
+            }
+        };
+        if let Some(path) = &self.jwks_out {
+            keep::write_by_rename(path, signer.jwk_set().as_bytes())?;
+        }
+        let seed = match self.seed {
+            Some(seed) => seed,
+            None => lines::any_seed()?,
+        };
+        let mut seeds = Random::new(seed);
+        let generator = Generator::new(seeds.number(), self.org_id.clone());
+        let maker = LineMaker::new(generator, signer, self.format, fates, seeds.number());
+        Ok(Lines::Made { maker: Box::new(maker), seed, time: self.time })
+    }
+}

@@ -1,0 +1,186 @@
+//! How the deliveries went.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::super::exit::Exit;
+use crate::konnect::deliver::Attempt;
+
+/// How the deliveries went.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Report {
+    /// Batches that were tried, to the end of their retries.
+    pub(super) deliveries: u64,
+    /// Those answered with a 2xx.
+    pub(super) acknowledged: u64,
+    /// The entries in all batches.
+    pub(super) entries: u64,
+    /// The entries in those acknowledged.
+    pub(super) entries_acknowledged: u64,
+    /// How often a batch was sent again.
+    pub(super) retries: u64,
+    /// How often each status was given; `no_answer` for connections that failed.
+    pub(super) statuses: BTreeMap<String, u64>,
+    /// From the first byte to the last answer.
+    pub(super) seconds: f64,
+    /// Those acknowledged.
+    pub(super) entries_per_second: f64,
+    /// From the first byte of a request to its answer, in milliseconds.
+    pub(super) latency_ms: Option<Latency>,
+    /// The seed that makes these entries again, if they were made.
+    pub(super) seed: Option<u64>,
+    /// Whether it was interrupted before the end.
+    pub(super) interrupted: bool,
+    #[serde(skip)]
+    answered_in: Vec<Duration>,
+}
+
+/// Percentiles.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Latency {
+    pub(super) p50: f64,
+    pub(super) p90: f64,
+    pub(super) p99: f64,
+    pub(super) max: f64,
+}
+
+/// What `statuses` calls an attempt without one.
+const NO_ANSWER: &str = "no_answer";
+
+impl Report {
+    /// Adds a delivery of so many entries.
+    pub(super) fn add(&mut self, entries: u64, attempts: &[Attempt]) {
+        self.deliveries += 1;
+        self.entries += entries;
+        self.retries += attempts.len().saturating_sub(1) as u64;
+        if attempts.last().is_some_and(Attempt::acknowledged) {
+            self.acknowledged += 1;
+            self.entries_acknowledged += entries;
+        }
+        for attempt in attempts {
+            let status = match attempt.answer {
+                Ok(status) => {
+                    self.answered_in.push(attempt.took);
+                    status.to_string()
+                }
+                Err(_) => NO_ANSWER.to_owned(),
+            };
+            *self.statuses.entry(status).or_default() += 1;
+        }
+    }
+
+    /// Sums up what took so long in all.
+    pub(super) fn sum_up(&mut self, took: Duration) {
+        self.seconds = took.as_secs_f64();
+        self.entries_per_second = self.entries_acknowledged as f64 / self.seconds.max(1e-6);
+        self.answered_in.sort_unstable();
+        self.latency_ms = percentiles(&self.answered_in);
+    }
+
+    /// The exit code it comes to.
+    pub(super) fn exit(&self) -> Exit {
+        let answered = self.statuses.keys().any(|status| status != NO_ANSWER);
+        match () {
+            () if self.deliveries > 0 && !answered => Exit::Failed,
+            () if self.acknowledged < self.deliveries || self.interrupted => Exit::BadNews,
+            () => Exit::Done,
+        }
+    }
+}
+
+/// Percentiles by the nearest rank, of durations that are sorted.
+fn percentiles(sorted: &[Duration]) -> Option<Latency> {
+    let at = |percent: usize| {
+        let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        sorted.get(rank).map(|took| took.as_secs_f64() * 1000.0)
+    };
+    Some(Latency { p50: at(50)?, p90: at(90)?, p99: at(99)?, max: at(100)? })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let statuses: Vec<_> = self.statuses.iter().map(|(s, n)| format!("{s} {n}")).collect();
+        writeln!(f, "deliveries  {}, {} acknowledged", self.deliveries, self.acknowledged)?;
+        writeln!(f, "entries     {}, {} acknowledged", self.entries, self.entries_acknowledged)?;
+        writeln!(f, "retries     {}", self.retries)?;
+        writeln!(f, "statuses    {}", statuses.join(", "))?;
+        write!(f, "rate        {:.0} entries a second", self.entries_per_second)?;
+        writeln!(f, " in {:.1} s", self.seconds)?;
+        if let Some(Latency { p50, p90, p99, max }) = &self.latency_ms {
+            write!(f, "latency     p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms, ")?;
+            writeln!(f, "max {max:.1} ms")?;
+        }
+        if let Some(seed) = self.seed {
+            writeln!(f, "seed        {seed}")?;
+        }
+        if self.interrupted {
+            writeln!(f, "interrupted before the end")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::ClientError;
+
+    /// A report on deliveries with these answers; 0 is none.
+    fn report(deliveries: &[&[u16]]) -> Report {
+        let mut report = Report::default();
+        for answers in deliveries {
+            let attempts: Vec<_> = answers
+                .iter()
+                .map(|status| Attempt {
+                    answer: match status {
+                        0 => Err(ClientError::Connect { url: "u".into(), why: "refused".into() }),
+                        status => Ok(*status),
+                    },
+                    took: Duration::from_millis((*status).into()),
+                })
+                .collect();
+            report.add(10, &attempts);
+        }
+        report
+    }
+
+    #[test]
+    fn the_exit_code_says_how_much_was_taken() {
+        let check = |deliveries: &[&[u16]], expected| {
+            assert_eq!(report(deliveries).exit(), expected, "{deliveries:?}");
+        };
+        check(&[], Exit::Done);
+        check(&[&[200], &[0, 500, 200]], Exit::Done);
+        check(&[&[200], &[0, 0]], Exit::BadNews);
+        check(&[&[401], &[401]], Exit::BadNews);
+        check(&[&[0, 0], &[0, 0]], Exit::Failed);
+        let interrupted = Report { interrupted: true, ..report(&[&[200]]) };
+        assert_eq!(interrupted.exit(), Exit::BadNews);
+    }
+
+    #[test]
+    fn a_report_has_all_figures() {
+        let mut report = report(&[&[200], &[0, 500, 200], &[400]]);
+        report.sum_up(Duration::from_secs(2));
+        assert_eq!(
+            report.to_string(),
+            "deliveries  3, 2 acknowledged\n\
+             entries     30, 20 acknowledged\n\
+             retries     2\n\
+             statuses    200 2, 400 1, 500 1, no_answer 1\n\
+             rate        10 entries a second in 2.0 s\n\
+             latency     p50 200.0 ms, p90 500.0 ms, p99 500.0 ms, max 500.0 ms\n"
+        );
+    }
+
+    #[test]
+    fn percentiles_are_of_the_nearest_rank() {
+        let sorted: Vec<_> = (1..=100).map(Duration::from_millis).collect();
+        let expected = Latency { p50: 50.0, p90: 90.0, p99: 99.0, max: 100.0 };
+        assert_eq!(percentiles(&sorted), Some(expected));
+        assert_eq!(percentiles(&[]), None);
+    }
+}

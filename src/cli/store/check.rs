@@ -1,0 +1,79 @@
+//! `vidimus store check`: every stored entry read and verified again.
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::Format;
+use crate::cli::selection::DataDir;
+use crate::cli::terminal::{Output, is_watched, sanitise, tell};
+use crate::config;
+use crate::store::CheckReport;
+
+/// Read every stored entry again, verify it, and compare with what is recorded.
+///
+/// Exit codes: 0 all is as recorded, 1 there are differences or a file is damaged, 3 the store
+/// cannot be opened. While a `vidimus serve` is checking entries again because a key has just
+/// arrived, it may find differences that are gone a moment later.
+#[derive(Args)]
+pub(super) struct Check {
+    /// List at most this many differences
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+
+    /// Print in this format; jsonl is one object
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    place: DataDir,
+}
+
+impl Check {
+    /// Checks the store.
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let retire_after = config::keys(&self.place.flags()).map_err(Failure::usage)?.retire_after;
+        let reader = self.place.reader()?;
+        let bar = bar();
+        let report = reader
+            .check(retire_after, self.limit, &|done, all| {
+                bar.set_length(all);
+                bar.set_position(done);
+            })
+            .map_err(Failure::failed)?;
+        bar.finish_and_clear();
+        print(&report, self.output)?;
+        Ok(if report.differences == 0 { Exit::Done } else { Exit::BadNews })
+    }
+}
+
+fn print(report: &CheckReport, format: Format) -> Result<(), Failure> {
+    let mut output = Output::new();
+    if format == Format::Jsonl {
+        output.json(report)?;
+        return output.flush();
+    }
+    for difference in &report.first {
+        let entry = difference.id.map_or_else(String::new, |id| format!(" entry {id}:"));
+        let line = format!("{}:{entry} {}", difference.file, difference.what);
+        output.text(sanitise(&line))?;
+    }
+    output.flush()?;
+    let CheckReport { segments, entries, differences, first } = report;
+    let not_shown = match differences - first.len() as u64 {
+        0 => String::new(),
+        _ => format!(", of which {} are listed", first.len()),
+    };
+    tell(format_args!(
+        "{entries} entries in {segments} segments: {differences} differences{not_shown}"
+    ));
+    Ok(())
+}
+
+fn bar() -> ProgressBar {
+    if !is_watched() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} entries  {per_sec}  {eta} left");
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,137 @@
+//! `vidimus store quarantine`: bodies that were authorized and could not be decoded.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::retry::Retry;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::Format;
+use crate::cli::selection::DataDir;
+use crate::cli::terminal::{Output, sanitise, tell};
+use crate::store::Quarantined;
+
+/// Look at bodies that were authorized and could not be decoded.
+#[derive(Args)]
+pub(super) struct Quarantine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    List(List),
+    Show(Show),
+    Retry(Retry),
+}
+
+/// List the bodies in quarantine, oldest first.
+#[derive(Args)]
+struct List {
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    place: DataDir,
+}
+
+/// Show one body in quarantine.
+#[derive(Args)]
+struct Show {
+    /// Its number, as `list` prints it
+    #[arg(value_name = "ID")]
+    id: u64,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Shown,
+
+    #[command(flatten)]
+    place: DataDir,
+}
+
+/// How a body is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Shown {
+    /// What is known of it, and how it begins.
+    Text,
+    /// An object with the body in base64.
+    Jsonl,
+    /// The body as it was received.
+    Raw,
+}
+
+/// How much of a body is shown as text, in bytes.
+const BEGINNING: usize = 1024;
+
+impl Quarantine {
+    /// Does what is asked for.
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::List(list) => list.run(),
+            Command::Show(show) => show.run(),
+            Command::Retry(retry) => retry.run(),
+        }
+    }
+}
+
+impl List {
+    fn run(self) -> Result<Exit, Failure> {
+        let bodies = self.place.reader()?.quarantine().map_err(Failure::failed)?;
+        let mut output = Output::new();
+        for body in &bodies {
+            match self.output {
+                Format::Text => output.text(sanitise(&describe(body)))?,
+                Format::Jsonl => output.json(body)?,
+            }
+        }
+        output.flush()?;
+        if self.output == Format::Text {
+            let bytes: u64 = bodies.iter().map(|body| body.bytes).sum();
+            tell(format_args!("{} bodies, {bytes} bytes", bodies.len()));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+impl Show {
+    fn run(self) -> Result<Exit, Failure> {
+        let (what, body) = self.place.reader()?.quarantined(self.id).map_err(Failure::failed)?;
+        let mut output = Output::new();
+        match self.output {
+            Shown::Raw => output.bytes(&body)?,
+            Shown::Jsonl => {
+                let mut object = serde_json::to_value(&what).map_err(Failure::failed)?;
+                if let Some(object) = object.as_object_mut() {
+                    object.insert("body_base64".into(), STANDARD.encode(&body).into());
+                }
+                output.json(&object)?;
+            }
+            Shown::Text => {
+                output.text(sanitise(&describe(&what)))?;
+                let beginning = body.get(..BEGINNING).unwrap_or(&body);
+                for line in beginning.escape_ascii().to_string().split("\\n") {
+                    output.text(line)?;
+                }
+                if beginning.len() < body.len() {
+                    tell(format_args!(
+                        "these are the first {BEGINNING} of {} bytes; --output raw prints all",
+                        body.len()
+                    ));
+                }
+            }
+        }
+        output.flush()?;
+        Ok(Exit::Done)
+    }
+}
+
+fn describe(body: &Quarantined) -> String {
+    let Quarantined { id, received_at, input, peer, status, reason, content_encoding, bytes } =
+        body;
+    let encoding = content_encoding.as_deref().unwrap_or("none");
+    format!(
+        "{id}  {received_at}  {input}  {peer}  {bytes} bytes  encoding {encoding}  {status}: {reason}"
+    )
+}

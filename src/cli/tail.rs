@@ -1,0 +1,109 @@
+//! `vidimus tail`: print entries of the local store as they come.
+//!
+//! It reads the store; whether a `vidimus serve` is running does not matter to it.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::io::Interest;
+use tokio::net::unix::pipe::Sender;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::{Exit, Failure};
+use super::print::{Format, Printer, Zone};
+use super::selection::{DataDir, Wanted};
+use super::terminal::tell;
+use crate::entry::Record;
+use crate::store::{Event, Follow};
+
+/// Print entries of the local store as they come, until it is interrupted.
+///
+/// An entry whose verdict changes because a key arrived is printed again.
+#[derive(Args)]
+pub struct Tail {
+    #[command(flatten)]
+    query: Wanted,
+
+    /// Begin with the newest N that match
+    #[arg(short = 'n', long = "newest", value_name = "N", default_value_t = 0)]
+    newest: usize,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    zone: Zone,
+
+    #[command(flatten)]
+    place: DataDir,
+}
+
+/// How often the store is looked at.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+impl Tail {
+    /// Prints what comes.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let filter = self.query.filter()?;
+        let reader = self.place.reader()?;
+        let position = reader.newest(&filter, self.newest).map_err(Failure::failed)?;
+        let printer = Printer::of_what_comes(self.output, &self.zone)?;
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Failure::failed)?
+            .block_on(follow(reader.follow(&filter, position), printer))
+    }
+}
+
+async fn follow(mut follow: Follow<'_>, mut printer: Printer) -> Result<Exit, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let output = watched_output();
+    loop {
+        let news = follow.poll().map_err(Failure::failed)?;
+        print(&mut printer, news.events)?;
+        let wait = if news.more { Duration::ZERO } else { INTERVAL };
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => return Ok(Exit::Done),
+            _ = interrupt.recv() => return Ok(Exit::Done),
+            () = closed(output.as_ref()) => return Ok(Exit::Done),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+fn print(printer: &mut Printer, events: Vec<Event>) -> Result<(), Failure> {
+    let mut records: Vec<Record> = Vec::with_capacity(events.len());
+    for event in events {
+        match event {
+            Event::New(record) | Event::Changed(record) => records.push(record),
+            Event::Missed { from, to } => {
+                tell(format_args!("retention has given up the entries {from} to {to}"));
+            }
+        }
+    }
+    if records.is_empty() {
+        return Ok(());
+    }
+    printer.print(&records)?;
+    printer.flush()
+}
+
+/// Standard output, if it is something that can be closed at the other end. It is only looked at:
+/// its mode stays as it is.
+fn watched_output() -> Option<Sender> {
+    let output = std::io::stdout().as_fd().try_clone_to_owned().ok()?;
+    Sender::from_owned_fd_unchecked(output).ok()
+}
+
+/// Returns when nobody reads standard output any more.
+async fn closed(output: Option<&Sender>) {
+    match output {
+        Some(output) if output.ready(Interest::ERROR).await.is_ok() => {}
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,103 @@
+//! `vidimus verify`: the entries in files, checked against a set of keys.
+//!
+//! Reading, verifying and writing go on side by side (`work`); each line is checked on any of the
+//! threads (`check`), and what was found is counted (`tally`). Nothing is stored.
+
+mod check;
+mod tally;
+mod work;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+
+use super::exit::{Exit, Failure};
+use super::input::Input;
+use super::keys_from::KeysFrom;
+use super::output::Format;
+use super::terminal::{progress, tell};
+use crate::clock;
+use crate::ingest::Expected;
+use check::Check;
+use work::Work;
+
+/// Verify entries in files against a JWK set
+///
+/// Reads lines as Konnect sends them, gzip and Zstandard too, and checks the signature of each. As
+/// text it prints those that are not valid, as `file:line verdict reason`, and then a summary to
+/// standard error; as `jsonl` it prints a record for every line that is not blank.
+///
+/// Of a line over 1 MiB, which is malformed, `raw` has at most the first 16 MiB.
+///
+/// Exit codes: 0 all are valid, 1 some are not, 2 wrong usage, 3 there is no key or a file could not
+/// be read.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The files; `-` or none is standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    keys: KeysFrom,
+    /// Entries without a signature are no bad news
+    #[arg(long)]
+    allow_unsigned: bool,
+    /// An organization whose entries are expected; those of others get the warning foreign_org. May
+    /// be repeated
+    #[arg(long, value_name = "ID")]
+    org_id: Vec<String>,
+    /// A Dev Portal whose entries are expected; those of others get the warning foreign_portal. May
+    /// be repeated
+    #[arg(long, value_name = "ID")]
+    portal_id: Vec<String>,
+    /// Take the lines out of this member of JSON lines, or out of this column of CSV
+    ///
+    /// For what other programs export, such as `_raw` or `event.original`. Vidimus's own records
+    /// (`export`, `query`, `tail`) are read with `--field raw`.
+    #[arg(long, value_name = "NAME")]
+    field: Option<String>,
+    /// How to print what was found
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    /// How many threads verify [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+impl Verify {
+    /// Verifies the files.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let start = Instant::now();
+        let keys = self.keys.read()?;
+        let no_key = keys.is_empty();
+        let files = if self.files.is_empty() { vec!["-".into()] } else { self.files };
+        let inputs: Vec<_> = files.into_iter().map(Input::new).collect();
+        // Unknown as soon as one of them is.
+        let size = inputs.iter().map(Input::size).sum();
+        let check = Check {
+            keys,
+            expected: Expected { org_ids: self.org_id, portal_ids: self.portal_id },
+            output: self.output,
+            allow_unsigned: self.allow_unsigned,
+            field: self.field,
+            now: clock::now(),
+        };
+        let progress = progress(size);
+        let work = Work { inputs: &inputs, check: &check, progress: &progress };
+        let done = work.run(self.threads.unwrap_or(0).into());
+        progress.finish_and_clear();
+        let (tally, all_read) = done?;
+        match tally.is_empty() {
+            true => tell("note: there are no entries"),
+            false => tell(tally.summary(start.elapsed())),
+        }
+        if no_key {
+            tell("error: no key to verify with: the key set has none that can be used");
+        }
+        Ok(match () {
+            () if no_key || !all_read => Exit::Failed,
+            () if tally.is_bad_news() => Exit::BadNews,
+            () => Exit::Done,
+        })
+    }
+}

@@ -1,0 +1,274 @@
+//! One block of lines, checked on all threads: what is printed of it, and what is counted.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use rayon::prelude::*;
+
+use super::super::input::blocks::{Block, Line};
+use super::super::input::member::{NoLine, line_in};
+use super::super::output::Format;
+use super::super::terminal::sanitise;
+use super::tally::Tally;
+use crate::entry::layout::MAX_LINE;
+use crate::entry::record::Origin;
+use crate::entry::time::{self, Written};
+use crate::entry::{Fields, Millis, Record, Warning};
+use crate::ingest::{Entry, Examined, Expected};
+use crate::signature::{KeySet, Verdict, VerdictName};
+
+/// So many lines are checked in one go: few enough that all threads end a block together.
+const CHUNK: usize = 32;
+
+/// What lines are checked for, and how it is told.
+pub(super) struct Check {
+    pub(super) keys: KeySet,
+    pub(super) expected: Expected,
+    pub(super) output: Format,
+    pub(super) allow_unsigned: bool,
+    /// The member or column that holds the line.
+    pub(super) field: Option<String>,
+    /// For times without a year.
+    pub(super) now: Millis,
+}
+
+/// Lines of one file.
+pub(super) struct Lines {
+    /// The file as it was named.
+    pub(super) file: String,
+    pub(super) block: Block,
+    /// Whether the lines are JSON objects that wrap the lines to check.
+    pub(super) wrapped: bool,
+}
+
+impl Check {
+    /// Checks the lines: what is to be printed, in order, and what was found.
+    pub(super) fn lines(&self, lines: &Lines) -> (Vec<Vec<u8>>, Tally) {
+        let chunks = lines.block.lines.par_chunks(CHUNK).map(|chunk| {
+            let (mut out, mut tally) = (Vec::new(), Tally::default());
+            chunk.iter().for_each(|line| self.line(lines, line, &mut out, &mut tally));
+            (out, tally)
+        });
+        let chunks: Vec<_> = chunks.collect();
+        let mut all = Tally::default();
+        chunks.iter().for_each(|(_, tally)| all.merge(tally));
+        (chunks.into_iter().map(|(out, _)| out).filter(|out| !out.is_empty()).collect(), all)
+    }
+
+    fn line(&self, lines: &Lines, line: &Line, out: &mut Vec<u8>, tally: &mut Tally) {
+        let source = || format!("{}:{}", lines.file, line.number);
+        let unwrapped = match (lines.wrapped, &self.field) {
+            (true, Some(field)) => match line_in(lines.block.text(line), field) {
+                Ok(line) => Some(Bytes::from(line)),
+                Err(why) => {
+                    tally.count_malformed(why.as_str());
+                    return self.tell_no_line(source(), why, lines.block.line(line), out);
+                }
+            },
+            _ => None,
+        };
+        let text = unwrapped.as_deref().unwrap_or(lines.block.text(line));
+        let examined = Examined::line(text, &self.keys, MAX_LINE);
+        let verdict = examined.verdict();
+        let fine = self.is_fine(verdict);
+        tally.count(verdict, fine);
+        // Reading the fields costs time, and often nobody asks for them.
+        let anybody = self.expected.org_ids.is_empty() && self.expected.portal_ids.is_empty();
+        if self.output == Format::Text && anybody {
+            if !fine {
+                self.tell_text(source(), verdict, &[], out);
+            }
+            return;
+        }
+        let raw = unwrapped.unwrap_or_else(|| lines.block.line(line));
+        let entry = examined.read(raw, &self.expected, self.now);
+        entry.warnings.iter().for_each(|warning| tally.count_warning(*warning));
+        match self.output {
+            Format::Jsonl => tell_json(&record(source(), entry, self.now), out),
+            Format::Text => {
+                let foreign =
+                    |one: &&Warning| matches!(one, Warning::ForeignOrg | Warning::ForeignPortal);
+                let warnings: Vec<_> = entry.warnings.iter().filter(foreign).copied().collect();
+                if !fine || !warnings.is_empty() {
+                    self.tell_text(source(), verdict, &warnings, out);
+                }
+            }
+        }
+    }
+
+    /// Whether a verdict is no bad news.
+    fn is_fine(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::Valid(_) => true,
+            Verdict::Unsigned => self.allow_unsigned,
+            Verdict::Invalid(_) | Verdict::NoKey | Verdict::Malformed(_) => false,
+        }
+    }
+
+    fn tell_text(&self, source: String, verdict: &Verdict, notes: &[Warning], out: &mut Vec<u8>) {
+        let mut text = format!("{source} {}", verdict.name());
+        let notes = notes.iter().map(|warning| warning.as_str());
+        verdict.reason().into_iter().chain(notes).for_each(|word| {
+            text.push(' ');
+            text.push_str(word);
+        });
+        tell_line(&text, out);
+    }
+
+    fn tell_no_line(&self, source: String, why: NoLine, raw: Bytes, out: &mut Vec<u8>) {
+        match self.output {
+            Format::Text => tell_line(&format!("{source} {} {why}", VerdictName::Malformed), out),
+            Format::Jsonl => tell_json(
+                &Record {
+                    origin: Origin::File { source },
+                    time: None,
+                    format: crate::entry::Format::Unknown,
+                    kind: None,
+                    verdict: VerdictName::Malformed.to_string(),
+                    reason: Some(why.to_string()),
+                    kid: None,
+                    warnings: Vec::new(),
+                    fields: Fields::default(),
+                    raw: raw.into(),
+                },
+                out,
+            ),
+        }
+    }
+}
+
+fn record(source: String, entry: Entry, now: Millis) -> Record {
+    Record {
+        origin: Origin::File { source },
+        time: own_time(&entry, now),
+        format: entry.format,
+        kind: entry.kind,
+        verdict: entry.verdict.name().to_string(),
+        reason: entry.verdict.reason().map(str::to_owned),
+        kid: entry.verdict.proof().map(|proof| proof.key().kid().to_owned()),
+        warnings: entry.warnings.iter().map(ToString::to_string).collect(),
+        fields: entry.fields,
+        raw: entry.raw.into(),
+    }
+}
+
+/// The time of the entry's own. It was received at no time that is known, so that a time without a
+/// year is taken to be the newest.
+fn own_time(entry: &Entry, now: Millis) -> Option<Millis> {
+    entry.event_time.or_else(|| match time::parse(entry.fields.text("event_ts")?) {
+        Written::NoYear(written) => time::newest(written, now),
+        Written::Full(_) | Written::OutOfRange | Written::NotATime => None,
+    })
+}
+
+fn tell_line(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(sanitise(text).as_bytes());
+    out.push(b'\n');
+}
+
+fn tell_json(record: &Record, out: &mut Vec<u8>) {
+    // Neither writing to memory nor a record, which has text for keys alone, can fail.
+    let _ = serde_json::to_writer(&mut *out, record);
+    let _ = out.write_all(b"\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::super::input::blocks::Blocks;
+    use super::*;
+    use crate::konnect::LogFormat;
+    use crate::konnect::sign::{Signer, place};
+
+    fn check(field: Option<&str>, output: Format, key: &Signer) -> Check {
+        Check {
+            keys: KeySet::new([Arc::new(key.key().clone())]),
+            expected: Expected::default(),
+            output,
+            allow_unsigned: false,
+            field: field.map(str::to_owned),
+            now: Millis::saturating(1_750_280_466_889),
+        }
+    }
+
+    fn run(check: &Check, text: &str, wrapped: bool) -> (String, Tally) {
+        let mut blocks = Blocks::new(text.as_bytes());
+        let block = blocks.next().unwrap().unwrap();
+        let (out, tally) = check.lines(&Lines { file: "f".into(), block, wrapped });
+        (String::from_utf8(out.concat()).unwrap(), tally)
+    }
+
+    fn signer() -> Signer {
+        Signer::generate(Some("k".into())).unwrap().0
+    }
+
+    /// A signed line.
+    fn signed(signer: &Signer, text: &str) -> String {
+        place(LogFormat::Cef, text, Some(&signer.signature(text)))
+    }
+
+    const TEXT: &str = "Apr 14 05:39:08 h CEF:0|a|b|c|d|Ingress|5|org_id=o x=\x1b";
+
+    #[test]
+    fn text_tells_of_what_is_not_valid_and_is_safe_to_print() {
+        let signer = signer();
+        let valid = signed(&signer, TEXT);
+        let lines =
+            format!("{valid}\n\nhello\n{TEXT}\n{}\n", valid.replace("org_id=o", "org_id=p"));
+        let mut check = check(None, Format::Text, &signer);
+        let (out, tally) = run(&check, &lines, false);
+        assert_eq!(
+            out,
+            "f:3 malformed unknown_format\nf:4 unsigned\nf:5 invalid no_matching_key\n"
+        );
+        assert!(tally.is_bad_news());
+        check.allow_unsigned = true;
+        assert!(!run(&check, &lines, false).0.contains("unsigned"));
+        check.expected.org_ids.push("other".into());
+        let (out, _) = run(&check, &lines, false);
+        assert!(out.starts_with("f:1 valid foreign_org\nf:3 malformed"), "{out}");
+        let hostile = Lines {
+            file: "\x1b[2J".into(),
+            block: Blocks::new(&b"x"[..]).next().unwrap().unwrap(),
+            wrapped: false,
+        };
+        let out = check.lines(&hostile).0.concat();
+        assert_eq!(String::from_utf8(out).unwrap(), "\u{fffd}[2J:1 malformed unknown_format\n");
+    }
+
+    #[test]
+    fn jsonl_has_a_record_for_each_line() {
+        let signer = signer();
+        let check = check(None, Format::Jsonl, &signer);
+        let lines = format!("{}\n{{\"a\":1}}\n\nhello\n", signed(&signer, TEXT));
+        let (out, tally) = run(&check, &lines, false);
+        let records: Vec<serde_json::Value> =
+            out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(records.len(), 3);
+        assert_eq!(records[0]["source"], "f:1");
+        assert_eq!(records[0]["verdict"], "valid");
+        assert_eq!(records[0]["kid"], "k");
+        assert_eq!(records[0]["fields"]["org_id"], "o");
+        assert_eq!(records[0]["time"], "2025-04-14T05:39:08.000Z");
+        assert_eq!(records[0]["raw"], signed(&signer, TEXT));
+        assert_eq!(records[1]["time"], serde_json::Value::Null);
+        assert_eq!(records[2]["source"], "f:4");
+        assert_eq!(records[2]["kind"], serde_json::Value::Null);
+        assert!(records.iter().all(|record| record.get("id").is_none()));
+        assert!(tally.is_bad_news());
+    }
+
+    #[test]
+    fn a_wrapped_line_is_checked_as_it_was_before() {
+        let signer = signer();
+        let wrapped = serde_json::json!({"_raw": signed(&signer, TEXT)}).to_string();
+        let check = check(Some("_raw"), Format::Text, &signer);
+        let (out, tally) = run(&check, &wrapped, true);
+        assert_eq!(out, "");
+        assert!(!tally.is_bad_news());
+        let (out, tally) = run(&check, "{\"raw\":\"x\"}\nx\n", true);
+        assert_eq!(out, "f:1 malformed field_not_found\nf:2 malformed wrapper_not_json\n");
+        assert!(tally.is_bad_news());
+    }
+}

@@ -1,0 +1,151 @@
+//! One delivery to a destination, with Konnect's retry rules.
+//!
+//! From the vendor's page "Konnect and Dev Portal audit logs": after a connection error, a 429 or a
+//! 500 the batch is sent again, after 1 s at first and 30 s at most, at most four times. Any other
+//! status ends it: the batch was taken, or it is lost.
+
+use std::time::{Duration, Instant};
+
+use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+
+use super::batch::Encoding;
+use crate::net::ClientError;
+
+/// When a delivery is tried again.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// The first wait; each one after it is twice as long.
+    pub first: Duration,
+    /// The longest wait.
+    pub longest: Duration,
+    /// How often at most.
+    pub most: usize,
+}
+
+impl Retry {
+    /// As Konnect does.
+    pub const KONNECT: Retry =
+        Retry { first: Duration::from_secs(1), longest: Duration::from_secs(30), most: 4 };
+
+    /// The waits, in their order.
+    pub fn waits(self) -> impl Iterator<Item = Duration> {
+        let doubled = move |wait: &Duration| Some((*wait * 2).min(self.longest));
+        std::iter::successors(Some(self.first.min(self.longest)), doubled).take(self.most)
+    }
+}
+
+/// One try of a delivery.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The status of the answer, or why there was none.
+    pub answer: Result<u16, ClientError>,
+    /// From the first byte sent to the answer.
+    pub took: Duration,
+}
+
+impl Attempt {
+    /// Whether the batch was taken.
+    pub fn acknowledged(&self) -> bool {
+        matches!(self.answer, Ok(200..300))
+    }
+
+    /// Whether it is tried again.
+    fn is_temporary(&self) -> bool {
+        match self.answer {
+            Ok(status) => matches!(status, 429 | 500),
+            // A wrong URL does not become right.
+            Err(ClientError::Url { .. }) => false,
+            Err(_) => true,
+        }
+    }
+}
+
+/// Delivers by calling `post` until it is answered for good. The attempts made, the last one last.
+pub async fn deliver<F>(retry: Retry, mut post: impl FnMut() -> F) -> Vec<Attempt>
+where
+    F: Future<Output = Result<u16, ClientError>>,
+{
+    let mut attempts = Vec::with_capacity(1);
+    let mut waits = retry.waits();
+    loop {
+        let start = Instant::now();
+        let attempt = Attempt { answer: post().await, took: start.elapsed() };
+        let wait = if attempt.is_temporary() { waits.next() } else { None };
+        if let (Some(wait), answer) = (wait, &attempt.answer) {
+            match answer {
+                Ok(status) => tracing::debug!(status, ?wait, "sending the batch again"),
+                Err(error) => tracing::debug!(%error, ?wait, "sending the batch again"),
+            }
+        }
+        attempts.push(attempt);
+        match wait {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return attempts,
+        }
+    }
+}
+
+/// The headers of a delivery. The authorization is sent as it is, and is not shown in a `Debug`.
+pub fn headers(encoding: Encoding, authorization: Option<HeaderValue>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if encoding != Encoding::Identity {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+    }
+    if let Some(mut authorization) = authorization {
+        authorization.set_sensitive(true);
+        headers.insert(AUTHORIZATION, authorization);
+    }
+    headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT_ONCE: Retry = Retry { first: Duration::ZERO, longest: Duration::ZERO, most: 4 };
+
+    #[test]
+    fn the_waits_are_konnects() {
+        let seconds = |retry: Retry| retry.waits().map(|wait| wait.as_secs()).collect::<Vec<_>>();
+        assert_eq!(seconds(Retry::KONNECT), [1, 2, 4, 8]);
+        assert_eq!(seconds(Retry { most: 7, ..Retry::KONNECT }), [1, 2, 4, 8, 16, 30, 30]);
+    }
+
+    /// 0 is a connection error, 1 a URL that nobody can ask.
+    fn check(answers: &[u16], attempts: usize, acknowledged: bool) {
+        let mut given = answers.iter().map(|answer| match answer {
+            0 => Err(ClientError::Connect { url: "u".into(), why: "refused".into() }),
+            1 => Err(ClientError::Url { url: "u".into(), why: "bad" }),
+            status => Ok(*status),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let made = runtime.block_on(deliver(AT_ONCE, || std::future::ready(given.next().unwrap())));
+        assert_eq!(made.len(), attempts, "{answers:?}");
+        assert_eq!(made.last().unwrap().acknowledged(), acknowledged, "{answers:?}");
+    }
+
+    #[test]
+    fn what_is_tried_again() {
+        check(&[200], 1, true);
+        check(&[204], 1, true);
+        check(&[0, 429, 500, 200], 4, true);
+        check(&[500; 9], 5, false);
+        check(&[0; 9], 5, false);
+        check(&[1; 9], 1, false);
+        for last in [301, 400, 401, 408, 413, 502, 503] {
+            check(&[429, last, 200], 2, false);
+        }
+    }
+
+    #[test]
+    fn the_headers_are_konnects() {
+        let token = HeaderValue::from_static("Splunk 0123");
+        let all = headers(Encoding::ApplicationGzip, Some(token));
+        assert_eq!(all[CONTENT_TYPE], "text/plain");
+        assert_eq!(all[CONTENT_ENCODING], "application/gzip");
+        assert_eq!(all[AUTHORIZATION], "Splunk 0123");
+        assert!(!format!("{all:?}").contains("0123"));
+        assert_eq!(headers(Encoding::Identity, None).len(), 1);
+    }
+}

@@ -1,0 +1,33 @@
+//! Konnect's side of the wire: entries as it writes them, its signatures, its deliveries.
+//!
+//! - [`event`]: an entry before it is signed, and its text in each format.
+//! - [`generate`]: realistic entries of every kind, from a seed ([`random`]).
+//! - [`share`]: which of them are tampered with, unsigned or sent twice.
+//! - [`sign`]: a signing key, and the signature in its place.
+//! - [`batch`]: the two together: a batch of signed lines, and its body as it goes over the wire.
+//! - [`deliver`]: one delivery with Konnect's retry rules.
+//!
+//! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Nothing here
+//! opens a connection: a delivery is given the function that posts it.
+
+pub mod batch;
+pub mod deliver;
+pub mod event;
+pub mod generate;
+pub mod random;
+pub mod share;
+pub mod sign;
+
+use crate::entry::words::words;
+
+words! {
+    /// What Konnect calls `log_format`: how the entries of a batch are written.
+    pub enum LogFormat {
+        /// ArcSight's Common Event Format.
+        Cef = "cef",
+        /// One flat JSON object a line.
+        Json = "json",
+        /// CrowdStrike Parsing Standard: the JSON object under `event`.
+        Cps = "cps",
+    }
+}

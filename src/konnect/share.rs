@@ -1,0 +1,153 @@
+//! Shares of a run: 1 % tampered with, 0.5 % unsigned, and so on.
+//!
+//! They are kept exactly and spread evenly, so that a test knows how many of each to expect.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A share of a whole, in millionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u32);
+
+const WHOLE: u32 = 1_000_000;
+
+/// Why a text is no share.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShareError {
+    /// Not a number between nothing and all.
+    #[error("{0:?} is no share, expected one such as 1% or 0.01, from 0 to 100%")]
+    NotAShare(String),
+    /// Together more than all.
+    #[error("the shares are more than 100% together")]
+    TooMuch,
+}
+
+impl Share {
+    /// The share in per cent.
+    fn percent(self) -> f64 {
+        f64::from(self.0) / f64::from(WHOLE / 100)
+    }
+}
+
+impl FromStr for Share {
+    type Err = ShareError;
+
+    /// Reads `1%` or `0.01`.
+    fn from_str(text: &str) -> Result<Share, ShareError> {
+        let bad = || ShareError::NotAShare(text.to_owned());
+        let (number, whole) = match text.strip_suffix('%') {
+            Some(percent) => (percent.trim_end(), WHOLE / 100),
+            None => (text, WHOLE),
+        };
+        let millionths = number.parse::<f64>().map_err(|_| bad())? * f64::from(whole);
+        if !(0.0..=f64::from(WHOLE)).contains(&millionths) {
+            return Err(bad());
+        }
+        Ok(Share(millionths.round() as u32))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.percent())
+    }
+}
+
+/// What becomes of a line of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is signed and sent.
+    Genuine,
+    /// It is signed, changed and sent.
+    Tampered,
+    /// It is sent without a signature.
+    Unsigned,
+    /// A line that was sent before is sent in its place.
+    Duplicate,
+}
+
+/// Deals out fates in the shares given: of any `n` lines in a row each fate has its share, to
+/// within two lines.
+#[derive(Clone, Debug)]
+pub struct Fates {
+    shares: [(Fate, u32); 4],
+    /// How much of a line each fate is owed, in millionths.
+    owed: [i64; 4],
+}
+
+impl Fates {
+    /// Fates in these shares; what is left of the whole is genuine.
+    pub fn new(tampered: Share, unsigned: Share, duplicate: Share) -> Result<Fates, ShareError> {
+        let genuine =
+            WHOLE.checked_sub(tampered.0 + unsigned.0 + duplicate.0).ok_or(ShareError::TooMuch)?;
+        let shares = [
+            (Fate::Genuine, genuine),
+            (Fate::Tampered, tampered.0),
+            (Fate::Unsigned, unsigned.0),
+            (Fate::Duplicate, duplicate.0),
+        ];
+        Ok(Fates { shares, owed: [0; 4] })
+    }
+}
+
+impl Iterator for Fates {
+    type Item = Fate;
+
+    /// Each fate is owed its share more, and the one that is owed most has its turn.
+    fn next(&mut self) -> Option<Fate> {
+        for (owed, (_, share)) in self.owed.iter_mut().zip(self.shares) {
+            *owed += i64::from(share);
+        }
+        // Of equals the first: `max_by_key` alone would take the last.
+        let turns = self.owed.iter_mut().zip(self.shares).rev();
+        let (owed, (fate, _)) = turns.max_by_key(|(owed, _)| **owed)?;
+        *owed -= i64::from(WHOLE);
+        Some(fate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<u32>) {
+        assert_eq!(text.parse::<Share>().ok(), expected.map(Share), "{text:?}");
+    }
+
+    #[test]
+    fn shares_are_read_as_people_write_them() {
+        check("1%", Some(10_000));
+        check("1 %", Some(10_000));
+        check("0.01", Some(10_000));
+        check("0.5%", Some(5_000));
+        check("0", Some(0));
+        check("100%", Some(WHOLE));
+        check("1", Some(WHOLE));
+        for bad in ["", "%", "x", "-1%", "101%", "1.5", "NaN", "inf", "1%%"] {
+            check(bad, None);
+        }
+        assert_eq!("0.5%".parse::<Share>().unwrap().to_string(), "0.5%");
+    }
+
+    fn count(tampered: &str, unsigned: &str, duplicate: &str, of: usize) -> [usize; 4] {
+        let [t, u, d] = [tampered, unsigned, duplicate].map(|share| share.parse().unwrap());
+        let dealt: Vec<_> = Fates::new(t, u, d).unwrap().take(of).collect();
+        [Fate::Genuine, Fate::Tampered, Fate::Unsigned, Fate::Duplicate]
+            .map(|fate| dealt.iter().filter(|dealt| **dealt == fate).count())
+    }
+
+    #[test]
+    fn fates_have_their_shares_exactly() {
+        assert_eq!(count("0", "0", "0", 100), [100, 0, 0, 0]);
+        assert_eq!(count("1%", "1%", "1%", 100), [97, 1, 1, 1]);
+        assert_eq!(count("1%", "2%", "0.5%", 1000), [965, 10, 20, 5]);
+        assert_eq!(count("100%", "0", "0", 7), [0, 7, 0, 0]);
+        assert_eq!(count("50%", "50%", "0", 10), [0, 5, 5, 0]);
+    }
+
+    #[test]
+    fn more_than_all_is_refused() {
+        let [a, b] = ["60%", "50%"].map(|share| share.parse().unwrap());
+        assert_eq!(Fates::new(a, b, Share::default()).unwrap_err(), ShareError::TooMuch);
+    }
+}

@@ -1,0 +1,245 @@
+//! A signing key, and the signature in its place in a line.
+//!
+//! Ed25519 (RFC 8032). A key is read from PKCS#8 (RFC 8410, as PEM or DER) or from a JWK with `d`
+//! (RFC 8037 section 2). What is signed is in the vendor's page "Verify audit log signatures"; of a
+//! CPS line it is the object under `event`.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::{Value, json};
+
+use super::LogFormat;
+use crate::signature::Key;
+
+/// A key that signs entries.
+pub struct Signer {
+    pair: Ed25519KeyPair,
+    key: Key,
+}
+
+/// A private key as PKCS#8 in PEM.
+pub struct PrivatePem(String);
+
+/// Why a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerError {
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers to make a key from")]
+    NoRandomness,
+    /// A text that is none of the forms.
+    #[error(
+        "no private key, expected PKCS#8 (PEM or DER) or a JWK with \"d\"; \
+         openssl genpkey -algorithm ed25519 makes one"
+    )]
+    NotAKey,
+    /// A PEM or DER key of another kind, or a damaged one.
+    #[error("not an Ed25519 key in PKCS#8: {0}")]
+    NotEd25519(ring::error::KeyRejected),
+    /// A JWK that is no private key of Ed25519.
+    #[error("not an Ed25519 private key as a JWK: {0}")]
+    BadJwk(&'static str),
+}
+
+impl Signer {
+    /// Makes a key, which is called `kid`, or else by its thumbprint.
+    pub fn generate(kid: Option<String>) -> Result<(Signer, PrivatePem), SignerError> {
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| SignerError::NoRandomness)?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(SignerError::NotEd25519)?;
+        // Version 1 of PKCS#8, without the public key: OpenSSL reads no other.
+        let der = [PKCS8_V1.as_slice(), &seed].concat();
+        let pem = format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            STANDARD.encode(der)
+        );
+        Ok((Signer::of(pair, kid)?, PrivatePem(pem)))
+    }
+
+    /// Reads a key: PKCS#8 as PEM or DER, or a JWK with `d`. What it is shows in its first byte.
+    pub fn read(bytes: &[u8]) -> Result<Signer, SignerError> {
+        let from_der = |der: &[u8]| {
+            let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
+            Signer::of(pair.map_err(SignerError::NotEd25519)?, None)
+        };
+        match bytes.trim_ascii_start().first() {
+            Some(b'{') => Signer::from_jwk(bytes),
+            // A SEQUENCE.
+            Some(0x30) => from_der(bytes),
+            _ => match PrivatePkcs8KeyDer::from_pem_slice(bytes) {
+                Ok(der) => from_der(der.secret_pkcs8_der()),
+                Err(_) => Err(SignerError::NotAKey),
+            },
+        }
+    }
+
+    fn from_jwk(bytes: &[u8]) -> Result<Signer, SignerError> {
+        let jwk: Value =
+            serde_json::from_slice(bytes).map_err(|_| SignerError::BadJwk("it is not JSON"))?;
+        let member = |name: &str| jwk.get(name).and_then(Value::as_str);
+        if (member("kty"), member("crv")) != (Some("OKP"), Some("Ed25519")) {
+            return Err(SignerError::BadJwk("expected \"kty\":\"OKP\" and \"crv\":\"Ed25519\""));
+        }
+        let decoded = |name| URL_SAFE_NO_PAD.decode(member(name)?.trim_end_matches('=')).ok();
+        let seed = decoded("d").ok_or(SignerError::BadJwk("it has no \"d\" in base64url"))?;
+        let pair = match decoded("x") {
+            Some(public) => Ed25519KeyPair::from_seed_and_public_key(&seed, &public),
+            None => Ed25519KeyPair::from_seed_unchecked(&seed),
+        };
+        let pair = pair.map_err(|_| {
+            SignerError::BadJwk("its \"d\" is not 32 bytes, or its \"x\" is of another key")
+        })?;
+        Signer::of(pair, member("kid").map(str::to_owned))
+    }
+
+    fn of(pair: Ed25519KeyPair, kid: Option<String>) -> Result<Signer, SignerError> {
+        let public = pair.public_key().as_ref().try_into().map_err(|_| SignerError::NotAKey)?;
+        Ok(Signer { key: Key::new(kid, public), pair })
+    }
+
+    /// The public key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The JWK set (RFC 7517 section 5) that verifies what this key signs.
+    pub fn jwk_set(&self) -> String {
+        format!("{:#}\n", json!({ "keys": [self.key] }))
+    }
+
+    /// The signature over `text`, in base64url with its padding, as Konnect writes it.
+    pub fn signature(&self, text: &str) -> String {
+        URL_SAFE_NO_PAD.encode(self.pair.sign(text.as_bytes())) + "=="
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({:?}, private key hidden)", self.key.kid())
+    }
+}
+
+impl PrivatePem {
+    /// The PEM text. It is a secret.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PrivatePem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivatePem(hidden)")
+    }
+}
+
+/// The line for `text`, which is a CEF line or a flat JSON object, with its signature in place if
+/// it has one.
+pub fn place(format: LogFormat, text: &str, signature: Option<&str>) -> String {
+    let Some(signature) = signature else {
+        return match format {
+            LogFormat::Cef | LogFormat::Json => text.to_owned(),
+            LogFormat::Cps => format!("{{\"event\":{text}}}"),
+        };
+    };
+    let open = text.strip_suffix('}').unwrap_or(text);
+    match format {
+        LogFormat::Cef => format!("{text} sig={signature}"),
+        LogFormat::Json => format!("{open},\"sig\":\"{signature}\"}}"),
+        LogFormat::Cps => format!("{{\"event\":{open},\"sig\":\"{signature}\"}}}}"),
+    }
+}
+
+/// What stands before the 32 bytes of an Ed25519 key in PKCS#8, version 1 (RFC 8410 section 7).
+const PKCS8_V1: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::ingest::Examined;
+    use crate::signature::{KeySet, VerdictName};
+
+    /// RFC 8037 appendix A.1.
+    const JWK: &str = r#"{"kty":"OKP","crv":"Ed25519",
+        "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"of the rfc"}"#;
+
+    #[test]
+    fn the_signature_is_that_of_rfc_8037_appendix_a_4() {
+        let signer = Signer::read(JWK.as_bytes()).unwrap();
+        assert_eq!(
+            signer.signature("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc"),
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg=="
+        );
+        assert_eq!(signer.key().kid(), "of the rfc");
+    }
+
+    #[test]
+    fn a_key_is_read_again_in_each_form() {
+        let (signer, pem) = Signer::generate(None).unwrap();
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.expose().as_bytes()).unwrap();
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519",
+            "d": URL_SAFE_NO_PAD.encode(&der.secret_pkcs8_der()[16..])});
+        let forms = [pem.expose().as_bytes(), der.secret_pkcs8_der(), jwk.to_string().as_bytes()]
+            .map(<[u8]>::to_vec);
+        for form in forms {
+            assert_eq!(Signer::read(&form).unwrap().key(), signer.key());
+        }
+    }
+
+    fn check_refused(bytes: &str, expected: &str) {
+        let error = Signer::read(bytes.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{bytes}: {error}");
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        check_refused("", "expected PKCS#8");
+        check_refused("-----BEGIN PRIVATE KEY-----\nAAAA\n", "expected PKCS#8");
+        check_refused("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n", "PKCS#8");
+        check_refused("0abc", "not an Ed25519 key in PKCS#8");
+        check_refused("{", "not JSON");
+        check_refused(r#"{"kty":"RSA"}"#, "OKP");
+        check_refused(&JWK.replace("\"d\"", "\"e\""), "no \"d\"");
+        check_refused(&JWK.replace("\"d\":\"nW", "\"d\":\"nX"), "of another key");
+    }
+
+    #[test]
+    fn the_private_key_is_not_shown() {
+        let (signer, pem) = Signer::generate(Some("k".into())).unwrap();
+        assert_eq!(
+            format!("{signer:?} {pem:?}"),
+            "Signer(\"k\", private key hidden) PrivatePem(hidden)"
+        );
+        assert!(!signer.jwk_set().contains("\"d\""));
+    }
+
+    fn check(format: LogFormat, text: &str, expected: &str) {
+        let (signer, _) = Signer::generate(None).unwrap();
+        let keys = KeySet::parse(signer.jwk_set().as_bytes()).unwrap().0;
+        let strangers = KeySet::new([Arc::new(Key::new(None, [7; 32]))]);
+        let signature = signer.signature(text);
+        let line = place(format, text, Some(&signature));
+        assert_eq!(line, expected.replace("SIG", &signature));
+        let verdict =
+            |line: &str, keys| Examined::line(line.as_bytes(), keys, 1 << 20).verdict().name();
+        assert_eq!(verdict(&line, &keys), VerdictName::Valid);
+        assert_eq!(verdict(&line, &strangers), VerdictName::Invalid);
+        assert_eq!(verdict(&line.replacen("konnect", "kannect", 1), &keys), VerdictName::Invalid);
+        assert_eq!(verdict(&place(format, text, None), &keys), VerdictName::Unsigned);
+    }
+
+    #[test]
+    fn the_signature_is_put_where_a_receiver_looks_for_it() {
+        let cef = "CEF:0|KongInc|Konnect|1.0|konnect|Ingress|1|rt=5 user_agent=";
+        check(LogFormat::Cef, cef, &format!("{cef} sig=SIG"));
+        check(LogFormat::Json, r#"{"a":"konnect"}"#, r#"{"a":"konnect","sig":"SIG"}"#);
+        check(LogFormat::Cps, r#"{"a":"konnect"}"#, r#"{"event":{"a":"konnect","sig":"SIG"}}"#);
+    }
+}

@@ -1,0 +1,224 @@
+//! One entry: as it is recorded, and as it is found when its line is read again.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use rusqlite::{Connection, Row};
+
+use super::keys::Trusted;
+use crate::entry::record::Origin;
+use crate::entry::{Millis, Record, Warning};
+use crate::ingest::{Entry, Examined, Expected, Fingerprint};
+use crate::signature::KeySet;
+use crate::signature::verdict::NO_KEYS;
+use crate::store::newest::hidden;
+use crate::store::records::{Budget, length};
+use crate::store::row;
+
+/// An entry as it is recorded.
+pub(super) struct Recorded {
+    record: Record,
+    event_time: i64,
+    fingerprint: Vec<u8>,
+    covers: Option<String>,
+    thumbprint: Option<String>,
+    /// The line where the entry stood first, if its verdict changed since.
+    first_line: Option<Vec<u8>>,
+}
+
+/// Entries of a segment as they are now.
+pub(super) struct Slice {
+    pub(super) entries: Vec<Recorded>,
+    /// The id after them.
+    pub(super) next: u64,
+}
+
+/// What the catalog has of entries whose verdict changed, and the first that it was not asked about.
+pub(super) type Later = (HashMap<u64, Recorded>, Option<u64>);
+
+impl Slice {
+    /// Reads what the catalog has of the entries `first` to `last`.
+    pub(super) fn later(catalog: &Connection, first: u64, last: u64) -> rusqlite::Result<Later> {
+        let (mut later, mut budget) = (HashMap::new(), Budget::new());
+        for id in hidden(catalog, &(first..=last))? {
+            if !budget.take(length(catalog, id)?) {
+                return Ok((later, Some(id)));
+            }
+            let read = recorded(catalog, id, id, |one| {
+                later.insert(one.id(), one);
+                Ok(true)
+            });
+            read?;
+        }
+        Ok((later, None))
+    }
+
+    /// Reads the entries `first` to `last` of a segment, as many as are read at once.
+    pub(super) fn read(
+        segment: &Connection,
+        first: u64,
+        last: u64,
+        (mut later, end): Later,
+    ) -> rusqlite::Result<Slice> {
+        let (mut entries, mut budget) = (Vec::new(), Budget::new());
+        let mut next = last.saturating_add(1);
+        recorded(segment, first, last, |one| {
+            let id = one.id();
+            if end == Some(id) || !budget.take(one.record.raw.len() as u64) {
+                next = id;
+                return Ok(false);
+            }
+            entries.push(match later.remove(&id) {
+                Some(now) => Recorded { first_line: Some(one.record.raw), ..now },
+                None => one,
+            });
+            Ok(true)
+        })?;
+        Ok(Slice { entries, next })
+    }
+}
+
+/// Reads the entries `first` to `last` one by one, until `each` has enough.
+fn recorded(
+    connection: &Connection,
+    first: u64,
+    last: u64,
+    mut each: impl FnMut(Recorded) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<()> {
+    let sql = format!("{} WHERE id BETWEEN ?1 AND ?2 ORDER BY id", row::select());
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([first, last])?;
+    while let Some(row) = rows.next()? {
+        if !each(Recorded::from(connection, row)?)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Recorded {
+    fn from(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Recorded> {
+        let key: Option<i64> = row.get("key")?;
+        let thumbprint = match key {
+            Some(key) => connection
+                .prepare_cached("SELECT thumbprint FROM keys WHERE id = ?1")?
+                .query_row([key], |row| row.get(0))
+                .map(Some)?,
+            None => None,
+        };
+        Ok(Recorded {
+            record: row::record(connection, row)?,
+            event_time: row.get("event_time")?,
+            fingerprint: row.get("fingerprint")?,
+            covers: row.get("covers")?,
+            thumbprint,
+            first_line: None,
+        })
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> u64 {
+        match &self.record.origin {
+            Origin::Stored { id, .. } => *id,
+            Origin::File { .. } => 0,
+        }
+    }
+
+    /// What is different when the line is read again with the keys that may verify it.
+    pub(super) fn differences(&self, trusted: &Trusted) -> Vec<String> {
+        let Origin::Stored { input, received_at, .. } = &self.record.origin else {
+            return Vec::new();
+        };
+        let mut found = self.read(trusted.of(input, *received_at), *received_at);
+        if self.record.verdict == "valid" && found.verdict.proof().is_none() {
+            found = self.read(trusted.any(*received_at), *received_at);
+        }
+        self.compare(&found)
+    }
+
+    fn read(&self, keys: Option<&KeySet>, received_at: Millis) -> Entry {
+        let none = KeySet::default();
+        let line = Bytes::copy_from_slice(&self.record.raw);
+        // How long a line may be is the operator's choice; one that was too long stays so.
+        let max_line = match self.record.reason.as_deref() {
+            Some("line_too_long") => line.len().saturating_sub(1),
+            _ => usize::MAX,
+        };
+        let examined = Examined::line(&line, keys.unwrap_or(&none), max_line);
+        examined.read(line, &Expected::default(), received_at)
+    }
+
+    fn compare(&self, found: &Entry) -> Vec<String> {
+        let record = &self.record;
+        let mut differences = Vec::new();
+        let mut compare = |what: &str, recorded: String, found: String| {
+            if recorded != found {
+                differences.push(format!("recorded {what}{recorded}, found {found}"));
+            }
+        };
+        let name = found.verdict.name().as_str();
+        compare(
+            "",
+            verdict(&record.verdict, record.reason.as_deref()),
+            verdict(name, found.verdict.reason()),
+        );
+        if self.first_line.as_ref().is_some_and(|line| *line != record.raw) {
+            differences.push("its late verdict is of another line".into());
+        }
+        if Fingerprint::of(&record.raw).0.as_slice() != self.fingerprint {
+            differences.push("its line is not the one that its fingerprint is of".into());
+        }
+        let mut compare = |what: &str, recorded: String, found: String| {
+            if recorded != found {
+                differences.push(format!("recorded the {what} {recorded}, found {found}"));
+            }
+        };
+        let proof = found.verdict.proof();
+        if record.verdict == "valid" && proof.is_some() {
+            let thumbprint = proof.map(|proof| proof.key().thumbprint().to_string());
+            compare("key", shown(self.thumbprint.clone()), shown(thumbprint));
+            let covers = proof.map(|proof| proof.covers().as_str().to_owned());
+            compare("coverage", shown(self.covers.clone()), shown(covers));
+        }
+        compare("format", record.format.to_string(), found.format.to_string());
+        compare(
+            "kind",
+            shown(record.kind.map(|kind| kind.to_string())),
+            shown(found.kind.map(|kind| kind.to_string())),
+        );
+        compare("time", shown(record.time.map(|t| t.to_string())), found.time.to_string());
+        let event_time = found.event_time.map_or(0, Millis::get);
+        compare("time of the event", self.event_time.to_string(), event_time.to_string());
+        compare("warnings", own(record.warnings.iter().map(String::as_str)), {
+            own(found.warnings.iter().map(|warning| warning.as_str()))
+        });
+        if record.fields != found.fields {
+            let json = |fields| serde_json::to_string(fields).unwrap_or_default();
+            compare("fields", json(&record.fields), json(&found.fields));
+        }
+        differences
+    }
+}
+
+/// A verdict and its reason. Without a key that verifies it an entry may be recorded either way:
+/// there may have been no key when it was received.
+fn verdict(name: &str, reason: Option<&str>) -> String {
+    match (name, reason) {
+        ("no_key", Some(NO_KEYS)) | ("invalid", Some("no_matching_key")) => {
+            "no_key or invalid (no_matching_key)".into()
+        }
+        (name, Some(reason)) => format!("{name} ({reason})"),
+        (name, None) => name.to_owned(),
+    }
+}
+
+fn shown(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "none".into())
+}
+
+/// The warnings that the line alone gives: whose entries an input expects is not known here.
+fn own<'a>(warnings: impl Iterator<Item = &'a str>) -> String {
+    let foreign = [Warning::ForeignOrg.as_str(), Warning::ForeignPortal.as_str()];
+    let own: Vec<_> = warnings.filter(|warning| !foreign.contains(warning)).collect();
+    format!("[{}]", own.join(" "))
+}

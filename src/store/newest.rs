@@ -1,0 +1,372 @@
+//! The newest entries of one segment that match a query, as keys.
+//!
+//! There are two ways to find them. The walk goes through an index in the order of time and asks of
+//! each entry whether it matches: good when many match. The sweep looks at every entry of the
+//! segment in the order of the file, or at those that an index names: its cost is bounded by the
+//! size of the segment. So the walk is tried for a few thousand entries, and then the sweep.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::RangeInclusive;
+
+use rusqlite::{Connection, params_from_iter};
+
+use super::StoreError;
+use super::filter::Sql;
+use super::query::{Key, Query, Window, as_integer};
+use super::read::{Place, Reader};
+
+/// How many entries a walk looks at.
+const WALK: usize = if cfg!(test) { 8 } else { 4096 };
+
+/// How many ids of an unsealed segment a sweep covers in one snapshot.
+const SWEEP: u64 = if cfg!(test) { 5 } else { 10_000 };
+
+impl Reader {
+    /// The greatest `most` keys in `window` of entries of the segment `first_id` that match, the
+    /// greatest first. None if the segment is there no more.
+    pub(super) fn newest_of(
+        &self,
+        first_id: u64,
+        query: &Query,
+        window: &Window,
+        most: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        let found = self.visit(
+            first_id,
+            |catalog, place| later(catalog, query, &window.within(place), most),
+            |segment, place, (mut top, hidden)| {
+                let window = window.within(place);
+                let segment = Segment { connection: segment, query, hidden: &hidden };
+                let walked = match (query.is_direct(), place.is_sealed()) {
+                    (true, _) => false,
+                    (false, true) => segment.walk(&window, &mut top)?,
+                    (false, false) => segment.walk_unsealed(&window, &mut top)?,
+                };
+                if !walked && !place.is_sealed() {
+                    return greatest_id(segment.connection, place).map(Found::NotYet);
+                }
+                if !walked {
+                    segment.sweep(&window, By::Any, &mut top)?;
+                }
+                Ok(Found::Keys(top.keys()))
+            },
+        )?;
+        match found {
+            None => Ok(Vec::new()),
+            Some(Found::Keys(keys)) => Ok(keys),
+            Some(Found::NotYet(last_id)) => {
+                self.sweep_unsealed(first_id..=last_id, query, window, most)
+            }
+        }
+    }
+
+    /// Sweeps over the segment that has the ids `ids`, a snapshot for each slice.
+    fn sweep_unsealed(
+        &self,
+        ids: RangeInclusive<u64>,
+        query: &Query,
+        window: &Window,
+        most: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        let mut top = Top::new(most);
+        let (mut from, last) =
+            (*ids.start().max(window.ids.start()), *ids.end().min(window.ids.end()));
+        while from <= last {
+            let to = from.saturating_add(SWEEP - 1).min(last);
+            let slice = Window { ids: from..=to, ..window.clone() };
+            let found = self.visit(
+                *ids.start(),
+                |catalog, _| later(catalog, query, &slice, most),
+                |segment, _, (mut top, hidden)| {
+                    Segment { connection: segment, query, hidden: &hidden }.sweep(
+                        &slice,
+                        By::Id,
+                        &mut top,
+                    )?;
+                    Ok(top.keys())
+                },
+            )?;
+            let Some(found) = found else { return Ok(Vec::new()) };
+            found.into_iter().for_each(|key| top.push(key));
+            from = to.saturating_add(1);
+        }
+        Ok(top.keys())
+    }
+}
+
+/// What a look at a segment gave.
+enum Found {
+    Keys(Vec<Key>),
+    /// It is unsealed and has entries up to this id: a sweep over it is made in slices.
+    NotYet(u64),
+}
+
+/// How a sweep finds the entries.
+#[derive(Clone, Copy)]
+enum By {
+    /// By their ids.
+    Id,
+    /// By whatever index names those that match the condition, else all.
+    Any,
+}
+
+/// What the catalog says of the entries in `window`: the greatest keys of those that match now,
+/// and the ids of all that it has.
+fn later(
+    catalog: &Connection,
+    query: &Query,
+    window: &Window,
+    most: usize,
+) -> rusqlite::Result<(Top, Vec<u64>)> {
+    let mut top = Top::new(most);
+    let ids = hidden(catalog, &window.ids)?;
+    if !ids.is_empty() {
+        Segment { connection: catalog, query, hidden: &[] }.sweep(window, By::Id, &mut top)?;
+    }
+    Ok((top, ids))
+}
+
+/// The ids, in their order, of entries that the catalog has a newer version of.
+pub(super) fn hidden(
+    catalog: &Connection,
+    ids: &RangeInclusive<u64>,
+) -> rusqlite::Result<Vec<u64>> {
+    catalog
+        .prepare_cached("SELECT id FROM entries WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?
+        .query_map([ids.start(), ids.end()], |row| row.get(0))?
+        .collect()
+}
+
+fn greatest_id(segment: &Connection, place: &Place) -> rusqlite::Result<u64> {
+    let sql = "SELECT max(id) FROM entries";
+    let found: Option<u64> = segment.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(found.unwrap_or(place.first_id.saturating_sub(1)))
+}
+
+/// A segment, or the catalog's tables of the same form.
+struct Segment<'a> {
+    connection: &'a Connection,
+    query: &'a Query,
+    /// The ids, in their order, of entries that do not count.
+    hidden: &'a [u64],
+}
+
+impl Segment<'_> {
+    /// Walks through the index that fits the query best. `false` if it gave up.
+    fn walk(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
+        let mut tried = Top::new(top.most);
+        let finished = self.step(&walk(self.query, window), window, &mut tried, true)?;
+        if finished {
+            tried.keys().into_iter().for_each(|key| top.push(key));
+        }
+        Ok(finished)
+    }
+
+    /// Walks through the one index that an unsealed segment has. It has no entries in their order
+    /// that say no time of their own: these are looked at first.
+    fn walk_unsealed(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
+        let [without_time, with_time] = walk_unsealed(self.query, window);
+        let (mut tried, mut ordered) = (Top::new(top.most), Top::new(top.most));
+        let finished = self.step(&without_time, window, &mut tried, false)?
+            && self.step(&with_time, window, &mut ordered, true)?;
+        if finished {
+            tried.keys().into_iter().chain(ordered.keys()).for_each(|key| top.push(key));
+        }
+        Ok(finished)
+    }
+
+    /// Runs a statement for time, id, and whether the entry matches, over a few thousand rows;
+    /// `false` if there are more. If they come in their order, it ends when `top` is full.
+    fn step(
+        &self,
+        sql: &Sql,
+        window: &Window,
+        top: &mut Top,
+        ordered: bool,
+    ) -> rusqlite::Result<bool> {
+        let mut statement = self.connection.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+        for _ in 0..WALK {
+            if ordered && top.is_full() {
+                return Ok(true);
+            }
+            let Some(row) = rows.next()? else { return Ok(true) };
+            if row.get::<_, Option<bool>>(2)? == Some(true) {
+                self.found(Key { time: row.get(0)?, id: row.get(1)? }, window, top);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks at every entry, or at those that SQLite finds by an index for the condition.
+    fn sweep(&self, window: &Window, by: By, top: &mut Top) -> rusqlite::Result<()> {
+        let sql = sweep(self.query, window, by);
+        let mut statement = self.connection.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+        while let Some(row) = rows.next()? {
+            self.found(Key { time: row.get(0)?, id: row.get(1)? }, window, top);
+        }
+        Ok(())
+    }
+
+    fn found(&self, key: Key, window: &Window, top: &mut Top) {
+        if window.contains(key) && self.hidden.binary_search(&key.id).is_err() {
+            top.push(key);
+        }
+    }
+}
+
+/// Time, id, and whether the entry matches, of a sealed segment, in their order.
+fn walk(query: &Query, window: &Window) -> Sql {
+    let (index, wanted) = query.index();
+    let mut sql = Sql::default();
+    sql.push("SELECT time, id, (").add(query.condition());
+    sql.push(") FROM entries INDEXED BY ").push(index).push(" WHERE ").add(wanted);
+    sql.push(" AND time >= ").bind(window.since);
+    sql.push(" AND (time, id) < (").bind(window.before.time);
+    sql.push(", ").bind(as_integer(window.before.id)).push(") ORDER BY time DESC, id DESC");
+    sql
+}
+
+/// The same of an unsealed one: those without a time of their own, and then the others in their
+/// order.
+fn walk_unsealed(query: &Query, window: &Window) -> [Sql; 2] {
+    let mut sql = Sql::default();
+    sql.push("SELECT time, id, (").add(query.condition());
+    sql.push(") FROM entries INDEXED BY entries_identity WHERE event_time");
+    let (mut without_time, mut with_time) = (sql.clone(), sql);
+    without_time.push(" = 0");
+    with_time.push(" > 0 AND event_time >= ").bind(window.since);
+    with_time.push(" AND event_time <= ").bind(window.before.time);
+    with_time.push(" ORDER BY event_time DESC, id DESC");
+    [without_time, with_time]
+}
+
+/// Time and id of what matches, in no order.
+fn sweep(query: &Query, window: &Window, by: By) -> Sql {
+    // A plus keeps SQLite from using an index.
+    let id = match by {
+        By::Id => "id",
+        By::Any => "+id",
+    };
+    let mut sql = Sql::default();
+    sql.push("SELECT time, id FROM entries WHERE +time >= ").bind(window.since);
+    sql.push(" AND +time <= ").bind(window.before.time);
+    sql.push(" AND ").push(id).push(" >= ").bind(as_integer(*window.ids.start()));
+    sql.push(" AND ").push(id).push(" <= ").bind(as_integer(*window.ids.end()));
+    sql.push(" AND (").add(query.condition()).push(")");
+    sql
+}
+
+/// The greatest keys of those that were pushed.
+struct Top {
+    keys: BinaryHeap<Reverse<Key>>,
+    most: usize,
+}
+
+impl Top {
+    fn new(most: usize) -> Top {
+        Top { keys: BinaryHeap::new(), most }
+    }
+
+    fn is_full(&self) -> bool {
+        self.keys.len() >= self.most
+    }
+
+    fn push(&mut self, key: Key) {
+        if !self.is_full() {
+            self.keys.push(Reverse(key));
+        } else if let Some(mut least) = self.keys.peek_mut()
+            && least.0 < key
+        {
+            *least = Reverse(key);
+        }
+    }
+
+    /// The greatest first.
+    fn keys(self) -> Vec<Key> {
+        self.keys.into_sorted_vec().into_iter().map(|Reverse(key)| key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::query::TimeRange;
+    use crate::store::schema::{SEALED, SEGMENT};
+    use crate::store::{filter, sqlite};
+
+    /// The steps of the plan that SQLite makes, joined.
+    fn plan(sql: &Sql, sealed: bool) -> String {
+        let temporary = tempfile::tempdir().unwrap();
+        let connection = sqlite::open(&temporary.path().join("x.db"), &SEGMENT).unwrap();
+        filter::register(&connection).unwrap();
+        if sealed {
+            connection.execute_batch(SEALED).unwrap();
+        }
+        let mut statement =
+            connection.prepare(&format!("EXPLAIN QUERY PLAN {}", sql.text)).unwrap();
+        let steps = statement
+            .query_map(params_from_iter(&sql.parameters), |row| row.get::<_, String>(3))
+            .unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    fn query(text: &str) -> (Query, Window) {
+        let query = Query::new(&crate::search::parse(text, 0).unwrap());
+        let window = query.window(TimeRange::default(), 50_000);
+        (query, window)
+    }
+
+    #[test]
+    fn a_walk_goes_through_the_index_that_fits_best_and_sorts_nothing() {
+        for (text, index) in [
+            ("*", "entries_time (time>? AND time<?)"),
+            ("time:>2025-01-01", "entries_time (time>? AND time<?)"),
+            ("status:500", "entries_time (time>? AND time<?)"),
+            ("principal_id:a", "entries_principal_id (principal_id=? AND time>? AND time<?)"),
+            ("name:a status:3", "entries_name (name=? AND time>? AND time<?)"),
+            ("src:a name:b", "entries_src (src=? AND time>? AND time<?)"),
+            ("verdict:no_key", "entries_not_valid (verdict=? AND time>? AND time<?)"),
+        ] {
+            let (query, window) = query(text);
+            let expected = format!("SEARCH entries USING INDEX {index}");
+            let plan = plan(&walk(&query, &window), true);
+            assert_eq!(plan.replace("COVERING ", ""), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sweep_of_a_sealed_segment_uses_the_index_of_the_condition() {
+        for (text, expected) in [
+            ("trace_id:7", "SEARCH entries USING INDEX entries_trace_id (trace_id=?)"),
+            ("trace_id:7 src:a status:3", "entries_trace_id (trace_id=?)"),
+            ("id:7", "SEARCH entries USING INTEGER PRIMARY KEY (rowid=?)"),
+            ("name:Authz.*", "USING COVERING INDEX entries_name (name>? AND name<?)"),
+            ("NOT verdict:valid", "entries_not_valid"),
+            ("status:500", "SCAN entries"),
+            ("needle", "SCAN entries"),
+        ] {
+            let (query, window) = query(text);
+            let plan = plan(&sweep(&query, &window, By::Any), true);
+            assert!(plan.contains(expected), "{text}: {plan}");
+        }
+    }
+
+    #[test]
+    fn an_unsealed_segment_is_read_by_its_one_index_or_by_its_ids() {
+        let (query, window) = query("principal_id:a");
+        let [without_time, with_time] = walk_unsealed(&query, &window);
+        let without_time = plan(&without_time, false);
+        assert!(without_time.ends_with("entries_identity (event_time=?)"), "{without_time}");
+        let with_time = plan(&with_time, false);
+        assert_eq!(
+            with_time,
+            "SEARCH entries USING INDEX entries_identity (event_time>? AND event_time<?); \
+             USE TEMP B-TREE FOR LAST TERM OF ORDER BY"
+        );
+        let slice = plan(&sweep(&query, &window, By::Id), false);
+        assert_eq!(slice, "SEARCH entries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)");
+    }
+}

@@ -1,0 +1,312 @@
+//! `Reader::check` and `Reader::stats`: what they say of a sound store and of a damaged one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use vidimus::entry::Millis;
+use vidimus::ingest::{Batch, Caps, Expected};
+use vidimus::signature::KeySet;
+use vidimus::store::{
+    CheckReport, Delivery, Directory, Judge, Options, Reader, Refused, Stats, Store,
+};
+
+const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
+const NOW: i64 = 1_760_000_000_000;
+const RETIRE_AFTER: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+fn vectors() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors")
+}
+
+pub(crate) fn vector(name: &str) -> String {
+    let text = std::fs::read_to_string(vectors().join(name)).unwrap();
+    text.split_once("\n---\n").unwrap().1.to_owned() + "\n"
+}
+
+pub(crate) fn keys() -> KeySet {
+    KeySet::parse(&std::fs::read(vectors().join("jwks.json")).unwrap()).unwrap().0
+}
+
+/// A data directory.
+pub(crate) struct Home {
+    _temporary: tempfile::TempDir,
+    pub(crate) path: PathBuf,
+}
+
+impl Home {
+    pub(crate) fn new() -> Home {
+        let temporary = tempfile::tempdir().unwrap();
+        Home { path: temporary.path().join("data"), _temporary: temporary }
+    }
+
+    /// A store with a sealed and a live segment, both with two valid entries, one that was tampered
+    /// with, an unsigned one and a malformed line.
+    pub(crate) fn filled() -> Home {
+        let home = Home::new();
+        let store = home.open(Options::default());
+        store.enter_keys("file", Ok(&keys()), Millis::saturating(NOW)).unwrap();
+        let lines = [
+            "cef-access.vec",
+            "json-authorization.vec",
+            "cef-flipped-byte.vec",
+            "cef-unsigned.vec",
+        ];
+        let body = lines.map(vector).concat();
+        append(&store, &(body + "hello\n"), &keys());
+        store.seal().unwrap();
+        let lines = [
+            "cps-object-signed.vec",
+            "cef-access.vec",
+            "cef-utf8.vec",
+            "json-flipped-byte.vec",
+            "json-unsigned.vec",
+        ];
+        append(&store, &(lines.map(vector).concat() + "world\n"), &keys());
+        home
+    }
+
+    pub(crate) fn open(&self, options: Options) -> Store {
+        Store::open(&Directory::create(&self.path).unwrap(), options).unwrap()
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::open(&Directory::open(&self.path).unwrap()).unwrap()
+    }
+
+    fn check(&self) -> CheckReport {
+        self.reader().check(RETIRE_AFTER, 100, &|_, _| ()).unwrap()
+    }
+
+    fn stats(&self) -> Stats {
+        self.reader().stats(10).unwrap()
+    }
+
+    /// Changes the sealed segment, the live one or the catalog behind the program's back.
+    pub(crate) fn damage(&self, file: &str, sql: &str) {
+        let path = match file {
+            "catalog.db" => self.path.join(file),
+            _ => self.path.join("segments").join(file),
+        };
+        Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    }
+}
+
+const SEALED: &str = "0000000000000001.db";
+const LIVE: &str = "0000000000000006.live.db";
+
+pub(crate) fn append(store: &Store, body: &str, keys: &KeySet) {
+    let batch = Batch::new(Bytes::copy_from_slice(body.as_bytes()), keys, CAPS).unwrap();
+    let delivery = Delivery {
+        received_at: Millis::saturating(NOW),
+        started: Instant::now(),
+        input: "default".into(),
+        peer: "127.0.0.1:1".into(),
+        bytes: body.len() as u64,
+        decoded_bytes: body.len() as u64,
+    };
+    store.append(delivery, &batch, &Expected::default()).unwrap();
+}
+
+/// After `sql`, the check of `file` says all of `expected` and nothing else.
+fn check(file: &str, sql: &str, expected: &[&str]) {
+    let home = Home::filled();
+    home.damage(file, sql);
+    let report = home.check();
+    let found: Vec<_> =
+        report.first.iter().map(|one| format!("{} {:?} {}", one.file, one.id, one.what)).collect();
+    assert_eq!(report.differences, expected.len() as u64, "{sql}: {found:#?}");
+    for expected in expected {
+        assert!(found.iter().any(|one| one.contains(expected)), "{sql}: {expected}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_sound_store_has_no_differences() {
+    let home = Home::filled();
+    let report = home.check();
+    assert_eq!(report.first, []);
+    assert_eq!((report.segments, report.entries, report.differences), (2, 10, 0));
+}
+
+#[test]
+fn a_verdict_that_was_changed_is_found() {
+    check(
+        LIVE,
+        "UPDATE entries SET verdict = 'valid', reason = NULL WHERE verdict = 'invalid'",
+        &["recorded valid, found no_key or invalid (no_matching_key)"],
+    );
+    check(
+        LIVE,
+        "UPDATE entries SET verdict = 'unsigned', reason = NULL, key = NULL WHERE id = 6",
+        &["Some(6) recorded unsigned, found valid"],
+    );
+}
+
+#[test]
+fn a_verdict_that_a_key_would_change_is_found() {
+    // Whether there was no key or none that matched is not known afterwards.
+    check(
+        LIVE,
+        "UPDATE entries SET verdict = 'no_key', reason = 'no_keys' WHERE verdict = 'invalid'",
+        &[],
+    );
+    check(
+        LIVE,
+        "UPDATE entries SET verdict = 'no_key', reason = 'no_keys', key = NULL WHERE id = 6",
+        &["Some(6) recorded no_key or invalid (no_matching_key), found valid"],
+    );
+}
+
+#[test]
+fn a_key_that_had_retired_verifies_nothing() {
+    let day = 24 * 60 * 60 * 1000;
+    let sql = |days: i64| {
+        format!(
+            "UPDATE sightings SET last_seen = {}; UPDATE sources SET succeeded_at = {NOW}",
+            NOW - days * day
+        )
+    };
+    check("catalog.db", &sql(8), &[]);
+    let found = "recorded valid, found no_key or invalid (no_matching_key)";
+    check("catalog.db", &sql(9), &[found; 4]);
+}
+
+#[test]
+fn what_was_changed_in_an_entry_is_found() {
+    check(
+        LIVE,
+        "UPDATE entries SET src = '1.1.1.1' WHERE id = 6",
+        &["Some(6) recorded the fields"],
+    );
+    check(LIVE, "UPDATE entries SET time = 5 WHERE id = 7", &["Some(7) recorded the time 1970"]);
+    check(
+        LIVE,
+        "UPDATE entries SET warnings = 'bad_time' WHERE id = 7",
+        &["recorded the warnings"],
+    );
+    check(
+        LIVE,
+        "UPDATE raw SET line = replace(line, 'world', 'worlt') WHERE id = 10",
+        &["Some(10) its line is not the one that its fingerprint is of"],
+    );
+}
+
+#[test]
+fn an_entry_that_is_missing_is_found() {
+    check(LIVE, "DELETE FROM entries WHERE id = 8", &["has 4 entries and 5 lines"]);
+    check(
+        LIVE,
+        "DELETE FROM entries WHERE id = 8; DELETE FROM raw WHERE id = 8",
+        &["has 4 entries and 4 lines"],
+    );
+}
+
+#[test]
+fn a_sealed_file_that_was_changed_is_found() {
+    check(
+        SEALED,
+        "UPDATE entries SET src = '1.1.1.1' WHERE id = 1",
+        &["the SHA-256", "Some(1) recorded the fields"],
+    );
+    let home = Home::filled();
+    std::fs::remove_file(home.path.join("segments").join(SEALED)).unwrap();
+    let report = home.check();
+    assert!(report.differences > 0 && report.first.iter().all(|one| one.file == SEALED));
+    let home = Home::filled();
+    let path = home.path.join("segments").join(SEALED);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 4096].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let report = home.check();
+    assert!(report.differences > 1, "{report:?}");
+}
+
+struct Fixed(Arc<KeySet>);
+
+impl Judge for Fixed {
+    fn keys(&self, _: &str, _: Millis) -> Arc<KeySet> {
+        Arc::clone(&self.0)
+    }
+    fn expected(&self, _: &str) -> Arc<Expected> {
+        Arc::default()
+    }
+    fn max_line(&self) -> usize {
+        CAPS.max_line
+    }
+}
+
+/// Judges by the keys of the vectors.
+pub(crate) fn judge() -> Arc<dyn Judge> {
+    Arc::new(Fixed(Arc::new(keys())))
+}
+
+/// A store in which two verdicts of 33 have changed late, so they stand in the catalog.
+fn with_late_verdicts() -> Home {
+    let home = Home::new();
+    let store = home.open(Options::default());
+    let other: String = (0..30).map(|n| format!("{{\"rt\":{n}}}\n")).collect();
+    let signed = ["cef-access.vec", "json-authorization.vec", "cef-flipped-byte.vec"];
+    append(&store, &(other + &signed.map(vector).concat()), &KeySet::default());
+    store.seal().unwrap();
+    store.enter_keys("file", Ok(&keys()), Millis::saturating(NOW)).unwrap();
+    store.recheck(judge());
+    // It queues behind what is rechecked.
+    store.seal().unwrap();
+    home
+}
+
+#[test]
+fn late_verdicts_are_checked_and_counted() {
+    let home = with_late_verdicts();
+    assert_eq!(home.check().first, []);
+    let stats = home.stats();
+    let verdicts: Vec<_> =
+        stats.verdicts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    assert_eq!(verdicts, [("invalid", 1), ("unsigned", 30), ("valid", 2)]);
+    assert_eq!(stats.entries, 33);
+    home.damage("catalog.db", "UPDATE entries SET verdict = 'invalid' WHERE verdict = 'valid'");
+    assert_eq!(home.check().differences, 2);
+    home.damage("catalog.db", "UPDATE entries SET id = 99 WHERE id = 31");
+    let report = home.check();
+    assert!(report.first.iter().any(|one| one.id == Some(99)), "{report:?}");
+}
+
+#[test]
+fn stats_count_what_there_is_and_tell_what_was_refused() {
+    let home = Home::filled();
+    let store = home.open(Options::default());
+    let refused = |reason: &str| Refused {
+        time: Millis::saturating(NOW),
+        peer: "127.0.0.1:2".into(),
+        status: Some(401),
+        reason: reason.into(),
+        scheme: Some("Bearer".into()),
+    };
+    store.note_refused(refused("older"));
+    store.note_refused(refused("newer"));
+    drop(store);
+    let stats = home.stats();
+    assert_eq!(stats.entries, 10);
+    let counts = |map: &std::collections::BTreeMap<String, u64>| {
+        map.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&stats.verdicts), ["invalid 2", "malformed 2", "unsigned 2", "valid 4"]);
+    assert_eq!(stats.kinds.get("none"), Some(&2));
+    assert_eq!(stats.kinds.values().sum::<u64>(), 10);
+    let segments: Vec<_> =
+        stats.segments.iter().map(|s| (s.first_id, s.entries, s.state.as_str())).collect();
+    assert_eq!(segments, [(1, 5, "sealed"), (6, 5, "live")]);
+    assert_eq!(stats.received_at.map(|(from, _)| from.get()), Some(NOW));
+    assert_eq!(
+        stats.deliveries.iter().map(|d| (d.id, d.stored)).collect::<Vec<_>>(),
+        [(2, 5), (1, 5)]
+    );
+    let reasons: Vec<_> = stats.refused.iter().map(|one| one.reason.as_str()).collect();
+    assert_eq!(reasons, ["newer", "older"]);
+    assert_eq!((stats.keys, stats.sources.len()), (keys().keys().len(), 1));
+    assert!(stats.bytes > stats.segments.iter().map(|segment| segment.bytes).sum());
+}

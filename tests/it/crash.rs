@@ -1,0 +1,142 @@
+//! The process is killed at random moments under load: what was acknowledged is there, once.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use vidimus::konnect::random::Random;
+
+use crate::harness::{Serve, Setup, wait_until};
+
+const KILLS: usize = 20;
+const SENDERS: usize = 3;
+const BATCH: usize = 40;
+
+/// What the senders share.
+struct Load {
+    /// Numbers of lines, each used once.
+    next: AtomicUsize,
+    /// Lines that were acknowledged.
+    acknowledged: Mutex<Vec<String>>,
+    /// Deliveries that were acknowledged.
+    deliveries: AtomicUsize,
+}
+
+#[test]
+fn what_was_acknowledged_is_there_once_after_twenty_kills() {
+    let setup = Setup::new().config("[store]\nsegment_entries = 300\n").arguments("--no-tls");
+    let mut serve = setup.start();
+    let load = Load {
+        next: AtomicUsize::new(0),
+        acknowledged: Mutex::new(Vec::new()),
+        deliveries: AtomicUsize::new(0),
+    };
+    let mut random = Random::new(u64::from(serve.pid()));
+    for _ in 0..KILLS {
+        std::thread::scope(|scope| {
+            for _ in 0..SENDERS {
+                scope.spawn(|| send_until_it_fails(&serve.receiver, &serve.authorization, &load));
+            }
+            // Not a moment in time, but one in the work: some deliveries on, and then somewhere.
+            let goal = load.deliveries.load(Ordering::SeqCst) + 1 + random.below(40);
+            wait_until("deliveries", || load.deliveries.load(Ordering::SeqCst) >= goal);
+            for _ in 0..random.below(200_000) {
+                std::hint::spin_loop();
+            }
+            serve.signal(rustix::process::Signal::KILL);
+        });
+        serve.restart();
+    }
+    // What was acknowledged is sent once more: nothing of it is new.
+    let acknowledged = load.acknowledged.into_inner().unwrap();
+    let last: Vec<_> = acknowledged.iter().rev().take(500).map(String::as_str).collect();
+    let again = serve.deliver(last.join("\n"));
+    assert_eq!((&again["received"], &again["stored"]), (&last.len().into(), &0.into()));
+    serve.stop();
+    assert_each_is_there_once(&serve, &acknowledged);
+    check_is_content(&serve);
+}
+
+/// Delivers batches over one connection, until that breaks.
+fn send_until_it_fails(receiver: &str, authorization: &str, load: &Load) {
+    let address = receiver.strip_prefix("http://").unwrap();
+    let Ok(stream) = TcpStream::connect(address) else { return };
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    loop {
+        let first = load.next.fetch_add(BATCH, Ordering::SeqCst);
+        let lines: Vec<_> = (first..first + BATCH).map(line).collect();
+        let body = lines.join("\n");
+        let head = format!(
+            "POST /audit-logs HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        if stream.write_all((head + &body).as_bytes()).is_err() || !is_acknowledged(&mut answers) {
+            return;
+        }
+        load.acknowledged.lock().unwrap().extend(lines);
+        load.deliveries.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Times that jump about, so that segments overlap, and some lines without any.
+fn line(n: usize) -> String {
+    match n % 7 {
+        0 => format!("this is no entry: {n}"),
+        1 => format!("{{\"name\":\"Ingress\",\"trace_id\":{n}}}"),
+        _ => format!(
+            "{{\"name\":\"Ingress\",\"rt\":{},\"trace_id\":{n}}}",
+            1_000_000 + n * 7919 % 9973
+        ),
+    }
+}
+
+/// Whether the next answer came whole, and is 200.
+fn is_acknowledged(answers: &mut BufReader<TcpStream>) -> bool {
+    let (mut ok, mut length) = (false, 0);
+    loop {
+        let mut line = String::new();
+        match answers.read_line(&mut line) {
+            Ok(0) | Err(_) => return false,
+            Ok(_) => {}
+        }
+        let line = line.trim_end().to_ascii_lowercase();
+        ok |= line.starts_with("http/1.1 200");
+        if let Some(value) = line.strip_prefix("content-length: ") {
+            length = value.parse().unwrap();
+        }
+        if line.is_empty() {
+            break;
+        }
+    }
+    ok && answers.read_exact(&mut vec![0; length]).is_ok()
+}
+
+fn assert_each_is_there_once(serve: &Serve, acknowledged: &[String]) {
+    let mut counts: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut ids = Vec::new();
+    for entry in serve.stored() {
+        *counts.entry(entry.line).or_default() += 1;
+        ids.push(entry.id);
+    }
+    let twice = counts.iter().find(|(_, count)| **count > 1);
+    assert_eq!(twice.map(|(line, _)| line.escape_ascii().to_string()), None, "stored twice");
+    let missing = acknowledged.iter().find(|line| !counts.contains_key(line.as_bytes()));
+    assert_eq!(missing, None, "acknowledged and not there");
+    assert!(acknowledged.len() > KILLS * BATCH, "only {} lines", acknowledged.len());
+    let dense = (1..=ids.len() as u64).collect::<Vec<_>>();
+    assert_eq!(ids, dense, "ids are not dense");
+}
+
+fn check_is_content(serve: &Serve) {
+    let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))
+        .args(["store", "check", "--data-dir"])
+        .arg(serve.data())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+}

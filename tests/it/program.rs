@@ -1,0 +1,69 @@
+//! The program itself, run as its users run it.
+
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// How a run ended.
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    arguments: Vec<String>,
+}
+
+/// Runs `vidimus` with these arguments and this on standard input, in the folder of the crate.
+pub(crate) fn run(arguments: &[&str], stdin: &[u8]) -> Ran {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vidimus"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("VIDIMUS_AUTHORIZATION")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let stdin = stdin.to_vec();
+    // A program that does not read its input closes the pipe.
+    let feeder = std::thread::spawn(move || pipe.write_all(&stdin));
+    let output = child.wait_with_output().unwrap();
+    let _ = feeder.join().unwrap();
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+    }
+}
+
+impl Ran {
+    /// The run, if it ended with this exit code.
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Ran {
+        assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    /// The JSON lines on standard output.
+    #[track_caller]
+    pub(crate) fn records(&self) -> Vec<serde_json::Value> {
+        let record = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}\n{self}"));
+        self.stdout.lines().map(record).collect()
+    }
+}
+
+/// The whole story.
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ran { code, stdout, stderr, arguments } = self;
+        writeln!(f, "vidimus {}\nexit code {code:?}", arguments.join(" "))?;
+        write!(f, "--- standard output\n{stdout}\n--- standard error\n{stderr}")
+    }
+}
+
+/// A file among the fixtures.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors").join(name)
+}

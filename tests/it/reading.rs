@@ -1,0 +1,305 @@
+//! `query`, `tail`, `export` and `store`, run as their users run them.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use vidimus::entry::Millis;
+use vidimus::signature::KeySet;
+use vidimus::store::{Options, Quarantined, Refused};
+
+use crate::check::{Home, append, vector};
+use crate::program::{Ran, fixture, run};
+
+const NOW: Millis = Millis::MIN;
+
+/// Runs a command on the data directory of `home`.
+fn on(home: &Home, arguments: &[&str]) -> Ran {
+    let data = home.path.to_str().unwrap();
+    run(&[arguments, &["--data-dir", data]].concat(), b"")
+}
+
+fn line(n: usize) -> String {
+    let name = if n.is_multiple_of(2) { "Ingress" } else { "Authz.portals" };
+    format!("{{\"name\":\"{name}\",\"rt\":{},\"status\":{}}}\n", 1000 + n, 200 + n)
+}
+
+/// A store with the lines 0 to 24 in three segments.
+fn numbered() -> Home {
+    let home = Home::new();
+    let store = home.open(Options { segment_entries: 10, ..Options::default() });
+    append(&store, &(0..20).map(line).collect::<String>(), &KeySet::default());
+    append(&store, &(20..25).map(line).collect::<String>(), &KeySet::default());
+    home
+}
+
+fn ids(ran: &Ran) -> Vec<u64> {
+    ran.records().iter().map(|record| record["id"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_query_prints_the_newest_that_match_first() {
+    let home = numbered();
+    let all = on(&home, &["query", "-o", "jsonl", "--limit", "0"]).expect(0);
+    assert_eq!(ids(&all), (1..=25).rev().collect::<Vec<_>>());
+    let some = on(&home, &["query", "name:Ingress", "-o", "jsonl", "--limit", "3"]).expect(0);
+    assert_eq!(ids(&some), [25, 23, 21]);
+    let words = on(&home, &["query", "name:Ingress", "status:>=222", "-o", "jsonl"]).expect(0);
+    assert_eq!(ids(&words), [25, 23]);
+    let range = ["query", "-o", "jsonl", "--since", "1970-01-01T00:00:01.005Z"];
+    let range = on(&home, &[&range[..], &["--until", "1970-01-01T00:00:01.008Z"]].concat());
+    assert_eq!(ids(&range.expect(0)), [8, 7, 6]);
+    let text = on(&home, &["query", "--limit", "2"]).expect(0);
+    assert_eq!(text.stdout.lines().count(), 2, "{text}");
+    assert!(text.stdout.starts_with("1970-01-01T00:00:01.024Z  access"), "{text}");
+    assert!(text.stderr.contains("--limit 0"), "{text}");
+}
+
+#[test]
+fn a_record_has_the_shape_of_the_contract() {
+    let home = Home::filled();
+    let ran = on(&home, &["query", "name:Ingress verdict:valid", "-o", "jsonl", "--limit", "1"]);
+    let record = &ran.expect(0).records()[0];
+    let names: Vec<_> = record.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut expected = [
+        "id",
+        "input",
+        "received_at",
+        "time",
+        "format",
+        "kind",
+        "verdict",
+        "reason",
+        "kid",
+        "warnings",
+        "delivery_count",
+        "fields",
+        "raw",
+    ];
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    assert!(record["fields"]["trace_id"].is_string() && record["fields"]["rt"].is_number());
+    assert!(record["kid"].is_string() && record["reason"].is_null());
+}
+
+#[test]
+fn a_bad_query_is_answered_with_its_place() {
+    let home = numbered();
+    for command in ["query", "tail", "export"] {
+        let ran = on(&home, &[command, "status:abc"]).expect(2);
+        assert_eq!(ran.stdout, "");
+        let lines: Vec<_> = ran.stderr.lines().collect();
+        assert!(lines[0].contains("character 8: found \"abc\", expected a whole number"), "{ran}");
+        assert_eq!(lines[1..], ["    status:abc", "           ^"], "{ran}");
+    }
+    let ran = on(&home, &["query", "--since", "yesterday"]).expect(2);
+    assert!(ran.stderr.contains("--since: found \"yesterday\""), "{ran}");
+}
+
+#[test]
+fn no_match_is_no_error_and_no_store_is() {
+    let home = numbered();
+    let none = on(&home, &["query", "supercalifragilistic"]).expect(0);
+    assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "no entry matches\n"));
+    assert_eq!(on(&home, &["query", "x", "-o", "jsonl"]).expect(0).stderr, "");
+    let ran = run(&["query", "--data-dir", "/nowhere/at/all"], b"").expect(3);
+    assert!(ran.stderr.contains("is not there"), "{ran}");
+    let empty = tempfile::tempdir().unwrap();
+    let ran = run(&["query", "--data-dir", empty.path().to_str().unwrap()], b"").expect(3);
+    assert!(ran.stderr.contains("holds no store"), "{ran}");
+}
+
+#[test]
+fn an_export_gives_back_what_was_received() {
+    let home = numbered();
+    let body: String = (0..25).map(line).collect();
+    assert_eq!(on(&home, &["export", "-o", "raw"]).expect(0).stdout, body);
+    assert_eq!(
+        on(&home, &["export", "--format", "raw", "id:<3"]).expect(0).stdout,
+        line(0) + &line(1)
+    );
+    assert_eq!(ids(&on(&home, &["export", "--limit", "3"]).expect(0)), [1, 2, 3]);
+    let csv = on(&home, &["export", "-o", "csv", "status:224"]).expect(0).stdout;
+    let mut csv = csv::Reader::from_reader(csv.as_bytes());
+    let header = csv.headers().unwrap().clone();
+    let row = csv.records().next().unwrap().unwrap();
+    let cell = |name: &str| &row[header.iter().position(|one| one == name).unwrap()];
+    assert_eq!((cell("id"), cell("status"), cell("raw")), ("25", "224", line(24).trim_end()));
+    let header = on(&home, &["export", "-o", "csv", "nowhere"]).expect(0).stdout;
+    assert!(header.starts_with("id,received_at,input,time"), "{header}");
+}
+
+#[test]
+fn an_export_is_verified_like_what_was_received() {
+    let home = Home::filled();
+    let jwks = fixture("jwks.json");
+    let jwks = jwks.to_str().unwrap();
+    let good = on(&home, &["export", "verdict:valid", "-o", "raw"]).expect(0);
+    run(&["verify", "--jwks", jwks], good.stdout.as_bytes()).expect(0);
+    for format in ["jsonl", "csv"] {
+        let good = on(&home, &["export", "verdict:valid", "-o", format]).expect(0);
+        let verify = ["verify", "--jwks", jwks, "--field", "raw"];
+        run(&verify, good.stdout.as_bytes()).expect(0);
+    }
+}
+
+#[test]
+fn hostile_text_is_harmless() {
+    let home = Home::new();
+    let store = home.open(Options::default());
+    let entry = r#"{"name":"=1+1\u001b[2J\u202e","principal_name":"\u009b","src":"a\nb"}"#;
+    append(&store, &format!("{entry}\n\x1b]0;title\x07\n"), &KeySet::default());
+    let text = on(&home, &["query"]).expect(0).stdout;
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text:?}");
+    let unsafe_one = |c: char| c.is_control() || c == '\u{202e}';
+    assert!(lines.iter().all(|line| !line.contains(unsafe_one)), "{text:?}");
+    let csv = on(&home, &["export", "-o", "csv"]).expect(0).stdout;
+    assert!(csv.contains(",'=1+1"), "{csv}");
+}
+
+/// A `vidimus tail` that is running, and the lines that it prints.
+struct Tail {
+    child: Child,
+    /// `None` when nobody reads them any more.
+    lines: Option<std::io::Lines<BufReader<std::process::ChildStdout>>>,
+}
+
+impl Tail {
+    fn of(home: &Home, arguments: &[&str]) -> Tail {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vidimus"))
+            .args(["tail", "-o", "jsonl", "--data-dir"])
+            .arg(&home.path)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Tail { child, lines: Some(lines) }
+    }
+
+    fn next(&mut self) -> (u64, String) {
+        let line = self.lines.as_mut().unwrap().next().unwrap().unwrap();
+        let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+        (record["id"].as_u64().unwrap(), record["verdict"].as_str().unwrap().to_owned())
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn tail_prints_what_comes_while_segments_close_and_are_sealed() {
+    let home = numbered();
+    let store = home.open(Options { segment_entries: 10, ..Options::default() });
+    let mut tail = Tail::of(&home, &["-n", "3"]);
+    let unsigned = |id| (id, "unsigned".to_owned());
+    assert_eq!([tail.next(), tail.next(), tail.next()], [23, 24, 25].map(unsigned));
+    for n in 25..60 {
+        append(&store, &line(n), &KeySet::default());
+        assert_eq!(tail.next(), unsigned(n as u64 + 1));
+    }
+    store.seal().unwrap();
+    append(&store, &line(60), &KeySet::default());
+    assert_eq!(tail.next(), unsigned(61));
+    tail.signal(Signal::TERM);
+    assert_eq!(tail.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn tail_prints_an_entry_again_when_a_key_arrives() {
+    let home = Home::new();
+    let store = home.open(Options::default());
+    append(&store, &vector("cef-access.vec"), &KeySet::default());
+    let mut tail = Tail::of(&home, &["-n", "1"]);
+    assert_eq!(tail.next(), (1, "no_key".into()));
+    store.recheck(crate::check::judge());
+    assert_eq!(tail.next(), (1, "valid".into()));
+    tail.signal(Signal::INT);
+    assert_eq!(tail.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn tail_ends_when_nobody_reads_it() {
+    let home = numbered();
+    let mut tail = Tail::of(&home, &["-n", "1"]);
+    tail.next();
+    tail.lines = None;
+    assert_eq!(tail.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn store_check_tells_whether_all_is_as_recorded() {
+    let home = Home::filled();
+    let ran = on(&home, &["store", "check"]).expect(0);
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("10 entries in 2 segments: 0 differences"), "{ran}");
+    home.damage(
+        "0000000000000006.live.db",
+        "UPDATE entries SET verdict = 'valid', reason = NULL WHERE verdict = 'invalid'",
+    );
+    let ran = on(&home, &["store", "check"]).expect(1);
+    assert!(ran.stdout.contains("entry 8: recorded valid, found"), "{ran}");
+    let report = &on(&home, &["store", "check", "-o", "jsonl"]).expect(1).records()[0];
+    assert_eq!(report["differences"], 1);
+    assert_eq!(report["first"][0]["id"], 8);
+}
+
+#[test]
+fn store_stats_say_why_nothing_arrives() {
+    let home = Home::filled();
+    let store = home.open(Options::default());
+    store.note_refused(Refused {
+        time: NOW,
+        peer: "192.0.2.1:5".into(),
+        status: Some(401),
+        reason: "wrong_authorization".into(),
+        scheme: Some("Bearer".into()),
+    });
+    drop(store);
+    let ran = on(&home, &["store", "stats"]).expect(0);
+    for expected in [
+        "entries      10: 2 invalid, 2 malformed, 2 unsigned, 4 valid",
+        "segments     2: 1 live, 1 sealed",
+        "192.0.2.1:5  401  wrong_authorization (authorization: Bearer)",
+        "default  127.0.0.1:1  6 received, 5 stored, 1 duplicates: ",
+        "  file: read 2025-10-09T08:53:20.000Z",
+    ] {
+        assert!(ran.stdout.contains(expected), "{expected}\n{ran}");
+    }
+    let stats = &on(&home, &["store", "stats", "-o", "jsonl"]).expect(0).records()[0];
+    assert_eq!(stats["refused"][0]["scheme"], "Bearer");
+    assert_eq!(stats["verdicts"]["valid"], 4);
+}
+
+#[test]
+fn the_quarantine_is_listed_and_shown() {
+    let home = Home::new();
+    let store = home.open(Options::default());
+    let what = Quarantined {
+        id: 0,
+        received_at: NOW,
+        input: "portal".into(),
+        peer: "p".into(),
+        status: 415,
+        reason: "unknown_encoding".into(),
+        content_encoding: Some("br\u{1b}".into()),
+        bytes: 0,
+    };
+    let id = store.quarantine(&what, b"a\x1b[2J\nb\xff").unwrap().to_string();
+    let list = on(&home, &["store", "quarantine", "list"]).expect(0);
+    assert!(list.stdout.contains("portal  p  8 bytes  encoding br\u{fffd}  415: unknown_encoding"));
+    let show = on(&home, &["store", "quarantine", "show", &id]).expect(0);
+    assert!(show.stdout.ends_with("a\\x1b[2J\nb\\xff\n"), "{show}");
+    let object = on(&home, &["store", "quarantine", "show", &id, "-o", "jsonl"]).expect(0);
+    assert_eq!(object.records()[0]["body_base64"], "YRtbMkoKYv8=");
+    on(&home, &["store", "quarantine", "show", "7"]).expect(3);
+}
