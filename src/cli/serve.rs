@@ -20,8 +20,9 @@ use crate::net::shutdown;
 use crate::receiver::Observer;
 use crate::server::{Server, write_private};
 
-/// How long requests in flight have when the server is told to stop.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long requests in flight have when the server is told to stop. All is over within 10 seconds,
+/// when container engines kill: what is left is for closing the store.
+const GRACE: Duration = Duration::from_secs(8);
 
 /// Receive, verify and store deliveries.
 #[derive(Args)]
