@@ -24,6 +24,8 @@
 
 pub mod entry;
 pub mod ingest;
+#[doc(hidden)]
+pub mod properties;
 pub mod search;
 pub mod signature;
 

@@ -1,0 +1,5 @@
+//! What verifies is what was signed.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| vidimus::properties::signed_payload(data));

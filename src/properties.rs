@@ -1,0 +1,312 @@
+//! What holds of any bytes whatever: one function for each property, which the fuzz targets and the
+//! property tests both call.
+//!
+//! Each takes what a fuzzer gives, and panics where the property does not hold. They are no part of
+//! the library's interface, and nothing in the program calls them.
+
+#![allow(clippy::expect_used, reason = "to panic where something does not hold is what this does")]
+
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde::de::IgnoredAny;
+
+use crate::entry::layout::{MAX_LINE, Parts};
+use crate::entry::lines::lines;
+use crate::entry::read::Read;
+use crate::entry::record::Origin;
+use crate::entry::{Layout, Millis, Record};
+use crate::ingest::{Batch, Caps, Entry, Examined, Expected};
+use crate::search;
+use crate::signature::{self, Covers, Key, KeySet, Proof, Reason, Verdict};
+
+/// A pair of keys, with the set that has the public one.
+struct Signer {
+    pair: Ed25519KeyPair,
+    keys: KeySet,
+}
+
+impl Signer {
+    fn new(seed: u8) -> Signer {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a seed of 32 bytes");
+        let public = pair.public_key().as_ref().try_into().expect("a key of 32 bytes");
+        Signer { pair, keys: KeySet::new([Arc::new(Key::new(None, public))]) }
+    }
+}
+
+static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(1));
+static STRANGER: LazyLock<Signer> = LazyLock::new(|| Signer::new(2));
+
+/// Any text is a CEF line or none, as it is and as the extensions of a whole header.
+pub fn cef(data: &[u8]) {
+    every_line(data);
+    every_line(&[b"CEF:0|KongInc|Konnect|1.0|c|Ingress|1|", data].concat());
+}
+
+/// Any text is a JSON line or none, as it is, as the members of an object, and as those of a CPS
+/// line's.
+pub fn json(data: &[u8]) {
+    every_line(data);
+    every_line(&[b"{", data, b"}"].concat());
+    every_line(&[b"{\"event\":{", data, b"}}"].concat());
+}
+
+/// Splitting loses no byte, and every line is an entry as it came, in its place.
+pub fn body(data: &[u8]) {
+    let mut at = 0;
+    for line in lines(data) {
+        assert!(data[at..line.start].iter().all(|byte| b"\r\n".contains(byte)));
+        assert!(!line.is_empty() && !data[line.clone()].contains(&b'\n'));
+        at = line.end;
+    }
+    assert!(data[at..].iter().all(|byte| b"\r\n".contains(byte)));
+
+    let caps = Caps { max_line: 1 << 12, max_lines: usize::MAX };
+    let batch = Batch::new(Bytes::copy_from_slice(data), &STRANGER.keys, caps).expect("no cap");
+    let expected = Expected::default();
+    let mut entries = batch.entries(&expected, Millis::MIN);
+    for line in lines(data) {
+        let entry = entries.next().expect("an entry for every line");
+        assert_eq!(entry.raw, data[line], "the bytes of an entry are those of its line");
+        assert_ne!(entry.verdict.name(), signature::VerdictName::Valid);
+    }
+    assert!(entries.next().is_none(), "an entry that is no line");
+}
+
+fn every_line(data: &[u8]) {
+    lines(data).for_each(|range| line(&data[range]));
+}
+
+/// A line, which has no LF, is laid out the same each time; less its signature it is its payload;
+/// its fields are the payload's; and no key verifies what it has not signed.
+fn line(line: &[u8]) {
+    let entry = read(line, &STRANGER.keys);
+    assert_ne!(entry.verdict.name(), signature::VerdictName::Valid, "forged");
+    is_one_line_of_json(&entry);
+    let Ok(layout) = Layout::of(line, MAX_LINE) else {
+        assert!(matches!(entry.verdict, Verdict::Malformed(_)) && entry.fields.iter().count() == 0);
+        return;
+    };
+    let again = Layout::of(line, MAX_LINE).expect("the layout that it had");
+    assert_eq!(format!("{:?}", layout.parts), format!("{:?}", again.parts));
+
+    let payload = signature::check(&layout, &STRANGER.keys).payload;
+    let text = payload.text(layout.line);
+    let left = Layout::of(text.as_bytes(), MAX_LINE).expect("what is left is an entry");
+    let cut = is_less_one_piece(layout.line, &text);
+    let Some(last) = sigs(&layout).pop() else {
+        assert_eq!((cut, &entry.verdict), (0, &Verdict::Unsigned));
+        return has_fields_of(&entry, &Read::payload(&text, payload.shape));
+    };
+    // What is cut is the field with its name, and a key that is spelled otherwise stays.
+    assert!(cut >= "sig=".len() + last.len() || escaped(&layout), "{cut} bytes are cut");
+    if let Parts::Cef { .. } = layout.parts {
+        assert_eq!(sigs(&left).len() + 1, sigs(&layout).len());
+    }
+    has_fields_of(&entry, &Read::payload(&text, payload.shape));
+
+    // So what stands in the place of the signature changes nothing.
+    let other = if let Parts::Cef { .. } = layout.parts { "x" } else { "\"x\"" };
+    let other = [&layout.line[..last.start], other, &layout.line[last.end..]].concat();
+    assert_eq!(read(other.as_bytes(), &STRANGER.keys).fields, entry.fields);
+}
+
+/// What is signed verifies under the signer's key and no other; and however the line is changed, if
+/// it verifies, then as what was signed.
+///
+/// The first four bytes say where the signature stands, and what is changed: how, with what, where.
+/// The rest is what is signed.
+pub fn signed_payload(data: &[u8]) {
+    let Some(([how, with, high, low], body)) = data.split_first_chunk() else { return };
+    let at = usize::from(u16::from_be_bytes([*high, *low]));
+    for range in lines(body) {
+        let Ok(layout) = Layout::of(&body[range], MAX_LINE) else { continue };
+        let unsigned = signature::check(&layout, &KeySet::default()).payload.text(layout.line);
+        let layout = Layout::of(unsigned.as_bytes(), MAX_LINE).expect("what is left is an entry");
+        let place = if how & 8 == 0 { None } else { Some(at) };
+        let Some((line, signed, covers)) = sign(&layout, place, how & 4 == 0) else { continue };
+
+        let reason = |keys| read(line.as_bytes(), keys).verdict.reason();
+        if let Parts::Object { sigs, .. } = &layout.parts
+            && !sigs.is_empty()
+        {
+            assert_eq!(reason(&SIGNER.keys), Some(Reason::SignatureAmbiguous.as_str()));
+            continue;
+        }
+        let (payload, proof) = verified(line.as_bytes()).expect("the signer's key verifies it");
+        assert_eq!((proof.key(), proof.covers()), (&SIGNER.keys.keys()[0], covers));
+        assert_eq!(payload, signed);
+        assert_eq!(reason(&STRANGER.keys), Some("no_matching_key"));
+        assert_eq!(reason(&KeySet::default()), Some("no_keys"));
+
+        let mut changed = line.into_bytes();
+        let at = at % changed.len();
+        match how & 3 {
+            0 => changed[at] = *with,
+            1 => changed[at] ^= *with,
+            2 => changed.insert(at, *with),
+            _ => drop(changed.remove(at)),
+        }
+        if let Some((payload, _)) = verified(&changed) {
+            assert_eq!(payload, signed, "not what was signed");
+        }
+    }
+}
+
+/// A key set that can be read is written as one that has the same keys; and a signature is valid
+/// where the set has the key that made it, and nowhere else.
+pub fn key_set(data: &[u8]) {
+    let Ok((set, _)) = KeySet::parse(data) else { return };
+    let written = serde_json::to_vec(&set).expect("a key set is JSON");
+    let (again, bad) = KeySet::parse(&written).expect("what was written is a key set");
+    assert_eq!((again.keys(), bad.as_slice()), (set.keys(), [].as_slice()));
+
+    let layout = Layout::of(br#"{"a":1}"#, MAX_LINE).expect("an entry");
+    let (line, ..) = sign(&layout, None, true).expect("signed at its end");
+    let public = SIGNER.keys.keys()[0].public();
+    let has_key = set.keys().iter().any(|key| key.public() == public);
+    assert_eq!(read(line.as_bytes(), &set).verdict.proof().is_some(), has_key);
+}
+
+/// A query that can be read is the same filter again, with space around it and within brackets; an
+/// error is at a place in the query.
+pub fn query(data: &[u8]) {
+    const NOW: i64 = 1_747_426_194_000;
+    let Ok(query) = std::str::from_utf8(data) else { return };
+    let filter = match search::parse(query, NOW) {
+        Ok(filter) => filter,
+        Err(error) => {
+            assert!(error.position <= query.chars().count() && !error.expected.is_empty());
+            assert!(!error.found.contains("not understood"), "{error}");
+            return;
+        }
+    };
+    let same = |query: &str, expected: &search::Filter| match search::parse(query, NOW) {
+        Ok(filter) => assert_eq!(&filter, expected, "{query:?}"),
+        // It was the longest or the deepest that a query may be.
+        Err(error) => assert!(error.expected.starts_with("at most"), "{query:?}: {error}"),
+    };
+    same(query, &filter);
+    same(&format!(" {query}\t"), &filter);
+    if !query.trim().is_empty() {
+        same(&format!("({query})"), &filter);
+        same(&format!("NOT ({query})"), &search::Filter::Not(Box::new(filter)));
+    }
+}
+
+/// Signs an entry: the line with its signature, what was signed, and what that covers. Of a CPS line
+/// it is the object, or the whole line. The signature stands at the end, or anywhere in a CEF line and
+/// first in a JSON object; `None` if no signature can stand there.
+fn sign(
+    layout: &Layout<'_>,
+    place: Option<usize>,
+    object_of_cps: bool,
+) -> Option<(String, String, Covers)> {
+    let line = layout.line;
+    let (signed, covers) = match &layout.parts {
+        Parts::Object { object, cps: true, .. } if object_of_cps => {
+            (&line[object.clone()], Covers::Object)
+        }
+        Parts::Object { cps: true, .. } => (line, Covers::Line),
+        _ => (line, Covers::Entry),
+    };
+    let signature = URL_SAFE_NO_PAD.encode(SIGNER.pair.sign(signed.as_bytes()));
+    let line = match (&layout.parts, place) {
+        (Parts::Cef { .. }, None) => format!("{line} sig={signature}"),
+        (Parts::Cef { .. }, Some(place)) => {
+            let places: Vec<_> = line.match_indices([' ', '|']).collect();
+            let (at, found) = places[place % places.len()];
+            match found {
+                "|" => format!("{}|sig={signature} {}", &line[..at], &line[at + 1..]),
+                _ => format!("{} sig={signature}{}", &line[..at], &line[at..]),
+            }
+        }
+        (Parts::Object { object, .. }, place) => {
+            let inner = &line[object.clone()];
+            let (first, last) = inner.find('{').zip(inner.rfind('}')).expect("an object");
+            let is_empty = inner[first + 1..last].trim().is_empty();
+            let comma = if is_empty { "" } else { "," };
+            let (at, member) = match place {
+                None => (object.start + last, format!("{comma}\"sig\":\"{signature}\"")),
+                Some(_) => (object.start + first + 1, format!("\"sig\":\"{signature}\"{comma}")),
+            };
+            format!("{}{member}{}", &line[..at], &line[at..])
+        }
+    };
+    // In the header of a CEF line it is text, before other text it is something else, and of many
+    // the last few are tried.
+    let stands = {
+        let layout = Layout::of(line.as_bytes(), usize::MAX).expect("an entry");
+        sigs(&layout).into_iter().rev().take(4).any(|sig| line[sig].trim_matches('"') == signature)
+    };
+    stands.then(|| (line, signed.to_owned(), covers))
+}
+
+/// What verifies under the signer's key, and the proof.
+fn verified(line: &[u8]) -> Option<(String, Proof)> {
+    let layout = Layout::of(line, usize::MAX).ok()?;
+    let checked = signature::check(&layout, &SIGNER.keys);
+    let proof = checked.verdict.proof()?.clone();
+    Some((checked.payload.text(layout.line).into_owned(), proof))
+}
+
+fn read(line: &[u8], keys: &KeySet) -> Entry {
+    let line = Bytes::copy_from_slice(line);
+    Examined::line(&line, keys, usize::MAX).read(line, &Expected::default(), Millis::MIN)
+}
+
+/// Where the values of the signatures stand.
+fn sigs(layout: &Layout<'_>) -> Vec<Range<usize>> {
+    match &layout.parts {
+        Parts::Cef { sigs } => sigs.iter().map(|sig| sig.value.clone()).collect(),
+        Parts::Object { sigs, .. } => sigs.iter().map(|sig| sig.value.clone()).collect(),
+    }
+}
+
+/// Whether the key of the last signature is spelled with escapes.
+fn escaped(layout: &Layout<'_>) -> bool {
+    match &layout.parts {
+        Parts::Cef { .. } => false,
+        Parts::Object { sigs, .. } => sigs.last().is_some_and(|sig| sig.cut.is_none()),
+    }
+}
+
+/// That `text` is `whole` less one piece, of which the length is returned.
+fn is_less_one_piece(whole: &str, text: &str) -> usize {
+    let cut = whole.len().checked_sub(text.len()).expect("a payload is not longer than its line");
+    let (whole, text) = (whole.as_bytes(), text.as_bytes());
+    let before = whole.iter().zip(text).take_while(|(a, b)| a == b).count();
+    assert_eq!(text[before..], whole[before + cut..], "not the line less one piece");
+    cut
+}
+
+fn has_fields_of(entry: &Entry, payload: &Read) {
+    assert_eq!(entry.fields, payload.fields, "the fields of something else than the payload");
+    assert!(entry.fields.get("sig").is_none(), "a signature is no field");
+    assert_eq!(entry.event_time, payload.event_time);
+    // A repeated `sig` is a warning too.
+    assert!(payload.warnings.iter().all(|warning| entry.warnings.contains(warning)));
+}
+
+/// That an entry is shown as one line of JSON, whatever it holds.
+fn is_one_line_of_json(entry: &Entry) {
+    let record = Record {
+        origin: Origin::File { source: "-:1".into() },
+        time: entry.event_time,
+        format: entry.format,
+        kind: entry.kind,
+        verdict: entry.verdict.name().to_string(),
+        reason: entry.verdict.reason().map(str::to_owned),
+        kid: None,
+        warnings: entry.warnings.iter().map(ToString::to_string).collect(),
+        fields: entry.fields.clone(),
+        raw: entry.raw.to_vec(),
+    };
+    let json = serde_json::to_string(&record).expect("a record is JSON");
+    assert!(serde_json::from_str::<IgnoredAny>(&json).is_ok(), "{json}");
+    assert!(!json.contains(|c| c < ' '), "{json:?}");
+}

@@ -1,0 +1,280 @@
+//! The properties in `src/properties.rs`, each over a fixed number of texts that look like what they
+//! are about; and inputs as long as they may be, at which anything quadratic would not come to an end.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use rayon::prelude::*;
+use vidimus::entry::layout::MAX_LINE;
+use vidimus::entry::{Layout, Millis};
+use vidimus::ingest::{Entry, Examined, Expected};
+use vidimus::properties;
+use vidimus::signature::KeySet;
+
+/// Base64url of a signature's length.
+const SIG: &str =
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+const SMALL: &str = "[a-c=\\\\ ]{0,6}|\\PC{0,6}";
+
+fn concat(piece: impl Strategy<Value = String>, most: usize) -> impl Strategy<Value = String> {
+    vec(piece, 0..most).prop_map(|pieces| pieces.concat())
+}
+
+fn one_of(pieces: &[&str]) -> impl Strategy<Value = String> + use<> {
+    select(pieces.iter().map(|piece| (*piece).to_owned()).collect::<Vec<_>>())
+}
+
+/// Pieces of a CEF line, and of what imitates one.
+fn cef() -> impl Strategy<Value = String> {
+    let signature = format!(" sig={SIG}");
+    let signature_first = format!("sig={SIG}= ");
+    #[rustfmt::skip]
+    let piece = one_of(&[
+        "CEF:0|", " CEF:0|a|b|c|d|e|5|", "CEF:", "<134>1 ", "2025-06-18T21:02:36Z ", "Apr 14 05:39:08 ",
+        "|", "\\|", "\\\\", "\\=", "\\n", "\\", "=", " ", "  ", "\t", "\0", "\r", "\n", "\u{a0}", "é", "😀",
+        " sig=", "sig=", " sig=x", "  sig= ", " Sig=x", &signature, &signature_first, " x.sig=1",
+        " rt=1684524079524", " rt=-1", "rt=9999999999999999999", " name=x", " a=", " a=1", " [b]=2 c", "\u{feff}",
+        " granted=false", " request=/a?x=1&sig=y", "{", "}", "\"", "{\"a\":1}",
+    ]);
+    concat(prop_oneof![8 => piece, 1 => SMALL], 24)
+}
+
+/// Members of JSON objects, sound and broken.
+fn json() -> impl Strategy<Value = String> {
+    let signature = format!("\"sig\":\"{SIG}\"");
+    #[rustfmt::skip]
+    let scalar = one_of(&[
+        "1", "-0", "1e400", "18446744073709551615", "123456789012345678901234567890", "true", "null", "\"\"",
+        "\"a\"", "\"\\ud800\"", "\"\\ud83d\\ude00\"", "\"\\udc00\\ud800x\"", "\"\\u0000\"", "\"\\\"}\"", "\"\\\\\"",
+        "\"\u{7f}\u{9b}\"", "\"\\\",\\\"sig\\\":\\\"\"", "\"{[\"", "\"1684524079524\"", "{}", "[]", "\"é😀\"",
+        "[\r1,\t2]", "{\"sig\":1}", "{\"event\":{}}", "\"2025-06-18T21:02:36Z\"",
+    ]);
+    let value = scalar.prop_recursive(3, 12, 3, |inner| {
+        vec(inner, 0..3).prop_map(|parts| format!("[ {} ]", parts.join(",")))
+    });
+    let key = one_of(&[
+        "a",
+        "sig",
+        "\\u0073ig",
+        "event",
+        "rt",
+        "event_ts",
+        "name",
+        "granted",
+        "status",
+        "trace_id",
+        "\\ud800",
+        "",
+        "x\\\"sig",
+        "Sig",
+    ]);
+    let space = || one_of(&["", "", " ", "\t\r "]);
+    let member = (space(), key, space(), value, space())
+        .prop_map(|(a, key, b, value, c)| format!("{a}\"{key}\"{b}:{b}{value}{c}"));
+    let member = prop_oneof![9 => member, 2 => Just(signature)];
+    let members = vec(member, 0..6).prop_map(|members| members.join(","));
+    let broken = one_of(&[
+        ",",
+        "{",
+        "}",
+        "\"",
+        "\\",
+        ":",
+        "[",
+        "\u{feff}",
+        "\0",
+        "\n",
+        "CEF:0|a|b|c|d|e|5|",
+    ]);
+    // One in some is broken somewhere.
+    (members, proptest::option::weighted(0.2, (any::<prop::sample::Index>(), broken))).prop_map(
+        |(mut members, broken)| {
+            if let Some((at, piece)) = broken {
+                let places: Vec<_> =
+                    (0..=members.len()).filter(|at| members.is_char_boundary(*at)).collect();
+                members.insert_str(*at.get(&places), &piece);
+            }
+            members
+        },
+    )
+}
+
+/// A whole line of any format, mostly sound.
+fn line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        cef().prop_map(|extensions| format!("CEF:0|a|b|c|d|e|5|{extensions}")),
+        json().prop_map(|members| format!("{{{members}}}")),
+        json().prop_map(|members| format!(" {{\"event\": {{{members} }}}} ")),
+    ]
+}
+
+/// A JWK set, with the key that the properties sign with in some.
+fn key_set() -> impl Strategy<Value = String> {
+    #[rustfmt::skip]
+    let jwk = one_of(&[
+        r#"{"kty":"OKP","crv":"Ed25519","x":"iojjq0oXI2bkoIhWjSkqTBn2uYB7u0yZVqPhkpIi9Wo"}"#,
+        r#"{"kty":"OKP","crv":"Ed25519","kid":"b","x":"gTl3Dqh9F19Wo1Rmw0x-zMuNil07-eJ8-ptCmxoyhYs"}"#,
+        r#"{"kty":"OKP","crv":"Ed25519","kid":"same","x":"gTl3Dqh9F19Wo1Rmw0x-zMuNil07-eJ8-ptCmxoyhYs="}"#,
+        r#"{"kty":"OKP","crv":"Ed25519","kid":"","x":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#,
+        r#"{"kty":"OKP","crv":"Ed25519","kid":"\u0000\"","x":"AAAA"}"#,
+        r#"{"kty":"OKP","crv":"X25519","kid":7,"x":"AA"}"#,
+        r#"{"kty":"RSA","n":"AQAB"}"#, r#"{"x":7}"#, "7", "null", "[]", "\"\"", "{",
+    ]);
+    let rest = one_of(&["", ",\"a\":1", ",\"keys\":[]", "}", " "]);
+    (vec(jwk, 0..6), rest)
+        .prop_map(|(keys, rest)| format!("{{\"keys\":[{}]{rest}}}", keys.join(",")))
+}
+
+/// Pieces of queries in any order, and terms that are joined as they should be.
+fn query() -> impl Strategy<Value = String> {
+    #[rustfmt::skip]
+    let piece = one_of(&[
+        "a", "b ", " ", "(", ")", "[", "]", "{", "}", "\"", "'", "\\", "/", "*", "^2", "~1", ":", "src:", "status:",
+        "time:", "AND ", "OR ", "NOT ", "-", "+", "!", "&&", "||", "IN [", " TO ", ">=", "<", "10", "6h", "é",
+        "\u{3000}", "\0", ",", "=", "kind:auth*", "\"x\":", "verdict:valid ",
+    ]);
+    #[rustfmt::skip]
+    let term = one_of(&[
+        "a", "\"b c\"", "'d'", "*", "-e", "NOT f", "!g", "src:::1", "src:a\\ ", "status:>=400", "rt:[1 TO 2}", "kind:auth*",
+        "verdict:(valid OR invalid)", "name:(a* -b)", "status: IN [1, 2]", "\"x y\":z", "time:6h", "time:>6h", "x:\"\"*",
+        "portal_id:*", "é\u{3000}\0", "a\\)b", "(a)(b)", "https://x/", "20:09", "cs1:{1 TO *]", "a OR b", "IN", "a(b",
+    ]);
+    let joint = one_of(&[" ", " AND ", " OR ", " && ", "||", " NOT ", "\t-", ""]);
+    let terms = vec((term, joint), 0..6)
+        .prop_map(|parts| parts.into_iter().map(|(term, joint)| term + &joint).collect::<String>());
+    prop_oneof![1 => concat(piece, 16), 2 => terms.prop_map(|query| query + " h")]
+}
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    vec(prop_oneof![2 => select(b"\r\n {}\"\\=|".to_vec()), 1 => any::<u8>()], 0..200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn any_text_is_a_cef_line_or_none(text in cef()) {
+        properties::cef(text.as_bytes());
+    }
+
+    #[test]
+    fn any_text_is_a_json_line_or_none(text in json()) {
+        properties::json(text.as_bytes());
+    }
+
+    #[test]
+    fn any_bytes_are_lines_of_some_sort(bytes in bytes()) {
+        properties::body(&bytes);
+        properties::cef(&bytes);
+        properties::json(&bytes);
+    }
+
+    #[test]
+    fn what_verifies_is_what_was_signed(how in any::<[u8; 4]>(), line in line()) {
+        properties::signed_payload(&[&how, line.as_bytes()].concat());
+    }
+
+    #[test]
+    fn a_key_set_is_written_as_it_was_read(set in key_set()) {
+        properties::key_set(set.as_bytes());
+    }
+
+    #[test]
+    fn a_query_is_the_same_filter_again(query in query()) {
+        properties::query(query.as_bytes());
+    }
+}
+
+/// `piece` over and over between `before` and `after`, as long as a line may be.
+fn filled(before: &str, piece: &str, after: &str) -> String {
+    let times = (MAX_LINE - before.len() - after.len()) / piece.len();
+    format!("{before}{}{after}", piece.repeat(times))
+}
+
+fn check_long(before: &str, pieces: &[&str], after: &str) {
+    pieces.par_iter().for_each(|piece| {
+        let entry = read(filled(before, piece, after));
+        let reason = entry.verdict.reason();
+        assert_ne!(reason, Some("line_too_long"), "{before}{piece}…");
+        assert!(serde_json::to_string(&entry.fields).is_ok(), "{before}{piece}…");
+    });
+}
+
+#[test]
+fn the_longest_cef_lines_are_read_in_time_that_grows_with_them() {
+    let sig = format!(" sig={SIG}");
+    let header = "CEF:0|a|b|c|d|Ingress|5|";
+    #[rustfmt::skip]
+    check_long(header, &[
+        "a=1 ", " ", "  =", "=", "\\", "\\=", "|", "a", "sig= ", " sig=", &sig, "é",
+    ], "");
+    check_long("", &["CEF:", " CEF:", " CEF:0", "CEF:0|", " CEF:0|\\", "<1>"], "");
+    check_long("CEF:0|a", &["\\", "\\|", "\\\\|"], "");
+    check_long("CEF:", &["0", "9|"], "|");
+}
+
+#[test]
+fn the_longest_json_lines_are_read_in_time_that_grows_with_them() {
+    let sig_member = format!("\"sig\":\"{SIG}\",");
+    #[rustfmt::skip]
+    check_long("{", &[
+        "\"a\":1,", "\"a\":{},", "\"\":\"\",", "\"sig\":1,", "\"\\u0073ig\":1,", &sig_member, "\"rt\" \t: 1 ,", "\"a\":[[[]]],",
+    ], "\"z\":0}");
+    check_long("{\"event\":{", &["\"a\":1,", &sig_member, " ", "\t"], "\"z\":0}}");
+    #[rustfmt::skip]
+    check_long("{\"a\":\"", &["\\\\", "\\\"", "\\u0000", "\\ud800", "\\ud83d\\ude00", "[", "{", "é", "\u{7f}"], "\"}");
+    check_long("{\"a\":", &["1", "[", "{", " ", "[]", "[{\"a\":", "\"", "\\", "-", "1e"], "}");
+    check_long("{\"a\":[", &["1,", "[],", "{},", "\"\",", "[[[[[[[[]]]]]]]],"], "0]}");
+    check_long(
+        "",
+        &["{", "[", "{\"a\":", "{\"event\":", "{}", " ", "\t\r", "\"", "\0", "\u{feff}"],
+        "",
+    );
+}
+
+#[test]
+fn a_hundred_thousand_extensions_are_as_many_fields() {
+    let many: String = (0..100_000).map(|n| format!(" {n:x}=")).collect();
+    let line = format!("CEF:0|a|b|c|d|e|5|{many}");
+    let fields = read(line).fields;
+    assert_eq!(fields.extensions().count(), 100_000);
+    let many: String = (0..60_000).map(|n| format!("\"{n:x}\":0,")).collect();
+    assert_eq!(read(format!("{{{many}\"z\":0}}")).fields.extensions().count(), 60_001);
+}
+
+#[test]
+fn of_ten_thousand_imitations_of_a_signature_the_last_is_cut() {
+    let line = |n| format!("CEF:0|a|b|c|d|e|5|x=1{} y=2", format!(" sig={SIG}").repeat(n));
+    let long = line(10_000);
+    let layout = Layout::of(long.as_bytes(), MAX_LINE).unwrap();
+    let checked = vidimus::signature::check(&layout, &KeySet::default());
+    assert_eq!(checked.verdict.reason(), Some("no_keys"));
+    assert_eq!(checked.payload.text(&long), line(9_999));
+}
+
+#[test]
+fn the_longest_bodies_and_queries_come_to_an_end() {
+    for piece in ["\n", "\r\n", "\r", "a\n", "{}\n", "\0"] {
+        properties::body(&piece.repeat((1 << 18) / piece.len()).into_bytes());
+    }
+    #[rustfmt::skip]
+    let pieces = [
+        "a ", "(", "NOT ", "-", "a:", "a:(", "\"", "'", "\\", "\\ ", "IN [", "a IN [", "a:IN ", "*", ":", "::", "a:[", " ",
+        "a AND ", "a OR ", "é", "1", "a:1 ", "!", "^1", "~", "/", "a/", "IN ", "&& ",
+    ];
+    for piece in pieces {
+        properties::query(&piece.repeat(vidimus::search::MAX_BYTES / piece.len()).into_bytes());
+    }
+    let key = r#"{"kty":"OKP","crv":"Ed25519","x":"iojjq0oXI2bkoIhWjSkqTBn2uYB7u0yZVqPhkpIi9Wo"},"#;
+    for piece in [key, "0,", "[", "{\"keys\":", " ", "\""] {
+        properties::key_set(
+            format!("{{\"keys\":[{}0]}}", piece.repeat((1 << 20) / piece.len())).as_bytes(),
+        );
+    }
+}
+
+fn read(line: String) -> Entry {
+    let examined = Examined::line(line.as_bytes(), &KeySet::default(), MAX_LINE);
+    examined.read(line.into(), &Expected::default(), Millis::MIN)
+}
