@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect")]
 
+mod project;
 mod properties;
 mod store;
 mod vectors;

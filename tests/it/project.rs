@@ -1,0 +1,163 @@
+//! Tests about the project itself: what its files may use, how they begin, what is documented.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file of the project with its text.
+struct Source {
+    /// From the project's root, with `/`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines of code with their numbers, without comments.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let lines = self.text.lines().enumerate();
+        lines.map(|(at, line)| (at + 1, line.split_once("//").map_or(line, |(code, _)| code)))
+    }
+
+    /// That no line of code has `word`, where a word is what no letter, digit or `_` stands beside.
+    fn check_lacks(&self, word: &str, why: &str) {
+        for (number, code) in self.code() {
+            let part_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
+            let found = code.match_indices(word).any(|(at, _)| {
+                !code[..at].ends_with(part_of_a_word)
+                    && !code[at + word.len()..].starts_with(part_of_a_word)
+            });
+            assert!(!found, "{}:{number}: {word}: {why}\n{code}", self.path);
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The files below `folder` whose names end in `extension`.
+fn files(folder: &str, extension: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders: Vec<PathBuf> = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|one| one == extension) {
+                let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+                found.push(Source { text: read(&name), path: name });
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no files in {folder}");
+    found
+}
+
+fn every_rust_file() -> Vec<Source> {
+    ["src", "tests", "benches"].into_iter().flat_map(|folder| files(folder, "rs")).collect()
+}
+
+const DOMAIN: [&str; 5] =
+    ["src/entry/", "src/signature/", "src/search/", "src/ingest.rs", "src/properties.rs"];
+
+#[test]
+fn the_domain_does_no_io_and_asks_no_clock() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let dependencies = manifest["dependencies"].as_table().unwrap();
+    let of_the_app = dependencies
+        .iter()
+        .filter(|(_, one)| one.get("optional").and_then(toml::Value::as_bool) == Some(true))
+        .map(|(name, _)| name.replace('-', "_"));
+    let of_the_app: Vec<_> = of_the_app.collect();
+    assert!(
+        ["hyper", "tokio", "rusqlite", "clap"]
+            .iter()
+            .all(|one| { of_the_app.contains(&(*one).to_owned()) })
+    );
+
+    let library = read("src/lib.rs");
+    let modules: Vec<_> = library
+        .split("#[cfg(feature = \"app\")]\npub mod ")
+        .skip(1)
+        .map(|rest| format!("crate::{}", rest.split_once(';').unwrap().0))
+        .collect();
+    assert!(modules.contains(&"crate::clock".to_owned()) && modules.len() > 5);
+
+    let mut seen = 0;
+    for file in files("src", "rs") {
+        if !DOMAIN.iter().any(|domain| file.path.starts_with(domain)) {
+            continue;
+        }
+        seen += 1;
+        for name in &of_the_app {
+            file.check_lacks(name, "it is behind the feature `app`, and the domain is not");
+        }
+        for module in &modules {
+            file.check_lacks(module, "the domain knows nothing of the rest");
+        }
+        for word in ["std::env", "std::fs", "std::io", "std::os", "std::path", "std::process"] {
+            file.check_lacks(word, "the domain does no I/O");
+        }
+        // Addresses are values; sockets are not.
+        for word in ["TcpStream", "TcpListener", "UdpSocket", "ToSocketAddrs"] {
+            file.check_lacks(word, "the domain does no I/O");
+        }
+        for word in ["SystemTime", "Instant", "now()", "TimeZone::system"] {
+            file.check_lacks(word, "the domain is given the time");
+        }
+    }
+    assert!(seen > 15, "only {seen} files are the domain's");
+}
+
+#[test]
+fn only_the_command_line_prints() {
+    for file in files("src", "rs") {
+        if file.path.starts_with("src/cli/") {
+            continue;
+        }
+        for word in ["println!", "print!", "eprintln!", "eprint!", "dbg!", "stdout()", "stderr()"] {
+            file.check_lacks(word, "only src/cli prints");
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_does_and_is_of_one_thought() {
+    for file in every_rust_file().into_iter().chain(files("fuzz/fuzz_targets", "rs")) {
+        assert!(file.text.starts_with("//! "), "{} does not open with //!", file.path);
+        let lines = file.text.lines().count();
+        assert!(lines <= 500, "{} has {lines} lines: there is another file in it", file.path);
+    }
+}
+
+#[test]
+fn nothing_is_unsafe_unfinished_or_left_out() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    assert_eq!(manifest["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
+    for file in every_rust_file() {
+        for name in ["todo", "unimplemented"] {
+            file.check_lacks(&format!("{name}!"), "it is not finished");
+        }
+        file.check_lacks(concat!("#[", "ignore"), "a test that does not run tests nothing");
+    }
+}
+
+#[test]
+fn every_property_has_a_fuzz_target_and_a_test() {
+    let tests = read("tests/it/properties.rs");
+    let manifest = read("fuzz/Cargo.toml");
+    let properties = read("src/properties.rs");
+    let names = properties.lines().filter_map(|line| line.strip_prefix("pub fn "));
+    let names: Vec<_> = names.map(|line| line.split('(').next().unwrap()).collect();
+    assert!(names.len() >= 5, "{names:?}");
+    for name in names {
+        let target = read(&format!("fuzz/fuzz_targets/{name}.rs"));
+        assert!(target.contains(&format!("vidimus::properties::{name}(data)")), "{name}");
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+        assert!(tests.contains(&format!("properties::{name}(")), "{name}");
+    }
+}
