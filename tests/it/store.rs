@@ -110,7 +110,8 @@ fn a_line_is_stored_once_whatever_segment_has_it() {
     expected.push("hello\n".into());
     let mut found: Vec<_> =
         lines.into_iter().map(|l| String::from_utf8(l.1).unwrap() + "\n").collect();
-    (expected.sort(), found.sort());
+    expected.sort();
+    found.sort();
     assert_eq!(found, expected);
 }
 
