@@ -2,6 +2,8 @@
 //!
 //! Entries are parsed and fingerprinted, and stored in groups of 1,000; nothing is verified.
 
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
+
 mod common;
 
 use std::time::{Duration, Instant};

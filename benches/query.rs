@@ -1,5 +1,7 @@
 //! Queries at 1,000,000 stored entries, the live segment full.
 
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
+
 mod common;
 
 use std::time::{Duration, Instant};

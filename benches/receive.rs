@@ -4,6 +4,8 @@
 //! The bound is what ring's verification alone would take on all cores of this machine; sender and
 //! receiver share them.
 
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
+
 mod common;
 
 use std::path::Path;

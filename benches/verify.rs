@@ -1,6 +1,8 @@
 //! `vidimus verify` over a file, against the bound that ring's verification sets: a bare loop of it
 //! on as many threads, over the same payloads and signatures.
 
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
+
 mod common;
 
 use std::io::Write;

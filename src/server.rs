@@ -180,7 +180,8 @@ impl Server {
     }
 }
 
-fn store_options(config: &Config) -> Options {
+/// How the store is kept.
+pub fn store_options(config: &Config) -> Options {
     Options {
         segment_entries: config.store.segment_entries,
         segment_age: config.store.segment_age,
@@ -189,7 +190,8 @@ fn store_options(config: &Config) -> Options {
     }
 }
 
-fn caps(config: &Config) -> Caps {
+/// The receiver's caps and time-outs.
+pub fn caps(config: &Config) -> Caps {
     let receiver = &config.receiver;
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     Caps {

@@ -19,20 +19,20 @@ use vidimus::konnect::sign::{Signer, place};
 use vidimus::signature::KeySet;
 use vidimus::store::{Appended, Delivery, Store};
 
-pub const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
+pub(crate) const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
 
 /// Whether the quick mode is asked for: `cargo bench -- --quick`.
-pub fn quick() -> bool {
+pub(crate) fn quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")
 }
 
 /// The full number, or a fiftieth of it in quick mode.
-pub fn scaled(full: usize) -> usize {
+pub(crate) fn scaled(full: usize) -> usize {
     if quick() { full / 50 } else { full }
 }
 
 /// Makes lines that are signed, and the key set that verifies them.
-pub fn maker(format: LogFormat) -> (LineMaker, KeySet) {
+pub(crate) fn maker(format: LogFormat) -> (LineMaker, KeySet) {
     let (signer, _) = Signer::generate(None).expect("a key");
     let keys = KeySet::new([Arc::new(signer.key().clone())]);
     let none = Share::default();
@@ -42,17 +42,17 @@ pub fn maker(format: LogFormat) -> (LineMaker, KeySet) {
 
 /// Makes bodies of lines whose signature is well formed and was made by nobody: for what does not
 /// verify, at a fraction of the cost.
-pub struct Unverified {
+pub(crate) struct Unverified {
     generator: Generator,
     format: LogFormat,
 }
 
 impl Unverified {
-    pub fn new(format: LogFormat) -> Unverified {
+    pub(crate) fn new(format: LogFormat) -> Unverified {
         Unverified { generator: Generator::new(1, None), format }
     }
 
-    pub fn body(&mut self, numbers: std::ops::Range<usize>) -> String {
+    pub(crate) fn body(&mut self, numbers: std::ops::Range<usize>) -> String {
         let signature = format!("{}A", "x".repeat(85));
         let lines = numbers.map(|n| {
             let text = self.generator.event(time(n)).text(self.format);
@@ -63,12 +63,12 @@ impl Unverified {
 }
 
 /// The time of the entry number `n`: one each 10 ms.
-pub fn time(n: usize) -> Millis {
+pub(crate) fn time(n: usize) -> Millis {
     Millis::saturating(1_750_000_000_000 + n as i64 * 10)
 }
 
 /// Appends lines in one delivery, with the verdicts that `keys` give.
-pub fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
+pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
     let bytes = body.len() as u64;
     let batch = Batch::new(Bytes::from(body), keys, CAPS).expect("a batch within the caps");
     let delivery = Delivery {
@@ -83,14 +83,14 @@ pub fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
 }
 
 /// A directory for a benchmark, on the disk that the project is built on: `/tmp` may be memory.
-pub fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     tempfile::Builder::new().prefix("bench-").tempdir_in(target).expect("a directory")
 }
 
 /// What ring's verification alone does on all cores, in entries a second: the bound. It is a bare
 /// loop over as many payloads of the usual size, all different.
-pub fn bound(count: usize) -> f64 {
+pub(crate) fn bound(count: usize) -> f64 {
     use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
     let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
     let sign = |n: usize| {
@@ -117,11 +117,11 @@ pub fn bound(count: usize) -> f64 {
 }
 
 /// How many a second.
-pub fn rate(count: usize, took: Duration) -> f64 {
+pub(crate) fn rate(count: usize, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
 }
 
 /// Prints a figure: what it is, its value, and what it is to be.
-pub fn figure(what: &str, value: impl std::fmt::Display, wanted: &str) {
+pub(crate) fn figure(what: &str, value: impl std::fmt::Display, wanted: &str) {
     println!("  {what:<58} {value:>12}   {wanted}");
 }

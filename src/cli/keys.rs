@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use super::exit::{Exit, Failure};
 use super::keys_from::KeysFrom;
 use super::output::Format;
-use super::terminal::{Output, sanitise, tell};
+use super::selection::Place;
+use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Flags, KeySource};
 use crate::keys::read;
@@ -52,13 +53,8 @@ struct Fetch {
 /// List the keys that were ever seen, where, when first and when last.
 #[derive(Args)]
 struct List {
-    /// Read the settings from this file
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// The data directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -153,12 +149,8 @@ fn write_set(path: &Path, sets: &[KeySet]) -> Result<(), Failure> {
 
 impl List {
     fn run(self) -> Result<Exit, Failure> {
-        let flags = Flags { config: self.config, data_dir: self.data_dir, ..Flags::default() };
-        let path =
-            config::data_dir(&flags, &|name| std::env::var(name).ok()).map_err(Failure::usage)?;
-        let (keys, sources) = Directory::open(&path)
-            .and_then(|directory| sightings::read(&directory))
-            .map_err(Failure::failed)?;
+        let directory = self.place.directory()?;
+        let (keys, sources) = sightings::read(&directory).map_err(Failure::failed)?;
         let mut print = Output::new();
         for sighting in &keys {
             print_key(&mut print, self.output, &sighting.source, &sighting.key, Some(sighting))?;
@@ -195,8 +187,7 @@ fn print_key(
             let seen = seen.map_or_else(String::new, |seen| {
                 format!("  first seen {}, last {}", seen.first_seen, seen.last_seen)
             });
-            let line = format!("{kid}  {thumbprint}  {source}{seen}");
-            print.bytes(format!("{}\n", sanitise(&line)).as_bytes())
+            print.line(format_args!("{kid}  {thumbprint}  {source}{seen}"))
         }
     }
 }

@@ -2,7 +2,9 @@
 
 mod check;
 mod quarantine;
+mod retry;
 mod stats;
+mod upkeep;
 
 use clap::{Args, Subcommand};
 
@@ -19,6 +21,8 @@ pub struct Store {
 enum Command {
     Stats(stats::Stats),
     Check(check::Check),
+    Seal(upkeep::Seal),
+    Prune(upkeep::Prune),
     Quarantine(quarantine::Quarantine),
 }
 
@@ -28,6 +32,8 @@ impl Store {
         match self.command {
             Command::Stats(stats) => stats.run(),
             Command::Check(check) => check.run(),
+            Command::Seal(seal) => seal.run(),
+            Command::Prune(prune) => prune.run(),
             Command::Quarantine(quarantine) => quarantine.run(),
         }
     }

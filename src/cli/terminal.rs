@@ -59,6 +59,11 @@ impl Output {
         lines.try_for_each(|line| writeln!(self.0, "{}", sanitise(line))).map_err(output_error)
     }
 
+    /// Writes a line of text, sanitised.
+    pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
+        writeln!(self.0, "{}", sanitise(&text.to_string())).map_err(output_error)
+    }
+
     /// Writes a value as a line of JSON.
     pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string(value).map_err(Failure::failed)?;

@@ -18,26 +18,36 @@ pub enum Admitted {
     Delivery(Arc<Input>),
 }
 
+/// Why a request is not let in.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What the sender is told.
+    pub problem: Problem,
+    /// The scheme of its `Authorization`.
+    pub scheme: Option<String>,
+}
+
 /// Where load balancers ask.
 pub const HEALTH: &str = "/healthz";
 
-/// Lets a request in, or says why not, with the scheme of its `Authorization`.
-pub fn admit<B>(
-    inputs: &[Arc<Input>],
-    request: &Request<B>,
-) -> Result<Admitted, (Problem, Option<String>)> {
+/// Lets a request in, or says why not.
+pub fn admit<B>(inputs: &[Arc<Input>], request: &Request<B>) -> Result<Admitted, Box<Refusal>> {
     let (path, method) = (request.uri().path(), request.method());
+    let refuse = |problem| {
+        let scheme = scheme(request.headers());
+        Err(Box::new(Refusal { problem, scheme }))
+    };
     if path == HEALTH {
         return match *method {
             Method::GET | Method::HEAD => Ok(Admitted::Health),
-            _ => Err((Problem::method(method, "GET, HEAD"), None)),
+            _ => refuse(Problem::method(method, "GET, HEAD")),
         };
     }
     let Some(input) = inputs.iter().find(|input| input.path == path) else {
-        return Err((Problem::unknown_path(path), scheme(request.headers())));
+        return refuse(Problem::unknown_path(path));
     };
     if method != Method::POST {
-        return Err((Problem::method(method, "POST"), scheme(request.headers())));
+        return refuse(Problem::method(method, "POST"));
     }
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
     let why = match (values.next(), values.next()) {
@@ -48,7 +58,7 @@ pub fn admit<B>(
         (None, _) => "there is no Authorization",
         (Some(_), Some(_)) => "there is more than one Authorization",
     };
-    Err((Problem::unauthorized(why), scheme(request.headers())))
+    refuse(Problem::unauthorized(why))
 }
 
 /// The scheme of the `Authorization` (RFC 9110 section 11.1): only what is known to be one, since a
@@ -81,7 +91,7 @@ mod tests {
         }
         let found = match admit(&[Arc::new(input)], &request.body(()).unwrap()) {
             Ok(_) => (200, None),
-            Err((problem, scheme)) => (problem.status, scheme),
+            Err(refusal) => (refusal.problem.status, refusal.scheme),
         };
         assert_eq!(found, (status, seen.map(str::to_owned)), "{method} {path} {authorization:?}");
     }

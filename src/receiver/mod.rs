@@ -25,6 +25,7 @@ use hyper::{HeaderMap, Request};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 
+use self::admit::Refusal;
 use self::answer::{Answer, Problem};
 use self::body::BodyError;
 use self::deliver::{Deliverer, Received};
@@ -101,10 +102,10 @@ impl Receiver {
         let input = match admit::admit(&self.inputs, &request) {
             Ok(admit::Admitted::Health) => return Ok(answer::healthy()),
             Ok(admit::Admitted::Delivery(input)) => input,
-            Err((problem, scheme)) => return Ok(self.refuse(&peer, &problem, scheme)),
+            Err(refusal) => return Ok(self.refuse(&peer, *refusal)),
         };
-        let layers = Layers::of(request.headers());
         let content_encoding = content_encoding(request.headers());
+        let layers = Layers::of(content_encoding.as_deref());
         let body = body::read(request, &self.caps, &self.budget).await;
         let (body, reservation) = match body {
             Ok(read) => read,
@@ -146,7 +147,7 @@ impl Receiver {
         }))
     }
 
-    fn refuse(&self, peer: &str, problem: &Problem, scheme: Option<String>) -> Answer {
+    fn refuse(&self, peer: &str, Refusal { problem, scheme }: Refusal) -> Answer {
         let refused = Refused {
             time: now(),
             peer: peer.to_owned(),
@@ -155,7 +156,7 @@ impl Receiver {
             scheme,
         };
         self.deliverer.refused(refused);
-        problem.clone().into_answer()
+        problem.into_answer()
     }
 
     /// Who sent the request: the peer, or what a trusted proxy says.
@@ -189,7 +190,7 @@ impl Events for Deliverer {
     }
 }
 
-/// The `Content-Encoding` as sent, for people.
+/// The `Content-Encoding` as sent.
 fn content_encoding(headers: &HeaderMap) -> Option<String> {
     let values: Vec<_> = headers
         .get_all(CONTENT_ENCODING)

@@ -158,7 +158,7 @@ fn lay_over(
     judge: &dyn Judge,
 ) -> Result<(), StoreError> {
     let Catalog { connection, path } = catalog;
-    let mut run = || {
+    let run = || {
         let transaction = connection.transaction()?;
         for (recorded, examined) in changed {
             let expected = judge.expected(&recorded.input);

@@ -193,6 +193,14 @@ impl Store {
             .ok_or(StoreError::NoSuch { what: "body in quarantine", id })
     }
 
+    /// The numbers of the bodies in quarantine, oldest first.
+    pub fn quarantined_ids(&self) -> Result<Vec<u64>, StoreError> {
+        let catalog = self.catalog();
+        quarantine::list(&catalog.connection)
+            .map(|all| all.into_iter().map(|one| one.id).collect())
+            .doing("read the quarantine", &catalog.path)
+    }
+
     /// Takes a body out of quarantine, once its entries are stored.
     pub fn release(&self, id: u64) -> Result<(), StoreError> {
         let catalog = self.catalog();
@@ -228,6 +236,12 @@ impl Store {
     /// Enters which sources each input takes its keys from.
     pub fn enter_inputs(&self, inputs: &[(String, Vec<String>)]) -> Result<(), StoreError> {
         sightings::enter_inputs(&mut self.catalog(), inputs)
+    }
+
+    /// Which sources each input takes its keys from.
+    pub fn inputs(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let catalog = self.catalog();
+        sightings::inputs(&catalog.connection).doing("read inputs", &catalog.path)
     }
 
     /// Has what a new key may make valid checked again, in the background.

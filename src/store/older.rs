@@ -116,7 +116,7 @@ fn cached<'a, T>(
     if !cache.contains_key(file) {
         cache.insert(file.to_owned(), make()?);
     }
-    cache.get(file).map(|value| &*value).ok_or(StoreError::Closing)
+    cache.get(file).map(|value| value as &T).ok_or(StoreError::Closing)
 }
 
 fn find_in(

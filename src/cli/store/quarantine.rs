@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::retry::Retry;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
 use crate::cli::selection::DataDir;
@@ -21,6 +22,7 @@ pub(super) struct Quarantine {
 enum Command {
     List(List),
     Show(Show),
+    Retry(Retry),
 }
 
 /// List the bodies in quarantine, oldest first.
@@ -69,6 +71,7 @@ impl Quarantine {
         match self.command {
             Command::List(list) => list.run(),
             Command::Show(show) => show.run(),
+            Command::Retry(retry) => retry.run(),
         }
     }
 }

@@ -19,15 +19,15 @@ use super::{DEADLINE, Serve};
 
 /// What is answered to a request.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The value of a header that stands once.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
         let value = values.next().map(|(_, value)| value.as_str());
         assert!(values.next().is_none(), "{name} stands twice: {self:?}");
@@ -35,12 +35,12 @@ impl Answer {
     }
 
     /// The body as text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
@@ -51,21 +51,21 @@ enum Stream {
 }
 
 /// A connection on which anything can be said.
-pub struct Raw(Stream);
+pub(crate) struct Raw(Stream);
 
 impl Raw {
     /// A plain one.
-    pub fn plain(port: u16) -> Raw {
+    pub(crate) fn plain(port: u16) -> Raw {
         Raw(Stream::Plain(connect(port)))
     }
 
     /// One with TLS, to a server that has the certificate in the file.
-    pub fn tls(port: u16, certificate: &Path) -> Raw {
+    pub(crate) fn tls(port: u16, certificate: &Path) -> Raw {
         Raw::tls_with(port, trusting(Some(certificate), rustls::ALL_VERSIONS)).unwrap()
     }
 
     /// One with TLS as `config` says, after the handshake.
-    pub fn tls_with(port: u16, config: ClientConfig) -> io::Result<Raw> {
+    pub(crate) fn tls_with(port: u16, config: ClientConfig) -> io::Result<Raw> {
         let name = "localhost".try_into().unwrap();
         let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut tcp = connect(port);
@@ -79,7 +79,7 @@ impl Raw {
     }
 
     /// The TLS of the connection.
-    pub fn session(&self) -> &ClientConnection {
+    pub(crate) fn session(&self) -> &ClientConnection {
         match &self.0 {
             Stream::Tls(stream) => &stream.conn,
             Stream::Plain(_) => panic!("it is plain"),
@@ -87,23 +87,29 @@ impl Raw {
     }
 
     /// Sends bytes. The other side may have closed: what it said before is to be read all the same.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.write_all(bytes.as_ref()).and_then(|()| self.flush());
     }
 
     /// Sends a request with a `Content-Length`.
-    pub fn request(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) {
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) {
         self.send(head(method, target, headers, body.len()));
         self.send(body);
     }
 
     /// Reads an answer.
-    pub fn answer(&mut self) -> Answer {
+    pub(crate) fn answer(&mut self) -> Answer {
         self.try_answer().expect("the connection was closed without an answer")
     }
 
     /// Reads an answer; `None` if the connection ends before it begins.
-    pub fn try_answer(&mut self) -> Option<Answer> {
+    pub(crate) fn try_answer(&mut self) -> Option<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -128,7 +134,7 @@ impl Raw {
     }
 
     /// Reads until the connection ends, however it does.
-    pub fn rest(&mut self) -> Vec<u8> {
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         let (mut all, mut some) = (Vec::new(), [0; 4096]);
         loop {
             match self.read(&mut some) {
@@ -167,7 +173,7 @@ impl Write for Raw {
 }
 
 /// The head of a request.
-pub fn head(method: &str, target: &str, headers: &[(&str, &str)], length: usize) -> String {
+pub(crate) fn head(method: &str, target: &str, headers: &[(&str, &str)], length: usize) -> String {
     let mut head = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
@@ -176,7 +182,7 @@ pub fn head(method: &str, target: &str, headers: &[(&str, &str)], length: usize)
 }
 
 /// A client's TLS that trusts the certificate in a PEM file, or nobody.
-pub fn trusting(
+pub(crate) fn trusting(
     certificate: Option<&Path>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> ClientConfig {
@@ -194,7 +200,7 @@ pub fn trusting(
 }
 
 /// Sends a `POST` with the program's own client, over TLS that means HTTP/2.
-pub fn post_two(
+pub(crate) fn post_two(
     serve: &Serve,
     path: &str,
     headers: &[(&str, &str)],

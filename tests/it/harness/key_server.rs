@@ -8,7 +8,7 @@ use std::thread::spawn;
 use super::wait_until;
 
 /// What a request is answered with.
-pub enum Gives {
+pub(crate) enum Gives {
     /// 200 with this body.
     Body(Vec<u8>),
     /// Another status.
@@ -29,14 +29,14 @@ struct State {
 }
 
 /// A server that runs until the tests end.
-pub struct KeyServer {
+pub(crate) struct KeyServer {
     port: u16,
     state: Arc<Mutex<State>>,
 }
 
 impl KeyServer {
     /// Starts one.
-    pub fn start(gives: Gives) -> KeyServer {
+    pub(crate) fn start(gives: Gives) -> KeyServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Mutex::new(State { gives: Some(gives), ..State::default() }));
@@ -51,29 +51,29 @@ impl KeyServer {
     }
 
     /// Where the key set is.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/jwks.json", self.port)
     }
 
     /// Changes what it gives.
-    pub fn give(&self, gives: Gives) {
+    pub(crate) fn give(&self, gives: Gives) {
         let mut state = self.state.lock().unwrap();
         state.gives = Some(gives);
         state.waiting.clear();
     }
 
     /// Changes it to this key set.
-    pub fn give_set(&self, set: String) {
+    pub(crate) fn give_set(&self, set: String) {
         self.give(Gives::Body(set.into_bytes()));
     }
 
     /// How many requests there were.
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.state.lock().unwrap().requests
     }
 
     /// Waits until there was another request than those so far.
-    pub fn wait_for_request(&self) {
+    pub(crate) fn wait_for_request(&self) {
         let before = self.requests();
         wait_until("a request for the key set", || self.requests() > before);
     }

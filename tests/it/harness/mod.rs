@@ -12,23 +12,23 @@ mod key_server;
 mod serve;
 mod signer;
 
-pub mod http;
-pub mod stored;
+pub(crate) mod http;
+pub(crate) mod stored;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-pub use http::{Answer, Raw};
-pub use key_server::{Gives, KeyServer};
-pub use serve::{Serve, Setup};
-pub use signer::{Signer, cef, json, jwks};
-pub use stored::Entry;
+pub(crate) use http::{Answer, Raw};
+pub(crate) use key_server::{Gives, KeyServer};
+pub(crate) use serve::{Serve, Setup};
+pub(crate) use signer::{Signer, cef, json, jwks};
+pub(crate) use stored::Entry;
 
 /// How long anything may take: a test that waits longer fails instead of hanging.
-pub const DEADLINE: Duration = Duration::from_secs(100);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(100);
 
 /// Waits until `cond` holds. It is the one place that sleeps.
-pub fn wait_until(what: &str, mut cond: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut cond: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !cond() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
@@ -37,14 +37,14 @@ pub fn wait_until(what: &str, mut cond: impl FnMut() -> bool) {
 }
 
 /// Compresses with gzip (RFC 1952).
-pub fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::Write::write_all(&mut encoder, body).unwrap();
     encoder.finish().unwrap()
 }
 
 /// A program that the machine may lack: `None`, and said so, unless tests are to be strict.
-pub fn tool(name: &str) -> Option<Command> {
+pub(crate) fn tool(name: &str) -> Option<Command> {
     let found = Command::new(name).arg("--version").output().is_ok()
         || Command::new(name).arg("version").output().is_ok();
     if !found {

@@ -16,7 +16,7 @@ use super::wait_until;
 const READY_FILE: &str = "ready.json";
 
 /// What a server is started with.
-pub struct Setup {
+pub(crate) struct Setup {
     home: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
@@ -24,7 +24,7 @@ pub struct Setup {
 
 impl Setup {
     /// An empty directory, and no settings but free ports and the ready file.
-    pub fn new() -> Setup {
+    pub(crate) fn new() -> Setup {
         let fixed = ["--listen", "127.0.0.1:0", "--console", "127.0.0.1:0"];
         let arguments =
             fixed.into_iter().chain(["--ready-file", READY_FILE]).map(str::to_owned).collect();
@@ -32,41 +32,41 @@ impl Setup {
     }
 
     /// The directory in which the server is started.
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
 
     /// Adds arguments, separated by spaces.
-    pub fn arguments(mut self, arguments: &str) -> Setup {
+    pub(crate) fn arguments(mut self, arguments: &str) -> Setup {
         self.arguments.extend(arguments.split(' ').map(str::to_owned));
         self
     }
 
     /// Adds an argument with a value that may have spaces.
-    pub fn argument(mut self, name: &str, value: &str) -> Setup {
+    pub(crate) fn argument(mut self, name: &str, value: &str) -> Setup {
         self.arguments.extend([name.to_owned(), value.to_owned()]);
         self
     }
 
     /// Sets an environment variable.
-    pub fn variable(mut self, name: &str, value: &str) -> Setup {
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Setup {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Writes a file that its owner alone may read.
-    pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Setup {
+    pub(crate) fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Setup {
         write_private(&self.home.path().join(name), contents.as_ref());
         self
     }
 
     /// Writes the configuration.
-    pub fn config(self, toml: &str) -> Setup {
+    pub(crate) fn config(self, toml: &str) -> Setup {
         self.file("config.toml", toml).arguments("--config config.toml")
     }
 
     /// Starts the server, and waits until it is ready.
-    pub fn start(self) -> Serve {
+    pub(crate) fn start(self) -> Serve {
         let mut serve = Serve {
             setup: self,
             child: None,
@@ -80,7 +80,7 @@ impl Setup {
     }
 
     /// Starts it where it cannot start: how it ends, and its standard error.
-    pub fn fail(&self) -> (ExitStatus, String) {
+    pub(crate) fn fail(&self) -> (ExitStatus, String) {
         let output = self.command().output().unwrap();
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
     }
@@ -97,61 +97,61 @@ impl Setup {
 }
 
 /// A server that runs. It is killed when it is dropped.
-pub struct Serve {
+pub(crate) struct Serve {
     setup: Setup,
     child: Option<Child>,
     runs: usize,
     /// Scheme, host and port of the receiver.
-    pub receiver: String,
+    pub(crate) receiver: String,
     /// The same of the console.
-    pub console: String,
+    pub(crate) console: String,
     /// The value that `post` and `deliver` send.
-    pub authorization: String,
+    pub(crate) authorization: String,
 }
 
 impl Serve {
     /// One with no settings.
-    pub fn start() -> Serve {
+    pub(crate) fn start() -> Serve {
         Setup::new().start()
     }
 
     /// The directory in which it was started.
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.setup.home()
     }
 
     /// The data directory.
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.home().join("vidimus-data")
     }
 
     /// The self-signed certificate.
-    pub fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.data().join("tls.pem")
     }
 
     /// The port of the receiver.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.receiver.rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
     /// The process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
 
     /// What it wrote to standard error, in all its runs.
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         self.streams("stderr")
     }
 
     /// Waits until it has written `text` to standard error.
-    pub fn wait_for_log(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         wait_until(&format!("{text:?} in the log"), || self.stderr().contains(text));
     }
 
     /// Starts it again, where it was stopped or killed.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         let ready = self.home().join(READY_FILE);
         let _ = fs::remove_file(&ready);
@@ -176,19 +176,19 @@ impl Serve {
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// Stops it with SIGTERM: it ends by itself, and content.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.signal(Signal::TERM);
         self.ends();
     }
 
     /// Waits until it has ended by itself, with exit code 0.
-    pub fn ends(&mut self) {
+    pub(crate) fn ends(&mut self) {
         wait_until("the end of the process", || self.status().is_some());
         let status = self.status().unwrap();
         assert_eq!(status.code(), Some(0), "{status}");
@@ -196,7 +196,7 @@ impl Serve {
     }
 
     /// Kills it, if it runs.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -204,7 +204,7 @@ impl Serve {
     }
 
     /// A connection to the receiver, of the kind that it speaks.
-    pub fn connect(&self) -> Raw {
+    pub(crate) fn connect(&self) -> Raw {
         match self.receiver.starts_with("https") {
             true => Raw::tls(self.port(), &self.certificate()),
             false => Raw::plain(self.port()),
@@ -212,19 +212,19 @@ impl Serve {
     }
 
     /// Sends a `POST` with these headers over a connection of its own.
-    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut connection = self.connect();
         connection.request("POST", path, headers, body);
         connection.answer()
     }
 
     /// Delivers a body: the counts of the answer.
-    pub fn deliver(&self, body: impl AsRef<[u8]>) -> Value {
+    pub(crate) fn deliver(&self, body: impl AsRef<[u8]>) -> Value {
         self.deliver_to("/audit-logs", body)
     }
 
     /// Delivers a body to a path.
-    pub fn deliver_to(&self, path: &str, body: impl AsRef<[u8]>) -> Value {
+    pub(crate) fn deliver_to(&self, path: &str, body: impl AsRef<[u8]>) -> Value {
         let headers = [("authorization", self.authorization.as_str())];
         let answer = self.post(path, &headers, body.as_ref());
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -232,22 +232,22 @@ impl Serve {
     }
 
     /// All entries that are stored, as they are now, by id.
-    pub fn stored(&self) -> Vec<Entry> {
+    pub(crate) fn stored(&self) -> Vec<Entry> {
         stored::entries(&self.data())
     }
 
     /// The lines that are stored, by id.
-    pub fn lines(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn lines(&self) -> Vec<Vec<u8>> {
         self.stored().into_iter().map(|entry| entry.line).collect()
     }
 
     /// Their verdicts.
-    pub fn verdicts(&self) -> Vec<String> {
+    pub(crate) fn verdicts(&self) -> Vec<String> {
         self.stored().into_iter().map(|entry| entry.verdict).collect()
     }
 
     /// The most memory that the process has had, in bytes (`VmHWM`, proc(5)).
-    pub fn peak_memory(&self) -> u64 {
+    pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
@@ -279,7 +279,7 @@ impl Drop for Serve {
 }
 
 /// Writes a file that its owner alone may read; it appears whole or not at all.
-pub fn write_private(path: &Path, contents: &[u8]) {
+pub(crate) fn write_private(path: &Path, contents: &[u8]) {
     let temporary = path.with_extension("written");
     fs::write(&temporary, contents).unwrap();
     fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();

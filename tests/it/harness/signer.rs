@@ -7,66 +7,66 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
 /// A key that signs.
-pub struct Signer {
+pub(crate) struct Signer {
     kid: String,
     pair: Ed25519KeyPair,
 }
 
 impl Signer {
     /// The key of this name: always the same.
-    pub fn new(kid: &str) -> Signer {
+    pub(crate) fn new(kid: &str) -> Signer {
         let seed = digest(&SHA256, kid.as_bytes());
         let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).unwrap();
         Signer { kid: kid.to_owned(), pair }
     }
 
     /// Its public part (RFC 8037).
-    pub fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let x = URL_SAFE_NO_PAD.encode(self.public());
         json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": self.kid, "x": x})
     }
 
     /// The 32 bytes of its public part.
-    pub fn public(&self) -> &[u8] {
+    pub(crate) fn public(&self) -> &[u8] {
         self.pair.public_key().as_ref()
     }
 
     /// The signature of a payload, 64 bytes.
-    pub fn signature(&self, payload: &str) -> Vec<u8> {
+    pub(crate) fn signature(&self, payload: &str) -> Vec<u8> {
         self.pair.sign(payload.as_bytes()).as_ref().to_vec()
     }
 
     /// A CEF payload with its signature at the end.
-    pub fn sign(&self, payload: &str) -> String {
+    pub(crate) fn sign(&self, payload: &str) -> String {
         format!("{payload} sig={}", URL_SAFE_NO_PAD.encode(self.signature(payload)))
     }
 
     /// The signed CEF entry number `n`.
-    pub fn cef(&self, n: usize) -> String {
+    pub(crate) fn cef(&self, n: usize) -> String {
         self.sign(&cef(n))
     }
 
     /// The signed JSON entry number `n`.
-    pub fn json(&self, n: usize) -> String {
+    pub(crate) fn json(&self, n: usize) -> String {
         let payload = json(n);
         let sig = URL_SAFE_NO_PAD.encode(self.signature(&payload));
         format!("{},\"sig\":\"{sig}\"}}", payload.strip_suffix('}').unwrap())
     }
 
     /// The signed CPS entry number `n`, of which the object is signed.
-    pub fn cps(&self, n: usize) -> String {
+    pub(crate) fn cps(&self, n: usize) -> String {
         format!("{{\"event\":{}}}", self.json(n))
     }
 }
 
 /// The set of these keys.
-pub fn jwks(signers: &[&Signer]) -> String {
+pub(crate) fn jwks(signers: &[&Signer]) -> String {
     let keys: Vec<_> = signers.iter().map(|signer| signer.jwk()).collect();
     json!({ "keys": keys }).to_string()
 }
 
 /// The CEF entry number `n`, without a signature.
-pub fn cef(n: usize) -> String {
+pub(crate) fn cef(n: usize) -> String {
     let rt = 1_750_280_556_000 + n;
     format!(
         "2025-06-18T21:02:36Z konghq.com CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|rt={rt} \
@@ -76,7 +76,7 @@ pub fn cef(n: usize) -> String {
 }
 
 /// The JSON entry number `n`, without a signature.
-pub fn json(n: usize) -> String {
+pub(crate) fn json(n: usize) -> String {
     let rt = 1_750_280_556_000 + n;
     format!(
         "{{\"event_ts\":\"2025-06-18T21:02:36Z\",\"name\":\"Authz.portals\",\"rt\":{rt},\

@@ -1,52 +1,61 @@
 //! What is in a data directory, read with SQLite from the files alone. The server may be running.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row};
 
 /// An entry as it is now: late verdicts and later deliveries are laid over.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    pub id: u64,
-    pub input: String,
-    pub line: Vec<u8>,
-    pub verdict: String,
-    pub reason: Option<String>,
-    pub kid: Option<String>,
-    pub warnings: String,
-    pub event_time: i64,
-    pub delivery_count: u64,
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: u64,
+    pub(crate) input: String,
+    pub(crate) line: Vec<u8>,
+    pub(crate) verdict: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) kid: Option<String>,
+    pub(crate) warnings: String,
+    pub(crate) event_time: i64,
+    pub(crate) delivery_count: u64,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Entry { id, verdict, reason, delivery_count, line, .. } = self;
+        let line = line.escape_ascii();
+        write!(f, "\n{id}: {verdict} {reason:?}, {delivery_count} deliveries: {line:.300}")
+    }
 }
 
 /// A delivery as it is recorded.
 #[derive(Clone, Debug)]
-pub struct Delivery {
-    pub input: String,
-    pub peer: String,
-    pub received: u64,
-    pub stored: u64,
+pub(crate) struct Delivery {
+    pub(crate) input: String,
+    pub(crate) peer: String,
+    pub(crate) received: u64,
+    pub(crate) stored: u64,
 }
 
 /// A body in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quarantined {
-    pub status: u16,
-    pub content_encoding: Option<String>,
-    pub body: Vec<u8>,
+pub(crate) struct Quarantined {
+    pub(crate) status: u16,
+    pub(crate) content_encoding: Option<String>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// A refused request, or a connection that never came to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    pub peer: String,
-    pub status: Option<u16>,
-    pub reason: String,
-    pub scheme: Option<String>,
+pub(crate) struct Refused {
+    pub(crate) peer: String,
+    pub(crate) status: Option<u16>,
+    pub(crate) reason: String,
+    pub(crate) scheme: Option<String>,
 }
 
 /// Every entry, by id.
-pub fn entries(data: &Path) -> Vec<Entry> {
+pub(crate) fn entries(data: &Path) -> Vec<Entry> {
     const SQL: &str = "SELECT id, input, line, verdict, reason,
         (SELECT kid FROM keys WHERE keys.id = entries.key), coalesce(warnings, ''), event_time,
         delivery_count FROM entries JOIN raw USING (id) ORDER BY id";
@@ -79,7 +88,7 @@ pub fn entries(data: &Path) -> Vec<Entry> {
 }
 
 /// Every delivery, in order.
-pub fn deliveries(data: &Path) -> Vec<Delivery> {
+pub(crate) fn deliveries(data: &Path) -> Vec<Delivery> {
     const SQL: &str = "SELECT input, peer, received, stored FROM deliveries ORDER BY id";
     again(|| {
         let mut deliveries = Vec::new();
@@ -94,7 +103,7 @@ pub fn deliveries(data: &Path) -> Vec<Delivery> {
 }
 
 /// What is in quarantine, oldest first.
-pub fn quarantined(data: &Path) -> Vec<Quarantined> {
+pub(crate) fn quarantined(data: &Path) -> Vec<Quarantined> {
     const SQL: &str = "SELECT status, content_encoding, body FROM quarantine ORDER BY id";
     catalog(data, SQL, |row| {
         Ok(Quarantined { status: row.get(0)?, content_encoding: row.get(1)?, body: row.get(2)? })
@@ -102,7 +111,7 @@ pub fn quarantined(data: &Path) -> Vec<Quarantined> {
 }
 
 /// What was refused, oldest first. It is written now and again, and when the server stops.
-pub fn refused(data: &Path) -> Vec<Refused> {
+pub(crate) fn refused(data: &Path) -> Vec<Refused> {
     const SQL: &str = "SELECT peer, status, reason, scheme FROM refused ORDER BY id";
     catalog(data, SQL, |row| {
         let (peer, status) = (row.get(0)?, row.get(1)?);
@@ -111,7 +120,7 @@ pub fn refused(data: &Path) -> Vec<Refused> {
 }
 
 /// What a statement over the catalog gives.
-pub fn catalog<T>(
+pub(crate) fn catalog<T>(
     data: &Path,
     sql: &str,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<T> + Copy,

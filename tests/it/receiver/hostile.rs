@@ -1,0 +1,150 @@
+//! Clients that mean harm, or break off.
+
+use crate::harness::http::head;
+use crate::harness::{Raw, Serve, Setup, gzip, stored, wait_until};
+
+fn authorization(serve: &Serve) -> (&'static str, &str) {
+    ("authorization", serve.authorization.as_str())
+}
+
+fn refused(serve: &mut Serve) -> Vec<String> {
+    serve.stop();
+    stored::refused(&serve.data()).into_iter().map(|one| one.reason).collect()
+}
+
+#[test]
+fn a_body_that_never_comes_is_not_waited_for() {
+    let serve = Setup::new().config("[receiver]\nbody_timeout = '200ms'\n").start();
+    for sent in ["", "{\"a\":1}"] {
+        let mut connection = serve.connect();
+        connection.send(head("POST", "/audit-logs", &[authorization(&serve)], 1000) + sent);
+        // No 408, which Konnect would not send again: the connection is closed.
+        assert!(connection.try_answer().is_none());
+    }
+    serve.wait_for_log("the body did not come");
+    assert_eq!(serve.lines().len(), 0);
+    assert_eq!(serve.deliver("{}")["stored"], 1);
+}
+
+#[test]
+fn headers_that_never_end_and_handshakes_that_never_begin_are_not_waited_for() {
+    let config = "[receiver]\nheader_timeout = '200ms'\nhandshake_timeout = '200ms'\n";
+    let mut serve = Setup::new().config(config).start();
+    let mut connection = serve.connect();
+    connection.send("POST /audit-logs HTTP/1.1\r\nhost: x\r\nx-one: ");
+    assert!(connection.try_answer().is_none());
+    for bytes in [&b""[..], &[22, 3, 1, 1, 0]] {
+        let mut silent = Raw::plain(serve.port());
+        silent.send(bytes);
+        assert!(silent.rest().is_empty());
+    }
+    let refused = refused(&mut serve);
+    for (reason, count) in
+        [("no complete request header", 1), ("its TLS handshake was not done", 2)]
+    {
+        let found = refused.iter().filter(|found| found.contains(reason)).count();
+        assert_eq!(found, count, "{reason}: {refused:?}");
+    }
+}
+
+#[test]
+fn headers_over_the_cap_are_refused() {
+    let mut serve = Serve::start();
+    let mut connection = serve.connect();
+    let endless = format!("x: {}\r\n", "y".repeat(1000)).repeat(99);
+    connection.send(format!("POST /audit-logs HTTP/1.1\r\nhost: x\r\n{endless}"));
+    assert!(connection.rest().starts_with(b"HTTP/1.1 431 "));
+    drop(connection);
+    let refused = refused(&mut serve);
+    assert!(refused.iter().any(|reason| reason.contains("a bad request header")), "{refused:?}");
+}
+
+#[test]
+fn connections_are_counted() {
+    let config = "[receiver]\nmax_connections_per_address = 2\n";
+    let mut serve = Setup::new().config(config).arguments("--no-tls").start();
+    let ask = |connection: &mut Raw| {
+        connection.send("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
+        connection.try_answer().map(|answer| answer.status)
+    };
+    let (mut one, mut two) = (serve.connect(), serve.connect());
+    assert_eq!((ask(&mut one), ask(&mut two)), (Some(200), Some(200)));
+    assert_eq!(ask(&mut serve.connect()), None);
+    assert_eq!(ask(&mut one), Some(200));
+    drop(two);
+    wait_until("room for another", || ask(&mut serve.connect()).is_some());
+    drop(one);
+    assert!(refused(&mut serve).iter().any(|reason| reason.contains("2 connections from its")));
+}
+
+#[test]
+fn a_gzip_bomb_costs_no_more_than_the_caps() {
+    const MIB: u64 = 1 << 20;
+    let config = "[receiver]
+max_body = '4MiB'
+max_decoded = '32MiB'
+max_in_flight = '64MiB'
+queue_timeout = '200ms'
+";
+    let serve = Setup::new().config(config).start();
+    // A gibibyte in a mebibyte, as one stream of many members, and in layers.
+    let bomb = gzip(&vec![0; 16 << 20]).repeat(64);
+    let nested = gzip(&bomb);
+    assert!(bomb.len() < 4 << 20 && nested.len() < bomb.len() / 10);
+    let send = |encoding: &str, body: &[u8]| {
+        let headers = [authorization(&serve), ("content-encoding", encoding)];
+        serve.post("/audit-logs", &headers, body).status
+    };
+    assert_eq!(send("gzip", &bomb), 413);
+    assert_eq!(send("gzip, gzip", &nested), 413);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(|| send("application/gzip", &bomb))).collect();
+        for one in all {
+            let status = one.join().unwrap();
+            assert!([413, 429].contains(&status), "{status}");
+        }
+    });
+    assert_eq!(send("gzip", &bomb), 413);
+    // What is in flight, and the program itself.
+    let peak = serve.peak_memory();
+    assert!(peak < 64 * MIB + 128 * MIB, "{} MiB", peak / MIB);
+    assert_eq!(serve.lines().len(), 0);
+    assert_eq!(serve.deliver(gzip(b"{}"))["stored"], 1);
+}
+
+#[test]
+fn a_body_cut_short_is_not_stored() {
+    let serve = Serve::start();
+    let authorization = authorization(&serve);
+    let mut connection = serve.connect();
+    connection.send(head("POST", "/audit-logs", &[authorization], 1000) + "{\"a\":1}\n{\"a\":2}\n");
+    drop(connection);
+    serve.wait_for_log("the body broke off");
+    let mut connection = serve.connect();
+    let (name, value) = authorization;
+    connection.send(format!(
+        "POST /audit-logs HTTP/1.1\r\nhost: x\r\n{name}: {value}\r\n\
+         transfer-encoding: chunked\r\n\r\n8\r\n{{\"a\":3}}\n\r\n"
+    ));
+    drop(connection);
+    wait_until("the other", || serve.stderr().matches("the body broke off").count() == 2);
+    assert_eq!(serve.lines().len(), 0);
+    assert_eq!(stored::quarantined(&serve.data()), []);
+}
+
+#[test]
+fn a_client_that_leaves_does_not_cancel_a_write() {
+    const LINES: usize = 50_000;
+    let serve = Serve::start();
+    let body: String = (0..LINES).map(|n| format!("{{\"n\":{n},\"x\":\"{n:0100}\"}}\n")).collect();
+    // It grows as soon as the transaction is larger than what SQLite keeps in memory.
+    let log = serve.data().join("segments/0000000000000001.live.db-wal");
+    let written = || log.metadata().map_or(0, |about| about.len());
+    let before = written();
+    let mut connection = serve.connect();
+    connection.request("POST", "/audit-logs", &[authorization(&serve)], body.as_bytes());
+    wait_until("the write has begun", || written() > before + (64 << 10));
+    drop(connection);
+    wait_until("the batch", || !serve.lines().is_empty());
+    assert_eq!(serve.lines().len(), LINES);
+}

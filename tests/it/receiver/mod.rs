@@ -1,0 +1,9 @@
+//! The receiver from outside: the real binary, over real sockets.
+
+mod answers;
+mod batches;
+mod encodings;
+mod hostile;
+mod inputs;
+mod lifecycle;
+mod refused;
