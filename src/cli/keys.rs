@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::exit::{Exit, Failure};
 use super::keys_from::KeysFrom;
 use super::output::Format;
-use super::selection::Place;
+use super::selection::DataDir;
 use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Flags, KeySource};
@@ -54,7 +54,7 @@ struct Fetch {
 #[derive(Args)]
 struct List {
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]

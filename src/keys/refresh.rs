@@ -46,39 +46,44 @@ pub struct Refresher {
 }
 
 impl Refresher {
-    /// Reads those sources once that `which` says.
-    pub async fn refresh(&self, which: impl Fn(&KeySource) -> bool) {
-        let mut new = false;
+    /// Reads those sources once that `which` says, and says whether all of them gave a key set.
+    pub async fn refresh(&self, which: impl Fn(&KeySource) -> bool) -> bool {
+        let (mut new, mut all) = (false, true);
         for source in self.sources.iter().filter(|source| which(source)) {
-            new |= self.refresh_one(source).await;
+            match self.refresh_one(source).await {
+                Some(has_new) => new |= has_new,
+                None => all = false,
+            }
         }
         if new {
             self.store.recheck(Arc::clone(&self.ring) as Arc<_>);
         }
+        all
     }
 
     /// Reads all sources at once, and then now and again until it is dropped.
     pub async fn run(self) {
         self.refresh(|_| true).await;
-        let mut suspected_at: Option<Instant> = None;
-        let mut refreshed_at = Instant::now();
+        let mut due = Instant::now() + self.every;
+        // Whether there is a suspicion that is not acted on yet, and from when one may be.
+        let (mut suspected, mut allowed) = (false, Instant::now());
         loop {
             tokio::select! {
-                () = sleep_until(refreshed_at + self.every) => {}
-                () = self.suspicion.0.notified() => {
-                    if let Some(last) = suspected_at {
-                        sleep_until(last + self.pause).await;
-                    }
-                    suspected_at = Some(Instant::now());
+                () = sleep_until(due) => {}
+                () = sleep_until(allowed), if suspected => allowed = Instant::now() + self.pause,
+                () = self.suspicion.0.notified(), if !suspected => {
+                    suspected = true;
+                    continue;
                 }
             }
-            self.refresh(|_| true).await;
-            refreshed_at = Instant::now();
+            // A source that failed may have had the key: what waits for it must not wait for hours.
+            suspected &= !self.refresh(|_| true).await;
+            due = Instant::now() + self.every;
         }
     }
 
-    /// Reads one source, and says whether it has a key that is new.
-    async fn refresh_one(&self, source: &KeySource) -> bool {
+    /// Reads one source, and says whether it has a key that is new; `None` if it gave no set.
+    async fn refresh_one(&self, source: &KeySource) -> Option<bool> {
         let name = source.to_string();
         let result = source::read(source, &self.client).await;
         let (new, entered) = match &result {
@@ -91,12 +96,12 @@ impl Refresher {
                     let keys = set.keys().len();
                     tracing::info!(source = name, keys, "the key set has new keys");
                 }
-                (new, self.enter(&name, Ok(set)).await)
+                (Some(new), self.enter(&name, Ok(set)).await)
             }
             Err(error) => {
                 tracing::warn!(%error, "keys are not refreshed; those at hand go on verifying");
                 let error = error.to_string();
-                (false, self.enter(&name, Err(&error)).await)
+                (None, self.enter(&name, Err(&error)).await)
             }
         };
         if let Err(error) = entered {
@@ -112,5 +117,60 @@ impl Refresher {
         result: Result<&crate::signature::KeySet, &str>,
     ) -> Result<(), crate::store::StoreError> {
         tokio::task::block_in_place(|| self.store.enter_keys(name, result, now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::entry::Millis;
+    use crate::keys::ring::Judged;
+    use crate::net::ClientOptions;
+    use crate::store::{Directory, Options};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_source_that_failed_is_asked_again_as_long_as_something_waits() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&home.path().join("data")).unwrap();
+        let store = Arc::new(Store::open(&directory, Options::default()).unwrap());
+        let set = home.path().join("jwks.json");
+        let judged = Judged { sources: vec![set.display().to_string()], ..Judged::default() };
+        let inputs = HashMap::from([("default".to_owned(), judged)]);
+        let long = Duration::from_secs(1000);
+        let ring = Arc::new(KeyRing::new(inputs, long, 100, (vec![], vec![]), Millis::MIN));
+        let refresher = Refresher {
+            ring: Arc::clone(&ring),
+            store,
+            sources: vec![KeySource::File(set.clone())],
+            client: Client::new(ClientOptions::default()).unwrap(),
+            every: long,
+            pause: Duration::from_millis(1),
+            suspicion: Suspicion::default(),
+        };
+        assert!(!refresher.refresh(|_| true).await);
+        // Raised once, it stays until every source has answered.
+        refresher.suspicion.raise();
+        let store = Arc::clone(&refresher.store);
+        let attempted = || store.keys().unwrap().1[0].attempted_at;
+        let running = tokio::spawn(refresher.run());
+        let happens = async {
+            // Begun, suspected, and once more.
+            for _ in 0..3 {
+                let before = attempted();
+                while attempted() == before {
+                    tokio::task::yield_now().await;
+                }
+            }
+            let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors");
+            std::fs::copy(vectors.join("jwks.json"), set).unwrap();
+            while ring.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), happens).await.unwrap();
+        running.abort();
     }
 }

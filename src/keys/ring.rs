@@ -105,11 +105,14 @@ impl KeyRing {
         self.len() == 0
     }
 
-    /// Takes over a key set that was read from `source`, and says whether it has a key that the ring
-    /// did not have from there.
+    /// Takes over a key set that was read from `source`, and says whether it has a key that the set
+    /// from there did not have before.
     pub fn enter(&self, source: &str, set: &KeySet, now: Millis) -> bool {
         self.update(now, |keys| {
-            let mut new = false;
+            // One that comes back is new, too: it may verify what came after it had retired.
+            let had = keys.iter().filter(|one| one.source == source && one.in_set);
+            let had: Vec<_> = had.map(|one| one.key.thumbprint()).collect();
+            let new = set.keys().iter().any(|key| !had.contains(&key.thumbprint()));
             keys.iter_mut().filter(|one| one.source == source).for_each(|one| one.in_set = false);
             for key in set.keys() {
                 let known = keys
@@ -118,7 +121,6 @@ impl KeyRing {
                 if let Some(known) = known {
                     (known.in_set, known.last_seen, known.key) = (true, now, Arc::clone(key));
                 } else {
-                    new = true;
                     let source = source.to_owned();
                     let key = Arc::clone(key);
                     keys.push(Held { source, key, last_seen: now, in_set: true });
@@ -215,6 +217,10 @@ mod tests {
         check(&ring, "a", 19, &["k1", "k2"]);
         check(&ring, "a", 20, &["k2"]);
         assert_eq!(ring.current("a").0.keys().len(), 2);
+        // It comes back: that is news to what was received meanwhile.
+        assert!(ring.enter("x", &KeySet::new([key(1), key(2)]), at(30)));
+        assert!(!ring.enter("x", &KeySet::new([key(2), key(1)]), at(31)));
+        check(&ring, "a", 25, &["k1", "k2"]);
         check(&ring, "b", 12, &[]);
         check(&ring, "gone", 12, &["k1", "k2"]);
     }

@@ -1,8 +1,14 @@
 //! The integration tests: one binary, for the sake of link time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "tests say what they expect, and tell the whole story where it is otherwise"
+)]
 
 mod check;
+mod commands;
 mod crash;
 mod full_disk;
 mod harness;

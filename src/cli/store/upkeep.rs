@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::selection::Place;
+use crate::cli::selection::DataDir;
 use crate::cli::terminal::tell;
 use crate::config::units;
 use crate::store::{Options, Retention, Store};
@@ -16,7 +16,7 @@ use crate::store::{Options, Retention, Store};
 #[derive(Args)]
 pub(super) struct Seal {
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
 }
 
 impl Seal {
@@ -37,7 +37,7 @@ impl Seal {
 #[derive(Args)]
 pub(super) struct Prune {
     #[command(flatten)]
-    place: Place,
+    place: DataDir,
     /// Give up segments that received nothing for so long, as 90d or 12h
     #[arg(long, value_name = "DURATION", value_parser = duration, required_unless_present = "size")]
     age: Option<Duration>,

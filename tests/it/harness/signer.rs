@@ -76,7 +76,7 @@ pub(crate) fn cef(n: usize) -> String {
 }
 
 /// The JSON entry number `n`, without a signature.
-pub(crate) fn json(n: usize) -> String {
+fn json(n: usize) -> String {
     let rt = 1_750_280_556_000 + n;
     format!(
         "{{\"event_ts\":\"2025-06-18T21:02:36Z\",\"name\":\"Authz.portals\",\"rt\":{rt},\
