@@ -22,7 +22,7 @@ use crate::entry::record::Origin;
 use crate::entry::{Layout, Millis, Record};
 use crate::ingest::{Batch, Caps, Entry, Examined, Expected};
 use crate::search;
-use crate::signature::{self, Covers, Key, KeySet, Reason, Verdict};
+use crate::signature::{self, Covers, Key, KeySet, Proof, Reason, Verdict};
 
 /// A pair of keys, with the set that has the public one.
 struct Signer {
@@ -118,40 +118,41 @@ fn line(line: &[u8]) {
 /// What is signed verifies under the signer's key and no other; and however the line is changed, if
 /// it verifies, then as what was signed.
 ///
-/// The first four bytes say what is changed: how, with what, and where. The rest is what is signed.
+/// The first four bytes say where the signature stands, and what is changed: how, with what, where.
+/// The rest is what is signed.
 pub fn signed_payload(data: &[u8]) {
     let Some(([how, with, high, low], body)) = data.split_first_chunk() else { return };
+    let at = usize::from(u16::from_be_bytes([*high, *low]));
     for range in lines(body) {
         let Ok(layout) = Layout::of(&body[range], MAX_LINE) else { continue };
         let unsigned = signature::check(&layout, &KeySet::default()).payload.text(layout.line);
         let layout = Layout::of(unsigned.as_bytes(), MAX_LINE).expect("what is left is an entry");
-        let (line, signed, covers) = sign(&layout, how & 4 == 0);
+        let place = if how & 8 == 0 { None } else { Some(at) };
+        let Some((line, signed, covers)) = sign(&layout, place, how & 4 == 0) else { continue };
 
-        let entry = read(line.as_bytes(), &SIGNER.keys);
+        let reason = |keys| read(line.as_bytes(), keys).verdict.reason();
         if let Parts::Object { sigs, .. } = &layout.parts
             && !sigs.is_empty()
         {
-            assert_eq!(entry.verdict, Verdict::Invalid(Reason::SignatureAmbiguous));
+            assert_eq!(reason(&SIGNER.keys), Some(Reason::SignatureAmbiguous.as_str()));
             continue;
         }
-        let proof = entry.verdict.proof().expect("the signer's key verifies it");
+        let (payload, proof) = verified(line.as_bytes()).expect("the signer's key verifies it");
         assert_eq!((proof.key(), proof.covers()), (&SIGNER.keys.keys()[0], covers));
-        let reason = |keys| read(line.as_bytes(), keys).verdict.reason();
+        assert_eq!(payload, signed);
         assert_eq!(reason(&STRANGER.keys), Some("no_matching_key"));
         assert_eq!(reason(&KeySet::default()), Some("no_keys"));
 
         let mut changed = line.into_bytes();
-        let at = usize::from(u16::from_be_bytes([*high, *low])) % changed.len();
+        let at = at % changed.len();
         match how & 3 {
             0 => changed[at] = *with,
             1 => changed[at] ^= *with,
             2 => changed.insert(at, *with),
             _ => drop(changed.remove(at)),
         }
-        let Ok(layout) = Layout::of(&changed, usize::MAX) else { continue };
-        let checked = signature::check(&layout, &SIGNER.keys);
-        if checked.verdict.proof().is_some() {
-            assert_eq!(checked.payload.text(layout.line), signed, "not what was signed");
+        if let Some((payload, _)) = verified(&changed) {
+            assert_eq!(payload, signed, "not what was signed");
         }
     }
 }
@@ -165,7 +166,7 @@ pub fn key_set(data: &[u8]) {
     assert_eq!((again.keys(), bad.as_slice()), (set.keys(), [].as_slice()));
 
     let layout = Layout::of(br#"{"a":1}"#, MAX_LINE).expect("an entry");
-    let (line, ..) = sign(&layout, true);
+    let (line, ..) = sign(&layout, None, true).expect("signed at its end");
     let public = SIGNER.keys.keys()[0].public();
     let has_key = set.keys().iter().any(|key| key.public() == public);
     assert_eq!(read(line.as_bytes(), &set).verdict.proof().is_some(), has_key);
@@ -197,9 +198,14 @@ pub fn query(data: &[u8]) {
     }
 }
 
-/// Signs an entry at its end: the line with its signature, what was signed, and what that covers.
-/// Of a CPS line it is the object, or the whole line.
-fn sign(layout: &Layout<'_>, object_of_cps: bool) -> (String, String, Covers) {
+/// Signs an entry: the line with its signature, what was signed, and what that covers. Of a CPS line
+/// it is the object, or the whole line. The signature stands at the end, or anywhere in a CEF line and
+/// first in a JSON object; `None` if no signature can stand there.
+fn sign(
+    layout: &Layout<'_>,
+    place: Option<usize>,
+    object_of_cps: bool,
+) -> Option<(String, String, Covers)> {
     let line = layout.line;
     let (signed, covers) = match &layout.parts {
         Parts::Object { object, cps: true, .. } if object_of_cps => {
@@ -209,17 +215,43 @@ fn sign(layout: &Layout<'_>, object_of_cps: bool) -> (String, String, Covers) {
         _ => (line, Covers::Entry),
     };
     let signature = URL_SAFE_NO_PAD.encode(SIGNER.pair.sign(signed.as_bytes()));
-    let line = match &layout.parts {
-        Parts::Cef { .. } => format!("{line} sig={signature}"),
-        Parts::Object { object, .. } => {
-            let end = line[..object.end].rfind('}').expect("the end of an object");
-            let (head, tail) = line.split_at(end);
-            let is_empty = head.trim_end_matches([' ', '\t', '\n', '\r']).ends_with('{');
+    let line = match (&layout.parts, place) {
+        (Parts::Cef { .. }, None) => format!("{line} sig={signature}"),
+        (Parts::Cef { .. }, Some(place)) => {
+            let places: Vec<_> = line.match_indices([' ', '|']).collect();
+            let (at, found) = places[place % places.len()];
+            match found {
+                "|" => format!("{}|sig={signature} {}", &line[..at], &line[at + 1..]),
+                _ => format!("{} sig={signature}{}", &line[..at], &line[at..]),
+            }
+        }
+        (Parts::Object { object, .. }, place) => {
+            let inner = &line[object.clone()];
+            let (first, last) = inner.find('{').zip(inner.rfind('}')).expect("an object");
+            let is_empty = inner[first + 1..last].trim().is_empty();
             let comma = if is_empty { "" } else { "," };
-            format!("{head}{comma}\"sig\":\"{signature}\"{tail}")
+            let (at, member) = match place {
+                None => (object.start + last, format!("{comma}\"sig\":\"{signature}\"")),
+                Some(_) => (object.start + first + 1, format!("\"sig\":\"{signature}\"{comma}")),
+            };
+            format!("{}{member}{}", &line[..at], &line[at..])
         }
     };
-    (line, signed.to_owned(), covers)
+    // In the header of a CEF line it is text, before other text it is something else, and of many
+    // the last few are tried.
+    let stands = {
+        let layout = Layout::of(line.as_bytes(), usize::MAX).expect("an entry");
+        sigs(&layout).into_iter().rev().take(4).any(|sig| line[sig].trim_matches('"') == signature)
+    };
+    stands.then(|| (line, signed.to_owned(), covers))
+}
+
+/// What verifies under the signer's key, and the proof.
+fn verified(line: &[u8]) -> Option<(String, Proof)> {
+    let layout = Layout::of(line, usize::MAX).ok()?;
+    let checked = signature::check(&layout, &SIGNER.keys);
+    let proof = checked.verdict.proof()?.clone();
+    Some((checked.payload.text(layout.line).into_owned(), proof))
 }
 
 fn read(line: &[u8], keys: &KeySet) -> Entry {

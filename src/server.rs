@@ -212,6 +212,7 @@ fn limits(config: &Config) -> Limits {
     Limits {
         max_connections: receiver.max_connections,
         max_connections_per_address: receiver.max_connections_per_address,
+        many_clients: receiver.trusted_proxies.clone(),
         max_header_bytes: receiver.max_header_bytes,
         handshake_timeout: receiver.handshake_timeout,
         header_timeout: receiver.header_timeout,

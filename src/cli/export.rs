@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{DataDir, Range, Wanted};
+use super::selection::{Place, Range, Wanted};
 use super::terminal::{is_watched, tell};
 
 /// Write stored entries out, in the order in which they were stored.
@@ -31,7 +31,7 @@ pub struct Export {
     zone: Zone,
 
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
 }
 
 impl Export {

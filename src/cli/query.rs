@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{DataDir, Range, Wanted};
+use super::selection::{Place, Range, Wanted};
 use super::terminal::tell;
 
 /// Print stored entries that match, newest first.
@@ -30,7 +30,7 @@ pub struct Query {
     zone: Zone,
 
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
 }
 
 /// How many records are read before they are printed.

@@ -14,7 +14,7 @@ use crate::store::{Directory, Reader, TimeRange};
 
 /// Where the data directory is.
 #[derive(Clone, Debug, Args)]
-pub struct DataDir {
+pub struct Place {
     /// The data directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub struct Range {
     until: Option<String>,
 }
 
-impl DataDir {
+impl Place {
     /// Opens the data directory.
     pub fn directory(&self) -> Result<Directory, Failure> {
         let path = config::data_dir(&self.flags(), &|name| std::env::var(name).ok())
@@ -59,7 +59,7 @@ impl DataDir {
 
     /// The flags, as the settings know them.
     pub fn flags(&self) -> Flags {
-        let DataDir { data_dir, config } = self.clone();
+        let Place { data_dir, config } = self.clone();
         Flags { data_dir, config, ..Flags::default() }
     }
 }

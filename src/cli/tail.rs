@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{DataDir, Wanted};
+use super::selection::{Place, Wanted};
 use super::terminal::tell;
 use crate::entry::Record;
 use crate::store::{Event, Follow};
@@ -37,7 +37,7 @@ pub struct Tail {
     zone: Zone,
 
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
 }
 
 /// How often the store is looked at.

@@ -2,7 +2,7 @@
 //!
 //! Text from entries is hostile: control characters move a terminal's cursor, set its title and
 //! type into it, and bidirectional ones show a text as another. [`sanitise`] is for all that is
-//! printed as text; JSON escapes control characters by itself.
+//! printed as text, and in JSON what is unsafe is escaped.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -37,6 +37,25 @@ fn is_unsafe(c: char) -> bool {
             | '\u{2028}' | '\u{2029}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// The same JSON with each character that a terminal obeys escaped: JSON lets most of them stand in a
+/// string as they are (RFC 8259 section 7), and outside of strings there are none.
+fn escape(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_unsafe) {
+        return json.into();
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped.into()
+}
+
 /// Standard output, locked and buffered.
 pub struct Output(BufWriter<StdoutLock<'static>>);
 
@@ -67,7 +86,7 @@ impl Output {
     /// Writes a value as a line of JSON.
     pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string(value).map_err(Failure::failed)?;
-        writeln!(self.0, "{json}").map_err(output_error)
+        writeln!(self.0, "{}", escape(&json)).map_err(output_error)
     }
 
     /// Hands over what is buffered. Without it the end of the output is lost in silence.
@@ -127,6 +146,15 @@ mod tests {
         check("\u{9b}31m\u{85}", "\u{fffd}31m\u{fffd}");
         check("\u{202e}txt.exe\u{2066}\u{200f}\u{61c}", "\u{fffd}txt.exe\u{fffd}\u{fffd}\u{fffd}");
         check("\u{feff}\u{200b}\u{2028}\u{e0041}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn json_says_the_same_and_a_terminal_obeys_none_of_it() {
+        let text = "a\u{7f}\u{9b}31m\u{202e}\u{e0041}é";
+        let json = serde_json::to_string(text).unwrap();
+        let escaped = escape(&json);
+        assert_eq!(escaped, r#""a\u007f\u009b31m\u202e\udb40\udc41é""#);
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How many connections there may be and how long each may take.
 
-use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// The limits of a [`Listener`](super::Listener).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct Limits {
     pub max_connections_per_address: usize,
     /// Addresses that `max_connections_per_address` does not hold: trusted proxies and tunnels, behind
     /// which there are many clients.
-    pub many_clients: Vec<IpAddr>,
+    pub many_clients: Vec<IpNet>,
     /// The header of a request, in bytes; at least [`MIN_HEADER_BYTES`](Limits::MIN_HEADER_BYTES).
     pub max_header_bytes: usize,
     /// From the connection to the end of the TLS handshake.

@@ -32,7 +32,9 @@ impl Slots {
             return Err(Refused::TooManyConnections { max: limits.max_connections });
         }
         let from = counts.from.get(&network).copied().unwrap_or(0);
-        if from >= limits.max_connections_per_address && !limits.many_clients.contains(&address) {
+        if from >= limits.max_connections_per_address
+            && !limits.many_clients.iter().any(|net| net.contains(&address))
+        {
             return Err(Refused::TooManyFromAddress { max: limits.max_connections_per_address });
         }
         counts.all += 1;
@@ -86,7 +88,7 @@ mod tests {
         let limits = Limits {
             max_connections: 3,
             max_connections_per_address: 2,
-            many_clients: vec!["192.0.2.9".parse().unwrap()],
+            many_clients: vec!["192.0.2.9/32".parse().unwrap()],
             ..Limits::default()
         };
         let slots = Arc::new(Slots::default());

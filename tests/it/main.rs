@@ -1,10 +1,11 @@
 //! The integration tests: one binary, for the sake of link time.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests say what they expect by it")]
 #![allow(
-    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stderr,
-    reason = "a failed test tells its whole story"
+    clippy::print_stdout,
+    reason = "tests say what they expect, and tell the whole story where it is otherwise"
 )]
 
 mod check;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory;
+
 /// A file of the project with its text.
 struct Source {
     /// From the project's root, with `/`.
@@ -160,4 +162,27 @@ fn every_property_has_a_fuzz_target_and_a_test() {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
         assert!(tests.contains(&format!("properties::{name}(")), "{name}");
     }
+}
+
+fn every_flag(command: &clap::Command, path: &str, check: &mut impl FnMut(&str, &str)) {
+    let path = format!("{path} {}", command.get_name());
+    for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+        check(path.trim(), flag);
+    }
+    command.get_subcommands().for_each(|one| every_flag(one, &path, check));
+}
+
+#[test]
+fn every_flag_is_documented() {
+    let pages: String = files("docs", "md").into_iter().map(|page| page.text).collect();
+    let pages = read("README.md") + &pages;
+    let mut missing = Vec::new();
+    every_flag(&vidimus::cli::Cli::command(), "", &mut |command, flag| {
+        let flag = format!("--{flag}");
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '-');
+        if !pages.match_indices(&flag).any(|(at, _)| ends(&pages[at + flag.len()..])) {
+            missing.push(format!("{command} {flag}"));
+        }
+    });
+    assert!(missing.is_empty(), "not in README.md or docs/: {missing:#?}");
 }

@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
-use crate::cli::selection::DataDir;
+use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, is_watched, sanitise, tell};
 use crate::config;
 use crate::store::CheckReport;
@@ -26,7 +26,7 @@ pub(super) struct Check {
     output: Format,
 
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
 }
 
 impl Check {

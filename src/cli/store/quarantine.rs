@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::retry::Retry;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
-use crate::cli::selection::DataDir;
+use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, sanitise, tell};
 use crate::store::Quarantined;
 
@@ -33,7 +33,7 @@ struct List {
     output: Format,
 
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
 }
 
 /// Show one body in quarantine.
@@ -48,7 +48,7 @@ struct Show {
     output: Shown,
 
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
 }
 
 /// How a body is shown.

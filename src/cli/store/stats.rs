@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
-use crate::cli::selection::DataDir;
+use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, sanitise};
 use crate::entry::Millis;
 use crate::store::{self, Delivered, Refused};
@@ -25,7 +25,7 @@ pub(super) struct Stats {
     output: Format,
 
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
 }
 
 impl Stats {

@@ -33,8 +33,6 @@ impl fmt::Debug for Entry {
 pub(crate) struct Delivery {
     pub(crate) input: String,
     pub(crate) peer: String,
-    pub(crate) received: u64,
-    pub(crate) stored: u64,
 }
 
 /// A body in quarantine.
@@ -89,13 +87,13 @@ pub(crate) fn entries(data: &Path) -> Vec<Entry> {
 
 /// Every delivery, in order.
 pub(crate) fn deliveries(data: &Path) -> Vec<Delivery> {
-    const SQL: &str = "SELECT input, peer, received, stored FROM deliveries ORDER BY id";
+    const SQL: &str = "SELECT input, peer FROM deliveries ORDER BY id";
     again(|| {
         let mut deliveries = Vec::new();
         for file in segments(&open(&data.join("catalog.db"))?)? {
             deliveries.extend(query(&open(&data.join("segments").join(file))?, SQL, |row| {
                 let (input, peer) = (row.get(0)?, row.get(1)?);
-                Ok(Delivery { input, peer, received: row.get(2)?, stored: row.get(3)? })
+                Ok(Delivery { input, peer })
             })?);
         }
         Ok(deliveries)
