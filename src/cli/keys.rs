@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::exit::{Exit, Failure};
 use super::keys_from::KeysFrom;
 use super::output::Format;
-use super::selection::DataDir;
+use super::selection::Place;
 use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Flags, KeySource};
@@ -54,7 +54,7 @@ struct Fetch {
 #[derive(Args)]
 struct List {
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -120,7 +120,10 @@ fn store(flags: &Flags) -> Result<Option<Store>, Failure> {
     match Store::open(&directory, Options::default()) {
         Ok(store) => Ok(Some(store)),
         Err(StoreError::Locked(_)) => {
-            tell("note: a running vidimus has the data directory; it reads its keys by itself");
+            tell(
+                "note: not entered: a running vidimus has the data directory, and reads the sources \
+                 that it was started with",
+            );
             Ok(None)
         }
         Err(error) => Err(Failure::failed(error)),
@@ -184,6 +187,7 @@ fn print_key(
             "last_seen": seen.map(|seen| seen.last_seen),
         })),
         Format::Text => {
+            let thumbprint = if kid == thumbprint { "" } else { &thumbprint };
             let seen = seen.map_or_else(String::new, |seen| {
                 format!("  first seen {}, last {}", seen.first_seen, seen.last_seen)
             });

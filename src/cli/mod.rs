@@ -3,7 +3,7 @@
 //! - [`exit`]: the exit codes, and what a command fails with.
 //! - [`terminal`]: standard output and error; [`sanitise`](terminal::sanitise) is for all that came
 //!   from outside. [`output`]: the formats; [`logging`]: log events.
-//! - [`selection`]: which entries of the store. [`print`]: records in every format.
+//! - [`selection`]: which entries of the store. [`print`](mod@print): records in every format.
 //! - [`input`]: the files that a command reads. [`keys_from`]: the keys it is told to use.
 //!
 //! A command's arguments are its fields; `run` does it and says how it ended.
@@ -37,7 +37,7 @@ use exit::{Exit, Failure};
 ///
 /// Exit codes: 0 done, 1 done and the answer is bad news, 2 wrong usage, 3 it could not be done.
 #[derive(Parser)]
-#[command(name = "vidimus", version, disable_help_subcommand = true)]
+#[command(name = "vidimus", version)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

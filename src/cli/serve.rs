@@ -67,7 +67,7 @@ pub struct Serve {
     #[arg(long)]
     no_tls: bool,
 
-    /// Show the console at this address [default: 127.0.0.1:8480]
+    /// Say at this address whether the program is alive and ready [default: 127.0.0.1:8480]
     #[arg(long, value_name = "ADDR")]
     console: Option<SocketAddr>,
 
@@ -93,7 +93,10 @@ impl Serve {
     pub fn run(self) -> Result<Exit, Failure> {
         let on_terminal = is_watched() && self.log_format.is_none();
         // On a terminal deliveries are shown otherwise.
-        let default = if on_terminal { "warn" } else { "info" };
+        let default =
+            if on_terminal { "warn,vidimus::keys=info,vidimus::store=info" } else { "info" };
+        // It would be no JSON.
+        let shows_banner = self.log_format != Some(Style::Json);
         logging::start(default, self.log_format.unwrap_or_default());
         let ready_file = self.ready_file.clone();
         let config =
@@ -102,7 +105,7 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(Failure::failed)?;
-        let served = runtime.block_on(serve(&config, ready_file, on_terminal));
+        let served = runtime.block_on(serve(&config, ready_file, on_terminal, shows_banner));
         // What is left is a look-up or a fetch of keys that nobody waits for.
         runtime.shutdown_timeout(Duration::from_secs(1));
         served
@@ -133,6 +136,7 @@ async fn serve(
     config: &Config,
     ready_file: Option<PathBuf>,
     on_terminal: bool,
+    shows_banner: bool,
 ) -> Result<Exit, Failure> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -147,7 +151,9 @@ async fn serve(
         if on_terminal { Arc::new(display::Lines) } else { Arc::new(display::Log) };
     let server = Server::start(config, observer).await.map_err(Failure::failed)?;
     server.read_key_files().await;
-    banner::print(config, &server, on_terminal);
+    if shows_banner {
+        banner::print(config, &server, on_terminal);
+    }
 
     let scheme = if server.certificate.is_some() { "https" } else { "http" };
     let receiver = format!("{scheme}://{}", server.receiver_address());

@@ -17,7 +17,7 @@ use crate::store::{Judge, Sighting, Source};
 /// An input as far as its entries are judged.
 #[derive(Clone, Debug, Default)]
 pub struct Judged {
-    /// The sources of its keys, by the names that the catalog has.
+    /// The sources of its keys, by the names that the catalog has. None: whatever any source had.
     pub sources: Vec<String>,
     /// Whose entries belong to it.
     pub expected: Arc<Expected>,
@@ -146,13 +146,13 @@ impl KeyRing {
     }
 
     fn select(&self, known: &Known, input: &str, received_at: Millis) -> KeySet {
-        let sources = self.inputs.get(input).map(|judged| judged.sources.as_slice());
+        // An input that is configured no more, or without sources: whatever any source had.
+        let sources = self.inputs.get(input).map_or(&[][..], |judged| judged.sources.as_slice());
         KeySet::new(
             known
                 .keys
                 .iter()
-                // An input that is configured no more: whatever any source has.
-                .filter(|one| sources.is_none_or(|sources| sources.contains(&one.source)))
+                .filter(|one| sources.is_empty() || sources.contains(&one.source))
                 .filter(|one| one.in_set || self.is_within(one.last_seen, received_at))
                 .map(|one| Arc::clone(&one.key)),
         )
@@ -195,7 +195,8 @@ mod tests {
 
     fn ring() -> KeyRing {
         let judged = |source: &str| Judged { sources: vec![source.into()], ..Judged::default() };
-        let inputs = [("a".to_owned(), judged("x")), ("b".to_owned(), judged("y"))].into();
+        let none = ("none".to_owned(), Judged::default());
+        let inputs = [("a".to_owned(), judged("x")), ("b".to_owned(), judged("y")), none].into();
         KeyRing::new(inputs, Duration::from_secs(8 * 86_400), 100, (vec![], vec![]), at(0))
     }
 
@@ -223,6 +224,7 @@ mod tests {
         check(&ring, "a", 25, &["k1", "k2"]);
         check(&ring, "b", 12, &[]);
         check(&ring, "gone", 12, &["k1", "k2"]);
+        check(&ring, "none", 12, &["k1", "k2"]);
     }
 
     #[test]

@@ -133,7 +133,8 @@ fn what(record: &Record) -> String {
     };
     let words: Vec<String> = match record.kind {
         Some(Kind::Access) => {
-            vec![text("act").into(), text("request").into(), text("status").into()]
+            // The status first: a path may be cut.
+            vec![text("status").into(), text("act").into(), text("request").into()]
         }
         Some(Kind::Authorization) => {
             vec![text("action").into(), yes_or_no("granted", "granted", "denied")]
@@ -259,7 +260,7 @@ mod tests {
             None,
             false,
             &[
-                "2025-06-18T21:02:36.123Z  access  valid    Ingress  Jane Doe   10.0.0.1  POST /v2/control-planes/0123456789/services 403",
+                "2025-06-18T21:02:36.123Z  access  valid    Ingress  Jane Doe   10.0.0.1  403 POST /v2/control-planes/0123456789/services",
             ],
         );
         check(
@@ -267,7 +268,7 @@ mod tests {
             false,
             &[
                 "TIME                      KIND    VERDICT  NAME     PRINCIPAL  SRC       WHAT",
-                "2025-06-18T21:02:36.123Z  access  valid    Ingress  Jane Doe   10.0.0.1  POST /v2/control-planes/0123456789/services 403",
+                "2025-06-18T21:02:36.123Z  access  valid    Ingress  Jane Doe   10.0.0.1  403 POST /v2/control-planes/0123456789/services",
             ],
         );
         check(
@@ -275,7 +276,7 @@ mod tests {
             false,
             &[
                 "TIME                      VERDICT  NAME     PRINCIPAL  WHAT",
-                "2025-06-18T21:02:36.123Z  valid    Ingress  Jane Doe   POST /v2/control-planes/…",
+                "2025-06-18T21:02:36.123Z  valid    Ingress  Jane Doe   403 POST /v2/control-pla…",
             ],
         );
         for width in [1, 20, 79, 80, 89, 90, 105, 106, 107, 200] {
@@ -298,7 +299,7 @@ mod tests {
             true,
             &[
                 "TIME                      VERDICT  NAME     PRINCIPAL  WHAT",
-                "2025-06-18T21:02:36.123Z  \x1b[32mvalid\x1b[0m    Ingress  Jane Doe   POST /v2/control-planes/…",
+                "2025-06-18T21:02:36.123Z  \x1b[32mvalid\x1b[0m    Ingress  Jane Doe   403 POST /v2/control-pla…",
             ],
         );
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::selection::DataDir;
+use crate::cli::selection::Place;
 use crate::cli::terminal::tell;
 use crate::clock::now;
 use crate::config::Config;
@@ -28,7 +28,7 @@ use crate::store::{Appended, Delivery, Quarantined, Store};
 #[derive(Args)]
 pub(super) struct Retry {
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
     /// The numbers of the bodies [default: all]
     #[arg(value_name = "ID")]
     ids: Vec<u64>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::selection::DataDir;
+use crate::cli::selection::Place;
 use crate::cli::terminal::tell;
 use crate::config::units;
 use crate::store::{Options, Retention, Store};
@@ -16,7 +16,7 @@ use crate::store::{Options, Retention, Store};
 #[derive(Args)]
 pub(super) struct Seal {
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
 }
 
 impl Seal {
@@ -37,9 +37,9 @@ impl Seal {
 #[derive(Args)]
 pub(super) struct Prune {
     #[command(flatten)]
-    place: DataDir,
+    place: Place,
     /// Give up segments that received nothing for so long, as 90d or 12h
-    #[arg(long, value_name = "DURATION", value_parser = duration, required_unless_present = "size")]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     age: Option<Duration>,
     /// Give up the oldest segments while all of them are larger than this, as 10GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -57,6 +57,9 @@ fn size(text: &str) -> Result<u64, String> {
 impl Prune {
     /// Prunes.
     pub(super) fn run(self) -> Result<Exit, Failure> {
+        if self.age.is_none() && self.size.is_none() {
+            return Err(Failure::usage("there is nothing to prune by: give --age, --size or both"));
+        }
         let directory = self.place.directory()?;
         let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
         let retention = Retention { age: self.age, size: self.size };

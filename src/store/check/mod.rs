@@ -1,7 +1,7 @@
 //! Reads every stored entry again, verifies it, and compares that with what is recorded.
 //!
 //! - Here: the files. What SQLite says of each, the hash of a sealed one, ids without a gap.
-//! - [`entry`](self::entry): one entry. [`keys`](self::keys): which keys may verify it.
+//! - `entry`: one entry. `keys`: which keys may verify it.
 //!
 //! It changes nothing, and a damaged file does not stop it: what cannot be read is a difference too.
 
