@@ -155,6 +155,9 @@ pub struct Caps {
 #[error("the body has more than {0} lines")]
 pub struct TooManyLines(pub usize);
 
+/// So many lines are checked before the threads look for other bodies.
+const SLICE: usize = 256;
+
 /// A decoded body with a verdict for each of its lines.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -174,7 +177,12 @@ impl Batch {
             let examined = Examined::line(&body[range.clone()], keys, caps.max_line);
             (range, examined)
         };
-        let lines = ranges.into_par_iter().with_min_len(8).map(examine).collect();
+        // In slices, between which the threads look for other bodies: a large one must not keep the
+        // small ones waiting.
+        let mut lines = Vec::with_capacity(ranges.len());
+        for slice in ranges.chunks(SLICE) {
+            lines.par_extend(slice.par_iter().with_min_len(8).map(|range| examine(range.clone())));
+        }
         Ok(Batch { body, lines })
     }
 

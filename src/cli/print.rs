@@ -83,11 +83,12 @@ impl Printer {
                 }
             }
             Format::Jsonl => records.iter().try_for_each(|record| self.output.json(record))?,
-            Format::Csv => self.output.bytes(&columns::rows(records).map_err(Failure::failed)?)?,
+            Format::Csv => {
+                self.output.foreign(&columns::rows(records).map_err(Failure::failed)?)?
+            }
             Format::Raw => {
                 for record in records {
-                    self.output.bytes(&record.raw)?;
-                    self.output.bytes(b"\n")?;
+                    self.output.foreign(&[record.raw.as_slice(), b"\n"].concat())?;
                 }
             }
         }

@@ -147,8 +147,10 @@ async fn serve(
     // A limit on the size of files is a full disk, not a reason to be killed: the write fails.
     let _file_too_large = listen_for(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
 
-    let observer: Arc<dyn Observer> =
-        if on_terminal { Arc::new(display::Lines) } else { Arc::new(display::Log) };
+    let observer: Arc<dyn Observer> = match on_terminal {
+        true => Arc::new(display::Lines::default()),
+        false => Arc::new(display::Log::default()),
+    };
     let server = Server::start(config, observer).await.map_err(Failure::failed)?;
     server.read_key_files().await;
     if shows_banner {

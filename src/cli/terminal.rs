@@ -57,41 +57,54 @@ fn escape(json: &str) -> Cow<'_, str> {
 }
 
 /// Standard output, locked and buffered.
-pub struct Output(BufWriter<StdoutLock<'static>>);
+pub struct Output {
+    writer: BufWriter<StdoutLock<'static>>,
+    is_terminal: bool,
+}
 
 impl Output {
     /// Takes standard output.
     #[expect(clippy::new_without_default, reason = "it takes a lock")]
     pub fn new() -> Output {
-        Output(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        Output { writer: BufWriter::with_capacity(1 << 16, stdout.lock()), is_terminal }
+    }
+
+    /// Writes whole lines that came from outside: as they are, but to a terminal sanitised.
+    pub fn foreign(&mut self, lines: &[u8]) -> Result<(), Failure> {
+        if self.is_terminal {
+            return self.text(String::from_utf8_lossy(lines));
+        }
+        self.bytes(lines)
     }
 
     /// Writes bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.0.write_all(bytes).map_err(output_error)
+        self.writer.write_all(bytes).map_err(output_error)
     }
 
     /// Writes lines of text, each sanitised.
     pub fn text(&mut self, text: impl Display) -> Result<(), Failure> {
         let text = text.to_string();
         let mut lines = text.lines();
-        lines.try_for_each(|line| writeln!(self.0, "{}", sanitise(line))).map_err(output_error)
+        lines.try_for_each(|line| writeln!(self.writer, "{}", sanitise(line))).map_err(output_error)
     }
 
     /// Writes a line of text, sanitised.
     pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
-        writeln!(self.0, "{}", sanitise(&text.to_string())).map_err(output_error)
+        writeln!(self.writer, "{}", sanitise(&text.to_string())).map_err(output_error)
     }
 
     /// Writes a value as a line of JSON.
     pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string(value).map_err(Failure::failed)?;
-        writeln!(self.0, "{}", escape(&json)).map_err(output_error)
+        writeln!(self.writer, "{}", escape(&json)).map_err(output_error)
     }
 
     /// Hands over what is buffered. Without it the end of the output is lost in silence.
     pub fn flush(&mut self) -> Result<(), Failure> {
-        self.0.flush().map_err(output_error)
+        self.writer.flush().map_err(output_error)
     }
 }
 

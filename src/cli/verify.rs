@@ -52,8 +52,8 @@ pub struct Verify {
     portal_id: Vec<String>,
     /// Take the lines out of this member of JSON lines, or out of this column of CSV
     ///
-    /// For what other programs export, such as `_raw` or `event.original`. Vidimus's own records
-    /// (`export`, `query`, `tail`) are read with `--field raw`.
+    /// For what other programs export, such as `_raw` or `event.original`. Vidimus's own records in
+    /// JSON lines (`export`, `query`, `tail`) are recognised; its CSV is read with `--field raw`.
     #[arg(long, value_name = "NAME")]
     field: Option<String>,
     /// How to print what was found

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode};
 
+use crate::receiver::answer;
+
 /// Answers one request.
 pub fn handle<B>(request: &Request<B>) -> Response<Full<Bytes>> {
     let (status, body) = match (request.uri().path(), request.method()) {
@@ -15,7 +17,7 @@ pub fn handle<B>(request: &Request<B>) -> Response<Full<Bytes>> {
     };
     let mut answer = Response::new(Full::from(body));
     *answer.status_mut() = status;
-    answer
+    answer::to(request.method(), answer)
 }
 
 #[cfg(test)]

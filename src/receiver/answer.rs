@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::body::Body;
+use hyper::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
 
@@ -113,6 +116,17 @@ pub fn stored(appended: &Appended) -> Answer {
 /// The answer to a load balancer.
 pub fn healthy() -> Answer {
     answer(StatusCode::OK, "text/plain", "ok\n".to_owned())
+}
+
+/// The answer to a request with this method: to `HEAD` without its body (RFC 9110 section 9.3.2),
+/// which over HTTP/2 would be an error.
+pub fn to(method: &Method, mut answer: Answer) -> Answer {
+    if method == Method::HEAD {
+        let length = answer.body().size_hint().exact().unwrap_or_default();
+        answer.headers_mut().insert(CONTENT_LENGTH, length.into());
+        *answer.body_mut() = Full::default();
+    }
+    answer
 }
 
 /// An answer with a body.

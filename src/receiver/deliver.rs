@@ -11,12 +11,17 @@ use tokio::runtime::Handle;
 use super::answer::{Answer, Problem, stored};
 use super::encoding::{DecodeError, Layers, UnknownEncoding, decode};
 use super::{Caps, Input, Observer};
+use crate::clock::now;
 use crate::entry::Millis;
+use crate::entry::lines::lines;
 use crate::ingest::Batch;
 use crate::keys::{KeyRing, Suspicion};
 use crate::net::Reservation;
 use crate::signature::Verdict;
 use crate::store::{Delivery, Quarantined, Refused, Store};
+
+/// What is kept about each line while its body is stored, in bytes.
+const LINE: usize = 96;
 
 /// What stores deliveries.
 pub struct Deliverer {
@@ -61,10 +66,23 @@ impl Deliverer {
         match self.take(received, runtime) {
             Ok(answer) => answer,
             Err(problem) => {
-                self.observer.failed(&input.name, &peer, problem.status, &problem.detail);
+                self.failed(&input.name, &peer, Some(problem.status), &problem.detail);
                 problem.into_answer()
             }
         }
+    }
+
+    /// Takes note of a delivery that was authorized and is not stored, where one looks when nothing
+    /// arrives.
+    pub fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
+        self.observer.failed(input, peer, status.unwrap_or_default(), reason);
+        self.store.note_refused(Refused {
+            time: now(),
+            peer: peer.to_owned(),
+            status,
+            reason: format!("input {input}: {reason}"),
+            scheme: None,
+        });
     }
 
     /// Takes note of a refused request.
@@ -76,8 +94,15 @@ impl Deliverer {
     fn take(&self, mut received: Received, runtime: &Handle) -> Result<Answer, Problem> {
         let bytes = received.body.len();
         let body = self.decode(&mut received, runtime)?;
-        let Received { received_at, started, input, peer, reservation, .. } = received;
+        let Received { received_at, started, input, peer, mut reservation, .. } = received;
         let decoded_bytes = body.len() as u64;
+
+        // What is known of each line takes room too, and a line may be shorter than that.
+        let lines = lines(&body).take(self.caps.lines.max_lines).count();
+        let room = decoded_bytes as usize + lines * LINE;
+        let more = room.saturating_sub(reservation.bytes());
+        let deadline = tokio::time::Instant::now() + self.caps.queue_timeout;
+        reservation.grow_blocking(more, deadline, runtime).map_err(|_| Problem::overloaded())?;
 
         let (keys, generation) = self.ring.current(&input.name);
         let batch = self

@@ -100,9 +100,13 @@ impl Receiver {
         let (received_at, started) = (now(), Instant::now());
         let peer = self.peer(&peer, request.headers());
         let input = match admit::admit(&self.inputs, &request) {
-            Ok(admit::Admitted::Health) => return Ok(answer::healthy()),
+            Ok(admit::Admitted::Health) => {
+                return Ok(answer::to(request.method(), answer::healthy()));
+            }
             Ok(admit::Admitted::Delivery(input)) => input,
-            Err(refusal) => return Ok(self.refuse(&peer, *refusal)),
+            Err(refusal) => {
+                return Ok(answer::to(request.method(), self.refuse(&peer, *refusal)));
+            }
         };
         let content_encoding = content_encoding(request.headers());
         let layers = Layers::of(content_encoding.as_deref());
@@ -110,7 +114,7 @@ impl Receiver {
         let (body, reservation) = match body {
             Ok(read) => read,
             Err(BodyError::Lost(why)) => {
-                self.deliverer.observer.failed(&input.name, &peer, 0, &why);
+                self.deliverer.failed(&input.name, &peer, None, &why);
                 return Err(CloseConnection);
             }
             Err(error) => {
@@ -119,7 +123,7 @@ impl Receiver {
                     (BodyError::TooLarge, _) => Problem::too_large(self.caps.max_body, "as sent"),
                     (_, _) => Problem::overloaded(),
                 };
-                self.deliverer.observer.failed(&input.name, &peer, problem.status, &problem.detail);
+                self.deliverer.failed(&input.name, &peer, Some(problem.status), &problem.detail);
                 return Ok(problem.into_answer());
             }
         };
@@ -199,5 +203,5 @@ fn content_encoding(headers: &HeaderMap) -> Option<String> {
             String::from_utf8_lossy(value.as_bytes()).chars().take(100).collect::<String>()
         })
         .collect();
-    (!values.is_empty()).then(|| values.join(", "))
+    (!values.is_empty()).then(|| values.join(", ").chars().take(200).collect())
 }

@@ -114,6 +114,8 @@ const SYSTEM: [(&str, Field); 10] = [
 impl Field {
     /// The field of this name: a system's, else a normalised one, else an extension.
     pub fn named(name: &str) -> Field {
+        // The record calls the list of them so.
+        let name = if name == "warnings" { "warning" } else { name };
         let system = SYSTEM.iter().find(|(one, _)| *one == name).map(|(_, field)| field.clone());
         let known = || {
             let (name, held) = KNOWN.iter().find(|(one, _)| *one == name)?;

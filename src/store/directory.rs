@@ -24,6 +24,8 @@ pub struct Lock {
 impl Directory {
     /// Opens a data directory that is there.
     pub fn open(path: &Path) -> Result<Directory, StoreError> {
+        // With a slash at its end a symbolic link would be followed.
+        let path = &path.components().collect::<PathBuf>();
         let refuse = |what: String| Err(StoreError::Directory { path: path.to_owned(), what });
         let found = match fs::symlink_metadata(path) {
             Ok(found) => found,
@@ -189,6 +191,7 @@ mod tests {
         let link = temporary.path().join("link");
         symlink(&path, &link).unwrap();
         refused(&link, "is a symbolic link");
+        refused(&link.join(""), "is a symbolic link");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
         refused(&path, "chmod 700");
         let file = temporary.path().join("file");

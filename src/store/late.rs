@@ -21,7 +21,7 @@ use super::{StoreError, seal};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::ingest::{Examined, Expected};
-use crate::signature::KeySet;
+use crate::signature::{KeySet, Verdict, VerdictName};
 
 /// What entries are checked again with.
 pub trait Judge: Send + Sync {
@@ -40,12 +40,12 @@ struct Recorded {
     delivery: u64,
     input: String,
     verdict: String,
-    reason: Option<String>,
     line: Vec<u8>,
 }
 
-/// Entries in one transaction of the catalog.
+/// Entries in one transaction of the catalog: so many, or so many bytes of lines.
 const SLICE: usize = 500;
+const SLICE_BYTES: usize = 4 << 20;
 
 /// Checks again what a new key may make valid, in every segment that takes no more appends, and
 /// says how many verdicts changed. A sealed segment of which more than a tenth has changed is written
@@ -97,11 +97,21 @@ fn recheck_segment(
 /// The next entries after the id `after` that await a key, as the segment has them.
 fn awaiting(connection: &Connection, after: u64) -> rusqlite::Result<Vec<Recorded>> {
     let sql = format!(
-        "SELECT id, received_at, delivery, input, verdict, reason,
+        "SELECT id, received_at, delivery, input, verdict,
                 (SELECT line FROM raw WHERE raw.id = entries.id)
          FROM entries WHERE id > ?1 AND {AWAITING_KEY} ORDER BY id LIMIT {SLICE}"
     );
-    connection.prepare_cached(&sql)?.query_map([after], recorded)?.collect()
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([after])?;
+    let (mut slice, mut bytes) = (Vec::new(), 0);
+    while bytes < SLICE_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let recorded = recorded(row)?;
+        bytes += recorded.line.len();
+        slice.push(recorded);
+    }
+    Ok(slice)
 }
 
 fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
@@ -111,8 +121,7 @@ fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
         delivery: row.get(2)?,
         input: row.get(3)?,
         verdict: row.get(4)?,
-        reason: row.get(5)?,
-        line: row.get(6)?,
+        line: row.get(5)?,
     })
 }
 
@@ -124,16 +133,21 @@ fn recheck_slice(
     let mut changed = Vec::new();
     for mut entry in slice {
         // It may have changed before.
-        if let Some((verdict, reason)) =
-            current(&catalog.connection, entry.id).doing("read a late verdict", &catalog.path)?
-        {
-            (entry.verdict, entry.reason) = (verdict, reason);
+        let later = current(&catalog.connection, entry.id);
+        if let Some(verdict) = later.doing("read a late verdict", &catalog.path)? {
+            entry.verdict = verdict;
         }
         let keys = judge.keys(&entry.input, entry.received_at);
         let examined = Examined::line(&entry.line, &keys, judge.max_line());
         let verdict = examined.verdict();
-        let known = (entry.verdict.as_str(), entry.reason.as_deref());
-        if (verdict.name().as_str(), verdict.reason()) != known {
+        // A key says more, the want of one never less: what was found once is not taken back because
+        // the program was started with other keys.
+        let learned = match verdict {
+            Verdict::Valid(_) => true,
+            Verdict::Invalid(_) => entry.verdict == VerdictName::NoKey.as_str(),
+            Verdict::Unsigned | Verdict::NoKey | Verdict::Malformed(_) => false,
+        };
+        if learned && entry.verdict != verdict.name().as_str() {
             changed.push((entry, examined));
         }
     }
@@ -144,11 +158,11 @@ fn recheck_slice(
     Ok(count)
 }
 
-/// The verdict and the reason that an entry got later.
-fn current(connection: &Connection, id: u64) -> rusqlite::Result<Option<(String, Option<String>)>> {
+/// The verdict that an entry got later.
+fn current(connection: &Connection, id: u64) -> rusqlite::Result<Option<String>> {
     connection
-        .prepare_cached("SELECT verdict, reason FROM entries WHERE id = ?1")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("SELECT verdict FROM entries WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
         .optional()
 }
 

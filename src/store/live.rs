@@ -2,6 +2,7 @@
 //!
 //! Only the writer thread has it. A delivery and its entries are stored whole or not at all.
 
+use std::fs;
 use std::path::PathBuf;
 
 use rusqlite::Connection;
@@ -25,6 +26,8 @@ pub(super) struct Live {
     pub(super) segment: Segment,
     next_id: u64,
     next_delivery: u64,
+    /// Of the lines stored since it was opened.
+    bytes: u64,
 }
 
 /// Where the next ids stood, to go back to when a transaction fails.
@@ -64,7 +67,14 @@ impl Live {
             closed: None,
             sealed: None,
         };
-        Ok(Live { connection, path, segment, next_id: first_id, next_delivery: first_delivery })
+        Ok(Live {
+            connection,
+            path,
+            segment,
+            next_id: first_id,
+            next_delivery: first_delivery,
+            bytes: 0,
+        })
     }
 
     /// Opens the live segment that the catalog knows.
@@ -79,12 +89,18 @@ impl Live {
         };
         let next_id = next("entries", segment.first_id)?;
         let next_delivery = next("deliveries", segment.first_delivery)?;
-        Ok(Live { connection, path, segment, next_id, next_delivery })
+        let bytes = fs::metadata(&path).map_or(0, |file| file.len());
+        Ok(Live { connection, path, segment, next_id, next_delivery, bytes })
     }
 
     /// How many entries it has.
     pub(super) fn entries(&self) -> u64 {
         self.next_id - self.segment.first_id
+    }
+
+    /// How large it is, roughly, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The ids that the segment after it begins with.
@@ -148,6 +164,7 @@ impl Live {
             };
             if row::insert(&self.connection, &entry, &stored).doing("write", &self.path)? {
                 self.next_id += 1;
+                self.bytes += entry.raw.len() as u64;
                 appended.stored += 1;
             } else {
                 self.count_again(&entry).doing("write", &self.path)?;

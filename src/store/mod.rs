@@ -68,7 +68,7 @@ use self::error::SqliteContext;
 use self::refused::Waiting;
 use self::writer::{Job, Message, Writer};
 use crate::entry::Millis;
-use crate::ingest::{Batch, Expected};
+use crate::ingest::{Batch, Entry, Expected};
 use crate::signature::KeySet;
 
 /// How the store is kept.
@@ -111,8 +111,10 @@ pub struct Store {
     _lock: Lock,
 }
 
-/// Entries that are read and waiting to be stored, of one body: this many at a time, and two lots.
+/// Entries that are read and waiting to be stored, of one body, go in lots: of this many, or of this
+/// many bytes of lines. What is read from a line may be many times as large as the line.
 const CHUNK: usize = 512;
+const CHUNK_BYTES: usize = 512 << 10;
 
 impl Store {
     /// Takes the lock and opens the store; what was interrupted is redone in the background.
@@ -158,13 +160,12 @@ impl Store {
         expected: &Expected,
     ) -> Result<Appended, StoreError> {
         let received_at = delivery.received_at;
-        let (to_chunks, chunks) = sync_channel(2);
+        let (to_chunks, chunks) = sync_channel(1);
         let (reply, answer) = sync_channel(1);
         let mut job = Some(Job { delivery, lines: batch.len(), chunks, reply });
         let mut entries = batch.entries(expected, received_at);
         loop {
-            let chunk: Vec<_> = entries.by_ref().take(CHUNK).collect();
-            let done = chunk.len() < CHUNK;
+            let (chunk, done) = chunk(&mut entries);
             // A writer that has given the body up takes no more of it, and says why.
             let given_up = to_chunks.send(chunk).is_err();
             // Handed over with its first entries, so that the writer does not wait for them.
@@ -283,6 +284,17 @@ impl Drop for Store {
             }
         }
     }
+}
+
+/// The next lot of entries, and whether it is the last.
+fn chunk(entries: &mut impl Iterator<Item = Entry>) -> (Vec<Entry>, bool) {
+    let (mut chunk, mut bytes) = (Vec::new(), 0);
+    while chunk.len() < CHUNK && bytes < CHUNK_BYTES {
+        let Some(entry) = entries.next() else { return (chunk, true) };
+        bytes += entry.raw.len();
+        chunk.push(entry);
+    }
+    (chunk, false)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {

@@ -18,7 +18,7 @@ use crate::entry::Millis;
 use crate::ingest::{Entry, Fingerprint};
 
 /// About 60 KB each.
-const FILTERS: usize = 256;
+const FILTERS: usize = 1024;
 const CONNECTIONS: usize = 8;
 
 /// The segments that take no more appends.

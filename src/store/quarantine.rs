@@ -44,9 +44,12 @@ pub(super) fn put(
     let Catalog { connection, path } = catalog;
     let transaction = connection.transaction().doing("write", path)?;
     let used: u64 = transaction
-        .query_row("SELECT coalesce(sum(length(body)), 0) FROM quarantine", [], |row| row.get(0))
+        .query_row("SELECT coalesce(sum(length(body) + 1024), 0) FROM quarantine", [], |row| {
+            row.get(0)
+        })
         .doing("read the quarantine", path)?;
-    let wanted = body.len() as u64;
+    // What is known of a body takes room too: many small ones fill a disk as well.
+    let wanted = body.len() as u64 + 1024;
     if used.saturating_add(wanted) > limit {
         return Err(StoreError::QuarantineFull { used, limit, wanted });
     }

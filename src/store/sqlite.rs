@@ -29,7 +29,10 @@ pub(super) fn open(path: &Path, schema: &Schema) -> Result<Connection, StoreErro
     let connection = Connection::open_with_flags(path, flags).doing("open", path)?;
     configure(&connection).doing("open", path)?;
     connection
-        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+             PRAGMA journal_size_limit = 67108864;",
+        )
         .doing("open", path)?;
     migrate(&connection, path, schema)?;
     Ok(connection)

@@ -80,6 +80,10 @@ pub(super) struct Job {
 /// How much goes into one transaction at most, in bytes of bodies; a single body may be larger.
 const GROUP_BYTES: u64 = 16 << 20;
 
+/// A segment is closed at this size too, in bytes of lines, so that retention and sealing have pieces
+/// that they can handle.
+const SEGMENT_BYTES: u64 = 256 << 20;
+
 /// How often the age of the live segment is looked at when nothing comes.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -215,7 +219,9 @@ impl Writer {
     fn rotate_if_due(&mut self) {
         let age = now().get().saturating_sub(self.live.segment.created_at.get());
         let old = u128::try_from(age).unwrap_or(0) >= self.options.segment_age.as_millis();
-        if (self.live.entries() >= self.options.segment_entries || old)
+        let full = self.live.entries() >= self.options.segment_entries
+            || self.live.bytes() >= SEGMENT_BYTES;
+        if (full || old)
             && let Err(error) = self.rotate()
         {
             tracing::warn!(%error, "a new segment cannot be begun; the old one goes on");

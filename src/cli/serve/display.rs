@@ -1,14 +1,44 @@
 //! What `serve` shows while it works: on a terminal a line for each delivery, else a structured log.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::cli::terminal::tell;
 use crate::clock::now;
 use crate::receiver::Observer;
 use crate::store::{Appended, Refused};
 
+/// How much is told in a second of what is refused or fails: whoever is refused must not be able to
+/// fill the disk with the log of it. The store keeps the newest of them all.
+const PER_SECOND: u64 = 20;
+
+/// Counts what is told.
+#[derive(Default)]
+struct Throttle(Mutex<Second>);
+
+#[derive(Default)]
+struct Second {
+    began: Option<Instant>,
+    told: u64,
+}
+
+impl Throttle {
+    /// Whether one more may be told now, and how many were kept back before it.
+    fn admits(&self) -> Option<u64> {
+        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if second.began.is_none_or(|began| began.elapsed() >= Duration::from_secs(1)) {
+            let kept_back = second.told.saturating_sub(PER_SECOND);
+            *second = Second { began: Some(Instant::now()), told: 1 };
+            return Some(kept_back);
+        }
+        second.told += 1;
+        (second.told <= PER_SECOND).then_some(0)
+    }
+}
+
 /// A line for each delivery.
-pub(super) struct Lines;
+#[derive(Default)]
+pub(super) struct Lines(Throttle);
 
 impl Observer for Lines {
     fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
@@ -36,11 +66,19 @@ impl Observer for Lines {
     }
 
     fn failed(&self, input: &str, peer: &str, status: u16, reason: &str) {
+        let Some(kept_back) = self.0.admits() else { return };
+        if kept_back > 0 {
+            tell(format_args!("… and {kept_back} more that were refused or not stored"));
+        }
         let status = if status == 0 { "closed".to_owned() } else { status.to_string() };
         tell(format_args!("{}  {input}  {peer}  NOT STORED {status}: {}", now(), reason));
     }
 
     fn refused(&self, refused: &Refused) {
+        let Some(kept_back) = self.0.admits() else { return };
+        if kept_back > 0 {
+            tell(format_args!("… and {kept_back} more that were refused or not stored"));
+        }
         let Refused { time, peer, status, reason, scheme } = refused;
         let status = status.map_or_else(String::new, |status| format!(" {status}"));
         let scheme = scheme.as_ref().map_or_else(String::new, |s| format!(" (its scheme: {s})"));
@@ -49,7 +87,8 @@ impl Observer for Lines {
 }
 
 /// An event of the log for each delivery.
-pub(super) struct Log;
+#[derive(Default)]
+pub(super) struct Log(Throttle);
 
 impl Observer for Log {
     fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
@@ -74,11 +113,26 @@ impl Observer for Log {
     }
 
     fn failed(&self, input: &str, peer: &str, status: u16, reason: &str) {
-        tracing::warn!(input, peer, status, reason, "delivery not stored");
+        let Some(kept_back) = self.0.admits() else { return };
+        tracing::warn!(input, peer, status, reason, kept_back, "delivery not stored");
     }
 
     fn refused(&self, refused: &Refused) {
+        let Some(kept_back) = self.0.admits() else { return };
         let Refused { peer, status, reason, scheme, .. } = refused;
-        tracing::warn!(peer, status, reason, scheme, "refused");
+        tracing::warn!(peer, status, reason, scheme, kept_back, "refused");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_cannot_fill_the_log() {
+        let throttle = Throttle::default();
+        let told = (0..1000).filter(|_| throttle.admits().is_some()).count();
+        // A second may pass in between.
+        assert!((20..200).contains(&told), "{told}");
     }
 }

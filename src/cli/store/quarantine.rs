@@ -100,7 +100,7 @@ impl Show {
         let (what, body) = self.place.reader()?.quarantined(self.id).map_err(Failure::failed)?;
         let mut output = Output::new();
         match self.output {
-            Shown::Raw => output.bytes(&body)?,
+            Shown::Raw => output.foreign(&body)?,
             Shown::Jsonl => {
                 let mut object = serde_json::to_value(&what).map_err(Failure::failed)?;
                 if let Some(object) = object.as_object_mut() {

@@ -57,15 +57,17 @@ impl Check {
 
     fn line(&self, lines: &Lines, line: &Line, out: &mut Vec<u8>, tally: &mut Tally) {
         let source = || format!("{}:{}", lines.file, line.number);
-        let unwrapped = match (lines.wrapped, &self.field) {
-            (true, Some(field)) => match line_in(lines.block.text(line), field) {
+        // Without a field only records of our own are wrapped.
+        let field = self.field.as_deref().unwrap_or("raw");
+        let unwrapped = match lines.wrapped {
+            true => match line_in(lines.block.text(line), field) {
                 Ok(line) => Some(Bytes::from(line)),
                 Err(why) => {
                     tally.count_malformed(why.as_str());
                     return self.tell_no_line(source(), why, lines.block.line(line), out);
                 }
             },
-            _ => None,
+            false => None,
         };
         let text = unwrapped.as_deref().unwrap_or(lines.block.text(line));
         let examined = Examined::line(text, &self.keys, MAX_LINE);

@@ -97,12 +97,11 @@ impl Work<'_> {
         };
         let mut bytes = input.open(self.progress)?;
         let Some(field) = &self.check.field else {
-            for (number, block) in Blocks::new(bytes).enumerate() {
+            let mut own = None;
+            for block in Blocks::new(bytes) {
                 let block = block?;
-                if number == 0 {
-                    self.hint(input, &block);
-                }
-                if let Err(nobody) = send(block, false) {
+                let own = *own.get_or_insert_with(|| self.is_own(input, &block));
+                if let Err(nobody) = send(block, own) {
                     return Ok(Err(nobody));
                 }
             }
@@ -124,15 +123,16 @@ impl Work<'_> {
         Ok(Ok(()))
     }
 
-    /// Says so if the file looks like one of Vidimus's own: its records are JSON entries too, and
-    /// none of them is signed.
-    fn hint(self, input: &Input, block: &Block) {
-        if block.lines.first().is_some_and(|line| is_record(block.text(line))) {
+    /// Whether the file begins like one of Vidimus's own, and says so: its records are JSON entries
+    /// too, none of them signed, and what is asked about is the line in each.
+    fn is_own(self, input: &Input, block: &Block) -> bool {
+        let own = block.lines.first().is_some_and(|line| is_record(block.text(line)));
+        if own {
             self.tell(format_args!(
-                "note: {input} looks like records of vidimus; to verify the entries in them, add \
-                 --field raw"
+                "note: {input} has records of vidimus: the lines in them are verified"
             ));
         }
+        own
     }
 
     fn tell(self, text: impl std::fmt::Display) {
