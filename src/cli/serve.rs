@@ -155,6 +155,8 @@ async fn serve(
     server.read_key_files().await;
     if shows_banner {
         banner::print(config, &server, on_terminal);
+    } else {
+        banner::log(&server);
     }
 
     let scheme = if server.certificate.is_some() { "https" } else { "http" };

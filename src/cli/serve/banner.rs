@@ -41,6 +41,17 @@ pub(super) fn print(config: &Config, server: &Server, on_terminal: bool) {
     say("");
 }
 
+/// Says in the log what nobody could guess, where the log is all there is.
+pub(super) fn log(server: &Server) {
+    if let Some(path) = &server.generated_authorization {
+        let file = path.display();
+        tracing::info!(%file, "the Authorization to enter in Konnect is in this file");
+    }
+    if server.ring().is_empty() {
+        tracing::warn!("there are no keys yet: nothing can be verified; give --region or --jwks");
+    }
+}
+
 /// Scheme, host and port of the endpoint, as a client is told.
 fn base(config: &Config, address: SocketAddr, tls: bool) -> String {
     let scheme = if tls { "https" } else { "http" };

@@ -18,11 +18,18 @@ fn it_works_at_once_and_the_printed_command_delivers_a_first_entry() {
         assert!(stderr.contains(hint), "{hint}: {stderr}");
     }
     assert!(!stderr.contains(serve.authorization.split_once(' ').unwrap().1), "{stderr}");
-    let curl = stderr.lines().map(str::trim).find(|line| line.starts_with("curl ")).unwrap();
+    // The command goes on where a line ends with a backslash.
+    let mut curl = String::new();
+    for line in stderr.lines().skip_while(|line| !line.trim().starts_with("curl ")) {
+        curl += &format!("{line}\n");
+        if !line.ends_with('\\') {
+            break;
+        }
+    }
     if tool("curl").is_none() {
         return;
     }
-    let output = Command::new("sh").args(["-c", curl]).current_dir(serve.home()).output().unwrap();
+    let output = Command::new("sh").args(["-c", &curl]).current_dir(serve.home()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let counts: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&counts["stored"], &counts["verdicts"]["unsigned"]), (&1.into(), &1.into()));
