@@ -70,6 +70,11 @@ impl Reservation {
         self.bytes
     }
 
+    /// The most that it can ever have: the whole budget, in bytes.
+    pub fn most(&self) -> usize {
+        self.budget.total * UNIT
+    }
+
     /// Reserves `more` bytes, waiting for them until `deadline`. Dropped while it waits, it leaves the
     /// reservation as it was.
     ///

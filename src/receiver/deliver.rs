@@ -97,9 +97,9 @@ impl Deliverer {
         let Received { received_at, started, input, peer, mut reservation, .. } = received;
         let decoded_bytes = body.len() as u64;
 
-        // What is known of each line takes room too, and a line may be shorter than that.
+        // What is kept about each line takes room too: more than the body if its lines are tiny.
         let lines = lines(&body).take(self.caps.lines.max_lines).count();
-        let room = decoded_bytes as usize + lines * LINE;
+        let room = body.len().max(lines * LINE).min(reservation.most());
         let more = room.saturating_sub(reservation.bytes());
         let deadline = tokio::time::Instant::now() + self.caps.queue_timeout;
         reservation.grow_blocking(more, deadline, runtime).map_err(|_| Problem::overloaded())?;

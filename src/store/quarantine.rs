@@ -43,13 +43,13 @@ pub(super) fn put(
 ) -> Result<u64, StoreError> {
     let Catalog { connection, path } = catalog;
     let transaction = connection.transaction().doing("write", path)?;
+    // What is known of a body takes room too: many small ones fill a disk as well.
     let used: u64 = transaction
         .query_row("SELECT coalesce(sum(length(body) + 1024), 0) FROM quarantine", [], |row| {
             row.get(0)
         })
         .doing("read the quarantine", path)?;
-    // What is known of a body takes room too: many small ones fill a disk as well.
-    let wanted = body.len() as u64 + 1024;
+    let wanted = body.len() as u64;
     if used.saturating_add(wanted) > limit {
         return Err(StoreError::QuarantineFull { used, limit, wanted });
     }

@@ -265,13 +265,31 @@ fn the_quarantine_keeps_bodies_up_to_its_size() {
     let id = store.quarantine(&what, b"1234567").unwrap();
     assert!(matches!(
         store.quarantine(&what, b"1234567"),
-        Err(StoreError::QuarantineFull { used: 7, limit: 10, wanted: 7 })
+        Err(StoreError::QuarantineFull { used: 1031, limit: 10, wanted: 7 })
     ));
     let (kept, body) = store.quarantined(id).unwrap();
     assert_eq!((kept.bytes, body.as_slice()), (7, b"1234567".as_slice()));
     store.release(id).unwrap();
     assert!(store.quarantined(id).is_err());
     store.quarantine(&what, b"1234567").unwrap();
+}
+
+#[test]
+fn other_keys_take_no_verdict_back() {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors");
+    let vector = std::fs::read_to_string(vectors.join("cef-flipped-byte.vec")).unwrap();
+    let (keys, _) = KeySet::parse(&std::fs::read(vectors.join("jwks.json")).unwrap()).unwrap();
+    let home = Home::new();
+    let store = home.open(Options::default());
+    let line = vector.split_once("\n---\n").unwrap().1;
+    assert_eq!(append(&store, line, &keys).unwrap().invalid, 1);
+    store.recheck(Arc::new(Fixed(Arc::default())));
+    store.seal().unwrap();
+    store.recheck(Arc::new(Fixed(Arc::default())));
+    store.seal().unwrap();
+    assert_eq!(home.lines()[0].2, "invalid");
+    let count = |sql: &str| -> u64 { home.catalog().query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(count("SELECT count(*) FROM changes"), 0);
 }
 
 struct Fixed(Arc<KeySet>);
