@@ -1,6 +1,7 @@
 //! The background thread: it cleans up, seals, checks verdicts again, prunes, and writes the refused
 //! requests. Appending goes on beside it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
@@ -37,6 +38,8 @@ const ROUND: Duration = Duration::from_secs(30);
 pub(super) struct Background {
     pub(super) directory: Directory,
     pub(super) catalog: Catalog,
+    /// Files that an interrupted process left.
+    pub(super) left: Vec<PathBuf>,
     pub(super) options: Options,
     pub(super) waiting: Arc<Waiting>,
     pub(super) writer: Sender<Message>,
@@ -47,7 +50,7 @@ pub(super) struct Background {
 impl Background {
     /// Redoes what was interrupted, and works until it is told to stop.
     pub(super) fn run(mut self, tasks: &Receiver<Task>) {
-        report("clean up", seal::clean(&self.directory, &mut self.catalog));
+        report("clean up", seal::clean(&self.directory, &mut self.catalog, &self.left));
         self.round();
         let mut next_round = Instant::now() + ROUND;
         loop {

@@ -130,9 +130,11 @@ impl Store {
         let writer = Writer::open(directory.clone(), options, closed)?;
         let waiting = Arc::new(Waiting::default());
         let stopping = Arc::new(AtomicBool::new(false));
+        let catalog = Catalog::open(directory)?;
         let background = Background {
             directory: directory.clone(),
-            catalog: Catalog::open(directory)?,
+            left: seal::left_behind(directory, &catalog)?,
+            catalog,
             options,
             waiting: Arc::clone(&waiting),
             writer: to_writer.clone(),

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ring::digest;
 use rusqlite::{Connection, OpenFlags};
@@ -155,15 +155,16 @@ fn switch(
     run().doing("enter the sealed segment", path)
 }
 
-/// Removes files that an interrupted process left: temporary ones, and those that the catalog does
-/// not know.
-pub(super) fn clean(directory: &Directory, catalog: &mut Catalog) -> Result<(), StoreError> {
-    for (first_id, file) in catalog.dropped()? {
-        remove_database(&directory.segment(&file))?;
-        catalog.forget(first_id)?;
-    }
+/// The files that an interrupted process left: temporary ones, and those that the catalog does not
+/// know. To be called before anything is written: a segment that is just being made is not known
+/// either.
+pub(super) fn left_behind(
+    directory: &Directory,
+    catalog: &Catalog,
+) -> Result<Vec<PathBuf>, StoreError> {
     let known: Vec<_> = catalog.segments()?.into_iter().map(|segment| segment.file).collect();
     let folder = directory.segments();
+    let mut left = Vec::new();
     for file in fs::read_dir(&folder).doing("list", &folder)? {
         let path = file.doing("list", &folder)?.path();
         let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
@@ -172,8 +173,30 @@ pub(super) fn clean(directory: &Directory, catalog: &mut Catalog) -> Result<(), 
         // A companion belongs to the database that its name begins with.
         let known = known.iter().any(|file| name.starts_with(file.as_str()));
         if is_temporary(&path) || (name.contains(".db") && !known) {
-            tracing::info!(file = %path.display(), "removed what an interrupted process left");
-            fs::remove_file(&path).doing("remove", &path)?;
+            left.push(path);
+        }
+    }
+    Ok(left)
+}
+
+/// Removes the files `left` by an interrupted process, and those of segments that were given up.
+pub(super) fn clean(
+    directory: &Directory,
+    catalog: &mut Catalog,
+    left: &[PathBuf],
+) -> Result<(), StoreError> {
+    for (first_id, file) in catalog.dropped()? {
+        remove_database(&directory.segment(&file))?;
+        catalog.forget(first_id)?;
+    }
+    for path in left {
+        match fs::remove_file(path) {
+            // It was that of a segment that was given up.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => {
+                removed.doing("remove", path)?;
+                tracing::info!(file = %path.display(), "removed what an interrupted process left");
+            }
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::StoreError;
 use super::directory::create_private;
@@ -26,8 +26,11 @@ pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 pub(super) fn open(path: &Path, schema: &Schema) -> Result<Connection, StoreError> {
     create_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).doing("open", path)?;
+    let mut connection = Connection::open_with_flags(path, flags).doing("open", path)?;
     configure(&connection).doing("open", path)?;
+    // A transaction that reads before it writes fails at once if somebody else is writing: SQLite
+    // waits only where that cannot become a deadlock.
+    connection.set_transaction_behavior(TransactionBehavior::Immediate);
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
