@@ -135,7 +135,8 @@ pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
 
 /// Removes a database and its companions; those that are not there are no error.
 pub(super) fn remove_database(path: &Path) -> Result<(), StoreError> {
-    for companion in ["-wal", "-shm", "-journal", ""] {
+    // The database goes first: one that is there without its log would be read with rows missing.
+    for companion in ["", "-wal", "-shm", "-journal"] {
         let mut name = path.as_os_str().to_owned();
         name.push(companion);
         match fs::remove_file(&name) {

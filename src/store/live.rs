@@ -80,6 +80,8 @@ impl Live {
     /// Opens the live segment that the catalog knows.
     pub(super) fn open(directory: &Directory, segment: Segment) -> Result<Live, StoreError> {
         let path = directory.segment(&segment.file);
+        // Its entries were acknowledged: an empty one must not take its place in silence.
+        let bytes = fs::metadata(&path).doing("find the live segment", &path)?.len();
         let connection = sqlite::open(&path, &SEGMENT)?;
         let next = |table: &str, first: u64| -> Result<u64, StoreError> {
             connection
@@ -89,7 +91,6 @@ impl Live {
         };
         let next_id = next("entries", segment.first_id)?;
         let next_delivery = next("deliveries", segment.first_delivery)?;
-        let bytes = fs::metadata(&path).map_or(0, |file| file.len());
         Ok(Live { connection, path, segment, next_id, next_delivery, bytes })
     }
 

@@ -226,6 +226,18 @@ fn what_an_interrupted_process_left_is_removed() {
 }
 
 #[test]
+fn a_live_segment_that_is_gone_is_no_start() {
+    let home = Home::new();
+    let store = home.open(Options::default());
+    append(&store, &bodies(0..3), &KeySet::default()).unwrap();
+    drop(store);
+    std::fs::remove_file(&home.segments()[0].1).unwrap();
+    let directory = Directory::open(&home.path).unwrap();
+    let error = Store::open(&directory, Options::default()).unwrap_err().to_string();
+    assert!(error.contains("cannot find the live segment"), "{error}");
+}
+
+#[test]
 fn retention_gives_up_the_oldest_and_never_the_live_one() {
     let home = Home::new();
     let store = home.open(small());
