@@ -10,7 +10,7 @@ use vidimus::entry::Millis;
 use vidimus::ingest::{Batch, Caps, Expected};
 use vidimus::signature::KeySet;
 use vidimus::store::{
-    CheckReport, Delivery, Directory, Judge, Options, Reader, Refused, Stats, Store,
+    CheckReport, Delivery, Directory, Judge, Options, Reader, Refused, Stats, Store, StoreError,
 };
 
 const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
@@ -69,7 +69,15 @@ impl Home {
     }
 
     pub(crate) fn open(&self, options: Options) -> Store {
-        Store::open(&Directory::create(&self.path).unwrap(), options).unwrap()
+        let directory = Directory::create(&self.path).unwrap();
+        // A program that another test is starting holds every open file for a moment, locks too.
+        for _ in 0..100_000 {
+            match Store::open(&directory, options) {
+                Err(StoreError::Locked(_)) => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("{} stays locked", self.path.display());
     }
 
     fn reader(&self) -> Reader {
@@ -82,6 +90,11 @@ impl Home {
 
     fn stats(&self) -> Stats {
         self.reader().stats(10).unwrap()
+    }
+
+    /// The id of the oldest entry that is there, or the next one.
+    pub(crate) fn segments_begin_with(&self) -> u64 {
+        self.stats().segments[0].first_id
     }
 
     /// Changes the sealed segment, the live one or the catalog behind the program's back.

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use vidimus::entry::Millis;
 use vidimus::signature::KeySet;
-use vidimus::store::{Options, Quarantined, Refused};
+use vidimus::store::{Options, Quarantined, Refused, Retention};
 
 use crate::check::{Home, append, vector};
 use crate::program::{Ran, fixture, run};
@@ -156,6 +157,54 @@ fn hostile_text_is_harmless() {
     assert!(lines.iter().all(|line| !line.contains(unsafe_one)), "{text:?}");
     let csv = on(&home, &["export", "-o", "csv"]).expect(0).stdout;
     assert!(csv.contains(",'=1+1"), "{csv}");
+}
+
+/// Appends 100 deliveries of seven lines, and has the store seal and give up old segments all the
+/// while. `done` is set to the greatest id that was acknowledged.
+fn write_and_prune(home: &Home, done: &AtomicU64) {
+    let store = home.open(Options { segment_entries: 20, ..Options::default() });
+    for delivery in 0..100 {
+        let lines: String = (delivery * 7..delivery * 7 + 7).map(line).collect();
+        append(&store, &lines, &KeySet::default());
+        done.store(delivery as u64 * 7 + 7, Ordering::SeqCst);
+        if delivery % 10 == 9 {
+            store.prune(Retention { age: None, size: Some(1 << 20) }).unwrap();
+        }
+        if delivery % 25 == 24 {
+            store.seal().unwrap();
+        }
+    }
+}
+
+#[test]
+fn queries_go_on_while_segments_close_are_sealed_and_given_up() {
+    let home = Home::new();
+    drop(home.open(Options::default()));
+    let done = AtomicU64::new(0);
+    let mut tail = Tail::of(&home, &[]);
+    let mut queries = 0;
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write_and_prune(&home, &done));
+        while !writer.is_finished() {
+            let acknowledged = done.load(Ordering::SeqCst);
+            let ran = on(&home, &["query", "-o", "jsonl", "--limit", "0"]).expect(0);
+            let ids = ids(&ran);
+            // What is there has no gap, for the oldest segments are given up first.
+            assert!(ids.windows(2).all(|pair| pair[0] == pair[1] + 1), "{ids:?}");
+            assert!(ids.first().copied().unwrap_or(0) >= acknowledged, "{acknowledged}: {ids:?}");
+            queries += 1;
+        }
+    });
+    assert!(queries > 0);
+    let gone = home.segments_begin_with() - 1;
+    assert!(gone > 100, "retention gave up only {gone} entries");
+    // Each entry comes once, unless it was given up before tail came to it.
+    let mut next = 1;
+    while next <= 700 {
+        let (id, _) = tail.next();
+        assert!(id == next || (id > next && id <= gone + 1), "{id} came instead of {next}");
+        next = id + 1;
+    }
 }
 
 /// A `vidimus tail` that is running, and the lines that it prints.
