@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use vidimus::konnect::LogFormat;
 use vidimus::konnect::sign::Signer;
 use vidimus::signature::KeySet;
 
@@ -28,7 +29,7 @@ fn main() {
     std::fs::write(at("jwks.json"), serde_json::to_vec(&keys).expect("JSON")).expect("written");
     std::fs::write(at("key.pem"), pem.expose()).expect("written");
 
-    let bound = common::bound(common::scaled(100_000));
+    let bound = common::Signed::new(LogFormat::Cef).bound(common::scaled(100_000));
     let serve = Serve::start(folder.path());
     let url = format!("{}/audit-logs", serve.receiver);
     let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))

@@ -109,6 +109,11 @@ impl Serialize for Value {
     }
 }
 
+/// The most fields without a type of their own that are kept of one line: no sender has a tenth of
+/// them, and a line of nothing but fields would take thirty times its size in memory. The line itself
+/// is kept whole.
+pub const MAX_EXTENSIONS: usize = 1000;
+
 /// The fields of one entry. The first field of a name wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
@@ -178,6 +183,10 @@ impl Fields {
                 }
             },
             None if self.extensions.contains_key(name) => true,
+            None if self.extensions.len() == MAX_EXTENSIONS => {
+                Warning::TooManyFields.note(warnings);
+                false
+            }
             None => {
                 self.extensions.insert(name.to_owned(), untyped(sent));
                 false
@@ -261,6 +270,20 @@ mod tests {
         assert_eq!(fields.get("granted"), Some(&Value::Boolean(true)));
         assert_eq!(fields.text("other"), Some("true"));
         assert_eq!(warnings, [Warning::DuplicateField]);
+    }
+
+    #[test]
+    fn fields_over_the_cap_are_not_kept_and_known_ones_are() {
+        let (mut fields, mut warnings) = (Fields::default(), Vec::new());
+        for n in 0..MAX_EXTENSIONS {
+            fields.add(&format!("x{n}"), Sent::Text("".into()), &mut warnings);
+        }
+        assert_eq!(warnings, []);
+        fields.add("one.more", Sent::Text("".into()), &mut warnings);
+        fields.add("granted", Sent::Text("true".into()), &mut warnings);
+        assert_eq!(warnings, [Warning::TooManyFields]);
+        assert_eq!(fields.iter().count(), MAX_EXTENSIONS + 1);
+        assert_eq!(fields.get("granted"), Some(&Value::Boolean(true)));
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub(super) fn object(text: &str) -> Option<Vec<Member<'_>>> {
 
 /// Whether arrays and objects are nested more than [`MAX_DEPTH`] deep.
 pub(super) fn too_deep(text: &str) -> bool {
+    // Most lines have too few brackets to be deep, which is seen much faster.
+    if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= MAX_DEPTH {
+        return false;
+    }
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         match byte {

@@ -107,6 +107,8 @@ words! {
         ForeignOrg = "foreign_org",
         /// The entry is of a Dev Portal that the input does not expect.
         ForeignPortal = "foreign_portal",
+        /// It has more unknown fields than are kept.
+        TooManyFields = "too_many_fields",
     }
 }
 
