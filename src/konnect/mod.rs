@@ -6,10 +6,10 @@
 //! - [`sign`]: a signing key, and the signature in its place.
 //! - [`batch`]: the two together: a batch of signed lines, and its body as it goes over the wire.
 //! - [`deliver`]: one delivery with Konnect's retry rules.
-//! - [`api`]: the types of its audit-log API.
+//! - [`api`]: the types of its audit-log API; [`simulator`]: a stand-in for all of Konnect.
 //!
-//! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Nothing here
-//! opens a connection: a delivery is given the function that posts it.
+//! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Only the
+//! simulator opens connections: a delivery is given the function that posts it.
 
 pub mod api;
 pub mod batch;
@@ -19,6 +19,7 @@ pub mod generate;
 pub mod random;
 pub mod share;
 pub mod sign;
+pub mod simulator;
 
 use crate::entry::words::words;
 
