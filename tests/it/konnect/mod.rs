@@ -1,0 +1,3 @@
+//! Konnect's side: the stand-in, and what is done with it.
+
+mod simulate;
