@@ -9,7 +9,7 @@ pub struct Principal {
     /// `principal_id`: a UUID, or the empty string where nobody was recognised.
     pub id: String,
     /// `principal_name`.
-    pub name: Option<&'static str>,
+    pub name: Option<String>,
 }
 
 /// A principal with the machine they work at.
@@ -80,6 +80,9 @@ impl Person {
 impl Principal {
     /// Somebody with a name or without.
     pub(super) fn random(random: &mut Random) -> Principal {
-        Principal { id: random.uuid(), name: random.chance(60).then(|| random.pick(&NAMES)) }
+        Principal {
+            id: random.uuid(),
+            name: random.chance(60).then(|| random.pick(&NAMES).to_owned()),
+        }
     }
 }

@@ -95,7 +95,7 @@ impl Request<'_> {
         extensions.push(("org_id", text(self.org_id)));
         extensions.extend(self.portal_id.map(|portal| ("portal_id", text(portal))));
         extensions.push(("principal_id", text(&self.principal.id)));
-        extensions.extend(self.principal.name.map(|name| ("principal_name", text(name))));
+        extensions.extend(self.principal.name.iter().map(|name| ("principal_name", text(name))));
         extensions.extend(self.actor_id.map(|actor| ("actor_id", text(actor))));
         if self.kong_initiated {
             extensions.push(("kong_initiated", Value::Boolean(true)));

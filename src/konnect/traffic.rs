@@ -80,7 +80,7 @@ impl Traffic {
             users[left].comes_out(Outcome::Disabled, Millis::MIN);
         }
         let mut kong = Person::stranger(&mut random);
-        kong.principal = Principal { id: random.uuid(), name: Some("Kong") };
+        kong.principal = Principal { id: random.uuid(), name: Some("Kong".to_owned()) };
         let portals = portals.into_iter().map(|id| Portal::new(id, &mut random)).collect();
         Traffic {
             owner: Principal::random(&mut random),
@@ -112,9 +112,14 @@ impl Traffic {
             let developer = self.random.below(self.portals[portal].developers.len());
             return vec![self.attempt(at, Some(portal), developer).1];
         }
+        self.organization_request(at)
+    }
+
+    /// The same, but in the organization itself and not in one of its Dev Portals.
+    pub fn organization_request(&mut self, at: Millis) -> Vec<Event> {
         match self.random.below(100) {
-            0..2 => vec![self.stranger(at, None, Outcome::NotFound)],
-            2..4 => vec![self.stranger(at, None, Outcome::Invalid)],
+            0..2 => vec![self.stranger(at, None, None, Outcome::NotFound)],
+            2..4 => vec![self.stranger(at, None, None, Outcome::Invalid)],
             4..7 => self.by_kong(at),
             _ => match self.trying.filter(|_| self.random.chance(60)) {
                 Some(user) => self.by_user(at, user),
@@ -126,30 +131,29 @@ impl Traffic {
         }
     }
 
-    /// Somebody logs in at `at`, to Konnect or to the portal with this id, and it comes out so. An
-    /// account for which it is natural is preferred; otherwise one is made to suit.
-    pub fn login(&mut self, at: Millis, portal: Option<&str>, outcome: Outcome) -> Event {
+    /// Somebody logs in at `at`, to Konnect or to the portal with this id, and it comes out so: the
+    /// one with this name, who is made up if new, or else somebody for whom it is natural.
+    pub fn login(
+        &mut self,
+        at: Millis,
+        portal: Option<&str>,
+        name: Option<&str>,
+        outcome: Outcome,
+    ) -> Event {
         let portal = portal.map(|id| self.portal(id));
         if matches!(outcome, Outcome::NotFound | Outcome::Invalid) {
-            return self.stranger(at, portal, outcome);
+            return self.stranger(at, portal, name, outcome);
         }
-        let accounts = portal.map_or(&self.users, |portal| &self.portals[portal].developers);
-        let fitness = |account: &Account| {
-            let possible = outcome.means().contains(&account.means) && !account.is_disabled();
-            2 * u8::from(account.admits(outcome, at)) + u8::from(possible)
+        let who = match name {
+            Some(name) => self.named(portal, name),
+            None => self.fittest(at, portal, outcome),
         };
-        let best = accounts.iter().map(fitness).max();
-        let fittest: Vec<_> =
-            (0..accounts.len()).filter(|who| Some(fitness(&accounts[*who])) == best).collect();
-        let who = fittest[self.random.below(fittest.len())];
-        self.account(portal, who).comes_out(outcome, at);
-        let account = self.account(portal, who).clone();
-        let means = if outcome.means().contains(&account.means) {
-            account.means
-        } else {
-            outcome.means()[0]
-        };
-        self.of(at, portal, &account.person, |request| request.authentication(means, outcome))
+        let account = self.account(portal, who);
+        account.comes_out(outcome, at);
+        let (means, person) = (account.means, account.person.clone());
+        let possible = outcome.means().contains(&means);
+        let means = if possible { means } else { outcome.means()[0] };
+        self.of(at, portal, &person, |request| request.authentication(means, outcome))
     }
 
     /// A user logs in, or calls the API if they have a session or a token.
@@ -242,9 +246,16 @@ impl Traffic {
         (outcome, self.of(at, portal, &person, |request| request.authentication(means, outcome)))
     }
 
-    /// Somebody unknown tries to log in.
-    fn stranger(&mut self, at: Millis, portal: Option<usize>, outcome: Outcome) -> Event {
-        let stranger = Person::stranger(&mut self.random);
+    /// Somebody unknown tries to log in, under this name.
+    fn stranger(
+        &mut self,
+        at: Millis,
+        portal: Option<usize>,
+        name: Option<&str>,
+        outcome: Outcome,
+    ) -> Event {
+        let mut stranger = Person::stranger(&mut self.random);
+        stranger.principal.name = name.map(str::to_owned);
         let means = outcome.means()[self.random.below(outcome.means().len())];
         // A portal's developers have no tokens.
         let means = if portal.is_some() && means.is_token() { Means::Basic } else { means };
@@ -277,11 +288,41 @@ impl Traffic {
         })
     }
 
-    fn account(&mut self, portal: Option<usize>, who: usize) -> &mut Account {
-        match portal {
-            Some(portal) => &mut self.portals[portal].developers[who],
-            None => &mut self.users[who],
+    /// One of those for whom this outcome is the most natural.
+    fn fittest(&mut self, at: Millis, portal: Option<usize>, outcome: Outcome) -> usize {
+        let accounts = self.accounts(portal);
+        let fitness = |account: &Account| {
+            let possible = outcome.means().contains(&account.means) && !account.is_disabled();
+            2 * u8::from(account.admits(outcome, at)) + u8::from(possible)
+        };
+        let best = accounts.iter().map(fitness).max();
+        let fittest: Vec<_> =
+            (0..accounts.len()).filter(|who| Some(fitness(&accounts[*who])) == best).collect();
+        fittest[self.random.below(fittest.len())]
+    }
+
+    /// The place of the account with this name; a new one has a password.
+    fn named(&mut self, portal: Option<usize>, name: &str) -> usize {
+        let is_named = |one: &Account| one.person.principal.name.as_deref() == Some(name);
+        if let Some(who) = self.accounts(portal).iter().position(is_named) {
+            return who;
         }
+        let mut account = Account::new(Means::Basic, Role::Viewer, &mut self.random);
+        account.person.principal.name = Some(name.to_owned());
+        let accounts = self.accounts(portal);
+        accounts.push(account);
+        accounts.len() - 1
+    }
+
+    fn accounts(&mut self, portal: Option<usize>) -> &mut Vec<Account> {
+        match portal {
+            Some(portal) => &mut self.portals[portal].developers,
+            None => &mut self.users,
+        }
+    }
+
+    fn account(&mut self, portal: Option<usize>, who: usize) -> &mut Account {
+        &mut self.accounts(portal)[who]
     }
 
     /// The place of the portal with this id; one that is new has developers from now on.

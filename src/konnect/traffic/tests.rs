@@ -151,6 +151,9 @@ fn a_portal_gives_authentication_entries_only() {
     assert!(seen > 100, "{seen}");
     let mut without = Traffic::new(6, "org".to_owned(), vec![]);
     assert!((0..500).flat_map(|n| without.request(at(n))).all(|e| e.product == "Konnect"));
+    let mut organization = traffic(6);
+    let requests = (0..500).flat_map(|n| organization.organization_request(at(n)));
+    assert!({ requests }.all(|event| event.product == "Konnect"));
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn a_login_comes_out_as_asked() {
     for n in 0..200 {
         for portal in [None, Some(PORTAL), Some("a new one")] {
             for asked in Outcome::ALL {
-                let event = traffic.login(at(n), portal, *asked);
+                let event = traffic.login(at(n), portal, None, *asked);
                 assert_eq!(outcome(&event), Some(asked.as_str()));
                 assert_eq!(event.severity, asked.severity());
                 let success = Value::Boolean(*asked == Outcome::Success);
@@ -192,4 +195,18 @@ fn a_login_comes_out_as_asked() {
             }
         }
     }
+}
+
+#[test]
+fn a_named_developer_stays_the_same() {
+    let mut traffic = traffic(9);
+    let mut login = |name, outcome| {
+        let event = traffic.login(at(0), Some(PORTAL), Some(name), outcome);
+        assert_eq!(field(&event, "principal_name"), Some(&Value::Text(name.to_owned())));
+        ["principal_id", "src", "user_agent"].map(|name| field(&event, name).cloned())
+    };
+    let ada = login("ada@example.com", Outcome::InvalidPassword);
+    assert_eq!(login("ada@example.com", Outcome::Success), ada);
+    assert_ne!(login("bob@example.com", Outcome::Success), ada);
+    assert_eq!(login("eve@example.com", Outcome::NotFound)[0], Some(Value::Text(String::new())));
 }
