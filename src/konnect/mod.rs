@@ -3,7 +3,7 @@
 //! - [`event`]: an entry before it is signed, and its text in each format.
 //! - [`request`]: one request, and the entries that tell of it; [`authentication`] has its words.
 //! - [`traffic`]: what the people of an organization do, from a seed ([`random`]): who they are is in
-//!   [`people`] and [`accounts`], what they call in [`endpoints`].
+//!   [`people`] and `accounts`, what they call in `endpoints`.
 //! - [`generate`]: single entries of every kind, for load.
 //! - [`share`]: which of them are tampered with, unsigned or sent twice.
 //! - [`sign`]: a signing key, and the signature in its place.

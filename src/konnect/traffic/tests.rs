@@ -2,9 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::entry::{Kind, Value};
+use crate::ingest::{Examined, Expected};
+use crate::konnect::LogFormat;
 use crate::konnect::accounts::{LOCKED_FOR, WRONG_PASSWORDS};
+use crate::konnect::sign::place;
+use crate::signature::KeySet;
 
 const PORTAL: &str = "9cb77dc2-ff99-4d47-84ab-7c5c1b3ef939";
 /// Between two requests, in milliseconds.
@@ -175,6 +181,20 @@ fn every_outcome_means_status_and_severity_occurs() {
     for kind_expected in [Kind::Authentication, Kind::Authorization, Kind::Access] {
         let share = events.iter().filter(|event| kind(event) == kind_expected).count();
         assert!(share > events.len() / 10, "{kind_expected}: {share} of {}", events.len());
+    }
+}
+
+#[test]
+fn a_receiver_reads_the_fields_that_were_written() {
+    for event in requests(10).into_iter().flatten().take(1500) {
+        for format in LogFormat::ALL {
+            let line = place(*format, &event.text(*format), None);
+            let examined = Examined::line(line.as_bytes(), &KeySet::default(), 1 << 20);
+            let read = examined.read(Bytes::from(line), &Expected::default(), Millis::MIN);
+            let mut expected = crate::entry::Fields::default();
+            event.fields().into_iter().for_each(|(name, value)| expected.restore(name, value));
+            assert_eq!((read.fields, read.warnings), (expected, vec![]), "{:?}", read.raw);
+        }
     }
 }
 
