@@ -16,8 +16,8 @@ use super::core::Core;
 use super::http::{Answer, Result, json as json_answer};
 use super::log::Scope;
 use super::refusal::Refusal;
-use super::traffic::{Outcome, field};
 use crate::config::Secret;
+use crate::konnect::authentication::Outcome;
 
 /// How many entries one call may make.
 const MAX_ENTRIES: u64 = 200_000;
@@ -113,9 +113,9 @@ fn login(core: &Core, portal: &str, mut body: Body) -> Result<Value> {
     let scope = Scope::Portal(portal.to_owned());
     let (mut organization, now) = (core.organization(), core.clock.now());
     organization.webhook(&scope)?;
-    let event = organization.traffic.login(now, portal, &developer, outcome);
+    let event = organization.traffic.login(now, Some(portal), Some(&developer), outcome);
     let told = json!({
-        "trace_id": field(&event, "trace_id").map(|id| id.as_text()),
+        "trace_id": event.get("trace_id").map(|id| id.as_text()),
         "name": event.name,
         "severity": event.severity,
     });

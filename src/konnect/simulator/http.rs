@@ -21,7 +21,8 @@ use super::core::Core;
 use super::operation;
 use super::refusal::Refusal;
 use super::route::Resource;
-use super::traffic::Call;
+use crate::konnect::authentication::Means;
+use crate::konnect::traffic::Call;
 
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -87,7 +88,6 @@ where
         return Ok(read.unwrap_or_else(|refusal| problem(refusal, trace_id)));
     }
 
-    let granted = authorized.is_ok();
     let outcome = match authorized {
         Err(refusal) => Err(refusal),
         Ok(()) => match read(body).await? {
@@ -98,19 +98,19 @@ where
     let answer = outcome.unwrap_or_else(|refusal| problem(refusal, trace_id));
     let user_agent = head.headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
     let now = core.clock.now();
+    let mut organization = core.organization();
     let call = Call {
         method: head.method.as_str(),
         path: head.uri.path(),
         query: head.uri.query().unwrap_or_default(),
-        action: resource.action(&head.method),
-        resource: &resource.name(),
-        granted,
         status: answer.status().as_u16(),
-        peer,
+        principal: Some(&organization.traffic.owner().clone()),
+        means: Means::Pat,
+        src: &peer.to_string(),
         user_agent: &String::from_utf8_lossy(user_agent),
         trace_id,
     };
-    core.organization().called(&call, now);
+    organization.called(&call, now);
     Ok(answer)
 }
 

@@ -1,7 +1,7 @@
 //! A stand-in for Konnect: its audit-log API, its key set, its deliveries with its retry rules.
 //!
 //! - [`organization`] is all it knows: [`destinations`], the [`webhook`]s, the [`log`] of what
-//!   happened, its [`keys`], and the [`traffic`] that happens.
+//!   happened, its [`keys`], and the [`traffic`](super::traffic) that happens.
 //! - [`http`] answers requests: [`route`] says what they ask for, [`body`] and [`query`] read them,
 //!   [`operation`] and [`pull`] do them, [`slice`] makes pages, [`refusal`] the problems.
 //! - [`deliverer`] sends what is due by the [`clock`]. [`control`] is for tests and people.
@@ -28,7 +28,6 @@ pub mod route;
 pub mod slice;
 #[cfg(test)]
 mod tests;
-pub mod traffic;
 pub mod webhook;
 
 use std::io;
@@ -283,8 +282,7 @@ async fn happen(core: Arc<Core>, rate: u32) {
         let due = start.elapsed().as_millis().saturating_mul(rate.into()) / 1000;
         let (mut organization, now) = (core.organization(), core.clock.now());
         while made < due {
-            organization.happen(now);
-            made += 1;
+            made += organization.happen(now);
         }
     }
 }

@@ -3,13 +3,12 @@
 //!
 //! It is one value behind one lock, and both versions of the API show it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::destinations::Destinations;
 use super::keys::Keys;
 use super::log::{Log, Scope};
 use super::refusal::Refusal;
-use super::traffic::{Call, Outcome, Traffic};
 use super::webhook::Webhook;
 use crate::entry::Millis;
 use crate::konnect::LogFormat;
@@ -17,10 +16,12 @@ use crate::konnect::api::{
     CreateDestination, Destination, ReplayJob, ReplayRange, UpdateDestination, UpdateWebhook,
     UpdateWebhookV2, Webhook as Shown, WebhookV2,
 };
+use crate::konnect::authentication::Outcome;
 use crate::konnect::event::Event;
 use crate::konnect::random::Random;
 use crate::konnect::share::{Fate, Fates};
 use crate::konnect::sign::SignerError;
+use crate::konnect::traffic::{Call, Traffic};
 
 /// How far the clocks of a client may be off, in milliseconds, when it names a range to replay.
 const SKEW: i64 = 60 * 60 * 1000;
@@ -36,6 +37,8 @@ pub struct Organization {
     pub keys: Keys,
     /// What happens in it.
     pub traffic: Traffic,
+    /// Entries of a request that are still to happen, one by one on demand.
+    begun: VecDeque<Event>,
     webhooks: BTreeMap<Scope, Webhook>,
     fates: Fates,
     /// For the ids of what is made.
@@ -66,7 +69,7 @@ impl Organization {
     /// When the system gives no random numbers to make a key from.
     pub fn new(beginning: Beginning, ids: Random) -> Result<Organization, SignerError> {
         let Beginning { seed, org_id, portals, retention, most, fates } = beginning;
-        let traffic = Traffic::new(seed, &org_id, &portals);
+        let traffic = Traffic::new(seed, org_id, portals.clone());
         let scopes =
             std::iter::once(Scope::Organization).chain(portals.into_iter().map(Scope::Portal));
         Ok(Organization {
@@ -74,6 +77,7 @@ impl Organization {
             log: Log::new(retention, most),
             keys: Keys::generate()?,
             traffic,
+            begun: VecDeque::new(),
             webhooks: scopes.map(|scope| (scope, Webhook::default())).collect(),
             fates,
             ids,
@@ -236,23 +240,34 @@ impl Organization {
         (-SKEW..=self.log.retention() + SKEW).contains(&age)
     }
 
-    /// Made-up traffic happens, of which some is tampered with, unsigned or sent twice.
-    pub fn happen(&mut self, at: Millis) {
-        for (scope, event) in self.traffic.traffic(at) {
+    /// Made-up traffic happens, of which some is tampered with, unsigned or sent twice: how many
+    /// entries it gave.
+    pub fn happen(&mut self, at: Millis) -> u128 {
+        let mut entries = 0;
+        for event in self.traffic.request(at) {
+            let scope = match event.get("portal_id") {
+                Some(id) => Scope::Portal(id.as_text().into_owned()),
+                None => Scope::Organization,
+            };
             self.made_up(scope, event);
+            entries += 1;
         }
+        entries
     }
 
     /// Something made up happens in `scope`: its trace id.
     pub fn happen_in(&mut self, scope: &Scope, at: Millis) -> Option<String> {
         let event = match scope {
-            Scope::Organization => self.traffic.organization(at)?,
-            Scope::Portal(id) => {
-                let developer = format!("developer-{}", self.ids.below(1000));
-                self.traffic.login(at, id, &developer, Outcome::Success)
+            Scope::Organization => {
+                // A request may leave several entries; the others are the next.
+                if self.begun.is_empty() {
+                    self.begun.extend(self.traffic.organization_request(at));
+                }
+                self.begun.pop_front()?
             }
+            Scope::Portal(id) => self.traffic.login(at, Some(id), None, Outcome::Success),
         };
-        let trace_id = super::traffic::field(&event, "trace_id").map(|id| id.as_text().into());
+        let trace_id = event.get("trace_id").map(|id| id.as_text().into());
         self.made_up(scope.clone(), event);
         trace_id
     }

@@ -6,7 +6,6 @@
 use super::log::{Log, Retained, Scope};
 use super::query::{PageOf, Query};
 use super::slice::{Slice, slice};
-use super::traffic::field;
 use crate::entry::{Kind, Millis, Value};
 use crate::konnect::LogFormat;
 use crate::konnect::api::{
@@ -83,9 +82,9 @@ pub fn answer(query: &Query, page: PageOf, slice: Slice<PulledEntry>) -> PulledP
 /// An entry in the shape of the pull; `None` if it is of none of the types.
 fn pulled(entry: &Retained) -> Option<PulledEntry> {
     let event = &entry.event;
-    let text = |name| field(event, name).map(|value| value.as_text().into_owned());
+    let text = |name| event.get(name).map(|value| value.as_text().into_owned());
     let required = |name| text(name).unwrap_or_default();
-    let boolean = |name| matches!(field(event, name), Some(Value::Boolean(true)));
+    let boolean = |name| matches!(event.get(name), Some(Value::Boolean(true)));
     let ts = Time::from(event.at);
     let signature = entry.signer.signature(&event.text(LogFormat::Json));
     Some(match Kind::of(Some(&event.name)) {

@@ -68,30 +68,6 @@ impl Resource {
             Resource::Control(_) => &[GET, Method::POST],
         }
     }
-
-    /// The resource as an `Authz` entry names it.
-    pub fn name(&self) -> String {
-        match self {
-            Resource::Webhook(Scope::Portal(id))
-            | Resource::Status(Scope::Portal(id))
-            | Resource::Replay(Scope::Portal(id)) => {
-                let id: String = id.chars().take(100).collect();
-                format!("portals/{id}")
-            }
-            _ => "audit-logs".to_owned(),
-        }
-    }
-
-    /// What a call with this method does, as an `Authz` entry names it.
-    pub fn action(&self, method: &Method) -> &'static str {
-        match *method {
-            Method::POST => "create",
-            Method::PATCH | Method::PUT => "edit",
-            Method::DELETE => "delete",
-            _ if matches!(self, Resource::Destinations | Resource::Entries) => "list",
-            _ => "retrieve",
-        }
-    }
 }
 
 fn of_webhook(rest: &[&str], scope: Scope) -> Option<Resource> {

@@ -1,3 +1,4 @@
-//! Konnect's side: the stand-in, and what is done with it.
+//! Konnect's side: its API as it is documented, in `fixtures/konnect/`, and the stand-in.
 
+pub(crate) mod schemas;
 mod simulate;
