@@ -6,10 +6,12 @@
 //! - [`sign`]: a signing key, and the signature in its place.
 //! - [`batch`]: the two together: a batch of signed lines, and its body as it goes over the wire.
 //! - [`deliver`]: one delivery with Konnect's retry rules.
+//! - [`api`]: the types of its audit-log API.
 //!
 //! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Nothing here
 //! opens a connection: a delivery is given the function that posts it.
 
+pub mod api;
 pub mod batch;
 pub mod deliver;
 pub mod event;
