@@ -6,17 +6,22 @@
 //! - [`sign`]: a signing key, and the signature in its place.
 //! - [`batch`]: the two together: a batch of signed lines, and its body as it goes over the wire.
 //! - [`deliver`]: one delivery with Konnect's retry rules.
-//! - [`api`]: the types of its audit-log API.
+//! - [`api`]: the types of its audit-log API; [`client`]: a client for it.
+//! - [`reconcile`]: which pulled entries the store does not have.
+//! - [`cursor`]: where a pull stands.
 //!
-//! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Nothing here
-//! opens a connection: a delivery is given the function that posts it.
+//! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Only the client
+//! opens connections: a delivery is given the function that posts it.
 
 pub mod api;
 pub mod batch;
+pub mod client;
+pub mod cursor;
 pub mod deliver;
 pub mod event;
 pub mod generate;
 pub mod random;
+pub mod reconcile;
 pub mod share;
 pub mod sign;
 
