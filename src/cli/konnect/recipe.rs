@@ -176,9 +176,13 @@ portals:
 
     fn curl(&self) -> String {
         let (global, regional) = (self.hosts.global(), self.hosts.regional());
-        let value = match &self.authorization {
-            Where::File(path) => format!("\"$(cat {})\"", shell(path)),
-            Where::Variable => "\"$VIDIMUS_AUTHORIZATION\"".to_owned(),
+        // In no argument, where other users of the machine would see it.
+        let (option, value) = match &self.authorization {
+            Where::File(path) => {
+                let option = format!(" --rawfile authorization {}", shell(path));
+                (option, "($authorization | rtrimstr(\"\\n\"))")
+            }
+            Where::Variable => (String::new(), "env.VIDIMUS_AUTHORIZATION"),
         };
         let destination = json!({
             "name": self.name,
@@ -192,16 +196,16 @@ portals:
         };
         format!(
             "# With the access token in KONNECT_TOKEN; jq puts the authorization value into the request.
-destination=$(jq -n --arg authorization {value} \\
+destination=$(jq -n{option} \\
     {} \\
   | curl --fail-with-body -sS {} \\
       -H \"Authorization: Bearer $KONNECT_TOKEN\" -H 'Content-Type: application/json' -d @- \\
-  | jq -r .id)
+  | jq -er .id)
 jq -n --arg id \"$destination\" '{{audit_log_destination_id: $id, enabled: true}}' \\
   | curl --fail-with-body -sS -X PATCH {} \\
       -H \"Authorization: Bearer $KONNECT_TOKEN\" -H 'Content-Type: application/json' -d @-
 ",
-            quoted(&format!("{destination} + {{authorization: $authorization}}")),
+            quoted(&format!("{destination} + {{authorization: {value}}}")),
             quoted(&format!("{global}/v3/audit-log-destinations")),
             quoted(&webhook),
         )

@@ -65,7 +65,8 @@ fn naive(pulled: &[Pulled], withheld: &[bool]) -> Vec<String> {
     let mut left: Vec<String> = pulled.iter().map(|one| one.json.to_string()).collect();
     for (one, withheld) in pulled.iter().zip(withheld) {
         if !withheld {
-            let at = left.iter().position(|json| *json == one.json.to_string()).unwrap();
+            let json = one.json.to_string();
+            let at = left.iter().position(|one| *one == json).unwrap();
             left.remove(at);
         }
     }
@@ -101,12 +102,17 @@ fn entries_that_look_alike_are_counted() {
     let event = &events(1, 1)[0];
     let (entry, once) = (pulled(event), stored(event));
     let twice = Stored { delivery_count: 2, ..once.clone() };
-    check(&[], &[once.clone()], 0);
-    check(&[entry.clone()], &[], 1);
-    check(&[entry.clone(), entry.clone()], &[once.clone()], 1);
-    check(&[entry.clone(), entry.clone()], &[once.clone(), once.clone()], 0);
-    check(&[entry.clone(), entry.clone()], &[twice.clone()], 0);
-    check(&[entry.clone(), entry.clone(), entry.clone()], &[twice.clone()], 1);
+    let times = |count: usize| vec![entry.clone(); count];
+    for (pulled, stored, missing) in [
+        (0, vec![once.clone()], 0),
+        (1, vec![], 1),
+        (2, vec![once.clone()], 1),
+        (2, vec![once.clone(), once.clone()], 0),
+        (2, vec![twice.clone()], 0),
+        (3, vec![twice.clone()], 1),
+    ] {
+        check(&times(pulled), &stored, missing);
+    }
     // A replay of one is no delivery of another.
     let mut other = entry.clone();
     other.face.details[0] = "other".into();
