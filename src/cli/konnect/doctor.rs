@@ -131,7 +131,7 @@ impl Doctor {
             return findings.add(Finding::note(CHECK, what));
         }
         let name = format!("vidimus-doctor-{:016x}", random()?);
-        let filter = search::parse(&format!("user_agent:*{name}*"), 0).map_err(Failure::failed)?;
+        let filter = search::parse(&format!("user_agent:{name}*"), 0).map_err(Failure::failed)?;
         let since = TimeRange::default();
         let newest = reader.newest(&Filter::All, 0).map_err(Failure::failed)?;
         let (start, began) = (Instant::now(), now());
