@@ -6,12 +6,12 @@
 //! - [`sign`]: a signing key, and the signature in its place.
 //! - [`batch`]: the two together: a batch of signed lines, and its body as it goes over the wire.
 //! - [`deliver`]: one delivery with Konnect's retry rules.
-//! - [`api`]: the types of its audit-log API; [`client`]: a client for it.
-//! - [`reconcile`]: which pulled entries the store does not have.
-//! - [`cursor`]: where a pull stands.
+//! - [`api`]: the types of its audit-log API; [`simulator`]: a stand-in for all of Konnect.
+//! - [`client`]: a client for the API; [`cursor`]: where a pull stands; [`reconcile`]: which pulled
+//!   entries the store does not have.
 //!
 //! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Only the client
-//! opens connections: a delivery is given the function that posts it.
+//! and the simulator open connections: a delivery is given the function that posts it.
 
 pub mod api;
 pub mod batch;
@@ -24,6 +24,7 @@ pub mod random;
 pub mod reconcile;
 pub mod share;
 pub mod sign;
+pub mod simulator;
 
 use crate::entry::words::words;
 
