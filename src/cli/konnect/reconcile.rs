@@ -176,6 +176,10 @@ impl Reconcile {
 
     fn summarise(&self, total: usize, found: &Compared) {
         let missing = found.missing.len();
+        if total == 0 {
+            tell("Konnect lists no entries of this time");
+            return;
+        }
         if missing == 0 {
             tell(format_args!("all {total} entries that Konnect lists are in the store"));
             return;

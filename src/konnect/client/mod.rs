@@ -32,7 +32,7 @@ pub use error::ApiError;
 const MAX_ANSWER: usize = 32 << 20;
 
 /// How long one call may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// When a call that failed for a passing reason is made again.
 const RETRY: Retry =
@@ -131,7 +131,14 @@ impl Client {
                     false => Err(refused(&call, &answer)),
                 };
             };
-            tracing::debug!(method = %call.method, target = %call.target, ?wait, "calling again");
+            let path = call.target.split('?').next().unwrap_or_default();
+            match &answer {
+                Ok(answer) => {
+                    let status = answer.status().as_u16();
+                    tracing::warn!(path, status, ?wait, "calling Konnect again");
+                }
+                Err(error) => tracing::warn!(path, %error, ?wait, "calling Konnect again"),
+            }
             tokio::time::sleep(wait).await;
         }
     }
