@@ -8,7 +8,7 @@
 //! The same line is stored once however often it came. So a stored entry stands for as many pulled
 //! ones that are alike in every field as it was delivered times.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -48,6 +48,8 @@ pub struct Stored {
     pub face: Face,
     /// How often it was delivered.
     pub delivery_count: u64,
+    /// Whether it has a signature that does not verify.
+    pub invalid: bool,
 }
 
 /// What came of a comparison.
@@ -57,6 +59,9 @@ pub struct Compared {
     pub missing: Vec<Pulled>,
     /// How many were pulled and are.
     pub matched: usize,
+    /// For how many of the missing the store has an invalid entry with another outcome: they may
+    /// have been tampered with on their way.
+    pub altered: usize,
 }
 
 impl Pulled {
@@ -155,7 +160,11 @@ pub fn compare(pulled: Vec<Pulled>, stored: &[Stored]) -> Compared {
         let order = |one: &Pulled| (one.face.at, one.face.kind, one.face.trace_id.clone());
         order(one).cmp(&order(other))
     });
-    Compared { matched: total - missing.len(), missing }
+    let same = |face: &Face| (face.kind, face.at, face.trace_id.clone());
+    let invalid: HashSet<_> =
+        stored.iter().filter(|one| one.invalid).map(|one| same(&one.face)).collect();
+    let altered = missing.iter().filter(|one| invalid.contains(&same(&one.face))).count();
+    Compared { matched: total - missing.len(), missing, altered }
 }
 
 type Key = (Kind, Millis, String, String);

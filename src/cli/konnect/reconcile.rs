@@ -190,6 +190,13 @@ impl Reconcile {
             "{missing} of {total} entries that Konnect lists are not in the store: {}",
             kinds.join(", ")
         ));
+        if found.altered > 0 {
+            tell(format_args!(
+                "for {} of them there is an entry with another outcome and an invalid signature: they \
+                 may have been tampered with on their way",
+                found.altered
+            ));
+        }
         let young = |one: &&Pulled| one.face.at.get() > now().get() - ON_ITS_WAY;
         let young = found.missing.iter().filter(young).count();
         if young > 0 {
@@ -275,7 +282,8 @@ fn stored(reader: &Reader, range: &Range) -> Result<Vec<Stored>, Failure> {
                 (record.kind, record.time, &record.origin)
             {
                 let face = Face::of(kind, at, &record.fields);
-                all.push(Stored { face, delivery_count: *delivery_count });
+                let invalid = record.verdict == "invalid";
+                all.push(Stored { face, delivery_count: *delivery_count, invalid });
             }
         }
     }

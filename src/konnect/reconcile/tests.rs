@@ -14,7 +14,7 @@ fn stored(event: &Event) -> Stored {
     let mut fields = Fields::default();
     event.fields().into_iter().for_each(|(name, value)| fields.restore(name, value));
     let face = Face::of(Kind::of(Some(&event.name)), event.at, &fields);
-    Stored { face, delivery_count: 1 }
+    Stored { face, delivery_count: 1, invalid: false }
 }
 
 /// The same entry as the API shows it.
@@ -129,6 +129,9 @@ fn another_outcome_is_another_entry() {
         // An authentication's outcome is its name, which stays.
         let counts = is_outcome && Kind::of(Some(&event.name)) != Kind::Authentication;
         check(&[pulled(&event)], &[stored(&tampered)], usize::from(counts));
+        let invalid = Stored { invalid: true, ..stored(&tampered) };
+        let found = compare(vec![pulled(&event)], &[invalid]);
+        assert_eq!(found.altered, usize::from(counts));
     }
 }
 

@@ -1,3 +1,4 @@
-//! Konnect's side: the commands that work with its API, against the stand-in.
+//! Konnect's side: the stand-in, and the commands that work with its API.
 
 mod client;
+mod simulate;
