@@ -14,6 +14,7 @@ pub mod export;
 pub mod input;
 pub mod keys;
 pub mod keys_from;
+pub mod konnect;
 pub mod logging;
 pub mod output;
 pub mod print;
@@ -56,6 +57,7 @@ enum Command {
     Simulate(simulate::Simulate),
     Store(store::Store),
     Keys(keys::Keys),
+    Konnect(konnect::Konnect),
     Config(config::Config),
 }
 
@@ -83,6 +85,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Store(store) => store.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Konnect(konnect) => konnect.run(),
         Command::Config(config) => config.run(),
     };
     match ended {

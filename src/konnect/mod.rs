@@ -10,20 +10,25 @@
 //! - [`batch`]: the two together: a batch of signed lines, and its body as it goes over the wire.
 //! - [`deliver`]: one delivery with Konnect's retry rules.
 //! - [`api`]: the types of its audit-log API; [`simulator`]: a stand-in for all of Konnect.
+//! - [`client`]: a client for the API; [`cursor`]: where a pull stands; [`reconcile`]: which pulled
+//!   entries the store does not have.
 //!
-//! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Only the
-//! simulator opens connections: a delivery is given the function that posts it.
+//! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Only the client
+//! and the simulator open connections: a delivery is given the function that posts it.
 
 mod accounts;
 pub mod api;
 pub mod authentication;
 pub mod batch;
+pub mod client;
+pub mod cursor;
 pub mod deliver;
 mod endpoints;
 pub mod event;
 pub mod generate;
 pub mod people;
 pub mod random;
+pub mod reconcile;
 pub mod request;
 pub mod share;
 pub mod sign;

@@ -12,8 +12,9 @@ use hyper::{StatusCode, Uri};
 use serde::Serialize;
 
 use super::core::Core;
+use super::lane::{Due, LaneName, Work};
 use super::log::Scope;
-use super::webhook::{Answered, Due, LaneName, Outcome, Work};
+use super::webhook::{Answered, Outcome};
 use crate::konnect::LogFormat;
 use crate::konnect::batch::Encoding;
 use crate::konnect::deliver::{Attempt, headers};

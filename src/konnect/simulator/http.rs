@@ -27,6 +27,9 @@ use crate::konnect::traffic::Call;
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
 
+/// How much an entry keeps of each part of a call, in characters.
+const MAX_KEPT: usize = 2048;
+
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -101,13 +104,13 @@ where
     let mut organization = core.organization();
     let call = Call {
         method: head.method.as_str(),
-        path: head.uri.path(),
-        query: head.uri.query().unwrap_or_default(),
+        path: &short(head.uri.path()),
+        query: &short(head.uri.query().unwrap_or_default()),
         status: answer.status().as_u16(),
         principal: Some(&organization.traffic.owner().clone()),
         means: Means::Pat,
         src: &peer.to_string(),
-        user_agent: &String::from_utf8_lossy(user_agent),
+        user_agent: &short(&String::from_utf8_lossy(user_agent)),
         trace_id,
     };
     organization.called(&call, now);
@@ -148,6 +151,11 @@ fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answ
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
+}
+
+/// As much of a text as an entry keeps of a call.
+fn short(text: &str) -> String {
+    text.chars().take(MAX_KEPT).collect()
 }
 
 /// The body of a request, within the cap.

@@ -1,7 +1,7 @@
 //! A stand-in for Konnect: its audit-log API, its key set, its deliveries with its retry rules.
 //!
-//! - [`organization`] is all it knows: [`destinations`], the [`webhook`]s, the [`log`] of what
-//!   happened, its [`keys`], and the [`traffic`](super::traffic) that happens.
+//! - [`organization`] is all it knows: [`destinations`], the [`webhook`]s and their [`lane`]s, the
+//!   [`log`] of what happened, its [`keys`], and the [`traffic`](super::traffic) that happens.
 //! - [`http`] answers requests: [`route`] says what they ask for, [`body`] and [`query`] read them,
 //!   [`operation`] and [`pull`] do them, [`slice`] makes pages, [`refusal`] the problems.
 //! - [`deliverer`] sends what is due by the [`clock`]. [`control`] is for tests and people.
@@ -18,6 +18,7 @@ pub mod deliverer;
 pub mod destinations;
 pub mod http;
 pub mod keys;
+pub mod lane;
 pub mod log;
 pub mod operation;
 pub mod organization;
@@ -275,9 +276,12 @@ pub(crate) fn assemble(options: Options) -> Result<(Core, String, Vec<String>), 
 /// Makes `rate` entries of traffic a second, by the machine's time: a clock that is moved ahead
 /// passes over what would have happened.
 async fn happen(core: Arc<Core>, rate: u32) {
+    if rate == 0 {
+        return;
+    }
     let mut ticks = ticks();
     let (start, mut made) = (Instant::now(), 0);
-    while rate > 0 {
+    loop {
         ticks.tick().await;
         let due = start.elapsed().as_millis().saturating_mul(rate.into()) / 1000;
         let (mut organization, now) = (core.organization(), core.clock.now());

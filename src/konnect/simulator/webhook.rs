@@ -10,13 +10,13 @@
 //! Nothing is sent here: [`Webhook::take`] says what is to be sent, and [`Webhook::settle`] is told
 //! what came of it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::log::{Log, Retained, Scope};
+use super::lane::{Due, Lane, LaneName, Pending, Taken, Work};
+use super::log::{Log, Scope};
 use crate::entry::Millis;
 use crate::konnect::api::{
     Activity, ReplayJob, ReplayRange, ReplayStatus, Time, UpdateWebhook, WebhookStatus,
@@ -48,24 +48,6 @@ struct Last {
     message: String,
 }
 
-/// What is to be sent in order.
-#[derive(Debug, Default)]
-struct Lane {
-    /// The number of the entry after those that were sent or lost.
-    next: u64,
-    pending: Option<Pending>,
-}
-
-/// A batch on its way.
-#[derive(Debug)]
-struct Pending {
-    batch: u64,
-    entries: Vec<Arc<Retained>>,
-    body: Option<Bytes>,
-    attempts: usize,
-    due: Millis,
-}
-
 #[derive(Debug)]
 struct Replay {
     range: ReplayRange,
@@ -76,41 +58,6 @@ struct Replay {
     /// Whether a batch was lost.
     lost: bool,
     lane: Lane,
-}
-
-/// Along which lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaneName {
-    /// What happens.
-    Live,
-    /// What is replayed.
-    Replay,
-}
-
-/// A batch that is to be sent now.
-#[derive(Clone, Debug)]
-pub struct Work {
-    /// Along which lane.
-    pub lane: LaneName,
-    /// Its number.
-    pub batch: u64,
-    /// Its entries.
-    pub entries: Vec<Arc<Retained>>,
-    /// Its body, if it was made for an attempt before this one.
-    pub body: Option<Bytes>,
-}
-
-/// When batches are due.
-#[derive(Clone, Copy, Debug)]
-pub struct Due {
-    /// The time.
-    pub now: Millis,
-    /// Whether retries are due before their time.
-    pub at_once: bool,
-    /// Only entries before this number are.
-    pub until: u64,
-    /// How many entries a batch has at most.
-    pub batch: usize,
 }
 
 /// What came of an attempt.
@@ -177,7 +124,7 @@ impl Webhook {
         self.enabled = update.enabled.unwrap_or(self.enabled);
         self.updated_at = Some(now);
         if !was_enabled || !self.enabled {
-            self.live = Lane { next: end, pending: None };
+            self.live = Lane::at(end);
         }
         self.reactivate(end);
     }
@@ -189,7 +136,7 @@ impl Webhook {
             last: self.last.take(),
             replay: self.replay.take(),
             batches: self.batches,
-            live: Lane { next: end, pending: None },
+            live: Lane::at(end),
             ..Webhook::default()
         };
     }
@@ -198,7 +145,7 @@ impl Webhook {
     pub fn reactivate(&mut self, end: u64) {
         self.failures = 0;
         if std::mem::take(&mut self.inactive) {
-            self.live = Lane { next: end, pending: None };
+            self.live = Lane::at(end);
         }
     }
 
@@ -241,7 +188,7 @@ impl Webhook {
             updated_at: now,
             end: log.number_at(after),
             lost: false,
-            lane: Lane { next: log.number_at(start), pending: None },
+            lane: Lane::at(log.number_at(start)),
         });
         true
     }
@@ -334,54 +281,6 @@ impl Webhook {
     fn pending(&mut self, work: &Work) -> Option<&mut Pending> {
         let pending = self.lane(work.lane)?.pending.as_mut()?;
         (pending.batch == work.batch).then_some(pending)
-    }
-}
-
-/// What a lane has to send.
-enum Taken<'a> {
-    Batch(&'a Pending),
-    /// A retry whose time has not come.
-    Waits,
-    Nothing,
-}
-
-impl Lane {
-    fn take(&mut self, log: &Log, scope: &Scope, due: Due, batches: &mut u64) -> Taken<'_> {
-        if self.pending.is_none() {
-            let entries: Vec<_> = log
-                .from(self.next)
-                .take_while(|entry| entry.number < due.until)
-                .filter(|entry| entry.scope == *scope)
-                .take(due.batch)
-                .cloned()
-                .collect();
-            if entries.is_empty() {
-                // What belongs to others need not be looked at again.
-                self.next = self.next.max(due.until);
-                return Taken::Nothing;
-            }
-            *batches += 1;
-            let batch = *batches;
-            self.pending = Some(Pending { batch, entries, body: None, attempts: 0, due: due.now });
-        }
-        match &self.pending {
-            Some(pending) if pending.due <= due.now || due.at_once => Taken::Batch(pending),
-            Some(_) => Taken::Waits,
-            None => Taken::Nothing,
-        }
-    }
-
-    /// Goes on after the batch.
-    fn finish(&mut self) {
-        let last = self.pending.take().and_then(|pending| Some(pending.entries.last()?.number));
-        self.next = last.map_or(self.next, |last| last + 1);
-    }
-}
-
-impl Pending {
-    fn work(&self, lane: LaneName) -> Work {
-        let (entries, body) = (self.entries.clone(), self.body.clone());
-        Work { lane, batch: self.batch, entries, body }
     }
 }
 

@@ -1,4 +1,6 @@
-//! Konnect's side: its API as it is documented, in `fixtures/konnect/`, and the stand-in.
+//! Konnect's side: its API as it is documented, in `fixtures/konnect/`, the stand-in, and the
+//! commands that work with the API.
 
+mod client;
 pub(crate) mod schemas;
 mod simulate;

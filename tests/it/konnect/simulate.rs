@@ -89,7 +89,7 @@ impl Drop for Simulate {
 
 #[test]
 fn a_developers_login_arrives_and_a_replay_stores_nothing_twice() {
-    let mut simulate = Simulate::start(&["--seed", "1"]);
+    let simulate = Simulate::start(&["--seed", "1"]);
     let mut serve = Setup::new().argument("--jwks", &simulate.key_set()).start();
     let destination = json!({
         "name": "vidimus", "endpoint": format!("{}/audit-logs", serve.receiver),
@@ -117,13 +117,22 @@ fn a_developers_login_arrives_and_a_replay_stores_nothing_twice() {
     wait_until("inactive", || {
         simulate.call("GET", &status, Value::Null, 200).json()["webhook_status"] == "inactive"
     });
-    let listen = serve.port().to_string();
-    drop(serve);
-    let serve = Setup::new()
-        .argument("--listen", &format!("127.0.0.1:{listen}"))
-        .argument("--jwks", &simulate.key_set());
-    drop(serve);
-    assert!(simulate.child.try_wait().unwrap().is_none());
+    serve.restart();
+    let endpoint = json!({"endpoint": format!("{}/audit-logs", serve.receiver)});
+    let path = format!("/v2/audit-log-destinations/{}", made["id"].as_str().unwrap());
+    simulate.call("PATCH", &path, endpoint, 200);
+    let now = simulate.call("GET", "/simulate/clock", Value::Null, 200).json()["now"].clone();
+    let range = json!({"start_at": "1970-01-01T00:00:00Z", "end_at": now});
+    let replay = simulate.portal("audit-log-replay-job");
+    simulate.call("PUT", &replay, range, 400);
+    let hour_ago = now.as_str().unwrap().parse::<jiff::Timestamp>().unwrap()
+        - jiff::SignedDuration::from_hours(1);
+    let range = json!({"start_at": hour_ago.to_string(), "end_at": now});
+    simulate.call("PUT", &replay, range, 202);
+    wait_until("the replay", || {
+        simulate.call("GET", &replay, Value::Null, 200).json()["status"] == "completed"
+    });
+    wait_until("all four, verified", || serve.verdicts() == ["valid"; 4]);
 }
 
 #[test]
