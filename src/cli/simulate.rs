@@ -165,7 +165,10 @@ fn banner(simulator: &Simulator, given: bool, ready_file: Option<&std::path::Pat
     tell("");
     tell("A receiver fetches the keys with:");
     tell("");
-    tell(format_args!("  vidimus serve --jwks {api}/v2/audit-log-webhook/jwks.json"));
+    // Nobody else trusts a self-signed certificate.
+    let trust = simulator.certificate().map(|path| format!("SSL_CERT_FILE={} ", path.display()));
+    let trust = trust.unwrap_or_default();
+    tell(format_args!("  {trust}vidimus serve --jwks {api}/v2/audit-log-webhook/jwks.json"));
     tell("");
 }
 
