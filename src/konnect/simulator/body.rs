@@ -11,6 +11,7 @@ use super::refusal::Refusal;
 use crate::config::Secret;
 use crate::konnect::LogFormat;
 use crate::konnect::api::{InvalidParameter, Time};
+use crate::konnect::authentication::Outcome;
 
 /// The longest text in a body, in characters.
 pub const MAX_TEXT: usize = 2048;
@@ -108,6 +109,15 @@ impl Body {
                 None
             }
         }
+    }
+
+    /// How a login ended, in letters of either case.
+    pub fn outcome(&mut self, name: &str) -> Option<Outcome> {
+        let words: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+        if let Some(Value::String(text)) = self.members.get_mut(name) {
+            text.make_ascii_uppercase();
+        }
+        self.word(name, &words)
     }
 
     /// `cef`, `json` or `cps`.

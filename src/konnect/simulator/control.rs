@@ -102,13 +102,13 @@ async fn entries(core: &Core, mut body: Body) -> Result<Value> {
         // Others have their turn.
         tokio::task::yield_now().await;
     }
+    core.organization().end_request();
     Ok(json!({ "count": made, "trace_ids": trace_ids }))
 }
 
 fn login(core: &Core, portal: &str, mut body: Body) -> Result<Value> {
     let developer = body.name("developer").unwrap_or_else(|| "developer@example.com".to_owned());
-    let words: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
-    let outcome = body.word("outcome", &words).unwrap_or(Outcome::Success);
+    let outcome = body.outcome("outcome").unwrap_or(Outcome::Success);
     body.done()?;
     let scope = Scope::Portal(portal.to_owned());
     let (mut organization, now) = (core.organization(), core.clock.now());

@@ -272,6 +272,11 @@ impl Organization {
         trace_id
     }
 
+    /// What is still to happen of a request does not.
+    pub fn end_request(&mut self) {
+        self.begun.clear();
+    }
+
     /// What a call of the API leaves behind.
     pub fn called(&mut self, call: &Call<'_>, at: Millis) {
         for event in self.traffic.call(at, call) {

@@ -228,9 +228,12 @@ fn set_up_reconcile_and_tear_down() {
     for record in &missing {
         let id = id(record);
         let kind = record["kind"].as_str().unwrap();
-        let is_there = stored.iter().any(|line| {
-            line.contains(&id) && (kind == "authorization") == line.contains("|Authz.")
-        });
+        let name = match kind {
+            "authentication" => "|AUTHENTICATION_OUTCOME_",
+            "authorization" => "|Authz.",
+            _ => "|Ingress|",
+        };
+        let is_there = stored.iter().any(|line| line.contains(&id) && line.contains(name));
         assert!(!is_there, "{record}");
     }
 
