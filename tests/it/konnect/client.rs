@@ -1,194 +1,13 @@
 //! `vidimus konnect`, as its users run it, between a receiver and the stand-in.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::harness::{Serve, Setup, wait_until};
-
-/// How a command ended.
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    #[track_caller]
-    fn expect(self, code: i32) -> Ran {
-        let Ran { stdout, stderr, .. } = &self;
-        assert_eq!(self.code, Some(code), "--- stdout\n{stdout}\n--- stderr\n{stderr}");
-        self
-    }
-
-    fn records(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// The one record.
-    #[track_caller]
-    fn record(&self) -> Value {
-        let mut records = self.records();
-        assert_eq!(records.len(), 1, "{}\n{}", self.stdout, self.stderr);
-        records.remove(0)
-    }
-}
-
-/// The stand-in, running, and a receiver with its keys.
-struct World {
-    home: TempDir,
-    stand_in: Child,
-    api: String,
-    token: String,
-    portal: String,
-    serve: Serve,
-}
-
-impl World {
-    fn new() -> World {
-        World::with("")
-    }
-
-    /// A world whose stand-in has these flags too.
-    fn with(flags: &str) -> World {
-        let home = tempfile::tempdir().unwrap();
-        let ready = home.path().join("ready.json");
-        let stderr = fs::File::create(home.path().join("stderr")).unwrap();
-        let stand_in = Command::new(env!("CARGO_BIN_EXE_vidimus"))
-            .args(["simulate", "--listen", "127.0.0.1:0", "--seed", "1", "--ready-file"])
-            .arg(&ready)
-            .args(flags.split_whitespace())
-            .current_dir(home.path())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        wait_until("the stand-in is ready", || ready.exists());
-        let ready: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let api = text(&ready["api"]);
-        let jwks = format!("{api}/v2/audit-log-webhook/jwks.json");
-        let serve = Setup::new().argument("--jwks", &jwks).start();
-        let world = World {
-            stand_in,
-            token: text(&ready["token"]),
-            portal: text(&ready["portals"][0]),
-            api,
-            serve,
-            home,
-        };
-        fs::write(world.home.path().join("token"), &world.token).unwrap();
-        world
-    }
-
-    fn endpoint(&self) -> String {
-        format!("{}/audit-logs", self.serve.receiver)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.serve.data()
-    }
-
-    /// Runs `vidimus konnect` with these arguments.
-    fn konnect(&self, arguments: &[&str]) -> Ran {
-        self.command(arguments).token(&self.token).run()
-    }
-
-    /// The same with `-o jsonl`.
-    fn jsonl(&self, arguments: &[&str]) -> Ran {
-        self.konnect(&[arguments, &["-o", "jsonl"]].concat())
-    }
-
-    fn command(&self, arguments: &[&str]) -> Konnect {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
-        command.arg("konnect").args(arguments).args(["--base-url", &self.api]);
-        command.arg("--data-dir").arg(self.data()).current_dir(self.home.path());
-        command.env_clear().stdin(Stdio::null());
-        Konnect(command)
-    }
-
-    /// Sets the webhook up, with flags.
-    #[track_caller]
-    fn set_up(&self, flags: &[&str]) -> Ran {
-        let endpoint = self.endpoint();
-        let fixed = ["setup", "--endpoint", &endpoint, "--skip-ssl-verification"];
-        self.konnect(&[&fixed, flags].concat())
-    }
-
-    /// Has the stand-in do something: its answer.
-    fn simulate(&self, path: &str, body: &Value) -> Value {
-        let (host, body) = (self.api.strip_prefix("http://").unwrap(), body.to_string());
-        let mut tcp = TcpStream::connect(host).unwrap();
-        write!(
-            tcp,
-            "POST /simulate/{path} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\n\
-             content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-            self.token,
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        tcp.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-        let body = answer.split_once("\r\n\r\n").unwrap().1;
-        serde_json::from_str(body).unwrap()
-    }
-
-    /// Lets entries happen: their trace ids.
-    fn happen(&self, count: usize) -> Vec<String> {
-        let made = self.simulate("entries", &json!({"count": count}));
-        let ids = made["trace_ids"].as_array().unwrap();
-        ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()
-    }
-
-    /// Delivers all that is due.
-    fn deliver(&self) {
-        self.simulate("deliver", &json!({}));
-    }
-
-    fn webhook(&self, flags: &[&str]) {
-        self.konnect(&[&["webhook", "set"], flags].concat()).expect(0);
-    }
-
-    /// The stored lines.
-    fn lines(&self) -> Vec<String> {
-        self.serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.stand_in.kill();
-        let _ = self.stand_in.wait();
-        if std::thread::panicking() {
-            let stderr = fs::read_to_string(self.home.path().join("stderr")).unwrap_or_default();
-            eprintln!("---- the stand-in's stderr:\n{stderr}");
-        }
-    }
-}
-
-struct Konnect(Command);
-
-impl Konnect {
-    fn token(mut self, token: &str) -> Konnect {
-        self.0.env("KONNECT_TOKEN", token);
-        self
-    }
-
-    fn run(mut self) -> Ran {
-        let output = self.0.output().unwrap();
-        Ran {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
+use super::world::{Ran, World};
+use crate::harness::wait_until;
 
 #[test]
 fn set_up_reconcile_and_tear_down() {
@@ -399,10 +218,10 @@ fn a_token_is_looked_for_and_a_role_is_named() {
     let none = world.command(&["status"]).run().expect(2);
     assert!(none.stderr.contains("--token-file") && none.stderr.contains("KONNECT_TOKEN"));
     world.command(&["status", "--token-file", "token"]).run().expect(0);
-    let loud = world.command(&["status", "--token", &world.token]).run().expect(0);
+    let loud = world.command(&["status", "--token", &world.stand_in.token]).run().expect(0);
     assert!(loud.stderr.contains("shell's history"), "{}", loud.stderr);
     let config = "[konnect]\ntoken_file = 'token'\n";
-    fs::write(world.home.path().join("config.toml"), config).unwrap();
+    fs::write(world.stand_in.home().join("config.toml"), config).unwrap();
     world.command(&["status", "--config", "config.toml"]).run().expect(0);
 
     let wrong = world.command(&["status"]).token("kpat_wrong").run().expect(3);
@@ -435,7 +254,11 @@ fn a_watch_ends_when_the_webhook_goes_inactive() {
     };
     world.set_up(&[]).expect(0);
     let mut watch = world.command(&["status", "--watch", "--interval", "100ms", "-o", "jsonl"]);
-    watch.0.env("KONNECT_TOKEN", &world.token).stdout(Stdio::piped()).stderr(Stdio::null());
+    watch
+        .0
+        .env("KONNECT_TOKEN", &world.stand_in.token)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let watch = watch.0.spawn().unwrap();
     update(&format!("{}/nowhere", world.serve.receiver));
     world.happen(1);
@@ -456,7 +279,7 @@ fn the_remembered_set_up_holds_no_secret() {
     world.set_up(&[]).expect(0);
     let file = world.data().join("konnect-setup.json");
     let text = fs::read_to_string(&file).unwrap();
-    assert!(!text.contains(&world.serve.authorization) && !text.contains(&world.token));
+    assert!(!text.contains(&world.serve.authorization) && !text.contains(&world.stand_in.token));
     assert!(Path::new(&file).exists());
     world.konnect(&["teardown"]).expect(0);
     assert!(!file.exists());

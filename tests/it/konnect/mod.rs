@@ -2,5 +2,9 @@
 //! commands that work with the API.
 
 mod client;
-pub(crate) mod schemas;
+mod conformance;
+mod demo;
+mod schemas;
 mod simulate;
+mod story;
+mod world;
