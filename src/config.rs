@@ -14,6 +14,7 @@ mod error;
 mod file;
 mod input;
 mod keys;
+mod konnect;
 mod receiver;
 mod secret;
 mod store;
@@ -30,6 +31,7 @@ pub use console::Console;
 pub use error::{ConfigError, Mismatch};
 pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input};
 pub use keys::{KeySource, Keys, Region};
+pub use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
 pub use receiver::{Receiver, Tls};
 pub use secret::{Secret, any_matches};
 pub use store::Store;
@@ -54,6 +56,8 @@ pub struct Config {
     pub store: Store,
     /// The web page and its API.
     pub console: Console,
+    /// Konnect's own API.
+    pub konnect: Konnect,
     /// What is allowed and should be mended, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -120,6 +124,7 @@ impl Config {
             keys,
             store: Store::resolve(&top.table("store")?)?,
             console: Console::resolve(flags, &top.table("console")?, &mut warnings)?,
+            konnect: Konnect::resolve(&top.table("konnect")?)?,
             warnings,
         })
     }
@@ -140,6 +145,13 @@ pub fn keys(flags: &Flags) -> Result<Keys, ConfigError> {
     let source = Source::load(flags.config.as_deref())?;
     let table = source.parse()?;
     Keys::resolve(flags, &Section::top(&source, &table)?.table("keys")?)
+}
+
+/// The section `[konnect]` alone, for commands that work with Konnect: no secret is read.
+pub fn konnect(flags: &Flags) -> Result<Konnect, ConfigError> {
+    let source = Source::load(flags.config.as_deref())?;
+    let table = source.parse()?;
+    Konnect::resolve(&Section::top(&source, &table)?.table("konnect")?)
 }
 
 /// The example configuration: every key with its default.

@@ -14,6 +14,7 @@ pub mod export;
 pub mod input;
 pub mod keys;
 pub mod keys_from;
+pub mod konnect;
 pub mod logging;
 pub mod output;
 pub mod print;
@@ -21,6 +22,7 @@ pub mod query;
 pub mod selection;
 pub mod send;
 pub mod serve;
+pub mod simulate;
 pub mod store;
 pub mod tail;
 pub mod terminal;
@@ -52,8 +54,10 @@ enum Command {
     Tail(tail::Tail),
     Export(export::Export),
     Send(send::Send),
+    Simulate(simulate::Simulate),
     Store(store::Store),
     Keys(keys::Keys),
+    Konnect(konnect::Konnect),
     Config(config::Config),
 }
 
@@ -67,12 +71,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    if !matches!(cli.command, Command::Serve(_)) {
+    if !matches!(cli.command, Command::Serve(_) | Command::Simulate(_)) {
         logging::start("warn", logging::Style::Text);
     }
     let ended = match cli.command {
-        // It logs as its flags say.
+        // These log as they need to.
         Command::Serve(serve) => serve.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Verify(verify) => verify.run(),
         Command::Query(query) => query.run(),
         Command::Tail(tail) => tail.run(),
@@ -80,6 +85,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Store(store) => store.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Konnect(konnect) => konnect.run(),
         Command::Config(config) => config.run(),
     };
     match ended {

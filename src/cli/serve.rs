@@ -1,6 +1,7 @@
 //! `vidimus serve`: receive, verify, store.
 
 mod banner;
+mod demo;
 mod display;
 
 use std::net::SocketAddr;
@@ -16,9 +17,10 @@ use super::exit::{Exit, Failure};
 use super::logging::{self, Style};
 use super::terminal::{is_watched, tell};
 use crate::config::{Config, Flags, Region};
-use crate::net::shutdown;
+use crate::net::{Shutdown, Trigger, shutdown};
 use crate::receiver::Observer;
 use crate::server::{Server, write_private};
+use demo::Demo;
 
 /// How long requests in flight have when the server is told to stop. All is over within 10 seconds,
 /// when container engines kill: what is left is for closing the store.
@@ -27,6 +29,11 @@ const GRACE: Duration = Duration::from_secs(8);
 /// Receive, verify and store deliveries.
 #[derive(Args)]
 pub struct Serve {
+    /// Show it at work: a stand-in for Konnect in the same process delivers signed entries, some of
+    /// them tampered with, and everything is kept in ./vidimus-demo
+    #[arg(long, conflicts_with_all = ["config", "public_url", "jwks", "region"])]
+    demo: bool,
+
     /// Read the settings from this file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -98,14 +105,29 @@ impl Serve {
         // It would be no JSON.
         let shows_banner = self.log_format != Some(Style::Json);
         logging::start(default, self.log_format.unwrap_or_default());
-        let ready_file = self.ready_file.clone();
-        let config =
-            Config::load(&self.into(), &|name| std::env::var(name).ok()).map_err(Failure::usage)?;
+        let (ready_file, is_demo) = (self.ready_file.clone(), self.demo);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(Failure::failed)?;
-        let served = runtime.block_on(serve(&config, ready_file, on_terminal, shows_banner));
+        let served = runtime.block_on(async {
+            let mut flags = Flags::from(self);
+            let (trigger, shutdown) = shutdown();
+            let demo = match is_demo {
+                false => None,
+                true => {
+                    let demo = Demo::start(shutdown.clone()).await?;
+                    flags.jwks = vec![demo.key_set()];
+                    // Whatever the environment says: made-up entries are kept apart.
+                    flags.data_dir.get_or_insert_with(|| demo::DATA_DIR.into());
+                    Some(demo)
+                }
+            };
+            let config = Config::load(&flags, &|name| std::env::var(name).ok());
+            let running =
+                Serving { demo, ready_file, on_terminal, shows_banner, trigger, shutdown };
+            running.serve(&config.map_err(Failure::usage)?).await
+        });
         // What is left is a look-up or a fetch of keys that nobody waits for.
         runtime.shutdown_timeout(Duration::from_secs(1));
         served
@@ -132,58 +154,77 @@ impl From<Serve> for Flags {
     }
 }
 
-async fn serve(
-    config: &Config,
+/// A server that is about to run, and how.
+struct Serving {
+    demo: Option<Demo>,
     ready_file: Option<PathBuf>,
     on_terminal: bool,
     shows_banner: bool,
-) -> Result<Exit, Failure> {
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    let mut terminate = listen_for(SignalKind::terminate())?;
-    let mut interrupt = listen_for(SignalKind::interrupt())?;
-    let mut hang_up = listen_for(SignalKind::hangup())?;
-    // A limit on the size of files is a full disk, not a reason to be killed: the write fails.
-    let _file_too_large = listen_for(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+    trigger: Trigger,
+    shutdown: Shutdown,
+}
 
-    let observer: Arc<dyn Observer> = match on_terminal {
-        true => Arc::new(display::Lines::default()),
-        false => Arc::new(display::Log::default()),
-    };
-    let server = Server::start(config, observer).await.map_err(Failure::failed)?;
-    server.read_key_files().await;
-    if shows_banner {
-        banner::print(config, &server, on_terminal);
-    } else {
-        banner::log(&server);
-    }
-
-    let scheme = if server.certificate.is_some() { "https" } else { "http" };
-    let receiver = format!("{scheme}://{}", server.receiver_address());
-    let console = format!("http://{}", server.console_address());
-    let suspicion = server.suspicion();
-    let (trigger, shutdown) = shutdown();
-    let mut running = tokio::spawn(server.run(shutdown));
-    if let Some(path) = &ready_file {
-        let addresses = serde_json::json!({"receiver": receiver, "console": console});
-        write_private(path, &format!("{addresses}\n")).map_err(|error| {
-            Failure::failed(format!("cannot write {}: {error}", path.display()))
-        })?;
-    }
-    tell(format_args!("ready: deliveries at {receiver}, console at {console}"));
-
-    loop {
-        tokio::select! {
-            ended = &mut running => {
-                ended.map_err(Failure::failed)?;
-                return Ok(Exit::Done);
-            }
-            _ = terminate.recv() => trigger.begin(GRACE),
-            _ = interrupt.recv() => trigger.begin(GRACE),
-            // The certificate is looked at anyway.
-            _ = hang_up.recv() => suspicion.raise(),
+impl Serving {
+    async fn serve(self, config: &Config) -> Result<Exit, Failure> {
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
         }
+        let mut terminate = listen_for(SignalKind::terminate())?;
+        let mut interrupt = listen_for(SignalKind::interrupt())?;
+        let mut hang_up = listen_for(SignalKind::hangup())?;
+        // A limit on the size of files is a full disk, not a reason to be killed: the write fails.
+        let _file_too_large = listen_for(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
+
+        let observer: Arc<dyn Observer> = match self.on_terminal {
+            true => Arc::new(display::Lines::default()),
+            false => Arc::new(display::Log::default()),
+        };
+        let server = Server::start(config, observer).await.map_err(Failure::failed)?;
+        server.read_key_files().await;
+        let scheme = if server.certificate.is_some() { "https" } else { "http" };
+        let receiver = format!("{scheme}://{}", server.receiver_address());
+        let console = format!("http://{}", server.console_address());
+        match (&self.demo, self.shows_banner) {
+            (Some(_), true) => demo::banner(config, &console),
+            (None, true) => banner::print(config, &server, self.on_terminal),
+            (_, false) => banner::log(&server),
+        }
+
+        let suspicion = server.suspicion();
+        let ring = Arc::clone(server.ring());
+        let authorization = self.demo.as_ref().map(|_| demo::authorization(config, &server));
+        let mut running = tokio::spawn(server.run(self.shutdown));
+        if let (Some(demo), Some(authorization)) = (&self.demo, authorization) {
+            let path = config.inputs.first().map_or("", |input| input.path.as_str());
+            demo.set_up(format!("{receiver}{path}"), authorization?, &ring).await?;
+        }
+        if let Some(path) = &self.ready_file {
+            let mut addresses = serde_json::json!({"receiver": receiver, "console": console});
+            for (name, value) in self.demo.iter().flat_map(Demo::ready) {
+                addresses[name] = value;
+            }
+            write_private(path, &format!("{addresses}\n")).map_err(|error| {
+                Failure::failed(format!("cannot write {}: {error}", path.display()))
+            })?;
+        }
+        tell(format_args!("ready: deliveries at {receiver}, console at {console}"));
+
+        loop {
+            tokio::select! {
+                ended = &mut running => {
+                    ended.map_err(Failure::failed)?;
+                    break;
+                }
+                _ = terminate.recv() => self.trigger.begin(GRACE),
+                _ = interrupt.recv() => self.trigger.begin(GRACE),
+                // The certificate is looked at anyway.
+                _ = hang_up.recv() => suspicion.raise(),
+            }
+        }
+        if let Some(demo) = self.demo {
+            demo.ended().await;
+        }
+        Ok(Exit::Done)
     }
 }
 

@@ -15,8 +15,8 @@ use super::secret::warn_if_exposed;
 use super::value::found;
 
 /// Every table and its keys.
-pub(super) const TABLES: [(&str, &[&str]); 8] = [
-    ("", &["data_dir", "receiver", "input", "keys", "store", "console"]),
+pub(super) const TABLES: [(&str, &[&str]); 9] = [
+    ("", &["data_dir", "receiver", "input", "keys", "store", "console", "konnect"]),
     (
         "receiver",
         &[
@@ -60,6 +60,7 @@ pub(super) const TABLES: [(&str, &[&str]); 8] = [
         &["segment_entries", "segment_age", "retention_age", "retention_size", "quarantine_size"],
     ),
     ("console", &["listen", "hosts", "token_file"]),
+    ("konnect", &["token_file", "region", "base_url", "retention"]),
 ];
 
 /// The largest file, in bytes.

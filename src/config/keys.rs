@@ -103,6 +103,10 @@ impl Region {
     pub const ALL: [Region; 7] =
         [Region::Us, Region::Eu, Region::Au, Region::Me, Region::In, Region::Sg, Region::Auto];
 
+    /// Every one of them but `auto`.
+    pub const EACH: [Region; 6] =
+        [Region::Us, Region::Eu, Region::Au, Region::Me, Region::In, Region::Sg];
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -36,6 +36,9 @@ fn the_example_has_every_key() {
         "store.retention_age",
         "store.retention_size",
         "console.token_file",
+        "konnect.token_file",
+        "konnect.region",
+        "konnect.base_url",
     ]
     .into();
     let mut table = "".to_owned();

@@ -49,8 +49,8 @@ impl Attempt {
         matches!(self.answer, Ok(200..300))
     }
 
-    /// Whether it is tried again.
-    fn is_temporary(&self) -> bool {
+    /// Whether it is worth another try.
+    pub fn is_temporary(&self) -> bool {
         match self.answer {
             Ok(status) => matches!(status, 429 | 500),
             // A wrong URL does not become right.

@@ -35,6 +35,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// The value of one of its extensions.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.extensions.iter().find_map(|(known, value)| (*known == name).then_some(value))
+    }
+
     /// What is signed of it: the CEF line or the flat JSON object.
     pub fn text(&self, format: LogFormat) -> String {
         match format {

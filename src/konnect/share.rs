@@ -76,6 +76,17 @@ pub struct Fates {
 }
 
 impl Fates {
+    /// All are genuine.
+    pub fn genuine() -> Fates {
+        let shares = [
+            (Fate::Genuine, WHOLE),
+            (Fate::Tampered, 0),
+            (Fate::Unsigned, 0),
+            (Fate::Duplicate, 0),
+        ];
+        Fates { shares, owed: [0; 4] }
+    }
+
     /// Fates in these shares; what is left of the whole is genuine.
     pub fn new(tampered: Share, unsigned: Share, duplicate: Share) -> Result<Fates, ShareError> {
         let genuine =

@@ -81,6 +81,15 @@ fn values_of_another_kind() {
          URL to a loopback address such as 127.0.0.1",
     );
     check(
+        "[konnect]\nregion = 'auto'",
+        "c.toml:2: konnect.region is \"auto\", expected one of us, eu, au, me, in, sg",
+    );
+    check(
+        "[konnect]\nbase_url = 'http://a.example'",
+        "c.toml:2: konnect.base_url is \"http://a.example\", expected an https URL without a path, \
+         or an http one to a loopback address, such as \"http://127.0.0.1:8490\"",
+    );
+    check(
         "[console]\nhosts = ['https://a.example']",
         "c.toml:2: console.hosts is \"https://a.example\", expected a host as browsers name it, \
          such as \"siem.example.com\"",

@@ -5,12 +5,14 @@
 //! - [`http`]: a client that says what it is told, byte for byte, and reads answers.
 //! - [`stored`]: what is in the data directory, read from the files alone.
 //! - [`Signer`] signs entries, [`KeyServer`] gives key sets, well or badly.
+//! - [`StandIn`] is the real binary too, standing in for Konnect.
 //!
 //! Nothing sleeps but [`wait_until`], and nothing asserts on time.
 
 mod key_server;
 mod serve;
 mod signer;
+mod stand_in;
 
 pub(crate) mod http;
 pub(crate) mod stored;
@@ -22,6 +24,7 @@ pub(crate) use http::{Answer, Raw};
 pub(crate) use key_server::{Gives, KeyServer};
 pub(crate) use serve::{Serve, Setup};
 pub(crate) use signer::{Signer, cef, jwks};
+pub(crate) use stand_in::StandIn;
 
 /// How long anything may take: a test that waits longer fails instead of hanging.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(100);

@@ -122,7 +122,8 @@ impl Serve {
 
     /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
-        self.home().join("vidimus-data")
+        let is_demo = self.setup.arguments.iter().any(|argument| argument == "--demo");
+        self.home().join(if is_demo { "vidimus-demo" } else { "vidimus-data" })
     }
 
     /// The self-signed certificate.
@@ -167,12 +168,17 @@ impl Serve {
             assert!(self.status().is_none(), "it ended before it was ready");
             ready.exists()
         });
-        let addresses: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+        let addresses = self.ready();
         self.receiver = addresses["receiver"].as_str().unwrap().to_owned();
         self.console = addresses["console"].as_str().unwrap().to_owned();
         if let Ok(value) = fs::read_to_string(self.data().join("authorization")) {
             self.authorization = value.trim_end().to_owned();
         }
+    }
+
+    /// What its ready file says.
+    pub(crate) fn ready(&self) -> Value {
+        serde_json::from_slice(&fs::read(self.home().join(READY_FILE)).unwrap()).unwrap()
     }
 
     /// Sends a signal.

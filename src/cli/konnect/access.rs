@@ -1,0 +1,220 @@
+//! How the API is reached: the token, the hosts, the data directory; and whose webhook is meant.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::cli::exit::Failure;
+use crate::cli::selection::Place;
+use crate::cli::terminal::tell;
+use crate::clock::now;
+use crate::config::{self, BaseUrl, Region, Secret, TOKEN_VARIABLE};
+use crate::entry::Millis;
+use crate::konnect::LogFormat;
+use crate::konnect::client::{Client, Hosts, Scope};
+use crate::net::{self, ClientOptions};
+use crate::search::time;
+
+/// How the API is reached. It may hold the token in plain, and therefore has no `Debug`.
+#[derive(Args)]
+pub(super) struct Access {
+    /// The access token; it stays in the shell's history, so that --token-file is better
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    token: Option<String>,
+
+    /// The file that holds the access token [environment, for the token itself: KONNECT_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    /// The region of the webhook
+    #[arg(long, value_parser = region())]
+    region: Option<Region>,
+
+    /// Call the API at this URL instead of Konnect: a stand-in; http to this machine only
+    #[arg(long, value_name = "URL")]
+    base_url: Option<BaseUrl>,
+
+    /// A PEM file of certificates to trust: a CA's, or the stand-in's own self-signed one
+    #[arg(long, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) place: Place,
+}
+
+fn region() -> impl TypedValueParser<Value = Region> {
+    PossibleValuesParser::new(Region::EACH.map(Region::as_str)).try_map(|word| word.parse())
+}
+
+/// The parser of `--log-format`.
+pub(super) fn log_format() -> impl TypedValueParser<Value = LogFormat> {
+    let words: Vec<_> = LogFormat::ALL.iter().map(|format| format.as_str()).collect();
+    PossibleValuesParser::new(words).try_map(|word| word.parse())
+}
+
+impl Access {
+    /// The section `[konnect]`.
+    pub(super) fn settings(&self) -> Result<config::Konnect, Failure> {
+        config::konnect(&self.place.flags()).map_err(Failure::usage)
+    }
+
+    /// Where the API is. A flag goes before the configuration.
+    pub(super) fn hosts(&self) -> Result<Hosts, Failure> {
+        let settings = self.settings()?;
+        let (base, region) = match (&self.base_url, self.region) {
+            (None, None) => (settings.base_url.as_ref(), settings.region),
+            given => (given.0.as_ref(), given.1),
+        };
+        match (base, region) {
+            (Some(base), _) => Ok(Hosts::at(base)),
+            (None, Some(region)) => Ok(Hosts::of(region)),
+            (None, None) => Err(Failure::usage(
+                "which region? give --region us (or eu, au, me, in, sg), or konnect.region in the \
+                 configuration; for a stand-in --base-url",
+            )),
+        }
+    }
+
+    /// The region, if the API is Konnect's own.
+    pub(super) fn region(&self) -> Result<Option<Region>, Failure> {
+        let settings = self.settings()?;
+        Ok(match (&self.base_url, self.region) {
+            (Some(_), _) => None,
+            (None, Some(region)) => Some(region),
+            (None, None) if settings.base_url.is_some() => None,
+            (None, None) => settings.region,
+        })
+    }
+
+    /// A client of the API.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let hosts = self.hosts()?;
+        let token = self.secret()?;
+        let options = ClientOptions { ca_file: self.cacert.clone(), ..ClientOptions::default() };
+        let net = net::Client::new(options).map_err(Failure::usage)?;
+        Ok(Client::new(net, hosts, token))
+    }
+
+    /// The flags that another command needs to reach the same, each after a space.
+    pub(super) fn repeated(&self) -> String {
+        let mut flags = String::new();
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                flags += &format!(" {name} {}", quoted(&value));
+            }
+        };
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        add("--region", self.region.map(|region| region.to_string()));
+        add("--base-url", self.base_url.as_ref().map(BaseUrl::to_string));
+        add("--token-file", path(&self.token_file));
+        add("--cacert", path(&self.cacert));
+        let place = self.place.flags();
+        add("--config", path(&place.config));
+        flags
+    }
+
+    fn secret(&self) -> Result<Secret, Failure> {
+        if let Some(token) = &self.token {
+            tell(
+                "warning: a token on the command line stays in the shell's history and is shown to \
+                 other users of this machine: give --token-file",
+            );
+            return Secret::new(token).map_err(|why| Failure::usage(format!("--token: {why}")));
+        }
+        let variable = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+        let (setting, file) = match (&self.token_file, variable) {
+            (Some(file), _) => ("--token-file", Some(file.clone())),
+            (None, Some(token)) => {
+                return Secret::new(&token)
+                    .map_err(|why| Failure::usage(format!("{TOKEN_VARIABLE}: {why}")));
+            }
+            (None, None) => ("konnect.token_file", self.settings()?.token_file),
+        };
+        let Some(file) = file else {
+            return Err(Failure::usage(
+                "there is no token: give --token-file, set KONNECT_TOKEN, or name the file in the \
+                 configuration, [konnect] token_file",
+            ));
+        };
+        let mut warnings = Vec::new();
+        let token = Secret::read(setting, &file, &mut warnings);
+        warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
+        token.map_err(Failure::usage)
+    }
+}
+
+/// A word as a shell takes it for one.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+/// Whose webhook.
+#[derive(Args)]
+pub(super) struct Whose {
+    /// That of the Dev Portal with this id, instead of the organization's
+    #[arg(long, value_name = "ID")]
+    pub(super) portal: Option<String>,
+}
+
+impl Whose {
+    /// The scope of the calls.
+    pub(super) fn scope(&self) -> Scope {
+        Scope::of(self.portal.as_deref())
+    }
+}
+
+/// A range of time that must begin somewhere.
+#[derive(Args)]
+pub(super) struct Span {
+    /// From this time on: RFC 3339, a date, or how long ago (15m, 6h, 7d)
+    #[arg(long, value_name = "TIME")]
+    since: String,
+
+    /// Up to this time [default: now]
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+impl Span {
+    /// Both ends.
+    pub(super) fn ends(&self) -> Result<(Millis, Millis), Failure> {
+        let since = moment("--since", &self.since)?;
+        let until = self.until.as_deref().map(|until| moment("--until", until)).transpose()?;
+        let until = until.unwrap_or_else(now);
+        if since >= until {
+            let why = format!("--since is {since}, which is not before {until}");
+            return Err(Failure::usage(why));
+        }
+        Ok((since, until))
+    }
+}
+
+/// The time that a flag names.
+pub(super) fn moment(flag: &str, text: &str) -> Result<Millis, Failure> {
+    let time = time::parse(text, now().get());
+    time.map(Millis::saturating).map_err(|error| Failure::usage(format!("{flag}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_read_them() {
+        for (word, expected) in [
+            ("http://127.0.0.1:8490", "http://127.0.0.1:8490"),
+            ("2025-05-16T20:09:54.000Z", "2025-05-16T20:09:54.000Z"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("$(x)", "'$(x)'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+}

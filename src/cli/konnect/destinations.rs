@@ -1,0 +1,259 @@
+//! `vidimus konnect destinations`: where entries are sent, and in which format.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::access::{Access, log_format};
+use super::waiting::run;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::Format;
+use crate::cli::terminal::{Output, tell};
+use crate::config::{AUTHORIZATION_VARIABLE, Secret};
+use crate::konnect::LogFormat;
+use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
+
+/// List, make, change and delete the destinations of webhooks.
+///
+/// A destination is an endpoint, the Authorization that it expects, and a format. The webhooks of
+/// all regions and Dev Portals choose among the same ones.
+#[derive(Args)]
+pub(super) struct Destinations {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List them
+    List(List),
+    /// Make one
+    Create(Create),
+    /// Show one
+    Show(One),
+    /// Change one; what is not given stays as it is
+    Update(Update),
+    /// Delete one that no webhook uses
+    Delete(One),
+}
+
+#[derive(Args)]
+struct List {
+    /// Only those of this name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Args)]
+struct Create {
+    /// Its name, for people
+    #[arg(long, value_name = "NAME")]
+    name: String,
+
+    /// The URL that entries are posted to
+    #[arg(long, value_name = "URL")]
+    endpoint: String,
+
+    /// How entries are written
+    #[arg(long, value_name = "FORMAT", default_value = "cef", value_parser = log_format())]
+    log_format: LogFormat,
+
+    /// Do not check the endpoint's certificate: for development only
+    #[arg(long)]
+    skip_ssl_verification: bool,
+
+    #[command(flatten)]
+    authorization: Authorization,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Args)]
+struct Update {
+    /// Its id
+    #[arg(value_name = "ID")]
+    id: String,
+
+    /// Its name, for people
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// The URL that entries are posted to
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
+
+    /// How entries are written
+    #[arg(long, value_name = "FORMAT", value_parser = log_format())]
+    log_format: Option<LogFormat>,
+
+    /// Whether not to check the endpoint's certificate
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    skip_ssl_verification: Option<bool>,
+
+    #[command(flatten)]
+    authorization: Authorization,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Args)]
+struct One {
+    /// Its id
+    #[arg(value_name = "ID")]
+    id: String,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+/// What a destination's deliveries bring as `Authorization`. It may hold a secret in plain, and
+/// therefore has no `Debug`.
+#[derive(Args)]
+pub(super) struct Authorization {
+    /// What the header Authorization of deliveries has, whole [environment: VIDIMUS_AUTHORIZATION]
+    #[arg(long, value_name = "VALUE")]
+    pub(super) authorization: Option<String>,
+
+    /// The file that holds it
+    #[arg(long, value_name = "FILE", conflicts_with = "authorization")]
+    pub(super) authorization_file: Option<PathBuf>,
+}
+
+impl Authorization {
+    /// What the flags say.
+    pub(super) fn given(&self) -> Result<Option<Secret>, Failure> {
+        match (&self.authorization, &self.authorization_file) {
+            (Some(value), _) => Secret::new(value)
+                .map(Some)
+                .map_err(|why| Failure::usage(format!("--authorization: {why}"))),
+            (None, Some(path)) => {
+                let mut warnings = Vec::new();
+                let secret = Secret::read("--authorization-file", path, &mut warnings);
+                warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
+                secret.map(Some).map_err(Failure::usage)
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// What the flags or the environment say.
+    fn required(&self) -> Result<Secret, Failure> {
+        if let Some(secret) = self.given()? {
+            return Ok(secret);
+        }
+        match std::env::var(AUTHORIZATION_VARIABLE) {
+            Ok(value) => Secret::new(&value)
+                .map_err(|why| Failure::usage(format!("{AUTHORIZATION_VARIABLE}: {why}"))),
+            Err(_) => Err(Failure::usage(
+                "what is its Authorization? give --authorization-file, --authorization, or \
+                 VIDIMUS_AUTHORIZATION",
+            )),
+        }
+    }
+}
+
+impl Destinations {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::List(list) => list.run(),
+            Command::Create(create) => create.run(),
+            Command::Update(update) => update.run(),
+            Command::Show(one) => {
+                let client = one.access.client()?;
+                let found =
+                    run(async { client.destination(&one.id).await.map_err(Failure::failed) })?;
+                print(one.output, &[found])
+            }
+            Command::Delete(one) => {
+                let client = one.access.client()?;
+                run(async { client.delete_destination(&one.id).await.map_err(Failure::failed) })?;
+                tell(format_args!("deleted {}", one.id));
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+impl List {
+    fn run(self) -> Result<Exit, Failure> {
+        let client = self.access.client()?;
+        let name = self.name.as_deref();
+        let found = run(async { client.destinations(name).await.map_err(Failure::failed) })?;
+        if found.is_empty() {
+            tell("there is no destination");
+        }
+        print(self.output, &found)
+    }
+}
+
+impl Create {
+    fn run(self) -> Result<Exit, Failure> {
+        let destination = CreateDestination {
+            authorization: self.authorization.required()?,
+            name: self.name,
+            endpoint: self.endpoint,
+            log_format: self.log_format,
+            skip_ssl_verification: self.skip_ssl_verification,
+        };
+        let client = self.access.client()?;
+        let made =
+            run(async { client.create_destination(&destination).await.map_err(Failure::failed) })?;
+        print(self.output, &[made])
+    }
+}
+
+impl Update {
+    fn run(self) -> Result<Exit, Failure> {
+        let change = UpdateDestination {
+            authorization: self.authorization.given()?,
+            name: self.name,
+            endpoint: self.endpoint,
+            log_format: self.log_format,
+            skip_ssl_verification: self.skip_ssl_verification,
+        };
+        let client = self.access.client()?;
+        let id = &self.id;
+        let changed =
+            run(async { client.update_destination(id, &change).await.map_err(Failure::failed) })?;
+        print(self.output, &[changed])
+    }
+}
+
+fn print(format: Format, destinations: &[Destination]) -> Result<Exit, Failure> {
+    let mut output = Output::new();
+    for one in destinations {
+        match format {
+            Format::Jsonl => output.json(one)?,
+            Format::Text => output.line(line(one))?,
+        }
+    }
+    output.flush()?;
+    Ok(Exit::Done)
+}
+
+fn line(destination: &Destination) -> String {
+    let Destination { id, name, endpoint, log_format, skip_ssl_verification, .. } = destination;
+    let skips = if *skip_ssl_verification { "  its certificate is not checked" } else { "" };
+    format!("{id}  {name}  {endpoint}  {log_format}{skips}")
+}

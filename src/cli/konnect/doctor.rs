@@ -1,0 +1,255 @@
+//! `vidimus konnect doctor`: why nothing arrives, in the order in which it can fail.
+
+mod finding;
+mod reach;
+mod receiver;
+
+use std::time::Duration;
+
+use clap::Args;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::time::Instant;
+
+use super::access::{Access, Whose};
+use super::status;
+use super::waiting::{LOOK, run};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::Format;
+use crate::clock::now;
+use crate::config::{Config, units};
+use crate::konnect::api::webhook::Activity;
+use crate::konnect::api::{Destination, Webhook};
+use crate::konnect::client::{ApiError, Client, Scope};
+use crate::search::{self, Filter};
+use crate::store::{Reader, TimeRange};
+use finding::{Finding, Findings};
+
+/// Go through why nothing arrives, in order, and say what to do.
+///
+/// Token and role, destination, the way to its endpoint as seen from here, the webhook, what this
+/// receiver refused, its keys; then one harmless API call, whose entry must arrive.
+///
+/// Exit codes: 0 all is well, 1 something is wrong.
+#[derive(Args)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    whose: Whose,
+
+    /// How long to wait for the entry of the call at the end; 0s leaves the call out
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = units::duration)]
+    timeout: Duration,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Doctor {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let client = self.access.client()?;
+        let config = Config::load(&self.access.place.flags(), &|name| std::env::var(name).ok())
+            .map_err(Failure::usage)?;
+        let mut findings = Findings::new(self.output);
+        run(self.examine(&client, &config, &mut findings))?;
+        Ok(if findings.problems() > 0 { Exit::BadNews } else { Exit::Done })
+    }
+
+    async fn examine(
+        &self,
+        client: &Client,
+        config: &Config,
+        findings: &mut Findings,
+    ) -> Result<(), Failure> {
+        let scope = self.whose.scope();
+        let Some(webhook) = token(client, &scope, findings).await? else { return Ok(()) };
+        let is_konnect = self.access.region()?.is_some();
+        if let Some(destination) = destination(client, &webhook, findings).await? {
+            receiver::endpoint(config, &destination, is_konnect, findings)?;
+            reach::endpoint(&destination, findings).await?;
+        }
+        self.webhook(client, &scope, &webhook, findings).await?;
+        let reader = match self.access.place.reader() {
+            Ok(reader) => reader,
+            Err(failure) => {
+                let advice = "start vidimus serve, or give its --data-dir";
+                return findings.add(Finding::problem("store", failure.to_string(), advice));
+            }
+        };
+        let stats = reader.stats(1000).map_err(Failure::failed)?;
+        receiver::refused(&stats, findings)?;
+        receiver::keys(&stats, findings)?;
+        self.arrival(client, &scope, &reader, findings).await
+    }
+
+    async fn webhook(
+        &self,
+        client: &Client,
+        scope: &Scope,
+        webhook: &Webhook,
+        findings: &mut Findings,
+    ) -> Result<(), Failure> {
+        if !webhook.enabled {
+            let advice = "vidimus konnect webhook set --enabled";
+            return findings.add(Finding::problem("webhook", "it is switched off", advice));
+        }
+        let status = match client.status(scope).await {
+            Ok(status) => status,
+            Err(error) => return findings.add(Finding::of_api("webhook", &error)),
+        };
+        let line = status::line(&status);
+        let code = status.last_response_code.filter(|code| *code != 0);
+        let finding = match (status.webhook_status, code) {
+            (Some(Activity::Inactive), code) => {
+                Finding::problem("webhook", line, answered(code.unwrap_or(0)))
+            }
+            (_, Some(code)) if !(200..300).contains(&code) => {
+                Finding::problem("webhook", line, answered(code))
+            }
+            _ => Finding::ok("webhook", line),
+        };
+        findings.add(finding)
+    }
+
+    /// Makes a call under a name of its own, which its entry has as `user_agent`, and waits for it.
+    async fn arrival(
+        &self,
+        client: &Client,
+        scope: &Scope,
+        reader: &Reader,
+        findings: &mut Findings,
+    ) -> Result<(), Failure> {
+        const CHECK: &str = "arrival";
+        if self.timeout.is_zero() {
+            return findings.add(Finding::note(CHECK, "no call was made, as --timeout 0s asks"));
+        }
+        if scope.portal().is_some() {
+            let what = "an API call makes no entry of a Dev Portal: log in there, and look with \
+                        vidimus tail";
+            return findings.add(Finding::note(CHECK, what));
+        }
+        let name = format!("vidimus-doctor-{:016x}", random()?);
+        let filter = search::parse(&format!("user_agent:{name}*"), 0).map_err(Failure::failed)?;
+        let since = TimeRange::default();
+        let newest = reader.newest(&Filter::All, 0).map_err(Failure::failed)?;
+        let (start, began) = (Instant::now(), now());
+        let caller = client.clone().with_user_agent(&name);
+        if let Err(error) = caller.webhook(scope).await {
+            return findings.add(Finding::of_api(CHECK, &error));
+        }
+        loop {
+            let mut scan = reader.scan(&filter, since, 1).map_err(Failure::failed)?;
+            let found = scan.next_slice(1).map_err(Failure::failed)?;
+            let took = now().get().saturating_sub(began.get());
+            if let Some(record) = found.first() {
+                let verdict = &record.verdict;
+                let what = format!("the entry of a call came within {took} ms, {verdict}");
+                return findings.add(match verdict.as_str() {
+                    "valid" => Finding::ok(CHECK, what),
+                    "invalid" => Finding::problem(
+                        CHECK,
+                        what,
+                        "is the key set that of the region? look at --region of vidimus serve",
+                    ),
+                    _ => Finding::ok(CHECK, what),
+                });
+            }
+            if start.elapsed() + LOOK > self.timeout {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        let mut follow = reader.follow(&Filter::All, newest);
+        let others = follow.poll().map_err(Failure::failed)?.events.len();
+        let waited = self.timeout;
+        findings.add(match others {
+            0 => Finding::problem(
+                CHECK,
+                format!("nothing came within {waited:?} of a call"),
+                "mend what is a problem above; if nothing is, wait a few minutes and try again with a \
+                 longer --timeout",
+            ),
+            others => Finding::note(
+                CHECK,
+                format!("{others} other entries came, and not that of the call, within {waited:?}"),
+            ),
+        })
+    }
+}
+
+/// Whether the token may do what is needed: the webhook, if it may.
+async fn token(
+    client: &Client,
+    scope: &Scope,
+    findings: &mut Findings,
+) -> Result<Option<Webhook>, Failure> {
+    let found = match client.webhook(scope).await {
+        Ok(webhook) => client.destinations(None).await.map(|_| webhook),
+        Err(error) => Err(error),
+    };
+    match found {
+        Ok(webhook) => {
+            let what = format!("it is known at {}, and has the role", client.hosts().regional());
+            findings.add(Finding::ok("token", what))?;
+            Ok(Some(webhook))
+        }
+        Err(error) => {
+            let check = if matches!(error, ApiError::Net(_)) { "api" } else { "token" };
+            findings.add(Finding::of_api(check, &error))?;
+            Ok(None)
+        }
+    }
+}
+
+async fn destination(
+    client: &Client,
+    webhook: &Webhook,
+    findings: &mut Findings,
+) -> Result<Option<Destination>, Failure> {
+    const CHECK: &str = "destination";
+    let Some(id) = &webhook.audit_log_destination_id else {
+        let advice = "vidimus konnect setup --endpoint URL";
+        findings.add(Finding::problem(CHECK, "the webhook has none", advice))?;
+        return Ok(None);
+    };
+    match client.destination(id).await {
+        Ok(destination) => {
+            let Destination { name, endpoint, log_format, .. } = &destination;
+            let what = format!("{name:?} ({id}), {endpoint}, {log_format}");
+            findings.add(Finding::ok(CHECK, what))?;
+            Ok(Some(destination))
+        }
+        Err(error) => {
+            findings.add(Finding::of_api(CHECK, &error))?;
+            Ok(None)
+        }
+    }
+}
+
+/// What to do after the last delivery was answered so.
+fn answered(code: u16) -> &'static str {
+    match code {
+        401 | 403 => {
+            "the destination's Authorization is not the receiver's: vidimus konnect setup sets it, or \
+             vidimus konnect destinations update --authorization-file"
+        }
+        404 | 405 => {
+            "the endpoint's path is not that of the receiver: look at --path of vidimus serve"
+        }
+        0 => "Konnect cannot reach the endpoint: look at the endpoint's checks above",
+        413 => "the receiver's max_body is too small, or a proxy's in front of it",
+        _ => {
+            "look at the log of vidimus serve; then replay what was lost: vidimus konnect reconcile"
+        }
+    }
+}
+
+fn random() -> Result<u64, Failure> {
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Failure::failed("the system has no random bytes"))?;
+    Ok(u64::from_le_bytes(bytes))
+}

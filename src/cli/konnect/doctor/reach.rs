@@ -1,0 +1,133 @@
+//! The way to the endpoint as seen from here: its name, its TLS, and what answers there.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Request, StatusCode, Uri};
+
+use super::finding::{Finding, Findings};
+use crate::cli::exit::Failure;
+use crate::konnect::api::Destination;
+use crate::net::{Client, ClientError, ClientOptions};
+
+/// How long the endpoint has to answer.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The most of an answer, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Looks the name up, and asks the endpoint with a `GET`, which a receiver refuses without harm.
+pub(super) async fn endpoint(
+    destination: &Destination,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let Ok(url) = destination.endpoint.parse::<Uri>() else {
+        let what = format!("{:?} is no URL", destination.endpoint);
+        return findings.add(Finding::problem("endpoint", what, UPDATE));
+    };
+    let Some(host) = url.host() else {
+        let what = format!("{:?} has no host", destination.endpoint);
+        return findings.add(Finding::problem("endpoint", what, UPDATE));
+    };
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("http") { 80 } else { 443 });
+    let bare = host.trim_matches(['[', ']']);
+    let found = tokio::time::timeout(TIMEOUT, tokio::net::lookup_host((bare, port))).await;
+    let addresses: Vec<_> = match found {
+        Ok(Ok(addresses)) => addresses.map(|address| address.ip().to_string()).collect(),
+        Ok(Err(error)) => return unknown(host, &error.to_string(), findings),
+        Err(_) => return unknown(host, "no answer in time", findings),
+    };
+    findings.add(Finding::ok("name", format!("{host} is {}", addresses.join(", "))))?;
+
+    // A handshake that is broken off would stand among what the receiver refused.
+    let skips = destination.skip_ssl_verification;
+    let answer = match ask(&url, skips).await? {
+        Err(error @ ClientError::Tls { .. }) => {
+            return findings.add(Finding::problem(
+                "tls",
+                error.to_string(),
+                "Konnect refuses it too: use a certificate that the world trusts, or for development \
+                 --skip-ssl-verification on the destination",
+            ));
+        }
+        answer => {
+            if url.scheme_str() == Some("https") && answer.is_ok() {
+                findings.add(match skips {
+                    true => Finding::note(
+                        "tls",
+                        "the certificate is not checked, as the destination says: for development only",
+                    ),
+                    false => Finding::ok("tls", "the certificate is trusted here"),
+                })?;
+            }
+            answer
+        }
+    };
+    findings.add(match answer {
+        Ok(status) => answered(status),
+        Err(error) => Finding::problem(
+            "endpoint",
+            error.to_string(),
+            "is vidimus serve running, and the tunnel or proxy in front of it?",
+        ),
+    })
+}
+
+const UPDATE: &str = "vidimus konnect destinations update ID --endpoint URL";
+
+fn unknown(host: &str, why: &str, findings: &mut Findings) -> Result<(), Failure> {
+    let what = format!("{host} is not known here: {why}");
+    findings.add(Finding::problem("name", what, "is the name spelt right, and in the DNS?"))
+}
+
+async fn ask(url: &Uri, insecure: bool) -> Result<Result<StatusCode, ClientError>, Failure> {
+    let options = ClientOptions { insecure, ..ClientOptions::default() };
+    let client = Client::new(options).map_err(Failure::failed)?;
+    let request = Request::get(url).body(Full::<Bytes>::default()).map_err(Failure::failed)?;
+    let answer = client.send(request, MAX_ANSWER, TIMEOUT).await;
+    Ok(answer.map(|answer| answer.status()))
+}
+
+/// What a `GET` of the endpoint says of it.
+fn answered(status: StatusCode) -> Finding {
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => Finding::ok("endpoint", "a receiver answers there"),
+        StatusCode::NOT_FOUND => Finding::problem(
+            "endpoint",
+            "something answers there, and does not know the path: 404",
+            "give the destination the path of vidimus serve, --path or [[input]] path",
+        ),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Finding::problem(
+                "endpoint",
+                format!("a proxy answers {}", status.as_u16()),
+                "is vidimus serve running behind it?",
+            )
+        }
+        status => Finding::note(
+            "endpoint",
+            format!("a GET is answered {}, and by vidimus serve it would be 405", status.as_u16()),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(status: u16, expected: &str) {
+        let finding = answered(StatusCode::from_u16(status).unwrap());
+        let json = serde_json::to_value(&finding).unwrap();
+        assert_eq!(json["state"], expected, "{finding:?}");
+    }
+
+    #[test]
+    fn what_answers_is_told_by_its_status() {
+        check(405, "ok");
+        check(404, "problem");
+        check(502, "problem");
+        check(200, "note");
+        check(401, "note");
+    }
+}

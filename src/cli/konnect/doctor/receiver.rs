@@ -1,0 +1,180 @@
+//! What this receiver says of it: its own address and path, what it refused, its keys.
+
+use std::collections::BTreeMap;
+
+use hyper::Uri;
+
+use super::finding::{Finding, Findings};
+use crate::cli::exit::Failure;
+use crate::config::Config;
+use crate::konnect::api::Destination;
+use crate::store::{Refused, Stats};
+
+/// Whether the destination's endpoint is this receiver's, as far as the settings tell.
+pub(super) fn endpoint(
+    config: &Config,
+    destination: &Destination,
+    is_konnect: bool,
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    for finding in compare(config, &destination.endpoint, is_konnect) {
+        findings.add(finding)?;
+    }
+    Ok(())
+}
+
+fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
+    const CHECK: &str = "address";
+    let update = "vidimus konnect setup --endpoint URL, or destinations update ID --endpoint URL";
+    let Ok(url) = endpoint.parse::<Uri>() else { return Vec::new() };
+    let mut findings = Vec::new();
+    if is_konnect && url.scheme_str() != Some("https") {
+        let what = format!("{endpoint}: Konnect delivers to https only");
+        findings.push(Finding::problem(CHECK, what, update));
+    }
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let address = host.parse::<std::net::IpAddr>();
+    let is_loopback = host.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback());
+    if is_konnect && is_loopback {
+        let what = format!("{endpoint} is this machine: Konnect cannot reach it");
+        let advice = "put a tunnel or proxy in front, and say so with serve --public-url";
+        findings.push(Finding::problem(CHECK, what, advice));
+    }
+    let paths: Vec<_> = config.inputs.iter().map(|input| input.path.as_str()).collect();
+    if !paths.contains(&url.path()) {
+        let what = format!(
+            "the path of the endpoint is {}, and the receiver's, by its settings, {}",
+            url.path(),
+            paths.join(", ")
+        );
+        // A flag of `serve` is not known here.
+        findings.push(Finding::note(CHECK, what));
+    }
+    if let Some(public) = &config.receiver.public_url {
+        let origin = url.authority().map(|at| format!("{}://{at}", url.scheme_str().unwrap_or("")));
+        if origin.as_ref() != Some(public) {
+            let what = format!("the endpoint is {endpoint}, and public_url {public}");
+            findings.push(Finding::problem(CHECK, what, update));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(CHECK, "endpoint and path are those of the settings"));
+    }
+    findings
+}
+
+/// What was refused since the last good delivery, and why.
+pub(super) fn refused(stats: &Stats, findings: &mut Findings) -> Result<(), Failure> {
+    findings.add(told(stats.deliveries.first().map(|one| one.received_at.get()), &stats.refused))
+}
+
+fn told(delivered: Option<i64>, refused: &[Refused]) -> Finding {
+    const CHECK: &str = "refused";
+    // The look of this command itself is refused too, with 405.
+    let newer = |one: &&Refused| delivered.is_none_or(|at| one.time.get() > at);
+    let counts = refused.iter().filter(newer).filter(|one| one.status != Some(405));
+    let mut reasons: BTreeMap<(Option<u16>, &str, Option<&str>), usize> = BTreeMap::new();
+    for one in counts {
+        *reasons.entry((one.status, &one.reason, one.scheme.as_deref())).or_default() += 1;
+    }
+    let since = if delivered.is_some() { "since the last good delivery" } else { "so far" };
+    if reasons.is_empty() {
+        return Finding::ok(CHECK, format!("nothing was refused {since}"));
+    }
+    let told: Vec<_> = reasons
+        .iter()
+        .map(|((status, reason, scheme), count)| {
+            let status = status.map_or_else(|| "no request".to_owned(), |code| code.to_string());
+            let scheme = match (status.as_str(), scheme) {
+                (_, Some(scheme)) => format!(", with an Authorization of the scheme {scheme}"),
+                ("401", None) => ", without a scheme in its Authorization".to_owned(),
+                _ => String::new(),
+            };
+            format!("{count} × {status} {reason}{scheme}")
+        })
+        .collect();
+    let is = |code| reasons.keys().any(|(status, _, _)| *status == Some(code));
+    let advice = if is(401) {
+        "the destination's Authorization is not the receiver's: vidimus konnect setup sets it, or \
+         vidimus konnect destinations update ID --authorization-file"
+    } else if is(404) {
+        "give the destination the path of vidimus serve, --path or [[input]] path"
+    } else if reasons.keys().any(|(status, _, _)| status.is_none()) {
+        "whoever connects does not trust the certificate, or speaks no TLS"
+    } else {
+        "look at vidimus store stats"
+    };
+    Finding::problem(CHECK, format!("{since}: {}", told.join("; ")), advice)
+}
+
+/// Whether signatures can be verified.
+pub(super) fn keys(stats: &Stats, findings: &mut Findings) -> Result<(), Failure> {
+    const CHECK: &str = "keys";
+    let failed = stats.sources.iter().filter(|source| source.error.is_some());
+    let failed: Vec<_> = failed
+        .map(|one| format!("{}: {}", one.source, one.error.as_deref().unwrap_or_default()))
+        .collect();
+    findings.add(match stats.keys {
+        0 => Finding::problem(
+            CHECK,
+            "there are none: no signature can be verified",
+            "start vidimus serve with --region us (or eu, au, me, in, sg), or --jwks",
+        ),
+        keys if failed.is_empty() => Finding::ok(CHECK, format!("{keys} are known")),
+        keys => Finding::note(
+            CHECK,
+            format!("{keys} are known, but a source failed the last time: {}", failed.join("; ")),
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Flags;
+    use crate::entry::Millis;
+
+    fn check(endpoint: &str, is_konnect: bool, expected: &[&str]) {
+        let config = Config::load(&Flags::default(), &|_| None).unwrap();
+        let found = compare(&config, endpoint, is_konnect);
+        let states: Vec<_> = found
+            .iter()
+            .map(|one| serde_json::to_value(one).unwrap()["state"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(states, expected, "{found:?}");
+    }
+
+    #[test]
+    fn the_endpoint_is_compared_with_the_settings() {
+        check("https://siem.example.com/audit-logs", true, &["ok"]);
+        check("http://siem.example.com/audit-logs", true, &["problem"]);
+        check("https://127.0.0.1:8443/audit-logs", true, &["problem"]);
+        check("https://127.0.0.1:8443/audit-logs", false, &["ok"]);
+        check("https://siem.example.com/other", true, &["note"]);
+        check("https://siem.example.com", true, &["note"]);
+    }
+
+    #[test]
+    fn a_wrong_authorization_is_told_by_its_scheme() {
+        let refused = |time: i64, status, scheme: Option<&str>| Refused {
+            time: Millis::saturating(time),
+            peer: "192.0.2.1:1".into(),
+            status,
+            reason: "authorization".into(),
+            scheme: scheme.map(str::to_owned),
+        };
+        let list = [
+            refused(30, Some(401), Some("Splunk")),
+            refused(20, Some(401), Some("Splunk")),
+            refused(19, Some(405), None),
+            refused(5, Some(404), None),
+        ];
+        let finding = format!("{:?}", told(Some(10), &list));
+        assert!(finding.contains("since the last good delivery: 2 × 401 authorization, with an"));
+        assert!(finding.contains("scheme Splunk\""), "{finding}");
+        assert!(finding.contains("konnect setup sets it"), "{finding}");
+        assert!(format!("{:?}", told(Some(30), &list)).contains("Ok"));
+        assert!(format!("{:?}", told(None, &list)).contains("1 × 404"));
+    }
+}

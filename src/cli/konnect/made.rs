@@ -1,0 +1,126 @@
+//! What `setup` made, so that `teardown` undoes exactly that: `konnect-setup.json` in the data
+//! directory, which holds no secret.
+//!
+//! It is written before the webhook is touched, and each step of the teardown asks the API what is
+//! there: whatever was interrupted can be done again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::exit::Failure;
+use crate::konnect::api::Webhook;
+use crate::konnect::client::{Client, Scope};
+use crate::server::write_private;
+
+/// What one `setup` made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Made {
+    /// The host of the webhook.
+    pub(super) api: String,
+    /// Whose webhook, if a Dev Portal's.
+    pub(super) portal_id: Option<String>,
+    /// The destination.
+    pub(super) destination_id: String,
+    /// Its name.
+    pub(super) destination_name: String,
+    /// The webhook as it was before.
+    pub(super) previous: Webhook,
+}
+
+impl Made {
+    /// Whether it is of this webhook.
+    pub(super) fn is_of(&self, client: &Client, scope: &Scope) -> bool {
+        self.api == client.hosts().regional() && self.portal_id.as_deref() == scope.portal()
+    }
+}
+
+/// The file with all that was made.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    path: PathBuf,
+    /// All of it.
+    pub(super) all: Vec<Made>,
+}
+
+impl Remembered {
+    /// Reads the file in a data directory; none is the same as an empty one.
+    pub(super) fn read(data_dir: &Path) -> Result<Remembered, Failure> {
+        let path = data_dir.join("konnect-setup.json");
+        let bad = |why: String| Failure::failed(format!("cannot read {}: {why}", path.display()));
+        let all = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(bad(error.to_string())),
+        };
+        Ok(Remembered { path, all })
+    }
+
+    /// What was made for this webhook.
+    pub(super) fn of(&self, client: &Client, scope: &Scope) -> Option<&Made> {
+        self.all.iter().find(|made| made.is_of(client, scope))
+    }
+
+    /// Replaces what was made for this webhook, and writes the file.
+    pub(super) fn put(
+        &mut self,
+        client: &Client,
+        scope: &Scope,
+        made: Option<Made>,
+    ) -> Result<(), Failure> {
+        self.all.retain(|one| !one.is_of(client, scope));
+        self.all.extend(made);
+        let written = if self.all.is_empty() {
+            match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        } else {
+            let json = serde_json::to_string_pretty(&self.all).map_err(Failure::failed)?;
+            write_private(&self.path, &(json + "\n"))
+        };
+        written.map_err(|error| {
+            Failure::failed(format!("cannot write {}: {error}", self.path.display()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+    use crate::konnect::client::Hosts;
+    use crate::net::{self, ClientOptions};
+
+    #[test]
+    fn what_was_made_is_remembered_for_each_webhook() {
+        let folder = tempfile::tempdir().unwrap();
+        let net = net::Client::new(ClientOptions::default()).unwrap();
+        let hosts = Hosts::at(&"http://127.0.0.1:1".parse().unwrap());
+        let client = Client::new(net, hosts, Secret::new("kpat_1").unwrap());
+        let made = |portal: Option<&str>, id: &str| Made {
+            api: "http://127.0.0.1:1".into(),
+            portal_id: portal.map(str::to_owned),
+            destination_id: id.into(),
+            destination_name: "vidimus".into(),
+            previous: Webhook::default(),
+        };
+        let (whole, portal) = (Scope::Organization, Scope::Portal("p".into()));
+        let mut remembered = Remembered::read(folder.path()).unwrap();
+        assert_eq!(remembered.of(&client, &whole), None);
+        remembered.put(&client, &whole, Some(made(None, "1"))).unwrap();
+        remembered.put(&client, &portal, Some(made(Some("p"), "2"))).unwrap();
+        remembered.put(&client, &whole, Some(made(None, "3"))).unwrap();
+        let mut read = Remembered::read(folder.path()).unwrap();
+        assert_eq!(read.of(&client, &whole), Some(&made(None, "3")));
+        assert_eq!(read.of(&client, &portal), Some(&made(Some("p"), "2")));
+        read.put(&client, &whole, None).unwrap();
+        read.put(&client, &portal, None).unwrap();
+        assert!(!folder.path().join("konnect-setup.json").exists());
+
+        fs::write(folder.path().join("konnect-setup.json"), "x").unwrap();
+        assert!(Remembered::read(folder.path()).is_err());
+    }
+}

@@ -1,0 +1,187 @@
+//! `vidimus konnect pull`: the organization's entries from the API, as JSON lines.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::Value;
+
+use super::access::{Access, moment};
+use super::waiting::run_until_interrupted;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::Format;
+use crate::cli::terminal::{Output, tell};
+use crate::clock::now;
+use crate::config::units;
+use crate::entry::Millis;
+use crate::konnect::client::Client;
+use crate::konnect::cursor::Cursor;
+use crate::konnect::reconcile::Pulled;
+use crate::server::write_private;
+
+/// Pull the organization's entries from Konnect, in the API's own shape.
+///
+/// With --cursor-file it goes on where it stopped, whatever stopped it. Pulled entries are not those
+/// of the webhook: they have another shape, and a signature that cannot be checked here. The entries
+/// of Dev Portals are not among them.
+#[derive(Args)]
+pub(super) struct Pull {
+    /// From this time on: RFC 3339, a date, or how long ago [default: 7d, or the cursor's]
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+
+    /// Up to this time [default: now]
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    until: Option<String>,
+
+    /// Only entries of this type
+    #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(
+        ["authorization", "authentication", "gateway_access"]))]
+    kind: Option<String>,
+
+    /// Go on with what comes, until it is interrupted
+    #[arg(long)]
+    follow: bool,
+
+    /// How often to ask, with --follow
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::duration)]
+    interval: Duration,
+
+    /// Keep in this file what was pulled, and go on there the next time
+    #[arg(long, value_name = "FILE")]
+    cursor_file: Option<PathBuf>,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "jsonl")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Pull {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let client = self.access.client()?;
+        let until = self.until.as_deref().map(|until| moment("--until", until)).transpose()?;
+        let mut cursor = self.cursor(client.hosts().regional())?;
+        let mut count = 0;
+        let done = run_until_interrupted(self.pull(&client, until, &mut cursor, &mut count));
+        // What was printed is in the cursor's file, whatever ended it.
+        if self.output == Format::Text {
+            tell(format_args!("{count} entries"));
+        }
+        done?;
+        Ok(Exit::Done)
+    }
+
+    async fn pull(
+        &self,
+        client: &Client,
+        until: Option<Millis>,
+        cursor: &mut Cursor,
+        count: &mut usize,
+    ) -> Result<(), Failure> {
+        loop {
+            let end = until.map_or(now(), |until| until.min(now()));
+            let (filter, after) = cursor.next(end);
+            let answer = client.pull(&filter, after.as_deref()).await;
+            let (entries, next) = answer.map_err(|error| match (&self.cursor_file, &after) {
+                (Some(file), Some(_)) if error.status().is_some_and(|s| s.is_client_error()) => {
+                    Failure::failed(format!(
+                        "{error}\nperhaps Konnect no longer knows the page that {} stands at: remove \
+                         the file, and pull again with --since {}",
+                        file.display(),
+                        filter.since
+                    ))
+                }
+                _ => Failure::failed(error),
+            })?;
+            let new = cursor.take(entries, next);
+            *count += new.len();
+            // No await between the two: an interruption cannot come between them.
+            self.print(&new)?;
+            self.save(cursor)?;
+            if cursor.is_between_windows() {
+                if !self.follow {
+                    return Ok(());
+                }
+                tokio::time::sleep(self.interval.max(Duration::from_millis(100))).await;
+            }
+        }
+    }
+
+    fn print(&self, entries: &[Value]) -> Result<(), Failure> {
+        let mut output = Output::new();
+        for entry in entries {
+            match self.output {
+                Format::Jsonl => output.json(entry)?,
+                Format::Text => output.line(line(entry))?,
+            }
+        }
+        output.flush()
+    }
+
+    /// Where the file says that the last pull stopped, or the start.
+    fn cursor(&self, api: &str) -> Result<Cursor, Failure> {
+        if let Some(path) = &self.cursor_file
+            && let Some(cursor) = read(path)?
+        {
+            if cursor.api != api || cursor.kind != self.kind {
+                let kind = cursor.kind.as_deref().unwrap_or("all");
+                return Err(Failure::usage(format!(
+                    "{} is of a pull from {} of the type {kind}: give each pull a file of its own",
+                    path.display(),
+                    cursor.api
+                )));
+            }
+            if self.since.is_some() {
+                tell(format_args!("--since is not used: {} says where to go on", path.display()));
+            }
+            return Ok(cursor);
+        }
+        let since = moment("--since", self.since.as_deref().unwrap_or("7d"))?;
+        Ok(Cursor::new(api, self.kind.clone(), since))
+    }
+
+    fn save(&self, cursor: &Cursor) -> Result<(), Failure> {
+        let Some(path) = &self.cursor_file else { return Ok(()) };
+        let json = serde_json::to_string(cursor).map_err(Failure::failed)?;
+        write_private(path, &(json + "\n"))
+            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Cursor>, Failure> {
+    let bad = |why: String| {
+        Failure::failed(format!("cannot read the cursor in {}: {why}", path.display()))
+    };
+    match fs::read(path) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map(Some).map_err(|error| bad(error.to_string()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(bad(error.to_string())),
+    }
+}
+
+/// An entry in one line.
+pub(super) fn line(entry: &Value) -> String {
+    match Pulled::read(entry.clone()) {
+        Some(pulled) => {
+            let face = &pulled.face;
+            let who = entry.get("principal_id").and_then(Value::as_str).unwrap_or("-");
+            format!(
+                "{}  {:14}  {:22}  {}  {who}  {}",
+                face.at,
+                face.kind,
+                face.outcome,
+                face.what(),
+                face.trace_id
+            )
+        }
+        None => entry.to_string(),
+    }
+}

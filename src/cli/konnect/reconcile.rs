@@ -1,0 +1,333 @@
+//! `vidimus konnect reconcile`: what the webhook never delivered.
+//!
+//! For the organization the range is pulled and compared with the store. A Dev Portal's entries
+//! cannot be pulled: there a replay of the range is started, and what it brings that is new was
+//! missing.
+
+mod portal;
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::access::{Access, Span, Whose};
+use super::pull;
+use super::waiting::{LOOK, replayed, run, word};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::Format;
+use crate::cli::terminal::{Output, tell};
+use crate::clock::now;
+use crate::config::units;
+use crate::entry::Millis;
+use crate::entry::record::Origin;
+use crate::konnect::api::{ReplayRange, ReplayStatus};
+use crate::konnect::client::{Client, PullFilter, Scope};
+use crate::konnect::reconcile::{Compared, Face, Pulled, Stored, by_kind, compare};
+use crate::search::Filter;
+use crate::store::{Reader, TimeRange};
+
+/// Find what the webhook never delivered: pull a range, and compare it with the store.
+///
+/// What is missing is listed, with the replay that fetches it; --replay starts it at once. What is
+/// older than Konnect keeps is lost for good. With --portal the range is replayed at once, for a Dev
+/// Portal's entries cannot be pulled, and what came new is counted.
+///
+/// Exit codes: 0 nothing is missing (any more), 1 something is, or is lost.
+#[derive(Args)]
+pub(super) struct Reconcile {
+    #[command(flatten)]
+    span: Span,
+
+    #[command(flatten)]
+    whose: Whose,
+
+    /// Replay what is missing at once, and say what came of it
+    #[arg(long)]
+    replay: bool,
+
+    /// How long to wait for the end of a replay, and for its entries
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = units::duration)]
+    wait: Duration,
+
+    /// How long Konnect keeps entries [default: 7d, or konnect.retention in the configuration]
+    #[arg(long, value_name = "DURATION", value_parser = units::duration)]
+    retention: Option<Duration>,
+
+    /// Print in this format; jsonl is one missing entry a line
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+/// How young an entry is that may still be on its way, in milliseconds.
+const ON_ITS_WAY: i64 = 30_000;
+
+impl Reconcile {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let (since, until) = self.span.ends()?;
+        let client = self.access.client()?;
+        let reader = self.access.place.reader()?;
+        let keeps = self.retention.map_or_else(|| Ok(self.access.settings()?.retention), Ok)?;
+        let keeps = i64::try_from(keeps.as_millis()).unwrap_or(i64::MAX);
+        let horizon = Millis::saturating(now().get().saturating_sub(keeps));
+        let range = Range { since, until, horizon };
+        run(async {
+            match self.whose.scope() {
+                Scope::Organization => self.organization(&client, &reader, &range).await,
+                scope => portal::reconcile(&self, &client, &scope, &reader, &range).await,
+            }
+        })
+    }
+
+    async fn organization(
+        &self,
+        client: &Client,
+        reader: &Reader,
+        range: &Range,
+    ) -> Result<Exit, Failure> {
+        let pulled = pull_all(client, range).await?;
+        let total = pulled.len();
+        let again = if self.replay { pulled.clone() } else { Vec::new() };
+        let found = compare(pulled, &stored(reader, range)?);
+        self.print(&found.missing, range.horizon)?;
+        self.summarise(total, &found);
+        let nothing_is_known = tell_of_the_past(reader, range, &Filter::All)?;
+        let (lost, gone): (Vec<_>, Vec<_>) =
+            found.missing.into_iter().partition(|one| one.face.at < range.horizon);
+        if !lost.is_empty() {
+            tell(format_args!(
+                "{} of them are from before {}, older than Konnect keeps: lost for good",
+                lost.len(),
+                range.horizon
+            ));
+        }
+        let is_whole = lost.is_empty() && !nothing_is_known;
+        let Some(replay) = range.replay_of(&gone, now()) else {
+            return Ok(if is_whole { Exit::Done } else { Exit::BadNews });
+        };
+        if !self.replay {
+            tell("to fetch what is missing:");
+            tell(format_args!("    {}", self.command(&replay)));
+            return Ok(Exit::BadNews);
+        }
+        let left = self.fetch(client, reader, range, &replay, again).await?;
+        Ok(if left == 0 && is_whole { Exit::Done } else { Exit::BadNews })
+    }
+
+    /// Starts the replay, waits for the missing entries, and says what came: how many did not.
+    async fn fetch(
+        &self,
+        client: &Client,
+        reader: &Reader,
+        range: &Range,
+        replay: &ReplayRange,
+        pulled: Vec<Pulled>,
+    ) -> Result<usize, Failure> {
+        let scope = Scope::Organization;
+        let deadline = Instant::now() + self.wait;
+        let missing = || -> Result<usize, Failure> {
+            let found = compare(pulled.clone(), &stored(reader, range)?).missing;
+            Ok(found.iter().filter(|one| one.face.at >= range.horizon).count())
+        };
+        let before = missing()?;
+        client.start_replay(&scope, replay).await.map_err(Failure::failed)?;
+        let job = replayed(client, &scope, deadline).await?;
+        // What the job has sent may be in a delivery that is not over.
+        let mut left = missing()?;
+        while left > 0
+            && job.status != Some(ReplayStatus::Failed)
+            && Instant::now() + LOOK < deadline
+        {
+            tokio::time::sleep(LOOK).await;
+            left = missing()?;
+        }
+        tell(format_args!(
+            "replay {}: {} of {before} came, {left} are still missing",
+            word(job.status),
+            before.saturating_sub(left)
+        ));
+        Ok(left)
+    }
+
+    fn print(&self, missing: &[Pulled], horizon: Millis) -> Result<(), Failure> {
+        let mut output = Output::new();
+        for one in missing {
+            let lost = one.face.at < horizon;
+            match self.output {
+                Format::Jsonl => output.json(&json!({
+                    "time": one.face.at,
+                    "kind": one.face.kind,
+                    "trace_id": one.face.trace_id,
+                    "lost": lost,
+                    "entry": one.json,
+                }))?,
+                Format::Text => {
+                    let lost = if lost { "  lost for good" } else { "" };
+                    output.line(format_args!("{}{lost}", pull::line(&one.json)))?;
+                }
+            }
+        }
+        output.flush()
+    }
+
+    fn summarise(&self, total: usize, found: &Compared) {
+        let missing = found.missing.len();
+        if total == 0 {
+            tell("Konnect lists no entries of this time");
+            return;
+        }
+        if missing == 0 {
+            tell(format_args!("all {total} entries that Konnect lists are in the store"));
+            return;
+        }
+        let kinds = by_kind(&found.missing);
+        let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        tell(format_args!(
+            "{missing} of {total} entries that Konnect lists are not in the store: {}",
+            kinds.join(", ")
+        ));
+        if found.altered > 0 {
+            tell(format_args!(
+                "for {} of them there is an entry with another outcome and an invalid signature: they \
+                 may have been tampered with on their way",
+                found.altered
+            ));
+        }
+        let young = |one: &&Pulled| one.face.at.get() > now().get() - ON_ITS_WAY;
+        let young = found.missing.iter().filter(young).count();
+        if young > 0 {
+            tell(format_args!("{young} of them are younger than 30 s, and may be on their way"));
+        }
+    }
+
+    /// The command that starts a replay.
+    fn command(&self, replay: &ReplayRange) -> String {
+        format!(
+            "vidimus konnect replay start --since {} --until {}{}",
+            replay.start_at,
+            replay.end_at,
+            self.access.repeated()
+        )
+    }
+}
+
+/// What is looked at, both ends included.
+struct Range {
+    since: Millis,
+    until: Millis,
+    /// What is older Konnect does not keep.
+    horizon: Millis,
+}
+
+impl Range {
+    /// The replay that brings these entries, whole seconds around them; `None` if there are none.
+    fn replay_of(&self, missing: &[Pulled], now: Millis) -> Option<ReplayRange> {
+        let first = missing.iter().map(|one| one.face.at).min()?;
+        let last = missing.iter().map(|one| one.face.at).max()?;
+        let start = first.get().div_euclid(1000) * 1000;
+        let end = (last.get().div_euclid(1000) + 1) * 1000;
+        // Konnect refuses what is older than it keeps, or in the future.
+        let start = Millis::saturating(start.max(self.horizon.get().min(first.get())));
+        let end = Millis::saturating(end.min(now.get().max(last.get() + 1)));
+        Some(ReplayRange { start_at: start.into(), end_at: end.into() })
+    }
+
+    fn in_store(&self, margin: i64) -> TimeRange {
+        TimeRange {
+            since: Some(self.since.get().saturating_sub(margin)),
+            until: Some(self.until.get().saturating_add(1 + margin)),
+        }
+    }
+}
+
+/// Everything that Konnect lists of a range.
+async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure> {
+    let filter = PullFilter { since: range.since, until: range.until, kind: None };
+    let (mut all, mut unread, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = client.pull(&filter, after.as_deref()).await.map_err(Failure::failed)?;
+        for entry in page.0 {
+            match Pulled::read(entry) {
+                Some(entry) => all.push(entry),
+                None => unread += 1,
+            }
+        }
+        after = page.1;
+        if after.is_none() {
+            break;
+        }
+    }
+    if unread > 0 {
+        tell(format_args!("warning: {unread} pulled entries have no time, and are not compared"));
+    }
+    Ok(all)
+}
+
+/// Everything that the store has of a range, and a little beside it, for times are rounded.
+fn stored(reader: &Reader, range: &Range) -> Result<Vec<Stored>, Failure> {
+    let mut scan =
+        reader.scan(&Filter::All, range.in_store(2), usize::MAX).map_err(Failure::failed)?;
+    let mut all = Vec::new();
+    loop {
+        let records = scan.next_slice(1000).map_err(Failure::failed)?;
+        if records.is_empty() {
+            return Ok(all);
+        }
+        for record in records {
+            if let (Some(kind), Some(at), Origin::Stored { delivery_count, .. }) =
+                (record.kind, record.time, &record.origin)
+            {
+                let face = Face::of(kind, at, &record.fields);
+                let invalid = record.verdict == "invalid";
+                all.push(Stored { face, delivery_count: *delivery_count, invalid });
+            }
+        }
+    }
+}
+
+/// Says that what is missing of the time before the horizon is lost. Whether nothing at all is
+/// stored of it, which is a gap for sure.
+fn tell_of_the_past(reader: &Reader, range: &Range, filter: &Filter) -> Result<bool, Failure> {
+    let end = range.horizon.min(range.until);
+    if range.since >= end {
+        return Ok(false);
+    }
+    let past = TimeRange { since: Some(range.since.get()), until: Some(end.get()) };
+    let mut scan = reader.scan(filter, past, 1).map_err(Failure::failed)?;
+    let is_empty = scan.next_slice(1).map_err(Failure::failed)?.is_empty();
+    let what = match is_empty {
+        true => "nothing is stored of it, and it is lost for good",
+        false => "what is missing of it is lost for good",
+    };
+    tell(format_args!("{} to {end} is older than Konnect keeps: {what}", range.since));
+    Ok(is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_is_of_whole_seconds_within_what_is_kept() {
+        let at = |millis: i64| Millis::saturating(1_747_426_194_000 + millis);
+        let entry = |at: Millis| Pulled::read(json!({"ts": at.to_string()})).unwrap();
+        let check = |times: &[i64], now: i64, expected: Option<(i64, i64)>| {
+            let range = Range { since: at(0), until: at(99_000), horizon: at(1_500) };
+            let missing: Vec<_> = times.iter().map(|time| entry(at(*time))).collect();
+            let found = range.replay_of(&missing, at(now));
+            let expected = expected.map(|(start, end)| ReplayRange {
+                start_at: at(start).into(),
+                end_at: at(end).into(),
+            });
+            assert_eq!(found, expected, "{times:?}");
+        };
+        check(&[], 90_000, None);
+        check(&[5_250, 7_000, 6_999], 90_000, Some((5_000, 8_000)));
+        check(&[1_600], 90_000, Some((1_500, 2_000)));
+        check(&[5_250], 5_300, Some((5_000, 5_300)));
+    }
+}

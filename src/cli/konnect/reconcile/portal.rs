@@ -1,0 +1,107 @@
+//! A Dev Portal's entries cannot be pulled. A replay of the range brings them all: those that are
+//! stored are counted once more, and those that are new were missing.
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{Range, Reconcile, tell_of_the_past};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::konnect::waiting::{LOOK, replayed, word};
+use crate::cli::output::Format;
+use crate::cli::terminal::{Output, tell};
+use crate::entry::record::Origin;
+use crate::konnect::api::{ReplayRange, ReplayStatus};
+use crate::konnect::client::{Client, Scope};
+use crate::search;
+use crate::search::Filter;
+use crate::store::{Reader, TimeRange};
+
+/// What the store has of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counts {
+    entries: u64,
+    deliveries: u64,
+}
+
+/// How often the counts must be the same, one look after another, for the deliveries to be over.
+const QUIET: usize = 4;
+
+/// Replays the range of a portal, and says what came new.
+pub(super) async fn reconcile(
+    wanted: &Reconcile,
+    client: &Client,
+    scope: &Scope,
+    reader: &Reader,
+    range: &Range,
+) -> Result<Exit, Failure> {
+    let portal = scope.portal().unwrap_or_default();
+    let query = format!("portal_id:\"{}\"", portal.replace(['"', '\\'], ""));
+    let filter = search::parse(&query, 0).map_err(Failure::usage)?;
+    let nothing_is_known = tell_of_the_past(reader, range, &filter)?;
+    if range.until <= range.horizon {
+        return Ok(Exit::BadNews);
+    }
+    let before = counts(reader, &filter, range.in_store(0))?;
+    let deadline = Instant::now() + wanted.wait;
+    let start = range.since.max(range.horizon);
+    let replay = ReplayRange { start_at: start.into(), end_at: range.until.into() };
+    client.start_replay(scope, &replay).await.map_err(Failure::failed)?;
+    let job = replayed(client, scope, deadline).await?;
+
+    // What the job has sent may be in a delivery that is not over.
+    let (mut after, mut same) = (counts(reader, &filter, range.in_store(0))?, 0);
+    while same < QUIET && Instant::now() + LOOK < deadline {
+        tokio::time::sleep(LOOK).await;
+        let now = counts(reader, &filter, range.in_store(0))?;
+        same = if now == after { same + 1 } else { 0 };
+        after = now;
+    }
+    let new = after.entries.saturating_sub(before.entries);
+    let again = after.deliveries.saturating_sub(before.deliveries).saturating_sub(new);
+    let mut output = Output::new();
+    match wanted.output {
+        Format::Jsonl => output.json(&json!({
+            "portal_id": portal,
+            "replay": word(job.status),
+            "stored_before": before.entries,
+            "delivered_again": again,
+            "new": new,
+        }))?,
+        Format::Text => output.line(format_args!(
+            "replay {}: {again} entries came again, {new} came that were missing; {} were stored \
+             before",
+            word(job.status),
+            before.entries
+        ))?,
+    }
+    output.flush()?;
+    match job.status {
+        Some(ReplayStatus::Completed) if nothing_is_known => Ok(Exit::BadNews),
+        Some(ReplayStatus::Completed) => Ok(Exit::Done),
+        Some(ReplayStatus::Failed) => {
+            tell("the replay failed: look at vidimus konnect status, and try again");
+            Ok(Exit::BadNews)
+        }
+        _ => {
+            tell("the replay is not over: look with vidimus konnect replay show, and try again");
+            Ok(Exit::BadNews)
+        }
+    }
+}
+
+fn counts(reader: &Reader, filter: &Filter, range: TimeRange) -> Result<Counts, Failure> {
+    let mut scan = reader.scan(filter, range, usize::MAX).map_err(Failure::failed)?;
+    let mut counts = Counts { entries: 0, deliveries: 0 };
+    loop {
+        let records = scan.next_slice(1000).map_err(Failure::failed)?;
+        if records.is_empty() {
+            return Ok(counts);
+        }
+        for record in records {
+            if let Origin::Stored { delivery_count, .. } = record.origin {
+                counts.entries += 1;
+                counts.deliveries += delivery_count;
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `vidimus konnect replay`: have Konnect send a past range to the webhook again.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use tokio::time::Instant;
+
+use super::access::{Access, Span, Whose};
+use super::waiting::{replayed, run, word};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::Format;
+use crate::cli::terminal::{Output, tell};
+use crate::config::units;
+use crate::konnect::api::{ReplayJob, ReplayRange, ReplayStatus};
+
+/// Have Konnect send a past range to the webhook again.
+///
+/// What is stored already is counted once more, not stored twice. There is one replay at a time for
+/// each webhook.
+#[derive(Args)]
+pub(super) struct Replay {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start one
+    Start(Start),
+    /// Show how far the last one is
+    Show(Show),
+}
+
+#[derive(Args)]
+struct Start {
+    #[command(flatten)]
+    span: Span,
+
+    /// Wait until it is over, at most this long; exit code 1 if it fails
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "10m",
+          value_parser = units::duration)]
+    wait: Option<Duration>,
+
+    #[command(flatten)]
+    show: Show,
+}
+
+#[derive(Args)]
+struct Show {
+    #[command(flatten)]
+    whose: Whose,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Replay {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Show(show) => {
+                let (client, scope) = (show.access.client()?, show.whose.scope());
+                let job = run(async { client.replay(&scope).await.map_err(Failure::failed) })?;
+                print(show.output, &job)?;
+                Ok(exit(&job))
+            }
+            Command::Start(start) => start.run(),
+        }
+    }
+}
+
+impl Start {
+    fn run(self) -> Result<Exit, Failure> {
+        let (since, until) = self.span.ends()?;
+        let range = ReplayRange { start_at: since.into(), end_at: until.into() };
+        let (client, scope) = (self.show.access.client()?, self.show.whose.scope());
+        let job = run(async {
+            let job = client.start_replay(&scope, &range).await.map_err(Failure::failed)?;
+            match self.wait {
+                Some(wait) => replayed(&client, &scope, Instant::now() + wait).await,
+                None => Ok(job),
+            }
+        })?;
+        print(self.show.output, &job)?;
+        if self.wait.is_some() && job.status.is_some_and(ReplayStatus::is_running) {
+            tell("it is not over yet: look with vidimus konnect replay show");
+        }
+        Ok(exit(&job))
+    }
+}
+
+fn exit(job: &ReplayJob) -> Exit {
+    if job.status == Some(ReplayStatus::Failed) { Exit::BadNews } else { Exit::Done }
+}
+
+fn print(format: Format, job: &ReplayJob) -> Result<(), Failure> {
+    let mut output = Output::new();
+    match format {
+        Format::Jsonl => output.json(job)?,
+        Format::Text => output.line(line(job))?,
+    }
+    output.flush()
+}
+
+fn line(job: &ReplayJob) -> String {
+    let mut line = word(job.status).to_owned();
+    let real = |time: &crate::konnect::api::Time| !time.is_initial();
+    if let (Some(start), Some(end)) = (job.start_at.filter(real), job.end_at.filter(real)) {
+        line += &format!(", {start} to {end}");
+    }
+    if let Some(at) = job.updated_at.filter(real) {
+        line += &format!(", as of {at}");
+    }
+    line
+}

@@ -1,0 +1,323 @@
+//! `vidimus konnect setup`: destination and webhook in one step, or the same as configuration.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use hyper::Uri;
+
+use super::access::{Access, Whose, log_format};
+use super::destinations::Authorization;
+use super::made::{Made, Remembered};
+use super::recipe::{Recipe, Where};
+use super::waiting::run;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::terminal::{Output, tell};
+use crate::config::{self, AUTHORIZATION_VARIABLE, Config, Input, Secret};
+use crate::konnect::LogFormat;
+use crate::konnect::api::{
+    CreateDestination, Destination, UpdateDestination, UpdateWebhook, Webhook,
+};
+use crate::konnect::client::{Client, Scope};
+use crate::store::Directory;
+
+/// Make a destination for this receiver, and point the webhook at it.
+///
+/// The Authorization is this receiver's own: that of its input, as `vidimus serve` uses it. Run
+/// again it brings what it made up to date. A webhook that is in use elsewhere is left alone unless
+/// --replace is given. What is made is remembered in the data directory; `teardown` undoes it.
+#[derive(Args)]
+pub(super) struct Setup {
+    /// The URL under which Konnect reaches this receiver, with its path
+    #[arg(long, value_name = "URL")]
+    endpoint: String,
+
+    #[command(flatten)]
+    whose: Whose,
+
+    /// The name of the destination [default: vidimus, and the region and portal]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// How entries are written
+    #[arg(long, value_name = "FORMAT", default_value = "cef", value_parser = log_format())]
+    log_format: LogFormat,
+
+    /// Have Konnect not check the endpoint's certificate: for development only
+    #[arg(long)]
+    skip_ssl_verification: bool,
+
+    /// The input of the configuration that this is for [default: the one with the endpoint's path]
+    #[arg(long, value_name = "NAME")]
+    input: Option<String>,
+
+    #[command(flatten)]
+    authorization: Authorization,
+
+    /// Replace a webhook that is in use; `teardown` puts it back
+    #[arg(long)]
+    replace: bool,
+
+    /// Print the same as configuration for a repository instead, without any secret
+    #[arg(long, value_name = "FORM")]
+    print: Option<Form>,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+/// How a set-up is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    /// For the vendor's Terraform provider, kong/konnect
+    Terraform,
+    /// A declarative file for kongctl
+    Kongctl,
+    /// Commands for a shell
+    Curl,
+}
+
+impl Setup {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        self.check_endpoint()?;
+        let name = self.name()?;
+        if let Some(form) = self.print {
+            return self.print(form, name);
+        }
+        let wanted = CreateDestination {
+            name,
+            endpoint: self.endpoint.clone(),
+            authorization: self.secret()?,
+            log_format: self.log_format,
+            skip_ssl_verification: self.skip_ssl_verification,
+        };
+        let (client, scope) = (self.access.client()?, self.whose.scope());
+        let data_dir = self.data_dir()?;
+        // What is remembered must have a place before anything is made.
+        Directory::create(&data_dir).map_err(Failure::failed)?;
+        let mut remembered = Remembered::read(&data_dir)?;
+        run(self.apply(&client, &scope, &wanted, &mut remembered))?;
+        Ok(Exit::Done)
+    }
+
+    async fn apply(
+        &self,
+        client: &Client,
+        scope: &Scope,
+        wanted: &CreateDestination,
+        remembered: &mut Remembered,
+    ) -> Result<(), Failure> {
+        let webhook = client.webhook(scope).await.map_err(Failure::failed)?;
+        let ours = remembered.of(client, scope).cloned();
+        let is_ours = |id: &String| ours.as_ref().is_some_and(|made| made.destination_id == *id);
+        let other = webhook.audit_log_destination_id.as_ref().filter(|id| !is_ours(id));
+        if let Some(other) = other.filter(|_| webhook.enabled && !self.replace) {
+            let whose = self.whose.portal.as_ref().map_or("the", |_| "the Dev Portal's");
+            return Err(Failure::failed(format!(
+                "{whose} webhook is in use: it sends to the destination {}; give --replace to point \
+                 it here instead",
+                shown(client, other).await
+            )));
+        }
+        let destination = self.destination(client, scope, wanted, remembered, &webhook).await?;
+        let id = destination.id;
+        if webhook.audit_log_destination_id.as_deref() == Some(&id) && webhook.enabled {
+            tell(format_args!("the webhook sends to {id} already; the destination is up to date"));
+            return Ok(());
+        }
+        let change =
+            UpdateWebhook { audit_log_destination_id: Some(id.clone()), enabled: Some(true) };
+        client.update_webhook(scope, &change).await.map_err(|error| {
+            Failure::failed(format!(
+                "{error}\nthe destination {id} was made, the webhook is as it was: try again, or undo \
+                 it with vidimus konnect teardown"
+            ))
+        })?;
+        tell(format_args!("the webhook sends to {} now: {}", wanted.endpoint, line(wanted, &id)));
+        Ok(())
+    }
+
+    /// The destination: the one made before, brought up to date, or a new one. It is remembered.
+    async fn destination(
+        &self,
+        client: &Client,
+        scope: &Scope,
+        wanted: &CreateDestination,
+        remembered: &mut Remembered,
+        webhook: &Webhook,
+    ) -> Result<Destination, Failure> {
+        let before = remembered.of(client, scope).cloned();
+        if let Some(made) = &before {
+            let change = UpdateDestination {
+                name: Some(wanted.name.clone()),
+                endpoint: Some(wanted.endpoint.clone()),
+                authorization: Some(wanted.authorization.clone()),
+                log_format: Some(wanted.log_format),
+                skip_ssl_verification: Some(wanted.skip_ssl_verification),
+            };
+            match client.update_destination(&made.destination_id, &change).await {
+                Ok(destination) => {
+                    let mut made = made.clone();
+                    made.destination_name = wanted.name.clone();
+                    if webhook.audit_log_destination_id.as_ref() != Some(&made.destination_id) {
+                        made.previous = webhook.clone();
+                    }
+                    remembered.put(client, scope, Some(made))?;
+                    return Ok(destination);
+                }
+                // Somebody deleted it.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(Failure::failed(error)),
+            }
+        }
+        let same = client.destinations(Some(&wanted.name)).await.map_err(Failure::failed)?;
+        if let Some(same) = same.first() {
+            return Err(Failure::failed(format!(
+                "there is a destination {:?} already that was not made here: {}; give another \
+                 --name, or delete it",
+                same.name, same.id
+            )));
+        }
+        let destination = client.create_destination(wanted).await.map_err(Failure::failed)?;
+        let gone = |webhook: &Webhook| {
+            let old = before.as_ref().map(|made| &made.destination_id);
+            old.is_some() && webhook.audit_log_destination_id.as_ref() == old
+        };
+        // A webhook that points at what we made before, and is gone, is no state to go back to.
+        let previous = match &before {
+            Some(made) if gone(webhook) => made.previous.clone(),
+            _ => webhook.clone(),
+        };
+        let made = Made {
+            api: client.hosts().regional().to_owned(),
+            portal_id: scope.portal().map(str::to_owned),
+            destination_id: destination.id.clone(),
+            destination_name: wanted.name.clone(),
+            previous,
+        };
+        remembered.put(client, scope, Some(made))?;
+        Ok(destination)
+    }
+
+    fn print(&self, form: Form, name: String) -> Result<Exit, Failure> {
+        let hosts = self.access.hosts()?;
+        let recipe = Recipe {
+            endpoint: &self.endpoint,
+            name: &name,
+            log_format: self.log_format,
+            skip_ssl_verification: self.skip_ssl_verification,
+            portal: self.whose.portal.as_deref(),
+            hosts: &hosts,
+            authorization: self.place_of_secret()?,
+        };
+        let mut output = Output::new();
+        output.text(recipe.print(form))?;
+        output.flush()?;
+        Ok(Exit::Done)
+    }
+
+    /// Konnect delivers to https only; a stand-in may deliver to http on this machine.
+    fn check_endpoint(&self) -> Result<(), Failure> {
+        let bad = |why: &str| {
+            let endpoint = &self.endpoint;
+            Err(Failure::usage(format!("--endpoint is {endpoint:?}, {why}")))
+        };
+        let Ok(url) = self.endpoint.parse::<Uri>() else { return bad("which is no URL") };
+        match (url.scheme_str(), url.authority()) {
+            (Some("https" | "http"), Some(at)) if at.as_str().contains('@') => {
+                bad("which has credentials in it: they belong into --authorization")
+            }
+            (Some("http"), Some(_)) if self.access.region()?.is_some() => {
+                bad("and Konnect delivers to https only")
+            }
+            (Some("https" | "http"), Some(_)) => Ok(()),
+            _ => bad("expected an https URL such as https://siem.example.com/audit-logs"),
+        }
+    }
+
+    fn name(&self) -> Result<String, Failure> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        let region = self.access.region()?.map(|region| region.to_string());
+        let parts = ["vidimus".to_owned()].into_iter().chain(region);
+        Ok(parts.chain(self.whose.portal.clone()).collect::<Vec<_>>().join("-"))
+    }
+
+    fn data_dir(&self) -> Result<PathBuf, Failure> {
+        config::data_dir(&self.access.place.flags(), &|name| std::env::var(name).ok())
+            .map_err(Failure::usage)
+    }
+
+    /// The input of the receiver that the endpoint leads to.
+    fn receiver_input(&self) -> Result<Input, Failure> {
+        let config = Config::load(&self.access.place.flags(), &|name| std::env::var(name).ok())
+            .map_err(Failure::usage)?;
+        config.warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
+        let path = self.endpoint.parse::<Uri>().map(|url| url.path().to_owned());
+        let path = path.unwrap_or_default();
+        let count = config.inputs.len();
+        let found = config.inputs.into_iter().find(|input| match &self.input {
+            Some(name) => input.name == *name,
+            None => count == 1 || input.path == path,
+        });
+        found.ok_or_else(|| match &self.input {
+            Some(name) => {
+                Failure::usage(format!("--input is {name:?}, and no [[input]] is called so"))
+            }
+            None => Failure::usage(format!("no [[input]] has the path {path:?}: give --input")),
+        })
+    }
+
+    /// The receiver's authorization value.
+    fn secret(&self) -> Result<Secret, Failure> {
+        if let Some(secret) = self.authorization.given()? {
+            return Ok(secret);
+        }
+        if let config::Authorization::Given(values) = self.receiver_input()?.authorization
+            && let Some(first) = values.into_iter().next()
+        {
+            return Ok(first);
+        }
+        let path = self.data_dir()?.join("authorization");
+        std::fs::read(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|bytes| Secret::from_file_contents(&bytes).map_err(|why| why.to_string()))
+            .map_err(|why| {
+                Failure::usage(format!(
+                    "cannot read this receiver's authorization value in {}: {why}; start vidimus serve \
+                     once, which makes it, or give --authorization-file",
+                    path.display()
+                ))
+            })
+    }
+
+    /// Where the value is, for what is printed: the value itself is not.
+    fn place_of_secret(&self) -> Result<Where, Failure> {
+        if let Some(path) = &self.authorization.authorization_file {
+            return Ok(Where::File(path.clone()));
+        }
+        if self.authorization.authorization.is_some()
+            || std::env::var_os(AUTHORIZATION_VARIABLE).is_some()
+        {
+            return Ok(Where::Variable);
+        }
+        match self.receiver_input()?.authorization {
+            config::Authorization::Given(_) => Ok(Where::Variable),
+            config::Authorization::Generated => {
+                Ok(Where::File(self.data_dir()?.join("authorization")))
+            }
+        }
+    }
+}
+
+/// A destination as a message names it.
+async fn shown(client: &Client, id: &str) -> String {
+    match client.destination(id).await {
+        Ok(found) => format!("{:?}, {} ({id})", found.name, found.endpoint),
+        Err(_) => id.to_owned(),
+    }
+}
+
+fn line(wanted: &CreateDestination, id: &str) -> String {
+    format!("destination {:?} ({id}), {}", wanted.name, wanted.log_format)
+}

@@ -1,0 +1,133 @@
+//! `vidimus konnect status`: how the webhook's deliveries go, once or as they go on.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::access::{Access, Whose};
+use super::waiting::{run, run_until_interrupted};
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::Format;
+use crate::cli::terminal::Output;
+use crate::config::units;
+use crate::konnect::api::WebhookStatus;
+use crate::konnect::api::webhook::Activity;
+
+/// Show how the webhook's deliveries go.
+///
+/// Exit codes: 0 it works or is switched off, 1 it is `inactive`: Konnect gave up after deliveries
+/// that failed.
+#[derive(Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    whose: Whose,
+
+    /// Go on, print what changes, and end with 1 when the webhook goes inactive
+    #[arg(long)]
+    watch: bool,
+
+    /// How often to look, with --watch
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::duration)]
+    interval: Duration,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Status {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let (client, scope) = (self.access.client()?, self.whose.scope());
+        if !self.watch {
+            let status = run(async { client.status(&scope).await.map_err(Failure::failed) })?;
+            print(self.output, &status)?;
+            return Ok(exit(&status));
+        }
+        let ended = run_until_interrupted(async {
+            let mut seen: Option<WebhookStatus> = None;
+            loop {
+                let status = client.status(&scope).await.map_err(Failure::failed)?;
+                if seen.as_ref() != Some(&status) {
+                    print(self.output, &status)?;
+                }
+                if exit(&status) == Exit::BadNews {
+                    return Ok(Exit::BadNews);
+                }
+                seen = Some(status);
+                tokio::time::sleep(self.interval.max(Duration::from_millis(100))).await;
+            }
+        })?;
+        Ok(ended.unwrap_or(Exit::Done))
+    }
+}
+
+fn exit(status: &WebhookStatus) -> Exit {
+    match status.webhook_status {
+        Some(Activity::Inactive) => Exit::BadNews,
+        _ => Exit::Done,
+    }
+}
+
+fn print(format: Format, status: &WebhookStatus) -> Result<(), Failure> {
+    let mut output = Output::new();
+    match format {
+        Format::Jsonl => output.json(status)?,
+        Format::Text => output.line(line(status))?,
+    }
+    output.flush()
+}
+
+/// The status in one line.
+pub(super) fn line(status: &WebhookStatus) -> String {
+    let enabled = if status.webhook_enabled { "enabled" } else { "disabled" };
+    let activity = match status.webhook_status {
+        Some(Activity::Active) => "active",
+        Some(Activity::Inactive) => "inactive",
+        Some(Activity::Other) | None => "of unknown status",
+    };
+    let mut line = format!("{enabled}, {activity}");
+    match status.last_attempt_at.filter(|time| !time.is_initial()) {
+        Some(time) => line += &format!(", last attempt {time}"),
+        None => line += ", no attempt yet",
+    }
+    if let Some(code) = status.last_response_code.filter(|code| *code != 0) {
+        line += &format!(": {code}");
+    }
+    if let Some(message) = status.last_response_message.as_ref().filter(|m| !m.is_empty()) {
+        line += &format!(" {message}");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, expected: &str, code: Exit) {
+        let status: WebhookStatus = serde_json::from_str(json).unwrap();
+        assert_eq!((line(&status).as_str(), exit(&status)), (expected, code));
+    }
+
+    #[test]
+    fn a_status_is_one_line_and_inactive_is_bad_news() {
+        check(
+            r#"{"webhook_enabled":true,"webhook_status":"inactive","last_attempt_at":"2023-03-21T09:29:14.52Z",
+               "last_response_code":401,"last_response_message":"Unauthorized"}"#,
+            "enabled, inactive, last attempt 2023-03-21T09:29:14.520Z: 401 Unauthorized",
+            Exit::BadNews,
+        );
+        check(
+            r#"{"webhook_enabled":true,"webhook_status":"active","last_attempt_at":"0001-01-01T00:00:00Z"}"#,
+            "enabled, active, no attempt yet",
+            Exit::Done,
+        );
+        check(
+            r#"{"webhook_status":"unconfigured"}"#,
+            "disabled, of unknown status, no attempt yet",
+            Exit::Done,
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! `vidimus konnect teardown`: undo exactly what `setup` made.
+
+use clap::Args;
+use hyper::StatusCode;
+
+use super::access::{Access, Whose};
+use super::made::{Made, Remembered};
+use super::waiting::run;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::terminal::tell;
+use crate::config;
+use crate::konnect::api::UpdateWebhook;
+use crate::konnect::client::{ApiError, Client, Scope};
+
+/// Undo exactly what `setup` made: the webhook is as it was before, and the destination is deleted.
+///
+/// A webhook that was pointed elsewhere since is left alone. A destination that something else uses
+/// by now is left alone too: exit code 1.
+#[derive(Args)]
+pub(super) struct Teardown {
+    #[command(flatten)]
+    whose: Whose,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Teardown {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let (client, scope) = (self.access.client()?, self.whose.scope());
+        let data_dir =
+            config::data_dir(&self.access.place.flags(), &|name| std::env::var(name).ok())
+                .map_err(Failure::usage)?;
+        let mut remembered = Remembered::read(&data_dir)?;
+        let Some(made) = remembered.of(&client, &scope).cloned() else {
+            tell(format_args!(
+                "nothing was set up from {} at {}: there is nothing to undo",
+                data_dir.display(),
+                client.hosts().regional()
+            ));
+            for other in remembered.all.iter().filter_map(|made| made.portal_id.as_ref()) {
+                tell(format_args!("for the Dev Portal {other} there is: give --portal"));
+            }
+            return Ok(Exit::Done);
+        };
+        let undone = run(undo(&client, &scope, &made))?;
+        if undone == Exit::Done {
+            remembered.put(&client, &scope, None)?;
+        }
+        Ok(undone)
+    }
+}
+
+async fn undo(client: &Client, scope: &Scope, made: &Made) -> Result<Exit, Failure> {
+    let id = &made.destination_id;
+    let webhook = match client.webhook(scope).await {
+        // The portal was deleted, and its webhook with it.
+        Err(error) if error.is_not_found() => None,
+        found => Some(found.map_err(Failure::failed)?),
+    };
+    match webhook.map(|webhook| webhook.audit_log_destination_id) {
+        None => {}
+        Some(Some(at)) if at == *id => put_back(client, scope, made).await?,
+        Some(Some(at)) => {
+            tell(format_args!("the webhook sends to {at} by now: it is left as it is"));
+        }
+        Some(None) => tell("the webhook has no destination any more"),
+    }
+    match client.delete_destination(id).await {
+        Ok(()) => tell(format_args!("deleted the destination {:?} ({id})", made.destination_name)),
+        Err(error) if error.is_not_found() => tell(format_args!("the destination {id} was gone")),
+        Err(error) if error.status() == Some(StatusCode::CONFLICT) => {
+            tell(format_args!("the destination {id} is left, for something else uses it: {error}"));
+            return Ok(Exit::BadNews);
+        }
+        Err(error) => return Err(Failure::failed(error)),
+    }
+    Ok(Exit::Done)
+}
+
+/// Makes the webhook what it was.
+async fn put_back(client: &Client, scope: &Scope, made: &Made) -> Result<(), Failure> {
+    if let Some(before) = &made.previous.audit_log_destination_id {
+        let change = UpdateWebhook {
+            audit_log_destination_id: Some(before.clone()),
+            enabled: Some(made.previous.enabled),
+        };
+        match client.update_webhook(scope, &change).await {
+            Ok(_) => {
+                tell(format_args!("the webhook sends to {before} again, as before"));
+                return Ok(());
+            }
+            Err(ApiError::Refused { status, .. })
+                if [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND].contains(&status) =>
+            {
+                tell(format_args!("the destination {before} that it had before is gone"));
+            }
+            Err(error) => return Err(Failure::failed(error)),
+        }
+    }
+    client.delete_webhook(scope).await.map_err(Failure::failed)?;
+    tell("the webhook has no destination any more, and is off");
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! `vidimus konnect webhook`: which destination entries are sent to.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::access::{Access, Whose};
+use super::waiting::run;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::Format;
+use crate::cli::terminal::{Output, tell};
+use crate::konnect::api::{self, UpdateWebhook};
+use crate::konnect::client::Scope;
+
+/// Show, set and delete the webhook: the organization's in the region, or a Dev Portal's.
+#[derive(Args)]
+pub(super) struct Webhook {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show it
+    Show(Show),
+    /// Choose its destination, switch it on or off; what is not given stays as it is
+    Set(Set),
+    /// Take its destination away and switch it off
+    Delete(Show),
+}
+
+#[derive(Args)]
+struct Show {
+    #[command(flatten)]
+    whose: Whose,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+#[derive(Args)]
+struct Set {
+    /// The id of the destination
+    #[arg(long, value_name = "ID")]
+    destination: Option<String>,
+
+    /// Whether entries are sent
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    enabled: Option<bool>,
+
+    #[command(flatten)]
+    show: Show,
+}
+
+impl Webhook {
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Show(show) => {
+                let (client, scope) = (show.access.client()?, show.whose.scope());
+                let found = run(async { client.webhook(&scope).await.map_err(Failure::failed) })?;
+                print(show.output, &scope, &found)
+            }
+            Command::Set(Set { destination, enabled, show }) => {
+                if destination.is_none() && enabled.is_none() {
+                    return Err(Failure::usage("set what? give --destination, --enabled or both"));
+                }
+                let change = UpdateWebhook { audit_log_destination_id: destination, enabled };
+                let (client, scope) = (show.access.client()?, show.whose.scope());
+                let changed = run(async {
+                    client.update_webhook(&scope, &change).await.map_err(Failure::failed)
+                })?;
+                print(show.output, &scope, &changed)
+            }
+            Command::Delete(show) => {
+                let (client, scope) = (show.access.client()?, show.whose.scope());
+                run(async { client.delete_webhook(&scope).await.map_err(Failure::failed) })?;
+                tell("the webhook has no destination any more, and is off");
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+fn print(format: Format, scope: &Scope, webhook: &api::Webhook) -> Result<Exit, Failure> {
+    let mut output = Output::new();
+    match format {
+        Format::Jsonl => output.json(&json!({
+            "portal_id": scope.portal(),
+            "audit_log_destination_id": webhook.audit_log_destination_id,
+            "enabled": webhook.enabled,
+        }))?,
+        Format::Text => {
+            let destination = webhook.audit_log_destination_id.as_deref().unwrap_or("none");
+            output.line(format_args!("enabled      {}", webhook.enabled))?;
+            output.line(format_args!("destination  {destination}"))?;
+        }
+    }
+    output.flush()?;
+    Ok(Exit::Done)
+}

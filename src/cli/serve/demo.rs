@@ -1,0 +1,138 @@
+//! `serve --demo`: the stand-in for Konnect beside the receiver, set up through its API as a real
+//! Konnect is.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::super::exit::Failure;
+use super::super::terminal::tell;
+use crate::config::{Authorization, BaseUrl, Config, Secret};
+use crate::keys::KeyRing;
+use crate::konnect::LogFormat;
+use crate::konnect::api::{CreateDestination, UpdateWebhook};
+use crate::konnect::client::{Client, Hosts, Scope};
+use crate::konnect::share::{Fates, Share};
+use crate::konnect::simulator::{Options, Simulator};
+use crate::net::{self, ClientOptions, Shutdown};
+use crate::server::Server;
+
+/// The data directory, so that made-up entries never come among real ones.
+pub(super) const DATA_DIR: &str = "vidimus-demo";
+
+/// How many entries happen a second.
+const RATE: u32 = 4;
+
+/// How long the keys are waited for: what comes before them is verified when they arrive.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The stand-in, at work.
+pub(super) struct Demo {
+    url: String,
+    token: Secret,
+    portals: Vec<String>,
+    running: JoinHandle<()>,
+}
+
+impl Demo {
+    /// Starts a stand-in on a free port. Some of its traffic is tampered with, unsigned or sent twice.
+    pub(super) async fn start(shutdown: Shutdown) -> Result<Demo, Failure> {
+        let share = |text: &str| text.parse::<Share>().map_err(Failure::failed);
+        let fates =
+            Fates::new(share("3%")?, share("1%")?, share("2%")?).map_err(Failure::failed)?;
+        let options =
+            Options { listen: ([127, 0, 0, 1], 0).into(), rate: RATE, fates, ..Options::default() };
+        let simulator = Simulator::start(options).await.map_err(Failure::failed)?;
+        Ok(Demo {
+            url: simulator.url(),
+            token: simulator.token().clone(),
+            portals: simulator.portals().to_vec(),
+            running: tokio::spawn(simulator.run(shutdown)),
+        })
+    }
+
+    /// Where its key set is.
+    pub(super) fn key_set(&self) -> String {
+        format!("{}/v2/audit-log-webhook/jwks.json", self.url)
+    }
+
+    /// What a ready file says of it.
+    pub(super) fn ready(&self) -> [(&'static str, serde_json::Value); 3] {
+        [
+            ("api", self.url.as_str().into()),
+            ("token", self.token.expose().into()),
+            ("portals", self.portals.clone().into()),
+        ]
+    }
+
+    /// Makes a destination of the receiver at `endpoint`, and points the webhooks of the
+    /// organization and of its Dev Portal at it.
+    pub(super) async fn set_up(
+        &self,
+        endpoint: String,
+        authorization: Secret,
+        keys: &KeyRing,
+    ) -> Result<(), Failure> {
+        let _ = tokio::time::timeout(KEYS_TIMEOUT, async {
+            while keys.is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        let net = net::Client::new(ClientOptions::default()).map_err(Failure::failed)?;
+        let base: BaseUrl = self.url.parse().map_err(Failure::failed)?;
+        let client = Client::new(net, Hosts::at(&base), self.token.clone());
+        let destination = CreateDestination {
+            name: "vidimus-demo".to_owned(),
+            endpoint,
+            authorization,
+            log_format: LogFormat::Cef,
+            // Its certificate is the one made on first run.
+            skip_ssl_verification: true,
+        };
+        let made = client.create_destination(&destination).await.map_err(Failure::failed)?;
+        let scopes = std::iter::once(Scope::Organization)
+            .chain(self.portals.iter().map(|id| Scope::Portal(id.clone())));
+        for scope in scopes {
+            let update = UpdateWebhook {
+                audit_log_destination_id: Some(made.id.clone()),
+                enabled: Some(true),
+            };
+            client.update_webhook(&scope, &update).await.map_err(Failure::failed)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until it has stopped.
+    pub(super) async fn ended(self) {
+        let _ = self.running.await;
+    }
+}
+
+/// The value that the receiver takes.
+pub(super) fn authorization(config: &Config, server: &Server) -> Result<Secret, Failure> {
+    if let Some(path) = &server.generated_authorization {
+        let contents = std::fs::read(path).map_err(Failure::failed)?;
+        return Secret::from_file_contents(&contents).map_err(Failure::failed);
+    }
+    let given = config.inputs.first().and_then(|input| match &input.authorization {
+        Authorization::Given(values) => values.first().cloned(),
+        Authorization::Generated => None,
+    });
+    given.ok_or_else(|| Failure::failed("no Authorization is configured"))
+}
+
+/// Says on standard error what this is and where to look.
+pub(super) fn banner(config: &Config, console: &str) {
+    let data = config.data_dir.display();
+    tell("");
+    tell("This is a demonstration: a stand-in for Konnect, in this process, delivers signed");
+    tell("entries. Some are tampered with, unsigned or sent twice.");
+    tell("");
+    tell(format_args!("  Console  {console}"));
+    tell(format_args!("  Entries  vidimus query --data-dir {data}"));
+    tell(format_args!("           vidimus query --data-dir {data} verdict:invalid"));
+    tell("");
+    tell(format_args!("Everything is kept in {data}; delete it when you have seen enough."));
+    tell("");
+}

@@ -1,0 +1,187 @@
+//! `vidimus simulate`: the stand-in for Konnect, as a program of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::{Exit, Failure};
+use super::logging::{self, Style};
+use super::terminal::{is_watched, tell};
+use crate::config::Secret;
+use crate::config::units::duration;
+use crate::konnect::batch::Encoding;
+use crate::konnect::share::{Fates, Share};
+use crate::konnect::simulator::{Options, Simulator, is_id};
+use crate::net::shutdown;
+use crate::server::write_private;
+
+/// How long calls in flight have when it is told to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Where the self-signed certificate is kept.
+const CERTIFICATE: &str = "vidimus-simulate.pem";
+
+/// Stand in for Konnect: its audit-log API, its key set, its deliveries and retries
+///
+/// One address serves what is global and what is regional, /v2 and /v3. What happens in the made-up
+/// organization is kept in memory and gone when the program ends.
+#[derive(Args)]
+pub struct Simulate {
+    /// Listen at this address
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8490")]
+    listen: SocketAddr,
+    /// Speak TLS, with a self-signed certificate that is made in ./vidimus-simulate.pem
+    #[arg(long)]
+    tls: bool,
+    /// The token that the API takes, as kpat_ or spat_ and more [default: one that is made]
+    #[arg(long, value_name = "VALUE")]
+    token: Option<String>,
+    /// Write address, token and the ids of the Dev Portals to this file, as JSON, once it is ready
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// How many entries happen a second by themselves
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(..=10_000))]
+    rate: u32,
+    /// The same seed makes the same organization and traffic [default: at random]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// The encoding of the deliveries
+    #[arg(long, default_value = Encoding::ApplicationGzip.as_str(), value_parser = encoding())]
+    encoding: Encoding,
+    /// The share of the traffic that is tampered with after signing, as 1% or 0.01
+    #[arg(long, value_name = "SHARE", default_value_t)]
+    tamper: Share,
+    /// The share that has no signature
+    #[arg(long, value_name = "SHARE", default_value_t)]
+    unsigned: Share,
+    /// The share that is sent twice
+    #[arg(long, value_name = "SHARE", default_value_t)]
+    duplicate: Share,
+    /// The id of a Dev Portal; may be repeated [default: one that is made]
+    #[arg(long, value_name = "ID", value_parser = id)]
+    portal: Vec<String>,
+    /// The id of the organization [default: one that is made]
+    #[arg(long, value_name = "ID", value_parser = id)]
+    org_id: Option<String>,
+    /// Keep entries for replay and pull so long: 7d, 12h; at most 250,000 of them
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = retention)]
+    retention: Duration,
+}
+
+impl Simulate {
+    /// Stands in until SIGTERM or SIGINT.
+    pub fn run(self) -> Result<Exit, Failure> {
+        logging::start("warn,vidimus::konnect=info", Style::Text);
+        let ready_file = self.ready_file.clone();
+        let options = self.options()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Failure::failed)?;
+        let ended = runtime.block_on(simulate(options, ready_file));
+        // What is left is an attempt to deliver, which nobody waits for.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        ended
+    }
+
+    fn options(self) -> Result<Options, Failure> {
+        let token = self.token.as_deref().map(Secret::new).transpose();
+        let token = token.map_err(|error| Failure::usage(format!("--token: {error}")))?;
+        let fates =
+            Fates::new(self.tamper, self.unsigned, self.duplicate).map_err(Failure::usage)?;
+        let mut portals = self.portal;
+        portals.sort();
+        portals.dedup();
+        Ok(Options {
+            listen: self.listen,
+            tls: self.tls.then(|| PathBuf::from(CERTIFICATE)),
+            token,
+            rate: self.rate,
+            seed: self.seed,
+            encoding: self.encoding,
+            fates,
+            portals,
+            org_id: self.org_id,
+            retention: self.retention,
+            ..Options::default()
+        })
+    }
+}
+
+async fn simulate(options: Options, ready_file: Option<PathBuf>) -> Result<Exit, Failure> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let given = options.token.is_some();
+    let simulator = Simulator::start(options).await.map_err(Failure::failed)?;
+    banner(&simulator, given, ready_file.as_deref());
+
+    let (api, token) = (simulator.url(), simulator.token().expose().to_owned());
+    let portals = simulator.portals().to_vec();
+    let (trigger, shutdown) = shutdown();
+    let mut running = tokio::spawn(simulator.run(shutdown));
+    if let Some(path) = &ready_file {
+        let ready = serde_json::json!({"api": api, "token": token, "portals": portals});
+        write_private(path, &format!("{ready}\n")).map_err(|error| {
+            Failure::failed(format!("cannot write {}: {error}", path.display()))
+        })?;
+    }
+    tell(format_args!("ready: the API at {api}"));
+    loop {
+        tokio::select! {
+            ended = &mut running => {
+                ended.map_err(Failure::failed)?;
+                return Ok(Exit::Done);
+            }
+            _ = terminate.recv() => trigger.begin(GRACE),
+            _ = interrupt.recv() => trigger.begin(GRACE),
+        }
+    }
+}
+
+/// Says on standard error where everything is. The token is shown on a terminal only.
+fn banner(simulator: &Simulator, given: bool, ready_file: Option<&std::path::Path>) {
+    let api = simulator.url();
+    let token = match ready_file {
+        _ if given => "the one that you gave".to_owned(),
+        _ if is_watched() => simulator.token().expose().to_owned(),
+        Some(path) => format!("the one in {}", path.display()),
+        None => "not shown, since this is no terminal: give --token or --ready-file".to_owned(),
+    };
+    tell("");
+    tell(format_args!("  API           {api}"));
+    tell(format_args!("  Token         {token}"));
+    tell(format_args!("  Organization  {}", simulator.org_id()));
+    for portal in simulator.portals() {
+        tell(format_args!("  Dev Portal    {portal}"));
+    }
+    if let Some(path) = simulator.certificate() {
+        tell(format_args!("  Certificate   {}", path.display()));
+    }
+    tell("");
+    tell("A receiver fetches the keys with:");
+    tell("");
+    // Nobody else trusts a self-signed certificate.
+    let trust = simulator.certificate().map(|path| format!("SSL_CERT_FILE={} ", path.display()));
+    let trust = trust.unwrap_or_default();
+    tell(format_args!("  {trust}vidimus serve --jwks {api}/v2/audit-log-webhook/jwks.json"));
+    tell("");
+}
+
+fn encoding() -> impl TypedValueParser<Value = Encoding> {
+    let words = [Encoding::Gzip, Encoding::ApplicationGzip].map(Encoding::as_str);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<Encoding>())
+}
+
+fn id(text: &str) -> Result<String, String> {
+    let expected = "expected 1 to 100 letters, digits, -, _ and ., such as a UUID";
+    if is_id(text) { Ok(text.to_owned()) } else { Err(expected.to_owned()) }
+}
+
+fn retention(text: &str) -> Result<Duration, String> {
+    duration(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,109 @@
+//! The section `[konnect]`: how Konnect's own API is reached.
+//!
+//! The token itself never stands in the configuration, only the file that holds it, and that is read
+//! by the commands that need it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::error::{ConfigError, Mismatch};
+use super::file::Section;
+use super::keys::Region;
+use super::units::DAY;
+use super::url::HttpUrl;
+use super::value::{duration, path, text};
+
+/// The environment variable that holds the token.
+pub const TOKEN_VARIABLE: &str = "KONNECT_TOKEN";
+
+/// How the API is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Konnect {
+    /// The file that holds the access token.
+    pub token_file: Option<PathBuf>,
+    /// The region of the organization's webhook: one of them.
+    pub region: Option<Region>,
+    /// Where the whole API is instead of at Konnect's hosts: a stand-in.
+    pub base_url: Option<BaseUrl>,
+    /// How long Konnect keeps entries for replay and pull.
+    pub retention: Duration,
+}
+
+impl Konnect {
+    /// The section `[konnect]`.
+    pub(super) fn resolve(section: &Section<'_>) -> Result<Konnect, ConfigError> {
+        Ok(Konnect {
+            token_file: section.get("token_file", path)?,
+            region: section.get("region", |value| one_region(text(value)?))?,
+            base_url: section.get("base_url", |value| text(value)?.parse())?,
+            retention: section
+                .get("retention", duration(Duration::from_secs(1)))?
+                .unwrap_or(Duration::from_secs(7 * DAY)),
+        })
+    }
+}
+
+/// A region that is one: not `auto`.
+fn one_region(word: &str) -> Result<Region, Mismatch> {
+    word.parse().ok().filter(|region| *region != Region::Auto).ok_or_else(|| {
+        let words: Vec<_> = Region::EACH.iter().map(|region| region.as_str()).collect();
+        Mismatch::text(word, format!("one of {}", words.join(", ")))
+    })
+}
+
+/// Scheme, host and port of an API, without a slash at the end: `https`, or `http` to this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// The URL, to which a path is appended.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = Mismatch;
+
+    fn from_str(url: &str) -> Result<BaseUrl, Mismatch> {
+        const EXPECTED: &str = "an https URL without a path, or an http one to a loopback address, \
+                                such as \"http://127.0.0.1:8490\"";
+        let found = HttpUrl::new(url, EXPECTED)?;
+        // A token goes there.
+        if !found.is_https() && !found.is_loopback() {
+            return Err(Mismatch::text(url, EXPECTED));
+        }
+        found.origin().map(BaseUrl).ok_or_else(|| Mismatch::text(url, EXPECTED))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(url: &str, expected: Option<&str>) {
+        let found: Result<BaseUrl, _> = url.parse();
+        assert_eq!(found.as_ref().ok().map(BaseUrl::as_str), expected, "{url}: {found:?}");
+    }
+
+    #[test]
+    fn a_token_goes_to_https_or_to_this_machine() {
+        check("https://eu.api.konghq.com", Some("https://eu.api.konghq.com"));
+        check("https://eu.api.konghq.com/", Some("https://eu.api.konghq.com"));
+        check("http://127.0.0.1:8490", Some("http://127.0.0.1:8490"));
+        check("http://localhost:1", Some("http://localhost:1"));
+        check("http://192.0.2.1", None);
+        check("http://eu.api.konghq.com", None);
+        check("https://eu.api.konghq.com/v3", None);
+        check("https://me:secret@eu.api.konghq.com", None);
+        check("", None);
+    }
+}

@@ -1,0 +1,115 @@
+//! Webhooks: which destination entries are sent to, and how that goes.
+//!
+//! The organization has one in each region, and each Dev Portal has one. Version 2 of the API knows
+//! the organization's without a destination: endpoint and format stand in the webhook itself.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::destination::exposed_if_there;
+use super::time::Time;
+use crate::config::Secret;
+use crate::konnect::LogFormat;
+
+/// A webhook as it is shown: `get-audit-logs-webhook` (v3), `get-portal-audit-log-webhook` (v2, v3).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// The destination; `None`, which is the empty string on the wire, where none is set.
+    #[serde(default, deserialize_with = "empty_is_none", serialize_with = "none_is_empty")]
+    pub audit_log_destination_id: Option<String>,
+    /// Whether entries are to be sent.
+    #[serde(default)]
+    pub enabled: bool,
+}
+
+/// The organization's webhook as version 2 shows it: `get-audit-log-webhook`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookV2 {
+    /// The URL that entries are posted to; empty where none is set.
+    #[serde(default)]
+    pub endpoint: String,
+    /// Whether entries are to be sent.
+    #[serde(default)]
+    pub enabled: bool,
+    /// How entries are written.
+    pub log_format: LogFormat,
+    /// Whether the endpoint's certificate is not checked.
+    #[serde(default)]
+    pub skip_ssl_verification: bool,
+    /// When it was changed last; [`Time::INITIAL`] if never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Time>,
+}
+
+/// The body of `update-audit-logs-webhook` (v3) and `update-portal-audit-log-webhook`: what is `None`
+/// stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateWebhook {
+    /// The destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_log_destination_id: Option<String>,
+    /// Whether entries are to be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// The body of `update-audit-log-webhook` (v2): what is `None` stays as it is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct UpdateWebhookV2 {
+    /// The URL to post entries to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// What the header `Authorization` is to have, whole.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed_if_there")]
+    pub authorization: Option<Secret>,
+    /// Whether entries are to be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// How to write entries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+    /// Whether not to check the endpoint's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skip_ssl_verification: Option<bool>,
+}
+
+/// How the deliveries of a webhook go: `get-audit-log-webhook-status` (v2),
+/// `get-audit-logs-webhook-status` (v3), `get-portal-audit-log-webhook-status`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookStatus {
+    /// Whether it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_status: Option<Activity>,
+    /// Whether it is enabled.
+    #[serde(default)]
+    pub webhook_enabled: bool,
+    /// When a request was made last, whatever came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempt_at: Option<Time>,
+    /// The status of the last answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_response_code: Option<u16>,
+    /// What the last answer, or the failure to get one, said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_response_message: Option<String>,
+}
+
+/// Whether a webhook works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// It sends, or is ready to.
+    Active,
+    /// It was turned off after attempts that failed.
+    Inactive,
+    /// A status that the documents do not have.
+    #[serde(other)]
+    Other,
+}
+
+fn empty_is_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|id| !id.is_empty()))
+}
+
+fn none_is_empty<S: Serializer>(id: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_deref().unwrap_or_default())
+}

@@ -1,0 +1,229 @@
+//! The calls, one function for each operation of the API.
+
+use bytes::Bytes;
+use hyper::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{ApiError, Call, Client};
+use crate::entry::Millis;
+use crate::konnect::api::page::encoded;
+use crate::konnect::api::{
+    CreateDestination, Destination, DestinationPage, PulledPage, ReplayJob, ReplayRange, Time,
+    UpdateDestination, UpdateWebhook, Webhook, WebhookStatus,
+};
+
+/// Whose webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The organization's in the region.
+    Organization,
+    /// That of the Dev Portal with this id.
+    Portal(String),
+}
+
+impl Scope {
+    /// The Dev Portal's, if there is an id.
+    pub fn of(portal: Option<&str>) -> Scope {
+        portal.map_or(Scope::Organization, |id| Scope::Portal(id.to_owned()))
+    }
+
+    /// The id of the Dev Portal.
+    pub fn portal(&self) -> Option<&str> {
+        match self {
+            Scope::Organization => None,
+            Scope::Portal(id) => Some(id),
+        }
+    }
+
+    fn path(&self, rest: &str) -> String {
+        match self {
+            Scope::Organization => format!("/v3/{rest}"),
+            Scope::Portal(id) => format!("/v3/portals/{}/{rest}", encoded(id)),
+        }
+    }
+}
+
+/// Which entries are pulled: those from `since` to `until`, both included, in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullFilter {
+    /// The first millisecond.
+    pub since: Millis,
+    /// The last one.
+    pub until: Millis,
+    /// Their type: `authorization`, `authentication` or `gateway_access`.
+    pub kind: Option<String>,
+}
+
+/// The most destinations in a page.
+const PAGE: usize = 100;
+
+/// The most entries in a page.
+pub const PULL_PAGE: usize = 1000;
+
+/// The most pages of destinations: beyond it the cursor goes in a circle.
+const MAX_PAGES: usize = 10_000;
+
+const DESTINATIONS: &str = "/v3/audit-log-destinations";
+
+impl Client {
+    /// All destinations, or those whose name is `name`.
+    pub async fn destinations(&self, name: Option<&str>) -> Result<Vec<Destination>, ApiError> {
+        let mut target = format!("{DESTINATIONS}?{}={PAGE}", encoded("page[size]"));
+        if let Some(name) = name {
+            target += &format!("&{}={}", encoded("filter[name][eq]"), encoded(name));
+        }
+        let (mut all, mut after): (Vec<Destination>, Option<String>) = (Vec::new(), None);
+        for _ in 0..MAX_PAGES {
+            let cursor = after.as_ref().map(|after| parameter("page[after]", after));
+            let target = format!("{target}{}", cursor.unwrap_or_default());
+            let page: DestinationPage = self.get(self.hosts.global(), target).await?;
+            let next = page.meta.after().filter(|next| after.as_ref() != Some(next));
+            all.extend(page.data);
+            after = next;
+            if after.is_none() {
+                // A filter that is not known is no filter.
+                all.retain(|one| name.is_none_or(|name| one.name == name));
+                return Ok(all);
+            }
+        }
+        let call = format!("GET {}{DESTINATIONS}", self.hosts.global());
+        Err(ApiError::Answer { call, what: "the pages do not end".to_owned() })
+    }
+
+    /// The destination `id`.
+    pub async fn destination(&self, id: &str) -> Result<Destination, ApiError> {
+        self.get(self.hosts.global(), format!("{DESTINATIONS}/{}", encoded(id))).await
+    }
+
+    /// Makes a destination.
+    pub async fn create_destination(
+        &self,
+        destination: &CreateDestination,
+    ) -> Result<Destination, ApiError> {
+        let (host, target) = (self.hosts.global(), DESTINATIONS.to_owned());
+        self.send(Method::POST, host, target, destination).await
+    }
+
+    /// Changes the destination `id`.
+    pub async fn update_destination(
+        &self,
+        id: &str,
+        change: &UpdateDestination,
+    ) -> Result<Destination, ApiError> {
+        let target = format!("{DESTINATIONS}/{}", encoded(id));
+        self.send(Method::PATCH, self.hosts.global(), target, change).await
+    }
+
+    /// Deletes the destination `id`.
+    pub async fn delete_destination(&self, id: &str) -> Result<(), ApiError> {
+        self.delete(self.hosts.global(), format!("{DESTINATIONS}/{}", encoded(id))).await
+    }
+
+    /// The webhook. One that was never set is none that is enabled.
+    pub async fn webhook(&self, scope: &Scope) -> Result<Webhook, ApiError> {
+        match self.get(self.hosts.regional(), scope.path("audit-log-webhook")).await {
+            // A portal that is not there is an error; a webhook is not.
+            Err(error) if error.is_not_found() && *scope == Scope::Organization => {
+                Ok(Webhook::default())
+            }
+            found => found,
+        }
+    }
+
+    /// Changes the webhook.
+    pub async fn update_webhook(
+        &self,
+        scope: &Scope,
+        change: &UpdateWebhook,
+    ) -> Result<Webhook, ApiError> {
+        let target = scope.path("audit-log-webhook");
+        self.send(Method::PATCH, self.hosts.regional(), target, change).await
+    }
+
+    /// Takes the webhook's destination away, and disables it.
+    pub async fn delete_webhook(&self, scope: &Scope) -> Result<(), ApiError> {
+        self.delete(self.hosts.regional(), scope.path("audit-log-webhook")).await
+    }
+
+    /// How the webhook's deliveries go.
+    pub async fn status(&self, scope: &Scope) -> Result<WebhookStatus, ApiError> {
+        self.get(self.hosts.regional(), scope.path("audit-log-webhook/status")).await
+    }
+
+    /// Starts a replay of a range.
+    pub async fn start_replay(
+        &self,
+        scope: &Scope,
+        range: &ReplayRange,
+    ) -> Result<ReplayJob, ApiError> {
+        let target = scope.path("audit-log-replay-job");
+        self.send(Method::PUT, self.hosts.regional(), target, range).await
+    }
+
+    /// How far the replay is.
+    pub async fn replay(&self, scope: &Scope) -> Result<ReplayJob, ApiError> {
+        self.get(self.hosts.regional(), scope.path("audit-log-replay-job")).await
+    }
+
+    /// A page of entries, each as the API gives it, and the cursor of the next page.
+    pub async fn pull(
+        &self,
+        filter: &PullFilter,
+        after: Option<&str>,
+    ) -> Result<(Vec<Value>, Option<String>), ApiError> {
+        let time = |millis| Time::from(millis).to_string();
+        let mut target = format!("/v3/audit-logs?{}={PULL_PAGE}", encoded("page[size]"));
+        target += &parameter("filter[ts][gte]", &time(filter.since));
+        target += &parameter("filter[ts][lte]", &time(filter.until));
+        if let Some(kind) = &filter.kind {
+            target += &parameter("filter[type]", kind);
+        }
+        if let Some(after) = after {
+            target += &parameter("page[after]", after);
+        }
+        let page: PulledPage<Value> = self.get(self.hosts.regional(), target).await?;
+        let next = page.meta.page.after().filter(|next| !next.is_empty());
+        match next {
+            Some(next) if Some(next.as_str()) == after => Err(ApiError::Answer {
+                call: format!("GET {}/v3/audit-logs", self.hosts.regional()),
+                what: "the next page is this one".to_owned(),
+            }),
+            next => Ok((page.data, next)),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, host: &str, target: String) -> Result<T, ApiError> {
+        let call = Call { method: Method::GET, host, target, body: Bytes::new() };
+        self.read(call).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        host: &str,
+        target: String,
+        body: &impl Serialize,
+    ) -> Result<T, ApiError> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| ApiError::Request { what: error.to_string() })?;
+        self.read(Call { method, host, target, body: body.into() }).await
+    }
+
+    async fn delete(&self, host: &str, target: String) -> Result<(), ApiError> {
+        self.call(Call { method: Method::DELETE, host, target, body: Bytes::new() }).await.map(drop)
+    }
+
+    async fn read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ApiError> {
+        let path = call.target.split('?').next().unwrap_or_default();
+        let name = format!("{} {}{path}", call.method, call.host);
+        let body = self.call(call).await?;
+        serde_json::from_slice(&body)
+            .map_err(|error| ApiError::Answer { call: name, what: error.to_string() })
+    }
+}
+
+fn parameter(name: &str, value: &str) -> String {
+    format!("&{}={}", encoded(name), encoded(value))
+}

@@ -1,0 +1,138 @@
+//! What is called again, and when: a 429 or 5xx, and a connection that failed, after a wait that
+//! doubles, or the one that `Retry-After` asks for (RFC 9110, section 10.2.3).
+//!
+//! A call that makes something is not made again where nobody knows whether it was done.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use hyper::header::{HeaderMap, RETRY_AFTER};
+use jiff::fmt::rfc2822::DateTimeParser;
+
+use crate::entry::Millis;
+use crate::konnect::deliver::Retry;
+use crate::net::ClientError;
+
+/// The longest wait that a server can ask for.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The attempts of one call.
+#[derive(Debug)]
+pub struct Attempts {
+    waits: Vec<Duration>,
+    makes: bool,
+}
+
+impl Attempts {
+    /// None made yet. `makes` says that the call makes something anew each time.
+    pub fn new(retry: Retry, makes: bool) -> Attempts {
+        let mut waits: Vec<_> = retry.waits().collect();
+        waits.reverse();
+        Attempts { waits, makes }
+    }
+
+    /// How long to wait after this answer; `None` if it is the last.
+    pub fn after_answer(
+        &mut self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        now: Millis,
+    ) -> Option<Duration> {
+        if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
+            return None;
+        }
+        let wait = self.waits.pop()?;
+        let asked =
+            headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
+        Some(asked.map_or(wait, |asked| asked.max(wait).min(LONGEST)))
+    }
+
+    /// How long to wait after this failure; `None` if it is for good.
+    pub fn after_error(&mut self, error: &ClientError) -> Option<Duration> {
+        let passing = match error {
+            ClientError::Connect { .. } => true,
+            ClientError::Lost { .. } | ClientError::Timeout { .. } => !self.makes,
+            _ => false,
+        };
+        if passing { self.waits.pop() } else { None }
+    }
+}
+
+/// Seconds, or an HTTP date.
+fn retry_after(value: &str, now: Millis) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
+    let wait = date.as_millisecond().saturating_sub(now.get()).max(0);
+    Some(Duration::from_millis(wait.unsigned_abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    /// 2025-05-16T20:09:54Z.
+    const NOW: i64 = 1_747_426_194_000;
+
+    fn attempts(makes: bool) -> Attempts {
+        let second = Duration::from_secs(1);
+        Attempts::new(Retry { first: second, longest: 3 * second, most: 3 }, makes)
+    }
+
+    fn check(status: u16, retry_after: Option<&str>, expected: &[u64]) {
+        let status = StatusCode::from_u16(status).unwrap();
+        let mut headers = HeaderMap::new();
+        if let Some(value) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from_str(value).unwrap());
+        }
+        let (mut attempts, now) = (attempts(true), Millis::saturating(NOW));
+        let waits = std::iter::from_fn(|| attempts.after_answer(status, &headers, now));
+        let waits: Vec<_> = waits.map(|wait| wait.as_secs()).collect();
+        assert_eq!(waits, expected, "{status} {retry_after:?}");
+    }
+
+    #[test]
+    fn what_passes_is_waited_for() {
+        for status in [429, 500, 502, 503, 504] {
+            check(status, None, &[1, 2, 3]);
+        }
+        for status in [200, 301, 400, 401, 403, 404, 409, 422] {
+            check(status, None, &[]);
+        }
+    }
+
+    #[test]
+    fn the_server_says_how_long() {
+        check(429, Some("2"), &[2, 2, 3]);
+        check(503, Some("100000"), &[60, 60, 60]);
+        check(503, Some("Fri, 16 May 2025 20:10:04 GMT"), &[10, 10, 10]);
+        check(503, Some("Fri, 16 May 2025 20:00:00 GMT"), &[1, 2, 3]);
+        check(429, Some("soon"), &[1, 2, 3]);
+        check(404, Some("2"), &[]);
+    }
+
+    #[test]
+    fn what_makes_something_is_made_once() {
+        let url = String::new;
+        let connect = ClientError::Connect { url: url(), why: url() };
+        let lost = ClientError::Lost { url: url(), why: url() };
+        let timeout = ClientError::Timeout { url: url(), after: Duration::ZERO };
+        let tls = ClientError::Tls { url: url(), why: url() };
+        for (error, makes, expected) in [
+            (&connect, false, 3),
+            (&connect, true, 3),
+            (&lost, false, 3),
+            (&lost, true, 0),
+            (&timeout, false, 3),
+            (&timeout, true, 0),
+            (&tls, false, 0),
+        ] {
+            let mut attempts = attempts(makes);
+            let count = std::iter::from_fn(|| attempts.after_error(error)).count();
+            assert_eq!(count, expected, "{error:?} {makes}");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The JSON body of a request, read member by member.
+//!
+//! What the documents require must be there, and of the type that they say; members that they do
+//! not name are ignored, since their own examples have such. Everything that is wrong is reported
+//! at once.
+
+use hyper::Uri;
+use serde_json::{Map, Value, json};
+
+use super::refusal::Refusal;
+use crate::config::Secret;
+use crate::konnect::LogFormat;
+use crate::konnect::api::{InvalidParameter, Time};
+use crate::konnect::authentication::Outcome;
+
+/// The longest text in a body, in characters.
+pub const MAX_TEXT: usize = 2048;
+
+/// The members of a body, and what is wrong with them.
+#[derive(Debug)]
+pub struct Body {
+    members: Map<String, Value>,
+    detail: Option<&'static str>,
+    wrong: Vec<InvalidParameter>,
+}
+
+impl Body {
+    /// Reads an object.
+    pub fn parse(bytes: &[u8]) -> Result<Body, Refusal> {
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(members)) => Ok(Body { members, detail: None, wrong: Vec::new() }),
+            _ => {
+                let parameter = InvalidParameter {
+                    field: "body".to_owned(),
+                    reason: "request format is invalid".to_owned(),
+                    ..InvalidParameter::default()
+                };
+                Err(Refusal::invalid("Could not parse request body", parameter))
+            }
+        }
+    }
+
+    /// An object, or nothing at all, which is an object without members.
+    pub fn parse_optional(bytes: &[u8]) -> Result<Body, Refusal> {
+        Body::parse(if bytes.trim_ascii().is_empty() { b"{}" } else { bytes })
+    }
+
+    /// Notes that a member has to be there.
+    pub fn require<T>(&mut self, name: &str, value: Option<T>) -> Option<T> {
+        if value.is_none() && !self.members.contains_key(name) {
+            self.blank::<()>(name);
+        }
+        value
+    }
+
+    /// A text, within the cap.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        match self.members.get(name)? {
+            Value::String(text) if text.chars().count() > MAX_TEXT => {
+                let parameter = InvalidParameter {
+                    maximum: Some(MAX_TEXT as i64),
+                    ..parameter(name, "max_length", "has too many characters")
+                };
+                self.note("Invalid request body", parameter);
+                None
+            }
+            Value::String(text) => Some(text.clone()),
+            _ => self.wrong(name, "is_string", "must be a string"),
+        }
+    }
+
+    /// A text that is more than white space.
+    pub fn name(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name)?;
+        if text.trim().is_empty() { self.blank(name) } else { Some(text) }
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, name: &str) -> Option<bool> {
+        match self.members.get(name)? {
+            Value::Bool(boolean) => Some(*boolean),
+            _ => self.wrong(name, "is_boolean", "must be a boolean"),
+        }
+    }
+
+    /// A whole number from `least` to `most`.
+    pub fn number(&mut self, name: &str, least: u64, most: u64) -> Option<u64> {
+        match self.members.get(name)?.as_u64() {
+            Some(number) if (least..=most).contains(&number) => Some(number),
+            _ => self.wrong(name, "is_integer", "must be a whole number within its bounds"),
+        }
+    }
+
+    /// One of the words.
+    pub fn word<T: Copy + std::str::FromStr>(
+        &mut self,
+        name: &str,
+        words: &[&'static str],
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        match text.parse() {
+            Ok(word) => Some(word),
+            Err(_) => {
+                let parameter = InvalidParameter {
+                    choices: Some(words.iter().map(|word| json!(word)).collect()),
+                    ..parameter(name, "enum", &format!("must be one of {}", words.join(", ")))
+                };
+                self.note("Invalid request body", parameter);
+                None
+            }
+        }
+    }
+
+    /// How a login ended, in letters of either case.
+    pub fn outcome(&mut self, name: &str) -> Option<Outcome> {
+        let words: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+        if let Some(Value::String(text)) = self.members.get_mut(name) {
+            text.make_ascii_uppercase();
+        }
+        self.word(name, &words)
+    }
+
+    /// `cef`, `json` or `cps`.
+    pub fn log_format(&mut self, name: &str) -> Option<LogFormat> {
+        let words: Vec<_> = LogFormat::ALL.iter().map(|format| format.as_str()).collect();
+        self.word(name, &words)
+    }
+
+    /// An absolute URL of `http` or `https`, without credentials.
+    pub fn endpoint(&mut self, name: &str) -> Option<String> {
+        let text = self.name(name)?;
+        if is_url(&text) {
+            return Some(text);
+        }
+        self.note("Invalid endpoint", parameter(name, "invalid", "must be a valid URL"));
+        None
+    }
+
+    /// What an `Authorization` can have.
+    pub fn authorization(&mut self, name: &str) -> Option<Secret> {
+        let text = self.name(name)?;
+        match Secret::new(&text) {
+            Ok(secret) => Some(secret),
+            Err(_) => self.wrong(name, "invalid", "must be what an HTTP header can hold"),
+        }
+    }
+
+    /// A UUID.
+    pub fn destination_id(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name)?;
+        if is_uuid(&text) {
+            return Some(text.to_ascii_lowercase());
+        }
+        let parameter = parameter(name, "is_uuid", "destination id format is invalid");
+        self.note("Could not parse destination id", parameter);
+        None
+    }
+
+    /// An instant.
+    pub fn time(&mut self, name: &str) -> Option<Time> {
+        match self.text(name)?.parse() {
+            Ok(time) => Some(time),
+            Err(_) => self.wrong(name, "is_date_time", "must be a date-time in RFC 3339"),
+        }
+    }
+
+    /// Notes that a member is wrong, for `reason`.
+    pub fn wrong<T>(&mut self, name: &str, rule: &'static str, reason: &str) -> Option<T> {
+        self.note("Invalid request body", parameter(name, rule, reason));
+        None
+    }
+
+    /// Nothing was wrong, or all that was.
+    pub fn done(self) -> Result<(), Refusal> {
+        match self.detail {
+            None => Ok(()),
+            Some(detail) => Err(Refusal::Invalid { detail, parameters: self.wrong }),
+        }
+    }
+
+    fn blank<T>(&mut self, name: &str) -> Option<T> {
+        self.note("Required field missing", parameter(name, "required", "cannot be blank"));
+        None
+    }
+
+    fn note(&mut self, detail: &'static str, parameter: InvalidParameter) {
+        self.detail.get_or_insert(detail);
+        self.wrong.push(parameter);
+    }
+}
+
+fn parameter(field: &str, rule: &str, reason: &str) -> InvalidParameter {
+    InvalidParameter {
+        field: field.to_owned(),
+        reason: reason.to_owned(),
+        rule: Some(rule.to_owned()),
+        source: Some("body".to_owned()),
+        ..InvalidParameter::default()
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<Uri>() else { return false };
+    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return false;
+    };
+    // The type takes a port of any digits, and gives only those that are one.
+    let whole = match authority.port_u16() {
+        Some(port) => authority.as_str() == format!("{}:{port}", authority.host()),
+        None => authority.as_str() == authority.host(),
+    };
+    whole && !authority.host().is_empty() && !text.contains('#')
+}
+
+/// Whether it has the form of a UUID (RFC 9562 section 4).
+pub fn is_uuid(text: &str) -> bool {
+    let groups: Vec<_> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.concat().bytes().all(|c| c.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with the member `x` of a body, as `read` reads it.
+    fn check<T>(body: &str, read: impl Fn(&mut Body) -> Option<T>, expected: Option<&str>) {
+        let mut parsed = Body::parse(body.as_bytes()).unwrap();
+        let value = read(&mut parsed);
+        let done = parsed.done();
+        let rule = match done {
+            Ok(()) => None,
+            Err(Refusal::Invalid { parameters, .. }) => {
+                assert_eq!(parameters[0].field, "x");
+                parameters[0].rule.clone()
+            }
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(rule.as_deref(), expected, "{body}");
+        assert!(rule.is_none() || value.is_none(), "{body}");
+    }
+
+    #[test]
+    fn members_are_of_their_types() {
+        check(r#"{}"#, |body| body.text("x"), None);
+        check(r#"{"x":"a"}"#, |body| body.text("x"), None);
+        check(r#"{"x":null}"#, |body| body.text("x"), Some("is_string"));
+        let long = format!(r#"{{"x":"{}"}}"#, "a".repeat(MAX_TEXT + 1));
+        check(&long, |body| body.text("x"), Some("max_length"));
+        check(r#"{"x":" "}"#, |body| body.name("x"), Some("required"));
+        check(r#"{"x":1}"#, |body| body.boolean("x"), Some("is_boolean"));
+        check(r#"{"x":"xml"}"#, |body| body.log_format("x"), Some("enum"));
+        check(r#"{"x":"cps"}"#, |body| body.log_format("x"), None);
+        check(r#"{"x":"a\nb"}"#, |body| body.authorization("x"), Some("invalid"));
+        check(r#"{"x":"Splunk 1"}"#, |body| body.authorization("x"), None);
+        check(r#"{"x":"x"}"#, |body| body.destination_id("x"), Some("is_uuid"));
+        check(r#"{"x":"2017-07-21"}"#, |body| body.time("x"), Some("is_date_time"));
+        check(r#"{"x":11}"#, |body| body.number("x", 1, 10), Some("is_integer"));
+    }
+
+    #[test]
+    fn an_endpoint_is_an_absolute_url() {
+        let url = |text: &str| format!(r#"{{"x":"{text}"}}"#);
+        for good in ["https://example.com/audit-logs", "http://127.0.0.1:8443", "https://[::1]:1/"]
+        {
+            check(&url(good), |body| body.endpoint("x"), None);
+        }
+        check(&url(""), |body| body.endpoint("x"), Some("required"));
+        for bad in ["example.com", "/x", "ftp://a", "https://", "https://u:p@a", "https://a:99999"]
+        {
+            check(&url(bad), |body| body.endpoint("x"), Some("invalid"));
+        }
+    }
+
+    #[test]
+    fn what_is_required_is_missed_and_all_is_reported_at_once() {
+        let mut body = Body::parse(br#"{"b":1,"other":true}"#).unwrap();
+        let a = body.name("a");
+        assert_eq!(body.require("a", a), None);
+        let b = body.name("b");
+        assert_eq!(body.require("b", b), None);
+        let Err(Refusal::Invalid { detail, parameters }) = body.done() else { panic!() };
+        assert_eq!(detail, "Required field missing");
+        let fields: Vec<_> = parameters.iter().map(|one| (&*one.field, &*one.reason)).collect();
+        assert_eq!(fields, [("a", "cannot be blank"), ("b", "must be a string")]);
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_body() {
+        for bad in ["", "{", "[]", "null", "\"x\"", "{}{}", "\u{1}"] {
+            let Err(Refusal::Invalid { detail, parameters }) = Body::parse(bad.as_bytes()) else {
+                panic!("{bad}");
+            };
+            assert_eq!(detail, "Could not parse request body");
+            assert_eq!(parameters[0].reason, "request format is invalid");
+        }
+        assert!(Body::parse_optional(b" ").is_ok());
+    }
+}

@@ -1,0 +1,134 @@
+//! The stand-in's clock: the machine's, moved ahead, or one that stands still until it is told.
+//!
+//! Whatever goes by time asks it: the times of entries, the waits of retries, the retention. It
+//! never goes back, since entries are in the order of their times.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock;
+use crate::entry::Millis;
+
+/// A clock. Its clones are the same clock.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Mutex<Mode>>);
+
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    /// The machine's time and so many milliseconds.
+    Running { ahead: i64 },
+    /// It stands.
+    Held(Millis),
+}
+
+/// Why a clock cannot be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the clock shows {now} and cannot be set back to {asked}")]
+pub struct Backwards {
+    /// What it shows.
+    pub now: Millis,
+    /// What was asked for.
+    pub asked: Millis,
+}
+
+impl Clock {
+    /// The machine's time.
+    pub fn running() -> Clock {
+        Clock(Arc::new(Mutex::new(Mode::Running { ahead: 0 })))
+    }
+
+    /// A clock that stands at `at`.
+    pub fn held(at: Millis) -> Clock {
+        Clock(Arc::new(Mutex::new(Mode::Held(at))))
+    }
+
+    /// The time.
+    pub fn now(&self) -> Millis {
+        self.mode().now()
+    }
+
+    /// Whether it stands.
+    pub fn is_held(&self) -> bool {
+        matches!(*self.mode(), Mode::Held(_))
+    }
+
+    /// Moves it ahead.
+    pub fn advance(&self, by: Duration) {
+        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        let mut mode = self.mode();
+        *mode = match *mode {
+            Mode::Running { ahead } => Mode::Running { ahead: ahead.saturating_add(by) },
+            Mode::Held(at) => Mode::Held(Millis::saturating(at.get().saturating_add(by))),
+        };
+    }
+
+    /// Sets it, without a change to whether it stands.
+    ///
+    /// # Errors
+    /// When that is before what it shows.
+    pub fn set(&self, asked: Millis) -> Result<(), Backwards> {
+        let mut mode = self.mode();
+        let now = mode.now();
+        if asked < now {
+            return Err(Backwards { now, asked });
+        }
+        *mode = match *mode {
+            Mode::Running { ahead } => Mode::Running { ahead: ahead + asked.get() - now.get() },
+            Mode::Held(_) => Mode::Held(asked),
+        };
+        Ok(())
+    }
+
+    /// Makes it stand, or go on from where it stands.
+    pub fn hold(&self, held: bool) {
+        let mut mode = self.mode();
+        let now = mode.now();
+        *mode = match held {
+            true => Mode::Held(now),
+            false => Mode::Running { ahead: now.get() - clock::now().get() },
+        };
+    }
+
+    fn mode(&self) -> MutexGuard<'_, Mode> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Mode {
+    fn now(self) -> Millis {
+        match self {
+            Mode::Running { ahead } => Millis::saturating(clock::now().get().saturating_add(ahead)),
+            Mode::Held(at) => at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_clock_goes_by_hand_and_never_back() {
+        let at = |seconds: i64| Millis::saturating(seconds * 1000);
+        let clock = Clock::held(at(100));
+        let same = clock.clone();
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(same.now(), at(105));
+        assert_eq!(clock.set(at(104)), Err(Backwards { now: at(105), asked: at(104) }));
+        clock.set(at(110)).unwrap();
+        assert_eq!(same.now(), at(110));
+        assert!(same.is_held());
+    }
+
+    #[test]
+    fn a_clock_that_runs_can_be_ahead_and_be_held_there() {
+        let clock = Clock::running();
+        clock.advance(Duration::from_secs(1_000_000));
+        assert!(clock.now().get() > crate::clock::now().get() + 900_000_000);
+        clock.hold(true);
+        let held = clock.now();
+        assert_eq!(clock.now(), held);
+        clock.hold(false);
+        assert!(clock.now() >= held && !clock.is_held());
+    }
+}

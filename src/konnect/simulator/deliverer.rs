@@ -1,0 +1,187 @@
+//! Deliveries: batches signed, compressed, posted, and tried again, for one webhook at a time.
+//!
+//! What is to be sent when is the [`webhook`](super::webhook)'s; here it is done.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::header::HeaderValue;
+use hyper::{StatusCode, Uri};
+use serde::Serialize;
+
+use super::core::Core;
+use super::lane::{Due, LaneName, Work};
+use super::log::Scope;
+use super::webhook::{Answered, Outcome};
+use crate::konnect::LogFormat;
+use crate::konnect::batch::Encoding;
+use crate::konnect::deliver::{Attempt, headers};
+use crate::net::ClientError;
+
+/// The longest answer of an endpoint that is read, in bytes.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// How much of it the status of the webhook shows, in characters.
+const MAX_MESSAGE: usize = 256;
+
+/// An attempt, as it is told to whoever asked for deliveries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// `organization`, or the id of the Dev Portal.
+    pub webhook: String,
+    /// Whether it was of a replay.
+    pub replay: bool,
+    /// How many entries there were.
+    pub entries: usize,
+    /// Which attempt at the batch this was, from 1.
+    pub attempt: usize,
+    /// The status, if there was an answer.
+    pub status: Option<u16>,
+    /// What was said.
+    pub message: String,
+    /// What became of the batch; `None` if the webhook was changed meanwhile.
+    pub outcome: Option<Outcome>,
+    /// How long the wait for the next attempt is, in milliseconds.
+    pub wait_ms: Option<u64>,
+}
+
+/// Where and how a batch is sent.
+struct Target {
+    endpoint: String,
+    authorization: Option<HeaderValue>,
+    insecure: bool,
+    format: LogFormat,
+}
+
+impl Core {
+    /// Delivers what is due for a webhook, and with `at_once` also what is to be tried again, before
+    /// its time. What happens meanwhile is not waited for. The attempts made.
+    pub async fn deliver(&self, scope: &Scope, at_once: bool) -> Vec<Report> {
+        let Some(turn) = self.turns.get(scope) else { return Vec::new() };
+        let _turn = turn.lock().await;
+        let until = self.organization().log.end();
+        let mut reports = Vec::new();
+        while let Some((work, target)) = self.next(scope, until, at_once) {
+            let answered = match self.body(scope, &work, target.format).await {
+                Ok(body) => self.post(target, body).await,
+                Err(message) => {
+                    Answered { status: None, message, acknowledged: false, temporary: false }
+                }
+            };
+            let (status, message) = (answered.status, answered.message.clone());
+            let settled = {
+                let (mut organization, now) = (self.organization(), self.clock.now());
+                let webhook = organization.webhook_mut(scope).ok();
+                webhook.and_then(|(webhook, log)| {
+                    webhook.settle(&work, answered, self.manner.retry, now, log.end())
+                })
+            };
+            tracing::debug!(webhook = %scope, entries = work.entries.len(), ?status, ?settled);
+            reports.push(Report {
+                webhook: scope.to_string(),
+                replay: work.lane == LaneName::Replay,
+                entries: work.entries.len(),
+                attempt: settled.map_or(1, |settled| settled.attempt),
+                status,
+                message,
+                outcome: settled.map(|settled| settled.outcome),
+                wait_ms: settled.and_then(|settled| settled.wait).map(millis),
+            });
+        }
+        reports
+    }
+
+    /// Delivers what is due for every webhook, one after the other.
+    pub async fn deliver_all(&self, at_once: bool) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for scope in self.turns.keys() {
+            reports.extend(self.deliver(scope, at_once).await);
+        }
+        reports
+    }
+
+    fn next(&self, scope: &Scope, until: u64, at_once: bool) -> Option<(Work, Target)> {
+        let mut organization = self.organization();
+        let due = Due { now: self.clock.now(), at_once, until, batch: self.manner.batch };
+        let (webhook, log) = organization.webhook_mut(scope).ok()?;
+        let work = webhook.take(log, scope, due)?;
+        let id = webhook.destination()?.to_owned();
+        let stored = organization.destinations.get(&id)?;
+        let authorization = stored.authorization.as_ref();
+        let target = Target {
+            endpoint: stored.shown.endpoint.clone(),
+            authorization: authorization.and_then(|one| HeaderValue::from_str(one.expose()).ok()),
+            insecure: stored.shown.skip_ssl_verification,
+            format: stored.shown.log_format,
+        };
+        Some((work, target))
+    }
+
+    /// The body of a batch, made for its first attempt and the same in all of them.
+    async fn body(&self, scope: &Scope, work: &Work, format: LogFormat) -> Result<Bytes, String> {
+        if let Some(body) = &work.body {
+            return Ok(body.clone());
+        }
+        let (entries, encoding) = (work.entries.clone(), self.manner.encoding);
+        // To sign some hundred entries takes its time.
+        let made = tokio::task::spawn_blocking(move || {
+            let mut lines = Vec::with_capacity(entries.len());
+            entries.iter().for_each(|entry| entry.write(format, &mut lines));
+            encode(encoding, &lines)
+        });
+        let body =
+            made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        if let Ok((webhook, _)) = self.organization().webhook_mut(scope) {
+            webhook.keep(work, &body);
+        }
+        Ok(body)
+    }
+
+    async fn post(&self, target: Target, body: Bytes) -> Answered {
+        let start = Instant::now();
+        let client = if target.insecure { &self.insecure } else { &self.verifying };
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = hyper::Method::POST;
+        *request.headers_mut() = headers(self.manner.encoding, target.authorization);
+        let sent = match target.endpoint.parse::<Uri>() {
+            Ok(uri) => {
+                *request.uri_mut() = uri;
+                client.send(request, MAX_ANSWER, self.manner.timeout).await
+            }
+            Err(_) => {
+                Err(ClientError::Url { url: target.endpoint, why: "expected an absolute URL" })
+            }
+        };
+        let message = match &sent {
+            Ok(answer) => message(answer.status(), answer.body()),
+            Err(error) => error.to_string().chars().take(MAX_MESSAGE).collect(),
+        };
+        let answer = sent.map(|answer| answer.status().as_u16());
+        let attempt = Attempt { answer, took: start.elapsed() };
+        Answered {
+            acknowledged: attempt.acknowledged(),
+            temporary: attempt.is_temporary(),
+            status: attempt.answer.ok(),
+            message,
+        }
+    }
+}
+
+fn encode(encoding: Encoding, lines: &[String]) -> std::io::Result<Bytes> {
+    encoding.encode(lines.join("\n").into_bytes())
+}
+
+/// What an endpoint said: its answer's body, or else what its status means.
+fn message(status: StatusCode, body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(body);
+    match body.trim() {
+        "" => status.canonical_reason().unwrap_or_default().to_owned(),
+        text => text.chars().take(MAX_MESSAGE).collect(),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

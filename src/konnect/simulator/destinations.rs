@@ -1,0 +1,213 @@
+//! The destinations of the organization, in the order in which they were made.
+
+use std::collections::BTreeMap;
+
+use super::refusal::Refusal;
+use super::slice::{Position, Slice, slice};
+use crate::config::Secret;
+use crate::entry::Millis;
+use crate::konnect::LogFormat;
+use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
+
+/// How many destinations there may be.
+pub const MAX_DESTINATIONS: usize = 10_000;
+
+/// A destination with its secret.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// As it is shown.
+    pub shown: Destination,
+    /// What its deliveries are authorized with; `None` only of one that version 2 made without.
+    pub authorization: Option<Secret>,
+}
+
+/// The destinations.
+#[derive(Debug, Default)]
+pub struct Destinations {
+    all: BTreeMap<u64, Stored>,
+    next: u64,
+}
+
+/// Which names a list is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameFilter {
+    /// The whole name.
+    pub equals: Option<String>,
+    /// A part of it.
+    pub contains: Option<String>,
+}
+
+impl Destinations {
+    /// Makes a destination under this id.
+    pub fn create(
+        &mut self,
+        id: String,
+        create: CreateDestination,
+        now: Millis,
+    ) -> Result<Destination, Refusal> {
+        let CreateDestination { name, endpoint, authorization, log_format, skip_ssl_verification } =
+            create;
+        let shown = Destination {
+            id,
+            name,
+            endpoint,
+            log_format,
+            skip_ssl_verification,
+            created_at: Some(now.into()),
+            updated_at: Some(now.into()),
+        };
+        self.add(Stored { shown: shown.clone(), authorization: Some(authorization) })?;
+        Ok(shown)
+    }
+
+    /// Makes the destination of a webhook that version 2 of the API sets up, to be filled in.
+    pub fn create_unnamed(&mut self, id: String, now: Millis) -> Result<(), Refusal> {
+        let shown = Destination {
+            id,
+            name: "Audit log webhook".to_owned(),
+            endpoint: String::new(),
+            log_format: LogFormat::Cef,
+            skip_ssl_verification: false,
+            created_at: Some(now.into()),
+            updated_at: Some(now.into()),
+        };
+        self.add(Stored { shown, authorization: None })
+    }
+
+    fn add(&mut self, stored: Stored) -> Result<(), Refusal> {
+        if self.all.len() >= MAX_DESTINATIONS {
+            return Err(Refusal::Conflict("There are as many destinations as there may be"));
+        }
+        self.all.insert(self.next, stored);
+        self.next += 1;
+        Ok(())
+    }
+
+    /// The destination with this id.
+    pub fn get(&self, id: &str) -> Option<&Stored> {
+        self.all.values().find(|stored| stored.shown.id == id)
+    }
+
+    /// Changes a destination.
+    pub fn update(
+        &mut self,
+        id: &str,
+        update: UpdateDestination,
+        now: Millis,
+    ) -> Result<Destination, Refusal> {
+        let stored = self.all.values_mut().find(|stored| stored.shown.id == id);
+        let stored = stored.ok_or(Refusal::NotFound)?;
+        let shown = &mut stored.shown;
+        let UpdateDestination { name, endpoint, authorization, log_format, skip_ssl_verification } =
+            update;
+        set(&mut shown.name, name);
+        set(&mut shown.endpoint, endpoint);
+        set(&mut shown.log_format, log_format);
+        set(&mut shown.skip_ssl_verification, skip_ssl_verification);
+        shown.updated_at = Some(now.into());
+        stored.authorization = authorization.or(stored.authorization.take());
+        Ok(shown.clone())
+    }
+
+    /// Deletes a destination, whoever uses it.
+    pub fn delete(&mut self, id: &str) {
+        self.all.retain(|_, stored| stored.shown.id != id);
+    }
+
+    /// A page of those whose names are right.
+    pub fn page(&self, position: Position, size: usize, filter: &NameFilter) -> Slice<Destination> {
+        let fits = |stored: &Stored| {
+            let name = &stored.shown.name;
+            filter.equals.as_ref().is_none_or(|whole| name == whole)
+                && filter.contains.as_ref().is_none_or(|part| name.contains(part.as_str()))
+        };
+        let item = |(number, stored): (&u64, &Stored)| {
+            fits(stored).then(|| (*number, stored.shown.clone()))
+        };
+        slice(
+            position,
+            size,
+            |number| self.all.range(number..).filter_map(item),
+            |number| self.all.range(..number).rev().filter_map(item),
+        )
+    }
+}
+
+fn set<T>(value: &mut T, new: Option<T>) {
+    if let Some(new) = new {
+        *value = new;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(name: &str) -> CreateDestination {
+        CreateDestination {
+            name: name.to_owned(),
+            endpoint: "https://example.com/".to_owned(),
+            authorization: Secret::new("Bearer x").unwrap(),
+            log_format: LogFormat::Cef,
+            skip_ssl_verification: false,
+        }
+    }
+
+    #[test]
+    fn a_thousand_destinations_page_forwards_and_backwards() {
+        let mut destinations = Destinations::default();
+        for n in 0..1000 {
+            destinations.create(format!("{n}"), create(&format!("d-{n}")), Millis::MIN).unwrap();
+        }
+        for size in [1, 7, 100, 1000, 5000] {
+            let (mut ids, mut position) = (Vec::new(), Some(Position::Start));
+            while let Some(at) = position {
+                let page = destinations.page(at, size, &NameFilter::default());
+                ids.extend(page.items.iter().map(|one| one.id.parse::<usize>().unwrap()));
+                position = page.next.map(Position::After);
+            }
+            assert_eq!(ids, (0..1000).collect::<Vec<_>>(), "{size}");
+        }
+        let page = destinations.page(Position::Before(500), 10, &NameFilter::default());
+        assert_eq!(page.items[0].name, "d-490");
+        assert_eq!((page.next, page.previous), (Some(499), Some(490)));
+    }
+
+    #[test]
+    fn names_are_filtered() {
+        let mut destinations = Destinations::default();
+        for name in ["siem", "siem-2", "other"] {
+            destinations.create(name.to_owned(), create(name), Millis::MIN).unwrap();
+        }
+        let check = |equals: Option<&str>, contains: Option<&str>, expected: &[&str]| {
+            let owned = |text: &str| text.to_owned();
+            let filter = NameFilter { equals: equals.map(owned), contains: contains.map(owned) };
+            let page = destinations.page(Position::Start, 10, &filter);
+            let names: Vec<_> = page.items.iter().map(|one| one.name.as_str()).collect();
+            assert_eq!(names, expected);
+            assert_eq!(page.next, None);
+        };
+        check(None, None, &["siem", "siem-2", "other"]);
+        check(Some("siem"), None, &["siem"]);
+        check(None, Some("iem"), &["siem", "siem-2"]);
+        check(Some("x"), None, &[]);
+    }
+
+    #[test]
+    fn what_is_not_changed_stays() {
+        let mut destinations = Destinations::default();
+        destinations.create("a".to_owned(), create("n"), Millis::MIN).unwrap();
+        let update =
+            UpdateDestination { log_format: Some(LogFormat::Json), ..UpdateDestination::default() };
+        let later = Millis::saturating(5);
+        let shown = destinations.update("a", update, later).unwrap();
+        assert_eq!((shown.name.as_str(), shown.log_format), ("n", LogFormat::Json));
+        assert_eq!(shown.updated_at, Some(later.into()));
+        let stored = destinations.get("a").unwrap();
+        assert!(stored.authorization.as_ref().unwrap().matches(b"Bearer x"));
+        let missing = destinations.update("b", UpdateDestination::default(), later);
+        assert_eq!(missing, Err(Refusal::NotFound));
+        destinations.delete("a");
+        assert!(destinations.get("a").is_none());
+    }
+}

@@ -1,0 +1,173 @@
+//! The API over HTTP: a request in, an answer out.
+//!
+//! In this order: a path that is none 404, a method that it has not 405, a token that is none 401 or
+//! has not the role 403, then the body, then what the operation says. Each call with a good token
+//! leaves its entries, as with Konnect; calls of the control surface do not.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Body as HttpBody;
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT, WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+
+use super::control;
+use super::core::Core;
+use super::operation;
+use super::refusal::Refusal;
+use super::route::Resource;
+use crate::konnect::authentication::Means;
+use crate::konnect::traffic::Call;
+
+/// The largest body of a request, in bytes.
+const MAX_BODY: usize = 64 << 10;
+
+/// How much an entry keeps of each part of a call, in characters.
+const MAX_KEPT: usize = 2048;
+
+/// How long a body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An answer.
+pub type Answer = Response<Full<Bytes>>;
+
+/// The body of a request did not come in time, or broke off: there is nobody to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoBody;
+
+/// What an operation comes to.
+pub type Result<T> = std::result::Result<T, Refusal>;
+
+/// Answers a request of `peer`.
+pub async fn handle<B>(
+    core: &Core,
+    request: Request<B>,
+    peer: IpAddr,
+) -> std::result::Result<Answer, NoBody>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let trace_id = core.organization().traffic.trace_id();
+    let refused = |refusal: Refusal| Ok(problem(refusal, trace_id));
+    let (head, body) = request.into_parts();
+    let Some(resource) = Resource::of(head.uri.path()) else {
+        return refused(Refusal::NotFound);
+    };
+    if !resource.methods().contains(&head.method) {
+        let mut answer = problem(Refusal::Method, trace_id);
+        let allowed: Vec<_> = resource.methods().iter().map(Method::as_str).collect();
+        if let Ok(allowed) = HeaderValue::from_str(&allowed.join(", ")) {
+            answer.headers_mut().insert(ALLOW, allowed);
+        }
+        return Ok(answer);
+    }
+    if resource == Resource::KeySet {
+        let keys = core.organization().keys.jwk_set();
+        return Ok(json(StatusCode::OK, &keys));
+    }
+    let mut values = head.headers.get_all(AUTHORIZATION).iter();
+    let authorization = match (values.next(), values.next()) {
+        (Some(one), None) => Some(one.as_bytes()),
+        _ => None,
+    };
+    let authorized = core.authorize(authorization);
+    if authorized == Err(Refusal::Unauthorized) {
+        return refused(Refusal::Unauthorized);
+    }
+    if let Resource::Control(path) = &resource {
+        if let Err(refusal) = authorized {
+            return refused(refusal);
+        }
+        let read = match read(body).await? {
+            Ok(body) => control::handle(core, path, &head.method, &body).await,
+            Err(refusal) => Err(refusal),
+        };
+        return Ok(read.unwrap_or_else(|refusal| problem(refusal, trace_id)));
+    }
+
+    let outcome = match authorized {
+        Err(refusal) => Err(refusal),
+        Ok(()) => match read(body).await? {
+            Err(refusal) => Err(refusal),
+            Ok(body) => operation::perform(core, &resource, &head.method, &head.uri, &body),
+        },
+    };
+    let answer = outcome.unwrap_or_else(|refusal| problem(refusal, trace_id));
+    let user_agent = head.headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
+    let now = core.clock.now();
+    let mut organization = core.organization();
+    let call = Call {
+        method: head.method.as_str(),
+        path: &short(head.uri.path()),
+        query: &short(head.uri.query().unwrap_or_default()),
+        status: answer.status().as_u16(),
+        principal: Some(&organization.traffic.owner().clone()),
+        means: Means::Pat,
+        src: &peer.to_string(),
+        user_agent: &short(&String::from_utf8_lossy(user_agent)),
+        trace_id,
+    };
+    organization.called(&call, now);
+    Ok(answer)
+}
+
+/// An answer in JSON.
+pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Answer {
+    match serde_json::to_vec(body) {
+        Ok(body) => answer(status, "application/json", body),
+        Err(_) => problem(Refusal::Internal, 0),
+    }
+}
+
+/// An answer without a body.
+pub fn no_content() -> Answer {
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
+fn problem(refusal: Refusal, trace_id: u64) -> Answer {
+    let unauthorized = refusal == Refusal::Unauthorized;
+    let problem = refusal.problem(trace_id);
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    // It is made of texts and numbers, which can always be written.
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut answer = answer(status, "application/problem+json", body);
+    if unauthorized {
+        let bearer = HeaderValue::from_static("Bearer realm=\"vidimus simulate\"");
+        answer.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+    }
+    answer
+}
+
+fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+/// As much of a text as an entry keeps of a call.
+fn short(text: &str) -> String {
+    text.chars().take(MAX_KEPT).collect()
+}
+
+/// The body of a request, within the cap.
+async fn read<B>(body: B) -> std::result::Result<Result<Bytes>, NoBody>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let limited = Box::pin(Limited::new(body, MAX_BODY).collect());
+    match tokio::time::timeout(BODY_TIMEOUT, limited).await {
+        Ok(Ok(collected)) => Ok(Ok(collected.to_bytes())),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Ok(Err(Refusal::TooLarge(MAX_BODY))),
+        Ok(Err(_)) | Err(_) => Err(NoBody),
+    }
+}

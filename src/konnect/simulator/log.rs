@@ -1,0 +1,196 @@
+//! The entries that are kept for replay and pull, in the order in which they happened.
+//!
+//! They are in memory, and bounded twice: by the retention, and by their number. An entry keeps the
+//! key that it was signed with when it happened, so that it is the same bytes whenever it is sent.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::entry::Millis;
+use crate::konnect::LogFormat;
+use crate::konnect::event::Event;
+use crate::konnect::share::Fate;
+use crate::konnect::sign::{Signer, place};
+
+/// Whose webhook: the organization's, or a Dev Portal's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// The organization's.
+    Organization,
+    /// That of the Dev Portal with this id.
+    Portal(String),
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scope::Organization => f.write_str("organization"),
+            Scope::Portal(id) => f.write_str(id),
+        }
+    }
+}
+
+/// An entry that is kept.
+#[derive(Debug)]
+pub struct Retained {
+    /// Its number: dense and rising.
+    pub number: u64,
+    /// What happened.
+    pub event: Event,
+    /// Whose webhook it goes to.
+    pub scope: Scope,
+    /// What becomes of it on its way.
+    pub fate: Fate,
+    /// The key of its time.
+    pub signer: Arc<Signer>,
+}
+
+impl Retained {
+    /// Adds its line to `lines`, signed or not; twice if that is its fate.
+    pub fn write(&self, format: LogFormat, lines: &mut Vec<String>) {
+        let text = self.event.text(format);
+        let signature = || self.signer.signature(&text);
+        let line = match self.fate {
+            Fate::Unsigned => place(format, &text, None),
+            Fate::Tampered => {
+                place(format, &self.event.tampered().text(format), Some(&signature()))
+            }
+            Fate::Genuine | Fate::Duplicate => place(format, &text, Some(&signature())),
+        };
+        if self.fate == Fate::Duplicate {
+            lines.push(line.clone());
+        }
+        lines.push(line);
+    }
+}
+
+/// The entries that are kept.
+#[derive(Debug)]
+pub struct Log {
+    entries: VecDeque<Arc<Retained>>,
+    /// The number of the next entry.
+    next: u64,
+    /// How old an entry may be, in milliseconds.
+    retention: i64,
+    /// How many there may be.
+    most: usize,
+}
+
+impl Log {
+    /// Keeps entries for `retention` milliseconds, and at most `most`.
+    pub fn new(retention: i64, most: usize) -> Log {
+        Log { entries: VecDeque::new(), next: 0, retention, most }
+    }
+
+    /// Adds what happened. Its time is at least that of the entry before it: pages depend on that.
+    pub fn push(&mut self, mut event: Event, scope: Scope, fate: Fate, signer: Arc<Signer>) {
+        if let Some(last) = self.entries.back() {
+            event.at = event.at.max(last.event.at);
+        }
+        let number = self.next;
+        self.next += 1;
+        self.prune(event.at);
+        self.entries.push_back(Arc::new(Retained { number, event, scope, fate, signer }));
+        if self.entries.len() > self.most {
+            self.entries.pop_front();
+        }
+    }
+
+    /// Forgets what is too old at `now`.
+    pub fn prune(&mut self, now: Millis) {
+        let oldest = now.get() - self.retention;
+        while self.entries.front().is_some_and(|entry| entry.event.at.get() < oldest) {
+            self.entries.pop_front();
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How old an entry may be, in milliseconds.
+    pub fn retention(&self) -> i64 {
+        self.retention
+    }
+
+    /// The number that the next entry will have.
+    pub fn end(&self) -> u64 {
+        self.next
+    }
+
+    /// The number of the first entry that is not before `time`.
+    pub fn number_at(&self, time: Millis) -> u64 {
+        self.first() + self.entries.partition_point(|entry| entry.event.at < time) as u64
+    }
+
+    /// The entries from `number` on.
+    pub fn from(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<Retained>> {
+        self.entries.range(self.index(number)..)
+    }
+
+    /// The entries before `number`.
+    pub fn before(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<Retained>> {
+        self.entries.range(..self.index(number))
+    }
+
+    fn first(&self) -> u64 {
+        self.next - self.entries.len() as u64
+    }
+
+    fn index(&self, number: u64) -> usize {
+        let index = usize::try_from(number.saturating_sub(self.first())).unwrap_or(usize::MAX);
+        index.min(self.entries.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::konnect::generate::Generator;
+
+    fn log_of(times: &[i64]) -> Log {
+        let signer = Arc::new(Signer::generate(None).unwrap().0);
+        let mut generator = Generator::new(1, None);
+        let mut log = Log::new(1000, 5);
+        for time in times {
+            let event = generator.event(Millis::saturating(*time));
+            log.push(event, Scope::Organization, Fate::Genuine, Arc::clone(&signer));
+        }
+        log
+    }
+
+    fn numbers(log: &Log) -> Vec<u64> {
+        log.from(0).map(|entry| entry.number).collect()
+    }
+
+    #[test]
+    fn what_is_too_old_or_too_much_goes() {
+        assert_eq!(numbers(&log_of(&[0, 1, 2])), [0, 1, 2]);
+        assert_eq!(numbers(&log_of(&[0, 1, 1001])), [1, 2]);
+        assert_eq!(numbers(&log_of(&[0, 1, 2, 3, 4, 5, 6])), [2, 3, 4, 5, 6]);
+        let mut log = log_of(&[0, 1]);
+        log.prune(Millis::saturating(5000));
+        assert!(log.is_empty());
+        assert_eq!(log.end(), 2);
+    }
+
+    #[test]
+    fn entries_are_found_by_number_and_by_time() {
+        let log = log_of(&[10, 20, 15, 900, 1015]);
+        assert_eq!(numbers(&log), [1, 2, 3, 4]);
+        let times: Vec<_> = log.from(0).map(|entry| entry.event.at.get()).collect();
+        assert_eq!(times, [20, 20, 900, 1015]);
+        let at = |time| log.number_at(Millis::saturating(time));
+        assert_eq!([at(0), at(20), at(21), at(900), at(2000)], [1, 1, 3, 3, 5]);
+        assert_eq!(log.from(3).map(|entry| entry.number).collect::<Vec<_>>(), [3, 4]);
+        assert_eq!(log.from(99).count(), 0);
+        assert_eq!(log.before(3).rev().map(|entry| entry.number).collect::<Vec<_>>(), [2, 1]);
+    }
+}

@@ -1,0 +1,317 @@
+//! A stand-in for Konnect: its audit-log API, its key set, its deliveries with its retry rules.
+//!
+//! - [`organization`] is all it knows: [`destinations`], the [`webhook`]s and their [`lane`]s, the
+//!   [`log`] of what happened, its [`keys`], and the [`traffic`](super::traffic) that happens.
+//! - [`http`] answers requests: [`route`] says what they ask for, [`body`] and [`query`] read them,
+//!   [`operation`] and [`pull`] do them, [`slice`] makes pages, [`refusal`] the problems.
+//! - [`deliverer`] sends what is due by the [`clock`]. [`control`] is for tests and people.
+//!
+//! It follows the vendor's OpenAPI documents (see [`api`](super::api)) and the page "Konnect and Dev
+//! Portal audit logs". [`Simulator::start`] binds, [`Simulator::run`] works until it is told to
+//! stop; everything is in memory and gone then.
+
+pub mod body;
+pub mod clock;
+pub mod control;
+pub mod core;
+pub mod deliverer;
+pub mod destinations;
+pub mod http;
+pub mod keys;
+pub mod lane;
+pub mod log;
+pub mod operation;
+pub mod organization;
+pub mod pull;
+pub mod query;
+pub mod refusal;
+pub mod route;
+pub mod slice;
+#[cfg(test)]
+mod tests;
+pub mod webhook;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use self::clock::Clock;
+use self::control::new_token;
+use self::core::{Core, Manner};
+use self::http::{NoBody, handle};
+use self::organization::{Beginning, Organization};
+use super::batch::Encoding;
+use super::deliver::Retry;
+use super::random::Random;
+use super::share::Fates;
+use super::sign::SignerError;
+use crate::config::Secret;
+use crate::net::{
+    CloseConnection, Events, Limits, ListenError, Listener, PairFiles, Peer, Refused, ServerTls,
+    Shutdown, TlsError, ensure_self_signed,
+};
+
+/// How often it is looked for what is due, and traffic is made.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How many entries are kept at most, whatever the retention.
+const MOST_ENTRIES: usize = 250_000;
+
+/// What the stand-in is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The file of its self-signed certificate, made if it is not there; without it, plain HTTP.
+    pub tls: Option<PathBuf>,
+    /// The token; without it, one is made.
+    pub token: Option<Secret>,
+    /// How many entries of made-up traffic there are a second.
+    pub rate: u32,
+    /// Repeats organization, portals and traffic; without it, they are made at random.
+    pub seed: Option<u64>,
+    /// How deliveries are encoded.
+    pub encoding: Encoding,
+    /// What becomes of the entries of made-up traffic.
+    pub fates: Fates,
+    /// The ids of the Dev Portals; without any, one is made.
+    pub portals: Vec<String>,
+    /// The id of the organization; without it, one is made.
+    pub org_id: Option<String>,
+    /// How long entries are kept.
+    pub retention: Duration,
+    /// When deliveries are tried again.
+    pub retry: Retry,
+    /// How many entries a batch has at most.
+    pub batch: usize,
+    /// How long an attempt to deliver may take.
+    pub attempt_timeout: Duration,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    /// Konnect's ways, and no traffic by itself.
+    fn default() -> Options {
+        Options {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8490)),
+            tls: None,
+            token: None,
+            rate: 0,
+            seed: None,
+            encoding: Encoding::ApplicationGzip,
+            fates: Fates::genuine(),
+            portals: Vec::new(),
+            org_id: None,
+            retention: Duration::from_secs(7 * 24 * 60 * 60),
+            retry: Retry::KONNECT,
+            batch: 500,
+            attempt_timeout: Duration::from_secs(30),
+            clock: Clock::running(),
+        }
+    }
+}
+
+/// Why the stand-in cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The keys that sign.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// The system.
+    #[error("the system gives no random numbers to make a token from")]
+    NoRandomness,
+}
+
+/// A stand-in that is bound.
+#[derive(Debug)]
+pub struct Simulator {
+    listener: Listener,
+    core: Arc<Core>,
+    rate: u32,
+    portals: Vec<String>,
+    org_id: String,
+    certificate: Option<PathBuf>,
+}
+
+impl Simulator {
+    /// Binds the address, in a runtime of tokio.
+    ///
+    /// # Errors
+    /// When the address or the certificate cannot be used, or the system has no random numbers.
+    pub async fn start(options: Options) -> Result<Simulator, StartError> {
+        let tls = match &options.tls {
+            None => None,
+            Some(path) => {
+                let now = jiff::Timestamp::from_millisecond(options.clock.now().get());
+                let own = options.listen.ip();
+                let names: Vec<_> =
+                    (!own.is_unspecified()).then(|| own.to_string()).into_iter().collect();
+                ensure_self_signed(path, &names, now.unwrap_or_default())?;
+                Some(Arc::new(ServerTls::load(PairFiles::combined(path.clone()))?))
+            }
+        };
+        let listener = Listener::bind(options.listen, tls).await?;
+        let (certificate, rate) = (options.tls.clone(), options.rate);
+        let (core, org_id, portals) = assemble(options)?;
+        Ok(Simulator { listener, core: Arc::new(core), rate, portals, org_id, certificate })
+    }
+
+    /// The address, with the real port.
+    pub fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// The URL of the API, without a slash at its end.
+    pub fn url(&self) -> String {
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// The token that its API takes.
+    pub fn token(&self) -> &Secret {
+        self.core.token()
+    }
+
+    /// The ids of the Dev Portals.
+    pub fn portals(&self) -> &[String] {
+        &self.portals
+    }
+
+    /// The id of the organization.
+    pub fn org_id(&self) -> &str {
+        &self.org_id
+    }
+
+    /// Where the certificate is, if there is TLS.
+    pub fn certificate(&self) -> Option<&PathBuf> {
+        self.certificate.as_ref()
+    }
+
+    /// What it is but for its network, to be used in the same process.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// Answers and delivers until shutdown; a delivery in flight is dropped then.
+    pub async fn run(self, mut shutdown: Shutdown) {
+        let mut tasks = tokio::task::JoinSet::new();
+        let scopes: Vec<_> = self.core.organization().scopes().cloned().collect();
+        for scope in scopes {
+            let core = Arc::clone(&self.core);
+            tasks.spawn(async move {
+                let mut ticks = ticks();
+                loop {
+                    ticks.tick().await;
+                    core.deliver(&scope, false).await;
+                }
+            });
+        }
+        tasks.spawn(happen(Arc::clone(&self.core), self.rate));
+        let core = Arc::clone(&self.core);
+        let service = move |request, peer: Peer| {
+            let core = Arc::clone(&core);
+            async move {
+                let answer = handle(&core, request, peer.address.ip()).await;
+                answer.map_err(|NoBody| CloseConnection)
+            }
+        };
+        let serving =
+            self.listener.serve(service, Limits::default(), Arc::new(Log), shutdown.clone());
+        let stopped = async {
+            shutdown.begun().await;
+            tasks.shutdown().await;
+        };
+        tokio::join!(serving, stopped);
+    }
+}
+
+/// The stand-in but for its network, the id of its organization, and those of its portals.
+pub(crate) fn assemble(options: Options) -> Result<(Core, String, Vec<String>), StartError> {
+    let random = || {
+        let mut seed = [0; 8];
+        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut seed)
+            .map(|()| u64::from_le_bytes(seed))
+            .map_err(|_| StartError::NoRandomness)
+    };
+    let seed = options.seed.map_or_else(random, Ok)?;
+    let mut made = Random::new(seed);
+    let org_id = options.org_id.unwrap_or_else(|| made.uuid());
+    let portals = match options.portals {
+        none if none.is_empty() => vec![made.uuid()],
+        some => some,
+    };
+    let beginning = Beginning {
+        seed: made.number(),
+        org_id: org_id.clone(),
+        portals: portals.clone(),
+        retention: i64::try_from(options.retention.as_millis()).unwrap_or(i64::MAX),
+        most: MOST_ENTRIES,
+        fates: options.fates,
+    };
+    let organization = Organization::new(beginning, made)?;
+    let manner = Manner {
+        retry: options.retry,
+        batch: options.batch.max(1),
+        encoding: options.encoding,
+        timeout: options.attempt_timeout,
+    };
+    let token = match options.token {
+        Some(token) => token,
+        None => new_token().ok_or(StartError::NoRandomness)?,
+    };
+    Ok((Core::new(organization, options.clock, manner, token)?, org_id, portals))
+}
+
+/// Makes `rate` entries of traffic a second, by the machine's time: a clock that is moved ahead
+/// passes over what would have happened.
+async fn happen(core: Arc<Core>, rate: u32) {
+    if rate == 0 {
+        return;
+    }
+    let mut ticks = ticks();
+    let (start, mut made) = (Instant::now(), 0);
+    loop {
+        ticks.tick().await;
+        let due = start.elapsed().as_millis().saturating_mul(rate.into()) / 1000;
+        let (mut organization, now) = (core.organization(), core.clock.now());
+        while made < due {
+            made += organization.happen(now);
+        }
+    }
+}
+
+fn ticks() -> tokio::time::Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// What the listener turns away is logged.
+struct Log;
+
+impl Events for Log {
+    fn refused(&self, peer: SocketAddr, why: Refused) {
+        tracing::warn!(%peer, %why, "a connection was turned away");
+    }
+
+    fn cannot_accept(&self, error: &io::Error) {
+        tracing::error!(%error, "connections cannot be accepted; it is tried again and again");
+    }
+}
+
+/// Whether a text can be the id of a Dev Portal or an organization in a path and an entry.
+pub fn is_id(text: &str) -> bool {
+    let is_character = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (1..=100).contains(&text.len()) && text.chars().all(is_character)
+}

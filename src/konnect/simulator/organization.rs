@@ -1,0 +1,299 @@
+//! All that the stand-in knows: the organization, its destinations and webhooks, its keys, and what
+//! happened in it.
+//!
+//! It is one value behind one lock, and both versions of the API show it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::destinations::Destinations;
+use super::keys::Keys;
+use super::log::{Log, Scope};
+use super::refusal::Refusal;
+use super::webhook::Webhook;
+use crate::entry::Millis;
+use crate::konnect::LogFormat;
+use crate::konnect::api::{
+    CreateDestination, Destination, ReplayJob, ReplayRange, UpdateDestination, UpdateWebhook,
+    UpdateWebhookV2, Webhook as Shown, WebhookV2,
+};
+use crate::konnect::authentication::Outcome;
+use crate::konnect::event::Event;
+use crate::konnect::random::Random;
+use crate::konnect::share::{Fate, Fates};
+use crate::konnect::sign::SignerError;
+use crate::konnect::traffic::{Call, Traffic};
+
+/// How far the clocks of a client may be off, in milliseconds, when it names a range to replay.
+const SKEW: i64 = 60 * 60 * 1000;
+
+/// The organization.
+#[derive(Debug)]
+pub struct Organization {
+    /// Its destinations.
+    pub destinations: Destinations,
+    /// What happened in it.
+    pub log: Log,
+    /// Its keys.
+    pub keys: Keys,
+    /// What happens in it.
+    pub traffic: Traffic,
+    /// Entries of a request that are still to happen, one by one on demand.
+    begun: VecDeque<Event>,
+    webhooks: BTreeMap<Scope, Webhook>,
+    fates: Fates,
+    /// For the ids of what is made.
+    ids: Random,
+}
+
+/// What an organization begins with.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// Repeats what happens.
+    pub seed: u64,
+    /// Its id.
+    pub org_id: String,
+    /// The ids of its Dev Portals.
+    pub portals: Vec<String>,
+    /// How long entries are kept, in milliseconds.
+    pub retention: i64,
+    /// How many are kept at most.
+    pub most: usize,
+    /// What becomes of the entries of made-up traffic.
+    pub fates: Fates,
+}
+
+impl Organization {
+    /// An organization in which nothing has happened.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers to make a key from.
+    pub fn new(beginning: Beginning, ids: Random) -> Result<Organization, SignerError> {
+        let Beginning { seed, org_id, portals, retention, most, fates } = beginning;
+        let traffic = Traffic::new(seed, org_id, portals.clone());
+        let scopes =
+            std::iter::once(Scope::Organization).chain(portals.into_iter().map(Scope::Portal));
+        Ok(Organization {
+            destinations: Destinations::default(),
+            log: Log::new(retention, most),
+            keys: Keys::generate()?,
+            traffic,
+            begun: VecDeque::new(),
+            webhooks: scopes.map(|scope| (scope, Webhook::default())).collect(),
+            fates,
+            ids,
+        })
+    }
+
+    /// The webhook of `scope`.
+    pub fn webhook(&self, scope: &Scope) -> Result<&Webhook, Refusal> {
+        self.webhooks.get(scope).ok_or(Refusal::NotFound)
+    }
+
+    /// The webhook of `scope`, to be changed, and the log beside it.
+    pub fn webhook_mut(&mut self, scope: &Scope) -> Result<(&mut Webhook, &Log), Refusal> {
+        let webhook = self.webhooks.get_mut(scope).ok_or(Refusal::NotFound)?;
+        Ok((webhook, &self.log))
+    }
+
+    /// Whose webhooks there are.
+    pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.webhooks.keys()
+    }
+
+    /// `create-audit-log-destination`.
+    pub fn create(
+        &mut self,
+        create: CreateDestination,
+        now: Millis,
+    ) -> Result<Destination, Refusal> {
+        self.destinations.create(self.ids.uuid(), create, now)
+    }
+
+    /// `update-audit-log-destination`.
+    pub fn change(
+        &mut self,
+        id: &str,
+        update: UpdateDestination,
+        now: Millis,
+    ) -> Result<Destination, Refusal> {
+        let shown = self.destinations.update(id, update, now)?;
+        let end = self.log.end();
+        for webhook in self.webhooks.values_mut() {
+            if webhook.destination() == Some(id) {
+                webhook.reactivate(end);
+            }
+        }
+        Ok(shown)
+    }
+
+    /// `delete-audit-log-destination`.
+    pub fn delete(&mut self, id: &str) -> Result<(), Refusal> {
+        self.destinations.get(id).ok_or(Refusal::NotFound)?;
+        if self.webhooks.values().any(|webhook| webhook.destination() == Some(id)) {
+            return Err(Refusal::Conflict("The destination is in use by a webhook"));
+        }
+        self.destinations.delete(id);
+        Ok(())
+    }
+
+    /// A webhook as version 3, and for Dev Portals version 2, shows it.
+    pub fn shown(&self, scope: &Scope) -> Result<Shown, Refusal> {
+        let webhook = self.webhook(scope)?;
+        let audit_log_destination_id = webhook.destination().map(str::to_owned);
+        Ok(Shown { audit_log_destination_id, enabled: webhook.is_enabled() })
+    }
+
+    /// `update-audit-logs-webhook`, `update-portal-audit-log-webhook`.
+    pub fn set(
+        &mut self,
+        scope: &Scope,
+        update: UpdateWebhook,
+        now: Millis,
+    ) -> Result<Shown, Refusal> {
+        if let Some(id) = &update.audit_log_destination_id {
+            self.destinations.get(id).ok_or(Refusal::NotFound)?;
+        }
+        let (webhook, log) = self.webhook_mut(scope)?;
+        webhook.update(update, now, log.end());
+        self.shown(scope)
+    }
+
+    /// `delete-audit-logs-webhook`, `delete-portal-audit-log-webhook`.
+    pub fn unset(&mut self, scope: &Scope, now: Millis) -> Result<(), Refusal> {
+        let (webhook, log) = self.webhook_mut(scope)?;
+        if matches!(scope, Scope::Portal(_)) && webhook.is_replaying() {
+            return Err(Refusal::Conflict(REPLAYING));
+        }
+        webhook.remove(now, log.end());
+        Ok(())
+    }
+
+    /// The organization's webhook as version 2 shows it.
+    pub fn shown_v2(&self) -> Result<WebhookV2, Refusal> {
+        let webhook = self.webhook(&Scope::Organization)?;
+        let stored = webhook.destination().and_then(|id| self.destinations.get(id));
+        let shown = stored.map(|stored| &stored.shown);
+        Ok(WebhookV2 {
+            endpoint: shown.map(|shown| shown.endpoint.clone()).unwrap_or_default(),
+            enabled: webhook.is_enabled(),
+            log_format: shown.map_or(LogFormat::Cef, |shown| shown.log_format),
+            skip_ssl_verification: shown.is_some_and(|shown| shown.skip_ssl_verification),
+            updated_at: Some(webhook.updated_at()),
+        })
+    }
+
+    /// `update-audit-log-webhook` of version 2. Endpoint and format are those of the webhook's
+    /// destination, and one is made if it has none.
+    pub fn set_v2(&mut self, update: UpdateWebhookV2, now: Millis) -> Result<WebhookV2, Refusal> {
+        let UpdateWebhookV2 { endpoint, authorization, enabled, log_format, skip_ssl_verification } =
+            update;
+        let destination = UpdateDestination {
+            name: None,
+            endpoint,
+            authorization,
+            log_format,
+            skip_ssl_verification,
+        };
+        let changes = destination.endpoint.is_some()
+            || destination.authorization.is_some()
+            || log_format.is_some()
+            || skip_ssl_verification.is_some();
+        let mut id = self.webhook(&Scope::Organization)?.destination().map(str::to_owned);
+        if changes {
+            let known = match id.take() {
+                Some(id) => id,
+                None => {
+                    let id = self.ids.uuid();
+                    self.destinations.create_unnamed(id.clone(), now)?;
+                    id
+                }
+            };
+            self.change(&known, destination, now)?;
+            id = Some(known);
+        }
+        self.set(
+            &Scope::Organization,
+            UpdateWebhook { audit_log_destination_id: id, enabled },
+            now,
+        )?;
+        self.shown_v2()
+    }
+
+    /// `update-audit-log-replay-job`, `update-portal-audit-log-replay-job`.
+    pub fn replay(
+        &mut self,
+        scope: &Scope,
+        range: ReplayRange,
+        now: Millis,
+    ) -> Result<ReplayJob, Refusal> {
+        let (webhook, log) = self.webhook_mut(scope)?;
+        if webhook.start_replay(range, log, now) {
+            Ok(webhook.replay_job())
+        } else {
+            Err(Refusal::Conflict(REPLAYING))
+        }
+    }
+
+    /// Whether `time` is one of which entries are kept at `now`, with some allowance for clocks.
+    pub fn is_kept(&self, time: Millis, now: Millis) -> bool {
+        let age = now.get() - time.get();
+        (-SKEW..=self.log.retention() + SKEW).contains(&age)
+    }
+
+    /// Made-up traffic happens, of which some is tampered with, unsigned or sent twice: how many
+    /// entries it gave.
+    pub fn happen(&mut self, at: Millis) -> u128 {
+        let mut entries = 0;
+        for event in self.traffic.request(at) {
+            let scope = match event.get("portal_id") {
+                Some(id) => Scope::Portal(id.as_text().into_owned()),
+                None => Scope::Organization,
+            };
+            self.made_up(scope, event);
+            entries += 1;
+        }
+        entries
+    }
+
+    /// Something made up happens in `scope`: its trace id.
+    pub fn happen_in(&mut self, scope: &Scope, at: Millis) -> Option<String> {
+        let event = match scope {
+            Scope::Organization => {
+                // A request may leave several entries; the others are the next.
+                if self.begun.is_empty() {
+                    self.begun.extend(self.traffic.organization_request(at));
+                }
+                self.begun.pop_front()?
+            }
+            Scope::Portal(id) => self.traffic.login(at, Some(id), None, Outcome::Success),
+        };
+        let trace_id = event.get("trace_id").map(|id| id.as_text().into());
+        self.made_up(scope.clone(), event);
+        trace_id
+    }
+
+    /// What is still to happen of a request does not.
+    pub fn end_request(&mut self) {
+        self.begun.clear();
+    }
+
+    /// What a call of the API leaves behind.
+    pub fn called(&mut self, call: &Call<'_>, at: Millis) {
+        for event in self.traffic.call(at, call) {
+            self.record(Scope::Organization, event);
+        }
+    }
+
+    /// Something happened.
+    pub fn record(&mut self, scope: Scope, event: Event) {
+        self.log.push(event, scope, Fate::Genuine, self.keys.current().clone());
+    }
+
+    fn made_up(&mut self, scope: Scope, event: Event) {
+        let fate = self.fates.next().unwrap_or(Fate::Genuine);
+        self.log.push(event, scope, fate, self.keys.current().clone());
+    }
+}
+
+/// As the documents have it.
+const REPLAYING: &str = "A replay job is currently running";

@@ -1,0 +1,148 @@
+//! `GET /v3/audit-logs`: the organization's entries, the oldest first, in the shape of the pull.
+//!
+//! The pages are of one list: where no end is asked for it is the time of the first page, which the
+//! cursors' URIs keep. Entries are never put in between, so no page repeats or misses one.
+
+use super::log::{Log, Retained, Scope};
+use super::query::{PageOf, Query};
+use super::slice::{Slice, slice};
+use crate::entry::{Kind, Millis, Value};
+use crate::konnect::LogFormat;
+use crate::konnect::api::{
+    Authentication, Authorization, GatewayAccess, PulledEntry, PulledMeta, PulledPage, Time,
+};
+use crate::konnect::event::Event;
+
+/// Seven days, in milliseconds: how long before its end a range begins, if nothing is said.
+const DEFAULT_SPAN: i64 = 7 * crate::entry::time::DAY;
+
+/// The types, as `filter[type]` names them.
+pub const TYPES: [&str; 3] = ["authorization", "authentication", "gateway_access"];
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    start: Millis,
+    end: Millis,
+    kind: Option<Kind>,
+}
+
+impl Range {
+    /// Reads the filters, and fixes the end in `query`.
+    pub fn read(query: &mut Query, now: Millis) -> Range {
+        const END: &str = "filter[ts][lte]";
+        let (gte, lte) = (query.time("filter[ts][gte]"), query.time(END));
+        let kind = query.choice("filter[type]", &TYPES).map(|kind| match kind.as_str() {
+            "authorization" => Kind::Authorization,
+            "authentication" => Kind::Authentication,
+            _ => Kind::Access,
+        });
+        // A time before 1970 is before all entries.
+        let millis = |time: Time| time.millis().unwrap_or(Millis::MIN);
+        let end = lte.map_or(now, millis);
+        let start = gte.map_or(Millis::saturating(end.get() - DEFAULT_SPAN), millis);
+        if lte.is_none() {
+            query.fix(END, &end.to_string());
+        }
+        Range { start, end, kind }
+    }
+
+    /// A page of the range.
+    pub fn page(&self, log: &Log, page: PageOf) -> Slice<PulledEntry> {
+        let item = |entry: &std::sync::Arc<Retained>| {
+            let fits = self.kind.is_none_or(|kind| kind == Kind::of(Some(&entry.event.name)));
+            (entry.scope == Scope::Organization && fits)
+                .then(|| pulled(entry))
+                .flatten()
+                .map(|pulled| (entry.number, pulled))
+        };
+        let first = log.number_at(self.start);
+        slice(
+            page.position,
+            page.size,
+            |number| {
+                let from = log.from(number.max(first));
+                from.take_while(|entry| entry.event.at <= self.end).filter_map(item)
+            },
+            |number| {
+                let before =
+                    log.before(number).rev().take_while(move |entry| entry.number >= first);
+                before.filter(|entry| entry.event.at <= self.end).filter_map(item)
+            },
+        )
+    }
+}
+
+/// The page as it is answered.
+pub fn answer(query: &Query, page: PageOf, slice: Slice<PulledEntry>) -> PulledPage {
+    let meta = PulledMeta { page: query.beside(page, &slice) };
+    PulledPage { data: slice.items, meta }
+}
+
+/// An entry in the shape of the pull; `None` if it is of none of the types.
+fn pulled(entry: &Retained) -> Option<PulledEntry> {
+    let event = &entry.event;
+    let text = |name| event.get(name).map(|value| value.as_text().into_owned());
+    let required = |name| text(name).unwrap_or_default();
+    let boolean = |name| matches!(event.get(name), Some(Value::Boolean(true)));
+    let ts = Time::from(event.at);
+    let signature = entry.signer.signature(&event.text(LogFormat::Json));
+    Some(match Kind::of(Some(&event.name)) {
+        Kind::Authorization => PulledEntry::Authorization(Authorization {
+            signature,
+            service: event.class_id.clone(),
+            resource: resource(event, &required("org_id")),
+            action: required("action"),
+            granted: boolean("granted"),
+            org_id: required("org_id"),
+            ts,
+            principal_id: required("principal_id"),
+            actor_id: text("actor_id"),
+            client_ip: text("src"),
+            uri: text("request"),
+            user_agent: text("user_agent"),
+            trace_id: text("trace_id"),
+            portal_id: text("portal_id"),
+        }),
+        Kind::Access => PulledEntry::GatewayAccess(GatewayAccess {
+            ts,
+            org_id: required("org_id"),
+            principal_id: required("principal_id"),
+            actor_id: required("actor_id"),
+            client_ip: required("src"),
+            trace_id: required("trace_id"),
+            user_agent: required("user_agent"),
+            method: required("act"),
+            uri: required("request"),
+            query: required("query"),
+            status_code: required("status").parse().unwrap_or_default(),
+            signature,
+            portal_id: text("portal_id"),
+        }),
+        Kind::Authentication => PulledEntry::Authentication(Authentication {
+            successful: boolean("success"),
+            principal_id: text("principal_id"),
+            signature,
+            org_id: text("org_id"),
+            outcome: suffix(&event.name, "AUTHENTICATION_OUTCOME_"),
+            authentication_type: suffix(&event.class_id, "AUTHENTICATION_TYPE_"),
+            ts,
+            client_ip: required("src"),
+            uri: required("request"),
+            user_agent: required("user_agent"),
+            trace_id: required("trace_id"),
+            portal_id: text("portal_id"),
+        }),
+        Kind::Other => return None,
+    })
+}
+
+/// The resource's KRN, of which a delivered entry has the end as its name.
+fn resource(event: &Event, org_id: &str) -> String {
+    let name = event.name.strip_prefix("Authz.").unwrap_or(&event.name);
+    format!("krn:konnect:org/{org_id}:{name}")
+}
+
+fn suffix(text: &str, prefix: &str) -> String {
+    text.strip_prefix(prefix).unwrap_or(text).to_lowercase()
+}

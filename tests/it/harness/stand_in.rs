@@ -1,0 +1,117 @@
+//! The real binary, running `vidimus simulate`: the stand-in for Konnect.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Answer, Raw, wait_until};
+
+/// The stand-in, running. It is killed when it is dropped.
+pub(crate) struct StandIn {
+    home: TempDir,
+    pub(crate) child: Child,
+    /// Scheme, host and port of its API.
+    pub(crate) api: String,
+    pub(crate) token: String,
+    /// The id of its first Dev Portal.
+    pub(crate) portal: String,
+}
+
+impl StandIn {
+    /// Starts it with these flags, and waits until it is ready.
+    pub(crate) fn start(flags: &[&str]) -> StandIn {
+        let home = tempfile::tempdir().unwrap();
+        let ready = home.path().join("ready.json");
+        let child = Command::new(env!("CARGO_BIN_EXE_vidimus"))
+            .args(["simulate", "--listen", "127.0.0.1:0", "--ready-file", "ready.json"])
+            .args(flags)
+            .current_dir(home.path())
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(File::create(home.path().join("stdout")).unwrap())
+            .stderr(File::create(home.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut stand_in = StandIn {
+            home,
+            child,
+            api: String::new(),
+            token: String::new(),
+            portal: String::new(),
+        };
+        wait_until("the stand-in is ready", || {
+            assert!(stand_in.child.try_wait().unwrap().is_none(), "it ended before it was ready");
+            ready.exists()
+        });
+        let told: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        stand_in.api = text(&told["api"]);
+        stand_in.token = text(&told["token"]);
+        stand_in.portal = text(&told["portals"][0]);
+        stand_in
+    }
+
+    /// The directory in which it was started.
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Where its key set is.
+    pub(crate) fn key_set(&self) -> String {
+        format!("{}/v2/audit-log-webhook/jwks.json", self.api)
+    }
+
+    /// What it wrote to standard error.
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(self.home.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// Calls the API; `null` is no body.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.ask_as(&format!("Bearer {}", self.token), method, path, body)
+    }
+
+    /// Calls it with another `Authorization`.
+    pub(crate) fn ask_as(&self, bearer: &str, method: &str, path: &str, body: &Value) -> Answer {
+        let port = self.api.rsplit_once(':').unwrap().1.parse().unwrap();
+        let mut connection = Raw::plain(port);
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        connection.request(method, path, &[("authorization", bearer)], body.as_bytes());
+        connection.answer()
+    }
+
+    /// Calls the API: an answer with this status.
+    #[track_caller]
+    pub(crate) fn call(&self, method: &str, path: &str, body: Value, status: u16) -> Answer {
+        let answer = self.ask(method, path, &body);
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        answer
+    }
+
+    /// Has it do something that Konnect does by itself: its answer.
+    #[track_caller]
+    pub(crate) fn simulate(&self, what: &str, body: Value) -> Value {
+        self.call("POST", &format!("/simulate/{what}"), body, 200).json()
+    }
+
+    /// A developer logs in to the portal: the trace id of the entry.
+    #[track_caller]
+    pub(crate) fn login(&self, outcome: &str) -> String {
+        let path = format!("portals/{}/login", self.portal);
+        let told = self.simulate(&path, serde_json::json!({"outcome": outcome}));
+        told["trace_id"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- vidimus simulate, stderr:\n{}", self.stderr());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

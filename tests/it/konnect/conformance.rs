@@ -1,0 +1,167 @@
+//! Every answer of the stand-in, good and bad, held against what is documented.
+
+use serde_json::{Value, json};
+
+use super::schemas::{Operation, conforms, operations, requests};
+use crate::harness::{Answer, StandIn};
+
+/// A stand-in with a destination in it.
+struct Documented {
+    stand_in: StandIn,
+    destination: String,
+}
+
+impl Documented {
+    fn new() -> Documented {
+        let stand_in = StandIn::start(&["--seed", "7"]);
+        let made = stand_in.call("POST", "/v3/audit-log-destinations", destination("first"), 201);
+        let destination = made.json()["id"].as_str().unwrap().to_owned();
+        Documented { stand_in, destination }
+    }
+
+    fn path(&self, version: &str, operation: &Operation) -> String {
+        let path = operation.path.replace("{auditLogDestinationId}", &self.destination);
+        format!("/{version}{}", path.replace("{portalId}", &self.stand_in.portal))
+    }
+
+    /// Makes a call and holds its answer against its schema: its status and its body.
+    #[track_caller]
+    fn check(&self, operation: &Operation, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.stand_in.ask(&operation.method, path, body);
+        let told = told(&answer);
+        conforms(&operation.operation, answer.status, &told);
+        (answer.status, told)
+    }
+}
+
+fn destination(name: &str) -> Value {
+    json!({
+        "name": name, "endpoint": "https://127.0.0.1:9/audit-logs", "authorization": "Splunk 0123",
+        "log_format": "cef", "skip_ssl_verification": true,
+    })
+}
+
+fn told(answer: &Answer) -> Value {
+    if answer.body.is_empty() { Value::Null } else { answer.json() }
+}
+
+/// A body of the documents, with what it names put in the place of what we have: a destination that
+/// exists, and a range that is kept.
+fn fitted(world: &Documented, mut body: Value) -> Value {
+    let now = world.stand_in.call("GET", "/simulate/clock", Value::Null, 200).json()["now"].clone();
+    let start: jiff::Timestamp = now.as_str().unwrap().parse().unwrap();
+    let start = start - jiff::SignedDuration::from_mins(30);
+    let values = [
+        ("audit_log_destination_id", json!(world.destination)),
+        ("start_at", json!(start.to_string())),
+        ("end_at", now),
+    ];
+    for (name, value) in values {
+        if let Some(member) = body.get_mut(name) {
+            *member = value;
+        }
+    }
+    body
+}
+
+#[test]
+fn every_documented_body_is_accepted_and_each_answer_conforms() {
+    let documented = requests(false);
+    let mut answered = 0;
+    for version in ["v2", "v3"] {
+        let mut world = Documented::new();
+        // What deletes comes last.
+        let mut operations = operations();
+        operations.retain(|one| one.versions.iter().any(|other| other == version));
+        operations.sort_by_key(|one| one.method == "DELETE");
+        for operation in &operations {
+            let bodies: Vec<_> = documented
+                .iter()
+                .filter(|(name, _)| name[0] == operation.operation)
+                .map(|(_, body)| fitted(&world, body.clone()))
+                .collect();
+            let bodies = if bodies.is_empty() { vec![Value::Null] } else { bodies };
+            for body in bodies {
+                // No replay goes on meanwhile, as it would be a conflict.
+                world.stand_in.simulate("deliver", Value::Null);
+                if operation.operation == "delete-audit-log-destination" {
+                    let made = destination("to be deleted");
+                    let path = format!("/{version}/audit-log-destinations");
+                    let made = world.stand_in.call("POST", &path, made, 201).json();
+                    world.destination = made["id"].as_str().unwrap().to_owned();
+                }
+                let path = world.path(version, operation);
+                let (status, told) = world.check(operation, &path, &body);
+                assert!(status < 300, "{} {path} {body}: {status} {told}", operation.method);
+                assert!(!told.to_string().contains("Splunk 0123"), "{told}");
+                answered += 1;
+            }
+        }
+    }
+    assert!(answered >= 35, "{answered}");
+}
+
+#[test]
+fn a_bad_body_is_answered_400_and_names_the_field() {
+    let world = Documented::new();
+    let operations = operations();
+    for (name, body) in requests(true) {
+        let [operation, field, why] = name.as_slice() else { panic!("{name:?}") };
+        let operation = operations.iter().find(|one| one.operation == *operation).unwrap();
+        for version in &operation.versions {
+            let path = world.path(version, operation);
+            let (status, told) = world.check(operation, &path, &body);
+            assert_eq!(status, 400, "{} {why}: {told}", operation.operation);
+            let wrong = told["invalid_parameters"].as_array().unwrap();
+            let named = wrong.iter().any(|one| one["field"] == field.as_str());
+            assert!(named, "{} {field} {why}: {told}", operation.operation);
+        }
+    }
+}
+
+#[test]
+fn strangers_the_unprivileged_and_the_lost_get_documented_problems() {
+    let world = Documented::new();
+    let weak = world.stand_in.simulate("tokens", Value::Null)["token"].clone();
+    let weak = format!("Bearer {}", weak.as_str().unwrap());
+    for operation in operations() {
+        for version in &operation.versions {
+            let path = world.path(version, &operation);
+            for (bearer, status) in [("Bearer kpat_nobody", 401), (weak.as_str(), 403)] {
+                if !operation.answers.contains_key(&status) {
+                    continue;
+                }
+                let body = Value::Null;
+                let answer = world.stand_in.ask_as(bearer, &operation.method, &path, &body);
+                assert_eq!(answer.status, status, "{path}");
+                assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+                conforms(&operation.operation, status, &told(&answer));
+            }
+            let lost = path
+                .replace(&world.destination, "00000000-0000-4000-8000-000000000000")
+                .replace(&world.stand_in.portal, "00000000-0000-4000-8000-000000000000");
+            if lost != path && operation.answers.contains_key(&404) {
+                let (status, told) = world.check(&operation, &lost, &json!({}));
+                assert_eq!(status, 404, "{lost}: {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_destination_in_use_and_a_replay_that_runs_are_conflicts() {
+    let world = Documented::new();
+    let find = |name: &str| operations().into_iter().find(|one| one.operation == name).unwrap();
+    let webhook = json!({"audit_log_destination_id": world.destination, "enabled": true});
+    world.stand_in.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
+    let delete = find("delete-audit-log-destination");
+    let (status, _) = world.check(&delete, &world.path("v3", &delete), &Value::Null);
+    assert_eq!(status, 409);
+    // Nobody listens at the destination: the job waits between its retries.
+    world.stand_in.simulate("entries", json!({"count": 10}));
+    let replay = find("update-audit-log-replay-job");
+    let range = fitted(&world, json!({"start_at": "", "end_at": ""}));
+    let path = world.path("v2", &replay);
+    assert_eq!(world.check(&replay, &path, &range).0, 202);
+    assert_eq!(world.check(&replay, &path, &range).0, 409);
+}

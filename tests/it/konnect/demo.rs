@@ -1,0 +1,22 @@
+//! `vidimus serve --demo`: receiver and stand-in in one process, set up through the API.
+
+use serde_json::Value;
+
+use crate::harness::{Setup, wait_until};
+
+#[test]
+fn a_demonstration_shows_entries_of_every_sort_in_a_directory_of_its_own() {
+    // Whatever the environment says, made-up entries are kept apart.
+    let serve = Setup::new().arguments("--demo").variable("VIDIMUS_DATA_DIR", "real").start();
+    assert!(!serve.home().join("real").exists());
+    let ready: Value = serve.ready();
+    assert!(ready["api"].as_str().unwrap().starts_with("http://127.0.0.1:"));
+    assert!(ready["token"].as_str().unwrap().starts_with("kpat_"));
+    wait_until("a tampered entry among genuine ones", || {
+        let verdicts = serve.verdicts();
+        ["valid", "invalid"].iter().all(|one| verdicts.iter().any(|verdict| verdict == one))
+    });
+    let stderr = serve.stderr();
+    assert!(stderr.contains("This is a demonstration"), "{stderr}");
+    assert!(!stderr.contains(ready["token"].as_str().unwrap()), "{stderr}");
+}

@@ -1,0 +1,144 @@
+//! A receiver and the stand-in beside it, and `vidimus konnect` between them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Serve, Setup, StandIn};
+
+/// How a command ended.
+pub(super) struct Ran {
+    pub(super) code: Option<i32>,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(super) fn expect(self, code: i32) -> Ran {
+        let Ran { stdout, stderr, .. } = &self;
+        assert_eq!(self.code, Some(code), "--- stdout\n{stdout}\n--- stderr\n{stderr}");
+        self
+    }
+
+    pub(super) fn records(&self) -> Vec<Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The one record.
+    #[track_caller]
+    pub(super) fn record(&self) -> Value {
+        let mut records = self.records();
+        assert_eq!(records.len(), 1, "{}\n{}", self.stdout, self.stderr);
+        records.remove(0)
+    }
+}
+
+/// The stand-in, and a receiver with its keys.
+pub(super) struct World {
+    pub(super) stand_in: StandIn,
+    pub(super) portal: String,
+    pub(super) serve: Serve,
+}
+
+impl World {
+    pub(super) fn new() -> World {
+        World::with(&[])
+    }
+
+    /// A world whose stand-in has these flags too.
+    pub(super) fn with(flags: &[&str]) -> World {
+        let stand_in = StandIn::start(&[&["--seed", "1"], flags].concat());
+        let serve = Setup::new().argument("--jwks", &stand_in.key_set()).start();
+        fs::write(stand_in.home().join("token"), &stand_in.token).unwrap();
+        World { portal: stand_in.portal.clone(), stand_in, serve }
+    }
+
+    pub(super) fn endpoint(&self) -> String {
+        format!("{}/audit-logs", self.serve.receiver)
+    }
+
+    pub(super) fn data(&self) -> PathBuf {
+        self.serve.data()
+    }
+
+    /// Runs `vidimus konnect` with these arguments.
+    pub(super) fn konnect(&self, arguments: &[&str]) -> Ran {
+        self.command(arguments).token(&self.stand_in.token).run()
+    }
+
+    /// The same with `-o jsonl`.
+    pub(super) fn jsonl(&self, arguments: &[&str]) -> Ran {
+        self.konnect(&[arguments, &["-o", "jsonl"]].concat())
+    }
+
+    pub(super) fn command(&self, arguments: &[&str]) -> Konnect {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
+        command.arg("konnect").args(arguments).args(["--base-url", &self.stand_in.api]);
+        command.arg("--data-dir").arg(self.data()).current_dir(self.stand_in.home());
+        command.env_clear().stdin(Stdio::null());
+        Konnect(command)
+    }
+
+    /// Runs `vidimus query` for everything.
+    pub(super) fn query(&self) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
+        command.args(["query", "--limit", "0", "-o", "jsonl", "--data-dir"]).arg(self.data());
+        Konnect(command).run()
+    }
+
+    /// Sets the webhook up, with flags.
+    #[track_caller]
+    pub(super) fn set_up(&self, flags: &[&str]) -> Ran {
+        let endpoint = self.endpoint();
+        let fixed = ["setup", "--endpoint", &endpoint, "--skip-ssl-verification"];
+        self.konnect(&[&fixed, flags].concat())
+    }
+
+    /// Has the stand-in do something: its answer.
+    #[track_caller]
+    pub(super) fn simulate(&self, what: &str, body: &Value) -> Value {
+        self.stand_in.simulate(what, body.clone())
+    }
+
+    /// Lets entries happen: their trace ids.
+    pub(super) fn happen(&self, count: usize) -> Vec<String> {
+        let made = self.simulate("entries", &json!({"count": count}));
+        let ids = made["trace_ids"].as_array().unwrap();
+        ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Delivers all that is due.
+    pub(super) fn deliver(&self) {
+        self.simulate("deliver", &json!({}));
+    }
+
+    pub(super) fn webhook(&self, flags: &[&str]) {
+        self.konnect(&[&["webhook", "set"], flags].concat()).expect(0);
+    }
+
+    /// The stored lines.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect()
+    }
+}
+
+pub(super) struct Konnect(pub(super) Command);
+
+impl Konnect {
+    pub(super) fn token(mut self, token: &str) -> Konnect {
+        self.0.env("KONNECT_TOKEN", token);
+        self
+    }
+
+    pub(super) fn run(mut self) -> Ran {
+        let output = self.0.output().unwrap();
+        Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
