@@ -7,12 +7,14 @@
 //! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older`
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
 //! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
-//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`stats`], [`check`].
+//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`counts`] (over
+//!   time and by value), [`stats`], [`check`].
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
 mod background;
 pub mod catalog;
 pub mod check;
+pub mod counts;
 pub mod directory;
 mod error;
 mod filter;
@@ -47,6 +49,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use check::{CheckReport, Difference};
+pub use counts::{Counts, FieldCounts, Wanted};
 pub use directory::Directory;
 pub use error::StoreError;
 pub use follow::{Event, Export, Follow, News, Position};
