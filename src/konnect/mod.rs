@@ -1,7 +1,10 @@
 //! Konnect's side of the wire: entries as it writes them, its signatures, its deliveries.
 //!
 //! - [`event`]: an entry before it is signed, and its text in each format.
-//! - [`generate`]: realistic entries of every kind, from a seed ([`random`]).
+//! - [`request`]: one request, and the entries that tell of it; [`authentication`] has its words.
+//! - [`traffic`]: what the people of an organization do, from a seed ([`random`]): who they are is in
+//!   [`people`] and `accounts`, what they call in `endpoints`.
+//! - [`generate`]: single entries of every kind, for load.
 //! - [`share`]: which of them are tampered with, unsigned or sent twice.
 //! - [`sign`]: a signing key, and the signature in its place.
 //! - [`batch`]: the two together: a batch of signed lines, and its body as it goes over the wire.
@@ -10,13 +13,19 @@
 //! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Nothing here
 //! opens a connection: a delivery is given the function that posts it.
 
+mod accounts;
+pub mod authentication;
 pub mod batch;
 pub mod deliver;
+mod endpoints;
 pub mod event;
 pub mod generate;
+pub mod people;
 pub mod random;
+pub mod request;
 pub mod share;
 pub mod sign;
+pub mod traffic;
 
 use crate::entry::words::words;
 

@@ -14,6 +14,7 @@ mod crash;
 mod full_disk;
 mod harness;
 mod keys;
+mod konnect;
 mod program;
 mod project;
 mod properties;

@@ -1,0 +1,119 @@
+//! One request, and the entries that tell of it: they share its principal, its address and its
+//! `trace_id`.
+//!
+//! Which fields a kind has, and their order, is from the vendor's page "Konnect and Dev Portal audit
+//! logs".
+
+use super::authentication::{Means, Outcome};
+use super::event::Event;
+use super::people::Principal;
+use crate::entry::{Millis, Value};
+
+/// What the entries of one request have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// When it was made.
+    pub at: Millis,
+    /// The organization's id.
+    pub org_id: &'a str,
+    /// The Dev Portal that it was made to. Such a request gives authentication entries only.
+    pub portal_id: Option<&'a str>,
+    /// Whoever it was made as.
+    pub principal: &'a Principal,
+    /// Who acted as the principal, where that is another.
+    pub actor_id: Option<&'a str>,
+    /// The address that it came from.
+    pub src: &'a str,
+    /// What sent it.
+    pub user_agent: &'a str,
+    /// Its number.
+    pub trace_id: u64,
+    /// Whether Kong made it, and no user.
+    pub kong_initiated: bool,
+    /// Whether JSON has numbers and booleans as strings.
+    pub as_strings: bool,
+}
+
+impl Request<'_> {
+    /// That it was let in, or why not.
+    pub fn authentication(&self, means: Means, outcome: Outcome) -> Event {
+        let request = match self.portal_id {
+            Some(_) => "/api/v2/developer/authenticate",
+            None => "/api/v1/authenticate",
+        };
+        let success = Value::Boolean(outcome == Outcome::Success);
+        Event {
+            product: if self.portal_id.is_some() { "Dev-Portal" } else { "Konnect" },
+            class_id: format!("AUTHENTICATION_TYPE_{means}"),
+            name: format!("AUTHENTICATION_OUTCOME_{outcome}"),
+            severity: outcome.severity(),
+            ..self.event(vec![("request", text(request)), ("success", success)])
+        }
+    }
+
+    /// That `service` was asked whether it may do `action` to `resource`, and what it answered.
+    pub fn authorization(
+        &self,
+        service: &str,
+        resource: &str,
+        action: &str,
+        granted: bool,
+    ) -> Event {
+        Event {
+            class_id: service.to_owned(),
+            name: format!("Authz.{resource}"),
+            severity: if granted { 1 } else { 6 },
+            ..self.event(vec![("action", text(action)), ("granted", Value::Boolean(granted))])
+        }
+    }
+
+    /// That it called the API, which answered with `status`.
+    pub fn access(&self, method: &str, path: &str, query: &str, status: u16) -> Event {
+        let mut event = self.event(vec![
+            ("request", text(path)),
+            ("act", text(method)),
+            ("status", Value::Integer(status.into())),
+        ]);
+        event.extensions.push(("query", text(query)));
+        Event {
+            class_id: "KongGateway".to_owned(),
+            name: "Ingress".to_owned(),
+            severity: match status {
+                401 | 403 => 6,
+                500 => 10,
+                _ => 1,
+            },
+            ..event
+        }
+    }
+
+    /// The fields of every entry, around those of its kind.
+    fn event(&self, own: Vec<(&'static str, Value)>) -> Event {
+        let mut extensions = Vec::with_capacity(own.len() + 9);
+        extensions.push(("src", text(self.src)));
+        extensions.extend(own);
+        extensions.push(("org_id", text(self.org_id)));
+        extensions.extend(self.portal_id.map(|portal| ("portal_id", text(portal))));
+        extensions.push(("principal_id", text(&self.principal.id)));
+        extensions.extend(self.principal.name.iter().map(|name| ("principal_name", text(name))));
+        extensions.extend(self.actor_id.map(|actor| ("actor_id", text(actor))));
+        if self.kong_initiated {
+            extensions.push(("kong_initiated", Value::Boolean(true)));
+        }
+        extensions.push(("trace_id", Value::Text(self.trace_id.to_string())));
+        extensions.push(("user_agent", text(self.user_agent)));
+        Event {
+            at: self.at,
+            product: "Konnect",
+            class_id: String::new(),
+            name: String::new(),
+            severity: 1,
+            extensions,
+            as_strings: self.as_strings,
+        }
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}

@@ -1,0 +1,3 @@
+//! Konnect's API as it is documented, in `fixtures/konnect/`.
+
+pub(crate) mod schemas;
