@@ -18,8 +18,9 @@ use ring::rand::SecureRandom;
 use tokio::sync::mpsc;
 
 use crate::clock::now;
-use crate::config::{Authorization, Config, KeySource, Secret, Tls};
-use crate::console;
+use crate::config::{self, Authorization, Config, KeySource, Secret, Tls};
+use crate::console::guard::Guard;
+use crate::console::{self, Console};
 use crate::ingest::{self, Expected};
 use crate::keys::ring::Judged;
 use crate::keys::{KeyRing, Refresher, Suspicion};
@@ -29,7 +30,7 @@ use crate::net::{
 };
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::{Caps, Input, Observer, Receiver};
-use crate::store::{Directory, Options, Retention, Store, StoreError};
+use crate::store::{Directory, Options, Reader, Retention, Store, StoreError};
 
 /// How often the files of the certificate are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
@@ -66,6 +67,8 @@ pub enum StartError {
 pub struct Server {
     receiver_listener: Listener,
     console_listener: Listener,
+    console: config::Console,
+    reader: Reader,
     receiver: Arc<Receiver>,
     refresher: Refresher,
     tls: Option<Arc<ServerTls>>,
@@ -105,6 +108,8 @@ impl Server {
         Ok(Server {
             receiver_listener,
             console_listener,
+            console: config.console.clone(),
+            reader: Reader::open(&directory)?,
             receiver: Arc::new(Receiver { inputs, caps, budget, deliverer, writing }),
             refresher,
             tls,
@@ -149,14 +154,19 @@ impl Server {
         }
         // What a crash kept from being checked again.
         refresher.store.recheck(Arc::clone(&refresher.ring) as Arc<_>);
+        let ring = Arc::clone(&refresher.ring);
         let refreshing = tokio::spawn(refresher.run());
 
         let events = Arc::clone(&receiver.deliverer) as Arc<dyn Events>;
+        let router = Console::new(
+            self.reader,
+            ring,
+            Guard::new(self.console_listener.address(), self.console.hosts, self.console.token),
+            shutdown.clone(),
+        )
+        .router();
         let console = self.console_listener.serve(
-            |request, _| {
-                let answer = console::handle(&request);
-                async move { Ok(answer) }
-            },
+            move |request, _| console::handle(router.clone(), request),
             limits.clone(),
             Arc::clone(&events),
             shutdown.clone(),

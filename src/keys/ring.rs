@@ -94,10 +94,15 @@ impl KeyRing {
         self.generation.load(Ordering::SeqCst)
     }
 
+    /// The keys that verify what comes now, on all inputs together.
+    pub fn all(&self) -> KeySet {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        KeySet::new(known.current.values().flat_map(|set| set.keys().iter().cloned()))
+    }
+
     /// How many keys verify what comes now, on all inputs together.
     pub fn len(&self) -> usize {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        KeySet::new(known.current.values().flat_map(|set| set.keys().iter().cloned())).keys().len()
+        self.all().keys().len()
     }
 
     /// Whether nothing can be verified.
