@@ -161,7 +161,8 @@ async fn serve(
 
     let scheme = if server.certificate.is_some() { "https" } else { "http" };
     let receiver = format!("{scheme}://{}", server.receiver_address());
-    let console = format!("http://{}", server.console_address());
+    let scheme = if server.console_has_tls() { "https" } else { "http" };
+    let console = format!("{scheme}://{}", server.console_address());
     let suspicion = server.suspicion();
     let (trigger, shutdown) = shutdown();
     let mut running = tokio::spawn(server.run(shutdown));

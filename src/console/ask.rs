@@ -122,8 +122,8 @@ mod tests {
             ("limit=1001", "limit: found \"1001\""),
             ("limit=x", "limit: found \"x\""),
             ("since=yesterday", "since: found \"yesterday\", expected a time"),
-            ("cursor=x", "cursor: the cursor is not one"),
-            ("q=status:abc", "status"),
+            ("cursor=x", "cursor: the cursor is not one that a page gave as its next"),
+            ("q=status:abc", "query, character 8: found \"abc\", expected a whole number"),
         ] {
             let ask = ask(query).unwrap();
             let problem = [

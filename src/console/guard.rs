@@ -54,13 +54,19 @@ pub struct Guard {
     address: SocketAddr,
     hosts: Vec<String>,
     token: Option<Secret>,
+    tls: bool,
     attempts: Semaphore,
 }
 
 impl Guard {
     /// A guard of a console that listens on `address`, is called `hosts` too, and asks for `token`.
     pub fn new(address: SocketAddr, hosts: Vec<String>, token: Option<Secret>) -> Guard {
-        Guard { address, hosts, token, attempts: Semaphore::new(WAITING) }
+        Guard { address, hosts, token, tls: false, attempts: Semaphore::new(WAITING) }
+    }
+
+    /// The same where browsers come by https.
+    pub fn with_tls(self, tls: bool) -> Guard {
+        Guard { tls, ..self }
     }
 
     /// Whether requests must bring a token.
@@ -83,7 +89,8 @@ impl Guard {
             Ok(ip) => ip == listen || listen.is_unspecified(),
             Err(_) => name == "localhost" && (listen.is_loopback() || listen.is_unspecified()),
         };
-        named && authority.port_u16().unwrap_or(80) == self.address.port()
+        let usual = if self.tls { 443 } else { 80 };
+        named && authority.port_u16().unwrap_or(usual) == self.address.port()
     }
 
     /// Whether the request brings the token.
@@ -112,7 +119,9 @@ impl Guard {
         if !token.matches(given.as_bytes()) {
             return Err(self.slow("the token is wrong").await);
         }
-        let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", session(token));
+        let secure = if self.tls { "; Secure" } else { "" };
+        let session = session(token);
+        let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict{secure}");
         HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))
     }
 
@@ -218,6 +227,9 @@ mod tests {
         check_host(&any, "10.0.0.1", true);
         check_host(&any, "[::1]:80", true);
         check_host(&any, "evil.example", false);
+        let secure = guard("127.0.0.1:443", &[], None).with_tls(true);
+        check_host(&secure, "localhost", true);
+        check_host(&secure, "localhost:80", false);
     }
 
     fn check_admits(guard: &Guard, pairs: &[(HeaderName, &str)], expected: bool) {
@@ -245,5 +257,7 @@ mod tests {
         let wrong = (header::AUTHORIZATION, "Bearer b");
         check_admits(&guard, &[(header::COOKIE, pair), wrong], false);
         assert_eq!(guard.log_in("b").await.unwrap_err().status, 401);
+        let secure = guard.with_tls(true).log_in("a secret").await.unwrap();
+        assert!(secure.to_str().unwrap().ends_with("; Secure"));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`guard`]: who may ask: the `Host` header, the token, the headers of every answer.
 //! - [`ask`]: what is asked: the query, the range, the limit. [`problem`]: what is said if it is wrong.
+//! - [`health`]: whether the program is alive and ready, and what it counts.
 //! - [`api`]: entries, counts, the stream, deliveries, all as JSON.
 //!
 //! Every look at the store goes through [`Console::read`], on a thread that may wait; only a few are
@@ -10,6 +11,7 @@
 pub mod api;
 pub mod ask;
 pub mod guard;
+pub mod health;
 pub mod problem;
 
 use std::convert::Infallible;
@@ -25,8 +27,9 @@ use tower_service::Service;
 use self::guard::Guard;
 use self::problem::Problem;
 use crate::keys::KeyRing;
+use crate::metrics::Exposition;
 use crate::net::{CloseConnection, RequestBody, Shutdown};
-use crate::store::{Reader, StoreError};
+use crate::store::{Health, Reader, StoreError};
 
 /// How many looks at the store are at work at once.
 const READERS: usize = 2;
@@ -37,6 +40,8 @@ pub struct Console {
     reader: Arc<Reader>,
     /// The keys at hand.
     pub ring: Arc<KeyRing>,
+    health: Arc<Health>,
+    metrics: Exposition,
     guard: Guard,
     /// Ends what goes on for ever.
     shutdown: Shutdown,
@@ -50,12 +55,16 @@ impl Console {
     pub fn new(
         reader: Reader,
         ring: Arc<KeyRing>,
+        health: Arc<Health>,
+        metrics: Exposition,
         guard: Guard,
         shutdown: Shutdown,
     ) -> Arc<Console> {
         Arc::new(Console {
             reader: Arc::new(reader),
             ring,
+            health,
+            metrics,
             guard,
             shutdown,
             reading: Arc::new(Semaphore::new(READERS)),
@@ -67,8 +76,10 @@ impl Console {
     pub fn router(self: &Arc<Console>) -> Router {
         let guard = axum::middleware::from_fn_with_state(Arc::clone(self), guard::check);
         Router::new()
-            .route("/healthz", get(healthy))
-            .route("/readyz", get(ready))
+            .route("/healthz", get(health::healthy))
+            .route("/readyz", get(health::ready))
+            .route("/metrics", get(health::metrics))
+            .route("/api/openapi.json", get(api::description))
             .nest("/api/v1", api::router())
             .fallback(|| async { Problem::not_found("there is nothing at this path") })
             .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
@@ -102,17 +113,4 @@ pub async fn handle(
 ) -> Result<Response<Body>, CloseConnection> {
     let answered: Result<_, Infallible> = router.call(request.map(Body::new)).await;
     answered.map_err(|never| match never {})
-}
-
-async fn healthy() -> &'static str {
-    "ok\n"
-}
-
-/// Whether deliveries are taken: the process listens only when the store is open for writing, and
-/// what it reads now is the catalog that every delivery needs.
-async fn ready(
-    axum::extract::State(console): axum::extract::State<Arc<Console>>,
-) -> Result<&'static str, Problem> {
-    console.read(|reader| reader.newest(&crate::search::Filter::All, 0)).await?;
-    Ok("ok\n")
 }

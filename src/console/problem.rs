@@ -82,6 +82,11 @@ impl Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not taken here")
     }
 
+    /// Deliveries are not taken now.
+    pub fn not_ready(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
     /// The request is for somebody else.
     pub fn misdirected(host: &str) -> Problem {
         let host: String = host.chars().take(100).collect();

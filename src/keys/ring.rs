@@ -100,6 +100,22 @@ impl KeyRing {
         KeySet::new(known.current.values().flat_map(|set| set.keys().iter().cloned()))
     }
 
+    /// The inputs that have sources of keys and no key from them.
+    pub fn waiting(&self) -> Vec<&str> {
+        let waits = |(name, judged): &(&String, &Judged)| {
+            !judged.sources.is_empty() && self.current(name).0.keys().is_empty()
+        };
+        let mut names: Vec<_> =
+            self.inputs.iter().filter(waits).map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether an input has sources of keys at all.
+    pub fn has_sources(&self) -> bool {
+        self.inputs.values().any(|judged| !judged.sources.is_empty())
+    }
+
     /// How many keys verify what comes now, on all inputs together.
     pub fn len(&self) -> usize {
         self.all().keys().len()

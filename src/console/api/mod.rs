@@ -21,6 +21,14 @@ use serde::Serialize;
 use super::Console;
 use super::problem::Problem;
 
+/// `GET /api/openapi.json`: what all of it is, in OpenAPI 3.1.
+pub async fn description() -> Response {
+    let mut answer = include_str!("../../../docs/openapi.json").into_response();
+    let json = HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, json);
+    answer
+}
+
 /// The calls.
 pub fn router() -> Router<Arc<Console>> {
     Router::new()

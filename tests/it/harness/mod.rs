@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use http::{Answer, Raw};
 pub(crate) use key_server::{Gives, KeyServer};
-pub(crate) use serve::{Serve, Setup};
+pub(crate) use serve::{Serve, Setup, write_private};
 pub(crate) use signer::{Signer, cef, jwks};
 
 /// How long anything may take: a test that waits longer fails instead of hanging.
