@@ -10,6 +10,8 @@
 
 pub mod exposition;
 mod hooks;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -24,6 +26,7 @@ pub use exposition::{Exposition, Sources};
 pub use hooks::{CountedEvents, CountedObserver};
 
 use crate::entry::{Format, Kind};
+use crate::net::Refused as NetRefused;
 use crate::signature::VerdictName;
 use crate::store::meter::Class;
 
@@ -32,6 +35,9 @@ type Labels = Vec<(&'static str, String)>;
 
 /// The statuses that a delivery ends with; `closed` is a connection that was closed instead.
 const STATUSES: [&str; 7] = ["200", "400", "413", "415", "429", "500", "closed"];
+
+/// The names of the listeners.
+const LISTENERS: [&str; 2] = ["receiver", "console"];
 
 /// The statuses of requests that were refused before anything of the body was read.
 const REFUSALS: [&str; 3] = ["401", "404", "405"];
@@ -135,6 +141,12 @@ impl Metrics {
         }
         for status in REFUSALS {
             touch(&refused, [("status", status)]);
+        }
+        for listener in LISTENERS {
+            touch(&handshakes_failed, [("listener", listener)]);
+            for reason in NetRefused::REASONS {
+                touch(&connections_refused, [("listener", listener), ("reason", reason)]);
+            }
         }
         for class in usual_classes() {
             let _ = entries.get_or_create(&labels_of(class));

@@ -69,3 +69,70 @@ impl Health {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::entry::Millis;
+    use crate::ingest::{Batch, Caps, Expected};
+    use crate::signature::KeySet;
+    use crate::store::{Directory, Options, Store};
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<String>>);
+
+    impl Meter for Seen {
+        fn stored(&self, delivery: &Delivery, appended: &Appended, classes: &Classes) {
+            let class = |((format, kind, verdict), count): &(Class, u64)| {
+                format!("{count} {format} {} {verdict}", kind.map_or("none", Kind::as_str))
+            };
+            let classes: Vec<_> = classes.iter().map(class).collect();
+            let (input, duplicates) = (&delivery.input, appended.duplicates);
+            let seen = format!("{input}, {duplicates} there already: {}", classes.join(", "));
+            self.0.lock().unwrap().push(seen);
+        }
+
+        fn committed(&self, deliveries: usize, _: Duration) {
+            self.0.lock().unwrap().push(format!("{deliveries} deliveries"));
+        }
+    }
+
+    #[test]
+    fn who_watches_sees_what_is_new() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&home.path().join("data")).unwrap();
+        let seen = Arc::new(Seen::default());
+        let meter = Arc::clone(&seen) as Arc<_>;
+        let store = Store::open_watched(&directory, Options::default(), meter).unwrap();
+        let body = "{\"name\":\"Ingress\",\"rt\":1}\n{\"rt\":2}\nhello\n{\"rt\":2}\n{\"rt\":3}\n";
+        for _ in 0..2 {
+            let caps = Caps { max_line: 100, max_lines: 100 };
+            let batch = Batch::new(Bytes::from_static(body.as_bytes()), &KeySet::default(), caps);
+            let delivery = Delivery {
+                received_at: Millis::MIN,
+                started: Instant::now(),
+                input: "one".to_owned(),
+                peer: "p".to_owned(),
+                bytes: 1,
+                decoded_bytes: 1,
+            };
+            store.append(delivery, &batch.unwrap(), &Expected::default()).unwrap();
+        }
+        assert_eq!(store.health().trouble(), None);
+        let classes = "1 json access unsigned, 2 json other unsigned, 1 unknown none malformed";
+        assert_eq!(
+            *seen.0.lock().unwrap(),
+            [
+                "1 deliveries".to_owned(),
+                format!("one, 1 there already: {classes}"),
+                "1 deliveries".to_owned(),
+                "one, 5 there already: ".to_owned(),
+            ]
+        );
+    }
+}

@@ -5,6 +5,7 @@ use std::thread;
 
 use super::{connect, get, host, port, send, wait_for};
 use crate::harness::{Serve, Setup, wait_until};
+use crate::program::run;
 
 const TOKEN: &str = "a token of the tests";
 
@@ -135,9 +136,8 @@ fn every_answer_has_the_headers_that_protect_a_browser() {
 #[test]
 fn where_others_can_reach_it_a_token_is_needed() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let (status, stderr) = Setup::new().argument("--console", address).fail();
-        assert_eq!(status.code(), Some(2), "{address}: {stderr}");
-        assert!(stderr.contains("console.token_file"), "{address}: {stderr}");
+        let ran = run(&["serve", "--console", address, "--data-dir", "/nowhere"], b"").expect(2);
+        assert!(ran.stderr.contains("console.token_file"), "{address}: {ran}");
     }
 }
 
