@@ -151,9 +151,8 @@ fn the_console_speaks_tls_when_asked() {
     let mut plain = crate::harness::Raw::plain(port(&serve));
     plain.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert!(plain.rest().is_empty());
-    let metrics = get(&serve, "/metrics").text();
     let counted = "vidimus_tls_handshake_failures_total{listener=\"console\"} 1";
-    assert!(metrics.contains(counted), "{metrics}");
+    wait_until("the handshake", || get(&serve, "/metrics").text().contains(counted));
 
     // Where the receiver has none, the console has a pair of its own.
     let config = "[receiver.tls]\nenabled = false\n[console.tls]\nenabled = true\n";
