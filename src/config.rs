@@ -117,13 +117,16 @@ impl Config {
         }
         let keys = Keys::resolve(flags, &top.table("keys")?)?;
         let inputs = input::Sources { flags, env, top, keys: &keys.sources };
+        let receiver = Receiver::resolve(flags, &top.table("receiver")?, &mut warnings)?;
+        let section = &top.table("console")?;
+        let console = Console::resolve(flags, section, &receiver.tls, &mut warnings)?;
         Ok(Config {
             data_dir: resolve_data_dir(flags, env, top)?,
-            receiver: Receiver::resolve(flags, &top.table("receiver")?, &mut warnings)?,
+            receiver,
             inputs: inputs.inputs(&mut warnings)?,
             keys,
             store: Store::resolve(&top.table("store")?)?,
-            console: Console::resolve(flags, &top.table("console")?, &mut warnings)?,
+            console,
             konnect: Konnect::resolve(&top.table("konnect")?)?,
             warnings,
         })

@@ -17,8 +17,8 @@
 //! [`search`] (a query to a filter).
 //!
 //! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
-//! TLS, `receiver` the webhook endpoint, `konnect` the sender's side, `config` the settings, and
-//! `cli` the commands; only `cli` prints.
+//! TLS, `receiver` the webhook endpoint, `konnect` the sender's side, `metrics` what is counted, `config`
+//! the settings, and `cli` the commands; only `cli` prints.
 //!
 //! ARCHITECTURE.md has the invariants.
 
@@ -41,6 +41,8 @@ pub mod console;
 pub mod keys;
 #[cfg(feature = "app")]
 pub mod konnect;
+#[cfg(feature = "app")]
+pub mod metrics;
 #[cfg(feature = "app")]
 pub mod net;
 #[cfg(feature = "app")]

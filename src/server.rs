@@ -18,18 +18,20 @@ use ring::rand::SecureRandom;
 use tokio::sync::mpsc;
 
 use crate::clock::now;
-use crate::config::{Authorization, Config, KeySource, Secret, Tls};
-use crate::console;
+use crate::config::{self, Authorization, Config, KeySource, Secret, Tls};
+use crate::console::guard::Guard;
+use crate::console::{self, Console};
 use crate::ingest::{self, Expected};
 use crate::keys::ring::Judged;
-use crate::keys::{KeyRing, Refresher, Suspicion};
+use crate::keys::{KeyRing, Refresher, Suspicion, Watcher};
+use crate::metrics::{CountedEvents, CountedObserver, Exposition, Metrics, Sources};
 use crate::net::{
     Budget, Client, ClientOptions, Events, Limits, ListenError, Listener, PairFiles, Reload,
     ServerTls, Shutdown, TlsError, ensure_self_signed,
 };
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::{Caps, Input, Observer, Receiver};
-use crate::store::{Directory, Options, Retention, Store, StoreError};
+use crate::store::{Directory, Options, Reader, Retention, Store, StoreError};
 
 /// How often the files of the certificate are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
@@ -66,9 +68,13 @@ pub enum StartError {
 pub struct Server {
     receiver_listener: Listener,
     console_listener: Listener,
+    console: config::Console,
+    reader: Reader,
     receiver: Arc<Receiver>,
     refresher: Refresher,
+    metrics: Arc<Metrics>,
     tls: Option<Arc<ServerTls>>,
+    console_tls: Option<Arc<ServerTls>>,
     limits: Limits,
     written: mpsc::Receiver<()>,
     /// Where the authorization value is that was made on first run, if it is in use.
@@ -81,13 +87,21 @@ impl Server {
     /// Opens and binds everything, in a runtime of tokio with several threads.
     pub async fn start(config: &Config, observer: Arc<dyn Observer>) -> Result<Server, StartError> {
         let directory = Directory::create(&config.data_dir)?;
-        let store = Arc::new(Store::open(&directory, store_options(config))?);
-        let (tls, certificate) = tls(config)?;
+        let metrics = Arc::new(metrics(config));
+        let meter = Arc::clone(&metrics) as Arc<_>;
+        let store = Arc::new(Store::open_watched(&directory, store_options(config), meter)?);
+        let (tls, certificate) = tls(config, &config.receiver.tls)?;
+        let console_tls = match &tls {
+            // One pair, looked at once.
+            Some(tls) if config.console.tls == config.receiver.tls => Some(Arc::clone(tls)),
+            _ => self::tls(config, &config.console.tls)?.0,
+        };
         let receiver_listener = Listener::bind(config.receiver.listen, tls.clone()).await?;
-        let console_listener = Listener::bind(config.console.listen, None).await?;
+        let console_listener = Listener::bind(config.console.listen, console_tls.clone()).await?;
 
         let (inputs, generated_authorization) = inputs(config)?;
-        let refresher = refresher(config, &store, &inputs)?;
+        let refresher = refresher(config, &store, &inputs, Arc::clone(&metrics) as Arc<_>)?;
+        let observer = Arc::new(CountedObserver { metrics: Arc::clone(&metrics), inner: observer });
         let caps = caps(config);
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
@@ -105,9 +119,13 @@ impl Server {
         Ok(Server {
             receiver_listener,
             console_listener,
+            console: config.console.clone(),
+            reader: Reader::open(&directory)?,
             receiver: Arc::new(Receiver { inputs, caps, budget, deliverer, writing }),
             refresher,
+            metrics,
             tls,
+            console_tls,
             limits: limits(config),
             written,
             generated_authorization,
@@ -123,6 +141,11 @@ impl Server {
     /// The console's address, with the real port.
     pub fn console_address(&self) -> SocketAddr {
         self.console_listener.address()
+    }
+
+    /// Whether the console speaks TLS.
+    pub fn console_has_tls(&self) -> bool {
+        self.console_tls.is_some()
     }
 
     /// The keys at hand.
@@ -143,22 +166,45 @@ impl Server {
 
     /// Works until shutdown: then no new connections, those in flight answered, the store closed.
     pub async fn run(self, shutdown: Shutdown) {
-        let Server { receiver, refresher, limits, mut written, .. } = self;
-        if let Some(tls) = self.tls {
+        let Server { receiver, refresher, limits, mut written, tls, console_tls, .. } = self;
+        let own = console_tls
+            .clone()
+            .filter(|own| tls.as_ref().is_none_or(|receivers| !Arc::ptr_eq(own, receivers)));
+        for tls in tls.iter().chain(&own).map(Arc::clone) {
             tokio::spawn(tls.watch(CERTIFICATE_INTERVAL, shutdown.clone(), report_certificate));
         }
         // What a crash kept from being checked again.
         refresher.store.recheck(Arc::clone(&refresher.ring) as Arc<_>);
+        let ring = Arc::clone(&refresher.ring);
         let refreshing = tokio::spawn(refresher.run());
 
-        let events = Arc::clone(&receiver.deliverer) as Arc<dyn Events>;
+        let sources = Sources {
+            budget: receiver.budget.clone(),
+            listeners: vec![
+                ("receiver", self.receiver_listener.connections(), tls),
+                ("console", self.console_listener.connections(), console_tls.clone()),
+            ],
+            ring: Arc::clone(&ring),
+            health: Arc::clone(receiver.deliverer.store.health()),
+        };
+        let health = Arc::clone(&sources.health);
+        let exposition = Exposition::new(Arc::clone(&self.metrics), sources);
+        if let Err(error) = tokio::task::block_in_place(|| exposition.begin(&self.reader)) {
+            tracing::warn!(%error, "when entries were received last is not known to the metrics");
+        }
+        let address = self.console_listener.address();
+        let guard = Guard::new(address, self.console.hosts, self.console.token)
+            .with_tls(console_tls.is_some());
+        let router =
+            Console::new(self.reader, ring, health, exposition, guard, shutdown.clone()).router();
+        let events = |listener| -> Arc<dyn Events> {
+            let (metrics, inner) = (Arc::clone(&self.metrics), Arc::clone(&receiver.deliverer));
+            Arc::new(CountedEvents { metrics, listener, inner })
+        };
         let console = self.console_listener.serve(
-            |request, _| {
-                let answer = console::handle(&request);
-                async move { Ok(answer) }
-            },
+            move |request, _| console::handle(router.clone(), request),
             limits.clone(),
-            Arc::clone(&events),
+            events("console"),
             shutdown.clone(),
         );
         let handler = {
@@ -166,7 +212,8 @@ impl Server {
             move |request, peer| Arc::clone(&receiver).handle(request, peer)
         };
         let mut over = shutdown.clone();
-        let deliveries = self.receiver_listener.serve(handler, limits, events, shutdown);
+        let deliveries =
+            self.receiver_listener.serve(handler, limits, events("receiver"), shutdown);
         tokio::join!(deliveries, console);
 
         refreshing.abort();
@@ -178,6 +225,13 @@ impl Server {
             () = over.over() => tracing::warn!("some writes take longer than the shutdown may"),
         }
     }
+}
+
+/// What counts, with the names that the configuration has.
+fn metrics(config: &Config) -> Metrics {
+    let inputs: Vec<_> = config.inputs.iter().map(|input| input.name.as_str()).collect();
+    let sources = config.inputs.iter().flat_map(|input| &input.keys);
+    Metrics::new(&inputs, &sources.map(ToString::to_string).collect::<Vec<_>>())
 }
 
 /// How the store is kept.
@@ -221,9 +275,9 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// The certificate, and its file.
-fn tls(config: &Config) -> Result<(Option<Arc<ServerTls>>, Option<PathBuf>), TlsError> {
-    let files = match &config.receiver.tls {
+/// The certificate that `tls` says, and its file.
+fn tls(config: &Config, tls: &Tls) -> Result<(Option<Arc<ServerTls>>, Option<PathBuf>), TlsError> {
+    let files = match tls {
         Tls::Off => return Ok((None, None)),
         Tls::Files { cert_file, key_file } => {
             PairFiles { certificate: cert_file.clone(), key: key_file.clone() }
@@ -244,9 +298,16 @@ fn public_names(config: &Config) -> Vec<String> {
     let url = config.receiver.public_url.as_deref().and_then(|url| url.parse::<hyper::Uri>().ok());
     let public =
         url.and_then(|url| url.host().map(|host| host.trim_matches(['[', ']']).to_owned()));
-    let listen = config.receiver.listen.ip();
-    let own = (!listen.is_unspecified()).then(|| listen.to_string());
-    public.into_iter().chain(own).collect()
+    let mut addresses = vec![config.receiver.listen.ip()];
+    let mut hosts = Vec::new();
+    if config.console.tls == Tls::SelfSigned {
+        addresses.push(config.console.listen.ip());
+        let authority = |host: &String| host.parse::<hyper::http::uri::Authority>().ok();
+        let named = config.console.hosts.iter().filter_map(authority);
+        hosts.extend(named.map(|host| host.host().trim_matches(['[', ']']).to_owned()));
+    }
+    let own = addresses.iter().filter(|ip| !ip.is_unspecified()).map(ToString::to_string);
+    public.into_iter().chain(own).chain(hosts).collect()
 }
 
 /// The inputs, and the file of the authorization value that was made on first run, if one uses it.
@@ -310,6 +371,7 @@ fn refresher(
     config: &Config,
     store: &Arc<Store>,
     inputs: &[Arc<Input>],
+    watcher: Arc<dyn Watcher>,
 ) -> Result<Refresher, StartError> {
     let of = |input: &crate::config::Input| -> Vec<String> {
         input.keys.iter().map(ToString::to_string).collect()
@@ -332,6 +394,7 @@ fn refresher(
         }
     }
     Ok(Refresher {
+        watcher,
         ring: Arc::new(ring),
         store: Arc::clone(store),
         sources,

@@ -183,7 +183,8 @@ impl Serving {
         server.read_key_files().await;
         let scheme = if server.certificate.is_some() { "https" } else { "http" };
         let receiver = format!("{scheme}://{}", server.receiver_address());
-        let console = format!("http://{}", server.console_address());
+        let scheme = if server.console_has_tls() { "https" } else { "http" };
+        let console = format!("{scheme}://{}", server.console_address());
         match (&self.demo, self.shows_banner) {
             (Some(_), true) => demo::banner(config, &console),
             (None, true) => banner::print(config, &server, self.on_terminal),

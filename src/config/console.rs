@@ -8,9 +8,9 @@ use toml::de::DeValue;
 use super::Flags;
 use super::error::{ConfigError, Mismatch};
 use super::file::Section;
-use super::receiver::address;
+use super::receiver::{Tls, address, pair};
 use super::secret::Secret;
-use super::value::{list, path, text};
+use super::value::{boolean, list, path, text};
 
 /// The console's settings.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Console {
     pub hosts: Vec<String>,
     /// What a request must bring. Without one, every user of this machine may read.
     pub token: Option<Secret>,
+    /// Its certificate, which is the receiver's unless it has one of its own.
+    pub tls: Tls,
 }
 
 impl Console {
@@ -28,6 +30,7 @@ impl Console {
     pub(super) fn resolve(
         flags: &Flags,
         section: &Section<'_>,
+        receiver: &Tls,
         warnings: &mut Vec<String>,
     ) -> Result<Console, ConfigError> {
         let listen = section.get("listen", address)?;
@@ -52,8 +55,28 @@ impl Console {
                 ),
             ));
         }
-        Ok(Console { listen, hosts, token })
+        let tls = tls(&section.table("tls")?, receiver, warnings)?;
+        Ok(Console { listen, hosts, token, tls })
     }
+}
+
+/// The certificate: none unless it is asked for, then its own, or the receiver's, or the self-signed
+/// one where the receiver has none.
+fn tls(
+    section: &Section<'_>,
+    receiver: &Tls,
+    warnings: &mut Vec<String>,
+) -> Result<Tls, ConfigError> {
+    let enabled = section.get("enabled", boolean)?.unwrap_or(false);
+    let (cert_file, key_file) = (section.get("cert_file", path)?, section.get("key_file", path)?);
+    let (cert, key) = (section.setting("cert_file"), section.setting("key_file"));
+    let own = pair(&cert, cert_file.as_deref(), &key, key_file.as_deref())?;
+    Ok(match (enabled, own, receiver) {
+        (false, ..) => Tls::Off,
+        (true, Some(own), _) => own.warned(&key, warnings),
+        (true, None, Tls::Off) => Tls::SelfSigned,
+        (true, None, receiver) => receiver.clone(),
+    })
 }
 
 fn host(value: &DeValue<'_>) -> Result<String, Mismatch> {

@@ -15,7 +15,7 @@ use super::secret::warn_if_exposed;
 use super::value::found;
 
 /// Every table and its keys.
-pub(super) const TABLES: [(&str, &[&str]); 9] = [
+pub(super) const TABLES: [(&str, &[&str]); 10] = [
     ("", &["data_dir", "receiver", "input", "keys", "store", "console", "konnect"]),
     (
         "receiver",
@@ -59,7 +59,8 @@ pub(super) const TABLES: [(&str, &[&str]); 9] = [
         "store",
         &["segment_entries", "segment_age", "retention_age", "retention_size", "quarantine_size"],
     ),
-    ("console", &["listen", "hosts", "token_file"]),
+    ("console", &["listen", "hosts", "token_file", "tls"]),
+    ("console.tls", &["enabled", "cert_file", "key_file"]),
     ("konnect", &["token_file", "region", "base_url", "retention"]),
 ];
 

@@ -54,7 +54,7 @@ pub struct Receiver {
     pub tls: Tls,
 }
 
-/// What the receiver's TLS is made of.
+/// What a listener's TLS is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
     /// There is none: a proxy or a tunnel has it.
@@ -162,18 +162,23 @@ impl Tls {
             (None, Some(tls)) => (tls, key_name),
             (None, None) => return Ok(Tls::SelfSigned),
         };
-        if let (Tls::Files { key_file, .. }, setting) = &tls {
-            // Whether it can be read, and is a key, is found when it is loaded.
-            if let Ok(file) = std::fs::File::open(key_file) {
-                warn_if_exposed(setting, key_file, &file, warnings);
-            }
+        Ok(tls.0.warned(&tls.1, warnings))
+    }
+
+    /// Warns of a key, named by `setting`, that others can read.
+    pub(super) fn warned(self, setting: &str, warnings: &mut Vec<String>) -> Tls {
+        // Whether it can be read, and is a key, is found when it is loaded.
+        if let Tls::Files { key_file, .. } = &self
+            && let Ok(file) = std::fs::File::open(key_file)
+        {
+            warn_if_exposed(setting, key_file, &file, warnings);
         }
-        Ok(tls.0)
+        self
     }
 }
 
 /// A certificate and a key: both or neither.
-fn pair(
+pub(super) fn pair(
     cert_name: &str,
     cert: Option<&Path>,
     key_name: &str,

@@ -36,6 +36,8 @@ fn the_example_has_every_key() {
         "store.retention_age",
         "store.retention_size",
         "console.token_file",
+        "console.tls.cert_file",
+        "console.tls.key_file",
         "konnect.token_file",
         "konnect.region",
         "konnect.base_url",
@@ -246,6 +248,30 @@ fn flags_go_before_the_receiver_and_the_console_of_the_file() {
     let flags = Flags { no_tls: true, ..Flags::default() };
     assert_eq!(load(file, &flags).unwrap().receiver.tls, Tls::Off);
     assert_eq!(load("", &Flags::default()).unwrap().receiver.tls, Tls::SelfSigned);
+}
+
+#[test]
+fn the_console_has_tls_when_asked() {
+    let check = |toml: &str, expected: &Tls| {
+        let config = load(toml, &Flags::default()).unwrap();
+        assert_eq!(config.console.tls, *expected, "{toml}");
+    };
+    let files = |name: &str| Tls::Files {
+        cert_file: format!("{name}.pem").into(),
+        key_file: format!("{name}.key").into(),
+    };
+    let receiver = "[receiver.tls]\ncert_file = 'r.pem'\nkey_file = 'r.key'\n";
+    let own = "cert_file = 'c.pem'\nkey_file = 'c.key'\n";
+    check(receiver, &Tls::Off);
+    check("[console.tls]\nenabled = true", &Tls::SelfSigned);
+    check(&format!("{receiver}[console.tls]\nenabled = true"), &files("r"));
+    check(&format!("{receiver}[console.tls]\nenabled = true\n{own}"), &files("c"));
+    check(&format!("[console.tls]\n{own}"), &Tls::Off);
+    let off = "[receiver.tls]\nenabled = false\n";
+    check(&format!("{off}[console.tls]\nenabled = true"), &Tls::SelfSigned);
+    let alone = load("[console.tls]\nenabled = true\nkey_file = 'x'", &Flags::default());
+    let error = alone.unwrap_err().to_string();
+    assert!(error.contains("console.tls.cert_file is missing"), "{error}");
 }
 
 #[test]

@@ -1,39 +1,116 @@
-//! The console's port: whether the program is alive, and whether it is ready.
+//! The console: a web page and a JSON API on an address of their own. It only reads.
 //!
-//! It only reads. `/healthz` says that the process answers; `/readyz` that it takes deliveries.
+//! - [`guard`]: who may ask: the `Host` header, the token, the headers of every answer.
+//! - [`ask`]: what is asked: the query, the range, the limit. [`problem`]: what is said if it is wrong.
+//! - [`health`]: whether the program is alive and ready, and what it counts.
+//! - [`api`]: entries, counts, the stream, deliveries, all as JSON.
+//!
+//! Every look at the store goes through [`Console::read`], on a thread that may wait; only a few are
+//! at work at once, so that whoever looks does not slow the receiver.
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Method, Request, Response, StatusCode};
+pub mod api;
+pub mod ask;
+pub mod guard;
+pub mod health;
+pub mod problem;
 
-use crate::receiver::answer;
+use std::convert::Infallible;
+use std::sync::Arc;
 
-/// Answers one request.
-pub fn handle<B>(request: &Request<B>) -> Response<Full<Bytes>> {
-    let (status, body) = match (request.uri().path(), request.method()) {
-        ("/healthz" | "/readyz", &Method::GET | &Method::HEAD) => (StatusCode::OK, "ok\n"),
-        ("/healthz" | "/readyz", _) => (StatusCode::METHOD_NOT_ALLOWED, "expected GET\n"),
-        _ => (StatusCode::NOT_FOUND, "there is nothing here\n"),
-    };
-    let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = status;
-    answer::to(request.method(), answer)
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use hyper::{Request, Response};
+use tokio::sync::Semaphore;
+use tower_service::Service;
+
+use self::guard::Guard;
+use self::problem::Problem;
+use crate::keys::KeyRing;
+use crate::metrics::Exposition;
+use crate::net::{CloseConnection, RequestBody, Shutdown};
+use crate::store::{Health, Reader, StoreError};
+
+/// How many looks at the store are at work at once.
+const READERS: usize = 2;
+
+/// What the console shows, and to whom.
+#[derive(Debug)]
+pub struct Console {
+    reader: Arc<Reader>,
+    /// The keys at hand.
+    pub ring: Arc<KeyRing>,
+    health: Arc<Health>,
+    metrics: Exposition,
+    guard: Guard,
+    /// Ends what goes on for ever.
+    shutdown: Shutdown,
+    reading: Arc<Semaphore>,
+    /// Held by the one stream that looks at the store.
+    streaming: Arc<Semaphore>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Console {
+    /// A console over a store.
+    pub fn new(
+        reader: Reader,
+        ring: Arc<KeyRing>,
+        health: Arc<Health>,
+        metrics: Exposition,
+        guard: Guard,
+        shutdown: Shutdown,
+    ) -> Arc<Console> {
+        Arc::new(Console {
+            reader: Arc::new(reader),
+            ring,
+            health,
+            metrics,
+            guard,
+            shutdown,
+            reading: Arc::new(Semaphore::new(READERS)),
+            streaming: Arc::new(Semaphore::new(1)),
+        })
+    }
 
-    #[test]
-    fn health_and_readiness_are_asked_without_a_token() {
-        for (method, path, status) in [
-            ("GET", "/healthz", 200),
-            ("HEAD", "/readyz", 200),
-            ("POST", "/readyz", 405),
-            ("GET", "/", 404),
-        ] {
-            let request = Request::builder().method(method).uri(path).body(()).unwrap();
-            assert_eq!(handle(&request).status().as_u16(), status, "{method} {path}");
+    /// Everything that it answers.
+    pub fn router(self: &Arc<Console>) -> Router {
+        let guard = axum::middleware::from_fn_with_state(Arc::clone(self), guard::check);
+        Router::new()
+            .route("/healthz", get(health::healthy))
+            .route("/readyz", get(health::ready))
+            .route("/metrics", get(health::metrics))
+            .route("/api/openapi.json", get(api::description))
+            .nest("/api/v1", api::router())
+            .fallback(|| async { Problem::not_found("there is nothing at this path") })
+            .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+            .layer(guard)
+            .with_state(Arc::clone(self))
+    }
+
+    /// Does `work` with the store, on a thread that may wait.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let permit = Arc::clone(&self.reading).acquire_owned().await;
+        let reader = Arc::clone(&self.reader);
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work(&reader);
+            drop(permit);
+            done
+        });
+        match done.await {
+            Ok(done) => done.map_err(Problem::from),
+            Err(error) => Err(Problem::internal(&error)),
         }
     }
+}
+
+/// Answers one request.
+pub async fn handle(
+    mut router: Router,
+    request: Request<RequestBody>,
+) -> Result<Response<Body>, CloseConnection> {
+    let answered: Result<_, Infallible> = router.call(request.map(Body::new)).await;
+    answered.map_err(|never| match never {})
 }

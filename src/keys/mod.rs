@@ -8,6 +8,6 @@ pub mod refresh;
 pub mod ring;
 pub mod source;
 
-pub use refresh::{Refresher, Suspicion};
+pub use refresh::{Refresher, Suspicion, Watcher};
 pub use ring::KeyRing;
 pub use source::{SourceError, read};

@@ -26,8 +26,18 @@ impl Suspicion {
     }
 }
 
+/// Is told how each reading of a source of keys ended; it must not block.
+pub trait Watcher: Send + Sync + 'static {
+    /// Whether `source` gave a key set.
+    fn read(&self, source: &str, gave: bool);
+}
+
+/// Nobody watches.
+impl Watcher for () {
+    fn read(&self, _: &str, _: bool) {}
+}
+
 /// What the refresher works with.
-#[derive(Debug)]
 pub struct Refresher {
     /// The ring to keep current.
     pub ring: Arc<KeyRing>,
@@ -43,6 +53,8 @@ pub struct Refresher {
     pub pause: Duration,
     /// What asks for one.
     pub suspicion: Suspicion,
+    /// Is told how it goes.
+    pub watcher: Arc<dyn Watcher>,
 }
 
 impl Refresher {
@@ -86,6 +98,7 @@ impl Refresher {
     async fn refresh_one(&self, source: &KeySource) -> Option<bool> {
         let name = source.to_string();
         let result = source::read(source, &self.client).await;
+        self.watcher.read(&name, result.is_ok());
         let (new, entered) = match &result {
             Ok((set, bad)) => {
                 for bad in bad {
@@ -149,6 +162,7 @@ mod tests {
             every: long,
             pause: Duration::from_millis(1),
             suspicion: Suspicion::default(),
+            watcher: Arc::new(()),
         };
         assert!(!refresher.refresh(|_| true).await);
         // Raised once, it stays until every source has answered.

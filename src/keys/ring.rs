@@ -94,10 +94,31 @@ impl KeyRing {
         self.generation.load(Ordering::SeqCst)
     }
 
+    /// The keys that verify what comes now, on all inputs together.
+    pub fn all(&self) -> KeySet {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        KeySet::new(known.current.values().flat_map(|set| set.keys().iter().cloned()))
+    }
+
+    /// The inputs that have sources of keys and no key from them.
+    pub fn waiting(&self) -> Vec<&str> {
+        let waits = |(name, judged): &(&String, &Judged)| {
+            !judged.sources.is_empty() && self.current(name).0.keys().is_empty()
+        };
+        let mut names: Vec<_> =
+            self.inputs.iter().filter(waits).map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Whether an input has sources of keys at all.
+    pub fn has_sources(&self) -> bool {
+        self.inputs.values().any(|judged| !judged.sources.is_empty())
+    }
+
     /// How many keys verify what comes now, on all inputs together.
     pub fn len(&self) -> usize {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        KeySet::new(known.current.values().flat_map(|set| set.keys().iter().cloned())).keys().len()
+        self.all().keys().len()
     }
 
     /// Whether nothing can be verified.

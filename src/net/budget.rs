@@ -49,6 +49,11 @@ impl Budget {
         Reservation { budget: self.clone(), bytes: 0, permit: None }
     }
 
+    /// The whole budget, in bytes.
+    pub fn total(&self) -> usize {
+        self.total * UNIT
+    }
+
     /// The bytes that nobody has reserved.
     pub fn available(&self) -> usize {
         self.units.available_permits() * UNIT
@@ -72,7 +77,7 @@ impl Reservation {
 
     /// The most that it can ever have: the whole budget, in bytes.
     pub fn most(&self) -> usize {
-        self.budget.total * UNIT
+        self.budget.total()
     }
 
     /// Reserves `more` bytes, waiting for them until `deadline`. Dropped while it waits, it leaves the
@@ -82,8 +87,7 @@ impl Reservation {
     /// When they were not to be had in time, or are more than there will ever be. The reservation
     /// stays as it was.
     pub async fn grow(&mut self, more: usize, deadline: Instant) -> Result<(), Overloaded> {
-        let overloaded =
-            Overloaded { asked: more, held: self.bytes, total: self.budget.total * UNIT };
+        let overloaded = Overloaded { asked: more, held: self.bytes, total: self.budget.total() };
         let bytes = self.bytes.checked_add(more).ok_or(overloaded)?;
         let units = bytes.div_ceil(UNIT);
         if units > self.budget.total {

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::connection::{Server, http};
-use super::slots::Slots;
+use super::slots::{Connections, Slots};
 use super::{CloseConnection, Events, Limits, Peer, RequestBody, ServerTls, Shutdown};
 
 /// How long nothing is accepted after it failed for want of descriptors or memory. They come back
@@ -52,6 +52,7 @@ pub struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
     tls: Option<Arc<ServerTls>>,
+    slots: Arc<Slots>,
 }
 
 impl Listener {
@@ -67,12 +68,17 @@ impl Listener {
         let failed = |source| ListenError { address, source };
         let tcp = TcpListener::bind(address).await.map_err(failed)?;
         let address = tcp.local_addr().map_err(failed)?;
-        Ok(Listener { tcp, address, tls })
+        Ok(Listener { tcp, address, tls, slots: Arc::default() })
     }
 
     /// The address, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Knows how many connections are open.
+    pub fn connections(&self) -> Connections {
+        Connections(Arc::clone(&self.slots))
     }
 
     /// Serves connections until shutdown. Then no more are accepted, idle ones are closed, requests
@@ -96,7 +102,7 @@ impl Listener {
     {
         let http = http(&limits);
         let server = Arc::new(Server { tls: self.tls, limits, events, http, service });
-        let slots = Arc::new(Slots::default());
+        let slots = self.slots;
         let mut connections = JoinSet::new();
         let mut failing = false;
         loop {

@@ -7,7 +7,8 @@
 //!   `body` is a request's body, `socket` closes it politely;
 //! - `limits` says how many and for how long, `slots` counts them, `refused` names what was turned
 //!   away;
-//! - `tls` is the server's certificate, reloaded when its files change, `self_signed` makes one;
+//! - `tls` is the server's certificate, reloaded when its files change, `expiry` when it
+//!   ends, `self_signed` makes one;
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
 //! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom
@@ -19,6 +20,7 @@ mod budget;
 mod client;
 mod client_error;
 mod connection;
+mod expiry;
 mod limits;
 mod listen;
 mod proxy;
@@ -43,4 +45,5 @@ pub use proxy::Proxies;
 pub use refused::{Events, Refused};
 pub use self_signed::ensure_self_signed;
 pub use shutdown::{Shutdown, Trigger, shutdown};
+pub use slots::Connections;
 pub use tls::{PairFiles, Reload, ServerTls, TlsError};

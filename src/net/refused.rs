@@ -62,6 +62,18 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Every word that [`reason`](Refused::reason) gives.
+    pub const REASONS: [&str; 8] = [
+        "too_many_connections",
+        "too_many_from_address",
+        "handshake_timeout",
+        "handshake_failed",
+        "plain_to_tls",
+        "tls_to_plain",
+        "header_timeout",
+        "bad_header",
+    ];
+
     /// The reason in one word, for what is stored and counted.
     pub fn reason(&self) -> &'static str {
         match self {

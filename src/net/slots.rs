@@ -6,6 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Limits, Refused};
 
+/// The open connections of a listener.
+#[derive(Clone, Debug)]
+pub struct Connections(pub(super) Arc<Slots>);
+
+impl Connections {
+    /// How many there are.
+    pub fn open(&self) -> usize {
+        self.0.counts().all
+    }
+}
+
 /// Counts connections.
 #[derive(Debug, Default)]
 pub(super) struct Slots {

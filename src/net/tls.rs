@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{InconsistentKeys, ServerConfig};
 
 use super::Shutdown;
+use super::expiry::not_after;
 
 /// A file of certificates or keys larger than this is none; in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -140,6 +141,8 @@ struct State {
     /// Replaced whole, with its session store: a session is not resumed under a certificate that
     /// was taken out of use.
     config: Arc<ServerConfig>,
+    /// When its certificate ends, in seconds since the epoch, if that can be read.
+    expires_at: Option<i64>,
     /// What the files last held.
     seen: Seen,
     /// What is wrong with that, until it is said.
@@ -153,14 +156,20 @@ impl ServerTls {
     /// When a file cannot be read or the two are no pair that a server can use.
     pub fn load(files: PairFiles) -> Result<ServerTls, TlsError> {
         let contents = Contents::read(&files)?;
-        let config = contents.config(&files)?;
-        let state = State { config, seen: contents.seen(), wrong: None };
+        let (config, expires_at) = contents.config(&files)?;
+        let state = State { config, expires_at, seen: contents.seen(), wrong: None };
         Ok(ServerTls { files, state: Mutex::new(state) })
     }
 
     /// The configuration for a connection that begins now. A connection keeps the one it began with.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         self.state().config.clone()
+    }
+
+    /// When the certificate that new connections get is valid no more: seconds since the epoch. It is
+    /// not known of one that is oddly encoded.
+    pub fn expires_at(&self) -> Option<i64> {
+        self.state().expires_at
     }
 
     /// Looks at the files, and takes what they hold into use if it is new.
@@ -179,8 +188,8 @@ impl ServerTls {
         }
         state.seen = seen;
         match read.and_then(|contents| contents.config(&self.files)) {
-            Ok(config) => {
-                state.config = config;
+            Ok((config, expires_at)) => {
+                (state.config, state.expires_at) = (config, expires_at);
                 state.wrong = None;
                 Reload::Replaced
             }
@@ -236,8 +245,10 @@ impl Contents {
         Seen::Digests([digest(&self.certificate), digest(&self.key)])
     }
 
-    fn config(&self, files: &PairFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    /// The configuration with the pair, and when its certificate ends.
+    fn config(&self, files: &PairFiles) -> Result<(Arc<ServerConfig>, Option<i64>), TlsError> {
         let chain = certificates(&files.certificate, &self.certificate)?;
+        let expires_at = chain.first().and_then(|certificate| not_after(certificate));
         let key = key(&files.key, &self.key)?;
         let unusable = |source| TlsError::Unusable { files: files.clone(), source };
         let mut config = ServerConfig::builder_with_provider(provider())
@@ -252,7 +263,7 @@ impl Contents {
                 error => unusable(error),
             })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        Ok((Arc::new(config), expires_at))
     }
 }
 

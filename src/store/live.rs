@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use super::catalog::{AWAITING_KEY, Closed, Segment, State, file_name};
 use super::directory::{Directory, remove_database, sync};
 use super::error::SqliteContext;
+use super::meter::Classes;
 use super::older::Older;
 use super::row::{self, Stored};
 use super::schema::SEGMENT;
@@ -138,14 +139,25 @@ impl Live {
         self.connection.execute_batch(sql).doing("write", &self.path)
     }
 
+    /// Writes what is there already, to see whether that can be done.
+    pub(super) fn try_write(&self) -> Result<(), StoreError> {
+        let version = "SELECT user_version FROM pragma_user_version";
+        let tried = || -> rusqlite::Result<()> {
+            let version: i64 = self.connection.query_row(version, [], |row| row.get(0))?;
+            self.connection.pragma_update(None, "user_version", version)
+        };
+        tried().doing("write", &self.path)
+    }
+
     /// Stores one delivery with its entries, within the transaction that is open. Entries that
-    /// older segments have are added to `redelivered`.
+    /// older segments have are added to `redelivered`, those that are new to `classes`.
     pub(super) fn store(
         &mut self,
         delivery: &Delivery,
         entries: impl Iterator<Item = Entry>,
         older: &mut Older,
         redelivered: &mut Vec<u64>,
+        classes: &mut Classes,
     ) -> Result<Appended, StoreError> {
         let mut appended = Appended::default();
         for entry in entries {
@@ -167,6 +179,7 @@ impl Live {
                 self.next_id += 1;
                 self.bytes += entry.raw.len() as u64;
                 appended.stored += 1;
+                classes.count(&entry);
             } else {
                 self.count_again(&entry).doing("write", &self.path)?;
                 appended.duplicates += 1;

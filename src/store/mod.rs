@@ -7,12 +7,15 @@
 //! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older`
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
 //! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
-//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`stats`], [`check`].
+//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`counts`] (over
+//!   time and by value), [`stats`], [`usage`], [`check`].
+//! - [`meter`]: who watches it at work.
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
 mod background;
 pub mod catalog;
 pub mod check;
+pub mod counts;
 pub mod directory;
 mod error;
 mod filter;
@@ -20,6 +23,7 @@ pub mod follow;
 pub mod late;
 mod live;
 mod merge;
+pub mod meter;
 mod newest;
 mod older;
 pub mod page;
@@ -38,6 +42,7 @@ mod seal;
 pub mod sightings;
 mod sqlite;
 pub mod stats;
+pub mod usage;
 pub mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,10 +52,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use check::{CheckReport, Difference};
+pub use counts::{Counts, FieldCounts, Wanted};
 pub use directory::Directory;
 pub use error::StoreError;
 pub use follow::{Event, Export, Follow, News, Position};
 pub use late::Judge;
+pub use meter::{Health, Meter};
 pub use page::{BadCursor, Page, PageCursor, Scan};
 pub use quarantine::Quarantined;
 pub use query::TimeRange;
@@ -59,6 +66,7 @@ pub use refused::Refused;
 pub use retention::Retention;
 pub use sightings::{Sighting, Source};
 pub use stats::{Delivered, SegmentStats, Stats};
+pub use usage::Usage;
 pub use writer::{Appended, Delivery};
 
 use self::background::{Background, Task};
@@ -105,6 +113,7 @@ pub struct Store {
     /// For what is small and rare: keys, quarantine.
     catalog: Mutex<Catalog>,
     waiting: Arc<Waiting>,
+    health: Arc<Health>,
     options: Options,
     stopping: Arc<AtomicBool>,
     threads: Option<(JoinHandle<()>, JoinHandle<()>)>,
@@ -119,6 +128,15 @@ const CHUNK_BYTES: usize = 512 << 10;
 impl Store {
     /// Takes the lock and opens the store; what was interrupted is redone in the background.
     pub fn open(directory: &Directory, options: Options) -> Result<Store, StoreError> {
+        Store::open_watched(directory, options, Arc::new(()))
+    }
+
+    /// The same, with somebody who watches it at work.
+    pub fn open_watched(
+        directory: &Directory,
+        options: Options,
+        meter: Arc<dyn Meter>,
+    ) -> Result<Store, StoreError> {
         let lock = directory.lock()?;
         let (to_writer, messages) = channel();
         let (to_background, tasks) = channel();
@@ -127,7 +145,8 @@ impl Store {
             // It may have stopped.
             Box::new(move || drop(to_background.send(Task::Seal)))
         };
-        let writer = Writer::open(directory.clone(), options, closed)?;
+        let health = Arc::new(Health::default());
+        let writer = Writer::open(directory.clone(), options, closed, meter, Arc::clone(&health))?;
         let waiting = Arc::new(Waiting::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let catalog = Catalog::open(directory)?;
@@ -147,6 +166,7 @@ impl Store {
             background: to_background,
             catalog: Mutex::new(Catalog::open(directory)?),
             waiting,
+            health,
             options,
             stopping,
             threads: Some((writer, background)),
@@ -180,6 +200,11 @@ impl Store {
         }
         drop(to_chunks);
         answer.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    /// Whether it can be written.
+    pub fn health(&self) -> &Arc<Health> {
+        &self.health
     }
 
     /// Keeps a body that cannot be decoded, and returns its number. The number and the size in

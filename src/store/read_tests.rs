@@ -1,10 +1,13 @@
 //! Reading is compared with a list in memory: what is done to the store is done to the list.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::catalog::{Catalog, State};
+use super::counts::{self, Counts, Wanted};
 use super::directory::Directory;
 use super::follow::{Event, Follow, Position};
 use super::live::Live;
@@ -16,7 +19,7 @@ use super::seal;
 use crate::entry::record::{Origin, Record};
 use crate::entry::{Kind, Millis};
 use crate::ingest::{Entry, Examined, Expected};
-use crate::search::{self, Filter};
+use crate::search::{self, Field, Filter};
 use crate::signature::verdict::Reason;
 use crate::signature::{KeySet, Verdict};
 
@@ -360,6 +363,31 @@ proptest! {
     }
 
     #[test]
+    fn counts_are_those_of_the_newest_that_match(
+        steps in vec(step(), 0..120),
+        range in range(),
+        values in 0..4_usize,
+    ) {
+        let both = Both::after(&steps);
+        let reader = both.reader();
+        for (query, matches) in QUERIES {
+            let filter = &filter(query);
+            for fields in [&["name", "principal_id", "verdict"][..], &["cs1", "status"][..]] {
+                let fields: Vec<_> = fields.iter().map(|name| Field::named(name)).collect();
+                let wanted = Wanted { filter, range, buckets: 10, fields: &fields, values };
+                let counts = reader.counts(&wanted).unwrap();
+                let mut expected = both.newest(matches, range);
+                let exact = query == "*" && fields[0] == Field::named("name");
+                prop_assert_eq!(counts.complete, exact || expected.len() <= counts::NEWEST);
+                if !exact {
+                    expected.truncate(counts::NEWEST);
+                }
+                check_counts(&counts, &expected, &fields, values);
+            }
+        }
+    }
+
+    #[test]
     fn pages_show_what_was_there_at_the_first(
         before in vec(step(), 0..100),
         between in vec(vec(adding(), 0..15), 1..8),
@@ -408,6 +436,41 @@ proptest! {
             steps.iter().for_each(|step| both.step(step));
             poll(&mut follow, &both, position, matches, query);
         }
+    }
+}
+
+fn check_counts(counts: &Counts, expected: &[&Known], fields: &[Field], most: usize) {
+    assert_eq!(counts.entries, expected.len() as u64);
+    let mut verdicts: BTreeMap<String, u64> = BTreeMap::new();
+    for known in expected {
+        *verdicts.entry(known.verdict.name().to_string()).or_default() += 1;
+    }
+    // All times lie in one minute.
+    assert!(counts.buckets.len() <= 1);
+    let bucket = counts.buckets.first().map(|(_, verdicts)| verdicts.clone());
+    assert_eq!(bucket.unwrap_or_default(), verdicts);
+    for (field, counted) in fields.iter().zip(&counts.fields) {
+        assert_eq!(counted.field, *field);
+        let mut values: BTreeMap<String, u64> = BTreeMap::new();
+        let mut missing = 0;
+        for known in expected {
+            let value = match field.name() {
+                "name" => Some(NAMES[usize::from(known.made.name)].to_owned()),
+                "principal_id" => Some(format!("p{}", known.made.principal)),
+                "verdict" => Some(known.verdict.name().to_string()),
+                "cs1" => Some(format!("x{}", known.made.name)),
+                _ => known.made.status.map(|status| status.to_string()),
+            };
+            match value {
+                Some(value) => *values.entry(value).or_default() += 1,
+                None => missing += 1,
+            }
+        }
+        let mut values: Vec<_> = values.into_iter().collect();
+        values.sort_by_key(|(value, entries)| (std::cmp::Reverse(*entries), value.clone()));
+        let other: u64 = values.iter().skip(most).map(|(_, entries)| entries).sum();
+        values.truncate(most);
+        assert_eq!((&counted.values, counted.other, counted.missing), (&values, other, missing));
     }
 }
 

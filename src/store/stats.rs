@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use super::catalog::{Catalog, Segment, State};
-use super::read::{Place, Reader};
+use super::read::{MAX_ID, Place, Reader};
 use super::{
     Quarantined, Refused, Sighting, Source, StoreError, quarantine, refused, retention, sightings,
 };
@@ -119,7 +119,7 @@ impl Reader {
             bytes: std::fs::metadata(&catalog.path).map_or(0, |found| found.len()),
             states: BTreeMap::new(),
             segments: Vec::new(),
-            deliveries: self.deliveries(&segments, newest)?,
+            deliveries: deliveries(self, &segments, None, newest)?,
             refused,
             quarantine,
             sources,
@@ -147,32 +147,36 @@ impl Reader {
         self.catalog("read the quarantine", |connection| quarantine::get(connection, id))?
             .ok_or(StoreError::NoSuch { what: "body in quarantine", id })
     }
+}
 
-    fn deliveries(
-        &self,
-        segments: &[Segment],
-        newest: usize,
-    ) -> Result<Vec<Delivered>, StoreError> {
-        let mut deliveries = Vec::new();
-        for segment in segments.iter().rev() {
-            let left = newest.saturating_sub(deliveries.len());
-            if left == 0 {
-                break;
-            }
-            let found = self.visit(
-                segment.first_id,
-                |_, _| Ok(()),
-                |connection, _, ()| {
-                    connection
-                        .prepare_cached("SELECT * FROM deliveries ORDER BY id DESC LIMIT ?1")?
-                        .query_map([left], delivered)?
-                        .collect::<rusqlite::Result<Vec<_>>>()
-                },
-            )?;
-            deliveries.extend(found.into_iter().flatten());
+/// The newest `limit` deliveries, newest first, of those before the number `before`.
+pub(super) fn deliveries(
+    reader: &Reader,
+    segments: &[Segment],
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<Delivered>, StoreError> {
+    let before = before.unwrap_or(MAX_ID).min(MAX_ID);
+    let mut deliveries = Vec::new();
+    for segment in segments.iter().rev().filter(|segment| segment.first_delivery < before) {
+        let left = limit.saturating_sub(deliveries.len());
+        if left == 0 {
+            break;
         }
-        Ok(deliveries)
+        let found = reader.visit(
+            segment.first_id,
+            |_, _| Ok(()),
+            |connection, _, ()| {
+                let sql = "SELECT * FROM deliveries WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
+                connection
+                    .prepare_cached(sql)?
+                    .query_map((before, left), delivered)?
+                    .collect::<rusqlite::Result<Vec<_>>>()
+            },
+        )?;
+        deliveries.extend(found.into_iter().flatten());
     }
+    Ok(deliveries)
 }
 
 impl Stats {

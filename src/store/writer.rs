@@ -4,12 +4,14 @@
 //! after the commit. A body is stored whole or not at all, and a write that has begun does not stop
 //! because its client left.
 
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use super::catalog::{Catalog, Segment, State};
 use super::directory::Directory;
 use super::live::Live;
+use super::meter::{Classes, Health, Meter};
 use super::older::Older;
 use super::redeliveries;
 use super::{Options, StoreError};
@@ -95,7 +97,12 @@ pub(super) struct Writer {
     options: Options,
     /// Told when a segment was closed.
     closed: Box<dyn Fn() + Send>,
+    meter: Arc<dyn Meter>,
+    health: Arc<Health>,
 }
+
+/// What became of each delivery of a group, and of which classes its new entries are.
+type Results = Vec<Result<(Appended, Classes), StoreError>>;
 
 impl Writer {
     /// Opens the live segment, or makes the first one.
@@ -103,6 +110,8 @@ impl Writer {
         directory: Directory,
         options: Options,
         closed: Box<dyn Fn() + Send>,
+        meter: Arc<dyn Meter>,
+        health: Arc<Health>,
     ) -> Result<Writer, StoreError> {
         let mut catalog = Catalog::open(&directory)?;
         let segments = catalog.segments()?;
@@ -116,7 +125,7 @@ impl Writer {
             }
         };
         let older = Older::new(directory.clone(), segments);
-        Ok(Writer { directory, catalog, live, older, options, closed })
+        Ok(Writer { directory, catalog, live, older, options, closed, meter, health })
     }
 
     /// Works until it is told to stop, or until nobody can ask it for anything.
@@ -135,7 +144,10 @@ impl Writer {
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(message) => self.handle(message),
-                Err(RecvTimeoutError::Timeout) => self.rotate_if_due(),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.try_again();
+                    self.rotate_if_due();
+                }
             }
         }
     }
@@ -159,27 +171,55 @@ impl Writer {
     /// Stores a group of deliveries in one transaction and answers each.
     fn append(&mut self, group: Vec<Job>) {
         let mut redelivered = Vec::new();
-        let begun = self.live.mark();
+        let (begun, started) = (self.live.mark(), Instant::now());
         let results = self.transaction(&group, &mut redelivered);
-        let replies = group.into_iter().map(|job| job.reply);
         match results {
             Ok(results) => {
+                self.report(&group, &results, started.elapsed());
                 // Best effort: the entries are there whatever becomes of the counts.
                 if let Err(error) = redeliveries::add(&mut self.catalog, &redelivered) {
                     tracing::warn!(%error, "deliveries of entries that were there already are not counted");
                 }
-                for (reply, result) in replies.zip(results) {
-                    let _ = reply.send(result);
+                for (job, result) in group.into_iter().zip(results) {
+                    let _ = job.reply.send(result.map(|(appended, _)| appended));
                 }
             }
             Err(error) => {
                 let _ = self.live.execute("ROLLBACK");
                 self.live.return_to(begun);
                 tracing::error!(%error, "a transaction failed, nothing of it is stored");
-                for reply in replies {
-                    let _ = reply.send(Err(StoreError::RolledBack(error.to_string())));
+                self.meter.failed();
+                self.health.note(Some(error.to_string()));
+                for job in group {
+                    let _ = job.reply.send(Err(StoreError::RolledBack(error.to_string())));
                 }
             }
+        }
+    }
+
+    /// Tells those who watch what was committed.
+    fn report(&self, group: &[Job], results: &Results, took: Duration) {
+        self.meter.committed(group.len(), took);
+        let mut trouble = None;
+        for (job, result) in group.iter().zip(results) {
+            match result {
+                Ok((appended, classes)) => self.meter.stored(&job.delivery, appended, classes),
+                // The sender's thread failed, not the disk.
+                Err(StoreError::Incomplete { .. }) => self.meter.failed(),
+                Err(error) => {
+                    self.meter.failed();
+                    trouble = Some(error.to_string());
+                }
+            }
+        }
+        self.health.note(trouble);
+    }
+
+    /// Tries whether the store can be written again, if it could not.
+    fn try_again(&self) {
+        if self.health.trouble().is_some() {
+            let tried = self.live.try_write();
+            self.health.note(tried.err().map(|error| error.to_string()));
         }
     }
 
@@ -187,7 +227,7 @@ impl Writer {
         &mut self,
         group: &[Job],
         redelivered: &mut Vec<u64>,
-    ) -> Result<Vec<Result<Appended, StoreError>>, StoreError> {
+    ) -> Result<Results, StoreError> {
         self.live.execute("BEGIN IMMEDIATE")?;
         let mut results = Vec::with_capacity(group.len());
         for job in group {
@@ -207,11 +247,16 @@ impl Writer {
         Ok(results)
     }
 
-    fn store(&mut self, job: &Job, redelivered: &mut Vec<u64>) -> Result<Appended, StoreError> {
-        let entries = job.chunks.iter().flatten();
-        let appended = self.live.store(&job.delivery, entries, &mut self.older, redelivered)?;
+    fn store(
+        &mut self,
+        job: &Job,
+        redelivered: &mut Vec<u64>,
+    ) -> Result<(Appended, Classes), StoreError> {
+        let (entries, mut classes) = (job.chunks.iter().flatten(), Classes::default());
+        let (older, live) = (&mut self.older, &mut self.live);
+        let appended = live.store(&job.delivery, entries, older, redelivered, &mut classes)?;
         match usize::try_from(appended.received).unwrap_or(usize::MAX) {
-            got if got == job.lines => Ok(appended),
+            got if got == job.lines => Ok((appended, classes)),
             got => Err(StoreError::Incomplete { got, expected: job.lines }),
         }
     }

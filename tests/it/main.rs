@@ -10,6 +10,7 @@
 
 mod check;
 mod commands;
+mod console;
 mod crash;
 mod full_disk;
 mod harness;

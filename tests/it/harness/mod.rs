@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use http::{Answer, Raw};
 pub(crate) use key_server::{Gives, KeyServer};
-pub(crate) use serve::{Serve, Setup};
+pub(crate) use serve::{Serve, Setup, write_private};
 pub(crate) use signer::{Signer, cef, jwks};
 pub(crate) use stand_in::StandIn;
 

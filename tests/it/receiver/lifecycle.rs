@@ -5,8 +5,9 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use crate::console;
 use crate::harness::http::head;
-use crate::harness::{Raw, Serve, Setup, tool, wait_until};
+use crate::harness::{Serve, Setup, tool, wait_until};
 
 #[test]
 fn it_works_at_once_and_the_printed_command_delivers_a_first_entry() {
@@ -80,11 +81,8 @@ fn a_store_has_one_writer_and_a_port_one_listener() {
 #[test]
 fn the_console_says_whether_it_is_alive_and_ready() {
     let serve = Serve::start();
-    let port = serve.console.rsplit_once(':').unwrap().1.parse().unwrap();
     for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/audit-logs", 404)] {
-        let mut connection = Raw::plain(port);
-        connection.request("GET", path, &[], b"");
-        assert_eq!(connection.answer().status, status, "{path}");
+        assert_eq!(console::get(&serve, path).status, status, "{path}");
     }
 }
 

@@ -1,0 +1,185 @@
+//! Entries as they come, as server-sent events (HTML Living Standard, section 9.2).
+//!
+//! All streams together take at most a tenth of one core: one looks at the store at a time, and
+//! after a look nobody looks for nine times as long as it took. Who falls far behind, because more
+//! comes or because it reads slowly, skips to where the newest are, and is told so.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use hyper::HeaderMap;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::console::Console;
+use crate::console::ask::Ask;
+use crate::console::problem::Problem;
+use crate::entry::Record;
+use crate::entry::record::Origin;
+use crate::search::Filter;
+use crate::store::{Event, Position, Reader, StoreError};
+
+/// How often it is looked whether something came.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Who is so many entries behind skips.
+const MOST_BEHIND: u64 = 5000;
+
+/// To where it skips: so many before the newest.
+const AFTER_SKIP: u64 = 200;
+
+/// How many events wait for a reader.
+const WAITING: usize = 64;
+
+/// How long a reader that takes nothing is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `GET /api/v1/stream?q=`
+///
+/// # Events
+/// `entry`: a new entry. `changed`: an entry whose verdict is another one now. `skipped`: entries
+/// that were not looked at, or are there no more, `{"from":id,"to":id}`.
+pub async fn stream(
+    State(console): State<Arc<Console>>,
+    headers: HeaderMap,
+    ask: Ask,
+) -> Result<impl IntoResponse, Problem> {
+    let filter = ask.filter()?;
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let position = match last.filter(|last| !last.is_empty()) {
+        Some(last) => read_position(last).ok_or_else(|| {
+            Problem::bad_request("Last-Event-ID is not one that an event of this stream had")
+        })?,
+        None => {
+            let newest = filter.clone();
+            console.read(move |reader| reader.newest(&newest, 0)).await?
+        }
+    };
+    let (events, to_send) = mpsc::channel(WAITING);
+    tokio::spawn(follow(console, filter, position, events));
+    Ok(Sse::new(ReceiverStream::new(to_send)).keep_alive(KeepAlive::default()))
+}
+
+/// Follows the store until the reader is gone or all is over.
+async fn follow(
+    console: Arc<Console>,
+    filter: Filter,
+    mut position: Position,
+    events: mpsc::Sender<Result<Sent, Infallible>>,
+) {
+    let mut shutdown = console.shutdown.clone();
+    // A comment: else a proxy, or a browser, waits for the first entry to call it open.
+    let mut to_send = vec![Sent::default().comment("listening")];
+    loop {
+        for event in to_send.drain(..) {
+            match timeout(PATIENCE, events.send(Ok(event))).await {
+                Ok(Ok(())) => {}
+                _ => return,
+            }
+        }
+        let Ok(permit) = Arc::clone(&console.streaming).acquire_owned().await else { return };
+        let (reader, filter) = (Arc::clone(&console.reader), filter.clone());
+        let started = Instant::now();
+        let looked = tokio::task::spawn_blocking(move || look(&reader, &filter, position)).await;
+        let took = started.elapsed();
+        let more = match looked {
+            Ok(Ok(seen)) => {
+                position = seen.position;
+                to_send = seen.events;
+                seen.more
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a stream cannot read the store");
+                false
+            }
+            Err(_) => return,
+        };
+        let rest = took * 9;
+        tokio::spawn(async move {
+            sleep(rest).await;
+            drop(permit);
+        });
+        if more {
+            continue;
+        }
+        tokio::select! {
+            () = sleep(INTERVAL) => {}
+            () = events.closed() => return,
+            _ = shutdown.begun() => return,
+        }
+    }
+}
+
+/// What a look gave.
+struct Seen {
+    events: Vec<Sent>,
+    position: Position,
+    more: bool,
+}
+
+/// Looks at what came after `from`. Each event's id says where to go on after it.
+fn look(reader: &Reader, filter: &Filter, mut at: Position) -> Result<Seen, StoreError> {
+    let mut events = Vec::new();
+    let newest = reader.newest(&Filter::All, 0)?.next_id;
+    if newest.saturating_sub(at.next_id) > MOST_BEHIND {
+        let from = at.next_id;
+        at.next_id = newest - AFTER_SKIP;
+        events.push(skipped(from, at.next_id - 1, at));
+    }
+    let mut follow = reader.follow(filter, at);
+    let news = follow.poll()?;
+    let end = follow.position();
+    let count = news.events.len();
+    // The new ones come first, by rising id, and then those that changed.
+    for (number, event) in (1..).zip(news.events) {
+        let sent = match event {
+            Event::New(record) => {
+                at.next_id = id(&record).saturating_add(1);
+                entry("entry", &record, if number == count { end } else { at })
+            }
+            Event::Changed(record) => {
+                at.next_id = end.next_id;
+                entry("changed", &record, if number == count { end } else { at })
+            }
+            Event::Missed { from, to } => {
+                at.next_id = to.saturating_add(1);
+                Some(skipped(from, to, at))
+            }
+        };
+        events.extend(sent);
+    }
+    Ok(Seen { events, position: end, more: news.more })
+}
+
+fn id(record: &Record) -> u64 {
+    match record.origin {
+        Origin::Stored { id, .. } => id,
+        Origin::File { .. } => 0,
+    }
+}
+
+fn entry(kind: &str, record: &Record, next: Position) -> Option<Sent> {
+    // A line break in it would end the event: JSON has none.
+    let data = serde_json::to_string(record).ok()?;
+    Some(Sent::default().event(kind).data(data).id(write_position(next)))
+}
+
+fn skipped(from: u64, to: u64, next: Position) -> Sent {
+    let data = json!({ "from": from, "to": to }).to_string();
+    Sent::default().event("skipped").data(data).id(write_position(next))
+}
+
+fn write_position(position: Position) -> String {
+    format!("{}.{}", position.next_id, position.change)
+}
+
+fn read_position(text: &str) -> Option<Position> {
+    let (next_id, change) = text.split_once('.')?;
+    Some(Position { next_id: next_id.parse().ok()?, change: change.parse().ok()? })
+}

@@ -1,0 +1,151 @@
+//! What is asked: the query, the range of time, how much.
+
+use axum::extract::{FromRequestParts, Query};
+use hyper::http::request::Parts;
+use serde::Deserialize;
+
+use super::problem::Problem;
+use crate::clock::now;
+use crate::search::{self, Field, Filter};
+use crate::store::{PageCursor, TimeRange};
+
+/// The most entries of a page.
+pub const MAX_LIMIT: usize = 1000;
+
+/// The most stretches of a histogram.
+pub const MAX_BUCKETS: usize = 500;
+
+/// The parameters that calls share. Those that a call does not know are refused by it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// The query; everything without it.
+    pub q: Option<String>,
+    /// The first time: RFC 3339, a date, or how long ago.
+    pub since: Option<String>,
+    /// The time that is past the last.
+    pub until: Option<String>,
+    /// How much.
+    pub limit: Option<String>,
+    /// Where a page begins.
+    pub cursor: Option<String>,
+    /// By which field.
+    pub field: Option<String>,
+    /// In how many stretches.
+    pub buckets: Option<String>,
+}
+
+impl Ask {
+    /// The filter that is asked for.
+    pub fn filter(&self) -> Result<Filter, Problem> {
+        let query = self.q.as_deref().unwrap_or_default();
+        search::parse(query, now().get()).map_err(|error| Problem::query(&error))
+    }
+
+    /// The range that is asked for.
+    pub fn range(&self) -> Result<TimeRange, Problem> {
+        let now = now().get();
+        let time = |name, text: &Option<String>| match text.as_deref() {
+            None | Some("") => Ok(None),
+            Some(text) => search::time::parse(text, now)
+                .map(Some)
+                .map_err(|error| Problem::parameter(name, error)),
+        };
+        Ok(TimeRange { since: time("since", &self.since)?, until: time("until", &self.until)? })
+    }
+
+    /// How many are asked for, `usual` if nothing is said.
+    pub fn limit(&self, usual: usize, most: usize) -> Result<usize, Problem> {
+        number("limit", &self.limit, usual, most)
+    }
+
+    /// In how many stretches.
+    pub fn buckets(&self, usual: usize) -> Result<usize, Problem> {
+        number("buckets", &self.buckets, usual, MAX_BUCKETS)
+    }
+
+    /// Where the page begins.
+    pub fn cursor(&self) -> Result<Option<PageCursor>, Problem> {
+        let cursor = self.cursor.as_deref().filter(|cursor| !cursor.is_empty());
+        let parsed = cursor.map(str::parse).transpose();
+        parsed.map_err(|error| Problem::parameter("cursor", error))
+    }
+
+    /// The field that is asked about.
+    pub fn field(&self) -> Result<Field, Problem> {
+        match self.field.as_deref() {
+            None | Some("") => {
+                Err(Problem::parameter("field", "it is missing, expected a field's name"))
+            }
+            Some(name) => Ok(Field::named(name)),
+        }
+    }
+}
+
+fn number(
+    name: &'static str,
+    text: &Option<String>,
+    usual: usize,
+    most: usize,
+) -> Result<usize, Problem> {
+    let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(usual) };
+    text.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(|| {
+        let text: String = text.chars().take(40).collect();
+        Problem::parameter(name, format!("found {text:?}, expected a number from 1 to {most}"))
+    })
+}
+
+impl<S: Sync> FromRequestParts<S> for Ask {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Ask, Problem> {
+        let query = Query::try_from_uri(&parts.uri);
+        query.map(|Query(ask)| ask).map_err(|error| Problem::bad_request(error.body_text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(query: &str) -> Result<Ask, Problem> {
+        let uri = format!("/x?{query}").parse().unwrap();
+        Query::try_from_uri(&uri)
+            .map(|Query(ask)| ask)
+            .map_err(|e| Problem::bad_request(e.body_text()))
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (query, expected) in [
+            ("limit=0", "limit: found \"0\", expected a number from 1 to 1000"),
+            ("limit=1001", "limit: found \"1001\""),
+            ("limit=x", "limit: found \"x\""),
+            ("since=yesterday", "since: found \"yesterday\", expected a time"),
+            ("cursor=x", "cursor: the cursor is not one that a page gave as its next"),
+            ("q=status:abc", "query, character 8: found \"abc\", expected a whole number"),
+        ] {
+            let ask = ask(query).unwrap();
+            let problem = [
+                ask.limit(50, MAX_LIMIT).err(),
+                ask.range().err(),
+                ask.cursor().err(),
+                ask.filter().err(),
+            ];
+            let problem = problem.into_iter().flatten().next().unwrap();
+            assert_eq!(problem.status, 400);
+            assert!(problem.detail.contains(expected), "{}", problem.detail);
+        }
+        assert!(ask("limits=1").unwrap_err().detail.contains("limits"));
+        assert!(ask("").unwrap().field().is_err());
+    }
+
+    #[test]
+    fn nothing_said_is_everything() {
+        let ask = ask("q=&since=&until=&cursor=&limit=").unwrap();
+        assert_eq!(ask.filter().unwrap(), Filter::All);
+        assert_eq!(ask.range().unwrap(), TimeRange::default());
+        assert_eq!(ask.cursor().unwrap(), None);
+        assert_eq!(ask.limit(50, MAX_LIMIT).unwrap(), 50);
+    }
+}

@@ -1,0 +1,263 @@
+//! Who may ask, and the headers that every answer has.
+//!
+//! A page of another site can make a browser ask us, by a name of its own that it lets point here
+//! (DNS rebinding): the `Host` must be ours. With a token every request brings it, as a bearer
+//! token (RFC 6750) or as the cookie that the login page sets.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::Method;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::Authority;
+use ring::hmac;
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+
+use super::Console;
+use super::problem::Problem;
+use crate::config::Secret;
+
+/// The cookie that the login page sets.
+const COOKIE: &str = "vidimus_session";
+
+/// How long whoever sends a wrong token waits for the answer.
+const PENALTY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(1) };
+
+/// How many may wait so at once; the others are sent away.
+const WAITING: usize = 8;
+
+/// The headers of every answer. Nothing is loaded but what is here, and no code but our one script.
+const HEADERS: [(HeaderName, &str); 6] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+         connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Knows who may ask.
+#[derive(Debug)]
+pub struct Guard {
+    address: SocketAddr,
+    hosts: Vec<String>,
+    token: Option<Secret>,
+    tls: bool,
+    attempts: Semaphore,
+}
+
+impl Guard {
+    /// A guard of a console that listens on `address`, is called `hosts` too, and asks for `token`.
+    pub fn new(address: SocketAddr, hosts: Vec<String>, token: Option<Secret>) -> Guard {
+        Guard { address, hosts, token, tls: false, attempts: Semaphore::new(WAITING) }
+    }
+
+    /// The same where browsers come by https.
+    pub fn with_tls(self, tls: bool) -> Guard {
+        Guard { tls, ..self }
+    }
+
+    /// Whether requests must bring a token.
+    pub fn asks_for_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Whether `host` is a name of ours: the address, `localhost` on this machine, or one that the
+    /// operator gave, with any port if that has none.
+    fn is_ours(&self, host: &str) -> bool {
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let host = host.to_ascii_lowercase();
+        let name = authority.host().to_ascii_lowercase();
+        if self.hosts.iter().any(|ours| *ours == host || *ours == name) {
+            return true;
+        }
+        let listen = self.address.ip().to_canonical();
+        let named = match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+            // A site can give its name to our address, but not our address to itself.
+            Ok(ip) => ip == listen || listen.is_unspecified(),
+            Err(_) => name == "localhost" && (listen.is_loopback() || listen.is_unspecified()),
+        };
+        let usual = if self.tls { 443 } else { 80 };
+        named && authority.port_u16().unwrap_or(usual) == self.address.port()
+    }
+
+    /// Whether the request brings the token.
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let Some(token) = &self.token else { return true };
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        match (values.next(), values.next()) {
+            (None, _) => {}
+            (Some(value), None) => {
+                let value = value.as_bytes();
+                let is_bearer =
+                    value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
+                return is_bearer && token.matches(value.get(7..).unwrap_or_default());
+            }
+            (Some(_), Some(_)) => return false,
+        }
+        let session = session(token);
+        cookies(headers).any(|given| session.as_bytes().ct_eq(given.as_bytes()).into())
+    }
+
+    /// The cookie for whoever knows the token. A wrong one has to wait for the answer.
+    pub async fn log_in(&self, given: &str) -> Result<HeaderValue, Problem> {
+        let Some(token) = &self.token else {
+            return Err(Problem::bad_request("this console asks for no token"));
+        };
+        if !token.matches(given.as_bytes()) {
+            return Err(self.slow("the token is wrong").await);
+        }
+        let secure = if self.tls { "; Secure" } else { "" };
+        let session = session(token);
+        let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict{secure}");
+        HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))
+    }
+
+    async fn slow(&self, detail: &str) -> Problem {
+        let Ok(_waiting) = self.attempts.try_acquire() else { return Problem::too_many_attempts() };
+        tokio::time::sleep(PENALTY).await;
+        Problem::unauthorized(detail)
+    }
+}
+
+/// What the cookie holds: it proves the token and does not tell it, and ends when the token changes.
+fn session(token: &Secret) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
+    URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"vidimus console session"))
+}
+
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(';')).filter_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    })
+}
+
+/// Lets a request through or sends it away.
+pub async fn check(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
+    let mut answer = admitted(&console.guard, request, next).await;
+    for (name, value) in HEADERS {
+        answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    answer
+}
+
+async fn admitted(guard: &Guard, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    // Load balancers ask by whatever name they know.
+    if matches!(path, "/healthz" | "/readyz") {
+        return next.run(request).await;
+    }
+    let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or(named.map(str::to_owned)).unwrap_or_default();
+    if !guard.is_ours(&host) {
+        return Problem::misdirected(&host).into_response();
+    }
+    let open = path == "/login" || path.starts_with("/assets/");
+    if open || guard.admits(request.headers()) {
+        return next.run(request).await;
+    }
+    let wants_page = request.method() == Method::GET
+        && accepts_html(request.headers())
+        && !path.starts_with("/api/")
+        && path != "/metrics";
+    if wants_page && !request.headers().contains_key(header::AUTHORIZATION) {
+        drop(request.map(|_: Body| ()));
+        return Redirect::to("/login").into_response();
+    }
+    let brought = request.headers().contains_key(header::AUTHORIZATION)
+        || cookies(request.headers()).next().is_some();
+    drop(request.map(|_: Body| ()));
+    match brought {
+        true => guard.slow("the token is wrong").await.into_response(),
+        false => Problem::unauthorized("expected the console's token: Authorization: Bearer …")
+            .into_response(),
+    }
+}
+
+fn accepts_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/html"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(address: &str, hosts: &[&str], token: Option<&str>) -> Guard {
+        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        Guard::new(address.parse().unwrap(), hosts, token.map(|token| Secret::new(token).unwrap()))
+    }
+
+    fn check_host(guard: &Guard, host: &str, expected: bool) {
+        assert_eq!(guard.is_ours(host), expected, "{host}");
+    }
+
+    #[test]
+    fn a_host_is_ours_by_address_or_by_name() {
+        let local = guard("127.0.0.1:8480", &["siem.example.com", "a.example:99"], None);
+        check_host(&local, "127.0.0.1:8480", true);
+        check_host(&local, "LOCALHOST:8480", true);
+        check_host(&local, "siem.example.com", true);
+        check_host(&local, "siem.example.com:1234", true);
+        check_host(&local, "a.example:99", true);
+        check_host(&local, "a.example:98", false);
+        check_host(&local, "127.0.0.1", false);
+        check_host(&local, "127.0.0.1:80", false);
+        check_host(&local, "localhost.example.com:8480", false);
+        check_host(&local, "evil.example:8480", false);
+        check_host(&local, "10.0.0.1:8480", false);
+        check_host(&local, "x@127.0.0.1:8480/", false);
+        check_host(&local, "", false);
+        let any = guard("[::]:80", &[], Some("t"));
+        check_host(&any, "10.0.0.1", true);
+        check_host(&any, "[::1]:80", true);
+        check_host(&any, "evil.example", false);
+        let secure = guard("127.0.0.1:443", &[], None).with_tls(true);
+        check_host(&secure, "localhost", true);
+        check_host(&secure, "localhost:80", false);
+    }
+
+    fn check_admits(guard: &Guard, pairs: &[(HeaderName, &str)], expected: bool) {
+        let pair = |(name, value): &(HeaderName, &str)| (name.clone(), value.parse().unwrap());
+        let headers: HeaderMap = pairs.iter().map(pair).collect();
+        assert_eq!(guard.admits(&headers), expected, "{pairs:?}");
+    }
+
+    #[tokio::test]
+    async fn the_token_is_a_bearer_token_or_a_cookie() {
+        let guard = guard("127.0.0.1:80", &[], Some("a secret"));
+        check_admits(&guard, &[], false);
+        check_admits(&guard, &[(header::AUTHORIZATION, "Bearer a secret")], true);
+        check_admits(&guard, &[(header::AUTHORIZATION, "bearer a secret")], true);
+        check_admits(&guard, &[(header::AUTHORIZATION, "Bearer a secre")], false);
+        check_admits(&guard, &[(header::AUTHORIZATION, "Basic a secret")], false);
+        check_admits(&guard, &[(header::AUTHORIZATION, "a secret")], false);
+        let cookie = guard.log_in("a secret").await.unwrap();
+        let cookie = cookie.to_str().unwrap();
+        assert!(!cookie.contains("a secret") && cookie.contains("HttpOnly; SameSite=Strict"));
+        let pair = cookie.split(';').next().unwrap();
+        check_admits(&guard, &[(header::COOKIE, &format!("x=y; {pair}"))], true);
+        check_admits(&guard, &[(header::COOKIE, &format!("{pair}x"))], false);
+        // A wrong bearer token is not made good by a cookie.
+        let wrong = (header::AUTHORIZATION, "Bearer b");
+        check_admits(&guard, &[(header::COOKIE, pair), wrong], false);
+        assert_eq!(guard.log_in("b").await.unwrap_err().status, 401);
+        let secure = guard.with_tls(true).log_in("a secret").await.unwrap();
+        assert!(secure.to_str().unwrap().ends_with("; Secure"));
+    }
+}

@@ -1,0 +1,94 @@
+//! Whether the program is alive and takes deliveries, and what it counts.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+
+use super::Console;
+use super::api::Json;
+use super::problem::Problem;
+use crate::keys::KeyRing;
+use crate::metrics::exposition;
+use crate::store::Health;
+
+/// `GET /healthz`
+pub async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+/// What makes the program ready.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Ready {
+    store: &'static str,
+    keys: &'static str,
+}
+
+/// `GET /readyz`: 200 if the last write to the store succeeded (the process listens only when it has
+/// the store open for writing) and every input that names sources of keys has a key.
+///
+/// Whether the next write succeeds nobody knows. After a failed one the store tries by itself
+/// whether it can write again, so that whoever sends nothing to what is not ready sees it come back.
+pub async fn ready(State(console): State<Arc<Console>>) -> Result<Json<Ready>, Problem> {
+    readiness(&console.health, &console.ring).map(Json)
+}
+
+fn readiness(health: &Health, ring: &KeyRing) -> Result<Ready, Problem> {
+    // It is asked without a token: the log says what the store said.
+    if health.trouble().is_some() {
+        let detail = "the last write to the store failed; the log says why";
+        return Err(Problem::not_ready(detail));
+    }
+    let waiting = ring.waiting();
+    if !waiting.is_empty() {
+        let detail = format!(
+            "there are no keys yet for the input {}: what is received gets the verdict no_key",
+            waiting.join(", ")
+        );
+        return Err(Problem::not_ready(detail));
+    }
+    let keys = if ring.has_sources() { "ok" } else { "not needed" };
+    Ok(Ready { store: "ok", keys })
+}
+
+/// `GET /metrics`
+pub async fn metrics(State(console): State<Arc<Console>>) -> Result<Response, Problem> {
+    let shown = Arc::clone(&console);
+    let text = console.read(move |reader| shown.metrics.text(reader)).await?;
+    let mut answer = text.into_response();
+    let content_type = HeaderValue::from_static(exposition::CONTENT_TYPE);
+    answer.headers_mut().insert(CONTENT_TYPE, content_type);
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::entry::Millis;
+    use crate::keys::ring::Judged;
+    use crate::signature::{Key, KeySet};
+
+    #[test]
+    fn keys_are_needed_where_sources_are_named() {
+        let ring = |inputs: HashMap<String, Judged>| {
+            KeyRing::new(inputs, Duration::from_secs(9), 100, (vec![], vec![]), Millis::MIN)
+        };
+        let health = Health::default();
+        let none = ring(HashMap::from([("a".to_owned(), Judged::default())]));
+        let ready = Ready { store: "ok", keys: "not needed" };
+        assert_eq!(readiness(&health, &none), Ok(ready));
+
+        let judged = Judged { sources: vec!["x".to_owned()], ..Judged::default() };
+        let one = ring(HashMap::from([("a".to_owned(), judged)]));
+        let problem = readiness(&health, &one).unwrap_err();
+        assert_eq!(problem.status, 503);
+        assert!(problem.detail.contains("no keys yet for the input a"), "{}", problem.detail);
+        one.enter("x", &KeySet::new([Arc::new(Key::new(None, [1; 32]))]), Millis::MIN);
+        assert_eq!(readiness(&health, &one), Ok(Ready { store: "ok", keys: "ok" }));
+    }
+}

@@ -1,0 +1,130 @@
+//! What is said when a question cannot be answered: a problem (RFC 9457).
+
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use serde::Serialize;
+
+use crate::search::QueryError;
+use crate::store::StoreError;
+
+/// What went wrong, as it is told to whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    /// The status.
+    pub status: u16,
+    /// What it is about, in a sentence.
+    pub detail: String,
+    /// The parameter that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<&'static str>,
+    /// Where in the query something is wrong, in characters from zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<usize>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
+        Problem {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            parameter: None,
+            position: None,
+        }
+    }
+
+    /// A parameter is not what it should be.
+    pub fn parameter(name: &'static str, why: impl std::fmt::Display) -> Problem {
+        let problem = Problem::new(StatusCode::BAD_REQUEST, format!("{name}: {why}"));
+        Problem { parameter: Some(name), ..problem }
+    }
+
+    /// The query cannot be read.
+    pub fn query(error: &QueryError) -> Problem {
+        let position = Some(error.position);
+        let problem = Problem::new(StatusCode::BAD_REQUEST, error.to_string());
+        Problem { parameter: Some("q"), position, ..problem }
+    }
+
+    /// The body cannot be read.
+    pub fn bad_request(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// The body is over the cap.
+    pub fn too_large(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    }
+
+    /// The token is wrong or missing.
+    pub fn unauthorized(detail: &str) -> Problem {
+        Problem::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// Somebody tries too many tokens.
+    pub fn too_many_attempts() -> Problem {
+        let detail = "too many wrong tokens at once; try again in a few seconds";
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// The path does not take this method.
+    pub fn method_not_allowed() -> Problem {
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not taken here")
+    }
+
+    /// Deliveries are not taken now.
+    pub fn not_ready(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
+    /// The request is for somebody else.
+    pub fn misdirected(host: &str) -> Problem {
+        let host: String = host.chars().take(100).collect();
+        let detail = format!(
+            "the Host {host:?} is not one of this console's; console.hosts in the configuration \
+             adds names"
+        );
+        Problem::new(StatusCode::MISDIRECTED_REQUEST, detail)
+    }
+
+    /// Something of ours failed. The outside is not told what.
+    pub fn internal(error: &dyn std::error::Error) -> Problem {
+        tracing::error!(%error, "the console cannot answer");
+        let detail = "the store cannot be read; the log says why";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Problem {
+        match error {
+            StoreError::NoSuch { .. } => Problem::not_found(error.to_string()),
+            error => Problem::internal(&error),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_string(&self).unwrap_or_default() + "\n";
+        let mut answer = (status, body).into_response();
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer realm=\"vidimus console\"");
+            headers.insert(WWW_AUTHENTICATE, scheme);
+        }
+        answer
+    }
+}

@@ -1,0 +1,185 @@
+//! How many entries there are, over time and by the values of fields.
+//!
+//! A query that is only a range is counted exactly: from the summaries of the sealed segments that
+//! lie in it whole, entry by entry where a segment lies across its edge or is not sealed. Any other
+//! query is counted over its newest [`NEWEST`] matches, and the answer says so.
+
+mod buckets;
+mod tally;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use rusqlite::Connection;
+
+pub use buckets::Buckets;
+pub use tally::FieldCounts;
+
+use self::tally::Tally;
+use super::StoreError;
+use super::merge::Merge;
+use super::newest::hidden;
+use super::query::{Query, TimeRange, Window};
+use super::read::{Place, Reader};
+use crate::search::{Field, Filter};
+
+/// The most matches of a query that are counted, if it is more than a range.
+pub const NEWEST: usize = if cfg!(test) { 40 } else { 50_000 };
+
+/// The fields whose values sealed segments have counted.
+pub const SUMMARISED: [&str; 5] = ["kind", "verdict", "name", "principal_id", "src"];
+
+/// What is counted.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Which entries.
+    pub filter: &'a Filter,
+    /// In which time.
+    pub range: TimeRange,
+    /// At most so many stretches of time are counted one by one; with 0 none.
+    pub buckets: usize,
+    /// By the values of which fields.
+    pub fields: &'a [Field],
+    /// At most so many values of each are told.
+    pub values: usize,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// How many entries were counted.
+    pub entries: u64,
+    /// Whether that is all that match; else they are the newest [`NEWEST`].
+    pub complete: bool,
+    /// How wide a bucket is, in milliseconds.
+    pub width: i64,
+    /// From the oldest to the newest, those without an entry too: when it begins, in milliseconds
+    /// since the epoch, and how many entries have each verdict.
+    pub buckets: Vec<(i64, BTreeMap<String, u64>)>,
+    /// As the fields were asked for.
+    pub fields: Vec<FieldCounts>,
+}
+
+impl Reader {
+    /// Counts entries.
+    pub fn counts(&self, wanted: &Wanted<'_>) -> Result<Counts, StoreError> {
+        let summarised = wanted.fields.iter().all(|field| SUMMARISED.contains(&field.name()));
+        match *wanted.filter == Filter::All && summarised {
+            true => self.count_all(wanted),
+            false => self.count_newest(wanted),
+        }
+    }
+
+    /// Counts what lies in the range.
+    fn count_all(&self, wanted: &Wanted<'_>) -> Result<Counts, StoreError> {
+        let range = wanted.range;
+        let (since, until) = (range.since.unwrap_or(i64::MIN), range.until.unwrap_or(i64::MAX));
+        let places: Vec<_> = self
+            .places()?
+            .into_iter()
+            .filter(|place| match (place.last_id, place.time) {
+                (None, _) => true,
+                (Some(_), Some((least, greatest))) => least < until && since <= greatest,
+                (Some(_), None) => false,
+            })
+            .collect();
+        let empty = Tally::new(wanted.fields);
+        let tallies: Vec<_> = places
+            .par_iter()
+            .map(|place| self.count_segment(place.first_id, &empty, since, until))
+            .collect::<Result<_, _>>()?;
+        let mut all = empty;
+        tallies.into_iter().for_each(|tally| all.merge(tally));
+        Ok(all.counts(wanted, true))
+    }
+
+    /// Counts the entries of one segment from `since` until before `until`.
+    fn count_segment(
+        &self,
+        first_id: u64,
+        empty: &Tally,
+        since: i64,
+        until: i64,
+    ) -> Result<Tally, StoreError> {
+        let counted = self.visit(
+            first_id,
+            |catalog, place| {
+                let mut tally = empty.clone();
+                let changed = hidden(catalog, &(place.first_id..=place.end()))?;
+                if !changed.is_empty() {
+                    tally.add_between(
+                        catalog,
+                        since,
+                        until,
+                        Some((place.first_id, place.end())),
+                    )?;
+                }
+                Ok((tally, changed))
+            },
+            |segment, place, (mut tally, changed)| {
+                let whole = place.time.is_some_and(|(least, greatest)| {
+                    since <= least && greatest < until && place.is_sealed()
+                });
+                if whole && has_summaries(segment)? {
+                    tally.add_summaries(segment)?;
+                } else {
+                    tally.add_between(segment, since, until, None)?;
+                }
+                tally.subtract(segment, &changed, since, until)?;
+                Ok(tally)
+            },
+        )?;
+        Ok(counted.unwrap_or_else(|| empty.clone()))
+    }
+
+    /// Counts the newest entries that match.
+    fn count_newest(&self, wanted: &Wanted<'_>) -> Result<Counts, StoreError> {
+        let query = Arc::new(Query::new(wanted.filter));
+        let window: Window = query.window(wanted.range, self.greatest_id()?);
+        let mut merge = Merge::new(self, query, window, NEWEST)?;
+        let (mut by_segment, mut found): (BTreeMap<u64, Vec<u64>>, usize) = Default::default();
+        let mut complete = true;
+        while let Some(next) = merge.next()? {
+            if found == NEWEST {
+                complete = false;
+                break;
+            }
+            found += 1;
+            by_segment.entry(next.first_id).or_default().push(next.key.id);
+        }
+        let empty = Tally::new(wanted.fields);
+        let segments: Vec<_> = by_segment.into_iter().collect();
+        let tallies: Vec<_> = segments
+            .par_iter()
+            .map(|(first_id, ids)| self.count_ids(*first_id, ids, &empty))
+            .collect::<Result<_, _>>()?;
+        let mut all = empty;
+        tallies.into_iter().for_each(|tally| all.merge(tally));
+        Ok(all.counts(wanted, complete))
+    }
+
+    /// Counts these entries of one segment.
+    fn count_ids(&self, first_id: u64, ids: &[u64], empty: &Tally) -> Result<Tally, StoreError> {
+        let counted = self.visit(
+            first_id,
+            |catalog, place: &Place| {
+                let mut tally = empty.clone();
+                let changed: HashSet<u64> =
+                    hidden(catalog, &(place.first_id..=place.end()))?.into_iter().collect();
+                tally.add_ids(catalog, ids.iter().filter(|id| changed.contains(id)))?;
+                Ok((tally, changed))
+            },
+            |segment, _, (mut tally, changed)| {
+                tally.add_ids(segment, ids.iter().filter(|id| !changed.contains(id)))?;
+                Ok(tally)
+            },
+        )?;
+        Ok(counted.unwrap_or_else(|| empty.clone()))
+    }
+}
+
+/// Whether a sealed segment has the summaries: the first ones had not.
+fn has_summaries(segment: &Connection) -> rusqlite::Result<bool> {
+    segment.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'summary'")?.exists([])
+}

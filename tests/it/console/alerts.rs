@@ -1,0 +1,58 @@
+//! The alert rules that are shipped name metrics that there are, and are rules.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::get;
+use crate::harness::{Setup, tool};
+use crate::program::fixture;
+
+const RULES: &str = include_str!("../../../docs/alerts.yml");
+
+/// The names of metrics in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("vidimus_")).collect()
+}
+
+#[test]
+fn every_metric_of_the_rules_is_there() {
+    let jwks = fixture("jwks.json");
+    let serve = Setup::new().argument("--jwks", jwks.to_str().unwrap()).start();
+    let text = get(&serve, "/metrics").text();
+    let mut there: BTreeSet<&str> = BTreeSet::new();
+    for line in text.lines() {
+        match line.strip_prefix("# TYPE ") {
+            Some(family) => {
+                let (name, kind) = family.split_once(' ').unwrap();
+                there.insert(name);
+                if kind == "counter" {
+                    there.insert(Box::leak(format!("{name}_total").into_boxed_str()));
+                }
+            }
+            None => there.extend(line.split(['{', ' ']).next()),
+        }
+    }
+    let named = names(RULES);
+    assert!(named.len() >= 10, "{named:?}");
+    let missing: Vec<_> = named.difference(&there).collect();
+    assert!(missing.is_empty(), "{missing:?} are not in\n{text}");
+    let readme = include_str!("../../../docs/api.md");
+    let missing: Vec<_> = names(readme).into_iter().filter(|name| !there.contains(name)).collect();
+    assert!(missing.is_empty(), "docs/api.md: {missing:?}");
+    let undocumented: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .filter(|name| !readme.contains(name))
+        .collect();
+    assert!(undocumented.is_empty(), "not in docs/api.md: {undocumented:?}");
+}
+
+#[test]
+fn promtool_takes_the_rules() {
+    let Some(mut promtool) = tool("promtool") else { return };
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alerts.yml");
+    let checked = promtool.args(["check", "rules"]).arg(file).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{said}");
+}

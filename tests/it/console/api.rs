@@ -1,0 +1,219 @@
+//! The JSON API: every answer as its description says, paging while entries come, verification.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{ask, conforms, description, get, host, ids, line, path_of, send};
+use crate::check::vector;
+use crate::harness::{Serve, Setup};
+use crate::program::fixture;
+use crate::vectors::vectors;
+
+/// A server that knows the vectors' keys and has received every vector, nonsense, and what it
+/// refuses.
+fn filled() -> Serve {
+    let jwks = fixture("jwks.json");
+    let serve = Setup::new().argument("--jwks", jwks.to_str().unwrap()).start();
+    for vector in vectors() {
+        serve.deliver(&vector.line);
+    }
+    serve.deliver(b"not utf-8: \xff\xfe\n");
+    let headers = [("authorization", serve.authorization.as_str()), ("content-encoding", "br")];
+    assert_eq!(serve.post("/audit-logs", &headers, b"x").status, 415);
+    assert_eq!(serve.post("/nowhere", &[], b"").status, 404);
+    serve
+}
+
+#[test]
+fn every_answer_is_as_the_description_says() {
+    let serve = filled();
+    let mut described = BTreeSet::new();
+    for (target, status) in [
+        ("/api/v1/entries", 200),
+        ("/api/v1/entries?limit=1000", 200),
+        ("/api/v1/entries?q=verdict:valid&since=10000d&until=1h", 200),
+        ("/api/v1/entries?q=nothing-is-called-that", 200),
+        ("/api/v1/entries?q=status:abc", 400),
+        ("/api/v1/entries?q=%28", 400),
+        ("/api/v1/entries?limit=0", 400),
+        ("/api/v1/entries?limit=1001", 400),
+        ("/api/v1/entries?since=yesterday", 400),
+        ("/api/v1/entries?cursor=x", 400),
+        ("/api/v1/entries?limits=1", 400),
+        ("/api/v1/entries?q=a&q=b", 400),
+        ("/api/v1/entries/1", 200),
+        ("/api/v1/entries/0", 404),
+        ("/api/v1/entries/x", 404),
+        ("/api/v1/entries/18446744073709551615", 404),
+        ("/api/v1/entries/18446744073709551616", 404),
+        ("/api/v1/histogram", 200),
+        ("/api/v1/histogram?q=kind:access&buckets=3", 200),
+        ("/api/v1/histogram?buckets=501", 400),
+        ("/api/v1/facets?field=name", 200),
+        ("/api/v1/facets?field=trace_id&q=verdict:valid&limit=2", 200),
+        ("/api/v1/facets", 400),
+        ("/api/v1/deliveries", 200),
+        ("/api/v1/deliveries?limit=1", 200),
+        ("/api/v1/deliveries?cursor=x", 400),
+        ("/api/v1/stats", 200),
+        ("/api/openapi.json", 200),
+        ("/metrics", 200),
+        ("/healthz", 200),
+        ("/readyz", 200),
+    ] {
+        let answer = get(&serve, target);
+        assert_eq!(answer.status, status, "{target}: {}", answer.text());
+        conforms("get", target, &answer);
+        if status == 200 {
+            described.insert(path_of(target));
+        }
+    }
+    // These two are not answered as the others are: one never ends, one takes a body.
+    described.extend(["/api/v1/stream", "/api/v1/verify"].map(str::to_owned));
+    let paths = description()["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(described, paths);
+    assert_eq!(get(&serve, "/api/openapi.json").json(), description());
+
+    let stats = ask(&serve, "/api/v1/stats");
+    assert_eq!(stats["sources"].as_array().unwrap().len(), 1);
+    let deliveries = ask(&serve, "/api/v1/deliveries");
+    assert_eq!(deliveries["quarantine"][0]["status"], 415);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let serve = Serve::start();
+    for (target, parameter, detail) in [
+        ("/api/v1/entries?limits=1", None, "limits"),
+        ("/api/v1/entries?limit=ten", Some("limit"), "limit: found \"ten\""),
+        ("/api/v1/entries?until=soon", Some("until"), "until: found \"soon\""),
+        ("/api/v1/entries?cursor=%20", Some("cursor"), "cursor: "),
+        ("/api/v1/entries?q=status:abc", Some("q"), "expected a whole number"),
+        ("/api/v1/facets?q=", Some("field"), "field: it is missing"),
+    ] {
+        let problem = get(&serve, target).json();
+        assert_eq!(problem.get("parameter").and_then(Value::as_str), parameter, "{target}");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{target}: {problem}");
+    }
+    assert_eq!(get(&serve, "/api/v1/entries?q=status:abc").json()["position"], 7);
+}
+
+#[test]
+fn head_is_get_without_a_body_and_nothing_writes() {
+    let serve = Serve::start();
+    let host = host(&serve);
+    for target in ["/api/v1/entries", "/api/v1/stats", "/api/openapi.json", "/healthz", "/nowhere"]
+    {
+        let (whole, head) =
+            (get(&serve, target), send(&serve, "HEAD", target, &[("host", &host)], b""));
+        assert_eq!((head.status, head.body.len()), (whole.status, 0), "{target}");
+        let kind = head.header("content-type");
+        assert_eq!(kind, whole.header("content-type"), "{target}");
+    }
+    for (method, target) in [
+        ("POST", "/api/v1/entries"),
+        ("DELETE", "/api/v1/entries/1"),
+        ("PUT", "/metrics"),
+        ("GET", "/api/v1/verify"),
+    ] {
+        let answer = send(&serve, method, target, &[("host", &host)], b"");
+        assert_eq!(answer.status, 405, "{method} {target}");
+        assert_eq!(answer.json()["status"], 405);
+    }
+}
+
+#[test]
+fn pages_neither_repeat_nor_miss_while_entries_come() {
+    let serve = Setup::new().config("[store]\nsegment_entries = 40\n").start();
+    let lines = |from: usize, to: usize| -> String {
+        // Many have the same time, and those that come later are of all times.
+        (from..to).map(|n| line(1_000_000 + n % 7, 200 + n)).collect()
+    };
+    serve.deliver(lines(0, 100));
+    for (query, expected) in [
+        ("limit=7", (1..=100).collect::<BTreeSet<u64>>()),
+        ("limit=1000", (1..=100).collect()),
+        ("limit=9&q=status:%3C250&since=1970-01-01T00:16:40.003Z", BTreeSet::new()),
+    ] {
+        let (mut seen, mut keys) = (Vec::new(), Vec::new());
+        let mut cursor = String::new();
+        let known = ask(&serve, "/api/v1/stats")["entries"].as_u64().unwrap();
+        let mut next = usize::try_from(known).unwrap();
+        loop {
+            let page = ask(&serve, &format!("/api/v1/entries?{query}&cursor={cursor}"));
+            for entry in page["entries"].as_array().unwrap() {
+                keys.push((entry["time"].as_str().unwrap().to_owned(), entry["id"].as_u64()));
+            }
+            seen.extend(ids(&page));
+            serve.deliver(lines(next, next + 30));
+            next += 30;
+            match page["next"].as_str() {
+                Some(next) => cursor = next.to_owned(),
+                None => break,
+            }
+        }
+        assert!(keys.windows(2).all(|pair| pair[0] > pair[1]), "{query}: not by time and id");
+        let distinct: BTreeSet<u64> = seen.iter().copied().collect();
+        assert_eq!(distinct.len(), seen.len(), "{query}: repeated");
+        if expected.is_empty() {
+            // The entry of number n has id n + 1, status 200 + n, and n % 7 as milliseconds.
+            let matches = (1..=known).filter(|id| *id <= 50 && (id - 1) % 7 >= 3);
+            assert_eq!(distinct, matches.collect(), "{query}");
+        } else {
+            assert_eq!(distinct, (1..=known).collect(), "{query}");
+            assert!(distinct.is_superset(&expected), "{query}");
+        }
+    }
+}
+
+#[test]
+fn deliveries_are_paged_by_number() {
+    let serve = Setup::new().config("[store]\nsegment_entries = 4\n").start();
+    for n in 0..25 {
+        serve.deliver(line(1000 + n, 200));
+    }
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = ask(&serve, &format!("/api/v1/deliveries?limit=4&cursor={cursor}"));
+        let deliveries = page["deliveries"].as_array().unwrap();
+        seen.extend(deliveries.iter().map(|one| one["id"].as_u64().unwrap()));
+        serve.deliver(line(5000 + seen.len(), 200));
+        match page["next"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, (1..=25).rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn lines_are_verified_and_not_stored() {
+    let jwks = fixture("jwks.json");
+    let serve = Setup::new().argument("--jwks", jwks.to_str().unwrap()).start();
+    let host = host(&serve);
+    let verify = |body: &[u8]| send(&serve, "POST", "/api/v1/verify", &[("host", &host)], body);
+    for vector in vectors() {
+        let answer = verify(&vector.line);
+        conforms("post", "/api/v1/verify", &answer);
+        let found = answer.json();
+        let entries = found["entries"].as_array().unwrap();
+        let [entry] = entries.as_slice() else { panic!("{}: {found}", vector.name) };
+        assert_eq!(entry["verdict"], vector.header["verdict"], "{}", vector.name);
+        assert_eq!(entry["format"], vector.header["format"], "{}", vector.name);
+        let kid = vector.header.get("kid").map(String::as_str);
+        assert_eq!(entry["kid"].as_str(), kid, "{}", vector.name);
+        assert_eq!(found["verdicts"][&vector.header["verdict"]], 1, "{}", vector.name);
+    }
+    let body = vector("cef-access.vec") + "\n\nhello\n" + &vector("cef-flipped-byte.vec");
+    let found = verify(body.as_bytes()).json();
+    let verdicts = ["valid", "invalid", "malformed", "unsigned"].map(|v| &found["verdicts"][v]);
+    assert_eq!(verdicts, [1, 1, 1, 0]);
+    assert_eq!(verify(b"").json()["entries"], Value::Array(vec![]));
+    for body in [vec![b'x'; 3 << 20], b"x\n".repeat(5001)] {
+        let answer = verify(&body);
+        assert_eq!(answer.status, 413, "{}", answer.text());
+        conforms("post", "/api/v1/verify", &answer);
+    }
+    assert_eq!(ask(&serve, "/api/v1/stats")["entries"], 0);
+}

@@ -1,0 +1,230 @@
+//! Histogram and facets against a naive model with random data, verdicts that change late included.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use vidimus::entry::Millis;
+
+use super::{ask, get};
+use crate::harness::{Serve, Setup, Signer, jwks, wait_until, write_private};
+
+/// An entry as the model knows it. What it was signed with is what its verdict comes to in the end.
+struct Model {
+    rt: i64,
+    name: String,
+    src: Option<String>,
+    status: u64,
+    signer: usize,
+}
+
+impl Model {
+    fn verdict(&self, known: usize) -> &'static str {
+        match self.signer {
+            0 => "unsigned",
+            signer if signer <= known => "valid",
+            _ => "invalid",
+        }
+    }
+
+    fn value(&self, field: &str, known: usize) -> Option<String> {
+        match field {
+            "name" => Some(self.name.clone()),
+            "src" => self.src.clone(),
+            "status" => Some(self.status.to_string()),
+            "verdict" => Some(self.verdict(known).to_owned()),
+            "kind" => {
+                Some(if self.name == "Ingress" { "access" } else { "authorization" }.to_owned())
+            }
+            other => panic!("the model knows no {other}"),
+        }
+    }
+}
+
+/// Numbers that look random and are the same in every run (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end
+    }
+}
+
+const BEGIN: i64 = 1_750_000_000_000;
+const SPAN: i64 = 36 * 3_600_000;
+
+fn models(random: &mut Random, count: usize) -> Vec<Model> {
+    (0..count)
+        .map(|_| Model {
+            rt: BEGIN + i64::try_from(random.below(SPAN.unsigned_abs())).unwrap(),
+            name: match random.below(12) {
+                0..5 => "Ingress".to_owned(),
+                n => format!("Authz.{n}"),
+            },
+            src: (random.below(3) > 0).then(|| format!("10.0.0.{}", random.below(20))),
+            status: [200, 201, 403, 500][usize::try_from(random.below(4)).unwrap()],
+            signer: usize::try_from(random.below(3)).unwrap(),
+        })
+        .collect()
+}
+
+fn line(number: usize, model: &Model, signers: &[Signer]) -> String {
+    let mut payload = format!(
+        "CEF:0|KongInc|Konnect|1.0|{}|{}|1|rt={} status={} trace_id={number}",
+        model.name, model.name, model.rt, model.status
+    );
+    if let Some(src) = &model.src {
+        payload += &format!(" src={src}");
+    }
+    match model.signer {
+        0 => payload,
+        signer => signers[signer - 1].sign(&payload),
+    }
+}
+
+fn time(millis: i64) -> String {
+    Millis::saturating(millis).to_string()
+}
+
+fn millis(time: &Value) -> i64 {
+    let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
+    time.as_millisecond()
+}
+
+/// Whether an entry matches when so many keys are known.
+type Matches = fn(&Model, usize) -> bool;
+
+/// What a question is about: its words, and the same for the model.
+struct Asked<'a> {
+    words: &'a str,
+    matches: Matches,
+    since: Option<i64>,
+    until: Option<i64>,
+}
+
+impl Asked<'_> {
+    fn target(&self) -> String {
+        let part = |name: &str, time_at: Option<i64>| {
+            time_at.map_or_else(String::new, |at| format!("&{name}={}", time(at)))
+        };
+        format!("q={}{}{}", self.words, part("since", self.since), part("until", self.until))
+    }
+
+    fn of<'m>(&self, models: &'m [Model], known: usize) -> Vec<&'m Model> {
+        let within = |one: &&Model| {
+            self.since.is_none_or(|since| since <= one.rt)
+                && self.until.is_none_or(|until| one.rt < until)
+                && (self.matches)(one, known)
+        };
+        models.iter().filter(within).collect()
+    }
+}
+
+fn check(serve: &Serve, models: &[Model], known: usize, asked: &Asked<'_>, most: usize) {
+    let found = asked.of(models, known);
+    let target = format!("/api/v1/histogram?{}&buckets={most}", asked.target());
+    let histogram = get(serve, &target).json();
+    assert_eq!(histogram["entries"], found.len(), "{target}");
+    assert_eq!(histogram["complete"], true);
+    let buckets = histogram["buckets"].as_array().unwrap();
+    assert!(buckets.len() <= most, "{target}: {} buckets", buckets.len());
+    let (width, mut counted) = (histogram["width_ms"].as_i64().unwrap(), 0);
+    for bucket in buckets {
+        let start = millis(&bucket["start"]);
+        let mut expected: BTreeMap<&str, u64> = BTreeMap::new();
+        for one in found.iter().filter(|one| (start..start + width).contains(&one.rt)) {
+            *expected.entry(one.verdict(known)).or_default() += 1;
+        }
+        assert_eq!(bucket["verdicts"], json!(expected), "{target}: {bucket}");
+        assert_eq!(bucket["entries"], expected.values().sum::<u64>(), "{target}");
+        counted += expected.values().sum::<u64>();
+    }
+    assert_eq!(counted, found.len() as u64, "{target}: the buckets leave some out");
+
+    for field in ["name", "src", "status", "verdict", "kind"] {
+        let target = format!("/api/v1/facets?{}&field={field}&limit=4", asked.target());
+        let facets = get(serve, &target).json();
+        let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+        for value in found.iter().filter_map(|one| one.value(field, known)) {
+            *expected.entry(value).or_default() += 1;
+        }
+        let all: u64 = expected.values().sum();
+        assert_eq!(facets["entries"], found.len(), "{target}");
+        assert_eq!(facets["missing"], found.len() as u64 - all, "{target}");
+        let values = facets["values"].as_array().unwrap();
+        assert_eq!(values.len(), expected.len().min(4), "{target}: {facets}");
+        let counts: Vec<_> = values.iter().map(|one| one["entries"].as_u64().unwrap()).collect();
+        let mut commonest: Vec<_> = expected.values().copied().collect();
+        commonest.sort_unstable_by(|a, b| b.cmp(a));
+        assert_eq!(counts, commonest[..counts.len()], "{target}: {facets}");
+        for one in values {
+            let value = one["value"].as_str().unwrap();
+            assert_eq!(Some(&one["entries"].as_u64().unwrap()), expected.get(value), "{target}");
+        }
+        assert_eq!(facets["other"], all - counts.iter().sum::<u64>(), "{target}");
+    }
+}
+
+fn check_all(serve: &Serve, models: &[Model], known: usize, random: &mut Random) {
+    const QUERIES: [(&str, Matches); 5] = [
+        ("", |_, _| true),
+        ("status:%3E=400", |one, _| one.status >= 400),
+        ("verdict:invalid", |one, known| one.verdict(known) == "invalid"),
+        ("verdict:valid%20AND%20NOT%20name:Ingress", |one, known| {
+            one.verdict(known) == "valid" && one.name != "Ingress"
+        }),
+        ("src:*", |one, _| one.src.is_some()),
+    ];
+    for most in [1, 7, 60, 500] {
+        for (words, matches) in QUERIES {
+            let mut edge = || match random.below(3) {
+                0 => None,
+                // On a minute, where a summary begins, or between two.
+                n => Some(BEGIN + i64::try_from(random.below(2000) * 60_000 + (n - 1)).unwrap()),
+            };
+            let (one, other) = (edge(), edge());
+            let (since, until) = match (one, other) {
+                (Some(one), Some(other)) => (Some(one.min(other)), Some(one.max(other) + 1)),
+                edges => edges,
+            };
+            let asked = Asked { words, matches, since, until };
+            check(serve, models, known, &asked, most);
+        }
+    }
+}
+
+#[test]
+fn counts_are_those_of_a_naive_model() {
+    let mut random = Random(7);
+    let signers = [Signer::new("k1"), Signer::new("k2")];
+    let serve = Setup::new()
+        .file("jwks.json", jwks(&[&signers[0]]))
+        .config("[store]\nsegment_entries = 90\n[keys]\njwks = 'jwks.json'\nrefresh = '1s'\n")
+        .start();
+    let mut models = models(&mut random, 700);
+    // Where two have a time, the order does not matter here; that they are two does.
+    models[1].rt = models[0].rt;
+    for (at, some) in models.chunks(50).enumerate() {
+        let lines: Vec<_> =
+            some.iter().enumerate().map(|(n, model)| line(at * 50 + n, model, &signers)).collect();
+        assert_eq!(serve.deliver(lines.join("\n"))["stored"], some.len());
+    }
+    check_all(&serve, &models, 1, &mut random);
+    wait_until("sealing", || ask(&serve, "/api/v1/stats")["states"]["sealed"].as_u64() > Some(5));
+    check_all(&serve, &models, 1, &mut random);
+
+    // The second key comes late: what it verifies has another verdict, wherever it lies.
+    let set = jwks(&[&signers[0], &signers[1]]);
+    write_private(&serve.home().join("jwks.json"), set.as_bytes());
+    wait_until("verdicts to change", || {
+        ask(&serve, "/api/v1/facets?field=verdict&q=verdict:invalid")["entries"] == 0
+    });
+    check_all(&serve, &models, 2, &mut random);
+    let more = super::line(usize::try_from(BEGIN).unwrap() - 1, 200);
+    serve.deliver(more);
+    let histogram = ask(&serve, &format!("/api/v1/histogram?until={}", time(BEGIN)));
+    assert_eq!(histogram["entries"], 1);
+}
