@@ -8,7 +8,8 @@
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
 //! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
 //!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`counts`] (over
-//!   time and by value), [`stats`], [`check`].
+//!   time and by value), [`stats`], [`provenance`],
+//!   [`check`].
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
 mod background;
@@ -25,6 +26,7 @@ mod merge;
 mod newest;
 mod older;
 pub mod page;
+pub mod provenance;
 pub mod quarantine;
 mod query;
 mod read;
@@ -55,6 +57,7 @@ pub use error::StoreError;
 pub use follow::{Event, Export, Follow, News, Position};
 pub use late::Judge;
 pub use page::{BadCursor, Page, PageCursor, Scan};
+pub use provenance::Provenance;
 pub use quarantine::Quarantined;
 pub use query::TimeRange;
 pub use read::Reader;
