@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::now;
 use crate::config::{self, Authorization, Config, KeySource, Secret, Tls};
+use crate::console::about::{About, AboutInput};
 use crate::console::guard::Guard;
 use crate::console::{self, Console};
 use crate::ingest::{self, Expected};
@@ -68,6 +69,7 @@ pub struct Server {
     receiver_listener: Listener,
     console_listener: Listener,
     console: config::Console,
+    about: About,
     reader: Reader,
     receiver: Arc<Receiver>,
     refresher: Refresher,
@@ -105,10 +107,12 @@ impl Server {
         let budget =
             Budget::new(usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX));
         let (writing, written) = mpsc::channel(1);
+        let about = about(config, receiver_listener.address(), certificate.as_deref());
         Ok(Server {
             receiver_listener,
             console_listener,
             console: config.console.clone(),
+            about,
             reader: Reader::open(&directory)?,
             receiver: Arc::new(Receiver { inputs, caps, budget, deliverer, writing }),
             refresher,
@@ -161,6 +165,7 @@ impl Server {
         let router = Console::new(
             self.reader,
             ring,
+            self.about,
             Guard::new(self.console_listener.address(), self.console.hosts, self.console.token),
             shutdown.clone(),
         )
@@ -187,6 +192,40 @@ impl Server {
             _ = written.recv() => {}
             () = over.over() => tracing::warn!("some writes take longer than the shutdown may"),
         }
+    }
+}
+
+/// What the console tells of the receiver, which listens on `address`.
+fn about(config: &Config, address: SocketAddr, certificate: Option<&Path>) -> About {
+    let scheme = if certificate.is_some() { "https" } else { "http" };
+    let mut local = address;
+    if address.ip().is_unspecified() {
+        local.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let public_url = &config.receiver.public_url;
+    let shown = |path: &Path| path.display().to_string();
+    let input = |input: &config::Input| AboutInput {
+        name: input.name.clone(),
+        path: input.path.clone(),
+        authorization_file: match input.authorization {
+            Authorization::Generated => Some(shown(&config.data_dir.join("authorization"))),
+            Authorization::Given(_) => None,
+        },
+    };
+    About {
+        base: match public_url {
+            Some(url) => url.clone(),
+            None if address.ip().is_unspecified() => format!("{scheme}://HOST:{}", address.port()),
+            None => format!("{scheme}://{address}"),
+        },
+        local_base: format!("{scheme}://{local}"),
+        inputs: config.inputs.iter().map(input).collect(),
+        tls: certificate.is_some(),
+        self_signed: certificate
+            .filter(|_| config.receiver.tls == Tls::SelfSigned)
+            .map(shown),
+        loopback: address.ip().is_loopback() && public_url.is_none(),
+        has_key_source: config.inputs.iter().any(|input| !input.keys.is_empty()),
     }
 }
 

@@ -2,14 +2,17 @@
 //!
 //! - [`guard`]: who may ask: the `Host` header, the token, the headers of every answer.
 //! - [`ask`]: what is asked: the query, the range, the limit. [`problem`]: what is said if it is wrong.
-//! - [`api`]: entries, counts, the stream, deliveries, all as JSON.
+//! - [`api`]: entries, counts, the stream, deliveries, all as JSON. [`pages`]: the same to look at.
+//! - [`about`]: what the pages tell of the receiver.
 //!
 //! Every look at the store goes through [`Console::read`], on a thread that may wait; only a few are
 //! at work at once, so that whoever looks does not slow the receiver.
 
+pub mod about;
 pub mod api;
 pub mod ask;
 pub mod guard;
+pub mod pages;
 pub mod problem;
 
 use std::convert::Infallible;
@@ -17,12 +20,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse;
 use axum::routing::get;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
+use self::about::About;
 use self::guard::Guard;
+use self::pages::Trouble;
 use self::problem::Problem;
 use crate::keys::KeyRing;
 use crate::net::{CloseConnection, RequestBody, Shutdown};
@@ -37,6 +43,7 @@ pub struct Console {
     reader: Arc<Reader>,
     /// The keys at hand.
     pub ring: Arc<KeyRing>,
+    about: About,
     guard: Guard,
     /// Ends what goes on for ever.
     shutdown: Shutdown,
@@ -50,12 +57,14 @@ impl Console {
     pub fn new(
         reader: Reader,
         ring: Arc<KeyRing>,
+        about: About,
         guard: Guard,
         shutdown: Shutdown,
     ) -> Arc<Console> {
         Arc::new(Console {
             reader: Arc::new(reader),
             ring,
+            about,
             guard,
             shutdown,
             reading: Arc::new(Semaphore::new(READERS)),
@@ -70,7 +79,8 @@ impl Console {
             .route("/healthz", get(healthy))
             .route("/readyz", get(ready))
             .nest("/api/v1", api::router())
-            .fallback(|| async { Problem::not_found("there is nothing at this path") })
+            .merge(pages::router())
+            .fallback(missing)
             .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
             .layer(guard)
             .with_state(Arc::clone(self))
@@ -102,6 +112,15 @@ pub async fn handle(
 ) -> Result<Response<Body>, CloseConnection> {
     let answered: Result<_, Infallible> = router.call(request.map(Body::new)).await;
     answered.map_err(|never| match never {})
+}
+
+/// There is nothing at this path. Whoever looks gets a page, and a program a problem.
+async fn missing(headers: HeaderMap) -> Response<Body> {
+    let problem = Problem::not_found("there is nothing at this path");
+    match guard::accepts_html(&headers) {
+        true => Trouble(problem).into_response(),
+        false => problem.into_response(),
+    }
 }
 
 async fn healthy() -> &'static str {

@@ -125,7 +125,8 @@ mod tests {
             let term = equals(&Field::named("name"), &value).unwrap();
             if let Ok(old) = parse(&query, 0) {
                 let text = narrowed(&query, &term, 0).unwrap();
-                let wanted = Filter::all(vec![old, parse(&term, 0).unwrap()]);
+                let term = parse(&term, 0).unwrap();
+                let wanted = if old == Filter::All { term } else { Filter::all(vec![old, term]) };
                 prop_assert_eq!(parse(&text, 0), Ok(wanted));
             }
         }
