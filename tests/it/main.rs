@@ -15,6 +15,7 @@ mod full_disk;
 mod harness;
 mod keys;
 mod konnect;
+mod pages;
 mod program;
 mod project;
 mod properties;

@@ -132,7 +132,14 @@
       case "authorization":
         return [joined(says(fields.granted, "granted", "denied"), fields.action), fields.granted === false];
       case "authentication":
-        return [joined(says(fields.success, "success", "failed"), fields.event_class_id), fields.success === false];
+        return [
+          joined(
+            says(fields.success, "success", "failed"),
+            String(fields.name).replace(/^AUTHENTICATION_OUTCOME_(SUCCESS$)?/, ""),
+            String(fields.event_class_id ?? "").replace(/^AUTHENTICATION_TYPE_/, ""),
+          ),
+          fields.success === false,
+        ];
       default:
         return ["", false];
     }

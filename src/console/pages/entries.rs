@@ -231,7 +231,7 @@ pub(super) fn row(record: &Record) -> Row {
     };
     let name = match fields.get("name") {
         Some(name) => Cell::new(&name.as_text()),
-        None => Cell::new(&String::from_utf8_lossy(&record.raw)),
+        None => Cell::bytes(&record.raw),
     };
     let principal = fields.text("principal_name").filter(|name| !name.is_empty());
     let principal = principal.or(fields.text("principal_id")).unwrap_or_default();
@@ -274,7 +274,12 @@ fn outcome(kind: Option<Kind>, fields: &Fields) -> (String, bool) {
         }
         Some(Kind::Authentication) => {
             let (success, bad) = says("success", "success", "failed");
-            (joined(&[&success, &text("event_class_id")]), bad)
+            // What tells one from another is at the end of these names.
+            let (name, class) = (text("name"), text("event_class_id"));
+            let name = name.strip_prefix("AUTHENTICATION_OUTCOME_").unwrap_or(&name);
+            let class = class.strip_prefix("AUTHENTICATION_TYPE_").unwrap_or(&class);
+            let name = if name == "SUCCESS" { "" } else { name };
+            (joined(&[&success, name, class]), bad)
         }
         Some(Kind::Other) | None => (String::new(), false),
     }

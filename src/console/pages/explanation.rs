@@ -27,6 +27,8 @@ pub struct Explanation {
     pub pieces: Vec<Piece>,
     /// Whether something is cut out of it.
     pub has_cut: bool,
+    /// Whether something stands around what is signed.
+    pub has_outside: bool,
     /// How long the payload is and what its hash is.
     pub payload: Option<PayloadFacts>,
     /// The key that verifies it.
@@ -40,7 +42,7 @@ pub struct Explanation {
 /// A piece of the line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// `signed`, `cut` or `outside`.
+    /// `signed`, `cut`, `outside` what is signed, or `plain`.
     pub role: &'static str,
     /// Its text.
     pub text: Shown,
@@ -90,20 +92,22 @@ impl Explanation {
             let text = commands(payload.as_bytes(), &signature, tried)?;
             Some(Commands { text, fails_with: key.is_none().then(|| Shown::up_to(tried.kid(), 200)) })
         });
+        let has_signature = !matches!(checked.verdict, Verdict::Unsigned);
+        let signed = if has_signature { "signed" } else { "plain" };
         let roles = [
             ("outside", pieces.before),
-            ("signed", pieces.head),
+            (signed, pieces.head),
             ("cut", pieces.cut),
-            ("signed", pieces.tail),
+            (signed, pieces.tail),
             ("outside", pieces.after),
         ];
         let shown = roles.into_iter().filter(|(_, text)| !text.is_empty());
-        let has_signature = !matches!(checked.verdict, Verdict::Unsigned);
         Explanation {
             verdict: Badge(checked.verdict.name().as_str()),
             why: why(&checked.verdict, keys.keys().len()),
             pieces: shown.map(|(role, text)| Piece { role, text: Shown::all(text) }).collect(),
             has_cut: !pieces.cut.is_empty(),
+            has_outside: !pieces.before.is_empty() || !pieces.after.is_empty(),
             payload: has_signature.then(|| facts(payload.as_bytes())),
             key: key.map(|key| KeyFacts {
                 kid: Shown::up_to(key.kid(), 200),
@@ -119,8 +123,9 @@ fn malformed(line: &[u8], verdict: &Verdict) -> Explanation {
     Explanation {
         verdict: Badge(verdict.name().as_str()),
         why: why(verdict, 0),
-        pieces: vec![Piece { role: "outside", text: Shown::bytes(line) }],
+        pieces: vec![Piece { role: "plain", text: Shown::bytes(line) }],
         has_cut: false,
+        has_outside: false,
         payload: None,
         key: None,
         signature: None,
@@ -152,7 +157,7 @@ fn why(verdict: &Verdict, keys: usize) -> String {
         }
         Verdict::Invalid(reason) => match reason {
             signature::Reason::NoMatchingKey => format!(
-                "The signature is well formed, and none of the {keys} keys at hand verifies it. The \
+                "The signature is well formed, and no key at hand verifies it ({keys} tried). The \
                  entry was changed after it was signed, or it was signed with another key."
             ),
             signature::Reason::SignatureNotBase64Url => {
@@ -172,8 +177,8 @@ fn why(verdict: &Verdict, keys: usize) -> String {
             }
         },
         Verdict::Unsigned => {
-            "There is no signature: nothing says that the entry is genuine. Signing is switched on \
-             in Konnect."
+            "There is no signature: nothing says that the entry is genuine. Signing has to be \
+             switched on in Konnect."
                 .to_owned()
         }
         Verdict::NoKey => {
@@ -205,11 +210,11 @@ fn commands(payload: &[u8], signature: &[u8; 64], key: &Key) -> Option<String> {
     ))
 }
 
-/// In lines of 76 characters (RFC 2045 section 6.8).
+/// In lines of 64 characters (RFC 7468 section 2).
 fn wrapped(base64: &str) -> String {
-    let mut lines = String::with_capacity(base64.len() + base64.len() / 76);
+    let mut lines = String::with_capacity(base64.len() + base64.len() / 64);
     for (at, c) in base64.chars().enumerate() {
-        if at > 0 && at % 76 == 0 {
+        if at > 0 && at % 64 == 0 {
             lines.push('\n');
         }
         lines.push(c);
@@ -238,9 +243,9 @@ mod tests {
         assert_eq!(explanation.pieces[1].text.to_string(), format!(" sig={sig}"));
         assert_eq!(explanation.signature.as_deref(), Some(sig.as_str()));
         assert!(explanation.commands.is_none());
-        check("{\"a\":1}", "unsigned", &["signed"]);
+        check("{\"a\":1}", "unsigned", &["plain"]);
         check("{\"sig\":1,\"a\":1}", "invalid", &["signed", "cut", "signed"]);
-        check("nothing", "malformed", &["outside"]);
+        check("nothing", "malformed", &["plain"]);
     }
 
     #[test]

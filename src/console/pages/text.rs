@@ -87,6 +87,18 @@ impl Cell {
         }
         Cell { text: Shown::up_to(text, CELL), title }
     }
+
+    /// A cell with a line, as the bytes that came.
+    pub fn bytes(line: &[u8]) -> Cell {
+        match std::str::from_utf8(line) {
+            Ok(text) => Cell::new(text),
+            // Each byte that is no text takes four characters.
+            Err(_) => {
+                let shown = Shown::bytes(line.get(..TITLE).unwrap_or(line));
+                Cell { text: Shown::up_to(&shown.0, CELL), title: shown }
+            }
+        }
+    }
 }
 
 fn mark(to: &mut String, c: char) {
