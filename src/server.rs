@@ -221,9 +221,7 @@ fn about(config: &Config, address: SocketAddr, certificate: Option<&Path>) -> Ab
         local_base: format!("{scheme}://{local}"),
         inputs: config.inputs.iter().map(input).collect(),
         tls: certificate.is_some(),
-        self_signed: certificate
-            .filter(|_| config.receiver.tls == Tls::SelfSigned)
-            .map(shown),
+        self_signed: certificate.filter(|_| config.receiver.tls == Tls::SelfSigned).map(shown),
         loopback: address.ip().is_loopback() && public_url.is_none(),
         has_key_source: config.inputs.iter().any(|input| !input.keys.is_empty()),
     }

@@ -14,8 +14,10 @@ fn ask(serve: &Serve, method: &str, path: &str, headers: &[(&str, &str)], body: 
     let host = serve.console.strip_prefix("http://").unwrap();
     let mut connection = Raw::plain(host.rsplit_once(':').unwrap().1.parse().unwrap());
     // The first of two headers of a name would be the harness's own.
-    let headers: Vec<_> =
-        [("host", host), ("accept", "text/html")].into_iter().chain(headers.iter().copied()).collect();
+    let headers: Vec<_> = [("host", host), ("accept", "text/html")]
+        .into_iter()
+        .chain(headers.iter().copied())
+        .collect();
     let mut request = format!("{method} {path} HTTP/1.1\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
@@ -161,7 +163,10 @@ fn whoever_has_the_token_logs_in() {
     let answer = ask(&serve, "GET", "/", &[], "");
     assert_eq!((answer.status, answer.header("location")), (303, Some("/login")));
     let login = page(&serve, "/login");
-    assert!(login.contains("<label for=\"token\">") && !login.contains("href=\"/keys\""), "{login}");
+    assert!(
+        login.contains("<label for=\"token\">") && !login.contains("href=\"/keys\""),
+        "{login}"
+    );
 
     let form = ("content-type", "application/x-www-form-urlencoded");
     let wrong = ask(&serve, "POST", "/login", &[form], "token=wrong");

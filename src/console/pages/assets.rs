@@ -27,11 +27,7 @@ const ASSETS: [Asset; 3] = [
         kind: "text/javascript; charset=utf-8",
         text: include_str!("../assets/script.js"),
     },
-    Asset {
-        name: "icon.svg",
-        kind: "image/svg+xml",
-        text: include_str!("../assets/icon.svg"),
-    },
+    Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../assets/icon.svg") },
 ];
 
 /// What changes in the addresses when one of them changes.

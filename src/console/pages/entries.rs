@@ -131,8 +131,7 @@ pub async fn show(
     let (Ok(filter), Ok(range)) = (filter, range) else {
         return Ok(page(StatusCode::BAD_REQUEST, &shown));
     };
-    let everything =
-        filter == Filter::All && range == TimeRange::default() && cursor.is_none();
+    let everything = filter == Filter::All && range == TimeRange::default() && cursor.is_none();
     let fields: Vec<Field> = SUMMARISED.into_iter().map(Field::named).collect();
     let (found, counts) = console
         .read(move |reader| {
@@ -151,11 +150,7 @@ pub async fn show(
 
 impl FirstDelivery {
     pub(super) fn new(about: &About) -> FirstDelivery {
-        FirstDelivery {
-            curl: about.curl(),
-            loopback: about.loopback,
-            base: about.base.clone(),
-        }
+        FirstDelivery { curl: about.curl(), loopback: about.loopback, base: about.base.clone() }
     }
 }
 

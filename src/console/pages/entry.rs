@@ -72,24 +72,18 @@ pub async fn show(
     State(console): State<Arc<Console>>,
     Path(id): Path<String>,
 ) -> Result<Response, Trouble> {
-    let missing = || {
-        Problem::not_found("there is no entry with this id; retention may have given it up")
-    };
+    let missing =
+        || Problem::not_found("there is no entry with this id; retention may have given it up");
     let number: u64 = id.parse().map_err(|_| missing())?;
-    let found = console
-        .read(move |reader| Ok((reader.entry(number)?, reader.provenance(number)?)))
-        .await?;
+    let found =
+        console.read(move |reader| Ok((reader.entry(number)?, reader.provenance(number)?))).await?;
     let (Some(record), provenance) = found else { return Err(missing().into()) };
     let entry = EntryPage::new(&record, provenance, console.ring.all());
     Ok(page(StatusCode::OK, &entry))
 }
 
 impl EntryPage {
-    pub(super) fn new(
-        record: &Record,
-        provenance: Option<Provenance>,
-        known: KeySet,
-    ) -> EntryPage {
+    pub(super) fn new(record: &Record, provenance: Option<Provenance>, known: KeySet) -> EntryPage {
         let (delivery, key) = provenance.map_or((None, None), |from| (from.delivery, from.key));
         // The key that verified it may have retired since.
         let keys = key.map_or(known, |key| KeySet::new([Arc::new(key)]));

@@ -90,7 +90,10 @@ impl Explanation {
         let failing = keys.keys().first().filter(|_| checked.verdict.awaits_key());
         let commands = key.or(failing).zip(checked.signature).and_then(|(tried, signature)| {
             let text = commands(payload.as_bytes(), &signature, tried)?;
-            Some(Commands { text, fails_with: key.is_none().then(|| Shown::up_to(tried.kid(), 200)) })
+            Some(Commands {
+                text,
+                fails_with: key.is_none().then(|| Shown::up_to(tried.kid(), 200)),
+            })
         });
         let has_signature = !matches!(checked.verdict, Verdict::Unsigned);
         let signed = if has_signature { "signed" } else { "plain" };
@@ -169,9 +172,7 @@ fn why(verdict: &Verdict, keys: usize) -> String {
             signature::Reason::SignatureAmbiguous => {
                 "There is more than one signature in the object, and none is preferred.".to_owned()
             }
-            signature::Reason::SignatureNotAString => {
-                "The signature is not a string.".to_owned()
-            }
+            signature::Reason::SignatureNotAString => "The signature is not a string.".to_owned(),
             signature::Reason::SignatureKeyEscaped => {
                 "The name of the signature is spelled with escapes, as no sender does.".to_owned()
             }

@@ -79,7 +79,8 @@ const TABS: [(&str, &str); 5] = [
 impl Shell {
     /// That of the page `title`, below the tab that leads to `path`.
     pub fn new(title: impl Into<String>, path: &str) -> Shell {
-        let tab = |(name, to): (&'static str, &'static str)| Tab { name, path: to, current: to == path };
+        let tab =
+            |(name, to): (&'static str, &'static str)| Tab { name, path: to, current: to == path };
         let tabs = TABS.into_iter().map(tab).collect();
         Shell { title: title.into(), tabs, version: &assets::VERSION }
     }
@@ -115,7 +116,8 @@ impl From<Problem> for Trouble {
 
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let title = status.canonical_reason().unwrap_or("Problem");
         let detail = Shown::up_to(&self.0.detail, 500);
         page(status, &ErrorPage { shell: Shell::new(title, ""), status: status.as_u16(), detail })

@@ -35,8 +35,12 @@ pub const CONDITIONS: [(&str, &str); 7] = [
 ];
 
 /// The last stretches of time that rates are told of: what each is called, and its minutes.
-const RATES: [(&str, &str, i64); 4] =
-    [("15 min", "15m", 15), ("1 h", "1h", 60), ("24 h", "24h", 24 * 60), ("7 d", "7d", 7 * 24 * 60)];
+const RATES: [(&str, &str, i64); 4] = [
+    ("15 min", "15m", 15),
+    ("1 h", "1h", 60),
+    ("24 h", "24h", 24 * 60),
+    ("7 d", "7d", 7 * 24 * 60),
+];
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -166,14 +170,13 @@ impl OverviewPage {
                 link: link(query),
             }
         };
-        let rate = |((name, since, minutes), counts): (&(&'static str, &str, i64), &Counts)| {
-            RateRow {
+        let rate =
+            |((name, since, minutes), counts): (&(&'static str, &str, i64), &Counts)| RateRow {
                 name,
                 entries: count(counts.entries),
                 rate: format!("{:.1}", counts.entries as f64 / *minutes as f64),
                 link: Link::new("/", &[("since", since)]),
-            }
-        };
+            };
         OverviewPage {
             shell: Shell::new("Overview", "/overview"),
             range_name,

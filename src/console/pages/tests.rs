@@ -200,12 +200,8 @@ fn pages() -> Vec<(&'static str, String)> {
     for (name, stats) in [("deliveries", stats()), ("nothing", nothing)] {
         pages.push((name, DeliveriesPage::new(&stats, 50, &about()).render().unwrap()));
     }
-    let sighting = Sighting {
-        source: HOSTILE.into(),
-        key: key.clone(),
-        first_seen: NOW,
-        last_seen: NOW,
-    };
+    let sighting =
+        Sighting { source: HOSTILE.into(), key: key.clone(), first_seen: NOW, last_seen: NOW };
     let source = Source {
         source: HOSTILE.into(),
         attempted_at: NOW,
@@ -297,7 +293,10 @@ fn check(name: &str, html: &str) {
             let known = known_attributes.contains(&attribute.as_str());
             assert!(known, "{name}: {attribute} in <{tag} {attributes:?}>");
             if matches!(attribute.as_str(), "href" | "src" | "action") {
-                assert!(value.starts_with(['/', '#']) && !value.starts_with("//"), "{name}: {value}");
+                assert!(
+                    value.starts_with(['/', '#']) && !value.starts_with("//"),
+                    "{name}: {value}"
+                );
             }
             assert!(attribute != "id" || ids.insert(value.clone()), "{name}: {value} stands twice");
         }

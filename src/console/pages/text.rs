@@ -222,7 +222,10 @@ mod tests {
         check("a b<é日>", "a b<é日>");
         check("a\u{202e}b\u{2066}", "a⟨U+202E⟩b⟨U+2066⟩");
         check("\n\r\t\0\u{1b}[2J\u{7f}\u{9b}", "␊␍␉⟨U+0000⟩⟨U+001B⟩[2J⟨U+007F⟩⟨U+009B⟩");
-        check("\u{200b}\u{feff}\u{e0041}\u{a0}\u{3000}", "⟨U+200B⟩⟨U+FEFF⟩⟨U+E0041⟩⟨U+00A0⟩⟨U+3000⟩");
+        check(
+            "\u{200b}\u{feff}\u{e0041}\u{a0}\u{3000}",
+            "⟨U+200B⟩⟨U+FEFF⟩⟨U+E0041⟩⟨U+00A0⟩⟨U+3000⟩",
+        );
         assert_eq!(Shown::bytes(b"a\xff\xc3b\n").to_string(), "a⟨FF⟩⟨C3⟩b␊");
     }
 
@@ -237,8 +240,14 @@ mod tests {
     #[test]
     fn numbers_are_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([1, 1023, 1536, 5 << 30].map(bytes), ["1 byte", "1,023 bytes", "1.5 KiB", "5.0 GiB"]);
-        assert_eq!([60_000, 7_200_000, 86_400_000, 1500].map(span), ["1 min", "2 h", "1 d", "1500 ms"]);
+        assert_eq!(
+            [1, 1023, 1536, 5 << 30].map(bytes),
+            ["1 byte", "1,023 bytes", "1.5 KiB", "5.0 GiB"]
+        );
+        assert_eq!(
+            [60_000, 7_200_000, 86_400_000, 1500].map(span),
+            ["1 min", "2 h", "1 d", "1500 ms"]
+        );
     }
 
     #[test]

@@ -76,7 +76,8 @@ impl VerifyPage {
             true => Vec::new(),
             false => ranges.into_iter().enumerate().map(explain).collect(),
         };
-        let of = |name: &str| lines.iter().filter(|line| line.explanation.verdict.0 == name).count();
+        let of =
+            |name: &str| lines.iter().filter(|line| line.explanation.verdict.0 == name).count();
         let tally = VERDICTS.into_iter().map(|(name, _)| (Badge(name), of(name)));
         let fault = format!(
             "More than {MOST} lines; POST /api/v1/verify takes 5,000, and vidimus verify any number."
