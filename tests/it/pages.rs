@@ -3,7 +3,9 @@
 
 use std::process::Command;
 
-use crate::harness::{Answer, Raw, Serve, Setup, Signer, cef, jwks, tool};
+use crate::harness::{
+    Answer, Gives, KeyServer, Raw, Serve, Setup, Signer, cef, jwks, tool, wait_until,
+};
 
 /// A server that knows the key of `signer`.
 fn start(signer: &Signer) -> Serve {
@@ -102,6 +104,35 @@ fn every_page_is_there_with_and_without_entries() {
     let link = older.split("href=\"").find(|link| link.contains("cursor=")).unwrap();
     let link = link.split_once('"').unwrap().0;
     assert!(page(&serve, &link.replace("&#38;", "&")).contains("Newest entries"));
+}
+
+#[test]
+fn keys_tell_what_they_verified_whenever_that_was() {
+    let (one, two) = (Signer::new("k1"), Signer::new("k2"));
+    let source = KeyServer::start(Gives::Body(jwks(&[&one]).into_bytes()));
+    let config = format!(
+        "[keys]\njwks = '{}'\nrefresh = '1s'\n[store]\nsegment_entries = 4\n",
+        source.url()
+    );
+    let serve = Setup::new().config(&config).start();
+    serve.wait_for_log("the key set has new keys");
+    for n in 0..5 {
+        serve.deliver([one.cef(n), two.json(n), cef(n)].join("\n"));
+    }
+    let verified = |kid: &str| {
+        let keys = page(&serve, "/keys");
+        let link = format!("<a href=\"/?q=kid%3A%22{kid}%22\">");
+        let after = keys.split_once(&link).map(|(_, after)| after.to_owned());
+        after.map(|after| after.split_once('<').unwrap().0.to_owned())
+    };
+    assert_eq!((verified("k1").as_deref(), verified("k2")), (Some("5"), None));
+    // Most of what becomes valid now is in segments that are closed, and some in sealed ones.
+    source.give_set(jwks(&[&one, &two]));
+    wait_until("late verdicts", || verified("k2").as_deref() == Some("5"));
+    assert_eq!(verified("k1").as_deref(), Some("5"));
+    // What was invalid when it came is explained with the key that verifies it now.
+    let entry = page(&serve, "/entries/2");
+    assert!(entry.contains("A known key verifies") && entry.contains("<code>k2</code>"), "{entry}");
 }
 
 #[test]

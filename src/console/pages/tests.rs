@@ -269,9 +269,9 @@ fn tags(html: &str) -> Vec<(String, Vec<(String, String)>)> {
     tags
 }
 
-const KNOWN_TAGS: &str = "!DOCTYPE a aside bdi body br button caption code dd del details div dl dt \
+const KNOWN_TAGS: &str = "!DOCTYPE a bdi body br button caption code dd del details div dl dt \
     form h1 h2 h3 head header html input label li link main mark meta nav ol p pre rect script \
-    search section span strong summary svg table tbody td textarea th thead time title tr ul";
+    section span strong summary svg table tbody td textarea th thead time title tr ul";
 
 const KNOWN_ATTRIBUTES: &str = "action aria-current aria-describedby aria-hidden aria-invalid \
     aria-label aria-labelledby aria-pressed autocapitalize autocomplete autofocus charset class \
