@@ -85,7 +85,8 @@ impl Examined {
     pub fn line(line: &[u8], keys: &KeySet, max_line: usize) -> Examined {
         match Layout::of(line, max_line) {
             Ok(layout) => {
-                let Checked { verdict, payload, repeated_sig } = signature::check(&layout, keys);
+                let Checked { verdict, payload, repeated_sig, .. } =
+                    signature::check(&layout, keys);
                 let (format, payload) = (layout.format(), Some(payload));
                 Examined { format, verdict, payload, repeated_sig }
             }

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::now;
 use crate::config::{self, Authorization, Config, KeySource, Secret, Tls};
+use crate::console::about::About;
 use crate::console::guard::Guard;
 use crate::console::{self, Console};
 use crate::ingest::{self, Expected};
@@ -69,6 +70,7 @@ pub struct Server {
     receiver_listener: Listener,
     console_listener: Listener,
     console: config::Console,
+    about: About,
     reader: Reader,
     receiver: Arc<Receiver>,
     refresher: Refresher,
@@ -116,10 +118,12 @@ impl Server {
         let budget =
             Budget::new(usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX));
         let (writing, written) = mpsc::channel(1);
+        let about = About::of(config, receiver_listener.address(), certificate.as_deref());
         Ok(Server {
             receiver_listener,
             console_listener,
             console: config.console.clone(),
+            about,
             reader: Reader::open(&directory)?,
             receiver: Arc::new(Receiver { inputs, caps, budget, deliverer, writing }),
             refresher,
@@ -195,8 +199,16 @@ impl Server {
         let address = self.console_listener.address();
         let guard = Guard::new(address, self.console.hosts, self.console.token)
             .with_tls(console_tls.is_some());
-        let router =
-            Console::new(self.reader, ring, health, exposition, guard, shutdown.clone()).router();
+        let router = Console::new(
+            self.reader,
+            ring,
+            health,
+            exposition,
+            self.about,
+            guard,
+            shutdown.clone(),
+        )
+        .router();
         let events = |listener| -> Arc<dyn Events> {
             let (metrics, inner) = (Arc::clone(&self.metrics), Arc::clone(&receiver.deliverer));
             Arc::new(CountedEvents { metrics, listener, inner })

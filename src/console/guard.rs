@@ -189,7 +189,8 @@ async fn admitted(guard: &Guard, request: Request, next: Next) -> Response {
     }
 }
 
-fn accepts_html(headers: &HeaderMap) -> bool {
+/// Whether an answer is for a person.
+pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
 }

@@ -3,15 +3,18 @@
 //! - [`guard`]: who may ask: the `Host` header, the token, the headers of every answer.
 //! - [`ask`]: what is asked: the query, the range, the limit. [`problem`]: what is said if it is wrong.
 //! - [`health`]: whether the program is alive and ready, and what it counts.
-//! - [`api`]: entries, counts, the stream, deliveries, all as JSON.
+//! - [`api`]: entries, counts, the stream, deliveries, all as JSON. [`pages`]: the same to look at.
+//! - [`about`]: what the pages tell of the receiver.
 //!
 //! Every look at the store goes through [`Console::read`], on a thread that may wait; only a few are
 //! at work at once, so that whoever looks does not slow the receiver.
 
+pub mod about;
 pub mod api;
 pub mod ask;
 pub mod guard;
 pub mod health;
+pub mod pages;
 pub mod problem;
 
 use std::convert::Infallible;
@@ -19,12 +22,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::IntoResponse;
 use axum::routing::get;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
+use self::about::About;
 use self::guard::Guard;
+use self::pages::Trouble;
 use self::problem::Problem;
 use crate::keys::KeyRing;
 use crate::metrics::Exposition;
@@ -42,6 +48,7 @@ pub struct Console {
     pub ring: Arc<KeyRing>,
     health: Arc<Health>,
     metrics: Exposition,
+    about: About,
     guard: Guard,
     /// Ends what goes on for ever.
     shutdown: Shutdown,
@@ -57,6 +64,7 @@ impl Console {
         ring: Arc<KeyRing>,
         health: Arc<Health>,
         metrics: Exposition,
+        about: About,
         guard: Guard,
         shutdown: Shutdown,
     ) -> Arc<Console> {
@@ -65,6 +73,7 @@ impl Console {
             ring,
             health,
             metrics,
+            about,
             guard,
             shutdown,
             reading: Arc::new(Semaphore::new(READERS)),
@@ -81,7 +90,8 @@ impl Console {
             .route("/metrics", get(health::metrics))
             .route("/api/openapi.json", get(api::description))
             .nest("/api/v1", api::router())
-            .fallback(|| async { Problem::not_found("there is nothing at this path") })
+            .merge(pages::router())
+            .fallback(missing)
             .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
             .layer(guard)
             .with_state(Arc::clone(self))
@@ -113,4 +123,13 @@ pub async fn handle(
 ) -> Result<Response<Body>, CloseConnection> {
     let answered: Result<_, Infallible> = router.call(request.map(Body::new)).await;
     answered.map_err(|never| match never {})
+}
+
+/// There is nothing at this path. Whoever looks gets a page, and a program a problem.
+async fn missing(headers: HeaderMap) -> Response<Body> {
+    let problem = Problem::not_found("there is nothing at this path");
+    match guard::accepts_html(&headers) {
+        true => Trouble(problem).into_response(),
+        false => problem.into_response(),
+    }
 }

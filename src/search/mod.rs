@@ -25,7 +25,9 @@ mod terms;
 mod tests;
 pub mod time;
 mod values;
+mod write;
 
 pub use error::QueryError;
 pub use filter::{Field, Filter, Operand, Test};
 pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_TERMS, parse};
+pub use write::{equals, narrowed};

@@ -13,5 +13,5 @@ pub mod payload;
 pub mod verdict;
 
 pub use key::{BadKey, Key, KeySet, KeySetError, Thumbprint};
-pub use payload::Payload;
+pub use payload::{Payload, Pieces};
 pub use verdict::{Covers, Proof, Reason, Verdict, VerdictName, check};

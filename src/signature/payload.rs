@@ -44,6 +44,35 @@ impl Payload {
             tail => [head, tail].concat().into(),
         }
     }
+
+    /// What of `line`, which it was cut from, it is and is not.
+    pub fn pieces<'a>(&self, line: &'a str) -> Pieces<'a> {
+        let piece = |from: usize, to: usize| line.get(from..to).unwrap_or_default();
+        let [start, cut_start, cut_end, end] =
+            [self.start, self.cut_start, self.cut_end, self.end].map(|at| at as usize);
+        Pieces {
+            before: piece(0, start),
+            head: piece(start, cut_start),
+            cut: piece(cut_start, cut_end),
+            tail: piece(cut_end, end),
+            after: piece(end, line.len()),
+        }
+    }
+}
+
+/// A line taken apart: joined, the pieces are the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pieces<'a> {
+    /// What stands before the payload.
+    pub before: &'a str,
+    /// The payload up to the cut.
+    pub head: &'a str,
+    /// What is cut out of it: the signature with what names and separates it.
+    pub cut: &'a str,
+    /// The payload after the cut.
+    pub tail: &'a str,
+    /// What stands after the payload.
+    pub after: &'a str,
 }
 
 /// A signature with the payloads it may have been made over, the likeliest first.
@@ -180,6 +209,19 @@ mod tests {
         let expected: Vec<_> =
             expected.iter().map(|text| text.replace("SIG", &"A".repeat(86))).collect();
         assert_eq!(payloads, expected, "{line}");
+    }
+
+    #[test]
+    fn the_pieces_are_the_line() {
+        let sig = "A".repeat(86);
+        let line = format!(r#"{{"event":{{"sig":"{sig}","a":1}}}} "#);
+        let layout = Layout::of(line.as_bytes(), 1 << 20).unwrap();
+        let claim = claim(&layout);
+        let (payload, _) = claim.candidates[0].payloads[0];
+        let Pieces { before, head, cut, tail, after } = payload.pieces(&line);
+        assert_eq!([before, head, tail, after], [r#"{"event":"#, "{", r#""a":1}"#, "} "]);
+        assert_eq!(cut, format!(r#""sig":"{sig}","#));
+        assert_eq!([head, tail].concat(), payload.text(&line));
     }
 
     #[test]

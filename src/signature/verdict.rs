@@ -133,6 +133,8 @@ pub struct Checked {
     pub verdict: Verdict,
     /// What its fields are to be read from.
     pub payload: Payload,
+    /// The signature over that payload; `None` if it is not well formed or there is none.
+    pub signature: Option<[u8; 64]>,
     /// Whether `sig` stands twice in a JSON object.
     pub repeated_sig: bool,
 }
@@ -145,11 +147,12 @@ pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Checked {
         candidate.payloads.iter().find_map(|(payload, covers)| {
             let text = payload.text(layout.line);
             let key = keys.verifying(text.as_bytes(), &candidate.signature)?;
-            Some((*payload, Proof { key: Arc::clone(key), covers: *covers }))
+            let proof = Proof { key: Arc::clone(key), covers: *covers };
+            Some((*payload, proof, candidate.signature))
         })
     });
-    let (payload, verdict) = match verified {
-        Some((payload, proof)) => (payload, Verdict::Valid(proof)),
+    let (payload, verdict, signature) = match verified {
+        Some((payload, proof, signature)) => (payload, Verdict::Valid(proof), Some(signature)),
         None => {
             let verdict = match claim.problem {
                 _ if !claim.candidates.is_empty() && keys.is_empty() => Verdict::NoKey,
@@ -157,8 +160,10 @@ pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Checked {
                 Some(reason) => Verdict::Invalid(reason),
                 None => Verdict::Unsigned,
             };
-            (claim.unverified, verdict)
+            let over = |(payload, _): &(Payload, Covers)| *payload == claim.unverified;
+            let tried = claim.candidates.iter().find(|one| one.payloads.iter().any(over));
+            (claim.unverified, verdict, tried.map(|one| one.signature))
         }
     };
-    Checked { verdict, payload, repeated_sig }
+    Checked { verdict, payload, signature, repeated_sig }
 }

@@ -8,7 +8,7 @@
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
 //! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
 //!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`counts`] (over
-//!   time and by value), [`stats`], [`usage`], [`check`].
+//!   time and by value), [`provenance`], [`stats`], [`usage`], [`check`].
 //! - [`meter`]: who watches it at work.
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
@@ -27,6 +27,7 @@ pub mod meter;
 mod newest;
 mod older;
 pub mod page;
+pub mod provenance;
 pub mod quarantine;
 mod query;
 mod read;
@@ -59,6 +60,7 @@ pub use follow::{Event, Export, Follow, News, Position};
 pub use late::Judge;
 pub use meter::{Health, Meter};
 pub use page::{BadCursor, Page, PageCursor, Scan};
+pub use provenance::Provenance;
 pub use quarantine::Quarantined;
 pub use query::TimeRange;
 pub use read::Reader;

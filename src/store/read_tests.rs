@@ -1,13 +1,10 @@
 //! Reading is compared with a list in memory: what is done to the store is done to the list.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::catalog::{Catalog, State};
-use super::counts::{self, Counts, Wanted};
 use super::directory::Directory;
 use super::follow::{Event, Follow, Position};
 use super::live::Live;
@@ -19,27 +16,27 @@ use super::seal;
 use crate::entry::record::{Origin, Record};
 use crate::entry::{Kind, Millis};
 use crate::ingest::{Entry, Examined, Expected};
-use crate::search::{self, Field, Filter};
+use crate::search::{self, Filter};
 use crate::signature::verdict::Reason;
 use crate::signature::{KeySet, Verdict};
 
 /// What an entry is made of.
 #[derive(Clone, Debug)]
-struct Made {
-    name: u8,
-    principal: u8,
-    status: Option<i64>,
+pub(super) struct Made {
+    pub(super) name: u8,
+    pub(super) principal: u8,
+    pub(super) status: Option<i64>,
     rt: Option<i64>,
     received_at: i64,
 }
 
 /// An entry as it should be found.
 #[derive(Clone, Debug)]
-struct Known {
+pub(super) struct Known {
     id: u64,
-    made: Made,
+    pub(super) made: Made,
     line: String,
-    verdict: Verdict,
+    pub(super) verdict: Verdict,
     deliveries: u64,
     /// Whether retention has given it up.
     gone: bool,
@@ -60,11 +57,11 @@ impl Known {
     }
 }
 
-const NAMES: [&str; 3] = ["Ingress", "Authz.portals", "Other"];
+pub(super) const NAMES: [&str; 3] = ["Ingress", "Authz.portals", "Other"];
 
 /// Something that happens to a store.
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Add(Made),
     Close,
     /// Seals the oldest segment that is closed.
@@ -77,7 +74,7 @@ enum Step {
 }
 
 /// A store, and what should be in it.
-struct Both {
+pub(super) struct Both {
     _temporary: tempfile::TempDir,
     directory: Directory,
     catalog: Catalog,
@@ -98,13 +95,13 @@ impl Both {
         Both { _temporary: temporary, directory, catalog, live, known: Vec::new() }
     }
 
-    fn after(steps: &[Step]) -> Both {
+    pub(super) fn after(steps: &[Step]) -> Both {
         let mut both = Both::new();
         steps.iter().for_each(|step| both.step(step));
         both
     }
 
-    fn reader(&self) -> Reader {
+    pub(super) fn reader(&self) -> Reader {
         Reader::open(&self.directory).unwrap()
     }
 
@@ -216,7 +213,7 @@ impl Both {
     }
 
     /// What matches and is there, newest first.
-    fn newest(&self, matches: fn(&Known) -> bool, range: TimeRange) -> Vec<&Known> {
+    pub(super) fn newest(&self, matches: fn(&Known) -> bool, range: TimeRange) -> Vec<&Known> {
         let mut found = self.matching(matches);
         found.retain(|one| {
             range.since.is_none_or(|since| since <= one.time())
@@ -238,10 +235,10 @@ fn insert(connection: &rusqlite::Connection, known: &Known) {
     assert!(row::insert(connection, &known.entry(), &stored).unwrap());
 }
 
-type Matches = fn(&Known) -> bool;
+pub(super) type Matches = fn(&Known) -> bool;
 
 /// Queries, and what they mean.
-const QUERIES: [(&str, Matches); 17] = [
+pub(super) const QUERIES: [(&str, Matches); 17] = [
     ("*", |_| true),
     ("name:Ingress", |one| one.made.name == 0),
     ("name:A*", |one| one.made.name == 1),
@@ -263,7 +260,7 @@ const QUERIES: [(&str, Matches); 17] = [
     ("kind:access reason:*", |one| one.made.name == 0),
 ];
 
-fn filter(query: &str) -> Filter {
+pub(super) fn filter(query: &str) -> Filter {
     search::parse(query, 0).unwrap()
 }
 
@@ -327,7 +324,7 @@ fn adding() -> impl Strategy<Value = Step> {
     prop_oneof![12 => made().prop_map(Step::Add), 1 => Just(Step::Close), 1 => Just(Step::Seal)]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         30 => adding(),
         4 => any::<prop::sample::Index>().prop_map(Step::Change),
@@ -336,7 +333,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn range() -> impl Strategy<Value = TimeRange> {
+pub(super) fn range() -> impl Strategy<Value = TimeRange> {
     (prop::option::of(0..6_i64), prop::option::of(3..10_i64))
         .prop_map(|(since, until)| TimeRange { since, until })
 }
@@ -360,31 +357,6 @@ proptest! {
         }
         prop_assert!(reader.entry(0).unwrap().is_none());
         prop_assert!(reader.entry(both.next_id()).unwrap().is_none());
-    }
-
-    #[test]
-    fn counts_are_those_of_the_newest_that_match(
-        steps in vec(step(), 0..120),
-        range in range(),
-        values in 0..4_usize,
-    ) {
-        let both = Both::after(&steps);
-        let reader = both.reader();
-        for (query, matches) in QUERIES {
-            let filter = &filter(query);
-            for fields in [&["name", "principal_id", "verdict"][..], &["cs1", "status"][..]] {
-                let fields: Vec<_> = fields.iter().map(|name| Field::named(name)).collect();
-                let wanted = Wanted { filter, range, buckets: 10, fields: &fields, values };
-                let counts = reader.counts(&wanted).unwrap();
-                let mut expected = both.newest(matches, range);
-                let exact = query == "*" && fields[0] == Field::named("name");
-                prop_assert_eq!(counts.complete, exact || expected.len() <= counts::NEWEST);
-                if !exact {
-                    expected.truncate(counts::NEWEST);
-                }
-                check_counts(&counts, &expected, &fields, values);
-            }
-        }
     }
 
     #[test]
@@ -436,41 +408,6 @@ proptest! {
             steps.iter().for_each(|step| both.step(step));
             poll(&mut follow, &both, position, matches, query);
         }
-    }
-}
-
-fn check_counts(counts: &Counts, expected: &[&Known], fields: &[Field], most: usize) {
-    assert_eq!(counts.entries, expected.len() as u64);
-    let mut verdicts: BTreeMap<String, u64> = BTreeMap::new();
-    for known in expected {
-        *verdicts.entry(known.verdict.name().to_string()).or_default() += 1;
-    }
-    // All times lie in one minute.
-    assert!(counts.buckets.len() <= 1);
-    let bucket = counts.buckets.first().map(|(_, verdicts)| verdicts.clone());
-    assert_eq!(bucket.unwrap_or_default(), verdicts);
-    for (field, counted) in fields.iter().zip(&counts.fields) {
-        assert_eq!(counted.field, *field);
-        let mut values: BTreeMap<String, u64> = BTreeMap::new();
-        let mut missing = 0;
-        for known in expected {
-            let value = match field.name() {
-                "name" => Some(NAMES[usize::from(known.made.name)].to_owned()),
-                "principal_id" => Some(format!("p{}", known.made.principal)),
-                "verdict" => Some(known.verdict.name().to_string()),
-                "cs1" => Some(format!("x{}", known.made.name)),
-                _ => known.made.status.map(|status| status.to_string()),
-            };
-            match value {
-                Some(value) => *values.entry(value).or_default() += 1,
-                None => missing += 1,
-            }
-        }
-        let mut values: Vec<_> = values.into_iter().collect();
-        values.sort_by_key(|(value, entries)| (std::cmp::Reverse(*entries), value.clone()));
-        let other: u64 = values.iter().skip(most).map(|(_, entries)| entries).sum();
-        values.truncate(most);
-        assert_eq!((&counted.values, counted.other, counted.missing), (&values, other, missing));
     }
 }
 

@@ -273,7 +273,7 @@ fn tally(segment: &Connection, place: &Place, changed: &[(u64, Class)]) -> rusql
     Ok(tally)
 }
 
-fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
+pub(super) fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
     Ok(Delivered {
         id: row.get("id")?,
         received_at: Millis::saturating(row.get("received_at")?),

@@ -8,6 +8,7 @@
     reason = "tests say what they expect, and tell the whole story where it is otherwise"
 )]
 
+mod browser;
 mod check;
 mod commands;
 mod console;
@@ -16,6 +17,7 @@ mod full_disk;
 mod harness;
 mod keys;
 mod konnect;
+mod pages;
 mod program;
 mod project;
 mod properties;

@@ -6,6 +6,8 @@
 
 mod buckets;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -1,0 +1,99 @@
+//! What the pages tell of the receiver: what to enter in Konnect, and how to try it.
+//!
+//! Where the authorization value is, is told; the value itself never comes here.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use crate::config::{Authorization, Config, Input, Tls};
+
+/// The receiver, as far as whoever points a webhook at it needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Scheme, host and port of the endpoint, as Konnect is told.
+    pub base: String,
+    /// The same as it is reached from this machine.
+    pub local_base: String,
+    /// The sources of deliveries.
+    pub inputs: Vec<AboutInput>,
+    /// Whether the endpoint speaks TLS itself.
+    pub tls: bool,
+    /// The file of the certificate, if it is self-signed.
+    pub self_signed: Option<String>,
+    /// Whether Konnect cannot reach the endpoint: it is on the loopback address, and no other URL
+    /// is configured.
+    pub loopback: bool,
+    /// Whether a key set is configured.
+    pub has_key_source: bool,
+}
+
+/// An input.
+#[derive(Clone, Debug)]
+pub struct AboutInput {
+    /// Its name.
+    pub name: String,
+    /// Its path.
+    pub path: String,
+    /// The file of its authorization value, if it was made on first run; else it was configured.
+    pub authorization_file: Option<String>,
+}
+
+impl About {
+    /// What the settings say of a receiver that listens on `address`, and has the certificate in this
+    /// file if it speaks TLS.
+    pub fn of(config: &Config, address: SocketAddr, certificate: Option<&Path>) -> About {
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let mut local = address;
+        if address.ip().is_unspecified() {
+            local.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        let public_url = &config.receiver.public_url;
+        let shown = |path: &Path| path.display().to_string();
+        let input = |input: &Input| AboutInput {
+            name: input.name.clone(),
+            path: input.path.clone(),
+            authorization_file: match input.authorization {
+                Authorization::Generated => Some(shown(&config.data_dir.join("authorization"))),
+                Authorization::Given(_) => None,
+            },
+        };
+        About {
+            base: match public_url {
+                Some(url) => url.clone(),
+                None if address.ip().is_unspecified() => {
+                    format!("{scheme}://HOST:{}", address.port())
+                }
+                None => format!("{scheme}://{address}"),
+            },
+            local_base: format!("{scheme}://{local}"),
+            inputs: config.inputs.iter().map(input).collect(),
+            tls: certificate.is_some(),
+            self_signed: certificate.filter(|_| config.receiver.tls == Tls::SelfSigned).map(shown),
+            loopback: address.ip().is_loopback() && public_url.is_none(),
+            has_key_source: config.inputs.iter().any(|input| !input.keys.is_empty()),
+        }
+    }
+
+    /// A command that delivers an entry.
+    pub fn curl(&self) -> String {
+        const ENTRY: &str =
+            "CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|act=POST status=200 request=/hello";
+        let quoted = |path: &str| format!("'{}'", path.replace('\'', r"'\''"));
+        let trust = match (&self.self_signed, self.tls) {
+            (Some(file), _) => format!(" --cacert {}", quoted(file)),
+            (None, true) => " --insecure".to_owned(),
+            (None, false) => String::new(),
+        };
+        let input = self.inputs.first();
+        let value = match input.and_then(|input| input.authorization_file.as_deref()) {
+            Some(file) => format!("$(cat {})", quoted(file)),
+            None => "YOUR VALUE".to_owned(),
+        };
+        let path = input.map_or("", |input| input.path.as_str());
+        format!(
+            "curl{trust} \\\n  -H \"Authorization: {value}\" \\\n  --data-binary '{ENTRY}' \\\n  \
+             {}{path}",
+            self.local_base
+        )
+    }
+}

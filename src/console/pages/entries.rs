@@ -1,0 +1,281 @@
+//! The entries: the query, how many there are over time and by value, and the newest of them.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+
+use super::histogram::Histogram;
+use super::link::{Choice, Link, Selection};
+use super::text::{Badge, Cell, Shown, Time, many};
+use super::{Shell, Trouble, page};
+use crate::console::Console;
+use crate::console::about::About;
+use crate::console::ask::{Ask, MAX_LIMIT};
+use crate::console::problem::Problem;
+use crate::entry::record::Origin;
+use crate::entry::{Fields, Kind, Record, Value};
+use crate::search::{Field, Filter};
+use crate::store::counts::{NEWEST, SUMMARISED};
+use crate::store::{Counts, FieldCounts, Page, PageCursor, TimeRange, Wanted};
+
+/// How many entries a page has, if nothing else is asked for.
+const LIMIT: usize = 50;
+
+/// How many stretches of time the histogram has at most.
+const BARS: usize = 60;
+
+/// How many values of a field are listed.
+const VALUES: usize = 8;
+
+#[derive(Template)]
+#[template(path = "entries.html")]
+pub(super) struct EntriesPage {
+    pub(super) shell: Shell,
+    pub(super) selection: Selection,
+    pub(super) choices: Vec<Choice>,
+    pub(super) query_fault: Option<QueryFault>,
+    pub(super) range_fault: Option<Shown>,
+    pub(super) content: Content,
+}
+
+/// What is below the query.
+pub(super) enum Content {
+    /// The query or the range cannot be read.
+    Nothing,
+    /// There is no entry at all.
+    EmptyStore(FirstDelivery),
+    Results(Box<Results>),
+}
+
+/// How the first delivery is made.
+pub(super) struct FirstDelivery {
+    pub(super) curl: String,
+    pub(super) loopback: bool,
+    pub(super) base: String,
+}
+
+/// What is wrong with a query, and where.
+pub(super) struct QueryFault {
+    pub(super) message: Shown,
+    pub(super) before: Shown,
+    pub(super) rest: Shown,
+}
+
+pub(super) struct Results {
+    pub(super) total: String,
+    /// Whether the counts are of the newest entries only.
+    pub(super) partial: Option<String>,
+    pub(super) histogram: Option<Histogram>,
+    pub(super) facets: Vec<Facet>,
+    pub(super) rows: Vec<Row>,
+    pub(super) older: Option<Link>,
+    pub(super) newest: Option<Link>,
+    /// Where new entries come from, if the page is one to which they belong.
+    pub(super) stream: Option<Link>,
+}
+
+/// The commonest values of a field.
+pub(super) struct Facet {
+    pub(super) field: &'static str,
+    pub(super) name: &'static str,
+    pub(super) values: Vec<FacetValue>,
+    pub(super) other: Option<String>,
+    pub(super) missing: Option<String>,
+}
+
+pub(super) struct FacetValue {
+    pub(super) value: Cell,
+    pub(super) count: String,
+    pub(super) link: Option<Link>,
+    /// Whether the query asks for it already.
+    pub(super) current: bool,
+}
+
+/// An entry in the table.
+pub(super) struct Row {
+    pub(super) link: Link,
+    pub(super) id: u64,
+    pub(super) time: Option<Time>,
+    pub(super) kind: &'static str,
+    pub(super) name: Cell,
+    pub(super) principal: Cell,
+    pub(super) src: Cell,
+    pub(super) outcome: Cell,
+    pub(super) bad: bool,
+    pub(super) verdict: Badge,
+    pub(super) reason: Shown,
+}
+
+/// `GET /?q=&since=&until=&limit=&cursor=`
+pub async fn show(
+    State(console): State<Arc<Console>>,
+    ask: Result<Ask, Problem>,
+) -> Result<Response, Trouble> {
+    let ask = ask?;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default().trim().to_owned();
+    let selection =
+        Selection { query: text(&ask.q), since: text(&ask.since), until: text(&ask.until) };
+    let (limit, cursor) = (ask.limit(LIMIT, MAX_LIMIT)?, ask.cursor()?);
+    let (filter, range) = (ask.filter(), ask.range());
+    let mut shown = EntriesPage {
+        shell: Shell::new("Entries", "/"),
+        choices: selection.choices("/"),
+        query_fault: filter.as_ref().err().map(|problem| fault(problem, ask.q.as_deref())),
+        range_fault: range.as_ref().err().map(|problem| Shown::up_to(&problem.detail, 300)),
+        content: Content::Nothing,
+        selection,
+    };
+    let (Ok(filter), Ok(range)) = (filter, range) else {
+        return Ok(page(StatusCode::BAD_REQUEST, &shown));
+    };
+    let everything = filter == Filter::All && range == TimeRange::default() && cursor.is_none();
+    let fields: Vec<Field> = SUMMARISED.into_iter().map(Field::named).collect();
+    let (found, counts) = console
+        .read(move |reader| {
+            let page = reader.page(&filter, range, limit, cursor)?;
+            let wanted =
+                Wanted { filter: &filter, range, buckets: BARS, fields: &fields, values: VALUES };
+            Ok((page, reader.counts(&wanted)?))
+        })
+        .await?;
+    shown.content = match everything && found.records.is_empty() {
+        true => Content::EmptyStore(FirstDelivery::new(&console.about)),
+        false => Content::Results(Box::new(results(&shown.selection, &found, &counts, cursor))),
+    };
+    Ok(page(StatusCode::OK, &shown))
+}
+
+impl FirstDelivery {
+    pub(super) fn new(about: &About) -> FirstDelivery {
+        FirstDelivery { curl: about.curl(), loopback: about.loopback, base: about.base.clone() }
+    }
+}
+
+/// What is wrong, with the query parted where it is.
+fn fault(problem: &Problem, query: Option<&str>) -> QueryFault {
+    let query = query.unwrap_or_default();
+    let position = problem.position.unwrap_or(0);
+    let at = query.char_indices().nth(position).map_or(query.len(), |(at, _)| at);
+    let (before, rest) = query.split_at_checked(at).unwrap_or((query, ""));
+    QueryFault {
+        message: Shown::up_to(&problem.detail, 500),
+        before: Shown::all(before),
+        rest: Shown::all(if rest.is_empty() { " " } else { rest }),
+    }
+}
+
+pub(super) fn results(
+    selection: &Selection,
+    found: &Page,
+    counts: &Counts,
+    cursor: Option<PageCursor>,
+) -> Results {
+    let newest = NEWEST as u64;
+    let older = found.next.map(|next| selection.link("/", ("cursor", &next.to_string())));
+    Results {
+        total: match counts.complete {
+            true => many(counts.entries, "entry", "entries"),
+            false => format!("more than {}", many(counts.entries, "entry", "entries")),
+        },
+        partial: (!counts.complete).then(|| many(newest, "match", "matches")),
+        histogram: Histogram::new(counts, selection),
+        facets: counts.fields.iter().map(|field| facet(selection, field)).collect(),
+        rows: found.records.iter().map(row).collect(),
+        older,
+        newest: cursor.map(|_| selection.link("/", ("", ""))),
+        stream: (cursor.is_none() && selection.until.is_empty())
+            .then(|| Link::new("/api/v1/stream", &[("q", &selection.query)])),
+    }
+}
+
+fn facet(selection: &Selection, counts: &FieldCounts) -> Facet {
+    let (field, name, none) = match counts.field.name() {
+        "kind" => ("kind", "Kind", "malformed"),
+        "verdict" => ("verdict", "Verdict", "none"),
+        "name" => ("name", "Name", "none"),
+        "principal_id" => ("principal_id", "Principal", "none"),
+        _ => ("src", "Source", "none"),
+    };
+    let value = |(value, number): &(String, u64)| {
+        let narrowed = selection.narrowed(&counts.field, value);
+        FacetValue {
+            value: Cell::new(if value.is_empty() { "(empty)" } else { value }),
+            count: super::text::count(*number),
+            current: narrowed.as_ref().is_some_and(|narrowed| narrowed.query == selection.query),
+            link: narrowed.map(|narrowed| narrowed.link("/", ("", ""))),
+        }
+    };
+    let some = |number: u64| (number > 0).then(|| super::text::count(number));
+    Facet {
+        field,
+        name,
+        values: counts.values.iter().map(value).collect(),
+        other: some(counts.other),
+        missing: some(counts.missing).map(|number| format!("{none}: {number}")),
+    }
+}
+
+pub(super) fn row(record: &Record) -> Row {
+    let fields = &record.fields;
+    let id = match record.origin {
+        Origin::Stored { id, .. } => id,
+        Origin::File { .. } => 0,
+    };
+    let name = match fields.get("name") {
+        Some(name) => Cell::new(&name.as_text()),
+        None => Cell::bytes(&record.raw),
+    };
+    let principal = fields.text("principal_name").filter(|name| !name.is_empty());
+    let principal = principal.or(fields.text("principal_id")).unwrap_or_default();
+    let (outcome, bad) = outcome(record.kind, fields);
+    Row {
+        link: Link::entry(id),
+        id,
+        time: record.time.map(Time),
+        kind: record.kind.map_or("none", Kind::as_str),
+        name,
+        principal: Cell::new(principal),
+        src: Cell::new(fields.text("src").unwrap_or_default()),
+        outcome: Cell::new(&outcome),
+        bad,
+        verdict: Badge::of(&record.verdict),
+        reason: Shown::up_to(record.reason.as_deref().unwrap_or_default(), 80),
+    }
+}
+
+/// What came of it, in a few words, and whether it was refused or failed.
+fn outcome(kind: Option<Kind>, fields: &Fields) -> (String, bool) {
+    let text = |name: &str| fields.get(name).map(Value::as_text).unwrap_or_default();
+    let says = |name: &str, yes: &str, no: &str| match fields.get(name) {
+        Some(Value::Boolean(true)) => (yes.to_owned(), false),
+        Some(Value::Boolean(false)) => (no.to_owned(), true),
+        _ => (String::new(), false),
+    };
+    let joined = |parts: &[&str]| {
+        let parts: Vec<_> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
+        parts.join(" ")
+    };
+    match kind {
+        Some(Kind::Access) => {
+            let refused = fields.integer("status").is_some_and(|status| status >= 400);
+            (joined(&[&text("status"), &text("act"), &text("request")]), refused)
+        }
+        Some(Kind::Authorization) => {
+            let (granted, bad) = says("granted", "granted", "denied");
+            (joined(&[&granted, &text("action")]), bad)
+        }
+        Some(Kind::Authentication) => {
+            let (success, bad) = says("success", "success", "failed");
+            // What tells one from another is at the end of these names.
+            let (name, class) = (text("name"), text("event_class_id"));
+            let name = name.strip_prefix("AUTHENTICATION_OUTCOME_").unwrap_or(&name);
+            let class = class.strip_prefix("AUTHENTICATION_TYPE_").unwrap_or(&class);
+            let name = if name == "SUCCESS" { "" } else { name };
+            (joined(&[&success, name, class]), bad)
+        }
+        Some(Kind::Other) | None => (String::new(), false),
+    }
+}

@@ -1,0 +1,176 @@
+//! One entry: its fields, its line, its verification explained, how it came, and what belongs to it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use hyper::StatusCode;
+
+use super::explanation::Explanation;
+use super::link::Link;
+use super::text::{Badge, Shown, Time, bytes, count, many};
+use super::{Shell, Trouble, page};
+use crate::console::Console;
+use crate::console::problem::Problem;
+use crate::entry::record::Origin;
+use crate::entry::{Kind, Record};
+use crate::signature::KeySet;
+use crate::store::{Delivered, Provenance};
+
+/// A value that is longer gets a block of its own that scrolls, in bytes.
+const LONG: usize = 300;
+
+#[derive(Template)]
+#[template(path = "entry.html")]
+pub(super) struct EntryPage {
+    pub(super) shell: Shell,
+    pub(super) id: u64,
+    pub(super) time: Option<Time>,
+    pub(super) received_at: Option<Time>,
+    pub(super) kind: &'static str,
+    pub(super) format: &'static str,
+    pub(super) input: Shown,
+    pub(super) verdict: Badge,
+    pub(super) reason: Shown,
+    pub(super) warnings: Vec<Shown>,
+    pub(super) related: Vec<Related>,
+    pub(super) explanation: Explanation,
+    /// What is to be said if checking it again finds something else than is recorded.
+    pub(super) changed: Option<String>,
+    pub(super) fields: Vec<FieldRow>,
+    pub(super) raw_length: String,
+    pub(super) delivery: Option<DeliveryFacts>,
+    pub(super) delivered: String,
+    pub(super) api: Link,
+}
+
+/// Entries that belong to this one.
+pub(super) struct Related {
+    pub(super) name: &'static str,
+    pub(super) link: Link,
+}
+
+pub(super) struct FieldRow {
+    pub(super) name: Shown,
+    pub(super) value: Shown,
+    pub(super) long: bool,
+    /// The entries with the same value.
+    pub(super) link: Option<Link>,
+}
+
+pub(super) struct DeliveryFacts {
+    pub(super) id: String,
+    pub(super) at: Time,
+    pub(super) peer: Shown,
+    pub(super) size: String,
+    pub(super) lines: String,
+}
+
+/// `GET /entries/{id}`
+pub async fn show(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+) -> Result<Response, Trouble> {
+    let missing =
+        || Problem::not_found("there is no entry with this id; retention may have given it up");
+    let number: u64 = id.parse().map_err(|_| missing())?;
+    let found =
+        console.read(move |reader| Ok((reader.entry(number)?, reader.provenance(number)?))).await?;
+    let (Some(record), provenance) = found else { return Err(missing().into()) };
+    let entry = EntryPage::new(&record, provenance, console.ring.all());
+    Ok(page(StatusCode::OK, &entry))
+}
+
+impl EntryPage {
+    pub(super) fn new(record: &Record, provenance: Option<Provenance>, known: KeySet) -> EntryPage {
+        let (delivery, key) = provenance.map_or((None, None), |from| (from.delivery, from.key));
+        // The key that verified it may have retired since.
+        let keys = key.map_or(known, |key| KeySet::new([Arc::new(key)]));
+        let explanation = Explanation::of(&record.raw, &keys);
+        let verdict = Badge::of(&record.verdict);
+        let (id, input, received_at, delivery_count) = match &record.origin {
+            Origin::Stored { id, input, received_at, delivery_count } => {
+                (*id, input.as_str(), Some(Time(*received_at)), *delivery_count)
+            }
+            Origin::File { source } => (0, source.as_str(), None, 0),
+        };
+        EntryPage {
+            shell: Shell::new(format!("Entry {id}"), "/"),
+            id,
+            time: record.time.map(Time),
+            received_at,
+            kind: record.kind.map_or("none", Kind::as_str),
+            format: record.format.as_str(),
+            input: Shown::all(input),
+            verdict,
+            reason: Shown::up_to(record.reason.as_deref().unwrap_or_default(), 80),
+            warnings: record.warnings.iter().map(|warning| Shown::all(warning)).collect(),
+            related: related(record),
+            changed: changed(verdict, explanation.verdict),
+            explanation,
+            fields: fields(record),
+            raw_length: bytes(record.raw.len() as u64),
+            delivery: delivery.map(DeliveryFacts::new),
+            delivered: match delivery_count {
+                1 => "once".to_owned(),
+                times => format!("{} times", count(times)),
+            },
+            api: Link::new(&format!("/api/v1/entries/{id}"), &[]),
+        }
+    }
+}
+
+/// What is to be said if the line is checked again, with the keys of now, and found otherwise.
+fn changed(recorded: Badge, now: Badge) -> Option<String> {
+    if recorded == now {
+        return None;
+    }
+    let advice = match recorded.0 {
+        "valid" => "The line or its key is not what it was: run vidimus store check.",
+        _ => "Keys may have changed since it was checked.",
+    };
+    Some(format!("Recorded as {}; checked just now it is {}. {advice}", recorded.0, now.0))
+}
+
+fn related(record: &Record) -> Vec<Related> {
+    let fields =
+        [("trace_id", "same trace"), ("principal_id", "same principal"), ("src", "same source")];
+    let related = |(field, name)| {
+        let value = record.fields.get(field)?.as_text();
+        let link = Link::to_equal(field, &value).filter(|_| !value.is_empty())?;
+        Some(Related { name, link })
+    };
+    fields.into_iter().filter_map(related).collect()
+}
+
+fn fields(record: &Record) -> Vec<FieldRow> {
+    let known = record.fields.known().filter_map(|(name, value)| Some((name, value?, true)));
+    // An extension that is called as a field of ours is out of a query's reach.
+    let others = record.fields.extensions().map(|(name, value)| {
+        let hidden = crate::search::Field::names().any(|ours| ours == name) || name == "warnings";
+        (name, value, !hidden)
+    });
+    let row = |(name, value, reachable): (&str, &crate::entry::Value, bool)| {
+        let value = value.as_text();
+        FieldRow {
+            name: Shown::up_to(name, 200),
+            long: value.len() > LONG,
+            link: reachable.then(|| Link::to_equal(name, &value)).flatten(),
+            value: Shown::all(&value),
+        }
+    };
+    known.chain(others).map(row).collect()
+}
+
+impl DeliveryFacts {
+    fn new(delivered: Delivered) -> DeliveryFacts {
+        DeliveryFacts {
+            id: count(delivered.id),
+            at: Time(delivered.received_at),
+            peer: Shown::up_to(&delivered.peer, 200),
+            size: bytes(delivered.bytes),
+            lines: many(delivered.received, "line", "lines"),
+        }
+    }
+}

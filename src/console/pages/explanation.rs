@@ -1,0 +1,270 @@
+//! The verification of a line, explained: what was signed and what was cut out of it, the key, the
+//! verdict and why, and the commands with which anybody verifies it without us.
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::digest;
+
+use super::text::{Badge, Shown, bytes};
+use crate::entry::Layout;
+use crate::entry::layout::MAX_LINE;
+use crate::signature::{self, Covers, Key, KeySet, Verdict};
+
+/// A longer payload is not written into commands: a shell takes no such line.
+const LONGEST_COMMAND: usize = 96 * 1024;
+
+/// The head of an Ed25519 public key as SubjectPublicKeyInfo in DER (RFC 8410 section 4).
+const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// A verification, explained.
+#[derive(Debug)]
+pub struct Explanation {
+    /// The verdict.
+    pub verdict: Badge,
+    /// Why, in a sentence or two.
+    pub why: String,
+    /// The line, in pieces.
+    pub pieces: Vec<Piece>,
+    /// Whether something is cut out of it.
+    pub has_cut: bool,
+    /// Whether something stands around what is signed.
+    pub has_outside: bool,
+    /// How long the payload is and what its hash is.
+    pub payload: Option<PayloadFacts>,
+    /// The key that verifies it.
+    pub key: Option<KeyFacts>,
+    /// The signature, in base64url.
+    pub signature: Option<String>,
+    /// The commands for openssl.
+    pub commands: Option<Commands>,
+}
+
+/// A piece of the line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// `signed`, `cut`, `outside` what is signed, or `plain`.
+    pub role: &'static str,
+    /// Its text.
+    pub text: Shown,
+}
+
+/// The payload.
+#[derive(Debug)]
+pub struct PayloadFacts {
+    /// Its length.
+    pub length: String,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+}
+
+/// A key.
+#[derive(Debug)]
+pub struct KeyFacts {
+    /// Its name.
+    pub kid: Shown,
+    /// Its thumbprint (RFC 7638).
+    pub thumbprint: String,
+}
+
+/// Commands that verify the entry without us.
+#[derive(Debug)]
+pub struct Commands {
+    /// For a shell.
+    pub text: String,
+    /// With which key, if it is one that fails.
+    pub fails_with: Option<Shown>,
+}
+
+impl Explanation {
+    /// Checks `line` with `keys`, and explains what is found.
+    pub fn of(line: &[u8], keys: &KeySet) -> Explanation {
+        let layout = match Layout::of(line, MAX_LINE) {
+            Ok(layout) => layout,
+            Err(why) => return malformed(line, &Verdict::Malformed(why)),
+        };
+        let checked = signature::check(&layout, keys);
+        let text = layout.line;
+        let pieces = checked.payload.pieces(text);
+        let payload = checked.payload.text(text);
+        let key = checked.verdict.proof().map(|proof| proof.key());
+        let failing = keys.keys().first().filter(|_| checked.verdict.awaits_key());
+        let commands = key.or(failing).zip(checked.signature).and_then(|(tried, signature)| {
+            let text = commands(payload.as_bytes(), &signature, tried)?;
+            Some(Commands {
+                text,
+                fails_with: key.is_none().then(|| Shown::up_to(tried.kid(), 200)),
+            })
+        });
+        let has_signature = !matches!(checked.verdict, Verdict::Unsigned);
+        let signed = if has_signature { "signed" } else { "plain" };
+        let roles = [
+            ("outside", pieces.before),
+            (signed, pieces.head),
+            ("cut", pieces.cut),
+            (signed, pieces.tail),
+            ("outside", pieces.after),
+        ];
+        let shown = roles.into_iter().filter(|(_, text)| !text.is_empty());
+        Explanation {
+            verdict: Badge(checked.verdict.name().as_str()),
+            why: why(&checked.verdict, keys.keys().len()),
+            pieces: shown.map(|(role, text)| Piece { role, text: Shown::all(text) }).collect(),
+            has_cut: !pieces.cut.is_empty(),
+            has_outside: !pieces.before.is_empty() || !pieces.after.is_empty(),
+            payload: has_signature.then(|| facts(payload.as_bytes())),
+            key: key.map(|key| KeyFacts {
+                kid: Shown::up_to(key.kid(), 200),
+                thumbprint: key.thumbprint().to_string(),
+            }),
+            signature: checked.signature.map(|signature| URL_SAFE_NO_PAD.encode(signature)),
+            commands,
+        }
+    }
+}
+
+fn malformed(line: &[u8], verdict: &Verdict) -> Explanation {
+    Explanation {
+        verdict: Badge(verdict.name().as_str()),
+        why: why(verdict, 0),
+        pieces: vec![Piece { role: "plain", text: Shown::bytes(line) }],
+        has_cut: false,
+        has_outside: false,
+        payload: None,
+        key: None,
+        signature: None,
+        commands: None,
+    }
+}
+
+fn facts(payload: &[u8]) -> PayloadFacts {
+    let digest = digest::digest(&digest::SHA256, payload);
+    PayloadFacts {
+        length: bytes(payload.len() as u64),
+        sha256: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}
+
+/// Why a verdict is what it is. It claims no more than was seen.
+fn why(verdict: &Verdict, keys: usize) -> String {
+    match verdict {
+        Verdict::Valid(proof) => {
+            let what = match proof.covers() {
+                Covers::Entry => "the line without its signature",
+                Covers::Object => "the object under \"event\" without its signature",
+                Covers::Line => "the whole line without its signature",
+            };
+            format!(
+                "A known key verifies the Ed25519 signature over {what}, byte for byte. The key is \
+                 the region's: whose entry it is, its org_id and portal_id tell."
+            )
+        }
+        Verdict::Invalid(reason) => match reason {
+            signature::Reason::NoMatchingKey => format!(
+                "The signature is well formed, and no key at hand verifies it ({keys} tried). The \
+                 entry was changed after it was signed, or it was signed with another key."
+            ),
+            signature::Reason::SignatureNotBase64Url => {
+                "The signature is not base64url: it is damaged or made up.".to_owned()
+            }
+            signature::Reason::SignatureLength => {
+                "The signature is not 64 bytes long: it is damaged or made up.".to_owned()
+            }
+            signature::Reason::SignatureAmbiguous => {
+                "There is more than one signature in the object, and none is preferred.".to_owned()
+            }
+            signature::Reason::SignatureNotAString => "The signature is not a string.".to_owned(),
+            signature::Reason::SignatureKeyEscaped => {
+                "The name of the signature is spelled with escapes, as no sender does.".to_owned()
+            }
+        },
+        Verdict::Unsigned => {
+            "There is no signature: nothing says that the entry is genuine. Signing has to be \
+             switched on in Konnect."
+                .to_owned()
+        }
+        Verdict::NoKey => {
+            "There is a well-formed signature and no key to check it with. It is checked when keys \
+             arrive: give --region or --jwks."
+                .to_owned()
+        }
+        Verdict::Malformed(why) => {
+            format!("The line is no entry ({}). It is kept as it came.", why.as_str())
+        }
+    }
+}
+
+/// What verifies the payload without us; `None` if it is too long for a shell.
+fn commands(payload: &[u8], signature: &[u8; 64], key: &Key) -> Option<String> {
+    if payload.len() > LONGEST_COMMAND {
+        return None;
+    }
+    let der = [SPKI.as_slice(), key.public()].concat();
+    let to_file = |bytes: &[u8], file: &str| {
+        format!("printf '%s' '{}' | base64 -d > {file}\n", wrapped(&STANDARD.encode(bytes)))
+    };
+    Some(format!(
+        "{}{}printf '%s\\n' '-----BEGIN PUBLIC KEY-----' '{}' '-----END PUBLIC KEY-----' > key.pem\n\
+         openssl pkeyutl -verify -pubin -inkey key.pem -rawin -in payload -sigfile sig\n",
+        to_file(payload, "payload"),
+        to_file(signature, "sig"),
+        STANDARD.encode(der),
+    ))
+}
+
+/// In lines of 64 characters (RFC 7468 section 2).
+fn wrapped(base64: &str) -> String {
+    let mut lines = String::with_capacity(base64.len() + base64.len() / 64);
+    for (at, c) in base64.chars().enumerate() {
+        if at > 0 && at % 64 == 0 {
+            lines.push('\n');
+        }
+        lines.push(c);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::konnect::sign::Signer;
+
+    fn check(line: &str, verdict: &str, roles: &[&str]) -> Explanation {
+        let explanation = Explanation::of(line.as_bytes(), &KeySet::default());
+        assert_eq!(explanation.verdict.0, verdict, "{line}");
+        let found: Vec<_> = explanation.pieces.iter().map(|piece| piece.role).collect();
+        assert_eq!(found, roles, "{line}");
+        explanation
+    }
+
+    #[test]
+    fn the_cut_is_marked() {
+        let sig = "A".repeat(86);
+        let line = format!("CEF:0|a|b|c|d|e|5|x=1 sig={sig} y=2");
+        let explanation = check(&line, "no_key", &["signed", "cut", "signed"]);
+        assert_eq!(explanation.pieces[1].text.to_string(), format!(" sig={sig}"));
+        assert_eq!(explanation.signature.as_deref(), Some(sig.as_str()));
+        assert!(explanation.commands.is_none());
+        check("{\"a\":1}", "unsigned", &["plain"]);
+        check("{\"sig\":1,\"a\":1}", "invalid", &["signed", "cut", "signed"]);
+        check("nothing", "malformed", &["plain"]);
+    }
+
+    #[test]
+    fn a_valid_one_has_its_key_and_commands() {
+        let (signer, _) = Signer::generate(Some("a key".into())).unwrap();
+        let payload = "CEF:0|a|b|c|d|e|5|x=1";
+        let line = format!("{payload} sig={}", signer.signature(payload));
+        let keys = KeySet::new([std::sync::Arc::new(signer.key().clone())]);
+        let explanation = Explanation::of(line.as_bytes(), &keys);
+        assert_eq!(explanation.verdict.0, "valid");
+        assert_eq!(explanation.key.unwrap().kid.to_string(), "a key");
+        let commands = explanation.commands.unwrap();
+        assert!(commands.fails_with.is_none());
+        assert!(commands.text.contains(&STANDARD.encode(payload)));
+
+        let tampered = line.replace("x=1", "x=2");
+        let explanation = Explanation::of(tampered.as_bytes(), &keys);
+        assert_eq!(explanation.verdict.0, "invalid");
+        assert!(explanation.commands.unwrap().fails_with.is_some());
+    }
+}

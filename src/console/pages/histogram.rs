@@ -1,0 +1,152 @@
+//! Entries over time as bars, stacked by verdict, each of which narrows the range; and the same as
+//! a table.
+
+use std::collections::BTreeMap;
+
+use super::link::{Link, Selection};
+use super::text::{Badge, Time, VERDICTS, count, span};
+use crate::entry::Millis;
+use crate::store::Counts;
+
+/// The height of the picture, in its own units.
+const HEIGHT: f64 = 100.0;
+
+/// The width of a bar, in the picture's units, and the gap that belongs to it.
+const STEP: usize = 10;
+const GAP: usize = 1;
+
+/// Fewer bars than this do not fill the width.
+const LEAST: usize = 30;
+
+/// Entries over time.
+#[derive(Debug)]
+pub struct Histogram {
+    /// How wide the picture is, in its own units.
+    pub width: usize,
+    /// The bars, oldest first.
+    pub bars: Vec<Bar>,
+    /// When the first begins.
+    pub from: Time,
+    /// When the last ends.
+    pub to: Time,
+    /// How much time a bar is.
+    pub step: String,
+    /// How many entries the highest bar is.
+    pub highest: String,
+    /// The verdicts that there are, for the legend and the table.
+    pub verdicts: Vec<Badge>,
+}
+
+/// A stretch of time.
+#[derive(Debug)]
+pub struct Bar {
+    /// Where it is.
+    pub x: usize,
+    /// How wide it is drawn.
+    pub width: usize,
+    /// Its parts, from the bottom up.
+    pub parts: Vec<Part>,
+    /// When it begins.
+    pub start: Time,
+    /// Its entries alone.
+    pub link: Link,
+    /// What it says: when, and how many.
+    pub title: String,
+    /// How many entries there are.
+    pub entries: String,
+    /// How many have each verdict of the legend.
+    pub numbers: Vec<String>,
+}
+
+/// The entries of a bar that have one verdict.
+#[derive(Debug)]
+pub struct Part {
+    /// The verdict.
+    pub verdict: &'static str,
+    /// Its upper edge.
+    pub y: String,
+    /// How high it is.
+    pub height: String,
+}
+
+impl Histogram {
+    /// That of `counts`, which are of `selection`; `None` if there is no entry.
+    pub fn new(counts: &Counts, selection: &Selection) -> Option<Histogram> {
+        let sum = |verdicts: &BTreeMap<String, u64>| verdicts.values().sum::<u64>();
+        let highest = counts.buckets.iter().map(|(_, verdicts)| sum(verdicts)).max()?;
+        let (first, last) = (counts.buckets.first()?.0, counts.buckets.last()?.0);
+        let there = |name: &str| counts.buckets.iter().any(|(_, one)| one.contains_key(name));
+        let verdicts: Vec<_> =
+            VERDICTS.into_iter().map(|(name, _)| name).filter(|name| there(name)).collect();
+        let bar = |(at, (start, found)): (usize, &(i64, BTreeMap<String, u64>))| {
+            let end = Millis::saturating(start.saturating_add(counts.width));
+            let start = Millis::saturating(*start);
+            let numbers: Vec<u64> =
+                verdicts.iter().map(|name| found.get(*name).copied().unwrap_or(0)).collect();
+            let entries = count(sum(found));
+            Bar {
+                x: at * STEP,
+                width: STEP - GAP,
+                parts: parts(&verdicts, &numbers, highest),
+                start: Time(start),
+                link: selection.between(&start.to_string(), &end.to_string()).link("/", ("", "")),
+                title: format!("{start}: {entries}"),
+                entries,
+                numbers: numbers.into_iter().map(count).collect(),
+            }
+        };
+        Some(Histogram {
+            width: counts.buckets.len().max(LEAST) * STEP,
+            bars: counts.buckets.iter().enumerate().map(bar).collect(),
+            from: Time(Millis::saturating(first)),
+            to: Time(Millis::saturating(last.saturating_add(counts.width))),
+            step: span(counts.width),
+            highest: count(highest),
+            verdicts: verdicts.into_iter().map(Badge::of).collect(),
+        })
+    }
+}
+
+/// The parts of a bar, where the highest bar of all is as high as the picture.
+fn parts(verdicts: &[&'static str], numbers: &[u64], highest: u64) -> Vec<Part> {
+    let mut top = HEIGHT;
+    let mut parts = Vec::new();
+    for (verdict, number) in verdicts.iter().zip(numbers).filter(|(_, number)| **number > 0) {
+        // A single one among many is seen too.
+        let height = (*number as f64 / highest as f64 * HEIGHT).max(2.0).min(top);
+        top -= height;
+        parts.push(Part { verdict, y: format!("{top:.2}"), height: format!("{height:.2}") });
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(buckets: &[(i64, &[(&str, u64)])]) -> Counts {
+        let named = |(name, number): &(&str, u64)| ((*name).to_owned(), *number);
+        let bucket = |(start, verdicts): &(i64, &[(&str, u64)])| {
+            (*start, verdicts.iter().map(named).collect())
+        };
+        let buckets = buckets.iter().map(bucket).collect();
+        Counts { width: 60_000, buckets, ..Counts::default() }
+    }
+
+    #[test]
+    fn bars_are_stacked_and_lead_to_their_entries() {
+        let counts = counts(&[(0, &[("invalid", 1), ("valid", 3)]), (60_000, &[])]);
+        let selection = Selection { query: "x".into(), ..Selection::default() };
+        let histogram = Histogram::new(&counts, &selection).unwrap();
+        let bar = &histogram.bars[0];
+        let parts: Vec<_> = bar.parts.iter().map(|part| (part.verdict, part.y.as_str())).collect();
+        assert_eq!(parts, [("valid", "25.00"), ("invalid", "0.00")]);
+        assert_eq!(bar.numbers, ["3", "1"]);
+        assert_eq!(
+            bar.link.to_string(),
+            "/?q=x&since=1970-01-01T00%3A00%3A00.000Z&until=1970-01-01T00%3A01%3A00.000Z"
+        );
+        assert!(histogram.bars[1].parts.is_empty());
+        assert!(Histogram::new(&Counts::default(), &selection).is_none());
+    }
+}

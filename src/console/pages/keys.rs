@@ -1,0 +1,89 @@
+//! The keys: which are known, since when and from where, and how many entries each verified.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+
+use super::link::Link;
+use super::text::{Shown, Time, count};
+use super::{Shell, Trouble, page};
+use crate::console::Console;
+use crate::signature::KeySet;
+use crate::store::{Sighting, Source};
+
+#[derive(Template)]
+#[template(path = "keys.html")]
+pub(super) struct KeysPage {
+    pub(super) shell: Shell,
+    pub(super) keys: Vec<KeyRow>,
+    pub(super) sources: Vec<SourceRow>,
+    pub(super) has_source: bool,
+}
+
+pub(super) struct KeyRow {
+    pub(super) kid: Shown,
+    pub(super) thumbprint: String,
+    pub(super) source: Shown,
+    pub(super) first_seen: Time,
+    pub(super) last_seen: Time,
+    /// Whether it verifies what comes now.
+    pub(super) in_use: bool,
+    pub(super) entries: String,
+    pub(super) link: Option<Link>,
+}
+
+pub(super) struct SourceRow {
+    pub(super) source: Shown,
+    pub(super) attempted_at: Time,
+    pub(super) succeeded_at: Option<Time>,
+    pub(super) error: Option<Shown>,
+}
+
+/// `GET /keys`
+pub async fn show(State(console): State<Arc<Console>>) -> Result<Response, Trouble> {
+    let (known, counts) =
+        console.read(|reader| Ok((reader.keys()?, reader.verified_by()?))).await?;
+    let in_use = console.ring.all();
+    let keys = KeysPage::new(known, &counts, &in_use, console.about.has_key_source);
+    Ok(page(StatusCode::OK, &keys))
+}
+
+impl KeysPage {
+    pub(super) fn new(
+        (sightings, sources): (Vec<Sighting>, Vec<Source>),
+        counts: &BTreeMap<String, u64>,
+        in_use: &KeySet,
+        has_source: bool,
+    ) -> KeysPage {
+        let key = |sighting: Sighting| {
+            let thumbprint = sighting.key.thumbprint().to_string();
+            let entries = counts.get(&thumbprint).copied().unwrap_or(0);
+            KeyRow {
+                kid: Shown::up_to(sighting.key.kid(), 200),
+                source: Shown::all(&sighting.source),
+                first_seen: Time(sighting.first_seen),
+                last_seen: Time(sighting.last_seen),
+                in_use: in_use.keys().iter().any(|one| one.thumbprint().to_string() == thumbprint),
+                entries: count(entries),
+                link: Link::to_equal("kid", sighting.key.kid()).filter(|_| entries > 0),
+                thumbprint,
+            }
+        };
+        let source = |source: Source| SourceRow {
+            source: Shown::all(&source.source),
+            attempted_at: Time(source.attempted_at),
+            succeeded_at: source.succeeded_at.map(Time),
+            error: source.error.map(|error| Shown::up_to(&error, 500)),
+        };
+        KeysPage {
+            shell: Shell::new("Keys", "/keys"),
+            keys: sightings.into_iter().map(key).collect(),
+            sources: sources.into_iter().map(source).collect(),
+            has_source,
+        }
+    }
+}

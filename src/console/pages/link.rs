@@ -1,0 +1,132 @@
+//! Links that ask for entries: a query and a range of time, as they stand in the address.
+
+use std::fmt;
+
+use crate::clock::now;
+use crate::search::{self, Field};
+
+/// An address of ours, its parameters percent-encoded (RFC 3986).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link(String);
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Link {
+    /// The address `path` with those of `parameters` that are not empty.
+    pub fn new(path: &str, parameters: &[(&str, &str)]) -> Link {
+        let mut link = path.to_owned();
+        for (name, value) in parameters.iter().filter(|(_, value)| !value.is_empty()) {
+            link.push(if link.contains('?') { '&' } else { '?' });
+            link.push_str(name);
+            link.push('=');
+            encode(&mut link, value);
+        }
+        Link(link)
+    }
+
+    /// The page of the entry `id`.
+    pub fn entry(id: u64) -> Link {
+        Link(format!("/entries/{id}"))
+    }
+
+    /// The entries whose `field` is exactly `value`, if a query can say so.
+    pub fn to_equal(field: &str, value: &str) -> Option<Link> {
+        let term = search::equals(&Field::named(field), value)?;
+        Some(Link::new("/", &[("q", &term)]))
+    }
+}
+
+fn encode(to: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                to.push(char::from(byte));
+            }
+            byte => to.push_str(&format!("%{byte:02X}")),
+        }
+    }
+}
+
+/// Which entries a page is about, as it was asked.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// The query.
+    pub query: String,
+    /// The first time, as written.
+    pub since: String,
+    /// The time past the last, as written.
+    pub until: String,
+}
+
+/// A range of time that is offered, as a link.
+#[derive(Debug)]
+pub struct Choice {
+    /// What it is called.
+    pub name: &'static str,
+    /// Where it leads.
+    pub link: Link,
+    /// Whether it is what the page shows.
+    pub current: bool,
+}
+
+/// The ranges that are offered: what each is called, and since when it is.
+const RANGES: [(&str, &str); 6] =
+    [("15 min", "15m"), ("1 h", "1h"), ("6 h", "6h"), ("24 h", "24h"), ("7 d", "7d"), ("all", "")];
+
+impl Selection {
+    /// The address of it at `path`, with a parameter more.
+    pub fn link(&self, path: &str, more: (&str, &str)) -> Link {
+        let own = [("q", self.query.as_str()), ("since", &self.since), ("until", &self.until)];
+        Link::new(path, &[own[0], own[1], own[2], more])
+    }
+
+    /// The same entries between these times.
+    pub fn between(&self, since: &str, until: &str) -> Selection {
+        let (since, until) = (since.to_owned(), until.to_owned());
+        Selection { query: self.query.clone(), since, until }
+    }
+
+    /// Of them those whose `field` is `value`, if a query can say so.
+    pub fn narrowed(&self, field: &Field, value: &str) -> Option<Selection> {
+        let term = search::equals(field, value)?;
+        let query = search::narrowed(&self.query, &term, now().get())?;
+        Some(Selection { query, since: self.since.clone(), until: self.until.clone() })
+    }
+
+    /// The ranges to choose from at `path`.
+    pub fn choices(&self, path: &str) -> Vec<Choice> {
+        let choice = |(name, since): (&'static str, &str)| Choice {
+            name,
+            link: self.between(since, "").link(path, ("", "")),
+            current: self.since == since && self.until.is_empty(),
+        };
+        RANGES.into_iter().map(choice).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_encoded() {
+        let selection = Selection { query: "a:\"b&c\" é".into(), ..Selection::default() };
+        assert_eq!(
+            selection.between("6h", "").link("/", ("cursor", "x")).to_string(),
+            "/?q=a%3A%22b%26c%22%20%C3%A9&since=6h&cursor=x"
+        );
+        assert_eq!(Selection::default().link("/", ("", "")).to_string(), "/");
+    }
+
+    #[test]
+    fn a_selection_is_narrowed() {
+        let selection = Selection { query: "a OR b".into(), ..Selection::default() };
+        let narrowed = selection.narrowed(&Field::named("src"), "1.2.3.4").unwrap();
+        assert_eq!(narrowed.query, "(a OR b) src:\"1.2.3.4\"");
+        assert!(Link::to_equal("severity", "High").is_none());
+    }
+}

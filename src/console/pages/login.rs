@@ -1,0 +1,62 @@
+//! The login: the console's token against a cookie.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::response::{IntoResponse, Redirect, Response};
+use hyper::StatusCode;
+use hyper::header::SET_COOKIE;
+use serde::Deserialize;
+
+use super::text::Shown;
+use super::{Shell, page};
+use crate::console::Console;
+
+#[derive(Template)]
+#[template(path = "login.html")]
+pub(super) struct LoginPage {
+    pub(super) shell: Shell,
+    pub(super) fault: Option<Shown>,
+}
+
+/// What the form sends. It holds a secret, and therefore has no `Debug`.
+#[derive(Deserialize)]
+pub struct Login {
+    token: String,
+}
+
+/// `GET /login`
+pub async fn show(State(console): State<Arc<Console>>) -> Response {
+    match console.guard.asks_for_token() {
+        true => answer(StatusCode::OK, None),
+        false => Redirect::to("/").into_response(),
+    }
+}
+
+/// `POST /login`
+pub async fn log_in(
+    State(console): State<Arc<Console>>,
+    login: Result<Form<Login>, FormRejection>,
+) -> Response {
+    if !console.guard.asks_for_token() {
+        return Redirect::to("/").into_response();
+    }
+    let Ok(Form(Login { token })) = login else {
+        return answer(StatusCode::BAD_REQUEST, Some("the form has no token"));
+    };
+    match console.guard.log_in(token.trim()).await {
+        Ok(cookie) => ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
+        Err(problem) => {
+            let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::UNAUTHORIZED);
+            answer(status, Some(&problem.detail))
+        }
+    }
+}
+
+fn answer(status: StatusCode, fault: Option<&str>) -> Response {
+    let fault = fault.map(|fault| Shown::up_to(fault, 200));
+    page(status, &LoginPage { shell: Shell::bare("Log in"), fault })
+}

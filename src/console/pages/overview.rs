@@ -1,0 +1,254 @@
+//! The whole at a glance: rates, verdicts, what is stored, what the vendor recommends alerting on,
+//! and what to enter in Konnect.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use hyper::StatusCode;
+
+use super::link::{Choice, Link, Selection};
+use super::text::{Badge, Shown, Time, VERDICTS, bytes, count};
+use super::{Shell, Trouble, page};
+use crate::clock::now;
+use crate::console::Console;
+use crate::console::about::About;
+use crate::console::ask::Ask;
+use crate::console::problem::Problem;
+use crate::search::{self, Filter};
+use crate::store::{Counts, Reader, Stats, StoreError, TimeRange, Wanted};
+
+/// The conditions that the vendor recommends alerting on, each with its query. What Kong itself
+/// began is left out. Source: the vendor's page "Konnect and Dev Portal audit logs".
+pub const CONDITIONS: [(&str, &str); 7] = [
+    ("Access answered with a server error", "kind:access severity:10 NOT kong_initiated:true"),
+    ("Access refused (401, 403)", "kind:access severity:6 NOT kong_initiated:true"),
+    ("Locked account", "name:AUTHENTICATION_OUTCOME_LOCKED NOT kong_initiated:true"),
+    ("Disabled account", "name:AUTHENTICATION_OUTCOME_DISABLED NOT kong_initiated:true"),
+    (
+        "Authentication with an unknown outcome",
+        "kind:authentication severity:7 NOT kong_initiated:true",
+    ),
+    ("Failed authentication", "kind:authentication success:false NOT kong_initiated:true"),
+    ("Authorization denied", "kind:authorization granted:false NOT kong_initiated:true"),
+];
+
+/// The last stretches of time that rates are told of: what each is called, and its minutes.
+const RATES: [(&str, &str, i64); 4] = [
+    ("15 min", "15m", 15),
+    ("1 h", "1h", 60),
+    ("24 h", "24h", 24 * 60),
+    ("7 d", "7d", 7 * 24 * 60),
+];
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+pub(super) struct OverviewPage {
+    pub(super) shell: Shell,
+    pub(super) choices: Vec<Choice>,
+    pub(super) range_name: &'static str,
+    pub(super) verdicts: Vec<VerdictRow>,
+    pub(super) conditions: Vec<ConditionRow>,
+    pub(super) rates: Vec<RateRow>,
+    pub(super) facts: Facts,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) advice: Vec<&'static str>,
+}
+
+pub(super) struct VerdictRow {
+    pub(super) verdict: Badge,
+    pub(super) count: String,
+    pub(super) link: Link,
+}
+
+pub(super) struct ConditionRow {
+    pub(super) name: &'static str,
+    pub(super) query: &'static str,
+    pub(super) count: String,
+    pub(super) some: bool,
+    pub(super) link: Link,
+}
+
+pub(super) struct RateRow {
+    pub(super) name: &'static str,
+    pub(super) entries: String,
+    pub(super) rate: String,
+    pub(super) link: Link,
+}
+
+/// What is stored.
+pub(super) struct Facts {
+    pub(super) entries: String,
+    pub(super) bytes: String,
+    pub(super) time: Option<(Time, Time)>,
+    pub(super) received_at: Option<(Time, Time)>,
+    pub(super) segments: String,
+    pub(super) quarantine: String,
+}
+
+/// What to enter in Konnect.
+pub(super) struct Endpoint {
+    pub(super) name: Shown,
+    pub(super) url: Shown,
+    pub(super) path: Shown,
+    pub(super) authorization: Shown,
+    /// The same, to be copied.
+    pub(super) settings: Shown,
+}
+
+/// What was counted.
+pub(super) struct Counted {
+    pub(super) all: Counts,
+    pub(super) conditions: Vec<Counts>,
+    pub(super) rates: Vec<Counts>,
+}
+
+/// `GET /overview?since=&until=`
+pub async fn show(
+    State(console): State<Arc<Console>>,
+    ask: Result<Ask, Problem>,
+) -> Result<Response, Trouble> {
+    let ask = ask?;
+    let range = ask.range()?;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let selection =
+        Selection { query: String::new(), since: text(&ask.since), until: text(&ask.until) };
+    let (stats, counted) =
+        console.read(move |reader| Ok((reader.stats(0)?, Counted::read(reader, range)?))).await?;
+    let overview = OverviewPage::new(&selection, &stats, &counted, &console.about);
+    Ok(page(StatusCode::OK, &overview))
+}
+
+impl Counted {
+    fn read(reader: &Reader, range: TimeRange) -> Result<Counted, StoreError> {
+        let now = now().get();
+        let counts = |filter: &Filter, range| {
+            reader.counts(&Wanted { filter, range, buckets: 1, fields: &[], values: 0 })
+        };
+        let condition = |(_, query): &(&str, &str)| {
+            let nothing = || Filter::Not(Box::new(Filter::All));
+            counts(&search::parse(query, now).unwrap_or_else(|_| nothing()), range)
+        };
+        let rate = |(_, _, minutes): &(&str, &str, i64)| {
+            let since = Some(now.saturating_sub(minutes * 60_000));
+            counts(&Filter::All, TimeRange { since, until: None })
+        };
+        Ok(Counted {
+            all: counts(&Filter::All, range)?,
+            conditions: CONDITIONS.iter().map(condition).collect::<Result<_, _>>()?,
+            rates: RATES.iter().map(rate).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl OverviewPage {
+    pub(super) fn new(
+        selection: &Selection,
+        stats: &Stats,
+        counted: &Counted,
+        about: &About,
+    ) -> OverviewPage {
+        let choices = selection.choices("/overview");
+        let range_name =
+            choices.iter().find(|choice| choice.current).map_or("chosen range", |one| one.name);
+        let link = |query: &str| {
+            Selection { query: query.to_owned(), ..selection.clone() }.link("/", ("", ""))
+        };
+        let verdict = |(name, _): (&'static str, &str)| {
+            let of = counted.all.buckets.iter().filter_map(|(_, verdicts)| verdicts.get(name));
+            let (verdict, count) = (Badge(name), count(of.sum()));
+            VerdictRow { verdict, count, link: link(&format!("verdict:{name}")) }
+        };
+        let condition = |((name, query), counts): (&(&'static str, &'static str), &Counts)| {
+            let more = if counts.complete { "" } else { "more than " };
+            ConditionRow {
+                name,
+                query,
+                count: format!("{more}{}", count(counts.entries)),
+                some: counts.entries > 0,
+                link: link(query),
+            }
+        };
+        let rate =
+            |((name, since, minutes), counts): (&(&'static str, &str, i64), &Counts)| RateRow {
+                name,
+                entries: count(counts.entries),
+                rate: format!("{:.1}", counts.entries as f64 / *minutes as f64),
+                link: Link::new("/", &[("since", since)]),
+            };
+        OverviewPage {
+            shell: Shell::new("Overview", "/overview"),
+            range_name,
+            choices,
+            verdicts: VERDICTS.into_iter().map(verdict).collect(),
+            conditions: CONDITIONS.iter().zip(&counted.conditions).map(condition).collect(),
+            rates: RATES.iter().zip(&counted.rates).map(rate).collect(),
+            facts: Facts::new(stats),
+            endpoints: endpoints(about),
+            advice: advice(about),
+        }
+    }
+}
+
+impl Facts {
+    fn new(stats: &Stats) -> Facts {
+        let states = stats.states.iter().map(|(state, number)| format!("{number} {state}"));
+        let times = |(from, to)| (Time(from), Time(to));
+        let held: u64 = stats.quarantine.iter().map(|one| one.bytes).sum();
+        Facts {
+            entries: count(stats.entries),
+            bytes: bytes(stats.bytes),
+            time: stats.time.map(times),
+            received_at: stats.received_at.map(times),
+            segments: states.collect::<Vec<_>>().join(", "),
+            quarantine: match stats.quarantine.len() {
+                0 => "empty".to_owned(),
+                number => format!("{} ({})", count(number as u64), bytes(held)),
+            },
+        }
+    }
+}
+
+fn endpoints(about: &About) -> Vec<Endpoint> {
+    let endpoint = |input: &crate::console::about::AboutInput| {
+        let url = format!("{}{}", about.base, input.path);
+        let authorization = match &input.authorization_file {
+            Some(file) => format!("the value in {file}"),
+            None => "the value that is configured".to_owned(),
+        };
+        let skip = if about.self_signed.is_some() { "\nSkip SSL verification: yes" } else { "" };
+        let settings =
+            format!("Endpoint: {url}\nAuthorization: {authorization}\nLog format: cef{skip}\n");
+        Endpoint {
+            name: Shown::all(&input.name),
+            url: Shown::all(&url),
+            path: Shown::all(&input.path),
+            authorization: Shown::all(&authorization),
+            settings: Shown::lines(&settings),
+        }
+    };
+    about.inputs.iter().map(endpoint).collect()
+}
+
+/// What stands between Konnect and us.
+fn advice(about: &About) -> Vec<&'static str> {
+    let all = [
+        (
+            about.loopback,
+            "The endpoint is on a loopback address, which Konnect cannot reach: put a tunnel or a \
+             proxy in front, and name it with --public-url.",
+        ),
+        (
+            about.self_signed.is_some(),
+            "The certificate is self-signed: set skip_ssl_verification on the destination, for \
+             development only, or give a real one.",
+        ),
+        (
+            !about.has_key_source,
+            "No source of keys is configured: give --region or --jwks, or signatures cannot be \
+             verified.",
+        ),
+    ];
+    all.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect()
+}

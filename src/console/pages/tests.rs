@@ -1,0 +1,379 @@
+//! Every page, rendered with the worst that entries can hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use askama::Template;
+use bytes::Bytes;
+
+use super::deliveries::DeliveriesPage;
+use super::entries::{Content, EntriesPage, FirstDelivery, QueryFault, results};
+use super::entry::EntryPage;
+use super::keys::KeysPage;
+use super::link::Selection;
+use super::login::LoginPage;
+use super::overview::{CONDITIONS, Counted, OverviewPage};
+use super::text::Shown;
+use super::verify::VerifyPage;
+use super::{ErrorPage, Shell};
+use crate::console::about::{About, AboutInput};
+use crate::entry::record::Origin;
+use crate::entry::{Millis, Record};
+use crate::ingest::{Examined, Expected};
+use crate::konnect::sign::Signer;
+use crate::search::Field;
+use crate::signature::{Key, KeySet};
+use crate::store::counts::SUMMARISED;
+use crate::store::{
+    Counts, Delivered, FieldCounts, Page, Provenance, Quarantined, Refused, Sighting, Source, Stats,
+};
+
+/// HTML, a template, a terminal's escapes, marks that reorder, what is not seen.
+const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)> {{7*7}} {% x %} \
+                       \u{202e}gnp\u{2066}\u{200b}\u{feff}\u{1b}[31m\0\u{9b}\u{e0041}&lt;";
+
+const NOW: Millis = Millis::MAX;
+
+fn record(id: u64, line: impl Into<Bytes>) -> Record {
+    let line: Bytes = line.into();
+    let examined = Examined::line(&line, &KeySet::default(), 1 << 20);
+    let entry = examined.read(line, &Expected::default(), NOW);
+    Record {
+        origin: Origin::Stored { id, input: HOSTILE.into(), received_at: NOW, delivery_count: 2 },
+        time: Some(entry.time),
+        format: entry.format,
+        kind: entry.kind,
+        verdict: entry.verdict.name().to_string(),
+        reason: entry.verdict.reason().map(str::to_owned),
+        kid: None,
+        warnings: vec![HOSTILE.into()],
+        fields: entry.fields,
+        raw: entry.raw.into(),
+    }
+}
+
+/// Entries with `value` in every field, of each kind.
+fn records(value: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    for name in ["Ingress", "Authz.x", "AUTHENTICATION_OUTCOME_LOCKED", value] {
+        let mut object = serde_json::Map::new();
+        let names: Vec<&str> = Field::names().collect();
+        for field in names.into_iter().chain([value, "x.y"]) {
+            object.insert(field.to_owned(), value.into());
+        }
+        object.insert("name".into(), name.into());
+        object.insert("status".into(), 500.into());
+        object.insert("trace_id".into(), "18446744073709551615".into());
+        records.push(record(7, serde_json::Value::Object(object).to_string()));
+    }
+    records.push(record(8, value.to_owned()));
+    records.push(record(9, [b"\xff\xfe".as_slice(), value.as_bytes()].concat()));
+    records
+}
+
+fn about() -> About {
+    About {
+        base: "https://127.0.0.1:8443".into(),
+        local_base: "https://127.0.0.1:8443".into(),
+        inputs: vec![AboutInput {
+            name: "default".into(),
+            path: "/audit-logs".into(),
+            authorization_file: Some("it's/authorization".into()),
+        }],
+        tls: true,
+        self_signed: Some("tls.pem".into()),
+        loopback: true,
+        has_key_source: false,
+    }
+}
+
+fn counts(value: &str, complete: bool) -> Counts {
+    let fields = SUMMARISED.into_iter().map(|name| FieldCounts {
+        field: Field::named(name),
+        values: vec![(value.to_owned(), 3), (String::new(), 2), ("valid".into(), 1)],
+        other: 4,
+        missing: 5,
+    });
+    let verdicts = [("valid", 3), ("invalid", 1)].map(|(name, count)| (name.to_owned(), count));
+    Counts {
+        entries: 4,
+        complete,
+        width: 60_000,
+        buckets: vec![(0, BTreeMap::from(verdicts)), (60_000, BTreeMap::new())],
+        fields: fields.collect(),
+    }
+}
+
+fn stats() -> Stats {
+    let text = || HOSTILE.to_owned();
+    Stats {
+        entries: 1,
+        verdicts: BTreeMap::new(),
+        kinds: BTreeMap::new(),
+        time: Some((Millis::MIN, Millis::MAX)),
+        received_at: None,
+        bytes: 1 << 30,
+        states: BTreeMap::from([("live", 1)]),
+        segments: vec![],
+        deliveries: vec![delivered()],
+        refused: vec![Refused {
+            time: NOW,
+            peer: text(),
+            status: None,
+            reason: text(),
+            scheme: Some(text()),
+        }],
+        quarantine: vec![Quarantined {
+            id: 1,
+            received_at: NOW,
+            input: text(),
+            peer: text(),
+            status: 415,
+            reason: text(),
+            content_encoding: Some(text()),
+            bytes: 7,
+        }],
+        sources: vec![],
+        keys: 0,
+    }
+}
+
+fn delivered() -> Delivered {
+    Delivered {
+        id: 1,
+        received_at: NOW,
+        input: HOSTILE.into(),
+        peer: HOSTILE.into(),
+        bytes: 1,
+        decoded_bytes: 2,
+        received: 3,
+        stored: 4,
+        duplicates: 5,
+        malformed: 6,
+        valid: 7,
+        invalid: 8,
+        unsigned: 0,
+        no_key: 1,
+        duration_us: 1234,
+    }
+}
+
+fn entries(value: &str, content: impl FnOnce(&Selection) -> Content) -> EntriesPage {
+    // What is filled in is given back as it is: without what is not seen, for the check below.
+    let query = value.chars().filter(|c| !c.is_control() && c.is_ascii()).take(500).collect();
+    let selection = Selection { query, since: "\"'>".into(), until: String::new() };
+    EntriesPage {
+        shell: Shell::new("Entries", "/"),
+        choices: selection.choices("/"),
+        query_fault: Some(QueryFault {
+            message: Shown::all(HOSTILE),
+            before: Shown::all(HOSTILE),
+            rest: Shown::all(HOSTILE),
+        }),
+        range_fault: Some(Shown::all(HOSTILE)),
+        content: content(&selection),
+        selection,
+    }
+}
+
+fn entries_with(value: &str) -> String {
+    let found = Page { records: records(value), next: None };
+    let page = entries(value, |selection| {
+        Content::Results(Box::new(results(selection, &found, &counts(value, false), None)))
+    });
+    page.render().unwrap()
+}
+
+/// Every page by its name.
+fn pages() -> Vec<(&'static str, String)> {
+    let mut pages = vec![("entries", entries_with(HOSTILE))];
+    let empty = entries(HOSTILE, |_| Content::EmptyStore(FirstDelivery::new(&about())));
+    pages.push(("empty", empty.render().unwrap()));
+    let key = Key::new(Some(HOSTILE.into()), [7; 32]);
+    for record in records(HOSTILE) {
+        let from = Provenance { delivery: Some(delivered()), key: Some(key.clone()) };
+        let page = EntryPage::new(&record, Some(from), KeySet::default());
+        pages.push(("entry", page.render().unwrap()));
+    }
+    pages.push(("valid", valid()));
+    let nothing = Stats { deliveries: vec![], quarantine: vec![], ..stats() };
+    for (name, stats) in [("deliveries", stats()), ("nothing", nothing)] {
+        pages.push((name, DeliveriesPage::new(&stats, 50, &about()).render().unwrap()));
+    }
+    let sighting =
+        Sighting { source: HOSTILE.into(), key: key.clone(), first_seen: NOW, last_seen: NOW };
+    let source = Source {
+        source: HOSTILE.into(),
+        attempted_at: NOW,
+        succeeded_at: None,
+        error: Some(HOSTILE.into()),
+    };
+    let keys = KeysPage::new(
+        (vec![sighting], vec![source]),
+        &BTreeMap::from([(key.thumbprint().to_string(), 5)]),
+        &KeySet::default(),
+        true,
+    );
+    pages.push(("keys", keys.render().unwrap()));
+    let counted = Counted {
+        all: counts(HOSTILE, true),
+        conditions: CONDITIONS.iter().map(|_| counts(HOSTILE, false)).collect(),
+        rates: (0..4).map(|_| counts(HOSTILE, true)).collect(),
+    };
+    let overview = OverviewPage::new(&Selection::default(), &stats(), &counted, &about());
+    pages.push(("overview", overview.render().unwrap()));
+    let pasted = "CEF:0|<b>|b|c|d|e|5|x=</textarea>\n<script>";
+    let verify = VerifyPage::new(pasted.into(), &KeySet::new([Arc::new(key)]));
+    pages.push(("verify", verify.render().unwrap()));
+    let fault = Some(Shown::all(HOSTILE));
+    pages.push(("login", LoginPage { shell: Shell::bare("Log in"), fault }.render().unwrap()));
+    let detail = Shown::all(HOSTILE);
+    let error = ErrorPage { shell: Shell::new("Not Found", ""), status: 404, detail };
+    pages.push(("error", error.render().unwrap()));
+    pages
+}
+
+/// The page of an entry that is valid.
+fn valid() -> String {
+    let (signer, _) = Signer::generate(Some(HOSTILE.into())).unwrap();
+    let payload = "CEF:0|a|b|c|d|<b>|5|x=1";
+    let mut record = record(1, format!("{payload} sig={}", signer.signature(payload)));
+    record.verdict = "valid".into();
+    let from = Provenance { delivery: None, key: Some(signer.key().clone()) };
+    EntryPage::new(&record, Some(from), KeySet::default()).render().unwrap()
+}
+
+/// The tags of a page: their names, and their attributes.
+fn tags(html: &str) -> Vec<(String, Vec<(String, String)>)> {
+    let mut tags = Vec::new();
+    for tag in html.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').expect("a tag ends");
+        let (name, mut rest) = tag.split_once(' ').unwrap_or((tag, ""));
+        let mut attributes = Vec::new();
+        loop {
+            rest = rest.trim_start();
+            if rest.is_empty() {
+                break;
+            }
+            let end = rest.find([' ', '=']).unwrap_or(rest.len());
+            let (attribute, after) = rest.split_at(end);
+            let (value, after) = match after.strip_prefix("=\"") {
+                Some(after) => after.split_once('"').expect("a value ends"),
+                None => ("", after),
+            };
+            attributes.push((attribute.to_owned(), value.to_owned()));
+            rest = after;
+        }
+        tags.push((name.to_owned(), attributes));
+    }
+    tags
+}
+
+const KNOWN_TAGS: &str = "!DOCTYPE a bdi body br button caption code dd del details div dl dt \
+    form h1 h2 h3 head header html input label li link main mark meta nav ol p pre rect script \
+    section span strong summary svg table tbody td textarea th thead time title tr ul";
+
+const KNOWN_ATTRIBUTES: &str = "action aria-current aria-describedby aria-hidden aria-invalid \
+    aria-label aria-labelledby aria-pressed autocapitalize autocomplete autofocus charset class \
+    content data-copy data-copy-from data-id data-member data-name data-stream datetime defer \
+    focusable for height hidden href html id lang method name placeholder preserveAspectRatio rel \
+    required role rows scope size spellcheck src tabindex title type value viewBox width x y";
+
+fn check(name: &str, html: &str) {
+    let (known_tags, known_attributes): (Vec<_>, Vec<_>) =
+        (KNOWN_TAGS.split_whitespace().collect(), KNOWN_ATTRIBUTES.split_whitespace().collect());
+    let tags = tags(html);
+    let mut ids = BTreeSet::new();
+    let of = |attributes: &[(String, String)], wanted: &str| {
+        attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone())
+    };
+    for (tag, attributes) in &tags {
+        assert!(known_tags.contains(&tag.trim_start_matches('/')), "{name}: <{tag}>");
+        for (attribute, value) in attributes {
+            let known = known_attributes.contains(&attribute.as_str());
+            assert!(known, "{name}: {attribute} in <{tag} {attributes:?}>");
+            if matches!(attribute.as_str(), "href" | "src" | "action") {
+                assert!(
+                    value.starts_with(['/', '#']) && !value.starts_with("//"),
+                    "{name}: {value}"
+                );
+            }
+            assert!(attribute != "id" || ids.insert(value.clone()), "{name}: {value} stands twice");
+        }
+    }
+    let labels: Vec<_> = tags.iter().filter_map(|(_, attributes)| of(attributes, "for")).collect();
+    for (tag, attributes) in &tags {
+        if matches!(tag.as_str(), "input" | "textarea") {
+            let id = of(attributes, "id").expect("it has an id");
+            assert!(labels.contains(&id), "{name}: no label for {id}");
+        }
+        for reference in ["aria-labelledby", "aria-describedby", "data-copy"] {
+            let id = of(attributes, reference);
+            assert!(id.is_none_or(|id| ids.contains(&id)), "{name}: <{tag} {attributes:?}>");
+        }
+    }
+    let number = |wanted: &str| tags.iter().filter(|(tag, _)| tag == wanted).count();
+    assert_eq!((number("h1"), number("main"), number("title") > 0), (1, 1, true), "{name}");
+    assert_eq!(html.matches("<script").count(), 1, "{name}");
+    assert!(html.contains("></script>"), "{name}: inline code");
+    let seen = |c: char| c == '\n' || Shown::all(&c.to_string()).to_string() == c.to_string();
+    let unseen: Vec<_> = html.chars().filter(|c| !seen(*c)).collect();
+    assert!(unseen.is_empty(), "{name}: {unseen:?}");
+}
+
+#[test]
+fn every_page_is_sound_whatever_entries_hold() {
+    for (name, html) in pages() {
+        check(name, &html);
+    }
+}
+
+#[test]
+fn hostile_text_is_shown_as_text() {
+    let html = entries_with(HOSTILE);
+    assert!(html.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "{html}");
+    assert!(html.contains("⟨U+202E⟩gnp⟨U+2066⟩⟨U+200B⟩⟨U+FEFF⟩⟨U+001B⟩[31m⟨U+0000⟩"), "{html}");
+    assert!(html.contains("{{7*7}}"), "{html}");
+}
+
+#[test]
+fn long_values_do_not_make_a_long_table_and_are_whole_on_their_page() {
+    let long = "<".repeat(100_000);
+    let html = entries_with(&long);
+    assert!(html.len() < 500_000, "{}", html.len());
+    check("entries", &html);
+    let record = &records(&long)[0];
+    let html = EntryPage::new(record, None, KeySet::default()).render().unwrap();
+    assert!(html.contains(&"&#60;".repeat(100_000)));
+    check("entry", &html);
+}
+
+#[test]
+fn a_trace_has_all_its_digits() {
+    let html = EntryPage::new(&records("x")[0], None, KeySet::default()).render().unwrap();
+    assert!(html.contains(">18446744073709551615</a>"), "{html}");
+}
+
+#[test]
+fn a_verified_entry_is_explained() {
+    let html = valid();
+    assert!(html.contains("<del class=\"cut\"> sig="), "{html}");
+    assert!(html.contains("openssl pkeyutl -verify -pubin -inkey key.pem"), "{html}");
+}
+
+#[test]
+fn counts_of_the_newest_say_so() {
+    assert!(entries_with("x").contains("counts are of the newest 40 matches only"));
+}
+
+#[test]
+fn the_conditions_are_queries() {
+    for (name, query) in CONDITIONS {
+        assert!(crate::search::parse(query, 0).is_ok(), "{name}: {query}");
+    }
+}
+
+#[test]
+fn the_authorization_value_is_not_told_but_where_it_is() {
+    assert!(about().curl().contains(r"$(cat 'it'\''s/authorization')"));
+}

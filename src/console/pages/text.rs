@@ -1,0 +1,261 @@
+//! Values as the pages show them.
+//!
+//! Text from entries is hostile. The templates escape what HTML obeys; here each character that
+//! hides, or reorders others (Unicode Bidirectional Algorithm, UAX 9), gets a visible mark in its
+//! place, and what is too long for a cell is cut. Whatever comes from outside reaches a template as
+//! a [`Shown`] only.
+
+use std::fmt;
+
+use askama::filters::HtmlSafe;
+
+use crate::entry::Millis;
+
+/// What a cell of a table shows at most, in characters.
+const CELL: usize = 160;
+
+/// What its title shows at most.
+const TITLE: usize = 1000;
+
+/// A text without a character that is not seen. The template escapes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown(String);
+
+impl Shown {
+    /// The whole text.
+    pub fn all(text: &str) -> Shown {
+        let mut shown = String::with_capacity(text.len());
+        text.chars().for_each(|c| mark(&mut shown, c));
+        Shown(shown)
+    }
+
+    /// The whole of some bytes. Those that are no UTF-8 are shown by number.
+    pub fn bytes(bytes: &[u8]) -> Shown {
+        let mut shown = String::with_capacity(bytes.len());
+        for chunk in bytes.utf8_chunks() {
+            chunk.valid().chars().for_each(|c| mark(&mut shown, c));
+            chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("⟨{byte:02X}⟩")));
+        }
+        Shown(shown)
+    }
+
+    /// At most `most` characters of the text; if it is cut, an ellipsis says so.
+    pub fn up_to(text: &str, most: usize) -> Shown {
+        match text.char_indices().nth(most) {
+            None => Shown::all(text),
+            Some((end, _)) => {
+                let mut shown = Shown::all(text.get(..end).unwrap_or_default());
+                shown.0.push('…');
+                shown
+            }
+        }
+    }
+
+    /// The whole of a text of ours in lines: their ends are kept.
+    pub fn lines(text: &str) -> Shown {
+        let lines: Vec<_> = text.lines().map(|line| Shown::all(line).0).collect();
+        Shown(lines.join("\n"))
+    }
+
+    /// Whether there is nothing to see.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A value in a cell: what it shows, and more of it in its title.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    /// The beginning.
+    pub text: Shown,
+    /// The whole, unless it is very long.
+    pub title: Shown,
+}
+
+impl Cell {
+    /// A cell with `text`.
+    pub fn new(text: &str) -> Cell {
+        let mut title = Shown::up_to(text, TITLE);
+        if text.len() > TITLE && title.0.ends_with('…') {
+            title.0.push_str(&format!(" ({} in all)", bytes(text.len() as u64)));
+        }
+        Cell { text: Shown::up_to(text, CELL), title }
+    }
+
+    /// A cell with a line, as the bytes that came.
+    pub fn bytes(line: &[u8]) -> Cell {
+        match std::str::from_utf8(line) {
+            Ok(text) => Cell::new(text),
+            // Each byte that is no text takes four characters.
+            Err(_) => {
+                let shown = Shown::bytes(line.get(..TITLE).unwrap_or(line));
+                Cell { text: Shown::up_to(&shown.0, CELL), title: shown }
+            }
+        }
+    }
+}
+
+fn mark(to: &mut String, c: char) {
+    match c {
+        '\n' => to.push('␊'),
+        '\r' => to.push('␍'),
+        '\t' => to.push('␉'),
+        c if is_hidden(c) => to.push_str(&format!("⟨U+{:04X}⟩", u32::from(c))),
+        c => to.push(c),
+    }
+}
+
+/// Whether a character is not seen, or changes how others are: controls, formats, separators,
+/// fillers, variation selectors, tags, and white space that is none of a keyboard's.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || (c.is_whitespace() && c != ' ')
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
+}
+
+/// A time, as an element: in UTC, with its exact value and zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Millis);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = self.0.to_string();
+        let (date, clock) = exact.split_once('T').unwrap_or((&exact, ""));
+        let clock = clock.trim_end_matches('Z');
+        write!(f, "<time datetime=\"{exact}\" title=\"{exact}\">{date} {clock}</time>")
+    }
+}
+
+// It is made of digits and letters.
+impl HtmlSafe for Time {}
+
+/// A verdict, as an element: a word, a sign and a colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Badge(pub &'static str);
+
+/// The verdicts, and the sign of each.
+pub const VERDICTS: [(&str, &str); 5] =
+    [("valid", "✓"), ("unsigned", "–"), ("no_key", "?"), ("invalid", "✗"), ("malformed", "!")];
+
+impl Badge {
+    /// That of the verdict `name`.
+    pub fn of(name: &str) -> Badge {
+        Badge(VERDICTS.iter().find(|(one, _)| *one == name).map_or("malformed", |(one, _)| one))
+    }
+}
+
+impl fmt::Display for Badge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0;
+        let sign = VERDICTS.iter().find(|(one, _)| *one == name).map_or("", |(_, sign)| sign);
+        write!(
+            f,
+            "<span class=\"verdict {name}\"><span aria-hidden=\"true\">{sign}</span> {name}</span>"
+        )
+    }
+}
+
+// It is made of the words above.
+impl HtmlSafe for Badge {}
+
+/// A number with a comma between its thousands.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// So many of a thing, such as `1 entry` or `2,000 entries`.
+pub fn many(number: u64, one: &str, more: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { more })
+}
+
+/// A size in bytes, for people.
+pub fn bytes(size: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if size < 1024 {
+        return many(size, "byte", "bytes");
+    }
+    let (mut size, mut at) = (size as f64 / 1024.0, 0);
+    while size >= 1024.0 && at + 1 < UNITS.len() {
+        size /= 1024.0;
+        at += 1;
+    }
+    format!("{size:.1} {}", UNITS.get(at).copied().unwrap_or_default())
+}
+
+/// A length of time in milliseconds, for people: the largest unit that it is a multiple of.
+pub fn span(millis: i64) -> String {
+    const UNITS: [(i64, &str); 4] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let fits = UNITS.iter().find(|(unit, _)| millis % unit == 0 && millis > 0);
+    fits.map_or_else(|| format!("{millis} ms"), |(unit, name)| format!("{} {name}", millis / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &str) {
+        assert_eq!(Shown::all(text).to_string(), expected);
+    }
+
+    #[test]
+    fn what_is_not_seen_is_marked() {
+        check("a b<é日>", "a b<é日>");
+        check("a\u{202e}b\u{2066}", "a⟨U+202E⟩b⟨U+2066⟩");
+        check("\n\r\t\0\u{1b}[2J\u{7f}\u{9b}", "␊␍␉⟨U+0000⟩⟨U+001B⟩[2J⟨U+007F⟩⟨U+009B⟩");
+        check(
+            "\u{200b}\u{feff}\u{e0041}\u{a0}\u{3000}",
+            "⟨U+200B⟩⟨U+FEFF⟩⟨U+E0041⟩⟨U+00A0⟩⟨U+3000⟩",
+        );
+        assert_eq!(Shown::bytes(b"a\xff\xc3b\n").to_string(), "a⟨FF⟩⟨C3⟩b␊");
+    }
+
+    #[test]
+    fn a_cell_is_cut_and_says_so() {
+        let cell = Cell::new(&"é".repeat(100_000));
+        assert_eq!(cell.text.to_string().chars().count(), CELL + 1);
+        assert!(cell.title.to_string().ends_with("é… (195.3 KiB in all)"));
+        assert_eq!(Cell::new("abc").title.to_string(), "abc");
+    }
+
+    #[test]
+    fn numbers_are_for_people() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [1, 1023, 1536, 5 << 30].map(bytes),
+            ["1 byte", "1,023 bytes", "1.5 KiB", "5.0 GiB"]
+        );
+        assert_eq!(
+            [60_000, 7_200_000, 86_400_000, 1500].map(span),
+            ["1 min", "2 h", "1 d", "1500 ms"]
+        );
+    }
+
+    #[test]
+    fn a_time_has_its_zone() {
+        assert_eq!(
+            Time(Millis::MIN).to_string(),
+            "<time datetime=\"1970-01-01T00:00:00.000Z\" title=\"1970-01-01T00:00:00.000Z\">\
+             1970-01-01 00:00:00.000</time>"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! Lines from anywhere, verified and explained. Nothing is stored.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Form;
+use axum::extract::State;
+use axum::extract::rejection::FormRejection;
+use axum::response::Response;
+use hyper::StatusCode;
+use serde::Deserialize;
+
+use super::explanation::Explanation;
+use super::text::{Badge, Shown, VERDICTS};
+use super::{Shell, Trouble, page};
+use crate::console::Console;
+use crate::console::problem::Problem;
+use crate::entry::lines::lines;
+use crate::signature::KeySet;
+
+/// The most lines that are explained on one page. The API takes more.
+const MOST: usize = 200;
+
+#[derive(Template)]
+#[template(path = "verify.html")]
+pub(super) struct VerifyPage {
+    pub(super) shell: Shell,
+    /// What was pasted, to be changed.
+    pub(super) pasted: String,
+    pub(super) keys: usize,
+    pub(super) fault: Option<Shown>,
+    pub(super) tally: Vec<(Badge, usize)>,
+    pub(super) lines: Vec<Line>,
+}
+
+pub(super) struct Line {
+    pub(super) number: usize,
+    pub(super) explanation: Explanation,
+}
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub struct Pasted {
+    lines: String,
+}
+
+/// `GET /verify`
+pub async fn empty(State(console): State<Arc<Console>>) -> Response {
+    page(StatusCode::OK, &VerifyPage::new(String::new(), &console.ring.all()))
+}
+
+/// `POST /verify`
+pub async fn verify(
+    State(console): State<Arc<Console>>,
+    pasted: Result<Form<Pasted>, FormRejection>,
+) -> Result<Response, Trouble> {
+    let Form(Pasted { lines }) = pasted.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("that is more than 2 MiB"),
+        _ => Problem::bad_request(error.body_text()),
+    })?;
+    let keys = console.ring.all();
+    let verified = console.read(move |_| Ok(VerifyPage::new(lines, &keys))).await?;
+    let status = if verified.fault.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    Ok(page(status, &verified))
+}
+
+impl VerifyPage {
+    pub(super) fn new(pasted: String, keys: &KeySet) -> VerifyPage {
+        let ranges: Vec<_> = lines(pasted.as_bytes()).take(MOST + 1).collect();
+        let too_many = ranges.len() > MOST;
+        let explain = |(at, range): (usize, std::ops::Range<usize>)| {
+            let line = pasted.as_bytes().get(range).unwrap_or_default();
+            Line { number: at + 1, explanation: Explanation::of(line, keys) }
+        };
+        let lines: Vec<_> = match too_many {
+            true => Vec::new(),
+            false => ranges.into_iter().enumerate().map(explain).collect(),
+        };
+        let of =
+            |name: &str| lines.iter().filter(|line| line.explanation.verdict.0 == name).count();
+        let tally = VERDICTS.into_iter().map(|(name, _)| (Badge(name), of(name)));
+        let fault = format!(
+            "More than {MOST} lines; POST /api/v1/verify takes 5,000, and vidimus verify any number."
+        );
+        VerifyPage {
+            shell: Shell::new("Verify", "/verify"),
+            keys: keys.keys().len(),
+            fault: too_many.then(|| Shown::all(&fault)),
+            tally: tally.filter(|(_, number)| *number > 0).collect(),
+            lines,
+            pasted,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A query from values: the term that is true of exactly one value, and a query narrowed by it.
+//!
+//! What is written is read back before it is given out, so it never says something else. What no
+//! query can say is not written: a value of another type than the field holds, one that is longer
+//! than a query may be, a field without a name.
+
+use super::filter::{Field, Filter, Operand, Test};
+use super::parse::parse;
+
+/// The term that is true of the entries whose `field` is exactly `value`, as text.
+pub fn equals(field: &Field, value: &str) -> Option<String> {
+    let known = Field::names().any(|name| name == field.name());
+    let name = if known { field.name().to_owned() } else { quoted(field.name()) };
+    let term = format!("{name}:{}", quoted(value));
+    let is_it = match parse(&term, 0).ok()? {
+        Filter::Field(one, Test::Equals(Operand::Text(text))) => one == *field && text == value,
+        Filter::Field(one, Test::Equals(Operand::Integer(number))) => {
+            one == *field && number.to_string() == value
+        }
+        Filter::Field(one, Test::Equals(Operand::Boolean(boolean))) => {
+            one == *field && boolean.to_string() == value
+        }
+        _ => false,
+    };
+    is_it.then_some(term)
+}
+
+/// The query that asks for what both `query` and `term` ask for. It is `query` itself if that asks
+/// for no more than `term` does.
+pub fn narrowed(query: &str, term: &str, now: i64) -> Option<String> {
+    let query = query.trim();
+    let (old, new) = (parse(query, now).ok()?, parse(term, now).ok()?);
+    if old == Filter::All {
+        return Some(term.to_owned());
+    }
+    let wanted = Filter::all(vec![old.clone(), new]);
+    if wanted == old {
+        return Some(query.to_owned());
+    }
+    // A query with an OR in it needs brackets.
+    let written = [format!("{query} {term}"), format!("({query}) {term}")];
+    written.into_iter().find(|text| parse(text, now).as_ref() == Ok(&wanted))
+}
+
+/// The text in double quotes. Between them only they and the backslash mean something.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len().saturating_add(2));
+    quoted.push('"');
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(c);
+    }
+    quoted.push('"');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(name: &str, value: &str, expected: Option<&str>) {
+        assert_eq!(equals(&Field::named(name), value).as_deref(), expected, "{name} {value}");
+    }
+
+    #[test]
+    fn a_value_is_quoted_and_its_field_too_if_it_is_the_senders() {
+        check("name", "Authz.*", Some(r#"name:"Authz.*""#));
+        check("status", "403", Some(r#"status:"403""#));
+        check("status", "High", None);
+        check("status", "+403", None);
+        check("granted", "true", Some(r#"granted:"true""#));
+        check("kind", "access", Some(r#"kind:"access""#));
+        check("kind", "gateway_access", None);
+        check("src", "", Some(r#"src:"""#));
+        check("user_agent", r#"C:\new "x" \"#, Some(r#"user_agent:"C:\\new \"x\" \\""#));
+        check("2024-01", "x", Some(r#""2024-01":"x""#));
+        check("", "x", None);
+        check("src", &"x".repeat(9000), None);
+    }
+
+    fn check_narrowed(query: &str, term: &str, expected: &str) {
+        assert_eq!(narrowed(query, term, 0).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_query_is_narrowed() {
+        check_narrowed("", "a", "a");
+        check_narrowed(" * ", "a", "a");
+        check_narrowed("b c", "a", "b c a");
+        check_narrowed("b OR c", "a", "(b OR c) a");
+        check_narrowed("b OR b", "a", "(b OR b) a");
+        check_narrowed("b a", "a", "b a");
+        check_narrowed("NOT b", "kind:access", "NOT b kind:access");
+        assert_eq!(narrowed("status:x", "a", 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_of_a_text_field_is_read_back(value in any::<String>()) {
+            for field in [Field::named("name"), Field::named("cs1"), Field::Kid] {
+                let term = equals(&field, &value).unwrap();
+                let equal = Test::Equals(Operand::Text(value.clone()));
+                prop_assert_eq!(parse(&term, 0), Ok(Filter::Field(field, equal)));
+            }
+        }
+
+        #[test]
+        fn any_name_is_read_back(name in "\\PC{1,20}|[a-z0-9:/\\[\\].*\"'\\\\ -]{1,12}") {
+            let field = Field::named(&name);
+            prop_assume!(matches!(field, Field::Extension(_)));
+            let term = equals(&field, "x").unwrap();
+            let equal = Test::Equals(Operand::Text("x".into()));
+            prop_assert_eq!(parse(&term, 0), Ok(Filter::Field(field, equal)));
+        }
+
+        #[test]
+        fn narrowing_asks_for_both(
+            query in "(a|b:c|NOT d|x OR y|-z| OR | AND |\\(q OR r\\)| ){1,6}",
+            value in any::<String>(),
+        ) {
+            let term = equals(&Field::named("name"), &value).unwrap();
+            if let Ok(old) = parse(&query, 0) {
+                let text = narrowed(&query, &term, 0).unwrap();
+                let term = parse(&term, 0).unwrap();
+                let wanted = if old == Filter::All { term } else { Filter::all(vec![old, term]) };
+                prop_assert_eq!(parse(&text, 0), Ok(wanted));
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Every page passes axe-core's rules, in light and dark.
+
+use serde_json::json;
+
+use super::page::axe;
+use super::{Browser, Look};
+use crate::harness::{Setup, Signer, jwks};
+
+#[test]
+fn every_page_passes_an_accessibility_check() {
+    let Some(axe) = axe() else { return };
+    let signer = Signer::new("k");
+    let serve = Setup::new()
+        .file("jwks.json", jwks(&[&signer]))
+        .arguments("--no-tls --jwks jwks.json")
+        .start();
+    let bad = signer.cef(2).replace("status=201", "status=500");
+    serve.deliver(format!("{}\n{bad}\nhello", signer.cef(1)));
+    serve.post("/nowhere", &[], b"");
+    let pages = [
+        "/",
+        "/?q=verdict:invalid",
+        "/?q=status:abc",
+        "/?q=nothing.at.all",
+        "/entries/1",
+        "/entries/2",
+        "/entries/3",
+        "/entries/99",
+        "/overview",
+        "/deliveries",
+        "/keys",
+        "/verify",
+        "/login",
+    ];
+    let run = "const done = arguments[arguments.length - 1];\
+               axe.run(document, {resultTypes: ['violations']}).then(\
+                 found => done(found.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html)])),\
+                 error => done(['failed', String(error)]))";
+    for look in [Look::Desk, Look::Dark, Look::Phone] {
+        let Some(browser) = Browser::open(&serve.console, look) else { return };
+        for path in pages {
+            browser.go(path);
+            browser.run(&axe, vec![]);
+            let found = browser.run_async(run, vec![]);
+            assert_eq!(found, json!([]), "{path} {look:?}: {found:#}");
+        }
+    }
+}

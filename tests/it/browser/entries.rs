@@ -1,0 +1,158 @@
+//! Search, refine, page on, and an entry's page.
+
+use fantoccini::key::Key;
+
+use super::{Browser, Look};
+use crate::harness::{Serve, Setup, Signer, jwks, wait_until};
+
+/// A server with 130 entries: the last ten are tampered with.
+fn filled() -> Serve {
+    let signer = Signer::new("k");
+    let serve = Setup::new()
+        .file("jwks.json", jwks(&[&signer]))
+        .arguments("--no-tls --jwks jwks.json")
+        .start();
+    let line = |n: usize| match n {
+        120.. => signer.cef(n).replace("status=201", "status=403"),
+        n => signer.cef(n),
+    };
+    serve.deliver((0..130).map(|n| line(n) + "\n").collect::<String>());
+    serve
+}
+
+#[test]
+fn search_refine_and_page_on() {
+    let serve = filled();
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    browser.go("/");
+    let first = browser.attributes("#entries tbody tr", "data-id");
+    assert_eq!(first[0], "130");
+    browser.keep_picture("entries");
+    browser.follow("Older entries →");
+    let second = browser.attributes("#entries tbody tr", "data-id");
+    assert!(!second.is_empty() && second.iter().all(|id| !first.contains(id)), "{second:?}");
+    let least = |ids: &[String]| ids.iter().map(|id| id.parse::<u64>().unwrap()).min();
+    let greatest = |ids: &[String]| ids.iter().map(|id| id.parse::<u64>().unwrap()).max();
+    assert_eq!(least(&first), greatest(&second).map(|id| id + 1));
+
+    // Refined by a click, and then by another.
+    browser.go("/");
+    browser.follow("invalid");
+    browser.wait_for("#entries tbody tr", 10);
+    assert!(browser.text(".total").starts_with("10 "), "{}", browser.text(".total"));
+    browser.follow("access");
+    let query = browser.attributes("#q", "value");
+    assert!(query[0].contains("invalid") && query[0].contains("access"), "{query:?}");
+    browser.wait_for("#entries tbody tr", 10);
+
+    // A bar of the histogram narrows the range.
+    browser.go("/");
+    let bar = browser.attributes(".histogram svg a", "href").pop().unwrap();
+    browser.go(&bar);
+    assert!(browser.at().contains("since="), "{}", browser.at());
+    assert!(!browser.texts("#entries tbody tr").is_empty());
+}
+
+#[test]
+fn a_wrong_query_is_explained_under_the_box() {
+    let serve = filled();
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    browser.go("/");
+    browser.click("#q");
+    browser.keys("status:abc");
+    browser.press(Key::Enter, 1);
+    wait_until("the fault", || !browser.texts("#query-fault").is_empty());
+    assert_eq!(browser.text("#query-fault mark"), "abc");
+    assert_eq!(browser.attributes("#q", "aria-invalid"), ["true"]);
+    assert_eq!(browser.attributes("#q", "value"), ["status:abc"]);
+    browser.keep_picture("fault");
+}
+
+#[test]
+fn an_entry_is_explained() {
+    let serve = filled();
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    browser.go("/?q=verdict:valid");
+    browser.click("#entries tbody tr a");
+    wait_until("the entry", || browser.at().starts_with("/entries/"));
+    let text = browser.text("main");
+    for expected in ["valid", "openssl pkeyutl", "trace_id", "119", "sig="] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(browser.text("pre del.cut").trim_start().starts_with("sig="));
+    browser.keep_picture("entry");
+    browser.click("a[href*='trace_id']");
+    browser.wait_for("#entries tbody tr", 1);
+}
+
+#[test]
+fn everything_is_done_with_the_keyboard_alone() {
+    let serve = filled();
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    browser.go("/");
+    browser.press(Key::Tab, 1);
+    assert_eq!(browser.focus(), "Skip to the content");
+    browser.press(Key::Enter, 1);
+    browser.press(Key::Tab, 1);
+    assert_eq!(browser.focus(), "q");
+    browser.keys("verdict:invalid");
+    browser.press(Key::Enter, 1);
+    browser.wait_for("#entries tbody tr", 10);
+    // On to the first entry: each thing on the way shows that it has the focus.
+    let shows = "const s = getComputedStyle(document.activeElement);\
+                 return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0";
+    browser.click("#q");
+    for _ in 0..60 {
+        browser.press(Key::Tab, 1);
+        assert_eq!(browser.run(shows, vec![]), true, "{}", browser.focus());
+        if browser.run("return !!document.activeElement.closest('#entries')", vec![]) == true {
+            break;
+        }
+    }
+    browser.press(Key::Enter, 1);
+    wait_until("the entry", || browser.at().starts_with("/entries/"));
+}
+
+#[test]
+fn pages_fit_a_phone_and_a_dark_system() {
+    let serve = filled();
+    let empty = Setup::new().arguments("--no-tls").start();
+    let pages = ["/", "/entries/130", "/overview", "/deliveries", "/keys", "/verify"];
+    if let Some(browser) = Browser::open(&serve.console, Look::Phone) {
+        for path in pages {
+            browser.go(path);
+            browser.fits();
+            browser.keep_picture(&format!("phone{}", path.replace('/', "-")));
+        }
+    }
+    let background = "return getComputedStyle(document.body).backgroundColor";
+    let look = |look| {
+        let browser = Browser::open(&serve.console, look)?;
+        browser.go("/");
+        browser.keep_picture(if look == Look::Dark { "dark" } else { "light" });
+        Some(browser.run(background, vec![]))
+    };
+    if let (Some(light), Some(dark)) = (look(Look::Desk), look(Look::Dark)) {
+        assert_ne!(light, dark);
+    }
+    if let Some(browser) = Browser::open(&empty.console, Look::Desk) {
+        browser.go("/");
+        assert!(browser.text("main").contains("There is no entry yet"));
+        assert!(browser.text("#curl").contains("curl"));
+        browser.keep_picture("empty");
+    }
+}
+
+#[test]
+fn times_are_utc_until_local_ones_are_asked_for() {
+    let serve = filled();
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    browser.go("/");
+    let exact = browser.attributes("#entries time", "datetime").remove(0);
+    assert!(exact.ends_with('Z'), "{exact}");
+    assert!(browser.text("#zone").contains("UTC"));
+    browser.click("#zone");
+    browser.go("/overview");
+    assert_eq!(browser.run("return localStorage.getItem('zone')", vec![]), "local");
+    assert!(!browser.attributes("time", "title")[0].is_empty());
+}

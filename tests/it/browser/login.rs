@@ -1,0 +1,29 @@
+//! A console that asks for its token.
+
+use fantoccini::key::Key;
+
+use super::{Browser, Look};
+use crate::harness::{Setup, wait_until};
+
+#[test]
+fn who_knows_the_token_is_let_in() {
+    let serve = Setup::new()
+        .file("token", "a secret token\n")
+        .config("[console]\ntoken_file = 'token'\n[receiver.tls]\nenabled = false\n")
+        .start();
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    browser.go("/");
+    assert_eq!(browser.at(), "/login");
+    browser.click("#token");
+    browser.keys("a wrong token");
+    browser.press(Key::Enter, 1);
+    wait_until("it is refused", || !browser.texts("#login-fault").is_empty());
+    browser.keep_picture("login");
+    browser.click("#token");
+    browser.keys("a secret token");
+    browser.press(Key::Enter, 1);
+    wait_until("the entries", || browser.at() == "/");
+    assert_eq!(browser.run("return document.cookie", vec![]), "");
+    browser.go("/overview");
+    assert_eq!(browser.at(), "/overview");
+}

@@ -1,0 +1,247 @@
+//! A browser, and what a person does with it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fantoccini::key::Key;
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::harness::{DEADLINE, tool, wait_until};
+
+/// One browser at a time: several would starve one another on a small machine.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// How the page is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// 1,280 pixels wide, light.
+    Desk,
+    /// The same, where the system is dark.
+    Dark,
+    /// A phone: 360 pixels wide.
+    Phone,
+}
+
+/// Headless Chromium. It is closed when it is dropped.
+pub(super) struct Browser {
+    runtime: Runtime,
+    client: Option<Client>,
+    driver: Child,
+    base: String,
+    _profile: tempfile::TempDir,
+    _one: MutexGuard<'static, ()>,
+}
+
+impl Browser {
+    /// Opens a browser for the site at `base`; `None` where the machine has none.
+    pub(super) fn open(base: &str, look: Look) -> Option<Browser> {
+        let mut command = tool("chromedriver")?;
+        tool("chromium")?;
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut driver = command.arg("--port=0").stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let port = lines
+            .find_map(|line| {
+                let line = line.unwrap();
+                let port = line.split_once("started successfully on port ")?.1;
+                Some(port.trim_end_matches('.').to_owned())
+            })
+            .unwrap();
+        // What else it says is thrown away, lest it wait for somebody to read it.
+        std::thread::spawn(move || lines.for_each(drop));
+        let profile = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let capabilities = capabilities(profile.path(), look);
+        let session = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await_in(&runtime);
+        Some(Browser {
+            client: Some(session.unwrap()),
+            runtime,
+            driver,
+            base: base.to_owned(),
+            _profile: profile,
+            _one: one,
+        })
+    }
+
+    fn client(&self) -> &Client {
+        self.client.as_ref().unwrap()
+    }
+
+    /// Goes to a path of the site.
+    pub(super) fn go(&self, path: &str) {
+        self.client().goto(&format!("{}{path}", self.base)).await_in(&self.runtime).unwrap();
+    }
+
+    /// The path and query of the page.
+    pub(super) fn at(&self) -> String {
+        let url = self.client().current_url().await_in(&self.runtime).unwrap();
+        format!("{}{}", url.path(), url.query().map_or(String::new(), |query| format!("?{query}")))
+    }
+
+    /// Runs a script on the page.
+    pub(super) fn run(&self, script: &str, arguments: Vec<Value>) -> Value {
+        self.client().execute(script, arguments).await_in(&self.runtime).unwrap()
+    }
+
+    /// Runs a script that calls its last argument when it is done.
+    pub(super) fn run_async(&self, script: &str, arguments: Vec<Value>) -> Value {
+        self.client().execute_async(script, arguments).await_in(&self.runtime).unwrap()
+    }
+
+    /// The text of all elements that a selector finds.
+    pub(super) fn texts(&self, css: &str) -> Vec<String> {
+        let script = "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)";
+        let found = self.run(script, vec![json!(css)]);
+        found.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The text of the first.
+    #[track_caller]
+    pub(super) fn text(&self, css: &str) -> String {
+        self.texts(css).into_iter().next().unwrap_or_else(|| panic!("no {css} at {}", self.at()))
+    }
+
+    /// An attribute of all elements that a selector finds.
+    pub(super) fn attributes(&self, css: &str, name: &str) -> Vec<String> {
+        let script = "return [...document.querySelectorAll(arguments[0])]\
+                      .map(e => e.getAttribute(arguments[1]) ?? '')";
+        let found = self.run(script, vec![json!(css), json!(name)]);
+        found.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Waits until a selector finds so many elements.
+    pub(super) fn wait_for(&self, css: &str, count: usize) {
+        wait_until(&format!("{count} of {css} at {}", self.at()), || {
+            self.texts(css).len() == count
+        });
+    }
+
+    /// Clicks on the first element that a selector finds, and waits for the page if it is another.
+    pub(super) fn click(&self, css: &str) {
+        let found = self.client().find(Locator::Css(css)).await_in(&self.runtime);
+        let found = found.unwrap_or_else(|error| panic!("{css} at {}: {error}", self.at()));
+        found.click().await_in(&self.runtime).unwrap();
+    }
+
+    /// Clicks on the link with this text.
+    pub(super) fn follow(&self, text: &str) {
+        let found = self.client().find(Locator::LinkText(text)).await_in(&self.runtime);
+        let found = found.unwrap_or_else(|error| panic!("{text:?} at {}: {error}", self.at()));
+        found.click().await_in(&self.runtime).unwrap();
+    }
+
+    /// Types into the element that has the focus.
+    pub(super) fn keys(&self, text: &str) {
+        let active = self.client().active_element().await_in(&self.runtime).unwrap();
+        active.send_keys(text).await_in(&self.runtime).unwrap();
+    }
+
+    /// Presses a key, `n` times.
+    pub(super) fn press(&self, key: Key, n: usize) {
+        for _ in 0..n {
+            self.keys(&key.to_string());
+        }
+    }
+
+    /// What has the focus: its id, or else its text.
+    pub(super) fn focus(&self) -> String {
+        let script = "const e = document.activeElement; return e.id || e.innerText || e.tagName";
+        self.run(script, vec![]).as_str().unwrap().to_owned()
+    }
+
+    /// Keeps a picture of the page in `target/screenshots`.
+    pub(super) fn keep_picture(&self, name: &str) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+        fs::create_dir_all(&folder).unwrap();
+        let picture = self.client().screenshot().await_in(&self.runtime).unwrap();
+        fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+    }
+
+    /// That nothing sticks out on the right.
+    #[track_caller]
+    pub(super) fn fits(&self) {
+        let script = "const e = document.documentElement; return [e.scrollWidth, e.clientWidth]";
+        let widths = self.run(script, vec![]);
+        assert!(widths[0].as_u64() <= widths[1].as_u64(), "{} is {widths}", self.at());
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- the page: {}", self.at());
+            self.keep_picture("failed");
+        }
+        if let Some(client) = self.client.take() {
+            let _ = client.close().await_in(&self.runtime);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
+
+/// Waits for a future, within the deadline of every test.
+trait AwaitIn: Future + Sized {
+    fn await_in(self, runtime: &Runtime) -> Self::Output {
+        let limited = async { tokio::time::timeout(DEADLINE, self).await };
+        runtime.block_on(limited).expect("the browser answers in time")
+    }
+}
+
+impl<F: Future> AwaitIn for F {}
+
+fn capabilities(profile: &Path, look: Look) -> serde_json::Map<String, Value> {
+    let mut arguments: Vec<String> = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1280,1000",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    arguments.push(format!("--user-data-dir={}", profile.display()));
+    let mut options = json!({});
+    match look {
+        Look::Desk => {}
+        Look::Dark => arguments.push("--blink-settings=preferredColorScheme=0".to_owned()),
+        Look::Phone => {
+            options["mobileEmulation"] =
+                json!({"deviceMetrics": {"width": 360, "height": 740, "pixelRatio": 2}});
+        }
+    }
+    options["args"] = json!(arguments);
+    let capabilities = json!({
+        "goog:chromeOptions": options,
+        "timeouts": {"script": 60_000, "pageLoad": 60_000, "implicit": 0},
+    });
+    capabilities.as_object().unwrap().clone()
+}
+
+/// How long something that must not happen is waited for.
+pub(super) const A_WHILE: Duration = Duration::from_millis(600);
+
+/// A program for the accessibility check: axe-core, whose file `VIDIMUS_AXE` names.
+pub(super) fn axe() -> Option<String> {
+    let Some(path) = std::env::var_os("VIDIMUS_AXE") else {
+        let strict = std::env::var_os("VIDIMUS_TESTS_STRICT").is_some();
+        assert!(!strict, "VIDIMUS_AXE is to name axe-core's file, as VIDIMUS_TESTS_STRICT is set");
+        eprintln!("SKIPPED: VIDIMUS_AXE does not name axe-core's file");
+        return None;
+    };
+    Some(fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}

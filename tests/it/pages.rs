@@ -1,0 +1,214 @@
+//! The web page over HTTP: every page of a server with real deliveries, the login, and the commands
+//! with which anybody verifies an entry without us.
+
+use std::process::Command;
+
+use crate::harness::{
+    Answer, Gives, KeyServer, Raw, Serve, Setup, Signer, cef, jwks, tool, wait_until,
+};
+
+/// A server that knows the key of `signer`.
+fn start(signer: &Signer) -> Serve {
+    Setup::new().file("jwks.json", jwks(&[signer])).arguments("--jwks jwks.json").start()
+}
+
+fn ask(serve: &Serve, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let host = serve.console.strip_prefix("http://").unwrap();
+    let mut connection = Raw::plain(host.rsplit_once(':').unwrap().1.parse().unwrap());
+    // The first of two headers of a name would be the harness's own.
+    let headers: Vec<_> = [("host", host), ("accept", "text/html")]
+        .into_iter()
+        .chain(headers.iter().copied())
+        .collect();
+    let mut request = format!("{method} {path} HTTP/1.1\r\ncontent-length: {}\r\n", body.len());
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    connection.send(format!("{request}\r\n{body}"));
+    connection.answer()
+}
+
+/// A page that is there.
+fn page(serve: &Serve, path: &str) -> String {
+    let answer = ask(serve, "GET", path, &[], "");
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+    assert!(answer.header("content-security-policy").unwrap().contains("default-src 'none'"));
+    assert!(!answer.text().contains("<script>"), "{path}");
+    answer.text()
+}
+
+/// The text of the element with this id, its escapes undone.
+fn text_of<'a>(html: &'a str, id: &str) -> String {
+    let (_, after) = html.split_once(&format!("id=\"{id}\"")).unwrap_or_else(|| panic!("{html}"));
+    let inner: &'a str = after.split_once('>').unwrap().1.split_once('<').unwrap().0;
+    let escapes = [("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#39;", "'"), ("&#38;", "&")];
+    escapes.iter().fold(inner.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+/// Runs the commands of the entry's page in a shell, and says whether openssl verifies it.
+fn verifies(serve: &Serve, id: usize) -> bool {
+    let commands = text_of(&page(serve, &format!("/entries/{id}")), "openssl");
+    let directory = tempfile::tempdir().unwrap();
+    let output =
+        Command::new("sh").args(["-c", &commands]).current_dir(directory.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("Signature Verif"), "{commands}\n{output:?}");
+    output.status.success() && said.contains("Verified Successfully")
+}
+
+#[test]
+fn openssl_verifies_what_the_page_says() {
+    if tool("openssl").is_none() {
+        return;
+    }
+    let signer = Signer::new("k");
+    let serve = start(&signer);
+    // The payload ends in a space of its own.
+    let signed = signer.sign(&format!("{} x=it's \"é\" \\= ", cef(4)));
+    let tampered = signer.cef(5).replace("act=POST", "act=PUT");
+    let lines = [signer.cef(1), signer.json(2), signer.cps(3), signed, tampered];
+    let answer = serve.deliver(lines.join("\n"));
+    assert_eq!(answer["verdicts"]["valid"], 4, "{answer}");
+    for id in 1..=4 {
+        assert!(verifies(&serve, id), "{id}");
+    }
+    assert!(!verifies(&serve, 5));
+    assert!(page(&serve, "/entries/5").contains("no key at hand verifies it (1 tried)"));
+}
+
+#[test]
+fn every_page_is_there_with_and_without_entries() {
+    let signer = Signer::new("k");
+    let serve = start(&signer);
+    assert!(page(&serve, "/").contains("There is no entry yet"));
+    assert!(page(&serve, "/deliveries").contains("What to check, in this order"));
+    assert!(page(&serve, "/overview").contains("/authorization"));
+    assert!(!page(&serve, "/overview").contains(&serve.authorization));
+
+    let lines = [signer.cef(1), cef(2), "<b>nothing</b>".to_owned()];
+    serve.deliver(lines.join("\n"));
+    let entries = page(&serve, "/");
+    assert!(entries.contains("<strong>3 entries</strong>"), "{entries}");
+    assert!(entries.contains("&#60;b&#62;nothing"), "{entries}");
+    assert!(entries.contains("href=\"/?q=verdict%3A%22unsigned%22\""), "{entries}");
+    let narrowed = page(&serve, "/?q=verdict%3A%22unsigned%22&limit=1");
+    assert!(narrowed.contains("<strong>1 entry</strong>"), "{narrowed}");
+    assert!(page(&serve, "/?q=nowhere").contains("No entry matches."));
+    assert!(page(&serve, "/entries/1").contains("<del class=\"cut\"> sig="));
+    assert!(page(&serve, "/keys").contains("<code>k</code>"));
+    assert!(page(&serve, "/deliveries").contains("1 valid"));
+    assert!(page(&serve, "/overview?since=1h").contains("severity:10"));
+
+    let older = page(&serve, "/?limit=1");
+    let link = older.split("href=\"").find(|link| link.contains("cursor=")).unwrap();
+    let link = link.split_once('"').unwrap().0;
+    assert!(page(&serve, &link.replace("&#38;", "&")).contains("Newest entries"));
+}
+
+#[test]
+fn keys_tell_what_they_verified_whenever_that_was() {
+    let (one, two) = (Signer::new("k1"), Signer::new("k2"));
+    let source = KeyServer::start(Gives::Body(jwks(&[&one]).into_bytes()));
+    let config = format!(
+        "[keys]\njwks = '{}'\nrefresh = '1s'\n[store]\nsegment_entries = 4\n",
+        source.url()
+    );
+    let serve = Setup::new().config(&config).start();
+    serve.wait_for_log("the key set has new keys");
+    for n in 0..5 {
+        serve.deliver([one.cef(n), two.json(n), cef(n)].join("\n"));
+    }
+    let verified = |kid: &str| {
+        let keys = page(&serve, "/keys");
+        let link = format!("<a href=\"/?q=kid%3A%22{kid}%22\">");
+        let after = keys.split_once(&link).map(|(_, after)| after.to_owned());
+        after.map(|after| after.split_once('<').unwrap().0.to_owned())
+    };
+    assert_eq!((verified("k1").as_deref(), verified("k2")), (Some("5"), None));
+    // Most of what becomes valid now is in segments that are closed, and some in sealed ones.
+    source.give_set(jwks(&[&one, &two]));
+    wait_until("late verdicts", || verified("k2").as_deref() == Some("5"));
+    assert_eq!(verified("k1").as_deref(), Some("5"));
+    // What was invalid when it came is explained with the key that verifies it now.
+    let entry = page(&serve, "/entries/2");
+    assert!(entry.contains("A known key verifies") && entry.contains("<code>k2</code>"), "{entry}");
+}
+
+#[test]
+fn what_is_wrong_is_a_page_too() {
+    let serve = Serve::start();
+    for (path, status, expected) in [
+        ("/?q=kind:access%20AND", 400, "found end of query"),
+        ("/?since=yesterday", 400, "since: found"),
+        ("/?limit=x", 400, "limit: found"),
+        ("/?nothing=1", 400, "unknown field"),
+        ("/entries/1", 404, "there is no entry with this id"),
+        ("/entries/x", 404, "there is no entry with this id"),
+        ("/nowhere", 404, "there is nothing at this path"),
+    ] {
+        let answer = ask(&serve, "GET", path, &[], "");
+        assert_eq!(answer.status, status, "{path}");
+        assert!(answer.text().contains("<h1"), "{path}: {}", answer.text());
+        assert!(answer.text().contains(expected), "{path}: {}", answer.text());
+    }
+    let marked = ask(&serve, "GET", "/?q=kind:access%20status:abc", &[], "").text();
+    assert!(marked.contains("kind:access status:<mark>abc</mark>"), "{marked}");
+}
+
+#[test]
+fn what_is_pasted_is_verified_and_not_stored() {
+    let signer = Signer::new("k");
+    let serve = start(&signer);
+    let encoded: String = signer.cef(1).bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body = format!("lines={encoded}%0D%0Anothing");
+    let answer = ask(&serve, "POST", "/verify", &form, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.text().contains("A known key verifies"), "{}", answer.text());
+    assert!(answer.text().contains("The line is no entry"), "{}", answer.text());
+    let many = format!("lines={}", "x%0A".repeat(201));
+    assert_eq!(ask(&serve, "POST", "/verify", &form, &many).status, 400);
+    assert!(serve.lines().is_empty());
+}
+
+#[test]
+fn assets_are_kept_for_ever_under_their_hash() {
+    let serve = Serve::start();
+    let html = page(&serve, "/");
+    let mut found = 0;
+    for link in html.split('"').filter(|part| part.starts_with("/assets/")) {
+        let answer = ask(&serve, "GET", link, &[], "");
+        assert_eq!(answer.status, 200, "{link}");
+        assert!(answer.header("cache-control").unwrap().contains("immutable"), "{link}");
+        found += 1;
+    }
+    assert_eq!(found, 3);
+    assert_eq!(ask(&serve, "GET", "/assets/0/style.css", &[], "").status, 404);
+}
+
+#[test]
+fn whoever_has_the_token_logs_in() {
+    let config = "[console]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"token\"\n";
+    let serve = Setup::new().file("token", "a secret\n").config(config).start();
+    let answer = ask(&serve, "GET", "/", &[], "");
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/login")));
+    let login = page(&serve, "/login");
+    assert!(
+        login.contains("<label for=\"token\">") && !login.contains("href=\"/keys\""),
+        "{login}"
+    );
+
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let wrong = ask(&serve, "POST", "/login", &[form], "token=wrong");
+    assert_eq!((wrong.status, wrong.header("set-cookie")), (401, None));
+    assert!(wrong.text().contains("the token is wrong"), "{}", wrong.text());
+
+    let right = ask(&serve, "POST", "/login", &[form], "token=a+secret");
+    assert_eq!((right.status, right.header("location")), (303, Some("/")));
+    let cookie = right.header("set-cookie").unwrap();
+    assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split_once(';').unwrap().0;
+    assert_eq!(ask(&serve, "GET", "/", &[("cookie", cookie)], "").status, 200);
+    assert_eq!(ask(&serve, "GET", "/", &[("cookie", "vidimus_session=x")], "").status, 303);
+}
