@@ -6,32 +6,16 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use vidimus::konnect::LogFormat;
 use vidimus::search;
-use vidimus::signature::KeySet;
-use vidimus::store::{Directory, Options, Reader, Store, TimeRange};
+use vidimus::store::{Reader, TimeRange};
 
-const GROUP: usize = 1000;
 const PAGE: usize = 50;
 
 fn main() {
     let total = common::scaled(1_000_000);
-    let segment = total / 20;
     let folder = common::folder();
-    let directory = Directory::create(&folder.path().join("data")).expect("a directory");
-    let options = Options { segment_entries: segment as u64, ..Options::default() };
-    let store = Store::open(&directory, options).expect("a store");
-    let mut lines = common::Unverified::new(LogFormat::Cef);
-    let keys = KeySet::default();
-    println!("query: {total} entries in segments of {segment}");
-    for first in (0..total - segment).step_by(GROUP.min(segment)) {
-        common::append(&store, lines.body(first..first + GROUP.min(segment)), &keys);
-    }
-    store.seal().expect("sealed");
-    // One less than would close it.
-    for first in (total - segment..total - 1).step_by(GROUP) {
-        common::append(&store, lines.body(first..(first + GROUP).min(total - 1)), &keys);
-    }
+    println!("query: {total} entries in 20 segments");
+    let (_store, directory) = common::filled(folder.path(), total);
 
     let reader = Reader::open(&directory).expect("a reader");
     let now = vidimus::clock::now().get();

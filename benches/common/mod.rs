@@ -4,6 +4,8 @@
 
 #![allow(dead_code)] // Each benchmark uses a part of it.
 
+pub(crate) mod serve;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +21,7 @@ use vidimus::konnect::generate::Generator;
 use vidimus::konnect::share::{Fates, Share};
 use vidimus::konnect::sign::{Signer, place};
 use vidimus::signature::KeySet;
-use vidimus::store::{Appended, Delivery, Store};
+use vidimus::store::{Appended, Delivery, Directory, Options, Store};
 
 pub(crate) const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
 
@@ -82,6 +84,26 @@ pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
         decoded_bytes: bytes,
     };
     store.append(delivery, &batch, &Expected::default()).expect("stored")
+}
+
+/// A store of so many entries in `data` of the folder: 20 segments, the last of them live and full.
+pub(crate) fn filled(folder: &Path, total: usize) -> (Store, Directory) {
+    const GROUP: usize = 1000;
+    let segment = total / 20;
+    let directory = Directory::create(&folder.join("data")).expect("a directory");
+    let options = Options { segment_entries: segment as u64, ..Options::default() };
+    let store = Store::open(&directory, options).expect("a store");
+    let mut lines = Unverified::new(LogFormat::Cef);
+    let keys = KeySet::default();
+    for first in (0..total - segment).step_by(GROUP.min(segment)) {
+        append(&store, lines.body(first..first + GROUP.min(segment)), &keys);
+    }
+    store.seal().expect("sealed");
+    // One less than would close it.
+    for first in (total - segment..total - 1).step_by(GROUP) {
+        append(&store, lines.body(first..(first + GROUP).min(total - 1)), &keys);
+    }
+    (store, directory)
 }
 
 /// A directory for a benchmark, on the disk that the project is built on: `/tmp` may be memory.

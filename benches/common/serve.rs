@@ -1,0 +1,95 @@
+//! The real binary, as it is measured.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use vidimus::konnect::sign::Signer;
+use vidimus::signature::KeySet;
+
+/// Makes the sender's key, and the key set that the receiver is given when it starts.
+pub(crate) fn make_key(folder: &Path) {
+    let (signer, pem) = Signer::generate(None).expect("a key");
+    let keys = KeySet::new([Arc::new(signer.key().clone())]);
+    let set = serde_json::to_vec(&keys).expect("JSON");
+    std::fs::write(folder.join("jwks.json"), set).expect("written");
+    std::fs::write(folder.join("key.pem"), pem.expose()).expect("written");
+}
+
+/// `vidimus serve`, with its data in the folder `data`.
+pub(crate) struct Serve {
+    child: Child,
+    /// Scheme, host and port of the receiver.
+    pub(crate) receiver: String,
+    /// The same of the console.
+    pub(crate) console: String,
+    pub(crate) ready_after: Duration,
+}
+
+impl Serve {
+    /// Starts it, and waits until it is ready.
+    pub(crate) fn start(folder: &Path, tls: bool) -> Serve {
+        let ready = folder.join("ready.json");
+        let _ = std::fs::remove_file(&ready);
+        let started = Instant::now();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0"])
+            .arg("--data-dir")
+            .arg(folder.join("data"))
+            .arg("--jwks")
+            .arg(folder.join("jwks.json"))
+            .arg("--ready-file")
+            .arg(&ready)
+            .stderr(Stdio::null());
+        if !tls {
+            command.arg("--no-tls");
+        }
+        let child = command.spawn().expect("vidimus runs");
+        let addresses = loop {
+            if let Ok(bytes) = std::fs::read(&ready) {
+                break bytes;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let ready_after = started.elapsed();
+        let addresses: serde_json::Value = serde_json::from_slice(&addresses).expect("JSON");
+        let address = |name: &str| addresses[name].as_str().expect("an address").to_owned();
+        let (receiver, console) = (address("receiver"), address("console"));
+        Serve { child, receiver, console, ready_after }
+    }
+
+    /// Sends it so many entries, prepared beforehand, by `vidimus send`: what that reports.
+    pub(crate) fn load(&self, folder: &Path, entries: usize) -> serde_json::Value {
+        let url = format!("{}/audit-logs", self.receiver);
+        let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))
+            .args(["send", "--url", &url, "--batch", "500", "--connections", "8", "--prepare"])
+            .args(["--entries", &entries.to_string(), "-o", "jsonl", "--insecure"])
+            .arg("--authorization-file")
+            .arg(folder.join("data/authorization"))
+            .arg("--key")
+            .arg(folder.join("key.pem"))
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("vidimus runs");
+        assert!(output.status.success(), "{}", output.status);
+        serde_json::from_slice(&output.stdout).expect("a report")
+    }
+
+    /// The most memory that was resident, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).unwrap_or_default();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        number.unwrap_or(0) * 1024
+    }
+
+    /// Stops it.
+    pub(crate) fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        Command::new("kill").arg(&pid).status().expect("kill runs");
+        assert!(self.child.wait().expect("ended").success());
+    }
+}

@@ -1,0 +1,112 @@
+//! The console at 1,000,000 stored entries, and what it costs the receiver.
+
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use common::serve::Serve;
+
+/// So many pages are open with live entries.
+const PAGES: usize = 10;
+
+/// So often is the receiver measured without them and with them, one after the other.
+const ROUNDS: usize = 3;
+
+fn main() {
+    let total = common::scaled(1_000_000);
+    let folder = common::folder();
+    println!("console: {total} entries in 20 segments");
+    drop(common::filled(folder.path(), total));
+    common::serve::make_key(folder.path());
+
+    let serve = Serve::start(folder.path(), false);
+    let principal = {
+        let answer = get(&serve, "/api/v1/entries?limit=1");
+        let at = answer.find("\"principal_id\":\"").expect("an entry") + 16;
+        answer[at..].split('"').next().expect("its principal").to_owned()
+    };
+    let by_principal = format!("/api/v1/entries?limit=50&q=principal_id:{principal}");
+    let cases = [
+        ("the page, histogram and counts of all", "/", "under 300 ms"),
+        ("the page of the newest 50,000 that match", "/?q=severity:>=0", ""),
+        ("the overview", "/overview", ""),
+        ("the API, 50 of a principal", by_principal.as_str(), "under 20 ms"),
+        ("the API, 50 of a name", "/api/v1/entries?limit=50&q=name:Ingress", "under 20 ms"),
+    ];
+    for (what, path, wanted) in cases {
+        let mut times: Vec<_> = (0..5).map(|_| time(&serve, path)).collect();
+        let first = milliseconds(times[0]);
+        times.sort();
+        let what = format!("{what}, first try {first}");
+        common::figure(&what, milliseconds(times[2]), wanted);
+    }
+
+    let load = common::scaled(100_000);
+    let rate = || serve.load(folder.path(), load)["entries_per_second"].as_f64().expect("a rate");
+    // The first load fills what is cached.
+    rate();
+    let (mut rates, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let alone = rate();
+        let pages: Vec<_> = (0..PAGES).map(|_| Watching::open(&serve)).collect();
+        let watched = rate();
+        drop(pages);
+        rates.push(alone);
+        ratios.push(watched / alone);
+    }
+    let alone = format!("{:.0}", common::median(rates));
+    common::figure("received: entries a second", alone, "");
+    let ratio = format!("{:.2}", common::median(ratios));
+    common::figure("the same with ten live pages, to that", ratio, "at least 0.90");
+    serve.stop();
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn ask(serve: &Serve, path: &str) -> TcpStream {
+    let host = serve.console.strip_prefix("http://").expect("plain http");
+    let mut tcp = TcpStream::connect(host).expect("connected");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    tcp.write_all(request.as_bytes()).expect("asked");
+    tcp
+}
+
+fn get(serve: &Serve, path: &str) -> String {
+    let mut answer = Vec::new();
+    ask(serve, path).read_to_end(&mut answer).expect("answered");
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{path}");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn time(serve: &Serve, path: &str) -> Duration {
+    let started = Instant::now();
+    get(serve, path);
+    started.elapsed()
+}
+
+/// A page with live entries: its stream is read as it comes.
+struct Watching(TcpStream);
+
+impl Watching {
+    fn open(serve: &Serve) -> Watching {
+        let tcp = ask(serve, "/api/v1/stream");
+        let mut reading = tcp.try_clone().expect("the same connection");
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 1 << 16];
+            while reading.read(&mut buffer).is_ok_and(|read| read > 0) {}
+        });
+        Watching(tcp)
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
