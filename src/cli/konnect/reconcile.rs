@@ -23,7 +23,7 @@ use crate::config::units;
 use crate::entry::Millis;
 use crate::entry::record::Origin;
 use crate::konnect::api::{ReplayRange, ReplayStatus};
-use crate::konnect::client::{Client, PullFilter, Scope};
+use crate::konnect::client::{Client, Pages, PullFilter, Scope};
 use crate::konnect::reconcile::{Compared, Face, Pulled, Stored, by_kind, compare};
 use crate::search::Filter;
 use crate::store::{Reader, TimeRange};
@@ -65,6 +65,9 @@ pub(super) struct Reconcile {
 
 /// How young an entry is that may still be on its way, in milliseconds.
 const ON_ITS_WAY: i64 = 30_000;
+
+/// How many pulled entries are compared at most: they are all in memory.
+const MAX_PULLED: usize = 1_000_000;
 
 impl Reconcile {
     pub(super) fn run(self) -> Result<Exit, Failure> {
@@ -248,13 +251,21 @@ impl Range {
 async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure> {
     let filter = PullFilter { since: range.since, until: range.until, kind: None };
     let (mut all, mut unread, mut after) = (Vec::new(), 0, None);
+    let mut pages = Pages::default();
     loop {
-        let page = client.pull(&filter, after.as_deref()).await.map_err(Failure::failed)?;
+        let page = client.pull(&filter, after.as_deref(), &mut pages).await;
+        let page = page.map_err(Failure::failed)?;
         for entry in page.0 {
             match Pulled::read(entry) {
                 Some(entry) => all.push(entry),
                 None => unread += 1,
             }
+        }
+        if all.len() > MAX_PULLED {
+            return Err(Failure::failed(format!(
+                "Konnect lists more than {MAX_PULLED} entries of this time, which are too many to \
+                 compare at once: give a shorter --since and --until"
+            )));
         }
         after = page.1;
         if after.is_none() {
