@@ -66,6 +66,10 @@ pub(super) struct Reconcile {
 /// How young an entry is that may still be on its way, in milliseconds.
 const ON_ITS_WAY: i64 = 30_000;
 
+/// How often as many entries must be missing, one look after another, for no more to be expected of
+/// a replay: some never come as they are, such as those that are tampered with on their way.
+const QUIET: usize = 20;
+
 /// How many pulled entries are compared at most: they are all in memory.
 const MAX_PULLED: usize = 1_000_000;
 
@@ -140,19 +144,29 @@ impl Reconcile {
         client.start_replay(&scope, replay).await.map_err(Failure::failed)?;
         let job = replayed(client, &scope, deadline).await?;
         // What the job has sent may be in a delivery that is not over.
-        let mut left = missing()?;
+        let (mut left, mut same) = (missing()?, 0);
         while left > 0
+            && same < QUIET
             && job.status != Some(ReplayStatus::Failed)
             && Instant::now() + LOOK < deadline
         {
             tokio::time::sleep(LOOK).await;
-            left = missing()?;
+            let now = missing()?;
+            same = if now == left { same + 1 } else { 0 };
+            left = now;
         }
         tell(format_args!(
             "replay {}: {} of {before} came, {left} are still missing",
             word(job.status),
             before.saturating_sub(left)
         ));
+        match job.status {
+            Some(ReplayStatus::Completed) => {}
+            Some(ReplayStatus::Failed) => {
+                tell("the replay failed: look at vidimus konnect status, and try again");
+            }
+            _ => tell("the replay is not over: look with vidimus konnect replay show"),
+        }
         Ok(left)
     }
 

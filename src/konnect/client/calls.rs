@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::pages::{Endless, Pages};
+use super::pages::{NotFollowed, Pages};
 use super::{ApiError, Call, Client};
 use crate::entry::Millis;
 use crate::konnect::api::page::encoded;
@@ -82,10 +82,9 @@ impl Client {
             let cursor = after.as_ref().map(|after| parameter("page[after]", after));
             let target = format!("{target}{}", cursor.unwrap_or_default());
             let page: DestinationPage = self.get(self.hosts.global(), target).await?;
-            let next = page.meta.after().filter(|next| !next.is_empty());
-            pages
-                .note(after.as_deref(), page.data.len(), next.as_deref())
-                .map_err(|why| endless(self.hosts.global(), DESTINATIONS, why))?;
+            let next = pages
+                .note(after.as_deref(), page.data.len(), &page.meta)
+                .map_err(|why| not_followed(self.hosts.global(), DESTINATIONS, why))?;
             all.extend(page.data);
             after = next;
             if after.is_none() {
@@ -193,10 +192,9 @@ impl Client {
             target += &parameter("page[after]", after);
         }
         let page: PulledPage<Value> = self.get(self.hosts.regional(), target).await?;
-        let next = page.meta.page.after().filter(|next| !next.is_empty());
-        pages
-            .note(after, page.data.len(), next.as_deref())
-            .map_err(|why| endless(self.hosts.regional(), ENTRIES, why))?;
+        let next = pages
+            .note(after, page.data.len(), &page.meta.page)
+            .map_err(|why| not_followed(self.hosts.regional(), ENTRIES, why))?;
         Ok((page.data, next))
     }
 
@@ -229,7 +227,7 @@ impl Client {
     }
 }
 
-fn endless(host: &str, path: &str, why: Endless) -> ApiError {
+fn not_followed(host: &str, path: &str, why: NotFollowed) -> ApiError {
     ApiError::Answer { call: format!("GET {host}{path}"), what: why.to_string() }
 }
 
