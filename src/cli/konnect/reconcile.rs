@@ -144,16 +144,14 @@ impl Reconcile {
         client.start_replay(&scope, replay).await.map_err(Failure::failed)?;
         let job = replayed(client, &scope, deadline).await?;
         // What the job has sent may be in a delivery that is not over.
-        let (mut left, mut same) = (missing()?, 0);
-        while left > 0
-            && same < QUIET
+        let mut left = missing()?;
+        let mut rest = Rest::default();
+        while !rest.is_all(left)
             && job.status != Some(ReplayStatus::Failed)
             && Instant::now() + LOOK < deadline
         {
             tokio::time::sleep(LOOK).await;
-            let now = missing()?;
-            same = if now == left { same + 1 } else { 0 };
-            left = now;
+            left = missing()?;
         }
         tell(format_args!(
             "replay {}: {} of {before} came, {left} are still missing",
@@ -229,6 +227,22 @@ impl Reconcile {
             replay.end_at,
             self.access.repeated()
         )
+    }
+}
+
+/// How many entries are still missing after a replay, one look after another.
+#[derive(Debug, Default)]
+struct Rest {
+    left: usize,
+    same: usize,
+}
+
+impl Rest {
+    /// Whether `left` are all that will be missing: none, or as many as in the [`QUIET`] looks before.
+    fn is_all(&mut self, left: usize) -> bool {
+        self.same = if left == self.left { self.same + 1 } else { 0 };
+        self.left = left;
+        left == 0 || self.same >= QUIET
     }
 }
 
@@ -335,6 +349,20 @@ fn tell_of_the_past(reader: &Reader, range: &Range, filter: &Filter) -> Result<b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_never_comes_is_not_waited_for() {
+        let check = |looks: &[usize], expected: bool| {
+            let mut rest = Rest::default();
+            let last = looks.iter().fold(false, |_, left| rest.is_all(*left));
+            assert_eq!(last, expected, "{looks:?}");
+        };
+        check(&[3], false);
+        check(&[3, 2, 0], true);
+        check(&[3; QUIET], false);
+        check(&[3; QUIET + 1], true);
+        check(&[&[3; QUIET][..], &[2; QUIET]].concat(), false);
+    }
 
     #[test]
     fn a_replay_is_of_whole_seconds_within_what_is_kept() {

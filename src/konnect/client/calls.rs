@@ -63,8 +63,8 @@ const PAGE: usize = 100;
 /// The most entries in a page.
 pub const PULL_PAGE: usize = 1000;
 
-/// The most destinations.
-const MAX_DESTINATIONS: usize = 100_000;
+/// The most pages of destinations.
+const MAX_PAGES: usize = 1000;
 
 const DESTINATIONS: &str = "/v3/audit-log-destinations";
 const ENTRIES: &str = "/v3/audit-logs";
@@ -78,7 +78,7 @@ impl Client {
         }
         let (mut all, mut after): (Vec<Destination>, Option<String>) = (Vec::new(), None);
         let mut pages = Pages::default();
-        while all.len() <= MAX_DESTINATIONS {
+        for _ in 0..MAX_PAGES {
             let cursor = after.as_ref().map(|after| parameter("page[after]", after));
             let target = format!("{target}{}", cursor.unwrap_or_default());
             let page: DestinationPage = self.get(self.hosts.global(), target).await?;
@@ -94,7 +94,7 @@ impl Client {
             }
         }
         let call = format!("GET {}{DESTINATIONS}", self.hosts.global());
-        let what = format!("there are more than {MAX_DESTINATIONS} destinations");
+        let what = format!("there are more than {MAX_PAGES} pages of destinations");
         Err(ApiError::Answer { call, what })
     }
 
