@@ -96,6 +96,15 @@ pub(super) fn failure(url: String, error: &legacy::Error) -> ClientError {
     }
 }
 
+impl ClientError {
+    /// The error without what to try: that is for the flags of a command, which not everybody has
+    /// who reads it.
+    pub fn without_advice(&self) -> String {
+        let text = self.to_string();
+        text.split_once("; ").map_or(text.as_str(), |(what, _)| what).to_owned()
+    }
+}
+
 fn advised(why: String, advice: Option<&str>) -> String {
     match advice {
         Some(advice) => format!("{why}; {advice}"),
@@ -154,4 +163,19 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
             None => error.source(),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_can_be_left_out() {
+        let check = |why: &str| {
+            let error = ClientError::Tls { url: "https://a.test/".into(), why: why.into() };
+            assert_eq!(error.without_advice(), "no TLS with https://a.test/: UnknownIssuer");
+        };
+        check("UnknownIssuer");
+        check(&advised("UnknownIssuer".into(), Some("try --insecure")));
+    }
 }

@@ -144,6 +144,15 @@ impl Access {
     }
 }
 
+/// The parser of an id that becomes a segment of a path: without one, or with dots alone, it would
+/// be another path.
+pub(super) fn id(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" | "." | ".." => Err("expected an id such as a UUID"),
+        text => Ok(text.to_owned()),
+    }
+}
+
 /// A word as a shell takes it for one.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
@@ -157,7 +166,7 @@ pub(super) fn quoted(word: &str) -> String {
 #[derive(Args)]
 pub(super) struct Whose {
     /// That of the Dev Portal with this id, instead of the organization's
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = id)]
     pub(super) portal: Option<String>,
 }
 
@@ -203,6 +212,12 @@ pub(super) fn moment(flag: &str, text: &str) -> Result<Millis, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_a_segment_of_a_path() {
+        assert!(["", ".", ".."].into_iter().all(|text| id(text).is_err()));
+        assert_eq!(id("7b9c018c-681f-43a3-aa7d-05cdd43f07cf").unwrap().len(), 36);
+    }
 
     #[test]
     fn words_are_quoted_where_a_shell_would_read_them() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::access::{Access, log_format};
+use super::access::{Access, id, log_format};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
@@ -83,7 +83,7 @@ struct Create {
 #[derive(Args)]
 struct Update {
     /// Its id
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = id)]
     id: String,
 
     /// Its name, for people
@@ -116,7 +116,7 @@ struct Update {
 #[derive(Args)]
 struct One {
     /// Its id
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = id)]
     id: String,
 
     /// Print in this format

@@ -81,6 +81,11 @@ impl Doctor {
         let stats = reader.stats(1000).map_err(Failure::failed)?;
         receiver::refused(&stats, findings)?;
         receiver::keys(&stats, findings)?;
+        if !webhook.enabled || webhook.audit_log_destination_id.is_none() {
+            let what =
+                "no call was made: a webhook that is off or has no destination sends nothing";
+            return findings.add(Finding::note("arrival", what));
+        }
         self.arrival(client, &scope, &reader, findings).await
     }
 

@@ -17,7 +17,7 @@ use crate::cli::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::units;
 use crate::entry::Millis;
-use crate::konnect::client::Client;
+use crate::konnect::client::{Client, Pages};
 use crate::konnect::cursor::Cursor;
 use crate::konnect::reconcile::Pulled;
 use crate::server::write_private;
@@ -84,10 +84,11 @@ impl Pull {
         cursor: &mut Cursor,
         count: &mut usize,
     ) -> Result<(), Failure> {
+        let mut pages = Pages::default();
         loop {
             let end = until.map_or(now(), |until| until.min(now()));
             let (filter, after) = cursor.next(end);
-            let answer = client.pull(&filter, after.as_deref()).await;
+            let answer = client.pull(&filter, after.as_deref(), &mut pages).await;
             let (entries, next) = answer.map_err(|error| match (&self.cursor_file, &after) {
                 (Some(file), Some(_)) if error.status().is_some_and(|s| s.is_client_error()) => {
                     Failure::failed(format!(
@@ -105,6 +106,7 @@ impl Pull {
             self.print(&new)?;
             self.save(cursor)?;
             if cursor.is_between_windows() {
+                pages = Pages::default();
                 if !self.follow {
                     return Ok(());
                 }

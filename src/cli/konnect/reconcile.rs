@@ -23,7 +23,7 @@ use crate::config::units;
 use crate::entry::Millis;
 use crate::entry::record::Origin;
 use crate::konnect::api::{ReplayRange, ReplayStatus};
-use crate::konnect::client::{Client, PullFilter, Scope};
+use crate::konnect::client::{Client, Pages, PullFilter, Scope};
 use crate::konnect::reconcile::{Compared, Face, Pulled, Stored, by_kind, compare};
 use crate::search::Filter;
 use crate::store::{Reader, TimeRange};
@@ -65,6 +65,13 @@ pub(super) struct Reconcile {
 
 /// How young an entry is that may still be on its way, in milliseconds.
 const ON_ITS_WAY: i64 = 30_000;
+
+/// How often as many entries must be missing, one look after another, for no more to be expected of
+/// a replay: some never come as they are, such as those that are tampered with on their way.
+const QUIET: usize = 20;
+
+/// How many pulled entries are compared at most: they are all in memory.
+const MAX_PULLED: usize = 1_000_000;
 
 impl Reconcile {
     pub(super) fn run(self) -> Result<Exit, Failure> {
@@ -138,7 +145,8 @@ impl Reconcile {
         let job = replayed(client, &scope, deadline).await?;
         // What the job has sent may be in a delivery that is not over.
         let mut left = missing()?;
-        while left > 0
+        let mut rest = Rest::default();
+        while !rest.is_all(left)
             && job.status != Some(ReplayStatus::Failed)
             && Instant::now() + LOOK < deadline
         {
@@ -150,6 +158,13 @@ impl Reconcile {
             word(job.status),
             before.saturating_sub(left)
         ));
+        match job.status {
+            Some(ReplayStatus::Completed) => {}
+            Some(ReplayStatus::Failed) => {
+                tell("the replay failed: look at vidimus konnect status, and try again");
+            }
+            _ => tell("the replay is not over: look with vidimus konnect replay show"),
+        }
         Ok(left)
     }
 
@@ -215,6 +230,22 @@ impl Reconcile {
     }
 }
 
+/// How many entries are still missing after a replay, one look after another.
+#[derive(Debug, Default)]
+struct Rest {
+    left: usize,
+    same: usize,
+}
+
+impl Rest {
+    /// Whether `left` are all that will be missing: none, or as many as in the [`QUIET`] looks before.
+    fn is_all(&mut self, left: usize) -> bool {
+        self.same = if left == self.left { self.same + 1 } else { 0 };
+        self.left = left;
+        left == 0 || self.same >= QUIET
+    }
+}
+
 /// What is looked at, both ends included.
 struct Range {
     since: Millis,
@@ -248,13 +279,21 @@ impl Range {
 async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure> {
     let filter = PullFilter { since: range.since, until: range.until, kind: None };
     let (mut all, mut unread, mut after) = (Vec::new(), 0, None);
+    let mut pages = Pages::default();
     loop {
-        let page = client.pull(&filter, after.as_deref()).await.map_err(Failure::failed)?;
+        let page = client.pull(&filter, after.as_deref(), &mut pages).await;
+        let page = page.map_err(Failure::failed)?;
         for entry in page.0 {
             match Pulled::read(entry) {
                 Some(entry) => all.push(entry),
                 None => unread += 1,
             }
+        }
+        if all.len() > MAX_PULLED {
+            return Err(Failure::failed(format!(
+                "Konnect lists more than {MAX_PULLED} entries of this time, which are too many to \
+                 compare at once: give a shorter --since and --until"
+            )));
         }
         after = page.1;
         if after.is_none() {
@@ -310,6 +349,20 @@ fn tell_of_the_past(reader: &Reader, range: &Range, filter: &Filter) -> Result<b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_never_comes_is_not_waited_for() {
+        let check = |looks: &[usize], expected: bool| {
+            let mut rest = Rest::default();
+            let last = looks.iter().fold(false, |_, left| rest.is_all(*left));
+            assert_eq!(last, expected, "{looks:?}");
+        };
+        check(&[3], false);
+        check(&[3, 2, 0], true);
+        check(&[3; QUIET], false);
+        check(&[3; QUIET + 1], true);
+        check(&[&[3; QUIET][..], &[2; QUIET]].concat(), false);
+    }
 
     #[test]
     fn a_replay_is_of_whole_seconds_within_what_is_kept() {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::pages::{NotFollowed, Pages};
 use super::{ApiError, Call, Client};
 use crate::entry::Millis;
 use crate::konnect::api::page::encoded;
@@ -62,10 +63,11 @@ const PAGE: usize = 100;
 /// The most entries in a page.
 pub const PULL_PAGE: usize = 1000;
 
-/// The most pages of destinations: beyond it the cursor goes in a circle.
-const MAX_PAGES: usize = 10_000;
+/// The most pages of destinations.
+const MAX_PAGES: usize = 1000;
 
 const DESTINATIONS: &str = "/v3/audit-log-destinations";
+const ENTRIES: &str = "/v3/audit-logs";
 
 impl Client {
     /// All destinations, or those whose name is `name`.
@@ -75,11 +77,14 @@ impl Client {
             target += &format!("&{}={}", encoded("filter[name][eq]"), encoded(name));
         }
         let (mut all, mut after): (Vec<Destination>, Option<String>) = (Vec::new(), None);
+        let mut pages = Pages::default();
         for _ in 0..MAX_PAGES {
             let cursor = after.as_ref().map(|after| parameter("page[after]", after));
             let target = format!("{target}{}", cursor.unwrap_or_default());
             let page: DestinationPage = self.get(self.hosts.global(), target).await?;
-            let next = page.meta.after().filter(|next| after.as_ref() != Some(next));
+            let next = pages
+                .note(after.as_deref(), page.data.len(), &page.meta)
+                .map_err(|why| not_followed(self.hosts.global(), DESTINATIONS, why))?;
             all.extend(page.data);
             after = next;
             if after.is_none() {
@@ -89,7 +94,8 @@ impl Client {
             }
         }
         let call = format!("GET {}{DESTINATIONS}", self.hosts.global());
-        Err(ApiError::Answer { call, what: "the pages do not end".to_owned() })
+        let what = format!("there are more than {MAX_PAGES} pages of destinations");
+        Err(ApiError::Answer { call, what })
     }
 
     /// The destination `id`.
@@ -167,14 +173,16 @@ impl Client {
         self.get(self.hosts.regional(), scope.path("audit-log-replay-job")).await
     }
 
-    /// A page of entries, each as the API gives it, and the cursor of the next page.
+    /// A page of entries, each as the API gives it, and the cursor of the next page. `pages` are
+    /// those of this filter that were there before.
     pub async fn pull(
         &self,
         filter: &PullFilter,
         after: Option<&str>,
+        pages: &mut Pages,
     ) -> Result<(Vec<Value>, Option<String>), ApiError> {
         let time = |millis| Time::from(millis).to_string();
-        let mut target = format!("/v3/audit-logs?{}={PULL_PAGE}", encoded("page[size]"));
+        let mut target = format!("{ENTRIES}?{}={PULL_PAGE}", encoded("page[size]"));
         target += &parameter("filter[ts][gte]", &time(filter.since));
         target += &parameter("filter[ts][lte]", &time(filter.until));
         if let Some(kind) = &filter.kind {
@@ -184,14 +192,10 @@ impl Client {
             target += &parameter("page[after]", after);
         }
         let page: PulledPage<Value> = self.get(self.hosts.regional(), target).await?;
-        let next = page.meta.page.after().filter(|next| !next.is_empty());
-        match next {
-            Some(next) if Some(next.as_str()) == after => Err(ApiError::Answer {
-                call: format!("GET {}/v3/audit-logs", self.hosts.regional()),
-                what: "the next page is this one".to_owned(),
-            }),
-            next => Ok((page.data, next)),
-        }
+        let next = pages
+            .note(after, page.data.len(), &page.meta.page)
+            .map_err(|why| not_followed(self.hosts.regional(), ENTRIES, why))?;
+        Ok((page.data, next))
     }
 
     async fn get<T: DeserializeOwned>(&self, host: &str, target: String) -> Result<T, ApiError> {
@@ -216,12 +220,15 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ApiError> {
-        let path = call.target.split('?').next().unwrap_or_default();
-        let name = format!("{} {}{path}", call.method, call.host);
+        let name = format!("{} {}{}", call.method, call.host, super::path(&call.target));
         let body = self.call(call).await?;
         serde_json::from_slice(&body)
             .map_err(|error| ApiError::Answer { call: name, what: error.to_string() })
     }
+}
+
+fn not_followed(host: &str, path: &str, why: NotFollowed) -> ApiError {
+    ApiError::Answer { call: format!("GET {host}{path}"), what: why.to_string() }
 }
 
 fn parameter(name: &str, value: &str) -> String {

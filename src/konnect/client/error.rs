@@ -26,7 +26,7 @@ pub enum ApiError {
         advice: &'static str,
     },
     /// The answer is not of the documented form.
-    #[error("{call} gave an answer that is not understood: {what}")]
+    #[error("{call} gave an answer that is not understood: {}", brief(what))]
     Answer {
         /// Method and URL, without the query.
         call: String,
@@ -64,6 +64,22 @@ impl ApiError {
     }
 }
 
+/// How much of each text of the API's an error shows, in characters.
+const MAX_TEXT: usize = 500;
+
+/// How many of the parameters that are wrong it shows.
+const MAX_PARAMETERS: usize = 20;
+
+/// A text of the API's as a part of one line.
+fn brief(text: &str) -> String {
+    let mut characters = text.chars().map(|c| if matches!(c, '\r' | '\n') { ' ' } else { c });
+    let mut brief: String = characters.by_ref().take(MAX_TEXT).collect();
+    if characters.next().is_some() {
+        brief.push('…');
+    }
+    brief
+}
+
 /// Status, title, detail, parameters, instance and advice in one line.
 struct Told<'a> {
     status: StatusCode,
@@ -74,12 +90,16 @@ struct Told<'a> {
 impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Told { status, problem, advice } = self;
-        write!(f, "{} {}: {}", status.as_u16(), problem.title, problem.detail)?;
-        for parameter in &problem.invalid_parameters {
-            write!(f, "; {} {}", parameter.field, parameter.reason)?;
+        let (title, detail) = (brief(&problem.title), brief(&problem.detail));
+        write!(f, "{} {title}: {detail}", status.as_u16())?;
+        for parameter in problem.invalid_parameters.iter().take(MAX_PARAMETERS) {
+            write!(f, "; {} {}", brief(&parameter.field), brief(&parameter.reason))?;
+        }
+        if let more @ 1.. = problem.invalid_parameters.len().saturating_sub(MAX_PARAMETERS) {
+            write!(f, "; and {more} more")?;
         }
         if !problem.instance.is_empty() {
-            write!(f, " (instance {})", problem.instance)?;
+            write!(f, " (instance {})", brief(&problem.instance))?;
         }
         match advice.is_empty() {
             true => Ok(()),

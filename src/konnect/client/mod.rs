@@ -5,12 +5,14 @@
 //! documents "Konnect Audit Log Settings" and "Portal Management", version 3.
 //!
 //! - [`calls`]: one function for each operation.
-//! - [`retry`]: what is sent again, and when. [`error`]: why there is no answer.
+//! - [`pages`]: that a list comes to an end. [`retry`]: what is sent again, and when.
+//! - [`error`]: why there is no answer.
 //!
 //! The token is in the header `Authorization` and nowhere else: no error and no `Debug` shows it.
 
 pub mod calls;
 pub mod error;
+pub mod pages;
 pub mod retry;
 
 use std::time::Duration;
@@ -27,6 +29,7 @@ use crate::net;
 
 pub use calls::{PullFilter, Scope};
 pub use error::ApiError;
+pub use pages::Pages;
 
 /// The most of one answer, in bytes: a page of 1,000 entries has room in it.
 const MAX_ANSWER: usize = 32 << 20;
@@ -131,7 +134,7 @@ impl Client {
                     false => Err(refused(&call, &answer)),
                 };
             };
-            let path = call.target.split('?').next().unwrap_or_default();
+            let path = path(&call.target);
             match &answer {
                 Ok(answer) => {
                     let status = answer.status().as_u16();
@@ -161,9 +164,14 @@ impl Client {
         }
         let request = request
             .body(Full::new(call.body.clone()))
-            .map_err(|error| bad(format!("{} {}: {error}", call.method, call.target)))?;
+            .map_err(|error| bad(format!("{} {}: {error}", call.method, path(&call.target))))?;
         Ok(self.net.send(request, MAX_ANSWER, TIMEOUT).await?)
     }
+}
+
+/// Path and query without the query.
+fn path(target: &str) -> &str {
+    target.split('?').next().unwrap_or_default()
 }
 
 /// The error that an answer is.
@@ -175,9 +183,8 @@ fn refused(call: &Call<'_>, answer: &Response<Bytes>) -> ApiError {
         detail: "the answer is no problem object".to_owned(),
         ..Problem::default()
     });
-    let path = call.target.split('?').next().unwrap_or_default();
     ApiError::Refused {
-        call: format!("{} {}{path}", call.method, call.host),
+        call: format!("{} {}{}", call.method, call.host, path(&call.target)),
         status,
         problem: Box::new(problem),
         advice: advice(status),

@@ -118,6 +118,35 @@ async fn pages_are_followed_to_the_end() {
 }
 
 #[tokio::test]
+async fn pages_that_go_in_a_circle_are_not_followed() {
+    let page = |next: &str| {
+        let meta = format!(r#"{{"next":"/x?page[after]={next}","size":1}}"#);
+        let body = format!(r#"{{"data":[{{"id":"1","name":"n"}}],"meta":{meta}}}"#);
+        answer("200 OK", &body)
+    };
+    let api = Api::giving(["a", "b", "a"].map(page).into()).await;
+    let error = api.client().destinations(None).await.unwrap_err().to_string();
+    assert!(error.ends_with("the next page is one that was there before"), "{error}");
+    assert_eq!(api.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn what_the_api_says_is_kept_to_one_line_of_some_length() {
+    let long = "x".repeat(1 << 20);
+    let bad = vec![format!(r#"{{"field":"{long}","reason":"a\nready: b"}}"#); 30].join(",");
+    let problem = format!(r#"{{"title":"{long}","detail":"a\r\nb","invalid_parameters":[{bad}]}}"#);
+    let wrong = format!(r#"{{"webhook_enabled":"{long}"}}"#);
+    let answers = vec![answer("400 Bad Request", &problem), answer("200 OK", &wrong)];
+    let api = Api::giving(answers).await;
+    let client = api.client();
+    for expected in ["…: a  b; xxx", "invalid type: string \"xxx"] {
+        let error = client.status(&Scope::Organization).await.unwrap_err().to_string();
+        assert!(error.len() < 30_000 && error.lines().count() == 1, "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_pull_names_its_range() {
     let body = r#"{"data":[{"type":"new","x":1}],"meta":{"page":{"next":null}}}"#;
     let api = Api::giving(vec![answer("200 OK", body)]).await;
@@ -126,7 +155,7 @@ async fn a_pull_names_its_range() {
         until: Millis::saturating(1500),
         kind: Some("authentication".into()),
     };
-    let (entries, next) = api.client().pull(&filter, None).await.unwrap();
+    let (entries, next) = api.client().pull(&filter, None, &mut Pages::default()).await.unwrap();
     assert_eq!((entries.len(), next), (1, None));
     let expected = "GET /v3/audit-logs?page%5Bsize%5D=1000\
                     &filter%5Bts%5D%5Bgte%5D=1970-01-01T00%3A00%3A00.000Z\

@@ -156,7 +156,7 @@ impl Core {
         };
         let message = match &sent {
             Ok(answer) => message(answer.status(), answer.body()),
-            Err(error) => error.to_string().chars().take(MAX_MESSAGE).collect(),
+            Err(error) => error.without_advice().chars().take(MAX_MESSAGE).collect(),
         };
         let answer = sent.map(|answer| answer.status().as_u16());
         let attempt = Attempt { answer, took: start.elapsed() };

@@ -28,7 +28,7 @@ use crate::konnect::traffic::Call;
 const MAX_BODY: usize = 64 << 10;
 
 /// How much an entry keeps of each part of a call, in characters.
-const MAX_KEPT: usize = 2048;
+const MAX_KEPT: usize = 512;
 
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -164,10 +164,50 @@ where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    // What is announced need not be waited for.
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Ok(Err(Refusal::TooLarge(MAX_BODY)));
+    }
     let limited = Box::pin(Limited::new(body, MAX_BODY).collect());
     match tokio::time::timeout(BODY_TIMEOUT, limited).await {
         Ok(Ok(collected)) => Ok(Ok(collected.to_bytes())),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Ok(Err(Refusal::TooLarge(MAX_BODY))),
         Ok(Err(_)) | Err(_) => Err(NoBody),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::{Frame, SizeHint};
+
+    use super::*;
+
+    /// A body that is announced and never comes.
+    struct Announced(u64);
+
+    impl HttpBody for Announced {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.0)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_not_waited_for() {
+        let large = read(Announced(MAX_BODY as u64 + 1)).await;
+        assert_eq!(large, Ok(Err(Refusal::TooLarge(MAX_BODY))));
     }
 }

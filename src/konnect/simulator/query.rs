@@ -29,9 +29,15 @@ pub struct PageOf {
 impl Query {
     /// Reads the query of a URI. An empty parameter is as good as none.
     pub fn of(uri: &Uri) -> Query {
-        let known = parameters(uri.query().unwrap_or_default());
-        let parameters = known.filter(|(_, value)| !value.is_empty()).collect();
-        Query { path: uri.path().to_owned(), parameters, wrong: Vec::new() }
+        let query = uri.query().unwrap_or_default();
+        let known: Vec<_> = parameters(query).collect();
+        let mut wrong = Vec::new();
+        if known.len() < query.split('&').filter(|pair| !pair.is_empty()).count() {
+            // A cursor that is left out would give the first page again.
+            wrong.push(parameter("query", "invalid", "must be percent-encoded UTF-8"));
+        }
+        let parameters = known.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        Query { path: uri.path().to_owned(), parameters, wrong }
     }
 
     fn value(&self, name: &str) -> Option<&str> {
@@ -178,6 +184,10 @@ mod tests {
         check(&format!("page[after]={}", cursor(7)), 20, Position::After(7), None);
         check(&format!("page[before]={}", cursor(7)), 20, Position::Before(7), None);
         check("page[after]=x", 20, Position::Start, Some("invalid"));
+        for encoded in ["page[after]=%ff", "page[after]=%G0", "%ff=1", "page[after]=%"] {
+            check(encoded, 20, Position::Start, Some("invalid"));
+        }
+        check("&&", 20, Position::Start, None);
     }
 
     #[test]

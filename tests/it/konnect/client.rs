@@ -210,6 +210,12 @@ fn a_doctor_finds_a_wrong_authorization() {
     assert!(refused["try"].as_str().unwrap().contains("setup"), "{refused}");
     assert!(!ill.stdout.contains("hidden-value"), "{}", ill.stdout);
     assert_eq!(finding(&ill, "webhook")["state"], "problem", "{}", ill.stdout);
+
+    // From a webhook that is off nothing is waited for.
+    world.webhook(&["--enabled", "false"]);
+    let off = world.jsonl(&["doctor", "--timeout", "1d"]).expect(1);
+    assert_eq!(finding(&off, "webhook")["state"], "problem", "{}", off.stdout);
+    assert_eq!(finding(&off, "arrival")["state"], "note", "{}", off.stdout);
 }
 
 #[test]
@@ -243,6 +249,10 @@ fn a_plain_api_is_on_this_machine_and_a_region_is_one() {
     run(&["--region", "auto"]).expect(2);
     let which = run(&[]).expect(2);
     assert!(which.stderr.contains("which region"), "{which}");
+    // They would be another path of the API.
+    for id in ["", ".", ".."] {
+        run(&["--base-url", "http://127.0.0.1:1", "--portal", id]).expect(2);
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) async fn endpoint(
         Err(error @ ClientError::Tls { .. }) => {
             return findings.add(Finding::problem(
                 "tls",
-                error.to_string(),
+                error.without_advice(),
                 "Konnect refuses it too: use a certificate that the world trusts, or for development \
                  --skip-ssl-verification on the destination",
             ));

@@ -121,11 +121,20 @@ pub(super) fn keys(stats: &Stats, findings: &mut Findings) -> Result<(), Failure
             "there are none: no signature can be verified",
             "start vidimus serve with --region us (or eu, au, me, in, sg), or --jwks",
         ),
-        keys if failed.is_empty() => Finding::ok(CHECK, format!("{keys} are known")),
-        keys => Finding::note(
-            CHECK,
-            format!("{keys} are known, but a source failed the last time: {}", failed.join("; ")),
-        ),
+        keys => {
+            let known =
+                if keys == 1 { "1 is known".to_owned() } else { format!("{keys} are known") };
+            match failed.is_empty() {
+                true => Finding::ok(CHECK, known),
+                false => {
+                    let failed = failed.join("; ");
+                    Finding::note(
+                        CHECK,
+                        format!("{known}, but a source failed the last time: {failed}"),
+                    )
+                }
+            }
+        }
     })
 }
 

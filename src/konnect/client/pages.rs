@@ -1,0 +1,147 @@
+//! That the pages of a list come to an end. Where the next page is says the API: one that names a
+//! page that was there already, or page after page with nothing on it, is not followed for ever.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::konnect::api::CursorPage;
+
+/// The most pages of a list.
+const MAX_PAGES: usize = 100_000;
+
+/// The most pages in a row that have nothing on them.
+const MAX_EMPTY: usize = 100;
+
+/// The longest cursor, in bytes: it has to stand in a URL.
+const MAX_CURSOR: usize = 8 << 10;
+
+/// The pages of one list that were seen.
+#[derive(Debug, Default)]
+pub struct Pages {
+    hasher: RandomState,
+    /// A hash of each cursor.
+    cursors: HashSet<u64>,
+    empty: usize,
+}
+
+/// Why the next page is not asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotFollowed {
+    /// Its cursor was there before.
+    #[error("the next page is one that was there before")]
+    Circle,
+    /// There is nothing on them.
+    #[error("{MAX_EMPTY} pages in a row have nothing on them")]
+    Empty,
+    /// There are too many.
+    #[error("there are more than {MAX_PAGES} pages")]
+    Many,
+    /// There is one, and it cannot be told which.
+    #[error("there is a next page, and its URI has no page[after] that can be read")]
+    NoCursor,
+    /// The cursor is too long.
+    #[error("the next page has a cursor of {0} bytes, expected {MAX_CURSOR} at most")]
+    Cursor(usize),
+}
+
+impl Pages {
+    /// Notes the page at `at`, the first without a cursor, with so many `items` on it: the cursor
+    /// of the page after it, which `beside` names, or `None` if it is the last.
+    ///
+    /// # Errors
+    /// When the next page cannot be asked for, or is not worth it.
+    pub fn note(
+        &mut self,
+        at: Option<&str>,
+        items: usize,
+        beside: &CursorPage,
+    ) -> Result<Option<String>, NotFollowed> {
+        self.empty = if items == 0 { self.empty + 1 } else { 0 };
+        if beside.next.as_ref().is_none_or(String::is_empty) {
+            return Ok(None);
+        }
+        // To take it for the last page would cut the list.
+        let next = beside.after().ok_or(NotFollowed::NoCursor)?;
+        if next.is_empty() {
+            return Ok(None);
+        }
+        if next.len() > MAX_CURSOR {
+            return Err(NotFollowed::Cursor(next.len()));
+        }
+        self.cursors.extend(at.map(|at| self.hasher.hash_one(at)));
+        if !self.cursors.insert(self.hasher.hash_one(next.as_str())) {
+            return Err(NotFollowed::Circle);
+        }
+        if self.empty >= MAX_EMPTY {
+            return Err(NotFollowed::Empty);
+        }
+        if self.cursors.len() >= MAX_PAGES { Err(NotFollowed::Many) } else { Ok(Some(next)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beside(uri: &str) -> CursorPage {
+        CursorPage { next: Some(uri.to_owned()), ..CursorPage::default() }
+    }
+
+    /// Follows pages of so many items, of which each names the one after it.
+    fn check<'a>(
+        items: usize,
+        cursors: impl Iterator<Item = &'a str>,
+        expected: Option<NotFollowed>,
+    ) {
+        let (mut pages, mut at) = (Pages::default(), None);
+        let mut found = None;
+        for next in cursors {
+            match pages.note(at, items, &beside(&format!("/x?page[after]={next}"))) {
+                Ok(cursor) => assert_eq!(cursor.as_deref(), Some(next)),
+                Err(why) => {
+                    found = Some(why);
+                    break;
+                }
+            }
+            at = Some(next);
+        }
+        assert_eq!(found, expected);
+        if expected.is_none() {
+            assert_eq!(pages.note(at, items, &CursorPage::default()), Ok(None));
+        }
+    }
+
+    #[test]
+    fn pages_come_to_an_end() {
+        let numbers: Vec<_> = (0..MAX_PAGES + 1).map(|number| number.to_string()).collect();
+        let numbers = || numbers.iter().map(String::as_str);
+        check(1, numbers().take(1000), None);
+        check(1, numbers(), Some(NotFollowed::Many));
+        check(0, numbers().take(MAX_EMPTY - 1), None);
+        check(0, numbers(), Some(NotFollowed::Empty));
+        check(1, ["a", "a"].into_iter(), Some(NotFollowed::Circle));
+        check(1, ["a", "b", "c", "a"].into_iter(), Some(NotFollowed::Circle));
+        let long = "a".repeat(MAX_CURSOR + 1);
+        check(1, [long.as_str()].into_iter(), Some(NotFollowed::Cursor(MAX_CURSOR + 1)));
+    }
+
+    #[test]
+    fn a_next_page_that_cannot_be_told_is_no_end() {
+        let note = |uri: &str| Pages::default().note(None, 1, &beside(uri));
+        for uri in ["/x", "::::", "/x?page[before]=a", "/x?page[after]=%G0"] {
+            assert_eq!(note(uri), Err(NotFollowed::NoCursor), "{uri}");
+        }
+        for uri in ["", "/x?page[after]="] {
+            assert_eq!(note(uri), Ok(None), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_taken_up_in_the_middle_may_not_return_there() {
+        let mut pages = Pages::default();
+        let next = pages.note(Some("m"), 1, &beside("/x?page[after]=n"));
+        assert_eq!(next, Ok(Some("n".to_owned())));
+        let back = pages.note(Some("n"), 1, &beside("/x?page[after]=m"));
+        assert_eq!(back, Err(NotFollowed::Circle));
+    }
+}
