@@ -42,6 +42,7 @@ impl Serve {
             .arg(folder.join("jwks.json"))
             .arg("--ready-file")
             .arg(&ready)
+            .stdout(Stdio::null())
             .stderr(Stdio::null());
         if !tls {
             command.arg("--no-tls");
@@ -91,5 +92,13 @@ impl Serve {
         let pid = self.child.id().to_string();
         Command::new("kill").arg(&pid).status().expect("kill runs");
         assert!(self.child.wait().expect("ended").success());
+    }
+}
+
+impl Drop for Serve {
+    /// Where a benchmark fails, nothing of it goes on.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
