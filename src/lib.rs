@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! bytes -> lines -> entries with verdicts -> store (committed) -> 2xx
-//!                                               |-> query, tail, export
+//!                                               |-> query, tail, export, console
 //! ```
 //!
 //! Nothing flows back. Whatever reads, reads from the store.
@@ -17,8 +17,8 @@
 //! [`search`] (a query to a filter).
 //!
 //! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
-//! TLS, `receiver` the webhook endpoint, `konnect` the sender's side, `metrics` what is counted, `config`
-//! the settings, and `cli` the commands; only `cli` prints.
+//! TLS, `receiver` the webhook endpoint, `console` the page and its API, `metrics` what is counted,
+//! `konnect` Konnect's side, `config` the settings, and `cli` the commands; only `cli` prints.
 //!
 //! ARCHITECTURE.md has the invariants.
 

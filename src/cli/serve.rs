@@ -74,7 +74,7 @@ pub struct Serve {
     #[arg(long)]
     no_tls: bool,
 
-    /// Say at this address whether the program is alive and ready [default: 127.0.0.1:8480]
+    /// Show the console at this address: the page, its API, metrics [default: 127.0.0.1:8480]
     #[arg(long, value_name = "ADDR")]
     console: Option<SocketAddr>,
 

@@ -55,16 +55,20 @@ pub(super) const SEALED: &str = "
     -- Most entries are valid; those that are not are looked for.
     CREATE INDEX IF NOT EXISTS entries_not_valid    ON entries (verdict, time, id) WHERE verdict <> 'valid';
 
-    -- How many entries each minute of `time` has, by kind and verdict.
+    -- How many entries each minute of `time` has, by what has few values. A condition over these
+    -- columns alone is counted here.
     DROP TABLE IF EXISTS minutes;
     CREATE TABLE minutes (
         minute  INTEGER NOT NULL, -- minutes since the epoch
         kind    TEXT,
         verdict TEXT NOT NULL,
+        severity, success, granted, kong_initiated, status,
         entries INTEGER NOT NULL
     );
     INSERT INTO minutes
-        SELECT time / 60000, kind, verdict, count(*) FROM entries GROUP BY 1, 2, 3 ORDER BY 1;
+        SELECT time / 60000, kind, verdict, severity, success, granted, kong_initiated, status,
+               count(*)
+        FROM entries GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 1;
 
     -- How many entries have each value of the fields that are counted by. Long values are counted
     -- together.

@@ -1,7 +1,7 @@
 //! How many entries there are, over time and by the values of fields.
 //!
-//! A query that is only a range is counted exactly: from the summaries of the sealed segments that
-//! lie in it whole, entry by entry where a segment lies across its edge or is not sealed. Any other
+//! A query that is only a range, or over a few fields that each minute is counted by, is counted
+//! exactly: from the summaries of the sealed segments that lie in it whole, entry by entry where a segment lies across its edge or is not sealed. Any other
 //! query is counted over its newest [`NEWEST`] matches, and the answer says so.
 
 mod buckets;
@@ -31,6 +31,10 @@ pub const NEWEST: usize = if cfg!(test) { 40 } else { 50_000 };
 
 /// The fields whose values sealed segments have counted.
 pub const SUMMARISED: [&str; 5] = ["kind", "verdict", "name", "principal_id", "src"];
+
+/// The fields that sealed segments have counted for each minute, in all their combinations.
+const MINUTES: [&str; 7] =
+    ["kind", "verdict", "severity", "success", "granted", "kong_initiated", "status"];
 
 /// What is counted.
 #[derive(Clone, Debug)]
@@ -67,7 +71,11 @@ impl Reader {
     /// Counts entries.
     pub fn counts(&self, wanted: &Wanted<'_>) -> Result<Counts, StoreError> {
         let summarised = wanted.fields.iter().all(|field| SUMMARISED.contains(&field.name()));
-        match *wanted.filter == Filter::All && summarised {
+        let exact = match *wanted.filter {
+            Filter::All => summarised,
+            ref filter => wanted.fields.is_empty() && is_of_minutes(filter),
+        };
+        match exact {
             true => self.count_all(wanted),
             false => self.count_newest(wanted),
         }
@@ -86,7 +94,7 @@ impl Reader {
                 (Some(_), None) => false,
             })
             .collect();
-        let empty = Tally::new(wanted.fields);
+        let empty = Tally::new(wanted.fields, wanted.filter);
         let tallies: Vec<_> = places
             .par_iter()
             .map(|place| self.count_segment(place.first_id, &empty, since, until))
@@ -150,7 +158,8 @@ impl Reader {
             found += 1;
             by_segment.entry(next.first_id).or_default().push(next.key.id);
         }
-        let empty = Tally::new(wanted.fields);
+        // By their ids: the condition is known to hold.
+        let empty = Tally::new(wanted.fields, &Filter::All);
         let segments: Vec<_> = by_segment.into_iter().collect();
         let tallies: Vec<_> = segments
             .par_iter()
@@ -183,5 +192,17 @@ impl Reader {
 
 /// Whether a sealed segment has the summaries: the first ones had not.
 fn has_summaries(segment: &Connection) -> rusqlite::Result<bool> {
-    segment.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'summary'")?.exists([])
+    let sql = "SELECT 1 FROM pragma_table_info('minutes') WHERE name = 'severity'";
+    segment.prepare_cached(sql)?.exists([])
+}
+
+/// Whether `filter` is over the columns alone by which each minute is counted.
+fn is_of_minutes(filter: &Filter) -> bool {
+    match filter {
+        Filter::All => true,
+        Filter::Text(_) => false,
+        Filter::Not(inner) => is_of_minutes(inner),
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().all(is_of_minutes),
+        Filter::Field(field, _) => MINUTES.contains(&field.name()),
+    }
 }

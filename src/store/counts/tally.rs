@@ -11,7 +11,7 @@ use super::super::filter::Sql;
 use super::buckets::Buckets;
 use super::{Counts, Wanted};
 use crate::entry::fields::Type;
-use crate::search::Field;
+use crate::search::{Field, Filter};
 
 const MINUTE: i64 = 60_000;
 
@@ -33,6 +33,8 @@ pub struct FieldCounts {
 pub(super) struct Tally {
     minutes: HashMap<i64, BTreeMap<String, i64>>,
     fields: Vec<FieldTally>,
+    /// What an entry must pass to be counted.
+    condition: Sql,
 }
 
 #[derive(Clone, Debug)]
@@ -45,22 +47,25 @@ struct FieldTally {
 }
 
 impl Tally {
-    /// Nothing, to be counted by the values of `fields`.
-    pub(super) fn new(fields: &[Field]) -> Tally {
+    /// Nothing, to be counted by the values of `fields` of what passes `filter`.
+    pub(super) fn new(fields: &[Field], filter: &Filter) -> Tally {
         let field = |field: &Field| FieldTally {
             field: field.clone(),
             values: HashMap::new(),
             unnamed: 0,
             missing: 0,
         };
-        Tally { minutes: HashMap::new(), fields: fields.iter().map(field).collect() }
+        let condition = Sql::condition(filter);
+        Tally { minutes: HashMap::new(), fields: fields.iter().map(field).collect(), condition }
     }
 
     /// Adds the summaries of a sealed segment.
     pub(super) fn add_summaries(&mut self, segment: &Connection) -> rusqlite::Result<()> {
-        let mut statement = segment
-            .prepare_cached("SELECT minute, verdict, sum(entries) FROM minutes GROUP BY 1, 2")?;
-        let mut rows = statement.query([])?;
+        let mut sql = Sql::default();
+        sql.push("SELECT minute, verdict, sum(entries) FROM minutes WHERE ").add(&self.condition);
+        sql.push(" GROUP BY 1, 2");
+        let mut statement = segment.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
         while let Some(row) = rows.next()? {
             self.count_verdict(row.get(0)?, row.get_ref(1)?.as_str()?, row.get(2)?);
         }
@@ -90,6 +95,7 @@ impl Tally {
     ) -> rusqlite::Result<()> {
         let mut sql = self.select();
         sql.push(" WHERE time >= ").bind(since).push(" AND time < ").bind(until);
+        sql.push(" AND ").add(&self.condition);
         if let Some((first, last)) = ids {
             let integer = |id| i64::try_from(id).unwrap_or(i64::MAX);
             // A plus: what is learned later is found by its ids.
@@ -190,7 +196,7 @@ impl Tally {
         work: impl Fn(&mut Tally, &Row<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
         let mut sql = self.select();
-        sql.push(" WHERE id = ?");
+        sql.push(" WHERE ").add(&self.condition).push(" AND id = ?");
         let mut statement: CachedStatement<'_> = connection.prepare_cached(&sql.text)?;
         for id in ids {
             let id = rusqlite::types::Value::Integer(i64::try_from(*id).unwrap_or(i64::MAX));
