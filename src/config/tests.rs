@@ -1,5 +1,6 @@
 //! What a whole file, environment and command line come to.
 
+mod outputs;
 mod refused;
 
 use std::collections::BTreeSet;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::error::OutputError;
 use super::sink::Sink;
 use crate::clock::now;
-use crate::config::{Destination, Fsync, NotValid, Output};
+use crate::config::{Destination, Fsync, NotValid, Output, Start};
 use crate::entry::Record;
 use crate::entry::record::Origin;
 use crate::output::Format;
@@ -77,8 +77,7 @@ impl Engine {
 
     /// Follows the store from the saved cursor on, until it is told to stop.
     fn follow(&mut self) -> Result<(), OutputError> {
-        // There is one since it was started, unless somebody edited the catalog.
-        let cursor = self.cursors.load(&self.output.name)?.ok_or(OutputError::Reset)?;
+        let cursor = begin(&self.output, &self.reader, &self.cursors)?;
         self.sink.restore(&cursor.state)?;
         let Engine { output, reader, cursors, sink, control } = self;
         let mut follow = reader.follow(&output.wanted(), cursor.position);
@@ -129,6 +128,24 @@ impl Engine {
             Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => Some(Control::Stop),
             Err(RecvTimeoutError::Timeout) => None,
         }
+    }
+}
+
+/// The cursor of an output, which is a new one if its name is new.
+pub(super) fn begin(
+    output: &Output,
+    reader: &Reader,
+    cursors: &OutputCursors,
+) -> Result<OutputCursor, OutputError> {
+    loop {
+        if let Some(cursor) = cursors.load(&output.name)? {
+            return Ok(cursor);
+        }
+        let position = match output.start {
+            Start::Oldest => Position::OLDEST,
+            Start::Newest => reader.newest(&Filter::All, 0)?,
+        };
+        cursors.begin(&output.name, position, now())?;
     }
 }
 

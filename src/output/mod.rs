@@ -32,13 +32,11 @@ use self::file::{Files, Tender};
 pub use self::format::Format;
 use self::sink::{Sink, Stream};
 pub use self::template::{Template, TemplateError};
-use crate::clock::now;
-use crate::config::{Destination, Output, OutputFile, Start};
+use crate::config::{Destination, Output, OutputFile};
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Millis, Record, Value};
-use crate::search::Filter;
 use crate::signature::VerdictName;
-use crate::store::{Directory, OutputCursors, Position, Reader};
+use crate::store::{Directory, OutputCursors, Reader};
 
 /// The outputs at work.
 #[derive(Debug, Default)]
@@ -55,21 +53,15 @@ impl Outputs {
     pub fn start(
         directory: &Directory,
         outputs: &[Output],
-        stdout: MakeStdout<'_>,
+        make_stdout: MakeStdout<'_>,
     ) -> Result<Outputs, OutputError> {
         let mut running = Vec::new();
         for output in outputs {
             let reader = Reader::open(directory)?;
             let cursors = OutputCursors::open(directory)?;
-            if cursors.load(&output.name)?.is_none() {
-                let position = match output.start {
-                    Start::Oldest => Position::OLDEST,
-                    Start::Newest => reader.newest(&Filter::All, 0)?,
-                };
-                cursors.begin(&output.name, position, now())?;
-            }
+            engine::begin(output, &reader, &cursors)?;
             let name = format!("output-{}", output.name);
-            let sink = sink(output, stdout)?;
+            let sink = sink(output, make_stdout)?;
             let (sender, control) = channel();
             let engine = Engine { output: output.clone(), reader, cursors, sink, control };
             let thread = std::thread::Builder::new().name(name).spawn(move || engine.run());
@@ -140,9 +132,9 @@ impl Reopener {
     }
 }
 
-fn sink(output: &Output, stdout: MakeStdout<'_>) -> Result<Box<dyn Sink>, OutputError> {
+fn sink(output: &Output, make_stdout: MakeStdout<'_>) -> Result<Box<dyn Sink>, OutputError> {
     Ok(match &output.to {
-        Destination::Stdout => Box::new(Stream { writer: stdout(), buffer: Vec::new() }),
+        Destination::Stdout => Box::new(Stream { writer: make_stdout(), buffer: Vec::new() }),
         Destination::File(file) => {
             let tender = Tender::start((**file).clone());
             let tender = tender.doing("start a thread", &PathBuf::from(&output.name))?;

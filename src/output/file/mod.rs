@@ -38,11 +38,19 @@ pub(super) struct Files {
     /// too.
     marks: BTreeMap<PathBuf, Mark>,
     tender: Tender,
+    /// The time in the name of the file that was rotated last.
+    rotated_at: Millis,
 }
 
 impl Files {
     pub(super) fn new(settings: OutputFile, tender: Tender) -> Files {
-        Files { settings, open: LinkedHashMap::new(), marks: BTreeMap::new(), tender }
+        Files {
+            settings,
+            open: LinkedHashMap::new(),
+            marks: BTreeMap::new(),
+            tender,
+            rotated_at: Millis::MIN,
+        }
     }
 
     fn paths(&self, records: &[&Record]) -> BTreeSet<PathBuf> {
@@ -63,7 +71,9 @@ impl Files {
         let Some(mut open) = self.open.remove(path) else { return Ok(()) };
         open.flush(path)?;
         self.marks.remove(path);
-        tend::move_away(path, now)?;
+        // Not the name of one that was rotated before and deleted since: the names tell the order.
+        let later = Millis::saturating(self.rotated_at.get().saturating_add(1));
+        self.rotated_at = tend::move_away(path, now.max(later))?;
         if self.settings.fsync != Fsync::Never {
             open::sync_folder(path).doing("sync the folder of", path)?;
         }

@@ -92,7 +92,7 @@ impl Open {
         }
         self.is_synced = false;
         self.file.write_all(&self.gathered).doing("write", path)?;
-        self.gathered = Vec::new();
+        self.gathered.clear();
         // Not counted: somebody else may have appended too.
         self.length = self.file.metadata().doing("look at", path)?.len();
         Ok(())

@@ -1,8 +1,8 @@
 //! Rotated files: their names, and a thread that compresses them and deletes what is too much.
 //!
 //! `audit.jsonl` is renamed to `audit-20250516T200954.123Z.jsonl`, in the same folder, so that who
-//! follows the file goes on with it; two rotations in one millisecond add `-1`. Compressed it ends in
-//! `.gz` or `.zst` besides. Only names of exactly this form are touched. What is interrupted is done
+//! follows the file goes on with it; the time is a millisecond later where another has it. Compressed
+//! it ends in `.gz` or `.zst` besides. Only names of exactly this form are touched. What is interrupted is done
 //! the next time: a file is compressed under a temporary name, and the original is removed last.
 
 use std::collections::BTreeMap;
@@ -44,17 +44,23 @@ impl Tender {
     }
 }
 
-/// Renames the file `path` to a name that no other has.
-pub(super) fn move_away(path: &Path, now: Millis) -> Result<(), OutputError> {
+/// Renames the file `path` to a name that no other has, and returns the time that stands in it: `time`
+/// or a later one.
+pub(super) fn move_away(path: &Path, mut time: Millis) -> Result<Millis, OutputError> {
     let name = Name::of(path);
-    let stamp = now.to_string().replace(['-', ':'], "");
-    let mut to = folder(path).join(format!("{}-{stamp}{}", name.stem, name.extension));
-    let mut number = 0;
-    while to.exists() || name.compressed(&to).iter().any(|one| one.exists()) {
-        number += 1;
-        to = folder(path).join(format!("{}-{stamp}-{number}{}", name.stem, name.extension));
+    loop {
+        let to = folder(path).join(format!("{}-{}{}", name.stem, stamp(time), name.extension));
+        let taken = [".gz", ".zst"].map(|ending| with_ending(&to, ending).exists());
+        if !to.exists() && !taken.contains(&true) {
+            return fs::rename(path, to).map(|()| time).doing("rotate", path);
+        }
+        time = Millis::saturating(time.get().saturating_add(1));
     }
-    fs::rename(path, to).doing("rotate", path)
+}
+
+/// A time as it stands in a name: they sort as the times do.
+fn stamp(time: Millis) -> String {
+    time.to_string().replace(['-', ':'], "")
 }
 
 /// The name of a file, in two.
@@ -72,23 +78,15 @@ impl Name {
         Name { stem: text(path.file_stem()).unwrap_or_default(), extension }
     }
 
-    /// When a file of this name was rotated, and the how manyth it was then; and whether it is
-    /// compressed. `None` if it is not a rotated file of ours.
-    fn rotated(&self, name: &str) -> Option<(String, u64, bool)> {
+    /// When a file of this name was rotated, and whether it is compressed. `None` if it is not a
+    /// rotated file of ours.
+    fn rotated(&self, name: &str) -> Option<(String, bool)> {
         let rest = name.strip_prefix(&self.stem)?.strip_prefix('-')?;
         let plain = rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".zst"));
-        let (rest, is_compressed) = (plain.unwrap_or(rest), plain.is_some());
-        let rest = rest.strip_suffix(&self.extension)?;
-        let (stamp, number) = rest.split_once('-').unwrap_or((rest, "0"));
+        let stamp = plain.unwrap_or(rest).strip_suffix(&self.extension)?;
         let form: String =
             stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-        let number = number.parse().ok().filter(|_| number.bytes().all(|c| c.is_ascii_digit()))?;
-        (form == "00000000T000000.000Z").then(|| (stamp.to_owned(), number, is_compressed))
-    }
-
-    /// What a rotated file may be called once it is compressed.
-    fn compressed(&self, rotated: &Path) -> [PathBuf; 2] {
-        [".gz", ".zst"].map(|ending| with_ending(rotated, ending))
+        (form == "00000000T000000.000Z").then(|| (stamp.to_owned(), plain.is_some()))
     }
 }
 
@@ -106,25 +104,24 @@ fn tend(path: &Path, settings: &OutputFile, now: Millis) -> io::Result<()> {
     for found in fs::read_dir(folder(path))? {
         let found = found?;
         let Ok(file_name) = found.file_name().into_string() else { continue };
-        if let Some((stamp, number, is_compressed)) = name.rotated(&file_name) {
+        if let Some((stamp, is_compressed)) = name.rotated(&file_name) {
             let is_file = found.file_type()?.is_file();
             if is_file {
-                rotated.insert((stamp, number, is_compressed), found.path());
+                rotated.insert((stamp, is_compressed), found.path());
             }
         }
     }
-    for ((_, _, is_compressed), path) in &mut rotated {
+    for ((_, is_compressed), path) in &mut rotated {
         if !*is_compressed && settings.compress != Compress::None {
             *path = compress(path, settings.compress)?;
         }
     }
     let oldest = settings.keep_age.map(|age| {
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        let time = Millis::saturating(now.get().saturating_sub(age));
-        time.to_string().replace(['-', ':'], "")
+        stamp(Millis::saturating(now.get().saturating_sub(age)))
     });
     let (mut count, mut size) = (0, 0_u64);
-    for ((stamp, ..), path) in rotated.iter().rev() {
+    for ((stamp, _), path) in rotated.iter().rev() {
         count += 1;
         size = size.saturating_add(fs::metadata(path)?.len());
         let is_too_much = settings.keep.is_some_and(|keep| count > keep)
@@ -258,6 +255,6 @@ mod tests {
         }
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!(read("a-19700101T000000.000Z.log"), "0");
-        assert_eq!(read("a-19700101T000000.000Z-2.log"), "2");
+        assert_eq!(read("a-19700101T000000.002Z.log"), "2");
     }
 }
