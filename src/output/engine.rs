@@ -33,6 +33,9 @@ const INTERVAL: Duration = Duration::from_millis(200);
 /// whether somebody reset it.
 const SAVING: Duration = Duration::from_secs(1);
 
+/// How often the store is looked at once it is to stop, at most: a thousand entries each time.
+const LAST_LOOKS: usize = 10;
+
 /// How long it waits after a failure: so long after the first, and at most.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -110,6 +113,14 @@ impl Engine {
             };
             match told {
                 Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    // What came last goes out too, unless there is much of it.
+                    for _ in 0..LAST_LOOKS {
+                        let News { events, more } = follow.poll()?;
+                        run.give_out(events, follow.position())?;
+                        if !more {
+                            break;
+                        }
+                    }
                     return run.save_if_changed();
                 }
                 Ok(Control::Reopen) => {

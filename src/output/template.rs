@@ -185,8 +185,8 @@ mod tests {
     fn hostile_values_stay_one_part_of_a_name() {
         for (value, expected) in [
             ("", "none"),
-            ("..", "__"),
-            ("../../etc/passwd", "_.__.__etc_passwd"),
+            ("..", "_."),
+            ("../../etc/passwd", "_._.__etc_passwd"),
             (".hidden", "_hidden"),
             ("a..b...c", "a._b._.c"),
             ("/etc", "_etc"),

@@ -87,7 +87,7 @@ fn hostile_values_stay_inside_their_folder() {
     let config = file_output("out/{org_id}/{product}.log", "format = 'raw'");
     let mut serve = Setup::new().config(&config).start();
     let values =
-        ["../../../tmp/x", "..", ".", "", "a/b", ".ssh", "/etc/passwd", "a\\u0000b", "-rf"];
+        ["../../../tmp/x", "..", ".", "", "a/b", ".ssh", "/etc/passwd", "c\\u0000d", "-rf"];
     let long = "y".repeat(3000);
     let line = |value: &str| {
         format!(r#"{{"name":"Ingress","org_id":"{value}","event_product":"{value}","rt":5}}"#)
