@@ -116,8 +116,9 @@ impl Sink for Files {
     }
 
     fn is_due(&self, records: &[&Record], now: Millis) -> bool {
-        let is_over = |path| self.open.get(path).is_some_and(|open| self.is_over(open, now));
-        self.paths(records).iter().any(|path| is_over(path))
+        let is_over =
+            |path: &PathBuf| self.open.get(path).is_some_and(|open| self.is_over(open, now));
+        self.paths(records).iter().any(is_over)
     }
 
     fn rotate_due(&mut self, records: &[&Record], now: Millis) -> Result<(), OutputError> {

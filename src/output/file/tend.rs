@@ -204,7 +204,8 @@ mod tests {
         let names = names.map(|one| one.unwrap().file_name().into_string().unwrap());
         let (mut others_left, mut left): (Vec<_>, Vec<_>) =
             names.partition(|name| others.contains(&name.as_str()));
-        (others_left.sort(), left.sort());
+        others_left.sort();
+        left.sort();
         assert_eq!(
             (others_left.len(), left),
             (4, expected.iter().map(|one| (*one).into()).collect())
