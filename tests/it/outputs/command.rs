@@ -64,6 +64,31 @@ fn what_keeps_an_output_waiting_is_told() {
 }
 
 #[test]
+fn what_retention_gave_up_is_counted_as_lost() {
+    let config = file_output("out/siem.log", "format = 'raw'") + "[store]\nsegment_entries = 10\n";
+    let mut serve = Setup::new().config(&config).file("out", "no folder").start();
+    (0..5).for_each(|n| drop(serve.deliver(lines(n * 10..n * 10 + 10).join("\n"))));
+    serve.wait_for_log("the output waits");
+    serve.stop();
+    let pruned = Command::new(env!("CARGO_BIN_EXE_vidimus"))
+        .args(["store", "prune", "--size", "1"])
+        .current_dir(serve.home())
+        .status()
+        .unwrap();
+    assert_eq!(pruned.code(), Some(0));
+    let left: Vec<_> =
+        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    assert!(left.len() < 50, "nothing was given up");
+    std::fs::remove_file(serve.home().join("out")).unwrap();
+    serve.restart();
+    serve.deliver(cef(50));
+    wait_for_lines(&serve, "out/siem.log", &[left.clone(), vec![cef(50)]].concat());
+    serve.wait_for_log("retention was faster");
+    serve.stop();
+    assert_eq!(status(&serve)["lost"], 50 - left.len());
+}
+
+#[test]
 fn an_output_is_tried_out_and_its_file_not_touched() {
     let config = file_output("out/{org_id}.log", "format = 'json'");
     let serve = Setup::new().config(&config).start();
