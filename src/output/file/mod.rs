@@ -198,3 +198,77 @@ pub(super) fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputE
     std::fs::remove_file(&beside).doing("remove", &beside)?;
     written
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Compress;
+    use crate::output::testing::record;
+
+    fn files(folder: &Path, change: impl FnOnce(&mut OutputFile)) -> Files {
+        let mut settings = OutputFile {
+            path: folder.join("{kind}.log").to_str().unwrap().parse().unwrap(),
+            rotate_size: None,
+            rotate_every: None,
+            compress: Compress::None,
+            keep: None,
+            keep_age: None,
+            keep_size: None,
+            fsync: Fsync::Never,
+            mode: 0o600,
+        };
+        change(&mut settings);
+        Files::new(settings.clone(), Tender::start(settings).unwrap())
+    }
+
+    fn contents(folder: &Path) -> Vec<String> {
+        let mut paths: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|one| one.unwrap().path()).collect();
+        paths.sort();
+        paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_span_of_time_that_is_over_makes_a_file_due() {
+        let folder = tempfile::tempdir().unwrap();
+        let minute = Some(Duration::from_secs(60));
+        let mut files = files(folder.path(), |settings| settings.rotate_every = minute);
+        let record = &record(1, 0);
+        let at = |second: i64| Millis::saturating(1_800_000_000_000 + second * 1000);
+        for (second, is_due, line) in
+            [(0, false, b"a\n"), (59, false, b"b\n"), (60, true, b"c\n"), (200, true, b"d\n")]
+        {
+            files.prepare(&[record]).unwrap();
+            assert_eq!(files.is_due(&[record], at(second)), is_due, "{second}");
+            files.sync().unwrap();
+            files.rotate_due(&[record], at(second)).unwrap();
+            assert_eq!(files.prepare(&[record]).unwrap(), is_due, "a new file is to be saved");
+            files.write(record, line, at(second)).unwrap();
+        }
+        files.flush().unwrap();
+        assert_eq!(contents(folder.path()), ["a\nb\n", "c\n", "d\n"]);
+    }
+
+    #[test]
+    fn what_was_written_since_the_saved_state_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = files(folder.path(), |_| ());
+        let (one, mut other) = (record(1, 0), record(2, 0));
+        other.kind = None;
+        let all = [&one, &other];
+        assert!(files.prepare(&all).unwrap(), "new files are to be saved");
+        assert!(!files.prepare(&all).unwrap());
+        files.write(&one, b"saved\n", Millis::MIN).unwrap();
+        let state = files.sync().unwrap();
+        files.write(&one, b"not saved\n", Millis::MIN).unwrap();
+        files.write(&other, b"not saved\n", Millis::MIN).unwrap();
+        files.flush().unwrap();
+        assert_eq!(contents(folder.path()), ["saved\nnot saved\n", "not saved\n"]);
+        files.restore(&state).unwrap();
+        assert_eq!(contents(folder.path()), ["saved\n", ""]);
+        assert!(files.prepare(&all).unwrap());
+    }
+}
