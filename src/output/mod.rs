@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - `engine`: one output at work, on a thread of its own. `sink`: what it writes to; `file`: files.
-//! - [`format`](mod@format): an entry to a line. `template`: an entry to a path.
+//! - `format`: an entry to a line. `template`: an entry to a path.
 //!
 //! Every entry that matches goes out at least once, in the order of the ids; an entry that comes to
 //! match by a late verdict follows then. Nobody waits for an output.
