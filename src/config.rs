@@ -15,6 +15,7 @@ mod file;
 mod input;
 mod keys;
 mod konnect;
+mod output;
 mod receiver;
 mod secret;
 mod store;
@@ -32,6 +33,7 @@ pub use error::{ConfigError, Mismatch};
 pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input};
 pub use keys::{KeySource, Keys, Region};
 pub use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
+pub use output::{Compress, Destination, Fsync, NotValid, Output, OutputFile, Start};
 pub use receiver::{Receiver, Tls};
 pub use secret::{Secret, any_matches};
 pub use store::Store;
@@ -56,6 +58,8 @@ pub struct Config {
     pub store: Store,
     /// The web page and its API.
     pub console: Console,
+    /// Where entries go besides the store.
+    pub outputs: Vec<Output>,
     /// Konnect's own API.
     pub konnect: Konnect,
     /// What is allowed and should be mended, a sentence each.
@@ -127,6 +131,7 @@ impl Config {
             keys,
             store: Store::resolve(&top.table("store")?)?,
             console,
+            outputs: output::outputs(top)?,
             konnect: Konnect::resolve(&top.table("konnect")?)?,
             warnings,
         })
@@ -155,6 +160,13 @@ pub fn konnect(flags: &Flags) -> Result<Konnect, ConfigError> {
     let source = Source::load(flags.config.as_deref())?;
     let table = source.parse()?;
     Konnect::resolve(&Section::top(&source, &table)?.table("konnect")?)
+}
+
+/// The sections `[[output]]` alone, for commands that look after outputs: no secret is read.
+pub fn outputs(flags: &Flags) -> Result<Vec<Output>, ConfigError> {
+    let source = Source::load(flags.config.as_deref())?;
+    let table = source.parse()?;
+    output::outputs(&Section::top(&source, &table)?)
 }
 
 /// The example configuration: every key with its default.

@@ -6,6 +6,7 @@
 //! ```text
 //! bytes -> lines -> entries with verdicts -> store (committed) -> 2xx
 //!                                               |-> query, tail, export, console
+//!                                               |-> outputs (files)
 //! ```
 //!
 //! Nothing flows back. Whatever reads, reads from the store.
@@ -17,8 +18,9 @@
 //! [`search`] (a query to a filter).
 //!
 //! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
-//! TLS, `receiver` the webhook endpoint, `console` the page and its API, `metrics` what is counted,
-//! `konnect` Konnect's side, `config` the settings, and `cli` the commands; only `cli` prints.
+//! TLS, `receiver` the webhook endpoint, `output` where entries go, `console` the page and its API,
+//! `metrics` what is counted, `konnect` Konnect's side, `config` the settings, and `cli` the
+//! commands; only `cli` prints.
 //!
 //! ARCHITECTURE.md has the invariants.
 
@@ -45,6 +47,8 @@ pub mod konnect;
 pub mod metrics;
 #[cfg(feature = "app")]
 pub mod net;
+#[cfg(feature = "app")]
+pub mod output;
 #[cfg(feature = "app")]
 pub mod receiver;
 #[cfg(feature = "app")]

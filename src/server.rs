@@ -30,6 +30,7 @@ use crate::net::{
     Budget, Client, ClientOptions, Events, Limits, ListenError, Listener, PairFiles, Reload,
     ServerTls, Shutdown, TlsError, ensure_self_signed,
 };
+use crate::output::{MakeStdout, OutputError, Outputs, Reopener};
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::{Caps, Input, Observer, Receiver};
 use crate::store::{Directory, Options, Reader, Retention, Store, StoreError};
@@ -60,6 +61,9 @@ pub enum StartError {
         /// What is wrong.
         why: String,
     },
+    /// The outputs.
+    #[error("cannot start the outputs: {0}")]
+    Outputs(#[from] OutputError),
     /// The threads that verify.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -71,6 +75,8 @@ pub struct Server {
     console_listener: Listener,
     console: config::Console,
     about: About,
+    directory: Directory,
+    outputs: Outputs,
     reader: Reader,
     receiver: Arc<Receiver>,
     refresher: Refresher,
@@ -125,6 +131,8 @@ impl Server {
             console: config.console.clone(),
             about,
             reader: Reader::open(&directory)?,
+            directory,
+            outputs: Outputs::default(),
             receiver: Arc::new(Receiver { inputs, caps, budget, deliverer, writing }),
             refresher,
             metrics,
@@ -162,6 +170,17 @@ impl Server {
         self.refresher.suspicion.clone()
     }
 
+    /// Starts the outputs, so that what is stored from now on goes out. What is returned opens their
+    /// files again.
+    pub fn start_outputs(
+        &mut self,
+        outputs: &[config::Output],
+        stdout: MakeStdout<'_>,
+    ) -> Result<Reopener, StartError> {
+        self.outputs = Outputs::start(&self.directory, outputs, stdout)?;
+        Ok(self.outputs.reopener())
+    }
+
     /// Reads the key sets that are in files, so that what comes first is verified already.
     pub async fn read_key_files(&self) {
         let files = |source: &KeySource| matches!(source, KeySource::File(_));
@@ -170,7 +189,8 @@ impl Server {
 
     /// Works until shutdown: then no new connections, those in flight answered, the store closed.
     pub async fn run(self, shutdown: Shutdown) {
-        let Server { receiver, refresher, limits, mut written, tls, console_tls, .. } = self;
+        let Server { receiver, refresher, limits, mut written, tls, console_tls, outputs, .. } =
+            self;
         let own = console_tls
             .clone()
             .filter(|own| tls.as_ref().is_none_or(|receivers| !Arc::ptr_eq(own, receivers)));
@@ -235,6 +255,11 @@ impl Server {
         tokio::select! {
             _ = written.recv() => {}
             () = over.over() => tracing::warn!("some writes take longer than the shutdown may"),
+        }
+        // After the last write. Who reads standard output may have stopped reading.
+        tokio::select! {
+            _ = tokio::task::spawn_blocking(|| outputs.stop()) => {}
+            () = over.over() => tracing::warn!("some outputs take longer than the shutdown may"),
         }
     }
 }

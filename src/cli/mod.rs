@@ -17,6 +17,7 @@ pub mod keys_from;
 pub mod konnect;
 pub mod logging;
 pub mod output;
+pub mod outputs;
 pub mod print;
 pub mod query;
 pub mod selection;
@@ -58,6 +59,7 @@ enum Command {
     Store(store::Store),
     Keys(keys::Keys),
     Konnect(konnect::Konnect),
+    Output(outputs::Outputs),
     Config(config::Config),
 }
 
@@ -86,6 +88,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Store(store) => store.run(),
         Command::Keys(keys) => keys.run(),
         Command::Konnect(konnect) => konnect.run(),
+        Command::Output(outputs) => outputs.run(),
         Command::Config(config) => config.run(),
     };
     match ended {

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
 use super::logging::{self, Style};
-use super::terminal::{is_watched, tell};
+use super::terminal::{StandardOutput, is_watched, tell};
 use crate::config::{Config, Flags, Region};
 use crate::net::{Shutdown, Trigger, shutdown};
 use crate::receiver::Observer;
@@ -179,8 +179,11 @@ impl Serving {
             true => Arc::new(display::Lines::default()),
             false => Arc::new(display::Log::default()),
         };
-        let server = Server::start(config, observer).await.map_err(Failure::failed)?;
+        let mut server = Server::start(config, observer).await.map_err(Failure::failed)?;
         server.read_key_files().await;
+        let outputs = server
+            .start_outputs(&config.outputs, &|| Box::new(StandardOutput::new()))
+            .map_err(Failure::failed)?;
         let scheme = if server.certificate.is_some() { "https" } else { "http" };
         let receiver = format!("{scheme}://{}", server.receiver_address());
         let scheme = if server.console_has_tls() { "https" } else { "http" };
@@ -219,7 +222,10 @@ impl Serving {
                 _ = terminate.recv() => self.trigger.begin(GRACE),
                 _ = interrupt.recv() => self.trigger.begin(GRACE),
                 // The certificate is looked at anyway.
-                _ = hang_up.recv() => suspicion.raise(),
+                _ = hang_up.recv() => {
+                    suspicion.raise();
+                    outputs.reopen();
+                }
             }
         }
         if let Some(demo) = self.demo {

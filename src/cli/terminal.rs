@@ -56,6 +56,36 @@ fn escape(json: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
+/// Standard output for a thread that writes whole lines of what came from outside: as they are, but to
+/// a terminal sanitised.
+pub struct StandardOutput {
+    is_terminal: bool,
+}
+
+impl StandardOutput {
+    /// Takes no lock.
+    #[expect(clippy::new_without_default, reason = "it looks at what standard output is")]
+    pub fn new() -> StandardOutput {
+        StandardOutput { is_terminal: io::stdout().is_terminal() }
+    }
+}
+
+impl Write for StandardOutput {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        if !self.is_terminal {
+            return io::stdout().write(lines);
+        }
+        for line in String::from_utf8_lossy(lines).lines() {
+            writeln!(io::stdout(), "{}", sanitise(line))?;
+        }
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
 /// Standard output, locked and buffered.
 pub struct Output {
     writer: BufWriter<StdoutLock<'static>>,

@@ -15,8 +15,8 @@ use super::secret::warn_if_exposed;
 use super::value::found;
 
 /// Every table and its keys.
-pub(super) const TABLES: [(&str, &[&str]); 10] = [
-    ("", &["data_dir", "receiver", "input", "keys", "store", "console", "konnect"]),
+pub(super) const TABLES: [(&str, &[&str]); 11] = [
+    ("", &["data_dir", "receiver", "input", "keys", "store", "console", "output", "konnect"]),
     (
         "receiver",
         &[
@@ -61,6 +61,26 @@ pub(super) const TABLES: [(&str, &[&str]); 10] = [
     ),
     ("console", &["listen", "hosts", "token_file", "tls"]),
     ("console.tls", &["enabled", "cert_file", "key_file"]),
+    (
+        "output",
+        &[
+            "name",
+            "type",
+            "path",
+            "format",
+            "filter",
+            "start",
+            "not_valid",
+            "rotate_size",
+            "rotate_every",
+            "compress",
+            "keep",
+            "keep_age",
+            "keep_size",
+            "fsync",
+            "mode",
+        ],
+    ),
     ("konnect", &["token_file", "region", "base_url", "retention"]),
 ];
 
@@ -309,9 +329,9 @@ mod tests {
             "config.toml:4: unknown key \"names\" in [[input]], the nearest known key is \"name\"",
         );
         check(
-            "[[output]]\nname = 'siem'",
-            "config.toml:1: unknown key \"output\" in the top level, the nearest known key is \
-             \"input\"",
+            "[[outputs]]\nname = 'siem'",
+            "config.toml:1: unknown key \"outputs\" in the top level, the nearest known key is \
+             \"output\"",
         );
         // The first in the file, not in the alphabet.
         check(

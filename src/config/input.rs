@@ -215,7 +215,8 @@ impl Sources<'_> {
     }
 }
 
-fn name(text: &str) -> Result<String, Mismatch> {
+/// A name as a section of a list has one.
+pub(super) fn name(text: &str) -> Result<String, Mismatch> {
     let allowed = |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
     if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
         Ok(text.to_owned())
@@ -266,7 +267,8 @@ fn named<T>(setting: &str, value: Result<T, Mismatch>) -> Result<T, ConfigError>
     value.map_err(|mismatch| ConfigError::value(setting, mismatch))
 }
 
-fn missing(section: &Section<'_>, key: &str, advice: &str) -> ConfigError {
+/// The error that `section` lacks `key`.
+pub(super) fn missing(section: &Section<'_>, key: &str, advice: &str) -> ConfigError {
     ConfigError::Missing { setting: section.setting(key), advice: advice.to_owned() }
 }
 

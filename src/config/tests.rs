@@ -1,5 +1,6 @@
 //! What a whole file, environment and command line come to.
 
+mod outputs;
 mod refused;
 
 use std::collections::BTreeSet;
@@ -55,7 +56,8 @@ fn the_example_has_every_key() {
             table = line.trim_matches(['[', ']']).to_owned();
         } else if let Some((key, _)) = line.split_once(" = ") {
             let name = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
-            let has_default = !unset.contains(name.as_str()) && !table.starts_with("input");
+            let has_default =
+                !unset.contains(name.as_str()) && !table.starts_with("input") && table != "output";
             assert_eq!(set, has_default, "{name}");
             found.insert(name);
         }
@@ -75,6 +77,11 @@ fn every_known_key_is_read() {
                 let mut rest = rest.map(|line| format!("{line}\n")).to_vec();
                 rest.retain(|line| !line.starts_with(&format!("{key} ")));
                 format!("[[input]]\n{}", rest.concat())
+            }
+            "output" => {
+                let mut rest = vec!["name = 'a'\n", "type = 'file'\n", "path = 'a'\n"];
+                rest.retain(|line| !line.starts_with(&format!("{key} ")));
+                format!("[[output]]\n{}", rest.concat())
             }
             table => format!("[{table}]\n"),
         };

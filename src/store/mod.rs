@@ -8,7 +8,7 @@
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
 //! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
 //!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`counts`] (over
-//!   time and by value), [`provenance`], [`stats`], [`usage`], [`check`].
+//!   time and by value), [`provenance`], [`stats`], [`usage`], [`check`]. [`cursors`]: where outputs stand.
 //! - [`meter`]: who watches it at work.
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
@@ -16,6 +16,7 @@ mod background;
 pub mod catalog;
 pub mod check;
 pub mod counts;
+pub mod cursors;
 pub mod directory;
 mod error;
 mod filter;
@@ -54,6 +55,7 @@ use std::time::Duration;
 
 pub use check::{CheckReport, Difference};
 pub use counts::{Counts, FieldCounts, Wanted};
+pub use cursors::{OutputCursor, OutputCursors};
 pub use directory::Directory;
 pub use error::StoreError;
 pub use follow::{Event, Export, Follow, News, Position};

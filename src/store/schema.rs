@@ -107,8 +107,9 @@ pub(super) const SEALED: &str = "
 /// The catalog. `application_id` is "Vidc" in ASCII.
 pub(super) const CATALOG: Schema = Schema {
     application_id: 0x5669_6463,
-    migrations: &[concat!(
-        "
+    migrations: &[
+        concat!(
+            "
         CREATE TABLE program (version TEXT NOT NULL);
         INSERT INTO program VALUES ('');
 
@@ -193,6 +194,22 @@ pub(super) const CATALOG: Schema = Schema {
             scheme TEXT              -- of the Authorization
         );
         ",
-        include_str!("entries.sql")
-    )],
+            include_str!("entries.sql")
+        ),
+        "
+        -- Where each output stands: what was given out has lower ids, and changes up to `change`.
+        CREATE TABLE outputs (
+            name      TEXT    PRIMARY KEY,
+            next_id   INTEGER NOT NULL,
+            change    INTEGER NOT NULL,
+            state     TEXT    NOT NULL DEFAULT '', -- the output's own: of files their lengths
+            written   INTEGER NOT NULL DEFAULT 0,  -- lines
+            lost      INTEGER NOT NULL DEFAULT 0,  -- entries that retention gave up before
+            epoch     INTEGER NOT NULL DEFAULT 0,  -- how often it was reset
+            saved_at  INTEGER NOT NULL,
+            error     TEXT,
+            failed_at INTEGER
+        ) WITHOUT ROWID;
+    ",
+    ],
 };

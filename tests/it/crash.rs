@@ -95,7 +95,7 @@ fn line(n: usize) -> String {
 }
 
 /// Whether the next answer came whole, and is 200.
-fn is_acknowledged(answers: &mut BufReader<TcpStream>) -> bool {
+pub(crate) fn is_acknowledged(answers: &mut BufReader<TcpStream>) -> bool {
     let (mut ok, mut length) = (false, 0);
     loop {
         let mut line = String::new();

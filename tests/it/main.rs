@@ -17,6 +17,7 @@ mod full_disk;
 mod harness;
 mod keys;
 mod konnect;
+mod outputs;
 mod pages;
 mod program;
 mod project;

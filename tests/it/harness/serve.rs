@@ -176,6 +176,15 @@ impl Serve {
         }
     }
 
+    /// Starts it with this configuration, where it had none.
+    pub(crate) fn with_config(self, toml: &str) -> Serve {
+        write_private(&self.home().join("config.toml"), toml.as_bytes());
+        let mut serve = self;
+        serve.setup.arguments.extend(["--config", "config.toml"].map(str::to_owned));
+        serve.restart();
+        serve
+    }
+
     /// What its ready file says.
     pub(crate) fn ready(&self) -> Value {
         serde_json::from_slice(&fs::read(self.home().join(READY_FILE)).unwrap()).unwrap()

@@ -1,0 +1,216 @@
+//! `vidimus output`: how the outputs stand, putting one elsewhere, trying one out.
+//!
+//! It works beside a running `vidimus serve` and without one.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::exit::{Exit, Failure};
+use super::output::Format;
+use super::selection::Place;
+use super::terminal::{Output, tell};
+use crate::clock::now;
+use crate::config::{self, Destination};
+use crate::entry::Millis;
+use crate::output::{synthetic, try_path};
+use crate::search;
+use crate::store::{OutputCursor, OutputCursors, Reader, StoreError};
+
+/// Look at the outputs, and look after them.
+#[derive(Args)]
+pub struct Outputs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Status(Status),
+    Reset(Reset),
+    Test(Test),
+}
+
+impl Outputs {
+    /// Does what is asked for.
+    pub fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Status(status) => status.run(),
+            Command::Reset(reset) => reset.run(),
+            Command::Test(test) => test.run(),
+        }
+    }
+}
+
+/// Say how far each output has come
+///
+/// Exit code 1: one of them failed and has not gone on since.
+#[derive(Args)]
+struct Status {
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+/// How an output stands.
+#[derive(Serialize)]
+struct Standing {
+    name: String,
+    /// The id of the next entry.
+    next_id: u64,
+    /// The last change of a verdict that it saw.
+    change: u64,
+    /// How many entries there are that it has not seen.
+    behind: u64,
+    /// When the first of them was received.
+    behind_since: Option<Millis>,
+    written: u64,
+    lost: u64,
+    saved_at: Millis,
+    error: Option<String>,
+    failed_at: Option<Millis>,
+}
+
+impl Standing {
+    fn of(reader: &Reader, name: String, cursor: OutputCursor) -> Result<Standing, StoreError> {
+        let OutputCursor { position, written, lost, saved_at, error, .. } = cursor;
+        let behind = reader.entries_from(position)?;
+        let behind_since = match behind {
+            0 => None,
+            _ => reader.received_from(position.next_id)?,
+        };
+        let (error, failed_at) = error.unzip();
+        let (next_id, change) = (position.next_id, position.change);
+        Ok(Standing {
+            name,
+            next_id,
+            change,
+            behind,
+            behind_since,
+            written,
+            lost,
+            saved_at,
+            error,
+            failed_at,
+        })
+    }
+
+    fn text(&self) -> String {
+        let Standing { name, next_id, behind, written, lost, saved_at, .. } = self;
+        let since = self.behind_since.map_or_else(String::new, |time| format!(" since {time}"));
+        let mut text = format!(
+            "{name}: next entry {next_id}, {behind} behind{since}, {written} written, {lost} lost, \
+             saved {saved_at}"
+        );
+        if let (Some(error), Some(at)) = (&self.error, self.failed_at) {
+            text += &format!("; failed {at}: {error}");
+        }
+        text
+    }
+}
+
+impl Status {
+    fn run(self) -> Result<Exit, Failure> {
+        let reader = self.place.reader()?;
+        let mut output = Output::new();
+        let mut exit = Exit::Done;
+        for (name, cursor) in reader.output_cursors().map_err(Failure::failed)? {
+            let standing = Standing::of(&reader, name, cursor).map_err(Failure::failed)?;
+            if standing.error.is_some() {
+                exit = Exit::BadNews;
+            }
+            match self.output {
+                Format::Text => output.line(standing.text())?,
+                Format::Jsonl => output.json(&standing)?,
+            }
+        }
+        output.flush()?;
+        Ok(exit)
+    }
+}
+
+/// Have an output begin again with what was received from a time on
+///
+/// What it wrote since then is written again, after what is there.
+#[derive(Args)]
+struct Reset {
+    /// The output
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    /// From this time on: RFC 3339, a date, or how long ago (15m, 6h, 7d)
+    #[arg(long, value_name = "TIME")]
+    since: String,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Reset {
+    fn run(self) -> Result<Exit, Failure> {
+        let since = search::time::parse(&self.since, now().get())
+            .map_err(|error| Failure::usage(format!("--since: {error}")))?;
+        let directory = self.place.directory()?;
+        let reader = Reader::open(&directory).map_err(Failure::failed)?;
+        let position = reader.position_since(Millis::saturating(since)).map_err(Failure::failed)?;
+        let cursors = OutputCursors::open(&directory).map_err(Failure::failed)?;
+        let known = cursors.reset(&self.name, position, now()).map_err(Failure::failed)?;
+        if !known {
+            return Err(Failure::usage(format!(
+                "there is no output {:?} in the store; `vidimus output status` lists them",
+                self.name
+            )));
+        }
+        tell(format_args!("{}: goes on with entry {}", self.name, position.next_id));
+        Ok(Exit::Done)
+    }
+}
+
+/// Try an output of the configuration out, with one made-up entry
+///
+/// The line is printed. For files it is tried whether one can be written beside that which the entry
+/// would go to; that one is not touched, for a running `vidimus serve` may be writing to it.
+#[derive(Args)]
+struct Test {
+    /// The output
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    /// Read the settings from this file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Test {
+    fn run(self) -> Result<Exit, Failure> {
+        let flags = config::Flags { config: Some(self.config), ..config::Flags::default() };
+        let outputs = config::outputs(&flags).map_err(Failure::usage)?;
+        let found = outputs.into_iter().find(|output| output.name == self.name);
+        let output = found.ok_or_else(|| {
+            Failure::usage(format!("there is no output {:?} in the configuration", self.name))
+        })?;
+        let record = synthetic(now());
+        let mut line = Vec::new();
+        output.format.write_line(&record, output.not_valid, &mut line);
+        let mut printed = Output::new();
+        printed.foreign(&line)?;
+        printed.flush()?;
+        match &output.to {
+            Destination::Stdout => tell("this is what would be printed"),
+            Destination::File(file) => {
+                let path = file.path.path(&record);
+                try_path(&path, file).map_err(Failure::failed)?;
+                tell(format_args!("this line can be written to {}", shown(&path)));
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

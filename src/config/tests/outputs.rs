@@ -1,0 +1,122 @@
+//! What the sections `[[output]]` come to, and what is refused in them.
+
+use super::super::*;
+use super::load;
+use crate::output::Format;
+use crate::search::{Filter, parse};
+
+const FILE: &str = "[[output]]\nname = 'a'\ntype = 'file'\npath = 'a.log'\n";
+
+fn outputs(toml: &str) -> Vec<Output> {
+    load(toml, &Flags::default()).unwrap().outputs
+}
+
+fn check_refused(toml: &str, expected: &str) {
+    let error = load(toml, &Flags::default()).map(|_| toml).unwrap_err().to_string();
+    assert!(error.starts_with(expected), "{toml}\n{error}\n{expected}");
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let expected = Output {
+        name: "a".into(),
+        to: Destination::File(Box::new(OutputFile {
+            path: "a.log".parse().unwrap(),
+            rotate_size: None,
+            rotate_every: None,
+            compress: Compress::None,
+            keep: None,
+            keep_age: None,
+            keep_size: None,
+            fsync: Fsync::Second,
+            mode: 0o600,
+        })),
+        format: Format::Json,
+        filter: Filter::All,
+        start: Start::Newest,
+        not_valid: NotValid::Forward,
+    };
+    assert_eq!(outputs(FILE), [expected]);
+    assert!(outputs("").is_empty());
+}
+
+#[test]
+fn the_outputs_of_the_example_are_right() {
+    let mut output = String::new();
+    for line in example().lines().skip_while(|line| *line != "#[[output]]") {
+        match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => output += &format!("{rest}\n"),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let found = outputs(&output);
+    let [Output { to: Destination::File(file), filter, .. }] = &found[..] else {
+        panic!("{output}\n{found:#?}")
+    };
+    assert_eq!(file.path.to_string(), "out/{date}.jsonl");
+    assert_eq!((file.rotate_size, file.keep), (Some(100 << 20), Some(30)));
+    assert_eq!(*filter, parse("verdict:valid", 0).unwrap());
+}
+
+#[test]
+fn what_is_withheld_is_not_asked_for() {
+    let wanted = |keys: &str| outputs(&format!("{FILE}{keys}")).remove(0).wanted();
+    let check = |keys: &str, query: &str| assert_eq!(wanted(keys), parse(query, 0).unwrap());
+    check("not_valid = 'withhold'", "verdict:valid");
+    check("not_valid = 'withhold'\nfilter = 'kind:access'", "kind:access AND verdict:valid");
+    check("not_valid = 'mark'\nfilter = 'kind:access'", "kind:access");
+    assert_eq!(wanted(""), Filter::All);
+}
+
+#[test]
+fn outputs_that_are_refused() {
+    let refused = |keys: &str, expected: &str| {
+        check_refused(&format!("{FILE}{keys}"), &format!("c.toml:5: output.{expected}"));
+    };
+    refused("format = 'xml'", "format is \"xml\", expected one of raw, json");
+    refused("start = 'now'", "start is \"now\", expected one of newest, oldest");
+    refused("not_valid = 'drop'", "not_valid is \"drop\", expected one of forward, mark, withhold");
+    refused("compress = 'xz'", "compress is \"xz\", expected one of none, gzip, zstd");
+    refused("fsync = 'no'", "fsync is \"no\", expected one of always, second, never");
+    refused("rotate_size = 0", "rotate_size is 0, expected a size from ");
+    refused("rotate_every = '1ms'", "rotate_every is \"1ms\", expected a duration of at least 1s");
+    refused(
+        "filter = 'status:abc'",
+        "filter is \"status:abc\", expected a query (query, character 8: found \"abc\"",
+    );
+    for mode in ["0755", "0444", "x", "+600", "4600", ""] {
+        refused(&format!("mode = '{mode}'"), &format!("mode is \"{mode}\", expected permissions"));
+    }
+    check_refused(
+        "[[output]]\nname = 'a'\ntype = 'file'",
+        "c.toml:1: output.path is missing: give it, such as \"out/{date}.jsonl\"",
+    );
+    check_refused("[[output]]\nname = 'a'\npath = 'a'", "c.toml:1: output.type is missing: ");
+    check_refused("[[output]]\ntype = 'stdout'", "c.toml:1: output.name is missing: ");
+    check_refused("[[output]]\nname = 'A'", "c.toml:2: output.name is \"A\", expected 1 to 64 of ");
+    check_refused(
+        "[[output]]\ntype = 'pipe'",
+        "c.toml:2: output.type is \"pipe\", expected one of ",
+    );
+    check_refused(
+        "[[output]]\npath = 'a/{day}'",
+        "c.toml:2: output.path is \"a/{day}\", expected one of {date}, ",
+    );
+    check_refused(
+        "[[output]]\nname = 'a'\ntype = 'stdout'\nkeep = 3",
+        "c.toml:4: output.keep cannot be used together with type = \"stdout\": only an output of ",
+    );
+    check_refused(
+        &format!("{FILE}{FILE}"),
+        "c.toml:6: output.name is \"a\", which an output before ",
+    );
+    check_refused(
+        &format!("{FILE}{}", FILE.replace("'a'", "'b'")),
+        "c.toml:8: output.path is \"a.log\", which an output before it has",
+    );
+    check_refused(
+        "[[output]]\nname = 'a'\ntype = 'stdout'\n[[output]]\nname = 'b'\ntype = 'stdout'",
+        "c.toml:6: output.type is \"stdout\", which an output before it has",
+    );
+}

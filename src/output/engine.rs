@@ -1,0 +1,281 @@
+//! One output at work: the store behind a cursor, to lines in a sink.
+//!
+//! It holds nobody up: it reads as any reader does, and what it cannot write waits in the store. It
+//! holds one slice of the store at a time. When anything fails it begins anew from the cursor that
+//! was saved last, as after a crash: there is one way back, and it is always the same.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::error::OutputError;
+use super::sink::Sink;
+use crate::clock::now;
+use crate::config::{Destination, Fsync, NotValid, Output, Start};
+use crate::entry::Record;
+use crate::entry::record::Origin;
+use crate::output::Format;
+use crate::search::{Field, Filter};
+use crate::store::{Event, News, OutputCursor, OutputCursors, Position, Reader};
+
+/// What an output is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Control {
+    /// Open the files again.
+    Reopen,
+    /// End, with everything saved.
+    Stop,
+}
+
+/// How often the store is looked at.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often the cursor is saved at most, unless that is to be always, and how often it is looked
+/// whether somebody reset it.
+const SAVING: Duration = Duration::from_secs(1);
+
+/// How often the store is looked at once it is to stop, at most: a thousand entries each time.
+const LAST_LOOKS: usize = 10;
+
+/// How long it waits after a failure: so long after the first, and at most.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// An output at work.
+pub(super) struct Engine {
+    pub(super) output: Output,
+    pub(super) reader: Reader,
+    pub(super) cursors: OutputCursors,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) control: Receiver<Control>,
+}
+
+impl Engine {
+    /// Works until it is told to stop.
+    pub(super) fn run(mut self) {
+        let name = self.output.name.clone();
+        let mut pause = PAUSE;
+        loop {
+            let began = Instant::now();
+            match self.follow() {
+                Ok(()) => return,
+                Err(OutputError::Reset) => {
+                    tracing::info!(output = name, "the output was reset");
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(output = name, %error, "the output waits");
+                    // Best effort: it may be the catalog that fails.
+                    let _ = self.cursors.fail(&name, &error.to_string(), now());
+                }
+            }
+            if began.elapsed() > LONGEST_PAUSE {
+                pause = PAUSE;
+            }
+            if self.waits(pause) == Some(Control::Stop) {
+                return;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Follows the store from the saved cursor on, until it is told to stop.
+    fn follow(&mut self) -> Result<(), OutputError> {
+        let cursor = begin(&self.output, &self.reader, &self.cursors)?;
+        self.sink.restore(&cursor.state)?;
+        let Engine { output, reader, cursors, sink, control } = self;
+        let mut follow = reader.follow(&output.wanted(), cursor.position);
+        let mut run = Run {
+            passes_changes: passes_changes(output),
+            output,
+            cursors,
+            sink: sink.as_mut(),
+            saved: cursor.clone(),
+            cursor,
+            saved_at: Instant::now(),
+            line: Vec::new(),
+        };
+        let always = match &run.output.to {
+            Destination::File(file) => file.fsync == Fsync::Always,
+            Destination::Stdout => false,
+        };
+        loop {
+            let News { events, more } = follow.poll()?;
+            run.give_out(events, follow.position())?;
+            if always || run.saved_at.elapsed() >= SAVING {
+                run.save_if_changed()?;
+            }
+            let told = match more {
+                true => control.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                }),
+                false => control.recv_timeout(INTERVAL),
+            };
+            match told {
+                Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    // What came last goes out too, unless there is much of it.
+                    for _ in 0..LAST_LOOKS {
+                        let News { events, more } = follow.poll()?;
+                        run.give_out(events, follow.position())?;
+                        if !more {
+                            break;
+                        }
+                    }
+                    return run.save_if_changed();
+                }
+                Ok(Control::Reopen) => {
+                    run.save()?;
+                    run.sink.reopen();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Waits so long, or until it is told something that matters now.
+    fn waits(&self, pause: Duration) -> Option<Control> {
+        match self.control.recv_timeout(pause) {
+            Ok(Control::Reopen) => Some(Control::Reopen),
+            Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => Some(Control::Stop),
+            Err(RecvTimeoutError::Timeout) => None,
+        }
+    }
+}
+
+/// The cursor of an output, which is a new one if its name is new.
+pub(super) fn begin(
+    output: &Output,
+    reader: &Reader,
+    cursors: &OutputCursors,
+) -> Result<OutputCursor, OutputError> {
+    loop {
+        if let Some(cursor) = cursors.load(&output.name)? {
+            return Ok(cursor);
+        }
+        let position = match output.start {
+            Start::Oldest => Position::OLDEST,
+            Start::Newest => reader.newest(&Filter::All, 0)?,
+        };
+        cursors.begin(&output.name, position, now())?;
+    }
+}
+
+/// From one restoration to the next failure.
+struct Run<'a> {
+    output: &'a Output,
+    passes_changes: bool,
+    cursors: &'a OutputCursors,
+    sink: &'a mut dyn Sink,
+    /// What stands in the catalog.
+    saved: OutputCursor,
+    /// Where it stands: everything before it is written.
+    cursor: OutputCursor,
+    saved_at: Instant,
+    line: Vec<u8>,
+}
+
+impl Run<'_> {
+    /// Writes what came, after which the position is `end`.
+    fn give_out(&mut self, events: Vec<Event>, end: Position) -> Result<(), OutputError> {
+        let mut records = Vec::with_capacity(events.len());
+        let mut lost = 0;
+        for event in events {
+            match event {
+                Event::New(record) => records.push((id(&record), record)),
+                Event::Changed(record) if self.passes_changes => records.push((None, record)),
+                Event::Changed(_) => {}
+                Event::Missed { from, to } => {
+                    lost += to.saturating_sub(from).saturating_add(1);
+                    let output = self.output.name.as_str();
+                    tracing::warn!(output, from, to, "retention was faster: entries are lost");
+                }
+            }
+        }
+        if !records.is_empty() {
+            self.write(&records)?;
+        }
+        self.cursor.lost = self.cursor.lost.saturating_add(lost);
+        self.cursor.position = end;
+        Ok(())
+    }
+
+    fn write(&mut self, records: &[(Option<u64>, Record)]) -> Result<(), OutputError> {
+        let time = now();
+        let all: Vec<&Record> = records.iter().map(|(_, record)| record).collect();
+        let mut is_changed = self.sink.prepare(&all)?;
+        if self.sink.is_due(&all, time) {
+            self.save()?;
+            self.sink.rotate_due(&all, time)?;
+            is_changed |= self.sink.prepare(&all)?;
+        }
+        if is_changed {
+            self.save()?;
+        }
+        for (id, record) in records {
+            self.line.clear();
+            self.output.format.write_line(record, self.output.not_valid, &mut self.line);
+            // Of entries that changed it is not known how far they are given out before the last is.
+            if let Some(id) = *id {
+                self.cursor.position.next_id = id;
+                if self.sink.is_full(record, &self.line) {
+                    self.save()?;
+                    self.sink.rotate(record, time)?;
+                    self.save()?;
+                }
+            }
+            self.sink.write(record, &self.line, time)?;
+            self.cursor.written = self.cursor.written.saturating_add(1);
+        }
+        self.line.shrink_to(1 << 20);
+        self.sink.flush()
+    }
+
+    fn save_if_changed(&mut self) -> Result<(), OutputError> {
+        self.saved_at = Instant::now();
+        let is_same = self.cursor.position == self.saved.position && self.saved.error.is_none();
+        match is_same {
+            true if self.cursors.epoch(&self.output.name)? == Some(self.cursor.epoch) => Ok(()),
+            true => Err(OutputError::Reset),
+            false => self.save(),
+        }
+    }
+
+    /// Saves the cursor, once what is before it is as durable as was asked for.
+    fn save(&mut self) -> Result<(), OutputError> {
+        self.cursor.state = self.sink.sync()?;
+        self.cursor.saved_at = now();
+        self.cursor.error = None;
+        if !self.cursors.save(&self.output.name, &self.cursor)? {
+            return Err(OutputError::Reset);
+        }
+        self.saved = self.cursor.clone();
+        self.saved_at = Instant::now();
+        Ok(())
+    }
+}
+
+fn id(record: &Record) -> Option<u64> {
+    match record.origin {
+        Origin::Stored { id, .. } => Some(id),
+        Origin::File { .. } => None,
+    }
+}
+
+/// Whether an entry goes out when its verdict changes. Not where its line went out already, and would
+/// be the same again: raw lines, chosen and marked by nothing that a later key changes.
+fn passes_changes(output: &Output) -> bool {
+    output.format != Format::Raw
+        || output.not_valid != NotValid::Forward
+        || depends_on_keys(&output.filter)
+}
+
+fn depends_on_keys(filter: &Filter) -> bool {
+    match filter {
+        Filter::All | Filter::Text(_) => false,
+        Filter::And(filters) | Filter::Or(filters) => filters.iter().any(depends_on_keys),
+        Filter::Not(filter) => depends_on_keys(filter),
+        Filter::Field(field, _) => {
+            matches!(field, Field::Verdict | Field::Reason | Field::Kid | Field::Warning)
+        }
+    }
+}

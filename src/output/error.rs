@@ -1,0 +1,41 @@
+//! What can stop an output for a while. It tries again from the cursor that it saved last.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::store::StoreError;
+
+/// An error of an output.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The store cannot be read, or the cursor not be saved.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file cannot be written.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was being done.
+        doing: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Something else than a file stands where one is to be written.
+    #[error("{} is no regular file: name another path, or use type = \"stdout\"", .0.display())]
+    NoFile(PathBuf),
+    /// Somebody reset the cursor. That is no error: it begins anew.
+    #[error("the output was reset")]
+    Reset,
+}
+
+/// Adds the file and what was being done to what the system says.
+pub(super) trait IoContext<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, OutputError>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn doing(self, doing: &'static str, path: &Path) -> Result<T, OutputError> {
+        self.map_err(|source| OutputError::Io { path: path.to_owned(), doing, source })
+    }
+}

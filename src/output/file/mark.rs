@@ -1,0 +1,104 @@
+//! Marks: how far each file has come, kept with the cursor as JSON, `{"path":[inode,length]}`.
+//!
+//! A path that is no UTF-8 has none, since the settings cannot name one.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::output::error::{IoContext, OutputError};
+
+/// How far a file has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, u64)", into = "(u64, u64)")]
+pub(super) struct Mark {
+    /// Which file it is, should another have taken its name.
+    pub(super) inode: u64,
+    /// In bytes.
+    pub(super) length: u64,
+}
+
+impl From<(u64, u64)> for Mark {
+    fn from((inode, length): (u64, u64)) -> Mark {
+        Mark { inode, length }
+    }
+}
+
+impl From<Mark> for (u64, u64) {
+    fn from(mark: Mark) -> (u64, u64) {
+        (mark.inode, mark.length)
+    }
+}
+
+/// Writes marks.
+pub(super) fn write(marks: &BTreeMap<PathBuf, Mark>) -> String {
+    let marks: BTreeMap<_, _> =
+        marks.iter().filter_map(|(path, mark)| Some((path.to_str()?, mark))).collect();
+    serde_json::to_string(&marks).unwrap_or_default()
+}
+
+/// Reads marks; of what is none, none.
+pub(super) fn read(text: &str) -> BTreeMap<PathBuf, Mark> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+impl Mark {
+    /// Takes back what was written past the mark, if the file is still the one it was.
+    pub(super) fn restore(self, path: &Path) -> Result<(), OutputError> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            opened => opened.doing("open", path)?,
+        };
+        let found = file.metadata().doing("look at", path)?;
+        if found.ino() != self.inode || !found.is_file() {
+            return Ok(());
+        }
+        let file_name = path.display();
+        if found.len() < self.length {
+            let missing = self.length - found.len();
+            tracing::warn!(file = %file_name, missing, "the file is shorter than it was");
+        } else if found.len() > self.length {
+            let bytes = found.len() - self.length;
+            tracing::info!(file = %file_name, bytes, "took back what was written past the cursor");
+            file.set_len(self.length).doing("cut", path)?;
+            file.sync_data().doing("sync", path)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn marks_are_read_as_they_were_written() {
+        let marks = BTreeMap::from([("a/b.log".into(), Mark { inode: 1 << 60, length: 9 })]);
+        assert_eq!(write(&marks), r#"{"a/b.log":[1152921504606846976,9]}"#);
+        assert_eq!(read(&write(&marks)), marks);
+        assert!(read("").is_empty() && read("[]").is_empty());
+    }
+
+    #[test]
+    fn only_what_is_past_the_mark_of_the_same_file_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let check = |contents: &str, other_inode: bool, length, expected: &str| {
+            fs::write(&path, contents).unwrap();
+            let inode = fs::metadata(&path).unwrap().ino() + u64::from(other_inode);
+            Mark { inode, length }.restore(&path).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        };
+        check("one\ntwo\n", false, 4, "one\n");
+        check("one\ntwo\n", false, 8, "one\ntwo\n");
+        check("one\n", false, 8, "one\n");
+        check("one\ntwo\n", true, 4, "one\ntwo\n");
+        Mark { inode: 1, length: 1 }.restore(&folder.path().join("none")).unwrap();
+    }
+}

@@ -1,0 +1,274 @@
+//! Files of lines: appended to, rotated by renaming, and put back after a crash.
+//!
+//! - `open`: one file that is open. `mark`: how far each file has come, as it is saved with the
+//!   cursor. `tend`: rotated files are named, compressed and deleted.
+//!
+//! No line is written to a file before the saved state has a mark for it. So after a crash every line
+//! past the cursor stands behind a mark and is taken back, and the file agrees with the cursor. A
+//! rotation stands between two saved states: nothing in a rotated file is past the cursor.
+//!
+//! A file that was moved away by somebody else is not the one that its mark is of, and is left alone.
+
+mod mark;
+mod open;
+mod tend;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use hashlink::LinkedHashMap;
+
+use self::mark::Mark;
+use self::open::Open;
+pub(super) use self::tend::Tender;
+use super::error::{IoContext, OutputError};
+use super::sink::Sink;
+use crate::config::{Fsync, OutputFile};
+use crate::entry::{Millis, Record};
+
+/// The most files that are open at once; of more, those written to last.
+const MOST_OPEN: usize = 64;
+
+/// Writes to files.
+pub(super) struct Files {
+    settings: OutputFile,
+    /// By path; what was used last is last.
+    open: LinkedHashMap<PathBuf, Open>,
+    /// How far the files have come that may be written to before the next saved state, closed ones
+    /// too.
+    marks: BTreeMap<PathBuf, Mark>,
+    tender: Tender,
+    /// The time in the name of the file that was rotated last.
+    rotated_at: Millis,
+}
+
+impl Files {
+    pub(super) fn new(settings: OutputFile, tender: Tender) -> Files {
+        Files {
+            settings,
+            open: LinkedHashMap::new(),
+            marks: BTreeMap::new(),
+            tender,
+            rotated_at: Millis::MIN,
+        }
+    }
+
+    fn paths(&self, records: &[&Record]) -> BTreeSet<PathBuf> {
+        records.iter().map(|record| self.settings.path.path(record)).collect()
+    }
+
+    /// Whether the file is of another span of time than `now`, or larger than it may be.
+    fn is_over(&self, open: &Open, now: Millis) -> bool {
+        let span = |time: Millis| {
+            let every = self.settings.rotate_every?.as_millis();
+            u128::try_from(time.get()).ok()?.checked_div(every)
+        };
+        let is_large = self.settings.rotate_size.is_some_and(|size| open.length() >= size);
+        open.length() > 0 && (is_large || span(open.written_at) != span(now))
+    }
+
+    fn rotate_file(&mut self, path: &Path, now: Millis) -> Result<(), OutputError> {
+        let Some(mut open) = self.open.remove(path) else { return Ok(()) };
+        open.flush(path)?;
+        self.marks.remove(path);
+        // Not the name of one that was rotated before and deleted since: the names tell the order.
+        let later = Millis::saturating(self.rotated_at.get().saturating_add(1));
+        self.rotated_at = tend::move_away(path, now.max(later))?;
+        if self.settings.fsync != Fsync::Never {
+            open::sync_folder(path).doing("sync the folder of", path)?;
+        }
+        self.tender.tend(path);
+        Ok(())
+    }
+
+    /// The open file at `path`, which there is room for.
+    fn file(&mut self, path: &Path) -> Result<&mut Open, OutputError> {
+        if self.open.to_back(path).is_none() {
+            let open = Open::new(path, self.settings.mode, self.settings.fsync)?;
+            self.marks.insert(path.to_owned(), open.mark());
+            self.open.insert(path.to_owned(), open);
+            self.make_room()?;
+        }
+        self.open.get_mut(path).ok_or_else(|| OutputError::NoFile(path.to_owned()))
+    }
+
+    /// Closes files that were not used for longest.
+    fn make_room(&mut self) -> Result<(), OutputError> {
+        while self.open.len() > MOST_OPEN
+            && let Some((path, mut open)) = self.open.pop_front()
+        {
+            open.sync(&path, self.settings.fsync)?;
+            self.marks.insert(path, open.mark());
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Files {
+    fn restore(&mut self, state: &str) -> Result<(), OutputError> {
+        // What stands in their buffers comes again.
+        self.open.clear();
+        self.marks.clear();
+        for (path, mark) in mark::read(state) {
+            mark.restore(&path)?;
+        }
+        Ok(())
+    }
+
+    fn is_due(&self, records: &[&Record], now: Millis) -> bool {
+        let is_over =
+            |path: &PathBuf| self.open.get(path).is_some_and(|open| self.is_over(open, now));
+        self.paths(records).iter().any(is_over)
+    }
+
+    fn rotate_due(&mut self, records: &[&Record], now: Millis) -> Result<(), OutputError> {
+        for path in self.paths(records) {
+            if self.open.get(&path).is_some_and(|open| self.is_over(open, now)) {
+                self.rotate_file(&path, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, records: &[&Record]) -> Result<bool, OutputError> {
+        // Of those that were closed earlier nothing is past the next saved state.
+        self.marks.retain(|path, _| self.open.contains_key(path));
+        let mut is_changed = false;
+        for path in self.paths(records) {
+            let is_new = !self.open.contains_key(&path);
+            self.file(&path)?;
+            if is_new {
+                self.tender.tend(&path);
+            }
+            is_changed |= is_new;
+        }
+        Ok(is_changed)
+    }
+
+    fn is_full(&self, record: &Record, line: &[u8]) -> bool {
+        let path = self.settings.path.path(record);
+        let length = self.open.get(&path).map_or(0, Open::length);
+        let size = self.settings.rotate_size;
+        length > 0 && size.is_some_and(|size| length.saturating_add(line.len() as u64) > size)
+    }
+
+    fn rotate(&mut self, record: &Record, now: Millis) -> Result<(), OutputError> {
+        let path = self.settings.path.path(record);
+        self.rotate_file(&path, now)?;
+        self.file(&path).map(drop)
+    }
+
+    fn write(&mut self, record: &Record, line: &[u8], now: Millis) -> Result<(), OutputError> {
+        let path = self.settings.path.path(record);
+        self.file(&path)?.write(&path, line, now)
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        self.open.iter_mut().try_for_each(|(path, open)| open.flush(path))
+    }
+
+    fn sync(&mut self) -> Result<String, OutputError> {
+        for (path, open) in &mut self.open {
+            open.sync(path, self.settings.fsync)?;
+            self.marks.insert(path.clone(), open.mark());
+        }
+        Ok(mark::write(&self.marks))
+    }
+
+    fn reopen(&mut self) {
+        self.open.clear();
+        self.marks.clear();
+    }
+}
+
+/// Tries whether a file can be written where `path` is, without touching that one: with a file beside
+/// it that is removed again.
+pub(super) fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Err(OutputError::NoFile(path.to_owned())),
+        _ => {}
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".test-{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let mut open = Open::new(&beside, settings.mode, settings.fsync)?;
+    let written = open
+        .write(&beside, b"test\n", Millis::MIN)
+        .and_then(|()| open.sync(&beside, settings.fsync));
+    std::fs::remove_file(&beside).doing("remove", &beside)?;
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Compress;
+    use crate::output::testing::record;
+
+    fn files(folder: &Path, change: impl FnOnce(&mut OutputFile)) -> Files {
+        let mut settings = OutputFile {
+            path: folder.join("{kind}.log").to_str().unwrap().parse().unwrap(),
+            rotate_size: None,
+            rotate_every: None,
+            compress: Compress::None,
+            keep: None,
+            keep_age: None,
+            keep_size: None,
+            fsync: Fsync::Never,
+            mode: 0o600,
+        };
+        change(&mut settings);
+        Files::new(settings.clone(), Tender::start(settings).unwrap())
+    }
+
+    fn contents(folder: &Path) -> Vec<String> {
+        let mut paths: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|one| one.unwrap().path()).collect();
+        paths.sort();
+        paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_span_of_time_that_is_over_makes_a_file_due() {
+        let folder = tempfile::tempdir().unwrap();
+        let minute = Some(Duration::from_secs(60));
+        let mut files = files(folder.path(), |settings| settings.rotate_every = minute);
+        let record = &record(1, 0);
+        let at = |second: i64| Millis::saturating(1_800_000_000_000 + second * 1000);
+        for (second, is_due, line) in
+            [(0, false, b"a\n"), (59, false, b"b\n"), (60, true, b"c\n"), (200, true, b"d\n")]
+        {
+            files.prepare(&[record]).unwrap();
+            assert_eq!(files.is_due(&[record], at(second)), is_due, "{second}");
+            files.sync().unwrap();
+            files.rotate_due(&[record], at(second)).unwrap();
+            assert_eq!(files.prepare(&[record]).unwrap(), is_due, "a new file is to be saved");
+            files.write(record, line, at(second)).unwrap();
+        }
+        files.flush().unwrap();
+        assert_eq!(contents(folder.path()), ["a\nb\n", "c\n", "d\n"]);
+    }
+
+    #[test]
+    fn what_was_written_since_the_saved_state_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = files(folder.path(), |_| ());
+        let (one, mut other) = (record(1, 0), record(2, 0));
+        other.kind = None;
+        let all = [&one, &other];
+        assert!(files.prepare(&all).unwrap(), "new files are to be saved");
+        assert!(!files.prepare(&all).unwrap());
+        files.write(&one, b"saved\n", Millis::MIN).unwrap();
+        let state = files.sync().unwrap();
+        files.write(&one, b"not saved\n", Millis::MIN).unwrap();
+        files.write(&other, b"not saved\n", Millis::MIN).unwrap();
+        files.flush().unwrap();
+        assert_eq!(contents(folder.path()), ["saved\nnot saved\n", "not saved\n"]);
+        files.restore(&state).unwrap();
+        assert_eq!(contents(folder.path()), ["saved\n", ""]);
+        assert!(files.prepare(&all).unwrap());
+    }
+}

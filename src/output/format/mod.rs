@@ -1,0 +1,77 @@
+//! How an entry is written: one line, with its line end, in the format that is asked for.
+//!
+//! `raw` is the line as received; `json` the shape that `vidimus query -o jsonl` prints.
+
+use crate::config::NotValid;
+use crate::entry::Record;
+use crate::entry::words::words;
+use crate::signature::VerdictName;
+
+words! {
+    /// The formats of outputs.
+    pub enum Format {
+        /// The line as received.
+        Raw = "raw",
+        /// The entry's JSON.
+        Json = "json",
+    }
+}
+
+impl Format {
+    /// Appends the entry to `line`, without a line end. There is none within it either.
+    pub fn write(self, record: &Record, line: &mut Vec<u8>) {
+        match self {
+            // A stored line has no line end, unless somebody edited the store by hand.
+            Format::Raw => line.extend(record.raw.iter().filter(|byte| **byte != b'\n')),
+            // Every key is text, so this cannot fail, and JSON escapes line ends.
+            Format::Json => drop(serde_json::to_writer(line, record)),
+        }
+    }
+
+    /// Appends the entry and a line end, with its verdict before it where that is to be marked and
+    /// the format does not tell it.
+    pub fn write_line(self, record: &Record, not_valid: NotValid, line: &mut Vec<u8>) {
+        let is_valid = record.verdict == VerdictName::Valid.as_str();
+        if self == Format::Raw && not_valid == NotValid::Mark && !is_valid {
+            line.extend_from_slice(b"[vidimus verdict=");
+            line.extend_from_slice(record.verdict.as_bytes());
+            line.extend_from_slice(b"] ");
+        }
+        self.write(record, line);
+        line.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::testing::record;
+
+    fn check(format: Format, not_valid: NotValid, verdict: &str, raw: &[u8], expected: &str) {
+        let mut record = record(7, 0);
+        (record.verdict, record.raw) = (verdict.to_owned(), raw.to_vec());
+        let mut line = b"before ".to_vec();
+        format.write_line(&record, not_valid, &mut line);
+        assert_eq!(String::from_utf8_lossy(&line), format!("before {expected}\n"));
+    }
+
+    #[test]
+    fn a_raw_line_is_as_received_and_marked_only_if_asked() {
+        use NotValid::{Forward, Mark};
+        check(Format::Raw, Forward, "invalid", b"a b", "a b");
+        check(Format::Raw, Mark, "valid", b"a b", "a b");
+        check(Format::Raw, Mark, "no_key", b"a b", "[vidimus verdict=no_key] a b");
+        check(Format::Raw, Mark, "valid", b"a\nb", "ab");
+    }
+
+    #[test]
+    fn json_is_the_entry_and_one_line() {
+        let mut record = record(7, 0);
+        record.raw = b"a\n\"b".to_vec();
+        let mut line = Vec::new();
+        Format::Json.write_line(&record, NotValid::Mark, &mut line);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let json: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!((&json["id"], &json["raw"]), (&7.into(), &"a\n\"b".into()));
+    }
+}

@@ -1,0 +1,90 @@
+//! What lines are written to, as the engine sees it.
+//!
+//! A sink that can be put back says in its state how far it has come. The engine saves that together
+//! with the cursor, and after a crash has what was written past the cursor taken back. For that the
+//! sink must not write where the saved state knows nothing of: it says when its state has to be saved
+//! before anything else is written.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::error::{IoContext, OutputError};
+use crate::entry::{Millis, Record};
+
+/// Takes lines.
+pub(super) trait Sink: Send {
+    /// Takes back what was written since `state` was saved.
+    fn restore(&mut self, _state: &str) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    /// Whether something has to be rotated before these are written, now that nothing is half done.
+    fn is_due(&self, _records: &[&Record], _now: Millis) -> bool {
+        false
+    }
+
+    /// Rotates it. What was written is synced and saved.
+    fn rotate_due(&mut self, _records: &[&Record], _now: Millis) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    /// Makes ready for these. `true` if the state has to be saved before they are written.
+    fn prepare(&mut self, _records: &[&Record]) -> Result<bool, OutputError> {
+        Ok(false)
+    }
+
+    /// Whether there is no more room for this line before a rotation.
+    fn is_full(&self, _record: &Record, _line: &[u8]) -> bool {
+        false
+    }
+
+    /// Rotates what this record goes to. What was written is synced and saved.
+    fn rotate(&mut self, _record: &Record, _now: Millis) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    /// Takes a line, with its line end.
+    fn write(&mut self, record: &Record, line: &[u8], now: Millis) -> Result<(), OutputError>;
+
+    /// Hands what it took to the system, so that who follows sees it.
+    fn flush(&mut self) -> Result<(), OutputError>;
+
+    /// Makes what was written as durable as was asked for, and says how far it has come.
+    fn sync(&mut self) -> Result<String, OutputError>;
+
+    /// Lets go of what is open: somebody may have moved it away. What was written is synced.
+    fn reopen(&mut self) {}
+}
+
+/// Lines to standard output, or whatever it is.
+pub(super) struct Stream {
+    pub(super) writer: Box<dyn Write + Send>,
+    pub(super) buffer: Vec<u8>,
+}
+
+/// What is gathered before it is written, in bytes.
+const GATHERED: usize = 256 << 10;
+
+impl Sink for Stream {
+    fn restore(&mut self, _state: &str) -> Result<(), OutputError> {
+        // What it failed to write comes again.
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, _record: &Record, line: &[u8], _now: Millis) -> Result<(), OutputError> {
+        self.buffer.extend_from_slice(line);
+        if self.buffer.len() >= GATHERED { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        let written = self.writer.write_all(&self.buffer).and_then(|()| self.writer.flush());
+        self.buffer.clear();
+        written.doing("write", Path::new("standard output"))
+    }
+
+    fn sync(&mut self) -> Result<String, OutputError> {
+        self.flush()?;
+        Ok(String::new())
+    }
+}

@@ -1,0 +1,243 @@
+//! Outputs in the catalog: where each stands, and what it needs to go on from there.
+//!
+//! An output that runs saves its cursor as often as it likes. Whoever resets it, beside a running
+//! process too, raises the `epoch`: what the output saves with the epoch it knew is refused then,
+//! and it begins anew from the row.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::StoreError;
+use super::catalog::Catalog;
+use super::directory::Directory;
+use super::error::SqliteContext;
+use super::follow::Position;
+use super::read::Reader;
+use crate::entry::Millis;
+
+/// Where an output stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputCursor {
+    /// What was given out is before it.
+    pub position: Position,
+    /// What the output keeps with it, in its own format.
+    pub state: String,
+    /// How many lines it wrote.
+    pub written: u64,
+    /// How many entries retention gave up before it saw them, those that do not match included.
+    pub lost: u64,
+    /// How often it was reset.
+    pub epoch: u64,
+    /// When it was saved last.
+    pub saved_at: Millis,
+    /// What went wrong last, and when; none if the output went on since.
+    pub error: Option<(String, Millis)>,
+}
+
+/// The cursors of the outputs, open for writing.
+#[derive(Debug)]
+pub struct OutputCursors(Catalog);
+
+impl OutputCursors {
+    /// Opens the catalog of the store in `directory`. It takes no lock.
+    pub fn open(directory: &Directory) -> Result<OutputCursors, StoreError> {
+        Catalog::open(directory).map(OutputCursors)
+    }
+
+    /// The cursor of the output `name`, if it has one.
+    pub fn load(&self, name: &str) -> Result<Option<OutputCursor>, StoreError> {
+        let read = self
+            .0
+            .connection
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM outputs WHERE name = ?1"))
+            .and_then(|mut statement| statement.query_row([name], |row| cursor(row, 0)).optional());
+        read.doing("read an output's cursor", &self.0.path)
+    }
+
+    /// Enters an output with a name that is new.
+    pub fn begin(&self, name: &str, at: Position, now: Millis) -> Result<(), StoreError> {
+        self.0
+            .connection
+            .execute(
+                "INSERT OR IGNORE INTO outputs (name, next_id, change, saved_at)
+                 VALUES (?1, ?2, ?3, ?4)",
+                (name, at.next_id, at.change, now.get()),
+            )
+            .map(drop)
+            .doing("enter an output", &self.0.path)
+    }
+
+    /// Saves a cursor, without its error, which is over. `false` if the output was reset meanwhile:
+    /// then nothing is saved.
+    pub fn save(&self, name: &str, cursor: &OutputCursor) -> Result<bool, StoreError> {
+        let run = || {
+            let mut statement = self.0.connection.prepare_cached(
+                "UPDATE outputs SET next_id = ?3, change = ?4, state = ?5, written = ?6, lost = ?7,
+                     saved_at = ?8, error = NULL, failed_at = NULL
+                 WHERE name = ?1 AND epoch = ?2",
+            )?;
+            statement.execute((
+                name,
+                cursor.epoch,
+                cursor.position.next_id,
+                cursor.position.change,
+                &cursor.state,
+                cursor.written,
+                cursor.lost,
+                cursor.saved_at.get(),
+            ))
+        };
+        run().map(|rows| rows == 1).doing("save an output's cursor", &self.0.path)
+    }
+
+    /// Enters what went wrong.
+    pub fn fail(&self, name: &str, error: &str, now: Millis) -> Result<(), StoreError> {
+        self.0
+            .connection
+            .execute(
+                "UPDATE outputs SET error = ?2, failed_at = ?3 WHERE name = ?1",
+                (name, error, now.get()),
+            )
+            .map(drop)
+            .doing("enter an output's error", &self.0.path)
+    }
+
+    /// How often the output was reset; `None` if there is none of this name.
+    pub fn epoch(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        self.0
+            .connection
+            .prepare_cached("SELECT epoch FROM outputs WHERE name = ?1")
+            .and_then(|mut one| one.query_row([name], |row| row.get(0)).optional())
+            .doing("read an output's cursor", &self.0.path)
+    }
+
+    /// Puts an output to another place. `false` if there is none of this name.
+    pub fn reset(&self, name: &str, to: Position, now: Millis) -> Result<bool, StoreError> {
+        self.0
+            .connection
+            .execute(
+                "UPDATE outputs SET next_id = ?2, change = ?3, saved_at = ?4, epoch = epoch + 1
+                 WHERE name = ?1",
+                (name, to.next_id, to.change, now.get()),
+            )
+            .map(|rows| rows == 1)
+            .doing("reset an output", &self.0.path)
+    }
+}
+
+impl Reader {
+    /// The outputs that ever ran, by name.
+    pub fn output_cursors(&self) -> Result<Vec<(String, OutputCursor)>, StoreError> {
+        self.catalog("read the outputs' cursors", |catalog| {
+            // A store that no version with outputs has written to yet has no such table.
+            if !catalog.table_exists(None, "outputs")? {
+                return Ok(Vec::new());
+            }
+            let sql = format!("SELECT name, {COLUMNS} FROM outputs ORDER BY name");
+            catalog
+                .prepare(&sql)?
+                .query_map([], |row| Ok((row.get(0)?, cursor(row, 1)?)))?
+                .collect()
+        })
+    }
+
+    /// How many entries there are from `position` on, those that do not match included.
+    pub fn entries_from(&self, position: Position) -> Result<u64, StoreError> {
+        Ok(self.greatest_id()?.saturating_add(1).saturating_sub(position.next_id))
+    }
+
+    /// When the first entry from the id `id` on was received, if there is one.
+    pub fn received_from(&self, id: u64) -> Result<Option<Millis>, StoreError> {
+        let sql = "SELECT received_at FROM entries WHERE id >= ?1 ORDER BY id LIMIT 1";
+        for place in self.places()?.into_iter().filter(|place| place.end() >= id) {
+            let found = self.visit(
+                place.first_id,
+                |_, _| Ok(()),
+                |segment, _, ()| {
+                    segment.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
+                },
+            )?;
+            if let Some(time) = found.flatten() {
+                return Ok(Some(Millis::saturating(time)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where a follower begins that is to see what was received from `time` on. Entries are received
+    /// in the order of their ids, unless the clock was put back.
+    pub fn position_since(&self, time: Millis) -> Result<Position, StoreError> {
+        let newest = self.newest(&crate::search::Filter::All, 0)?;
+        let segments: Vec<u64> = self.catalog("list the segments", |catalog| {
+            catalog
+                .prepare_cached(
+                    "SELECT first_id FROM segments WHERE state <> 'dropped'
+                     AND coalesce(max_received_at, ?1) >= ?1 ORDER BY first_id",
+                )?
+                .query_map([time.get()], |row| row.get(0))?
+                .collect()
+        })?;
+        for first_id in segments {
+            let found =
+                self.visit(first_id, |_, _| Ok(()), |segment, _, ()| first_since(segment, time))?;
+            if let Some(next_id) = found.flatten() {
+                return Ok(Position { next_id, ..newest });
+            }
+        }
+        Ok(newest)
+    }
+}
+
+fn first_since(segment: &Connection, time: Millis) -> rusqlite::Result<Option<u64>> {
+    let sql = "SELECT min(id) FROM entries WHERE received_at >= ?1";
+    segment.prepare_cached(sql)?.query_row([time.get()], |row| row.get(0))
+}
+
+const COLUMNS: &str = "next_id, change, state, written, lost, epoch, saved_at, error, failed_at";
+
+/// Reads [`COLUMNS`], which begin with the column `at`.
+fn cursor(row: &Row<'_>, at: usize) -> rusqlite::Result<OutputCursor> {
+    let error: (Option<String>, Option<i64>) = (row.get(at + 7)?, row.get(at + 8)?);
+    Ok(OutputCursor {
+        position: Position { next_id: row.get(at)?, change: row.get(at + 1)? },
+        state: row.get(at + 2)?,
+        written: row.get(at + 3)?,
+        lost: row.get(at + 4)?,
+        epoch: row.get(at + 5)?,
+        saved_at: Millis::saturating(row.get(at + 6)?),
+        error: error.0.zip(error.1.map(Millis::saturating)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_that_was_reset_is_not_saved_over() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&temporary.path().join("data")).unwrap();
+        let cursors = OutputCursors::open(&directory).unwrap();
+        let now = Millis::saturating(5);
+        assert_eq!(cursors.load("a").unwrap(), None);
+        assert!(!cursors.reset("a", Position::OLDEST, now).unwrap());
+        cursors.begin("a", Position { next_id: 7, change: 1 }, now).unwrap();
+        cursors.begin("a", Position::OLDEST, now).unwrap();
+        let mut cursor = cursors.load("a").unwrap().unwrap();
+        assert_eq!(cursor.position, Position { next_id: 7, change: 1 });
+
+        cursors.fail("a", "oh", now).unwrap();
+        assert_eq!(cursors.load("a").unwrap().unwrap().error, Some(("oh".into(), now)));
+        cursor.position.next_id = 9;
+        (cursor.state, cursor.written, cursor.lost) = ("x".into(), 2, 3);
+        assert!(cursors.save("a", &cursor).unwrap());
+        assert_eq!(cursors.load("a").unwrap().unwrap(), cursor);
+
+        assert!(cursors.reset("a", Position::OLDEST, now).unwrap());
+        assert!(!cursors.save("a", &cursor).unwrap());
+        assert_eq!(cursors.epoch("a").unwrap(), Some(1));
+        let reset = cursors.load("a").unwrap().unwrap();
+        assert_eq!((reset.position, reset.state.as_str()), (Position::OLDEST, "x"));
+        let reader = Reader::open(&directory).unwrap();
+        assert_eq!(reader.output_cursors().unwrap(), [("a".to_owned(), reset)]);
+    }
+}

@@ -1,0 +1,102 @@
+//! `vidimus output`, beside a running server and without one.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::*;
+use crate::harness::Setup;
+
+/// Exit code, standard output, standard error.
+fn run(serve: &Serve, arguments: &str) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))
+        .arg("output")
+        .args(arguments.split(' '))
+        .current_dir(serve.home())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn status(serve: &Serve) -> Value {
+    let (code, text, told) = run(serve, "status -o jsonl");
+    assert_eq!(code, Some(0), "{told}");
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn an_output_is_reset_beside_a_running_server() {
+    let mut serve = Setup::new().config(&file_output("siem.log", "format = 'raw'")).start();
+    serve.deliver(lines(0..10).join("\n"));
+    wait_for_lines(&serve, "siem.log", &lines(0..10));
+    wait_until("a saved cursor", || status(&serve)["next_id"] == 11);
+    assert_eq!((&status(&serve)["behind"], &status(&serve)["written"]), (&0.into(), &10.into()));
+
+    let (code, _, told) = run(&serve, "reset siem --since 1d");
+    assert_eq!(code, Some(0), "{told}");
+    let twice = [lines(0..10), lines(0..10)].concat();
+    wait_for_lines(&serve, "siem.log", &twice);
+    serve.stop();
+
+    // To a time to come: nothing again.
+    let (code, _, told) = run(&serve, "reset siem --since 2999-01-01");
+    assert_eq!(code, Some(0), "{told}");
+    assert_eq!(status(&serve)["next_id"], 11);
+    let (code, _, told) = run(&serve, "reset other --since 1d");
+    assert_eq!(code, Some(2));
+    assert!(told.contains("there is no output \"other\""), "{told}");
+}
+
+#[test]
+fn what_keeps_an_output_waiting_is_told() {
+    let config = file_output("out/siem.log", "format = 'raw'");
+    let serve = Setup::new().config(&config).file("out", "no folder").start();
+    serve.deliver(lines(0..10).join("\n"));
+    serve.wait_for_log("the output waits");
+    wait_until("the error in the catalog", || run(&serve, "status").0 == Some(1));
+    let (_, text, _) = run(&serve, "status");
+    assert!(text.starts_with("siem: next entry 1, 10 behind since "), "{text}");
+    assert!(text.contains("cannot make the folder of"), "{text}");
+    let (code, _, told) = run(&serve, "test siem --config config.toml");
+    assert_eq!(code, Some(3));
+    assert!(told.contains("out/siem.log"), "{told}");
+}
+
+#[test]
+fn what_retention_gave_up_is_counted_as_lost() {
+    let config = file_output("out/siem.log", "format = 'raw'") + "[store]\nsegment_entries = 10\n";
+    let mut serve = Setup::new().config(&config).file("out", "no folder").start();
+    (0..5).for_each(|n| drop(serve.deliver(lines(n * 10..n * 10 + 10).join("\n"))));
+    serve.wait_for_log("the output waits");
+    serve.stop();
+    let pruned = Command::new(env!("CARGO_BIN_EXE_vidimus"))
+        .args(["store", "prune", "--size", "1"])
+        .current_dir(serve.home())
+        .status()
+        .unwrap();
+    assert_eq!(pruned.code(), Some(0));
+    let left: Vec<_> =
+        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    assert!(left.len() < 50, "nothing was given up");
+    std::fs::remove_file(serve.home().join("out")).unwrap();
+    serve.restart();
+    serve.deliver(cef(50));
+    wait_for_lines(&serve, "out/siem.log", &[left.clone(), vec![cef(50)]].concat());
+    serve.wait_for_log("retention was faster");
+    serve.stop();
+    assert_eq!(status(&serve)["lost"], 50 - left.len());
+}
+
+#[test]
+fn an_output_is_tried_out_and_its_file_not_touched() {
+    let config = file_output("out/{org_id}.log", "format = 'json'");
+    let serve = Setup::new().config(&config).start();
+    let (code, text, told) = run(&serve, "test siem --config config.toml");
+    assert_eq!(code, Some(0), "{told}");
+    let entry: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&entry["id"], &entry["verdict"]), (&0.into(), &"unsigned".into()));
+    assert!(told.contains("out/test.log"), "{told}");
+    assert!(files_below(&serve.home().join("out")).is_empty());
+    assert_eq!(run(&serve, "test none --config config.toml").0, Some(2));
+}

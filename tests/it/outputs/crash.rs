@@ -1,0 +1,91 @@
+//! The process is killed under load while it writes to files.
+
+use std::collections::HashMap;
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::Signal;
+use vidimus::konnect::random::Random;
+
+use super::*;
+use crate::crash::is_acknowledged;
+use crate::harness::Setup;
+use crate::harness::http::head;
+
+const KILLS: usize = 6;
+const BATCH: usize = 40;
+
+#[test]
+fn after_kills_a_file_has_every_entry_once() {
+    check("out/siem.log", "fsync = 'second'");
+    check("out/siem.log", "fsync = 'always'");
+}
+
+#[test]
+fn after_kills_rotated_files_have_every_entry_once() {
+    check("out/siem.log", "rotate_size = '30kB'");
+}
+
+/// What is stored is in the files, in the order of the store, once.
+fn check(path: &str, keys: &str) {
+    let config = file_output(path, &format!("format = 'raw'\n{keys}"));
+    let mut serve = Setup::new().config(&config).arguments("--no-tls").start();
+    let (next, deliveries) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let acknowledged = Mutex::new(Vec::new());
+    let mut random = Random::new(u64::from(serve.pid()));
+    for _ in 0..KILLS {
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", serve.port())) else {
+                        return;
+                    };
+                    let mut answers = BufReader::new(stream.try_clone().unwrap());
+                    loop {
+                        let first = next.fetch_add(BATCH, Ordering::SeqCst);
+                        let sent = lines(first..first + BATCH);
+                        let headers = [("authorization", serve.authorization.as_str())];
+                        let body = sent.join("\n");
+                        let head = head("POST", "/audit-logs", &headers, body.len());
+                        let sending = stream.write_all((head + &body).as_bytes());
+                        if sending.is_err() || !is_acknowledged(&mut answers) {
+                            return;
+                        }
+                        acknowledged.lock().unwrap().extend(sent);
+                        deliveries.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            // Not a moment in time, but one in the work.
+            let goal = deliveries.load(Ordering::SeqCst) + 5 + random.below(60);
+            wait_until("deliveries", || deliveries.load(Ordering::SeqCst) >= goal);
+            for _ in 0..random.below(200_000) {
+                std::hint::spin_loop();
+            }
+            serve.signal(Signal::KILL);
+        });
+        serve.restart();
+    }
+    let stored: Vec<_> =
+        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    let folder = serve.home().join("out");
+    let last = stored.last().unwrap();
+    wait_until("the last line", || {
+        let text = std::fs::read_to_string(folder.join("siem.log")).unwrap_or_default();
+        text.lines().next_back() == Some(last.as_str())
+    });
+    serve.stop();
+    let written = lines_below(&folder);
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    written.iter().for_each(|line| *counts.entry(line).or_default() += 1);
+    let acknowledged = acknowledged.into_inner().unwrap();
+    let missing = acknowledged.iter().find(|line| !counts.contains_key(line.as_str()));
+    assert_eq!(missing, None, "acknowledged and not there");
+    let twice = counts.iter().find(|(_, count)| **count > 1);
+    assert_eq!(twice, None, "written twice");
+    assert_eq!(written.len(), stored.len());
+    assert!(written == stored, "in another order than the store");
+    assert!(acknowledged.len() >= KILLS * BATCH, "only {} lines", acknowledged.len());
+}

@@ -1,0 +1,60 @@
+//! Outputs of the running program: every entry goes out, in order and once, whatever happens.
+//!
+//! - `files`: what is written where, and what goes on after a restart. `crash`: the process is killed
+//!   under load. `rotation`: with somebody who follows the file. `command`: `vidimus output`.
+
+mod command;
+mod crash;
+mod files;
+mod rotation;
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::{Serve, cef, wait_until};
+
+/// An output of the type file with these keys besides.
+fn file_output(path: &str, keys: &str) -> String {
+    format!("[[output]]\nname = 'siem'\ntype = 'file'\npath = '{path}'\n{keys}\n")
+}
+
+/// The unsigned entries of these numbers, a line each.
+fn lines(numbers: std::ops::Range<usize>) -> Vec<String> {
+    numbers.map(cef).collect()
+}
+
+/// The whole lines of a file, in order; that there is nothing else in it.
+fn lines_of(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    assert!(text.is_empty() || text.ends_with('\n'), "{}: torn: {text:.200}", path.display());
+    text.lines().map(str::to_owned).collect()
+}
+
+/// All files below a folder, by path.
+fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The same of the files in a folder, oldest first: rotated ones have their time in their names, and
+/// sort before the file itself.
+fn lines_below(folder: &Path) -> Vec<String> {
+    files_below(folder).iter().flat_map(|path| lines_of(path)).collect()
+}
+
+/// Waits until a file below the server's home has these lines.
+fn wait_for_lines(serve: &Serve, path: &str, expected: &[String]) {
+    let path = serve.home().join(path);
+    wait_until("lines in a file", || {
+        // While it is written to, its end may be anything.
+        fs::read_to_string(&path).unwrap_or_default().lines().count() >= expected.len()
+    });
+    assert_eq!(lines_of(&path), expected);
+}

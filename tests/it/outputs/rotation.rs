@@ -1,0 +1,74 @@
+//! Rotation, with somebody who follows the file by its name.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+
+use super::*;
+use crate::harness::{DEADLINE, Setup};
+
+#[test]
+fn a_follower_sees_each_line_once_across_rotations() {
+    let config = file_output("out/siem.log", "format = 'raw'\nrotate_size = '2kB'");
+    let mut serve = Setup::new().config(&config).start();
+    serve.deliver(cef(0));
+    wait_for_lines(&serve, "out/siem.log", &lines(0..1));
+    let mut tail = Command::new("tail")
+        .args(["-n", "+1", "-F", "out/siem.log"])
+        .current_dir(serve.home())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let (sender, followed) = channel();
+    let output = BufReader::new(tail.stdout.take().unwrap());
+    std::thread::spawn(move || {
+        output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let next = || followed.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(next(), cef(0));
+    for n in 1..60 {
+        serve.deliver(cef(n));
+        assert_eq!(next(), cef(n));
+    }
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    assert_eq!(followed.try_iter().count(), 0);
+    serve.stop();
+    let files = files_below(&serve.home().join("out"));
+    assert!(files.len() > 5, "{files:?}");
+    assert!(files.iter().all(|path| std::fs::metadata(path).unwrap().len() <= 2000), "{files:?}");
+    assert_eq!(lines_below(&serve.home().join("out")), lines(0..60));
+}
+
+#[test]
+fn rotated_files_are_compressed_and_the_newest_are_kept() {
+    let keys = "format = 'raw'\nrotate_size = '5kB'\ncompress = 'gzip'\nkeep = 3";
+    let mut serve = Setup::new().config(&file_output("out/siem.log", keys)).start();
+    serve.deliver(lines(0..200).join("\n"));
+    let out = serve.home().join("out");
+    let last = cef(199);
+    wait_until("three compressed files", || {
+        let names: Vec<_> = files_below(&out)
+            .iter()
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        let is_there = std::fs::read_to_string(out.join("siem.log"))
+            .is_ok_and(|text| text.lines().next_back() == Some(&last));
+        is_there
+            && names.len() == 4
+            && names.iter().filter(|name| name.ends_with(".log.gz")).count() == 3
+    });
+    serve.stop();
+    let text = |path: &std::path::PathBuf| match path.extension().unwrap() == "gz" {
+        true => {
+            let file = std::fs::File::open(path).unwrap();
+            std::io::read_to_string(flate2::read::GzDecoder::new(file)).unwrap()
+        }
+        false => std::fs::read_to_string(path).unwrap(),
+    };
+    let kept: String = files_below(&out).iter().map(text).collect();
+    let kept: Vec<_> = kept.lines().map(str::to_owned).collect();
+    assert!(kept.len() > 10 && kept.len() < 200, "{}", kept.len());
+    assert_eq!(kept, lines(200 - kept.len()..200));
+}
