@@ -46,6 +46,8 @@ pub mod metrics;
 #[cfg(feature = "app")]
 pub mod net;
 #[cfg(feature = "app")]
+pub mod output;
+#[cfg(feature = "app")]
 pub mod receiver;
 #[cfg(feature = "app")]
 pub mod server;
