@@ -252,7 +252,8 @@ fn check_ocsf(record: &Record, schema: &Json) {
     assert_eq!(number("type_uid"), uid * 100 + number("activity_id"));
     let type_name = &class["attributes"]["type_uid"]["enum"][&number("type_uid").to_string()];
     assert_eq!(&event["type_name"], type_name);
-    let category = &class["attributes"]["category_uid"]["enum"][&number("category_uid").to_string()];
+    let category =
+        &class["attributes"]["category_uid"]["enum"][&number("category_uid").to_string()];
     assert_eq!(&event["category_name"], category);
     assert_eq!(event["metadata"]["version"], schema["version"]);
     assert!(event["metadata"]["correlation_uid"].as_i64().is_none());
@@ -307,7 +308,10 @@ fn the_tables_name_every_field() {
     let (ecs, ocsf) = page.split_once("\n## OCSF").expect("a part on each format");
     for (part, text) in [("ecs", ecs), ("ocsf", ocsf)] {
         for (name, _) in KNOWN {
-            assert!(text.contains(&format!("\n| `{name}` |")), "`{name}` is not in the table of {part}");
+            assert!(
+                text.contains(&format!("\n| `{name}` |")),
+                "`{name}` is not in the table of {part}"
+            );
         }
     }
     let list = schema("ecs-8.11.0.json");

@@ -27,8 +27,7 @@ pub const VERSION: &str = "1.5.0";
 const UNKNOWN: &str = "unknown";
 
 /// The methods that the attribute `http_method` takes.
-const METHODS: [&str; 8] =
-    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE"];
+const METHODS: [&str; 8] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT", "TRACE"];
 
 /// Appends the entry to `out` as one JSON object, without a line end within it or after it.
 pub fn write(record: &Record, out: &mut Vec<u8>) {
@@ -102,17 +101,13 @@ fn authentication(outcome: Outcome, fields: &mut Mapping<'_>) -> Members {
     let mut members = classified(&AUTHENTICATION, Activity::Is(1, "Logon"));
     let said = fields.text("name").and_then(|name| name.strip_prefix("AUTHENTICATION_OUTCOME_"));
     let product = fields.text("event_product").unwrap_or(UNKNOWN);
-    let protocol = fields
-        .text("event_class_id")
-        .and_then(|class| class.strip_prefix("AUTHENTICATION_TYPE_"));
+    let protocol =
+        fields.text("event_class_id").and_then(|class| class.strip_prefix("AUTHENTICATION_TYPE_"));
     members.extend([
         ("user", user(fields)),
         (
             "service",
-            object([
-                ("name", some(product)),
-                ("uid", fields.text("portal_id").map(Json::from)),
-            ]),
+            object([("name", some(product)), ("uid", fields.text("portal_id").map(Json::from))]),
         ),
         ("src_endpoint", endpoint(fields)),
         ("http_request", http_request(None, fields)),
@@ -270,9 +265,8 @@ fn api(operation: Option<&str>, fields: &mut Mapping<'_>) -> Option<Json> {
 
 fn http_request(method: Option<&str>, fields: &mut Mapping<'_>) -> Option<Json> {
     let (path, query) = path_and_query(fields.text("request"));
-    let url = path.and_then(|path| {
-        object([("path", some(path)), ("query_string", query.map(Json::from))])
-    });
+    let url = path
+        .and_then(|path| object([("path", some(path)), ("query_string", query.map(Json::from))]));
     let method = method.filter(|method| METHODS.contains(method));
     object([
         ("http_method", method.map(Json::from)),
