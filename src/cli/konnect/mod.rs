@@ -1,8 +1,8 @@
 //! `vidimus konnect`: work with Konnect's own API, or with a stand-in for it.
 //!
-//! - [`access`]: token, hosts, whose webhook; [`waiting`]: for signals, for the end of a replay.
+//! - `access`: token, hosts, whose webhook; `waiting`: for signals, for the end of a replay.
 //! - `destinations`, `webhook`, `status`, `replay`, `pull`: what the API has, one file each.
-//! - `setup` and `teardown`: all of it at once, remembered in [`made`]; `recipe` prints it instead.
+//! - `setup` and `teardown`: all of it at once, remembered in `made`; `recipe` prints it instead.
 //! - `reconcile`: what the webhook never delivered. `doctor`: why nothing arrives.
 
 mod access;

@@ -3,7 +3,7 @@
 //! - [`organization`] is all it knows: [`destinations`], the [`webhook`]s and their [`lane`]s, the
 //!   [`log`] of what happened, its [`keys`], and the [`traffic`](super::traffic) that happens.
 //! - [`http`] answers requests: [`route`] says what they ask for, [`body`] and [`query`] read them,
-//!   [`operation`] and [`pull`] do them, [`slice`] makes pages, [`refusal`] the problems.
+//!   [`operation`] and [`pull`] do them, [`mod@slice`] makes pages, [`refusal`] the problems.
 //! - [`deliverer`] sends what is due by the [`clock`]. [`control`] is for tests and people.
 //!
 //! It follows the vendor's OpenAPI documents (see [`api`](super::api)) and the page "Konnect and Dev

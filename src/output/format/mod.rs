@@ -1,6 +1,13 @@
 //! How an entry is written: one line, with its line end, in the format that is asked for.
 //!
-//! `raw` is the line as received; `json` the shape that `vidimus query -o jsonl` prints.
+//! `raw` is the line as received; `json` the shape that `vidimus query -o jsonl` prints; `ecs` the
+//! Elastic Common Schema; `ocsf` the Open Cybersecurity Schema Framework.
+
+mod ecs;
+mod mapped;
+#[cfg(test)]
+mod mapped_tests;
+mod ocsf;
 
 use crate::config::NotValid;
 use crate::entry::Record;
@@ -14,6 +21,10 @@ words! {
         Raw = "raw",
         /// The entry's JSON.
         Json = "json",
+        /// The Elastic Common Schema.
+        Ecs = "ecs",
+        /// The Open Cybersecurity Schema Framework.
+        Ocsf = "ocsf",
     }
 }
 
@@ -25,6 +36,8 @@ impl Format {
             Format::Raw => line.extend(record.raw.iter().filter(|byte| **byte != b'\n')),
             // Every key is text, so this cannot fail, and JSON escapes line ends.
             Format::Json => drop(serde_json::to_writer(line, record)),
+            Format::Ecs => ecs::write(record, line),
+            Format::Ocsf => ocsf::write(record, line),
         }
     }
 

@@ -1,0 +1,165 @@
+//! What every mapping of an entry onto a published schema shares: which fields have found a place,
+//! how the entry came out, and what Vidimus itself has to say of it.
+//!
+//! A field that has found no place, or holds what its place does not take, is left over and given
+//! under its own name: nothing is dropped but empty text, and the line as received has that too.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value as Json;
+
+use crate::entry::record::Origin;
+use crate::entry::{Fields, Kind, Millis, Record, Value};
+
+/// The fields of an entry, and which of them have found a place.
+pub(super) struct Mapping<'a> {
+    fields: &'a Fields,
+    placed: Vec<&'static str>,
+}
+
+impl<'a> Mapping<'a> {
+    /// Nothing has found a place yet.
+    pub(super) fn of(record: &'a Record) -> Mapping<'a> {
+        Mapping { fields: &record.fields, placed: Vec::new() }
+    }
+
+    /// The text of the field `name`, which finds its place by this; `None` if it is empty.
+    pub(super) fn text(&mut self, name: &'static str) -> Option<&'a str> {
+        let text = self.fields.text(name)?;
+        self.placed.push(name);
+        Some(text).filter(|text| !text.is_empty())
+    }
+
+    /// The number in the field `name`, which finds its place by this.
+    pub(super) fn integer(&mut self, name: &'static str) -> Option<i64> {
+        let number = self.fields.integer(name)?;
+        self.placed.push(name);
+        Some(number)
+    }
+
+    /// The boolean in the field `name`, which finds its place by this.
+    pub(super) fn boolean(&mut self, name: &'static str) -> Option<bool> {
+        let Value::Boolean(boolean) = self.fields.get(name)? else { return None };
+        self.placed.push(name);
+        Some(*boolean)
+    }
+
+    /// How what the entry tells of came out. The field that says so depends on the kind; of an entry
+    /// of kind `other` it is the first of them that there is.
+    pub(super) fn outcome(&mut self, kind: Option<Kind>) -> Outcome {
+        // The status code has a place of its own in both schemas, if it is that of an API call.
+        let status = self.fields.integer("status").and_then(succeeded);
+        let success = match kind {
+            None => None,
+            Some(Kind::Authentication) => self.boolean("success"),
+            Some(Kind::Authorization) => self.boolean("granted"),
+            Some(Kind::Access) => status,
+            Some(Kind::Other) => {
+                self.boolean("success").or_else(|| self.boolean("granted")).or(status)
+            }
+        };
+        match success {
+            Some(true) => Outcome::Success,
+            Some(false) => Outcome::Failure,
+            None => Outcome::Unknown,
+        }
+    }
+
+    /// The fields that have found no place, less those that are empty.
+    pub(super) fn rest(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let fields = self.fields.iter();
+        fields.filter(|(name, value)| !self.placed.contains(name) && !value.as_text().is_empty())
+    }
+}
+
+/// Whether an HTTP status code tells of success; `None` if it is none.
+fn succeeded(status: i64) -> Option<bool> {
+    match status {
+        100..=399 => Some(true),
+        400..=599 => Some(false),
+        _ => None,
+    }
+}
+
+/// How what an entry tells of came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Success,
+    Failure,
+    Unknown,
+}
+
+/// The time of an entry. One that has none at all, which the store never gives, is of 1970.
+pub(super) fn time(record: &Record) -> Millis {
+    record.time.or(received_at(record)).unwrap_or(Millis::MIN)
+}
+
+/// When an entry was received first, if that is known.
+pub(super) fn received_at(record: &Record) -> Option<Millis> {
+    match &record.origin {
+        Origin::Stored { received_at, .. } => Some(*received_at),
+        Origin::File { .. } => None,
+    }
+}
+
+/// The line as received: as it is, or in base64 (RFC 4648, section 4) if it is no UTF-8.
+pub(super) fn raw(record: &Record) -> Cow<'_, str> {
+    match std::str::from_utf8(&record.raw) {
+        Ok(raw) => raw.into(),
+        Err(_) => STANDARD.encode(&record.raw).into(),
+    }
+}
+
+/// What Vidimus has to say of an entry, under its own names.
+pub(super) fn provenance(record: &Record) -> Vec<(&'static str, Option<Json>)> {
+    let utf8 = std::str::from_utf8(&record.raw).is_ok();
+    let mut members = vec![
+        ("verdict", some(record.verdict.as_str())),
+        ("reason", record.reason.as_deref().map(Json::from)),
+        ("kid", record.kid.as_deref().map(Json::from)),
+        ("warnings", some(record.warnings.as_slice())),
+        ("format", some(record.format.as_str())),
+        ("kind", record.kind.map(|kind| kind.as_str().into())),
+        ("raw_encoding", some(if utf8 { "utf-8" } else { "base64" })),
+    ];
+    match &record.origin {
+        Origin::Stored { id, input, delivery_count, .. } => members.extend([
+            ("id", some(*id)),
+            ("input", some(input.as_str())),
+            ("delivery_count", some(*delivery_count)),
+        ]),
+        Origin::File { source } => members.push(("source", some(source.as_str()))),
+    }
+    members
+}
+
+/// An object of those members that there are; `None` if there are none.
+pub(super) fn object<'m>(
+    members: impl IntoIterator<Item = (&'m str, Option<Json>)>,
+) -> Option<Json> {
+    let there = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let object: serde_json::Map<_, _> = there.collect();
+    if object.is_empty() { None } else { Some(object.into()) }
+}
+
+/// A member that is there.
+pub(super) fn some(value: impl Into<Json>) -> Option<Json> {
+    Some(value.into())
+}
+
+/// A list, or `None` if it is empty.
+pub(super) fn list<'t>(texts: impl IntoIterator<Item = Option<&'t str>>) -> Option<Json> {
+    let texts: Vec<&str> = texts.into_iter().flatten().collect();
+    if texts.is_empty() { None } else { some(texts) }
+}
+
+/// The path and the query string of a request's target.
+pub(super) fn path_and_query(request: Option<&str>) -> (Option<&str>, Option<&str>) {
+    match request.map(|request| request.split_once('?').ok_or(request)) {
+        None => (None, None),
+        Some(Ok((path, query))) => (Some(path), Some(query)),
+        Some(Err(path)) => (Some(path), None),
+    }
+}
