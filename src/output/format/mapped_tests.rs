@@ -264,7 +264,6 @@ fn check_ocsf(record: &Record, schema: &Json) {
 fn every_example_conforms_to_the_schemas() {
     let (list, schema) = (schema("ecs-8.11.0.json"), schema("ocsf-1.5.0.json"));
     for (name, record) in examples() {
-        println!("{name}");
         check_ecs(&record, &list);
         check_ocsf(&record, &schema);
     }
