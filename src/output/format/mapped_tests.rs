@@ -263,7 +263,7 @@ fn check_ocsf(record: &Record, schema: &Json) {
 #[test]
 fn every_example_conforms_to_the_schemas() {
     let (list, schema) = (schema("ecs-8.11.0.json"), schema("ocsf-1.5.0.json"));
-    for (name, record) in examples() {
+    for (_, record) in examples() {
         check_ecs(&record, &list);
         check_ocsf(&record, &schema);
     }
