@@ -13,6 +13,8 @@ use ring::digest;
 
 use crate::entry::lines::lines;
 use crate::entry::read::Read;
+use crate::entry::record::{Origin, Record};
+use crate::entry::time::{self, Written};
 use crate::entry::{Fields, Format, Kind, Layout, Millis, Warning};
 use crate::signature::verdict::Checked;
 use crate::signature::{self, KeySet, Payload, Verdict};
@@ -68,6 +70,33 @@ pub struct Entry {
     pub time: Millis,
     /// Its fields, from the payload that verified.
     pub fields: Fields,
+}
+
+impl Entry {
+    /// The time that the entry itself says, as it looks at `now`: one without a year is taken to be
+    /// the newest. For entries that were received at no time that is known.
+    pub fn own_time(&self, now: Millis) -> Option<Millis> {
+        self.event_time.or_else(|| match time::parse(self.fields.text("event_ts")?) {
+            Written::NoYear(written) => time::newest(written, now),
+            Written::Full(_) | Written::OutOfRange | Written::NotATime => None,
+        })
+    }
+
+    /// The entry as it is shown, with its place and the time that orders it there.
+    pub fn into_record(self, origin: Origin, time: Option<Millis>) -> Record {
+        Record {
+            origin,
+            time,
+            format: self.format,
+            kind: self.kind,
+            verdict: self.verdict.name().to_string(),
+            reason: self.verdict.reason().map(str::to_owned),
+            kid: self.verdict.proof().map(|proof| proof.key().kid().to_owned()),
+            warnings: self.warnings.iter().map(ToString::to_string).collect(),
+            fields: self.fields,
+            raw: self.raw.into(),
+        }
+    }
 }
 
 /// A line that was checked and is not read yet.

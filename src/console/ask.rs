@@ -15,7 +15,7 @@ pub const MAX_LIMIT: usize = 1000;
 /// The most stretches of a histogram.
 pub const MAX_BUCKETS: usize = 500;
 
-/// The parameters that calls share. Those that a call does not know are refused by it.
+/// The parameters of all calls; each reads those that it has. A name that none has is refused.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {

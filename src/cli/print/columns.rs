@@ -113,18 +113,9 @@ mod tests {
             &Expected::default(),
             received_at,
         );
-        Record {
-            origin: Origin::Stored { id: 1, input: "in".into(), received_at, delivery_count: 2 },
-            time: Some(entry.time),
-            format: entry.format,
-            kind: entry.kind,
-            verdict: entry.verdict.name().to_string(),
-            reason: entry.verdict.reason().map(str::to_owned),
-            kid: None,
-            warnings: vec![],
-            fields: entry.fields,
-            raw: entry.raw.to_vec(),
-        }
+        let time = entry.time;
+        let origin = Origin::Stored { id: 1, input: "in".into(), received_at, delivery_count: 2 };
+        entry.into_record(origin, Some(time))
     }
 
     /// The cells of the columns `columns`, after reading what was written.

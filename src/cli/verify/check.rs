@@ -12,9 +12,8 @@ use super::super::terminal::sanitise;
 use super::tally::Tally;
 use crate::entry::layout::MAX_LINE;
 use crate::entry::record::Origin;
-use crate::entry::time::{self, Written};
 use crate::entry::{Fields, Millis, Record, Warning};
-use crate::ingest::{Entry, Examined, Expected};
+use crate::ingest::{Examined, Expected};
 use crate::signature::{KeySet, Verdict, VerdictName};
 
 /// So many lines are checked in one go: few enough that all threads end a block together.
@@ -86,7 +85,11 @@ impl Check {
         let entry = examined.read(raw, &self.expected, self.now);
         entry.warnings.iter().for_each(|warning| tally.count_warning(*warning));
         match self.output {
-            Format::Jsonl => tell_json(&record(source(), entry, self.now), out),
+            Format::Jsonl => {
+                let time = entry.own_time(self.now);
+                let origin = Origin::File { source: source() };
+                tell_json(&entry.into_record(origin, time), out);
+            }
             Format::Text => {
                 let foreign =
                     |one: &&Warning| matches!(one, Warning::ForeignOrg | Warning::ForeignPortal);
@@ -137,30 +140,6 @@ impl Check {
             ),
         }
     }
-}
-
-fn record(source: String, entry: Entry, now: Millis) -> Record {
-    Record {
-        origin: Origin::File { source },
-        time: own_time(&entry, now),
-        format: entry.format,
-        kind: entry.kind,
-        verdict: entry.verdict.name().to_string(),
-        reason: entry.verdict.reason().map(str::to_owned),
-        kid: entry.verdict.proof().map(|proof| proof.key().kid().to_owned()),
-        warnings: entry.warnings.iter().map(ToString::to_string).collect(),
-        fields: entry.fields,
-        raw: entry.raw.into(),
-    }
-}
-
-/// The time of the entry's own. It was received at no time that is known, so that a time without a
-/// year is taken to be the newest.
-fn own_time(entry: &Entry, now: Millis) -> Option<Millis> {
-    entry.event_time.or_else(|| match time::parse(entry.fields.text("event_ts")?) {
-        Written::NoYear(written) => time::newest(written, now),
-        Written::Full(_) | Written::OutOfRange | Written::NotATime => None,
-    })
 }
 
 fn tell_line(text: &str, out: &mut Vec<u8>) {

@@ -16,7 +16,7 @@ use crate::entry::Record;
 use crate::entry::layout::MAX_LINE;
 use crate::entry::lines::lines;
 use crate::entry::record::Origin;
-use crate::ingest::{Entry, Examined, Expected};
+use crate::ingest::{Examined, Expected};
 use crate::signature::{KeySet, VerdictName};
 
 /// The most lines that are verified at once: half a second of one core.
@@ -50,29 +50,16 @@ pub async fn verify(
 
 /// The lines of `text` as records, or why there are too many.
 pub fn records(text: &Bytes, keys: &KeySet) -> Result<Vec<Record>, Problem> {
+    let now = now();
     let ranges: Vec<_> = lines(text).take(MAX_LINES + 1).collect();
     if ranges.len() > MAX_LINES {
         return Err(Problem::too_large(format!("more than {MAX_LINES} lines")));
     }
     let record = |(number, range): (usize, std::ops::Range<usize>)| {
         let line = text.slice(range);
-        let entry = Examined::line(&line, keys, MAX_LINE).read(line, &Expected::default(), now());
-        record(number + 1, entry)
+        let entry = Examined::line(&line, keys, MAX_LINE).read(line, &Expected::default(), now);
+        let (time, source) = (entry.own_time(now), format!("line:{}", number + 1));
+        entry.into_record(Origin::File { source }, time)
     };
     Ok(ranges.into_iter().enumerate().map(record).collect())
-}
-
-fn record(number: usize, entry: Entry) -> Record {
-    Record {
-        origin: Origin::File { source: format!("line:{number}") },
-        time: entry.event_time,
-        format: entry.format,
-        kind: entry.kind,
-        verdict: entry.verdict.name().to_string(),
-        reason: entry.verdict.reason().map(str::to_owned),
-        kid: entry.verdict.proof().map(|proof| proof.key().kid().to_owned()),
-        warnings: entry.warnings.iter().map(ToString::to_string).collect(),
-        fields: entry.fields,
-        raw: entry.raw.into(),
-    }
 }

@@ -38,18 +38,9 @@ fn record(id: u64, line: impl Into<Bytes>) -> Record {
     let line: Bytes = line.into();
     let examined = Examined::line(&line, &KeySet::default(), 1 << 20);
     let entry = examined.read(line, &Expected::default(), NOW);
-    Record {
-        origin: Origin::Stored { id, input: HOSTILE.into(), received_at: NOW, delivery_count: 2 },
-        time: Some(entry.time),
-        format: entry.format,
-        kind: entry.kind,
-        verdict: entry.verdict.name().to_string(),
-        reason: entry.verdict.reason().map(str::to_owned),
-        kid: None,
-        warnings: vec![HOSTILE.into()],
-        fields: entry.fields,
-        raw: entry.raw.into(),
-    }
+    let origin = Origin::Stored { id, input: HOSTILE.into(), received_at: NOW, delivery_count: 2 };
+    let time = entry.time;
+    Record { warnings: vec![HOSTILE.into()], ..entry.into_record(origin, Some(time)) }
 }
 
 /// Entries with `value` in every field, of each kind.

@@ -1,7 +1,8 @@
 //! What is called again, and when: a 429 or 5xx, and a connection that failed, after a wait that
 //! doubles, or the one that `Retry-After` asks for (RFC 9110, section 10.2.3).
 //!
-//! A call that makes something is not made again where nobody knows whether it was done.
+//! A call that makes something is not made again when its connection breaks: nobody knows whether it
+//! was done. A 5xx is taken at its word, that it was not.
 
 use std::time::Duration;
 

@@ -36,18 +36,9 @@ fn record(line: &[u8]) -> Record {
     let received_at = Millis::new(1_760_000_000_000).unwrap();
     let batch = Batch::new(Bytes::copy_from_slice(line), &keys, caps).unwrap();
     let entry = batch.entries(&Expected::default(), received_at).next().expect("an entry");
-    Record {
-        origin: Origin::Stored { id: 17, input: "default".into(), received_at, delivery_count: 1 },
-        time: Some(entry.event_time.unwrap_or(received_at)),
-        format: entry.format,
-        kind: entry.kind,
-        verdict: entry.verdict.name().to_string(),
-        reason: entry.verdict.reason().map(str::to_owned),
-        kid: entry.verdict.proof().map(|proof| proof.key().kid().to_owned()),
-        warnings: entry.warnings.iter().map(ToString::to_string).collect(),
-        fields: entry.fields.clone(),
-        raw: entry.raw.to_vec(),
-    }
+    let origin = Origin::Stored { id: 17, input: "default".into(), received_at, delivery_count: 1 };
+    let time = entry.event_time.unwrap_or(received_at);
+    entry.into_record(origin, Some(time))
 }
 
 fn vector(name: &str) -> Vec<u8> {

@@ -5,7 +5,6 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -231,9 +230,6 @@ fn capabilities(profile: &Path, look: Look) -> serde_json::Map<String, Value> {
     });
     capabilities.as_object().unwrap().clone()
 }
-
-/// How long something that must not happen is waited for.
-pub(super) const A_WHILE: Duration = Duration::from_millis(600);
 
 /// A program for the accessibility check: axe-core, whose file `VIDIMUS_AXE` names.
 pub(super) fn axe() -> Option<String> {
