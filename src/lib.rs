@@ -50,6 +50,8 @@ pub mod net;
 #[cfg(feature = "app")]
 pub mod output;
 #[cfg(feature = "app")]
+pub mod private_file;
+#[cfg(feature = "app")]
 pub mod receiver;
 #[cfg(feature = "app")]
 pub mod server;

@@ -1,24 +1,22 @@
 //! The whole of `vidimus serve`, put together: store, keys, receiver, console.
 //!
 //! [`Server::start`] binds and opens everything, and [`Server::run`] works until it is told to stop.
-//! The command and the tests both go this way.
+//! The command and the tests both go this way. `certificate` and `authorization` are what it finds or
+//! makes on first run.
+
+mod authorization;
+mod certificate;
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SecureRandom;
 use tokio::sync::mpsc;
 
 use crate::clock::now;
-use crate::config::{self, Authorization, Config, KeySource, Secret, Tls};
+use crate::config::{self, Authorization, Config, KeySource};
 use crate::console::about::About;
 use crate::console::guard::Guard;
 use crate::console::{self, Console};
@@ -27,8 +25,8 @@ use crate::keys::ring::Judged;
 use crate::keys::{KeyRing, Refresher, Suspicion, Watcher};
 use crate::metrics::{CountedEvents, CountedObserver, Exposition, Metrics, Sources};
 use crate::net::{
-    Budget, Client, ClientOptions, Events, Limits, ListenError, Listener, PairFiles, Reload,
-    ServerTls, Shutdown, TlsError, ensure_self_signed,
+    Budget, Client, ClientOptions, Events, Limits, ListenError, Listener, ServerTls, Shutdown,
+    TlsError,
 };
 use crate::output::{MakeStdout, OutputError, Outputs, Reopener};
 use crate::receiver::deliver::Deliverer;
@@ -98,11 +96,11 @@ impl Server {
         let metrics = Arc::new(metrics(config));
         let meter = Arc::clone(&metrics) as Arc<_>;
         let store = Arc::new(Store::open_watched(&directory, store_options(config), meter)?);
-        let (tls, certificate) = tls(config, &config.receiver.tls)?;
+        let (tls, certificate) = certificate::load(config, &config.receiver.tls)?;
         let console_tls = match &tls {
             // One pair, looked at once.
             Some(tls) if config.console.tls == config.receiver.tls => Some(Arc::clone(tls)),
-            _ => self::tls(config, &config.console.tls)?.0,
+            _ => certificate::load(config, &config.console.tls)?.0,
         };
         let receiver_listener = Listener::bind(config.receiver.listen, tls.clone()).await?;
         let console_listener = Listener::bind(config.console.listen, console_tls.clone()).await?;
@@ -195,7 +193,7 @@ impl Server {
             .clone()
             .filter(|own| tls.as_ref().is_none_or(|receivers| !Arc::ptr_eq(own, receivers)));
         for tls in tls.iter().chain(&own).map(Arc::clone) {
-            tokio::spawn(tls.watch(CERTIFICATE_INTERVAL, shutdown.clone(), report_certificate));
+            tokio::spawn(tls.watch(CERTIFICATE_INTERVAL, shutdown.clone(), certificate::report));
         }
         // What a crash kept from being checked again.
         refresher.store.recheck(Arc::clone(&refresher.ring) as Arc<_>);
@@ -312,41 +310,6 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// The certificate that `tls` says, and its file.
-fn tls(config: &Config, tls: &Tls) -> Result<(Option<Arc<ServerTls>>, Option<PathBuf>), TlsError> {
-    let files = match tls {
-        Tls::Off => return Ok((None, None)),
-        Tls::Files { cert_file, key_file } => {
-            PairFiles { certificate: cert_file.clone(), key: key_file.clone() }
-        }
-        Tls::SelfSigned => {
-            let path = config.data_dir.join("tls.pem");
-            let time = jiff::Timestamp::from_millisecond(now().get()).unwrap_or_default();
-            ensure_self_signed(&path, &public_names(config), time)?;
-            PairFiles::combined(path)
-        }
-    };
-    let certificate = files.certificate.clone();
-    Ok((Some(Arc::new(ServerTls::load(files)?)), Some(certificate)))
-}
-
-/// The names besides the loopback's that a self-signed certificate is for.
-fn public_names(config: &Config) -> Vec<String> {
-    let url = config.receiver.public_url.as_deref().and_then(|url| url.parse::<hyper::Uri>().ok());
-    let public =
-        url.and_then(|url| url.host().map(|host| host.trim_matches(['[', ']']).to_owned()));
-    let mut addresses = vec![config.receiver.listen.ip()];
-    let mut hosts = Vec::new();
-    if config.console.tls == Tls::SelfSigned {
-        addresses.push(config.console.listen.ip());
-        let authority = |host: &String| host.parse::<hyper::http::uri::Authority>().ok();
-        let named = config.console.hosts.iter().filter_map(authority);
-        hosts.extend(named.map(|host| host.host().trim_matches(['[', ']']).to_owned()));
-    }
-    let own = addresses.iter().filter(|ip| !ip.is_unspecified()).map(ToString::to_string);
-    public.into_iter().chain(own).chain(hosts).collect()
-}
-
 /// The inputs, and the file of the authorization value that was made on first run, if one uses it.
 fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartError> {
     let mut generated = None;
@@ -356,7 +319,7 @@ fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartEr
             Authorization::Given(values) => values.clone(),
             Authorization::Generated => {
                 let path = config.data_dir.join("authorization");
-                let secret = generated_authorization(&path)
+                let secret = authorization::generated(&path)
                     .map_err(|why| StartError::Authorization { path: path.clone(), why })?;
                 generated = Some(path);
                 vec![secret]
@@ -372,35 +335,6 @@ fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartEr
         }));
     }
     Ok((inputs, generated))
-}
-
-/// The authorization value in the file `path`, made if it is not there: 256 random bits.
-fn generated_authorization(path: &Path) -> Result<Secret, String> {
-    match fs::read(path) {
-        Ok(contents) => Secret::from_file_contents(&contents).map_err(|error| error.to_string()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut random = [0; 32];
-            ring::rand::SystemRandom::new()
-                .fill(&mut random)
-                .map_err(|_| "the system has no random bytes".to_owned())?;
-            let value = format!("Bearer {}", URL_SAFE_NO_PAD.encode(random));
-            write_private(path, &format!("{value}\n")).map_err(|error| error.to_string())?;
-            Secret::new(&value).map_err(|error| error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Writes a file that only we may read. It appears whole or not at all.
-pub fn write_private(path: &Path, contents: &str) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let _ = fs::remove_file(&temporary);
-    let mut file =
-        fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(contents.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
 }
 
 /// What keeps the keys current; the ring begins with what the catalog knows.
@@ -440,14 +374,4 @@ fn refresher(
         pause: SUSPICION_PAUSE,
         suspicion: Suspicion::default(),
     })
-}
-
-fn report_certificate(reload: Reload) {
-    match reload {
-        Reload::Replaced => tracing::info!("new connections get the new certificate"),
-        Reload::Kept(error) => {
-            tracing::warn!(%error, "the new certificate cannot be used; the old one stays");
-        }
-        Reload::Unchanged => {}
-    }
 }

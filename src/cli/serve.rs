@@ -18,8 +18,9 @@ use super::logging::{self, Style};
 use super::terminal::{StandardOutput, is_watched, tell};
 use crate::config::{Config, Flags, Region};
 use crate::net::{Shutdown, Trigger, shutdown};
+use crate::private_file;
 use crate::receiver::Observer;
-use crate::server::{Server, write_private};
+use crate::server::Server;
 use demo::Demo;
 
 /// How long requests in flight have when the server is told to stop. All is over within 10 seconds,
@@ -207,7 +208,7 @@ impl Serving {
             for (name, value) in self.demo.iter().flat_map(Demo::ready) {
                 addresses[name] = value;
             }
-            write_private(path, &format!("{addresses}\n")).map_err(|error| {
+            private_file::write(path, &format!("{addresses}\n")).map_err(|error| {
                 Failure::failed(format!("cannot write {}: {error}", path.display()))
             })?;
         }

@@ -17,7 +17,7 @@ use crate::konnect::batch::Encoding;
 use crate::konnect::share::{Fates, Share};
 use crate::konnect::simulator::{Options, Simulator, is_id};
 use crate::net::shutdown;
-use crate::server::write_private;
+use crate::private_file;
 
 /// How long calls in flight have when it is told to stop.
 const GRACE: Duration = Duration::from_secs(2);
@@ -126,7 +126,7 @@ async fn simulate(options: Options, ready_file: Option<PathBuf>) -> Result<Exit,
     let mut running = tokio::spawn(simulator.run(shutdown));
     if let Some(path) = &ready_file {
         let ready = serde_json::json!({"api": api, "token": token, "portals": portals});
-        write_private(path, &format!("{ready}\n")).map_err(|error| {
+        private_file::write(path, &format!("{ready}\n")).map_err(|error| {
             Failure::failed(format!("cannot write {}: {error}", path.display()))
         })?;
     }

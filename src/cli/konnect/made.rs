@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::exit::Failure;
 use crate::konnect::api::Webhook;
 use crate::konnect::client::{Client, Scope};
-use crate::server::write_private;
+use crate::private_file;
 
 /// What one `setup` made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ impl Remembered {
             }
         } else {
             let json = serde_json::to_string_pretty(&self.all).map_err(Failure::failed)?;
-            write_private(&self.path, &(json + "\n"))
+            private_file::write(&self.path, &(json + "\n"))
         };
         written.map_err(|error| {
             Failure::failed(format!("cannot write {}: {error}", self.path.display()))

@@ -20,7 +20,7 @@ use crate::entry::Millis;
 use crate::konnect::client::{Client, Pages};
 use crate::konnect::cursor::Cursor;
 use crate::konnect::reconcile::Pulled;
-use crate::server::write_private;
+use crate::private_file;
 
 /// Pull the organization's entries from Konnect, in the API's own shape.
 ///
@@ -151,7 +151,7 @@ impl Pull {
     fn save(&self, cursor: &Cursor) -> Result<(), Failure> {
         let Some(path) = &self.cursor_file else { return Ok(()) };
         let json = serde_json::to_string(cursor).map_err(Failure::failed)?;
-        write_private(path, &(json + "\n"))
+        private_file::write(path, &(json + "\n"))
             .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
     }
 }
