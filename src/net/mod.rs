@@ -7,8 +7,7 @@
 //!   `body` is a request's body, `socket` closes it politely;
 //! - `limits` says how many and for how long, `slots` counts them, `refused` names what was turned
 //!   away;
-//! - `tls` is the server's certificate, reloaded when its files change, `expiry` when it
-//!   ends, `self_signed` makes one;
+//! - `tls` is the server's certificate, reloaded when its files change, `self_signed` makes one;
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
 //! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom
@@ -20,7 +19,6 @@ mod budget;
 mod client;
 mod client_error;
 mod connection;
-mod expiry;
 mod limits;
 mod listen;
 mod proxy;

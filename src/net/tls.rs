@@ -16,7 +16,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{InconsistentKeys, ServerConfig};
 
 use super::Shutdown;
-use super::expiry::not_after;
 
 /// A file of certificates or keys larger than this is none; in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -312,6 +311,13 @@ fn key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
+/// When a certificate, in DER, is valid no more: seconds since the epoch (RFC 5280, 4.1.2.5). Whether it
+/// is good is for the peer to say.
+fn not_after(certificate: &[u8]) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,5 +395,23 @@ mod tests {
         while !matches!(reports.recv().await.unwrap(), Reload::Replaced) {}
         trigger.begin(Duration::ZERO);
         watch.await.unwrap();
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_read_in_either_form() {
+        let certificate = |year| {
+            let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 3, 1);
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec()
+        };
+        // UTCTime until 2049, GeneralizedTime from then on.
+        for (year, expected) in [(1999, 920_246_400), (2049, 2_498_169_600), (2050, 2_529_705_600)]
+        {
+            assert_eq!(not_after(&certificate(year)), Some(expected), "{year}");
+        }
+        let whole = certificate(2049);
+        for length in 0..whole.len() {
+            assert_eq!(not_after(&whole[..length]), None, "{length}");
+        }
     }
 }
