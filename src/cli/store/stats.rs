@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use indicatif::HumanBytes;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
@@ -55,10 +56,10 @@ fn lines(stats: &store::Stats) -> Vec<String> {
             stats.segments.len(),
             counts(&stats.states.iter().map(|(state, count)| ((*state).into(), *count)).collect())
         ),
-        format!("on the disk  {}", size(stats.bytes)),
+        format!("on the disk  {}", HumanBytes(stats.bytes)),
     ];
     let bytes = stats.quarantine.iter().map(|body| body.bytes).sum();
-    lines.push(format!("quarantine   {} bodies, {}", stats.quarantine.len(), size(bytes)));
+    lines.push(format!("quarantine   {} bodies, {}", stats.quarantine.len(), HumanBytes(bytes)));
     lines.push(format!("keys         {} seen", stats.keys));
     for source in &stats.sources {
         let read =
@@ -124,27 +125,9 @@ fn range(range: Option<(Millis, Millis)>) -> String {
     range.map_or_else(|| "none".into(), |(from, to)| format!("{from} to {to}"))
 }
 
-/// A size as people read it.
-fn size(bytes: u64) -> String {
-    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    match units.into_iter().find(|(_, shift)| bytes >> shift > 0) {
-        Some((unit, shift)) => format!("{:.1} {unit}", bytes as f64 / (1_u64 << shift) as f64),
-        None => format!("{bytes} bytes"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_shown_in_their_unit() {
-        for (bytes, expected) in
-            [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")]
-        {
-            assert_eq!(size(bytes), expected);
-        }
-    }
 
     #[test]
     fn a_refused_request_is_told_in_a_line() {

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use askama::filters::HtmlSafe;
+use indicatif::{HumanBytes, HumanCount};
 
 use crate::entry::Millis;
 
@@ -171,15 +172,7 @@ impl HtmlSafe for Badge {}
 
 /// A number with a comma between its thousands.
 pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
+    HumanCount(number).to_string()
 }
 
 /// So many of a thing, such as `1 entry` or `2,000 entries`.
@@ -189,16 +182,7 @@ pub fn many(number: u64, one: &str, more: &str) -> String {
 
 /// A size in bytes, for people.
 pub fn bytes(size: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if size < 1024 {
-        return many(size, "byte", "bytes");
-    }
-    let (mut size, mut at) = (size as f64 / 1024.0, 0);
-    while size >= 1024.0 && at + 1 < UNITS.len() {
-        size /= 1024.0;
-        at += 1;
-    }
-    format!("{size:.1} {}", UNITS.get(at).copied().unwrap_or_default())
+    HumanBytes(size).to_string()
 }
 
 /// A length of time in milliseconds, for people: the largest unit that it is a multiple of.
@@ -233,17 +217,14 @@ mod tests {
     fn a_cell_is_cut_and_says_so() {
         let cell = Cell::new(&"é".repeat(100_000));
         assert_eq!(cell.text.to_string().chars().count(), CELL + 1);
-        assert!(cell.title.to_string().ends_with("é… (195.3 KiB in all)"));
+        assert!(cell.title.to_string().ends_with("é… (195.31 KiB in all)"));
         assert_eq!(Cell::new("abc").title.to_string(), "abc");
     }
 
     #[test]
     fn numbers_are_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(
-            [1, 1023, 1536, 5 << 30].map(bytes),
-            ["1 byte", "1,023 bytes", "1.5 KiB", "5.0 GiB"]
-        );
+        assert_eq!([1, 1023, 1536, 5 << 30].map(bytes), ["1 B", "1023 B", "1.50 KiB", "5.00 GiB"]);
         assert_eq!(
             [60_000, 7_200_000, 86_400_000, 1500].map(span),
             ["1 min", "2 h", "1 d", "1500 ms"]
