@@ -6,6 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cli::exit::Failure;
+use crate::cli::output::Format;
 use crate::cli::selection::Place;
 use crate::cli::terminal::tell;
 use crate::clock::now;
@@ -160,6 +161,20 @@ pub(super) fn quoted(word: &str) -> String {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
+}
+
+/// What is shown of a webhook: whose it is, how it is printed, how the API is reached.
+#[derive(Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    pub(super) whose: Whose,
+
+    /// Print in this format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub(super) output: Format,
+
+    #[command(flatten)]
+    pub(super) access: Access,
 }
 
 /// Whose webhook.

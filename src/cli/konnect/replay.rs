@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::time::Instant;
 
-use super::access::{Access, Span, Whose};
+use super::access::{Show, Span};
 use super::waiting::{replayed, run, word};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
@@ -43,19 +43,6 @@ struct Start {
 
     #[command(flatten)]
     show: Show,
-}
-
-#[derive(Args)]
-struct Show {
-    #[command(flatten)]
-    whose: Whose,
-
-    /// Print in this format
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
-
-    #[command(flatten)]
-    access: Access,
 }
 
 impl Replay {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::access::{Access, Whose};
+use super::access::Show;
 use super::waiting::{run, run_until_interrupted};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
@@ -19,9 +19,6 @@ use crate::konnect::api::webhook::Activity;
 /// that failed.
 #[derive(Args)]
 pub(super) struct Status {
-    #[command(flatten)]
-    whose: Whose,
-
     /// Go on, print what changes, and end with 1 when the webhook goes inactive
     #[arg(long)]
     watch: bool,
@@ -30,20 +27,16 @@ pub(super) struct Status {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::duration)]
     interval: Duration,
 
-    /// Print in this format
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
-
     #[command(flatten)]
-    access: Access,
+    show: Show,
 }
 
 impl Status {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let (client, scope) = (self.access.client()?, self.whose.scope());
+        let (client, scope) = (self.show.access.client()?, self.show.whose.scope());
         if !self.watch {
             let status = run(async { client.status(&scope).await.map_err(Failure::failed) })?;
-            print(self.output, &status)?;
+            print(self.show.output, &status)?;
             return Ok(exit(&status));
         }
         let ended = run_until_interrupted(async {
@@ -51,7 +44,7 @@ impl Status {
             loop {
                 let status = client.status(&scope).await.map_err(Failure::failed)?;
                 if seen.as_ref() != Some(&status) {
-                    print(self.output, &status)?;
+                    print(self.show.output, &status)?;
                 }
                 if exit(&status) == Exit::BadNews {
                     return Ok(Exit::BadNews);

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::access::{Access, Whose};
+use super::access::Show;
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
@@ -26,19 +26,6 @@ enum Command {
     Set(Set),
     /// Take its destination away and switch it off
     Delete(Show),
-}
-
-#[derive(Args)]
-struct Show {
-    #[command(flatten)]
-    whose: Whose,
-
-    /// Print in this format
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
-
-    #[command(flatten)]
-    access: Access,
 }
 
 #[derive(Args)]
