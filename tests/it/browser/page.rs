@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fantoccini::key::Key;
@@ -40,20 +40,10 @@ pub(super) struct Browser {
 impl Browser {
     /// Opens a browser for the site at `base`; `None` where the machine has none.
     pub(super) fn open(base: &str, look: Look) -> Option<Browser> {
-        let mut command = tool("chromedriver")?;
+        tool("chromedriver")?;
         tool("chromium")?;
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut driver = command.arg("--port=0").stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines
-            .find_map(|line| {
-                let line = line.unwrap();
-                let port = line.split_once("started successfully on port ")?.1;
-                Some(port.trim_end_matches('.').to_owned())
-            })
-            .unwrap();
-        // What else it says is thrown away, lest it wait for somebody to read it.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (driver, port) = drive();
         let profile = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let capabilities = capabilities(profile.path(), look);
@@ -186,6 +176,28 @@ impl Drop for Browser {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// Starts ChromeDriver: the process, and its port. It takes a port that is free for IPv4 and ends if
+/// somebody has the same for IPv6, as the servers of the tests beside this one may: then it is started
+/// again.
+fn drive() -> (Child, String) {
+    for _ in 0..10 {
+        let mut driver =
+            Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let port = lines.find_map(|line| {
+            let port = line.split_once("started successfully on port ")?.1;
+            Some(port.trim_end_matches('.').to_owned())
+        });
+        if let Some(port) = port {
+            // What else it says is thrown away, lest it wait for somebody to read it.
+            std::thread::spawn(move || lines.for_each(drop));
+            return (driver, port);
+        }
+        eprintln!("chromedriver ended before it was ready: {}", driver.wait().unwrap());
+    }
+    panic!("chromedriver never was ready")
 }
 
 /// Waits for a future, within the deadline of every test.
