@@ -178,8 +178,8 @@ impl Drop for Browser {
     }
 }
 
-/// Starts ChromeDriver: the process, and its port. It takes a port that is free for IPv4 and ends if
-/// somebody has the same for IPv6, as the servers of the tests beside this one may: then it is started
+/// Starts ChromeDriver: the process, and its port. It takes a port that is free for IPv6 and ends if
+/// somebody has the same for IPv4, as the servers of the tests beside this one may: then it is started
 /// again.
 fn drive() -> (Child, String) {
     for _ in 0..10 {
