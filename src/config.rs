@@ -131,7 +131,7 @@ impl Config {
             keys,
             store: Store::resolve(&top.table("store")?)?,
             console,
-            outputs: output::outputs(top)?,
+            outputs: output::outputs(top, &mut warnings)?,
             konnect: Konnect::resolve(&top.table("konnect")?)?,
             warnings,
         })
@@ -162,11 +162,14 @@ pub fn konnect(flags: &Flags) -> Result<Konnect, ConfigError> {
     Konnect::resolve(&Section::top(&source, &table)?.table("konnect")?)
 }
 
-/// The sections `[[output]]` alone, for commands that look after outputs: no secret is read.
-pub fn outputs(flags: &Flags) -> Result<Vec<Output>, ConfigError> {
+/// The sections `[[output]]` alone, and what should be mended in them: for commands that look after
+/// outputs, and to change them while they run. No other secrets than theirs are read.
+pub fn outputs(flags: &Flags) -> Result<(Vec<Output>, Vec<String>), ConfigError> {
     let source = Source::load(flags.config.as_deref())?;
     let table = source.parse()?;
-    output::outputs(&Section::top(&source, &table)?)
+    let mut warnings = Vec::new();
+    let outputs = output::outputs(&Section::top(&source, &table)?, &mut warnings)?;
+    Ok((outputs, warnings))
 }
 
 /// The example configuration: every key with its default.

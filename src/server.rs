@@ -28,7 +28,7 @@ use crate::net::{
     Budget, Client, ClientOptions, Events, Limits, ListenError, Listener, ServerTls, Shutdown,
     TlsError,
 };
-use crate::output::{MakeStdout, OutputError, Outputs, Reopener};
+use crate::output::{MakeStdout, OutputError, Outputs};
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::{Caps, Input, Observer, Receiver};
 use crate::store::{Directory, Options, Reader, Retention, Store, StoreError};
@@ -59,9 +59,14 @@ pub enum StartError {
         /// What is wrong.
         why: String,
     },
-    /// The outputs.
-    #[error("cannot start the outputs: {0}")]
-    Outputs(#[from] OutputError),
+    /// An output.
+    #[error("cannot start the output {name:?}: {why}")]
+    Output {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: Box<OutputError>,
+    },
     /// The threads that verify.
     #[error("cannot start threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -73,8 +78,7 @@ pub struct Server {
     console_listener: Listener,
     console: config::Console,
     about: About,
-    directory: Directory,
-    outputs: Outputs,
+    outputs: Arc<Outputs>,
     reader: Reader,
     receiver: Arc<Receiver>,
     refresher: Refresher,
@@ -91,7 +95,12 @@ pub struct Server {
 
 impl Server {
     /// Opens and binds everything, in a runtime of tokio with several threads.
-    pub async fn start(config: &Config, observer: Arc<dyn Observer>) -> Result<Server, StartError> {
+    /// The outputs are there and none of them is at work: see [`Server::outputs`].
+    pub async fn start(
+        config: &Config,
+        observer: Arc<dyn Observer>,
+        make_stdout: MakeStdout,
+    ) -> Result<Server, StartError> {
         let directory = Directory::create(&config.data_dir)?;
         let metrics = Arc::new(metrics(config));
         let meter = Arc::clone(&metrics) as Arc<_>;
@@ -129,8 +138,7 @@ impl Server {
             console: config.console.clone(),
             about,
             reader: Reader::open(&directory)?,
-            directory,
-            outputs: Outputs::default(),
+            outputs: Arc::new(Outputs::new(&directory, make_stdout)),
             receiver: Arc::new(Receiver { inputs, caps, budget, deliverer, writing }),
             refresher,
             metrics,
@@ -168,15 +176,15 @@ impl Server {
         self.refresher.suspicion.clone()
     }
 
-    /// Starts the outputs, so that what is stored from now on goes out. What is returned opens their
-    /// files again.
-    pub fn start_outputs(
-        &mut self,
-        outputs: &[config::Output],
-        stdout: MakeStdout<'_>,
-    ) -> Result<Reopener, StartError> {
-        self.outputs = Outputs::start(&self.directory, outputs, stdout)?;
-        Ok(self.outputs.reopener())
+    /// The outputs, to be set before the server runs and to be changed while it does.
+    pub fn outputs(&self) -> &Arc<Outputs> {
+        &self.outputs
+    }
+
+    /// Starts the outputs, so that what is stored from now on goes out.
+    pub fn start_outputs(&self, outputs: &[config::Output]) -> Result<(), StartError> {
+        let failed = self.outputs.set(outputs).err().into_iter().flatten().next();
+        failed.map_or(Ok(()), |(name, why)| Err(StartError::Output { name, why: Box::new(why) }))
     }
 
     /// Reads the key sets that are in files, so that what comes first is verified already.
@@ -256,7 +264,7 @@ impl Server {
         }
         // After the last write. Who reads standard output may have stopped reading.
         tokio::select! {
-            _ = tokio::task::spawn_blocking(|| outputs.stop()) => {}
+            _ = tokio::task::spawn_blocking(move || outputs.stop()) => {}
             () = over.over() => tracing::warn!("some outputs take longer than the shutdown may"),
         }
     }

@@ -188,7 +188,10 @@ struct Test {
 impl Test {
     fn run(self) -> Result<Exit, Failure> {
         let flags = config::Flags { config: Some(self.config), ..config::Flags::default() };
-        let outputs = config::outputs(&flags).map_err(Failure::usage)?;
+        let (outputs, warnings) = config::outputs(&flags).map_err(Failure::usage)?;
+        for warning in warnings {
+            tell(warning);
+        }
         let found = outputs.into_iter().find(|output| output.name == self.name);
         let output = found.ok_or_else(|| {
             Failure::usage(format!("there is no output {:?} in the configuration", self.name))

@@ -3,6 +3,7 @@
 mod banner;
 mod demo;
 mod display;
+mod reload;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,10 +19,12 @@ use super::logging::{self, Style};
 use super::terminal::{StandardOutput, is_watched, tell};
 use crate::config::{Config, Flags, Region};
 use crate::net::{Shutdown, Trigger, shutdown};
+use crate::output::MakeStdout;
 use crate::private_file;
 use crate::receiver::Observer;
 use crate::server::Server;
 use demo::Demo;
+use reload::Reloaded;
 
 /// How long requests in flight have when the server is told to stop. All is over within 10 seconds,
 /// when container engines kill: what is left is for closing the store.
@@ -126,7 +129,7 @@ impl Serve {
             };
             let config = Config::load(&flags, &|name| std::env::var(name).ok());
             let running =
-                Serving { demo, ready_file, on_terminal, shows_banner, trigger, shutdown };
+                Serving { demo, ready_file, on_terminal, shows_banner, trigger, shutdown, flags };
             running.serve(&config.map_err(Failure::usage)?).await
         });
         // What is left is a look-up or a fetch of keys that nobody waits for.
@@ -163,6 +166,7 @@ struct Serving {
     shows_banner: bool,
     trigger: Trigger,
     shutdown: Shutdown,
+    flags: Flags,
 }
 
 impl Serving {
@@ -180,11 +184,11 @@ impl Serving {
             true => Arc::new(display::Lines::default()),
             false => Arc::new(display::Log::default()),
         };
-        let mut server = Server::start(config, observer).await.map_err(Failure::failed)?;
+        let stdout: MakeStdout = Box::new(|| Box::new(StandardOutput::new()));
+        let server = Server::start(config, observer, stdout).await.map_err(Failure::failed)?;
         server.read_key_files().await;
-        let outputs = server
-            .start_outputs(&config.outputs, &|| Box::new(StandardOutput::new()))
-            .map_err(Failure::failed)?;
+        server.start_outputs(&config.outputs).map_err(Failure::failed)?;
+        let outputs = Reloaded::new(Arc::clone(server.outputs()), self.flags.clone());
         let scheme = if server.certificate.is_some() { "https" } else { "http" };
         let receiver = format!("{scheme}://{}", server.receiver_address());
         let scheme = if server.console_has_tls() { "https" } else { "http" };
@@ -222,10 +226,10 @@ impl Serving {
                 }
                 _ = terminate.recv() => self.trigger.begin(GRACE),
                 _ = interrupt.recv() => self.trigger.begin(GRACE),
-                // The certificate is looked at anyway.
+                // The certificate is looked at anyway; what is set otherwise is so until the end.
                 _ = hang_up.recv() => {
                     suspicion.raise();
-                    outputs.reopen();
+                    outputs.reload();
                 }
             }
         }

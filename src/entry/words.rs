@@ -2,17 +2,17 @@
 
 /// Makes an enum whose variants each have one word: `as_str`, `Display`, `FromStr` and `Serialize`.
 macro_rules! words {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        $vis enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
             /// Every one of them.
-            pub const ALL: &[$name] = &[$($name::$variant,)+];
+            $vis const ALL: &[$name] = &[$($name::$variant,)+];
 
             /// The word for it.
-            pub fn as_str(self) -> &'static str {
+            $vis fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word,)+ }
             }
         }

@@ -11,7 +11,7 @@
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
 //! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom
-//!   it believes.
+//!   it believes, `retry_after` how long it is asked to wait.
 
 mod activity;
 mod body;
@@ -23,6 +23,7 @@ mod limits;
 mod listen;
 mod proxy;
 mod refused;
+mod retry_after;
 mod self_signed;
 mod shutdown;
 mod slots;
@@ -41,6 +42,7 @@ pub use limits::Limits;
 pub use listen::{ListenError, Listener};
 pub use proxy::Proxies;
 pub use refused::{Events, Refused};
+pub use retry_after::retry_after;
 pub use self_signed::ensure_self_signed;
 pub use shutdown::{Shutdown, Trigger, shutdown};
 pub use slots::Connections;

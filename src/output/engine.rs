@@ -8,9 +8,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::error::OutputError;
+use super::rate::Rate;
 use super::sink::Sink;
 use crate::clock::now;
-use crate::config::{Destination, Fsync, NotValid, Output, Start};
+use crate::config::{NotValid, Output, Start};
 use crate::entry::Record;
 use crate::entry::record::Origin;
 use crate::output::Format;
@@ -29,16 +30,17 @@ pub(super) enum Control {
 /// How often the store is looked at.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often the cursor is saved at most, unless that is to be always, and how often it is looked
-/// whether somebody reset it.
-const SAVING: Duration = Duration::from_secs(1);
+/// How often it is looked whether somebody reset it, while there is nothing to save.
+const LOOKING: Duration = Duration::from_secs(1);
 
 /// How often the store is looked at once it is to stop, at most: a thousand entries each time.
 const LAST_LOOKS: usize = 10;
 
-/// How long it waits after a failure: so long after the first, and at most.
+/// How long it waits after a failure: so long after the first, twice as long after the next, at most
+/// so long; and at most so long where the other end asks for it.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
 /// An output at work.
 pub(super) struct Engine {
@@ -53,28 +55,30 @@ impl Engine {
     /// Works until it is told to stop.
     pub(super) fn run(mut self) {
         let name = self.output.name.clone();
+        let mut failed_at = None;
         let mut pause = PAUSE;
         loop {
-            let began = Instant::now();
-            match self.follow() {
+            let error = match self.follow() {
                 Ok(()) => return,
                 Err(OutputError::Reset) => {
                     tracing::info!(output = name, "the output was reset");
                     continue;
                 }
-                Err(error) => {
-                    tracing::warn!(output = name, %error, "the output waits");
-                    // Best effort: it may be the catalog that fails.
-                    let _ = self.cursors.fail(&name, &error.to_string(), now());
-                }
-            }
-            if began.elapsed() > LONGEST_PAUSE {
-                pause = PAUSE;
-            }
-            if self.waits(pause) == Some(Control::Stop) {
+                Err(error) => error,
+            };
+            // Best effort: it may be the catalog that fails.
+            let _ = self.cursors.fail(&name, &error.to_string(), now());
+            let at = self.cursors.load(&name).ok().flatten().map(|cursor| cursor.position);
+            pause = match at == failed_at {
+                true => (pause * 2).min(LONGEST_PAUSE),
+                false => PAUSE,
+            };
+            failed_at = at;
+            let wait = wait_after(pause, error.retry_after());
+            tracing::warn!(output = name, %error, ?wait, "the output waits");
+            if self.waits(wait) == Some(Control::Stop) {
                 return;
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -90,20 +94,15 @@ impl Engine {
             cursors,
             sink: sink.as_mut(),
             saved: cursor.clone(),
+            rate: Rate::new(cursor.written, Instant::now()),
             cursor,
             saved_at: Instant::now(),
             line: Vec::new(),
         };
-        let always = match &run.output.to {
-            Destination::File(file) => file.fsync == Fsync::Always,
-            Destination::Stdout => false,
-        };
         loop {
             let News { events, more } = follow.poll()?;
             run.give_out(events, follow.position())?;
-            if always || run.saved_at.elapsed() >= SAVING {
-                run.save_if_changed()?;
-            }
+            run.save_if_due()?;
             let told = match more {
                 true => control.try_recv().map_err(|error| match error {
                     TryRecvError::Empty => RecvTimeoutError::Timeout,
@@ -121,7 +120,7 @@ impl Engine {
                             break;
                         }
                     }
-                    return run.save_if_changed();
+                    return if run.is_changed() { run.save() } else { Ok(()) };
                 }
                 Ok(Control::Reopen) => {
                     run.save()?;
@@ -170,6 +169,8 @@ struct Run<'a> {
     saved: OutputCursor,
     /// Where it stands: everything before it is written.
     cursor: OutputCursor,
+    rate: Rate,
+    /// When it was saved, or looked whether somebody reset it.
     saved_at: Instant,
     line: Vec<u8>,
 }
@@ -230,19 +231,33 @@ impl Run<'_> {
         self.sink.flush()
     }
 
-    fn save_if_changed(&mut self) -> Result<(), OutputError> {
-        self.saved_at = Instant::now();
-        let is_same = self.cursor.position == self.saved.position && self.saved.error.is_none();
-        match is_same {
-            true if self.cursors.epoch(&self.output.name)? == Some(self.cursor.epoch) => Ok(()),
-            true => Err(OutputError::Reset),
-            false => self.save(),
+    fn is_changed(&self) -> bool {
+        self.cursor.position != self.saved.position || self.saved.error.is_some()
+    }
+
+    /// Saves what there is to save, as often as the sink likes it. If there is nothing, looks whether
+    /// somebody reset it.
+    fn save_if_due(&mut self) -> Result<(), OutputError> {
+        let since = self.saved_at.elapsed();
+        if self.is_changed() {
+            return if since >= self.sink.sync_every() { self.save() } else { Ok(()) };
         }
+        if since >= LOOKING {
+            self.saved_at = Instant::now();
+            if self.cursors.epoch(&self.output.name)? != Some(self.cursor.epoch) {
+                return Err(OutputError::Reset);
+            }
+        }
+        Ok(())
     }
 
     /// Saves the cursor, once what is before it is as durable as was asked for.
     fn save(&mut self) -> Result<(), OutputError> {
         self.cursor.state = self.sink.sync()?;
+        let dead = self.sink.take_dead_letters();
+        self.cursor.dead_letters = self.cursor.dead_letters.saturating_add(dead);
+        self.cursor.written = self.cursor.written.saturating_sub(dead);
+        self.cursor.rate = self.rate.at(self.cursor.written, Instant::now());
         self.cursor.saved_at = now();
         self.cursor.error = None;
         if !self.cursors.save(&self.output.name, &self.cursor)? {
@@ -252,6 +267,13 @@ impl Run<'_> {
         self.saved_at = Instant::now();
         Ok(())
     }
+}
+
+/// How long it waits: the pause, within a fifth more or less so that not all come back at once; longer
+/// if that is asked for.
+fn wait_after(pause: Duration, asked: Option<Duration>) -> Duration {
+    let jittered = pause.mul_f64(0.8 + 0.4 * fastrand::f64());
+    asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
 }
 
 fn id(record: &Record) -> Option<u64> {

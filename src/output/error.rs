@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::store::StoreError;
 
@@ -24,9 +25,29 @@ pub enum OutputError {
     /// Something else than a file stands where one is to be written.
     #[error("{} is no regular file: name another path, or use type = \"stdout\"", .0.display())]
     NoFile(PathBuf),
+    /// The other end cannot be reached, or does not take what it is sent.
+    #[error("{to}: {why}")]
+    Peer {
+        /// Where it is, without secrets.
+        to: String,
+        /// What went wrong there.
+        why: String,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
     /// Somebody reset the cursor. That is no error: it begins anew.
     #[error("the output was reset")]
     Reset,
+}
+
+impl OutputError {
+    /// How long the other end asks to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            OutputError::Peer { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }
 
 /// Adds the file and what was being done to what the system says.

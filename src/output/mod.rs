@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - `engine`: one output at work, on a thread of its own. `sink`: what it writes to; `file`: files.
-//! - `format`: an entry to a line. `template`: an entry to a path.
+//! - `rate`: how fast it is. `format`: an entry to a line. `template`: an entry to a path.
 //!
 //! Every entry that matches goes out at least once, in the order of the ids; an entry that comes to
 //! match by a late verdict follows then. Nobody waits for an output.
@@ -15,14 +15,16 @@ mod engine;
 mod error;
 mod file;
 mod format;
+mod rate;
 mod sink;
 mod template;
 #[cfg(test)]
 mod testing;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use self::engine::{Control, Engine};
@@ -38,53 +40,109 @@ use crate::entry::{Fields, Millis, Record, Value};
 use crate::signature::VerdictName;
 use crate::store::{Directory, OutputCursors, Reader};
 
-/// The outputs at work.
-#[derive(Debug, Default)]
+/// The outputs at work. They can be changed while they run.
 pub struct Outputs {
-    running: Vec<(Sender<Control>, JoinHandle<()>)>,
+    directory: Directory,
+    make_stdout: MakeStdout,
+    /// None once they are stopped for good.
+    running: Mutex<Option<Vec<Running>>>,
 }
 
 /// Makes the writer that an output to standard output writes to.
-pub type MakeStdout<'a> = &'a dyn Fn() -> Box<dyn Write + Send>;
+pub type MakeStdout = Box<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>;
+
+/// An output at work.
+struct Running {
+    output: Output,
+    control: Sender<Control>,
+    thread: JoinHandle<()>,
+}
+
+impl Running {
+    fn reopen(&self) {
+        // It may have panicked.
+        let _ = self.control.send(Control::Reopen);
+    }
+}
 
 impl Outputs {
-    /// Starts a thread for each output of the store in `directory`. Outputs with a new name have
-    /// their place when it returns: what is stored later goes out.
-    pub fn start(
-        directory: &Directory,
-        outputs: &[Output],
-        make_stdout: MakeStdout<'_>,
-    ) -> Result<Outputs, OutputError> {
-        let mut running = Vec::new();
+    /// No outputs yet, of the store in `directory`.
+    pub fn new(directory: &Directory, make_stdout: MakeStdout) -> Outputs {
+        Outputs { directory: directory.clone(), make_stdout, running: Mutex::new(Some(Vec::new())) }
+    }
+
+    /// Has these outputs at work and no others. Those that are at work already and the same open their
+    /// files again; those that are not the same, or not wanted any more, are stopped with their cursors
+    /// saved. Outputs with a new name have their place when it returns: what is stored later goes out.
+    ///
+    /// It blocks until those are stopped that have to be.
+    ///
+    /// # Errors
+    /// Why outputs cannot be started, with their names. The others are at work.
+    pub fn set(&self, outputs: &[Output]) -> Result<(), Vec<(String, OutputError)>> {
+        let mut guard = self.lock();
+        let Some(running) = guard.as_mut() else { return Ok(()) };
+        let (same, others): (Vec<_>, Vec<_>) =
+            running.drain(..).partition(|one| outputs.contains(&one.output));
+        stop(others);
+        same.iter().for_each(Running::reopen);
+        *running = same;
+        let mut failed = Vec::new();
         for output in outputs {
-            let reader = Reader::open(directory)?;
-            let cursors = OutputCursors::open(directory)?;
-            engine::begin(output, &reader, &cursors)?;
-            let name = format!("output-{}", output.name);
-            let sink = sink(output, make_stdout)?;
-            let (sender, control) = channel();
-            let engine = Engine { output: output.clone(), reader, cursors, sink, control };
-            let thread = std::thread::Builder::new().name(name).spawn(move || engine.run());
-            running.push((sender, thread.doing("start a thread", &PathBuf::from(&output.name))?));
-        }
-        Ok(Outputs { running })
-    }
-
-    /// What opens the files of all outputs again, when something else has moved them away.
-    pub fn reopener(&self) -> Reopener {
-        Reopener(self.running.iter().map(|(sender, _)| sender.clone()).collect())
-    }
-
-    /// Stops them all, with their cursors saved. It blocks until they have stopped.
-    pub fn stop(self) {
-        for (sender, _) in &self.running {
-            // It may have panicked.
-            let _ = sender.send(Control::Stop);
-        }
-        for (_, thread) in self.running {
-            if thread.join().is_err() {
-                tracing::error!("the thread of an output has panicked");
+            if running.iter().any(|one| one.output.name == output.name) {
+                continue;
             }
+            match self.start(output) {
+                Ok(started) => running.push(started),
+                Err(error) => failed.push((output.name.clone(), error)),
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
+    /// Has those at work open their files again: something else may have moved them away.
+    pub fn reopen(&self) {
+        self.lock().iter().flatten().for_each(Running::reopen);
+    }
+
+    /// The names of those at work.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().iter().flatten().map(|one| one.output.name.clone()).collect()
+    }
+
+    /// Stops them all for good, with their cursors saved. It blocks until they have stopped.
+    pub fn stop(&self) {
+        let running = self.lock().take();
+        stop(running.unwrap_or_default());
+    }
+
+    fn start(&self, output: &Output) -> Result<Running, OutputError> {
+        let reader = Reader::open(&self.directory)?;
+        let cursors = OutputCursors::open(&self.directory)?;
+        engine::begin(output, &reader, &cursors)?;
+        let sink = sink(output, &self.make_stdout)?;
+        let (sender, control) = channel();
+        let engine = Engine { output: output.clone(), reader, cursors, sink, control };
+        let name = format!("output-{}", output.name);
+        let thread = std::thread::Builder::new().name(name).spawn(move || engine.run());
+        let thread = thread.doing("start a thread", Path::new(&output.name))?;
+        Ok(Running { output: output.clone(), control: sender, thread })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Running>>> {
+        // Whoever panicked left a list that can be worked with.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stop(running: Vec<Running>) {
+    for one in &running {
+        // It may have panicked.
+        let _ = one.control.send(Control::Stop);
+    }
+    for one in running {
+        if one.thread.join().is_err() {
+            tracing::error!(output = one.output.name, "the thread of an output has panicked");
         }
     }
 }
@@ -119,25 +177,12 @@ pub fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
     file::try_path(path, settings)
 }
 
-/// Opens the files of outputs again.
-#[derive(Clone, Debug, Default)]
-pub struct Reopener(Vec<Sender<Control>>);
-
-impl Reopener {
-    /// Has it done.
-    pub fn reopen(&self) {
-        for sender in &self.0 {
-            let _ = sender.send(Control::Reopen);
-        }
-    }
-}
-
-fn sink(output: &Output, make_stdout: MakeStdout<'_>) -> Result<Box<dyn Sink>, OutputError> {
+fn sink(output: &Output, make_stdout: &MakeStdout) -> Result<Box<dyn Sink>, OutputError> {
     Ok(match &output.to {
         Destination::Stdout => Box::new(Stream { writer: make_stdout(), buffer: Vec::new() }),
         Destination::File(file) => {
             let tender = Tender::start((**file).clone());
-            let tender = tender.doing("start a thread", &PathBuf::from(&output.name))?;
+            let tender = tender.doing("start a thread", Path::new(&output.name))?;
             Box::new(Files::new((**file).clone(), tender))
         }
     })

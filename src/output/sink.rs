@@ -7,12 +7,18 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::{IoContext, OutputError};
 use crate::entry::{Millis, Record};
 
 /// Takes lines.
 pub(super) trait Sink: Send {
+    /// How often it is synced at most, while there is something to save.
+    fn sync_every(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
     /// Takes back what was written since `state` was saved.
     fn restore(&mut self, _state: &str) -> Result<(), OutputError> {
         Ok(())
@@ -33,12 +39,12 @@ pub(super) trait Sink: Send {
         Ok(false)
     }
 
-    /// Whether there is no more room for this line before a rotation.
+    /// Whether there is no more room for this line before a rotation, or a batch is full without it.
     fn is_full(&self, _record: &Record, _line: &[u8]) -> bool {
         false
     }
 
-    /// Rotates what this record goes to. What was written is synced and saved.
+    /// Makes room for this record. What was written is synced and saved.
     fn rotate(&mut self, _record: &Record, _now: Millis) -> Result<(), OutputError> {
         Ok(())
     }
@@ -51,6 +57,11 @@ pub(super) trait Sink: Send {
 
     /// Makes what was written as durable as was asked for, and says how far it has come.
     fn sync(&mut self) -> Result<String, OutputError>;
+
+    /// How many lines became dead letters since it was asked last.
+    fn take_dead_letters(&mut self) -> u64 {
+        0
+    }
 
     /// Lets go of what is open: somebody may have moved it away. What was written is synced.
     fn reopen(&mut self) {}

@@ -15,14 +15,20 @@ use super::read::Reader;
 use crate::entry::Millis;
 
 /// Where an output stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OutputCursor {
     /// What was given out is before it.
     pub position: Position,
     /// What the output keeps with it, in its own format.
     pub state: String,
-    /// How many lines it wrote.
+    /// How many lines were taken.
     pub written: u64,
+    /// How many entries were refused for good by the other end, and put aside.
+    pub dead_letters: u64,
+    /// How many lines a second were taken in the minute before it was saved.
+    pub rate: f64,
+    /// How often it failed.
+    pub failures: u64,
     /// How many entries retention gave up before it saw them, those that do not match included.
     pub lost: u64,
     /// How often it was reset.
@@ -72,7 +78,7 @@ impl OutputCursors {
         let run = || {
             let mut statement = self.0.connection.prepare_cached(
                 "UPDATE outputs SET next_id = ?3, change = ?4, state = ?5, written = ?6, lost = ?7,
-                     saved_at = ?8, error = NULL, failed_at = NULL
+                     saved_at = ?8, dead_letters = ?9, rate = ?10, error = NULL, failed_at = NULL
                  WHERE name = ?1 AND epoch = ?2",
             )?;
             statement.execute((
@@ -84,6 +90,8 @@ impl OutputCursors {
                 cursor.written,
                 cursor.lost,
                 cursor.saved_at.get(),
+                cursor.dead_letters,
+                cursor.rate,
             ))
         };
         run().map(|rows| rows == 1).doing("save an output's cursor", &self.0.path)
@@ -94,7 +102,8 @@ impl OutputCursors {
         self.0
             .connection
             .execute(
-                "UPDATE outputs SET error = ?2, failed_at = ?3 WHERE name = ?1",
+                "UPDATE outputs SET error = ?2, failed_at = ?3, failures = failures + 1
+                 WHERE name = ?1",
                 (name, error, now.get()),
             )
             .map(drop)
@@ -128,8 +137,8 @@ impl Reader {
     /// The outputs that ever ran, by name.
     pub fn output_cursors(&self) -> Result<Vec<(String, OutputCursor)>, StoreError> {
         self.catalog("read the outputs' cursors", |catalog| {
-            // A store that no version with outputs has written to yet has no such table.
-            if !catalog.table_exists(None, "outputs")? {
+            // A store that this version has not written to yet may have no such table.
+            if !catalog.column_exists(None, "outputs", "dead_letters")? {
                 return Ok(Vec::new());
             }
             let sql = format!("SELECT name, {COLUMNS} FROM outputs ORDER BY name");
@@ -192,7 +201,8 @@ fn first_since(segment: &Connection, time: Millis) -> rusqlite::Result<Option<u6
     segment.prepare_cached(sql)?.query_row([time.get()], |row| row.get(0))
 }
 
-const COLUMNS: &str = "next_id, change, state, written, lost, epoch, saved_at, error, failed_at";
+const COLUMNS: &str = "next_id, change, state, written, lost, epoch, saved_at, error, failed_at,
+                       dead_letters, rate, failures";
 
 /// Reads [`COLUMNS`], which begin with the column `at`.
 fn cursor(row: &Row<'_>, at: usize) -> rusqlite::Result<OutputCursor> {
@@ -204,6 +214,9 @@ fn cursor(row: &Row<'_>, at: usize) -> rusqlite::Result<OutputCursor> {
         lost: row.get(at + 4)?,
         epoch: row.get(at + 5)?,
         saved_at: Millis::saturating(row.get(at + 6)?),
+        dead_letters: row.get(at + 9)?,
+        rate: row.get(at + 10)?,
+        failures: row.get(at + 11)?,
         error: error.0.zip(error.1.map(Millis::saturating)),
     })
 }
@@ -229,6 +242,7 @@ mod tests {
         assert_eq!(cursors.load("a").unwrap().unwrap().error, Some(("oh".into(), now)));
         cursor.position.next_id = 9;
         (cursor.state, cursor.written, cursor.lost) = ("x".into(), 2, 3);
+        (cursor.dead_letters, cursor.rate, cursor.failures) = (4, 0.5, 1);
         assert!(cursors.save("a", &cursor).unwrap());
         assert_eq!(cursors.load("a").unwrap().unwrap(), cursor);
 

@@ -96,12 +96,12 @@ fn outputs_that_are_refused() {
     check_refused("[[output]]\ntype = 'stdout'", "c.toml:1: output.name is missing: ");
     check_refused("[[output]]\nname = 'A'", "c.toml:2: output.name is \"A\", expected 1 to 64 of ");
     check_refused(
-        "[[output]]\ntype = 'pipe'",
-        "c.toml:2: output.type is \"pipe\", expected one of ",
+        "[[output]]\nname = 'a'\ntype = 'pipe'",
+        "c.toml:3: output.type is \"pipe\", expected one of ",
     );
     check_refused(
-        "[[output]]\npath = 'a/{day}'",
-        "c.toml:2: output.path is \"a/{day}\", expected one of {date}, ",
+        "[[output]]\nname = 'a'\ntype = 'file'\npath = 'a/{day}'",
+        "c.toml:4: output.path is \"a/{day}\", expected one of {date}, ",
     );
     check_refused(
         "[[output]]\nname = 'a'\ntype = 'stdout'\nkeep = 3",

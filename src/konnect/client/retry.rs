@@ -7,12 +7,11 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
-use hyper::header::{HeaderMap, RETRY_AFTER};
-use jiff::fmt::rfc2822::DateTimeParser;
+use hyper::header::HeaderMap;
 
 use crate::entry::Millis;
 use crate::konnect::deliver::Retry;
-use crate::net::ClientError;
+use crate::net::{ClientError, retry_after};
 
 /// The longest wait that a server can ask for.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -43,8 +42,7 @@ impl Attempts {
             return None;
         }
         let wait = self.waits.pop()?;
-        let asked =
-            headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?, now));
+        let asked = retry_after(headers, now.get());
         Some(asked.map_or(wait, |asked| asked.max(wait).min(LONGEST)))
     }
 
@@ -59,19 +57,9 @@ impl Attempts {
     }
 }
 
-/// Seconds, or an HTTP date.
-fn retry_after(value: &str, now: Millis) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = DateTimeParser::new().parse_timestamp(value.trim()).ok()?;
-    let wait = date.as_millisecond().saturating_sub(now.get()).max(0);
-    Some(Duration::from_millis(wait.unsigned_abs()))
-}
-
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
+    use hyper::header::{HeaderValue, RETRY_AFTER};
 
     use super::*;
 

@@ -15,6 +15,7 @@ mod tend;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
@@ -105,6 +106,13 @@ impl Files {
 }
 
 impl Sink for Files {
+    fn sync_every(&self) -> Duration {
+        match self.settings.fsync {
+            Fsync::Always => Duration::ZERO,
+            Fsync::Second | Fsync::Never => Duration::from_secs(1),
+        }
+    }
+
     fn restore(&mut self, state: &str) -> Result<(), OutputError> {
         // What stands in their buffers comes again.
         self.open.clear();
@@ -202,7 +210,6 @@ pub(super) fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputE
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::Duration;
 
     use super::*;
     use crate::config::Compress;

@@ -2,10 +2,12 @@
 //!
 //! - `files`: what is written where, and what goes on after a restart. `crash`: the process is killed
 //!   under load. `rotation`: with somebody who follows the file. `command`: `vidimus output`.
+//! - `reload`: the configuration is changed while they run.
 
 mod command;
 mod crash;
 mod files;
+mod reload;
 mod rotation;
 
 use std::fs;

@@ -1,0 +1,110 @@
+//! Outputs of the type `file`: which file, and how it is kept.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::word;
+use crate::config::error::{ConfigError, Mismatch};
+use crate::config::file::Section;
+use crate::config::input::missing;
+use crate::config::units::MAX_SIZE;
+use crate::config::value::{count, duration, parsed, size, text};
+use crate::entry::words::words;
+use crate::output::{Template, TemplateError};
+
+/// How files are written. Sizes are in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFile {
+    /// Which file an entry goes to.
+    pub path: Template,
+    /// A file is rotated before the line that would make it larger than this.
+    pub rotate_size: Option<u64>,
+    /// A file is rotated before the first line of the next of these spans, counted from 1970 in UTC.
+    pub rotate_every: Option<Duration>,
+    /// How rotated files are compressed.
+    pub compress: Compress,
+    /// The most rotated files that are kept of each file.
+    pub keep: Option<u64>,
+    /// A rotated file is deleted when it was rotated this long ago.
+    pub keep_age: Option<Duration>,
+    /// The most that the rotated files of each file may take.
+    pub keep_size: Option<u64>,
+    /// When what is written is made to reach the disk.
+    pub fsync: Fsync,
+    /// The permissions of a file that is made.
+    pub mode: u32,
+}
+
+words! {
+    /// How rotated files are compressed.
+    pub enum Compress {
+        /// Not at all.
+        None = "none",
+        /// With gzip (RFC 1952).
+        Gzip = "gzip",
+        /// With Zstandard (RFC 8878).
+        Zstd = "zstd",
+    }
+}
+
+words! {
+    /// When what is written is made to reach the disk.
+    pub enum Fsync {
+        /// After each batch.
+        Always = "always",
+        /// Once a second.
+        Second = "second",
+        /// When the system likes.
+        Never = "never",
+    }
+}
+
+/// The keys of this type.
+pub(super) const KEYS: [&str; 9] = [
+    "path",
+    "rotate_size",
+    "rotate_every",
+    "compress",
+    "keep",
+    "keep_age",
+    "keep_size",
+    "fsync",
+    "mode",
+];
+
+impl OutputFile {
+    pub(super) fn resolve(section: &Section<'_>) -> Result<OutputFile, ConfigError> {
+        let second = Duration::from_secs(1);
+        let path = section.get("path", template)?;
+        let compress = section.get("compress", word(Compress::ALL, Compress::as_str))?;
+        let fsync = section.get("fsync", word(Fsync::ALL, Fsync::as_str))?;
+        Ok(OutputFile {
+            path: path
+                .ok_or_else(|| missing(section, "path", "give it, such as \"out/{date}.jsonl\""))?,
+            rotate_size: section.get("rotate_size", size(1..=MAX_SIZE))?,
+            rotate_every: section.get("rotate_every", duration(second))?,
+            compress: compress.unwrap_or(Compress::None),
+            keep: section.get("keep", count(0..=1_000_000_000))?,
+            keep_age: section.get("keep_age", duration(second))?,
+            keep_size: section.get("keep_size", size(0..=MAX_SIZE))?,
+            fsync: fsync.unwrap_or(Fsync::Second),
+            mode: section.get("mode", mode)?.unwrap_or(0o600),
+        })
+    }
+}
+
+fn template(value: &DeValue<'_>) -> Result<Template, Mismatch> {
+    let path = text(value)?;
+    path.parse().map_err(|error: TemplateError| Mismatch::text(path, error.to_string()))
+}
+
+/// Permissions in octal: the owner reads and writes, and nobody executes.
+fn mode(value: &DeValue<'_>) -> Result<u32, Mismatch> {
+    const EXPECTED: &str = "permissions in octal such as \"0640\": the owner's 6, and no execution";
+    let digits: String = parsed(EXPECTED)(value)?;
+    let mode = u32::from_str_radix(&digits, 8).ok();
+    let fits = |mode: &u32| mode & !0o666 == 0 && mode & 0o600 == 0o600;
+    let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
+    mode.filter(fits).filter(|_| plain).ok_or_else(|| Mismatch::text(&digits, EXPECTED))
+}

@@ -1,0 +1,66 @@
+//! The configuration is changed while the outputs run, and read again on SIGHUP.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use super::*;
+use crate::harness::Setup;
+
+const READ: &str = "the outputs are as the configuration says";
+
+fn output(name: &str, path: &str, keys: &str) -> String {
+    format!("[[output]]\nname = '{name}'\ntype = 'file'\nformat = 'raw'\npath = '{path}'\n{keys}\n")
+}
+
+/// Changes the configuration and has it read; how often that was done before is in `times`.
+fn reload(serve: &Serve, toml: &str, times: &mut usize) {
+    fs::write(serve.home().join("config.toml"), toml).unwrap();
+    *times += 1;
+    serve.signal(Signal::HUP);
+    wait_until("the configuration to be read", || serve.stderr().matches(READ).count() == *times);
+}
+
+#[test]
+fn outputs_are_added_changed_and_removed_and_keep_their_places() {
+    let (kept, changed) = (output("kept", "kept.log", ""), output("changed", "one.log", ""));
+    let serve = Setup::new().config(&format!("{kept}{changed}")).start();
+    serve.deliver(lines(0..10).join("\n"));
+    wait_for_lines(&serve, "kept.log", &lines(0..10));
+    wait_for_lines(&serve, "one.log", &lines(0..10));
+
+    // One goes elsewhere, one is new.
+    let elsewhere = output("changed", "two.log", "");
+    let new = output("new", "new.log", "");
+    let mut times = 0;
+    reload(&serve, &format!("{kept}{elsewhere}{new}"), &mut times);
+    serve.deliver(lines(10..20).join("\n"));
+    wait_for_lines(&serve, "kept.log", &lines(0..20));
+    wait_for_lines(&serve, "two.log", &lines(10..20));
+    wait_for_lines(&serve, "new.log", &lines(10..20));
+    assert_eq!(lines_of(&serve.home().join("one.log")), lines(0..10));
+
+    // One is gone for a while, and one of the same name as before comes back.
+    reload(&serve, &kept, &mut times);
+    serve.deliver(lines(20..30).join("\n"));
+    wait_for_lines(&serve, "kept.log", &lines(0..30));
+    assert_eq!(lines_of(&serve.home().join("two.log")), lines(10..20));
+    reload(&serve, &format!("{changed}{new}{kept}"), &mut times);
+    wait_for_lines(&serve, "one.log", &[lines(0..10), lines(20..30)].concat());
+    wait_for_lines(&serve, "new.log", &lines(10..30));
+}
+
+#[test]
+fn a_configuration_that_is_wrong_changes_nothing_and_files_are_opened_again_nevertheless() {
+    let serve = Setup::new().config(&output("siem", "siem.log", "")).start();
+    serve.deliver(lines(0..10).join("\n"));
+    wait_for_lines(&serve, "siem.log", &lines(0..10));
+    fs::rename(serve.home().join("siem.log"), serve.home().join("moved.log")).unwrap();
+    fs::write(serve.home().join("config.toml"), "[[output]]\nname = 'siem'\n").unwrap();
+    serve.signal(Signal::HUP);
+    serve.wait_for_log("the outputs stay as they are");
+    serve.wait_for_log("config.toml:1: output.type is missing");
+    serve.deliver(lines(10..20).join("\n"));
+    wait_for_lines(&serve, "siem.log", &lines(10..20));
+    assert_eq!(lines_of(&serve.home().join("moved.log")), lines(0..10));
+}
