@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::output::Format;
@@ -16,7 +15,7 @@ use crate::config::{self, Destination};
 use crate::entry::Millis;
 use crate::output::{synthetic, try_path};
 use crate::search;
-use crate::store::{OutputCursor, OutputCursors, Reader, StoreError};
+use crate::store::{OutputCursors, OutputStanding, Reader};
 
 /// Look at the outputs, and look after them.
 #[derive(Args)]
@@ -43,9 +42,10 @@ impl Outputs {
     }
 }
 
-/// Say how far each output has come
+/// Say how far each output has come, how far it is behind, and how fast it is
 ///
-/// Exit code 1: one of them failed and has not gone on since.
+/// An output that is not in the configuration any more keeps its place, and is told too. Exit code 1:
+/// one that is there failed and has not gone on since.
 #[derive(Args)]
 struct Status {
     /// Print in this format
@@ -56,81 +56,42 @@ struct Status {
     place: Place,
 }
 
-/// How an output stands.
-#[derive(Serialize)]
-struct Standing {
-    name: String,
-    /// The id of the next entry.
-    next_id: u64,
-    /// The last change of a verdict that it saw.
-    change: u64,
-    /// How many entries there are that it has not seen.
-    behind: u64,
-    /// When the first of them was received.
-    behind_since: Option<Millis>,
-    written: u64,
-    lost: u64,
-    saved_at: Millis,
-    error: Option<String>,
-    failed_at: Option<Millis>,
-}
-
-impl Standing {
-    fn of(reader: &Reader, name: String, cursor: OutputCursor) -> Result<Standing, StoreError> {
-        let OutputCursor { position, written, lost, saved_at, error, .. } = cursor;
-        let behind = reader.entries_from(position)?;
-        let behind_since = match behind {
-            0 => None,
-            _ => reader.received_from(position.next_id)?,
-        };
-        let (error, failed_at) = error.unzip();
-        let (next_id, change) = (position.next_id, position.change);
-        Ok(Standing {
-            name,
-            next_id,
-            change,
-            behind,
-            behind_since,
-            written,
-            lost,
-            saved_at,
-            error,
-            failed_at,
-        })
-    }
-
-    fn text(&self) -> String {
-        let Standing { name, next_id, behind, written, lost, saved_at, .. } = self;
-        let since = self.behind_since.map_or_else(String::new, |time| format!(" since {time}"));
-        let mut text = format!(
-            "{name}: next entry {next_id}, {behind} behind{since}, {written} written, {lost} lost, \
-             saved {saved_at}"
-        );
-        if let (Some(error), Some(at)) = (&self.error, self.failed_at) {
-            text += &format!("; failed {at}: {error}");
-        }
-        text
-    }
-}
-
 impl Status {
     fn run(self) -> Result<Exit, Failure> {
         let reader = self.place.reader()?;
         let mut output = Output::new();
         let mut exit = Exit::Done;
-        for (name, cursor) in reader.output_cursors().map_err(Failure::failed)? {
-            let standing = Standing::of(&reader, name, cursor).map_err(Failure::failed)?;
-            if standing.error.is_some() {
+        for standing in reader.output_standings(now()).map_err(Failure::failed)? {
+            if standing.configured && standing.error.is_some() {
                 exit = Exit::BadNews;
             }
             match self.output {
-                Format::Text => output.line(standing.text())?,
+                Format::Text => output.line(text(&standing))?,
                 Format::Jsonl => output.json(&standing)?,
             }
         }
         output.flush()?;
         Ok(exit)
     }
+}
+
+fn text(standing: &OutputStanding) -> String {
+    let OutputStanding { name, next_id, behind, rate, written, lost, saved_at, .. } = standing;
+    let since = standing.behind_since.map_or_else(String::new, |time| format!(" since {time}"));
+    let mut text =
+        format!("{name}: next entry {next_id}, {behind} behind{since}, {written} written");
+    text += &format!(" ({rate:.1} a second), {lost} lost");
+    if standing.dead_letters > 0 {
+        text += &format!(", {} dead letters", standing.dead_letters);
+    }
+    text += &format!(", saved {saved_at}");
+    if !standing.configured {
+        text += "; it is not in the configuration any more";
+    }
+    if let (Some(error), Some(at)) = (&standing.error, standing.failed_at) {
+        text += &format!("; failed {at}: {error}");
+    }
+    text
 }
 
 /// Have an output begin again with what was received from a time on

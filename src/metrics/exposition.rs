@@ -8,7 +8,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::outputs::Outputs;
 use super::{Labels, Metrics, labels, with_unit};
+use crate::clock::now;
 use crate::keys::KeyRing;
 use crate::net::{Budget, Connections, ServerTls};
 use crate::store::catalog::State;
@@ -31,6 +33,7 @@ pub(super) struct Gauges {
     store_bytes: Gauge,
     free_bytes: Gauge,
     writable: Gauge,
+    outputs: Outputs,
 }
 
 impl Gauges {
@@ -48,6 +51,7 @@ impl Gauges {
             keys: Gauge::default(),
             segments: Family::default(),
             writable: Gauge::default(),
+            outputs: Outputs::register(registry),
         };
         let Gauges { connections, certificate_expiry, keys, segments, writable, .. } = &gauges;
         registry.register("connections", "Open connections, by listener", connections.clone());
@@ -137,13 +141,17 @@ impl Exposition {
         }
         gauges.store_bytes.set(whole(usage.bytes));
         gauges.free_bytes.set(whole(usage.free_bytes));
+        let now = now();
+        let standings = reader.output_standings(now)?;
         let mut text = String::new();
+        // Held until the text is written: nobody else shows half of them.
+        let _shown = gauges.outputs.show(&standings, now);
         // Writing to a string does not fail.
         let _ = encode(&mut text, &self.metrics.registry);
         Ok(text)
     }
 }
 
-fn whole(number: u64) -> i64 {
+pub(super) fn whole(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -2,14 +2,15 @@
 //!
 //! The format is OpenMetrics 1.0 (<https://prometheus.io/docs/specs/om/open_metrics_spec/>), names
 //! follow Prometheus's conventions (<https://prometheus.io/docs/practices/naming/>): base units, a
-//! `_total` for what only rises. Everything counts from the start of the process.
+//! `_total` for what only rises. Everything but the outputs counts from the start of the process.
 //!
 //! The values of labels are those of the configuration and words of ours: nothing that a sender can
 //! choose makes a time series. Other modules know nothing of Prometheus: `hooks` listens where they
-//! tell what they do, and [`exposition`] asks them when somebody looks.
+//! tell what they do, and [`exposition`] asks them, and for `outputs` the store, when somebody looks.
 
 pub mod exposition;
 mod hooks;
+mod outputs;
 #[cfg(test)]
 mod tests;
 

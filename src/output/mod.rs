@@ -88,6 +88,12 @@ impl Outputs {
         same.iter().for_each(Running::reopen);
         *running = same;
         let mut failed = Vec::new();
+        let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
+        if let Err(error) =
+            OutputCursors::open(&self.directory).and_then(|all| all.configure(&names))
+        {
+            tracing::warn!(%error, "outputs that are past are not marked as such");
+        }
         for output in outputs {
             if running.iter().any(|one| one.output.name == output.name) {
                 continue;

@@ -37,6 +37,8 @@ pub struct OutputCursor {
     pub saved_at: Millis,
     /// What went wrong last, and when; none if the output went on since.
     pub error: Option<(String, Millis)>,
+    /// Whether there is such an output now, or it is past.
+    pub configured: bool,
 }
 
 /// The cursors of the outputs, open for writing.
@@ -70,6 +72,19 @@ impl OutputCursors {
             )
             .map(drop)
             .doing("enter an output", &self.0.path)
+    }
+
+    /// Enters which outputs there are now. Those with other names are past, and keep their places.
+    pub fn configure(&self, names: &[&str]) -> Result<(), StoreError> {
+        let names = serde_json::json!(names).to_string();
+        self.0
+            .connection
+            .execute(
+                "UPDATE outputs SET configured = name IN (SELECT value FROM json_each(?1))",
+                [names],
+            )
+            .map(drop)
+            .doing("enter which outputs there are", &self.0.path)
     }
 
     /// Saves a cursor, without its error, which is over. `false` if the output was reset meanwhile:
@@ -149,13 +164,8 @@ impl Reader {
         })
     }
 
-    /// How many entries there are from `position` on, those that do not match included.
-    pub fn entries_from(&self, position: Position) -> Result<u64, StoreError> {
-        Ok(self.greatest_id()?.saturating_add(1).saturating_sub(position.next_id))
-    }
-
     /// When the first entry from the id `id` on was received, if there is one.
-    pub fn received_from(&self, id: u64) -> Result<Option<Millis>, StoreError> {
+    pub(super) fn received_from(&self, id: u64) -> Result<Option<Millis>, StoreError> {
         let sql = "SELECT received_at FROM entries WHERE id >= ?1 ORDER BY id LIMIT 1";
         for place in self.places()?.into_iter().filter(|place| place.end() >= id) {
             let found = self.visit(
@@ -202,7 +212,7 @@ fn first_since(segment: &Connection, time: Millis) -> rusqlite::Result<Option<u6
 }
 
 const COLUMNS: &str = "next_id, change, state, written, lost, epoch, saved_at, error, failed_at,
-                       dead_letters, rate, failures";
+                       dead_letters, rate, failures, configured";
 
 /// Reads [`COLUMNS`], which begin with the column `at`.
 fn cursor(row: &Row<'_>, at: usize) -> rusqlite::Result<OutputCursor> {
@@ -217,6 +227,7 @@ fn cursor(row: &Row<'_>, at: usize) -> rusqlite::Result<OutputCursor> {
         dead_letters: row.get(at + 9)?,
         rate: row.get(at + 10)?,
         failures: row.get(at + 11)?,
+        configured: row.get(at + 12)?,
         error: error.0.zip(error.1.map(Millis::saturating)),
     })
 }
@@ -251,6 +262,9 @@ mod tests {
         assert_eq!(cursors.epoch("a").unwrap(), Some(1));
         let reset = cursors.load("a").unwrap().unwrap();
         assert_eq!((reset.position, reset.state.as_str()), (Position::OLDEST, "x"));
+        cursors.configure(&["b"]).unwrap();
+        assert!(!cursors.load("a").unwrap().unwrap().configured);
+        cursors.configure(&["b", "a"]).unwrap();
         let reader = Reader::open(&directory).unwrap();
         assert_eq!(reader.output_cursors().unwrap(), [("a".to_owned(), reset)]);
     }

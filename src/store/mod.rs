@@ -8,7 +8,8 @@
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
 //! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
 //!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`counts`] (over
-//!   time and by value), [`provenance`], [`stats`], [`usage`], [`check`]. [`cursors`]: where outputs stand.
+//!   time and by value), [`provenance`], [`stats`], [`usage`], [`check`]. [`cursors`]: where outputs are, [`standing`]: how
+//!   they stand.
 //! - [`meter`]: who watches it at work.
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
@@ -43,6 +44,7 @@ mod schema;
 mod seal;
 pub mod sightings;
 mod sqlite;
+pub mod standing;
 pub mod stats;
 pub mod usage;
 pub mod writer;
@@ -69,6 +71,7 @@ pub use read::Reader;
 pub use refused::Refused;
 pub use retention::Retention;
 pub use sightings::{Sighting, Source};
+pub use standing::OutputStanding;
 pub use stats::{Delivered, SegmentStats, Stats};
 pub use usage::Usage;
 pub use writer::{Appended, Delivery};

@@ -2,8 +2,8 @@
 //!
 //! A file for each page: [`entries`], [`entry`], [`deliveries`], [`keys`], [`overview`], [`verify`],
 //! [`login`]. A page is a struct of what it shows, and a template of the same name that only lays it
-//! out. [`text`] makes hostile values harmless, [`link`] writes addresses, [`histogram`] and
-//! [`explanation`] are parts of pages, [`assets`] is what pages load.
+//! out. [`text`] makes hostile values harmless, [`link`] writes addresses, [`histogram`], [`outputs`]
+//! and [`explanation`] are parts of pages, [`assets`] is what pages load.
 
 pub mod assets;
 pub mod deliveries;
@@ -14,6 +14,7 @@ pub mod histogram;
 pub mod keys;
 pub mod link;
 pub mod login;
+pub mod outputs;
 pub mod overview;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use axum::response::Response;
 use hyper::StatusCode;
 
 use super::link::{Choice, Link, Selection};
+use super::outputs::{self, OutputRow};
 use super::text::{Badge, Shown, Time, VERDICTS, bytes, count};
 use super::{Shell, Trouble, page};
 use crate::clock::now;
@@ -17,7 +18,7 @@ use crate::console::about::About;
 use crate::console::ask::Ask;
 use crate::console::problem::Problem;
 use crate::search::{self, Filter};
-use crate::store::{Counts, Reader, Stats, StoreError, TimeRange, Wanted};
+use crate::store::{Counts, OutputStanding, Reader, Stats, StoreError, TimeRange, Wanted};
 
 /// The conditions that the vendor recommends alerting on, each with its query. What Kong itself
 /// began is left out. Source: the vendor's page "Konnect and Dev Portal audit logs".
@@ -51,6 +52,7 @@ pub(super) struct OverviewPage {
     pub(super) verdicts: Vec<VerdictRow>,
     pub(super) conditions: Vec<ConditionRow>,
     pub(super) rates: Vec<RateRow>,
+    pub(super) outputs: Vec<OutputRow>,
     pub(super) facts: Facts,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) advice: Vec<&'static str>,
@@ -102,6 +104,7 @@ pub(super) struct Counted {
     pub(super) all: Counts,
     pub(super) conditions: Vec<Counts>,
     pub(super) rates: Vec<Counts>,
+    pub(super) outputs: Vec<OutputStanding>,
 }
 
 /// `GET /overview?since=&until=`
@@ -122,6 +125,7 @@ pub async fn show(
 
 impl Counted {
     fn read(reader: &Reader, range: TimeRange) -> Result<Counted, StoreError> {
+        let outputs = reader.output_standings(now())?;
         let now = now().get();
         let counts = |filter: &Filter, range| {
             reader.counts(&Wanted { filter, range, buckets: 1, fields: &[], values: 0 })
@@ -138,6 +142,7 @@ impl Counted {
             all: counts(&Filter::All, range)?,
             conditions: CONDITIONS.iter().map(condition).collect::<Result<_, _>>()?,
             rates: RATES.iter().map(rate).collect::<Result<_, _>>()?,
+            outputs,
         })
     }
 }
@@ -184,6 +189,7 @@ impl OverviewPage {
             verdicts: VERDICTS.into_iter().map(verdict).collect(),
             conditions: CONDITIONS.iter().zip(&counted.conditions).map(condition).collect(),
             rates: RATES.iter().zip(&counted.rates).map(rate).collect(),
+            outputs: outputs::rows(&counted.outputs, now()),
             facts: Facts::new(stats),
             endpoints: endpoints(about),
             advice: advice(about),

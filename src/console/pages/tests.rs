@@ -12,6 +12,7 @@ use super::entry::EntryPage;
 use super::keys::KeysPage;
 use super::link::Selection;
 use super::login::LoginPage;
+use super::outputs;
 use super::overview::{CONDITIONS, Counted, OverviewPage};
 use super::text::Shown;
 use super::verify::VerifyPage;
@@ -25,7 +26,8 @@ use crate::search::Field;
 use crate::signature::{Key, KeySet};
 use crate::store::counts::SUMMARISED;
 use crate::store::{
-    Counts, Delivered, FieldCounts, Page, Provenance, Quarantined, Refused, Sighting, Source, Stats,
+    Counts, Delivered, FieldCounts, OutputStanding, Page, Provenance, Quarantined, Refused,
+    Sighting, Source, Stats,
 };
 
 /// HTML, a template, a terminal's escapes, marks that reorder, what is not seen.
@@ -210,6 +212,7 @@ fn pages() -> Vec<(&'static str, String)> {
         all: counts(HOSTILE, true),
         conditions: CONDITIONS.iter().map(|_| counts(HOSTILE, false)).collect(),
         rates: (0..4).map(|_| counts(HOSTILE, true)).collect(),
+        outputs: vec![standing(HOSTILE)],
     };
     let overview = OverviewPage::new(&Selection::default(), &stats(), &counted, &about());
     pages.push(("overview", overview.render().unwrap()));
@@ -222,6 +225,40 @@ fn pages() -> Vec<(&'static str, String)> {
     let error = ErrorPage { shell: Shell::new("Not Found", ""), status: 404, detail };
     pages.push(("error", error.render().unwrap()));
     pages
+}
+
+/// An output of this name that is behind and failed with this error.
+fn standing(text: &str) -> OutputStanding {
+    OutputStanding {
+        name: text.to_owned(),
+        configured: true,
+        next_id: 7,
+        change: 0,
+        behind: 4321,
+        behind_since: Some(NOW),
+        rate: 12.34,
+        written: 5,
+        dead_letters: 1,
+        lost: 2000,
+        failures: 3,
+        saved_at: NOW,
+        error: Some(text.to_owned()),
+        failed_at: Some(NOW),
+    }
+}
+
+#[test]
+fn outputs_say_how_they_stand_and_those_that_are_past_are_left_out() {
+    let past = OutputStanding { configured: false, ..standing("past") };
+    let long_ago = Some(Millis::saturating(NOW.get() - 60_000));
+    let siem = OutputStanding { behind_since: long_ago, ..standing("siem") };
+    let rows = outputs::rows(&[siem, past], NOW);
+    let [row] = &rows[..] else { panic!("{}", rows.len()) };
+    assert_eq!((row.behind.as_str(), row.rate.as_str()), ("4,321", "12.3"));
+    assert_eq!(row.gone, "1 dead letter, 2,000 lost");
+    assert!(row.since.is_some() && row.error.is_some());
+    // A moment behind is how an output works.
+    assert!(outputs::rows(&[standing("siem")], NOW)[0].since.is_none());
 }
 
 /// The page of an entry that is valid.

@@ -12,6 +12,8 @@ fn every_page_passes_an_accessibility_check() {
     let signer = Signer::new("k");
     let serve = Setup::new()
         .file("jwks.json", jwks(&[&signer]))
+        .file("folder", "no folder")
+        .config("[[output]]\nname = 'siem'\ntype = 'file'\npath = 'folder/siem.log'\n")
         .arguments("--no-tls --jwks jwks.json")
         .start();
     let bad = signer.cef(2).replace("status=201", "status=500");

@@ -18,7 +18,8 @@ fn names(text: &str) -> BTreeSet<&str> {
 #[test]
 fn every_metric_of_the_rules_is_there() {
     let jwks = fixture("jwks.json");
-    let serve = Setup::new().argument("--jwks", jwks.to_str().unwrap()).start();
+    let config = "[[output]]\nname = 'siem'\ntype = 'file'\npath = 'siem.log'\n";
+    let serve = Setup::new().config(config).argument("--jwks", jwks.to_str().unwrap()).start();
     let text = get(&serve, "/metrics").text();
     let mut there: BTreeSet<&str> = BTreeSet::new();
     for line in text.lines() {

@@ -141,6 +141,42 @@ fn part_of(line: &str) -> &str {
 }
 
 #[test]
+fn each_output_tells_how_it_stands() {
+    let output = |name: &str, path: &str| {
+        format!("[[output]]\nname = '{name}'\ntype = 'file'\npath = '{path}'\n")
+    };
+    let (good, bad) = (output("good", "good.log"), output("bad", "folder/bad.log"));
+    let setup = Setup::new().config(&format!("{good}{bad}")).file("folder", "no folder");
+    let serve = setup.start();
+    serve.deliver(format!("{}{}", line(1, 200), line(2, 200)));
+    let metrics = || get(&serve, "/metrics").text();
+    let series = |name: &str, output: &str| format!("vidimus_output_{name}{{output=\"{output}\"}}");
+    wait_until("the outputs", || {
+        let text = metrics();
+        value(&text, &series("entries_total", "good")) == Some(2.0)
+            && value(&text, &series("failing", "bad")) == Some(1.0)
+    });
+    let text = metrics();
+    for (name, good, bad) in
+        [("lag_entries", 0.0, 2.0), ("failing", 0.0, 1.0), ("dead_letters_total", 0.0, 0.0)]
+    {
+        check(&text, &[(&series(name, "good"), good), (&series(name, "bad"), bad)]);
+    }
+    assert_eq!(value(&text, &series("lag_seconds", "good")), Some(0.0));
+    assert!(value(&text, &series("lag_seconds", "bad")) > Some(0.0), "{text}");
+    assert!(value(&text, &series("failures_total", "bad")) >= Some(1.0), "{text}");
+    let page = get(&serve, "/overview").text();
+    assert!(page.contains("cannot make the folder of"), "{page}");
+
+    // What is past is not shown any more.
+    write_private(&serve.home().join("config.toml"), good.as_bytes());
+    serve.signal(Signal::HUP);
+    wait_until("the output to be gone", || !metrics().contains("output=\"bad\""));
+    let page = get(&serve, "/overview").text();
+    assert!(page.contains(">good<") && !page.contains(">bad<"), "{page}");
+}
+
+#[test]
 fn the_text_is_sound_and_nothing_of_a_sender_is_in_it() {
     let serve = Serve::start();
     serve.deliver("{\"name\":\"hunter2\",\"rt\":1000,\"src\":\"hunter2\"}\n");

@@ -1,0 +1,51 @@
+//! A part of the overview: the outputs, how far behind each is, and what went wrong.
+
+use super::text::{Shown, Time, count, many};
+use crate::entry::Millis;
+use crate::store::OutputStanding;
+
+/// A lag that is shorter than this is how an output works: nothing to see, in milliseconds.
+const NEGLIGIBLE: i64 = 15_000;
+
+pub(super) struct OutputRow {
+    pub(super) name: Shown,
+    pub(super) behind: String,
+    /// Since when, if that is long ago.
+    pub(super) since: Option<Time>,
+    pub(super) rate: String,
+    pub(super) written: String,
+    /// Entries that did not go out and will not.
+    pub(super) gone: String,
+    pub(super) some_gone: bool,
+    pub(super) error: Option<(Time, Shown)>,
+}
+
+/// The outputs that there are, in their order.
+pub(super) fn rows(standings: &[OutputStanding], now: Millis) -> Vec<OutputRow> {
+    standings.iter().filter(|one| one.configured).map(|one| row(one, now)).collect()
+}
+
+fn row(standing: &OutputStanding, now: Millis) -> OutputRow {
+    let is_long = |since: &Millis| now.get().saturating_sub(since.get()) > NEGLIGIBLE;
+    let gone =
+        [(standing.dead_letters, "dead letter", "dead letters"), (standing.lost, "lost", "lost")];
+    let gone: Vec<_> = gone
+        .into_iter()
+        .filter(|(number, ..)| *number > 0)
+        .map(|(number, one, more)| many(number, one, more))
+        .collect();
+    OutputRow {
+        name: Shown::all(&standing.name),
+        behind: count(standing.behind),
+        since: standing.behind_since.filter(is_long).map(Time),
+        rate: format!("{:.1}", standing.rate),
+        written: count(standing.written),
+        some_gone: !gone.is_empty(),
+        gone: if gone.is_empty() { "none".to_owned() } else { gone.join(", ") },
+        error: standing
+            .error
+            .as_deref()
+            .zip(standing.failed_at)
+            .map(|(error, at)| (Time(at), Shown::all(error))),
+    }
+}
