@@ -6,6 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use vidimus::konnect::LogFormat;
 use vidimus::search;
 use vidimus::store::{Reader, TimeRange};
 
@@ -15,7 +16,8 @@ fn main() {
     let total = common::scaled(1_000_000);
     let folder = common::folder();
     println!("query: {total} entries in 20 segments");
-    let (_store, directory) = common::filled(folder.path(), total);
+    let (_store, directory) =
+        common::filled(folder.path(), common::Unverified::new(LogFormat::Cef), total);
 
     let reader = Reader::open(&directory).expect("a reader");
     let now = vidimus::clock::now().get();

@@ -44,23 +44,29 @@ pub(crate) fn maker(format: LogFormat) -> (LineMaker, KeySet) {
     (LineMaker::new(Generator::new(1, None), signer, format, fates, 1), keys)
 }
 
-/// Makes bodies of lines whose signature is well formed and was made by nobody: for what does not
-/// verify, at a fraction of the cost.
+/// Makes bodies of lines that nobody signed: for what does not verify, at a fraction of the cost.
 pub(crate) struct Unverified {
     generator: Generator,
     format: LogFormat,
+    signature: Option<String>,
 }
 
 impl Unverified {
+    /// With a signature that is well formed and a forgery: a key that comes later may be its own.
     pub(crate) fn new(format: LogFormat) -> Unverified {
-        Unverified { generator: Generator::new(1, None), format }
+        let signature = Some(format!("{}A", "x".repeat(85)));
+        Unverified { generator: Generator::new(1, None), format, signature }
+    }
+
+    /// Without a signature: no key changes anything of it.
+    pub(crate) fn unsigned(format: LogFormat) -> Unverified {
+        Unverified { signature: None, ..Unverified::new(format) }
     }
 
     pub(crate) fn body(&mut self, numbers: std::ops::Range<usize>) -> String {
-        let signature = format!("{}A", "x".repeat(85));
         let lines = numbers.map(|n| {
             let text = self.generator.event(time(n)).text(self.format);
-            place(self.format, &text, Some(&signature)) + "\n"
+            place(self.format, &text, self.signature.as_deref()) + "\n"
         });
         lines.collect()
     }
@@ -86,14 +92,13 @@ pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
     store.append(delivery, &batch, &Expected::default()).expect("stored")
 }
 
-/// A store of so many entries in `data` of the folder: 20 segments, the last of them live and full.
-pub(crate) fn filled(folder: &Path, total: usize) -> (Store, Directory) {
+/// A store of so many of these entries in `data` of the folder: 20 segments, the last of them live and full.
+pub(crate) fn filled(folder: &Path, mut lines: Unverified, total: usize) -> (Store, Directory) {
     const GROUP: usize = 1000;
     let segment = total / 20;
     let directory = Directory::create(&folder.join("data")).expect("a directory");
     let options = Options { segment_entries: segment as u64, ..Options::default() };
     let store = Store::open(&directory, options).expect("a store");
-    let mut lines = Unverified::new(LogFormat::Cef);
     let keys = KeySet::default();
     for first in (0..total - segment).step_by(GROUP.min(segment)) {
         append(&store, lines.body(first..first + GROUP.min(segment)), &keys);

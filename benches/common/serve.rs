@@ -17,6 +17,9 @@ pub(crate) fn make_key(folder: &Path) {
     std::fs::write(folder.join("key.pem"), pem.expose()).expect("written");
 }
 
+/// The configuration in the folder, which need not be there.
+pub(crate) const CONFIG: &str = "config.toml";
+
 /// `vidimus serve`, with its data in the folder `data`.
 pub(crate) struct Serve {
     child: Child,
@@ -42,8 +45,13 @@ impl Serve {
             .arg(folder.join("jwks.json"))
             .arg("--ready-file")
             .arg(&ready)
+            .current_dir(folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
+        let config = folder.join(CONFIG);
+        if config.exists() {
+            command.arg("--config").arg(config);
+        }
         if !tls {
             command.arg("--no-tls");
         }
@@ -85,6 +93,17 @@ impl Serve {
         let line = status.lines().find(|line| line.starts_with("VmHWM:"));
         let number = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
         number.unwrap_or(0) * 1024
+    }
+
+    /// The time it spent on processors, of all threads, in user and kernel mode.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.unwrap_or_default();
+        // After the name in brackets, which may hold anything; in hundredths of a second.
+        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+        let ticks: u64 =
+            after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Stops it.

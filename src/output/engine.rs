@@ -11,7 +11,7 @@ use super::error::OutputError;
 use super::rate::Rate;
 use super::sink::Sink;
 use crate::clock::now;
-use crate::config::{NotValid, Output, Start};
+use crate::config::{Destination, NotValid, Output, Start};
 use crate::entry::Record;
 use crate::entry::record::Origin;
 use crate::output::Format;
@@ -88,6 +88,9 @@ impl Engine {
         self.sink.restore(&cursor.state)?;
         let Engine { output, reader, cursors, sink, control } = self;
         let mut follow = reader.follow(&output.wanted(), cursor.position);
+        if is_raw_alone(output) {
+            follow = follow.only_lines();
+        }
         let mut run = Run {
             passes_changes: passes_changes(output),
             output,
@@ -289,6 +292,11 @@ fn passes_changes(output: &Output) -> bool {
     output.format != Format::Raw
         || output.not_valid != NotValid::Forward
         || depends_on_keys(&output.filter)
+}
+
+/// Whether nothing of an entry is wanted but its line, and what names its file.
+fn is_raw_alone(output: &Output) -> bool {
+    output.format == Format::Raw && matches!(output.to, Destination::File(_) | Destination::Stdout)
 }
 
 fn depends_on_keys(filter: &Filter) -> bool {

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::filter::Sql;
+use super::lines;
 use super::newest::hidden;
 use super::query::{Query, TimeRange, as_integer};
-use super::read::{MAX_ID, Place, Reader};
+use super::read::{MAX_ID, Reader};
 use super::records::{Budget, Later, length};
 use crate::entry::Record;
 use crate::search::Filter;
@@ -77,7 +78,8 @@ impl Reader {
     /// Follows what matches, from `position` on.
     pub fn follow(&self, filter: &Filter, position: Position) -> Follow<'_> {
         let query = Query::new(filter);
-        let ascent = Ascent { reader: self, query, next_id: position.next_id, last_id: MAX_ID };
+        let (next_id, last_id) = (position.next_id, MAX_ID);
+        let ascent = Ascent { reader: self, query, next_id, last_id, only_lines: false };
         Follow { ascent, change: position.change }
     }
 
@@ -85,7 +87,8 @@ impl Reader {
     pub fn export(&self, filter: &Filter, range: TimeRange) -> Result<Export<'_>, StoreError> {
         let query = Query::new(&range.and(filter));
         let last_id = self.greatest_id()?;
-        Ok(Export { ascent: Ascent { reader: self, query, next_id: 1, last_id } })
+        let ascent = Ascent { reader: self, query, next_id: 1, last_id, only_lines: false };
+        Ok(Export { ascent })
     }
 
     /// The position from which a follower sees the newest `count` entries that match, and then what
@@ -156,6 +159,12 @@ fn matching(
 }
 
 impl Follow<'_> {
+    /// Reads of each new entry its line and little else (`lines`): what it has besides is missing.
+    pub fn only_lines(mut self) -> Self {
+        self.ascent.only_lines = true;
+        self
+    }
+
     /// Where it stands: what was given out is before it.
     pub fn position(&self) -> Position {
         Position { next_id: self.ascent.next_id, change: self.change }
@@ -240,6 +249,7 @@ struct Ascent<'a> {
     query: Query,
     next_id: u64,
     last_id: u64,
+    only_lines: bool,
 }
 
 impl Ascent<'_> {
@@ -268,7 +278,13 @@ impl Ascent<'_> {
         let found = self.reader.visit(
             first_id,
             |catalog, place| Later::between(catalog, query, start, end.min(place.end())),
-            |segment, place, later| read(segment, place, query, start, end, later),
+            |segment, place, later| {
+                let end = end.min(place.end());
+                match self.only_lines {
+                    true => lines::read(segment, query, start, end, later),
+                    false => read(segment, query, start, end, later),
+                }
+            },
         )?;
         // Retention was faster: next time it is a gap.
         let Some((records, next_id)) = found else {
@@ -283,7 +299,6 @@ impl Ascent<'_> {
 /// The records from `start` to `end` that match, as many as are read at once, and the id after them.
 fn read(
     segment: &Connection,
-    place: &Place,
     query: &Query,
     start: u64,
     end: u64,
@@ -291,7 +306,7 @@ fn read(
 ) -> rusqlite::Result<(Vec<Record>, u64)> {
     let mut sql = Sql::default();
     sql.push("SELECT id, (").add(query.condition()).push(") FROM entries WHERE id >= ");
-    sql.bind(as_integer(start)).push(" AND id <= ").bind(as_integer(end.min(place.end())));
+    sql.bind(as_integer(start)).push(" AND id <= ").bind(as_integer(end));
     sql.push(" ORDER BY id");
     let mut statement = segment.prepare_cached(&sql.text)?;
     let mut rows = statement.query(params_from_iter(&sql.parameters))?;

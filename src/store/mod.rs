@@ -7,9 +7,9 @@
 //! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older`
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
 //! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
-//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id), [`counts`] (over
-//!   time and by value), [`provenance`], [`stats`], [`usage`], [`check`]. [`cursors`]: where outputs are, [`standing`]: how
-//!   they stand.
+//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id) over `lines` where
+//!   lines alone are wanted, [`counts`] (over time and by value), [`provenance`], [`stats`], [`usage`],
+//!   [`check`]. [`cursors`]: where outputs are; [`standing`]: how they stand.
 //! - [`meter`]: who watches it at work.
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
@@ -23,6 +23,7 @@ mod error;
 mod filter;
 pub mod follow;
 pub mod late;
+mod lines;
 mod live;
 mod merge;
 pub mod meter;

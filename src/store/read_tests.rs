@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::catalog::{Catalog, State};
 use super::directory::Directory;
-use super::follow::{Event, Follow, Position};
+use super::follow::{Event, Follow, News, Position};
 use super::live::Live;
 use super::page::PageCursor;
 use super::query::TimeRange;
@@ -407,8 +407,33 @@ proptest! {
             let position = follow.position();
             steps.iter().for_each(|step| both.step(step));
             poll(&mut follow, &both, position, matches, query);
+            lines_agree(&reader, query, position);
         }
     }
+}
+
+/// What is read where lines alone are wanted is what whole records have.
+fn lines_agree(reader: &Reader, query: &str, from: Position) {
+    let read = |mut follow: Follow<'_>| {
+        let mut found = Vec::new();
+        loop {
+            let News { events, more } = follow.poll().unwrap();
+            found.extend(events.into_iter().filter_map(|event| match event {
+                Event::New(one) => {
+                    let Origin::Stored { id, received_at, .. } = one.origin else { panic!() };
+                    let field = |name| one.fields.text(name).map(str::to_owned);
+                    let fields = (field("org_id"), field("event_product"));
+                    Some((id, received_at, one.kind, one.verdict, fields, one.raw))
+                }
+                Event::Changed(_) | Event::Missed { .. } => None,
+            }));
+            if !more {
+                return (found, follow.position());
+            }
+        }
+    };
+    let follow = || reader.follow(&filter(query), from);
+    assert_eq!(read(follow().only_lines()), read(follow()), "{query}");
 }
 
 /// Reads all that has come since `before`, and compares.

@@ -230,7 +230,8 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
     })
 }
 
-fn word<T: std::str::FromStr>(value: ValueRef<'_>) -> rusqlite::Result<Option<T>> {
+/// A word of an enum, from its column.
+pub(super) fn word<T: std::str::FromStr>(value: ValueRef<'_>) -> rusqlite::Result<Option<T>> {
     Ok(value.as_str_or_null()?.and_then(|word| word.parse().ok()))
 }
 

@@ -32,7 +32,8 @@ impl Format {
     /// Appends the entry to `line`, without a line end. There is none within it either.
     pub fn write(self, record: &Record, line: &mut Vec<u8>) {
         match self {
-            // A stored line has no line end, unless somebody edited the store by hand.
+            Format::Raw if !record.raw.contains(&b'\n') => line.extend_from_slice(&record.raw),
+            // Somebody edited the store by hand.
             Format::Raw => line.extend(record.raw.iter().filter(|byte| **byte != b'\n')),
             // Every key is text, so this cannot fail, and JSON escapes line ends.
             Format::Json => drop(serde_json::to_writer(line, record)),
