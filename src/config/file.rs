@@ -50,6 +50,7 @@ pub(super) const TABLES: [(&str, &[&str]); 11] = [
             "authorization_env",
             "org_ids",
             "portal_ids",
+            "response_profile",
             "keys",
         ],
     ),
