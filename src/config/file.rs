@@ -80,6 +80,8 @@ pub(super) const TABLES: [(&str, &[&str]); 11] = [
             "keep_size",
             "fsync",
             "mode",
+            "owner",
+            "group",
         ],
     ),
     ("konnect", &["token_file", "region", "base_url", "retention"]),
