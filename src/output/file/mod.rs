@@ -21,7 +21,7 @@ use hashlink::LinkedHashMap;
 
 use self::mark::Mark;
 use self::open::Open;
-pub(super) use self::tend::Tender;
+pub(super) use self::tend::{STAMP, Tender};
 use super::error::{IoContext, OutputError};
 use super::sink::Sink;
 use crate::config::{Fsync, OutputFile};

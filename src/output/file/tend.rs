@@ -58,6 +58,9 @@ pub(super) fn move_away(path: &Path, mut time: Millis) -> Result<Millis, OutputE
     }
 }
 
+/// The form of a time as it stands in a name; a `0` is any digit.
+pub(in crate::output) const STAMP: &str = "00000000T000000.000Z";
+
 /// A time as it stands in a name: they sort as the times do.
 fn stamp(time: Millis) -> String {
     time.to_string().replace(['-', ':'], "")
@@ -86,7 +89,7 @@ impl Name {
         let stamp = plain.unwrap_or(rest).strip_suffix(&self.extension)?;
         let form: String =
             stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-        (form == "00000000T000000.000Z").then(|| (stamp.to_owned(), plain.is_some()))
+        (form == STAMP).then(|| (stamp.to_owned(), plain.is_some()))
     }
 }
 
