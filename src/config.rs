@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 pub use console::Console;
 pub use error::{ConfigError, Mismatch};
-pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input};
+pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
 pub use keys::{KeySource, Keys, Region};
 pub use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
 pub use output::{Compress, Destination, Fsync, NotValid, Output, OutputFile, Start};

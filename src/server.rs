@@ -340,6 +340,7 @@ fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartEr
             path: input.path.clone(),
             authorization,
             expected: Arc::new(expected),
+            profile: input.response_profile,
         }));
     }
     Ok((inputs, generated))

@@ -9,7 +9,8 @@ use super::error::{ConfigError, Mismatch};
 use super::file::Section;
 use super::keys::{self, KeySource};
 use super::secret::Secret;
-use super::value::{list, path, secret, text};
+use super::value::{list, path, secret, text, word};
+use crate::entry::words::words;
 
 /// The environment variable that holds the default input's authorization value.
 pub const AUTHORIZATION_VARIABLE: &str = "VIDIMUS_AUTHORIZATION";
@@ -27,8 +28,20 @@ pub struct Input {
     pub org_ids: Vec<String>,
     /// The Dev Portals whose entries belong here. None: of any.
     pub portal_ids: Vec<String>,
+    /// The shape of what its senders are answered.
+    pub response_profile: ResponseProfile,
     /// The key sets that its entries are verified with: its own, or else those of `[keys]`.
     pub keys: Vec<KeySource>,
+}
+
+words! {
+    /// The shape of what the senders of an input are answered. Nothing else depends on it.
+    pub enum ResponseProfile {
+        /// Counts, and problems (RFC 9457).
+        Vidimus = "vidimus",
+        /// What Splunk's HTTP Event Collector answers.
+        SplunkHec = "splunk-hec",
+    }
 }
 
 /// What an `Authorization` header must be.
@@ -98,6 +111,7 @@ impl Sources<'_> {
                 .map_or(Authorization::Generated, |secret| Authorization::Given(vec![secret])),
             org_ids: Vec::new(),
             portal_ids: Vec::new(),
+            response_profile: ResponseProfile::Vidimus,
             keys: self.keys.to_vec(),
         })
     }
@@ -149,6 +163,8 @@ impl Sources<'_> {
         let secrets = self.secrets(section, warnings)?;
         let org_ids = section.get("org_ids", list(id))?.unwrap_or_default();
         let portal_ids = section.get("portal_ids", list(id))?.unwrap_or_default();
+        let response_profile =
+            section.get("response_profile", word(ResponseProfile::ALL, ResponseProfile::as_str))?;
         let own = section.table("keys")?;
         let keys = match keys::sources(&own)? {
             keys if !keys.is_empty() => keys,
@@ -166,6 +182,7 @@ impl Sources<'_> {
             authorization: Authorization::Given(secrets),
             org_ids,
             portal_ids,
+            response_profile: response_profile.unwrap_or(ResponseProfile::Vidimus),
             keys,
         })
     }

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::error::{ConfigError, Mismatch};
 use super::file::Section;
 use super::input::{missing, name};
-use super::value::text;
+use super::value::{text, word};
 use crate::clock::now;
 use crate::entry::words::words;
 use crate::output::{Format, Template};
@@ -167,20 +167,6 @@ fn refuse_foreign_keys(section: &Section<'_>, own: Type) -> Result<(), ConfigErr
         }
     }
     Ok(())
-}
-
-/// One of the words of an enum.
-fn word<T: Copy>(
-    all: &'static [T],
-    as_str: impl Fn(T) -> &'static str,
-) -> impl Fn(&DeValue<'_>) -> Result<T, Mismatch> {
-    move |value| {
-        let found = text(value)?;
-        all.iter().copied().find(|one| as_str(*one) == found).ok_or_else(|| {
-            let words: Vec<_> = all.iter().map(|one| as_str(*one)).collect();
-            Mismatch::text(found, format!("one of {}", words.join(", ")))
-        })
-    }
 }
 
 /// A query. Relative times in it count from the start of the program.

@@ -143,6 +143,7 @@ fn inputs_of_the_file() {
         path = '/portal'
         authorization_env = 'PORTAL'
         portal_ids = 'p1'
+        response_profile = 'splunk-hec'
         keys = { jwks = ['own.json', 'own.json'], region = 'eu' }";
     let config = load(toml, &Flags::default()).unwrap();
     assert_eq!(accepted(&config), [vec!["Splunk 0123", "Bearer 89"], vec!["Splunk 4567"]]);
@@ -152,6 +153,8 @@ fn inputs_of_the_file() {
         (&konnect.org_ids[..], &portal.portal_ids[..]),
         (&["o1".into()][..], &["p1".into()][..])
     );
+    let profiles = [konnect.response_profile, portal.response_profile];
+    assert_eq!(profiles, [ResponseProfile::Vidimus, ResponseProfile::SplunkHec]);
     let file = |path: &str| KeySource::File(path.into());
     assert_eq!(konnect.keys, [file("global.json")]);
     assert_eq!(portal.keys, [vec![file("own.json")], Region::Eu.sources()].concat());

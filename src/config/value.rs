@@ -55,6 +55,20 @@ pub(super) fn parsed<T: FromStr>(
     }
 }
 
+/// One of the words of an enum.
+pub(super) fn word<T: Copy>(
+    all: &'static [T],
+    as_str: impl Fn(T) -> &'static str,
+) -> impl Fn(&DeValue<'_>) -> Result<T, Mismatch> {
+    move |value| {
+        let found = text(value)?;
+        all.iter().copied().find(|one| as_str(*one) == found).ok_or_else(|| {
+            let words: Vec<_> = all.iter().map(|one| as_str(*one)).collect();
+            Mismatch::text(found, format!("one of {}", words.join(", ")))
+        })
+    }
+}
+
 /// A whole number in `range`.
 pub(super) fn count(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<u64, Mismatch> {
     move |value| {

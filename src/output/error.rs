@@ -22,6 +22,18 @@ pub enum OutputError {
         /// What the system says.
         source: io::Error,
     },
+    /// A file, or a folder, cannot be given away.
+    #[error(
+        "{}: cannot change its owner or group: {source}; that needs root or CAP_CHOWN, or a group that \
+         the user of this process is in",
+        path.display()
+    )]
+    Owner {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Something else than a file stands where one is to be written.
     #[error("{} is no regular file: name another path, or use type = \"stdout\"", .0.display())]
     NoFile(PathBuf),

@@ -4,12 +4,14 @@
 //! part of a name and never more: letters, digits, `-`, `_` and single dots that are not its first
 //! character are kept, everything else becomes `_`, and it is cut to 64 characters. What an entry
 //! lacks is `none`. Date and hour are those of the receipt, in UTC: an entry's own time would let a
-//! sender choose among all files there are.
+//! sender choose among all files there are. No path has the form of a rotated file: what looks after
+//! those would take it for one of another file, and delete it or others in its place.
 
 use std::fmt::{self, Write};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::file::STAMP;
 use crate::entry::record::Origin;
 use crate::entry::{Kind, Millis, Record};
 
@@ -75,8 +77,22 @@ impl Template {
                 Piece::Of(placeholder) => value(*placeholder, record, &mut path),
             }
         }
+        while let Some(at) = stamp_in(&path) {
+            path.replace_range(at..=at, "_");
+        }
         path.into()
     }
+}
+
+/// Where in a path the first time is that a rotated file has in its name.
+fn stamp_in(path: &str) -> Option<usize> {
+    let is_stamp = |part: &[u8]| {
+        part.iter().zip(STAMP.bytes()).all(|(found, form)| match form {
+            b'0' => found.is_ascii_digit(),
+            form => *found == form,
+        })
+    };
+    path.as_bytes().windows(STAMP.len()).position(is_stamp)
 }
 
 impl FromStr for Template {
@@ -197,6 +213,22 @@ mod tests {
             check("d/{org_id}", value, &format!("d/{expected}"));
         }
         check("{org_id}x", &"a".repeat(5000), &format!("{}x", "a".repeat(64)));
+    }
+
+    #[test]
+    fn no_value_makes_the_name_of_a_rotated_file() {
+        let stamp = "20250516T200954.123Z";
+        let masked = "_0250516T200954.123Z";
+        for template in ["{org_id}.log", "{org_id}", "a/{org_id}{org_id}.b"] {
+            let name = |value: &str| template.replace("{org_id}", value);
+            for around in ["x-", "x-y-", ""] {
+                let (value, safe) = (format!("{around}{stamp}"), format!("{around}{masked}"));
+                check(template, &value, &name(&safe));
+                check(template, &format!("{value}.gz"), &name(&format!("{safe}.gz")));
+            }
+        }
+        // Not of one piece: `20250516T200954` and `.123Z`.
+        check("{org_id}.{hour}3Z", "x-20250516T200954", "x-_0250516T200954.203Z");
     }
 
     #[test]

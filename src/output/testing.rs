@@ -1,7 +1,25 @@
 //! What the tests of the outputs share.
 
+use crate::config::{Compress, Fsync, OutputFile};
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Format, Kind, Millis, Record};
+
+/// A file that is never rotated or synced.
+pub(super) fn settings() -> OutputFile {
+    OutputFile {
+        path: "x".parse().unwrap(),
+        rotate_size: None,
+        rotate_every: None,
+        compress: Compress::None,
+        keep: None,
+        keep_age: None,
+        keep_size: None,
+        fsync: Fsync::Never,
+        mode: 0o600,
+        owner: None,
+        group: None,
+    }
+}
 
 /// The entry `id`, received at `received_at` in milliseconds.
 pub(super) fn record(id: u64, received_at: i64) -> Record {

@@ -7,13 +7,14 @@ use hyper::{Method, Request};
 
 use super::Input;
 use super::answer::Problem;
-use crate::config::any_matches;
+use super::hec::{self, Reply};
+use crate::config::{ResponseProfile, any_matches};
 
 /// What a request asks for.
 #[derive(Debug)]
 pub enum Admitted {
     /// Whether the receiver is alive: for load balancers, without a token.
-    Health,
+    Health(ResponseProfile),
     /// A delivery to an input.
     Delivery(Arc<Input>),
 }
@@ -25,6 +26,8 @@ pub struct Refusal {
     pub problem: Problem,
     /// The scheme of its `Authorization`.
     pub scheme: Option<String>,
+    /// How it is told.
+    pub profile: ResponseProfile,
 }
 
 /// Where load balancers ask.
@@ -33,32 +36,45 @@ pub const HEALTH: &str = "/healthz";
 /// Lets a request in, or says why not.
 pub fn admit<B>(inputs: &[Arc<Input>], request: &Request<B>) -> Result<Admitted, Box<Refusal>> {
     let (path, method) = (request.uri().path(), request.method());
-    let refuse = |problem| {
+    let refuse = |problem, profile| {
         let scheme = scheme(request.headers());
-        Err(Box::new(Refusal { problem, scheme }))
+        Err(Box::new(Refusal { problem, scheme, profile }))
     };
-    if path == HEALTH {
-        return match *method {
-            Method::GET | Method::HEAD => Ok(Admitted::Health),
-            _ => refuse(Problem::method(method, "GET, HEAD")),
-        };
-    }
     let Some(input) = inputs.iter().find(|input| input.path == path) else {
-        return refuse(Problem::unknown_path(path));
+        return match health(inputs, path) {
+            None => refuse(Problem::unknown_path(path), ResponseProfile::Vidimus),
+            Some(profile) if [Method::GET, Method::HEAD].contains(method) => {
+                Ok(Admitted::Health(profile))
+            }
+            Some(profile) => refuse(Problem::method(method, "GET, HEAD"), profile),
+        };
     };
+    let profile = input.profile;
     if method != Method::POST {
-        return refuse(Problem::method(method, "POST"));
+        return refuse(Problem::method(method, "POST"), profile);
     }
     let mut values = request.headers().get_all(AUTHORIZATION).iter();
-    let why = match (values.next(), values.next()) {
+    let (why, reply) = match (values.next(), values.next()) {
         (Some(one), None) if any_matches(&input.authorization, one.as_bytes()) => {
             return Ok(Admitted::Delivery(Arc::clone(input)));
         }
-        (Some(_), None) => "the Authorization is not the one that is configured",
-        (None, _) => "there is no Authorization",
-        (Some(_), Some(_)) => "there is more than one Authorization",
+        (Some(one), None) => {
+            ("the Authorization is not the one that is configured", hec::unauthorized(one))
+        }
+        (None, _) => ("there is no Authorization", Reply::TokenIsRequired),
+        (Some(_), Some(_)) => ("there is more than one Authorization", Reply::InvalidAuthorization),
     };
-    refuse(Problem::unauthorized(why))
+    refuse(Problem::unauthorized(why, reply), profile)
+}
+
+/// How the question at `path` whether the receiver is alive is answered, if it is that question.
+fn health(inputs: &[Arc<Input>], path: &str) -> Option<ResponseProfile> {
+    let stands_in = || inputs.iter().any(|input| input.profile == ResponseProfile::SplunkHec);
+    match path {
+        HEALTH => Some(ResponseProfile::Vidimus),
+        path if hec::HEALTH.contains(&path) && stands_in() => Some(ResponseProfile::SplunkHec),
+        _ => None,
+    }
 }
 
 /// The scheme of the `Authorization` (RFC 9110 section 11.1): only what is known to be one, since a
@@ -84,6 +100,7 @@ mod tests {
             path: "/audit-logs".into(),
             authorization: secrets,
             expected: Arc::default(),
+            profile: ResponseProfile::Vidimus,
         };
         let mut request = Request::builder().method(method).uri(path);
         for value in authorization {
@@ -110,5 +127,6 @@ mod tests {
         check("POST", "/audit-logs", &["hunter2 x"], 401, Some("other"));
         check("GET", "/healthz", &[], 200, None);
         check("POST", "/healthz", &[], 405, None);
+        check("GET", "/services/collector/health", &[], 404, None);
     }
 }

@@ -67,7 +67,7 @@ impl Deliverer {
             Ok(answer) => answer,
             Err(problem) => {
                 self.failed(&input.name, &peer, Some(problem.status), &problem.detail);
-                problem.into_answer()
+                problem.into_answer(input.profile)
             }
         }
     }
@@ -131,7 +131,7 @@ impl Deliverer {
             }
         }
         self.observer.stored(&input.name, &peer, bytes as u64, &appended, started.elapsed());
-        Ok(stored(&appended))
+        Ok(stored(&appended, input.profile))
     }
 
     /// Decodes the body and gives back the room of what is needed no more. What cannot be decoded is

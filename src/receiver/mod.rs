@@ -7,7 +7,8 @@
 //! connection is closed instead.
 //!
 //! - [`admit`]: from the path to the `Authorization`. [`body`]: the body as sent, within the caps.
-//! - [`encoding`]: what `Content-Encoding` says, and the body decoded. [`answer`]: what is said back.
+//! - [`encoding`]: what `Content-Encoding` says, and the body decoded. [`answer`]: what is said back,
+//!   and [`hec`]: the same as Splunk's HTTP Event Collector says it.
 //! - [`deliver`]: decoded, checked, stored, on threads that may wait.
 
 pub mod admit;
@@ -15,6 +16,7 @@ pub mod answer;
 pub mod body;
 pub mod deliver;
 pub mod encoding;
+pub mod hec;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,7 +33,7 @@ use self::body::BodyError;
 use self::deliver::{Deliverer, Received};
 use self::encoding::Layers;
 use crate::clock::now;
-use crate::config::Secret;
+use crate::config::{ResponseProfile, Secret};
 use crate::ingest::Expected;
 use crate::net::{Budget, CloseConnection, Events, Peer, Refused as NetRefused, RequestBody};
 use crate::store::{Appended, Refused};
@@ -47,6 +49,8 @@ pub struct Input {
     pub authorization: Vec<Secret>,
     /// Whose entries belong to it.
     pub expected: Arc<Expected>,
+    /// The shape of what its senders are answered.
+    pub profile: ResponseProfile,
 }
 
 /// The receiver's caps and time-outs.
@@ -100,14 +104,15 @@ impl Receiver {
         let (received_at, started) = (now(), Instant::now());
         let peer = self.peer(&peer, request.headers());
         let input = match admit::admit(&self.inputs, &request) {
-            Ok(admit::Admitted::Health) => {
-                return Ok(answer::to(request.method(), answer::healthy()));
+            Ok(admit::Admitted::Health(profile)) => {
+                return Ok(answer::to(request.method(), answer::healthy(profile)));
             }
             Ok(admit::Admitted::Delivery(input)) => input,
             Err(refusal) => {
                 return Ok(answer::to(request.method(), self.refuse(&peer, *refusal)));
             }
         };
+        let profile = input.profile;
         let content_encoding = content_encoding(request.headers());
         let layers = Layers::of(content_encoding.as_deref());
         let body = body::read(request, &self.caps, &self.budget).await;
@@ -124,7 +129,7 @@ impl Receiver {
                     (_, _) => Problem::overloaded(),
                 };
                 self.deliverer.failed(&input.name, &peer, Some(problem.status), &problem.detail);
-                return Ok(problem.into_answer());
+                return Ok(problem.into_answer(profile));
             }
         };
         let received = Received {
@@ -147,11 +152,11 @@ impl Receiver {
         });
         Ok(delivery.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a delivery was not handled");
-            Problem::not_stored().into_answer()
+            Problem::not_stored().into_answer(profile)
         }))
     }
 
-    fn refuse(&self, peer: &str, Refusal { problem, scheme }: Refusal) -> Answer {
+    fn refuse(&self, peer: &str, Refusal { problem, scheme, profile }: Refusal) -> Answer {
         let refused = Refused {
             time: now(),
             peer: peer.to_owned(),
@@ -160,7 +165,7 @@ impl Receiver {
             scheme,
         };
         self.deliverer.refused(refused);
-        problem.into_answer()
+        problem.into_answer(profile)
     }
 
     /// Who sent the request: the peer, or what a trusted proxy says.

@@ -5,7 +5,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::harness::{Serve, Setup};
 
-fn limit(serve: &Serve, bytes: Option<u64>) {
+/// The largest file that the server may write, in bytes.
+pub(crate) fn limit(serve: &Serve, bytes: Option<u64>) {
     let pid = i32::try_from(serve.pid()).ok().and_then(Pid::from_raw).unwrap();
     prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
 }

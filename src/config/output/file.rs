@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nix::unistd::{Group, User};
 use toml::de::DeValue;
 
 use super::word;
@@ -9,7 +10,7 @@ use crate::config::error::{ConfigError, Mismatch};
 use crate::config::file::Section;
 use crate::config::input::missing;
 use crate::config::units::MAX_SIZE;
-use crate::config::value::{count, duration, parsed, size, text};
+use crate::config::value::{count, duration, found, parsed, size, text};
 use crate::entry::words::words;
 use crate::output::{Template, TemplateError};
 
@@ -34,6 +35,10 @@ pub struct OutputFile {
     pub fsync: Fsync,
     /// The permissions of a file that is made.
     pub mode: u32,
+    /// The id of the user who has it. None: of whoever runs the program.
+    pub owner: Option<u32>,
+    /// The id of the group that has it.
+    pub group: Option<u32>,
 }
 
 words! {
@@ -61,7 +66,7 @@ words! {
 }
 
 /// The keys of this type.
-pub(super) const KEYS: [&str; 9] = [
+pub(super) const KEYS: [&str; 11] = [
     "path",
     "rotate_size",
     "rotate_every",
@@ -71,6 +76,8 @@ pub(super) const KEYS: [&str; 9] = [
     "keep_size",
     "fsync",
     "mode",
+    "owner",
+    "group",
 ];
 
 impl OutputFile {
@@ -90,6 +97,8 @@ impl OutputFile {
             keep_size: section.get("keep_size", size(0..=MAX_SIZE))?,
             fsync: fsync.unwrap_or(Fsync::Second),
             mode: section.get("mode", mode)?.unwrap_or(0o600),
+            owner: section.get("owner", owner)?,
+            group: section.get("group", group)?,
         })
     }
 }
@@ -107,4 +116,35 @@ fn mode(value: &DeValue<'_>) -> Result<u32, Mismatch> {
     let fits = |mode: &u32| mode & !0o666 == 0 && mode & 0o600 == 0o600;
     let plain = digits.bytes().all(|digit| digit.is_ascii_digit());
     mode.filter(fits).filter(|_| plain).ok_or_else(|| Mismatch::text(&digits, EXPECTED))
+}
+
+fn owner(value: &DeValue<'_>) -> Result<u32, Mismatch> {
+    id(value, "user", |name| Ok(User::from_name(name)?.map(|user| user.uid.as_raw())))
+}
+
+fn group(value: &DeValue<'_>) -> Result<u32, Mismatch> {
+    id(value, "group", |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
+}
+
+/// An id, or the id of what has that name on this machine.
+fn id(
+    value: &DeValue<'_>,
+    what: &str,
+    find: impl Fn(&str) -> nix::Result<Option<u32>>,
+) -> Result<u32, Mismatch> {
+    // The largest number means "as it is" to the system.
+    let id = |number: u64| u32::try_from(number).ok().filter(|id| *id != u32::MAX);
+    let expected = || format!("the name or the id of a {what} of this machine");
+    if let DeValue::Integer(_) = value {
+        let number = count(0..=u64::MAX)(value)?;
+        return id(number).ok_or_else(|| Mismatch::new(number.to_string(), expected()));
+    }
+    let name = text(value).map_err(|_| Mismatch::new(found(value), expected()))?;
+    let known = match name.parse() {
+        Ok(number) => id(number),
+        Err(_) => find(name).map_err(|error| {
+            Mismatch::text(name, format!("a {what} that can be looked up, and not: {error}"))
+        })?,
+    };
+    known.ok_or_else(|| Mismatch::text(name, expected()))
 }

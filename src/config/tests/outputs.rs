@@ -30,6 +30,8 @@ fn what_is_not_said_has_its_default() {
             keep_size: None,
             fsync: Fsync::Second,
             mode: 0o600,
+            owner: None,
+            group: None,
         })),
         format: Format::Json,
         filter: Filter::All,
@@ -38,6 +40,19 @@ fn what_is_not_said_has_its_default() {
     };
     assert_eq!(outputs(FILE), [expected]);
     assert!(outputs("").is_empty());
+}
+
+#[test]
+fn an_owner_and_a_group_are_a_name_or_an_id() {
+    let check = |keys: &str, expected: (Option<u32>, Option<u32>)| {
+        let Destination::File(file) = outputs(&format!("{FILE}{keys}")).remove(0).to else {
+            panic!("{keys}")
+        };
+        assert_eq!((file.owner, file.group), expected, "{keys}");
+    };
+    check("owner = 'root'", (Some(0), None));
+    check("group = 1000", (None, Some(1000)));
+    check("owner = '1000'\ngroup = 4294967294", (Some(1000), Some(u32::MAX - 1)));
 }
 
 #[test]
@@ -56,6 +71,7 @@ fn the_outputs_of_the_example_are_right() {
     };
     assert_eq!(file.path.to_string(), "out/{date}.jsonl");
     assert_eq!((file.rotate_size, file.keep), (Some(100 << 20), Some(30)));
+    assert_eq!((file.owner, file.group), (Some(0), Some(4)));
     assert_eq!(*filter, parse("verdict:valid", 0).unwrap());
 }
 
@@ -87,6 +103,15 @@ fn outputs_that_are_refused() {
     );
     for mode in ["0755", "0444", "x", "+600", "4600", ""] {
         refused(&format!("mode = '{mode}'"), &format!("mode is \"{mode}\", expected permissions"));
+    }
+    for (key, what) in [("owner", "user"), ("group", "group")] {
+        let expected = format!("expected the name or the id of a {what} of this machine");
+        for name in ["nobody-has-this-name", "", "-1", "4294967295", "a\\u0000b"] {
+            let shown = name.replace("\\u0000", "\\0");
+            refused(&format!("{key} = \"{name}\""), &format!("{key} is \"{shown}\", {expected}"));
+        }
+        refused(&format!("{key} = true"), &format!("{key} is true, {expected}"));
+        refused(&format!("{key} = 4294967295"), &format!("{key} is 4294967295, {expected}"));
     }
     check_refused(
         "[[output]]\nname = 'a'\ntype = 'file'",

@@ -185,6 +185,10 @@ fn inputs_that_are_refused() {
         "c.toml:5: input.org_ids is \"\", expected an id, without spaces",
     );
     check(
+        &format!("{given}response_profile = 'splunk'"),
+        "c.toml:5: input.response_profile is \"splunk\", expected one of vidimus, splunk-hec",
+    );
+    check(
         &format!("{given}{given}"),
         "c.toml:6: input.name is \"a\", which an input before it has, expected another name",
     );

@@ -21,7 +21,7 @@ use hashlink::LinkedHashMap;
 
 use self::mark::Mark;
 use self::open::Open;
-pub(super) use self::tend::Tender;
+pub(super) use self::tend::{STAMP, Tender};
 use super::error::{IoContext, OutputError};
 use super::sink::Sink;
 use crate::config::{Fsync, OutputFile};
@@ -85,7 +85,7 @@ impl Files {
     /// The open file at `path`, which there is room for.
     fn file(&mut self, path: &Path) -> Result<&mut Open, OutputError> {
         if self.open.to_back(path).is_none() {
-            let open = Open::new(path, self.settings.mode, self.settings.fsync)?;
+            let open = Open::new(path, &self.settings)?;
             self.marks.insert(path.to_owned(), open.mark());
             self.open.insert(path.to_owned(), open);
             self.make_room()?;
@@ -199,7 +199,7 @@ pub(super) fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputE
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".test-{}", std::process::id()));
     let beside = PathBuf::from(beside);
-    let mut open = Open::new(&beside, settings.mode, settings.fsync)?;
+    let mut open = Open::new(&beside, settings)?;
     let written = open
         .write(&beside, b"test\n", Millis::MIN)
         .and_then(|()| open.sync(&beside, settings.fsync));
@@ -212,21 +212,11 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::config::Compress;
-    use crate::output::testing::record;
+    use crate::output::testing::{record, settings};
 
     fn files(folder: &Path, change: impl FnOnce(&mut OutputFile)) -> Files {
-        let mut settings = OutputFile {
-            path: folder.join("{kind}.log").to_str().unwrap().parse().unwrap(),
-            rotate_size: None,
-            rotate_every: None,
-            compress: Compress::None,
-            keep: None,
-            keep_age: None,
-            keep_size: None,
-            fsync: Fsync::Never,
-            mode: 0o600,
-        };
+        let path = folder.join("{kind}.log").to_str().unwrap().parse().unwrap();
+        let mut settings = OutputFile { path, ..settings() };
         change(&mut settings);
         Files::new(settings.clone(), Tender::start(settings).unwrap())
     }

@@ -4,12 +4,14 @@
 //! and is cut off. Anything but a regular file is refused.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{
+    DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, lchown,
+};
 use std::path::Path;
 
 use super::mark::Mark;
-use crate::config::Fsync;
+use crate::config::{Fsync, OutputFile};
 use crate::entry::Millis;
 use crate::output::error::{IoContext, OutputError};
 
@@ -29,29 +31,31 @@ pub(super) struct Open {
 const GATHERED: usize = 256 << 10;
 
 impl Open {
-    /// Opens the file at `path`, and makes it with these permissions if it is not there.
-    pub(super) fn new(path: &Path, mode: u32, fsync: Fsync) -> Result<Open, OutputError> {
-        let folder = folder(path);
-        // Who may read the files may enter their folders.
-        let of_folder = 0o700 | mode | (mode & 0o044) >> 2;
-        let make = || DirBuilder::new().recursive(true).mode(of_folder).create(folder);
-        make().doing("make the folder of", path)?;
+    /// Opens the file at `path`, and makes it as the settings say if it is not there.
+    pub(super) fn new(path: &Path, settings: &OutputFile) -> Result<Open, OutputError> {
+        make_folders(path, settings)?;
         // A pipe would wait for its other end.
         match fs::metadata(path) {
             Ok(found) if !found.is_file() => return Err(OutputError::NoFile(path.to_owned())),
             _ => {}
         }
-        let is_new = !path.exists();
         let mut options = OpenOptions::new();
-        options.read(true).append(true).create(true).mode(mode);
-        let file = options.open(path).doing("open", path)?;
-        if is_new {
-            // Whatever the umask says.
-            file.set_permissions(Permissions::from_mode(mode)).doing("set the mode of", path)?;
-            if fsync != Fsync::Never {
-                sync_folder(path).doing("sync the folder of", path)?;
+        options.read(true).append(true).mode(settings.mode);
+        let file = match options.open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let file = options.create(true).open(path).doing("make", path)?;
+                if let Err(error) = own(&file, path, settings) {
+                    // The next time it must not be taken for one that is as it should be.
+                    let _ = fs::canonicalize(path).and_then(fs::remove_file);
+                    return Err(error);
+                }
+                if settings.fsync != Fsync::Never {
+                    sync_folder(path).doing("sync the folder of", path)?;
+                }
+                file
             }
-        }
+            opened => opened.doing("open", path)?,
+        };
         let found = file.metadata().doing("look at", path)?;
         let length = cut_torn_line(&file, found.len()).doing("cut a torn line from", path)?;
         if length < found.len() {
@@ -109,6 +113,32 @@ impl Open {
     }
 }
 
+/// Gives a file that was made its permissions, whatever the umask says, its owner and its group.
+fn own(file: &File, path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
+    // In this order: whoever gave a file away may not be allowed to change it any more.
+    let permissions = Permissions::from_mode(settings.mode);
+    file.set_permissions(permissions).doing("set the mode of", path)?;
+    let owner = |source| OutputError::Owner { path: path.to_owned(), source };
+    fchown(file, settings.owner, settings.group).map_err(owner)
+}
+
+/// Makes the folders of a file that are not there. Who may read the file may enter them.
+fn make_folders(path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
+    let mode = 0o700 | settings.mode | (settings.mode & 0o044) >> 2;
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<_> = folder(path).ancestors().take_while(is_missing).collect();
+    let made = DirBuilder::new().recursive(true).mode(mode).create(folder(path));
+    made.doing("make the folder of", path)?;
+    for made in &missing {
+        if let Err(source) = lchown(made, settings.owner, settings.group) {
+            // As with a file; each is empty but for the one before it.
+            missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
+            return Err(OutputError::Owner { path: (*made).to_owned(), source });
+        }
+    }
+    Ok(())
+}
+
 /// Makes that a file was made or renamed reach the disk.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder(path))?.sync_all()
@@ -147,13 +177,14 @@ pub(super) fn cut_torn_line(file: &File, length: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::testing::settings;
 
     fn check(before: &str, after: &str) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/x.log");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, before).unwrap();
-        let open = Open::new(&path, 0o640, Fsync::Always).unwrap();
+        let open = Open::new(&path, &settings()).unwrap();
         assert_eq!(open.length(), after.len() as u64);
         assert_eq!(fs::read_to_string(&path).unwrap(), after);
     }
@@ -172,15 +203,50 @@ mod tests {
     fn a_file_is_made_with_its_mode_and_nothing_else_is_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/x.log");
-        let mut open = Open::new(&path, 0o640, Fsync::Never).unwrap();
+        let settings = OutputFile { mode: 0o640, ..settings() };
+        let mut open = Open::new(&path, &settings).unwrap();
         open.write(&path, b"line\n", Millis::MIN).unwrap();
         open.sync(&path, Fsync::Never).unwrap();
         assert_eq!(open.mark().length, 5);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap()) & 0o750), (0o640, 0o750));
-        let refused = Open::new(folder.path(), 0o600, Fsync::Never).err().unwrap().to_string();
+        let refused = Open::new(folder.path(), &settings).err().unwrap().to_string();
         assert!(refused.contains("no regular file"), "{refused}");
-        let refused = Open::new(Path::new("/dev/null"), 0o600, Fsync::Never).err().unwrap();
+        let refused = Open::new(Path::new("/dev/null"), &settings).err().unwrap();
         assert!(matches!(refused, OutputError::NoFile(_)), "{refused}");
+    }
+
+    /// Owner and group of a file that is made with these settings, and of the folder made for it.
+    fn made(folder: &Path, settings: &OutputFile) -> Result<[(u32, u32); 2], OutputError> {
+        let path = folder.join("a/b/x.log");
+        Open::new(&path, settings)?;
+        let ids = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
+        Ok([ids(&path), ids(&folder.join("a"))])
+    }
+
+    #[test]
+    fn a_file_and_its_folders_have_the_owner_and_the_group() {
+        let folder = || tempfile::tempdir().unwrap();
+        let kept = folder();
+        let found = fs::metadata(kept.path()).unwrap();
+        let own = (found.uid(), found.gid());
+        assert_eq!(made(kept.path(), &settings()).unwrap(), [own; 2]);
+        let to_oneself = OutputFile { owner: Some(own.0), group: Some(own.1), ..settings() };
+        assert_eq!(made(folder().path(), &to_oneself).unwrap(), [own; 2]);
+
+        let (owner, group) = (own.0 + 1, own.1 + 2);
+        let to_another = OutputFile { owner: Some(owner), group: Some(group), ..settings() };
+        let emptied = folder();
+        match made(emptied.path(), &to_another) {
+            Ok(found) => assert_eq!(found, [(owner, group); 2]),
+            // Only the privileged can.
+            Err(error) => {
+                assert!(matches!(error, OutputError::Owner { .. }), "{error}");
+                assert_eq!(fs::read_dir(emptied.path()).unwrap().count(), 0);
+                assert_ne!(own.0, 0);
+            }
+        }
+        // A file that is there is left as it is.
+        assert_eq!(made(kept.path(), &to_another).unwrap(), [own; 2]);
     }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 
@@ -58,6 +58,9 @@ pub(super) fn move_away(path: &Path, mut time: Millis) -> Result<Millis, OutputE
     }
 }
 
+/// The form of a time as it stands in a name; a `0` is any digit.
+pub(in crate::output) const STAMP: &str = "00000000T000000.000Z";
+
 /// A time as it stands in a name: they sort as the times do.
 fn stamp(time: Millis) -> String {
     time.to_string().replace(['-', ':'], "")
@@ -86,7 +89,7 @@ impl Name {
         let stamp = plain.unwrap_or(rest).strip_suffix(&self.extension)?;
         let form: String =
             stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-        (form == "00000000T000000.000Z").then(|| (stamp.to_owned(), plain.is_some()))
+        (form == STAMP).then(|| (stamp.to_owned(), plain.is_some()))
     }
 }
 
@@ -113,7 +116,7 @@ fn tend(path: &Path, settings: &OutputFile, now: Millis) -> io::Result<()> {
     }
     for ((_, is_compressed), path) in &mut rotated {
         if !*is_compressed && settings.compress != Compress::None {
-            *path = compress(path, settings.compress)?;
+            *path = compress(path, settings)?;
         }
     }
     let oldest = settings.keep_age.map(|age| {
@@ -135,14 +138,19 @@ fn tend(path: &Path, settings: &OutputFile, now: Millis) -> io::Result<()> {
 }
 
 /// Compresses a file, and returns what it is called now.
-fn compress(path: &Path, how: Compress) -> io::Result<PathBuf> {
-    let to = with_ending(path, if how == Compress::Gzip { ".gz" } else { ".zst" });
+fn compress(path: &Path, settings: &OutputFile) -> io::Result<PathBuf> {
+    let ending = if settings.compress == Compress::Gzip { ".gz" } else { ".zst" };
+    let to = with_ending(path, ending);
     let temporary = with_ending(&to, ".tmp");
-    let mode = fs::metadata(path)?.permissions().mode();
+    let permissions = fs::metadata(path)?.permissions();
     let mut source = File::open(path)?;
     let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-    let file = match how {
+    options.write(true).create(true).truncate(true).mode(permissions.mode());
+    let file = options.open(&temporary)?;
+    // Whatever the umask says.
+    file.set_permissions(permissions)?;
+    fchown(&file, settings.owner, settings.group)?;
+    let file = match settings.compress {
         Compress::Zstd => {
             let mut encoder = zstd::Encoder::new(file, 0)?;
             io::copy(&mut source, &mut encoder)?;
@@ -165,24 +173,11 @@ fn compress(path: &Path, how: Compress) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::unix::fs::MetadataExt;
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Fsync;
-
-    fn settings() -> OutputFile {
-        OutputFile {
-            path: "x".parse().unwrap(),
-            rotate_size: None,
-            rotate_every: None,
-            compress: Compress::None,
-            keep: None,
-            keep_age: None,
-            keep_size: None,
-            fsync: Fsync::Never,
-            mode: 0o600,
-        }
-    }
+    use crate::output::testing::settings;
 
     const MINUTE: i64 = 60_000;
 
@@ -244,6 +239,26 @@ mod tests {
         let folder = check(&settings, &names);
         let file = File::open(folder.path().join(names[0])).unwrap();
         assert_eq!(zstd::decode_all(file).unwrap(), b"line 0002\n");
+    }
+
+    #[test]
+    fn what_is_compressed_has_the_mode_and_the_group_that_are_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a-19700101T000000.000Z.log");
+        fs::write(&path, "line\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let own = fs::metadata(&path).unwrap();
+        // Only the privileged can give it to another.
+        let (owner, group) = match own.uid() {
+            0 => (1, 2),
+            _ => (own.uid(), own.gid()),
+        };
+        let compress = Compress::Gzip;
+        let settings =
+            OutputFile { compress, owner: Some(owner), group: Some(group), ..settings() };
+        let made = fs::metadata(super::compress(&path, &settings).unwrap()).unwrap();
+        let found = (made.uid(), made.gid(), made.mode() & 0o777);
+        assert_eq!(found, (owner, group, 0o666));
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //!
 //! - `files`: what is written where, and what goes on after a restart. `crash`: the process is killed
 //!   under load. `rotation`: with somebody who follows the file. `command`: `vidimus output`.
-//! - `reload`: the configuration is changed while they run.
+//! - `reload`: the configuration is changed while they run. `full_disk`: there is no more room.
+//!   `hostile`: entries that mean harm to who reads or keeps the files.
 
 mod command;
 mod crash;
 mod files;
+mod full_disk;
+mod hostile;
 mod reload;
 mod rotation;
 

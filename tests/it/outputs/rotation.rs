@@ -1,6 +1,7 @@
 //! Rotation, with somebody who follows the file by its name.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
@@ -71,4 +72,33 @@ fn rotated_files_are_compressed_and_the_newest_are_kept() {
     let kept: Vec<_> = kept.lines().map(str::to_owned).collect();
     assert!(kept.len() > 10 && kept.len() < 200, "{}", kept.len());
     assert_eq!(kept, lines(200 - kept.len()..200));
+}
+
+#[test]
+fn files_belong_to_whom_they_are_given() {
+    let own = std::fs::metadata(tempfile::tempdir().unwrap().path()).unwrap();
+    // Only the privileged can give them to another.
+    let (owner, group) = if own.uid() == 0 { (1, 2) } else { (own.uid(), own.gid()) };
+    let keys = format!(
+        "format = 'raw'\nmode = '0640'\nowner = {owner}\ngroup = '{group}'\n\
+         rotate_size = '2kB'\ncompress = 'zstd'\nkeep = 2"
+    );
+    let mut serve = Setup::new().config(&file_output("out/siem.log", &keys)).start();
+    serve.deliver(lines(0..100).join("\n"));
+    let out = serve.home().join("out");
+    let is_compressed = |path: &std::path::PathBuf| path.extension().unwrap() == "zst";
+    wait_until("two compressed files and the last line", || {
+        let text = std::fs::read_to_string(out.join("siem.log")).unwrap_or_default();
+        let files = files_below(&out);
+        text.lines().next_back() == Some(&cef(99))
+            && files.len() == 3
+            && files.iter().filter(|path| is_compressed(path)).count() == 2
+    });
+    serve.stop();
+    for path in files_below(&out).into_iter().chain([out]) {
+        let found = std::fs::metadata(&path).unwrap();
+        let mode = if found.is_dir() { 0o750 } else { 0o640 };
+        let expected = (owner, group, mode);
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), expected, "{path:?}");
+    }
 }

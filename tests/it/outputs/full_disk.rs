@@ -1,0 +1,66 @@
+//! The disk under an output fills up, and only there. It is a limit on the size of files, which the
+//! output's file has all but reached when it begins: the store stays far below.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+
+use serde_json::Value;
+
+use super::command::run;
+use super::*;
+use crate::full_disk::limit;
+use crate::harness::Setup;
+
+/// The most that a file may have, in bytes.
+const LIMIT: u64 = 32 << 20;
+
+/// What is there before, a hole with a line end: there is room for some lines and a part of one.
+const BEFORE: u64 = LIMIT - 2503;
+
+#[test]
+fn a_full_disk_makes_the_output_wait_and_nobody_else() {
+    let config = file_output("siem.log", "format = 'raw'")
+        + &file_output("small.log", "format = 'raw'").replace("siem", "small");
+    let setup = Setup::new().config(&config);
+    let path = setup.home().join("siem.log");
+    File::create_new(&path).unwrap().write_all_at(b"\n", BEFORE - 1).unwrap();
+    let serve = setup.start();
+    limit(&serve, Some(LIMIT));
+
+    // The receiver goes on, and so does the other output.
+    serve.deliver(lines(0..3).join("\n"));
+    serve.deliver(lines(3..100).join("\n"));
+    serve.wait_for_log("the output waits");
+    let is_torn = || fs::metadata(&path).unwrap().len() == LIMIT;
+    wait_until("a part of a line", is_torn);
+    for n in 100..110 {
+        assert_eq!(serve.deliver(cef(n))["stored"], 1, "{n}");
+    }
+    wait_for_lines(&serve, "small.log", &lines(0..110));
+    assert_eq!(serve.lines().len(), 110);
+    wait_until("the error in the status", || run(&serve, "status").0 == Some(1));
+    let (_, text, _) = run(&serve, "status");
+    let told = text.lines().find(|line| line.contains("cannot write")).unwrap_or_default();
+    assert!(told.contains("siem.log") && told.contains("File too large"), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("small: ")), "{text}");
+
+    // There is room again.
+    limit(&serve, None);
+    let written = || {
+        let (mut text, mut file) = (String::new(), File::open(&path).unwrap());
+        file.seek(SeekFrom::Start(BEFORE)).unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    };
+    wait_until("all lines", || written().lines().count() >= 110);
+    serve.deliver(cef(110));
+    wait_until("the next line", || written().ends_with(&format!("{}\n", cef(110))));
+    assert_eq!(written().lines().collect::<Vec<_>>(), lines(0..111));
+    wait_until("both to be told of as done", || {
+        let (code, text, _) = run(&serve, "status -o jsonl");
+        let outputs = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let done = |output: &Value| output["behind"] == 0 && output["written"] == 111;
+        code == Some(0) && outputs.filter(done).count() == 2
+    });
+}
