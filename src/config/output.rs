@@ -98,8 +98,14 @@ pub(super) fn outputs(
             return Err(repeated(section, "name", &output.name));
         }
         match &output.to {
-            Destination::File(file) if outputs.iter().any(|other| other.has_path(&file.path)) => {
-                return Err(repeated(section, "path", &file.path.to_string()));
+            Destination::File(file) => {
+                if let Some(other) = outputs.iter().find(|other| other.may_write_to(&file.path)) {
+                    let found = file.path.to_string();
+                    let expected =
+                        format!("a path that no entry shares with the output {:?}", other.name);
+                    let mismatch = Mismatch::text(&found, expected);
+                    return Err(ConfigError::value(section.setting("path"), mismatch));
+                }
             }
             Destination::Stdout if outputs.iter().any(|other| other.to == Destination::Stdout) => {
                 return Err(repeated(section, "type", "stdout"));
@@ -125,8 +131,8 @@ impl Output {
         }
     }
 
-    fn has_path(&self, path: &Template) -> bool {
-        matches!(&self.to, Destination::File(file) if file.path == *path)
+    fn may_write_to(&self, path: &Template) -> bool {
+        matches!(&self.to, Destination::File(file) if file.path.may_meet(path))
     }
 }
 

@@ -84,6 +84,40 @@ impl Template {
     }
 }
 
+impl Template {
+    /// Whether some entry may go to the same file here as some entry there. In doubt it is so.
+    pub fn may_meet(&self, other: &Template) -> bool {
+        let (ours, theirs) = (self.symbols(), other.symbols());
+        // Whether the rests of both that begin at (i, j) can be the same text; from the end on.
+        let mut later = vec![false; theirs.len() + 1];
+        let mut row = later.clone();
+        for i in (0..=ours.len()).rev() {
+            for j in (0..=theirs.len()).rev() {
+                row[j] = match (ours.get(i), theirs.get(j)) {
+                    (None, None) => true,
+                    (None, Some(_)) | (Some(_), None) => false,
+                    (Some(Some(one)), Some(Some(other))) => one == other && later[j + 1],
+                    // A value takes this character, and may end with it or go on.
+                    (Some(None), Some(Some(c))) => *c != '/' && (row[j + 1] || later[j + 1]),
+                    (Some(Some(c)), Some(None)) => *c != '/' && (later[j] || later[j + 1]),
+                    (Some(None), Some(None)) => row[j + 1] || later[j] || later[j + 1],
+                };
+            }
+            std::mem::swap(&mut row, &mut later);
+        }
+        later[0]
+    }
+
+    /// Its characters; `None` for a value.
+    fn symbols(&self) -> Vec<Option<char>> {
+        let of = |piece: &Piece| match piece {
+            Piece::Text(text) => text.chars().map(Some).collect(),
+            Piece::Of(_) => vec![None],
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+}
+
 /// Where in a path the first time is that a rotated file has in its name.
 fn stamp_in(path: &str) -> Option<usize> {
     let is_stamp = |part: &[u8]| {
@@ -229,6 +263,25 @@ mod tests {
         }
         // Not of one piece: `20250516T200954` and `.123Z`.
         check("{org_id}.{hour}3Z", "x-20250516T200954", "x-_0250516T200954.203Z");
+    }
+
+    #[test]
+    fn templates_that_may_name_one_file() {
+        let check = |one: &str, other: &str, expected: bool| {
+            let (one, other): (Template, Template) = (one.parse().unwrap(), other.parse().unwrap());
+            assert_eq!(one.may_meet(&other), expected, "{one} {other}");
+            assert_eq!(other.may_meet(&one), expected, "{other} {one}");
+        };
+        check("a.log", "a.log", true);
+        check("a.log", "b.log", false);
+        check("{org_id}.log", "all.log", true);
+        check("{org_id}.log", ".log", false);
+        check("{org_id}.log", "a/b.log", false);
+        check("a/{org_id}.log", "b/{org_id}.log", false);
+        check("{kind}-{org_id}", "x{org_id}", true);
+        check("{kind}-a", "{kind}-b", false);
+        check("{kind}/a", "x{org_id}/{kind}", true);
+        check("{kind}{kind}", "x", false);
     }
 
     #[test]

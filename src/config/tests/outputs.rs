@@ -138,7 +138,7 @@ fn outputs_that_are_refused() {
     );
     check_refused(
         &format!("{FILE}{}", FILE.replace("'a'", "'b'")),
-        "c.toml:8: output.path is \"a.log\", which an output before it has",
+        "c.toml:8: output.path is \"a.log\", expected a path that no entry shares with the output \"a\"",
     );
     check_refused(
         "[[output]]\nname = 'a'\ntype = 'stdout'\n[[output]]\nname = 'b'\ntype = 'stdout'",
