@@ -8,7 +8,7 @@ use super::*;
 use crate::harness::Setup;
 
 /// Exit code, standard output, standard error.
-fn run(serve: &Serve, arguments: &str) -> (Option<i32>, String, String) {
+pub(super) fn run(serve: &Serve, arguments: &str) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))
         .arg("output")
         .args(arguments.split(' '))

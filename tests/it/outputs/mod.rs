@@ -2,13 +2,15 @@
 //!
 //! - `files`: what is written where, and what goes on after a restart. `crash`: the process is killed
 //!   under load. `rotation`: with somebody who follows the file. `command`: `vidimus output`.
-//! - `reload`: the configuration is changed while they run.
+//! - `reload`: the configuration is changed while they run. `syslog`: to rsyslog, and to receivers that
+//!   are not well.
 
 mod command;
 mod crash;
 mod files;
 mod reload;
 mod rotation;
+mod syslog;
 
 use std::fs;
 use std::path::Path;
