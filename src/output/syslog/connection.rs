@@ -327,6 +327,7 @@ fn advice(error: &io::Error) -> &'static str {
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateUnknown
             | AlertDescription::CertificateExpired
+            | AlertDescription::DecryptError
             | AlertDescription::AccessDenied => {
                 "; the receiver does not take the certificate in cert_file"
             }

@@ -41,11 +41,11 @@ impl Rsyslog {
             eprintln!("SKIPPED: rsyslog's driver for OpenSSL is missing on this machine");
             return None;
         }
-        let ca = Ca::new();
+        let ca = Ca::new("CA");
         fs::write(home.path().join("ca.pem"), ca.0.pem()).unwrap();
         ca.pair("localhost", &home.path().join("server"));
         ca.pair("client", &home.path().join("client"));
-        Ca::new().pair("client", &home.path().join("stranger"));
+        Ca::new("another CA").pair("client", &home.path().join("stranger"));
         let file = |name: &str| home.path().join(name).display().to_string();
         let global = format!(
             "defaultNetstreamDriver=\"ossl\" defaultNetstreamDriverCAFile=\"{}\" \
@@ -79,12 +79,10 @@ impl Rsyslog {
         fs::write(home.path().join("config"), config(0)).unwrap();
         let mut rsyslog = Rsyslog { home, port: 0, child: None };
         rsyslog.restart();
-        let port = fs::read_to_string(rsyslog.home.path().join("port")).unwrap();
-        rsyslog.port = port.parse().unwrap();
         // It comes back to where it was.
         let path = rsyslog.home.path().join("config");
         let text = fs::read_to_string(&path).unwrap();
-        fs::write(path, text.replace("port=\"0\"", &format!("port=\"{port}\""))).unwrap();
+        fs::write(path, text.replace("port=\"0\"", &format!("port=\"{}\"", rsyslog.port))).unwrap();
         Some(rsyslog)
     }
 
@@ -92,8 +90,6 @@ impl Rsyslog {
     fn restart(&mut self) {
         self.stop();
         let home = self.home.path();
-        let port = home.join("port");
-        let _ = fs::remove_file(&port);
         let told = File::create(home.join("told")).unwrap();
         let child = program()
             .unwrap()
@@ -105,7 +101,15 @@ impl Rsyslog {
             .stderr(told)
             .spawn();
         self.child = Some(child.unwrap());
-        wait_until("rsyslogd to listen", || fs::read_to_string(&port).is_ok_and(|p| !p.is_empty()));
+        // The port is written down only where it is a free one.
+        if self.port == 0 {
+            wait_until("rsyslogd's port", || {
+                let port = fs::read_to_string(self.home.path().join("port"));
+                self.port = port.ok().and_then(|port| port.parse().ok()).unwrap_or_default();
+                self.port > 0
+            });
+        }
+        wait_until("rsyslogd to listen", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
     /// Stops it as a service manager does.
@@ -113,7 +117,7 @@ impl Rsyslog {
         let Some(mut child) = self.child.take() else { return };
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
-        child.wait().unwrap();
+        wait_until("the end of rsyslogd", || child.try_wait().unwrap().is_some());
     }
 
     /// The output of the configuration that sends to it.
@@ -143,7 +147,10 @@ impl Rsyslog {
 
 impl Drop for Rsyslog {
     fn drop(&mut self) {
-        self.stop();
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         if std::thread::panicking() {
             let told = fs::read_to_string(self.home.path().join("told")).unwrap_or_default();
             eprintln!("---- rsyslogd:\n{told}");
@@ -161,10 +168,10 @@ fn program() -> Option<Command> {
 struct Ca(CertifiedIssuer<'static, KeyPair>);
 
 impl Ca {
-    fn new() -> Ca {
+    fn new(name: &str) -> Ca {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "CA");
+        params.distinguished_name.push(DnType::CommonName, name);
         Ca(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -244,18 +251,18 @@ fn rsyslog_has_every_line_once_as_it_was_received_and_knows_the_rest() {
     let all = |severity: &str, time: &str| format!("local3 {severity} {time} here vidimus -");
     check(
         3,
-        &format!("{} access", all("notice", "2025-06-18T21:15:56.003Z")),
+        &format!("{} access", all("notice", "2025-06-18T21:02:36.003Z")),
         &format!("input=\"default\" verdict=\"unsigned\" {rest}"),
     );
     check(
         500,
-        &format!("{} access", all("notice", "2025-06-18T21:15:57.000Z")),
+        &format!("{} access", all("notice", "2025-06-18T21:02:37.000Z")),
         &format!("input=\"default\" verdict=\"valid\" kid=\"k1\" {rest}"),
     );
     let reason = stored[501].reason.as_deref().unwrap();
     check(
         501,
-        &format!("{} access", all("warning", "2025-06-18T21:15:57.001Z")),
+        &format!("{} access", all("warning", "2025-06-18T21:02:37.001Z")),
         &format!("input=\"default\" verdict=\"invalid\" reason=\"{reason}\" {rest}"),
     );
     let malformed = header(502);
@@ -313,7 +320,7 @@ fn rsyslog_has_every_line_once_over_tls_with_a_certificate_and_none_without() {
     serve.deliver(lines(4000..4010).join("\n"));
     rsyslog.wait_for(&lines(0..4010));
     let header = String::from_utf8(rsyslog.written("headers").remove(0)).unwrap();
-    assert!(header.starts_with("audit notice 2025-06-18T21:15:56.000Z "), "{header}");
+    assert!(header.starts_with("audit notice 2025-06-18T21:02:36.000Z "), "{header}");
 
     let (code, line, told) = run(&serve, "test siem --config config.toml");
     assert_eq!(code, Some(0), "{told}");
@@ -327,7 +334,7 @@ fn rsyslog_is_restarted_under_load_and_nothing_is_missing() {
     let Some(mut rsyslog) = Rsyslog::tcp() else { return };
     let mut serve = Setup::new().config(&rsyslog.output(TCP)).start();
     let mut sent = 0;
-    for round in 0..3 {
+    for round in 0..2 {
         let there = rsyslog.written("lines").len();
         std::thread::scope(|scope| {
             let rsyslog = &mut rsyslog;
