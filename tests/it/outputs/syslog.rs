@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::command::run;
 use super::*;
-use crate::harness::{Setup, Signer, jwks, tool, write_private};
+use crate::harness::{Gives, KeyServer, Setup, Signer, jwks, tool, write_private};
 
 /// rsyslogd in a directory of its own: what it receives is in files there.
 struct Rsyslog {
@@ -420,6 +420,36 @@ fn what_a_receiver_resets_comes_again() {
     assert!((0..=1000).all(|n| text.contains(&cef(n))));
     let status = run(&serve, "status").1;
     assert!(status.contains(" 0 behind, 1001 written"), "{status}");
+}
+
+#[test]
+fn a_message_whose_verdict_changes_is_sent_again_with_the_new_one() {
+    let (sender, received) = channel();
+    let port = receiver(move |_, mut tcp| {
+        let mut piece = vec![0; 1 << 20];
+        while let Ok(read @ 1..) = tcp.read(&mut piece) {
+            sender.send(piece[..read].to_vec()).unwrap();
+        }
+    });
+    let signer = Signer::new("k1");
+    let source = KeyServer::start(Gives::Nothing);
+    let keys = format!("[keys]\njwks = '{}'\nrefresh = '1s'\n", source.url());
+    let mut serve = Setup::new().config(&(keys + &output(port, TCP))).start();
+    serve.deliver(signer.cef(1));
+    let mut text = Vec::new();
+    let mut wait_for = |parameters: &str| {
+        let (line, message) = (signer.cef(1), parameters.to_owned());
+        wait_until(parameters, || {
+            text.extend(received.try_iter().flatten());
+            let text = String::from_utf8_lossy(&text);
+            text.contains(&message) && text.ends_with(&line)
+        });
+    };
+    wait_for("input=\"default\" verdict=\"no_key\" ");
+    source.give_set(jwks(&[&signer]));
+    wait_for("input=\"default\" verdict=\"valid\" kid=\"k1\" ");
+    serve.stop();
+    assert_eq!(String::from_utf8(text).unwrap().matches(" id=\"1\" ").count(), 2);
 }
 
 #[test]
