@@ -33,7 +33,10 @@ pub use error::{ConfigError, Mismatch};
 pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
 pub use keys::{KeySource, Keys, Region};
 pub use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
-pub use output::{Compress, Destination, Fsync, NotValid, Output, OutputFile, Start};
+pub use output::{
+    Address, Compress, Destination, Facility, Fsync, NotValid, Output, OutputFile, OutputSyslog,
+    Start, SyslogTls, Transport,
+};
 pub use receiver::{Receiver, Tls};
 pub use secret::{Secret, any_matches};
 pub use store::Store;

@@ -13,7 +13,7 @@ use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Destination};
 use crate::entry::Millis;
-use crate::output::{synthetic, try_path};
+use crate::output::{synthetic, try_path, try_syslog};
 use crate::search;
 use crate::store::{OutputCursors, OutputStanding, Reader};
 
@@ -134,7 +134,8 @@ impl Reset {
 /// Try an output of the configuration out, with one made-up entry
 ///
 /// The line is printed. For files it is tried whether one can be written beside that which the entry
-/// would go to; that one is not touched, for a running `vidimus serve` may be writing to it.
+/// would go to; that one is not touched, for a running `vidimus serve` may be writing to it. A syslog
+/// receiver is sent the message.
 #[derive(Args)]
 struct Test {
     /// The output
@@ -169,6 +170,9 @@ impl Test {
                 let path = file.path.path(&record);
                 try_path(&path, file).map_err(Failure::failed)?;
                 tell(format_args!("this line can be written to {}", shown(&path)));
+            }
+            Destination::Syslog(settings) => {
+                tell(try_syslog(settings, &record, &line).map_err(Failure::failed)?);
             }
         }
         Ok(Exit::Done)

@@ -4,8 +4,10 @@
 //! have is an error, so that nobody believes in a rotation that does not happen.
 
 mod file;
+mod syslog;
 
 pub use file::{Compress, Fsync, OutputFile};
+pub use syslog::{Address, Facility, OutputSyslog, SyslogTls, Transport};
 use toml::de::DeValue;
 
 use super::error::{ConfigError, Mismatch};
@@ -42,6 +44,8 @@ pub enum Destination {
     File(Box<OutputFile>),
     /// Standard output.
     Stdout,
+    /// A receiver of syslog messages.
+    Syslog(Box<OutputSyslog>),
 }
 
 words! {
@@ -73,6 +77,8 @@ words! {
         File = "file",
         /// Standard output.
         Stdout = "stdout",
+        /// Syslog messages over TCP or TLS.
+        Syslog = "syslog",
     }
 }
 
@@ -82,6 +88,15 @@ impl Type {
         match self {
             Type::File => &file::KEYS,
             Type::Stdout => &[],
+            Type::Syslog => &syslog::KEYS,
+        }
+    }
+
+    /// The format where none is given: what receives syslog knows the line as Konnect sends it.
+    fn format(self) -> Format {
+        match self {
+            Type::File | Type::Stdout => Format::Json,
+            Type::Syslog => Format::Raw,
         }
     }
 }
@@ -89,11 +104,11 @@ impl Type {
 /// The outputs of the file, each with a name and a path of its own.
 pub(super) fn outputs(
     top: &Section<'_>,
-    _warnings: &mut Vec<String>,
+    warnings: &mut Vec<String>,
 ) -> Result<Vec<Output>, ConfigError> {
     let mut outputs: Vec<Output> = Vec::new();
     for section in &top.tables("output")? {
-        let output = output(section)?;
+        let output = output(section, warnings)?;
         if outputs.iter().any(|other| other.name == output.name) {
             return Err(repeated(section, "name", &output.name));
         }
@@ -136,7 +151,7 @@ impl Output {
     }
 }
 
-fn output(section: &Section<'_>) -> Result<Output, ConfigError> {
+fn output(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<Output, ConfigError> {
     let own = section.get("name", |value| name(text(value)?))?;
     let name = own.ok_or_else(|| missing(section, "name", "every output has a name of its own"))?;
     let kind = section.get("type", word(Type::ALL, Type::as_str))?;
@@ -145,6 +160,7 @@ fn output(section: &Section<'_>) -> Result<Output, ConfigError> {
     let to = match kind {
         Type::File => Destination::File(Box::new(OutputFile::resolve(section)?)),
         Type::Stdout => Destination::Stdout,
+        Type::Syslog => Destination::Syslog(Box::new(OutputSyslog::resolve(section, warnings)?)),
     };
     let format = section.get("format", word(Format::ALL, Format::as_str))?;
     let filter = section.get("filter", filter)?;
@@ -153,7 +169,7 @@ fn output(section: &Section<'_>) -> Result<Output, ConfigError> {
     Ok(Output {
         name,
         to,
-        format: format.unwrap_or(Format::Json),
+        format: format.unwrap_or(kind.format()),
         filter: filter.unwrap_or(Filter::All),
         start: start.unwrap_or(Start::Newest),
         not_valid: not_valid.unwrap_or(NotValid::Forward),

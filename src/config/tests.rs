@@ -79,7 +79,12 @@ fn every_known_key_is_read() {
                 format!("[[input]]\n{}", rest.concat())
             }
             "output" => {
-                let mut rest = vec!["name = 'a'\n", "type = 'file'\n", "path = 'a'\n"];
+                let file = ["path", "rotate_size", "rotate_every", "compress", "keep", "keep_age"];
+                let file = file.iter().chain(&["keep_size", "fsync", "mode"]);
+                let mut rest = match file.into_iter().any(|one| *one == key) {
+                    true => vec!["name = 'a'\n", "type = 'file'\n", "path = 'a'\n"],
+                    false => vec!["name = 'a'\n", "type = 'syslog'\n", "address = 'a:1'\n"],
+                };
                 rest.retain(|line| !line.starts_with(&format!("{key} ")));
                 format!("[[output]]\n{}", rest.concat())
             }

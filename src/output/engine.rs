@@ -287,9 +287,11 @@ fn id(record: &Record) -> Option<u64> {
 }
 
 /// Whether an entry goes out when its verdict changes. Not where its line went out already, and would
-/// be the same again: raw lines, chosen and marked by nothing that a later key changes.
+/// be the same again: raw lines, chosen and marked by nothing that a later key changes. A syslog
+/// message has the verdict beside the line.
 fn passes_changes(output: &Output) -> bool {
     output.format != Format::Raw
+        || matches!(output.to, Destination::Syslog(_))
         || output.not_valid != NotValid::Forward
         || depends_on_keys(&output.filter)
 }

@@ -1,11 +1,12 @@
 //! Outputs: stored entries, out to where they are wanted.
 //!
 //! ```text
-//! store -> filter -> format -> file, stdout
+//! store -> filter -> format -> file, stdout, syslog
 //!   ^ behind a cursor in the catalog
 //! ```
 //!
-//! - `engine`: one output at work, on a thread of its own. `sink`: what it writes to; `file`: files.
+//! - `engine`: one output at work, on a thread of its own. `sink`: what it writes to; `file`: files;
+//!   `syslog`: a syslog receiver.
 //! - `rate`: how fast it is. `format`: an entry to a line. `template`: an entry to a path.
 //!
 //! Every entry that matches goes out at least once, in the order of the ids; an entry that comes to
@@ -17,6 +18,7 @@ mod file;
 mod format;
 mod rate;
 mod sink;
+mod syslog;
 mod template;
 #[cfg(test)]
 mod testing;
@@ -33,8 +35,9 @@ pub use self::error::OutputError;
 use self::file::{Files, Tender};
 pub use self::format::Format;
 use self::sink::{Sink, Stream};
+use self::syslog::Syslog;
 pub use self::template::{Template, TemplateError};
-use crate::config::{Destination, Output, OutputFile};
+use crate::config::{Destination, Output, OutputFile, OutputSyslog};
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Millis, Record, Value};
 use crate::signature::VerdictName;
@@ -183,6 +186,15 @@ pub fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
     file::try_path(path, settings)
 }
 
+/// Sends an entry to a syslog receiver, with its line: what the receiver is, and did.
+pub fn try_syslog(
+    settings: &OutputSyslog,
+    record: &Record,
+    line: &[u8],
+) -> Result<String, OutputError> {
+    Syslog::new("test", settings).try_out(record, line)
+}
+
 fn sink(output: &Output, make_stdout: &MakeStdout) -> Result<Box<dyn Sink>, OutputError> {
     Ok(match &output.to {
         Destination::Stdout => Box::new(Stream { writer: make_stdout(), buffer: Vec::new() }),
@@ -191,5 +203,6 @@ fn sink(output: &Output, make_stdout: &MakeStdout) -> Result<Box<dyn Sink>, Outp
             let tender = tender.doing("start a thread", Path::new(&output.name))?;
             Box::new(Files::new((**file).clone(), tender))
         }
+        Destination::Syslog(settings) => Box::new(Syslog::new(&output.name, settings)),
     })
 }

@@ -66,9 +66,11 @@ fn the_outputs_of_the_example_are_right() {
         }
     }
     let found = outputs(&output);
-    let [Output { to: Destination::File(file), filter, .. }] = &found[..] else {
+    let [Output { to: Destination::File(file), filter, .. }, syslog, ..] = &found[..] else {
         panic!("{output}\n{found:#?}")
     };
+    let Destination::Syslog(settings) = &syslog.to else { panic!("{syslog:#?}") };
+    assert_eq!(settings.address.to_string(), "siem.example.com:6514");
     assert_eq!(file.path.to_string(), "out/{date}.jsonl");
     assert_eq!((file.rotate_size, file.keep), (Some(100 << 20), Some(30)));
     assert_eq!((file.owner, file.group), (Some(0), Some(4)));
@@ -144,4 +146,76 @@ fn outputs_that_are_refused() {
         "[[output]]\nname = 'a'\ntype = 'stdout'\n[[output]]\nname = 'b'\ntype = 'stdout'",
         "c.toml:6: output.type is \"stdout\", which an output before it has",
     );
+}
+
+const SYSLOG: &str = "[[output]]\nname = 'a'\ntype = 'syslog'\naddress = 'siem.test:6514'\n";
+
+#[test]
+fn what_is_not_said_of_syslog_has_its_default() {
+    let found = outputs(SYSLOG).remove(0);
+    assert_eq!(found.format, Format::Raw);
+    let expected = OutputSyslog {
+        address: "siem.test:6514".parse().unwrap(),
+        transport: Transport::Tls(SyslogTls {
+            server_name: "siem.test".try_into().unwrap(),
+            ca_file: None,
+            certificate: None,
+        }),
+        facility: Facility::Audit,
+        app_name: "vidimus".into(),
+        hostname: None,
+        sd_id: "vidimus@32473".into(),
+        timeout: std::time::Duration::from_secs(30),
+    };
+    assert_eq!(found.to, Destination::Syslog(Box::new(expected)));
+    let tcp = outputs(&format!("{SYSLOG}transport = 'tcp'\nformat = 'json'")).remove(0);
+    assert_eq!(tcp.format, Format::Json);
+    assert!(matches!(tcp.to, Destination::Syslog(to) if to.transport == Transport::Tcp));
+}
+
+#[test]
+fn outputs_to_syslog_that_are_refused() {
+    let refused = |keys: &str, expected: &str| {
+        check_refused(&format!("{SYSLOG}{keys}"), &format!("c.toml:5: output.{expected}"));
+    };
+    refused("transport = 'udp'", "transport is \"udp\", expected one of tcp, tls");
+    refused("facility = 'security'", "facility is \"security\", expected one of kern, user, ");
+    refused("app_name = 'a b'", "app_name is \"a b\", expected 1 to 48 visible ASCII characters");
+    refused("hostname = ''", "hostname is \"\", expected 1 to 255 visible ASCII characters");
+    refused("server_name = 'a b'", "server_name is \"a b\", expected a host name or an IP address");
+    refused("timeout = '1ms'", "timeout is \"1ms\", expected a duration of at least 1s");
+    for id in ["vidimus", "@1", "a@", "a@b", "a]@1", "a@1@2", "a b@1", "a@1.", &"a".repeat(40)] {
+        refused(
+            &format!("sd_id = '{id}'"),
+            &format!("sd_id is {id:?}, expected a name, an @ and "),
+        );
+    }
+    refused("rotate_size = 1", "rotate_size cannot be used together with type = \"syslog\": only ");
+    refused(
+        "ca_file = 'a'\ntransport = 'tcp'",
+        "ca_file cannot be used together with transport = \"tcp\": leave one of them out",
+    );
+    for (one, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
+        let missing = format!("c.toml:1: output.{other} is missing: a ");
+        check_refused(&format!("{SYSLOG}{one} = 'a'"), &missing);
+    }
+    check_refused(
+        "[[output]]\nname = 'a'\ntype = 'syslog'",
+        "c.toml:1: output.address is missing: give it, such as \"siem.example.com:6514\"",
+    );
+}
+
+#[test]
+fn a_key_of_a_client_that_others_can_read_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem");
+    std::fs::write(&key, "key").unwrap();
+    let keys = format!("{SYSLOG}cert_file = 'none'\nkey_file = '{}'", key.display());
+    let warnings = |mode| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        load(&keys, &Flags::default()).unwrap().warnings
+    };
+    assert!(warnings(0o600).is_empty());
+    assert!(warnings(0o644)[0].contains("chmod o-r"));
 }

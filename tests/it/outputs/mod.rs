@@ -4,6 +4,7 @@
 //!   under load. `rotation`: with somebody who follows the file. `command`: `vidimus output`.
 //! - `reload`: the configuration is changed while they run. `full_disk`: there is no more room.
 //!   `hostile`: entries that mean harm to who reads or keeps the files.
+//! - `syslog`: to rsyslog, and to receivers that are not well.
 
 mod command;
 mod crash;
@@ -12,6 +13,7 @@ mod full_disk;
 mod hostile;
 mod reload;
 mod rotation;
+mod syslog;
 
 use std::fs;
 use std::path::Path;

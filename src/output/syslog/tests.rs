@@ -1,0 +1,266 @@
+//! The sink against receivers that do what a test wants of them.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread::{JoinHandle, spawn};
+
+use super::*;
+use crate::config::{Facility, SyslogTls};
+use crate::entry::record::Origin;
+use crate::output::testing::record;
+
+/// A receiver that has one connection, with which it does as `act` says.
+struct Receiver<T> {
+    address: String,
+    thread: JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Receiver<T> {
+    fn start(act: impl FnOnce(TcpStream) -> T + Send + 'static) -> Receiver<T> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let thread = spawn(move || act(listener.accept().unwrap().0));
+        Receiver { address, thread }
+    }
+
+    fn settings(&self) -> OutputSyslog {
+        OutputSyslog {
+            address: self.address.parse().unwrap(),
+            transport: Transport::Tcp,
+            facility: Facility::Audit,
+            app_name: "vidimus".to_owned(),
+            hostname: Some("host".to_owned()),
+            sd_id: "vidimus@32473".to_owned(),
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    fn sink(&self) -> Syslog {
+        let mut sink = Syslog::new("a", &self.settings());
+        sink.confirm_within = Duration::from_secs(10);
+        sink
+    }
+
+    fn ended(self) -> T {
+        self.thread.join().unwrap()
+    }
+}
+
+/// Reads everything.
+fn read_all(mut tcp: TcpStream) -> Vec<u8> {
+    let mut read = Vec::new();
+    tcp.read_to_end(&mut read).unwrap();
+    read
+}
+
+/// Writes the entries of these numbers.
+fn write(sink: &mut Syslog, ids: std::ops::Range<u64>) -> Result<(), OutputError> {
+    for id in ids {
+        sink.write(&record(id, 0), format!("line {id}\n").as_bytes(), Millis::MIN)?;
+    }
+    sink.flush()
+}
+
+/// The ids and the lines of what was received.
+fn check(received: &[u8], ids: std::ops::Range<u64>) {
+    let mut rest = received;
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let at = rest.iter().position(|byte| *byte == b' ').unwrap();
+        let length: usize = std::str::from_utf8(&rest[..at]).unwrap().parse().unwrap();
+        let message = std::str::from_utf8(&rest[at + 1..at + 1 + length]).unwrap();
+        found.push(message.rsplit_once("] ").unwrap().1.to_owned());
+        rest = &rest[at + 1 + length..];
+    }
+    assert_eq!(found, ids.map(|id| format!("line {id}")).collect::<Vec<_>>());
+}
+
+fn check_fails<T: std::fmt::Debug>(result: Result<T, OutputError>, expected: &str) {
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}\nexpected {expected}");
+}
+
+#[test]
+fn what_was_read_to_the_end_is_confirmed() {
+    let receiver = Receiver::start(read_all);
+    let mut sink = receiver.sink();
+    // Without anything to send nobody is connected to.
+    sink.restore("").unwrap();
+    assert_eq!(sink.sync().unwrap(), "");
+    assert!(sink.connection.is_none());
+
+    write(&mut sink, 0..3).unwrap();
+    write(&mut sink, 3..2000).unwrap();
+    assert!(sink.unconfirmed > 2000);
+    sink.sync().unwrap();
+    assert_eq!((sink.unconfirmed, sink.habit), (0, Habit::Confirms));
+    assert!(sink.connection.is_none());
+    check(&receiver.ended(), 0..2000);
+}
+
+#[test]
+fn what_was_left_unread_is_not_confirmed() {
+    let receiver = Receiver::start(|mut tcp| tcp.read_exact(&mut [0; 10]).unwrap());
+    let mut sink = receiver.sink();
+    let failed = write(&mut sink, 0..2000).and_then(|()| sink.sync().map(drop));
+    check_fails(failed, "cannot ");
+    assert!(sink.unconfirmed > 0);
+    sink.restore("").unwrap();
+    assert_eq!((sink.unconfirmed, sink.buffer.len()), (0, 0));
+}
+
+#[test]
+fn a_receiver_that_closes_first_is_noticed_before_the_next_message() {
+    let closes = |mut tcp: TcpStream| {
+        let mut length = [0; 4];
+        tcp.read_exact(&mut length).unwrap();
+        let length: usize = std::str::from_utf8(&length[..3]).unwrap().parse().unwrap();
+        tcp.read_exact(&mut vec![0; length]).unwrap();
+    };
+    for next in 0..2 {
+        let receiver = Receiver::start(closes);
+        let mut sink = receiver.sink();
+        write(&mut sink, 0..1).unwrap();
+        receiver.ended();
+        // Whether it read it is not known.
+        let failed = if next == 0 { write(&mut sink, 1..2) } else { sink.sync().map(drop) };
+        check_fails(failed, "cannot send: the receiver has closed the connection");
+    }
+}
+
+#[test]
+fn a_receiver_that_never_closes_is_taken_as_it_is() {
+    let receiver = Receiver::start(|tcp| (read_all(tcp.try_clone().unwrap()), tcp));
+    let mut sink = receiver.sink();
+    sink.confirm_within = Duration::from_millis(100);
+    write(&mut sink, 0..3).unwrap();
+    sink.sync().unwrap();
+    assert_eq!((sink.unconfirmed, sink.habit), (0, Habit::Silent));
+    check(&receiver.ended().0, 0..3);
+    assert!(sink.connection.is_none());
+}
+
+#[test]
+fn a_receiver_that_never_closes_keeps_its_connection() {
+    let receiver = Receiver::start(read_all);
+    let mut sink = receiver.sink();
+    sink.habit = Habit::Silent;
+    write(&mut sink, 0..3).unwrap();
+    sink.sync().unwrap();
+    assert_eq!((sink.unconfirmed, sink.connection.is_some()), (0, true));
+    write(&mut sink, 3..6).unwrap();
+    // Another may stand there now.
+    sink.reopen();
+    assert_eq!(sink.habit, Habit::Unknown);
+    sink.sync().unwrap();
+    assert_eq!(sink.habit, Habit::Confirms);
+    check(&receiver.ended(), 0..6);
+}
+
+#[test]
+fn of_a_receiver_that_did_close_it_is_expected_again() {
+    let receiver = Receiver::start(|tcp| (read_all(tcp.try_clone().unwrap()), tcp));
+    let mut sink = receiver.sink();
+    sink.confirm_within = Duration::from_millis(100);
+    sink.habit = Habit::Confirms;
+    write(&mut sink, 0..3).unwrap();
+    check_fails(sink.sync(), "not everything was read within 100ms");
+    assert_eq!(sink.most_unconfirmed, MOST_UNCONFIRMED / 2);
+    sink.restore("").unwrap();
+    assert_eq!(sink.habit, Habit::Confirms);
+    for _ in 0..10 {
+        sink.most_unconfirmed = (sink.most_unconfirmed / 2).max(LEAST_UNCONFIRMED);
+    }
+    assert_eq!(sink.most_unconfirmed, LEAST_UNCONFIRMED);
+    receiver.ended();
+}
+
+#[test]
+fn a_receiver_that_reads_nothing_holds_up_the_sink_and_no_longer_than_it_may() {
+    let receiver = Receiver::start(|tcp| tcp);
+    let mut sink = receiver.sink();
+    sink.settings.timeout = Duration::from_millis(100);
+    let line = vec![b'x'; 1 << 20];
+    let mut filled = Ok(());
+    for _ in 0..100 {
+        filled = sink.write(&record(1, 0), &line, Millis::MIN).and_then(|()| sink.flush());
+        if filled.is_err() {
+            break;
+        }
+    }
+    check_fails(filled, "cannot send: the receiver takes too long");
+    receiver.ended();
+}
+
+#[test]
+fn what_a_receiver_says_does_not_matter() {
+    let receiver = Receiver::start(|mut tcp| {
+        tcp.write_all(b"hello\r\n").unwrap();
+        read_all(tcp)
+    });
+    let mut sink = receiver.sink();
+    write(&mut sink, 0..3).unwrap();
+    write(&mut sink, 3..6).unwrap();
+    sink.sync().unwrap();
+    check(&receiver.ended(), 0..6);
+}
+
+#[test]
+fn not_too_much_is_sent_without_a_confirmation() {
+    let receiver = Receiver::start(read_all);
+    let mut sink = receiver.sink();
+    let line = vec![b'x'; MOST_UNCONFIRMED];
+    // However long it is: it has to go out.
+    assert!(!sink.is_full(&record(1, 0), &line));
+    write(&mut sink, 0..1).unwrap();
+    assert!(sink.is_full(&record(1, 0), &line));
+    assert!(!sink.is_full(&record(1, 0), b"line"));
+    sink.sync().unwrap();
+    assert!(!sink.is_full(&record(1, 0), &line));
+    receiver.ended();
+}
+
+#[test]
+fn nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let receiver =
+        Receiver { address: listener.local_addr().unwrap().to_string(), thread: spawn(|| {}) };
+    drop(listener);
+    let expected = format!(
+        "{0}: cannot connect to {0}: Connection refused (os error 111); is the port right?",
+        receiver.address
+    );
+    check_fails(write(&mut receiver.sink(), 0..1), &expected);
+}
+
+#[test]
+fn where_tls_is_expected_something_else_is_an_error_that_says_so() {
+    let receiver = Receiver::start(|mut tcp| {
+        tcp.read_exact(&mut [0; 10]).unwrap();
+        tcp.write_all(b"220 mail.example.com ESMTP\r\n").unwrap();
+        read_all(tcp)
+    });
+    let mut sink = receiver.sink();
+    let server_name = "localhost".try_into().unwrap();
+    let tls = SyslogTls { server_name, ca_file: None, certificate: None };
+    sink.settings.transport = Transport::Tls(tls.clone());
+    check_fails(write(&mut sink, 0..1), "perhaps the receiver has no TLS there");
+    receiver.ended();
+
+    let tls = SyslogTls { ca_file: Some("/nowhere/ca.pem".into()), ..tls };
+    sink.settings.transport = Transport::Tls(tls);
+    sink.restore("").unwrap();
+    check_fails(write(&mut sink, 0..1), "cannot read /nowhere/ca.pem: ");
+}
+
+#[test]
+fn an_entry_of_a_file_has_no_time_of_receipt() {
+    let mut record = record(1, 0);
+    record.origin = Origin::File { source: "a:1".to_owned() };
+    let receiver = Receiver::start(read_all);
+    let told = receiver.sink().try_out(&record, b"line\n").unwrap();
+    assert!(told.ends_with("it has read the message and closed the connection"), "{told}");
+    let received = String::from_utf8(receiver.ended()).unwrap();
+    let expected = "<109>1 - host vidimus - access [vidimus@32473 verdict=\"valid\"] line";
+    assert_eq!(received, format!("{} {expected}", expected.len()));
+}
