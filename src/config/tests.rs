@@ -80,7 +80,7 @@ fn every_known_key_is_read() {
             }
             "output" => {
                 let file = ["path", "rotate_size", "rotate_every", "compress", "keep", "keep_age"];
-                let file = file.iter().chain(&["keep_size", "fsync", "mode"]);
+                let file = file.iter().chain(&["keep_size", "fsync", "mode", "owner", "group"]);
                 let mut rest = match file.into_iter().any(|one| *one == key) {
                     true => vec!["name = 'a'\n", "type = 'file'\n", "path = 'a'\n"],
                     false => vec!["name = 'a'\n", "type = 'syslog'\n", "address = 'a:1'\n"],
