@@ -6,7 +6,7 @@
 //! ```text
 //! bytes -> lines -> entries with verdicts -> store (committed) -> 2xx
 //!                                               |-> query, tail, export, console
-//!                                               |-> outputs (files)
+//!                                               |-> outputs (files, syslog, HTTP)
 //! ```
 //!
 //! Nothing flows back. Whatever reads, reads from the store.
