@@ -18,7 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::client_error::{failure, words};
 use super::proxy::{Connector, is_loopback};
-use super::{ClientError, Proxies, TlsError, trust};
+use super::trust::{self, client_config};
+use super::{ClientError, PairFiles, Proxies, TlsError};
 
 /// The most redirections that are followed.
 const MAX_REDIRECTS: usize = 3;
@@ -29,7 +30,12 @@ pub struct ClientOptions {
     /// A PEM file of certificates that are trusted beside the system's roots: a CA's, or a server's
     /// own self-signed one.
     pub ca_file: Option<PathBuf>,
-    /// Believe anybody, and speak plain http to anybody. For development alone.
+    /// The certificate that is shown to a server that asks for one, and its key.
+    pub pair: Option<PairFiles>,
+    /// Speak plain http to others than the loopback address too.
+    pub allow_plain_http: bool,
+    /// Believe anybody, and speak plain http to anybody; no certificate is shown. For development
+    /// alone.
     pub insecure: bool,
     /// The proxies.
     pub proxies: Proxies,
@@ -38,7 +44,13 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     /// The system's roots and the environment's proxies.
     fn default() -> ClientOptions {
-        ClientOptions { ca_file: None, insecure: false, proxies: Proxies::from_env() }
+        ClientOptions {
+            ca_file: None,
+            pair: None,
+            allow_plain_http: false,
+            insecure: false,
+            proxies: Proxies::from_env(),
+        }
     }
 }
 
@@ -46,18 +58,18 @@ impl Default for ClientOptions {
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: legacy::Client<HttpsConnector<Connector>, Full<Bytes>>,
-    insecure: bool,
+    takes_plain_http: bool,
 }
 
 impl Client {
     /// A client with connections of its own. Reads the system's roots.
     ///
     /// # Errors
-    /// When the CA's file cannot be used.
+    /// When the CA's file, or the pair, cannot be used.
     pub fn new(options: ClientOptions) -> Result<Client, TlsError> {
         let tls = match options.insecure {
             true => trust::insecure()?,
-            false => trust::verifying(options.ca_file.as_deref())?,
+            false => client_config(options.ca_file.as_deref(), options.pair.as_ref())?,
         };
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls.clone())
@@ -68,7 +80,7 @@ impl Client {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Ok(Client { inner, insecure: options.insecure })
+        Ok(Client { inner, takes_plain_http: options.insecure || options.allow_plain_http })
     }
 
     /// Fetches the document at `url`: the body of a 200, at most `max` bytes, within `timeout`.
@@ -160,7 +172,7 @@ impl Client {
                 Some("credentials in a URL are not supported: give them otherwise")
             }
             "https" => None,
-            "http" if self.insecure || is_loopback(authority.host()) => None,
+            "http" if self.takes_plain_http || is_loopback(authority.host()) => None,
             "http" => Some("plain http is spoken to the loopback address only: use https"),
             _ => Some("expected https"),
         }
@@ -225,10 +237,11 @@ mod tests {
 
     use super::*;
     use crate::net::testing::{LONG, Pair, Running, SHORT, ample, happens};
-    use crate::net::{PairFiles, Refused, ServerTls, ensure_self_signed};
+    use crate::net::{Refused, ServerTls, ensure_self_signed};
 
     fn client(ca_file: Option<PathBuf>, insecure: bool, proxies: Proxies) -> Client {
-        Client::new(ClientOptions { ca_file, insecure, proxies }).unwrap()
+        let none = ClientOptions::default();
+        Client::new(ClientOptions { ca_file, insecure, proxies, ..none }).unwrap()
     }
 
     fn post(url: &str, body: &'static str) -> Request<Full<Bytes>> {

@@ -11,7 +11,7 @@
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
 //! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom
-//!   it believes, `retry_after` how long it is asked to wait.
+//!   it believes and who it is, `retry_after` how long it is asked to wait.
 
 mod activity;
 mod body;
@@ -47,3 +47,4 @@ pub use self_signed::ensure_self_signed;
 pub use shutdown::{Shutdown, Trigger, shutdown};
 pub use slots::Connections;
 pub use tls::{PairFiles, Reload, ServerTls, TlsError};
+pub use trust::client_config;

@@ -56,8 +56,8 @@ pub enum TlsError {
     EncryptedKey(PathBuf),
     /// The key is of another certificate.
     #[error(
-        "the key in {} does not belong to the first certificate in {}: expected the server's own \
-         certificate first, its issuers after it",
+        "the key in {} does not belong to the first certificate in {}: expected the certificate of \
+         the key first, its issuers after it",
         .0.key.display(), .0.certificate.display()
     )]
     Mismatch(PairFiles),
@@ -102,7 +102,7 @@ pub enum TlsError {
 /// Where a certificate chain and its key are. Both may be in one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PairFiles {
-    /// The chain: the server's certificate, then its issuers.
+    /// The chain: the certificate of the key, then its issuers.
     pub certificate: PathBuf,
     /// The key, not encrypted: PKCS #8, PKCS #1 or SEC1.
     pub key: PathBuf,
@@ -249,18 +249,12 @@ impl Contents {
         let chain = certificates(&files.certificate, &self.certificate)?;
         let expires_at = chain.first().and_then(|certificate| not_after(certificate));
         let key = key(&files.key, &self.key)?;
-        let unusable = |source| TlsError::Unusable { files: files.clone(), source };
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Provider)?
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .map_err(|error| match error {
-                rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                    TlsError::Mismatch(files.clone())
-                }
-                error => unusable(error),
-            })?;
+            .map_err(|error| unusable(files, error))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok((Arc::new(config), expires_at))
     }
@@ -274,6 +268,25 @@ pub(super) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 /// The certificates in the file at `path`, at least one.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates(path, &read(path)?)
+}
+
+/// The chain and the key in these files.
+pub(super) fn read_pair(
+    files: &PairFiles,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let contents = Contents::read(files)?;
+    let chain = certificates(&files.certificate, &contents.certificate)?;
+    Ok((chain, key(&files.key, &contents.key)?))
+}
+
+/// Why rustls does not take the pair.
+pub(super) fn unusable(files: &PairFiles, error: rustls::Error) -> TlsError {
+    match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            TlsError::Mismatch(files.clone())
+        }
+        source => TlsError::Unusable { files: files.clone(), source },
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

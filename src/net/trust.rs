@@ -1,4 +1,5 @@
-//! Whom the client believes: the system's roots, a CA of one's own, or anybody.
+//! TLS of a client: whom it believes (the system's roots, a CA of one's own, or anybody), and the
+//! certificate that it shows if it is asked for one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,15 +11,21 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, WantsVerifier,
 };
 
-use super::TlsError;
-use super::tls::{provider, read_certificates};
+use super::tls::{provider, read_certificates, read_pair, unusable};
+use super::{PairFiles, TlsError};
 
-/// Believes whoever the system's roots vouch for, and whoever the certificates in `ca_file` do.
+/// The TLS of a client that believes whoever the system's roots vouch for, and whoever the
+/// certificates in `ca_file` do; `pair` is the certificate that it shows if it is asked for one.
+///
+/// The files are read here and never again. ALPN is left to the protocol above.
 ///
 /// # Errors
-/// When `ca_file` cannot be read or holds no certificate that can be a root. Roots of the system that
-/// cannot be read are left out.
-pub(super) fn verifying(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError> {
+/// When `ca_file` cannot be read or holds no certificate that can be a root, or the two files are no
+/// pair. Roots of the system that cannot be read are left out.
+pub fn client_config(
+    ca_file: Option<&Path>,
+    pair: Option<&PairFiles>,
+) -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
@@ -28,7 +35,10 @@ pub(super) fn verifying(ca_file: Option<&Path>) -> Result<ClientConfig, TlsError
                 .map_err(|source| TlsError::Root { path: path.to_owned(), source })?;
         }
     }
-    Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
+    let builder = builder()?.with_root_certificates(roots);
+    let Some(files) = pair else { return Ok(builder.with_no_client_auth()) };
+    let (chain, key) = read_pair(files)?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| unusable(files, error))
 }
 
 /// Believes anybody: for development alone.
@@ -81,5 +91,63 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::ServerConfig;
+    use rustls::server::WebPkiClientVerifier;
+    use tokio::io::duplex;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::net::testing::{Pair, happens};
+
+    /// A server with the certificate in `files` that asks for one that the same vouches for.
+    fn asking(files: &PairFiles) -> TlsAcceptor {
+        let mut roots = RootCertStore::empty();
+        roots.add(read_certificates(&files.certificate).unwrap().remove(0)).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider());
+        let (chain, key) = read_pair(files).unwrap();
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(chain, key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_shown_if_it_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Pair::new("localhost").write(dir.path());
+        for (pair, is_let_in) in [(Some(&files), true), (None, false)] {
+            let config = client_config(Some(&files.certificate), pair).unwrap();
+            let (ours, theirs) = duplex(1 << 16);
+            let name = "localhost".try_into().unwrap();
+            let connector = TlsConnector::from(Arc::new(config));
+            let connecting = tokio::spawn(connector.connect(name, ours));
+            let accepted = happens(asking(&files).accept(theirs)).await;
+            let shown = accepted.map(|tls| tls.get_ref().1.peer_certificates().is_some());
+            assert_eq!(shown.ok(), is_let_in.then_some(true));
+            drop(connecting);
+        }
+    }
+
+    #[test]
+    fn files_that_are_no_pair() {
+        let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [one, other] = dirs.each_ref().map(|dir| Pair::new("a").write(dir.path()));
+        let check = |certificate: &Path, key: &Path, expected: &str| {
+            let pair = PairFiles { certificate: certificate.to_owned(), key: key.to_owned() };
+            let error = client_config(None, Some(&pair)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}\nexpected {expected}");
+        };
+        check(&one.certificate, &other.key, "does not belong to the first certificate in");
+        check(&one.key, &one.key, "has no certificate");
+        check(&one.certificate, &one.certificate, "has no private key");
+        check(Path::new("/nowhere"), &one.key, "cannot read /nowhere: ");
     }
 }

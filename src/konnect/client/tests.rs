@@ -38,7 +38,7 @@ impl Api {
     }
 
     fn client(&self) -> Client {
-        let options = ClientOptions { ca_file: None, insecure: false, proxies: Proxies::none() };
+        let options = ClientOptions { proxies: Proxies::none(), ..ClientOptions::default() };
         let hosts = Hosts::at(&self.base.parse().unwrap());
         let client =
             Client::new(net::Client::new(options).unwrap(), hosts, Secret::new(TOKEN).unwrap());
