@@ -33,10 +33,13 @@ pub use error::{ConfigError, Mismatch};
 pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input};
 pub use keys::{KeySource, Keys, Region};
 pub use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
-pub use output::{Compress, Destination, Fsync, NotValid, Output, OutputFile, Start};
+pub use output::{
+    Action, Body, Compress, Destination, Fsync, NotValid, Output, OutputFile, OutputHttp, Start,
+};
 pub use receiver::{Receiver, Tls};
 pub use secret::{Secret, any_matches};
 pub use store::Store;
+pub use url::HttpUrl;
 
 use file::{Section, Source};
 
@@ -116,7 +119,8 @@ impl Config {
         let table = source.parse()?;
         let top = &Section::top(source, &table)?;
         let mut warnings = Vec::new();
-        if top.tables("input")?.iter().any(|input| input.has("authorization")) {
+        let of_inputs = top.tables("input")?.iter().any(|input| input.has("authorization"));
+        if of_inputs || output::hold_secrets(top)? {
             source.warn_if_exposed(&mut warnings);
         }
         let keys = Keys::resolve(flags, &top.table("keys")?)?;
@@ -167,8 +171,12 @@ pub fn konnect(flags: &Flags) -> Result<Konnect, ConfigError> {
 pub fn outputs(flags: &Flags) -> Result<(Vec<Output>, Vec<String>), ConfigError> {
     let source = Source::load(flags.config.as_deref())?;
     let table = source.parse()?;
+    let top = &Section::top(&source, &table)?;
     let mut warnings = Vec::new();
-    let outputs = output::outputs(&Section::top(&source, &table)?, &mut warnings)?;
+    if output::hold_secrets(top)? {
+        source.warn_if_exposed(&mut warnings);
+    }
+    let outputs = output::outputs(top, &mut warnings)?;
     Ok((outputs, warnings))
 }
 

@@ -6,7 +6,7 @@
 //! ```text
 //! bytes -> lines -> entries with verdicts -> store (committed) -> 2xx
 //!                                               |-> query, tail, export, console
-//!                                               |-> outputs (files)
+//!                                               |-> outputs (files, HTTP)
 //! ```
 //!
 //! Nothing flows back. Whatever reads, reads from the store.
@@ -53,6 +53,8 @@ pub mod output;
 pub mod private_file;
 #[cfg(feature = "app")]
 pub mod receiver;
+#[cfg(feature = "app")]
+pub mod sanitise;
 #[cfg(feature = "app")]
 pub mod server;
 #[cfg(feature = "app")]

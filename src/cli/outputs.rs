@@ -14,7 +14,7 @@ use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Destination};
 use crate::entry::Millis;
-use crate::output::{synthetic, try_path};
+use crate::output::{Tried, synthetic, try_http, try_path};
 use crate::search;
 use crate::store::{OutputCursor, OutputCursors, Reader, StoreError};
 
@@ -173,7 +173,8 @@ impl Reset {
 /// Try an output of the configuration out, with one made-up entry
 ///
 /// The line is printed. For files it is tried whether one can be written beside that which the entry
-/// would go to; that one is not touched, for a running `vidimus serve` may be writing to it.
+/// would go to; that one is not touched, for a running `vidimus serve` may be writing to it. An
+/// endpoint is sent the entry; exit code 1: it did not take it.
 #[derive(Args)]
 struct Test {
     /// The output
@@ -209,8 +210,29 @@ impl Test {
                 try_path(&path, file).map_err(Failure::failed)?;
                 tell(format_args!("this line can be written to {}", shown(&path)));
             }
+            Destination::Http(http) => {
+                let tried = try_http(http, output.format, &record, &line);
+                return Ok(tell_of(&tried.map_err(Failure::failed)?));
+            }
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Says what an endpoint answered.
+fn tell_of(tried: &Tried) -> Exit {
+    let Tried { to, status, words, took, problem } = tried;
+    let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+    tell(format_args!("{to} answered {status} in {} ms{words}", took.as_millis()));
+    match problem {
+        None => {
+            tell("the entry is taken");
+            Exit::Done
+        }
+        Some(problem) => {
+            tell(format_args!("the entry is not taken: {problem}"));
+            Exit::BadNews
+        }
     }
 }
 

@@ -4,8 +4,12 @@
 //! have is an error, so that nobody believes in a rotation that does not happen.
 
 mod file;
+mod http;
+
+use std::path::Path;
 
 pub use file::{Compress, Fsync, OutputFile};
+pub use http::{Action, Body, OutputHttp};
 use toml::de::DeValue;
 
 use super::error::{ConfigError, Mismatch};
@@ -42,6 +46,8 @@ pub enum Destination {
     File(Box<OutputFile>),
     /// Standard output.
     Stdout,
+    /// An endpoint of HTTP.
+    Http(Box<OutputHttp>),
 }
 
 words! {
@@ -73,6 +79,8 @@ words! {
         File = "file",
         /// Standard output.
         Stdout = "stdout",
+        /// Requests to an endpoint.
+        Http = "http",
     }
 }
 
@@ -82,24 +90,35 @@ impl Type {
         match self {
             Type::File => &file::KEYS,
             Type::Stdout => &[],
+            Type::Http => &http::KEYS,
         }
     }
+}
+
+/// Whether one of the outputs has a secret in the configuration itself.
+pub(super) fn hold_secrets(top: &Section<'_>) -> Result<bool, ConfigError> {
+    let holds = |section: &Section<'_>| http::SECRETS.iter().any(|key| section.has(key));
+    Ok(top.tables("output")?.iter().any(holds))
 }
 
 /// The outputs of the file, each with a name and a path of its own.
 pub(super) fn outputs(
     top: &Section<'_>,
-    _warnings: &mut Vec<String>,
+    warnings: &mut Vec<String>,
 ) -> Result<Vec<Output>, ConfigError> {
     let mut outputs: Vec<Output> = Vec::new();
     for section in &top.tables("output")? {
-        let output = output(section)?;
+        let output = output(section, warnings)?;
         if outputs.iter().any(|other| other.name == output.name) {
             return Err(repeated(section, "name", &output.name));
         }
         match &output.to {
             Destination::File(file) if outputs.iter().any(|other| other.has_path(&file.path)) => {
                 return Err(repeated(section, "path", &file.path.to_string()));
+            }
+            Destination::Http(http) if outputs.iter().any(|other| other.shares(http)) => {
+                let path = http.dead_letters.as_deref().unwrap_or(Path::new(""));
+                return Err(repeated(section, "dead_letters", &path.to_string_lossy()));
             }
             Destination::Stdout if outputs.iter().any(|other| other.to == Destination::Stdout) => {
                 return Err(repeated(section, "type", "stdout"));
@@ -128,26 +147,34 @@ impl Output {
     fn has_path(&self, path: &Template) -> bool {
         matches!(&self.to, Destination::File(file) if file.path == *path)
     }
+
+    /// Whether the two put their dead letters into the same file.
+    fn shares(&self, http: &OutputHttp) -> bool {
+        let path = http.dead_letters.as_ref();
+        matches!(&self.to, Destination::Http(own) if path.is_some() && own.dead_letters.as_ref() == path)
+    }
 }
 
-fn output(section: &Section<'_>) -> Result<Output, ConfigError> {
+fn output(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<Output, ConfigError> {
     let own = section.get("name", |value| name(text(value)?))?;
     let name = own.ok_or_else(|| missing(section, "name", "every output has a name of its own"))?;
     let kind = section.get("type", word(Type::ALL, Type::as_str))?;
     let kind = kind.ok_or_else(|| missing(section, "type", "give it, such as \"file\""))?;
     refuse_foreign_keys(section, kind)?;
+    let format = section.get("format", word(Format::ALL, Format::as_str))?;
+    let format = format.unwrap_or(Format::Json);
     let to = match kind {
         Type::File => Destination::File(Box::new(OutputFile::resolve(section)?)),
         Type::Stdout => Destination::Stdout,
+        Type::Http => Destination::Http(Box::new(OutputHttp::resolve(section, format, warnings)?)),
     };
-    let format = section.get("format", word(Format::ALL, Format::as_str))?;
     let filter = section.get("filter", filter)?;
     let start = section.get("start", word(Start::ALL, Start::as_str))?;
     let not_valid = section.get("not_valid", word(NotValid::ALL, NotValid::as_str))?;
     Ok(Output {
         name,
         to,
-        format: format.unwrap_or(Format::Json),
+        format,
         filter: filter.unwrap_or(Filter::All),
         start: start.unwrap_or(Start::Newest),
         not_valid: not_valid.unwrap_or(NotValid::Forward),

@@ -20,7 +20,7 @@ use std::time::Duration;
 use hashlink::LinkedHashMap;
 
 use self::mark::Mark;
-use self::open::Open;
+pub(super) use self::open::Open;
 pub(super) use self::tend::Tender;
 use super::error::{IoContext, OutputError};
 use super::sink::Sink;

@@ -14,7 +14,7 @@ use crate::entry::Millis;
 use crate::output::error::{IoContext, OutputError};
 
 /// An open file.
-pub(super) struct Open {
+pub(in crate::output) struct Open {
     file: File,
     inode: u64,
     /// In bytes, without what is gathered.
@@ -30,7 +30,11 @@ const GATHERED: usize = 256 << 10;
 
 impl Open {
     /// Opens the file at `path`, and makes it with these permissions if it is not there.
-    pub(super) fn new(path: &Path, mode: u32, fsync: Fsync) -> Result<Open, OutputError> {
+    pub(in crate::output) fn new(
+        path: &Path,
+        mode: u32,
+        fsync: Fsync,
+    ) -> Result<Open, OutputError> {
         let folder = folder(path);
         // Who may read the files may enter their folders.
         let of_folder = 0o700 | mode | (mode & 0o044) >> 2;
@@ -74,7 +78,7 @@ impl Open {
     }
 
     /// Takes a line.
-    pub(super) fn write(
+    pub(in crate::output) fn write(
         &mut self,
         path: &Path,
         line: &[u8],
@@ -99,7 +103,7 @@ impl Open {
     }
 
     /// Appends what is gathered and makes it reach the disk, unless that is never asked for.
-    pub(super) fn sync(&mut self, path: &Path, fsync: Fsync) -> Result<(), OutputError> {
+    pub(in crate::output) fn sync(&mut self, path: &Path, fsync: Fsync) -> Result<(), OutputError> {
         self.flush(path)?;
         if !self.is_synced && fsync != Fsync::Never {
             self.file.sync_data().doing("sync", path)?;

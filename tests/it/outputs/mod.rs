@@ -2,17 +2,19 @@
 //!
 //! - `files`: what is written where, and what goes on after a restart. `crash`: the process is killed
 //!   under load. `rotation`: with somebody who follows the file. `command`: `vidimus output`.
-//! - `reload`: the configuration is changed while they run.
+//! - `http`: endpoints. `reload`: the configuration is changed while they run.
 
 mod command;
 mod crash;
 mod files;
+mod http;
 mod reload;
 mod rotation;
 
 use std::fs;
 use std::path::Path;
 
+use self::command::status;
 use crate::harness::{Serve, cef, wait_until};
 
 /// An output of the type file with these keys besides.
