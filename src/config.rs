@@ -34,12 +34,13 @@ pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
 pub use keys::{KeySource, Keys, Region};
 pub use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
 pub use output::{
-    Address, Compress, Destination, Facility, Fsync, NotValid, Output, OutputFile, OutputSyslog,
-    Start, SyslogTls, Transport,
+    Access, Action, Address, Body, Compress, Destination, Facility, Fsync, NotValid, Output,
+    OutputFile, OutputHttp, OutputSyslog, Start, SyslogTls, Transport,
 };
 pub use receiver::{Receiver, Tls};
 pub use secret::{Secret, any_matches};
 pub use store::Store;
+pub use url::HttpUrl;
 
 use file::{Section, Source};
 
@@ -119,7 +120,8 @@ impl Config {
         let table = source.parse()?;
         let top = &Section::top(source, &table)?;
         let mut warnings = Vec::new();
-        if top.tables("input")?.iter().any(|input| input.has("authorization")) {
+        let of_inputs = top.tables("input")?.iter().any(|input| input.has("authorization"));
+        if of_inputs || output::hold_secrets(top)? {
             source.warn_if_exposed(&mut warnings);
         }
         let keys = Keys::resolve(flags, &top.table("keys")?)?;
@@ -170,8 +172,12 @@ pub fn konnect(flags: &Flags) -> Result<Konnect, ConfigError> {
 pub fn outputs(flags: &Flags) -> Result<(Vec<Output>, Vec<String>), ConfigError> {
     let source = Source::load(flags.config.as_deref())?;
     let table = source.parse()?;
+    let top = &Section::top(&source, &table)?;
     let mut warnings = Vec::new();
-    let outputs = output::outputs(&Section::top(&source, &table)?, &mut warnings)?;
+    if output::hold_secrets(top)? {
+        source.warn_if_exposed(&mut warnings);
+    }
+    let outputs = output::outputs(top, &mut warnings)?;
     Ok((outputs, warnings))
 }
 

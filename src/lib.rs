@@ -54,6 +54,8 @@ pub mod private_file;
 #[cfg(feature = "app")]
 pub mod receiver;
 #[cfg(feature = "app")]
+pub mod sanitise;
+#[cfg(feature = "app")]
 pub mod server;
 #[cfg(feature = "app")]
 pub mod store;

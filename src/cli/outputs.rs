@@ -13,7 +13,7 @@ use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Destination};
 use crate::entry::Millis;
-use crate::output::{synthetic, try_path, try_syslog};
+use crate::output::{Tried, synthetic, try_http, try_path, try_syslog};
 use crate::search;
 use crate::store::{OutputCursors, OutputStanding, Reader};
 
@@ -135,7 +135,7 @@ impl Reset {
 ///
 /// The line is printed. For files it is tried whether one can be written beside that which the entry
 /// would go to; that one is not touched, for a running `vidimus serve` may be writing to it. A syslog
-/// receiver is sent the message.
+/// receiver is sent the message, and an endpoint the entry; exit code 1: it did not take it.
 #[derive(Args)]
 struct Test {
     /// The output
@@ -174,8 +174,29 @@ impl Test {
             Destination::Syslog(settings) => {
                 tell(try_syslog(settings, &record, &line).map_err(Failure::failed)?);
             }
+            Destination::Http(http) => {
+                let tried = try_http(http, output.format, &record, &line);
+                return Ok(tell_of(&tried.map_err(Failure::failed)?));
+            }
         }
         Ok(Exit::Done)
+    }
+}
+
+/// Says what an endpoint answered.
+fn tell_of(tried: &Tried) -> Exit {
+    let Tried { to, status, words, took, problem } = tried;
+    let words = if words.is_empty() { String::new() } else { format!(": {words}") };
+    tell(format_args!("{to} answered {status} in {} ms{words}", took.as_millis()));
+    match problem {
+        None => {
+            tell("the entry is taken");
+            Exit::Done
+        }
+        Some(problem) => {
+            tell(format_args!("the entry is not taken: {problem}"));
+            Exit::BadNews
+        }
     }
 }
 

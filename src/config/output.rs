@@ -4,9 +4,13 @@
 //! have is an error, so that nobody believes in a rotation that does not happen.
 
 mod file;
+mod http;
 mod syslog;
 
-pub use file::{Compress, Fsync, OutputFile};
+use std::path::Path;
+
+pub use file::{Access, Compress, Fsync, OutputFile};
+pub use http::{Action, Body, OutputHttp};
 pub use syslog::{Address, Facility, OutputSyslog, SyslogTls, Transport};
 use toml::de::DeValue;
 
@@ -46,6 +50,8 @@ pub enum Destination {
     Stdout,
     /// A receiver of syslog messages.
     Syslog(Box<OutputSyslog>),
+    /// An endpoint of HTTP.
+    Http(Box<OutputHttp>),
 }
 
 words! {
@@ -79,6 +85,8 @@ words! {
         Stdout = "stdout",
         /// Syslog messages over TCP or TLS.
         Syslog = "syslog",
+        /// Requests to an endpoint.
+        Http = "http",
     }
 }
 
@@ -89,16 +97,23 @@ impl Type {
             Type::File => &file::KEYS,
             Type::Stdout => &[],
             Type::Syslog => &syslog::KEYS,
+            Type::Http => &http::KEYS,
         }
     }
 
     /// The format where none is given: what receives syslog knows the line as Konnect sends it.
     fn format(self) -> Format {
         match self {
-            Type::File | Type::Stdout => Format::Json,
+            Type::File | Type::Stdout | Type::Http => Format::Json,
             Type::Syslog => Format::Raw,
         }
     }
+}
+
+/// Whether one of the outputs has a secret in the configuration itself.
+pub(super) fn hold_secrets(top: &Section<'_>) -> Result<bool, ConfigError> {
+    let holds = |section: &Section<'_>| http::SECRETS.iter().any(|key| section.has(key));
+    Ok(top.tables("output")?.iter().any(holds))
 }
 
 /// The outputs of the file, each with a name and a path of its own.
@@ -121,6 +136,10 @@ pub(super) fn outputs(
                     let mismatch = Mismatch::text(&found, expected);
                     return Err(ConfigError::value(section.setting("path"), mismatch));
                 }
+            }
+            Destination::Http(http) if outputs.iter().any(|other| other.shares(http)) => {
+                let path = http.dead_letters.as_deref().unwrap_or(Path::new(""));
+                return Err(repeated(section, "dead_letters", &path.to_string_lossy()));
             }
             Destination::Stdout if outputs.iter().any(|other| other.to == Destination::Stdout) => {
                 return Err(repeated(section, "type", "stdout"));
@@ -149,6 +168,12 @@ impl Output {
     fn may_write_to(&self, path: &Template) -> bool {
         matches!(&self.to, Destination::File(file) if file.path.may_meet(path))
     }
+
+    /// Whether the two put their dead letters into the same file.
+    fn shares(&self, http: &OutputHttp) -> bool {
+        let path = http.dead_letters.as_ref();
+        matches!(&self.to, Destination::Http(own) if path.is_some() && own.dead_letters.as_ref() == path)
+    }
 }
 
 fn output(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<Output, ConfigError> {
@@ -157,19 +182,21 @@ fn output(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<Output, C
     let kind = section.get("type", word(Type::ALL, Type::as_str))?;
     let kind = kind.ok_or_else(|| missing(section, "type", "give it, such as \"file\""))?;
     refuse_foreign_keys(section, kind)?;
+    let format = section.get("format", word(Format::ALL, Format::as_str))?;
+    let format = format.unwrap_or(kind.format());
     let to = match kind {
         Type::File => Destination::File(Box::new(OutputFile::resolve(section)?)),
         Type::Stdout => Destination::Stdout,
         Type::Syslog => Destination::Syslog(Box::new(OutputSyslog::resolve(section, warnings)?)),
+        Type::Http => Destination::Http(Box::new(OutputHttp::resolve(section, format, warnings)?)),
     };
-    let format = section.get("format", word(Format::ALL, Format::as_str))?;
     let filter = section.get("filter", filter)?;
     let start = section.get("start", word(Start::ALL, Start::as_str))?;
     let not_valid = section.get("not_valid", word(NotValid::ALL, NotValid::as_str))?;
     Ok(Output {
         name,
         to,
-        format: format.unwrap_or(kind.format()),
+        format,
         filter: filter.unwrap_or(Filter::All),
         start: start.unwrap_or(Start::Newest),
         not_valid: not_valid.unwrap_or(NotValid::Forward),

@@ -90,6 +90,15 @@ impl Secret {
     }
 }
 
+/// Compared in constant time, as everything is that asks what a secret is.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Secret) -> bool {
+        self.matches(other.0.as_bytes())
+    }
+}
+
+impl Eq for Secret {}
+
 /// Whether `given` is one of `secrets`. All are compared, so that the time does not tell which.
 pub fn any_matches(secrets: &[Secret], given: &[u8]) -> bool {
     secrets.iter().fold(Choice::from(0), |found, secret| found | secret.equals(given)).into()
@@ -174,6 +183,8 @@ mod tests {
             assert_eq!(any_matches(&secrets, given.as_bytes()), expected, "{given:?}");
         }
         assert!(!any_matches(&[], b""));
+        assert_eq!(secrets[0], secrets[0].clone());
+        assert_ne!(secrets[0], secrets[1]);
     }
 
     #[test]

@@ -2,15 +2,17 @@
 //!
 //! Credentials in a URL are refused: they would be shown wherever the URL is.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use hyper::Uri;
 
 use super::error::Mismatch;
 
-/// An absolute `http` or `https` URL without credentials or fragment.
-#[derive(Clone, Debug)]
-pub(super) struct HttpUrl(Uri);
+/// An absolute `http` or `https` URL without credentials or fragment. `Debug` hides the query, in
+/// which there may be a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpUrl(Uri);
 
 impl HttpUrl {
     /// Reads `text`; `expected` is what the error says it should be.
@@ -18,7 +20,8 @@ impl HttpUrl {
         if text.contains('@') {
             return Err(Mismatch::new("a URL with an @, as credentials have it", expected));
         }
-        let bad = || Mismatch::text(text, expected);
+        // There may be a secret in the query.
+        let bad = || Mismatch::text(text.split('?').next().unwrap_or_default(), expected);
         if text.contains('#') {
             return Err(bad());
         }
@@ -46,11 +49,29 @@ impl HttpUrl {
             || address.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
     }
 
+    /// The URL itself, to be asked.
+    pub fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    /// Scheme, host, port and path: what may be shown.
+    pub fn shown(&self) -> String {
+        let scheme = self.0.scheme_str().unwrap_or_default();
+        let authority = self.0.authority().map_or("", |authority| authority.as_str());
+        format!("{scheme}://{authority}{}", self.0.path())
+    }
+
     /// Scheme, host and port without a slash at the end, or `None` if there is a path or query.
     pub(super) fn origin(&self) -> Option<String> {
         let bare = self.0.path() == "/" && self.0.query().is_none();
         let (scheme, authority) = (self.0.scheme_str()?, self.0.authority()?);
         bare.then(|| format!("{scheme}://{authority}"))
+    }
+}
+
+impl fmt::Debug for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpUrl({})", self.shown())
     }
 }
 
@@ -108,7 +129,11 @@ mod tests {
 
     #[test]
     fn credentials_are_not_shown() {
-        let error = HttpUrl::new("https://user:hunter2@a.example", "x").unwrap_err();
-        assert!(!error.to_string().contains("hunter2"), "{error}");
+        for url in ["https://user:hunter2@a.example", "https://a.example/?token=hunter2#x"] {
+            let error = HttpUrl::new(url, "x").unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let url = HttpUrl::new("https://a.example:1/x?token=hunter2", "x").unwrap();
+        assert_eq!(format!("{url:?}"), "HttpUrl(https://a.example:1/x)");
     }
 }

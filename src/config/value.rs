@@ -121,6 +121,19 @@ pub(super) fn list<T>(
     }
 }
 
+/// A table with any keys, of what `read` reads.
+pub(super) fn pairs<T>(
+    read: impl Fn(&DeValue<'_>) -> Result<T, Mismatch>,
+) -> impl Fn(&DeValue<'_>) -> Result<Vec<(String, T)>, Mismatch> {
+    move |value| match value {
+        DeValue::Table(table) => table
+            .iter()
+            .map(|(key, value)| Ok((key.get_ref().to_string(), read(value.get_ref())?)))
+            .collect(),
+        other => Err(Mismatch::new(found(other), "a table")),
+    }
+}
+
 /// A value as messages show it.
 pub(super) fn found(value: &DeValue<'_>) -> String {
     match value {

@@ -49,6 +49,8 @@ pub(super) struct Engine {
     pub(super) cursors: OutputCursors,
     pub(super) sink: Box<dyn Sink>,
     pub(super) control: Receiver<Control>,
+    /// Whether it was told to stop.
+    pub(super) is_stopping: bool,
 }
 
 impl Engine {
@@ -62,6 +64,7 @@ impl Engine {
                 Ok(()) => return,
                 Err(OutputError::Reset) => {
                     tracing::info!(output = name, "the output was reset");
+                    self.sink.was_reset();
                     continue;
                 }
                 Err(error) => error,
@@ -74,6 +77,10 @@ impl Engine {
                 false => PAUSE,
             };
             failed_at = at;
+            if self.is_stopping {
+                tracing::warn!(output = name, %error, "the output stops, and goes on from its cursor");
+                return;
+            }
             let wait = wait_after(pause, error.retry_after());
             tracing::warn!(output = name, %error, ?wait, "the output waits");
             if self.waits(wait) == Some(Control::Stop) {
@@ -86,7 +93,7 @@ impl Engine {
     fn follow(&mut self) -> Result<(), OutputError> {
         let cursor = begin(&self.output, &self.reader, &self.cursors)?;
         self.sink.restore(&cursor.state)?;
-        let Engine { output, reader, cursors, sink, control } = self;
+        let Engine { output, reader, cursors, sink, control, is_stopping } = self;
         let mut follow = reader.follow(&output.wanted(), cursor.position);
         if is_raw_alone(output) {
             follow = follow.only_lines();
@@ -115,6 +122,7 @@ impl Engine {
             };
             match told {
                 Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    *is_stopping = true;
                     // What came last goes out too, unless there is much of it.
                     for _ in 0..LAST_LOOKS {
                         let News { events, more } = follow.poll()?;

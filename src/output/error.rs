@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::net::TlsError;
 use crate::store::StoreError;
 
 /// An error of an output.
@@ -47,6 +48,9 @@ pub enum OutputError {
         /// How long it asks to be left alone.
         retry_after: Option<Duration>,
     },
+    /// A certificate or a key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Somebody reset the cursor. That is no error: it begins anew.
     #[error("the output was reset")]
     Reset,

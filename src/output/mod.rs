@@ -1,12 +1,12 @@
 //! Outputs: stored entries, out to where they are wanted.
 //!
 //! ```text
-//! store -> filter -> format -> file, stdout, syslog
+//! store -> filter -> format -> file, stdout, syslog, HTTP
 //!   ^ behind a cursor in the catalog
 //! ```
 //!
 //! - `engine`: one output at work, on a thread of its own. `sink`: what it writes to; `file`: files;
-//!   `syslog`: a syslog receiver.
+//!   `syslog`: a syslog receiver; `http`: an endpoint.
 //! - `rate`: how fast it is. `format`: an entry to a line. `template`: an entry to a path.
 //!
 //! Every entry that matches goes out at least once, in the order of the ids; an entry that comes to
@@ -16,6 +16,7 @@ mod engine;
 mod error;
 mod file;
 mod format;
+mod http;
 mod rate;
 mod sink;
 mod syslog;
@@ -28,18 +29,22 @@ use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use self::engine::{Control, Engine};
 use self::error::IoContext;
 pub use self::error::OutputError;
 use self::file::{Files, Tender};
 pub use self::format::Format;
+use self::http::Http;
+pub use self::http::Tried;
 use self::sink::{Sink, Stream};
 use self::syslog::Syslog;
 pub use self::template::{Template, TemplateError};
-use crate::config::{Destination, Output, OutputFile, OutputSyslog};
+use crate::config::{Destination, Output, OutputFile, OutputHttp, OutputSyslog};
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Millis, Record, Value};
+use crate::net::{Shutdown, Trigger, shutdown};
 use crate::signature::VerdictName;
 use crate::store::{Directory, OutputCursors, Reader};
 
@@ -58,8 +63,13 @@ pub type MakeStdout = Box<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>;
 struct Running {
     output: Output,
     control: Sender<Control>,
+    /// For what waits on the network.
+    trigger: Trigger,
     thread: JoinHandle<()>,
 }
+
+/// How long a request in flight has when its output is stopped.
+const GRACE: Duration = Duration::from_secs(2);
 
 impl Running {
     fn reopen(&self) {
@@ -129,13 +139,37 @@ impl Outputs {
         let reader = Reader::open(&self.directory)?;
         let cursors = OutputCursors::open(&self.directory)?;
         engine::begin(output, &reader, &cursors)?;
-        let sink = sink(output, &self.make_stdout)?;
+        let (trigger, shutdown) = shutdown();
+        let sink = self.sink(output, shutdown)?;
         let (sender, control) = channel();
-        let engine = Engine { output: output.clone(), reader, cursors, sink, control };
+        let output = output.clone();
+        let engine =
+            Engine { output: output.clone(), reader, cursors, sink, control, is_stopping: false };
         let name = format!("output-{}", output.name);
         let thread = std::thread::Builder::new().name(name).spawn(move || engine.run());
         let thread = thread.doing("start a thread", Path::new(&output.name))?;
-        Ok(Running { output: output.clone(), control: sender, thread })
+        Ok(Running { output, control: sender, trigger, thread })
+    }
+
+    fn sink(&self, output: &Output, shutdown: Shutdown) -> Result<Box<dyn Sink>, OutputError> {
+        let name = output.name.as_str();
+        Ok(match &output.to {
+            Destination::Stdout => {
+                Box::new(Stream { writer: (self.make_stdout)(), buffer: Vec::new() })
+            }
+            Destination::File(file) => {
+                let tender = Tender::start((**file).clone());
+                let tender = tender.doing("start a thread", Path::new(name))?;
+                Box::new(Files::new((**file).clone(), tender))
+            }
+            Destination::Syslog(settings) => Box::new(Syslog::new(name, settings)),
+            Destination::Http(http) => {
+                let dead_letters = http.dead_letters.clone().unwrap_or_else(|| {
+                    self.directory.path().join("dead-letters").join(format!("{name}.jsonl"))
+                });
+                Box::new(Http::new(name, http, output.format, dead_letters, shutdown)?)
+            }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Vec<Running>>> {
@@ -148,6 +182,7 @@ fn stop(running: Vec<Running>) {
     for one in &running {
         // It may have panicked.
         let _ = one.control.send(Control::Stop);
+        one.trigger.begin(GRACE);
     }
     for one in running {
         if one.thread.join().is_err() {
@@ -187,6 +222,9 @@ pub fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
 }
 
 /// Sends an entry to a syslog receiver, with its line: what the receiver is, and did.
+///
+/// # Errors
+/// When it cannot be reached, or did not read it.
 pub fn try_syslog(
     settings: &OutputSyslog,
     record: &Record,
@@ -195,14 +233,15 @@ pub fn try_syslog(
     Syslog::new("test", settings).try_out(record, line)
 }
 
-fn sink(output: &Output, make_stdout: &MakeStdout) -> Result<Box<dyn Sink>, OutputError> {
-    Ok(match &output.to {
-        Destination::Stdout => Box::new(Stream { writer: make_stdout(), buffer: Vec::new() }),
-        Destination::File(file) => {
-            let tender = Tender::start((**file).clone());
-            let tender = tender.doing("start a thread", Path::new(&output.name))?;
-            Box::new(Files::new((**file).clone(), tender))
-        }
-        Destination::Syslog(settings) => Box::new(Syslog::new(&output.name, settings)),
-    })
+/// Sends an entry to the endpoint of `settings`, with its line in the format that its output has.
+///
+/// # Errors
+/// When there is no answer.
+pub fn try_http(
+    settings: &OutputHttp,
+    format: Format,
+    record: &Record,
+    line: &[u8],
+) -> Result<Tried, OutputError> {
+    http::try_out(settings, format, record, line)
 }

@@ -24,6 +24,9 @@ pub(super) trait Sink: Send {
         Ok(())
     }
 
+    /// Somebody put the cursor elsewhere: what was known of entries that come again is known no more.
+    fn was_reset(&mut self) {}
+
     /// Whether something has to be rotated before these are written, now that nothing is half done.
     fn is_due(&self, _records: &[&Record], _now: Millis) -> bool {
         false

@@ -1,6 +1,6 @@
 //! What the tests of the outputs share.
 
-use crate::config::{Compress, Fsync, OutputFile};
+use crate::config::{Access, Compress, Fsync, OutputFile};
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Format, Kind, Millis, Record};
 
@@ -15,9 +15,7 @@ pub(super) fn settings() -> OutputFile {
         keep_age: None,
         keep_size: None,
         fsync: Fsync::Never,
-        mode: 0o600,
-        owner: None,
-        group: None,
+        access: Access { mode: 0o600, owner: None, group: None },
     }
 }
 

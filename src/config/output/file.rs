@@ -33,7 +33,14 @@ pub struct OutputFile {
     pub keep_size: Option<u64>,
     /// When what is written is made to reach the disk.
     pub fsync: Fsync,
-    /// The permissions of a file that is made.
+    /// Whose they are.
+    pub access: Access,
+}
+
+/// Whose a file is that is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Its permissions.
     pub mode: u32,
     /// The id of the user who has it. None: of whoever runs the program.
     pub owner: Option<u32>,
@@ -96,9 +103,11 @@ impl OutputFile {
             keep_age: section.get("keep_age", duration(second))?,
             keep_size: section.get("keep_size", size(0..=MAX_SIZE))?,
             fsync: fsync.unwrap_or(Fsync::Second),
-            mode: section.get("mode", mode)?.unwrap_or(0o600),
-            owner: section.get("owner", owner)?,
-            group: section.get("group", group)?,
+            access: Access {
+                mode: section.get("mode", mode)?.unwrap_or(0o600),
+                owner: section.get("owner", owner)?,
+                group: section.get("group", group)?,
+            },
         })
     }
 }

@@ -29,9 +29,7 @@ fn what_is_not_said_has_its_default() {
             keep_age: None,
             keep_size: None,
             fsync: Fsync::Second,
-            mode: 0o600,
-            owner: None,
-            group: None,
+            access: Access { mode: 0o600, owner: None, group: None },
         })),
         format: Format::Json,
         filter: Filter::All,
@@ -48,7 +46,7 @@ fn an_owner_and_a_group_are_a_name_or_an_id() {
         let Destination::File(file) = outputs(&format!("{FILE}{keys}")).remove(0).to else {
             panic!("{keys}")
         };
-        assert_eq!((file.owner, file.group), expected, "{keys}");
+        assert_eq!((file.access.owner, file.access.group), expected, "{keys}");
     };
     check("owner = 'root'", (Some(0), None));
     check("group = 1000", (None, Some(1000)));
@@ -73,7 +71,7 @@ fn the_outputs_of_the_example_are_right() {
     assert_eq!(settings.address.to_string(), "siem.example.com:6514");
     assert_eq!(file.path.to_string(), "out/{date}.jsonl");
     assert_eq!((file.rotate_size, file.keep), (Some(100 << 20), Some(30)));
-    assert_eq!((file.owner, file.group), (Some(0), Some(4)));
+    assert_eq!((file.access.owner, file.access.group), (Some(0), Some(4)));
     assert_eq!(*filter, parse("verdict:valid", 0).unwrap());
 }
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 use hashlink::LinkedHashMap;
 
 use self::mark::Mark;
-use self::open::Open;
+pub(super) use self::open::Open;
 pub(super) use self::tend::{STAMP, Tender};
 use super::error::{IoContext, OutputError};
 use super::sink::Sink;
@@ -85,7 +85,7 @@ impl Files {
     /// The open file at `path`, which there is room for.
     fn file(&mut self, path: &Path) -> Result<&mut Open, OutputError> {
         if self.open.to_back(path).is_none() {
-            let open = Open::new(path, &self.settings)?;
+            let open = Open::new(path, &self.settings.access, self.settings.fsync)?;
             self.marks.insert(path.to_owned(), open.mark());
             self.open.insert(path.to_owned(), open);
             self.make_room()?;
@@ -199,7 +199,7 @@ pub(super) fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputE
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".test-{}", std::process::id()));
     let beside = PathBuf::from(beside);
-    let mut open = Open::new(&beside, settings)?;
+    let mut open = Open::new(&beside, &settings.access, settings.fsync)?;
     let written = open
         .write(&beside, b"test\n", Millis::MIN)
         .and_then(|()| open.sync(&beside, settings.fsync));

@@ -11,12 +11,12 @@ use std::os::unix::fs::{
 use std::path::Path;
 
 use super::mark::Mark;
-use crate::config::{Fsync, OutputFile};
+use crate::config::{Access, Fsync};
 use crate::entry::Millis;
 use crate::output::error::{IoContext, OutputError};
 
 /// An open file.
-pub(super) struct Open {
+pub(in crate::output) struct Open {
     file: File,
     inode: u64,
     /// In bytes, without what is gathered.
@@ -31,25 +31,29 @@ pub(super) struct Open {
 const GATHERED: usize = 256 << 10;
 
 impl Open {
-    /// Opens the file at `path`, and makes it as the settings say if it is not there.
-    pub(super) fn new(path: &Path, settings: &OutputFile) -> Result<Open, OutputError> {
-        make_folders(path, settings)?;
+    /// Opens the file at `path`, and makes it for these if it is not there.
+    pub(in crate::output) fn new(
+        path: &Path,
+        access: &Access,
+        fsync: Fsync,
+    ) -> Result<Open, OutputError> {
+        make_folders(path, access)?;
         // A pipe would wait for its other end.
         match fs::metadata(path) {
             Ok(found) if !found.is_file() => return Err(OutputError::NoFile(path.to_owned())),
             _ => {}
         }
         let mut options = OpenOptions::new();
-        options.read(true).append(true).mode(settings.mode);
+        options.read(true).append(true).mode(access.mode);
         let file = match options.open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let file = options.create(true).open(path).doing("make", path)?;
-                if let Err(error) = own(&file, path, settings) {
+                if let Err(error) = own(&file, path, access) {
                     // The next time it must not be taken for one that is as it should be.
                     let _ = fs::canonicalize(path).and_then(fs::remove_file);
                     return Err(error);
                 }
-                if settings.fsync != Fsync::Never {
+                if fsync != Fsync::Never {
                     sync_folder(path).doing("sync the folder of", path)?;
                 }
                 file
@@ -78,7 +82,7 @@ impl Open {
     }
 
     /// Takes a line.
-    pub(super) fn write(
+    pub(in crate::output) fn write(
         &mut self,
         path: &Path,
         line: &[u8],
@@ -103,7 +107,7 @@ impl Open {
     }
 
     /// Appends what is gathered and makes it reach the disk, unless that is never asked for.
-    pub(super) fn sync(&mut self, path: &Path, fsync: Fsync) -> Result<(), OutputError> {
+    pub(in crate::output) fn sync(&mut self, path: &Path, fsync: Fsync) -> Result<(), OutputError> {
         self.flush(path)?;
         if !self.is_synced && fsync != Fsync::Never {
             self.file.sync_data().doing("sync", path)?;
@@ -114,23 +118,23 @@ impl Open {
 }
 
 /// Gives a file that was made its permissions, whatever the umask says, its owner and its group.
-fn own(file: &File, path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
+fn own(file: &File, path: &Path, access: &Access) -> Result<(), OutputError> {
     // In this order: whoever gave a file away may not be allowed to change it any more.
-    let permissions = Permissions::from_mode(settings.mode);
+    let permissions = Permissions::from_mode(access.mode);
     file.set_permissions(permissions).doing("set the mode of", path)?;
     let owner = |source| OutputError::Owner { path: path.to_owned(), source };
-    fchown(file, settings.owner, settings.group).map_err(owner)
+    fchown(file, access.owner, access.group).map_err(owner)
 }
 
 /// Makes the folders of a file that are not there. Who may read the file may enter them.
-fn make_folders(path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
-    let mode = 0o700 | settings.mode | (settings.mode & 0o044) >> 2;
+fn make_folders(path: &Path, access: &Access) -> Result<(), OutputError> {
+    let mode = 0o700 | access.mode | (access.mode & 0o044) >> 2;
     let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
     let missing: Vec<_> = folder(path).ancestors().take_while(is_missing).collect();
     let made = DirBuilder::new().recursive(true).mode(mode).create(folder(path));
     made.doing("make the folder of", path)?;
     for made in &missing {
-        if let Err(source) = lchown(made, settings.owner, settings.group) {
+        if let Err(source) = lchown(made, access.owner, access.group) {
             // As with a file; each is empty but for the one before it.
             missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
             return Err(OutputError::Owner { path: (*made).to_owned(), source });
@@ -177,14 +181,15 @@ pub(super) fn cut_torn_line(file: &File, length: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::testing::settings;
+    /// That of whoever runs this.
+    const OURS: Access = Access { mode: 0o600, owner: None, group: None };
 
     fn check(before: &str, after: &str) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/x.log");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, before).unwrap();
-        let open = Open::new(&path, &settings()).unwrap();
+        let open = Open::new(&path, &OURS, Fsync::Never).unwrap();
         assert_eq!(open.length(), after.len() as u64);
         assert_eq!(fs::read_to_string(&path).unwrap(), after);
     }
@@ -203,23 +208,23 @@ mod tests {
     fn a_file_is_made_with_its_mode_and_nothing_else_is_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/x.log");
-        let settings = OutputFile { mode: 0o640, ..settings() };
-        let mut open = Open::new(&path, &settings).unwrap();
+        let access = Access { mode: 0o640, ..OURS };
+        let mut open = Open::new(&path, &access, Fsync::Never).unwrap();
         open.write(&path, b"line\n", Millis::MIN).unwrap();
         open.sync(&path, Fsync::Never).unwrap();
         assert_eq!(open.mark().length, 5);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap()) & 0o750), (0o640, 0o750));
-        let refused = Open::new(folder.path(), &settings).err().unwrap().to_string();
+        let refused = Open::new(folder.path(), &access, Fsync::Never).err().unwrap().to_string();
         assert!(refused.contains("no regular file"), "{refused}");
-        let refused = Open::new(Path::new("/dev/null"), &settings).err().unwrap();
+        let refused = Open::new(Path::new("/dev/null"), &access, Fsync::Never).err().unwrap();
         assert!(matches!(refused, OutputError::NoFile(_)), "{refused}");
     }
 
     /// Owner and group of a file that is made with these settings, and of the folder made for it.
-    fn made(folder: &Path, settings: &OutputFile) -> Result<[(u32, u32); 2], OutputError> {
+    fn made(folder: &Path, access: &Access) -> Result<[(u32, u32); 2], OutputError> {
         let path = folder.join("a/b/x.log");
-        Open::new(&path, settings)?;
+        Open::new(&path, access, Fsync::Never)?;
         let ids = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
         Ok([ids(&path), ids(&folder.join("a"))])
     }
@@ -230,12 +235,12 @@ mod tests {
         let kept = folder();
         let found = fs::metadata(kept.path()).unwrap();
         let own = (found.uid(), found.gid());
-        assert_eq!(made(kept.path(), &settings()).unwrap(), [own; 2]);
-        let to_oneself = OutputFile { owner: Some(own.0), group: Some(own.1), ..settings() };
+        assert_eq!(made(kept.path(), &OURS).unwrap(), [own; 2]);
+        let to_oneself = Access { owner: Some(own.0), group: Some(own.1), ..OURS };
         assert_eq!(made(folder().path(), &to_oneself).unwrap(), [own; 2]);
 
         let (owner, group) = (own.0 + 1, own.1 + 2);
-        let to_another = OutputFile { owner: Some(owner), group: Some(group), ..settings() };
+        let to_another = Access { owner: Some(owner), group: Some(group), ..OURS };
         let emptied = folder();
         match made(emptied.path(), &to_another) {
             Ok(found) => assert_eq!(found, [(owner, group); 2]),

@@ -149,7 +149,7 @@ fn compress(path: &Path, settings: &OutputFile) -> io::Result<PathBuf> {
     let file = options.open(&temporary)?;
     // Whatever the umask says.
     file.set_permissions(permissions)?;
-    fchown(&file, settings.owner, settings.group)?;
+    fchown(&file, settings.access.owner, settings.access.group)?;
     let file = match settings.compress {
         Compress::Zstd => {
             let mut encoder = zstd::Encoder::new(file, 0)?;
@@ -177,6 +177,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::Access;
     use crate::output::testing::settings;
 
     const MINUTE: i64 = 60_000;
@@ -254,8 +255,11 @@ mod tests {
             _ => (own.uid(), own.gid()),
         };
         let compress = Compress::Gzip;
-        let settings =
-            OutputFile { compress, owner: Some(owner), group: Some(group), ..settings() };
+        let settings = OutputFile {
+            compress,
+            access: Access { owner: Some(owner), group: Some(group), mode: 0o600 },
+            ..settings()
+        };
         let made = fs::metadata(super::compress(&path, &settings).unwrap()).unwrap();
         let found = (made.uid(), made.gid(), made.mode() & 0o777);
         assert_eq!(found, (owner, group, 0o666));

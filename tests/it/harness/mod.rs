@@ -5,10 +5,12 @@
 //! - [`http`]: a client that says what it is told, byte for byte, and reads answers.
 //! - [`stored`]: what is in the data directory, read from the files alone.
 //! - [`Signer`] signs entries, [`KeyServer`] gives key sets, well or badly.
+//! - [`Endpoint`] takes what outputs send, and answers well or badly.
 //! - [`StandIn`] is the real binary too, standing in for Konnect.
 //!
 //! Nothing sleeps but [`wait_until`], and nothing asserts on time.
 
+mod endpoint;
 mod key_server;
 mod serve;
 mod signer;
@@ -20,6 +22,7 @@ pub(crate) mod stored;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+pub(crate) use endpoint::{Endpoint, Received, Reply};
 pub(crate) use http::{Answer, Raw};
 pub(crate) use key_server::{Gives, KeyServer};
 pub(crate) use serve::{Serve, Setup, write_private};

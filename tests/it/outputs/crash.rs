@@ -31,7 +31,31 @@ fn after_kills_rotated_files_have_every_entry_once() {
 /// What is stored is in the files, in the order of the store, once.
 fn check(path: &str, keys: &str) {
     let config = file_output(path, &format!("format = 'raw'\n{keys}"));
-    let mut serve = Setup::new().config(&config).arguments("--no-tls").start();
+    let (mut serve, acknowledged) = kill_under_load(&config);
+    let stored: Vec<_> =
+        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    let folder = serve.home().join("out");
+    let last = stored.last().unwrap();
+    wait_until("the last line", || {
+        let text = std::fs::read_to_string(folder.join("siem.log")).unwrap_or_default();
+        text.lines().next_back() == Some(last.as_str())
+    });
+    serve.stop();
+    let written = lines_below(&folder);
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    written.iter().for_each(|line| *counts.entry(line).or_default() += 1);
+    let missing = acknowledged.iter().find(|line| !counts.contains_key(line.as_str()));
+    assert_eq!(missing, None, "acknowledged and not there");
+    let twice = counts.iter().find(|(_, count)| **count > 1);
+    assert_eq!(twice, None, "written twice");
+    assert_eq!(written.len(), stored.len());
+    assert!(written == stored, "in another order than the store");
+}
+
+/// A server that was killed at random while lines came in, and runs again; and those lines that it
+/// acknowledged.
+pub(super) fn kill_under_load(config: &str) -> (Serve, Vec<String>) {
+    let mut serve = Setup::new().config(config).arguments("--no-tls").start();
     let (next, deliveries) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let acknowledged = Mutex::new(Vec::new());
     let mut random = Random::new(u64::from(serve.pid()));
@@ -68,24 +92,7 @@ fn check(path: &str, keys: &str) {
         });
         serve.restart();
     }
-    let stored: Vec<_> =
-        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
-    let folder = serve.home().join("out");
-    let last = stored.last().unwrap();
-    wait_until("the last line", || {
-        let text = std::fs::read_to_string(folder.join("siem.log")).unwrap_or_default();
-        text.lines().next_back() == Some(last.as_str())
-    });
-    serve.stop();
-    let written = lines_below(&folder);
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    written.iter().for_each(|line| *counts.entry(line).or_default() += 1);
     let acknowledged = acknowledged.into_inner().unwrap();
-    let missing = acknowledged.iter().find(|line| !counts.contains_key(line.as_str()));
-    assert_eq!(missing, None, "acknowledged and not there");
-    let twice = counts.iter().find(|(_, count)| **count > 1);
-    assert_eq!(twice, None, "written twice");
-    assert_eq!(written.len(), stored.len());
-    assert!(written == stored, "in another order than the store");
     assert!(acknowledged.len() >= KILLS * BATCH, "only {} lines", acknowledged.len());
+    (serve, acknowledged)
 }

@@ -4,13 +4,14 @@
 //!   under load. `rotation`: with somebody who follows the file. `command`: `vidimus output`.
 //! - `reload`: the configuration is changed while they run. `full_disk`: there is no more room.
 //!   `hostile`: entries that mean harm to who reads or keeps the files.
-//! - `syslog`: to rsyslog, and to receivers that are not well.
+//! - `syslog`: to rsyslog, and to receivers that are not well. `http`: to endpoints.
 
 mod command;
 mod crash;
 mod files;
 mod full_disk;
 mod hostile;
+mod http;
 mod reload;
 mod rotation;
 mod syslog;
@@ -18,6 +19,7 @@ mod syslog;
 use std::fs;
 use std::path::Path;
 
+use self::command::status;
 use crate::harness::{Serve, cef, wait_until};
 
 /// An output of the type file with these keys besides.

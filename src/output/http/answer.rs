@@ -1,0 +1,266 @@
+//! What an answer means: taken, refused for good, or not now.
+//!
+//! Refused for good is only what is about entries: 400, 413 and 422 (RFC 9110, section 15.5). What may
+//! be about the endpoint, our settings or our credentials is not: an expired token must not turn all
+//! that is stored into dead letters. Then the output waits, and says what to look at.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_ENCODING, HeaderMap, LOCATION};
+
+use super::splunk::{self, About};
+use crate::config::{Body, OutputHttp};
+use crate::sanitise::sanitise;
+
+/// An answer that came whole.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    /// How long it asks to be left alone.
+    pub(super) retry_after: Option<Duration>,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// From the first byte sent to the last of the answer.
+    pub(super) took: Duration,
+    pub(super) words: Words,
+}
+
+/// What an answer to a batch means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The batch is taken; a `_bulk` has an item for each document besides.
+    Taken,
+    /// One of its entries is refused for good.
+    Refused {
+        /// In the words of the endpoint.
+        why: String,
+        /// Which of them, if that is told.
+        first: Option<usize>,
+    },
+    /// It is to be sent again later.
+    Waits {
+        /// In the words of the endpoint, and what to look at.
+        why: String,
+    },
+}
+
+/// What is cut off of an endpoint's words, and of a whole message, in characters.
+const MOST_SAID: usize = 200;
+const MOST: usize = 600;
+
+/// How much of an answer is looked at for words, in bytes.
+const LOOKED_AT: usize = 16 << 10;
+
+/// A secret that is shorter is not looked for: it may be a word.
+const SHORTEST: usize = 8;
+
+/// Makes an endpoint's words safe to show: it may repeat our secrets, and say anything.
+#[derive(Clone)]
+pub(super) struct Words(Arc<[String]>);
+
+impl Words {
+    /// Hides these.
+    pub(super) fn hiding(mut secrets: Vec<String>) -> Words {
+        secrets.retain(|secret| secret.len() >= SHORTEST);
+        // One may be in another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Words(secrets.into())
+    }
+
+    /// The first words of a text.
+    pub(super) fn of(&self, text: &str) -> String {
+        self.first(text, MOST_SAID)
+    }
+
+    /// A whole message, in which there may be some.
+    pub(super) fn all(&self, text: &str) -> String {
+        self.first(text, MOST)
+    }
+
+    fn first(&self, text: &str, most: usize) -> String {
+        let hidden = self
+            .0
+            .iter()
+            .fold(text.trim().to_owned(), |text, secret| text.replace(secret, "(hidden)"));
+        let safe = sanitise(&hidden);
+        match safe.char_indices().nth(most) {
+            Some((end, _)) => format!("{}…", safe.get(..end).unwrap_or_default()),
+            None => safe.into_owned(),
+        }
+    }
+}
+
+impl Answer {
+    /// Its first words, made safe to show.
+    pub(super) fn said(&self) -> String {
+        match self.headers.get(CONTENT_ENCODING) {
+            Some(encoding) if encoding != "identity" => {
+                // Nothing was asked for that we do not understand.
+                self.words.of(&format!("(encoded as {})", encoding.to_str().unwrap_or("something")))
+            }
+            _ => {
+                let start = self.body.get(..LOOKED_AT).unwrap_or(&self.body);
+                self.words.of(&String::from_utf8_lossy(start))
+            }
+        }
+    }
+
+    /// Status and first words.
+    fn shown(&self) -> String {
+        let code = self.status.as_u16();
+        let mut shown = match self.status.canonical_reason() {
+            Some(reason) => format!("{code} {reason}"),
+            None => code.to_string(),
+        };
+        let said = self.said();
+        if !said.is_empty() {
+            shown = format!("{shown}: {said}");
+        }
+        shown
+    }
+}
+
+/// What an answer to a batch means.
+pub(super) fn judge(settings: &OutputHttp, answer: &Answer) -> Outcome {
+    let refused = |first| Outcome::Refused { why: answer.shown(), first };
+    let waits = |advice: &str| Outcome::Waits {
+        why: match advice.is_empty() {
+            true => format!("it answered {}", answer.shown()),
+            false => format!("it answered {}; {advice}", answer.shown()),
+        },
+    };
+    match (answer.status.as_u16(), settings.body) {
+        (200..300, _) => Outcome::Taken,
+        (413, _) => refused(None),
+        // What is wrong with a document is told of its item.
+        (400 | 422, Body::Bulk) => waits("that is about the URL, the index or the action"),
+        (400, Body::HecEvent | Body::HecRaw) => match splunk::about(&answer.body) {
+            About::Entries(first) => refused(first),
+            About::Settings => waits("that is about the index, the token or its settings"),
+        },
+        (400 | 422, _) => refused(None),
+        (300..400, _) => waits(&redirected(answer)),
+        (401 | 403 | 407, _) => waits(
+            "look at what the credentials are (authorization, authorization_file, token_file, \
+             username, headers, cert_file) and at what they may do",
+        ),
+        (404 | 405 | 410, body) => waits(&path_hint(settings, body)),
+        (406 | 415, _) => waits("it takes other requests: look at body, format and compress"),
+        _ => waits(""),
+    }
+}
+
+fn redirected(answer: &Answer) -> String {
+    let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
+    // There may be a secret in the query.
+    match location.and_then(|location| location.split(['?', '#']).next()) {
+        Some(to) => {
+            format!("redirections are not followed, this one is to {}", answer.words.of(to))
+        }
+        None => "redirections are not followed".to_owned(),
+    }
+}
+
+/// What may be wrong with the path.
+fn path_hint(settings: &OutputHttp, body: Body) -> String {
+    let path = settings.url.uri().path().trim_end_matches('/');
+    let usual = match body {
+        Body::Lines | Body::Array => return "is the path of url right?".to_owned(),
+        Body::HecEvent => "/services/collector/event",
+        Body::HecRaw => "/services/collector/raw",
+        Body::Bulk => "/_bulk",
+    };
+    match path.ends_with(usual) {
+        true => "is this the endpoint?".to_owned(),
+        false => format!("with body = \"{body}\" the path of url usually ends in {usual}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::http::tests::settings;
+
+    fn answered(status: u16, body: &str) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            retry_after: None,
+            headers: HeaderMap::new(),
+            body: body.to_owned().into(),
+            took: Duration::ZERO,
+            words: Words::hiding(vec![]),
+        }
+    }
+
+    /// What an answer means: `taken`, `refused`, or that it waits and for what.
+    fn check(url: &str, keys: &str, status: u16, body: &str, expected: &str) {
+        let (settings, _) = settings(&format!("https://a.test{url}"), keys);
+        let found = match judge(&settings, &answered(status, body)) {
+            Outcome::Taken => "taken".to_owned(),
+            Outcome::Refused { first, .. } => format!("refused {first:?}"),
+            Outcome::Waits { why } => why,
+        };
+        assert!(found.contains(expected), "{keys} {status} {body}: {found}");
+    }
+
+    #[test]
+    fn only_what_is_about_entries_is_refused_for_good() {
+        let lines = |status, expected: &str| check("/in", "", status, "", expected);
+        for (statuses, expected) in [
+            (&[200, 201, 202, 204, 299][..], "taken"),
+            (&[400, 413, 422], "refused None"),
+            (&[401, 403, 407], "look at what the credentials are"),
+            (&[404, 405, 410], "is the path of url right?"),
+            (&[406, 415], "look at body, format and compress"),
+            (&[301, 302, 307, 308], "redirections are not followed"),
+        ] {
+            statuses.iter().for_each(|status| lines(*status, expected));
+        }
+        for status in [402, 408, 409, 411, 414, 418, 425, 429, 431, 499, 500, 502, 503, 504, 599] {
+            lines(status, &format!("it answered {status}"));
+        }
+    }
+
+    #[test]
+    fn splunk_and_bulk_have_answers_of_their_own() {
+        let event = |status, body: &str, expected: &str| {
+            check("/services/collector/event", "body = 'hec_event'", status, body, expected);
+        };
+        event(
+            400,
+            r#"{"text":"Invalid data format","code":6,"invalid-event-number":2}"#,
+            "refused Some(2)",
+        );
+        event(400, r#"{"text":"Incorrect index","code":7}"#, "that is about the index");
+        event(
+            403,
+            r#"{"text":"Invalid token","code":4}"#,
+            "403 Forbidden: {\"text\":\"Invalid token\"",
+        );
+        event(
+            503,
+            r#"{"text":"Server is busy","code":9}"#,
+            "it answered 503 Service Unavailable: ",
+        );
+        event(404, "", "is this the endpoint?");
+        check("/in", "body = 'hec_event'", 404, "", "usually ends in /services/collector/event");
+        check("/in", "body = 'hec_raw'", 405, "", "usually ends in /services/collector/raw");
+        let bulk = "body = 'bulk'\nindex = 'a'";
+        check("/in", bulk, 404, "", "usually ends in /_bulk");
+        check("/_bulk", bulk, 400, "", "that is about the URL, the index or the action");
+        check("/_bulk", bulk, 413, "", "refused None");
+        check("/_bulk", bulk, 200, "", "taken");
+    }
+
+    #[test]
+    fn words_are_few_and_safe() {
+        let words =
+            Words::hiding(vec!["short".into(), "Bearer 12345678".into(), "12345678".into()]);
+        let check = |text: &str, expected: &str| assert_eq!(words.of(text), expected);
+        check(" a\tshort \u{202e}b\n", "a short \u{fffd}b");
+        check("x Bearer 12345678 12345678 1234567", "x (hidden) (hidden) 1234567");
+        check(&"é".repeat(300), &format!("{}…", "é".repeat(200)));
+    }
+}

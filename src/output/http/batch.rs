@@ -1,0 +1,188 @@
+//! Entries gathered into a batch, and the body that they make.
+//!
+//! Defined by: Konnect's deliveries (lines, joined by LF); RFC 8259 (arrays); `splunk` and `bulk` for
+//! theirs. A raw line that is no UTF-8 has no place in JSON: there it is `{"raw_base64":"…"}`, as in
+//! the entry's own JSON.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
+use super::{bulk, splunk};
+use crate::config::{Body, OutputHttp};
+use crate::entry::Record;
+use crate::entry::record::Origin;
+use crate::output::Format;
+
+/// What stands between two entries, and around all of them.
+pub(super) struct Shape {
+    settings: OutputHttp,
+    format: Format,
+}
+
+/// An entry with its part of a body.
+pub(super) struct Entry {
+    record: Record,
+    body: Vec<u8>,
+}
+
+/// Tells an entry in one state from all others: its number and its verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key(Option<u64>, String);
+
+impl Key {
+    pub(super) fn of(record: &Record) -> Key {
+        let id = match record.origin {
+            Origin::Stored { id, .. } => Some(id),
+            Origin::File { .. } => None,
+        };
+        Key(id, record.verdict.clone())
+    }
+}
+
+impl Entry {
+    pub(super) fn key(&self) -> Key {
+        Key::of(&self.record)
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+/// Entries in their order.
+#[derive(Default)]
+pub(super) struct Batch {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Batch {
+    pub(super) fn push(&mut self, entry: Entry) {
+        // With what stands between.
+        self.bytes = self.bytes.saturating_add(entry.body.len() + 1);
+        self.entries.push(entry);
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// How long a body it makes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Shape {
+    pub(super) fn new(settings: &OutputHttp, format: Format) -> Shape {
+        Shape { settings: settings.clone(), format }
+    }
+
+    /// The format of its lines.
+    #[cfg(test)]
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// An entry with its part of a body. `line` has its line end.
+    pub(super) fn entry(&self, record: &Record, line: &[u8]) -> Entry {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let body = match self.settings.body {
+            Body::Lines | Body::HecRaw => line.to_vec(),
+            Body::Array => self.element(line),
+            Body::HecEvent => splunk::event(&self.settings, record, &self.element(line)),
+            Body::Bulk => bulk::document(&self.settings, record, line),
+        };
+        Entry { record: record.clone(), body }
+    }
+
+    /// The body that entries make.
+    pub(super) fn join(&self, entries: &[Entry]) -> Vec<u8> {
+        let bodies: Vec<&[u8]> = entries.iter().map(|entry| entry.body.as_slice()).collect();
+        match self.settings.body {
+            Body::Lines | Body::HecRaw | Body::HecEvent => bodies.join(&b'\n'),
+            Body::Array => [b"[", bodies.join(&b',').as_slice(), b"]"].concat(),
+            // Its lines have their ends.
+            Body::Bulk => bodies.concat(),
+        }
+    }
+
+    /// A line as JSON: itself, or a text.
+    fn element(&self, line: &[u8]) -> Vec<u8> {
+        if self.format != Format::Raw {
+            return line.to_vec();
+        }
+        let element = match std::str::from_utf8(line) {
+            Ok(text) => json!(text),
+            Err(_) => json!({ "raw_base64": STANDARD.encode(line) }),
+        };
+        element.to_string().into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::http::tests::settings;
+    use crate::output::testing::record;
+
+    /// The body of two entries in a shape.
+    fn check(keys: &str, lines: [&[u8]; 2], expected: &str) {
+        let (settings, format) = settings("https://a.test/", keys);
+        let shape = Shape::new(&settings, format);
+        let mut batch = Batch::default();
+        for (id, line) in (1..).zip(lines) {
+            let mut record = record(id, 1_750_280_556_001);
+            record.raw = b"abc".to_vec();
+            record.kid = Some("k".into());
+            batch.push(shape.entry(&record, &[line, b"\n"].concat()));
+        }
+        let body = shape.join(batch.entries());
+        assert_eq!(String::from_utf8_lossy(&body), expected, "{keys}");
+        assert!(batch.bytes().abs_diff(body.len()) <= 2, "{} {}", batch.bytes(), body.len());
+    }
+
+    #[test]
+    fn bodies_are_as_their_readers_expect_them() {
+        let json: [&[u8]; 2] = [b"{\"a\":1}", b"{}"];
+        let raw: [&[u8]; 2] = [b"one \"two\"", b"\xff"];
+        check("format = 'raw'", [b"one", b"two"], "one\ntwo");
+        check("", json, "{\"a\":1}\n{}");
+        check("body = 'array'", json, "[{\"a\":1},{}]");
+        check("body = 'array'\nformat = 'raw'", raw, r#"["one \"two\"",{"raw_base64":"/w=="}]"#);
+        check("body = 'hec_raw'\nformat = 'raw'", [b"one", b"two"], "one\ntwo");
+        let fields = |id| {
+            format!(
+                r#""fields":{{"vidimus_id":"{id}","vidimus_kid":"k","vidimus_kind":"access","vidimus_verdict":"valid"}}"#
+            )
+        };
+        let (one, two) = (fields(1), fields(2));
+        check(
+            "body = 'hec_event'\nindex = 'main'\nhost = 'a\"b'",
+            json,
+            &format!(
+                r#"{{"time":1750280556.001,"index":"main","host":"a\"b",{one},"event":{{"a":1}}}}
+{{"time":1750280556.001,"index":"main","host":"a\"b",{two},"event":{{}}}}"#
+            ),
+        );
+        check(
+            "body = 'hec_event'\nformat = 'raw'",
+            raw,
+            &format!(
+                r#"{{"time":1750280556.001,{one},"event":"one \"two\""}}
+{{"time":1750280556.001,{two},"event":{{"raw_base64":"/w=="}}}}"#
+            ),
+        );
+        // The start of the SHA-256 of the raw line, "abc", and not of the document.
+        let id = "ba7816bf8f01cfea414140de5dae2223";
+        check(
+            "body = 'bulk'\nindex = 'audit'",
+            json,
+            &format!(
+                "{{\"index\":{{\"_id\":\"{id}\",\"_index\":\"audit\"}}}}\n{{\"a\":1}}\n\
+                 {{\"index\":{{\"_id\":\"{id}\",\"_index\":\"audit\"}}}}\n{{}}\n"
+            ),
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! `_bulk` of Elasticsearch and OpenSearch: an action and a document for each entry, and the answer,
+//! which has an item for each of them.
+//!
+//! The id of a document is the fingerprint of the line as received. So a document that is sent again
+//! is written over itself, and an entry whose verdict comes late becomes the document that it was.
+//!
+//! Defined by: Elasticsearch, "Bulk index or delete documents"; OpenSearch, "Bulk".
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use crate::config::{Action, OutputHttp};
+use crate::entry::Record;
+use crate::ingest::Fingerprint;
+
+/// The action and the document, a line each. `document` is JSON.
+pub(super) fn document(settings: &OutputHttp, record: &Record, document: &[u8]) -> Vec<u8> {
+    let mut target = json!({ "_id": Fingerprint::of(&record.raw).to_string() });
+    if let Some(index) = &settings.index {
+        target["_index"] = json!(index);
+    }
+    let action = json!({ settings.action.as_str(): target }).to_string();
+    [action.as_bytes(), b"\n", document, b"\n"].concat()
+}
+
+/// What became of a document.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is in the index.
+    Taken,
+    /// It is refused for good.
+    Refused {
+        /// The status of its item.
+        status: u16,
+        /// Why, in the words of the endpoint.
+        why: String,
+    },
+    /// It is not taken now.
+    Waits {
+        /// Why not, in the words of the endpoint.
+        why: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    errors: bool,
+    /// Not there if the URL asks for less (`filter_path`).
+    items: Option<Vec<HashMap<String, Item>>>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    status: u16,
+    #[serde(default)]
+    error: Json,
+}
+
+/// What became of each of the documents that were sent, by the body of a 200.
+///
+/// # Errors
+/// When it is no whole answer to so many documents.
+pub(super) fn fates(body: &[u8], sent: usize, action: Action) -> Result<Vec<Fate>, String> {
+    let Answered { errors, items } = serde_json::from_slice(body)
+        .map_err(|error| format!("its answer is none to a _bulk, or not whole: {error}"))?;
+    let items = match items {
+        None if !errors => return Ok((0..sent).map(|_| Fate::Taken).collect()),
+        items => items.unwrap_or_default(),
+    };
+    let mut fates = Vec::with_capacity(items.len());
+    // An item has one key, the action.
+    fates.extend(items.into_iter().flat_map(HashMap::into_values).map(|item| item.fate(action)));
+    match fates.len() == sent {
+        true => Ok(fates),
+        false => Err(format!("it answered for {} documents, and was sent {sent}", fates.len())),
+    }
+}
+
+/// Errors of items that are about the index or about our credentials, whatever their status.
+const ABOUT_THE_INDEX: [&str; 7] = [
+    "cluster_block_exception",
+    "index_closed_exception",
+    "index_not_found_exception",
+    "invalid_index_name_exception",
+    "no_shard_available_action_exception",
+    "security_exception",
+    "unavailable_shards_exception",
+];
+
+impl Item {
+    fn fate(self, action: Action) -> Fate {
+        let text = |name: &str| self.error.get(name).and_then(Json::as_str);
+        let kind = text("type").unwrap_or_default();
+        // Old ones give a text.
+        let reason = text("reason").or(self.error.as_str()).unwrap_or_default();
+        let status = self.status;
+        let separator = if kind.is_empty() || reason.is_empty() { "" } else { ": " };
+        let why = format!("{status} {kind}{separator}{reason}");
+        // Data streams take nothing else.
+        if action == Action::Index && reason.contains("op_type of create are allowed") {
+            return Fate::Waits { why: format!("{why}; set action = \"create\"") };
+        }
+        match status {
+            200..300 => Fate::Taken,
+            // It is there already.
+            409 if action == Action::Create => Fate::Taken,
+            400..500 if ABOUT_THE_INDEX.contains(&kind) => Fate::Waits { why },
+            401 | 403 | 404 | 408 | 409 | 429 => Fate::Waits { why },
+            400..500 => Fate::Refused { status, why },
+            _ => Fate::Waits { why },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(status: u16, kind: &str, reason: &str) -> Json {
+        json!({"_id": "x", "status": status, "error": {"type": kind, "reason": reason}})
+    }
+
+    fn body(errors: bool, items: &[Json]) -> String {
+        let items: Vec<_> = items.iter().map(|item| json!({ "index": item })).collect();
+        json!({"took": 1, "errors": errors, "items": items}).to_string()
+    }
+
+    #[test]
+    fn each_document_has_its_fate() {
+        let check = |action, item: Json, expected: &str| {
+            let found = fates(body(true, &[item]).as_bytes(), 1, action).unwrap().remove(0);
+            let found = match found {
+                Fate::Taken => "taken".to_owned(),
+                Fate::Refused { status, why } => format!("refused {status} {why}"),
+                Fate::Waits { why } => format!("waits {why}"),
+            };
+            assert_eq!(found, expected);
+        };
+        use Action::{Create, Index};
+        check(Index, json!({"status": 200}), "taken");
+        check(Index, json!({"status": 201, "result": "created"}), "taken");
+        let conflict = || item(409, "version_conflict_engine_exception", "it is there");
+        check(Create, conflict(), "taken");
+        check(Index, conflict(), "waits 409 version_conflict_engine_exception: it is there");
+        check(
+            Index,
+            item(400, "document_parsing_exception", "r"),
+            "refused 400 400 document_parsing_exception: r",
+        );
+        check(Index, item(413, "x", ""), "refused 413 413 x");
+        for status in [401, 403, 404, 408, 429, 500, 503, 301] {
+            check(Index, item(status, "x", "r"), &format!("waits {status} x: r"));
+        }
+        check(
+            Index,
+            item(400, "index_closed_exception", "r"),
+            "waits 400 index_closed_exception: r",
+        );
+        let stream = "only write ops with an op_type of create are allowed in data streams";
+        check(
+            Index,
+            item(400, "illegal_argument_exception", stream),
+            &format!("waits 400 illegal_argument_exception: {stream}; set action = \"create\""),
+        );
+        check(Index, json!({"status": 400, "error": "Oh"}), "refused 400 400 Oh");
+    }
+
+    #[test]
+    fn an_answer_is_to_all_documents_or_none() {
+        let check = |body: &str, sent: usize, expected: Result<usize, &str>| match (
+            fates(body.as_bytes(), sent, Action::Index),
+            expected,
+        ) {
+            (Ok(found), Ok(expected)) => assert_eq!(found.len(), expected, "{body}"),
+            (Err(found), Err(expected)) => assert!(found.contains(expected), "{found}"),
+            (found, _) => panic!("{body}: {found:?}, expected {expected:?}"),
+        };
+        let taken = json!({"status": 201});
+        let two = body(false, &[taken.clone(), taken]);
+        check(&two, 2, Ok(2));
+        check(&two, 3, Err("it answered for 2 documents, and was sent 3"));
+        check(&two, 1, Err("it answered for 2 documents, and was sent 1"));
+        check(&two[..two.len() - 9], 2, Err("not whole"));
+        check(r#"{"errors":false,"took":1}"#, 3, Ok(3));
+        check(r#"{"errors":true,"took":1}"#, 3, Err("it answered for 0 documents"));
+        check(r#"{"errors":false,"items":[]}"#, 3, Err("it answered for 0 documents"));
+        for other in ["", "ok", "[]", "{}", r#"{"errors":true,"items":[{"index":{}}]}"#] {
+            check(other, 1, Err("its answer is none to a _bulk, or not whole"));
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The file of entries that an endpoint refuses for good: one JSON object a line, which is on the
+//! disk before the cursor is past the entry.
+//!
+//! It is opened for each batch that needs it, by its path: who renames it away has a new one. It is
+//! the operator's to look after, and never shortened here but by a line that a crash has torn.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::clock::now;
+use crate::config::{Access, Fsync};
+use crate::entry::{Millis, Record};
+use crate::output::error::OutputError;
+use crate::output::file::Open;
+
+/// Who may read it: it holds what entries hold.
+const ACCESS: Access = Access { mode: 0o600, owner: None, group: None };
+
+/// The file.
+pub(super) struct DeadLetters {
+    path: PathBuf,
+    output: String,
+}
+
+/// An entry that was refused, and why.
+#[derive(Serialize)]
+pub(super) struct Letter {
+    /// When.
+    pub(super) time: Millis,
+    /// The status of the answer, or of the item of a `_bulk`.
+    pub(super) status: u16,
+    /// The words of the endpoint.
+    pub(super) reason: String,
+    /// Where it was sent to, without the query.
+    pub(super) url: String,
+    /// The entry.
+    pub(super) entry: Record,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    output: &'a str,
+    #[serde(flatten)]
+    letter: Letter,
+}
+
+impl DeadLetters {
+    /// The file at `path`, which is made when it is needed; with the name of the output.
+    pub(super) fn new(path: PathBuf, output: &str) -> DeadLetters {
+        DeadLetters { path, output: output.to_owned() }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends letters, and waits until they are on the disk.
+    pub(super) fn append(&self, letters: impl Iterator<Item = Letter>) -> Result<(), OutputError> {
+        let mut file = Open::new(&self.path, &ACCESS, Fsync::Always)?;
+        let mut line = Vec::new();
+        for letter in letters {
+            line.clear();
+            // Every key is text, so this cannot fail, and JSON escapes line ends.
+            drop(serde_json::to_writer(&mut line, &Line { output: &self.output, letter }));
+            line.push(b'\n');
+            file.write(&self.path, &line, now())?;
+        }
+        file.sync(&self.path, Fsync::Always)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::output::testing::record;
+
+    fn letters(ids: std::ops::Range<u64>) -> impl Iterator<Item = Letter> {
+        ids.map(|id| Letter {
+            time: Millis::MIN,
+            status: 400,
+            reason: "bad\n\"line\"".into(),
+            url: "https://a.test/x".into(),
+            entry: record(id, 0),
+        })
+    }
+
+    #[test]
+    fn letters_are_appended_and_a_torn_one_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("made/a.jsonl");
+        let file = DeadLetters::new(path.clone(), "siem");
+        file.append(letters(1..2)).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let expected = r#"{"output":"siem","time":"1970-01-01T00:00:00.000Z","status":400,"reason":"bad\n\"line\"","url":"https://a.test/x","entry":{"id":1,"#;
+        assert!(text.starts_with(expected), "{text}");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+
+        fs::write(&path, format!("{text}{{\"output\":\"si")).unwrap();
+        file.append(letters(2..4)).unwrap();
+        let ids = || -> Vec<u64> {
+            let text = fs::read_to_string(&path).unwrap();
+            let id = |line| {
+                let letter: serde_json::Value = serde_json::from_str(line).unwrap();
+                letter["entry"]["id"].as_u64().unwrap()
+            };
+            text.lines().map(id).collect()
+        };
+        assert_eq!(ids(), [1, 2, 3]);
+        // Somebody takes it away.
+        fs::rename(&path, folder.path().join("b")).unwrap();
+        file.append(letters(4..5)).unwrap();
+        assert_eq!(ids(), [4]);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = DeadLetters::new(folder.path().to_owned(), "siem");
+        let error = file.append(letters(1..2)).unwrap_err();
+        assert!(matches!(error, OutputError::NoFile(_)), "{error}");
+    }
+}

@@ -1,0 +1,237 @@
+//! A request and its answer.
+//!
+//! The output's thread waits for the answer, for as long as the settings say at most. It is waited for
+//! no longer than the shutdown may take. Redirections are not followed: entries go where they are
+//! meant to, and nowhere else.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::Full;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+};
+use hyper::{Method, Request, Response, Uri};
+use tokio::runtime::{Builder, Runtime};
+
+use super::answer::{Answer, Words};
+use super::splunk;
+use crate::clock::now;
+use crate::config::{Body, OutputHttp, Secret};
+use crate::net::{Client, ClientError, ClientOptions, Proxies, Shutdown, TlsError, retry_after};
+use crate::output::Format;
+use crate::output::error::{IoContext, OutputError};
+
+/// The most of an answer, in bytes, and for each entry that was sent.
+const MAX_ANSWER: usize = 1 << 20;
+const MAX_ANSWER_FOR_EACH: usize = 4 << 10;
+
+/// The name that Konnect has for gzip (its documentation, "Konnect and Dev Portal audit logs").
+const KONNECTS_GZIP: HeaderValue = HeaderValue::from_static("application/gzip");
+
+/// Splunk's header for a channel.
+const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
+
+/// An endpoint, and a client of it.
+pub(super) struct Endpoint {
+    settings: OutputHttp,
+    uri: Uri,
+    /// Without the query.
+    shown: String,
+    headers: HeaderMap,
+    words: Words,
+    /// It has a thread of its own: an idle connection is looked after when nothing is sent, so that
+    /// one that the endpoint closed is not used again. None when it is dropped.
+    runtime: Option<Runtime>,
+    /// None if the next request needs a new one.
+    client: Option<Client>,
+    shutdown: Shutdown,
+}
+
+impl Endpoint {
+    pub(super) fn new(
+        settings: &OutputHttp,
+        format: Format,
+        shutdown: Shutdown,
+    ) -> Result<Endpoint, OutputError> {
+        let client = client(settings)?;
+        let shown = settings.url.shown();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        Ok(Endpoint {
+            uri: uri(settings),
+            headers: headers(settings, format),
+            words: Words::hiding(secrets(settings)),
+            runtime: Some(runtime.doing("start a thread for", shown.as_ref())?),
+            client: Some(client),
+            shown,
+            settings: settings.clone(),
+            shutdown,
+        })
+    }
+
+    /// Where it is, without the query.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// Sends `body`, in which there are so many entries: the answer, whatever its status.
+    pub(super) fn ask(&mut self, body: Vec<u8>, entries: usize) -> Result<Answer, OutputError> {
+        let body = match self.settings.compress {
+            true => gzip(&body).doing("compress a request to", self.shown.as_ref())?,
+            false => body,
+        };
+        let mut request = Request::new(Full::new(Bytes::from(body)));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => self.client.insert(client(&self.settings)?).clone(),
+        };
+        let start = Instant::now();
+        let max = MAX_ANSWER.saturating_add(entries.saturating_mul(MAX_ANSWER_FOR_EACH));
+        let (timeout, shutdown) = (self.settings.timeout, &mut self.shutdown);
+        let asked = async {
+            tokio::select! {
+                answer = client.send(request, max, timeout) => Some(answer),
+                () = shutdown.over() => None,
+            }
+        };
+        let answer = self.runtime.as_ref().and_then(|runtime| runtime.block_on(asked));
+        match answer {
+            Some(Ok(answer)) => Ok(self.answer(answer, start)),
+            Some(Err(error)) => Err(self.peer(&why_none(&error), None)),
+            None => Err(self.peer("the program stopped before there was an answer", None)),
+        }
+    }
+
+    /// Closes connections, and reads the files of certificates again before the next.
+    pub(super) fn hang_up(&mut self) {
+        self.client = None;
+    }
+
+    /// The error that the endpoint does not take what it is sent.
+    pub(super) fn peer(&self, why: &str, retry_after: Option<Duration>) -> OutputError {
+        OutputError::Peer { to: self.shown.clone(), why: self.words.all(why), retry_after }
+    }
+
+    fn answer(&self, answer: Response<Bytes>, start: Instant) -> Answer {
+        let (head, body) = answer.into_parts();
+        Answer {
+            status: head.status,
+            retry_after: retry_after(&head.headers, now().get()),
+            headers: head.headers,
+            body,
+            took: start.elapsed(),
+            words: self.words.clone(),
+        }
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        // It may be looking up a name, and nobody waits for that.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn client(settings: &OutputHttp) -> Result<Client, TlsError> {
+    Client::new(ClientOptions {
+        ca_file: settings.ca_file.clone(),
+        pair: settings.certificate.clone(),
+        allow_plain_http: settings.allow_plain_http,
+        insecure: false,
+        proxies: Proxies::from_env(),
+    })
+}
+
+/// The URL, with what Splunk is told in its query.
+fn uri(settings: &OutputHttp) -> Uri {
+    let uri = settings.url.uri();
+    let query = splunk::query(settings);
+    if settings.body != Body::HecRaw || query.is_empty() {
+        return uri.clone();
+    }
+    let separator = if uri.query().is_some() { '&' } else { '?' };
+    // Nothing but letters, digits and escapes were added.
+    format!("{uri}{separator}{query}").parse().unwrap_or_else(|_| uri.clone())
+}
+
+fn headers(settings: &OutputHttp, format: Format) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let kind = match (settings.body, format) {
+        (Body::Lines, Format::Raw) | (Body::HecRaw, _) => "text/plain",
+        (Body::Lines | Body::Bulk, _) => "application/x-ndjson",
+        (Body::Array | Body::HecEvent, _) => "application/json",
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if settings.compress {
+        let encoding = match (settings.body, format) {
+            (Body::Lines, Format::Raw) => KONNECTS_GZIP,
+            _ => HeaderValue::from_static("gzip"),
+        };
+        headers.insert(CONTENT_ENCODING, encoding);
+    }
+    if matches!(settings.body, Body::HecEvent | Body::HecRaw)
+        && let Ok(channel) = splunk::channel().parse()
+    {
+        headers.insert(CHANNEL, channel);
+    }
+    if let Some(value) = settings.authorization.as_ref().and_then(value) {
+        headers.insert(AUTHORIZATION, value);
+    }
+    for (name, secret) in &settings.headers {
+        headers.extend(value(secret).map(|value| (name.clone(), value)));
+    }
+    headers
+}
+
+/// A secret as a header has it, which every secret can be. It is shown nowhere.
+fn value(secret: &Secret) -> Option<HeaderValue> {
+    let mut value: HeaderValue = secret.expose().parse().ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// What an endpoint may repeat to us and nobody else is to see.
+fn secrets(settings: &OutputHttp) -> Vec<String> {
+    let whole = settings.authorization.iter().map(Secret::expose);
+    // The token alone, without `Bearer`.
+    let parts = whole.clone().filter_map(|value| Some(value.split_once(' ')?.1));
+    let headers = settings.headers.iter().map(|(_, value)| value.expose());
+    let query = settings.url.uri().query();
+    let values = query.into_iter().flat_map(|query| query.split(['&', '=']));
+    whole.chain(parts).chain(headers).chain(query).chain(values).map(str::to_owned).collect()
+}
+
+fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::default());
+    encoder.write_all(body)?;
+    encoder.finish()
+}
+
+/// Why there is no answer, without the URL, and with what to try in the words of our settings.
+fn why_none(error: &ClientError) -> String {
+    let plain = |why: &str| why.split("; ").next().unwrap_or_default().to_owned();
+    match error {
+        ClientError::Url { why, .. } => (*why).to_owned(),
+        ClientError::Connect { why, .. } => format!("cannot connect: {}", plain(why)),
+        ClientError::Tls { why, .. } => {
+            let advice = match why.contains("UnknownIssuer") {
+                true => "; if the endpoint is yours, name the certificate of its CA in ca_file",
+                false => "",
+            };
+            format!("no TLS: {}{advice}", plain(why))
+        }
+        ClientError::Lost { why, .. } => format!("the connection failed: {why}"),
+        ClientError::Timeout { after, .. } => format!("no complete answer within {after:?}"),
+        ClientError::TooLarge { max, .. } => format!("it answered with more than {max} bytes"),
+        // Those of fetching.
+        ClientError::Status { .. } | ClientError::Redirect { .. } => error.to_string(),
+    }
+}

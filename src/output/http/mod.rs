@@ -1,0 +1,318 @@
+//! Batches of entries to an endpoint of HTTP.
+//!
+//! - `batch`: entries gathered, and the body that they make. `splunk` and `bulk`: the shapes of
+//!   Splunk's HTTP Event Collector and of `_bulk`, and what is answered to them.
+//! - `endpoint`: a request and its answer. `answer`: what an answer means.
+//! - `dead_letters`: the file of what is refused for good.
+//!
+//! What is sent at once is what the cursor is moved by: after a failure that one batch comes again. A
+//! batch that is refused is halved until the entries are found that it is refused for. They are put
+//! away, and the output goes on. Only what an answer says about entries puts entries away: whatever
+//! may be about the endpoint, our settings or our credentials makes the output wait.
+
+mod answer;
+mod batch;
+mod bulk;
+mod dead_letters;
+mod endpoint;
+mod splunk;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::answer::{Answer, Outcome};
+use self::batch::{Batch, Entry, Key, Shape};
+use self::bulk::Fate;
+use self::dead_letters::{DeadLetters, Letter};
+use self::endpoint::Endpoint;
+use super::error::OutputError;
+use super::sink::Sink;
+use crate::clock::now;
+use crate::config::{Body, OutputHttp};
+use crate::entry::{Millis, Record};
+use crate::net::{Shutdown, shutdown};
+use crate::output::Format;
+
+/// Sends batches.
+pub(super) struct Http {
+    name: String,
+    settings: OutputHttp,
+    shape: Shape,
+    endpoint: Endpoint,
+    batch: Batch,
+    dead_letters: DeadLetters,
+    /// Entries of a batch that was taken in part, until the cursor is past them: they were taken, or
+    /// are among the dead letters. True if they came again since.
+    settled: HashMap<Key, bool>,
+    /// How many became dead letters since it was asked.
+    buried: u64,
+}
+
+/// What came of an entry that was sent to try an endpoint out.
+#[derive(Debug)]
+pub struct Tried {
+    /// Where it was sent to.
+    pub to: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// The first words of the answer, made safe to show.
+    pub words: String,
+    /// From the first byte sent to the last of the answer.
+    pub took: Duration,
+    /// Why the entry was not taken, if it was not.
+    pub problem: Option<String>,
+}
+
+impl Http {
+    /// Sends to the endpoint of `settings` in the format that its output has, until `shutdown` is
+    /// over. Dead letters go to `dead_letters`.
+    ///
+    /// # Errors
+    /// When files of certificates and keys cannot be used.
+    pub(super) fn new(
+        name: &str,
+        settings: &OutputHttp,
+        format: Format,
+        dead_letters: PathBuf,
+        shutdown: Shutdown,
+    ) -> Result<Http, OutputError> {
+        Ok(Http {
+            name: name.to_owned(),
+            settings: settings.clone(),
+            shape: Shape::new(settings, format),
+            endpoint: Endpoint::new(settings, format, shutdown)?,
+            batch: Batch::default(),
+            dead_letters: DeadLetters::new(dead_letters, name),
+            settled: HashMap::new(),
+            buried: 0,
+        })
+    }
+
+    /// Sends what is gathered, and puts away what of it is refused for good.
+    fn send(&mut self) -> Result<(), OutputError> {
+        let batch = std::mem::take(&mut self.batch);
+        let mut refused = Vec::new();
+        let sent = self.send_parts(batch.entries(), &mut refused);
+        if sent.is_err() {
+            self.endpoint.hang_up();
+        }
+        // Whatever became of the rest: it comes again, and these do not.
+        self.put_away(&refused)?;
+        sent
+    }
+
+    fn send_parts<'a>(
+        &mut self,
+        entries: &'a [Entry],
+        refused: &mut Vec<Refused<'a>>,
+    ) -> Result<(), OutputError> {
+        // The first part is the last, so that the order is kept.
+        let mut parts = vec![entries];
+        while let Some(part) = parts.pop() {
+            let answer = self.endpoint.ask(self.shape.join(part), part.len())?;
+            match answer::judge(&self.settings, &answer) {
+                Outcome::Taken if self.settings.body == Body::Bulk => {
+                    self.take_items(part, &answer, refused)?;
+                }
+                Outcome::Taken if part.len() < entries.len() => self.settle(part),
+                Outcome::Taken => {}
+                Outcome::Refused { why, first } => match part {
+                    [entry] => {
+                        let status = answer.status.as_u16();
+                        refused.push(Refused { entry, status, why });
+                    }
+                    part => parts.extend(split(part, first)),
+                },
+                Outcome::Waits { why } => {
+                    return Err(self.endpoint.peer(&why, answer.retry_after));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the answer to each document of a `_bulk`.
+    fn take_items<'a>(
+        &mut self,
+        part: &'a [Entry],
+        answer: &Answer,
+        refused: &mut Vec<Refused<'a>>,
+    ) -> Result<(), OutputError> {
+        let fates = bulk::fates(&answer.body, part.len(), self.settings.action)
+            .map_err(|why| self.endpoint.peer(&why, answer.retry_after))?;
+        let mut waits: Option<(usize, String)> = None;
+        for (entry, fate) in part.iter().zip(fates) {
+            match fate {
+                Fate::Taken => drop(self.settled.insert(entry.key(), true)),
+                Fate::Refused { status, why } => {
+                    refused.push(Refused { entry, status, why: answer.words.of(&why) });
+                }
+                Fate::Waits { why } => {
+                    waits.get_or_insert_with(|| (0, answer.words.of(&why))).0 += 1;
+                }
+            }
+        }
+        match waits {
+            None => Ok(()),
+            Some((count, why)) => {
+                let why = format!("{count} of {} documents are not taken yet: {why}", part.len());
+                Err(self.endpoint.peer(&why, answer.retry_after))
+            }
+        }
+    }
+
+    /// Remembers entries that need not be sent again if the rest of their batch is.
+    fn settle(&mut self, entries: &[Entry]) {
+        self.settled.extend(entries.iter().map(|entry| (entry.key(), true)));
+    }
+
+    fn put_away(&mut self, refused: &[Refused<'_>]) -> Result<(), OutputError> {
+        let Some(Refused { status, why, .. }) = refused.first() else { return Ok(()) };
+        let letter = |one: &Refused<'_>| Letter {
+            time: now(),
+            status: one.status,
+            reason: one.why.clone(),
+            url: self.endpoint.shown().to_owned(),
+            entry: one.entry.record().clone(),
+        };
+        self.dead_letters.append(refused.iter().map(letter))?;
+        self.buried = self.buried.saturating_add(refused.len() as u64);
+        self.settled.extend(refused.iter().map(|one| (one.entry.key(), true)));
+        tracing::warn!(
+            output = self.name,
+            count = refused.len(),
+            file = %self.dead_letters.path().display(),
+            status,
+            reason = why,
+            "the endpoint refuses entries for good: they are among the dead letters"
+        );
+        Ok(())
+    }
+
+    /// Sends one entry, and says what came of it. Nothing is put away.
+    fn try_out(&mut self, record: &Record, line: &[u8]) -> Result<Tried, OutputError> {
+        self.batch.push(self.shape.entry(record, line));
+        let batch = std::mem::take(&mut self.batch);
+        let answer = self.endpoint.ask(self.shape.join(batch.entries()), 1)?;
+        let problem = match answer::judge(&self.settings, &answer) {
+            Outcome::Taken if self.settings.body == Body::Bulk => {
+                match bulk::fates(&answer.body, 1, self.settings.action).as_deref() {
+                    Ok([Fate::Refused { why, .. } | Fate::Waits { why }]) => {
+                        Some(answer.words.of(why))
+                    }
+                    Ok(_) => None,
+                    Err(why) => Some(why.clone()),
+                }
+            }
+            Outcome::Taken => None,
+            Outcome::Refused { why, .. } => {
+                Some(format!("the entry would be a dead letter: {why}"))
+            }
+            Outcome::Waits { why } => Some(why),
+        };
+        Ok(Tried {
+            to: self.endpoint.shown().to_owned(),
+            status: answer.status.as_u16(),
+            words: answer.said(),
+            took: answer.took,
+            problem,
+        })
+    }
+}
+
+/// An entry that is refused for good.
+struct Refused<'a> {
+    entry: &'a Entry,
+    status: u16,
+    why: String,
+}
+
+/// The parts of a batch of several that is refused, the last one first: around the entry that the
+/// answer names, or else two halves.
+fn split(part: &[Entry], first: Option<usize>) -> Vec<&[Entry]> {
+    let parts = match first.filter(|first| *first < part.len()) {
+        Some(first) => {
+            let (before, rest) = part.split_at(first);
+            let (named, after) = rest.split_at(1);
+            vec![after, named, before]
+        }
+        None => {
+            let (left, right) = part.split_at(part.len() / 2);
+            vec![right, left]
+        }
+    };
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
+impl Sink for Http {
+    fn sync_every(&self) -> Duration {
+        self.settings.batch_every
+    }
+
+    fn restore(&mut self, _state: &str) -> Result<(), OutputError> {
+        self.batch = Batch::default();
+        self.settled.values_mut().for_each(|came| *came = false);
+        Ok(())
+    }
+
+    fn was_reset(&mut self) {
+        self.settled.clear();
+    }
+
+    fn is_full(&self, _record: &Record, line: &[u8]) -> bool {
+        let OutputHttp { batch_entries, batch_size, .. } = self.settings;
+        let (count, bytes) = (self.batch.entries().len(), self.batch.bytes());
+        count >= batch_entries || count > 0 && bytes.saturating_add(line.len()) > batch_size
+    }
+
+    fn write(&mut self, record: &Record, line: &[u8], _now: Millis) -> Result<(), OutputError> {
+        if !self.settled.is_empty()
+            && let Some(came) = self.settled.get_mut(&Key::of(record))
+        {
+            *came = true;
+            return Ok(());
+        }
+        // Nobody asks whether it is full for an entry whose verdict changed.
+        if self.is_full(record, line) {
+            self.send()?;
+        }
+        self.batch.push(self.shape.entry(record, line));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        // More may come for the batch.
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<String, OutputError> {
+        if !self.batch.entries().is_empty() {
+            self.send()?;
+        }
+        self.settled.retain(|_, came| !*came);
+        Ok(String::new())
+    }
+
+    fn take_dead_letters(&mut self) -> u64 {
+        std::mem::take(&mut self.buried)
+    }
+
+    fn reopen(&mut self) {
+        // The files of certificates may be new.
+        self.endpoint.hang_up();
+    }
+}
+
+/// Sends one entry to the endpoint of `settings`, as its output would.
+pub(super) fn try_out(
+    settings: &OutputHttp,
+    format: Format,
+    record: &Record,
+    line: &[u8],
+) -> Result<Tried, OutputError> {
+    let (_trigger, shutdown) = shutdown();
+    Http::new("test", settings, format, PathBuf::new(), shutdown)?.try_out(record, line)
+}

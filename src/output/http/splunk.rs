@@ -1,0 +1,169 @@
+//! Splunk's HTTP Event Collector: events with what Splunk keeps beside them, and its error codes.
+//!
+//! Defined by: Splunk, "Format events for HTTP Event Collector" (keys of an event, `fields`), "HTTP
+//! Event Collector REST API endpoints" and "Troubleshoot HTTP Event Collector" (codes,
+//! `invalid-event-number`, the channel).
+
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, json};
+
+use crate::config::OutputHttp;
+use crate::entry::Record;
+use crate::entry::record::Origin;
+
+/// An event. `line` is JSON.
+pub(super) fn event(settings: &OutputHttp, record: &Record, line: &[u8]) -> Vec<u8> {
+    let mut event = Vec::with_capacity(line.len() + 256);
+    event.push(b'{');
+    if let Some(time) = time(record) {
+        event.extend_from_slice(format!("\"time\":{time},").as_bytes());
+    }
+    for (name, value) in labels(settings) {
+        event.extend_from_slice(format!("\"{name}\":{},", json!(value)).as_bytes());
+    }
+    event.extend_from_slice(format!("\"fields\":{},\"event\":", fields(record)).as_bytes());
+    event.extend_from_slice(line);
+    event.push(b'}');
+    event
+}
+
+/// What the settings say of every event, as the query of `/raw` has it (RFC 3986, section 2.1).
+pub(super) fn query(settings: &OutputHttp) -> String {
+    let mut query = String::new();
+    for (name, value) in labels(settings) {
+        if !query.is_empty() {
+            query.push('&');
+        }
+        query.push_str(name);
+        query.push('=');
+        for byte in value.bytes() {
+            match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                true => query.push(char::from(byte)),
+                false => query.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    query
+}
+
+/// A channel: a random UUID (RFC 9562, section 5.4), the same as long as the output runs.
+pub(super) fn channel() -> String {
+    let random = fastrand::u128(..) & !(0xf << 76) & !(0b11 << 62) | 4 << 76 | 0b10 << 62;
+    let hex = format!("{random:032x}");
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| hex.get(part).unwrap_or_default());
+    parts.join("-")
+}
+
+/// What a 400 is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// Entries, the first of which has this number in the batch, if that is told.
+    Entries(Option<usize>),
+    /// The index, the channel or the token, or what is not known.
+    Settings,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    code: Option<i64>,
+    #[serde(rename = "invalid-event-number")]
+    number: Option<usize>,
+}
+
+/// What a 400 with this body is about.
+pub(super) fn about(body: &[u8]) -> About {
+    match serde_json::from_slice(body) {
+        // No data, invalid data format, event field required or blank, error in indexed fields.
+        Ok(Said { code: Some(5 | 6 | 12 | 13 | 15), number }) => About::Entries(number),
+        // Incorrect index, data channel missing or invalid, acknowledgement disabled, and others.
+        Ok(Said { code: Some(_), .. }) => About::Settings,
+        // Something that is no Splunk, and cannot read what it is sent.
+        _ => About::Entries(None),
+    }
+}
+
+fn labels(settings: &OutputHttp) -> impl Iterator<Item = (&'static str, &str)> {
+    let OutputHttp { index, source, sourcetype, host, .. } = settings;
+    [("index", index), ("source", source), ("sourcetype", sourcetype), ("host", host)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+}
+
+/// Seconds since the Unix epoch, with milliseconds.
+fn time(record: &Record) -> Option<String> {
+    let received = match record.origin {
+        Origin::Stored { received_at, .. } => Some(received_at),
+        Origin::File { .. } => None,
+    };
+    let millis = record.time.or(received)?.get();
+    (millis >= 0).then(|| format!("{}.{:03}", millis / 1000, millis % 1000))
+}
+
+/// What is indexed beside the event, which has names of its own: they are not those of fields that
+/// Splunk finds in the event itself. `fields` is flat, and of text.
+fn fields(record: &Record) -> Json {
+    let id = match record.origin {
+        Origin::Stored { id, .. } => Some(id.to_string()),
+        Origin::File { .. } => None,
+    };
+    let fields = [
+        ("vidimus_id", id),
+        ("vidimus_verdict", Some(record.verdict.clone())),
+        ("vidimus_reason", record.reason.clone()),
+        ("vidimus_kid", record.kid.clone()),
+        ("vidimus_kind", record.kind.map(|kind| kind.to_string())),
+    ];
+    let present =
+        fields.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?.into())));
+    Json::Object(present.collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::http::tests::settings;
+
+    #[test]
+    fn a_query_holds_what_the_settings_say() {
+        let check = |keys: &str, expected: &str| {
+            let keys = format!("body = 'hec_raw'\n{keys}");
+            assert_eq!(query(&settings("https://a.test/", &keys).0), expected);
+        };
+        check("", "");
+        check("index = 'main'", "index=main");
+        check(
+            "source = 'a b&c=d'\nsourcetype = 'kong:\u{e9}'\nhost = 'h-1.x'",
+            "source=a%20b%26c%3Dd&sourcetype=kong%3A%C3%A9&host=h-1.x",
+        );
+    }
+
+    #[test]
+    fn a_channel_is_a_random_uuid() {
+        let (one, other) = (channel(), channel());
+        assert_ne!(one, other);
+        let parts: Vec<_> = one.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12], "{one}");
+        assert_eq!(one.chars().nth(14), Some('4'), "{one}");
+        assert!(one.chars().nth(19).is_some_and(|c| "89ab".contains(c)), "{one}");
+    }
+
+    #[test]
+    fn a_400_is_about_entries_or_about_settings() {
+        let check = |body: &str, expected: About| {
+            assert_eq!(about(body.as_bytes()), expected, "{body}");
+        };
+        check(r#"{"text":"No data","code":5}"#, About::Entries(None));
+        for code in [6, 12, 13, 15] {
+            let body = json!({"text": "x", "code": code, "invalid-event-number": 3});
+            check(&body.to_string(), About::Entries(Some(3)));
+        }
+        for code in [7, 10, 11, 14, 16, 99] {
+            check(&json!({"text": "x", "code": code}).to_string(), About::Settings);
+        }
+        for other in
+            ["", "<html>", "{}", r#"{"code":"6"}"#, r#"{"code":6,"invalid-event-number":-1}"#]
+        {
+            check(other, About::Entries(None));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The process is killed under load while it sends to an endpoint.
+
+use super::*;
+use crate::outputs::crash::kill_under_load;
+
+#[test]
+fn after_kills_the_endpoint_has_every_entry_in_order_and_repeats_only_batches() {
+    let endpoint = Endpoint::start(|_| ok());
+    let config = http_output(&endpoint.url("/in"), "format = 'raw'\nbatch_entries = 100");
+    let (mut serve, acknowledged) = kill_under_load(&config);
+    let stored: Vec<_> =
+        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    let last = stored.last().unwrap();
+    wait_until("the last line", || {
+        endpoint.taken().last().is_some_and(|taken| taken.lines().last() == Some(last))
+    });
+    serve.stop();
+    // Each request goes on where the last one ended, or begins again where that one did.
+    let mut next = 0;
+    for taken in endpoint.taken() {
+        let lines = taken.lines();
+        let at = stored[..next].iter().rposition(|line| *line == lines[0]).unwrap_or(next);
+        assert!(next - at <= 100, "{} lines come again", next - at);
+        assert_eq!(stored[at..at + lines.len()], lines);
+        next = at + lines.len();
+    }
+    assert_eq!(next, stored.len());
+    let missing = acknowledged.iter().find(|line| !stored.contains(line));
+    assert_eq!(missing, None, "acknowledged and not there");
+    assert!(letters(&serve).is_empty());
+}

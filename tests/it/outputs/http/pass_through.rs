@@ -1,0 +1,57 @@
+//! The lines as received, delivered as Konnect delivers them.
+
+use hyper::header::HeaderValue;
+use vidimus::konnect::batch::Encoding;
+use vidimus::konnect::deliver::headers;
+
+use super::*;
+use crate::harness::{Signer, jwks};
+
+#[test]
+fn another_receiver_has_every_line_and_finds_every_signature_valid() {
+    let signer = Signer::new("k1");
+    let second =
+        Setup::new().file("jwks.json", jwks(&[&signer])).arguments("--jwks jwks.json").start();
+    let url = format!("{}/audit-logs", second.receiver);
+    let certificate = std::fs::read(second.certificate()).unwrap();
+    let keys = "format = 'raw'\nca_file = 'ca.pem'\nauthorization_file = 'authorization'";
+    let mut first = Setup::new()
+        .file("ca.pem", certificate)
+        .file("authorization", &second.authorization)
+        .config(&http_output(&url, keys))
+        .start();
+    let signed: Vec<_> =
+        (0..300).flat_map(|n| [signer.cef(n), signer.json(n), signer.cps(n)]).collect();
+    for body in signed.chunks(200) {
+        first.deliver(body.join("\n"));
+    }
+    first.deliver(b"{\"no entry\xff\n  \x01CEF:\tneither \r\n".as_slice());
+    wait_until("all lines at the second", || second.lines().len() == first.lines().len());
+    assert!(second.lines() == first.lines(), "lines are not as they were");
+    let verdicts = second.verdicts();
+    assert!(verdicts[..signed.len()].iter().all(|verdict| verdict == "valid"), "{verdicts:?}");
+    first.stop();
+    assert!(letters(&first).is_empty());
+}
+
+#[test]
+fn a_delivery_looks_as_konnects_do() {
+    let endpoint = Endpoint::start(|_| ok());
+    let config =
+        http_output(&endpoint.url("/audit-logs"), "format = 'raw'\nauthorization = 'Splunk 0123'");
+    let serve = Setup::new().config(&config).start();
+    serve.deliver(lines(0..3).join("\n"));
+    endpoint.wait_for_lines(3);
+    let taken = endpoint.taken();
+    assert_eq!(taken.len(), 1);
+    assert_eq!(taken[0].body, lines(0..3).join("\n").into_bytes());
+    assert_eq!(taken[0].target, "/audit-logs");
+    let theirs = headers(Encoding::ApplicationGzip, Some(HeaderValue::from_static("Splunk 0123")));
+    for (name, value) in &theirs {
+        assert_eq!(taken[0].header(name.as_str()), value.to_str().ok(), "{name}");
+    }
+    let mut names: Vec<_> = taken[0].headers.iter().map(|(name, _)| name.as_str()).collect();
+    names.retain(|name| !theirs.contains_key(*name));
+    names.sort_unstable();
+    assert_eq!(names, ["content-length", "host", "user-agent"]);
+}
