@@ -79,14 +79,9 @@ fn every_known_key_is_read() {
                 format!("[[input]]\n{}", rest.concat())
             }
             "output" => {
-                let file = ["path", "rotate_size", "rotate_every", "compress", "keep", "keep_age"];
-                let file = file.iter().chain(&["keep_size", "fsync", "mode", "owner", "group"]);
-                let mut rest = match file.into_iter().any(|one| *one == key) {
-                    true => vec!["name = 'a'\n", "type = 'file'\n", "path = 'a'\n"],
-                    false => vec!["name = 'a'\n", "type = 'syslog'\n", "address = 'a:1'\n"],
-                };
+                let mut rest = output_with(key);
                 rest.retain(|line| !line.starts_with(&format!("{key} ")));
-                format!("[[output]]\n{}", rest.concat())
+                format!("[[output]]\n{}\n", rest.join("\n"))
             }
             table => format!("[{table}]\n"),
         };
@@ -99,6 +94,22 @@ fn every_known_key_is_read() {
         let start = format!("c.toml:{line}: {name} is a date or time, expected ");
         assert!(error.starts_with(&start), "{error}");
     }
+}
+
+/// What an output has besides `key`.
+fn output_with(key: &str) -> Vec<&'static str> {
+    let file = vec!["name = 'a'", "type = 'file'", "path = 'a'"];
+    let http = vec!["name = 'a'", "type = 'http'", "url = 'https://a.test'"];
+    let syslog = vec!["name = 'a'", "type = 'syslog'", "address = 'a:1'"];
+    let event = [http.clone(), vec!["body = 'hec_event'"]].concat();
+    let bulk = [http.clone(), vec!["body = 'bulk'", "index = 'a'"]].concat();
+    let fits = |others: &&Vec<&str>| {
+        let toml = format!("[[output]]\n{}\n{key} = 1979-05-27", others.join("\n"));
+        let error = load(&toml, &Flags::default()).map(drop).unwrap_err().to_string();
+        !error.contains("cannot be used together")
+    };
+
+    [&file, &http, &event, &bulk, &syslog].into_iter().find(fits).unwrap_or(&file).clone()
 }
 
 fn known_keys() -> impl Iterator<Item = (&'static str, &'static str, String)> {

@@ -11,7 +11,7 @@ use super::error::OutputError;
 use super::rate::Rate;
 use super::sink::Sink;
 use crate::clock::now;
-use crate::config::{Destination, NotValid, Output, Start};
+use crate::config::{Body, Destination, NotValid, Output, Start};
 use crate::entry::Record;
 use crate::entry::record::Origin;
 use crate::output::Format;
@@ -296,10 +296,15 @@ fn id(record: &Record) -> Option<u64> {
 
 /// Whether an entry goes out when its verdict changes. Not where its line went out already, and would
 /// be the same again: raw lines, chosen and marked by nothing that a later key changes. A syslog
-/// message has the verdict beside the line.
+/// message and an event for Splunk have the verdict beside the line.
 fn passes_changes(output: &Output) -> bool {
-    output.format != Format::Raw
-        || matches!(output.to, Destination::Syslog(_))
+    let is_beside = match &output.to {
+        Destination::Syslog(_) => true,
+        Destination::Http(http) => http.body == Body::HecEvent,
+        Destination::File(_) | Destination::Stdout => false,
+    };
+    is_beside
+        || output.format != Format::Raw
         || output.not_valid != NotValid::Forward
         || depends_on_keys(&output.filter)
 }

@@ -1,4 +1,8 @@
 //! What the sections `[[output]]` come to, and what is refused in them.
+//!
+//! `http` is about the type of that name.
+
+mod http;
 
 use super::super::*;
 use super::load;
@@ -7,11 +11,11 @@ use crate::search::{Filter, parse};
 
 const FILE: &str = "[[output]]\nname = 'a'\ntype = 'file'\npath = 'a.log'\n";
 
-fn outputs(toml: &str) -> Vec<Output> {
+pub(super) fn outputs(toml: &str) -> Vec<Output> {
     load(toml, &Flags::default()).unwrap().outputs
 }
 
-fn check_refused(toml: &str, expected: &str) {
+pub(super) fn check_refused(toml: &str, expected: &str) {
     let error = load(toml, &Flags::default()).map(|_| toml).unwrap_err().to_string();
     assert!(error.starts_with(expected), "{toml}\n{error}\n{expected}");
 }

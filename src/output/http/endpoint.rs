@@ -186,7 +186,9 @@ fn headers(settings: &OutputHttp, format: Format) -> HeaderMap {
         headers.insert(AUTHORIZATION, value);
     }
     for (name, secret) in &settings.headers {
-        headers.extend(value(secret).map(|value| (name.clone(), value)));
+        if let Some(value) = value(secret) {
+            headers.insert(name, value);
+        }
     }
     headers
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::harness::Received;
+use crate::harness::{Gives, KeyServer, Received, Signer, jwks};
 
 /// The documents of an index, by id.
 type Index = Arc<Mutex<BTreeMap<String, Value>>>;
@@ -86,6 +86,48 @@ fn documents_of_a_bulk_are_indexed_once_whatever_is_answered() {
 }
 
 #[test]
+fn a_verdict_that_comes_late_changes_the_document() {
+    let index = Index::default();
+    let shared = Arc::clone(&index);
+    let endpoint = Endpoint::start(move |received| {
+        Reply::Answer(200, "", bulk_answer(&bulk(received, &shared)))
+    });
+    let signer = Signer::new("k1");
+    let source = KeyServer::start(Gives::Nothing);
+    let keys = format!("[keys]\njwks = '{}'\nrefresh = '1s'\n", source.url());
+    let output = http_output(
+        &endpoint.url("/_bulk"),
+        "format = 'ecs'\nbody = 'bulk'\nindex = 'audit'\nbatch_entries = 2",
+    );
+    // It has the line as received, and the verdict beside it.
+    let events = Endpoint::start(|_| ok());
+    let event =
+        http_output(&events.url("/services/collector/event"), "format = 'raw'\nbody = 'hec_event'");
+    let config = keys + &output + &event.replace("siem", "event");
+    let serve = Setup::new().config(&config).start();
+    let signed: Vec<_> = [0, 1, 2, 4, 5].map(|n| signer.cef(n)).into();
+    serve.deliver(signed.join("\n"));
+    let verdicts = || -> Vec<Value> {
+        index.lock().unwrap().values().map(|one| one["vidimus"]["verdict"].clone()).collect()
+    };
+    wait_until("documents", || verdicts() == ["no_key"; 5]);
+    source.give_set(jwks(&[&signer]));
+    wait_until("other verdicts", || verdicts() == ["valid"; 5]);
+    // Changes are gathered into batches too.
+    assert!(endpoint.taken().iter().all(|taken| taken.lines().len() <= 4));
+    events.wait_for_lines(10);
+    let taken = events.taken();
+    let told = taken.iter().flat_map(Received::json).map(|event| {
+        let verdict = event["fields"]["vidimus_verdict"].as_str().unwrap();
+        (event["event"].as_str().unwrap().to_owned(), verdict.to_owned())
+    });
+    let both = ["no_key", "valid"]
+        .iter()
+        .flat_map(|verdict| signed.iter().map(|line| (line.clone(), (*verdict).to_owned())));
+    assert_eq!(told.collect::<Vec<_>>(), both.collect::<Vec<_>>());
+}
+
+#[test]
 fn splunk_takes_events_and_raw_lines() {
     let event =
         Endpoint::start(|_| Reply::Answer(200, "", r#"{"text":"Success","code":0}"#.into()));
@@ -103,9 +145,10 @@ fn splunk_takes_events_and_raw_lines() {
     serve.deliver(lines(0..3).join("\n"));
 
     event.wait_for_lines(3);
-    let events = event.taken()[0].json();
+    let (events, texts) = (event.taken()[0].json(), event.taken()[0].lines());
     for (n, event) in events.iter().enumerate() {
-        assert_eq!(event["time"].to_string(), format!("1750280556.{n:03}"));
+        let start = format!("{{\"time\":1750280556.{n:03},");
+        assert!(texts[n].starts_with(&start), "{}", texts[n]);
         assert_eq!((&event["index"], &event["source"]), (&"main".into(), &"kong konnect".into()));
         assert_eq!(event["event"]["raw"], cef(n));
         let fields = json!({
