@@ -8,6 +8,7 @@ mod http;
 mod syslog;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 pub use file::{Access, Compress, Fsync, OutputFile};
 pub use http::{Action, Body, OutputHttp};
@@ -218,10 +219,13 @@ fn refuse_foreign_keys(section: &Section<'_>, own: Type) -> Result<(), ConfigErr
     Ok(())
 }
 
+/// When the program started, in milliseconds: the same however often the configuration is read.
+static STARTED: LazyLock<i64> = LazyLock::new(|| now().get());
+
 /// A query. Relative times in it count from the start of the program.
 fn filter(value: &DeValue<'_>) -> Result<Filter, Mismatch> {
     let query = text(value)?;
-    search::parse(query, now().get())
+    search::parse(query, *STARTED)
         .map_err(|error| Mismatch::text(query, format!("a query ({error})")))
 }
 

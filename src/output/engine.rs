@@ -106,6 +106,7 @@ impl Engine {
             saved: cursor.clone(),
             rate: Rate::new(cursor.written, Instant::now()),
             cursor,
+            has_gone_on: false,
             saved_at: Instant::now(),
             line: Vec::new(),
         };
@@ -181,6 +182,8 @@ struct Run<'a> {
     /// Where it stands: everything before it is written.
     cursor: OutputCursor,
     rate: Rate,
+    /// Whether anything was written since, or there was nothing to write: the error is over.
+    has_gone_on: bool,
     /// When it was saved, or looked whether somebody reset it.
     saved_at: Instant,
     line: Vec<u8>,
@@ -208,6 +211,7 @@ impl Run<'_> {
         }
         self.cursor.lost = self.cursor.lost.saturating_add(lost);
         self.cursor.position = end;
+        self.has_gone_on = true;
         Ok(())
     }
 
@@ -265,19 +269,28 @@ impl Run<'_> {
     /// Saves the cursor, once what is before it is as durable as was asked for.
     fn save(&mut self) -> Result<(), OutputError> {
         self.cursor.state = self.sink.sync()?;
-        let dead = self.sink.take_dead_letters();
-        self.cursor.dead_letters = self.cursor.dead_letters.saturating_add(dead);
-        self.cursor.written = self.cursor.written.saturating_sub(dead);
+        let dead = self.sink.dead_letters();
+        self.cursor.written = without_dead(self.saved.written, self.cursor.written, dead);
+        self.cursor.dead_letters = self.saved.dead_letters.saturating_add(dead);
         self.cursor.rate = self.rate.at(self.cursor.written, Instant::now());
         self.cursor.saved_at = now();
-        self.cursor.error = None;
+        if self.has_gone_on {
+            self.cursor.error = None;
+        }
         if !self.cursors.save(&self.output.name, &self.cursor)? {
             return Err(OutputError::Reset);
         }
+        self.sink.counted_dead_letters();
         self.saved = self.cursor.clone();
         self.saved_at = Instant::now();
         Ok(())
     }
+}
+
+/// How much is written now, when so many lines were handed over and so many of them are dead. They may
+/// have been handed over before a reset: what was written before stays written.
+fn without_dead(before: u64, now: u64, dead: u64) -> u64 {
+    before.saturating_add(now.saturating_sub(before).saturating_sub(dead))
 }
 
 /// How long it waits: the pause, within a fifth more or less so that not all come back at once; longer
@@ -322,5 +335,31 @@ fn depends_on_keys(filter: &Filter) -> bool {
         Filter::Field(field, _) => {
             matches!(field, Field::Verdict | Field::Reason | Field::Kid | Field::Warning)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_never_falls() {
+        assert_eq!(without_dead(10, 15, 0), 15);
+        assert_eq!(without_dead(10, 15, 2), 13);
+        assert_eq!(without_dead(10, 11, 3), 10);
+        assert_eq!(without_dead(10, 10, 3), 10);
+    }
+
+    #[test]
+    fn a_wait_is_jittered_and_as_long_as_is_asked_for() {
+        let second = Duration::from_secs(1);
+        for _ in 0..100 {
+            let wait = wait_after(10 * second, None);
+            assert!((8 * second..=12 * second).contains(&wait), "{wait:?}");
+            let wait = wait_after(10 * second, Some(second));
+            assert!((8 * second..=12 * second).contains(&wait), "{wait:?}");
+        }
+        assert_eq!(wait_after(second, Some(7 * second)), 7 * second);
+        assert_eq!(wait_after(second, Some(Duration::MAX)), LONGEST_ASKED);
     }
 }

@@ -61,10 +61,13 @@ pub(super) trait Sink: Send {
     /// Makes what was written as durable as was asked for, and says how far it has come.
     fn sync(&mut self) -> Result<String, OutputError>;
 
-    /// How many lines became dead letters since it was asked last.
-    fn take_dead_letters(&mut self) -> u64 {
+    /// How many lines became dead letters since they were counted last.
+    fn dead_letters(&self) -> u64 {
         0
     }
+
+    /// They are counted.
+    fn counted_dead_letters(&mut self) {}
 
     /// Lets go of what is open: somebody may have moved it away. What was written is synced.
     fn reopen(&mut self) {}

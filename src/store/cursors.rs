@@ -87,13 +87,15 @@ impl OutputCursors {
             .doing("enter which outputs there are", &self.0.path)
     }
 
-    /// Saves a cursor, without its error, which is over. `false` if the output was reset meanwhile:
+    /// Saves a cursor; its error if it has none any more. `false` if the output was reset meanwhile:
     /// then nothing is saved.
     pub fn save(&self, name: &str, cursor: &OutputCursor) -> Result<bool, StoreError> {
         let run = || {
             let mut statement = self.0.connection.prepare_cached(
                 "UPDATE outputs SET next_id = ?3, change = ?4, state = ?5, written = ?6, lost = ?7,
-                     saved_at = ?8, dead_letters = ?9, rate = ?10, error = NULL, failed_at = NULL
+                     saved_at = ?8, dead_letters = ?9, rate = ?10,
+                     error = CASE WHEN ?11 THEN error END,
+                     failed_at = CASE WHEN ?11 THEN failed_at END
                  WHERE name = ?1 AND epoch = ?2",
             )?;
             statement.execute((
@@ -107,6 +109,7 @@ impl OutputCursors {
                 cursor.saved_at.get(),
                 cursor.dead_letters,
                 cursor.rate,
+                cursor.error.is_some(),
             ))
         };
         run().map(|rows| rows == 1).doing("save an output's cursor", &self.0.path)
@@ -134,12 +137,14 @@ impl OutputCursors {
             .doing("read an output's cursor", &self.0.path)
     }
 
-    /// Puts an output to another place. `false` if there is none of this name.
+    /// Puts an output to another place. Changes of verdicts that it has not seen it sees still. `false`
+    /// if there is none of this name.
     pub fn reset(&self, name: &str, to: Position, now: Millis) -> Result<bool, StoreError> {
         self.0
             .connection
             .execute(
-                "UPDATE outputs SET next_id = ?2, change = ?3, saved_at = ?4, epoch = epoch + 1
+                "UPDATE outputs SET next_id = ?2, change = min(change, ?3), saved_at = ?4,
+                     epoch = epoch + 1
                  WHERE name = ?1",
                 (name, to.next_id, to.change, now.get()),
             )
@@ -257,9 +262,18 @@ mod tests {
         assert!(cursors.save("a", &cursor).unwrap());
         assert_eq!(cursors.load("a").unwrap().unwrap(), cursor);
 
+        // With an error it is still there, a save keeps it.
+        cursors.fail("a", "oh", now).unwrap();
+        cursor = cursors.load("a").unwrap().unwrap();
+        assert!(cursors.save("a", &cursor).unwrap());
+        assert_eq!(cursors.load("a").unwrap().unwrap(), cursor);
+
+        // A change that was not seen is seen after a reset, too.
+        assert!(cursors.reset("a", Position { next_id: 1, change: 5 }, now).unwrap());
+        assert_eq!(cursors.load("a").unwrap().unwrap().position.change, 1);
         assert!(cursors.reset("a", Position::OLDEST, now).unwrap());
         assert!(!cursors.save("a", &cursor).unwrap());
-        assert_eq!(cursors.epoch("a").unwrap(), Some(1));
+        assert_eq!(cursors.epoch("a").unwrap(), Some(2));
         let reset = cursors.load("a").unwrap().unwrap();
         assert_eq!((reset.position, reset.state.as_str()), (Position::OLDEST, "x"));
         cursors.configure(&["b"]).unwrap();

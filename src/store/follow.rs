@@ -3,7 +3,7 @@
 //! Ids are dense over all segments, so where a follower stands is one number, and a second one for
 //! the changes. A gap in the ids is what retention gave up before it was read; it is reported.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use serde::{Deserialize, Serialize};
@@ -200,29 +200,38 @@ impl Follow<'_> {
                     .collect()
             })?;
         let Some((last, ..)) = changes.last() else { return Ok(News::default()) };
-        let mut by_segment: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for (_, entry, first_id) in &changes {
-            if let Some(first_id) = first_id.filter(|_| entry < next_id) {
-                by_segment.entry(first_id).or_default().push(*entry);
+        // Of the changes of one entry the last one tells what it is now.
+        let newest: HashMap<u64, u64> =
+            changes.iter().map(|(at, entry, _)| (*entry, *at)).collect();
+        let told: Vec<Told> = changes
+            .iter()
+            .filter(|(at, entry, _)| entry < next_id && newest.get(entry) == Some(at))
+            .filter_map(|(at, entry, first_id)| Some(Told(*at, *entry, (*first_id)?)))
+            .collect();
+        let (mut events, mut budget, mut rest) = (Vec::new(), Budget::new(), told.as_slice());
+        while let Some(Told(_, _, first_id)) = rest.first() {
+            // They are told in the order of the ids, mostly.
+            let rises = |pair: &[Told]| pair[0].2 == pair[1].2 && pair[0].1 < pair[1].1;
+            let run = 1 + rest.windows(2).take_while(|pair| rises(pair)).count();
+            let (run, others) = rest.split_at(run);
+            let ids: Vec<u64> = run.iter().map(|Told(_, entry, _)| *entry).collect();
+            let (mut records, read) = reader.records(*first_id, &ids, query, &mut budget)?;
+            let seen = ids.iter().take(read);
+            events.extend(seen.filter_map(|id| records.remove(id)).map(Event::Changed));
+            if let Some(Told(at, ..)) = run.get(read) {
+                // There is no room for more. What is between belongs to entries that were told.
+                self.change = at.saturating_sub(1);
+                return Ok(News { events, more: true });
             }
-        }
-        let mut events = Vec::new();
-        for (first_id, mut ids) in by_segment {
-            ids.sort_unstable();
-            ids.dedup();
-            let mut rest = ids.as_slice();
-            while !rest.is_empty() {
-                let (mut records, read) =
-                    reader.records(first_id, rest, query, &mut Budget::new())?;
-                let (now, later) = rest.split_at(read);
-                events.extend(now.iter().filter_map(|id| records.remove(id)).map(Event::Changed));
-                rest = later;
-            }
+            rest = others;
         }
         self.change = *last;
         Ok(News { events, more: true })
     }
 }
+
+/// A change, its entry, and the segment of that.
+struct Told(u64, u64, u64);
 
 impl Export<'_> {
     /// The next entries; none at the end.

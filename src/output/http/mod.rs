@@ -296,8 +296,12 @@ impl Sink for Http {
         Ok(String::new())
     }
 
-    fn take_dead_letters(&mut self) -> u64 {
-        std::mem::take(&mut self.buried)
+    fn dead_letters(&self) -> u64 {
+        self.buried
+    }
+
+    fn counted_dead_letters(&mut self) {
+        self.buried = 0;
     }
 
     fn reopen(&mut self) {

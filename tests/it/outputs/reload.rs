@@ -1,6 +1,7 @@
 //! The configuration is changed while the outputs run, and read again on SIGHUP.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::process::Command;
 
 use rustix::process::Signal;
 
@@ -63,4 +64,23 @@ fn a_configuration_that_is_wrong_changes_nothing_and_files_are_opened_again_neve
     serve.deliver(lines(10..20).join("\n"));
     wait_for_lines(&serve, "siem.log", &lines(10..20));
     assert_eq!(lines_of(&serve.home().join("moved.log")), lines(0..10));
+}
+
+#[test]
+fn an_output_that_does_not_stop_holds_up_no_other() {
+    let one = output("siem", "one.log", "");
+    let printed = "[[output]]\nname = 'printed'\ntype = 'stdout'\n";
+    let setup = Setup::new().config(&format!("{one}{printed}"));
+    // What it prints goes to a pipe that nobody reads.
+    let pipe = setup.home().join("stdout-1");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let _reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+    let serve = setup.start();
+    fs::remove_file(&pipe).unwrap();
+    serve.deliver(lines(0..1000).join("\n"));
+    wait_for_lines(&serve, "one.log", &lines(0..1000));
+
+    reload(&serve, &output("siem", "two.log", ""), &mut 0);
+    serve.deliver(lines(1000..1010).join("\n"));
+    wait_for_lines(&serve, "two.log", &lines(1000..1010));
 }
