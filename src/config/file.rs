@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Mismatch};
+use super::output;
 use super::secret::warn_if_exposed;
 use super::value::found;
 
@@ -62,58 +63,7 @@ pub(super) const TABLES: [(&str, &[&str]); 11] = [
     ),
     ("console", &["listen", "hosts", "token_file", "tls"]),
     ("console.tls", &["enabled", "cert_file", "key_file"]),
-    (
-        "output",
-        &[
-            "name",
-            "type",
-            "path",
-            "format",
-            "filter",
-            "start",
-            "not_valid",
-            "rotate_size",
-            "rotate_every",
-            "compress",
-            "keep",
-            "keep_age",
-            "keep_size",
-            "fsync",
-            "mode",
-            "owner",
-            "group",
-            "address",
-            "transport",
-            "server_name",
-            "ca_file",
-            "cert_file",
-            "key_file",
-            "facility",
-            "app_name",
-            "hostname",
-            "sd_id",
-            "timeout",
-            "url",
-            "allow_plain_http",
-            "body",
-            "index",
-            "action",
-            "source",
-            "sourcetype",
-            "host",
-            "batch_entries",
-            "batch_size",
-            "batch_every",
-            "authorization",
-            "authorization_file",
-            "token_file",
-            "username",
-            "password_file",
-            "headers",
-            "header_files",
-            "dead_letters",
-        ],
-    ),
+    ("output", &output::KEYS),
     ("konnect", &["token_file", "region", "base_url", "retention"]),
 ];
 

@@ -91,6 +91,28 @@ words! {
     }
 }
 
+/// The keys of every output.
+const COMMON: [&str; 6] = ["name", "type", "format", "filter", "start", "not_valid"];
+
+/// The keys of all types; some types share a key.
+pub(super) const KEYS: [&str; COMMON.len() + OWN] =
+    joined([&COMMON, &file::KEYS, &syslog::KEYS, &http::KEYS]);
+
+const OWN: usize = file::KEYS.len() + syslog::KEYS.len() + http::KEYS.len();
+
+const fn joined<const N: usize>(lists: [&[&'static str]; 4]) -> [&'static str; N] {
+    let (mut all, mut at, mut list) = ([""; N], 0, 0);
+    while list < lists.len() {
+        let mut i = 0;
+        while i < lists[list].len() {
+            all[at] = lists[list][i];
+            (at, i) = (at + 1, i + 1);
+        }
+        list += 1;
+    }
+    all
+}
+
 impl Type {
     /// The keys of this type beside those that every output has.
     fn keys(self) -> &'static [&'static str] {

@@ -1,15 +1,12 @@
 //! Entries that mean harm: their values name files, and their lines are followed.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
 
 use serde_json::json;
 
 use super::*;
-use crate::harness::{DEADLINE, Setup};
+use crate::harness::Setup;
 
 const HOSTILE: [&str; 24] = [
     "",
@@ -148,28 +145,15 @@ fn a_follower_sees_hostile_lines_once_and_whole_across_rotations() {
     serve.deliver(&sent[0]);
     let out = serve.home().join("out");
     wait_until("the file", || out.join("siem.log").exists());
-    let mut tail = Command::new("tail")
-        .args(["-n", "+1", "-F", "out/siem.log"])
-        .current_dir(serve.home())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let (sender, followed) = channel();
-    let output = BufReader::new(tail.stdout.take().unwrap());
-    std::thread::spawn(move || {
-        output.split(b'\n').map_while(Result::ok).try_for_each(|line| sender.send(line))
-    });
+    let follower = Follower::start(&serve, "out/siem.log");
     for (n, line) in sent.iter().enumerate() {
         if n > 0 {
             serve.deliver(line);
         }
-        let seen = followed.recv_timeout(DEADLINE).unwrap();
+        let seen = follower.next();
         assert!(seen == *line, "{}\n{}", seen.escape_ascii(), line.escape_ascii());
     }
-    tail.kill().unwrap();
-    tail.wait().unwrap();
-    assert_eq!(followed.try_iter().count(), 0);
+    follower.ends();
     serve.stop();
     let files = files_below(&out);
     assert!(files.len() > 5, "{files:?}");

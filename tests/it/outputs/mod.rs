@@ -17,10 +17,13 @@ mod rotation;
 mod syslog;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use self::command::status;
-use crate::harness::{Serve, cef, wait_until};
+use crate::harness::{DEADLINE, Serve, cef, wait_until};
 
 /// An output of the type file with these keys besides.
 fn file_output(path: &str, keys: &str) -> String {
@@ -66,4 +69,41 @@ fn wait_for_lines(serve: &Serve, path: &str, expected: &[String]) {
         fs::read_to_string(&path).unwrap_or_default().lines().count() >= expected.len()
     });
     assert_eq!(lines_of(&path), expected);
+}
+
+/// `tail -F` of a file.
+struct Follower {
+    tail: Child,
+    lines: Receiver<Vec<u8>>,
+}
+
+impl Follower {
+    /// Begins with the first line of the file `path` below the server's home.
+    fn start(serve: &Serve, path: &str) -> Follower {
+        let mut tail = Command::new("tail")
+            .args(["-n", "+1", "-F", path])
+            .current_dir(serve.home())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(tail.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            output.split(b'\n').map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        Follower { tail, lines }
+    }
+
+    /// The next line.
+    fn next(&self) -> Vec<u8> {
+        self.lines.recv_timeout(DEADLINE).unwrap()
+    }
+
+    /// Ends it; that there was no other line.
+    fn ends(mut self) {
+        self.tail.kill().unwrap();
+        self.tail.wait().unwrap();
+        assert_eq!(self.lines.try_iter().count(), 0);
+    }
 }

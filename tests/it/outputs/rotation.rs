@@ -1,12 +1,9 @@
 //! Rotation, with somebody who follows the file by its name.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
 
 use super::*;
-use crate::harness::{DEADLINE, Setup};
+use crate::harness::Setup;
 
 #[test]
 fn a_follower_sees_each_line_once_across_rotations() {
@@ -14,27 +11,13 @@ fn a_follower_sees_each_line_once_across_rotations() {
     let mut serve = Setup::new().config(&config).start();
     serve.deliver(cef(0));
     wait_for_lines(&serve, "out/siem.log", &lines(0..1));
-    let mut tail = Command::new("tail")
-        .args(["-n", "+1", "-F", "out/siem.log"])
-        .current_dir(serve.home())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let (sender, followed) = channel();
-    let output = BufReader::new(tail.stdout.take().unwrap());
-    std::thread::spawn(move || {
-        output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
-    });
-    let next = || followed.recv_timeout(DEADLINE).unwrap();
-    assert_eq!(next(), cef(0));
+    let follower = Follower::start(&serve, "out/siem.log");
+    assert_eq!(follower.next(), cef(0).into_bytes());
     for n in 1..60 {
         serve.deliver(cef(n));
-        assert_eq!(next(), cef(n));
+        assert_eq!(follower.next(), cef(n).into_bytes());
     }
-    tail.kill().unwrap();
-    tail.wait().unwrap();
-    assert_eq!(followed.try_iter().count(), 0);
+    follower.ends();
     serve.stop();
     let files = files_below(&serve.home().join("out"));
     assert!(files.len() > 5, "{files:?}");

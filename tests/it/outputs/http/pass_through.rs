@@ -1,11 +1,12 @@
 //! The lines as received, delivered as Konnect delivers them.
 
 use hyper::header::HeaderValue;
+use rustix::process::Signal;
 use vidimus::konnect::batch::Encoding;
 use vidimus::konnect::deliver::headers;
 
 use super::*;
-use crate::harness::{Signer, jwks};
+use crate::harness::{Signer, jwks, write_private};
 
 #[test]
 fn another_receiver_has_every_line_and_finds_every_signature_valid() {
@@ -54,4 +55,35 @@ fn a_delivery_looks_as_konnects_do() {
     names.retain(|name| !theirs.contains_key(*name));
     names.sort_unstable();
     assert_eq!(names, ["content-length", "host", "user-agent"]);
+}
+
+#[test]
+fn a_receiver_that_stands_in_for_splunk_has_every_line_and_is_understood() {
+    let signer = Signer::new("k1");
+    let token = "Splunk 01234567-89ab-cdef-0123-456789abcdef";
+    let input = format!(
+        "[[input]]\nname = 'hec'\npath = '/services/collector/raw'\nauthorization = '{token}'\n\
+         response_profile = 'splunk-hec'\n"
+    );
+    let second = Setup::new()
+        .file("jwks.json", jwks(&[&signer]))
+        .config(&input)
+        .arguments("--jwks jwks.json --no-tls")
+        .start();
+    let url = format!("{}/services/collector/raw", second.receiver);
+    let output = |token: &str| {
+        let keys = format!("format = 'raw'\nbody = 'hec_raw'\nauthorization = '{token}'");
+        http_output(&url, &format!("{keys}\nsourcetype = 'kong:audit'"))
+    };
+    let first = Setup::new().config(&output("Splunk 4567")).start();
+    let signed: Vec<_> = (0..20).map(|n| signer.cef(n)).collect();
+    first.deliver(signed.join("\n"));
+    // The credentials are wrong: it waits, and nothing is a dead letter.
+    first.wait_for_log("Invalid token");
+    assert!(second.lines().is_empty() && letters(&first).is_empty());
+    write_private(&first.home().join("config.toml"), output(token).as_bytes());
+    first.signal(Signal::HUP);
+    wait_until("all lines at the second", || second.lines().len() == signed.len());
+    assert!(second.lines() == first.lines(), "lines are not as they were");
+    assert_eq!(second.verdicts(), vec!["valid"; signed.len()]);
 }
