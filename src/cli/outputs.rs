@@ -14,7 +14,7 @@ use crate::clock::now;
 use crate::config::{self, Destination};
 use crate::entry::Millis;
 use crate::output::{Tried, synthetic, try_http, try_path, try_syslog};
-use crate::search;
+use crate::search::{self, Filter};
 use crate::store::{OutputCursors, OutputStanding, Reader};
 
 /// Look at the outputs, and look after them.
@@ -28,6 +28,7 @@ pub struct Outputs {
 enum Command {
     Status(Status),
     Reset(Reset),
+    Forget(Forget),
     Test(Test),
 }
 
@@ -37,6 +38,7 @@ impl Outputs {
         match self.command {
             Command::Status(status) => status.run(),
             Command::Reset(reset) => reset.run(),
+            Command::Forget(forget) => forget.run(),
             Command::Test(test) => test.run(),
         }
     }
@@ -82,7 +84,8 @@ fn text(standing: &OutputStanding) -> String {
         format!("{name}: next entry {next_id}, {behind} behind{since}, {written} written");
     text += &format!(" ({rate:.1} a second), {lost} lost");
     if standing.dead_letters > 0 {
-        text += &format!(", {} dead letters", standing.dead_letters);
+        let more = if standing.dead_letters == 1 { "" } else { "s" };
+        text += &format!(", {} dead letter{more}", standing.dead_letters);
     }
     text += &format!(", saved {saved_at}");
     if !standing.configured {
@@ -119,16 +122,49 @@ impl Reset {
         let reader = Reader::open(&directory).map_err(Failure::failed)?;
         let position = reader.position_since(Millis::saturating(since)).map_err(Failure::failed)?;
         let cursors = OutputCursors::open(&directory).map_err(Failure::failed)?;
-        let known = cursors.reset(&self.name, position, now()).map_err(Failure::failed)?;
-        if !known {
-            return Err(Failure::usage(format!(
-                "there is no output {:?} in the store; `vidimus output status` lists them",
-                self.name
-            )));
+        if !cursors.reset(&self.name, position, now()).map_err(Failure::failed)? {
+            return Err(unknown(&self.name));
         }
         tell(format_args!("{}: goes on with entry {}", self.name, position.next_id));
         Ok(Exit::Done)
     }
+}
+
+/// Forget the place of an output that is not in the configuration any more
+///
+/// If there is one of its name again, it is a new one.
+#[derive(Args)]
+struct Forget {
+    /// The output
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Forget {
+    fn run(self) -> Result<Exit, Failure> {
+        let directory = self.place.directory()?;
+        let cursors = OutputCursors::open(&directory).map_err(Failure::failed)?;
+        if cursors.forget(&self.name).map_err(Failure::failed)? {
+            return Ok(Exit::Done);
+        }
+        match cursors.load(&self.name).map_err(Failure::failed)? {
+            None => Err(unknown(&self.name)),
+            Some(_) => Err(Failure::usage(format!(
+                "the output {:?} was in the configuration when `vidimus serve` read it last: take it \
+                 out first, and start `vidimus serve` or send it SIGHUP",
+                self.name
+            ))),
+        }
+    }
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::usage(format!(
+        "there is no output {name:?} in the store; `vidimus output status` lists them"
+    ))
 }
 
 /// Try an output of the configuration out, with one made-up entry
@@ -158,6 +194,9 @@ impl Test {
         let output = found.ok_or_else(|| {
             Failure::usage(format!("there is no output {:?} in the configuration", self.name))
         })?;
+        if output.wanted() != Filter::All {
+            tell("filter and not_valid are not asked: an entry like this may never go out");
+        }
         let record = synthetic(now());
         let mut line = Vec::new();
         output.format.write_line(&record, output.not_valid, &mut line);

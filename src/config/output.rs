@@ -124,11 +124,13 @@ impl Type {
         }
     }
 
-    /// The format where none is given: what receives syslog knows the line as Konnect sends it.
-    fn format(self) -> Format {
+    /// The format where none is given: what receives syslog, or lines for Splunk, knows the line as
+    /// Konnect sends it.
+    fn format(self, section: &Section<'_>) -> Result<Format, ConfigError> {
         match self {
-            Type::File | Type::Stdout | Type::Http => Format::Json,
-            Type::Syslog => Format::Raw,
+            Type::File | Type::Stdout => Ok(Format::Json),
+            Type::Syslog => Ok(Format::Raw),
+            Type::Http => http::format(section),
         }
     }
 }
@@ -205,8 +207,10 @@ fn output(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<Output, C
     let kind = section.get("type", word(Type::ALL, Type::as_str))?;
     let kind = kind.ok_or_else(|| missing(section, "type", "give it, such as \"file\""))?;
     refuse_foreign_keys(section, kind)?;
-    let format = section.get("format", word(Format::ALL, Format::as_str))?;
-    let format = format.unwrap_or(kind.format());
+    let format = match section.get("format", word(Format::ALL, Format::as_str))? {
+        Some(format) => format,
+        None => kind.format(section)?,
+    };
     let to = match kind {
         Type::File => Destination::File(Box::new(OutputFile::resolve(section)?)),
         Type::Stdout => Destination::Stdout,

@@ -82,7 +82,8 @@ impl Engine {
                 return;
             }
             let wait = wait_after(pause, error.retry_after());
-            tracing::warn!(output = name, %error, ?wait, "the output waits");
+            let seconds = format!("{:.1}", wait.as_secs_f64());
+            tracing::warn!(output = name, %error, seconds, "the output waits");
             if self.waits(wait) == Some(Control::Stop) {
                 return;
             }
@@ -281,6 +282,9 @@ impl Run<'_> {
             return Err(OutputError::Reset);
         }
         self.sink.counted_dead_letters();
+        if self.saved.error.is_some() && self.cursor.error.is_none() {
+            tracing::info!(output = self.output.name, "the output goes on");
+        }
         self.saved = self.cursor.clone();
         self.saved_at = Instant::now();
         Ok(())

@@ -137,6 +137,16 @@ impl OutputCursors {
             .doing("read an output's cursor", &self.0.path)
     }
 
+    /// Forgets an output that is past: one of its name would be a new one. `false` if there is none of
+    /// this name, or it is not past.
+    pub fn forget(&self, name: &str) -> Result<bool, StoreError> {
+        self.0
+            .connection
+            .execute("DELETE FROM outputs WHERE name = ?1 AND NOT configured", [name])
+            .map(|rows| rows == 1)
+            .doing("forget an output", &self.0.path)
+    }
+
     /// Puts an output to another place. Changes of verdicts that it has not seen it sees still. `false`
     /// if there is none of this name.
     pub fn reset(&self, name: &str, to: Position, now: Millis) -> Result<bool, StoreError> {
@@ -276,10 +286,14 @@ mod tests {
         assert_eq!(cursors.epoch("a").unwrap(), Some(2));
         let reset = cursors.load("a").unwrap().unwrap();
         assert_eq!((reset.position, reset.state.as_str()), (Position::OLDEST, "x"));
+        assert!(!cursors.forget("a").unwrap());
         cursors.configure(&["b"]).unwrap();
         assert!(!cursors.load("a").unwrap().unwrap().configured);
         cursors.configure(&["b", "a"]).unwrap();
         let reader = Reader::open(&directory).unwrap();
         assert_eq!(reader.output_cursors().unwrap(), [("a".to_owned(), reset)]);
+        cursors.configure(&[]).unwrap();
+        assert!(cursors.forget("a").unwrap());
+        assert_eq!(cursors.load("a").unwrap(), None);
     }
 }

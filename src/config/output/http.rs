@@ -128,7 +128,7 @@ impl OutputHttp {
         let url = section.get("url", url(allow_plain_http))?.ok_or_else(|| {
             missing(section, "url", "give it, such as \"https://siem.example.com/audit-logs\"")
         })?;
-        let body = section.get("body", word(Body::ALL, Body::as_str))?.unwrap_or(Body::Lines);
+        let body = body(section)?;
         body.refuse_foreign_keys(section)?;
         let index = section.get("index", name)?;
         if body == Body::Bulk {
@@ -159,6 +159,16 @@ impl OutputHttp {
             dead_letters: section.get("dead_letters", path)?,
         })
     }
+}
+
+/// The format where none is given.
+pub(super) fn format(section: &Section<'_>) -> Result<Format, ConfigError> {
+    Ok(if body(section)? == Body::HecRaw { Format::Raw } else { Format::Json })
+}
+
+fn body(section: &Section<'_>) -> Result<Body, ConfigError> {
+    let body = section.get("body", word(Body::ALL, Body::as_str))?;
+    Ok(body.unwrap_or(Body::Lines))
 }
 
 impl Body {

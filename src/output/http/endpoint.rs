@@ -103,7 +103,10 @@ impl Endpoint {
         let answer = self.runtime.as_ref().and_then(|runtime| runtime.block_on(asked));
         match answer {
             Some(Ok(answer)) => Ok(self.answer(answer, start)),
-            Some(Err(error)) => Err(self.peer(&why_none(&error), None)),
+            Some(Err(error)) => {
+                let plain_http = self.uri.scheme_str() == Some("http");
+                Err(self.peer(&why_none(&error, plain_http), None))
+            }
             None => Err(self.peer("the program stopped before there was an answer", None)),
         }
     }
@@ -218,17 +221,23 @@ fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Why there is no answer, without the URL, and with what to try in the words of our settings.
-fn why_none(error: &ClientError) -> String {
+fn why_none(error: &ClientError, plain_http: bool) -> String {
     let plain = |why: &str| why.split("; ").next().unwrap_or_default().to_owned();
     match error {
         ClientError::Url { why, .. } => (*why).to_owned(),
         ClientError::Connect { why, .. } => format!("cannot connect: {}", plain(why)),
         ClientError::Tls { why, .. } => {
-            let advice = match why.contains("UnknownIssuer") {
-                true => "; if the endpoint is yours, name the certificate of its CA in ca_file",
-                false => "",
+            let advice = if why.contains("UnknownIssuer") {
+                "; if the endpoint is yours, give its certificate or its CA's as ca_file"
+            } else if why.contains("InvalidContentType") {
+                "; it may speak plain HTTP there"
+            } else {
+                ""
             };
-            format!("no TLS: {}{advice}", plain(why))
+            format!("cannot agree on TLS: {}{advice}", plain(why))
+        }
+        ClientError::Lost { why, .. } if plain_http => {
+            format!("the connection failed: {why}; does it expect https?")
         }
         ClientError::Lost { why, .. } => format!("the connection failed: {why}"),
         ClientError::Timeout { after, .. } => format!("no complete answer within {after:?}"),

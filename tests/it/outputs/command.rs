@@ -49,6 +49,21 @@ fn an_output_is_reset_beside_a_running_server() {
 }
 
 #[test]
+fn an_output_that_is_past_is_forgotten() {
+    let mut serve = Setup::new().config(&file_output("siem.log", "")).start();
+    let (code, _, told) = run(&serve, "forget siem");
+    assert_eq!(code, Some(2));
+    assert!(told.contains("take it out first"), "{told}");
+    serve.stop();
+    std::fs::write(serve.home().join("config.toml"), "").unwrap();
+    serve.restart();
+    assert!(run(&serve, "status").1.contains("not in the configuration any more"));
+    assert_eq!(run(&serve, "forget siem").0, Some(0));
+    assert_eq!(run(&serve, "status").1, "");
+    assert_eq!(run(&serve, "forget siem").0, Some(2));
+}
+
+#[test]
 fn what_keeps_an_output_waiting_is_told() {
     let config = file_output("out/siem.log", "format = 'raw'");
     let serve = Setup::new().config(&config).file("out", "no folder").start();

@@ -16,6 +16,16 @@ fn http(keys: &str) -> OutputHttp {
 }
 
 #[test]
+fn raw_lines_for_splunk_are_raw() {
+    use crate::output::Format;
+    let format = |keys: &str| outputs(&format!("{HTTP}{keys}")).remove(0).format;
+    assert_eq!(format("body = 'hec_raw'"), Format::Raw);
+    assert_eq!(format("body = 'hec_raw'\nformat = 'ecs'"), Format::Ecs);
+    assert_eq!(format("body = 'hec_event'"), Format::Json);
+    assert_eq!(format(""), Format::Json);
+}
+
+#[test]
 fn what_is_not_said_has_its_default() {
     let found = http("");
     let expected = OutputHttp {
