@@ -15,7 +15,8 @@ use crate::harness::Setup;
 /// The most that a file may have, in bytes.
 const LIMIT: u64 = 32 << 20;
 
-/// What is there before, a hole with a line end: there is room for some lines and a part of one.
+/// What is there before, a hole with a line end: there is room for some lines and a part of one, which
+/// is not to stand there while the output waits.
 const BEFORE: u64 = LIMIT - 2503;
 
 #[test]
@@ -32,8 +33,12 @@ fn a_full_disk_makes_the_output_wait_and_nobody_else() {
     serve.deliver(lines(0..3).join("\n"));
     serve.deliver(lines(3..100).join("\n"));
     serve.wait_for_log("the output waits");
-    let is_torn = || fs::metadata(&path).unwrap().len() == LIMIT;
-    wait_until("a part of a line", is_torn);
+    // Written again and again, but for a moment each time.
+    wait_until("a file without half a line", || {
+        let (mut last, length) = ([0], fs::metadata(&path).unwrap().len());
+        let read = File::open(&path).unwrap().read_exact_at(&mut last, length - 1);
+        length < LIMIT && read.is_ok() && last == *b"\n"
+    });
     for n in 100..110 {
         assert_eq!(serve.deliver(cef(n))["stored"], 1, "{n}");
     }
