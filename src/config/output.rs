@@ -154,11 +154,9 @@ pub(super) fn outputs(
         }
         match &output.to {
             Destination::File(file) => {
-                if let Some(other) = outputs.iter().find(|other| other.may_write_to(&file.path)) {
-                    let found = file.path.to_string();
-                    let expected =
-                        format!("a path that no entry shares with the output {:?}", other.name);
-                    let mismatch = Mismatch::text(&found, expected);
+                let mut expected = outputs.iter().filter_map(|other| other.apart_from(&file.path));
+                if let Some(expected) = expected.next() {
+                    let mismatch = Mismatch::text(&file.path.to_string(), expected);
                     return Err(ConfigError::value(section.setting("path"), mismatch));
                 }
             }
@@ -190,8 +188,21 @@ impl Output {
         }
     }
 
-    fn may_write_to(&self, path: &Template) -> bool {
-        matches!(&self.to, Destination::File(file) if file.path.may_meet(path))
+    /// What a path must be to stay apart from the files of this output, if it may get in their way.
+    fn apart_from(&self, path: &Template) -> Option<String> {
+        let Destination::File(own) = &self.to else { return None };
+        if own.path.may_meet(path) {
+            return Some(format!("a path that no entry shares with the output {:?}", self.name));
+        }
+        // An entry that makes a file of what has to be a folder would stop the other output.
+        if own.path.may_be_folder_of(path) || path.may_be_folder_of(&own.path) {
+            return Some(format!(
+                "a path of which no file can have the name of a folder of the output {:?}, or the \
+                 other way round: put them into folders apart",
+                self.name
+            ));
+        }
+        None
     }
 
     /// Whether the two put their dead letters into the same file.

@@ -71,7 +71,12 @@ impl Engine {
             };
             // Best effort: it may be the catalog that fails.
             let _ = self.cursors.fail(&name, &error.to_string(), now());
-            let at = self.cursors.load(&name).ok().flatten().map(|cursor| cursor.position);
+            let cursor = self.cursors.load(&name).ok().flatten();
+            if let Some(cursor) = &cursor {
+                // Best effort: no half line is to stand there while it waits, or after it ends.
+                let _ = self.sink.restore(&cursor.state);
+            }
+            let at = cursor.map(|cursor| cursor.position);
             pause = match at == failed_at {
                 true => (pause * 2).min(LONGEST_PAUSE),
                 false => PAUSE,
@@ -133,7 +138,15 @@ impl Engine {
                             break;
                         }
                     }
-                    return if run.is_changed() { run.save() } else { Ok(()) };
+                    if run.is_changed() {
+                        run.save()?;
+                    }
+                    if run.saved.state.is_empty() {
+                        return Ok(());
+                    }
+                    // Nothing is past the cursor, and others may write there before it does again.
+                    run.sink.reopen();
+                    return run.save();
                 }
                 Ok(Control::Reopen) => {
                     run.save()?;

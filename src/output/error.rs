@@ -38,6 +38,13 @@ pub enum OutputError {
     /// Something else than a file stands where one is to be written.
     #[error("{} is no regular file: name another path, or use type = \"stdout\"", .0.display())]
     NoFile(PathBuf),
+    /// What was written went to a file that has no name any more.
+    #[error(
+        "{} was removed while it was written to: it is made anew, with what was not saved yet; to begin \
+         a new file rename the old one and send SIGHUP",
+        .0.display()
+    )]
+    Removed(PathBuf),
     /// The other end cannot be reached, or does not take what it is sent.
     #[error("{to}: {why}")]
     Peer {

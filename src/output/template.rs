@@ -2,12 +2,16 @@
 //!
 //! What stands in braces is replaced by what the entry has. That is a sender's text, so it becomes a
 //! part of a name and never more: letters, digits, `-`, `_` and single dots that are not its first
-//! character are kept, everything else becomes `_`, and it is cut to 64 characters. What an entry
-//! lacks is `none`. Date and hour are those of the receipt, in UTC: an entry's own time would let a
-//! sender choose among all files there are. No path has the form of a rotated file: what looks after
-//! those would take it for one of another file, and delete it or others in its place.
+//! character are kept, everything else becomes `_`, and it is cut to 64 characters; shorter where the
+//! part would be too long for a name. What an entry lacks is `none`. Date and hour are those of the
+//! receipt, in UTC: an entry's own time would let a sender choose among all files there are. No value
+//! gives a path the form of a rotated file, or the ending of a compressed one: what looks after those
+//! would take it, or what is rotated away from it, for one of another file, and delete it or others in
+//! its place.
 
-use std::fmt::{self, Write};
+mod meet;
+
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -44,9 +48,9 @@ enum Piece {
     Of(Placeholder),
 }
 
-/// A path with placeholders; it names a file, not a folder.
+/// A path with placeholders, by its parts; it names a file, not a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub struct Template(Vec<Vec<Piece>>);
 
 /// What is wrong with a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,71 +66,106 @@ pub enum TemplateError {
     /// It names no file.
     #[error("the path of a file, such as \"out/{{date}}.jsonl\"")]
     NoFile,
+    /// A part of it is `..`.
+    #[error("a path without \"..\": write down what it leads to")]
+    Upward,
+    /// Its end is that of compressed files.
+    #[error("a name that does not end in .gz or .zst: those are rotated files that are compressed")]
+    Compressed,
+    /// There is no room for the values in one of its parts.
+    #[error(
+        "parts between slashes that are shorter: their text has at most {LONGEST_PART} bytes, less \
+         {SHORTEST} for each placeholder"
+    )]
+    TooLong,
 }
 
 /// The longest value, in characters.
 const LONGEST: usize = 64;
 
+/// The longest part of a path, in bytes: a name may have 255, and a rotated file has a longer one.
+const LONGEST_PART: usize = 200;
+
+/// A value is cut to no less than this, in characters.
+const SHORTEST: usize = 16;
+
+/// The endings of compressed files.
+const COMPRESSED: [&str; 2] = [".gz", ".zst"];
+
 impl Template {
     /// The file that `record` goes to.
     pub fn path(&self, record: &Record) -> PathBuf {
-        let mut path = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(text) => path.push_str(text),
-                Piece::Of(placeholder) => value(*placeholder, record, &mut path),
+        let mut path = Filled::default();
+        for (n, part) in self.0.iter().enumerate() {
+            if n > 0 {
+                path.push("/", false);
             }
+            path.push_part(part, record);
         }
-        while let Some(at) = stamp_in(&path) {
-            path.replace_range(at..=at, "_");
+        while let Some(at) = path.rotated_form() {
+            path.text.replace_range(at..=at, "_");
         }
-        path.into()
+        path.text.into()
     }
 }
 
-impl Template {
-    /// Whether some entry may go to the same file here as some entry there. In doubt it is so.
-    pub fn may_meet(&self, other: &Template) -> bool {
-        let (ours, theirs) = (self.symbols(), other.symbols());
-        // Whether the rests of both that begin at (i, j) can be the same text; from the end on.
-        let mut later = vec![false; theirs.len() + 1];
-        let mut row = later.clone();
-        for i in (0..=ours.len()).rev() {
-            for j in (0..=theirs.len()).rev() {
-                row[j] = match (ours.get(i), theirs.get(j)) {
-                    (None, None) => true,
-                    (None, Some(_)) | (Some(_), None) => false,
-                    (Some(Some(one)), Some(Some(other))) => one == other && later[j + 1],
-                    // A value takes this character, and may end with it or go on.
-                    (Some(None), Some(Some(c))) => *c != '/' && (row[j + 1] || later[j + 1]),
-                    (Some(Some(c)), Some(None)) => *c != '/' && (later[j] || later[j + 1]),
-                    (Some(None), Some(None)) => row[j + 1] || later[j] || later[j + 1],
-                };
-            }
-            std::mem::swap(&mut row, &mut later);
-        }
-        later[0]
+/// A path that is being made.
+#[derive(Default)]
+struct Filled {
+    text: String,
+    /// Of each byte, whether it is of a value: then it is ASCII.
+    is_value: Vec<bool>,
+}
+
+impl Filled {
+    fn push(&mut self, text: &str, is_value: bool) {
+        self.text.push_str(text);
+        self.is_value.resize(self.text.len(), is_value);
     }
 
-    /// Its characters; `None` for a value.
-    fn symbols(&self) -> Vec<Option<char>> {
-        let of = |piece: &Piece| match piece {
-            Piece::Text(text) => text.chars().map(Some).collect(),
-            Piece::Of(_) => vec![None],
+    fn push_part(&mut self, part: &[Piece], record: &Record) {
+        let filled = |piece: &Piece| match piece {
+            Piece::Text(text) => (text.clone(), false),
+            Piece::Of(placeholder) => (value(*placeholder, record), true),
         };
-        self.0.iter().flat_map(of).collect()
+        let filled: Vec<_> = part.iter().map(filled).collect();
+        let length: usize = filled.iter().map(|(text, _)| text.len()).sum();
+        let longest = if length > LONGEST_PART { room_for_each(part) } else { LONGEST };
+        for (mut text, is_value) in filled {
+            if is_value {
+                text.truncate(longest);
+            }
+            self.push(&text, is_value);
+        }
+    }
+
+    /// A byte of a value, which gives the path something of the form of a rotated file.
+    fn rotated_form(&self) -> Option<usize> {
+        let is_stamp = |part: &[u8]| {
+            part.iter().zip(STAMP.bytes()).all(|(found, form)| match form {
+                b'0' => found.is_ascii_digit(),
+                form => *found == form,
+            })
+        };
+        let value_in = |from: usize, length: usize| {
+            let mut is_value = self.is_value.iter().skip(from).take(length);
+            is_value.position(|is_value| *is_value).map(|at| from + at)
+        };
+        let windows = self.text.as_bytes().windows(STAMP.len()).enumerate();
+        let mut stamps = windows.filter(|(_, part)| is_stamp(part));
+        stamps.find_map(|(from, _)| value_in(from, STAMP.len())).or_else(|| {
+            let ending = COMPRESSED.iter().find(|ending| self.text.ends_with(**ending))?;
+            value_in(self.text.len() - ending.len(), ending.len())
+        })
     }
 }
 
-/// Where in a path the first time is that a rotated file has in its name.
-fn stamp_in(path: &str) -> Option<usize> {
-    let is_stamp = |part: &[u8]| {
-        part.iter().zip(STAMP.bytes()).all(|(found, form)| match form {
-            b'0' => found.is_ascii_digit(),
-            form => *found == form,
-        })
-    };
-    path.as_bytes().windows(STAMP.len()).position(is_stamp)
+/// How long each value of a part may be, if all of them are as long.
+fn room_for_each(part: &[Piece]) -> usize {
+    let text = |piece: &Piece| if let Piece::Text(text) = piece { text.len() } else { 0 };
+    let room = LONGEST_PART.saturating_sub(part.iter().map(text).sum());
+    let values = part.iter().filter(|piece| matches!(piece, Piece::Of(_))).count();
+    room.checked_div(values).unwrap_or(room)
 }
 
 impl FromStr for Template {
@@ -137,33 +176,51 @@ impl FromStr for Template {
         if matches!(name, "" | "." | "..") || text.contains('\0') {
             return Err(TemplateError::NoFile);
         }
-        let (mut pieces, mut rest) = (Vec::new(), text);
-        while let Some((before, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or(TemplateError::Unpaired)?;
-            let known = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
-            let (_, known) = known.ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
-            pieces.extend([Piece::Text(before.to_owned()), Piece::Of(*known)]);
-            rest = after;
+        if COMPRESSED.iter().any(|ending| name.ends_with(ending)) {
+            return Err(TemplateError::Compressed);
         }
-        pieces.push(Piece::Text(rest.to_owned()));
-        let unpaired = |piece: &Piece| matches!(piece, Piece::Text(text) if text.contains('}'));
-        match pieces.iter().any(unpaired) {
-            true => Err(TemplateError::Unpaired),
-            false => Ok(Template(pieces)),
-        }
+        text.split('/').map(part).collect::<Result<_, _>>().map(Template)
     }
+}
+
+/// Reads what stands between two slashes.
+fn part(text: &str) -> Result<Vec<Piece>, TemplateError> {
+    if text == ".." {
+        return Err(TemplateError::Upward);
+    }
+    let (mut pieces, mut rest) = (Vec::new(), text);
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, after) = after.split_once('}').ok_or(TemplateError::Unpaired)?;
+        let known = PLACEHOLDERS.iter().find(|(known, _)| *known == name);
+        let (_, known) = known.ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
+        pieces.extend([Piece::Text(before.to_owned()), Piece::Of(*known)]);
+        rest = after;
+    }
+    pieces.push(Piece::Text(rest.to_owned()));
+    let unpaired = |piece: &Piece| matches!(piece, Piece::Text(text) if text.contains('}'));
+    if pieces.iter().any(unpaired) {
+        return Err(TemplateError::Unpaired);
+    }
+    let has_room = match pieces.len() {
+        1 => text.len() <= LONGEST_PART,
+        _ => room_for_each(&pieces) >= SHORTEST,
+    };
+    if has_room { Ok(pieces) } else { Err(TemplateError::TooLong) }
 }
 
 /// As it was written.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|piece| match piece {
+        let mut piece = |piece: &Piece| match piece {
             Piece::Text(text) => f.write_str(text),
             Piece::Of(placeholder) => {
                 let name = PLACEHOLDERS.iter().find(|(_, one)| one == placeholder);
                 write!(f, "{{{}}}", name.map_or("", |(name, _)| name))
             }
-        })
+        };
+        let slash = [Piece::Text("/".to_owned())];
+        let parts: Vec<&[Piece]> = self.0.iter().map(Vec::as_slice).collect();
+        parts.join(&slash[..]).iter().try_for_each(&mut piece)
     }
 }
 
@@ -175,16 +232,17 @@ pub(super) fn received_at(record: &Record) -> Millis {
     }
 }
 
-fn value(placeholder: Placeholder, record: &Record, path: &mut String) {
+/// A value, as a part of a name.
+fn value(placeholder: Placeholder, record: &Record) -> String {
     let field = |name| record.fields.text(name).unwrap_or_default();
     match placeholder {
         // The first characters of RFC 3339: `2025-05-16T20:`.
-        Placeholder::Date => push_safe(&slice(received_at(record), 0, 10), path),
-        Placeholder::Hour => push_safe(&slice(received_at(record), 11, 13), path),
-        Placeholder::Kind => push_safe(record.kind.map_or("", Kind::as_str), path),
-        Placeholder::Product => push_safe(field("event_product"), path),
-        Placeholder::OrgId => push_safe(field("org_id"), path),
-        Placeholder::Verdict => push_safe(&record.verdict, path),
+        Placeholder::Date => safe(&slice(received_at(record), 0, 10)),
+        Placeholder::Hour => safe(&slice(received_at(record), 11, 13)),
+        Placeholder::Kind => safe(record.kind.map_or("", Kind::as_str)),
+        Placeholder::Product => safe(field("event_product")),
+        Placeholder::OrgId => safe(field("org_id")),
+        Placeholder::Verdict => safe(&record.verdict),
     }
 }
 
@@ -192,22 +250,23 @@ fn slice(time: Millis, from: usize, to: usize) -> String {
     time.to_string().get(from..to).unwrap_or_default().to_owned()
 }
 
-/// Appends `value` as a part of a name.
-fn push_safe(value: &str, path: &mut String) {
+/// What stays of a value.
+fn safe(value: &str) -> String {
     if value.is_empty() {
-        return path.push_str("none");
+        return "none".to_owned();
     }
     // A dot may not begin the value, for it may begin the name, nor follow another.
     let mut after_dot = true;
-    for c in value.chars().take(LONGEST) {
+    let safe = |c| {
         let safe = match c {
             '.' if !after_dot => '.',
             c if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') => c,
             _ => '_',
         };
         after_dot = safe == '.';
-        let _ = path.write_char(safe);
-    }
+        safe
+    };
+    value.chars().take(LONGEST).map(safe).collect()
 }
 
 #[cfg(test)]
@@ -258,7 +317,8 @@ mod tests {
             for around in ["x-", "x-y-", ""] {
                 let (value, safe) = (format!("{around}{stamp}"), format!("{around}{masked}"));
                 check(template, &value, &name(&safe));
-                check(template, &format!("{value}.gz"), &name(&format!("{safe}.gz")));
+                let dot = if template.ends_with('}') { '_' } else { '.' };
+                check(template, &format!("{value}.gz"), &name(&format!("{safe}{dot}gz")));
             }
         }
         // Not of one piece: `20250516T200954` and `.123Z`.
@@ -266,22 +326,27 @@ mod tests {
     }
 
     #[test]
-    fn templates_that_may_name_one_file() {
-        let check = |one: &str, other: &str, expected: bool| {
-            let (one, other): (Template, Template) = (one.parse().unwrap(), other.parse().unwrap());
-            assert_eq!(one.may_meet(&other), expected, "{one} {other}");
-            assert_eq!(other.may_meet(&one), expected, "{other} {one}");
-        };
-        check("a.log", "a.log", true);
-        check("a.log", "b.log", false);
-        check("{org_id}.log", "all.log", true);
-        check("{org_id}.log", ".log", false);
-        check("{org_id}.log", "a/b.log", false);
-        check("a/{org_id}.log", "b/{org_id}.log", false);
-        check("{kind}-{org_id}", "x{org_id}", true);
-        check("{kind}-a", "{kind}-b", false);
-        check("{kind}/a", "x{org_id}/{kind}", true);
-        check("{kind}{kind}", "x", false);
+    fn no_value_makes_the_name_of_a_compressed_file() {
+        check("o/{org_id}", "victim.gz", "o/victim_gz");
+        check("o/{org_id}", "victim.zst", "o/victim_zst");
+        check("o/{org_id}", "victim.gz.gz", "o/victim.gz_gz");
+        check("o/victim.{org_id}", "gz", "o/victim._z");
+        check("o/{org_id}z", "victim.g", "o/victim_gz");
+        check("o/{org_id}.log", "victim.gz", "o/victim.gz.log");
+        check("o/{org_id}/x", "victim.gz", "o/victim.gz/x");
+    }
+
+    #[test]
+    fn no_value_makes_a_name_too_long() {
+        let (long, all) = ("a".repeat(500), "{org_id}-{org_id}-{org_id}-{org_id}.log");
+        let each = "a".repeat((200 - "---.log".len()) / 4);
+        check(&format!("o/{all}"), &long, &format!("o/{each}-{each}-{each}-{each}.log"));
+        check(all, "b", "b-b-b-b.log");
+        check(
+            "{org_id}/{org_id}/{org_id}/{org_id}",
+            &long,
+            &["a".repeat(64).as_str(); 4].join("/"),
+        );
     }
 
     #[test]
@@ -296,6 +361,14 @@ mod tests {
         for path in ["", "out/", "out/..", "."] {
             check(path, TemplateError::NoFile);
         }
-        assert_eq!("a/{date}.x".parse::<Template>().unwrap().to_string(), "a/{date}.x");
+        check("a/../b", TemplateError::Upward);
+        check("../b", TemplateError::Upward);
+        check("a/{date}.gz", TemplateError::Compressed);
+        check("a.zst", TemplateError::Compressed);
+        check(&"x".repeat(201), TemplateError::TooLong);
+        check(&format!("{}{{date}}/a", "x".repeat(185)), TemplateError::TooLong);
+        for template in ["a/{date}.x", "/a//./{hour}{kind}/b", &"x".repeat(200)] {
+            assert_eq!(template.parse::<Template>().unwrap().to_string(), template);
+        }
     }
 }

@@ -144,6 +144,23 @@ fn outputs_that_are_refused() {
         &format!("{FILE}{}", FILE.replace("'a'", "'b'")),
         "c.toml:8: output.path is \"a.log\", expected a path that no entry shares with the output \"a\"",
     );
+    for path in ["./a.log", ".//a.log", "{org_id}.log"] {
+        check_refused(
+            &format!("{FILE}{}", FILE.replace("'a'", "'b'").replace("a.log", path)),
+            &format!("c.toml:8: output.path is \"{path}\", expected a path that no entry shares"),
+        );
+    }
+    for (one, other) in [("o/{org_id}", "o/x/{date}.log"), ("o/x/{date}.log", "./o/{org_id}")] {
+        let both = FILE.replace("a.log", one) + &FILE.replace("'a'", "'b'").replace("a.log", other);
+        check_refused(
+            &both,
+            &format!("c.toml:8: output.path is \"{other}\", expected a path of which no file can "),
+        );
+    }
+    check_refused(
+        &FILE.replace("a.log", "x/../a.log"),
+        "c.toml:4: output.path is \"x/../a.log\", expected a path without \"..\"",
+    );
     check_refused(
         "[[output]]\nname = 'a'\ntype = 'stdout'\n[[output]]\nname = 'b'\ntype = 'stdout'",
         "c.toml:6: output.type is \"stdout\", which an output before it has",

@@ -34,8 +34,11 @@ impl From<Mark> for (u64, u64) {
     }
 }
 
-/// Writes marks.
+/// Writes marks; of none, nothing.
 pub(super) fn write(marks: &BTreeMap<PathBuf, Mark>) -> String {
+    if marks.is_empty() {
+        return String::new();
+    }
     let marks: BTreeMap<_, _> =
         marks.iter().filter_map(|(path, mark)| Some((path.to_str()?, mark))).collect();
     serde_json::to_string(&marks).unwrap_or_default()
@@ -49,15 +52,24 @@ pub(super) fn read(text: &str) -> BTreeMap<PathBuf, Mark> {
 impl Mark {
     /// Takes back what was written past the mark, if the file is still the one it was.
     pub(super) fn restore(self, path: &Path) -> Result<(), OutputError> {
+        let file_name = path.display();
         let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if is_gone(&error) => {
+                if self.length > 0 {
+                    tracing::warn!(
+                        file = %file_name,
+                        missing = self.length,
+                        "the file is gone: unless it was renamed, lines that were written are lost"
+                    );
+                }
+                return Ok(());
+            }
             opened => opened.doing("open", path)?,
         };
         let found = file.metadata().doing("look at", path)?;
         if found.ino() != self.inode || !found.is_file() {
             return Ok(());
         }
-        let file_name = path.display();
         if found.len() < self.length {
             let missing = self.length - found.len();
             tracing::warn!(file = %file_name, missing, "the file is shorter than it was");
@@ -69,6 +81,11 @@ impl Mark {
         }
         Ok(())
     }
+}
+
+/// Whether there is no file, or something else stands where its folder was.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
@@ -83,6 +100,7 @@ mod tests {
         assert_eq!(write(&marks), r#"{"a/b.log":[1152921504606846976,9]}"#);
         assert_eq!(read(&write(&marks)), marks);
         assert!(read("").is_empty() && read("[]").is_empty());
+        assert_eq!(write(&BTreeMap::new()), "");
     }
 
     #[test]
@@ -99,6 +117,9 @@ mod tests {
         check("one\ntwo\n", false, 8, "one\ntwo\n");
         check("one\n", false, 8, "one\n");
         check("one\ntwo\n", true, 4, "one\ntwo\n");
-        Mark { inode: 1, length: 1 }.restore(&folder.path().join("none")).unwrap();
+        // Nothing is there, or a file where its folder was.
+        for gone in ["none", "none/x", "x/x"] {
+            Mark { inode: 1, length: 1 }.restore(&folder.path().join(gone)).unwrap();
+        }
     }
 }

@@ -1,15 +1,17 @@
 //! Files of lines: appended to, rotated by renaming, and put back after a crash.
 //!
 //! - `open`: one file that is open. `mark`: how far each file has come, as it is saved with the
-//!   cursor. `tend`: rotated files are named, compressed and deleted.
+//!   cursor. `name`: what rotated files are called. `tend`: they are compressed and deleted.
 //!
 //! No line is written to a file before the saved state has a mark for it. So after a crash every line
 //! past the cursor stands behind a mark and is taken back, and the file agrees with the cursor. A
 //! rotation stands between two saved states: nothing in a rotated file is past the cursor.
 //!
 //! A file that was moved away by somebody else is not the one that its mark is of, and is left alone.
+//! So is one that the output does not write to any more: it may be another output's by now.
 
 mod mark;
+mod name;
 mod open;
 mod tend;
 
@@ -20,8 +22,9 @@ use std::time::Duration;
 use hashlink::LinkedHashMap;
 
 use self::mark::Mark;
+pub(super) use self::name::STAMP;
 pub(super) use self::open::Open;
-pub(super) use self::tend::{STAMP, Tender};
+pub(super) use self::tend::Tender;
 use super::error::{IoContext, OutputError};
 use super::sink::Sink;
 use crate::config::{Fsync, OutputFile};
@@ -74,7 +77,7 @@ impl Files {
         self.marks.remove(path);
         // Not the name of one that was rotated before and deleted since: the names tell the order.
         let later = Millis::saturating(self.rotated_at.get().saturating_add(1));
-        self.rotated_at = tend::move_away(path, now.max(later))?;
+        self.rotated_at = name::move_away(path, now.max(later))?;
         if self.settings.fsync != Fsync::Never {
             open::sync_folder(path).doing("sync the folder of", path)?;
         }
@@ -118,7 +121,15 @@ impl Sink for Files {
         self.open.clear();
         self.marks.clear();
         for (path, mark) in mark::read(state) {
-            mark.restore(&path)?;
+            if self.settings.path.may_name(&path) {
+                mark.restore(&path)?;
+            } else {
+                tracing::warn!(
+                    file = %path.display(),
+                    "the output writes to this file no more, which it did when it failed: lines at its \
+                     end may be torn, and are written again where it writes now"
+                );
+            }
         }
         Ok(())
     }
@@ -247,6 +258,42 @@ mod tests {
         }
         files.flush().unwrap();
         assert_eq!(contents(folder.path()), ["a\nb\n", "c\n", "d\n"]);
+    }
+
+    #[test]
+    fn a_file_that_is_another_outputs_by_now_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut before = files(folder.path(), |_| ());
+        let record = &record(1, 0);
+        before.prepare(&[record]).unwrap();
+        before.write(record, b"one\n", Millis::MIN).unwrap();
+        let state = before.sync().unwrap();
+        before.write(record, b"two\n", Millis::MIN).unwrap();
+        before.flush().unwrap();
+        let elsewhere = folder.path().join("elsewhere.log").to_str().unwrap().parse().unwrap();
+        let mut after = files(folder.path(), |settings| settings.path = elsewhere);
+        after.restore(&state).unwrap();
+        assert_eq!(contents(folder.path()), ["one\ntwo\n"]);
+        before.restore(&state).unwrap();
+        assert_eq!(contents(folder.path()), ["one\n"]);
+    }
+
+    #[test]
+    fn a_file_that_is_removed_while_it_is_written_to_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = files(folder.path(), |_| ());
+        let record = &record(1, 0);
+        files.prepare(&[record]).unwrap();
+        files.write(record, b"one\n", Millis::MIN).unwrap();
+        let state = files.sync().unwrap();
+        fs::remove_file(folder.path().join("access.log")).unwrap();
+        files.write(record, b"two\n", Millis::MIN).unwrap();
+        assert!(matches!(files.sync(), Err(OutputError::Removed(_))));
+        files.restore(&state).unwrap();
+        assert!(files.prepare(&[record]).unwrap());
+        files.write(record, b"two\n", Millis::MIN).unwrap();
+        files.sync().unwrap();
+        assert_eq!(contents(folder.path()), ["two\n"]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Open {
         access: &Access,
         fsync: Fsync,
     ) -> Result<Open, OutputError> {
-        make_folders(path, access)?;
+        make_folders(path, access, fsync)?;
         // A pipe would wait for its other end.
         match fs::metadata(path) {
             Ok(found) if !found.is_file() => return Err(OutputError::NoFile(path.to_owned())),
@@ -102,8 +102,9 @@ impl Open {
         self.file.write_all(&self.gathered).doing("write", path)?;
         self.gathered.clear();
         // Not counted: somebody else may have appended too.
-        self.length = self.file.metadata().doing("look at", path)?.len();
-        Ok(())
+        let found = self.file.metadata().doing("look at", path)?;
+        self.length = found.len();
+        if found.nlink() == 0 { Err(OutputError::Removed(path.to_owned())) } else { Ok(()) }
     }
 
     /// Appends what is gathered and makes it reach the disk, unless that is never asked for.
@@ -127,7 +128,7 @@ fn own(file: &File, path: &Path, access: &Access) -> Result<(), OutputError> {
 }
 
 /// Makes the folders of a file that are not there. Who may read the file may enter them.
-fn make_folders(path: &Path, access: &Access) -> Result<(), OutputError> {
+fn make_folders(path: &Path, access: &Access, fsync: Fsync) -> Result<(), OutputError> {
     let mode = 0o700 | access.mode | (access.mode & 0o044) >> 2;
     let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
     let missing: Vec<_> = folder(path).ancestors().take_while(is_missing).collect();
@@ -138,6 +139,11 @@ fn make_folders(path: &Path, access: &Access) -> Result<(), OutputError> {
             // As with a file; each is empty but for the one before it.
             missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
             return Err(OutputError::Owner { path: (*made).to_owned(), source });
+        }
+    }
+    if fsync != Fsync::Never {
+        for made in &missing {
+            sync_folder(made).doing("sync the folder of", made)?;
         }
     }
     Ok(())

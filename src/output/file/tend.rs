@@ -1,152 +1,168 @@
-//! Rotated files: their names, and a thread that compresses them and deletes what is too much.
+//! A thread that compresses rotated files and deletes what is too much of them.
 //!
-//! `audit.jsonl` is renamed to `audit-20250516T200954.123Z.jsonl`, in the same folder, so that who
-//! follows the file goes on with it; the time is a millisecond later where another has it. Compressed
-//! it ends in `.gz` or `.zst` besides. Only names of exactly this form are touched. What is interrupted is done
-//! the next time: a file is compressed under a temporary name, and the original is removed last.
+//! Only names of exactly the form of rotated files are touched. What is interrupted is done the next
+//! time: a file is compressed under a temporary name, which ends in `.tmp` and the number of its
+//! tender, and the original is removed last. What goes wrong with one file is logged, and keeps nobody
+//! from the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
+use super::name::{Kept, Name, stamp, with_ending};
 use super::open::{folder, sync_folder};
 use crate::clock::now;
 use crate::config::{Compress, OutputFile};
 use crate::entry::Millis;
-use crate::output::error::{IoContext, OutputError};
 
-/// Has rotated files compressed and deleted, by a thread of its own.
+/// Has rotated files compressed and deleted, by a thread of its own if there is anything to do.
 #[derive(Clone)]
-pub(in crate::output) struct Tender(Sender<PathBuf>);
+pub(in crate::output) struct Tender(Option<Sender<PathBuf>>);
 
 impl Tender {
     /// Starts the thread; it ends with the last of its tenders.
     pub(in crate::output) fn start(settings: OutputFile) -> io::Result<Tender> {
+        let OutputFile { compress, keep, keep_age, keep_size, .. } = settings;
+        let keeps_all = keep.is_none() && keep_age.is_none() && keep_size.is_none();
+        if compress == Compress::None && keeps_all {
+            return Ok(Tender(None));
+        }
+        let number = next_number();
         let (sender, paths) = channel::<PathBuf>();
         std::thread::Builder::new().name("output-tender".to_owned()).spawn(move || {
-            for path in paths {
-                if let Err(error) = tend(&path, &settings, now()) {
-                    let file = path.display();
-                    tracing::warn!(%file, %error, "rotated files are left as they are");
+            while let Ok(path) = paths.recv() {
+                // What waits besides, each once.
+                let all: BTreeSet<_> = [path].into_iter().chain(paths.try_iter()).collect();
+                for path in all {
+                    tend(&path, &settings, number, now());
                 }
             }
         })?;
-        Ok(Tender(sender))
+        Ok(Tender(Some(sender)))
     }
 
     /// Has what was rotated away from `path` looked after.
     pub(super) fn tend(&self, path: &Path) {
-        // It ends only with the process.
-        let _ = self.0.send(path.to_owned());
-    }
-}
-
-/// Renames the file `path` to a name that no other has, and returns the time that stands in it: `time`
-/// or a later one.
-pub(super) fn move_away(path: &Path, mut time: Millis) -> Result<Millis, OutputError> {
-    let name = Name::of(path);
-    loop {
-        let to = folder(path).join(format!("{}-{}{}", name.stem, stamp(time), name.extension));
-        let taken = [".gz", ".zst"].map(|ending| with_ending(&to, ending).exists());
-        if !to.exists() && !taken.contains(&true) {
-            return fs::rename(path, to).map(|()| time).doing("rotate", path);
+        if let Some(sender) = &self.0 {
+            // It ends only with the process.
+            let _ = sender.send(path.to_owned());
         }
-        time = Millis::saturating(time.get().saturating_add(1));
     }
 }
 
-/// The form of a time as it stands in a name; a `0` is any digit.
-pub(in crate::output) const STAMP: &str = "00000000T000000.000Z";
-
-/// A time as it stands in a name: they sort as the times do.
-fn stamp(time: Millis) -> String {
-    time.to_string().replace(['-', ':'], "")
-}
-
-/// The name of a file, in two.
-struct Name {
-    stem: String,
-    /// With its dot, if it has one.
-    extension: String,
-}
-
-impl Name {
-    fn of(path: &Path) -> Name {
-        let text =
-            |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
-        let extension = text(path.extension()).map_or_else(String::new, |one| format!(".{one}"));
-        Name { stem: text(path.file_stem()).unwrap_or_default(), extension }
-    }
-
-    /// When a file of this name was rotated, and whether it is compressed. `None` if it is not a
-    /// rotated file of ours.
-    fn rotated(&self, name: &str) -> Option<(String, bool)> {
-        let rest = name.strip_prefix(&self.stem)?.strip_prefix('-')?;
-        let plain = rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".zst"));
-        let stamp = plain.unwrap_or(rest).strip_suffix(&self.extension)?;
-        let form: String =
-            stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-        (form == STAMP).then(|| (stamp.to_owned(), plain.is_some()))
-    }
-}
-
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(ending);
-    path.into()
+/// The number of a tender: that of an output before a change may be at work still.
+fn next_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Compresses what was rotated away from `path`, and deletes what is too much of it.
-fn tend(path: &Path, settings: &OutputFile, now: Millis) -> io::Result<()> {
-    let name = Name::of(path);
-    // Oldest first.
-    let mut rotated = BTreeMap::new();
-    for found in fs::read_dir(folder(path))? {
-        let found = found?;
-        let Ok(file_name) = found.file_name().into_string() else { continue };
-        if let Some((stamp, is_compressed)) = name.rotated(&file_name) {
-            let is_file = found.file_type()?.is_file();
-            if is_file {
-                rotated.insert((stamp, is_compressed), found.path());
+fn tend(path: &Path, settings: &OutputFile, number: u64, now: Millis) {
+    let failed = |file: &Path, error: &io::Error, what: &str| {
+        tracing::warn!(file = %file.display(), %error, "{what}");
+    };
+    let remove = |file: &Path| match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            failed(file, &error, "a rotated file cannot be deleted");
+        }
+        _ => {}
+    };
+    let list = || {
+        list(path).unwrap_or_else(|error| {
+            failed(folder(path), &error, "rotated files are left as they are");
+            Rotated::new()
+        })
+    };
+    let rotated = list();
+    for files in rotated.values().filter(|files| !files.contains_key(&Kept::Plain)) {
+        files.get(&Kept::Half).into_iter().flatten().for_each(|half| remove(half));
+    }
+    // What is deleted need not be compressed. What files take is known only afterwards.
+    let by_size = OutputFile { keep_size: None, ..settings.clone() };
+    too_much(&rotated, &by_size, now).iter().for_each(|file| remove(file));
+    if settings.compress != Compress::None {
+        for file in list().values().filter_map(|files| files.get(&Kept::Plain)).flatten() {
+            if let Err(error) = compress(file, settings, number) {
+                failed(file, &error, "a rotated file is left as it is");
             }
         }
     }
-    for ((_, is_compressed), path) in &mut rotated {
-        if !*is_compressed && settings.compress != Compress::None {
-            *path = compress(path, settings)?;
+    too_much(&list(), settings, now).iter().for_each(|file| remove(file));
+}
+
+/// Rotated files by their times, and by how they are kept: there are several of a time while one is
+/// compressed.
+type Rotated = BTreeMap<String, BTreeMap<Kept, Vec<PathBuf>>>;
+
+fn list(path: &Path) -> io::Result<Rotated> {
+    let name = Name::of(path);
+    let mut rotated = Rotated::new();
+    for found in fs::read_dir(folder(path))? {
+        let found = found?;
+        let Ok(file_name) = found.file_name().into_string() else { continue };
+        if let Some((stamp, kept)) = name.rotated(&file_name)
+            && found.file_type().is_ok_and(|kind| kind.is_file())
+        {
+            rotated.entry(stamp).or_default().entry(kept).or_default().push(found.path());
         }
     }
+    Ok(rotated)
+}
+
+/// The files that are to be deleted.
+fn too_much(rotated: &Rotated, settings: &OutputFile, now: Millis) -> Vec<PathBuf> {
     let oldest = settings.keep_age.map(|age| {
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         stamp(Millis::saturating(now.get().saturating_sub(age)))
     });
     let (mut count, mut size) = (0, 0_u64);
-    for ((stamp, _), path) in rotated.iter().rev() {
-        count += 1;
-        size = size.saturating_add(fs::metadata(path)?.len());
+    let mut too_much = Vec::new();
+    for (stamp, files) in rotated.iter().rev() {
+        let whole = files.iter().filter(|(kept, _)| **kept != Kept::Half);
+        let files: Vec<&PathBuf> = whole.flat_map(|(_, files)| files).collect();
+        count += u64::from(!files.is_empty());
+        for file in &files {
+            size = size.saturating_add(fs::metadata(file).map_or(0, |found| found.len()));
+        }
         let is_too_much = settings.keep.is_some_and(|keep| count > keep)
             || settings.keep_size.is_some_and(|keep| size > keep)
             || oldest.as_ref().is_some_and(|oldest| stamp < oldest);
         if is_too_much {
-            fs::remove_file(path)?;
+            too_much.extend(files.into_iter().cloned());
         }
     }
-    Ok(())
+    too_much
 }
 
 /// Compresses a file, and returns what it is called now.
-fn compress(path: &Path, settings: &OutputFile) -> io::Result<PathBuf> {
+fn compress(path: &Path, settings: &OutputFile, number: u64) -> io::Result<PathBuf> {
     let ending = if settings.compress == Compress::Gzip { ".gz" } else { ".zst" };
     let to = with_ending(path, ending);
-    let temporary = with_ending(&to, ".tmp");
-    let permissions = fs::metadata(path)?.permissions();
+    let temporary = with_ending(&to, &format!(".tmp{number}"));
+    let made = compress_to(&temporary, path, settings).and_then(|()| fs::rename(&temporary, &to));
+    if let Err(error) = made {
+        let _ = fs::remove_file(&temporary);
+        // Another tender may have been faster.
+        return if path.exists() { Err(error) } else { Ok(to) };
+    }
+    sync_folder(&to)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(to),
+        removed => removed.map(|()| to),
+    }
+}
+
+/// Compresses the file `path` to the file `to`.
+fn compress_to(to: &Path, path: &Path, settings: &OutputFile) -> io::Result<()> {
     let mut source = File::open(path)?;
+    let permissions = source.metadata()?.permissions();
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(permissions.mode());
-    let file = options.open(&temporary)?;
+    let file = options.open(to)?;
     // Whatever the umask says.
     file.set_permissions(permissions)?;
     fchown(&file, settings.access.owner, settings.access.group)?;
@@ -163,11 +179,7 @@ fn compress(path: &Path, settings: &OutputFile) -> io::Result<PathBuf> {
         }
     };
     (&file).flush()?;
-    file.sync_all()?;
-    fs::rename(&temporary, &to)?;
-    sync_folder(&to)?;
-    fs::remove_file(path)?;
-    Ok(to)
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -178,6 +190,7 @@ mod tests {
 
     use super::*;
     use crate::config::Access;
+    use crate::output::file::name::move_away;
     use crate::output::testing::settings;
 
     const MINUTE: i64 = 60_000;
@@ -195,7 +208,7 @@ mod tests {
         for other in others {
             fs::write(folder.path().join(other), "other").unwrap();
         }
-        tend(&path, settings, Millis::saturating(4 * MINUTE)).unwrap();
+        tend(&path, settings, 7, Millis::saturating(4 * MINUTE));
         let names = fs::read_dir(folder.path()).unwrap();
         let names = names.map(|one| one.unwrap().file_name().into_string().unwrap());
         let (mut others_left, mut left): (Vec<_>, Vec<_>) =
@@ -243,6 +256,42 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_compressed_keeps_nobody_from_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        for minute in 0..4 {
+            fs::write(&path, "line\n").unwrap();
+            move_away(&path, Millis::saturating(minute * MINUTE)).unwrap();
+        }
+        // A folder stands where the compressed file would go.
+        fs::create_dir(folder.path().join(format!("{}.gz", FILES[2]))).unwrap();
+        // These are left from a program that ended. The last is of no rotated file that is there.
+        let half = ["a-19700101T000300.000Z.log.gz.tmp7", "a-19700101T000900.000Z.log.gz.tmp3"];
+        half.iter().for_each(|name| fs::write(folder.path().join(name), "half").unwrap());
+        let settings = OutputFile { compress: Compress::Gzip, keep: Some(3), ..settings() };
+        tend(&path, &settings, 7, Millis::saturating(4 * MINUTE));
+        let names = fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> =
+            names.map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        let expected = [
+            "a-19700101T000100.000Z.log.gz",
+            "a-19700101T000200.000Z.log",
+            "a-19700101T000200.000Z.log.gz",
+            "a-19700101T000300.000Z.log.gz",
+        ];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn two_tenders_share_no_temporary_file_and_one_with_nothing_to_do_does_nothing() {
+        assert_ne!(next_number(), next_number());
+        assert!(Tender::start(settings()).unwrap().0.is_none());
+        let busy = OutputFile { keep: Some(1), ..settings() };
+        assert!(Tender::start(busy).unwrap().0.is_some());
+    }
+
+    #[test]
     fn what_is_compressed_has_the_mode_and_the_group_that_are_asked_for() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a-19700101T000000.000Z.log");
@@ -260,21 +309,8 @@ mod tests {
             access: Access { owner: Some(owner), group: Some(group), mode: 0o600 },
             ..settings()
         };
-        let made = fs::metadata(super::compress(&path, &settings).unwrap()).unwrap();
+        let made = fs::metadata(super::compress(&path, &settings, 0).unwrap()).unwrap();
         let found = (made.uid(), made.gid(), made.mode() & 0o777);
         assert_eq!(found, (owner, group, 0o666));
-    }
-
-    #[test]
-    fn no_file_takes_the_name_of_another() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.log");
-        for n in 0..3 {
-            fs::write(&path, n.to_string()).unwrap();
-            move_away(&path, Millis::MIN).unwrap();
-        }
-        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
-        assert_eq!(read("a-19700101T000000.000Z.log"), "0");
-        assert_eq!(read("a-19700101T000000.002Z.log"), "2");
     }
 }

@@ -123,6 +123,20 @@ fn a_file_that_was_moved_away_is_opened_again() {
 }
 
 #[test]
+fn a_file_that_is_removed_while_it_is_written_to_is_made_anew() {
+    let mut serve = Setup::new().config(&file_output("siem.log", "format = 'raw'")).start();
+    serve.deliver(lines(0..10).join("\n"));
+    wait_for_lines(&serve, "siem.log", &lines(0..10));
+    // Saved, so that these do not come again.
+    wait_until("the cursor", || status(&serve)["written"] == 10);
+    fs::remove_file(serve.home().join("siem.log")).unwrap();
+    serve.deliver(lines(10..20).join("\n"));
+    serve.wait_for_log("was removed while it was written to");
+    wait_for_lines(&serve, "siem.log", &lines(10..20));
+    serve.stop();
+}
+
+#[test]
 fn a_path_that_cannot_be_written_to_makes_the_output_wait_and_nobody_else() {
     let config = file_output("out/siem.log", "format = 'raw'");
     let mut serve = Setup::new().config(&config).file("out", "no folder").start();

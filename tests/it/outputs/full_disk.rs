@@ -18,6 +18,14 @@ const LIMIT: u64 = 32 << 20;
 /// What is there before, a hole with a line end: there is room for some lines and a part of one.
 const BEFORE: u64 = LIMIT - 2503;
 
+/// What was written since.
+fn written(path: &Path) -> String {
+    let (mut text, mut file) = (String::new(), File::open(path).unwrap());
+    file.seek(SeekFrom::Start(BEFORE)).unwrap();
+    file.read_to_string(&mut text).unwrap();
+    text
+}
+
 #[test]
 fn a_full_disk_makes_the_output_wait_and_nobody_else() {
     let config = file_output("siem.log", "format = 'raw'")
@@ -32,8 +40,6 @@ fn a_full_disk_makes_the_output_wait_and_nobody_else() {
     serve.deliver(lines(0..3).join("\n"));
     serve.deliver(lines(3..100).join("\n"));
     serve.wait_for_log("the output waits");
-    let is_torn = || fs::metadata(&path).unwrap().len() == LIMIT;
-    wait_until("a part of a line", is_torn);
     for n in 100..110 {
         assert_eq!(serve.deliver(cef(n))["stored"], 1, "{n}");
     }
@@ -47,20 +53,31 @@ fn a_full_disk_makes_the_output_wait_and_nobody_else() {
 
     // There is room again.
     limit(&serve, None);
-    let written = || {
-        let (mut text, mut file) = (String::new(), File::open(&path).unwrap());
-        file.seek(SeekFrom::Start(BEFORE)).unwrap();
-        file.read_to_string(&mut text).unwrap();
-        text
-    };
-    wait_until("all lines", || written().lines().count() >= 110);
+    wait_until("all lines", || written(&path).lines().count() >= 110);
     serve.deliver(cef(110));
-    wait_until("the next line", || written().ends_with(&format!("{}\n", cef(110))));
-    assert_eq!(written().lines().collect::<Vec<_>>(), lines(0..111));
+    wait_until("the next line", || written(&path).ends_with(&format!("{}\n", cef(110))));
+    assert_eq!(written(&path).lines().collect::<Vec<_>>(), lines(0..111));
     wait_until("both to be told of as done", || {
         let (code, text, _) = run(&serve, "status -o jsonl");
         let outputs = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let done = |output: &Value| output["behind"] == 0 && output["written"] == 111;
         code == Some(0) && outputs.filter(done).count() == 2
     });
+}
+
+#[test]
+fn no_half_line_stays_when_the_program_ends_while_the_disk_is_full() {
+    let setup = Setup::new().config(&file_output("siem.log", "format = 'raw'"));
+    let path = setup.home().join("siem.log");
+    File::create_new(&path).unwrap().write_all_at(b"\n", BEFORE - 1).unwrap();
+    let mut serve = setup.start();
+    limit(&serve, Some(LIMIT));
+    serve.deliver(lines(0..100).join("\n"));
+    serve.wait_for_log("the output waits");
+    serve.stop();
+    let text = written(&path);
+    assert!(text.is_empty() || text.ends_with('\n'), "{text}");
+    serve.restart();
+    wait_until("all lines", || written(&path).lines().count() >= 100);
+    assert_eq!(written(&path).lines().collect::<Vec<_>>(), lines(0..100));
 }

@@ -133,6 +133,31 @@ fn a_value_cannot_pass_for_a_rotated_file_of_another() {
 }
 
 #[test]
+fn a_value_cannot_pass_for_a_compressed_file_of_another() {
+    let keys = "format = 'raw'\nrotate_size = '300B'\nkeep = 2";
+    let mut serve = Setup::new().config(&file_output("out/{org_id}", keys)).start();
+    let line = |org_id: &str, n: usize| {
+        json!({"name": "Ingress", "org_id": org_id, "trace_id": n, "rt": n}).to_string()
+    };
+    for org_id in ["victim", "victim.gz"] {
+        serve.deliver((0..30).map(|n| line(org_id, n)).collect::<Vec<_>>().join("\n"));
+    }
+    let out = serve.home().join("out");
+    let text = || -> String {
+        files_below(&out).iter().filter_map(|path| fs::read_to_string(path).ok()).collect()
+    };
+    wait_until("two rotated files of each, and the last lines", || {
+        let text = text();
+        let is_there = ["victim", "victim.gz"].iter().all(|id| text.contains(&line(id, 29)));
+        is_there && files_below(&out).len() == 6
+    });
+    serve.stop();
+    let names = files_below(&out);
+    // `victim-STAMP.gz` would be taken for one of `victim`.
+    assert!(names.iter().all(|path| path.extension().is_none_or(|end| end != "gz")), "{names:?}");
+}
+
+#[test]
 fn a_follower_sees_hostile_lines_once_and_whole_across_rotations() {
     let config = file_output("out/siem.log", "format = 'raw'\nrotate_size = '1kB'");
     let mut serve = Setup::new().config(&config).start();

@@ -52,6 +52,45 @@ fn outputs_are_added_changed_and_removed_and_keep_their_places() {
 }
 
 #[test]
+fn an_output_that_comes_back_leaves_alone_what_another_wrote_meanwhile() {
+    let (a, b) = (|path: &str| output("a", path, ""), |path: &str| output("b", path, ""));
+    let serve = Setup::new().config(&a("x.log")).start();
+    serve.deliver(lines(0..5).join("\n"));
+    wait_for_lines(&serve, "x.log", &lines(0..5));
+    let mut times = 0;
+    reload(&serve, &b("x.log"), &mut times);
+    serve.deliver(lines(5..10).join("\n"));
+    wait_for_lines(&serve, "x.log", &lines(0..10));
+
+    // Elsewhere.
+    reload(&serve, &(b("x.log") + &a("y.log")), &mut times);
+    wait_for_lines(&serve, "y.log", &lines(5..10));
+    assert_eq!(lines_of(&serve.home().join("x.log")), lines(0..10));
+    // And where it was.
+    reload(&serve, &a("x.log"), &mut times);
+    serve.deliver(lines(10..15).join("\n"));
+    wait_for_lines(&serve, "x.log", &lines(0..15));
+    reload(&serve, &b("x.log"), &mut times);
+    wait_for_lines(&serve, "x.log", &[lines(0..15), lines(10..15)].concat());
+}
+
+#[test]
+fn an_output_is_moved_away_from_where_nothing_can_be_written_any_more() {
+    let serve = Setup::new().config(&output("siem", "out/siem.log", "")).start();
+    serve.deliver(lines(0..5).join("\n"));
+    wait_for_lines(&serve, "out/siem.log", &lines(0..5));
+    wait_until("a saved cursor", || status(&serve)["next_id"] == 6);
+    // It fails, so its marks stay.
+    fs::remove_dir_all(serve.home().join("out")).unwrap();
+    fs::write(serve.home().join("out"), "no folder").unwrap();
+    serve.deliver(lines(5..10).join("\n"));
+    serve.wait_for_log("the output waits");
+    reload(&serve, &output("siem", "other/siem.log", ""), &mut 0);
+    serve.deliver(lines(10..15).join("\n"));
+    wait_for_lines(&serve, "other/siem.log", &lines(5..15));
+}
+
+#[test]
 fn a_configuration_that_is_wrong_changes_nothing_and_files_are_opened_again_nevertheless() {
     let serve = Setup::new().config(&output("siem", "siem.log", "")).start();
     serve.deliver(lines(0..10).join("\n"));

@@ -1,0 +1,122 @@
+//! The names of rotated files.
+//!
+//! `audit.jsonl` is renamed to `audit-20250516T200954.123Z.jsonl`, in the same folder, so that who
+//! follows the file goes on with it; the time is a millisecond later where another has it. Compressed
+//! it ends in `.gz` or `.zst` besides, and in `.tmp` and a number while that is done.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::open::folder;
+use crate::entry::Millis;
+use crate::output::error::{IoContext, OutputError};
+
+/// Renames the file `path` to a name that no other has, and returns the time that stands in it: `time`
+/// or a later one.
+pub(super) fn move_away(path: &Path, mut time: Millis) -> Result<Millis, OutputError> {
+    let name = Name::of(path);
+    loop {
+        let to = folder(path).join(format!("{}-{}{}", name.stem, stamp(time), name.extension));
+        let taken = [".gz", ".zst"].map(|ending| with_ending(&to, ending).exists());
+        if !to.exists() && !taken.contains(&true) {
+            return fs::rename(path, to).map(|()| time).doing("rotate", path);
+        }
+        time = Millis::saturating(time.get().saturating_add(1));
+    }
+}
+
+/// The form of a time as it stands in a name; a `0` is any digit.
+pub(in crate::output) const STAMP: &str = "00000000T000000.000Z";
+
+/// A time as it stands in a name: they sort as the times do.
+pub(super) fn stamp(time: Millis) -> String {
+    time.to_string().replace(['-', ':'], "")
+}
+
+/// The name of a file, in two.
+pub(super) struct Name {
+    stem: String,
+    /// With its dot, if it has one.
+    extension: String,
+}
+
+impl Name {
+    pub(super) fn of(path: &Path) -> Name {
+        let text =
+            |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+        let extension = text(path.extension()).map_or_else(String::new, |one| format!(".{one}"));
+        Name { stem: text(path.file_stem()).unwrap_or_default(), extension }
+    }
+
+    /// When a file of this name was rotated, and how it is kept. `None` if it is not a rotated file of
+    /// ours.
+    pub(super) fn rotated(&self, name: &str) -> Option<(String, Kept)> {
+        let rest = name.strip_prefix(&self.stem)?.strip_prefix('-')?;
+        let compressed = |rest: &'_ str| {
+            let plain = rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".zst"));
+            plain.map(str::to_owned)
+        };
+        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let (plain, kept) = match (compressed(rest), rest.rsplit_once(".tmp")) {
+            (Some(plain), _) => (plain, Kept::Compressed),
+            (None, Some((rest, end))) if number(end) => (compressed(rest)?, Kept::Half),
+            (None, _) => (rest.to_owned(), Kept::Plain),
+        };
+        let stamp = plain.strip_suffix(&self.extension)?;
+        let form: String =
+            stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        (form == STAMP).then(|| (stamp.to_owned(), kept))
+    }
+}
+
+/// How a rotated file is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kept {
+    Plain,
+    Compressed,
+    /// It is being compressed, or was when the program ended.
+    Half,
+}
+
+pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rotated_files() {
+        let check = |name: &str, expected: Option<Kept>| {
+            let rotated = Name::of(Path::new("o/a.log")).rotated(name);
+            let stamp = "19700101T000000.000Z";
+            assert_eq!(rotated, expected.map(|kept| (stamp.to_owned(), kept)), "{name}");
+        };
+        let plain = "a-19700101T000000.000Z.log";
+        check(plain, Some(Kept::Plain));
+        check(&format!("{plain}.gz"), Some(Kept::Compressed));
+        check(&format!("{plain}.zst.tmp12"), Some(Kept::Half));
+        for end in [".tmp1", ".gz.tmpx", ".gz.gz", ".bz2", "x"] {
+            check(&format!("{plain}{end}"), None);
+        }
+        check("a.log", None);
+        check("aa-19700101T000000.000Z.log", None);
+        check("a-19700101T000000.000Z", None);
+    }
+
+    #[test]
+    fn no_file_takes_the_name_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        for n in 0..3 {
+            fs::write(&path, n.to_string()).unwrap();
+            move_away(&path, Millis::MIN).unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(read("a-19700101T000000.000Z.log"), "0");
+        assert_eq!(read("a-19700101T000000.002Z.log"), "2");
+    }
+}
