@@ -333,7 +333,12 @@ fn rsyslog_has_every_line_once_over_tls_with_a_certificate_and_none_without() {
 fn rsyslog_is_restarted_under_load_and_nothing_is_missing() {
     let Some(mut rsyslog) = Rsyslog::tcp() else { return };
     let mut serve = Setup::new().config(&rsyslog.output(TCP)).start();
-    let mut sent = 0;
+    // It is known what rsyslog does, so much is sent before it is confirmed.
+    serve.deliver(cef(0));
+    rsyslog.wait_for(&lines(0..1));
+    serve.stop();
+    serve.restart();
+    let mut sent = 1;
     for round in 0..2 {
         let there = rsyslog.written("lines").len();
         std::thread::scope(|scope| {
@@ -420,6 +425,36 @@ fn what_a_receiver_resets_comes_again() {
     assert!((0..=1000).all(|n| text.contains(&cef(n))));
     let status = run(&serve, "status").1;
     assert!(status.contains(" 0 behind, 1001 written"), "{status}");
+}
+
+#[test]
+fn a_receiver_that_is_slow_at_first_costs_nothing() {
+    let ((holder, held), (sender, received)) = (channel(), channel());
+    let port = receiver(move |n, mut tcp| {
+        if n == 0 {
+            return holder.send(tcp).unwrap();
+        }
+        let mut piece = vec![0; 1 << 20];
+        while let Ok(read @ 1..) = tcp.read(&mut piece) {
+            sender.send(piece[..read].to_vec()).unwrap();
+        }
+    });
+    let mut serve = Setup::new().config(&output(port, TCP)).start();
+    serve.deliver(lines(0..1000).join("\n"));
+    serve.wait_for_log("so it is not known whether it read; trying again (1 of 3)");
+    drop(held.recv().unwrap());
+    // So that it does not wait any longer.
+    serve.signal(Signal::HUP);
+    let mut text = Vec::new();
+    wait_until("the last line", || {
+        text.extend(received.try_iter().flatten());
+        text.ends_with(cef(999).as_bytes())
+    });
+    serve.stop();
+    let text = String::from_utf8(text).unwrap();
+    assert!((0..1000).all(|n| text.contains(&cef(n))));
+    let status = run(&serve, "status").1;
+    assert!(status.contains(" 0 behind, 1000 written"), "{status}");
 }
 
 #[test]
