@@ -498,7 +498,8 @@ fn a_receiver_that_reads_nothing_holds_up_its_output_alone() {
     let sent: Vec<_> = (0..40).map(long).collect();
     sent.iter().for_each(|line| drop(serve.deliver(line)));
     wait_for_lines(&serve, "siem.log", &sent);
-    serve.wait_for_log("cannot send: the receiver takes too long");
+    // What it says depends on how much the system takes for the receiver.
+    serve.wait_for_log("the output waits output=\"siem\" error=localhost:");
     assert_eq!(serve.stored().len(), 40);
     serve.stop();
     assert!(held.try_iter().count() > 0);
