@@ -35,8 +35,9 @@ pub(super) struct Failed {
 /// What the receiver did when we had ended our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It ended its own: it has read everything.
-    Closed,
+    /// It ended its own: it has read everything. `notified` if it said so within TLS; if not,
+    /// whoever is on the way can have ended it in its place.
+    Closed { notified: bool },
     /// Nothing, in the time that it had.
     Open,
 }
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     peer: SocketAddr,
     /// How long the way there and back took.
     round_trip: Duration,
+    /// How long the receiver may take to take what it is sent.
+    timeout: Duration,
 }
 
 enum Stream {
@@ -63,8 +66,6 @@ struct Socket {
 /// How long may be waited.
 #[derive(Clone, Copy)]
 enum Wait {
-    /// So long for each step.
-    Each(Duration),
     /// Until then.
     Until(Instant),
     /// Not at all.
@@ -101,9 +102,7 @@ impl Connection {
                     Stream::Tls(Box::new(StreamOwned::new(conn, socket)))
                 }
             };
-            let mut connection = Connection { stream, peer, round_trip };
-            connection.socket().wait = Wait::Each(timeout);
-            return Ok(connection);
+            return Ok(Connection { stream, peer, round_trip, timeout });
         }
         Err(failed.unwrap_or_else(|| {
             let source = io::Error::new(io::ErrorKind::NotFound, "it has none");
@@ -122,9 +121,10 @@ impl Connection {
         format!("{peer}, {version}, the certificate is good")
     }
 
-    /// Sends these bytes, unless the receiver has hung up.
+    /// Sends these bytes, unless the receiver has hung up. It has to take them all in time.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failed> {
         self.look()?;
+        self.socket().wait = Wait::Until(Instant::now() + self.timeout);
         let written = match &mut self.stream {
             Stream::Tcp(socket) => socket.write_all(bytes),
             Stream::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
@@ -136,6 +136,7 @@ impl Connection {
     /// Ends our side, and waits so long for the receiver to end its own.
     pub(super) fn finish(mut self, wait: Duration) -> Result<End, Failed> {
         self.look()?;
+        self.socket().wait = Wait::Until(Instant::now() + self.timeout);
         let ended = match &mut self.stream {
             Stream::Tcp(_) => Ok(()),
             Stream::Tls(tls) => {
@@ -162,7 +163,7 @@ impl Connection {
         std::thread::sleep(settling.saturating_sub(ended_at.elapsed()));
         let reset = self.socket().tcp.take_error();
         match reset.and_then(|reset| reset.map_or(Ok(()), Err)) {
-            Ok(()) => Ok(End::Closed),
+            Ok(()) => Ok(End::Closed { notified: self.stream.is_notified() }),
             Err(error) => Err(error).doing("learn whether everything was read"),
         }
     }
@@ -184,6 +185,16 @@ impl Connection {
 }
 
 impl Stream {
+    /// Whether the receiver said within TLS that it has ended its side (close_notify: RFC 8446, 6.1).
+    fn is_notified(&mut self) -> bool {
+        match self {
+            Stream::Tcp(_) => false,
+            Stream::Tls(tls) => {
+                tls.conn.process_new_packets().is_ok_and(|state| state.peer_has_closed())
+            }
+        }
+    }
+
     /// Reads what is there already.
     fn drain(&mut self) -> io::Result<()> {
         for _ in 0..READS {
@@ -258,7 +269,6 @@ impl Socket {
         let late = || io::Error::new(io::ErrorKind::TimedOut, "the receiver takes too long");
         let left = match self.wait {
             Wait::Never => return act(&mut self.tcp),
-            Wait::Each(timeout) => timeout,
             Wait::Until(end) => end.saturating_duration_since(Instant::now()),
         };
         if left.is_zero() {

@@ -1,22 +1,24 @@
 //! Entries as syslog messages to a receiver, over TCP or TLS.
 //!
 //! - `message`: an entry to a message. `connection`: what carries it, and how its end tells that
-//!   everything was read.
+//!   everything was read. `habit`: what is known of the receiver's ends, across restarts.
 //!
 //! The cursor is saved only after such an end, and a connection lasts until then: at most ten seconds
 //! or a few megabytes. Whatever fails before it makes all of that come again. An output that has
 //! nothing to send holds no connection open. Receivers that never end a connection are taken as they
-//! are, and keep the one that they have.
+//! are, and keep the one that they have; but one that ever did is not taken for one of these.
 
 mod connection;
+mod habit;
 mod message;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
 use self::connection::{Connection, End};
+use self::habit::Habit;
 use self::message::Messages;
 use super::error::OutputError;
 use super::sink::Sink;
@@ -32,7 +34,16 @@ const CONFIRM_EVERY: Duration = Duration::from_secs(10);
 /// shutdown may take.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
-/// What is sent without a confirmation, in bytes: at most, and at least where the receiver is slow.
+/// How many connections in a row a receiver has to leave open before it is taken for one that always
+/// does, and how long it has between them: it may only be slow.
+const OPEN_ENDS: u32 = 3;
+const BETWEEN_ENDS: Duration = Duration::from_secs(30);
+
+/// How often a receiver that was taken for such a one is asked again.
+const ASK_EVERY: Duration = Duration::from_secs(3600);
+
+/// What is sent without a confirmation, in bytes: at most, and at least where the receiver is slow or
+/// is not known yet.
 const MOST_UNCONFIRMED: usize = 4 << 20;
 const LEAST_UNCONFIRMED: usize = 64 << 10;
 
@@ -52,19 +63,16 @@ pub(super) struct Syslog {
     /// How many bytes were taken since the last confirmation, and how many may be.
     unconfirmed: usize,
     most_unconfirmed: usize,
+    /// The receiver that the habit is of, as the state names it.
+    receiver: String,
     habit: Habit,
+    /// Whether the state was read. What is known since is newer.
+    is_restored: bool,
+    /// How many connections in a row were left open, while the habit is not known.
+    left_open: u32,
+    /// When a silent receiver was asked last. Never, in this process or since SIGHUP.
+    asked_at: Option<Instant>,
     confirm_within: Duration,
-}
-
-/// What the receiver does when a connection is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Habit {
-    /// That is not known yet.
-    Unknown,
-    /// It ends its side.
-    Confirms,
-    /// It leaves its side open, so that nothing is known of what it read. It is not asked again.
-    Silent,
 }
 
 impl Syslog {
@@ -80,8 +88,12 @@ impl Syslog {
             connection: None,
             buffer: Vec::new(),
             unconfirmed: 0,
-            most_unconfirmed: MOST_UNCONFIRMED,
+            most_unconfirmed: LEAST_UNCONFIRMED,
+            receiver: habit::receiver(settings),
             habit: Habit::Unknown,
+            is_restored: false,
+            left_open: 0,
+            asked_at: None,
             confirm_within: CONFIRM_WITHIN,
         }
     }
@@ -90,16 +102,22 @@ impl Syslog {
     pub(super) fn try_out(&mut self, record: &Record, line: &[u8]) -> Result<String, OutputError> {
         self.take(record, line);
         self.send()?;
-        let description = self.connection.as_ref().map(Connection::description).unwrap_or_default();
-        self.confirm()?;
-        let did = match self.habit {
-            Habit::Confirms => "it has read the message and closed the connection",
-            _ => {
+        let address = self.settings.address.to_string();
+        let Some(connection) = self.connection.take() else { return Ok(address) };
+        let description = connection.description();
+        let is_tls = self.settings.transport != Transport::Tcp;
+        let did = match self.end(connection)? {
+            End::Closed { notified: false } if is_tls => {
+                "it has read the message and closed the connection, but without TLS's close_notify: \
+                 whoever is on the way could have done that too"
+            }
+            End::Closed { .. } => "it has read the message and closed the connection",
+            End::Open => {
                 "it took the message and left the connection open, so it is not known whether it \
                  has read it"
             }
         };
-        Ok(format!("{} ({description}): {did}", self.settings.address))
+        Ok(format!("{address} ({description}): {did}"))
     }
 
     fn take(&mut self, record: &Record, line: &[u8]) {
@@ -118,7 +136,10 @@ impl Syslog {
             Some(connection) => connection,
             None => self.connect()?,
         };
-        connection.write(&self.buffer).map_err(|error| self.peer(error))?;
+        if let Err(error) = connection.write(&self.buffer) {
+            self.left_open = 0;
+            return Err(self.peer(error));
+        }
         self.connection = Some(connection);
         self.buffer.clear();
         self.buffer.shrink_to(2 * GATHERED);
@@ -147,35 +168,73 @@ impl Syslog {
 
     /// Ends the connection, and learns whether everything was read.
     fn confirm(&mut self) -> Result<(), OutputError> {
-        if self.habit == Habit::Silent {
+        let was_asked = self.asked_at.is_some_and(|at| at.elapsed() < ASK_EVERY);
+        if self.habit == Habit::Silent && was_asked {
             // It keeps its connection: one that reads nothing would take any amount in many.
             self.unconfirmed = 0;
             return Ok(());
         }
         let Some(connection) = self.connection.take() else { return Ok(()) };
+        match self.end(connection)? {
+            End::Closed { notified } => self.was_closed(notified)?,
+            End::Open => self.was_left_open()?,
+        }
+        self.unconfirmed = 0;
+        Ok(())
+    }
+
+    fn end(&mut self, connection: Connection) -> Result<End, OutputError> {
+        connection.finish(self.confirm_within).map_err(|error| {
+            // Whatever it is, it is not silent.
+            self.left_open = 0;
+            self.peer(error)
+        })
+    }
+
+    fn was_closed(&mut self, notified: bool) -> Result<(), OutputError> {
+        if self.habit == Habit::Notifies && !notified {
+            return Err(self.peer(
+                "the connection was closed without TLS's close_notify, which this receiver has sent \
+                 before: it was cut off, or somebody on the way has closed it; if another receiver \
+                 stands there now, write its address in another way",
+            ));
+        }
+        self.habit = if notified { Habit::Notifies } else { Habit::Confirms };
+        self.left_open = 0;
+        self.most_unconfirmed = (self.most_unconfirmed * 2).min(MOST_UNCONFIRMED);
+        Ok(())
+    }
+
+    fn was_left_open(&mut self) -> Result<(), OutputError> {
         let wait = self.confirm_within;
-        let end = connection.finish(wait).map_err(|error| self.peer(error))?;
-        match (end, self.habit) {
-            (End::Closed, _) => {
-                self.habit = Habit::Confirms;
-                self.most_unconfirmed = (self.most_unconfirmed * 2).min(MOST_UNCONFIRMED);
-            }
-            (End::Open, Habit::Unknown | Habit::Silent) => {
-                self.habit = Habit::Silent;
-                tracing::warn!(
-                    output = self.name,
-                    receiver = %self.settings.address,
-                    "the receiver does not close a connection that is ended: what it loses is lost"
-                );
-            }
-            (End::Open, Habit::Confirms) => {
+        match self.habit {
+            Habit::Confirms | Habit::Notifies => {
                 self.most_unconfirmed = (self.most_unconfirmed / 2).max(LEAST_UNCONFIRMED);
                 return Err(self.peer(format_args!(
                     "not everything was read within {wait:?}; is the receiver held up?"
                 )));
             }
+            Habit::Unknown if self.left_open + 1 < OPEN_ENDS => {
+                self.left_open += 1;
+                let why = format!(
+                    "the receiver has not closed the connection within {wait:?}, so it is not known \
+                     whether it read; trying again ({} of {OPEN_ENDS})",
+                    self.left_open
+                );
+                let to = self.settings.address.to_string();
+                return Err(OutputError::Peer { to, why, retry_after: Some(BETWEEN_ENDS) });
+            }
+            Habit::Unknown | Habit::Silent => {}
         }
-        self.unconfirmed = 0;
+        self.habit = Habit::Silent;
+        self.left_open = 0;
+        self.asked_at = Some(Instant::now());
+        self.most_unconfirmed = MOST_UNCONFIRMED;
+        tracing::warn!(
+            output = self.name,
+            receiver = %self.settings.address,
+            "the receiver does not close a connection that is ended: what it loses is lost"
+        );
         Ok(())
     }
 
@@ -193,7 +252,14 @@ impl Sink for Syslog {
         CONFIRM_EVERY
     }
 
-    fn restore(&mut self, _state: &str) -> Result<(), OutputError> {
+    fn restore(&mut self, state: &str) -> Result<(), OutputError> {
+        if !self.is_restored {
+            self.is_restored = true;
+            self.habit = Habit::of(&self.receiver, state);
+            if self.habit != Habit::Unknown {
+                self.most_unconfirmed = MOST_UNCONFIRMED;
+            }
+        }
         // What was not confirmed comes again. The files may be others now.
         (self.connection, self.tls) = (None, None);
         self.buffer.clear();
@@ -206,6 +272,11 @@ impl Sink for Syslog {
     }
 
     fn write(&mut self, record: &Record, line: &[u8], _now: Millis) -> Result<(), OutputError> {
+        // Nobody asks whether it is full for an entry whose verdict changed.
+        if self.is_full(record, line) {
+            self.send()?;
+            self.confirm()?;
+        }
         self.take(record, line);
         if self.buffer.len() >= GATHERED { self.send() } else { Ok(()) }
     }
@@ -217,13 +288,13 @@ impl Sink for Syslog {
     fn sync(&mut self) -> Result<String, OutputError> {
         self.send()?;
         self.confirm()?;
-        Ok(String::new())
+        Ok(self.habit.state(&self.receiver))
     }
 
     fn reopen(&mut self) {
         // The files may be others now, and so may the receiver.
         self.tls = None;
-        self.habit = Habit::Unknown;
+        self.asked_at = None;
     }
 }
 
