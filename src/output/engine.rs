@@ -51,6 +51,8 @@ pub(super) struct Engine {
     pub(super) control: Receiver<Control>,
     /// Whether it was told to stop.
     pub(super) is_stopping: bool,
+    /// How often it had been reset when it began last.
+    pub(super) epoch: Option<u64>,
 }
 
 impl Engine {
@@ -62,9 +64,10 @@ impl Engine {
         loop {
             let error = match self.follow() {
                 Ok(()) => return,
+                // It begins anew from there when it runs again.
+                Err(OutputError::Reset) if self.is_stopping => return,
                 Err(OutputError::Reset) => {
                     tracing::info!(output = name, "the output was reset");
-                    self.sink.was_reset();
                     continue;
                 }
                 Err(error) => error,
@@ -89,8 +92,10 @@ impl Engine {
             let wait = wait_after(pause, error.retry_after());
             let seconds = format!("{:.1}", wait.as_secs_f64());
             tracing::warn!(output = name, %error, seconds, "the output waits");
-            if self.waits(wait) == Some(Control::Stop) {
-                return;
+            match self.waits(wait) {
+                Some(Control::Stop) => return,
+                Some(Control::Reopen) => self.sink.reopen(),
+                None => {}
             }
         }
     }
@@ -98,8 +103,11 @@ impl Engine {
     /// Follows the store from the saved cursor on, until it is told to stop.
     fn follow(&mut self) -> Result<(), OutputError> {
         let cursor = begin(&self.output, &self.reader, &self.cursors)?;
+        if self.epoch.replace(cursor.epoch).is_some_and(|epoch| epoch != cursor.epoch) {
+            self.sink.was_reset();
+        }
         self.sink.restore(&cursor.state)?;
-        let Engine { output, reader, cursors, sink, control, is_stopping } = self;
+        let Engine { output, reader, cursors, sink, control, is_stopping, .. } = self;
         let mut follow = reader.follow(&output.wanted(), cursor.position);
         if is_raw_alone(output) {
             follow = follow.only_lines();

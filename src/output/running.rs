@@ -151,8 +151,15 @@ impl Outputs {
         let sink = self.sink(output, shutdown)?;
         let (sender, control) = channel();
         let output = output.clone();
-        let engine =
-            Engine { output: output.clone(), reader, cursors, sink, control, is_stopping: false };
+        let engine = Engine {
+            output: output.clone(),
+            reader,
+            cursors,
+            sink,
+            control,
+            is_stopping: false,
+            epoch: None,
+        };
         let ended = Ended::default();
         let (guard, directory, name) = (ended.guard(), self.directory.clone(), output.name.clone());
         let work = move || {

@@ -74,13 +74,15 @@ impl OutputCursors {
             .doing("enter an output", &self.0.path)
     }
 
-    /// Enters which outputs there are now. Those with other names are past, and keep their places.
+    /// Enters which outputs there are now. Those with other names are past, and keep their places, but
+    /// not their state: what it is about may be another's by the time that they come back.
     pub fn configure(&self, names: &[&str]) -> Result<(), StoreError> {
         let names = serde_json::json!(names).to_string();
         self.0
             .connection
             .execute(
-                "UPDATE outputs SET configured = name IN (SELECT value FROM json_each(?1))",
+                "UPDATE outputs SET configured = name IN (SELECT value FROM json_each(?1)),
+                     state = iif(name IN (SELECT value FROM json_each(?1)), state, '')",
                 [names],
             )
             .map(drop)
@@ -288,9 +290,11 @@ mod tests {
         assert_eq!((reset.position, reset.state.as_str()), (Position::OLDEST, "x"));
         assert!(!cursors.forget("a").unwrap());
         cursors.configure(&["b"]).unwrap();
-        assert!(!cursors.load("a").unwrap().unwrap().configured);
+        let past = cursors.load("a").unwrap().unwrap();
+        assert_eq!((past.configured, past.state.as_str()), (false, ""));
         cursors.configure(&["b", "a"]).unwrap();
         let reader = Reader::open(&directory).unwrap();
+        let reset = OutputCursor { state: String::new(), ..reset };
         assert_eq!(reader.output_cursors().unwrap(), [("a".to_owned(), reset)]);
         cursors.configure(&[]).unwrap();
         assert!(cursors.forget("a").unwrap());

@@ -66,7 +66,7 @@ impl Mark {
             }
             opened => opened.doing("open", path)?,
         };
-        let found = file.metadata().doing("look at", path)?;
+        let found = file.metadata().doing("look at it", path)?;
         if found.ino() != self.inode || !found.is_file() {
             return Ok(());
         }

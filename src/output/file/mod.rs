@@ -79,7 +79,7 @@ impl Files {
         let later = Millis::saturating(self.rotated_at.get().saturating_add(1));
         self.rotated_at = name::move_away(path, now.max(later))?;
         if self.settings.fsync != Fsync::Never {
-            open::sync_folder(path).doing("sync the folder of", path)?;
+            open::sync_folder(path).doing("sync its folder", path)?;
         }
         self.tender.tend(path);
         Ok(())

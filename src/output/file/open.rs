@@ -54,13 +54,13 @@ impl Open {
                     return Err(error);
                 }
                 if fsync != Fsync::Never {
-                    sync_folder(path).doing("sync the folder of", path)?;
+                    sync_folder(path).doing("sync its folder", path)?;
                 }
                 file
             }
             opened => opened.doing("open", path)?,
         };
-        let found = file.metadata().doing("look at", path)?;
+        let found = file.metadata().doing("look at it", path)?;
         let length = cut_torn_line(&file, found.len()).doing("cut a torn line from", path)?;
         if length < found.len() {
             let bytes = found.len() - length;
@@ -102,7 +102,7 @@ impl Open {
         self.file.write_all(&self.gathered).doing("write", path)?;
         self.gathered.clear();
         // Not counted: somebody else may have appended too.
-        let found = self.file.metadata().doing("look at", path)?;
+        let found = self.file.metadata().doing("look at it", path)?;
         self.length = found.len();
         if found.nlink() == 0 { Err(OutputError::Removed(path.to_owned())) } else { Ok(()) }
     }
@@ -122,7 +122,7 @@ impl Open {
 fn own(file: &File, path: &Path, access: &Access) -> Result<(), OutputError> {
     // In this order: whoever gave a file away may not be allowed to change it any more.
     let permissions = Permissions::from_mode(access.mode);
-    file.set_permissions(permissions).doing("set the mode of", path)?;
+    file.set_permissions(permissions).doing("set its mode", path)?;
     let owner = |source| OutputError::Owner { path: path.to_owned(), source };
     fchown(file, access.owner, access.group).map_err(owner)
 }
@@ -133,7 +133,7 @@ fn make_folders(path: &Path, access: &Access, fsync: Fsync) -> Result<(), Output
     let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
     let missing: Vec<_> = folder(path).ancestors().take_while(is_missing).collect();
     let made = DirBuilder::new().recursive(true).mode(mode).create(folder(path));
-    made.doing("make the folder of", path)?;
+    made.doing("make its folder", path)?;
     for made in &missing {
         if let Err(source) = lchown(made, access.owner, access.group) {
             // As with a file; each is empty but for the one before it.
@@ -143,7 +143,7 @@ fn make_folders(path: &Path, access: &Access, fsync: Fsync) -> Result<(), Output
     }
     if fsync != Fsync::Never {
         for made in &missing {
-            sync_folder(made).doing("sync the folder of", made)?;
+            sync_folder(made).doing("sync its folder", made)?;
         }
     }
     Ok(())

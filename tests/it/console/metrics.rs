@@ -166,7 +166,7 @@ fn each_output_tells_how_it_stands() {
     assert!(value(&text, &series("lag_seconds", "bad")) > Some(0.0), "{text}");
     assert!(value(&text, &series("failures_total", "bad")) >= Some(1.0), "{text}");
     let page = get(&serve, "/overview").text();
-    assert!(page.contains("cannot make the folder of"), "{page}");
+    assert!(page.contains("cannot make its folder"), "{page}");
 
     // What is past is not shown any more.
     write_private(&serve.home().join("config.toml"), good.as_bytes());

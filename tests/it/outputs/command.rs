@@ -72,7 +72,7 @@ fn what_keeps_an_output_waiting_is_told() {
     wait_until("the error in the catalog", || run(&serve, "status").0 == Some(1));
     let (_, text, _) = run(&serve, "status");
     assert!(text.starts_with("siem: next entry 1, 10 behind since "), "{text}");
-    assert!(text.contains("cannot make the folder of"), "{text}");
+    assert!(text.contains("cannot make its folder"), "{text}");
     let (code, _, told) = run(&serve, "test siem --config config.toml");
     assert_eq!(code, Some(3));
     assert!(told.contains("out/siem.log"), "{told}");
