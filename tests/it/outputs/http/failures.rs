@@ -1,7 +1,11 @@
 //! An endpoint that fails in every way there is.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::harness::Received;
+use crate::outputs::command::run;
 
 #[test]
 fn nothing_is_lost_and_the_order_is_kept_whatever_is_answered() {
@@ -114,4 +118,26 @@ fn dead_letters_that_cannot_be_written_are_waited_for() {
     });
     assert_eq!(raws.collect::<Vec<_>>(), lines(0..2));
     assert_eq!(status(&serve)["written"], 0);
+}
+
+#[test]
+fn a_reset_while_it_fails_has_everything_sent_again() {
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = Arc::clone(&well);
+    // Of a batch it refuses as a whole it takes the first half, and the second not now.
+    let endpoint = Endpoint::start(move |received: &Received| match received.lines().len() {
+        _ if is_well.load(Ordering::SeqCst) => ok(),
+        4 => Reply::status(400),
+        2 if received.lines()[0] == cef(0) => ok(),
+        _ => Reply::status(500),
+    });
+    let config = http_output(&endpoint.url("/in"), "format = 'raw'\nstart = 'oldest'");
+    let serve = Setup::new().start();
+    serve.deliver(lines(0..4).join("\n"));
+    let serve = serve.with_config(&config);
+    serve.wait_for_log("it answered 500");
+    let (code, _, told) = run(&serve, "reset siem --since 1d");
+    assert_eq!(code, Some(0), "{told}");
+    well.store(true, Ordering::SeqCst);
+    assert_eq!(endpoint.wait_for_lines(6), [lines(0..2), lines(0..4)].concat());
 }
