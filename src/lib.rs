@@ -52,6 +52,8 @@ pub mod output;
 #[cfg(feature = "app")]
 pub mod private_file;
 #[cfg(feature = "app")]
+pub mod random;
+#[cfg(feature = "app")]
 pub mod receiver;
 #[cfg(feature = "app")]
 pub mod sanitise;

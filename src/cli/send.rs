@@ -26,10 +26,10 @@ use crate::konnect::LogFormat;
 use crate::konnect::batch::{Encoding, LineMaker};
 use crate::konnect::deliver::headers;
 use crate::konnect::generate::Generator;
-use crate::konnect::random::Random;
 use crate::konnect::share::{Fates, Share};
 use crate::konnect::sign::Signer;
 use crate::net::ClientOptions;
+use crate::random::Random;
 use deliveries::{Deliveries, Target};
 use lines::{Batches, Lines};
 

@@ -7,7 +7,8 @@ mod file;
 mod http;
 mod syslog;
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::fs::File;
 use std::sync::LazyLock;
 
 pub use file::{Access, Compress, Fsync, OutputFile};
@@ -18,9 +19,11 @@ use toml::de::DeValue;
 use super::error::{ConfigError, Mismatch};
 use super::file::Section;
 use super::input::{missing, name};
-use super::value::{text, word};
+use super::secret::warn_if_exposed;
+use super::value::{path, text, word};
 use crate::clock::now;
 use crate::entry::words::words;
+use crate::net::PairFiles;
 use crate::output::{Format, Template};
 use crate::search::{self, Field, Filter, Operand, Test};
 use crate::signature::VerdictName;
@@ -152,22 +155,15 @@ pub(super) fn outputs(
         if outputs.iter().any(|other| other.name == output.name) {
             return Err(repeated(section, "name", &output.name));
         }
-        match &output.to {
-            Destination::File(file) => {
-                let mut expected = outputs.iter().filter_map(|other| other.apart_from(&file.path));
-                if let Some(expected) = expected.next() {
-                    let mismatch = Mismatch::text(&file.path.to_string(), expected);
-                    return Err(ConfigError::value(section.setting("path"), mismatch));
-                }
+        if output.to == Destination::Stdout && outputs.iter().any(|other| other.to == output.to) {
+            return Err(repeated(section, "type", "stdout"));
+        }
+        if let Some((key, path)) = output.files() {
+            let mut expected = outputs.iter().filter_map(|other| other.apart_from(&path));
+            if let Some(expected) = expected.next() {
+                let mismatch = Mismatch::text(&path.to_string(), expected);
+                return Err(ConfigError::value(section.setting(key), mismatch));
             }
-            Destination::Http(http) if outputs.iter().any(|other| other.shares(http)) => {
-                let path = http.dead_letters.as_deref().unwrap_or(Path::new(""));
-                return Err(repeated(section, "dead_letters", &path.to_string_lossy()));
-            }
-            Destination::Stdout if outputs.iter().any(|other| other.to == Destination::Stdout) => {
-                return Err(repeated(section, "type", "stdout"));
-            }
-            _ => {}
         }
         outputs.push(output);
     }
@@ -188,14 +184,27 @@ impl Output {
         }
     }
 
+    /// The files that it writes to, and the key that says so. Dead letters that are not given a file
+    /// have one that nobody else has.
+    fn files(&self) -> Option<(&'static str, Cow<'_, Template>)> {
+        match &self.to {
+            Destination::File(file) => Some(("path", Cow::Borrowed(&file.path))),
+            Destination::Http(http) => {
+                let path = http.dead_letters.as_deref()?;
+                Some(("dead_letters", Cow::Owned(Template::literal(path))))
+            }
+            Destination::Stdout | Destination::Syslog(_) => None,
+        }
+    }
+
     /// What a path must be to stay apart from the files of this output, if it may get in their way.
     fn apart_from(&self, path: &Template) -> Option<String> {
-        let Destination::File(own) = &self.to else { return None };
-        if own.path.may_meet(path) {
+        let (_, own) = self.files()?;
+        if own.may_meet(path) {
             return Some(format!("a path that no entry shares with the output {:?}", self.name));
         }
         // An entry that makes a file of what has to be a folder would stop the other output.
-        if own.path.may_be_folder_of(path) || path.may_be_folder_of(&own.path) {
+        if own.may_be_folder_of(path) || path.may_be_folder_of(&own) {
             return Some(format!(
                 "a path of which no file can have the name of a folder of the output {:?}, or the \
                  other way round: put them into folders apart",
@@ -203,12 +212,6 @@ impl Output {
             ));
         }
         None
-    }
-
-    /// Whether the two put their dead letters into the same file.
-    fn shares(&self, http: &OutputHttp) -> bool {
-        let path = http.dead_letters.as_ref();
-        matches!(&self.to, Destination::Http(own) if path.is_some() && own.dead_letters.as_ref() == path)
     }
 }
 
@@ -254,6 +257,25 @@ fn refuse_foreign_keys(section: &Section<'_>, own: Type) -> Result<(), ConfigErr
         }
     }
     Ok(())
+}
+
+/// The certificate to show, and its key: both or neither.
+fn certificate(
+    section: &Section<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<PairFiles>, ConfigError> {
+    match (section.get("cert_file", path)?, section.get("key_file", path)?) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(missing(section, "key_file", "a certificate alone is no use")),
+        (None, Some(_)) => Err(missing(section, "cert_file", "a key alone is no use")),
+        (Some(certificate), Some(key)) => {
+            // Whether it can be read, and is a key, is found when it is used.
+            if let Ok(file) = File::open(&key) {
+                warn_if_exposed(&section.setting("key_file"), &key, &file, warnings);
+            }
+            Ok(Some(PairFiles { certificate, key }))
+        }
+    }
 }
 
 /// When the program started, in milliseconds: the same however often the configuration is read.

@@ -52,6 +52,24 @@ pub enum Origin {
     },
 }
 
+impl Record {
+    /// Its number, if it is of the store.
+    pub fn id(&self) -> Option<u64> {
+        match self.origin {
+            Origin::Stored { id, .. } => Some(id),
+            Origin::File { .. } => None,
+        }
+    }
+
+    /// When it was received first, if it is of the store.
+    pub fn received_at(&self) -> Option<Millis> {
+        match self.origin {
+            Origin::Stored { received_at, .. } => Some(received_at),
+            Origin::File { .. } => None,
+        }
+    }
+}
+
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

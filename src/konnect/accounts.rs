@@ -4,8 +4,8 @@
 use super::authentication::{Means, Outcome};
 use super::endpoints::Role;
 use super::people::{Person, Principal};
-use super::random::Random;
 use crate::entry::Millis;
+use crate::random::Random;
 
 /// So many wrong passwords in a row lock an account.
 pub(super) const WRONG_PASSWORDS: u32 = 5;

@@ -9,11 +9,11 @@ use flate2::write::GzEncoder;
 
 use super::LogFormat;
 use super::generate::Generator;
-use super::random::Random;
 use super::share::{Fate, Fates};
 use super::sign::{Signer, place};
 use crate::entry::Millis;
 use crate::entry::words::words;
+use crate::random::Random;
 
 words! {
     /// How a body is encoded, by the name that `Content-Encoding` has for it.

@@ -123,7 +123,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::konnect::random::Random;
+    use crate::random::Random;
 
     const START: i64 = 1_747_426_194_000;
 

@@ -1,6 +1,6 @@
 //! What people call of Konnect's API, and which permissions each call needs.
 
-use super::random::Random;
+use crate::random::Random;
 
 /// A call of the API.
 pub(super) struct Endpoint {

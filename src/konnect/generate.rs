@@ -7,9 +7,9 @@
 use super::authentication::Outcome;
 use super::event::Event;
 use super::people::Person;
-use super::random::Random;
 use super::request::Request;
 use crate::entry::Millis;
+use crate::random::Random;
 
 /// Makes entries of one organization: its people, its portals, what they do.
 #[derive(Clone, Debug)]

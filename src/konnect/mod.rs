@@ -2,7 +2,7 @@
 //!
 //! - [`event`]: an entry before it is signed, and its text in each format.
 //! - [`request`]: one request, and the entries that tell of it; [`authentication`] has its words.
-//! - [`traffic`]: what the people of an organization do, from a seed ([`random`]): who they are is in
+//! - [`traffic`]: what the people of an organization do, from a seed ([`crate::random`]): who they are is in
 //!   [`people`] and `accounts`, what they call in `endpoints`.
 //! - [`generate`]: single entries of every kind, for load.
 //! - [`share`]: which of them are tampered with, unsigned or sent twice.
@@ -27,7 +27,6 @@ mod endpoints;
 pub mod event;
 pub mod generate;
 pub mod people;
-pub mod random;
 pub mod reconcile;
 pub mod request;
 pub mod share;

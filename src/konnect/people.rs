@@ -1,7 +1,7 @@
 //! The people of a made-up organization. Their addresses are those reserved for documentation (RFC
 //! 5737, RFC 3849).
 
-use super::random::Random;
+use crate::random::Random;
 
 /// Whoever a request is made as.
 #[derive(Clone, Debug, PartialEq, Eq)]

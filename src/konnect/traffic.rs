@@ -17,9 +17,9 @@ use super::authentication::{Means, Outcome};
 use super::endpoints::{Endpoint, Role, is_change};
 use super::event::Event;
 use super::people::{Person, Principal};
-use super::random::Random;
 use super::request::Request;
 use crate::entry::Millis;
+use crate::random::Random;
 
 /// An organization whose people are at work.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
 //! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom
-//!   it believes and who it is, `retry_after` how long it is asked to wait.
+//!   it believes and who it is, `retry_after` how long it is asked to wait; `percent` is for what stands in a URL.
 
 mod activity;
 mod body;
@@ -21,6 +21,7 @@ mod client_error;
 mod connection;
 mod limits;
 mod listen;
+mod percent;
 mod proxy;
 mod refused;
 mod retry_after;
@@ -40,6 +41,7 @@ pub use client_error::ClientError;
 pub use connection::{CloseConnection, Peer};
 pub use limits::Limits;
 pub use listen::{ListenError, Listener};
+pub use percent::percent_encoded;
 pub use proxy::Proxies;
 pub use refused::{Events, Refused};
 pub use retry_after::retry_after;

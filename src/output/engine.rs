@@ -13,7 +13,6 @@ use super::sink::Sink;
 use crate::clock::now;
 use crate::config::{Body, Destination, NotValid, Output, Start};
 use crate::entry::Record;
-use crate::entry::record::Origin;
 use crate::output::Format;
 use crate::search::{Field, Filter};
 use crate::store::{Event, News, OutputCursor, OutputCursors, Position, Reader};
@@ -218,7 +217,7 @@ impl Run<'_> {
         let mut lost = 0;
         for event in events {
             match event {
-                Event::New(record) => records.push((id(&record), record)),
+                Event::New(record) => records.push((record.id(), record)),
                 Event::Changed(record) if self.passes_changes => records.push((None, record)),
                 Event::Changed(_) => {}
                 Event::Missed { from, to } => {
@@ -323,13 +322,6 @@ fn without_dead(before: u64, now: u64, dead: u64) -> u64 {
 fn wait_after(pause: Duration, asked: Option<Duration>) -> Duration {
     let jittered = pause.mul_f64(0.8 + 0.4 * fastrand::f64());
     asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
-}
-
-fn id(record: &Record) -> Option<u64> {
-    match record.origin {
-        Origin::Stored { id, .. } => Some(id),
-        Origin::File { .. } => None,
-    }
 }
 
 /// Whether an entry goes out when its verdict changes. Not where its line went out already, and would

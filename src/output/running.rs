@@ -4,7 +4,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl Outputs {
                 continue;
             }
             let before = leaving.iter().filter(|one| one.is_before(output));
-            match self.start(output, before.map(|one| one.ended.clone()).collect()) {
+            match self.start(output, before.map(|one| Arc::clone(&one.ended)).collect()) {
                 Ok(started) => running.push(started),
                 Err(error) => {
                     fail(&self.directory, &output.name, &error.to_string());
@@ -161,10 +161,13 @@ impl Outputs {
             epoch: None,
         };
         let ended = Ended::default();
-        let (guard, directory, name) = (ended.guard(), self.directory.clone(), output.name.clone());
+        let sets_ended = SetsEnded(Arc::clone(&ended));
+        let (directory, name) = (self.directory.clone(), output.name.clone());
         let work = move || {
-            let _guard = guard;
-            before.iter().for_each(Ended::wait);
+            let _sets_ended = sets_ended;
+            for ended in before {
+                ended.wait();
+            }
             if catch_unwind(AssertUnwindSafe(|| engine.run())).is_err() {
                 tracing::error!(output = name, "the thread of an output has panicked");
                 fail(&directory, &name, "a bug: its thread has panicked; SIGHUP starts it again");
@@ -207,30 +210,14 @@ fn fail(directory: &Directory, name: &str, error: &str) {
     let _ = OutputCursors::open(directory).and_then(|all| all.fail(name, error, now()));
 }
 
-/// Whether the thread of an output has ended.
-#[derive(Clone, Default)]
-struct Ended(Arc<(Mutex<bool>, Condvar)>);
+/// Is set when the thread of an output has ended.
+type Ended = Arc<OnceLock<()>>;
 
-impl Ended {
-    /// Waits until it has ended.
-    fn wait(&self) {
-        let (has_ended, changed) = &*self.0;
-        let guard = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(changed.wait_while(guard, |has_ended| !*has_ended));
-    }
+/// Sets it when it is dropped, in a panic too.
+struct SetsEnded(Ended);
 
-    /// What ends it when it is dropped, in a panic too.
-    fn guard(&self) -> Guard {
-        Guard(self.clone())
-    }
-}
-
-struct Guard(Ended);
-
-impl Drop for Guard {
+impl Drop for SetsEnded {
     fn drop(&mut self) {
-        let (has_ended, changed) = &*self.0.0;
-        *has_ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        changed.notify_all();
+        let _ = self.0.set(());
     }
 }

@@ -12,11 +12,10 @@
 mod meet;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::file::STAMP;
-use crate::entry::record::Origin;
+use super::file::{ENDINGS, STAMP_LENGTH, is_stamp};
 use crate::entry::{Kind, Millis, Record};
 
 /// What may stand in braces.
@@ -89,10 +88,13 @@ const LONGEST_PART: usize = 200;
 /// A value is cut to no less than this, in characters.
 const SHORTEST: usize = 16;
 
-/// The endings of compressed files.
-const COMPRESSED: [&str; 2] = [".gz", ".zst"];
-
 impl Template {
+    /// The one that names `path` for every entry.
+    pub fn literal(path: &Path) -> Template {
+        let part = |part: &str| vec![Piece::Text(part.to_owned())];
+        Template(path.to_string_lossy().split('/').map(part).collect())
+    }
+
     /// The file that `record` goes to.
     pub fn path(&self, record: &Record) -> PathBuf {
         let mut path = Filled::default();
@@ -141,20 +143,14 @@ impl Filled {
 
     /// A byte of a value, which gives the path something of the form of a rotated file.
     fn rotated_form(&self) -> Option<usize> {
-        let is_stamp = |part: &[u8]| {
-            part.iter().zip(STAMP.bytes()).all(|(found, form)| match form {
-                b'0' => found.is_ascii_digit(),
-                form => *found == form,
-            })
-        };
         let value_in = |from: usize, length: usize| {
             let mut is_value = self.is_value.iter().skip(from).take(length);
             is_value.position(|is_value| *is_value).map(|at| from + at)
         };
-        let windows = self.text.as_bytes().windows(STAMP.len()).enumerate();
+        let windows = self.text.as_bytes().windows(STAMP_LENGTH).enumerate();
         let mut stamps = windows.filter(|(_, part)| is_stamp(part));
-        stamps.find_map(|(from, _)| value_in(from, STAMP.len())).or_else(|| {
-            let ending = COMPRESSED.iter().find(|ending| self.text.ends_with(**ending))?;
+        stamps.find_map(|(from, _)| value_in(from, STAMP_LENGTH)).or_else(|| {
+            let ending = ENDINGS.iter().find(|ending| self.text.ends_with(**ending))?;
             value_in(self.text.len() - ending.len(), ending.len())
         })
     }
@@ -176,7 +172,7 @@ impl FromStr for Template {
         if matches!(name, "" | "." | "..") || text.contains('\0') {
             return Err(TemplateError::NoFile);
         }
-        if COMPRESSED.iter().any(|ending| name.ends_with(ending)) {
+        if ENDINGS.iter().any(|ending| name.ends_with(ending)) {
             return Err(TemplateError::Compressed);
         }
         text.split('/').map(part).collect::<Result<_, _>>().map(Template)
@@ -224,21 +220,13 @@ impl fmt::Display for Template {
     }
 }
 
-/// When an entry was received.
-pub(super) fn received_at(record: &Record) -> Millis {
-    match record.origin {
-        Origin::Stored { received_at, .. } => received_at,
-        Origin::File { .. } => record.time.unwrap_or(Millis::MIN),
-    }
-}
-
 /// A value, as a part of a name.
 fn value(placeholder: Placeholder, record: &Record) -> String {
     let field = |name| record.fields.text(name).unwrap_or_default();
     match placeholder {
         // The first characters of RFC 3339: `2025-05-16T20:`.
-        Placeholder::Date => safe(&slice(received_at(record), 0, 10)),
-        Placeholder::Hour => safe(&slice(received_at(record), 11, 13)),
+        Placeholder::Date => safe(&received(record, 0, 10)),
+        Placeholder::Hour => safe(&received(record, 11, 13)),
         Placeholder::Kind => safe(record.kind.map_or("", Kind::as_str)),
         Placeholder::Product => safe(field("event_product")),
         Placeholder::OrgId => safe(field("org_id")),
@@ -246,7 +234,9 @@ fn value(placeholder: Placeholder, record: &Record) -> String {
     }
 }
 
-fn slice(time: Millis, from: usize, to: usize) -> String {
+/// A part of the time at which an entry was received.
+fn received(record: &Record, from: usize, to: usize) -> String {
+    let time = record.received_at().or(record.time).unwrap_or(Millis::MIN);
     time.to_string().get(from..to).unwrap_or_default().to_owned()
 }
 

@@ -206,19 +206,23 @@ impl Follow<'_> {
         let told: Vec<Told> = changes
             .iter()
             .filter(|(at, entry, _)| entry < next_id && newest.get(entry) == Some(at))
-            .filter_map(|(at, entry, first_id)| Some(Told(*at, *entry, (*first_id)?)))
+            .filter_map(|(at, entry, first_id)| {
+                Some(Told { at: *at, entry: *entry, first_id: (*first_id)? })
+            })
             .collect();
         let (mut events, mut budget, mut rest) = (Vec::new(), Budget::new(), told.as_slice());
-        while let Some(Told(_, _, first_id)) = rest.first() {
+        while let Some(Told { first_id, .. }) = rest.first() {
             // They are told in the order of the ids, mostly.
-            let rises = |pair: &[Told]| pair[0].2 == pair[1].2 && pair[0].1 < pair[1].1;
-            let run = 1 + rest.windows(2).take_while(|pair| rises(pair)).count();
+            let rises =
+                |one: &Told, next: &Told| one.first_id == next.first_id && one.entry < next.entry;
+            let run =
+                1 + rest.iter().zip(rest.iter().skip(1)).take_while(|(a, b)| rises(a, b)).count();
             let (run, others) = rest.split_at(run);
-            let ids: Vec<u64> = run.iter().map(|Told(_, entry, _)| *entry).collect();
+            let ids: Vec<u64> = run.iter().map(|told| told.entry).collect();
             let (mut records, read) = reader.records(*first_id, &ids, query, &mut budget)?;
             let seen = ids.iter().take(read);
             events.extend(seen.filter_map(|id| records.remove(id)).map(Event::Changed));
-            if let Some(Told(at, ..)) = run.get(read) {
+            if let Some(Told { at, .. }) = run.get(read) {
                 // There is no room for more. What is between belongs to entries that were told.
                 self.change = at.saturating_sub(1);
                 return Ok(News { events, more: true });
@@ -230,8 +234,14 @@ impl Follow<'_> {
     }
 }
 
-/// A change, its entry, and the segment of that.
-struct Told(u64, u64, u64);
+/// A change that is told.
+struct Told {
+    /// Its number.
+    at: u64,
+    entry: u64,
+    /// The segment of the entry.
+    first_id: u64,
+}
 
 impl Export<'_> {
     /// The next entries; none at the end.

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use vidimus::konnect::random::Random;
+use vidimus::random::Random;
 
 use crate::harness::{Serve, Setup, wait_until};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::header::HeaderName;
 use toml::de::DeValue;
 
-use super::{Compress, word};
+use super::{Compress, certificate, word};
 use crate::config::Secret;
 use crate::config::error::{ConfigError, Mismatch};
 use crate::config::file::Section;
@@ -155,7 +155,7 @@ impl OutputHttp {
             authorization: credentials::authorization(section, warnings)?,
             headers: credentials::headers(section, warnings)?,
             ca_file: section.get("ca_file", path)?,
-            certificate: credentials::certificate(section, warnings)?,
+            certificate: certificate(section, warnings)?,
             dead_letters: section.get("dead_letters", path)?,
         })
     }

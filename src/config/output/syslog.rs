@@ -2,7 +2,6 @@
 //! its sender.
 
 use std::fmt;
-use std::fs::File;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,11 +9,10 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use toml::de::DeValue;
 
-use super::word;
+use super::{certificate, word};
 use crate::config::error::{ConfigError, Mismatch};
 use crate::config::file::Section;
 use crate::config::input::missing;
-use crate::config::secret::warn_if_exposed;
 use crate::config::value::{duration, path, text};
 use crate::entry::words::words;
 use crate::net::PairFiles;
@@ -211,23 +209,7 @@ fn tls(
     let server_name = server_name
         .or_else(|| self::server_name(&address.host))
         .ok_or_else(|| missing(section, "server_name", "give the name in the certificate"))?;
-    let (cert, key) = (section.get("cert_file", path)?, section.get("key_file", path)?);
-    let certificate = match (cert, key) {
-        (None, None) => None,
-        (Some(certificate), Some(key)) => {
-            // Whether it can be read, and is a key, is found when it is used.
-            if let Ok(file) = File::open(&key) {
-                warn_if_exposed(&section.setting("key_file"), &key, &file, warnings);
-            }
-            Some(PairFiles { certificate, key })
-        }
-        (Some(_), None) => {
-            return Err(missing(section, "key_file", "a certificate alone is no use, give both"));
-        }
-        (None, Some(_)) => {
-            return Err(missing(section, "cert_file", "a key alone is no use, give both"));
-        }
-    };
+    let certificate = certificate(section, warnings)?;
     let ca_file = section.get("ca_file", path)?;
     Ok(Transport::Tls(SyslogTls { server_name, ca_file, certificate }))
 }

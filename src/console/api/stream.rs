@@ -21,7 +21,6 @@ use crate::console::Console;
 use crate::console::ask::Ask;
 use crate::console::problem::Problem;
 use crate::entry::Record;
-use crate::entry::record::Origin;
 use crate::search::Filter;
 use crate::store::{Event, Position, Reader, StoreError};
 
@@ -140,7 +139,7 @@ fn look(reader: &Reader, filter: &Filter, mut at: Position) -> Result<Seen, Stor
     for (number, event) in (1..).zip(news.events) {
         let sent = match event {
             Event::New(record) => {
-                at.next_id = id(&record).saturating_add(1);
+                at.next_id = record.id().unwrap_or_default().saturating_add(1);
                 entry("entry", &record, if number == count { end } else { at })
             }
             Event::Changed(record) => {
@@ -155,13 +154,6 @@ fn look(reader: &Reader, filter: &Filter, mut at: Position) -> Result<Seen, Stor
         events.extend(sent);
     }
     Ok(Seen { events, position: end, more: news.more })
-}
-
-fn id(record: &Record) -> u64 {
-    match record.origin {
-        Origin::Stored { id, .. } => id,
-        Origin::File { .. } => 0,
-    }
 }
 
 fn entry(kind: &str, record: &Record, next: Position) -> Option<Sent> {

@@ -15,7 +15,6 @@ use crate::console::Console;
 use crate::console::about::About;
 use crate::console::ask::{Ask, MAX_LIMIT};
 use crate::console::problem::Problem;
-use crate::entry::record::Origin;
 use crate::entry::{Fields, Kind, Record, Value};
 use crate::search::{Field, Filter};
 use crate::store::counts::{NEWEST, SUMMARISED};
@@ -220,10 +219,7 @@ fn facet(selection: &Selection, counts: &FieldCounts) -> Facet {
 
 pub(super) fn row(record: &Record) -> Row {
     let fields = &record.fields;
-    let id = match record.origin {
-        Origin::Stored { id, .. } => id,
-        Origin::File { .. } => 0,
-    };
+    let id = record.id().unwrap_or_default();
     let name = match fields.get("name") {
         Some(name) => Cell::new(&name.as_text()),
         None => Cell::bytes(&record.raw),

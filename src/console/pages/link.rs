@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::clock::now;
+use crate::net::percent_encoded;
 use crate::search::{self, Field};
 
 /// An address of ours, its parameters percent-encoded (RFC 3986).
@@ -23,7 +24,7 @@ impl Link {
             link.push(if link.contains('?') { '&' } else { '?' });
             link.push_str(name);
             link.push('=');
-            encode(&mut link, value);
+            link.push_str(&percent_encoded(value).to_string());
         }
         Link(link)
     }
@@ -37,17 +38,6 @@ impl Link {
     pub fn to_equal(field: &str, value: &str) -> Option<Link> {
         let term = search::equals(&Field::named(field), value)?;
         Some(Link::new("/", &[("q", &term)]))
-    }
-}
-
-fn encode(to: &mut String, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                to.push(char::from(byte));
-            }
-            byte => to.push_str(&format!("%{byte:02X}")),
-        }
     }
 }
 

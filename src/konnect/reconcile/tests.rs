@@ -6,7 +6,7 @@ use super::*;
 use crate::entry::Value as FieldValue;
 use crate::konnect::event::Event;
 use crate::konnect::generate::Generator;
-use crate::konnect::random::Random;
+use crate::random::Random;
 
 const AT: i64 = 1_747_426_194_123;
 

@@ -46,7 +46,6 @@ use self::http::{NoBody, handle};
 use self::organization::{Beginning, Organization};
 use super::batch::Encoding;
 use super::deliver::Retry;
-use super::random::Random;
 use super::share::Fates;
 use super::sign::SignerError;
 use crate::config::Secret;
@@ -54,6 +53,7 @@ use crate::net::{
     CloseConnection, Events, Limits, ListenError, Listener, PairFiles, Peer, Refused, ServerTls,
     Shutdown, TlsError, ensure_self_signed,
 };
+use crate::random::Random;
 
 /// How often it is looked for what is due, and traffic is made.
 const TICK: Duration = Duration::from_millis(200);

@@ -18,10 +18,10 @@ use crate::konnect::api::{
 };
 use crate::konnect::authentication::Outcome;
 use crate::konnect::event::Event;
-use crate::konnect::random::Random;
 use crate::konnect::share::{Fate, Fates};
 use crate::konnect::sign::SignerError;
 use crate::konnect::traffic::{Call, Traffic};
+use crate::random::Random;
 
 /// How far the clocks of a client may be off, in milliseconds, when it names a range to replay.
 const SKEW: i64 = 60 * 60 * 1000;

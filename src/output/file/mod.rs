@@ -22,7 +22,7 @@ use std::time::Duration;
 use hashlink::LinkedHashMap;
 
 use self::mark::Mark;
-pub(super) use self::name::STAMP;
+pub(super) use self::name::{ENDINGS, STAMP_LENGTH, is_stamp};
 pub(super) use self::open::Open;
 pub(super) use self::tend::Tender;
 use super::error::{IoContext, OutputError};
@@ -135,6 +135,9 @@ impl Sink for Files {
     }
 
     fn is_due(&self, records: &[&Record], now: Millis) -> bool {
+        if self.settings.rotate_size.is_none() && self.settings.rotate_every.is_none() {
+            return false;
+        }
         let is_over =
             |path: &PathBuf| self.open.get(path).is_some_and(|open| self.is_over(open, now));
         self.paths(records).iter().any(is_over)
@@ -165,10 +168,9 @@ impl Sink for Files {
     }
 
     fn is_full(&self, record: &Record, line: &[u8]) -> bool {
-        let path = self.settings.path.path(record);
-        let length = self.open.get(&path).map_or(0, Open::length);
-        let size = self.settings.rotate_size;
-        length > 0 && size.is_some_and(|size| length.saturating_add(line.len() as u64) > size)
+        let Some(size) = self.settings.rotate_size else { return false };
+        let length = self.open.get(&self.settings.path.path(record)).map_or(0, Open::length);
+        length > 0 && length.saturating_add(line.len() as u64) > size
     }
 
     fn rotate(&mut self, record: &Record, now: Millis) -> Result<(), OutputError> {

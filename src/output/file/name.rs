@@ -17,7 +17,7 @@ pub(super) fn move_away(path: &Path, mut time: Millis) -> Result<Millis, OutputE
     let name = Name::of(path);
     loop {
         let to = folder(path).join(format!("{}-{}{}", name.stem, stamp(time), name.extension));
-        let taken = [".gz", ".zst"].map(|ending| with_ending(&to, ending).exists());
+        let taken = ENDINGS.map(|ending| with_ending(&to, ending).exists());
         if !to.exists() && !taken.contains(&true) {
             return fs::rename(path, to).map(|()| time).doing("rotate", path);
         }
@@ -26,7 +26,22 @@ pub(super) fn move_away(path: &Path, mut time: Millis) -> Result<Millis, OutputE
 }
 
 /// The form of a time as it stands in a name; a `0` is any digit.
-pub(in crate::output) const STAMP: &str = "00000000T000000.000Z";
+const STAMP: &[u8] = b"00000000T000000.000Z";
+
+/// How long such a time is, in bytes.
+pub(in crate::output) const STAMP_LENGTH: usize = STAMP.len();
+
+/// What the names of compressed files end in: by gzip, by Zstandard.
+pub(in crate::output) const ENDINGS: [&str; 2] = [".gz", ".zst"];
+
+/// Whether a text has the form of a time as it stands in a name.
+pub(in crate::output) fn is_stamp(text: &[u8]) -> bool {
+    let fits = |(found, form): (&u8, &u8)| match form {
+        b'0' => found.is_ascii_digit(),
+        form => found == form,
+    };
+    text.len() == STAMP_LENGTH && text.iter().zip(STAMP).all(fits)
+}
 
 /// A time as it stands in a name: they sort as the times do.
 pub(super) fn stamp(time: Millis) -> String {
@@ -53,8 +68,7 @@ impl Name {
     pub(super) fn rotated(&self, name: &str) -> Option<(String, Kept)> {
         let rest = name.strip_prefix(&self.stem)?.strip_prefix('-')?;
         let compressed = |rest: &'_ str| {
-            let plain = rest.strip_suffix(".gz").or_else(|| rest.strip_suffix(".zst"));
-            plain.map(str::to_owned)
+            ENDINGS.iter().find_map(|ending| rest.strip_suffix(ending)).map(str::to_owned)
         };
         let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let (plain, kept) = match (compressed(rest), rest.rsplit_once(".tmp")) {
@@ -63,9 +77,7 @@ impl Name {
             (None, _) => (rest.to_owned(), Kept::Plain),
         };
         let stamp = plain.strip_suffix(&self.extension)?;
-        let form: String =
-            stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-        (form == STAMP).then(|| (stamp.to_owned(), kept))
+        is_stamp(stamp.as_bytes()).then(|| (stamp.to_owned(), kept))
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use super::name::{Kept, Name, stamp, with_ending};
+use super::name::{ENDINGS, Kept, Name, stamp, with_ending};
 use super::open::{folder, sync_folder};
 use crate::clock::now;
 use crate::config::{Compress, OutputFile};
@@ -138,21 +138,22 @@ fn too_much(rotated: &Rotated, settings: &OutputFile, now: Millis) -> Vec<PathBu
     too_much
 }
 
-/// Compresses a file, and returns what it is called now.
-fn compress(path: &Path, settings: &OutputFile, number: u64) -> io::Result<PathBuf> {
-    let ending = if settings.compress == Compress::Gzip { ".gz" } else { ".zst" };
+/// Compresses a file.
+fn compress(path: &Path, settings: &OutputFile, number: u64) -> io::Result<()> {
+    let [gzip, zstd] = ENDINGS;
+    let ending = if settings.compress == Compress::Gzip { gzip } else { zstd };
     let to = with_ending(path, ending);
     let temporary = with_ending(&to, &format!(".tmp{number}"));
     let made = compress_to(&temporary, path, settings).and_then(|()| fs::rename(&temporary, &to));
     if let Err(error) = made {
         let _ = fs::remove_file(&temporary);
         // Another tender may have been faster.
-        return if path.exists() { Err(error) } else { Ok(to) };
+        return if path.exists() { Err(error) } else { Ok(()) };
     }
     sync_folder(&to)?;
     match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(to),
-        removed => removed.map(|()| to),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -309,7 +310,8 @@ mod tests {
             access: Access { owner: Some(owner), group: Some(group), mode: 0o600 },
             ..settings()
         };
-        let made = fs::metadata(super::compress(&path, &settings, 0).unwrap()).unwrap();
+        super::compress(&path, &settings, 0).unwrap();
+        let made = fs::metadata(with_ending(&path, ".gz")).unwrap();
         let found = (made.uid(), made.gid(), made.mode() & 0o777);
         assert_eq!(found, (owner, group, 0o666));
     }

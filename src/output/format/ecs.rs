@@ -13,7 +13,6 @@ use std::net::IpAddr;
 use serde_json::Value as Json;
 
 use super::mapped::{self, Mapping, Outcome, list, object, path_and_query, some};
-use crate::entry::record::Origin;
 use crate::entry::{Kind, Record};
 
 /// The version of the schema.
@@ -97,10 +96,7 @@ impl<'a> Call<'a> {
 }
 
 fn event(record: &Record, call: &Call<'_>, fields: &mut Mapping<'_>) -> Option<Json> {
-    let sequence = match &record.origin {
-        Origin::Stored { id, .. } => i64::try_from(*id).ok(),
-        Origin::File { .. } => None,
-    };
+    let sequence = record.id().and_then(|id| i64::try_from(id).ok());
     let name = fields.text("name");
     let outcome = fields.outcome(record.kind);
     let action = match record.kind {
@@ -128,7 +124,7 @@ fn event(record: &Record, call: &Call<'_>, fields: &mut Mapping<'_>) -> Option<J
         ("severity", fields.integer("severity").map(Json::from)),
         ("module", some("kong")),
         ("dataset", some("kong.audit")),
-        ("created", mapped::received_at(record).map(|at| at.to_string().into())),
+        ("created", record.received_at().map(|at| at.to_string().into())),
         ("sequence", sequence.map(Json::from)),
         ("original", some(mapped::raw(record))),
     ])

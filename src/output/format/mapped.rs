@@ -93,15 +93,7 @@ pub(super) enum Outcome {
 
 /// The time of an entry. One that has none at all, which the store never gives, is of 1970.
 pub(super) fn time(record: &Record) -> Millis {
-    record.time.or(received_at(record)).unwrap_or(Millis::MIN)
-}
-
-/// When an entry was received first, if that is known.
-pub(super) fn received_at(record: &Record) -> Option<Millis> {
-    match &record.origin {
-        Origin::Stored { received_at, .. } => Some(*received_at),
-        Origin::File { .. } => None,
-    }
+    record.time.or(record.received_at()).unwrap_or(Millis::MIN)
 }
 
 /// The line as received: as it is, or in base64 (RFC 4648, section 4) if it is no UTF-8.

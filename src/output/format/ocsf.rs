@@ -17,7 +17,6 @@ use std::net::IpAddr;
 use serde_json::Value as Json;
 
 use super::mapped::{self, Mapping, Outcome, object, path_and_query, some};
-use crate::entry::record::Origin;
 use crate::entry::{Kind, Record, Value};
 
 /// The version of the schema.
@@ -221,10 +220,7 @@ fn severity(fields: &mut Mapping<'_>) -> (u32, String) {
 }
 
 fn metadata(record: &Record, fields: &mut Mapping<'_>) -> Option<Json> {
-    let uid = match &record.origin {
-        Origin::Stored { id, .. } => Some(id.to_string()),
-        Origin::File { .. } => None,
-    };
+    let uid = record.id().map(|id| id.to_string());
     object([
         ("version", some(VERSION)),
         (
@@ -236,7 +232,7 @@ fn metadata(record: &Record, fields: &mut Mapping<'_>) -> Option<Json> {
             ]),
         ),
         ("uid", uid.map(Json::from)),
-        ("logged_time", mapped::received_at(record).map(|at| at.get().into())),
+        ("logged_time", record.received_at().map(|at| at.get().into())),
         ("original_time", fields.text("event_ts").map(Json::from)),
         ("event_code", fields.text("event_class_id").map(Json::from)),
         ("log_version", fields.text("cef_version").map(Json::from)),

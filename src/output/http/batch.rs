@@ -11,7 +11,6 @@ use serde_json::json;
 use super::{bulk, splunk};
 use crate::config::{Body, OutputHttp};
 use crate::entry::Record;
-use crate::entry::record::Origin;
 use crate::output::Format;
 
 /// What stands between two entries, and around all of them.
@@ -32,11 +31,7 @@ pub(super) struct Key(Option<u64>, String);
 
 impl Key {
     pub(super) fn of(record: &Record) -> Key {
-        let id = match record.origin {
-            Origin::Stored { id, .. } => Some(id),
-            Origin::File { .. } => None,
-        };
-        Key(id, record.verdict.clone())
+        Key(record.id(), record.verdict.clone())
     }
 }
 

@@ -9,7 +9,8 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::OutputHttp;
 use crate::entry::Record;
-use crate::entry::record::Origin;
+use crate::net::percent_encoded;
+use crate::random::Random;
 
 /// An event. `line` is JSON.
 pub(super) fn event(settings: &OutputHttp, record: &Record, line: &[u8]) -> Vec<u8> {
@@ -27,31 +28,15 @@ pub(super) fn event(settings: &OutputHttp, record: &Record, line: &[u8]) -> Vec<
     event
 }
 
-/// What the settings say of every event, as the query of `/raw` has it (RFC 3986, section 2.1).
+/// What the settings say of every event, as the query of `/raw` has it.
 pub(super) fn query(settings: &OutputHttp) -> String {
-    let mut query = String::new();
-    for (name, value) in labels(settings) {
-        if !query.is_empty() {
-            query.push('&');
-        }
-        query.push_str(name);
-        query.push('=');
-        for byte in value.bytes() {
-            match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                true => query.push(char::from(byte)),
-                false => query.push_str(&format!("%{byte:02X}")),
-            }
-        }
-    }
-    query
+    let pair = |(name, value)| format!("{name}={}", percent_encoded(value));
+    labels(settings).map(pair).collect::<Vec<_>>().join("&")
 }
 
-/// A channel: a random UUID (RFC 9562, section 5.4), the same as long as the output runs.
+/// A channel: a random UUID, the same as long as the output runs.
 pub(super) fn channel() -> String {
-    let random = fastrand::u128(..) & !(0xf << 76) & !(0b11 << 62) | 4 << 76 | 0b10 << 62;
-    let hex = format!("{random:032x}");
-    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| hex.get(part).unwrap_or_default());
-    parts.join("-")
+    Random::new(fastrand::u64(..)).uuid()
 }
 
 /// What a 400 is about.
@@ -91,21 +76,14 @@ fn labels(settings: &OutputHttp) -> impl Iterator<Item = (&'static str, &str)> {
 
 /// Seconds since the Unix epoch, with milliseconds.
 fn time(record: &Record) -> Option<String> {
-    let received = match record.origin {
-        Origin::Stored { received_at, .. } => Some(received_at),
-        Origin::File { .. } => None,
-    };
-    let millis = record.time.or(received)?.get();
+    let millis = record.time.or(record.received_at())?.get();
     (millis >= 0).then(|| format!("{}.{:03}", millis / 1000, millis % 1000))
 }
 
 /// What is indexed beside the event, which has names of its own: they are not those of fields that
 /// Splunk finds in the event itself. `fields` is flat, and of text.
 fn fields(record: &Record) -> Json {
-    let id = match record.origin {
-        Origin::Stored { id, .. } => Some(id.to_string()),
-        Origin::File { .. } => None,
-    };
+    let id = record.id().map(|id| id.to_string());
     let fields = [
         ("vidimus_id", id),
         ("vidimus_verdict", Some(record.verdict.clone())),

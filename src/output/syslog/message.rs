@@ -53,10 +53,7 @@ impl Messages {
         let Messages { facility, hostname, app_name, sd_id, header } = self;
         header.clear();
         let priority = *facility * 8 + severity(record);
-        let time = match &record.origin {
-            Origin::Stored { received_at, .. } => Some(record.time.unwrap_or(*received_at)),
-            Origin::File { .. } => record.time,
-        };
+        let time = record.time.or(record.received_at());
         let time = time.map_or_else(|| "-".to_owned(), |time| time.to_string());
         let kind = record.kind.map_or("-", |kind| kind.as_str());
         // Writing to a text does not fail.

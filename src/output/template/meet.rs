@@ -14,7 +14,8 @@ type Part = Vec<Option<char>>;
 impl Template {
     /// Whether some entry may go to the same file here as some entry there. In doubt it is so.
     pub fn may_meet(&self, other: &Template) -> bool {
-        self.may_name_parts(&other.parts())
+        let (ours, theirs) = (self.parts(), other.parts());
+        ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(a, b)| may_be_same(a, b))
     }
 
     /// Whether some file here may have the name that a folder has there. In doubt it is so.
@@ -27,12 +28,7 @@ impl Template {
 
     /// Whether some entry may go to the file `path`. In doubt it is so.
     pub fn may_name(&self, path: &Path) -> bool {
-        self.may_name_parts(&from_root(path.to_string_lossy().split('/').map(literal)))
-    }
-
-    fn may_name_parts(&self, theirs: &[Part]) -> bool {
-        let ours = self.parts();
-        ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| may_be_same(a, b))
+        self.may_meet(&Template::literal(path))
     }
 
     fn parts(&self) -> Vec<Part> {

@@ -118,10 +118,7 @@ impl Recorded {
 
     /// Its id.
     pub(super) fn id(&self) -> u64 {
-        match &self.record.origin {
-            Origin::Stored { id, .. } => *id,
-            Origin::File { .. } => 0,
-        }
+        self.record.id().unwrap_or_default()
     }
 
     /// What is different when the line is read again with the keys that may verify it.

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::Signal;
-use vidimus::konnect::random::Random;
+use vidimus::random::Random;
 
 use super::*;
 use crate::crash::is_acknowledged;

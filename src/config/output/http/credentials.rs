@@ -1,8 +1,6 @@
-//! Who we are to an endpoint: a value of the header `Authorization`, other headers, a certificate.
+//! Who we are to an endpoint: a value of the header `Authorization`, other headers.
 //!
 //! Secrets stand in the configuration, or in files of their own.
-
-use std::fs::File;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,9 +11,7 @@ use crate::config::Secret;
 use crate::config::error::{ConfigError, Mismatch};
 use crate::config::file::Section;
 use crate::config::input::missing;
-use crate::config::secret::warn_if_exposed;
 use crate::config::value::{pairs, path, secret, text};
-use crate::net::PairFiles;
 
 /// The ways to an `Authorization`, of which there is one at most.
 const WAYS: [&str; 4] = ["authorization", "authorization_file", "token_file", "username"];
@@ -80,25 +76,6 @@ pub(super) fn headers(
         headers.push((name, Secret::read(&setting, &file, warnings)?));
     }
     Ok(headers)
-}
-
-/// The certificate to show, and its key: both or neither.
-pub(super) fn certificate(
-    section: &Section<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<Option<PairFiles>, ConfigError> {
-    match (section.get("cert_file", path)?, section.get("key_file", path)?) {
-        (None, None) => Ok(None),
-        (Some(_), None) => Err(missing(section, "key_file", "a certificate alone is no use")),
-        (None, Some(_)) => Err(missing(section, "cert_file", "a key alone is no use")),
-        (Some(certificate), Some(key)) => {
-            // Whether it can be read, and is a key, is found when it is loaded.
-            if let Ok(file) = File::open(&key) {
-                warn_if_exposed(&section.setting("key_file"), &key, &file, warnings);
-            }
-            Ok(Some(PairFiles { certificate, key }))
-        }
-    }
 }
 
 fn read(

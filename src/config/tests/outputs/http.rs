@@ -199,7 +199,17 @@ fn endpoints_that_are_refused() {
     let letters = format!("{HTTP}dead_letters = 'd'\n");
     check_refused(
         &format!("{letters}{}", letters.replace("'a'", "'b'")),
-        "c.toml:10: output.dead_letters is \"d\", which an output before it has",
+        "c.toml:10: output.dead_letters is \"d\", expected a path that no entry shares with the \
+         output \"a\"",
+    );
+    let file = "[[output]]\nname = 'b'\ntype = 'file'\npath = './{kind}'\n";
+    check_refused(
+        &format!("{letters}{file}"),
+        "c.toml:9: output.path is \"./{kind}\", expected a path that no entry shares",
+    );
+    check_refused(
+        &format!("{file}{}", letters.replace("'d'", "'d/e'")),
+        "c.toml:9: output.dead_letters is \"d/e\", expected a path of which no file can have the",
     );
     // In the URL, plain where that is allowed.
     let bulk = HTTP.replace("https://a.test/in", "http://es:9200/audit/_bulk");
