@@ -5,20 +5,21 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::StoreError;
 use super::directory::Directory;
 use super::error::SqliteContext;
 use super::schema::CATALOG;
-use super::sqlite::{self, Access};
+use super::sqlite::{self, Access, Database};
 use crate::entry::Millis;
-use crate::entry::words::words;
+use crate::entry::words::{UnknownWord, words};
 
 /// A connection to the catalog.
 #[derive(Debug)]
 pub(super) struct Catalog {
-    pub(super) connection: Connection,
+    pub(super) connection: Database,
     pub(super) path: PathBuf,
 }
 
@@ -258,6 +259,16 @@ pub(super) fn close(
     Ok(())
 }
 
+/// The state of the segment whose first id is in the first column. One that this version does not
+/// know is an error: it must not pass for another.
+pub(super) fn state(row: &Row<'_>, at: usize) -> rusqlite::Result<State> {
+    let first_id: u64 = row.get(0)?;
+    row.get_ref(at)?.as_str()?.parse().map_err(|unknown: UnknownWord| {
+        let what = format!("the state of the segment {first_id}: {unknown}");
+        rusqlite::Error::FromSqlConversionFailure(at, Type::Text, what.into())
+    })
+}
+
 fn segment(row: &Row<'_>) -> rusqlite::Result<Segment> {
     let last_id: Option<u64> = row.get(5)?;
     let closed = match last_id {
@@ -273,11 +284,10 @@ fn segment(row: &Row<'_>) -> rusqlite::Result<Segment> {
         }),
     };
     let (bytes, sha256): (Option<u64>, Option<String>) = (row.get(15)?, row.get(16)?);
-    let state = row.get_ref(2)?.as_str()?;
     Ok(Segment {
         first_id: row.get(0)?,
         first_delivery: row.get(1)?,
-        state: state.parse().unwrap_or(State::Dropped),
+        state: state(row, 2)?,
         file: row.get(3)?,
         created_at: Millis::saturating(row.get(4)?),
         closed,

@@ -12,6 +12,7 @@ use super::directory::Directory;
 use super::error::SqliteContext;
 use super::follow::Position;
 use super::read::Reader;
+use super::schema::CATALOG_WITH_OUTPUTS;
 use crate::entry::Millis;
 
 /// Where an output stands.
@@ -170,7 +171,7 @@ impl Reader {
     pub fn output_cursors(&self) -> Result<Vec<(String, OutputCursor)>, StoreError> {
         self.catalog("read the outputs' cursors", |catalog| {
             // A store that this version has not written to yet may have no such table.
-            if !catalog.column_exists(None, "outputs", "dead_letters")? {
+            if catalog.version() < CATALOG_WITH_OUTPUTS {
                 return Ok(Vec::new());
             }
             let sql = format!("SELECT name, {COLUMNS} FROM outputs ORDER BY name");

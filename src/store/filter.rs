@@ -244,6 +244,7 @@ mod tests {
     use crate::signature::KeySet;
     use crate::store::row::{self, Stored};
     use crate::store::schema::SEGMENT;
+    use crate::store::sqlite::Database;
 
     const LINES: [&str; 6] = [
         r#"{"name":"Ingress","status":403,"granted":"yes","rt":5,"cs1":"8"}"#,
@@ -254,7 +255,7 @@ mod tests {
         "{\"name\":\"Authz\u{10ffff}\",\"rt\":9,\"cs1\":\"x\"}",
     ];
 
-    fn entries() -> (tempfile::TempDir, Connection) {
+    fn entries() -> (tempfile::TempDir, Database) {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("x.db");
         let connection = crate::store::sqlite::open(&path, &SEGMENT).unwrap();

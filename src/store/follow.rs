@@ -15,6 +15,7 @@ use super::newest::hidden;
 use super::query::{Query, TimeRange, as_integer};
 use super::read::{MAX_ID, Reader};
 use super::records::{Budget, Later, length};
+use super::sqlite::Database;
 use crate::entry::Record;
 use crate::search::Filter;
 
@@ -145,7 +146,7 @@ impl Reader {
 }
 
 fn matching(
-    connection: &Connection,
+    connection: &Database,
     query: &Query,
     start: u64,
     end: u64,
@@ -153,7 +154,7 @@ fn matching(
     let mut sql = Sql::default();
     sql.push("SELECT id FROM entries WHERE id >= ").bind(as_integer(start));
     sql.push(" AND id <= ").bind(as_integer(end));
-    sql.push(" AND (").add(query.condition()).push(")");
+    sql.push(" AND (").add(query.condition(connection.columns())).push(")");
     let mut statement = connection.prepare_cached(&sql.text)?;
     statement.query_map(params_from_iter(&sql.parameters), |row| row.get(0))?.collect()
 }
@@ -317,14 +318,16 @@ impl Ascent<'_> {
 
 /// The records from `start` to `end` that match, as many as are read at once, and the id after them.
 fn read(
-    segment: &Connection,
+    segment: &Database,
     query: &Query,
     start: u64,
     end: u64,
     mut later: Later,
 ) -> rusqlite::Result<(Vec<Record>, u64)> {
     let mut sql = Sql::default();
-    sql.push("SELECT id, (").add(query.condition()).push(") FROM entries WHERE id >= ");
+    sql.push("SELECT id, (")
+        .add(query.condition(segment.columns()))
+        .push(") FROM entries WHERE id >= ");
     sql.bind(as_integer(start)).push(" AND id <= ").bind(as_integer(end));
     sql.push(" ORDER BY id");
     let mut statement = segment.prepare_cached(&sql.text)?;

@@ -1,12 +1,13 @@
 //! Entries as little more than their lines: all that a file of raw lines needs, several times as fast as
 //! whole records.
 
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Row, params_from_iter};
 
 use super::filter::Sql;
 use super::query::{Query, as_integer};
 use super::records::{Budget, Later};
 use super::row;
+use super::sqlite::Database;
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Format, Millis, Record, Value};
 
@@ -17,14 +18,14 @@ const FIELDS: [&str; 2] = ["event_product", "org_id"];
 /// Of those that are in `later` everything is known; of the others the id, when they were received,
 /// kind, verdict, [`FIELDS`] and the line.
 pub(super) fn read(
-    segment: &Connection,
+    segment: &Database,
     query: &Query,
     start: u64,
     end: u64,
     mut later: Later,
 ) -> rusqlite::Result<(Vec<Record>, u64)> {
     let mut sql = Sql::default();
-    sql.push("SELECT id, CASE WHEN ").add(query.condition());
+    sql.push("SELECT id, CASE WHEN ").add(query.condition(segment.columns()));
     sql.push(" THEN coalesce((SELECT line FROM raw WHERE raw.id = entries.id), x'') END,");
     sql.push(" received_at, kind, verdict, ").push(&FIELDS.join(", "));
     sql.push(" FROM entries WHERE id >= ").bind(as_integer(start));

@@ -5,8 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rusqlite::Connection;
-
+use super::StoreError;
 use super::catalog::{AWAITING_KEY, Closed, Segment, State, file_name};
 use super::directory::{Directory, remove_database, sync};
 use super::error::SqliteContext;
@@ -14,15 +13,15 @@ use super::meter::Classes;
 use super::older::Older;
 use super::row::{self, Stored};
 use super::schema::SEGMENT;
+use super::sqlite::{self, Database};
 use super::writer::{Appended, Delivery};
-use super::{StoreError, sqlite};
 use crate::entry::Millis;
 use crate::ingest::Entry;
 use crate::signature::VerdictName;
 
 /// The live segment.
 pub(super) struct Live {
-    pub(super) connection: Connection,
+    pub(super) connection: Database,
     pub(super) path: PathBuf,
     pub(super) segment: Segment,
     next_id: u64,

@@ -16,6 +16,8 @@ use super::StoreError;
 use super::filter::Sql;
 use super::query::{Key, Query, Window, as_integer};
 use super::read::{Place, Reader};
+use super::schema::Columns;
+use super::sqlite::Database;
 
 /// How many entries a walk looks at before it asks itself whether to go on.
 const WALK: usize = if cfg!(test) { 4 } else { 2048 };
@@ -118,7 +120,7 @@ enum By {
 /// What the catalog says of the entries in `window`: the greatest keys of those that match now,
 /// and the ids of all that it has.
 fn later(
-    catalog: &Connection,
+    catalog: &Database,
     query: &Query,
     window: &Window,
     most: usize,
@@ -150,7 +152,7 @@ fn greatest_id(segment: &Connection, place: &Place) -> rusqlite::Result<u64> {
 
 /// A segment, or the catalog's tables of the same form.
 struct Segment<'a> {
-    connection: &'a Connection,
+    connection: &'a Database,
     query: &'a Query,
     /// The ids, in their order, of entries that do not count.
     hidden: &'a [u64],
@@ -160,7 +162,12 @@ impl Segment<'_> {
     /// Walks through the index that fits the query best. `false` if it gave up.
     fn walk(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
         let mut tried = Top::new(top.most);
-        let finished = self.step(&walk(self.query, window), window, &mut tried, true)?;
+        let finished = self.step(
+            &walk(self.query, self.connection.columns(), window),
+            window,
+            &mut tried,
+            true,
+        )?;
         if finished {
             tried.keys().into_iter().for_each(|key| top.push(key));
         }
@@ -170,7 +177,8 @@ impl Segment<'_> {
     /// Walks through the one index that an unsealed segment has. It has no entries in their order
     /// that say no time of their own: these are looked at first.
     fn walk_unsealed(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
-        let [without_time, with_time] = walk_unsealed(self.query, window);
+        let [without_time, with_time] =
+            walk_unsealed(self.query, self.connection.columns(), window);
         let (mut tried, mut ordered) = (Top::new(top.most), Top::new(top.most));
         let finished = self.step(&without_time, window, &mut tried, false)?
             && self.step(&with_time, window, &mut ordered, true)?;
@@ -208,7 +216,7 @@ impl Segment<'_> {
 
     /// Looks at every entry, or at those that SQLite finds by an index for the condition.
     fn sweep(&self, window: &Window, by: By, top: &mut Top) -> rusqlite::Result<()> {
-        let sql = sweep(self.query, window, by);
+        let sql = sweep(self.query, self.connection.columns(), window, by);
         let mut statement = self.connection.prepare_cached(&sql.text)?;
         let mut rows = statement.query(params_from_iter(&sql.parameters))?;
         while let Some(row) = rows.next()? {
@@ -225,10 +233,10 @@ impl Segment<'_> {
 }
 
 /// Time, id, and whether the entry matches, of a sealed segment, in their order.
-fn walk(query: &Query, window: &Window) -> Sql {
+fn walk(query: &Query, columns: Columns, window: &Window) -> Sql {
     let (index, wanted) = query.index();
     let mut sql = Sql::default();
-    sql.push("SELECT time, id, (").add(query.condition());
+    sql.push("SELECT time, id, (").add(query.condition(columns));
     sql.push(") FROM entries INDEXED BY ").push(index).push(" WHERE ").add(wanted);
     sql.push(" AND time >= ").bind(window.since);
     sql.push(" AND (time, id) < (").bind(window.before.time);
@@ -238,9 +246,9 @@ fn walk(query: &Query, window: &Window) -> Sql {
 
 /// The same of an unsealed one: those without a time of their own, and then the others in their
 /// order.
-fn walk_unsealed(query: &Query, window: &Window) -> [Sql; 2] {
+fn walk_unsealed(query: &Query, columns: Columns, window: &Window) -> [Sql; 2] {
     let mut sql = Sql::default();
-    sql.push("SELECT time, id, (").add(query.condition());
+    sql.push("SELECT time, id, (").add(query.condition(columns));
     sql.push(") FROM entries INDEXED BY entries_identity WHERE event_time");
     let (mut without_time, mut with_time) = (sql.clone(), sql);
     without_time.push(" = 0");
@@ -251,7 +259,7 @@ fn walk_unsealed(query: &Query, window: &Window) -> [Sql; 2] {
 }
 
 /// Time and id of what matches, in no order.
-fn sweep(query: &Query, window: &Window, by: By) -> Sql {
+fn sweep(query: &Query, columns: Columns, window: &Window, by: By) -> Sql {
     // A plus keeps SQLite from using an index.
     let id = match by {
         By::Id => "id",
@@ -262,7 +270,7 @@ fn sweep(query: &Query, window: &Window, by: By) -> Sql {
     sql.push(" AND +time <= ").bind(window.before.time);
     sql.push(" AND ").push(id).push(" >= ").bind(as_integer(*window.ids.start()));
     sql.push(" AND ").push(id).push(" <= ").bind(as_integer(*window.ids.end()));
-    sql.push(" AND (").add(query.condition()).push(")");
+    sql.push(" AND (").add(query.condition(columns)).push(")");
     sql
 }
 
@@ -339,7 +347,7 @@ mod tests {
         ] {
             let (query, window) = query(text);
             let expected = format!("SEARCH entries USING INDEX {index}");
-            let plan = plan(&walk(&query, &window), true);
+            let plan = plan(&walk(&query, Columns::NEWEST, &window), true);
             assert_eq!(plan.replace("COVERING ", ""), expected, "{text}");
         }
     }
@@ -356,7 +364,7 @@ mod tests {
             ("needle", "SCAN entries"),
         ] {
             let (query, window) = query(text);
-            let plan = plan(&sweep(&query, &window, By::Any), true);
+            let plan = plan(&sweep(&query, Columns::NEWEST, &window, By::Any), true);
             assert!(plan.contains(expected), "{text}: {plan}");
         }
     }
@@ -364,7 +372,7 @@ mod tests {
     #[test]
     fn an_unsealed_segment_is_read_by_its_one_index_or_by_its_ids() {
         let (query, window) = query("principal_id:a");
-        let [without_time, with_time] = walk_unsealed(&query, &window);
+        let [without_time, with_time] = walk_unsealed(&query, Columns::NEWEST, &window);
         let without_time = plan(&without_time, false);
         assert!(without_time.ends_with("entries_identity (event_time=?)"), "{without_time}");
         let with_time = plan(&with_time, false);
@@ -373,7 +381,7 @@ mod tests {
             "SEARCH entries USING INDEX entries_identity (event_time>? AND event_time<?); \
              USE TEMP B-TREE FOR LAST TERM OF ORDER BY"
         );
-        let slice = plan(&sweep(&query, &window, By::Id), false);
+        let slice = plan(&sweep(&query, Columns::NEWEST, &window, By::Id), false);
         assert_eq!(slice, "SEARCH entries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)");
     }
 }

@@ -13,7 +13,7 @@ use super::catalog::{Closed, Segment, State};
 use super::directory::Directory;
 use super::error::SqliteContext;
 use super::schema::SEGMENT;
-use super::sqlite::{self, Access};
+use super::sqlite::{self, Access, Database};
 use crate::entry::Millis;
 use crate::ingest::{Entry, Fingerprint};
 
@@ -26,7 +26,7 @@ pub(super) struct Older {
     directory: Directory,
     segments: Vec<(Segment, Closed)>,
     filters: LruCache<String, Fingerprints>,
-    connections: LruCache<String, Connection>,
+    connections: LruCache<String, Database>,
 }
 
 impl Older {
@@ -102,7 +102,7 @@ fn maybe(
     Ok(cached(filters, &segment.file, load)?.may_contain(fingerprint))
 }
 
-fn open(directory: &Directory, segment: &Segment) -> Result<Connection, StoreError> {
+fn open(directory: &Directory, segment: &Segment) -> Result<Database, StoreError> {
     let access = if segment.state == State::Sealed { Access::Immutable } else { Access::Shared };
     sqlite::open_read_only(&directory.segment(&segment.file), &SEGMENT, access)
 }

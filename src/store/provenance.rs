@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::read::{Place, Reader};
+use super::sqlite::Database;
 use super::stats::{Delivered, delivered};
 use super::{Sighting, Source, StoreError, sightings};
 use crate::signature::Key;
@@ -87,7 +88,7 @@ fn key_of(connection: &Connection, id: u64) -> rusqlite::Result<Option<Option<Ke
 }
 
 /// The entries of a segment that the catalog has a newer version of, with the keys they have now.
-fn changed(catalog: &Connection, place: &Place) -> rusqlite::Result<Vec<(u64, Option<String>)>> {
+fn changed(catalog: &Database, place: &Place) -> rusqlite::Result<Vec<(u64, Option<String>)>> {
     catalog
         .prepare_cached(
             "SELECT entries.id, keys.thumbprint FROM entries
@@ -99,7 +100,7 @@ fn changed(catalog: &Connection, place: &Place) -> rusqlite::Result<Vec<(u64, Op
 
 /// How many entries of a segment each key verified.
 fn count(
-    segment: &Connection,
+    segment: &Database,
     place: &Place,
     changed: Vec<(u64, Option<String>)>,
 ) -> rusqlite::Result<BTreeMap<String, i64>> {

@@ -7,6 +7,7 @@ use std::ops::{Bound, RangeInclusive};
 use super::filter::{NOT_VALID, Sql};
 use super::read::{MAX_ID, Place};
 use super::row;
+use super::schema::Columns;
 use crate::search::{Field, Filter, Operand, Test};
 
 /// What orders entries: the newest has the greatest.
@@ -83,31 +84,49 @@ impl Window {
     }
 }
 
+/// A filter as SQL, for the segments of one version.
+#[derive(Debug)]
+struct Compiled {
+    columns: Columns,
+    condition: Sql,
+    by_id: Sql,
+}
+
+impl Compiled {
+    fn new(filter: &Filter, columns: Columns) -> Compiled {
+        let condition = Sql::condition(&columns.filter(filter));
+        let mut by_id = Sql::default();
+        by_id.push(&row::select(columns)).push(" WHERE (").add(&condition);
+        by_id.push(") AND entries.id = ?");
+        Compiled { columns, condition, by_id }
+    }
+}
+
 /// A filter that is ready to be run.
 #[derive(Debug)]
 pub(super) struct Query {
-    condition: Sql,
+    newest: Compiled,
+    older: Vec<Compiled>,
     /// The index that gives the entries in their order, and what is wanted of it.
     index: (&'static str, Sql),
     direct: bool,
-    /// For one parameter, the id: the entry if it matches.
-    pub(super) by_id: Sql,
     window: (i64, Key, RangeInclusive<u64>),
 }
 
 impl Query {
     pub(super) fn new(filter: &Filter) -> Query {
-        let condition = Sql::condition(filter);
-        let mut by_id = Sql::default();
-        by_id.push(&row::select()).push(" WHERE (").add(&condition).push(") AND entries.id = ?");
         let (times, ids) = (range(filter, &Field::Time), range(filter, &Field::Id));
         Query {
-            condition,
+            newest: Compiled::new(filter, Columns::NEWEST),
+            older: Columns::ALL
+                .iter()
+                .filter(|columns| **columns != Columns::NEWEST)
+                .map(|columns| Compiled::new(filter, *columns))
+                .collect(),
             index: index(filter),
             direct: [Field::Id, Field::named("trace_id")]
                 .iter()
                 .any(|field| equal_to(filter, field).is_some()),
-            by_id,
             window: (
                 *times.start(),
                 Key { time: times.end().saturating_add(1), id: 0 },
@@ -116,9 +135,18 @@ impl Query {
         }
     }
 
-    /// The condition that an entry matches.
-    pub(super) fn condition(&self) -> &Sql {
-        &self.condition
+    fn compiled(&self, columns: Columns) -> &Compiled {
+        self.older.iter().find(|one| one.columns == columns).unwrap_or(&self.newest)
+    }
+
+    /// The condition that an entry matches, where `entries` has these columns.
+    pub(super) fn condition(&self, columns: Columns) -> &Sql {
+        &self.compiled(columns).condition
+    }
+
+    /// For one parameter, the id: the entry if it matches.
+    pub(super) fn by_id(&self, columns: Columns) -> &Sql {
+        &self.compiled(columns).by_id
     }
 
     /// The index of a sealed segment through which entries are found in their order, and the

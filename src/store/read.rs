@@ -13,18 +13,18 @@ use std::sync::{Mutex, PoisonError};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::StoreError;
-use super::catalog::State;
+use super::catalog::{State, state};
 use super::directory::Directory;
 use super::error::SqliteContext;
 use super::filter;
-use super::schema::{CATALOG, SEGMENT};
-use super::sqlite::{self, Access, Schema};
+use super::schema::{CATALOG, SEGMENT, Schema};
+use super::sqlite::{self, Access, Database};
 
 /// Reads a store. It may be shared by threads.
 #[derive(Debug)]
 pub struct Reader {
     directory: Directory,
-    idle: Mutex<Vec<(PathBuf, Connection)>>,
+    idle: Mutex<Vec<(PathBuf, Database)>>,
 }
 
 /// The most connections that are kept open while they are not used. Those used last are kept.
@@ -83,7 +83,7 @@ impl Reader {
     pub(super) fn catalog<T>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Database) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let path = self.directory.catalog();
         self.snapshot(&path, &CATALOG, Access::Shared, doing, work)
@@ -96,8 +96,8 @@ impl Reader {
     pub(super) fn visit<G, T>(
         &self,
         first_id: u64,
-        gather: impl Fn(&Connection, &Place) -> rusqlite::Result<G>,
-        work: impl Fn(&Connection, &Place, G) -> rusqlite::Result<T>,
+        gather: impl Fn(&Database, &Place) -> rusqlite::Result<G>,
+        work: impl Fn(&Database, &Place, G) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, StoreError> {
         let mut path = PathBuf::new();
         for _ in 0..ATTEMPTS {
@@ -164,19 +164,19 @@ impl Reader {
         schema: &Schema,
         access: Access,
         doing: &'static str,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        work: impl FnOnce(&Database) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         let connection = self.take(path, schema, access)?;
         let run = || {
-            let transaction = connection.unchecked_transaction()?;
-            work(&transaction)
+            let _snapshot = connection.unchecked_transaction()?;
+            work(&connection)
         };
         let done = run().doing(doing, path)?;
         self.give_back(path, connection);
         Ok(done)
     }
 
-    fn take(&self, path: &Path, schema: &Schema, access: Access) -> Result<Connection, StoreError> {
+    fn take(&self, path: &Path, schema: &Schema, access: Access) -> Result<Database, StoreError> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = idle.iter().rposition(|(one, _)| one == path) {
             return Ok(idle.remove(at).1);
@@ -187,7 +187,7 @@ impl Reader {
         Ok(connection)
     }
 
-    fn give_back(&self, path: &Path, connection: Connection) {
+    fn give_back(&self, path: &Path, connection: Database) {
         // An open file that was removed would still take its room on the disk.
         if !path.exists() {
             return;
@@ -221,7 +221,7 @@ fn read_place(row: &Row<'_>) -> rusqlite::Result<Place> {
     Ok(Place {
         first_id: row.get(0)?,
         last_id: row.get(1)?,
-        state: row.get_ref(2)?.as_str()?.parse().unwrap_or(State::Dropped),
+        state: state(row, 2)?,
         file: row.get(3)?,
         time: time.0.zip(time.1),
     })

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use super::newest::hidden;
 use super::query::Query;
 use super::read::Reader;
+use super::sqlite::Database;
 use super::{StoreError, redeliveries, row};
 use crate::entry::Record;
 use crate::entry::record::Origin;
@@ -53,7 +54,7 @@ pub(super) struct Later {
 impl Later {
     /// Asks the catalog about the entries `first` to `last`.
     pub(super) fn between(
-        catalog: &Connection,
+        catalog: &Database,
         query: &Query,
         first: u64,
         last: u64,
@@ -73,7 +74,7 @@ impl Later {
 
     /// Asks the catalog about `ids`.
     pub(super) fn of(
-        catalog: &Connection,
+        catalog: &Database,
         query: &Query,
         ids: impl Iterator<Item = u64>,
     ) -> rusqlite::Result<Later> {
@@ -109,7 +110,7 @@ impl Later {
     /// The entry `id` of a segment as it is now, if it matches.
     pub(super) fn record(
         &mut self,
-        segment: &Connection,
+        segment: &Database,
         query: &Query,
         id: u64,
     ) -> rusqlite::Result<Option<Record>> {
@@ -165,10 +166,11 @@ impl Reader {
 }
 
 /// The entry `id` where `connection` is, if it is there and matches.
-fn record(connection: &Connection, query: &Query, id: u64) -> rusqlite::Result<Option<Record>> {
-    let mut statement = connection.prepare_cached(&query.by_id.text)?;
+fn record(connection: &Database, query: &Query, id: u64) -> rusqlite::Result<Option<Record>> {
+    let by_id = query.by_id(connection.columns());
+    let mut statement = connection.prepare_cached(&by_id.text)?;
     let id = Value::Integer(i64::try_from(id).unwrap_or(i64::MAX));
-    let parameters = query.by_id.parameters.iter().chain([&id]);
+    let parameters = by_id.parameters.iter().chain([&id]);
     let mut rows = statement.query(params_from_iter(parameters))?;
     match rows.next()? {
         Some(row) => row::record(connection, row).map(Some),

@@ -5,7 +5,8 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql};
 
-use crate::entry::fields::{KNOWN, Type, Value};
+use super::schema::Columns;
+use crate::entry::fields::{KNOWN, Type, Value, type_of};
 use crate::entry::record::{Origin, Record};
 use crate::entry::{Fields, Format, Kind, Millis};
 use crate::ingest::Entry;
@@ -27,17 +28,17 @@ const FIRST_COUNT: usize = 15;
 const KEY: usize = 11;
 const DELIVERY_COUNT: usize = 14;
 
-/// The columns of `entries` in the order in which [`insert`] and [`record`] use them.
-pub(super) fn columns() -> String {
-    KNOWN.iter().fold(FIRST.to_owned(), |columns, (name, _)| columns + ", " + name)
+/// What is read of `entries`, in the order in which [`insert`] and [`record`] use it.
+fn expressions(columns: Columns) -> String {
+    columns.known().fold(FIRST.to_owned(), |all, one| all + ", " + &one)
 }
 
-/// What [`record`] reads, for a statement over `entries`.
-pub(super) fn select() -> String {
+/// What [`record`] reads, for a statement over `entries` in a version that has these columns.
+pub(super) fn select(columns: Columns) -> String {
     format!(
         "SELECT {}, (SELECT kid FROM keys WHERE keys.id = entries.key),
                 (SELECT line FROM raw WHERE raw.id = entries.id) FROM entries",
-        columns()
+        expressions(columns)
     )
 }
 
@@ -108,13 +109,13 @@ pub(super) fn insert(
 fn insert_sql() -> &'static str {
     static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
         let marks = vec!["?"; FIRST_COUNT + KNOWN.len()].join(", ");
-        format!("INSERT OR IGNORE INTO entries ({}) VALUES ({marks})", columns())
+        format!("INSERT OR IGNORE INTO entries ({}) VALUES ({marks})", expressions(Columns::NEWEST))
     });
     &SQL
 }
 
 /// Puts the entries `first` to `last` of `from`, as they stand there, in the place of those that
-/// `to` has.
+/// `to` has. Both are of the newest version.
 pub(super) fn merge(
     from: &Connection,
     to: &Connection,
@@ -126,11 +127,12 @@ pub(super) fn merge(
                 (SELECT kid FROM keys WHERE keys.id = key),
                 (SELECT public FROM keys WHERE keys.id = key)
          FROM entries WHERE id BETWEEN ?1 AND ?2",
-        columns()
+        expressions(Columns::NEWEST)
     ))?;
     let width = FIRST_COUNT + KNOWN.len();
     let marks = vec!["?"; width].join(", ");
-    let mut write = to.prepare(&format!("INSERT INTO entries ({}) VALUES ({marks})", columns()))?;
+    let columns = expressions(Columns::NEWEST);
+    let mut write = to.prepare(&format!("INSERT INTO entries ({columns}) VALUES ({marks})"))?;
     let mut rows = read.query((first, last))?;
     while let Some(row) = rows.next()? {
         let id: u64 = row.get(0)?;
@@ -199,12 +201,15 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
     let mut rows = extensions.query([id])?;
     while let Some(row) = rows.next()? {
         let text: String = row.get(2)?;
-        let value = match row.get_ref(1)?.as_str()? {
-            "boolean" => Value::Boolean(text == "true"),
-            "json" => Value::Json(text),
-            _ => Value::Text(text),
+        let name = row.get_ref(0)?.as_str()?;
+        let value = match (type_of(name), row.get_ref(1)?.as_str()?) {
+            // It became a known field after this segment was written.
+            (Some(known), _) => retyped(known, text),
+            (None, "boolean") => Value::Boolean(text == "true"),
+            (None, "json") => Value::Json(text),
+            (None, _) => Value::Text(text),
         };
-        fields.restore(row.get_ref(0)?.as_str()?, value);
+        fields.restore(name, value);
     }
     let warnings: Option<String> = row.get(13)?;
     Ok(Record {
@@ -243,6 +248,15 @@ fn value(wanted: Type, column: ValueRef<'_>) -> Option<Value> {
         ValueRef::Integer(number) => Some(Value::Integer(number)),
         ValueRef::Text(text) => Some(Value::Text(String::from_utf8_lossy(text).into_owned())),
         ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => None,
+    }
+}
+
+/// The value of a known field, from the text that stands among the extensions.
+fn retyped(wanted: Type, text: String) -> Value {
+    match wanted {
+        Type::Integer => text.parse().map_or(Value::Text(text), Value::Integer),
+        Type::Boolean => text.parse().map_or(Value::Text(text), Value::Boolean),
+        Type::Text | Type::Digits => Value::Text(text),
     }
 }
 

@@ -75,12 +75,20 @@ fn finish(
     merged: &BTreeMap<u64, u64>,
 ) -> Result<Closed, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let run = || -> rusqlite::Result<Closed> {
-        let mut connection = Connection::open_with_flags(path, flags)?;
+    let migrated = || -> Result<Connection, StoreError> {
+        let connection = Connection::open_with_flags(path, flags).doing("open", path)?;
         // Nobody sees the file before it is whole: if this is cut short, it starts again.
-        connection.execute_batch(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
-        )?;
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
+            )
+            .doing("write", path)?;
+        // Whatever version the old file is of, the new one is of the newest.
+        sqlite::migrate(&connection, path, &SEGMENT)?;
+        Ok(connection)
+    };
+    let mut connection = migrated()?;
+    let run = || -> rusqlite::Result<Closed> {
         let transaction = connection.transaction()?;
         row::merge(&catalog.connection, &transaction, segment.first_id, before.last_id)?;
         for (entry, count) in merged {

@@ -2,6 +2,7 @@
 //!
 //! A schema newer than ours is refused, with the version that wrote it.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,20 +11,51 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::StoreError;
 use super::directory::create_private;
 use super::error::SqliteContext;
+use super::schema::{Columns, Schema};
 
-/// What a kind of database looks like.
-pub(super) struct Schema {
-    /// SQLite's `application_id`: what tells our files from others.
-    pub(super) application_id: i32,
-    /// What makes each version of the schema from the one before it. Only ever added to.
-    pub(super) migrations: &'static [&'static str],
+/// A database that is open, and the version of its schema.
+#[derive(Debug)]
+pub(super) struct Database {
+    connection: Connection,
+    version: usize,
+    columns: Columns,
+}
+
+impl Database {
+    fn new(connection: Connection, schema: &Schema, version: usize) -> Database {
+        Database { connection, version, columns: (schema.columns)(version) }
+    }
+
+    /// The version of its schema.
+    pub(super) fn version(&self) -> usize {
+        self.version
+    }
+
+    /// The columns of its table `entries`.
+    pub(super) fn columns(&self) -> Columns {
+        self.columns
+    }
+}
+
+impl Deref for Database {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Database {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
 }
 
 /// This program's version, which every file names.
 pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Opens a database to write to it, and makes it if it is not there.
-pub(super) fn open(path: &Path, schema: &Schema) -> Result<Connection, StoreError> {
+pub(super) fn open(path: &Path, schema: &Schema) -> Result<Database, StoreError> {
     create_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).doing("open", path)?;
@@ -38,7 +70,7 @@ pub(super) fn open(path: &Path, schema: &Schema) -> Result<Connection, StoreErro
         )
         .doing("open", path)?;
     migrate(&connection, path, schema)?;
-    Ok(connection)
+    Ok(Database::new(connection, schema, schema.versions.len()))
 }
 
 /// How a database is read.
@@ -55,7 +87,7 @@ pub(super) fn open_read_only(
     path: &Path,
     schema: &Schema,
     access: Access,
-) -> Result<Connection, StoreError> {
+) -> Result<Database, StoreError> {
     // A path may hold any byte; in a URI three characters mean something.
     let escaped =
         path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
@@ -67,8 +99,8 @@ pub(super) fn open_read_only(
         Connection::open_with_flags(format!("file:{escaped}?mode=ro{immutable}"), flags)
             .doing("open", path)?;
     configure(&connection).doing("open", path)?;
-    check_version(&connection, path, schema)?;
-    Ok(connection)
+    let version = check_version(&connection, path, schema)?;
+    Ok(Database::new(connection, schema, version))
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -78,19 +110,24 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
 }
 
-fn migrate(connection: &Connection, path: &Path, schema: &Schema) -> Result<(), StoreError> {
+/// Brings a database to the newest version of its schema, in one transaction.
+pub(super) fn migrate(
+    connection: &Connection,
+    path: &Path,
+    schema: &Schema,
+) -> Result<(), StoreError> {
     let version = check_version(connection, path, schema)?;
-    if version == schema.migrations.len() {
+    if version == schema.versions.len() {
         return Ok(());
     }
     let run = || {
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        for migration in schema.migrations.iter().skip(version) {
+        for migration in schema.versions.iter().skip(version) {
             connection.execute_batch(migration)?;
         }
         connection.execute("UPDATE program SET version = ?1", [PROGRAM])?;
         connection.pragma_update(None, "application_id", schema.application_id)?;
-        connection.pragma_update(None, "user_version", schema.migrations.len() as i64)?;
+        connection.pragma_update(None, "user_version", schema.versions.len() as i64)?;
         connection.execute_batch("COMMIT")
     };
     run().inspect_err(|_| drop(connection.execute_batch("ROLLBACK"))).doing("make the schema", path)
@@ -107,7 +144,7 @@ fn check_version(
     };
     let version = pragma("user_version").doing("read", path)?;
     let id = pragma("application_id").doing("read", path)?;
-    let known = schema.migrations.len() as i64;
+    let known = schema.versions.len() as i64;
     if version != 0 && id != i64::from(schema.application_id) {
         return Err(StoreError::Foreign(path.to_owned()));
     }
@@ -126,8 +163,9 @@ mod tests {
 
     const SCHEMA: Schema = Schema {
         application_id: 7,
-        migrations: &["CREATE TABLE program (version TEXT);
+        versions: &["CREATE TABLE program (version TEXT);
              INSERT INTO program VALUES ('')"],
+        columns: Columns::of_segment,
     };
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::catalog::{Catalog, Segment, State};
 use super::read::{MAX_ID, Place, Reader};
+use super::sqlite::Database;
 use super::{
     Quarantined, Refused, Sighting, Source, StoreError, quarantine, refused, retention, sightings,
 };
@@ -31,6 +32,10 @@ pub struct Stats {
     pub bytes: u64,
     /// How many segments there are in each state.
     pub states: BTreeMap<&'static str, u64>,
+    /// The version of the catalog's schema.
+    pub catalog_version: usize,
+    /// How many segments there are in each version of the schema.
+    pub versions: BTreeMap<usize, u64>,
     /// The segments, oldest first.
     pub segments: Vec<SegmentStats>,
     /// The newest deliveries that were answered with 200, newest first.
@@ -118,6 +123,8 @@ impl Reader {
             received_at: None,
             bytes: std::fs::metadata(&catalog.path).map_or(0, |found| found.len()),
             states: BTreeMap::new(),
+            catalog_version: catalog.connection.version(),
+            versions: BTreeMap::new(),
             segments: Vec::new(),
             deliveries: deliveries(self, &segments, None, newest)?,
             refused,
@@ -127,10 +134,11 @@ impl Reader {
         };
         for segment in segments {
             let found = self.visit(segment.first_id, changed, |connection, place, changed| {
-                tally(connection, place, &changed)
+                Ok((tally(connection, place, &changed)?, connection.version()))
             })?;
             // Else retention was faster.
-            if let Some(tally) = found {
+            if let Some((tally, version)) = found {
+                *stats.versions.entry(version).or_default() += 1;
                 stats.add(segment, &tally, |segment| retention::size(self.directory(), segment));
             }
         }
@@ -139,7 +147,7 @@ impl Reader {
 
     /// What is in quarantine, oldest first.
     pub fn quarantine(&self) -> Result<Vec<Quarantined>, StoreError> {
-        self.catalog("read the quarantine", quarantine::list)
+        self.catalog("read the quarantine", |catalog| quarantine::list(catalog))
     }
 
     /// A body in quarantine.
@@ -233,7 +241,7 @@ struct Tally {
 }
 
 /// The entries of a segment that the catalog has a newer version of, with what they are now.
-fn changed(catalog: &Connection, place: &Place) -> rusqlite::Result<Vec<(u64, Class)>> {
+fn changed(catalog: &Database, place: &Place) -> rusqlite::Result<Vec<(u64, Class)>> {
     catalog
         .prepare_cached("SELECT id, kind, verdict FROM entries WHERE id BETWEEN ?1 AND ?2")?
         .query_map([place.first_id, place.end()], |row| {

@@ -26,6 +26,7 @@ mod reading;
 mod receiver;
 mod send;
 mod store;
+mod stores;
 mod tls;
 mod tools;
 mod vectors;

@@ -57,6 +57,7 @@ fn lines(stats: &store::Stats) -> Vec<String> {
             counts(&stats.states.iter().map(|(state, count)| ((*state).into(), *count)).collect())
         ),
         format!("on the disk  {}", HumanBytes(stats.bytes)),
+        format!("schema       {}", versions(stats)),
     ];
     let bytes = stats.quarantine.iter().map(|body| body.bytes).sum();
     lines.push(format!("quarantine   {} bodies, {}", stats.quarantine.len(), HumanBytes(bytes)));
@@ -73,6 +74,13 @@ fn lines(stats: &store::Stats) -> Vec<String> {
     section(&mut lines, "newest deliveries", stats.deliveries.iter().map(delivery));
     section(&mut lines, "newest refused requests", stats.refused.iter().map(refused));
     lines
+}
+
+/// The versions of the schema that there are: segments stay in the one that they were written in.
+fn versions(stats: &store::Stats) -> String {
+    let segments = stats.versions.iter().map(|(version, count)| format!("{version} ({count})"));
+    let segments = segments.collect::<Vec<_>>().join(", ");
+    format!("catalog version {}; segments by version: {segments}", stats.catalog_version)
 }
 
 fn section(lines: &mut Vec<String>, title: &str, of: impl Iterator<Item = String>) {

@@ -100,6 +100,8 @@ fn counts(value: &str, complete: bool) -> Counts {
 fn stats() -> Stats {
     let text = || HOSTILE.to_owned();
     Stats {
+        catalog_version: 3,
+        versions: Default::default(),
         entries: 1,
         verdicts: BTreeMap::new(),
         kinds: BTreeMap::new(),

@@ -14,6 +14,7 @@ use crate::signature::verdict::NO_KEYS;
 use crate::store::newest::hidden;
 use crate::store::records::{Budget, length};
 use crate::store::row;
+use crate::store::sqlite::Database;
 
 /// An entry as it is recorded.
 pub(super) struct Recorded {
@@ -38,7 +39,7 @@ pub(super) type Later = (HashMap<u64, Recorded>, Option<u64>);
 
 impl Slice {
     /// Reads what the catalog has of the entries `first` to `last`.
-    pub(super) fn later(catalog: &Connection, first: u64, last: u64) -> rusqlite::Result<Later> {
+    pub(super) fn later(catalog: &Database, first: u64, last: u64) -> rusqlite::Result<Later> {
         let (mut later, mut budget) = (HashMap::new(), Budget::new());
         for id in hidden(catalog, &(first..=last))? {
             if !budget.take(length(catalog, id)?) {
@@ -55,7 +56,7 @@ impl Slice {
 
     /// Reads the entries `first` to `last` of a segment, as many as are read at once.
     pub(super) fn read(
-        segment: &Connection,
+        segment: &Database,
         first: u64,
         last: u64,
         (mut later, end): Later,
@@ -80,12 +81,13 @@ impl Slice {
 
 /// Reads the entries `first` to `last` one by one, until `each` has enough.
 fn recorded(
-    connection: &Connection,
+    connection: &Database,
     first: u64,
     last: u64,
     mut each: impl FnMut(Recorded) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<()> {
-    let sql = format!("{} WHERE id BETWEEN ?1 AND ?2 ORDER BY id", row::select());
+    let select = row::select(connection.columns());
+    let sql = format!("{select} WHERE id BETWEEN ?1 AND ?2 ORDER BY id");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([first, last])?;
     while let Some(row) = rows.next()? {

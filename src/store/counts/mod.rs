@@ -13,7 +13,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use rusqlite::Connection;
 
 pub use buckets::Buckets;
 pub use tally::FieldCounts;
@@ -131,7 +130,7 @@ impl Reader {
                 let whole = place.time.is_some_and(|(least, greatest)| {
                     since <= least && greatest < until && place.is_sealed()
                 });
-                if whole && has_summaries(segment)? {
+                if whole {
                     tally.add_summaries(segment)?;
                 } else {
                     tally.add_between(segment, since, until, None)?;
@@ -188,12 +187,6 @@ impl Reader {
         )?;
         Ok(counted.unwrap_or_else(|| empty.clone()))
     }
-}
-
-/// Whether a sealed segment has the summaries: the first ones had not.
-fn has_summaries(segment: &Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM pragma_table_info('minutes') WHERE name = 'severity'";
-    segment.prepare_cached(sql)?.exists([])
 }
 
 /// Whether `filter` is over the columns alone by which each minute is counted.

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, Row, params_from_iter};
+use rusqlite::{CachedStatement, Row, params_from_iter};
 
 use super::super::filter::Sql;
+use super::super::sqlite::Database;
 use super::buckets::Buckets;
 use super::{Counts, Wanted};
 use crate::entry::fields::Type;
@@ -34,7 +35,7 @@ pub(super) struct Tally {
     minutes: HashMap<i64, BTreeMap<String, i64>>,
     fields: Vec<FieldTally>,
     /// What an entry must pass to be counted.
-    condition: Sql,
+    filter: Filter,
 }
 
 #[derive(Clone, Debug)]
@@ -55,14 +56,15 @@ impl Tally {
             unnamed: 0,
             missing: 0,
         };
-        let condition = Sql::condition(filter);
-        Tally { minutes: HashMap::new(), fields: fields.iter().map(field).collect(), condition }
+        let fields = fields.iter().map(field).collect();
+        Tally { minutes: HashMap::new(), fields, filter: filter.clone() }
     }
 
     /// Adds the summaries of a sealed segment.
-    pub(super) fn add_summaries(&mut self, segment: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn add_summaries(&mut self, segment: &Database) -> rusqlite::Result<()> {
         let mut sql = Sql::default();
-        sql.push("SELECT minute, verdict, sum(entries) FROM minutes WHERE ").add(&self.condition);
+        sql.push("SELECT minute, verdict, sum(entries) FROM minutes WHERE ")
+            .add(&self.condition(segment));
         sql.push(" GROUP BY 1, 2");
         let mut statement = segment.prepare_cached(&sql.text)?;
         let mut rows = statement.query(params_from_iter(&sql.parameters))?;
@@ -88,14 +90,14 @@ impl Tally {
     /// Adds the entries from `since` until before `until`, of these ids only if there are such.
     pub(super) fn add_between(
         &mut self,
-        connection: &Connection,
+        connection: &Database,
         since: i64,
         until: i64,
         ids: Option<(u64, u64)>,
     ) -> rusqlite::Result<()> {
-        let mut sql = self.select();
+        let mut sql = self.select(connection);
         sql.push(" WHERE time >= ").bind(since).push(" AND time < ").bind(until);
-        sql.push(" AND ").add(&self.condition);
+        sql.push(" AND ").add(&self.condition(connection));
         if let Some((first, last)) = ids {
             let integer = |id| i64::try_from(id).unwrap_or(i64::MAX);
             // A plus: what is learned later is found by its ids.
@@ -113,7 +115,7 @@ impl Tally {
     /// Adds the entries `ids` of those that are there.
     pub(super) fn add_ids<'a>(
         &mut self,
-        connection: &Connection,
+        connection: &Database,
         ids: impl Iterator<Item = &'a u64>,
     ) -> rusqlite::Result<()> {
         self.each(connection, ids, |tally, row| tally.count_row(row, 1))
@@ -122,7 +124,7 @@ impl Tally {
     /// Takes away the entries `ids` that were counted, for they lie from `since` until before `until`.
     pub(super) fn subtract(
         &mut self,
-        segment: &Connection,
+        segment: &Database,
         ids: &[u64],
         since: i64,
         until: i64,
@@ -177,13 +179,17 @@ impl Tally {
         counts
     }
 
+    fn condition(&self, database: &Database) -> Sql {
+        Sql::condition(&database.columns().filter(&self.filter))
+    }
+
     /// A statement for what [`count_row`](Self::count_row) reads.
-    fn select(&self) -> Sql {
+    fn select(&self, database: &Database) -> Sql {
         let mut sql = Sql::default();
         sql.push("SELECT time, verdict");
         for tally in &self.fields {
             sql.push(", ");
-            column(&tally.field, &mut sql);
+            column(&database.columns().field(&tally.field), &mut sql);
         }
         sql.push(" FROM entries");
         sql
@@ -191,12 +197,12 @@ impl Tally {
 
     fn each<'a>(
         &mut self,
-        connection: &Connection,
+        connection: &Database,
         ids: impl Iterator<Item = &'a u64>,
         work: impl Fn(&mut Tally, &Row<'_>) -> rusqlite::Result<()>,
     ) -> rusqlite::Result<()> {
-        let mut sql = self.select();
-        sql.push(" WHERE ").add(&self.condition).push(" AND id = ?");
+        let mut sql = self.select(connection);
+        sql.push(" WHERE ").add(&self.condition(connection)).push(" AND id = ?");
         let mut statement: CachedStatement<'_> = connection.prepare_cached(&sql.text)?;
         for id in ids {
             let id = rusqlite::types::Value::Integer(i64::try_from(*id).unwrap_or(i64::MAX));

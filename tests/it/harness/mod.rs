@@ -19,12 +19,14 @@ mod stand_in;
 pub(crate) mod http;
 pub(crate) mod stored;
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) use endpoint::{Endpoint, Received, Reply};
 pub(crate) use http::{Answer, Raw};
 pub(crate) use key_server::{Gives, KeyServer};
+use serde_json::Value;
 pub(crate) use serve::{Serve, Setup, write_private};
 pub(crate) use signer::{Signer, cef, jwks};
 pub(crate) use stand_in::StandIn;
@@ -39,6 +41,22 @@ pub(crate) fn wait_until(what: &str, mut cond: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Runs the program on a data directory, whose path follows the arguments: exit code and streams.
+pub(crate) fn run<const N: usize>(
+    arguments: [&str; N],
+    data: &Path,
+) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
+    let output = command.args(arguments).arg(data).stdin(Stdio::null()).output().unwrap();
+    let text = |stream: Vec<u8>| String::from_utf8_lossy(&stream).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// The objects of JSON lines.
+pub(crate) fn lines_of(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Compresses with gzip (RFC 1952).

@@ -1,3 +1,33 @@
+CREATE TABLE program (version TEXT NOT NULL);
+INSERT INTO program VALUES ('');
+
+-- One row: the ids that the first entry and the first delivery have, or will have.
+CREATE TABLE segment (
+    first_id       INTEGER NOT NULL,
+    first_delivery INTEGER NOT NULL,
+    created_at     INTEGER NOT NULL
+);
+
+-- Every delivery that was answered with 200.
+CREATE TABLE deliveries (
+    id            INTEGER PRIMARY KEY,
+    received_at   INTEGER NOT NULL,
+    input         TEXT    NOT NULL,
+    peer          TEXT    NOT NULL,
+    bytes         INTEGER NOT NULL, -- of the body as sent
+    decoded_bytes INTEGER NOT NULL,
+    received      INTEGER NOT NULL, -- lines that are not blank
+    stored        INTEGER NOT NULL,
+    duplicates    INTEGER NOT NULL,
+    malformed     INTEGER NOT NULL,
+    valid         INTEGER NOT NULL,
+    invalid       INTEGER NOT NULL,
+    unsigned      INTEGER NOT NULL,
+    no_key        INTEGER NOT NULL,
+    status        INTEGER NOT NULL,
+    duration_us   INTEGER NOT NULL  -- from the end of the headers to this row
+);
+
 -- The keys that verified an entry here.
 CREATE TABLE keys (
     id         INTEGER PRIMARY KEY,

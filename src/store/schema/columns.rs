@@ -1,0 +1,160 @@
+//! Which columns the table `entries` has in each version of the schema.
+//!
+//! A field that became a column later stands among the extensions in older segments. So a query for
+//! it is asked there, and the statement that reads an entry gets NULL for the column.
+
+use std::ops::Bound;
+
+use crate::entry::fields::KNOWN;
+use crate::search::{Field, Filter, Operand, Test};
+
+/// The columns of a version: all that the newest has but some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Columns {
+    lacking: &'static [&'static str],
+}
+
+impl Columns {
+    /// Those of every version that there was, each once.
+    pub(in crate::store) const ALL: &[Columns] = &[Columns::NEWEST];
+
+    /// Those of the newest version.
+    pub(in crate::store) const NEWEST: Columns = Columns { lacking: &[] };
+
+    /// Those of a version of the segment's schema.
+    pub(in crate::store) fn of_segment(_version: usize) -> Columns {
+        // Version 1 has all that there are.
+        Columns::NEWEST
+    }
+
+    /// Those that the catalog has for late verdicts in a version of the catalog's schema.
+    pub(in crate::store) fn of_catalog(_version: usize) -> Columns {
+        Columns::NEWEST
+    }
+
+    /// Those of the newest version without some.
+    #[cfg(test)]
+    pub(in crate::store) fn without(lacking: &'static [&'static str]) -> Columns {
+        Columns { lacking }
+    }
+
+    /// Whether there is a column of this name.
+    pub(in crate::store) fn has(self, name: &str) -> bool {
+        !self.lacking.contains(&name)
+    }
+
+    /// The known fields, each as the expression that reads it: its column, or NULL.
+    pub(in crate::store) fn known(self) -> impl Iterator<Item = String> {
+        KNOWN.iter().map(move |(name, _)| match self.has(name) {
+            true => (*name).to_owned(),
+            false => format!("NULL AS {name}"),
+        })
+    }
+
+    /// Where a field is found in this version: in its column, else among the extensions.
+    pub(in crate::store) fn field(self, field: &Field) -> Field {
+        match field {
+            Field::Known(name, _) if !self.has(name) => Field::Extension((*name).to_owned()),
+            field => field.clone(),
+        }
+    }
+
+    /// The same filter, for this version.
+    pub(in crate::store) fn filter(self, filter: &Filter) -> Filter {
+        if self == Columns::NEWEST {
+            return filter.clone();
+        }
+        let all = |parts: &[Filter]| parts.iter().map(|part| self.filter(part)).collect();
+        match filter {
+            Filter::All | Filter::Text(_) => filter.clone(),
+            Filter::Not(inner) => Filter::Not(Box::new(self.filter(inner))),
+            Filter::And(parts) => Filter::And(all(parts)),
+            Filter::Or(parts) => Filter::Or(all(parts)),
+            Filter::Field(field, test) => match self.field(field) {
+                found if found == *field => filter.clone(),
+                extension => Filter::Field(extension, as_text(test)),
+            },
+        }
+    }
+}
+
+/// A test as it is asked of an extension, which holds text: a boolean is its word there.
+fn as_text(test: &Test) -> Test {
+    let operand = |operand: &Operand| match operand {
+        Operand::Boolean(boolean) => Operand::Text(boolean.to_string()),
+        operand => operand.clone(),
+    };
+    let bound = |bound: &Bound<Operand>| match bound {
+        Bound::Included(one) => Bound::Included(operand(one)),
+        Bound::Excluded(one) => Bound::Excluded(operand(one)),
+        Bound::Unbounded => Bound::Unbounded,
+    };
+    match test {
+        Test::Equals(one) => Test::Equals(operand(one)),
+        Test::Range { lower, upper } => Test::Range { lower: bound(lower), upper: bound(upper) },
+        test => test.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Millis;
+    use crate::ingest::{Examined, Expected};
+    use crate::signature::KeySet;
+    use crate::store::filter::{self, Sql};
+    use crate::store::row::{self, Stored};
+    use crate::store::schema::SEGMENT;
+    use crate::store::sqlite;
+
+    const LATER: &[&str] = &["user_agent", "granted", "status"];
+
+    #[test]
+    fn a_field_that_became_a_column_later_is_found_among_the_extensions() {
+        let temporary = tempfile::tempdir().unwrap();
+        let segment = sqlite::open(&temporary.path().join("x.db"), &SEGMENT).unwrap();
+        filter::register(&segment).unwrap();
+        let line = r#"{"name":"Ingress","status":403,"granted":true,"user_agent":"curl/8"}"#;
+        let now = Millis::saturating(5);
+        let entry = Examined::line(line.as_bytes(), &KeySet::default(), 1000).read(
+            line.into(),
+            &Expected::default(),
+            now,
+        );
+        let stored =
+            Stored { id: 1, received_at: now, delivery: 1, input: "default", delivery_count: 1 };
+        row::insert(&segment, &entry, &stored).unwrap();
+        // As a version that did not know them would have written it.
+        segment
+            .execute_batch(
+                "INSERT INTO extensions SELECT id, 'user_agent', 'text', user_agent FROM entries;
+                 INSERT INTO extensions VALUES (1, 'granted', 'boolean', 'true'),
+                                               (1, 'status', 'json', '403');
+                 ALTER TABLE entries DROP COLUMN user_agent;
+                 ALTER TABLE entries DROP COLUMN granted;
+                 ALTER TABLE entries DROP COLUMN status;",
+            )
+            .unwrap();
+        let columns = Columns::without(LATER);
+        for (query, expected) in [
+            ("user_agent:curl*", true),
+            ("user_agent:wget*", false),
+            ("granted:true", true),
+            ("NOT granted:false", true),
+            ("granted:false OR NOT status:*", false),
+            ("status:>=400 AND name:Ingress", true),
+            ("status:200", false),
+        ] {
+            let filter = crate::search::parse(query, 0).unwrap();
+            let condition = Sql::condition(&columns.filter(&filter));
+            let sql = format!("SELECT count(*) FROM entries WHERE {}", condition.text);
+            let found: usize = segment
+                .query_row(&sql, rusqlite::params_from_iter(condition.parameters), |row| row.get(0))
+                .unwrap();
+            assert_eq!(found == 1, expected, "{query}");
+        }
+        let record =
+            segment.query_row(&row::select(columns), [], |row| row::record(&segment, row)).unwrap();
+        assert_eq!(record.fields, entry.fields);
+    }
+}

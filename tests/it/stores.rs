@@ -1,0 +1,136 @@
+//! Stores that released versions of the program wrote: each stays readable, and goes on.
+//!
+//! `tests/stores/make` made them, each with the program of its version.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::harness::{Serve, Setup, lines_of, run};
+
+/// The entries of every test store: see `tests/stores/make`.
+const ENTRIES: usize = 70;
+
+/// The stores, by the version of the schema.
+fn stores() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores");
+    let mut stores: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|one| one.unwrap().path())
+        .filter(|p| p.is_dir())
+        .collect();
+    stores.sort();
+    assert!(!stores.is_empty());
+    stores
+}
+
+/// A copy of a store, as the data directory of a server that is not started yet.
+fn copy(store: &Path) -> Setup {
+    let setup = Setup::new().config("[store]\nsegment_entries = 1000\n").arguments("--no-tls");
+    let data = setup.home().join("vidimus-data");
+    for (from, to) in
+        [(store.to_owned(), data.clone()), (store.join("segments"), data.join("segments"))]
+    {
+        fs::create_dir(&to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o700)).unwrap();
+        for file in
+            fs::read_dir(from).unwrap().map(|one| one.unwrap().path()).filter(|p| p.is_file())
+        {
+            fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    setup
+}
+
+/// The entries as the version that wrote them showed them.
+fn expected(store: &Path) -> Vec<Value> {
+    lines_of(&fs::read_to_string(store.with_extension("jsonl")).unwrap())
+}
+
+/// The entries as they are shown now, by id.
+fn exported(data: &Path) -> Vec<Value> {
+    let (code, stdout, stderr) = run(["export", "-o", "jsonl", "--data-dir"], data);
+    assert_eq!(code, Some(0), "{stderr}");
+    lines_of(&stdout)
+}
+
+/// Everything that was shown is shown still; a later version may show more.
+fn assert_shown(found: &[Value], expected: &[Value], deliveries: u64) {
+    for (found, expected) in found.iter().zip(expected) {
+        for (name, value) in expected.as_object().unwrap() {
+            let value = match name.as_str() {
+                "delivery_count" => (value.as_u64().unwrap() + deliveries).into(),
+                _ => value.clone(),
+            };
+            assert_eq!(found[name], value, "{name} of {expected}");
+        }
+    }
+}
+
+#[test]
+fn stores_of_every_version_are_read_as_they_are() {
+    for store in stores() {
+        let setup = copy(&store);
+        let data = setup.home().join("vidimus-data");
+        let expected = expected(&store);
+        assert_eq!(expected.len(), ENTRIES, "{}", store.display());
+        let found = exported(&data);
+        assert_eq!(found.len(), ENTRIES, "{}", store.display());
+        assert_shown(&found, &expected, 0);
+        for (query, count) in [
+            ("verdict:valid", 40),
+            ("verdict:invalid", 2),
+            ("verdict:malformed", 6),
+            ("status:403 late:true", 8),
+            ("late:true", 8),
+            ("NOT kind:*", 6),
+            ("number", 6),
+        ] {
+            let arguments = ["query", query, "--limit", "0", "-o", "jsonl", "--data-dir"];
+            let (code, stdout, stderr) = run(arguments, &data);
+            assert_eq!(code, Some(0), "{stderr}");
+            assert_eq!(stdout.lines().count(), count, "{query} in {}", store.display());
+        }
+        let (code, _, stderr) = run(["store", "check", "--data-dir"], &data);
+        assert_eq!(code, Some(0), "{stderr}");
+        let (_, stdout, _) = run(["store", "stats", "-o", "jsonl", "--data-dir"], &data);
+        let stats = &lines_of(&stdout)[0];
+        assert_eq!(stats["entries"], ENTRIES, "{stats}");
+        assert_eq!(stats["verdicts"]["valid"], 40, "{stats}");
+        assert_eq!(stats["quarantine"].as_array().unwrap().len(), 2, "{stats}");
+        assert_eq!(stats["refused"].as_array().unwrap().len(), 3, "{stats}");
+        let (_, stdout, _) = run(["output", "status", "-o", "jsonl", "--data-dir"], &data);
+        assert_eq!(lines_of(&stdout)[0]["next_id"], ENTRIES + 1);
+    }
+}
+
+#[test]
+fn stores_of_every_version_go_on() {
+    for store in stores() {
+        let setup = copy(&store);
+        let expected = expected(&store);
+        let mut serve: Serve = setup.start();
+        // Whatever segment has it, a line is known.
+        let known: Vec<_> = expected.iter().map(|one| one["raw"].as_str().unwrap()).collect();
+        let again = serve.deliver(known.join("\n"));
+        assert_eq!((&again["received"], &again["stored"]), (&ENTRIES.into(), &0.into()), "{again}");
+        let new = serve.deliver(r#"{"name":"Ingress","rt":1760000099999,"status":200}"#);
+        assert_eq!(new["stored"], 1);
+        serve.stop();
+        let (code, _, stderr) = run(["store", "seal", "--data-dir"], &serve.data());
+        assert_eq!(code, Some(0), "{stderr}");
+        let found = exported(&serve.data());
+        assert_eq!(found.len(), ENTRIES + 1);
+        assert_shown(&found, &expected, 1);
+        let (code, _, stderr) = run(["store", "check", "--data-dir"], &serve.data());
+        assert_eq!(code, Some(0), "{stderr}");
+        // Sealed files are as they were; what was written anew is of the newest version.
+        let sealed = "segments/0000000000000021.db";
+        assert_eq!(
+            fs::read(serve.data().join(sealed)).unwrap(),
+            fs::read(store.join(sealed)).unwrap()
+        );
+    }
+}
