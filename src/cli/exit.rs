@@ -22,6 +22,15 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// What printing came to, for a command whose answer does not end with what it prints: that
+/// whoever read standard output has seen enough changes neither the answer nor the exit code.
+pub fn unless_closed(printed: Result<(), Failure>) -> Result<(), Failure> {
+    match printed {
+        Err(Failure::OutputClosed) => Ok(()),
+        other => other,
+    }
+}
+
 /// What stops a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -67,5 +76,7 @@ mod tests {
         assert_eq!(Failure::failed("x").exit() as u8, 3);
         assert_eq!(Failure::OutputClosed.exit() as u8, 0);
         assert_eq!(Exit::BadNews as u8, 1);
+        assert!(unless_closed(Err(Failure::OutputClosed)).is_ok());
+        assert!(unless_closed(Err(Failure::failed("x"))).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, unless_closed};
 use super::output::Format;
 use super::selection::Place;
 use super::terminal::{Output, tell};
@@ -61,19 +61,19 @@ struct Status {
 impl Status {
     fn run(self) -> Result<Exit, Failure> {
         let reader = self.place.reader()?;
+        let standings = reader.output_standings(now()).map_err(Failure::failed)?;
+        let failed = standings.iter().any(|one| one.configured && one.error.is_some());
+        unless_closed(self.print(&standings))?;
+        Ok(if failed { Exit::BadNews } else { Exit::Done })
+    }
+
+    fn print(&self, standings: &[OutputStanding]) -> Result<(), Failure> {
         let mut output = Output::new();
-        let mut exit = Exit::Done;
-        for standing in reader.output_standings(now()).map_err(Failure::failed)? {
-            if standing.configured && standing.error.is_some() {
-                exit = Exit::BadNews;
-            }
-            match self.output {
-                Format::Text => output.line(text(&standing))?,
-                Format::Jsonl => output.json(&standing)?,
-            }
-        }
-        output.flush()?;
-        Ok(exit)
+        standings.iter().try_for_each(|standing| match self.output {
+            Format::Text => output.line(text(standing)),
+            Format::Jsonl => output.json(standing),
+        })?;
+        output.flush()
     }
 }
 

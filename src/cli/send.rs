@@ -15,7 +15,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use hyper::Uri;
 use hyper::header::HeaderValue;
 
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, unless_closed};
 use super::input::Input;
 use super::output::Format;
 use super::terminal::{Output, tell};
@@ -191,11 +191,11 @@ impl Send {
         };
         report.seed = seed;
         let mut output = Output::new();
-        match self.output {
-            Format::Text => output.text(&report)?,
-            Format::Jsonl => output.json(&report)?,
-        }
-        output.flush()?;
+        let printed = match self.output {
+            Format::Text => output.text(&report),
+            Format::Jsonl => output.json(&report),
+        };
+        unless_closed(printed.and_then(|()| output.flush()))?;
         Ok(report.exit())
     }
 

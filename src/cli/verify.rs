@@ -20,7 +20,7 @@ use super::terminal::{progress, tell};
 use crate::clock;
 use crate::ingest::Expected;
 use check::Check;
-use work::Work;
+use work::{Done, Work};
 
 /// Verify entries in files against a JWK set
 ///
@@ -30,8 +30,8 @@ use work::Work;
 ///
 /// Of a line over 1 MiB, which is malformed, `raw` has at most the first 16 MiB.
 ///
-/// Exit codes: 0 all are valid, 1 some are not, 2 wrong usage, 3 there is no key or a file could not
-/// be read.
+/// Exit codes: 0 all are valid, 1 some are not, or standard output was closed before all were looked
+/// at, 2 wrong usage, 3 there is no key or a file could not be read.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// The files; `-` or none is standard input
@@ -86,17 +86,20 @@ impl Verify {
         let work = Work { inputs: &inputs, check: &check, progress: &progress };
         let done = work.run(self.threads.unwrap_or(0).into());
         progress.finish_and_clear();
-        let (tally, all_read) = done?;
+        let Done { tally, all_read, complete } = done?;
         match tally.is_empty() {
             true => tell("note: there are no entries"),
             false => tell(tally.summary(start.elapsed())),
+        }
+        if !complete {
+            tell("note: standard output was closed, and the rest was not looked at");
         }
         if no_key {
             tell("error: no key to verify with: the key set has none that can be used");
         }
         Ok(match () {
             () if no_key || !all_read => Exit::Failed,
-            () if tally.is_bad_news() => Exit::BadNews,
+            () if tally.is_bad_news() || !complete => Exit::BadNews,
             () => Exit::Done,
         })
     }

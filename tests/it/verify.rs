@@ -1,7 +1,7 @@
 //! `vidimus verify`, with the signed vectors as its input.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -254,19 +254,46 @@ fn many_blocks_are_told_in_order() {
     assert_eq!(ran.stdout.lines().count(), lines);
 }
 
-#[test]
-fn a_reader_that_has_seen_enough_is_no_error() {
+/// Runs `verify` on a file, and closes its standard output after so many bytes of it.
+fn closed_after(bytes: usize, arguments: &[&str], entries: &[u8]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("entries");
-    fs::write(&path, b"hello\n".repeat(1 << 20)).unwrap();
+    fs::write(&path, entries).unwrap();
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_vidimus"))
-        .args(["verify", "--jwks", text(&fixture("jwks.json")), text(&path)])
+        .arg("verify")
+        .args(arguments)
+        .args(["--jwks", text(&fixture("jwks.json")), text(&path)])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    drop(child.stdout.take());
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut vec![0; bytes]).unwrap();
+    drop(stdout);
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_bad_entry_is_1_though_nobody_reads_on() {
+    let valid = file(&valid());
+    let bad = b"hello\n".repeat(1 << 20);
+    for (bytes, entries) in [(0, bad.clone()), (100, bad), (10, [b"hello\n", &*valid].concat())] {
+        let (code, stderr) = closed_after(bytes, &[], &entries);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains("malformed") && !stderr.contains("error"), "{stderr}");
+    }
+}
+
+#[test]
+fn what_was_not_looked_at_is_not_called_valid() {
+    let valid = valid();
+    let one = file(&valid[..1]);
+    // More than the pipe and the blocks between the threads hold.
+    let (code, stderr) = closed_after(100, &["-o", "jsonl"], &one.repeat((48 << 20) / one.len()));
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("the rest was not looked at"), "{stderr}");
+    // All of it was looked at, whether it was read or not.
+    let (code, stderr) = closed_after(0, &["-o", "jsonl"], &one);
+    assert_eq!(code, Some(0), "{stderr}");
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::access::{Access, Span, Whose};
 use super::pull;
 use super::waiting::{LOOK, replayed, run, word};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::output::Format;
 use crate::cli::terminal::{Output, tell};
 use crate::clock::now;
@@ -100,7 +100,7 @@ impl Reconcile {
         let total = pulled.len();
         let again = if self.replay { pulled.clone() } else { Vec::new() };
         let found = compare(pulled, &stored(reader, range)?);
-        self.print(&found.missing, range.horizon)?;
+        unless_closed(self.print(&found.missing, range.horizon))?;
         self.summarise(total, &found);
         let nothing_is_known = tell_of_the_past(reader, range, &Filter::All)?;
         let (lost, gone): (Vec<_>, Vec<_>) =

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::access::{Show, Span};
 use super::waiting::{replayed, run, word};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::output::Format;
 use crate::cli::terminal::{Output, tell};
 use crate::config::units;
@@ -51,7 +51,7 @@ impl Replay {
             Command::Show(show) => {
                 let (client, scope) = (show.access.client()?, show.whose.scope());
                 let job = run(async { client.replay(&scope).await.map_err(Failure::failed) })?;
-                print(show.output, &job)?;
+                unless_closed(print(show.output, &job))?;
                 Ok(exit(&job))
             }
             Command::Start(start) => start.run(),
@@ -71,7 +71,7 @@ impl Start {
                 None => Ok(job),
             }
         })?;
-        print(self.show.output, &job)?;
+        unless_closed(print(self.show.output, &job))?;
         if self.wait.is_some() && job.status.is_some_and(ReplayStatus::is_running) {
             tell("it is not over yet: look with vidimus konnect replay show");
         }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::access::Show;
 use super::waiting::{run, run_until_interrupted};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::output::Format;
 use crate::cli::terminal::Output;
 use crate::config::units;
@@ -36,19 +36,22 @@ impl Status {
         let (client, scope) = (self.show.access.client()?, self.show.whose.scope());
         if !self.watch {
             let status = run(async { client.status(&scope).await.map_err(Failure::failed) })?;
-            print(self.show.output, &status)?;
+            unless_closed(print(self.show.output, &status))?;
             return Ok(exit(&status));
         }
         let ended = run_until_interrupted(async {
             let mut seen: Option<WebhookStatus> = None;
             loop {
                 let status = client.status(&scope).await.map_err(Failure::failed)?;
-                if seen.as_ref() != Some(&status) {
-                    print(self.show.output, &status)?;
-                }
+                let printed = match seen.as_ref() == Some(&status) {
+                    true => Ok(()),
+                    false => print(self.show.output, &status),
+                };
                 if exit(&status) == Exit::BadNews {
+                    unless_closed(printed)?;
                     return Ok(Exit::BadNews);
                 }
+                printed?;
                 seen = Some(status);
                 tokio::time::sleep(self.interval.max(Duration::from_millis(100))).await;
             }

@@ -3,7 +3,7 @@
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::output::Format;
 use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, is_watched, sanitise, tell};
@@ -42,7 +42,7 @@ impl Check {
             })
             .map_err(Failure::failed)?;
         bar.finish_and_clear();
-        print(&report, self.output)?;
+        unless_closed(print(&report, self.output))?;
         Ok(if report.differences == 0 { Exit::Done } else { Exit::BadNews })
     }
 }

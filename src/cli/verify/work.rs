@@ -6,7 +6,7 @@ use std::thread::{self, ScopedJoinHandle};
 
 use indicatif::ProgressBar;
 
-use super::super::exit::Failure;
+use super::super::exit::{Failure, unless_closed};
 use super::super::input::blocks::{Block, Blocks};
 use super::super::input::column::{Column, ColumnError};
 use super::super::input::member::is_record;
@@ -26,13 +26,22 @@ pub(super) struct Work<'a> {
     pub(super) progress: &'a ProgressBar,
 }
 
+/// What was done.
+pub(super) struct Done {
+    /// What was found.
+    pub(super) tally: Tally,
+    /// Whether all files could be read.
+    pub(super) all_read: bool,
+    /// Whether every line was looked at: standard output was not closed before the end.
+    pub(super) complete: bool,
+}
+
 /// Nobody takes what is handed on: the next stage has ended.
 struct NobodyListens;
 
 impl Work<'_> {
-    /// Does it on so many threads, with 0 on one for each core. What was found, and whether all
-    /// files could be read.
-    pub(super) fn run(self, threads: usize) -> Result<(Tally, bool), Failure> {
+    /// Does it on so many threads, with 0 on one for each core.
+    pub(super) fn run(self, threads: usize) -> Result<Done, Failure> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(Failure::failed)?;
         thread::scope(|scope| {
@@ -40,23 +49,25 @@ impl Work<'_> {
             let (told_in, told_out) = sync_channel(WAITING);
             let reader = scope.spawn(move || self.read(&lines_in));
             let writer = scope.spawn(move || self.write(told_out));
-            let tally = pool.install(|| self.verify(lines_out, told_in));
+            let (tally, complete) = pool.install(|| self.verify(lines_out, told_in));
             let all_read = joined(reader);
-            joined(writer).map(|()| (tally, all_read))
+            unless_closed(joined(writer))?;
+            Ok(Done { tally, all_read, complete })
         })
     }
 
-    /// Verifies what is read until there is no more, or nobody takes what is told of it.
-    fn verify(self, lines: Receiver<Lines>, told: SyncSender<Vec<Vec<u8>>>) -> Tally {
+    /// Verifies what is read until there is no more, or nobody takes what is told of it. What was
+    /// found, and whether that is all.
+    fn verify(self, lines: Receiver<Lines>, told: SyncSender<Vec<Vec<u8>>>) -> (Tally, bool) {
         let mut all = Tally::default();
-        for lines in lines {
-            let (text, tally) = self.check.lines(&lines);
+        while let Ok(block) = lines.recv() {
+            let (text, tally) = self.check.lines(&block);
             all.merge(&tally);
             if !text.is_empty() && told.send(text).is_err() {
-                break;
+                return (all, lines.recv().is_err());
             }
         }
-        all
+        (all, true)
     }
 
     fn write(self, told: Receiver<Vec<Vec<u8>>>) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Failure, unless_closed};
 use crate::cli::output::Format;
 use crate::cli::terminal::Output;
 use crate::konnect::client::ApiError;
@@ -84,15 +84,15 @@ impl Findings {
         self.problems
     }
 
-    /// Prints one.
+    /// Prints one. If nobody reads on, the others are looked for all the same: they count.
     pub(super) fn add(&mut self, finding: Finding) -> Result<(), Failure> {
         self.problems += usize::from(finding.state == State::Problem);
         let mut output = Output::new();
-        match self.format {
-            Format::Jsonl => output.json(&finding)?,
-            Format::Text => output.text(finding.line())?,
-        }
-        output.flush()
+        let printed = match self.format {
+            Format::Jsonl => output.json(&finding),
+            Format::Text => output.text(finding.line()),
+        };
+        unless_closed(printed.and_then(|()| output.flush()))
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Range, Reconcile, tell_of_the_past};
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::konnect::waiting::{LOOK, replayed, word};
 use crate::cli::output::Format;
 use crate::cli::terminal::{Output, tell};
@@ -59,22 +59,22 @@ pub(super) async fn reconcile(
     let new = after.entries.saturating_sub(before.entries);
     let again = after.deliveries.saturating_sub(before.deliveries).saturating_sub(new);
     let mut output = Output::new();
-    match wanted.output {
+    let printed = match wanted.output {
         Format::Jsonl => output.json(&json!({
             "portal_id": portal,
             "replay": word(job.status),
             "stored_before": before.entries,
             "delivered_again": again,
             "new": new,
-        }))?,
+        })),
         Format::Text => output.line(format_args!(
             "replay {}: {again} entries came again, {new} came that were missing; {} were stored \
              before",
             word(job.status),
             before.entries
-        ))?,
-    }
-    output.flush()?;
+        )),
+    };
+    unless_closed(printed.and_then(|()| output.flush()))?;
     match job.status {
         Some(ReplayStatus::Completed) if nothing_is_known => Ok(Exit::BadNews),
         Some(ReplayStatus::Completed) => Ok(Exit::Done),
