@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{Place, Range, Wanted};
+use super::selection::{Place, Range, Wanted, tell_slips};
 use super::terminal::{is_watched, tell};
 
 /// Write stored entries out, in the order in which they were stored.
@@ -53,6 +53,9 @@ impl Export {
             written += records.len();
         }
         printer.end()?;
+        if written == 0 {
+            tell_slips(&reader, &filter)?;
+        }
         if is_watched() {
             tell(format_args!("{written} entries"));
         }

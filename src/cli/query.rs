@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{Place, Range, Wanted};
+use super::selection::{Place, Range, Wanted, tell_slips};
 use super::terminal::tell;
 
 /// Print stored entries that match, newest first.
@@ -59,6 +59,9 @@ impl Query {
             printed += records.len();
         }
         printer.end()?;
+        if printed == 0 {
+            tell_slips(&reader, &filter)?;
+        }
         match self.output {
             Format::Text if printed == 0 => tell("no entry matches"),
             Format::Text if more => {

@@ -1,12 +1,13 @@
 //! Which entries a command reads: the data directory, the query, the range of time.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
 use unicode_width::UnicodeWidthStr;
 
 use super::exit::Failure;
-use super::terminal::sanitise;
+use super::terminal::{sanitise, tell};
 use crate::clock::now;
 use crate::config::{self, Flags};
 use crate::search::{self, Filter, QueryError};
@@ -75,15 +76,22 @@ impl Wanted {
 impl Range {
     /// The range that is asked for.
     pub fn range(&self) -> Result<TimeRange, Failure> {
-        let now = now().get();
-        let time = |flag: &str, text: &Option<String>| match text {
-            None => Ok(None),
-            Some(text) => search::time::parse(text, now)
-                .map(Some)
-                .map_err(|error| Failure::usage(format!("{flag}: {error}"))),
-        };
-        Ok(TimeRange { since: time("--since", &self.since)?, until: time("--until", &self.until)? })
+        let range = search::time::range(self.since.as_deref(), self.until.as_deref(), now().get());
+        let (since, until) =
+            range.map_err(|(end, error)| Failure::usage(format!("--{end}: {error}")))?;
+        Ok(TimeRange { since, until })
     }
+}
+
+/// Says what the query is likely to have wrong, for it matches nothing.
+pub fn tell_slips(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
+    let undefined = search::undefined(filter);
+    let stored = match undefined.is_empty() {
+        true => BTreeSet::new(),
+        false => reader.extension_names(&undefined).map_err(Failure::failed)?,
+    };
+    search::slips(filter, &stored).iter().for_each(|slip| tell(format_args!("note: {slip}")));
+    Ok(())
 }
 
 /// The error, and the query with a mark under the place.

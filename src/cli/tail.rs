@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{Place, Wanted};
+use super::selection::{Place, Wanted, tell_slips};
 use super::terminal::tell;
 use crate::entry::Record;
 use crate::store::{Event, Follow};
@@ -49,6 +49,8 @@ impl Tail {
         let filter = self.query.filter()?;
         let reader = self.place.reader()?;
         let position = reader.newest(&filter, self.newest).map_err(Failure::failed)?;
+        // An entry that comes may have a field that none has so far.
+        tell_slips(&reader, &filter)?;
         let printer = Printer::of_what_comes(self.output, &self.zone)?;
         tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -20,6 +20,7 @@ mod error;
 mod filter;
 mod parse;
 mod scan;
+mod slips;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -30,4 +31,5 @@ mod write;
 pub use error::QueryError;
 pub use filter::{Field, Filter, Operand, Test};
 pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_TERMS, parse};
+pub use slips::{Slip, slips, undefined};
 pub use write::{equals, narrowed};

@@ -14,6 +14,9 @@ const A_TIME: &str = "a time such as 2025-05-16T20:09:54Z, a date such as 2025-0
                       or how long ago: 30s, 15m, 6h, 7d, 2w";
 const A_ZONE: &str = "a zone, Z or an offset such as +02:00, at the end of the time";
 
+const A_LATER_TIME: &str = "a time after that of since, for else nothing lies between them; of two \
+                            ages the smaller one is later, as in since 2d, until 1d";
+
 /// Why a text is no time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("found {found:?}, expected {expected}")]
@@ -36,6 +39,29 @@ pub fn parse(text: &str, now: i64) -> Result<i64, TimeError> {
         let zone_missing = span(&format!("{text}Z")).is_some();
         TimeError { found: text.to_owned(), expected: if zone_missing { A_ZONE } else { A_TIME } }
     })
+}
+
+/// The range from `since` until before `until`, either of which may be left out, as [`parse`] reads
+/// them. What is wrong is given with the name of the end: `since` or `until`.
+///
+/// # Errors
+/// When one of them is no time, or `until` is not after `since`: nothing can lie between them.
+#[expect(clippy::type_complexity, reason = "two ends, and the one that is wrong")]
+pub fn range(
+    since: Option<&str>,
+    until: Option<&str>,
+    now: i64,
+) -> Result<(Option<i64>, Option<i64>), (&'static str, TimeError)> {
+    let time = |end: &'static str, text: Option<&str>| {
+        text.map(|text| parse(text, now)).transpose().map_err(|error| (end, error))
+    };
+    let (from, to) = (time("since", since)?, time("until", until)?);
+    match (from, to, until) {
+        (Some(from), Some(to), Some(until)) if from >= to => {
+            Err(("until", TimeError { found: until.to_owned(), expected: A_LATER_TIME }))
+        }
+        _ => Ok((from, to)),
+    }
 }
 
 /// The time that `text` names, and the one after it: a day later for a date, else the minute,
@@ -105,6 +131,23 @@ mod tests {
         check("7d", NOW - 7 * DAY);
         check("2w", NOW - 14 * DAY);
         check("0s", NOW);
+    }
+
+    #[test]
+    fn a_range_ends_after_it_begins() {
+        assert_eq!(range(None, None, NOW), Ok((None, None)));
+        assert_eq!(range(Some("1h"), None, NOW), Ok((Some(NOW - HOUR), None)));
+        assert_eq!(
+            range(Some("2h"), Some("1h"), NOW),
+            Ok((Some(NOW - 2 * HOUR), Some(NOW - HOUR)))
+        );
+        for (since, until) in [("1h", "2h"), ("1h", "1h"), ("2025-05-16", "2025-05-15")] {
+            let (end, error) = range(Some(since), Some(until), NOW).unwrap_err();
+            assert_eq!((end, error.found.as_str()), ("until", until));
+            assert!(error.to_string().contains("a time after that of since"), "{error}");
+        }
+        assert_eq!(range(Some("x"), Some("1h"), NOW).unwrap_err().0, "since");
+        assert_eq!(range(Some("1h"), Some("x"), NOW).unwrap_err().0, "until");
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod lines;
 mod live;
 mod merge;
 pub mod meter;
+mod names;
 mod newest;
 mod older;
 pub mod page;

@@ -111,6 +111,35 @@ fn no_match_is_no_error_and_no_store_is() {
 }
 
 #[test]
+fn a_field_that_no_entry_has_is_named() {
+    let home = numbered();
+    let store = home.open(Options::default());
+    append(&store, "{\"name\":\"x\",\"rt\":1,\"cluster\":\"a\"}\n", &KeySet::default());
+    drop(store);
+    let status = "note: no entry has the field \"statuss\"; the nearest is \"status\"\n";
+    let ran = on(&home, &["query", "statuss:200"]).expect(0);
+    assert_eq!(ran.stderr, format!("{status}no entry matches\n"));
+    assert_eq!(on(&home, &["query", "statuss:200", "-o", "jsonl"]).expect(0).stderr, status);
+    assert_eq!(on(&home, &["export", "statuss:200"]).expect(0).stderr, status);
+    let ran = on(&home, &["query", "clutser:a"]).expect(0);
+    assert!(ran.stderr.contains("the nearest is \"cluster\""), "{ran}");
+    // The sender has this field, and only no such value.
+    let ran = on(&home, &["query", "cluster:b"]).expect(0);
+    assert_eq!(ran.stderr, "no entry matches\n");
+    let ran = on(&home, &["query", "verdict=invalid"]).expect(0);
+    assert!(ran.stderr.contains("a colon asks for the field: verdict:invalid"), "{ran}");
+}
+
+#[test]
+fn a_range_in_which_nothing_can_lie_is_wrong_usage() {
+    let home = numbered();
+    for command in ["query", "export"] {
+        let ran = on(&home, &[command, "--since", "1h", "--until", "2h"]).expect(2);
+        assert!(ran.stderr.contains("--until: found \"2h\", expected a time after that of since"));
+    }
+}
+
+#[test]
 fn an_export_gives_back_what_was_received() {
     let home = numbered();
     let body: String = (0..25).map(line).collect();

@@ -1,0 +1,157 @@
+//! What a query is likely to have wrong though it is well formed: a field that nothing has, and a
+//! `=` where a colon makes a field.
+//!
+//! Fields that are not known are the senders', so any name may be one: only who knows the store can
+//! say that no entry has it. The names that entries have are an argument here.
+
+use std::collections::BTreeSet;
+
+use super::error::quoted;
+use super::filter::{Field, Filter};
+
+/// What a query is likely to have wrong. Its text names it and says what may be meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Slip {
+    /// A field that is not defined and that no entry has.
+    #[error("no entry has the field {}{}", quoted(name), meant(nearest))]
+    NoSuchField {
+        /// Its name, as in the query.
+        name: String,
+        /// The field whose name is nearest, unless none is near.
+        nearest: Option<String>,
+    },
+    /// A text with a `=`, looked for as it is, that begins with the name of a field.
+    #[error(
+        "{} is looked for as text; a colon asks for the field: {field}:{}",
+        quoted(text),
+        shown(value)
+    )]
+    NotAField {
+        /// The text, as in the query.
+        text: String,
+        /// The field that is meant.
+        field: String,
+        /// What stands after the `=`.
+        value: String,
+    },
+}
+
+fn meant(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(String::new, |name| format!("; the nearest is {}", quoted(name)))
+}
+
+/// The value as it stands in a query.
+fn shown(value: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "_.-*".contains(c);
+    if value.chars().all(plain) { value.to_owned() } else { quoted(value) }
+}
+
+/// The fields of `filter` that are not defined, each once: some entries may have them.
+pub fn undefined(filter: &Filter) -> Vec<&str> {
+    let mut names = Vec::new();
+    each(filter, &mut |part| {
+        if let Filter::Field(Field::Extension(name), _) = part
+            && !names.contains(&name.as_str())
+        {
+            names.push(name.as_str());
+        }
+    });
+    names
+}
+
+/// What `filter` is likely to have wrong, in the order of the query, each once. `stored` are the
+/// names of fields, beside those that are defined, that entries have.
+pub fn slips(filter: &Filter, stored: &BTreeSet<String>) -> Vec<Slip> {
+    let mut slips = Vec::new();
+    each(filter, &mut |part| {
+        let slip = match part {
+            Filter::Field(Field::Extension(name), _) if !stored.contains(name) => {
+                let nearest = nearest(name, stored).map(str::to_owned);
+                Some(Slip::NoSuchField { name: name.clone(), nearest })
+            }
+            Filter::Text(text) => not_a_field(text),
+            _ => None,
+        };
+        if let Some(slip) = slip
+            && !slips.contains(&slip)
+        {
+            slips.push(slip);
+        }
+    });
+    slips
+}
+
+fn each<'a>(filter: &'a Filter, look: &mut impl FnMut(&'a Filter)) {
+    match filter {
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().for_each(|part| each(part, look)),
+        Filter::Not(inner) => each(inner, look),
+        part => look(part),
+    }
+}
+
+/// `verdict=invalid`, or `vedict=invalid`: the field that is meant, and the value.
+fn not_a_field(text: &str) -> Option<Slip> {
+    let (name, value) = text.split_once('=')?;
+    let value = value.trim_start_matches('=');
+    let field = nearest(name, &BTreeSet::new()).filter(|_| !value.is_empty())?.to_owned();
+    Some(Slip::NotAField { text: text.to_owned(), field, value: value.to_owned() })
+}
+
+/// The field whose name is nearest to `name`, among those that are defined and `stored`; `None` if
+/// more than a third of its letters would have to change.
+fn nearest<'a>(name: &str, stored: &'a BTreeSet<String>) -> Option<&'a str> {
+    let wanted = name.to_lowercase();
+    // Hostile names may be long, and comparing is quadratic.
+    let is_like = |known: &&str| known.len().abs_diff(wanted.len()) <= wanted.len() / 3;
+    let defined = Field::names().map(|known| -> &'a str { known });
+    let known = defined.chain(stored.iter().map(String::as_str)).filter(is_like);
+    let far = |known: &str| strsim::damerau_levenshtein(&known.to_lowercase(), &wanted);
+    known
+        .map(|known| (far(known), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance <= (wanted.chars().count() / 3).max(1))
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    fn check(query: &str, expected: &[&str]) {
+        let stored = ["cs1", "deviceAction"].map(str::to_owned).into();
+        let found = slips(&parse(query, 0).unwrap(), &stored);
+        assert_eq!(found.iter().map(Slip::to_string).collect::<Vec<_>>(), expected, "{query}");
+    }
+
+    #[test]
+    fn a_field_that_nothing_has_is_named_with_the_nearest() {
+        check("statuss:200", &["no entry has the field \"statuss\"; the nearest is \"status\""]);
+        check("vedict:invalid", &["no entry has the field \"vedict\"; the nearest is \"verdict\""]);
+        check("Status:200", &["no entry has the field \"Status\"; the nearest is \"status\""]);
+        check(
+            "NOT (deviceActoin:x OR quux:y quux:z)",
+            &[
+                "no entry has the field \"deviceActoin\"; the nearest is \"deviceAction\"",
+                "no entry has the field \"quux\"",
+            ],
+        );
+        check("\"a\u{1b}\":x", &["no entry has the field \"a\\u{1b}\""]);
+        check("status:200 cs1:x deviceAction:* warnings:foreign_org", &[]);
+    }
+
+    #[test]
+    fn an_equals_sign_makes_no_field() {
+        let meant = "is looked for as text; a colon asks for the field:";
+        check("verdict=invalid", &[&format!("\"verdict=invalid\" {meant} verdict:invalid")]);
+        check("vedict==invalid", &[&format!("\"vedict==invalid\" {meant} verdict:invalid")]);
+        check("\"name=a b\"", &[&format!("\"name=a b\" {meant} name:\"a b\"")]);
+        check("a=b token= =x \"x y=z\" (name:\"a=b\" OR b)", &[]);
+    }
+
+    #[test]
+    fn what_may_be_a_field_of_entries_is_told_apart() {
+        let filter = parse("status:1 a:1 (NOT b:* OR a:[1 TO 2]) c", 0).unwrap();
+        assert_eq!(undefined(&filter), ["a", "b"]);
+    }
+}
