@@ -189,8 +189,7 @@ impl Server {
 
     /// Reads the key sets that are in files, so that what comes first is verified already.
     pub async fn read_key_files(&self) {
-        let files = |source: &KeySource| matches!(source, KeySource::File(_));
-        self.refresher.refresh(files).await;
+        self.refresher.read_files().await;
     }
 
     /// Works until shutdown: then no new connections, those in flight answered, the store closed.

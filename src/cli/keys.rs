@@ -162,8 +162,12 @@ impl List {
         for source in &sources {
             report(source);
         }
-        if keys.is_empty() {
-            tell("no keys were seen yet: give serve --region or --jwks, or run vidimus keys fetch");
+        match (keys.is_empty(), sources.is_empty()) {
+            (true, true) => tell(
+                "no keys were seen yet: give serve --region or --jwks, or run vidimus keys fetch",
+            ),
+            (true, false) => tell("no keys were seen yet: no source of them could be read"),
+            (false, _) => {}
         }
         Ok(Exit::Done)
     }

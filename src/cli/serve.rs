@@ -196,7 +196,7 @@ impl Serving {
         match (&self.demo, self.shows_banner) {
             (Some(_), true) => demo::banner(config, &console),
             (None, true) => banner::print(config, &server, self.on_terminal),
-            (_, false) => banner::log(&server),
+            (_, false) => banner::log(config, &server),
         }
 
         let suspicion = server.suspicion();

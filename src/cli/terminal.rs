@@ -130,6 +130,15 @@ pub fn tell(text: impl Display) {
     let _ = writeln!(io::stderr(), "{}", text.join("\n"));
 }
 
+/// So many of a thing: `1 key`, `2 keys`, `2 entries`, `2 bodies`.
+pub fn counted(count: usize, what: &str) -> String {
+    match (count, what.strip_suffix('y')) {
+        (1, _) => format!("1 {what}"),
+        (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o']) => format!("{count} {stem}ies"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
 /// Whether standard error is a terminal.
 pub fn is_watched() -> bool {
     io::stderr().is_terminal()
@@ -161,6 +170,19 @@ mod tests {
         let escaped = escape(&json);
         assert_eq!(escaped, r#""a\u007f\u009b31m\u202e\udb40\udc41é""#);
         assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+    }
+
+    #[test]
+    fn what_is_counted_agrees_with_its_number() {
+        let check = |count: usize, what: &str, expected: &str| {
+            assert_eq!(counted(count, what), expected);
+        };
+        check(1, "known key", "1 known key");
+        check(0, "known key", "0 known keys");
+        check(1, "body", "1 body");
+        check(2, "body", "2 bodies");
+        check(2, "delivery", "2 deliveries");
+        check(2, "segment", "2 segments");
     }
 
     #[test]

@@ -73,9 +73,15 @@ impl Refresher {
         all
     }
 
-    /// Reads all sources at once, and then now and again until it is dropped.
+    /// Reads the sources that are files, so that what is received first is verified already.
+    pub async fn read_files(&self) {
+        self.refresh(is_file).await;
+    }
+
+    /// Reads all sources at once but the files, which [`read_files`](Refresher::read_files) has
+    /// read, and then all of them now and again until it is dropped.
     pub async fn run(self) {
-        self.refresh(|_| true).await;
+        self.refresh(|source| !is_file(source)).await;
         let mut due = Instant::now() + self.every;
         // Whether there is a suspicion that is not acted on yet, and from when one may be.
         let (mut suspected, mut allowed) = (false, Instant::now());
@@ -112,7 +118,13 @@ impl Refresher {
                 (Some(new), self.enter(&name, Ok(set)).await)
             }
             Err(error) => {
-                tracing::warn!(%error, "keys are not refreshed; those at hand go on verifying");
+                match self.ring.is_empty() {
+                    true => tracing::warn!(%error, "{NO_KEYS}"),
+                    false => tracing::warn!(
+                        %error,
+                        "keys are not refreshed; those at hand go on verifying"
+                    ),
+                }
                 let error = error.to_string();
                 (None, self.enter(&name, Err(&error)).await)
             }
@@ -131,6 +143,14 @@ impl Refresher {
     ) -> Result<(), crate::store::StoreError> {
         tokio::task::block_in_place(|| self.store.enter_keys(name, result, now()))
     }
+}
+
+/// What it means that a source gave nothing while there are no keys.
+const NO_KEYS: &str = "there are no keys, so nothing can be verified; what is received until this \
+                       source can be read is verified when it can";
+
+fn is_file(source: &KeySource) -> bool {
+    matches!(source, KeySource::File(_))
 }
 
 #[cfg(test)]
@@ -171,7 +191,7 @@ mod tests {
         let attempted = || store.keys().unwrap().1[0].attempted_at;
         let running = tokio::spawn(refresher.run());
         let happens = async {
-            // Begun, suspected, and once more.
+            // Suspected, and again as long as it fails.
             for _ in 0..3 {
                 let before = attempted();
                 while attempted() == before {

@@ -95,7 +95,7 @@ fn what_comes_before_the_first_key_is_verified_when_it_comes() {
     let forged = signer.cef(7).replace("act=POST", "act=GET");
     serve.deliver(&forged);
     assert!(serve.stored()[0].reason.as_deref() == Some("no_keys"));
-    serve.wait_for_log("keys are not refreshed");
+    serve.wait_for_log("there are no keys, so nothing can be verified");
     source.give_set(jwks(&[&signer]));
     wait_until("late verdicts", || !serve.verdicts().iter().any(|verdict| verdict == "no_key"));
     for entry in serve.stored() {
@@ -300,5 +300,24 @@ jwks = 'two.json'
         let answer = serve.deliver_to(path, [valid.cef(n), invalid.cef(n)].join("\n"));
         let verdicts = &answer["verdicts"];
         assert_eq!((&verdicts["valid"], &verdicts["invalid"]), (&1.into(), &1.into()), "{path}");
+    }
+}
+
+#[test]
+fn a_source_that_fails_at_first_is_told_once_and_without_keys_that_are_not_there() {
+    for source in ["nofile", "http://127.0.0.1:1/jwks.json"] {
+        for format in ["text", "json"] {
+            let arguments = format!("--jwks {source} --log-format {format}");
+            let serve = Setup::new().arguments(&arguments).start();
+            serve.wait_for_log("there are no keys, so nothing can be verified");
+            let stderr = serve.stderr();
+            assert_eq!(stderr.matches("nothing can be verified").count(), 1, "{stderr}");
+            for wrong in ["those at hand", "Give --region", "give --region"] {
+                assert!(!stderr.contains(wrong), "{wrong}: {stderr}");
+            }
+            if format == "text" {
+                assert!(stderr.contains(&format!("keys are read from\n  {source}\n")), "{stderr}");
+            }
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use crate::cli::terminal::tell as say;
-use crate::config::{Authorization, Config, Input, Tls};
+use crate::cli::terminal::{counted, tell as say};
+use crate::config::{Authorization, Config, Input, KeySource, Tls};
 use crate::server::Server;
 
 /// Says it on standard error, in lines that fit a narrow terminal. A secret is shown on a terminal
@@ -42,12 +42,13 @@ pub(super) fn print(config: &Config, server: &Server, on_terminal: bool) {
 }
 
 /// Says in the log what nobody could guess, where the log is all there is.
-pub(super) fn log(server: &Server) {
+pub(super) fn log(config: &Config, server: &Server) {
     if let Some(path) = &server.generated_authorization {
         let file = path.display();
         tracing::info!(%file, "the Authorization to enter in Konnect is in this file");
     }
-    if server.ring().is_empty() {
+    // If there is a source, reading it says how it went.
+    if server.ring().is_empty() && sources(config).is_empty() {
         tracing::warn!("there are no keys yet: nothing can be verified; give --region or --jwks");
     }
 }
@@ -97,22 +98,37 @@ fn explain_reach(address: SocketAddr, tls: bool) {
 }
 
 fn explain_keys(config: &Config, server: &Server) {
-    let (keys, named) = (server.ring().len(), config.inputs.iter().any(|i| !i.keys.is_empty()));
-    match (keys, named) {
-        (0, _) => {
+    let sources = sources(config);
+    match (server.ring().len(), sources.as_slice()) {
+        (0, []) => {
             say("There are no keys yet: nothing can be verified, and signed entries get the");
             say("verdict no_key. Give --region us (or eu, au, me, in, sg, auto), or --jwks");
             say("FILE-OR-URL. What is stored by then is verified when the keys arrive.");
         }
-        (keys, false) => {
-            say(format_args!(
-                "No source of keys is named: verifying with the {keys} seen before. Give --region"
-            ));
-            say("or --jwks to keep them fresh.");
+        (0, sources) => {
+            say("There are no keys yet. Until they can be read, signed entries get the verdict");
+            say("no_key; they are verified when the keys arrive. The keys are read from");
+            sources.iter().for_each(|source| say(format_args!("  {source}")));
         }
-        (keys, true) => say(format_args!("Verifying with {keys} known keys.")),
+        (keys, []) => {
+            let keys = counted(keys, "key");
+            say(format_args!("No source of keys is named: verifying with the {keys} seen before."));
+            say("Give --region or --jwks to keep them fresh.");
+        }
+        (keys, _) => say(format_args!("Verifying with {}.", counted(keys, "known key"))),
     }
     say("");
+}
+
+/// Where keys are read from, each once.
+fn sources(config: &Config) -> Vec<&KeySource> {
+    let mut sources: Vec<&KeySource> = Vec::new();
+    for source in config.inputs.iter().flat_map(|input| &input.keys) {
+        if !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+    sources
 }
 
 /// A command that delivers an entry.

@@ -116,10 +116,15 @@ pub(super) fn keys(stats: &Stats, findings: &mut Findings) -> Result<(), Failure
         .map(|one| format!("{}: {}", one.source, one.error.as_deref().unwrap_or_default()))
         .collect();
     findings.add(match stats.keys {
-        0 => Finding::problem(
+        0 if failed.is_empty() => Finding::problem(
             CHECK,
             "there are none: no signature can be verified",
             "start vidimus serve with --region us (or eu, au, me, in, sg), or --jwks",
+        ),
+        0 => Finding::problem(
+            CHECK,
+            format!("there are none, for the source cannot be read: {}", failed.join("; ")),
+            "vidimus keys fetch tries it now; behind a proxy set HTTPS_PROXY for vidimus serve",
         ),
         keys => {
             let known =
