@@ -112,6 +112,7 @@ impl Access {
         add("--cacert", path(&self.cacert));
         let place = self.place.flags();
         add("--config", path(&place.config));
+        add("--data-dir", path(&place.data_dir));
         flags
     }
 
@@ -186,6 +187,11 @@ pub(super) struct Whose {
 }
 
 impl Whose {
+    /// The flag that says so, after a space.
+    pub(super) fn repeated(&self) -> String {
+        self.portal.as_ref().map_or_else(String::new, |id| format!(" --portal {}", quoted(id)))
+    }
+
     /// The scope of the calls.
     pub(super) fn scope(&self) -> Scope {
         Scope::of(self.portal.as_deref())

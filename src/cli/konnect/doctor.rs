@@ -17,6 +17,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
 use crate::clock::now;
 use crate::config::{Config, units};
+use crate::entry::Millis;
 use crate::konnect::api::webhook::Activity;
 use crate::konnect::api::{Destination, Webhook};
 use crate::konnect::client::{ApiError, Client, Scope};
@@ -70,15 +71,24 @@ impl Doctor {
             receiver::endpoint(config, &destination, is_konnect, findings)?;
             reach::endpoint(&destination, findings).await?;
         }
-        self.webhook(client, &scope, &webhook, findings).await?;
-        let reader = match self.access.place.reader() {
-            Ok(reader) => reader,
-            Err(failure) => {
+        // What is a problem so far is the way to the endpoint.
+        let way_is_clear = findings.problems() == 0;
+        let reader = self.access.place.reader();
+        let stats = match &reader {
+            Ok(reader) => Some(reader.stats(1000).map_err(Failure::failed)?),
+            Err(_) => None,
+        };
+        let delivered = stats.as_ref().and_then(|stats| stats.deliveries.first());
+        let mend = self.mend(delivered.map(|one| one.received_at), config.konnect.retention);
+        self.webhook(client, &scope, &webhook, way_is_clear, &mend, findings).await?;
+        let (reader, stats) = match (reader, stats) {
+            (Ok(reader), Some(stats)) => (reader, stats),
+            (reader, _) => {
+                let why = reader.err().map_or_else(String::new, |failure| failure.to_string());
                 let advice = "start vidimus serve, or give its --data-dir";
-                return findings.add(Finding::problem("store", failure.to_string(), advice));
+                return findings.add(Finding::problem("store", why, advice));
             }
         };
-        let stats = reader.stats(1000).map_err(Failure::failed)?;
         receiver::refused(&stats, findings)?;
         receiver::keys(&stats, findings)?;
         if !webhook.enabled || webhook.audit_log_destination_id.is_none() {
@@ -94,11 +104,12 @@ impl Doctor {
         client: &Client,
         scope: &Scope,
         webhook: &Webhook,
+        way_is_clear: bool,
+        mend: &str,
         findings: &mut Findings,
     ) -> Result<(), Failure> {
         if !webhook.enabled {
-            let advice = "vidimus konnect webhook set --enabled";
-            return findings.add(Finding::problem("webhook", "it is switched off", advice));
+            return findings.add(Finding::problem("webhook", "it is switched off", mend));
         }
         let status = match client.status(scope).await {
             Ok(status) => status,
@@ -108,7 +119,12 @@ impl Doctor {
         let code = status.last_response_code.filter(|code| *code != 0);
         let finding = match (status.webhook_status, code) {
             (Some(Activity::Inactive), code) => {
-                Finding::problem("webhook", line, answered(code.unwrap_or(0)))
+                let first = match (way_is_clear, cause(code.unwrap_or(0))) {
+                    (true, None) => "the endpoint answers now, and Konnect has given up on it:",
+                    (false, None) => "mend what is a problem above, and then:",
+                    (_, Some(cause)) => &format!("{cause}; then:"),
+                };
+                Finding::problem("webhook", line, format!("{first}\n{mend}"))
             }
             (_, Some(code)) if !(200..300).contains(&code) => {
                 Finding::problem("webhook", line, answered(code))
@@ -116,6 +132,23 @@ impl Doctor {
             _ => Finding::ok("webhook", line),
         };
         findings.add(finding)
+    }
+
+    /// The commands that have the webhook send again, and fetch what it has not sent since the
+    /// delivery that was received last.
+    fn mend(&self, delivered: Option<Millis>, keeps: Duration) -> String {
+        /// How much longer than its delivery an entry may be under way, in milliseconds.
+        const SLACK: i64 = 10 * 60 * 1000;
+        let keeps = i64::try_from(keeps.as_millis()).unwrap_or(i64::MAX);
+        let horizon = now().get().saturating_sub(keeps);
+        let since = delivered.map_or(horizon, |at| at.get().saturating_sub(SLACK)).max(horizon);
+        let since = Millis::saturating(since.div_euclid(1000) * 1000);
+        let portal = self.whose.repeated();
+        let access = self.access.repeated();
+        format!(
+            "vidimus konnect webhook set --enabled{portal}{access}\n\
+             vidimus konnect reconcile --since {since} --replay{portal}{access}"
+        )
     }
 
     /// Makes a call under a name of its own, which its entry has as `user_agent`, and waits for it.
@@ -235,19 +268,23 @@ async fn destination(
 
 /// What to do after the last delivery was answered so.
 fn answered(code: u16) -> &'static str {
+    cause(code).unwrap_or(
+        "look at the log of vidimus serve; then replay what was lost: vidimus konnect reconcile",
+    )
+}
+
+/// Why a delivery was answered so, if that cannot pass by itself.
+fn cause(code: u16) -> Option<&'static str> {
     match code {
-        401 | 403 => {
+        401 | 403 => Some(
             "the destination's Authorization is not the receiver's: vidimus konnect setup sets it, or \
-             vidimus konnect destinations update --authorization-file"
-        }
+             vidimus konnect destinations update --authorization-file",
+        ),
         404 | 405 => {
-            "the endpoint's path is not that of the receiver: look at --path of vidimus serve"
+            Some("the endpoint's path is not that of the receiver: look at --path of vidimus serve")
         }
-        0 => "Konnect cannot reach the endpoint: look at the endpoint's checks above",
-        413 => "the receiver's max_body is too small, or a proxy's in front of it",
-        _ => {
-            "look at the log of vidimus serve; then replay what was lost: vidimus konnect reconcile"
-        }
+        413 => Some("the receiver's max_body is too small, or a proxy's in front of it"),
+        _ => None,
     }
 }
 

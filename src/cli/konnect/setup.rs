@@ -79,6 +79,7 @@ pub(super) enum Form {
 impl Setup {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         self.check_endpoint()?;
+        self.warn_of_other_path()?;
         let name = self.name()?;
         if let Some(form) = self.print {
             return self.print(form, name);
@@ -118,10 +119,11 @@ impl Setup {
                 shown(client, other).await
             )));
         }
-        let destination = self.destination(client, scope, wanted, remembered, &webhook).await?;
+        let (destination, changed) =
+            self.destination(client, scope, wanted, remembered, &webhook).await?;
         let id = destination.id;
         if webhook.audit_log_destination_id.as_deref() == Some(&id) && webhook.enabled {
-            tell(format_args!("the webhook sends to {id} already; the destination is up to date"));
+            tell(format_args!("the webhook sends to {id} already; the destination {changed}"));
             return Ok(());
         }
         let change =
@@ -136,7 +138,8 @@ impl Setup {
         Ok(())
     }
 
-    /// The destination: the one made before, brought up to date, or a new one. It is remembered.
+    /// The destination: the one made before, brought up to date, or a new one; and what became of
+    /// it, in words. It is remembered.
     async fn destination(
         &self,
         client: &Client,
@@ -144,7 +147,7 @@ impl Setup {
         wanted: &CreateDestination,
         remembered: &mut Remembered,
         webhook: &Webhook,
-    ) -> Result<Destination, Failure> {
+    ) -> Result<(Destination, String), Failure> {
         let before = remembered.of(client, scope).cloned();
         if let Some(made) = &before {
             let change = UpdateDestination {
@@ -154,6 +157,10 @@ impl Setup {
                 log_format: Some(wanted.log_format),
                 skip_ssl_verification: Some(wanted.skip_ssl_verification),
             };
+            let old = match client.destination(&made.destination_id).await {
+                Err(error) if !error.is_not_found() => return Err(Failure::failed(error)),
+                old => old.ok(),
+            };
             match client.update_destination(&made.destination_id, &change).await {
                 Ok(destination) => {
                     let mut made = made.clone();
@@ -162,7 +169,12 @@ impl Setup {
                         made.previous = webhook.clone();
                     }
                     remembered.put(client, scope, Some(made))?;
-                    return Ok(destination);
+                    let changes = old.map_or_else(Vec::new, |old| changes(&old, &destination));
+                    let changed = match changes.is_empty() {
+                        true => "is up to date".to_owned(),
+                        false => format!("is changed: {}", changes.join(", ")),
+                    };
+                    return Ok((destination, changed));
                 }
                 // Somebody deleted it.
                 Err(error) if error.is_not_found() => {}
@@ -195,7 +207,7 @@ impl Setup {
             previous,
         };
         remembered.put(client, scope, Some(made))?;
-        Ok(destination)
+        Ok((destination, "is new".to_owned()))
     }
 
     fn print(&self, form: Form, name: String) -> Result<Exit, Failure> {
@@ -234,6 +246,23 @@ impl Setup {
         }
     }
 
+    /// A flag of `serve` is not known here, and a proxy may change the path: it is no error.
+    fn warn_of_other_path(&self) -> Result<(), Failure> {
+        let config = self.config()?;
+        let Ok(url) = self.endpoint.parse::<Uri>() else { return Ok(()) };
+        let paths: Vec<_> = config.inputs.iter().map(|input| input.path.as_str()).collect();
+        if !paths.contains(&url.path()) {
+            tell(format_args!(
+                "warning: the path of --endpoint is {}, and the receiver's, by its settings, {}: \
+                 deliveries to another path are answered 404, unless vidimus serve has --path {0}, or \
+                 a proxy changes it",
+                url.path(),
+                paths.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
     fn name(&self) -> Result<String, Failure> {
         if let Some(name) = &self.name {
             return Ok(name.clone());
@@ -248,10 +277,15 @@ impl Setup {
             .map_err(Failure::usage)
     }
 
+    /// The settings of the receiver.
+    fn config(&self) -> Result<Config, Failure> {
+        Config::load(&self.access.place.flags(), &|name| std::env::var(name).ok())
+            .map_err(Failure::usage)
+    }
+
     /// The input of the receiver that the endpoint leads to.
     fn receiver_input(&self) -> Result<Input, Failure> {
-        let config = Config::load(&self.access.place.flags(), &|name| std::env::var(name).ok())
-            .map_err(Failure::usage)?;
+        let config = self.config()?;
         config.warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
         let path = self.endpoint.parse::<Uri>().map(|url| url.path().to_owned());
         let path = path.unwrap_or_default();
@@ -308,6 +342,23 @@ impl Setup {
             }
         }
     }
+}
+
+/// What an update changed of a destination. Konnect gives its Authorization to nobody, so whether
+/// that is another one is not known.
+fn changes(old: &Destination, new: &Destination) -> Vec<String> {
+    let all = [
+        ("name", old.name.clone(), new.name.clone()),
+        ("endpoint", old.endpoint.clone(), new.endpoint.clone()),
+        ("log format", old.log_format.to_string(), new.log_format.to_string()),
+        (
+            "skip_ssl_verification",
+            old.skip_ssl_verification.to_string(),
+            new.skip_ssl_verification.to_string(),
+        ),
+    ];
+    let changed = all.into_iter().filter(|(_, old, new)| old != new);
+    changed.map(|(what, old, new)| format!("{what} {new} instead of {old}")).collect()
 }
 
 /// A destination as a message names it.

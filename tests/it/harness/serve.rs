@@ -176,6 +176,14 @@ impl Serve {
         }
     }
 
+    /// Has it listen at the same port when it is started again.
+    pub(crate) fn keep_port(&mut self) {
+        let address = format!("127.0.0.1:{}", self.port());
+        let arguments = &mut self.setup.arguments;
+        let at = arguments.iter().position(|argument| argument == "--listen").unwrap();
+        arguments[at + 1] = address;
+    }
+
     /// Starts it with this configuration, where it had none.
     pub(crate) fn with_config(self, toml: &str) -> Serve {
         write_private(&self.home().join("config.toml"), toml.as_bytes());

@@ -20,7 +20,8 @@ fn set_up_reconcile_and_tear_down() {
     assert_eq!(destination["endpoint"], world.endpoint());
 
     // Again it changes nothing.
-    world.set_up(&[]).expect(0);
+    let again = world.set_up(&[]).expect(0);
+    assert!(again.stderr.contains("already; the destination is up to date"), "{}", again.stderr);
     assert_eq!(world.jsonl(&["destinations", "list"]).record()["id"], destination["id"]);
 
     let delivered = world.happen(20);
@@ -73,6 +74,54 @@ fn set_up_reconcile_and_tear_down() {
     assert_eq!(world.jsonl(&["webhook", "show"]).record()["enabled"], false);
     let again = world.konnect(&["teardown"]).expect(0);
     assert!(again.stderr.contains("nothing to undo"), "{}", again.stderr);
+}
+
+#[test]
+fn a_set_up_says_what_it_changes_and_that_no_input_has_the_path() {
+    let world = World::new();
+    let silent = world.set_up(&[]).expect(0);
+    assert!(!silent.stderr.contains("warning"), "{}", silent.stderr);
+    let elsewhere = format!("{}/elsewhere", world.serve.receiver);
+    let other = ["setup", "--endpoint", &elsewhere, "--skip-ssl-verification"];
+    let ran = world.konnect(&other).expect(0);
+    let changed =
+        format!("the destination is changed: endpoint {elsewhere} instead of {}", world.endpoint());
+    assert!(ran.stderr.contains(&changed), "{}", ran.stderr);
+    let warning = "warning: the path of --endpoint is /elsewhere, and the receiver's, by its \
+                   settings, /audit-logs";
+    assert!(ran.stderr.contains(warning), "{}", ran.stderr);
+}
+
+#[test]
+fn a_doctor_prints_what_mends_a_webhook_that_gave_up() {
+    let mut world = World::new();
+    world.set_up(&[]).expect(0);
+    world.happen(1);
+    world.deliver();
+    world.serve.keep_port();
+    world.serve.kill();
+    let missed = world.happen(10);
+    world.deliver();
+    wait_until("inactive", || world.jsonl(&["status"]).code == Some(1));
+    world.serve.restart();
+
+    let ill = world.jsonl(&["doctor", "--timeout", "0s"]).expect(1);
+    let webhook = ill.records().into_iter().find(|one| one["check"] == "webhook").unwrap();
+    let advice: Vec<_> = webhook["try"].as_str().unwrap().lines().collect();
+    assert_eq!(advice[0], "the endpoint answers now, and Konnect has given up on it:");
+    let command = |line: &str| {
+        let words = line.strip_prefix("vidimus konnect ").unwrap();
+        let words = words.split(" --base-url").next().unwrap().to_owned();
+        words.split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(advice[1].starts_with("vidimus konnect webhook set --enabled "), "{advice:?}");
+    assert!(advice[2].starts_with("vidimus konnect reconcile --since "), "{advice:?}");
+    for line in &advice[1..] {
+        let words = command(line);
+        world.konnect(&words.iter().map(String::as_str).collect::<Vec<_>>()).expect(0);
+    }
+    assert!(missed.iter().all(|id| world.lines().iter().any(|line| line.contains(id))));
+    world.jsonl(&["doctor", "--timeout", "0s"]).expect(0);
 }
 
 #[test]

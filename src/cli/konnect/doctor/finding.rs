@@ -61,7 +61,10 @@ impl Finding {
         };
         let first = format!("{state:8} {:12} {}", self.check, self.what);
         match &self.advice {
-            Some(advice) => format!("{first}\n{:22}try: {advice}", ""),
+            Some(advice) => {
+                let advice = advice.replace('\n', &format!("\n{:27}", ""));
+                format!("{first}\n{:22}try: {advice}", "")
+            }
             None => first,
         }
     }
@@ -106,6 +109,11 @@ mod tests {
         assert_eq!(
             Finding::problem("webhook", "off", "set it").line(),
             "problem  webhook      off\n                      try: set it"
+        );
+        assert!(
+            Finding::problem("webhook", "off", "first:\nset it").line().ends_with(
+                "\n                      try: first:\n                           set it"
+            )
         );
         assert_eq!(
             serde_json::to_string(&Finding::note("arrival", "x")).unwrap(),
