@@ -5,7 +5,7 @@
 //! trust (sqlite.org, "How To Corrupt An SQLite Database File", section 2.1).
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
@@ -71,6 +71,7 @@ impl Directory {
             .create(path)
             .doing("make the directory", path)?;
         let directory = Directory::open(path)?;
+        directory.make_private()?;
         let segments = directory.segments();
         DirBuilder::new()
             .recursive(true)
@@ -78,6 +79,21 @@ impl Directory {
             .create(&segments)
             .doing("make the directory", &segments)?;
         Ok(directory)
+    }
+
+    /// Takes away what others may do with it: whoever made it may not have thought of them.
+    fn make_private(&self) -> Result<(), StoreError> {
+        let path = &self.0;
+        let mode = fs::metadata(path).doing("look at", path)?.mode() & 0o7777;
+        if mode & 0o077 == 0 {
+            return Ok(());
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).doing("chmod 700", path)?;
+        tracing::warn!(
+            directory = %path.display(),
+            "others could look into the data directory (mode {mode:o}): it is 700 now"
+        );
+        Ok(())
     }
 
     /// Takes the lock of the one process that writes.
@@ -175,7 +191,7 @@ fn network_file_system(_: &Path) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     fn refused(path: &Path, expected: &str) {
         let error = Directory::open(path).unwrap_err().to_string();
@@ -198,6 +214,21 @@ mod tests {
         let file = temporary.path().join("file");
         fs::write(&file, "").unwrap();
         refused(&file, "is not a directory");
+    }
+
+    #[test]
+    fn a_directory_that_others_may_read_is_closed_to_them() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path();
+        for mode in [0o755, 0o750, 0o701, 0o700] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            Directory::create(path).unwrap();
+            assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o700, "{mode:o}");
+        }
+        // Only reading it changes nothing.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        Directory::open(path).unwrap();
+        assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o755);
     }
 
     #[test]
