@@ -53,7 +53,7 @@ pub struct Verify {
     /// Take the lines out of this member of JSON lines, or out of this column of CSV
     ///
     /// For what other programs export, such as `_raw` or `event.original`. Vidimus's own records in
-    /// JSON lines (`export`, `query`, `tail`) are recognised; its CSV is read with `--field raw`.
+    /// JSON lines and in CSV (`export`, `query`, `tail`) are recognised.
     #[arg(long, value_name = "NAME")]
     field: Option<String>,
     /// How to print what was found

@@ -170,6 +170,10 @@ fn an_export_is_verified_like_what_was_received() {
         let good = on(&home, &["export", "verdict:valid", "-o", format]).expect(0);
         let verify = ["verify", "--jwks", jwks, "--field", "raw"];
         run(&verify, good.stdout.as_bytes()).expect(0);
+        // It is recognised.
+        let ran = run(&verify[..3], good.stdout.as_bytes()).expect(0);
+        assert!(ran.stderr.contains("note: - has records of vidimus"), "{ran}");
+        assert!(ran.stderr.contains("valid                4"), "{ran}");
     }
 }
 

@@ -203,7 +203,18 @@ fn lines_are_taken_out_of_what_others_export() {
     let ran = verify(&["--field", "_raw"], &csv).expect(0);
     assert!(ran.stderr.contains(&format!("valid      {:11}", valid.len())), "{ran}");
     let ran = verify(&["--field", "raw"], &csv).expect(3);
-    assert!(ran.stderr.contains("no column") || ran.stderr.contains("\"raw\""), "{ran}");
+    assert!(
+        ran.stderr.contains("a column \"raw\": its first line begins with \"_time,_raw\""),
+        "{ran}"
+    );
+    // Without the flag it is said which is meant.
+    for (export, field) in [(&csv, "_raw"), (&splunk, "result._raw"), (&elastic, "event.original")]
+    {
+        let ran = verify(&[], export).expect(1);
+        let hint =
+            format!("note: - seems to have its lines in {field}: if so, give --field {field}");
+        assert!(ran.stderr.contains(&hint), "{ran}");
+    }
     let ran = verify(&["--field", "other"], &elastic).expect(1);
     assert!(ran.stdout.starts_with("-:1 malformed field_not_found\n"), "{ran}");
 }

@@ -3,10 +3,13 @@
 //! The first record names the columns. A record may span lines; its number is that of its first.
 //! One that is longer than [`MAX_RECORD`] ends the reading: most likely a quote is not closed.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::rc::Rc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use csv::ByteRecord;
 
 use super::blocks::{BLOCK, Block, Line};
@@ -40,6 +43,8 @@ pub struct Column<R> {
     csv: csv::Reader<Leash<R>>,
     source: Rc<Source>,
     column: usize,
+    /// The column that holds what is no UTF-8, in base64: our own export has one.
+    encoded: Option<usize>,
     record: ByteRecord,
     failed: Option<ColumnError>,
 }
@@ -56,12 +61,26 @@ impl<R: Read> Column<R> {
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(leash);
         let header = csv.byte_headers().map_err(|error| column_error(error, 1))?;
-        let named = |column: &[u8]| without_line_end(column) == name.as_bytes();
-        let Some(column) = header.iter().position(named) else {
-            let found = String::from_utf8_lossy(header.as_slice()).chars().take(60).collect();
+        let at = |name: &str| {
+            header.iter().position(|column| without_line_end(column) == name.as_bytes())
+        };
+        let Some(column) = at(name) else {
+            let found = header.iter().collect::<Vec<_>>().join(&b","[..]);
+            let found = String::from_utf8_lossy(&found).chars().take(60).collect();
             return Err(ColumnError::NoColumn { name: name.to_owned(), found });
         };
-        Ok(Column { csv, source, column, record: ByteRecord::new(), failed: None })
+        let encoded = at(&format!("{name}_base64"));
+        Ok(Column { csv, source, column, encoded, record: ByteRecord::new(), failed: None })
+    }
+
+    /// The line in the record that was read last.
+    fn line(&self) -> Cow<'_, [u8]> {
+        let cell = |column: usize| without_line_end(self.record.get(column).unwrap_or(b""));
+        let encoded = self.encoded.map(cell).filter(|_| cell(self.column).is_empty());
+        match encoded.and_then(|encoded| STANDARD.decode(encoded).ok()) {
+            Some(line) => line.into(),
+            None => cell(self.column).into(),
+        }
     }
 
     /// Adds the values of the next records to a block, until that is full.
@@ -78,7 +97,7 @@ impl<R: Read> Column<R> {
             }
             let number = self.number();
             let start = bytes.len();
-            bytes.extend_from_slice(without_line_end(self.record.get(self.column).unwrap_or(b"")));
+            bytes.extend_from_slice(&self.line());
             lines.push(Line { number, at: start..bytes.len() });
         }
         Ok(())
@@ -194,10 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_utf8_is_decoded() {
+        check("raw,raw_base64\n,eA==\ny,\n,\n,?\n", "raw", &[(2, "x"), (3, "y"), (4, ""), (5, "")]);
+    }
+
+    #[test]
     fn what_has_no_such_column_is_refused() {
-        for file in ["", "a,b\n1,2\n", "CEF:0|a|b|c|d|e|5|x=1\n"] {
-            let error = read(file.as_bytes(), "_raw").unwrap_err();
-            assert!(matches!(error, ColumnError::NoColumn { .. }), "{file:?}: {error}");
+        for (file, header) in [("", ""), ("a,b\n1,2\n", "a,b"), ("CEF:0|a,b|5\n", "CEF:0|a,b|5")] {
+            let error = read(file.as_bytes(), "_raw").unwrap_err().to_string();
+            assert!(error.contains("no") && error.contains(&format!("begins with {header:?}")));
         }
     }
 

@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use super::super::exit::{Failure, unless_closed};
 use super::super::input::blocks::{Block, Blocks};
 use super::super::input::column::{Column, ColumnError};
-use super::super::input::member::is_record;
+use super::super::input::member::{is_record, line_in};
 use super::super::input::{self, Input};
 use super::super::terminal::{Output, tell};
 use super::check::{Check, Lines};
@@ -17,6 +17,10 @@ use super::tally::Tally;
 
 /// So many blocks wait between two threads.
 const WAITING: usize = 2;
+
+/// So many bytes tell what a file is: its first line is among them, unless it is malformed for its
+/// length alone.
+const START: u64 = 4 << 20;
 
 /// What is to be done.
 #[derive(Clone, Copy)]
@@ -106,44 +110,36 @@ impl Work<'_> {
             let lines = lines.send(Lines { file: input.to_string(), block, wrapped });
             lines.map_err(|_| NobodyListens)
         };
-        let mut bytes = input.open(self.progress)?;
-        let Some(field) = &self.check.field else {
-            let mut own = None;
-            for block in Blocks::new(bytes) {
-                let block = block?;
-                let own = *own.get_or_insert_with(|| self.is_own(input, &block));
-                if let Err(nobody) = send(block, own) {
-                    return Ok(Err(nobody));
-                }
+        let (start, bytes) = input::peek(input.open(self.progress)?, START)?;
+        let own = if self.check.field.is_none() { own(&start) } else { None };
+        if own.is_some() {
+            self.tell(format_args!(
+                "note: {input} has records of vidimus: the lines in them are verified"
+            ));
+        }
+        let field = self.check.field.as_deref().or(own.map(|_| "raw"));
+        let sort = own.unwrap_or_else(|| sort(&start));
+        let blocks: Box<dyn Iterator<Item = Result<Block, ColumnError>>> = match (field, sort) {
+            (_, Sort::Empty) => Box::new(std::iter::empty()),
+            (Some(field), Sort::Csv) => Box::new(Column::new(bytes, field)?),
+            (_, Sort::Json | Sort::Csv) => {
+                Box::new(Blocks::new(bytes).map(|block| block.map_err(ColumnError::Io)))
             }
-            return Ok(Ok(()));
         };
-        let start;
-        (start, bytes) = input::peek(bytes, 4096)?;
-        let blocks: Box<dyn Iterator<Item = Result<Block, ColumnError>>> = match sort(&start) {
-            Sort::Empty => Box::new(std::iter::empty()),
-            Sort::Json => Box::new(Blocks::new(bytes).map(|block| block.map_err(ColumnError::Io))),
-            Sort::Csv => Box::new(Column::new(bytes, field)?),
-        };
-        let wrapped = sort(&start) == Sort::Json;
+        if field.is_none()
+            && let Some(field) = wrapping(&start)
+        {
+            self.tell(format_args!(
+                "note: {input} seems to have its lines in {field}: if so, give --field {field}"
+            ));
+        }
+        let wrapped = field.is_some() && sort == Sort::Json;
         for block in blocks {
             if let Err(nobody) = send(block?, wrapped) {
                 return Ok(Err(nobody));
             }
         }
         Ok(Ok(()))
-    }
-
-    /// Whether the file begins like one of Vidimus's own, and says so: its records are JSON entries
-    /// too, none of them signed, and what is asked about is the line in each.
-    fn is_own(self, input: &Input, block: &Block) -> bool {
-        let own = block.lines.first().is_some_and(|line| is_record(block.text(line)));
-        if own {
-            self.tell(format_args!(
-                "note: {input} has records of vidimus: the lines in them are verified"
-            ));
-        }
-        own
     }
 
     fn tell(self, text: impl std::fmt::Display) {
@@ -168,6 +164,40 @@ fn sort(start: &[u8]) -> Sort {
     }
 }
 
+/// What the file is, if it begins like one of Vidimus's own. Its records are entries in JSON too, none
+/// of them signed, and what is asked about is the line in each.
+fn own(start: &[u8]) -> Option<Sort> {
+    let line = first_line(start);
+    let is_csv = line.starts_with(b"id,received_at,input,") && line.ends_with(b",raw,raw_base64");
+    match is_csv {
+        true => Some(Sort::Csv),
+        false => is_record(line).then_some(Sort::Json),
+    }
+}
+
+/// The member or the column that most likely holds the lines, as other programs export them.
+fn wrapping(start: &[u8]) -> Option<&'static str> {
+    const KNOWN: [&str; 5] =
+        ["_raw", "result._raw", "event.original", "_source.event.original", "raw"];
+    let line = first_line(start);
+    let is_csv = sort(start) == Sort::Csv && line.contains(&b',');
+    let columns: Vec<_> = line.split(|byte| *byte == b',').map(unquoted).collect();
+    KNOWN.into_iter().find(|name| match is_csv {
+        true => columns.contains(&name.as_bytes()),
+        false => line_in(line, name).is_ok(),
+    })
+}
+
+fn unquoted(name: &[u8]) -> &[u8] {
+    let name = name.trim_ascii();
+    name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or(name)
+}
+
+fn first_line(start: &[u8]) -> &[u8] {
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+    text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end()
+}
+
 /// What a thread gave; its panic goes on here.
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -188,6 +218,22 @@ mod tests {
             ("\"_raw\"", Sort::Csv),
         ] {
             assert_eq!(sort(start.as_bytes()), expected, "{start:?}");
+        }
+    }
+
+    #[test]
+    fn what_wraps_lines_is_recognised() {
+        let own_csv = "id,received_at,input,time,x,raw,raw_base64\r\n";
+        assert_eq!(own(own_csv.as_bytes()), Some(Sort::Csv));
+        assert_eq!(own(br#"{"id":1,"verdict":"valid","raw":"x"}"#), Some(Sort::Json));
+        assert_eq!(own(b"id,received_at\n"), None);
+        let check = |start: &str, expected| assert_eq!(wrapping(start.as_bytes()), expected);
+        check("_time,\"_raw\"\n1,2", Some("_raw"));
+        check("time,raw\r\n", Some("raw"));
+        check(r#"{"result":{"_raw":"x"}}"#, Some("result._raw"));
+        check(r#"{"event":{"original":"x"}}"#, Some("event.original"));
+        for none in ["", "CEF:0|a,raw|b", "raw", "{\"event\":{}}", "{\"sig\":\"x\"}"] {
+            check(none, None);
         }
     }
 }
