@@ -36,7 +36,8 @@ use lines::{Batches, Lines};
 /// Sign and deliver entries to an endpoint: a test sender and load generator
 ///
 /// The batches are retried as Konnect retries them: after a connection error, a 429 or a 500, four
-/// times at most, after 1, 2, 4 and 8 seconds.
+/// times at most, after 1, 2, 4 and 8 seconds. Only a certificate that is not trusted is not tried
+/// again.
 ///
 /// Exit codes: 0 all batches were acknowledged, 1 some were not, 2 wrong usage, 3 none was even
 /// answered.
@@ -150,14 +151,26 @@ fn full_time(text: &str) -> Result<Millis, &'static str> {
 /// The endpoint of a receiver that was started without any configuration.
 const DEFAULT_URL: &str = "https://127.0.0.1:8443/audit-logs";
 
+/// The URL `text`, with scheme and host.
+fn endpoint(text: &str) -> Result<Uri, Failure> {
+    let bad = |why: &str| {
+        let expected = format!("expected one such as {DEFAULT_URL}");
+        Failure::usage(format!("the URL is {text:?}, {expected}{why}"))
+    };
+    let url: Uri = text.parse().map_err(|why| bad(&format!(": {why}")))?;
+    match (url.scheme_str(), url.authority()) {
+        (Some("http" | "https"), Some(_)) => Ok(url),
+        (None, _) => Err(bad(", with http:// or https://")),
+        _ => Err(bad("")),
+    }
+}
+
 impl Send {
     /// Delivers the entries.
     pub fn run(self) -> Result<Exit, Failure> {
         let url = self.endpoint.as_ref().or(self.url.as_ref());
         let url = url.map_or(DEFAULT_URL, String::as_str);
-        let url: Uri = url.parse().map_err(|why| {
-            Failure::usage(format!("the URL is {url:?}, expected such as {DEFAULT_URL}: {why}"))
-        })?;
+        let url = endpoint(url)?;
         let authorization = self.authorization()?;
         let lines = self.lines()?;
         let seed = lines.seed();

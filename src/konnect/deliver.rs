@@ -60,7 +60,8 @@ impl Attempt {
     }
 }
 
-/// Delivers by calling `post` until it is answered for good. The attempts made, the last one last.
+/// Delivers by calling `post` until it is answered for good, or there is no TLS with the other end. The
+/// attempts made, the last one last.
 pub async fn deliver<F>(retry: Retry, mut post: impl FnMut() -> F) -> Vec<Attempt>
 where
     F: Future<Output = Result<u16, ClientError>>,
@@ -70,7 +71,10 @@ where
     loop {
         let start = Instant::now();
         let attempt = Attempt { answer: post().await, took: start.elapsed() };
-        let wait = if attempt.is_temporary() { waits.next() } else { None };
+        // Konnect would try again. But whoever reads this can mend it, and need not wait.
+        let is_untrusted = matches!(attempt.answer, Err(ClientError::Tls { .. }));
+        let again = attempt.is_temporary() && !is_untrusted;
+        let wait = if again { waits.next() } else { None };
         if let (Some(wait), answer) = (wait, &attempt.answer) {
             match answer {
                 Ok(status) => tracing::debug!(status, ?wait, "sending the batch again"),
@@ -112,11 +116,12 @@ mod tests {
         assert_eq!(seconds(Retry { most: 7, ..Retry::KONNECT }), [1, 2, 4, 8, 16, 30, 30]);
     }
 
-    /// 0 is a connection error, 1 a URL that nobody can ask.
+    /// 0 is a connection error, 1 a URL that nobody can ask, 2 a certificate that is not trusted.
     fn check(answers: &[u16], attempts: usize, acknowledged: bool) {
         let mut given = answers.iter().map(|answer| match answer {
             0 => Err(ClientError::Connect { url: "u".into(), why: "refused".into() }),
             1 => Err(ClientError::Url { url: "u".into(), why: "bad" }),
+            2 => Err(ClientError::Tls { url: "u".into(), why: "UnknownIssuer".into() }),
             status => Ok(*status),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -133,6 +138,7 @@ mod tests {
         check(&[500; 9], 5, false);
         check(&[0; 9], 5, false);
         check(&[1; 9], 1, false);
+        check(&[2; 9], 1, false);
         for last in [301, 400, 401, 408, 413, 502, 503] {
             check(&[429, last, 200], 2, false);
         }

@@ -12,6 +12,7 @@ use std::thread;
 use base64::Engine;
 use serde_json::Value;
 
+use crate::harness::Serve;
 use crate::program::{Ran, run};
 
 /// A delivery as it came.
@@ -233,6 +234,27 @@ fn a_batch_that_is_refused_is_bad_news_and_not_acknowledged() {
 }
 
 #[test]
+fn a_receiver_says_why_it_refuses_and_a_certificate_that_is_not_trusted_is_not_tried_again() {
+    let serve = Serve::start();
+    let certificate = serve.certificate();
+    let trusting = ["--cacert", text(&certificate), "-o", "jsonl"];
+    let refused = |path: &str, expected: &str| {
+        let url = format!("{}{path}", serve.receiver);
+        let ran =
+            run(&[&["send", &url, "--authorization", "Splunk x"], &trusting[..]].concat(), b"");
+        let ran = ran.expect(1);
+        assert!(ran.stderr.contains(expected), "{ran}");
+    };
+    refused("/audit-logs", "warning: the endpoint answered 401 Unauthorized: ");
+    refused("/nowhere", "warning: the endpoint answered 404 Not Found: ");
+
+    let url = format!("{}/audit-logs", serve.receiver);
+    let ran = run(&["send", &url, "-o", "jsonl"], b"").expect(3);
+    assert_eq!(ran.records()[0]["retries"], 0, "{ran}");
+    assert!(ran.stderr.contains("--cacert"), "{ran}");
+}
+
+#[test]
 fn a_file_is_sent_as_it_is() {
     let endpoint = Endpoint::answering("200 OK");
     let folder = tempfile::tempdir().unwrap();
@@ -261,11 +283,18 @@ fn wrong_usage_is_2() {
         ["send", "--tamper", "2"],
         ["send", "--format", "xml"],
         ["send", "--url", "nowhere at all"],
+        ["send", "--url", "127.0.0.1:8443"],
+        ["send", "--url", "/audit-logs"],
+        ["send", "--url", "ftp://127.0.0.1/audit-logs"],
         ["send", "--cacert", "fixtures/none.pem"],
         ["send", "--key", "fixtures/vectors/jwks.json"],
     ] {
         run(&arguments, b"").expect(2);
     }
+    let ran = run(&["send", "127.0.0.1:8443"], b"").expect(2);
+    let expected = "the URL is \"127.0.0.1:8443\", expected one such as \
+                    https://127.0.0.1:8443/audit-logs, with http:// or https://";
+    assert!(ran.stderr.contains(expected), "{ran}");
     run(&["send", "--tamper", "60%", "--unsigned", "60%"], b"").expect(2);
     run(&["send", "--input", "-", "--tamper", "1%"], b"").expect(2);
     run(&["send", "https://127.0.0.1:1/", "--url", "https://127.0.0.1:1/"], b"").expect(2);

@@ -26,6 +26,11 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest answer, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
+/// The most that is told of what went wrong, each once.
+const MAX_TOLD: usize = 20;
+/// The most of a reason that is told, in characters.
+const MAX_REASON: usize = 300;
+
 /// Where and how to deliver.
 pub(super) struct Target {
     pub(super) url: Uri,
@@ -138,7 +143,14 @@ impl Deliveries {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.target.url.clone();
         *request.headers_mut() = self.target.headers.clone();
-        Ok(client.send(request, MAX_ANSWER, TIMEOUT).await?.status().as_u16())
+        let answer = client.send(request, MAX_ANSWER, TIMEOUT).await?;
+        let status = answer.status();
+        if !status.is_success() {
+            let reason = reason(answer.body());
+            let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+            self.done().tell(format!("the endpoint answered {status}{reason}"));
+        }
+        Ok(status.as_u16())
     }
 
     fn done(&self) -> std::sync::MutexGuard<'_, Done> {
@@ -147,11 +159,18 @@ impl Deliveries {
 }
 
 impl Done {
+    /// Says what went wrong, unless it was said.
+    fn tell(&mut self, what: String) {
+        // What an endpoint answers may differ each time.
+        if self.told.len() < MAX_TOLD && !self.told.contains(&what) {
+            tell(format_args!("warning: {what}"));
+            self.told.insert(what);
+        }
+    }
+
     fn add(&mut self, body: &Body, attempts: &[Attempt]) -> Result<(), Failure> {
         for error in attempts.iter().filter_map(|attempt| attempt.answer.as_ref().err()) {
-            if self.told.insert(error.to_string()) {
-                tell(format_args!("warning: {error}"));
-            }
+            self.tell(error.to_string());
         }
         self.report.add(body.entries, attempts);
         let acknowledged = attempts.last().is_some_and(Attempt::acknowledged);
@@ -165,6 +184,17 @@ impl Done {
     }
 }
 
+/// Why an endpoint did not take a batch: the detail of a problem (RFC 9457), what Splunk's HTTP Event
+/// Collector says, or else the first line.
+fn reason(body: &[u8]) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let member = |name: &str| json.as_ref()?.get(name)?.as_str().map(str::to_owned);
+    let first_line = || String::from_utf8_lossy(body).lines().next().unwrap_or_default().to_owned();
+    let reason =
+        ["detail", "title", "text"].into_iter().find_map(member).unwrap_or_else(first_line);
+    reason.trim().chars().take(MAX_REASON).collect()
+}
+
 /// Hands batches on until there are no more, or nobody takes them.
 fn feed(
     batches: impl Iterator<Item = Result<Body, Failure>>,
@@ -176,4 +206,21 @@ fn feed(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_gives_its_reason() {
+        let check = |body: &str, expected: &str| assert_eq!(reason(body.as_bytes()), expected);
+        check(r#"{"title":"Unauthorized","status":401,"detail":"no value"}"#, "no value");
+        check(r#"{"title":"Not Found"}"#, "Not Found");
+        check(r#"{"text":"Invalid token","code":4}"#, "Invalid token");
+        check("<html>\n<body>", "<html>");
+        check("{}", "{}");
+        check("", "");
+        check(&"x".repeat(1000), &"x".repeat(MAX_REASON));
+    }
 }
