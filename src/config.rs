@@ -15,6 +15,8 @@ mod file;
 mod input;
 mod keys;
 mod konnect;
+mod listen;
+mod log;
 mod output;
 mod receiver;
 mod secret;
@@ -33,6 +35,8 @@ pub use error::{ConfigError, Mismatch};
 pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
 pub use keys::{KeySource, Keys, Region};
 pub use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
+pub use listen::listen_address;
+pub use log::{Level, Log};
 pub use output::{
     Access, Action, Address, Body, Compress, Destination, Facility, Fsync, NotValid, Output,
     OutputFile, OutputHttp, OutputSyslog, Start, SyslogTls, Transport,
@@ -66,6 +70,8 @@ pub struct Config {
     pub outputs: Vec<Output>,
     /// Konnect's own API.
     pub konnect: Konnect,
+    /// What is logged.
+    pub log: Log,
     /// What is allowed and should be mended, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -138,8 +144,24 @@ impl Config {
             console,
             outputs: output::outputs(top, &mut warnings)?,
             konnect: Konnect::resolve(&top.table("konnect")?)?,
+            log: Log::resolve(&top.table("log")?)?,
             warnings,
         })
+    }
+
+    /// The tables of the file in which `other` differs from this, but for those of outputs, which are
+    /// taken into use while the program runs, and those of other commands.
+    pub fn differences(&self, other: &Config) -> Vec<&'static str> {
+        let all = [
+            ("data_dir", self.data_dir == other.data_dir),
+            ("[receiver]", self.receiver == other.receiver),
+            ("[[input]]", self.inputs == other.inputs),
+            ("[keys]", self.keys == other.keys),
+            ("[store]", self.store == other.store),
+            ("[console]", self.console == other.console),
+            ("[log]", self.log == other.log),
+        ];
+        all.into_iter().filter(|(_, same)| !same).map(|(table, _)| table).collect()
     }
 }
 
@@ -158,6 +180,13 @@ pub fn keys(flags: &Flags) -> Result<Keys, ConfigError> {
     let source = Source::load(flags.config.as_deref())?;
     let table = source.parse()?;
     Keys::resolve(flags, &Section::top(&source, &table)?.table("keys")?)
+}
+
+/// The section `[log]` alone, for what is logged before the rest is read.
+pub fn log(flags: &Flags) -> Result<Log, ConfigError> {
+    let source = Source::load(flags.config.as_deref())?;
+    let table = source.parse()?;
+    Log::resolve(&Section::top(&source, &table)?.table("log")?)
 }
 
 /// The section `[konnect]` alone, for commands that work with Konnect: no secret is read.

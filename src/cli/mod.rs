@@ -42,6 +42,9 @@ use exit::{Exit, Failure};
 #[derive(Parser)]
 #[command(name = "vidimus", version)]
 pub struct Cli {
+    #[command(flatten)]
+    verbosity: logging::Verbosity,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -73,13 +76,25 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    if !matches!(cli.command, Command::Serve(_) | Command::Simulate(_)) {
-        logging::start("warn", logging::Style::Text);
+    match run_command(cli) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !matches!(failure, Failure::OutputClosed) {
+                logging::report(&failure);
+            }
+            failure.exit().into()
+        }
     }
-    let ended = match cli.command {
+}
+
+fn run_command(Cli { verbosity, command }: Cli) -> Result<Exit, Failure> {
+    if !matches!(command, Command::Serve(_) | Command::Simulate(_)) {
+        logging::start(verbosity, None, "warn", logging::Style::Text)?;
+    }
+    match command {
         // These log as they need to.
-        Command::Serve(serve) => serve.run(),
-        Command::Simulate(simulate) => simulate.run(),
+        Command::Serve(serve) => serve.run(verbosity),
+        Command::Simulate(simulate) => simulate.run(verbosity),
         Command::Verify(verify) => verify.run(),
         Command::Query(query) => query.run(),
         Command::Tail(tail) => tail.run(),
@@ -90,15 +105,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Konnect(konnect) => konnect.run(),
         Command::Output(outputs) => outputs.run(),
         Command::Config(config) => config.run(),
-    };
-    match ended {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            if !matches!(failure, Failure::OutputClosed) {
-                terminal::tell(format_args!("error: {failure}"));
-            }
-            failure.exit().into()
-        }
     }
 }
 

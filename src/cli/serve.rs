@@ -15,9 +15,9 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
-use super::logging::{self, Style};
+use super::logging::{self, Style, Verbosity};
 use super::terminal::{StandardOutput, is_watched, tell};
-use crate::config::{Config, Flags, Region};
+use crate::config::{self, Config, Flags, Region, listen_address};
 use crate::net::{Shutdown, Trigger, shutdown};
 use crate::output::MakeStdout;
 use crate::private_file;
@@ -46,8 +46,9 @@ pub struct Serve {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Take deliveries at this address [default: 127.0.0.1:8443]
-    #[arg(long, value_name = "ADDR")]
+    /// Take deliveries at this address and port, also localhost:8443, or :8443 for every IPv4 address
+    /// of this machine [default: 127.0.0.1:8443]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
 
     /// Take deliveries at this path [default: /audit-logs]
@@ -79,7 +80,7 @@ pub struct Serve {
     no_tls: bool,
 
     /// Show the console at this address: the page, its API, metrics [default: 127.0.0.1:8480]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     console: Option<SocketAddr>,
 
     /// Verify with the JWK set in this file or at this URL; may be repeated
@@ -94,21 +95,33 @@ pub struct Serve {
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 
-    /// Log in this format; on a terminal deliveries are shown a line each instead
+    /// Log in this format, with json all that is said; on a terminal deliveries are shown a line each
+    /// instead
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<Style>,
 }
 
 impl Serve {
     /// Serves until SIGTERM or SIGINT.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub fn run(self, verbosity: Verbosity) -> Result<Exit, Failure> {
         let on_terminal = is_watched() && self.log_format.is_none();
         // On a terminal deliveries are shown otherwise.
-        let default =
-            if on_terminal { "warn,vidimus::keys=info,vidimus::store=info" } else { "info" };
-        // It would be no JSON.
-        let shows_banner = self.log_format != Some(Style::Json);
-        logging::start(default, self.log_format.unwrap_or_default());
+        let default = match on_terminal {
+            true => {
+                "warn,vidimus::keys=info,vidimus::store=info,vidimus::output=info,vidimus::cli=info"
+            }
+            false => "info",
+        };
+        let style = self.log_format.unwrap_or_default();
+        let log = config::log(&Flags { config: self.config.clone(), ..Flags::default() });
+        let level = log.as_ref().ok().and_then(|log| log.level);
+        logging::start(verbosity, level, default, style)?;
+        log.map_err(Failure::usage)?;
+        let shows = Shows {
+            deliveries: on_terminal && !verbosity.is_quiet(),
+            secrets: on_terminal,
+            is_json: style == Style::Json,
+        };
         let (ready_file, is_demo) = (self.ready_file.clone(), self.demo);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -128,8 +141,7 @@ impl Serve {
                 }
             };
             let config = Config::load(&flags, &|name| std::env::var(name).ok());
-            let running =
-                Serving { demo, ready_file, on_terminal, shows_banner, trigger, shutdown, flags };
+            let running = Serving { demo, ready_file, shows, trigger, shutdown, flags };
             running.serve(&config.map_err(Failure::usage)?).await
         });
         // What is left is a look-up or a fetch of keys that nobody waits for.
@@ -158,12 +170,22 @@ impl From<Serve> for Flags {
     }
 }
 
+/// What is shown besides the log.
+#[derive(Clone, Copy)]
+struct Shows {
+    /// Deliveries, a line each, and not in the log.
+    deliveries: bool,
+    /// The authorization value made on first run.
+    secrets: bool,
+    /// Nothing: what is said is an event of the log, in JSON.
+    is_json: bool,
+}
+
 /// A server that is about to run, and how.
 struct Serving {
     demo: Option<Demo>,
     ready_file: Option<PathBuf>,
-    on_terminal: bool,
-    shows_banner: bool,
+    shows: Shows,
     trigger: Trigger,
     shutdown: Shutdown,
     flags: Flags,
@@ -180,7 +202,7 @@ impl Serving {
         // A limit on the size of files is a full disk, not a reason to be killed: the write fails.
         let _file_too_large = listen_for(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
 
-        let observer: Arc<dyn Observer> = match self.on_terminal {
+        let observer: Arc<dyn Observer> = match self.shows.deliveries {
             true => Arc::new(display::Lines::default()),
             false => Arc::new(display::Log::default()),
         };
@@ -188,15 +210,16 @@ impl Serving {
         let server = Server::start(config, observer, stdout).await.map_err(Failure::failed)?;
         server.read_key_files().await;
         server.start_outputs(&config.outputs).map_err(Failure::failed)?;
-        let outputs = Reloaded::new(Arc::clone(server.outputs()), self.flags.clone());
+        let reloaded =
+            Reloaded::new(Arc::clone(server.outputs()), self.flags.clone(), config.clone());
         let scheme = if server.certificate.is_some() { "https" } else { "http" };
         let receiver = format!("{scheme}://{}", server.receiver_address());
         let scheme = if server.console_has_tls() { "https" } else { "http" };
         let console = format!("{scheme}://{}", server.console_address());
-        match (&self.demo, self.shows_banner) {
-            (Some(_), true) => demo::banner(config, &console),
-            (None, true) => banner::print(config, &server, self.on_terminal),
-            (_, false) => banner::log(config, &server),
+        match (&self.demo, self.shows.is_json) {
+            (Some(_), false) => demo::banner(config, &console),
+            (None, false) => banner::print(config, &server, self.shows.secrets),
+            (_, true) => banner::log(config, &server),
         }
 
         let suspicion = server.suspicion();
@@ -216,7 +239,10 @@ impl Serving {
                 Failure::failed(format!("cannot write {}: {error}", path.display()))
             })?;
         }
-        tell(format_args!("ready: deliveries at {receiver}, console at {console}"));
+        match self.shows.is_json {
+            true => tracing::info!(receiver, console, "ready"),
+            false => tell(format_args!("ready: deliveries at {receiver}, console at {console}")),
+        }
 
         loop {
             tokio::select! {
@@ -226,10 +252,10 @@ impl Serving {
                 }
                 _ = terminate.recv() => self.trigger.begin(GRACE),
                 _ = interrupt.recv() => self.trigger.begin(GRACE),
-                // The certificate is looked at anyway; what is set otherwise is so until the end.
+                // The certificate is looked at anyway.
                 _ = hang_up.recv() => {
                     suspicion.raise();
-                    outputs.reload();
+                    reloaded.reload();
                 }
             }
         }

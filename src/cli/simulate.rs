@@ -9,10 +9,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
-use super::logging::{self, Style};
+use super::logging::{self, Style, Verbosity};
 use super::terminal::{is_watched, tell};
-use crate::config::Secret;
 use crate::config::units::duration;
+use crate::config::{Secret, listen_address};
 use crate::konnect::batch::Encoding;
 use crate::konnect::share::{Fates, Share};
 use crate::konnect::simulator::{Options, Simulator, is_id};
@@ -32,7 +32,8 @@ const CERTIFICATE: &str = "vidimus-simulate.pem";
 #[derive(Args)]
 pub struct Simulate {
     /// Listen at this address
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8490")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8490",
+          value_parser = listen_address)]
     listen: SocketAddr,
     /// Speak TLS, with a self-signed certificate that is made in ./vidimus-simulate.pem
     #[arg(long)]
@@ -75,8 +76,8 @@ pub struct Simulate {
 
 impl Simulate {
     /// Stands in until SIGTERM or SIGINT.
-    pub fn run(self) -> Result<Exit, Failure> {
-        logging::start("warn,vidimus::konnect=info", Style::Text);
+    pub fn run(self, verbosity: Verbosity) -> Result<Exit, Failure> {
+        logging::start(verbosity, None, "warn,vidimus::konnect=info", Style::Text)?;
         let ready_file = self.ready_file.clone();
         let options = self.options()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -13,7 +13,7 @@ use super::secret::Secret;
 use super::value::{boolean, list, path, text};
 
 /// The console's settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Console {
     /// Where to listen; port 0 takes a free one. Not a loopback address only with a token.
     pub listen: SocketAddr,

@@ -16,8 +16,11 @@ use super::secret::warn_if_exposed;
 use super::value::found;
 
 /// Every table and its keys.
-pub(super) const TABLES: [(&str, &[&str]); 11] = [
-    ("", &["data_dir", "receiver", "input", "keys", "store", "console", "output", "konnect"]),
+pub(super) const TABLES: [(&str, &[&str]); 12] = [
+    (
+        "",
+        &["data_dir", "receiver", "input", "keys", "store", "console", "output", "konnect", "log"],
+    ),
     (
         "receiver",
         &[
@@ -65,6 +68,7 @@ pub(super) const TABLES: [(&str, &[&str]); 11] = [
     ("console.tls", &["enabled", "cert_file", "key_file"]),
     ("output", &output::KEYS),
     ("konnect", &["token_file", "region", "base_url", "retention"]),
+    ("log", &["level"]),
 ];
 
 /// The largest file, in bytes.

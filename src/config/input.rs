@@ -16,7 +16,7 @@ use crate::entry::words::words;
 pub const AUTHORIZATION_VARIABLE: &str = "VIDIMUS_AUTHORIZATION";
 
 /// One source of deliveries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
     /// Its name: 1 to 64 of `a` to `z`, digits, `_` and `-`; no other input has it.
     pub name: String,
@@ -45,7 +45,7 @@ words! {
 }
 
 /// What an `Authorization` header must be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
     /// One of these, of which there is at least one.
     Given(Vec<Secret>),

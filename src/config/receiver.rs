@@ -10,10 +10,11 @@ use toml::de::DeValue;
 use super::Flags;
 use super::error::{ConfigError, Mismatch};
 use super::file::Section;
+use super::listen::listen_address;
 use super::secret::warn_if_exposed;
 use super::units::{GIB, KIB, MAX_SIZE, MIB, show_size};
 use super::url::HttpUrl;
-use super::value::{boolean, count, duration, list, parsed, path, size, text};
+use super::value::{boolean, count, duration, found, list, parsed, path, size, text};
 
 /// The webhook endpoint's settings. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,7 +204,10 @@ pub(super) fn pair(
 
 /// An address and a port.
 pub(super) fn address(value: &DeValue<'_>) -> Result<SocketAddr, Mismatch> {
-    parsed("an IP address and a port, such as \"127.0.0.1:8443\" or \"[::1]:8443\"")(value)
+    match value {
+        DeValue::String(text) => listen_address(text),
+        other => Err(Mismatch::new(found(other), "a string such as \"127.0.0.1:8443\"")),
+    }
 }
 
 fn net(value: &DeValue<'_>) -> Result<IpNet, Mismatch> {

@@ -42,6 +42,7 @@ fn the_example_has_every_key() {
         "konnect.token_file",
         "konnect.region",
         "konnect.base_url",
+        "log.level",
     ]
     .into();
     let mut table = "".to_owned();

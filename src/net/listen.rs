@@ -128,9 +128,11 @@ impl Listener {
             match slots.take(address.ip(), &server.limits) {
                 Err(why) => server.events.refused(address, why),
                 Ok(slot) => {
+                    tracing::debug!(peer = %address, listener = %self.address, "a connection");
                     let serving = server.clone().serve(tcp, address, shutdown.clone());
                     connections.spawn(async move {
                         serving.await;
+                        tracing::debug!(peer = %address, "the connection has ended");
                         drop(slot);
                     });
                 }

@@ -23,8 +23,11 @@ fn values_of_another_kind() {
     check("data_dir = ''", "c.toml:1: data_dir is \"\", expected a path");
     check(
         "[receiver]\nlisten = 8443",
-        "c.toml:2: receiver.listen is 8443, expected an IP address and a port, such as \
-         \"127.0.0.1:8443\" or \"[::1]:8443\"",
+        "c.toml:2: receiver.listen is 8443, expected a string such as \"127.0.0.1:8443\"",
+    );
+    check(
+        "[log]\nlevel = 'loud'",
+        "c.toml:2: log.level is \"loud\", expected one of error, warn, info, debug, trace",
     );
     check(
         "[receiver]\nmax_lines = 0",

@@ -48,6 +48,17 @@ impl Setup {
         self
     }
 
+    /// Sets another value of an argument that is there.
+    pub(crate) fn instead(mut self, name: &str, value: &str) -> Setup {
+        self.replace(name, value);
+        self
+    }
+
+    fn replace(&mut self, name: &str, value: &str) {
+        let at = self.arguments.iter().position(|argument| argument == name).unwrap();
+        self.arguments[at + 1] = value.to_owned();
+    }
+
     /// Sets an environment variable.
     pub(crate) fn variable(mut self, name: &str, value: &str) -> Setup {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -179,9 +190,7 @@ impl Serve {
     /// Has it listen at the same port when it is started again.
     pub(crate) fn keep_port(&mut self) {
         let address = format!("127.0.0.1:{}", self.port());
-        let arguments = &mut self.setup.arguments;
-        let at = arguments.iter().position(|argument| argument == "--listen").unwrap();
-        arguments[at + 1] = address;
+        self.setup.replace("--listen", &address);
     }
 
     /// Starts it with this configuration, where it had none.

@@ -7,4 +7,5 @@ mod hec;
 mod hostile;
 mod inputs;
 mod lifecycle;
+mod log;
 mod refused;
