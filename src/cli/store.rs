@@ -1,10 +1,12 @@
 //! `vidimus store`: what the store holds, whether it is sound, and what is kept apart.
 
 mod check;
+mod prune;
 mod quarantine;
+mod repair;
 mod retry;
+mod seal;
 mod stats;
-mod upkeep;
 
 use clap::{Args, Subcommand};
 
@@ -21,8 +23,9 @@ pub struct Store {
 enum Command {
     Stats(stats::Stats),
     Check(check::Check),
-    Seal(upkeep::Seal),
-    Prune(upkeep::Prune),
+    Repair(repair::Repair),
+    Seal(seal::Seal),
+    Prune(prune::Prune),
     Quarantine(quarantine::Quarantine),
 }
 
@@ -32,6 +35,7 @@ impl Store {
         match self.command {
             Command::Stats(stats) => stats.run(),
             Command::Check(check) => check.run(),
+            Command::Repair(repair) => repair.run(),
             Command::Seal(seal) => seal.run(),
             Command::Prune(prune) => prune.run(),
             Command::Quarantine(quarantine) => quarantine.run(),

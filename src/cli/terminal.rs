@@ -33,6 +33,20 @@ fn escape(json: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
+/// Asks a question on standard error. Where nobody can answer, that is wrong usage.
+pub fn confirm(question: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "standard input is no terminal, so nobody can be asked: give --yes",
+        ));
+    }
+    let mut error = io::stderr();
+    let asked = write!(error, "{question} [y/N] ").and_then(|()| error.flush());
+    let mut answer = String::new();
+    asked.and_then(|()| io::stdin().read_line(&mut answer)).map_err(Failure::failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
 /// Standard output for a thread that writes whole lines of what came from outside: as they are, but to
 /// a terminal sanitised.
 pub struct StandardOutput {

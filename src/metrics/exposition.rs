@@ -33,6 +33,7 @@ pub(super) struct Gauges {
     store_bytes: Gauge,
     free_bytes: Gauge,
     writable: Gauge,
+    missing_ids: Gauge,
     outputs: Outputs,
 }
 
@@ -51,6 +52,7 @@ impl Gauges {
             keys: Gauge::default(),
             segments: Family::default(),
             writable: Gauge::default(),
+            missing_ids: Gauge::default(),
             outputs: Outputs::register(registry),
         };
         let Gauges { connections, certificate_expiry, keys, segments, writable, .. } = &gauges;
@@ -67,6 +69,11 @@ impl Gauges {
             "store_writable",
             "1 if the last write to the store succeeded, 0 if it failed",
             writable.clone(),
+        );
+        registry.register(
+            "store_missing_ids",
+            "Ids that no segment has, though nothing says that they were removed",
+            gauges.missing_ids.clone(),
         );
         gauges
     }
@@ -140,6 +147,7 @@ impl Exposition {
             gauges.segments.get_or_create(&labels).set(whole(count));
         }
         gauges.store_bytes.set(whole(usage.bytes));
+        gauges.missing_ids.set(whole(usage.missing_ids));
         gauges.free_bytes.set(whole(usage.free_bytes));
         let now = now();
         let standings = reader.output_standings(now)?;

@@ -102,6 +102,9 @@ impl Engine {
     /// Follows the store from the saved cursor on, until it is told to stop.
     fn follow(&mut self) -> Result<(), OutputError> {
         let cursor = begin(&self.output, &self.reader, &self.cursors)?;
+        if cursor.waiting {
+            return Err(OutputError::CursorLost(self.output.name.clone()));
+        }
         if self.epoch.replace(cursor.epoch).is_some_and(|epoch| epoch != cursor.epoch) {
             self.sink.was_reset();
         }

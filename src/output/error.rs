@@ -13,6 +13,11 @@ pub enum OutputError {
     /// The store cannot be read, or the cursor not be saved.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The catalog that had its cursor is lost.
+    #[error(
+        "the place up to which it wrote was lost with the catalog: `vidimus output reset {0} --since TIME` says where it goes on"
+    )]
+    CursorLost(String),
     /// A file cannot be written.
     #[error("{}: cannot {doing}: {source}", path.display())]
     Io {

@@ -1,7 +1,6 @@
 //! The background thread: it cleans up, seals, checks verdicts again, prunes, and writes the refused
 //! requests. Appending goes on beside it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::catalog::{Catalog, State};
 use super::directory::Directory;
 use super::late::{self, Judge};
-use super::refused::Waiting;
+use super::refused::{RefusedFile, Waiting};
 use super::retention::{self, Retention};
 use super::writer::Message;
 use super::{Options, StoreError, seal};
@@ -38,8 +37,7 @@ const ROUND: Duration = Duration::from_secs(30);
 pub(super) struct Background {
     pub(super) directory: Directory,
     pub(super) catalog: Catalog,
-    /// Files that an interrupted process left.
-    pub(super) left: Vec<PathBuf>,
+    pub(super) refused: RefusedFile,
     pub(super) options: Options,
     pub(super) waiting: Arc<Waiting>,
     pub(super) writer: Sender<Message>,
@@ -50,7 +48,6 @@ pub(super) struct Background {
 impl Background {
     /// Redoes what was interrupted, and works until it is told to stop.
     pub(super) fn run(mut self, tasks: &Receiver<Task>) {
-        report("clean up", seal::clean(&self.directory, &mut self.catalog, &self.left));
         self.round();
         let mut next_round = Instant::now() + ROUND;
         loop {
@@ -59,13 +56,13 @@ impl Background {
                 Ok(task) => self.handle(task),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            report("note refused requests", self.waiting.write(&mut self.catalog));
+            report("note refused requests", self.waiting.write(&mut self.refused));
             if Instant::now() >= next_round {
                 self.round();
                 next_round = Instant::now() + ROUND;
             }
         }
-        report("note refused requests", self.waiting.write(&mut self.catalog));
+        report("note refused requests", self.waiting.write(&mut self.refused));
     }
 
     fn handle(&mut self, task: Task) {
@@ -81,7 +78,7 @@ impl Background {
                 report("check verdicts again", rechecked);
             }
             Task::Prune(retention, reply) => {
-                let _ = reply.send(self.prune(retention));
+                let _ = reply.send(self.prune(retention, "prune"));
             }
             Task::Stop => {}
         }
@@ -91,7 +88,7 @@ impl Background {
     fn round(&mut self) {
         let sealed = self.seal_closed();
         report("seal", sealed);
-        let pruned = self.prune(self.options.retention).map(drop);
+        let pruned = self.prune(self.options.retention, "retention").map(drop);
         report("prune", pruned);
     }
 
@@ -115,8 +112,8 @@ impl Background {
         self.seal_closed()
     }
 
-    fn prune(&mut self, retention: Retention) -> Result<usize, StoreError> {
-        let gone = retention::prune(&self.directory, &mut self.catalog, retention, now())?;
+    fn prune(&mut self, retention: Retention, reason: &str) -> Result<usize, StoreError> {
+        let gone = retention::prune(&self.directory, &mut self.catalog, retention, reason, now())?;
         for segment in &gone {
             tracing::info!(segment = segment.first_id, "given up by retention");
         }

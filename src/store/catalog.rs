@@ -3,7 +3,7 @@
 //! Every writer opens its own connection and keeps its transactions short. What else the catalog
 //! holds is next to what uses it: keys in `keys`, changes in `late`, quarantine, refused requests.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -11,6 +11,8 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::StoreError;
 use super::directory::Directory;
 use super::error::SqliteContext;
+use super::folder;
+use super::gaps::Gap;
 use super::schema::CATALOG;
 use super::sqlite::{self, Access, Database};
 use crate::entry::Millis;
@@ -113,7 +115,19 @@ fn range(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<(i64, i64)>> {
 
 impl Catalog {
     /// Opens the catalog to write to it, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::NoCatalog`] if it is not there and segments are.
     pub(super) fn open(directory: &Directory) -> Result<Catalog, StoreError> {
+        let path = directory.catalog();
+        if !folder::has_catalog(&path) && folder::has_databases(directory)? {
+            return Err(StoreError::NoCatalog(path));
+        }
+        Catalog::make(directory)
+    }
+
+    /// Opens the catalog to write to it, and makes it if it is not there, whatever stands beside it.
+    pub(super) fn make(directory: &Directory) -> Result<Catalog, StoreError> {
         let path = directory.catalog();
         let connection = sqlite::open(&path, &CATALOG)?;
         Ok(Catalog { connection, path })
@@ -142,11 +156,13 @@ impl Catalog {
         read().doing("list the segments", &self.path)
     }
 
-    /// Enters a new live segment, and closes the one before it, in one transaction.
+    /// Enters a new live segment, closes the one before it, and enters the gap between them if there
+    /// is one, in one transaction.
     pub(super) fn rotate(
         &mut self,
         closed: Option<(u64, &Closed)>,
         live: &Segment,
+        gap: Option<&Gap>,
     ) -> Result<(), StoreError> {
         let Catalog { connection, path } = self;
         let mut run = || {
@@ -165,17 +181,38 @@ impl Catalog {
                     live.created_at.get(),
                 ),
             )?;
+            if let Some(gap) = gap {
+                gap.enter(&transaction)?;
+            }
             transaction.commit()
         };
         run().doing("enter a segment", path)
     }
 
-    /// Marks a segment as dropped: from now on nobody reads it.
-    pub(super) fn drop_segment(&self, first_id: u64) -> Result<(), StoreError> {
-        self.connection
-            .execute("UPDATE segments SET state = 'dropped' WHERE first_id = ?1", [first_id])
-            .map(drop)
-            .doing("drop a segment", &self.path)
+    /// Writes down that a segment is removed, and why, and marks it as dropped: from now on nobody
+    /// reads it.
+    pub(super) fn drop_segment(
+        &mut self,
+        segment: &Segment,
+        reason: &str,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let Catalog { connection, path } = self;
+        let first_id = segment.first_id;
+        let last_id = segment.closed.as_ref().map_or(first_id, |closed| closed.last_id);
+        let (bytes, sha256) = segment.sealed.clone().unzip();
+        let run = || {
+            let transaction = connection.transaction()?;
+            transaction.execute(
+                "INSERT INTO removals (removed_at, reason, first_id, last_id, file, bytes, sha256)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                (now.get(), reason, first_id, last_id, &segment.file, bytes, sha256),
+            )?;
+            transaction
+                .execute("UPDATE segments SET state = 'dropped' WHERE first_id = ?1", [first_id])?;
+            transaction.commit()
+        };
+        run().doing("drop a segment", path)
     }
 
     /// The files of segments that retention has given up.
@@ -303,19 +340,37 @@ pub(super) mod file_name {
         format!("{first_id:016}.live.db")
     }
 
-    /// The name of a sealed segment that takes the place of the file `before`.
-    pub(in crate::store) fn sealed_after(first_id: u64, before: &str) -> String {
-        let generation = |name: &str| name.split('.').nth(1)?.parse::<u32>().ok();
-        match before.ends_with(".live.db") {
-            true => format!("{first_id:016}.db"),
-            false => format!("{first_id:016}.{}.db", generation(before).unwrap_or(1) + 1),
+    /// The name of a sealed segment, in its first, second, … generation.
+    pub(in crate::store) fn sealed(first_id: u64, generation: u32) -> String {
+        match generation {
+            0 | 1 => format!("{first_id:016}.db"),
+            _ => format!("{first_id:016}.{generation}.db"),
         }
     }
-}
 
-/// Whether a path is that of a temporary file of ours.
-pub(super) fn is_temporary(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().contains(".tmp"))
+    /// The generation that follows the file `before`.
+    pub(in crate::store) fn generation_after(before: &str) -> u32 {
+        let generation = |name: &str| name.split('.').nth(1)?.parse::<u32>().ok();
+        match before.ends_with(".live.db") {
+            true => 1,
+            false => generation(before).unwrap_or(1).saturating_add(1),
+        }
+    }
+
+    /// The name under which a sealed segment is made.
+    pub(in crate::store) fn temporary(first_id: u64) -> String {
+        format!("{first_id:016}.tmp.db")
+    }
+
+    /// Whether a name is one of [`temporary`].
+    pub(in crate::store) fn is_temporary(name: &str) -> bool {
+        name.ends_with(".tmp.db")
+    }
+
+    /// The segment that a file is of, by its name.
+    pub(in crate::store) fn first_id(name: &str) -> Option<u64> {
+        name.split('.').next()?.parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -324,10 +379,11 @@ mod tests {
 
     #[test]
     fn a_file_never_takes_the_name_of_another() {
-        let first = sealed_after(1, &live(1));
+        let first = sealed(1, generation_after(&live(1)));
         assert_eq!(first, "0000000000000001.db");
-        let second = sealed_after(1, &first);
+        let second = sealed(1, generation_after(&first));
         assert_eq!(second, "0000000000000001.2.db");
-        assert_eq!(sealed_after(1, &second), "0000000000000001.3.db");
+        assert_eq!(sealed(1, generation_after(&second)), "0000000000000001.3.db");
+        assert_eq!(first_id(&second), Some(1));
     }
 }

@@ -12,7 +12,7 @@ use super::directory::Directory;
 use super::error::SqliteContext;
 use super::follow::Position;
 use super::read::Reader;
-use super::schema::CATALOG_WITH_OUTPUTS;
+use super::schema::{CATALOG_WITH_OUTPUTS, CATALOG_WITH_REMOVALS};
 use crate::entry::Millis;
 
 /// Where an output stands.
@@ -40,6 +40,8 @@ pub struct OutputCursor {
     pub error: Option<(String, Millis)>,
     /// Whether there is such an output now, or it is past.
     pub configured: bool,
+    /// Whether its cursor was lost with the catalog, so that it waits to be reset.
+    pub waiting: bool,
 }
 
 /// The cursors of the outputs, open for writing.
@@ -57,18 +59,18 @@ impl OutputCursors {
         let read = self
             .0
             .connection
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM outputs WHERE name = ?1"))
+            .prepare_cached(&format!("SELECT {COLUMNS}, waiting FROM outputs WHERE name = ?1"))
             .and_then(|mut statement| statement.query_row([name], |row| cursor(row, 0)).optional());
         read.doing("read an output's cursor", &self.0.path)
     }
 
-    /// Enters an output with a name that is new.
+    /// Enters an output with a name that is new. If the cursors of outputs were lost, it waits.
     pub fn begin(&self, name: &str, at: Position, now: Millis) -> Result<(), StoreError> {
         self.0
             .connection
             .execute(
-                "INSERT OR IGNORE INTO outputs (name, next_id, change, saved_at)
-                 VALUES (?1, ?2, ?3, ?4)",
+                "INSERT OR IGNORE INTO outputs (name, next_id, change, saved_at, waiting)
+                 VALUES (?1, ?2, ?3, ?4, EXISTS (SELECT 1 FROM repairs WHERE catalog_lost))",
                 (name, at.next_id, at.change, now.get()),
             )
             .map(drop)
@@ -157,7 +159,7 @@ impl OutputCursors {
             .connection
             .execute(
                 "UPDATE outputs SET next_id = ?2, change = min(change, ?3), saved_at = ?4,
-                     epoch = epoch + 1
+                     epoch = epoch + 1, waiting = 0
                  WHERE name = ?1",
                 (name, to.next_id, to.change, now.get()),
             )
@@ -174,7 +176,11 @@ impl Reader {
             if catalog.version() < CATALOG_WITH_OUTPUTS {
                 return Ok(Vec::new());
             }
-            let sql = format!("SELECT name, {COLUMNS} FROM outputs ORDER BY name");
+            let waiting = match catalog.version() < CATALOG_WITH_REMOVALS {
+                true => "0 AS waiting",
+                false => "waiting",
+            };
+            let sql = format!("SELECT name, {COLUMNS}, {waiting} FROM outputs ORDER BY name");
             catalog
                 .prepare(&sql)?
                 .query_map([], |row| Ok((row.get(0)?, cursor(row, 1)?)))?
@@ -232,7 +238,7 @@ fn first_since(segment: &Connection, time: Millis) -> rusqlite::Result<Option<u6
 const COLUMNS: &str = "next_id, change, state, written, lost, epoch, saved_at, error, failed_at,
                        dead_letters, rate, failures, configured";
 
-/// Reads [`COLUMNS`], which begin with the column `at`.
+/// Reads [`COLUMNS`], which begin with the column `at`, and `waiting` after them.
 fn cursor(row: &Row<'_>, at: usize) -> rusqlite::Result<OutputCursor> {
     let error: (Option<String>, Option<i64>) = (row.get(at + 7)?, row.get(at + 8)?);
     Ok(OutputCursor {
@@ -246,6 +252,7 @@ fn cursor(row: &Row<'_>, at: usize) -> rusqlite::Result<OutputCursor> {
         rate: row.get(at + 10)?,
         failures: row.get(at + 11)?,
         configured: row.get(at + 12)?,
+        waiting: row.get(at + 13)?,
         error: error.0.zip(error.1.map(Millis::saturating)),
     })
 }

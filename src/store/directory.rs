@@ -65,19 +65,10 @@ impl Directory {
 
     /// Opens a data directory, and makes it if it is not there.
     pub fn create(path: &Path) -> Result<Directory, StoreError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .doing("make the directory", path)?;
+        create_folder(path)?;
         let directory = Directory::open(path)?;
         directory.make_private()?;
-        let segments = directory.segments();
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&segments)
-            .doing("make the directory", &segments)?;
+        create_folder(&directory.segments())?;
         Ok(directory)
     }
 
@@ -123,6 +114,16 @@ impl Directory {
         self.0.join("catalog.db")
     }
 
+    /// The file of the highest ids that were given out.
+    pub(super) fn ids(&self) -> PathBuf {
+        self.0.join("ids")
+    }
+
+    /// Refused requests.
+    pub(super) fn refused(&self) -> PathBuf {
+        self.0.join("refused.db")
+    }
+
     /// The folder of the segments.
     pub(super) fn segments(&self) -> PathBuf {
         self.0.join("segments")
@@ -132,6 +133,11 @@ impl Directory {
     pub(super) fn segment(&self, file: &str) -> PathBuf {
         self.segments().join(file)
     }
+}
+
+/// Makes a folder that only we may use, unless it is there.
+pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).doing("make the directory", path)
 }
 
 /// Makes an empty file that only we may read, unless it is there. SQLite gives its companions the
@@ -149,10 +155,14 @@ pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|file| file.sync_all()).doing("sync", path)
 }
 
-/// Removes a database and its companions; those that are not there are no error.
+/// What SQLite puts beside a database, as the end of the file's name.
+pub(super) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Removes a database and its companions; those that are not there are no error. See `copies` for what
+/// has to be seen before.
 pub(super) fn remove_database(path: &Path) -> Result<(), StoreError> {
     // The database goes first: one that is there without its log would be read with rows missing.
-    for companion in ["", "-wal", "-shm", "-journal"] {
+    for companion in [""].iter().chain(&COMPANIONS) {
         let mut name = path.as_os_str().to_owned();
         name.push(companion);
         match fs::remove_file(&name) {

@@ -48,6 +48,35 @@ pub enum StoreError {
         /// The version of the program that wrote it.
         program: String,
     },
+    /// The folder of the segments has files that the catalog does not explain.
+    #[error(
+        "{} holds files that the catalog does not name and whose entries are not seen elsewhere: {}; nothing was changed. Run `vidimus store repair` to take them up, or move them elsewhere",
+        folder.display(), files.join(", ")
+    )]
+    Unexplained {
+        /// The folder.
+        folder: PathBuf,
+        /// Their names.
+        files: Vec<String>,
+    },
+    /// There are segments and no catalog of them.
+    #[error(
+        "{} is missing or empty, and there are segments beside it: bring the file back, or run `vidimus store repair`, which makes a new one from the segments", .0.display()
+    )]
+    NoCatalog(PathBuf),
+    /// A live segment has lost its tables.
+    #[error(
+        "{} is empty, and the catalog says that it takes entries: bring the file back with its -wal file, or run `vidimus store repair`", .0.display()
+    )]
+    Emptied(PathBuf),
+    /// A copy does not have what it was made from.
+    #[error("{} was copied to {}, and the copy does not have the same entries; nothing was removed", from.display(), to.display())]
+    BadCopy {
+        /// What was copied.
+        from: PathBuf,
+        /// The copy.
+        to: PathBuf,
+    },
     /// A database is not one of ours.
     #[error("{} is not a vidimus database", .0.display())]
     Foreign(PathBuf),

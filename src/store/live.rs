@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use super::StoreError;
 use super::catalog::{AWAITING_KEY, Closed, Segment, State, file_name};
+use super::copies;
 use super::directory::{Directory, remove_database, sync};
 use super::error::SqliteContext;
+use super::ids::Highest;
 use super::meter::Classes;
 use super::older::Older;
 use super::row::{self, Stored};
@@ -48,8 +50,14 @@ impl Live {
     ) -> Result<Live, StoreError> {
         let file = file_name::live(first_id);
         let path = directory.segment(&file);
-        // A file that the catalog never heard of has no entries.
-        remove_database(&path)?;
+        if path.exists() {
+            // An attempt before that failed left it, without an entry.
+            if !copies::is_empty(&path)? {
+                let folder = directory.segments();
+                return Err(StoreError::Unexplained { folder, files: vec![file] });
+            }
+            remove_database(&path)?;
+        }
         let connection = sqlite::open(&path, &SEGMENT)?;
         connection
             .execute(
@@ -82,6 +90,9 @@ impl Live {
         let path = directory.segment(&segment.file);
         // Its entries were acknowledged: an empty one must not take its place in silence.
         let bytes = fs::metadata(&path).doing("find the live segment", &path)?.len();
+        if copies::open(&path)?.version() == 0 {
+            return Err(StoreError::Emptied(path));
+        }
         let connection = sqlite::open(&path, &SEGMENT)?;
         let next = |table: &str, first: u64| -> Result<u64, StoreError> {
             connection
@@ -107,6 +118,11 @@ impl Live {
     /// The ids that the segment after it begins with.
     pub(super) fn next_ids(&self) -> (u64, u64) {
         (self.next_id, self.next_delivery)
+    }
+
+    /// The highest ids that it has given out.
+    pub(super) fn highest(&self) -> Highest {
+        Highest { entry: self.next_id - 1, delivery: self.next_delivery - 1 }
     }
 
     /// Whether it has an entry that a new key may make valid.

@@ -16,12 +16,16 @@
 mod background;
 pub mod catalog;
 pub mod check;
+mod copies;
 pub mod counts;
 pub mod cursors;
 pub mod directory;
 mod error;
 mod filter;
+mod folder;
 pub mod follow;
+mod gaps;
+mod ids;
 pub mod late;
 mod lines;
 mod live;
@@ -40,6 +44,7 @@ mod read_tests;
 mod records;
 mod redeliveries;
 pub mod refused;
+pub mod repair;
 pub mod retention;
 mod row;
 mod schema;
@@ -63,6 +68,7 @@ pub use cursors::{OutputCursor, OutputCursors};
 pub use directory::Directory;
 pub use error::StoreError;
 pub use follow::{Event, Export, Follow, News, Position};
+pub use gaps::Gap;
 pub use late::Judge;
 pub use meter::{Health, Meter};
 pub use page::{BadCursor, Page, PageCursor, Scan};
@@ -71,7 +77,7 @@ pub use quarantine::Quarantined;
 pub use query::TimeRange;
 pub use read::Reader;
 pub use refused::Refused;
-pub use retention::Retention;
+pub use retention::{Pruned, Retention};
 pub use sightings::{Sighting, Source};
 pub use standing::OutputStanding;
 pub use stats::{Delivered, SegmentStats, Stats};
@@ -82,8 +88,9 @@ use self::background::{Background, Task};
 use self::catalog::Catalog;
 use self::directory::Lock;
 use self::error::SqliteContext;
-use self::refused::Waiting;
+use self::refused::{RefusedFile, Waiting};
 use self::writer::{Job, Message, Writer};
+use crate::clock::now;
 use crate::entry::Millis;
 use crate::ingest::{Batch, Entry, Expected};
 use crate::signature::KeySet;
@@ -124,6 +131,7 @@ pub struct Store {
     waiting: Arc<Waiting>,
     health: Arc<Health>,
     options: Options,
+    directory: Directory,
     stopping: Arc<AtomicBool>,
     threads: Option<(JoinHandle<()>, JoinHandle<()>)>,
     _lock: Lock,
@@ -154,15 +162,15 @@ impl Store {
             // It may have stopped.
             Box::new(move || drop(to_background.send(Task::Seal)))
         };
+        folder::tidy(directory, &mut Catalog::open(directory)?)?;
         let health = Arc::new(Health::default());
         let writer = Writer::open(directory.clone(), options, closed, meter, Arc::clone(&health))?;
         let waiting = Arc::new(Waiting::default());
         let stopping = Arc::new(AtomicBool::new(false));
-        let catalog = Catalog::open(directory)?;
         let background = Background {
             directory: directory.clone(),
-            left: seal::left_behind(directory, &catalog)?,
-            catalog,
+            catalog: Catalog::open(directory)?,
+            refused: RefusedFile::new(directory),
             options,
             waiting: Arc::clone(&waiting),
             writer: to_writer.clone(),
@@ -177,6 +185,7 @@ impl Store {
             waiting,
             health,
             options,
+            directory: directory.clone(),
             stopping,
             threads: Some((writer, background)),
             _lock: lock,
@@ -292,6 +301,13 @@ impl Store {
         let (reply, sealed) = sync_channel(1);
         self.background.send(Task::SealAll(reply)).map_err(|_| StoreError::Closing)?;
         sealed.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    /// What `retention` would remove now, oldest first.
+    pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
+        let catalog = self.catalog();
+        let due = retention::due(&self.directory, &catalog, retention, now())?;
+        Ok(due.into_iter().map(|segment| Pruned::of(&self.directory, segment)).collect())
     }
 
     /// Gives up what `retention` says, and returns how many segments are gone.

@@ -158,7 +158,7 @@ impl Reader {
         Ok(greatest.flatten().unwrap_or(first_id.saturating_sub(1)))
     }
 
-    fn snapshot<T>(
+    pub(super) fn snapshot<T>(
         &self,
         path: &Path,
         schema: &Schema,

@@ -88,7 +88,7 @@ impl Both {
         let directory = Directory::create(&temporary.path().join("data")).unwrap();
         let mut catalog = Catalog::open(&directory).unwrap();
         let live = Live::create(&directory, 1, 1, Millis::MIN).unwrap();
-        catalog.rotate(None, &live.segment).unwrap();
+        catalog.rotate(None, &live.segment, None).unwrap();
         // It is not asked to outlast a loss of power.
         live.connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
         catalog.connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
@@ -158,7 +158,7 @@ impl Both {
         }
         let closed = self.live.closed().unwrap();
         let live = Live::create(&self.directory, self.next_id(), 1, Millis::MIN).unwrap();
-        self.catalog.rotate(Some((first_id, &closed)), &live.segment).unwrap();
+        self.catalog.rotate(Some((first_id, &closed)), &live.segment, None).unwrap();
         live.connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
         self.live = live;
     }
@@ -199,7 +199,7 @@ impl Both {
         else {
             return;
         };
-        self.catalog.drop_segment(oldest.first_id).unwrap();
+        self.catalog.drop_segment(oldest, "retention", Millis::MIN).unwrap();
         super::directory::remove_database(&self.directory.segment(&oldest.file)).unwrap();
         self.catalog.forget(oldest.first_id).unwrap();
         for known in &mut self.known {

@@ -1,16 +1,21 @@
 //! Refused requests and failed TLS handshakes: a line of each is kept, the newest 10,000.
 //!
 //! They are kept in memory and written at most once a second, without waiting for the disk: whoever
-//! is refused must not be able to make the disk work.
+//! is refused must not be able to make the disk work. They have a file of their own, so that nothing
+//! that happens to it can touch an entry.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, Row};
 
 use super::StoreError;
-use super::catalog::Catalog;
+use super::directory::Directory;
 use super::error::SqliteContext;
+use super::read::Reader;
+use super::schema::REFUSED;
+use super::sqlite::{self, Access, Database};
 use crate::entry::Millis;
 
 /// The most that are kept.
@@ -46,17 +51,36 @@ impl Waiting {
     }
 
     /// Writes what waits.
-    pub(super) fn write(&self, catalog: &mut Catalog) -> Result<(), StoreError> {
+    pub(super) fn write(&self, file: &mut RefusedFile) -> Result<(), StoreError> {
         let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        if waiting.is_empty() {
-            return Ok(());
+        match waiting.is_empty() {
+            true => Ok(()),
+            false => file.write(&waiting),
         }
-        let Catalog { connection, path } = catalog;
+    }
+}
+
+/// The file of refused requests, open for writing once there is one.
+#[derive(Debug)]
+pub(super) struct RefusedFile {
+    path: PathBuf,
+    database: Option<Database>,
+}
+
+impl RefusedFile {
+    pub(super) fn new(directory: &Directory) -> RefusedFile {
+        RefusedFile { path: directory.refused(), database: None }
+    }
+
+    fn write(&mut self, refused: &VecDeque<Refused>) -> Result<(), StoreError> {
+        let RefusedFile { path, database } = self;
+        let database = match database {
+            Some(database) => database,
+            None => database.insert(open(path)?),
+        };
         let mut run = || {
-            // Of this connection, until the transaction is done.
-            connection.pragma_update(None, "synchronous", "OFF")?;
-            let transaction = connection.transaction()?;
-            for one in &waiting {
+            let transaction = database.transaction()?;
+            for one in refused {
                 transaction
                     .prepare_cached(
                         "INSERT INTO refused (time, peer, status, reason, scheme)
@@ -70,14 +94,34 @@ impl Waiting {
             )?;
             transaction.commit()
         };
-        let written = run();
-        let restored = connection.pragma_update(None, "synchronous", "FULL");
-        written.and(restored).doing("write refused requests", path)
+        run().doing("write refused requests", path)
+    }
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    let database = sqlite::open(path, &REFUSED)?;
+    // A commit does not wait for the disk, a checkpoint does: a power loss takes the last rows, and
+    // never the file.
+    database.pragma_update(None, "synchronous", "NORMAL").doing("open", path)?;
+    Ok(database)
+}
+
+impl Reader {
+    /// The newest `limit` refused requests and failed TLS handshakes, newest first.
+    pub fn refused(&self, limit: usize) -> Result<Vec<Refused>, StoreError> {
+        let path = self.directory().refused();
+        let doing = "read what was refused";
+        match path.exists() {
+            true => self
+                .snapshot(&path, &REFUSED, Access::Shared, doing, |refused| newest(refused, limit)),
+            // Versions of the catalog before 4 have them in a table of their own.
+            false => self.catalog(doing, |catalog| newest(catalog, limit)),
+        }
     }
 }
 
 /// The newest `limit`, newest first.
-pub(super) fn newest(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Refused>> {
+fn newest(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Refused>> {
     connection
         .prepare(
             "SELECT time, peer, status, reason, scheme FROM refused ORDER BY id DESC LIMIT ?1",

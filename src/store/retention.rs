@@ -6,9 +6,13 @@
 use std::fs;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::StoreError;
 use super::catalog::{Catalog, Segment};
 use super::directory::{Directory, remove_database};
+use super::read::Reader;
+use crate::clock;
 use crate::entry::Millis;
 
 /// When segments are given up.
@@ -20,33 +24,81 @@ pub struct Retention {
     pub size: Option<u64>,
 }
 
-/// Gives up what is due, and returns the segments that are gone.
+/// A segment that is due.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pruned {
+    /// The id of its first entry.
+    pub first_id: u64,
+    /// The id of its last entry.
+    pub last_id: u64,
+    /// Its file in the folder of the segments.
+    pub file: String,
+    /// Its size on the disk, in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of the file in hexadecimal, if it is sealed.
+    pub sha256: Option<String>,
+}
+
+/// What is due, oldest first.
+pub(super) fn due(
+    directory: &Directory,
+    catalog: &Catalog,
+    retention: Retention,
+    now: Millis,
+) -> Result<Vec<Segment>, StoreError> {
+    let segments = catalog.segments()?;
+    let mut total: u64 = segments.iter().map(|segment| size(directory, segment)).sum();
+    let mut due = Vec::new();
+    for segment in segments.into_iter().filter(|segment| segment.closed.is_some()) {
+        let too_large = retention.size.is_some_and(|limit| total > limit);
+        if too_large || is_old(&segment, retention.age, now) {
+            total = total.saturating_sub(size(directory, &segment));
+            due.push(segment);
+        }
+    }
+    Ok(due)
+}
+
+impl Pruned {
+    pub(super) fn of(directory: &Directory, segment: Segment) -> Pruned {
+        Pruned {
+            first_id: segment.first_id,
+            last_id: segment.closed.as_ref().map_or(segment.first_id, |closed| closed.last_id),
+            bytes: size(directory, &segment),
+            sha256: segment.sealed.map(|(_, sha256)| sha256),
+            file: segment.file,
+        }
+    }
+}
+
+impl Reader {
+    /// What `retention` would remove now, oldest first.
+    pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
+        let catalog = Catalog::open_read_only(self.directory())?;
+        let due = due(self.directory(), &catalog, retention, clock::now())?;
+        Ok(due.into_iter().map(|segment| Pruned::of(self.directory(), segment)).collect())
+    }
+}
+
+/// Removes what is due, and returns the segments that are gone.
 pub(super) fn prune(
     directory: &Directory,
     catalog: &mut Catalog,
     retention: Retention,
+    reason: &str,
     now: Millis,
 ) -> Result<Vec<Segment>, StoreError> {
     if retention.age.is_none() && retention.size.is_none() {
         return Ok(Vec::new());
     }
-    let segments = catalog.segments()?;
-    let size = |segment: &Segment| size(directory, segment);
-    let mut total: u64 = segments.iter().map(size).sum();
-    let mut gone = Vec::new();
-    for segment in segments.into_iter().filter(|segment| segment.closed.is_some()) {
-        let too_large = retention.size.is_some_and(|limit| total > limit);
-        if !too_large && !is_old(&segment, retention.age, now) {
-            continue;
-        }
-        total = total.saturating_sub(size(&segment));
-        // Marked first: from then on nobody opens it, and what is interrupted here is redone.
-        catalog.drop_segment(segment.first_id)?;
+    let due = due(directory, catalog, retention, now)?;
+    for segment in &due {
+        // Written down first: from then on nobody opens it, and what is interrupted here is redone.
+        catalog.drop_segment(segment, reason, now)?;
         remove_database(&directory.segment(&segment.file))?;
         catalog.forget(segment.first_id)?;
-        gone.push(segment);
     }
-    Ok(gone)
+    Ok(due)
 }
 
 fn is_old(segment: &Segment, age: Option<Duration>, now: Millis) -> bool {

@@ -1,8 +1,8 @@
 //! Sealing: a closed segment becomes a file that is indexed and never changes again.
 //!
 //! A new file is written beside the old one, under a temporary name, and gets its final name, which
-//! never existed before, when it is whole and on the disk. Then the catalog is switched, and only
-//! then the old file is removed. (A database put in the place of another while its old `-wal`
+//! never existed before, when it is on the disk and every line of the old file was read in it. Then
+//! the catalog is switched, and only then the old file is removed. (A database put in the place of another while its old `-wal`
 //! remains loses rows in silence.) What was learned later about the entries is merged on the way, so
 //! a sealed segment of which much has changed is written anew by the same steps.
 
@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use ring::digest;
 use rusqlite::{Connection, OpenFlags};
 
-use super::catalog::{Catalog, Closed, Segment, State, file_name, forget_overlay, is_temporary};
+use super::catalog::{Catalog, Closed, Segment, State, file_name, forget_overlay};
 use super::directory::{Directory, create_private, remove_database, sync};
 use super::error::SqliteContext;
 use super::older::Fingerprints;
 use super::schema::{SEALED, SEGMENT};
 use super::sqlite::{self, Access};
-use super::{StoreError, redeliveries, row};
+use super::{StoreError, copies, redeliveries, row};
 use crate::ingest::Fingerprint;
 
 /// Seals a segment that takes no more appends, or writes a sealed one anew.
@@ -31,27 +31,48 @@ pub(super) fn seal(
 ) -> Result<(), StoreError> {
     let Some(before) = &segment.closed else { return Ok(()) };
     let old = directory.segment(&segment.file);
-    let file = file_name::sealed_after(segment.first_id, &segment.file);
-    let path = directory.segment(&file);
-    let temporary = directory.segment(&format!("{:016}.tmp.db", segment.first_id));
-    // What an interrupted attempt left; the catalog never named it.
-    remove_database(&temporary)?;
-    remove_database(&path)?;
+    let temporary = directory.segment(&file_name::temporary(segment.first_id));
+    if temporary.exists() {
+        // An attempt before that failed left it; what it was made from has to be whole.
+        if !copies::is_dense(&old, segment.first_id, before.last_id)? {
+            return Err(StoreError::BadCopy { from: old, to: temporary });
+        }
+        remove_database(&temporary)?;
+    }
 
     let merged = redeliveries::of(&catalog.connection, segment.first_id, before.last_id)
         .doing("read the counts of deliveries", &catalog.path)?;
-    copy(&old, &temporary, segment.state)?;
-    let closed = finish(&temporary, catalog, segment, before, &merged)
+    // A copy that failed is removed: what it was made from was just read, and stays.
+    let closed = copy(&old, &temporary, segment.state)
+        .and_then(|()| finish(&temporary, catalog, segment, before, &merged))
         .inspect_err(|_| drop(remove_database(&temporary)))?;
     sync(&temporary)?;
+    if !copies::has_all(&temporary, &old)? {
+        return Err(StoreError::BadCopy { from: old, to: temporary });
+    }
     let (bytes, sha256) = hash(&temporary)?;
+    let (file, path) = unused(directory, segment);
     fs::rename(&temporary, &path).doing("rename", &temporary)?;
     sync(&directory.segments())?;
 
     switch(catalog, segment, &closed, (&file, bytes, &sha256), &merged)?;
+    // Every entry of it was read in the new file, which is on the disk.
     remove_database(&old)?;
     tracing::debug!(segment = segment.first_id, bytes, "sealed");
     Ok(())
+}
+
+/// A name for the sealed file that no file has.
+fn unused(directory: &Directory, segment: &Segment) -> (String, PathBuf) {
+    let mut generation = file_name::generation_after(&segment.file);
+    loop {
+        let file = file_name::sealed(segment.first_id, generation);
+        let path = directory.segment(&file);
+        if !path.exists() {
+            return (file, path);
+        }
+        generation = generation.saturating_add(1);
+    }
 }
 
 /// Copies a segment into a new file.
@@ -59,11 +80,7 @@ fn copy(old: &Path, new: &Path, state: State) -> Result<(), StoreError> {
     create_private(new)?;
     let access = if state == State::Sealed { Access::Immutable } else { Access::Shared };
     let source = sqlite::open_read_only(old, &SEGMENT, access)?;
-    source
-        .execute("VACUUM INTO ?1", [new.to_string_lossy()])
-        .inspect_err(|_| drop(remove_database(new)))
-        .map(drop)
-        .doing("copy", old)
+    source.execute("VACUUM INTO ?1", [new.to_string_lossy()]).map(drop).doing("copy", old)
 }
 
 /// Merges what was learned later, and builds indexes, summaries and the filter.
@@ -161,51 +178,4 @@ fn switch(
         transaction.commit()
     };
     run().doing("enter the sealed segment", path)
-}
-
-/// The files that an interrupted process left: temporary ones, and those that the catalog does not
-/// know. To be called before anything is written: a segment that is just being made is not known
-/// either.
-pub(super) fn left_behind(
-    directory: &Directory,
-    catalog: &Catalog,
-) -> Result<Vec<PathBuf>, StoreError> {
-    let known: Vec<_> = catalog.segments()?.into_iter().map(|segment| segment.file).collect();
-    let folder = directory.segments();
-    let mut left = Vec::new();
-    for file in fs::read_dir(&folder).doing("list", &folder)? {
-        let path = file.doing("list", &folder)?.path();
-        let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
-            continue;
-        };
-        // A companion belongs to the database that its name begins with.
-        let known = known.iter().any(|file| name.starts_with(file.as_str()));
-        if is_temporary(&path) || (name.contains(".db") && !known) {
-            left.push(path);
-        }
-    }
-    Ok(left)
-}
-
-/// Removes the files `left` by an interrupted process, and those of segments that were given up.
-pub(super) fn clean(
-    directory: &Directory,
-    catalog: &mut Catalog,
-    left: &[PathBuf],
-) -> Result<(), StoreError> {
-    for (first_id, file) in catalog.dropped()? {
-        remove_database(&directory.segment(&file))?;
-        catalog.forget(first_id)?;
-    }
-    for path in left {
-        match fs::remove_file(path) {
-            // It was that of a segment that was given up.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            removed => {
-                removed.doing("remove", path)?;
-                tracing::info!(file = %path.display(), "removed what an interrupted process left");
-            }
-        }
-    }
-    Ok(())
 }

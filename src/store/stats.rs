@@ -11,7 +11,7 @@ use super::catalog::{Catalog, Segment, State};
 use super::read::{MAX_ID, Place, Reader};
 use super::sqlite::Database;
 use super::{
-    Quarantined, Refused, Sighting, Source, StoreError, quarantine, refused, retention, sightings,
+    Gap, Quarantined, Refused, Sighting, Source, StoreError, quarantine, retention, sightings,
 };
 use crate::entry::Millis;
 
@@ -44,6 +44,8 @@ pub struct Stats {
     pub refused: Vec<Refused>,
     /// What is in quarantine, oldest first.
     pub quarantine: Vec<Quarantined>,
+    /// Ids that no segment has and that were not removed.
+    pub gaps: Vec<Gap>,
     /// How it went with each source of keys.
     pub sources: Vec<Source>,
     /// How many keys were ever seen.
@@ -112,9 +114,6 @@ impl Reader {
         let (keys, sources) = self.catalog("read the keys", |connection| {
             Ok((sightings::list(connection)?, sightings::sources(connection)?))
         })?;
-        let (refused, quarantine) = self.catalog("read what was refused", |connection| {
-            Ok((refused::newest(connection, newest)?, quarantine::list(connection)?))
-        })?;
         let mut stats = Stats {
             entries: 0,
             verdicts: BTreeMap::new(),
@@ -127,8 +126,9 @@ impl Reader {
             versions: BTreeMap::new(),
             segments: Vec::new(),
             deliveries: deliveries(self, &segments, None, newest)?,
-            refused,
-            quarantine,
+            refused: self.refused(newest)?,
+            quarantine: self.quarantine()?,
+            gaps: self.gaps()?,
             sources,
             keys: distinct(&keys),
         };

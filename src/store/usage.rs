@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::catalog::Catalog;
 use super::error::SqliteContext;
 use super::read::Reader;
-use super::{Delivered, Refused, StoreError, refused, retention, stats};
+use super::{Delivered, StoreError, retention, stats};
 use crate::entry::Millis;
 
 /// The most segments that are looked through for what each input received last.
@@ -20,6 +20,8 @@ pub struct Usage {
     pub bytes: u64,
     /// What the file system has left for us, in bytes.
     pub free_bytes: u64,
+    /// How many ids no segment has, though nothing says that they were removed.
+    pub missing_ids: u64,
 }
 
 impl Reader {
@@ -34,6 +36,8 @@ impl Reader {
             *usage.states.entry(segment.state.as_str()).or_default() += 1;
             usage.bytes += retention::size(self.directory(), &segment);
         }
+        let gaps = self.gaps()?;
+        usage.missing_ids = gaps.iter().map(|gap| gap.last_id + 1 - gap.first_id).sum();
         let system = rustix::fs::statvfs(self.directory().path())
             .map_err(std::io::Error::from)
             .doing("ask for free space", self.directory().path())?;
@@ -81,10 +85,5 @@ impl Reader {
     ) -> Result<Vec<Delivered>, StoreError> {
         let segments = Catalog::open_read_only(self.directory())?.segments()?;
         stats::deliveries(self, &segments, before, limit)
-    }
-
-    /// The newest `limit` refused requests and failed TLS handshakes, newest first.
-    pub fn refused(&self, limit: usize) -> Result<Vec<Refused>, StoreError> {
-        self.catalog("read what was refused", |connection| refused::newest(connection, limit))
     }
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::catalog::{Catalog, Segment, State};
 use super::directory::Directory;
+use super::gaps::Gap;
+use super::ids::{Highest, Ids};
 use super::live::Live;
 use super::meter::{Classes, Health, Meter};
 use super::older::Older;
@@ -86,6 +88,9 @@ const GROUP_BYTES: u64 = 16 << 20;
 /// that they can handle.
 const SEGMENT_BYTES: u64 = 256 << 20;
 
+/// How long the highest ids may stay unsynced when nothing comes.
+const SYNC: Duration = Duration::from_secs(1);
+
 /// How often the age of the live segment is looked at when nothing comes.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -93,6 +98,7 @@ pub(super) struct Writer {
     directory: Directory,
     catalog: Catalog,
     live: Live,
+    ids: Ids,
     older: Older,
     options: Options,
     /// Told when a segment was closed.
@@ -116,22 +122,24 @@ impl Writer {
         let mut catalog = Catalog::open(&directory)?;
         let segments = catalog.segments()?;
         let live = match segments.iter().find(|segment| segment.state == State::Live) {
-            Some(segment) => Live::open(&directory, segment.clone())?,
-            None => {
-                let (id, delivery) = next_ids(&segments);
-                let live = Live::create(&directory, id, delivery, now())?;
-                catalog.rotate(None, &live.segment)?;
-                live
-            }
+            Some(segment) => Some(Live::open(&directory, segment.clone())?),
+            None => None,
         };
-        let older = Older::new(directory.clone(), segments);
-        Ok(Writer { directory, catalog, live, older, options, closed, meter, health })
+        let last = live.as_ref().map_or_else(|| highest(&segments), Live::highest);
+        let ids = Ids::open(&directory, last)?;
+        let live = match live {
+            Some(live) if ids.acknowledged().is_within(last) => live,
+            before => begin(&directory, &mut catalog, before, last, &ids)?,
+        };
+        let older = Older::new(directory.clone(), catalog.segments()?);
+        Ok(Writer { directory, catalog, live, ids, older, options, closed, meter, health })
     }
 
     /// Works until it is told to stop, or until nobody can ask it for anything.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
         loop {
-            match messages.recv_timeout(IDLE) {
+            let idle = if self.ids.is_unsynced() { SYNC } else { IDLE };
+            match messages.recv_timeout(idle) {
                 Ok(Message::Append(job)) => {
                     let (group, next) = group(job, messages);
                     self.append(group);
@@ -145,6 +153,9 @@ impl Writer {
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(message) => self.handle(message),
                 Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = self.ids.sync_if_due() {
+                        tracing::warn!(%error, "the highest ids are not on the disk");
+                    }
                     self.try_again();
                     self.rotate_if_due();
                 }
@@ -175,6 +186,11 @@ impl Writer {
         let results = self.transaction(&group, &mut redelivered);
         match results {
             Ok(results) => {
+                // Without it nobody could tell that these entries were lost: the sender sends them
+                // again, and they are duplicates.
+                if let Err(error) = self.ids.acknowledge(self.live.highest()) {
+                    return self.refuse(group, &error);
+                }
                 self.report(&group, &results, started.elapsed());
                 // Best effort: the entries are there whatever becomes of the counts.
                 if let Err(error) = redeliveries::add(&mut self.catalog, &redelivered) {
@@ -188,12 +204,17 @@ impl Writer {
                 let _ = self.live.execute("ROLLBACK");
                 self.live.return_to(begun);
                 tracing::error!(%error, "a transaction failed, nothing of it is stored");
-                self.meter.failed();
-                self.health.note(Some(error.to_string()));
-                for job in group {
-                    let _ = job.reply.send(Err(StoreError::RolledBack(error.to_string())));
-                }
+                self.refuse(group, &error);
             }
+        }
+    }
+
+    /// Answers a group of deliveries with an error.
+    fn refuse(&self, group: Vec<Job>, error: &StoreError) {
+        self.meter.failed();
+        self.health.note(Some(error.to_string()));
+        for job in group {
+            let _ = job.reply.send(Err(StoreError::RolledBack(error.to_string())));
         }
     }
 
@@ -243,6 +264,7 @@ impl Writer {
             self.live.execute("RELEASE delivery")?;
             results.push(result);
         }
+        self.ids.reserve(self.live.highest())?;
         self.live.execute("COMMIT")?;
         Ok(results)
     }
@@ -281,7 +303,8 @@ impl Writer {
         let closed = self.live.closed()?;
         let (id, delivery) = self.live.next_ids();
         let live = Live::create(&self.directory, id, delivery, now())?;
-        self.catalog.rotate(Some((self.live.segment.first_id, &closed)), &live.segment)?;
+        let before = Some((self.live.segment.first_id, &closed));
+        self.catalog.rotate(before, &live.segment, None)?;
         self.live = live;
         self.relist();
         (self.closed)();
@@ -313,11 +336,51 @@ fn group(first: Job, messages: &Receiver<Message>) -> (Vec<Job>, Option<Message>
     (group, None)
 }
 
-/// The ids that come after those of all segments.
-fn next_ids(segments: &[Segment]) -> (u64, u64) {
-    let closed = segments.iter().filter_map(|segment| segment.closed.as_ref());
-    let last = closed.fold((0, 0), |(id, delivery), closed| {
-        (id.max(closed.last_id), delivery.max(closed.last_delivery))
+/// Begins a live segment where there is none, or where the one `before` has lost what it had. `last`
+/// are the highest ids that are there.
+fn begin(
+    directory: &Directory,
+    catalog: &mut Catalog,
+    before: Option<Live>,
+    last: Highest,
+    ids: &Ids,
+) -> Result<Live, StoreError> {
+    let (acknowledged, reserved) = (ids.acknowledged(), ids.reserved());
+    let is_lost = !acknowledged.is_within(last);
+    // What was reserved may have been seen by somebody.
+    let from = if is_lost { reserved } else { last };
+    let gap = is_lost.then(|| Gap {
+        first_id: last.entry + 1,
+        last_id: from.entry,
+        found_at: now(),
+        reason: format!(
+            "entries up to {} were acknowledged, and the newest segment ends with {}",
+            acknowledged.entry, last.entry
+        ),
     });
-    (last.0 + 1, last.1 + 1)
+    if let Some(gap) = &gap {
+        tracing::error!(
+            from = gap.first_id,
+            to = gap.last_id,
+            "entries are lost: {}. Ids go on after the gap; see `vidimus store check`",
+            gap.reason
+        );
+    }
+    let live = Live::create(directory, from.entry + 1, from.delivery + 1, now())?;
+    let closed = match &before {
+        Some(before) => Some((before.segment.first_id, before.closed()?)),
+        None => None,
+    };
+    let closed = closed.as_ref().map(|(first_id, closed)| (*first_id, closed));
+    catalog.rotate(closed, &live.segment, gap.as_ref())?;
+    Ok(live)
+}
+
+/// The highest ids of all segments.
+fn highest(segments: &[Segment]) -> Highest {
+    let closed = segments.iter().filter_map(|segment| segment.closed.as_ref());
+    closed.fold(Highest::default(), |highest, closed| Highest {
+        entry: highest.entry.max(closed.last_id),
+        delivery: highest.delivery.max(closed.last_delivery),
+    })
 }

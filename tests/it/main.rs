@@ -13,6 +13,7 @@ mod check;
 mod commands;
 mod console;
 mod crash;
+mod evidence;
 mod full_disk;
 mod harness;
 mod keys;

@@ -212,16 +212,40 @@ fn every_file_is_private() {
 #[test]
 fn what_an_interrupted_process_left_is_removed() {
     let home = Home::new();
-    drop(home.open(small()));
-    let left = ["0000000000000099.live.db", "0000000000000001.tmp.db", "0000000000000007.db-wal"];
-    for name in left {
-        std::fs::write(home.path.join("segments").join(name), "x").unwrap();
+    let store = home.open(small());
+    append(&store, &bodies(0..10), &KeySet::default()).unwrap();
+    store.seal().unwrap();
+    drop(store);
+    let file = |name: &str| home.path.join("segments").join(name);
+    let sealed = file("0000000000000001.db");
+    // A new segment without an entry, a copy that was cut off, one that was whole, and what is last of a
+    // file that was being removed.
+    let left = [
+        ("0000000000000099.live.db", Vec::new()),
+        ("0000000000000001.tmp.db", b"cut off".to_vec()),
+        ("0000000000000001.2.db", std::fs::read(&sealed).unwrap()),
+        ("0000000000000001.live.db-wal", b"a log".to_vec()),
+    ];
+    for (name, bytes) in &left {
+        std::fs::write(file(name), bytes).unwrap();
     }
     let store = home.open(small());
-    // Answered after the clean-up, which comes first.
-    store.seal().unwrap();
-    for name in left {
-        assert!(!home.path.join("segments").join(name).exists(), "{name}");
+    for (name, _) in &left {
+        assert!(!file(name).exists(), "{name}");
+    }
+    assert_eq!(home.lines().len(), 10);
+    drop(store);
+    // Where the entries are not seen elsewhere, nothing is removed.
+    for (name, bytes) in
+        [("0000000000000099.live.db", "x"), ("0000000000000007.db-wal", "x"), ("7.tmp.db", "x")]
+    {
+        std::fs::write(file(name), bytes).unwrap();
+        let directory = Directory::open(&home.path).unwrap();
+        let error = Store::open(&directory, small()).unwrap_err().to_string();
+        let database = name.trim_end_matches("-wal");
+        assert!(error.contains(database) && error.contains("store repair"), "{error}");
+        assert!(file(name).exists(), "{name}");
+        std::fs::remove_file(file(name)).unwrap();
     }
 }
 

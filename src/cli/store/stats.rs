@@ -62,6 +62,9 @@ fn lines(stats: &store::Stats) -> Vec<String> {
     let bytes = stats.quarantine.iter().map(|body| body.bytes).sum();
     lines.push(format!("quarantine   {} bodies, {}", stats.quarantine.len(), HumanBytes(bytes)));
     lines.push(format!("keys         {} seen", stats.keys));
+    for gap in &stats.gaps {
+        lines.push(format!("missing      ids {} to {}: {}", gap.first_id, gap.last_id, gap.reason));
+    }
     for source in &stats.sources {
         let read =
             source.succeeded_at.map_or_else(|| "never read".into(), |at| format!("read {at}"));

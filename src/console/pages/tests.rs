@@ -100,7 +100,8 @@ fn counts(value: &str, complete: bool) -> Counts {
 fn stats() -> Stats {
     let text = || HOSTILE.to_owned();
     Stats {
-        catalog_version: 3,
+        catalog_version: 4,
+        gaps: Vec::new(),
         versions: Default::default(),
         entries: 1,
         verdicts: BTreeMap::new(),

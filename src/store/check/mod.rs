@@ -9,6 +9,7 @@ mod entry;
 mod keys;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use super::catalog::{Catalog, Segment, State};
 use super::error::SqliteContext;
 use super::newest::hidden;
 use super::read::{MAX_ID, Reader};
+use super::schema::CATALOG_WITH_REMOVALS;
 use super::{StoreError, seal};
 
 /// What a check found.
@@ -66,12 +68,22 @@ impl Reader {
         let trusted = Trusted::load(&catalog, retire_after)?;
         let (segments, changed) = snapshot(&catalog)?;
         let greatest = self.greatest_id()?;
+        let gaps = self.gaps()?;
+        let mut explained = removed(&catalog)?;
+        explained.extend(gaps.iter().map(|gap| gap.first_id..=gap.last_id));
         let check = Check { reader: self, trusted, findings: Mutex::default(), shown };
         check.note_all(
             quick_check(&catalog.connection).doing("check", &catalog.path)?,
             "catalog.db",
         );
-        check.order(&segments);
+        check.order(&segments, &explained);
+        for gap in &gaps {
+            let what = format!(
+                "the ids {} to {} are not there: {}",
+                gap.first_id, gap.last_id, gap.reason
+            );
+            check.note("catalog.db", None, what);
+        }
         check.orphans(&segments, &changed, greatest);
         segments.par_iter().for_each(|segment| check.file(segment, greatest));
         let slices: Vec<_> =
@@ -128,8 +140,8 @@ impl Check<'_> {
         what.into_iter().for_each(|what| self.note(file, None, what));
     }
 
-    /// The segments follow each other; what retention gave up may be missing.
-    fn order(&self, segments: &[Segment]) {
+    /// The segments follow each other; what is missing between them is `explained`.
+    fn order(&self, segments: &[Segment], explained: &[RangeInclusive<u64>]) {
         for pair in segments.windows(2) {
             let [before, after] = pair else { continue };
             let last = before.closed.as_ref().map(|closed| closed.last_id);
@@ -138,6 +150,12 @@ impl Check<'_> {
                     "it has entries up to {}, and the next segment begins with {}",
                     last.map_or_else(|| "no end".to_owned(), |last| last.to_string()),
                     after.first_id
+                );
+                self.note(&before.file, None, what);
+            }
+            if let Some(id) = unexplained(last, after.first_id, explained) {
+                let what = format!(
+                    "entries from the id {id} on are not there, and nothing says that they were removed"
                 );
                 self.note(&before.file, None, what);
             }
@@ -228,6 +246,34 @@ fn snapshot(catalog: &Catalog) -> Result<(Vec<Segment>, Vec<u64>), StoreError> {
     let segments = catalog.segments()?;
     let changed = hidden(&transaction, &(0..=MAX_ID)).doing("read", &catalog.path)?;
     Ok((segments, changed))
+}
+
+/// The ids that retention and `store prune` wrote down before they removed them.
+fn removed(catalog: &Catalog) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
+    if catalog.connection.version() < CATALOG_WITH_REMOVALS {
+        return Ok(Vec::new());
+    }
+    let read = || {
+        catalog
+            .connection
+            .prepare("SELECT first_id, last_id FROM removals")?
+            .query_map([], |row| Ok(row.get(0)?..=row.get(1)?))?
+            .collect::<rusqlite::Result<_>>()
+    };
+    read().doing("read what was removed", &catalog.path)
+}
+
+/// The first id between the entry `last` of a segment and the first of the next one that none of
+/// the ranges has.
+fn unexplained(last: Option<u64>, next: u64, explained: &[RangeInclusive<u64>]) -> Option<u64> {
+    let mut id = last?.saturating_add(1);
+    while id < next {
+        match explained.iter().find(|range| range.contains(&id)) {
+            Some(range) => id = range.end().saturating_add(1),
+            None => return Some(id),
+        }
+    }
+    None
 }
 
 /// Some entries of a segment, by their ids.

@@ -39,9 +39,19 @@ pub(super) const CATALOG: Schema = Schema {
         include_str!("catalog/0001.sql"),
         include_str!("catalog/0002.sql"),
         include_str!("catalog/0003.sql"),
+        include_str!("catalog/0004.sql"),
     ],
     columns: Columns::of_catalog,
 };
 
+/// Refused requests and failed handshakes. `application_id` is "Vidr" in ASCII.
+pub(super) const REFUSED: Schema = Schema {
+    application_id: 0x5669_6472,
+    versions: &[include_str!("refused/0001.sql")],
+    columns: Columns::of_segment,
+};
+
+/// The first version of the catalog that has `removals`, `gaps`, `superseded` and `repairs`.
+pub(super) const CATALOG_WITH_REMOVALS: usize = 4;
 /// The first version of the catalog whose outputs have all their columns.
 pub(super) const CATALOG_WITH_OUTPUTS: usize = 3;

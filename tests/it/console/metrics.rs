@@ -87,6 +87,7 @@ fn what_happens_is_counted() {
             ("vidimus_store_commit_failures_total", 0.0),
             ("vidimus_delivery_duration_seconds_count", 2.0),
             ("vidimus_store_writable", 1.0),
+            ("vidimus_store_missing_ids", 0.0),
             ("vidimus_in_flight_bytes", 0.0),
             ("vidimus_in_flight_limit_bytes", f64::from(512 << 20)),
             ("vidimus_keys", 2.0),

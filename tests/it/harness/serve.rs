@@ -131,6 +131,11 @@ impl Serve {
         self.setup.home()
     }
 
+    /// Starts it where it cannot start: how it ends, and its standard error.
+    pub(crate) fn fail(&self) -> (ExitStatus, String) {
+        self.setup.fail()
+    }
+
     /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
         let is_demo = self.setup.arguments.iter().any(|argument| argument == "--demo");

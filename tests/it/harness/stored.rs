@@ -111,10 +111,15 @@ pub(crate) fn quarantined(data: &Path) -> Vec<Quarantined> {
 /// What was refused, oldest first. It is written now and again, and when the server stops.
 pub(crate) fn refused(data: &Path) -> Vec<Refused> {
     const SQL: &str = "SELECT peer, status, reason, scheme FROM refused ORDER BY id";
-    catalog(data, SQL, |row| {
+    let path = data.join("refused.db");
+    if !path.exists() {
+        return Vec::new();
+    }
+    let read = |row: &Row<'_>| {
         let (peer, status) = (row.get(0)?, row.get(1)?);
         Ok(Refused { peer, status, reason: row.get(2)?, scheme: row.get(3)? })
-    })
+    };
+    again(|| query(&open(&path)?, SQL, read))
 }
 
 /// What a statement over the catalog gives.

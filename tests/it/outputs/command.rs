@@ -86,7 +86,7 @@ fn what_retention_gave_up_is_counted_as_lost() {
     serve.wait_for_log("the output waits");
     serve.stop();
     let pruned = Command::new(env!("CARGO_BIN_EXE_vidimus"))
-        .args(["store", "prune", "--size", "1"])
+        .args(["store", "prune", "--yes", "--size", "1"])
         .current_dir(serve.home())
         .status()
         .unwrap();

@@ -1,0 +1,91 @@
+//! `vidimus store prune`: removes old segments, and says before which.
+
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::HumanBytes;
+
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::selection::Place;
+use crate::cli::terminal::{Output, confirm, tell};
+use crate::config::units;
+use crate::store::{Options, Pruned, Retention, Store};
+
+/// Remove old segments for good
+///
+/// It lists what would be removed, and asks. What is removed is written down in the catalog before:
+/// the ids, the file and its SHA-256.
+///
+/// Nobody else may be writing to the store: stop `vidimus serve` before, or set retention_age and
+/// retention_size for it.
+#[derive(Args)]
+pub(super) struct Prune {
+    #[command(flatten)]
+    place: Place,
+    /// Remove segments that received nothing for so long, as 90d or 12h
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    age: Option<Duration>,
+    /// Remove the oldest segments while all of them are larger than this, as 10GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    size: Option<u64>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// List what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    units::duration(text).map_err(|error| error.to_string())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    units::size(text).map_err(|error| error.to_string())
+}
+
+impl Prune {
+    /// Prunes.
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        if self.age.is_none() && self.size.is_none() {
+            return Err(Failure::usage("there is nothing to prune by: give --age, --size or both"));
+        }
+        let retention = Retention { age: self.age, size: self.size };
+        if self.dry_run {
+            list(&self.place.reader()?.prunable(retention).map_err(Failure::failed)?)?;
+            return Ok(Exit::Done);
+        }
+        let directory = self.place.directory()?;
+        let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
+        let due = store.prunable(retention).map_err(Failure::failed)?;
+        list(&due)?;
+        if due.is_empty() {
+            return Ok(Exit::Done);
+        }
+        if !self.yes && !confirm("Remove them for good?")? {
+            tell("nothing was removed");
+            return Ok(Exit::Done);
+        }
+        let gone = store.prune(retention).map_err(Failure::failed)?;
+        tell(format_args!("{gone} segments removed"));
+        Ok(Exit::Done)
+    }
+}
+
+fn list(due: &[Pruned]) -> Result<(), Failure> {
+    let mut output = Output::new();
+    for one in due {
+        output.text(format!(
+            "{}  ids {} to {}  {}  SHA-256 {}",
+            one.file,
+            one.first_id,
+            one.last_id,
+            HumanBytes(one.bytes),
+            one.sha256.as_deref().unwrap_or("none, it is not sealed"),
+        ))?;
+    }
+    output.flush()?;
+    let entries: u64 = due.iter().map(|one| one.last_id + 1 - one.first_id).sum();
+    tell(format_args!("{} segments with {entries} entries are due", due.len()));
+    Ok(())
+}

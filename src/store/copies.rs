@@ -1,0 +1,105 @@
+//! Whether the entries of one file stand in another: what is seen before a file is removed.
+//!
+//! Nothing that may hold entries is deleted unless its entries were read in another file that is on
+//! the disk. The exceptions are retention, `store prune` and `quarantine drop`, which the catalog
+//! records before.
+
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
+
+use super::StoreError;
+use super::error::SqliteContext;
+use super::schema::SEGMENT;
+use super::sqlite::{self, Access, Database};
+
+/// Whether `whole` has every line and every delivery that `part` has, under the same ids.
+pub(super) fn has_all(whole: &Path, part: &Path) -> Result<bool, StoreError> {
+    let (whole_database, part_database) = (open(whole)?, open(part)?);
+    compare(&whole_database, &part_database).doing("compare with another file", part)
+}
+
+/// Opens a segment of which it is not known in what state it was left.
+pub(super) fn open(path: &Path) -> Result<Database, StoreError> {
+    match sqlite::open_read_only(path, &SEGMENT, Access::Shared) {
+        // It was being made, and its journal has to be rolled back before it can be read.
+        Err(StoreError::Sqlite { source, .. })
+            if source.sqlite_error_code() == Some(ErrorCode::ReadOnly) =>
+        {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            Connection::open_with_flags(path, flags)
+                .and_then(|database| database.table_exists(None, "segment"))
+                .doing("roll back", path)?;
+            sqlite::open_read_only(path, &SEGMENT, Access::Shared)
+        }
+        opened => opened,
+    }
+}
+
+fn compare(whole: &Connection, part: &Connection) -> rusqlite::Result<bool> {
+    // An entry without its line is not seen.
+    let without_line = "SELECT EXISTS (SELECT 1 FROM entries
+                                       WHERE id NOT IN (SELECT id FROM raw))";
+    if part.query_row(without_line, [], |row| row.get(0))? {
+        return Ok(false);
+    }
+    let line = |one: &Row<'_>, other: &Row<'_>| -> rusqlite::Result<bool> {
+        Ok(one.get_ref(1)?.as_bytes_or_null()? == other.get_ref(1)?.as_bytes_or_null()?)
+    };
+    let lines = "SELECT id, line FROM raw ORDER BY id";
+    Ok(contains(whole, part, lines, line)?
+        && contains(whole, part, "SELECT id, id FROM deliveries ORDER BY id", |_, _| Ok(true))?)
+}
+
+/// Whether each row of `sql` in `part`, by its number in the first column, stands in `whole` too.
+fn contains(
+    whole: &Connection,
+    part: &Connection,
+    sql: &str,
+    same: impl Fn(&Row<'_>, &Row<'_>) -> rusqlite::Result<bool>,
+) -> rusqlite::Result<bool> {
+    let (mut whole, mut part) = (whole.prepare(sql)?, part.prepare(sql)?);
+    let (mut whole, mut part) = (whole.query([])?, part.query([])?);
+    while let Some(wanted) = part.next()? {
+        let id: u64 = wanted.get(0)?;
+        let found = loop {
+            match whole.next()? {
+                Some(row) if row.get::<_, u64>(0)? < id => {}
+                Some(row) => break row.get::<_, u64>(0)? == id && same(row, wanted)?,
+                None => break false,
+            }
+        };
+        if !found {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a file has a line for every id from `first` to `last`.
+pub(super) fn is_dense(path: &Path, first: u64, last: u64) -> Result<bool, StoreError> {
+    let count = "SELECT count(*) FROM raw WHERE id BETWEEN ?1 AND ?2 AND line IS NOT NULL";
+    let found: u64 = open(path)?
+        .query_row(count, [first, last], |row| row.get(0))
+        .doing("count the lines", path)?;
+    Ok(found == (last + 1).saturating_sub(first))
+}
+
+/// Whether a file is a segment without an entry and without a delivery, or has no bytes at all.
+pub(super) fn is_empty(path: &Path) -> Result<bool, StoreError> {
+    let database = open(path)?;
+    if database.version() == 0 {
+        // SQLite takes a few bytes of anything for an empty database.
+        let bytes = std::fs::read(path).doing("read", path)?;
+        let tables = "SELECT count(*) FROM sqlite_schema";
+        return database
+            .query_row(tables, [], |row| row.get::<_, u64>(0))
+            .map(|tables| {
+                tables == 0 && (bytes.is_empty() || bytes.starts_with(b"SQLite format 3\0"))
+            })
+            .doing("read", path);
+    }
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM entries) AND NOT EXISTS (SELECT 1 FROM raw)
+                      AND NOT EXISTS (SELECT 1 FROM deliveries)";
+    database.query_row(sql, [], |row| row.get(0)).doing("read", path)
+}
