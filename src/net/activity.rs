@@ -9,11 +9,14 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::slots::Place;
+
 /// What a connection is doing. Shared between its task and its requests.
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
     hang_up: Notify,
+    place: Arc<Place>,
 }
 
 #[derive(Debug)]
@@ -28,9 +31,9 @@ struct State {
 
 impl Activity {
     /// A connection that is opened now.
-    pub(super) fn new() -> Arc<Activity> {
+    pub(super) fn new(place: Arc<Place>) -> Arc<Activity> {
         let state = State { begun: false, handling: 0, last: Instant::now() };
-        Arc::new(Activity { state: Mutex::new(state), hang_up: Notify::new() })
+        Arc::new(Activity { state: Mutex::new(state), hang_up: Notify::new(), place })
     }
 
     /// A request has come; the handler is at work on it until what this gives is dropped.
@@ -38,6 +41,7 @@ impl Activity {
         let mut state = self.state();
         state.begun = true;
         state.handling += 1;
+        self.place.begin();
         Handling(self.clone())
     }
 
@@ -58,6 +62,11 @@ impl Activity {
             0 => state.last + period,
             _ => Instant::now() + period,
         }
+    }
+
+    /// A request was authorized.
+    pub(super) fn authorize(&self) {
+        self.place.authorize();
     }
 
     /// Asks that the connection be closed.
@@ -87,6 +96,7 @@ impl Drop for Handling {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.handling -= 1;
+        self.0.place.end();
         state.last = Instant::now();
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -23,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::activity::{Activity, Watched};
 use super::body::RequestBody;
+use super::slots::Slot;
 use super::socket::{Linger, Socket};
 use super::{Events, Limits, Refused, ServerTls, Shutdown};
 
@@ -46,6 +48,16 @@ pub struct Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is closed without an answer")]
 pub struct CloseConnection;
+
+/// What a handler says of a request, among the extensions of its answer. Without it the connection
+/// goes on, and gives way to others when there are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It was authorized: its connection is kept, and its address is remembered.
+    Authorized,
+    /// It was refused: its connection ends with the answer.
+    Refused,
+}
 
 /// What the connections of a listener share.
 pub(super) struct Server<S> {
@@ -94,22 +106,32 @@ where
         self: Arc<Self>,
         tcp: TcpStream,
         address: SocketAddr,
+        slot: Slot,
         mut shutdown: Shutdown,
     ) {
         let linger = Linger::new(self.limits.linger_timeout);
-        let opened = tokio::select! {
-            _ = shutdown.begun() => return,
-            opened = self.open(tcp, &linger) => opened,
-        };
-        let refused = match opened {
-            Err(refused) => refused,
-            Ok(Stream::Plain(io)) => {
-                self.requests(io, Peer { address, tls: false }, &linger, shutdown).await
+        let activity = Activity::new(slot.place());
+        let served = async {
+            let opened = tokio::select! {
+                _ = shutdown.begun() => return None,
+                opened = self.open(tcp, &linger) => opened,
+            };
+            let peer = |tls| Peer { address, tls };
+            match opened {
+                Err(refused) => refused,
+                Ok(Stream::Plain(io)) => {
+                    self.requests(io, peer(false), &activity, &linger, shutdown).await
+                }
+                Ok(Stream::Tls(io)) => {
+                    self.requests(io, peer(true), &activity, &linger, shutdown).await
+                }
             }
-            Ok(Stream::Tls(io)) => {
-                self.requests(io, Peer { address, tls: true }, &linger, shutdown).await
-            }
         };
+        let refused = tokio::select! {
+            refused = served => refused,
+            () = slot.gives_way() => Some(Refused::GaveWay),
+        };
+        drop(slot);
         if let Some(why) = refused {
             self.events.refused(address, why);
         }
@@ -149,6 +171,7 @@ where
         &self,
         io: I,
         peer: Peer,
+        activity: &Arc<Activity>,
         linger: &Linger,
         mut shutdown: Shutdown,
     ) -> Option<Refused>
@@ -156,17 +179,25 @@ where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let limits = &self.limits;
-        let activity = Activity::new();
         let service = service_fn(|request| {
             let handling = activity.handling();
-            let activity = activity.clone();
+            let (activity, version) = (activity.clone(), request.version());
             let request = RequestBody::wrap(request, limits.linger_timeout);
             let answer = (self.service)(request, peer);
             async move {
                 let answer = answer.await;
+                let admission = answer.as_ref().ok().and_then(|it| it.extensions().get().copied());
+                if admission == Some(Admission::Authorized) {
+                    activity.authorize();
+                }
                 drop(handling);
                 match answer {
-                    Ok(answer) => Ok(answer.map(|body| Watched::new(body, activity))),
+                    Ok(mut answer) => {
+                        if admission == Some(Admission::Refused) {
+                            end_with(&mut answer, version, &activity);
+                        }
+                        Ok(answer.map(|body| Watched::new(body, activity)))
+                    }
                     Err(close) => {
                         activity.hang_up();
                         Err(close)
@@ -211,6 +242,15 @@ where
             }
             connection.as_mut().graceful_shutdown();
         }
+    }
+}
+
+/// Has the connection end with this answer: by its header over HTTP/1 (RFC 9112, 9.6), where what is
+/// left of the body is thrown away after it, and by `GOAWAY` over HTTP/2.
+fn end_with<B>(answer: &mut Response<B>, version: Version, activity: &Activity) {
+    match version {
+        Version::HTTP_2 => activity.hang_up(),
+        _ => drop(answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"))),
     }
 }
 
@@ -386,6 +426,46 @@ mod tests {
         assert!(text.contains("INTERNAL_ERROR"), "{text}");
         happens(connection).await.unwrap().unwrap();
         assert!(running.ends().await);
+    }
+
+    #[tokio::test]
+    async fn a_refused_request_ends_its_connection() {
+        for two in [false, true] {
+            let running = Running::start(ample(), None).await;
+            let (mut client, connection) = http(running.connect().await, two).await;
+            assert_eq!(client.post("/authorized", "").await.unwrap().0, 200);
+            assert_eq!(client.post("/refused", "x").await.unwrap().0, 200);
+            happens(connection).await.unwrap().unwrap();
+            assert!(running.ends().await);
+        }
+    }
+
+    #[tokio::test]
+    async fn idle_connections_give_way_and_authorized_ones_stay() {
+        for two in [false, true] {
+            let limits = Limits { max_connections: 4, ..ample() };
+            let mut running = Running::start(limits, None).await;
+            let (mut authorized, _) = http(running.connect().await, two).await;
+            authorized.post("/authorized", "").await.unwrap();
+            let (mut busy, _) = http(running.connect().await, two).await;
+            let gate = running.gate.clone();
+            let answer = tokio::spawn(async move { busy.post("/wait", "").await });
+            happens(gate.arrived.notified()).await;
+            // One was answered and never authorized, one says nothing.
+            let (mut answered, answered_ends) = http(running.connect().await, two).await;
+            answered.post("/echo", "").await.unwrap();
+            let silent = running.connect().await;
+            for _ in 0..2 {
+                let (mut more, _) = http(running.connect().await, two).await;
+                more.post("/authorized", "").await.unwrap();
+                assert_eq!(running.refused().await, Refused::GaveWay);
+            }
+            let _ = happens(answered_ends).await.unwrap();
+            assert_eq!(exchange(silent, b"").await, "");
+            authorized.post("/authorized", "").await.unwrap();
+            gate.open.notify_one();
+            assert_eq!(happens(answer).await.unwrap().unwrap().0, 200);
+        }
     }
 
     #[tokio::test]

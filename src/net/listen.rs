@@ -1,7 +1,7 @@
 //! A port that is listened on: connections are accepted, counted, served, and ended at shutdown.
 //!
 //! A connection over a limit is closed at once, and said so: it is not left waiting for a turn that
-//! may not come.
+//! may not come. `slots` says which of the others give way before.
 
 use std::io;
 use std::net::SocketAddr;
@@ -125,15 +125,14 @@ impl Listener {
             };
             failing = false;
             let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-            match slots.take(address.ip(), &server.limits) {
+            match slots.take(address.ip(), &server.limits).await {
                 Err(why) => server.events.refused(address, why),
                 Ok(slot) => {
                     tracing::debug!(peer = %address, listener = %self.address, "a connection");
-                    let serving = server.clone().serve(tcp, address, shutdown.clone());
+                    let serving = server.clone().serve(tcp, address, slot, shutdown.clone());
                     connections.spawn(async move {
                         serving.await;
                         tracing::debug!(peer = %address, "the connection has ended");
-                        drop(slot);
                     });
                 }
             }

@@ -5,8 +5,8 @@
 //!
 //! - `listen` accepts connections, `connection` serves one of them, `activity` knows when it is idle,
 //!   `body` is a request's body, `socket` closes it politely;
-//! - `limits` says how many and for how long, `slots` counts them, `refused` names what was turned
-//!   away;
+//! - `limits` says how many and for how long, `slots` counts them and says which give way, `refused`
+//!   names what was turned away;
 //! - `tls` is the server's certificate, reloaded when its files change, `self_signed` makes one;
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
@@ -38,7 +38,7 @@ pub use body::RequestBody;
 pub use budget::{Budget, Overloaded, Reservation};
 pub use client::{Client, ClientOptions};
 pub use client_error::ClientError;
-pub use connection::{CloseConnection, Peer};
+pub use connection::{Admission, CloseConnection, Peer};
 pub use limits::Limits;
 pub use listen::{ListenError, Listener};
 pub use percent::percent_encoded;
@@ -47,6 +47,6 @@ pub use refused::{Events, Refused};
 pub use retry_after::retry_after;
 pub use self_signed::ensure_self_signed;
 pub use shutdown::{Shutdown, Trigger, shutdown};
-pub use slots::Connections;
+pub use slots::{Connections, network};
 pub use tls::{PairFiles, Reload, ServerTls, TlsError};
 pub use trust::client_config;

@@ -28,6 +28,9 @@ pub enum Refused {
         /// The limit.
         max: usize,
     },
+    /// It was idle, had no authorized request, and made room for a new connection.
+    #[error("it had no authorized request and gave way to another connection: there are too many")]
+    GaveWay,
     /// There are as many connections from the address as there may be.
     #[error("there are {max} connections from its address already, the most there may be")]
     TooManyFromAddress {
@@ -63,8 +66,9 @@ pub enum Refused {
 
 impl Refused {
     /// Every word that [`reason`](Refused::reason) gives.
-    pub const REASONS: [&str; 8] = [
+    pub const REASONS: [&str; 9] = [
         "too_many_connections",
+        "gave_way",
         "too_many_from_address",
         "handshake_timeout",
         "handshake_failed",
@@ -78,6 +82,7 @@ impl Refused {
     pub fn reason(&self) -> &'static str {
         match self {
             Refused::TooManyConnections { .. } => "too_many_connections",
+            Refused::GaveWay => "gave_way",
             Refused::TooManyFromAddress { .. } => "too_many_from_address",
             Refused::HandshakeTimeout { .. } => "handshake_timeout",
             Refused::HandshakeFailed(_) => "handshake_failed",

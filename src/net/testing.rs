@@ -18,8 +18,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{
-    CloseConnection, Events, Limits, Listener, PairFiles, Peer, Refused, RequestBody, ServerTls,
-    Shutdown, Trigger, shutdown, trust,
+    Admission, CloseConnection, Events, Limits, Listener, PairFiles, Peer, Refused, RequestBody,
+    ServerTls, Shutdown, Trigger, shutdown, trust,
 };
 
 /// A time-out that has to pass.
@@ -72,7 +72,8 @@ impl Pair {
 
 /// A listener that runs, with a service for tests:
 /// `/echo` answers with the body, `/early` with 401 before it reads the body, `/close` closes the
-/// connection, `/wait` waits until it is let go, `/to?URL` redirects; anything else is 404.
+/// connection, `/wait` waits until it is let go, `/to?URL` redirects, `/authorized` and `/refused` say
+/// so to the connection; anything else is 404.
 pub(super) struct Running {
     pub(super) address: SocketAddr,
     pub(super) trigger: Trigger,
@@ -153,6 +154,8 @@ async fn answer(
             *response.body_mut() = Full::new(body.to_bytes());
         }
         "/early" => *response.status_mut() = StatusCode::UNAUTHORIZED,
+        "/authorized" => drop(response.extensions_mut().insert(Admission::Authorized)),
+        "/refused" => drop(response.extensions_mut().insert(Admission::Refused)),
         "/close" => return Err(CloseConnection),
         "/wait" => {
             gate.arrived.notify_one();

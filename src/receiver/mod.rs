@@ -34,8 +34,11 @@ use self::deliver::{Deliverer, Received};
 use self::encoding::Layers;
 use crate::clock::now;
 use crate::config::{ResponseProfile, Secret};
+use crate::entry::Millis;
 use crate::ingest::Expected;
-use crate::net::{Budget, CloseConnection, Events, Peer, Refused as NetRefused, RequestBody};
+use crate::net::{
+    Admission, Budget, CloseConnection, Events, Peer, Refused as NetRefused, RequestBody,
+};
 use crate::store::{Appended, Refused};
 
 /// A source of deliveries.
@@ -109,9 +112,22 @@ impl Receiver {
             }
             Ok(admit::Admitted::Delivery(input)) => input,
             Err(refusal) => {
-                return Ok(answer::to(request.method(), self.refuse(&peer, *refusal)));
+                let answer = answer::to(request.method(), self.refuse(&peer, *refusal));
+                return Ok(with(Admission::Refused, answer));
             }
         };
+        let answer = self.take(request, input, peer, (received_at, started)).await?;
+        Ok(with(Admission::Authorized, answer))
+    }
+
+    /// Takes a delivery to `input` that came from `peer`, and answers it.
+    async fn take(
+        &self,
+        request: Request<RequestBody>,
+        input: Arc<Input>,
+        peer: String,
+        (received_at, started): (Millis, Instant),
+    ) -> Result<Answer, CloseConnection> {
         let profile = input.profile;
         let content_encoding = content_encoding(request.headers());
         let layers = Layers::of(content_encoding.as_deref());
@@ -197,6 +213,12 @@ impl Events for Deliverer {
     fn cannot_accept(&self, error: &std::io::Error) {
         tracing::error!(%error, "connections cannot be accepted; it is tried again and again");
     }
+}
+
+/// Tells the connection what became of the request.
+fn with(admission: Admission, mut answer: Answer) -> Answer {
+    answer.extensions_mut().insert(admission);
+    answer
 }
 
 /// The `Content-Encoding` as sent.

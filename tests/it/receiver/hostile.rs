@@ -78,6 +78,49 @@ fn connections_are_counted() {
 }
 
 #[test]
+fn idle_connections_lock_nobody_out() {
+    let config = "[receiver]\nmax_connections = 32\n";
+    let serve = Setup::new().config(config).start();
+    for port in [serve.port(), console_port(&serve)] {
+        let mut idle: Vec<_> = (0..100).map(|_| Raw::plain(port)).collect();
+        // The first of them have given way.
+        assert!(idle[0].rest().is_empty());
+        drop(idle);
+    }
+    let idle: Vec<_> = (0..100).map(|_| Raw::plain(serve.port())).collect();
+    assert_eq!(serve.deliver("{\"a\":1}")["stored"], 1);
+    // A connection that delivered stays, however many come after it.
+    let mut delivering = serve.connect();
+    let deliver = |connection: &mut Raw, body: &str| {
+        connection.request("POST", "/audit-logs", &[authorization(&serve)], body.as_bytes());
+        connection.answer().status
+    };
+    assert_eq!(deliver(&mut delivering, "{\"a\":2}"), 200);
+    let more: Vec<_> = (0..100).map(|_| Raw::plain(serve.port())).collect();
+    assert_eq!(deliver(&mut delivering, "{\"a\":3}"), 200);
+    drop((idle, more));
+}
+
+fn console_port(serve: &Serve) -> u16 {
+    serve.console.rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn a_refused_request_ends_its_connection() {
+    let serve = Serve::start();
+    for (path, headers) in
+        [("/nowhere", vec![authorization(&serve)]), ("/audit-logs", vec![("authorization", "x")])]
+    {
+        let mut connection = serve.connect();
+        connection.request("POST", path, &headers, b"{}");
+        let answer = connection.answer();
+        assert!([401, 404].contains(&answer.status));
+        assert_eq!(answer.header("connection"), Some("close"), "{path}");
+        assert!(connection.rest().is_empty());
+    }
+}
+
+#[test]
 fn a_gzip_bomb_costs_no_more_than_the_caps() {
     const MIB: u64 = 1 << 20;
     let config = "[receiver]
