@@ -1,23 +1,26 @@
 //! The bytes in flight in the whole process: what requests hold in memory is reserved first.
 //!
-//! Reservations are served in the order in which they ask. Who waits for much is not passed by those
-//! who ask for little, so a single large request gets its turn. Reservations that grow in steps can
-//! all come to wait for one another; then the first to reach its deadline gives up, and what it gives
-//! back goes to the next. That is why there is no way to wait without a deadline.
+//! Reservations have tickets in the order in which they are made, and the oldest that waits is served
+//! first: who waits for much is not passed by those who ask for little. Reservations that grow in
+//! steps can all come to wait for one another. Then the youngest of them is refused at once, and what
+//! it gives back goes to the oldest, which thus always gets on. The oldest of all does not give up at
+//! its deadline either: younger ones that wait are refused then, one after the other, until it has
+//! what it asked for.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// The semaphore counts in units of this many bytes, since it counts no further than 2^32.
+/// Bytes are counted in units of this many.
 const UNIT: usize = 1024;
 
 /// A budget of bytes, shared by its clones.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    units: Arc<Semaphore>,
+    ledger: Arc<Mutex<Ledger>>,
     /// In units.
     total: usize,
 }
@@ -38,15 +41,21 @@ pub struct Overloaded {
 }
 
 impl Budget {
-    /// A budget of `bytes`, rounded down to whole KiB and to what can be counted (4 TiB).
+    /// A budget of `bytes`, rounded down to whole KiB.
     pub fn new(bytes: usize) -> Budget {
-        let total = (bytes / UNIT).min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
-        Budget { units: Arc::new(Semaphore::new(total)), total }
+        let total = bytes / UNIT;
+        let ledger = Ledger { available: total, ..Ledger::default() };
+        Budget { ledger: Arc::new(Mutex::new(ledger)), total }
     }
 
-    /// A reservation of nothing, to be grown.
+    /// A reservation of nothing, to be grown. It is younger than all that were made before.
     pub fn reserve(&self) -> Reservation {
-        Reservation { budget: self.clone(), bytes: 0, permit: None }
+        let mut ledger = self.ledger();
+        let ticket = ledger.tickets;
+        ledger.tickets += 1;
+        ledger.holders.insert(ticket, Holder::default());
+        drop(ledger);
+        Reservation { budget: self.clone(), ticket, bytes: 0 }
     }
 
     /// The whole budget, in bytes.
@@ -56,7 +65,157 @@ impl Budget {
 
     /// The bytes that nobody has reserved.
     pub fn available(&self) -> usize {
-        self.units.available_permits() * UNIT
+        self.ledger().available * UNIT
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who has what, and who waits, in units.
+#[derive(Debug, Default)]
+struct Ledger {
+    available: usize,
+    tickets: u64,
+    /// By their tickets: the oldest first.
+    holders: BTreeMap<u64, Holder>,
+    /// How many of them wait.
+    waiting: usize,
+}
+
+#[derive(Debug, Default)]
+struct Holder {
+    units: usize,
+    asked: Option<Asked>,
+    /// Whether it was refused to make room, which it does when it is dropped.
+    was_refused: bool,
+}
+
+/// What a reservation asked for and has not seen the answer to.
+#[derive(Debug)]
+struct Asked {
+    units: usize,
+    /// Whether it has it; `None` while it waits.
+    answer: Option<bool>,
+    /// Whether its deadline has passed.
+    is_overdue: bool,
+    told: Arc<Notify>,
+}
+
+impl Holder {
+    fn waits(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.answer.is_none())
+    }
+}
+
+impl Ledger {
+    /// Asks for more; `None` if it is granted at once.
+    fn ask(&mut self, ticket: u64, units: usize) -> Option<Arc<Notify>> {
+        let holder = self.holders.entry(ticket).or_default();
+        holder.was_refused = false;
+        if self.waiting == 0 && units <= self.available {
+            holder.units += units;
+            self.available -= units;
+            return None;
+        }
+        let told = Arc::new(Notify::new());
+        let asked = Asked { units, answer: None, is_overdue: false, told: Arc::clone(&told) };
+        holder.asked = Some(asked);
+        self.waiting += 1;
+        self.settle();
+        Some(told)
+    }
+
+    /// The answer, if there is one.
+    fn answer(&mut self, ticket: u64) -> Option<bool> {
+        let holder = self.holders.get_mut(&ticket)?;
+        let answer = holder.asked.as_ref()?.answer?;
+        holder.asked = None;
+        Some(answer)
+    }
+
+    /// The deadline has passed. `false` unless it is the oldest that has or wants anything, which
+    /// goes on waiting.
+    fn insist(&mut self, ticket: u64) -> bool {
+        let older = self.holders.range(..ticket);
+        if older.into_iter().any(|(_, holder)| holder.units > 0 || holder.waits()) {
+            return false;
+        }
+        let holder = self.holders.get_mut(&ticket);
+        if let Some(asked) = holder.and_then(|holder| holder.asked.as_mut()) {
+            asked.is_overdue = true;
+        }
+        self.settle();
+        true
+    }
+
+    /// Takes back what was asked for, be it granted or not.
+    fn withdraw(&mut self, ticket: u64) {
+        let Some(holder) = self.holders.get_mut(&ticket) else { return };
+        match holder.asked.take() {
+            Some(Asked { answer: Some(true), units, .. }) => {
+                holder.units -= units;
+                self.available += units;
+            }
+            Some(Asked { answer: None, .. }) => self.waiting -= 1,
+            _ => return,
+        }
+        self.settle();
+    }
+
+    fn give_back(&mut self, ticket: u64, units: usize) {
+        if let Some(holder) = self.holders.get_mut(&ticket) {
+            holder.units -= units;
+            self.available += units;
+        }
+        self.settle();
+    }
+
+    fn leave(&mut self, ticket: u64) {
+        if let Some(holder) = self.holders.remove(&ticket) {
+            self.available += holder.units;
+            self.waiting -= usize::from(holder.waits());
+        }
+        self.settle();
+    }
+
+    /// Serves those that wait, and refuses one if the oldest of them would wait in vain.
+    fn settle(&mut self) {
+        while self.waiting > 0 {
+            let oldest = self.holders.iter_mut().find(|(_, holder)| holder.waits());
+            let Some((&ticket, holder)) = oldest else { return };
+            let Some(asked) = &mut holder.asked else { return };
+            if asked.units > self.available {
+                let insists = asked.is_overdue;
+                return self.make_room(ticket, insists);
+            }
+            self.available -= asked.units;
+            holder.units += asked.units;
+            asked.answer = Some(true);
+            asked.told.notify_one();
+            self.waiting -= 1;
+        }
+    }
+
+    /// Refuses the youngest that waits and has anything, for the sake of the oldest that waits: if all
+    /// that have anything wait, or if that one insists.
+    fn make_room(&mut self, oldest: u64, insists: bool) {
+        let mut having = self.holders.values().filter(|holder| holder.units > 0);
+        let is_pending = having.clone().any(|holder| holder.was_refused);
+        if is_pending || !insists && !having.all(Holder::waits) {
+            return;
+        }
+        let mut younger = self.holders.range_mut(oldest + 1..).rev();
+        let youngest = younger.find(|(_, holder)| holder.units > 0 && holder.waits());
+        if let Some((_, holder)) = youngest
+            && let Some(asked) = &mut holder.asked
+        {
+            asked.answer = Some(false);
+            asked.told.notify_one();
+            holder.was_refused = true;
+            self.waiting -= 1;
+        }
     }
 }
 
@@ -64,9 +223,8 @@ impl Budget {
 #[derive(Debug)]
 pub struct Reservation {
     budget: Budget,
+    ticket: u64,
     bytes: usize,
-    /// Always for `bytes`, rounded up.
-    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Reservation {
@@ -80,12 +238,13 @@ impl Reservation {
         self.budget.total()
     }
 
-    /// Reserves `more` bytes, waiting for them until `deadline`. Dropped while it waits, it leaves the
-    /// reservation as it was.
+    /// Reserves `more` bytes, waiting for them until `deadline`, or longer if there is no older
+    /// reservation. Dropped while it waits, it leaves the reservation as it was.
     ///
     /// # Errors
-    /// When they were not to be had in time, or are more than there will ever be. The reservation
-    /// stays as it was.
+    /// When they were not to be had in time, when an older reservation could not get on otherwise, or
+    /// when they are more than there will ever be. The reservation stays as it was, and should be
+    /// dropped.
     pub async fn grow(&mut self, more: usize, deadline: Instant) -> Result<(), Overloaded> {
         let overloaded = Overloaded { asked: more, held: self.bytes, total: self.budget.total() };
         let bytes = self.bytes.checked_add(more).ok_or(overloaded)?;
@@ -93,19 +252,26 @@ impl Reservation {
         if units > self.budget.total {
             return Err(overloaded);
         }
-        let wanted = u32::try_from(units - self.units()).map_err(|_| overloaded)?;
-        if wanted > 0 {
-            let acquired = self.budget.units.clone().acquire_many_owned(wanted);
-            match timeout_at(deadline, acquired).await {
-                Ok(Ok(permit)) => match &mut self.permit {
-                    Some(held) => held.merge(permit),
-                    none => *none = Some(permit),
-                },
-                _ => return Err(overloaded),
-            }
+        let wanted = units - self.bytes.div_ceil(UNIT);
+        if wanted > 0 && !self.wait_for(wanted, deadline).await {
+            return Err(overloaded);
         }
         self.bytes = bytes;
         Ok(())
+    }
+
+    /// Asks for units, and waits for the answer.
+    async fn wait_for(&self, units: usize, deadline: Instant) -> bool {
+        let Some(told) = self.budget.ledger().ask(self.ticket, units) else { return true };
+        let asking = Asking(self);
+        if timeout_at(deadline, told.notified()).await.is_err()
+            && self.budget.ledger().insist(self.ticket)
+        {
+            told.notified().await;
+        }
+        let answer = self.budget.ledger().answer(self.ticket);
+        drop(asking);
+        answer == Some(true)
     }
 
     /// The same on a thread that may block; `runtime` keeps the time.
@@ -126,15 +292,28 @@ impl Reservation {
 
     /// Gives back what is over `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
+        let held = self.bytes.div_ceil(UNIT);
         self.bytes = self.bytes.min(bytes);
-        let over = self.units() - self.bytes.div_ceil(UNIT);
-        if let Some(permit) = &mut self.permit {
-            drop(permit.split(over));
+        let over = held - self.bytes.div_ceil(UNIT);
+        if over > 0 {
+            self.budget.ledger().give_back(self.ticket, over);
         }
     }
+}
 
-    fn units(&self) -> usize {
-        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.ledger().leave(self.ticket);
+    }
+}
+
+/// Withdraws what a reservation asked for and did not get.
+struct Asking<'a>(&'a Reservation);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let Reservation { budget, ticket, .. } = self.0;
+        budget.ledger().withdraw(*ticket);
     }
 }
 
@@ -220,5 +399,76 @@ mod tests {
         });
         held.shrink_to(UNIT);
         assert_eq!(waiting.await.unwrap(), Ok(2 * UNIT));
+    }
+
+    /// What a body does that takes `units` in all, a unit at a time.
+    async fn grow_to(budget: Budget, units: usize, deadline: Instant) -> bool {
+        let mut reservation = budget.reserve();
+        for _ in 0..units {
+            if reservation.grow(UNIT, deadline).await.is_err() {
+                return false;
+            }
+            tokio::task::yield_now().await;
+        }
+        true
+    }
+
+    #[tokio::test]
+    async fn of_those_that_wait_for_one_another_the_oldest_get_on() {
+        let budget = Budget::new(8 * UNIT);
+        let bodies: Vec<_> =
+            (0..4).map(|_| tokio::spawn(grow_to(budget.clone(), 4, later()))).collect();
+        let mut done = Vec::new();
+        for body in bodies {
+            done.push(body.await.unwrap());
+        }
+        assert_eq!(done, [true, true, false, false]);
+        assert_eq!(budget.available(), 8 * UNIT);
+        // Each takes the whole of it.
+        let bodies: Vec<_> =
+            (0..4).map(|_| tokio::spawn(grow_to(budget.clone(), 8, later()))).collect();
+        let mut done = 0;
+        for body in bodies {
+            done += usize::from(body.await.unwrap());
+        }
+        assert!(done >= 1);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_outlasts_its_deadline() {
+        let budget = Budget::new(4 * UNIT);
+        let (mut oldest, mut busy, mut young) =
+            (budget.reserve(), budget.reserve(), budget.reserve());
+        oldest.grow(UNIT, later()).await.unwrap();
+        busy.grow(2 * UNIT, later()).await.unwrap();
+        young.grow(UNIT, later()).await.unwrap();
+        let waits = tokio::spawn(async move {
+            oldest.grow(2 * UNIT, soon()).await.unwrap();
+            oldest
+        });
+        tokio::task::yield_now().await;
+        // It waits without an end in sight, and is refused when the oldest has waited for too long.
+        young.grow(UNIT, later()).await.unwrap_err();
+        drop(young);
+        assert_eq!(budget.available(), UNIT);
+        drop(busy);
+        assert_eq!(waits.await.unwrap().bytes(), 3 * UNIT);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_leaves_nothing_behind() {
+        let budget = Budget::new(4 * UNIT);
+        let mut held = budget.reserve();
+        held.grow(4 * UNIT, later()).await.unwrap();
+        let mut other = budget.reserve();
+        let given_up = tokio::spawn(async move {
+            other.grow(UNIT, later()).await.unwrap();
+        });
+        tokio::task::yield_now().await;
+        given_up.abort();
+        assert!(given_up.await.unwrap_err().is_cancelled());
+        held.shrink_to(0);
+        let ledger = budget.ledger();
+        assert_eq!((ledger.available, ledger.waiting, ledger.holders.len()), (4, 0, 1));
     }
 }
