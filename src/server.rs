@@ -26,7 +26,7 @@ use crate::keys::{KeyRing, Refresher, Suspicion, Watcher};
 use crate::metrics::{CountedEvents, CountedObserver, Exposition, Metrics, Sources};
 use crate::net::{
     Budget, Client, ClientOptions, Events, Limits, ListenError, Listener, ServerTls, Shutdown,
-    TlsError,
+    TlsError, descriptors,
 };
 use crate::output::{MakeStdout, OutputError, Outputs};
 use crate::receiver::deliver::Deliverer;
@@ -85,7 +85,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     tls: Option<Arc<ServerTls>>,
     console_tls: Option<Arc<ServerTls>>,
-    limits: Limits,
+    /// Those of the receiver and of the console.
+    limits: (Limits, Limits),
     written: mpsc::Receiver<()>,
     /// Where the authorization value is that was made on first run, if it is in use.
     pub generated_authorization: Option<PathBuf>,
@@ -144,7 +145,7 @@ impl Server {
             metrics,
             tls,
             console_tls,
-            limits: limits(config),
+            limits: shared_limits(&limits(config)),
             written,
             generated_authorization,
             certificate,
@@ -196,6 +197,7 @@ impl Server {
     pub async fn run(self, shutdown: Shutdown) {
         let Server { receiver, refresher, limits, mut written, tls, console_tls, outputs, .. } =
             self;
+        let (limits, console_limits) = limits;
         let own = console_tls
             .clone()
             .filter(|own| tls.as_ref().is_none_or(|receivers| !Arc::ptr_eq(own, receivers)));
@@ -223,7 +225,8 @@ impl Server {
         }
         let address = self.console_listener.address();
         let guard = Guard::new(address, self.console.hosts, self.console.token)
-            .with_tls(console_tls.is_some());
+            .with_tls(console_tls.is_some())
+            .with_proxies(receiver.caps.trusted_proxies.clone());
         let router = Console::new(
             self.reader,
             ring,
@@ -239,8 +242,8 @@ impl Server {
             Arc::new(CountedEvents { metrics, listener, inner })
         };
         let console = self.console_listener.serve(
-            move |request, _| console::handle(router.clone(), request),
-            limits.clone(),
+            move |request, peer| console::handle(router.clone(), request, peer),
+            console_limits,
             events("console"),
             shutdown.clone(),
         );
@@ -301,6 +304,24 @@ pub fn caps(config: &Config) -> Caps {
         queue_timeout: receiver.queue_timeout,
         trusted_proxies: receiver.trusted_proxies.clone(),
     }
+}
+
+/// The limits of the receiver and of the console, as far as the system has descriptors for them.
+fn shared_limits(limits: &Limits) -> (Limits, Limits) {
+    let open = descriptors::raise();
+    let (receiver, console) = descriptors::shared(limits, open);
+    if (&receiver, &console) != (limits, limits) {
+        tracing::warn!(
+            "this process may have {} files open, too few for receiver.max_connections = {}: the \
+             receiver takes {} connections at a time, and the console {}; raise the limit \
+             (`ulimit -Hn`, or LimitNOFILE= in systemd)",
+            open.unwrap_or_default(),
+            limits.max_connections,
+            receiver.max_connections,
+            console.max_connections
+        );
+    }
+    (receiver, console)
 }
 
 fn limits(config: &Config) -> Limits {

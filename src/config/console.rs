@@ -1,6 +1,7 @@
 //! The section `[console]`: where the web page and the API are, and who may see them.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use hyper::http::uri::Authority;
 use toml::de::DeValue;
@@ -9,7 +10,7 @@ use super::Flags;
 use super::error::{ConfigError, Mismatch};
 use super::file::Section;
 use super::receiver::{Tls, address, pair};
-use super::secret::Secret;
+use super::secret::{LEAST_LEN, Secret};
 use super::value::{boolean, list, path, text};
 
 /// The console's settings.
@@ -37,7 +38,7 @@ impl Console {
         let hosts = section.get("hosts", list(host))?.unwrap_or_default();
         let token = section
             .get("token_file", path)?
-            .map(|file| Secret::read(&section.setting("token_file"), &file, warnings))
+            .map(|file| token(&section.setting("token_file"), &file, warnings))
             .transpose()?;
         let listen =
             flags.console.or(listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8480)));
@@ -58,6 +59,21 @@ impl Console {
         let tls = tls(&section.table("tls")?, receiver, warnings)?;
         Ok(Console { listen, hosts, token, tls })
     }
+}
+
+/// The token in the file `path`, named by `setting`.
+fn token(setting: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Secret, ConfigError> {
+    let token = Secret::read(setting, path, warnings)?;
+    if token.is_short() {
+        let length = token.expose().len();
+        let expected =
+            format!("at least {LEAST_LEN} bytes, such as those of `openssl rand -hex 16`");
+        return Err(ConfigError::value(
+            format!("{}, named by {setting},", path.display()),
+            Mismatch::new(format!("a token of {length} bytes"), expected),
+        ));
+    }
+    Ok(token)
 }
 
 /// The certificate: none unless it is asked for, then its own, or the receiver's, or the self-signed

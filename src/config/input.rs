@@ -8,7 +8,7 @@ use super::Flags;
 use super::error::{ConfigError, Mismatch};
 use super::file::Section;
 use super::keys::{self, KeySource};
-use super::secret::Secret;
+use super::secret::{LEAST_LEN, Secret};
 use super::value::{list, path, secret, text, word};
 use crate::entry::words::words;
 
@@ -97,18 +97,30 @@ impl Sources<'_> {
                     advice: "leave one of them out".to_owned(),
                 });
             }
-            (Some(value), None) => Some(named("--authorization", Secret::new(value))?),
-            (None, Some(file)) => Some(Secret::read("--authorization-file", file, warnings)?),
-            (None, None) => (self.env)(AUTHORIZATION_VARIABLE)
-                .map(|value| named(AUTHORIZATION_VARIABLE, Secret::new(&value)))
-                .transpose()?,
+            (Some(value), None) => {
+                Some(("--authorization", named("--authorization", Secret::new(value))?))
+            }
+            (None, Some(file)) => {
+                let setting = "--authorization-file";
+                Some((setting, Secret::read(setting, file, warnings)?))
+            }
+            (None, None) => match (self.env)(AUTHORIZATION_VARIABLE) {
+                Some(value) => {
+                    let setting = AUTHORIZATION_VARIABLE;
+                    Some((setting, named(setting, Secret::new(&value))?))
+                }
+                None => None,
+            },
         };
+        if let Some((setting, secret)) = &secret {
+            warn_if_short(setting, std::slice::from_ref(secret), warnings);
+        }
         let path = self.flags.path.as_deref().unwrap_or("/audit-logs");
         Ok(Input {
             name: "default".to_owned(),
             path: named("--path", endpoint(path))?,
             authorization: secret
-                .map_or(Authorization::Generated, |secret| Authorization::Given(vec![secret])),
+                .map_or(Authorization::Generated, |(_, secret)| Authorization::Given(vec![secret])),
             org_ids: Vec::new(),
             portal_ids: Vec::new(),
             response_profile: ResponseProfile::Vidimus,
@@ -228,7 +240,19 @@ impl Sources<'_> {
                 Mismatch::new("an empty list", "at least one"),
             ));
         }
+        warn_if_short(&setting, &secrets, warnings);
         Ok(secrets)
+    }
+}
+
+/// Adds to `warnings` that a value of `secrets`, named by `setting`, can be guessed.
+fn warn_if_short(setting: &str, secrets: &[Secret], warnings: &mut Vec<String>) {
+    if secrets.iter().any(Secret::is_short) {
+        warnings.push(format!(
+            "{setting}: a value of fewer than {LEAST_LEN} characters can be guessed, and whoever \
+             guesses it can deliver: take a longer one, such as \"Bearer \" and what \
+             `openssl rand -hex 32` prints"
+        ));
     }
 }
 

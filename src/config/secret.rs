@@ -16,6 +16,9 @@ use super::error::{ConfigError, Mismatch};
 /// The longest secret in bytes: the least that is kept free for a request's headers.
 const MAX_LEN: usize = 4096;
 
+/// A secret that is shorter, in bytes, can be guessed.
+pub(super) const LEAST_LEN: usize = 16;
+
 /// A secret text. `Debug` hides it; [`Secret::expose`] is the one way to it.
 #[derive(Clone)]
 pub struct Secret(String);
@@ -73,6 +76,11 @@ impl Secret {
         Secret::from_file_contents(&contents).map_err(|mismatch| {
             ConfigError::value(format!("{}, named by {setting},", path.display()), mismatch)
         })
+    }
+
+    /// Whether it is so short that it can be guessed.
+    pub fn is_short(&self) -> bool {
+        self.0.len() < LEAST_LEN
     }
 
     /// The secret itself, to be sent or shown to its owner once.

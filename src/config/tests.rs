@@ -123,9 +123,9 @@ fn known_keys() -> impl Iterator<Item = (&'static str, &'static str, String)> {
 
 #[test]
 fn a_variable_that_no_input_names_is_a_warning() {
-    let is_set = |_: &str| Some("Splunk 4567".to_owned());
+    let is_set = |_: &str| Some("Splunk 4567-89ab-cdef".to_owned());
     for (source, count) in [
-        ("authorization = 'x'", 1),
+        ("authorization = 'Splunk 0123-4567-89ab'", 1),
         ("authorization_env = 'PORTAL'", 1),
         ("authorization_env = ['PORTAL', 'VIDIMUS_AUTHORIZATION']", 0),
     ] {
@@ -134,6 +134,23 @@ fn a_variable_that_no_input_names_is_a_warning() {
         let config = Config::resolve(&Flags::default(), &is_set, &source).unwrap();
         assert_eq!(config.warnings.len(), count, "{toml}\n{:?}", config.warnings);
     }
+}
+
+#[test]
+fn a_value_that_can_be_guessed_is_a_warning() {
+    let check = |flag: Option<&str>, toml: &str, setting: &str| {
+        let flags = Flags { authorization: flag.map(str::to_owned), ..Flags::default() };
+        let config = load(toml, &flags).unwrap();
+        let [warning] = &config.warnings[..] else { panic!("{toml}: {:?}", config.warnings) };
+        assert!(warning.starts_with(&format!("{setting}: a value of fewer than 16")), "{warning}");
+        assert!(!warning.contains("hunter"), "{warning}");
+    };
+    check(Some("Splunk hunter22"), "", "--authorization");
+    let input = "[[input]]\nname = 'a'\npath = '/a'\n";
+    let list = "authorization = ['Splunk 0123-4567-89ab', 'hunter2']";
+    check(None, &format!("{input}{list}"), "c.toml:4: input.authorization");
+    let long = Flags { authorization: Some("Splunk hunter222".to_owned()), ..Flags::default() };
+    assert!(load("", &long).unwrap().warnings.is_empty());
 }
 
 /// The accepted values of each input.
@@ -310,13 +327,13 @@ fn secrets_do_not_show_and_exposed_files_are_warned_of() {
         std::fs::write(path(name), contents).unwrap();
         std::fs::set_permissions(path(name), PermissionsExt::from_mode(0o644)).unwrap();
     };
-    write("token", "s3cret-token\n");
-    write("portal", "s3cret-file\n");
+    write("token", "s3cret-token-of-the-tests\n");
+    write("portal", "s3cret-file-of-the-tests\n");
     write("key", "s3cret-key\n");
     write(
         "config.toml",
         &format!(
-            "[[input]]\nname = 'a'\npath = '/a'\nauthorization = 's3cret-text'\n\
+            "[[input]]\nname = 'a'\npath = '/a'\nauthorization = 's3cret-text-of-the-tests'\n\
              [[input]]\nname = 'b'\npath = '/b'\nauthorization_file = {:?}\n\
              [receiver.tls]\ncert_file = 'none'\nkey_file = {:?}\n\
              [console]\nlisten = '0.0.0.0:8480'\ntoken_file = {:?}\n",
@@ -327,8 +344,11 @@ fn secrets_do_not_show_and_exposed_files_are_warned_of() {
     );
     let flags = Flags { config: Some(path("config.toml")), ..Flags::default() };
     let config = Config::load(&flags, &|_| None).unwrap();
-    assert_eq!(accepted(&config), [["s3cret-text"], ["s3cret-file"]]);
-    assert_eq!(config.console.token.as_ref().map(Secret::expose), Some("s3cret-token"));
+    assert_eq!(accepted(&config), [["s3cret-text-of-the-tests"], ["s3cret-file-of-the-tests"]]);
+    assert_eq!(
+        config.console.token.as_ref().map(Secret::expose),
+        Some("s3cret-token-of-the-tests")
+    );
     let shown = format!("{config:?}{config:#?}");
     assert!(!shown.contains("s3cret"), "{shown}");
     let warned = |name: &str| {

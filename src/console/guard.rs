@@ -2,13 +2,14 @@
 //!
 //! A page of another site can make a browser ask us, by a name of its own that it lets point here
 //! (DNS rebinding): the `Host` must be ours. With a token every request brings it, as a bearer
-//! token (RFC 6750) or as the cookie that the login page sets.
+//! token (RFC 6750) or as the cookie that the login page sets. `throttle` says how often it may be
+//! wrong.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use axum::body::Body;
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -17,22 +18,18 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::Method;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
+use ipnet::IpNet;
 use ring::hmac;
 use subtle::ConstantTimeEq;
-use tokio::sync::Semaphore;
 
 use super::Console;
 use super::problem::Problem;
+use super::throttle::{Attempt, Throttle};
 use crate::config::Secret;
+use crate::net::{Admission, Peer};
 
 /// The cookie that the login page sets.
 const COOKIE: &str = "vidimus_session";
-
-/// How long whoever sends a wrong token waits for the answer.
-const PENALTY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(1) };
-
-/// How many may wait so at once; the others are sent away.
-const WAITING: usize = 8;
 
 /// The headers of every answer. Nothing is loaded but what is here, and no code but our one script.
 const HEADERS: [(HeaderName, &str); 6] = [
@@ -55,18 +52,25 @@ pub struct Guard {
     hosts: Vec<String>,
     token: Option<Secret>,
     tls: bool,
-    attempts: Semaphore,
+    trusted_proxies: Vec<IpNet>,
+    throttle: Throttle,
 }
 
 impl Guard {
     /// A guard of a console that listens on `address`, is called `hosts` too, and asks for `token`.
     pub fn new(address: SocketAddr, hosts: Vec<String>, token: Option<Secret>) -> Guard {
-        Guard { address, hosts, token, tls: false, attempts: Semaphore::new(WAITING) }
+        let (tls, trusted_proxies, throttle) = (false, Vec::new(), Throttle::default());
+        Guard { address, hosts, token, tls, trusted_proxies, throttle }
     }
 
     /// The same where browsers come by https.
     pub fn with_tls(self, tls: bool) -> Guard {
         Guard { tls, ..self }
+    }
+
+    /// The same where `X-Forwarded-For` of these is believed.
+    pub fn with_proxies(self, trusted_proxies: Vec<IpNet>) -> Guard {
+        Guard { trusted_proxies, ..self }
     }
 
     /// Whether requests must bring a token.
@@ -93,31 +97,40 @@ impl Guard {
         named && authority.port_u16().unwrap_or(usual) == self.address.port()
     }
 
-    /// Whether the request brings the token.
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(token) = &self.token else { return true };
+    /// What becomes of the token that a request from `client` brings; `None` if it brings none.
+    fn attempt(&self, headers: &HeaderMap, client: IpAddr) -> Option<Attempt> {
+        let Some(token) = &self.token else { return Some(Attempt::Right) };
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        match (values.next(), values.next()) {
-            (None, _) => {}
+        let given = (values.next(), values.next());
+        if given.0.is_none() {
+            cookies(headers).next()?;
+        }
+        let compare = || match given {
+            (None, _) => {
+                let session = session(token);
+                cookies(headers).any(|given| session.as_bytes().ct_eq(given.as_bytes()).into())
+            }
             (Some(value), None) => {
                 let value = value.as_bytes();
                 let is_bearer =
                     value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
-                return is_bearer && token.matches(value.get(7..).unwrap_or_default());
+                is_bearer && token.matches(value.get(7..).unwrap_or_default())
             }
-            (Some(_), Some(_)) => return false,
-        }
-        let session = session(token);
-        cookies(headers).any(|given| session.as_bytes().ct_eq(given.as_bytes()).into())
+            (Some(_), Some(_)) => false,
+        };
+        Some(self.throttle.attempt(client, Instant::now(), compare))
     }
 
-    /// The cookie for whoever knows the token. A wrong one has to wait for the answer.
-    pub async fn log_in(&self, given: &str) -> Result<HeaderValue, Problem> {
+    /// The cookie for whoever knows the token.
+    pub fn log_in(&self, given: &str, client: IpAddr) -> Result<HeaderValue, Problem> {
         let Some(token) = &self.token else {
             return Err(Problem::bad_request("this console asks for no token"));
         };
-        if !token.matches(given.as_bytes()) {
-            return Err(self.slow("the token is wrong").await);
+        let compare = || token.matches(given.as_bytes());
+        match self.throttle.attempt(client, Instant::now(), compare) {
+            Attempt::Right => {}
+            Attempt::Wrong => return Err(Problem::unauthorized(WRONG)),
+            Attempt::Throttled => return Err(Problem::too_many_attempts()),
         }
         let secure = if self.tls { "; Secure" } else { "" };
         let session = session(token);
@@ -125,12 +138,14 @@ impl Guard {
         HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))
     }
 
-    async fn slow(&self, detail: &str) -> Problem {
-        let Ok(_waiting) = self.attempts.try_acquire() else { return Problem::too_many_attempts() };
-        tokio::time::sleep(PENALTY).await;
-        Problem::unauthorized(detail)
+    /// Who sent a request.
+    pub fn client(&self, peer: &Peer, headers: &HeaderMap) -> IpAddr {
+        peer.forwarded(headers, &self.trusted_proxies).unwrap_or(peer.address.ip())
     }
 }
+
+/// What is said to a wrong token.
+const WRONG: &str = "the token is wrong";
 
 /// What the cookie holds: it proves the token and does not tell it, and ends when the token changes.
 fn session(token: &Secret) -> String {
@@ -147,15 +162,20 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Lets a request through or sends it away.
-pub async fn check(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    let mut answer = admitted(&console.guard, request, next).await;
+pub async fn check(
+    State(console): State<Arc<Console>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut answer = admitted(&console.guard, &peer, request, next).await;
     for (name, value) in HEADERS {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     answer
 }
 
-async fn admitted(guard: &Guard, request: Request, next: Next) -> Response {
+async fn admitted(guard: &Guard, peer: &Peer, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // Load balancers ask by whatever name they know.
     if matches!(path, "/healthz" | "/readyz") {
@@ -165,28 +185,40 @@ async fn admitted(guard: &Guard, request: Request, next: Next) -> Response {
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or(named.map(str::to_owned)).unwrap_or_default();
     if !guard.is_ours(&host) {
-        return Problem::misdirected(&host).into_response();
+        return refused(Problem::misdirected(&host));
     }
-    let open = path == "/login" || path.starts_with("/assets/");
-    if open || guard.admits(request.headers()) {
+    if path == "/login" || path.starts_with("/assets/") {
         return next.run(request).await;
     }
+    let client = guard.client(peer, request.headers());
+    let attempt = guard.attempt(request.headers(), client);
+    let has_header = request.headers().contains_key(header::AUTHORIZATION);
     let wants_page = request.method() == Method::GET
         && accepts_html(request.headers())
         && !path.starts_with("/api/")
         && path != "/metrics";
-    if wants_page && !request.headers().contains_key(header::AUTHORIZATION) {
-        drop(request.map(|_: Body| ()));
-        return Redirect::to("/login").into_response();
+    match attempt {
+        Some(Attempt::Right) => {
+            let mut answer = next.run(request).await;
+            answer.extensions_mut().insert(Admission::Authorized);
+            answer
+        }
+        Some(Attempt::Throttled) => refused(Problem::too_many_attempts()),
+        Some(Attempt::Wrong) | None if wants_page && !has_header => {
+            Redirect::to("/login").into_response()
+        }
+        Some(Attempt::Wrong) => refused(Problem::unauthorized(WRONG)),
+        None => {
+            refused(Problem::unauthorized("expected the console's token: Authorization: Bearer …"))
+        }
     }
-    let brought = request.headers().contains_key(header::AUTHORIZATION)
-        || cookies(request.headers()).next().is_some();
-    drop(request.map(|_: Body| ()));
-    match brought {
-        true => guard.slow("the token is wrong").await.into_response(),
-        false => Problem::unauthorized("expected the console's token: Authorization: Bearer …")
-            .into_response(),
-    }
+}
+
+/// The answer that says why not, and ends the connection.
+fn refused(problem: Problem) -> Response {
+    let mut answer = problem.into_response();
+    answer.extensions_mut().insert(Admission::Refused);
+    answer
 }
 
 /// Whether an answer is for a person.
@@ -233,14 +265,17 @@ mod tests {
         check_host(&secure, "localhost:80", false);
     }
 
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn check_admits(guard: &Guard, pairs: &[(HeaderName, &str)], expected: bool) {
         let pair = |(name, value): &(HeaderName, &str)| (name.clone(), value.parse().unwrap());
         let headers: HeaderMap = pairs.iter().map(pair).collect();
-        assert_eq!(guard.admits(&headers), expected, "{pairs:?}");
+        let is_right = guard.attempt(&headers, CLIENT) == Some(Attempt::Right);
+        assert_eq!(is_right, expected, "{pairs:?}");
     }
 
-    #[tokio::test]
-    async fn the_token_is_a_bearer_token_or_a_cookie() {
+    #[test]
+    fn the_token_is_a_bearer_token_or_a_cookie() {
         let guard = guard("127.0.0.1:80", &[], Some("a secret"));
         check_admits(&guard, &[], false);
         check_admits(&guard, &[(header::AUTHORIZATION, "Bearer a secret")], true);
@@ -248,7 +283,7 @@ mod tests {
         check_admits(&guard, &[(header::AUTHORIZATION, "Bearer a secre")], false);
         check_admits(&guard, &[(header::AUTHORIZATION, "Basic a secret")], false);
         check_admits(&guard, &[(header::AUTHORIZATION, "a secret")], false);
-        let cookie = guard.log_in("a secret").await.unwrap();
+        let cookie = guard.log_in("a secret", CLIENT).unwrap();
         let cookie = cookie.to_str().unwrap();
         assert!(!cookie.contains("a secret") && cookie.contains("HttpOnly; SameSite=Strict"));
         let pair = cookie.split(';').next().unwrap();
@@ -257,8 +292,8 @@ mod tests {
         // A wrong bearer token is not made good by a cookie.
         let wrong = (header::AUTHORIZATION, "Bearer b");
         check_admits(&guard, &[(header::COOKIE, pair), wrong], false);
-        assert_eq!(guard.log_in("b").await.unwrap_err().status, 401);
-        let secure = guard.with_tls(true).log_in("a secret").await.unwrap();
+        assert_eq!(guard.log_in("b", CLIENT).unwrap_err().status, 401);
+        let secure = guard.with_tls(true).log_in("a secret", CLIENT).unwrap();
         assert!(secure.to_str().unwrap().ends_with("; Secure"));
     }
 }

@@ -16,6 +16,7 @@ pub mod guard;
 pub mod health;
 pub mod pages;
 pub mod problem;
+mod throttle;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use self::pages::Trouble;
 use self::problem::Problem;
 use crate::keys::KeyRing;
 use crate::metrics::Exposition;
-use crate::net::{CloseConnection, RequestBody, Shutdown};
+use crate::net::{CloseConnection, Peer, RequestBody, Shutdown};
 use crate::store::{Health, Reader, StoreError};
 
 /// How many looks at the store are at work at once.
@@ -116,11 +117,13 @@ impl Console {
     }
 }
 
-/// Answers one request.
+/// Answers one request of `peer`.
 pub async fn handle(
     mut router: Router,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
+    peer: Peer,
 ) -> Result<Response<Body>, CloseConnection> {
+    request.extensions_mut().insert(peer);
     let answered: Result<_, Infallible> = router.call(request.map(Body::new)).await;
     answered.map_err(|never| match never {})
 }

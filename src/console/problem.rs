@@ -2,9 +2,10 @@
 
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
+use super::throttle::RETRY_AFTER as RETRY;
 use crate::search::QueryError;
 use crate::store::StoreError;
 
@@ -68,7 +69,7 @@ impl Problem {
 
     /// Somebody tries too many tokens.
     pub fn too_many_attempts() -> Problem {
-        let detail = "too many wrong tokens at once; try again in a few seconds";
+        let detail = "too many wrong tokens; try again in a few seconds";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
     }
 
@@ -121,6 +122,9 @@ impl IntoResponse for Problem {
         let mut answer = (status, body).into_response();
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY.as_secs()));
+        }
         if status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer realm=\"vidimus console\"");
             headers.insert(WWW_AUTHENTICATE, scheme);

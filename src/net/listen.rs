@@ -13,7 +13,7 @@ use hyper::body::Body;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::connection::{Server, http};
 use super::slots::{Connections, Slots};
@@ -22,6 +22,9 @@ use super::{CloseConnection, Events, Limits, Peer, RequestBody, ServerTls, Shutd
 /// How long nothing is accepted after it failed for want of descriptors or memory. They come back
 /// when connections end, which accepting again at once would not hasten.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long it is not said again that accepting fails.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +107,7 @@ impl Listener {
         let server = Arc::new(Server { tls: self.tls, limits, events, http, service });
         let slots = self.slots;
         let mut connections = JoinSet::new();
-        let mut failing = false;
+        let mut told: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 _ = shutdown.begun() => break,
@@ -115,15 +118,14 @@ impl Listener {
                 Ok(connection) => connection,
                 Err(error) if is_peers(&error) => continue,
                 Err(error) => {
-                    if !failing {
+                    if told.is_none_or(|told| told.elapsed() >= SILENCE) {
                         server.events.cannot_accept(&error);
+                        told = Some(Instant::now());
                     }
-                    failing = true;
                     sleep(PAUSE).await;
                     continue;
                 }
             };
-            failing = false;
             let address = SocketAddr::new(address.ip().to_canonical(), address.port());
             match slots.take(address.ip(), &server.limits).await {
                 Err(why) => server.events.refused(address, why),

@@ -8,6 +8,7 @@
 //! - `limits` says how many and for how long, `slots` counts them and says which give way, `refused`
 //!   names what was turned away;
 //! - `tls` is the server's certificate, reloaded when its files change, `self_signed` makes one;
+//! - `forwarded` is whom a proxy speaks for, [`descriptors`] how many connections the system allows;
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
 //! - `client` is the client, `client_error` what it fails with, `proxy` how it connects, `trust` whom
@@ -19,6 +20,8 @@ mod budget;
 mod client;
 mod client_error;
 mod connection;
+pub mod descriptors;
+mod forwarded;
 mod limits;
 mod listen;
 mod percent;

@@ -15,7 +15,7 @@ pub trait Events: Send + Sync + 'static {
     /// A connection or a request of `peer` was turned away.
     fn refused(&self, peer: SocketAddr, why: Refused);
 
-    /// Connections cannot be accepted; said once, until one can be again.
+    /// Connections cannot be accepted; said at most once a minute.
     fn cannot_accept(&self, error: &io::Error);
 }
 

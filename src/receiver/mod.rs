@@ -18,7 +18,6 @@ pub mod deliver;
 pub mod encoding;
 pub mod hec;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -186,15 +185,7 @@ impl Receiver {
 
     /// Who sent the request: the peer, or what a trusted proxy says.
     fn peer(&self, peer: &Peer, headers: &HeaderMap) -> String {
-        let trusted = |ip: IpAddr| self.caps.trusted_proxies.iter().any(|net| net.contains(&ip));
-        if !trusted(peer.address.ip().to_canonical()) {
-            return peer.address.to_string();
-        }
-        // Read from the end: what stands before the last proxy that is trusted is anybody's claim.
-        let values = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok());
-        let hops: Vec<_> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
-        let hops = hops.iter().rev().map_while(|hop| hop.parse::<IpAddr>().ok());
-        let client = hops.map(|ip| ip.to_canonical()).find(|ip| !trusted(*ip));
+        let client = peer.forwarded(headers, &self.caps.trusted_proxies);
         client.map_or_else(|| peer.address.to_string(), |ip| ip.to_string())
     }
 }

@@ -190,7 +190,7 @@ fn assets_are_kept_for_ever_under_their_hash() {
 #[test]
 fn whoever_has_the_token_logs_in() {
     let config = "[console]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"token\"\n";
-    let serve = Setup::new().file("token", "a secret\n").config(config).start();
+    let serve = Setup::new().file("token", "a secret of the tests\n").config(config).start();
     let answer = ask(&serve, "GET", "/", &[], "");
     assert_eq!((answer.status, answer.header("location")), (303, Some("/login")));
     let login = page(&serve, "/login");
@@ -204,7 +204,7 @@ fn whoever_has_the_token_logs_in() {
     assert_eq!((wrong.status, wrong.header("set-cookie")), (401, None));
     assert!(wrong.text().contains("the token is wrong"), "{}", wrong.text());
 
-    let right = ask(&serve, "POST", "/login", &[form], "token=a+secret");
+    let right = ask(&serve, "POST", "/login", &[form], "token=a+secret+of+the+tests");
     assert_eq!((right.status, right.header("location")), (303, Some("/")));
     let cookie = right.header("set-cookie").unwrap();
     assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use askama::Template;
-use axum::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse, Redirect, Response};
-use hyper::StatusCode;
+use axum::{Extension, Form};
 use hyper::header::SET_COOKIE;
+use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use super::text::Shown;
 use super::{Shell, page};
 use crate::console::Console;
+use crate::net::Peer;
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -39,6 +40,8 @@ pub async fn show(State(console): State<Arc<Console>>) -> Response {
 /// `POST /login`
 pub async fn log_in(
     State(console): State<Arc<Console>>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
     login: Result<Form<Login>, FormRejection>,
 ) -> Response {
     if !console.guard.asks_for_token() {
@@ -47,7 +50,8 @@ pub async fn log_in(
     let Ok(Form(Login { token })) = login else {
         return answer(StatusCode::BAD_REQUEST, Some("the form has no token"));
     };
-    match console.guard.log_in(token.trim()).await {
+    let client = console.guard.client(&peer, &headers);
+    match console.guard.log_in(token.trim(), client) {
         Ok(cookie) => ([(SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
         Err(problem) => {
             let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::UNAUTHORIZED);

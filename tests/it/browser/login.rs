@@ -8,7 +8,7 @@ use crate::harness::{Setup, wait_until};
 #[test]
 fn who_knows_the_token_is_let_in() {
     let serve = Setup::new()
-        .file("token", "a secret token\n")
+        .file("token", "a secret of the tests\n")
         .config("[console]\ntoken_file = 'token'\n[receiver.tls]\nenabled = false\n")
         .start();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
@@ -20,7 +20,7 @@ fn who_knows_the_token_is_let_in() {
     wait_until("it is refused", || !browser.texts("#login-fault").is_empty());
     browser.keep_picture("login");
     browser.click("#token");
-    browser.keys("a secret token");
+    browser.keys("a secret of the tests");
     browser.press(Key::Enter, 1);
     wait_until("the entries", || browser.at() == "/");
     assert_eq!(browser.run("return document.cookie", vec![]), "");

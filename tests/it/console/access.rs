@@ -1,10 +1,7 @@
 //! Who may ask: the `Host`, the token, TLS, and the headers of every answer.
 
-use std::sync::Mutex;
-use std::thread;
-
 use super::{connect, get, host, port, send, wait_for};
-use crate::harness::{Serve, Setup, wait_until};
+use crate::harness::{Raw, Serve, Setup, wait_until};
 use crate::program::run;
 
 const TOKEN: &str = "a token of the tests";
@@ -76,29 +73,35 @@ fn with_a_token_nothing_is_told_without_it() {
 }
 
 #[test]
-fn who_guesses_tokens_waits_and_nobody_else_does() {
+fn who_guesses_tokens_is_not_told_whether_one_is_right() {
     let serve = with_token();
-    let host = host(&serve);
-    let bearer = format!("Bearer {TOKEN}");
-    let statuses = Mutex::new(Vec::new());
-    thread::scope(|scope| {
-        for n in 0..40 {
-            let (serve, host, statuses) = (&serve, &host, &statuses);
-            scope.spawn(move || {
-                let wrong = format!("Bearer {n}");
-                let headers = [("host", host.as_str()), ("authorization", wrong.as_str())];
-                let status = send(serve, "GET", "/api/v1/stats", &headers, b"").status;
-                statuses.lock().unwrap().push(status);
-            });
-        }
-        for _ in 0..20 {
-            let headers = [("host", host.as_str()), ("authorization", bearer.as_str())];
-            assert_eq!(send(&serve, "GET", "/api/v1/stats", &headers, b"").status, 200);
-        }
-    });
-    let statuses = statuses.into_inner().unwrap();
-    assert!(statuses.iter().all(|status| [401, 429].contains(status)), "{statuses:?}");
-    assert!(statuses.contains(&429), "nobody was sent away: {statuses:?}");
+    let ask = |from: [u8; 4], token: &str| {
+        let mut connection = Raw::plain_from(from, port(&serve));
+        connection.send(format!(
+            "GET /api/v1/stats HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\r\n",
+            host(&serve)
+        ));
+        connection.answer()
+    };
+    let (guessing, other) = ([127, 0, 0, 2], [127, 0, 0, 3]);
+    assert_eq!(ask(guessing, TOKEN).status, 200);
+    let found: Vec<_> = (0..30).map(|n| ask(guessing, &n.to_string()).status).collect();
+    assert!(found.iter().all(|status| [401, 429].contains(status)), "{found:?}");
+    let throttled = ask(guessing, TOKEN);
+    assert_eq!((throttled.status, throttled.header("retry-after")), (429, Some("6")));
+    for _ in 0..20 {
+        assert_eq!(ask(other, TOKEN).status, 200);
+    }
+}
+
+#[test]
+fn a_token_that_can_be_guessed_is_refused() {
+    let setup =
+        Setup::new().file("token", "fifteen letters").config("[console]\ntoken_file = 'token'\n");
+    let (status, stderr) = setup.fail();
+    assert_eq!(status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("is a token of 15 bytes, expected at least 16 bytes"), "{stderr}");
+    assert!(!stderr.contains("fifteen"), "{stderr}");
 }
 
 #[test]
@@ -148,7 +151,7 @@ fn the_console_speaks_tls_when_asked() {
     wait_until("the line", || serve.stderr().contains(&format!("console at {}", serve.console)));
     assert_eq!(get(&serve, "/api/v1/stats").status, 200);
     wait_for(&serve, "/readyz");
-    let mut plain = crate::harness::Raw::plain(port(&serve));
+    let mut plain = Raw::plain(port(&serve));
     plain.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert!(plain.rest().is_empty());
     let counted = "vidimus_tls_handshake_failures_total{listener=\"console\"} 1";

@@ -24,7 +24,7 @@ fn every_example_runs() {
     }
     let jwks = fixture("jwks.json");
     let serve = Setup::new()
-        .file("token", "secret")
+        .file("token", "a secret of the tests")
         .file("entries.log", vector("cef-access.vec"))
         .config("[console]\ntoken_file = 'token'\n")
         .argument("--jwks", jwks.to_str().unwrap())
@@ -35,7 +35,7 @@ fn every_example_runs() {
         let ran = Command::new("sh")
             .args(["-e", "-c", &script])
             .current_dir(serve.home())
-            .env("TOKEN", "secret")
+            .env("TOKEN", "a secret of the tests")
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&ran.stdout);

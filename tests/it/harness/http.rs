@@ -13,6 +13,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
 };
 use serde_json::Value;
+use tokio::net::TcpSocket;
 use vidimus::net::{Client, ClientOptions};
 
 use super::{DEADLINE, Serve};
@@ -57,6 +58,18 @@ impl Raw {
     /// A plain one.
     pub(crate) fn plain(port: u16) -> Raw {
         Raw(Stream::Plain(connect(port)))
+    }
+
+    /// A plain one from this address of the machine.
+    pub(crate) fn plain_from(address: [u8; 4], port: u16) -> Raw {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let connected = runtime.block_on(async {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.bind((address, 0).into()).unwrap();
+            socket.connect(([127, 0, 0, 1], port).into()).await.unwrap().into_std().unwrap()
+        });
+        connected.set_nonblocking(false).unwrap();
+        Raw(Stream::Plain(with_deadline(connected)))
     }
 
     /// One with TLS, to a server that has the certificate in the file.
@@ -228,7 +241,10 @@ pub(crate) fn post_two(
 }
 
 fn connect(port: u16) -> TcpStream {
-    let tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    with_deadline(TcpStream::connect(("127.0.0.1", port)).unwrap())
+}
+
+fn with_deadline(tcp: TcpStream) -> TcpStream {
     tcp.set_read_timeout(Some(DEADLINE)).unwrap();
     tcp.set_write_timeout(Some(DEADLINE)).unwrap();
     tcp

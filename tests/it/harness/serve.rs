@@ -20,6 +20,8 @@ pub(crate) struct Setup {
     home: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// How many files it may have open.
+    open_files: Option<u32>,
 }
 
 impl Setup {
@@ -28,7 +30,8 @@ impl Setup {
         let fixed = ["--listen", "127.0.0.1:0", "--console", "127.0.0.1:0"];
         let arguments =
             fixed.into_iter().chain(["--ready-file", READY_FILE]).map(str::to_owned).collect();
-        Setup { home: tempfile::tempdir().unwrap(), arguments, environment: Vec::new() }
+        let home = tempfile::tempdir().unwrap();
+        Setup { home, arguments, environment: Vec::new(), open_files: None }
     }
 
     /// The directory in which the server is started.
@@ -65,6 +68,11 @@ impl Setup {
         self
     }
 
+    /// Lets it have so many files open.
+    pub(crate) fn open_files(self, most: u32) -> Setup {
+        Setup { open_files: Some(most), ..self }
+    }
+
     /// Writes a file that its owner alone may read.
     pub(crate) fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Setup {
         write_private(&self.home.path().join(name), contents.as_ref());
@@ -97,7 +105,15 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
+        const PROGRAM: &str = env!("CARGO_BIN_EXE_vidimus");
+        let mut command = match self.open_files {
+            None => Command::new(PROGRAM),
+            Some(most) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), PROGRAM]);
+                shell
+            }
+        };
         command.arg("serve").args(&self.arguments).current_dir(self.home.path());
         // A proxy or a variable of ours outside must not change what is tested.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());

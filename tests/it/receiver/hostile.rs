@@ -101,6 +101,43 @@ fn idle_connections_lock_nobody_out() {
     drop((idle, more));
 }
 
+#[test]
+fn few_descriptors_are_shared() {
+    let serve = Setup::new().open_files(128).start();
+    let floods: Vec<_> = (0..300).map(|_| Raw::plain(serve.port())).collect();
+    let looks: Vec<_> = (0..100).map(|_| Raw::plain(console_port(&serve))).collect();
+    for n in 0..5 {
+        assert_eq!(serve.deliver(format!("{{\"n\":{n}}}"))["stored"], 1);
+    }
+    let mut console = Raw::plain(console_port(&serve));
+    console.send("GET /api/v1/entries HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert_eq!(console.answer().status, 421);
+    assert_eq!(serve.lines().len(), 5);
+    drop((floods, looks));
+    let log = serve.stderr();
+    assert_eq!(log.matches("may have 128 files open").count(), 1, "{log}");
+    assert_eq!(log.matches("cannot be accepted").count(), 0, "{log}");
+}
+
+#[test]
+fn bodies_that_wait_for_one_another_do_not_all_lose() {
+    const MIB: usize = 1 << 20;
+    let config = "[receiver]\nmax_body = '1MiB'\nmax_decoded = '32MiB'\nmax_in_flight = '33MiB'\n";
+    let serve = Setup::new().config(config).start();
+    let body = gzip(&vec![b' '; 30 * MIB]);
+    let send = || serve.post("/audit-logs", &[authorization(&serve)], &body).status;
+    let mut left = 4;
+    while left > 0 {
+        let statuses: Vec<_> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..left).map(|_| scope.spawn(send)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+        assert!(statuses.contains(&200), "nobody got on: {statuses:?}");
+        left = statuses.iter().filter(|status| **status == 429).count();
+    }
+}
+
 fn console_port(serve: &Serve) -> u16 {
     serve.console.rsplit_once(':').unwrap().1.parse().unwrap()
 }
