@@ -46,16 +46,20 @@ pub struct Range {
 }
 
 impl Place {
-    /// Opens the data directory.
+    /// The path of the data directory.
+    pub fn path(&self) -> Result<PathBuf, Failure> {
+        config::data_dir(&self.flags(), &|name| std::env::var(name).ok()).map_err(Failure::usage)
+    }
+
+    /// Opens the data directory to write to it.
     pub fn directory(&self) -> Result<Directory, Failure> {
-        let path = config::data_dir(&self.flags(), &|name| std::env::var(name).ok())
-            .map_err(Failure::usage)?;
-        Directory::open(&path).map_err(Failure::failed)
+        Directory::open(&self.path()?).map_err(Failure::failed)
     }
 
     /// Opens the store to read it.
     pub fn reader(&self) -> Result<Reader, Failure> {
-        Reader::open(&self.directory()?).map_err(Failure::failed)
+        let directory = Directory::open_to_read(&self.path()?).map_err(Failure::failed)?;
+        Reader::open(&directory).map_err(Failure::failed)
     }
 
     /// The flags, as the settings know them.

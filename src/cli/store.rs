@@ -1,5 +1,6 @@
 //! `vidimus store`: what the store holds, whether it is sound, and what is kept apart.
 
+mod backup;
 mod check;
 mod prune;
 mod quarantine;
@@ -23,6 +24,8 @@ pub struct Store {
 enum Command {
     Stats(stats::Stats),
     Check(check::Check),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
     Repair(repair::Repair),
     Seal(seal::Seal),
     Prune(prune::Prune),
@@ -35,6 +38,8 @@ impl Store {
         match self.command {
             Command::Stats(stats) => stats.run(),
             Command::Check(check) => check.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
             Command::Repair(repair) => repair.run(),
             Command::Seal(seal) => seal.run(),
             Command::Prune(prune) => prune.run(),

@@ -22,8 +22,36 @@ pub struct Lock {
 }
 
 impl Directory {
-    /// Opens a data directory that is there.
+    /// Opens a data directory that is there, to write to it.
     pub fn open(path: &Path) -> Result<Directory, StoreError> {
+        let directory = Directory::open_to_read(path)?;
+        let found = fs::metadata(directory.path()).doing("look at", directory.path())?;
+        let us = rustix::process::geteuid().as_raw();
+        if found.uid() != us {
+            return Err(StoreError::Directory {
+                path: directory.0,
+                what: format!(
+                    "belongs to user {}, and this is user {us}; run as that user, or change its owner",
+                    found.uid()
+                ),
+            });
+        }
+        Ok(directory)
+    }
+
+    /// The folder of a backup, which may be on any file system. It is made if it is not there.
+    pub(super) fn backup(path: &Path) -> Result<Directory, StoreError> {
+        create_folder(path)?;
+        let mut files = fs::read_dir(path).doing("list", path)?;
+        if files.next().is_some() && !path.join("segments").is_dir() {
+            let what = "is not empty, and is no backup; name a folder of its own".into();
+            return Err(StoreError::Directory { path: path.to_owned(), what });
+        }
+        Ok(Directory(path.to_owned()))
+    }
+
+    /// Opens a data directory that is there, to read it. It may be another user's.
+    pub fn open_to_read(path: &Path) -> Result<Directory, StoreError> {
         // With a slash at its end a symbolic link would be followed.
         let path = &path.components().collect::<PathBuf>();
         let refuse = |what: String| Err(StoreError::Directory { path: path.to_owned(), what });
@@ -41,13 +69,6 @@ impl Directory {
         }
         if !found.is_dir() {
             return refuse("is not a directory".into());
-        }
-        let us = rustix::process::geteuid().as_raw();
-        if found.uid() != us {
-            return refuse(format!(
-                "belongs to user {}, and this is user {us}; run as that user, or change its owner",
-                found.uid()
-            ));
         }
         if found.mode() & 0o022 != 0 {
             return refuse(format!(

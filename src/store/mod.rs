@@ -10,10 +10,13 @@
 //!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id) over `lines` where
 //!   lines alone are wanted, [`counts`] (over time and by value), [`provenance`], [`stats`], [`usage`],
 //!   [`check`]. [`cursors`]: where outputs are; [`standing`]: how they stand.
+//! - Keeping: `copies` (are the entries of one file in another), `folder` (is every file explained),
+//!   `ids` and `gaps` (ids that were given out, and lost), [`repair`], [`backup`].
 //! - [`meter`]: who watches it at work.
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
 mod background;
+pub mod backup;
 pub mod catalog;
 pub mod check;
 mod copies;

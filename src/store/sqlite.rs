@@ -2,11 +2,13 @@
 //!
 //! A schema newer than ours is refused, with the version that wrote it.
 
+use std::fs::{self, DirBuilder};
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::StoreError;
 use super::directory::create_private;
@@ -19,11 +21,13 @@ pub(super) struct Database {
     connection: Connection,
     version: usize,
     columns: Columns,
+    /// Kept until the connection is closed.
+    _copy: Option<PrivateCopy>,
 }
 
 impl Database {
     fn new(connection: Connection, schema: &Schema, version: usize) -> Database {
-        Database { connection, version, columns: (schema.columns)(version) }
+        Database { connection, version, columns: (schema.columns)(version), _copy: None }
     }
 
     /// The version of its schema.
@@ -83,7 +87,76 @@ pub(super) enum Access {
 }
 
 /// Opens a database to read it.
+///
+/// Where nothing can be written beside it, on a read-only file system or in another user's folder,
+/// SQLite cannot share its log with others. Then nobody may be writing to it: it is read as it lies
+/// there, or with its log as a private copy.
 pub(super) fn open_read_only(
+    path: &Path,
+    schema: &Schema,
+    access: Access,
+) -> Result<Database, StoreError> {
+    match try_open_read_only(path, schema, access) {
+        Err(StoreError::Sqlite { source, .. })
+            if access == Access::Shared
+                && matches!(
+                    source.sqlite_error_code(),
+                    Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+                )
+                && !can_write_beside(path) =>
+        {
+            match PrivateCopy::of(path)? {
+                None => try_open_read_only(path, schema, Access::Immutable),
+                Some(copy) => {
+                    let opened = try_open_read_only(&copy.database(), schema, Access::Shared);
+                    opened.map(|database| Database { _copy: Some(copy), ..database })
+                }
+            }
+        }
+        opened => opened,
+    }
+}
+
+fn can_write_beside(path: &Path) -> bool {
+    let folder = path.parent().unwrap_or(path);
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// A database and its log in a folder of their own, removed when it is dropped.
+#[derive(Debug)]
+struct PrivateCopy(PathBuf);
+
+impl PrivateCopy {
+    /// Copies a database that has a log; `None` if it has none.
+    fn of(path: &Path) -> Result<Option<PrivateCopy>, StoreError> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        if !fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
+            return Ok(None);
+        }
+        let folder = std::env::temp_dir().join(format!("vidimus-{:032x}", fastrand::u128(..)));
+        DirBuilder::new().mode(0o700).create(&folder).doing("make the directory", &folder)?;
+        let copy = PrivateCopy(folder);
+        for (from, name) in [(path, "copy.db"), (&log, "copy.db-wal")] {
+            fs::copy(from, copy.0.join(name)).doing("copy", from)?;
+        }
+        Ok(Some(copy))
+    }
+
+    fn database(&self) -> PathBuf {
+        self.0.join("copy.db")
+    }
+}
+
+impl Drop for PrivateCopy {
+    fn drop(&mut self) {
+        // The original has all that is in it.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn try_open_read_only(
     path: &Path,
     schema: &Schema,
     access: Access,

@@ -8,6 +8,7 @@
     reason = "tests say what they expect, and tell the whole story where it is otherwise"
 )]
 
+mod backup;
 mod browser;
 mod check;
 mod commands;

@@ -1,0 +1,230 @@
+//! Backups of a running store, what is restored from them, and stores that can only be read.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::harness::{Serve, Setup, lines_of, run, stored, wait_until};
+
+fn line(n: usize) -> String {
+    format!("{{\"name\":\"Ingress\",\"rt\":{},\"trace_id\":{n}}}", 1_000_000 + n)
+}
+
+fn deliver(serve: &Serve, range: std::ops::Range<usize>) {
+    let lines: Vec<_> = range.map(line).collect();
+    serve.deliver(lines.join("\n"));
+}
+
+fn start() -> Serve {
+    Setup::new().config("[store]\nsegment_entries = 20\n").arguments("--no-tls").start()
+}
+
+fn wait_until_sealed(serve: &Serve, segments: u64) {
+    let sealed = "SELECT count(*) FROM segments WHERE state = 'sealed'";
+    wait_until("sealed segments", || {
+        stored::catalog(&serve.data(), sealed, |row| row.get::<_, u64>(0)) == [segments]
+    });
+}
+
+fn backup(serve: &Serve, to: &Path) -> String {
+    let to = to.to_str().unwrap();
+    let (code, _, stderr) = run(["store", "backup", to, "--data-dir"], &serve.data());
+    assert_eq!(code, Some(0), "{stderr}");
+    stderr
+}
+
+fn raw(data: &Path) -> Vec<String> {
+    let (code, stdout, stderr) = run(["export", "-o", "raw", "--data-dir"], data);
+    assert_eq!(code, Some(0), "{stderr}");
+    stdout.lines().map(str::to_owned).collect()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|one| one.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_backup_of_a_running_store_is_incremental_and_can_be_restored() {
+    let serve = start();
+    deliver(&serve, 0..20);
+    deliver(&serve, 20..30);
+    wait_until_sealed(&serve, 1);
+    let to = serve.home().join("backup");
+    assert!(backup(&serve, &to).contains("30 entries in 2 segments"));
+    let modified =
+        |name: &str| fs::metadata(to.join("segments").join(name)).unwrap().modified().unwrap();
+    let before = modified("0000000000000001.db");
+
+    // Sealed meanwhile: the live file that the backup had gives way to the sealed one.
+    deliver(&serve, 30..40);
+    wait_until_sealed(&serve, 2);
+    deliver(&serve, 40..45);
+    let told = backup(&serve, &to);
+    assert!(
+        told.contains("45 entries in 3 segments") && told.contains("1 segments were there"),
+        "{told}"
+    );
+    assert_eq!(modified("0000000000000001.db"), before);
+    let expected = ["0000000000000001.db", "0000000000000021.db", "0000000000000041.live.db"];
+    assert_eq!(names(&to.join("segments")), expected);
+    let all: Vec<_> = (0..45).map(line).collect();
+    assert_eq!(raw(&to), all);
+
+    let mut restored = Setup::new().config("[store]\nsegment_entries = 20\n").arguments("--no-tls");
+    let data = restored.home().join("vidimus-data");
+    let (code, _, stderr) = run(["store", "restore", to.to_str().unwrap(), "--data-dir"], &data);
+    assert_eq!(code, Some(0), "{stderr}");
+    let (code, stdout, _) = run(["store", "check", "--data-dir"], &data);
+    assert_eq!(code, Some(0), "{stdout}");
+    // It goes on, with the same authorization value.
+    restored = restored.argument("--authorization", &serve.authorization);
+    let mut second = restored.start();
+    second.authorization.clone_from(&serve.authorization);
+    deliver(&second, 44..50);
+    assert_eq!(second.lines().len(), 50);
+    second.stop();
+    // Nothing is put in the place of a store.
+    let (code, _, stderr) = run(["store", "restore", to.to_str().unwrap(), "--data-dir"], &data);
+    assert!(code == Some(3) && stderr.contains("is not empty"), "{stderr}");
+}
+
+#[test]
+fn backups_under_load_are_whole() {
+    let serve = start();
+    let to = serve.home().join("backup");
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| (0..60).for_each(|n| deliver(&serve, n * 10..n * 10 + 10)));
+        let mut seen = 0;
+        while !sending.is_finished() {
+            backup(&serve, &to);
+            let lines = raw(&to);
+            // It has a beginning of what was sent, and never less than before.
+            assert_eq!(lines, (0..lines.len()).map(line).collect::<Vec<_>>());
+            assert!(lines.len() >= seen, "{} after {seen}", lines.len());
+            seen = lines.len();
+            let (code, stdout, _) = run(["store", "check", "--data-dir"], &to);
+            assert_eq!(code, Some(0), "{stdout}");
+        }
+    });
+    backup(&serve, &to);
+    assert_eq!(raw(&to).len(), 600);
+}
+
+#[test]
+fn a_backup_never_loses_what_it_had_and_a_damaged_one_is_not_restored() {
+    let serve = start();
+    deliver(&serve, 0..25);
+    wait_until_sealed(&serve, 1);
+    let to = serve.home().join("backup");
+    backup(&serve, &to);
+    // Another store, with other lines under the same ids.
+    let other = start();
+    deliver(&other, 100..110);
+    let arguments = ["store", "backup", to.to_str().unwrap(), "--data-dir"];
+    let (code, _, stderr) = run(arguments, &other.data());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("kept of an earlier backup"), "{stderr}");
+    let third = start();
+    deliver(&third, 200..205);
+    let (code, _, stderr) = run(arguments, &third.data());
+    assert!(code == Some(3) && stderr.contains("nothing was removed"), "{stderr}");
+    assert_eq!(raw(&to), (100..110).map(line).collect::<Vec<_>>());
+
+    let sound = serve.home().join("sound");
+    backup(&serve, &sound);
+    let sealed = sound.join("segments/0000000000000001.db");
+    let mut bytes = fs::read(&sealed).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&sealed, bytes).unwrap();
+    let target = serve.home().join("restored");
+    let (code, _, stderr) =
+        run(["store", "restore", sound.to_str().unwrap(), "--data-dir"], &target);
+    assert!(code == Some(3) && stderr.contains("0000000000000001.db"), "{stderr}");
+    assert!(!target.exists());
+    // A folder with something else in it is no place for a backup.
+    let home = serve.home().to_owned();
+    let (code, _, stderr) =
+        run(["store", "backup", home.to_str().unwrap(), "--data-dir"], &serve.data());
+    assert!(code == Some(3) && stderr.contains("is no backup"), "{stderr}");
+}
+
+/// A command as somebody who may only read the store: as another user if this one is root, else in a
+/// folder that may not be written to.
+fn as_reader(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
+    command.args(arguments).arg("--data-dir").arg(data);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let output = command.output().unwrap();
+    let text = |stream: Vec<u8>| String::from_utf8_lossy(&stream).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Lets everybody read a data directory and nobody write to it.
+fn make_read_only(path: &Path) {
+    let is_folder = path.is_dir();
+    if is_folder {
+        let files: Vec<PathBuf> =
+            fs::read_dir(path).unwrap().map(|one| one.unwrap().path()).collect();
+        files.iter().for_each(|file| make_read_only(file));
+    }
+    let mode = if is_folder { 0o555 } else { 0o444 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_store_that_may_only_be_read_can_be_queried_exported_and_checked() {
+    // Stopped well, and as a crash leaves it, with its log.
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut serve = start();
+        deliver(&serve, 0..45);
+        wait_until_sealed(&serve, 1);
+        serve.post("/audit-logs", &[("authorization", "wrong")], b"");
+        match signal {
+            Signal::TERM => serve.stop(),
+            _ => {
+                serve.signal(Signal::KILL);
+                serve.kill();
+            }
+        }
+        let copy = tempfile::tempdir().unwrap();
+        fs::set_permissions(copy.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let data = copy.path().join("data");
+        let copied = Command::new("cp").arg("-r").arg(serve.data()).arg(&data).status().unwrap();
+        assert!(copied.success());
+        // What processes share in memory is not there when a file system is only read.
+        for folder in [data.clone(), data.join("segments")] {
+            for name in names(&folder).iter().filter(|name| name.ends_with("-shm")) {
+                fs::remove_file(folder.join(name)).unwrap();
+            }
+        }
+        make_read_only(&data);
+        let (code, stdout, stderr) = as_reader(&data, &["query", "trace_id:44", "-o", "raw"]);
+        assert_eq!((code, stdout.trim_end()), (Some(0), line(44).as_str()), "{stderr}");
+        let (code, stdout, stderr) = as_reader(&data, &["export", "-o", "raw"]);
+        assert_eq!((code, stdout.lines().count()), (Some(0), 45), "{stderr}");
+        let (code, stdout, stderr) = as_reader(&data, &["store", "check"]);
+        assert_eq!(code, Some(0), "{stdout}{stderr}");
+        let (code, stdout, stderr) = as_reader(&data, &["store", "stats", "-o", "jsonl"]);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert_eq!(lines_of(&stdout)[0]["entries"], 45, "{stdout}");
+        // Writing needs the right to.
+        let (code, _, stderr) = as_reader(&data, &["store", "seal"]);
+        assert_eq!(code, Some(3), "{stderr}");
+        // So that it can be removed.
+        for folder in [data.join("segments"), data] {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+}
