@@ -41,10 +41,31 @@ const PLACEHOLDERS: [(&str, Placeholder); 6] = [
     ("verdict", Placeholder::Verdict),
 ];
 
+impl Placeholder {
+    /// Whether a sender chooses the value: then there may be any number of them.
+    fn is_chosen(self) -> bool {
+        matches!(self, Placeholder::Product | Placeholder::OrgId)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
     Of(Placeholder),
+}
+
+impl Piece {
+    /// What it is, if that is the same for every entry.
+    fn text(&self) -> Option<&str> {
+        match self {
+            Piece::Text(text) => Some(text),
+            Piece::Of(_) => None,
+        }
+    }
+
+    fn is_chosen(&self) -> bool {
+        matches!(self, Piece::Of(placeholder) if placeholder.is_chosen())
+    }
 }
 
 /// A path with placeholders, by its parts; it names a file, not a folder.
@@ -79,6 +100,9 @@ pub enum TemplateError {
     TooLong,
 }
 
+/// What stands for a value that has no files of its own.
+const OTHER: &str = "other";
+
 /// The longest value, in characters.
 const LONGEST: usize = 64;
 
@@ -97,12 +121,44 @@ impl Template {
 
     /// The file that `record` goes to.
     pub fn path(&self, record: &Record) -> PathBuf {
+        self.filled(|placeholder| value(placeholder, record))
+    }
+
+    /// The file that it goes to when what its sender chose has none of its own: where those values
+    /// are `other`.
+    pub fn other_path(&self, record: &Record) -> PathBuf {
+        self.filled(|placeholder| match placeholder.is_chosen() {
+            true => OTHER.to_owned(),
+            false => value(placeholder, record),
+        })
+    }
+
+    /// What the sender of `record` chose of its path; `None` if there is no such value in it.
+    pub fn chosen(&self, record: &Record) -> Option<String> {
+        let values = self.0.iter().flatten().filter_map(|piece| match piece {
+            Piece::Of(placeholder) if placeholder.is_chosen() => Some(value(*placeholder, record)),
+            _ => None,
+        });
+        let values: Vec<_> = values.collect();
+        // No value has a slash.
+        (!values.is_empty()).then(|| values.join("/"))
+    }
+
+    /// The file or folder on the way to `path`, a file of this template, that is there once an entry
+    /// with the same chosen values was written.
+    pub fn of_chosen<'a>(&self, path: &'a Path) -> &'a Path {
+        let after = self.0.iter().rev().take_while(|part| !part.iter().any(Piece::is_chosen));
+        let names = |part: &&Vec<Piece>| !matches!(part.as_slice(), [Piece::Text(text)] if text.is_empty() || text == ".");
+        path.ancestors().nth(after.filter(names).count()).unwrap_or(path)
+    }
+
+    fn filled(&self, value: impl Fn(Placeholder) -> String) -> PathBuf {
         let mut path = Filled::default();
         for (n, part) in self.0.iter().enumerate() {
             if n > 0 {
                 path.push("/", false);
             }
-            path.push_part(part, record);
+            path.push_part(part, &value);
         }
         while let Some(at) = path.rotated_form() {
             path.text.replace_range(at..=at, "_");
@@ -125,10 +181,10 @@ impl Filled {
         self.is_value.resize(self.text.len(), is_value);
     }
 
-    fn push_part(&mut self, part: &[Piece], record: &Record) {
+    fn push_part(&mut self, part: &[Piece], value: &impl Fn(Placeholder) -> String) {
         let filled = |piece: &Piece| match piece {
             Piece::Text(text) => (text.clone(), false),
-            Piece::Of(placeholder) => (value(*placeholder, record), true),
+            Piece::Of(placeholder) => (value(*placeholder), true),
         };
         let filled: Vec<_> = part.iter().map(filled).collect();
         let length: usize = filled.iter().map(|(text, _)| text.len()).sum();
@@ -278,6 +334,24 @@ mod tests {
         check("{org_id}/{date}-{hour}_{kind}.{verdict}", "o", "o/2025-05-16-20_access.valid");
         check("{product}", "o", "none");
         check("plain", "o", "plain");
+    }
+
+    #[test]
+    fn what_a_sender_chose_can_be_left_out() {
+        let check = |template: &str, other: &str, chosen: Option<&str>, of_chosen: &str| {
+            let mut record = record(1, 1_747_426_194_000);
+            record.fields.restore("org_id", Value::Text("o/1".into()));
+            let template: Template = template.parse().unwrap();
+            assert_eq!(template.other_path(&record).to_str(), Some(other));
+            assert_eq!(template.chosen(&record).as_deref(), chosen);
+            let path = template.path(&record);
+            assert_eq!(template.of_chosen(&path).to_str(), Some(of_chosen), "{template}");
+        };
+        check("out/{org_id}/{date}.log", "out/other/2025-05-16.log", Some("o_1"), "out/o_1");
+        check("out/{org_id}//./x", "out/other//./x", Some("o_1"), "out/o_1");
+        check("{org_id}.log", "other.log", Some("o_1"), "o_1.log");
+        check("{product}/{org_id}/{kind}", "other/other/access", Some("none/o_1"), "none/o_1");
+        check("{kind}.log", "access.log", None, "");
     }
 
     #[test]

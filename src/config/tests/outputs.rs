@@ -26,6 +26,7 @@ fn what_is_not_said_has_its_default() {
         name: "a".into(),
         to: Destination::File(Box::new(OutputFile {
             path: "a.log".parse().unwrap(),
+            max_values: 1000,
             rotate_size: None,
             rotate_every: None,
             compress: Compress::None,
@@ -157,6 +158,9 @@ fn outputs_that_are_refused() {
             &format!("c.toml:8: output.path is \"{other}\", expected a path of which no file can "),
         );
     }
+    let apart = FILE.replace("a.log", "o/raw.log")
+        + &FILE.replace("'a'", "'b'").replace("a.log", "o/{kind}/x.jsonl");
+    assert_eq!(outputs(&apart).len(), 2);
     check_refused(
         &FILE.replace("a.log", "x/../a.log"),
         "c.toml:4: output.path is \"x/../a.log\", expected a path without \"..\"",

@@ -1,81 +1,166 @@
 //! Whether two templates may name one file, or one a folder of the other.
 //!
 //! Compared is what they are from the root on, without empty parts and `.`; `..` is refused in a
-//! template. Symbolic links are not followed: what they lead to can change at any time. In doubt two
-//! may meet, since a value may be anything that is not empty.
+//! template. Symbolic links are not followed: what they lead to can change at any time. Of date, hour,
+//! kind and verdict it is known what they can be; what a sender chooses can be any text that a value
+//! can be.
 
+use std::collections::HashSet;
 use std::path::Path;
 
-use super::{Piece, Template};
-
-/// A part of a path: its characters, and `None` for a value.
-type Part = Vec<Option<char>>;
+use super::{Piece, Placeholder, Template};
+use crate::entry::Kind;
+use crate::signature::VerdictName;
 
 impl Template {
-    /// Whether some entry may go to the same file here as some entry there. In doubt it is so.
+    /// Whether some entry may go to the same file here as some entry there.
     pub fn may_meet(&self, other: &Template) -> bool {
         let (ours, theirs) = (self.parts(), other.parts());
-        ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(a, b)| may_be_same(a, b))
+        ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(a, b)| a.may_be(b))
     }
 
-    /// Whether some file here may have the name that a folder has there. In doubt it is so.
+    /// Whether some file here may have the name that a folder has there.
     pub fn may_be_folder_of(&self, other: &Template) -> bool {
         let (ours, theirs) = (self.parts(), other.parts());
         theirs.get(..ours.len()).is_some_and(|folder| {
-            theirs.len() > ours.len() && folder.iter().zip(&ours).all(|(a, b)| may_be_same(a, b))
+            theirs.len() > ours.len() && folder.iter().zip(&ours).all(|(a, b)| a.may_be(b))
         })
     }
 
-    /// Whether some entry may go to the file `path`. In doubt it is so.
+    /// Whether some entry may go to the file `path`.
     pub fn may_name(&self, path: &Path) -> bool {
         self.may_meet(&Template::literal(path))
     }
 
+    /// From the root on, after those of the working directory if they do not begin there.
     fn parts(&self) -> Vec<Part> {
-        let of = |piece: &Piece| match piece {
-            Piece::Text(text) => literal(text),
-            Piece::Of(_) => vec![None],
+        let begins_at_root = |part: &Vec<Piece>| part.iter().all(|piece| piece.text() == Some(""));
+        let folder = match self.0.first() {
+            Some(first) if begins_at_root(first) => String::new(),
+            // Where there is none any more, nothing relative can be written either.
+            _ => std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
         };
-        from_root(self.0.iter().map(|part| part.iter().flat_map(of).collect()))
+        let folder = folder.split('/').map(|part| vec![Piece::Text(part.to_owned())]);
+        let names_nothing = |part: &Vec<Piece>| {
+            let texts: Option<String> = part.iter().map(Piece::text).collect();
+            texts.is_some_and(|text| matches!(text.as_str(), "" | "."))
+        };
+        let all = folder.chain(self.0.iter().cloned()).filter(|part| !names_nothing(part));
+        all.map(|part| Part::of(&part)).collect()
     }
 }
 
-fn literal(text: &str) -> Part {
-    text.chars().map(Some).collect()
+/// What a part of a path can be, as an automaton: its texts are those that lead from state 0 to `end`.
+struct Part {
+    /// From a state, by a character, to a state.
+    steps: Vec<(usize, Class, usize)>,
+    end: usize,
 }
 
-/// These parts, after those of the working directory if they do not begin at the root.
-fn from_root(parts: impl Iterator<Item = Part>) -> Vec<Part> {
-    let mut parts = parts.peekable();
-    let folder = match parts.peek() {
-        Some(first) if first.is_empty() => String::new(),
-        // Where there is none any more, nothing relative can be written either.
-        _ => std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
-    };
-    let all = folder.split('/').map(literal).chain(parts);
-    all.filter(|part| !part.is_empty() && *part != [Some('.')]).collect()
+/// Some characters.
+#[derive(Clone, Copy)]
+enum Class {
+    Is(char),
+    /// A digit of a date or an hour, or what stands in its place (`Filled::rotated_form`).
+    Digit,
+    /// What a value begins with.
+    First,
+    /// What a value goes on with.
+    Next,
 }
 
-/// Whether two parts can be the same text.
-fn may_be_same(ours: &Part, theirs: &Part) -> bool {
-    // Whether the rests of both that begin at (i, j) can be the same; from the end on.
-    let mut later = vec![false; theirs.len() + 1];
-    let mut row = later.clone();
-    for i in (0..=ours.len()).rev() {
-        for j in (0..=theirs.len()).rev() {
-            row[j] = match (ours.get(i), theirs.get(j)) {
-                (None, None) => true,
-                (None, Some(_)) | (Some(_), None) => false,
-                (Some(Some(one)), Some(Some(other))) => one == other && later[j + 1],
-                // A value takes this character, and may end with it or go on.
-                (Some(None), Some(Some(_))) => row[j + 1] || later[j + 1],
-                (Some(Some(_)), Some(None)) => later[j] || later[j + 1],
-                (Some(None), Some(None)) => row[j + 1] || later[j] || later[j + 1],
-            };
+impl Class {
+    fn has(self, c: char) -> bool {
+        match self {
+            Class::Is(own) => own == c,
+            Class::Digit => c.is_ascii_digit() || c == '_',
+            Class::First => c.is_ascii_alphanumeric() || matches!(c, '-' | '_'),
+            Class::Next => Class::First.has(c) || c == '.',
         }
-        std::mem::swap(&mut row, &mut later);
     }
-    later[0]
+
+    /// Whether both have a character.
+    fn meets(self, other: Class) -> bool {
+        match (self, other) {
+            (Class::Is(c), class) | (class, Class::Is(c)) => class.has(c),
+            // All others have the digits.
+            _ => true,
+        }
+    }
+}
+
+impl Part {
+    fn of(pieces: &[Piece]) -> Part {
+        let mut part = Part { steps: Vec::new(), end: 0 };
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => part.then_one_of([text.as_str()]),
+                Piece::Of(Placeholder::Date) => part.then_digits("0000-00-00"),
+                Piece::Of(Placeholder::Hour) => part.then_digits("00"),
+                Piece::Of(Placeholder::Kind) => {
+                    // A malformed line has none.
+                    part.then_one_of(Kind::ALL.iter().map(|kind| kind.as_str()).chain(["none"]));
+                }
+                Piece::Of(Placeholder::Verdict) => {
+                    part.then_one_of(VerdictName::ALL.iter().map(|verdict| verdict.as_str()));
+                }
+                Piece::Of(Placeholder::Product | Placeholder::OrgId) => {
+                    let value = part.end + 1;
+                    part.steps
+                        .extend([(part.end, Class::First, value), (value, Class::Next, value)]);
+                    part.end = value;
+                }
+            }
+        }
+        part
+    }
+
+    /// Goes on with one of these texts; where there is one alone it may be empty.
+    fn then_one_of<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
+        let start = self.end;
+        let mut ends = Vec::new();
+        for text in texts {
+            let mut at = start;
+            for c in text.chars() {
+                self.end += 1;
+                self.steps.push((at, Class::Is(c), self.end));
+                at = self.end;
+            }
+            ends.push(at);
+        }
+        // The last steps of all lead to one state.
+        for (_, _, to) in &mut self.steps {
+            if ends.contains(to) {
+                *to = self.end;
+            }
+        }
+    }
+
+    fn then_digits(&mut self, form: &str) {
+        for c in form.chars() {
+            let class = if c == '0' { Class::Digit } else { Class::Is(c) };
+            self.steps.push((self.end, class, self.end + 1));
+            self.end += 1;
+        }
+    }
+
+    /// Whether both can be the same text.
+    fn may_be(&self, other: &Part) -> bool {
+        let (mut seen, mut next) = (HashSet::from([(0, 0)]), vec![(0, 0)]);
+        while let Some((ours, theirs)) = next.pop() {
+            if (ours, theirs) == (self.end, other.end) {
+                return true;
+            }
+            for (_, class, to) in self.steps.iter().filter(|(from, ..)| *from == ours) {
+                for (_, others, others_to) in other.steps.iter().filter(|(at, ..)| *at == theirs) {
+                    if class.meets(*others) && seen.insert((*to, *others_to)) {
+                        next.push((*to, *others_to));
+                    }
+                }
+            }
+        }
+        false
+    }
 }
 
 #[cfg(test)]
@@ -99,10 +184,47 @@ mod tests {
         check("{org_id}.log", ".log", false);
         check("{org_id}.log", "a/b.log", false);
         check("a/{org_id}.log", "b/{org_id}.log", false);
-        check("{kind}-{org_id}", "x{org_id}", true);
-        check("{kind}-a", "{kind}-b", false);
-        check("{kind}/a", "x{org_id}/{kind}", true);
-        check("{kind}{kind}", "x", false);
+        check("{product}-{org_id}", "x{org_id}", true);
+        check("{product}-a", "{product}-b", false);
+        check("{product}/access", "x{org_id}/{kind}", true);
+        check("{product}{product}", "x", false);
+    }
+
+    #[test]
+    fn values_of_a_closed_list_meet_only_what_they_can_be() {
+        let check = |one: &str, other: &str, expected: bool| {
+            let (one, other) = (template(one), template(other));
+            assert_eq!(one.may_meet(&other), expected, "{one} {other}");
+            assert_eq!(other.may_meet(&one), expected, "{other} {one}");
+        };
+        check("{kind}", "raw.log", false);
+        check("{kind}.log", "access.log", true);
+        check("{kind}.log", "none.log", true);
+        check("{kind}.log", "audit.log", false);
+        check("{verdict}.log", "no_key.log", true);
+        check("{verdict}.log", "none.log", false);
+        check("{kind}", "{verdict}", false);
+        check("{kind}-{verdict}", "access-valid", true);
+        check("{kind}-{verdict}", "{verdict}-{kind}", false);
+        check("{kind}-x", "{org_id}", true);
+        check("{date}.log", "2025-05-16.log", true);
+        check("{date}.log", "2025-05.log", false);
+        check("{date}", "{kind}", false);
+        check("{date}", "{hour}", false);
+        check("{hour}", "07", true);
+        check("{hour}{hour}", "7", false);
+        check("{org_id}", "a b", false);
+        check("{org_id}", "ä", false);
+        check("{org_id}", "a.b", true);
+        check("{kind}{verdict}", "accessinvalid", true);
+        check("{kind}{verdict}", "accessin", false);
+    }
+
+    #[test]
+    fn no_value_of_a_closed_list_is_ever_cut() {
+        let words = Kind::ALL.iter().map(|kind| kind.as_str());
+        let words = words.chain(VerdictName::ALL.iter().map(|verdict| verdict.as_str()));
+        assert!(words.map(str::len).max() <= Some(crate::output::template::SHORTEST));
     }
 
     #[test]
@@ -130,5 +252,7 @@ mod tests {
         check("out/{org_id}.log", "out/archive/{date}.log", false);
         check("out/{org_id}", "out/{org_id}", false);
         check("out", "out/x", true);
+        check("out/raw.log", "out/{kind}/x.jsonl", false);
+        check("out/access", "out/{kind}/x.jsonl", true);
     }
 }

@@ -202,10 +202,10 @@ fn endpoints_that_are_refused() {
         "c.toml:10: output.dead_letters is \"d\", expected a path that no entry shares with the \
          output \"a\"",
     );
-    let file = "[[output]]\nname = 'b'\ntype = 'file'\npath = './{kind}'\n";
+    let file = "[[output]]\nname = 'b'\ntype = 'file'\npath = './{org_id}'\n";
     check_refused(
         &format!("{letters}{file}"),
-        "c.toml:9: output.path is \"./{kind}\", expected a path that no entry shares",
+        "c.toml:9: output.path is \"./{org_id}\", expected a path that no entry shares",
     );
     check_refused(
         &format!("{file}{}", letters.replace("'d'", "'d/e'")),
