@@ -8,6 +8,7 @@ use crate::entry::{Fields, Format, Kind, Millis, Record};
 pub(super) fn settings() -> OutputFile {
     OutputFile {
         path: "x".parse().unwrap(),
+        max_values: 1000,
         rotate_size: None,
         rotate_every: None,
         compress: Compress::None,

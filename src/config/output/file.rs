@@ -19,6 +19,8 @@ use crate::output::{Template, TemplateError};
 pub struct OutputFile {
     /// Which file an entry goes to.
     pub path: Template,
+    /// The most values that senders choose for which there are files of their own.
+    pub max_values: usize,
     /// A file is rotated before the line that would make it larger than this.
     pub rotate_size: Option<u64>,
     /// A file is rotated before the first line of the next of these spans, counted from 1970 in UTC.
@@ -73,8 +75,9 @@ words! {
 }
 
 /// The keys of this type.
-pub(super) const KEYS: [&str; 11] = [
+pub(super) const KEYS: [&str; 12] = [
     "path",
+    "max_values",
     "rotate_size",
     "rotate_every",
     "compress",
@@ -96,6 +99,7 @@ impl OutputFile {
         Ok(OutputFile {
             path: path
                 .ok_or_else(|| missing(section, "path", "give it, such as \"out/{date}.jsonl\""))?,
+            max_values: section.get("max_values", count(1..=1_000_000))?.unwrap_or(1000) as usize,
             rotate_size: section.get("rotate_size", size(1..=MAX_SIZE))?,
             rotate_every: section.get("rotate_every", duration(second))?,
             compress: compress.unwrap_or(Compress::None),

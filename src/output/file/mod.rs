@@ -15,7 +15,7 @@ mod name;
 mod open;
 mod tend;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ pub(super) struct Files {
     /// How far the files have come that may be written to before the next saved state, closed ones
     /// too.
     marks: BTreeMap<PathBuf, Mark>,
+    /// What senders chose of paths so far, up to the cap: these have files of their own.
+    chosen: HashSet<String>,
     tender: Tender,
     /// The time in the name of the file that was rotated last.
     rotated_at: Millis,
@@ -52,13 +54,39 @@ impl Files {
             settings,
             open: LinkedHashMap::new(),
             marks: BTreeMap::new(),
+            chosen: HashSet::new(),
             tender,
             rotated_at: Millis::MIN,
         }
     }
 
     fn paths(&self, records: &[&Record]) -> BTreeSet<PathBuf> {
-        records.iter().map(|record| self.settings.path.path(record)).collect()
+        records.iter().map(|record| self.path(record)).collect()
+    }
+
+    /// The file that a record goes to. Over the cap a chosen value has one of its own only if it had
+    /// one before.
+    fn path(&self, record: &Record) -> PathBuf {
+        let template = &self.settings.path;
+        let path = template.path(record);
+        let is_own = self.chosen.len() < self.settings.max_values
+            || template.chosen(record).is_none_or(|chosen| self.chosen.contains(&chosen))
+            || template.of_chosen(&path).exists();
+        if is_own { path } else { template.other_path(record) }
+    }
+
+    /// Takes note of what the senders of these chose.
+    fn choose(&mut self, records: &[&Record]) {
+        for chosen in records.iter().filter_map(|record| self.settings.path.chosen(record)) {
+            let most = self.settings.max_values;
+            if self.chosen.len() < most && self.chosen.insert(chosen) && self.chosen.len() == most {
+                tracing::warn!(
+                    path = %self.settings.path,
+                    max_values = most,
+                    "entries with other values go where the value is \"other\""
+                );
+            }
+        }
     }
 
     /// Whether the file is of another span of time than `now`, or larger than it may be.
@@ -155,6 +183,7 @@ impl Sink for Files {
     fn prepare(&mut self, records: &[&Record]) -> Result<bool, OutputError> {
         // Of those that were closed earlier nothing is past the next saved state.
         self.marks.retain(|path, _| self.open.contains_key(path));
+        self.choose(records);
         let mut is_changed = false;
         for path in self.paths(records) {
             let is_new = !self.open.contains_key(&path);
@@ -169,18 +198,18 @@ impl Sink for Files {
 
     fn is_full(&self, record: &Record, line: &[u8]) -> bool {
         let Some(size) = self.settings.rotate_size else { return false };
-        let length = self.open.get(&self.settings.path.path(record)).map_or(0, Open::length);
+        let length = self.open.get(&self.path(record)).map_or(0, Open::length);
         length > 0 && length.saturating_add(line.len() as u64) > size
     }
 
     fn rotate(&mut self, record: &Record, now: Millis) -> Result<(), OutputError> {
-        let path = self.settings.path.path(record);
+        let path = self.path(record);
         self.rotate_file(&path, now)?;
         self.file(&path).map(drop)
     }
 
     fn write(&mut self, record: &Record, line: &[u8], now: Millis) -> Result<(), OutputError> {
-        let path = self.settings.path.path(record);
+        let path = self.path(record);
         self.file(&path)?.write(&path, line, now)
     }
 
@@ -239,6 +268,38 @@ mod tests {
             fs::read_dir(folder).unwrap().map(|one| one.unwrap().path()).collect();
         paths.sort();
         paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn chosen_values_over_the_cap_share_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: crate::output::Template =
+            folder.path().join("{org_id}/x.log").to_str().unwrap().parse().unwrap();
+        let write = |values: &[&str]| {
+            let mut files = files(folder.path(), |settings| {
+                settings.path = path.clone();
+                settings.max_values = 2;
+            });
+            for (id, value) in (1..).zip(values) {
+                let mut record = record(id, 0);
+                record.fields.restore("org_id", crate::entry::Value::Text((*value).into()));
+                files.prepare(&[&record]).unwrap();
+                files.write(&record, format!("{value}\n").as_bytes(), Millis::MIN).unwrap();
+            }
+            files.sync().unwrap();
+        };
+        let read = |name: &str| fs::read_to_string(folder.path().join(name).join("x.log"));
+        write(&["a", "b", "c", "a", "d"]);
+        assert_eq!((read("a").unwrap(), read("b").unwrap()), ("a\na\n".into(), "b\n".into()));
+        assert_eq!(read("other").unwrap(), "c\nd\n");
+        // What has a file keeps it, whoever comes first after a start.
+        write(&["e", "f", "b", "c"]);
+        assert_eq!(read("b").unwrap(), "b\nb\n");
+        assert_eq!(
+            (read("e").unwrap(), read("other").unwrap()),
+            ("e\n".into(), "c\nd\nc\n".into())
+        );
+        assert!(read("c").is_err());
     }
 
     #[test]
