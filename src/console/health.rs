@@ -56,7 +56,7 @@ fn readiness(health: &Health, ring: &KeyRing) -> Result<Ready, Problem> {
 /// `GET /metrics`
 pub async fn metrics(State(console): State<Arc<Console>>) -> Result<Response, Problem> {
     let shown = Arc::clone(&console);
-    let text = console.read(move |reader| shown.metrics.text(reader)).await?;
+    let text = console.watch(move |reader| shown.metrics.text(reader)).await?;
     let mut answer = text.into_response();
     let content_type = HeaderValue::from_static(exposition::CONTENT_TYPE);
     answer.headers_mut().insert(CONTENT_TYPE, content_type);

@@ -6,14 +6,16 @@
 //! - [`api`]: entries, counts, the stream, deliveries, all as JSON. [`pages`]: the same to look at.
 //! - [`about`]: what the pages tell of the receiver.
 //!
-//! Every look at the store goes through [`Console::read`], on a thread that may wait; only a few are
-//! at work at once, so that whoever looks does not slow the receiver.
+//! Every look at the store goes through [`Console::read`] (`look`), on a thread that may wait; only a
+//! few are at work at once, so that whoever looks does not slow the receiver, and none for longer than
+//! somebody waits. Metrics have a turn of their own.
 
 pub mod about;
 pub mod api;
 pub mod ask;
 pub mod guard;
 pub mod health;
+mod look;
 pub mod pages;
 pub mod problem;
 mod throttle;
@@ -31,6 +33,7 @@ use tower_service::Service;
 
 use self::about::About;
 use self::guard::Guard;
+use self::look::{Looks, PATIENCE};
 use self::pages::Trouble;
 use self::problem::Problem;
 use crate::keys::KeyRing;
@@ -38,8 +41,9 @@ use crate::metrics::Exposition;
 use crate::net::{CloseConnection, Peer, RequestBody, Shutdown};
 use crate::store::{Health, Reader, StoreError};
 
-/// How many looks at the store are at work at once.
+/// How many looks at the store are at work at once, to answer questions and for metrics.
 const READERS: usize = 2;
+const WATCHERS: usize = 1;
 
 /// What the console shows, and to whom.
 #[derive(Debug)]
@@ -53,7 +57,8 @@ pub struct Console {
     guard: Guard,
     /// Ends what goes on for ever.
     shutdown: Shutdown,
-    reading: Arc<Semaphore>,
+    reading: Looks,
+    watching: Looks,
     /// Held by the one stream that looks at the store.
     streaming: Arc<Semaphore>,
 }
@@ -69,15 +74,17 @@ impl Console {
         guard: Guard,
         shutdown: Shutdown,
     ) -> Arc<Console> {
+        let reader = Arc::new(reader);
         Arc::new(Console {
-            reader: Arc::new(reader),
+            reading: Looks::new(Arc::clone(&reader), READERS, PATIENCE),
+            watching: Looks::new(Arc::clone(&reader), WATCHERS, PATIENCE),
+            reader,
             ring,
             health,
             metrics,
             about,
             guard,
             shutdown,
-            reading: Arc::new(Semaphore::new(READERS)),
             streaming: Arc::new(Semaphore::new(1)),
         })
     }
@@ -98,22 +105,20 @@ impl Console {
             .with_state(Arc::clone(self))
     }
 
-    /// Does `work` with the store, on a thread that may wait.
+    /// Does `work` with the store, on a thread that may wait. It ends with whoever asked.
     pub async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let permit = Arc::clone(&self.reading).acquire_owned().await;
-        let reader = Arc::clone(&self.reader);
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work(&reader);
-            drop(permit);
-            done
-        });
-        match done.await {
-            Ok(done) => done.map_err(Problem::from),
-            Err(error) => Err(Problem::internal(&error)),
-        }
+        self.reading.look(work).await
+    }
+
+    /// The same for what is small and must not wait behind questions.
+    pub async fn watch<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.watching.look(work).await
     }
 }
 

@@ -5,6 +5,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
+use super::look::PATIENCE;
 use super::throttle::RETRY_AFTER as RETRY;
 use crate::search::QueryError;
 use crate::store::StoreError;
@@ -83,6 +84,16 @@ impl Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not taken here")
     }
 
+    /// The answer would take too long.
+    pub fn timed_out() -> Problem {
+        let detail = format!(
+            "the store has no answer within {} seconds; ask for a narrower range of time, or for \
+             fields instead of words",
+            PATIENCE.as_secs()
+        );
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, detail)
+    }
+
     /// Deliveries are not taken now.
     pub fn not_ready(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -109,6 +120,7 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {
+            StoreError::TimedOut | StoreError::Cancelled => Problem::timed_out(),
             StoreError::NoSuch { .. } => Problem::not_found(error.to_string()),
             error => Problem::internal(&error),
         }

@@ -111,6 +111,12 @@ pub enum StoreError {
     /// Another delivery of the same transaction failed, or the transaction itself.
     #[error("the transaction was rolled back: {0}")]
     RolledBack(String),
+    /// A question took longer than it may.
+    #[error("the question was not answered in time")]
+    TimedOut,
+    /// Nobody waits for the answer to a question any more.
+    #[error("nobody waits for the answer any more")]
+    Cancelled,
     /// The store is being closed.
     #[error("the store is closing")]
     Closing,

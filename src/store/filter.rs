@@ -5,11 +5,11 @@
 
 use std::ops::Bound;
 
-use regex::bytes::{Regex, RegexBuilder};
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{Value, ValueRef};
 
+use super::words::{Join, Search, Words};
 use crate::search::{Field, Filter, Operand, Test};
 
 /// A piece of SQL and the values of its parameters, in their order.
@@ -49,31 +49,41 @@ impl Sql {
     fn filter(&mut self, filter: &Filter) {
         match filter {
             Filter::All => drop(self.push("1")),
-            Filter::And(parts) => self.joined(parts, " AND ", "1"),
-            Filter::Or(parts) => self.joined(parts, " OR ", "0"),
+            Filter::And(parts) => self.joined(parts, Join::All),
+            Filter::Or(parts) => self.joined(parts, Join::Any),
             Filter::Not(inner) if **inner == valid() => drop(self.push(NOT_VALID)),
             Filter::Not(inner) => {
                 self.push("NOT coalesce(").filter(inner);
                 self.push(", 0)");
             }
-            Filter::Text(text) => {
-                self.push("contains((SELECT line FROM raw WHERE raw.id = entries.id), ");
-                self.bind(text.clone()).push(")");
-            }
+            Filter::Text(_) => self.joined(std::slice::from_ref(filter), Join::All),
             Filter::Field(field, test) => self.field(field, test),
         }
     }
 
-    /// The cheap parts stand first: SQLite looks no further once the outcome is known.
-    fn joined(&mut self, parts: &[Filter], with: &str, none: &str) {
-        let mut parts: Vec<_> = parts.iter().collect();
-        parts.sort_by_key(|part| cost(part));
-        self.push("(");
-        for (at, part) in parts.iter().enumerate() {
-            if at > 0 {
-                self.push(with);
+    /// The cheap parts stand first: SQLite looks no further once the outcome is known. What is of
+    /// words alone is one part, the last.
+    fn joined(&mut self, parts: &[Filter], join: Join) {
+        let (with, none) = match join {
+            Join::All => (" AND ", "1"),
+            Join::Any => (" OR ", "0"),
+        };
+        let (mut words, mut others) = (Vec::new(), Vec::new());
+        for part in parts {
+            match Words::of(part) {
+                Some(of_words) => words.push(of_words),
+                None => others.push(part),
             }
-            self.filter(part);
+        }
+        others.sort_by_key(|part| cost(part));
+        self.push("(");
+        for (at, part) in others.iter().enumerate() {
+            self.push(if at > 0 { with } else { "" }).filter(part);
+        }
+        if !words.is_empty() {
+            self.push(if others.is_empty() { "" } else { with });
+            self.push("contains((SELECT line FROM raw WHERE raw.id = entries.id), ");
+            self.bind(Words::joined(join, words).parameter()).push(")");
         }
         self.push(if parts.is_empty() { none } else { "" }).push(")");
     }
@@ -214,26 +224,22 @@ fn after_all_that_begin_with(prefix: &str) -> Option<String> {
     None
 }
 
-/// Makes the functions that conditions use: `contains(line, text)`, whatever the case of the
-/// letters, and `integer(text)`, NULL if the text spells none.
+/// Makes the functions that conditions use: `contains(line, words)`, and `integer(text)`, NULL if
+/// the text spells none.
 pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
         | FunctionFlags::SQLITE_DIRECTONLY;
     connection.create_scalar_function("contains", 2, flags, |context| {
-        let searched = context.get_or_create_aux(1, |text| searcher(text.as_str()?))?;
+        let search = context.get_or_create_aux(1, |words| Search::new(words.as_str()?))?;
         Ok(match context.get_raw(0) {
-            ValueRef::Blob(line) | ValueRef::Text(line) => searched.is_match(line),
-            _ => false,
+            ValueRef::Blob(line) | ValueRef::Text(line) => search.is_in(line),
+            _ => search.is_in(b""),
         })
     })?;
     connection.create_scalar_function("integer", 1, flags, |context| {
         Ok(context.get_raw(0).as_str().ok().and_then(|text| text.parse::<i64>().ok()))
     })
-}
-
-fn searcher(text: &str) -> Result<Regex, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(RegexBuilder::new(&regex::escape(text)).case_insensitive(true).build()?)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!   opened and what stands in them), [`catalog`] (which segments there are).
 //! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older`
 //!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
-//! - Reading: `read` (opens what the catalog names), `filter` and `query` (a query to SQL), [`page`]
+//! - Reading: `read` (opens what the catalog names, or leaves out what is `damaged`; `interrupt` ends it), `filter` and `query` (a query to SQL; `words` are looked for in the line), [`page`]
 //!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id) over `lines` where
 //!   lines alone are wanted, [`counts`] (over time and by value), [`provenance`], [`stats`], [`usage`],
 //!   [`check`]. [`cursors`]: where outputs are; [`standing`]: how they stand.
@@ -22,6 +22,7 @@ pub mod check;
 mod copies;
 pub mod counts;
 pub mod cursors;
+mod damaged;
 pub mod directory;
 mod error;
 mod filter;
@@ -29,6 +30,7 @@ mod folder;
 pub mod follow;
 mod gaps;
 mod ids;
+mod interrupt;
 pub mod late;
 mod lines;
 mod live;
@@ -57,6 +59,7 @@ mod sqlite;
 pub mod standing;
 pub mod stats;
 pub mod usage;
+mod words;
 pub mod writer;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,6 +75,7 @@ pub use directory::Directory;
 pub use error::StoreError;
 pub use follow::{Event, Export, Follow, News, Position};
 pub use gaps::Gap;
+pub use interrupt::Interrupt;
 pub use late::Judge;
 pub use meter::{Health, Meter};
 pub use page::{BadCursor, Page, PageCursor, Scan};

@@ -8,21 +8,32 @@
 //! the segment's file are read in one snapshot of the catalog, so that they belong together.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 
 use super::StoreError;
 use super::catalog::{State, state};
+use super::damaged::LeftOut;
 use super::directory::Directory;
 use super::error::SqliteContext;
 use super::filter;
+use super::interrupt::{Interrupt, STEPS};
 use super::schema::{CATALOG, SEGMENT, Schema};
 use super::sqlite::{self, Access, Database};
 
 /// Reads a store. It may be shared by threads.
 #[derive(Debug)]
 pub struct Reader {
+    shared: Arc<Shared>,
+    /// Ends what it is asked.
+    interrupt: Option<Arc<Interrupt>>,
+    /// Segments that cannot be read; without it that is an error.
+    left_out: Option<LeftOut>,
+}
+
+#[derive(Debug)]
+struct Shared {
     directory: Directory,
     idle: Mutex<Vec<(PathBuf, Database)>>,
 }
@@ -69,14 +80,37 @@ impl Reader {
                 what: what.into(),
             });
         }
-        let reader = Reader { directory: directory.clone(), idle: Mutex::new(Vec::new()) };
+        let shared = Shared { directory: directory.clone(), idle: Mutex::new(Vec::new()) };
+        let reader = Reader { shared: Arc::new(shared), interrupt: None, left_out: None };
         reader.catalog("read", |_| Ok(()))?;
         Ok(reader)
     }
 
+    /// The same, for questions that `interrupt` ends: then the answer is
+    /// [`StoreError::TimedOut`] or [`StoreError::Cancelled`].
+    pub fn until(&self, interrupt: Arc<Interrupt>) -> Reader {
+        Reader { shared: Arc::clone(&self.shared), interrupt: Some(interrupt), left_out: None }
+    }
+
+    /// The same, which leaves out segments that are damaged or missing: see
+    /// [`left_out`](Reader::left_out).
+    pub fn leaving_out_damaged(self) -> Reader {
+        Reader { left_out: Some(LeftOut::default()), ..self }
+    }
+
+    /// What is wrong with each segment that was left out so far.
+    pub fn left_out(&self) -> Vec<String> {
+        self.left_out.as_ref().map_or_else(Vec::new, LeftOut::reasons)
+    }
+
+    /// Whether the segment that begins with `first_id` was left out.
+    pub(super) fn leaves_out(&self, first_id: u64) -> bool {
+        self.left_out.as_ref().is_some_and(|left_out| left_out.contains(first_id))
+    }
+
     /// The directory.
     pub(super) fn directory(&self) -> &Directory {
-        &self.directory
+        &self.shared.directory
     }
 
     /// Reads from the catalog, in one snapshot.
@@ -85,11 +119,12 @@ impl Reader {
         doing: &'static str,
         work: impl FnOnce(&Database) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let path = self.directory.catalog();
+        let path = self.shared.directory.catalog();
         self.snapshot(&path, &CATALOG, Access::Shared, doing, work)
     }
 
-    /// Reads from the segment that begins with `first_id`; `None` if it is there no more.
+    /// Reads from the segment that begins with `first_id`; `None` if it is there no more, or is left
+    /// out.
     ///
     /// First `gather` reads what the catalog says of it, then `work` reads the segment itself, each
     /// in one snapshot. Both are called again when the file was sealed in between.
@@ -99,6 +134,13 @@ impl Reader {
         gather: impl Fn(&Database, &Place) -> rusqlite::Result<G>,
         work: impl Fn(&Database, &Place, G) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, StoreError> {
+        if self.leaves_out(first_id) {
+            return Ok(None);
+        }
+        let left_out = |error| match &self.left_out {
+            Some(left_out) => left_out.add(first_id, error).map(|()| None),
+            None => Err(error),
+        };
         let mut path = PathBuf::new();
         for _ in 0..ATTEMPTS {
             let found = self.catalog("find a segment", |catalog| {
@@ -107,7 +149,7 @@ impl Reader {
                 Ok(Some((place, gathered)))
             })?;
             let Some((place, gathered)) = found else { return Ok(None) };
-            path = self.directory.segment(&place.file);
+            path = self.shared.directory.segment(&place.file);
             let access = if place.is_sealed() { Access::Immutable } else { Access::Shared };
             let done = self.snapshot(&path, &SEGMENT, access, "read", |connection| {
                 work(connection, &place, gathered)
@@ -115,12 +157,14 @@ impl Reader {
             match done {
                 // An unsealed segment may lose its log before it was opened, but not its file.
                 Ok(done) if place.is_sealed() || path.exists() => return Ok(Some(done)),
-                Err(error) if path.exists() => return Err(error),
+                Err(error) if path.exists() => return left_out(error),
+                Err(error @ (StoreError::TimedOut | StoreError::Cancelled)) => return Err(error),
                 _ => {}
             }
         }
         Err(std::io::Error::from(std::io::ErrorKind::NotFound))
             .doing("find a segment that the catalog names", &path)
+            .or_else(left_out)
     }
 
     /// The segments, oldest first.
@@ -166,18 +210,35 @@ impl Reader {
         doing: &'static str,
         work: impl FnOnce(&Database) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let connection = self.take(path, schema, access)?;
+        if let Some(interrupt) = &self.interrupt {
+            interrupt.check()?;
+        }
+        let mut connection = self.take(path, schema, access)?;
+        if let Some(interrupt) = &self.interrupt {
+            let interrupt = Arc::clone(interrupt);
+            let look = Some(move || interrupt.is_over());
+            connection.progress_handler(STEPS, look).doing(doing, path)?;
+        }
         let run = || {
             let _snapshot = connection.unchecked_transaction()?;
             work(&connection)
         };
-        let done = run().doing(doing, path)?;
+        let done = run();
+        if let Some(interrupt) = &self.interrupt {
+            connection.progress_handler(0, None::<fn() -> bool>).doing(doing, path)?;
+            if done.as_ref().is_err_and(is_interrupted) {
+                self.give_back(path, connection);
+                interrupt.check()?;
+                return Err(StoreError::Cancelled);
+            }
+        }
+        let done = done.doing(doing, path)?;
         self.give_back(path, connection);
         Ok(done)
     }
 
     fn take(&self, path: &Path, schema: &Schema, access: Access) -> Result<Database, StoreError> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = idle.iter().rposition(|(one, _)| one == path) {
             return Ok(idle.remove(at).1);
         }
@@ -192,7 +253,7 @@ impl Reader {
         if !path.exists() {
             return;
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.push((path.to_owned(), connection));
         if idle.len() > IDLE {
             drop(idle.remove(0));
@@ -201,9 +262,13 @@ impl Reader {
 
     /// Closes idle connections to files that were removed.
     pub(super) fn close_removed(&self) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.retain(|(path, _)| path.exists());
     }
+}
+
+fn is_interrupted(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
 fn place(catalog: &Connection, first_id: u64) -> rusqlite::Result<Option<Place>> {

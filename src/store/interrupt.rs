@@ -1,0 +1,81 @@
+//! When a question to the store ends before it is answered: at a time, or when nobody waits for it
+//! any more.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::StoreError;
+
+/// Ends questions. SQLite looks at it every few thousand steps of a statement.
+#[derive(Debug)]
+pub struct Interrupt {
+    deadline: Instant,
+    is_cancelled: AtomicBool,
+}
+
+/// How many steps of SQLite's machine are between two looks: well under a millisecond.
+pub(super) const STEPS: i32 = 2000;
+
+impl Interrupt {
+    /// Ends questions at `deadline`.
+    pub fn at(deadline: Instant) -> Interrupt {
+        Interrupt { deadline, is_cancelled: AtomicBool::new(false) }
+    }
+
+    /// Nobody waits for the answer any more.
+    pub fn cancel(&self) {
+        self.is_cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the question ends now.
+    pub(super) fn is_over(&self) -> bool {
+        self.check().is_err()
+    }
+
+    /// Why the question ends now, if it does.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            return Err(StoreError::Cancelled);
+        }
+        if Instant::now() >= self.deadline { Err(StoreError::TimedOut) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::{Directory, Options, Reader, Store};
+
+    /// Counts without an end.
+    fn count(reader: &Reader) -> Result<i64, StoreError> {
+        let sql = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
+                   SELECT count(*) FROM n";
+        reader.catalog("count", |catalog| catalog.query_row(sql, [], |row| row.get(0)))
+    }
+
+    #[test]
+    fn a_statement_ends_at_its_time_or_when_it_is_cancelled() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&temporary.path().join("d")).unwrap();
+        drop(Store::open(&directory, Options::default()).unwrap());
+        let reader = Reader::open(&directory).unwrap();
+        let soon = Instant::now() + Duration::from_millis(50);
+        let found = count(&reader.until(Arc::new(Interrupt::at(soon))));
+        assert!(matches!(found, Err(StoreError::TimedOut)), "{found:?}");
+
+        let interrupt = Arc::new(Interrupt::at(Instant::now() + Duration::from_secs(1000)));
+        let limited = reader.until(Arc::clone(&interrupt));
+        thread::scope(|scope| {
+            let counting = scope.spawn(|| count(&limited));
+            interrupt.cancel();
+            let found = counting.join().unwrap();
+            assert!(matches!(found, Err(StoreError::Cancelled)), "{found:?}");
+        });
+        // Their connection is used again, and nobody interrupts it.
+        assert_eq!(reader.refused(10).unwrap(), []);
+    }
+}
