@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{Place, Range, Wanted, tell_slips};
+use super::selection::{Place, Range, Wanted, read_whole, tell_slips};
 use super::terminal::{is_watched, tell};
 
 /// Write stored entries out, in the order in which they were stored.
@@ -38,7 +38,7 @@ impl Export {
     /// Writes what matches.
     pub fn run(self) -> Result<Exit, Failure> {
         let (filter, range) = (self.query.filter()?, self.range.range()?);
-        let reader = self.place.reader()?;
+        let reader = self.place.reader()?.leaving_out_damaged();
         let mut export = reader.export(&filter, range).map_err(Failure::failed)?;
         let mut printer = Printer::new(self.output, &self.zone);
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
@@ -59,6 +59,6 @@ impl Export {
         if is_watched() {
             tell(format_args!("{written} entries"));
         }
-        Ok(Exit::Done)
+        read_whole(&reader)
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
-use super::selection::{Place, Range, Wanted, tell_slips};
+use super::selection::{Place, Range, Wanted, read_whole, tell_slips};
 use super::terminal::tell;
 
 /// Print stored entries that match, newest first.
@@ -40,7 +40,7 @@ impl Query {
     /// Prints what matches.
     pub fn run(self) -> Result<Exit, Failure> {
         let (filter, range) = (self.query.filter()?, self.range.range()?);
-        let reader = self.place.reader()?;
+        let reader = self.place.reader()?.leaving_out_damaged();
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         // One more tells whether that is all.
         let most = limit.saturating_add(1);
@@ -69,6 +69,6 @@ impl Query {
             }
             _ => {}
         }
-        Ok(Exit::Done)
+        read_whole(&reader)
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use unicode_width::UnicodeWidthStr;
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::terminal::{sanitise, tell};
 use crate::clock::now;
 use crate::config::{self, Flags};
@@ -96,6 +96,22 @@ pub fn tell_slips(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
     };
     search::slips(filter, &stored).iter().for_each(|slip| tell(format_args!("note: {slip}")));
     Ok(())
+}
+
+/// How a command ends that has printed what could be read: it says what could not.
+pub fn read_whole(reader: &Reader) -> Result<Exit, Failure> {
+    let left_out = reader.left_out();
+    if left_out.is_empty() {
+        return Ok(Exit::Done);
+    }
+    for reason in &left_out {
+        tell(format_args!("warning: {reason}"));
+    }
+    let what = if left_out.len() == 1 { "a segment" } else { "some segments" };
+    Err(Failure::failed(format!(
+        "{what} of the store cannot be read, and the entries in it are left out; \
+         `vidimus store check` looks at all of it"
+    )))
 }
 
 /// The error, and the query with a mark under the place.

@@ -282,7 +282,7 @@ impl Ascent<'_> {
             Ok((segment_of(catalog, self.next_id)?, segment_after(catalog, self.next_id)?))
         })?;
         match (own, later) {
-            (Some(first_id), _) => self.slice(first_id),
+            (Some(first_id), later) => self.slice(first_id, later),
             (None, Some(first_id)) => {
                 let (from, to) = (self.next_id, first_id.saturating_sub(1));
                 self.next_id = first_id;
@@ -292,7 +292,7 @@ impl Ascent<'_> {
         }
     }
 
-    fn slice(&mut self, first_id: u64) -> Result<News, StoreError> {
+    fn slice(&mut self, first_id: u64, later: Option<u64>) -> Result<News, StoreError> {
         let (start, end) = (self.next_id, self.next_id.saturating_add(SLICE - 1).min(self.last_id));
         let query = &self.query;
         let found = self.reader.visit(
@@ -306,8 +306,11 @@ impl Ascent<'_> {
                 }
             },
         )?;
-        // Retention was faster: next time it is a gap.
         let Some((records, next_id)) = found else {
+            if self.reader.leaves_out(first_id) {
+                self.next_id = later.unwrap_or(self.last_id.saturating_add(1));
+            }
+            // Or retention was faster: next time it is a gap.
             return Ok(News { more: true, ..News::default() });
         };
         let more = next_id > self.next_id;

@@ -1,6 +1,8 @@
 //! `query`, `tail`, `export` and `store`, run as their users run them.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,6 +56,55 @@ fn a_query_prints_the_newest_that_match_first() {
     assert_eq!(text.stdout.lines().count(), 2, "{text}");
     assert!(text.stdout.starts_with("1970-01-01T00:00:01.024Z  access"), "{text}");
     assert!(text.stderr.contains("--limit 0"), "{text}");
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_left_out_and_told_of() {
+    fn overwrite(path: &Path) {
+        let length = path.metadata().unwrap().len();
+        fs::write(path, vec![0x5a; usize::try_from(length).unwrap()]).unwrap();
+    }
+    fn truncate(path: &Path) {
+        fs::write(path, b"").unwrap();
+    }
+    fn remove(path: &Path) {
+        fs::remove_file(path).unwrap();
+    }
+    let segments = |home: &Home| {
+        let folder = fs::read_dir(home.path.join("segments")).unwrap();
+        let mut files: Vec<_> = folder.map(|file| file.unwrap().path()).collect();
+        files.retain(|file| file.extension().is_some_and(|one| one == "db"));
+        files.sort();
+        files
+    };
+    let first_id = |file: &Path| -> u64 {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        name.split('.').next().unwrap().parse().unwrap()
+    };
+    let count = segments(&numbered()).len();
+    assert!(count > 1);
+    for damage in [overwrite, truncate, remove] {
+        for segment in 0..count {
+            let home = numbered();
+            let files = segments(&home);
+            let first = first_id(&files[segment]);
+            let next = files.get(segment + 1).map_or(26, |file| first_id(file));
+            damage(&files[segment]);
+            for companion in ["-wal", "-shm"] {
+                let _ = fs::remove_file(format!("{}{companion}", files[segment].display()));
+            }
+            let rest: Vec<u64> = (1..first).chain(next..=25).collect();
+            for command in ["query", "export"] {
+                let ran = on(&home, &[command, "-o", "jsonl", "--limit", "0"]).expect(3);
+                let mut found = ids(&ran);
+                found.sort_unstable();
+                assert_eq!(found, rest, "{command} {segment}: {ran}");
+                let name = files[segment].file_name().unwrap().to_str().unwrap();
+                assert!(ran.stderr.contains(name), "{ran}");
+                assert!(ran.stderr.contains("a segment of the store cannot be read"), "{ran}");
+            }
+        }
+    }
 }
 
 #[test]
