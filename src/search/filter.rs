@@ -87,6 +87,8 @@ pub enum Field {
     Kid,
     /// The input that took it. Holds text.
     Input,
+    /// The number of the delivery that it first came in. Holds integers.
+    Delivery,
     /// When it was received. Holds times.
     ReceivedAt,
     /// When it happened. Holds times.
@@ -98,7 +100,7 @@ pub enum Field {
 }
 
 /// The fields that are not the sender's, by name.
-const SYSTEM: [(&str, Field); 10] = [
+const SYSTEM: [(&str, Field); 11] = [
     ("id", Field::Id),
     ("verdict", Field::Verdict),
     ("reason", Field::Reason),
@@ -107,6 +109,7 @@ const SYSTEM: [(&str, Field); 10] = [
     ("warning", Field::Warning),
     ("kid", Field::Kid),
     ("input", Field::Input),
+    ("delivery", Field::Delivery),
     ("received_at", Field::ReceivedAt),
     ("time", Field::Time),
 ];

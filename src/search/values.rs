@@ -35,7 +35,7 @@ impl Holds {
             Field::Kind => Holds::Words(Kind::ALL.iter().map(|one| one.as_str()).collect()),
             Field::Warning => Holds::Words(Warning::ALL.iter().map(|one| one.as_str()).collect()),
             Field::ReceivedAt | Field::Time => Holds::Time,
-            Field::Id | Field::Known(_, Type::Integer) => Holds::Integer,
+            Field::Id | Field::Delivery | Field::Known(_, Type::Integer) => Holds::Integer,
             Field::Known(_, Type::Boolean) => Holds::Boolean,
             Field::Known(_, Type::Digits) => Holds::Digits,
             Field::Reason | Field::Kid | Field::Input | Field::Known(_, Type::Text) => Holds::Text,

@@ -150,20 +150,28 @@ impl Sql {
         self.push(column).push(below).bind(greatest).push(")");
     }
 
-    /// The warnings stand in one column, with a space between them.
+    /// The warnings stand in one column, with a space between them. The first part is in the words
+    /// of their index: else SQLite does not see that it may be used.
     fn warning(&mut self, test: &Test) {
+        self.push("(").push(WITH_WARNING);
         match test {
-            Test::Exists => drop(self.push("warnings IS NOT NULL")),
+            Test::Exists => {}
             Test::Equals(Operand::Text(word)) => {
-                self.push("instr(' ' || warnings || ' ', ").bind(format!(" {word} ")).push(") > 0");
+                self.push(" AND instr(' ' || warnings || ' ', ").bind(format!(" {word} "));
+                self.push(") > 0");
             }
             Test::Prefix(prefix) => {
-                self.push("instr(' ' || warnings, ").bind(format!(" {prefix}")).push(") > 0");
+                self.push(" AND instr(' ' || warnings, ").bind(format!(" {prefix}"));
+                self.push(") > 0");
             }
-            Test::Equals(_) | Test::Range { .. } => drop(self.push("0")),
+            Test::Equals(_) | Test::Range { .. } => drop(self.push(" AND 0")),
         }
+        self.push(")");
     }
 }
+
+/// Entries with a warning, in the words of their index.
+pub(super) const WITH_WARNING: &str = "warnings IS NOT NULL";
 
 /// Entries that are not valid, in the words of their index.
 pub(super) const NOT_VALID: &str = "verdict <> 'valid'";

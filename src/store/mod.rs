@@ -44,6 +44,7 @@ pub mod provenance;
 pub mod quarantine;
 mod query;
 mod read;
+mod received;
 #[cfg(test)]
 mod read_tests;
 mod records;

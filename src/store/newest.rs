@@ -360,6 +360,7 @@ mod tests {
             ("id:7", "SEARCH entries USING INTEGER PRIMARY KEY (rowid=?)"),
             ("name:Authz.*", "USING COVERING INDEX entries_name (name>? AND name<?)"),
             ("NOT verdict:valid", "entries_not_valid"),
+            ("warning:foreign_*", "entries_warnings"),
             ("status:500", "SCAN entries"),
             ("needle", "SCAN entries"),
         ] {

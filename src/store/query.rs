@@ -53,6 +53,8 @@ pub(super) struct Window {
     /// Keys are less than this.
     pub(super) before: Key,
     pub(super) ids: RangeInclusive<u64>,
+    /// The numbers of the deliveries.
+    pub(super) deliveries: RangeInclusive<u64>,
 }
 
 impl Window {
@@ -70,6 +72,10 @@ impl Window {
     pub(super) fn greatest(&self, place: &Place) -> Option<Key> {
         if place.first_id > *self.ids.end() || place.end() < *self.ids.start().max(&place.first_id)
         {
+            return None;
+        }
+        let (first, last) = (self.deliveries.start(), self.deliveries.end());
+        if place.first_delivery > *last || place.last_delivery.is_some_and(|one| one < *first) {
             return None;
         }
         let (least, greatest) = match (place.last_id, place.time) {
@@ -110,12 +116,16 @@ pub(super) struct Query {
     /// The index that gives the entries in their order, and what is wanted of it.
     index: (&'static str, Sql),
     direct: bool,
-    window: (i64, Key, RangeInclusive<u64>),
+    window: Window,
 }
 
 impl Query {
     pub(super) fn new(filter: &Filter) -> Query {
-        let (times, ids) = (range(filter, &Field::Time), range(filter, &Field::Id));
+        let times = range(filter, &Field::Time);
+        let numbers = |field| {
+            let range = range(filter, &field);
+            as_id(*range.start())..=as_id(*range.end())
+        };
         Query {
             newest: Compiled::new(filter, Columns::NEWEST),
             older: Columns::ALL
@@ -124,14 +134,16 @@ impl Query {
                 .map(|columns| Compiled::new(filter, *columns))
                 .collect(),
             index: index(filter),
-            direct: [Field::Id, Field::named("trace_id")]
-                .iter()
-                .any(|field| equal_to(filter, field).is_some()),
-            window: (
-                *times.start(),
-                Key { time: times.end().saturating_add(1), id: 0 },
-                as_id(*ids.start())..=as_id(*ids.end()),
-            ),
+            direct: has_warning(filter)
+                || [Field::Id, Field::named("trace_id")]
+                    .iter()
+                    .any(|field| equal_to(filter, field).is_some()),
+            window: Window {
+                since: *times.start(),
+                before: Key { time: times.end().saturating_add(1), id: 0 },
+                ids: numbers(Field::Id),
+                deliveries: numbers(Field::Delivery),
+            },
         }
     }
 
@@ -162,12 +174,13 @@ impl Query {
 
     /// Where to look for what matches: in `range`, and among the ids up to `greatest`.
     pub(super) fn window(&self, range: TimeRange, greatest: u64) -> Window {
-        let (since, before, ids) = &self.window;
+        let Window { since, before, ids, deliveries } = self.window.clone();
         let until = range.until.map_or(Key::MAX, |time| Key { time, id: 0 });
         Window {
-            since: range.since.map_or(*since, |time| time.max(*since)),
-            before: until.min(*before),
+            since: range.since.map_or(since, |time| time.max(since)),
+            before: until.min(before),
             ids: *ids.start()..=greatest.min(*ids.end()),
+            deliveries,
         }
     }
 }
@@ -178,6 +191,11 @@ fn conjuncts(filter: &Filter) -> &[Filter] {
         Filter::And(parts) => parts,
         other => std::slice::from_ref(other),
     }
+}
+
+/// Whether `filter` asks for a warning, which few entries have.
+fn has_warning(filter: &Filter) -> bool {
+    conjuncts(filter).iter().any(|part| matches!(part, Filter::Field(Field::Warning, _)))
 }
 
 /// What `filter` says that `field` is.
@@ -255,11 +273,14 @@ mod tests {
 
     #[test]
     fn a_query_narrows_the_window() {
-        let all = Window { since: 5, before: Key { time: 90, id: 0 }, ids: 0..=50 };
+        let deliveries = 0..=MAX_ID;
+        let all = Window { since: 5, before: Key { time: 90, id: 0 }, ids: 0..=50, deliveries };
         check("*", all.clone());
         check("NOT id:7", all.clone());
         check("id:7 OR status:4", all.clone());
         check("id:7 status:4", Window { ids: 7..=7, ..all.clone() });
+        check("delivery:7 status:4", Window { deliveries: 7..=7, ..all.clone() });
+        check("delivery:7 OR status:4", all.clone());
         check("id:>3 id:<=60 id:<20", Window { ids: 4..=19, ..all.clone() });
         check(
             "time:<1970-01-01T00:00:00.020Z",
@@ -273,11 +294,18 @@ mod tests {
         let place = |last_id, time| Place {
             first_id: 10,
             last_id,
+            first_delivery: 4,
+            last_delivery: last_id.map(|_| 6),
             state: crate::store::catalog::State::Closed,
             file: String::new(),
             time,
         };
-        let window = Window { since: 5, before: Key { time: 90, id: 3 }, ids: 0..=50 };
+        let window = Window {
+            since: 5,
+            before: Key { time: 90, id: 3 },
+            ids: 0..=50,
+            deliveries: 0..=MAX_ID,
+        };
         let key = |time, id| Some(Key { time, id });
         assert_eq!(window.greatest(&place(None, None)), key(90, 3));
         assert_eq!(window.greatest(&place(Some(9), None)), None);
@@ -285,6 +313,12 @@ mod tests {
         assert_eq!(window.greatest(&place(Some(19), Some((1, 5)))), key(5, 19));
         assert_eq!(window.greatest(&place(Some(19), Some((90, 99)))), key(90, 3));
         assert_eq!(window.greatest(&place(Some(19), Some((91, 99)))), None);
+        let within = |deliveries| Window { deliveries, ..window.clone() };
+        let (taking, closed) = (place(None, None), place(Some(19), Some((1, 5))));
+        assert_eq!(within(7..=9).greatest(&taking), key(90, 3));
+        assert_eq!(within(1..=3).greatest(&taking), None);
+        assert_eq!(within(6..=9).greatest(&closed), key(5, 19));
+        assert_eq!(within(7..=9).greatest(&closed), None);
         let window = Window { ids: 0..=9, ..window };
         assert_eq!(window.greatest(&place(None, None)), None);
     }

@@ -50,6 +50,9 @@ pub(super) struct Place {
     pub(super) first_id: u64,
     /// `None` while it takes appends.
     pub(super) last_id: Option<u64>,
+    pub(super) first_delivery: u64,
+    /// `None` while it takes appends.
+    pub(super) last_delivery: Option<u64>,
     pub(super) state: State,
     pub(super) file: String,
     /// The least and the greatest time of its entries, once it takes no more.
@@ -172,7 +175,7 @@ impl Reader {
         self.catalog("list the segments", |connection| {
             // A verdict that changed late may bring another time with it.
             let sql = "
-                SELECT first_id, last_id, state, file,
+                SELECT first_id, last_id, first_delivery, last_delivery, state, file,
                        min(min_time, coalesce((SELECT min(time) FROM entries WHERE id BETWEEN
                            first_id AND last_id), min_time)),
                        max(max_time, coalesce((SELECT max(time) FROM entries WHERE id BETWEEN
@@ -274,7 +277,8 @@ fn is_interrupted(error: &rusqlite::Error) -> bool {
 fn place(catalog: &Connection, first_id: u64) -> rusqlite::Result<Option<Place>> {
     catalog
         .prepare_cached(
-            "SELECT first_id, last_id, state, file, min_time, max_time FROM segments
+            "SELECT first_id, last_id, first_delivery, last_delivery, state, file, min_time, max_time
+             FROM segments
              WHERE first_id = ?1 AND state <> 'dropped'",
         )?
         .query_row([first_id], read_place)
@@ -282,12 +286,14 @@ fn place(catalog: &Connection, first_id: u64) -> rusqlite::Result<Option<Place>>
 }
 
 fn read_place(row: &Row<'_>) -> rusqlite::Result<Place> {
-    let time: (Option<i64>, Option<i64>) = (row.get(4)?, row.get(5)?);
+    let time: (Option<i64>, Option<i64>) = (row.get(6)?, row.get(7)?);
     Ok(Place {
         first_id: row.get(0)?,
         last_id: row.get(1)?,
-        state: state(row, 2)?,
-        file: row.get(3)?,
+        first_delivery: row.get(2)?,
+        last_delivery: row.get(3)?,
+        state: state(row, 4)?,
+        file: row.get(5)?,
         time: time.0.zip(time.1),
     })
 }

@@ -43,6 +43,10 @@ pub(super) struct Known {
 }
 
 impl Known {
+    pub(super) fn has_warning(&self) -> bool {
+        self.id % 7 == 3
+    }
+
     fn time(&self) -> i64 {
         self.made.rt.unwrap_or(self.made.received_at)
     }
@@ -135,7 +139,9 @@ impl Both {
         );
         made.status.iter().for_each(|status| line += &format!(r#","status":{status}"#));
         made.rt.iter().for_each(|rt| line += &format!(r#","rt":{rt}"#));
+        // A second value of a field is a warning.
         line += match id % 7 {
+            3 => r#","cs1":"again"}"#,
             0 => r#","note":"a Needle in hay"}"#,
             _ => "}",
         };
@@ -238,7 +244,7 @@ fn insert(connection: &rusqlite::Connection, known: &Known) {
 pub(super) type Matches = fn(&Known) -> bool;
 
 /// Queries, and what they mean.
-pub(super) const QUERIES: [(&str, Matches); 17] = [
+pub(super) const QUERIES: [(&str, Matches); 18] = [
     ("*", |_| true),
     ("name:Ingress", |one| one.made.name == 0),
     ("name:A*", |one| one.made.name == 1),
@@ -255,6 +261,7 @@ pub(super) const QUERIES: [(&str, Matches); 17] = [
     ("trace_id:7", |one| one.id == 7),
     ("id:[5 TO 20] name:Other", |one| (5..=20).contains(&one.id) && one.made.name == 2),
     ("nEEDLE", |one| one.id % 7 == 0),
+    ("warning:dup*", Known::has_warning),
     ("cs1:x2", |one| one.made.name == 2),
     ("time:>=1970-01-01T00:00:00.005Z", |one| one.time() >= 5),
     ("kind:access reason:*", |one| one.made.name == 0),

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row};
 use serde::Serialize;
 
 use super::catalog::{Catalog, Segment, State};
+use super::filter::WITH_WARNING;
 use super::read::{MAX_ID, Place, Reader};
 use super::sqlite::Database;
 use super::{
@@ -102,6 +103,8 @@ pub struct Delivered {
     pub unsigned: u64,
     /// By verdict.
     pub no_key: u64,
+    /// How many of its new lines have each warning.
+    pub warnings: BTreeMap<String, u64>,
     /// How long it took from the end of its headers, in microseconds.
     pub duration_us: u64,
 }
@@ -176,15 +179,37 @@ pub(super) fn deliveries(
             |_, _| Ok(()),
             |connection, _, ()| {
                 let sql = "SELECT * FROM deliveries WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
-                connection
+                let mut found = connection
                     .prepare_cached(sql)?
                     .query_map((before, left), delivered)?
-                    .collect::<rusqlite::Result<Vec<_>>>()
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                add_warnings(connection, &mut found)?;
+                Ok(found)
             },
         )?;
         deliveries.extend(found.into_iter().flatten());
     }
     Ok(deliveries)
+}
+
+/// Counts the warnings of the entries that these deliveries brought, which are newest first.
+fn add_warnings(segment: &Connection, found: &mut [Delivered]) -> rusqlite::Result<()> {
+    let (Some(newest), Some(oldest)) = (found.first(), found.last()) else { return Ok(()) };
+    let numbers = (oldest.id, newest.id);
+    let sql = format!(
+        "SELECT delivery, warnings, count(*) FROM entries
+         WHERE {WITH_WARNING} AND delivery BETWEEN ?1 AND ?2 GROUP BY delivery, warnings"
+    );
+    let mut statement = segment.prepare_cached(&sql)?;
+    let mut rows = statement.query(numbers)?;
+    while let Some(row) = rows.next()? {
+        let (delivery, entries): (u64, u64) = (row.get(0)?, row.get(2)?);
+        let Some(one) = found.iter_mut().find(|one| one.id == delivery) else { continue };
+        for warning in row.get_ref(1)?.as_str()?.split(' ') {
+            *one.warnings.entry(warning.to_owned()).or_default() += entries;
+        }
+    }
+    Ok(())
 }
 
 impl Stats {
@@ -297,6 +322,7 @@ pub(super) fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
         invalid: row.get("invalid")?,
         unsigned: row.get("unsigned")?,
         no_key: row.get("no_key")?,
+        warnings: BTreeMap::new(),
         duration_us: row.get("duration_us")?,
     })
 }

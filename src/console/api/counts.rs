@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::Json;
+use crate::clock::now;
 use crate::console::Console;
 use crate::console::ask::{Ask, MAX_LIMIT};
 use crate::console::problem::Problem;
@@ -22,7 +23,7 @@ pub struct Histogram {
     complete: bool,
     /// How wide a bucket is, in milliseconds.
     width_ms: i64,
-    /// From the oldest to the newest, those without an entry too.
+    /// Over the whole range, oldest first, those without an entry too.
     buckets: Vec<Bucket>,
 }
 
@@ -61,7 +62,8 @@ pub async fn histogram(
     let (filter, range, buckets) = (ask.filter()?, ask.range()?, ask.buckets(60)?);
     let counts = console
         .read(move |reader| {
-            reader.counts(&Wanted { filter: &filter, range, buckets, fields: &[], values: 0 })
+            let now = now().get();
+            reader.counts(&Wanted { filter: &filter, range, now, buckets, fields: &[], values: 0 })
         })
         .await?;
     let Counts { entries, complete, width, buckets, .. } = counts;
@@ -83,8 +85,8 @@ pub async fn facets(
     let values = ask.limit(10, MAX_LIMIT)?;
     let counts = console
         .read(move |reader| {
-            let fields = &[field];
-            reader.counts(&Wanted { filter: &filter, range, buckets: 0, fields, values })
+            let (fields, now) = (&[field], now().get());
+            reader.counts(&Wanted { filter: &filter, range, now, buckets: 0, fields, values })
         })
         .await?;
     let (entries, complete) = (counts.entries, counts.complete);

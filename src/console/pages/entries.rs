@@ -11,6 +11,7 @@ use super::histogram::Histogram;
 use super::link::{Choice, Link, Selection};
 use super::text::{Badge, Cell, Shown, Time, many};
 use super::{Shell, Trouble, page};
+use crate::clock::now;
 use crate::console::Console;
 use crate::console::about::About;
 use crate::console::ask::{Ask, MAX_LIMIT};
@@ -135,8 +136,14 @@ pub async fn show(
     let (found, counts) = console
         .read(move |reader| {
             let page = reader.page(&filter, range, limit, cursor)?;
-            let wanted =
-                Wanted { filter: &filter, range, buckets: BARS, fields: &fields, values: VALUES };
+            let wanted = Wanted {
+                filter: &filter,
+                range,
+                now: now().get(),
+                buckets: BARS,
+                fields: &fields,
+                values: VALUES,
+            };
             Ok((page, reader.counts(&wanted)?))
         })
         .await?;

@@ -128,7 +128,7 @@ impl Counted {
         let outputs = reader.output_standings(now())?;
         let now = now().get();
         let counts = |filter: &Filter, range| {
-            reader.counts(&Wanted { filter, range, buckets: 1, fields: &[], values: 0 })
+            reader.counts(&Wanted { filter, range, now, buckets: 1, fields: &[], values: 0 })
         };
         let condition = |(_, query): &(&str, &str)| {
             let nothing = || Filter::Not(Box::new(Filter::All));

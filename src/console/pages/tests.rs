@@ -150,6 +150,7 @@ fn delivered() -> Delivered {
         invalid: 8,
         unsigned: 0,
         no_key: 1,
+        warnings: BTreeMap::from([(HOSTILE.to_owned(), 2)]),
         duration_us: 1234,
     }
 }

@@ -1,8 +1,9 @@
 //! How many entries there are, over time and by the values of fields.
 //!
 //! A query that is only a range, or over a few fields that each minute is counted by, is counted
-//! exactly: from the summaries of the sealed segments that lie in it whole, entry by entry where a segment lies across its edge or is not sealed. Any other
-//! query is counted over its newest [`NEWEST`] matches, and the answer says so.
+//! exactly: from the summaries of the sealed segments that lie in it whole, entry by entry where a
+//! segment lies across its edge or is not sealed. Any other query is counted over its newest
+//! [`NEWEST`] matches, and the answer says so.
 
 mod buckets;
 mod tally;
@@ -28,8 +29,8 @@ use crate::search::{Field, Filter};
 /// The most matches of a query that are counted, if it is more than a range.
 pub const NEWEST: usize = if cfg!(test) { 40 } else { 50_000 };
 
-/// The fields whose values sealed segments have counted.
-pub const SUMMARISED: [&str; 5] = ["kind", "verdict", "name", "principal_id", "src"];
+/// The fields whose values sealed segments have counted, or have an index to count.
+pub const SUMMARISED: [&str; 6] = ["verdict", "warning", "kind", "name", "principal_id", "src"];
 
 /// The fields that sealed segments have counted for each minute, in all their combinations.
 const MINUTES: [&str; 7] =
@@ -42,6 +43,9 @@ pub struct Wanted<'a> {
     pub filter: &'a Filter,
     /// In which time.
     pub range: TimeRange,
+    /// Where a range without an end ends, unless there are entries after it: now, in milliseconds
+    /// since the epoch.
+    pub now: i64,
     /// At most so many stretches of time are counted one by one; with 0 none.
     pub buckets: usize,
     /// By the values of which fields.
@@ -59,7 +63,8 @@ pub struct Counts {
     pub complete: bool,
     /// How wide a bucket is, in milliseconds.
     pub width: i64,
-    /// From the oldest to the newest, those without an entry too: when it begins, in milliseconds
+    /// Over the whole range, those without an entry too; a range without a beginning begins with the
+    /// first entry. From the oldest to the newest: when it begins, in milliseconds
     /// since the epoch, and how many entries have each verdict.
     pub buckets: Vec<(i64, BTreeMap<String, u64>)>,
     /// As the fields were asked for.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Row, params_from_iter};
 
-use super::super::filter::Sql;
+use super::super::filter::{Sql, WITH_WARNING};
 use super::super::sqlite::Database;
 use super::buckets::Buckets;
 use super::{Counts, Wanted};
@@ -74,6 +74,10 @@ impl Tally {
         let mut statement =
             segment.prepare_cached("SELECT sort, value, entries FROM summary WHERE field = ?1")?;
         for tally in &mut self.fields {
+            if tally.field == Field::Warning {
+                tally.add_warnings(segment)?;
+                continue;
+            }
             let mut rows = statement.query([tally.field.name()])?;
             while let Some(row) = rows.next()? {
                 let entries: i64 = row.get(2)?;
@@ -160,7 +164,9 @@ impl Tally {
         let since = wanted.range.since.or(minutes().min().map(|minute| minute * MINUTE));
         let last = match wanted.range.until {
             Some(until) => Some(until.saturating_sub(1)),
-            None => minutes().max().map(|minute| minute * MINUTE + MINUTE - 1).max(since),
+            None => {
+                minutes().max().map(|minute| minute * MINUTE + MINUTE - 1).max(Some(wanted.now))
+            }
         };
         let mut counts = Counts { entries: number(entries), complete, ..Counts::default() };
         if let (Some(since), Some(last), 1..) = (since, last, wanted.buckets) {
@@ -233,6 +239,25 @@ impl Tally {
 }
 
 impl FieldTally {
+    /// Adds the warnings of a sealed segment, by their index.
+    fn add_warnings(&mut self, segment: &Database) -> rusqlite::Result<()> {
+        let sql = format!(
+            "SELECT warnings, count(*) FROM entries WHERE {WITH_WARNING} GROUP BY warnings"
+        );
+        let mut statement = segment.prepare_cached(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut with: i64 = 0;
+        while let Some(row) = rows.next()? {
+            let entries: i64 = row.get(1)?;
+            self.count(row.get_ref(0)?, entries);
+            with += entries;
+        }
+        let all = "SELECT coalesce(sum(entries), 0) FROM minutes";
+        let all: i64 = segment.prepare_cached(all)?.query_row([], |row| row.get(0))?;
+        self.missing += all - with;
+        Ok(())
+    }
+
     fn count(&mut self, value: ValueRef<'_>, entries: i64) {
         let number;
         let text = match value {

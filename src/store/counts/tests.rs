@@ -26,9 +26,10 @@ proptest! {
         let reader = both.reader();
         for (query, matches) in QUERIES {
             let filter = &filter(query);
-            for fields in [&["name", "principal_id", "verdict"][..], &["cs1", "status"], &[]] {
+            for fields in [&["name", "warning", "verdict"][..], &["cs1", "status"], &[]] {
                 let fields: Vec<_> = fields.iter().map(|name| Field::named(name)).collect();
-                let wanted = Wanted { filter, range, buckets: 10, fields: &fields, values };
+                let (now, buckets) = (0, 10);
+                let wanted = Wanted { filter, range, now, buckets, fields: &fields, values };
                 let counts = reader.counts(&wanted).unwrap();
                 let mut expected = both.newest(matches, range);
                 let exact = match query {
@@ -62,7 +63,7 @@ fn check_counts(counts: &Counts, expected: &[&Known], fields: &[Field], most: us
         for known in expected {
             let value = match field.name() {
                 "name" => Some(NAMES[usize::from(known.made.name)].to_owned()),
-                "principal_id" => Some(format!("p{}", known.made.principal)),
+                "warning" => known.has_warning().then(|| "duplicate_field".to_owned()),
                 "verdict" => Some(known.verdict.name().to_string()),
                 "cs1" => Some(format!("x{}", known.made.name)),
                 _ => known.made.status.map(|status| status.to_string()),

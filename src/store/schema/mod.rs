@@ -30,7 +30,8 @@ pub(super) const SEGMENT: Schema = Schema {
 };
 
 /// What sealing adds to a segment of the newest version; it may have been sealed before.
-pub(super) const SEALED: &str = include_str!("sealed/0001.sql");
+pub(super) const SEALED: &str =
+    concat!(include_str!("sealed/0001.sql"), include_str!("sealed/0002.sql"));
 
 /// The catalog. `application_id` is "Vidc" in ASCII.
 pub(super) const CATALOG: Schema = Schema {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ask, conforms, description, get, host, ids, line, path_of, send};
 use crate::check::vector;
-use crate::harness::{Serve, Setup};
+use crate::harness::{Serve, Setup, wait_until};
 use crate::program::fixture;
 use crate::vectors::vectors;
 
@@ -79,6 +79,61 @@ fn every_answer_is_as_the_description_says() {
     assert_eq!(stats["sources"].as_array().unwrap().len(), 1);
     let deliveries = ask(&serve, "/api/v1/deliveries");
     assert_eq!(deliveries["quarantine"][0]["status"], 415);
+}
+
+#[test]
+fn a_delivery_leads_to_its_entries_and_counts_their_warnings() {
+    let config = "[store]\nsegment_entries = 3\n\
+                  [[input]]\nname = 'default'\npath = '/audit-logs'\nauthorization = 'x'\norg_ids = ['ours']\n";
+    let mut serve = Setup::new().config(config).start();
+    serve.authorization = "x".to_owned();
+    let line =
+        |n: usize, org: &str| format!("{{\"name\":\"Ingress\",\"n\":{n},\"org_id\":\"{org}\"}}");
+    for n in 0..5 {
+        let own = line(2 * n, "ours");
+        let other = if n == 3 { "theirs" } else { "ours" };
+        serve.deliver([own, line(2 * n + 1, other)].join("\n"));
+    }
+    wait_until("sealing", || ask(&serve, "/api/v1/stats")["states"]["sealed"].as_u64() > Some(1));
+    for n in 1..=5 {
+        let page = ask(&serve, &format!("/api/v1/entries?q=delivery:{n}"));
+        assert_eq!(ids(&page), [2 * n, 2 * n - 1]);
+    }
+    assert_eq!(ids(&ask(&serve, "/api/v1/entries?q=delivery:%3C3")), [4, 3, 2, 1]);
+    assert_eq!(ids(&ask(&serve, "/api/v1/entries?q=warning:foreign_*")), [8]);
+    let deliveries = ask(&serve, "/api/v1/deliveries")["deliveries"].clone();
+    let warnings = deliveries.as_array().unwrap().iter().map(|one| one["warnings"].clone());
+    assert_eq!(
+        warnings.collect::<Vec<_>>(),
+        [json!({}), json!({"foreign_org": 1}), json!({}), json!({}), json!({})]
+    );
+    let facets = ask(&serve, "/api/v1/facets?field=warning");
+    assert_eq!((&facets["complete"], &facets["missing"]), (&json!(true), &json!(9)));
+    assert_eq!(facets["values"], json!([{"value": "foreign_org", "entries": 1}]));
+}
+
+#[test]
+fn a_histogram_covers_the_range_that_is_asked_for() {
+    let serve = Serve::start();
+    let now = vidimus::clock::now().get();
+    let buckets = |target: &str| {
+        let histogram = ask(&serve, target);
+        let start = |one: &Value| {
+            let start: jiff::Timestamp = one["start"].as_str().unwrap().parse().unwrap();
+            start.as_millisecond()
+        };
+        let starts: Vec<_> = histogram["buckets"].as_array().unwrap().iter().map(start).collect();
+        (starts, histogram["width_ms"].as_i64().unwrap())
+    };
+    // Nothing has come, and that is seen.
+    let (starts, width) = buckets("/api/v1/histogram?since=24h");
+    let (first, last) = (starts[0], starts[starts.len() - 1]);
+    assert!(first <= now - 23 * 3_600_000 && now < last + 2 * width, "{first} to {last}");
+    // The last entry was two hours ago.
+    serve.deliver(line(usize::try_from(now).unwrap() - 7_200_000, 200));
+    let (starts, width) = buckets("/api/v1/histogram");
+    let (first, last) = (starts[0], starts[starts.len() - 1]);
+    assert!(first + width > now - 7_200_000 && now < last + 2 * width, "{first} to {last}");
 }
 
 #[test]
