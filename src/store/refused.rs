@@ -112,8 +112,14 @@ impl Reader {
         let path = self.directory().refused();
         let doing = "read what was refused";
         match path.exists() {
-            true => self
-                .snapshot(&path, &REFUSED, Access::Shared, doing, |refused| newest(refused, limit)),
+            true => self.snapshot(&path, &REFUSED, Access::Shared, doing, |refused| {
+                // There is a moment in which the file is there, and its table is not.
+                let table = "SELECT 1 FROM sqlite_master WHERE name = 'refused'";
+                match refused.prepare(table)?.exists([])? {
+                    true => newest(refused, limit),
+                    false => Ok(Vec::new()),
+                }
+            }),
             // Versions of the catalog before 4 have them in a table of their own.
             false => self.catalog(doing, |catalog| newest(catalog, limit)),
         }
