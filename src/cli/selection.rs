@@ -1,6 +1,5 @@
 //! Which entries a command reads: the data directory, the query, the range of time.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -89,12 +88,8 @@ impl Range {
 
 /// Says what the query is likely to have wrong, for it matches nothing.
 pub fn tell_slips(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
-    let undefined = search::undefined(filter);
-    let stored = match undefined.is_empty() {
-        true => BTreeSet::new(),
-        false => reader.extension_names(&undefined).map_err(Failure::failed)?,
-    };
-    search::slips(filter, &stored).iter().for_each(|slip| tell(format_args!("note: {slip}")));
+    let slips = reader.slips(filter).map_err(Failure::failed)?;
+    slips.iter().for_each(|slip| tell(format_args!("note: {slip}")));
     Ok(())
 }
 

@@ -6,11 +6,25 @@ use rusqlite::Connection;
 
 use super::StoreError;
 use super::read::Reader;
+use crate::search::{self, Filter, Slip};
 
 /// The most names that are read of a segment. Names are hostile: there may be one for each entry.
 const MAX_NAMES: usize = 1000;
 
 impl Reader {
+    /// What a query that matches nothing is likely to have wrong.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn slips(&self, filter: &Filter) -> Result<Vec<Slip>, StoreError> {
+        let undefined = search::undefined(filter);
+        let stored = match undefined.is_empty() {
+            true => BTreeSet::new(),
+            false => self.extension_names(&undefined)?,
+        };
+        Ok(search::slips(filter, &stored))
+    }
+
     /// The names of the fields that entries have beside the known ones: all that are among `sought`,
     /// and of the others so many as may be meant instead. Every segment is read for it.
     ///
