@@ -44,14 +44,11 @@ impl Ask {
 
     /// The range that is asked for.
     pub fn range(&self) -> Result<TimeRange, Problem> {
-        let now = now().get();
-        let time = |name, text: &Option<String>| match text.as_deref() {
-            None | Some("") => Ok(None),
-            Some(text) => search::time::parse(text, now)
-                .map(Some)
-                .map_err(|error| Problem::parameter(name, error)),
-        };
-        Ok(TimeRange { since: time("since", &self.since)?, until: time("until", &self.until)? })
+        let said = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
+        let (since, until) = (said(&self.since), said(&self.until));
+        search::time::range(since.as_deref(), until.as_deref(), now().get())
+            .map(|(since, until)| TimeRange { since, until })
+            .map_err(|(name, error)| Problem::parameter(name, error))
     }
 
     /// How many are asked for, `usual` if nothing is said.
@@ -122,6 +119,7 @@ mod tests {
             ("limit=1001", "limit: found \"1001\""),
             ("limit=x", "limit: found \"x\""),
             ("since=yesterday", "since: found \"yesterday\", expected a time"),
+            ("since=1h&until=2h", "until: found \"2h\", expected a time after that of since"),
             ("cursor=x", "cursor: the cursor is not one that a page gave as its next"),
             ("q=status:abc", "query, character 8: found \"abc\", expected a whole number"),
         ] {

@@ -22,9 +22,9 @@ use ipnet::IpNet;
 use ring::hmac;
 use subtle::ConstantTimeEq;
 
-use super::Console;
 use super::problem::Problem;
 use super::throttle::{Attempt, Throttle};
+use super::{Console, told};
 use crate::config::Secret;
 use crate::net::{Admission, Peer};
 
@@ -138,6 +138,11 @@ impl Guard {
         HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))
     }
 
+    /// The cookie that takes the place of the one that the login set, and ends at once.
+    pub fn log_out(&self) -> HeaderValue {
+        HeaderValue::from_static("vidimus_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
+    }
+
     /// Who sent a request.
     pub fn client(&self, peer: &Peer, headers: &HeaderMap) -> IpAddr {
         peer.forwarded(headers, &self.trusted_proxies).unwrap_or(peer.address.ip())
@@ -185,7 +190,7 @@ async fn admitted(guard: &Guard, peer: &Peer, request: Request, next: Next) -> R
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or(named.map(str::to_owned)).unwrap_or_default();
     if !guard.is_ours(&host) {
-        return refused(Problem::misdirected(&host));
+        return refused(told(Problem::misdirected(&host), request.headers()));
     }
     if path == "/login" || path.starts_with("/assets/") {
         return next.run(request).await;
@@ -215,8 +220,8 @@ async fn admitted(guard: &Guard, peer: &Peer, request: Request, next: Next) -> R
 }
 
 /// The answer that says why not, and ends the connection.
-fn refused(problem: Problem) -> Response {
-    let mut answer = problem.into_response();
+fn refused(answer: impl IntoResponse) -> Response {
+    let mut answer = answer.into_response();
     answer.extensions_mut().insert(Admission::Refused);
     answer
 }

@@ -1,6 +1,7 @@
 //! The console: a web page and a JSON API on an address of their own. It only reads.
 //!
 //! - [`guard`]: who may ask: the `Host` header, the token, the headers of every answer.
+//! - `compress`: answers as gzip.
 //! - [`ask`]: what is asked: the query, the range, the limit. [`problem`]: what is said if it is wrong.
 //! - [`health`]: whether the program is alive and ready, and what it counts.
 //! - [`api`]: entries, counts, the stream, deliveries, all as JSON. [`pages`]: the same to look at.
@@ -13,6 +14,7 @@
 pub mod about;
 pub mod api;
 pub mod ask;
+mod compress;
 pub mod guard;
 pub mod health;
 mod look;
@@ -100,8 +102,9 @@ impl Console {
             .nest("/api/v1", api::router())
             .merge(pages::router())
             .fallback(missing)
-            .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+            .method_not_allowed_fallback(wrong_method)
             .layer(guard)
+            .layer(axum::middleware::from_fn(compress::compress))
             .with_state(Arc::clone(self))
     }
 
@@ -133,10 +136,17 @@ pub async fn handle(
     answered.map_err(|never| match never {})
 }
 
-/// There is nothing at this path. Whoever looks gets a page, and a program a problem.
 async fn missing(headers: HeaderMap) -> Response<Body> {
-    let problem = Problem::not_found("there is nothing at this path");
-    match guard::accepts_html(&headers) {
+    told(Problem::not_found("there is nothing at this path"), &headers)
+}
+
+async fn wrong_method(headers: HeaderMap) -> Response<Body> {
+    told(Problem::method_not_allowed(), &headers)
+}
+
+/// A problem as whoever asks reads it: a person a page, and a program JSON.
+fn told(problem: Problem, headers: &HeaderMap) -> Response<Body> {
+    match guard::accepts_html(headers) {
         true => Trouble(problem).into_response(),
         false => problem.into_response(),
     }

@@ -44,9 +44,9 @@ pub mod provenance;
 pub mod quarantine;
 mod query;
 mod read;
-mod received;
 #[cfg(test)]
 mod read_tests;
+mod received;
 mod records;
 mod redeliveries;
 pub mod refused;

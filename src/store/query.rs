@@ -34,7 +34,7 @@ pub struct TimeRange {
 
 impl TimeRange {
     /// What matches `filter` and lies in the range.
-    pub(super) fn and(self, filter: &Filter) -> Filter {
+    pub fn and(self, filter: &Filter) -> Filter {
         if self == TimeRange::default() {
             return filter.clone();
         }

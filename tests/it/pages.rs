@@ -1,6 +1,7 @@
 //! The web page over HTTP: every page of a server with real deliveries, the login, and the commands
 //! with which anybody verifies an entry without us.
 
+use std::io::Read;
 use std::process::Command;
 
 use crate::harness::{
@@ -95,6 +96,8 @@ fn every_page_is_there_with_and_without_entries() {
     let narrowed = page(&serve, "/?q=verdict%3A%22unsigned%22&limit=1");
     assert!(narrowed.contains("<strong>1 entry</strong>"), "{narrowed}");
     assert!(page(&serve, "/?q=nowhere").contains("No entry matches."));
+    let slip = page(&serve, "/?q=statuss:200");
+    assert!(slip.contains("no entry has the field &#34;statuss&#34;; the nearest is"), "{slip}");
     assert!(page(&serve, "/entries/1").contains("<del class=\"cut\"> sig="));
     assert!(page(&serve, "/keys").contains("<code>k</code>"));
     assert!(page(&serve, "/deliveries").contains("1 valid"));
@@ -141,11 +144,16 @@ fn what_is_wrong_is_a_page_too() {
     for (path, status, expected) in [
         ("/?q=kind:access%20AND", 400, "found end of query"),
         ("/?since=yesterday", 400, "since: found"),
+        ("/?since=1h&until=2h", 400, "expected a time after that of since"),
         ("/?limit=x", 400, "limit: found"),
         ("/?nothing=1", 400, "unknown field"),
         ("/entries/1", 404, "there is no entry with this id"),
         ("/entries/x", 404, "there is no entry with this id"),
         ("/nowhere", 404, "there is nothing at this path"),
+        ("/entries/", 404, "there is nothing at this path"),
+        ("/api/v1/nowhere", 404, "there is nothing at this path"),
+        ("/assets/0/style.css", 404, "there is no such file"),
+        ("/logout", 405, "the method is not taken here"),
     ] {
         let answer = ask(&serve, "GET", path, &[], "");
         assert_eq!(answer.status, status, "{path}");
@@ -154,6 +162,93 @@ fn what_is_wrong_is_a_page_too() {
     }
     let marked = ask(&serve, "GET", "/?q=kind:access%20status:abc", &[], "").text();
     assert!(marked.contains("kind:access status:<mark>abc</mark>"), "{marked}");
+}
+
+#[test]
+fn warnings_stand_beside_the_verdict_and_are_counted() {
+    let signer = Signer::new("k");
+    let mut serve = Setup::new()
+        .file("jwks.json", jwks(&[&signer]))
+        .config(
+            "[keys]\njwks = 'jwks.json'\n\
+             [[input]]\nname = 'default'\npath = '/audit-logs'\nauthorization = 'x'\norg_ids = ['ours']\n",
+        )
+        .start();
+    serve.authorization = "x".to_owned();
+    serve.deliver(signer.cef(1));
+    let warning = "<span class=\"warning\">foreign_org</span>";
+    let entries = page(&serve, "/");
+    let cell =
+        entries.split_once("data-name=\"Verdict\"").unwrap().1.split_once("</td>").unwrap().0;
+    assert!(cell.contains("verdict valid") && cell.contains(warning), "{cell}");
+    assert!(entries.contains("href=\"/?q=warning%3A%22foreign_org%22\""), "{entries}");
+    assert!(page(&serve, "/entries/1").contains(warning));
+    let deliveries = page(&serve, "/deliveries");
+    assert!(deliveries.contains("<span class=\"warning\">1 foreign_org</span>"), "{deliveries}");
+    assert!(deliveries.contains("<a href=\"/?q=delivery%3A1\">1</a>"), "{deliveries}");
+    let overview = page(&serve, "/overview");
+    let condition = "<a href=\"/?q=warning%3Aforeign_%2A\">1</a>";
+    assert!(overview.contains(condition), "{overview}");
+    // It was received just now, though it says that it is of last year.
+    let received = "<a href=\"/?q=received_at%3A%3E%3D15m\">1</a>";
+    assert!(overview.contains(received), "{overview}");
+}
+
+#[test]
+fn what_came_and_what_did_not_is_seen_at_once() {
+    let serve = Serve::start();
+    serve.deliver("nonsense");
+    for _ in 0..7 {
+        serve.post("/nowhere", &[], b"");
+    }
+    let mut deliveries = String::new();
+    wait_until("refused requests", || {
+        deliveries = page(&serve, "/deliveries");
+        deliveries.contains("<summary>2 more</summary>")
+    });
+    assert!(deliveries.contains("bad\">1 malformed</span>"), "{deliveries}");
+    let at = |text: &str| deliveries.find(text).unwrap_or_else(|| panic!("{deliveries}"));
+    assert!(at("id=\"refused\"") < at("id=\"stored\""));
+}
+
+#[test]
+fn a_range_that_has_ended_leads_on() {
+    let serve = Serve::start();
+    serve.deliver(cef(1));
+    let entries = page(&serve, "/?q=POST&since=2025-06-18&until=2025-06-19");
+    assert!(entries.contains("Live is off: the range has ended."), "{entries}");
+    assert!(entries.contains("<a href=\"/?q=POST&#38;since=2025-06-18\">Show what comes now</a>"));
+    let wider =
+        "/?q=POST&#38;since=2025-06-16T12%3A00%3A00.000Z&#38;until=2025-06-20T12%3A00%3A00.000Z";
+    assert!(entries.contains(&format!("<a href=\"{wider}\">← zoom out</a>")), "{entries}");
+    let stream = "data-stream=\"/api/v1/stream?q=POST&#38;since=2025-06-18\"";
+    assert!(page(&serve, "/?q=POST&since=2025-06-18").contains(stream));
+}
+
+#[test]
+fn what_is_long_is_compressed_for_those_who_take_it() {
+    let config = "[console]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"token\"\n";
+    let serve = Setup::new().file("token", "a secret of 16 bytes\n").config(config).start();
+    serve.deliver((0..50).map(|n| cef(n) + "\n").collect::<String>());
+    let bearer = ("authorization", "Bearer a secret of 16 bytes");
+    let style = page(&serve, "/login");
+    let style = style.split('"').find(|part| part.ends_with("style.css")).unwrap();
+    for path in ["/", "/entries/1", "/api/v1/entries", "/metrics", "/api/openapi.json", style] {
+        let plain = ask(&serve, "GET", path, &[bearer], "");
+        assert_eq!(plain.header("content-encoding"), None, "{path}");
+        let packed = ask(&serve, "GET", path, &[bearer, ("accept-encoding", "br, gzip")], "");
+        assert_eq!(packed.header("content-encoding"), Some("gzip"), "{path}");
+        assert_eq!(packed.header("vary"), Some("accept-encoding"), "{path}");
+        assert!(packed.body.len() * 2 < plain.body.len(), "{path}: {}", packed.body.len());
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut text).unwrap();
+        // What changes from one answer to the next is the time, and what is measured.
+        if path.starts_with("/api") || path == style {
+            assert!(text == plain.body, "{path}");
+        }
+    }
+    let login = ask(&serve, "GET", "/login", &[("accept-encoding", "gzip")], "");
+    assert_eq!(login.header("content-encoding"), None);
 }
 
 #[test]
@@ -209,6 +304,12 @@ fn whoever_has_the_token_logs_in() {
     let cookie = right.header("set-cookie").unwrap();
     assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
     let cookie = cookie.split_once(';').unwrap().0;
-    assert_eq!(ask(&serve, "GET", "/", &[("cookie", cookie)], "").status, 200);
+    let entries = ask(&serve, "GET", "/", &[("cookie", cookie)], "");
+    assert_eq!(entries.status, 200);
+    assert!(entries.text().contains("<form method=\"post\" action=\"/logout\">"));
+    let out = ask(&serve, "POST", "/logout", &[("cookie", cookie), form], "");
+    assert_eq!((out.status, out.header("location")), (303, Some("/login")));
+    let ended = out.header("set-cookie").unwrap();
+    assert!(ended.starts_with("vidimus_session=;") && ended.ends_with("Max-Age=0"), "{ended}");
     assert_eq!(ask(&serve, "GET", "/", &[("cookie", "vidimus_session=x")], "").status, 303);
 }

@@ -39,7 +39,7 @@ const WAITING: usize = 64;
 /// How long a reader that takes nothing is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `GET /api/v1/stream?q=`
+/// `GET /api/v1/stream?q=&since=&until=`
 ///
 /// # Events
 /// `entry`: a new entry. `changed`: an entry whose verdict is another one now. `skipped`: entries
@@ -49,7 +49,7 @@ pub async fn stream(
     headers: HeaderMap,
     ask: Ask,
 ) -> Result<impl IntoResponse, Problem> {
-    let filter = ask.filter()?;
+    let filter = ask.range()?.and(&ask.filter()?);
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let position = match last.filter(|last| !last.is_empty()) {
         Some(last) => read_position(last).ok_or_else(|| {

@@ -7,21 +7,37 @@
   const byId = (id) => document.getElementById(id);
   const say = (text) => { byId("said").textContent = text; };
 
-  // Times: UTC or local, remembered.
+  // Times: UTC or local, remembered. All that is shown and filled in is of the one zone.
 
   const pad = (number, width) => String(number).padStart(width, "0");
 
-  const writeTime = (element, local) => {
-    const exact = element.getAttribute("datetime");
+  // The offset of a time in the zone that is shown, as RFC 3339 has it.
+  const offsetAt = (at) => {
+    if (!local) return "Z";
+    const minutes = -at.getTimezoneOffset();
+    const size = Math.abs(minutes);
+    return `${minutes < 0 ? "-" : "+"}${pad(Math.floor(size / 60), 2)}:${pad(size % 60, 2)}`;
+  };
+
+  const nameOf = (offset) => (offset === "Z" ? "UTC" : `UTC${offset}`);
+
+  // A time in the zone that is shown: its digits, and its offset.
+  const parts = (exact) => {
     const at = new Date(exact);
-    if (!local || Number.isNaN(at.getTime())) {
-      element.textContent = exact.replace("T", " ").replace("Z", "");
-      return;
-    }
+    if (!local || Number.isNaN(at.getTime())) return [exact.replace("Z", ""), "Z"];
     const date = [pad(at.getFullYear(), 4), pad(at.getMonth() + 1, 2), pad(at.getDate(), 2)];
     const clock = [at.getHours(), at.getMinutes(), at.getSeconds()].map((n) => pad(n, 2));
-    const millis = pad(at.getMilliseconds(), 3);
-    element.textContent = `${date.join("-")} ${clock.join(":")}.${millis}`;
+    return [`${date.join("-")}T${clock.join(":")}.${pad(at.getMilliseconds(), 3)}`, offsetAt(at)];
+  };
+
+  const writeTime = (element) => {
+    const [digits, offset] = parts(element.getAttribute("datetime"));
+    const shown = document.createElement("span");
+    shown.className = "offset";
+    shown.textContent = ` ${nameOf(offset)}`;
+    element.replaceChildren(digits.replace("T", " "), shown);
+    element.title = digits + offset;
+    element.classList.toggle("differs", offset !== offsetAt(new Date()));
   };
 
   const remembered = () => {
@@ -31,21 +47,68 @@
   let local = remembered();
   const zone = byId("zone");
 
-  const showZone = () => {
-    const name = local ? Intl.DateTimeFormat().resolvedOptions().timeZone || "local" : "UTC";
-    zone.textContent = `Times: ${name}`;
-    zone.title = local ? "Show times in UTC" : "Show times in the local zone";
-    for (const element of document.querySelectorAll("time")) writeTime(element, local);
+  const EXACT = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
+  const WITHOUT_ZONE = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?))?$/;
+  const filledIn = ["since", "until"].map(byId).filter(Boolean);
+
+  const showTimes = (within) => {
+    for (const element of within.querySelectorAll("time")) writeTime(element);
+    for (const bar of within.querySelectorAll("a[data-start]")) {
+      const [digits, offset] = parts(bar.dataset.start);
+      bar.querySelector("title").textContent = `${digits}${offset}: ${bar.dataset.entries}`;
+    }
+    const name = nameOf(offsetAt(new Date()));
+    for (const element of within.querySelectorAll(".zone-name")) element.textContent = name;
   };
+
+  const asFilledIn = (at) => parts(at.toISOString()).join("").replace(".000", "");
+
+  const showZone = () => {
+    const name = Intl.DateTimeFormat().resolvedOptions().timeZone || "local";
+    zone.textContent = `Times: ${nameOf(offsetAt(new Date()))}`;
+    zone.title = local ? `${name}. Show times in UTC` : `Show times in the local zone, ${name}`;
+    showTimes(document);
+    for (const input of filledIn) {
+      const at = EXACT.test(input.value) ? new Date(input.value) : new Date(NaN);
+      if (!Number.isNaN(at.getTime())) input.value = asFilledIn(at);
+    }
+  };
+
+  // What is filled in without a zone is of the zone that is shown; what the server read so was UTC.
+  const exactly = (text, isLocal) => {
+    const [, date, clock] = WITHOUT_ZONE.exec(text.trim()) ?? [];
+    const at = new Date(`${date}T${clock ?? "00:00"}${isLocal ? "" : "Z"}`);
+    return Number.isNaN(at.getTime()) ? text : asFilledIn(at);
+  };
+
+  const setExactly = (isLocal) => {
+    for (const input of filledIn) input.value = exactly(input.value, isLocal);
+  };
+
+  document.querySelector("form.query")?.addEventListener("submit", () => setExactly(local));
 
   zone.hidden = false;
   zone.addEventListener("click", () => {
+    setExactly(local);
     local = !local;
     try { localStorage.setItem("zone", local ? "local" : "utc"); } catch { /* not remembered */ }
     showZone();
-    say(local ? "Times are local" : "Times are UTC");
+    say(`Times are ${nameOf(offsetAt(new Date()))}`);
   });
+  if (local) setExactly(false);
   showZone();
+
+  // On paper: from where and when.
+
+  const onPaper = () => {
+    const at = document.createElement("time");
+    at.setAttribute("datetime", new Date().toISOString());
+    writeTime(at);
+    byId("address").textContent = location.href;
+    byId("printed-at").replaceChildren("printed ", at);
+  };
+  onPaper();
+  addEventListener("beforeprint", onPaper);
 
   // Copying.
 
@@ -90,8 +153,19 @@
 
   // Live entries.
 
+  if (!window.EventSource) return;
+
+  // The page of an empty store is another one when the first entry comes.
+  const first = byId("first");
+  if (first) {
+    const source = new EventSource(first.dataset.stream);
+    source.addEventListener("entry", () => { source.close(); location.reload(); });
+  }
+
+  const off = byId("live-off");
+  if (off) off.hidden = false;
   const live = byId("live");
-  if (!live || !window.EventSource) return;
+  if (!live) return;
 
   const MOST_ROWS = 500;
   const CELL = 160;
@@ -109,13 +183,18 @@
     return cut ? `${marked}…` : marked;
   };
 
-  const cell = (row, name, value) => {
+  // What tells a value from others of its sort: as pages/text.rs has it.
+  const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+  const short = (text) =>
+    (UUID.test(text) ? `${text.slice(0, 8)}…${text.slice(32)}` : text.replace(/^AUTHENTICATION_OUTCOME_(?=.)/s, ""));
+
+  const cell = (row, name, value, write = (text) => text) => {
     const element = row.insertCell();
     element.dataset.name = name;
     if (value === undefined) return element;
     const text = String(value ?? "");
     const inner = document.createElement("bdi");
-    inner.textContent = shown(text, CELL);
+    inner.textContent = shown(write(text), CELL);
     element.title = shown(text, TITLE);
     element.append(inner);
     return element;
@@ -152,14 +231,13 @@
     const time = document.createElement("time");
     link.href = `/entries/${encodeURIComponent(entry.id)}`;
     time.setAttribute("datetime", entry.time);
-    time.title = entry.time;
-    writeTime(time, local);
+    writeTime(time);
     link.append(time);
     cell(row, "Time").append(link);
     cell(row, "Kind").textContent = entry.kind ?? "none";
     const fields = entry.fields;
-    cell(row, "Name", fields.name ?? entry.raw ?? entry.raw_base64);
-    cell(row, "Principal", fields.principal_name || fields.principal_id);
+    cell(row, "Name", fields.name ?? entry.raw ?? entry.raw_base64, fields.name ? short : undefined);
+    cell(row, "Principal", fields.principal_name || (fields.principal_id ?? ""), short);
     cell(row, "Source", fields.src);
     const [came, bad] = outcome(entry);
     cell(row, "Outcome", came).className = bad ? "bad" : "";
@@ -172,6 +250,12 @@
     badge.append(sign, ` ${entry.verdict}`);
     if (entry.reason) verdict.title = shown(entry.reason, 80);
     verdict.append(badge);
+    for (const warning of entry.warnings) {
+      const mark = document.createElement("span");
+      mark.className = "warning";
+      mark.textContent = shown(warning, 80);
+      verdict.append(" ", mark);
+    }
   };
 
   const table = byId("entries");
@@ -192,9 +276,20 @@
 
   const find = (id) => body.querySelector(`tr[data-id="${Number(id)}"]`);
 
+  // The order of the list: by time, then by number, the newest first. Times of one form compare as
+  // text.
+  const isNewer = (entry, row) => {
+    const time = row.querySelector("time")?.getAttribute("datetime") ?? "";
+    return entry.time === time ? entry.id > Number(row.dataset.id) : entry.time > time;
+  };
+
   const show = (entry) => {
     const there = find(entry.id);
-    const row = there ?? body.insertRow(0);
+    const row = there ?? document.createElement("tr");
+    if (!there) {
+      const after = [...body.rows].find((one) => isNewer(entry, one));
+      body.insertBefore(row, after ?? null);
+    }
     fill(row, entry);
     if (!there) {
       row.className = "new";
@@ -204,6 +299,48 @@
     const none = byId("none");
     if (none) none.hidden = true;
     while (body.rows.length > MOST_ROWS) body.deleteRow(-1);
+  };
+
+  // What is above and beside the list is made by the server: at most every ten seconds, and for at
+  // most a twentieth of the time. Who is in it with the keyboard is not thrown out.
+  const INTERVAL = 10_000;
+  let nextLook = 0;
+  let look = null;
+  let told = 0;
+
+  const takeOver = (page, id) => {
+    const [old, fresh] = [byId(id), page.getElementById(id)];
+    if (!old || !fresh || old.contains(document.activeElement)) return;
+    const open = old.querySelector("details")?.open ?? false;
+    old.replaceChildren(...fresh.childNodes);
+    const details = old.querySelector("details");
+    if (details) details.open = open;
+    showTimes(old);
+  };
+
+  const refresh = async () => {
+    const began = performance.now();
+    try {
+      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+      if (answer.ok) {
+        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+        for (const id of ["summary", "refine"]) takeOver(page, id);
+      }
+    } catch { /* it is tried again */ }
+    if (came > told) say(`${came} new`);
+    told = came;
+    nextLook = performance.now() + Math.max(INTERVAL, 20 * (performance.now() - began));
+    look = null;
+    if (source) refreshLater();
+  };
+
+  const refreshLater = () => {
+    look ??= setTimeout(refresh, Math.max(0, nextLook - performance.now()));
+  };
+
+  const stopLooking = () => {
+    clearTimeout(look);
+    look = null;
   };
 
   const take = (event) => {
@@ -216,6 +353,9 @@
       if (waiting.length > MOST_ROWS) waiting.shift();
     }
     tell();
+    // The first is not kept waiting.
+    if (came === 1) stopLooking();
+    refreshLater();
   };
 
   const start = () => {
@@ -229,13 +369,16 @@
     });
     source.addEventListener("open", tell);
     source.addEventListener("error", () => { said.textContent = "connection lost, trying again"; });
-    [came, missed, waiting, paused] = [0, 0, [], false];
+    [came, missed, told, waiting, paused] = [0, 0, 0, [], false];
     said.textContent = "connecting";
+    look = setTimeout(refresh, INTERVAL);
+    nextLook = 0;
   };
 
   const stop = () => {
     source.close();
     source = null;
+    stopLooking();
     paused = false;
     waiting.forEach(show);
     waiting = [];

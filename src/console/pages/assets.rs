@@ -5,10 +5,12 @@ use std::sync::LazyLock;
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
+use hyper::HeaderMap;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 use ring::digest;
 
 use crate::console::problem::Problem;
+use crate::console::told;
 
 struct Asset {
     name: &'static str,
@@ -38,7 +40,7 @@ pub static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// `GET /assets/{version}/{name}`
-pub async fn asset(Path((version, name)): Path<(String, String)>) -> Response {
+pub async fn asset(Path((version, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
     let found = ASSETS.iter().find(|asset| asset.name == name && version == *VERSION);
     match found {
         Some(asset) => {
@@ -46,6 +48,6 @@ pub async fn asset(Path((version, name)): Path<(String, String)>) -> Response {
             let headers = [(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, for_ever)];
             (headers, asset.text).into_response()
         }
-        None => Problem::not_found("there is no such file; reload the page").into_response(),
+        None => told(Problem::not_found("there is no such file; reload the page"), &headers),
     }
 }

@@ -22,13 +22,17 @@ use crate::store::{Delivered, Quarantined, Refused, Stats};
 const LIMITS: [(usize, &str, &str); 3] =
     [(50, "50", "newest 50"), (200, "200", "200"), (1000, "1000", "1,000")];
 
+/// How many of the requests that were refused stand above the deliveries.
+const FIRST: usize = 5;
+
 #[derive(Template)]
 #[template(path = "deliveries.html")]
 pub(super) struct DeliveriesPage {
     pub(super) shell: Shell,
     pub(super) choices: Vec<Choice>,
     pub(super) deliveries: Vec<DeliveryRow>,
-    pub(super) refused: Vec<RefusedRow>,
+    /// The first of the requests that were refused, and the others.
+    pub(super) refused: (Vec<RefusedRow>, Vec<RefusedRow>),
     pub(super) quarantine: Vec<QuarantineRow>,
     /// What to check, if nothing was ever delivered.
     pub(super) nothing: Option<Nothing>,
@@ -43,6 +47,8 @@ pub(super) struct Nothing {
 }
 
 pub(super) struct DeliveryRow {
+    pub(super) id: u64,
+    pub(super) link: Link,
     pub(super) at: Time,
     pub(super) input: Shown,
     pub(super) peer: Shown,
@@ -50,9 +56,8 @@ pub(super) struct DeliveryRow {
     pub(super) decoded: String,
     pub(super) received: String,
     pub(super) stored: String,
-    pub(super) duplicates: String,
-    pub(super) malformed: String,
     pub(super) verdicts: Vec<(&'static str, String)>,
+    pub(super) warnings: Vec<(Shown, String)>,
     pub(super) duration: String,
 }
 
@@ -82,21 +87,25 @@ pub async fn show(
 ) -> Result<Response, Trouble> {
     let limit = ask?.limit(50, MAX_LIMIT)?;
     let stats = console.read(move |reader| reader.stats(limit)).await?;
-    Ok(page(StatusCode::OK, &DeliveriesPage::new(&stats, limit, &console.about)))
+    let shell = console.shell("Deliveries", "/deliveries");
+    Ok(page(StatusCode::OK, &DeliveriesPage::new(shell, &stats, limit, &console.about)))
 }
 
 impl DeliveriesPage {
-    pub(super) fn new(stats: &Stats, limit: usize, about: &About) -> DeliveriesPage {
+    pub(super) fn new(shell: Shell, stats: &Stats, limit: usize, about: &About) -> DeliveriesPage {
         let choice = |(most, text, name): (usize, &str, &'static str)| Choice {
             name,
             link: Link::new("/deliveries", &[("limit", text)]),
             current: most == limit,
         };
         DeliveriesPage {
-            shell: Shell::new("Deliveries", "/deliveries"),
+            shell,
             choices: LIMITS.into_iter().map(choice).collect(),
             deliveries: stats.deliveries.iter().map(delivery).collect(),
-            refused: stats.refused.iter().map(refused).collect(),
+            refused: (
+                stats.refused.iter().take(FIRST).map(refused).collect(),
+                stats.refused.iter().skip(FIRST).map(refused).collect(),
+            ),
             // The newest first, as everywhere.
             quarantine: stats.quarantine.iter().rev().take(limit).map(quarantined).collect(),
             nothing: (stats.deliveries.is_empty() && stats.quarantine.is_empty())
@@ -123,9 +132,12 @@ fn delivery(delivered: &Delivered) -> DeliveryRow {
         ("unsigned", delivered.unsigned),
         ("no_key", delivered.no_key),
         ("invalid", delivered.invalid),
+        ("malformed", delivered.malformed),
     ];
     let some = |(name, number): (&'static str, u64)| (number > 0).then(|| (name, count(number)));
     DeliveryRow {
+        id: delivered.id,
+        link: Link::delivery(delivered.id),
         at: Time(delivered.received_at),
         input: Shown::all(&delivered.input),
         peer: Shown::up_to(&delivered.peer, 200),
@@ -133,9 +145,12 @@ fn delivery(delivered: &Delivered) -> DeliveryRow {
         decoded: bytes(delivered.decoded_bytes),
         received: count(delivered.received),
         stored: count(delivered.stored),
-        duplicates: count(delivered.duplicates),
-        malformed: count(delivered.malformed),
         verdicts: verdicts.into_iter().filter_map(some).collect(),
+        warnings: delivered
+            .warnings
+            .iter()
+            .map(|(name, number)| (Shown::up_to(name, 80), count(*number)))
+            .collect(),
         duration: format!("{:.1} ms", delivered.duration_us as f64 / 1000.0),
     }
 }

@@ -27,6 +27,9 @@ const LIMIT: usize = 50;
 /// How many stretches of time the histogram has at most.
 const BARS: usize = 60;
 
+/// A query, to show how one is written.
+pub(super) const EXAMPLE: &str = "kind:access status:>=400";
+
 /// How many values of a field are listed.
 const VALUES: usize = 8;
 
@@ -36,6 +39,8 @@ pub(super) struct EntriesPage {
     pub(super) shell: Shell,
     pub(super) selection: Selection,
     pub(super) choices: Vec<Choice>,
+    /// A range that holds this one, if this one has an end.
+    pub(super) wider: Option<Link>,
     pub(super) query_fault: Option<QueryFault>,
     pub(super) range_fault: Option<Shown>,
     pub(super) content: Content,
@@ -73,8 +78,17 @@ pub(super) struct Results {
     pub(super) rows: Vec<Row>,
     pub(super) older: Option<Link>,
     pub(super) newest: Option<Link>,
-    /// Where new entries come from, if the page is one to which they belong.
-    pub(super) stream: Option<Link>,
+    pub(super) live: Live,
+    /// What the query is likely to have wrong, for nothing matches it.
+    pub(super) slips: Vec<Shown>,
+}
+
+/// Whether new entries are shown as they come.
+pub(super) enum Live {
+    /// They come from here.
+    From(Link),
+    /// They do not belong to the page: why, and where they do.
+    Off(&'static str, Link),
 }
 
 /// The commonest values of a field.
@@ -107,6 +121,7 @@ pub(super) struct Row {
     pub(super) bad: bool,
     pub(super) verdict: Badge,
     pub(super) reason: Shown,
+    pub(super) warnings: Vec<Shown>,
 }
 
 /// `GET /?q=&since=&until=&limit=&cursor=`
@@ -121,8 +136,9 @@ pub async fn show(
     let (limit, cursor) = (ask.limit(LIMIT, MAX_LIMIT)?, ask.cursor()?);
     let (filter, range) = (ask.filter(), ask.range());
     let mut shown = EntriesPage {
-        shell: Shell::new("Entries", "/"),
+        shell: console.shell("Entries", "/").at(&selection.link("/", ("", ""))),
         choices: selection.choices("/"),
+        wider: range.as_ref().ok().and_then(|range| selection.wider("/", *range, now().get())),
         query_fault: filter.as_ref().err().map(|problem| fault(problem, ask.q.as_deref())),
         range_fault: range.as_ref().err().map(|problem| Shown::up_to(&problem.detail, 300)),
         content: Content::Nothing,
@@ -133,9 +149,13 @@ pub async fn show(
     };
     let everything = filter == Filter::All && range == TimeRange::default() && cursor.is_none();
     let fields: Vec<Field> = SUMMARISED.into_iter().map(Field::named).collect();
-    let (found, counts) = console
+    let (found, counts, slips) = console
         .read(move |reader| {
             let page = reader.page(&filter, range, limit, cursor)?;
+            let slips = match page.records.is_empty() && cursor.is_none() {
+                true => reader.slips(&filter)?,
+                false => Vec::new(),
+            };
             let wanted = Wanted {
                 filter: &filter,
                 range,
@@ -144,12 +164,17 @@ pub async fn show(
                 fields: &fields,
                 values: VALUES,
             };
-            Ok((page, reader.counts(&wanted)?))
+            let counts = reader.counts(&wanted)?;
+            Ok((page, counts, slips))
         })
         .await?;
     shown.content = match everything && found.records.is_empty() {
         true => Content::EmptyStore(FirstDelivery::new(&console.about)),
-        false => Content::Results(Box::new(results(&shown.selection, &found, &counts, cursor))),
+        false => {
+            let mut results = results(&shown.selection, range, &found, &counts, cursor);
+            results.slips = slips.iter().map(|slip| Shown::up_to(&slip.to_string(), 300)).collect();
+            Content::Results(Box::new(results))
+        }
     };
     Ok(page(StatusCode::OK, &shown))
 }
@@ -175,6 +200,7 @@ fn fault(problem: &Problem, query: Option<&str>) -> QueryFault {
 
 pub(super) fn results(
     selection: &Selection,
+    range: TimeRange,
     found: &Page,
     counts: &Counts,
     cursor: Option<PageCursor>,
@@ -187,20 +213,37 @@ pub(super) fn results(
             false => format!("more than {}", many(counts.entries, "entry", "entries")),
         },
         partial: (!counts.complete).then(|| many(newest, "match", "matches")),
-        histogram: Histogram::new(counts, selection),
-        facets: counts.fields.iter().map(|field| facet(selection, field)).collect(),
+        histogram: Histogram::new(counts, selection, range),
+        facets: counts.fields.iter().filter_map(|field| facet(selection, field)).collect(),
         rows: found.records.iter().map(row).collect(),
         older,
         newest: cursor.map(|_| selection.link("/", ("", ""))),
-        stream: (cursor.is_none() && selection.until.is_empty())
-            .then(|| Link::new("/api/v1/stream", &[("q", &selection.query)])),
+        live: live(selection, range, cursor),
+        slips: Vec::new(),
     }
 }
 
-fn facet(selection: &Selection, counts: &FieldCounts) -> Facet {
+fn live(selection: &Selection, range: TimeRange, cursor: Option<PageCursor>) -> Live {
+    if range.until.is_some_and(|until| until <= now().get()) {
+        let without_end = selection.between(&selection.since, "");
+        return Live::Off("the range has ended", without_end.link("/", ("", "")));
+    }
+    match cursor {
+        Some(_) => Live::Off("this is an older page", selection.link("/", ("", ""))),
+        None => Live::From(selection.link("/api/v1/stream", ("", ""))),
+    }
+}
+
+/// The values of a field to choose from; `None` where there is nothing to choose. Most entries have
+/// no warning.
+fn facet(selection: &Selection, counts: &FieldCounts) -> Option<Facet> {
+    if counts.values.is_empty() && (counts.missing == 0 || counts.field == Field::Warning) {
+        return None;
+    }
     let (field, name, none) = match counts.field.name() {
         "kind" => ("kind", "Kind", "malformed"),
         "verdict" => ("verdict", "Verdict", "none"),
+        "warning" => ("warning", "Warning", "none"),
         "name" => ("name", "Name", "none"),
         "principal_id" => ("principal_id", "Principal", "none"),
         _ => ("src", "Source", "none"),
@@ -208,27 +251,27 @@ fn facet(selection: &Selection, counts: &FieldCounts) -> Facet {
     let value = |(value, number): &(String, u64)| {
         let narrowed = selection.narrowed(&counts.field, value);
         FacetValue {
-            value: Cell::new(if value.is_empty() { "(empty)" } else { value }),
+            value: Cell::short(if value.is_empty() { "(empty)" } else { value }),
             count: super::text::count(*number),
             current: narrowed.as_ref().is_some_and(|narrowed| narrowed.query == selection.query),
             link: narrowed.map(|narrowed| narrowed.link("/", ("", ""))),
         }
     };
     let some = |number: u64| (number > 0).then(|| super::text::count(number));
-    Facet {
+    Some(Facet {
         field,
         name,
         values: counts.values.iter().map(value).collect(),
         other: some(counts.other),
         missing: some(counts.missing).map(|number| format!("{none}: {number}")),
-    }
+    })
 }
 
 pub(super) fn row(record: &Record) -> Row {
     let fields = &record.fields;
     let id = record.id().unwrap_or_default();
     let name = match fields.get("name") {
-        Some(name) => Cell::new(&name.as_text()),
+        Some(name) => Cell::short(&name.as_text()),
         None => Cell::bytes(&record.raw),
     };
     let principal = fields.text("principal_name").filter(|name| !name.is_empty());
@@ -240,12 +283,13 @@ pub(super) fn row(record: &Record) -> Row {
         time: record.time.map(Time),
         kind: record.kind.map_or("none", Kind::as_str),
         name,
-        principal: Cell::new(principal),
+        principal: Cell::short(principal),
         src: Cell::new(fields.text("src").unwrap_or_default()),
         outcome: Cell::new(&outcome),
         bad,
         verdict: Badge::of(&record.verdict),
         reason: Shown::up_to(record.reason.as_deref().unwrap_or_default(), 80),
+        warnings: record.warnings.iter().map(|one| Shown::up_to(one, 80)).collect(),
     }
 }
 

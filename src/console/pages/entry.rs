@@ -60,7 +60,8 @@ pub(super) struct FieldRow {
 }
 
 pub(super) struct DeliveryFacts {
-    pub(super) id: String,
+    pub(super) id: u64,
+    pub(super) link: Link,
     pub(super) at: Time,
     pub(super) peer: Shown,
     pub(super) size: String,
@@ -78,12 +79,18 @@ pub async fn show(
     let found =
         console.read(move |reader| Ok((reader.entry(number)?, reader.provenance(number)?))).await?;
     let (Some(record), provenance) = found else { return Err(missing().into()) };
-    let entry = EntryPage::new(&record, provenance, console.ring.all());
+    let shell = console.shell(format!("Entry {number}"), "/").at(&Link::entry(number));
+    let entry = EntryPage::new(shell, &record, provenance, console.ring.all());
     Ok(page(StatusCode::OK, &entry))
 }
 
 impl EntryPage {
-    pub(super) fn new(record: &Record, provenance: Option<Provenance>, known: KeySet) -> EntryPage {
+    pub(super) fn new(
+        shell: Shell,
+        record: &Record,
+        provenance: Option<Provenance>,
+        known: KeySet,
+    ) -> EntryPage {
         let (delivery, key) = provenance.map_or((None, None), |from| (from.delivery, from.key));
         // The key that verified it may have retired since.
         let keys = key.map_or(known, |key| KeySet::new([Arc::new(key)]));
@@ -96,7 +103,7 @@ impl EntryPage {
             Origin::File { source } => (0, source.as_str(), None, 0),
         };
         EntryPage {
-            shell: Shell::new(format!("Entry {id}"), "/"),
+            shell,
             id,
             time: record.time.map(Time),
             received_at,
@@ -166,7 +173,8 @@ fn fields(record: &Record) -> Vec<FieldRow> {
 impl DeliveryFacts {
     fn new(delivered: Delivered) -> DeliveryFacts {
         DeliveryFacts {
-            id: count(delivered.id),
+            id: delivered.id,
+            link: Link::delivery(delivered.id),
             at: Time(delivered.received_at),
             peer: Shown::up_to(&delivered.peer, 200),
             size: bytes(delivered.bytes),

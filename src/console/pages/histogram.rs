@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::link::{Link, Selection};
 use super::text::{Badge, Time, VERDICTS, count, span};
 use crate::entry::Millis;
-use crate::store::Counts;
+use crate::store::{Counts, TimeRange};
 
 /// The height of the picture, in its own units.
 const HEIGHT: f64 = 100.0;
@@ -14,9 +14,6 @@ const HEIGHT: f64 = 100.0;
 /// The width of a bar, in the picture's units, and the gap that belongs to it.
 const STEP: usize = 10;
 const GAP: usize = 1;
-
-/// Fewer bars than this do not fill the width.
-const LEAST: usize = 30;
 
 /// Entries over time.
 #[derive(Debug)]
@@ -50,8 +47,6 @@ pub struct Bar {
     pub start: Time,
     /// Its entries alone.
     pub link: Link,
-    /// What it says: when, and how many.
-    pub title: String,
     /// How many entries there are.
     pub entries: String,
     /// How many have each verdict of the legend.
@@ -70,8 +65,9 @@ pub struct Part {
 }
 
 impl Histogram {
-    /// That of `counts`, which are of `selection`; `None` if there is no entry.
-    pub fn new(counts: &Counts, selection: &Selection) -> Option<Histogram> {
+    /// That of `counts`, which are of `selection` in `range`; `None` if no range is given and there
+    /// is no entry.
+    pub fn new(counts: &Counts, selection: &Selection, range: TimeRange) -> Option<Histogram> {
         let sum = |verdicts: &BTreeMap<String, u64>| verdicts.values().sum::<u64>();
         let highest = counts.buckets.iter().map(|(_, verdicts)| sum(verdicts)).max()?;
         let (first, last) = (counts.buckets.first()?.0, counts.buckets.last()?.0);
@@ -80,6 +76,10 @@ impl Histogram {
             VERDICTS.into_iter().map(|(name, _)| name).filter(|name| there(name)).collect();
         let bar = |(at, (start, found)): (usize, &(i64, BTreeMap<String, u64>))| {
             let end = Millis::saturating(start.saturating_add(counts.width));
+            // Of the first and the last only a part may have been asked for.
+            let (since, until) = (range.since.unwrap_or(i64::MIN), range.until.unwrap_or(i64::MAX));
+            let (from, to) = ((*start).max(since), end.get().min(until));
+            let (from, to) = (Millis::saturating(from), Millis::saturating(to));
             let start = Millis::saturating(*start);
             let numbers: Vec<u64> =
                 verdicts.iter().map(|name| found.get(*name).copied().unwrap_or(0)).collect();
@@ -89,14 +89,13 @@ impl Histogram {
                 width: STEP - GAP,
                 parts: parts(&verdicts, &numbers, highest),
                 start: Time(start),
-                link: selection.between(&start.to_string(), &end.to_string()).link("/", ("", "")),
-                title: format!("{start}: {entries}"),
+                link: selection.between(&from.to_string(), &to.to_string()).link("/", ("", "")),
                 entries,
                 numbers: numbers.into_iter().map(count).collect(),
             }
         };
         Some(Histogram {
-            width: counts.buckets.len().max(LEAST) * STEP,
+            width: counts.buckets.len() * STEP,
             bars: counts.buckets.iter().enumerate().map(bar).collect(),
             from: Time(Millis::saturating(first)),
             to: Time(Millis::saturating(last.saturating_add(counts.width))),
@@ -137,7 +136,7 @@ mod tests {
     fn bars_are_stacked_and_lead_to_their_entries() {
         let counts = counts(&[(0, &[("invalid", 1), ("valid", 3)]), (60_000, &[])]);
         let selection = Selection { query: "x".into(), ..Selection::default() };
-        let histogram = Histogram::new(&counts, &selection).unwrap();
+        let histogram = Histogram::new(&counts, &selection, TimeRange::default()).unwrap();
         let bar = &histogram.bars[0];
         let parts: Vec<_> = bar.parts.iter().map(|part| (part.verdict, part.y.as_str())).collect();
         assert_eq!(parts, [("valid", "25.00"), ("invalid", "0.00")]);
@@ -147,6 +146,18 @@ mod tests {
             "/?q=x&since=1970-01-01T00%3A00%3A00.000Z&until=1970-01-01T00%3A01%3A00.000Z"
         );
         assert!(histogram.bars[1].parts.is_empty());
-        assert!(Histogram::new(&Counts::default(), &selection).is_none());
+        assert_eq!(histogram.width, 2 * STEP);
+        assert!(Histogram::new(&Counts::default(), &selection, TimeRange::default()).is_none());
+    }
+
+    #[test]
+    fn a_range_without_entries_has_its_bars_and_links_stay_within_it() {
+        let counts = counts(&[(0, &[]), (60_000, &[])]);
+        let range = TimeRange { since: Some(30_000), until: Some(90_000) };
+        let histogram = Histogram::new(&counts, &Selection::default(), range).unwrap();
+        let links: Vec<_> = histogram.bars.iter().map(|bar| bar.link.to_string()).collect();
+        assert!(links[0].contains("since=1970-01-01T00%3A00%3A30"), "{links:?}");
+        assert!(links[1].contains("until=1970-01-01T00%3A01%3A30"), "{links:?}");
+        assert!(histogram.bars.iter().all(|bar| bar.parts.is_empty()));
     }
 }

@@ -48,12 +48,14 @@ pub async fn show(State(console): State<Arc<Console>>) -> Result<Response, Troub
     let (known, counts) =
         console.read(|reader| Ok((reader.keys()?, reader.verified_by()?))).await?;
     let in_use = console.ring.all();
-    let keys = KeysPage::new(known, &counts, &in_use, console.about.has_key_source);
+    let shell = console.shell("Keys", "/keys");
+    let keys = KeysPage::new(shell, known, &counts, &in_use, console.about.has_key_source);
     Ok(page(StatusCode::OK, &keys))
 }
 
 impl KeysPage {
     pub(super) fn new(
+        shell: Shell,
         (sightings, sources): (Vec<Sighting>, Vec<Source>),
         counts: &BTreeMap<String, u64>,
         in_use: &KeySet,
@@ -80,7 +82,7 @@ impl KeysPage {
             error: source.error.map(|error| Shown::up_to(&error, 500)),
         };
         KeysPage {
-            shell: Shell::new("Keys", "/keys"),
+            shell,
             keys: sightings.into_iter().map(key).collect(),
             sources: sources.into_iter().map(source).collect(),
             has_source,

@@ -3,8 +3,10 @@
 use std::fmt;
 
 use crate::clock::now;
+use crate::entry::Millis;
 use crate::net::percent_encoded;
 use crate::search::{self, Field};
+use crate::store::TimeRange;
 
 /// An address of ours, its parameters percent-encoded (RFC 3986).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,11 @@ impl Link {
     /// The page of the entry `id`.
     pub fn entry(id: u64) -> Link {
         Link(format!("/entries/{id}"))
+    }
+
+    /// The entries that the delivery `id` brought.
+    pub fn delivery(id: u64) -> Link {
+        Link::new("/", &[("q", &format!("delivery:{id}"))])
     }
 
     /// The entries whose `field` is exactly `value`, if a query can say so.
@@ -80,6 +87,20 @@ impl Selection {
         Selection { query: self.query.clone(), since, until }
     }
 
+    /// The same entries in a range four times as wide around `range`, which these are in, if that has
+    /// an end.
+    pub fn wider(&self, path: &str, range: TimeRange, now: i64) -> Option<Link> {
+        let until = range.until?;
+        let Some(since) = range.since else {
+            return Some(self.between("", "").link(path, ("", "")));
+        };
+        let more = until.saturating_sub(since).saturating_mul(3) / 2;
+        let (since, until) = (since.saturating_sub(more), until.saturating_add(more));
+        let text = |time| Millis::saturating(time).to_string();
+        let until = if until < now { text(until) } else { String::new() };
+        Some(self.between(&text(since), &until).link(path, ("", "")))
+    }
+
     /// Of them those whose `field` is `value`, if a query can say so.
     pub fn narrowed(&self, field: &Field, value: &str) -> Option<Selection> {
         let term = search::equals(field, value)?;
@@ -110,6 +131,23 @@ mod tests {
             "/?q=a%3A%22b%26c%22%20%C3%A9&since=6h&cursor=x"
         );
         assert_eq!(Selection::default().link("/", ("", "")).to_string(), "/");
+    }
+
+    #[test]
+    fn a_range_with_an_end_is_widened_up_to_now() {
+        let wider = |since, until, now| {
+            let range = TimeRange { since, until };
+            Selection::default().wider("/", range, now).map(|link| link.to_string())
+        };
+        let second = |n| format!("1970-01-01T00%3A00%3A{n:02}.000Z");
+        assert_eq!(
+            wider(Some(20_000), Some(22_000), 60_000),
+            Some(format!("/?since={}&until={}", second(17), second(25)))
+        );
+        let to_now = Some(format!("/?since={}", second(17)));
+        assert_eq!(wider(Some(20_000), Some(22_000), 24_000), to_now);
+        assert_eq!(wider(Some(20_000), None, 60_000), None);
+        assert_eq!(wider(None, Some(20_000), 60_000), Some("/".to_owned()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The login: the console's token against a cookie.
+//! The login: the console's token against a cookie; and the way out.
 
 use std::sync::Arc;
 
@@ -58,6 +58,12 @@ pub async fn log_in(
             answer(status, Some(&problem.detail))
         }
     }
+}
+
+/// `POST /logout`
+pub async fn log_out(State(console): State<Arc<Console>>) -> Response {
+    let cookie = console.guard.log_out();
+    ([(SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
 }
 
 fn answer(status: StatusCode, fault: Option<&str>) -> Response {

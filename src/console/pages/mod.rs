@@ -26,13 +26,15 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
-use self::text::Shown;
+use self::link::Link;
+use self::text::{Shown, Time};
 use super::Console;
 use super::problem::Problem;
+use crate::clock::now;
 
 /// The pages.
 pub fn router() -> Router<Arc<Console>> {
@@ -44,6 +46,7 @@ pub fn router() -> Router<Arc<Console>> {
         .route("/overview", get(overview::show))
         .route("/verify", get(verify::empty).post(verify::verify))
         .route("/login", get(login::show).post(login::log_in))
+        .route("/logout", post(login::log_out))
         .route("/assets/{version}/{name}", get(assets::asset))
 }
 
@@ -56,6 +59,14 @@ pub struct Shell {
     pub tabs: Vec<Tab>,
     /// The version of what pages load.
     pub version: &'static str,
+    /// Whether there is a way to log out.
+    pub log_out: bool,
+    /// The page's path and query, for paper.
+    pub address: String,
+    /// When the page was made.
+    pub made: Time,
+    /// The version of the program.
+    pub program: &'static str,
 }
 
 /// A page to go to.
@@ -83,12 +94,32 @@ impl Shell {
         let tab =
             |(name, to): (&'static str, &'static str)| Tab { name, path: to, current: to == path };
         let tabs = TABS.into_iter().map(tab).collect();
-        Shell { title: title.into(), tabs, version: &assets::VERSION }
+        Shell {
+            title: title.into(),
+            tabs,
+            version: &assets::VERSION,
+            log_out: false,
+            address: path.to_owned(),
+            made: Time(now()),
+            program: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    /// The same at an address of its own.
+    pub fn at(self, address: &Link) -> Shell {
+        Shell { address: address.to_string(), ..self }
     }
 
     /// That of a page for whoever is not logged in.
     pub fn bare(title: &str) -> Shell {
         Shell { tabs: Vec::new(), ..Shell::new(title, "") }
+    }
+}
+
+impl Console {
+    /// What is around the page `title`, below the tab that leads to `path`.
+    fn shell(&self, title: impl Into<String>, path: &str) -> Shell {
+        Shell { log_out: self.guard.asks_for_token(), ..Shell::new(title, path) }
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct OutputRow {
     pub(super) gone: String,
     pub(super) some_gone: bool,
     pub(super) error: Option<(Time, Shown)>,
+    /// Where the entries are that the other end refused, if there are such.
+    pub(super) dead_letters: Option<Shown>,
 }
 
 /// The outputs that there are, in their order.
@@ -47,5 +49,7 @@ fn row(standing: &OutputStanding, now: Millis) -> OutputRow {
             .as_deref()
             .zip(standing.failed_at)
             .map(|(error, at)| (Time(at), Shown::all(error))),
+        dead_letters: (standing.dead_letters > 0)
+            .then(|| Shown::all(&format!("dead-letters/{}.jsonl", standing.name))),
     }
 }

@@ -18,11 +18,14 @@ use crate::console::about::About;
 use crate::console::ask::Ask;
 use crate::console::problem::Problem;
 use crate::search::{self, Filter};
-use crate::store::{Counts, OutputStanding, Reader, Stats, StoreError, TimeRange, Wanted};
+use crate::store::{Counts, Gap, OutputStanding, Reader, Stats, StoreError, TimeRange, Wanted};
 
-/// The conditions that the vendor recommends alerting on, each with its query. What Kong itself
-/// began is left out. Source: the vendor's page "Konnect and Dev Portal audit logs".
-pub const CONDITIONS: [(&str, &str); 7] = [
+/// The conditions that are worth an alert, each with its query. The first are what the signature and
+/// the expected ids say. The others are those that the vendor recommends; what Kong itself began is
+/// left out. Source: the vendor's page "Konnect and Dev Portal audit logs".
+pub const CONDITIONS: [(&str, &str); 9] = [
+    ("Entry of another organization or Dev Portal", "warning:foreign_*"),
+    ("Entry with another warning", "warning:* NOT warning:foreign_*"),
     ("Access answered with a server error", "kind:access severity:10 NOT kong_initiated:true"),
     ("Access refused (401, 403)", "kind:access severity:6 NOT kong_initiated:true"),
     ("Locked account", "name:AUTHENTICATION_OUTCOME_LOCKED NOT kong_initiated:true"),
@@ -35,7 +38,8 @@ pub const CONDITIONS: [(&str, &str); 7] = [
     ("Authorization denied", "kind:authorization granted:false NOT kong_initiated:true"),
 ];
 
-/// The last stretches of time that rates are told of: what each is called, and its minutes.
+/// The last stretches of time that it is told of how many entries were received: what each is
+/// called, in a query too, and its minutes.
 const RATES: [(&str, &str, i64); 4] = [
     ("15 min", "15m", 15),
     ("1 h", "1h", 60),
@@ -48,6 +52,8 @@ const RATES: [(&str, &str, i64); 4] = [
 pub(super) struct OverviewPage {
     pub(super) shell: Shell,
     pub(super) choices: Vec<Choice>,
+    /// What the store has lost.
+    pub(super) gaps: Vec<GapRow>,
     pub(super) range_name: &'static str,
     pub(super) verdicts: Vec<VerdictRow>,
     pub(super) conditions: Vec<ConditionRow>,
@@ -56,6 +62,14 @@ pub(super) struct OverviewPage {
     pub(super) facts: Facts,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) advice: Vec<&'static str>,
+}
+
+/// Ids that no segment has.
+pub(super) struct GapRow {
+    pub(super) first_id: u64,
+    pub(super) last_id: u64,
+    pub(super) found_at: Time,
+    pub(super) reason: Shown,
 }
 
 pub(super) struct VerdictRow {
@@ -103,7 +117,8 @@ pub(super) struct Endpoint {
 pub(super) struct Counted {
     pub(super) all: Counts,
     pub(super) conditions: Vec<Counts>,
-    pub(super) rates: Vec<Counts>,
+    /// How many entries were received in each of the last stretches of time.
+    pub(super) rates: Vec<u64>,
     pub(super) outputs: Vec<OutputStanding>,
 }
 
@@ -119,7 +134,8 @@ pub async fn show(
         Selection { query: String::new(), since: text(&ask.since), until: text(&ask.until) };
     let (stats, counted) =
         console.read(move |reader| Ok((reader.stats(0)?, Counted::read(reader, range)?))).await?;
-    let overview = OverviewPage::new(&selection, &stats, &counted, &console.about);
+    let shell = console.shell("Overview", "/overview").at(&selection.link("/overview", ("", "")));
+    let overview = OverviewPage::new(shell, &selection, &stats, &counted, &console.about);
     Ok(page(StatusCode::OK, &overview))
 }
 
@@ -134,14 +150,11 @@ impl Counted {
             let nothing = || Filter::Not(Box::new(Filter::All));
             counts(&search::parse(query, now).unwrap_or_else(|_| nothing()), range)
         };
-        let rate = |(_, _, minutes): &(&str, &str, i64)| {
-            let since = Some(now.saturating_sub(minutes * 60_000));
-            counts(&Filter::All, TimeRange { since, until: None })
-        };
+        let begins = RATES.map(|(_, _, minutes)| now.saturating_sub(minutes * 60_000));
         Ok(Counted {
             all: counts(&Filter::All, range)?,
             conditions: CONDITIONS.iter().map(condition).collect::<Result<_, _>>()?,
-            rates: RATES.iter().map(rate).collect::<Result<_, _>>()?,
+            rates: reader.received_since(&begins)?,
             outputs,
         })
     }
@@ -149,6 +162,7 @@ impl Counted {
 
 impl OverviewPage {
     pub(super) fn new(
+        shell: Shell,
         selection: &Selection,
         stats: &Stats,
         counted: &Counted,
@@ -176,14 +190,21 @@ impl OverviewPage {
             }
         };
         let rate =
-            |((name, since, minutes), counts): (&(&'static str, &str, i64), &Counts)| RateRow {
+            |((name, since, minutes), entries): (&(&'static str, &str, i64), &u64)| RateRow {
                 name,
-                entries: count(counts.entries),
-                rate: format!("{:.1}", counts.entries as f64 / *minutes as f64),
-                link: Link::new("/", &[("since", since)]),
+                entries: count(*entries),
+                rate: format!("{:.1}", *entries as f64 / *minutes as f64),
+                link: Link::new("/", &[("q", &format!("received_at:>={since}"))]),
             };
+        let gap = |gap: &Gap| GapRow {
+            first_id: gap.first_id,
+            last_id: gap.last_id,
+            found_at: Time(gap.found_at),
+            reason: Shown::all(&gap.reason),
+        };
         OverviewPage {
-            shell: Shell::new("Overview", "/overview"),
+            shell,
+            gaps: stats.gaps.iter().map(gap).collect(),
             range_name,
             choices,
             verdicts: VERDICTS.into_iter().map(verdict).collect(),

@@ -7,7 +7,7 @@ use askama::Template;
 use bytes::Bytes;
 
 use super::deliveries::DeliveriesPage;
-use super::entries::{Content, EntriesPage, FirstDelivery, QueryFault, results};
+use super::entries::{Content, EXAMPLE, EntriesPage, FirstDelivery, QueryFault, results};
 use super::entry::EntryPage;
 use super::keys::KeysPage;
 use super::link::Selection;
@@ -26,8 +26,8 @@ use crate::search::Field;
 use crate::signature::{Key, KeySet};
 use crate::store::counts::SUMMARISED;
 use crate::store::{
-    Counts, Delivered, FieldCounts, OutputStanding, Page, Provenance, Quarantined, Refused,
-    Sighting, Source, Stats,
+    Counts, Delivered, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined, Refused,
+    Sighting, Source, Stats, TimeRange,
 };
 
 /// HTML, a template, a terminal's escapes, marks that reorder, what is not seen.
@@ -101,7 +101,7 @@ fn stats() -> Stats {
     let text = || HOSTILE.to_owned();
     Stats {
         catalog_version: 4,
-        gaps: Vec::new(),
+        gaps: vec![Gap { first_id: 7, last_id: 9, found_at: NOW, reason: text() }],
         versions: Default::default(),
         entries: 1,
         verdicts: BTreeMap::new(),
@@ -155,6 +155,11 @@ fn delivered() -> Delivered {
     }
 }
 
+/// What is around a page, with a way to log out.
+fn shell() -> Shell {
+    Shell { log_out: true, ..Shell::new("Title", "/") }
+}
+
 fn entries(value: &str, content: impl FnOnce(&Selection) -> Content) -> EntriesPage {
     // What is filled in is given back as it is: without what is not seen, for the check below.
     let query = value.chars().filter(|c| !c.is_control() && c.is_ascii()).take(500).collect();
@@ -162,6 +167,7 @@ fn entries(value: &str, content: impl FnOnce(&Selection) -> Content) -> EntriesP
     EntriesPage {
         shell: Shell::new("Entries", "/"),
         choices: selection.choices("/"),
+        wider: selection.wider("/", TimeRange { since: None, until: Some(0) }, 1),
         query_fault: Some(QueryFault {
             message: Shown::all(HOSTILE),
             before: Shown::all(HOSTILE),
@@ -176,7 +182,11 @@ fn entries(value: &str, content: impl FnOnce(&Selection) -> Content) -> EntriesP
 fn entries_with(value: &str) -> String {
     let found = Page { records: records(value), next: None };
     let page = entries(value, |selection| {
-        Content::Results(Box::new(results(selection, &found, &counts(value, false), None)))
+        let range = TimeRange::default();
+        let counts = counts(value, false);
+        let mut results = results(selection, range, &found, &counts, None);
+        results.slips = vec![Shown::all(value)];
+        Content::Results(Box::new(results))
     });
     page.render().unwrap()
 }
@@ -189,13 +199,13 @@ fn pages() -> Vec<(&'static str, String)> {
     let key = Key::new(Some(HOSTILE.into()), [7; 32]);
     for record in records(HOSTILE) {
         let from = Provenance { delivery: Some(delivered()), key: Some(key.clone()) };
-        let page = EntryPage::new(&record, Some(from), KeySet::default());
+        let page = EntryPage::new(shell(), &record, Some(from), KeySet::default());
         pages.push(("entry", page.render().unwrap()));
     }
     pages.push(("valid", valid()));
     let nothing = Stats { deliveries: vec![], quarantine: vec![], ..stats() };
     for (name, stats) in [("deliveries", stats()), ("nothing", nothing)] {
-        pages.push((name, DeliveriesPage::new(&stats, 50, &about()).render().unwrap()));
+        pages.push((name, DeliveriesPage::new(shell(), &stats, 50, &about()).render().unwrap()));
     }
     let sighting =
         Sighting { source: HOSTILE.into(), key: key.clone(), first_seen: NOW, last_seen: NOW };
@@ -206,6 +216,7 @@ fn pages() -> Vec<(&'static str, String)> {
         error: Some(HOSTILE.into()),
     };
     let keys = KeysPage::new(
+        shell(),
         (vec![sighting], vec![source]),
         &BTreeMap::from([(key.thumbprint().to_string(), 5)]),
         &KeySet::default(),
@@ -215,13 +226,13 @@ fn pages() -> Vec<(&'static str, String)> {
     let counted = Counted {
         all: counts(HOSTILE, true),
         conditions: CONDITIONS.iter().map(|_| counts(HOSTILE, false)).collect(),
-        rates: (0..4).map(|_| counts(HOSTILE, true)).collect(),
+        rates: vec![1, 2, 3, 4],
         outputs: vec![standing(HOSTILE)],
     };
-    let overview = OverviewPage::new(&Selection::default(), &stats(), &counted, &about());
+    let overview = OverviewPage::new(shell(), &Selection::default(), &stats(), &counted, &about());
     pages.push(("overview", overview.render().unwrap()));
     let pasted = "CEF:0|<b>|b|c|d|e|5|x=</textarea>\n<script>";
-    let verify = VerifyPage::new(pasted.into(), &KeySet::new([Arc::new(key)]));
+    let verify = VerifyPage::new(shell(), pasted.into(), &KeySet::new([Arc::new(key)]));
     pages.push(("verify", verify.render().unwrap()));
     let fault = Some(Shown::all(HOSTILE));
     pages.push(("login", LoginPage { shell: Shell::bare("Log in"), fault }.render().unwrap()));
@@ -272,7 +283,7 @@ fn valid() -> String {
     let mut record = record(1, format!("{payload} sig={}", signer.signature(payload)));
     record.verdict = "valid".into();
     let from = Provenance { delivery: None, key: Some(signer.key().clone()) };
-    EntryPage::new(&record, Some(from), KeySet::default()).render().unwrap()
+    EntryPage::new(shell(), &record, Some(from), KeySet::default()).render().unwrap()
 }
 
 /// The tags of a page: their names, and their attributes.
@@ -307,7 +318,8 @@ const KNOWN_TAGS: &str = "!DOCTYPE a bdi body br button caption code dd del deta
 
 const KNOWN_ATTRIBUTES: &str = "action aria-current aria-describedby aria-hidden aria-invalid \
     aria-label aria-labelledby aria-pressed autocapitalize autocomplete autofocus charset class \
-    content data-copy data-copy-from data-id data-member data-name data-stream datetime defer \
+    content data-copy data-copy-from data-entries data-id data-member data-name data-start data-stream \
+    datetime defer \
     focusable for height hidden href html id lang method name placeholder preserveAspectRatio rel \
     required role rows scope size spellcheck src tabindex title type value viewBox width x y";
 
@@ -341,7 +353,9 @@ fn check(name: &str, html: &str) {
         }
         for reference in ["aria-labelledby", "aria-describedby", "data-copy"] {
             let id = of(attributes, reference);
-            assert!(id.is_none_or(|id| ids.contains(&id)), "{name}: <{tag} {attributes:?}>");
+            let id = id.as_deref().unwrap_or_default();
+            let known = id.split_whitespace().all(|id| ids.contains(id));
+            assert!(known, "{name}: <{tag} {attributes:?}>");
         }
     }
     let number = |wanted: &str| tags.iter().filter(|(tag, _)| tag == wanted).count();
@@ -375,14 +389,14 @@ fn long_values_do_not_make_a_long_table_and_are_whole_on_their_page() {
     assert!(html.len() < 500_000, "{}", html.len());
     check("entries", &html);
     let record = &records(&long)[0];
-    let html = EntryPage::new(record, None, KeySet::default()).render().unwrap();
+    let html = EntryPage::new(shell(), record, None, KeySet::default()).render().unwrap();
     assert!(html.contains(&"&#60;".repeat(100_000)));
     check("entry", &html);
 }
 
 #[test]
 fn a_trace_has_all_its_digits() {
-    let html = EntryPage::new(&records("x")[0], None, KeySet::default()).render().unwrap();
+    let html = EntryPage::new(shell(), &records("x")[0], None, KeySet::default()).render().unwrap();
     assert!(html.contains(">18446744073709551615</a>"), "{html}");
 }
 
@@ -399,8 +413,8 @@ fn counts_of_the_newest_say_so() {
 }
 
 #[test]
-fn the_conditions_are_queries() {
-    for (name, query) in CONDITIONS {
+fn the_conditions_and_the_example_are_queries() {
+    for (name, query) in CONDITIONS.into_iter().chain([("the example", EXAMPLE)]) {
         assert!(crate::search::parse(query, 0).is_ok(), "{name}: {query}");
     }
 }

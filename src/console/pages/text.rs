@@ -5,6 +5,7 @@
 //! place, and what is too long for a cell is cut. Whatever comes from outside reaches a template as
 //! a [`Shown`] only.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use askama::filters::HtmlSafe;
@@ -89,6 +90,12 @@ impl Cell {
         Cell { text: Shown::up_to(text, CELL), title }
     }
 
+    /// A cell with a value that is known by a part of it: [`short`] in the text, all of it in the
+    /// title.
+    pub fn short(text: &str) -> Cell {
+        Cell { text: Shown::up_to(&short(text), CELL), ..Cell::new(text) }
+    }
+
     /// A cell with a line, as the bytes that came.
     pub fn bytes(line: &[u8]) -> Cell {
         match std::str::from_utf8(line) {
@@ -99,6 +106,24 @@ impl Cell {
                 Cell { text: Shown::up_to(&shown.0, CELL), title: shown }
             }
         }
+    }
+}
+
+/// What tells a value from others of its sort: the outcome of an authentication without the words
+/// that all have, and both ends of a UUID (RFC 9562). The script does the same.
+fn short(text: &str) -> Cow<'_, str> {
+    match text.strip_prefix("AUTHENTICATION_OUTCOME_") {
+        Some(outcome) if !outcome.is_empty() => return outcome.into(),
+        _ => {}
+    }
+    let is_part = |(at, byte): (usize, &u8)| match at {
+        8 | 13 | 18 | 23 => *byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    };
+    let is_uuid = text.len() == 36 && text.as_bytes().iter().enumerate().all(is_part);
+    match (text.get(..8), text.get(32..)) {
+        (Some(first), Some(last)) if is_uuid => format!("{first}…{last}").into(),
+        _ => text.into(),
     }
 }
 
@@ -125,7 +150,8 @@ fn is_hidden(c: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
 }
 
-/// A time, as an element: in UTC, with its exact value and zone.
+/// A time, as an element: in UTC, with its exact value and zone. In tables the zone stands in the
+/// head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time(pub Millis);
 
@@ -134,7 +160,11 @@ impl fmt::Display for Time {
         let exact = self.0.to_string();
         let (date, clock) = exact.split_once('T').unwrap_or((&exact, ""));
         let clock = clock.trim_end_matches('Z');
-        write!(f, "<time datetime=\"{exact}\" title=\"{exact}\">{date} {clock}</time>")
+        write!(
+            f,
+            "<time datetime=\"{exact}\" title=\"{exact}\">{date} {clock}<span class=\"offset\"> \
+             UTC</span></time>"
+        )
     }
 }
 
@@ -222,6 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn what_many_values_share_is_left_out() {
+        let check = |text: &str, expected: &str| {
+            let cell = Cell::short(text);
+            assert_eq!(
+                (cell.text.to_string(), cell.title.to_string()),
+                (expected.into(), text.into())
+            );
+        };
+        check("AUTHENTICATION_OUTCOME_LOCKED", "LOCKED");
+        check("AUTHENTICATION_OUTCOME_", "AUTHENTICATION_OUTCOME_");
+        check("768dba25-8d63-48fe-9a1e-53b28dfb0f46", "768dba25…0f46");
+        check("768dba25-8d63-48fe-9a1e-53b28dfb0f4g", "768dba25-8d63-48fe-9a1e-53b28dfb0f4g");
+        check("768dba25_8d63-48fe-9a1e-53b28dfb0f46", "768dba25_8d63-48fe-9a1e-53b28dfb0f46");
+        check(&"é".repeat(18), &"é".repeat(18));
+        check("Jane Doe", "Jane Doe");
+    }
+
+    #[test]
     fn numbers_are_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([1, 1023, 1536, 5 << 30].map(bytes), ["1 B", "1023 B", "1.50 KiB", "5.00 GiB"]);
@@ -236,7 +284,7 @@ mod tests {
         assert_eq!(
             Time(Millis::MIN).to_string(),
             "<time datetime=\"1970-01-01T00:00:00.000Z\" title=\"1970-01-01T00:00:00.000Z\">\
-             1970-01-01 00:00:00.000</time>"
+             1970-01-01 00:00:00.000<span class=\"offset\"> UTC</span></time>"
         );
     }
 }

@@ -46,7 +46,8 @@ pub struct Pasted {
 
 /// `GET /verify`
 pub async fn empty(State(console): State<Arc<Console>>) -> Response {
-    page(StatusCode::OK, &VerifyPage::new(String::new(), &console.ring.all()))
+    let shell = console.shell("Verify", "/verify");
+    page(StatusCode::OK, &VerifyPage::new(shell, String::new(), &console.ring.all()))
 }
 
 /// `POST /verify`
@@ -58,14 +59,14 @@ pub async fn verify(
         StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("that is more than 2 MiB"),
         _ => Problem::bad_request(error.body_text()),
     })?;
-    let keys = console.ring.all();
-    let verified = console.read(move |_| Ok(VerifyPage::new(lines, &keys))).await?;
+    let (shell, keys) = (console.shell("Verify", "/verify"), console.ring.all());
+    let verified = console.read(move |_| Ok(VerifyPage::new(shell, lines, &keys))).await?;
     let status = if verified.fault.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     Ok(page(status, &verified))
 }
 
 impl VerifyPage {
-    pub(super) fn new(pasted: String, keys: &KeySet) -> VerifyPage {
+    pub(super) fn new(shell: Shell, pasted: String, keys: &KeySet) -> VerifyPage {
         let ranges: Vec<_> = lines(pasted.as_bytes()).take(MOST + 1).collect();
         let too_many = ranges.len() > MOST;
         let explain = |(at, range): (usize, std::ops::Range<usize>)| {
@@ -83,7 +84,7 @@ impl VerifyPage {
             "More than {MOST} lines; POST /api/v1/verify takes 5,000, and vidimus verify any number."
         );
         VerifyPage {
-            shell: Shell::new("Verify", "/verify"),
+            shell,
             keys: keys.keys().len(),
             fault: too_many.then(|| Shown::all(&fault)),
             tally: tally.filter(|(_, number)| *number > 0).collect(),

@@ -47,7 +47,7 @@ fn search_refine_and_page_on() {
 
     // A bar of the histogram narrows the range.
     browser.go("/");
-    let bar = browser.attributes(".histogram svg a", "href").pop().unwrap();
+    let bar = browser.attributes(".histogram svg a", "href").remove(0);
     browser.go(&bar);
     assert!(browser.at().contains("since="), "{}", browser.at());
     assert!(!browser.texts("#entries tbody tr").is_empty());
@@ -144,6 +144,49 @@ fn pages_fit_a_phone_and_a_dark_system() {
 }
 
 #[test]
+fn names_have_room_at_every_width() {
+    let serve = filled();
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let widths = "return [...document.querySelectorAll('#entries tbody tr:first-child td')]\
+                  .map(cell => cell.getBoundingClientRect().width)";
+    for width in [620, 741, 768, 900, 1024, 1099, 1101, 1279, 1281, 1440] {
+        browser.resize(width);
+        browser.go("/");
+        browser.fits();
+        let widths = browser.run(widths, vec![]);
+        for (cell, name) in [(2, "name"), (3, "principal"), (5, "outcome")] {
+            assert!(widths[cell].as_f64() >= Some(100.0), "{name} at {width}: {widths}");
+        }
+        browser.keep_picture(&format!("width-{width}"));
+        browser.go("/deliveries");
+        browser.fits();
+        let out = "return [...document.querySelectorAll('.scroll')]\
+                   .filter(e => e.scrollWidth > e.clientWidth).length";
+        assert_eq!(browser.run(out, vec![]), 0, "{width}");
+        browser.keep_picture(&format!("deliveries-{width}"));
+    }
+}
+
+#[test]
+fn an_entry_is_whole_on_paper() {
+    let serve = filled();
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    browser.resize(720);
+    browser.go("/entries/1");
+    browser.lay_out_for_paper();
+    browser.fits();
+    let cut = "return [...document.querySelectorAll('pre, td, dd')]\
+               .filter(e => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 2)\
+               .map(e => e.innerText)";
+    assert_eq!(browser.run(cut, vec![]), serde_json::json!([]));
+    let printed = browser.text(".printed");
+    assert!(printed.contains(&format!("{}/entries/1", serve.console)), "{printed}");
+    assert!(printed.contains(concat!("Vidimus ", env!("CARGO_PKG_VERSION"))), "{printed}");
+    assert!(printed.contains("printed 20") && printed.contains("UTC"), "{printed}");
+    browser.keep_picture("paper");
+}
+
+#[test]
 fn times_are_utc_until_local_ones_are_asked_for() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
@@ -155,4 +198,21 @@ fn times_are_utc_until_local_ones_are_asked_for() {
     browser.go("/overview");
     assert_eq!(browser.run("return localStorage.getItem('zone')", vec![]), "local");
     assert!(!browser.attributes("time", "title")[0].is_empty());
+
+    assert_eq!(browser.text("#zone"), "Times: UTC+05:30");
+    let shown = browser.text(".facts time");
+    assert!(shown.ends_with(" UTC+05:30"), "{shown}");
+    assert!(browser.attributes(".facts time", "title")[0].ends_with("+05:30"));
+
+    // What the server read as UTC, and what is filled in without a zone.
+    browser.go("/?since=2025-06-18");
+    let since = "return document.getElementById('since').value";
+    assert_eq!(browser.run(since, vec![]), "2025-06-18T05:30:00+05:30");
+    assert_eq!(browser.text("#range-zone"), "UTC+05:30");
+    browser.run("document.getElementById('since').value = '2025-01-31'", vec![]);
+    browser.click("#since");
+    browser.press(Key::Enter, 1);
+    wait_until("the range", || browser.at().contains("2025-01-31"));
+    let since = "return new URLSearchParams(location.search).get('since')";
+    assert_eq!(browser.run(since, vec![]), "2025-01-31T00:00:00+05:30");
 }

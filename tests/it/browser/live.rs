@@ -41,6 +41,35 @@ fn live_entries_come_by_themselves_and_wait_while_it_is_paused() {
 }
 
 #[test]
+fn live_entries_are_in_order_and_counted() {
+    let serve = Setup::new().arguments("--no-tls").start();
+    serve.deliver(cef(5));
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    browser.go("/?since=2025-06-18T21:00:00Z&limit=20");
+    browser.click("#live-toggle");
+    wait_until("it listens", || browser.text("#live-said") == "0 new");
+    let old = cef(7).replace("rt=1750280556007", "rt=1750000000000");
+    serve.deliver(format!("{}\n{old}\n{}", cef(9), cef(3)));
+    // What lies before the range does not belong to it.
+    browser.wait_for("#entries tbody tr", 3);
+    assert_eq!(browser.attributes("#entries tbody tr", "data-id"), ["2", "1", "4"]);
+    wait_until("the total", || browser.text(".total").starts_with("3 entries"));
+    assert_eq!(browser.texts("#refine .facet .number")[0], "3");
+    assert_eq!(browser.text("#said"), "2 new");
+}
+
+#[test]
+fn the_page_of_an_empty_store_notices_the_first_delivery() {
+    let serve = Setup::new().arguments("--no-tls").start();
+    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    browser.go("/");
+    let listens = "return performance.getEntriesByType('resource').length > 0 && !!document.getElementById('first')";
+    wait_until("the page", || browser.run(listens, vec![]) == true);
+    serve.deliver(cef(1));
+    browser.wait_for("#entries tbody tr", 1);
+}
+
+#[test]
 fn live_entries_are_those_of_the_query() {
     let serve = Setup::new().arguments("--no-tls").start();
     serve.deliver(cef(1));

@@ -16,6 +16,9 @@ use crate::harness::{DEADLINE, tool, wait_until};
 /// One browser at a time: several would starve one another on a small machine.
 static ONE: Mutex<()> = Mutex::new(());
 
+/// The local zone of the browser: five hours and a half ahead of UTC, all the year.
+const ZONE: &str = "Asia/Kolkata";
+
 /// How the page is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -68,6 +71,18 @@ impl Browser {
     /// Goes to a path of the site.
     pub(super) fn go(&self, path: &str) {
         self.client().goto(&format!("{}{path}", self.base)).await_in(&self.runtime).unwrap();
+    }
+
+    /// Makes the window so wide, in pixels. It cannot be less than 500.
+    pub(super) fn resize(&self, width: u32) {
+        self.client().set_window_size(width, 1000).await_in(&self.runtime).unwrap();
+    }
+
+    /// Makes the page look as it does on paper.
+    pub(super) fn lay_out_for_paper(&self) {
+        let script = "for (const rule of document.styleSheets[0].cssRules)\
+                      if (rule.media?.mediaText === 'print') rule.media.mediaText = 'all';";
+        self.run(script, vec![]);
     }
 
     /// The path and query of the page.
@@ -183,8 +198,12 @@ impl Drop for Browser {
 /// again.
 fn drive() -> (Child, String) {
     for _ in 0..10 {
-        let mut driver =
-            Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn().unwrap();
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .env("TZ", ZONE)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
         let port = lines.find_map(|line| {
             let port = line.split_once("started successfully on port ")?.1;

@@ -1,0 +1,134 @@
+//! Answers as gzip (RFC 9110, section 8.4) for those who take it: pages, JSON, metrics, style and
+//! script.
+//!
+//! Two kinds are left as they are. The stream: what waits in a compressor does not arrive. And the
+//! login: where a secret stands beside text that somebody else chose, the length of the compressed
+//! answer tells of the secret (BREACH, CVE-2013-3587). A cookie that a login sets is such a secret.
+
+use std::io::{self, Write};
+
+use axum::body::{Body, HttpBody, to_bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::Method;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use super::problem::Problem;
+
+/// What is shorter is sent as it is, in bytes.
+const LEAST: u64 = 1024;
+
+/// What is longer is compressed on a thread that may wait, in bytes.
+const LONG: usize = 64 << 10;
+
+/// The types that are compressed.
+const TYPES: [&str; 7] = [
+    "text/html",
+    "text/css",
+    "text/javascript",
+    "image/svg+xml",
+    "application/json",
+    "application/problem+json",
+    "application/openmetrics-text",
+];
+
+/// Compresses the answer if it may be, and whoever asks takes it.
+pub(super) async fn compress(request: Request, next: Next) -> Response {
+    let takes_gzip = request.method() != Method::HEAD && takes_gzip(request.headers());
+    let is_secret = matches!(request.uri().path(), "/login" | "/logout");
+    let mut answer = next.run(request).await;
+    if is_secret || !is_worthwhile(&answer) {
+        return answer;
+    }
+    answer.headers_mut().append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    match takes_gzip {
+        true => compressed(answer)
+            .await
+            .unwrap_or_else(|error| Problem::internal(error.as_ref()).into_response()),
+        false => answer,
+    }
+}
+
+/// Whether whoever asks takes gzip (RFC 9110, section 12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let lists = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|one| one.to_str().ok());
+    let mut weights = lists.flat_map(|list| list.split(',')).filter_map(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let name = parts.next()?;
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        let weight = weight.map_or(Some(1.0), |weight| weight.parse::<f32>().ok())?;
+        name.eq_ignore_ascii_case("gzip").then_some(weight)
+    });
+    weights.any(|weight| weight > 0.0)
+}
+
+fn is_worthwhile(answer: &Response) -> bool {
+    let headers = answer.headers();
+    let media = headers.get(header::CONTENT_TYPE).and_then(|one| one.to_str().ok());
+    let media = media.and_then(|media| media.split(';').next()).unwrap_or_default();
+    let holds = |name: HeaderName| headers.contains_key(name);
+    TYPES.contains(&media)
+        && !holds(header::CONTENT_ENCODING)
+        && !holds(header::SET_COOKIE)
+        && answer.body().size_hint().exact().is_some_and(|size| size >= LEAST)
+}
+
+async fn compressed(
+    answer: Response,
+) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut head, body) = answer.into_parts();
+    // Its size is known: it is in memory already.
+    let body = to_bytes(body, usize::MAX).await?;
+    let body = match body.len() > LONG {
+        true => tokio::task::spawn_blocking(move || gzip(&body)).await??,
+        false => gzip(&body)?,
+    };
+    head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    Ok(Response::from_parts(head, Body::from(body)))
+}
+
+fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    encoder.write_all(body)?;
+    encoder.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_taken_if_its_weight_is_not_zero() {
+        let check = |value: &'static str, expected: bool| {
+            let headers =
+                HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(value))]);
+            assert_eq!(takes_gzip(&headers), expected, "{value}");
+        };
+        check("gzip", true);
+        check("br, GZIP;q=0.5", true);
+        check("deflate, br;q=1.0, gzip; q=0", false);
+        check("gzip;q=0.000", false);
+        check("gzip;q=x", false);
+        check("identity", false);
+        check("gzipped", false);
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_what_is_long_and_no_secret_is_compressed() {
+        let answer = |media: &'static str, size: usize| {
+            let headers = [(header::CONTENT_TYPE, media)];
+            (headers, "x".repeat(size)).into_response()
+        };
+        assert!(is_worthwhile(&answer("text/html; charset=utf-8", 1024)));
+        assert!(!is_worthwhile(&answer("text/html; charset=utf-8", 1023)));
+        assert!(!is_worthwhile(&answer("text/event-stream", 5000)));
+        let mut with_cookie = answer("text/html", 5000);
+        with_cookie.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static("a=b"));
+        assert!(!is_worthwhile(&with_cookie));
+    }
+}
