@@ -13,7 +13,8 @@ use super::refused::{RefusedFile, Waiting};
 use super::retention::{self, Retention};
 use super::writer::Message;
 use super::{Options, StoreError, seal};
-use crate::clock::now;
+use crate::clock::{Clocks, now, since_boot};
+use crate::entry::Millis;
 
 /// What the background thread is asked to do.
 pub(super) enum Task {
@@ -41,6 +42,8 @@ pub(super) struct Background {
     pub(super) options: Options,
     pub(super) waiting: Arc<Waiting>,
     pub(super) writer: Sender<Message>,
+    /// What the clocks said at first.
+    pub(super) clocks: Option<Clocks>,
     /// Set when the store is being closed: what takes long stops where it can be taken up again.
     pub(super) stopping: Arc<AtomicBool>,
 }
@@ -78,7 +81,7 @@ impl Background {
                 report("check verdicts again", rechecked);
             }
             Task::Prune(retention, reply) => {
-                let _ = reply.send(self.prune(retention, "prune"));
+                let _ = reply.send(self.prune(retention, "prune", now()));
             }
             Task::Stop => {}
         }
@@ -88,7 +91,7 @@ impl Background {
     fn round(&mut self) {
         let sealed = self.seal_closed();
         report("seal", sealed);
-        let pruned = self.prune(self.options.retention, "retention").map(drop);
+        let pruned = self.retain();
         report("prune", pruned);
     }
 
@@ -112,8 +115,34 @@ impl Background {
         self.seal_closed()
     }
 
-    fn prune(&mut self, retention: Retention, reason: &str) -> Result<usize, StoreError> {
-        let gone = retention::prune(&self.directory, &mut self.catalog, retention, reason, now())?;
+    /// Does what retention asks for, unless the clock cannot be trusted.
+    ///
+    /// Age is counted from the newest receipt: a clock that was set ahead makes nothing old.
+    fn retain(&mut self) -> Result<(), StoreError> {
+        let retention = self.options.retention;
+        if retention.age.is_none() && retention.size.is_none() {
+            return Ok(());
+        }
+        let (now, awake) = (now(), since_boot());
+        if let Some(seconds) = self.clocks.get_or_insert(Clocks { now, awake }).apart(now, awake) {
+            tracing::warn!(
+                seconds,
+                "the clock was set since the program started, so retention waits; restart it once the time is right"
+            );
+            return Ok(());
+        }
+        let newest = retention::newest_receipt(&self.directory, &self.catalog)?;
+        let now = newest.map_or(now, |newest| newest.min(now));
+        self.prune(retention, "retention", now).map(drop)
+    }
+
+    fn prune(
+        &mut self,
+        retention: Retention,
+        reason: &str,
+        now: Millis,
+    ) -> Result<usize, StoreError> {
+        let gone = retention::prune(&self.directory, &mut self.catalog, retention, reason, now)?;
         for segment in &gone {
             tracing::info!(segment = segment.first_id, "given up by retention");
         }

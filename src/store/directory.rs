@@ -162,10 +162,11 @@ pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes an empty file that only we may read, unless it is there. SQLite gives its companions the
-/// mode of the database.
+/// mode of the database. The name is on the disk before SQLite makes a companion: one without its
+/// database would not be explained after a power loss.
 pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
     match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
-        Ok(_) => Ok(()),
+        Ok(_) => path.parent().map_or(Ok(()), sync),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error).doing("make", path),
     }

@@ -180,6 +180,7 @@ impl Store {
             catalog: Catalog::open(directory)?,
             refused: RefusedFile::new(directory),
             options,
+            clocks: None,
             waiting: Arc::clone(&waiting),
             writer: to_writer.clone(),
             stopping: Arc::clone(&stopping),

@@ -60,7 +60,7 @@ impl Waiting {
     }
 }
 
-/// The file of refused requests, open for writing once there is one.
+/// The file of refused requests, open for writing.
 #[derive(Debug)]
 pub(super) struct RefusedFile {
     path: PathBuf,
@@ -69,7 +69,9 @@ pub(super) struct RefusedFile {
 
 impl RefusedFile {
     pub(super) fn new(directory: &Directory) -> RefusedFile {
-        RefusedFile { path: directory.refused(), database: None }
+        let path = directory.refused();
+        // What fails now is tried again when there is something to write.
+        RefusedFile { database: open(&path).ok(), path }
     }
 
     fn write(&mut self, refused: &VecDeque<Refused>) -> Result<(), StoreError> {
@@ -111,18 +113,20 @@ impl Reader {
     pub fn refused(&self, limit: usize) -> Result<Vec<Refused>, StoreError> {
         let path = self.directory().refused();
         let doing = "read what was refused";
-        match path.exists() {
+        let mut refused = match path.exists() {
             true => self.snapshot(&path, &REFUSED, Access::Shared, doing, |refused| {
-                // There is a moment in which the file is there, and its table is not.
-                let table = "SELECT 1 FROM sqlite_master WHERE name = 'refused'";
-                match refused.prepare(table)?.exists([])? {
-                    true => newest(refused, limit),
-                    false => Ok(Vec::new()),
+                match refused.version() {
+                    // It is just being made.
+                    0 => Ok(Vec::new()),
+                    _ => newest(refused, limit),
                 }
-            }),
-            // Versions of the catalog before 4 have them in a table of their own.
-            false => self.catalog(doing, |catalog| newest(catalog, limit)),
-        }
+            })?,
+            false => Vec::new(),
+        };
+        // Versions of the catalog before 4 wrote them to a table of their own.
+        let left = limit.saturating_sub(refused.len());
+        refused.extend(self.catalog(doing, |catalog| newest(catalog, left))?);
+        Ok(refused)
     }
 }
 

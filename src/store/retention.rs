@@ -1,7 +1,8 @@
 //! Retention: old segments are given up whole, by age or by size. It is off unless asked for.
 //!
-//! Age is that of the newest receipt in a segment, never a time that a sender wrote. The live
-//! segment is never given up.
+//! Age is that of the newest receipt in a segment, counted from the newest receipt of all: neither a
+//! time that a sender wrote nor a clock that was set ahead makes anything old. The live segment is
+//! never given up.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +11,9 @@ use serde::Serialize;
 
 use super::StoreError;
 use super::catalog::{Catalog, Segment};
+use super::copies;
 use super::directory::{Directory, remove_database};
+use super::error::SqliteContext;
 use super::read::Reader;
 use crate::clock;
 use crate::entry::Millis;
@@ -107,6 +110,26 @@ fn is_old(segment: &Segment, age: Option<Duration>, now: Millis) -> bool {
         let since = u128::try_from(now.get().saturating_sub(newest)).unwrap_or(0);
         since > age.as_millis()
     })
+}
+
+/// When the newest delivery was received.
+pub(super) fn newest_receipt(
+    directory: &Directory,
+    catalog: &Catalog,
+) -> Result<Option<Millis>, StoreError> {
+    let mut newest = None;
+    for segment in catalog.segments()? {
+        newest = newest.max(match &segment.closed {
+            Some(closed) => closed.received_at.map(|(_, newest)| newest),
+            None => {
+                let path = directory.segment(&segment.file);
+                copies::open(&path)?
+                    .query_row("SELECT max(received_at) FROM deliveries", [], |row| row.get(0))
+                    .doing("read", &path)?
+            }
+        });
+    }
+    Ok(newest.map(Millis::saturating))
 }
 
 /// The size of a segment on the disk, in bytes, its companions included.

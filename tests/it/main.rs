@@ -21,6 +21,7 @@ mod keys;
 mod konnect;
 mod outputs;
 mod pages;
+mod power_loss;
 mod program;
 mod project;
 mod properties;

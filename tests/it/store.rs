@@ -262,6 +262,23 @@ fn a_live_segment_that_is_gone_is_no_start() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_makes_nothing_old() {
+    let home = Home::new();
+    // Everything was received long before what the clock says now.
+    let retention = Retention { age: Some(Duration::from_secs(24 * 60 * 60)), size: None };
+    let options = || Options { retention, ..small() };
+    let store = home.open(options());
+    append(&store, &bodies(0..25), &KeySet::default()).unwrap();
+    store.seal().unwrap();
+    drop(store);
+    // Retention is looked at first, and this comes after.
+    let store = home.open(options());
+    store.seal().unwrap();
+    drop(store);
+    assert_eq!(home.lines().len(), 25);
+}
+
+#[test]
 fn retention_gives_up_the_oldest_and_never_the_live_one() {
     let home = Home::new();
     let store = home.open(small());

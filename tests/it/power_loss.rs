@@ -1,0 +1,399 @@
+//! Power losses: what the server writes and syncs is recorded with `strace`, and every beginning of
+//! it is replayed as a crash. Whatever of the unsynced writes reached the disk, all of them, none, the
+//! names alone, or some: the store opens, and what was acknowledged is there once.
+//!
+//! Killing a process does not show this: the system has all of its writes.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use ring::digest;
+use vidimus::random::Random;
+use vidimus::store::{Directory, Options, Store};
+
+use crate::harness::{Setup, stored, tool, wait_until};
+
+/// Something that the server did.
+#[derive(Debug)]
+enum Event {
+    Open {
+        path: PathBuf,
+        truncate: bool,
+    },
+    Write {
+        path: PathBuf,
+        at: usize,
+        bytes: Vec<u8>,
+    },
+    Truncate {
+        path: PathBuf,
+        length: usize,
+    },
+    Sync(PathBuf),
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+    },
+    Unlink(PathBuf),
+    /// A delivery was answered with 200.
+    Acknowledged,
+}
+
+/// Reads what `strace -f -xx -y` wrote. A call that other threads interrupted counts where it ended,
+/// but an answer where it began: from then on somebody may have seen it.
+fn events(trace: &str, home: &Path) -> Vec<Event> {
+    let mut unfinished: BTreeMap<&str, String> = BTreeMap::new();
+    let mut events = Vec::new();
+    for line in trace.lines() {
+        let (thread, call) = line.split_once(' ').unwrap();
+        let call = call.trim_start();
+        let call = if let Some(begun) = call.strip_suffix(" <unfinished ...>") {
+            if begun.starts_with("writev") {
+                events.extend(event(begun, home));
+            } else {
+                unfinished.insert(thread, begun.to_owned());
+            }
+            continue;
+        } else if call.starts_with("<... ") {
+            let Some(begun) = unfinished.remove(thread) else { continue };
+            let (_, end) = call.split_once(" resumed>").unwrap();
+            begun + end
+        } else {
+            call.to_owned()
+        };
+        if !call.contains(" = -1 ") {
+            events.extend(event(&call, home));
+        }
+    }
+    events
+}
+
+fn event(call: &str, home: &Path) -> Option<Event> {
+    let (name, arguments) = call.split_once('(')?;
+    let strings: Vec<Vec<u8>> = arguments.split('"').skip(1).step_by(2).map(unescape).collect();
+    let path = |at: usize| {
+        let text = String::from_utf8(strings.get(at)?.clone()).ok()?;
+        Some(home.join(text))
+    };
+    // The file of the descriptor, as `-y` tells it.
+    let file = || {
+        let (path, _) = arguments.split_once('<')?.1.split_once('>')?;
+        String::from_utf8(unescape(path)).ok().map(PathBuf::from)
+    };
+    let numbers: Vec<usize> = arguments
+        .rsplit_once(')')
+        .map_or(arguments, |(arguments, _)| arguments)
+        .rsplit(", ")
+        .map_while(|number| number.parse().ok())
+        .collect();
+    let event = match name {
+        "openat" if arguments.contains("O_CREAT") => {
+            Event::Open { path: path(0)?, truncate: arguments.contains("O_TRUNC") }
+        }
+        "pwrite64" => {
+            Event::Write { path: file()?, at: *numbers.first()?, bytes: strings.first()?.clone() }
+        }
+        "ftruncate" => Event::Truncate { path: file()?, length: *numbers.first()? },
+        "fsync" | "fdatasync" => Event::Sync(file()?),
+        "rename" => Event::Rename { from: path(0)?, to: path(1)? },
+        "unlink" => Event::Unlink(path(0)?),
+        "writev" | "write" => strings
+            .iter()
+            .any(|text| text.starts_with(b"HTTP/1.1 200"))
+            .then_some(Event::Acknowledged)?,
+        _ => return None,
+    };
+    Some(event)
+}
+
+/// `\x41` and so on, to bytes.
+fn unescape(text: &str) -> Vec<u8> {
+    match text.starts_with("\\x") {
+        true => {
+            text.split("\\x").skip(1).map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+        }
+        false => text.as_bytes().to_vec(),
+    }
+}
+
+/// A file: as the system has it, as it was synced, and what came since.
+#[derive(Clone, Default)]
+struct Content {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+    pending: Vec<(usize, Option<Vec<u8>>)>,
+}
+
+fn apply(bytes: &mut Vec<u8>, at: usize, written: Option<&[u8]>) {
+    let Some(written) = written else { return bytes.resize(at, 0) };
+    bytes.resize(bytes.len().max(at + written.len()), 0);
+    bytes[at..at + written.len()].copy_from_slice(written);
+}
+
+impl Content {
+    fn change(&mut self, at: usize, written: Option<Vec<u8>>) {
+        apply(&mut self.now, at, written.as_deref());
+        self.pending.push((at, written));
+    }
+}
+
+/// The data directory on a disk that loses what was not synced.
+#[derive(Default)]
+struct Disk {
+    contents: Vec<Content>,
+    names: BTreeMap<PathBuf, usize>,
+    synced_names: BTreeMap<PathBuf, usize>,
+}
+
+/// What of the unsynced is there after the crash.
+#[derive(Clone, Copy, Debug)]
+enum Survives {
+    All,
+    Nothing,
+    Names,
+    Some(u64),
+}
+
+impl Disk {
+    fn load(data: &Path) -> Disk {
+        let mut disk = Disk::default();
+        for folder in [data.to_owned(), data.join("segments")] {
+            for path in fs::read_dir(folder).unwrap().map(|one| one.unwrap().path()) {
+                // What processes share in memory is not on the disk.
+                if path.is_file() && !path.to_string_lossy().ends_with("-shm") {
+                    let bytes = fs::read(&path).unwrap();
+                    disk.names.insert(path, disk.contents.len());
+                    disk.contents.push(Content {
+                        now: bytes.clone(),
+                        synced: bytes,
+                        pending: vec![],
+                    });
+                }
+            }
+        }
+        disk.synced_names.clone_from(&disk.names);
+        disk
+    }
+
+    fn content(&mut self, path: &Path) -> Option<&mut Content> {
+        self.names.get(path).and_then(|at| self.contents.get_mut(*at))
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Open { path, truncate } => {
+                if !self.names.contains_key(path) {
+                    self.names.insert(path.clone(), self.contents.len());
+                    self.contents.push(Content::default());
+                } else if *truncate {
+                    self.content(path).unwrap().change(0, None);
+                }
+            }
+            Event::Write { path, at, bytes } => {
+                if let Some(content) = self.content(path) {
+                    content.change(*at, Some(bytes.clone()));
+                }
+            }
+            Event::Truncate { path, length } => {
+                if let Some(content) = self.content(path) {
+                    content.change(*length, None);
+                }
+            }
+            Event::Sync(path) => match self.content(path) {
+                Some(content) => {
+                    content.synced.clone_from(&content.now);
+                    content.pending.clear();
+                    let at = self.names[path];
+                    self.synced_names.insert(path.clone(), at);
+                }
+                None => {
+                    let is_in = |one: &Path| one.parent() == Some(path.as_path());
+                    self.synced_names.retain(|one, _| !is_in(one));
+                    let names = self.names.iter().filter(|(one, _)| is_in(one));
+                    self.synced_names.extend(names.map(|(one, at)| (one.clone(), *at)));
+                }
+            },
+            Event::Rename { from, to } => {
+                if let Some(at) = self.names.remove(from) {
+                    self.names.insert(to.clone(), at);
+                }
+            }
+            Event::Unlink(path) => drop(self.names.remove(path)),
+            Event::Acknowledged => {}
+        }
+    }
+
+    /// What is on the disk after a crash now: names and bytes.
+    fn after_crash(&self, survives: Survives) -> BTreeMap<&Path, Vec<u8>> {
+        let names = match survives {
+            Survives::Nothing => &self.synced_names,
+            _ => &self.names,
+        };
+        let mut random = Random::new(match survives {
+            Survives::Some(seed) => seed,
+            _ => 0,
+        });
+        let bytes = |at: &usize, random: &mut Random| {
+            let content = &self.contents[*at];
+            match survives {
+                Survives::All => content.now.clone(),
+                Survives::Nothing | Survives::Names => content.synced.clone(),
+                Survives::Some(_) => {
+                    let mut bytes = content.synced.clone();
+                    for (at, written) in &content.pending {
+                        if random.chance(50) {
+                            apply(&mut bytes, *at, written.as_deref());
+                        }
+                    }
+                    bytes
+                }
+            }
+        };
+        names.iter().map(|(path, at)| (path.as_path(), bytes(at, &mut random))).collect()
+    }
+}
+
+fn line(n: usize) -> String {
+    match n % 5 {
+        0 => format!("no entry: {n}"),
+        _ => format!("{{\"name\":\"Ingress\",\"rt\":{},\"trace_id\":{n}}}", 1_000_000 + n),
+    }
+}
+
+#[test]
+fn no_acknowledged_entry_is_lost_whatever_of_the_unsynced_writes_is() {
+    let Some(mut strace) = tool("strace") else { return };
+    let mut serve =
+        Setup::new().config("[store]\nsegment_entries = 20\n").arguments("--no-tls").start();
+    let mut acknowledged: Vec<Vec<String>> = Vec::new();
+    let batch = |first: usize| (first..first + 8).map(line).collect::<Vec<_>>();
+    serve.deliver(batch(0).join("\n"));
+    serve.deliver(batch(0).join("\n"));
+
+    // From here on everything is recorded.
+    let mut disk = Disk::load(&serve.data());
+    let trace = serve.home().join("trace");
+    let calls = "trace=openat,pwrite64,write,writev,fsync,fdatasync,ftruncate,rename,unlink";
+    strace.args(["-f", "-xx", "-y", "-s", "1000000", "-e", calls, "-o"]).arg(&trace);
+    strace.arg("-p").arg(serve.pid().to_string()).stderr(Stdio::null());
+    let mut strace = strace.spawn().unwrap();
+    let traced = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", serve.pid())).unwrap();
+        !status.contains("TracerPid:\t0")
+    };
+    wait_until("strace", traced);
+    for first in (8..72).step_by(8) {
+        let lines = batch(first);
+        serve.deliver(lines.join("\n"));
+        acknowledged.push(lines);
+        match first % 24 {
+            0 => {
+                // Nothing new: it is counted again.
+                serve.deliver(batch(0).join("\n"));
+                acknowledged.push(Vec::new());
+            }
+            8 => {
+                let gzip = ("content-encoding", "gzip");
+                let headers = [("authorization", serve.authorization.as_str()), gzip];
+                assert_eq!(serve.post("/audit-logs", &headers, b"\x1f\x8bno").status, 400);
+            }
+            _ => {
+                let headers = [("authorization", "wrong")];
+                assert_eq!(serve.post("/audit-logs", &headers, b"").status, 401);
+            }
+        }
+    }
+    wait_until("refused requests on the disk", || !stored::refused(&serve.data()).is_empty());
+    let closed = "SELECT count(*) FROM segments WHERE state = 'closed'";
+    wait_until("sealed segments", || {
+        stored::catalog(&serve.data(), closed, |row| row.get::<_, u64>(0)) == [0]
+    });
+    serve.stop();
+    strace.wait().unwrap();
+
+    let events = events(&fs::read_to_string(&trace).unwrap(), serve.home());
+    let count = |wanted: fn(&Event) -> bool| events.iter().filter(|one| wanted(one)).count();
+    assert_eq!(count(|one| matches!(one, Event::Acknowledged)), acknowledged.len());
+    assert!(count(|one| matches!(one, Event::Rename { .. })) >= 2, "nothing was sealed");
+    let (mut seen, mut states, mut answers) = (HashSet::new(), 0, 0);
+    let mut expected: Vec<String> = batch(0);
+    for (at, event) in events.iter().enumerate() {
+        disk.apply(event);
+        if matches!(event, Event::Acknowledged) {
+            expected.extend(acknowledged[answers].iter().cloned());
+            answers += 1;
+        }
+        let survivors =
+            [Survives::All, Survives::Nothing, Survives::Names, Survives::Some(at as u64)];
+        for survives in survivors {
+            let files = disk.after_crash(survives);
+            // States that are the same need one look.
+            if seen.insert((hash(&files), answers)) {
+                states += 1;
+                let story = format!("{survives:?} after {at} of {} calls", events.len());
+                check(&files, &serve.data(), &expected, &story);
+            }
+        }
+    }
+    println!("{states} states of {} calls", events.len());
+    assert!(states > 300, "{states}");
+}
+
+fn hash(files: &BTreeMap<&Path, Vec<u8>>) -> Vec<u8> {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for (path, bytes) in files {
+        context.update(path.as_os_str().as_encoded_bytes());
+        context.update(&bytes.len().to_le_bytes());
+        context.update(bytes);
+    }
+    context.finish().as_ref().to_vec()
+}
+
+/// Opens the store that the crash left, and looks for what was acknowledged.
+fn check(files: &BTreeMap<&Path, Vec<u8>>, data: &Path, expected: &[String], story: &str) {
+    // What is looked at here need not be on a disk.
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let temporary = tempfile::tempdir_in(folder).unwrap();
+    let home = temporary.path().join("data");
+    let directory = Directory::create(&home).unwrap();
+    for (path, bytes) in files {
+        fs::write(home.join(path.strip_prefix(data).unwrap()), bytes).unwrap();
+    }
+    let store = Store::open(&directory, Options::default());
+    let store = store.unwrap_or_else(|error| {
+        let sizes: Vec<_> = files.iter().map(|(path, bytes)| (path, bytes.len())).collect();
+        panic!("{story}: {error}; {sizes:#?}")
+    });
+    drop(store);
+    let mut found: Vec<String> = stored::entries(&home)
+        .into_iter()
+        .map(|entry| String::from_utf8(entry.line).unwrap())
+        .collect();
+    let all = found.len();
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), all, "{story}: an entry is there twice");
+    let lost = expected.iter().find(|line| found.binary_search(line).is_err());
+    assert_eq!(lost, None, "{story}: acknowledged and not there");
+    let gaps = stored::catalog(&home, "SELECT count(*) FROM gaps", |row| row.get::<_, u64>(0));
+    assert_eq!(gaps, [0], "{story}: a crash is no loss");
+}
+
+#[test]
+fn a_call_is_read_as_strace_writes_it() {
+    let home = Path::new("/h");
+    let call = r#"pwrite64(3<\x2f\x61>, "\x41\x42", 2, 10) = 2"#;
+    let Some(Event::Write { path, at, bytes }) = event(call, home) else { panic!("{call}") };
+    assert_eq!((path.to_str().unwrap(), at, bytes.as_slice()), ("/a", 10, b"AB".as_slice()));
+    let trace = "1 pwrite64(3<\\x2f\\x61>, \"\\x41\", 1, 4 <unfinished ...>\n\
+                 1 <... pwrite64 resumed>)        = 1\n";
+    let told = format!("{:?}", events(trace, home));
+    assert_eq!(told, r#"[Write { path: "/a", at: 4, bytes: [65] }]"#);
+    let trace = "1 fsync(3<\\x2f\\x61> <unfinished ...>\n2 unlink(\"\\x62\") = 0\n\
+                 1 <... fsync resumed>)              = 0\n2 unlink(\"\\x63\") = -1 ENOENT (x)\n";
+    let told = format!("{:?}", events(trace, home));
+    assert_eq!(told, r#"[Unlink("/h/b"), Sync("/a")]"#);
+}
