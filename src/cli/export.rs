@@ -5,7 +5,7 @@ use clap::Args;
 use super::exit::{Exit, Failure};
 use super::print::{Format, Printer, Zone};
 use super::selection::{Place, Range, Wanted, read_whole, tell_slips};
-use super::terminal::{is_watched, tell};
+use super::terminal::{counted, is_watched, tell};
 
 /// Write stored entries out, in the order in which they were stored.
 ///
@@ -57,7 +57,7 @@ impl Export {
             tell_slips(&reader, &filter)?;
         }
         if is_watched() {
-            tell(format_args!("{written} entries"));
+            tell(counted(written as u64, "entry"));
         }
         read_whole(&reader)
     }

@@ -7,10 +7,13 @@ use clap::{Args, Subcommand};
 use super::exit::{Exit, Failure};
 use super::keys_from::KeysFrom;
 use super::output::Format;
+use super::print::Screen;
+use super::print::grid::{Grid, cut_to, time, whole};
 use super::selection::Place;
 use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Flags, KeySource};
+use crate::entry::Millis;
 use crate::keys::read;
 use crate::net::{Client, ClientOptions};
 use crate::signature::{Key, KeySet};
@@ -83,14 +86,14 @@ impl Fetch {
         let client = Client::new(ClientOptions::default()).map_err(Failure::failed)?;
         let store = store(&flags)?;
         let (mut sets, mut failed) = (Vec::new(), false);
-        let mut print = Output::new();
+        let mut print = Printer::new(output);
         for source in &sources {
             match runtime.block_on(read(source, &client)) {
                 Ok((set, bad)) => {
                     bad.iter().for_each(|bad| tell(format_args!("warning: {source}: {bad}")));
                     enter(store.as_ref(), source, Ok(&set))?;
                     for key in set.keys() {
-                        print_key(&mut print, output, &source.to_string(), key, None)?;
+                        print.key(&source.to_string(), key, None)?;
                     }
                     sets.push(set);
                 }
@@ -101,7 +104,7 @@ impl Fetch {
                 }
             }
         }
-        print.flush()?;
+        print.end()?;
         if let Some(path) = jwks_out {
             write_set(&path, &sets)?;
         }
@@ -154,11 +157,11 @@ impl List {
     fn run(self) -> Result<Exit, Failure> {
         let directory = self.place.directory()?;
         let (keys, sources) = sightings::read(&directory).map_err(Failure::failed)?;
-        let mut print = Output::new();
+        let mut print = Printer::new(self.output);
         for sighting in &keys {
-            print_key(&mut print, self.output, &sighting.source, &sighting.key, Some(sighting))?;
+            print.key(&sighting.source, &sighting.key, Some(sighting))?;
         }
-        print.flush()?;
+        print.end()?;
         for source in &sources {
             report(source);
         }
@@ -173,30 +176,47 @@ impl List {
     }
 }
 
-fn print_key(
-    print: &mut Output,
+/// Prints keys: objects as they come, a table at the end.
+struct Printer {
     format: Format,
-    source: &str,
-    key: &Key,
-    seen: Option<&Sighting>,
-) -> Result<(), Failure> {
-    let (kid, thumbprint) = (key.kid(), key.thumbprint().to_string());
-    match format {
-        Format::Jsonl => print.json(&serde_json::json!({
-            "source": source,
-            "kid": kid,
-            "thumbprint": thumbprint,
-            "jwk": key,
-            "first_seen": seen.map(|seen| seen.first_seen),
-            "last_seen": seen.map(|seen| seen.last_seen),
-        })),
-        Format::Text => {
-            let thumbprint = if kid == thumbprint { "" } else { &thumbprint };
-            let seen = seen.map_or_else(String::new, |seen| {
-                format!("  first seen {}, last {}", seen.first_seen, seen.last_seen)
-            });
-            print.line(format_args!("{kid}  {thumbprint}  {source}{seen}"))
+    output: Output,
+    screen: Screen,
+    grid: Grid<5>,
+}
+
+impl Printer {
+    fn new(format: Format) -> Printer {
+        let grid = Grid::new([
+            cut_to("KID", 16),
+            cut_to("THUMBPRINT", 8),
+            cut_to("SOURCE", 20),
+            whole("FIRST SEEN"),
+            whole("LAST SEEN"),
+        ]);
+        Printer { format, output: Output::new(), screen: Screen::of_standard_output(), grid }
+    }
+
+    fn key(&mut self, source: &str, key: &Key, seen: Option<&Sighting>) -> Result<(), Failure> {
+        let (kid, thumbprint) = (key.kid(), key.thumbprint().to_string());
+        if self.format == Format::Jsonl {
+            return self.output.json(&serde_json::json!({
+                "source": source,
+                "kid": kid,
+                "thumbprint": thumbprint,
+                "jwk": key,
+                "first_seen": seen.map(|seen| seen.first_seen),
+                "last_seen": seen.map(|seen| seen.last_seen),
+            }));
         }
+        let at = |at: Option<Millis>| at.map_or_else(String::new, |at| time(at, None, self.screen));
+        let (first, last) = (seen.map(|seen| seen.first_seen), seen.map(|seen| seen.last_seen));
+        self.grid.row([kid.to_owned(), thumbprint, source.to_owned(), at(first), at(last)]);
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(), Failure> {
+        self.output.grid(&self.grid)?;
+        self.output.flush()
     }
 }
 

@@ -9,6 +9,7 @@ use clap::{ArgAction, Args};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use super::colour;
 use super::exit::Failure;
 use super::terminal::{is_watched, tell};
 use crate::config::Level;
@@ -82,7 +83,7 @@ pub fn start(
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
         .with_writer(io::stderr)
-        .with_ansi(is_watched());
+        .with_ansi(colour::is_wanted(is_watched()));
     // An error says that logging was started before.
     let _ = match style {
         Style::Text => builder.try_init(),

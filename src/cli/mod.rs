@@ -3,11 +3,13 @@
 //! - [`exit`]: the exit codes, and what a command fails with.
 //! - [`terminal`]: standard output and error; [`sanitise`](terminal::sanitise) is for all that came
 //!   from outside. [`output`]: the formats; [`logging`]: log events.
+//! - [`colour`]: whether there are colours.
 //! - [`selection`]: which entries of the store. [`print`](mod@print): records in every format.
 //! - [`input`]: the files that a command reads. [`keys_from`]: the keys it is told to use.
 //!
 //! A command's arguments are its fields; `run` does it and says how it ended.
 
+pub mod colour;
 pub mod config;
 pub mod exit;
 pub mod export;
@@ -44,6 +46,10 @@ use exit::{Exit, Failure};
 pub struct Cli {
     #[command(flatten)]
     verbosity: logging::Verbosity,
+
+    /// Use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: colour::Colour,
 
     #[command(subcommand)]
     command: Command,
@@ -87,7 +93,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run_command(Cli { verbosity, command }: Cli) -> Result<Exit, Failure> {
+fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> {
+    colour::choose(color);
     if !matches!(command, Command::Serve(_) | Command::Simulate(_)) {
         logging::start(verbosity, None, "warn", logging::Style::Text)?;
     }

@@ -7,5 +7,6 @@ pub enum Format {
     #[default]
     Text,
     /// JSON lines: one object a line, and nothing else.
+    #[value(alias = "json")]
     Jsonl,
 }

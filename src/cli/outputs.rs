@@ -8,6 +8,8 @@ use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure, unless_closed};
 use super::output::Format;
+use super::print::Screen;
+use super::print::grid::{Grid, cut_to, number, time, whole};
 use super::selection::Place;
 use super::terminal::{Output, tell};
 use crate::clock::now;
@@ -46,8 +48,11 @@ impl Outputs {
 
 /// Say how far each output has come, how far it is behind, and how fast it is
 ///
-/// An output that is not in the configuration any more keeps its place, and is told too. Exit code 1:
-/// one that is there failed and has not gone on since.
+/// NEXT is the next entry, RATE how many lines a second it wrote in the minute before its place was
+/// SAVED, and 0 when that is more than a minute ago; DEAD are its dead letters. An output that is not in
+/// the configuration any more keeps its place, and is told too.
+///
+/// Exit code 1: one that is there failed and has not gone on since.
 #[derive(Args)]
 struct Status {
     /// Print in this format
@@ -69,32 +74,61 @@ impl Status {
 
     fn print(&self, standings: &[OutputStanding]) -> Result<(), Failure> {
         let mut output = Output::new();
-        standings.iter().try_for_each(|standing| match self.output {
-            Format::Text => output.line(text(standing)),
-            Format::Jsonl => output.json(standing),
-        })?;
+        match self.output {
+            Format::Text => {
+                output.grid(&grid(standings, Screen::of_standard_output()))?;
+                standings.iter().filter_map(remark).try_for_each(|remark| output.line(remark))?;
+            }
+            Format::Jsonl => standings.iter().try_for_each(|one| output.json(one))?,
+        }
         output.flush()
     }
 }
 
-fn text(standing: &OutputStanding) -> String {
-    let OutputStanding { name, next_id, behind, rate, written, lost, saved_at, .. } = standing;
-    let since = standing.behind_since.map_or_else(String::new, |time| format!(" since {time}"));
-    let mut text =
-        format!("{name}: next entry {next_id}, {behind} behind{since}, {written} written");
-    text += &format!(" ({rate:.1} a second), {lost} lost");
-    if standing.dead_letters > 0 {
-        let more = if standing.dead_letters == 1 { "" } else { "s" };
-        text += &format!(", {} dead letter{more}", standing.dead_letters);
+fn grid(standings: &[OutputStanding], screen: Screen) -> Grid<9> {
+    let mut grid = Grid::new([
+        cut_to("OUTPUT", 10),
+        whole("STATE"),
+        number("NEXT"),
+        number("BEHIND"),
+        number("WRITTEN"),
+        number("RATE"),
+        number("LOST"),
+        number("DEAD"),
+        whole("SAVED"),
+    ]);
+    for one in standings {
+        let state = match (one.configured, &one.error) {
+            (false, _) => "past",
+            (true, Some(_)) => "failed",
+            (true, None) => "ok",
+        };
+        grid.row([
+            one.name.clone(),
+            state.to_owned(),
+            one.next_id.to_string(),
+            one.behind.to_string(),
+            one.written.to_string(),
+            format!("{:.1}/s", one.rate),
+            one.lost.to_string(),
+            one.dead_letters.to_string(),
+            time(one.saved_at, None, screen),
+        ]);
     }
-    text += &format!(", saved {saved_at}");
+    grid
+}
+
+/// What has no room in the table.
+fn remark(standing: &OutputStanding) -> Option<String> {
+    let name = &standing.name;
     if !standing.configured {
-        text += "; it is not in the configuration any more";
+        return Some(format!(
+            "{name}: it is not in the configuration any more; vidimus output forget {name} forgets it"
+        ));
     }
-    if let (Some(error), Some(at)) = (&standing.error, standing.failed_at) {
-        text += &format!("; failed {at}: {error}");
-    }
-    text
+    let (error, at) = standing.error.as_ref().zip(standing.failed_at)?;
+    let since = standing.behind_since.map(|since| format!("behind since {since}; "));
+    Some(format!("{name}: {}failed {at}: {error}", since.unwrap_or_default()))
 }
 
 /// Have an output begin again with what was received from a time on

@@ -1,6 +1,7 @@
 //! Records on standard output: a table, JSON lines, CSV, or the lines as received.
 
 mod columns;
+pub mod grid;
 mod table;
 
 use std::io::{self, IsTerminal};
@@ -8,6 +9,7 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 use jiff::tz::TimeZone;
 
+use super::colour;
 use super::exit::Failure;
 use super::terminal::Output;
 use crate::entry::Record;
@@ -20,6 +22,7 @@ pub enum Format {
     #[default]
     Text,
     /// JSON lines: one object a line, and nothing else.
+    #[value(alias = "json")]
     Jsonl,
     /// Comma-separated values with a header (RFC 4180). What a spreadsheet would take for a formula
     /// gets an apostrophe before it.
@@ -129,16 +132,14 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// Looks at standard output and at `NO_COLOR` (no-color.org).
+    /// Looks at standard output, and whether colours are wanted.
     pub fn of_standard_output() -> Screen {
         let output = io::stdout();
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_terminal = output.is_terminal();
         let width = terminal_size::terminal_size_of(&output);
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Screen {
             width: is_terminal.then(|| width.map_or(80, |(width, _)| usize::from(width.0))),
-            colours: is_terminal && !is_set("NO_COLOR") && !is_dumb,
+            colours: colour::is_wanted(is_terminal),
         }
     }
 }

@@ -11,6 +11,8 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::exit::Failure;
+use super::print::Screen;
+use super::print::grid::Grid;
 use crate::sanitise::is_unsafe;
 pub use crate::sanitise::sanitise;
 
@@ -117,6 +119,12 @@ impl Output {
         writeln!(self.writer, "{}", sanitise(&text.to_string())).map_err(output_error)
     }
 
+    /// Writes rows, fitted to the screen.
+    pub fn grid<const N: usize>(&mut self, grid: &Grid<N>) -> Result<(), Failure> {
+        let lines = grid.lines(Screen::of_standard_output());
+        lines.iter().try_for_each(|line| self.line(line))
+    }
+
     /// Writes a value as a line of JSON.
     pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string(value).map_err(Failure::failed)?;
@@ -145,7 +153,7 @@ pub fn tell(text: impl Display) {
 }
 
 /// So many of a thing: `1 key`, `2 keys`, `2 entries`, `2 bodies`.
-pub fn counted(count: usize, what: &str) -> String {
+pub fn counted(count: u64, what: &str) -> String {
     match (count, what.strip_suffix('y')) {
         (1, _) => format!("1 {what}"),
         (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o']) => format!("{count} {stem}ies"),
@@ -188,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_agrees_with_its_number() {
-        let check = |count: usize, what: &str, expected: &str| {
+        let check = |count: u64, what: &str, expected: &str| {
             assert_eq!(counted(count, what), expected);
         };
         check(1, "known key", "1 known key");

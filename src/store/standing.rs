@@ -27,7 +27,8 @@ pub struct OutputStanding {
     pub behind: u64,
     /// When the first of them was received.
     pub behind_since: Option<Millis>,
-    /// How many lines a second it wrote in the last minute.
+    /// How many lines a second it wrote in the minute before its place was saved; 0 when that is more
+    /// than a minute ago.
     pub rate: f64,
     /// How many lines were taken.
     pub written: u64,

@@ -8,6 +8,7 @@ use super::access::{Access, id, log_format};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
+use crate::cli::print::grid::{Grid, cut_to, whole};
 use crate::cli::terminal::{Output, tell};
 use crate::config::{AUTHORIZATION_VARIABLE, Secret};
 use crate::konnect::LogFormat;
@@ -242,18 +243,27 @@ impl Update {
 
 fn print(format: Format, destinations: &[Destination]) -> Result<Exit, Failure> {
     let mut output = Output::new();
-    for one in destinations {
-        match format {
-            Format::Jsonl => output.json(one)?,
-            Format::Text => output.line(line(one))?,
-        }
+    match format {
+        Format::Jsonl => destinations.iter().try_for_each(|one| output.json(one))?,
+        Format::Text => output.grid(&grid(destinations))?,
     }
     output.flush()?;
     Ok(Exit::Done)
 }
 
-fn line(destination: &Destination) -> String {
-    let Destination { id, name, endpoint, log_format, skip_ssl_verification, .. } = destination;
-    let skips = if *skip_ssl_verification { "  its certificate is not checked" } else { "" };
-    format!("{id}  {name}  {endpoint}  {log_format}{skips}")
+fn grid(destinations: &[Destination]) -> Grid<5> {
+    let mut grid = Grid::new([
+        // It is needed to name one.
+        whole("ID"),
+        cut_to("NAME", 6),
+        cut_to("ENDPOINT", 16),
+        whole("FORMAT"),
+        whole("CHECKED"),
+    ]);
+    for Destination { id, name, endpoint, log_format, skip_ssl_verification, .. } in destinations {
+        let checked = if *skip_ssl_verification { "no" } else { "yes" };
+        let log_format = log_format.to_string();
+        grid.row([id.clone(), name.clone(), endpoint.clone(), log_format, checked.to_owned()]);
+    }
+    grid
 }

@@ -13,10 +13,12 @@ use super::access::{Access, moment};
 use super::waiting::run_until_interrupted;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
-use crate::cli::terminal::{Output, tell};
+use crate::cli::print::Screen;
+use crate::cli::print::grid::{Grid, cut_to, shorten_ids, time, whole};
+use crate::cli::terminal::{Output, counted, tell};
 use crate::clock::now;
 use crate::config::units;
-use crate::entry::Millis;
+use crate::entry::{Kind, Millis};
 use crate::konnect::client::{Client, Pages};
 use crate::konnect::cursor::Cursor;
 use crate::konnect::reconcile::Pulled;
@@ -71,7 +73,7 @@ impl Pull {
         let done = run_until_interrupted(self.pull(&client, until, &mut cursor, &mut count));
         // What was printed is in the cursor's file, whatever ended it.
         if self.output == Format::Text {
-            tell(format_args!("{count} entries"));
+            tell(counted(count as u64, "entry"));
         }
         done?;
         Ok(Exit::Done)
@@ -117,10 +119,11 @@ impl Pull {
 
     fn print(&self, entries: &[Value]) -> Result<(), Failure> {
         let mut output = Output::new();
-        for entry in entries {
-            match self.output {
-                Format::Jsonl => output.json(entry)?,
-                Format::Text => output.line(line(entry))?,
+        match self.output {
+            Format::Jsonl => entries.iter().try_for_each(|entry| output.json(entry))?,
+            Format::Text => {
+                let all = entries.iter().map(|entry| (entry, ""));
+                output.grid(&grid(all, Screen::of_standard_output()))?;
             }
         }
         output.flush()
@@ -169,21 +172,46 @@ fn read(path: &Path) -> Result<Option<Cursor>, Failure> {
     }
 }
 
-/// An entry in one line.
-pub(super) fn line(entry: &Value) -> String {
-    match Pulled::read(entry.clone()) {
-        Some(pulled) => {
-            let face = &pulled.face;
-            let who = entry.get("principal_id").and_then(Value::as_str).unwrap_or("-");
-            format!(
-                "{}  {:14}  {:22}  {}  {who}  {}",
-                face.at,
-                face.kind,
-                face.outcome,
-                face.what(),
-                face.trace_id
-            )
-        }
-        None => entry.to_string(),
+/// Entries as rows, each with a remark.
+pub(super) fn grid<'a>(
+    entries: impl Iterator<Item = (&'a Value, &'static str)>,
+    screen: Screen,
+) -> Grid<7> {
+    let mut grid = Grid::new([
+        whole("TIME"),
+        whole("KIND"),
+        cut_to("OUTCOME", 8),
+        cut_to("WHAT", 12),
+        cut_to("PRINCIPAL", 8),
+        cut_to("TRACE", 8),
+        whole(""),
+    ]);
+    for (entry, remark) in entries {
+        let Some(Pulled { face, .. }) = Pulled::read(entry.clone()) else {
+            let whole = entry.to_string();
+            let none = String::new;
+            grid.row([none(), none(), none(), whole, none(), none(), remark.to_owned()]);
+            continue;
+        };
+        let who = entry.get("principal_id").and_then(Value::as_str).unwrap_or("-").to_owned();
+        let (what, who) = match screen.width {
+            Some(_) => (shorten_ids(face.what()), shorten_ids(&who)),
+            None => (face.what().to_string(), who),
+        };
+        let outcome = match (face.kind, face.outcome.as_str()) {
+            (Kind::Authorization, "true") => "granted".to_owned(),
+            (Kind::Authorization, "false") => "denied".to_owned(),
+            (_, outcome) => outcome.to_owned(),
+        };
+        grid.row([
+            time(face.at, None, screen),
+            face.kind.to_string(),
+            outcome,
+            what,
+            who,
+            face.trace_id.clone(),
+            remark.to_owned(),
+        ]);
     }
+    grid
 }

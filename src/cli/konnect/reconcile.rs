@@ -17,6 +17,7 @@ use super::pull;
 use super::waiting::{LOOK, replayed, run, word};
 use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::output::Format;
+use crate::cli::print::Screen;
 use crate::cli::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::units;
@@ -54,6 +55,10 @@ pub(super) struct Reconcile {
     /// How long Konnect keeps entries [default: 7d, or konnect.retention in the configuration]
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     retention: Option<Duration>,
+
+    /// List at most this many missing entries; 0 is all [default: 100 as text, all as jsonl]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
 
     /// Print in this format; jsonl is one missing entry a line
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -169,24 +174,34 @@ impl Reconcile {
     }
 
     fn print(&self, missing: &[Pulled], horizon: Millis) -> Result<(), Failure> {
+        let limit = self.limit.unwrap_or(if self.output == Format::Text { 100 } else { 0 });
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let listed = missing.iter().take(limit);
+        let lost = |one: &Pulled| one.face.at < horizon;
         let mut output = Output::new();
-        for one in missing {
-            let lost = one.face.at < horizon;
-            match self.output {
-                Format::Jsonl => output.json(&json!({
+        match self.output {
+            Format::Jsonl => listed.map(|one| (one, lost(one))).try_for_each(|(one, lost)| {
+                output.json(&json!({
                     "time": one.face.at,
                     "kind": one.face.kind,
                     "trace_id": one.face.trace_id,
                     "lost": lost,
                     "entry": one.json,
-                }))?,
-                Format::Text => {
-                    let lost = if lost { "  lost for good" } else { "" };
-                    output.line(format_args!("{}{lost}", pull::line(&one.json)))?;
-                }
+                }))
+            })?,
+            Format::Text => {
+                let rows = listed.map(|one| (&one.json, if lost(one) { "lost" } else { "" }));
+                output.grid(&pull::grid(rows, Screen::of_standard_output()))?;
             }
         }
-        output.flush()
+        output.flush()?;
+        if missing.len() > limit {
+            tell(format_args!(
+                "these are the first {limit} of {}; --limit 0 lists all",
+                missing.len()
+            ));
+        }
+        Ok(())
     }
 
     fn summarise(&self, total: usize, found: &Compared) {

@@ -92,7 +92,10 @@ pub(super) fn line(status: &WebhookStatus) -> String {
     if let Some(code) = status.last_response_code.filter(|code| *code != 0) {
         line += &format!(": {code}");
     }
-    if let Some(message) = status.last_response_message.as_ref().filter(|m| !m.is_empty()) {
+    // What is answered when all is well is counts.
+    let failed = !matches!(status.last_response_code, Some(200..300));
+    let message = status.last_response_message.as_ref().filter(|message| !message.is_empty());
+    if let Some(message) = message.filter(|_| failed) {
         line += &format!(" {message}");
     }
     line
@@ -118,6 +121,12 @@ mod tests {
         check(
             r#"{"webhook_enabled":true,"webhook_status":"active","last_attempt_at":"0001-01-01T00:00:00Z"}"#,
             "enabled, active, no attempt yet",
+            Exit::Done,
+        );
+        check(
+            r#"{"webhook_enabled":true,"webhook_status":"active","last_attempt_at":"2023-03-21T09:29:14.52Z",
+               "last_response_code":200,"last_response_message":"{\"received\":1}"}"#,
+            "enabled, active, last attempt 2023-03-21T09:29:14.520Z: 200",
             Exit::Done,
         );
         check(

@@ -4,9 +4,10 @@
 //! file or a pipe nothing is cut.
 
 use jiff::tz::TimeZone;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 use super::Screen;
+use super::grid::{GAP, cut, short, shorten_ids};
 use crate::cli::terminal::sanitise;
 use crate::entry::fields::Value;
 use crate::entry::{Kind, Record};
@@ -23,18 +24,30 @@ struct Column {
 }
 
 const COLUMNS: [Column; 7] = [
-    Column { title: "TIME", least: 24, usual: 24, from: 0 },
-    Column { title: "KIND", least: 14, usual: 14, from: 106 },
+    Column { title: "TIME", least: 14, usual: 24, from: 0 },
+    Column { title: "KIND", least: 14, usual: 14, from: 112 },
     Column { title: "VERDICT", least: 9, usual: 9, from: 0 },
-    Column { title: "NAME", least: 14, usual: 30, from: 0 },
-    Column { title: "PRINCIPAL", least: 10, usual: 24, from: 0 },
-    Column { title: "SRC", least: 9, usual: 15, from: 90 },
-    Column { title: "WHAT", least: 14, usual: 60, from: 0 },
+    Column { title: "NAME", least: 14, usual: 34, from: 0 },
+    Column { title: "PRINCIPAL", least: 13, usual: 20, from: 80 },
+    Column { title: "SRC", least: 13, usual: 15, from: 96 },
+    Column { title: "WHAT", least: 22, usual: 60, from: 0 },
 ];
+const TIME: usize = 0;
 const VERDICT: usize = 2;
+const NAME: usize = 3;
+const PRINCIPAL: usize = 4;
+const SRC: usize = 5;
+const WHAT: usize = 6;
 
-/// Between two columns.
-const GAP: &str = "  ";
+/// From which width of the screen on a time is whole: a year, what is less than a second, the zone.
+const WHOLE_TIME: usize = 140;
+
+/// Who gets more than the least that is left, and up to which width, one after the other; then what
+/// each wants.
+const GIVEN: [(usize, usize); 5] = [(TIME, 29), (SRC, 15), (NAME, 21), (WHAT, 36), (PRINCIPAL, 20)];
+
+/// What the names of authentications begin with: nothing is told by it.
+const PREFIX: &str = "AUTHENTICATION_OUTCOME_";
 
 /// A table, and the widths of its columns; a column of width 0 is left out.
 pub(super) struct Table {
@@ -61,6 +74,9 @@ impl Table {
             for (wanted, cell) in wanted.iter_mut().zip(&self.cells(record)) {
                 *wanted = (*wanted).max(cell.width());
             }
+        }
+        if !self.has_whole_time() {
+            wanted[TIME] = COLUMNS[TIME].least;
         }
         self.widths = widths(wanted, self.screen.width);
         match self.screen.width {
@@ -99,6 +115,11 @@ impl Table {
         line + "\n"
     }
 
+    fn has_whole_time(&self) -> bool {
+        self.screen.width.is_none_or(|width| width >= WHOLE_TIME)
+    }
+
+    /// What stands in the columns. A screen has less room, and what tells nothing is left out.
     fn cells(&self, record: &Record) -> Cells {
         let text = |name: &str| record.fields.get(name).map(Value::as_text).unwrap_or_default();
         let principal = match text("principal_name") {
@@ -110,14 +131,24 @@ impl Table {
             (Some(time), None) => time.to_string(),
             (None, _) => String::new(),
         };
+        let (name, what) = (text("name"), what(record));
+        let (time, name, principal, what) = match self.screen.width {
+            None => (time, name, principal, what),
+            Some(_) => (
+                if self.has_whole_time() { time } else { short(&time) },
+                shorten_ids(name.strip_prefix(PREFIX).unwrap_or(&name)).into(),
+                shorten_ids(&principal).into(),
+                shorten_ids(&what),
+            ),
+        };
         [
             time,
             record.kind.map_or_else(|| "-".to_owned(), |kind| kind.to_string()),
             sanitise(&record.verdict).into_owned(),
-            sanitise(&text("name")).into_owned(),
+            sanitise(&name).into_owned(),
             sanitise(&principal).into_owned(),
             sanitise(&text("src")).into_owned(),
-            sanitise(&what(record)).into_owned(),
+            sanitise(&what).into_owned(),
         ]
     }
 }
@@ -172,38 +203,23 @@ fn colour(verdict: &str) -> &'static str {
 fn widths(wanted: [usize; COLUMNS.len()], screen: Option<usize>) -> [usize; COLUMNS.len()] {
     let Some(screen) = screen else { return wanted };
     let mut widths = [0; COLUMNS.len()];
-    let mut left = screen;
+    // The last has no gap after it.
+    let mut left = screen + GAP.len();
     for ((width, column), wanted) in widths.iter_mut().zip(&COLUMNS).zip(wanted) {
         if screen >= column.from {
             *width = wanted.min(column.least);
             left = left.saturating_sub(*width + GAP.len());
         }
     }
-    // The last has no gap after it. The first gets what it wants first: a time that is cut misleads.
-    left += GAP.len();
-    for (width, wanted) in widths.iter_mut().zip(wanted) {
-        if *width > 0 {
-            let more = wanted.saturating_sub(*width).min(left);
-            *width += more;
+    let to_all = [WHAT, NAME, PRINCIPAL, SRC].map(|at| (at, usize::MAX));
+    for (at, most) in GIVEN.into_iter().chain(to_all) {
+        if widths[at] > 0 {
+            let more = wanted[at].min(most).saturating_sub(widths[at]).min(left);
+            widths[at] += more;
             left -= more;
         }
     }
     widths
-}
-
-/// The beginning of a text that is at most `width` columns wide.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut left = width.saturating_sub(1);
-    let fits = |c: &char| {
-        let wide = c.width().unwrap_or(0);
-        let fits = wide <= left;
-        left = left.saturating_sub(wide);
-        fits
-    };
-    text.chars().take_while(fits).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -267,6 +283,14 @@ mod tests {
             Some(120),
             false,
             &[
+                "TIME            KIND    VERDICT  NAME     PRINCIPAL  SRC       WHAT",
+                "06-18 21:02:36  access  valid    Ingress  Jane Doe   10.0.0.1  403 POST /v2/control-planes/0123456789/services",
+            ],
+        );
+        check(
+            Some(140),
+            false,
+            &[
                 "TIME                      KIND    VERDICT  NAME     PRINCIPAL  SRC       WHAT",
                 "2025-06-18T21:02:36.123Z  access  valid    Ingress  Jane Doe   10.0.0.1  403 POST /v2/control-planes/0123456789/services",
             ],
@@ -275,11 +299,11 @@ mod tests {
             Some(80),
             false,
             &[
-                "TIME                      VERDICT  NAME     PRINCIPAL  WHAT",
-                "2025-06-18T21:02:36.123Z  valid    Ingress  Jane Doe   403 POST /v2/control-pla…",
+                "TIME            VERDICT  NAME     PRINCIPAL  WHAT",
+                "06-18 21:02:36  valid    Ingress  Jane Doe   403 POST /v2/control-planes/012345…",
             ],
         );
-        for width in [1, 20, 79, 80, 89, 90, 105, 106, 107, 200] {
+        for width in [1, 20, 65, 66, 79, 80, 81, 95, 96, 111, 112, 139, 140, 141, 200] {
             let wide = Value::Text("王".repeat(100));
             let mut record = record(Some(Kind::Access), &ACCESS, "");
             ["name", "principal_name", "src", "request"]
@@ -288,8 +312,45 @@ mod tests {
             let mut table = Table::new(Screen { width: Some(width), colours: false }, None);
             let text = table.begin(std::slice::from_ref(&record)) + &table.row(&record);
             let widest = text.lines().map(str::width).max().unwrap();
-            assert!(widest <= width.max(79), "{width}: {widest}\n{text}");
+            assert!(widest <= width.max(65), "{width}: {widest}\n{text}");
+            // Of what comes nothing is known.
+            let text = table.begin(&[]) + &table.row(&record);
+            let widest = text.lines().map(str::width).max().unwrap();
+            assert!(widest <= width.max(67), "{width}: {widest}\n{text}");
         }
+    }
+
+    #[test]
+    fn eighty_columns_have_room_for_what_was_done() {
+        let id = "768dba25-7f3d-4b1c-8d9b-1f6e2a3c0f46";
+        let name = format!("Authz.control-planes/{id}");
+        let login = [
+            ("name", "AUTHENTICATION_OUTCOME_LOCKED"),
+            ("event_class_id", "AUTHENTICATION_TYPE_BASIC"),
+            ("success", "false"),
+            ("principal_id", id),
+        ];
+        let edit = [("name", name.as_str()), ("action", "retrieve"), ("granted", "false")];
+        let records = [
+            record(Some(Kind::Authentication), &login, ""),
+            record(Some(Kind::Authorization), &edit, ""),
+            record(Some(Kind::Access), &ACCESS, ""),
+        ];
+        let check = |width, expected: [&str; 4]| {
+            let mut table = Table::new(Screen { width: Some(width), colours: false }, None);
+            let text = table.begin(&records)
+                + &records.iter().map(|record| table.row(record)).collect::<String>();
+            assert_eq!(text.lines().collect::<Vec<_>>(), expected, "{text}");
+        };
+        check(
+            80,
+            [
+                "TIME            VERDICT  NAME              PRINCIPAL      WHAT",
+                "06-18 21:02:36  valid    LOCKED            768dba25…0f46  BASIC failed",
+                "06-18 21:02:36  valid    Authz.control-p…                 retrieve denied",
+                "06-18 21:02:36  valid    Ingress           Jane Doe       403 POST /v2/control-…",
+            ],
+        );
     }
 
     #[test]
@@ -298,8 +359,8 @@ mod tests {
             Some(80),
             true,
             &[
-                "TIME                      VERDICT  NAME     PRINCIPAL  WHAT",
-                "2025-06-18T21:02:36.123Z  \x1b[32mvalid\x1b[0m    Ingress  Jane Doe   403 POST /v2/control-pla…",
+                "TIME            VERDICT  NAME     PRINCIPAL  WHAT",
+                "06-18 21:02:36  \x1b[32mvalid\x1b[0m    Ingress  Jane Doe   403 POST /v2/control-planes/012345…",
             ],
         );
     }
@@ -326,13 +387,5 @@ mod tests {
         assert_eq!(what(Some(Kind::Authorization), &authorization, ""), "edit granted");
         assert_eq!(what(Some(Kind::Access), &[("act", "PUT")], ""), "PUT");
         assert_eq!(what(None, &[], "some text"), "some text");
-    }
-
-    #[test]
-    fn a_wide_character_is_not_cut_in_two() {
-        assert_eq!(cut("王王王", 5), "王王…");
-        assert_eq!(cut("王王王", 4), "王…");
-        assert_eq!(cut("abc", 3), "abc");
-        assert_eq!(cut("abcd", 3), "ab…");
     }
 }

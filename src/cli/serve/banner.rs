@@ -99,7 +99,7 @@ fn explain_reach(address: SocketAddr, tls: bool) {
 
 fn explain_keys(config: &Config, server: &Server) {
     let sources = sources(config);
-    match (server.ring().len(), sources.as_slice()) {
+    match (server.ring().len() as u64, sources.as_slice()) {
         (0, []) => {
             say("There are no keys yet: nothing can be verified, and signed entries get the");
             say("verdict no_key. Give --region us (or eu, au, me, in, sg, auto), or --jwks");

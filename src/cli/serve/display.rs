@@ -3,8 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::cli::terminal::tell;
+use crate::cli::terminal::{counted, tell};
 use crate::clock::now;
+use crate::entry::Millis;
 use crate::receiver::Observer;
 use crate::store::{Appended, Refused};
 
@@ -42,27 +43,9 @@ pub(super) struct Lines(Throttle);
 
 impl Observer for Lines {
     fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
-        let Appended { received, stored, duplicates, malformed, valid, invalid, unsigned, no_key } =
-            *appended;
-        let counts = [
-            ("valid", valid),
-            ("INVALID", invalid),
-            ("unsigned", unsigned),
-            ("no_key", no_key),
-            ("malformed", malformed),
-            ("duplicate", duplicates),
-        ];
-        let counts: Vec<_> = counts
-            .iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(name, count)| format!("{count} {name}"))
-            .collect();
-        tell(format_args!(
-            "{}  {input}  {peer}  {received} received, {stored} stored  ({})  {bytes} bytes in {} ms",
-            now(),
-            counts.join(", "),
-            took.as_millis()
-        ));
+        let what = told(appended);
+        let took = took.as_millis();
+        tell(format_args!("{}  {input}  {peer}  {what}  {bytes} B, {took} ms", clock(now())));
     }
 
     fn failed(&self, input: &str, peer: &str, status: u16, reason: &str) {
@@ -71,7 +54,7 @@ impl Observer for Lines {
             tell(format_args!("… and {kept_back} more that were refused or not stored"));
         }
         let status = if status == 0 { "closed".to_owned() } else { status.to_string() };
-        tell(format_args!("{}  {input}  {peer}  NOT STORED {status}: {}", now(), reason));
+        tell(format_args!("{}  {input}  {peer}  NOT STORED {status}: {reason}", clock(now())));
     }
 
     fn refused(&self, refused: &Refused) {
@@ -82,8 +65,36 @@ impl Observer for Lines {
         let Refused { time, peer, status, reason, scheme } = refused;
         let status = status.map_or_else(String::new, |status| format!(" {status}"));
         let scheme = scheme.as_ref().map_or_else(String::new, |s| format!(" (its scheme: {s})"));
-        tell(format_args!("{time}  {peer}  REFUSED{status}: {}{scheme}", reason));
+        tell(format_args!("{}  {peer}  REFUSED{status}: {reason}{scheme}", clock(*time)));
     }
+}
+
+/// The time of day in UTC: a day is a long time to watch.
+fn clock(time: Millis) -> String {
+    time.to_string().get(11..19).unwrap_or_default().to_owned()
+}
+
+/// What was in a delivery: `2 stored, 1 duplicate: 2 valid, 1 INVALID`.
+fn told(appended: &Appended) -> String {
+    let Appended { received, stored, duplicates, malformed, valid, invalid, unsigned, no_key } =
+        *appended;
+    if received == 0 {
+        return "empty".to_owned();
+    }
+    let verdicts = [
+        ("valid", valid),
+        ("INVALID", invalid),
+        ("unsigned", unsigned),
+        ("no_key", no_key),
+        ("malformed", malformed),
+    ];
+    let verdicts = verdicts.iter().filter(|(_, count)| *count > 0);
+    let verdicts: Vec<_> = verdicts.map(|(name, count)| format!("{count} {name}")).collect();
+    let mut told = format!("{stored} stored");
+    if duplicates > 0 {
+        told += &format!(", {}", counted(duplicates, "duplicate"));
+    }
+    told + ": " + &verdicts.join(", ")
 }
 
 /// An event of the log for each delivery.
@@ -127,6 +138,20 @@ impl Observer for Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delivery_is_told_in_a_few_words() {
+        let check = |appended: Appended, expected: &str| assert_eq!(told(&appended), expected);
+        check(Appended::default(), "empty");
+        let again = Appended { received: 2, duplicates: 2, valid: 2, ..Appended::default() };
+        check(again, "0 stored, 2 duplicates: 2 valid");
+        let both =
+            Appended { received: 3, stored: 2, duplicates: 1, valid: 2, invalid: 1, ..again };
+        check(both, "2 stored, 1 duplicate: 2 valid, 1 INVALID");
+        let stored = Appended { received: 1, stored: 1, malformed: 1, ..Appended::default() };
+        check(stored, "1 stored: 1 malformed");
+        assert_eq!(clock(Millis::saturating(1_747_426_194_123)), "20:09:54");
+    }
 
     #[test]
     fn what_is_refused_cannot_fill_the_log() {

@@ -1,12 +1,12 @@
 //! `vidimus store check`: every stored entry read and verified again.
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::output::Format;
 use crate::cli::selection::Place;
-use crate::cli::terminal::{Output, is_watched, sanitise, tell};
+use crate::cli::terminal::{Output, counted, is_watched, sanitise, tell};
 use crate::config;
 use crate::store::CheckReport;
 
@@ -65,7 +65,10 @@ fn print(report: &CheckReport, format: Format) -> Result<(), Failure> {
         _ => format!(", of which {} are listed", first.len()),
     };
     tell(format_args!(
-        "{entries} entries in {segments} segments: {differences} differences{not_shown}"
+        "{} in {}: {}{not_shown}",
+        counted(*entries, "entry"),
+        counted(*segments as u64, "segment"),
+        counted(*differences, "difference")
     ));
     Ok(())
 }
@@ -74,6 +77,13 @@ fn bar() -> ProgressBar {
     if !is_watched() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} entries  {per_sec}  {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} entries  {rate}  {eta} left");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(0).with_style(style.with_key("rate", whole_rate))
+}
+
+/// The rate as a whole number: its fractions change too fast to be read.
+fn whole_rate(state: &ProgressState, text: &mut dyn std::fmt::Write) {
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{:.0}/s", state.per_sec());
 }

@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::selection::Place;
-use crate::cli::terminal::{Output, confirm, tell};
+use crate::cli::terminal::{Output, confirm, counted, tell};
 use crate::config::units;
 use crate::store::{Options, Pruned, Retention, Store};
 
@@ -67,7 +67,7 @@ impl Prune {
             return Ok(Exit::Done);
         }
         let gone = store.prune(retention).map_err(Failure::failed)?;
-        tell(format_args!("{gone} segments removed"));
+        tell(format_args!("{} removed", counted(gone as u64, "segment")));
         Ok(Exit::Done)
     }
 }

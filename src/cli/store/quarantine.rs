@@ -7,8 +7,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::retry::Retry;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
+use crate::cli::print::Screen;
+use crate::cli::print::grid::{Grid, cut_to, number, time, whole};
 use crate::cli::selection::Place;
-use crate::cli::terminal::{Output, sanitise, tell};
+use crate::cli::terminal::{Output, counted, sanitise, tell};
 use crate::store::Quarantined;
 
 /// Look at bodies that were authorized and could not be decoded.
@@ -57,6 +59,7 @@ enum Shown {
     /// What is known of it, and how it begins.
     Text,
     /// An object with the body in base64.
+    #[value(alias = "json")]
     Jsonl,
     /// The body as it was received.
     Raw,
@@ -80,16 +83,15 @@ impl List {
     fn run(self) -> Result<Exit, Failure> {
         let bodies = self.place.reader()?.quarantine().map_err(Failure::failed)?;
         let mut output = Output::new();
-        for body in &bodies {
-            match self.output {
-                Format::Text => output.text(sanitise(&describe(body)))?,
-                Format::Jsonl => output.json(body)?,
-            }
+        match self.output {
+            Format::Text => output.grid(&grid(&bodies, Screen::of_standard_output()))?,
+            Format::Jsonl => bodies.iter().try_for_each(|body| output.json(body))?,
         }
         output.flush()?;
         if self.output == Format::Text {
             let bytes: u64 = bodies.iter().map(|body| body.bytes).sum();
-            tell(format_args!("{} bodies, {bytes} bytes", bodies.len()));
+            let bodies = counted(bodies.len() as u64, "body");
+            tell(format_args!("{bodies}, {}", counted(bytes, "byte")));
         }
         Ok(Exit::Done)
     }
@@ -125,6 +127,32 @@ impl Show {
         output.flush()?;
         Ok(Exit::Done)
     }
+}
+
+fn grid(bodies: &[Quarantined], screen: Screen) -> Grid<8> {
+    let mut grid = Grid::new([
+        number("ID"),
+        whole("RECEIVED"),
+        cut_to("INPUT", 5),
+        cut_to("PEER", 8),
+        number("BYTES"),
+        cut_to("ENCODING", 4),
+        number("STATUS"),
+        cut_to("REASON", 16),
+    ]);
+    for body in bodies {
+        grid.row([
+            body.id.to_string(),
+            time(body.received_at, None, screen),
+            body.input.clone(),
+            body.peer.clone(),
+            body.bytes.to_string(),
+            body.content_encoding.clone().unwrap_or_else(|| "none".into()),
+            body.status.to_string(),
+            body.reason.clone(),
+        ]);
+    }
+    grid
 }
 
 fn describe(body: &Quarantined) -> String {

@@ -7,8 +7,10 @@ use indicatif::HumanBytes;
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
+use crate::cli::print::Screen;
+use crate::cli::print::grid::{Grid, cut_to, number, time, whole};
 use crate::cli::selection::Place;
-use crate::cli::terminal::{Output, sanitise};
+use crate::cli::terminal::{Output, counted, sanitise};
 use crate::entry::Millis;
 use crate::store::{self, Delivered, Refused};
 
@@ -37,7 +39,9 @@ impl Stats {
         match self.output {
             Format::Jsonl => output.json(&stats)?,
             Format::Text => {
-                lines(&stats).iter().try_for_each(|line| output.text(sanitise(line)))?;
+                lines(&stats, Screen::of_standard_output())
+                    .iter()
+                    .try_for_each(|line| output.text(sanitise(line)))?;
             }
         }
         output.flush()?;
@@ -45,7 +49,7 @@ impl Stats {
     }
 }
 
-fn lines(stats: &store::Stats) -> Vec<String> {
+fn lines(stats: &store::Stats, screen: Screen) -> Vec<String> {
     let mut lines = vec![
         format!("entries      {}{}", stats.entries, counts(&stats.verdicts)),
         format!("kinds        {}", counts(&stats.kinds).trim_start_matches(": ")),
@@ -60,7 +64,8 @@ fn lines(stats: &store::Stats) -> Vec<String> {
         format!("schema       {}", versions(stats)),
     ];
     let bytes = stats.quarantine.iter().map(|body| body.bytes).sum();
-    lines.push(format!("quarantine   {} bodies, {}", stats.quarantine.len(), HumanBytes(bytes)));
+    let bodies = counted(stats.quarantine.len() as u64, "body");
+    lines.push(format!("quarantine   {bodies}, {}", HumanBytes(bytes)));
     lines.push(format!("keys         {} seen", stats.keys));
     for gap in &stats.gaps {
         lines.push(format!("missing      ids {} to {}: {}", gap.first_id, gap.last_id, gap.reason));
@@ -74,8 +79,8 @@ fn lines(stats: &store::Stats) -> Vec<String> {
             .map_or_else(String::new, |error| format!("; failed {}: {error}", source.attempted_at));
         lines.push(format!("  {}: {read}{error}", source.source));
     }
-    section(&mut lines, "newest deliveries", stats.deliveries.iter().map(delivery));
-    section(&mut lines, "newest refused requests", stats.refused.iter().map(refused));
+    section(&mut lines, "newest deliveries", deliveries(&stats.deliveries, screen).lines(screen));
+    section(&mut lines, "newest refused requests", refused(&stats.refused, screen).lines(screen));
     lines
 }
 
@@ -86,40 +91,60 @@ fn versions(stats: &store::Stats) -> String {
     format!("catalog version {}; segments by version: {segments}", stats.catalog_version)
 }
 
-fn section(lines: &mut Vec<String>, title: &str, of: impl Iterator<Item = String>) {
-    let mut of = of.peekable();
-    match of.peek() {
-        None => lines.push(format!("{title}: none")),
-        Some(_) => {
-            lines.push(format!("{title}:"));
-            lines.extend(of.map(|line| format!("  {line}")));
-        }
+fn section(lines: &mut Vec<String>, title: &str, of: Vec<String>) {
+    lines.push(if of.is_empty() { format!("{title}: none") } else { format!("{title}:") });
+    lines.extend(of);
+}
+
+fn deliveries(all: &[Delivered], screen: Screen) -> Grid<8> {
+    let mut grid = Grid::new([
+        whole("TIME"),
+        cut_to("INPUT", 5),
+        cut_to("PEER", 8),
+        number("RECEIVED"),
+        number("STORED"),
+        number("DUPLICATES"),
+        cut_to("VERDICTS", 10),
+        number("MS"),
+    ]);
+    for one in all {
+        let verdicts = [
+            ("valid", one.valid),
+            ("invalid", one.invalid),
+            ("unsigned", one.unsigned),
+            ("no_key", one.no_key),
+            ("malformed", one.malformed),
+        ];
+        let verdicts = verdicts.iter().map(|(name, count)| ((*name).into(), *count)).collect();
+        grid.row([
+            time(one.received_at, None, screen),
+            one.input.clone(),
+            one.peer.clone(),
+            one.received.to_string(),
+            one.stored.to_string(),
+            one.duplicates.to_string(),
+            counts(&verdicts).trim_start_matches(": ").to_owned(),
+            (one.duration_us / 1000).to_string(),
+        ]);
     }
+    grid
 }
 
-fn delivery(delivery: &Delivered) -> String {
-    let Delivered { received_at, input, peer, received, stored, duplicates, .. } = delivery;
-    let verdicts = [
-        ("valid", delivery.valid),
-        ("invalid", delivery.invalid),
-        ("unsigned", delivery.unsigned),
-        ("no_key", delivery.no_key),
-        ("malformed", delivery.malformed),
-    ];
-    let verdicts = verdicts.iter().map(|(name, count)| ((*name).into(), *count)).collect();
-    format!(
-        "{received_at}  {input}  {peer}  {received} received, {stored} stored, {duplicates} \
-         duplicates{}  {} ms",
-        counts(&verdicts),
-        delivery.duration_us / 1000
-    )
-}
-
-fn refused(refused: &Refused) -> String {
-    let Refused { time, peer, status, reason, scheme } = refused;
-    let status = status.map_or_else(|| "no request".into(), |status| status.to_string());
-    let scheme = scheme.as_ref().map_or_else(String::new, |s| format!(" (authorization: {s})"));
-    format!("{time}  {peer}  {status}  {reason}{scheme}")
+fn refused(all: &[Refused], screen: Screen) -> Grid<5> {
+    let mut grid = Grid::new([
+        whole("TIME"),
+        cut_to("PEER", 8),
+        whole("STATUS"),
+        whole("SCHEME"),
+        cut_to("REASON", 16),
+    ]);
+    for one in all {
+        let status = one.status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+        let scheme = one.scheme.clone().unwrap_or_else(|| "-".to_owned());
+        let at = time(one.time, None, screen);
+        grid.row([at, one.peer.clone(), status, scheme, one.reason.clone()]);
+    }
+    grid
 }
 
 /// Counts that are not zero, after a colon.
@@ -134,27 +159,4 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
 
 fn range(range: Option<(Millis, Millis)>) -> String {
     range.map_or_else(|| "none".into(), |(from, to)| format!("{from} to {to}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refused_request_is_told_in_a_line() {
-        let mut one = Refused {
-            time: Millis::MIN,
-            peer: "127.0.0.1:5".into(),
-            status: Some(401),
-            reason: "the authorization is wrong".into(),
-            scheme: Some("Bearer".into()),
-        };
-        assert_eq!(
-            refused(&one),
-            "1970-01-01T00:00:00.000Z  127.0.0.1:5  401  the authorization is wrong \
-             (authorization: Bearer)"
-        );
-        (one.status, one.scheme) = (None, None);
-        assert!(refused(&one).ends_with("no request  the authorization is wrong"));
-    }
 }

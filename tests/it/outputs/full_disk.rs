@@ -49,7 +49,7 @@ fn a_full_disk_makes_the_output_wait_and_nobody_else() {
     let (_, text, _) = run(&serve, "status");
     let told = text.lines().find(|line| line.contains("cannot write")).unwrap_or_default();
     assert!(told.contains("siem.log") && told.contains("File too large"), "{text}");
-    assert!(text.lines().any(|line| line.starts_with("small: ")), "{text}");
+    assert!(text.lines().any(|line| line.starts_with("small   ok ")), "{text}");
 
     // There is room again.
     limit(&serve, None);

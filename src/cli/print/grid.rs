@@ -1,0 +1,245 @@
+//! Rows of text under titles, fitted to the screen: lists of anything but stored entries.
+//!
+//! On a screen what is too wide is cut where it may be; in a file or a pipe nothing is.
+
+use jiff::tz::TimeZone;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::Screen;
+use crate::cli::terminal::sanitise;
+use crate::entry::Millis;
+
+/// Between two columns.
+pub(super) const GAP: &str = "  ";
+
+/// A column.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    title: &'static str,
+    /// The least width that it is cut to; `None` if it is never cut.
+    least: Option<usize>,
+    is_number: bool,
+}
+
+/// A column that is shown whole.
+pub const fn whole(title: &'static str) -> Column {
+    Column { title, least: None, is_number: false }
+}
+
+/// A column of numbers: at the right side of its width, and whole.
+pub const fn number(title: &'static str) -> Column {
+    Column { title, least: None, is_number: true }
+}
+
+/// A column that may be cut to this width.
+pub const fn cut_to(title: &'static str, least: usize) -> Column {
+    Column { title, least: Some(least), is_number: false }
+}
+
+/// Rows under titles.
+pub struct Grid<const N: usize> {
+    columns: [Column; N],
+    rows: Vec<[String; N]>,
+}
+
+impl<const N: usize> Grid<N> {
+    /// No rows yet.
+    pub fn new(columns: [Column; N]) -> Grid<N> {
+        Grid { columns, rows: Vec::new() }
+    }
+
+    /// Adds a row. Its cells may come from outside.
+    pub fn row(&mut self, cells: [String; N]) {
+        self.rows.push(cells.map(|cell| sanitise(&cell).into_owned()));
+    }
+
+    /// The rows as lines under the titles; nothing if there is no row.
+    pub fn lines(&self, screen: Screen) -> Vec<String> {
+        let titles = self.columns.map(|column| column.title.to_owned());
+        let titles = (!self.rows.is_empty()).then_some(&titles);
+        let rows: Vec<_> = titles.into_iter().chain(&self.rows).collect();
+        let mut widths = [0; N];
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(*row) {
+                *width = (*width).max(cell.width());
+            }
+        }
+        if let Some(screen) = screen.width {
+            self.fit(&mut widths, screen);
+        }
+        rows.into_iter().map(|row| self.line(row, &widths)).collect()
+    }
+
+    /// Takes from the widest column that may be cut, until all fit or none has more to give.
+    fn fit(&self, widths: &mut [usize; N], screen: usize) {
+        let gaps = GAP.len() * N.saturating_sub(1);
+        let mut over = (widths.iter().sum::<usize>() + gaps).saturating_sub(screen);
+        while over > 0 {
+            let columns = widths.iter_mut().zip(&self.columns);
+            let may = columns.filter(|(width, column)| column.least.is_some_and(|l| **width > l));
+            let Some((width, _)) = may.max_by_key(|(width, _)| **width) else { return };
+            *width -= 1;
+            over -= 1;
+        }
+    }
+
+    fn line(&self, cells: &[String; N], widths: &[usize; N]) -> String {
+        let mut line = String::new();
+        for ((cell, width), column) in cells.iter().zip(widths).zip(&self.columns) {
+            let cell = cut(cell, *width);
+            let space = " ".repeat(width.saturating_sub(cell.width()));
+            line += &if column.is_number { space + &cell } else { cell + &space };
+            line += GAP;
+        }
+        line.truncate(line.trim_end().len());
+        line
+    }
+}
+
+/// The beginning of a text that is at most `width` columns wide.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut left = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let wide = c.width().unwrap_or(0);
+        let fits = wide <= left;
+        left = left.saturating_sub(wide);
+        fits
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// A time for a screen, `05-16 20:09:54`, or for a file, `2025-05-16T20:09:54.123Z`.
+pub fn time(time: Millis, zone: Option<&TimeZone>, screen: Screen) -> String {
+    let text = match zone {
+        Some(zone) => time.in_zone(zone).to_string(),
+        None => time.to_string(),
+    };
+    match screen.width {
+        Some(_) => short(&text),
+        None => text,
+    }
+}
+
+/// A time in RFC 3339 without its year, what is less than a second, and its zone.
+pub(super) fn short(time: &str) -> String {
+    match (time.get(5..10), time.get(11..19)) {
+        (Some(day), Some(clock)) => format!("{day} {clock}"),
+        _ => time.to_owned(),
+    }
+}
+
+/// The text with each UUID in it (RFC 9562, section 4) shortened in the middle: `768dba25…0f46`.
+pub fn shorten_ids(text: &str) -> String {
+    const LENGTH: usize = 36;
+    let mut shortened = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        match rest.get(..LENGTH).filter(|start| is_uuid(start)) {
+            Some(id) => {
+                shortened.extend([&id[..8], "…", &id[LENGTH - 4..]]);
+                rest = &rest[LENGTH..];
+            }
+            None => {
+                shortened.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    shortened
+}
+
+fn is_uuid(text: &str) -> bool {
+    text.bytes().enumerate().all(|(at, byte)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_hexdigit(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(width: Option<usize>, expected: &[&str]) {
+        let columns = [whole("KEY"), cut_to("PLACE", 6), cut_to("WHY", 4), number("COUNT")];
+        let mut grid = Grid::new(columns);
+        grid.row(["one", "https://a.example/keys", "not there", "7"].map(str::to_owned));
+        grid.row(["two", "王王王王", "", "1234567"].map(str::to_owned));
+        let lines = grid.lines(Screen { width, colours: false });
+        assert_eq!(lines, expected);
+        let widest = lines.iter().map(|line| line.width()).max().unwrap();
+        assert!(width.is_none_or(|width| widest <= width.max(26)), "{widest}");
+    }
+
+    #[test]
+    fn a_grid_fits_the_screen_and_is_whole_in_a_pipe() {
+        check(
+            None,
+            &[
+                "KEY  PLACE                   WHY          COUNT",
+                "one  https://a.example/keys  not there        7",
+                "two  王王王王                           1234567",
+            ],
+        );
+        check(
+            Some(80),
+            &[
+                "KEY  PLACE                   WHY          COUNT",
+                "one  https://a.example/keys  not there        7",
+                "two  王王王王                           1234567",
+            ],
+        );
+        check(
+            Some(40),
+            &[
+                "KEY  PLACE            WHY          COUNT",
+                "one  https://a.exam…  not there        7",
+                "two  王王王王                    1234567",
+            ],
+        );
+        check(
+            Some(20),
+            &[
+                "KEY  PLACE   WHY     COUNT",
+                "one  https…  not…        7",
+                "two  王王…         1234567",
+            ],
+        );
+    }
+
+    #[test]
+    fn without_rows_there_is_nothing() {
+        let grid = Grid::new([whole("A")]);
+        assert!(grid.lines(Screen { width: Some(80), colours: false }).is_empty());
+    }
+
+    #[test]
+    fn ids_are_shortened_in_the_middle() {
+        let id = "768dba25-7f3d-4b1c-8d9b-1f6e2a3c0f46";
+        assert_eq!(shorten_ids(id), "768dba25…0f46");
+        assert_eq!(shorten_ids(&format!("é/{id}/x/{id}")), "é/768dba25…0f46/x/768dba25…0f46");
+        assert_eq!(shorten_ids(&id[1..]), &id[1..]);
+        assert_eq!(
+            shorten_ids("768dba25-7f3d-4b1c-8d9b-1f6e2a3c0fé46"),
+            "768dba25-7f3d-4b1c-8d9b-1f6e2a3c0fé46"
+        );
+    }
+
+    #[test]
+    fn a_time_is_short_on_a_screen() {
+        let at = Millis::saturating(1_747_426_194_123);
+        let on = |width| time(at, None, Screen { width, colours: false });
+        assert_eq!(on(Some(80)), "05-16 20:09:54");
+        assert_eq!(on(None), "2025-05-16T20:09:54.123Z");
+    }
+
+    #[test]
+    fn a_wide_character_is_not_cut_in_two() {
+        assert_eq!(cut("王王王", 5), "王王…");
+        assert_eq!(cut("王王王", 4), "王…");
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "ab…");
+    }
+}
