@@ -10,6 +10,7 @@
 //! A command's arguments are its fields; `run` does it and says how it ended.
 
 pub mod colour;
+pub mod completions;
 pub mod config;
 pub mod exit;
 pub mod export;
@@ -18,6 +19,7 @@ pub mod keys;
 pub mod keys_from;
 pub mod konnect;
 pub mod logging;
+pub mod man;
 pub mod output;
 pub mod outputs;
 pub mod print;
@@ -70,6 +72,8 @@ enum Command {
     Konnect(konnect::Konnect),
     Output(outputs::Outputs),
     Config(config::Config),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// Runs the command that `arguments` name, of which the first is the program's own name.
@@ -112,6 +116,8 @@ fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> 
         Command::Konnect(konnect) => konnect.run(),
         Command::Output(outputs) => outputs.run(),
         Command::Config(config) => config.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 

@@ -6,6 +6,8 @@ use std::path::Path;
 use clap::{Command, CommandFactory};
 use vidimus::cli::Cli;
 
+use crate::program::run;
+
 const OPENING: &str = "# Commands
 
 What each command says with `--help`. To make this page anew: `VIDIMUS_UPDATE=1 cargo test commands`.
@@ -38,4 +40,55 @@ fn the_page_of_commands_is_what_they_say() {
     let differs = found.lines().zip(page.lines()).find(|(found, expected)| found != expected);
     assert_eq!(differs, None, "docs/commands.md is out of date: run it with VIDIMUS_UPDATE=1");
     assert_eq!(found.len(), page.len(), "docs/commands.md is out of date");
+}
+
+/// Calls `look` with each command and its full name, such as `vidimus-konnect-setup`.
+fn every_command(command: &Command, name: &str, look: &mut impl FnMut(&str, &Command)) {
+    look(name, command);
+    for one in command.get_subcommands() {
+        every_command(one, &format!("{name}-{}", one.get_name()), look);
+    }
+}
+
+#[test]
+fn every_shell_completes_every_command() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = run(&["completions", shell], b"").expect(0).stdout;
+        every_command(&Cli::command(), "vidimus", &mut |name, command| {
+            assert!(script.contains(command.get_name()), "{shell}: {name}");
+            // The script for fish knows no flags below a command of a command.
+            if shell == "fish" && command.get_subcommands().next().is_none() {
+                return;
+            }
+            for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+                assert!(script.contains(flag), "{shell}: {name} --{flag}");
+            }
+        });
+    }
+    run(&["completions", "tcsh"], b"").expect(2);
+    // The one shell that any machine of ours has reads its script.
+    let script = run(&["completions", "bash"], b"").expect(0).stdout + "complete -p vidimus\n";
+    let shell = std::process::Command::new("bash").args(["--norc", "-c", &script]).output();
+    let Ok(shell) = shell else { return };
+    let told = String::from_utf8_lossy(&shell.stdout).into_owned();
+    assert!(shell.status.success() && told.contains("complete"), "{told} {shell:?}");
+}
+
+#[test]
+fn every_command_has_a_man_page_with_its_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    run(&["man", pages.to_str().unwrap()], b"").expect(0);
+    let mut commands = 0;
+    every_command(&Cli::command(), "vidimus", &mut |name, command| {
+        let page = std::fs::read_to_string(pages.join(format!("{name}.1")));
+        let page = page.unwrap_or_else(|error| panic!("{name}: {error}")).replace("\\-", "-");
+        assert!(page.contains(".TH "), "{name}");
+        for flag in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(page.contains(&format!("--{flag}")), "{name} --{flag}");
+        }
+        commands += 1;
+    });
+    assert!(commands > 40, "{commands}");
+    run(&["man", "/dev/null/x"], b"").expect(3);
 }

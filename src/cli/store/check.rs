@@ -67,7 +67,7 @@ fn print(report: &CheckReport, format: Format) -> Result<(), Failure> {
     tell(format_args!(
         "{} in {}: {}{not_shown}",
         counted(*entries, "entry"),
-        counted(*segments as u64, "segment"),
+        counted(*segments, "segment"),
         counted(*differences, "difference")
     ));
     Ok(())

@@ -1,0 +1,30 @@
+//! `vidimus completions`: what a shell needs to complete commands and flags.
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::exit::{Exit, Failure};
+use super::terminal::Output;
+
+/// Print the script with which a shell completes commands and flags
+///
+/// For bash: `vidimus completions bash > ~/.local/share/bash-completion/completions/vidimus`. For zsh it
+/// is a file `_vidimus` in a folder of `$fpath`, for fish `~/.config/fish/completions/vidimus.fish`.
+#[derive(Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+impl Completions {
+    /// Prints the script.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::Cli::command(), "vidimus", &mut script);
+        let mut output = Output::new();
+        output.bytes(&script)?;
+        output.flush()?;
+        Ok(Exit::Done)
+    }
+}

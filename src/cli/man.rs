@@ -1,0 +1,36 @@
+//! `vidimus man`: the man pages, one for each command, in section 1.
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+
+use super::exit::{Exit, Failure};
+use super::terminal::tell;
+
+/// Write the man pages of all commands into a folder
+///
+/// Read one with `man -l DIR/vidimus-serve.1`; put them into `/usr/local/share/man/man1`, and
+/// `man vidimus-serve` finds it.
+#[derive(Args)]
+pub struct Man {
+    /// The folder; it is made if it is not there
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+}
+
+impl Man {
+    /// Writes the pages.
+    pub fn run(self) -> Result<Exit, Failure> {
+        let folder = &self.folder;
+        std::fs::create_dir_all(folder)
+            .and_then(|()| clap_mangen::generate_to(super::Cli::command(), folder))
+            .map_err(|error| {
+                Failure::failed(format!(
+                    "cannot write the man pages into {}: {error}",
+                    folder.display()
+                ))
+            })?;
+        tell(format_args!("the man pages are in {}", folder.display()));
+        Ok(Exit::Done)
+    }
+}
