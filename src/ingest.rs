@@ -118,12 +118,11 @@ pub struct Examined {
 impl Examined {
     /// Checks a line. One longer than `max_line` bytes is malformed.
     pub fn line(line: &[u8], keys: &KeySet, max_line: usize) -> Examined {
-        match Layout::of(line, max_line) {
-            Ok(layout) => {
-                let Checked { verdict, payload, repeated_sig, .. } =
-                    signature::check(&layout, keys);
-                let (format, payload) = (layout.format(), Some(payload));
-                Examined { format, verdict, payload, repeated_sig }
+        let checked = Layout::of(line, max_line)
+            .and_then(|layout| Ok((layout.format(), signature::check(&layout, keys)?)));
+        match checked {
+            Ok((format, Checked { verdict, payload, repeated_sig, .. })) => {
+                Examined { format, verdict, payload: Some(payload), repeated_sig }
             }
             Err(why) => Examined {
                 format: Format::Unknown,

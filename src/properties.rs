@@ -17,9 +17,9 @@ use serde::de::IgnoredAny;
 
 use crate::entry::layout::{MAX_LINE, Parts};
 use crate::entry::lines::lines;
-use crate::entry::read::Read;
+use crate::entry::read::{Read, Shape};
 use crate::entry::record::Origin;
-use crate::entry::{Layout, Millis, Record};
+use crate::entry::{Format, Layout, Malformed, Millis, Record};
 use crate::ingest::{Batch, Caps, Entry, Examined, Expected};
 use crate::search;
 use crate::signature::{self, Covers, Key, KeySet, Proof, Reason, Verdict};
@@ -94,7 +94,7 @@ fn line(line: &[u8]) {
     let again = Layout::of(line, MAX_LINE).expect("the layout that it had");
     assert_eq!(format!("{:?}", layout.parts), format!("{:?}", again.parts));
 
-    let payload = signature::check(&layout, &STRANGER.keys).payload;
+    let payload = signature::check(&layout, &STRANGER.keys).expect("nothing verifies").payload;
     let text = payload.text(layout.line);
     let left = Layout::of(text.as_bytes(), MAX_LINE).expect("what is left is an entry");
     let cut = is_less_one_piece(layout.line, &text);
@@ -125,7 +125,8 @@ pub fn signed_payload(data: &[u8]) {
     let at = usize::from(u16::from_be_bytes([*high, *low]));
     for range in lines(body) {
         let Ok(layout) = Layout::of(&body[range], MAX_LINE) else { continue };
-        let unsigned = signature::check(&layout, &KeySet::default()).payload.text(layout.line);
+        let checked = signature::check(&layout, &KeySet::default()).expect("nothing verifies");
+        let unsigned = checked.payload.text(layout.line);
         let layout = Layout::of(unsigned.as_bytes(), MAX_LINE).expect("what is left is an entry");
         let place = if how & 8 == 0 { None } else { Some(at) };
         let Some((line, signed, covers)) = sign(&layout, place, how & 4 == 0) else { continue };
@@ -135,6 +136,12 @@ pub fn signed_payload(data: &[u8]) {
             && !sigs.is_empty()
         {
             assert_eq!(reason(&SIGNER.keys), Some(Reason::SignatureAmbiguous.as_str()));
+            continue;
+        }
+        // An object that is a CPS line itself was signed as that.
+        if covers == Covers::Object && format_of(&signed) == Some(Format::Cps) {
+            let expected = Malformed::OtherFormat.as_str();
+            assert_eq!(reason(&SIGNER.keys), Some(expected));
             continue;
         }
         let (payload, proof) = verified(line.as_bytes()).expect("the signer's key verifies it");
@@ -155,6 +162,63 @@ pub fn signed_payload(data: &[u8]) {
             assert_eq!(payload, signed, "not what was signed");
         }
     }
+}
+
+/// However a text and the signature over it are put together to a line, that line is valid only as
+/// what the text is by itself: of its format, with its fields. Of a CPS line the object may be signed.
+///
+/// The first two bytes say where the signature stands. The rest is what is signed.
+pub fn formats(data: &[u8]) {
+    let Some((place, body)) = data.split_first_chunk::<2>() else { return };
+    let place = usize::from(u16::from_be_bytes(*place));
+    for text in lines(body).filter_map(|range| std::str::from_utf8(&body[range]).ok()) {
+        let signature = URL_SAFE_NO_PAD.encode(SIGNER.pair.sign(text.as_bytes()));
+        let places: Vec<_> = text
+            .match_indices([' ', '|', ',', '{', '}'])
+            .flat_map(|(at, found)| [at, at + found.len()])
+            .chain([0, text.len()])
+            .collect();
+        let (head, tail) = text.split_at(places[place % places.len()]);
+        let (field, member) = (format!("sig={signature}"), format!("\"sig\":\"{signature}\""));
+        let signed = [
+            format!("{text} {field}"),
+            format!("{head} {field}{tail}"),
+            format!("{head}{field} {tail}"),
+            format!("{head}{member}{tail}"),
+            format!("{head}{member},{tail}"),
+            format!("{head},{member}{tail}"),
+        ];
+        for line in &signed {
+            only_as_itself(line, text);
+            only_as_itself(&format!("{{\"event\":{line}}}"), text);
+            only_as_itself(&format!("{{\"event\":{text},{member}}}"), text);
+            for prefix in [" ", "<134>1 2025-06-18T21:02:36Z host ", "CEF:0|a|b|c|d|e|5|x="] {
+                only_as_itself(&format!("{prefix}{line}"), text);
+            }
+        }
+    }
+}
+
+fn only_as_itself(line: &str, signed: &str) {
+    let entry = read(line.as_bytes(), &SIGNER.keys);
+    let Some(proof) = entry.verdict.proof() else { return };
+    let format = format_of(signed).expect("what is signed is an entry by itself");
+    let expected = match proof.covers() {
+        Covers::Object => (Format::Cps, Format::Json),
+        Covers::Entry | Covers::Line => (format, format),
+    };
+    assert_eq!((entry.format, format), expected, "{line}");
+    let shape = match format {
+        Format::Cef => Shape::Cef,
+        Format::Cps => Shape::Event,
+        Format::Json | Format::Unknown => Shape::Object,
+    };
+    has_fields_of(&entry, &Read::payload(signed, shape));
+}
+
+/// The format of a text, if it is an entry.
+fn format_of(text: &str) -> Option<Format> {
+    Layout::of(text.as_bytes(), MAX_LINE).ok().map(|layout| layout.format())
 }
 
 /// A key set that can be read is written as one that has the same keys; and a signature is valid
@@ -249,7 +313,7 @@ fn sign(
 /// What verifies under the signer's key, and the proof.
 fn verified(line: &[u8]) -> Option<(String, Proof)> {
     let layout = Layout::of(line, usize::MAX).ok()?;
-    let checked = signature::check(&layout, &SIGNER.keys);
+    let checked = signature::check(&layout, &SIGNER.keys).ok()?;
     let proof = checked.verdict.proof()?.clone();
     Some((checked.payload.text(layout.line).into_owned(), proof))
 }

@@ -24,6 +24,10 @@ words! {
         TooDeep = "nested_too_deeply",
         /// `CEF:` stands in it, but no whole header.
         CefHeader = "cef_header",
+        /// A brace or a quote stands before `CEF:`.
+        CefPrefix = "cef_prefix",
+        /// What is signed is of another format than the line.
+        OtherFormat = "signed_in_another_format",
         /// None of the formats.
         UnknownFormat = "unknown_format",
     }
@@ -83,18 +87,12 @@ impl<'a> Layout<'a> {
             return Err(Malformed::TooLong);
         }
         let line = std::str::from_utf8(line).map_err(|_| Malformed::NotUtf8)?;
-        let is_json = line.trim_start_matches(JSON_SPACE).starts_with('{');
-        if is_json && json::too_deep(line) {
-            return Err(Malformed::TooDeep);
-        }
-        // Anything may stand before `CEF:`, a brace too.
-        let parts = match json_parts(line).filter(|_| is_json) {
-            Some(parts) => parts,
-            None => cef_parts(line).ok_or(match line {
-                _ if is_json => Malformed::NotJson,
-                _ if line.contains("CEF:") => Malformed::CefHeader,
-                _ => Malformed::UnknownFormat,
-            })?,
+        // The first byte decides. A line is never taken for another format because it could not be
+        // read as this one: signed JSON that holds the text of a CEF line would pass as that.
+        let parts = match line.trim_start_matches(JSON_SPACE).starts_with('{') {
+            true if json::too_deep(line) => return Err(Malformed::TooDeep),
+            true => json_parts(line).ok_or(Malformed::NotJson)?,
+            false => cef_parts(line)?,
         };
         Ok(Layout { line, parts })
     }
@@ -112,8 +110,16 @@ impl<'a> Layout<'a> {
 /// White space of JSON (RFC 8259 section 2).
 const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-fn cef_parts(line: &str) -> Option<Parts> {
-    let extensions = cef::cut(line)?.extensions;
+fn cef_parts(line: &str) -> Result<Parts, Malformed> {
+    let cef = cef::cut(line).ok_or(match line.contains("CEF:") {
+        true => Malformed::CefHeader,
+        false => Malformed::UnknownFormat,
+    })?;
+    // No priority, time or host has one; what is quoted in JSON does.
+    if cef.prefix.contains(['{', '"']) {
+        return Err(Malformed::CefPrefix);
+    }
+    let extensions = cef.extensions;
     let start = line.len() - extensions.len();
     let mut sigs: Vec<CefSig> = cef::extensions(extensions)
         .filter(|extension| extension.key == "sig")
@@ -131,7 +137,7 @@ fn cef_parts(line: &str) -> Option<Parts> {
     {
         last.value.end = line.len();
     }
-    Some(Parts::Cef { sigs })
+    Ok(Parts::Cef { sigs })
 }
 
 fn json_parts(line: &str) -> Option<Parts> {
@@ -188,7 +194,12 @@ mod tests {
         check(r#"{"event":{},"event":{}}"#, Ok(Format::Json));
         check("\t{}\r ", Ok(Format::Json));
         check("\u{feff}{}", Err(Malformed::UnknownFormat));
-        check("{x} CEF:0|a|b|c|d|e|5|", Ok(Format::Cef));
+        check("{x} CEF:0|a|b|c|d|e|5|", Err(Malformed::NotJson));
+        check(" \t{\"a\":\"x CEF:0|a|b|c|d|e|5|\"} sig=x", Err(Malformed::NotJson));
+        check("<13>1 host {\"a\":\"x CEF:0|a|b|c|d|e|5|\"}", Err(Malformed::CefPrefix));
+        check("[\"x CEF:0|a|b|c|d|e|5|\"]", Err(Malformed::CefPrefix));
+        check("\u{feff}{} CEF:0|a|b|c|d|e|5|", Err(Malformed::CefPrefix));
+        check("host app: CEF:0|a|b|c|d|e|5|x={\"y\"}", Ok(Format::Cef));
         check(r#"{"a":"x CEF:0|a|b|c|d|e|5|"}"#, Ok(Format::Json));
         check(r#"{"a":1"#, Err(Malformed::NotJson));
         check("CEF:0|a|b", Err(Malformed::CefHeader));

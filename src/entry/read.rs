@@ -5,7 +5,7 @@
 
 use super::fields::{Fields, Sent, Value};
 use super::time::{self, Written};
-use super::{Kind, Millis, Warning, cef, json};
+use super::{Format, Kind, Millis, Warning, cef, json};
 
 /// How a payload is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,17 @@ pub enum Shape {
     Object,
     /// A JSON object with the fields in an object under `event`.
     Event,
+}
+
+impl Shape {
+    /// The format that a line of this shape has.
+    pub fn format(self) -> Format {
+        match self {
+            Shape::Cef => Format::Cef,
+            Shape::Object => Format::Json,
+            Shape::Event => Format::Cps,
+        }
+    }
 }
 
 /// What a payload says.

@@ -12,6 +12,6 @@ pub mod key;
 pub mod payload;
 pub mod verdict;
 
-pub use key::{BadKey, Key, KeySet, KeySetError, Thumbprint};
+pub use key::{BadKey, Key, KeySet, KeySetError, Thumbprint, WhyBad};
 pub use payload::{Payload, Pieces};
-pub use verdict::{Covers, Proof, Reason, Verdict, VerdictName, check};
+pub use verdict::{Covers, Proof, Reason, Verdict, VerdictName, check, is_of_one_format};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::payload::claim;
 use super::{Key, KeySet, Payload};
+use crate::entry::Format;
 use crate::entry::layout::{Layout, Malformed, Parts};
 use crate::entry::words::words;
 
@@ -139,31 +140,50 @@ pub struct Checked {
     pub repeated_sig: bool,
 }
 
-/// Checks the signature of a line against a set of keys.
-pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Checked {
+/// Checks the signature of a line against a set of keys. A line whose payload verifies and is of
+/// another format than the line is no entry: its signer said something else.
+pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Result<Checked, Malformed> {
     let claim = claim(layout);
     let repeated_sig = matches!(&layout.parts, Parts::Object { sigs, .. } if sigs.len() > 1);
-    let verified = claim.candidates.iter().find_map(|candidate| {
-        candidate.payloads.iter().find_map(|(payload, covers)| {
+    for candidate in &claim.candidates {
+        for (payload, covers) in &candidate.payloads {
             let text = payload.text(layout.line);
-            let key = keys.verifying(text.as_bytes(), &candidate.signature)?;
+            let Some(key) = keys.verifying(text.as_bytes(), &candidate.signature) else { continue };
+            is_of_format(&text, payload.shape.format())?;
             let proof = Proof { key: Arc::clone(key), covers: *covers };
-            Some((*payload, proof, candidate.signature))
-        })
-    });
-    let (payload, verdict, signature) = match verified {
-        Some((payload, proof, signature)) => (payload, Verdict::Valid(proof), Some(signature)),
-        None => {
-            let verdict = match claim.problem {
-                _ if !claim.candidates.is_empty() && keys.is_empty() => Verdict::NoKey,
-                _ if !claim.candidates.is_empty() => Verdict::Invalid(Reason::NoMatchingKey),
-                Some(reason) => Verdict::Invalid(reason),
-                None => Verdict::Unsigned,
-            };
-            let over = |(payload, _): &(Payload, Covers)| *payload == claim.unverified;
-            let tried = claim.candidates.iter().find(|one| one.payloads.iter().any(over));
-            (claim.unverified, verdict, tried.map(|one| one.signature))
+            return Ok(Checked {
+                verdict: Verdict::Valid(proof),
+                payload: *payload,
+                signature: Some(candidate.signature),
+                repeated_sig,
+            });
         }
+    }
+    let verdict = match claim.problem {
+        _ if !claim.candidates.is_empty() && keys.is_empty() => Verdict::NoKey,
+        _ if !claim.candidates.is_empty() => Verdict::Invalid(Reason::NoMatchingKey),
+        Some(reason) => Verdict::Invalid(reason),
+        None => Verdict::Unsigned,
     };
-    Checked { verdict, payload, signature, repeated_sig }
+    let over = |(payload, _): &(Payload, Covers)| *payload == claim.unverified;
+    let tried = claim.candidates.iter().find(|one| one.payloads.iter().any(over));
+    let signature = tried.map(|one| one.signature);
+    Ok(Checked { verdict, payload: claim.unverified, signature, repeated_sig })
+}
+
+fn is_of_format(payload: &str, format: Format) -> Result<(), Malformed> {
+    match Layout::of(payload.as_bytes(), payload.len())?.format() == format {
+        true => Ok(()),
+        false => Err(Malformed::OtherFormat),
+    }
+}
+
+/// Whether a line is an entry, and all that may be signed of it is of its format. It needs no keys:
+/// if it is, then [`check`] finds it malformed under none.
+pub fn is_of_one_format(line: &[u8]) -> bool {
+    Layout::of(line, usize::MAX).is_ok_and(|layout| {
+        claim(&layout).candidates.iter().flat_map(|one| &one.payloads).all(|(payload, _)| {
+            is_of_format(&payload.text(layout.line), payload.shape.format()).is_ok()
+        })
+    })
 }

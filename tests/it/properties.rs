@@ -110,6 +110,31 @@ fn line() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A line of one format that holds what another could be taken from.
+fn crossed() -> impl Strategy<Value = String> {
+    #[rustfmt::skip]
+    let text = one_of(&[
+        "x", " ", "x CEF:0|KongInc|Konnect|1.0|K|Authz.x|1|org_id=b granted=true query=x", "CEF:0|a|b|c|d|e|5|",
+        " CEF:0|a|b|c|d|e|5|x=", "<134>1 h CEF:0|a|b|c|d|e|5|a=1 b=2", "{}", "{'event':{'a':1}}",
+    ]);
+    let value = text.prop_map(|text| format!("\"{text}\""));
+    let value = prop_oneof![4 => value, 1 => one_of(&["1", "{}", "{\"a\":1}", "{\"event\":{\"a\":1}}", "[\"\"]"])];
+    let members = vec((one_of(&["a", "event", "org_id"]), value), 0..4).prop_map(|members| {
+        let members = members.iter().map(|(key, value)| format!("\"{key}\":{value}"));
+        members.collect::<Vec<_>>().join(",")
+    });
+    let around = one_of(&[
+        "{@}",
+        "{\"event\":{@}}",
+        "[@]",
+        "@",
+        " {@} ",
+        "\"@\"",
+        "h CEF:0|a|b|c|d|e|5|x={@} y=1",
+    ]);
+    (around, members).prop_map(|(around, members)| around.replace('@', &members))
+}
+
 /// A JWK set, with the key that the properties sign with in some.
 fn key_set() -> impl Strategy<Value = String> {
     #[rustfmt::skip]
@@ -174,6 +199,11 @@ proptest! {
     #[test]
     fn what_verifies_is_what_was_signed(how in any::<[u8; 4]>(), line in line()) {
         properties::signed_payload(&[&how, line.as_bytes()].concat());
+    }
+
+    #[test]
+    fn what_is_signed_is_valid_only_as_what_it_is(place in any::<[u8; 2]>(), text in prop_oneof![crossed(), line(), cef()]) {
+        properties::formats(&[&place, text.as_bytes()].concat());
     }
 
     #[test]
@@ -253,7 +283,7 @@ fn of_ten_thousand_imitations_of_a_signature_the_last_is_cut() {
     let line = |n| format!("CEF:0|a|b|c|d|e|5|x=1{} y=2", format!(" sig={SIG}").repeat(n));
     let long = line(10_000);
     let layout = Layout::of(long.as_bytes(), MAX_LINE).unwrap();
-    let checked = vidimus::signature::check(&layout, &KeySet::default());
+    let checked = vidimus::signature::check(&layout, &KeySet::default()).unwrap();
     assert_eq!(checked.verdict.reason(), Some("no_keys"));
     assert_eq!(checked.payload.text(&long), line(9_999));
 }

@@ -22,9 +22,15 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors")
 }
 
-/// All vectors, in the order of their names.
+/// All vectors for `jwks.json`, in the order of their names.
 pub(crate) fn vectors() -> Vec<Vector> {
-    let mut vectors: Vec<_> = std::fs::read_dir(folder())
+    let vectors = vectors_in(&folder());
+    assert!(vectors.len() > 60, "only {} vectors in {}", vectors.len(), folder().display());
+    vectors
+}
+
+fn vectors_in(folder: &Path) -> Vec<Vector> {
+    let mut vectors: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|file| file.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "vec"))
@@ -41,7 +47,6 @@ pub(crate) fn vectors() -> Vec<Vector> {
         })
         .collect();
     vectors.sort_by(|a, b| a.name.cmp(&b.name));
-    assert!(vectors.len() > 60, "only {} vectors in {}", vectors.len(), folder().display());
     vectors
 }
 
@@ -66,26 +71,38 @@ fn every_vector_gives_what_its_header_states() {
     let (with_bad, bad) = keys("jwks-with-bad-key.json");
     assert_eq!((with_bad.keys().len(), bad), (2, 1));
     for keys in [&good, &with_bad] {
-        for Vector { name, header, line } in vectors() {
-            let entry = read(&line, keys);
-            assert_eq!(entry.format.to_string(), header["format"], "{name}: format");
-            assert_eq!(entry.verdict.name().to_string(), header["verdict"], "{name}: verdict");
-            let kid = entry.verdict.proof().map(|proof| proof.key().kid());
-            assert_eq!(kid, header.get("kid").map(String::as_str), "{name}: kid");
-            let warnings: Vec<_> = entry.warnings.iter().map(|w| w.as_str()).collect();
-            let expected = header.get("warnings").map_or("", String::as_str);
-            assert_eq!(warnings.join(", "), expected, "{name}: warnings");
-            let expected: BTreeMap<String, Value> = header
-                .get("fields")
-                .map_or_else(BTreeMap::new, |f| serde_json::from_str(f).unwrap());
-            for (field, expected) in expected {
-                let found = match field.as_str() {
-                    "kind" => serde_json::to_value(entry.kind).unwrap(),
-                    _ => serde_json::to_value(entry.fields.get(&field)).unwrap(),
-                };
-                assert_eq!(found, expected, "{name}: field {field}");
-            }
-        }
+        vectors().iter().for_each(|vector| check(vector, keys));
+    }
+}
+
+#[test]
+fn what_is_signed_in_one_format_is_not_valid_in_another() {
+    let (keys, _) = keys("formats/jwks.json");
+    let vectors = vectors_in(&folder().join("formats"));
+    assert!(vectors.len() > 15, "only {} vectors", vectors.len());
+    vectors.iter().for_each(|vector| check(vector, &keys));
+}
+
+fn check(Vector { name, header, line }: &Vector, keys: &KeySet) {
+    let entry = read(line, keys);
+    assert_eq!(entry.format.to_string(), header["format"], "{name}: format");
+    assert_eq!(entry.verdict.name().to_string(), header["verdict"], "{name}: verdict");
+    if let Some(reason) = header.get("reason") {
+        assert_eq!(entry.verdict.reason(), Some(reason.as_str()), "{name}: reason");
+    }
+    let kid = entry.verdict.proof().map(|proof| proof.key().kid());
+    assert_eq!(kid, header.get("kid").map(String::as_str), "{name}: kid");
+    let warnings: Vec<_> = entry.warnings.iter().map(|w| w.as_str()).collect();
+    let expected = header.get("warnings").map_or("", String::as_str);
+    assert_eq!(warnings.join(", "), expected, "{name}: warnings");
+    let expected: BTreeMap<String, Value> =
+        header.get("fields").map_or_else(BTreeMap::new, |f| serde_json::from_str(f).unwrap());
+    for (field, expected) in expected {
+        let found = match field.as_str() {
+            "kind" => serde_json::to_value(entry.kind).unwrap(),
+            _ => serde_json::to_value(entry.fields.get(&field)).unwrap(),
+        };
+        assert_eq!(found, expected, "{name}: field {field}");
     }
 }
 

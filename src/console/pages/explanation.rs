@@ -78,12 +78,12 @@ pub struct Commands {
 impl Explanation {
     /// Checks `line` with `keys`, and explains what is found.
     pub fn of(line: &[u8], keys: &KeySet) -> Explanation {
-        let layout = match Layout::of(line, MAX_LINE) {
-            Ok(layout) => layout,
+        let checked = Layout::of(line, MAX_LINE)
+            .and_then(|layout| Ok((layout.line, signature::check(&layout, keys)?)));
+        let (text, checked) = match checked {
+            Ok(checked) => checked,
             Err(why) => return malformed(line, &Verdict::Malformed(why)),
         };
-        let checked = signature::check(&layout, keys);
-        let text = layout.line;
         let pieces = checked.payload.pieces(text);
         let payload = checked.payload.text(text);
         let key = checked.verdict.proof().map(|proof| proof.key());
