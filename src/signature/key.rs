@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use curve25519_dalek::edwards::CompressedEdwardsY;
 use ring::digest;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
@@ -65,11 +66,41 @@ impl Key {
                 return Err(WhyBad::NotEd25519 { name, found: found.to_owned(), expected });
             }
         }
+        if jwk.get("d").is_some() {
+            return Err(WhyBad::Private);
+        }
+        // Optional; RFC 9864 gives the algorithm the name of the curve.
+        let optional: [(_, &[_], _); 2] = [
+            ("use", &["sig"], "\"sig\""),
+            ("alg", &["EdDSA", "Ed25519"], "\"EdDSA\" or \"Ed25519\""),
+        ];
+        for (name, good, expected) in optional {
+            if jwk.get(name).is_some() && !good.contains(&member(name)?) {
+                let found = member(name)?.to_owned();
+                return Err(WhyBad::OtherPurpose { name, found, expected });
+            }
+        }
         let x = member("x")?;
         let bytes =
             URL_SAFE_NO_PAD.decode(x.trim_end_matches('=')).map_err(|_| WhyBad::NotBase64Url)?;
         let public = bytes.as_slice().try_into().map_err(|_| WhyBad::Length(bytes.len()))?;
-        Ok(Key::new(kid_of(jwk), public))
+        let key = Key::new(kid_of(jwk), public);
+        key.weakness().map_or(Ok(key), Err)
+    }
+
+    /// What makes the key unfit to verify with; `None` if nothing does. Under a key of small order
+    /// one signature is good for many texts, and under one of mixed order, or one that is encoded in
+    /// another way than its own, implementations disagree (RFC 8032 section 5.1.3).
+    pub fn weakness(&self) -> Option<WhyBad> {
+        let Some(point) = CompressedEdwardsY(self.public).decompress() else {
+            return Some(WhyBad::NotAPoint);
+        };
+        match () {
+            () if point.compress().0 != self.public => Some(WhyBad::NotCanonical),
+            () if point.is_small_order() => Some(WhyBad::SmallOrder),
+            () if !point.is_torsion_free() => Some(WhyBad::MixedOrder),
+            () => None,
+        }
     }
 
     /// What identifies the key.
@@ -140,6 +171,33 @@ pub enum WhyBad {
     /// `x` has another length.
     #[error("its \"x\" has {0} bytes, expected 32")]
     Length(usize),
+    /// It is for another purpose.
+    #[error("its {name:?} is {found:?}, expected {expected}")]
+    OtherPurpose {
+        /// The member.
+        name: &'static str,
+        /// Its value.
+        found: String,
+        /// The values that it may have.
+        expected: &'static str,
+    },
+    /// The private key is in the set.
+    #[error(
+        "it has \"d\", the private key: whoever has read the set can sign with it, so make a new key"
+    )]
+    Private,
+    /// `x` is not on the curve.
+    #[error("its \"x\" is no point of the curve")]
+    NotAPoint,
+    /// `x` is the point in another encoding than its own.
+    #[error("its \"x\" is not canonically encoded")]
+    NotCanonical,
+    /// The point is of an order that divides eight.
+    #[error("its \"x\" is a point of small order: anybody can sign for it")]
+    SmallOrder,
+    /// The point has a part of small order.
+    #[error("its \"x\" is a point of mixed order")]
+    MixedOrder,
 }
 
 /// Why bytes are no JWK set.
@@ -271,6 +329,62 @@ mod tests {
             r#"{"kid":"b","kty":"OKP","crv":"Ed25519","x":7}"#,
             r#"key "b" cannot be used: its "x" is not a string"#,
         );
+    }
+
+    #[test]
+    fn a_key_for_something_else_or_with_its_secret_is_bad() {
+        let with = |member: &str| {
+            let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+            format!(r#"{{"kid":"b","kty":"OKP","crv":"Ed25519","x":"{x}",{member}}}"#)
+        };
+        for (member, expected) in [
+            (r#""use":"enc""#, r#"its "use" is "enc", expected "sig""#),
+            (r#""use":7"#, r#"its "use" is not a string"#),
+            (r#""alg":"ES256""#, r#"its "alg" is "ES256", expected "EdDSA" or "Ed25519""#),
+            (r#""alg":null"#, r#"its "alg" is not a string"#),
+            (
+                r#""d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A""#,
+                r#"it has "d", the private key: whoever has read the set can sign with it, so make a new key"#,
+            ),
+        ] {
+            check_bad(&with(member), &format!(r#"key "b" cannot be used: {expected}"#));
+        }
+        for good in [r#""use":"sig","alg":"EdDSA""#, r#""alg":"Ed25519""#] {
+            let (set, bad) =
+                KeySet::parse(format!(r#"{{"keys":[{}]}}"#, with(good)).as_bytes()).unwrap();
+            assert_eq!((set.keys().len(), bad.len()), (1, 0), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_others_can_sign_for_is_bad() {
+        let small = "is a point of small order: anybody can sign for it";
+        for (x, expected) in [
+            // All points whose order divides eight.
+            ("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", small),
+            ("xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA3o", small),
+            ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIA", small),
+            ("JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_AU", small),
+            ("7P_______________________________________38", small),
+            ("JuiVj8KyJ7BFw_SJ8u-Y8NXfrAXTxjM5sTgCiG1T_IU", small),
+            ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", small),
+            ("xxdqcD1N2E-6PAt2DRBnDyogU_osOczGTsf9d5KsA_o", small),
+            // Numbers from the prime on, and a sign for x = 0.
+            ("7v_______________________________________38", "is not canonically encoded"),
+            ("7f_______________________________________38", "is not canonically encoded"),
+            ("8P_______________________________________38", "is not canonically encoded"),
+            ("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAIA", "is not canonically encoded"),
+            ("7P________________________________________8", "is not canonically encoded"),
+            // A good key and a point of order eight, and of order two.
+            ("kVgxKpqNbjs0yJHW1hRE-LghHFEX660VvbC9aLB-AkU", "is a point of mixed order"),
+            ("FqVn_n1O9UgqtAEsNpv4xfEejQwlWdzaUP3llwj4ruU", "is a point of mixed order"),
+            ("AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "is no point of the curve"),
+        ] {
+            check_bad(
+                &format!(r#"{{"kid":"b","kty":"OKP","crv":"Ed25519","x":"{x}"}}"#),
+                &format!(r#"key "b" cannot be used: its "x" {expected}"#),
+            );
+        }
     }
 
     #[test]

@@ -82,9 +82,9 @@ pub fn read(directory: &Directory) -> Result<(Vec<Sighting>, Vec<Source>), Store
     read().doing("read the keys", &catalog.path)
 }
 
-/// Every key that was ever seen.
+/// Every key that was ever seen; bad ones, which earlier versions took, are left out.
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Sighting>> {
-    connection
+    let mut sightings: Vec<Sighting> = connection
         .prepare(
             "SELECT source, kid, public, first_seen, last_seen FROM sightings
              ORDER BY source, first_seen, thumbprint",
@@ -97,7 +97,9 @@ pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<Sighting>> {
                 last_seen: Millis::saturating(row.get(4)?),
             })
         })?
-        .collect()
+        .collect::<Result<_, _>>()?;
+    sightings.retain(|one| one.key.weakness().is_none());
+    Ok(sightings)
 }
 
 /// How it went with each source.
