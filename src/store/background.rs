@@ -106,7 +106,7 @@ impl Background {
     }
 
     fn recheck(&mut self, judge: &dyn Judge) -> Result<(), StoreError> {
-        self.close_live(true)?;
+        self.close_live(!late::live_is_older(&self.catalog)?)?;
         let changed = late::recheck(&self.directory, &mut self.catalog, judge, &self.stopping)?;
         if changed > 0 {
             tracing::info!(changed, "entries have another verdict now that keys have changed");

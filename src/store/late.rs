@@ -5,6 +5,8 @@
 //! over on reading. The live segment is closed before, so its entries are never changed beside the
 //! writer.
 
+mod older_rules;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,10 +18,10 @@ use super::directory::Directory;
 use super::error::SqliteContext;
 use super::row::{self, Stored};
 use super::schema::SEGMENT;
-use super::sqlite::{self, Access};
+use super::sqlite::{self, Access, Database};
 use super::{StoreError, seal};
 use crate::clock::now;
-use crate::entry::Millis;
+use crate::entry::{Malformed, Millis};
 use crate::ingest::{Examined, Expected};
 use crate::signature::{KeySet, Verdict, VerdictName};
 
@@ -56,13 +58,19 @@ pub(super) fn recheck(
     judge: &dyn Judge,
     stopping: &AtomicBool,
 ) -> Result<u64, StoreError> {
-    let mut changed = 0;
+    let (mut changed, older) = (0, older_rules::segments(catalog)?);
     for segment in catalog.segments()? {
         let Some(closed) = &segment.closed else { continue };
-        if closed.awaiting_key == 0 || stopping.load(Ordering::Relaxed) {
+        let is_older = older.contains(&segment.first_id);
+        if (closed.awaiting_key == 0 && !is_older) || stopping.load(Ordering::Relaxed) {
             continue;
         }
-        changed += recheck_segment(directory, catalog, &segment, judge, stopping)?;
+        let connection = open(directory, &segment)?;
+        if is_older {
+            let last = closed.last_id;
+            changed += older_rules::recheck(catalog, &segment, last, &connection, judge, stopping)?;
+        }
+        changed += recheck_segment(catalog, &connection, judge, stopping)?;
         let laid_over = count_overlay(catalog, segment.first_id, closed.last_id)?;
         let entries = closed.last_id + 1 - segment.first_id;
         if segment.state == State::Sealed && laid_over * 10 > entries {
@@ -72,19 +80,27 @@ pub(super) fn recheck(
     Ok(changed)
 }
 
+/// Whether the live segment was written under earlier rules. It has to be closed before its entries
+/// are checked again.
+pub(super) fn live_is_older(catalog: &Catalog) -> Result<bool, StoreError> {
+    let older = older_rules::segments(catalog)?;
+    Ok(catalog.segments()?.iter().any(|one| one.closed.is_none() && older.contains(&one.first_id)))
+}
+
+fn open(directory: &Directory, segment: &Segment) -> Result<Database, StoreError> {
+    let access = if segment.state == State::Sealed { Access::Immutable } else { Access::Shared };
+    sqlite::open_read_only(&directory.segment(&segment.file), &SEGMENT, access)
+}
+
 fn recheck_segment(
-    directory: &Directory,
     catalog: &mut Catalog,
-    segment: &Segment,
+    connection: &Connection,
     judge: &dyn Judge,
     stopping: &AtomicBool,
 ) -> Result<u64, StoreError> {
-    let path = directory.segment(&segment.file);
-    let access = if segment.state == State::Sealed { Access::Immutable } else { Access::Shared };
-    let connection = sqlite::open_read_only(&path, &SEGMENT, access)?;
     let (mut after, mut changed) = (0, 0);
     loop {
-        let slice = awaiting(&connection, after).doing("read", &path)?;
+        let slice = awaiting(connection, after).doing("read a segment", &catalog.path)?;
         let Some(last) = slice.last() else { return Ok(changed) };
         if stopping.load(Ordering::Relaxed) {
             return Ok(changed);
@@ -145,6 +161,7 @@ fn recheck_slice(
         let learned = match verdict {
             Verdict::Valid(_) => true,
             Verdict::Invalid(_) => entry.verdict == VerdictName::NoKey.as_str(),
+            Verdict::Malformed(Malformed::OtherFormat) => true,
             Verdict::Unsigned | Verdict::NoKey | Verdict::Malformed(_) => false,
         };
         if learned && entry.verdict != verdict.name().as_str() {

@@ -218,6 +218,11 @@ impl Plan {
             };
             gap.enter(&transaction)?;
         }
+        if self.catalog_lost {
+            // Nobody knows under which rules they were written.
+            transaction
+                .execute("INSERT OR IGNORE INTO older_rules SELECT first_id FROM segments", ())?;
+        }
         transaction.execute(
             "INSERT INTO repairs (repaired_at, catalog_lost, report) VALUES (?1, ?2, ?3)",
             (now.get(), self.catalog_lost, serde_json::to_string(report).unwrap_or_default()),

@@ -288,6 +288,90 @@ fn late_verdicts_are_checked_and_counted() {
     assert!(report.first.iter().any(|one| one.id == Some(99)), "{report:?}");
 }
 
+/// What an earlier version made of these lines: the segments are older than the rules.
+fn with_entries_of_older_rules(sealed: bool) -> Home {
+    let home = Home::new();
+    let store = home.open(Options::default());
+    store.enter_keys("file", Ok(&keys()), Millis::saturating(NOW)).unwrap();
+    let lines = [
+        "cef-access.vec",
+        "formats/json-as-cef.vec",
+        "json-flipped-byte.vec",
+        "json-white-space.vec",
+    ];
+    append(&store, &(lines.map(vector).concat() + "{x} CEF:0|a|b|c|d|e|5|\n"), &keys());
+    drop(store);
+    let live = "0000000000000001.live.db";
+    home.damage(
+        live,
+        "UPDATE entries SET verdict = 'valid', reason = NULL, format = 'cef', key = 1,
+                covers = 'entry' WHERE id = 2;
+         UPDATE entries SET verdict = 'unsigned', reason = NULL, format = 'cef' WHERE id = 5",
+    );
+    // A point of small order, under which anything may be signed.
+    home.damage(
+        live,
+        "INSERT INTO keys VALUES (99, 'weak', 'weak', zeroblob(32));
+         UPDATE entries SET verdict = 'valid', reason = NULL, key = 99, covers = 'entry' WHERE id = 3",
+    );
+    home.damage(
+        "catalog.db",
+        "INSERT INTO older_rules VALUES (1);
+         INSERT INTO sightings VALUES ('file', 'weak', 'weak', zeroblob(32), 1, 2)",
+    );
+    if sealed {
+        home.open(Options::default()).seal().unwrap();
+    }
+    home
+}
+
+#[test]
+fn what_older_rules_took_for_valid_is_reported_and_then_checked_again() {
+    for (sealed, lost) in [(false, false), (true, false), (true, true)] {
+        let home = with_entries_of_older_rules(sealed);
+        if lost {
+            // A catalog that is made anew cannot know when its segments were written.
+            ["catalog.db", "catalog.db-wal", "catalog.db-shm"]
+                .iter()
+                .for_each(|file| drop(std::fs::remove_file(home.path.join(file))));
+            let directory = Directory::open(&home.path).unwrap();
+            vidimus::store::repair::Plan::make(&directory).unwrap().carry_out().unwrap();
+        }
+        let report = home.check();
+        let found = |id, what: &str| {
+            report.first.iter().any(|one| one.id == Some(id) && one.what.starts_with(what))
+        };
+        assert!(found(2, "recorded valid, found malformed (not_json)"), "{report:?}");
+        assert!(found(3, "recorded valid, found no_key or invalid"), "{report:?}");
+        assert!(found(5, "recorded unsigned, found malformed (not_json)"), "{report:?}");
+        assert!(report.first.iter().all(|one| matches!(one.id, Some(2 | 3 | 5))), "{report:?}");
+
+        let store = home.open(Options::default());
+        store.recheck(judge());
+        // It queues behind what is rechecked.
+        store.seal().unwrap();
+        drop(store);
+        assert_eq!(home.check().first, [], "sealed: {sealed}, catalog lost: {lost}");
+        let verdicts = home.stats().verdicts;
+        let expected = [("invalid", 1), ("malformed", 2), ("valid", 2)];
+        assert_eq!(
+            verdicts.iter().map(|(name, count)| (name.as_str(), *count)).collect::<Vec<_>>(),
+            expected
+        );
+        let catalog = Connection::open(home.path.join("catalog.db")).unwrap();
+        let left: u64 =
+            catalog.query_row("SELECT count(*) FROM older_rules", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0, "they are looked at once");
+    }
+}
+
+#[test]
+fn a_bad_key_that_the_catalog_has_is_not_used() {
+    let home = with_entries_of_older_rules(false);
+    let (sightings, _) = home.reader().keys().unwrap();
+    assert!(!sightings.is_empty() && sightings.iter().all(|one| one.key.kid() != "weak"));
+}
+
 #[test]
 fn stats_count_what_there_is_and_tell_what_was_refused() {
     let home = Home::filled();

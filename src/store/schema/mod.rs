@@ -41,6 +41,7 @@ pub(super) const CATALOG: Schema = Schema {
         include_str!("catalog/0002.sql"),
         include_str!("catalog/0003.sql"),
         include_str!("catalog/0004.sql"),
+        include_str!("catalog/0005.sql"),
     ],
     columns: Columns::of_catalog,
 };
