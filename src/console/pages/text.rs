@@ -90,7 +90,7 @@ impl Cell {
         Cell { text: Shown::up_to(text, CELL), title }
     }
 
-    /// A cell with a value that is known by a part of it: [`short`] in the text, all of it in the
+    /// A cell with a value that is known by a part of it: `short` in the text, all of it in the
     /// title.
     pub fn short(text: &str) -> Cell {
         Cell { text: Shown::up_to(&short(text), CELL), ..Cell::new(text) }
