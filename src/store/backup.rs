@@ -154,6 +154,10 @@ fn copy_segments(
                 if seal::hash(&new)? != *sealed {
                     copied.damaged.push(segment.file.clone());
                 }
+                // A file of another size has this name in the backup: it may be another store's.
+                if target.exists() && !copies::has_all(&new, &target)? {
+                    return Err(StoreError::BadCopy { from: source, to: target });
+                }
                 copied.bytes += length(&new).unwrap_or(0);
                 replace(&new, &target)?;
                 segment.closed.as_ref().map(|closed| closed.last_id)
