@@ -17,9 +17,9 @@ use crate::entry::record::{Origin, Record};
 use crate::entry::time::{self, Written};
 use crate::entry::{Fields, Format, Kind, Layout, Millis, Warning};
 use crate::signature::verdict::Checked;
-use crate::signature::{self, KeySet, Payload, Verdict};
+use crate::signature::{self, KeySet, Payload, Pieces, Verdict};
 
-/// What identifies a line as received: the first 16 bytes of its SHA-256.
+/// The first 16 bytes of a SHA-256: what identifies a line as received, or what is signed of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 16]);
 
@@ -27,8 +27,22 @@ impl Fingerprint {
     /// The fingerprint of a line. It covers the signature too: else a payload that somebody
     /// delivered first under a broken signature would displace the genuine entry.
     pub fn of(line: &[u8]) -> Fingerprint {
+        Fingerprint::cut(&digest::digest(&digest::SHA256, line))
+    }
+
+    /// The signed identity: the fingerprint of what is signed and of its signature. Lines have the
+    /// same one if they differ only in what the signature does not cover.
+    pub fn of_signed(line: &str, payload: &Payload, signature: &[u8; 64]) -> Fingerprint {
+        let Pieces { head, tail, .. } = payload.pieces(line);
+        let mut context = digest::Context::new(&digest::SHA256);
+        [head.as_bytes(), tail.as_bytes(), signature]
+            .into_iter()
+            .for_each(|part| context.update(part));
+        Fingerprint::cut(&context.finish())
+    }
+
+    fn cut(digest: &digest::Digest) -> Fingerprint {
         let mut fingerprint = Fingerprint([0; 16]);
-        let digest = digest::digest(&digest::SHA256, line);
         fingerprint.0.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
         fingerprint
     }
@@ -62,6 +76,8 @@ pub struct Entry {
     pub raw: Bytes,
     /// What identifies it.
     pub fingerprint: Fingerprint,
+    /// The signed identity of a valid one.
+    pub signed: Option<Fingerprint>,
     /// Its format.
     pub format: Format,
     /// The kind of event; `None` if it is malformed.
@@ -112,22 +128,30 @@ pub struct Examined {
     verdict: Verdict,
     /// `None` if it is malformed.
     payload: Option<Payload>,
+    /// The signed identity of a valid one.
+    signed: Option<Fingerprint>,
     repeated_sig: bool,
 }
 
 impl Examined {
     /// Checks a line. One longer than `max_line` bytes is malformed.
     pub fn line(line: &[u8], keys: &KeySet, max_line: usize) -> Examined {
-        let checked = Layout::of(line, max_line)
-            .and_then(|layout| Ok((layout.format(), signature::check(&layout, keys)?)));
+        let checked = Layout::of(line, max_line).and_then(|layout| {
+            let checked = signature::check(&layout, keys)?;
+            let signature = checked.signature.filter(|_| checked.verdict.proof().is_some());
+            let signed = signature
+                .map(|signature| Fingerprint::of_signed(layout.line, &checked.payload, &signature));
+            Ok((layout.format(), checked, signed))
+        });
         match checked {
-            Ok((format, Checked { verdict, payload, repeated_sig, .. })) => {
-                Examined { format, verdict, payload: Some(payload), repeated_sig }
+            Ok((format, Checked { verdict, payload, repeated_sig, .. }, signed)) => {
+                Examined { format, verdict, payload: Some(payload), signed, repeated_sig }
             }
             Err(why) => Examined {
                 format: Format::Unknown,
                 verdict: Verdict::Malformed(why),
                 payload: None,
+                signed: None,
                 repeated_sig: false,
             },
         }
@@ -164,6 +188,7 @@ impl Examined {
         }
         Entry {
             fingerprint: Fingerprint::of(&raw),
+            signed: self.signed,
             format: self.format,
             kind,
             verdict: self.verdict.clone(),

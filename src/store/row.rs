@@ -22,15 +22,33 @@ pub(super) struct Stored<'a> {
 }
 
 /// The columns before those of the known fields.
-const FIRST: &str = "id, received_at, time, event_time, fingerprint, delivery, input, format, \
-     kind, verdict, reason, key, covers, warnings, delivery_count";
-const FIRST_COUNT: usize = 15;
+const FIRST: [&str; 18] = [
+    "id",
+    "received_at",
+    "time",
+    "event_time",
+    "fingerprint",
+    "delivery",
+    "input",
+    "format",
+    "kind",
+    "verdict",
+    "reason",
+    "key",
+    "covers",
+    "warnings",
+    "delivery_count",
+    "signed",
+    "line_bytes",
+    "line_sha256",
+];
 const KEY: usize = 11;
 const DELIVERY_COUNT: usize = 14;
 
 /// What is read of `entries`, in the order in which [`insert`] and [`record`] use it.
 fn expressions(columns: Columns) -> String {
-    columns.known().fold(FIRST.to_owned(), |all, one| all + ", " + &one)
+    let names = FIRST.into_iter().chain(KNOWN.iter().map(|(name, _)| *name));
+    names.map(|name| columns.expression(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// What [`record`] reads, for a statement over `entries` in a version that has these columns.
@@ -57,7 +75,7 @@ pub(super) fn insert(
     let mut statement = connection.prepare_cached(insert_sql())?;
     let warnings = (!entry.warnings.is_empty())
         .then(|| entry.warnings.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
-    let first: [&dyn ToSql; FIRST_COUNT] = [
+    let first: [&dyn ToSql; FIRST.len()] = [
         &stored.id,
         &stored.received_at.get(),
         &entry.time.get(),
@@ -73,6 +91,9 @@ pub(super) fn insert(
         &entry.verdict.proof().map(|proof| proof.covers().as_str()),
         &warnings,
         &stored.delivery_count,
+        &entry.signed.as_ref().map(|signed| signed.0.as_slice()),
+        &None::<u64>,
+        &None::<&[u8]>,
     ];
     let mut at = 0;
     for value in first {
@@ -108,7 +129,7 @@ pub(super) fn insert(
 
 fn insert_sql() -> &'static str {
     static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-        let marks = vec!["?"; FIRST_COUNT + KNOWN.len()].join(", ");
+        let marks = vec!["?"; FIRST.len() + KNOWN.len()].join(", ");
         format!("INSERT OR IGNORE INTO entries ({}) VALUES ({marks})", expressions(Columns::NEWEST))
     });
     &SQL
@@ -129,7 +150,7 @@ pub(super) fn merge(
          FROM entries WHERE id BETWEEN ?1 AND ?2",
         expressions(Columns::NEWEST)
     ))?;
-    let width = FIRST_COUNT + KNOWN.len();
+    let width = FIRST.len() + KNOWN.len();
     let marks = vec!["?"; width].join(", ");
     let columns = expressions(Columns::NEWEST);
     let mut write = to.prepare(&format!("INSERT INTO entries ({columns}) VALUES ({marks})"))?;
@@ -191,7 +212,7 @@ fn key_id(
 pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
     let id: u64 = row.get(0)?;
     let mut fields = Fields::default();
-    for (at, (name, wanted)) in (FIRST_COUNT..).zip(KNOWN) {
+    for (at, (name, wanted)) in (FIRST.len()..).zip(KNOWN) {
         if let Some(value) = value(wanted, row.get_ref(at)?) {
             fields.restore(name, value);
         }
@@ -226,8 +247,8 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
         reason: row.get(10)?,
         warnings: warnings.map_or_else(Vec::new, |w| w.split(' ').map(str::to_owned).collect()),
         fields,
-        kid: row.get(FIRST_COUNT + KNOWN.len())?,
-        raw: match row.get_ref(FIRST_COUNT + KNOWN.len() + 1)? {
+        kid: row.get(FIRST.len() + KNOWN.len())?,
+        raw: match row.get_ref(FIRST.len() + KNOWN.len() + 1)? {
             // Text, if somebody edited it by hand.
             ValueRef::Blob(line) | ValueRef::Text(line) => line.to_vec(),
             ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => Vec::new(),

@@ -5,7 +5,6 @@
 
 use std::ops::Bound;
 
-use crate::entry::fields::KNOWN;
 use crate::search::{Field, Filter, Operand, Test};
 
 /// The columns of a version: all that the newest has but some.
@@ -16,20 +15,22 @@ pub(in crate::store) struct Columns {
 
 impl Columns {
     /// Those of every version that there was, each once.
-    pub(in crate::store) const ALL: &[Columns] = &[Columns::NEWEST];
+    pub(in crate::store) const ALL: &[Columns] = &[Columns::NEWEST, Columns::FIRST];
 
     /// Those of the newest version.
     pub(in crate::store) const NEWEST: Columns = Columns { lacking: &[] };
 
+    /// Those of version 1 of a segment.
+    const FIRST: Columns = Columns { lacking: &["signed", "line_bytes", "line_sha256"] };
+
     /// Those of a version of the segment's schema.
-    pub(in crate::store) fn of_segment(_version: usize) -> Columns {
-        // Version 1 has all that there are.
-        Columns::NEWEST
+    pub(in crate::store) fn of_segment(version: usize) -> Columns {
+        if version < 2 { Columns::FIRST } else { Columns::NEWEST }
     }
 
     /// Those that the catalog has for late verdicts in a version of the catalog's schema.
-    pub(in crate::store) fn of_catalog(_version: usize) -> Columns {
-        Columns::NEWEST
+    pub(in crate::store) fn of_catalog(version: usize) -> Columns {
+        if version < 6 { Columns::FIRST } else { Columns::NEWEST }
     }
 
     /// Those of the newest version without some.
@@ -43,12 +44,9 @@ impl Columns {
         !self.lacking.contains(&name)
     }
 
-    /// The known fields, each as the expression that reads it: its column, or NULL.
-    pub(in crate::store) fn known(self) -> impl Iterator<Item = String> {
-        KNOWN.iter().map(move |(name, _)| match self.has(name) {
-            true => (*name).to_owned(),
-            false => format!("NULL AS {name}"),
-        })
+    /// A column as the expression that reads it: itself, or NULL where it is lacking.
+    pub(in crate::store) fn expression(self, name: &str) -> String {
+        if self.has(name) { name.to_owned() } else { format!("NULL AS {name}") }
     }
 
     /// Where a field is found in this version: in its column, else among the extensions.

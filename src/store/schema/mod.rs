@@ -25,7 +25,7 @@ pub(super) struct Schema {
 /// A segment. `application_id` is "Vidi" in ASCII.
 pub(super) const SEGMENT: Schema = Schema {
     application_id: 0x5669_6469,
-    versions: &[include_str!("segment/0001.sql")],
+    versions: &[include_str!("segment/0001.sql"), include_str!("segment/0002.sql")],
     columns: Columns::of_segment,
 };
 
@@ -42,6 +42,7 @@ pub(super) const CATALOG: Schema = Schema {
         include_str!("catalog/0003.sql"),
         include_str!("catalog/0004.sql"),
         include_str!("catalog/0005.sql"),
+        include_str!("catalog/0006.sql"),
     ],
     columns: Columns::of_catalog,
 };
