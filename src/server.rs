@@ -8,7 +8,7 @@ mod authorization;
 mod certificate;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ use crate::net::{
 use crate::output::{MakeStdout, OutputError, Outputs};
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::{Caps, Input, Observer, Receiver};
-use crate::store::{Directory, Options, Reader, Retention, Store, StoreError};
+use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
 
 /// How often the files of the certificate are looked at.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
@@ -51,6 +51,9 @@ pub enum StartError {
     /// The addresses.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The socket that the service manager listens on.
+    #[error("cannot take over the socket of the service manager: {0}")]
+    TakeOver(std::io::Error),
     /// The authorization value made on first run.
     #[error("cannot read or make the authorization value in {}: {why}", path.display())]
     Authorization {
@@ -96,9 +99,11 @@ pub struct Server {
 
 impl Server {
     /// Opens and binds everything, in a runtime of tokio with several threads.
-    /// The outputs are there and none of them is at work: see [`Server::outputs`].
+    /// The outputs are there and none of them is at work: see [`Server::outputs`]. Deliveries are
+    /// taken at `socket`, if there is one, and otherwise where the configuration says.
     pub async fn start(
         config: &Config,
+        socket: Option<TcpListener>,
         observer: Arc<dyn Observer>,
         make_stdout: MakeStdout,
     ) -> Result<Server, StartError> {
@@ -112,7 +117,12 @@ impl Server {
             Some(tls) if config.console.tls == config.receiver.tls => Some(Arc::clone(tls)),
             _ => certificate::load(config, &config.console.tls)?.0,
         };
-        let receiver_listener = Listener::bind(config.receiver.listen, tls.clone()).await?;
+        let receiver_listener = match socket {
+            None => Listener::bind(config.receiver.listen, tls.clone()).await?,
+            Some(socket) => {
+                Listener::take_over(socket, tls.clone()).map_err(StartError::TakeOver)?
+            }
+        };
         let console_listener = Listener::bind(config.console.listen, console_tls.clone()).await?;
 
         let (inputs, generated_authorization) = inputs(config)?;
@@ -175,6 +185,11 @@ impl Server {
     /// Asks for the keys to be read again.
     pub fn suspicion(&self) -> Suspicion {
         self.refresher.suspicion.clone()
+    }
+
+    /// Tells whether the writer of the store gets on.
+    pub fn pulse(&self) -> Pulse {
+        self.receiver.deliverer.store.pulse()
     }
 
     /// The outputs, to be set before the server runs and to be changed while it does.

@@ -3,9 +3,10 @@
 mod banner;
 mod demo;
 mod display;
+mod manager;
 mod reload;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::exit::{Exit, Failure};
 use super::logging::{self, Style, Verbosity};
 use super::terminal::{StandardOutput, is_watched, tell};
 use crate::config::{self, Config, Flags, Region, listen_address};
-use crate::net::{Shutdown, Trigger, shutdown};
+use crate::net::{Shutdown, Trigger, handed_over, shutdown};
 use crate::output::MakeStdout;
 use crate::private_file;
 use crate::receiver::Observer;
@@ -122,6 +123,7 @@ impl Serve {
             secrets: on_terminal,
             is_json: style == Style::Json,
         };
+        let socket = handed_over().map_err(Failure::failed)?;
         let (ready_file, is_demo) = (self.ready_file.clone(), self.demo);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -141,7 +143,7 @@ impl Serve {
                 }
             };
             let config = Config::load(&flags, &|name| std::env::var(name).ok());
-            let running = Serving { demo, ready_file, shows, trigger, shutdown, flags };
+            let running = Serving { demo, socket, ready_file, shows, trigger, shutdown, flags };
             running.serve(&config.map_err(Failure::usage)?).await
         });
         // What is left is a look-up or a fetch of keys that nobody waits for.
@@ -184,6 +186,8 @@ struct Shows {
 /// A server that is about to run, and how.
 struct Serving {
     demo: Option<Demo>,
+    /// Where the service manager listens for deliveries, if it does.
+    socket: Option<TcpListener>,
     ready_file: Option<PathBuf>,
     shows: Shows,
     trigger: Trigger,
@@ -207,7 +211,8 @@ impl Serving {
             false => Arc::new(display::Log::default()),
         };
         let stdout: MakeStdout = Box::new(|| Box::new(StandardOutput::new()));
-        let server = Server::start(config, observer, stdout).await.map_err(Failure::failed)?;
+        let server =
+            Server::start(config, self.socket, observer, stdout).await.map_err(Failure::failed)?;
         server.read_key_files().await;
         server.start_outputs(&config.outputs).map_err(Failure::failed)?;
         let reloaded =
@@ -222,6 +227,7 @@ impl Serving {
             (_, true) => banner::log(config, &server),
         }
 
+        manager::feed_watchdog(server.pulse(), self.shutdown.clone());
         let suspicion = server.suspicion();
         let ring = Arc::clone(server.ring());
         let authorization = self.demo.as_ref().map(|_| demo::authorization(config, &server));
@@ -243,6 +249,7 @@ impl Serving {
             true => tracing::info!(receiver, console, "ready"),
             false => tell(format_args!("ready: deliveries at {receiver}, console at {console}")),
         }
+        manager::ready();
 
         loop {
             tokio::select! {
@@ -250,8 +257,8 @@ impl Serving {
                     ended.map_err(Failure::failed)?;
                     break;
                 }
-                _ = terminate.recv() => self.trigger.begin(GRACE),
-                _ = interrupt.recv() => self.trigger.begin(GRACE),
+                _ = terminate.recv() => stop(&self.trigger),
+                _ = interrupt.recv() => stop(&self.trigger),
                 // The certificate is looked at anyway.
                 _ = hang_up.recv() => {
                     suspicion.raise();
@@ -264,6 +271,11 @@ impl Serving {
         }
         Ok(Exit::Done)
     }
+}
+
+fn stop(trigger: &Trigger) {
+    manager::stopping();
+    trigger.begin(GRACE);
 }
 
 fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {

@@ -70,7 +70,22 @@ impl Listener {
     ) -> Result<Listener, ListenError> {
         let failed = |source| ListenError { address, source };
         let tcp = TcpListener::bind(address).await.map_err(failed)?;
-        let address = tcp.local_addr().map_err(failed)?;
+        Listener::of(tcp, tls).map_err(failed)
+    }
+
+    /// Takes over a socket that listens already and does not block.
+    ///
+    /// # Errors
+    /// When the runtime cannot watch it.
+    pub fn take_over(
+        socket: std::net::TcpListener,
+        tls: Option<Arc<ServerTls>>,
+    ) -> io::Result<Listener> {
+        Listener::of(TcpListener::from_std(socket)?, tls)
+    }
+
+    fn of(tcp: TcpListener, tls: Option<Arc<ServerTls>>) -> io::Result<Listener> {
+        let address = tcp.local_addr()?;
         Ok(Listener { tcp, address, tls, slots: Arc::default() })
     }
 

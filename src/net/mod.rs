@@ -8,6 +8,7 @@
 //! - `limits` says how many and for how long, `slots` counts them and says which give way, `refused`
 //!   names what was turned away;
 //! - `tls` is the server's certificate, reloaded when its files change, `self_signed` makes one;
+//! - `handed_over` is the socket of a service manager;
 //! - `forwarded` is whom a proxy speaks for, [`descriptors`] how many connections the system allows;
 //! - `shutdown` tells everyone when to stop;
 //! - `budget` bounds the bytes in flight in the whole process;
@@ -22,6 +23,7 @@ mod client_error;
 mod connection;
 pub mod descriptors;
 mod forwarded;
+mod handed_over;
 mod limits;
 mod listen;
 mod percent;
@@ -42,6 +44,7 @@ pub use budget::{Budget, Overloaded, Reservation};
 pub use client::{Client, ClientOptions};
 pub use client_error::ClientError;
 pub use connection::{Admission, CloseConnection, Peer};
+pub use handed_over::{HandedOverError, handed_over};
 pub use limits::Limits;
 pub use listen::{ListenError, Listener};
 pub use percent::percent_encoded;

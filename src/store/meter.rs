@@ -1,5 +1,6 @@
 //! Who watches the store at work: what was stored, how long it took, and whether it can be written.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,17 +57,31 @@ impl Classes {
 /// When one failed, an empty transaction is tried while nothing else comes. On a full disk it may
 /// succeed where a large delivery fails: there is room for something, and what fails says so again.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<Option<String>>);
+pub struct Health {
+    trouble: Mutex<Option<String>>,
+    /// How often the writer has got on.
+    beats: AtomicU64,
+}
 
 impl Health {
     /// Why the last write failed; `None` if it did not.
     pub fn trouble(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes note of how a write went.
     pub(super) fn note(&self, trouble: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Takes note that the writer gets on, whether it can write or not.
+    pub(super) fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often the writer has got on so far.
+    pub(super) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 }
 

@@ -12,7 +12,7 @@
 //!   [`check`]. [`cursors`]: where outputs are; [`standing`]: how they stand.
 //! - Keeping: `copies` (are the entries of one file in another), `folder` (is every file explained),
 //!   `ids` and `gaps` (ids that were given out, and lost), [`repair`], [`backup`].
-//! - [`meter`]: who watches it at work.
+//! - [`meter`]: who watches it at work. [`pulse`]: whether the writer gets on.
 //! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
 
 mod background;
@@ -41,6 +41,7 @@ mod newest;
 mod older;
 pub mod page;
 pub mod provenance;
+pub mod pulse;
 pub mod quarantine;
 mod query;
 mod read;
@@ -81,6 +82,7 @@ pub use late::Judge;
 pub use meter::{Health, Meter};
 pub use page::{BadCursor, Page, PageCursor, Scan};
 pub use provenance::Provenance;
+pub use pulse::Pulse;
 pub use quarantine::Quarantined;
 pub use query::TimeRange;
 pub use read::Reader;
@@ -232,6 +234,11 @@ impl Store {
     /// Whether it can be written.
     pub fn health(&self) -> &Arc<Health> {
         &self.health
+    }
+
+    /// Tells whether the writer thread gets on.
+    pub fn pulse(&self) -> Pulse {
+        Pulse::new(self.writer.clone(), Arc::clone(&self.health))
     }
 
     /// Keeps a body that cannot be decoded, and returns its number. The number and the size in

@@ -68,6 +68,8 @@ pub(super) enum Message {
     Relist,
     /// Close the live segment: always, or only if it has entries that await a key. Empty ones stay.
     Close { only_if_awaiting: bool, reply: SyncSender<Result<(), StoreError>> },
+    /// Show that the writer gets on, and do what is done when nothing comes.
+    Beat,
     /// Finish.
     Stop,
 }
@@ -139,7 +141,9 @@ impl Writer {
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
         loop {
             let idle = if self.ids.is_unsynced() { SYNC } else { IDLE };
-            match messages.recv_timeout(idle) {
+            let message = messages.recv_timeout(idle);
+            self.health.beat();
+            match message {
                 Ok(Message::Append(job)) => {
                     let (group, next) = group(job, messages);
                     self.append(group);
@@ -151,14 +155,15 @@ impl Writer {
                     }
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(message) => self.handle(message),
-                Err(RecvTimeoutError::Timeout) => {
+                // Whoever asks often must not keep it from this.
+                Ok(Message::Beat) | Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = self.ids.sync_if_due() {
                         tracing::warn!(%error, "the highest ids are not on the disk");
                     }
                     self.try_again();
                     self.rotate_if_due();
                 }
+                Ok(message) => self.handle(message),
             }
         }
     }
@@ -175,7 +180,7 @@ impl Writer {
                 // Nobody may be waiting any more.
                 let _ = reply.send(closed);
             }
-            Message::Stop => {}
+            Message::Beat | Message::Stop => {}
         }
     }
 
@@ -274,7 +279,9 @@ impl Writer {
         job: &Job,
         redelivered: &mut Vec<u64>,
     ) -> Result<(Appended, Classes), StoreError> {
-        let (entries, mut classes) = (job.chunks.iter().flatten(), Classes::default());
+        let mut classes = Classes::default();
+        // A large delivery takes long, and is no reason to think that the writer hangs.
+        let entries = job.chunks.iter().inspect(|_| self.health.beat()).flatten();
         let (older, live) = (&mut self.older, &mut self.live);
         let appended = live.store(&job.delivery, entries, older, redelivered, &mut classes)?;
         match usize::try_from(appended.received).unwrap_or(usize::MAX) {

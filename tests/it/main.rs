@@ -19,6 +19,7 @@ mod full_disk;
 mod harness;
 mod keys;
 mod konnect;
+mod manager;
 mod outputs;
 mod pages;
 mod power_loss;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::manager;
 use crate::config::{self, Config, Flags};
 use crate::output::Outputs;
 
@@ -21,6 +22,7 @@ impl Reloaded {
         tokio::spawn(async move {
             loop {
                 asking.notified().await;
+                manager::reloading();
                 let (outputs, settings) = (Arc::clone(&outputs), Arc::clone(&settings));
                 // A panic of it is in the log.
                 let _ = tokio::task::spawn_blocking(move || {
@@ -29,6 +31,7 @@ impl Reloaded {
                     tell_what_waits(flags, running);
                 })
                 .await;
+                manager::ready();
             }
         });
         Reloaded(asked)

@@ -1,6 +1,8 @@
 //! The real binary, running `vidimus serve` in a directory of its own.
 
 use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,6 +24,8 @@ pub(crate) struct Setup {
     environment: Vec<(String, String)>,
     /// How many files it may have open.
     open_files: Option<u32>,
+    /// Where it is to take deliveries, as if a service manager listened there.
+    socket: Option<TcpListener>,
 }
 
 impl Setup {
@@ -31,7 +35,7 @@ impl Setup {
         let arguments =
             fixed.into_iter().chain(["--ready-file", READY_FILE]).map(str::to_owned).collect();
         let home = tempfile::tempdir().unwrap();
-        Setup { home, arguments, environment: Vec::new(), open_files: None }
+        Setup { home, arguments, environment: Vec::new(), open_files: None, socket: None }
     }
 
     /// The directory in which the server is started.
@@ -71,6 +75,13 @@ impl Setup {
     /// Lets it have so many files open.
     pub(crate) fn open_files(self, most: u32) -> Setup {
         Setup { open_files: Some(most), ..self }
+    }
+
+    /// Hands a socket over as a service manager does, but as standard input: the number of any other
+    /// descriptor cannot be chosen here.
+    pub(crate) fn hand_over(self, socket: TcpListener) -> Setup {
+        let handed_over = self.variable("LISTEN_FDS", "1").variable("LISTEN_FDS_FIRST_FD", "0");
+        Setup { socket: Some(socket), ..handed_over }
     }
 
     /// Writes a file that its owner alone may read.
@@ -118,7 +129,10 @@ impl Setup {
         // A proxy or a variable of ours outside must not change what is tested.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null());
+        command.stdin(match &self.socket {
+            None => Stdio::null(),
+            Some(socket) => OwnedFd::from(socket.try_clone().unwrap()).into(),
+        });
         command
     }
 }

@@ -1,0 +1,110 @@
+//! A service manager: what it is told, and the socket that it hands over.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
+
+use rustix::process::Signal;
+
+use crate::full_disk::limit;
+use crate::harness::{DEADLINE, Raw, Serve, Setup};
+
+/// The manager's end.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// Starts a server that tells this manager, and has to feed its watchdog every fifth of a second.
+    fn start() -> (Manager, Serve) {
+        let setup = Setup::new();
+        let path = setup.home().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        let setup = setup.variable("NOTIFY_SOCKET", path.to_str().unwrap());
+        (Manager(socket), setup.variable("WATCHDOG_USEC", "200000").start())
+    }
+
+    fn next(&self) -> String {
+        let mut message = [0; 4096];
+        let length = self.0.recv(&mut message).unwrap();
+        String::from_utf8(message[..length].to_vec()).unwrap()
+    }
+
+    /// The next message that is no food of the watchdog.
+    fn news(&self) -> String {
+        // Food comes every twentieth of a second.
+        let mut messages = (0..2000).map(|_| self.next());
+        messages.find(|message| message != "WATCHDOG=1\n").expect("news besides food")
+    }
+
+    fn is_fed(&self) {
+        assert_eq!(self.next(), "WATCHDOG=1\n");
+    }
+}
+
+#[test]
+fn it_tells_when_it_is_ready_reloads_lives_and_stops() {
+    let (manager, mut serve) = Manager::start();
+    assert_eq!(manager.news(), "READY=1\n");
+    manager.is_fed();
+    manager.is_fed();
+
+    serve.signal(Signal::HUP);
+    let reloading = manager.news();
+    let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
+    assert!(time.trim_end().parse::<u64>().unwrap() > 0, "{reloading}");
+    assert_eq!(manager.news(), "READY=1\n");
+    manager.is_fed();
+
+    serve.signal(Signal::TERM);
+    assert_eq!(manager.news(), "STOPPING=1\n");
+    serve.ends();
+}
+
+#[test]
+fn a_full_disk_is_no_reason_to_be_killed() {
+    let (manager, serve) = Manager::start();
+    assert_eq!(manager.news(), "READY=1\n");
+    let body = format!("{{\"user_agent\":\"{}\"}}", "x".repeat(900_000));
+    let deliver = || {
+        let headers = [("authorization", serve.authorization.as_str())];
+        serve.post("/audit-logs", &headers, body.as_bytes()).status
+    };
+    limit(&serve, Some(300_000));
+    assert_eq!(deliver(), 500);
+    // Those that were sent before are among them: the socket holds about ten.
+    for _ in 0..50 {
+        assert_eq!(deliver(), 500);
+        manager.is_fed();
+    }
+    limit(&serve, None);
+    assert_eq!(deliver(), 200);
+}
+
+#[test]
+fn a_socket_that_is_handed_over_keeps_what_comes_while_the_server_is_away() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let setup = Setup::new().arguments("--no-tls").hand_over(socket);
+    let mut serve = setup.start();
+    assert_eq!(serve.receiver, format!("http://{address}"));
+    assert_eq!(serve.deliver("{\"n\":1}")["stored"], 1);
+
+    serve.stop();
+    let mut waiting = Raw::plain(address.port());
+    let headers = [("authorization", serve.authorization.as_str())];
+    waiting.request("POST", "/audit-logs", &headers, b"{\"n\":2}");
+    serve.restart();
+    assert_eq!(waiting.answer().status, 200);
+    assert_eq!(serve.lines().len(), 2);
+}
+
+#[test]
+fn sockets_that_cannot_be_used_are_refused() {
+    let (status, stderr) = Setup::new().variable("LISTEN_FDS", "2").fail();
+    assert_eq!(status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("handed over 2 sockets, expected 1"), "{stderr}");
+    // Standard input is no socket.
+    let setup = Setup::new().variable("LISTEN_FDS", "1").variable("LISTEN_FDS_FIRST_FD", "0");
+    let (status, stderr) = setup.fail();
+    assert_eq!(status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("is not a socket"), "{stderr}");
+}
