@@ -14,6 +14,7 @@ pub mod completions;
 pub mod config;
 pub mod exit;
 pub mod export;
+pub mod health;
 pub mod input;
 pub mod keys;
 pub mod keys_from;
@@ -72,6 +73,7 @@ enum Command {
     Konnect(konnect::Konnect),
     Output(outputs::Outputs),
     Config(config::Config),
+    Health(health::Health),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -116,6 +118,7 @@ fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> 
         Command::Konnect(konnect) => konnect.run(),
         Command::Output(outputs) => outputs.run(),
         Command::Config(config) => config.run(),
+        Command::Health(health) => health.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     }

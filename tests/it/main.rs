@@ -17,6 +17,7 @@ mod crash;
 mod evidence;
 mod full_disk;
 mod harness;
+mod health;
 mod keys;
 mod konnect;
 mod manager;

@@ -1,0 +1,26 @@
+//! `vidimus health`: what a container's health check runs.
+
+use crate::harness::Setup;
+use crate::program::run;
+
+#[test]
+fn a_server_is_well_or_not_or_gone() {
+    let missing = "[keys]\njwks = [\"https://127.0.0.1:1/none\"]\n";
+    let mut serve = Setup::new().config(missing).start();
+    let console = serve.console.clone();
+    let well = run(&["health", &format!("{console}/healthz")], b"").expect(0);
+    assert_eq!(well.stdout, "ok\n", "{well}");
+    // There are no keys yet.
+    let waiting = run(&["health", &format!("{console}/readyz")], b"").expect(1);
+    assert!(waiting.stderr.contains("503") && waiting.stderr.contains("keys"), "{waiting}");
+
+    let receiver = format!("{}/healthz", serve.receiver);
+    let certificate = serve.certificate();
+    run(&["health", &receiver], b"").expect(3);
+    run(&["health", &receiver, "--insecure"], b"").expect(0);
+    run(&["health", &receiver, "--cacert", certificate.to_str().unwrap()], b"").expect(0);
+
+    serve.stop();
+    run(&["health", &format!("{console}/healthz"), "--timeout", "50"], b"").expect(3);
+    run(&["health", "not a URL"], b"").expect(2);
+}
