@@ -162,6 +162,11 @@ impl Examined {
         &self.verdict
     }
 
+    /// The signed identity of a valid one.
+    pub fn signed(&self) -> Option<Fingerprint> {
+        self.signed
+    }
+
     /// Reads the line that was checked, `raw`, received at `received_at`.
     pub fn read(&self, raw: Bytes, expected: &Expected, received_at: Millis) -> Entry {
         let payload = self.payload.as_ref();

@@ -107,6 +107,9 @@ words! {
         ForeignOrg = "foreign_org",
         /// The entry is of a Dev Portal that the input does not expect.
         ForeignPortal = "foreign_portal",
+        /// What is signed of it came in other lines too, which differ in what the signature does not
+        /// cover.
+        SignatureMoved = "signature_moved",
         /// It has more unknown fields than are kept.
         TooManyFields = "too_many_fields",
     }

@@ -15,6 +15,7 @@ use super::folder;
 use super::gaps::Gap;
 use super::schema::CATALOG;
 use super::sqlite::{self, Access, Database};
+use super::{overlay, spellings};
 use crate::entry::Millis;
 use crate::entry::words::{UnknownWord, words};
 
@@ -237,7 +238,8 @@ impl Catalog {
                 })
                 .optional()?
                 .flatten();
-            forget_overlay(&transaction, first_id, last.unwrap_or(first_id))?;
+            overlay::forget(&transaction, first_id, last.unwrap_or(first_id))?;
+            spellings::forget(&transaction, first_id, last.unwrap_or(first_id))?;
             transaction.execute(
                 "DELETE FROM changes WHERE entry BETWEEN ?1 AND ?2",
                 (first_id, last.unwrap_or(first_id)),
@@ -251,19 +253,6 @@ impl Catalog {
         };
         run().doing("forget a segment", path)
     }
-}
-
-/// Removes what the catalog lays over the entries `first` to `last`.
-pub(super) fn forget_overlay(
-    connection: &Connection,
-    first: u64,
-    last: u64,
-) -> rusqlite::Result<()> {
-    for (table, id) in [("entries", "id"), ("raw", "id"), ("extensions", "entry")] {
-        connection
-            .execute(&format!("DELETE FROM {table} WHERE {id} BETWEEN ?1 AND ?2"), (first, last))?;
-    }
-    Ok(())
 }
 
 /// Enters what is known of a segment that takes no more appends.

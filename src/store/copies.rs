@@ -10,10 +10,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use super::StoreError;
 use super::error::SqliteContext;
-use super::schema::SEGMENT;
+use super::schema::{SEGMENT, SEGMENT_WITH_SPELLINGS};
 use super::sqlite::{self, Access, Database};
 
-/// Whether `whole` has every line and every delivery that `part` has, under the same ids.
+/// Whether `whole` has every line and every delivery that `part` has, under the same ids, and every other
+/// spelling of a line.
 pub(super) fn has_all(whole: &Path, part: &Path) -> Result<bool, StoreError> {
     let (whole_database, part_database) = (open(whole)?, open(part)?);
     compare(&whole_database, &part_database).doing("compare with another file", part)
@@ -36,7 +37,7 @@ pub(super) fn open(path: &Path) -> Result<Database, StoreError> {
     }
 }
 
-fn compare(whole: &Connection, part: &Connection) -> rusqlite::Result<bool> {
+fn compare(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
     // An entry without its line is not seen.
     let without_line = "SELECT EXISTS (SELECT 1 FROM entries
                                        WHERE id NOT IN (SELECT id FROM raw))";
@@ -48,7 +49,30 @@ fn compare(whole: &Connection, part: &Connection) -> rusqlite::Result<bool> {
     };
     let lines = "SELECT id, line FROM raw ORDER BY id";
     Ok(contains(whole, part, lines, line)?
-        && contains(whole, part, "SELECT id, id FROM deliveries ORDER BY id", |_, _| Ok(true))?)
+        && contains(whole, part, "SELECT id, id FROM deliveries ORDER BY id", |_, _| Ok(true))?
+        && has_spellings(whole, part)?)
+}
+
+fn has_spellings(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
+    if part.version() < SEGMENT_WITH_SPELLINGS {
+        return Ok(true);
+    }
+    let mut wanted = part.prepare("SELECT entry, fingerprint, line FROM spellings")?;
+    let mut wanted = wanted.query([])?;
+    while let Some(row) = wanted.next()? {
+        let (entry, fingerprint): (u64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        let same = "SELECT 1 FROM spellings WHERE entry = ?1 AND fingerprint = ?2 AND line = ?3";
+        if whole.version() < SEGMENT_WITH_SPELLINGS
+            || !whole.prepare_cached(same)?.exists((
+                entry,
+                fingerprint,
+                row.get_ref(2)?.as_bytes()?,
+            ))?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether each row of `sql` in `part`, by its number in the first column, stands in `whole` too.

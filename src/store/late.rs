@@ -11,16 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 
 use super::catalog::{AWAITING_KEY, Catalog, Segment, State};
 use super::directory::Directory;
 use super::error::SqliteContext;
-use super::row::{self, Stored};
+use super::older::Older;
+use super::row::Stored;
 use super::schema::SEGMENT;
+use super::spellings::{self, Segments};
 use super::sqlite::{self, Access, Database};
 use super::{StoreError, seal};
-use crate::clock::now;
 use crate::entry::{Malformed, Millis};
 use crate::ingest::{Examined, Expected};
 use crate::signature::{KeySet, Verdict, VerdictName};
@@ -58,23 +59,28 @@ pub(super) fn recheck(
     judge: &dyn Judge,
     stopping: &AtomicBool,
 ) -> Result<u64, StoreError> {
-    let (mut changed, older) = (0, older_rules::segments(catalog)?);
-    for segment in catalog.segments()? {
+    let (mut changed, by_older_rules) = (0, older_rules::segments(catalog)?);
+    let segments = catalog.segments()?;
+    let mut older = Older::new(directory.clone(), segments.clone());
+    for segment in segments {
         let Some(closed) = &segment.closed else { continue };
-        let is_older = older.contains(&segment.first_id);
+        let is_older = by_older_rules.contains(&segment.first_id);
         if (closed.awaiting_key == 0 && !is_older) || stopping.load(Ordering::Relaxed) {
             continue;
         }
         let connection = open(directory, &segment)?;
         if is_older {
             let last = closed.last_id;
-            changed += older_rules::recheck(catalog, &segment, last, &connection, judge, stopping)?;
+            let ids = segment.first_id..=last;
+            changed +=
+                older_rules::recheck(catalog, &mut older, ids, &connection, judge, stopping)?;
         }
-        changed += recheck_segment(catalog, &connection, judge, stopping)?;
+        changed += recheck_segment(catalog, &mut older, &connection, judge, stopping)?;
         let laid_over = count_overlay(catalog, segment.first_id, closed.last_id)?;
         let entries = closed.last_id + 1 - segment.first_id;
         if segment.state == State::Sealed && laid_over * 10 > entries {
             seal::seal(directory, catalog, &segment)?;
+            older.set(catalog.segments()?);
         }
     }
     Ok(changed)
@@ -93,7 +99,8 @@ fn open(directory: &Directory, segment: &Segment) -> Result<Database, StoreError
 }
 
 fn recheck_segment(
-    catalog: &mut Catalog,
+    catalog: &Catalog,
+    older: &mut Older,
     connection: &Connection,
     judge: &dyn Judge,
     stopping: &AtomicBool,
@@ -106,7 +113,7 @@ fn recheck_segment(
             return Ok(changed);
         }
         after = last.id;
-        changed += recheck_slice(catalog, slice, judge)?;
+        changed += recheck_slice(catalog, older, slice, judge)?;
     }
 }
 
@@ -142,7 +149,8 @@ fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
 }
 
 fn recheck_slice(
-    catalog: &mut Catalog,
+    catalog: &Catalog,
+    older: &mut Older,
     slice: Vec<Recorded>,
     judge: &dyn Judge,
 ) -> Result<u64, StoreError> {
@@ -152,6 +160,10 @@ fn recheck_slice(
         let later = current(&catalog.connection, entry.id);
         if let Some(verdict) = later.doing("read a late verdict", &catalog.path)? {
             entry.verdict = verdict;
+        }
+        let shown = spellings::shown(&catalog.connection, entry.id);
+        if shown.doing("read the spellings", &catalog.path)?.is_some() {
+            continue;
         }
         let keys = judge.keys(&entry.input, entry.received_at);
         let examined = Examined::line(&entry.line, &keys, judge.max_line());
@@ -170,7 +182,7 @@ fn recheck_slice(
     }
     let count = changed.len() as u64;
     if count > 0 {
-        lay_over(catalog, changed, judge)?;
+        lay_over(catalog, older, changed, judge)?;
     }
     Ok(count)
 }
@@ -184,33 +196,29 @@ fn current(connection: &Connection, id: u64) -> rusqlite::Result<Option<String>>
 }
 
 fn lay_over(
-    catalog: &mut Catalog,
+    catalog: &Catalog,
+    older: &mut Older,
     changed: Vec<(Recorded, Examined)>,
     judge: &dyn Judge,
 ) -> Result<(), StoreError> {
     let Catalog { connection, path } = catalog;
-    let run = || {
-        let transaction = connection.transaction()?;
-        for (recorded, examined) in changed {
-            let expected = judge.expected(&recorded.input);
-            let entry = examined.read(Bytes::from(recorded.line), &expected, recorded.received_at);
-            super::catalog::forget_overlay(&transaction, recorded.id, recorded.id)?;
-            let stored = Stored {
-                id: recorded.id,
-                received_at: recorded.received_at,
-                delivery: recorded.delivery,
-                input: &recorded.input,
-                delivery_count: 1,
-            };
-            row::insert(&transaction, &entry, &stored)?;
-            transaction.execute(
-                "INSERT INTO changes (entry, changed_at) VALUES (?1, ?2)",
-                (recorded.id, now().get()),
-            )?;
-        }
-        transaction.commit()
-    };
-    run().doing("enter late verdicts", path)
+    let what = "enter late verdicts";
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate);
+    let transaction = transaction.doing(what, path)?;
+    let mut segments = Segments { older, live: None };
+    for (recorded, examined) in changed {
+        let expected = judge.expected(&recorded.input);
+        let entry = examined.read(Bytes::from(recorded.line), &expected, recorded.received_at);
+        let stored = Stored {
+            id: recorded.id,
+            received_at: recorded.received_at,
+            delivery: recorded.delivery,
+            input: &recorded.input,
+            delivery_count: 1,
+        };
+        spellings::put(catalog, &mut segments, entry, &stored)?;
+    }
+    transaction.commit().doing(what, path)
 }
 
 fn count_overlay(catalog: &Catalog, first: u64, last: u64) -> Result<u64, StoreError> {

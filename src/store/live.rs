@@ -5,18 +5,20 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::StoreError;
-use super::catalog::{AWAITING_KEY, Closed, Segment, State, file_name};
+use super::again::Again;
+use super::catalog::{AWAITING_KEY, Catalog, Closed, Segment, State, file_name};
 use super::copies;
 use super::directory::{Directory, remove_database, sync};
 use super::error::SqliteContext;
 use super::ids::Highest;
 use super::meter::Classes;
-use super::older::Older;
+use super::older::{self, Older};
 use super::row::{self, Stored};
 use super::schema::SEGMENT;
+use super::spellings::{self, Segments, Spelling};
 use super::sqlite::{self, Database};
 use super::writer::{Appended, Delivery};
+use super::{StoreError, signed};
 use crate::entry::Millis;
 use crate::ingest::Entry;
 use crate::signature::VerdictName;
@@ -37,6 +39,29 @@ pub(super) struct Live {
 pub(super) struct Mark {
     next_id: u64,
     next_delivery: u64,
+}
+
+impl Mark {
+    /// Whether the entry `id` was there before.
+    pub(super) fn is_after(self, id: u64) -> bool {
+        id < self.next_id
+    }
+}
+
+/// What is known of entries besides the live segment, and what is to be entered of it.
+pub(super) struct Known<'a> {
+    pub(super) older: &'a mut Older,
+    pub(super) catalog: &'a Catalog,
+    pub(super) again: &'a mut Again,
+    /// Where the ids stood before the transaction.
+    pub(super) begun: Mark,
+}
+
+/// An entry that is there already.
+struct Found {
+    id: u64,
+    /// Whether it is the same line, or another one with the same signed identity.
+    same_line: bool,
 }
 
 impl Live {
@@ -90,10 +115,14 @@ impl Live {
         let path = directory.segment(&segment.file);
         // Its entries were acknowledged: an empty one must not take its place in silence.
         let bytes = fs::metadata(&path).doing("find the live segment", &path)?.len();
-        if copies::open(&path)?.version() == 0 {
+        let version = copies::open(&path)?.version();
+        if version == 0 {
             return Err(StoreError::Emptied(path));
         }
         let connection = sqlite::open(&path, &SEGMENT)?;
+        if version < SEGMENT.versions.len() {
+            signed::record(&connection).doing("record what is signed", &path)?;
+        }
         let next = |table: &str, first: u64| -> Result<u64, StoreError> {
             connection
                 .query_row(&format!("SELECT max(id) FROM {table}"), [], |row| row.get(0))
@@ -164,40 +193,35 @@ impl Live {
         tried().doing("write", &self.path)
     }
 
-    /// Stores one delivery with its entries, within the transaction that is open. Entries that
-    /// older segments have are added to `redelivered`, those that are new to `classes`.
+    /// The segment as one that an entry may be in, beside those that take no more appends.
+    pub(super) fn with<'a>(&'a self, older: &'a mut Older) -> Segments<'a> {
+        Segments { older, live: Some((self.segment.first_id, &self.connection)) }
+    }
+
+    /// Stores one delivery with its entries, within the transaction that is open. Entries that are there
+    /// already are noted in `known`, those that are new in `classes`.
     pub(super) fn store(
         &mut self,
         delivery: &Delivery,
         entries: impl Iterator<Item = Entry>,
-        older: &mut Older,
-        redelivered: &mut Vec<u64>,
+        known: &mut Known<'_>,
         classes: &mut Classes,
     ) -> Result<Appended, StoreError> {
         let mut appended = Appended::default();
         for entry in entries {
             appended.received += 1;
             *appended.count(entry.verdict.name()) += 1;
-            if let Some(id) = older.find(&entry) {
-                redelivered.push(id);
-                appended.duplicates += 1;
-                continue;
-            }
-            let stored = Stored {
-                id: self.next_id,
-                received_at: delivery.received_at,
-                delivery: self.next_delivery,
-                input: &delivery.input,
-                delivery_count: 1,
-            };
-            if row::insert(&self.connection, &entry, &stored).doing("write", &self.path)? {
-                self.next_id += 1;
-                self.bytes += entry.raw.len() as u64;
-                appended.stored += 1;
-                classes.count(&entry);
-            } else {
-                self.count_again(&entry).doing("write", &self.path)?;
-                appended.duplicates += 1;
+            match self.insert(&entry, delivery, known)? {
+                None => {
+                    self.next_id += 1;
+                    self.bytes += entry.raw.len() as u64;
+                    appended.stored += 1;
+                    classes.count(&entry);
+                }
+                Some(found) => {
+                    appended.duplicates += 1;
+                    self.note_again(found, entry, delivery, known)?;
+                }
             }
         }
         self.insert_delivery(delivery, &appended).doing("write", &self.path)?;
@@ -205,13 +229,85 @@ impl Live {
         Ok(appended)
     }
 
-    fn count_again(&self, entry: &Entry) -> rusqlite::Result<usize> {
+    /// Stores an entry, or finds the one that is it already.
+    fn insert(
+        &self,
+        entry: &Entry,
+        delivery: &Delivery,
+        known: &mut Known<'_>,
+    ) -> Result<Option<Found>, StoreError> {
+        if let Some(id) = known.older.find(entry) {
+            return Ok(Some(Found { id, same_line: true }));
+        }
+        let stored = Stored {
+            id: self.next_id,
+            received_at: delivery.received_at,
+            delivery: self.next_delivery,
+            input: &delivery.input,
+            delivery_count: 1,
+        };
+        // The segment itself refuses an identity that it has.
+        let mut elsewhere = Segments { older: &mut *known.older, live: None };
+        if let Some(id) = elsewhere.find_shown(known.catalog, entry)? {
+            return Ok(Some(Found { id, same_line: false }));
+        }
+        match row::insert(&self.connection, entry, &stored).doing("write", &self.path)? {
+            true => Ok(None),
+            false => self.find(entry).doing("find a duplicate", &self.path).map(Some),
+        }
+    }
+
+    /// Finds the entry here that has the line of `entry`, or else its signed identity.
+    fn find(&self, entry: &Entry) -> rusqlite::Result<Found> {
+        let signed = entry.signed.as_ref().map(|signed| signed.0.as_slice());
         self.connection
             .prepare_cached(
-                "UPDATE entries SET delivery_count = delivery_count + 1
-                 WHERE event_time = ?1 AND fingerprint = ?2",
+                "SELECT id, fingerprint = ?2 AS same_line FROM entries
+                 WHERE event_time = ?1 AND (fingerprint = ?2 OR signed = ?3)
+                 ORDER BY same_line DESC LIMIT 1",
             )?
-            .execute((entry.event_time.map_or(0, Millis::get), entry.fingerprint.0.as_slice()))
+            .query_row((older::time(entry), entry.fingerprint.0.as_slice(), signed), |row| {
+                Ok(Found { id: row.get(0)?, same_line: row.get(1)? })
+            })
+    }
+
+    /// Counts an entry that came again, and notes what it betters and how it is spelled.
+    fn note_again(
+        &self,
+        found: Found,
+        entry: Entry,
+        delivery: &Delivery,
+        known: &mut Known<'_>,
+    ) -> Result<(), StoreError> {
+        let Known { older, catalog, again, begun } = known;
+        let shown = spellings::shown(&catalog.connection, found.id);
+        let shown = shown.doing("read the spellings", &catalog.path)?;
+        let (id, same_line) = match shown {
+            Some(shown) => (shown, false),
+            None => (found.id, found.same_line),
+        };
+        if id < self.segment.first_id {
+            again.count(id);
+        } else {
+            self.count_again(id).doing("write", &self.path)?;
+        }
+        if !same_line {
+            let (fingerprint, delivery) = (entry.fingerprint, self.next_delivery);
+            let spelling = Spelling { entry: id, fingerprint, delivery };
+            let (live, first) = (&self.connection, self.segment.first_delivery);
+            spellings::keep(&catalog.connection, live, first, &spelling, &entry.raw)
+                .doing("keep a spelling", &self.path)?;
+            again.spelled(spelling);
+        }
+        let mut segments = self.with(older);
+        again.better(catalog, &mut segments, (id, same_line), entry, &delivery.input)?;
+        again.relieve(catalog, &mut segments, *begun)
+    }
+
+    fn count_again(&self, id: u64) -> rusqlite::Result<usize> {
+        self.connection
+            .prepare_cached("UPDATE entries SET delivery_count = delivery_count + 1 WHERE id = ?1")?
+            .execute([id])
     }
 
     fn insert_delivery(&self, delivery: &Delivery, appended: &Appended) -> rusqlite::Result<usize> {

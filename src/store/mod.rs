@@ -4,8 +4,9 @@
 //!
 //! - Files: [`directory`] (the data directory and its lock), `sqlite`, `schema`, `row` (how files are
 //!   opened and what stands in them), [`catalog`] (which segments there are).
-//! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older`
-//!   (is a line there already), `redeliveries`, [`quarantine`], [`refused`], [`sightings`] (keys).
+//! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older` and
+//!   `signed` (is a line there already, or what is signed of it), `again` (what is), `redeliveries`,
+//!   `spellings`, [`quarantine`], [`refused`], [`sightings`] (keys).
 //! - Reading: `read` (opens what the catalog names, or leaves out what is `damaged`; `interrupt` ends it), `filter` and `query` (a query to SQL; `words` are looked for in the line), [`page`]
 //!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id) over `lines` where
 //!   lines alone are wanted, [`counts`] (over time and by value), [`provenance`], [`stats`], [`usage`],
@@ -13,8 +14,10 @@
 //! - Keeping: `copies` (are the entries of one file in another), `folder` (is every file explained),
 //!   `ids` and `gaps` (ids that were given out, and lost), [`repair`], [`backup`].
 //! - [`meter`]: who watches it at work. [`pulse`]: whether the writer gets on.
-//! - In the background: `seal`, [`late`] (verdicts that change when a key arrives), [`retention`].
+//! - In the background: `seal`, [`late`] (verdicts that change when a key arrives) over `overlay`,
+//!   [`retention`].
 
+mod again;
 mod background;
 pub mod backup;
 pub mod catalog;
@@ -39,6 +42,7 @@ pub mod meter;
 mod names;
 mod newest;
 mod older;
+mod overlay;
 pub mod page;
 pub mod provenance;
 pub mod pulse;
@@ -57,6 +61,8 @@ mod row;
 mod schema;
 mod seal;
 pub mod sightings;
+mod signed;
+mod spellings;
 mod sqlite;
 pub mod standing;
 pub mod stats;

@@ -133,15 +133,14 @@ fn later(
     Ok((top, ids))
 }
 
-/// The ids, in their order, of entries that the catalog has a newer version of.
-pub(super) fn hidden(
-    catalog: &Connection,
-    ids: &RangeInclusive<u64>,
-) -> rusqlite::Result<Vec<u64>> {
-    catalog
-        .prepare_cached("SELECT id FROM entries WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?
-        .query_map([ids.start(), ids.end()], |row| row.get(0))?
-        .collect()
+/// The ids, in their order, of entries that the catalog has a newer version of, or says not to show.
+pub(super) fn hidden(catalog: &Database, ids: &RangeInclusive<u64>) -> rusqlite::Result<Vec<u64>> {
+    let spellings = match catalog.columns() == Columns::NEWEST {
+        true => " UNION SELECT hidden FROM spellings WHERE hidden BETWEEN ?1 AND ?2",
+        false => "",
+    };
+    let sql = format!("SELECT id FROM entries WHERE id BETWEEN ?1 AND ?2{spellings} ORDER BY 1");
+    catalog.prepare_cached(&sql)?.query_map([ids.start(), ids.end()], |row| row.get(0))?.collect()
 }
 
 fn greatest_id(segment: &Connection, place: &Place) -> rusqlite::Result<u64> {

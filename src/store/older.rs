@@ -1,8 +1,11 @@
-//! The entries of older segments: is a line that comes now there already?
+//! The entries of older segments: is a line that comes now there already, or what is signed of it?
 //!
 //! A segment is asked only if its range of `event_time` covers the entry (entries without a time
 //! are looked for in all that have such), and a sealed one only if its filter of fingerprints says
 //! "maybe". Few filters and few files are kept open.
+//!
+//! Version 1 of a segment has no signed identities. There they are found by the time, and by checking
+//! again what is valid.
 
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension};
@@ -13,61 +16,107 @@ use super::catalog::{Closed, Segment, State};
 use super::directory::Directory;
 use super::error::SqliteContext;
 use super::schema::SEGMENT;
+use super::signed;
 use super::sqlite::{self, Access, Database};
 use crate::entry::Millis;
 use crate::ingest::{Entry, Fingerprint};
 
-/// About 60 KB each.
+/// About 120 KB each.
 const FILTERS: usize = 1024;
 const CONNECTIONS: usize = 8;
+/// Times of segments of version 1.
+const TIMES: usize = 64;
 
-/// The segments that take no more appends.
+/// Segments whose entries are looked for.
 pub(super) struct Older {
     directory: Directory,
-    segments: Vec<(Segment, Closed)>,
+    segments: Vec<Segment>,
     filters: LruCache<String, Fingerprints>,
     connections: LruCache<String, Database>,
+    /// The signed identities of a time, in files of version 1.
+    times: LruCache<(String, i64), Vec<(Fingerprint, u64)>>,
+}
+
+/// What an entry is looked for by.
+#[derive(Clone, Copy)]
+enum Identity {
+    Line(Fingerprint),
+    Signed(Fingerprint),
 }
 
 impl Older {
     pub(super) fn new(directory: Directory, segments: Vec<Segment>) -> Older {
-        let mut older = Older {
+        Older {
             directory,
-            segments: Vec::new(),
+            segments,
             filters: LruCache::new(FILTERS),
             connections: LruCache::new(CONNECTIONS),
-        };
-        older.set(segments);
-        older
+            times: LruCache::new(TIMES),
+        }
     }
 
     /// Takes over a new list of segments; files that left it are closed.
     pub(super) fn set(&mut self, segments: Vec<Segment>) {
-        let closed = |segment: Segment| Some((segment.closed.clone()?, segment));
-        self.segments = segments
-            .into_iter()
-            .filter_map(closed)
-            .map(|(closed, segment)| (segment, closed))
-            .collect();
-        let known = |file: &String| self.segments.iter().any(|(segment, _)| segment.file == *file);
+        self.segments = segments;
+        let known = |file: &String| self.segments.iter().any(|segment| segment.file == *file);
         self.connections.retain(|file, _| known(file));
         self.filters.retain(|file, _| known(file));
+        self.times.retain(|(file, _), _| known(file));
     }
 
-    /// The id of an entry with the same identity, if an older segment has one. A segment that cannot
-    /// be read is passed over with a warning: it must not keep new entries from being stored.
+    /// The id of the entry that is the same line. A segment that cannot be read is passed over with a
+    /// warning: it must not keep new entries from being stored.
     pub(super) fn find(&mut self, entry: &Entry) -> Option<u64> {
-        let Older { directory, segments, filters, connections } = self;
-        let time = entry.event_time.map_or(0, Millis::get);
+        self.look(time(entry), Identity::Line(entry.fingerprint))
+    }
+
+    /// The id of the entry that was stored with the same signed identity.
+    pub(super) fn find_signed(&mut self, entry: &Entry) -> Option<u64> {
+        self.look(time(entry), Identity::Signed(entry.signed?))
+    }
+
+    /// The segment that has the entry `id`, to read it.
+    pub(super) fn with(&mut self, id: u64) -> Result<&Database, StoreError> {
+        let Older { directory, segments, connections, .. } = self;
+        let segment = segments
+            .iter()
+            .rfind(|segment| segment.first_id <= id)
+            .ok_or(StoreError::NoSuch { what: "entry", id })?;
+        cached(connections, segment.file.clone(), || open(directory, segment))
+    }
+
+    fn look(&mut self, time: i64, identity: Identity) -> Option<u64> {
+        let Older { directory, segments, filters, connections, times } = self;
         // A replay is of the recent past: the newest segment first.
-        segments.iter().rev().filter(|(_, closed)| covers(closed, time)).find_map(|(segment, _)| {
+        segments.iter().rev().filter(|one| covers(one.closed.as_ref(), time)).find_map(|segment| {
             let mut look = || -> Result<Option<u64>, StoreError> {
-                if !maybe(directory, segment, filters, entry.fingerprint)? {
-                    return Ok(None);
+                let path = directory.segment(&segment.file);
+                let file = || segment.file.clone();
+                if segment.state == State::Sealed {
+                    let load = || {
+                        let connection = open(directory, segment)?;
+                        Fingerprints::load(&connection).doing("read the filter", &path)
+                    };
+                    if !cached(filters, file(), load)?.may_contain(identity) {
+                        return Ok(None);
+                    }
                 }
-                let connection = cached(connections, &segment.file, || open(directory, segment))?;
-                find_in(connection, time, entry.fingerprint)
-                    .doing("look for a duplicate", &directory.segment(&segment.file))
+                let connection = cached(connections, file(), || open(directory, segment))?;
+                let found = match identity {
+                    Identity::Line(line) => find_line(connection, time, line),
+                    Identity::Signed(signed) if connection.columns().has("signed") => {
+                        signed::find(connection, time, signed)
+                    }
+                    Identity::Signed(signed) => {
+                        let read = || {
+                            let read = signed::at(connection, time);
+                            read.doing("look for what is signed", &path)
+                        };
+                        let of_time = cached(times, (file(), time), read)?;
+                        Ok(of_time.iter().find(|(one, _)| *one == signed).map(|(_, id)| *id))
+                    }
+                };
+                found.doing("look for a duplicate", &path)
             };
             look().unwrap_or_else(|error| {
                 tracing::warn!(%error, "a segment cannot be searched for duplicates");
@@ -77,7 +126,14 @@ impl Older {
     }
 }
 
-fn covers(closed: &Closed, time: i64) -> bool {
+/// The time by which an entry is found.
+pub(super) fn time(entry: &Entry) -> i64 {
+    entry.event_time.map_or(0, Millis::get)
+}
+
+/// Whether a segment may have entries of this time. One that takes appends may have any.
+fn covers(closed: Option<&Closed>, time: i64) -> bool {
+    let Some(closed) = closed else { return true };
     match closed.event_time {
         _ if time == 0 => closed.without_time > 0,
         Some((least, greatest)) => (least..=greatest).contains(&time),
@@ -85,41 +141,24 @@ fn covers(closed: &Closed, time: i64) -> bool {
     }
 }
 
-/// Whether a segment may have a fingerprint. One that is not sealed has no filter.
-fn maybe(
-    directory: &Directory,
-    segment: &Segment,
-    filters: &mut LruCache<String, Fingerprints>,
-    fingerprint: Fingerprint,
-) -> Result<bool, StoreError> {
-    if segment.state != State::Sealed {
-        return Ok(true);
-    }
-    let load = || {
-        let connection = open(directory, segment)?;
-        Fingerprints::load(&connection).doing("read the filter", &directory.segment(&segment.file))
-    };
-    Ok(cached(filters, &segment.file, load)?.may_contain(fingerprint))
-}
-
 fn open(directory: &Directory, segment: &Segment) -> Result<Database, StoreError> {
     let access = if segment.state == State::Sealed { Access::Immutable } else { Access::Shared };
     sqlite::open_read_only(&directory.segment(&segment.file), &SEGMENT, access)
 }
 
-/// The value for `file`, made if it is not there.
-fn cached<'a, T>(
-    cache: &'a mut LruCache<String, T>,
-    file: &str,
+/// The value for `key`, made if it is not there.
+fn cached<K: std::hash::Hash + Eq + Clone, T>(
+    cache: &mut LruCache<K, T>,
+    key: K,
     make: impl FnOnce() -> Result<T, StoreError>,
-) -> Result<&'a T, StoreError> {
-    if !cache.contains_key(file) {
-        cache.insert(file.to_owned(), make()?);
+) -> Result<&T, StoreError> {
+    if !cache.contains_key(&key) {
+        cache.insert(key.clone(), make()?);
     }
-    cache.get(file).map(|value| value as &T).ok_or(StoreError::Closing)
+    cache.get(&key).map(|value| value as &T).ok_or(StoreError::Closing)
 }
 
-fn find_in(
+fn find_line(
     connection: &Connection,
     time: i64,
     fingerprint: Fingerprint,
@@ -134,6 +173,8 @@ fn find_in(
 pub(super) struct Fingerprints {
     descriptor: Vec<u8>,
     fingerprints: Vec<u8>,
+    /// Whether it has the signed identities too: version 1 has only those of lines.
+    has_signed: bool,
 }
 
 impl Fingerprints {
@@ -145,17 +186,20 @@ impl Fingerprints {
         let filter = BinaryFuse8::try_from(&keys).ok()?;
         let mut descriptor = vec![0; BinaryFuse8::DESCRIPTOR_LEN];
         filter.dma_copy_descriptor_to(&mut descriptor);
-        Some(Fingerprints { descriptor, fingerprints: filter.dma_fingerprints().to_vec() })
+        let fingerprints = filter.dma_fingerprints().to_vec();
+        Some(Fingerprints { descriptor, fingerprints, has_signed: true })
     }
 
-    fn load(connection: &Connection) -> rusqlite::Result<Fingerprints> {
+    fn load(connection: &Database) -> rusqlite::Result<Fingerprints> {
         let found = connection
             .query_row("SELECT descriptor, fingerprints FROM filter", [], |row| {
-                Ok(Fingerprints { descriptor: row.get(0)?, fingerprints: row.get(1)? })
+                Ok((row.get(0)?, row.get(1)?))
             })
             .optional()?;
         // Without a filter the segment is asked itself.
-        Ok(found.unwrap_or(Fingerprints { descriptor: Vec::new(), fingerprints: Vec::new() }))
+        let (descriptor, fingerprints) = found.unwrap_or_default();
+        let has_signed = connection.columns().has("signed");
+        Ok(Fingerprints { descriptor, fingerprints, has_signed })
     }
 
     /// Puts the filter where `connection` is.
@@ -164,9 +208,13 @@ impl Fingerprints {
             .execute("INSERT INTO filter VALUES (?1, ?2)", (&self.descriptor, &self.fingerprints))
     }
 
-    fn may_contain(&self, fingerprint: Fingerprint) -> bool {
+    fn may_contain(&self, identity: Identity) -> bool {
+        let (fingerprint, is_in_it) = match identity {
+            Identity::Line(line) => (line, true),
+            Identity::Signed(signed) => (signed, self.has_signed),
+        };
         // A damaged filter must not make the crate reach past its end.
-        if !self.is_sound() {
+        if !is_in_it || !self.is_sound() {
             return true;
         }
         BinaryFuse8Ref::from_dma(&self.descriptor, &self.fingerprints).contains(&key(fingerprint))
@@ -200,6 +248,10 @@ mod tests {
         Fingerprint::of(&n.to_le_bytes())
     }
 
+    fn line(n: u64) -> Identity {
+        Identity::Line(fingerprint(n))
+    }
+
     #[test]
     fn a_filter_never_misses() {
         for count in [1, 2, 3, 10, 1000, 50_000] {
@@ -208,8 +260,8 @@ mod tests {
                 continue;
             };
             assert!(filter.is_sound(), "{count}");
-            assert!((0..count).all(|n| filter.may_contain(fingerprint(n))), "{count}");
-            let wrong = (count..count + 10_000).filter(|n| filter.may_contain(fingerprint(*n)));
+            assert!((0..count).all(|n| filter.may_contain(line(n))), "{count}");
+            let wrong = (count..count + 10_000).filter(|n| filter.may_contain(line(*n)));
             assert!(wrong.count() < 200, "{count}");
         }
     }
@@ -218,8 +270,8 @@ mod tests {
     fn a_damaged_filter_says_maybe() {
         let mut filter = Fingerprints::of((0..100).map(fingerprint)).unwrap();
         filter.fingerprints.truncate(10);
-        assert!(filter.may_contain(fingerprint(1)));
+        assert!(filter.may_contain(line(1)));
         filter.descriptor.clear();
-        assert!(filter.may_contain(fingerprint(1)));
+        assert!(filter.may_contain(line(1)));
     }
 }

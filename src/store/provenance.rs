@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::newest::hidden;
 use super::read::{Place, Reader};
 use super::sqlite::Database;
 use super::stats::{Delivered, delivered};
@@ -87,15 +88,22 @@ fn key_of(connection: &Connection, id: u64) -> rusqlite::Result<Option<Option<Ke
         .optional()
 }
 
-/// The entries of a segment that the catalog has a newer version of, with the keys they have now.
+/// The entries of a segment that the catalog has a newer version of or does not show, with the keys
+/// they have now.
 fn changed(catalog: &Database, place: &Place) -> rusqlite::Result<Vec<(u64, Option<String>)>> {
-    catalog
+    let ids = hidden(catalog, &(place.first_id..=place.end()))?;
+    ids.into_iter().map(|id| Ok((id, thumbprint(catalog, id)?))).collect()
+}
+
+/// The key of the entry `id` where `connection` is.
+fn thumbprint(connection: &Connection, id: u64) -> rusqlite::Result<Option<String>> {
+    connection
         .prepare_cached(
-            "SELECT entries.id, keys.thumbprint FROM entries
-             LEFT JOIN keys ON keys.id = entries.key WHERE entries.id BETWEEN ?1 AND ?2",
+            "SELECT thumbprint FROM entries JOIN keys ON keys.id = entries.key
+             WHERE entries.id = ?1",
         )?
-        .query_map([place.first_id, place.end()], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+        .query_row([id], |row| row.get(0))
+        .optional()
 }
 
 /// How many entries of a segment each key verified.
@@ -127,11 +135,8 @@ fn count(
             }
         }
     }
-    let mut before = segment.prepare_cached(
-        "SELECT thumbprint FROM entries JOIN keys ON keys.id = entries.key WHERE entries.id = ?1",
-    )?;
     for (id, now) in changed {
-        let before: Option<String> = before.query_row([id], |row| row.get(0)).optional()?;
+        let before = thumbprint(segment, id)?;
         before.into_iter().for_each(|before| *counts.entry(before).or_default() -= 1);
         now.into_iter().for_each(|now| *counts.entry(now).or_default() += 1);
     }

@@ -40,6 +40,8 @@ pub(super) struct Known {
     deliveries: u64,
     /// Whether retention has given it up.
     gone: bool,
+    /// Whether another entry is shown in its place.
+    hidden: bool,
 }
 
 impl Known {
@@ -70,8 +72,10 @@ pub(super) enum Step {
     Close,
     /// Seals the oldest segment that is closed.
     Seal,
-    /// The verdict of an entry changes, if its segment is closed.
+    /// The verdict of an entry changes.
     Change(prop::sample::Index),
+    /// An entry turns out to be one that is there already.
+    Hide(prop::sample::Index),
     Redeliver(prop::sample::Index),
     /// Gives up the oldest segment.
     Drop,
@@ -124,6 +128,7 @@ impl Both {
                 }
             }
             Step::Change(index) => self.change(index),
+            Step::Hide(index) => self.hide(index),
             Step::Redeliver(index) => self.redeliver(index),
             Step::Drop => self.drop_oldest(),
         }
@@ -152,6 +157,7 @@ impl Both {
             verdict: Verdict::NoKey,
             deliveries: 1,
             gone: false,
+            hidden: false,
         };
         insert(&self.live.connection, &known);
         self.known.push(known);
@@ -169,23 +175,37 @@ impl Both {
         self.live = live;
     }
 
-    /// One of the entries that are there and whose segment is closed.
-    fn one(&self, index: &prop::sample::Index) -> Option<usize> {
-        let live = self.live.segment.first_id;
+    /// One of the entries that are shown, before the id `end`.
+    fn one(&self, index: &prop::sample::Index, end: u64) -> Option<usize> {
         let there: Vec<_> =
-            self.known.iter().filter(|one| !one.gone && one.id < live).map(|one| one.id).collect();
+            self.matching(|_| true).iter().map(|one| one.id).filter(|id| *id < end).collect();
         (!there.is_empty()).then(|| there[index.index(there.len())] as usize - 1)
     }
 
+    fn hide(&mut self, index: &prop::sample::Index) {
+        let Some(at) = self.one(index, u64::MAX) else { return };
+        let known = &mut self.known[at];
+        known.hidden = true;
+        let connection = &self.catalog.connection;
+        super::overlay::forget(connection, known.id, known.id).unwrap();
+        connection
+            .execute(
+                "INSERT INTO spellings (entry, fingerprint, delivery, count, hidden)
+                 VALUES (?1, x'00', 1, 1, ?1)",
+                [known.id],
+            )
+            .unwrap();
+    }
+
     fn change(&mut self, index: &prop::sample::Index) {
-        let Some(at) = self.one(index) else { return };
+        let Some(at) = self.one(index, u64::MAX) else { return };
         let known = &mut self.known[at];
         known.verdict = match known.verdict {
             Verdict::NoKey => Verdict::Invalid(Reason::NoMatchingKey),
             _ => Verdict::NoKey,
         };
         let connection = &self.catalog.connection;
-        super::catalog::forget_overlay(connection, known.id, known.id).unwrap();
+        super::overlay::forget(connection, known.id, known.id).unwrap();
         insert(connection, known);
         connection
             .execute("INSERT INTO changes (entry, changed_at) VALUES (?1, 0)", [known.id])
@@ -193,9 +213,9 @@ impl Both {
     }
 
     fn redeliver(&mut self, index: &prop::sample::Index) {
-        let Some(at) = self.one(index) else { return };
+        let Some(at) = self.one(index, self.live.segment.first_id) else { return };
         self.known[at].deliveries += 1;
-        super::redeliveries::add(&mut self.catalog, &[self.known[at].id]).unwrap();
+        super::redeliveries::add(&self.catalog, &[self.known[at].id]).unwrap();
     }
 
     fn drop_oldest(&mut self) {
@@ -215,7 +235,7 @@ impl Both {
 
     /// What matches and is there, by rising id.
     fn matching(&self, matches: fn(&Known) -> bool) -> Vec<&Known> {
-        self.known.iter().filter(|one| !one.gone && matches(one)).collect()
+        self.known.iter().filter(|one| !one.gone && !one.hidden && matches(one)).collect()
     }
 
     /// What matches and is there, newest first.
@@ -335,6 +355,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         30 => adding(),
         4 => any::<prop::sample::Index>().prop_map(Step::Change),
+        1 => any::<prop::sample::Index>().prop_map(Step::Hide),
         2 => any::<prop::sample::Index>().prop_map(Step::Redeliver),
         1 => Just(Step::Drop),
     ]
@@ -360,7 +381,7 @@ proptest! {
         }
         for known in &both.known {
             let found = reader.entry(known.id).unwrap();
-            prop_assert_eq!(found.as_ref().map(id), (!known.gone).then_some(known.id));
+            prop_assert_eq!(found.as_ref().map(id), (!known.gone && !known.hidden).then_some(known.id));
         }
         prop_assert!(reader.entry(0).unwrap().is_none());
         prop_assert!(reader.entry(both.next_id()).unwrap().is_none());

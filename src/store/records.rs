@@ -43,7 +43,7 @@ pub(super) type Records = HashMap<u64, Record>;
 /// What the catalog says of some entries.
 #[derive(Default)]
 pub(super) struct Later {
-    /// Those whose verdict changed: as they are now, if they match.
+    /// Those that changed: as they are now, if they are shown and match.
     changed: HashMap<u64, Option<Record>>,
     /// How often they were delivered again.
     redelivered: HashMap<u64, u64>,
@@ -81,12 +81,11 @@ impl Later {
         let (mut later, mut budget) = (Later::default(), Budget::new());
         let mut count =
             catalog.prepare_cached("SELECT count FROM redeliveries WHERE entry = ?1")?;
-        let mut known = catalog.prepare_cached("SELECT 1 FROM entries WHERE id = ?1")?;
         for id in ids {
             if let Some(count) = count.query_row([id], |row| row.get(0)).optional()? {
                 later.redelivered.insert(id, count);
             }
-            if known.exists([id])? {
+            if !hidden(catalog, &(id..=id))?.is_empty() {
                 if !budget.take(length(catalog, id)?) {
                     later.end = Some(id);
                     break;

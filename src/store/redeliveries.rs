@@ -10,25 +10,15 @@ use super::catalog::Catalog;
 use super::error::SqliteContext;
 
 /// Counts one more delivery of each of these entries.
-pub(super) fn add(catalog: &mut Catalog, entries: &[u64]) -> Result<(), StoreError> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    let Catalog { connection, path } = catalog;
-    let mut run = || {
-        let transaction = connection.transaction()?;
-        {
-            let mut count = transaction.prepare_cached(
-                "INSERT INTO redeliveries (entry, count) VALUES (?1, 1)
-                 ON CONFLICT (entry) DO UPDATE SET count = count + 1",
-            )?;
-            for entry in entries {
-                count.execute([entry])?;
-            }
-        }
-        transaction.commit()
+pub(super) fn add(catalog: &Catalog, entries: &[u64]) -> Result<(), StoreError> {
+    let run = || {
+        let mut count = catalog.connection.prepare_cached(
+            "INSERT INTO redeliveries (entry, count) VALUES (?1, 1)
+             ON CONFLICT (entry) DO UPDATE SET count = count + 1",
+        )?;
+        entries.iter().try_for_each(|entry| count.execute([entry]).map(drop))
     };
-    run().doing("count deliveries", path)
+    run().doing("count deliveries", &catalog.path)
 }
 
 /// The counts of the entries `first` to `last`.

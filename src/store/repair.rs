@@ -124,7 +124,7 @@ impl Plan {
         let lost: &[&str] = match self.catalog_lost {
             true => &[
                 "verdicts that changed after an entry was stored and that its segment does not have yet: start `vidimus serve` with the same keys, and these entries are checked again",
-                "how often entries were delivered after their segment was closed",
+                "how often entries were delivered after their segment was closed, and which other lines came with the same signature",
                 "the bodies in quarantine",
                 "the sources of keys, and when each key was seen: each key counts as seen when it verified an entry",
                 "what retention removed",

@@ -2,10 +2,13 @@
 //!
 //! The same tables stand in a segment and, for entries whose verdict changed, in the catalog.
 
+use std::sync::LazyLock;
+
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql};
 
 use super::schema::Columns;
+use super::sqlite::Database;
 use crate::entry::fields::{KNOWN, Type, Value, type_of};
 use crate::entry::record::{Origin, Record};
 use crate::entry::{Fields, Format, Kind, Millis};
@@ -43,7 +46,6 @@ const FIRST: [&str; 18] = [
     "line_sha256",
 ];
 const KEY: usize = 11;
-const DELIVERY_COUNT: usize = 14;
 
 /// What is read of `entries`, in the order in which [`insert`] and [`record`] use it.
 fn expressions(columns: Columns) -> String {
@@ -60,7 +62,7 @@ pub(super) fn select(columns: Columns) -> String {
     )
 }
 
-/// Puts an entry where `connection` is. `false` if its identity is there already.
+/// Puts an entry where `connection` is. `false` if its line is there already, or what is signed of it.
 pub(super) fn insert(
     connection: &Connection,
     entry: &Entry,
@@ -72,7 +74,8 @@ pub(super) fn insert(
         }
         None => None,
     };
-    let mut statement = connection.prepare_cached(insert_sql())?;
+    static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT OR IGNORE"));
+    let mut statement = connection.prepare_cached(&SQL)?;
     let warnings = (!entry.warnings.is_empty())
         .then(|| entry.warnings.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
     let first: [&dyn ToSql; FIRST.len()] = [
@@ -127,64 +130,77 @@ pub(super) fn insert(
     Ok(true)
 }
 
-fn insert_sql() -> &'static str {
-    static SQL: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-        let marks = vec!["?"; FIRST.len() + KNOWN.len()].join(", ");
-        format!("INSERT OR IGNORE INTO entries ({}) VALUES ({marks})", expressions(Columns::NEWEST))
-    });
-    &SQL
+fn insert_sql(insert: &str) -> String {
+    let marks = vec!["?"; FIRST.len() + KNOWN.len()].join(", ");
+    format!("{insert} INTO entries ({}) VALUES ({marks})", expressions(Columns::NEWEST))
+}
+
+/// Copies the entry `id` of `from`, as it stands there, to where `to` is, which has the newest columns.
+/// Returns whether there is one.
+pub(super) fn copy(from: &Database, to: &Connection, id: u64) -> rusqlite::Result<bool> {
+    let mut read = from.prepare_cached(&format!(
+        "SELECT {}, (SELECT thumbprint FROM keys WHERE keys.id = key),
+                (SELECT kid FROM keys WHERE keys.id = key),
+                (SELECT public FROM keys WHERE keys.id = key)
+         FROM entries WHERE id = ?1",
+        expressions(from.columns())
+    ))?;
+    let mut rows = read.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(false) };
+    let width = FIRST.len() + KNOWN.len();
+    let key = match row.get::<_, Option<String>>(width)? {
+        Some(thumbprint) => {
+            let (kid, public): (String, Vec<u8>) = (row.get(width + 1)?, row.get(width + 2)?);
+            Some(key_id(to, &thumbprint, &kid, &public)?)
+        }
+        None => None,
+    };
+    let mut write = to.prepare_cached(&insert_sql("INSERT"))?;
+    for at in 0..width {
+        match at {
+            KEY => write.raw_bind_parameter(at + 1, key)?,
+            _ => write.raw_bind_parameter(at + 1, ToSqlOutput::Borrowed(row.get_ref(at)?))?,
+        }
+    }
+    write.raw_execute()?;
+    let mut extensions =
+        from.prepare_cached("SELECT name, type, value FROM extensions WHERE entry = ?1")?;
+    let mut rows = extensions.query([id])?;
+    while let Some(row) = rows.next()? {
+        let (name, kind, value): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        to.prepare_cached("INSERT INTO extensions VALUES (?1, ?2, ?3, ?4)")?
+            .execute((id, name, kind, value))?;
+    }
+    Ok(true)
 }
 
 /// Puts the entries `first` to `last` of `from`, as they stand there, in the place of those that
-/// `to` has. Both are of the newest version.
+/// `to` has, of which they are the same lines. Both are of the newest version.
 pub(super) fn merge(
-    from: &Connection,
+    from: &Database,
     to: &Connection,
     first: u64,
     last: u64,
 ) -> rusqlite::Result<()> {
-    let mut read = from.prepare(&format!(
-        "SELECT {}, (SELECT thumbprint FROM keys WHERE keys.id = key),
-                (SELECT kid FROM keys WHERE keys.id = key),
-                (SELECT public FROM keys WHERE keys.id = key)
-         FROM entries WHERE id BETWEEN ?1 AND ?2",
-        expressions(Columns::NEWEST)
-    ))?;
-    let width = FIRST.len() + KNOWN.len();
-    let marks = vec!["?"; width].join(", ");
-    let columns = expressions(Columns::NEWEST);
-    let mut write = to.prepare(&format!("INSERT INTO entries ({columns}) VALUES ({marks})"))?;
-    let mut rows = read.query((first, last))?;
+    // What is signed of a hidden entry is that of the one that is shown in its place.
+    let mut hidden = from.prepare("SELECT hidden FROM spellings WHERE hidden BETWEEN ?1 AND ?2")?;
+    let mut rows = hidden.query([first, last])?;
     while let Some(row) = rows.next()? {
-        let id: u64 = row.get(0)?;
-        let key = match row.get::<_, Option<String>>(width)? {
-            Some(thumbprint) => {
-                let (kid, public): (String, Vec<u8>) = (row.get(width + 1)?, row.get(width + 2)?);
-                Some(key_id(to, &thumbprint, &kid, &public)?)
-            }
-            None => None,
-        };
+        to.prepare_cached("UPDATE entries SET signed = NULL WHERE id = ?1")?
+            .execute([row.get::<_, u64>(0)?])?;
+    }
+    let mut ids = from.prepare("SELECT id FROM entries WHERE id BETWEEN ?1 AND ?2")?;
+    let ids: Vec<u64> =
+        ids.query_map([first, last], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for id in ids {
         // Deliveries go on being counted where the entry stood first.
         let find = "SELECT delivery_count FROM entries WHERE id = ?1";
-        let delivery_count: u64 = to.query_row(find, [id], |row| row.get(0))?;
-        to.execute("DELETE FROM entries WHERE id = ?1", [id])?;
-        to.execute("DELETE FROM extensions WHERE entry = ?1", [id])?;
-        for at in 0..width {
-            match at {
-                KEY => write.raw_bind_parameter(at + 1, key)?,
-                DELIVERY_COUNT => write.raw_bind_parameter(at + 1, delivery_count)?,
-                _ => write.raw_bind_parameter(at + 1, ToSqlOutput::Borrowed(row.get_ref(at)?))?,
-            }
-        }
-        write.raw_execute()?;
-        let mut extensions =
-            from.prepare_cached("SELECT name, type, value FROM extensions WHERE entry = ?1")?;
-        let mut rows = extensions.query([id])?;
-        while let Some(row) = rows.next()? {
-            let (name, kind, value): (String, String, String) =
-                (row.get(0)?, row.get(1)?, row.get(2)?);
-            to.execute("INSERT INTO extensions VALUES (?1, ?2, ?3, ?4)", (id, name, kind, value))?;
-        }
+        let count: u64 = to.prepare_cached(find)?.query_row([id], |row| row.get(0))?;
+        to.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id])?;
+        to.prepare_cached("DELETE FROM extensions WHERE entry = ?1")?.execute([id])?;
+        copy(from, to, id)?;
+        to.prepare_cached("UPDATE entries SET delivery_count = ?2 WHERE id = ?1")?
+            .execute([id, count])?;
     }
     Ok(())
 }

@@ -14,13 +14,13 @@ use std::path::{Path, PathBuf};
 use ring::digest;
 use rusqlite::{Connection, OpenFlags};
 
-use super::catalog::{Catalog, Closed, Segment, State, file_name, forget_overlay};
+use super::catalog::{Catalog, Closed, Segment, State, file_name};
 use super::directory::{Directory, create_private, remove_database, sync};
 use super::error::SqliteContext;
 use super::older::Fingerprints;
 use super::schema::{SEALED, SEGMENT};
 use super::sqlite::{self, Access};
-use super::{StoreError, copies, redeliveries, row};
+use super::{StoreError, copies, overlay, redeliveries, row, signed};
 use crate::ingest::Fingerprint;
 
 /// Seals a segment that takes no more appends, or writes a sealed one anew.
@@ -102,6 +102,7 @@ fn finish(
             .doing("write", path)?;
         // Whatever version the old file is of, the new one is of the newest.
         sqlite::migrate(&connection, path, &SEGMENT)?;
+        signed::record(&connection).doing("record what is signed", path)?;
         Ok(connection)
     };
     let mut connection = migrated()?;
@@ -130,7 +131,10 @@ fn finish(
 
 fn filter(connection: &Connection) -> rusqlite::Result<Option<Fingerprints>> {
     let fingerprints = connection
-        .prepare("SELECT fingerprint FROM entries")?
+        .prepare(
+            "SELECT fingerprint FROM entries
+             UNION ALL SELECT signed FROM entries WHERE signed IS NOT NULL",
+        )?
         .query_map([], |row| Ok(Fingerprint(row.get(0)?)))?
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Fingerprints::of(fingerprints.into_iter()))
@@ -173,7 +177,7 @@ fn switch(
              WHERE first_id = ?1",
             (segment.first_id, file, bytes, sha256),
         )?;
-        forget_overlay(&transaction, segment.first_id, closed.last_id)?;
+        overlay::forget(&transaction, segment.first_id, closed.last_id)?;
         redeliveries::subtract(&transaction, merged)?;
         transaction.commit()
     };

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
 use super::catalog::{Catalog, Segment, State};
 use super::filter::WITH_WARNING;
+use super::newest::hidden;
 use super::read::{MAX_ID, Place, Reader};
 use super::sqlite::Database;
 use super::{
@@ -265,17 +266,23 @@ struct Tally {
     received_at: Option<(i64, i64)>,
 }
 
-/// The entries of a segment that the catalog has a newer version of, with what they are now.
-fn changed(catalog: &Database, place: &Place) -> rusqlite::Result<Vec<(u64, Class)>> {
-    catalog
-        .prepare_cached("SELECT id, kind, verdict FROM entries WHERE id BETWEEN ?1 AND ?2")?
-        .query_map([place.first_id, place.end()], |row| {
-            Ok((row.get(0)?, (row.get(1)?, row.get(2)?)))
-        })?
-        .collect()
+/// The entries of a segment that the catalog has a newer version of, with what they are now, if they
+/// are shown.
+fn changed(catalog: &Database, place: &Place) -> rusqlite::Result<Vec<(u64, Option<Class>)>> {
+    let mut now = catalog.prepare_cached("SELECT kind, verdict FROM entries WHERE id = ?1")?;
+    let mut class = |id: u64| {
+        let class = now.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        Ok((id, class))
+    };
+    let ids = hidden(catalog, &(place.first_id..=place.end()))?;
+    ids.into_iter().map(&mut class).collect()
 }
 
-fn tally(segment: &Connection, place: &Place, changed: &[(u64, Class)]) -> rusqlite::Result<Tally> {
+fn tally(
+    segment: &Connection,
+    place: &Place,
+    changed: &[(u64, Option<Class>)],
+) -> rusqlite::Result<Tally> {
     // A sealed segment has the counts, and times by index.
     let counts = match place.is_sealed() {
         true => "SELECT kind, verdict, sum(entries) FROM minutes GROUP BY 1, 2",
@@ -301,7 +308,9 @@ fn tally(segment: &Connection, place: &Place, changed: &[(u64, Class)]) -> rusql
     for (id, now) in changed {
         let before = recorded.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
         *tally.counts.entry(before).or_default() -= 1;
-        *tally.counts.entry(now.clone()).or_default() += 1;
+        if let Some(now) = now {
+            *tally.counts.entry(now.clone()).or_default() += 1;
+        }
     }
     Ok(tally)
 }

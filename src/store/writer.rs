@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use super::again::Again;
 use super::catalog::{Catalog, Segment, State};
 use super::directory::Directory;
+use super::error::SqliteContext;
 use super::gaps::Gap;
 use super::ids::{Highest, Ids};
-use super::live::Live;
+use super::live::{Known, Live, Mark};
 use super::meter::{Classes, Health, Meter};
 use super::older::Older;
-use super::redeliveries;
-use super::{Options, StoreError};
+use super::{Options, StoreError, signed};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::ingest::Entry;
@@ -122,6 +123,7 @@ impl Writer {
         health: Arc<Health>,
     ) -> Result<Writer, StoreError> {
         let mut catalog = Catalog::open(&directory)?;
+        signed::record(&catalog.connection).doing("record what is signed", &catalog.path)?;
         let segments = catalog.segments()?;
         let live = match segments.iter().find(|segment| segment.state == State::Live) {
             Some(segment) => Some(Live::open(&directory, segment.clone())?),
@@ -133,7 +135,7 @@ impl Writer {
             Some(live) if ids.acknowledged().is_within(last) => live,
             before => begin(&directory, &mut catalog, before, last, &ids)?,
         };
-        let older = Older::new(directory.clone(), catalog.segments()?);
+        let older = Older::new(directory.clone(), without_live(catalog.segments()?));
         Ok(Writer { directory, catalog, live, ids, older, options, closed, meter, health })
     }
 
@@ -186,9 +188,9 @@ impl Writer {
 
     /// Stores a group of deliveries in one transaction and answers each.
     fn append(&mut self, group: Vec<Job>) {
-        let mut redelivered = Vec::new();
+        let mut again = Again::default();
         let (begun, started) = (self.live.mark(), Instant::now());
-        let results = self.transaction(&group, &mut redelivered);
+        let results = self.transaction(&group, begun, &mut again);
         match results {
             Ok(results) => {
                 // Without it nobody could tell that these entries were lost: the sender sends them
@@ -196,11 +198,12 @@ impl Writer {
                 if let Err(error) = self.ids.acknowledge(self.live.highest()) {
                     return self.refuse(group, &error);
                 }
-                self.report(&group, &results, started.elapsed());
-                // Best effort: the entries are there whatever becomes of the counts.
-                if let Err(error) = redeliveries::add(&mut self.catalog, &redelivered) {
-                    tracing::warn!(%error, "deliveries of entries that were there already are not counted");
+                if let Err(error) = again.enter(&self.catalog, &mut self.live.with(&mut self.older))
+                {
+                    tracing::error!(%error, "what came again is not entered; its senders are asked to send it once more");
+                    return self.refuse(group, &error);
                 }
+                self.report(&group, &results, started.elapsed());
                 for (job, result) in group.into_iter().zip(results) {
                     let _ = job.reply.send(result.map(|(appended, _)| appended));
                 }
@@ -252,19 +255,20 @@ impl Writer {
     fn transaction(
         &mut self,
         group: &[Job],
-        redelivered: &mut Vec<u64>,
+        begun: Mark,
+        again: &mut Again,
     ) -> Result<Results, StoreError> {
         self.live.execute("BEGIN IMMEDIATE")?;
         let mut results = Vec::with_capacity(group.len());
         for job in group {
             self.live.execute("SAVEPOINT delivery")?;
-            let (mark, known) = (self.live.mark(), redelivered.len());
-            let result = self.store(job, redelivered);
+            let (mark, before) = (self.live.mark(), again.mark());
+            let result = self.store(job, begun, again);
             if result.is_err() {
                 // Fails if the error ended the transaction: then the whole group failed.
                 self.live.execute("ROLLBACK TO delivery")?;
                 self.live.return_to(mark);
-                redelivered.truncate(known);
+                again.return_to(&before, mark);
             }
             self.live.execute("RELEASE delivery")?;
             results.push(result);
@@ -277,13 +281,14 @@ impl Writer {
     fn store(
         &mut self,
         job: &Job,
-        redelivered: &mut Vec<u64>,
+        begun: Mark,
+        again: &mut Again,
     ) -> Result<(Appended, Classes), StoreError> {
         let mut classes = Classes::default();
         // A large delivery takes long, and is no reason to think that the writer hangs.
         let entries = job.chunks.iter().inspect(|_| self.health.beat()).flatten();
-        let (older, live) = (&mut self.older, &mut self.live);
-        let appended = live.store(&job.delivery, entries, older, redelivered, &mut classes)?;
+        let mut known = Known { older: &mut self.older, catalog: &self.catalog, again, begun };
+        let appended = self.live.store(&job.delivery, entries, &mut known, &mut classes)?;
         match usize::try_from(appended.received).unwrap_or(usize::MAX) {
             got if got == job.lines => Ok((appended, classes)),
             got => Err(StoreError::Incomplete { got, expected: job.lines }),
@@ -320,7 +325,7 @@ impl Writer {
 
     fn relist(&mut self) {
         match self.catalog.segments() {
-            Ok(segments) => self.older.set(segments),
+            Ok(segments) => self.older.set(without_live(segments)),
             Err(error) => tracing::warn!(%error, "the list of segments cannot be read"),
         }
     }
@@ -381,6 +386,12 @@ fn begin(
     let closed = closed.as_ref().map(|(first_id, closed)| (*first_id, closed));
     catalog.rotate(closed, &live.segment, gap.as_ref())?;
     Ok(live)
+}
+
+/// Those that take no more appends.
+fn without_live(mut segments: Vec<Segment>) -> Vec<Segment> {
+    segments.retain(|segment| segment.closed.is_some());
+    segments
 }
 
 /// The highest ids of all segments.

@@ -58,7 +58,7 @@ impl Home {
         append(&store, &(body + "hello\n"), &keys());
         store.seal().unwrap();
         let lines = [
-            "cps-object-signed.vec",
+            "cps-line-signed.vec",
             "cef-access.vec",
             "cef-utf8.vec",
             "json-flipped-byte.vec",

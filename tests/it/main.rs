@@ -14,6 +14,7 @@ mod check;
 mod commands;
 mod console;
 mod crash;
+mod duplicates;
 mod evidence;
 mod full_disk;
 mod harness;

@@ -134,3 +134,39 @@ fn stores_of_every_version_go_on() {
         );
     }
 }
+
+#[test]
+fn what_is_signed_is_known_in_stores_of_every_version() {
+    for store in stores() {
+        let keys = fs::read(store.join("jwks.json")).unwrap();
+        let setup = copy(&store).file("jwks.json", keys).arguments("--jwks jwks.json");
+        let mut serve = setup.start();
+        let lines: Vec<_> = expected(&store)
+            .iter()
+            .filter(|one| one["verdict"] == "valid")
+            .map(|one| spelled_otherwise(one["raw"].as_str().unwrap()))
+            .collect();
+        assert_eq!(lines.len(), 40, "{}", store.display());
+        let answer = serve.deliver(lines.join("\n"));
+        assert_eq!(answer["verdicts"]["valid"], 40, "{answer}");
+        assert_eq!(answer["stored"], 0, "{answer}");
+        serve.stop();
+        let found = exported(&serve.data());
+        let moved = |one: &&Value| one["warnings"].to_string().contains("signature_moved");
+        assert_eq!(found.iter().filter(moved).count(), 40);
+        let (code, _, stderr) = run(["store", "check", "--data-dir"], &serve.data());
+        assert_eq!(code, Some(0), "{stderr}");
+    }
+}
+
+/// What is signed of a line, in another line.
+fn spelled_otherwise(line: &str) -> String {
+    if let Some(rest) = line.strip_prefix("{\"event\":") {
+        return format!("{{\"event\":  {rest}");
+    }
+    if line.starts_with('{') {
+        return format!("{{\"event\":{line}}}");
+    }
+    let (payload, sig) = line.rsplit_once(" sig=").unwrap();
+    payload.replacen(" src=", &format!(" sig={sig} src="), 1)
+}

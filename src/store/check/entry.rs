@@ -23,8 +23,11 @@ pub(super) struct Recorded {
     fingerprint: Vec<u8>,
     covers: Option<String>,
     thumbprint: Option<String>,
-    /// The line where the entry stood first, if its verdict changed since.
+    signed: Option<Vec<u8>>,
+    /// The line where the entry stood first, if it changed since.
     first_line: Option<Vec<u8>>,
+    /// Whether another entry is shown in its place.
+    hidden: bool,
 }
 
 /// Entries of a segment as they are now.
@@ -34,8 +37,9 @@ pub(super) struct Slice {
     pub(super) next: u64,
 }
 
-/// What the catalog has of entries whose verdict changed, and the first that it was not asked about.
-pub(super) type Later = (HashMap<u64, Recorded>, Option<u64>);
+/// What the catalog has of entries that changed; nothing of those that are hidden. And the first that
+/// it was not asked about.
+pub(super) type Later = (HashMap<u64, Option<Recorded>>, Option<u64>);
 
 impl Slice {
     /// Reads what the catalog has of the entries `first` to `last`.
@@ -45,11 +49,12 @@ impl Slice {
             if !budget.take(length(catalog, id)?) {
                 return Ok((later, Some(id)));
             }
-            let read = recorded(catalog, id, id, |one| {
-                later.insert(one.id(), one);
-                Ok(true)
-            });
-            read?;
+            let mut now = None;
+            recorded(catalog, id, id, |one| {
+                now = Some(one);
+                Ok(false)
+            })?;
+            later.insert(id, now);
         }
         Ok((later, None))
     }
@@ -70,7 +75,8 @@ impl Slice {
                 return Ok(false);
             }
             entries.push(match later.remove(&id) {
-                Some(now) => Recorded { first_line: Some(one.record.raw), ..now },
+                Some(Some(now)) => Recorded { first_line: Some(one.record.raw), ..now },
+                Some(None) => Recorded { hidden: true, ..one },
                 None => one,
             });
             Ok(true)
@@ -114,7 +120,9 @@ impl Recorded {
             fingerprint: row.get("fingerprint")?,
             covers: row.get("covers")?,
             thumbprint,
+            signed: row.get("signed")?,
             first_line: None,
+            hidden: false,
         })
     }
 
@@ -128,6 +136,9 @@ impl Recorded {
         let Origin::Stored { input, received_at, .. } = &self.record.origin else {
             return Vec::new();
         };
+        if self.hidden {
+            return self.other_line().into_iter().collect();
+        }
         let mut found = self.read(trusted.of(input, *received_at), *received_at);
         if self.record.verdict == "valid" && found.verdict.proof().is_none() {
             found = self.read(trusted.any(*received_at), *received_at);
@@ -147,6 +158,13 @@ impl Recorded {
         examined.read(line, &Expected::default(), received_at)
     }
 
+    /// Says so if the line is not the one that was received.
+    fn other_line(&self) -> Option<String> {
+        let found = Fingerprint::of(&self.record.raw);
+        (found.0.as_slice() != self.fingerprint)
+            .then(|| "its line is not the one that its fingerprint is of".into())
+    }
+
     fn compare(&self, found: &Entry) -> Vec<String> {
         let record = &self.record;
         let mut differences = Vec::new();
@@ -164,9 +182,7 @@ impl Recorded {
         if self.first_line.as_ref().is_some_and(|line| *line != record.raw) {
             differences.push("its late verdict is of another line".into());
         }
-        if Fingerprint::of(&record.raw).0.as_slice() != self.fingerprint {
-            differences.push("its line is not the one that its fingerprint is of".into());
-        }
+        differences.extend(self.other_line());
         let mut compare = |what: &str, recorded: String, found: String| {
             if recorded != found {
                 differences.push(format!("recorded the {what} {recorded}, found {found}"));
@@ -178,6 +194,12 @@ impl Recorded {
             compare("key", shown(self.thumbprint.clone()), shown(thumbprint));
             let covers = proof.map(|proof| proof.covers().as_str().to_owned());
             compare("coverage", shown(self.covers.clone()), shown(covers));
+            // Version 1 has none.
+            if self.signed.is_some() {
+                let hex = |signed: &[u8]| signed.iter().map(|byte| format!("{byte:02x}")).collect();
+                let found = found.signed.map(|signed| signed.to_string());
+                compare("signed identity", shown(self.signed.as_deref().map(hex)), shown(found));
+            }
         }
         compare("format", record.format.to_string(), found.format.to_string());
         compare(
@@ -215,9 +237,11 @@ fn shown(value: Option<String>) -> String {
     value.unwrap_or_else(|| "none".into())
 }
 
-/// The warnings that the line alone gives: whose entries an input expects is not known here.
+/// The warnings that the line alone gives: whose entries an input expects is not known here, nor what
+/// else came.
 fn own<'a>(warnings: impl Iterator<Item = &'a str>) -> String {
-    let foreign = [Warning::ForeignOrg.as_str(), Warning::ForeignPortal.as_str()];
-    let own: Vec<_> = warnings.filter(|warning| !foreign.contains(warning)).collect();
+    let others = [Warning::ForeignOrg, Warning::ForeignPortal, Warning::SignatureMoved];
+    let is_own = |warning: &&str| others.iter().all(|other| other.as_str() != *warning);
+    let own: Vec<_> = warnings.filter(is_own).collect();
     format!("[{}]", own.join(" "))
 }

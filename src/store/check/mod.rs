@@ -242,9 +242,9 @@ impl Check<'_> {
 
 /// The segments, and the ids of the entries whose verdict changed.
 fn snapshot(catalog: &Catalog) -> Result<(Vec<Segment>, Vec<u64>), StoreError> {
-    let transaction = catalog.connection.unchecked_transaction().doing("read", &catalog.path)?;
+    let _snapshot = catalog.connection.unchecked_transaction().doing("read", &catalog.path)?;
     let segments = catalog.segments()?;
-    let changed = hidden(&transaction, &(0..=MAX_ID)).doing("read", &catalog.path)?;
+    let changed = hidden(&catalog.connection, &(0..=MAX_ID)).doing("read", &catalog.path)?;
     Ok((segments, changed))
 }
 

@@ -5,6 +5,7 @@
 //! entries are found good without a verification, and the others are checked again.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::Connection;
@@ -13,8 +14,9 @@ use super::{Judge, Recorded, SLICE, SLICE_BYTES, current, lay_over, recorded};
 use crate::ingest::Examined;
 use crate::signature::{Key, Verdict, is_of_one_format};
 use crate::store::StoreError;
-use crate::store::catalog::{Catalog, Segment};
+use crate::store::catalog::Catalog;
 use crate::store::error::SqliteContext;
+use crate::store::older::Older;
 
 /// The segments that were written under earlier rules, by their first ids.
 pub(super) fn segments(catalog: &Catalog) -> Result<BTreeSet<u64>, StoreError> {
@@ -30,14 +32,15 @@ pub(super) fn segments(catalog: &Catalog) -> Result<BTreeSet<u64>, StoreError> {
 
 /// Checks the entries of a segment again, and says how many verdicts changed.
 pub(super) fn recheck(
-    catalog: &mut Catalog,
-    segment: &Segment,
-    last: u64,
+    catalog: &Catalog,
+    older: &mut Older,
+    ids: RangeInclusive<u64>,
     connection: &Connection,
     judge: &dyn Judge,
     stopping: &AtomicBool,
 ) -> Result<u64, StoreError> {
-    let (mut after, mut changed) = (segment.first_id.saturating_sub(1), 0);
+    let (first, last) = ids.into_inner();
+    let (mut after, mut changed) = (first.saturating_sub(1), 0);
     while after < last {
         if stopping.load(Ordering::Relaxed) {
             return Ok(changed);
@@ -63,13 +66,13 @@ pub(super) fn recheck(
         }
         changed += wrong.len() as u64;
         if !wrong.is_empty() {
-            lay_over(catalog, wrong, judge)?;
+            lay_over(catalog, older, wrong, judge)?;
         }
         after = end;
     }
     catalog
         .connection
-        .execute("DELETE FROM older_rules WHERE first_id = ?1", [segment.first_id])
+        .execute("DELETE FROM older_rules WHERE first_id = ?1", [first])
         .doing("note what was checked again", &catalog.path)?;
     Ok(changed)
 }

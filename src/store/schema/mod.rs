@@ -54,6 +54,8 @@ pub(super) const REFUSED: Schema = Schema {
     columns: Columns::of_segment,
 };
 
+/// The first version of a segment that has `spellings` and `pieces`.
+pub(super) const SEGMENT_WITH_SPELLINGS: usize = 2;
 /// The first version of the catalog that has `removals`, `gaps`, `superseded` and `repairs`.
 pub(super) const CATALOG_WITH_REMOVALS: usize = 4;
 /// The first version of the catalog whose outputs have all their columns.

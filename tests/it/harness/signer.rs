@@ -48,14 +48,17 @@ impl Signer {
 
     /// The signed JSON entry number `n`.
     pub(crate) fn json(&self, n: usize) -> String {
-        let payload = json(n);
-        let sig = URL_SAFE_NO_PAD.encode(self.signature(&payload));
+        self.sign_object(&json(n, "list"))
+    }
+
+    fn sign_object(&self, payload: &str) -> String {
+        let sig = URL_SAFE_NO_PAD.encode(self.signature(payload));
         format!("{},\"sig\":\"{sig}\"}}", payload.strip_suffix('}').unwrap())
     }
 
-    /// The signed CPS entry number `n`, of which the object is signed.
+    /// The signed CPS entry number `n`, of which the object is signed. It is not that of JSON.
     pub(crate) fn cps(&self, n: usize) -> String {
-        format!("{{\"event\":{}}}", self.json(n))
+        format!("{{\"event\":{}}}", self.sign_object(&json(n, "show")))
     }
 }
 
@@ -75,12 +78,12 @@ pub(crate) fn cef(n: usize) -> String {
     )
 }
 
-/// The JSON entry number `n`, without a signature.
-fn json(n: usize) -> String {
+/// The JSON entry number `n` with this action, without a signature.
+fn json(n: usize, action: &str) -> String {
     let rt = 1_750_280_556_000 + n;
     format!(
         "{{\"event_ts\":\"2025-06-18T21:02:36Z\",\"name\":\"Authz.portals\",\"rt\":{rt},\
-         \"granted\":true,\"action\":\"list\",\"trace_id\":{n},\
+         \"granted\":true,\"action\":\"{action}\",\"trace_id\":{n},\
          \"org_id\":\"b065b594-6afc-4658-9101-5d9cf3f36b7b\"}}"
     )
 }

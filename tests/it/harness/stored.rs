@@ -100,6 +100,18 @@ pub(crate) fn deliveries(data: &Path) -> Vec<Delivery> {
     })
 }
 
+/// The other lines of entries that are kept, in the order in which they came.
+pub(crate) fn spellings(data: &Path) -> Vec<String> {
+    again(|| {
+        let mut lines = Vec::new();
+        for file in segments(&open(&data.join("catalog.db"))?)? {
+            let sql = "SELECT CAST(line AS TEXT) FROM spellings ORDER BY rowid";
+            lines.extend(query(&open(&data.join("segments").join(file))?, sql, |row| row.get(0))?);
+        }
+        Ok(lines)
+    })
+}
+
 /// What is in quarantine, oldest first.
 pub(crate) fn quarantined(data: &Path) -> Vec<Quarantined> {
     const SQL: &str = "SELECT status, content_encoding, body FROM quarantine ORDER BY id";

@@ -130,10 +130,21 @@ fn the_vectors_arrive_with_their_verdicts() {
     let serve = Setup::new().argument("--jwks", keys.to_str().unwrap()).start();
     let lines: Vec<_> = vectors.iter().map(|(_, _, line)| line.as_slice()).collect();
     let answer = serve.deliver(gzip(&lines.join(&b"\n"[..])));
-    assert_eq!(answer["stored"], vectors.len(), "{answer}");
-    for (entry, (path, verdict, line)) in serve.stored().iter().zip(&vectors) {
-        assert_eq!((&entry.line, &entry.verdict), (line, verdict), "{}", path.display());
+    assert_eq!(answer["received"], vectors.len(), "{answer}");
+    let stored = serve.stored();
+    let mut again = 0;
+    for (path, verdict, line) in &vectors {
+        match stored.iter().find(|entry| entry.line == *line) {
+            Some(entry) => assert_eq!(entry.verdict, *verdict, "{}", path.display()),
+            // Some vectors are the same signed entry in other lines.
+            None => {
+                assert_eq!(verdict, "valid", "{}", path.display());
+                again += 1;
+            }
+        }
     }
+    assert_eq!((&answer["duplicates"], &answer["stored"]), (&6.into(), &stored.len().into()));
+    assert_eq!(again, 6);
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! What was learned of entries after they were stored.
+//!
+//! It stands in the catalog, in tables like those of a segment, and is laid over the segment on
+//! reading. Every change has a number, so that those who read the entry before are told.
+
+use rusqlite::Connection;
+
+use super::StoreError;
+use super::catalog::Catalog;
+use super::error::SqliteContext;
+use super::row::{self, Stored};
+use super::sqlite::Database;
+use crate::clock::now;
+use crate::ingest::Entry;
+
+/// Enters what an entry is now.
+pub(super) fn put(
+    catalog: &Connection,
+    entry: &Entry,
+    stored: &Stored<'_>,
+) -> rusqlite::Result<()> {
+    forget(catalog, stored.id, stored.id)?;
+    row::insert(catalog, entry, stored)?;
+    note_change(catalog, stored.id)
+}
+
+/// Enters other warnings of the entry `id`, which `segment` has, and the input whose delivery it shows
+/// if that is another one now.
+pub(super) fn amend(
+    catalog: &Catalog,
+    segment: &Database,
+    id: u64,
+    input: Option<&str>,
+    warnings: impl FnOnce(&mut Vec<String>),
+) -> Result<(), StoreError> {
+    let Catalog { connection: catalog, path } = catalog;
+    let run = || {
+        let known = catalog.prepare_cached("SELECT 1 FROM entries WHERE id = ?1")?.exists([id])?;
+        if !known {
+            if !row::copy(segment, catalog, id)? {
+                return Err(rusqlite::Error::QueryReturnedNoRows);
+            }
+            let line: Vec<u8> = segment
+                .prepare_cached("SELECT line FROM raw WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))?;
+            catalog
+                .prepare_cached("INSERT INTO raw (id, line) VALUES (?1, ?2)")?
+                .execute((id, line))?;
+        }
+        let words: Option<String> = catalog
+            .prepare_cached("SELECT warnings FROM entries WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))?;
+        let words = words.unwrap_or_default();
+        let mut words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        warnings(&mut words);
+        let words = (!words.is_empty()).then(|| words.join(" "));
+        catalog
+            .prepare_cached(
+                "UPDATE entries SET warnings = ?2, input = coalesce(?3, input) WHERE id = ?1",
+            )?
+            .execute((id, words, input))?;
+        note_change(catalog, id)
+    };
+    run().doing("enter what changed", path)
+}
+
+/// Removes what is laid over the entries `first` to `last`.
+pub(super) fn forget(catalog: &Connection, first: u64, last: u64) -> rusqlite::Result<()> {
+    for (table, id) in [("entries", "id"), ("raw", "id"), ("extensions", "entry")] {
+        let sql = format!("DELETE FROM {table} WHERE {id} BETWEEN ?1 AND ?2");
+        catalog.prepare_cached(&sql)?.execute((first, last))?;
+    }
+    Ok(())
+}
+
+fn note_change(catalog: &Connection, id: u64) -> rusqlite::Result<()> {
+    catalog
+        .prepare_cached("INSERT INTO changes (entry, changed_at) VALUES (?1, ?2)")?
+        .execute((id, now().get()))
+        .map(drop)
+}

@@ -1,0 +1,257 @@
+//! What comes again: an entry shows the best of its deliveries, and what is signed is stored once,
+//! whatever line it comes in.
+
+use serde_json::Value;
+
+use crate::harness::{Serve, Setup, Signer, jwks, lines_of, run, stored, wait_until};
+
+/// Two inputs: one expects the organization and has its keys, the other has other keys.
+const INPUTS: &str = "
+[store]
+segment_entries = 20
+[[input]]
+name = 'other'
+path = '/other'
+authorization = 'a value for both inputs'
+org_ids = ['768dba25-3f0b-4d0a-9e58-1a0d3a4c0f46']
+keys.jwks = 'other.json'
+[[input]]
+name = 'own'
+path = '/audit-logs'
+authorization = 'a value for both inputs'
+org_ids = ['b065b594-6afc-4658-9101-5d9cf3f36b7b']
+keys.jwks = 'own.json'
+[[output]]
+name = 'all'
+type = 'file'
+path = 'all.jsonl'
+format = 'json'
+";
+
+fn start(signer: &Signer, other: &[&Signer]) -> Serve {
+    let mut serve = Setup::new()
+        .file("own.json", jwks(&[signer]))
+        .file("other.json", jwks(other))
+        .config(INPUTS)
+        .start();
+    serve.authorization = "a value for both inputs".to_owned();
+    serve
+}
+
+/// Every entry as `export` shows it.
+fn exported(serve: &Serve) -> Vec<Value> {
+    let (code, stdout, stderr) = run(["export", "-o", "jsonl", "--data-dir"], &serve.data());
+    assert_eq!(code, Some(0), "{stderr}");
+    lines_of(&stdout)
+}
+
+fn check(serve: &Serve) {
+    let (code, stdout, stderr) = run(["store", "check", "--data-dir"], &serve.data());
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+}
+
+fn has_warning(entry: &Value, warning: &str) -> bool {
+    entry["warnings"].as_array().is_some_and(|all| all.iter().any(|one| one == warning))
+}
+
+/// Closes and seals the live segment: others come in until it is full.
+fn fill(serve: &Serve, from: usize) {
+    let lines: Vec<_> = (from..from + 20).map(|n| format!("{{\"rt\":{n}}}")).collect();
+    assert_eq!(serve.deliver(lines.join("\n"))["stored"], 20);
+    let closed = "SELECT count(*) FROM segments WHERE state = 'closed'";
+    wait_until("all sealed", || {
+        stored::catalog(&serve.data(), closed, |row| row.get::<_, u64>(0)) == [0]
+    });
+}
+
+#[test]
+fn an_entry_shows_the_best_of_its_deliveries() {
+    let (signer, stranger) = (Signer::new("k1"), Signer::new("k2"));
+    let mut serve = start(&signer, &[&stranger]);
+    let lines: Vec<_> = (0..6).map(|n| signer.json(n)).collect();
+    // To the input that has other keys first.
+    let first = serve.deliver_to("/other", lines.join("\n"));
+    assert_eq!((&first["stored"], &first["verdicts"]["invalid"]), (&6.into(), &6.into()));
+    let received: Vec<_> = exported(&serve).iter().map(|one| one["received_at"].clone()).collect();
+
+    // One while its segment takes entries, one after a restart, one when it is sealed.
+    let better = |serve: &Serve, n: usize| {
+        let answer = serve.deliver(&lines[n]);
+        assert_eq!((&answer["stored"], &answer["duplicates"]), (&0.into(), &1.into()), "{answer}");
+        assert_eq!(answer["verdicts"]["valid"], 1);
+        let entry = &exported(serve)[n];
+        assert_eq!(entry["verdict"], "valid", "{entry}");
+        assert_eq!(entry["kid"], "k1");
+        assert_eq!(entry["input"], "own");
+        assert_eq!(entry["received_at"], received[n]);
+        assert_eq!(entry["raw"], lines[n]);
+        assert_eq!(entry["delivery_count"], 2);
+        assert!(!has_warning(entry, "foreign_org"), "{entry}");
+    };
+    better(&serve, 0);
+    serve.kill();
+    serve.restart();
+    better(&serve, 1);
+    fill(&serve, 100);
+    better(&serve, 2);
+    better(&serve, 3);
+
+    // Nothing worse takes its place, and nothing as good.
+    let changes = || {
+        stored::catalog(&serve.data(), "SELECT count(*) FROM changes", |r| r.get::<_, u64>(0))[0]
+    };
+    let before = changes();
+    serve.deliver_to("/other", &lines[0]);
+    serve.deliver(&lines[1]);
+    serve.deliver(&lines[2]);
+    assert_eq!(changes(), before);
+    let entries = exported(&serve);
+    let of = |what: &str| entries[..6].iter().map(|one| one[what].clone()).collect::<Vec<_>>();
+    assert_eq!(of("verdict"), ["valid", "valid", "valid", "valid", "invalid", "invalid"]);
+    assert_eq!(of("delivery_count"), [3, 3, 3, 2, 1, 1]);
+    // Who read the entry before is told.
+    let output = serve.home().join("all.jsonl");
+    wait_until("the changes in the output", || {
+        let lines = lines_of(&std::fs::read_to_string(&output).unwrap_or_default());
+        let valid = |id: usize| lines.iter().any(|l| l["id"] == id && l["verdict"] == "valid");
+        (1..=4).all(valid)
+    });
+    serve.stop();
+    check(&serve);
+    let (code, _, stderr) = run(["store", "seal", "--data-dir"], &serve.data());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(exported(&serve), entries);
+}
+
+#[test]
+fn a_valid_entry_of_nobody_foreign_is_better() {
+    let signer = Signer::new("k1");
+    let mut serve = start(&signer, &[&signer]);
+    let line = signer.json(1);
+    serve.deliver_to("/other", &line);
+    let entry = exported(&serve).remove(0);
+    assert_eq!((&entry["verdict"], has_warning(&entry, "foreign_org")), (&"valid".into(), true));
+    serve.deliver(&line);
+    let entry = exported(&serve).remove(0);
+    assert_eq!(entry["input"], "own", "{entry}");
+    assert!(!has_warning(&entry, "foreign_org"), "{entry}");
+    // Within one group of deliveries the order makes no difference.
+    let line = signer.json(2);
+    serve.deliver(&line);
+    serve.deliver_to("/other", &line);
+    assert_eq!(exported(&serve)[1]["input"], "own");
+    serve.stop();
+    check(&serve);
+}
+
+/// The same signed entry, number `n`, in `count` different lines.
+fn spellings(signer: &Signer, n: usize, count: usize) -> Vec<String> {
+    let line = signer.json(n);
+    let (payload, sig) = line.rsplit_once(",\"sig\":").unwrap();
+    let sig = sig.strip_suffix('}').unwrap();
+    let mut lines = vec![format!("{{\"sig\":{sig},{}}}", payload.strip_prefix('{').unwrap())];
+    lines.push(format!("{{\"event\":{line}}}"));
+    lines
+        .extend((0..count).map(|spaces| format!("{{\"event\":{}{line}}}", " ".repeat(spaces + 1))));
+    lines.truncate(count);
+    lines
+}
+
+#[test]
+fn what_is_signed_is_stored_once() {
+    let signer = Signer::new("k1");
+    let mut serve = start(&signer, &[&signer]);
+    let line = signer.json(1);
+    assert_eq!(serve.deliver(&line)["stored"], 1);
+    let others = spellings(&signer, 1, 40);
+    let answer = serve.deliver(others.join("\n"));
+    assert_eq!(answer["verdicts"]["valid"], 40, "{answer}");
+    assert_eq!((&answer["stored"], &answer["duplicates"]), (&0.into(), &40.into()));
+    let shows = |serve: &Serve, deliveries: usize| {
+        let entries = exported(serve);
+        let same: Vec<_> = entries.iter().filter(|one| one["id"] == 1).collect();
+        assert_eq!(same.len(), 1);
+        assert_eq!(same[0]["raw"], line);
+        assert_eq!(same[0]["delivery_count"], deliveries);
+        assert_eq!(same[0]["verdict"], "valid");
+        assert!(has_warning(same[0], "signature_moved"), "{}", same[0]);
+    };
+    shows(&serve, 41);
+    // The same lines again, when the segment is sealed, and after a restart.
+    fill(&serve, 100);
+    assert_eq!(serve.deliver(others.join("\n"))["stored"], 0);
+    shows(&serve, 81);
+    serve.kill();
+    serve.restart();
+    let more = spellings(&signer, 1, 60);
+    assert_eq!(serve.deliver(more.join("\n"))["stored"], 0);
+    shows(&serve, 141);
+    // Some are kept as they came, the others are counted.
+    let kept: Vec<(Vec<u8>, u64)> = stored::catalog(
+        &serve.data(),
+        "SELECT fingerprint, count FROM spellings ORDER BY fingerprint",
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    );
+    assert_eq!(kept.len(), 17);
+    assert_eq!(kept.iter().map(|(_, count)| count).sum::<u64>(), 140);
+    let lines = stored::spellings(&serve.data());
+    assert_eq!(lines.iter().map(String::as_str).collect::<Vec<_>>(), others[..16]);
+    serve.stop();
+    check(&serve);
+    assert_eq!(exported(&serve).len(), 21);
+}
+
+#[test]
+fn in_one_delivery_too() {
+    let signer = Signer::new("k1");
+    let mut serve = start(&signer, &[&signer]);
+    let lines = spellings(&signer, 1, 5);
+    let answer = serve.deliver(lines.join("\n"));
+    assert_eq!((&answer["stored"], &answer["duplicates"]), (&1.into(), &4.into()), "{answer}");
+    let entry = exported(&serve).remove(0);
+    assert_eq!(entry["raw"], lines[0]);
+    assert!(has_warning(&entry, "signature_moved"), "{entry}");
+    serve.stop();
+    check(&serve);
+}
+
+#[test]
+fn what_turns_out_to_be_there_already_is_hidden() {
+    let signer = Signer::new("k1");
+    // No keys: nobody can tell that the lines are one entry.
+    let mut serve = Setup::new().arguments("--no-tls").start();
+    let lines = spellings(&signer, 1, 4);
+    assert_eq!(serve.deliver(lines.join("\n"))["stored"], 4);
+    assert_eq!(serve.deliver(signer.json(2))["stored"], 1);
+    serve.stop();
+    std::fs::write(serve.home().join("jwks.json"), jwks(&[&signer])).unwrap();
+    let mut serve = serve.with_config("[keys]\njwks = 'jwks.json'\n");
+    wait_until("all verified", || exported(&serve).iter().all(|one| one["verdict"] == "valid"));
+    let shown = |serve: &Serve| {
+        let entries = exported(serve);
+        assert_eq!(
+            entries.iter().map(|one| one["id"].as_u64().unwrap()).collect::<Vec<_>>(),
+            [1, 5]
+        );
+        assert_eq!(entries[0]["raw"], lines[0]);
+        assert!(has_warning(&entries[0], "signature_moved"), "{}", entries[0]);
+        assert!(!has_warning(&entries[1], "signature_moved"), "{}", entries[1]);
+        let (_, stdout, _) = run(["store", "stats", "-o", "jsonl", "--data-dir"], &serve.data());
+        assert_eq!(lines_of(&stdout)[0]["verdicts"]["valid"], 2, "{stdout}");
+        let (_, stdout, _) = run(["query", "*", "-o", "jsonl", "--data-dir"], &serve.data());
+        assert_eq!(stdout.lines().count(), 2);
+    };
+    shown(&serve);
+    // A hidden line that comes again is another delivery of the entry that is shown.
+    assert_eq!(serve.deliver(&lines[2])["stored"], 0);
+    assert_eq!(exported(&serve)[0]["delivery_count"], 2);
+    serve.stop();
+    check(&serve);
+    let (code, _, stderr) = run(["store", "seal", "--data-dir"], &serve.data());
+    assert_eq!(code, Some(0), "{stderr}");
+    serve.restart();
+    shown(&serve);
+    assert_eq!(serve.deliver(lines.join("\n"))["stored"], 0);
+    serve.stop();
+    check(&serve);
+}
