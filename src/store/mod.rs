@@ -87,7 +87,7 @@ pub use interrupt::Interrupt;
 pub use late::Judge;
 pub use meter::{Health, Meter};
 pub use page::{BadCursor, Page, PageCursor, Scan};
-pub use provenance::Provenance;
+pub use provenance::{Provenance, Spelled};
 pub use pulse::Pulse;
 pub use quarantine::Quarantined;
 pub use query::TimeRange;

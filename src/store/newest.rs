@@ -16,7 +16,7 @@ use super::StoreError;
 use super::filter::Sql;
 use super::query::{Key, Query, Window, as_integer};
 use super::read::{Place, Reader};
-use super::schema::Columns;
+use super::schema::{CATALOG_WITH_SPELLINGS, Columns};
 use super::sqlite::Database;
 
 /// How many entries a walk looks at before it asks itself whether to go on.
@@ -135,7 +135,7 @@ fn later(
 
 /// The ids, in their order, of entries that the catalog has a newer version of, or says not to show.
 pub(super) fn hidden(catalog: &Database, ids: &RangeInclusive<u64>) -> rusqlite::Result<Vec<u64>> {
-    let spellings = match catalog.columns() == Columns::NEWEST {
+    let spellings = match catalog.version() >= CATALOG_WITH_SPELLINGS {
         true => " UNION SELECT hidden FROM spellings WHERE hidden BETWEEN ?1 AND ?2",
         false => "",
     };

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::newest::hidden;
 use super::read::{Place, Reader};
+use super::schema::{CATALOG_WITH_SPELLINGS, SEGMENT_WITH_SPELLINGS};
 use super::sqlite::Database;
 use super::stats::{Delivered, delivered};
 use super::{Sighting, Source, StoreError, sightings};
@@ -20,6 +21,19 @@ pub struct Provenance {
     pub delivery: Option<Delivered>,
     /// The key that verified it, if one did.
     pub key: Option<Key>,
+    /// The other lines that came with the same signature, in the order of their first deliveries.
+    pub spellings: Vec<Spelled>,
+}
+
+/// Another line with the signature of an entry, and what it signs.
+#[derive(Debug)]
+pub struct Spelled {
+    /// The line; `None` for those that are only counted, and where its segment is gone.
+    pub line: Option<Vec<u8>>,
+    /// The delivery that it first came in.
+    pub delivery: u64,
+    /// How often it came.
+    pub count: u64,
 }
 
 impl Reader {
@@ -27,7 +41,8 @@ impl Reader {
     pub fn provenance(&self, id: u64) -> Result<Option<Provenance>, StoreError> {
         let found = self.places()?.into_iter().rfind(|place| place.first_id <= id);
         let Some(place) = found.filter(|place| id <= place.end()) else { return Ok(None) };
-        self.visit(
+        let spellings = self.spellings(id)?;
+        let found = self.visit(
             place.first_id,
             |catalog, _| key_of(catalog, id),
             |segment, _, changed| {
@@ -43,9 +58,39 @@ impl Reader {
                     )?
                     .query_row([id], delivered)
                     .optional()?;
-                Ok(Provenance { delivery, key })
+                Ok((delivery, key))
             },
-        )
+        )?;
+        Ok(found.map(|(delivery, key)| Provenance { delivery, key, spellings }))
+    }
+
+    fn spellings(&self, id: u64) -> Result<Vec<Spelled>, StoreError> {
+        let known: Vec<Spelling> = self.catalog("read the spellings", |catalog| {
+            if catalog.version() < CATALOG_WITH_SPELLINGS {
+                return Ok(Vec::new());
+            }
+            catalog
+                .prepare_cached(
+                    "SELECT fingerprint, delivery, count, hidden FROM spellings WHERE entry = ?1
+                     ORDER BY fingerprint = x'', delivery",
+                )?
+                .query_map([id], Spelling::read)?
+                .collect()
+        })?;
+        let places = self.places()?;
+        let with_line = |one: Spelling| {
+            let place = places.iter().rfind(|place| place.first_delivery <= one.delivery);
+            let line = match place {
+                Some(place) => self.visit(
+                    place.first_id,
+                    |_, _| Ok(()),
+                    |segment, _, ()| one.line(segment, id),
+                )?,
+                None => None,
+            };
+            Ok(Spelled { line: line.flatten(), delivery: one.delivery, count: one.count })
+        };
+        known.into_iter().map(with_line).collect()
     }
 
     /// Every key that was ever seen, and how it went with each source.
@@ -70,6 +115,36 @@ impl Reader {
             u64::try_from(count).ok().filter(|count| *count > 0).map(|count| (thumbprint, count))
         };
         Ok(all.into_iter().filter_map(positive).collect())
+    }
+}
+
+/// What the catalog says of another line of an entry.
+struct Spelling {
+    fingerprint: Vec<u8>,
+    delivery: u64,
+    count: u64,
+    /// The entry that it was stored as.
+    hidden: Option<u64>,
+}
+
+impl Spelling {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Spelling> {
+        let (fingerprint, delivery) = (row.get(0)?, row.get(1)?);
+        Ok(Spelling { fingerprint, delivery, count: row.get(2)?, hidden: row.get(3)? })
+    }
+
+    /// The line, from the segment that has its first delivery.
+    fn line(&self, segment: &Database, entry: u64) -> rusqlite::Result<Option<Vec<u8>>> {
+        if let Some(id) = self.hidden {
+            let sql = "SELECT line FROM raw WHERE id = ?1";
+            return segment.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional();
+        }
+        if segment.version() < SEGMENT_WITH_SPELLINGS {
+            return Ok(None);
+        }
+        let sql = "SELECT line FROM spellings WHERE entry = ?1 AND fingerprint = ?2";
+        let mut find = segment.prepare_cached(sql)?;
+        find.query_row((entry, &self.fingerprint), |row| row.get(0)).optional()
     }
 }
 

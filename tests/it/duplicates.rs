@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::console;
 use crate::harness::{Serve, Setup, Signer, jwks, lines_of, run, stored, wait_until};
 
 /// Two inputs: one expects the organization and has its keys, the other has other keys.
@@ -196,6 +197,10 @@ fn what_is_signed_is_stored_once() {
     assert_eq!(kept.iter().map(|(_, count)| count).sum::<u64>(), 140);
     let lines = stored::spellings(&serve.data());
     assert_eq!(lines.iter().map(String::as_str).collect::<Vec<_>>(), others[..16]);
+    let page = console::get(&serve, "/entries/1").text();
+    let listed = page.split_once("Other lines with this signature").unwrap().1;
+    assert_eq!(listed.matches("first in delivery").count(), 16, "{page}");
+    assert!(listed.contains("Lines that are not kept, 92 times"), "{page}");
     serve.stop();
     check(&serve);
     assert_eq!(exported(&serve).len(), 21);
@@ -242,6 +247,8 @@ fn what_turns_out_to_be_there_already_is_hidden() {
         assert_eq!(stdout.lines().count(), 2);
     };
     shown(&serve);
+    let page = console::get(&serve, "/entries/1").text();
+    assert_eq!(page.matches("first in delivery").count(), 3, "{page}");
     // A hidden line that comes again is another delivery of the entry that is shown.
     assert_eq!(serve.deliver(&lines[2])["stored"], 0);
     assert_eq!(exported(&serve)[0]["delivery_count"], 2);

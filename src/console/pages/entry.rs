@@ -16,10 +16,13 @@ use crate::console::problem::Problem;
 use crate::entry::record::Origin;
 use crate::entry::{Kind, Record};
 use crate::signature::KeySet;
-use crate::store::{Delivered, Provenance};
+use crate::store::{Delivered, Provenance, Spelled};
 
 /// A value that is longer gets a block of its own that scrolls, in bytes.
 const LONG: usize = 300;
+
+/// Of another line with the same signature this much is shown, in characters.
+const LONGEST_SPELLING: usize = 2000;
 
 #[derive(Template)]
 #[template(path = "entry.html")]
@@ -42,6 +45,7 @@ pub(super) struct EntryPage {
     pub(super) raw_length: String,
     pub(super) delivery: Option<DeliveryFacts>,
     pub(super) delivered: String,
+    pub(super) spellings: Vec<SpelledRow>,
     pub(super) api: Link,
 }
 
@@ -57,6 +61,15 @@ pub(super) struct FieldRow {
     pub(super) long: bool,
     /// The entries with the same value.
     pub(super) link: Option<Link>,
+}
+
+/// Another line with the same signature.
+pub(super) struct SpelledRow {
+    /// `None`: those that are only counted.
+    pub(super) line: Option<Shown>,
+    pub(super) delivery: u64,
+    pub(super) link: Link,
+    pub(super) times: String,
 }
 
 pub(super) struct DeliveryFacts {
@@ -91,7 +104,10 @@ impl EntryPage {
         provenance: Option<Provenance>,
         known: KeySet,
     ) -> EntryPage {
-        let (delivery, key) = provenance.map_or((None, None), |from| (from.delivery, from.key));
+        let (delivery, key, spellings) = match provenance {
+            Some(from) => (from.delivery, from.key, from.spellings),
+            None => (None, None, Vec::new()),
+        };
         // The key that verified it may have retired since.
         let keys = key.map_or(known, |key| KeySet::new([Arc::new(key)]));
         let explanation = Explanation::of(&record.raw, &keys);
@@ -119,6 +135,7 @@ impl EntryPage {
             fields: fields(record),
             raw_length: bytes(record.raw.len() as u64),
             delivery: delivery.map(DeliveryFacts::new),
+            spellings: spellings.iter().map(SpelledRow::new).collect(),
             delivered: match delivery_count {
                 1 => "once".to_owned(),
                 times => format!("{} times", count(times)),
@@ -168,6 +185,18 @@ fn fields(record: &Record) -> Vec<FieldRow> {
         }
     };
     known.chain(others).map(row).collect()
+}
+
+impl SpelledRow {
+    fn new(spelled: &Spelled) -> SpelledRow {
+        let line = spelled.line.as_deref().map(String::from_utf8_lossy);
+        SpelledRow {
+            line: line.map(|line| Shown::up_to(&line, LONGEST_SPELLING)),
+            link: Link::delivery(spelled.delivery),
+            delivery: spelled.delivery,
+            times: many(spelled.count, "time", "times"),
+        }
+    }
 }
 
 impl DeliveryFacts {

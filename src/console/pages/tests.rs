@@ -198,7 +198,11 @@ fn pages() -> Vec<(&'static str, String)> {
     pages.push(("empty", empty.render().unwrap()));
     let key = Key::new(Some(HOSTILE.into()), [7; 32]);
     for record in records(HOSTILE) {
-        let from = Provenance { delivery: Some(delivered()), key: Some(key.clone()) };
+        let from = Provenance {
+            delivery: Some(delivered()),
+            key: Some(key.clone()),
+            spellings: Vec::new(),
+        };
         let page = EntryPage::new(shell(), &record, Some(from), KeySet::default());
         pages.push(("entry", page.render().unwrap()));
     }
@@ -282,7 +286,8 @@ fn valid() -> String {
     let payload = "CEF:0|a|b|c|d|<b>|5|x=1";
     let mut record = record(1, format!("{payload} sig={}", signer.signature(payload)));
     record.verdict = "valid".into();
-    let from = Provenance { delivery: None, key: Some(signer.key().clone()) };
+    let from =
+        Provenance { delivery: None, key: Some(signer.key().clone()), spellings: Vec::new() };
     EntryPage::new(shell(), &record, Some(from), KeySet::default()).render().unwrap()
 }
 

@@ -56,6 +56,8 @@ pub(super) const REFUSED: Schema = Schema {
 
 /// The first version of a segment that has `spellings` and `pieces`.
 pub(super) const SEGMENT_WITH_SPELLINGS: usize = 2;
+/// The first version of the catalog that has `spellings`.
+pub(super) const CATALOG_WITH_SPELLINGS: usize = 6;
 /// The first version of the catalog that has `removals`, `gaps`, `superseded` and `repairs`.
 pub(super) const CATALOG_WITH_REMOVALS: usize = 4;
 /// The first version of the catalog whose outputs have all their columns.
