@@ -57,6 +57,13 @@ impl Cursor {
         self.rest().first().copied()
     }
 
+    /// Takes the next character.
+    pub(super) fn next(&mut self) -> Option<char> {
+        let next = self.peek();
+        self.skip(1);
+        next
+    }
+
     /// Whether what is left starts with `text`.
     pub(super) fn starts_with(&self, text: &str) -> bool {
         let mut rest = self.rest().iter();
@@ -190,9 +197,7 @@ impl Cursor {
 
     /// Takes the next character, with the backslash that escapes it.
     fn letter(&mut self) -> Result<Letter, QueryError> {
-        let c = self.peek();
-        self.skip(1);
-        match (c, self.peek()) {
+        match (self.next(), self.peek()) {
             (Some('\\'), None) => Err(self.error(r"a character after the \")),
             (Some('\\'), Some(next)) if next.is_ascii_alphanumeric() => {
                 Ok(Letter { c: '\\', escaped: true })

@@ -1,16 +1,12 @@
 //! The query language: a text to a [`Filter`].
 //!
 //! ```text
-//! text -> words with their places -> a tree of fields, AND, OR, NOT -> typed by the fields
-//!         (scan, terms, cursor)      (tantivy-query-grammar)           (parse, values, time)
+//! text -> words with their places -> fields, AND, OR, NOT -> typed by the fields
+//!         (cursor)                   (parse, terms)          (values, time)
 //! ```
 //!
 //! The language is Lucene's as far as docs/query-language.md tells. That page is its definition;
-//! its examples are run by a test here.
-//!
-//! The grammar drops the places of words, undoes some escapes and keeps others, and takes what it
-//! does not understand for a word. So the words are read before it, what is not meant to be in a
-//! query is refused with its place, and the grammar is handed numbers in their stead.
+//! its examples are run by a test here. What is not meant to be in a query is refused with its place.
 //!
 //! What is wrong with a query is said once, as a [`QueryError`]: a [`Filter`] can be translated
 //! without a check, and never fails on what an entry holds.
@@ -19,7 +15,6 @@ mod cursor;
 mod error;
 mod filter;
 mod parse;
-mod scan;
 mod slips;
 mod terms;
 #[cfg(test)]

@@ -1,17 +1,11 @@
-//! A query to its filter: the scanned words, the grammar's tree over them, and the filter that the
-//! tree means.
+//! A query to its filter, in one pass.
+//!
+//! Here is what joins terms and groups them; `terms` has the terms themselves. Open groups stand on a
+//! stack of their own, so a query that nests deeply does no harm.
 
-use std::ops::Bound;
-
-use tantivy_query_grammar::{
-    Occur, UserInputAst, UserInputBound, UserInputLeaf, parse_query_lenient,
-};
-
-use super::cursor::Word;
+use super::cursor::{Cursor, ends};
 use super::error::QueryError;
-use super::filter::{Field, Filter, Test};
-use super::scan::{Scanned, scan};
-use super::values;
+use super::filter::{Field, Filter};
 
 /// The longest query, in bytes.
 pub const MAX_BYTES: usize = 8 * 1024;
@@ -32,95 +26,230 @@ pub fn parse(query: &str, now: i64) -> Result<Filter, QueryError> {
             expected: format!("at most {MAX_BYTES}"),
         });
     }
-    let Scanned { numbered, words } = scan(query)?;
-    let (tree, errors) = parse_query_lenient(&numbered);
-    if !errors.is_empty() {
-        return Err(not_understood());
-    }
-    Translation { words: &words, now }.filter(tree)
+    let parser = Parser {
+        cursor: Cursor::new(query),
+        now,
+        values: 0,
+        joined: Joined::default(),
+        groups: Vec::new(),
+        after: After::Nothing,
+        negated: false,
+    };
+    parser.query()
 }
 
-/// The scanner lets nothing through that the grammar would take for an error or for a term that
-/// this language does not have: this is the answer should it happen all the same.
-fn not_understood() -> QueryError {
-    QueryError {
-        position: 0,
-        found: "a query that is not understood".into(),
-        expected: "terms joined by AND and OR, with text in quotes".into(),
+pub(super) struct Parser {
+    pub(super) cursor: Cursor,
+    /// Where relative times count from.
+    pub(super) now: i64,
+    /// How many values there were.
+    pub(super) values: usize,
+    /// The terms of the innermost group that is open, or of the query.
+    joined: Joined,
+    groups: Vec<Group>,
+    after: After,
+    /// Whether the next term is negated. Kept, so that a `NOT NOT …` nests nothing.
+    negated: bool,
+}
+
+/// Terms that are joined by `AND` and `OR`, of which `AND` binds closer.
+#[derive(Default)]
+struct Joined {
+    /// What stands before the last `OR`, one for each.
+    alternatives: Vec<Filter>,
+    /// What stands after it.
+    terms: Vec<Filter>,
+}
+
+/// A group that is open.
+struct Group {
+    position: usize,
+    /// The field whose value it is, or is within.
+    field: Option<Field>,
+    negated: bool,
+    /// The terms around it.
+    around: Joined,
+}
+
+/// What stands before the place that is read.
+#[derive(Clone, Copy)]
+enum After {
+    /// The beginning of the query.
+    Nothing,
+    /// A term or a group.
+    Term,
+    /// This: a term has to follow.
+    Sign(&'static str),
+}
+
+/// The words that join terms, and whether each is an `OR`.
+const JOINING: [(&str, bool); 4] = [("AND", false), ("OR", true), ("&&", false), ("||", true)];
+
+impl Joined {
+    fn or(&mut self) {
+        let terms = std::mem::take(&mut self.terms);
+        self.alternatives.push(Filter::all(terms));
+    }
+
+    fn filter(mut self) -> Filter {
+        self.or();
+        Filter::any(self.alternatives)
     }
 }
 
-struct Translation<'a> {
-    words: &'a [Word],
-    now: i64,
-}
-
-impl Translation<'_> {
-    fn filter(&self, tree: UserInputAst) -> Result<Filter, QueryError> {
-        match tree {
-            UserInputAst::Clause(parts) => self.clause(parts),
-            UserInputAst::Leaf(leaf) => self.leaf(*leaf),
-            UserInputAst::Boost(..) => Err(not_understood()),
-        }
-    }
-
-    fn clause(&self, parts: Vec<(Option<Occur>, UserInputAst)>) -> Result<Filter, QueryError> {
-        let (mut all, mut any) = (Vec::new(), Vec::new());
-        for (occur, part) in parts {
-            let filter = self.filter(part)?;
-            match occur {
-                Some(Occur::Should) => any.push(filter),
-                Some(Occur::Must) | None => all.push(filter),
-                Some(Occur::MustNot) => all.push(Filter::Not(Box::new(filter))),
-            }
-        }
-        if !any.is_empty() {
-            all.push(Filter::any(any));
-        }
-        Ok(Filter::all(all))
-    }
-
-    fn leaf(&self, leaf: UserInputLeaf) -> Result<Filter, QueryError> {
-        match leaf {
-            UserInputLeaf::All => Ok(Filter::All),
-            UserInputLeaf::Exists { field } => Ok(Filter::Field(self.field(&field)?, Test::Exists)),
-            UserInputLeaf::Literal(literal) => {
-                let word = self.word(&literal.phrase)?;
-                match literal.field_name {
-                    Some(name) => values::equal(self.field(&name)?, word),
-                    None if word.text.is_empty() => Err(word.error("a text that is not empty")),
-                    None => Ok(Filter::Text(word.text.clone())),
+impl Parser {
+    fn query(mut self) -> Result<Filter, QueryError> {
+        loop {
+            self.cursor.skip_space();
+            match self.cursor.peek() {
+                None => break,
+                Some('(') => self.open_group(self.field().cloned())?,
+                Some(')') => self.close_group()?,
+                Some(_) => {
+                    if !self.joining_word()? && !self.negation()? {
+                        self.term()?;
+                    }
                 }
             }
-            UserInputLeaf::Set { field: Some(name), elements } => {
-                let field = self.field(&name)?;
-                let one = |element: &String| values::equal(field.clone(), self.word(element)?);
-                Ok(Filter::any(elements.iter().map(one).collect::<Result<_, _>>()?))
+        }
+        self.expect_no_term()?;
+        match self.groups.last() {
+            None => Ok(self.joined.filter()),
+            Some(group) => {
+                let at = group.position.saturating_add(1);
+                Err(self.cursor.error(format!("a \")\" for the \"(\" at character {at}")))
             }
-            UserInputLeaf::Range { field: Some(name), lower, upper } => {
-                let (lower, upper) = (self.bound(&lower)?, self.bound(&upper)?);
-                values::between(self.field(&name)?, lower, upper, self.now)
-            }
-            UserInputLeaf::Set { field: None, .. }
-            | UserInputLeaf::Range { field: None, .. }
-            | UserInputLeaf::Regex { .. } => Err(not_understood()),
         }
     }
 
-    fn bound(&self, bound: &UserInputBound) -> Result<Bound<&Word>, QueryError> {
-        Ok(match bound {
-            UserInputBound::Inclusive(number) => Bound::Included(self.word(number)?),
-            UserInputBound::Exclusive(number) => Bound::Excluded(self.word(number)?),
-            UserInputBound::Unbounded => Bound::Unbounded,
-        })
+    /// Takes an `AND` or `OR` if it comes next.
+    fn joining_word(&mut self) -> Result<bool, QueryError> {
+        let position = self.cursor.position();
+        for (word, is_or) in JOINING {
+            if self.cursor.eat_keyword(word) {
+                let expected = match self.after {
+                    After::Term => {
+                        if is_or {
+                            self.joined.or();
+                        }
+                        self.after = After::Sign(word);
+                        return Ok(true);
+                    }
+                    After::Nothing => "a term before it".to_owned(),
+                    After::Sign(sign) => format!("a term after {sign}"),
+                };
+                return Err(QueryError::new(position, word, expected));
+            }
+        }
+        Ok(false)
     }
 
-    fn field(&self, number: &str) -> Result<Field, QueryError> {
-        self.word(number).map(|name| Field::named(&name.text))
+    /// Takes a `NOT`, `-` or `!` if it comes next.
+    fn negation(&mut self) -> Result<bool, QueryError> {
+        let sign = match self.cursor.peek() {
+            Some('N') if self.cursor.eat_keyword("NOT") => "NOT",
+            Some('-') => "-",
+            Some('!') => "!",
+            Some('+') => {
+                return Err(QueryError::new(
+                    self.cursor.position(),
+                    "+",
+                    "a term without it, as every term must match; a + that is text goes in quotes",
+                ));
+            }
+            _ => return Ok(false),
+        };
+        if sign != "NOT" {
+            self.cursor.skip(1);
+            if ends(self.cursor.peek(), &[')', '-', '!']) {
+                let expected = format!("a term after {sign}; a {sign} that is text goes in quotes");
+                return Err(self.cursor.error(expected));
+            }
+        }
+        self.negated = !self.negated;
+        self.after = After::Sign(sign);
+        Ok(true)
     }
 
-    fn word(&self, number: &str) -> Result<&Word, QueryError> {
-        let word = number.parse().ok().and_then(|number: usize| self.words.get(number));
-        word.ok_or_else(not_understood)
+    /// Adds a term, or a group that was closed.
+    pub(super) fn add(&mut self, filter: Filter) {
+        let negated = std::mem::take(&mut self.negated);
+        self.joined.terms.push(if negated { Filter::Not(Box::new(filter)) } else { filter });
+        self.after = After::Term;
+    }
+
+    fn expect_no_term(&self) -> Result<(), QueryError> {
+        match self.after {
+            After::Sign(sign) => Err(self.cursor.error(format!("a term after {sign}"))),
+            After::Nothing | After::Term => Ok(()),
+        }
+    }
+
+    /// Takes the `(` that comes next. The group is the value of `field`, if there is one.
+    pub(super) fn open_group(&mut self, field: Option<Field>) -> Result<(), QueryError> {
+        let position = self.cursor.position();
+        if self.groups.len() >= MAX_DEPTH {
+            let expected = format!("at most {MAX_DEPTH} groups, one within the other");
+            return Err(QueryError::new(position, "(", expected));
+        }
+        self.cursor.skip(1);
+        let negated = std::mem::take(&mut self.negated);
+        let around = std::mem::take(&mut self.joined);
+        self.groups.push(Group { position, field, negated, around });
+        self.after = After::Sign("\"(\"");
+        Ok(())
+    }
+
+    fn close_group(&mut self) -> Result<(), QueryError> {
+        self.expect_no_term()?;
+        let Some(group) = self.groups.pop() else {
+            return Err(QueryError::new(self.cursor.position(), ")", "a \"(\" before it"));
+        };
+        self.cursor.skip(1);
+        let inner = std::mem::replace(&mut self.joined, group.around);
+        self.negated = group.negated;
+        self.add(inner.filter());
+        Ok(())
+    }
+
+    /// The field that a value here is of, if one was named before the group.
+    pub(super) fn field(&self) -> Option<&Field> {
+        self.groups.last()?.field.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(query: &str, position: usize, expected: &str) {
+        let error = parse(query, 0).unwrap_err();
+        assert_eq!(error.position, position, "{query}: {error}");
+        assert!(error.expected.contains(expected), "{query}: {error}");
+    }
+
+    #[test]
+    fn what_joins_nothing_is_refused() {
+        refused("AND a", 0, "a term before it");
+        refused("a AND", 5, "a term after AND");
+        refused("a AND OR b", 6, "a term after AND");
+        refused("a OR )", 5, "a term after OR");
+        refused("NOT", 3, "a term after NOT");
+        refused("NOT AND a", 4, "a term after NOT");
+        refused("a - b", 3, "a term after -");
+        refused("--a", 1, "a term after -");
+        refused("+a", 0, "without it");
+        refused("()", 1, "a term after \"(\"");
+        refused("(a", 2, "for the \"(\" at character 1");
+        refused("a)", 1, "a \"(\" before it");
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let nested = |depth| format!("{}a{}", "(".repeat(depth), ")".repeat(depth));
+        assert_eq!(parse(&nested(MAX_DEPTH), 0), Ok(Filter::Text("a".into())));
+        refused(&nested(MAX_DEPTH + 1), MAX_DEPTH, "at most");
+        let not = Filter::Not(Box::new(Filter::Text("a".into())));
+        assert_eq!(parse(&format!("{}a", "NOT ".repeat(1001)), 0), Ok(not));
     }
 }

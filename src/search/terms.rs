@@ -1,37 +1,37 @@
-//! The terms of a query, as the scanner takes them: the name of a field, and its values.
+//! The terms of a query: the name of a field, and its values.
 
 use std::net::Ipv6Addr;
+use std::ops::Bound;
 
 use super::cursor::{Word, ends};
 use super::error::QueryError;
-use super::filter::Field;
-use super::parse::MAX_TERMS;
-use super::scan::Scanner;
+use super::filter::{Field, Filter};
+use super::parse::{MAX_TERMS, Parser};
+use super::values;
 
-/// What the grammar takes for more than text, and so what no value is without quotes.
+/// What means more than text, and so what no value is without quotes.
 const KEYWORDS: [&str; 5] = ["AND", "OR", "NOT", "&&", "||"];
 
-impl Scanner {
+impl Parser {
     /// Takes a term: a value, of a field or not.
     pub(super) fn term(&mut self) -> Result<(), QueryError> {
         if let Some(name) = self.name()? {
             let expected = format!("a value after \"{}:\"", name.text);
-            self.push(name);
-            self.scanned.numbered.push(':');
             self.cursor.skip_space();
-            return self.value(&expected);
+            return self.value(Some(Field::named(&name.text)), &expected);
         }
+        let field = self.field().cloned();
         let needs_field = match self.cursor.peek() {
-            Some('[' | '{' | '<' | '>') => !self.in_field(),
+            Some('[' | '{' | '<' | '>') => field.is_none(),
             Some(':') => self.cursor.next_word().parse::<Ipv6Addr>().is_err(),
-            _ => self.starts_set() && !self.in_field(),
+            _ => self.starts_set() && field.is_none(),
         };
         if needs_field {
             return Err(self.cursor.error(
                 "a field right before it, as in severity:>=6; text that begins so goes in quotes",
             ));
         }
-        self.value("a term")
+        self.value(field, "a term")
     }
 
     /// Takes the name of a field and its colon, if they come next.
@@ -74,63 +74,83 @@ impl Scanner {
     }
 
     /// Takes what stands after the colon, or alone.
-    fn value(&mut self, expected: &str) -> Result<(), QueryError> {
-        match self.cursor.peek() {
-            Some('(') => return self.open_group(true),
-            Some('[' | '{') => self.range()?,
-            Some('<' | '>') => self.comparison()?,
-            Some('!') if self.cursor.starts_with("!=") => {
+    fn value(&mut self, field: Option<Field>, expected: &str) -> Result<(), QueryError> {
+        let filter = match (self.cursor.peek(), field) {
+            (Some('('), field) => return self.open_group(field),
+            (Some('[' | '{'), Some(field)) => self.range(field)?,
+            (Some('<' | '>'), Some(field)) => self.comparison(field)?,
+            (Some('!'), _) if self.cursor.starts_with("!=") => {
                 return Err(self.cursor.error(format!("{expected}; NOT stands before the field")));
             }
-            _ if self.starts_set() => self.set()?,
-            _ => {
+            (_, Some(field)) if self.starts_set() => self.set(&field)?,
+            (_, field) => {
                 let word = self.word(&[')'], expected)?;
-                self.push_value_or_star(word)?;
+                self.count(&word)?;
+                match field {
+                    Some(field) => values::equal(field, &word)?,
+                    None if word.is_star() => Filter::All,
+                    None if word.text.is_empty() => {
+                        return Err(word.error("a text that is not empty"));
+                    }
+                    None => Filter::Text(word.text),
+                }
             }
-        }
-        self.scanned.numbered.push(' ');
+        };
+        self.add(filter);
         Ok(())
     }
 
     /// Takes `[a TO b]`, in which `{` and `}` exclude the bound and `*` is none.
-    fn range(&mut self) -> Result<(), QueryError> {
-        self.push_next();
-        self.bound()?;
+    fn range(&mut self, field: Field) -> Result<Filter, QueryError> {
+        let opened = self.cursor.next();
+        let lower = self.bound()?;
         self.cursor.skip_space();
         if !self.cursor.eat_keyword("TO") {
             return Err(self.cursor.error("TO and the upper bound, as in [6 TO 10]"));
         }
-        self.scanned.numbered.push_str(" TO ");
-        self.bound()?;
+        let upper = self.bound()?;
         self.cursor.skip_space();
         if !matches!(self.cursor.peek(), Some(']' | '}')) {
             return Err(self.cursor.error("] or } at the end of the range, as in [6 TO 10]"));
         }
-        self.push_next();
-        self.expect_end()
+        let closed = self.cursor.next();
+        self.expect_end()?;
+        let bound = |word: &'_ Option<Word>, bracket, excludes| match word {
+            None => Bound::Unbounded,
+            Some(word) if bracket == Some(excludes) => Bound::Excluded(word.clone()),
+            Some(word) => Bound::Included(word.clone()),
+        };
+        let (lower, upper) = (bound(&lower, opened, '{'), bound(&upper, closed, '}'));
+        values::between(field, lower.as_ref(), upper.as_ref(), self.now)
     }
 
-    fn bound(&mut self) -> Result<(), QueryError> {
+    /// Takes a bound of a range; `None` if it is a `*`.
+    fn bound(&mut self) -> Result<Option<Word>, QueryError> {
         self.cursor.skip_space();
         let word = self.word(&[']', '}'], "a bound of the range, or * for none")?;
         if word.is_star() {
-            return self.push_value_or_star(word);
+            self.count(&word)?;
+            return Ok(None);
         }
         if !word.quoted && word.text == "TO" {
             return Err(word.error("a bound of the range before it, or * for none"));
         }
-        self.push_limit(word)
+        self.limit(&word)?;
+        Ok(Some(word))
     }
 
     /// Takes `>=a` and the like.
-    fn comparison(&mut self) -> Result<(), QueryError> {
-        self.push_next();
-        if self.cursor.peek() == Some('=') {
-            self.push_next();
-        }
+    fn comparison(&mut self, field: Field) -> Result<Filter, QueryError> {
+        let is_greater = self.cursor.next() == Some('>');
+        let is_included = self.cursor.eat("=");
         self.cursor.skip_space();
         let word = self.word(&[')'], "a value to compare with")?;
-        self.push_limit(word)
+        self.limit(&word)?;
+        let bound = if is_included { Bound::Included(&word) } else { Bound::Excluded(&word) };
+        match is_greater {
+            true => values::between(field, bound, Bound::Unbounded, self.now),
+            false => values::between(field, Bound::Unbounded, bound, self.now),
+        }
     }
 
     /// Whether `IN [` comes next.
@@ -142,22 +162,22 @@ impl Scanner {
     }
 
     /// Takes `IN [a b]`. Commas may stand between the values.
-    fn set(&mut self) -> Result<(), QueryError> {
+    fn set(&mut self, field: &Field) -> Result<Filter, QueryError> {
         self.cursor.skip(2);
         self.cursor.skip_space();
-        self.scanned.numbered.push_str("IN ");
-        self.push_next();
+        self.cursor.skip(1);
+        let mut values = Vec::new();
         loop {
             self.cursor.skip_space();
             let word = self.word(&[']', ','], "a value, and ] at the end of the set")?;
-            self.push_value(word)?;
-            self.scanned.numbered.push(' ');
+            self.count(&word)?;
+            values.push(values::equal(field.clone(), &word)?);
             self.cursor.skip_space();
             self.cursor.eat(",");
             self.cursor.skip_space();
-            if self.cursor.peek() == Some(']') {
-                self.push_next();
-                return self.expect_end();
+            if self.cursor.eat("]") {
+                self.expect_end()?;
+                return Ok(Filter::any(values));
             }
         }
     }
@@ -180,34 +200,12 @@ impl Scanner {
         Ok(())
     }
 
-    /// Hands the next character on to the grammar.
-    fn push_next(&mut self) {
-        self.scanned.numbered.extend(self.cursor.peek());
-        self.cursor.skip(1);
-    }
-
-    /// Adds a value that is compared by order.
-    fn push_limit(&mut self, word: Word) -> Result<(), QueryError> {
+    /// Counts a value that is compared by order.
+    fn limit(&mut self, word: &Word) -> Result<(), QueryError> {
         if word.prefix {
             return Err(word.error("a value without a *"));
         }
-        self.push_value(word)
-    }
-
-    /// Adds a value, or the `*` that the grammar knows.
-    fn push_value_or_star(&mut self, word: Word) -> Result<(), QueryError> {
-        if !word.is_star() {
-            return self.push_value(word);
-        }
-        self.count(&word)?;
-        self.scanned.numbered.push('*');
-        Ok(())
-    }
-
-    fn push_value(&mut self, word: Word) -> Result<(), QueryError> {
-        self.count(&word)?;
-        self.push(word);
-        Ok(())
+        self.count(word)
     }
 
     fn count(&mut self, word: &Word) -> Result<(), QueryError> {
@@ -216,13 +214,6 @@ impl Scanner {
             return Err(word.error(format!("at most {MAX_TERMS} values in a query")));
         }
         Ok(())
-    }
-
-    /// Puts the word away, and its number in its place.
-    fn push(&mut self, word: Word) {
-        let number = self.scanned.words.len();
-        self.scanned.words.push(word);
-        self.scanned.numbered.push_str(&number.to_string());
     }
 }
 
