@@ -16,8 +16,9 @@ use crate::entry::read::Read;
 use crate::entry::record::{Origin, Record};
 use crate::entry::time::{self, Written};
 use crate::entry::{Fields, Format, Kind, Layout, Millis, Warning};
+use crate::signature::budget::MAX_FAILED;
 use crate::signature::verdict::Checked;
-use crate::signature::{self, KeySet, Payload, Pieces, Verdict};
+use crate::signature::{self, Budget, KeySet, Payload, Pieces, Verdict};
 
 /// The first 16 bytes of a SHA-256: what identifies a line as received, or what is signed of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,8 +137,13 @@ pub struct Examined {
 impl Examined {
     /// Checks a line. One longer than `max_line` bytes is malformed.
     pub fn line(line: &[u8], keys: &KeySet, max_line: usize) -> Examined {
+        Examined::line_within(line, keys, max_line, &Budget::unlimited())
+    }
+
+    /// The same, unless the budget of its delivery is spent.
+    pub fn line_within(line: &[u8], keys: &KeySet, max_line: usize, budget: &Budget) -> Examined {
         let checked = Layout::of(line, max_line).and_then(|layout| {
-            let checked = signature::check(&layout, keys)?;
+            let checked = signature::check_within(&layout, keys, budget)?;
             let signature = checked.signature.filter(|_| checked.verdict.proof().is_some());
             let signed = signature
                 .map(|signature| Fingerprint::of_signed(layout.line, &checked.payload, &signature));
@@ -231,15 +237,27 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Checks every line of a body, on all threads of the rayon pool that it is called in.
+    /// Checks every line of a body, on all threads of the rayon pool that it is called in. Once
+    /// [`MAX_FAILED`] verifications have failed, signatures are not tried.
     pub fn new(body: Bytes, keys: &KeySet, caps: Caps) -> Result<Batch, TooManyLines> {
+        Batch::within(body, keys, caps, &Budget::new(MAX_FAILED))
+    }
+
+    /// The same with another budget of verifications that fail.
+    pub fn within(
+        body: Bytes,
+        keys: &KeySet,
+        caps: Caps,
+        budget: &Budget,
+    ) -> Result<Batch, TooManyLines> {
         let ranges: Vec<_> = lines(&body).take(caps.max_lines.saturating_add(1)).collect();
         if ranges.len() > caps.max_lines {
             return Err(TooManyLines(caps.max_lines));
         }
         // A verification takes so long that a handful of them outweighs the hand-over to a thread.
         let examine = |range: Range<usize>| {
-            let examined = Examined::line(&body[range.clone()], keys, caps.max_line);
+            let line = &body[range.clone()];
+            let examined = Examined::line_within(line, keys, caps.max_line, budget);
             (range, examined)
         };
         // In slices, between which the threads look for other bodies: a large one must not keep the
@@ -277,6 +295,9 @@ impl Batch {
         })
     }
 }
+
+#[cfg(test)]
+mod budget_tests;
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@ impl Meter for Metrics {
         for (class, count) in classes.iter() {
             self.entries.get_or_create(&labels_of(*class)).inc_by(*count);
         }
+        self.not_tried.inc_by(classes.not_tried());
         let Some(input) = self.inputs.get(&delivery.input) else { return };
         input.stored.inc();
         input.duplicates.inc_by(appended.duplicates);

@@ -57,6 +57,7 @@ pub struct Metrics {
     inputs: HashMap<String, Input>,
     deliveries: Family<Labels, Counter>,
     entries: Family<Labels, Counter>,
+    not_tried: Counter,
     refused: Family<Labels, Counter>,
     connections_refused: Family<Labels, Counter>,
     handshakes_failed: Family<Labels, Counter>,
@@ -97,6 +98,13 @@ impl Metrics {
         );
         let entries =
             family(all, "entries", "New entries stored, by what they were when they were received");
+        let not_tried = Counter::default();
+        all.register(
+            "entries_not_tried",
+            "New entries stored whose signature was not tried, for too many others of their delivery \
+             failed",
+            not_tried.clone(),
+        );
         let refused =
             family(all, "requests_refused", "Requests to the receiver refused before their body");
         let connections_refused = family(
@@ -166,6 +174,7 @@ impl Metrics {
             inputs,
             deliveries,
             entries,
+            not_tried,
             refused,
             connections_refused,
             handshakes_failed,

@@ -1,5 +1,6 @@
 //! Is an entry genuine: its signed payload, the key set, the verdict.
 //!
+//! - [`budget`]: how many verifications may fail for one delivery.
 //! - [`key`]: a JWK set to the keys that can verify.
 //! - [`payload`]: what was signed: the bytes as received, less the signature. Nothing is serialised
 //!   again.
@@ -8,10 +9,14 @@
 //! Signatures are Ed25519 (RFC 8032) over the entry as sent; a signature names no key. Defined in
 //! the vendor's page "Verify audit log signatures".
 
+pub mod budget;
 pub mod key;
 pub mod payload;
 pub mod verdict;
 
+pub use budget::Budget;
 pub use key::{BadKey, Key, KeySet, KeySetError, Thumbprint, WhyBad};
 pub use payload::{Payload, Pieces};
-pub use verdict::{Covers, Proof, Reason, Verdict, VerdictName, check, is_of_one_format};
+pub use verdict::{
+    Covers, Proof, Reason, Verdict, VerdictName, check, check_within, is_of_one_format,
+};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::payload::claim;
-use super::{Key, KeySet, Payload};
+use super::{Budget, Key, KeySet, Payload};
 use crate::entry::Format;
 use crate::entry::layout::{Layout, Malformed, Parts};
 use crate::entry::words::words;
@@ -63,6 +63,9 @@ words! {
     pub enum Reason {
         /// The signature is well formed, and no key of the set verifies it.
         NoMatchingKey = "no_matching_key",
+        /// The signature is well formed, and so many others failed in its delivery that it was not
+        /// tried yet.
+        NotTried = "not_tried",
         /// The signature is not base64url.
         SignatureNotBase64Url = "signature_not_base64url",
         /// The signature is not 64 bytes long.
@@ -123,7 +126,12 @@ impl Verdict {
 
     /// Whether a key that is not at hand now may make it valid.
     pub fn awaits_key(&self) -> bool {
-        matches!(self, Verdict::NoKey | Verdict::Invalid(Reason::NoMatchingKey))
+        matches!(self, Verdict::NoKey | Verdict::Invalid(Reason::NoMatchingKey | Reason::NotTried))
+    }
+
+    /// Whether the signature was not tried, for so many others failed.
+    pub fn is_not_tried(&self) -> bool {
+        matches!(self, Verdict::Invalid(Reason::NotTried))
     }
 }
 
@@ -143,9 +151,26 @@ pub struct Checked {
 /// Checks the signature of a line against a set of keys. A line whose payload verifies and is of
 /// another format than the line is no entry: its signer said something else.
 pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Result<Checked, Malformed> {
+    check_within(layout, keys, &Budget::unlimited())
+}
+
+/// The same, unless the budget is spent: then the signature is [`Reason::NotTried`].
+///
+/// A signature that no key verifies costs as many verifications as were tried. One that verifies
+/// costs nothing, whichever key it is of: what is genuine never meets the budget by itself.
+pub fn check_within(
+    layout: &Layout<'_>,
+    keys: &KeySet,
+    budget: &Budget,
+) -> Result<Checked, Malformed> {
     let claim = claim(layout);
     let repeated_sig = matches!(&layout.parts, Parts::Object { sigs, .. } if sigs.len() > 1);
+    let mut all_tried = true;
     for candidate in &claim.candidates {
+        if budget.is_spent() {
+            all_tried = false;
+            break;
+        }
         for (payload, covers) in &candidate.payloads {
             let text = payload.text(layout.line);
             let Some(key) = keys.verifying(text.as_bytes(), &candidate.signature) else { continue };
@@ -158,9 +183,11 @@ pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Result<Checked, Malformed> {
                 repeated_sig,
             });
         }
+        budget.spend(candidate.payloads.len() * keys.keys().len());
     }
     let verdict = match claim.problem {
         _ if !claim.candidates.is_empty() && keys.is_empty() => Verdict::NoKey,
+        _ if !all_tried => Verdict::Invalid(Reason::NotTried),
         _ if !claim.candidates.is_empty() => Verdict::Invalid(Reason::NoMatchingKey),
         Some(reason) => Verdict::Invalid(reason),
         None => Verdict::Unsigned,

@@ -1,14 +1,17 @@
 //! The background thread: it cleans up, seals, checks verdicts again, prunes, and writes the refused
 //! requests. Appending goes on beside it.
+//!
+//! Checking again may take long. It goes in slices, after each of which the thread rests as long as the
+//! slice took, and does what else there is to do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::catalog::{Catalog, State};
+use super::catalog::{AWAITING_KEY, Catalog, NOT_TRIED, State};
 use super::directory::Directory;
-use super::late::{self, Judge};
+use super::late::{self, Judge, Step, Work};
 use super::refused::{RefusedFile, Waiting};
 use super::retention::{self, Retention};
 use super::writer::Message;
@@ -24,6 +27,8 @@ pub(super) enum Task {
     SealAll(SyncSender<Result<(), StoreError>>),
     /// Check again what a new key may make valid.
     Recheck(Arc<dyn Judge>),
+    /// Entries were stored that were not tried: check them when there is time.
+    NotTried,
     /// Prune by this, and say how many segments are gone.
     Prune(Retention, SyncSender<Result<usize, StoreError>>),
     /// Finish.
@@ -33,7 +38,11 @@ pub(super) enum Task {
 /// Refused requests are written this often.
 const TICK: Duration = Duration::from_secs(1);
 /// Retention is looked at this often, and what failed is tried again.
+/// The live segment is closed at most as often for entries that were not tried.
 const ROUND: Duration = Duration::from_secs(30);
+/// Sealing waits so long for what is being checked again: a segment that changes later is written
+/// twice.
+const SOON: Duration = Duration::from_secs(10);
 
 pub(super) struct Background {
     pub(super) directory: Directory,
@@ -46,15 +55,24 @@ pub(super) struct Background {
     pub(super) clocks: Option<Clocks>,
     /// Set when the store is being closed: what takes long stops where it can be taken up again.
     pub(super) stopping: Arc<AtomicBool>,
+    /// What is left to be checked again.
+    pub(super) work: Work,
+    /// Whether entries may be there that were not tried and are not among `work`.
+    pub(super) not_tried: bool,
 }
 
 impl Background {
     /// Redoes what was interrupted, and works until it is told to stop.
     pub(super) fn run(mut self, tasks: &Receiver<Task>) {
         self.round();
-        let mut next_round = Instant::now() + ROUND;
+        let (mut next_round, mut next_closing) = (Instant::now() + ROUND, Instant::now());
+        let mut rested = Instant::now();
         loop {
-            match tasks.recv_timeout(TICK) {
+            let wait = match self.work.current() {
+                Some(_) => rested.saturating_duration_since(Instant::now()).min(TICK),
+                None => TICK,
+            };
+            match tasks.recv_timeout(wait) {
                 Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(task) => self.handle(task),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -62,7 +80,18 @@ impl Background {
             report("note refused requests", self.waiting.write(&mut self.refused));
             if Instant::now() >= next_round {
                 self.round();
+                self.work.take_up_failed();
                 next_round = Instant::now() + ROUND;
+            }
+            if self.not_tried && self.work.has_judge() && Instant::now() >= next_closing {
+                let added = self.add_not_tried();
+                report("check what was not tried", added);
+                next_closing = Instant::now() + ROUND;
+            }
+            if self.work.current().is_some() && Instant::now() >= rested {
+                let begun = Instant::now();
+                self.check_again();
+                rested = Instant::now() + begun.elapsed();
             }
         }
         report("note refused requests", self.waiting.write(&mut self.refused));
@@ -72,14 +101,16 @@ impl Background {
         match task {
             Task::Seal => self.round(),
             Task::SealAll(reply) => {
-                let sealed = self.close_live(false).and_then(|()| self.seal_closed());
+                self.check_for_a_while();
+                let sealed = self.close_live(None).and_then(|()| self.seal_closed(None));
                 // Nobody may be waiting any more.
                 let _ = reply.send(sealed);
             }
             Task::Recheck(judge) => {
-                let rechecked = self.recheck(judge.as_ref());
-                report("check verdicts again", rechecked);
+                let begun = self.recheck(judge);
+                report("check verdicts again", begun);
             }
+            Task::NotTried => self.not_tried = true,
             Task::Prune(retention, reply) => {
                 let _ = reply.send(self.prune(retention, "prune", now()));
             }
@@ -89,15 +120,17 @@ impl Background {
 
     /// What is done whenever there is time.
     fn round(&mut self) {
-        let sealed = self.seal_closed();
+        let sealed = self.seal_closed(self.work.current());
         report("seal", sealed);
         let pruned = self.retain();
         report("prune", pruned);
     }
 
-    fn seal_closed(&mut self) -> Result<(), StoreError> {
+    /// Seals all that is closed, but not the segment that begins with `but`.
+    fn seal_closed(&mut self, but: Option<u64>) -> Result<(), StoreError> {
         for segment in self.catalog.segments()? {
-            if segment.state == State::Closed && !self.is_stopping() {
+            let is_due = segment.state == State::Closed && Some(segment.first_id) != but;
+            if is_due && !self.is_stopping() {
                 seal::seal(&self.directory, &mut self.catalog, &segment)?;
                 self.relist();
             }
@@ -105,14 +138,49 @@ impl Background {
         Ok(())
     }
 
-    fn recheck(&mut self, judge: &dyn Judge) -> Result<(), StoreError> {
-        self.close_live(!late::live_is_older(&self.catalog)?)?;
-        let changed = late::recheck(&self.directory, &mut self.catalog, judge, &self.stopping)?;
-        if changed > 0 {
-            tracing::info!(changed, "entries have another verdict now that keys have changed");
-            self.relist();
+    /// Begins to check again what a new key may make valid.
+    fn recheck(&mut self, judge: Arc<dyn Judge>) -> Result<(), StoreError> {
+        let only_if = (!late::live_is_older(&self.catalog)?).then_some(AWAITING_KEY);
+        let closed = self.close_live(only_if);
+        self.not_tried = closed.is_err();
+        self.work.begin(&self.catalog, judge)?;
+        closed
+    }
+
+    /// Adds what was not tried to what is to be checked again.
+    fn add_not_tried(&mut self) -> Result<(), StoreError> {
+        self.close_live(Some(NOT_TRIED))?;
+        self.not_tried = false;
+        self.work.add_not_tried(&self.catalog)
+    }
+
+    /// Checks some entries again.
+    fn check_again(&mut self) {
+        let step = self.work.step(&self.directory, &mut self.catalog, &self.stopping);
+        match step {
+            Ok(Step::Entries) => return,
+            Ok(Step::Segment) => self.relist(),
+            Err(error) => report("check verdicts again", Err(error)),
         }
-        self.seal_closed()
+        if self.work.current().is_none() {
+            let changed = self.work.take_changed();
+            if changed > 0 {
+                tracing::info!(
+                    changed,
+                    "entries have another verdict now, for they were checked again"
+                );
+            }
+        }
+        let sealed = self.seal_closed(self.work.current());
+        report("seal", sealed);
+    }
+
+    /// Checks entries again without a rest, for somebody waits.
+    fn check_for_a_while(&mut self) {
+        let begun = Instant::now();
+        while self.work.current().is_some() && begun.elapsed() < SOON && !self.is_stopping() {
+            self.check_again();
+        }
     }
 
     /// Does what retention asks for, unless the clock cannot be trusted.
@@ -152,12 +220,10 @@ impl Background {
         Ok(gone.len())
     }
 
-    /// Has the writer close the live segment.
-    fn close_live(&self, only_if_awaiting: bool) -> Result<(), StoreError> {
+    /// Has the writer close the live segment, if this is true of one of its entries.
+    fn close_live(&self, only_if: Option<&'static str>) -> Result<(), StoreError> {
         let (reply, closed) = sync_channel(1);
-        self.writer
-            .send(Message::Close { only_if_awaiting, reply })
-            .map_err(|_| StoreError::Closing)?;
+        self.writer.send(Message::Close { only_if, reply }).map_err(|_| StoreError::Closing)?;
         closed.recv().map_err(|_| StoreError::Closing)?
     }
 

@@ -106,8 +106,11 @@ impl Closed {
 }
 
 /// Which entries a new key may make valid, in SQL over `entries`.
-pub(super) const AWAITING_KEY: &str =
-    "(verdict = 'no_key' OR (verdict = 'invalid' AND reason = 'no_matching_key'))";
+pub(super) const AWAITING_KEY: &str = "(verdict = 'no_key' OR (verdict = 'invalid'
+     AND reason IN ('no_matching_key', 'not_tried')))";
+
+/// Which entries were not tried under the keys at hand, in SQL over `entries`.
+pub(super) const NOT_TRIED: &str = "(verdict = 'invalid' AND reason = 'not_tried')";
 
 fn range(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<(i64, i64)>> {
     let (least, greatest): (Option<i64>, Option<i64>) = (row.get(at)?, row.get(at + 1)?);

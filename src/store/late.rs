@@ -1,11 +1,13 @@
 //! Late verdicts: when a key arrives, entries that it may make valid are checked again.
 //!
-//! Those are the `no_key` ones, and the `invalid` ones whose signature is well formed. A verdict that
-//! changes gets a rising change number, and what the entry is now goes to the catalog, which is laid
-//! over on reading. The live segment is closed before, so its entries are never changed beside the
-//! writer.
+//! Those are the `no_key` ones, and the `invalid` ones whose signature is well formed. Of the latter
+//! those that were not tried, for so many others failed in their delivery, are checked whether a key
+//! arrives or not. A verdict that changes gets a rising change number, and what the entry is now goes
+//! to the catalog, which is laid over on reading. The live segment is closed before, so its entries
+//! are never changed beside the writer. `work` is what is left to do.
 
 mod older_rules;
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 
-use super::catalog::{AWAITING_KEY, Catalog, Segment, State};
+pub(super) use self::work::{Step, Work};
+use super::StoreError;
+use super::catalog::{Catalog, Segment, State};
 use super::directory::Directory;
 use super::error::SqliteContext;
 use super::older::Older;
@@ -21,10 +25,9 @@ use super::row::Stored;
 use super::schema::SEGMENT;
 use super::spellings::{self, Segments};
 use super::sqlite::{self, Access, Database};
-use super::{StoreError, seal};
 use crate::entry::{Malformed, Millis};
 use crate::ingest::{Examined, Expected};
-use crate::signature::{KeySet, Verdict, VerdictName};
+use crate::signature::{KeySet, Reason, Verdict, VerdictName};
 
 /// What entries are checked again with.
 pub trait Judge: Send + Sync {
@@ -43,48 +46,13 @@ struct Recorded {
     delivery: u64,
     input: String,
     verdict: String,
+    reason: Option<String>,
     line: Vec<u8>,
 }
 
 /// Entries in one transaction of the catalog: so many, or so many bytes of lines.
 const SLICE: usize = 500;
 const SLICE_BYTES: usize = 4 << 20;
-
-/// Checks again what a new key may make valid, in every segment that takes no more appends, and
-/// says how many verdicts changed. A sealed segment of which more than a tenth has changed is written
-/// anew. It ends early when the store is `stopping`, and is begun again when the store is opened.
-pub(super) fn recheck(
-    directory: &Directory,
-    catalog: &mut Catalog,
-    judge: &dyn Judge,
-    stopping: &AtomicBool,
-) -> Result<u64, StoreError> {
-    let (mut changed, by_older_rules) = (0, older_rules::segments(catalog)?);
-    let segments = catalog.segments()?;
-    let mut older = Older::new(directory.clone(), segments.clone());
-    for segment in segments {
-        let Some(closed) = &segment.closed else { continue };
-        let is_older = by_older_rules.contains(&segment.first_id);
-        if (closed.awaiting_key == 0 && !is_older) || stopping.load(Ordering::Relaxed) {
-            continue;
-        }
-        let connection = open(directory, &segment)?;
-        if is_older {
-            let last = closed.last_id;
-            let ids = segment.first_id..=last;
-            changed +=
-                older_rules::recheck(catalog, &mut older, ids, &connection, judge, stopping)?;
-        }
-        changed += recheck_segment(catalog, &mut older, &connection, judge, stopping)?;
-        let laid_over = count_overlay(catalog, segment.first_id, closed.last_id)?;
-        let entries = closed.last_id + 1 - segment.first_id;
-        if segment.state == State::Sealed && laid_over * 10 > entries {
-            seal::seal(directory, catalog, &segment)?;
-            older.set(catalog.segments()?);
-        }
-    }
-    Ok(changed)
-}
 
 /// Whether the live segment was written under earlier rules. It has to be closed before its entries
 /// are checked again.
@@ -98,31 +66,16 @@ fn open(directory: &Directory, segment: &Segment) -> Result<Database, StoreError
     sqlite::open_read_only(&directory.segment(&segment.file), &SEGMENT, access)
 }
 
-fn recheck_segment(
-    catalog: &Catalog,
-    older: &mut Older,
+/// The next entries after the id `after` of which the condition is true, as the segment has them.
+fn awaiting(
     connection: &Connection,
-    judge: &dyn Judge,
-    stopping: &AtomicBool,
-) -> Result<u64, StoreError> {
-    let (mut after, mut changed) = (0, 0);
-    loop {
-        let slice = awaiting(connection, after).doing("read a segment", &catalog.path)?;
-        let Some(last) = slice.last() else { return Ok(changed) };
-        if stopping.load(Ordering::Relaxed) {
-            return Ok(changed);
-        }
-        after = last.id;
-        changed += recheck_slice(catalog, older, slice, judge)?;
-    }
-}
-
-/// The next entries after the id `after` that await a key, as the segment has them.
-fn awaiting(connection: &Connection, after: u64) -> rusqlite::Result<Vec<Recorded>> {
+    condition: &str,
+    after: u64,
+) -> rusqlite::Result<Vec<Recorded>> {
     let sql = format!(
-        "SELECT id, received_at, delivery, input, verdict,
+        "SELECT id, received_at, delivery, input, verdict, reason,
                 (SELECT line FROM raw WHERE raw.id = entries.id)
-         FROM entries WHERE id > ?1 AND {AWAITING_KEY} ORDER BY id LIMIT {SLICE}"
+         FROM entries WHERE id > ?1 AND {condition} ORDER BY id LIMIT {SLICE}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([after])?;
@@ -144,27 +97,35 @@ fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
         delivery: row.get(2)?,
         input: row.get(3)?,
         verdict: row.get(4)?,
-        line: row.get(5)?,
+        reason: row.get(5)?,
+        line: row.get(6)?,
     })
 }
 
+/// Checks entries again, and says how many verdicts changed. When the store is `stopping` it ends early:
+/// the others are found again.
 fn recheck_slice(
     catalog: &Catalog,
     older: &mut Older,
     slice: Vec<Recorded>,
     judge: &dyn Judge,
+    stopping: &AtomicBool,
 ) -> Result<u64, StoreError> {
     let mut changed = Vec::new();
     for mut entry in slice {
+        if stopping.load(Ordering::Relaxed) {
+            break;
+        }
         // It may have changed before.
         let later = current(&catalog.connection, entry.id);
-        if let Some(verdict) = later.doing("read a late verdict", &catalog.path)? {
-            entry.verdict = verdict;
+        if let Some((verdict, reason)) = later.doing("read a late verdict", &catalog.path)? {
+            (entry.verdict, entry.reason) = (verdict, reason);
         }
         let shown = spellings::shown(&catalog.connection, entry.id);
         if shown.doing("read the spellings", &catalog.path)?.is_some() {
             continue;
         }
+        let not_tried = entry.reason.as_deref() == Some(Reason::NotTried.as_str());
         let keys = judge.keys(&entry.input, entry.received_at);
         let examined = Examined::line(&entry.line, &keys, judge.max_line());
         let verdict = examined.verdict();
@@ -172,11 +133,13 @@ fn recheck_slice(
         // the program was started with other keys.
         let learned = match verdict {
             Verdict::Valid(_) => true,
-            Verdict::Invalid(_) => entry.verdict == VerdictName::NoKey.as_str(),
+            Verdict::Invalid(_) => not_tried || entry.verdict == VerdictName::NoKey.as_str(),
             Verdict::Malformed(Malformed::OtherFormat) => true,
             Verdict::Unsigned | Verdict::NoKey | Verdict::Malformed(_) => false,
         };
-        if learned && entry.verdict != verdict.name().as_str() {
+        let is_same =
+            entry.verdict == verdict.name().as_str() && entry.reason.as_deref() == verdict.reason();
+        if learned && !is_same {
             changed.push((entry, examined));
         }
     }
@@ -187,11 +150,11 @@ fn recheck_slice(
     Ok(count)
 }
 
-/// The verdict that an entry got later.
-fn current(connection: &Connection, id: u64) -> rusqlite::Result<Option<String>> {
+/// The verdict that an entry got later, and its reason.
+fn current(connection: &Connection, id: u64) -> rusqlite::Result<Option<(String, Option<String>)>> {
     connection
-        .prepare_cached("SELECT verdict FROM entries WHERE id = ?1")?
-        .query_row([id], |row| row.get(0))
+        .prepare_cached("SELECT verdict, reason FROM entries WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()
 }
 
@@ -207,6 +170,11 @@ fn lay_over(
     let transaction = transaction.doing(what, path)?;
     let mut segments = Segments { older, live: None };
     for (recorded, examined) in changed {
+        // A delivery may have bettered it while it was checked.
+        let now = current(connection, recorded.id).doing(what, path)?;
+        if now.is_some_and(|now| now != (recorded.verdict, recorded.reason)) {
+            continue;
+        }
         let expected = judge.expected(&recorded.input);
         let entry = examined.read(Bytes::from(recorded.line), &expected, recorded.received_at);
         let stored = Stored {

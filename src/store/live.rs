@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::again::Again;
-use super::catalog::{AWAITING_KEY, Catalog, Closed, Segment, State, file_name};
+use super::catalog::{Catalog, Closed, Segment, State, file_name};
 use super::copies;
 use super::directory::{Directory, remove_database, sync};
 use super::error::SqliteContext;
@@ -154,15 +154,10 @@ impl Live {
         Highest { entry: self.next_id - 1, delivery: self.next_delivery - 1 }
     }
 
-    /// Whether it has an entry that a new key may make valid.
-    pub(super) fn awaits_key(&self) -> Result<bool, StoreError> {
-        self.connection
-            .query_row(
-                &format!("SELECT EXISTS (SELECT 1 FROM entries WHERE {AWAITING_KEY})"),
-                [],
-                |row| row.get(0),
-            )
-            .doing("read", &self.path)
+    /// Whether it has an entry of which this condition is true.
+    pub(super) fn has(&self, condition: &str) -> Result<bool, StoreError> {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM entries WHERE {condition})");
+        self.connection.query_row(&sql, [], |row| row.get(0)).doing("read", &self.path)
     }
 
     /// What is known of it now that it takes no more.

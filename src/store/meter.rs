@@ -31,24 +31,37 @@ impl Meter for () {}
 /// A format, a kind (`None`: malformed) and a verdict.
 pub type Class = (Format, Option<Kind>, VerdictName);
 
-/// How many entries there are of each class.
+/// How many entries there are of each class. Those that were not tried are counted apart: what they are
+/// is not known yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Classes(Vec<(Class, u64)>);
+pub struct Classes {
+    tried: Vec<(Class, u64)>,
+    not_tried: u64,
+}
 
 impl Classes {
     /// Counts an entry.
     pub(super) fn count(&mut self, entry: &Entry) {
+        if entry.verdict.is_not_tried() {
+            self.not_tried += 1;
+            return;
+        }
         let class = (entry.format, entry.kind, entry.verdict.name());
         // There are few in one delivery, most often one.
-        match self.0.iter_mut().find(|(known, _)| *known == class) {
+        match self.tried.iter_mut().find(|(known, _)| *known == class) {
             Some((_, count)) => *count += 1,
-            None => self.0.push((class, 1)),
+            None => self.tried.push((class, 1)),
         }
     }
 
     /// Those that there are.
     pub fn iter(&self) -> impl Iterator<Item = &(Class, u64)> {
-        self.0.iter()
+        self.tried.iter()
+    }
+
+    /// How many entries were not tried.
+    pub fn not_tried(&self) -> u64 {
+        self.not_tried
     }
 }
 

@@ -109,7 +109,7 @@ use self::writer::{Job, Message, Writer};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::ingest::{Batch, Entry, Expected};
-use crate::signature::KeySet;
+use crate::signature::{KeySet, Verdict};
 
 /// How the store is kept.
 #[derive(Clone, Copy, Debug)]
@@ -192,6 +192,8 @@ impl Store {
             waiting: Arc::clone(&waiting),
             writer: to_writer.clone(),
             stopping: Arc::clone(&stopping),
+            work: late::Work::default(),
+            not_tried: false,
         };
         let writer = spawn("store-writer", move || writer.run(&messages))?;
         let background = spawn("store-background", move || background.run(&tasks))?;
@@ -234,7 +236,12 @@ impl Store {
             }
         }
         drop(to_chunks);
-        answer.recv().map_err(|_| StoreError::Closing)?
+        let appended = answer.recv().map_err(|_| StoreError::Closing)??;
+        if batch.verdicts().any(Verdict::is_not_tried) {
+            // It stops only when the store is dropped.
+            let _ = self.background.send(Task::NotTried);
+        }
+        Ok(appended)
     }
 
     /// Whether it can be written.
@@ -312,13 +319,15 @@ impl Store {
         sightings::inputs(&catalog.connection).doing("read inputs", &catalog.path)
     }
 
-    /// Has what a new key may make valid checked again, in the background.
+    /// Has what a new key may make valid checked again, in the background, a slice at a time. From then
+    /// on, so is what is stored and was not tried.
     pub fn recheck(&self, judge: Arc<dyn Judge>) {
         // It stops only when the store is dropped.
         let _ = self.background.send(Task::Recheck(judge));
     }
 
-    /// Closes the live segment, seals all that is closed, and returns when that is done.
+    /// Closes the live segment, seals all that is closed, and returns when that is done. What is being
+    /// checked again is finished before if it takes no more than 10 seconds.
     pub fn seal(&self) -> Result<(), StoreError> {
         let (reply, sealed) = sync_channel(1);
         self.background.send(Task::SealAll(reply)).map_err(|_| StoreError::Closing)?;

@@ -61,7 +61,7 @@ mod tests {
         feel(&mut pulse);
         // Answered once it has done what it was asked before.
         let (reply, closed) = sync_channel(1);
-        store.writer.send(Message::Close { only_if_awaiting: false, reply }).unwrap();
+        store.writer.send(Message::Close { only_if: None, reply }).unwrap();
         closed.recv().unwrap().unwrap();
         let beats = store.health.beats();
 

@@ -67,8 +67,9 @@ pub(super) enum Message {
     Append(Job),
     /// Take over the catalog's list of segments: something was sealed or dropped.
     Relist,
-    /// Close the live segment: always, or only if it has entries that await a key. Empty ones stay.
-    Close { only_if_awaiting: bool, reply: SyncSender<Result<(), StoreError>> },
+    /// Close the live segment: always, or only if it has entries of which this is true, in SQL. An
+    /// empty one stays.
+    Close { only_if: Option<&'static str>, reply: SyncSender<Result<(), StoreError>> },
     /// Show that the writer gets on, and do what is done when nothing comes.
     Beat,
     /// Finish.
@@ -174,11 +175,9 @@ impl Writer {
         match message {
             Message::Append(job) => self.append(vec![job]),
             Message::Relist => self.relist(),
-            Message::Close { only_if_awaiting, reply } => {
-                let closed = match only_if_awaiting && !self.live.awaits_key().unwrap_or(true) {
-                    true => Ok(()),
-                    false => self.rotate(),
-                };
+            Message::Close { only_if, reply } => {
+                let is_due = only_if.is_none_or(|has| self.live.has(has).unwrap_or(true));
+                let closed = if is_due { self.rotate() } else { Ok(()) };
                 // Nobody may be waiting any more.
                 let _ = reply.send(closed);
             }

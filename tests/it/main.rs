@@ -22,6 +22,7 @@ mod health;
 mod keys;
 mod konnect;
 mod manager;
+mod not_tried;
 mod outputs;
 mod pages;
 mod power_loss;

@@ -163,6 +163,11 @@ fn why(verdict: &Verdict, keys: usize) -> String {
                 "The signature is well formed, and no key at hand verifies it ({keys} tried). The \
                  entry was changed after it was signed, or it was signed with another key."
             ),
+            signature::Reason::NotTried => {
+                "The signature is well formed and was not tried: too many others of its delivery \
+                 failed."
+                    .to_owned()
+            }
             signature::Reason::SignatureNotBase64Url => {
                 "The signature is not base64url: it is damaged or made up.".to_owned()
             }

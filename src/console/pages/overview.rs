@@ -38,6 +38,9 @@ pub const CONDITIONS: [(&str, &str); 9] = [
     ("Authorization denied", "kind:authorization granted:false NOT kong_initiated:true"),
 ];
 
+/// The invalid entries that no key has failed.
+pub const NOT_TRIED: &str = "verdict:invalid reason:not_tried";
+
 /// The last stretches of time that it is told of how many entries were received: what each is
 /// called, in a query too, and its minutes.
 const RATES: [(&str, &str, i64); 4] = [
@@ -76,6 +79,8 @@ pub(super) struct VerdictRow {
     pub(super) verdict: Badge,
     pub(super) count: String,
     pub(super) link: Link,
+    /// How many of them were not tried yet, if any.
+    pub(super) not_tried: Option<(String, Link)>,
 }
 
 pub(super) struct ConditionRow {
@@ -117,6 +122,8 @@ pub(super) struct Endpoint {
 pub(super) struct Counted {
     pub(super) all: Counts,
     pub(super) conditions: Vec<Counts>,
+    /// Entries whose signature was not tried yet.
+    pub(super) not_tried: Counts,
     /// How many entries were received in each of the last stretches of time.
     pub(super) rates: Vec<u64>,
     pub(super) outputs: Vec<OutputStanding>,
@@ -146,14 +153,18 @@ impl Counted {
         let counts = |filter: &Filter, range| {
             reader.counts(&Wanted { filter, range, now, buckets: 1, fields: &[], values: 0 })
         };
-        let condition = |(_, query): &(&str, &str)| {
+        let matching = |query: &str| {
             let nothing = || Filter::Not(Box::new(Filter::All));
             counts(&search::parse(query, now).unwrap_or_else(|_| nothing()), range)
         };
         let begins = RATES.map(|(_, _, minutes)| now.saturating_sub(minutes * 60_000));
         Ok(Counted {
             all: counts(&Filter::All, range)?,
-            conditions: CONDITIONS.iter().map(condition).collect::<Result<_, _>>()?,
+            conditions: CONDITIONS
+                .iter()
+                .map(|(_, query)| matching(query))
+                .collect::<Result<_, _>>()?,
+            not_tried: matching(NOT_TRIED)?,
             rates: reader.received_since(&begins)?,
             outputs,
         })
@@ -174,21 +185,28 @@ impl OverviewPage {
         let link = |query: &str| {
             Selection { query: query.to_owned(), ..selection.clone() }.link("/", ("", ""))
         };
+        let shown = |counts: &Counts| {
+            let more = if counts.complete { "" } else { "more than " };
+            format!("{more}{}", count(counts.entries))
+        };
         let verdict = |(name, _): (&'static str, &str)| {
             let of = counted.all.buckets.iter().filter_map(|(_, verdicts)| verdicts.get(name));
-            let (verdict, count) = (Badge(name), count(of.sum()));
-            VerdictRow { verdict, count, link: link(&format!("verdict:{name}")) }
-        };
-        let condition = |((name, query), counts): (&(&'static str, &'static str), &Counts)| {
-            let more = if counts.complete { "" } else { "more than " };
-            ConditionRow {
-                name,
-                query,
-                count: format!("{more}{}", count(counts.entries)),
-                some: counts.entries > 0,
-                link: link(query),
+            let has_not_tried = name == "invalid" && counted.not_tried.entries > 0;
+            VerdictRow {
+                verdict: Badge(name),
+                count: count(of.sum()),
+                link: link(&format!("verdict:{name}")),
+                not_tried: has_not_tried.then(|| (shown(&counted.not_tried), link(NOT_TRIED))),
             }
         };
+        let condition =
+            |((name, query), counts): (&(&'static str, &'static str), &Counts)| ConditionRow {
+                name,
+                query,
+                count: shown(counts),
+                some: counts.entries > 0,
+                link: link(query),
+            };
         let rate =
             |((name, since, minutes), entries): (&(&'static str, &str, i64), &u64)| RateRow {
                 name,

@@ -13,7 +13,7 @@ use super::keys::KeysPage;
 use super::link::Selection;
 use super::login::LoginPage;
 use super::outputs;
-use super::overview::{CONDITIONS, Counted, OverviewPage};
+use super::overview::{CONDITIONS, Counted, NOT_TRIED, OverviewPage};
 use super::text::Shown;
 use super::verify::VerifyPage;
 use super::{ErrorPage, Shell};
@@ -230,6 +230,7 @@ fn pages() -> Vec<(&'static str, String)> {
     let counted = Counted {
         all: counts(HOSTILE, true),
         conditions: CONDITIONS.iter().map(|_| counts(HOSTILE, false)).collect(),
+        not_tried: counts(HOSTILE, false),
         rates: vec![1, 2, 3, 4],
         outputs: vec![standing(HOSTILE)],
     };
@@ -418,8 +419,30 @@ fn counts_of_the_newest_say_so() {
 }
 
 #[test]
+fn the_overview_says_how_many_signatures_were_not_tried() {
+    let overview = |not_tried| {
+        let counted = Counted {
+            all: counts("x", true),
+            conditions: Vec::new(),
+            not_tried,
+            rates: Vec::new(),
+            outputs: Vec::new(),
+        };
+        OverviewPage::new(shell(), &Selection::default(), &stats(), &counted, &about())
+            .render()
+            .unwrap()
+    };
+    let some = counts("x", false);
+    let none = Counts { entries: 0, ..counts("x", true) };
+    let said = format!(">more than {} not tried yet</a>", some.entries);
+    assert!(overview(some).contains(&said), "{said}");
+    assert!(!overview(none).contains("not tried yet"));
+}
+
+#[test]
 fn the_conditions_and_the_example_are_queries() {
-    for (name, query) in CONDITIONS.into_iter().chain([("the example", EXAMPLE)]) {
+    let others = [("the example", EXAMPLE), ("not tried", NOT_TRIED)];
+    for (name, query) in CONDITIONS.into_iter().chain(others) {
         assert!(crate::search::parse(query, 0).is_ok(), "{name}: {query}");
     }
 }

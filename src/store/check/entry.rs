@@ -174,11 +174,13 @@ impl Recorded {
             }
         };
         let name = found.verdict.name().as_str();
-        compare(
-            "",
-            verdict(&record.verdict, record.reason.as_deref()),
-            verdict(name, found.verdict.reason()),
-        );
+        let now = verdict(name, found.verdict.reason());
+        let then = match record.reason.as_deref() {
+            // No key has failed it.
+            Some("not_tried") if now != WITHOUT_KEY => "invalid (not_tried)".into(),
+            reason => verdict(&record.verdict, reason),
+        };
+        compare("", then, now);
         if self.first_line.as_ref().is_some_and(|line| *line != record.raw) {
             differences.push("its late verdict is of another line".into());
         }
@@ -221,12 +223,15 @@ impl Recorded {
     }
 }
 
+/// What is recorded without a key that verifies the entry.
+const WITHOUT_KEY: &str = "no_key or invalid (no_matching_key)";
+
 /// A verdict and its reason. Without a key that verifies it an entry may be recorded either way:
-/// there may have been no key when it was received.
+/// there may have been no key when it was received, or it was not tried.
 fn verdict(name: &str, reason: Option<&str>) -> String {
     match (name, reason) {
-        ("no_key", Some(NO_KEYS)) | ("invalid", Some("no_matching_key")) => {
-            "no_key or invalid (no_matching_key)".into()
+        ("no_key", Some(NO_KEYS)) | ("invalid", Some("no_matching_key" | "not_tried")) => {
+            WITHOUT_KEY.into()
         }
         (name, Some(reason)) => format!("{name} ({reason})"),
         (name, None) => name.to_owned(),

@@ -85,7 +85,7 @@ struct Judged {
 
 fn judged(connection: &Connection, after: u64, last: u64) -> rusqlite::Result<Judged> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, received_at, delivery, input, verdict,
+        "SELECT id, received_at, delivery, input, verdict, reason,
                 (SELECT line FROM raw WHERE raw.id = entries.id),
                 (SELECT public FROM keys WHERE keys.id = entries.key)
          FROM entries WHERE id > ?1 AND id <= ?2 AND verdict <> 'malformed' ORDER BY id",
@@ -94,7 +94,7 @@ fn judged(connection: &Connection, after: u64, last: u64) -> rusqlite::Result<Ju
     let (mut entries, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
         let entry = recorded(row)?;
-        let (id, public) = (entry.id, row.get(6)?);
+        let (id, public) = (entry.id, row.get(7)?);
         bytes += entry.line.len();
         entries.push((entry, public));
         if entries.len() >= SLICE || bytes >= SLICE_BYTES {

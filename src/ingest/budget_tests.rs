@@ -1,0 +1,115 @@
+//! What is genuine never meets the budget of verifications that fail, and what is made up does.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+
+use super::*;
+use crate::signature::{Key, Reason};
+
+const CAPS: Caps = Caps { max_line: 10_000, max_lines: 10_000 };
+
+struct Signer(Ed25519KeyPair);
+
+impl Signer {
+    fn new(seed: u8) -> Signer {
+        Signer(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap())
+    }
+
+    fn key(&self) -> Arc<Key> {
+        Arc::new(Key::new(None, self.0.public_key().as_ref().try_into().unwrap()))
+    }
+
+    fn sig(&self, payload: &str) -> String {
+        URL_SAFE_NO_PAD.encode(self.0.sign(payload.as_bytes()))
+    }
+
+    fn cef(&self, n: usize) -> String {
+        let payload = cef(n);
+        format!("{payload} sig={}\n", self.sig(&payload))
+    }
+}
+
+fn cef(n: usize) -> String {
+    format!("CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|rt={n} act=GET")
+}
+
+/// A line with four signatures that nobody made.
+fn forged(n: usize) -> String {
+    cef(n) + &format!(" sig={}", URL_SAFE_NO_PAD.encode([7; 64])).repeat(4) + "\n"
+}
+
+fn batch(body: String, keys: &KeySet, budget: &Budget) -> Batch {
+    Batch::within(body.into(), keys, CAPS, budget).unwrap()
+}
+
+fn reason(line: &str, keys: &KeySet, budget: &Budget) -> Option<&'static str> {
+    let line = line.trim_end().as_bytes();
+    Examined::line_within(line, keys, CAPS.max_line, budget).verdict().reason()
+}
+
+#[test]
+fn what_is_genuine_costs_nothing_whichever_key_signed_it() {
+    let signers = [Signer::new(1), Signer::new(2), Signer::new(3)];
+    let keys = KeySet::new(signers.iter().map(Signer::key));
+    let mut body = String::new();
+    for n in 0..300 {
+        let signer = &signers[n % 3];
+        body += &signer.cef(n);
+        // Of a CPS line the object is tried before the line.
+        let line = format!("{{\"event\":{{\"rt\":{n}}}}}");
+        let sig = signer.sig(&line);
+        body += &format!("{{\"event\":{{\"rt\":{n},\"sig\":\"{sig}\"}}}}\n");
+    }
+    let budget = Budget::new(1);
+    let batch = batch(body, &keys, &budget);
+    assert_eq!(batch.len(), 600);
+    assert!(batch.verdicts().all(|verdict| verdict.proof().is_some()));
+    assert!(!budget.is_spent());
+}
+
+#[test]
+fn what_comes_after_the_budget_is_not_tried() {
+    let signer = Signer::new(1);
+    let keys = KeySet::new([signer.key(), Signer::new(2).key()]);
+    // More than one slice, so that the genuine one comes after the others.
+    let body: String = (0..SLICE).map(forged).chain([signer.cef(SLICE)]).collect();
+    // Each costs four signatures under two keys.
+    let budget = Budget::new(80);
+    let batch = batch(body, &keys, &budget);
+    assert!(budget.is_spent());
+    let verdicts: Vec<_> = batch.verdicts().collect();
+    let tried = verdicts.iter().filter(|one| one.reason() == Some("no_matching_key")).count();
+    // Every thread finishes the signature that it is at.
+    assert!((10..SLICE).contains(&tried), "{tried}");
+    assert_eq!(verdicts.iter().filter(|one| one.is_not_tried()).count(), SLICE + 1 - tried);
+    assert_eq!(verdicts.last(), Some(&&Verdict::Invalid(Reason::NotTried)));
+    assert!(verdicts.iter().all(|verdict| verdict.awaits_key()));
+    assert_eq!(reason(&signer.cef(SLICE), &keys, &Budget::unlimited()), None);
+}
+
+#[test]
+fn what_needs_no_verification_is_told_without_a_budget() {
+    let keys = KeySet::new([Signer::new(1).key()]);
+    let spent = Budget::new(0);
+    assert_eq!(reason(&forged(1), &keys, &spent), Some("not_tried"));
+    assert_eq!(reason(&forged(1), &KeySet::default(), &spent), Some("no_keys"));
+    assert_eq!(reason(&cef(1), &keys, &spent), None);
+    assert_eq!(reason(&(cef(1) + " sig=AAAA"), &keys, &spent), Some("signature_length"));
+    assert_eq!(reason("hello", &keys, &spent), Some("unknown_format"));
+}
+
+#[test]
+fn imitations_behind_a_genuine_signature_are_paid_for() {
+    let signer = Signer::new(1);
+    let keys = KeySet::new([signer.key()]);
+    let imitations = format!(" sig={}", URL_SAFE_NO_PAD.encode([7; 64])).repeat(2);
+    let payload = cef(1) + &imitations;
+    let line = format!("{} sig={}{imitations}", cef(1), signer.sig(&payload));
+    let budget = Budget::new(3);
+    assert_eq!(reason(&line, &keys, &budget), None);
+    assert!(!budget.is_spent());
+    assert_eq!(reason(&line, &keys, &budget), Some("not_tried"));
+}

@@ -1,0 +1,157 @@
+//! A delivery of made-up signatures is not all tried at once, and nothing genuine is lost by it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use vidimus::entry::Millis;
+use vidimus::ingest::{Batch, Caps, Expected};
+use vidimus::signature::{Budget, KeySet};
+use vidimus::store::{Delivery, Directory, Judge, Options, Reader, Store};
+
+use crate::console::get;
+use crate::harness::stored::{self, catalog};
+use crate::harness::{Serve, Setup, Signer, cef, jwks, wait_until};
+
+const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
+
+const RECEIVED_AT: i64 = 1_760_000_000_000;
+
+/// The entry number `n` with four signatures that nobody made.
+fn forged(n: usize) -> String {
+    cef(n) + &format!(" sig={}", "A".repeat(86)).repeat(4)
+}
+
+/// More forged entries than are tried at once, and a genuine one behind them: `n` of them all.
+fn flood(signer: &Signer, from: usize, n: usize) -> String {
+    let forged: Vec<_> = (from..from + n - 1).map(forged).collect();
+    forged.join("\n") + "\n" + &signer.cef(from + n - 1)
+}
+
+/// How many entries have this reason.
+fn count(serve: &Serve, reason: &str) -> usize {
+    let stored = serve.stored();
+    stored.iter().filter(|entry| entry.reason.as_deref() == Some(reason)).count()
+}
+
+#[test]
+fn a_flood_is_tried_when_there_is_time_and_also_after_a_crash() {
+    const LINES: usize = 6_000;
+    let signer = Signer::new("k1");
+    let setup = Setup::new().file("jwks.json", jwks(&[&signer]));
+    let mut serve = setup.arguments("--jwks jwks.json").start();
+    let answer = serve.deliver(flood(&signer, 0, LINES));
+    assert_eq!(answer["stored"], LINES, "{answer}");
+    // In the answer what was not tried is invalid.
+    assert_eq!(answer["verdicts"]["invalid"], LINES, "{answer}");
+    let text = get(&serve, "/metrics").text();
+    let sum = |family: &str| -> f64 {
+        let lines = text.lines().filter(|line| line.starts_with(family));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    let (tried, not_tried) =
+        (sum("vidimus_entries_total{"), sum("vidimus_entries_not_tried_total"));
+    assert_eq!(tried + not_tried, LINES as f64, "{text}");
+    // Four signatures each; every thread finishes the one that it is at.
+    assert!((4_900.0..5_100.0).contains(&tried), "{tried}");
+
+    let genuine = |serve: &Serve, number: usize| serve.stored().remove(number - 1).verdict;
+    wait_until("the genuine entry", || genuine(&serve, LINES) == "valid");
+    assert_eq!((count(&serve, "not_tried"), count(&serve, "no_matching_key")), (0, LINES - 1));
+    // Each got its verdict as a change, which outputs see.
+    let changes = "SELECT count(DISTINCT entry) FROM changes";
+    let changes = catalog(&serve.data(), changes, |row| row.get::<_, u64>(0));
+    assert_eq!(changes, [not_tried as u64]);
+
+    serve.deliver(flood(&signer, LINES, LINES));
+    serve.kill();
+    serve.restart();
+    wait_until("the genuine entry", || genuine(&serve, 2 * LINES) == "valid");
+    assert_eq!(count(&serve, "not_tried"), 0);
+}
+
+/// Judges by these keys.
+struct Fixed(Arc<KeySet>);
+
+impl Judge for Fixed {
+    fn keys(&self, _: &str, _: Millis) -> Arc<KeySet> {
+        Arc::clone(&self.0)
+    }
+    fn expected(&self, _: &str) -> Arc<Expected> {
+        Arc::default()
+    }
+    fn max_line(&self) -> usize {
+        CAPS.max_line
+    }
+}
+
+fn keys(signers: &[&Signer]) -> Arc<KeySet> {
+    Arc::new(KeySet::parse(jwks(signers).as_bytes()).unwrap().0)
+}
+
+fn append(store: &Store, body: String, keys: &KeySet, budget: u64) {
+    let delivery = Delivery {
+        received_at: Millis::saturating(RECEIVED_AT),
+        started: Instant::now(),
+        input: "default".into(),
+        peer: "127.0.0.1:1".into(),
+        bytes: body.len() as u64,
+        decoded_bytes: body.len() as u64,
+    };
+    let batch = Batch::within(Bytes::from(body), keys, CAPS, &Budget::new(budget)).unwrap();
+    store.append(delivery, &batch, &Expected::default()).unwrap();
+}
+
+fn open(data: &Path, segment_entries: u64) -> Store {
+    let options = Options { segment_entries, ..Options::default() };
+    Store::open(&Directory::create(data).unwrap(), options).unwrap()
+}
+
+/// The verdict of each entry with its reason, by id.
+fn verdicts(data: &Path) -> Vec<(String, Option<String>)> {
+    stored::entries(data).into_iter().map(|entry| (entry.verdict, entry.reason)).collect()
+}
+
+#[test]
+fn nothing_but_the_store_says_what_was_not_tried() {
+    let signer = Signer::new("k1");
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let store = open(&data, 3);
+    store.enter_keys("file", Ok(&keys(&[&signer])), Millis::saturating(RECEIVED_AT)).unwrap();
+    let lines = [signer.cef(1), forged(2), cef(3), signer.json(4), forged(5)];
+    append(&store, lines.join("\n"), &keys(&[&signer]), 0);
+    drop(store);
+    let (valid, not_tried) = (("valid", None), ("invalid", Some("not_tried")));
+    let (invalid, unsigned) = (("invalid", Some("no_matching_key")), ("unsigned", None));
+    let is = |expected: [(&str, Option<&str>); 5]| {
+        let found = verdicts(&data);
+        let found: Vec<_> =
+            found.iter().map(|(v, reason)| (v.as_str(), reason.as_deref())).collect();
+        assert_eq!(found, expected);
+    };
+    is([not_tried, not_tried, unsigned, not_tried, not_tried]);
+
+    // Without a key there is nothing to learn, and nothing is taken back.
+    let store = open(&data, 3);
+    store.recheck(Arc::new(Fixed(Arc::default())));
+    store.seal().unwrap();
+    is([not_tried, not_tried, unsigned, not_tried, not_tried]);
+    // `store check` finds what would verify, and only that.
+    let reader = Reader::open(&Directory::open(&data).unwrap()).unwrap();
+    let report = reader.check(Duration::from_secs(86_400), 100, &|_, _| ()).unwrap();
+    let found: Vec<_> = report.first.iter().map(|one| (one.id, one.what.as_str())).collect();
+    let what = "recorded invalid (not_tried), found valid";
+    assert_eq!(found, [(Some(1), what), (Some(4), what)]);
+
+    store.recheck(Arc::new(Fixed(keys(&[&signer]))));
+    store.seal().unwrap();
+    is([valid, invalid, unsigned, valid, invalid]);
+    // From now on it needs no asking.
+    append(&store, signer.cef(6), &keys(&[&signer]), 0);
+    wait_until("the new entry", || verdicts(&data)[5].0 == "valid");
+    let changes: Vec<u64> =
+        catalog(&data, "SELECT entry FROM changes ORDER BY change", |row| row.get(0));
+    assert_eq!(changes, [1, 2, 4, 5, 6]);
+}
