@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::outputs::Outputs;
-use super::{Labels, Metrics, labels, with_unit};
+use super::{Labels, Metrics, labels, whole, with_unit};
 use crate::clock::now;
 use crate::keys::KeyRing;
 use crate::net::{Budget, Connections, ServerTls};
@@ -158,8 +158,4 @@ impl Exposition {
         let _ = encode(&mut text, &self.metrics.registry);
         Ok(text)
     }
-}
-
-pub(super) fn whole(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -258,6 +258,11 @@ fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
     pairs.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
 }
 
+/// A count as a gauge has it.
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// Begins a time series.
 fn touch<const N: usize>(family: &Family<Labels, Counter>, pairs: [(&'static str, &str); N]) {
     let _ = family.get_or_create(&labels(pairs));

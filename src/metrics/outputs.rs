@@ -9,8 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::exposition::whole;
-use super::{Labels, labels};
+use super::{Labels, labels, whole};
 use crate::entry::Millis;
 use crate::store::OutputStanding;
 

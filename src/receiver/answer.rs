@@ -105,7 +105,7 @@ impl Problem {
                 let body = json!({"type": "about:blank", "title": title, "status": self.status, "detail": self.detail});
                 answer(status, "application/problem+json", body.to_string())
             }
-            ResponseProfile::SplunkHec => self.reply.into_answer(status),
+            ResponseProfile::SplunkHec => say(self.reply, status),
         };
         // A challenge belongs to the status that it came with.
         if let Some((name, value)) = self.header.filter(|_| answer.status() == status) {
@@ -119,10 +119,8 @@ impl Problem {
 pub fn stored(appended: &Appended, profile: ResponseProfile) -> Answer {
     match profile {
         ResponseProfile::Vidimus => counts(appended),
-        ResponseProfile::SplunkHec if appended.received == 0 => {
-            Reply::NoData.into_answer(StatusCode::OK)
-        }
-        ResponseProfile::SplunkHec => Reply::Success.into_answer(StatusCode::OK),
+        ResponseProfile::SplunkHec if appended.received == 0 => say(Reply::NoData, StatusCode::OK),
+        ResponseProfile::SplunkHec => say(Reply::Success, StatusCode::OK),
     }
 }
 
@@ -136,11 +134,16 @@ fn counts(appended: &Appended) -> Answer {
     answer(StatusCode::OK, "application/json", body)
 }
 
+/// What HEC says, where it has no status of its own for that with this one.
+fn say(reply: Reply, status: StatusCode) -> Answer {
+    answer(reply.status(status), "application/json", reply.body().to_owned())
+}
+
 /// The answer to a load balancer.
 pub fn healthy(profile: ResponseProfile) -> Answer {
     match profile {
         ResponseProfile::Vidimus => answer(StatusCode::OK, "text/plain", "ok\n".to_owned()),
-        ResponseProfile::SplunkHec => Reply::Healthy.into_answer(StatusCode::OK),
+        ResponseProfile::SplunkHec => say(Reply::Healthy, StatusCode::OK),
     }
 }
 

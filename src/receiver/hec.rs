@@ -10,8 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use hyper::header::HeaderValue;
 
-use super::answer::{Answer, answer};
-
 /// Where HEC's clients ask whether it takes deliveries, with or without a token.
 pub const HEALTH: [&str; 2] = ["/services/collector/health", "/services/collector/health/1.0"];
 
@@ -41,17 +39,17 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The answer that says so. It has the status `status` but where HEC's is known to be another.
-    pub fn into_answer(self, status: StatusCode) -> Answer {
-        let status = match self {
+    /// The status that it comes with: `status` but where HEC's is known to be another.
+    pub fn status(self, status: StatusCode) -> StatusCode {
+        match self {
             Reply::InvalidToken => StatusCode::FORBIDDEN,
             Reply::NoData => StatusCode::BAD_REQUEST,
             _ => status,
-        };
-        answer(status, "application/json", self.body().to_owned())
+        }
     }
 
-    fn body(self) -> &'static str {
+    /// The body that says so, in JSON.
+    pub fn body(self) -> &'static str {
         match self {
             Reply::Success => r#"{"text":"Success","code":0}"#,
             Reply::TokenIsRequired => r#"{"text":"Token is required","code":2}"#,

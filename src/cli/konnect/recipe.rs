@@ -8,12 +8,23 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use serde_json::json;
 
 use super::access::quoted;
-use super::setup::Form;
 use crate::konnect::LogFormat;
 use crate::konnect::client::Hosts;
+
+/// How a set-up is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Form {
+    /// For the vendor's Terraform provider, kong/konnect
+    Terraform,
+    /// A declarative file for kongctl
+    Kongctl,
+    /// Commands for a shell
+    Curl,
+}
 
 /// Where the authorization value is.
 #[derive(Clone, Debug)]

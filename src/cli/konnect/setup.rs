@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hyper::Uri;
 
 use super::access::{Access, Whose, log_format};
 use super::destinations::Authorization;
 use super::made::{Made, Remembered};
-use super::recipe::{Recipe, Where};
+use super::recipe::{Form, Recipe, Where};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{Output, tell};
@@ -63,17 +63,6 @@ pub(super) struct Setup {
 
     #[command(flatten)]
     access: Access,
-}
-
-/// How a set-up is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Form {
-    /// For the vendor's Terraform provider, kong/konnect
-    Terraform,
-    /// A declarative file for kongctl
-    Kongctl,
-    /// Commands for a shell
-    Curl,
 }
 
 impl Setup {

@@ -11,9 +11,9 @@ use hyper::{Method, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
+use super::answer::{Answer, Result, json as json_answer};
 use super::body::Body;
 use super::core::Core;
-use super::http::{Answer, Result, json as json_answer};
 use super::log::Scope;
 use super::refusal::Refusal;
 use crate::config::Secret;

@@ -8,14 +8,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Body as HttpBody;
-use hyper::header::{
-    ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT, WWW_AUTHENTICATE,
-};
-use hyper::{Method, Request, Response, StatusCode};
-use serde::Serialize;
+use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, StatusCode};
 
+use super::answer::{Answer, Result, json, problem};
 use super::control;
 use super::core::Core;
 use super::operation;
@@ -33,15 +31,9 @@ const MAX_KEPT: usize = 512;
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An answer.
-pub type Answer = Response<Full<Bytes>>;
-
 /// The body of a request did not come in time, or broke off: there is nobody to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoBody;
-
-/// What an operation comes to.
-pub type Result<T> = std::result::Result<T, Refusal>;
 
 /// Answers a request of `peer`.
 pub async fn handle<B>(
@@ -115,42 +107,6 @@ where
     };
     organization.called(&call, now);
     Ok(answer)
-}
-
-/// An answer in JSON.
-pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Answer {
-    match serde_json::to_vec(body) {
-        Ok(body) => answer(status, "application/json", body),
-        Err(_) => problem(Refusal::Internal, 0),
-    }
-}
-
-/// An answer without a body.
-pub fn no_content() -> Answer {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = StatusCode::NO_CONTENT;
-    answer
-}
-
-fn problem(refusal: Refusal, trace_id: u64) -> Answer {
-    let unauthorized = refusal == Refusal::Unauthorized;
-    let problem = refusal.problem(trace_id);
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    // It is made of texts and numbers, which can always be written.
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
-    let mut answer = answer(status, "application/problem+json", body);
-    if unauthorized {
-        let bearer = HeaderValue::from_static("Bearer realm=\"vidimus simulate\"");
-        answer.headers_mut().insert(WWW_AUTHENTICATE, bearer);
-    }
-    answer
-}
-
-fn answer(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
 }
 
 /// As much of a text as an entry keeps of a call.

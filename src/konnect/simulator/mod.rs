@@ -3,13 +3,15 @@
 //! - [`organization`] is all it knows: [`destinations`], the [`webhook`]s and their [`lane`]s, the
 //!   [`log`] of what happened, its [`keys`], and the [`traffic`](super::traffic) that happens.
 //! - [`http`] answers requests: [`route`] says what they ask for, [`body`] and [`query`] read them,
-//!   [`operation`] and [`pull`] do them, [`mod@slice`] makes pages, [`refusal`] the problems.
+//!   [`operation`] and [`pull`] do them, [`mod@slice`] makes pages, [`answer`] answers, [`refusal`]
+//!   the problems.
 //! - [`deliverer`] sends what is due by the [`clock`]. [`control`] is for tests and people.
 //!
 //! It follows the vendor's OpenAPI documents (see [`api`](super::api)) and the page "Konnect and Dev
 //! Portal audit logs". [`Simulator::start`] binds, [`Simulator::run`] works until it is told to
 //! stop; everything is in memory and gone then.
 
+pub mod answer;
 pub mod body;
 pub mod clock;
 pub mod control;

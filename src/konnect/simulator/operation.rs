@@ -2,10 +2,10 @@
 
 use hyper::{Method, StatusCode, Uri};
 
+use super::answer::{Answer, Result, json, no_content};
 use super::body::Body;
 use super::core::Core;
 use super::destinations::MAX_DESTINATIONS;
-use super::http::{Answer, Result, json, no_content};
 use super::log::Scope;
 use super::organization::Organization;
 use super::pull::{self, Range};
