@@ -11,11 +11,12 @@ use bytes::Bytes;
 use rayon::prelude::*;
 use ring::digest;
 
+use crate::entry::layout::MAX_LINE;
 use crate::entry::lines::lines;
 use crate::entry::read::Read;
-use crate::entry::record::{Origin, Record};
+use crate::entry::record::{Origin, Record, Whole, beginning};
 use crate::entry::time::{self, Written};
-use crate::entry::{Fields, Format, Kind, Layout, Millis, Warning};
+use crate::entry::{Fields, Format, Kind, Layout, Malformed, Millis, Warning};
 use crate::signature::budget::MAX_FAILED;
 use crate::signature::verdict::Checked;
 use crate::signature::{self, Budget, KeySet, Payload, Pieces, Verdict};
@@ -28,7 +29,7 @@ impl Fingerprint {
     /// The fingerprint of a line. It covers the signature too: else a payload that somebody
     /// delivered first under a broken signature would displace the genuine entry.
     pub fn of(line: &[u8]) -> Fingerprint {
-        Fingerprint::cut(&digest::digest(&digest::SHA256, line))
+        Fingerprint::cut(digest::digest(&digest::SHA256, line).as_ref())
     }
 
     /// The signed identity: the fingerprint of what is signed and of its signature. Lines have the
@@ -39,12 +40,13 @@ impl Fingerprint {
         [head.as_bytes(), tail.as_bytes(), signature]
             .into_iter()
             .for_each(|part| context.update(part));
-        Fingerprint::cut(&context.finish())
+        Fingerprint::cut(context.finish().as_ref())
     }
 
-    fn cut(digest: &digest::Digest) -> Fingerprint {
+    /// The fingerprint of what has this SHA-256.
+    pub fn cut(sha256: &[u8]) -> Fingerprint {
         let mut fingerprint = Fingerprint([0; 16]);
-        fingerprint.0.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+        fingerprint.0.iter_mut().zip(sha256).for_each(|(to, from)| *to = *from);
         fingerprint
     }
 }
@@ -93,9 +95,31 @@ pub struct Entry {
     pub time: Millis,
     /// Its fields, from the payload that verified.
     pub fields: Fields,
+    /// What is kept beside the entry of a line that is too long to be parsed.
+    pub too_long: Option<TooLong>,
+}
+
+/// A line that is too long to be parsed.
+#[derive(Clone, Copy, Debug)]
+pub struct TooLong {
+    /// How many bytes of it are kept with the entry, at most.
+    most: usize,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
 }
 
 impl Entry {
+    /// What is kept with the entry: the line, or the beginning of one that is too long.
+    pub fn kept(&self) -> &[u8] {
+        self.too_long.map_or(&self.raw, |too_long| beginning(&self.raw, too_long.most))
+    }
+
+    /// What the whole line is, if it is too long.
+    pub fn whole(&self) -> Option<Whole> {
+        let sha256 = Some(self.too_long?.sha256);
+        Some(Whole { bytes: Some(self.raw.len() as u64), sha256 })
+    }
+
     /// The time that the entry itself says, as it looks at `now`: one without a year is taken to be
     /// the newest. For entries that were received at no time that is known.
     pub fn own_time(&self, now: Millis) -> Option<Millis> {
@@ -107,6 +131,7 @@ impl Entry {
 
     /// The entry as it is shown, with its place and the time that orders it there.
     pub fn into_record(self, origin: Origin, time: Option<Millis>) -> Record {
+        let (raw, whole) = (self.kept().to_vec(), self.whole());
         Record {
             origin,
             time,
@@ -117,7 +142,8 @@ impl Entry {
             kid: self.verdict.proof().map(|proof| proof.key().kid().to_owned()),
             warnings: self.warnings.iter().map(ToString::to_string).collect(),
             fields: self.fields,
-            raw: self.raw.into(),
+            raw,
+            whole,
         }
     }
 }
@@ -132,6 +158,8 @@ pub struct Examined {
     /// The signed identity of a valid one.
     signed: Option<Fingerprint>,
     repeated_sig: bool,
+    /// How much is kept of it, at most, if it is too long.
+    too_long: Option<usize>,
 }
 
 impl Examined {
@@ -150,15 +178,21 @@ impl Examined {
             Ok((layout.format(), checked, signed))
         });
         match checked {
-            Ok((format, Checked { verdict, payload, repeated_sig, .. }, signed)) => {
-                Examined { format, verdict, payload: Some(payload), signed, repeated_sig }
-            }
+            Ok((format, Checked { verdict, payload, repeated_sig, .. }, signed)) => Examined {
+                format,
+                verdict,
+                payload: Some(payload),
+                signed,
+                repeated_sig,
+                too_long: None,
+            },
             Err(why) => Examined {
                 format: Format::Unknown,
                 verdict: Verdict::Malformed(why),
                 payload: None,
                 signed: None,
                 repeated_sig: false,
+                too_long: (why == Malformed::TooLong).then_some(max_line.min(MAX_LINE)),
             },
         }
     }
@@ -197,8 +231,10 @@ impl Examined {
         if foreign("portal_id", &expected.portal_ids) {
             Warning::ForeignPortal.note(&mut warnings);
         }
+        let digest = digest::digest(&digest::SHA256, &raw);
+        let too_long = |most| TooLong { most, sha256: sha256(&digest) };
         Entry {
-            fingerprint: Fingerprint::of(&raw),
+            fingerprint: Fingerprint::cut(digest.as_ref()),
             signed: self.signed,
             format: self.format,
             kind,
@@ -207,9 +243,17 @@ impl Examined {
             event_time,
             time: time.unwrap_or(received_at),
             fields,
+            too_long: self.too_long.map(too_long),
             raw,
         }
     }
+}
+
+/// The bytes of a SHA-256.
+pub fn sha256(digest: &digest::Digest) -> [u8; 32] {
+    let mut sha256 = [0; 32];
+    sha256.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+    sha256
 }
 
 /// The caps on a body's lines.
@@ -328,6 +372,11 @@ mod tests {
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50));
         let batch = Batch::new(long.into(), &KeySet::default(), CAPS).unwrap();
         assert_eq!(batch.verdicts().next().unwrap().reason(), Some("line_too_long"));
+        let entry = batch.entries(&Expected::default(), Millis::MIN).next().unwrap();
+        assert_eq!((entry.raw.len(), entry.kept()), (58, &entry.raw[..50]));
+        assert_eq!(entry.whole().unwrap().bytes, Some(58));
+        let sha256 = digest::digest(&digest::SHA256, &entry.raw);
+        assert_eq!(entry.too_long.unwrap().sha256, sha256.as_ref());
         let many = Batch::new(Bytes::from_static(b"1\n2\n3\n4\n5"), &KeySet::default(), CAPS);
         assert!(many.is_err());
     }

@@ -369,6 +369,7 @@ fn is_one_line_of_json(entry: &Entry) {
         warnings: entry.warnings.iter().map(ToString::to_string).collect(),
         fields: entry.fields.clone(),
         raw: entry.raw.to_vec(),
+        whole: None,
     };
     let json = serde_json::to_string(&record).expect("a record is JSON");
     assert!(serde_json::from_str::<IgnoredAny>(&json).is_ok(), "{json}");

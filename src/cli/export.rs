@@ -49,7 +49,7 @@ impl Export {
                 break;
             }
             records.truncate(limit - written);
-            printer.print(&records)?;
+            printer.print(&reader, &records)?;
             written += records.len();
         }
         printer.end()?;

@@ -13,6 +13,7 @@ use super::colour;
 use super::exit::Failure;
 use super::terminal::Output;
 use crate::entry::Record;
+use crate::store::Reader;
 use table::Table;
 
 /// How records are printed.
@@ -74,8 +75,8 @@ impl Printer {
         Ok(printer)
     }
 
-    /// Prints some records.
-    pub fn print(&mut self, records: &[Record]) -> Result<(), Failure> {
+    /// Prints some records of the store that `reader` reads.
+    pub fn print(&mut self, reader: &Reader, records: &[Record]) -> Result<(), Failure> {
         if !self.begun {
             self.begin(records)?;
         }
@@ -89,13 +90,29 @@ impl Printer {
             Format::Csv => {
                 self.output.foreign(&columns::rows(records).map_err(Failure::failed)?)?
             }
-            Format::Raw => {
-                for record in records {
-                    self.output.foreign(&[record.raw.as_slice(), b"\n"].concat())?;
-                }
-            }
+            Format::Raw => records.iter().try_for_each(|record| self.raw(reader, record))?,
         }
         Ok(())
+    }
+
+    /// Prints the line as received; one that is too long to be parsed piece by piece.
+    fn raw(&mut self, reader: &Reader, record: &Record) -> Result<(), Failure> {
+        let Some((id, whole)) = record.id().zip(record.whole) else {
+            return self.output.foreign(&[record.raw.as_slice(), b"\n"].concat());
+        };
+        let (mut printed, mut number) = (0, 0);
+        while let Some(piece) = reader.line_piece(id, number).map_err(Failure::failed)? {
+            self.output.part(&piece)?;
+            printed += piece.len() as u64;
+            number += 1;
+        }
+        if whole.bytes != Some(printed) {
+            return Err(Failure::failed(format!(
+                "the line of the entry {id} is cut off after {printed} bytes: its segment was removed \
+                 meanwhile, or is damaged"
+            )));
+        }
+        self.output.part(b"\n")
     }
 
     /// Hands over what is buffered.

@@ -55,7 +55,7 @@ impl Query {
             }
             more = records.len() > limit - printed;
             records.truncate(limit - printed);
-            printer.print(&records)?;
+            printer.print(&reader, &records)?;
             printed += records.len();
         }
         printer.end()?;

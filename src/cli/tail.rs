@@ -15,7 +15,7 @@ use super::print::{Format, Printer, Zone};
 use super::selection::{Place, Wanted, tell_slips};
 use super::terminal::tell;
 use crate::entry::Record;
-use crate::store::{Event, Follow};
+use crate::store::{Event, Follow, Reader};
 
 /// Print entries of the local store as they come, until it is interrupted.
 ///
@@ -56,17 +56,21 @@ impl Tail {
             .enable_all()
             .build()
             .map_err(Failure::failed)?
-            .block_on(follow(reader.follow(&filter, position), printer))
+            .block_on(follow(&reader, reader.follow(&filter, position), printer))
     }
 }
 
-async fn follow(mut follow: Follow<'_>, mut printer: Printer) -> Result<Exit, Failure> {
+async fn follow(
+    reader: &Reader,
+    mut follow: Follow<'_>,
+    mut printer: Printer,
+) -> Result<Exit, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let output = watched_output();
     loop {
         let news = follow.poll().map_err(Failure::failed)?;
-        print(&mut printer, news.events)?;
+        print(&mut printer, reader, news.events)?;
         let wait = if news.more { Duration::ZERO } else { INTERVAL };
         tokio::select! {
             biased;
@@ -78,7 +82,7 @@ async fn follow(mut follow: Follow<'_>, mut printer: Printer) -> Result<Exit, Fa
     }
 }
 
-fn print(printer: &mut Printer, events: Vec<Event>) -> Result<(), Failure> {
+fn print(printer: &mut Printer, reader: &Reader, events: Vec<Event>) -> Result<(), Failure> {
     let mut records: Vec<Record> = Vec::with_capacity(events.len());
     for event in events {
         match event {
@@ -91,7 +95,7 @@ fn print(printer: &mut Printer, events: Vec<Event>) -> Result<(), Failure> {
     if records.is_empty() {
         return Ok(());
     }
-    printer.print(&records)?;
+    printer.print(reader, &records)?;
     printer.flush()
 }
 

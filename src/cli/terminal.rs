@@ -102,6 +102,15 @@ impl Output {
         self.bytes(lines)
     }
 
+    /// Writes a part of a line that came from outside, or its end: as it is, but to a terminal
+    /// sanitised.
+    pub fn part(&mut self, part: &[u8]) -> Result<(), Failure> {
+        if self.is_terminal && part != b"\n" {
+            return self.bytes(sanitise(&String::from_utf8_lossy(part)).as_bytes());
+        }
+        self.bytes(part)
+    }
+
     /// Writes bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.writer.write_all(bytes).map_err(output_error)

@@ -28,7 +28,7 @@ use work::{Done, Work};
 /// text it prints those that are not valid, as `file:line verdict reason`, and then a summary to
 /// standard error; as `jsonl` it prints a record for every line that is not blank.
 ///
-/// Of a line over 1 MiB, which is malformed, `raw` has at most the first 16 MiB.
+/// Of a line over 1 MiB, which is malformed, `raw` has the first 1 MiB, and `raw_truncated` says so.
 ///
 /// Exit codes: 0 all are valid, 1 some are not, or standard output was closed before all were looked
 /// at, 2 wrong usage, 3 there is no key or a file could not be read.

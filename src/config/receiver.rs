@@ -12,7 +12,7 @@ use super::error::{ConfigError, Mismatch};
 use super::file::Section;
 use super::listen::listen_address;
 use super::secret::warn_if_exposed;
-use super::units::{GIB, KIB, MAX_SIZE, MIB, show_size};
+use super::units::{KIB, MAX_SIZE, MIB, show_size};
 use super::url::HttpUrl;
 use super::value::{boolean, count, duration, found, list, parsed, path, size, text};
 
@@ -103,7 +103,7 @@ impl Receiver {
             public_url: public_url(flags, section)?,
             max_body: bytes("max_body", 64 * MIB, 1..=MAX_SIZE)?,
             max_decoded: bytes("max_decoded", 256 * MIB, 1..=MAX_SIZE)?,
-            max_line: bytes("max_line", MIB, 1..=GIB)?,
+            max_line: bytes("max_line", MIB, 1..=16 * MIB)?,
             max_lines: section.get("max_lines", count(1..=1_000_000_000))?.unwrap_or(1_000_000),
             max_in_flight: bytes("max_in_flight", 512 * MIB, 1..=MAX_SIZE)?,
             max_connections: number("max_connections", 1024)?,

@@ -5,6 +5,7 @@
 //! - [`ask`]: what is asked: the query, the range, the limit. [`problem`]: what is said if it is wrong.
 //! - [`health`]: whether the program is alive and ready, and what it counts.
 //! - [`api`]: entries, counts, the stream, deliveries, all as JSON. [`pages`]: the same to look at.
+//! - [`raw`]: a line as it was received, to download.
 //! - [`about`]: what the pages tell of the receiver.
 //!
 //! Every look at the store goes through [`Console::read`] (`look`), on a thread that may wait; only a
@@ -20,6 +21,7 @@ pub mod health;
 mod look;
 pub mod pages;
 pub mod problem;
+pub mod raw;
 mod throttle;
 
 use std::convert::Infallible;

@@ -27,8 +27,44 @@ pub struct Record {
     pub warnings: Vec<String>,
     /// Its fields.
     pub fields: Fields,
-    /// The line as received.
+    /// The line as received, or its beginning.
     pub raw: Vec<u8>,
+    /// What the whole line is, if `raw` has its beginning alone: it is too long to be parsed.
+    pub whole: Option<Whole>,
+}
+
+/// A line of which a [`Record`] has the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Its length, in bytes; `None` if it was not read to its end.
+    pub bytes: Option<u64>,
+    /// Its SHA-256; `None` if that was not computed.
+    pub sha256: Option<[u8; 32]>,
+}
+
+impl Whole {
+    /// The SHA-256 in hexadecimal.
+    pub fn sha256(&self) -> Option<String> {
+        Some(self.sha256?.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// The first bytes of a line, at most `most`: a character is not cut through.
+pub fn beginning(line: &[u8], most: usize) -> &[u8] {
+    match line.get(..most) {
+        Some(cut) if cut.len() < line.len() => without_torn_character(cut),
+        _ => line,
+    }
+}
+
+/// Without the bytes at the end that a character of UTF-8 has only begun with.
+pub fn without_torn_character(bytes: &[u8]) -> &[u8] {
+    match std::str::from_utf8(bytes) {
+        Err(error) if error.error_len().is_none() => {
+            bytes.get(..error.valid_up_to()).unwrap_or(bytes)
+        }
+        _ => bytes,
+    }
 }
 
 /// Where a [`Record`] was read from.
@@ -96,6 +132,15 @@ impl Serialize for Record {
             Ok(raw) => map.serialize_entry("raw", raw)?,
             Err(_) => map.serialize_entry("raw_base64", &STANDARD.encode(&self.raw))?,
         }
+        if let Some(whole) = &self.whole {
+            map.serialize_entry("raw_truncated", &true)?;
+            if let Some(bytes) = whole.bytes {
+                map.serialize_entry("raw_bytes", &bytes)?;
+            }
+            if let Some(sha256) = whole.sha256() {
+                map.serialize_entry("raw_sha256", &sha256)?;
+            }
+        }
         map.end()
     }
 }
@@ -122,6 +167,7 @@ mod tests {
             warnings: vec![],
             fields: Fields::default(),
             raw: b"x".to_vec(),
+            whole: None,
         };
         assert_eq!(
             serde_json::to_string(&record).unwrap(),
@@ -133,5 +179,30 @@ mod tests {
             serde_json::to_string(&record).unwrap(),
             r#"{"source":"a:1","time":"1970-01-01T00:00:00.000Z","format":"unknown","kind":null,"verdict":"malformed","reason":"unknown_format","kid":null,"warnings":[],"fields":{},"raw_base64":"/w=="}"#
         );
+        record.whole = Some(Whole { bytes: Some(300), sha256: Some([0xab; 32]) });
+        let json = serde_json::to_string(&record).unwrap();
+        let sha256 = "ab".repeat(32);
+        let end = format!(r#","raw_truncated":true,"raw_bytes":300,"raw_sha256":"{sha256}"}}"#);
+        assert!(json.ends_with(&end), "{json}");
+        record.whole = Some(Whole { bytes: None, sha256: None });
+        let json = serde_json::to_string(&record).unwrap();
+        assert!(json.ends_with(r#","raw_truncated":true}"#), "{json}");
+    }
+
+    #[test]
+    fn a_beginning_ends_between_characters() {
+        let check = |line: &[u8], most: usize, expected: &[u8]| {
+            assert_eq!(beginning(line, most), expected, "{} {most}", line.escape_ascii());
+        };
+        check(b"abc", 3, b"abc");
+        check(b"abc", 9, b"abc");
+        check(b"abc", 2, b"ab");
+        check("aäb".as_bytes(), 2, b"a");
+        check("aäb".as_bytes(), 3, "aä".as_bytes());
+        check("\u{1f600}".as_bytes(), 3, b"");
+        check("\u{1f600}x".as_bytes(), 4, "\u{1f600}".as_bytes());
+        // What is no UTF-8 is cut anywhere.
+        check(&[0x80; 9], 5, &[0x80; 5]);
+        check(b"\0\0\0", 1, b"\0");
     }
 }

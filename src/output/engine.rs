@@ -7,6 +7,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
+use super::dead_letters::{DeadLetters, Letter};
 use super::error::OutputError;
 use super::rate::Rate;
 use super::sink::Sink;
@@ -35,6 +36,9 @@ const LOOKING: Duration = Duration::from_secs(1);
 /// How often the store is looked at once it is to stop, at most: a thousand entries each time.
 const LAST_LOOKS: usize = 10;
 
+/// So many entries that do not go out are held at most until they are put away.
+const MOST_ASIDE: usize = 1000;
+
 /// How long it waits after a failure: so long after the first, twice as long after the next, at most
 /// so long; and at most so long where the other end asks for it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -47,6 +51,7 @@ pub(super) struct Engine {
     pub(super) reader: Reader,
     pub(super) cursors: OutputCursors,
     pub(super) sink: Box<dyn Sink>,
+    pub(super) dead_letters: DeadLetters,
     pub(super) control: Receiver<Control>,
     /// Whether it was told to stop.
     pub(super) is_stopping: bool,
@@ -109,7 +114,7 @@ impl Engine {
             self.sink.was_reset();
         }
         self.sink.restore(&cursor.state)?;
-        let Engine { output, reader, cursors, sink, control, is_stopping, .. } = self;
+        let Engine { output, reader, cursors, sink, dead_letters, control, is_stopping, .. } = self;
         let mut follow = reader.follow(&output.wanted(), cursor.position);
         if is_raw_alone(output) {
             follow = follow.only_lines();
@@ -125,6 +130,9 @@ impl Engine {
             has_gone_on: false,
             saved_at: Instant::now(),
             line: Vec::new(),
+            dead_letters,
+            aside: Vec::new(),
+            buried: 0,
         };
         loop {
             let News { events, more } = follow.poll()?;
@@ -211,6 +219,12 @@ struct Run<'a> {
     /// When it was saved, or looked whether somebody reset it.
     saved_at: Instant,
     line: Vec<u8>,
+    dead_letters: &'a DeadLetters,
+    /// Entries whose lines are too long. They are put away before the cursor is saved, and not
+    /// earlier: what fails before would put them away again and again.
+    aside: Vec<Letter>,
+    /// How many were put away since the cursor was saved.
+    buried: u64,
 }
 
 impl Run<'_> {
@@ -236,12 +250,13 @@ impl Run<'_> {
         self.cursor.lost = self.cursor.lost.saturating_add(lost);
         self.cursor.position = end;
         self.has_gone_on = true;
-        Ok(())
+        if self.aside.len() >= MOST_ASIDE { self.save() } else { Ok(()) }
     }
 
     fn write(&mut self, records: &[(Option<u64>, Record)]) -> Result<(), OutputError> {
         let time = now();
-        let all: Vec<&Record> = records.iter().map(|(_, record)| record).collect();
+        let is_sent = |record: &&Record| record.whole.is_none();
+        let all: Vec<&Record> = records.iter().map(|(_, record)| record).filter(is_sent).collect();
         let mut is_changed = self.sink.prepare(&all)?;
         if self.sink.is_due(&all, time) {
             self.save()?;
@@ -252,6 +267,10 @@ impl Run<'_> {
             self.save()?;
         }
         for (id, record) in records {
+            if !is_sent(&record) {
+                self.aside.push(Letter::too_long(record));
+                continue;
+            }
             self.line.clear();
             self.output.format.write_line(record, self.output.not_valid, &mut self.line);
             // Of entries that changed it is not known how far they are given out before the last is.
@@ -293,9 +312,10 @@ impl Run<'_> {
     /// Saves the cursor, once what is before it is as durable as was asked for.
     fn save(&mut self) -> Result<(), OutputError> {
         self.cursor.state = self.sink.sync()?;
+        self.bury()?;
         let dead = self.sink.dead_letters();
         self.cursor.written = without_dead(self.saved.written, self.cursor.written, dead);
-        self.cursor.dead_letters = self.saved.dead_letters.saturating_add(dead);
+        self.cursor.dead_letters = self.saved.dead_letters.saturating_add(dead + self.buried);
         self.cursor.rate = self.rate.at(self.cursor.written, Instant::now());
         self.cursor.saved_at = now();
         if self.has_gone_on {
@@ -305,11 +325,29 @@ impl Run<'_> {
             return Err(OutputError::Reset);
         }
         self.sink.counted_dead_letters();
+        self.buried = 0;
         if self.saved.error.is_some() && self.cursor.error.is_none() {
             tracing::info!(output = self.output.name, "the output goes on");
         }
         self.saved = self.cursor.clone();
         self.saved_at = Instant::now();
+        Ok(())
+    }
+
+    /// Puts away what does not go out.
+    fn bury(&mut self) -> Result<(), OutputError> {
+        let count = self.aside.len();
+        if count == 0 {
+            return Ok(());
+        }
+        self.dead_letters.append(self.aside.drain(..))?;
+        self.buried = self.buried.saturating_add(count as u64);
+        tracing::warn!(
+            output = self.output.name,
+            count,
+            file = %self.dead_letters.path().display(),
+            "lines are too long to go out: their entries are among the dead letters"
+        );
         Ok(())
     }
 }

@@ -7,11 +7,13 @@
 //!
 //! - `running`: the outputs at work, each on a thread of its own. `engine`: one of them.
 //! - `sink`: what it writes to; `file`: files; `syslog`: a syslog receiver; `http`: an endpoint.
+//! - `dead_letters`: the file of what does not go out.
 //! - `rate`: how fast it is. `format`: an entry to a line. `template`: an entry to a path.
 //!
 //! Every entry that matches goes out at least once, in the order of the ids; an entry that comes to
 //! match by a late verdict follows then. Nobody waits for an output.
 
+mod dead_letters;
 mod engine;
 mod error;
 mod file;
@@ -60,6 +62,7 @@ pub fn synthetic(time: Millis) -> Record {
         warnings: Vec::new(),
         fields,
         raw: b"CEF:0|Vidimus|Vidimus|1.0|test|test|0|msg=a made-up entry to try an output".to_vec(),
+        whole: None,
     }
 }
 

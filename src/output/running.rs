@@ -2,12 +2,13 @@
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::dead_letters::DeadLetters;
 use super::engine::{self, Control, Engine};
 use super::error::{IoContext, OutputError};
 use super::file::{Files, Tender};
@@ -156,6 +157,7 @@ impl Outputs {
             reader,
             cursors,
             sink,
+            dead_letters: DeadLetters::new(self.dead_letters(&output), &output.name),
             control,
             is_stopping: false,
             epoch: None,
@@ -191,12 +193,20 @@ impl Outputs {
             }
             Destination::Syslog(settings) => Box::new(Syslog::new(name, settings)),
             Destination::Http(http) => {
-                let dead_letters = http.dead_letters.clone().unwrap_or_else(|| {
-                    self.directory.path().join("dead-letters").join(format!("{name}.jsonl"))
-                });
+                let dead_letters = self.dead_letters(output);
                 Box::new(Http::new(name, http, output.format, dead_letters, shutdown)?)
             }
         })
+    }
+
+    /// The file of what does not go out of this output.
+    fn dead_letters(&self, output: &Output) -> PathBuf {
+        let named = match &output.to {
+            Destination::Http(http) => http.dead_letters.clone(),
+            Destination::File(_) | Destination::Stdout | Destination::Syslog(_) => None,
+        };
+        let file = format!("{}.jsonl", output.name);
+        named.unwrap_or_else(|| self.directory.path().join("dead-letters").join(file))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<All>> {

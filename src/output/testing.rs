@@ -38,5 +38,6 @@ pub(super) fn record(id: u64, received_at: i64) -> Record {
         warnings: vec![],
         fields: Fields::default(),
         raw: format!("line {id}").into_bytes(),
+        whole: None,
     }
 }

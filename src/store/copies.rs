@@ -6,12 +6,14 @@
 
 use std::path::Path;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row};
 
 use super::StoreError;
 use super::error::SqliteContext;
 use super::schema::{SEGMENT, SEGMENT_WITH_SPELLINGS};
 use super::sqlite::{self, Access, Database};
+use super::whole::{self, PIECE};
 
 /// Whether `whole` has every line and every delivery that `part` has, under the same ids, and every other
 /// spelling of a line.
@@ -45,11 +47,14 @@ fn compare(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
         return Ok(false);
     }
     let line = |one: &Row<'_>, other: &Row<'_>| -> rusqlite::Result<bool> {
-        Ok(one.get_ref(1)?.as_bytes_or_null()? == other.get_ref(1)?.as_bytes_or_null()?)
+        let (first, second) = (one.get_ref(1)?, other.get_ref(1)?);
+        match (first, second) {
+            (ValueRef::Null, _) | (_, ValueRef::Null) => whole::is_same(whole, part, other.get(0)?),
+            (first, second) => Ok(first.as_bytes()? == second.as_bytes()?),
+        }
     };
-    let lines = "SELECT id, line FROM raw ORDER BY id";
-    Ok(contains(whole, part, lines, line)?
-        && contains(whole, part, "SELECT id, id FROM deliveries ORDER BY id", |_, _| Ok(true))?
+    Ok(contains((whole, &lines(whole)), (part, &lines(part)), line)?
+        && contains((whole, DELIVERIES), (part, DELIVERIES), |_, _| Ok(true))?
         && has_spellings(whole, part)?)
 }
 
@@ -75,14 +80,28 @@ fn has_spellings(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
     Ok(true)
 }
 
-/// Whether each row of `sql` in `part`, by its number in the first column, stands in `whole` too.
+const DELIVERIES: &str = "SELECT id, id FROM deliveries ORDER BY id";
+
+/// The lines of a file; NULL for those that are compared piece by piece.
+fn lines(database: &Database) -> String {
+    let in_pieces = match whole::has_pieces(database) {
+        true => "(SELECT line_bytes IS NOT NULL FROM entries WHERE entries.id = raw.id)",
+        false => "0",
+    };
+    format!(
+        "SELECT id, CASE WHEN octet_length(line) > {PIECE} OR {in_pieces} THEN NULL ELSE line END
+         FROM raw ORDER BY id"
+    )
+}
+
+/// Whether each row that the statement gives in `part`, by its number in the first column, stands in
+/// `whole` too.
 fn contains(
-    whole: &Connection,
-    part: &Connection,
-    sql: &str,
+    (whole, of_whole): (&Connection, &str),
+    (part, of_part): (&Connection, &str),
     same: impl Fn(&Row<'_>, &Row<'_>) -> rusqlite::Result<bool>,
 ) -> rusqlite::Result<bool> {
-    let (mut whole, mut part) = (whole.prepare(sql)?, part.prepare(sql)?);
+    let (mut whole, mut part) = (whole.prepare(of_whole)?, part.prepare(of_part)?);
     let (mut whole, mut part) = (whole.query([])?, part.query([])?);
     while let Some(wanted) = part.next()? {
         let id: u64 = wanted.get(0)?;
@@ -100,11 +119,21 @@ fn contains(
     Ok(true)
 }
 
-/// Whether a file has a line for every id from `first` to `last`.
+/// Whether a file has a line for every id from `first` to `last`, and all pieces of those in pieces.
 pub(super) fn is_dense(path: &Path, first: u64, last: u64) -> Result<bool, StoreError> {
-    let count = "SELECT count(*) FROM raw WHERE id BETWEEN ?1 AND ?2 AND line IS NOT NULL";
-    let found: u64 = open(path)?
-        .query_row(count, [first, last], |row| row.get(0))
+    let database = open(path)?;
+    let is_whole = match whole::has_pieces(&database) {
+        true => {
+            "id NOT IN (SELECT id FROM entries WHERE line_bytes <> (
+                 SELECT coalesce(sum(length(bytes)), 0) FROM pieces WHERE entry = entries.id))"
+        }
+        false => "1",
+    };
+    let count = format!(
+        "SELECT count(*) FROM raw WHERE id BETWEEN ?1 AND ?2 AND line IS NOT NULL AND {is_whole}"
+    );
+    let found: u64 = database
+        .query_row(&count, [first, last], |row| row.get(0))
         .doing("count the lines", path)?;
     Ok(found == (last + 1).saturating_sub(first))
 }

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{Value, ValueRef};
 
+use super::whole::LINE;
 use super::words::{Join, Search, Words};
 use crate::search::{Field, Filter, Operand, Test};
 
@@ -82,7 +83,7 @@ impl Sql {
         }
         if !words.is_empty() {
             self.push(if others.is_empty() { "" } else { with });
-            self.push("contains((SELECT line FROM raw WHERE raw.id = entries.id), ");
+            self.push("contains(").push(LINE).push(", ");
             self.bind(Words::joined(join, words).parameter()).push(")");
         }
         self.push(if parts.is_empty() { none } else { "" }).push(")");

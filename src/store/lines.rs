@@ -1,13 +1,15 @@
 //! Entries as little more than their lines: all that a file of raw lines needs, several times as fast as
 //! whole records.
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Row, params_from_iter};
 
 use super::filter::Sql;
 use super::query::{Query, as_integer};
-use super::records::{Budget, Later};
+use super::records::{Budget, Later, length};
 use super::row;
 use super::sqlite::Database;
+use super::whole::LINE;
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Format, Millis, Record, Value};
 
@@ -15,7 +17,7 @@ use crate::entry::{Fields, Format, Millis, Record, Value};
 const FIELDS: [&str; 2] = ["event_product", "org_id"];
 
 /// The records from `start` to `end` that match, as many as are read at once, and the id after them.
-/// Of those that are in `later` everything is known; of the others the id, when they were received,
+/// Of those that are in `later`, or whose line is too long, everything is known; of the others the id, when they were received,
 /// kind, verdict, [`FIELDS`] and the line.
 pub(super) fn read(
     segment: &Database,
@@ -26,7 +28,8 @@ pub(super) fn read(
 ) -> rusqlite::Result<(Vec<Record>, u64)> {
     let mut sql = Sql::default();
     sql.push("SELECT id, CASE WHEN ").add(query.condition(segment.columns()));
-    sql.push(" THEN coalesce((SELECT line FROM raw WHERE raw.id = entries.id), x'') END,");
+    sql.push(" THEN CASE WHEN reason IS 'line_too_long' THEN 0 ELSE coalesce(");
+    sql.push(LINE).push(", x'') END END,");
     sql.push(" received_at, kind, verdict, ").push(&FIELDS.join(", "));
     sql.push(" FROM entries WHERE id >= ").bind(as_integer(start));
     sql.push(" AND id <= ").bind(as_integer(end)).push(" ORDER BY id");
@@ -38,13 +41,22 @@ pub(super) fn read(
         if later.ends_before(id) {
             break;
         }
-        if later.is_changed(id) {
-            records.extend(later.record(segment, query, id)?);
-        } else if let Some(line) = row.get_ref(1)?.as_bytes_or_null()? {
-            if !budget.take(line.len() as u64) {
-                break;
+        match row.get_ref(1)? {
+            _ if later.is_changed(id) => records.extend(later.record(segment, query, id)?),
+            ValueRef::Null => {}
+            ValueRef::Integer(_) => {
+                if !budget.take(length(segment, id)?) {
+                    break;
+                }
+                records.extend(later.record(segment, query, id)?);
             }
-            records.push(record(row, id, line)?);
+            line => {
+                let line = line.as_bytes()?;
+                if !budget.take(line.len() as u64) {
+                    break;
+                }
+                records.push(record(row, id, line)?);
+            }
         }
         next_id = id.saturating_add(1);
     }
@@ -74,5 +86,6 @@ fn record(row: &Row<'_>, id: u64, line: &[u8]) -> rusqlite::Result<Record> {
         warnings: Vec::new(),
         fields,
         raw: line.to_vec(),
+        whole: None,
     })
 }

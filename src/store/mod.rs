@@ -3,7 +3,8 @@
 //! Segments are SQLite files of one schema. The newest takes appends, the others never change.
 //!
 //! - Files: [`directory`] (the data directory and its lock), `sqlite`, `schema`, `row` (how files are
-//!   opened and what stands in them), [`catalog`] (which segments there are).
+//!   opened and what stands in them), `whole` (long lines, in pieces), [`catalog`] (which segments
+//!   there are).
 //! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older` and
 //!   `signed` (is a line there already, or what is signed of it), `again` (what is), `redeliveries`,
 //!   `spellings`, [`quarantine`], [`refused`], [`sightings`] (keys).
@@ -67,6 +68,7 @@ mod sqlite;
 pub mod standing;
 pub mod stats;
 pub mod usage;
+mod whole;
 mod words;
 pub mod writer;
 

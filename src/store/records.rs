@@ -16,7 +16,8 @@ use super::{StoreError, redeliveries, row};
 use crate::entry::Record;
 use crate::entry::record::Origin;
 
-/// What may be read at once: some MiB of lines, but always one line.
+/// What may be read at once: 2 MiB of lines, but always one line. What is made of a line may be many
+/// times as large, and answers are made whole.
 #[derive(Clone, Copy)]
 pub(super) struct Budget {
     left: u64,
@@ -25,7 +26,7 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new() -> Budget {
-        Budget { left: if cfg!(test) { 1000 } else { 8 << 20 }, untouched: true }
+        Budget { left: if cfg!(test) { 1000 } else { 2 << 20 }, untouched: true }
     }
 
     /// Whether a line of this length may be read too.

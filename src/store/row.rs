@@ -9,6 +9,7 @@ use rusqlite::{Connection, Row, ToSql};
 
 use super::schema::Columns;
 use super::sqlite::Database;
+use super::whole;
 use crate::entry::fields::{KNOWN, Type, Value, type_of};
 use crate::entry::record::{Origin, Record};
 use crate::entry::{Fields, Format, Kind, Millis};
@@ -46,6 +47,8 @@ const FIRST: [&str; 18] = [
     "line_sha256",
 ];
 const KEY: usize = 11;
+const LINE_BYTES: usize = 16;
+const LINE_SHA256: usize = 17;
 
 /// What is read of `entries`, in the order in which [`insert`] and [`record`] use it.
 fn expressions(columns: Columns) -> String {
@@ -57,8 +60,9 @@ fn expressions(columns: Columns) -> String {
 pub(super) fn select(columns: Columns) -> String {
     format!(
         "SELECT {}, (SELECT kid FROM keys WHERE keys.id = entries.key),
-                (SELECT line FROM raw WHERE raw.id = entries.id) FROM entries",
-        expressions(columns)
+                {} FROM entries",
+        expressions(columns),
+        whole::LINE
     )
 }
 
@@ -78,6 +82,7 @@ pub(super) fn insert(
     let mut statement = connection.prepare_cached(&SQL)?;
     let warnings = (!entry.warnings.is_empty())
         .then(|| entry.warnings.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
+    let whole = entry.whole();
     let first: [&dyn ToSql; FIRST.len()] = [
         &stored.id,
         &stored.received_at.get(),
@@ -95,8 +100,8 @@ pub(super) fn insert(
         &warnings,
         &stored.delivery_count,
         &entry.signed.as_ref().map(|signed| signed.0.as_slice()),
-        &None::<u64>,
-        &None::<&[u8]>,
+        &whole.and_then(|whole| whole.bytes),
+        &entry.too_long.as_ref().map(|too_long| too_long.sha256.as_slice()),
     ];
     let mut at = 0;
     for value in first {
@@ -114,7 +119,10 @@ pub(super) fn insert(
     }
     connection
         .prepare_cached("INSERT INTO raw (id, line) VALUES (?1, ?2)")?
-        .execute((stored.id, entry.raw.as_ref()))?;
+        .execute((stored.id, entry.kept()))?;
+    if whole.is_some() {
+        whole::insert(connection, stored.id, &entry.raw)?;
+    }
     for (name, value) in entry.fields.extensions() {
         let kind = match value {
             Value::Text(_) => "text",
@@ -248,6 +256,13 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
         };
         fields.restore(name, value);
     }
+    let line = match row.get_ref(FIRST.len() + KNOWN.len() + 1)? {
+        // Text, if somebody edited it by hand.
+        ValueRef::Blob(line) | ValueRef::Text(line) => Some(line),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => None,
+    };
+    let columns = whole::Columns { bytes: row.get(LINE_BYTES)?, sha256: row.get(LINE_SHA256)? };
+    let (raw, whole) = columns.line(connection, id, line)?;
     let warnings: Option<String> = row.get(13)?;
     Ok(Record {
         origin: Origin::Stored {
@@ -264,11 +279,8 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
         warnings: warnings.map_or_else(Vec::new, |w| w.split(' ').map(str::to_owned).collect()),
         fields,
         kid: row.get(FIRST.len() + KNOWN.len())?,
-        raw: match row.get_ref(FIRST.len() + KNOWN.len() + 1)? {
-            // Text, if somebody edited it by hand.
-            ValueRef::Blob(line) | ValueRef::Text(line) => line.to_vec(),
-            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => Vec::new(),
-        },
+        raw,
+        whole,
     })
 }
 

@@ -20,7 +20,7 @@ use super::error::SqliteContext;
 use super::older::Fingerprints;
 use super::schema::{SEALED, SEGMENT};
 use super::sqlite::{self, Access};
-use super::{StoreError, copies, overlay, redeliveries, row, signed};
+use super::{StoreError, copies, overlay, redeliveries, row, signed, whole};
 use crate::ingest::Fingerprint;
 
 /// Seals a segment that takes no more appends, or writes a sealed one anew.
@@ -108,6 +108,7 @@ fn finish(
     let mut connection = migrated()?;
     let run = || -> rusqlite::Result<Closed> {
         let transaction = connection.transaction()?;
+        whole::cut(&transaction)?;
         row::merge(&catalog.connection, &transaction, segment.first_id, before.last_id)?;
         for (entry, count) in merged {
             transaction

@@ -21,6 +21,7 @@ mod harness;
 mod health;
 mod keys;
 mod konnect;
+mod long_lines;
 mod manager;
 mod not_tried;
 mod outputs;

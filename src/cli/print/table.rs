@@ -251,6 +251,7 @@ mod tests {
             warnings: vec![],
             fields: all,
             raw: raw.into(),
+            whole: None,
         }
     }
 

@@ -5,13 +5,13 @@ use std::io::Write;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::super::input::blocks::{Block, Line};
+use super::super::input::blocks::{Block, Line, MAX_KEPT};
 use super::super::input::member::{NoLine, line_in};
 use super::super::output::Format;
 use super::super::terminal::sanitise;
 use super::tally::Tally;
 use crate::entry::layout::MAX_LINE;
-use crate::entry::record::Origin;
+use crate::entry::record::{Origin, Whole, beginning};
 use crate::entry::{Fields, Millis, Record, Warning};
 use crate::ingest::{Examined, Expected};
 use crate::signature::{KeySet, Verdict, VerdictName};
@@ -88,7 +88,13 @@ impl Check {
             Format::Jsonl => {
                 let time = entry.own_time(self.now);
                 let origin = Origin::File { source: source() };
-                tell_json(&entry.into_record(origin, time), out);
+                let is_cut = entry.raw.len() >= MAX_KEPT;
+                let mut record = entry.into_record(origin, time);
+                if is_cut {
+                    // The rest was not looked at.
+                    record.whole = Some(Whole { bytes: None, sha256: None });
+                }
+                tell_json(&record, out);
             }
             Format::Text => {
                 let foreign =
@@ -134,7 +140,8 @@ impl Check {
                     kid: None,
                     warnings: Vec::new(),
                     fields: Fields::default(),
-                    raw: raw.into(),
+                    raw: beginning(&raw, MAX_LINE).to_vec(),
+                    whole: (raw.len() > MAX_LINE).then_some(Whole { bytes: None, sha256: None }),
                 },
                 out,
             ),

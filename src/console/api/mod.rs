@@ -18,8 +18,8 @@ use axum::routing::{get, post};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 
-use super::Console;
 use super::problem::Problem;
+use super::{Console, raw};
 
 /// `GET /api/openapi.json`: what all of it is, in OpenAPI 3.1.
 pub async fn description() -> Response {
@@ -34,6 +34,7 @@ pub fn router() -> Router<Arc<Console>> {
     Router::new()
         .route("/entries", get(entries::page))
         .route("/entries/{id}", get(entries::one))
+        .route("/entries/{id}/raw", get(raw::download))
         .route("/histogram", get(counts::histogram))
         .route("/facets", get(counts::facets))
         .route("/stream", get(stream::stream))

@@ -7,14 +7,14 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 
-use super::explanation::Explanation;
+use super::explanation::{Explanation, SHOWN};
 use super::link::Link;
 use super::text::{Badge, Shown, Time, bytes, count, many};
 use super::{Shell, Trouble, page};
 use crate::console::Console;
 use crate::console::problem::Problem;
 use crate::entry::record::Origin;
-use crate::entry::{Kind, Record};
+use crate::entry::{Kind, Malformed, Record};
 use crate::signature::KeySet;
 use crate::store::{Delivered, Provenance, Spelled};
 
@@ -42,7 +42,16 @@ pub(super) struct EntryPage {
     /// What is to be said if checking it again finds something else than is recorded.
     pub(super) changed: Option<String>,
     pub(super) fields: Vec<FieldRow>,
-    pub(super) raw_length: String,
+    /// How long the line is.
+    pub(super) length: String,
+    /// Its SHA-256, in hexadecimal, if the beginning alone is kept with the entry.
+    pub(super) sha256: Option<String>,
+    /// Whether the beginning alone is shown.
+    pub(super) is_beginning: bool,
+    /// Whether more than is shown can be copied by the script.
+    pub(super) can_be_copied: bool,
+    /// The line, to download.
+    pub(super) line: Link,
     pub(super) delivery: Option<DeliveryFacts>,
     pub(super) delivered: String,
     pub(super) spellings: Vec<SpelledRow>,
@@ -110,7 +119,11 @@ impl EntryPage {
         };
         // The key that verified it may have retired since.
         let keys = key.map_or(known, |key| KeySet::new([Arc::new(key)]));
-        let explanation = Explanation::of(&record.raw, &keys);
+        let explanation = match record.whole {
+            Some(_) => Explanation::malformed(&record.raw, Malformed::TooLong),
+            None => Explanation::of(&record.raw, &keys),
+        };
+        let length = record.raw.len() as u64;
         let verdict = Badge::of(&record.verdict);
         let (id, input, received_at, delivery_count) = match &record.origin {
             Origin::Stored { id, input, received_at, delivery_count } => {
@@ -133,7 +146,11 @@ impl EntryPage {
             changed: changed(verdict, explanation.verdict),
             explanation,
             fields: fields(record),
-            raw_length: bytes(record.raw.len() as u64),
+            length: bytes(record.whole.and_then(|whole| whole.bytes).unwrap_or(length)),
+            sha256: record.whole.and_then(|whole| whole.sha256()),
+            is_beginning: record.raw.len() > SHOWN,
+            can_be_copied: record.whole.is_none(),
+            line: Link::new(&format!("/entries/{id}/raw"), &[]),
             delivery: delivery.map(DeliveryFacts::new),
             spellings: spellings.iter().map(SpelledRow::new).collect(),
             delivered: match delivery_count {
@@ -181,7 +198,7 @@ fn fields(record: &Record) -> Vec<FieldRow> {
             name: Shown::up_to(name, 200),
             long: value.len() > LONG,
             link: reachable.then(|| Link::to_equal(name, &value)).flatten(),
-            value: Shown::all(&value),
+            value: Shown::up_to(&value, SHOWN),
         }
     };
     known.chain(others).map(row).collect()

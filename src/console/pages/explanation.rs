@@ -6,12 +6,15 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::digest;
 
 use super::text::{Badge, Shown, bytes};
-use crate::entry::Layout;
 use crate::entry::layout::MAX_LINE;
+use crate::entry::{Layout, Malformed};
 use crate::signature::{self, Covers, Key, KeySet, Verdict};
 
 /// A longer payload is not written into commands: a shell takes no such line.
 const LONGEST_COMMAND: usize = 96 * 1024;
+
+/// The most of a piece of a line that is shown, in characters. The whole line is there to download.
+pub const SHOWN: usize = 16 * 1024;
 
 /// The head of an Ed25519 public key as SubjectPublicKeyInfo in DER (RFC 8410 section 4).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -82,7 +85,7 @@ impl Explanation {
             .and_then(|layout| Ok((layout.line, signature::check(&layout, keys)?)));
         let (text, checked) = match checked {
             Ok(checked) => checked,
-            Err(why) => return malformed(line, &Verdict::Malformed(why)),
+            Err(why) => return Explanation::malformed(line, why),
         };
         let pieces = checked.payload.pieces(text);
         let payload = checked.payload.text(text);
@@ -108,7 +111,9 @@ impl Explanation {
         Explanation {
             verdict: Badge(checked.verdict.name().as_str()),
             why: why(&checked.verdict, keys.keys().len()),
-            pieces: shown.map(|(role, text)| Piece { role, text: Shown::all(text) }).collect(),
+            pieces: shown
+                .map(|(role, text)| Piece { role, text: Shown::up_to(text, SHOWN) })
+                .collect(),
             has_cut: !pieces.cut.is_empty(),
             has_outside: !pieces.before.is_empty() || !pieces.after.is_empty(),
             payload: has_signature.then(|| facts(payload.as_bytes())),
@@ -120,19 +125,21 @@ impl Explanation {
             commands,
         }
     }
-}
 
-fn malformed(line: &[u8], verdict: &Verdict) -> Explanation {
-    Explanation {
-        verdict: Badge(verdict.name().as_str()),
-        why: why(verdict, 0),
-        pieces: vec![Piece { role: "plain", text: Shown::bytes(line) }],
-        has_cut: false,
-        has_outside: false,
-        payload: None,
-        key: None,
-        signature: None,
-        commands: None,
+    /// Explains a line that is none, or the beginning of one.
+    pub fn malformed(line: &[u8], why_not: Malformed) -> Explanation {
+        let verdict = Verdict::Malformed(why_not);
+        Explanation {
+            verdict: Badge(verdict.name().as_str()),
+            why: why(&verdict, 0),
+            pieces: vec![Piece { role: "plain", text: Shown::beginning(line, SHOWN) }],
+            has_cut: false,
+            has_outside: false,
+            payload: None,
+            key: None,
+            signature: None,
+            commands: None,
+        }
     }
 }
 
@@ -252,6 +259,16 @@ mod tests {
         check("{\"a\":1}", "unsigned", &["plain"]);
         check("{\"sig\":1,\"a\":1}", "invalid", &["signed", "cut", "signed"]);
         check("nothing", "malformed", &["plain"]);
+    }
+
+    #[test]
+    fn of_a_long_line_the_beginning_is_shown() {
+        let line = format!("{{\"a\":\"{}\"}}", "x".repeat(3 * SHOWN));
+        for line in [line.as_str(), &line[1..]] {
+            let explanation = Explanation::of(line.as_bytes(), &KeySet::default());
+            let text = explanation.pieces[0].text.to_string();
+            assert_eq!((text.chars().count(), text.ends_with('…')), (SHOWN + 1, true));
+        }
     }
 
     #[test]

@@ -32,8 +32,8 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use self::link::Link;
 use self::text::{Shown, Time};
-use super::Console;
 use super::problem::Problem;
+use super::{Console, raw};
 use crate::clock::now;
 
 /// The pages.
@@ -41,6 +41,7 @@ pub fn router() -> Router<Arc<Console>> {
     Router::new()
         .route("/", get(entries::show))
         .route("/entries/{id}", get(entry::show))
+        .route("/entries/{id}/raw", get(raw::download))
         .route("/deliveries", get(deliveries::show))
         .route("/keys", get(keys::show))
         .route("/overview", get(overview::show))

@@ -12,6 +12,7 @@ use askama::filters::HtmlSafe;
 use indicatif::{HumanBytes, HumanCount};
 
 use crate::entry::Millis;
+use crate::entry::record::beginning;
 
 /// What a cell of a table shows at most, in characters.
 const CELL: usize = 160;
@@ -51,6 +52,16 @@ impl Shown {
                 shown
             }
         }
+    }
+
+    /// The first `most` bytes of a line; if it is cut, an ellipsis says so.
+    pub fn beginning(line: &[u8], most: usize) -> Shown {
+        let cut = beginning(line, most);
+        let mut shown = Shown::bytes(cut);
+        if cut.len() < line.len() {
+            shown.0.push('…');
+        }
+        shown
     }
 
     /// The whole of a text of ours in lines: their ends are kept.
@@ -241,6 +252,9 @@ mod tests {
             "⟨U+200B⟩⟨U+FEFF⟩⟨U+E0041⟩⟨U+00A0⟩⟨U+3000⟩",
         );
         assert_eq!(Shown::bytes(b"a\xff\xc3b\n").to_string(), "a⟨FF⟩⟨C3⟩b␊");
+        assert_eq!(Shown::beginning(b"abc", 3).to_string(), "abc");
+        assert_eq!(Shown::beginning("aäb".as_bytes(), 2).to_string(), "a…");
+        assert_eq!(Shown::beginning(b"\0\0\0", 1).to_string(), "⟨U+0000⟩…");
     }
 
     #[test]

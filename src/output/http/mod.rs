@@ -3,7 +3,6 @@
 //! - `batch`: entries gathered, and the body that they make. `splunk` and `bulk`: the shapes of
 //!   Splunk's HTTP Event Collector and of `_bulk`, and what is answered to them.
 //! - `endpoint`: a request and its answer. `answer`: what an answer means.
-//! - `dead_letters`: the file of what is refused for good.
 //!
 //! What is sent at once is what the cursor is moved by: after a failure that one batch comes again. A
 //! batch that is refused is halved until the entries are found that it is refused for. They are put
@@ -13,7 +12,6 @@
 mod answer;
 mod batch;
 mod bulk;
-mod dead_letters;
 mod endpoint;
 mod splunk;
 #[cfg(test)]
@@ -26,8 +24,8 @@ use std::time::Duration;
 use self::answer::{Answer, Outcome};
 use self::batch::{Batch, Entry, Key, Shape};
 use self::bulk::Fate;
-use self::dead_letters::{DeadLetters, Letter};
 use self::endpoint::Endpoint;
+use super::dead_letters::{DeadLetters, Letter};
 use super::error::OutputError;
 use super::sink::Sink;
 use crate::clock::now;
@@ -173,9 +171,9 @@ impl Http {
         let Some(Refused { status, why, .. }) = refused.first() else { return Ok(()) };
         let letter = |one: &Refused<'_>| Letter {
             time: now(),
-            status: one.status,
+            status: Some(one.status),
             reason: one.why.clone(),
-            url: self.endpoint.shown().to_owned(),
+            url: Some(self.endpoint.shown().to_owned()),
             entry: one.entry.record().clone(),
         };
         self.dead_letters.append(refused.iter().map(letter))?;

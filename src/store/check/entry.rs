@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, Row};
 
 use super::keys::Trusted;
-use crate::entry::record::Origin;
+use crate::entry::record::{Origin, Whole};
 use crate::entry::{Millis, Record, Warning};
 use crate::ingest::{Entry, Examined, Expected, Fingerprint};
 use crate::signature::KeySet;
@@ -15,6 +15,7 @@ use crate::store::newest::hidden;
 use crate::store::records::{Budget, length};
 use crate::store::row;
 use crate::store::sqlite::Database;
+use crate::store::whole::{self, Found};
 
 /// An entry as it is recorded.
 pub(super) struct Recorded {
@@ -28,6 +29,8 @@ pub(super) struct Recorded {
     first_line: Option<Vec<u8>>,
     /// Whether another entry is shown in its place.
     hidden: bool,
+    /// What was found of a line that is too long, when it was read to its end.
+    found: Option<Found>,
 }
 
 /// Entries of a segment as they are now.
@@ -74,10 +77,13 @@ impl Slice {
                 next = id;
                 return Ok(false);
             }
+            let is_in_pieces = one.record.whole.is_some();
+            let found = is_in_pieces.then(|| whole::read(segment, id, &one.record.raw));
+            let found = found.transpose()?;
             entries.push(match later.remove(&id) {
-                Some(Some(now)) => Recorded { first_line: Some(one.record.raw), ..now },
-                Some(None) => Recorded { hidden: true, ..one },
-                None => one,
+                Some(Some(now)) => Recorded { first_line: Some(one.record.raw), found, ..now },
+                Some(None) => Recorded { hidden: true, found, ..one },
+                None => Recorded { found, ..one },
             });
             Ok(true)
         })?;
@@ -123,6 +129,7 @@ impl Recorded {
             signed: row.get("signed")?,
             first_line: None,
             hidden: false,
+            found: None,
         })
     }
 
@@ -160,7 +167,10 @@ impl Recorded {
 
     /// Says so if the line is not the one that was received.
     fn other_line(&self) -> Option<String> {
-        let found = Fingerprint::of(&self.record.raw);
+        let found = match &self.found {
+            Some(found) => Fingerprint::cut(&found.sha256),
+            None => Fingerprint::of(&self.record.raw),
+        };
         (found.0.as_slice() != self.fingerprint)
             .then(|| "its line is not the one that its fingerprint is of".into())
     }
@@ -185,6 +195,9 @@ impl Recorded {
             differences.push("its late verdict is of another line".into());
         }
         differences.extend(self.other_line());
+        if let (Some(found), Some(whole)) = (&self.found, &record.whole) {
+            differences.extend(pieces(found, whole));
+        }
         let mut compare = |what: &str, recorded: String, found: String| {
             if recorded != found {
                 differences.push(format!("recorded the {what} {recorded}, found {found}"));
@@ -221,6 +234,25 @@ impl Recorded {
         }
         differences
     }
+}
+
+/// What the pieces of a line that is too long have other than is recorded.
+fn pieces(found: &Found, whole: &Whole) -> Vec<String> {
+    let mut differences = Vec::new();
+    if whole.bytes != Some(found.bytes) {
+        let recorded = whole.bytes.unwrap_or_default();
+        differences.push(format!(
+            "recorded a line of {recorded} bytes, found {} bytes in pieces",
+            found.bytes
+        ));
+    }
+    if whole.sha256.is_some_and(|sha256| sha256 != found.sha256) {
+        differences.push("the pieces of its line have another SHA-256 than is recorded".into());
+    }
+    if !found.begins {
+        differences.push("its line does not begin as the pieces of it do".into());
+    }
+    differences
 }
 
 /// What is recorded without a key that verifies the entry.

@@ -47,6 +47,8 @@ fn every_answer_is_as_the_description_says() {
         ("/api/v1/entries/x", 404),
         ("/api/v1/entries/18446744073709551615", 404),
         ("/api/v1/entries/18446744073709551616", 404),
+        ("/api/v1/entries/1/raw", 200),
+        ("/api/v1/entries/999999/raw", 404),
         ("/api/v1/histogram", 200),
         ("/api/v1/histogram?q=kind:access&buckets=3", 200),
         ("/api/v1/histogram?buckets=501", 400),

@@ -86,6 +86,7 @@ pub(crate) fn wait_for(serve: &Serve, target: &str) {
 pub(crate) fn path_of(target: &str) -> String {
     let path = target.split('?').next().unwrap();
     match path.strip_prefix("/api/v1/entries/") {
+        Some(rest) if rest.ends_with("/raw") => "/api/v1/entries/{id}/raw".to_owned(),
         Some(_) => "/api/v1/entries/{id}".to_owned(),
         None => path.to_owned(),
     }

@@ -6,12 +6,14 @@
 //! - [`stored`]: what is in the data directory, read from the files alone.
 //! - [`Signer`] signs entries, [`KeyServer`] gives key sets, well or badly.
 //! - [`Endpoint`] takes what outputs send, and answers well or badly.
+//! - [`MemoryLimit`] lets a program have so much memory and no more.
 //! - [`StandIn`] is the real binary too, standing in for Konnect.
 //!
 //! Nothing sleeps but [`wait_until`], and nothing asserts on time.
 
 mod endpoint;
 mod key_server;
+mod memory;
 mod serve;
 mod signer;
 mod stand_in;
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 pub(crate) use endpoint::{Endpoint, Received, Reply};
 pub(crate) use http::{Answer, Raw};
 pub(crate) use key_server::{Gives, KeyServer};
+pub(crate) use memory::MemoryLimit;
 use serde_json::Value;
 pub(crate) use serve::{Serve, Setup, write_private};
 pub(crate) use signer::{Signer, cef, jwks};

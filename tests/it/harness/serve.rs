@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::http::{Answer, Raw};
+use super::memory::MemoryLimit;
 use super::stored::{self, Entry};
 use super::wait_until;
 
@@ -26,6 +27,7 @@ pub(crate) struct Setup {
     open_files: Option<u32>,
     /// Where it is to take deliveries, as if a service manager listened there.
     socket: Option<TcpListener>,
+    memory: Option<MemoryLimit>,
 }
 
 impl Setup {
@@ -35,7 +37,14 @@ impl Setup {
         let arguments =
             fixed.into_iter().chain(["--ready-file", READY_FILE]).map(str::to_owned).collect();
         let home = tempfile::tempdir().unwrap();
-        Setup { home, arguments, environment: Vec::new(), open_files: None, socket: None }
+        Setup {
+            home,
+            arguments,
+            environment: Vec::new(),
+            open_files: None,
+            socket: None,
+            memory: None,
+        }
     }
 
     /// The directory in which the server is started.
@@ -84,6 +93,11 @@ impl Setup {
         Setup { socket: Some(socket), ..handed_over }
     }
 
+    /// Lets it have so many bytes of memory.
+    pub(crate) fn memory(self, most: u64) -> Setup {
+        Setup { memory: Some(MemoryLimit::new(most)), ..self }
+    }
+
     /// Writes a file that its owner alone may read.
     pub(crate) fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Setup {
         write_private(&self.home.path().join(name), contents.as_ref());
@@ -117,9 +131,10 @@ impl Setup {
 
     fn command(&self) -> Command {
         const PROGRAM: &str = env!("CARGO_BIN_EXE_vidimus");
-        let mut command = match self.open_files {
-            None => Command::new(PROGRAM),
-            Some(most) => {
+        let mut command = match (self.open_files, &self.memory) {
+            (None, None) => Command::new(PROGRAM),
+            (None, Some(limit)) => limit.command(PROGRAM),
+            (Some(most), _) => {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\""), PROGRAM]);
                 shell

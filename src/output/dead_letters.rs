@@ -1,5 +1,5 @@
-//! The file of entries that an endpoint refuses for good: one JSON object a line, which is on the
-//! disk before the cursor is past the entry.
+//! The file of entries that do not go out: an endpoint refuses them for good, or their lines are too
+//! long. One JSON object a line, which is on the disk before the cursor is past the entry.
 //!
 //! It is opened for each batch that needs it, by its path: who renames it away has a new one. It is
 //! the operator's to look after, and never shortened here but by a line that a crash has torn.
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::clock::now;
 use crate::config::{Access, Fsync};
+use crate::entry::record::beginning;
 use crate::entry::{Millis, Record};
 use crate::output::error::OutputError;
 use crate::output::file::Open;
@@ -23,19 +24,42 @@ pub(super) struct DeadLetters {
     output: String,
 }
 
-/// An entry that was refused, and why.
+/// How much a letter has of a line that is too long, in bytes.
+const BEGINNING: usize = 4096;
+
+/// An entry that does not go out, and why.
 #[derive(Serialize)]
 pub(super) struct Letter {
     /// When.
     pub(super) time: Millis,
-    /// The status of the answer, or of the item of a `_bulk`.
-    pub(super) status: u16,
-    /// The words of the endpoint.
+    /// The status of the answer, or of the item of a `_bulk`, if it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) status: Option<u16>,
+    /// The words of the endpoint, or ours.
     pub(super) reason: String,
     /// Where it was sent to, without the query.
-    pub(super) url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<String>,
     /// The entry.
     pub(super) entry: Record,
+}
+
+impl Letter {
+    /// An entry whose line is too long to be sent. The letter has its beginning.
+    pub(super) fn too_long(record: &Record) -> Letter {
+        let id = record.id().unwrap_or_default();
+        let raw = beginning(&record.raw, BEGINNING).to_vec();
+        Letter {
+            time: now(),
+            status: None,
+            reason: format!(
+                "the line is longer than the receiver parses, and does not go out; \
+                 `vidimus export -o raw id:{id}` writes it whole"
+            ),
+            url: None,
+            entry: Record { raw, ..record.clone() },
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -77,14 +101,15 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::entry::record::Whole;
     use crate::output::testing::record;
 
     fn letters(ids: std::ops::Range<u64>) -> impl Iterator<Item = Letter> {
         ids.map(|id| Letter {
             time: Millis::MIN,
-            status: 400,
+            status: Some(400),
             reason: "bad\n\"line\"".into(),
-            url: "https://a.test/x".into(),
+            url: Some("https://a.test/x".into()),
             entry: record(id, 0),
         })
     }
@@ -116,6 +141,17 @@ mod tests {
         fs::rename(&path, folder.path().join("b")).unwrap();
         file.append(letters(4..5)).unwrap();
         assert_eq!(ids(), [4]);
+    }
+
+    #[test]
+    fn of_a_line_that_is_too_long_the_beginning_is_kept() {
+        let whole = Whole { bytes: Some(1 << 30), sha256: Some([1; 32]) };
+        let record = Record { raw: vec![b'x'; 5000], whole: Some(whole), ..record(7, 0) };
+        let letter = serde_json::to_value(Letter::too_long(&record)).unwrap();
+        assert_eq!(letter["entry"]["raw"], "x".repeat(4096));
+        assert_eq!(letter["entry"]["raw_bytes"], 1 << 30);
+        assert_eq!((letter.get("status"), letter.get("url")), (None, None));
+        assert!(letter["reason"].as_str().unwrap().contains("export -o raw id:7"), "{letter}");
     }
 
     #[test]

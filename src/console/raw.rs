@@ -1,0 +1,68 @@
+//! A line as it was received, to download. However long it is, one piece of it is in memory.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Console;
+use super::problem::Problem;
+
+/// How long a reader that takes nothing is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `GET /entries/{id}/raw` and `GET /api/v1/entries/{id}/raw`
+///
+/// # Errors
+/// When there is no entry with this id. An answer that breaks off is shorter than its
+/// `Content-Length`.
+pub async fn download(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let missing = || Problem::not_found("there is no entry with this id");
+    let id: u64 = id.parse().map_err(|_| missing())?;
+    let length = console.read(move |reader| reader.line_length(id)).await?.ok_or_else(missing)?;
+    // One waits while the next is read.
+    let (pieces, to_send) = mpsc::channel(1);
+    tokio::spawn(send(console, id, length, pieces));
+    let mut answer = Response::new(Body::from_stream(ReceiverStream::new(to_send)));
+    let name = format!("attachment; filename=\"entry-{id}.log\"");
+    let name = HeaderValue::from_str(&name).map_err(|error| Problem::internal(&error))?;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(CONTENT_DISPOSITION, name);
+    Ok(answer)
+}
+
+/// Sends the line piece by piece, until it is sent or the reader is gone.
+async fn send(
+    console: Arc<Console>,
+    id: u64,
+    length: u64,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+) {
+    let (mut sent, mut number) = (0, 0);
+    while sent < length {
+        let piece = match console.read(move |reader| reader.line_piece(id, number)).await {
+            Ok(Some(piece)) => Ok(Bytes::from(piece)),
+            // Retention was faster, or it is in the log.
+            Ok(None) | Err(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        };
+        let read = piece.as_ref().ok().map(|piece| piece.len() as u64);
+        match (timeout(PATIENCE, pieces.send(piece)).await, read) {
+            (Ok(Ok(())), Some(read)) => sent += read,
+            _ => return,
+        }
+        number += 1;
+    }
+}
