@@ -23,6 +23,7 @@ mod keys;
 mod konnect;
 mod long_lines;
 mod manager;
+mod memory;
 mod not_tried;
 mod outputs;
 mod pages;
