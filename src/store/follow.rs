@@ -12,6 +12,7 @@ use super::StoreError;
 use super::filter::Sql;
 use super::lines;
 use super::newest::hidden;
+use super::overlay;
 use super::query::{Query, TimeRange, as_integer};
 use super::read::{MAX_ID, Reader};
 use super::records::{Budget, Later, length};
@@ -95,10 +96,7 @@ impl Reader {
     /// The position from which a follower sees the newest `count` entries that match, and then what
     /// comes.
     pub fn newest(&self, filter: &Filter, count: usize) -> Result<Position, StoreError> {
-        let change = self.catalog("read the changes", |catalog| {
-            let sql = "SELECT coalesce(max(change), 0) FROM changes";
-            catalog.query_row(sql, [], |row| row.get(0))
-        })?;
+        let change = self.catalog("read the changes", |catalog| overlay::last_change(catalog))?;
         let query = Query::new(filter);
         let last_id = self.greatest_id()?;
         let (mut next_id, mut left) = (last_id.saturating_add(1), count);

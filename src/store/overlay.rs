@@ -66,11 +66,31 @@ pub(super) fn amend(
 
 /// Removes what is laid over the entries `first` to `last`.
 pub(super) fn forget(catalog: &Connection, first: u64, last: u64) -> rusqlite::Result<()> {
+    forget_until(catalog, first, last, i64::MAX.unsigned_abs())
+}
+
+/// Removes what is laid over the entries `first` to `last`, but for those that changed after the change
+/// number `change`.
+pub(super) fn forget_until(
+    catalog: &Connection,
+    first: u64,
+    last: u64,
+    change: u64,
+) -> rusqlite::Result<()> {
     for (table, id) in [("entries", "id"), ("raw", "id"), ("extensions", "entry")] {
-        let sql = format!("DELETE FROM {table} WHERE {id} BETWEEN ?1 AND ?2");
-        catalog.prepare_cached(&sql)?.execute((first, last))?;
+        let sql = format!(
+            "DELETE FROM {table} WHERE {id} BETWEEN ?1 AND ?2
+                 AND {id} NOT IN (SELECT entry FROM changes WHERE change > ?3)"
+        );
+        catalog.prepare_cached(&sql)?.execute((first, last, change))?;
     }
     Ok(())
+}
+
+/// The number of the last change.
+pub(super) fn last_change(catalog: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(max(change), 0) FROM changes";
+    catalog.query_row(sql, [], |row| row.get(0))
 }
 
 fn note_change(catalog: &Connection, id: u64) -> rusqlite::Result<()> {

@@ -30,34 +30,68 @@ pub(super) fn seal(
     segment: &Segment,
 ) -> Result<(), StoreError> {
     let Some(before) = &segment.closed else { return Ok(()) };
+    let prepared = prepare(directory, catalog, segment, before)?;
+    publish(directory, catalog, segment, &prepared)
+}
+
+/// A sealed file that has no final name yet.
+struct Prepared {
+    path: PathBuf,
+    closed: Closed,
+    merged: Merged,
+}
+
+/// What of the catalog stands in a sealed file.
+struct Merged {
+    /// How often entries were delivered again.
+    redeliveries: BTreeMap<u64, u64>,
+    /// The number of the last change. Deliveries may better entries while a file is written.
+    change: u64,
+}
+
+/// Writes the sealed file, and reads every line of the old file in it.
+fn prepare(
+    directory: &Directory,
+    catalog: &Catalog,
+    segment: &Segment,
+    before: &Closed,
+) -> Result<Prepared, StoreError> {
     let old = directory.segment(&segment.file);
-    let temporary = directory.segment(&file_name::temporary(segment.first_id));
-    if temporary.exists() {
+    let path = directory.segment(&file_name::temporary(segment.first_id));
+    if path.exists() {
         // An attempt before that failed left it; what it was made from has to be whole.
         if !copies::is_dense(&old, segment.first_id, before.last_id)? {
-            return Err(StoreError::BadCopy { from: old, to: temporary });
+            return Err(StoreError::BadCopy { from: old, to: path });
         }
-        remove_database(&temporary)?;
+        remove_database(&path)?;
     }
-
-    let merged = redeliveries::of(&catalog.connection, segment.first_id, before.last_id)
-        .doing("read the counts of deliveries", &catalog.path)?;
     // A copy that failed is removed: what it was made from was just read, and stays.
-    let closed = copy(&old, &temporary, segment.state)
-        .and_then(|()| finish(&temporary, catalog, segment, before, &merged))
-        .inspect_err(|_| drop(remove_database(&temporary)))?;
-    sync(&temporary)?;
-    if !copies::has_all(&temporary, &old)? {
-        return Err(StoreError::BadCopy { from: old, to: temporary });
+    let (closed, merged) = copy(&old, &path, segment.state)
+        .and_then(|()| finish(&path, catalog, segment, before))
+        .inspect_err(|_| drop(remove_database(&path)))?;
+    sync(&path)?;
+    if !copies::has_all(&path, &old)? {
+        return Err(StoreError::BadCopy { from: old, to: path });
     }
-    let (bytes, sha256) = hash(&temporary)?;
+    Ok(Prepared { path, closed, merged })
+}
+
+/// Gives the file its name, makes it the segment's, and removes the old one.
+fn publish(
+    directory: &Directory,
+    catalog: &mut Catalog,
+    segment: &Segment,
+    prepared: &Prepared,
+) -> Result<(), StoreError> {
+    let (bytes, sha256) = hash(&prepared.path)?;
     let (file, path) = unused(directory, segment);
-    fs::rename(&temporary, &path).doing("rename", &temporary)?;
+    fs::rename(&prepared.path, &path).doing("rename", &prepared.path)?;
     sync(&directory.segments())?;
 
-    switch(catalog, segment, &closed, (&file, bytes, &sha256), &merged)?;
+    let Prepared { closed, merged, .. } = prepared;
+    switch(catalog, segment, closed, (&file, bytes, &sha256), merged)?;
     // Every entry of it was read in the new file, which is on the disk.
-    remove_database(&old)?;
+    remove_database(&directory.segment(&segment.file))?;
     tracing::debug!(segment = segment.first_id, bytes, "sealed");
     Ok(())
 }
@@ -89,8 +123,7 @@ fn finish(
     catalog: &Catalog,
     segment: &Segment,
     before: &Closed,
-    merged: &BTreeMap<u64, u64>,
-) -> Result<Closed, StoreError> {
+) -> Result<(Closed, Merged), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let migrated = || -> Result<Connection, StoreError> {
         let connection = Connection::open_with_flags(path, flags).doing("open", path)?;
@@ -106,11 +139,18 @@ fn finish(
         Ok(connection)
     };
     let mut connection = migrated()?;
-    let run = || -> rusqlite::Result<Closed> {
+    let (first, last) = (segment.first_id, before.last_id);
+    let run = || -> rusqlite::Result<(Closed, Merged)> {
         let transaction = connection.transaction()?;
         whole::cut(&transaction)?;
-        row::merge(&catalog.connection, &transaction, segment.first_id, before.last_id)?;
-        for (entry, count) in merged {
+        let snapshot = catalog.connection.unchecked_transaction()?;
+        let merged = Merged {
+            redeliveries: redeliveries::of(&snapshot, first, last)?,
+            change: overlay::last_change(&snapshot)?,
+        };
+        row::merge(&catalog.connection, &transaction, first, last)?;
+        drop(snapshot);
+        for (entry, count) in &merged.redeliveries {
             transaction
                 .prepare_cached(
                     "UPDATE entries SET delivery_count = delivery_count + ?2 WHERE id = ?1",
@@ -125,7 +165,7 @@ fn finish(
         let closed = Closed::of(&connection)?;
         connection.execute_batch("PRAGMA journal_mode = DELETE")?;
         connection.close().map_err(|(_, error)| error)?;
-        Ok(closed)
+        Ok((closed, merged))
     };
     run().doing("build the indexes", path)
 }
@@ -167,7 +207,7 @@ fn switch(
     segment: &Segment,
     closed: &Closed,
     (file, bytes, sha256): (&str, u64, &str),
-    merged: &BTreeMap<u64, u64>,
+    merged: &Merged,
 ) -> Result<(), StoreError> {
     let Catalog { connection, path } = catalog;
     let mut run = || {
@@ -178,9 +218,64 @@ fn switch(
              WHERE first_id = ?1",
             (segment.first_id, file, bytes, sha256),
         )?;
-        overlay::forget(&transaction, segment.first_id, closed.last_id)?;
-        redeliveries::subtract(&transaction, merged)?;
+        overlay::forget_until(&transaction, segment.first_id, closed.last_id, merged.change)?;
+        redeliveries::subtract(&transaction, &merged.redeliveries)?;
         transaction.commit()
     };
     run().doing("enter the sealed segment", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::entry::Millis;
+    use crate::ingest::{Examined, Expected};
+    use crate::signature::KeySet;
+    use crate::store::live::Live;
+    use crate::store::row::Stored;
+
+    #[test]
+    fn what_is_learned_while_a_file_is_written_stays() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&temporary.path().join("data")).unwrap();
+        let mut catalog = Catalog::open(&directory).unwrap();
+        let live = Live::create(&directory, 1, 1, Millis::MIN).unwrap();
+        catalog.rotate(None, &live.segment, None).unwrap();
+        let entry = |id: u64, input: &'static str| {
+            let line = Bytes::from(format!("{{\"rt\":{id}}}"));
+            let examined = Examined::line(&line, &KeySet::default(), 100);
+            let now = Millis::saturating(5);
+            let stored = Stored { id, received_at: now, delivery: 1, input, delivery_count: 1 };
+            (examined.read(line, &Expected::default(), now), stored)
+        };
+        for id in 1..=3 {
+            let (entry, stored) = entry(id, "first");
+            assert!(row::insert(&live.connection, &entry, &stored).unwrap());
+        }
+        let closed = live.closed().unwrap();
+        let next = Live::create(&directory, 4, 2, Millis::MIN).unwrap();
+        catalog.rotate(Some((1, &closed)), &next.segment, None).unwrap();
+        drop(live);
+        let learn = |catalog: &Catalog, id| {
+            let (entry, stored) = entry(id, "later");
+            overlay::put(&catalog.connection, &entry, &stored).unwrap();
+        };
+        let laid_over = |catalog: &Catalog| -> Vec<u64> {
+            let mut ids = catalog.connection.prepare("SELECT id FROM entries").unwrap();
+            ids.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        learn(&catalog, 1);
+        learn(&catalog, 2);
+        let segment = catalog.segments().unwrap().remove(0);
+        let prepared = prepare(&directory, &catalog, &segment, &closed).unwrap();
+        learn(&catalog, 2);
+        learn(&catalog, 3);
+        publish(&directory, &mut catalog, &segment, &prepared).unwrap();
+        assert_eq!(laid_over(&catalog), [2, 3]);
+        let segment = catalog.segments().unwrap().remove(0);
+        seal(&directory, &mut catalog, &segment).unwrap();
+        assert!(laid_over(&catalog).is_empty());
+    }
 }
