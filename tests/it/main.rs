@@ -26,6 +26,7 @@ mod manager;
 mod memory;
 mod not_tried;
 mod outputs;
+mod packaging;
 mod pages;
 mod power_loss;
 mod program;
