@@ -19,7 +19,7 @@
 //!
 //! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
 //! TLS, `receiver` the webhook endpoint, `output` where entries go, `console` the page and its API,
-//! `metrics` what is counted, `konnect` Konnect's side, `config` the settings, and `cli` the
+//! `metrics` what is counted, `control` what commands ask of the server, `konnect` Konnect's side, `config` the settings, and `cli` the
 //! commands; only `cli` prints.
 //!
 //! ARCHITECTURE.md has the invariants.
@@ -39,6 +39,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "app")]
 pub mod console;
+#[cfg(feature = "app")]
+pub mod control;
 #[cfg(feature = "app")]
 pub mod keys;
 #[cfg(feature = "app")]

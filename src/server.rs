@@ -20,6 +20,7 @@ use crate::config::{self, Authorization, Config, KeySource};
 use crate::console::about::About;
 use crate::console::guard::Guard;
 use crate::console::{self, Console};
+use crate::control::{self, Control};
 use crate::ingest::{self, Expected};
 use crate::keys::ring::Judged;
 use crate::keys::{KeyRing, Refresher, Suspicion, Watcher};
@@ -91,6 +92,8 @@ pub struct Server {
     /// Those of the receiver and of the console.
     limits: (Limits, Limits),
     written: mpsc::Receiver<()>,
+    /// Where commands ask, if it can be had.
+    control: Option<Control>,
     /// Where the authorization value is that was made on first run, if it is in use.
     pub generated_authorization: Option<PathBuf>,
     /// Where the certificate is, if there is TLS: for `curl --cacert` if it is self-signed.
@@ -111,6 +114,10 @@ impl Server {
         let metrics = Arc::new(metrics(config));
         let meter = Arc::clone(&metrics) as Arc<_>;
         let store = Arc::new(Store::open_watched(&directory, store_options(config), meter)?);
+        // Under the store's lock.
+        let control = Control::bind(&directory).inspect_err(
+            |error| tracing::warn!(%error, "commands cannot ask this process: no control.sock"),
+        );
         let (tls, certificate) = certificate::load(config, &config.receiver.tls)?;
         let console_tls = match &tls {
             // One pair, looked at once.
@@ -157,6 +164,7 @@ impl Server {
             console_tls,
             limits: shared_limits(&limits(config)),
             written,
+            control: control.ok(),
             generated_authorization,
             certificate,
         })
@@ -233,6 +241,15 @@ impl Server {
             ring: Arc::clone(&ring),
             health: Arc::clone(receiver.deliverer.store.health()),
         };
+        if let Some(control) = self.control {
+            let (deliverer, writing) = (Arc::clone(&receiver.deliverer), receiver.writing.clone());
+            let work = move |task| {
+                // The shutdown waits for it as for a delivery.
+                let _writing = &writing;
+                control::by(&deliverer, task).map_err(|error| error.to_string())
+            };
+            tokio::spawn(control.serve(Arc::new(work), shutdown.clone()));
+        }
         let health = Arc::clone(&sources.health);
         let exposition = Exposition::new(Arc::clone(&self.metrics), sources);
         if let Err(error) = tokio::task::block_in_place(|| exposition.begin(&self.reader)) {

@@ -1,7 +1,9 @@
 //! `vidimus store`: what the store holds, whether it is sound, and what is kept apart.
 
 mod backup;
+mod by_serve;
 mod check;
+mod drop;
 mod prune;
 mod quarantine;
 mod repair;

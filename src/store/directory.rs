@@ -135,6 +135,11 @@ impl Directory {
         self.0.join("catalog.db")
     }
 
+    /// The socket over which commands ask the process that writes.
+    pub fn control(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+
     /// The file of the highest ids that were given out.
     pub(super) fn ids(&self) -> PathBuf {
         self.0.join("ids")

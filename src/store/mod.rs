@@ -91,7 +91,7 @@ pub use meter::{Health, Meter};
 pub use page::{BadCursor, Page, PageCursor, Scan};
 pub use provenance::{Provenance, Spelled};
 pub use pulse::Pulse;
-pub use quarantine::Quarantined;
+pub use quarantine::{Dropped, Quarantined};
 pub use query::TimeRange;
 pub use read::Reader;
 pub use refused::Refused;
@@ -284,6 +284,11 @@ impl Store {
         quarantine::remove(&catalog.connection, id)
             .map(drop)
             .doing("write the quarantine", &catalog.path)
+    }
+
+    /// Removes a body from quarantine for good, and writes that down; `None` if it is not there.
+    pub fn drop_quarantined(&self, id: u64, now: Millis) -> Result<Option<Dropped>, StoreError> {
+        quarantine::drop_body(&mut self.catalog(), id, now)
     }
 
     /// Takes note of a refused request. It is written within a second or so.

@@ -1,7 +1,9 @@
 //! Quarantine: bodies that were authorized and could not be decoded, kept whole.
 //!
-//! It holds up to a size; when that is reached nothing is thrown out, and the next one is refused.
+//! It holds up to a size; when that is reached nothing is thrown out, and the next one is refused. What
+//! an operator drops is written down.
 
+use ring::digest;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::StoreError;
@@ -92,6 +94,48 @@ pub(super) fn get(
             Ok((quarantined(row)?, row.get(8)?))
         })
         .optional()
+}
+
+/// A body that was removed for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// What is known of it.
+    pub what: Quarantined,
+    /// The SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Removes a body for good, and writes that down with it; `None` if it is not there.
+pub(super) fn drop_body(
+    catalog: &mut Catalog,
+    id: u64,
+    now: Millis,
+) -> Result<Option<Dropped>, StoreError> {
+    let Catalog { connection, path } = catalog;
+    let mut run = || -> rusqlite::Result<Option<Dropped>> {
+        let transaction = connection.transaction()?;
+        let Some((what, body)) = get(&transaction, id)? else { return Ok(None) };
+        let digest = digest::digest(&digest::SHA256, &body);
+        let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        transaction.execute(
+            "INSERT INTO dropped (id, dropped_at, received_at, input, peer, reason, bytes, sha256)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            (
+                id,
+                now.get(),
+                what.received_at.get(),
+                &what.input,
+                &what.peer,
+                &what.reason,
+                what.bytes,
+                &sha256,
+            ),
+        )?;
+        remove(&transaction, id)?;
+        transaction.commit()?;
+        Ok(Some(Dropped { what, sha256 }))
+    };
+    run().doing("write the quarantine", path)
 }
 
 /// Takes a body out, once its entries are stored.

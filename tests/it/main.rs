@@ -13,6 +13,7 @@ mod browser;
 mod check;
 mod commands;
 mod console;
+mod control;
 mod crash;
 mod duplicates;
 mod evidence;

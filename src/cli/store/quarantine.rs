@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::drop::Drop;
 use super::retry::Retry;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Format;
@@ -13,7 +14,7 @@ use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, counted, sanitise, tell};
 use crate::store::Quarantined;
 
-/// Look at bodies that were authorized and could not be decoded.
+/// Look at bodies that were authorized and could not be decoded, and look after them.
 #[derive(Args)]
 pub(super) struct Quarantine {
     #[command(subcommand)]
@@ -25,6 +26,7 @@ enum Command {
     List(List),
     Show(Show),
     Retry(Retry),
+    Drop(Drop),
 }
 
 /// List the bodies in quarantine, oldest first.
@@ -75,6 +77,7 @@ impl Quarantine {
             Command::List(list) => list.run(),
             Command::Show(show) => show.run(),
             Command::Retry(retry) => retry.run(),
+            Command::Drop(drop) => drop.run(),
         }
     }
 }

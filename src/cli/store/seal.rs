@@ -2,14 +2,15 @@
 
 use clap::Args;
 
+use super::by_serve::have_done;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::selection::Place;
-use crate::cli::terminal::tell;
+use crate::control::{self, Task};
 use crate::store::{Options, Store};
 
 /// Close the live segment, and seal all that is closed
 ///
-/// Nobody else may be writing to the store: stop `vidimus serve` before.
+/// It works while `vidimus serve` runs.
 #[derive(Args)]
 pub(super) struct Seal {
     #[command(flatten)]
@@ -20,9 +21,9 @@ impl Seal {
     /// Seals.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let directory = self.place.directory()?;
-        let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
-        store.seal().map_err(Failure::failed)?;
-        tell("sealed");
-        Ok(Exit::Done)
+        have_done(&directory, &Task::Seal {}, || {
+            let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
+            control::seal(&store).map_err(Failure::failed)
+        })
     }
 }

@@ -43,6 +43,7 @@ pub(super) const CATALOG: Schema = Schema {
         include_str!("catalog/0004.sql"),
         include_str!("catalog/0005.sql"),
         include_str!("catalog/0006.sql"),
+        include_str!("catalog/0007.sql"),
     ],
     columns: Columns::of_catalog,
 };

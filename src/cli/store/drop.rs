@@ -1,0 +1,81 @@
+//! `vidimus store quarantine drop`: removes bodies from quarantine, and says before which.
+
+use clap::Args;
+use ring::digest;
+
+use super::by_serve::have_done;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::selection::Place;
+use crate::cli::terminal::{Output, confirm, counted, sanitise, tell};
+use crate::control::{Task, drop_bodies};
+use crate::store::{Options, Store};
+
+/// Remove bodies from quarantine for good
+///
+/// It lists what would be removed, and asks. What is removed is written down in the catalog: the
+/// number, when it was received and from whom, the size and the SHA-256.
+///
+/// It works while `vidimus serve` runs.
+#[derive(Args)]
+pub(super) struct Drop {
+    #[command(flatten)]
+    place: Place,
+    /// The numbers of the bodies, as `list` prints them
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    ids: Vec<u64>,
+    /// Remove all of them
+    #[arg(long)]
+    all: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// List what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Drop {
+    /// Drops.
+    pub(super) fn run(self) -> Result<Exit, Failure> {
+        let ids = self.list()?;
+        if self.dry_run || ids.is_empty() {
+            return Ok(Exit::Done);
+        }
+        if !self.yes && !confirm("Remove them for good?")? {
+            tell("nothing was removed");
+            return Ok(Exit::Done);
+        }
+        let directory = self.place.directory()?;
+        have_done(&directory, &Task::Drop { ids: ids.clone() }, || {
+            let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
+            drop_bodies(&store, &ids).map_err(Failure::failed)
+        })
+    }
+
+    /// Prints which bodies are to go, and gives their numbers.
+    fn list(&self) -> Result<Vec<u64>, Failure> {
+        let reader = self.place.reader()?;
+        let mut ids = self.ids.clone();
+        if self.all {
+            let bodies = reader.quarantine().map_err(Failure::failed)?;
+            ids = bodies.into_iter().map(|body| body.id).collect();
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let (mut output, mut bytes) = (Output::new(), 0);
+        for id in &ids {
+            let (what, body) = reader.quarantined(*id).map_err(Failure::failed)?;
+            let sha256 = digest::digest(&digest::SHA256, &body);
+            let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            output.text(sanitise(&format!(
+                "{id}  {}  {}  {} bytes  SHA-256 {sha256}  {}",
+                what.received_at, what.input, what.bytes, what.reason
+            )))?;
+            bytes += what.bytes;
+        }
+        output.flush()?;
+        let bodies = counted(ids.len() as u64, "body");
+        tell(format_args!("{bodies} to remove, {}", counted(bytes, "byte")));
+        Ok(ids)
+    }
+}
