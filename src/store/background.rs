@@ -131,8 +131,8 @@ impl Background {
         for segment in self.catalog.segments()? {
             let is_due = segment.state == State::Closed && Some(segment.first_id) != but;
             if is_due && !self.is_stopping() {
-                seal::seal(&self.directory, &mut self.catalog, &segment)?;
-                self.relist();
+                let switched = || relist(&self.writer);
+                seal::seal(&self.directory, &mut self.catalog, &segment, &switched)?;
             }
         }
         Ok(())
@@ -156,10 +156,11 @@ impl Background {
 
     /// Checks some entries again.
     fn check_again(&mut self) {
-        let step = self.work.step(&self.directory, &mut self.catalog, &self.stopping);
+        let switched = || relist(&self.writer);
+        let step = self.work.step(&self.directory, &mut self.catalog, &self.stopping, &switched);
         match step {
             Ok(Step::Entries) => return,
-            Ok(Step::Segment) => self.relist(),
+            Ok(Step::Segment) => {}
             Err(error) => report("check verdicts again", Err(error)),
         }
         if self.work.current().is_none() {
@@ -215,7 +216,7 @@ impl Background {
             tracing::info!(segment = segment.first_id, "given up by retention");
         }
         if !gone.is_empty() {
-            self.relist();
+            relist(&self.writer);
         }
         Ok(gone.len())
     }
@@ -230,10 +231,13 @@ impl Background {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
+}
 
-    /// Has the writer read the list of segments again. It may have stopped.
-    fn relist(&self) {
-        let _ = self.writer.send(Message::Relist);
+/// Has the writer read the list of segments again, and waits until it has. It may have stopped.
+fn relist(writer: &Sender<Message>) {
+    let (reply, read) = sync_channel(1);
+    if writer.send(Message::Relist(reply)).is_ok() {
+        let _ = read.recv();
     }
 }
 

@@ -124,7 +124,7 @@ impl Both {
             Step::Seal => {
                 let segments = self.catalog.segments().unwrap();
                 if let Some(closed) = segments.iter().find(|one| one.state == State::Closed) {
-                    seal::seal(&self.directory, &mut self.catalog, closed).unwrap();
+                    seal::seal(&self.directory, &mut self.catalog, closed, &|| ()).unwrap();
                 }
             }
             Step::Change(index) => self.change(index),

@@ -23,15 +23,18 @@ use super::sqlite::{self, Access};
 use super::{StoreError, copies, overlay, redeliveries, row, signed, whole};
 use crate::ingest::Fingerprint;
 
-/// Seals a segment that takes no more appends, or writes a sealed one anew.
+/// Seals a segment that takes no more appends, or writes a sealed one anew. `switched` is called once
+/// the catalog names the new file and before the old one is removed: whoever has it open has to go on
+/// with the new one, or would take its entries for new.
 pub(super) fn seal(
     directory: &Directory,
     catalog: &mut Catalog,
     segment: &Segment,
+    switched: &dyn Fn(),
 ) -> Result<(), StoreError> {
     let Some(before) = &segment.closed else { return Ok(()) };
     let prepared = prepare(directory, catalog, segment, before)?;
-    publish(directory, catalog, segment, &prepared)
+    publish(directory, catalog, segment, &prepared, switched)
 }
 
 /// A sealed file that has no final name yet.
@@ -82,6 +85,7 @@ fn publish(
     catalog: &mut Catalog,
     segment: &Segment,
     prepared: &Prepared,
+    switched: &dyn Fn(),
 ) -> Result<(), StoreError> {
     let (bytes, sha256) = hash(&prepared.path)?;
     let (file, path) = unused(directory, segment);
@@ -90,6 +94,7 @@ fn publish(
 
     let Prepared { closed, merged, .. } = prepared;
     switch(catalog, segment, closed, (&file, bytes, &sha256), merged)?;
+    switched();
     // Every entry of it was read in the new file, which is on the disk.
     remove_database(&directory.segment(&segment.file))?;
     tracing::debug!(segment = segment.first_id, bytes, "sealed");
@@ -227,6 +232,8 @@ fn switch(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use bytes::Bytes;
 
     use super::*;
@@ -272,10 +279,17 @@ mod tests {
         let prepared = prepare(&directory, &catalog, &segment, &closed).unwrap();
         learn(&catalog, 2);
         learn(&catalog, 3);
-        publish(&directory, &mut catalog, &segment, &prepared).unwrap();
+        // Whoever reads the old file can go on with the new one before the old one goes.
+        let (old, is_switched) = (directory.segment(&segment.file), Cell::new(false));
+        let switched = || {
+            let now = Catalog::open_read_only(&directory).unwrap().segments().unwrap().remove(0);
+            is_switched.set(old.exists() && now.state == State::Sealed);
+        };
+        publish(&directory, &mut catalog, &segment, &prepared, &switched).unwrap();
+        assert!(is_switched.get() && !old.exists());
         assert_eq!(laid_over(&catalog), [2, 3]);
         let segment = catalog.segments().unwrap().remove(0);
-        seal(&directory, &mut catalog, &segment).unwrap();
+        seal(&directory, &mut catalog, &segment, &|| ()).unwrap();
         assert!(laid_over(&catalog).is_empty());
     }
 }

@@ -65,8 +65,8 @@ pub struct Appended {
 pub(super) enum Message {
     /// Store a delivery.
     Append(Job),
-    /// Take over the catalog's list of segments: something was sealed or dropped.
-    Relist,
+    /// Take over the catalog's list of segments, and say so: something was sealed or dropped.
+    Relist(SyncSender<()>),
     /// Close the live segment: always, or only if it has entries of which this is true, in SQL. An
     /// empty one stays.
     Close { only_if: Option<&'static str>, reply: SyncSender<Result<(), StoreError>> },
@@ -174,7 +174,11 @@ impl Writer {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Append(job) => self.append(vec![job]),
-            Message::Relist => self.relist(),
+            Message::Relist(reply) => {
+                self.relist();
+                // Nobody may be waiting any more.
+                let _ = reply.send(());
+            }
             Message::Close { only_if, reply } => {
                 let is_due = only_if.is_none_or(|has| self.live.has(has).unwrap_or(true));
                 let closed = if is_due { self.rotate() } else { Ok(()) };

@@ -112,17 +112,25 @@ impl Work {
     }
 
     /// Checks the next entries. A sealed segment of which more than a tenth has changed in the end is
-    /// written anew. A segment where that fails is left until it is taken up again.
+    /// written anew: `switched` is called as `seal` does. A segment where that fails is left until it is
+    /// taken up again.
     pub(in crate::store) fn step(
         &mut self,
         directory: &Directory,
         catalog: &mut Catalog,
         stopping: &AtomicBool,
+        switched: &dyn Fn(),
     ) -> Result<Step, StoreError> {
         let (Some(&what), Some(judge)) = (self.left.first(), self.judge.clone()) else {
             return Ok(Step::Segment);
         };
         let step = self.check(what, directory, catalog, judge.as_ref(), stopping);
+        let step = step.and_then(|step| match step {
+            Step::Segment => {
+                write_anew_if_changed(directory, catalog, what.1, switched).map(|()| step)
+            }
+            Step::Entries => Ok(step),
+        });
         if matches!(step, Ok(Step::Entries)) {
             return step;
         }
@@ -163,12 +171,7 @@ impl Work {
         let after = self.at.filter(|(at, _)| *at == what).map_or(0, |(_, after)| after);
         let slice = awaiting(&connection, &left.condition(), after);
         let slice = slice.doing("read a segment", &catalog.path)?;
-        // It may be written anew.
-        drop(connection);
-        let Some(last) = slice.last() else {
-            write_anew_if_changed(directory, catalog, &segment, closed.last_id)?;
-            return Ok(Step::Segment);
-        };
+        let Some(last) = slice.last() else { return Ok(Step::Segment) };
         let last = last.id;
         self.changed += recheck_slice(catalog, older, slice, judge, stopping)?;
         self.at = Some((what, last));
@@ -180,13 +183,17 @@ impl Work {
 fn write_anew_if_changed(
     directory: &Directory,
     catalog: &mut Catalog,
-    segment: &Segment,
-    last_id: u64,
+    first_id: u64,
+    switched: &dyn Fn(),
 ) -> Result<(), StoreError> {
-    let changed = count_overlay(catalog, segment.first_id, last_id)?;
-    let entries = last_id + 1 - segment.first_id;
-    if segment.state == State::Sealed && changed * 10 > entries {
-        seal::seal(directory, catalog, segment)?;
+    let segments = catalog.segments()?;
+    let sealed = |one: &&Segment| one.first_id == first_id && one.state == State::Sealed;
+    let Some(segment) = segments.iter().find(sealed) else { return Ok(()) };
+    let last_id = segment.closed.as_ref().map_or(first_id, |closed| closed.last_id);
+    let changed = count_overlay(catalog, first_id, last_id)?;
+    let entries = last_id + 1 - first_id;
+    if changed * 10 > entries {
+        seal::seal(directory, catalog, segment, switched)?;
     }
     Ok(())
 }
