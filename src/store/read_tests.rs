@@ -204,12 +204,7 @@ impl Both {
             Verdict::NoKey => Verdict::Invalid(Reason::NoMatchingKey),
             _ => Verdict::NoKey,
         };
-        let connection = &self.catalog.connection;
-        super::overlay::forget(connection, known.id, known.id).unwrap();
-        insert(connection, known);
-        connection
-            .execute("INSERT INTO changes (entry, changed_at) VALUES (?1, 0)", [known.id])
-            .unwrap();
+        super::overlay::put(&self.catalog.connection, &known.entry(), &stored(known)).unwrap();
     }
 
     fn redeliver(&mut self, index: &prop::sample::Index) {
@@ -251,14 +246,17 @@ impl Both {
 }
 
 fn insert(connection: &rusqlite::Connection, known: &Known) {
-    let stored = Stored {
+    assert!(row::insert(connection, &known.entry(), &stored(known)).unwrap());
+}
+
+fn stored(known: &Known) -> Stored<'static> {
+    Stored {
         id: known.id,
         received_at: Millis::saturating(known.made.received_at),
         delivery: 1,
         input: "default",
         delivery_count: 1,
-    };
-    assert!(row::insert(connection, &known.entry(), &stored).unwrap());
+    }
 }
 
 pub(super) type Matches = fn(&Known) -> bool;
