@@ -73,14 +73,26 @@ struct Better {
     entry: Option<(Box<Entry>, First)>,
 }
 
+/// An entry that came to `input`, and is the entry `id`.
+pub(super) struct Came<'a> {
+    pub(super) id: u64,
+    /// Whether it is the line that the entry was stored with.
+    pub(super) same_line: bool,
+    pub(super) entry: Entry,
+    pub(super) input: &'a str,
+}
+
 /// What a group of deliveries brings again.
 #[derive(Default)]
 pub(super) struct Again {
     /// The entries of older segments that came.
     redelivered: Vec<u64>,
     spellings: Vec<Spelling>,
+    /// What betters entries that are on the disk.
     better: Vec<Better>,
-    /// What the entries of `better` will be.
+    /// What betters entries of the transaction that is open.
+    better_new: Vec<Better>,
+    /// What the entries of both will be.
     grades: HashMap<u64, Grade>,
 }
 
@@ -100,7 +112,7 @@ impl Again {
     pub(super) fn return_to(&mut self, before: &Before, mark: Mark) {
         self.redelivered.truncate(before.redelivered);
         self.spellings.truncate(before.spellings);
-        self.better.retain(|better| mark.is_after(better.id));
+        self.better_new.retain(|better| mark.is_after(better.id));
         self.grades.retain(|id, _| mark.is_after(*id));
     }
 
@@ -114,25 +126,23 @@ impl Again {
         self.spellings.push(spelling);
     }
 
-    /// Notes that `entry` came to `input`, if that betters the entry `id`. `same_line`: it is the line
-    /// that the entry was stored with.
+    /// Notes what came, if that betters the entry. `begun` is where the ids stood before the transaction
+    /// that is open.
     pub(super) fn better(
         &mut self,
         catalog: &Catalog,
         segments: &mut Segments<'_>,
-        (id, same_line): (u64, bool),
-        entry: Entry,
-        input: &str,
+        Came { id, same_line, entry, input }: Came<'_>,
+        begun: Mark,
     ) -> Result<(), StoreError> {
         let grade = Grade::of(&entry);
         if grade == Grade::NotValid || self.grades.get(&id).is_some_and(|shown| grade <= *shown) {
             return Ok(());
         }
         let what = "read an entry that came again";
-        let now = "SELECT verdict, warnings FROM entries WHERE id = ?1";
         let later = || {
-            let mut now = catalog.connection.prepare_cached(now)?;
-            now.query_row([id], Grade::read).optional()
+            let sql = "SELECT verdict, warnings FROM entries WHERE id = ?1";
+            catalog.connection.prepare_cached(sql)?.query_row([id], Grade::read).optional()
         };
         let later = later().doing(what, &catalog.path)?;
         if later.is_some_and(|shown| grade <= shown) {
@@ -143,27 +153,19 @@ impl Again {
         if grade <= shown {
             return Ok(());
         }
-        let entry = (same_line && shown == Grade::NotValid).then(|| (Box::new(entry), first));
         self.grades.insert(id, grade);
-        self.better.push(Better { id, input: input.to_owned(), entry });
-        Ok(())
-    }
-
-    /// Enters what betters entries that are on the disk, if much of it is held. `mark` is where the
-    /// ids stood before the transaction that is open.
-    pub(super) fn relieve(
-        &mut self,
-        catalog: &Catalog,
-        segments: &mut Segments<'_>,
-        mark: Mark,
-    ) -> Result<(), StoreError> {
+        let entry = (same_line && shown == Grade::NotValid).then(|| (Box::new(entry), first));
+        let better = Better { id, input: input.to_owned(), entry };
+        if !begun.is_after(id) {
+            self.better_new.push(better);
+            return Ok(());
+        }
+        self.better.push(better);
         if self.better.len() < HELD {
             return Ok(());
         }
-        let (ready, rest) =
-            std::mem::take(&mut self.better).into_iter().partition(|one| mark.is_after(one.id));
-        self.better = rest;
-        enter(catalog, |catalog| better(catalog, segments, ready))
+        let held = std::mem::take(&mut self.better);
+        enter(catalog, |catalog| lay_over(catalog, segments, held))
     }
 
     /// Enters all of it. The deliveries are stored, and not answered yet.
@@ -172,13 +174,15 @@ impl Again {
         catalog: &Catalog,
         segments: &mut Segments<'_>,
     ) -> Result<(), StoreError> {
-        if self.redelivered.is_empty() && self.spellings.is_empty() && self.better.is_empty() {
+        let Again { redelivered, spellings, mut better, better_new, .. } = self;
+        better.extend(better_new);
+        if redelivered.is_empty() && spellings.is_empty() && better.is_empty() {
             return Ok(());
         }
         enter(catalog, |catalog| {
-            redeliveries::add(catalog, &self.redelivered)?;
-            better(catalog, segments, self.better)?;
-            let mut spellings = self.spellings.iter();
+            redeliveries::add(catalog, &redelivered)?;
+            lay_over(catalog, segments, better)?;
+            let mut spellings = spellings.iter();
             spellings.try_for_each(|spelling| spellings::count(catalog, segments, spelling))
         })
     }
@@ -197,12 +201,12 @@ fn enter(
     transaction.commit().doing(what, &catalog.path)
 }
 
-fn better(
+fn lay_over(
     catalog: &Catalog,
     segments: &mut Segments<'_>,
-    all: Vec<Better>,
+    better: Vec<Better>,
 ) -> Result<(), StoreError> {
-    for Better { id, input, entry } in all {
+    for Better { id, input, entry } in better {
         match entry {
             Some((mut entry, first)) => {
                 entry.time = first.time;

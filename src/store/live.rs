@@ -5,7 +5,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::again::Again;
+use rusqlite::OptionalExtension;
+
+use super::again::{Again, Came};
 use super::catalog::{Catalog, Closed, Segment, State, file_name};
 use super::copies;
 use super::directory::{Directory, remove_database, sync};
@@ -244,16 +246,19 @@ impl Live {
         // The segment itself refuses an identity that it has.
         let mut elsewhere = Segments { older: &mut *known.older, live: None };
         if let Some(id) = elsewhere.find_shown(known.catalog, entry)? {
-            return Ok(Some(Found { id, same_line: false }));
+            // The line may be here too: it was not found valid when it came first.
+            let here = self.find(entry).doing("find a duplicate", &self.path)?;
+            let here = here.filter(|found| found.same_line);
+            return Ok(here.or(Some(Found { id, same_line: false })));
         }
         match row::insert(&self.connection, entry, &stored).doing("write", &self.path)? {
             true => Ok(None),
-            false => self.find(entry).doing("find a duplicate", &self.path).map(Some),
+            false => self.find(entry).doing("find a duplicate", &self.path),
         }
     }
 
     /// Finds the entry here that has the line of `entry`, or else its signed identity.
-    fn find(&self, entry: &Entry) -> rusqlite::Result<Found> {
+    fn find(&self, entry: &Entry) -> rusqlite::Result<Option<Found>> {
         let signed = entry.signed.as_ref().map(|signed| signed.0.as_slice());
         self.connection
             .prepare_cached(
@@ -264,6 +269,7 @@ impl Live {
             .query_row((older::time(entry), entry.fingerprint.0.as_slice(), signed), |row| {
                 Ok(Found { id: row.get(0)?, same_line: row.get(1)? })
             })
+            .optional()
     }
 
     /// Counts an entry that came again, and notes what it betters and how it is spelled.
@@ -294,9 +300,8 @@ impl Live {
                 .doing("keep a spelling", &self.path)?;
             again.spelled(spelling);
         }
-        let mut segments = self.with(older);
-        again.better(catalog, &mut segments, (id, same_line), entry, &delivery.input)?;
-        again.relieve(catalog, &mut segments, *begun)
+        let came = Came { id, same_line, entry, input: &delivery.input };
+        again.better(catalog, &mut self.with(older), came, *begun)
     }
 
     fn count_again(&self, id: u64) -> rusqlite::Result<usize> {

@@ -221,6 +221,33 @@ fn in_one_delivery_too() {
 }
 
 #[test]
+fn a_line_that_was_taken_for_invalid_is_hidden_when_it_is_another_spelling() {
+    let (signer, stranger) = (Signer::new("k1"), Signer::new("k2"));
+    let mut serve = start(&signer, &[&stranger]);
+    let (line, other) = (signer.json(1), spellings(&signer, 1, 1).remove(0));
+    for sealed in [false, true] {
+        let (line, other) = match sealed {
+            false => (line.clone(), other.clone()),
+            true => (signer.json(2), spellings(&signer, 2, 1).remove(0)),
+        };
+        assert_eq!(serve.deliver(&line)["stored"], 1);
+        if sealed {
+            fill(&serve, 100);
+        }
+        // The other input has other keys.
+        assert_eq!(serve.deliver_to("/other", &other)["stored"], 1);
+        assert_eq!(serve.deliver(&other)["stored"], 0);
+        let entries = exported(&serve);
+        assert!(entries.iter().all(|one| one["raw"] != other), "{entries:?}");
+        let shown = entries.iter().find(|one| one["raw"] == line).unwrap();
+        assert!(has_warning(shown, "signature_moved"), "{shown}");
+        assert_eq!(shown["delivery_count"], 1, "{shown}");
+    }
+    serve.stop();
+    check(&serve);
+}
+
+#[test]
 fn what_turns_out_to_be_there_already_is_hidden() {
     let signer = Signer::new("k1");
     // No keys: nobody can tell that the lines are one entry.
