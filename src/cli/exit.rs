@@ -1,6 +1,7 @@
 //! How a command ends: its exit code, and the error that it ends with.
 
 use std::error::Error;
+use std::fmt;
 use std::process::ExitCode;
 
 /// The exit codes of every command.
@@ -31,18 +32,31 @@ pub fn unless_closed(printed: Result<(), Failure>) -> Result<(), Failure> {
     }
 }
 
-/// What stops a command.
-#[derive(Debug, thiserror::Error)]
+/// What stops a command. It is no [`Error`] itself, so that `?` makes one of any error: that it could
+/// not be done. Wrong usage has to be said.
+#[derive(Debug)]
 pub enum Failure {
     /// Wrong usage or configuration: the operator's to mend.
-    #[error("{0}")]
     Usage(Box<dyn Error + Send + Sync>),
     /// It could not be done.
-    #[error("{0}")]
     Failed(Box<dyn Error + Send + Sync>),
     /// Whoever read standard output has seen enough. That is no error.
-    #[error("standard output was closed")]
     OutputClosed,
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::failed(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(error) | Failure::Failed(error) => error.fmt(f),
+            Failure::OutputClosed => f.write_str("standard output was closed"),
+        }
+    }
 }
 
 impl Failure {

@@ -39,12 +39,12 @@ impl Export {
     pub fn run(self) -> Result<Exit, Failure> {
         let (filter, range) = (self.query.filter()?, self.range.range()?);
         let reader = self.place.reader()?.leaving_out_damaged();
-        let mut export = reader.export(&filter, range).map_err(Failure::failed)?;
+        let mut export = reader.export(&filter, range)?;
         let mut printer = Printer::new(self.output, &self.zone);
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         let mut written = 0_usize;
         while written < limit {
-            let mut records = export.next_slice().map_err(Failure::failed)?;
+            let mut records = export.next_slice()?;
             if records.is_empty() {
                 break;
             }

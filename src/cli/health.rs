@@ -55,10 +55,7 @@ impl Health {
         let request = request.map_err(Failure::usage)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let timeout = Duration::from_secs(self.timeout.into());
-        let answer = runtime
-            .map_err(Failure::failed)?
-            .block_on(client.send(request, MAX_ANSWER, timeout))
-            .map_err(Failure::failed)?;
+        let answer = runtime?.block_on(client.send(request, MAX_ANSWER, timeout))?;
         let text = String::from_utf8_lossy(answer.body());
         let text = text.trim_end();
         match answer.status() {

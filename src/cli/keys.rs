@@ -79,11 +79,8 @@ impl Fetch {
         let Fetch { keys, data_dir, jwks_out, output } = self;
         let sources = keys.sources()?;
         let flags = Flags { data_dir, ..keys.into_flags() };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Failure::failed)?;
-        let client = Client::new(ClientOptions::default()).map_err(Failure::failed)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = Client::new(ClientOptions::default())?;
         let store = store(&flags)?;
         let (mut sets, mut failed) = (Vec::new(), false);
         let mut print = Printer::new(output);
@@ -119,7 +116,7 @@ fn store(flags: &Flags) -> Result<Option<Store>, Failure> {
         tell(format_args!("note: {} is not there, so the keys are not kept", path.display()));
         return Ok(None);
     }
-    let directory = Directory::open(&path).map_err(Failure::failed)?;
+    let directory = Directory::open(&path)?;
     match Store::open(&directory, Options::default()) {
         Ok(store) => Ok(Some(store)),
         Err(StoreError::Locked(_)) => {
@@ -148,7 +145,7 @@ fn enter(
 
 fn write_set(path: &Path, sets: &[KeySet]) -> Result<(), Failure> {
     let all = KeySet::new(sets.iter().flat_map(|set| set.keys().iter().cloned()));
-    let json = serde_json::to_string_pretty(&all).map_err(Failure::failed)?;
+    let json = serde_json::to_string_pretty(&all)?;
     std::fs::write(path, json + "\n")
         .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
 }
@@ -156,7 +153,7 @@ fn write_set(path: &Path, sets: &[KeySet]) -> Result<(), Failure> {
 impl List {
     fn run(self) -> Result<Exit, Failure> {
         let directory = self.place.directory()?;
-        let (keys, sources) = sightings::read(&directory).map_err(Failure::failed)?;
+        let (keys, sources) = sightings::read(&directory)?;
         let mut print = Printer::new(self.output);
         for sighting in &keys {
             print.key(&sighting.source, &sighting.key, Some(sighting))?;

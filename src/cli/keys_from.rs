@@ -48,7 +48,7 @@ impl KeysFrom {
     pub fn read(&self) -> Result<KeySet, Failure> {
         let sources = self.sources()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(Failure::failed)?.block_on(read(sources))
+        runtime?.block_on(read(sources))
     }
 
     /// As they were given.
@@ -59,7 +59,7 @@ impl KeysFrom {
 
 /// Reads all the sets at once.
 async fn read(sources: Vec<KeySource>) -> Result<KeySet, Failure> {
-    let client = Client::new(ClientOptions::default()).map_err(Failure::failed)?;
+    let client = Client::new(ClientOptions::default())?;
     let reads: Vec<_> = sources
         .into_iter()
         .map(|source| {
@@ -69,8 +69,8 @@ async fn read(sources: Vec<KeySource>) -> Result<KeySet, Failure> {
         .collect();
     let mut all = Vec::new();
     for read in reads {
-        let (set, source) = read.await.map_err(Failure::failed)?;
-        let (set, bad) = set.map_err(Failure::failed)?;
+        let (set, source) = read.await?;
+        let (set, bad) = set?;
         bad.iter().for_each(|bad| tell(format_args!("warning: {source}: {bad}")));
         all.extend(set.keys().iter().map(Arc::clone));
     }

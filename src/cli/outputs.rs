@@ -66,7 +66,7 @@ struct Status {
 impl Status {
     fn run(self) -> Result<Exit, Failure> {
         let reader = self.place.reader()?;
-        let standings = reader.output_standings(now()).map_err(Failure::failed)?;
+        let standings = reader.output_standings(now())?;
         let failed = standings.iter().any(|one| one.configured && one.error.is_some());
         unless_closed(self.print(&standings))?;
         Ok(if failed { Exit::BadNews } else { Exit::Done })
@@ -153,10 +153,10 @@ impl Reset {
         let since = search::time::parse(&self.since, now().get())
             .map_err(|error| Failure::usage(format!("--since: {error}")))?;
         let directory = self.place.directory()?;
-        let reader = Reader::open(&directory).map_err(Failure::failed)?;
-        let position = reader.position_since(Millis::saturating(since)).map_err(Failure::failed)?;
-        let cursors = OutputCursors::open(&directory).map_err(Failure::failed)?;
-        if !cursors.reset(&self.name, position, now()).map_err(Failure::failed)? {
+        let reader = Reader::open(&directory)?;
+        let position = reader.position_since(Millis::saturating(since))?;
+        let cursors = OutputCursors::open(&directory)?;
+        if !cursors.reset(&self.name, position, now())? {
             return Err(unknown(&self.name));
         }
         tell(format_args!("{}: goes on with entry {}", self.name, position.next_id));
@@ -180,11 +180,11 @@ struct Forget {
 impl Forget {
     fn run(self) -> Result<Exit, Failure> {
         let directory = self.place.directory()?;
-        let cursors = OutputCursors::open(&directory).map_err(Failure::failed)?;
-        if cursors.forget(&self.name).map_err(Failure::failed)? {
+        let cursors = OutputCursors::open(&directory)?;
+        if cursors.forget(&self.name)? {
             return Ok(Exit::Done);
         }
-        match cursors.load(&self.name).map_err(Failure::failed)? {
+        match cursors.load(&self.name)? {
             None => Err(unknown(&self.name)),
             Some(_) => Err(Failure::usage(format!(
                 "the output {:?} was in the configuration when `vidimus serve` read it last: take it \
@@ -241,15 +241,15 @@ impl Test {
             Destination::Stdout => tell("this is what would be printed"),
             Destination::File(file) => {
                 let path = file.path.path(&record);
-                try_path(&path, file).map_err(Failure::failed)?;
+                try_path(&path, file)?;
                 tell(format_args!("this line can be written to {}", shown(&path)));
             }
             Destination::Syslog(settings) => {
-                tell(try_syslog(settings, &record, &line).map_err(Failure::failed)?);
+                tell(try_syslog(settings, &record, &line)?);
             }
             Destination::Http(http) => {
                 let tried = try_http(http, output.format, &record, &line);
-                return Ok(tell_of(&tried.map_err(Failure::failed)?));
+                return Ok(tell_of(&tried?));
             }
         }
         Ok(Exit::Done)

@@ -87,9 +87,7 @@ impl Printer {
                 }
             }
             Format::Jsonl => records.iter().try_for_each(|record| self.output.json(record))?,
-            Format::Csv => {
-                self.output.foreign(&columns::rows(records).map_err(Failure::failed)?)?
-            }
+            Format::Csv => self.output.foreign(&columns::rows(records)?)?,
             Format::Raw => records.iter().try_for_each(|record| self.raw(reader, record))?,
         }
         Ok(())
@@ -101,7 +99,7 @@ impl Printer {
             return self.output.foreign(&[record.raw.as_slice(), b"\n"].concat());
         };
         let (mut printed, mut number) = (0, 0);
-        while let Some(piece) = reader.line_piece(id, number).map_err(Failure::failed)? {
+        while let Some(piece) = reader.line_piece(id, number)? {
             self.output.part(&piece)?;
             printed += piece.len() as u64;
             number += 1;
@@ -133,7 +131,7 @@ impl Printer {
         self.begun = true;
         match self.format {
             Format::Text => self.output.bytes(self.table.begin(records).as_bytes()),
-            Format::Csv => self.output.bytes(&columns::header().map_err(Failure::failed)?),
+            Format::Csv => self.output.bytes(&columns::header()?),
             _ => Ok(()),
         }
     }

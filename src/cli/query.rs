@@ -44,12 +44,12 @@ impl Query {
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         // One more tells whether that is all.
         let most = limit.saturating_add(1);
-        let mut scan = reader.scan(&filter, range, most).map_err(Failure::failed)?;
+        let mut scan = reader.scan(&filter, range, most)?;
         let mut printer = Printer::new(self.output, &self.zone);
         let (mut printed, mut more) = (0_usize, false);
         while printed < limit {
             let wanted = SLICE.min(most - printed);
-            let mut records = scan.next_slice(wanted).map_err(Failure::failed)?;
+            let mut records = scan.next_slice(wanted)?;
             if records.is_empty() {
                 break;
             }

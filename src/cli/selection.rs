@@ -57,7 +57,7 @@ impl Place {
 
     /// Opens the store to read it.
     pub fn reader(&self) -> Result<Reader, Failure> {
-        let directory = Directory::open_to_read(&self.path()?).map_err(Failure::failed)?;
+        let directory = Directory::open_to_read(&self.path()?)?;
         Reader::open(&directory).map_err(Failure::failed)
     }
 
@@ -88,7 +88,7 @@ impl Range {
 
 /// Says what the query is likely to have wrong, for it matches nothing.
 pub fn tell_slips(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
-    let slips = reader.slips(filter).map_err(Failure::failed)?;
+    let slips = reader.slips(filter)?;
     slips.iter().for_each(|slip| tell(format_args!("note: {slip}")));
     Ok(())
 }

@@ -242,7 +242,7 @@ impl Send {
         let signer = match &self.key {
             Some(path) => keep::read_key(path)?,
             None => {
-                let (signer, pem) = Signer::generate(None).map_err(Failure::failed)?;
+                let (signer, pem) = Signer::generate(None)?;
                 if let Some(path) = &self.key_out {
                     keep::write_key(path, &pem)?;
                 }

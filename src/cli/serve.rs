@@ -123,12 +123,9 @@ impl Serve {
             secrets: on_terminal,
             is_json: style == Style::Json,
         };
-        let socket = handed_over().map_err(Failure::failed)?;
+        let socket = handed_over()?;
         let (ready_file, is_demo) = (self.ready_file.clone(), self.demo);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(Failure::failed)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let served = runtime.block_on(async {
             let mut flags = Flags::from(self);
             let (trigger, shutdown) = shutdown();
@@ -211,10 +208,9 @@ impl Serving {
             false => Arc::new(display::Log::default()),
         };
         let stdout: MakeStdout = Box::new(|| Box::new(StandardOutput::new()));
-        let server =
-            Server::start(config, self.socket, observer, stdout).await.map_err(Failure::failed)?;
+        let server = Server::start(config, self.socket, observer, stdout).await?;
         server.read_key_files().await;
-        server.start_outputs(&config.outputs).map_err(Failure::failed)?;
+        server.start_outputs(&config.outputs)?;
         let reloaded =
             Reloaded::new(Arc::clone(server.outputs()), self.flags.clone(), config.clone());
         let scheme = if server.certificate.is_some() { "https" } else { "http" };
@@ -254,7 +250,7 @@ impl Serving {
         loop {
             tokio::select! {
                 ended = &mut running => {
-                    ended.map_err(Failure::failed)?;
+                    ended?;
                     break;
                 }
                 _ = terminate.recv() => stop(&self.trigger),

@@ -80,10 +80,7 @@ impl Simulate {
         logging::start(verbosity, None, "warn,vidimus::konnect=info", Style::Text)?;
         let ready_file = self.ready_file.clone();
         let options = self.options()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(Failure::failed)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let ended = runtime.block_on(simulate(options, ready_file));
         // What is left is an attempt to deliver, which nobody waits for.
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -115,10 +112,10 @@ impl Simulate {
 }
 
 async fn simulate(options: Options, ready_file: Option<PathBuf>) -> Result<Exit, Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let given = options.token.is_some();
-    let simulator = Simulator::start(options).await.map_err(Failure::failed)?;
+    let simulator = Simulator::start(options).await?;
     banner(&simulator, given, ready_file.as_deref());
 
     let (api, token) = (simulator.url(), simulator.token().expose().to_owned());
@@ -135,7 +132,7 @@ async fn simulate(options: Options, ready_file: Option<PathBuf>) -> Result<Exit,
     loop {
         tokio::select! {
             ended = &mut running => {
-                ended.map_err(Failure::failed)?;
+                ended?;
                 return Ok(Exit::Done);
             }
             _ = terminate.recv() => trigger.begin(GRACE),

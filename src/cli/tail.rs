@@ -48,15 +48,15 @@ impl Tail {
     pub fn run(self) -> Result<Exit, Failure> {
         let filter = self.query.filter()?;
         let reader = self.place.reader()?;
-        let position = reader.newest(&filter, self.newest).map_err(Failure::failed)?;
+        let position = reader.newest(&filter, self.newest)?;
         // An entry that comes may have a field that none has so far.
         tell_slips(&reader, &filter)?;
         let printer = Printer::of_what_comes(self.output, &self.zone)?;
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Failure::failed)?
-            .block_on(follow(&reader, reader.follow(&filter, position), printer))
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(follow(
+            &reader,
+            reader.follow(&filter, position),
+            printer,
+        ))
     }
 }
 
@@ -65,11 +65,11 @@ async fn follow(
     mut follow: Follow<'_>,
     mut printer: Printer,
 ) -> Result<Exit, Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let output = watched_output();
     loop {
-        let news = follow.poll().map_err(Failure::failed)?;
+        let news = follow.poll()?;
         print(&mut printer, reader, news.events)?;
         let wait = if news.more { Duration::ZERO } else { INTERVAL };
         tokio::select! {

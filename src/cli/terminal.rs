@@ -45,7 +45,7 @@ pub fn confirm(question: &str) -> Result<bool, Failure> {
     let mut error = io::stderr();
     let asked = write!(error, "{question} [y/N] ").and_then(|()| error.flush());
     let mut answer = String::new();
-    asked.and_then(|()| io::stdin().read_line(&mut answer)).map_err(Failure::failed)?;
+    asked.and_then(|()| io::stdin().read_line(&mut answer))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
@@ -136,7 +136,7 @@ impl Output {
 
     /// Writes a value as a line of JSON.
     pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
-        let json = serde_json::to_string(value).map_err(Failure::failed)?;
+        let json = serde_json::to_string(value)?;
         writeln!(self.writer, "{}", escape(&json)).map_err(output_error)
     }
 

@@ -75,7 +75,7 @@ impl Doctor {
         let way_is_clear = findings.problems() == 0;
         let reader = self.access.place.reader();
         let stats = match &reader {
-            Ok(reader) => Some(reader.stats(1000).map_err(Failure::failed)?),
+            Ok(reader) => Some(reader.stats(1000)?),
             Err(_) => None,
         };
         let delivered = stats.as_ref().and_then(|stats| stats.deliveries.first());
@@ -169,17 +169,17 @@ impl Doctor {
             return findings.add(Finding::note(CHECK, what));
         }
         let name = format!("vidimus-doctor-{:016x}", random()?);
-        let filter = search::parse(&format!("user_agent:{name}*"), 0).map_err(Failure::failed)?;
+        let filter = search::parse(&format!("user_agent:{name}*"), 0)?;
         let since = TimeRange::default();
-        let newest = reader.newest(&Filter::All, 0).map_err(Failure::failed)?;
+        let newest = reader.newest(&Filter::All, 0)?;
         let (start, began) = (Instant::now(), now());
         let caller = client.clone().with_user_agent(&name);
         if let Err(error) = caller.webhook(scope).await {
             return findings.add(Finding::of_api(CHECK, &error));
         }
         loop {
-            let mut scan = reader.scan(&filter, since, 1).map_err(Failure::failed)?;
-            let found = scan.next_slice(1).map_err(Failure::failed)?;
+            let mut scan = reader.scan(&filter, since, 1)?;
+            let found = scan.next_slice(1)?;
             let took = now().get().saturating_sub(began.get());
             if let Some(record) = found.first() {
                 let verdict = &record.verdict;
@@ -200,7 +200,7 @@ impl Doctor {
             tokio::time::sleep(LOOK).await;
         }
         let mut follow = reader.follow(&Filter::All, newest);
-        let others = follow.poll().map_err(Failure::failed)?.events.len();
+        let others = follow.poll()?.events.len();
         let waited = self.timeout;
         findings.add(match others {
             0 => Finding::problem(

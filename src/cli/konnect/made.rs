@@ -78,7 +78,7 @@ impl Remembered {
                 _ => Ok(()),
             }
         } else {
-            let json = serde_json::to_string_pretty(&self.all).map_err(Failure::failed)?;
+            let json = serde_json::to_string_pretty(&self.all)?;
             private_file::write(&self.path, &(json + "\n"))
         };
         written.map_err(|error| {

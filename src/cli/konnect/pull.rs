@@ -153,7 +153,7 @@ impl Pull {
 
     fn save(&self, cursor: &Cursor) -> Result<(), Failure> {
         let Some(path) = &self.cursor_file else { return Ok(()) };
-        let json = serde_json::to_string(cursor).map_err(Failure::failed)?;
+        let json = serde_json::to_string(cursor)?;
         private_file::write(path, &(json + "\n"))
             .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
     }

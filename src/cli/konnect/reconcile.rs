@@ -83,7 +83,10 @@ impl Reconcile {
         let (since, until) = self.span.ends()?;
         let client = self.access.client()?;
         let reader = self.access.place.reader()?;
-        let keeps = self.retention.map_or_else(|| Ok(self.access.settings()?.retention), Ok)?;
+        let keeps = match self.retention {
+            Some(keeps) => keeps,
+            None => self.access.settings()?.retention,
+        };
         let keeps = i64::try_from(keeps.as_millis()).unwrap_or(i64::MAX);
         let horizon = Millis::saturating(now().get().saturating_sub(keeps));
         let range = Range { since, until, horizon };
@@ -146,7 +149,7 @@ impl Reconcile {
             Ok(found.iter().filter(|one| one.face.at >= range.horizon).count())
         };
         let before = missing()?;
-        client.start_replay(&scope, replay).await.map_err(Failure::failed)?;
+        client.start_replay(&scope, replay).await?;
         let job = replayed(client, &scope, deadline).await?;
         // What the job has sent may be in a delivery that is not over.
         let mut left = missing()?;
@@ -297,7 +300,7 @@ async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure
     let mut pages = Pages::default();
     loop {
         let page = client.pull(&filter, after.as_deref(), &mut pages).await;
-        let page = page.map_err(Failure::failed)?;
+        let page = page?;
         for entry in page.0 {
             match Pulled::read(entry) {
                 Some(entry) => all.push(entry),
@@ -323,11 +326,10 @@ async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure
 
 /// Everything that the store has of a range, and a little beside it, for times are rounded.
 fn stored(reader: &Reader, range: &Range) -> Result<Vec<Stored>, Failure> {
-    let mut scan =
-        reader.scan(&Filter::All, range.in_store(2), usize::MAX).map_err(Failure::failed)?;
+    let mut scan = reader.scan(&Filter::All, range.in_store(2), usize::MAX)?;
     let mut all = Vec::new();
     loop {
-        let records = scan.next_slice(1000).map_err(Failure::failed)?;
+        let records = scan.next_slice(1000)?;
         if records.is_empty() {
             return Ok(all);
         }
@@ -351,8 +353,8 @@ fn tell_of_the_past(reader: &Reader, range: &Range, filter: &Filter) -> Result<b
         return Ok(false);
     }
     let past = TimeRange { since: Some(range.since.get()), until: Some(end.get()) };
-    let mut scan = reader.scan(filter, past, 1).map_err(Failure::failed)?;
-    let is_empty = scan.next_slice(1).map_err(Failure::failed)?.is_empty();
+    let mut scan = reader.scan(filter, past, 1)?;
+    let is_empty = scan.next_slice(1)?.is_empty();
     let what = match is_empty {
         true => "nothing is stored of it, and it is lost for good",
         false => "what is missing of it is lost for good",

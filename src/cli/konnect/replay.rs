@@ -65,7 +65,7 @@ impl Start {
         let range = ReplayRange { start_at: since.into(), end_at: until.into() };
         let (client, scope) = (self.show.access.client()?, self.show.whose.scope());
         let job = run(async {
-            let job = client.start_replay(&scope, &range).await.map_err(Failure::failed)?;
+            let job = client.start_replay(&scope, &range).await?;
             match self.wait {
                 Some(wait) => replayed(&client, &scope, Instant::now() + wait).await,
                 None => Ok(job),

@@ -83,7 +83,7 @@ impl Setup {
         let (client, scope) = (self.access.client()?, self.whose.scope());
         let data_dir = self.data_dir()?;
         // What is remembered must have a place before anything is made.
-        Directory::create(&data_dir).map_err(Failure::failed)?;
+        Directory::create(&data_dir)?;
         let mut remembered = Remembered::read(&data_dir)?;
         run(self.apply(&client, &scope, &wanted, &mut remembered))?;
         Ok(Exit::Done)
@@ -96,7 +96,7 @@ impl Setup {
         wanted: &CreateDestination,
         remembered: &mut Remembered,
     ) -> Result<(), Failure> {
-        let webhook = client.webhook(scope).await.map_err(Failure::failed)?;
+        let webhook = client.webhook(scope).await?;
         let ours = remembered.of(client, scope).cloned();
         let is_ours = |id: &String| ours.as_ref().is_some_and(|made| made.destination_id == *id);
         let other = webhook.audit_log_destination_id.as_ref().filter(|id| !is_ours(id));
@@ -170,7 +170,7 @@ impl Setup {
                 Err(error) => return Err(Failure::failed(error)),
             }
         }
-        let same = client.destinations(Some(&wanted.name)).await.map_err(Failure::failed)?;
+        let same = client.destinations(Some(&wanted.name)).await?;
         if let Some(same) = same.first() {
             return Err(Failure::failed(format!(
                 "there is a destination {:?} already that was not made here: {}; give another \
@@ -178,7 +178,7 @@ impl Setup {
                 same.name, same.id
             )));
         }
-        let destination = client.create_destination(wanted).await.map_err(Failure::failed)?;
+        let destination = client.create_destination(wanted).await?;
         let gone = |webhook: &Webhook| {
             let old = before.as_ref().map(|made| &made.destination_id);
             old.is_some() && webhook.audit_log_destination_id.as_ref() == old

@@ -42,7 +42,7 @@ impl Status {
         let ended = run_until_interrupted(async {
             let mut seen: Option<WebhookStatus> = None;
             loop {
-                let status = client.status(&scope).await.map_err(Failure::failed)?;
+                let status = client.status(&scope).await?;
                 let printed = match seen.as_ref() == Some(&status) {
                     true => Ok(()),
                     false => print(self.show.output, &status),

@@ -56,7 +56,7 @@ async fn undo(client: &Client, scope: &Scope, made: &Made) -> Result<Exit, Failu
     let webhook = match client.webhook(scope).await {
         // The portal was deleted, and its webhook with it.
         Err(error) if error.is_not_found() => None,
-        found => Some(found.map_err(Failure::failed)?),
+        found => Some(found?),
     };
     match webhook.map(|webhook| webhook.audit_log_destination_id) {
         None => {}
@@ -98,7 +98,7 @@ async fn put_back(client: &Client, scope: &Scope, made: &Made) -> Result<(), Fai
             Err(error) => return Err(Failure::failed(error)),
         }
     }
-    client.delete_webhook(scope).await.map_err(Failure::failed)?;
+    client.delete_webhook(scope).await?;
     tell("the webhook has no destination any more, and is off");
     Ok(())
 }

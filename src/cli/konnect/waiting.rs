@@ -12,7 +12,7 @@ use crate::konnect::client::{Client, Scope};
 /// Runs what waits.
 pub(super) fn run<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Failure::failed)?;
+    let runtime = runtime?;
     let done = runtime.block_on(future);
     // A look-up of a name may be under way that nobody waits for.
     runtime.shutdown_background();
@@ -24,8 +24,8 @@ pub(super) fn run_until_interrupted<T>(
     future: impl Future<Output = Result<T, Failure>>,
 ) -> Result<Option<T>, Failure> {
     run(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         tokio::select! {
             done = future => done.map(Some),
             _ = terminate.recv() => Ok(None),
@@ -44,7 +44,7 @@ pub(super) async fn replayed(
     deadline: Instant,
 ) -> Result<ReplayJob, Failure> {
     loop {
-        let job = client.replay(scope).await.map_err(Failure::failed)?;
+        let job = client.replay(scope).await?;
         let is_running = job.status.is_some_and(ReplayStatus::is_running);
         if !is_running || Instant::now() + LOOK > deadline {
             return Ok(job);

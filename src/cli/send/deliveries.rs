@@ -72,7 +72,7 @@ impl Deliveries {
         I: Iterator<Item = Result<Body, Failure>> + Send + 'static,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(Failure::failed)?;
+        let runtime = runtime?;
         // A client of its own for each: clones would share one connection of HTTP/2.
         let client = |_| Client::new(self.target.options.clone());
         let clients: Result<Vec<_>, _> = (0..self.target.connections).map(client).collect();
@@ -114,7 +114,7 @@ impl Deliveries {
             tasks.spawn(Arc::clone(&self).connection(client, Arc::clone(&queue), start));
         }
         while let Some(ended) = tasks.join_next().await {
-            ended.map_err(Failure::failed)??;
+            ended??;
         }
         Ok(())
     }

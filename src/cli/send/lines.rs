@@ -123,7 +123,7 @@ impl Batches {
             return Ok(None);
         }
         let kept = self.keep_lines.then(|| lines.clone());
-        let encoded = self.encoding.encode(lines).map_err(Failure::failed)?;
+        let encoded = self.encoding.encode(lines)?;
         Ok(Some(Body { encoded, lines: kept, before, entries: self.sent - before }))
     }
 }

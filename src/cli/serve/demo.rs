@@ -38,11 +38,10 @@ impl Demo {
     /// Starts a stand-in on a free port. Some of its traffic is tampered with, unsigned or sent twice.
     pub(super) async fn start(shutdown: Shutdown) -> Result<Demo, Failure> {
         let share = |text: &str| text.parse::<Share>().map_err(Failure::failed);
-        let fates =
-            Fates::new(share("3%")?, share("1%")?, share("2%")?).map_err(Failure::failed)?;
+        let fates = Fates::new(share("3%")?, share("1%")?, share("2%")?)?;
         let options =
             Options { listen: ([127, 0, 0, 1], 0).into(), rate: RATE, fates, ..Options::default() };
-        let simulator = Simulator::start(options).await.map_err(Failure::failed)?;
+        let simulator = Simulator::start(options).await?;
         Ok(Demo {
             url: simulator.url(),
             token: simulator.token().clone(),
@@ -79,8 +78,8 @@ impl Demo {
             }
         })
         .await;
-        let net = net::Client::new(ClientOptions::default()).map_err(Failure::failed)?;
-        let base: BaseUrl = self.url.parse().map_err(Failure::failed)?;
+        let net = net::Client::new(ClientOptions::default())?;
+        let base: BaseUrl = self.url.parse()?;
         let client = Client::new(net, Hosts::at(&base), self.token.clone());
         let destination = CreateDestination {
             name: "vidimus-demo".to_owned(),
@@ -90,7 +89,7 @@ impl Demo {
             // Its certificate is the one made on first run.
             skip_ssl_verification: true,
         };
-        let made = client.create_destination(&destination).await.map_err(Failure::failed)?;
+        let made = client.create_destination(&destination).await?;
         let scopes = std::iter::once(Scope::Organization)
             .chain(self.portals.iter().map(|id| Scope::Portal(id.clone())));
         for scope in scopes {
@@ -98,7 +97,7 @@ impl Demo {
                 audit_log_destination_id: Some(made.id.clone()),
                 enabled: Some(true),
             };
-            client.update_webhook(&scope, &update).await.map_err(Failure::failed)?;
+            client.update_webhook(&scope, &update).await?;
         }
         Ok(())
     }
@@ -112,7 +111,7 @@ impl Demo {
 /// The value that the receiver takes.
 pub(super) fn authorization(config: &Config, server: &Server) -> Result<Secret, Failure> {
     if let Some(path) = &server.generated_authorization {
-        let contents = std::fs::read(path).map_err(Failure::failed)?;
+        let contents = std::fs::read(path)?;
         return Secret::from_file_contents(&contents).map_err(Failure::failed);
     }
     let given = config.inputs.first().and_then(|input| match &input.authorization {

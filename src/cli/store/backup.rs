@@ -46,7 +46,7 @@ pub(super) struct Restore {
 impl Backup {
     /// Makes the backup.
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let copied = self.place.reader()?.backup(&self.to).map_err(Failure::failed)?;
+        let copied = self.place.reader()?.backup(&self.to)?;
         summary("backed up", &copied);
         for file in &copied.damaged {
             tell(format_args!("{file} is damaged: its SHA-256 is not the recorded one"));
@@ -63,7 +63,7 @@ impl Restore {
     /// Restores the backup.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let to = self.place.path()?;
-        let copied = backup::restore(&self.from, &to).map_err(Failure::failed)?;
+        let copied = backup::restore(&self.from, &to)?;
         summary("restored", &copied);
         Ok(Exit::Done)
     }

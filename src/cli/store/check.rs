@@ -35,12 +35,10 @@ impl Check {
         let retire_after = config::keys(&self.place.flags()).map_err(Failure::usage)?.retire_after;
         let reader = self.place.reader()?;
         let bar = bar();
-        let report = reader
-            .check(retire_after, self.limit, &|done, all| {
-                bar.set_length(all);
-                bar.set_position(done);
-            })
-            .map_err(Failure::failed)?;
+        let report = reader.check(retire_after, self.limit, &|done, all| {
+            bar.set_length(all);
+            bar.set_position(done);
+        })?;
         bar.finish_and_clear();
         unless_closed(print(&report, self.output))?;
         Ok(if report.differences == 0 { Exit::Done } else { Exit::BadNews })

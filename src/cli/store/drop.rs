@@ -47,7 +47,7 @@ impl Drop {
         }
         let directory = self.place.directory()?;
         have_done(&directory, &Task::Drop { ids: ids.clone() }, || {
-            let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
+            let store = Store::open(&directory, Options::default())?;
             drop_bodies(&store, &ids).map_err(Failure::failed)
         })
     }
@@ -57,14 +57,14 @@ impl Drop {
         let reader = self.place.reader()?;
         let mut ids = self.ids.clone();
         if self.all {
-            let bodies = reader.quarantine().map_err(Failure::failed)?;
+            let bodies = reader.quarantine()?;
             ids = bodies.into_iter().map(|body| body.id).collect();
         }
         ids.sort_unstable();
         ids.dedup();
         let (mut output, mut bytes) = (Output::new(), 0);
         for id in &ids {
-            let (what, body) = reader.quarantined(*id).map_err(Failure::failed)?;
+            let (what, body) = reader.quarantined(*id)?;
             let sha256 = digest::digest(&digest::SHA256, &body);
             let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
             output.text(sanitise(&format!(

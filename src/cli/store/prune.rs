@@ -52,12 +52,12 @@ impl Prune {
         }
         let retention = Retention { age: self.age, size: self.size };
         if self.dry_run {
-            list(&self.place.reader()?.prunable(retention).map_err(Failure::failed)?)?;
+            list(&self.place.reader()?.prunable(retention)?)?;
             return Ok(Exit::Done);
         }
         let directory = self.place.directory()?;
-        let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
-        let due = store.prunable(retention).map_err(Failure::failed)?;
+        let store = Store::open(&directory, Options::default())?;
+        let due = store.prunable(retention)?;
         list(&due)?;
         if due.is_empty() {
             return Ok(Exit::Done);
@@ -66,7 +66,7 @@ impl Prune {
             tell("nothing was removed");
             return Ok(Exit::Done);
         }
-        let gone = store.prune(retention).map_err(Failure::failed)?;
+        let gone = store.prune(retention)?;
         tell(format_args!("{} removed", counted(gone as u64, "segment")));
         Ok(Exit::Done)
     }

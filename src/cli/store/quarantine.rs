@@ -84,7 +84,7 @@ impl Quarantine {
 
 impl List {
     fn run(self) -> Result<Exit, Failure> {
-        let bodies = self.place.reader()?.quarantine().map_err(Failure::failed)?;
+        let bodies = self.place.reader()?.quarantine()?;
         let mut output = Output::new();
         match self.output {
             Format::Text => output.grid(&grid(&bodies, Screen::of_standard_output()))?,
@@ -102,12 +102,12 @@ impl List {
 
 impl Show {
     fn run(self) -> Result<Exit, Failure> {
-        let (what, body) = self.place.reader()?.quarantined(self.id).map_err(Failure::failed)?;
+        let (what, body) = self.place.reader()?.quarantined(self.id)?;
         let mut output = Output::new();
         match self.output {
             Shown::Raw => output.foreign(&body)?,
             Shown::Jsonl => {
-                let mut object = serde_json::to_value(&what).map_err(Failure::failed)?;
+                let mut object = serde_json::to_value(&what)?;
                 if let Some(object) = object.as_object_mut() {
                     object.insert("body_base64".into(), STANDARD.encode(&body).into());
                 }

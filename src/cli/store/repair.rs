@@ -35,7 +35,7 @@ pub(super) struct Repair {
 impl Repair {
     /// Looks, asks, and repairs.
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let plan = Plan::make(&self.place.directory()?).map_err(Failure::failed)?;
+        let plan = Plan::make(&self.place.directory()?)?;
         let report = plan.report();
         let mut output = Output::new();
         match self.output {
@@ -54,7 +54,7 @@ impl Repair {
             tell("nothing was changed");
             return Ok(Exit::Failed);
         }
-        let report = plan.carry_out().map_err(Failure::failed)?;
+        let report = plan.carry_out()?;
         tell("repaired; `vidimus store check` verifies every entry");
         Ok(if report.missing.is_empty() { Exit::Done } else { Exit::BadNews })
     }

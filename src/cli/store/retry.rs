@@ -38,8 +38,7 @@ impl Retry {
             // For the caps, and for whose entries belong to which input.
             let config = Config::load(&self.place.flags(), &|name| std::env::var(name).ok())
                 .map_err(Failure::usage)?;
-            let store =
-                Store::open(&directory, server::store_options(&config)).map_err(Failure::failed)?;
+            let store = Store::open(&directory, server::store_options(&config))?;
             let ring = ring(&config, &store)?;
             control::retry(&store, &ring, &server::caps(&config), self.ids).map_err(Failure::failed)
         })
@@ -49,7 +48,7 @@ impl Retry {
 /// The keys that the store knows, for the inputs that are configured and those that were.
 fn ring(config: &Config, store: &Store) -> Result<KeyRing, Failure> {
     let mut inputs: HashMap<String, Judged> = HashMap::new();
-    for (input, source) in store.inputs().map_err(Failure::failed)? {
+    for (input, source) in store.inputs()? {
         inputs.entry(input).or_default().sources.push(source);
     }
     for input in &config.inputs {
@@ -60,7 +59,7 @@ fn ring(config: &Config, store: &Store) -> Result<KeyRing, Failure> {
             judged.expected = Arc::new(expected);
         }
     }
-    let known = store.keys().map_err(Failure::failed)?;
+    let known = store.keys()?;
     let max_line = server::caps(config).lines.max_line;
     Ok(KeyRing::new(inputs, config.keys.retire_after, max_line, known, now()))
 }

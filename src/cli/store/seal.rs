@@ -22,7 +22,7 @@ impl Seal {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let directory = self.place.directory()?;
         have_done(&directory, &Task::Seal {}, || {
-            let store = Store::open(&directory, Options::default()).map_err(Failure::failed)?;
+            let store = Store::open(&directory, Options::default())?;
             control::seal(&store).map_err(Failure::failed)
         })
     }

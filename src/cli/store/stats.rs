@@ -34,7 +34,7 @@ pub(super) struct Stats {
 impl Stats {
     /// Prints the figures.
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let stats = self.place.reader()?.stats(self.limit).map_err(Failure::failed)?;
+        let stats = self.place.reader()?.stats(self.limit)?;
         let mut output = Output::new();
         match self.output {
             Format::Jsonl => output.json(&stats)?,

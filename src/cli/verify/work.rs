@@ -47,7 +47,7 @@ impl Work<'_> {
     /// Does it on so many threads, with 0 on one for each core.
     pub(super) fn run(self, threads: usize) -> Result<Done, Failure> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(Failure::failed)?;
+        let pool = pool?;
         thread::scope(|scope| {
             let (lines_in, lines_out) = sync_channel(WAITING);
             let (told_in, told_out) = sync_channel(WAITING);

@@ -83,8 +83,8 @@ fn unknown(host: &str, why: &str, findings: &mut Findings) -> Result<(), Failure
 
 async fn ask(url: &Uri, insecure: bool) -> Result<Result<StatusCode, ClientError>, Failure> {
     let options = ClientOptions { insecure, ..ClientOptions::default() };
-    let client = Client::new(options).map_err(Failure::failed)?;
-    let request = Request::get(url).body(Full::<Bytes>::default()).map_err(Failure::failed)?;
+    let client = Client::new(options)?;
+    let request = Request::get(url).body(Full::<Bytes>::default())?;
     let answer = client.send(request, MAX_ANSWER, TIMEOUT).await;
     Ok(answer.map(|answer| answer.status()))
 }

@@ -45,7 +45,7 @@ pub(super) async fn reconcile(
     let deadline = Instant::now() + wanted.wait;
     let start = range.since.max(range.horizon);
     let replay = ReplayRange { start_at: start.into(), end_at: range.until.into() };
-    client.start_replay(scope, &replay).await.map_err(Failure::failed)?;
+    client.start_replay(scope, &replay).await?;
     let job = replayed(client, scope, deadline).await?;
 
     // What the job has sent may be in a delivery that is not over.
@@ -90,10 +90,10 @@ pub(super) async fn reconcile(
 }
 
 fn counts(reader: &Reader, filter: &Filter, range: TimeRange) -> Result<Counts, Failure> {
-    let mut scan = reader.scan(filter, range, usize::MAX).map_err(Failure::failed)?;
+    let mut scan = reader.scan(filter, range, usize::MAX)?;
     let mut counts = Counts { entries: 0, deliveries: 0 };
     loop {
-        let records = scan.next_slice(1000).map_err(Failure::failed)?;
+        let records = scan.next_slice(1000)?;
         if records.is_empty() {
             return Ok(counts);
         }
