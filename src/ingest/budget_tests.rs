@@ -76,14 +76,14 @@ fn what_comes_after_the_budget_is_not_tried() {
     let keys = KeySet::new([signer.key(), Signer::new(2).key()]);
     // More than one slice, so that the genuine one comes after the others.
     let body: String = (0..SLICE).map(forged).chain([signer.cef(SLICE)]).collect();
-    // Each costs four signatures under two keys.
-    let budget = Budget::new(80);
+    // Each costs four signatures under two keys: a hundred can be tried.
+    let budget = Budget::new(800);
     let batch = batch(body, &keys, &budget);
     assert!(budget.is_spent());
     let verdicts: Vec<_> = batch.verdicts().collect();
     let tried = verdicts.iter().filter(|one| one.reason() == Some("no_matching_key")).count();
-    // Every thread finishes the signature that it is at.
-    assert!((10..SLICE).contains(&tried), "{tried}");
+    // Every thread may have a line that it cannot finish.
+    assert!((1..SLICE).contains(&tried), "{tried}");
     assert_eq!(verdicts.iter().filter(|one| one.is_not_tried()).count(), SLICE + 1 - tried);
     assert_eq!(verdicts.last(), Some(&&Verdict::Invalid(Reason::NotTried)));
     assert!(verdicts.iter().all(|verdict| verdict.awaits_key()));
