@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Fields, Format, Kind, Millis};
@@ -45,7 +46,7 @@ pub struct Whole {
 impl Whole {
     /// The SHA-256 in hexadecimal.
     pub fn sha256(&self) -> Option<String> {
-        Some(self.sha256?.iter().map(|byte| format!("{byte:02x}")).collect())
+        Some(HEXLOWER.encode(&self.sha256?))
     }
 }
 

@@ -14,6 +14,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use data_encoding::HEXLOWER;
 use ring::digest;
 
 use super::StoreError;
@@ -44,7 +45,7 @@ impl Highest {
     fn line(self, word: &str) -> String {
         let told = format!("{word:<12} {:016} {:016} ", self.entry, self.delivery);
         let digest = digest::digest(&digest::SHA256, told.as_bytes());
-        let check: String = digest.as_ref().iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let check = HEXLOWER.encode(digest.as_ref().get(..8).unwrap_or_default());
         format!("{told}{check}\n")
     }
 

@@ -3,6 +3,7 @@
 //! It holds up to a size; when that is reached nothing is thrown out, and the next one is refused. What
 //! an operator drops is written down.
 
+use data_encoding::HEXLOWER;
 use ring::digest;
 use rusqlite::{Connection, OptionalExtension, Row};
 
@@ -116,7 +117,7 @@ pub(super) fn drop_body(
         let transaction = connection.transaction()?;
         let Some((what, body)) = get(&transaction, id)? else { return Ok(None) };
         let digest = digest::digest(&digest::SHA256, &body);
-        let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = HEXLOWER.encode(digest.as_ref());
         transaction.execute(
             "INSERT INTO dropped (id, dropped_at, received_at, input, peer, reason, bytes, sha256)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

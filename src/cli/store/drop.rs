@@ -1,6 +1,7 @@
 //! `vidimus store quarantine drop`: removes bodies from quarantine, and says before which.
 
 use clap::Args;
+use data_encoding::HEXLOWER;
 use ring::digest;
 
 use super::by_serve::have_done;
@@ -66,7 +67,7 @@ impl Drop {
         for id in &ids {
             let (what, body) = reader.quarantined(*id)?;
             let sha256 = digest::digest(&digest::SHA256, &body);
-            let sha256: String = sha256.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let sha256 = HEXLOWER.encode(sha256.as_ref());
             output.text(sanitise(&format!(
                 "{id}  {}  {}  {} bytes  SHA-256 {sha256}  {}",
                 what.received_at, what.input, what.bytes, what.reason

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
+use data_encoding::HEXLOWER;
 use hyper::HeaderMap;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 use ring::digest;
@@ -36,7 +37,7 @@ const ASSETS: [Asset; 3] = [
 pub static VERSION: LazyLock<String> = LazyLock::new(|| {
     let all: String = ASSETS.iter().map(|asset| asset.text).collect();
     let digest = digest::digest(&digest::SHA256, all.as_bytes());
-    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(digest.as_ref().get(..6).unwrap_or_default())
 });
 
 /// `GET /assets/{version}/{name}`

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use rusqlite::{Connection, Row};
 
 use super::keys::Trusted;
@@ -211,9 +212,9 @@ impl Recorded {
             compare("coverage", shown(self.covers.clone()), shown(covers));
             // Version 1 has none.
             if self.signed.is_some() {
-                let hex = |signed: &[u8]| signed.iter().map(|byte| format!("{byte:02x}")).collect();
+                let recorded = self.signed.as_deref().map(|signed| HEXLOWER.encode(signed));
                 let found = found.signed.map(|signed| signed.to_string());
-                compare("signed identity", shown(self.signed.as_deref().map(hex)), shown(found));
+                compare("signed identity", shown(recorded), shown(found));
             }
         }
         compare("format", record.format.to_string(), found.format.to_string());
