@@ -13,7 +13,6 @@ use crate::clock::now;
 use crate::console::Console;
 use crate::console::problem::Problem;
 use crate::entry::Record;
-use crate::entry::layout::MAX_LINE;
 use crate::entry::lines::lines;
 use crate::entry::record::Origin;
 use crate::ingest::{Examined, Expected};
@@ -57,7 +56,7 @@ pub fn records(text: &Bytes, keys: &KeySet) -> Result<Vec<Record>, Problem> {
     }
     let record = |(number, range): (usize, std::ops::Range<usize>)| {
         let line = text.slice(range);
-        let entry = Examined::line(&line, keys, MAX_LINE).read(line, &Expected::default(), now);
+        let entry = Examined::line(&line, keys, line.len()).read(line, &Expected::default(), now);
         let (time, source) = (entry.own_time(now), format!("line:{}", number + 1));
         entry.into_record(Origin::File { source }, time)
     };

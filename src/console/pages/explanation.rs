@@ -3,10 +3,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use data_encoding::HEXLOWER;
 use ring::digest;
 
 use super::text::{Badge, Shown, bytes};
-use crate::entry::layout::MAX_LINE;
 use crate::entry::{Layout, Malformed};
 use crate::signature::{self, Covers, Key, KeySet, Verdict};
 
@@ -79,9 +79,9 @@ pub struct Commands {
 }
 
 impl Explanation {
-    /// Checks `line` with `keys`, and explains what is found.
+    /// Checks `line`, however long it is, with `keys`, and explains what is found.
     pub fn of(line: &[u8], keys: &KeySet) -> Explanation {
-        let checked = Layout::of(line, MAX_LINE)
+        let checked = Layout::of(line, line.len())
             .and_then(|layout| Ok((layout.line, signature::check(&layout, keys)?)));
         let (text, checked) = match checked {
             Ok(checked) => checked,
@@ -145,10 +145,7 @@ impl Explanation {
 
 fn facts(payload: &[u8]) -> PayloadFacts {
     let digest = digest::digest(&digest::SHA256, payload);
-    PayloadFacts {
-        length: bytes(payload.len() as u64),
-        sha256: digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
-    }
+    PayloadFacts { length: bytes(payload.len() as u64), sha256: HEXLOWER.encode(digest.as_ref()) }
 }
 
 /// Why a verdict is what it is. It claims no more than was seen.
