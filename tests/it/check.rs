@@ -238,7 +238,8 @@ fn a_sealed_file_that_was_changed_is_found() {
     assert!(report.differences > 1, "{report:?}");
 }
 
-struct Fixed(Arc<KeySet>);
+/// Judges by these keys.
+pub(crate) struct Fixed(pub(crate) Arc<KeySet>);
 
 impl Judge for Fixed {
     fn keys(&self, _: &str, _: Millis) -> Arc<KeySet> {

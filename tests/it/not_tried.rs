@@ -8,8 +8,9 @@ use bytes::Bytes;
 use vidimus::entry::Millis;
 use vidimus::ingest::{Batch, Caps, Expected};
 use vidimus::signature::{Budget, KeySet};
-use vidimus::store::{Delivery, Directory, Judge, Options, Reader, Store};
+use vidimus::store::{Delivery, Directory, Options, Reader, Store};
 
+use crate::check::Fixed;
 use crate::console::get;
 use crate::harness::stored::{self, catalog};
 use crate::harness::{Serve, Setup, Signer, cef, jwks, wait_until};
@@ -69,21 +70,6 @@ fn a_flood_is_tried_when_there_is_time_and_also_after_a_crash() {
     serve.restart();
     wait_until("the genuine entry", || genuine(&serve, 2 * LINES) == "valid");
     assert_eq!(count(&serve, "not_tried"), 0);
-}
-
-/// Judges by these keys.
-struct Fixed(Arc<KeySet>);
-
-impl Judge for Fixed {
-    fn keys(&self, _: &str, _: Millis) -> Arc<KeySet> {
-        Arc::clone(&self.0)
-    }
-    fn expected(&self, _: &str) -> Arc<Expected> {
-        Arc::default()
-    }
-    fn max_line(&self) -> usize {
-        CAPS.max_line
-    }
 }
 
 fn keys(signers: &[&Signer]) -> Arc<KeySet> {

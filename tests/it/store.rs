@@ -10,8 +10,10 @@ use vidimus::entry::Millis;
 use vidimus::ingest::{Batch, Caps, Expected};
 use vidimus::signature::KeySet;
 use vidimus::store::{
-    Appended, Delivery, Directory, Judge, Options, Quarantined, Retention, Store, StoreError,
+    Appended, Delivery, Directory, Options, Quarantined, Retention, Store, StoreError,
 };
+
+use crate::check::Fixed;
 
 const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
 
@@ -343,20 +345,6 @@ fn other_keys_take_no_verdict_back() {
     assert_eq!(home.lines()[0].2, "invalid");
     let count = |sql: &str| -> u64 { home.catalog().query_row(sql, [], |row| row.get(0)).unwrap() };
     assert_eq!(count("SELECT count(*) FROM changes"), 0);
-}
-
-struct Fixed(Arc<KeySet>);
-
-impl Judge for Fixed {
-    fn keys(&self, _: &str, _: Millis) -> Arc<KeySet> {
-        Arc::clone(&self.0)
-    }
-    fn expected(&self, _: &str) -> Arc<Expected> {
-        Arc::default()
-    }
-    fn max_line(&self) -> usize {
-        CAPS.max_line
-    }
 }
 
 #[test]
