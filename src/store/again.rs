@@ -112,8 +112,8 @@ impl Again {
     pub(super) fn return_to(&mut self, before: &Before, mark: Mark) {
         self.redelivered.truncate(before.redelivered);
         self.spellings.truncate(before.spellings);
-        self.better_new.retain(|better| mark.is_after(better.id));
-        self.grades.retain(|id, _| mark.is_after(*id));
+        self.better_new.retain(|better| mark.had(better.id));
+        self.grades.retain(|id, _| mark.had(*id));
     }
 
     /// An entry of an older segment came.
@@ -148,7 +148,15 @@ impl Again {
         if later.is_some_and(|shown| grade <= shown) {
             return Ok(());
         }
-        let first = first(segments.with(id)?, id).doing(what, &catalog.path)?;
+        let mut first = || first(segments.with(id)?, id).doing(what, &catalog.path);
+        let first = match first() {
+            Ok(first) => first,
+            // It must not keep the delivery from being stored.
+            Err(error) => {
+                tracing::warn!(%error, id, "an entry that came again cannot be read");
+                return Ok(());
+            }
+        };
         let shown = later.unwrap_or(first.grade);
         if grade <= shown {
             return Ok(());
@@ -156,7 +164,7 @@ impl Again {
         self.grades.insert(id, grade);
         let entry = (same_line && shown == Grade::NotValid).then(|| (Box::new(entry), first));
         let better = Better { id, input: input.to_owned(), entry };
-        if !begun.is_after(id) {
+        if !begun.had(id) {
             self.better_new.push(better);
             return Ok(());
         }
@@ -219,7 +227,7 @@ fn lay_over(
                 };
                 spellings::put(catalog, segments, *entry, &stored)?;
             }
-            None => overlay::amend(catalog, segments.with(id)?, id, Some(&input), |warnings| {
+            None => overlay::amend(catalog, segments, id, Some(&input), |warnings| {
                 warnings.retain(|warning| !is_foreign(warning));
             })?,
         }

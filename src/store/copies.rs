@@ -15,8 +15,8 @@ use super::schema::{SEGMENT, SEGMENT_WITH_SPELLINGS};
 use super::sqlite::{self, Access, Database};
 use super::whole::{self, PIECE};
 
-/// Whether `whole` has every line and every delivery that `part` has, under the same ids, and every other
-/// spelling of a line.
+/// Whether `whole` has every line and every delivery that `part` has, under the same ids, and every
+/// other spelling of a line.
 pub(super) fn has_all(whole: &Path, part: &Path) -> Result<bool, StoreError> {
     let (whole_database, part_database) = (open(whole)?, open(part)?);
     compare(&whole_database, &part_database).doing("compare with another file", part)

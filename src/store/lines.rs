@@ -17,8 +17,8 @@ use crate::entry::{Fields, Format, Millis, Record, Value};
 const FIELDS: [&str; 2] = ["event_product", "org_id"];
 
 /// The records from `start` to `end` that match, as many as are read at once, and the id after them.
-/// Of those that are in `later`, or whose line is too long, everything is known; of the others the id, when they were received,
-/// kind, verdict, [`FIELDS`] and the line.
+/// Of those that are in `later`, or whose line is too long, everything is known; of the others the id,
+/// when they were received, kind, verdict, [`FIELDS`] and the line.
 pub(super) fn read(
     segment: &Database,
     query: &Query,

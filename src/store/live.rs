@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use rusqlite::OptionalExtension;
 
+use super::StoreError;
 use super::again::{Again, Came};
 use super::catalog::{Catalog, Closed, Segment, State, file_name};
 use super::copies;
@@ -20,7 +21,6 @@ use super::schema::SEGMENT;
 use super::spellings::{self, Segments, Spelling};
 use super::sqlite::{self, Database};
 use super::writer::{Appended, Delivery};
-use super::{StoreError, signed};
 use crate::entry::Millis;
 use crate::ingest::Entry;
 use crate::signature::VerdictName;
@@ -44,8 +44,8 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// Whether the entry `id` was there before.
-    pub(super) fn is_after(self, id: u64) -> bool {
+    /// Whether the entry `id` was there already.
+    pub(super) fn had(self, id: u64) -> bool {
         id < self.next_id
     }
 }
@@ -117,14 +117,10 @@ impl Live {
         let path = directory.segment(&segment.file);
         // Its entries were acknowledged: an empty one must not take its place in silence.
         let bytes = fs::metadata(&path).doing("find the live segment", &path)?.len();
-        let version = copies::open(&path)?.version();
-        if version == 0 {
+        if copies::open(&path)?.version() == 0 {
             return Err(StoreError::Emptied(path));
         }
         let connection = sqlite::open(&path, &SEGMENT)?;
-        if version < SEGMENT.versions.len() {
-            signed::record(&connection).doing("record what is signed", &path)?;
-        }
         let next = |table: &str, first: u64| -> Result<u64, StoreError> {
             connection
                 .query_row(&format!("SELECT max(id) FROM {table}"), [], |row| row.get(0))

@@ -39,9 +39,29 @@ pub(super) struct Older {
 
 /// What an entry is looked for by.
 #[derive(Clone, Copy)]
-enum Identity {
+pub(super) enum Identity {
+    /// The fingerprint of its line.
     Line(Fingerprint),
+    /// Its signed identity.
     Signed(Fingerprint),
+}
+
+impl Identity {
+    /// The entry of this time that has it where `connection` is, which has the column.
+    pub(super) fn find(self, connection: &Connection, time: i64) -> rusqlite::Result<Option<u64>> {
+        let (sql, fingerprint) = match self {
+            Identity::Line(line) => {
+                ("SELECT id FROM entries WHERE event_time = ?1 AND fingerprint = ?2", line)
+            }
+            Identity::Signed(signed) => {
+                ("SELECT id FROM entries WHERE event_time = ?1 AND signed = ?2", signed)
+            }
+        };
+        connection
+            .prepare_cached(sql)?
+            .query_row((time, fingerprint.0.as_slice()), |row| row.get(0))
+            .optional()
+    }
 }
 
 impl Older {
@@ -103,11 +123,7 @@ impl Older {
                 }
                 let connection = cached(connections, file(), || open(directory, segment))?;
                 let found = match identity {
-                    Identity::Line(line) => find_line(connection, time, line),
-                    Identity::Signed(signed) if connection.columns().has("signed") => {
-                        signed::find(connection, time, signed)
-                    }
-                    Identity::Signed(signed) => {
+                    Identity::Signed(signed) if !connection.columns().has("signed") => {
                         let read = || {
                             let read = signed::at(connection, time);
                             read.doing("look for what is signed", &path)
@@ -115,6 +131,7 @@ impl Older {
                         let of_time = cached(times, (file(), time), read)?;
                         Ok(of_time.iter().find(|(one, _)| *one == signed).map(|(_, id)| *id))
                     }
+                    identity => identity.find(connection, time),
                 };
                 found.doing("look for a duplicate", &path)
             };
@@ -156,17 +173,6 @@ fn cached<K: std::hash::Hash + Eq + Clone, T>(
         cache.insert(key.clone(), make()?);
     }
     cache.get(&key).map(|value| value as &T).ok_or(StoreError::Closing)
-}
-
-fn find_line(
-    connection: &Connection,
-    time: i64,
-    fingerprint: Fingerprint,
-) -> rusqlite::Result<Option<u64>> {
-    connection
-        .prepare_cached("SELECT id FROM entries WHERE event_time = ?1 AND fingerprint = ?2")?
-        .query_row((time, fingerprint.0.as_slice()), |row| row.get(0))
-        .optional()
 }
 
 /// A filter of fingerprints as it is stored: it may say "maybe" wrongly (about 1 in 256), "no" never.

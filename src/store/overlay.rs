@@ -8,8 +8,9 @@ use rusqlite::Connection;
 use super::StoreError;
 use super::catalog::Catalog;
 use super::error::SqliteContext;
+use super::read::MAX_ID;
 use super::row::{self, Stored};
-use super::sqlite::Database;
+use super::spellings::Segments;
 use crate::clock::now;
 use crate::ingest::Entry;
 
@@ -24,29 +25,35 @@ pub(super) fn put(
     note_change(catalog, stored.id)
 }
 
-/// Enters other warnings of the entry `id`, which `segment` has, and the input whose delivery it shows
-/// if that is another one now.
+/// Enters other warnings of the entry `id`, and the input whose delivery it shows if that is another
+/// one now. An entry that cannot be read stays as it is, with a warning: it must not keep deliveries
+/// from being stored.
 pub(super) fn amend(
     catalog: &Catalog,
-    segment: &Database,
+    segments: &mut Segments<'_>,
     id: u64,
     input: Option<&str>,
     warnings: impl FnOnce(&mut Vec<String>),
 ) -> Result<(), StoreError> {
     let Catalog { connection: catalog, path } = catalog;
-    let run = || {
-        let known = catalog.prepare_cached("SELECT 1 FROM entries WHERE id = ?1")?.exists([id])?;
-        if !known {
-            if !row::copy(segment, catalog, id)? {
-                return Err(rusqlite::Error::QueryReturnedNoRows);
+    let what = "enter what changed";
+    let is_there = || catalog.prepare_cached("SELECT 1 FROM entries WHERE id = ?1")?.exists([id]);
+    if !is_there().doing(what, path)? {
+        let (segment, line) = match segments.line(id) {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::warn!(%error, id, "an entry that came again cannot be read");
+                return Ok(());
             }
-            let line: Vec<u8> = segment
-                .prepare_cached("SELECT line FROM raw WHERE id = ?1")?
-                .query_row([id], |row| row.get(0))?;
-            catalog
-                .prepare_cached("INSERT INTO raw (id, line) VALUES (?1, ?2)")?
-                .execute((id, line))?;
-        }
+        };
+        let copy = || {
+            row::copy(segment, catalog, id)?;
+            let sql = "INSERT INTO raw (id, line) VALUES (?1, ?2)";
+            catalog.prepare_cached(sql)?.execute((id, line))
+        };
+        copy().doing(what, path)?;
+    }
+    let run = || {
         let words: Option<String> = catalog
             .prepare_cached("SELECT warnings FROM entries WHERE id = ?1")?
             .query_row([id], |row| row.get(0))?;
@@ -61,12 +68,12 @@ pub(super) fn amend(
             .execute((id, words, input))?;
         note_change(catalog, id)
     };
-    run().doing("enter what changed", path)
+    run().doing(what, path)
 }
 
 /// Removes what is laid over the entries `first` to `last`.
 pub(super) fn forget(catalog: &Connection, first: u64, last: u64) -> rusqlite::Result<()> {
-    forget_until(catalog, first, last, i64::MAX.unsigned_abs())
+    forget_until(catalog, first, last, MAX_ID)
 }
 
 /// Removes what is laid over the entries `first` to `last`, but for those that changed after the change

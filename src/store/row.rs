@@ -11,7 +11,7 @@ use super::schema::Columns;
 use super::sqlite::Database;
 use super::whole;
 use crate::entry::fields::{KNOWN, Type, Value, type_of};
-use crate::entry::record::{Origin, Record};
+use crate::entry::record::{Origin, Record, Whole};
 use crate::entry::{Fields, Format, Kind, Millis};
 use crate::ingest::Entry;
 
@@ -261,8 +261,8 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
         ValueRef::Blob(line) | ValueRef::Text(line) => Some(line),
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => None,
     };
-    let columns = whole::Columns { bytes: row.get(LINE_BYTES)?, sha256: row.get(LINE_SHA256)? };
-    let (raw, whole) = columns.line(connection, id, line)?;
+    let recorded = Whole { bytes: row.get(LINE_BYTES)?, sha256: row.get(LINE_SHA256)? };
+    let (raw, whole) = whole::line(connection, id, line, recorded)?;
     let warnings: Option<String> = row.get(13)?;
     Ok(Record {
         origin: Origin::Stored {

@@ -2,15 +2,17 @@
 //!
 //! A new file is written beside the old one, under a temporary name, and gets its final name, which
 //! never existed before, when it is on the disk and every line of the old file was read in it. Then
-//! the catalog is switched, and only then the old file is removed. (A database put in the place of another while its old `-wal`
-//! remains loses rows in silence.) What was learned later about the entries is merged on the way, so
-//! a sealed segment of which much has changed is written anew by the same steps.
+//! the catalog is switched, and only then the old file is removed. (A database put in the place of
+//! another while its old `-wal` remains loses rows in silence.) What was learned later about the
+//! entries is merged on the way, so a sealed segment of which much has changed is written anew by the
+//! same steps.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use ring::digest;
 use rusqlite::{Connection, OpenFlags};
 
@@ -20,7 +22,7 @@ use super::error::SqliteContext;
 use super::older::Fingerprints;
 use super::schema::{SEALED, SEGMENT};
 use super::sqlite::{self, Access};
-use super::{StoreError, copies, overlay, redeliveries, row, signed, whole};
+use super::{StoreError, copies, overlay, redeliveries, row};
 use crate::ingest::Fingerprint;
 
 /// Seals a segment that takes no more appends, or writes a sealed one anew. `switched` is called once
@@ -140,14 +142,12 @@ fn finish(
             .doing("write", path)?;
         // Whatever version the old file is of, the new one is of the newest.
         sqlite::migrate(&connection, path, &SEGMENT)?;
-        signed::record(&connection).doing("record what is signed", path)?;
         Ok(connection)
     };
     let mut connection = migrated()?;
     let (first, last) = (segment.first_id, before.last_id);
     let run = || -> rusqlite::Result<(Closed, Merged)> {
         let transaction = connection.transaction()?;
-        whole::cut(&transaction)?;
         let snapshot = catalog.connection.unchecked_transaction()?;
         let merged = Merged {
             redeliveries: redeliveries::of(&snapshot, first, last)?,
@@ -200,8 +200,7 @@ pub(super) fn hash(path: &Path) -> Result<(u64, String), StoreError> {
             bytes += read as u64;
             context.update(buffer.get(..read).unwrap_or_default());
         }
-        let hex = context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok((bytes, hex))
+        Ok((bytes, HEXLOWER.encode(context.finish().as_ref())))
     };
     run().doing("hash", path)
 }

@@ -1,23 +1,11 @@
-//! Signed identities: which entry has one, and what they are where an earlier version recorded none.
+//! Signed identities where an earlier version recorded none.
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use crate::ingest::{Examined, Fingerprint};
 use crate::signature::{Key, KeySet};
-
-/// The entry with this signed identity where `connection` is, which has the newest columns.
-pub(super) fn find(
-    connection: &Connection,
-    time: i64,
-    signed: Fingerprint,
-) -> rusqlite::Result<Option<u64>> {
-    connection
-        .prepare_cached("SELECT id FROM entries WHERE event_time = ?1 AND signed = ?2")?
-        .query_row((time, signed.0.as_slice()), |row| row.get(0))
-        .optional()
-}
 
 /// The signed identities of the valid entries of a time, where they are not recorded: each is checked
 /// again with the key that verified it.
@@ -28,19 +16,12 @@ pub(super) fn at(connection: &Connection, time: i64) -> rusqlite::Result<Vec<(Fi
 /// Records the signed identities of valid entries that an earlier version stored without.
 pub(super) fn record(connection: &Connection) -> rusqlite::Result<()> {
     // That version stored what is signed once for each of its lines: the oldest has it.
-    let found = valid(connection, "entries.signed IS NULL AND ?1", 1)?;
-    if found.is_empty() {
-        return Ok(());
+    let mut record =
+        connection.prepare("UPDATE OR IGNORE entries SET signed = ?2 WHERE id = ?1")?;
+    for (signed, id) in valid(connection, "entries.signed IS NULL AND ?1", 1)? {
+        record.execute((id, signed.0.as_slice()))?;
     }
-    let transaction = connection.unchecked_transaction()?;
-    {
-        let mut record =
-            transaction.prepare("UPDATE OR IGNORE entries SET signed = ?2 WHERE id = ?1")?;
-        for (signed, id) in found {
-            record.execute((id, signed.0.as_slice()))?;
-        }
-    }
-    transaction.commit()
+    Ok(())
 }
 
 fn valid(

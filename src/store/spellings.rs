@@ -10,10 +10,10 @@ use rusqlite::{Connection, OptionalExtension};
 use super::StoreError;
 use super::catalog::Catalog;
 use super::error::SqliteContext;
-use super::older::{self, Older};
+use super::older::{self, Identity, Older};
 use super::overlay;
+use super::read::MAX_ID;
 use super::row::Stored;
-use super::signed;
 use super::sqlite::Database;
 use crate::entry::Warning;
 use crate::ingest::{Entry, Fingerprint};
@@ -46,6 +46,26 @@ impl Segments<'_> {
         }
     }
 
+    /// The line of the entry `id`, and the segment that has it.
+    pub(super) fn line(&mut self, id: u64) -> Result<(&Database, Vec<u8>), StoreError> {
+        let segment = self.with(id)?;
+        let sql = "SELECT line FROM raw WHERE id = ?1";
+        let line = || segment.prepare_cached(sql)?.query_row([id], |row| row.get(0));
+        let line = line().doing("read a line", segment.path().unwrap_or_default().as_ref())?;
+        Ok((segment, line))
+    }
+
+    /// The fingerprint of the entry `id`, and the delivery that it first came in.
+    fn came(&mut self, id: u64) -> Result<(Vec<u8>, u64), StoreError> {
+        let segment = self.with(id)?;
+        let sql = "SELECT fingerprint, delivery FROM entries WHERE id = ?1";
+        let came = || {
+            let mut find = segment.prepare_cached(sql)?;
+            find.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        };
+        came().doing("read an entry", segment.path().unwrap_or_default().as_ref())
+    }
+
     /// The entry that is shown with the signed identity of `entry`: it was stored with it, or was found
     /// valid later.
     pub(super) fn find_shown(
@@ -53,15 +73,15 @@ impl Segments<'_> {
         catalog: &Catalog,
         entry: &Entry,
     ) -> Result<Option<u64>, StoreError> {
-        let Some(identity) = entry.signed else { return Ok(None) };
+        let Some(identity) = entry.signed.map(Identity::Signed) else { return Ok(None) };
         let (time, Catalog { connection, path }) = (older::time(entry), catalog);
         let mut find = || -> rusqlite::Result<Option<u64>> {
             let mut found = match self.live {
-                Some((_, live)) => signed::find(live, time, identity)?,
+                Some((_, live)) => identity.find(live, time)?,
                 None => None,
             };
             if found.is_none() {
-                found = signed::find(connection, time, identity)?;
+                found = identity.find(connection, time)?;
             }
             let Some(id) = found.or_else(|| self.older.find_signed(entry)) else { return Ok(None) };
             Ok(Some(shown(connection, id)?.unwrap_or(id)))
@@ -96,8 +116,7 @@ pub(super) fn keep(
             .query_row((entry, fingerprint, before), |row| Ok((row.get(0)?, row.get(1)?)))
     };
     // The catalog may not know yet what the live segment has.
-    let (in_live, in_older) =
-        (kept(live, i64::MAX.unsigned_abs())?, kept(catalog, first_delivery)?);
+    let (in_live, in_older) = (kept(live, MAX_ID)?, kept(catalog, first_delivery)?);
     if in_live.1 || in_older.1 || in_live.0 + in_older.0 >= KEPT {
         return Ok(());
     }
@@ -159,12 +178,13 @@ pub(super) fn put(
             mark(catalog, segments, other)
         }
         Some(other) if other > stored.id => {
-            let sql = "SELECT fingerprint, delivery FROM entries WHERE id = ?1";
-            let (fingerprint, delivery): (Vec<u8>, u64) = segments
-                .with(other)?
-                .query_row(sql, [other], |row| Ok((row.get(0)?, row.get(1)?)))
-                .doing("read an entry", path)?;
-            hide(other, stored.id, &fingerprint, delivery)?;
+            match segments.came(other) {
+                Ok((fingerprint, delivery)) => hide(other, stored.id, &fingerprint, delivery)?,
+                // It must not keep deliveries from being stored.
+                Err(error) => {
+                    tracing::warn!(%error, id = other, "an entry cannot be read to be hidden")
+                }
+            }
             Warning::SignatureMoved.note(&mut entry.warnings);
             put(&entry)
         }
@@ -194,7 +214,7 @@ fn hide(
 }
 
 fn mark(catalog: &Catalog, segments: &mut Segments<'_>, entry: u64) -> Result<(), StoreError> {
-    overlay::amend(catalog, segments.with(entry)?, entry, None, |warnings| {
+    overlay::amend(catalog, segments, entry, None, |warnings| {
         let moved = Warning::SignatureMoved.as_str();
         if warnings.iter().all(|one| one != moved) {
             warnings.push(moved.to_owned());

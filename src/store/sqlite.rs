@@ -198,6 +198,7 @@ pub(super) fn migrate(
         for migration in schema.versions.iter().skip(version) {
             connection.execute_batch(migration)?;
         }
+        (schema.fill)(connection, version)?;
         connection.execute("UPDATE program SET version = ?1", [PROGRAM])?;
         connection.pragma_update(None, "application_id", schema.application_id)?;
         connection.pragma_update(None, "user_version", schema.versions.len() as i64)?;
@@ -239,6 +240,7 @@ mod tests {
         versions: &["CREATE TABLE program (version TEXT);
              INSERT INTO program VALUES ('')"],
         columns: Columns::of_segment,
+        fill: |_, _| Ok(()),
     };
 
     #[test]

@@ -11,13 +11,12 @@ use std::time::{Duration, Instant};
 use super::again::Again;
 use super::catalog::{Catalog, Segment, State};
 use super::directory::Directory;
-use super::error::SqliteContext;
 use super::gaps::Gap;
 use super::ids::{Highest, Ids};
 use super::live::{Known, Live, Mark};
 use super::meter::{Classes, Health, Meter};
 use super::older::Older;
-use super::{Options, StoreError, signed};
+use super::{Options, StoreError};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::ingest::Entry;
@@ -124,7 +123,6 @@ impl Writer {
         health: Arc<Health>,
     ) -> Result<Writer, StoreError> {
         let mut catalog = Catalog::open(&directory)?;
-        signed::record(&catalog.connection).doing("record what is signed", &catalog.path)?;
         let segments = catalog.segments()?;
         let live = match segments.iter().find(|segment| segment.state == State::Live) {
             Some(segment) => Some(Live::open(&directory, segment.clone())?),

@@ -248,6 +248,29 @@ fn a_line_that_was_taken_for_invalid_is_hidden_when_it_is_another_spelling() {
 }
 
 #[test]
+fn a_damaged_segment_keeps_no_delivery_from_being_stored() {
+    let signer = Signer::new("k1");
+    let config = "[store]\nsegment_entries = 20\n[keys]\njwks = 'jwks.json'\n";
+    let mut serve =
+        Setup::new().file("jwks.json", jwks(&[])).config(config).arguments("--no-tls").start();
+    // Verified late: what it is now stands in the catalog, and its line in the segment.
+    serve.deliver(signer.json(1));
+    fill(&serve, 100);
+    serve.stop();
+    std::fs::write(serve.home().join("jwks.json"), jwks(&[&signer])).unwrap();
+    serve.restart();
+    wait_until("the late verdict", || exported(&serve)[0]["verdict"] == "valid");
+    serve.stop();
+    let sealed = serve.data().join("segments/0000000000000001.db");
+    std::fs::write(&sealed, "no database").unwrap();
+    serve.restart();
+    // The catalog tells that it is there already.
+    let other = spellings(&signer, 1, 1).remove(0);
+    let answer = serve.deliver(format!("{other}\n{}", signer.json(2)));
+    assert_eq!((&answer["stored"], &answer["duplicates"]), (&1.into(), &1.into()), "{answer}");
+}
+
+#[test]
 fn what_turns_out_to_be_there_already_is_hidden() {
     let signer = Signer::new("k1");
     // No keys: nobody can tell that the lines are one entry.

@@ -171,8 +171,13 @@ fn sealing_puts_into_pieces_what_an_earlier_version_left_whole() {
         "0000000000000001.live.db",
         "UPDATE raw SET line = CAST((SELECT group_concat(bytes, '') FROM
              (SELECT bytes FROM pieces ORDER BY number)) AS BLOB) WHERE id = 1;
-         UPDATE entries SET line_bytes = NULL, line_sha256 = NULL;
-         DELETE FROM pieces;",
+         DROP TABLE pieces;
+         DROP TABLE spellings;
+         DROP INDEX entries_signed;
+         ALTER TABLE entries DROP COLUMN signed;
+         ALTER TABLE entries DROP COLUMN line_bytes;
+         ALTER TABLE entries DROP COLUMN line_sha256;
+         PRAGMA user_version = 1;",
     );
     let reader = || Reader::open(&Directory::open(&home.path).unwrap()).unwrap();
     let whole = || reader().entry(1).unwrap().unwrap().whole.unwrap();

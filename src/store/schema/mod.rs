@@ -10,7 +10,11 @@
 
 mod columns;
 
+use rusqlite::Connection;
+
 pub(super) use columns::Columns;
+
+use super::{signed, whole};
 
 /// What a kind of database looks like.
 pub(super) struct Schema {
@@ -20,6 +24,8 @@ pub(super) struct Schema {
     pub(super) versions: &'static [&'static str],
     /// The columns that the table `entries` has in a version.
     pub(super) columns: fn(usize) -> Columns,
+    /// Fills in what SQL alone cannot, in the transaction that makes the newest version from this one.
+    pub(super) fill: fn(&Connection, usize) -> rusqlite::Result<()>,
 }
 
 /// A segment. `application_id` is "Vidi" in ASCII.
@@ -27,6 +33,10 @@ pub(super) const SEGMENT: Schema = Schema {
     application_id: 0x5669_6469,
     versions: &[include_str!("segment/0001.sql"), include_str!("segment/0002.sql")],
     columns: Columns::of_segment,
+    fill: |segment, from| match from {
+        1 => signed::record(segment).and_then(|()| whole::cut(segment)),
+        _ => Ok(()),
+    },
 };
 
 /// What sealing adds to a segment of the newest version; it may have been sealed before.
@@ -46,6 +56,10 @@ pub(super) const CATALOG: Schema = Schema {
         include_str!("catalog/0007.sql"),
     ],
     columns: Columns::of_catalog,
+    fill: |catalog, from| match from {
+        1..CATALOG_WITH_SPELLINGS => signed::record(catalog),
+        _ => Ok(()),
+    },
 };
 
 /// Refused requests and failed handshakes. `application_id` is "Vidr" in ASCII.
@@ -53,6 +67,7 @@ pub(super) const REFUSED: Schema = Schema {
     application_id: 0x5669_6472,
     versions: &[include_str!("refused/0001.sql")],
     columns: Columns::of_segment,
+    fill: |_, _| Ok(()),
 };
 
 /// The first version of a segment that has `spellings` and `pieces`.
