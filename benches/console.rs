@@ -4,7 +4,7 @@
 
 mod common;
 
-use vidimus::konnect::LogFormat;
+use vidimus::entry::Format;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,7 +22,7 @@ fn main() {
     let total = common::scaled(1_000_000);
     let folder = common::folder();
     println!("console: {total} entries in 20 segments");
-    drop(common::filled(folder.path(), common::Unverified::new(LogFormat::Cef), total));
+    drop(common::filled(folder.path(), common::Unverified::new(Format::Cef), total));
     common::serve::make_key(folder.path());
 
     let serve = Serve::start(folder.path(), false);

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::serve::{CONFIG, Serve, make_key};
-use vidimus::konnect::LogFormat;
+use vidimus::entry::Format;
 
 const OUTPUT: &str = "[[output]]\nname = 'siem'\ntype = 'file'\npath = 'siem.log'\n\
                       format = 'raw'\nstart = 'oldest'\n";
@@ -65,7 +65,7 @@ fn received(total: usize, with_output: bool) -> (f64, Duration) {
 fn catch_up(total: usize) {
     let folder = common::folder();
     make_key(folder.path());
-    let lines = common::Unverified::unsigned(LogFormat::Cef);
+    let lines = common::Unverified::unsigned(Format::Cef);
     drop(common::filled(folder.path(), lines, total));
     // One less is stored, so that the last segment stays live.
     let stored = total - 1;

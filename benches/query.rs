@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use vidimus::konnect::LogFormat;
+use vidimus::entry::Format;
 use vidimus::search;
 use vidimus::store::{Reader, TimeRange};
 
@@ -17,7 +17,7 @@ fn main() {
     let folder = common::folder();
     println!("query: {total} entries in 20 segments");
     let (_store, directory) =
-        common::filled(folder.path(), common::Unverified::new(LogFormat::Cef), total);
+        common::filled(folder.path(), common::Unverified::new(Format::Cef), total);
 
     let reader = Reader::open(&directory).expect("a reader");
     let now = vidimus::clock::now().get();

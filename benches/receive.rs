@@ -8,7 +8,7 @@
 
 mod common;
 
-use vidimus::konnect::LogFormat;
+use vidimus::entry::Format;
 
 fn main() {
     let total = common::scaled(200_000);
@@ -16,7 +16,7 @@ fn main() {
     println!("receive: {total} entries in batches of 500 over 8 connections");
 
     common::serve::make_key(folder.path());
-    let bound = common::Signed::new(LogFormat::Cef).bound(common::scaled(100_000));
+    let bound = common::Signed::new(Format::Cef).bound(common::scaled(100_000));
     let serve = common::serve::Serve::start(folder.path(), true);
     let report = serve.load(folder.path(), total);
     let rate = report["entries_per_second"].as_f64().expect("a rate");

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use vidimus::konnect::LogFormat;
+use vidimus::entry::Format;
 
 /// So often are the bound and the command measured, one after the other.
 const ROUNDS: usize = 3;
@@ -19,7 +19,7 @@ fn main() {
     let total = common::scaled(200_000);
     let folder = common::folder();
     println!("verify: a file of {total} entries");
-    for format in [LogFormat::Cef, LogFormat::Json] {
+    for format in [Format::Cef, Format::Json] {
         let (mut maker, keys) = common::maker(format);
         let path = folder.path().join(format!("{format}.log"));
         let mut file = std::io::BufWriter::new(std::fs::File::create(&path).expect("a file"));

@@ -82,8 +82,8 @@ pub struct Entry {
     pub fingerprint: Fingerprint,
     /// The signed identity of a valid one.
     pub signed: Option<Fingerprint>,
-    /// Its format.
-    pub format: Format,
+    /// Its format; a malformed line may have none.
+    pub format: Option<Format>,
     /// The kind of event; `None` if it is malformed.
     pub kind: Option<Kind>,
     /// What the check of its signature found.
@@ -138,10 +138,10 @@ impl Entry {
             time,
             format: self.format,
             kind: self.kind,
-            verdict: self.verdict.name().to_string(),
+            verdict: self.verdict.name(),
             reason: self.verdict.reason().map(str::to_owned),
             kid: self.verdict.proof().map(|proof| proof.key().kid().to_owned()),
-            warnings: self.warnings.iter().map(ToString::to_string).collect(),
+            warnings: self.warnings,
             fields: self.fields,
             raw,
             whole,
@@ -152,7 +152,7 @@ impl Entry {
 /// A line that was checked and is not read yet.
 #[derive(Clone, Debug)]
 pub struct Examined {
-    format: Format,
+    format: Option<Format>,
     verdict: Verdict,
     /// `None` if it is malformed.
     payload: Option<Payload>,
@@ -176,7 +176,7 @@ impl Examined {
             let signature = checked.signature.filter(|_| checked.verdict.proof().is_some());
             let signed = signature
                 .map(|signature| Fingerprint::of_signed(layout.line, &checked.payload, &signature));
-            Ok((layout.format(), checked, signed))
+            Ok((Some(layout.format()), checked, signed))
         });
         match checked {
             Ok((format, Checked { verdict, payload, repeated_sig, .. }, signed)) => Examined {
@@ -188,7 +188,7 @@ impl Examined {
                 too_long: None,
             },
             Err(why) => Examined {
-                format: Format::Unknown,
+                format: None,
                 verdict: Verdict::Malformed(why),
                 payload: None,
                 signed: None,
@@ -213,7 +213,7 @@ impl Examined {
         let payload = self.payload.as_ref();
         let read = payload.and_then(|payload| {
             let line = std::str::from_utf8(&raw).ok()?;
-            Some(Read::payload(&payload.text(line), payload.shape))
+            Some(Read::payload(&payload.text(line), payload.format))
         });
         let (kind, time) =
             (read.as_ref().map(Read::kind), read.as_ref().map(|r| r.time(received_at)));

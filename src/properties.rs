@@ -17,9 +17,9 @@ use serde::de::IgnoredAny;
 
 use crate::entry::layout::{MAX_LINE, Parts};
 use crate::entry::lines::lines;
-use crate::entry::read::{Read, Shape};
+use crate::entry::read::Read;
 use crate::entry::record::Origin;
-use crate::entry::{Format, Layout, Malformed, Millis, Record};
+use crate::entry::{Format, Layout, Malformed, Millis, Record, VerdictName};
 use crate::ingest::{Batch, Caps, Entry, Examined, Expected};
 use crate::search;
 use crate::signature::{self, Covers, Key, KeySet, Proof, Reason, Verdict};
@@ -72,7 +72,7 @@ pub fn body(data: &[u8]) {
     for line in lines(data) {
         let entry = entries.next().expect("an entry for every line");
         assert_eq!(entry.raw, data[line], "the bytes of an entry are those of its line");
-        assert_ne!(entry.verdict.name(), signature::VerdictName::Valid);
+        assert_ne!(entry.verdict.name(), VerdictName::Valid);
     }
     assert!(entries.next().is_none(), "an entry that is no line");
 }
@@ -85,7 +85,7 @@ fn every_line(data: &[u8]) {
 /// its fields are the payload's; and no key verifies what it has not signed.
 fn line(line: &[u8]) {
     let entry = read(line, &STRANGER.keys);
-    assert_ne!(entry.verdict.name(), signature::VerdictName::Valid, "forged");
+    assert_ne!(entry.verdict.name(), VerdictName::Valid, "forged");
     is_one_line_of_json(&entry);
     let Ok(layout) = Layout::of(line, MAX_LINE) else {
         assert!(matches!(entry.verdict, Verdict::Malformed(_)) && entry.fields.iter().count() == 0);
@@ -100,14 +100,14 @@ fn line(line: &[u8]) {
     let cut = is_less_one_piece(layout.line, &text);
     let Some(last) = sigs(&layout).pop() else {
         assert_eq!((cut, &entry.verdict), (0, &Verdict::Unsigned));
-        return has_fields_of(&entry, &Read::payload(&text, payload.shape));
+        return has_fields_of(&entry, &Read::payload(&text, payload.format));
     };
     // What is cut is the field with its name, and a key that is spelled otherwise stays.
     assert!(cut >= "sig=".len() + last.len() || escaped(&layout), "{cut} bytes are cut");
     if let Parts::Cef { .. } = layout.parts {
         assert_eq!(sigs(&left).len() + 1, sigs(&layout).len());
     }
-    has_fields_of(&entry, &Read::payload(&text, payload.shape));
+    has_fields_of(&entry, &Read::payload(&text, payload.format));
 
     // So what stands in the place of the signature changes nothing.
     let other = if let Parts::Cef { .. } = layout.parts { "x" } else { "\"x\"" };
@@ -204,16 +204,11 @@ fn only_as_itself(line: &str, signed: &str) {
     let Some(proof) = entry.verdict.proof() else { return };
     let format = format_of(signed).expect("what is signed is an entry by itself");
     let expected = match proof.covers() {
-        Covers::Object => (Format::Cps, Format::Json),
-        Covers::Entry | Covers::Line => (format, format),
+        Covers::Object => (Some(Format::Cps), Format::Json),
+        Covers::Entry | Covers::Line => (Some(format), format),
     };
     assert_eq!((entry.format, format), expected, "{line}");
-    let shape = match format {
-        Format::Cef => Shape::Cef,
-        Format::Cps => Shape::Event,
-        Format::Json | Format::Unknown => Shape::Object,
-    };
-    has_fields_of(&entry, &Read::payload(signed, shape));
+    has_fields_of(&entry, &Read::payload(signed, format));
 }
 
 /// The format of a text, if it is an entry.
@@ -363,10 +358,10 @@ fn is_one_line_of_json(entry: &Entry) {
         time: entry.event_time,
         format: entry.format,
         kind: entry.kind,
-        verdict: entry.verdict.name().to_string(),
+        verdict: entry.verdict.name(),
         reason: entry.verdict.reason().map(str::to_owned),
         kid: None,
-        warnings: entry.warnings.iter().map(ToString::to_string).collect(),
+        warnings: entry.warnings.clone(),
         fields: entry.fields.clone(),
         raw: entry.raw.to_vec(),
         whole: None,

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use vidimus::entry::Format;
 use vidimus::entry::Millis;
 use vidimus::ingest::{Batch, Caps, Expected};
-use vidimus::konnect::LogFormat;
 use vidimus::konnect::batch::LineMaker;
 use vidimus::konnect::generate::Generator;
 use vidimus::konnect::share::{Fates, Share};
@@ -36,7 +36,7 @@ pub(crate) fn scaled(full: usize) -> usize {
 }
 
 /// Makes lines that are signed, and the key set that verifies them.
-pub(crate) fn maker(format: LogFormat) -> (LineMaker, KeySet) {
+pub(crate) fn maker(format: Format) -> (LineMaker, KeySet) {
     let (signer, _) = Signer::generate(None).expect("a key");
     let keys = KeySet::new([Arc::new(signer.key().clone())]);
     let none = Share::default();
@@ -47,19 +47,19 @@ pub(crate) fn maker(format: LogFormat) -> (LineMaker, KeySet) {
 /// Makes bodies of lines that nobody signed: for what does not verify, at a fraction of the cost.
 pub(crate) struct Unverified {
     generator: Generator,
-    format: LogFormat,
+    format: Format,
     signature: Option<String>,
 }
 
 impl Unverified {
     /// With a signature that is well formed and a forgery: a key that comes later may be its own.
-    pub(crate) fn new(format: LogFormat) -> Unverified {
+    pub(crate) fn new(format: Format) -> Unverified {
         let signature = Some(format!("{}A", "x".repeat(85)));
         Unverified { generator: Generator::new(1, None), format, signature }
     }
 
     /// Without a signature: no key changes anything of it.
-    pub(crate) fn unsigned(format: LogFormat) -> Unverified {
+    pub(crate) fn unsigned(format: Format) -> Unverified {
         Unverified { signature: None, ..Unverified::new(format) }
     }
 
@@ -124,7 +124,7 @@ pub(crate) struct Signed {
 }
 
 impl Signed {
-    pub(crate) fn new(format: LogFormat) -> Signed {
+    pub(crate) fn new(format: Format) -> Signed {
         let (signer, _) = Signer::generate(None).expect("a key");
         let mut generator = Generator::new(1, None);
         let pair = |n: usize| {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::exit::{Exit, Failure};
-use super::print::{Format, Printer, Zone};
+use super::print::{Printer, RecordFormat, Zone};
 use super::selection::{Place, Range, Wanted, read_whole, tell_slips};
 use super::terminal::{counted, is_watched, tell};
 
@@ -25,7 +25,7 @@ pub struct Export {
 
     /// Write in this format
     #[arg(short, long, visible_alias = "format", value_name = "FORMAT", default_value = "jsonl")]
-    output: Format,
+    output: RecordFormat,
 
     #[command(flatten)]
     zone: Zone,

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure};
 use super::keys_from::KeysFrom;
-use super::output::Format;
+use super::output::OutputFormat;
 use super::print::Screen;
 use super::print::grid::{Grid, cut_to, time, whole};
 use super::selection::Place;
@@ -50,7 +50,7 @@ struct Fetch {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 }
 
 /// List the keys that were ever seen, where, when first and when last.
@@ -61,7 +61,7 @@ struct List {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 }
 
 impl Keys {
@@ -175,14 +175,14 @@ impl List {
 
 /// Prints keys: objects as they come, a table at the end.
 struct Printer {
-    format: Format,
+    format: OutputFormat,
     output: Output,
     screen: Screen,
     grid: Grid<5>,
 }
 
 impl Printer {
-    fn new(format: Format) -> Printer {
+    fn new(format: OutputFormat) -> Printer {
         let grid = Grid::new([
             cut_to("KID", 16),
             cut_to("THUMBPRINT", 8),
@@ -195,7 +195,7 @@ impl Printer {
 
     fn key(&mut self, source: &str, key: &Key, seen: Option<&Sighting>) -> Result<(), Failure> {
         let (kid, thumbprint) = (key.kid(), key.thumbprint().to_string());
-        if self.format == Format::Jsonl {
+        if self.format == OutputFormat::Jsonl {
             return self.output.json(&serde_json::json!({
                 "source": source,
                 "kid": kid,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure, unless_closed};
-use super::output::Format;
+use super::output::OutputFormat;
 use super::print::Screen;
 use super::print::grid::{Grid, cut_to, number, time, whole};
 use super::selection::Place;
@@ -57,7 +57,7 @@ impl Outputs {
 struct Status {
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     place: Place,
@@ -75,11 +75,11 @@ impl Status {
     fn print(&self, standings: &[OutputStanding]) -> Result<(), Failure> {
         let mut output = Output::new();
         match self.output {
-            Format::Text => {
+            OutputFormat::Text => {
                 output.grid(&grid(standings, Screen::of_standard_output()))?;
                 standings.iter().filter_map(remark).try_for_each(|remark| output.line(remark))?;
             }
-            Format::Jsonl => standings.iter().try_for_each(|one| output.json(one))?,
+            OutputFormat::Jsonl => standings.iter().try_for_each(|one| output.json(one))?,
         }
         output.flush()
     }

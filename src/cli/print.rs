@@ -18,7 +18,7 @@ use table::Table;
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum RecordFormat {
     /// A table for people.
     #[default]
     Text,
@@ -50,7 +50,7 @@ impl Zone {
 /// Prints records.
 pub struct Printer {
     output: Output,
-    format: Format,
+    format: RecordFormat,
     table: Table,
     /// Whether the header was printed.
     begun: bool,
@@ -58,7 +58,7 @@ pub struct Printer {
 
 impl Printer {
     /// Prints to standard output what there is. A table is as wide as the first records need.
-    pub fn new(format: Format, zone: &Zone) -> Printer {
+    pub fn new(format: RecordFormat, zone: &Zone) -> Printer {
         Printer {
             output: Output::new(),
             format,
@@ -68,7 +68,7 @@ impl Printer {
     }
 
     /// Prints to standard output what comes. A table has the usual widths.
-    pub fn of_what_comes(format: Format, zone: &Zone) -> Result<Printer, Failure> {
+    pub fn of_what_comes(format: RecordFormat, zone: &Zone) -> Result<Printer, Failure> {
         let mut printer = Printer::new(format, zone);
         printer.begin(&[])?;
         printer.flush()?;
@@ -81,14 +81,16 @@ impl Printer {
             self.begin(records)?;
         }
         match self.format {
-            Format::Text => {
+            RecordFormat::Text => {
                 for record in records {
                     self.output.bytes(self.table.row(record).as_bytes())?;
                 }
             }
-            Format::Jsonl => records.iter().try_for_each(|record| self.output.json(record))?,
-            Format::Csv => self.output.foreign(&columns::rows(records)?)?,
-            Format::Raw => records.iter().try_for_each(|record| self.raw(reader, record))?,
+            RecordFormat::Jsonl => {
+                records.iter().try_for_each(|record| self.output.json(record))?
+            }
+            RecordFormat::Csv => self.output.foreign(&columns::rows(records)?)?,
+            RecordFormat::Raw => records.iter().try_for_each(|record| self.raw(reader, record))?,
         }
         Ok(())
     }
@@ -121,7 +123,7 @@ impl Printer {
     /// Ends the output.
     pub fn end(mut self) -> Result<(), Failure> {
         // CSV without rows has its header all the same.
-        if !self.begun && self.format == Format::Csv {
+        if !self.begun && self.format == RecordFormat::Csv {
             self.begin(&[])?;
         }
         self.flush()
@@ -130,8 +132,8 @@ impl Printer {
     fn begin(&mut self, records: &[Record]) -> Result<(), Failure> {
         self.begun = true;
         match self.format {
-            Format::Text => self.output.bytes(self.table.begin(records).as_bytes()),
-            Format::Csv => self.output.bytes(&columns::header()?),
+            RecordFormat::Text => self.output.bytes(self.table.begin(records).as_bytes()),
+            RecordFormat::Csv => self.output.bytes(&columns::header()?),
             _ => Ok(()),
         }
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::exit::{Exit, Failure};
-use super::print::{Format, Printer, Zone};
+use super::print::{Printer, RecordFormat, Zone};
 use super::selection::{Place, Range, Wanted, read_whole, tell_slips};
 use super::terminal::tell;
 
@@ -24,7 +24,7 @@ pub struct Query {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: RecordFormat,
 
     #[command(flatten)]
     zone: Zone,
@@ -63,8 +63,8 @@ impl Query {
             tell_slips(&reader, &filter)?;
         }
         match self.output {
-            Format::Text if printed == 0 => tell("no entry matches"),
-            Format::Text if more => {
+            RecordFormat::Text if printed == 0 => tell("no entry matches"),
+            RecordFormat::Text if more => {
                 tell(format_args!("these are the newest {printed}; --limit 0 prints all"));
             }
             _ => {}

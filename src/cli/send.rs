@@ -17,12 +17,12 @@ use hyper::header::HeaderValue;
 
 use super::exit::{Exit, Failure, unless_closed};
 use super::input::Input;
-use super::output::Format;
+use super::output::OutputFormat;
 use super::terminal::{Output, tell};
 use crate::config::{AUTHORIZATION_VARIABLE, Secret};
+use crate::entry::Format;
 use crate::entry::Millis;
 use crate::entry::time::{self, Written};
-use crate::konnect::LogFormat;
 use crate::konnect::batch::{Encoding, LineMaker};
 use crate::konnect::deliver::headers;
 use crate::konnect::generate::Generator;
@@ -84,8 +84,8 @@ pub struct Send {
     prepare: bool,
 
     /// The format of the entries
-    #[arg(long, default_value = LogFormat::Cef.as_str(), value_parser = format())]
-    format: LogFormat,
+    #[arg(long, default_value = Format::Cef.as_str(), value_parser = format())]
+    format: Format,
     /// The share that is tampered with after signing, as 1% or 0.01. Shares are kept exactly
     #[arg(long, value_name = "SHARE", default_value_t)]
     tamper: Share,
@@ -127,7 +127,7 @@ pub struct Send {
     acknowledged: Option<PathBuf>,
     /// How to print the report
     #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    output: OutputFormat,
 }
 
 fn encoding() -> impl TypedValueParser<Value = Encoding> {
@@ -135,8 +135,8 @@ fn encoding() -> impl TypedValueParser<Value = Encoding> {
     PossibleValuesParser::new(words).try_map(|word| word.parse())
 }
 
-fn format() -> impl TypedValueParser<Value = LogFormat> {
-    let words: Vec<_> = LogFormat::ALL.iter().map(|format| format.as_str()).collect();
+fn format() -> impl TypedValueParser<Value = Format> {
+    let words: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
     PossibleValuesParser::new(words).try_map(|word| word.parse())
 }
 
@@ -205,8 +205,8 @@ impl Send {
         report.seed = seed;
         let mut output = Output::new();
         let printed = match self.output {
-            Format::Text => output.text(&report),
-            Format::Jsonl => output.json(&report),
+            OutputFormat::Text => output.text(&report),
+            OutputFormat::Jsonl => output.json(&report),
         };
         unless_closed(printed.and_then(|()| output.flush()))?;
         Ok(report.exit())

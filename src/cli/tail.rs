@@ -11,7 +11,7 @@ use tokio::net::unix::pipe::Sender;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
-use super::print::{Format, Printer, Zone};
+use super::print::{Printer, RecordFormat, Zone};
 use super::selection::{Place, Wanted, tell_slips};
 use super::terminal::tell;
 use crate::entry::Record;
@@ -31,7 +31,7 @@ pub struct Tail {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: RecordFormat,
 
     #[command(flatten)]
     zone: Zone,

@@ -15,7 +15,7 @@ use clap::Args;
 use super::exit::{Exit, Failure};
 use super::input::Input;
 use super::keys_from::KeysFrom;
-use super::output::Format;
+use super::output::OutputFormat;
 use super::terminal::{progress, tell};
 use crate::clock;
 use crate::ingest::Expected;
@@ -58,7 +58,7 @@ pub struct Verify {
     field: Option<String>,
     /// How to print what was found
     #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    output: OutputFormat,
     /// How many threads verify [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,

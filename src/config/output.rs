@@ -22,11 +22,11 @@ use super::input::{missing, name};
 use super::secret::warn_if_exposed;
 use super::value::{path, text, word};
 use crate::clock::now;
+use crate::entry::VerdictName;
 use crate::entry::words::words;
 use crate::net::PairFiles;
 use crate::output::{Format, Template};
 use crate::search::{self, Field, Filter, Operand, Test};
-use crate::signature::VerdictName;
 
 /// Where entries go.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,4 +23,4 @@ pub use layout::{Layout, Malformed};
 pub use read::Read;
 pub use record::Record;
 pub use time::Millis;
-pub use words::{Format, Kind, Warning};
+pub use words::{Format, Kind, VerdictName, Warning};

@@ -7,28 +7,6 @@ use super::fields::{Fields, Sent, Value};
 use super::time::{self, Written};
 use super::{Format, Kind, Millis, Warning, cef, json};
 
-/// How a payload is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// A CEF line.
-    Cef,
-    /// A JSON object with the fields.
-    Object,
-    /// A JSON object with the fields in an object under `event`.
-    Event,
-}
-
-impl Shape {
-    /// The format that a line of this shape has.
-    pub fn format(self) -> Format {
-        match self {
-            Shape::Cef => Format::Cef,
-            Shape::Object => Format::Json,
-            Shape::Event => Format::Cps,
-        }
-    }
-}
-
 /// What a payload says.
 #[derive(Clone, Debug)]
 pub struct Read {
@@ -43,13 +21,13 @@ pub struct Read {
 }
 
 impl Read {
-    /// Reads the fields of a payload. A payload that is not of the shape `shape` has none.
-    pub fn payload(payload: &str, shape: Shape) -> Read {
+    /// Reads the fields of a payload. A payload that is not of the format `format` has none.
+    pub fn payload(payload: &str, format: Format) -> Read {
         let (mut fields, mut warnings) = (Fields::default(), Vec::new());
-        match shape {
-            Shape::Cef => cef_fields(payload, &mut fields, &mut warnings),
-            Shape::Object => json_fields(json::object(payload), &mut fields, &mut warnings),
-            Shape::Event => {
+        match format {
+            Format::Cef => cef_fields(payload, &mut fields, &mut warnings),
+            Format::Json => json_fields(json::object(payload), &mut fields, &mut warnings),
+            Format::Cps => {
                 let outer = json::object(payload).unwrap_or_default();
                 let event = outer.first().and_then(|event| json::object(event.value.get()));
                 json_fields(event, &mut fields, &mut warnings);
@@ -146,28 +124,28 @@ fn own_time(
 mod tests {
     use super::*;
 
-    fn check(payload: &str, shape: Shape, expected: &str, warnings: &[Warning]) {
-        let read = Read::payload(payload, shape);
+    fn check(payload: &str, format: Format, expected: &str, warnings: &[Warning]) {
+        let read = Read::payload(payload, format);
         assert_eq!(serde_json::to_string(&read.fields).unwrap(), expected, "{payload}");
         assert_eq!(read.warnings, warnings, "{payload}");
     }
 
     #[test]
-    fn fields_of_each_shape() {
+    fn fields_of_each_format() {
         check(
             "<5>Apr 14 05:39:08 h CEF:1|v|p|2|c|n|7|name=x rt=5 sig=a b src=1 src=2",
-            Shape::Cef,
+            Format::Cef,
             r#"{"event_ts":"Apr 14 05:39:08","cef_version":"1","event_vendor":"v","event_product":"p","event_version":"2","event_class_id":"c","name":"n","severity":7,"rt":5,"src":"1","extension.name":"x"}"#,
             &[Warning::DuplicateField],
         );
         check(
             r#"{"rt":"5","granted":"true","x":[1e400],"portal_id":null,"sig":1}"#,
-            Shape::Object,
+            Format::Json,
             r#"{"rt":5,"granted":true,"x":[1e400]}"#,
             &[],
         );
-        check(r#"{"event":{"name":"Ingress"}}"#, Shape::Event, r#"{"name":"Ingress"}"#, &[]);
-        check("nothing", Shape::Cef, "{}", &[]);
+        check(r#"{"event":{"name":"Ingress"}}"#, Format::Cps, r#"{"name":"Ingress"}"#, &[]);
+        check("nothing", Format::Cef, "{}", &[]);
     }
 
     #[test]
@@ -180,7 +158,7 @@ mod tests {
             ("-1", "9999-13-01T00:00:00Z", None),
         ] {
             let read =
-                Read::payload(&format!(r#"{{"rt":{rt},"event_ts":"{event_ts}"}}"#), Shape::Object);
+                Read::payload(&format!(r#"{{"rt":{rt},"event_ts":"{event_ts}"}}"#), Format::Json);
             assert_eq!(read.event_time.map(Millis::get), event_time, "{rt} {event_ts}");
             assert_eq!(read.warnings.contains(&Warning::BadTime), rt != "5", "{rt} {event_ts}");
             let received = Millis::saturating(77);

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use data_encoding::HEXLOWER;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{Fields, Format, Kind, Millis};
+use super::{Fields, Format, Kind, Millis, VerdictName, Warning};
 
 /// An entry as it is shown. What is not known of it is left out; what it lacks is `null`.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,18 +14,18 @@ pub struct Record {
     pub origin: Origin,
     /// The time that orders it.
     pub time: Option<Millis>,
-    /// Its format.
-    pub format: Format,
+    /// Its format; a malformed line may have none.
+    pub format: Option<Format>,
     /// The kind of event; `None` if it is malformed.
     pub kind: Option<Kind>,
     /// The name of its verdict.
-    pub verdict: String,
+    pub verdict: VerdictName,
     /// What more there is to say of the verdict, as a word.
     pub reason: Option<String>,
     /// The `kid` of the key that verified it.
     pub kid: Option<String>,
-    /// The names of its warnings.
-    pub warnings: Vec<String>,
+    /// What is odd about it.
+    pub warnings: Vec<Warning>,
     /// Its fields.
     pub fields: Fields,
     /// The line as received, or its beginning.
@@ -119,7 +119,7 @@ impl Serialize for Record {
             Origin::File { source } => map.serialize_entry("source", source)?,
         }
         map.serialize_entry("time", &self.time)?;
-        map.serialize_entry("format", &self.format)?;
+        map.serialize_entry("format", Format::word(self.format))?;
         map.serialize_entry("kind", &self.kind)?;
         map.serialize_entry("verdict", &self.verdict)?;
         map.serialize_entry("reason", &self.reason)?;
@@ -160,9 +160,9 @@ mod tests {
                 delivery_count: 1,
             },
             time: Some(Millis::MIN),
-            format: Format::Unknown,
+            format: None,
             kind: None,
-            verdict: "malformed".into(),
+            verdict: VerdictName::Malformed,
             reason: Some("unknown_format".into()),
             kid: None,
             warnings: vec![],

@@ -57,16 +57,25 @@ impl UnknownWord {
 }
 
 words! {
-    /// The format of a line.
+    /// The format of an entry, of a payload, and of the entries of a batch: what Konnect calls
+    /// `log_format`. A malformed line may have none.
     pub enum Format {
         /// ArcSight's Common Event Format.
         Cef = "cef",
-        /// One JSON object.
+        /// A flat JSON object.
         Json = "json",
         /// CrowdStrike Parsing Standard: the JSON object under `event`.
         Cps = "cps",
-        /// None of these: the line is malformed.
-        Unknown = "unknown",
+    }
+}
+
+impl Format {
+    /// The word for the format of a malformed line that has none.
+    pub const UNKNOWN: &str = "unknown";
+
+    /// The word for a format that may be none.
+    pub fn word(format: Option<Format>) -> &'static str {
+        format.map_or(Format::UNKNOWN, Format::as_str)
     }
 }
 
@@ -97,6 +106,22 @@ impl Kind {
 }
 
 words! {
+    /// The name of a verdict. It is a word, and proves nothing.
+    pub enum VerdictName {
+        /// A key of the set verifies the entry.
+        Valid = "valid",
+        /// There is a signature, and no known key verifies it, or it is not well formed.
+        Invalid = "invalid",
+        /// There is no signature.
+        Unsigned = "unsigned",
+        /// A well-formed signature, and no key at hand to check it with.
+        NoKey = "no_key",
+        /// The line is no entry.
+        Malformed = "malformed",
+    }
+}
+
+words! {
     /// What is odd about an entry, whatever its verdict.
     pub enum Warning {
         /// A time outside the years 1970 to 9999; it counts as none.
@@ -116,6 +141,11 @@ words! {
 }
 
 impl Warning {
+    /// The words of `warnings` with `separator` between them.
+    pub fn join(warnings: &[Warning], separator: &str) -> String {
+        warnings.iter().map(|warning| warning.as_str()).collect::<Vec<_>>().join(separator)
+    }
+
     /// Adds the warning to `warnings` unless it is there.
     pub(crate) fn note(self, warnings: &mut Vec<Warning>) {
         if !warnings.contains(&self) {
@@ -145,6 +175,6 @@ mod tests {
     #[test]
     fn an_unknown_word_names_those_expected() {
         let error = "xml".parse::<Format>().unwrap_err();
-        assert_eq!(error.to_string(), "\"xml\" is none of cef, json, cps, unknown");
+        assert_eq!(error.to_string(), "\"xml\" is none of cef, json, cps");
     }
 }

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::LogFormat;
 use super::generate::Generator;
 use super::share::{Fate, Fates};
 use super::sign::{Signer, place};
+use crate::entry::Format;
 use crate::entry::Millis;
 use crate::entry::words::words;
 use crate::random::Random;
@@ -45,7 +45,7 @@ impl Encoding {
 pub struct LineMaker {
     generator: Generator,
     signer: Signer,
-    format: LogFormat,
+    format: Format,
     fates: Fates,
     /// The newest genuine lines, from which duplicates are taken.
     recent: VecDeque<String>,
@@ -75,7 +75,7 @@ impl LineMaker {
     pub fn new(
         generator: Generator,
         signer: Signer,
-        format: LogFormat,
+        format: Format,
         fates: Fates,
         seed: u64,
     ) -> LineMaker {
@@ -129,9 +129,10 @@ mod tests {
     use std::io::Read;
 
     use super::*;
+    use crate::entry::VerdictName;
     use crate::ingest::Examined;
     use crate::konnect::share::Share;
-    use crate::signature::{KeySet, VerdictName};
+    use crate::signature::KeySet;
 
     fn share(text: &str) -> Share {
         text.parse().unwrap()
@@ -139,7 +140,7 @@ mod tests {
 
     #[test]
     fn each_line_has_the_verdict_that_its_fate_asks_for() {
-        for format in LogFormat::ALL {
+        for format in Format::ALL {
             let signer = Signer::generate(None).unwrap().0;
             let keys = KeySet::parse(signer.jwk_set().as_bytes()).unwrap().0;
             let fates = Fates::new(share("10%"), share("5%"), share("20%")).unwrap();

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::LogFormat;
+use crate::entry::Format;
 use crate::entry::fields::{Type, type_of};
 use crate::entry::{Millis, Value};
 
@@ -41,10 +41,10 @@ impl Event {
     }
 
     /// What is signed of it: the CEF line or the flat JSON object.
-    pub fn text(&self, format: LogFormat) -> String {
+    pub fn text(&self, format: Format) -> String {
         match format {
-            LogFormat::Cef => self.cef(),
-            LogFormat::Json | LogFormat::Cps => self.json(),
+            Format::Cef => self.cef(),
+            Format::Json | Format::Cps => self.json(),
         }
     }
 
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn cef_is_escaped() {
         assert_eq!(
-            event().text(LogFormat::Cef),
+            event().text(Format::Cef),
             "2025-06-18T21:01:06Z konghq.com CEF:0|KongInc|Konnect|1.0|konnect|Authz.a\\|b\\\\c|1|\
              rt=1750280466889 granted=true trace_id=18446744073709551615 user_agent=a\\=\\\\b\\n\"|"
         );
@@ -183,7 +183,7 @@ mod tests {
             event.as_strings = as_strings;
             let granted = if as_strings { r#""true""# } else { "true" };
             assert_eq!(
-                event.text(LogFormat::Json),
+                event.text(Format::Json),
                 format!(
                     r#"{{"cef_version":"0","event_class_id":"konnect","event_product":"Konnect","event_ts":"2025-06-18T21:01:06Z","event_vendor":"KongInc","event_version":"1.0","granted":{granted},"name":"Authz.a|b\\c",{values}"trace_id":18446744073709551615,"user_agent":"a=\\b\n\"|"}}"#
                 )

@@ -121,9 +121,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::entry::Format;
     use crate::entry::Kind;
     use crate::ingest::{Examined, Expected};
-    use crate::konnect::LogFormat;
     use crate::signature::KeySet;
 
     fn events(seed: u64) -> Vec<Event> {
@@ -153,14 +153,14 @@ mod tests {
     fn a_receiver_reads_the_fields_that_were_written() {
         let keys = KeySet::default();
         for event in events(4) {
-            for format in LogFormat::ALL {
+            for format in Format::ALL {
                 let line = crate::konnect::sign::place(*format, &event.text(*format), None);
                 let examined = Examined::line(line.as_bytes(), &keys, 1 << 20);
                 let read = examined.read(Bytes::from(line), &Expected::default(), Millis::MIN);
                 let mut expected = crate::entry::Fields::default();
                 event.fields().into_iter().for_each(|(name, value)| expected.restore(name, value));
                 assert_eq!(read.fields, expected, "{:?}", read.raw);
-                assert_eq!(read.format.as_str(), format.as_str());
+                assert_eq!(read.format, Some(*format));
                 assert_eq!(read.warnings, [], "{:?}", read.raw);
                 assert_eq!(read.time, event.at);
             }

@@ -33,17 +33,3 @@ pub mod share;
 pub mod sign;
 pub mod simulator;
 pub mod traffic;
-
-use crate::entry::words::words;
-
-words! {
-    /// What Konnect calls `log_format`: how the entries of a batch are written.
-    pub enum LogFormat {
-        /// ArcSight's Common Event Format.
-        Cef = "cef",
-        /// One flat JSON object a line.
-        Json = "json",
-        /// CrowdStrike Parsing Standard: the JSON object under `event`.
-        Cps = "cps",
-    }
-}

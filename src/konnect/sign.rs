@@ -14,7 +14,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use super::LogFormat;
+use crate::entry::Format;
 use crate::signature::Key;
 
 /// A key that signs entries.
@@ -139,18 +139,18 @@ impl fmt::Debug for PrivatePem {
 
 /// The line for `text`, which is a CEF line or a flat JSON object, with its signature in place if
 /// it has one.
-pub fn place(format: LogFormat, text: &str, signature: Option<&str>) -> String {
+pub fn place(format: Format, text: &str, signature: Option<&str>) -> String {
     let Some(signature) = signature else {
         return match format {
-            LogFormat::Cef | LogFormat::Json => text.to_owned(),
-            LogFormat::Cps => format!("{{\"event\":{text}}}"),
+            Format::Cef | Format::Json => text.to_owned(),
+            Format::Cps => format!("{{\"event\":{text}}}"),
         };
     };
     let open = text.strip_suffix('}').unwrap_or(text);
     match format {
-        LogFormat::Cef => format!("{text} sig={signature}"),
-        LogFormat::Json => format!("{open},\"sig\":\"{signature}\"}}"),
-        LogFormat::Cps => format!("{{\"event\":{open},\"sig\":\"{signature}\"}}}}"),
+        Format::Cef => format!("{text} sig={signature}"),
+        Format::Json => format!("{open},\"sig\":\"{signature}\"}}"),
+        Format::Cps => format!("{{\"event\":{open},\"sig\":\"{signature}\"}}}}"),
     }
 }
 
@@ -162,8 +162,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::entry::VerdictName;
     use crate::ingest::Examined;
-    use crate::signature::{KeySet, VerdictName};
+    use crate::signature::KeySet;
 
     /// RFC 8037 appendix A.1.
     const JWK: &str = r#"{"kty":"OKP","crv":"Ed25519",
@@ -220,7 +221,7 @@ mod tests {
         assert!(!signer.jwk_set().contains("\"d\""));
     }
 
-    fn check(format: LogFormat, text: &str, expected: &str) {
+    fn check(format: Format, text: &str, expected: &str) {
         let (signer, _) = Signer::generate(None).unwrap();
         let keys = KeySet::parse(signer.jwk_set().as_bytes()).unwrap().0;
         let strangers = KeySet::new([Arc::new(Key::new(None, [7; 32]))]);
@@ -238,8 +239,8 @@ mod tests {
     #[test]
     fn the_signature_is_put_where_a_receiver_looks_for_it() {
         let cef = "CEF:0|KongInc|Konnect|1.0|konnect|Ingress|1|rt=5 user_agent=";
-        check(LogFormat::Cef, cef, &format!("{cef} sig=SIG"));
-        check(LogFormat::Json, r#"{"a":"konnect"}"#, r#"{"a":"konnect","sig":"SIG"}"#);
-        check(LogFormat::Cps, r#"{"a":"konnect"}"#, r#"{"event":{"a":"konnect","sig":"SIG"}}"#);
+        check(Format::Cef, cef, &format!("{cef} sig=SIG"));
+        check(Format::Json, r#"{"a":"konnect"}"#, r#"{"a":"konnect","sig":"SIG"}"#);
+        check(Format::Cps, r#"{"a":"konnect"}"#, r#"{"event":{"a":"konnect","sig":"SIG"}}"#);
     }
 }

@@ -26,9 +26,8 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 pub use exposition::{Exposition, Sources};
 pub use hooks::{CountedEvents, CountedObserver};
 
-use crate::entry::{Format, Kind};
+use crate::entry::{Format, Kind, VerdictName};
 use crate::net::Refused as NetRefused;
-use crate::signature::VerdictName;
 use crate::store::meter::Class;
 
 /// The labels of a time series.
@@ -271,19 +270,20 @@ fn touch<const N: usize>(family: &Family<Labels, Counter>, pairs: [(&'static str
 /// The classes that entries may be of.
 fn usual_classes() -> Vec<Class> {
     let mut classes = Vec::new();
-    for format in [Format::Cef, Format::Json, Format::Cps] {
+    for format in Format::ALL {
         for kind in Kind::ALL {
             let verdicts = VerdictName::ALL.iter().filter(|one| **one != VerdictName::Malformed);
-            classes.extend(verdicts.map(|verdict| (format, Some(*kind), *verdict)));
+            classes.extend(verdicts.map(|verdict| (Some(*format), Some(*kind), *verdict)));
         }
     }
-    classes.extend(Format::ALL.iter().map(|format| (*format, None, VerdictName::Malformed)));
+    let formats = Format::ALL.iter().copied().map(Some).chain([None]);
+    classes.extend(formats.map(|format| (format, None, VerdictName::Malformed)));
     classes
 }
 
 fn labels_of((format, kind, verdict): Class) -> Labels {
     labels([
-        ("format", format.as_str()),
+        ("format", Format::word(format)),
         ("kind", kind.map_or("none", Kind::as_str)),
         ("verdict", verdict.as_str()),
     ])

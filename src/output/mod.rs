@@ -37,8 +37,7 @@ use self::syslog::Syslog;
 pub use self::template::{Template, TemplateError};
 use crate::config::{OutputFile, OutputHttp, OutputSyslog};
 use crate::entry::record::Origin;
-use crate::entry::{Fields, Millis, Record, Value};
-use crate::signature::VerdictName;
+use crate::entry::{Fields, Millis, Record, Value, VerdictName};
 
 /// A made-up entry to try an output out with, which tells that it is one.
 pub fn synthetic(time: Millis) -> Record {
@@ -54,9 +53,9 @@ pub fn synthetic(time: Millis) -> Record {
             delivery_count: 1,
         },
         time: Some(time),
-        format: crate::entry::Format::Cef,
+        format: Some(crate::entry::Format::Cef),
         kind: None,
-        verdict: VerdictName::Unsigned.as_str().to_owned(),
+        verdict: VerdictName::Unsigned,
         reason: None,
         kid: None,
         warnings: Vec::new(),

@@ -286,7 +286,7 @@ fn value(placeholder: Placeholder, record: &Record) -> String {
         Placeholder::Kind => safe(record.kind.map_or("", Kind::as_str)),
         Placeholder::Product => safe(field("event_product")),
         Placeholder::OrgId => safe(field("org_id")),
-        Placeholder::Verdict => safe(&record.verdict),
+        Placeholder::Verdict => safe(record.verdict.as_str()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::config::{Access, Compress, Fsync, OutputFile};
 use crate::entry::record::Origin;
-use crate::entry::{Fields, Format, Kind, Millis, Record};
+use crate::entry::{Fields, Format, Kind, Millis, Record, VerdictName};
 
 /// A file that is never rotated or synced.
 pub(super) fn settings() -> OutputFile {
@@ -30,9 +30,9 @@ pub(super) fn record(id: u64, received_at: i64) -> Record {
             delivery_count: 1,
         },
         time: None,
-        format: Format::Json,
+        format: Some(Format::Json),
         kind: Some(Kind::Access),
-        verdict: "valid".into(),
+        verdict: VerdictName::Valid,
         reason: None,
         kid: None,
         warnings: vec![],

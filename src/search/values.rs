@@ -7,8 +7,7 @@ use super::error::QueryError;
 use super::filter::{Field, Filter, Operand, Test};
 use super::time;
 use crate::entry::fields::Type;
-use crate::entry::{Format, Kind, Warning};
-use crate::signature::VerdictName;
+use crate::entry::{Format, Kind, VerdictName, Warning};
 
 /// What a field holds.
 enum Holds {
@@ -31,7 +30,10 @@ impl Holds {
             Field::Verdict => {
                 Holds::Words(VerdictName::ALL.iter().map(|one| one.as_str()).collect())
             }
-            Field::Format => Holds::Words(Format::ALL.iter().map(|one| one.as_str()).collect()),
+            Field::Format => {
+                let known = Format::ALL.iter().map(|one| one.as_str());
+                Holds::Words(known.chain([Format::UNKNOWN]).collect())
+            }
             Field::Kind => Holds::Words(Kind::ALL.iter().map(|one| one.as_str()).collect()),
             Field::Warning => Holds::Words(Warning::ALL.iter().map(|one| one.as_str()).collect()),
             Field::ReceivedAt | Field::Time => Holds::Time,

@@ -17,6 +17,4 @@ pub mod verdict;
 pub use budget::Budget;
 pub use key::{BadKey, Key, KeySet, KeySetError, Thumbprint, WhyBad};
 pub use payload::{Payload, Pieces};
-pub use verdict::{
-    Covers, Proof, Reason, Verdict, VerdictName, check, check_within, is_of_one_format,
-};
+pub use verdict::{Covers, Proof, Reason, Verdict, check, check_within, is_of_one_format};

@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Covers, Reason};
+use crate::entry::Format;
 use crate::entry::layout::{CefSig, JsonSig, Layout, Parts};
-use crate::entry::read::Shape;
 
 /// Of the `sig` fields of a CEF line this many are tried, the last first. Text from the outside can
 /// imitate fields, and each try costs a verification.
@@ -23,16 +23,16 @@ pub struct Payload {
     cut_start: u32,
     cut_end: u32,
     end: u32,
-    /// How it is written.
-    pub shape: Shape,
+    /// Its format: that of a part of a CPS line is JSON.
+    pub format: Format,
 }
 
 impl Payload {
     /// `whole` less `cut`. A line is never longer than 4 GiB ([`Layout::of`] sees to that).
-    fn new(whole: Range<usize>, cut: Range<usize>, shape: Shape) -> Payload {
+    fn new(whole: Range<usize>, cut: Range<usize>, format: Format) -> Payload {
         let [start, cut_start, cut_end, end] =
             [whole.start, cut.start, cut.end, whole.end].map(|at| at as u32);
-        Payload { start, cut_start, cut_end, end, shape }
+        Payload { start, cut_start, cut_end, end, format }
     }
 
     /// Its text in `line`, which it was cut from.
@@ -101,7 +101,7 @@ pub(super) fn claim(layout: &Layout<'_>) -> Claim {
 }
 
 fn cef(line: &str, sigs: &[CefSig]) -> Claim {
-    let cut = |cut: Range<usize>| Payload::new(0..line.len(), cut, Shape::Cef);
+    let cut = |cut: Range<usize>| Payload::new(0..line.len(), cut, Format::Cef);
     let (mut candidates, mut problem) = (Vec::new(), None);
     for sig in sigs.iter().rev().take(MAX_TRIED) {
         match decode(&line[sig.value.clone()]) {
@@ -130,9 +130,9 @@ fn cef_cuts(line: &str, sig: &CefSig) -> impl Iterator<Item = Range<usize>> {
 }
 
 fn json(line: &str, object: Range<usize>, cps: bool, sigs: &[JsonSig]) -> Claim {
-    let (whole, shape) = (0..line.len(), if cps { Shape::Event } else { Shape::Object });
+    let (whole, format) = (0..line.len(), if cps { Format::Cps } else { Format::Json });
     let last = sigs.last().and_then(|sig| sig.cut.clone());
-    let unverified = Payload::new(whole.clone(), last.unwrap_or(line.len()..line.len()), shape);
+    let unverified = Payload::new(whole.clone(), last.unwrap_or(line.len()..line.len()), format);
     let refused = |reason| Claim { candidates: Vec::new(), problem: reason, unverified };
     let sig = match sigs {
         [] => return refused(None),
@@ -151,11 +151,11 @@ fn json(line: &str, object: Range<usize>, cps: bool, sigs: &[JsonSig]) -> Claim 
     // The documentation does not say which of the two a CPS signature covers.
     let payloads = if cps {
         vec![
-            (Payload::new(object, cut.clone(), Shape::Object), Covers::Object),
-            (Payload::new(whole, cut, Shape::Event), Covers::Line),
+            (Payload::new(object, cut.clone(), Format::Json), Covers::Object),
+            (Payload::new(whole, cut, Format::Cps), Covers::Line),
         ]
     } else {
-        vec![(Payload::new(whole, cut, Shape::Object), Covers::Entry)]
+        vec![(Payload::new(whole, cut, Format::Json), Covers::Entry)]
     };
     Claim { candidates: vec![Candidate { signature, payloads }], problem: None, unverified }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::payload::claim;
 use super::{Budget, Key, KeySet, Payload};
-use crate::entry::Format;
 use crate::entry::layout::{Layout, Malformed, Parts};
 use crate::entry::words::words;
+use crate::entry::{Format, VerdictName};
 
 /// What the check of a line found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,22 +39,6 @@ impl Proof {
     /// What the signature covers.
     pub fn covers(&self) -> Covers {
         self.covers
-    }
-}
-
-words! {
-    /// The name of a verdict. It is a word, and proves nothing.
-    pub enum VerdictName {
-        /// A key of the set verifies the entry.
-        Valid = "valid",
-        /// There is a signature, and no known key verifies it, or it is not well formed.
-        Invalid = "invalid",
-        /// There is no signature.
-        Unsigned = "unsigned",
-        /// A well-formed signature, and no key at hand to check it with.
-        NoKey = "no_key",
-        /// The line is no entry.
-        Malformed = "malformed",
     }
 }
 
@@ -174,7 +158,7 @@ pub fn check_within(
         for (payload, covers) in &candidate.payloads {
             let text = payload.text(layout.line);
             let Some(key) = keys.verifying(text.as_bytes(), &candidate.signature) else { continue };
-            is_of_format(&text, payload.shape.format())?;
+            is_of_format(&text, payload.format)?;
             let proof = Proof { key: Arc::clone(key), covers: *covers };
             return Ok(Checked {
                 verdict: Verdict::Valid(proof),
@@ -209,8 +193,10 @@ fn is_of_format(payload: &str, format: Format) -> Result<(), Malformed> {
 /// if it is, then [`check`] finds it malformed under none.
 pub fn is_of_one_format(line: &[u8]) -> bool {
     Layout::of(line, usize::MAX).is_ok_and(|layout| {
-        claim(&layout).candidates.iter().flat_map(|one| &one.payloads).all(|(payload, _)| {
-            is_of_format(&payload.text(layout.line), payload.shape.format()).is_ok()
-        })
+        claim(&layout)
+            .candidates
+            .iter()
+            .flat_map(|one| &one.payloads)
+            .all(|(payload, _)| is_of_format(&payload.text(layout.line), payload.format).is_ok())
     })
 }

@@ -14,9 +14,8 @@ use super::live::Mark;
 use super::row::Stored;
 use super::spellings::{self, Segments, Spelling};
 use super::{StoreError, overlay, redeliveries};
-use crate::entry::{Millis, Warning};
+use crate::entry::{Millis, VerdictName, Warning};
 use crate::ingest::Entry;
-use crate::signature::VerdictName;
 
 /// So many verdicts are held until they are entered, of entries that are on the disk.
 const HELD: usize = 500;

@@ -25,9 +25,9 @@ use super::row::Stored;
 use super::schema::SEGMENT;
 use super::spellings::{self, Segments};
 use super::sqlite::{self, Access, Database};
-use crate::entry::{Malformed, Millis};
+use crate::entry::{Malformed, Millis, VerdictName};
 use crate::ingest::{Examined, Expected};
-use crate::signature::{KeySet, Reason, Verdict, VerdictName};
+use crate::signature::{KeySet, Reason, Verdict};
 
 /// What entries are checked again with.
 pub trait Judge: Send + Sync {

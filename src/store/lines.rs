@@ -11,7 +11,7 @@ use super::row;
 use super::sqlite::Database;
 use super::whole::LINE;
 use crate::entry::record::Origin;
-use crate::entry::{Fields, Format, Millis, Record, Value};
+use crate::entry::{Fields, Millis, Record, Value};
 
 /// The fields that are read; others are as if the entry had none.
 const FIELDS: [&str; 2] = ["event_product", "org_id"];
@@ -78,9 +78,9 @@ fn record(row: &Row<'_>, id: u64, line: &[u8]) -> rusqlite::Result<Record> {
             delivery_count: 0,
         },
         time: None,
-        format: Format::Unknown,
+        format: None,
         kind: row::word(row.get_ref(3)?)?,
-        verdict: row.get(4)?,
+        verdict: row::required_word(row.get_ref(4)?)?,
         reason: None,
         kid: None,
         warnings: Vec::new(),

@@ -21,9 +21,8 @@ use super::schema::SEGMENT;
 use super::spellings::{self, Segments, Spelling};
 use super::sqlite::{self, Database};
 use super::writer::{Appended, Delivery};
-use crate::entry::Millis;
+use crate::entry::{Millis, VerdictName};
 use crate::ingest::Entry;
-use crate::signature::VerdictName;
 
 /// The live segment.
 pub(super) struct Live {

@@ -5,9 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Appended, Delivery};
-use crate::entry::{Format, Kind};
+use crate::entry::{Format, Kind, VerdictName};
 use crate::ingest::Entry;
-use crate::signature::VerdictName;
 
 /// Is told what the store does, on the thread that writes: it must not block.
 pub trait Meter: Send + Sync + 'static {
@@ -29,7 +28,7 @@ pub trait Meter: Send + Sync + 'static {
 impl Meter for () {}
 
 /// A format, a kind (`None`: malformed) and a verdict.
-pub type Class = (Format, Option<Kind>, VerdictName);
+pub type Class = (Option<Format>, Option<Kind>, VerdictName);
 
 /// How many entries there are of each class. Those that were not tried are counted apart: what they are
 /// is not known yet.
@@ -117,7 +116,11 @@ mod tests {
     impl Meter for Seen {
         fn stored(&self, delivery: &Delivery, appended: &Appended, classes: &Classes) {
             let class = |((format, kind, verdict), count): &(Class, u64)| {
-                format!("{count} {format} {} {verdict}", kind.map_or("none", Kind::as_str))
+                format!(
+                    "{count} {} {} {verdict}",
+                    Format::word(*format),
+                    kind.map_or("none", Kind::as_str)
+                )
             };
             let classes: Vec<_> = classes.iter().map(class).collect();
             let (input, duplicates) = (&delivery.input, appended.duplicates);

@@ -294,7 +294,7 @@ fn check(records: &[Record], expected: &[&Known], query: &str) {
     assert_eq!(ids, expected.iter().map(|one| one.id).collect::<Vec<_>>(), "{query}");
     for (record, known) in records.iter().zip(expected) {
         assert_eq!(record.raw, known.line.as_bytes());
-        assert_eq!(record.verdict, known.verdict.name().as_str());
+        assert_eq!(record.verdict, known.verdict.name());
         assert_eq!(record.reason.as_deref(), known.verdict.reason());
         assert_eq!(record.time.map(Millis::get), Some(known.time()));
         assert_eq!(record.kind, Some(Kind::of(Some(NAMES[usize::from(known.made.name)]))));

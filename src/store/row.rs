@@ -2,17 +2,19 @@
 //!
 //! The same tables stand in a segment and, for entries whose verdict changed, in the catalog.
 
+use std::str::FromStr;
 use std::sync::LazyLock;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Row, ToSql};
+use rusqlite::types::{ToSqlOutput, Type as SqlType, ValueRef};
+use rusqlite::{Connection, Error, Row, ToSql};
 
 use super::schema::Columns;
 use super::sqlite::Database;
 use super::whole;
 use crate::entry::fields::{KNOWN, Type, Value, type_of};
 use crate::entry::record::{Origin, Record, Whole};
-use crate::entry::{Fields, Format, Kind, Millis};
+use crate::entry::words::UnknownWord;
+use crate::entry::{Fields, Format, Kind, Millis, Warning};
 use crate::ingest::Entry;
 
 /// What the store adds to an entry.
@@ -80,8 +82,7 @@ pub(super) fn insert(
     };
     static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT OR IGNORE"));
     let mut statement = connection.prepare_cached(&SQL)?;
-    let warnings = (!entry.warnings.is_empty())
-        .then(|| entry.warnings.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" "));
+    let warnings = (!entry.warnings.is_empty()).then(|| Warning::join(&entry.warnings, " "));
     let whole = entry.whole();
     let first: [&dyn ToSql; FIRST.len()] = [
         &stored.id,
@@ -91,7 +92,7 @@ pub(super) fn insert(
         &entry.fingerprint.0.as_slice(),
         &stored.delivery,
         &stored.input,
-        &entry.format.as_str(),
+        &Format::word(entry.format),
         &entry.kind.map(Kind::as_str),
         &entry.verdict.name().as_str(),
         &entry.verdict.reason(),
@@ -272,11 +273,15 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
             delivery_count: row.get(14)?,
         },
         time: Some(Millis::saturating(row.get(2)?)),
-        format: word(row.get_ref(7)?)?.unwrap_or(Format::Unknown),
+        format: format(row.get_ref(7)?)?,
         kind: word(row.get_ref(8)?)?,
-        verdict: row.get(9)?,
+        verdict: required_word(row.get_ref(9)?)?,
         reason: row.get(10)?,
-        warnings: warnings.map_or_else(Vec::new, |w| w.split(' ').map(str::to_owned).collect()),
+        warnings: warnings
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(parsed)
+            .collect::<Result<_, _>>()?,
         fields,
         kid: row.get(FIRST.len() + KNOWN.len())?,
         raw,
@@ -285,8 +290,32 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
 }
 
 /// A word of an enum, from its column.
-pub(super) fn word<T: std::str::FromStr>(value: ValueRef<'_>) -> rusqlite::Result<Option<T>> {
-    Ok(value.as_str_or_null()?.and_then(|word| word.parse().ok()))
+///
+/// # Errors
+/// A word that is none of them: the file is not as this program, or an older one, wrote it.
+pub(super) fn word<T: FromStr<Err = UnknownWord>>(
+    value: ValueRef<'_>,
+) -> rusqlite::Result<Option<T>> {
+    value.as_str_or_null()?.map(parsed).transpose()
+}
+
+/// The same, of a column that is never null.
+pub(super) fn required_word<T: FromStr<Err = UnknownWord>>(
+    value: ValueRef<'_>,
+) -> rusqlite::Result<T> {
+    parsed(value.as_str()?)
+}
+
+/// A format, from its column.
+fn format(value: ValueRef<'_>) -> rusqlite::Result<Option<Format>> {
+    match value.as_str()? {
+        Format::UNKNOWN => Ok(None),
+        word => parsed(word).map(Some),
+    }
+}
+
+fn parsed<T: FromStr<Err = UnknownWord>>(word: &str) -> rusqlite::Result<T> {
+    word.parse().map_err(|error| Error::FromSqlConversionFailure(0, SqlType::Text, Box::new(error)))
 }
 
 /// The value of a known field of type `wanted`, from its column.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rayon::prelude::*;
 use serde_json::Value;
-use vidimus::entry::Millis;
+use vidimus::entry::{Format, Millis, VerdictName};
 use vidimus::ingest::{Batch, Caps, Entry, Examined, Expected};
-use vidimus::signature::{KeySet, VerdictName};
+use vidimus::signature::KeySet;
 
 /// One vector: its header and its line.
 pub(crate) struct Vector {
@@ -85,7 +85,7 @@ fn what_is_signed_in_one_format_is_not_valid_in_another() {
 
 fn check(Vector { name, header, line }: &Vector, keys: &KeySet) {
     let entry = read(line, keys);
-    assert_eq!(entry.format.to_string(), header["format"], "{name}: format");
+    assert_eq!(Format::word(entry.format), header["format"], "{name}: format");
     assert_eq!(entry.verdict.name().to_string(), header["verdict"], "{name}: verdict");
     if let Some(reason) = header.get("reason") {
         assert_eq!(entry.verdict.reason(), Some(reason.as_str()), "{name}: reason");

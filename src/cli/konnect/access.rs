@@ -6,13 +6,13 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cli::exit::Failure;
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::selection::Place;
 use crate::cli::terminal::tell;
 use crate::clock::now;
 use crate::config::{self, BaseUrl, Region, Secret, TOKEN_VARIABLE};
+use crate::entry::Format;
 use crate::entry::Millis;
-use crate::konnect::LogFormat;
 use crate::konnect::client::{Client, Hosts, Scope};
 use crate::net::{self, ClientOptions};
 use crate::search::time;
@@ -49,8 +49,8 @@ fn region() -> impl TypedValueParser<Value = Region> {
 }
 
 /// The parser of `--log-format`.
-pub(super) fn log_format() -> impl TypedValueParser<Value = LogFormat> {
-    let words: Vec<_> = LogFormat::ALL.iter().map(|format| format.as_str()).collect();
+pub(super) fn log_format() -> impl TypedValueParser<Value = Format> {
+    let words: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
     PossibleValuesParser::new(words).try_map(|word| word.parse())
 }
 
@@ -172,7 +172,7 @@ pub(super) struct Show {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    pub(super) output: Format,
+    pub(super) output: OutputFormat,
 
     #[command(flatten)]
     pub(super) access: Access,

@@ -7,11 +7,11 @@ use clap::{Args, Subcommand};
 use super::access::{Access, id, log_format};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::print::grid::{Grid, cut_to, whole};
 use crate::cli::terminal::{Output, tell};
 use crate::config::{AUTHORIZATION_VARIABLE, Secret};
-use crate::konnect::LogFormat;
+use crate::entry::Format;
 use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
 
 /// List, make, change and delete the destinations of webhooks.
@@ -46,7 +46,7 @@ struct List {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     access: Access,
@@ -64,7 +64,7 @@ struct Create {
 
     /// How entries are written
     #[arg(long, value_name = "FORMAT", default_value = "cef", value_parser = log_format())]
-    log_format: LogFormat,
+    log_format: Format,
 
     /// Do not check the endpoint's certificate: for development only
     #[arg(long)]
@@ -75,7 +75,7 @@ struct Create {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     access: Access,
@@ -97,7 +97,7 @@ struct Update {
 
     /// How entries are written
     #[arg(long, value_name = "FORMAT", value_parser = log_format())]
-    log_format: Option<LogFormat>,
+    log_format: Option<Format>,
 
     /// Whether not to check the endpoint's certificate
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
@@ -108,7 +108,7 @@ struct Update {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     access: Access,
@@ -122,7 +122,7 @@ struct One {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     access: Access,
@@ -241,11 +241,11 @@ impl Update {
     }
 }
 
-fn print(format: Format, destinations: &[Destination]) -> Result<Exit, Failure> {
+fn print(format: OutputFormat, destinations: &[Destination]) -> Result<Exit, Failure> {
     let mut output = Output::new();
     match format {
-        Format::Jsonl => destinations.iter().try_for_each(|one| output.json(one))?,
-        Format::Text => output.grid(&grid(destinations))?,
+        OutputFormat::Jsonl => destinations.iter().try_for_each(|one| output.json(one))?,
+        OutputFormat::Text => output.grid(&grid(destinations))?,
     }
     output.flush()?;
     Ok(Exit::Done)

@@ -14,10 +14,10 @@ use super::access::{Access, Whose};
 use super::status;
 use super::waiting::{LOOK, run};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::clock::now;
 use crate::config::{Config, units};
-use crate::entry::Millis;
+use crate::entry::{Millis, VerdictName};
 use crate::konnect::api::webhook::Activity;
 use crate::konnect::api::{Destination, Webhook};
 use crate::konnect::client::{ApiError, Client, Scope};
@@ -42,7 +42,7 @@ pub(super) struct Doctor {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     access: Access,
@@ -182,11 +182,11 @@ impl Doctor {
             let found = scan.next_slice(1)?;
             let took = now().get().saturating_sub(began.get());
             if let Some(record) = found.first() {
-                let verdict = &record.verdict;
+                let verdict = record.verdict;
                 let what = format!("the entry of a call came within {took} ms, {verdict}");
-                return findings.add(match verdict.as_str() {
-                    "valid" => Finding::ok(CHECK, what),
-                    "invalid" => Finding::problem(
+                return findings.add(match verdict {
+                    VerdictName::Valid => Finding::ok(CHECK, what),
+                    VerdictName::Invalid => Finding::problem(
                         CHECK,
                         what,
                         "is the key set that of the region? look at --region of vidimus serve",

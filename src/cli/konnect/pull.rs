@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::access::{Access, moment};
 use super::waiting::run_until_interrupted;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::print::Screen;
 use crate::cli::print::grid::{Grid, cut_to, shorten_ids, time, whole};
 use crate::cli::terminal::{Output, counted, tell};
@@ -58,7 +58,7 @@ pub(super) struct Pull {
 
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "jsonl")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     access: Access,
@@ -72,7 +72,7 @@ impl Pull {
         let mut count = 0;
         let done = run_until_interrupted(self.pull(&client, until, &mut cursor, &mut count));
         // What was printed is in the cursor's file, whatever ended it.
-        if self.output == Format::Text {
+        if self.output == OutputFormat::Text {
             tell(counted(count as u64, "entry"));
         }
         done?;
@@ -120,8 +120,8 @@ impl Pull {
     fn print(&self, entries: &[Value]) -> Result<(), Failure> {
         let mut output = Output::new();
         match self.output {
-            Format::Jsonl => entries.iter().try_for_each(|entry| output.json(entry))?,
-            Format::Text => {
+            OutputFormat::Jsonl => entries.iter().try_for_each(|entry| output.json(entry))?,
+            OutputFormat::Text => {
                 let all = entries.iter().map(|entry| (entry, ""));
                 output.grid(&grid(all, Screen::of_standard_output()))?;
             }

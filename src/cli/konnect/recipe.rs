@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::access::quoted;
-use crate::konnect::LogFormat;
+use crate::entry::Format;
 use crate::konnect::client::Hosts;
 
 /// How a set-up is printed.
@@ -40,7 +40,7 @@ pub(super) enum Where {
 pub(super) struct Recipe<'a> {
     pub(super) endpoint: &'a str,
     pub(super) name: &'a str,
-    pub(super) log_format: LogFormat,
+    pub(super) log_format: Format,
     pub(super) skip_ssl_verification: bool,
     pub(super) portal: Option<&'a str>,
     pub(super) hosts: &'a Hosts,
@@ -241,7 +241,7 @@ mod tests {
         let recipe = Recipe {
             endpoint: "https://siem.example.com/audit-logs",
             name: "vidimus-eu",
-            log_format: LogFormat::Json,
+            log_format: Format::Json,
             skip_ssl_verification: false,
             portal,
             hosts: &Hosts::of(Region::Eu),

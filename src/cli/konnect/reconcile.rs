@@ -16,13 +16,13 @@ use super::access::{Access, Span, Whose};
 use super::pull;
 use super::waiting::{LOOK, replayed, run, word};
 use crate::cli::exit::{Exit, Failure, unless_closed};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::print::Screen;
 use crate::cli::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::units;
-use crate::entry::Millis;
 use crate::entry::record::Origin;
+use crate::entry::{Millis, VerdictName};
 use crate::konnect::api::{ReplayRange, ReplayStatus};
 use crate::konnect::client::{Client, Pages, PullFilter, Scope};
 use crate::konnect::reconcile::{Compared, Face, Pulled, Stored, by_kind, compare};
@@ -62,7 +62,7 @@ pub(super) struct Reconcile {
 
     /// Print in this format; jsonl is one missing entry a line
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     access: Access,
@@ -177,22 +177,24 @@ impl Reconcile {
     }
 
     fn print(&self, missing: &[Pulled], horizon: Millis) -> Result<(), Failure> {
-        let limit = self.limit.unwrap_or(if self.output == Format::Text { 100 } else { 0 });
+        let limit = self.limit.unwrap_or(if self.output == OutputFormat::Text { 100 } else { 0 });
         let limit = if limit == 0 { usize::MAX } else { limit };
         let listed = missing.iter().take(limit);
         let lost = |one: &Pulled| one.face.at < horizon;
         let mut output = Output::new();
         match self.output {
-            Format::Jsonl => listed.map(|one| (one, lost(one))).try_for_each(|(one, lost)| {
-                output.json(&json!({
-                    "time": one.face.at,
-                    "kind": one.face.kind,
-                    "trace_id": one.face.trace_id,
-                    "lost": lost,
-                    "entry": one.json,
-                }))
-            })?,
-            Format::Text => {
+            OutputFormat::Jsonl => {
+                listed.map(|one| (one, lost(one))).try_for_each(|(one, lost)| {
+                    output.json(&json!({
+                        "time": one.face.at,
+                        "kind": one.face.kind,
+                        "trace_id": one.face.trace_id,
+                        "lost": lost,
+                        "entry": one.json,
+                    }))
+                })?
+            }
+            OutputFormat::Text => {
                 let rows = listed.map(|one| (&one.json, if lost(one) { "lost" } else { "" }));
                 output.grid(&pull::grid(rows, Screen::of_standard_output()))?;
             }
@@ -338,7 +340,7 @@ fn stored(reader: &Reader, range: &Range) -> Result<Vec<Stored>, Failure> {
                 (record.kind, record.time, &record.origin)
             {
                 let face = Face::of(kind, at, &record.fields);
-                let invalid = record.verdict == "invalid";
+                let invalid = record.verdict == VerdictName::Invalid;
                 all.push(Stored { face, delivery_count: *delivery_count, invalid });
             }
         }

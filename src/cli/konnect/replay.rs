@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::access::{Show, Span};
 use super::waiting::{replayed, run, word};
 use crate::cli::exit::{Exit, Failure, unless_closed};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::config::units;
 use crate::konnect::api::{ReplayJob, ReplayRange, ReplayStatus};
@@ -83,11 +83,11 @@ fn exit(job: &ReplayJob) -> Exit {
     if job.status == Some(ReplayStatus::Failed) { Exit::BadNews } else { Exit::Done }
 }
 
-fn print(format: Format, job: &ReplayJob) -> Result<(), Failure> {
+fn print(format: OutputFormat, job: &ReplayJob) -> Result<(), Failure> {
     let mut output = Output::new();
     match format {
-        Format::Jsonl => output.json(job)?,
-        Format::Text => output.line(line(job))?,
+        OutputFormat::Jsonl => output.json(job)?,
+        OutputFormat::Text => output.line(line(job))?,
     }
     output.flush()
 }

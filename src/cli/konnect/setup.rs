@@ -13,7 +13,7 @@ use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{Output, tell};
 use crate::config::{self, AUTHORIZATION_VARIABLE, Config, Input, Secret};
-use crate::konnect::LogFormat;
+use crate::entry::Format;
 use crate::konnect::api::{
     CreateDestination, Destination, UpdateDestination, UpdateWebhook, Webhook,
 };
@@ -40,7 +40,7 @@ pub(super) struct Setup {
 
     /// How entries are written
     #[arg(long, value_name = "FORMAT", default_value = "cef", value_parser = log_format())]
-    log_format: LogFormat,
+    log_format: Format,
 
     /// Have Konnect not check the endpoint's certificate: for development only
     #[arg(long)]

@@ -7,7 +7,7 @@ use clap::Args;
 use super::access::Show;
 use super::waiting::{run, run_until_interrupted};
 use crate::cli::exit::{Exit, Failure, unless_closed};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::terminal::Output;
 use crate::config::units;
 use crate::konnect::api::WebhookStatus;
@@ -67,11 +67,11 @@ fn exit(status: &WebhookStatus) -> Exit {
     }
 }
 
-fn print(format: Format, status: &WebhookStatus) -> Result<(), Failure> {
+fn print(format: OutputFormat, status: &WebhookStatus) -> Result<(), Failure> {
     let mut output = Output::new();
     match format {
-        Format::Jsonl => output.json(status)?,
-        Format::Text => output.line(line(status))?,
+        OutputFormat::Jsonl => output.json(status)?,
+        OutputFormat::Text => output.line(line(status))?,
     }
     output.flush()
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::access::Show;
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::konnect::api::{self, UpdateWebhook};
 use crate::konnect::client::Scope;
@@ -71,15 +71,15 @@ impl Webhook {
     }
 }
 
-fn print(format: Format, scope: &Scope, webhook: &api::Webhook) -> Result<Exit, Failure> {
+fn print(format: OutputFormat, scope: &Scope, webhook: &api::Webhook) -> Result<Exit, Failure> {
     let mut output = Output::new();
     match format {
-        Format::Jsonl => output.json(&json!({
+        OutputFormat::Jsonl => output.json(&json!({
             "portal_id": scope.portal(),
             "audit_log_destination_id": webhook.audit_log_destination_id,
             "enabled": webhook.enabled,
         }))?,
-        Format::Text => {
+        OutputFormat::Text => {
             let destination = webhook.audit_log_destination_id.as_deref().unwrap_or("none");
             output.line(format_args!("enabled      {}", webhook.enabled))?;
             output.line(format_args!("destination  {destination}"))?;

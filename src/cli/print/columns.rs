@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::entry::Record;
 use crate::entry::fields::KNOWN;
 use crate::entry::record::Origin;
+use crate::entry::{Format, Record, Warning};
 
 const FIRST: [&str; 11] = [
     "id",
@@ -68,12 +68,12 @@ fn cells(record: &Record) -> Vec<Cow<'_, str>> {
         received_at.into(),
         input.into(),
         record.time.map_or_else(String::new, |time| time.to_string()).into(),
-        record.format.as_str().into(),
+        Format::word(record.format).into(),
         record.kind.map_or("", |kind| kind.as_str()).into(),
         record.verdict.as_str().into(),
         optional(&record.reason),
         optional(&record.kid),
-        record.warnings.join(" ").into(),
+        Warning::join(&record.warnings, " ").into(),
         delivery_count.into(),
     ];
     let known = record.fields.known();

@@ -10,7 +10,7 @@ use super::Screen;
 use super::grid::{GAP, cut, short, shorten_ids};
 use crate::cli::terminal::sanitise;
 use crate::entry::fields::Value;
-use crate::entry::{Kind, Record};
+use crate::entry::{Kind, Record, VerdictName};
 
 /// A column.
 struct Column {
@@ -87,7 +87,7 @@ impl Table {
 
     /// A record as a line, with its line end.
     pub(super) fn row(&self, record: &Record) -> String {
-        let colour = self.screen.colours.then(|| colour(&record.verdict));
+        let colour = self.screen.colours.then(|| colour(record.verdict));
         self.line(&self.cells(record), colour)
     }
 
@@ -144,7 +144,7 @@ impl Table {
         [
             time,
             record.kind.map_or_else(|| "-".to_owned(), |kind| kind.to_string()),
-            sanitise(&record.verdict).into_owned(),
+            record.verdict.to_string(),
             sanitise(&name).into_owned(),
             sanitise(&principal).into_owned(),
             sanitise(&text("src")).into_owned(),
@@ -190,12 +190,12 @@ fn what(record: &Record) -> String {
 }
 
 /// The parameter of the escape sequence for a verdict's colour (ECMA-48, SGR).
-fn colour(verdict: &str) -> &'static str {
+fn colour(verdict: VerdictName) -> &'static str {
     match verdict {
-        "valid" => "32",
-        "invalid" => "31",
-        "malformed" => "35",
-        _ => "33",
+        VerdictName::Valid => "32",
+        VerdictName::Invalid => "31",
+        VerdictName::Malformed => "35",
+        VerdictName::Unsigned | VerdictName::NoKey => "33",
     }
 }
 
@@ -243,9 +243,9 @@ mod tests {
         Record {
             origin: Origin::File { source: "x:1".into() },
             time: Some(Millis::saturating(1_750_280_556_123)),
-            format: Format::Cef,
+            format: Some(Format::Cef),
             kind,
-            verdict: "valid".into(),
+            verdict: VerdictName::Valid,
             reason: None,
             kid: None,
             warnings: vec![],

@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 use super::super::exit::Failure;
 use super::super::terminal::tell;
 use crate::config::{Authorization, BaseUrl, Config, Secret};
+use crate::entry::Format;
 use crate::keys::KeyRing;
-use crate::konnect::LogFormat;
 use crate::konnect::api::{CreateDestination, UpdateWebhook};
 use crate::konnect::client::{Client, Hosts, Scope};
 use crate::konnect::share::{Fates, Share};
@@ -85,7 +85,7 @@ impl Demo {
             name: "vidimus-demo".to_owned(),
             endpoint,
             authorization,
-            log_format: LogFormat::Cef,
+            log_format: Format::Cef,
             // Its certificate is the one made on first run.
             skip_ssl_verification: true,
         };

@@ -4,7 +4,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::cli::exit::{Exit, Failure, unless_closed};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, counted, is_watched, sanitise, tell};
 use crate::config;
@@ -23,7 +23,7 @@ pub(super) struct Check {
 
     /// Print in this format; jsonl is one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     place: Place,
@@ -45,9 +45,9 @@ impl Check {
     }
 }
 
-fn print(report: &CheckReport, format: Format) -> Result<(), Failure> {
+fn print(report: &CheckReport, format: OutputFormat) -> Result<(), Failure> {
     let mut output = Output::new();
-    if format == Format::Jsonl {
+    if format == OutputFormat::Jsonl {
         output.json(report)?;
         return output.flush();
     }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::drop::Drop;
 use super::retry::Retry;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::print::Screen;
 use crate::cli::print::grid::{Grid, cut_to, number, time, whole};
 use crate::cli::selection::Place;
@@ -34,7 +34,7 @@ enum Command {
 struct List {
     /// Print in this format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     place: Place,
@@ -87,11 +87,11 @@ impl List {
         let bodies = self.place.reader()?.quarantine()?;
         let mut output = Output::new();
         match self.output {
-            Format::Text => output.grid(&grid(&bodies, Screen::of_standard_output()))?,
-            Format::Jsonl => bodies.iter().try_for_each(|body| output.json(body))?,
+            OutputFormat::Text => output.grid(&grid(&bodies, Screen::of_standard_output()))?,
+            OutputFormat::Jsonl => bodies.iter().try_for_each(|body| output.json(body))?,
         }
         output.flush()?;
-        if self.output == Format::Text {
+        if self.output == OutputFormat::Text {
             let bytes: u64 = bodies.iter().map(|body| body.bytes).sum();
             let bodies = counted(bodies.len() as u64, "body");
             tell(format_args!("{bodies}, {}", counted(bytes, "byte")));

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, confirm, sanitise, tell};
 use crate::store::repair::{Plan, Report};
@@ -29,7 +29,7 @@ pub(super) struct Repair {
 
     /// Print in this format; jsonl is one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 }
 
 impl Repair {
@@ -39,8 +39,8 @@ impl Repair {
         let report = plan.report();
         let mut output = Output::new();
         match self.output {
-            Format::Jsonl => output.json(&report)?,
-            Format::Text => {
+            OutputFormat::Jsonl => output.json(&report)?,
+            OutputFormat::Text => {
                 lines(&report).iter().try_for_each(|line| output.text(sanitise(line)))?;
             }
         }

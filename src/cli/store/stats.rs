@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::print::Screen;
 use crate::cli::print::grid::{Grid, cut_to, number, time, whole};
 use crate::cli::selection::Place;
@@ -25,7 +25,7 @@ pub(super) struct Stats {
 
     /// Print in this format; jsonl is one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    output: OutputFormat,
 
     #[command(flatten)]
     place: Place,
@@ -37,8 +37,8 @@ impl Stats {
         let stats = self.place.reader()?.stats(self.limit)?;
         let mut output = Output::new();
         match self.output {
-            Format::Jsonl => output.json(&stats)?,
-            Format::Text => {
+            OutputFormat::Jsonl => output.json(&stats)?,
+            OutputFormat::Text => {
                 lines(&stats, Screen::of_standard_output())
                     .iter()
                     .try_for_each(|line| output.text(sanitise(line)))?;

@@ -7,14 +7,14 @@ use rayon::prelude::*;
 
 use super::super::input::blocks::{Block, Line, MAX_KEPT};
 use super::super::input::member::{NoLine, line_in};
-use super::super::output::Format;
+use super::super::output::OutputFormat;
 use super::super::terminal::sanitise;
 use super::tally::Tally;
 use crate::entry::layout::MAX_LINE;
 use crate::entry::record::{Origin, Whole, beginning};
-use crate::entry::{Fields, Millis, Record, Warning};
+use crate::entry::{Fields, Millis, Record, VerdictName, Warning};
 use crate::ingest::{Examined, Expected};
-use crate::signature::{KeySet, Verdict, VerdictName};
+use crate::signature::{KeySet, Verdict};
 
 /// So many lines are checked in one go: few enough that all threads end a block together.
 const CHUNK: usize = 32;
@@ -23,7 +23,7 @@ const CHUNK: usize = 32;
 pub(super) struct Check {
     pub(super) keys: KeySet,
     pub(super) expected: Expected,
-    pub(super) output: Format,
+    pub(super) output: OutputFormat,
     pub(super) allow_unsigned: bool,
     /// The member or column that holds the line.
     pub(super) field: Option<String>,
@@ -75,7 +75,7 @@ impl Check {
         tally.count(verdict, fine);
         // Reading the fields costs time, and often nobody asks for them.
         let anybody = self.expected.org_ids.is_empty() && self.expected.portal_ids.is_empty();
-        if self.output == Format::Text && anybody {
+        if self.output == OutputFormat::Text && anybody {
             if !fine {
                 self.tell_text(source(), verdict, &[], out);
             }
@@ -85,7 +85,7 @@ impl Check {
         let entry = examined.read(raw, &self.expected, self.now);
         entry.warnings.iter().for_each(|warning| tally.count_warning(*warning));
         match self.output {
-            Format::Jsonl => {
+            OutputFormat::Jsonl => {
                 let time = entry.own_time(self.now);
                 let origin = Origin::File { source: source() };
                 let is_cut = entry.raw.len() >= MAX_KEPT;
@@ -96,7 +96,7 @@ impl Check {
                 }
                 tell_json(&record, out);
             }
-            Format::Text => {
+            OutputFormat::Text => {
                 let foreign =
                     |one: &&Warning| matches!(one, Warning::ForeignOrg | Warning::ForeignPortal);
                 let warnings: Vec<_> = entry.warnings.iter().filter(foreign).copied().collect();
@@ -128,14 +128,16 @@ impl Check {
 
     fn tell_no_line(&self, source: String, why: NoLine, raw: Bytes, out: &mut Vec<u8>) {
         match self.output {
-            Format::Text => tell_line(&format!("{source} {} {why}", VerdictName::Malformed), out),
-            Format::Jsonl => tell_json(
+            OutputFormat::Text => {
+                tell_line(&format!("{source} {} {why}", VerdictName::Malformed), out)
+            }
+            OutputFormat::Jsonl => tell_json(
                 &Record {
                     origin: Origin::File { source },
                     time: None,
-                    format: crate::entry::Format::Unknown,
+                    format: None,
                     kind: None,
-                    verdict: VerdictName::Malformed.to_string(),
+                    verdict: VerdictName::Malformed,
                     reason: Some(why.to_string()),
                     kid: None,
                     warnings: Vec::new(),
@@ -166,10 +168,10 @@ mod tests {
 
     use super::super::super::input::blocks::Blocks;
     use super::*;
-    use crate::konnect::LogFormat;
+    use crate::entry::Format;
     use crate::konnect::sign::{Signer, place};
 
-    fn check(field: Option<&str>, output: Format, key: &Signer) -> Check {
+    fn check(field: Option<&str>, output: OutputFormat, key: &Signer) -> Check {
         Check {
             keys: KeySet::new([Arc::new(key.key().clone())]),
             expected: Expected::default(),
@@ -193,7 +195,7 @@ mod tests {
 
     /// A signed line.
     fn signed(signer: &Signer, text: &str) -> String {
-        place(LogFormat::Cef, text, Some(&signer.signature(text)))
+        place(Format::Cef, text, Some(&signer.signature(text)))
     }
 
     const TEXT: &str = "Apr 14 05:39:08 h CEF:0|a|b|c|d|Ingress|5|org_id=o x=\x1b";
@@ -204,7 +206,7 @@ mod tests {
         let valid = signed(&signer, TEXT);
         let lines =
             format!("{valid}\n\nhello\n{TEXT}\n{}\n", valid.replace("org_id=o", "org_id=p"));
-        let mut check = check(None, Format::Text, &signer);
+        let mut check = check(None, OutputFormat::Text, &signer);
         let (out, tally) = run(&check, &lines, false);
         assert_eq!(
             out,
@@ -228,7 +230,7 @@ mod tests {
     #[test]
     fn jsonl_has_a_record_for_each_line() {
         let signer = signer();
-        let check = check(None, Format::Jsonl, &signer);
+        let check = check(None, OutputFormat::Jsonl, &signer);
         let lines = format!("{}\n{{\"a\":1}}\n\nhello\n", signed(&signer, TEXT));
         let (out, tally) = run(&check, &lines, false);
         let records: Vec<serde_json::Value> =
@@ -251,7 +253,7 @@ mod tests {
     fn a_wrapped_line_is_checked_as_it_was_before() {
         let signer = signer();
         let wrapped = serde_json::json!({"_raw": signed(&signer, TEXT)}).to_string();
-        let check = check(Some("_raw"), Format::Text, &signer);
+        let check = check(Some("_raw"), OutputFormat::Text, &signer);
         let (out, tally) = run(&check, &wrapped, true);
         assert_eq!(out, "");
         assert!(!tally.is_bad_news());

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::entry::Warning;
-use crate::signature::{Key, Verdict, VerdictName};
+use crate::entry::{VerdictName, Warning};
+use crate::signature::{Key, Verdict};
 
 /// Counts of what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

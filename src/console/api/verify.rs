@@ -12,11 +12,11 @@ use super::Json;
 use crate::clock::now;
 use crate::console::Console;
 use crate::console::problem::Problem;
-use crate::entry::Record;
 use crate::entry::lines::lines;
 use crate::entry::record::Origin;
+use crate::entry::{Record, VerdictName};
 use crate::ingest::{Examined, Expected};
-use crate::signature::{KeySet, VerdictName};
+use crate::signature::KeySet;
 
 /// The most lines that are verified at once: half a second of one core.
 pub const MAX_LINES: usize = 5000;

@@ -121,7 +121,7 @@ pub(super) struct Row {
     pub(super) bad: bool,
     pub(super) verdict: Badge,
     pub(super) reason: Shown,
-    pub(super) warnings: Vec<Shown>,
+    pub(super) warnings: Vec<&'static str>,
 }
 
 /// `GET /?q=&since=&until=&limit=&cursor=`
@@ -287,9 +287,9 @@ pub(super) fn row(record: &Record) -> Row {
         src: Cell::new(fields.text("src").unwrap_or_default()),
         outcome: Cell::new(&outcome),
         bad,
-        verdict: Badge::of(&record.verdict),
+        verdict: Badge(record.verdict.as_str()),
         reason: Shown::up_to(record.reason.as_deref().unwrap_or_default(), 80),
-        warnings: record.warnings.iter().map(|one| Shown::up_to(one, 80)).collect(),
+        warnings: record.warnings.iter().map(|one| one.as_str()).collect(),
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Shell, Trouble, page};
 use crate::console::Console;
 use crate::console::problem::Problem;
 use crate::entry::record::Origin;
-use crate::entry::{Kind, Malformed, Record};
+use crate::entry::{Format, Kind, Malformed, Record};
 use crate::signature::KeySet;
 use crate::store::{Delivered, Provenance, Spelled};
 
@@ -36,7 +36,7 @@ pub(super) struct EntryPage {
     pub(super) input: Shown,
     pub(super) verdict: Badge,
     pub(super) reason: Shown,
-    pub(super) warnings: Vec<Shown>,
+    pub(super) warnings: Vec<&'static str>,
     pub(super) related: Vec<Related>,
     pub(super) explanation: Explanation,
     /// What is to be said if checking it again finds something else than is recorded.
@@ -124,7 +124,7 @@ impl EntryPage {
             None => Explanation::of(&record.raw, &keys),
         };
         let length = record.raw.len() as u64;
-        let verdict = Badge::of(&record.verdict);
+        let verdict = Badge(record.verdict.as_str());
         let (id, input, received_at, delivery_count) = match &record.origin {
             Origin::Stored { id, input, received_at, delivery_count } => {
                 (*id, input.as_str(), Some(Time(*received_at)), *delivery_count)
@@ -137,11 +137,11 @@ impl EntryPage {
             time: record.time.map(Time),
             received_at,
             kind: record.kind.map_or("none", Kind::as_str),
-            format: record.format.as_str(),
+            format: Format::word(record.format),
             input: Shown::all(input),
             verdict,
             reason: Shown::up_to(record.reason.as_deref().unwrap_or_default(), 80),
-            warnings: record.warnings.iter().map(|warning| Shown::all(warning)).collect(),
+            warnings: record.warnings.iter().map(|warning| warning.as_str()).collect(),
             related: related(record),
             changed: changed(verdict, explanation.verdict),
             explanation,

@@ -20,7 +20,7 @@ use super::verify::VerifyPage;
 use super::{ErrorPage, Shell};
 use crate::console::about::{About, AboutInput};
 use crate::entry::record::Origin;
-use crate::entry::{Millis, Record};
+use crate::entry::{Millis, Record, VerdictName, Warning};
 use crate::ingest::{Examined, Expected};
 use crate::konnect::sign::Signer;
 use crate::search::Field;
@@ -43,7 +43,7 @@ fn record(id: u64, line: impl Into<Bytes>) -> Record {
     let entry = examined.read(line, &Expected::default(), NOW);
     let origin = Origin::Stored { id, input: HOSTILE.into(), received_at: NOW, delivery_count: 2 };
     let time = entry.time;
-    Record { warnings: vec![HOSTILE.into()], ..entry.into_record(origin, Some(time)) }
+    Record { warnings: vec![Warning::BadTime], ..entry.into_record(origin, Some(time)) }
 }
 
 /// Entries with `value` in every field, of each kind.
@@ -287,7 +287,7 @@ fn valid() -> String {
     let (signer, _) = Signer::generate(Some(HOSTILE.into())).unwrap();
     let payload = "CEF:0|a|b|c|d|<b>|5|x=1";
     let mut record = record(1, format!("{payload} sig={}", signer.signature(payload)));
-    record.verdict = "valid".into();
+    record.verdict = VerdictName::Valid;
     let from =
         Provenance { delivery: None, key: Some(signer.key().clone()), spellings: Vec::new() };
     EntryPage::new(shell(), &record, Some(from), KeySet::default()).render().unwrap()

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::time::Time;
 use crate::config::Secret;
-use crate::konnect::LogFormat;
+use crate::entry::Format;
 
 /// A destination as it is shown: `get-audit-log-destination` and the list. Its `authorization` is
 /// write-only.
@@ -20,7 +20,7 @@ pub struct Destination {
     pub endpoint: String,
     /// How entries are written.
     #[serde(default = "cef")]
-    pub log_format: LogFormat,
+    pub log_format: Format,
     /// Whether the endpoint's certificate is not checked.
     #[serde(default)]
     pub skip_ssl_verification: bool,
@@ -43,7 +43,7 @@ pub struct CreateDestination {
     #[serde(serialize_with = "exposed")]
     pub authorization: Secret,
     /// How to write entries.
-    pub log_format: LogFormat,
+    pub log_format: Format,
     /// Whether not to check the endpoint's certificate.
     pub skip_ssl_verification: bool,
 }
@@ -62,15 +62,15 @@ pub struct UpdateDestination {
     pub authorization: Option<Secret>,
     /// How to write entries.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub log_format: Option<LogFormat>,
+    pub log_format: Option<Format>,
     /// Whether not to check the endpoint's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skip_ssl_verification: Option<bool>,
 }
 
 /// The default of the documents.
-fn cef() -> LogFormat {
-    LogFormat::Cef
+fn cef() -> Format {
+    Format::Cef
 }
 
 fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
@@ -99,7 +99,7 @@ mod tests {
             name: "siem".into(),
             endpoint: "https://example.com/audit-log".into(),
             authorization: Secret::new("Splunk 0123").unwrap(),
-            log_format: LogFormat::Cps,
+            log_format: Format::Cps,
             skip_ssl_verification: true,
         };
         assert_eq!(

@@ -30,10 +30,10 @@ pub use webhook::{Activity, UpdateWebhook, UpdateWebhookV2, Webhook, WebhookStat
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::LogFormat;
+use crate::entry::Format;
 
-impl<'de> Deserialize<'de> for LogFormat {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D::Error> {
+impl<'de> Deserialize<'de> for Format {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::destination::exposed_if_there;
 use super::time::Time;
 use crate::config::Secret;
-use crate::konnect::LogFormat;
+use crate::entry::Format;
 
 /// A webhook as it is shown: `get-audit-logs-webhook` (v3), `get-portal-audit-log-webhook` (v2, v3).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ pub struct WebhookV2 {
     #[serde(default)]
     pub enabled: bool,
     /// How entries are written.
-    pub log_format: LogFormat,
+    pub log_format: Format,
     /// Whether the endpoint's certificate is not checked.
     #[serde(default)]
     pub skip_ssl_verification: bool,
@@ -66,7 +66,7 @@ pub struct UpdateWebhookV2 {
     pub enabled: Option<bool>,
     /// How to write entries.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub log_format: Option<LogFormat>,
+    pub log_format: Option<Format>,
     /// Whether not to check the endpoint's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skip_ssl_verification: Option<bool>,

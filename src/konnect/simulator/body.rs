@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::refusal::Refusal;
 use crate::config::Secret;
-use crate::konnect::LogFormat;
+use crate::entry::Format;
 use crate::konnect::api::{InvalidParameter, Time};
 use crate::konnect::authentication::Outcome;
 
@@ -121,8 +121,8 @@ impl Body {
     }
 
     /// `cef`, `json` or `cps`.
-    pub fn log_format(&mut self, name: &str) -> Option<LogFormat> {
-        let words: Vec<_> = LogFormat::ALL.iter().map(|format| format.as_str()).collect();
+    pub fn log_format(&mut self, name: &str) -> Option<Format> {
+        let words: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
         self.word(name, &words)
     }
 

@@ -15,7 +15,7 @@ use super::core::Core;
 use super::lane::{Due, LaneName, Work};
 use super::log::Scope;
 use super::webhook::{Answered, Outcome};
-use crate::konnect::LogFormat;
+use crate::entry::Format;
 use crate::konnect::batch::Encoding;
 use crate::konnect::deliver::{Attempt, headers};
 use crate::net::ClientError;
@@ -52,7 +52,7 @@ struct Target {
     endpoint: String,
     authorization: Option<HeaderValue>,
     insecure: bool,
-    format: LogFormat,
+    format: Format,
 }
 
 impl Core {
@@ -120,7 +120,7 @@ impl Core {
     }
 
     /// The body of a batch, made for its first attempt and the same in all of them.
-    async fn body(&self, scope: &Scope, work: &Work, format: LogFormat) -> Result<Bytes, String> {
+    async fn body(&self, scope: &Scope, work: &Work, format: Format) -> Result<Bytes, String> {
         if let Some(body) = &work.body {
             return Ok(body.clone());
         }

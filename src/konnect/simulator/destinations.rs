@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::refusal::Refusal;
 use super::slice::{Position, Slice, slice};
 use crate::config::Secret;
+use crate::entry::Format;
 use crate::entry::Millis;
-use crate::konnect::LogFormat;
 use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
 
 /// How many destinations there may be.
@@ -66,7 +66,7 @@ impl Destinations {
             id,
             name: "Audit log webhook".to_owned(),
             endpoint: String::new(),
-            log_format: LogFormat::Cef,
+            log_format: Format::Cef,
             skip_ssl_verification: false,
             created_at: Some(now.into()),
             updated_at: Some(now.into()),
@@ -148,7 +148,7 @@ mod tests {
             name: name.to_owned(),
             endpoint: "https://example.com/".to_owned(),
             authorization: Secret::new("Bearer x").unwrap(),
-            log_format: LogFormat::Cef,
+            log_format: Format::Cef,
             skip_ssl_verification: false,
         }
     }
@@ -198,10 +198,10 @@ mod tests {
         let mut destinations = Destinations::default();
         destinations.create("a".to_owned(), create("n"), Millis::MIN).unwrap();
         let update =
-            UpdateDestination { log_format: Some(LogFormat::Json), ..UpdateDestination::default() };
+            UpdateDestination { log_format: Some(Format::Json), ..UpdateDestination::default() };
         let later = Millis::saturating(5);
         let shown = destinations.update("a", update, later).unwrap();
-        assert_eq!((shown.name.as_str(), shown.log_format), ("n", LogFormat::Json));
+        assert_eq!((shown.name.as_str(), shown.log_format), ("n", Format::Json));
         assert_eq!(shown.updated_at, Some(later.into()));
         let stored = destinations.get("a").unwrap();
         assert!(stored.authorization.as_ref().unwrap().matches(b"Bearer x"));

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::entry::Format;
 use crate::entry::Millis;
-use crate::konnect::LogFormat;
 use crate::konnect::event::Event;
 use crate::konnect::share::Fate;
 use crate::konnect::sign::{Signer, place};
@@ -48,7 +48,7 @@ pub struct Retained {
 
 impl Retained {
     /// Adds its line to `lines`, signed or not; twice if that is its fate.
-    pub fn write(&self, format: LogFormat, lines: &mut Vec<String>) {
+    pub fn write(&self, format: Format, lines: &mut Vec<String>) {
         let text = self.event.text(format);
         let signature = || self.signer.signature(&text);
         let line = match self.fate {

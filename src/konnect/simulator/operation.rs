@@ -13,8 +13,8 @@ use super::query::Query;
 use super::refusal::Refusal;
 use super::route::Resource;
 use crate::config::Secret;
+use crate::entry::Format;
 use crate::entry::Millis;
-use crate::konnect::LogFormat;
 use crate::konnect::api::{
     CreateDestination, DestinationPage, ReplayRange, UpdateDestination, UpdateWebhook,
     UpdateWebhookV2,
@@ -118,7 +118,7 @@ fn create(mut body: Body) -> Result<CreateDestination> {
 }
 
 /// The members that a destination and the webhook of version 2 have in common.
-fn target(body: &mut Body) -> (Option<String>, Option<Secret>, Option<LogFormat>, Option<bool>) {
+fn target(body: &mut Body) -> (Option<String>, Option<Secret>, Option<Format>, Option<bool>) {
     (
         body.endpoint("endpoint"),
         body.authorization("authorization"),

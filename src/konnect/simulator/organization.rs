@@ -10,8 +10,8 @@ use super::keys::Keys;
 use super::log::{Log, Scope};
 use super::refusal::Refusal;
 use super::webhook::Webhook;
+use crate::entry::Format;
 use crate::entry::Millis;
-use crate::konnect::LogFormat;
 use crate::konnect::api::{
     CreateDestination, Destination, ReplayJob, ReplayRange, UpdateDestination, UpdateWebhook,
     UpdateWebhookV2, Webhook as Shown, WebhookV2,
@@ -176,7 +176,7 @@ impl Organization {
         Ok(WebhookV2 {
             endpoint: shown.map(|shown| shown.endpoint.clone()).unwrap_or_default(),
             enabled: webhook.is_enabled(),
-            log_format: shown.map_or(LogFormat::Cef, |shown| shown.log_format),
+            log_format: shown.map_or(Format::Cef, |shown| shown.log_format),
             skip_ssl_verification: shown.is_some_and(|shown| shown.skip_ssl_verification),
             updated_at: Some(webhook.updated_at()),
         })

@@ -6,8 +6,8 @@
 use super::log::{Log, Retained, Scope};
 use super::query::{PageOf, Query};
 use super::slice::{Slice, slice};
+use crate::entry::Format;
 use crate::entry::{Kind, Millis, Value};
-use crate::konnect::LogFormat;
 use crate::konnect::api::{
     Authentication, Authorization, GatewayAccess, PulledEntry, PulledMeta, PulledPage, Time,
 };
@@ -86,7 +86,7 @@ fn pulled(entry: &Retained) -> Option<PulledEntry> {
     let required = |name| text(name).unwrap_or_default();
     let boolean = |name| matches!(event.get(name), Some(Value::Boolean(true)));
     let ts = Time::from(event.at);
-    let signature = entry.signer.signature(&event.text(LogFormat::Json));
+    let signature = entry.signer.signature(&event.text(Format::Json));
     Some(match Kind::of(Some(&event.name)) {
         Kind::Authorization => PulledEntry::Authorization(Authorization {
             signature,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::*;
+use crate::entry::Format;
 use crate::entry::{Kind, Value};
 use crate::ingest::{Examined, Expected};
-use crate::konnect::LogFormat;
 use crate::konnect::accounts::{LOCKED_FOR, WRONG_PASSWORDS};
 use crate::konnect::sign::place;
 use crate::signature::KeySet;
@@ -187,7 +187,7 @@ fn every_outcome_means_status_and_severity_occurs() {
 #[test]
 fn a_receiver_reads_the_fields_that_were_written() {
     for event in requests(10).into_iter().flatten().take(1500) {
-        for format in LogFormat::ALL {
+        for format in Format::ALL {
             let line = place(*format, &event.text(*format), None);
             let examined = Examined::line(line.as_bytes(), &KeySet::default(), 1 << 20);
             let read = examined.read(Bytes::from(line), &Expected::default(), Millis::MIN);

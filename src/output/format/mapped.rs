@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
 use crate::entry::record::Origin;
-use crate::entry::{Fields, Kind, Millis, Record, Value};
+use crate::entry::{Fields, Format, Kind, Millis, Record, Value};
 
 /// The fields of an entry, and which of them have found a place.
 pub(super) struct Mapping<'a> {
@@ -111,8 +111,8 @@ pub(super) fn provenance(record: &Record) -> Vec<(&'static str, Option<Json>)> {
         ("verdict", some(record.verdict.as_str())),
         ("reason", record.reason.as_deref().map(Json::from)),
         ("kid", record.kid.as_deref().map(Json::from)),
-        ("warnings", some(record.warnings.as_slice())),
-        ("format", some(record.format.as_str())),
+        ("warnings", some(record.warnings.iter().map(|one| one.as_str()).collect::<Vec<_>>())),
+        ("format", some(Format::word(record.format))),
         ("kind", record.kind.map(|kind| kind.as_str().into())),
         ("raw_encoding", some(if utf8 { "utf-8" } else { "base64" })),
     ];

@@ -10,9 +10,8 @@ mod mapped_tests;
 mod ocsf;
 
 use crate::config::NotValid;
-use crate::entry::Record;
 use crate::entry::words::words;
-use crate::signature::VerdictName;
+use crate::entry::{Record, VerdictName};
 
 words! {
     /// The formats of outputs.
@@ -45,10 +44,10 @@ impl Format {
     /// Appends the entry and a line end, with its verdict before it where that is to be marked and
     /// the format does not tell it.
     pub fn write_line(self, record: &Record, not_valid: NotValid, line: &mut Vec<u8>) {
-        let is_valid = record.verdict == VerdictName::Valid.as_str();
+        let is_valid = record.verdict == VerdictName::Valid;
         if self == Format::Raw && not_valid == NotValid::Mark && !is_valid {
             line.extend_from_slice(b"[vidimus verdict=");
-            line.extend_from_slice(record.verdict.as_bytes());
+            line.extend_from_slice(record.verdict.as_str().as_bytes());
             line.extend_from_slice(b"] ");
         }
         self.write(record, line);
@@ -61,9 +60,15 @@ mod tests {
     use super::*;
     use crate::output::testing::record;
 
-    fn check(format: Format, not_valid: NotValid, verdict: &str, raw: &[u8], expected: &str) {
+    fn check(
+        format: Format,
+        not_valid: NotValid,
+        verdict: VerdictName,
+        raw: &[u8],
+        expected: &str,
+    ) {
         let mut record = record(7, 0);
-        (record.verdict, record.raw) = (verdict.to_owned(), raw.to_vec());
+        (record.verdict, record.raw) = (verdict, raw.to_vec());
         let mut line = b"before ".to_vec();
         format.write_line(&record, not_valid, &mut line);
         assert_eq!(String::from_utf8_lossy(&line), format!("before {expected}\n"));
@@ -72,10 +77,10 @@ mod tests {
     #[test]
     fn a_raw_line_is_as_received_and_marked_only_if_asked() {
         use NotValid::{Forward, Mark};
-        check(Format::Raw, Forward, "invalid", b"a b", "a b");
-        check(Format::Raw, Mark, "valid", b"a b", "a b");
-        check(Format::Raw, Mark, "no_key", b"a b", "[vidimus verdict=no_key] a b");
-        check(Format::Raw, Mark, "valid", b"a\nb", "ab");
+        check(Format::Raw, Forward, VerdictName::Invalid, b"a b", "a b");
+        check(Format::Raw, Mark, VerdictName::Valid, b"a b", "a b");
+        check(Format::Raw, Mark, VerdictName::NoKey, b"a b", "[vidimus verdict=no_key] a b");
+        check(Format::Raw, Mark, VerdictName::Valid, b"a\nb", "ab");
     }
 
     #[test]

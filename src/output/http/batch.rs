@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{bulk, splunk};
 use crate::config::{Body, OutputHttp};
-use crate::entry::Record;
+use crate::entry::{Record, VerdictName};
 use crate::output::Format;
 
 /// What stands between two entries, and around all of them.
@@ -27,11 +27,11 @@ pub(super) struct Entry {
 
 /// Tells an entry in one state from all others: its number and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key(Option<u64>, String);
+pub(super) struct Key(Option<u64>, VerdictName);
 
 impl Key {
     pub(super) fn of(record: &Record) -> Key {
-        Key(record.id(), record.verdict.clone())
+        Key(record.id(), record.verdict)
     }
 }
 

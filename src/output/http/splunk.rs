@@ -86,7 +86,7 @@ fn fields(record: &Record) -> Json {
     let id = record.id().map(|id| id.to_string());
     let fields = [
         ("vidimus_id", id),
-        ("vidimus_verdict", Some(record.verdict.clone())),
+        ("vidimus_verdict", Some(record.verdict.to_string())),
         ("vidimus_reason", record.reason.clone()),
         ("vidimus_kid", record.kid.clone()),
         ("vidimus_kind", record.kind.map(|kind| kind.to_string())),

@@ -11,9 +11,8 @@
 use std::fmt::Write;
 
 use crate::config::OutputSyslog;
-use crate::entry::Record;
 use crate::entry::record::Origin;
-use crate::signature::VerdictName;
+use crate::entry::{Record, VerdictName, Warning};
 
 /// The severities that are used (RFC 5424, 6.2.1).
 const WARNING: u8 = 4;
@@ -62,11 +61,11 @@ impl Messages {
             let _ = write!(header, " id=\"{id}\" received_at=\"{received_at}\"");
             parameter(header, "input", input);
         }
-        parameter(header, "verdict", &record.verdict);
+        parameter(header, "verdict", record.verdict.as_str());
         parameter(header, "reason", record.reason.as_deref().unwrap_or_default());
         parameter(header, "kid", record.kid.as_deref().unwrap_or_default());
         parameter(header, "org_id", record.fields.text("org_id").unwrap_or_default());
-        parameter(header, "warnings", &record.warnings.join(","));
+        parameter(header, "warnings", &Warning::join(&record.warnings, ","));
         header.push_str("] ");
 
         let length = header.len() + line.len();
@@ -78,8 +77,10 @@ impl Messages {
 
 /// What somebody may have forged, or what nobody understands, deserves a look.
 fn severity(record: &Record) -> u8 {
-    let is = |verdict: VerdictName| record.verdict == verdict.as_str();
-    if is(VerdictName::Invalid) || is(VerdictName::Malformed) { WARNING } else { NOTICE }
+    match record.verdict {
+        VerdictName::Invalid | VerdictName::Malformed => WARNING,
+        VerdictName::Valid | VerdictName::Unsigned | VerdictName::NoKey => NOTICE,
+    }
 }
 
 /// Appends a parameter (RFC 5424, 6.3.3), unless it is empty or too long. Control characters are
@@ -149,7 +150,7 @@ mod tests {
         );
         record.time = Some(Millis::saturating(1_500));
         record.kid = Some("k1".to_owned());
-        record.warnings = vec!["bad_time".to_owned(), "foreign_org".to_owned()];
+        record.warnings = vec![Warning::BadTime, Warning::ForeignOrg];
         record.fields.restore("org_id", Value::Text("o1".to_owned()));
         check(
             &record,
@@ -158,7 +159,7 @@ mod tests {
              org_id=\"o1\" warnings=\"bad_time,foreign_org\"] CEF:0|a",
         );
         record = super::tests::record(8, 0);
-        (record.kind, record.verdict) = (None, "malformed".to_owned());
+        (record.kind, record.verdict) = (None, VerdictName::Malformed);
         record.reason = Some("unknown_format".to_owned());
         check(
             &record,
@@ -172,7 +173,7 @@ mod tests {
     fn what_is_not_well_is_a_warning() {
         for verdict in VerdictName::ALL {
             let mut record = record(7, 0);
-            record.verdict = verdict.as_str().to_owned();
+            record.verdict = *verdict;
             let expected = match verdict {
                 VerdictName::Invalid | VerdictName::Malformed => "<108>1 ",
                 _ => "<109>1 ",

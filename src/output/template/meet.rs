@@ -9,8 +9,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::{Piece, Placeholder, Template};
-use crate::entry::Kind;
-use crate::signature::VerdictName;
+use crate::entry::{Kind, VerdictName};
 
 impl Template {
     /// Whether some entry may go to the same file here as some entry there.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 
 use super::keys::Trusted;
 use crate::entry::record::{Origin, Whole};
-use crate::entry::{Millis, Record, Warning};
+use crate::entry::{Format, Millis, Record, VerdictName, Warning};
 use crate::ingest::{Entry, Examined, Expected, Fingerprint};
 use crate::signature::KeySet;
 use crate::signature::verdict::NO_KEYS;
@@ -148,7 +148,7 @@ impl Recorded {
             return self.other_line().into_iter().collect();
         }
         let mut found = self.read(trusted.of(input, *received_at), *received_at);
-        if self.record.verdict == "valid" && found.verdict.proof().is_none() {
+        if self.record.verdict == VerdictName::Valid && found.verdict.proof().is_none() {
             found = self.read(trusted.any(*received_at), *received_at);
         }
         self.compare(&found)
@@ -184,12 +184,12 @@ impl Recorded {
                 differences.push(format!("recorded {what}{recorded}, found {found}"));
             }
         };
-        let name = found.verdict.name().as_str();
+        let name = found.verdict.name();
         let now = verdict(name, found.verdict.reason());
         let then = match record.reason.as_deref() {
             // No key has failed it.
             Some("not_tried") if now != WITHOUT_KEY => "invalid (not_tried)".into(),
-            reason => verdict(&record.verdict, reason),
+            reason => verdict(record.verdict, reason),
         };
         compare("", then, now);
         if self.first_line.as_ref().is_some_and(|line| *line != record.raw) {
@@ -205,7 +205,7 @@ impl Recorded {
             }
         };
         let proof = found.verdict.proof();
-        if record.verdict == "valid" && proof.is_some() {
+        if record.verdict == VerdictName::Valid && proof.is_some() {
             let thumbprint = proof.map(|proof| proof.key().thumbprint().to_string());
             compare("key", shown(self.thumbprint.clone()), shown(thumbprint));
             let covers = proof.map(|proof| proof.covers().as_str().to_owned());
@@ -217,7 +217,7 @@ impl Recorded {
                 compare("signed identity", shown(recorded), shown(found));
             }
         }
-        compare("format", record.format.to_string(), found.format.to_string());
+        compare("format", Format::word(record.format).into(), Format::word(found.format).into());
         compare(
             "kind",
             shown(record.kind.map(|kind| kind.to_string())),
@@ -226,9 +226,7 @@ impl Recorded {
         compare("time", shown(record.time.map(|t| t.to_string())), found.time.to_string());
         let event_time = found.event_time.map_or(0, Millis::get);
         compare("time of the event", self.event_time.to_string(), event_time.to_string());
-        compare("warnings", own(record.warnings.iter().map(String::as_str)), {
-            own(found.warnings.iter().map(|warning| warning.as_str()))
-        });
+        compare("warnings", own(&record.warnings), own(&found.warnings));
         if record.fields != found.fields {
             let json = |fields| serde_json::to_string(fields).unwrap_or_default();
             compare("fields", json(&record.fields), json(&found.fields));
@@ -261,13 +259,12 @@ const WITHOUT_KEY: &str = "no_key or invalid (no_matching_key)";
 
 /// A verdict and its reason. Without a key that verifies it an entry may be recorded either way:
 /// there may have been no key when it was received, or it was not tried.
-fn verdict(name: &str, reason: Option<&str>) -> String {
+fn verdict(name: VerdictName, reason: Option<&str>) -> String {
     match (name, reason) {
-        ("no_key", Some(NO_KEYS)) | ("invalid", Some("no_matching_key" | "not_tried")) => {
-            WITHOUT_KEY.into()
-        }
+        (VerdictName::NoKey, Some(NO_KEYS))
+        | (VerdictName::Invalid, Some("no_matching_key" | "not_tried")) => WITHOUT_KEY.into(),
         (name, Some(reason)) => format!("{name} ({reason})"),
-        (name, None) => name.to_owned(),
+        (name, None) => name.to_string(),
     }
 }
 
@@ -277,9 +274,8 @@ fn shown(value: Option<String>) -> String {
 
 /// The warnings that the line alone gives: whose entries an input expects is not known here, nor what
 /// else came.
-fn own<'a>(warnings: impl Iterator<Item = &'a str>) -> String {
+fn own(warnings: &[Warning]) -> String {
     let others = [Warning::ForeignOrg, Warning::ForeignPortal, Warning::SignatureMoved];
-    let is_own = |warning: &&str| others.iter().all(|other| other.as_str() != *warning);
-    let own: Vec<_> = warnings.filter(is_own).collect();
-    format!("[{}]", own.join(" "))
+    let own = warnings.iter().filter(|warning| !others.contains(warning));
+    format!("[{}]", Warning::join(&own.copied().collect::<Vec<_>>(), " "))
 }

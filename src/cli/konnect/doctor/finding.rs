@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::exit::{Failure, unless_closed};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::terminal::Output;
 use crate::konnect::client::ApiError;
 
@@ -72,13 +72,13 @@ impl Finding {
 
 /// Prints findings as they come.
 pub(super) struct Findings {
-    format: Format,
+    format: OutputFormat,
     problems: usize,
 }
 
 impl Findings {
     /// None yet.
-    pub(super) fn new(format: Format) -> Findings {
+    pub(super) fn new(format: OutputFormat) -> Findings {
         Findings { format, problems: 0 }
     }
 
@@ -92,8 +92,8 @@ impl Findings {
         self.problems += usize::from(finding.state == State::Problem);
         let mut output = Output::new();
         let printed = match self.format {
-            Format::Jsonl => output.json(&finding),
-            Format::Text => output.text(finding.line()),
+            OutputFormat::Jsonl => output.json(&finding),
+            OutputFormat::Text => output.text(finding.line()),
         };
         unless_closed(printed.and_then(|()| output.flush()))
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Range, Reconcile, tell_of_the_past};
 use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::konnect::waiting::{LOOK, replayed, word};
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::entry::record::Origin;
 use crate::konnect::api::{ReplayRange, ReplayStatus};
@@ -60,14 +60,14 @@ pub(super) async fn reconcile(
     let again = after.deliveries.saturating_sub(before.deliveries).saturating_sub(new);
     let mut output = Output::new();
     let printed = match wanted.output {
-        Format::Jsonl => output.json(&json!({
+        OutputFormat::Jsonl => output.json(&json!({
             "portal_id": portal,
             "replay": word(job.status),
             "stored_before": before.entries,
             "delivered_again": again,
             "new": new,
         })),
-        Format::Text => output.line(format_args!(
+        OutputFormat::Text => output.line(format_args!(
             "replay {}: {again} entries came again, {new} came that were missing; {} were stored \
              before",
             word(job.status),

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::super::webhook::Outcome;
 use super::super::{Fates, Options};
 use super::{Endpoint, PORTAL, Say, Standin, portal, verdict};
+use crate::entry::VerdictName;
 use crate::konnect::batch::Encoding;
-use crate::signature::VerdictName;
 
 const SECOND: u64 = 1000;
 

@@ -20,10 +20,10 @@ use super::deliverer::Report;
 use super::log::Scope;
 use super::{Log, Options, assemble, http};
 use crate::config::Secret;
-use crate::entry::Millis;
+use crate::entry::{Millis, VerdictName};
 use crate::ingest::Examined;
 use crate::net::{CloseConnection, Limits, Listener, Peer, RequestBody, Trigger, shutdown};
-use crate::signature::{KeySet, VerdictName};
+use crate::signature::KeySet;
 
 /// 2025-06-18T21:01:06Z.
 const START: i64 = 1_750_280_466_000;
