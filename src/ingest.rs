@@ -14,13 +14,13 @@ use ring::digest;
 
 use crate::entry::layout::MAX_LINE;
 use crate::entry::lines::lines;
-use crate::entry::read::Read;
-use crate::entry::record::{Origin, Record, Whole, beginning};
-use crate::entry::time::{self, Written};
+use crate::entry::payload::ParsedPayload;
+use crate::entry::record::{Origin, Record, WholeLine, beginning};
+use crate::entry::time::{self, ParsedTime};
 use crate::entry::{Fields, Format, Kind, Layout, Malformed, Millis, Warning};
-use crate::signature::budget::MAX_FAILED;
-use crate::signature::verdict::Checked;
-use crate::signature::{self, Budget, KeySet, Payload, Pieces, Verdict};
+use crate::signature::budget::MAX_FAILED_VERIFICATIONS;
+use crate::signature::verdict::SignatureCheck;
+use crate::signature::{self, FailureBudget, KeySet, Payload, Pieces, Verdict};
 
 /// The first 16 bytes of a SHA-256: what identifies a line as received, or what is signed of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ impl fmt::Debug for Fingerprint {
 
 /// Whose entries belong to an input. An empty list expects nobody in particular.
 #[derive(Clone, Debug, Default)]
-pub struct Expected {
+pub struct ExpectedIds {
     /// Organizations, by `org_id`; entries of others get the warning `foreign_org`.
     pub org_ids: Vec<String>,
     /// Dev Portals, by `portal_id`; entries of others get the warning `foreign_portal`.
@@ -116,17 +116,17 @@ impl Entry {
     }
 
     /// What the whole line is, if it is too long.
-    pub fn whole(&self) -> Option<Whole> {
+    pub fn whole(&self) -> Option<WholeLine> {
         let sha256 = Some(self.too_long?.sha256);
-        Some(Whole { bytes: Some(self.raw.len() as u64), sha256 })
+        Some(WholeLine { bytes: Some(self.raw.len() as u64), sha256 })
     }
 
     /// The time that the entry itself says, as it looks at `now`: one without a year is taken to be
     /// the newest. For entries that were received at no time that is known.
     pub fn own_time(&self, now: Millis) -> Option<Millis> {
         self.event_time.or_else(|| match time::parse(self.fields.text("event_ts")?) {
-            Written::NoYear(written) => time::newest(written, now),
-            Written::Full(_) | Written::OutOfRange | Written::NotATime => None,
+            ParsedTime::NoYear(written) => time::guess_year(written, now),
+            ParsedTime::Full(_) | ParsedTime::OutOfRange | ParsedTime::NotATime => None,
         })
     }
 
@@ -151,7 +151,7 @@ impl Entry {
 
 /// A line that was checked and is not read yet.
 #[derive(Clone, Debug)]
-pub struct Examined {
+pub struct CheckedLine {
     format: Option<Format>,
     verdict: Verdict,
     /// `None` if it is malformed.
@@ -163,31 +163,38 @@ pub struct Examined {
     too_long: Option<usize>,
 }
 
-impl Examined {
+impl CheckedLine {
     /// Checks a line. One longer than `max_line` bytes is malformed.
-    pub fn line(line: &[u8], keys: &KeySet, max_line: usize) -> Examined {
-        Examined::line_within(line, keys, max_line, &Budget::unlimited())
+    pub fn new(line: &[u8], keys: &KeySet, max_line: usize) -> CheckedLine {
+        CheckedLine::with_budget(line, keys, max_line, &FailureBudget::unlimited())
     }
 
     /// The same, unless the budget of its delivery is spent.
-    pub fn line_within(line: &[u8], keys: &KeySet, max_line: usize, budget: &Budget) -> Examined {
+    pub fn with_budget(
+        line: &[u8],
+        keys: &KeySet,
+        max_line: usize,
+        budget: &FailureBudget,
+    ) -> CheckedLine {
         let checked = Layout::of(line, max_line).and_then(|layout| {
-            let checked = signature::check_within(&layout, keys, budget)?;
+            let checked = signature::check_with_budget(&layout, keys, budget)?;
             let signature = checked.signature.filter(|_| checked.verdict.proof().is_some());
             let signed = signature
                 .map(|signature| Fingerprint::of_signed(layout.line, &checked.payload, &signature));
             Ok((Some(layout.format()), checked, signed))
         });
         match checked {
-            Ok((format, Checked { verdict, payload, repeated_sig, .. }, signed)) => Examined {
-                format,
-                verdict,
-                payload: Some(payload),
-                signed,
-                repeated_sig,
-                too_long: None,
-            },
-            Err(why) => Examined {
+            Ok((format, SignatureCheck { verdict, payload, repeated_sig, .. }, signed)) => {
+                CheckedLine {
+                    format,
+                    verdict,
+                    payload: Some(payload),
+                    signed,
+                    repeated_sig,
+                    too_long: None,
+                }
+            }
+            Err(why) => CheckedLine {
                 format: None,
                 verdict: Verdict::Malformed(why),
                 payload: None,
@@ -209,14 +216,14 @@ impl Examined {
     }
 
     /// Reads the line that was checked, `raw`, received at `received_at`.
-    pub fn read(&self, raw: Bytes, expected: &Expected, received_at: Millis) -> Entry {
+    pub fn read(&self, raw: Bytes, expected: &ExpectedIds, received_at: Millis) -> Entry {
         let payload = self.payload.as_ref();
         let read = payload.and_then(|payload| {
             let line = std::str::from_utf8(&raw).ok()?;
-            Some(Read::payload(&payload.text(line), payload.format))
+            Some(ParsedPayload::new(&payload.text(line), payload.format))
         });
         let (kind, time) =
-            (read.as_ref().map(Read::kind), read.as_ref().map(|r| r.time(received_at)));
+            (read.as_ref().map(ParsedPayload::kind), read.as_ref().map(|r| r.time(received_at)));
         let event_time = read.as_ref().and_then(|read| read.event_time);
         let (fields, mut warnings) = read.map(|r| (r.fields, r.warnings)).unwrap_or_default();
         if self.repeated_sig {
@@ -278,22 +285,22 @@ const SLICE: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Batch {
     body: Bytes,
-    lines: Vec<(Range<usize>, Examined)>,
+    lines: Vec<(Range<usize>, CheckedLine)>,
 }
 
 impl Batch {
     /// Checks every line of a body, on all threads of the rayon pool that it is called in. Once
-    /// [`MAX_FAILED`] verifications have failed, signatures are not tried.
+    /// [`MAX_FAILED_VERIFICATIONS`] verifications have failed, signatures are not tried.
     pub fn new(body: Bytes, keys: &KeySet, caps: Caps) -> Result<Batch, TooManyLines> {
-        Batch::within(body, keys, caps, &Budget::new(MAX_FAILED))
+        Batch::with_budget(body, keys, caps, &FailureBudget::new(MAX_FAILED_VERIFICATIONS))
     }
 
     /// The same with another budget of verifications that fail.
-    pub fn within(
+    pub fn with_budget(
         body: Bytes,
         keys: &KeySet,
         caps: Caps,
-        budget: &Budget,
+        budget: &FailureBudget,
     ) -> Result<Batch, TooManyLines> {
         let ranges: Vec<_> = lines(&body).take(caps.max_lines.saturating_add(1)).collect();
         if ranges.len() > caps.max_lines {
@@ -302,7 +309,7 @@ impl Batch {
         // A verification takes so long that a handful of them outweighs the hand-over to a thread.
         let examine = |range: Range<usize>| {
             let line = &body[range.clone()];
-            let examined = Examined::line_within(line, keys, caps.max_line, budget);
+            let examined = CheckedLine::with_budget(line, keys, caps.max_line, budget);
             (range, examined)
         };
         // In slices, between which the threads look for other bodies: a large one must not keep the
@@ -332,7 +339,7 @@ impl Batch {
     /// Reads all lines, in order, as they are asked for.
     pub fn entries<'a>(
         &'a self,
-        expected: &'a Expected,
+        expected: &'a ExpectedIds,
         received_at: Millis,
     ) -> impl Iterator<Item = Entry> + 'a {
         self.lines.iter().map(move |(range, examined)| {
@@ -358,7 +365,7 @@ mod tests {
     fn every_line_is_an_entry_as_it_came() {
         let body = "{\"a\":1}\r\n\nhello\nCEF:0|a|b|c|d|Ingress|5|rt=7 x=1";
         let entries: Vec<_> =
-            batch(body).entries(&Expected::default(), Millis::saturating(9)).collect();
+            batch(body).entries(&ExpectedIds::default(), Millis::saturating(9)).collect();
         let raws: Vec<_> = entries.iter().map(|entry| entry.raw.as_ref()).collect();
         let lines: [&[u8]; 3] = [b"{\"a\":1}", b"hello", b"CEF:0|a|b|c|d|Ingress|5|rt=7 x=1"];
         assert_eq!(raws, lines);
@@ -373,7 +380,7 @@ mod tests {
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50));
         let batch = Batch::new(long.into(), &KeySet::default(), CAPS).unwrap();
         assert_eq!(batch.verdicts().next().unwrap().reason(), Some("line_too_long"));
-        let entry = batch.entries(&Expected::default(), Millis::MIN).next().unwrap();
+        let entry = batch.entries(&ExpectedIds::default(), Millis::MIN).next().unwrap();
         assert_eq!((entry.raw.len(), entry.kept()), (58, &entry.raw[..50]));
         assert_eq!(entry.whole().unwrap().bytes, Some(58));
         let sha256 = digest::digest(&digest::SHA256, &entry.raw);
@@ -385,7 +392,7 @@ mod tests {
     #[test]
     fn entries_of_others_are_marked() {
         let expected =
-            Expected { org_ids: vec!["a".into(), "b".into()], portal_ids: vec!["p".into()] };
+            ExpectedIds { org_ids: vec!["a".into(), "b".into()], portal_ids: vec!["p".into()] };
         for (line, warnings) in [
             ("{\"org_id\":\"b\"}", vec![]),
             ("{\"org_id\":\"c\",\"portal_id\":\"p\"}", vec![Warning::ForeignOrg]),

@@ -17,12 +17,12 @@ use serde::de::IgnoredAny;
 
 use crate::entry::layout::{MAX_LINE, Parts};
 use crate::entry::lines::lines;
-use crate::entry::read::Read;
+use crate::entry::payload::ParsedPayload;
 use crate::entry::record::Origin;
 use crate::entry::{Format, Layout, Malformed, Millis, Record, VerdictName};
-use crate::ingest::{Batch, Caps, Entry, Examined, Expected};
+use crate::ingest::{Batch, Caps, CheckedLine, Entry, ExpectedIds};
 use crate::search;
-use crate::signature::{self, Covers, Key, KeySet, Proof, Reason, Verdict};
+use crate::signature::{self, Coverage, Key, KeySet, Proof, Reason, Verdict};
 
 /// A pair of keys, with the set that has the public one.
 struct Signer {
@@ -67,7 +67,7 @@ pub fn body(data: &[u8]) {
 
     let caps = Caps { max_line: 1 << 12, max_lines: usize::MAX };
     let batch = Batch::new(Bytes::copy_from_slice(data), &STRANGER.keys, caps).expect("no cap");
-    let expected = Expected::default();
+    let expected = ExpectedIds::default();
     let mut entries = batch.entries(&expected, Millis::MIN);
     for line in lines(data) {
         let entry = entries.next().expect("an entry for every line");
@@ -100,14 +100,14 @@ fn line(line: &[u8]) {
     let cut = is_less_one_piece(layout.line, &text);
     let Some(last) = sigs(&layout).pop() else {
         assert_eq!((cut, &entry.verdict), (0, &Verdict::Unsigned));
-        return has_fields_of(&entry, &Read::payload(&text, payload.format));
+        return has_fields_of(&entry, &ParsedPayload::new(&text, payload.format));
     };
     // What is cut is the field with its name, and a key that is spelled otherwise stays.
     assert!(cut >= "sig=".len() + last.len() || escaped(&layout), "{cut} bytes are cut");
     if let Parts::Cef { .. } = layout.parts {
         assert_eq!(sigs(&left).len() + 1, sigs(&layout).len());
     }
-    has_fields_of(&entry, &Read::payload(&text, payload.format));
+    has_fields_of(&entry, &ParsedPayload::new(&text, payload.format));
 
     // So what stands in the place of the signature changes nothing.
     let other = if let Parts::Cef { .. } = layout.parts { "x" } else { "\"x\"" };
@@ -139,13 +139,13 @@ pub fn signed_payload(data: &[u8]) {
             continue;
         }
         // An object that is a CPS line itself was signed as that.
-        if covers == Covers::Object && format_of(&signed) == Some(Format::Cps) {
+        if covers == Coverage::Object && format_of(&signed) == Some(Format::Cps) {
             let expected = Malformed::OtherFormat.as_str();
             assert_eq!(reason(&SIGNER.keys), Some(expected));
             continue;
         }
         let (payload, proof) = verified(line.as_bytes()).expect("the signer's key verifies it");
-        assert_eq!((proof.key(), proof.covers()), (&SIGNER.keys.keys()[0], covers));
+        assert_eq!((proof.key(), proof.coverage()), (&SIGNER.keys.keys()[0], covers));
         assert_eq!(payload, signed);
         assert_eq!(reason(&STRANGER.keys), Some("no_matching_key"));
         assert_eq!(reason(&KeySet::default()), Some("no_keys"));
@@ -203,12 +203,12 @@ fn only_as_itself(line: &str, signed: &str) {
     let entry = read(line.as_bytes(), &SIGNER.keys);
     let Some(proof) = entry.verdict.proof() else { return };
     let format = format_of(signed).expect("what is signed is an entry by itself");
-    let expected = match proof.covers() {
-        Covers::Object => (Some(Format::Cps), Format::Json),
-        Covers::Entry | Covers::Line => (Some(format), format),
+    let expected = match proof.coverage() {
+        Coverage::Object => (Some(Format::Cps), Format::Json),
+        Coverage::Entry | Coverage::Line => (Some(format), format),
     };
     assert_eq!((entry.format, format), expected, "{line}");
-    has_fields_of(&entry, &Read::payload(signed, format));
+    has_fields_of(&entry, &ParsedPayload::new(signed, format));
 }
 
 /// The format of a text, if it is an entry.
@@ -264,14 +264,14 @@ fn sign(
     layout: &Layout<'_>,
     place: Option<usize>,
     object_of_cps: bool,
-) -> Option<(String, String, Covers)> {
+) -> Option<(String, String, Coverage)> {
     let line = layout.line;
     let (signed, covers) = match &layout.parts {
         Parts::Object { object, cps: true, .. } if object_of_cps => {
-            (&line[object.clone()], Covers::Object)
+            (&line[object.clone()], Coverage::Object)
         }
-        Parts::Object { cps: true, .. } => (line, Covers::Line),
-        _ => (line, Covers::Entry),
+        Parts::Object { cps: true, .. } => (line, Coverage::Line),
+        _ => (line, Coverage::Entry),
     };
     let signature = URL_SAFE_NO_PAD.encode(SIGNER.pair.sign(signed.as_bytes()));
     let line = match (&layout.parts, place) {
@@ -315,7 +315,7 @@ fn verified(line: &[u8]) -> Option<(String, Proof)> {
 
 fn read(line: &[u8], keys: &KeySet) -> Entry {
     let line = Bytes::copy_from_slice(line);
-    Examined::line(&line, keys, usize::MAX).read(line, &Expected::default(), Millis::MIN)
+    CheckedLine::new(&line, keys, usize::MAX).read(line, &ExpectedIds::default(), Millis::MIN)
 }
 
 /// Where the values of the signatures stand.
@@ -343,7 +343,7 @@ fn is_less_one_piece(whole: &str, text: &str) -> usize {
     cut
 }
 
-fn has_fields_of(entry: &Entry, payload: &Read) {
+fn has_fields_of(entry: &Entry, payload: &ParsedPayload) {
     assert_eq!(entry.fields, payload.fields, "the fields of something else than the payload");
     assert!(entry.fields.get("sig").is_none(), "a signature is no field");
     assert_eq!(entry.event_time, payload.event_time);

@@ -17,11 +17,11 @@ use tokio::sync::mpsc;
 
 use crate::clock::now;
 use crate::config::{self, Authorization, Config, KeySource};
-use crate::console::about::About;
 use crate::console::guard::Guard;
+use crate::console::receiver_info::ReceiverInfo;
 use crate::console::{self, Console};
 use crate::control::{self, Control};
-use crate::ingest::{self, Expected};
+use crate::ingest::{self, ExpectedIds};
 use crate::keys::ring::Judged;
 use crate::keys::{KeyRing, Refresher, Suspicion, Watcher};
 use crate::metrics::{CountedEvents, CountedObserver, Exposition, Metrics, Sources};
@@ -81,7 +81,7 @@ pub struct Server {
     receiver_listener: Listener,
     console_listener: Listener,
     console: config::Console,
-    about: About,
+    about: ReceiverInfo,
     outputs: Arc<Outputs>,
     reader: Reader,
     receiver: Arc<Receiver>,
@@ -149,7 +149,7 @@ impl Server {
         let budget =
             Budget::new(usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX));
         let (writing, written) = mpsc::channel(1);
-        let about = About::of(config, receiver_listener.address(), certificate.as_deref());
+        let about = ReceiverInfo::new(config, receiver_listener.address(), certificate.as_deref());
         Ok(Server {
             receiver_listener,
             console_listener,
@@ -386,7 +386,7 @@ fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartEr
             }
         };
         let expected =
-            Expected { org_ids: input.org_ids.clone(), portal_ids: input.portal_ids.clone() };
+            ExpectedIds { org_ids: input.org_ids.clone(), portal_ids: input.portal_ids.clone() };
         inputs.push(Arc::new(Input {
             name: input.name.clone(),
             path: input.path.clone(),

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use vidimus::entry::Format;
 use vidimus::entry::Millis;
-use vidimus::ingest::{Batch, Caps, Expected};
+use vidimus::ingest::{Batch, Caps, ExpectedIds};
 use vidimus::konnect::batch::LineMaker;
 use vidimus::konnect::generate::Generator;
 use vidimus::konnect::share::{Fates, Share};
@@ -89,7 +89,7 @@ pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
         bytes,
         decoded_bytes: bytes,
     };
-    store.append(delivery, &batch, &Expected::default()).expect("stored")
+    store.append(delivery, &batch, &ExpectedIds::default()).expect("stored")
 }
 
 /// A store of so many of these entries in `data` of the folder: 20 segments, the last of them live and full.

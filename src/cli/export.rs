@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Printer, RecordFormat, Zone};
-use super::selection::{Place, Range, Wanted, read_whole, tell_slips};
+use super::selection::{Place, Range, Wanted, read_whole, tell_hints};
 use super::terminal::{counted, is_watched, tell};
 
 /// Write stored entries out, in the order in which they were stored.
@@ -54,7 +54,7 @@ impl Export {
         }
         printer.end()?;
         if written == 0 {
-            tell_slips(&reader, &filter)?;
+            tell_hints(&reader, &filter)?;
         }
         if is_watched() {
             tell(counted(written as u64, "entry"));

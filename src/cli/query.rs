@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{Printer, RecordFormat, Zone};
-use super::selection::{Place, Range, Wanted, read_whole, tell_slips};
+use super::selection::{Place, Range, Wanted, read_whole, tell_hints};
 use super::terminal::tell;
 
 /// Print stored entries that match, newest first.
@@ -60,7 +60,7 @@ impl Query {
         }
         printer.end()?;
         if printed == 0 {
-            tell_slips(&reader, &filter)?;
+            tell_hints(&reader, &filter)?;
         }
         match self.output {
             RecordFormat::Text if printed == 0 => tell("no entry matches"),

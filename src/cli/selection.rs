@@ -87,9 +87,9 @@ impl Range {
 }
 
 /// Says what the query is likely to have wrong, for it matches nothing.
-pub fn tell_slips(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
-    let slips = reader.slips(filter)?;
-    slips.iter().for_each(|slip| tell(format_args!("note: {slip}")));
+pub fn tell_hints(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
+    let hints = reader.hints(filter)?;
+    hints.iter().for_each(|hint| tell(format_args!("note: {hint}")));
     Ok(())
 }
 

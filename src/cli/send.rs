@@ -22,7 +22,7 @@ use super::terminal::{Output, tell};
 use crate::config::{AUTHORIZATION_VARIABLE, Secret};
 use crate::entry::Format;
 use crate::entry::Millis;
-use crate::entry::time::{self, Written};
+use crate::entry::time::{self, ParsedTime};
 use crate::konnect::batch::{Encoding, LineMaker};
 use crate::konnect::deliver::headers;
 use crate::konnect::generate::Generator;
@@ -142,9 +142,9 @@ fn format() -> impl TypedValueParser<Value = Format> {
 
 fn full_time(text: &str) -> Result<Millis, &'static str> {
     match time::parse(text) {
-        Written::Full(time) => Ok(time),
-        Written::OutOfRange => Err("outside the years 1970 to 9999"),
-        Written::NoYear(_) | Written::NotATime => Err("expected RFC 3339: 2025-06-18T21:02:36Z"),
+        ParsedTime::Full(time) => Ok(time),
+        ParsedTime::OutOfRange => Err("outside the years 1970 to 9999"),
+        ParsedTime::NoYear(_) | ParsedTime::NotATime => Err("expected RFC 3339: 2025-06-18T21:02:36Z"),
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
 use super::print::{Printer, RecordFormat, Zone};
-use super::selection::{Place, Wanted, tell_slips};
+use super::selection::{Place, Wanted, tell_hints};
 use super::terminal::tell;
 use crate::entry::Record;
 use crate::store::{Event, Follow, Reader};
@@ -50,7 +50,7 @@ impl Tail {
         let reader = self.place.reader()?;
         let position = reader.newest(&filter, self.newest)?;
         // An entry that comes may have a field that none has so far.
-        tell_slips(&reader, &filter)?;
+        tell_hints(&reader, &filter)?;
         let printer = Printer::of_what_comes(self.output, &self.zone)?;
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(follow(
             &reader,

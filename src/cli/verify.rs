@@ -18,7 +18,7 @@ use super::keys_from::KeysFrom;
 use super::output::OutputFormat;
 use super::terminal::{progress, tell};
 use crate::clock;
-use crate::ingest::Expected;
+use crate::ingest::ExpectedIds;
 use check::Check;
 use work::{Done, Work};
 
@@ -76,7 +76,7 @@ impl Verify {
         let size = inputs.iter().map(Input::size).sum();
         let check = Check {
             keys,
-            expected: Expected { org_ids: self.org_id, portal_ids: self.portal_id },
+            expected: ExpectedIds { org_ids: self.org_id, portal_ids: self.portal_id },
             output: self.output,
             allow_unsigned: self.allow_unsigned,
             field: self.field,

@@ -19,10 +19,10 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::problem::Problem;
 
 /// What is shorter is sent as it is, in bytes.
-const LEAST: u64 = 1024;
+const MIN_BYTES: u64 = 1024;
 
 /// What is longer is compressed on a thread that may wait, in bytes.
-const LONG: usize = 64 << 10;
+const BLOCKING_BYTES: usize = 64 << 10;
 
 /// The types that are compressed.
 const TYPES: [&str; 7] = [
@@ -73,7 +73,7 @@ fn is_worthwhile(answer: &Response) -> bool {
     TYPES.contains(&media)
         && !holds(header::CONTENT_ENCODING)
         && !holds(header::SET_COOKIE)
-        && answer.body().size_hint().exact().is_some_and(|size| size >= LEAST)
+        && answer.body().size_hint().exact().is_some_and(|size| size >= MIN_BYTES)
 }
 
 async fn compressed(
@@ -82,7 +82,7 @@ async fn compressed(
     let (mut head, body) = answer.into_parts();
     // Its size is known: it is in memory already.
     let body = to_bytes(body, usize::MAX).await?;
-    let body = match body.len() > LONG {
+    let body = match body.len() > BLOCKING_BYTES {
         true => tokio::task::spawn_blocking(move || gzip(&body)).await??,
         false => gzip(&body)?,
     };

@@ -1,4 +1,4 @@
-//! Who may ask, and the headers that every answer has.
+//! Who may params, and the headers that every answer has.
 //!
 //! A page of another site can make a browser ask us, by a name of its own that it lets point here
 //! (DNS rebinding): the `Host` must be ours. With a token every request brings it, as a bearer
@@ -24,7 +24,7 @@ use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
 use super::throttle::{Attempt, Throttle};
-use super::{Console, told};
+use super::{Console, problem_response};
 use crate::config::Secret;
 use crate::net::{Admission, Peer};
 
@@ -32,7 +32,7 @@ use crate::net::{Admission, Peer};
 const COOKIE: &str = "vidimus_session";
 
 /// The headers of every answer. Nothing is loaded but what is here, and no code but our one script.
-const HEADERS: [(HeaderName, &str); 6] = [
+const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
@@ -45,7 +45,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Knows who may ask.
+/// Knows who may params.
 #[derive(Debug)]
 pub struct Guard {
     address: SocketAddr,
@@ -80,7 +80,7 @@ impl Guard {
 
     /// Whether `host` is a name of ours: the address, `localhost` on this machine, or one that the
     /// operator gave, with any port if that has none.
-    fn is_ours(&self, host: &str) -> bool {
+    fn is_allowed_host(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
         let host = host.to_ascii_lowercase();
         let name = authority.host().to_ascii_lowercase();
@@ -129,7 +129,7 @@ impl Guard {
         let compare = || token.matches(given.as_bytes());
         match self.throttle.attempt(client, Instant::now(), compare) {
             Attempt::Right => {}
-            Attempt::Wrong => return Err(Problem::unauthorized(WRONG)),
+            Attempt::Wrong => return Err(Problem::unauthorized(WRONG_TOKEN)),
             Attempt::Throttled => return Err(Problem::too_many_attempts()),
         }
         let secure = if self.tls { "; Secure" } else { "" };
@@ -150,7 +150,7 @@ impl Guard {
 }
 
 /// What is said to a wrong token.
-const WRONG: &str = "the token is wrong";
+const WRONG_TOKEN: &str = "the token is wrong";
 
 /// What the cookie holds: it proves the token and does not tell it, and ends when the token changes.
 fn session(token: &Secret) -> String {
@@ -173,14 +173,14 @@ pub async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let mut answer = admitted(&console.guard, &peer, request, next).await;
-    for (name, value) in HEADERS {
+    let mut answer = authorize(&console.guard, &peer, request, next).await;
+    for (name, value) in SECURITY_HEADERS {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     answer
 }
 
-async fn admitted(guard: &Guard, peer: &Peer, request: Request, next: Next) -> Response {
+async fn authorize(guard: &Guard, peer: &Peer, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // Load balancers ask by whatever name they know.
     if matches!(path, "/healthz" | "/readyz") {
@@ -189,8 +189,8 @@ async fn admitted(guard: &Guard, peer: &Peer, request: Request, next: Next) -> R
     let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or(named.map(str::to_owned)).unwrap_or_default();
-    if !guard.is_ours(&host) {
-        return refused(told(Problem::misdirected(&host), request.headers()));
+    if !guard.is_allowed_host(&host) {
+        return refused(problem_response(Problem::misdirected(&host), request.headers()));
     }
     if path == "/login" || path.starts_with("/assets/") {
         return next.run(request).await;
@@ -212,7 +212,7 @@ async fn admitted(guard: &Guard, peer: &Peer, request: Request, next: Next) -> R
         Some(Attempt::Wrong) | None if wants_page && !has_header => {
             Redirect::to("/login").into_response()
         }
-        Some(Attempt::Wrong) => refused(Problem::unauthorized(WRONG)),
+        Some(Attempt::Wrong) => refused(Problem::unauthorized(WRONG_TOKEN)),
         None => {
             refused(Problem::unauthorized("expected the console's token: Authorization: Bearer …"))
         }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn check_host(guard: &Guard, host: &str, expected: bool) {
-        assert_eq!(guard.is_ours(host), expected, "{host}");
+        assert_eq!(guard.is_allowed_host(host), expected, "{host}");
     }
 
     #[test]

@@ -15,13 +15,13 @@ use crate::metrics::exposition;
 use crate::store::Health;
 
 /// `GET /healthz`
-pub async fn healthy() -> &'static str {
+pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// What makes the program ready.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Ready {
+pub struct Readiness {
     store: &'static str,
     keys: &'static str,
 }
@@ -31,11 +31,11 @@ pub struct Ready {
 ///
 /// Whether the next write succeeds nobody knows. After a failed one the store tries by itself
 /// whether it can write again, so that whoever sends nothing to what is not ready sees it come back.
-pub async fn ready(State(console): State<Arc<Console>>) -> Result<Json<Ready>, Problem> {
+pub async fn readyz(State(console): State<Arc<Console>>) -> Result<Json<Readiness>, Problem> {
     readiness(&console.health, &console.ring).map(Json)
 }
 
-fn readiness(health: &Health, ring: &KeyRing) -> Result<Ready, Problem> {
+fn readiness(health: &Health, ring: &KeyRing) -> Result<Readiness, Problem> {
     // It is asked without a token: the log says what the store said.
     if health.trouble().is_some() {
         let detail = "the last write to the store failed; the log says why";
@@ -50,13 +50,13 @@ fn readiness(health: &Health, ring: &KeyRing) -> Result<Ready, Problem> {
         return Err(Problem::not_ready(detail));
     }
     let keys = if ring.has_sources() { "ok" } else { "not needed" };
-    Ok(Ready { store: "ok", keys })
+    Ok(Readiness { store: "ok", keys })
 }
 
 /// `GET /metrics`
 pub async fn metrics(State(console): State<Arc<Console>>) -> Result<Response, Problem> {
     let shown = Arc::clone(&console);
-    let text = console.watch(move |reader| shown.metrics.text(reader)).await?;
+    let text = console.read_for_metrics(move |reader| shown.metrics.text(reader)).await?;
     let mut answer = text.into_response();
     let content_type = HeaderValue::from_static(exposition::CONTENT_TYPE);
     answer.headers_mut().insert(CONTENT_TYPE, content_type);
@@ -80,7 +80,7 @@ mod tests {
         };
         let health = Health::default();
         let none = ring(HashMap::from([("a".to_owned(), Judged::default())]));
-        let ready = Ready { store: "ok", keys: "not needed" };
+        let ready = Readiness { store: "ok", keys: "not needed" };
         assert_eq!(readiness(&health, &none), Ok(ready));
 
         let judged = Judged { sources: vec!["x".to_owned()], ..Judged::default() };
@@ -89,6 +89,6 @@ mod tests {
         assert_eq!(problem.status, 503);
         assert!(problem.detail.contains("no keys yet for the input a"), "{}", problem.detail);
         one.enter("x", &KeySet::new([Arc::new(Key::new(None, [1; 32]))]), Millis::MIN);
-        assert_eq!(readiness(&health, &one), Ok(Ready { store: "ok", keys: "ok" }));
+        assert_eq!(readiness(&health, &one), Ok(Readiness { store: "ok", keys: "ok" }));
     }
 }

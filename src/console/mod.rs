@@ -1,27 +1,27 @@
 //! The console: a web page and a JSON API on an address of their own. It only reads.
 //!
-//! - [`guard`]: who may ask: the `Host` header, the token, the headers of every answer.
+//! - [`guard`]: who may params: the `Host` header, the token, the headers of every answer.
 //! - `compress`: answers as gzip.
-//! - [`ask`]: what is asked: the query, the range, the limit. [`problem`]: what is said if it is wrong.
+//! - [`params`]: what is asked: the query, the range, the limit. [`problem`]: what is said if it is wrong.
 //! - [`health`]: whether the program is alive and ready, and what it counts.
 //! - [`api`]: entries, counts, the stream, deliveries, all as JSON. [`pages`]: the same to look at.
 //! - [`raw`]: a line as it was received, to download.
-//! - [`about`]: what the pages tell of the receiver.
+//! - [`receiver_info`]: what the pages tell of the receiver.
 //!
 //! Every look at the store goes through [`Console::read`] (`look`), on a thread that may wait; only a
 //! few are at work at once, so that whoever looks does not slow the receiver, and none for longer than
 //! somebody waits. Metrics have a turn of their own.
 
-pub mod about;
 pub mod api;
-pub mod ask;
 mod compress;
 pub mod guard;
 pub mod health;
-mod look;
 pub mod pages;
+pub mod params;
 pub mod problem;
 pub mod raw;
+mod read_pool;
+pub mod receiver_info;
 mod throttle;
 
 use std::convert::Infallible;
@@ -35,19 +35,19 @@ use hyper::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
-use self::about::About;
 use self::guard::Guard;
-use self::look::{Looks, PATIENCE};
-use self::pages::Trouble;
+use self::pages::HtmlProblem;
 use self::problem::Problem;
+use self::read_pool::{READ_TIMEOUT, ReadPool};
+use self::receiver_info::ReceiverInfo;
 use crate::keys::KeyRing;
 use crate::metrics::Exposition;
 use crate::net::{CloseConnection, Peer, RequestBody, Shutdown};
 use crate::store::{Health, Reader, StoreError};
 
 /// How many looks at the store are at work at once, to answer questions and for metrics.
-const READERS: usize = 2;
-const WATCHERS: usize = 1;
+const QUERY_READS: usize = 2;
+const METRICS_READS: usize = 1;
 
 /// What the console shows, and to whom.
 #[derive(Debug)]
@@ -57,12 +57,12 @@ pub struct Console {
     pub ring: Arc<KeyRing>,
     health: Arc<Health>,
     metrics: Exposition,
-    about: About,
+    receiver: ReceiverInfo,
     guard: Guard,
     /// Ends what goes on for ever.
     shutdown: Shutdown,
-    reading: Looks,
-    watching: Looks,
+    query_pool: ReadPool,
+    metrics_pool: ReadPool,
     /// Held by the one stream that looks at the store.
     streaming: Arc<Semaphore>,
 }
@@ -74,19 +74,19 @@ impl Console {
         ring: Arc<KeyRing>,
         health: Arc<Health>,
         metrics: Exposition,
-        about: About,
+        receiver: ReceiverInfo,
         guard: Guard,
         shutdown: Shutdown,
     ) -> Arc<Console> {
         let reader = Arc::new(reader);
         Arc::new(Console {
-            reading: Looks::new(Arc::clone(&reader), READERS, PATIENCE),
-            watching: Looks::new(Arc::clone(&reader), WATCHERS, PATIENCE),
+            query_pool: ReadPool::new(Arc::clone(&reader), QUERY_READS, READ_TIMEOUT),
+            metrics_pool: ReadPool::new(Arc::clone(&reader), METRICS_READS, READ_TIMEOUT),
             reader,
             ring,
             health,
             metrics,
-            about,
+            receiver,
             guard,
             shutdown,
             streaming: Arc::new(Semaphore::new(1)),
@@ -97,8 +97,8 @@ impl Console {
     pub fn router(self: &Arc<Console>) -> Router {
         let guard = axum::middleware::from_fn_with_state(Arc::clone(self), guard::check);
         Router::new()
-            .route("/healthz", get(health::healthy))
-            .route("/readyz", get(health::ready))
+            .route("/healthz", get(health::healthz))
+            .route("/readyz", get(health::readyz))
             .route("/metrics", get(health::metrics))
             .route("/api/openapi.json", get(api::description))
             .nest("/api/v1", api::router())
@@ -115,15 +115,15 @@ impl Console {
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        self.reading.look(work).await
+        self.query_pool.run(work).await
     }
 
     /// The same for what is small and must not wait behind questions.
-    pub async fn watch<T: Send + 'static>(
+    pub async fn read_for_metrics<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        self.watching.look(work).await
+        self.metrics_pool.run(work).await
     }
 }
 
@@ -139,17 +139,17 @@ pub async fn handle(
 }
 
 async fn missing(headers: HeaderMap) -> Response<Body> {
-    told(Problem::not_found("there is nothing at this path"), &headers)
+    problem_response(Problem::not_found("there is nothing at this path"), &headers)
 }
 
 async fn wrong_method(headers: HeaderMap) -> Response<Body> {
-    told(Problem::method_not_allowed(), &headers)
+    problem_response(Problem::method_not_allowed(), &headers)
 }
 
 /// A problem as whoever asks reads it: a person a page, and a program JSON.
-fn told(problem: Problem, headers: &HeaderMap) -> Response<Body> {
+fn problem_response(problem: Problem, headers: &HeaderMap) -> Response<Body> {
     match guard::accepts_html(headers) {
-        true => Trouble(problem).into_response(),
+        true => HtmlProblem(problem).into_response(),
         false => problem.into_response(),
     }
 }

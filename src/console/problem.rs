@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 
-use super::look::PATIENCE;
+use super::read_pool::READ_TIMEOUT;
 use super::throttle::RETRY_AFTER as RETRY;
 use crate::search::QueryError;
 use crate::store::StoreError;
@@ -18,7 +18,7 @@ pub struct Problem {
     title: &'static str,
     /// The status.
     pub status: u16,
-    /// What it is about, in a sentence.
+    /// What it is receiver, in a sentence.
     pub detail: String,
     /// The parameter that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,7 +89,7 @@ impl Problem {
         let detail = format!(
             "the store has no answer within {} seconds; ask for a narrower range of time, or for \
              fields instead of words",
-            PATIENCE.as_secs()
+            READ_TIMEOUT.as_secs()
         );
         Problem::new(StatusCode::GATEWAY_TIMEOUT, detail)
     }

@@ -17,7 +17,7 @@ use super::Console;
 use super::problem::Problem;
 
 /// How long a reader that takes nothing is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `GET /entries/{id}/raw` and `GET /api/v1/entries/{id}/raw`
 ///
@@ -59,7 +59,7 @@ async fn send(
             Ok(None) | Err(_) => Err(io::ErrorKind::UnexpectedEof.into()),
         };
         let read = piece.as_ref().ok().map(|piece| piece.len() as u64);
-        match (timeout(PATIENCE, pieces.send(piece)).await, read) {
+        match (timeout(SEND_TIMEOUT, pieces.send(piece)).await, read) {
             (Ok(Ok(())), Some(read)) => sent += read,
             _ => return,
         }

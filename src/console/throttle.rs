@@ -14,10 +14,10 @@ use hashlink::{LinkedHashMap, LinkedHashSet};
 use crate::net::network;
 
 /// How many wrong tokens an address may bring at once, and how long it takes to have one more.
-const EACH: Rate = Rate { burst: 10, every: RETRY_AFTER };
+const PER_ADDRESS: Rate = Rate { burst: 10, every: RETRY_AFTER };
 
 /// The same of all addresses together.
-const ALL: Rate = Rate { burst: 100, every: Duration::from_secs(1) };
+const OVERALL: Rate = Rate { burst: 100, every: Duration::from_secs(1) };
 
 /// How long an address is throttled at most that brings nothing meanwhile.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(6);
@@ -36,15 +36,15 @@ pub(super) enum Attempt {
 
 /// Counts wrong tokens.
 #[derive(Debug, Default)]
-pub(super) struct Throttle(Mutex<Guesses>);
+pub(super) struct Throttle(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Guesses {
-    all: Debt,
+struct State {
+    all: Allowance,
     /// By address; the one that was wrong last is last.
-    each: LinkedHashMap<IpAddr, Debt>,
+    per_address: LinkedHashMap<IpAddr, Allowance>,
     /// Addresses that have brought the right token; the last one last.
-    known: LinkedHashSet<IpAddr>,
+    trusted: LinkedHashSet<IpAddr>,
 }
 
 /// How often something may happen.
@@ -55,9 +55,9 @@ struct Rate {
 
 /// When all wrong tokens so far are made good.
 #[derive(Clone, Copy, Debug, Default)]
-struct Debt(Option<Instant>);
+struct Allowance(Option<Instant>);
 
-impl Debt {
+impl Allowance {
     fn admits(self, rate: &Rate, now: Instant) -> bool {
         let left = self.0.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         left <= rate.every * (rate.burst - 1)
@@ -77,27 +77,29 @@ impl Throttle {
         compare: impl FnOnce() -> bool,
     ) -> Attempt {
         let address = network(address);
-        let Guesses { all, each, known } =
+        let State { all, per_address, trusted } =
             &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut own = each.get(&address).copied().unwrap_or_default();
-        if !own.admits(&EACH, now) || !all.admits(&ALL, now) && !known.contains(&address) {
+        let mut own = per_address.get(&address).copied().unwrap_or_default();
+        if !own.admits(&PER_ADDRESS, now)
+            || !all.admits(&OVERALL, now) && !trusted.contains(&address)
+        {
             return Attempt::Throttled;
         }
         if compare() {
-            if !known.to_back(&address) {
-                known.insert(address);
+            if !trusted.to_back(&address) {
+                trusted.insert(address);
             }
-            if known.len() > REMEMBERED {
-                known.pop_front();
+            if trusted.len() > REMEMBERED {
+                trusted.pop_front();
             }
             return Attempt::Right;
         }
-        all.add(&ALL, now);
-        own.add(&EACH, now);
-        each.remove(&address);
-        each.insert(address, own);
-        if each.len() > REMEMBERED {
-            each.pop_front();
+        all.add(&OVERALL, now);
+        own.add(&PER_ADDRESS, now);
+        per_address.remove(&address);
+        per_address.insert(address, own);
+        if per_address.len() > REMEMBERED {
+            per_address.pop_front();
         }
         Attempt::Wrong
     }
@@ -115,7 +117,7 @@ mod tests {
     #[test]
     fn who_guesses_is_not_told_whether_it_was_right() {
         let (throttle, now) = (Throttle::default(), Instant::now());
-        for _ in 0..EACH.burst {
+        for _ in 0..PER_ADDRESS.burst {
             assert_eq!(throttle.attempt(address(1), now, || false), Wrong);
         }
         let compared = || panic!("it was compared");
@@ -139,13 +141,13 @@ mod tests {
         let (throttle, now) = (Throttle::default(), Instant::now());
         assert_eq!(throttle.attempt(address(0), now, || true), Right);
         let wrong = (1..=200).filter(|n| throttle.attempt(address(*n), now, || false) == Wrong);
-        assert_eq!(wrong.count(), ALL.burst as usize);
+        assert_eq!(wrong.count(), OVERALL.burst as usize);
         assert_eq!(throttle.attempt(address(201), now, || true), Throttled);
         assert_eq!(throttle.attempt(address(0), now, || true), Right);
         // One /64 is one address.
         let of = |text: &str| text.parse().unwrap();
         let later = now + Duration::from_secs(1000);
-        for n in 0..EACH.burst {
+        for n in 0..PER_ADDRESS.burst {
             let found = throttle.attempt(of(&format!("2001:db8::{n:x}")), later, || false);
             assert_eq!(found, Wrong);
         }
@@ -169,6 +171,6 @@ mod tests {
             );
         }
         let guesses = throttle.0.lock().unwrap();
-        assert_eq!((guesses.each.len(), guesses.known.len()), (REMEMBERED, REMEMBERED));
+        assert_eq!((guesses.per_address.len(), guesses.trusted.len()), (REMEMBERED, REMEMBERED));
     }
 }

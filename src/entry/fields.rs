@@ -14,7 +14,7 @@ use super::Warning;
 
 /// What a known field holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
+pub enum FieldType {
     /// Text, the empty string included.
     Text,
     /// A signed 64-bit integer.
@@ -28,36 +28,36 @@ pub enum Type {
 /// The known fields with their types, in the order in which they are shown and stored.
 ///
 /// Source: the vendor's page "Konnect and Dev Portal audit logs".
-pub const KNOWN: [(&str, Type); 25] = [
-    ("event_ts", Type::Text),
-    ("cef_version", Type::Text),
-    ("event_vendor", Type::Text),
-    ("event_product", Type::Text),
-    ("event_version", Type::Text),
-    ("event_class_id", Type::Text),
-    ("name", Type::Text),
-    ("severity", Type::Integer),
-    ("rt", Type::Integer),
-    ("src", Type::Text),
-    ("org_id", Type::Text),
-    ("portal_id", Type::Text),
-    ("principal_id", Type::Text),
-    ("principal_name", Type::Text),
-    ("actor_id", Type::Text),
-    ("kong_initiated", Type::Boolean),
-    ("success", Type::Boolean),
-    ("action", Type::Text),
-    ("granted", Type::Boolean),
-    ("act", Type::Text),
-    ("status", Type::Integer),
-    ("request", Type::Text),
-    ("query", Type::Text),
-    ("trace_id", Type::Digits),
-    ("user_agent", Type::Text),
+pub const KNOWN: [(&str, FieldType); 25] = [
+    ("event_ts", FieldType::Text),
+    ("cef_version", FieldType::Text),
+    ("event_vendor", FieldType::Text),
+    ("event_product", FieldType::Text),
+    ("event_version", FieldType::Text),
+    ("event_class_id", FieldType::Text),
+    ("name", FieldType::Text),
+    ("severity", FieldType::Integer),
+    ("rt", FieldType::Integer),
+    ("src", FieldType::Text),
+    ("org_id", FieldType::Text),
+    ("portal_id", FieldType::Text),
+    ("principal_id", FieldType::Text),
+    ("principal_name", FieldType::Text),
+    ("actor_id", FieldType::Text),
+    ("kong_initiated", FieldType::Boolean),
+    ("success", FieldType::Boolean),
+    ("action", FieldType::Text),
+    ("granted", FieldType::Boolean),
+    ("act", FieldType::Text),
+    ("status", FieldType::Integer),
+    ("request", FieldType::Text),
+    ("query", FieldType::Text),
+    ("trace_id", FieldType::Digits),
+    ("user_agent", FieldType::Text),
 ];
 
 /// The type of the known field `name`, or `None` for a field that is not known.
-pub fn type_of(name: &str) -> Option<Type> {
+pub fn type_of(name: &str) -> Option<FieldType> {
     position(name).map(|at| KNOWN[at].1)
 }
 
@@ -172,11 +172,11 @@ impl Fields {
     }
 
     /// Adds what a line says of the field `name`, typed if the field is known.
-    pub(super) fn add(&mut self, name: &str, sent: Sent<'_>, warnings: &mut Vec<Warning>) {
+    pub(super) fn add(&mut self, name: &str, sent: SentValue<'_>, warnings: &mut Vec<Warning>) {
         let taken = match position(name) {
             Some(at) => match (&self.known[at], sent) {
                 (Some(_), _) => true,
-                (None, Sent::Json(json)) if json.get() == "null" => false,
+                (None, SentValue::Json(json)) if json.get() == "null" => false,
                 (None, sent) => {
                     self.known[at] = Some(typed(KNOWN[at].1, sent));
                     false
@@ -209,30 +209,30 @@ impl Serialize for Fields {
 }
 
 /// A value as a line gives it, before it is typed.
-pub(super) enum Sent<'a> {
+pub(super) enum SentValue<'a> {
     /// A CEF value or the contents of a JSON string, unescaped.
     Text(std::borrow::Cow<'a, str>),
     /// Any other JSON value, as sent.
     Json(&'a RawValue),
 }
 
-fn typed(wanted: Type, sent: Sent<'_>) -> Value {
+fn typed(wanted: FieldType, sent: SentValue<'_>) -> Value {
     let text = match sent {
-        Sent::Text(text) => text.into_owned(),
-        Sent::Json(json) => json.get().to_owned(),
+        SentValue::Text(text) => text.into_owned(),
+        SentValue::Json(json) => json.get().to_owned(),
     };
     let value = match wanted {
-        Type::Text | Type::Digits => return Value::Text(text),
-        Type::Integer => text.parse().ok().map(Value::Integer),
-        Type::Boolean => text.parse().ok().map(Value::Boolean),
+        FieldType::Text | FieldType::Digits => return Value::Text(text),
+        FieldType::Integer => text.parse().ok().map(Value::Integer),
+        FieldType::Boolean => text.parse().ok().map(Value::Boolean),
     };
     value.unwrap_or(Value::Text(text))
 }
 
-fn untyped(sent: Sent<'_>) -> Value {
+fn untyped(sent: SentValue<'_>) -> Value {
     match sent {
-        Sent::Text(text) => Value::Text(text.into_owned()),
-        Sent::Json(json) => match json.get() {
+        SentValue::Text(text) => Value::Text(text.into_owned()),
+        SentValue::Json(json) => match json.get() {
             "true" => Value::Boolean(true),
             "false" => Value::Boolean(false),
             json => Value::Json(json.to_owned()),
@@ -246,7 +246,7 @@ mod tests {
 
     fn check(name: &str, sent: &str, expected: Value) {
         let mut fields = Fields::default();
-        fields.add(name, Sent::Text(sent.into()), &mut Vec::new());
+        fields.add(name, SentValue::Text(sent.into()), &mut Vec::new());
         assert_eq!(fields.get(name), Some(&expected), "{name}={sent}");
     }
 
@@ -264,8 +264,8 @@ mod tests {
     fn the_first_of_a_name_wins() {
         let (mut fields, mut warnings) = (Fields::default(), Vec::new());
         for value in ["true", "false", "x"] {
-            fields.add("granted", Sent::Text(value.into()), &mut warnings);
-            fields.add("other", Sent::Text(value.into()), &mut warnings);
+            fields.add("granted", SentValue::Text(value.into()), &mut warnings);
+            fields.add("other", SentValue::Text(value.into()), &mut warnings);
         }
         assert_eq!(fields.get("granted"), Some(&Value::Boolean(true)));
         assert_eq!(fields.text("other"), Some("true"));
@@ -276,11 +276,11 @@ mod tests {
     fn fields_over_the_cap_are_not_kept_and_known_ones_are() {
         let (mut fields, mut warnings) = (Fields::default(), Vec::new());
         for n in 0..MAX_EXTENSIONS {
-            fields.add(&format!("x{n}"), Sent::Text("".into()), &mut warnings);
+            fields.add(&format!("x{n}"), SentValue::Text("".into()), &mut warnings);
         }
         assert_eq!(warnings, []);
-        fields.add("one.more", Sent::Text("".into()), &mut warnings);
-        fields.add("granted", Sent::Text("true".into()), &mut warnings);
+        fields.add("one.more", SentValue::Text("".into()), &mut warnings);
+        fields.add("granted", SentValue::Text("true".into()), &mut warnings);
         assert_eq!(warnings, [Warning::TooManyFields]);
         assert_eq!(fields.iter().count(), MAX_EXTENSIONS + 1);
         assert_eq!(fields.get("granted"), Some(&Value::Boolean(true)));
@@ -290,7 +290,7 @@ mod tests {
     fn a_number_keeps_all_its_digits() {
         let json: Box<RawValue> = serde_json::from_str("123456789012345678901234567890").unwrap();
         let mut fields = Fields::default();
-        fields.add("n", Sent::Json(&json), &mut Vec::new());
+        fields.add("n", SentValue::Json(&json), &mut Vec::new());
         assert_eq!(serde_json::to_string(&fields).unwrap(), format!("{{\"n\":{}}}", json.get()));
     }
 
@@ -298,7 +298,7 @@ mod tests {
     fn a_value_stays_on_its_line() {
         let json: Box<RawValue> = serde_json::from_str("[\"a\\r\",\r\t1e400]").unwrap();
         let mut fields = Fields::default();
-        fields.add("n", Sent::Json(&json), &mut Vec::new());
+        fields.add("n", SentValue::Json(&json), &mut Vec::new());
         assert_eq!(serde_json::to_string(&fields).unwrap(), r#"{"n":["a\r",  1e400]}"#);
     }
 }

@@ -1,7 +1,7 @@
 //! A line to its format, and to the places where its signature may stand.
 //!
 //! Nothing is believed here and no field is read: `signature` uses the layout to cut out the
-//! signature, and only then [`read`](super::read) reads the fields of what is left.
+//! signature, and only then [`payload`](super::payload) reads the fields of what is left.
 
 use std::ops::Range;
 

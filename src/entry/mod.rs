@@ -2,7 +2,7 @@
 //!
 //! - [`lines`]: a body to its lines.
 //! - [`layout`]: a line to its format, and to where its signature may stand. Nothing is believed yet.
-//! - [`read`]: a payload to its fields. Called on what verified, never on bytes outside it.
+//! - [`payload`]: a payload to its fields. Called on what verified, never on bytes outside it.
 //! - [`fields`], [`time`]: what an entry holds. [`record`]: an entry as JSON.
 //!
 //! It checks no signature and knows no keys. The formats are the vendor's ("Konnect and Dev Portal
@@ -13,14 +13,14 @@ pub mod fields;
 mod json;
 pub mod layout;
 pub mod lines;
-pub mod read;
+pub mod payload;
 pub mod record;
 pub mod time;
 pub(crate) mod words;
 
 pub use fields::{Fields, Value};
 pub use layout::{Layout, Malformed};
-pub use read::Read;
+pub use payload::ParsedPayload;
 pub use record::Record;
 pub use time::Millis;
 pub use words::{Format, Kind, VerdictName, Warning};

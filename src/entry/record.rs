@@ -31,19 +31,19 @@ pub struct Record {
     /// The line as received, or its beginning.
     pub raw: Vec<u8>,
     /// What the whole line is, if `raw` has its beginning alone: it is too long to be parsed.
-    pub whole: Option<Whole>,
+    pub whole: Option<WholeLine>,
 }
 
 /// A line of which a [`Record`] has the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Whole {
+pub struct WholeLine {
     /// Its length, in bytes; `None` if it was not read to its end.
     pub bytes: Option<u64>,
     /// Its SHA-256; `None` if that was not computed.
     pub sha256: Option<[u8; 32]>,
 }
 
-impl Whole {
+impl WholeLine {
     /// The SHA-256 in hexadecimal.
     pub fn sha256(&self) -> Option<String> {
         Some(HEXLOWER.encode(&self.sha256?))
@@ -180,12 +180,12 @@ mod tests {
             serde_json::to_string(&record).unwrap(),
             r#"{"source":"a:1","time":"1970-01-01T00:00:00.000Z","format":"unknown","kind":null,"verdict":"malformed","reason":"unknown_format","kid":null,"warnings":[],"fields":{},"raw_base64":"/w=="}"#
         );
-        record.whole = Some(Whole { bytes: Some(300), sha256: Some([0xab; 32]) });
+        record.whole = Some(WholeLine { bytes: Some(300), sha256: Some([0xab; 32]) });
         let json = serde_json::to_string(&record).unwrap();
         let sha256 = "ab".repeat(32);
         let end = format!(r#","raw_truncated":true,"raw_bytes":300,"raw_sha256":"{sha256}"}}"#);
         assert!(json.ends_with(&end), "{json}");
-        record.whole = Some(Whole { bytes: None, sha256: None });
+        record.whole = Some(WholeLine { bytes: None, sha256: None });
         let json = serde_json::to_string(&record).unwrap();
         assert!(json.ends_with(r#","raw_truncated":true}"#), "{json}");
     }

@@ -1,6 +1,6 @@
 //! Times: milliseconds since the Unix epoch, and the two ways in which a line writes one.
 //!
-//! A time inside an entry is the sender's claim. Those outside the years 1970 to 9999 are none.
+//! A time inside an entry is the sender's signatures. Those outside the years 1970 to 9999 are none.
 
 use std::fmt;
 
@@ -65,7 +65,7 @@ impl Serialize for Millis {
 
 /// What a line's own timestamp says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
+pub enum ParsedTime {
     /// A full time.
     Full(Millis),
     /// A full time outside the years 1970 to 9999.
@@ -77,19 +77,19 @@ pub enum Written {
 }
 
 /// Reads an RFC 3339 or an RFC 3164 (section 4.1.2) time.
-pub fn parse(text: &str) -> Written {
+pub fn parse(text: &str) -> ParsedTime {
     if let Ok(time) = text.parse::<Timestamp>() {
-        return Millis::new(time.as_millisecond()).map_or(Written::OutOfRange, Written::Full);
+        return Millis::new(time.as_millisecond()).map_or(ParsedTime::OutOfRange, ParsedTime::Full);
     }
     // The year only has to be a leap year, for 29 February.
     match DateTime::strptime("%Y %b %e %H:%M:%S", format!("2000 {text}")) {
-        Ok(time) => Written::NoYear(time),
-        Err(_) => Written::NotATime,
+        Ok(time) => ParsedTime::NoYear(time),
+        Err(_) => ParsedTime::NotATime,
     }
 }
 
 /// The newest time that `written` can mean and that is not more than a day ahead of `received_at`.
-pub fn newest(written: DateTime, received_at: Millis) -> Option<Millis> {
+pub fn guess_year(written: DateTime, received_at: Millis) -> Option<Millis> {
     let latest = received_at.get().saturating_add(DAY);
     let year = Millis::saturating(latest).civil().year();
     // Eight years: 29 February may be that far back.
@@ -106,7 +106,7 @@ mod tests {
 
     fn at(text: &str) -> Millis {
         match parse(text) {
-            Written::Full(time) => time,
+            ParsedTime::Full(time) => time,
             other => panic!("{text}: {other:?}"),
         }
     }
@@ -117,9 +117,9 @@ mod tests {
         assert_eq!(at("2025-06-18T23:02:36.5+02:00").to_string(), "2025-06-18T21:02:36.500Z");
         assert_eq!(Millis::MAX.to_string(), "9999-12-31T23:59:59.999Z");
         assert_eq!(Millis::MIN.to_string(), "1970-01-01T00:00:00.000Z");
-        assert_eq!(parse("1969-12-31T23:59:59Z"), Written::OutOfRange);
-        assert_eq!(parse("yesterday"), Written::NotATime);
-        assert_eq!(parse(""), Written::NotATime);
+        assert_eq!(parse("1969-12-31T23:59:59Z"), ParsedTime::OutOfRange);
+        assert_eq!(parse("yesterday"), ParsedTime::NotATime);
+        assert_eq!(parse(""), ParsedTime::NotATime);
     }
 
     #[test]
@@ -131,8 +131,8 @@ mod tests {
             ("Jan  1 00:00:10", "2024-12-31T23:59:59Z", "2025-01-01T00:00:10.000Z"),
             ("Feb 29 12:00:00", "2027-06-01T00:00:00Z", "2024-02-29T12:00:00.000Z"),
         ] {
-            let Written::NoYear(time) = parse(written) else { panic!("{written}") };
-            assert_eq!(newest(time, at(received)).unwrap().to_string(), expected, "{written}");
+            let ParsedTime::NoYear(time) = parse(written) else { panic!("{written}") };
+            assert_eq!(guess_year(time, at(received)).unwrap().to_string(), expected, "{written}");
         }
     }
 }

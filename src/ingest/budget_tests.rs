@@ -41,13 +41,13 @@ fn forged(n: usize) -> String {
     cef(n) + &format!(" sig={}", URL_SAFE_NO_PAD.encode([7; 64])).repeat(4) + "\n"
 }
 
-fn batch(body: String, keys: &KeySet, budget: &Budget) -> Batch {
-    Batch::within(body.into(), keys, CAPS, budget).unwrap()
+fn batch(body: String, keys: &KeySet, budget: &FailureBudget) -> Batch {
+    Batch::with_budget(body.into(), keys, CAPS, budget).unwrap()
 }
 
-fn reason(line: &str, keys: &KeySet, budget: &Budget) -> Option<&'static str> {
+fn reason(line: &str, keys: &KeySet, budget: &FailureBudget) -> Option<&'static str> {
     let line = line.trim_end().as_bytes();
-    Examined::line_within(line, keys, CAPS.max_line, budget).verdict().reason()
+    CheckedLine::with_budget(line, keys, CAPS.max_line, budget).verdict().reason()
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn what_is_genuine_costs_nothing_whichever_key_signed_it() {
         let sig = signer.sig(&line);
         body += &format!("{{\"event\":{{\"rt\":{n},\"sig\":\"{sig}\"}}}}\n");
     }
-    let budget = Budget::new(1);
+    let budget = FailureBudget::new(1);
     let batch = batch(body, &keys, &budget);
     assert_eq!(batch.len(), 600);
     assert!(batch.verdicts().all(|verdict| verdict.proof().is_some()));
@@ -77,7 +77,7 @@ fn what_comes_after_the_budget_is_not_tried() {
     // More than one slice, so that the genuine one comes after the others.
     let body: String = (0..SLICE).map(forged).chain([signer.cef(SLICE)]).collect();
     // Each costs four signatures under two keys: a hundred can be tried.
-    let budget = Budget::new(800);
+    let budget = FailureBudget::new(800);
     let batch = batch(body, &keys, &budget);
     assert!(budget.is_spent());
     let verdicts: Vec<_> = batch.verdicts().collect();
@@ -87,13 +87,13 @@ fn what_comes_after_the_budget_is_not_tried() {
     assert_eq!(verdicts.iter().filter(|one| one.is_not_tried()).count(), SLICE + 1 - tried);
     assert_eq!(verdicts.last(), Some(&&Verdict::Invalid(Reason::NotTried)));
     assert!(verdicts.iter().all(|verdict| verdict.awaits_key()));
-    assert_eq!(reason(&signer.cef(SLICE), &keys, &Budget::unlimited()), None);
+    assert_eq!(reason(&signer.cef(SLICE), &keys, &FailureBudget::unlimited()), None);
 }
 
 #[test]
 fn what_needs_no_verification_is_told_without_a_budget() {
     let keys = KeySet::new([Signer::new(1).key()]);
-    let spent = Budget::new(0);
+    let spent = FailureBudget::new(0);
     assert_eq!(reason(&forged(1), &keys, &spent), Some("not_tried"));
     assert_eq!(reason(&forged(1), &KeySet::default(), &spent), Some("no_keys"));
     assert_eq!(reason(&cef(1), &keys, &spent), None);
@@ -108,7 +108,7 @@ fn imitations_behind_a_genuine_signature_are_paid_for() {
     let imitations = format!(" sig={}", URL_SAFE_NO_PAD.encode([7; 64])).repeat(2);
     let payload = cef(1) + &imitations;
     let line = format!("{} sig={}{imitations}", cef(1), signer.sig(&payload));
-    let budget = Budget::new(3);
+    let budget = FailureBudget::new(3);
     assert_eq!(reason(&line, &keys, &budget), None);
     assert!(!budget.is_spent());
     assert_eq!(reason(&line, &keys, &budget), Some("not_tried"));

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::entry::Millis;
-use crate::ingest::Expected;
+use crate::ingest::ExpectedIds;
 use crate::signature::{Key, KeySet};
 use crate::store::{Judge, Sighting, Source};
 
@@ -20,7 +20,7 @@ pub struct Judged {
     /// The sources of its keys, by the names that the catalog has. None: whatever any source had.
     pub sources: Vec<String>,
     /// Whose entries belong to it.
-    pub expected: Arc<Expected>,
+    pub expected: Arc<ExpectedIds>,
 }
 
 /// The keys at hand.
@@ -192,7 +192,7 @@ impl Judge for KeyRing {
         Arc::new(self.select(&known, input, received_at))
     }
 
-    fn expected(&self, input: &str) -> Arc<Expected> {
+    fn expected(&self, input: &str) -> Arc<ExpectedIds> {
         self.inputs.get(input).map(|judged| Arc::clone(&judged.expected)).unwrap_or_default()
     }
 

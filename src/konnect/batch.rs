@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
     use crate::entry::VerdictName;
-    use crate::ingest::Examined;
+    use crate::ingest::CheckedLine;
     use crate::konnect::share::Share;
     use crate::signature::KeySet;
 
@@ -151,7 +151,7 @@ mod tests {
             assert_eq!(maker.made(), made, "{format}");
             let count = |name| {
                 let verdict = |line: &&String| {
-                    Examined::line(line.as_bytes(), &keys, 1 << 20).verdict().name() == name
+                    CheckedLine::new(line.as_bytes(), &keys, 1 << 20).verdict().name() == name
                 };
                 lines.iter().filter(verdict).count() as u64
             };

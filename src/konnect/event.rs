@@ -8,7 +8,7 @@ use std::fmt::Write;
 use serde_json::{Map, Number, Value as Json};
 
 use crate::entry::Format;
-use crate::entry::fields::{Type, type_of};
+use crate::entry::fields::{FieldType, type_of};
 use crate::entry::{Millis, Value};
 
 /// The version of Konnect's entries.
@@ -127,7 +127,7 @@ impl Event {
             }
             Value::Boolean(boolean) => (*boolean).into(),
             Value::Integer(_) => number(),
-            Value::Text(_) if type_of(name) == Some(Type::Digits) => number(),
+            Value::Text(_) if type_of(name) == Some(FieldType::Digits) => number(),
             Value::Text(_) | Value::Json(_) => text.as_ref().into(),
         }
     }

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::entry::Format;
     use crate::entry::Kind;
-    use crate::ingest::{Examined, Expected};
+    use crate::ingest::{CheckedLine, ExpectedIds};
     use crate::signature::KeySet;
 
     fn events(seed: u64) -> Vec<Event> {
@@ -155,8 +155,8 @@ mod tests {
         for event in events(4) {
             for format in Format::ALL {
                 let line = crate::konnect::sign::place(*format, &event.text(*format), None);
-                let examined = Examined::line(line.as_bytes(), &keys, 1 << 20);
-                let read = examined.read(Bytes::from(line), &Expected::default(), Millis::MIN);
+                let examined = CheckedLine::new(line.as_bytes(), &keys, 1 << 20);
+                let read = examined.read(Bytes::from(line), &ExpectedIds::default(), Millis::MIN);
                 let mut expected = crate::entry::Fields::default();
                 event.fields().into_iter().for_each(|(name, value)| expected.restore(name, value));
                 assert_eq!(read.fields, expected, "{:?}", read.raw);

@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::entry::VerdictName;
-    use crate::ingest::Examined;
+    use crate::ingest::CheckedLine;
     use crate::signature::KeySet;
 
     /// RFC 8037 appendix A.1.
@@ -229,7 +229,7 @@ mod tests {
         let line = place(format, text, Some(&signature));
         assert_eq!(line, expected.replace("SIG", &signature));
         let verdict =
-            |line: &str, keys| Examined::line(line.as_bytes(), keys, 1 << 20).verdict().name();
+            |line: &str, keys| CheckedLine::new(line.as_bytes(), keys, 1 << 20).verdict().name();
         assert_eq!(verdict(&line, &keys), VerdictName::Valid);
         assert_eq!(verdict(&line, &strangers), VerdictName::Invalid);
         assert_eq!(verdict(&line.replacen("konnect", "kannect", 1), &keys), VerdictName::Invalid);

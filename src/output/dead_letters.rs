@@ -101,7 +101,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::entry::record::Whole;
+    use crate::entry::record::WholeLine;
     use crate::output::testing::record;
 
     fn letters(ids: std::ops::Range<u64>) -> impl Iterator<Item = Letter> {
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn of_a_line_that_is_too_long_the_beginning_is_kept() {
-        let whole = Whole { bytes: Some(1 << 30), sha256: Some([1; 32]) };
+        let whole = WholeLine { bytes: Some(1 << 30), sha256: Some([1; 32]) };
         let record = Record { raw: vec![b'x'; 5000], whole: Some(whole), ..record(7, 0) };
         let letter = serde_json::to_value(Letter::too_long(&record)).unwrap();
         assert_eq!(letter["entry"]["raw"], "x".repeat(4096));

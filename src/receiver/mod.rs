@@ -34,7 +34,7 @@ use self::encoding::Layers;
 use crate::clock::now;
 use crate::config::{ResponseProfile, Secret};
 use crate::entry::Millis;
-use crate::ingest::Expected;
+use crate::ingest::ExpectedIds;
 use crate::net::{
     Admission, Budget, CloseConnection, Events, Peer, Refused as NetRefused, RequestBody,
 };
@@ -50,7 +50,7 @@ pub struct Input {
     /// What its `Authorization` may be, whole.
     pub authorization: Vec<Secret>,
     /// Whose entries belong to it.
-    pub expected: Arc<Expected>,
+    pub expected: Arc<ExpectedIds>,
     /// The shape of what its senders are answered.
     pub profile: ResponseProfile,
 }

@@ -196,29 +196,29 @@ impl Cursor {
     }
 
     /// Takes the next character, with the backslash that escapes it.
-    fn letter(&mut self) -> Result<Letter, QueryError> {
+    fn letter(&mut self) -> Result<WordChar, QueryError> {
         match (self.next(), self.peek()) {
             (Some('\\'), None) => Err(self.error(r"a character after the \")),
             (Some('\\'), Some(next)) if next.is_ascii_alphanumeric() => {
-                Ok(Letter { c: '\\', escaped: true })
+                Ok(WordChar { c: '\\', escaped: true })
             }
             (Some('\\'), Some(next)) => {
                 self.skip(1);
-                Ok(Letter { c: next, escaped: true })
+                Ok(WordChar { c: next, escaped: true })
             }
-            (Some(c), _) => Ok(Letter { c, escaped: false }),
+            (Some(c), _) => Ok(WordChar { c, escaped: false }),
             (None, _) => Err(self.error("a character")),
         }
     }
 }
 
 /// A character of a word, and whether it was escaped and so is text whatever it is.
-struct Letter {
+struct WordChar {
     c: char,
     escaped: bool,
 }
 
-impl Letter {
+impl WordChar {
     fn is(&self, c: char) -> bool {
         self.c == c && !self.escaped
     }
@@ -230,7 +230,7 @@ pub(super) fn ends(next: Option<char>, closing: &[char]) -> bool {
 }
 
 /// Whether a word is a regular expression of Lucene's, and not a path with a slash at its end.
-fn is_regex(letters: &[Letter]) -> bool {
+fn is_regex(letters: &[WordChar]) -> bool {
     match letters {
         [first, inner @ .., last] if first.is('/') && last.is('/') => {
             inner.iter().any(|letter| letter.escaped || r".*+?|[]{}^$".contains(letter.c))
@@ -240,7 +240,7 @@ fn is_regex(letters: &[Letter]) -> bool {
 }
 
 /// Whether the word ends in `sign` and a number of at least `digits` digits.
-fn has_number_after(sign: char, letters: &[Letter], digits: usize) -> bool {
+fn has_number_after(sign: char, letters: &[WordChar], digits: usize) -> bool {
     let number = letters.iter().rev().take_while(|l| l.c.is_ascii_digit() || l.c == '.').count();
     let before = letters.len().saturating_sub(number).checked_sub(1);
     number >= digits && before.and_then(|at| letters.get(at)).is_some_and(|l| l.is(sign))

@@ -6,7 +6,7 @@
 
 use std::ops::Bound;
 
-use crate::entry::fields::{KNOWN, Type};
+use crate::entry::fields::{FieldType, KNOWN};
 
 /// Which entries are wanted.
 ///
@@ -94,7 +94,7 @@ pub enum Field {
     /// When it happened. Holds times.
     Time,
     /// A normalised field, and what it holds.
-    Known(&'static str, Type),
+    Known(&'static str, FieldType),
     /// A field that is not known, by its own name. Holds text.
     Extension(String),
 }
@@ -183,7 +183,7 @@ mod tests {
         for name in Field::names().chain(["cs1", "ext.a[0]", ""]) {
             assert_eq!(Field::named(name).name(), name);
         }
-        assert_eq!(Field::named("status"), Field::Known("status", Type::Integer));
+        assert_eq!(Field::named("status"), Field::Known("status", FieldType::Integer));
         assert_eq!(Field::named("Status"), Field::Extension("Status".into()));
     }
 

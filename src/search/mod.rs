@@ -14,8 +14,8 @@
 mod cursor;
 mod error;
 mod filter;
+mod hints;
 mod parse;
-mod slips;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -25,6 +25,6 @@ mod write;
 
 pub use error::QueryError;
 pub use filter::{Field, Filter, Operand, Test};
+pub use hints::{Hint, hints, undefined_fields};
 pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_TERMS, parse};
-pub use slips::{Slip, slips, undefined};
 pub use write::{equals, narrowed};

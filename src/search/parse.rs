@@ -30,9 +30,9 @@ pub fn parse(query: &str, now: i64) -> Result<Filter, QueryError> {
         cursor: Cursor::new(query),
         now,
         values: 0,
-        joined: Joined::default(),
+        operands: Operands::default(),
         groups: Vec::new(),
-        after: After::Nothing,
+        preceding: Preceding::Nothing,
         negated: false,
     };
     parser.query()
@@ -45,16 +45,16 @@ pub(super) struct Parser {
     /// How many values there were.
     pub(super) values: usize,
     /// The terms of the innermost group that is open, or of the query.
-    joined: Joined,
+    operands: Operands,
     groups: Vec<Group>,
-    after: After,
+    preceding: Preceding,
     /// Whether the next term is negated. Kept, so that a `NOT NOT …` nests nothing.
     negated: bool,
 }
 
 /// Terms that are joined by `AND` and `OR`, of which `AND` binds closer.
 #[derive(Default)]
-struct Joined {
+struct Operands {
     /// What stands before the last `OR`, one for each.
     alternatives: Vec<Filter>,
     /// What stands after it.
@@ -68,12 +68,12 @@ struct Group {
     field: Option<Field>,
     negated: bool,
     /// The terms around it.
-    around: Joined,
+    outer: Operands,
 }
 
 /// What stands before the place that is read.
 #[derive(Clone, Copy)]
-enum After {
+enum Preceding {
     /// The beginning of the query.
     Nothing,
     /// A term or a group.
@@ -85,7 +85,7 @@ enum After {
 /// The words that join terms, and whether each is an `OR`.
 const JOINING: [(&str, bool); 4] = [("AND", false), ("OR", true), ("&&", false), ("||", true)];
 
-impl Joined {
+impl Operands {
     fn or(&mut self) {
         let terms = std::mem::take(&mut self.terms);
         self.alternatives.push(Filter::all(terms));
@@ -114,7 +114,7 @@ impl Parser {
         }
         self.expect_no_term()?;
         match self.groups.last() {
-            None => Ok(self.joined.filter()),
+            None => Ok(self.operands.filter()),
             Some(group) => {
                 let at = group.position.saturating_add(1);
                 Err(self.cursor.error(format!("a \")\" for the \"(\" at character {at}")))
@@ -127,16 +127,16 @@ impl Parser {
         let position = self.cursor.position();
         for (word, is_or) in JOINING {
             if self.cursor.eat_keyword(word) {
-                let expected = match self.after {
-                    After::Term => {
+                let expected = match self.preceding {
+                    Preceding::Term => {
                         if is_or {
-                            self.joined.or();
+                            self.operands.or();
                         }
-                        self.after = After::Sign(word);
+                        self.preceding = Preceding::Sign(word);
                         return Ok(true);
                     }
-                    After::Nothing => "a term before it".to_owned(),
-                    After::Sign(sign) => format!("a term after {sign}"),
+                    Preceding::Nothing => "a term before it".to_owned(),
+                    Preceding::Sign(sign) => format!("a term after {sign}"),
                 };
                 return Err(QueryError::new(position, word, expected));
             }
@@ -167,21 +167,21 @@ impl Parser {
             }
         }
         self.negated = !self.negated;
-        self.after = After::Sign(sign);
+        self.preceding = Preceding::Sign(sign);
         Ok(true)
     }
 
     /// Adds a term, or a group that was closed.
     pub(super) fn add(&mut self, filter: Filter) {
         let negated = std::mem::take(&mut self.negated);
-        self.joined.terms.push(if negated { Filter::Not(Box::new(filter)) } else { filter });
-        self.after = After::Term;
+        self.operands.terms.push(if negated { Filter::Not(Box::new(filter)) } else { filter });
+        self.preceding = Preceding::Term;
     }
 
     fn expect_no_term(&self) -> Result<(), QueryError> {
-        match self.after {
-            After::Sign(sign) => Err(self.cursor.error(format!("a term after {sign}"))),
-            After::Nothing | After::Term => Ok(()),
+        match self.preceding {
+            Preceding::Sign(sign) => Err(self.cursor.error(format!("a term after {sign}"))),
+            Preceding::Nothing | Preceding::Term => Ok(()),
         }
     }
 
@@ -194,9 +194,9 @@ impl Parser {
         }
         self.cursor.skip(1);
         let negated = std::mem::take(&mut self.negated);
-        let around = std::mem::take(&mut self.joined);
-        self.groups.push(Group { position, field, negated, around });
-        self.after = After::Sign("\"(\"");
+        let outer = std::mem::take(&mut self.operands);
+        self.groups.push(Group { position, field, negated, outer });
+        self.preceding = Preceding::Sign("\"(\"");
         Ok(())
     }
 
@@ -206,7 +206,7 @@ impl Parser {
             return Err(QueryError::new(self.cursor.position(), ")", "a \"(\" before it"));
         };
         self.cursor.skip(1);
-        let inner = std::mem::replace(&mut self.joined, group.around);
+        let inner = std::mem::replace(&mut self.operands, group.outer);
         self.negated = group.negated;
         self.add(inner.filter());
         Ok(())

@@ -135,7 +135,7 @@ impl Parser {
         if !word.quoted && word.text == "TO" {
             return Err(word.error("a bound of the range before it, or * for none"));
         }
-        self.limit(&word)?;
+        self.bound_value(&word)?;
         Ok(Some(word))
     }
 
@@ -145,7 +145,7 @@ impl Parser {
         let is_included = self.cursor.eat("=");
         self.cursor.skip_space();
         let word = self.word(&[')'], "a value to compare with")?;
-        self.limit(&word)?;
+        self.bound_value(&word)?;
         let bound = if is_included { Bound::Included(&word) } else { Bound::Excluded(&word) };
         match is_greater {
             true => values::between(field, bound, Bound::Unbounded, self.now),
@@ -201,7 +201,7 @@ impl Parser {
     }
 
     /// Counts a value that is compared by order.
-    fn limit(&mut self, word: &Word) -> Result<(), QueryError> {
+    fn bound_value(&mut self, word: &Word) -> Result<(), QueryError> {
         if word.prefix {
             return Err(word.error("a value without a *"));
         }

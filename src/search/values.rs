@@ -6,11 +6,11 @@ use super::cursor::Word;
 use super::error::QueryError;
 use super::filter::{Field, Filter, Operand, Test};
 use super::time;
-use crate::entry::fields::Type;
+use crate::entry::fields::FieldType;
 use crate::entry::{Format, Kind, VerdictName, Warning};
 
 /// What a field holds.
-enum Holds {
+enum ValueType {
     /// One of these.
     Words(Vec<&'static str>),
     /// Milliseconds since the Unix epoch.
@@ -24,24 +24,28 @@ enum Holds {
     Untyped,
 }
 
-impl Holds {
-    fn of(field: &Field) -> Holds {
+impl ValueType {
+    fn of(field: &Field) -> ValueType {
         match field {
             Field::Verdict => {
-                Holds::Words(VerdictName::ALL.iter().map(|one| one.as_str()).collect())
+                ValueType::Words(VerdictName::ALL.iter().map(|one| one.as_str()).collect())
             }
             Field::Format => {
                 let known = Format::ALL.iter().map(|one| one.as_str());
-                Holds::Words(known.chain([Format::UNKNOWN]).collect())
+                ValueType::Words(known.chain([Format::UNKNOWN]).collect())
             }
-            Field::Kind => Holds::Words(Kind::ALL.iter().map(|one| one.as_str()).collect()),
-            Field::Warning => Holds::Words(Warning::ALL.iter().map(|one| one.as_str()).collect()),
-            Field::ReceivedAt | Field::Time => Holds::Time,
-            Field::Id | Field::Delivery | Field::Known(_, Type::Integer) => Holds::Integer,
-            Field::Known(_, Type::Boolean) => Holds::Boolean,
-            Field::Known(_, Type::Digits) => Holds::Digits,
-            Field::Reason | Field::Kid | Field::Input | Field::Known(_, Type::Text) => Holds::Text,
-            Field::Extension(_) => Holds::Untyped,
+            Field::Kind => ValueType::Words(Kind::ALL.iter().map(|one| one.as_str()).collect()),
+            Field::Warning => {
+                ValueType::Words(Warning::ALL.iter().map(|one| one.as_str()).collect())
+            }
+            Field::ReceivedAt | Field::Time => ValueType::Time,
+            Field::Id | Field::Delivery | Field::Known(_, FieldType::Integer) => ValueType::Integer,
+            Field::Known(_, FieldType::Boolean) => ValueType::Boolean,
+            Field::Known(_, FieldType::Digits) => ValueType::Digits,
+            Field::Reason | Field::Kid | Field::Input | Field::Known(_, FieldType::Text) => {
+                ValueType::Text
+            }
+            Field::Extension(_) => ValueType::Untyped,
         }
     }
 }
@@ -49,19 +53,19 @@ impl Holds {
 /// `field:word`: it is that, or begins with it if a `*` follows.
 pub(super) fn equal(field: Field, word: &Word) -> Result<Filter, QueryError> {
     let text = || Operand::Text(word.text.clone());
-    let holds = Holds::of(&field);
+    let holds = ValueType::of(&field);
     if word.prefix && word.text.is_empty() {
         return Ok(Filter::Field(field, Test::Exists));
     }
     let test = match holds {
-        Holds::Words(known) => return one_of(field, &known, word),
-        Holds::Text | Holds::Digits | Holds::Untyped if word.prefix => {
+        ValueType::Words(known) => return one_of(field, &known, word),
+        ValueType::Text | ValueType::Digits | ValueType::Untyped if word.prefix => {
             Test::Prefix(word.text.clone())
         }
-        Holds::Text | Holds::Digits | Holds::Untyped => Test::Equals(text()),
-        Holds::Integer => Test::Equals(integer(word)?),
-        Holds::Boolean => Test::Equals(boolean(word)?),
-        Holds::Time => during(&field, word)?,
+        ValueType::Text | ValueType::Digits | ValueType::Untyped => Test::Equals(text()),
+        ValueType::Integer => Test::Equals(integer(word)?),
+        ValueType::Boolean => Test::Equals(boolean(word)?),
+        ValueType::Time => during(&field, word)?,
     };
     Ok(Filter::Field(field, test))
 }
@@ -73,16 +77,16 @@ pub(super) fn between(
     upper: Bound<&Word>,
     now: i64,
 ) -> Result<Filter, QueryError> {
-    let operand: &dyn Fn(&Word) -> Result<Operand, QueryError> = match Holds::of(&field) {
-        Holds::Integer => &integer,
-        Holds::Time => &|word| {
+    let operand: &dyn Fn(&Word) -> Result<Operand, QueryError> = match ValueType::of(&field) {
+        ValueType::Integer => &integer,
+        ValueType::Time => &|word| {
             let time = time::parse(&word.text, now).map_err(|error| word.error(error.expected))?;
             Ok(Operand::Integer(time))
         },
         // A number is meant where each bound is one.
-        Holds::Untyped if [lower, upper].iter().all(is_integer_or_none) => &integer,
-        Holds::Text | Holds::Untyped => &|word| Ok(Operand::Text(word.text.clone())),
-        Holds::Words(_) | Holds::Boolean | Holds::Digits => {
+        ValueType::Untyped if [lower, upper].iter().all(is_integer_or_none) => &integer,
+        ValueType::Text | ValueType::Untyped => &|word| Ok(Operand::Text(word.text.clone())),
+        ValueType::Words(_) | ValueType::Boolean | ValueType::Digits => {
             &|word| Err(word.error(format!("no range, for {} has no order", field.name())))
         }
     };

@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// So many verifications may fail for one delivery: some two seconds of one core. A body of a few MiB
 /// has room for millions of made-up signatures; whoever sends honest entries under a key that is not
 /// at hand yet needs some thousands.
-pub const MAX_FAILED: u64 = 20_000;
+pub const MAX_FAILED_VERIFICATIONS: u64 = 20_000;
 
 /// What is left of it, shared by all threads that check the lines of a delivery.
 #[derive(Debug)]
-pub struct Budget(AtomicU64);
+pub struct FailureBudget(AtomicU64);
 
-impl Budget {
+impl FailureBudget {
     /// A budget of so many verifications that fail.
-    pub fn new(failed: u64) -> Budget {
-        Budget(AtomicU64::new(failed))
+    pub fn new(failed: u64) -> FailureBudget {
+        FailureBudget(AtomicU64::new(failed))
     }
 
     /// One that is never spent.
-    pub fn unlimited() -> Budget {
-        Budget::new(u64::MAX)
+    pub fn unlimited() -> FailureBudget {
+        FailureBudget::new(u64::MAX)
     }
 
     /// Whether nothing is left.

@@ -54,20 +54,20 @@ impl Key {
     }
 
     /// The key in one member of a JWK set.
-    fn from_jwk(jwk: &Value) -> Result<Key, WhyBad> {
+    fn from_jwk(jwk: &Value) -> Result<Key, KeyDefect> {
         let member = |name: &'static str| match jwk.get(name) {
             Some(Value::String(text)) => Ok(text.as_str()),
-            Some(_) => Err(WhyBad::NotAString(name)),
-            None => Err(WhyBad::Missing(name)),
+            Some(_) => Err(KeyDefect::NotAString(name)),
+            None => Err(KeyDefect::Missing(name)),
         };
         for (name, expected) in [("kty", "OKP"), ("crv", "Ed25519")] {
             let found = member(name)?;
             if found != expected {
-                return Err(WhyBad::NotEd25519 { name, found: found.to_owned(), expected });
+                return Err(KeyDefect::NotEd25519 { name, found: found.to_owned(), expected });
             }
         }
         if jwk.get("d").is_some() {
-            return Err(WhyBad::Private);
+            return Err(KeyDefect::Private);
         }
         // Optional; RFC 9864 gives the algorithm the name of the curve.
         let optional: [(_, &[_], _); 2] = [
@@ -77,13 +77,13 @@ impl Key {
         for (name, good, expected) in optional {
             if jwk.get(name).is_some() && !good.contains(&member(name)?) {
                 let found = member(name)?.to_owned();
-                return Err(WhyBad::OtherPurpose { name, found, expected });
+                return Err(KeyDefect::OtherPurpose { name, found, expected });
             }
         }
         let x = member("x")?;
         let bytes =
-            URL_SAFE_NO_PAD.decode(x.trim_end_matches('=')).map_err(|_| WhyBad::NotBase64Url)?;
-        let public = bytes.as_slice().try_into().map_err(|_| WhyBad::Length(bytes.len()))?;
+            URL_SAFE_NO_PAD.decode(x.trim_end_matches('=')).map_err(|_| KeyDefect::NotBase64Url)?;
+        let public = bytes.as_slice().try_into().map_err(|_| KeyDefect::Length(bytes.len()))?;
         let key = Key::new(kid_of(jwk), public);
         key.weakness().map_or(Ok(key), Err)
     }
@@ -91,14 +91,14 @@ impl Key {
     /// What makes the key unfit to verify with; `None` if nothing does. Under a key of small order
     /// one signature is good for many texts, and under one of mixed order, or one that is encoded in
     /// another way than its own, implementations disagree (RFC 8032 section 5.1.3).
-    pub fn weakness(&self) -> Option<WhyBad> {
+    pub fn weakness(&self) -> Option<KeyDefect> {
         let Some(point) = CompressedEdwardsY(self.public).decompress() else {
-            return Some(WhyBad::NotAPoint);
+            return Some(KeyDefect::NotAPoint);
         };
         match () {
-            () if point.compress().0 != self.public => Some(WhyBad::NotCanonical),
-            () if point.is_small_order() => Some(WhyBad::SmallOrder),
-            () if !point.is_torsion_free() => Some(WhyBad::MixedOrder),
+            () if point.compress().0 != self.public => Some(KeyDefect::NotCanonical),
+            () if point.is_small_order() => Some(KeyDefect::SmallOrder),
+            () if !point.is_torsion_free() => Some(KeyDefect::MixedOrder),
             () => None,
         }
     }
@@ -143,12 +143,12 @@ pub struct BadKey {
     /// Its `kid`, quoted, or else its place in the set: "number 3".
     pub name: String,
     /// What is wrong with it.
-    pub why: WhyBad,
+    pub why: KeyDefect,
 }
 
 /// What is wrong with a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WhyBad {
+pub enum KeyDefect {
     /// A member is not there.
     #[error("it has no {0:?}")]
     Missing(&'static str),

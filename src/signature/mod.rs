@@ -14,7 +14,7 @@ pub mod key;
 pub mod payload;
 pub mod verdict;
 
-pub use budget::Budget;
-pub use key::{BadKey, Key, KeySet, KeySetError, Thumbprint, WhyBad};
+pub use budget::FailureBudget;
+pub use key::{BadKey, Key, KeyDefect, KeySet, KeySetError, Thumbprint};
 pub use payload::{Payload, Pieces};
-pub use verdict::{Covers, Proof, Reason, Verdict, check, check_within, is_of_one_format};
+pub use verdict::{Coverage, Proof, Reason, Verdict, check, check_with_budget, is_of_one_format};

@@ -8,7 +8,7 @@ use std::ops::Range;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{Covers, Reason};
+use super::{Coverage, Reason};
 use crate::entry::Format;
 use crate::entry::layout::{CefSig, JsonSig, Layout, Parts};
 
@@ -78,11 +78,11 @@ pub struct Pieces<'a> {
 /// A signature with the payloads it may have been made over, the likeliest first.
 pub(super) struct Candidate {
     pub(super) signature: [u8; 64],
-    pub(super) payloads: Vec<(Payload, Covers)>,
+    pub(super) payloads: Vec<(Payload, Coverage)>,
 }
 
 /// What a line says of its signature.
-pub(super) struct Claim {
+pub(super) struct Signatures {
     /// The well-formed signatures to try, in this order.
     pub(super) candidates: Vec<Candidate>,
     /// Why there is none to try; `None` if the line has no signature at all.
@@ -92,7 +92,7 @@ pub(super) struct Claim {
 }
 
 /// Finds the signatures of a line and what each may have been made over.
-pub(super) fn claim(layout: &Layout<'_>) -> Claim {
+pub(super) fn signatures(layout: &Layout<'_>) -> Signatures {
     let line = layout.line;
     match &layout.parts {
         Parts::Cef { sigs } => cef(line, sigs),
@@ -100,13 +100,13 @@ pub(super) fn claim(layout: &Layout<'_>) -> Claim {
     }
 }
 
-fn cef(line: &str, sigs: &[CefSig]) -> Claim {
+fn cef(line: &str, sigs: &[CefSig]) -> Signatures {
     let cut = |cut: Range<usize>| Payload::new(0..line.len(), cut, Format::Cef);
     let (mut candidates, mut problem) = (Vec::new(), None);
     for sig in sigs.iter().rev().take(MAX_TRIED) {
         match decode(&line[sig.value.clone()]) {
             Ok(signature) => {
-                let payloads = cef_cuts(line, sig).map(|range| (cut(range), Covers::Entry));
+                let payloads = cef_cuts(line, sig).map(|range| (cut(range), Coverage::Entry));
                 candidates.push(Candidate { signature, payloads: payloads.collect() });
             }
             // The reason given is that of the last one: the others are likelier imitations.
@@ -114,7 +114,7 @@ fn cef(line: &str, sigs: &[CefSig]) -> Claim {
         }
     }
     let last = sigs.last().and_then(|sig| cef_cuts(line, sig).next());
-    Claim { candidates, problem, unverified: cut(last.unwrap_or(line.len()..line.len())) }
+    Signatures { candidates, problem, unverified: cut(last.unwrap_or(line.len()..line.len())) }
 }
 
 /// The field with the space before it; with all the spaces before it, if there are several; with
@@ -129,11 +129,11 @@ fn cef_cuts(line: &str, sig: &CefSig) -> impl Iterator<Item = Range<usize>> {
     [Some(spaces.end - 1..end), all].into_iter().flatten()
 }
 
-fn json(line: &str, object: Range<usize>, cps: bool, sigs: &[JsonSig]) -> Claim {
+fn json(line: &str, object: Range<usize>, cps: bool, sigs: &[JsonSig]) -> Signatures {
     let (whole, format) = (0..line.len(), if cps { Format::Cps } else { Format::Json });
     let last = sigs.last().and_then(|sig| sig.cut.clone());
     let unverified = Payload::new(whole.clone(), last.unwrap_or(line.len()..line.len()), format);
-    let refused = |reason| Claim { candidates: Vec::new(), problem: reason, unverified };
+    let refused = |reason| Signatures { candidates: Vec::new(), problem: reason, unverified };
     let sig = match sigs {
         [] => return refused(None),
         [sig] => sig,
@@ -151,13 +151,13 @@ fn json(line: &str, object: Range<usize>, cps: bool, sigs: &[JsonSig]) -> Claim 
     // The documentation does not say which of the two a CPS signature covers.
     let payloads = if cps {
         vec![
-            (Payload::new(object, cut.clone(), Format::Json), Covers::Object),
-            (Payload::new(whole, cut, Format::Cps), Covers::Line),
+            (Payload::new(object, cut.clone(), Format::Json), Coverage::Object),
+            (Payload::new(whole, cut, Format::Cps), Coverage::Line),
         ]
     } else {
-        vec![(Payload::new(whole, cut, Format::Json), Covers::Entry)]
+        vec![(Payload::new(whole, cut, Format::Json), Coverage::Entry)]
     };
-    Claim { candidates: vec![Candidate { signature, payloads }], problem: None, unverified }
+    Signatures { candidates: vec![Candidate { signature, payloads }], problem: None, unverified }
 }
 
 /// The 64 bytes of a signature in base64url (RFC 4648 section 5): 86 characters without stray bits
@@ -200,7 +200,7 @@ mod tests {
     fn check_cuts(line: &str, expected: &[&str]) {
         let line = line.replace("SIG", &"A".repeat(86));
         let layout = Layout::of(line.as_bytes(), 1 << 20).unwrap();
-        let payloads: Vec<_> = claim(&layout)
+        let payloads: Vec<_> = signatures(&layout)
             .candidates
             .iter()
             .flat_map(|candidate| &candidate.payloads)
@@ -216,8 +216,8 @@ mod tests {
         let sig = "A".repeat(86);
         let line = format!(r#"{{"event":{{"sig":"{sig}","a":1}}}} "#);
         let layout = Layout::of(line.as_bytes(), 1 << 20).unwrap();
-        let claim = claim(&layout);
-        let (payload, _) = claim.candidates[0].payloads[0];
+        let signatures = signatures(&layout);
+        let (payload, _) = signatures.candidates[0].payloads[0];
         let Pieces { before, head, cut, tail, after } = payload.pieces(&line);
         assert_eq!([before, head, tail, after], [r#"{"event":"#, "{", r#""a":1}"#, "} "]);
         assert_eq!(cut, format!(r#""sig":"{sig}","#));

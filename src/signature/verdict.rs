@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::payload::claim;
-use super::{Budget, Key, KeySet, Payload};
+use super::payload::signatures;
+use super::{FailureBudget, Key, KeySet, Payload};
 use crate::entry::layout::{Layout, Malformed, Parts};
 use crate::entry::words::words;
 use crate::entry::{Format, VerdictName};
@@ -27,7 +27,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     key: Arc<Key>,
-    covers: Covers,
+    coverage: Coverage,
 }
 
 impl Proof {
@@ -37,8 +37,8 @@ impl Proof {
     }
 
     /// What the signature covers.
-    pub fn covers(&self) -> Covers {
-        self.covers
+    pub fn coverage(&self) -> Coverage {
+        self.coverage
     }
 }
 
@@ -65,7 +65,7 @@ words! {
 
 words! {
     /// What a valid signature covers, less the signature itself.
-    pub enum Covers {
+    pub enum Coverage {
         /// The entry, which is the line.
         Entry = "entry",
         /// The object under `event` of a CPS line.
@@ -121,7 +121,7 @@ impl Verdict {
 
 /// A line that was checked.
 #[derive(Clone, Debug)]
-pub struct Checked {
+pub struct SignatureCheck {
     /// What was found.
     pub verdict: Verdict,
     /// What its fields are to be read from.
@@ -134,23 +134,23 @@ pub struct Checked {
 
 /// Checks the signature of a line against a set of keys. A line whose payload verifies and is of
 /// another format than the line is no entry: its signer said something else.
-pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Result<Checked, Malformed> {
-    check_within(layout, keys, &Budget::unlimited())
+pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Result<SignatureCheck, Malformed> {
+    check_with_budget(layout, keys, &FailureBudget::unlimited())
 }
 
 /// The same, unless the budget is spent: then the signature is [`Reason::NotTried`].
 ///
 /// A signature that no key verifies costs as many verifications as were tried. One that verifies
 /// costs nothing, whichever key it is of: what is genuine never meets the budget by itself.
-pub fn check_within(
+pub fn check_with_budget(
     layout: &Layout<'_>,
     keys: &KeySet,
-    budget: &Budget,
-) -> Result<Checked, Malformed> {
-    let claim = claim(layout);
+    budget: &FailureBudget,
+) -> Result<SignatureCheck, Malformed> {
+    let signatures = signatures(layout);
     let repeated_sig = matches!(&layout.parts, Parts::Object { sigs, .. } if sigs.len() > 1);
     let mut all_tried = true;
-    for candidate in &claim.candidates {
+    for candidate in &signatures.candidates {
         if budget.is_spent() {
             all_tried = false;
             break;
@@ -159,8 +159,8 @@ pub fn check_within(
             let text = payload.text(layout.line);
             let Some(key) = keys.verifying(text.as_bytes(), &candidate.signature) else { continue };
             is_of_format(&text, payload.format)?;
-            let proof = Proof { key: Arc::clone(key), covers: *covers };
-            return Ok(Checked {
+            let proof = Proof { key: Arc::clone(key), coverage: *covers };
+            return Ok(SignatureCheck {
                 verdict: Verdict::Valid(proof),
                 payload: *payload,
                 signature: Some(candidate.signature),
@@ -169,17 +169,17 @@ pub fn check_within(
         }
         budget.spend(candidate.payloads.len() * keys.keys().len());
     }
-    let verdict = match claim.problem {
-        _ if !claim.candidates.is_empty() && keys.is_empty() => Verdict::NoKey,
+    let verdict = match signatures.problem {
+        _ if !signatures.candidates.is_empty() && keys.is_empty() => Verdict::NoKey,
         _ if !all_tried => Verdict::Invalid(Reason::NotTried),
-        _ if !claim.candidates.is_empty() => Verdict::Invalid(Reason::NoMatchingKey),
+        _ if !signatures.candidates.is_empty() => Verdict::Invalid(Reason::NoMatchingKey),
         Some(reason) => Verdict::Invalid(reason),
         None => Verdict::Unsigned,
     };
-    let over = |(payload, _): &(Payload, Covers)| *payload == claim.unverified;
-    let tried = claim.candidates.iter().find(|one| one.payloads.iter().any(over));
+    let over = |(payload, _): &(Payload, Coverage)| *payload == signatures.unverified;
+    let tried = signatures.candidates.iter().find(|one| one.payloads.iter().any(over));
     let signature = tried.map(|one| one.signature);
-    Ok(Checked { verdict, payload: claim.unverified, signature, repeated_sig })
+    Ok(SignatureCheck { verdict, payload: signatures.unverified, signature, repeated_sig })
 }
 
 fn is_of_format(payload: &str, format: Format) -> Result<(), Malformed> {
@@ -193,7 +193,7 @@ fn is_of_format(payload: &str, format: Format) -> Result<(), Malformed> {
 /// if it is, then [`check`] finds it malformed under none.
 pub fn is_of_one_format(line: &[u8]) -> bool {
     Layout::of(line, usize::MAX).is_ok_and(|layout| {
-        claim(&layout)
+        signatures(&layout)
             .candidates
             .iter()
             .flat_map(|one| &one.payloads)

@@ -255,7 +255,7 @@ pub(super) fn register(connection: &Connection) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
     use crate::entry::Millis;
-    use crate::ingest::{Examined, Expected};
+    use crate::ingest::{CheckedLine, ExpectedIds};
     use crate::signature::KeySet;
     use crate::store::row::{self, Stored};
     use crate::store::schema::SEGMENT;
@@ -277,9 +277,9 @@ mod tests {
         register(&connection).unwrap();
         for (id, line) in (1..).zip(LINES) {
             let received_at = Millis::saturating(100);
-            let entry = Examined::line(line.as_bytes(), &KeySet::default(), 1000).read(
+            let entry = CheckedLine::new(line.as_bytes(), &KeySet::default(), 1000).read(
                 line.to_owned().into(),
-                &Expected::default(),
+                &ExpectedIds::default(),
                 received_at,
             );
             let stored =

@@ -26,7 +26,7 @@ use super::schema::SEGMENT;
 use super::spellings::{self, Segments};
 use super::sqlite::{self, Access, Database};
 use crate::entry::{Malformed, Millis, VerdictName};
-use crate::ingest::{Examined, Expected};
+use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::signature::{KeySet, Reason, Verdict};
 
 /// What entries are checked again with.
@@ -34,7 +34,7 @@ pub trait Judge: Send + Sync {
     /// The keys that may verify what `input` received at `received_at`.
     fn keys(&self, input: &str, received_at: Millis) -> Arc<KeySet>;
     /// Whose entries belong to `input`.
-    fn expected(&self, input: &str) -> Arc<Expected>;
+    fn expected(&self, input: &str) -> Arc<ExpectedIds>;
     /// The longest line that is parsed, in bytes.
     fn max_line(&self) -> usize;
 }
@@ -127,7 +127,7 @@ fn recheck_slice(
         }
         let not_tried = entry.reason.as_deref() == Some(Reason::NotTried.as_str());
         let keys = judge.keys(&entry.input, entry.received_at);
-        let examined = Examined::line(&entry.line, &keys, judge.max_line());
+        let examined = CheckedLine::new(&entry.line, &keys, judge.max_line());
         let verdict = examined.verdict();
         // A key says more, the want of one never less: what was found once is not taken back because
         // the program was started with other keys.
@@ -161,7 +161,7 @@ fn current(connection: &Connection, id: u64) -> rusqlite::Result<Option<(String,
 fn lay_over(
     catalog: &Catalog,
     older: &mut Older,
-    changed: Vec<(Recorded, Examined)>,
+    changed: Vec<(Recorded, CheckedLine)>,
     judge: &dyn Judge,
 ) -> Result<(), StoreError> {
     let Catalog { connection, path } = catalog;

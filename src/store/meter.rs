@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::entry::Millis;
-    use crate::ingest::{Batch, Caps, Expected};
+    use crate::ingest::{Batch, Caps, ExpectedIds};
     use crate::signature::KeySet;
     use crate::store::{Directory, Options, Store};
 
@@ -152,7 +152,7 @@ mod tests {
                 bytes: 1,
                 decoded_bytes: 1,
             };
-            store.append(delivery, &batch.unwrap(), &Expected::default()).unwrap();
+            store.append(delivery, &batch.unwrap(), &ExpectedIds::default()).unwrap();
         }
         assert_eq!(store.health().trouble(), None);
         let classes = "1 json access unsigned, 2 json other unsigned, 1 unknown none malformed";

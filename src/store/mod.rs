@@ -110,7 +110,7 @@ use self::refused::{RefusedFile, Waiting};
 use self::writer::{Job, Message, Writer};
 use crate::clock::now;
 use crate::entry::Millis;
-use crate::ingest::{Batch, Entry, Expected};
+use crate::ingest::{Batch, Entry, ExpectedIds};
 use crate::signature::{KeySet, Verdict};
 
 /// How the store is kept.
@@ -218,7 +218,7 @@ impl Store {
         &self,
         delivery: Delivery,
         batch: &Batch,
-        expected: &Expected,
+        expected: &ExpectedIds,
     ) -> Result<Appended, StoreError> {
         let received_at = delivery.received_at;
         let (to_chunks, chunks) = sync_channel(1);

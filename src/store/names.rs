@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::StoreError;
 use super::read::Reader;
-use crate::search::{self, Filter, Slip};
+use crate::search::{self, Filter, Hint};
 
 /// The most names that are read of a segment. Names are hostile: there may be one for each entry.
 const MAX_NAMES: usize = 1000;
@@ -16,13 +16,13 @@ impl Reader {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn slips(&self, filter: &Filter) -> Result<Vec<Slip>, StoreError> {
-        let undefined = search::undefined(filter);
+    pub fn hints(&self, filter: &Filter) -> Result<Vec<Hint>, StoreError> {
+        let undefined = search::undefined_fields(filter);
         let stored = match undefined.is_empty() {
             true => BTreeSet::new(),
             false => self.extension_names(&undefined)?,
         };
-        Ok(search::slips(filter, &stored))
+        Ok(search::hints(filter, &stored))
     }
 
     /// The names of the fields that entries have beside the known ones: all that are among `sought`,

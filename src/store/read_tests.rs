@@ -15,7 +15,7 @@ use super::row::{self, Stored};
 use super::seal;
 use crate::entry::record::{Origin, Record};
 use crate::entry::{Kind, Millis};
-use crate::ingest::{Entry, Examined, Expected};
+use crate::ingest::{CheckedLine, Entry, ExpectedIds};
 use crate::search::{self, Filter};
 use crate::signature::verdict::Reason;
 use crate::signature::{KeySet, Verdict};
@@ -56,8 +56,8 @@ impl Known {
     fn entry(&self) -> Entry {
         let line = Bytes::copy_from_slice(self.line.as_bytes());
         let received_at = Millis::saturating(self.made.received_at);
-        let examined = Examined::line(&line, &KeySet::default(), 10_000);
-        let mut entry = examined.read(line, &Expected::default(), received_at);
+        let examined = CheckedLine::new(&line, &KeySet::default(), 10_000);
+        let mut entry = examined.read(line, &ExpectedIds::default(), received_at);
         entry.verdict = self.verdict.clone();
         entry
     }

@@ -11,8 +11,8 @@ use rusqlite::{Connection, Error, Row, ToSql};
 use super::schema::Columns;
 use super::sqlite::Database;
 use super::whole;
-use crate::entry::fields::{KNOWN, Type, Value, type_of};
-use crate::entry::record::{Origin, Record, Whole};
+use crate::entry::fields::{FieldType, KNOWN, Value, type_of};
+use crate::entry::record::{Origin, Record, WholeLine};
 use crate::entry::words::UnknownWord;
 use crate::entry::{Fields, Format, Kind, Millis, Warning};
 use crate::ingest::Entry;
@@ -97,7 +97,7 @@ pub(super) fn insert(
         &entry.verdict.name().as_str(),
         &entry.verdict.reason(),
         &key,
-        &entry.verdict.proof().map(|proof| proof.covers().as_str()),
+        &entry.verdict.proof().map(|proof| proof.coverage().as_str()),
         &warnings,
         &stored.delivery_count,
         &entry.signed.as_ref().map(|signed| signed.0.as_slice()),
@@ -262,7 +262,7 @@ pub(super) fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result
         ValueRef::Blob(line) | ValueRef::Text(line) => Some(line),
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => None,
     };
-    let recorded = Whole { bytes: row.get(LINE_BYTES)?, sha256: row.get(LINE_SHA256)? };
+    let recorded = WholeLine { bytes: row.get(LINE_BYTES)?, sha256: row.get(LINE_SHA256)? };
     let (raw, whole) = whole::line(connection, id, line, recorded)?;
     let warnings: Option<String> = row.get(13)?;
     Ok(Record {
@@ -319,10 +319,10 @@ fn parsed<T: FromStr<Err = UnknownWord>>(word: &str) -> rusqlite::Result<T> {
 }
 
 /// The value of a known field of type `wanted`, from its column.
-fn value(wanted: Type, column: ValueRef<'_>) -> Option<Value> {
+fn value(wanted: FieldType, column: ValueRef<'_>) -> Option<Value> {
     match column {
-        ValueRef::Integer(0) if wanted == Type::Boolean => Some(Value::Boolean(false)),
-        ValueRef::Integer(1) if wanted == Type::Boolean => Some(Value::Boolean(true)),
+        ValueRef::Integer(0) if wanted == FieldType::Boolean => Some(Value::Boolean(false)),
+        ValueRef::Integer(1) if wanted == FieldType::Boolean => Some(Value::Boolean(true)),
         ValueRef::Integer(number) => Some(Value::Integer(number)),
         ValueRef::Text(text) => Some(Value::Text(String::from_utf8_lossy(text).into_owned())),
         ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => None,
@@ -330,11 +330,11 @@ fn value(wanted: Type, column: ValueRef<'_>) -> Option<Value> {
 }
 
 /// The value of a known field, from the text that stands among the extensions.
-fn retyped(wanted: Type, text: String) -> Value {
+fn retyped(wanted: FieldType, text: String) -> Value {
     match wanted {
-        Type::Integer => text.parse().map_or(Value::Text(text), Value::Integer),
-        Type::Boolean => text.parse().map_or(Value::Text(text), Value::Boolean),
-        Type::Text | Type::Digits => Value::Text(text),
+        FieldType::Integer => text.parse().map_or(Value::Text(text), Value::Integer),
+        FieldType::Boolean => text.parse().map_or(Value::Text(text), Value::Boolean),
+        FieldType::Text | FieldType::Digits => Value::Text(text),
     }
 }
 

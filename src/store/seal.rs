@@ -237,7 +237,7 @@ mod tests {
 
     use super::*;
     use crate::entry::Millis;
-    use crate::ingest::{Examined, Expected};
+    use crate::ingest::{CheckedLine, ExpectedIds};
     use crate::signature::KeySet;
     use crate::store::live::Live;
     use crate::store::row::Stored;
@@ -251,10 +251,10 @@ mod tests {
         catalog.rotate(None, &live.segment, None).unwrap();
         let entry = |id: u64, input: &'static str| {
             let line = Bytes::from(format!("{{\"rt\":{id}}}"));
-            let examined = Examined::line(&line, &KeySet::default(), 100);
+            let examined = CheckedLine::new(&line, &KeySet::default(), 100);
             let now = Millis::saturating(5);
             let stored = Stored { id, received_at: now, delivery: 1, input, delivery_count: 1 };
-            (examined.read(line, &Expected::default(), now), stored)
+            (examined.read(line, &ExpectedIds::default(), now), stored)
         };
         for id in 1..=3 {
             let (entry, stored) = entry(id, "first");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use crate::ingest::{Examined, Fingerprint};
+use crate::ingest::{CheckedLine, Fingerprint};
 use crate::signature::{Key, KeySet};
 
 /// The signed identities of the valid entries of a time, where they are not recorded: each is checked
@@ -39,7 +39,7 @@ fn valid(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let keys = KeySet::new([Arc::new(Key::new(None, row.get(2)?))]);
-        let examined = Examined::line(row.get_ref(1)?.as_bytes()?, &keys, usize::MAX);
+        let examined = CheckedLine::new(row.get_ref(1)?.as_bytes()?, &keys, usize::MAX);
         let id: u64 = row.get(0)?;
         found.extend(examined.signed().map(|signed| (signed, id)));
     }

@@ -10,7 +10,7 @@ use super::StoreError;
 use super::read::Reader;
 use super::sqlite::Database;
 use crate::entry::layout::MAX_LINE;
-use crate::entry::record::{Whole, without_torn_character};
+use crate::entry::record::{WholeLine, without_torn_character};
 use crate::ingest::sha256;
 
 /// The length of a piece, in bytes; the last may be shorter.
@@ -28,15 +28,15 @@ pub(super) fn line(
     connection: &Connection,
     id: u64,
     line: Option<&[u8]>,
-    recorded: Whole,
-) -> rusqlite::Result<(Vec<u8>, Option<Whole>)> {
+    recorded: WholeLine,
+) -> rusqlite::Result<(Vec<u8>, Option<WholeLine>)> {
     if let Some(line) = line {
         return Ok((line.to_vec(), recorded.bytes.map(|_| recorded)));
     }
     // There may be no line at all, in a damaged file.
     let Some(bytes) = raw_length(connection, id)? else { return Ok((Vec::new(), None)) };
     let first = raw_piece(connection, id, 0)?.unwrap_or_default();
-    let whole = Whole { bytes: Some(bytes), sha256: None };
+    let whole = WholeLine { bytes: Some(bytes), sha256: None };
     Ok((without_torn_character(&first).to_vec(), Some(whole)))
 }
 
@@ -201,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::entry::{Millis, Record};
-    use crate::ingest::{Examined, Expected};
+    use crate::ingest::{CheckedLine, ExpectedIds};
     use crate::signature::KeySet;
     use crate::store::row::{self, Stored};
     use crate::store::schema::{SEGMENT, Schema};
@@ -221,9 +221,9 @@ mod tests {
         let segment = sqlite::open(path, &SEGMENT).unwrap();
         filter::register(&segment).unwrap();
         let received_at = Millis::saturating(100);
-        let entry = Examined::line(&line, &KeySet::default(), MAX_LINE).read(
+        let entry = CheckedLine::new(&line, &KeySet::default(), MAX_LINE).read(
             line.into(),
-            &Expected::default(),
+            &ExpectedIds::default(),
             received_at,
         );
         let stored =
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(record.raw, line[..PIECE - 1]);
         let sha256 = sha256(&digest::digest(&digest::SHA256, &line));
         let bytes = Some(line.len() as u64);
-        assert_eq!(record.whole, Some(Whole { bytes, sha256: Some(sha256) }));
+        assert_eq!(record.whole, Some(WholeLine { bytes, sha256: Some(sha256) }));
         assert_eq!(length(&segment, 7).unwrap(), bytes);
         assert!(whole_line(&segment) == line);
         assert_eq!(piece(&segment, 7, 3).unwrap(), None);
@@ -297,7 +297,7 @@ mod tests {
         let old = old_segment(&path, &line);
         let before = record(&old);
         assert_eq!(before.raw, line[..PIECE - 1]);
-        assert_eq!(before.whole, Some(Whole { bytes: Some(line.len() as u64), sha256: None }));
+        assert_eq!(before.whole, Some(WholeLine { bytes: Some(line.len() as u64), sha256: None }));
         assert!(whole_line(&old) == line);
         // Its length alone is looked at.
         assert!(!is_found(&old, "begin"));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rusqlite::Connection;
 use vidimus::entry::Millis;
-use vidimus::ingest::{Batch, Caps, Expected};
+use vidimus::ingest::{Batch, Caps, ExpectedIds};
 use vidimus::signature::KeySet;
 use vidimus::store::{
     CheckReport, Delivery, Directory, Judge, Options, Reader, Refused, Stats, Store, StoreError,
@@ -120,7 +120,7 @@ pub(crate) fn append(store: &Store, body: &str, keys: &KeySet) {
         bytes: body.len() as u64,
         decoded_bytes: body.len() as u64,
     };
-    store.append(delivery, &batch, &Expected::default()).unwrap();
+    store.append(delivery, &batch, &ExpectedIds::default()).unwrap();
 }
 
 /// After `sql`, the check of `file` says all of `expected` and nothing else.
@@ -245,7 +245,7 @@ impl Judge for Fixed {
     fn keys(&self, _: &str, _: Millis) -> Arc<KeySet> {
         Arc::clone(&self.0)
     }
-    fn expected(&self, _: &str) -> Arc<Expected> {
+    fn expected(&self, _: &str) -> Arc<ExpectedIds> {
         Arc::default()
     }
     fn max_line(&self) -> usize {

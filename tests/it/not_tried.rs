@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use vidimus::entry::Millis;
-use vidimus::ingest::{Batch, Caps, Expected};
-use vidimus::signature::{Budget, KeySet};
+use vidimus::ingest::{Batch, Caps, ExpectedIds};
+use vidimus::signature::{FailureBudget, KeySet};
 use vidimus::store::{Delivery, Directory, Options, Reader, Store};
 
 use crate::check::Fixed;
@@ -85,8 +85,9 @@ fn append(store: &Store, body: String, keys: &KeySet, budget: u64) {
         bytes: body.len() as u64,
         decoded_bytes: body.len() as u64,
     };
-    let batch = Batch::within(Bytes::from(body), keys, CAPS, &Budget::new(budget)).unwrap();
-    store.append(delivery, &batch, &Expected::default()).unwrap();
+    let batch =
+        Batch::with_budget(Bytes::from(body), keys, CAPS, &FailureBudget::new(budget)).unwrap();
+    store.append(delivery, &batch, &ExpectedIds::default()).unwrap();
 }
 
 fn open(data: &Path, segment_entries: u64) -> Store {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use vidimus::entry::fields::MAX_EXTENSIONS;
 use vidimus::entry::layout::MAX_LINE;
 use vidimus::entry::{Layout, Millis, Warning};
-use vidimus::ingest::{Entry, Examined, Expected};
+use vidimus::ingest::{CheckedLine, Entry, ExpectedIds};
 use vidimus::properties;
 use vidimus::signature::KeySet;
 
@@ -310,6 +310,6 @@ fn the_longest_bodies_and_queries_come_to_an_end() {
 }
 
 fn read(line: String) -> Entry {
-    let examined = Examined::line(line.as_bytes(), &KeySet::default(), MAX_LINE);
-    examined.read(line.into(), &Expected::default(), Millis::MIN)
+    let examined = CheckedLine::new(line.as_bytes(), &KeySet::default(), MAX_LINE);
+    examined.read(line.into(), &ExpectedIds::default(), Millis::MIN)
 }

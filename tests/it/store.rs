@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rusqlite::Connection;
 use vidimus::entry::Millis;
-use vidimus::ingest::{Batch, Caps, Expected};
+use vidimus::ingest::{Batch, Caps, ExpectedIds};
 use vidimus::signature::KeySet;
 use vidimus::store::{
     Appended, Delivery, Directory, Options, Quarantined, Retention, Store, StoreError,
@@ -74,7 +74,7 @@ fn append(store: &Store, body: &str, keys: &KeySet) -> Result<Appended, StoreErr
         bytes: body.len() as u64,
         decoded_bytes: body.len() as u64,
     };
-    store.append(delivery, &batch, &Expected::default())
+    store.append(delivery, &batch, &ExpectedIds::default())
 }
 
 fn line(n: usize) -> String {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 use serde_json::Value;
 use vidimus::entry::{Format, Millis, VerdictName};
-use vidimus::ingest::{Batch, Caps, Entry, Examined, Expected};
+use vidimus::ingest::{Batch, Caps, CheckedLine, Entry, ExpectedIds};
 use vidimus::signature::KeySet;
 
 /// One vector: its header and its line.
@@ -60,7 +60,7 @@ const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 10 };
 fn read(line: &[u8], keys: &KeySet) -> Entry {
     let batch = Batch::new(Bytes::copy_from_slice(line), keys, CAPS).unwrap();
     let entries: Vec<_> =
-        batch.entries(&Expected::default(), Millis::new(1_760_000_000_000).unwrap()).collect();
+        batch.entries(&ExpectedIds::default(), Millis::new(1_760_000_000_000).unwrap()).collect();
     let [entry] = entries.as_slice() else { panic!("{} entries in one line", entries.len()) };
     entry.clone()
 }
@@ -160,7 +160,7 @@ fn changes_of(vector: &Vector, keys: &KeySet) -> usize {
             }
             let mut line = vector.line.clone();
             line[at] = to;
-            let verdict = Examined::line(&line, keys, CAPS.max_line).verdict().name();
+            let verdict = CheckedLine::new(&line, keys, CAPS.max_line).verdict().name();
             assert_ne!(
                 verdict,
                 VerdictName::Valid,

@@ -102,15 +102,15 @@ fn harmless(cell: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::entry::Millis;
-    use crate::ingest::{Examined, Expected};
+    use crate::ingest::{CheckedLine, ExpectedIds};
     use crate::signature::KeySet;
 
     fn record(line: &[u8]) -> Record {
         let received_at = Millis::saturating(7);
         let line = bytes::Bytes::copy_from_slice(line);
-        let entry = Examined::line(&line, &KeySet::default(), 1000).read(
+        let entry = CheckedLine::new(&line, &KeySet::default(), 1000).read(
             line,
-            &Expected::default(),
+            &ExpectedIds::default(),
             received_at,
         );
         let time = entry.time;

@@ -12,7 +12,7 @@ use crate::cli::selection::Place;
 use crate::clock::now;
 use crate::config::Config;
 use crate::control::{self, Task};
-use crate::ingest::Expected;
+use crate::ingest::ExpectedIds;
 use crate::keys::KeyRing;
 use crate::keys::ring::Judged;
 use crate::server;
@@ -53,7 +53,7 @@ fn ring(config: &Config, store: &Store) -> Result<KeyRing, Failure> {
     }
     for input in &config.inputs {
         let expected =
-            Expected { org_ids: input.org_ids.clone(), portal_ids: input.portal_ids.clone() };
+            ExpectedIds { org_ids: input.org_ids.clone(), portal_ids: input.portal_ids.clone() };
         // Of an input whose sources are not known every key may be.
         if let Some(judged) = inputs.get_mut(&input.name) {
             judged.expected = Arc::new(expected);

@@ -11,9 +11,9 @@ use super::super::output::OutputFormat;
 use super::super::terminal::sanitise;
 use super::tally::Tally;
 use crate::entry::layout::MAX_LINE;
-use crate::entry::record::{Origin, Whole, beginning};
+use crate::entry::record::{Origin, WholeLine, beginning};
 use crate::entry::{Fields, Millis, Record, VerdictName, Warning};
-use crate::ingest::{Examined, Expected};
+use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::signature::{KeySet, Verdict};
 
 /// So many lines are checked in one go: few enough that all threads end a block together.
@@ -22,7 +22,7 @@ const CHUNK: usize = 32;
 /// What lines are checked for, and how it is told.
 pub(super) struct Check {
     pub(super) keys: KeySet,
-    pub(super) expected: Expected,
+    pub(super) expected: ExpectedIds,
     pub(super) output: OutputFormat,
     pub(super) allow_unsigned: bool,
     /// The member or column that holds the line.
@@ -69,7 +69,7 @@ impl Check {
             false => None,
         };
         let text = unwrapped.as_deref().unwrap_or(lines.block.text(line));
-        let examined = Examined::line(text, &self.keys, MAX_LINE);
+        let examined = CheckedLine::new(text, &self.keys, MAX_LINE);
         let verdict = examined.verdict();
         let fine = self.is_fine(verdict);
         tally.count(verdict, fine);
@@ -92,7 +92,7 @@ impl Check {
                 let mut record = entry.into_record(origin, time);
                 if is_cut {
                     // The rest was not looked at.
-                    record.whole = Some(Whole { bytes: None, sha256: None });
+                    record.whole = Some(WholeLine { bytes: None, sha256: None });
                 }
                 tell_json(&record, out);
             }
@@ -143,7 +143,8 @@ impl Check {
                     warnings: Vec::new(),
                     fields: Fields::default(),
                     raw: beginning(&raw, MAX_LINE).to_vec(),
-                    whole: (raw.len() > MAX_LINE).then_some(Whole { bytes: None, sha256: None }),
+                    whole: (raw.len() > MAX_LINE)
+                        .then_some(WholeLine { bytes: None, sha256: None }),
                 },
                 out,
             ),
@@ -174,7 +175,7 @@ mod tests {
     fn check(field: Option<&str>, output: OutputFormat, key: &Signer) -> Check {
         Check {
             keys: KeySet::new([Arc::new(key.key().clone())]),
-            expected: Expected::default(),
+            expected: ExpectedIds::default(),
             output,
             allow_unsigned: false,
             field: field.map(str::to_owned),

@@ -9,14 +9,14 @@ use serde::Serialize;
 use super::Json;
 use crate::clock::now;
 use crate::console::Console;
-use crate::console::ask::{Ask, MAX_LIMIT};
+use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
 use crate::entry::Millis;
 use crate::store::{Counts, Wanted};
 
 /// Entries over time.
 #[derive(Serialize)]
-pub struct Histogram {
+pub struct HistogramAnswer {
     /// How many entries were counted.
     entries: u64,
     /// Whether that is all that match; else they are the newest 50,000.
@@ -36,12 +36,12 @@ struct Bucket {
 
 /// Entries by the values of a field.
 #[derive(Serialize)]
-pub struct Facets {
+pub struct FacetsAnswer {
     field: String,
     entries: u64,
     complete: bool,
     /// The commonest first.
-    values: Vec<Facet>,
+    values: Vec<ValueCount>,
     /// Entries with a value that is not listed.
     other: u64,
     /// Entries without one.
@@ -49,7 +49,7 @@ pub struct Facets {
 }
 
 #[derive(Serialize)]
-struct Facet {
+struct ValueCount {
     value: String,
     entries: u64,
 }
@@ -57,9 +57,9 @@ struct Facet {
 /// `GET /api/v1/histogram?q=&since=&until=&buckets=`
 pub async fn histogram(
     State(console): State<Arc<Console>>,
-    ask: Ask,
-) -> Result<Json<Histogram>, Problem> {
-    let (filter, range, buckets) = (ask.filter()?, ask.range()?, ask.buckets(60)?);
+    params: Params,
+) -> Result<Json<HistogramAnswer>, Problem> {
+    let (filter, range, buckets) = (params.filter()?, params.range()?, params.buckets(60)?);
     let counts = console
         .read(move |reader| {
             let now = now().get();
@@ -73,16 +73,16 @@ pub async fn histogram(
         verdicts,
     };
     let buckets = buckets.into_iter().map(bucket).collect();
-    Ok(Json(Histogram { entries, complete, width_ms: width, buckets }))
+    Ok(Json(HistogramAnswer { entries, complete, width_ms: width, buckets }))
 }
 
 /// `GET /api/v1/facets?q=&since=&until=&field=&limit=`
 pub async fn facets(
     State(console): State<Arc<Console>>,
-    ask: Ask,
-) -> Result<Json<Facets>, Problem> {
-    let (filter, range, field) = (ask.filter()?, ask.range()?, ask.field()?);
-    let values = ask.limit(10, MAX_LIMIT)?;
+    params: Params,
+) -> Result<Json<FacetsAnswer>, Problem> {
+    let (filter, range, field) = (params.filter()?, params.range()?, params.field()?);
+    let values = params.limit(10, MAX_LIMIT)?;
     let counts = console
         .read(move |reader| {
             let (fields, now) = (&[field], now().get());
@@ -92,8 +92,8 @@ pub async fn facets(
     let (entries, complete) = (counts.entries, counts.complete);
     let one = counts.fields.into_iter().next();
     let one = one.ok_or_else(|| Problem::not_found("nothing was counted"))?;
-    let facet = |(value, entries)| Facet { value, entries };
-    Ok(Json(Facets {
+    let facet = |(value, entries)| ValueCount { value, entries };
+    Ok(Json(FacetsAnswer {
         field: one.field.name().to_owned(),
         entries,
         complete,

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use super::Json;
 use crate::console::Console;
-use crate::console::ask::{Ask, MAX_LIMIT};
+use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
 use crate::store::{BadCursor, Delivered, Quarantined, Reader, Refused, Stats, StoreError};
 
 /// What came and what did not, newest first.
 #[derive(Serialize)]
-pub struct Deliveries {
+pub struct DeliveriesAnswer {
     deliveries: Vec<Delivered>,
     /// Where the next page of deliveries begins; `null` if this is the last.
     next: Option<String>,
@@ -25,22 +25,26 @@ pub struct Deliveries {
 /// `GET /api/v1/deliveries?limit=&cursor=`
 pub async fn deliveries(
     State(console): State<Arc<Console>>,
-    ask: Ask,
-) -> Result<Json<Deliveries>, Problem> {
-    let (limit, before) = (ask.limit(50, MAX_LIMIT)?, before(&ask)?);
+    params: Params,
+) -> Result<Json<DeliveriesAnswer>, Problem> {
+    let (limit, before) = (params.limit(50, MAX_LIMIT)?, before(&params)?);
     console.read(move |reader| page(reader, before, limit)).await.map(Json)
 }
 
 /// The number of the delivery before which the page begins.
-fn before(ask: &Ask) -> Result<Option<u64>, Problem> {
-    let Some(cursor) = ask.cursor.as_deref().filter(|cursor| !cursor.is_empty()) else {
+fn before(params: &Params) -> Result<Option<u64>, Problem> {
+    let Some(cursor) = params.cursor.as_deref().filter(|cursor| !cursor.is_empty()) else {
         return Ok(None);
     };
     let number = cursor.parse().map_err(|_| Problem::parameter("cursor", BadCursor))?;
     Ok(Some(number))
 }
 
-fn page(reader: &Reader, before: Option<u64>, limit: usize) -> Result<Deliveries, StoreError> {
+fn page(
+    reader: &Reader,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<DeliveriesAnswer, StoreError> {
     // One more shows whether there is a next page.
     let mut deliveries = reader.deliveries(before, limit + 1)?;
     let more = deliveries.len() > limit;
@@ -53,7 +57,7 @@ fn page(reader: &Reader, before: Option<u64>, limit: usize) -> Result<Deliveries
         quarantine.reverse();
         quarantine.truncate(limit);
     }
-    Ok(Deliveries { deliveries, next, refused, quarantine })
+    Ok(DeliveriesAnswer { deliveries, next, refused, quarantine })
 }
 
 /// `GET /api/v1/stats`

@@ -1,4 +1,4 @@
-//! Entries: a page of them, and one.
+//! EntriesAnswer: a page of them, and one.
 
 use std::sync::Arc;
 
@@ -7,24 +7,30 @@ use serde::Serialize;
 
 use super::Json;
 use crate::console::Console;
-use crate::console::ask::{Ask, MAX_LIMIT};
+use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
 use crate::entry::Record;
 
 /// A page of entries, newest first.
 #[derive(Serialize)]
-pub struct Entries {
+pub struct EntriesAnswer {
     entries: Vec<Record>,
     /// Where the next page begins; `null` if this is the last.
     next: Option<String>,
 }
 
 /// `GET /api/v1/entries?q=&since=&until=&limit=&cursor=`
-pub async fn page(State(console): State<Arc<Console>>, ask: Ask) -> Result<Json<Entries>, Problem> {
-    let (filter, range, cursor) = (ask.filter()?, ask.range()?, ask.cursor()?);
-    let limit = ask.limit(50, MAX_LIMIT)?;
+pub async fn page(
+    State(console): State<Arc<Console>>,
+    params: Params,
+) -> Result<Json<EntriesAnswer>, Problem> {
+    let (filter, range, cursor) = (params.filter()?, params.range()?, params.cursor()?);
+    let limit = params.limit(50, MAX_LIMIT)?;
     let page = console.read(move |reader| reader.page(&filter, range, limit, cursor)).await?;
-    Ok(Json(Entries { entries: page.records, next: page.next.map(|cursor| cursor.to_string()) }))
+    Ok(Json(EntriesAnswer {
+        entries: page.records,
+        next: page.next.map(|cursor| cursor.to_string()),
+    }))
 }
 
 /// `GET /api/v1/entries/{id}`

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use hyper::HeaderMap;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -18,38 +18,38 @@ use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::console::Console;
-use crate::console::ask::Ask;
+use crate::console::params::Params;
 use crate::console::problem::Problem;
 use crate::entry::Record;
 use crate::search::Filter;
 use crate::store::{Event, Position, Reader, StoreError};
 
-/// How often it is looked whether something came.
-const INTERVAL: Duration = Duration::from_millis(250);
+/// How often it is polled whether something came.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Who is so many entries behind skips.
-const MOST_BEHIND: u64 = 5000;
+const MAX_LAG: u64 = 5000;
 
 /// To where it skips: so many before the newest.
-const AFTER_SKIP: u64 = 200;
+const KEPT_AFTER_SKIP: u64 = 200;
 
 /// How many events wait for a reader.
-const WAITING: usize = 64;
+const QUEUE: usize = 64;
 
 /// How long a reader that takes nothing is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `GET /api/v1/stream?q=&since=&until=`
 ///
 /// # Events
 /// `entry`: a new entry. `changed`: an entry whose verdict is another one now. `skipped`: entries
-/// that were not looked at, or are there no more, `{"from":id,"to":id}`.
+/// that were not polled at, or are there no more, `{"from":id,"to":id}`.
 pub async fn stream(
     State(console): State<Arc<Console>>,
     headers: HeaderMap,
-    ask: Ask,
+    params: Params,
 ) -> Result<impl IntoResponse, Problem> {
-    let filter = ask.range()?.and(&ask.filter()?);
+    let filter = params.range()?.and(&params.filter()?);
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let position = match last.filter(|last| !last.is_empty()) {
         Some(last) => read_position(last).ok_or_else(|| {
@@ -60,7 +60,7 @@ pub async fn stream(
             console.read(move |reader| reader.newest(&newest, 0)).await?
         }
     };
-    let (events, to_send) = mpsc::channel(WAITING);
+    let (events, to_send) = mpsc::channel(QUEUE);
     tokio::spawn(follow(console, filter, position, events));
     Ok(Sse::new(ReceiverStream::new(to_send)).keep_alive(KeepAlive::default()))
 }
@@ -70,14 +70,14 @@ async fn follow(
     console: Arc<Console>,
     filter: Filter,
     mut position: Position,
-    events: mpsc::Sender<Result<Sent, Infallible>>,
+    events: mpsc::Sender<Result<SseEvent, Infallible>>,
 ) {
     let mut shutdown = console.shutdown.clone();
     // A comment: else a proxy, or a browser, waits for the first entry to call it open.
-    let mut to_send = vec![Sent::default().comment("listening")];
+    let mut to_send = vec![SseEvent::default().comment("listening")];
     loop {
         for event in to_send.drain(..) {
-            match timeout(PATIENCE, events.send(Ok(event))).await {
+            match timeout(SEND_TIMEOUT, events.send(Ok(event))).await {
                 Ok(Ok(())) => {}
                 _ => return,
             }
@@ -85,9 +85,9 @@ async fn follow(
         let Ok(permit) = Arc::clone(&console.streaming).acquire_owned().await else { return };
         let (reader, filter) = (Arc::clone(&console.reader), filter.clone());
         let started = Instant::now();
-        let looked = tokio::task::spawn_blocking(move || look(&reader, &filter, position)).await;
+        let polled = tokio::task::spawn_blocking(move || poll(&reader, &filter, position)).await;
         let took = started.elapsed();
-        let more = match looked {
+        let more = match polled {
             Ok(Ok(seen)) => {
                 position = seen.position;
                 to_send = seen.events;
@@ -108,7 +108,7 @@ async fn follow(
             continue;
         }
         tokio::select! {
-            () = sleep(INTERVAL) => {}
+            () = sleep(POLL_INTERVAL) => {}
             () = events.closed() => return,
             _ = shutdown.begun() => return,
         }
@@ -116,19 +116,19 @@ async fn follow(
 }
 
 /// What a look gave.
-struct Seen {
-    events: Vec<Sent>,
+struct Polled {
+    events: Vec<SseEvent>,
     position: Position,
     more: bool,
 }
 
 /// Looks at what came after `from`. Each event's id says where to go on after it.
-fn look(reader: &Reader, filter: &Filter, mut at: Position) -> Result<Seen, StoreError> {
+fn poll(reader: &Reader, filter: &Filter, mut at: Position) -> Result<Polled, StoreError> {
     let mut events = Vec::new();
     let newest = reader.newest(&Filter::All, 0)?.next_id;
-    if newest.saturating_sub(at.next_id) > MOST_BEHIND {
+    if newest.saturating_sub(at.next_id) > MAX_LAG {
         let from = at.next_id;
-        at.next_id = newest - AFTER_SKIP;
+        at.next_id = newest - KEPT_AFTER_SKIP;
         events.push(skipped(from, at.next_id - 1, at));
     }
     let mut follow = reader.follow(filter, at);
@@ -153,18 +153,18 @@ fn look(reader: &Reader, filter: &Filter, mut at: Position) -> Result<Seen, Stor
         };
         events.extend(sent);
     }
-    Ok(Seen { events, position: end, more: news.more })
+    Ok(Polled { events, position: end, more: news.more })
 }
 
-fn entry(kind: &str, record: &Record, next: Position) -> Option<Sent> {
+fn entry(kind: &str, record: &Record, next: Position) -> Option<SseEvent> {
     // A line break in it would end the event: JSON has none.
     let data = serde_json::to_string(record).ok()?;
-    Some(Sent::default().event(kind).data(data).id(write_position(next)))
+    Some(SseEvent::default().event(kind).data(data).id(write_position(next)))
 }
 
-fn skipped(from: u64, to: u64, next: Position) -> Sent {
+fn skipped(from: u64, to: u64, next: Position) -> SseEvent {
     let data = json!({ "from": from, "to": to }).to_string();
-    Sent::default().event("skipped").data(data).id(write_position(next))
+    SseEvent::default().event("skipped").data(data).id(write_position(next))
 }
 
 fn write_position(position: Position) -> String {

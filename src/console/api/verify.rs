@@ -15,7 +15,7 @@ use crate::console::problem::Problem;
 use crate::entry::lines::lines;
 use crate::entry::record::Origin;
 use crate::entry::{Record, VerdictName};
-use crate::ingest::{Examined, Expected};
+use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::signature::KeySet;
 
 /// The most lines that are verified at once: half a second of one core.
@@ -23,7 +23,7 @@ pub const MAX_LINES: usize = 5000;
 
 /// What was found.
 #[derive(Serialize)]
-pub struct Verified {
+pub struct VerifyAnswer {
     verdicts: BTreeMap<&'static str, u64>,
     entries: Vec<Record>,
 }
@@ -32,7 +32,7 @@ pub struct Verified {
 pub async fn verify(
     State(console): State<Arc<Console>>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Verified>, Problem> {
+) -> Result<Json<VerifyAnswer>, Problem> {
     let body = body.map_err(|error| Problem::too_large(error.body_text()))?;
     let keys = console.ring.all();
     let records = console.read(move |_| Ok(records(&body, &keys))).await?;
@@ -44,7 +44,7 @@ pub async fn verify(
             *count += 1;
         }
     }
-    Ok(Json(Verified { verdicts, entries }))
+    Ok(Json(VerifyAnswer { verdicts, entries }))
 }
 
 /// The lines of `text` as records, or why there are too many.
@@ -56,7 +56,8 @@ pub fn records(text: &Bytes, keys: &KeySet) -> Result<Vec<Record>, Problem> {
     }
     let record = |(number, range): (usize, std::ops::Range<usize>)| {
         let line = text.slice(range);
-        let entry = Examined::line(&line, keys, line.len()).read(line, &Expected::default(), now);
+        let entry =
+            CheckedLine::new(&line, keys, line.len()).read(line, &ExpectedIds::default(), now);
         let (time, source) = (entry.own_time(now), format!("line:{}", number + 1));
         entry.into_record(Origin::File { source }, time)
     };

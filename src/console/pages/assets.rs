@@ -11,7 +11,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
 use ring::digest;
 
 use crate::console::problem::Problem;
-use crate::console::told;
+use crate::console::problem_response;
 
 struct Asset {
     name: &'static str,
@@ -49,6 +49,8 @@ pub async fn asset(Path((version, name)): Path<(String, String)>, headers: Heade
             let headers = [(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, for_ever)];
             (headers, asset.text).into_response()
         }
-        None => told(Problem::not_found("there is no such file; reload the page"), &headers),
+        None => {
+            problem_response(Problem::not_found("there is no such file; reload the page"), &headers)
+        }
     }
 }

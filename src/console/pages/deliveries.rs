@@ -10,12 +10,12 @@ use hyper::StatusCode;
 
 use super::entries::FirstDelivery;
 use super::link::{Choice, Link};
-use super::text::{Shown, Time, bytes, count};
-use super::{Shell, Trouble, page};
+use super::text::{SafeText, TimeTag, bytes, count};
+use super::{HtmlProblem, Shell, page};
 use crate::console::Console;
-use crate::console::about::About;
-use crate::console::ask::{Ask, MAX_LIMIT};
+use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
+use crate::console::receiver_info::ReceiverInfo;
 use crate::store::{Delivered, Quarantined, Refused, Stats};
 
 /// How many of each are listed, to choose from.
@@ -35,13 +35,13 @@ pub(super) struct DeliveriesPage {
     pub(super) refused: (Vec<RefusedRow>, Vec<RefusedRow>),
     pub(super) quarantine: Vec<QuarantineRow>,
     /// What to check, if nothing was ever delivered.
-    pub(super) nothing: Option<Nothing>,
+    pub(super) checklist: Option<Checklist>,
 }
 
 /// There is nothing at all.
-pub(super) struct Nothing {
+pub(super) struct Checklist {
     pub(super) first: FirstDelivery,
-    pub(super) endpoints: Vec<Shown>,
+    pub(super) endpoints: Vec<SafeText>,
     pub(super) self_signed: bool,
     pub(super) tls: bool,
 }
@@ -49,50 +49,55 @@ pub(super) struct Nothing {
 pub(super) struct DeliveryRow {
     pub(super) id: u64,
     pub(super) link: Link,
-    pub(super) at: Time,
-    pub(super) input: Shown,
-    pub(super) peer: Shown,
+    pub(super) at: TimeTag,
+    pub(super) input: SafeText,
+    pub(super) peer: SafeText,
     pub(super) bytes: String,
     pub(super) decoded: String,
     pub(super) received: String,
     pub(super) stored: String,
     pub(super) verdicts: Vec<(&'static str, String)>,
-    pub(super) warnings: Vec<(Shown, String)>,
+    pub(super) warnings: Vec<(SafeText, String)>,
     pub(super) duration: String,
 }
 
 pub(super) struct RefusedRow {
-    pub(super) at: Time,
-    pub(super) peer: Shown,
+    pub(super) at: TimeTag,
+    pub(super) peer: SafeText,
     pub(super) status: String,
-    pub(super) reason: Shown,
-    pub(super) scheme: Shown,
+    pub(super) reason: SafeText,
+    pub(super) scheme: SafeText,
 }
 
 pub(super) struct QuarantineRow {
     pub(super) id: u64,
-    pub(super) at: Time,
-    pub(super) input: Shown,
-    pub(super) peer: Shown,
+    pub(super) at: TimeTag,
+    pub(super) input: SafeText,
+    pub(super) peer: SafeText,
     pub(super) status: u16,
-    pub(super) reason: Shown,
-    pub(super) encoding: Shown,
+    pub(super) reason: SafeText,
+    pub(super) encoding: SafeText,
     pub(super) bytes: String,
 }
 
 /// `GET /deliveries?limit=`
 pub async fn show(
     State(console): State<Arc<Console>>,
-    ask: Result<Ask, Problem>,
-) -> Result<Response, Trouble> {
-    let limit = ask?.limit(50, MAX_LIMIT)?;
+    params: Result<Params, Problem>,
+) -> Result<Response, HtmlProblem> {
+    let limit = params?.limit(50, MAX_LIMIT)?;
     let stats = console.read(move |reader| reader.stats(limit)).await?;
     let shell = console.shell("Deliveries", "/deliveries");
-    Ok(page(StatusCode::OK, &DeliveriesPage::new(shell, &stats, limit, &console.about)))
+    Ok(page(StatusCode::OK, &DeliveriesPage::new(shell, &stats, limit, &console.receiver)))
 }
 
 impl DeliveriesPage {
-    pub(super) fn new(shell: Shell, stats: &Stats, limit: usize, about: &About) -> DeliveriesPage {
+    pub(super) fn new(
+        shell: Shell,
+        stats: &Stats,
+        limit: usize,
+        receiver: &ReceiverInfo,
+    ) -> DeliveriesPage {
         let choice = |(most, text, name): (usize, &str, &'static str)| Choice {
             name,
             link: Link::new("/deliveries", &[("limit", text)]),
@@ -108,20 +113,20 @@ impl DeliveriesPage {
             ),
             // The newest first, as everywhere.
             quarantine: stats.quarantine.iter().rev().take(limit).map(quarantined).collect(),
-            nothing: (stats.deliveries.is_empty() && stats.quarantine.is_empty())
-                .then(|| Nothing::new(about)),
+            checklist: (stats.deliveries.is_empty() && stats.quarantine.is_empty())
+                .then(|| Checklist::new(receiver)),
         }
     }
 }
 
-impl Nothing {
-    fn new(about: &About) -> Nothing {
-        let endpoint = |path: &String| Shown::all(&format!("{}{path}", about.base));
-        Nothing {
-            first: FirstDelivery::new(about),
-            endpoints: about.inputs.iter().map(|input| endpoint(&input.path)).collect(),
-            self_signed: about.self_signed.is_some(),
-            tls: about.tls,
+impl Checklist {
+    fn new(receiver: &ReceiverInfo) -> Checklist {
+        let endpoint = |path: &String| SafeText::new(&format!("{}{path}", receiver.base));
+        Checklist {
+            first: FirstDelivery::new(receiver),
+            endpoints: receiver.inputs.iter().map(|input| endpoint(&input.path)).collect(),
+            self_signed: receiver.self_signed.is_some(),
+            tls: receiver.tls,
         }
     }
 }
@@ -138,9 +143,9 @@ fn delivery(delivered: &Delivered) -> DeliveryRow {
     DeliveryRow {
         id: delivered.id,
         link: Link::delivery(delivered.id),
-        at: Time(delivered.received_at),
-        input: Shown::all(&delivered.input),
-        peer: Shown::up_to(&delivered.peer, 200),
+        at: TimeTag(delivered.received_at),
+        input: SafeText::new(&delivered.input),
+        peer: SafeText::truncated(&delivered.peer, 200),
         bytes: bytes(delivered.bytes),
         decoded: bytes(delivered.decoded_bytes),
         received: count(delivered.received),
@@ -149,7 +154,7 @@ fn delivery(delivered: &Delivered) -> DeliveryRow {
         warnings: delivered
             .warnings
             .iter()
-            .map(|(name, number)| (Shown::up_to(name, 80), count(*number)))
+            .map(|(name, number)| (SafeText::truncated(name, 80), count(*number)))
             .collect(),
         duration: format!("{:.1} ms", delivered.duration_us as f64 / 1000.0),
     }
@@ -157,23 +162,23 @@ fn delivery(delivered: &Delivered) -> DeliveryRow {
 
 fn refused(refused: &Refused) -> RefusedRow {
     RefusedRow {
-        at: Time(refused.time),
-        peer: Shown::up_to(&refused.peer, 200),
+        at: TimeTag(refused.time),
+        peer: SafeText::truncated(&refused.peer, 200),
         status: refused.status.map_or_else(|| "–".to_owned(), |status| status.to_string()),
-        reason: Shown::up_to(&refused.reason, 500),
-        scheme: Shown::up_to(refused.scheme.as_deref().unwrap_or_default(), 40),
+        reason: SafeText::truncated(&refused.reason, 500),
+        scheme: SafeText::truncated(refused.scheme.as_deref().unwrap_or_default(), 40),
     }
 }
 
 fn quarantined(one: &Quarantined) -> QuarantineRow {
     QuarantineRow {
         id: one.id,
-        at: Time(one.received_at),
-        input: Shown::all(&one.input),
-        peer: Shown::up_to(&one.peer, 200),
+        at: TimeTag(one.received_at),
+        input: SafeText::new(&one.input),
+        peer: SafeText::truncated(&one.peer, 200),
         status: one.status,
-        reason: Shown::up_to(&one.reason, 500),
-        encoding: Shown::up_to(one.content_encoding.as_deref().unwrap_or_default(), 80),
+        reason: SafeText::truncated(&one.reason, 500),
+        encoding: SafeText::truncated(one.content_encoding.as_deref().unwrap_or_default(), 80),
         bytes: bytes(one.bytes),
     }
 }

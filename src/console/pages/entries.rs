@@ -9,13 +9,13 @@ use hyper::StatusCode;
 
 use super::histogram::Histogram;
 use super::link::{Choice, Link, Selection};
-use super::text::{Badge, Cell, Shown, Time, many};
-use super::{Shell, Trouble, page};
+use super::text::{Badge, Cell, SafeText, TimeTag, plural};
+use super::{HtmlProblem, Shell, page};
 use crate::clock::now;
 use crate::console::Console;
-use crate::console::about::About;
-use crate::console::ask::{Ask, MAX_LIMIT};
+use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
+use crate::console::receiver_info::ReceiverInfo;
 use crate::entry::{Fields, Kind, Record, Value};
 use crate::search::{Field, Filter};
 use crate::store::counts::{NEWEST, SUMMARISED};
@@ -42,14 +42,14 @@ pub(super) struct EntriesPage {
     /// A range that holds this one, if this one has an end.
     pub(super) wider: Option<Link>,
     pub(super) query_fault: Option<QueryFault>,
-    pub(super) range_fault: Option<Shown>,
+    pub(super) range_fault: Option<SafeText>,
     pub(super) content: Content,
 }
 
 /// What is below the query.
 pub(super) enum Content {
     /// The query or the range cannot be read.
-    Nothing,
+    Invalid,
     /// There is no entry at all.
     EmptyStore(FirstDelivery),
     Results(Box<Results>),
@@ -64,9 +64,9 @@ pub(super) struct FirstDelivery {
 
 /// What is wrong with a query, and where.
 pub(super) struct QueryFault {
-    pub(super) message: Shown,
-    pub(super) before: Shown,
-    pub(super) rest: Shown,
+    pub(super) message: SafeText,
+    pub(super) before: SafeText,
+    pub(super) rest: SafeText,
 }
 
 pub(super) struct Results {
@@ -75,12 +75,12 @@ pub(super) struct Results {
     pub(super) partial: Option<String>,
     pub(super) histogram: Option<Histogram>,
     pub(super) facets: Vec<Facet>,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<EntryRow>,
     pub(super) older: Option<Link>,
     pub(super) newest: Option<Link>,
     pub(super) live: Live,
     /// What the query is likely to have wrong, for nothing matches it.
-    pub(super) slips: Vec<Shown>,
+    pub(super) hints: Vec<SafeText>,
 }
 
 /// Whether new entries are shown as they come.
@@ -109,10 +109,10 @@ pub(super) struct FacetValue {
 }
 
 /// An entry in the table.
-pub(super) struct Row {
+pub(super) struct EntryRow {
     pub(super) link: Link,
     pub(super) id: u64,
-    pub(super) time: Option<Time>,
+    pub(super) time: Option<TimeTag>,
     pub(super) kind: &'static str,
     pub(super) name: Cell,
     pub(super) principal: Cell,
@@ -120,28 +120,31 @@ pub(super) struct Row {
     pub(super) outcome: Cell,
     pub(super) bad: bool,
     pub(super) verdict: Badge,
-    pub(super) reason: Shown,
+    pub(super) reason: SafeText,
     pub(super) warnings: Vec<&'static str>,
 }
 
 /// `GET /?q=&since=&until=&limit=&cursor=`
 pub async fn show(
     State(console): State<Arc<Console>>,
-    ask: Result<Ask, Problem>,
-) -> Result<Response, Trouble> {
-    let ask = ask?;
+    params: Result<Params, Problem>,
+) -> Result<Response, HtmlProblem> {
+    let params = params?;
     let text = |text: &Option<String>| text.clone().unwrap_or_default().trim().to_owned();
-    let selection =
-        Selection { query: text(&ask.q), since: text(&ask.since), until: text(&ask.until) };
-    let (limit, cursor) = (ask.limit(LIMIT, MAX_LIMIT)?, ask.cursor()?);
-    let (filter, range) = (ask.filter(), ask.range());
+    let selection = Selection {
+        query: text(&params.q),
+        since: text(&params.since),
+        until: text(&params.until),
+    };
+    let (limit, cursor) = (params.limit(LIMIT, MAX_LIMIT)?, params.cursor()?);
+    let (filter, range) = (params.filter(), params.range());
     let mut shown = EntriesPage {
         shell: console.shell("Entries", "/").at(&selection.link("/", ("", ""))),
         choices: selection.choices("/"),
         wider: range.as_ref().ok().and_then(|range| selection.wider("/", *range, now().get())),
-        query_fault: filter.as_ref().err().map(|problem| fault(problem, ask.q.as_deref())),
-        range_fault: range.as_ref().err().map(|problem| Shown::up_to(&problem.detail, 300)),
-        content: Content::Nothing,
+        query_fault: filter.as_ref().err().map(|problem| fault(problem, params.q.as_deref())),
+        range_fault: range.as_ref().err().map(|problem| SafeText::truncated(&problem.detail, 300)),
+        content: Content::Invalid,
         selection,
     };
     let (Ok(filter), Ok(range)) = (filter, range) else {
@@ -149,11 +152,11 @@ pub async fn show(
     };
     let everything = filter == Filter::All && range == TimeRange::default() && cursor.is_none();
     let fields: Vec<Field> = SUMMARISED.into_iter().map(Field::named).collect();
-    let (found, counts, slips) = console
+    let (found, counts, hints) = console
         .read(move |reader| {
             let page = reader.page(&filter, range, limit, cursor)?;
-            let slips = match page.records.is_empty() && cursor.is_none() {
-                true => reader.slips(&filter)?,
+            let hints = match page.records.is_empty() && cursor.is_none() {
+                true => reader.hints(&filter)?,
                 false => Vec::new(),
             };
             let wanted = Wanted {
@@ -165,14 +168,15 @@ pub async fn show(
                 values: VALUES,
             };
             let counts = reader.counts(&wanted)?;
-            Ok((page, counts, slips))
+            Ok((page, counts, hints))
         })
         .await?;
     shown.content = match everything && found.records.is_empty() {
-        true => Content::EmptyStore(FirstDelivery::new(&console.about)),
+        true => Content::EmptyStore(FirstDelivery::new(&console.receiver)),
         false => {
             let mut results = results(&shown.selection, range, &found, &counts, cursor);
-            results.slips = slips.iter().map(|slip| Shown::up_to(&slip.to_string(), 300)).collect();
+            results.hints =
+                hints.iter().map(|hint| SafeText::truncated(&hint.to_string(), 300)).collect();
             Content::Results(Box::new(results))
         }
     };
@@ -180,8 +184,12 @@ pub async fn show(
 }
 
 impl FirstDelivery {
-    pub(super) fn new(about: &About) -> FirstDelivery {
-        FirstDelivery { curl: about.curl(), loopback: about.loopback, base: about.base.clone() }
+    pub(super) fn new(receiver: &ReceiverInfo) -> FirstDelivery {
+        FirstDelivery {
+            curl: receiver.curl(),
+            loopback: receiver.loopback,
+            base: receiver.base.clone(),
+        }
     }
 }
 
@@ -192,9 +200,9 @@ fn fault(problem: &Problem, query: Option<&str>) -> QueryFault {
     let at = query.char_indices().nth(position).map_or(query.len(), |(at, _)| at);
     let (before, rest) = query.split_at_checked(at).unwrap_or((query, ""));
     QueryFault {
-        message: Shown::up_to(&problem.detail, 500),
-        before: Shown::all(before),
-        rest: Shown::all(if rest.is_empty() { " " } else { rest }),
+        message: SafeText::truncated(&problem.detail, 500),
+        before: SafeText::new(before),
+        rest: SafeText::new(if rest.is_empty() { " " } else { rest }),
     }
 }
 
@@ -209,17 +217,17 @@ pub(super) fn results(
     let older = found.next.map(|next| selection.link("/", ("cursor", &next.to_string())));
     Results {
         total: match counts.complete {
-            true => many(counts.entries, "entry", "entries"),
-            false => format!("more than {}", many(counts.entries, "entry", "entries")),
+            true => plural(counts.entries, "entry", "entries"),
+            false => format!("more than {}", plural(counts.entries, "entry", "entries")),
         },
-        partial: (!counts.complete).then(|| many(newest, "match", "matches")),
+        partial: (!counts.complete).then(|| plural(newest, "match", "matches")),
         histogram: Histogram::new(counts, selection, range),
         facets: counts.fields.iter().filter_map(|field| facet(selection, field)).collect(),
         rows: found.records.iter().map(row).collect(),
         older,
         newest: cursor.map(|_| selection.link("/", ("", ""))),
         live: live(selection, range, cursor),
-        slips: Vec::new(),
+        hints: Vec::new(),
     }
 }
 
@@ -267,7 +275,7 @@ fn facet(selection: &Selection, counts: &FieldCounts) -> Option<Facet> {
     })
 }
 
-pub(super) fn row(record: &Record) -> Row {
+pub(super) fn row(record: &Record) -> EntryRow {
     let fields = &record.fields;
     let id = record.id().unwrap_or_default();
     let name = match fields.get("name") {
@@ -277,10 +285,10 @@ pub(super) fn row(record: &Record) -> Row {
     let principal = fields.text("principal_name").filter(|name| !name.is_empty());
     let principal = principal.or(fields.text("principal_id")).unwrap_or_default();
     let (outcome, bad) = outcome(record.kind, fields);
-    Row {
+    EntryRow {
         link: Link::entry(id),
         id,
-        time: record.time.map(Time),
+        time: record.time.map(TimeTag),
         kind: record.kind.map_or("none", Kind::as_str),
         name,
         principal: Cell::short(principal),
@@ -288,7 +296,7 @@ pub(super) fn row(record: &Record) -> Row {
         outcome: Cell::new(&outcome),
         bad,
         verdict: Badge(record.verdict.as_str()),
-        reason: Shown::up_to(record.reason.as_deref().unwrap_or_default(), 80),
+        reason: SafeText::truncated(record.reason.as_deref().unwrap_or_default(), 80),
         warnings: record.warnings.iter().map(|one| one.as_str()).collect(),
     }
 }

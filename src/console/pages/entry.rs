@@ -9,8 +9,8 @@ use hyper::StatusCode;
 
 use super::explanation::{Explanation, SHOWN};
 use super::link::Link;
-use super::text::{Badge, Shown, Time, bytes, count, many};
-use super::{Shell, Trouble, page};
+use super::text::{Badge, SafeText, TimeTag, bytes, count, plural};
+use super::{HtmlProblem, Shell, page};
 use crate::console::Console;
 use crate::console::problem::Problem;
 use crate::entry::record::Origin;
@@ -29,13 +29,13 @@ const LONGEST_SPELLING: usize = 2000;
 pub(super) struct EntryPage {
     pub(super) shell: Shell,
     pub(super) id: u64,
-    pub(super) time: Option<Time>,
-    pub(super) received_at: Option<Time>,
+    pub(super) time: Option<TimeTag>,
+    pub(super) received_at: Option<TimeTag>,
     pub(super) kind: &'static str,
     pub(super) format: &'static str,
-    pub(super) input: Shown,
+    pub(super) input: SafeText,
     pub(super) verdict: Badge,
-    pub(super) reason: Shown,
+    pub(super) reason: SafeText,
     pub(super) warnings: Vec<&'static str>,
     pub(super) related: Vec<Related>,
     pub(super) explanation: Explanation,
@@ -54,7 +54,7 @@ pub(super) struct EntryPage {
     pub(super) line: Link,
     pub(super) delivery: Option<DeliveryFacts>,
     pub(super) delivered: String,
-    pub(super) spellings: Vec<SpelledRow>,
+    pub(super) spellings: Vec<SpellingRow>,
     pub(super) api: Link,
 }
 
@@ -65,17 +65,17 @@ pub(super) struct Related {
 }
 
 pub(super) struct FieldRow {
-    pub(super) name: Shown,
-    pub(super) value: Shown,
+    pub(super) name: SafeText,
+    pub(super) value: SafeText,
     pub(super) long: bool,
     /// The entries with the same value.
     pub(super) link: Option<Link>,
 }
 
 /// Another line with the same signature.
-pub(super) struct SpelledRow {
+pub(super) struct SpellingRow {
     /// `None`: those that are only counted.
-    pub(super) line: Option<Shown>,
+    pub(super) line: Option<SafeText>,
     pub(super) delivery: u64,
     pub(super) link: Link,
     pub(super) times: String,
@@ -84,8 +84,8 @@ pub(super) struct SpelledRow {
 pub(super) struct DeliveryFacts {
     pub(super) id: u64,
     pub(super) link: Link,
-    pub(super) at: Time,
-    pub(super) peer: Shown,
+    pub(super) at: TimeTag,
+    pub(super) peer: SafeText,
     pub(super) size: String,
     pub(super) lines: String,
 }
@@ -94,7 +94,7 @@ pub(super) struct DeliveryFacts {
 pub async fn show(
     State(console): State<Arc<Console>>,
     Path(id): Path<String>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, HtmlProblem> {
     let missing =
         || Problem::not_found("there is no entry with this id; retention may have given it up");
     let number: u64 = id.parse().map_err(|_| missing())?;
@@ -127,20 +127,20 @@ impl EntryPage {
         let verdict = Badge(record.verdict.as_str());
         let (id, input, received_at, delivery_count) = match &record.origin {
             Origin::Stored { id, input, received_at, delivery_count } => {
-                (*id, input.as_str(), Some(Time(*received_at)), *delivery_count)
+                (*id, input.as_str(), Some(TimeTag(*received_at)), *delivery_count)
             }
             Origin::File { source } => (0, source.as_str(), None, 0),
         };
         EntryPage {
             shell,
             id,
-            time: record.time.map(Time),
+            time: record.time.map(TimeTag),
             received_at,
             kind: record.kind.map_or("none", Kind::as_str),
             format: Format::word(record.format),
-            input: Shown::all(input),
+            input: SafeText::new(input),
             verdict,
-            reason: Shown::up_to(record.reason.as_deref().unwrap_or_default(), 80),
+            reason: SafeText::truncated(record.reason.as_deref().unwrap_or_default(), 80),
             warnings: record.warnings.iter().map(|warning| warning.as_str()).collect(),
             related: related(record),
             changed: changed(verdict, explanation.verdict),
@@ -152,7 +152,7 @@ impl EntryPage {
             can_be_copied: record.whole.is_none(),
             line: Link::new(&format!("/entries/{id}/raw"), &[]),
             delivery: delivery.map(DeliveryFacts::new),
-            spellings: spellings.iter().map(SpelledRow::new).collect(),
+            spellings: spellings.iter().map(SpellingRow::new).collect(),
             delivered: match delivery_count {
                 1 => "once".to_owned(),
                 times => format!("{} times", count(times)),
@@ -195,23 +195,23 @@ fn fields(record: &Record) -> Vec<FieldRow> {
     let row = |(name, value, reachable): (&str, &crate::entry::Value, bool)| {
         let value = value.as_text();
         FieldRow {
-            name: Shown::up_to(name, 200),
+            name: SafeText::truncated(name, 200),
             long: value.len() > LONG,
             link: reachable.then(|| Link::to_equal(name, &value)).flatten(),
-            value: Shown::up_to(&value, SHOWN),
+            value: SafeText::truncated(&value, SHOWN),
         }
     };
     known.chain(others).map(row).collect()
 }
 
-impl SpelledRow {
-    fn new(spelled: &Spelled) -> SpelledRow {
+impl SpellingRow {
+    fn new(spelled: &Spelled) -> SpellingRow {
         let line = spelled.line.as_deref().map(String::from_utf8_lossy);
-        SpelledRow {
-            line: line.map(|line| Shown::up_to(&line, LONGEST_SPELLING)),
+        SpellingRow {
+            line: line.map(|line| SafeText::truncated(&line, LONGEST_SPELLING)),
             link: Link::delivery(spelled.delivery),
             delivery: spelled.delivery,
-            times: many(spelled.count, "time", "times"),
+            times: plural(spelled.count, "time", "times"),
         }
     }
 }
@@ -221,10 +221,10 @@ impl DeliveryFacts {
         DeliveryFacts {
             id: delivered.id,
             link: Link::delivery(delivered.id),
-            at: Time(delivered.received_at),
-            peer: Shown::up_to(&delivered.peer, 200),
+            at: TimeTag(delivered.received_at),
+            peer: SafeText::truncated(&delivered.peer, 200),
             size: bytes(delivered.bytes),
-            lines: many(delivered.received, "line", "lines"),
+            lines: plural(delivered.received, "line", "lines"),
         }
     }
 }

@@ -6,9 +6,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use data_encoding::HEXLOWER;
 use ring::digest;
 
-use super::text::{Badge, Shown, bytes};
+use super::text::{Badge, SafeText, bytes};
 use crate::entry::{Layout, Malformed};
-use crate::signature::{self, Covers, Key, KeySet, Verdict};
+use crate::signature::{self, Coverage, Key, KeySet, Verdict};
 
 /// A longer payload is not written into commands: a shell takes no such line.
 const LONGEST_COMMAND: usize = 96 * 1024;
@@ -48,7 +48,7 @@ pub struct Piece {
     /// `signed`, `cut`, `outside` what is signed, or `plain`.
     pub role: &'static str,
     /// Its text.
-    pub text: Shown,
+    pub text: SafeText,
 }
 
 /// The payload.
@@ -64,7 +64,7 @@ pub struct PayloadFacts {
 #[derive(Debug)]
 pub struct KeyFacts {
     /// Its name.
-    pub kid: Shown,
+    pub kid: SafeText,
     /// Its thumbprint (RFC 7638).
     pub thumbprint: String,
 }
@@ -75,7 +75,7 @@ pub struct Commands {
     /// For a shell.
     pub text: String,
     /// With which key, if it is one that fails.
-    pub fails_with: Option<Shown>,
+    pub fails_with: Option<SafeText>,
 }
 
 impl Explanation {
@@ -95,7 +95,7 @@ impl Explanation {
             let text = commands(payload.as_bytes(), &signature, tried)?;
             Some(Commands {
                 text,
-                fails_with: key.is_none().then(|| Shown::up_to(tried.kid(), 200)),
+                fails_with: key.is_none().then(|| SafeText::truncated(tried.kid(), 200)),
             })
         });
         let has_signature = !matches!(checked.verdict, Verdict::Unsigned);
@@ -112,13 +112,13 @@ impl Explanation {
             verdict: Badge(checked.verdict.name().as_str()),
             why: why(&checked.verdict, keys.keys().len()),
             pieces: shown
-                .map(|(role, text)| Piece { role, text: Shown::up_to(text, SHOWN) })
+                .map(|(role, text)| Piece { role, text: SafeText::truncated(text, SHOWN) })
                 .collect(),
             has_cut: !pieces.cut.is_empty(),
             has_outside: !pieces.before.is_empty() || !pieces.after.is_empty(),
             payload: has_signature.then(|| facts(payload.as_bytes())),
             key: key.map(|key| KeyFacts {
-                kid: Shown::up_to(key.kid(), 200),
+                kid: SafeText::truncated(key.kid(), 200),
                 thumbprint: key.thumbprint().to_string(),
             }),
             signature: checked.signature.map(|signature| URL_SAFE_NO_PAD.encode(signature)),
@@ -132,7 +132,7 @@ impl Explanation {
         Explanation {
             verdict: Badge(verdict.name().as_str()),
             why: why(&verdict, 0),
-            pieces: vec![Piece { role: "plain", text: Shown::beginning(line, SHOWN) }],
+            pieces: vec![Piece { role: "plain", text: SafeText::prefix(line, SHOWN) }],
             has_cut: false,
             has_outside: false,
             payload: None,
@@ -152,10 +152,10 @@ fn facts(payload: &[u8]) -> PayloadFacts {
 fn why(verdict: &Verdict, keys: usize) -> String {
     match verdict {
         Verdict::Valid(proof) => {
-            let what = match proof.covers() {
-                Covers::Entry => "the line without its signature",
-                Covers::Object => "the object under \"event\" without its signature",
-                Covers::Line => "the whole line without its signature",
+            let what = match proof.coverage() {
+                Coverage::Entry => "the line without its signature",
+                Coverage::Object => "the object under \"event\" without its signature",
+                Coverage::Line => "the whole line without its signature",
             };
             format!(
                 "A known key verifies the Ed25519 signature over {what}, byte for byte. The key is \

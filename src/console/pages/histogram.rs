@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::link::{Link, Selection};
-use super::text::{Badge, Time, VERDICTS, count, span};
+use super::text::{Badge, TimeTag, VERDICTS, count, duration};
 use crate::entry::Millis;
 use crate::store::{Counts, TimeRange};
 
@@ -23,9 +23,9 @@ pub struct Histogram {
     /// The bars, oldest first.
     pub bars: Vec<Bar>,
     /// When the first begins.
-    pub from: Time,
+    pub from: TimeTag,
     /// When the last ends.
-    pub to: Time,
+    pub to: TimeTag,
     /// How much time a bar is.
     pub step: String,
     /// How many entries the highest bar is.
@@ -44,7 +44,7 @@ pub struct Bar {
     /// Its parts, from the bottom up.
     pub parts: Vec<Part>,
     /// When it begins.
-    pub start: Time,
+    pub start: TimeTag,
     /// Its entries alone.
     pub link: Link,
     /// How many entries there are.
@@ -88,7 +88,7 @@ impl Histogram {
                 x: at * STEP,
                 width: STEP - GAP,
                 parts: parts(&verdicts, &numbers, highest),
-                start: Time(start),
+                start: TimeTag(start),
                 link: selection.between(&from.to_string(), &to.to_string()).link("/", ("", "")),
                 entries,
                 numbers: numbers.into_iter().map(count).collect(),
@@ -97,9 +97,9 @@ impl Histogram {
         Some(Histogram {
             width: counts.buckets.len() * STEP,
             bars: counts.buckets.iter().enumerate().map(bar).collect(),
-            from: Time(Millis::saturating(first)),
-            to: Time(Millis::saturating(last.saturating_add(counts.width))),
-            step: span(counts.width),
+            from: TimeTag(Millis::saturating(first)),
+            to: TimeTag(Millis::saturating(last.saturating_add(counts.width))),
+            step: duration(counts.width),
             highest: count(highest),
             verdicts: verdicts.into_iter().map(Badge::of).collect(),
         })

@@ -9,8 +9,8 @@ use axum::response::Response;
 use hyper::StatusCode;
 
 use super::link::Link;
-use super::text::{Shown, Time, count};
-use super::{Shell, Trouble, page};
+use super::text::{SafeText, TimeTag, count};
+use super::{HtmlProblem, Shell, page};
 use crate::console::Console;
 use crate::signature::KeySet;
 use crate::store::{Sighting, Source};
@@ -25,11 +25,11 @@ pub(super) struct KeysPage {
 }
 
 pub(super) struct KeyRow {
-    pub(super) kid: Shown,
+    pub(super) kid: SafeText,
     pub(super) thumbprint: String,
-    pub(super) source: Shown,
-    pub(super) first_seen: Time,
-    pub(super) last_seen: Time,
+    pub(super) source: SafeText,
+    pub(super) first_seen: TimeTag,
+    pub(super) last_seen: TimeTag,
     /// Whether it verifies what comes now.
     pub(super) in_use: bool,
     pub(super) entries: String,
@@ -37,19 +37,19 @@ pub(super) struct KeyRow {
 }
 
 pub(super) struct SourceRow {
-    pub(super) source: Shown,
-    pub(super) attempted_at: Time,
-    pub(super) succeeded_at: Option<Time>,
-    pub(super) error: Option<Shown>,
+    pub(super) source: SafeText,
+    pub(super) attempted_at: TimeTag,
+    pub(super) succeeded_at: Option<TimeTag>,
+    pub(super) error: Option<SafeText>,
 }
 
 /// `GET /keys`
-pub async fn show(State(console): State<Arc<Console>>) -> Result<Response, Trouble> {
+pub async fn show(State(console): State<Arc<Console>>) -> Result<Response, HtmlProblem> {
     let (known, counts) =
         console.read(|reader| Ok((reader.keys()?, reader.verified_by()?))).await?;
     let in_use = console.ring.all();
     let shell = console.shell("Keys", "/keys");
-    let keys = KeysPage::new(shell, known, &counts, &in_use, console.about.has_key_source);
+    let keys = KeysPage::new(shell, known, &counts, &in_use, console.receiver.has_key_source);
     Ok(page(StatusCode::OK, &keys))
 }
 
@@ -65,10 +65,10 @@ impl KeysPage {
             let thumbprint = sighting.key.thumbprint().to_string();
             let entries = counts.get(&thumbprint).copied().unwrap_or(0);
             KeyRow {
-                kid: Shown::up_to(sighting.key.kid(), 200),
-                source: Shown::all(&sighting.source),
-                first_seen: Time(sighting.first_seen),
-                last_seen: Time(sighting.last_seen),
+                kid: SafeText::truncated(sighting.key.kid(), 200),
+                source: SafeText::new(&sighting.source),
+                first_seen: TimeTag(sighting.first_seen),
+                last_seen: TimeTag(sighting.last_seen),
                 in_use: in_use.keys().iter().any(|one| one.thumbprint().to_string() == thumbprint),
                 entries: count(entries),
                 link: Link::to_equal("kid", sighting.key.kid()).filter(|_| entries > 0),
@@ -76,10 +76,10 @@ impl KeysPage {
             }
         };
         let source = |source: Source| SourceRow {
-            source: Shown::all(&source.source),
-            attempted_at: Time(source.attempted_at),
-            succeeded_at: source.succeeded_at.map(Time),
-            error: source.error.map(|error| Shown::up_to(&error, 500)),
+            source: SafeText::new(&source.source),
+            attempted_at: TimeTag(source.attempted_at),
+            succeeded_at: source.succeeded_at.map(TimeTag),
+            error: source.error.map(|error| SafeText::truncated(&error, 500)),
         };
         KeysPage {
             shell,

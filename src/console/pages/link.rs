@@ -48,7 +48,7 @@ impl Link {
     }
 }
 
-/// Which entries a page is about, as it was asked.
+/// Which entries a page is receiver, as it was asked.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// The query.

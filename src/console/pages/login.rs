@@ -11,7 +11,7 @@ use hyper::header::SET_COOKIE;
 use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::text::Shown;
+use super::text::SafeText;
 use super::{Shell, page};
 use crate::console::Console;
 use crate::net::Peer;
@@ -20,7 +20,7 @@ use crate::net::Peer;
 #[template(path = "login.html")]
 pub(super) struct LoginPage {
     pub(super) shell: Shell,
-    pub(super) fault: Option<Shown>,
+    pub(super) fault: Option<SafeText>,
 }
 
 /// What the form sends. It holds a secret, and therefore has no `Debug`.
@@ -67,6 +67,6 @@ pub async fn log_out(State(console): State<Arc<Console>>) -> Response {
 }
 
 fn answer(status: StatusCode, fault: Option<&str>) -> Response {
-    let fault = fault.map(|fault| Shown::up_to(fault, 200));
+    let fault = fault.map(|fault| SafeText::truncated(fault, 200));
     page(status, &LoginPage { shell: Shell::bare("Log in"), fault })
 }

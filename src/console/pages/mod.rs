@@ -31,7 +31,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
 use self::link::Link;
-use self::text::{Shown, Time};
+use self::text::{SafeText, TimeTag};
 use super::problem::Problem;
 use super::{Console, raw};
 use crate::clock::now;
@@ -65,7 +65,7 @@ pub struct Shell {
     /// The page's path and query, for paper.
     pub address: String,
     /// When the page was made.
-    pub made: Time,
+    pub made: TimeTag,
     /// The version of the program.
     pub program: &'static str,
 }
@@ -101,7 +101,7 @@ impl Shell {
             version: &assets::VERSION,
             log_out: false,
             address: path.to_owned(),
-            made: Time(now()),
+            made: TimeTag(now()),
             program: env!("CARGO_PKG_VERSION"),
         }
     }
@@ -139,20 +139,20 @@ pub fn page(status: StatusCode, template: &impl Template) -> Response {
 
 /// A problem, as a page.
 #[derive(Debug)]
-pub struct Trouble(pub Problem);
+pub struct HtmlProblem(pub Problem);
 
-impl From<Problem> for Trouble {
-    fn from(problem: Problem) -> Trouble {
-        Trouble(problem)
+impl From<Problem> for HtmlProblem {
+    fn from(problem: Problem) -> HtmlProblem {
+        HtmlProblem(problem)
     }
 }
 
-impl IntoResponse for Trouble {
+impl IntoResponse for HtmlProblem {
     fn into_response(self) -> Response {
         let status =
             StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let title = status.canonical_reason().unwrap_or("Problem");
-        let detail = Shown::up_to(&self.0.detail, 500);
+        let detail = SafeText::truncated(&self.0.detail, 500);
         page(status, &ErrorPage { shell: Shell::new(title, ""), status: status.as_u16(), detail })
     }
 }
@@ -162,5 +162,5 @@ impl IntoResponse for Trouble {
 struct ErrorPage {
     shell: Shell,
     status: u16,
-    detail: Shown,
+    detail: SafeText,
 }

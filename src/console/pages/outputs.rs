@@ -1,6 +1,6 @@
 //! A part of the overview: the outputs, how far behind each is, and what went wrong.
 
-use super::text::{Shown, Time, count, many};
+use super::text::{SafeText, TimeTag, count, plural};
 use crate::entry::Millis;
 use crate::store::OutputStanding;
 
@@ -8,18 +8,18 @@ use crate::store::OutputStanding;
 const NEGLIGIBLE: i64 = 15_000;
 
 pub(super) struct OutputRow {
-    pub(super) name: Shown,
+    pub(super) name: SafeText,
     pub(super) behind: String,
     /// Since when, if that is long ago.
-    pub(super) since: Option<Time>,
+    pub(super) since: Option<TimeTag>,
     pub(super) rate: String,
     pub(super) written: String,
     /// Entries that did not go out and will not.
     pub(super) gone: String,
     pub(super) some_gone: bool,
-    pub(super) error: Option<(Time, Shown)>,
+    pub(super) error: Option<(TimeTag, SafeText)>,
     /// Where the entries are that the other end refused, if there are such.
-    pub(super) dead_letters: Option<Shown>,
+    pub(super) dead_letters: Option<SafeText>,
 }
 
 /// The outputs that there are, in their order.
@@ -34,12 +34,12 @@ fn row(standing: &OutputStanding, now: Millis) -> OutputRow {
     let gone: Vec<_> = gone
         .into_iter()
         .filter(|(number, ..)| *number > 0)
-        .map(|(number, one, more)| many(number, one, more))
+        .map(|(number, one, more)| plural(number, one, more))
         .collect();
     OutputRow {
-        name: Shown::all(&standing.name),
+        name: SafeText::new(&standing.name),
         behind: count(standing.behind),
-        since: standing.behind_since.filter(is_long).map(Time),
+        since: standing.behind_since.filter(is_long).map(TimeTag),
         rate: format!("{:.1}", standing.rate),
         written: count(standing.written),
         some_gone: !gone.is_empty(),
@@ -48,8 +48,8 @@ fn row(standing: &OutputStanding, now: Millis) -> OutputRow {
             .error
             .as_deref()
             .zip(standing.failed_at)
-            .map(|(error, at)| (Time(at), Shown::all(error))),
+            .map(|(error, at)| (TimeTag(at), SafeText::new(error))),
         dead_letters: (standing.dead_letters > 0)
-            .then(|| Shown::all(&format!("dead-letters/{}.jsonl", standing.name))),
+            .then(|| SafeText::new(&format!("dead-letters/{}.jsonl", standing.name))),
     }
 }

@@ -10,13 +10,13 @@ use hyper::StatusCode;
 
 use super::link::{Choice, Link, Selection};
 use super::outputs::{self, OutputRow};
-use super::text::{Badge, Shown, Time, VERDICTS, bytes, count};
-use super::{Shell, Trouble, page};
+use super::text::{Badge, SafeText, TimeTag, VERDICTS, bytes, count};
+use super::{HtmlProblem, Shell, page};
 use crate::clock::now;
 use crate::console::Console;
-use crate::console::about::About;
-use crate::console::ask::Ask;
+use crate::console::params::Params;
 use crate::console::problem::Problem;
+use crate::console::receiver_info::ReceiverInfo;
 use crate::search::{self, Filter};
 use crate::store::{Counts, Gap, OutputStanding, Reader, Stats, StoreError, TimeRange, Wanted};
 
@@ -62,8 +62,8 @@ pub(super) struct OverviewPage {
     pub(super) conditions: Vec<ConditionRow>,
     pub(super) rates: Vec<RateRow>,
     pub(super) outputs: Vec<OutputRow>,
-    pub(super) facts: Facts,
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) facts: StoreFacts,
+    pub(super) endpoints: Vec<EndpointSettings>,
     pub(super) advice: Vec<&'static str>,
 }
 
@@ -71,8 +71,8 @@ pub(super) struct OverviewPage {
 pub(super) struct GapRow {
     pub(super) first_id: u64,
     pub(super) last_id: u64,
-    pub(super) found_at: Time,
-    pub(super) reason: Shown,
+    pub(super) found_at: TimeTag,
+    pub(super) reason: SafeText,
 }
 
 pub(super) struct VerdictRow {
@@ -99,27 +99,27 @@ pub(super) struct RateRow {
 }
 
 /// What is stored.
-pub(super) struct Facts {
+pub(super) struct StoreFacts {
     pub(super) entries: String,
     pub(super) bytes: String,
-    pub(super) time: Option<(Time, Time)>,
-    pub(super) received_at: Option<(Time, Time)>,
+    pub(super) time: Option<(TimeTag, TimeTag)>,
+    pub(super) received_at: Option<(TimeTag, TimeTag)>,
     pub(super) segments: String,
     pub(super) quarantine: String,
 }
 
 /// What to enter in Konnect.
-pub(super) struct Endpoint {
-    pub(super) name: Shown,
-    pub(super) url: Shown,
-    pub(super) path: Shown,
-    pub(super) authorization: Shown,
+pub(super) struct EndpointSettings {
+    pub(super) name: SafeText,
+    pub(super) url: SafeText,
+    pub(super) path: SafeText,
+    pub(super) authorization: SafeText,
     /// The same, to be copied.
-    pub(super) settings: Shown,
+    pub(super) settings: SafeText,
 }
 
 /// What was counted.
-pub(super) struct Counted {
+pub(super) struct OverviewCounts {
     pub(super) all: Counts,
     pub(super) conditions: Vec<Counts>,
     /// Entries whose signature was not tried yet.
@@ -132,22 +132,23 @@ pub(super) struct Counted {
 /// `GET /overview?since=&until=`
 pub async fn show(
     State(console): State<Arc<Console>>,
-    ask: Result<Ask, Problem>,
-) -> Result<Response, Trouble> {
-    let ask = ask?;
-    let range = ask.range()?;
+    params: Result<Params, Problem>,
+) -> Result<Response, HtmlProblem> {
+    let params = params?;
+    let range = params.range()?;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let selection =
-        Selection { query: String::new(), since: text(&ask.since), until: text(&ask.until) };
-    let (stats, counted) =
-        console.read(move |reader| Ok((reader.stats(0)?, Counted::read(reader, range)?))).await?;
+        Selection { query: String::new(), since: text(&params.since), until: text(&params.until) };
+    let (stats, counted) = console
+        .read(move |reader| Ok((reader.stats(0)?, OverviewCounts::read(reader, range)?)))
+        .await?;
     let shell = console.shell("Overview", "/overview").at(&selection.link("/overview", ("", "")));
-    let overview = OverviewPage::new(shell, &selection, &stats, &counted, &console.about);
+    let overview = OverviewPage::new(shell, &selection, &stats, &counted, &console.receiver);
     Ok(page(StatusCode::OK, &overview))
 }
 
-impl Counted {
-    fn read(reader: &Reader, range: TimeRange) -> Result<Counted, StoreError> {
+impl OverviewCounts {
+    fn read(reader: &Reader, range: TimeRange) -> Result<OverviewCounts, StoreError> {
         let outputs = reader.output_standings(now())?;
         let now = now().get();
         let counts = |filter: &Filter, range| {
@@ -158,7 +159,7 @@ impl Counted {
             counts(&search::parse(query, now).unwrap_or_else(|_| nothing()), range)
         };
         let begins = RATES.map(|(_, _, minutes)| now.saturating_sub(minutes * 60_000));
-        Ok(Counted {
+        Ok(OverviewCounts {
             all: counts(&Filter::All, range)?,
             conditions: CONDITIONS
                 .iter()
@@ -176,8 +177,8 @@ impl OverviewPage {
         shell: Shell,
         selection: &Selection,
         stats: &Stats,
-        counted: &Counted,
-        about: &About,
+        counted: &OverviewCounts,
+        receiver: &ReceiverInfo,
     ) -> OverviewPage {
         let choices = selection.choices("/overview");
         let range_name =
@@ -217,8 +218,8 @@ impl OverviewPage {
         let gap = |gap: &Gap| GapRow {
             first_id: gap.first_id,
             last_id: gap.last_id,
-            found_at: Time(gap.found_at),
-            reason: Shown::all(&gap.reason),
+            found_at: TimeTag(gap.found_at),
+            reason: SafeText::new(&gap.reason),
         };
         OverviewPage {
             shell,
@@ -229,19 +230,19 @@ impl OverviewPage {
             conditions: CONDITIONS.iter().zip(&counted.conditions).map(condition).collect(),
             rates: RATES.iter().zip(&counted.rates).map(rate).collect(),
             outputs: outputs::rows(&counted.outputs, now()),
-            facts: Facts::new(stats),
-            endpoints: endpoints(about),
-            advice: advice(about),
+            facts: StoreFacts::new(stats),
+            endpoints: endpoints(receiver),
+            advice: advice(receiver),
         }
     }
 }
 
-impl Facts {
-    fn new(stats: &Stats) -> Facts {
+impl StoreFacts {
+    fn new(stats: &Stats) -> StoreFacts {
         let states = stats.states.iter().map(|(state, number)| format!("{number} {state}"));
-        let times = |(from, to)| (Time(from), Time(to));
+        let times = |(from, to)| (TimeTag(from), TimeTag(to));
         let held: u64 = stats.quarantine.iter().map(|one| one.bytes).sum();
-        Facts {
+        StoreFacts {
             entries: count(stats.entries),
             bytes: bytes(stats.bytes),
             time: stats.time.map(times),
@@ -255,42 +256,43 @@ impl Facts {
     }
 }
 
-fn endpoints(about: &About) -> Vec<Endpoint> {
-    let endpoint = |input: &crate::console::about::AboutInput| {
-        let url = format!("{}{}", about.base, input.path);
+fn endpoints(receiver: &ReceiverInfo) -> Vec<EndpointSettings> {
+    let endpoint = |input: &crate::console::receiver_info::InputInfo| {
+        let url = format!("{}{}", receiver.base, input.path);
         let authorization = match &input.authorization_file {
             Some(file) => format!("the value in {file}"),
             None => "the value that is configured".to_owned(),
         };
-        let skip = if about.self_signed.is_some() { "\nSkip SSL verification: yes" } else { "" };
-        let settings =
-            format!("Endpoint: {url}\nAuthorization: {authorization}\nLog format: cef{skip}\n");
-        Endpoint {
-            name: Shown::all(&input.name),
-            url: Shown::all(&url),
-            path: Shown::all(&input.path),
-            authorization: Shown::all(&authorization),
-            settings: Shown::lines(&settings),
+        let skip = if receiver.self_signed.is_some() { "\nSkip SSL verification: yes" } else { "" };
+        let settings = format!(
+            "EndpointSettings: {url}\nAuthorization: {authorization}\nLog format: cef{skip}\n"
+        );
+        EndpointSettings {
+            name: SafeText::new(&input.name),
+            url: SafeText::new(&url),
+            path: SafeText::new(&input.path),
+            authorization: SafeText::new(&authorization),
+            settings: SafeText::multiline(&settings),
         }
     };
-    about.inputs.iter().map(endpoint).collect()
+    receiver.inputs.iter().map(endpoint).collect()
 }
 
 /// What stands between Konnect and us.
-fn advice(about: &About) -> Vec<&'static str> {
+fn advice(receiver: &ReceiverInfo) -> Vec<&'static str> {
     let all = [
         (
-            about.loopback,
+            receiver.loopback,
             "The endpoint is on a loopback address, which Konnect cannot reach: put a tunnel or a \
              proxy in front, and name it with --public-url.",
         ),
         (
-            about.self_signed.is_some(),
+            receiver.self_signed.is_some(),
             "The certificate is self-signed: set skip_ssl_verification on the destination, for \
              development only, or give a real one.",
         ),
         (
-            !about.has_key_source,
+            !receiver.has_key_source,
             "No source of keys is configured: give --region or --jwks, or signatures cannot be \
              verified.",
         ),

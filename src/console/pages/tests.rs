@@ -14,14 +14,14 @@ use super::keys::KeysPage;
 use super::link::Selection;
 use super::login::LoginPage;
 use super::outputs;
-use super::overview::{CONDITIONS, Counted, NOT_TRIED, OverviewPage};
-use super::text::Shown;
+use super::overview::{CONDITIONS, NOT_TRIED, OverviewCounts, OverviewPage};
+use super::text::SafeText;
 use super::verify::VerifyPage;
 use super::{ErrorPage, Shell};
-use crate::console::about::{About, AboutInput};
+use crate::console::receiver_info::{InputInfo, ReceiverInfo};
 use crate::entry::record::Origin;
 use crate::entry::{Millis, Record, VerdictName, Warning};
-use crate::ingest::{Examined, Expected};
+use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::konnect::sign::Signer;
 use crate::search::Field;
 use crate::signature::{Key, KeySet};
@@ -39,8 +39,8 @@ const NOW: Millis = Millis::MAX;
 
 fn record(id: u64, line: impl Into<Bytes>) -> Record {
     let line: Bytes = line.into();
-    let examined = Examined::line(&line, &KeySet::default(), 1 << 20);
-    let entry = examined.read(line, &Expected::default(), NOW);
+    let examined = CheckedLine::new(&line, &KeySet::default(), 1 << 20);
+    let entry = examined.read(line, &ExpectedIds::default(), NOW);
     let origin = Origin::Stored { id, input: HOSTILE.into(), received_at: NOW, delivery_count: 2 };
     let time = entry.time;
     Record { warnings: vec![Warning::BadTime], ..entry.into_record(origin, Some(time)) }
@@ -65,11 +65,11 @@ fn records(value: &str) -> Vec<Record> {
     records
 }
 
-fn about() -> About {
-    About {
+fn receiver() -> ReceiverInfo {
+    ReceiverInfo {
         base: "https://127.0.0.1:8443".into(),
         local_base: "https://127.0.0.1:8443".into(),
-        inputs: vec![AboutInput {
+        inputs: vec![InputInfo {
             name: "default".into(),
             path: "/audit-logs".into(),
             authorization_file: Some("it's/authorization".into()),
@@ -170,11 +170,11 @@ fn entries(value: &str, content: impl FnOnce(&Selection) -> Content) -> EntriesP
         choices: selection.choices("/"),
         wider: selection.wider("/", TimeRange { since: None, until: Some(0) }, 1),
         query_fault: Some(QueryFault {
-            message: Shown::all(HOSTILE),
-            before: Shown::all(HOSTILE),
-            rest: Shown::all(HOSTILE),
+            message: SafeText::new(HOSTILE),
+            before: SafeText::new(HOSTILE),
+            rest: SafeText::new(HOSTILE),
         }),
-        range_fault: Some(Shown::all(HOSTILE)),
+        range_fault: Some(SafeText::new(HOSTILE)),
         content: content(&selection),
         selection,
     }
@@ -186,7 +186,7 @@ fn entries_with(value: &str) -> String {
         let range = TimeRange::default();
         let counts = counts(value, false);
         let mut results = results(selection, range, &found, &counts, None);
-        results.slips = vec![Shown::all(value)];
+        results.hints = vec![SafeText::new(value)];
         Content::Results(Box::new(results))
     });
     page.render().unwrap()
@@ -195,7 +195,7 @@ fn entries_with(value: &str) -> String {
 /// Every page by its name.
 fn pages() -> Vec<(&'static str, String)> {
     let mut pages = vec![("entries", entries_with(HOSTILE))];
-    let empty = entries(HOSTILE, |_| Content::EmptyStore(FirstDelivery::new(&about())));
+    let empty = entries(HOSTILE, |_| Content::EmptyStore(FirstDelivery::new(&receiver())));
     pages.push(("empty", empty.render().unwrap()));
     let key = Key::new(Some(HOSTILE.into()), [7; 32]);
     for record in records(HOSTILE) {
@@ -210,7 +210,7 @@ fn pages() -> Vec<(&'static str, String)> {
     pages.push(("valid", valid()));
     let nothing = Stats { deliveries: vec![], quarantine: vec![], ..stats() };
     for (name, stats) in [("deliveries", stats()), ("nothing", nothing)] {
-        pages.push((name, DeliveriesPage::new(shell(), &stats, 50, &about()).render().unwrap()));
+        pages.push((name, DeliveriesPage::new(shell(), &stats, 50, &receiver()).render().unwrap()));
     }
     let sighting =
         Sighting { source: HOSTILE.into(), key: key.clone(), first_seen: NOW, last_seen: NOW };
@@ -228,21 +228,22 @@ fn pages() -> Vec<(&'static str, String)> {
         true,
     );
     pages.push(("keys", keys.render().unwrap()));
-    let counted = Counted {
+    let counted = OverviewCounts {
         all: counts(HOSTILE, true),
         conditions: CONDITIONS.iter().map(|_| counts(HOSTILE, false)).collect(),
         not_tried: counts(HOSTILE, false),
         rates: vec![1, 2, 3, 4],
         outputs: vec![standing(HOSTILE)],
     };
-    let overview = OverviewPage::new(shell(), &Selection::default(), &stats(), &counted, &about());
+    let overview =
+        OverviewPage::new(shell(), &Selection::default(), &stats(), &counted, &receiver());
     pages.push(("overview", overview.render().unwrap()));
     let pasted = "CEF:0|<b>|b|c|d|e|5|x=</textarea>\n<script>";
     let verify = VerifyPage::new(shell(), pasted.into(), &KeySet::new([Arc::new(key)]));
     pages.push(("verify", verify.render().unwrap()));
-    let fault = Some(Shown::all(HOSTILE));
+    let fault = Some(SafeText::new(HOSTILE));
     pages.push(("login", LoginPage { shell: Shell::bare("Log in"), fault }.render().unwrap()));
-    let detail = Shown::all(HOSTILE);
+    let detail = SafeText::new(HOSTILE);
     let error = ErrorPage { shell: Shell::new("Not Found", ""), status: 404, detail };
     pages.push(("error", error.render().unwrap()));
     pages
@@ -369,7 +370,7 @@ fn check(name: &str, html: &str) {
     assert_eq!((number("h1"), number("main"), number("title") > 0), (1, 1, true), "{name}");
     assert_eq!(html.matches("<script").count(), 1, "{name}");
     assert!(html.contains("></script>"), "{name}: inline code");
-    let seen = |c: char| c == '\n' || Shown::all(&c.to_string()).to_string() == c.to_string();
+    let seen = |c: char| c == '\n' || SafeText::new(&c.to_string()).to_string() == c.to_string();
     let unseen: Vec<_> = html.chars().filter(|c| !seen(*c)).collect();
     assert!(unseen.is_empty(), "{name}: {unseen:?}");
 }
@@ -424,14 +425,14 @@ fn counts_of_the_newest_say_so() {
 #[test]
 fn the_overview_says_how_many_signatures_were_not_tried() {
     let overview = |not_tried| {
-        let counted = Counted {
+        let counted = OverviewCounts {
             all: counts("x", true),
             conditions: Vec::new(),
             not_tried,
             rates: Vec::new(),
             outputs: Vec::new(),
         };
-        OverviewPage::new(shell(), &Selection::default(), &stats(), &counted, &about())
+        OverviewPage::new(shell(), &Selection::default(), &stats(), &counted, &receiver())
             .render()
             .unwrap()
     };
@@ -452,5 +453,5 @@ fn the_conditions_and_the_example_are_queries() {
 
 #[test]
 fn the_authorization_value_is_not_told_but_where_it_is() {
-    assert!(about().curl().contains(r"$(cat 'it'\''s/authorization')"));
+    assert!(receiver().curl().contains(r"$(cat 'it'\''s/authorization')"));
 }

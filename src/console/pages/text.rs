@@ -3,7 +3,7 @@
 //! Text from entries is hostile. The templates escape what HTML obeys; here each character that
 //! hides, or reorders others (Unicode Bidirectional Algorithm, UAX 9), gets a visible mark in its
 //! place, and what is too long for a cell is cut. Whatever comes from outside reaches a template as
-//! a [`Shown`] only.
+//! a [`SafeText`] only.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,32 +22,32 @@ const TITLE: usize = 1000;
 
 /// A text without a character that is not seen. The template escapes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown(String);
+pub struct SafeText(String);
 
-impl Shown {
+impl SafeText {
     /// The whole text.
-    pub fn all(text: &str) -> Shown {
+    pub fn new(text: &str) -> SafeText {
         let mut shown = String::with_capacity(text.len());
         text.chars().for_each(|c| mark(&mut shown, c));
-        Shown(shown)
+        SafeText(shown)
     }
 
     /// The whole of some bytes. Those that are no UTF-8 are shown by number.
-    pub fn bytes(bytes: &[u8]) -> Shown {
+    pub fn from_bytes(bytes: &[u8]) -> SafeText {
         let mut shown = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
             chunk.valid().chars().for_each(|c| mark(&mut shown, c));
             chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("⟨{byte:02X}⟩")));
         }
-        Shown(shown)
+        SafeText(shown)
     }
 
     /// At most `most` characters of the text; if it is cut, an ellipsis says so.
-    pub fn up_to(text: &str, most: usize) -> Shown {
+    pub fn truncated(text: &str, most: usize) -> SafeText {
         match text.char_indices().nth(most) {
-            None => Shown::all(text),
+            None => SafeText::new(text),
             Some((end, _)) => {
-                let mut shown = Shown::all(text.get(..end).unwrap_or_default());
+                let mut shown = SafeText::new(text.get(..end).unwrap_or_default());
                 shown.0.push('…');
                 shown
             }
@@ -55,9 +55,9 @@ impl Shown {
     }
 
     /// The first `most` bytes of a line; if it is cut, an ellipsis says so.
-    pub fn beginning(line: &[u8], most: usize) -> Shown {
+    pub fn prefix(line: &[u8], most: usize) -> SafeText {
         let cut = beginning(line, most);
-        let mut shown = Shown::bytes(cut);
+        let mut shown = SafeText::from_bytes(cut);
         if cut.len() < line.len() {
             shown.0.push('…');
         }
@@ -65,9 +65,9 @@ impl Shown {
     }
 
     /// The whole of a text of ours in lines: their ends are kept.
-    pub fn lines(text: &str) -> Shown {
-        let lines: Vec<_> = text.lines().map(|line| Shown::all(line).0).collect();
-        Shown(lines.join("\n"))
+    pub fn multiline(text: &str) -> SafeText {
+        let lines: Vec<_> = text.lines().map(|line| SafeText::new(line).0).collect();
+        SafeText(lines.join("\n"))
     }
 
     /// Whether there is nothing to see.
@@ -76,7 +76,7 @@ impl Shown {
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for SafeText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -86,25 +86,25 @@ impl fmt::Display for Shown {
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
     /// The beginning.
-    pub text: Shown,
+    pub text: SafeText,
     /// The whole, unless it is very long.
-    pub title: Shown,
+    pub title: SafeText,
 }
 
 impl Cell {
     /// A cell with `text`.
     pub fn new(text: &str) -> Cell {
-        let mut title = Shown::up_to(text, TITLE);
+        let mut title = SafeText::truncated(text, TITLE);
         if text.len() > TITLE && title.0.ends_with('…') {
             title.0.push_str(&format!(" ({} in all)", bytes(text.len() as u64)));
         }
-        Cell { text: Shown::up_to(text, CELL), title }
+        Cell { text: SafeText::truncated(text, CELL), title }
     }
 
     /// A cell with a value that is known by a part of it: `short` in the text, all of it in the
     /// title.
     pub fn short(text: &str) -> Cell {
-        Cell { text: Shown::up_to(&short(text), CELL), ..Cell::new(text) }
+        Cell { text: SafeText::truncated(&abbreviated(text), CELL), ..Cell::new(text) }
     }
 
     /// A cell with a line, as the bytes that came.
@@ -113,8 +113,8 @@ impl Cell {
             Ok(text) => Cell::new(text),
             // Each byte that is no text takes four characters.
             Err(_) => {
-                let shown = Shown::bytes(line.get(..TITLE).unwrap_or(line));
-                Cell { text: Shown::up_to(&shown.0, CELL), title: shown }
+                let shown = SafeText::from_bytes(line.get(..TITLE).unwrap_or(line));
+                Cell { text: SafeText::truncated(&shown.0, CELL), title: shown }
             }
         }
     }
@@ -122,7 +122,7 @@ impl Cell {
 
 /// What tells a value from others of its sort: the outcome of an authentication without the words
 /// that all have, and both ends of a UUID (RFC 9562). The script does the same.
-fn short(text: &str) -> Cow<'_, str> {
+fn abbreviated(text: &str) -> Cow<'_, str> {
     match text.strip_prefix("AUTHENTICATION_OUTCOME_") {
         Some(outcome) if !outcome.is_empty() => return outcome.into(),
         _ => {}
@@ -164,9 +164,9 @@ fn is_hidden(c: char) -> bool {
 /// A time, as an element: in UTC, with its exact value and zone. In tables the zone stands in the
 /// head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub Millis);
+pub struct TimeTag(pub Millis);
 
-impl fmt::Display for Time {
+impl fmt::Display for TimeTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = self.0.to_string();
         let (date, clock) = exact.split_once('T').unwrap_or((&exact, ""));
@@ -180,7 +180,7 @@ impl fmt::Display for Time {
 }
 
 // It is made of digits and letters.
-impl HtmlSafe for Time {}
+impl HtmlSafe for TimeTag {}
 
 /// A verdict, as an element: a word, a sign and a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +217,7 @@ pub fn count(number: u64) -> String {
 }
 
 /// So many of a thing, such as `1 entry` or `2,000 entries`.
-pub fn many(number: u64, one: &str, more: &str) -> String {
+pub fn plural(number: u64, one: &str, more: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { more })
 }
 
@@ -227,7 +227,7 @@ pub fn bytes(size: u64) -> String {
 }
 
 /// A length of time in milliseconds, for people: the largest unit that it is a multiple of.
-pub fn span(millis: i64) -> String {
+pub fn duration(millis: i64) -> String {
     const UNITS: [(i64, &str); 4] =
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
     let fits = UNITS.iter().find(|(unit, _)| millis % unit == 0 && millis > 0);
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &str) {
-        assert_eq!(Shown::all(text).to_string(), expected);
+        assert_eq!(SafeText::new(text).to_string(), expected);
     }
 
     #[test]
@@ -251,10 +251,10 @@ mod tests {
             "\u{200b}\u{feff}\u{e0041}\u{a0}\u{3000}",
             "⟨U+200B⟩⟨U+FEFF⟩⟨U+E0041⟩⟨U+00A0⟩⟨U+3000⟩",
         );
-        assert_eq!(Shown::bytes(b"a\xff\xc3b\n").to_string(), "a⟨FF⟩⟨C3⟩b␊");
-        assert_eq!(Shown::beginning(b"abc", 3).to_string(), "abc");
-        assert_eq!(Shown::beginning("aäb".as_bytes(), 2).to_string(), "a…");
-        assert_eq!(Shown::beginning(b"\0\0\0", 1).to_string(), "⟨U+0000⟩…");
+        assert_eq!(SafeText::from_bytes(b"a\xff\xc3b\n").to_string(), "a⟨FF⟩⟨C3⟩b␊");
+        assert_eq!(SafeText::prefix(b"abc", 3).to_string(), "abc");
+        assert_eq!(SafeText::prefix("aäb".as_bytes(), 2).to_string(), "a…");
+        assert_eq!(SafeText::prefix(b"\0\0\0", 1).to_string(), "⟨U+0000⟩…");
     }
 
     #[test]
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([1, 1023, 1536, 5 << 30].map(bytes), ["1 B", "1023 B", "1.50 KiB", "5.00 GiB"]);
         assert_eq!(
-            [60_000, 7_200_000, 86_400_000, 1500].map(span),
+            [60_000, 7_200_000, 86_400_000, 1500].map(duration),
             ["1 min", "2 h", "1 d", "1500 ms"]
         );
     }
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_time_has_its_zone() {
         assert_eq!(
-            Time(Millis::MIN).to_string(),
+            TimeTag(Millis::MIN).to_string(),
             "<time datetime=\"1970-01-01T00:00:00.000Z\" title=\"1970-01-01T00:00:00.000Z\">\
              1970-01-01 00:00:00.000<span class=\"offset\"> UTC</span></time>"
         );

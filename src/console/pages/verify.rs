@@ -11,8 +11,8 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::explanation::Explanation;
-use super::text::{Badge, Shown, VERDICTS};
-use super::{Shell, Trouble, page};
+use super::text::{Badge, SafeText, VERDICTS};
+use super::{HtmlProblem, Shell, page};
 use crate::console::Console;
 use crate::console::problem::Problem;
 use crate::entry::lines::lines;
@@ -28,7 +28,7 @@ pub(super) struct VerifyPage {
     /// What was pasted, to be changed.
     pub(super) pasted: String,
     pub(super) keys: usize,
-    pub(super) fault: Option<Shown>,
+    pub(super) fault: Option<SafeText>,
     pub(super) tally: Vec<(Badge, usize)>,
     pub(super) lines: Vec<Line>,
 }
@@ -54,7 +54,7 @@ pub async fn empty(State(console): State<Arc<Console>>) -> Response {
 pub async fn verify(
     State(console): State<Arc<Console>>,
     pasted: Result<Form<Pasted>, FormRejection>,
-) -> Result<Response, Trouble> {
+) -> Result<Response, HtmlProblem> {
     let Form(Pasted { lines }) = pasted.map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("that is more than 2 MiB"),
         _ => Problem::bad_request(error.body_text()),
@@ -86,7 +86,7 @@ impl VerifyPage {
         VerifyPage {
             shell,
             keys: keys.keys().len(),
-            fault: too_many.then(|| Shown::all(&fault)),
+            fault: too_many.then(|| SafeText::new(&fault)),
             tally: tally.filter(|(_, number)| *number > 0).collect(),
             lines,
             pasted,

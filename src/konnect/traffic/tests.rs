@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::entry::Format;
 use crate::entry::{Kind, Value};
-use crate::ingest::{Examined, Expected};
+use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::konnect::accounts::{LOCKED_FOR, WRONG_PASSWORDS};
 use crate::konnect::sign::place;
 use crate::signature::KeySet;
@@ -189,8 +189,8 @@ fn a_receiver_reads_the_fields_that_were_written() {
     for event in requests(10).into_iter().flatten().take(1500) {
         for format in Format::ALL {
             let line = place(*format, &event.text(*format), None);
-            let examined = Examined::line(line.as_bytes(), &KeySet::default(), 1 << 20);
-            let read = examined.read(Bytes::from(line), &Expected::default(), Millis::MIN);
+            let examined = CheckedLine::new(line.as_bytes(), &KeySet::default(), 1 << 20);
+            let read = examined.read(Bytes::from(line), &ExpectedIds::default(), Millis::MIN);
             let mut expected = crate::entry::Fields::default();
             event.fields().into_iter().for_each(|(name, value)| expected.restore(name, value));
             assert_eq!((read.fields, read.warnings), (expected, vec![]), "{:?}", read.raw);

@@ -13,7 +13,7 @@ use super::{ecs, ocsf};
 use crate::entry::fields::KNOWN;
 use crate::entry::record::Origin;
 use crate::entry::{Kind, Millis, Record, Value};
-use crate::ingest::{Batch, Caps, Expected};
+use crate::ingest::{Batch, Caps, ExpectedIds};
 use crate::signature::KeySet;
 
 fn fixture(name: &str) -> PathBuf {
@@ -35,7 +35,7 @@ fn record(line: &[u8]) -> Record {
     let caps = Caps { max_line: 1 << 20, max_lines: 10 };
     let received_at = Millis::new(1_760_000_000_000).unwrap();
     let batch = Batch::new(Bytes::copy_from_slice(line), &keys, caps).unwrap();
-    let entry = batch.entries(&Expected::default(), received_at).next().expect("an entry");
+    let entry = batch.entries(&ExpectedIds::default(), received_at).next().expect("an entry");
     let origin = Origin::Stored { id: 17, input: "default".into(), received_at, delivery_count: 1 };
     let time = entry.event_time.unwrap_or(received_at);
     entry.into_record(origin, Some(time))

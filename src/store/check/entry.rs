@@ -7,9 +7,9 @@ use data_encoding::HEXLOWER;
 use rusqlite::{Connection, Row};
 
 use super::keys::Trusted;
-use crate::entry::record::{Origin, Whole};
+use crate::entry::record::{Origin, WholeLine};
 use crate::entry::{Format, Millis, Record, VerdictName, Warning};
-use crate::ingest::{Entry, Examined, Expected, Fingerprint};
+use crate::ingest::{CheckedLine, Entry, ExpectedIds, Fingerprint};
 use crate::signature::KeySet;
 use crate::signature::verdict::NO_KEYS;
 use crate::store::newest::hidden;
@@ -162,8 +162,8 @@ impl Recorded {
             Some("line_too_long") => line.len().saturating_sub(1),
             _ => usize::MAX,
         };
-        let examined = Examined::line(&line, keys.unwrap_or(&none), max_line);
-        examined.read(line, &Expected::default(), received_at)
+        let examined = CheckedLine::new(&line, keys.unwrap_or(&none), max_line);
+        examined.read(line, &ExpectedIds::default(), received_at)
     }
 
     /// Says so if the line is not the one that was received.
@@ -208,7 +208,7 @@ impl Recorded {
         if record.verdict == VerdictName::Valid && proof.is_some() {
             let thumbprint = proof.map(|proof| proof.key().thumbprint().to_string());
             compare("key", shown(self.thumbprint.clone()), shown(thumbprint));
-            let covers = proof.map(|proof| proof.covers().as_str().to_owned());
+            let covers = proof.map(|proof| proof.coverage().as_str().to_owned());
             compare("coverage", shown(self.covers.clone()), shown(covers));
             // Version 1 has none.
             if self.signed.is_some() {
@@ -236,7 +236,7 @@ impl Recorded {
 }
 
 /// What the pieces of a line that is too long have other than is recorded.
-fn pieces(found: &Found, whole: &Whole) -> Vec<String> {
+fn pieces(found: &Found, whole: &WholeLine) -> Vec<String> {
     let mut differences = Vec::new();
     if whole.bytes != Some(found.bytes) {
         let recorded = whole.bytes.unwrap_or_default();

@@ -11,7 +11,7 @@ use super::super::filter::{Sql, WITH_WARNING};
 use super::super::sqlite::Database;
 use super::buckets::Buckets;
 use super::{Counts, Wanted};
-use crate::entry::fields::Type;
+use crate::entry::fields::FieldType;
 use crate::search::{Field, Filter};
 
 const MINUTE: i64 = 60_000;
@@ -314,7 +314,7 @@ fn column(field: &Field, sql: &mut Sql) {
 }
 
 fn is_boolean(field: &Field) -> bool {
-    matches!(field, Field::Known(_, Type::Boolean))
+    matches!(field, Field::Known(_, FieldType::Boolean))
 }
 
 /// Counts cannot be less than nothing, unless a file was changed by hand.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::Connection;
 
 use super::{Judge, Recorded, SLICE, SLICE_BYTES, current, lay_over, recorded};
-use crate::ingest::Examined;
+use crate::ingest::CheckedLine;
 use crate::signature::{Key, Verdict, is_of_one_format};
 use crate::store::StoreError;
 use crate::store::catalog::Catalog;
@@ -109,14 +109,14 @@ fn doubted(
     entry: Recorded,
     public: Option<[u8; 32]>,
     judge: &dyn Judge,
-) -> Option<(Recorded, Examined)> {
+) -> Option<(Recorded, CheckedLine)> {
     let has_bad_key = public.is_some_and(|public| Key::new(None, public).weakness().is_some());
     if !has_bad_key && is_of_one_format(&entry.line) {
         return None;
     }
     let keys = judge.keys(&entry.input, entry.received_at);
     // How long a line may be now is no reason to take back what was found.
-    let examined = Examined::line(&entry.line, &keys, usize::MAX);
+    let examined = CheckedLine::new(&entry.line, &keys, usize::MAX);
     let malformed = matches!(examined.verdict(), Verdict::Malformed(_));
     // Keys that are not at hand are no reason either.
     (has_bad_key || malformed).then_some((entry, examined))

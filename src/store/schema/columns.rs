@@ -98,7 +98,7 @@ fn as_text(test: &Test) -> Test {
 mod tests {
     use super::*;
     use crate::entry::Millis;
-    use crate::ingest::{Examined, Expected};
+    use crate::ingest::{CheckedLine, ExpectedIds};
     use crate::signature::KeySet;
     use crate::store::filter::{self, Sql};
     use crate::store::row::{self, Stored};
@@ -114,9 +114,9 @@ mod tests {
         filter::register(&segment).unwrap();
         let line = r#"{"name":"Ingress","status":403,"granted":true,"user_agent":"curl/8"}"#;
         let now = Millis::saturating(5);
-        let entry = Examined::line(line.as_bytes(), &KeySet::default(), 1000).read(
+        let entry = CheckedLine::new(line.as_bytes(), &KeySet::default(), 1000).read(
             line.into(),
-            &Expected::default(),
+            &ExpectedIds::default(),
             now,
         );
         let stored =

@@ -21,7 +21,7 @@ use super::log::Scope;
 use super::{Log, Options, assemble, http};
 use crate::config::Secret;
 use crate::entry::{Millis, VerdictName};
-use crate::ingest::Examined;
+use crate::ingest::CheckedLine;
 use crate::net::{CloseConnection, Limits, Listener, Peer, RequestBody, Trigger, shutdown};
 use crate::signature::KeySet;
 
@@ -127,7 +127,7 @@ fn portal(rest: &str) -> String {
 }
 
 fn verdict(line: &str, keys: &KeySet) -> VerdictName {
-    Examined::line(line.as_bytes(), keys, 1 << 20).verdict().name()
+    CheckedLine::new(line.as_bytes(), keys, 1 << 20).verdict().name()
 }
 
 /// How an endpoint answers.

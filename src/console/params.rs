@@ -18,7 +18,7 @@ pub const MAX_BUCKETS: usize = 500;
 /// The parameters of all calls; each reads those that it has. A name that none has is refused.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ask {
+pub struct Params {
     /// The query; everything without it.
     pub q: Option<String>,
     /// The first time: RFC 3339, a date, or how long ago.
@@ -35,7 +35,7 @@ pub struct Ask {
     pub buckets: Option<String>,
 }
 
-impl Ask {
+impl Params {
     /// The filter that is asked for.
     pub fn filter(&self) -> Result<Filter, Problem> {
         let query = self.q.as_deref().unwrap_or_default();
@@ -68,7 +68,7 @@ impl Ask {
         parsed.map_err(|error| Problem::parameter("cursor", error))
     }
 
-    /// The field that is asked about.
+    /// The field that is asked receiver.
     pub fn field(&self) -> Result<Field, Problem> {
         match self.field.as_deref() {
             None | Some("") => {
@@ -92,12 +92,12 @@ fn number(
     })
 }
 
-impl<S: Sync> FromRequestParts<S> for Ask {
+impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Ask, Problem> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Params, Problem> {
         let query = Query::try_from_uri(&parts.uri);
-        query.map(|Query(ask)| ask).map_err(|error| Problem::bad_request(error.body_text()))
+        query.map(|Query(params)| params).map_err(|error| Problem::bad_request(error.body_text()))
     }
 }
 
@@ -105,10 +105,10 @@ impl<S: Sync> FromRequestParts<S> for Ask {
 mod tests {
     use super::*;
 
-    fn ask(query: &str) -> Result<Ask, Problem> {
+    fn params(query: &str) -> Result<Params, Problem> {
         let uri = format!("/x?{query}").parse().unwrap();
         Query::try_from_uri(&uri)
-            .map(|Query(ask)| ask)
+            .map(|Query(params)| params)
             .map_err(|e| Problem::bad_request(e.body_text()))
     }
 
@@ -123,27 +123,27 @@ mod tests {
             ("cursor=x", "cursor: the cursor is not one that a page gave as its next"),
             ("q=status:abc", "query, character 8: found \"abc\", expected a whole number"),
         ] {
-            let ask = ask(query).unwrap();
+            let params = params(query).unwrap();
             let problem = [
-                ask.limit(50, MAX_LIMIT).err(),
-                ask.range().err(),
-                ask.cursor().err(),
-                ask.filter().err(),
+                params.limit(50, MAX_LIMIT).err(),
+                params.range().err(),
+                params.cursor().err(),
+                params.filter().err(),
             ];
             let problem = problem.into_iter().flatten().next().unwrap();
             assert_eq!(problem.status, 400);
             assert!(problem.detail.contains(expected), "{}", problem.detail);
         }
-        assert!(ask("limits=1").unwrap_err().detail.contains("limits"));
-        assert!(ask("").unwrap().field().is_err());
+        assert!(params("limits=1").unwrap_err().detail.contains("limits"));
+        assert!(params("").unwrap().field().is_err());
     }
 
     #[test]
     fn nothing_said_is_everything() {
-        let ask = ask("q=&since=&until=&cursor=&limit=").unwrap();
-        assert_eq!(ask.filter().unwrap(), Filter::All);
-        assert_eq!(ask.range().unwrap(), TimeRange::default());
-        assert_eq!(ask.cursor().unwrap(), None);
-        assert_eq!(ask.limit(50, MAX_LIMIT).unwrap(), 50);
+        let params = params("q=&since=&until=&cursor=&limit=").unwrap();
+        assert_eq!(params.filter().unwrap(), Filter::All);
+        assert_eq!(params.range().unwrap(), TimeRange::default());
+        assert_eq!(params.cursor().unwrap(), None);
+        assert_eq!(params.limit(50, MAX_LIMIT).unwrap(), 50);
     }
 }

@@ -11,10 +11,10 @@ use super::filter::{Field, Filter};
 
 /// What a query is likely to have wrong. Its text names it and says what may be meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Slip {
+pub enum Hint {
     /// A field that is not defined and that no entry has.
     #[error("no entry has the field {}{}", quoted(name), meant(nearest))]
-    NoSuchField {
+    UnknownField {
         /// Its name, as in the query.
         name: String,
         /// The field whose name is nearest, unless none is near.
@@ -26,7 +26,7 @@ pub enum Slip {
         quoted(text),
         shown(value)
     )]
-    NotAField {
+    EqualsSign {
         /// The text, as in the query.
         text: String,
         /// The field that is meant.
@@ -47,7 +47,7 @@ fn shown(value: &str) -> String {
 }
 
 /// The fields of `filter` that are not defined, each once: some entries may have them.
-pub fn undefined(filter: &Filter) -> Vec<&str> {
+pub fn undefined_fields(filter: &Filter) -> Vec<&str> {
     let mut names = Vec::new();
     each(filter, &mut |part| {
         if let Filter::Field(Field::Extension(name), _) = part
@@ -61,24 +61,24 @@ pub fn undefined(filter: &Filter) -> Vec<&str> {
 
 /// What `filter` is likely to have wrong, in the order of the query, each once. `stored` are the
 /// names of fields, beside those that are defined, that entries have.
-pub fn slips(filter: &Filter, stored: &BTreeSet<String>) -> Vec<Slip> {
-    let mut slips = Vec::new();
+pub fn hints(filter: &Filter, stored: &BTreeSet<String>) -> Vec<Hint> {
+    let mut hints = Vec::new();
     each(filter, &mut |part| {
-        let slip = match part {
+        let hint = match part {
             Filter::Field(Field::Extension(name), _) if !stored.contains(name) => {
                 let nearest = nearest(name, stored).map(str::to_owned);
-                Some(Slip::NoSuchField { name: name.clone(), nearest })
+                Some(Hint::UnknownField { name: name.clone(), nearest })
             }
-            Filter::Text(text) => not_a_field(text),
+            Filter::Text(text) => equals_sign(text),
             _ => None,
         };
-        if let Some(slip) = slip
-            && !slips.contains(&slip)
+        if let Some(hint) = hint
+            && !hints.contains(&hint)
         {
-            slips.push(slip);
+            hints.push(hint);
         }
     });
-    slips
+    hints
 }
 
 fn each<'a>(filter: &'a Filter, look: &mut impl FnMut(&'a Filter)) {
@@ -90,11 +90,11 @@ fn each<'a>(filter: &'a Filter, look: &mut impl FnMut(&'a Filter)) {
 }
 
 /// `verdict=invalid`, or `vedict=invalid`: the field that is meant, and the value.
-fn not_a_field(text: &str) -> Option<Slip> {
+fn equals_sign(text: &str) -> Option<Hint> {
     let (name, value) = text.split_once('=')?;
     let value = value.trim_start_matches('=');
     let field = nearest(name, &BTreeSet::new()).filter(|_| !value.is_empty())?.to_owned();
-    Some(Slip::NotAField { text: text.to_owned(), field, value: value.to_owned() })
+    Some(Hint::EqualsSign { text: text.to_owned(), field, value: value.to_owned() })
 }
 
 /// The field whose name is nearest to `name`, among those that are defined and `stored`; `None` if
@@ -120,8 +120,8 @@ mod tests {
 
     fn check(query: &str, expected: &[&str]) {
         let stored = ["cs1", "deviceAction"].map(str::to_owned).into();
-        let found = slips(&parse(query, 0).unwrap(), &stored);
-        assert_eq!(found.iter().map(Slip::to_string).collect::<Vec<_>>(), expected, "{query}");
+        let found = hints(&parse(query, 0).unwrap(), &stored);
+        assert_eq!(found.iter().map(Hint::to_string).collect::<Vec<_>>(), expected, "{query}");
     }
 
     #[test]
@@ -152,6 +152,6 @@ mod tests {
     #[test]
     fn what_may_be_a_field_of_entries_is_told_apart() {
         let filter = parse("status:1 a:1 (NOT b:* OR a:[1 TO 2]) c", 0).unwrap();
-        assert_eq!(undefined(&filter), ["a", "b"]);
+        assert_eq!(undefined_fields(&filter), ["a", "b"]);
     }
 }

@@ -3,13 +3,13 @@
 //! The payload is what verified (`signature` cut it out), or, for an entry that is not valid, the
 //! line less its last `sig`. A `sig` that is left over is no field.
 
-use super::fields::{Fields, Sent, Value};
-use super::time::{self, Written};
+use super::fields::{Fields, SentValue, Value};
+use super::time::{self, ParsedTime};
 use super::{Format, Kind, Millis, Warning, cef, json};
 
 /// What a payload says.
 #[derive(Clone, Debug)]
-pub struct Read {
+pub struct ParsedPayload {
     /// The fields.
     pub fields: Fields,
     /// What is odd about them.
@@ -20,9 +20,9 @@ pub struct Read {
     without_year: Option<jiff::civil::DateTime>,
 }
 
-impl Read {
+impl ParsedPayload {
     /// Reads the fields of a payload. A payload that is not of the format `format` has none.
-    pub fn payload(payload: &str, format: Format) -> Read {
+    pub fn new(payload: &str, format: Format) -> ParsedPayload {
         let (mut fields, mut warnings) = (Fields::default(), Vec::new());
         match format {
             Format::Cef => cef_fields(payload, &mut fields, &mut warnings),
@@ -35,7 +35,7 @@ impl Read {
         }
         let (own, without_year) = own_time(&fields, &mut warnings);
         let event_time = rt(&fields, &mut warnings).or(own);
-        Read { fields, warnings, event_time, without_year }
+        ParsedPayload { fields, warnings, event_time, without_year }
     }
 
     /// The kind of event.
@@ -46,7 +46,7 @@ impl Read {
     /// The time that orders the entry: that of the event, else the entry's own without its year,
     /// else `received_at`.
     pub fn time(&self, received_at: Millis) -> Millis {
-        let newest = || time::newest(self.without_year?, received_at);
+        let newest = || time::guess_year(self.without_year?, received_at);
         self.event_time.or_else(newest).unwrap_or(received_at)
     }
 }
@@ -65,13 +65,13 @@ const CEF_HEADER: [&str; 7] = [
 fn cef_fields(payload: &str, fields: &mut Fields, warnings: &mut Vec<Warning>) {
     let Some(line) = cef::cut(payload) else { return };
     if let Some(timestamp) = cef::timestamp(line.prefix) {
-        fields.add("event_ts", Sent::Text(timestamp.into()), warnings);
+        fields.add("event_ts", SentValue::Text(timestamp.into()), warnings);
     }
     for (name, value) in CEF_HEADER.into_iter().zip(line.header) {
-        fields.add(name, Sent::Text(cef::unescape_header(value)), warnings);
+        fields.add(name, SentValue::Text(cef::unescape_header(value)), warnings);
     }
     for extension in cef::extensions(line.extensions).filter(|e| e.key != "sig") {
-        let value = Sent::Text(cef::unescape_value(extension.value));
+        let value = SentValue::Text(cef::unescape_value(extension.value));
         // The header and the extensions are name spaces of their own.
         if CEF_HEADER.contains(&extension.key) {
             fields.add(&format!("extension.{}", extension.key), value, warnings);
@@ -87,7 +87,7 @@ fn json_fields(
     warnings: &mut Vec<Warning>,
 ) {
     for member in members.into_iter().flatten().filter(|member| member.key != "sig") {
-        let value = member.string().map_or(Sent::Json(member.value), Sent::Text);
+        let value = member.string().map_or(SentValue::Json(member.value), SentValue::Text);
         fields.add(&member.key, value, warnings);
     }
 }
@@ -110,13 +110,13 @@ fn own_time(
     warnings: &mut Vec<Warning>,
 ) -> (Option<Millis>, Option<jiff::civil::DateTime>) {
     match fields.text("event_ts").map(time::parse) {
-        Some(Written::Full(time)) => (Some(time), None),
-        Some(Written::NoYear(time)) => (None, Some(time)),
-        Some(Written::OutOfRange) => {
+        Some(ParsedTime::Full(time)) => (Some(time), None),
+        Some(ParsedTime::NoYear(time)) => (None, Some(time)),
+        Some(ParsedTime::OutOfRange) => {
             Warning::BadTime.note(warnings);
             (None, None)
         }
-        Some(Written::NotATime) | None => (None, None),
+        Some(ParsedTime::NotATime) | None => (None, None),
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn check(payload: &str, format: Format, expected: &str, warnings: &[Warning]) {
-        let read = Read::payload(payload, format);
+        let read = ParsedPayload::new(payload, format);
         assert_eq!(serde_json::to_string(&read.fields).unwrap(), expected, "{payload}");
         assert_eq!(read.warnings, warnings, "{payload}");
     }
@@ -157,8 +157,10 @@ mod tests {
             ("7", "-000001-01-02T00:00:00Z", Some(7)),
             ("-1", "9999-13-01T00:00:00Z", None),
         ] {
-            let read =
-                Read::payload(&format!(r#"{{"rt":{rt},"event_ts":"{event_ts}"}}"#), Format::Json);
+            let read = ParsedPayload::new(
+                &format!(r#"{{"rt":{rt},"event_ts":"{event_ts}"}}"#),
+                Format::Json,
+            );
             assert_eq!(read.event_time.map(Millis::get), event_time, "{rt} {event_ts}");
             assert_eq!(read.warnings.contains(&Warning::BadTime), rt != "5", "{rt} {event_ts}");
             let received = Millis::saturating(77);

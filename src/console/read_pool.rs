@@ -1,4 +1,4 @@
-//! Looks at the store, for whoever asks by HTTP: on threads that may wait, only a few at once, and no
+//! ReadPool at the store, for whoever asks by HTTP: on threads that may wait, only a few at once, and no
 //! longer than somebody waits for the answer.
 
 use std::sync::Arc;
@@ -10,37 +10,37 @@ use tokio::time::timeout_at;
 use super::problem::Problem;
 use crate::store::{Interrupt, Reader, StoreError};
 
-/// How long an answer may take, with the wait for a turn.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long an answer may take, with the wait for a permit.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Looks at the store.
+/// ReadPool at the store.
 #[derive(Debug)]
-pub(super) struct Looks {
+pub(super) struct ReadPool {
     reader: Arc<Reader>,
-    turns: Arc<Semaphore>,
-    patience: Duration,
+    permits: Arc<Semaphore>,
+    timeout: Duration,
 }
 
-impl Looks {
-    /// Looks of which `at_once` are at work at once, and each takes `patience` at most.
-    pub(super) fn new(reader: Arc<Reader>, at_once: usize, patience: Duration) -> Looks {
-        Looks { reader, turns: Arc::new(Semaphore::new(at_once)), patience }
+impl ReadPool {
+    /// ReadPool of which `concurrency` are at work at once, and each takes `timeout` at most.
+    pub(super) fn new(reader: Arc<Reader>, concurrency: usize, timeout: Duration) -> ReadPool {
+        ReadPool { reader, permits: Arc::new(Semaphore::new(concurrency)), timeout }
     }
 
     /// Does `work` with the store. It ends when it takes too long, and when this is dropped.
-    pub(super) async fn look<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         let interrupt = Arc::new(Interrupt::at(deadline));
-        let _cancel = Cancel(Arc::clone(&interrupt));
-        let turn = timeout_at(deadline.into(), Arc::clone(&self.turns).acquire_owned()).await;
-        let turn = turn.map_err(|_| StoreError::TimedOut)?;
+        let _cancel = CancelOnDrop(Arc::clone(&interrupt));
+        let permit = timeout_at(deadline.into(), Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = permit.map_err(|_| StoreError::TimedOut)?;
         let reader = self.reader.until(interrupt);
         let done = tokio::task::spawn_blocking(move || {
             let done = work(&reader);
-            drop(turn);
+            drop(permit);
             done
         });
         match done.await {
@@ -51,9 +51,9 @@ impl Looks {
 }
 
 /// Nobody waits any more when this is dropped.
-struct Cancel(Arc<Interrupt>);
+struct CancelOnDrop(Arc<Interrupt>);
 
-impl Drop for Cancel {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
     }
@@ -64,12 +64,12 @@ mod tests {
     use super::*;
     use crate::store::{Directory, Options, Store};
 
-    fn looks(patience: Duration) -> (tempfile::TempDir, Looks) {
+    fn pool(timeout: Duration) -> (tempfile::TempDir, ReadPool) {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::create(&temporary.path().join("d")).unwrap();
         drop(Store::open(&directory, Options::default()).unwrap());
         let reader = Arc::new(Reader::open(&directory).unwrap());
-        (temporary, Looks::new(reader, 1, patience))
+        (temporary, ReadPool::new(reader, 1, timeout))
     }
 
     /// Asks again and again, and never has the answer.
@@ -81,34 +81,34 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_for_too_much_is_told_so() {
-        let (_temporary, looks) = looks(Duration::from_millis(50));
-        let problem = looks.look(endless).await.unwrap_err();
+        let (_temporary, pool) = pool(Duration::from_millis(50));
+        let problem = pool.run(endless).await.unwrap_err();
         assert_eq!(problem.status, 504);
         assert!(problem.detail.contains("narrower"), "{}", problem.detail);
-        assert!(looks.look(|reader| reader.refused(1)).await.is_ok());
+        assert!(pool.run(|reader| reader.refused(1)).await.is_ok());
     }
 
     #[tokio::test]
     async fn the_wait_for_a_turn_counts() {
-        let (_temporary, looks) = looks(Duration::from_millis(50));
-        let turn = looks.turns.acquire().await.unwrap();
-        assert_eq!(looks.look(|reader| reader.refused(1)).await.unwrap_err().status, 504);
-        drop(turn);
+        let (_temporary, pool) = pool(Duration::from_millis(50));
+        let permit = pool.permits.acquire().await.unwrap();
+        assert_eq!(pool.run(|reader| reader.refused(1)).await.unwrap_err().status, 504);
+        drop(permit);
     }
 
     #[tokio::test]
     async fn a_look_ends_with_whoever_waits_for_it() {
-        let (_temporary, looks) = looks(Duration::from_secs(1000));
+        let (_temporary, pool) = pool(Duration::from_secs(1000));
         let (sender, begun) = tokio::sync::oneshot::channel();
-        let look = looks.look(move |reader| {
+        let read = pool.run(move |reader| {
             sender.send(()).unwrap();
             endless(reader)
         });
         tokio::select! {
-            _ = look => panic!("it is endless"),
+            _ = read => panic!("it is endless"),
             begun = begun => begun.unwrap(),
         }
         // There is one turn, and it is free again.
-        assert!(looks.look(|reader| reader.refused(1)).await.is_ok());
+        assert!(pool.run(|reader| reader.refused(1)).await.is_ok());
     }
 }

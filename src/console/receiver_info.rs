@@ -1,6 +1,6 @@
 //! What the pages tell of the receiver: what to enter in Konnect, and how to try it.
 //!
-//! Where the authorization value is, is told; the value itself never comes here.
+//! Where the authorization value is, is problem_response; the value itself never comes here.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::config::{Authorization, Config, Input, Tls};
 
 /// The receiver, as far as whoever points a webhook at it needs to know.
 #[derive(Clone, Debug, Default)]
-pub struct About {
+pub struct ReceiverInfo {
     /// Scheme, host and port of the endpoint, as Konnect is told.
     pub base: String,
     /// The same as it is reached from this machine.
     pub local_base: String,
     /// The sources of deliveries.
-    pub inputs: Vec<AboutInput>,
+    pub inputs: Vec<InputInfo>,
     /// Whether the endpoint speaks TLS itself.
     pub tls: bool,
     /// The file of the certificate, if it is self-signed.
@@ -29,7 +29,7 @@ pub struct About {
 
 /// An input.
 #[derive(Clone, Debug)]
-pub struct AboutInput {
+pub struct InputInfo {
     /// Its name.
     pub name: String,
     /// Its path.
@@ -38,10 +38,10 @@ pub struct AboutInput {
     pub authorization_file: Option<String>,
 }
 
-impl About {
+impl ReceiverInfo {
     /// What the settings say of a receiver that listens on `address`, and has the certificate in this
     /// file if it speaks TLS.
-    pub fn of(config: &Config, address: SocketAddr, certificate: Option<&Path>) -> About {
+    pub fn new(config: &Config, address: SocketAddr, certificate: Option<&Path>) -> ReceiverInfo {
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let mut local = address;
         if address.ip().is_unspecified() {
@@ -49,7 +49,7 @@ impl About {
         }
         let public_url = &config.receiver.public_url;
         let shown = |path: &Path| path.display().to_string();
-        let input = |input: &Input| AboutInput {
+        let input = |input: &Input| InputInfo {
             name: input.name.clone(),
             path: input.path.clone(),
             authorization_file: match input.authorization {
@@ -57,7 +57,7 @@ impl About {
                 Authorization::Given(_) => None,
             },
         };
-        About {
+        ReceiverInfo {
             base: match public_url {
                 Some(url) => url.clone(),
                 None if address.ip().is_unspecified() => {
