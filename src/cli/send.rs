@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use fastrand::Rng;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 
@@ -29,7 +30,6 @@ use crate::konnect::generate::Generator;
 use crate::konnect::share::{Fates, Share};
 use crate::konnect::sign::Signer;
 use crate::net::ClientOptions;
-use crate::random::Random;
 use deliveries::{Deliveries, Target};
 use lines::{Batches, Lines};
 
@@ -252,13 +252,11 @@ impl Send {
         if let Some(path) = &self.jwks_out {
             keep::write_by_rename(path, signer.jwk_set().as_bytes())?;
         }
-        let seed = match self.seed {
-            Some(seed) => seed,
-            None => lines::any_seed()?,
-        };
-        let mut seeds = Random::new(seed);
-        let generator = Generator::new(seeds.number(), self.org_id.clone());
-        let maker = LineMaker::new(generator, signer, self.format, fates, seeds.number());
+        // Short enough to be typed.
+        let seed = self.seed.unwrap_or_else(|| fastrand::u32(..).into());
+        let mut seeds = Rng::with_seed(seed);
+        let generator = Generator::new(seeds.u64(..), self.org_id.clone());
+        let maker = LineMaker::new(generator, signer, self.format, fates, seeds.u64(..));
         Ok(Lines::Made { maker: Box::new(maker), seed, time: self.time })
     }
 }

@@ -1,11 +1,12 @@
 //! Accounts that people log in to: of an organization, or of a Dev Portal. After
 //! [`WRONG_PASSWORDS`] an account is locked for [`LOCKED_FOR`].
 
+use fastrand::Rng;
+
 use super::authentication::{Means, Outcome};
 use super::endpoints::Role;
 use super::people::{Person, Principal};
 use crate::entry::Millis;
-use crate::random::Random;
 
 /// So many wrong passwords in a row lock an account.
 pub(super) const WRONG_PASSWORDS: u32 = 5;
@@ -34,7 +35,7 @@ enum Standing {
 
 impl Account {
     /// An account in good standing.
-    pub(super) fn new(means: Means, role: Role, random: &mut Random) -> Account {
+    pub(super) fn new(means: Means, role: Role, random: &mut Rng) -> Account {
         let principal = Principal::random(random);
         let person = Person::with(principal, means.is_token(), random);
         Account { person, means, role, logged_in: false, standing: Standing::Good(0) }
@@ -56,16 +57,18 @@ impl Account {
     }
 
     /// Somebody tries to log in at `at`.
-    pub(super) fn attempt(&mut self, at: Millis, random: &mut Random) -> Outcome {
+    pub(super) fn attempt(&mut self, at: Millis, random: &mut Rng) -> Outcome {
         let outcome = match self.standing {
             Standing::Disabled => Outcome::Disabled,
             Standing::Locked(until) if at < until => Outcome::Locked,
             Standing::Good(wrong) if self.means == Means::Basic => {
                 // Who got it wrong once is likely to again.
-                let mistaken = random.chance(if wrong == 0 { 15 } else { 65 });
+                let mistaken = random.f64() < if wrong == 0 { 0.15 } else { 0.65 };
                 if mistaken { Outcome::InvalidPassword } else { Outcome::Success }
             }
-            Standing::Good(_) if self.means.is_token() && random.chance(4) => Outcome::TokenExpired,
+            Standing::Good(_) if self.means.is_token() && random.f64() < 0.04 => {
+                Outcome::TokenExpired
+            }
             Standing::Good(_) | Standing::Locked(_) => Outcome::Success,
         };
         self.comes_out(outcome, at);
@@ -99,7 +102,7 @@ mod tests {
     use super::*;
 
     fn account(means: Means) -> Account {
-        Account::new(means, Role::Viewer, &mut Random::new(1))
+        Account::new(means, Role::Viewer, &mut Rng::with_seed(1))
     }
 
     fn at(millis: i64) -> Millis {
@@ -108,7 +111,7 @@ mod tests {
 
     /// What an attempt comes out as for each of many seeds.
     fn outcomes(account: &Account, when: i64) -> Vec<Outcome> {
-        let attempt = |seed| account.clone().attempt(at(when), &mut Random::new(seed));
+        let attempt = |seed| account.clone().attempt(at(when), &mut Rng::with_seed(seed));
         let mut outcomes: Vec<_> = (0..200).map(attempt).collect();
         outcomes.sort_unstable();
         outcomes.dedup();

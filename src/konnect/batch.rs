@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use bytes::Bytes;
+use fastrand::Rng;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -13,7 +14,6 @@ use super::sign::{Signer, place};
 use crate::entry::Format;
 use crate::entry::Millis;
 use crate::entry::words::words;
-use crate::random::Random;
 
 words! {
     /// How a body is encoded, by the name that `Content-Encoding` has for it.
@@ -49,7 +49,7 @@ pub struct LineMaker {
     fates: Fates,
     /// The newest genuine lines, from which duplicates are taken.
     recent: VecDeque<String>,
-    random: Random,
+    random: Rng,
     made: Made,
 }
 
@@ -79,7 +79,7 @@ impl LineMaker {
         fates: Fates,
         seed: u64,
     ) -> LineMaker {
-        let (recent, random) = (VecDeque::new(), Random::new(seed));
+        let (recent, random) = (VecDeque::new(), Rng::with_seed(seed));
         LineMaker { generator, signer, format, fates, recent, random, made: Made::default() }
     }
 
@@ -98,7 +98,7 @@ impl LineMaker {
             }
             Some(Fate::Duplicate) if !self.recent.is_empty() => {
                 self.made.duplicate += 1;
-                let again = self.random.below(self.recent.len());
+                let again = self.random.usize(..self.recent.len());
                 self.recent.get(again).cloned().unwrap_or_default()
             }
             // A duplicate of nothing is a first.

@@ -120,10 +120,10 @@ fn hash(entry: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fastrand::Rng;
     use serde_json::json;
 
     use super::*;
-    use crate::random::Random;
 
     const START: i64 = 1_747_426_194_000;
 
@@ -174,12 +174,12 @@ mod tests {
     #[test]
     fn nothing_is_repeated_and_nothing_missed() {
         for seed in 0..40 {
-            let mut random = Random::new(seed);
+            let mut random = Rng::with_seed(seed);
             let mut entries = Vec::new();
             for n in 0..120_u64 {
                 // Two that are alike happen at one time.
                 let at = START + (n / 2) as i64 * 7_000;
-                let listed = at + random.below(LATE as usize / 2) as i64;
+                let listed = at + random.usize(..LATE as usize / 2) as i64;
                 let at = Time::from(Millis::saturating(at)).to_string();
                 entries.push((listed, json!({"ts": at, "n": n})));
             }
@@ -198,7 +198,7 @@ mod tests {
                 let json = serde_json::to_string(&cursor).unwrap();
                 cursor = serde_json::from_str(&json).unwrap();
                 if cursor.is_between_windows() {
-                    now += random.below(60_000) as i64 + 1;
+                    now += random.usize(..60_000) as i64 + 1;
                 }
             }
             let mut found: Vec<_> = pulled.iter().map(|one| one["n"].as_u64().unwrap()).collect();

@@ -1,6 +1,8 @@
 //! What people call of Konnect's API, and which permissions each call needs.
 
-use crate::random::Random;
+use fastrand::Rng;
+
+use crate::random::pick;
 
 /// A call of the API.
 pub(super) struct Endpoint {
@@ -59,8 +61,8 @@ fn is_look(action: &str) -> bool {
 
 impl Endpoint {
     /// One of all.
-    pub(super) fn any(random: &mut Random) -> &'static Endpoint {
-        &ENDPOINTS[random.below(ENDPOINTS.len())]
+    pub(super) fn any(random: &mut Rng) -> &'static Endpoint {
+        pick(random, &ENDPOINTS)
     }
 
     /// Whether somebody with this role gets through.

@@ -4,19 +4,19 @@
 //!
 //! [`Traffic`]: super::traffic::Traffic
 
+use fastrand::Rng;
+
 use super::authentication::Outcome;
 use super::event::Event;
 use super::people::Person;
 use super::request::Request;
 use crate::entry::Millis;
-use crate::random::Random;
+use crate::random::{pick, uuid};
 
 /// Makes entries of one organization: its people, its portals, what they do.
 #[derive(Clone, Debug)]
 pub struct Generator {
-    random: Random,
-    /// A generator of its own, whose numbers do not repeat.
-    trace_ids: Random,
+    random: Rng,
     org_id: String,
     portals: [String; 3],
     control_planes: [String; 8],
@@ -46,40 +46,38 @@ const QUERIES: [&str; 4] = [
 impl Generator {
     /// The generator that `seed` stands for. Without an `org_id` the organization is made up too.
     pub fn new(seed: u64, org_id: Option<String>) -> Generator {
-        let mut random = Random::new(seed);
-        let trace_ids = Random::new(random.number());
-        let org_id = org_id.unwrap_or_else(|| random.uuid());
+        let mut random = Rng::with_seed(seed);
+        let org_id = org_id.unwrap_or_else(|| uuid(&mut random));
         Generator {
             org_id,
-            portals: std::array::from_fn(|_| random.uuid()),
-            control_planes: std::array::from_fn(|_| random.uuid()),
+            portals: std::array::from_fn(|_| uuid(&mut random)),
+            control_planes: std::array::from_fn(|_| uuid(&mut random)),
             people: std::array::from_fn(|_| Person::random(&mut random)),
-            trace_ids,
             random,
         }
     }
 
-    /// Something that happened at `at`. No two entries of a generator have the same `trace_id`.
+    /// Something that happened at `at`, with a random `trace_id`.
     pub fn event(&mut self, at: Millis) -> Event {
         let random = &mut self.random;
-        let person = &self.people[random.below(self.people.len())];
-        let actor = &self.people[random.below(self.people.len())];
+        let person = pick(random, &self.people);
+        let actor = pick(random, &self.people);
         let request = Request {
             at,
             org_id: &self.org_id,
             portal_id: None,
             principal: &person.principal,
-            actor_id: random.chance(5).then_some(&actor.principal.id),
+            actor_id: (random.f64() < 0.05).then_some(&actor.principal.id),
             src: &person.address,
             user_agent: person.user_agent,
-            trace_id: self.trace_ids.number(),
-            kong_initiated: random.chance(3),
-            as_strings: random.chance(50),
+            trace_id: random.u64(..),
+            kong_initiated: random.f64() < 0.03,
+            as_strings: random.f64() < 0.5,
         };
-        match random.below(10) {
+        match random.usize(..10) {
             0..3 => {
-                let portal = &self.portals[random.below(self.portals.len())];
-                let portal_id = random.chance(30).then_some(portal.as_str());
+                let portal = pick(random, &self.portals);
+                let portal_id = (random.f64() < 0.3).then_some(portal.as_str());
                 authentication(Request { portal_id, ..request }, random)
             }
             3..7 => authorization(request, &self.control_planes, random),
@@ -88,30 +86,29 @@ impl Generator {
     }
 }
 
-fn authentication(request: Request<'_>, random: &mut Random) -> Event {
-    let any = Outcome::ALL[random.below(Outcome::ALL.len())];
-    let outcome = if random.chance(60) { Outcome::Success } else { any };
-    let means = outcome.means();
-    request.authentication(means[random.below(means.len())], outcome)
+fn authentication(request: Request<'_>, random: &mut Rng) -> Event {
+    let any = *pick(random, Outcome::ALL);
+    let outcome = if random.f64() < 0.6 { Outcome::Success } else { any };
+    request.authentication(*pick(random, outcome.means()), outcome)
 }
 
-fn authorization(request: Request<'_>, control_planes: &[String; 8], random: &mut Random) -> Event {
-    let resource = random.pick(&RESOURCES);
-    let control_plane = &control_planes[random.below(control_planes.len())];
-    let resource = match random.below(4) {
+fn authorization(request: Request<'_>, control_planes: &[String], random: &mut Rng) -> Event {
+    let resource = pick(random, &RESOURCES);
+    let control_plane = pick(random, control_planes);
+    let resource = match random.usize(..4) {
         0 => format!("{resource}/*"),
         1 => format!("control-planes/{control_plane}"),
-        _ => resource.to_owned(),
+        _ => (*resource).to_owned(),
     };
-    let granted = random.chance(90);
-    request.authorization(random.pick(&SERVICES), &resource, random.pick(&ACTIONS), granted)
+    let granted = random.f64() < 0.9;
+    request.authorization(*pick(random, &SERVICES), &resource, *pick(random, &ACTIONS), granted)
 }
 
-fn access(request: Request<'_>, control_planes: &[String; 8], random: &mut Random) -> Event {
-    let (method, statuses) = random.pick(&CALLS);
-    let control_plane = &control_planes[random.below(control_planes.len())];
+fn access(request: Request<'_>, control_planes: &[String], random: &mut Rng) -> Event {
+    let (method, statuses) = pick(random, &CALLS);
+    let control_plane = pick(random, control_planes);
     let path = format!("/konnect-api/api/control_planes/{control_plane}/services");
-    request.access(method, &path, random.pick(&QUERIES), random.pick(&statuses))
+    request.access(method, &path, *pick(random, &QUERIES), *pick(random, statuses))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The people of a made-up organization. Their addresses are those reserved for documentation (RFC
 //! 5737, RFC 3849).
 
-use crate::random::Random;
+use fastrand::Rng;
+
+use crate::random::{pick, uuid};
 
 /// Whoever a request is made as.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,38 +53,38 @@ const TOOLS: [&str; 7] = [
 
 impl Person {
     /// Somebody, at a browser or with a tool.
-    pub(super) fn random(random: &mut Random) -> Person {
-        let of_a_tool = random.chance(75);
+    pub(super) fn random(random: &mut Rng) -> Person {
+        let of_a_tool = random.f64() < 0.75;
         let principal = Principal::random(random);
         Person::with(principal, of_a_tool, random)
     }
 
     /// Nobody that is known.
-    pub(super) fn stranger(random: &mut Random) -> Person {
+    pub(super) fn stranger(random: &mut Rng) -> Person {
         Person::with(Principal { id: String::new(), name: None }, true, random)
     }
 
     /// `principal` at an address of their own, with a tool or at a browser.
-    pub(super) fn with(principal: Principal, of_a_tool: bool, random: &mut Random) -> Person {
-        let host = random.below(250) + 2;
+    pub(super) fn with(principal: Principal, of_a_tool: bool, random: &mut Rng) -> Person {
+        let host = random.usize(..250) + 2;
         Person {
             principal,
-            address: match random.below(4) {
+            address: match random.usize(..4) {
                 0 => format!("198.51.100.{host}"),
                 1 => format!("2001:db8::{host:x}"),
                 _ => format!("203.0.113.{host}"),
             },
-            user_agent: if of_a_tool { random.pick(&TOOLS) } else { random.pick(&BROWSERS) },
+            user_agent: if of_a_tool { *pick(random, &TOOLS) } else { *pick(random, &BROWSERS) },
         }
     }
 }
 
 impl Principal {
     /// Somebody with a name or without.
-    pub(super) fn random(random: &mut Random) -> Principal {
+    pub(super) fn random(random: &mut Rng) -> Principal {
         Principal {
-            id: random.uuid(),
-            name: random.chance(60).then(|| random.pick(&NAMES).to_owned()),
+            id: uuid(random),
+            name: (random.f64() < 0.6).then(|| (*pick(random, &NAMES)).to_owned()),
         }
     }
 }

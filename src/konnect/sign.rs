@@ -8,13 +8,13 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use crate::entry::Format;
+use crate::random::{NoRandomBytes, secret_bytes};
 use crate::signature::Key;
 
 /// A key that signs entries.
@@ -29,9 +29,9 @@ pub struct PrivatePem(String);
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
-    /// The system gives no random numbers.
-    #[error("the system gives no random numbers to make a key from")]
-    NoRandomness,
+    /// There is nothing to make a key from.
+    #[error(transparent)]
+    NoRandomBytes(#[from] NoRandomBytes),
     /// A text that is none of the forms.
     #[error(
         "no private key, expected PKCS#8 (PEM or DER) or a JWK with \"d\"; \
@@ -49,8 +49,7 @@ pub enum SignerError {
 impl Signer {
     /// Makes a key, which is called `kid`, or else by its thumbprint.
     pub fn generate(kid: Option<String>) -> Result<(Signer, PrivatePem), SignerError> {
-        let mut seed = [0; 32];
-        SystemRandom::new().fill(&mut seed).map_err(|_| SignerError::NoRandomness)?;
+        let seed: [u8; 32] = secret_bytes()?;
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(SignerError::NotEd25519)?;
         // Version 1 of PKCS#8, without the public key: OpenSSL reads no other.
         let der = [PKCS8_V1.as_slice(), &seed].concat();

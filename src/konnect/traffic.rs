@@ -12,6 +12,8 @@ mod tests;
 
 pub use call::Call;
 
+use fastrand::Rng;
+
 use super::accounts::Account;
 use super::authentication::{Means, Outcome};
 use super::endpoints::{Endpoint, Role, is_change};
@@ -19,14 +21,14 @@ use super::event::Event;
 use super::people::{Person, Principal};
 use super::request::Request;
 use crate::entry::Millis;
-use crate::random::Random;
+use crate::random::{pick, uuid};
 
 /// An organization whose people are at work.
 #[derive(Clone, Debug)]
 pub struct Traffic {
-    random: Random,
-    /// A generator of its own, whose numbers do not repeat.
-    trace_ids: Random,
+    random: Rng,
+    /// A generator of its own: a request that leaves no entries takes a number too.
+    trace_ids: Rng,
     org_id: String,
     owner: Principal,
     kong: Person,
@@ -64,8 +66,8 @@ const MISHAPS: [u16; 8] = [400, 400, 400, 404, 404, 409, 500, 500];
 impl Traffic {
     /// The organization that `seed` stands for, with these Dev Portals.
     pub fn new(seed: u64, org_id: String, portals: Vec<String>) -> Traffic {
-        let mut random = Random::new(seed);
-        let trace_ids = Random::new(random.number());
+        let mut random = Rng::with_seed(seed);
+        let trace_ids = random.fork();
         let means: Vec<_> = [MEANS, MEANS]
             .iter()
             .flatten()
@@ -73,18 +75,18 @@ impl Traffic {
             .collect();
         let mut users: Vec<_> = means
             .into_iter()
-            .map(|means| Account::new(means, random.pick(&ROLES), &mut random))
+            .map(|means| Account::new(means, *pick(&mut random, &ROLES), &mut random))
             .collect();
         // The first has a password, the last is federated: they have left.
         for left in [0, users.len() - 1] {
             users[left].comes_out(Outcome::Disabled, Millis::MIN);
         }
         let mut kong = Person::stranger(&mut random);
-        kong.principal = Principal { id: random.uuid(), name: Some("Kong".to_owned()) };
+        kong.principal = Principal { id: uuid(&mut random), name: Some("Kong".to_owned()) };
         let portals = portals.into_iter().map(|id| Portal::new(id, &mut random)).collect();
         Traffic {
             owner: Principal::random(&mut random),
-            control_planes: std::array::from_fn(|_| random.uuid()),
+            control_planes: std::array::from_fn(|_| uuid(&mut random)),
             trying: None,
             org_id,
             kong,
@@ -100,16 +102,16 @@ impl Traffic {
         &self.owner
     }
 
-    /// The number of a new request. None is given twice.
+    /// The number of a new request.
     pub fn trace_id(&mut self) -> u64 {
-        self.trace_ids.number()
+        self.trace_ids.u64(..)
     }
 
     /// Somebody does something at `at`: the entries of one request, at least one.
     pub fn request(&mut self, at: Millis) -> Vec<Event> {
-        if !self.portals.is_empty() && self.random.chance(15) {
-            let portal = self.random.below(self.portals.len());
-            let developer = self.random.below(self.portals[portal].developers.len());
+        if !self.portals.is_empty() && self.random.f64() < 0.15 {
+            let portal = self.random.usize(..self.portals.len());
+            let developer = self.random.usize(..self.portals[portal].developers.len());
             return vec![self.attempt(at, Some(portal), developer).1];
         }
         self.organization_request(at)
@@ -117,14 +119,14 @@ impl Traffic {
 
     /// The same, but in the organization itself and not in one of its Dev Portals.
     pub fn organization_request(&mut self, at: Millis) -> Vec<Event> {
-        match self.random.below(100) {
+        match self.random.usize(..100) {
             0..2 => vec![self.stranger(at, None, None, Outcome::NotFound)],
             2..4 => vec![self.stranger(at, None, None, Outcome::Invalid)],
             4..7 => self.by_kong(at),
-            _ => match self.trying.filter(|_| self.random.chance(60)) {
+            _ => match self.trying.filter(|_| self.random.f64() < 0.6) {
                 Some(user) => self.by_user(at, user),
                 None => {
-                    let user = self.random.below(self.users.len());
+                    let user = self.random.usize(..self.users.len());
                     self.by_user(at, user)
                 }
             },
@@ -170,7 +172,7 @@ impl Traffic {
             self.users[user].attempt(at, &mut self.random)
         } else {
             // Sessions end unseen: the next call finds out.
-            let lasts = self.random.below(50) > 0;
+            let lasts = self.random.usize(..50) > 0;
             self.users[user].logged_in = lasts;
             if lasts { Outcome::Success } else { Outcome::TokenExpired }
         };
@@ -194,7 +196,7 @@ impl Traffic {
     /// Something that this role may call. Now and then people try what they may not.
     fn endpoint(&mut self, role: Role) -> &'static Endpoint {
         let tried = Endpoint::any(&mut self.random);
-        if tried.is_open_to(role) || self.random.chance(15) {
+        if tried.is_open_to(role) || self.random.f64() < 0.15 {
             return tried;
         }
         std::iter::repeat_with(|| Endpoint::any(&mut self.random))
@@ -212,9 +214,9 @@ impl Traffic {
         token: Option<(Means, Outcome)>,
         let_in: bool,
     ) -> Vec<Event> {
-        let control_plane = self.random.pick(&[0, 1, 2, 3, 4, 5, 6, 7]);
-        let filled = endpoint.fill(&self.control_planes[control_plane], &self.random.uuid());
-        let mishap = self.random.chance(8).then(|| self.random.pick(&MISHAPS));
+        let control_plane = pick(&mut self.random, &self.control_planes);
+        let filled = endpoint.fill(control_plane, &uuid(&mut self.random));
+        let mishap = (self.random.f64() < 0.08).then(|| *pick(&mut self.random, &MISHAPS));
         self.of(at, None, person, |request| {
             let mut events: Vec<_> = token
                 .map(|(means, outcome)| request.authentication(means, outcome))
@@ -256,7 +258,7 @@ impl Traffic {
     ) -> Event {
         let mut stranger = Person::stranger(&mut self.random);
         stranger.principal.name = name.map(str::to_owned);
-        let means = outcome.means()[self.random.below(outcome.means().len())];
+        let means = *pick(&mut self.random, outcome.means());
         // A portal's developers have no tokens.
         let means = if portal.is_some() && means.is_token() { Means::Basic } else { means };
         self.of(at, portal, &stranger, |request| request.authentication(means, outcome))
@@ -272,8 +274,8 @@ impl Traffic {
     ) -> T {
         let by_kong = person.principal == self.kong.principal;
         let known = !by_kong && portal.is_none() && !person.principal.id.is_empty();
-        let actor = self.random.below(self.users.len());
-        let actor = (self.random.chance(5) && known).then_some(&self.users[actor]);
+        let actor = pick(&mut self.random, &self.users);
+        let actor = (self.random.f64() < 0.05 && known).then_some(actor);
         entries(Request {
             at,
             org_id: &self.org_id,
@@ -282,9 +284,9 @@ impl Traffic {
             actor_id: actor.map(|actor| actor.person.principal.id.as_str()),
             src: &person.address,
             user_agent: person.user_agent,
-            trace_id: self.trace_ids.number(),
+            trace_id: self.trace_ids.u64(..),
             kong_initiated: by_kong,
-            as_strings: self.random.chance(50),
+            as_strings: self.random.f64() < 0.5,
         })
     }
 
@@ -298,7 +300,7 @@ impl Traffic {
         let best = accounts.iter().map(fitness).max();
         let fittest: Vec<_> =
             (0..accounts.len()).filter(|who| Some(fitness(&accounts[*who])) == best).collect();
-        fittest[self.random.below(fittest.len())]
+        *pick(&mut self.random, &fittest)
     }
 
     /// The place of the account with this name; a new one has a password.
@@ -335,7 +337,7 @@ impl Traffic {
 }
 
 impl Portal {
-    fn new(id: String, random: &mut Random) -> Portal {
+    fn new(id: String, random: &mut Rng) -> Portal {
         let mut developer = |at| {
             let means = if at % 3 == 0 { Means::Sso } else { Means::Basic };
             Account::new(means, Role::Viewer, random)

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use vidimus::random::Random;
+use fastrand::Rng;
 
 use crate::harness::{Serve, Setup, wait_until};
 
@@ -34,16 +34,16 @@ fn what_was_acknowledged_is_there_once_after_twenty_kills() {
         acknowledged: Mutex::new(Vec::new()),
         deliveries: AtomicUsize::new(0),
     };
-    let mut random = Random::new(u64::from(serve.pid()));
+    let mut random = Rng::with_seed(u64::from(serve.pid()));
     for _ in 0..KILLS {
         std::thread::scope(|scope| {
             for _ in 0..SENDERS {
                 scope.spawn(|| send_until_it_fails(&serve.receiver, &serve.authorization, &load));
             }
             // Not a moment in time, but one in the work: some deliveries on, and then somewhere.
-            let goal = load.deliveries.load(Ordering::SeqCst) + 1 + random.below(40);
+            let goal = load.deliveries.load(Ordering::SeqCst) + 1 + random.usize(..40);
             wait_until("deliveries", || load.deliveries.load(Ordering::SeqCst) >= goal);
-            for _ in 0..random.below(200_000) {
+            for _ in 0..random.usize(..200_000) {
                 std::hint::spin_loop();
             }
             serve.signal(rustix::process::Signal::KILL);

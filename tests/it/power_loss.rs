@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use fastrand::Rng;
 use ring::digest;
-use vidimus::random::Random;
 use vidimus::store::{Directory, Options, Store};
 
 use crate::harness::{Setup, stored, tool, wait_until};
@@ -231,11 +231,11 @@ impl Disk {
             Survives::Nothing => &self.synced_names,
             _ => &self.names,
         };
-        let mut random = Random::new(match survives {
+        let mut random = Rng::with_seed(match survives {
             Survives::Some(seed) => seed,
             _ => 0,
         });
-        let bytes = |at: &usize, random: &mut Random| {
+        let bytes = |at: &usize, random: &mut Rng| {
             let content = &self.contents[*at];
             match survives {
                 Survives::All => content.now.clone(),
@@ -243,7 +243,7 @@ impl Disk {
                 Survives::Some(_) => {
                     let mut bytes = content.synced.clone();
                     for (at, written) in &content.pending {
-                        if random.chance(50) {
+                        if random.f64() < 0.5 {
                             apply(&mut bytes, *at, written.as_deref());
                         }
                     }

@@ -7,7 +7,6 @@ mod receiver;
 use std::time::Duration;
 
 use clap::Args;
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
 
 use super::access::{Access, Whose};
@@ -168,7 +167,7 @@ impl Doctor {
                         vidimus tail";
             return findings.add(Finding::note(CHECK, what));
         }
-        let name = format!("vidimus-doctor-{:016x}", random()?);
+        let name = format!("vidimus-doctor-{:016x}", fastrand::u64(..));
         let filter = search::parse(&format!("user_agent:{name}*"), 0)?;
         let since = TimeRange::default();
         let newest = reader.newest(&Filter::All, 0)?;
@@ -286,12 +285,4 @@ fn cause(code: u16) -> Option<&'static str> {
         413 => Some("the receiver's max_body is too small, or a proxy's in front of it"),
         _ => None,
     }
-}
-
-fn random() -> Result<u64, Failure> {
-    let mut bytes = [0; 8];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Failure::failed("the system has no random bytes"))?;
-    Ok(u64::from_le_bytes(bytes))
 }

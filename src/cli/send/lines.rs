@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
-use ring::rand::{SecureRandom, SystemRandom};
 
 use super::super::exit::Failure;
 use super::super::input::blocks::{Block, Blocks, MAX_KEPT};
@@ -75,14 +74,6 @@ impl Lines {
         body.push(b'\n');
         Ok(true)
     }
-}
-
-/// A seed from the system, short enough to be typed.
-pub(super) fn any_seed() -> Result<u64, Failure> {
-    let mut seed = [0; 4];
-    let filled = SystemRandom::new().fill(&mut seed);
-    filled.map_err(|_| Failure::failed("the system gives no random numbers"))?;
-    Ok(u32::from_be_bytes(seed).into())
 }
 
 /// Batches of lines, until there are no more, or there were enough.

@@ -1,12 +1,12 @@
 //! The comparison, by examples and against a naive model.
 
+use fastrand::Rng;
 use serde_json::json;
 
 use super::*;
 use crate::entry::Value as FieldValue;
 use crate::konnect::event::Event;
 use crate::konnect::generate::Generator;
-use crate::random::Random;
 
 const AT: i64 = 1_747_426_194_123;
 
@@ -45,12 +45,12 @@ fn pulled(event: &Event) -> Pulled {
 
 /// Of two `trace_id`s, so that many entries are of one key.
 fn events(seed: u64, count: usize) -> Vec<Event> {
-    let (mut generator, mut random) = (Generator::new(seed, None), Random::new(seed));
+    let (mut generator, mut random) = (Generator::new(seed, None), Rng::with_seed(seed));
     let event = |_| {
-        let mut event = generator.event(Millis::saturating(AT + random.below(2) as i64));
+        let mut event = generator.event(Millis::saturating(AT + random.usize(..2) as i64));
         for (name, value) in &mut event.extensions {
             match *name {
-                "trace_id" => *value = FieldValue::Text(random.below(2).to_string()),
+                "trace_id" => *value = FieldValue::Text(random.usize(..2).to_string()),
                 "src" | "principal_id" => *value = FieldValue::Text("same".into()),
                 _ => {}
             }
@@ -77,10 +77,10 @@ fn naive(pulled: &[Pulled], withheld: &[bool]) -> Vec<String> {
 #[test]
 fn exactly_what_was_withheld_is_missing() {
     for seed in 0..60 {
-        let mut random = Random::new(seed + 1000);
-        let events = events(seed, random.below(80));
+        let mut random = Rng::with_seed(seed + 1000);
+        let events = events(seed, random.usize(..80));
         let all: Vec<_> = events.iter().map(pulled).collect();
-        let withheld: Vec<_> = events.iter().map(|_| random.chance(30)).collect();
+        let withheld: Vec<_> = events.iter().map(|_| random.f64() < 0.3).collect();
         let kept = events.iter().zip(&withheld).filter(|(_, withheld)| !**withheld);
         let kept: Vec<_> = kept.map(|(event, _)| stored(event)).collect();
         let found = compare(all.clone(), &kept);

@@ -6,6 +6,7 @@
 
 use hyper::Uri;
 use serde_json::{Map, Value, json};
+use uuid::fmt::Hyphenated;
 
 use super::refusal::Refusal;
 use crate::config::Secret;
@@ -148,8 +149,8 @@ impl Body {
     /// A UUID.
     pub fn destination_id(&mut self, name: &str) -> Option<String> {
         let text = self.text(name)?;
-        if is_uuid(&text) {
-            return Some(text.to_ascii_lowercase());
+        if let Ok(id) = text.parse::<Hyphenated>() {
+            return Some(id.to_string());
         }
         let parameter = parameter(name, "is_uuid", "destination id format is invalid");
         self.note("Could not parse destination id", parameter);
@@ -210,13 +211,6 @@ fn is_url(text: &str) -> bool {
         None => authority.as_str() == authority.host(),
     };
     whole && !authority.host().is_empty() && !text.contains('#')
-}
-
-/// Whether it has the form of a UUID (RFC 9562 section 4).
-pub fn is_uuid(text: &str) -> bool {
-    let groups: Vec<_> = text.split('-').collect();
-    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
-        && groups.concat().bytes().all(|c| c.is_ascii_hexdigit())
 }
 
 #[cfg(test)]

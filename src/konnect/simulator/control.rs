@@ -5,10 +5,7 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::{Method, StatusCode};
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Result, json as json_answer};
@@ -18,6 +15,7 @@ use super::log::Scope;
 use super::refusal::Refusal;
 use crate::config::Secret;
 use crate::konnect::authentication::Outcome;
+use crate::random::secret_text;
 
 /// How many entries one call may make.
 const MAX_ENTRIES: u64 = 200_000;
@@ -158,8 +156,6 @@ fn token_without_role(core: &Core) -> Result<Value> {
 }
 
 /// A personal access token: 256 random bits. `None` if the system has none.
-pub fn new_token() -> Option<Secret> {
-    let mut random = [0; 32];
-    SystemRandom::new().fill(&mut random).ok()?;
-    Secret::new(&format!("kpat_{}", URL_SAFE_NO_PAD.encode(random))).ok()
+pub(super) fn new_token() -> Option<Secret> {
+    Secret::new(&format!("kpat_{}", secret_text().ok()?)).ok()
 }

@@ -39,6 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastrand::Rng;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::clock::Clock;
@@ -55,7 +56,7 @@ use crate::net::{
     CloseConnection, Events, Limits, ListenError, Listener, PairFiles, Peer, Refused, ServerTls,
     Shutdown, TlsError, ensure_self_signed,
 };
-use crate::random::Random;
+use crate::random::uuid;
 
 /// How often it is looked for what is due, and traffic is made.
 const TICK: Duration = Duration::from_millis(200);
@@ -240,21 +241,14 @@ impl Simulator {
 
 /// The stand-in but for its network, the id of its organization, and those of its portals.
 pub(crate) fn assemble(options: Options) -> Result<(Core, String, Vec<String>), StartError> {
-    let random = || {
-        let mut seed = [0; 8];
-        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut seed)
-            .map(|()| u64::from_le_bytes(seed))
-            .map_err(|_| StartError::NoRandomness)
-    };
-    let seed = options.seed.map_or_else(random, Ok)?;
-    let mut made = Random::new(seed);
-    let org_id = options.org_id.unwrap_or_else(|| made.uuid());
+    let mut made = options.seed.map_or_else(Rng::new, Rng::with_seed);
+    let org_id = options.org_id.unwrap_or_else(|| uuid(&mut made));
     let portals = match options.portals {
-        none if none.is_empty() => vec![made.uuid()],
+        none if none.is_empty() => vec![uuid(&mut made)],
         some => some,
     };
     let beginning = Beginning {
-        seed: made.number(),
+        seed: made.u64(..),
         org_id: org_id.clone(),
         portals: portals.clone(),
         retention: i64::try_from(options.retention.as_millis()).unwrap_or(i64::MAX),

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use fastrand::Rng;
+
 use super::destinations::Destinations;
 use super::keys::Keys;
 use super::log::{Log, Scope};
@@ -21,7 +23,7 @@ use crate::konnect::event::Event;
 use crate::konnect::share::{Fate, Fates};
 use crate::konnect::sign::SignerError;
 use crate::konnect::traffic::{Call, Traffic};
-use crate::random::Random;
+use crate::random::uuid;
 
 /// How far the clocks of a client may be off, in milliseconds, when it names a range to replay.
 const SKEW: i64 = 60 * 60 * 1000;
@@ -42,7 +44,7 @@ pub struct Organization {
     webhooks: BTreeMap<Scope, Webhook>,
     fates: Fates,
     /// For the ids of what is made.
-    ids: Random,
+    ids: Rng,
 }
 
 /// What an organization begins with.
@@ -67,7 +69,7 @@ impl Organization {
     ///
     /// # Errors
     /// When the system gives no random numbers to make a key from.
-    pub fn new(beginning: Beginning, ids: Random) -> Result<Organization, SignerError> {
+    pub fn new(beginning: Beginning, ids: Rng) -> Result<Organization, SignerError> {
         let Beginning { seed, org_id, portals, retention, most, fates } = beginning;
         let traffic = Traffic::new(seed, org_id, portals.clone());
         let scopes =
@@ -106,7 +108,7 @@ impl Organization {
         create: CreateDestination,
         now: Millis,
     ) -> Result<Destination, Refusal> {
-        self.destinations.create(self.ids.uuid(), create, now)
+        self.destinations.create(uuid(&mut self.ids), create, now)
     }
 
     /// `update-audit-log-destination`.
@@ -203,7 +205,7 @@ impl Organization {
             let known = match id.take() {
                 Some(id) => id,
                 None => {
-                    let id = self.ids.uuid();
+                    let id = uuid(&mut self.ids);
                     self.destinations.create_unnamed(id.clone(), now)?;
                     id
                 }

@@ -46,7 +46,7 @@ impl Traffic {
             user_agent: call.user_agent,
             trace_id: call.trace_id,
             kong_initiated: false,
-            as_strings: self.random.chance(50),
+            as_strings: self.random.f64() < 0.5,
         };
         let outcome = match (call.principal, call.status) {
             (None, _) => Outcome::NotFound,

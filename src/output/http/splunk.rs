@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::config::OutputHttp;
 use crate::entry::Record;
 use crate::net::percent_encoded;
-use crate::random::Random;
+use crate::random::uuid;
 
 /// An event. `line` is JSON.
 pub(super) fn event(settings: &OutputHttp, record: &Record, line: &[u8]) -> Vec<u8> {
@@ -36,7 +36,7 @@ pub(super) fn query(settings: &OutputHttp) -> String {
 
 /// A channel: a random UUID, the same as long as the output runs.
 pub(super) fn channel() -> String {
-    Random::new(fastrand::u64(..)).uuid()
+    uuid(&mut fastrand::Rng::new())
 }
 
 /// What a 400 is about.

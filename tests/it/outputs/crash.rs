@@ -6,8 +6,8 @@ use std::net::TcpStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fastrand::Rng;
 use rustix::process::Signal;
-use vidimus::random::Random;
 
 use super::*;
 use crate::crash::is_acknowledged;
@@ -58,7 +58,7 @@ pub(super) fn kill_under_load(config: &str) -> (Serve, Vec<String>) {
     let mut serve = Setup::new().config(config).arguments("--no-tls").start();
     let (next, deliveries) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let acknowledged = Mutex::new(Vec::new());
-    let mut random = Random::new(u64::from(serve.pid()));
+    let mut random = Rng::with_seed(u64::from(serve.pid()));
     for _ in 0..KILLS {
         std::thread::scope(|scope| {
             for _ in 0..2 {
@@ -83,9 +83,9 @@ pub(super) fn kill_under_load(config: &str) -> (Serve, Vec<String>) {
                 });
             }
             // Not a moment in time, but one in the work.
-            let goal = deliveries.load(Ordering::SeqCst) + 5 + random.below(60);
+            let goal = deliveries.load(Ordering::SeqCst) + 5 + random.usize(..60);
             wait_until("deliveries", || deliveries.load(Ordering::SeqCst) >= goal);
-            for _ in 0..random.below(200_000) {
+            for _ in 0..random.usize(..200_000) {
                 std::hint::spin_loop();
             }
             serve.signal(Signal::KILL);
