@@ -98,7 +98,7 @@ fn a_backup_of_a_running_store_is_incremental_and_can_be_restored() {
 }
 
 #[test]
-fn backups_under_load_are_whole() {
+fn backups_under_load_are_complete() {
     let serve = start();
     let to = serve.home().join("backup");
     std::thread::scope(|scope| {
@@ -120,7 +120,7 @@ fn backups_under_load_are_whole() {
 }
 
 #[test]
-fn a_backup_never_loses_what_it_had_and_a_damaged_one_is_not_restored() {
+fn a_backup_keeps_its_files_and_a_damaged_backup_is_not_restored() {
     let serve = start();
     deliver(&serve, 0..25);
     wait_until_sealed(&serve, 1);
@@ -184,7 +184,7 @@ fn make_read_only(path: &Path) {
 }
 
 #[test]
-fn a_store_that_may_only_be_read_can_be_queried_exported_and_checked() {
+fn a_read_only_store_can_be_queried_exported_and_checked() {
     // Stopped well, and as a crash leaves it, with its log.
     for signal in [Signal::TERM, Signal::KILL] {
         let mut serve = start();

@@ -145,7 +145,7 @@ fn a_sound_store_has_no_differences() {
 }
 
 #[test]
-fn a_verdict_that_was_changed_is_found() {
+fn a_changed_verdict_is_found() {
     check(
         LIVE,
         "UPDATE entries SET verdict = 'valid', reason = NULL WHERE verdict = 'invalid'",
@@ -174,7 +174,7 @@ fn a_verdict_that_a_key_would_change_is_found() {
 }
 
 #[test]
-fn a_key_that_had_retired_verifies_nothing() {
+fn a_retired_key_verifies_nothing() {
     let day = 24 * 60 * 60 * 1000;
     let sql = |days: i64| {
         format!(
@@ -188,7 +188,7 @@ fn a_key_that_had_retired_verifies_nothing() {
 }
 
 #[test]
-fn what_was_changed_in_an_entry_is_found() {
+fn a_changed_entry_is_found() {
     check(
         LIVE,
         "UPDATE entries SET src = '1.1.1.1' WHERE id = 6",
@@ -208,7 +208,7 @@ fn what_was_changed_in_an_entry_is_found() {
 }
 
 #[test]
-fn an_entry_that_is_missing_is_found() {
+fn a_missing_entry_is_found() {
     check(LIVE, "DELETE FROM entries WHERE id = 8", &["has 4 entries and 5 lines"]);
     check(
         LIVE,
@@ -218,7 +218,7 @@ fn an_entry_that_is_missing_is_found() {
 }
 
 #[test]
-fn a_sealed_file_that_was_changed_is_found() {
+fn a_changed_sealed_file_is_found() {
     check(
         SEALED,
         "UPDATE entries SET src = '1.1.1.1' WHERE id = 1",
@@ -327,7 +327,7 @@ fn with_entries_of_older_rules(sealed: bool) -> Home {
 }
 
 #[test]
-fn what_older_rules_took_for_valid_is_reported_and_then_checked_again() {
+fn entries_valid_under_older_rules_are_reported_and_checked_again() {
     for (sealed, lost) in [(false, false), (true, false), (true, true)] {
         let home = with_entries_of_older_rules(sealed);
         if lost {
@@ -367,14 +367,14 @@ fn what_older_rules_took_for_valid_is_reported_and_then_checked_again() {
 }
 
 #[test]
-fn a_bad_key_that_the_catalog_has_is_not_used() {
+fn a_bad_key_in_the_catalog_is_not_used() {
     let home = with_entries_of_older_rules(false);
     let (sightings, _) = home.reader().keys().unwrap();
     assert!(!sightings.is_empty() && sightings.iter().all(|one| one.key.kid() != "weak"));
 }
 
 #[test]
-fn stats_count_what_there_is_and_tell_what_was_refused() {
+fn stats_count_the_store_and_list_refused_requests() {
     let home = Home::filled();
     let store = home.open(Options::default());
     let refused = |reason: &str| Refused {

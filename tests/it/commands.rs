@@ -29,7 +29,7 @@ fn describe(page: &mut String, name: &str, command: &mut Command) {
 }
 
 #[test]
-fn the_page_of_commands_is_what_they_say() {
+fn the_page_of_commands_matches_their_help() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
     let mut page = OPENING.to_owned();
     describe(&mut page, "vidimus", &mut Cli::command().disable_help_flag(false));

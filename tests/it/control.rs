@@ -70,7 +70,7 @@ fn seal_and_retry_work_while_the_server_runs() {
 }
 
 #[test]
-fn what_is_dropped_is_listed_asked_about_and_written_down() {
+fn a_quarantine_drop_lists_asks_and_is_recorded() {
     let mut serve = serving();
     let data = serve.data();
     let (code, listed, said) =

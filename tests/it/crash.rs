@@ -26,7 +26,7 @@ struct Load {
 }
 
 #[test]
-fn what_was_acknowledged_is_there_once_after_twenty_kills() {
+fn acknowledged_entries_are_stored_once_after_twenty_kills() {
     let setup = Setup::new().config("[store]\nsegment_entries = 300\n").arguments("--no-tls");
     let mut serve = setup.start();
     let load = Load {

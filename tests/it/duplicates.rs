@@ -66,7 +66,7 @@ fn fill(serve: &Serve, from: usize) {
 }
 
 #[test]
-fn an_entry_shows_the_best_of_its_deliveries() {
+fn an_entry_shows_its_best_delivery() {
     let (signer, stranger) = (Signer::new("k1"), Signer::new("k2"));
     let mut serve = start(&signer, &[&stranger]);
     let lines: Vec<_> = (0..6).map(|n| signer.json(n)).collect();
@@ -125,7 +125,7 @@ fn an_entry_shows_the_best_of_its_deliveries() {
 }
 
 #[test]
-fn a_valid_entry_of_nobody_foreign_is_better() {
+fn a_valid_entry_of_an_expected_organization_is_better() {
     let signer = Signer::new("k1");
     let mut serve = start(&signer, &[&signer]);
     let line = signer.json(1);
@@ -159,7 +159,7 @@ fn spellings(signer: &Signer, n: usize, count: usize) -> Vec<String> {
 }
 
 #[test]
-fn what_is_signed_is_stored_once() {
+fn a_signed_payload_is_stored_once() {
     let signer = Signer::new("k1");
     let mut serve = start(&signer, &[&signer]);
     let line = signer.json(1);
@@ -207,7 +207,7 @@ fn what_is_signed_is_stored_once() {
 }
 
 #[test]
-fn in_one_delivery_too() {
+fn a_signed_payload_is_stored_once_within_a_delivery() {
     let signer = Signer::new("k1");
     let mut serve = start(&signer, &[&signer]);
     let lines = spellings(&signer, 1, 5);
@@ -221,7 +221,7 @@ fn in_one_delivery_too() {
 }
 
 #[test]
-fn a_line_that_was_taken_for_invalid_is_hidden_when_it_is_another_spelling() {
+fn an_invalid_line_is_hidden_when_it_proves_to_be_a_spelling() {
     let (signer, stranger) = (Signer::new("k1"), Signer::new("k2"));
     let mut serve = start(&signer, &[&stranger]);
     let (line, other) = (signer.json(1), spellings(&signer, 1, 1).remove(0));
@@ -248,7 +248,7 @@ fn a_line_that_was_taken_for_invalid_is_hidden_when_it_is_another_spelling() {
 }
 
 #[test]
-fn a_damaged_segment_keeps_no_delivery_from_being_stored() {
+fn a_damaged_segment_does_not_block_deliveries() {
     let signer = Signer::new("k1");
     let config = "[store]\nsegment_entries = 20\n[keys]\njwks = 'jwks.json'\n";
     let mut serve =
@@ -271,7 +271,7 @@ fn a_damaged_segment_keeps_no_delivery_from_being_stored() {
 }
 
 #[test]
-fn what_turns_out_to_be_there_already_is_hidden() {
+fn spellings_stored_without_keys_are_hidden_once_verified() {
     let signer = Signer::new("k1");
     // No keys: nobody can tell that the lines are one entry.
     let mut serve = Setup::new().arguments("--no-tls").start();

@@ -74,7 +74,7 @@ fn assert_goes_on(serve: &mut Serve, expected: usize) {
 }
 
 #[test]
-fn without_its_catalog_a_store_is_left_alone_and_can_be_repaired() {
+fn a_store_without_its_catalog_is_left_alone_and_can_be_repaired() {
     let mut serve = stopped();
     for name in ["catalog.db", "catalog.db-wal", "catalog.db-shm"] {
         let _ = fs::remove_file(serve.data().join(name));
@@ -91,7 +91,7 @@ fn without_its_catalog_a_store_is_left_alone_and_can_be_repaired() {
 }
 
 #[test]
-fn outputs_whose_cursor_was_lost_wait_for_a_reset() {
+fn outputs_with_a_lost_cursor_wait_for_a_reset() {
     let mut serve = stopped();
     fs::remove_file(serve.data().join("catalog.db")).unwrap();
     repair(&serve);
@@ -111,7 +111,7 @@ fn outputs_whose_cursor_was_lost_wait_for_a_reset() {
 }
 
 #[test]
-fn prune_says_what_would_go_and_removes_it_only_when_told() {
+fn prune_lists_segments_and_removes_them_only_when_told() {
     let serve = stopped();
     let prune =
         |flag: &str| run(["store", "prune", "--age", "0s", flag, "--data-dir"], &serve.data());
@@ -142,7 +142,7 @@ fn prune_says_what_would_go_and_removes_it_only_when_told() {
 }
 
 #[test]
-fn a_segment_under_another_name_is_left_alone_and_taken_up() {
+fn a_renamed_segment_is_left_alone_and_repaired() {
     let mut serve = stopped();
     let segments = serve.data().join("segments");
     fs::rename(segments.join("0000000000000001.db"), segments.join("0000000000000001.live.db"))
@@ -154,7 +154,7 @@ fn a_segment_under_another_name_is_left_alone_and_taken_up() {
 }
 
 #[test]
-fn of_two_files_with_the_same_entries_one_is_set_aside() {
+fn one_of_two_files_with_the_same_entries_is_set_aside() {
     let mut serve = stopped();
     let segments = serve.data().join("segments");
     let stray = segments.join("stray.db");
@@ -169,7 +169,7 @@ fn of_two_files_with_the_same_entries_one_is_set_aside() {
 }
 
 #[test]
-fn a_damaged_segment_is_set_aside_and_its_ids_are_missing() {
+fn a_damaged_segment_is_set_aside_and_its_ids_are_reported_missing() {
     let mut serve = stopped();
     let path = serve.data().join("segments/0000000000000021.db");
     let mut bytes = fs::read(&path).unwrap();
@@ -198,7 +198,7 @@ fn a_sound_store_has_nothing_to_repair() {
 }
 
 #[test]
-fn after_a_loss_in_the_live_segment_ids_go_on_behind_a_gap() {
+fn ids_continue_after_a_gap_when_the_live_segment_lost_entries() {
     let config =
         "[[output]]\nname = \"all\"\ntype = \"file\"\npath = \"all.jsonl\"\nformat = \"raw\"\n";
     let mut serve = Setup::new().config(config).arguments("--no-tls").start();

@@ -20,7 +20,7 @@ fn body(round: usize) -> String {
 }
 
 #[test]
-fn a_full_disk_is_answered_with_500_until_there_is_room() {
+fn a_full_disk_answers_500_until_there_is_room() {
     let serve = Setup::new().config("[store]\nsegment_entries = 500\n").start();
     let headers = [("authorization", serve.authorization.as_str())];
     let mut acknowledged = Vec::new();

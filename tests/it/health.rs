@@ -4,7 +4,7 @@ use crate::harness::Setup;
 use crate::program::run;
 
 #[test]
-fn a_server_is_well_or_not_or_gone() {
+fn health_tells_whether_a_server_is_ok_not_ready_or_gone() {
     let missing = "[keys]\njwks = [\"https://127.0.0.1:1/none\"]\n";
     let mut serve = Setup::new().config(missing).start();
     let console = serve.console.clone();

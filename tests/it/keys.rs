@@ -34,7 +34,7 @@ fn error(serve: &Serve) -> String {
 }
 
 #[test]
-fn a_key_set_may_rotate_in_the_middle_of_a_stream() {
+fn a_key_set_can_rotate_between_deliveries() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let source = serving(&[&one]);
     // Refreshed every 6 hours, unless a signature fails every key.
@@ -67,7 +67,7 @@ fn a_key_set_may_rotate_in_the_middle_of_a_stream() {
 }
 
 #[test]
-fn signatures_that_nobody_made_do_not_make_the_source_work() {
+fn forged_signatures_cause_few_requests_to_the_source() {
     let started = std::time::Instant::now();
     let source = serving(&[&Signer::new("k1")]);
     let serve = Setup::new().arguments(&format!("--jwks {}", source.url())).start();
@@ -83,7 +83,7 @@ fn signatures_that_nobody_made_do_not_make_the_source_work() {
 }
 
 #[test]
-fn what_comes_before_the_first_key_is_verified_when_it_comes() {
+fn entries_older_than_the_first_key_are_verified_when_it_arrives() {
     let signer = Signer::new("k1");
     let source = KeyServer::start(Gives::Nothing);
     let serve = start(&source);
@@ -109,7 +109,7 @@ fn what_comes_before_the_first_key_is_verified_when_it_comes() {
 }
 
 #[test]
-fn a_source_that_fails_takes_nothing_away() {
+fn a_failing_source_takes_no_keys_away() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let source = serving(&[&one]);
     let serve = start(&source);
@@ -145,7 +145,7 @@ fn a_source_that_fails_takes_nothing_away() {
 }
 
 #[test]
-fn a_source_that_is_slow_holds_nothing_up() {
+fn a_slow_source_delays_nothing() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let (slow, quick) = (KeyServer::start(Gives::Silence), serving(&[&two]));
     let sources = format!("jwks = ['{}', '{}']\nrefresh = '1s'\n", slow.url(), quick.url());
@@ -160,7 +160,7 @@ fn a_source_that_is_slow_holds_nothing_up() {
 }
 
 #[test]
-fn nobody_at_home_is_told_of() {
+fn an_unreachable_source_is_logged() {
     let signer = Signer::new("k1");
     let source = serving(&[&signer]);
     // Nobody listens on this port of the loopback address.
@@ -195,7 +195,7 @@ fn a_bad_key_is_named_and_the_others_are_used() {
 }
 
 #[test]
-fn a_key_that_left_its_set_retires_and_what_it_verified_stays() {
+fn a_removed_key_retires_and_its_verdicts_stay() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let source = serving(&[&one, &two]);
     let config =
@@ -220,7 +220,7 @@ fn a_key_that_left_its_set_retires_and_what_it_verified_stays() {
 }
 
 #[test]
-fn a_key_that_left_its_set_goes_on_for_days() {
+fn a_removed_key_verifies_for_days() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let source = serving(&[&one]);
     let mut serve = start(&source);
@@ -249,7 +249,7 @@ fn keys_survive_a_restart_without_their_source() {
 }
 
 #[test]
-fn what_was_stored_without_keys_is_verified_after_a_restart_with_them() {
+fn entries_stored_without_keys_are_verified_after_a_restart_with_keys() {
     let signer = Signer::new("k1");
     let mut serve = Setup::new().arguments("--jwks jwks.json").start();
     assert_eq!(serve.deliver([signer.cef(1), signer.json(2)].join("\n"))["verdicts"]["no_key"], 2);
@@ -261,7 +261,7 @@ fn what_was_stored_without_keys_is_verified_after_a_restart_with_them() {
 }
 
 #[test]
-fn a_file_is_read_again_when_it_is_asked_for() {
+fn a_key_file_is_read_again_on_sighup() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let setup = Setup::new().file("jwks.json", jwks(&[&one])).arguments("--jwks jwks.json");
     let serve = setup.start();
@@ -273,7 +273,7 @@ fn a_file_is_read_again_when_it_is_asked_for() {
 }
 
 #[test]
-fn an_input_may_have_keys_of_its_own() {
+fn an_input_can_have_its_own_keys() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let config = "
 [keys]
@@ -304,7 +304,7 @@ jwks = 'two.json'
 }
 
 #[test]
-fn a_source_that_fails_at_first_is_told_once_and_without_keys_that_are_not_there() {
+fn a_source_that_fails_at_first_is_logged_once() {
     for source in ["nofile", "http://127.0.0.1:1/jwks.json"] {
         for format in ["text", "json"] {
             let arguments = format!("--jwks {source} --log-format {format}");

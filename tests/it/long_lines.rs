@@ -44,7 +44,7 @@ fn delivered(config: &str) -> (Serve, Vec<u8>) {
 }
 
 #[test]
-fn a_long_line_is_shown_in_part_and_can_be_had_whole() {
+fn a_long_line_is_shown_truncated_and_can_be_fetched_whole() {
     let (serve, line) = delivered("");
     let entry = ask(&serve, "/api/v1/entries/1");
     is_truncated(&entry, &line, 1024);
@@ -82,7 +82,7 @@ fn a_long_line_is_shown_in_part_and_can_be_had_whole() {
 }
 
 #[test]
-fn an_output_passes_a_long_line_and_puts_its_entry_among_the_dead_letters() {
+fn an_output_skips_a_long_line_and_writes_a_dead_letter() {
     let endpoint = Endpoint::start(|_| Reply::status(200));
     let file = |name: &str, format: &str| {
         format!(
@@ -162,7 +162,7 @@ fn a_check_reads_every_piece() {
 }
 
 #[test]
-fn sealing_puts_into_pieces_what_an_earlier_version_left_whole() {
+fn sealing_splits_the_long_lines_of_an_earlier_version() {
     let home = Home::new();
     let store = home.open(Options::default());
     append(&store, &(long_line() + "\nhello\n"), &KeySet::default());

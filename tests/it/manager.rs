@@ -41,7 +41,7 @@ impl Manager {
 }
 
 #[test]
-fn it_tells_when_it_is_ready_reloads_lives_and_stops() {
+fn the_manager_is_told_of_start_reload_watchdog_and_stop() {
     let (manager, mut serve) = Manager::start();
     assert_eq!(manager.news(), "READY=1\n");
     manager.is_fed();
@@ -60,7 +60,7 @@ fn it_tells_when_it_is_ready_reloads_lives_and_stops() {
 }
 
 #[test]
-fn a_full_disk_is_no_reason_to_be_killed() {
+fn a_full_disk_does_not_starve_the_watchdog() {
     let (manager, serve) = Manager::start();
     assert_eq!(manager.news(), "READY=1\n");
     let body = format!("{{\"user_agent\":\"{}\"}}", "x".repeat(900_000));
@@ -80,7 +80,7 @@ fn a_full_disk_is_no_reason_to_be_killed() {
 }
 
 #[test]
-fn a_socket_that_is_handed_over_keeps_what_comes_while_the_server_is_away() {
+fn an_inherited_socket_keeps_deliveries_during_a_restart() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let setup = Setup::new().arguments("--no-tls").hand_over(socket);
@@ -98,7 +98,7 @@ fn a_socket_that_is_handed_over_keeps_what_comes_while_the_server_is_away() {
 }
 
 #[test]
-fn sockets_that_cannot_be_used_are_refused() {
+fn unusable_sockets_are_refused() {
     let (status, stderr) = Setup::new().variable("LISTEN_FDS", "2").fail();
     assert_eq!(status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("handed over 2 sockets, expected 1"), "{stderr}");

@@ -87,7 +87,7 @@ fn check(serve: &Serve) {
 }
 
 #[test]
-fn one_long_line_takes_little_memory_wherever_it_goes() {
+fn a_long_line_takes_little_memory_everywhere() {
     let mut serve = Setup::new().memory(MEMORY).config(CONFIG).start();
     LINES.iter().for_each(|byte| deliver(&serve, *byte));
     serve.deliver(cef(1));

@@ -37,7 +37,7 @@ fn count(serve: &Serve, reason: &str) -> usize {
 }
 
 #[test]
-fn a_flood_is_tried_when_there_is_time_and_also_after_a_crash() {
+fn a_flood_is_verified_later_and_also_after_a_crash() {
     const LINES: usize = 6_000;
     let signer = Signer::new("k1");
     let setup = Setup::new().file("jwks.json", jwks(&[&signer]));
@@ -101,7 +101,7 @@ fn verdicts(data: &Path) -> Vec<(String, Option<String>)> {
 }
 
 #[test]
-fn nothing_but_the_store_says_what_was_not_tried() {
+fn the_store_alone_remembers_untried_signatures() {
     let signer = Signer::new("k1");
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");

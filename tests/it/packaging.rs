@@ -33,7 +33,7 @@ fn suggested(toml: &str) -> String {
 }
 
 #[test]
-fn the_configurations_are_valid_and_so_is_what_they_suggest() {
+fn the_configurations_and_their_suggestions_are_valid() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("secret"), "Bearer 0123456789abcdef\n").unwrap();
     let kubernetes = read("kubernetes.yaml");

@@ -59,7 +59,7 @@ fn verifies(serve: &Serve, id: usize) -> bool {
 }
 
 #[test]
-fn openssl_verifies_what_the_page_says() {
+fn openssl_verifies_an_entry_with_the_commands_on_its_page() {
     if tool("openssl").is_none() {
         return;
     }
@@ -79,7 +79,7 @@ fn openssl_verifies_what_the_page_says() {
 }
 
 #[test]
-fn every_page_is_there_with_and_without_entries() {
+fn every_page_loads_with_and_without_entries() {
     let signer = Signer::new("k");
     let serve = start(&signer);
     assert!(page(&serve, "/").contains("There is no entry yet"));
@@ -110,7 +110,7 @@ fn every_page_is_there_with_and_without_entries() {
 }
 
 #[test]
-fn keys_tell_what_they_verified_whenever_that_was() {
+fn the_keys_page_counts_late_verdicts_too() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let source = KeyServer::start(Gives::Body(jwks(&[&one]).into_bytes()));
     let config = format!(
@@ -139,7 +139,7 @@ fn keys_tell_what_they_verified_whenever_that_was() {
 }
 
 #[test]
-fn what_is_wrong_is_a_page_too() {
+fn errors_are_pages_too() {
     let serve = Serve::start();
     for (path, status, expected) in [
         ("/?q=kind:access%20AND", 400, "found end of query"),
@@ -165,7 +165,7 @@ fn what_is_wrong_is_a_page_too() {
 }
 
 #[test]
-fn warnings_stand_beside_the_verdict_and_are_counted() {
+fn warnings_are_shown_beside_the_verdict_and_counted() {
     let signer = Signer::new("k");
     let mut serve = Setup::new()
         .file("jwks.json", jwks(&[&signer]))
@@ -195,7 +195,7 @@ fn warnings_stand_beside_the_verdict_and_are_counted() {
 }
 
 #[test]
-fn what_came_and_what_did_not_is_seen_at_once() {
+fn the_deliveries_page_shows_malformed_lines_and_refused_requests() {
     let serve = Serve::start();
     serve.deliver("nonsense");
     for _ in 0..7 {
@@ -212,7 +212,7 @@ fn what_came_and_what_did_not_is_seen_at_once() {
 }
 
 #[test]
-fn a_range_that_has_ended_leads_on() {
+fn a_past_range_links_to_live_entries() {
     let serve = Serve::start();
     serve.deliver(cef(1));
     let entries = page(&serve, "/?q=POST&since=2025-06-18&until=2025-06-19");
@@ -226,7 +226,7 @@ fn a_range_that_has_ended_leads_on() {
 }
 
 #[test]
-fn what_is_long_is_compressed_for_those_who_take_it() {
+fn long_answers_are_compressed_for_clients_that_accept_it() {
     let config = "[console]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"token\"\n";
     let serve = Setup::new().file("token", "a secret of 16 bytes\n").config(config).start();
     serve.deliver((0..50).map(|n| cef(n) + "\n").collect::<String>());
@@ -252,7 +252,7 @@ fn what_is_long_is_compressed_for_those_who_take_it() {
 }
 
 #[test]
-fn what_is_pasted_is_verified_and_not_stored() {
+fn pasted_lines_are_verified_and_not_stored() {
     let signer = Signer::new("k");
     let serve = start(&signer);
     let encoded: String = signer.cef(1).bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -268,7 +268,7 @@ fn what_is_pasted_is_verified_and_not_stored() {
 }
 
 #[test]
-fn assets_are_kept_for_ever_under_their_hash() {
+fn assets_are_cached_forever_under_their_hash() {
     let serve = Serve::start();
     let html = page(&serve, "/");
     let mut found = 0;
@@ -283,7 +283,7 @@ fn assets_are_kept_for_ever_under_their_hash() {
 }
 
 #[test]
-fn whoever_has_the_token_logs_in() {
+fn the_login_needs_the_token() {
     let config = "[console]\nlisten = \"127.0.0.1:0\"\ntoken_file = \"token\"\n";
     let serve = Setup::new().file("token", "a secret of the tests\n").config(config).start();
     let answer = ask(&serve, "GET", "/", &[], "");

@@ -263,7 +263,7 @@ fn line(n: usize) -> String {
 }
 
 #[test]
-fn no_acknowledged_entry_is_lost_whatever_of_the_unsynced_writes_is() {
+fn no_acknowledged_entry_is_lost_with_any_unsynced_writes() {
     let Some(mut strace) = tool("strace") else { return };
     let mut serve =
         Setup::new().config("[store]\nsegment_entries = 20\n").arguments("--no-tls").start();
@@ -383,7 +383,7 @@ fn check(files: &BTreeMap<&Path, Vec<u8>>, data: &Path, expected: &[String], sto
 }
 
 #[test]
-fn a_call_is_read_as_strace_writes_it() {
+fn system_calls_are_parsed_from_the_output_of_strace() {
     let home = Path::new("/h");
     let call = r#"pwrite64(3<\x2f\x61>, "\x41\x42", 2, 10) = 2"#;
     let Some(Event::Write { path, at, bytes }) = event(call, home) else { panic!("{call}") };

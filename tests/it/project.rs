@@ -67,7 +67,7 @@ const DOMAIN: [&str; 5] =
     ["src/entry/", "src/signature/", "src/search/", "src/ingest.rs", "src/properties.rs"];
 
 #[test]
-fn the_domain_does_no_io_and_asks_no_clock() {
+fn the_domain_does_no_io_and_reads_no_clock() {
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
     let dependencies = manifest["dependencies"].as_table().unwrap();
     let of_the_app = dependencies
@@ -128,14 +128,14 @@ fn only_the_command_line_prints() {
 }
 
 #[test]
-fn every_file_says_what_it_does() {
+fn every_file_begins_with_a_description() {
     for file in every_rust_file().into_iter().chain(files("fuzz/fuzz_targets", "rs")) {
         assert!(file.text.starts_with("//! "), "{} does not open with //!", file.path);
     }
 }
 
 #[test]
-fn nothing_is_unsafe_unfinished_or_left_out() {
+fn no_code_is_unsafe_unfinished_or_skipped() {
     let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
     assert_eq!(manifest["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
     for file in every_rust_file() {

@@ -190,19 +190,19 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_lines_of_some_sort(bytes in bytes()) {
+    fn any_bytes_are_split_into_lines(bytes in bytes()) {
         properties::body(&bytes);
         properties::cef(&bytes);
         properties::json(&bytes);
     }
 
     #[test]
-    fn what_verifies_is_what_was_signed(how in any::<[u8; 4]>(), line in line()) {
+    fn only_the_signed_bytes_verify(how in any::<[u8; 4]>(), line in line()) {
         properties::signed_payload(&[&how, line.as_bytes()].concat());
     }
 
     #[test]
-    fn what_is_signed_is_valid_only_as_what_it_is(place in any::<[u8; 2]>(), text in prop_oneof![crossed(), line(), cef()]) {
+    fn a_signed_payload_is_valid_only_in_its_own_format(place in any::<[u8; 2]>(), text in prop_oneof![crossed(), line(), cef()]) {
         properties::formats(&[&place, text.as_bytes()].concat());
     }
 
@@ -233,7 +233,7 @@ fn check_long(before: &str, pieces: &[&str], after: &str) {
 }
 
 #[test]
-fn the_longest_cef_lines_are_read_in_time_that_grows_with_them() {
+fn the_longest_cef_lines_are_parsed_in_linear_time() {
     let sig = format!(" sig={SIG}");
     let header = "CEF:0|a|b|c|d|Ingress|5|";
     #[rustfmt::skip]
@@ -246,7 +246,7 @@ fn the_longest_cef_lines_are_read_in_time_that_grows_with_them() {
 }
 
 #[test]
-fn the_longest_json_lines_are_read_in_time_that_grows_with_them() {
+fn the_longest_json_lines_are_parsed_in_linear_time() {
     let sig_member = format!("\"sig\":\"{SIG}\",");
     #[rustfmt::skip]
     check_long("{", &[
@@ -265,7 +265,7 @@ fn the_longest_json_lines_are_read_in_time_that_grows_with_them() {
 }
 
 #[test]
-fn of_a_hundred_thousand_extensions_a_thousand_are_kept() {
+fn a_line_with_a_hundred_thousand_extensions_keeps_a_thousand() {
     let check = |line: String| {
         let read = read(line);
         assert_eq!(read.fields.extensions().count(), MAX_EXTENSIONS);
@@ -279,7 +279,7 @@ fn of_a_hundred_thousand_extensions_a_thousand_are_kept() {
 }
 
 #[test]
-fn of_ten_thousand_imitations_of_a_signature_the_last_is_cut() {
+fn the_last_of_ten_thousand_imitated_signatures_is_cut() {
     let line = |n| format!("CEF:0|a|b|c|d|e|5|x=1{} y=2", format!(" sig={SIG}").repeat(n));
     let long = line(10_000);
     let layout = Layout::of(long.as_bytes(), MAX_LINE).unwrap();
@@ -289,7 +289,7 @@ fn of_ten_thousand_imitations_of_a_signature_the_last_is_cut() {
 }
 
 #[test]
-fn the_longest_bodies_and_queries_come_to_an_end() {
+fn the_longest_bodies_and_queries_are_parsed() {
     for piece in ["\n", "\r\n", "\r", "a\n", "{}\n", "\0"] {
         properties::body(&piece.repeat((1 << 18) / piece.len()).into_bytes());
     }

@@ -41,7 +41,7 @@ fn ids(ran: &Ran) -> Vec<u64> {
 }
 
 #[test]
-fn a_query_prints_the_newest_that_match_first() {
+fn a_query_prints_the_newest_matches_first() {
     let home = numbered();
     let all = on(&home, &["query", "-o", "jsonl", "--limit", "0"]).expect(0);
     assert_eq!(ids(&all), (1..=25).rev().collect::<Vec<_>>());
@@ -59,7 +59,7 @@ fn a_query_prints_the_newest_that_match_first() {
 }
 
 #[test]
-fn a_segment_that_cannot_be_read_is_left_out_and_told_of() {
+fn an_unreadable_segment_is_skipped_and_reported() {
     fn overwrite(path: &Path) {
         let length = path.metadata().unwrap().len();
         fs::write(path, vec![0x5a; usize::try_from(length).unwrap()]).unwrap();
@@ -108,7 +108,7 @@ fn a_segment_that_cannot_be_read_is_left_out_and_told_of() {
 }
 
 #[test]
-fn a_record_has_the_shape_of_the_contract() {
+fn a_record_has_the_documented_shape() {
     let home = Home::filled();
     let ran = on(&home, &["query", "name:Ingress verdict:valid", "-o", "jsonl", "--limit", "1"]);
     let record = &ran.expect(0).records()[0];
@@ -135,7 +135,7 @@ fn a_record_has_the_shape_of_the_contract() {
 }
 
 #[test]
-fn a_bad_query_is_answered_with_its_place() {
+fn a_bad_query_is_reported_with_its_position() {
     let home = numbered();
     for command in ["query", "tail", "export"] {
         let ran = on(&home, &[command, "status:abc"]).expect(2);
@@ -149,7 +149,7 @@ fn a_bad_query_is_answered_with_its_place() {
 }
 
 #[test]
-fn no_match_is_no_error_and_no_store_is() {
+fn no_match_is_success_and_no_store_is_an_error() {
     let home = numbered();
     let none = on(&home, &["query", "supercalifragilistic"]).expect(0);
     assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "no entry matches\n"));
@@ -162,7 +162,7 @@ fn no_match_is_no_error_and_no_store_is() {
 }
 
 #[test]
-fn a_field_that_no_entry_has_is_named() {
+fn an_unknown_field_is_named() {
     let home = numbered();
     let store = home.open(Options::default());
     append(&store, "{\"name\":\"x\",\"rt\":1,\"cluster\":\"a\"}\n", &KeySet::default());
@@ -182,7 +182,7 @@ fn a_field_that_no_entry_has_is_named() {
 }
 
 #[test]
-fn a_range_in_which_nothing_can_lie_is_wrong_usage() {
+fn an_empty_time_range_is_wrong_usage() {
     let home = numbered();
     for command in ["query", "export"] {
         let ran = on(&home, &[command, "--since", "1h", "--until", "2h"]).expect(2);
@@ -191,7 +191,7 @@ fn a_range_in_which_nothing_can_lie_is_wrong_usage() {
 }
 
 #[test]
-fn an_export_gives_back_what_was_received() {
+fn an_export_returns_the_received_bytes() {
     let home = numbered();
     let body: String = (0..25).map(line).collect();
     assert_eq!(on(&home, &["export", "-o", "raw"]).expect(0).stdout, body);
@@ -211,7 +211,7 @@ fn an_export_gives_back_what_was_received() {
 }
 
 #[test]
-fn an_export_is_verified_like_what_was_received() {
+fn an_export_verifies_like_the_received_lines() {
     let home = Home::filled();
     let jwks = fixture("jwks.json");
     let jwks = jwks.to_str().unwrap();
@@ -229,7 +229,7 @@ fn an_export_is_verified_like_what_was_received() {
 }
 
 #[test]
-fn hostile_text_is_harmless() {
+fn hostile_text_is_escaped() {
     let home = Home::new();
     let store = home.open(Options::default());
     let entry = r#"{"name":"=1+1\u001b[2J\u202e","principal_name":"\u009b","src":"a\nb"}"#;
@@ -261,7 +261,7 @@ fn write_and_prune(home: &Home, done: &AtomicU64) {
 }
 
 #[test]
-fn queries_go_on_while_segments_close_are_sealed_and_given_up() {
+fn queries_work_while_segments_are_closed_sealed_and_deleted() {
     let home = Home::new();
     drop(home.open(Options::default()));
     let done = AtomicU64::new(0);
@@ -330,7 +330,7 @@ impl Drop for Tail {
 }
 
 #[test]
-fn tail_prints_what_comes_while_segments_close_and_are_sealed() {
+fn tail_prints_new_entries_while_segments_are_closed_and_sealed() {
     let home = numbered();
     let store = home.open(Options { segment_entries: 10, ..Options::default() });
     let mut tail = Tail::of(&home, &["-n", "3"]);
@@ -361,7 +361,7 @@ fn tail_prints_an_entry_again_when_a_key_arrives() {
 }
 
 #[test]
-fn tail_ends_when_nobody_reads_it() {
+fn tail_ends_when_its_output_is_closed() {
     let home = numbered();
     let mut tail = Tail::of(&home, &["-n", "1"]);
     tail.next();
@@ -370,7 +370,7 @@ fn tail_ends_when_nobody_reads_it() {
 }
 
 #[test]
-fn store_check_tells_whether_all_is_as_recorded() {
+fn store_check_reports_a_sound_and_a_damaged_store() {
     let home = Home::filled();
     let ran = on(&home, &["store", "check"]).expect(0);
     assert_eq!(ran.stdout, "");

@@ -127,7 +127,7 @@ fn a_delivery_looks_like_konnects() {
 }
 
 #[test]
-fn what_is_sent_verifies_with_the_key_set_that_is_written() {
+fn sent_entries_verify_with_the_written_key_set() {
     for (format, connections) in [("cef", "1"), ("json", "3"), ("cps", "1")] {
         let endpoint = Endpoint::answering("200 OK");
         let folder = tempfile::tempdir().unwrap();
@@ -222,7 +222,7 @@ fn a_seed_repeats_a_run() {
 }
 
 #[test]
-fn a_batch_that_is_refused_is_bad_news_and_not_acknowledged() {
+fn a_refused_batch_is_a_failure_and_not_acknowledged() {
     let endpoint = Endpoint::answering("401 Unauthorized");
     let folder = tempfile::tempdir().unwrap();
     let acknowledged = folder.path().join("lines");
@@ -234,7 +234,7 @@ fn a_batch_that_is_refused_is_bad_news_and_not_acknowledged() {
 }
 
 #[test]
-fn a_receiver_says_why_it_refuses_and_a_certificate_that_is_not_trusted_is_not_tried_again() {
+fn a_refusal_is_shown_and_an_untrusted_certificate_is_not_retried() {
     let serve = Serve::start();
     let certificate = serve.certificate();
     let trusting = ["--cacert", text(&certificate), "-o", "jsonl"];
@@ -255,7 +255,7 @@ fn a_receiver_says_why_it_refuses_and_a_certificate_that_is_not_trusted_is_not_t
 }
 
 #[test]
-fn a_file_is_sent_as_it_is() {
+fn a_file_is_sent_unchanged() {
     let endpoint = Endpoint::answering("200 OK");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lines.gz");
@@ -268,7 +268,7 @@ fn a_file_is_sent_as_it_is() {
 }
 
 #[test]
-fn the_authorization_comes_from_a_file_too() {
+fn the_authorization_can_come_from_a_file() {
     let endpoint = Endpoint::answering("200 OK");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
@@ -278,7 +278,7 @@ fn the_authorization_comes_from_a_file_too() {
 }
 
 #[test]
-fn wrong_usage_is_2() {
+fn wrong_usage_exits_with_2() {
     for arguments in [
         ["send", "--tamper", "2"],
         ["send", "--format", "xml"],
@@ -301,7 +301,7 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
-fn a_url_that_nobody_may_ask_is_3_at_once() {
+fn a_plain_url_to_another_host_exits_with_3() {
     let ran = run(&["send", "--url", "http://192.0.2.1/audit-logs"], b"").expect(3);
     assert!(ran.stderr.contains("plain http"), "{ran}");
 }

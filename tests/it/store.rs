@@ -90,7 +90,7 @@ fn small() -> Options {
 }
 
 #[test]
-fn a_line_is_stored_once_whatever_segment_has_it() {
+fn a_line_is_stored_once_across_segments() {
     let home = Home::new();
     let store = home.open(small());
     let keys = KeySet::default();
@@ -141,7 +141,7 @@ fn deliveries_are_counted_before_and_after_sealing() {
 }
 
 #[test]
-fn what_was_stored_is_there_after_opening_again() {
+fn entries_are_there_after_the_store_is_opened_again() {
     let home = Home::new();
     let keys = KeySet::default();
     for round in 0..5 {
@@ -158,7 +158,7 @@ fn what_was_stored_is_there_after_opening_again() {
 }
 
 #[test]
-fn a_sealed_file_is_indexed_has_its_hash_and_stands_alone() {
+fn a_sealed_file_is_indexed_hashed_and_self_contained() {
     let home = Home::new();
     let store = home.open(small());
     append(&store, &bodies(0..100), &KeySet::default()).unwrap();
@@ -212,7 +212,7 @@ fn every_file_is_private() {
 }
 
 #[test]
-fn what_an_interrupted_process_left_is_removed() {
+fn leftovers_of_an_interrupted_process_are_removed() {
     let home = Home::new();
     let store = home.open(small());
     append(&store, &bodies(0..10), &KeySet::default()).unwrap();
@@ -252,7 +252,7 @@ fn what_an_interrupted_process_left_is_removed() {
 }
 
 #[test]
-fn a_live_segment_that_is_gone_is_no_start() {
+fn a_store_without_its_live_segment_does_not_open() {
     let home = Home::new();
     let store = home.open(Options::default());
     append(&store, &bodies(0..3), &KeySet::default()).unwrap();
@@ -264,7 +264,7 @@ fn a_live_segment_that_is_gone_is_no_start() {
 }
 
 #[test]
-fn a_clock_that_is_ahead_makes_nothing_old() {
+fn a_clock_set_ahead_deletes_nothing() {
     let home = Home::new();
     // Everything was received long before what the clock says now.
     let retention = Retention { age: Some(Duration::from_secs(24 * 60 * 60)), size: None };
@@ -281,7 +281,7 @@ fn a_clock_that_is_ahead_makes_nothing_old() {
 }
 
 #[test]
-fn retention_gives_up_the_oldest_and_never_the_live_one() {
+fn retention_deletes_the_oldest_and_never_the_live_segment() {
     let home = Home::new();
     let store = home.open(small());
     let keys = KeySet::default();
@@ -330,7 +330,7 @@ fn the_quarantine_keeps_bodies_up_to_its_size() {
 }
 
 #[test]
-fn other_keys_take_no_verdict_back() {
+fn other_keys_revoke_no_verdict() {
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors");
     let vector = std::fs::read_to_string(vectors.join("cef-flipped-byte.vec")).unwrap();
     let (keys, _) = KeySet::parse(&std::fs::read(vectors.join("jwks.json")).unwrap()).unwrap();
@@ -348,7 +348,7 @@ fn other_keys_take_no_verdict_back() {
 }
 
 #[test]
-fn a_key_that_arrives_changes_verdicts_and_a_changed_segment_is_written_anew() {
+fn a_new_key_changes_verdicts_and_rewrites_the_segment() {
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors");
     let vector = |name: &str| -> String {
         let text = std::fs::read_to_string(vectors.join(name)).unwrap();

@@ -70,7 +70,7 @@ fn assert_shown(found: &[Value], expected: &[Value], deliveries: u64) {
 }
 
 #[test]
-fn stores_of_every_version_are_read_as_they_are() {
+fn stores_of_every_version_can_be_read() {
     for store in stores() {
         let setup = copy(&store);
         let data = setup.home().join("vidimus-data");
@@ -107,7 +107,7 @@ fn stores_of_every_version_are_read_as_they_are() {
 }
 
 #[test]
-fn stores_of_every_version_go_on() {
+fn stores_of_every_version_take_new_entries() {
     for store in stores() {
         let setup = copy(&store);
         let expected = expected(&store);
@@ -136,7 +136,7 @@ fn stores_of_every_version_go_on() {
 }
 
 #[test]
-fn what_is_signed_is_known_in_stores_of_every_version() {
+fn signed_payloads_are_recognized_in_stores_of_every_version() {
     for store in stores() {
         let keys = fs::read(store.join("jwks.json")).unwrap();
         let setup = copy(&store).file("jwks.json", keys).arguments("--jwks jwks.json");

@@ -70,7 +70,7 @@ fn a_certificate_is_replaced_while_connections_are_open() {
 }
 
 #[test]
-fn a_pair_that_does_not_match_keeps_the_old_one() {
+fn a_mismatched_pair_keeps_the_old_certificate() {
     let (old, new) = (Pair::new(), Pair::new());
     let serve = start(&old);
     fs::write(serve.home().join("cert.pem"), &new.certificate).unwrap();
@@ -87,7 +87,7 @@ fn a_pair_that_does_not_match_keeps_the_old_one() {
 }
 
 #[test]
-fn a_pair_that_cannot_be_used_is_no_start() {
+fn the_server_does_not_start_with_an_unusable_pair() {
     let (one, other) = (Pair::new(), Pair::new());
     for (certificate, key, expected) in [
         (one.certificate.as_str(), other.key.as_str(), "does not belong to the first certificate"),
@@ -104,7 +104,7 @@ fn a_pair_that_cannot_be_used_is_no_start() {
 }
 
 #[test]
-fn tls_1_2_and_1_3_and_both_versions_of_http_are_spoken() {
+fn tls_1_2_and_1_3_and_both_versions_of_http_work() {
     let serve = Serve::start();
     let versions = [
         (&rustls::version::TLS12, ProtocolVersion::TLSv1_2),

@@ -13,7 +13,7 @@ fn run(command: &mut Command) -> Output {
 }
 
 #[test]
-fn curl_delivers_with_the_certificate_and_not_without() {
+fn curl_delivers_only_with_the_certificate() {
     let Some(_) = tool("curl") else { return };
     let mut serve = Serve::start();
     fs::write(serve.home().join("body.gz"), gzip(cef(1).as_bytes())).unwrap();
@@ -42,7 +42,7 @@ fn curl_delivers_with_the_certificate_and_not_without() {
 }
 
 #[test]
-fn openssl_verifies_what_is_signed_here_and_signs_what_is_verified_here() {
+fn openssl_and_the_program_verify_each_others_signatures() {
     let Some(_) = tool("openssl") else { return };
     let folder = tempfile::tempdir().unwrap();
     let openssl = |arguments: &str| {
@@ -83,7 +83,7 @@ fn openssl_verifies_what_is_signed_here_and_signs_what_is_verified_here() {
 }
 
 #[test]
-fn what_the_signer_here_makes_is_what_the_program_takes() {
+fn the_program_verifies_the_test_signers_entries() {
     let signer = Signer::new("k1");
     let serve =
         Setup::new().file("jwks.json", jwks(&[&signer])).arguments("--jwks jwks.json").start();

@@ -66,7 +66,7 @@ fn read(line: &[u8], keys: &KeySet) -> Entry {
 }
 
 #[test]
-fn every_vector_gives_what_its_header_states() {
+fn every_vector_matches_its_header() {
     let (good, _) = keys("jwks.json");
     let (with_bad, bad) = keys("jwks-with-bad-key.json");
     assert_eq!((with_bad.keys().len(), bad), (2, 1));
@@ -76,7 +76,7 @@ fn every_vector_gives_what_its_header_states() {
 }
 
 #[test]
-fn what_is_signed_in_one_format_is_not_valid_in_another() {
+fn a_line_signed_in_one_format_is_not_valid_in_another() {
     let (keys, _) = keys("formats/jwks.json");
     let vectors = vectors_in(&folder().join("formats"));
     assert!(vectors.len() > 15, "only {} vectors", vectors.len());
@@ -107,7 +107,7 @@ fn check(Vector { name, header, line }: &Vector, keys: &KeySet) {
 }
 
 #[test]
-fn without_keys_what_a_key_might_verify_is_no_key() {
+fn entries_that_a_key_might_verify_are_no_key_without_keys() {
     let (empty, _) = keys("jwks-empty.json");
     let (good, _) = keys("jwks.json");
     for Vector { name, header, line } in vectors() {
@@ -138,7 +138,7 @@ fn harmless(vector: &Vector, at: usize, to: u8) -> bool {
 }
 
 #[test]
-fn a_valid_vector_is_not_valid_with_any_one_byte_changed() {
+fn a_valid_vector_is_not_valid_after_any_byte_changes() {
     let (keys, _) = keys("jwks.json");
     let changes: usize = vectors()
         .par_iter()

@@ -31,7 +31,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn valid_entries_are_0_and_others_are_1() {
+fn valid_entries_exit_with_0_and_others_with_1() {
     let ran = verify(&[], &file(&valid())).expect(0);
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.contains(&format!("valid      {:11}", valid().len())), "{ran}");
@@ -84,7 +84,7 @@ fn jsonl_has_the_record_of_each_vector() {
 }
 
 #[test]
-fn without_a_key_it_cannot_be_done() {
+fn verifying_needs_a_key() {
     let entries = file(&valid());
     let ran = run(&["verify"], &entries).expect(3);
     assert!(ran.stderr.contains("--jwks"), "{ran}");
@@ -107,7 +107,7 @@ fn a_bad_key_is_named_and_the_others_are_used() {
 }
 
 #[test]
-fn wrong_usage_is_2() {
+fn wrong_usage_exits_with_2() {
     for arguments in [
         ["verify", "--region", "mars"],
         ["verify", "--output", "csv"],
@@ -119,7 +119,7 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_3_and_the_others_are_verified() {
+fn an_unreadable_file_exits_with_3_and_the_others_are_verified() {
     let folder = tempfile::tempdir().unwrap();
     let good = folder.path().join("good");
     fs::write(&good, file(&valid())).unwrap();
@@ -130,7 +130,7 @@ fn a_file_that_cannot_be_read_is_3_and_the_others_are_verified() {
 }
 
 #[test]
-fn nothing_to_verify_is_0() {
+fn empty_input_exits_with_0() {
     for nothing in ["", "\n\r\n\n"] {
         let ran = verify(&["-"], nothing.as_bytes()).expect(0);
         assert!(ran.stderr.contains("no entries"), "{ran}");
@@ -148,7 +148,7 @@ fn unsigned_entries_can_be_allowed() {
 }
 
 #[test]
-fn entries_of_others_are_marked() {
+fn entries_of_other_organizations_are_marked() {
     let valid = valid();
     let entries =
         file(valid.iter().filter(|vector| vector.name == "cef-authentication-dev-portal"));
@@ -163,7 +163,7 @@ fn entries_of_others_are_marked() {
 }
 
 #[test]
-fn compressed_files_are_read_as_they_are_called_or_not() {
+fn compressed_files_are_read_whatever_their_name() {
     let entries = file(&valid());
     let folder = tempfile::tempdir().unwrap();
     let gz = folder.path().join("entries.gz");
@@ -184,7 +184,7 @@ fn compressed_files_are_read_as_they_are_called_or_not() {
 }
 
 #[test]
-fn lines_are_taken_out_of_what_others_export() {
+fn lines_are_extracted_from_the_exports_of_other_tools() {
     let valid = valid();
     let utf8 = |vector: &Vector| String::from_utf8(vector.line.clone()).unwrap();
     let objects = |wrap: fn(String) -> Value| -> Vec<u8> {
@@ -220,7 +220,7 @@ fn lines_are_taken_out_of_what_others_export() {
 }
 
 #[test]
-fn its_own_records_can_be_verified_again() {
+fn records_of_verify_can_be_verified_again() {
     let all = vectors();
     let records = verify(&["-o", "jsonl"], &file(&all)).expect(1).stdout;
     // They are recognised, and may be named.
@@ -240,7 +240,7 @@ fn its_own_records_can_be_verified_again() {
 }
 
 #[test]
-fn a_long_line_is_malformed_and_the_next_one_is_read() {
+fn a_long_line_is_malformed_and_the_next_line_is_read() {
     let mut entries = vec![b'x'; 21 << 20];
     entries.push(b'\n');
     entries.extend(file(&valid()));
@@ -250,7 +250,7 @@ fn a_long_line_is_malformed_and_the_next_one_is_read() {
 }
 
 #[test]
-fn many_blocks_are_told_in_order() {
+fn many_blocks_are_reported_in_order() {
     let entries = file(&valid());
     let times = (5 << 20) / entries.len();
     let mut large = entries.repeat(times);
@@ -286,7 +286,7 @@ fn closed_after(bytes: usize, arguments: &[&str], entries: &[u8]) -> (Option<i32
 }
 
 #[test]
-fn a_bad_entry_is_1_though_nobody_reads_on() {
+fn a_bad_entry_exits_with_1_although_the_output_is_closed() {
     let valid = file(&valid());
     let bad = b"hello\n".repeat(1 << 20);
     for (bytes, entries) in [(0, bad.clone()), (100, bad), (10, [b"hello\n", &*valid].concat())] {
@@ -297,7 +297,7 @@ fn a_bad_entry_is_1_though_nobody_reads_on() {
 }
 
 #[test]
-fn what_was_not_looked_at_is_not_called_valid() {
+fn unchecked_entries_are_not_called_valid() {
     let valid = valid();
     let one = file(&valid[..1]);
     // More than the pipe and the blocks between the threads hold.

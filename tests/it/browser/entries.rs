@@ -21,7 +21,7 @@ fn filled() -> Serve {
 }
 
 #[test]
-fn search_refine_and_page_on() {
+fn a_search_is_refined_and_paged() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
     browser.go("/");
@@ -54,7 +54,7 @@ fn search_refine_and_page_on() {
 }
 
 #[test]
-fn a_wrong_query_is_explained_under_the_box() {
+fn a_query_error_is_explained_under_the_search_box() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
     browser.go("/");
@@ -69,7 +69,7 @@ fn a_wrong_query_is_explained_under_the_box() {
 }
 
 #[test]
-fn an_entry_is_explained() {
+fn an_entry_page_explains_the_entry() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
     browser.go("/?q=verdict:valid");
@@ -86,7 +86,7 @@ fn an_entry_is_explained() {
 }
 
 #[test]
-fn everything_is_done_with_the_keyboard_alone() {
+fn the_pages_work_with_the_keyboard_alone() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
     browser.go("/");
@@ -114,7 +114,7 @@ fn everything_is_done_with_the_keyboard_alone() {
 }
 
 #[test]
-fn pages_fit_a_phone_and_a_dark_system() {
+fn the_pages_fit_a_phone_and_dark_mode() {
     let serve = filled();
     let empty = Setup::new().arguments("--no-tls").start();
     let pages = ["/", "/entries/130", "/overview", "/deliveries", "/keys", "/verify"];
@@ -144,7 +144,7 @@ fn pages_fit_a_phone_and_a_dark_system() {
 }
 
 #[test]
-fn names_have_room_at_every_width() {
+fn columns_with_names_are_readable_at_every_width() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
     let widths = "return [...document.querySelectorAll('#entries tbody tr:first-child td')]\
@@ -168,7 +168,7 @@ fn names_have_room_at_every_width() {
 }
 
 #[test]
-fn an_entry_is_whole_on_paper() {
+fn a_printed_entry_is_complete() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
     browser.resize(720);
@@ -187,7 +187,7 @@ fn an_entry_is_whole_on_paper() {
 }
 
 #[test]
-fn times_are_utc_until_local_ones_are_asked_for() {
+fn times_are_utc_unless_local_time_is_chosen() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
     browser.go("/");

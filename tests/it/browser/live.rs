@@ -11,7 +11,7 @@ const OTHER_STREAM: &str = "const stream = new EventSource('/api/v1/stream');\
     stream.addEventListener('entry', event => window.other.push(JSON.parse(event.data).id));";
 
 #[test]
-fn live_entries_come_by_themselves_and_wait_while_it_is_paused() {
+fn live_entries_appear_and_wait_while_paused() {
     let serve = Setup::new().arguments("--no-tls").start();
     serve.deliver(cef(1));
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
@@ -59,7 +59,7 @@ fn live_entries_are_in_order_and_counted() {
 }
 
 #[test]
-fn the_page_of_an_empty_store_notices_the_first_delivery() {
+fn the_page_of_an_empty_store_shows_the_first_delivery() {
     let serve = Setup::new().arguments("--no-tls").start();
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
     browser.go("/");
@@ -70,7 +70,7 @@ fn the_page_of_an_empty_store_notices_the_first_delivery() {
 }
 
 #[test]
-fn live_entries_are_those_of_the_query() {
+fn live_entries_match_the_query() {
     let serve = Setup::new().arguments("--no-tls").start();
     serve.deliver(cef(1));
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };

@@ -6,7 +6,7 @@ use super::{Browser, Look};
 use crate::harness::{Setup, wait_until};
 
 #[test]
-fn who_knows_the_token_is_let_in() {
+fn the_token_logs_in() {
     let serve = Setup::new()
         .file("token", "a secret of the tests\n")
         .config("[console]\ntoken_file = 'token'\n[receiver.tls]\nenabled = false\n")

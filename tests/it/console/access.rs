@@ -14,7 +14,7 @@ fn with_token() -> Serve {
 }
 
 #[test]
-fn a_foreign_host_is_told_so_everywhere_but_on_health() {
+fn a_foreign_host_is_refused_everywhere_but_on_health() {
     let serve = Serve::start();
     let own = port(&serve);
     let foreign = ["evil.example".to_owned(), format!("evil.example:{own}"), String::new()];
@@ -38,7 +38,7 @@ fn a_foreign_host_is_told_so_everywhere_but_on_health() {
 }
 
 #[test]
-fn with_a_token_nothing_is_told_without_it() {
+fn nothing_is_shown_without_the_token() {
     let serve = with_token();
     let ask = |target: &str, headers: &[(&str, &str)]| {
         let host = host(&serve);
@@ -73,7 +73,7 @@ fn with_a_token_nothing_is_told_without_it() {
 }
 
 #[test]
-fn who_guesses_tokens_is_not_told_whether_one_is_right() {
+fn token_guesses_are_rate_limited_per_address() {
     let serve = with_token();
     let ask = |from: [u8; 4], token: &str| {
         let mut connection = Raw::plain_from(from, port(&serve));
@@ -95,7 +95,7 @@ fn who_guesses_tokens_is_not_told_whether_one_is_right() {
 }
 
 #[test]
-fn a_token_that_can_be_guessed_is_refused() {
+fn a_guessable_token_is_refused() {
     let setup =
         Setup::new().file("token", "fifteen letters").config("[console]\ntoken_file = 'token'\n");
     let (status, stderr) = setup.fail();
@@ -105,7 +105,7 @@ fn a_token_that_can_be_guessed_is_refused() {
 }
 
 #[test]
-fn every_answer_has_the_headers_that_protect_a_browser() {
+fn every_answer_has_security_headers() {
     let (open, closed) = (Serve::start(), with_token());
     for (serve, host, target, status) in [
         (&open, host(&open), "/api/v1/entries", 200),
@@ -137,7 +137,7 @@ fn every_answer_has_the_headers_that_protect_a_browser() {
 }
 
 #[test]
-fn where_others_can_reach_it_a_token_is_needed() {
+fn a_token_is_required_on_a_public_address() {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
         let ran = run(&["serve", "--console", address, "--data-dir", "/nowhere"], b"").expect(2);
         assert!(ran.stderr.contains("console.token_file"), "{address}: {ran}");
@@ -145,7 +145,7 @@ fn where_others_can_reach_it_a_token_is_needed() {
 }
 
 #[test]
-fn the_console_speaks_tls_when_asked() {
+fn the_console_speaks_tls_when_configured() {
     let serve = Setup::new().config("[console.tls]\nenabled = true\n").start();
     assert!(serve.console.starts_with("https://"), "{}", serve.console);
     wait_until("the line", || serve.stderr().contains(&format!("console at {}", serve.console)));

@@ -16,7 +16,7 @@ fn names(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_metric_of_the_rules_is_there() {
+fn every_metric_in_the_rules_exists() {
     let jwks = fixture("jwks.json");
     let config = "[[output]]\nname = 'siem'\ntype = 'file'\npath = 'siem.log'\n";
     let serve = Setup::new().config(config).argument("--jwks", jwks.to_str().unwrap()).start();
@@ -50,7 +50,7 @@ fn every_metric_of_the_rules_is_there() {
 }
 
 #[test]
-fn promtool_takes_the_rules() {
+fn promtool_accepts_the_rules() {
     let Some(mut promtool) = installed("promtool") else { return };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alerts.yml");
     let checked = promtool.args(["check", "rules"]).arg(file).output().unwrap();

@@ -26,7 +26,7 @@ fn filled() -> Serve {
 }
 
 #[test]
-fn every_answer_is_as_the_description_says() {
+fn every_answer_conforms_to_the_description() {
     let serve = filled();
     let mut described = BTreeSet::new();
     for (target, status) in [
@@ -84,7 +84,7 @@ fn every_answer_is_as_the_description_says() {
 }
 
 #[test]
-fn a_delivery_leads_to_its_entries_and_counts_their_warnings() {
+fn a_delivery_finds_its_entries_and_counts_their_warnings() {
     let config = "[store]\nsegment_entries = 3\n\
                   [[input]]\nname = 'default'\npath = '/audit-logs'\nauthorization = 'x'\norg_ids = ['ours']\n";
     let mut serve = Setup::new().config(config).start();
@@ -115,7 +115,7 @@ fn a_delivery_leads_to_its_entries_and_counts_their_warnings() {
 }
 
 #[test]
-fn a_histogram_covers_the_range_that_is_asked_for() {
+fn a_histogram_covers_the_requested_range() {
     let serve = Serve::start();
     let now = vidimus::clock::now().get();
     let buckets = |target: &str| {
@@ -139,7 +139,7 @@ fn a_histogram_covers_the_range_that_is_asked_for() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn a_problem_names_its_parameter() {
     let serve = Serve::start();
     for (target, parameter, detail) in [
         ("/api/v1/entries?limits=1", None, "limits"),
@@ -157,7 +157,7 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn head_is_get_without_a_body_and_nothing_writes() {
+fn head_is_get_without_a_body_and_no_method_writes() {
     let serve = Serve::start();
     let host = host(&serve);
     for target in ["/api/v1/entries", "/api/v1/stats", "/api/openapi.json", "/healthz", "/nowhere"]
@@ -181,7 +181,7 @@ fn head_is_get_without_a_body_and_nothing_writes() {
 }
 
 #[test]
-fn pages_neither_repeat_nor_miss_while_entries_come() {
+fn pages_neither_repeat_nor_miss_entries_under_load() {
     let serve = Setup::new().config("[store]\nsegment_entries = 40\n").start();
     let lines = |from: usize, to: usize| -> String {
         // Many have the same time, and those that come later are of all times.

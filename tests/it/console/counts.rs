@@ -197,7 +197,7 @@ fn check_all(serve: &Serve, models: &[Model], known: usize, random: &mut Random)
 }
 
 #[test]
-fn counts_are_those_of_a_naive_model() {
+fn counts_match_a_naive_model() {
     let mut random = Random(7);
     let signers = [Signer::new("k1"), Signer::new("k2")];
     let serve = Setup::new()

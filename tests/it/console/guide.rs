@@ -48,7 +48,7 @@ fn every_example_runs() {
 }
 
 #[test]
-fn every_call_is_in_it() {
+fn every_call_is_in_the_guide() {
     let description = description();
     for (path, operations) in description["paths"].as_object().unwrap() {
         assert!(GUIDE.contains(&format!("`{path}`")), "{path} is not in docs/api.md");

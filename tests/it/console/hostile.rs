@@ -24,7 +24,7 @@ fn values() -> Vec<String> {
 }
 
 #[test]
-fn hostile_entries_come_back_whole() {
+fn hostile_entries_come_back_unchanged() {
     let serve = Serve::start();
     const FIELDS: [&str; 6] =
         ["user_agent", "request", "principal_name", "name", "trace_id", "an_own_field"];
@@ -58,7 +58,7 @@ fn hostile_entries_come_back_whole() {
 }
 
 #[test]
-fn hostile_questions_are_answered_with_a_problem() {
+fn hostile_requests_are_answered_with_a_problem() {
     let serve = Serve::start();
     for target in [
         "/api/v1/entries?q=%00",

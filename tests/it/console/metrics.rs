@@ -23,7 +23,7 @@ fn check(text: &str, expected: &[(&str, f64)]) {
 }
 
 #[test]
-fn what_happens_is_counted() {
+fn metrics_count_what_happens() {
     let jwks = fixture("jwks.json");
     let config = "[store]\nsegment_entries = 3\n[receiver]\nmax_body = 4000\n\
                   [[input]]\nname = 'one'\npath = '/one'\nauthorization = 'x'\n\
@@ -142,7 +142,7 @@ fn part_of(line: &str) -> &str {
 }
 
 #[test]
-fn each_output_tells_how_it_stands() {
+fn each_output_has_metrics() {
     let output = |name: &str, path: &str| {
         format!("[[output]]\nname = '{name}'\ntype = 'file'\npath = '{path}'\n")
     };
@@ -178,7 +178,7 @@ fn each_output_tells_how_it_stands() {
 }
 
 #[test]
-fn the_text_is_sound_and_nothing_of_a_sender_is_in_it() {
+fn metrics_are_well_formed_and_hold_no_text_of_a_sender() {
     let serve = Serve::start();
     serve.deliver("{\"name\":\"hunter2\",\"rt\":1000,\"src\":\"hunter2\"}\n");
     let headers = [("authorization", "hunter2 hunter2"), ("user-agent", "hunter2")];
@@ -205,7 +205,7 @@ fn the_text_is_sound_and_nothing_of_a_sender_is_in_it() {
 }
 
 #[test]
-fn it_is_not_ready_while_keys_are_missing() {
+fn the_server_is_not_ready_while_keys_are_missing() {
     let serve = Setup::new().arguments("--jwks jwks.json").start();
     let answer = get(&serve, "/readyz");
     super::conforms("get", "/readyz", &answer);
@@ -222,7 +222,7 @@ fn it_is_not_ready_while_keys_are_missing() {
 }
 
 #[test]
-fn it_is_not_ready_while_the_store_cannot_be_written() {
+fn the_server_is_not_ready_while_the_store_cannot_be_written() {
     let serve = Serve::start();
     let limit = |bytes| {
         let pid = i32::try_from(serve.pid()).ok().and_then(Pid::from_raw);

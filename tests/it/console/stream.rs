@@ -82,7 +82,7 @@ fn entries(events: &[Event]) -> Vec<u64> {
 }
 
 #[test]
-fn what_comes_is_sent_and_taken_up_where_one_left_off() {
+fn the_stream_sends_new_entries_and_resumes_after_an_event() {
     let serve = Setup::new().config("[store]\nsegment_entries = 7\n").start();
     serve.deliver(lines(0..5));
     let mut follower = Follower::open(&serve, "", None);
@@ -107,7 +107,7 @@ fn what_comes_is_sent_and_taken_up_where_one_left_off() {
 }
 
 #[test]
-fn a_verdict_that_changes_is_told() {
+fn a_changed_verdict_is_sent() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let source = KeyServer::start(Gives::Body(jwks(&[&one]).into_bytes()));
     let config = format!("[keys]\njwks = '{}'\nrefresh = '1s'\n", source.url());
@@ -130,7 +130,7 @@ fn a_verdict_that_changes_is_told() {
 }
 
 #[test]
-fn who_is_far_behind_skips_and_is_told_so() {
+fn a_client_far_behind_gets_a_skipped_event() {
     let serve = Serve::start();
     serve.deliver(lines(0..6000));
     let mut follower = Follower::open(&serve, "", Some("1.0"));
@@ -143,7 +143,7 @@ fn who_is_far_behind_skips_and_is_told_so() {
 }
 
 #[test]
-fn who_does_not_read_harms_nobody() {
+fn a_client_that_does_not_read_blocks_nobody() {
     let mut serve = Serve::start();
     let idle: Vec<_> = (0..4).map(|_| Follower::open(&serve, "", None)).collect();
     let mut reading = Follower::open(&serve, "", None);
@@ -162,7 +162,7 @@ fn who_does_not_read_harms_nobody() {
 }
 
 #[test]
-fn a_place_that_is_none_is_refused() {
+fn an_invalid_event_id_is_refused() {
     let serve = Serve::start();
     let host = host(&serve);
     for place in ["x", "1", "1.", ".1", "-1.0", "1.0.0", "99999999999999999999.0"] {

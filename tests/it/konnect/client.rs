@@ -10,7 +10,7 @@ use super::world::{Ran, World};
 use crate::harness::wait_until;
 
 #[test]
-fn set_up_reconcile_and_tear_down() {
+fn setup_reconcile_and_teardown_work_together() {
     let world = World::new();
     world.set_up(&[]).expect(0);
     let webhook = world.jsonl(&["webhook", "show"]).expect(0).record();
@@ -77,7 +77,7 @@ fn set_up_reconcile_and_tear_down() {
 }
 
 #[test]
-fn a_set_up_says_what_it_changes_and_that_no_input_has_the_path() {
+fn setup_lists_its_changes_and_warns_that_no_input_has_the_path() {
     let world = World::new();
     let silent = world.set_up(&[]).expect(0);
     assert!(!silent.stderr.contains("warning"), "{}", silent.stderr);
@@ -93,7 +93,7 @@ fn a_set_up_says_what_it_changes_and_that_no_input_has_the_path() {
 }
 
 #[test]
-fn a_doctor_prints_what_mends_a_webhook_that_gave_up() {
+fn doctor_prints_the_fix_for_an_inactive_webhook() {
     let mut world = World::new();
     world.set_up(&[]).expect(0);
     world.happen(1);
@@ -125,7 +125,7 @@ fn a_doctor_prints_what_mends_a_webhook_that_gave_up() {
 }
 
 #[test]
-fn reconcile_replays_at_once() {
+fn reconcile_can_replay_at_once() {
     let world = World::new();
     world.set_up(&[]).expect(0);
     world.webhook(&["--enabled", "false"]);
@@ -201,7 +201,7 @@ fn a_portal_is_reconciled_by_a_replay() {
 }
 
 #[test]
-fn a_pull_goes_on_where_it_stopped() {
+fn a_pull_resumes_where_it_stopped() {
     let world = World::new();
     let cursor = ["pull", "--since", "1h", "--cursor-file", "cursor.json"];
     let mut pulled: Vec<Value> = Vec::new();
@@ -233,7 +233,7 @@ fn a_pull_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn a_doctor_finds_a_wrong_authorization() {
+fn doctor_finds_a_wrong_authorization() {
     let world = World::new();
     world.set_up(&[]).expect(0);
     let finding = |ran: &Ran, check: &str| {
@@ -268,7 +268,7 @@ fn a_doctor_finds_a_wrong_authorization() {
 }
 
 #[test]
-fn a_token_is_looked_for_and_a_role_is_named() {
+fn a_missing_token_and_a_missing_role_are_named() {
     let world = World::new();
     let none = world.command(&["status"]).run().expect(2);
     assert!(none.stderr.contains("--token-file") && none.stderr.contains("KONNECT_TOKEN"));
@@ -288,7 +288,7 @@ fn a_token_is_looked_for_and_a_role_is_named() {
 }
 
 #[test]
-fn a_plain_api_is_on_this_machine_and_a_region_is_one() {
+fn plain_http_needs_loopback_and_a_region_is_required() {
     let run = |arguments: &[&str]| {
         let arguments = [&["konnect", "status"], arguments].concat();
         crate::program::run(&arguments, b"")
@@ -333,7 +333,7 @@ fn a_watch_ends_when_the_webhook_goes_inactive() {
 }
 
 #[test]
-fn the_remembered_set_up_holds_no_secret() {
+fn the_saved_setup_holds_no_secret() {
     let world = World::new();
     world.set_up(&[]).expect(0);
     let file = world.data().join("konnect-setup.json");

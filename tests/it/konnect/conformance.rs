@@ -120,7 +120,7 @@ fn a_bad_body_is_answered_400_and_names_the_field() {
 }
 
 #[test]
-fn strangers_the_unprivileged_and_the_lost_get_documented_problems() {
+fn wrong_tokens_missing_roles_and_unknown_ids_get_documented_problems() {
     let world = Documented::new();
     let weak = world.stand_in.simulate("tokens", Value::Null)["token"].clone();
     let weak = format!("Bearer {}", weak.as_str().unwrap());
@@ -149,7 +149,7 @@ fn strangers_the_unprivileged_and_the_lost_get_documented_problems() {
 }
 
 #[test]
-fn a_destination_in_use_and_a_replay_that_runs_are_conflicts() {
+fn a_destination_in_use_and_a_running_replay_are_conflicts() {
     let world = Documented::new();
     let find = |name: &str| operations().into_iter().find(|one| one.operation == name).unwrap();
     let webhook = json!({"audit_log_destination_id": world.destination, "enabled": true});

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::harness::{Setup, wait_until};
 
 #[test]
-fn a_demonstration_shows_entries_of_every_sort_in_a_directory_of_its_own() {
+fn the_demo_stores_valid_and_invalid_entries_in_its_own_directory() {
     // Whatever the environment says, made-up entries are kept apart.
     let serve = Setup::new().arguments("--demo").variable("VIDIMUS_DATA_DIR", "real").start();
     assert!(!serve.home().join("real").exists());

@@ -126,7 +126,7 @@ fn errors(schema: &str, answer: &Value) -> Vec<String> {
 }
 
 #[test]
-fn every_example_conforms_and_every_schema_has_one() {
+fn every_example_conforms_and_every_schema_has_an_example() {
     let mut seen = BTreeSet::new();
     for (name, answer) in examples("answers") {
         assert_eq!(errors(&name[0], &answer), [""; 0], "{}", name.join("."));
@@ -191,7 +191,7 @@ fn a_bad_twin_of_each_example_is_refused() {
 }
 
 #[test]
-fn every_request_is_of_an_operation_that_takes_one() {
+fn every_example_request_belongs_to_an_operation_with_a_body() {
     let operations = operations();
     let takes_one = |name: &str| {
         let found = operations.iter().find(|one| one.operation == name);
@@ -208,7 +208,7 @@ fn every_request_is_of_an_operation_that_takes_one() {
 }
 
 #[test]
-fn a_call_is_one_operation_of_each_version() {
+fn each_call_is_one_operation_per_version() {
     let mut seen = BTreeSet::new();
     for Operation { operation, versions, method, path, answers } in operations() {
         for version in versions {
@@ -222,7 +222,7 @@ fn a_call_is_one_operation_of_each_version() {
 }
 
 #[test]
-fn what_is_documented_conforms() {
+fn a_documented_answer_conforms() {
     let answer = |name: &str| json_of(&folder().join(format!("examples/answers/{name}.json")));
     conforms("create-audit-log-destination", 201, &answer("destination"));
     conforms("get-audit-logs-webhook", 401, &answer("unauthorized"));
@@ -231,18 +231,18 @@ fn what_is_documented_conforms() {
 
 #[test]
 #[should_panic(expected = "'authorization' was unexpected")]
-fn an_authorization_that_leaks_is_told() {
+fn a_leaked_authorization_is_reported() {
     conforms("get-audit-log-destination", 200, &json!({"authorization": "Bearer x"}));
 }
 
 #[test]
 #[should_panic(expected = "is answered [200, 401, 403], not 500")]
-fn an_undocumented_status_is_told() {
+fn an_undocumented_status_is_reported() {
     conforms("get-audit-log-webhook", 500, &Value::Null);
 }
 
 #[test]
 #[should_panic(expected = "none is documented")]
-fn a_body_where_there_is_none_is_told() {
+fn an_unexpected_body_is_reported() {
     conforms("delete-audit-log-destination", 204, &json!({}));
 }

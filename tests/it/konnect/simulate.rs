@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::harness::{StandIn, wait_until};
 
 #[test]
-fn it_ends_cleanly_and_says_where_everything_is() {
+fn simulate_prints_its_addresses_and_ends_cleanly() {
     let mut simulate = StandIn::start(&["--token", "spat_0123456789", "--portal", "a-portal"]);
     assert_eq!(simulate.token, "spat_0123456789");
     assert_eq!(simulate.portal, "a-portal");

@@ -12,7 +12,7 @@ fn verdicts(world: &World) -> Vec<String> {
 }
 
 #[test]
-fn a_developers_login_arrives_and_a_replay_brings_what_was_missed_once() {
+fn a_login_arrives_and_a_replay_delivers_missed_entries_once() {
     let mut world = World::new();
     let portal = world.portal.clone();
     let portal = ["--portal", portal.as_str()];
@@ -52,7 +52,7 @@ fn a_developers_login_arrives_and_a_replay_brings_what_was_missed_once() {
 }
 
 #[test]
-fn a_key_that_rotates_in_the_middle_of_a_stream_makes_nothing_invalid() {
+fn a_key_rotation_makes_no_entry_invalid() {
     let world = World::new();
     world.set_up(&[]).expect(0);
     let mut happened = 0;

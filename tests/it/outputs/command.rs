@@ -26,7 +26,7 @@ pub(super) fn status(serve: &Serve) -> Value {
 }
 
 #[test]
-fn an_output_is_reset_beside_a_running_server() {
+fn an_output_can_be_reset_while_the_server_runs() {
     let mut serve = Setup::new().config(&file_output("siem.log", "format = 'raw'")).start();
     serve.deliver(lines(0..10).join("\n"));
     wait_for_lines(&serve, "siem.log", &lines(0..10));
@@ -49,7 +49,7 @@ fn an_output_is_reset_beside_a_running_server() {
 }
 
 #[test]
-fn an_output_that_is_past_is_forgotten() {
+fn a_removed_output_can_be_forgotten() {
     let mut serve = Setup::new().config(&file_output("siem.log", "")).start();
     let (code, _, told) = run(&serve, "forget siem");
     assert_eq!(code, Some(2));
@@ -64,7 +64,7 @@ fn an_output_that_is_past_is_forgotten() {
 }
 
 #[test]
-fn what_keeps_an_output_waiting_is_told() {
+fn status_says_why_an_output_waits() {
     let config = file_output("out/siem.log", "format = 'raw'");
     let serve = Setup::new().config(&config).file("out", "no folder").start();
     serve.deliver(lines(0..10).join("\n"));
@@ -81,7 +81,7 @@ fn what_keeps_an_output_waiting_is_told() {
 }
 
 #[test]
-fn what_retention_gave_up_is_counted_as_lost() {
+fn entries_deleted_by_retention_count_as_lost() {
     let config = file_output("out/siem.log", "format = 'raw'") + "[store]\nsegment_entries = 10\n";
     let mut serve = Setup::new().config(&config).file("out", "no folder").start();
     (0..5).for_each(|n| drop(serve.deliver(lines(n * 10..n * 10 + 10).join("\n"))));
@@ -106,7 +106,7 @@ fn what_retention_gave_up_is_counted_as_lost() {
 }
 
 #[test]
-fn an_output_is_tried_out_and_its_file_not_touched() {
+fn a_test_of_an_output_leaves_its_files_alone() {
     let config = file_output("out/{org_id}.log", "format = 'json'");
     let serve = Setup::new().config(&config).start();
     let (code, text, told) = run(&serve, "test siem --config config.toml");

@@ -18,13 +18,13 @@ const KILLS: usize = 6;
 const BATCH: usize = 40;
 
 #[test]
-fn after_kills_a_file_has_every_entry_once() {
+fn a_file_has_every_entry_once_after_kills() {
     check("out/siem.log", "fsync = 'second'");
     check("out/siem.log", "fsync = 'always'");
 }
 
 #[test]
-fn after_kills_rotated_files_have_every_entry_once() {
+fn rotated_files_have_every_entry_once_after_kills() {
     check("out/siem.log", "rotate_size = '30kB'");
 }
 

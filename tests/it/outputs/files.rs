@@ -9,7 +9,7 @@ use super::*;
 use crate::harness::{Gives, KeyServer, Setup, Signer, jwks};
 
 #[test]
-fn every_entry_goes_out_once_and_in_order_and_a_restart_goes_on() {
+fn every_entry_is_written_once_and_in_order_across_a_restart() {
     let config = file_output("out/siem.log", "format = 'raw'\nmode = '0640'")
         + "[[output]]\nname = 'json'\ntype = 'stdout'\n";
     let mut serve = Setup::new().config(&config).start();
@@ -36,7 +36,7 @@ fn every_entry_goes_out_once_and_in_order_and_a_restart_goes_on() {
 }
 
 #[test]
-fn a_new_output_begins_where_it_is_told() {
+fn a_new_output_starts_where_configured() {
     let mut serve = Setup::new().start();
     serve.deliver(lines(0..10).join("\n"));
     serve.stop();
@@ -50,7 +50,7 @@ fn a_new_output_begins_where_it_is_told() {
 }
 
 #[test]
-fn an_entry_that_comes_to_match_by_a_late_verdict_follows() {
+fn an_entry_that_matches_after_a_late_verdict_is_written() {
     let signer = Signer::new("k1");
     let source = KeyServer::start(Gives::Nothing);
     let keys = format!("[keys]\njwks = '{}'\nrefresh = '1s'\n", source.url());
@@ -83,7 +83,7 @@ fn an_entry_that_comes_to_match_by_a_late_verdict_follows() {
 }
 
 #[test]
-fn more_files_than_are_open_at_once() {
+fn an_output_writes_more_files_than_it_keeps_open() {
     let config = file_output("out/{org_id}.log", "format = 'raw'\nfsync = 'never'");
     let mut serve = Setup::new().config(&config).start();
     let line = |n: usize| format!(r#"{{"name":"Ingress","org_id":"o{}","trace_id":{n}}}"#, n % 150);
@@ -102,7 +102,7 @@ fn more_files_than_are_open_at_once() {
 }
 
 #[test]
-fn a_file_that_was_moved_away_is_opened_again() {
+fn a_moved_file_is_replaced_on_sighup() {
     let mut serve = Setup::new().config(&file_output("siem.log", "format = 'raw'")).start();
     serve.deliver(lines(0..10).join("\n"));
     wait_for_lines(&serve, "siem.log", &lines(0..10));
@@ -123,7 +123,7 @@ fn a_file_that_was_moved_away_is_opened_again() {
 }
 
 #[test]
-fn a_file_that_is_removed_while_it_is_written_to_is_made_anew() {
+fn a_file_removed_while_in_use_is_created_again() {
     let mut serve = Setup::new().config(&file_output("siem.log", "format = 'raw'")).start();
     serve.deliver(lines(0..10).join("\n"));
     wait_for_lines(&serve, "siem.log", &lines(0..10));
@@ -137,7 +137,7 @@ fn a_file_that_is_removed_while_it_is_written_to_is_made_anew() {
 }
 
 #[test]
-fn a_path_that_cannot_be_written_to_makes_the_output_wait_and_nobody_else() {
+fn an_unwritable_path_blocks_only_its_output() {
     let config = file_output("out/siem.log", "format = 'raw'");
     let mut serve = Setup::new().config(&config).file("out", "no folder").start();
     serve.deliver(lines(0..10).join("\n"));

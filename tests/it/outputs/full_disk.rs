@@ -27,7 +27,7 @@ fn written(path: &Path) -> String {
 }
 
 #[test]
-fn a_full_disk_makes_the_output_wait_and_nobody_else() {
+fn a_full_disk_blocks_only_its_output() {
     let config = file_output("siem.log", "format = 'raw'")
         + &file_output("small.log", "format = 'raw'").replace("siem", "small");
     let setup = Setup::new().config(&config);
@@ -66,7 +66,7 @@ fn a_full_disk_makes_the_output_wait_and_nobody_else() {
 }
 
 #[test]
-fn no_half_line_stays_when_the_program_ends_while_the_disk_is_full() {
+fn no_partial_line_remains_when_the_program_ends_on_a_full_disk() {
     let setup = Setup::new().config(&file_output("siem.log", "format = 'raw'"));
     let path = setup.home().join("siem.log");
     File::create_new(&path).unwrap().write_all_at(b"\n", BEFORE - 1).unwrap();

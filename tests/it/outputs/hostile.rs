@@ -89,7 +89,7 @@ fn hostile_values_stay_inside_their_folder() {
 }
 
 #[test]
-fn a_value_cannot_pass_for_a_rotated_file_of_another() {
+fn a_value_cannot_imitate_a_rotated_file_of_another_path() {
     let keys = "format = 'raw'\nrotate_size = '1kB'\nkeep = 2\ncompress = 'gzip'";
     let mut serve = Setup::new().config(&file_output("out/{org_id}.log", keys)).start();
     let line = |org_id: &str, n: usize| {
@@ -133,7 +133,7 @@ fn a_value_cannot_pass_for_a_rotated_file_of_another() {
 }
 
 #[test]
-fn a_value_cannot_pass_for_a_compressed_file_of_another() {
+fn a_value_cannot_imitate_a_compressed_file_of_another_path() {
     let keys = "format = 'raw'\nrotate_size = '300B'\nkeep = 2";
     let mut serve = Setup::new().config(&file_output("out/{org_id}", keys)).start();
     let line = |org_id: &str, n: usize| {
@@ -158,7 +158,7 @@ fn a_value_cannot_pass_for_a_compressed_file_of_another() {
 }
 
 #[test]
-fn a_follower_sees_hostile_lines_once_and_whole_across_rotations() {
+fn a_follower_sees_each_hostile_line_once_across_rotations() {
     let config = file_output("out/siem.log", "format = 'raw'\nrotate_size = '1kB'");
     let mut serve = Setup::new().config(&config).start();
     let mut sent: Vec<Vec<u8>> =

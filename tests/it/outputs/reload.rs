@@ -23,7 +23,7 @@ fn reload(serve: &Serve, toml: &str, times: &mut usize) {
 }
 
 #[test]
-fn outputs_are_added_changed_and_removed_and_keep_their_places() {
+fn outputs_are_added_changed_and_removed_and_keep_their_cursors() {
     let (kept, changed) = (output("kept", "kept.log", ""), output("changed", "one.log", ""));
     let serve = Setup::new().config(&format!("{kept}{changed}")).start();
     serve.deliver(lines(0..10).join("\n"));
@@ -52,7 +52,7 @@ fn outputs_are_added_changed_and_removed_and_keep_their_places() {
 }
 
 #[test]
-fn an_output_that_comes_back_leaves_alone_what_another_wrote_meanwhile() {
+fn a_restored_output_keeps_the_lines_that_another_wrote_meanwhile() {
     let (a, b) = (|path: &str| output("a", path, ""), |path: &str| output("b", path, ""));
     let serve = Setup::new().config(&a("x.log")).start();
     serve.deliver(lines(0..5).join("\n"));
@@ -75,7 +75,7 @@ fn an_output_that_comes_back_leaves_alone_what_another_wrote_meanwhile() {
 }
 
 #[test]
-fn an_output_is_moved_away_from_where_nothing_can_be_written_any_more() {
+fn an_output_can_be_moved_away_from_an_unwritable_path() {
     let serve = Setup::new().config(&output("siem", "out/siem.log", "")).start();
     serve.deliver(lines(0..5).join("\n"));
     wait_for_lines(&serve, "out/siem.log", &lines(0..5));
@@ -91,7 +91,7 @@ fn an_output_is_moved_away_from_where_nothing_can_be_written_any_more() {
 }
 
 #[test]
-fn a_configuration_that_is_wrong_changes_nothing_and_files_are_opened_again_nevertheless() {
+fn an_invalid_configuration_changes_nothing_but_files_are_reopened() {
     let serve = Setup::new().config(&output("siem", "siem.log", "")).start();
     serve.deliver(lines(0..10).join("\n"));
     wait_for_lines(&serve, "siem.log", &lines(0..10));
@@ -106,7 +106,7 @@ fn a_configuration_that_is_wrong_changes_nothing_and_files_are_opened_again_neve
 }
 
 #[test]
-fn an_output_that_does_not_stop_holds_up_no_other() {
+fn an_output_that_does_not_stop_delays_no_other() {
     let one = output("siem", "one.log", "");
     let printed = "[[output]]\nname = 'printed'\ntype = 'stdout'\n";
     let setup = Setup::new().config(&format!("{one}{printed}"));

@@ -58,7 +58,7 @@ fn rotated_files_are_compressed_and_the_newest_are_kept() {
 }
 
 #[test]
-fn files_belong_to_whom_they_are_given() {
+fn files_have_the_configured_owner_group_and_mode() {
     let own = std::fs::metadata(tempfile::tempdir().unwrap().path()).unwrap();
     // Only the privileged can give them to another.
     let (owner, group) = if own.uid() == 0 { (1, 2) } else { (own.uid(), own.gid()) };

@@ -36,7 +36,7 @@ fn check_problem(answer: &Answer, what: &str) {
 }
 
 #[test]
-fn each_check_comes_before_the_next() {
+fn the_checks_run_in_order() {
     let serve = start(CAPS);
     let large = vec![b'x'; (64 << 10) + 1];
     let bomb = gzip(&vec![b'x'; (128 << 10) + 1]);
@@ -129,7 +129,7 @@ fn http_two_gets_the_same_answers() {
 }
 
 #[test]
-fn what_is_allowed_is_allowed() {
+fn valid_requests_are_accepted() {
     let serve = start(CAPS);
     let target = |target: &str| {
         let mut connection = serve.connect();
@@ -161,7 +161,7 @@ fn what_is_allowed_is_allowed() {
 }
 
 #[test]
-fn a_body_that_is_chunked_is_held_to_the_caps() {
+fn a_chunked_body_is_held_to_the_caps() {
     let serve = start(CAPS);
     let head = format!(
         "POST /audit-logs HTTP/1.1\r\nhost: x\r\nauthorization: {SECRET}\r\n\
@@ -181,7 +181,7 @@ fn a_body_that_is_chunked_is_held_to_the_caps() {
 }
 
 #[test]
-fn nothing_of_the_body_is_asked_for_before_the_authorization_is_right() {
+fn the_body_is_not_requested_before_the_authorization_is_checked() {
     let serve = start(CAPS);
     let expect = ("expect", "100-continue");
     let mut connection = serve.connect();
@@ -195,7 +195,7 @@ fn nothing_of_the_body_is_asked_for_before_the_authorization_is_right() {
 }
 
 #[test]
-fn too_much_in_flight_is_answered_429_and_ends() {
+fn too_many_bytes_in_flight_are_answered_429() {
     let config = CAPS.replace("192KiB", "192KiB'\nqueue_timeout = '10ms");
     let serve = start(&config);
     // Three bodies hold all there is, each less its last byte.
@@ -231,7 +231,7 @@ fn too_much_in_flight_is_answered_429_and_ends() {
 }
 
 #[test]
-fn what_cannot_be_kept_is_to_be_sent_again() {
+fn a_body_that_does_not_fit_the_quarantine_is_answered_500() {
     let serve = start("[store]\nquarantine_size = '30B'\n");
     let broken = &gzip(b"hello")[..20];
     assert_eq!(serve.post("/audit-logs", &[RIGHT], broken).status, 400);

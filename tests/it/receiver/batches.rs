@@ -84,7 +84,7 @@ fn a_forged_copy_that_comes_first_does_not_displace_the_genuine_entry() {
 }
 
 #[test]
-fn line_ends_and_blank_lines_are_no_part_of_an_entry_and_all_else_is() {
+fn only_line_ends_and_blank_lines_are_left_out() {
     let signer = Signer::new("k1");
     let serve = start(&[&signer]);
     let (one, two, three) = (signer.cef(1), signer.json(2), signer.cps(3));
@@ -108,7 +108,7 @@ fn line_ends_and_blank_lines_are_no_part_of_an_entry_and_all_else_is() {
 }
 
 #[test]
-fn the_vectors_arrive_with_their_verdicts() {
+fn the_vectors_are_stored_with_their_verdicts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors");
     let mut vectors = Vec::new();
     for file in std::fs::read_dir(&folder).unwrap() {
@@ -148,7 +148,7 @@ fn the_vectors_arrive_with_their_verdicts() {
 }
 
 #[test]
-fn a_batch_may_have_a_hundred_thousand_lines() {
+fn a_batch_can_have_a_hundred_thousand_lines() {
     let serve = Serve::start();
     let body: String = (0..100_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
     let answer = serve.deliver(gzip(body.as_bytes()));
@@ -159,7 +159,7 @@ fn a_batch_may_have_a_hundred_thousand_lines() {
 }
 
 #[test]
-fn a_line_may_imitate_signatures_ten_thousand_times() {
+fn a_line_can_imitate_ten_thousand_signatures() {
     let signer = Signer::new("k1");
     let serve = start(&[&signer]);
     let imitation = signer.cef(0).rsplit_once(' ').unwrap().1.to_owned();
@@ -178,7 +178,7 @@ fn a_line_may_imitate_signatures_ten_thousand_times() {
 }
 
 #[test]
-fn times_that_are_none_order_nothing_and_are_told_of() {
+fn invalid_times_are_not_used_and_give_a_warning() {
     let serve = Serve::start();
     // The years 1 and 292277026596 in seconds and milliseconds, and what no integer holds.
     let times = [

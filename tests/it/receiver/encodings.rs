@@ -5,7 +5,7 @@ use crate::harness::{Serve, gzip};
 const HELLO: &str = "CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|act=POST n=";
 
 #[test]
-fn gzip_is_taken_in_every_spelling() {
+fn gzip_is_accepted_in_every_spelling() {
     let serve = Serve::start();
     let twice = |body: &[u8]| gzip(&gzip(body));
     let members = |body: &[u8]| {

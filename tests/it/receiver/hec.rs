@@ -52,7 +52,7 @@ fn check(answer: &Answer, status: u16, body: &Value, what: &str) {
 type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, (u16, Value));
 
 #[test]
-fn each_answer_is_splunks_and_what_becomes_of_a_request_is_not_changed() {
+fn each_answer_is_splunks_and_the_outcome_is_the_same() {
     let ours = start("", "");
     let splunks = splunk();
     let large = vec![b'x'; (64 << 10) + 1];
@@ -111,7 +111,7 @@ fn each_answer_is_splunks_and_what_becomes_of_a_request_is_not_changed() {
 }
 
 #[test]
-fn what_is_stored_is_the_same_under_both() {
+fn both_profiles_store_the_same() {
     let broken = &gzip(b"hello")[..20];
     let bodies = [
         (&[RIGHT][..], LINE),
@@ -150,7 +150,7 @@ fn what_is_stored_is_the_same_under_both() {
 }
 
 #[test]
-fn what_splunk_answers_503_is_429_and_what_cannot_be_kept_500() {
+fn a_busy_receiver_answers_429_and_a_full_quarantine_500() {
     let serve = start(
         "response_profile = 'splunk-hec'\n[store]\nquarantine_size = '30B'",
         "queue_timeout = '10ms'",
@@ -184,7 +184,7 @@ fn what_splunk_answers_503_is_429_and_what_cannot_be_kept_500() {
 }
 
 #[test]
-fn its_health_is_asked_without_a_token_where_it_stands_in() {
+fn splunks_health_needs_no_token() {
     let healthy = json!({"text": "HEC is healthy", "code": 17});
     let (ours, splunks) = (start("", ""), splunk());
     for path in ["/services/collector/health", "/services/collector/health/1.0"] {
@@ -202,7 +202,7 @@ fn its_health_is_asked_without_a_token_where_it_stands_in() {
 }
 
 #[test]
-fn nothing_of_the_body_is_asked_for_before_the_authorization_is_right() {
+fn the_body_is_not_requested_before_the_authorization_is_checked() {
     let serve = splunk();
     let expect = ("expect", "100-continue");
     for (value, status) in [("Splunk x", 403), ("x", 401), ("", 401)] {

@@ -13,7 +13,7 @@ fn refused(serve: &mut Serve) -> Vec<String> {
 }
 
 #[test]
-fn a_body_that_never_comes_is_not_waited_for() {
+fn a_body_that_never_comes_times_out() {
     let serve = Setup::new().config("[receiver]\nbody_timeout = '200ms'\n").start();
     for sent in ["", "{\"a\":1}"] {
         let mut connection = serve.connect();
@@ -27,7 +27,7 @@ fn a_body_that_never_comes_is_not_waited_for() {
 }
 
 #[test]
-fn headers_that_never_end_and_handshakes_that_never_begin_are_not_waited_for() {
+fn endless_headers_and_missing_handshakes_time_out() {
     let config = "[receiver]\nheader_timeout = '200ms'\nhandshake_timeout = '200ms'\n";
     let mut serve = Setup::new().config(config).start();
     let mut connection = serve.connect();
@@ -60,7 +60,7 @@ fn headers_over_the_cap_are_refused() {
 }
 
 #[test]
-fn connections_are_counted() {
+fn connections_per_address_are_capped() {
     let config = "[receiver]\nmax_connections_per_address = 2\n";
     let mut serve = Setup::new().config(config).arguments("--no-tls").start();
     let ask = |connection: &mut Raw| {
@@ -78,7 +78,7 @@ fn connections_are_counted() {
 }
 
 #[test]
-fn idle_connections_lock_nobody_out() {
+fn idle_connections_make_way_for_new_ones() {
     let config = "[receiver]\nmax_connections = 32\n";
     let serve = Setup::new().config(config).start();
     for port in [serve.port(), console_port(&serve)] {
@@ -102,7 +102,7 @@ fn idle_connections_lock_nobody_out() {
 }
 
 #[test]
-fn few_descriptors_are_shared() {
+fn receiver_and_console_share_few_file_descriptors() {
     let serve = Setup::new().open_files(128).start();
     let floods: Vec<_> = (0..300).map(|_| Raw::plain(serve.port())).collect();
     let looks: Vec<_> = (0..100).map(|_| Raw::plain(console_port(&serve))).collect();
@@ -120,7 +120,7 @@ fn few_descriptors_are_shared() {
 }
 
 #[test]
-fn bodies_that_wait_for_one_another_do_not_all_lose() {
+fn one_of_several_waiting_bodies_always_succeeds() {
     const MIB: usize = 1 << 20;
     let config = "[receiver]\nmax_body = '1MiB'\nmax_decoded = '32MiB'\nmax_in_flight = '33MiB'\n";
     let serve = Setup::new().config(config).start();
@@ -158,7 +158,7 @@ fn a_refused_request_ends_its_connection() {
 }
 
 #[test]
-fn a_gzip_bomb_costs_no_more_than_the_caps() {
+fn a_gzip_bomb_takes_no_more_memory_than_the_caps() {
     const MIB: u64 = 1 << 20;
     let config = "[receiver]
 max_body = '4MiB'
@@ -193,7 +193,7 @@ queue_timeout = '200ms'
 }
 
 #[test]
-fn a_body_cut_short_is_not_stored() {
+fn a_truncated_body_is_not_stored() {
     let serve = Serve::start();
     let authorization = authorization(&serve);
     let mut connection = serve.connect();
@@ -213,7 +213,7 @@ fn a_body_cut_short_is_not_stored() {
 }
 
 #[test]
-fn a_client_that_leaves_does_not_cancel_a_write() {
+fn a_disconnect_does_not_cancel_a_write() {
     const LINES: usize = 50_000;
     let serve = Serve::start();
     let body: String = (0..LINES).map(|n| format!("{{\"n\":{n},\"x\":\"{n:0100}\"}}\n")).collect();

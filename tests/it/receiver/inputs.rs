@@ -8,7 +8,7 @@ fn status(serve: &Serve, path: &str, value: &str, body: &str) -> u16 {
 }
 
 #[test]
-fn each_input_has_its_own_values_from_where_it_says() {
+fn each_input_has_its_own_authorization_values() {
     let config = "
 [[input]]
 name = 'organization'
@@ -52,7 +52,7 @@ authorization_env = 'LAB_AUTHORIZATION'
 }
 
 #[test]
-fn the_flags_come_before_the_environment() {
+fn the_flags_override_the_environment() {
     let variable = || Setup::new().variable("VIDIMUS_AUTHORIZATION", "Splunk environment");
     let serve = variable().arguments("--path /elsewhere").start();
     assert_eq!(status(&serve, "/elsewhere", "Splunk environment", "{}"), 200);
@@ -67,7 +67,7 @@ fn the_flags_come_before_the_environment() {
 }
 
 #[test]
-fn inputs_and_the_flags_for_one_are_wrong_usage() {
+fn inputs_together_with_input_flags_are_wrong_usage() {
     let input = "[[input]]\nname = 'a'\npath = '/a'\nauthorization = 'Splunk hidden-1'\n";
     for flags in ["--authorization=hidden-2", "--authorization-file=f", "--path=/b"] {
         let (status, stderr) = Setup::new().config(input).arguments(flags).fail();
@@ -78,7 +78,7 @@ fn inputs_and_the_flags_for_one_are_wrong_usage() {
 }
 
 #[test]
-fn entries_of_others_are_kept_and_told_of() {
+fn entries_of_other_organizations_are_stored_with_a_warning() {
     let signer = Signer::new("k1");
     let config = "
 [[input]]
@@ -112,7 +112,7 @@ portal_ids = ['portal-1']
 }
 
 #[test]
-fn a_proxy_that_is_trusted_tells_the_peer() {
+fn a_trusted_proxy_names_the_peer() {
     let peers = |proxies: &str| {
         let config = format!("[receiver]\ntrusted_proxies = {proxies}\n");
         let mut serve = Setup::new().config(&config).arguments("--no-tls").start();

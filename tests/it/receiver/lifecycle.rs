@@ -10,7 +10,7 @@ use crate::harness::http::head;
 use crate::harness::{Serve, Setup, tool, wait_until};
 
 #[test]
-fn it_works_at_once_and_the_printed_command_delivers_a_first_entry() {
+fn the_printed_command_delivers_a_first_entry() {
     let serve = Serve::start();
     let stderr = serve.stderr();
     let ready = stderr.lines().find(|line| line.starts_with("ready")).unwrap();
@@ -38,7 +38,7 @@ fn it_works_at_once_and_the_printed_command_delivers_a_first_entry() {
 }
 
 #[test]
-fn a_second_run_goes_on_where_the_first_ended() {
+fn a_second_run_continues_the_first() {
     let mut serve = Serve::start();
     let (value, certificate) = (serve.authorization.clone(), std::fs::read(serve.certificate()));
     serve.deliver("{\"n\":1}");
@@ -79,7 +79,7 @@ fn a_store_has_one_writer_and_a_port_one_listener() {
 }
 
 #[test]
-fn the_console_says_whether_it_is_alive_and_ready() {
+fn the_console_reports_liveness_and_readiness() {
     let serve = Serve::start();
     for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/audit-logs", 404)] {
         assert_eq!(console::get(&serve, path).status, status, "{path}");
@@ -87,7 +87,7 @@ fn the_console_says_whether_it_is_alive_and_ready() {
 }
 
 #[test]
-fn what_is_in_flight_is_answered_before_it_ends() {
+fn requests_in_flight_are_answered_before_the_server_ends() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut serve = Serve::start();
         let port = serve.port();
@@ -115,7 +115,7 @@ fn what_is_in_flight_is_answered_before_it_ends() {
 }
 
 #[test]
-fn a_body_that_stalls_does_not_keep_it_from_ending() {
+fn a_stalled_body_does_not_keep_the_server_from_ending() {
     let mut serve = Serve::start();
     let authorization = ("authorization", serve.authorization.as_str());
     let mut stalled = serve.connect();

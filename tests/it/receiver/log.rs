@@ -14,7 +14,7 @@ fn events(serve: &Serve) -> Vec<Value> {
 }
 
 #[test]
-fn a_log_in_json_is_nothing_else() {
+fn a_json_log_holds_only_json() {
     let mut serve = Setup::new().arguments("--log-format json").start();
     serve.deliver("{}");
     serve.signal(Signal::HUP);
@@ -45,7 +45,7 @@ fn check(setup: Setup, delivery: bool, debugging: bool) {
 }
 
 #[test]
-fn how_much_is_logged_is_said_by_flags_the_environment_and_the_configuration() {
+fn flags_environment_and_configuration_set_the_log_level() {
     check(Setup::new(), true, false);
     check(Setup::new().arguments("-q"), false, false);
     check(Setup::new().arguments("-v"), true, true);
@@ -61,7 +61,7 @@ fn how_much_is_logged_is_said_by_flags_the_environment_and_the_configuration() {
 }
 
 #[test]
-fn sighup_says_what_waits_for_a_restart() {
+fn sighup_lists_the_settings_that_need_a_restart() {
     let serve = Setup::new().config("[store]\nsegment_entries = 10\n").start();
     let reload = |toml: &str, expected: &str| {
         crate::harness::write_private(&serve.home().join("config.toml"), toml.as_bytes());
@@ -76,7 +76,7 @@ fn sighup_says_what_waits_for_a_restart() {
 }
 
 #[test]
-fn an_address_may_be_a_name_or_a_port_alone() {
+fn an_address_can_be_a_name_or_a_port() {
     let serve = Setup::new().instead("--listen", "localhost:0").start();
     assert!(serve.receiver.starts_with("https://127.0.0.1:"), "{}", serve.receiver);
     serve.deliver("{}");

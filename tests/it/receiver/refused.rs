@@ -10,7 +10,7 @@ use crate::harness::{Raw, Serve, Setup, stored};
 const SECRETS: [&str; 4] = ["hunter2", "Tr0ub4dor", "correct-horse", "battery-staple"];
 
 #[test]
-fn what_was_refused_can_be_found_without_its_secret() {
+fn refused_requests_are_recorded_without_secrets() {
     let mut serve = Setup::new().argument("--authorization", "Splunk Tr0ub4dor").start();
     let wrong: [(&str, &[&str], Option<&str>); 7] = [
         ("/audit-logs", &["Bearer Tr0ub4dor"], Some("Bearer")),
@@ -58,7 +58,7 @@ fn what_was_refused_can_be_found_without_its_secret() {
 }
 
 #[test]
-fn tls_to_a_plain_port_can_be_found() {
+fn tls_to_a_plain_port_is_recorded() {
     let mut serve = Setup::new().arguments("--no-tls").start();
     let config = trusting(None, rustls::ALL_VERSIONS);
     assert!(Raw::tls_with(serve.port(), config).is_err());
@@ -69,7 +69,7 @@ fn tls_to_a_plain_port_can_be_found() {
 }
 
 #[test]
-fn what_was_refused_is_there_after_a_crash_too() {
+fn refused_requests_survive_a_crash() {
     let mut serve = Serve::start();
     serve.post("/nothing", &[], b"");
     crate::harness::wait_until("it is written", || stored::refused(&serve.data()).len() == 1);
@@ -80,7 +80,7 @@ fn what_was_refused_is_there_after_a_crash_too() {
 }
 
 #[test]
-fn the_value_made_on_first_run_is_in_its_file_alone() {
+fn the_generated_authorization_is_only_in_its_file() {
     for format in ["text", "json"] {
         let mut serve = Setup::new().argument("--log-format", format).start();
         let (scheme, secret) = serve.authorization.split_once(' ').unwrap();

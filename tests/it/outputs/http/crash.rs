@@ -4,7 +4,7 @@ use super::*;
 use crate::outputs::crash::kill_under_load;
 
 #[test]
-fn after_kills_the_endpoint_has_every_entry_in_order_and_repeats_only_batches() {
+fn the_endpoint_has_every_entry_in_order_after_kills_and_only_batches_repeat() {
     let endpoint = Endpoint::start(|_| ok());
     let config = http_output(&endpoint.url("/in"), "format = 'raw'\nbatch_entries = 100");
     let (mut serve, acknowledged) = kill_under_load(&config);

@@ -9,7 +9,7 @@ use crate::harness::write_private;
 use crate::outputs::command::run;
 
 #[test]
-fn a_certificate_and_headers_from_files_are_shown() {
+fn a_certificate_and_headers_from_files_are_sent() {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let pem = made.cert.pem() + &made.signing_key.serialize_pem();
     let setup = Setup::new()
@@ -34,7 +34,7 @@ fn a_certificate_and_headers_from_files_are_shown() {
 }
 
 #[test]
-fn a_token_that_expired_is_replaced_on_sighup() {
+fn an_expired_token_is_replaced_on_sighup() {
     let endpoint = Endpoint::start(|received| match received.header("authorization") {
         Some("Bearer new-token") => ok(),
         other => Reply::Answer(401, "", format!("{} has expired", other.unwrap())),
@@ -53,7 +53,7 @@ fn a_token_that_expired_is_replaced_on_sighup() {
 }
 
 #[test]
-fn an_output_is_tried_out() {
+fn a_test_of_an_output_shows_the_answer() {
     let mut replies = [ok(), Reply::Answer(403, "", "not you".into())].into_iter();
     let endpoint = Endpoint::start(move |_| replies.next().unwrap());
     let config = http_output(&endpoint.url("/in"), "format = 'raw'");

@@ -8,7 +8,7 @@ use crate::harness::Received;
 use crate::outputs::command::run;
 
 #[test]
-fn nothing_is_lost_and_the_order_is_kept_whatever_is_answered() {
+fn nothing_is_lost_or_reordered_whatever_the_endpoint_answers() {
     let mut replies = [
         Reply::status(500),
         ok(),
@@ -57,7 +57,7 @@ fn nothing_is_lost_and_the_order_is_kept_whatever_is_answered() {
 }
 
 #[test]
-fn what_is_about_the_endpoint_waits_and_says_what_to_look_at() {
+fn an_endpoint_error_makes_the_output_wait_and_says_what_to_check() {
     let endpoint = Endpoint::start(|_| Reply::Answer(404, "", "no such page".into()));
     let config = http_output(&endpoint.url("/in?key=s3cret-key"), "format = 'raw'");
     let serve = Setup::new().config(&config).start();
@@ -77,7 +77,7 @@ fn what_is_about_the_endpoint_waits_and_says_what_to_look_at() {
 }
 
 #[test]
-fn an_endpoint_that_hangs_holds_up_nobody() {
+fn a_hanging_endpoint_blocks_only_its_output() {
     let mut hangs = true;
     let endpoint = Endpoint::start(move |_| match std::mem::take(&mut hangs) {
         true => Reply::Hang,
@@ -99,7 +99,7 @@ fn an_endpoint_that_hangs_holds_up_nobody() {
 }
 
 #[test]
-fn dead_letters_that_cannot_be_written_are_waited_for() {
+fn an_output_waits_until_dead_letters_can_be_written() {
     let endpoint = Endpoint::start(|_| Reply::status(422));
     let keys = "format = 'raw'\ndead_letters = 'out/dead.jsonl'";
     let config = http_output(&endpoint.url("/in"), keys);
@@ -121,7 +121,7 @@ fn dead_letters_that_cannot_be_written_are_waited_for() {
 }
 
 #[test]
-fn a_reset_while_it_fails_has_everything_sent_again() {
+fn a_reset_during_a_failure_resends_everything() {
     let well = Arc::new(AtomicBool::new(false));
     let is_well = Arc::clone(&well);
     // Of a batch it refuses as a whole it takes the first half, and the second not now.

@@ -9,7 +9,7 @@ use super::*;
 use crate::harness::{Signer, jwks, write_private};
 
 #[test]
-fn another_receiver_has_every_line_and_finds_every_signature_valid() {
+fn another_receiver_gets_every_line_and_verifies_every_signature() {
     let signer = Signer::new("k1");
     let second =
         Setup::new().file("jwks.json", jwks(&[&signer])).arguments("--jwks jwks.json").start();
@@ -36,7 +36,7 @@ fn another_receiver_has_every_line_and_finds_every_signature_valid() {
 }
 
 #[test]
-fn a_delivery_looks_as_konnects_do() {
+fn a_delivery_looks_like_konnects() {
     let endpoint = Endpoint::start(|_| ok());
     let config =
         http_output(&endpoint.url("/audit-logs"), "format = 'raw'\nauthorization = 'Splunk 0123'");
@@ -58,7 +58,7 @@ fn a_delivery_looks_as_konnects_do() {
 }
 
 #[test]
-fn a_receiver_that_stands_in_for_splunk_has_every_line_and_is_understood() {
+fn a_receiver_with_the_splunk_profile_gets_every_line() {
     let signer = Signer::new("k1");
     let token = "Splunk 01234567-89ab-cdef-0123-456789abcdef";
     let input = format!(

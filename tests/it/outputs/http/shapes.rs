@@ -80,13 +80,13 @@ fn check_bulk(action: &str) {
 }
 
 #[test]
-fn documents_of_a_bulk_are_indexed_once_whatever_is_answered() {
+fn bulk_documents_are_indexed_once_whatever_the_endpoint_answers() {
     check_bulk("index");
     check_bulk("create");
 }
 
 #[test]
-fn a_verdict_that_comes_late_changes_the_document() {
+fn a_late_verdict_changes_the_document() {
     let index = Index::default();
     let shared = Arc::clone(&index);
     let endpoint = Endpoint::start(move |received| {
@@ -128,7 +128,7 @@ fn a_verdict_that_comes_late_changes_the_document() {
 }
 
 #[test]
-fn splunk_takes_events_and_raw_lines() {
+fn splunk_accepts_events_and_raw_lines() {
     let event =
         Endpoint::start(|_| Reply::Answer(200, "", r#"{"text":"Success","code":0}"#.into()));
     let raw = Endpoint::start(|_| Reply::Answer(200, "", r#"{"text":"Success","code":0}"#.into()));

@@ -33,7 +33,7 @@ fn tls_keys(rsyslog: &Rsyslog, pair: &str) -> String {
 const TCP: &str = "transport = 'tcp'\n";
 
 #[test]
-fn rsyslog_has_every_line_once_as_it_was_received_and_knows_the_rest() {
+fn rsyslog_gets_every_line_once_and_unchanged_with_its_verdict() {
     let Some(rsyslog) = Rsyslog::tcp() else { return };
     let signer = Signer::new("k1");
     let config = rsyslog.output(&format!("{TCP}hostname = 'here'\nfacility = 'local3'"))
@@ -104,7 +104,7 @@ fn rsyslog_has_every_line_once_as_it_was_received_and_knows_the_rest() {
 }
 
 #[test]
-fn rsyslog_has_every_line_once_over_tls_with_a_certificate_and_none_without() {
+fn rsyslog_gets_lines_over_tls_only_with_a_client_certificate() {
     let Some(rsyslog) = Rsyslog::tls() else { return };
     let mut serve = Setup::new().config(&rsyslog.output("")).start();
     serve.deliver(lines(0..2000).join("\n"));
@@ -157,7 +157,7 @@ fn rsyslog_has_every_line_once_over_tls_with_a_certificate_and_none_without() {
 }
 
 #[test]
-fn rsyslog_is_restarted_under_load_and_nothing_is_missing() {
+fn nothing_is_missing_after_rsyslog_restarts_under_load() {
     let Some(mut rsyslog) = Rsyslog::tcp() else { return };
     let mut serve = Setup::new().config(&rsyslog.output(TCP)).start();
     // It is known what rsyslog does, so much is sent before it is confirmed.
@@ -221,7 +221,7 @@ fn receiver(act: impl Fn(usize, TcpStream) + Send + 'static) -> u16 {
 }
 
 #[test]
-fn what_a_receiver_resets_comes_again() {
+fn lines_are_sent_again_after_a_connection_reset() {
     let (sender, received) = channel();
     let port = receiver(move |n, mut tcp| {
         if n == 0 {
@@ -255,7 +255,7 @@ fn what_a_receiver_resets_comes_again() {
 }
 
 #[test]
-fn a_receiver_that_is_slow_at_first_costs_nothing() {
+fn a_receiver_that_is_slow_at_first_gets_every_line() {
     let ((holder, held), (sender, received)) = (channel(), channel());
     let port = receiver(move |n, mut tcp| {
         if n == 0 {
@@ -285,7 +285,7 @@ fn a_receiver_that_is_slow_at_first_costs_nothing() {
 }
 
 #[test]
-fn a_message_whose_verdict_changes_is_sent_again_with_the_new_one() {
+fn a_message_is_sent_again_with_its_new_verdict() {
     let (sender, received) = channel();
     let port = receiver(move |_, mut tcp| {
         let mut piece = vec![0; 1 << 20];
@@ -315,7 +315,7 @@ fn a_message_whose_verdict_changes_is_sent_again_with_the_new_one() {
 }
 
 #[test]
-fn a_receiver_that_reads_nothing_holds_up_its_output_alone() {
+fn a_receiver_that_reads_nothing_blocks_only_its_output() {
     let (sender, held) = channel();
     let port = receiver(move |_, tcp| sender.send(tcp).unwrap());
     let config = output(port, &format!("{TCP}timeout = '1s'"))
