@@ -38,7 +38,7 @@ pub mod clock;
 #[cfg(feature = "app")]
 pub mod config;
 #[cfg(feature = "app")]
-pub mod console;
+pub(crate) mod console;
 #[cfg(feature = "app")]
 pub mod control;
 #[cfg(feature = "app")]

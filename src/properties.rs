@@ -16,7 +16,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::de::IgnoredAny;
 
 use crate::entry::layout::{MAX_LINE, Parts};
-use crate::entry::lines::lines;
+use crate::entry::lines;
 use crate::entry::payload::ParsedPayload;
 use crate::entry::record::Origin;
 use crate::entry::{Format, Layout, Malformed, Millis, Record, VerdictName};

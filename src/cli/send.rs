@@ -144,7 +144,9 @@ fn full_time(text: &str) -> Result<Millis, &'static str> {
     match time::parse(text) {
         ParsedTime::Full(time) => Ok(time),
         ParsedTime::OutOfRange => Err("outside the years 1970 to 9999"),
-        ParsedTime::NoYear(_) | ParsedTime::NotATime => Err("expected RFC 3339: 2025-06-18T21:02:36Z"),
+        ParsedTime::NoYear(_) | ParsedTime::NotATime => {
+            Err("expected RFC 3339: 2025-06-18T21:02:36Z")
+        }
     }
 }
 

@@ -47,7 +47,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
 
 /// Knows who may params.
 #[derive(Debug)]
-pub struct Guard {
+pub(crate) struct Guard {
     address: SocketAddr,
     hosts: Vec<String>,
     token: Option<Secret>,
@@ -58,23 +58,23 @@ pub struct Guard {
 
 impl Guard {
     /// A guard of a console that listens on `address`, is called `hosts` too, and asks for `token`.
-    pub fn new(address: SocketAddr, hosts: Vec<String>, token: Option<Secret>) -> Guard {
+    pub(crate) fn new(address: SocketAddr, hosts: Vec<String>, token: Option<Secret>) -> Guard {
         let (tls, trusted_proxies, throttle) = (false, Vec::new(), Throttle::default());
         Guard { address, hosts, token, tls, trusted_proxies, throttle }
     }
 
     /// The same where browsers come by https.
-    pub fn with_tls(self, tls: bool) -> Guard {
+    pub(crate) fn with_tls(self, tls: bool) -> Guard {
         Guard { tls, ..self }
     }
 
     /// The same where `X-Forwarded-For` of these is believed.
-    pub fn with_proxies(self, trusted_proxies: Vec<IpNet>) -> Guard {
+    pub(crate) fn with_proxies(self, trusted_proxies: Vec<IpNet>) -> Guard {
         Guard { trusted_proxies, ..self }
     }
 
     /// Whether requests must bring a token.
-    pub fn asks_for_token(&self) -> bool {
+    pub(super) fn asks_for_token(&self) -> bool {
         self.token.is_some()
     }
 
@@ -122,7 +122,7 @@ impl Guard {
     }
 
     /// The cookie for whoever knows the token.
-    pub fn log_in(&self, given: &str, client: IpAddr) -> Result<HeaderValue, Problem> {
+    pub(super) fn log_in(&self, given: &str, client: IpAddr) -> Result<HeaderValue, Problem> {
         let Some(token) = &self.token else {
             return Err(Problem::bad_request("this console asks for no token"));
         };
@@ -139,12 +139,12 @@ impl Guard {
     }
 
     /// The cookie that takes the place of the one that the login set, and ends at once.
-    pub fn log_out(&self) -> HeaderValue {
+    pub(super) fn log_out(&self) -> HeaderValue {
         HeaderValue::from_static("vidimus_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
     }
 
     /// Who sent a request.
-    pub fn client(&self, peer: &Peer, headers: &HeaderMap) -> IpAddr {
+    pub(super) fn client(&self, peer: &Peer, headers: &HeaderMap) -> IpAddr {
         peer.forwarded(headers, &self.trusted_proxies).unwrap_or(peer.address.ip())
     }
 }
@@ -167,7 +167,7 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Lets a request through or sends it away.
-pub async fn check(
+pub(super) async fn check(
     State(console): State<Arc<Console>>,
     Extension(peer): Extension<Peer>,
     request: Request,

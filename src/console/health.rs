@@ -15,13 +15,13 @@ use crate::metrics::exposition;
 use crate::store::Health;
 
 /// `GET /healthz`
-pub async fn healthz() -> &'static str {
+pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// What makes the program ready.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Readiness {
+pub(super) struct Readiness {
     store: &'static str,
     keys: &'static str,
 }
@@ -31,7 +31,9 @@ pub struct Readiness {
 ///
 /// Whether the next write succeeds nobody knows. After a failed one the store tries by itself
 /// whether it can write again, so that whoever sends nothing to what is not ready sees it come back.
-pub async fn readyz(State(console): State<Arc<Console>>) -> Result<Json<Readiness>, Problem> {
+pub(super) async fn readyz(
+    State(console): State<Arc<Console>>,
+) -> Result<Json<Readiness>, Problem> {
     readiness(&console.health, &console.ring).map(Json)
 }
 
@@ -54,7 +56,7 @@ fn readiness(health: &Health, ring: &KeyRing) -> Result<Readiness, Problem> {
 }
 
 /// `GET /metrics`
-pub async fn metrics(State(console): State<Arc<Console>>) -> Result<Response, Problem> {
+pub(super) async fn metrics(State(console): State<Arc<Console>>) -> Result<Response, Problem> {
     let shown = Arc::clone(&console);
     let text = console.read_for_metrics(move |reader| shown.metrics.text(reader)).await?;
     let mut answer = text.into_response();

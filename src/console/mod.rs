@@ -12,16 +12,16 @@
 //! few are at work at once, so that whoever looks does not slow the receiver, and none for longer than
 //! somebody waits. Metrics have a turn of their own.
 
-pub mod api;
+mod api;
 mod compress;
-pub mod guard;
-pub mod health;
-pub mod pages;
-pub mod params;
-pub mod problem;
-pub mod raw;
+pub(crate) mod guard;
+mod health;
+mod pages;
+mod params;
+mod problem;
+mod raw;
 mod read_pool;
-pub mod receiver_info;
+pub(crate) mod receiver_info;
 mod throttle;
 
 use std::convert::Infallible;
@@ -51,10 +51,10 @@ const METRICS_READS: usize = 1;
 
 /// What the console shows, and to whom.
 #[derive(Debug)]
-pub struct Console {
+pub(crate) struct Console {
     reader: Arc<Reader>,
     /// The keys at hand.
-    pub ring: Arc<KeyRing>,
+    ring: Arc<KeyRing>,
     health: Arc<Health>,
     metrics: Exposition,
     receiver: ReceiverInfo,
@@ -69,7 +69,7 @@ pub struct Console {
 
 impl Console {
     /// A console over a store.
-    pub fn new(
+    pub(crate) fn new(
         reader: Reader,
         ring: Arc<KeyRing>,
         health: Arc<Health>,
@@ -94,7 +94,7 @@ impl Console {
     }
 
     /// Everything that it answers.
-    pub fn router(self: &Arc<Console>) -> Router {
+    pub(crate) fn router(self: &Arc<Console>) -> Router {
         let guard = axum::middleware::from_fn_with_state(Arc::clone(self), guard::check);
         Router::new()
             .route("/healthz", get(health::healthz))
@@ -111,7 +111,7 @@ impl Console {
     }
 
     /// Does `work` with the store, on a thread that may wait. It ends with whoever asked.
-    pub async fn read<T: Send + 'static>(
+    async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
@@ -119,7 +119,7 @@ impl Console {
     }
 
     /// The same for what is small and must not wait behind questions.
-    pub async fn read_for_metrics<T: Send + 'static>(
+    async fn read_for_metrics<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
@@ -128,7 +128,7 @@ impl Console {
 }
 
 /// Answers one request of `peer`.
-pub async fn handle(
+pub(crate) async fn handle(
     mut router: Router,
     mut request: Request<RequestBody>,
     peer: Peer,

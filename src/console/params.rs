@@ -10,40 +10,40 @@ use crate::search::{self, Field, Filter};
 use crate::store::{PageCursor, TimeRange};
 
 /// The most entries of a page.
-pub const MAX_LIMIT: usize = 1000;
+pub(super) const MAX_LIMIT: usize = 1000;
 
 /// The most stretches of a histogram.
-pub const MAX_BUCKETS: usize = 500;
+pub(super) const MAX_BUCKETS: usize = 500;
 
 /// The parameters of all calls; each reads those that it has. A name that none has is refused.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Params {
+pub(super) struct Params {
     /// The query; everything without it.
-    pub q: Option<String>,
+    pub(super) q: Option<String>,
     /// The first time: RFC 3339, a date, or how long ago.
-    pub since: Option<String>,
+    pub(super) since: Option<String>,
     /// The time that is past the last.
-    pub until: Option<String>,
+    pub(super) until: Option<String>,
     /// How much.
-    pub limit: Option<String>,
+    pub(super) limit: Option<String>,
     /// Where a page begins.
-    pub cursor: Option<String>,
+    pub(super) cursor: Option<String>,
     /// By which field.
-    pub field: Option<String>,
+    pub(super) field: Option<String>,
     /// In how many stretches.
-    pub buckets: Option<String>,
+    pub(super) buckets: Option<String>,
 }
 
 impl Params {
     /// The filter that is asked for.
-    pub fn filter(&self) -> Result<Filter, Problem> {
+    pub(super) fn filter(&self) -> Result<Filter, Problem> {
         let query = self.q.as_deref().unwrap_or_default();
         search::parse(query, now().get()).map_err(|error| Problem::query(&error))
     }
 
     /// The range that is asked for.
-    pub fn range(&self) -> Result<TimeRange, Problem> {
+    pub(super) fn range(&self) -> Result<TimeRange, Problem> {
         let said = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
         let (since, until) = (said(&self.since), said(&self.until));
         search::time::range(since.as_deref(), until.as_deref(), now().get())
@@ -52,24 +52,24 @@ impl Params {
     }
 
     /// How many are asked for, `usual` if nothing is said.
-    pub fn limit(&self, usual: usize, most: usize) -> Result<usize, Problem> {
+    pub(super) fn limit(&self, usual: usize, most: usize) -> Result<usize, Problem> {
         number("limit", &self.limit, usual, most)
     }
 
     /// In how many stretches.
-    pub fn buckets(&self, usual: usize) -> Result<usize, Problem> {
+    pub(super) fn buckets(&self, usual: usize) -> Result<usize, Problem> {
         number("buckets", &self.buckets, usual, MAX_BUCKETS)
     }
 
     /// Where the page begins.
-    pub fn cursor(&self) -> Result<Option<PageCursor>, Problem> {
+    pub(super) fn cursor(&self) -> Result<Option<PageCursor>, Problem> {
         let cursor = self.cursor.as_deref().filter(|cursor| !cursor.is_empty());
         let parsed = cursor.map(str::parse).transpose();
         parsed.map_err(|error| Problem::parameter("cursor", error))
     }
 
     /// The field that is asked receiver.
-    pub fn field(&self) -> Result<Field, Problem> {
+    pub(super) fn field(&self) -> Result<Field, Problem> {
         match self.field.as_deref() {
             None | Some("") => {
                 Err(Problem::parameter("field", "it is missing, expected a field's name"))

@@ -12,20 +12,20 @@ use crate::store::StoreError;
 
 /// What went wrong, as it is told to whoever asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub(super) struct Problem {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
     /// The status.
-    pub status: u16,
+    pub(super) status: u16,
     /// What it is receiver, in a sentence.
-    pub detail: String,
+    pub(super) detail: String,
     /// The parameter that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub parameter: Option<&'static str>,
+    pub(super) parameter: Option<&'static str>,
     /// Where in the query something is wrong, in characters from zero.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub position: Option<usize>,
+    pub(super) position: Option<usize>,
 }
 
 impl Problem {
@@ -41,51 +41,51 @@ impl Problem {
     }
 
     /// A parameter is not what it should be.
-    pub fn parameter(name: &'static str, why: impl std::fmt::Display) -> Problem {
+    pub(super) fn parameter(name: &'static str, why: impl std::fmt::Display) -> Problem {
         let problem = Problem::new(StatusCode::BAD_REQUEST, format!("{name}: {why}"));
         Problem { parameter: Some(name), ..problem }
     }
 
     /// The query cannot be read.
-    pub fn query(error: &QueryError) -> Problem {
+    pub(super) fn query(error: &QueryError) -> Problem {
         let position = Some(error.position);
         let problem = Problem::new(StatusCode::BAD_REQUEST, error.to_string());
         Problem { parameter: Some("q"), position, ..problem }
     }
 
     /// The body cannot be read.
-    pub fn bad_request(detail: impl Into<String>) -> Problem {
+    pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }
 
     /// The body is over the cap.
-    pub fn too_large(detail: impl Into<String>) -> Problem {
+    pub(super) fn too_large(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
     }
 
     /// The token is wrong or missing.
-    pub fn unauthorized(detail: &str) -> Problem {
+    pub(super) fn unauthorized(detail: &str) -> Problem {
         Problem::new(StatusCode::UNAUTHORIZED, detail)
     }
 
     /// Somebody tries too many tokens.
-    pub fn too_many_attempts() -> Problem {
+    pub(super) fn too_many_attempts() -> Problem {
         let detail = "too many wrong tokens; try again in a few seconds";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
     }
 
     /// There is no such thing.
-    pub fn not_found(detail: impl Into<String>) -> Problem {
+    pub(super) fn not_found(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, detail)
     }
 
     /// The path does not take this method.
-    pub fn method_not_allowed() -> Problem {
+    pub(super) fn method_not_allowed() -> Problem {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not taken here")
     }
 
     /// The answer would take too long.
-    pub fn timed_out() -> Problem {
+    pub(super) fn timed_out() -> Problem {
         let detail = format!(
             "the store has no answer within {} seconds; ask for a narrower range of time, or for \
              fields instead of words",
@@ -95,12 +95,12 @@ impl Problem {
     }
 
     /// Deliveries are not taken now.
-    pub fn not_ready(detail: impl Into<String>) -> Problem {
+    pub(super) fn not_ready(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
     /// The request is for somebody else.
-    pub fn misdirected(host: &str) -> Problem {
+    pub(super) fn misdirected(host: &str) -> Problem {
         let host: String = host.chars().take(100).collect();
         let detail = format!(
             "the Host {host:?} is not one of this console's; console.hosts in the configuration \
@@ -110,7 +110,7 @@ impl Problem {
     }
 
     /// Something of ours failed. The outside is not told what.
-    pub fn internal(error: &dyn std::error::Error) -> Problem {
+    pub(super) fn internal(error: &dyn std::error::Error) -> Problem {
         tracing::error!(%error, "the console cannot answer");
         let detail = "the store cannot be read; the log says why";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail)

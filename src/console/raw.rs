@@ -24,7 +24,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// # Errors
 /// When there is no entry with this id. An answer that breaks off is shorter than its
 /// `Content-Length`.
-pub async fn download(
+pub(super) async fn download(
     State(console): State<Arc<Console>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {

@@ -9,39 +9,43 @@ use crate::config::{Authorization, Config, Input, Tls};
 
 /// The receiver, as far as whoever points a webhook at it needs to know.
 #[derive(Clone, Debug, Default)]
-pub struct ReceiverInfo {
+pub(crate) struct ReceiverInfo {
     /// Scheme, host and port of the endpoint, as Konnect is told.
-    pub base: String,
+    pub(super) base: String,
     /// The same as it is reached from this machine.
-    pub local_base: String,
+    pub(super) local_base: String,
     /// The sources of deliveries.
-    pub inputs: Vec<InputInfo>,
+    pub(super) inputs: Vec<InputInfo>,
     /// Whether the endpoint speaks TLS itself.
-    pub tls: bool,
+    pub(super) tls: bool,
     /// The file of the certificate, if it is self-signed.
-    pub self_signed: Option<String>,
+    pub(super) self_signed: Option<String>,
     /// Whether Konnect cannot reach the endpoint: it is on the loopback address, and no other URL
     /// is configured.
-    pub loopback: bool,
+    pub(super) loopback: bool,
     /// Whether a key set is configured.
-    pub has_key_source: bool,
+    pub(super) has_key_source: bool,
 }
 
 /// An input.
 #[derive(Clone, Debug)]
-pub struct InputInfo {
+pub(super) struct InputInfo {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Its path.
-    pub path: String,
+    pub(super) path: String,
     /// The file of its authorization value, if it was made on first run; else it was configured.
-    pub authorization_file: Option<String>,
+    pub(super) authorization_file: Option<String>,
 }
 
 impl ReceiverInfo {
     /// What the settings say of a receiver that listens on `address`, and has the certificate in this
     /// file if it speaks TLS.
-    pub fn new(config: &Config, address: SocketAddr, certificate: Option<&Path>) -> ReceiverInfo {
+    pub(crate) fn new(
+        config: &Config,
+        address: SocketAddr,
+        certificate: Option<&Path>,
+    ) -> ReceiverInfo {
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let mut local = address;
         if address.ip().is_unspecified() {
@@ -75,7 +79,7 @@ impl ReceiverInfo {
     }
 
     /// A command that delivers an entry.
-    pub fn curl(&self) -> String {
+    pub(super) fn curl(&self) -> String {
         const ENTRY: &str =
             "CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|act=POST status=200 request=/hello";
         let quoted = |path: &str| format!("'{}'", path.replace('\'', r"'\''"));

@@ -12,14 +12,13 @@ mod cef;
 pub mod fields;
 mod json;
 pub mod layout;
-pub mod lines;
 pub mod payload;
 pub mod record;
 pub mod time;
 pub(crate) mod words;
 
 pub use fields::{Fields, Value};
-pub use layout::{Layout, Malformed};
+pub use layout::{Layout, Malformed, lines};
 pub use payload::ParsedPayload;
 pub use record::Record;
 pub use time::Millis;

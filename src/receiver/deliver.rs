@@ -13,7 +13,7 @@ use super::encoding::{DecodeError, Layers, UnknownEncoding, decode};
 use super::{Caps, Input, Observer};
 use crate::clock::now;
 use crate::entry::Millis;
-use crate::entry::lines::lines;
+use crate::entry::lines;
 use crate::ingest::Batch;
 use crate::keys::{KeyRing, Suspicion};
 use crate::net::Reservation;

@@ -6,7 +6,7 @@
 //! boosts, fuzziness, wildcards but at the end) is refused: taken as text it would find nothing,
 //! and nobody would know why.
 
-use super::error::{QueryError, quoted};
+use super::{QueryError, quoted};
 
 /// A word or a quoted text of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::error::quoted;
 use super::filter::{Field, Filter};
+use super::quoted;
 
 /// What a query is likely to have wrong. Its text names it and says what may be meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,8 +2,8 @@
 
 use std::ops::Bound;
 
+use super::QueryError;
 use super::cursor::Word;
-use super::error::QueryError;
 use super::filter::{Field, Filter, Operand, Test};
 use super::time;
 use crate::entry::fields::FieldType;

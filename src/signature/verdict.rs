@@ -1,9 +1,10 @@
 //! The check of one line, and its verdict.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::payload::signatures;
-use super::{FailureBudget, Key, KeySet, Payload};
+use super::{Key, KeySet, Payload};
 use crate::entry::layout::{Layout, Malformed, Parts};
 use crate::entry::words::words;
 use crate::entry::{Format, VerdictName};
@@ -116,6 +117,38 @@ impl Verdict {
     /// Whether the signature was not tried, for so many others failed.
     pub fn is_not_tried(&self) -> bool {
         matches!(self, Verdict::Invalid(Reason::NotTried))
+    }
+}
+
+/// So many verifications may fail for one delivery: some two seconds of one core. A body of a few MiB
+/// has room for millions of made-up signatures; whoever sends honest entries under a key that is not
+/// at hand yet needs some thousands.
+pub const MAX_FAILED_VERIFICATIONS: u64 = 20_000;
+
+/// What is left of it, shared by all threads that check the lines of a delivery.
+#[derive(Debug)]
+pub struct FailureBudget(AtomicU64);
+
+impl FailureBudget {
+    /// A budget of so many verifications that fail.
+    pub fn new(failed: u64) -> FailureBudget {
+        FailureBudget(AtomicU64::new(failed))
+    }
+
+    /// One that is never spent.
+    pub fn unlimited() -> FailureBudget {
+        FailureBudget::new(u64::MAX)
+    }
+
+    /// Whether nothing is left.
+    pub fn is_spent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    /// Takes out what failed.
+    fn spend(&self, failed: usize) {
+        let take = |left: u64| Some(left.saturating_sub(failed as u64));
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 }
 

@@ -250,7 +250,7 @@ mod tests {
             block in 1_usize..20,
         ) {
             let (found, _) = read(file.as_slice(), block, 1000);
-            let expected: Vec<_> = crate::entry::lines::lines(&file)
+            let expected: Vec<_> = crate::entry::lines(&file)
                 .map(|at| String::from_utf8_lossy(&file[at]).into_owned())
                 .collect();
             prop_assert_eq!(found.into_iter().map(|(_, text)| text).collect::<Vec<_>>(), expected);

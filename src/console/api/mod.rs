@@ -4,25 +4,34 @@
 //! - [`stream`]: entries as they come. [`deliveries`]: how they came, and what did not.
 //! - [`verify`]: lines from anywhere, of which nothing is stored.
 
-pub mod counts;
-pub mod deliveries;
-pub mod entries;
-pub mod stream;
-pub mod verify;
+mod stream;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde::Serialize;
 
+use super::params::{MAX_LIMIT, Params};
 use super::problem::Problem;
 use super::{Console, raw};
+use crate::clock::now;
+use crate::entry::record::Origin;
+use crate::entry::{Millis, Record, VerdictName, lines};
+use crate::ingest::{CheckedLine, ExpectedIds};
+use crate::signature::KeySet;
+use crate::store::{
+    BadCursor, Counts, Delivered, Quarantined, Reader, Refused, Stats, StoreError, Wanted,
+};
 
 /// `GET /api/openapi.json`: what all of it is, in OpenAPI 3.1.
-pub async fn description() -> Response {
+pub(super) async fn description() -> Response {
     let mut answer = include_str!("../../../docs/openapi.json").into_response();
     let json = HeaderValue::from_static("application/json");
     answer.headers_mut().insert(CONTENT_TYPE, json);
@@ -30,21 +39,21 @@ pub async fn description() -> Response {
 }
 
 /// The calls.
-pub fn router() -> Router<Arc<Console>> {
+pub(super) fn router() -> Router<Arc<Console>> {
     Router::new()
-        .route("/entries", get(entries::page))
-        .route("/entries/{id}", get(entries::one))
+        .route("/entries", get(entries))
+        .route("/entries/{id}", get(entry))
         .route("/entries/{id}/raw", get(raw::download))
-        .route("/histogram", get(counts::histogram))
-        .route("/facets", get(counts::facets))
+        .route("/histogram", get(histogram))
+        .route("/facets", get(facets))
         .route("/stream", get(stream::stream))
-        .route("/deliveries", get(deliveries::deliveries))
-        .route("/stats", get(deliveries::stats))
-        .route("/verify", post(verify::verify))
+        .route("/deliveries", get(deliveries))
+        .route("/stats", get(stats))
+        .route("/verify", post(verify))
 }
 
 /// An answer in JSON.
-pub struct Json<T>(pub T);
+pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
@@ -58,4 +67,226 @@ impl<T: Serialize> IntoResponse for Json<T> {
             Err(error) => Problem::internal(&error).into_response(),
         }
     }
+}
+
+/// A page of entries, newest first.
+#[derive(Serialize)]
+struct EntriesAnswer {
+    entries: Vec<Record>,
+    /// Where the next page begins; `null` if this is the last.
+    next: Option<String>,
+}
+
+/// `GET /api/v1/entries?q=&since=&until=&limit=&cursor=`
+async fn entries(
+    State(console): State<Arc<Console>>,
+    params: Params,
+) -> Result<Json<EntriesAnswer>, Problem> {
+    let (filter, range, cursor) = (params.filter()?, params.range()?, params.cursor()?);
+    let limit = params.limit(50, MAX_LIMIT)?;
+    let page = console.read(move |reader| reader.page(&filter, range, limit, cursor)).await?;
+    Ok(Json(EntriesAnswer {
+        entries: page.records,
+        next: page.next.map(|cursor| cursor.to_string()),
+    }))
+}
+
+/// `GET /api/v1/entries/{id}`
+async fn entry(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+) -> Result<Json<Record>, Problem> {
+    let missing = || Problem::not_found("there is no entry with this id");
+    let number = id.parse().map_err(|_| missing())?;
+    let found = console.read(move |reader| reader.entry(number)).await?;
+    found.map(Json).ok_or_else(missing)
+}
+
+/// Entries over time.
+#[derive(Serialize)]
+struct HistogramAnswer {
+    /// How many entries were counted.
+    entries: u64,
+    /// Whether that is all that match; else they are the newest 50,000.
+    complete: bool,
+    /// How wide a bucket is, in milliseconds.
+    width_ms: i64,
+    /// Over the whole range, oldest first, those without an entry too.
+    buckets: Vec<Bucket>,
+}
+
+#[derive(Serialize)]
+struct Bucket {
+    start: Millis,
+    entries: u64,
+    verdicts: BTreeMap<String, u64>,
+}
+
+/// Entries by the values of a field.
+#[derive(Serialize)]
+struct FacetsAnswer {
+    field: String,
+    entries: u64,
+    complete: bool,
+    /// The commonest first.
+    values: Vec<ValueCount>,
+    /// Entries with a value that is not listed.
+    other: u64,
+    /// Entries without one.
+    missing: u64,
+}
+
+#[derive(Serialize)]
+struct ValueCount {
+    value: String,
+    entries: u64,
+}
+
+/// `GET /api/v1/histogram?q=&since=&until=&buckets=`
+async fn histogram(
+    State(console): State<Arc<Console>>,
+    params: Params,
+) -> Result<Json<HistogramAnswer>, Problem> {
+    let (filter, range, buckets) = (params.filter()?, params.range()?, params.buckets(60)?);
+    let counts = console
+        .read(move |reader| {
+            let now = now().get();
+            reader.counts(&Wanted { filter: &filter, range, now, buckets, fields: &[], values: 0 })
+        })
+        .await?;
+    let Counts { entries, complete, width, buckets, .. } = counts;
+    let bucket = |(start, verdicts): (i64, BTreeMap<String, u64>)| Bucket {
+        start: Millis::saturating(start),
+        entries: verdicts.values().sum(),
+        verdicts,
+    };
+    let buckets = buckets.into_iter().map(bucket).collect();
+    Ok(Json(HistogramAnswer { entries, complete, width_ms: width, buckets }))
+}
+
+/// `GET /api/v1/facets?q=&since=&until=&field=&limit=`
+async fn facets(
+    State(console): State<Arc<Console>>,
+    params: Params,
+) -> Result<Json<FacetsAnswer>, Problem> {
+    let (filter, range, field) = (params.filter()?, params.range()?, params.field()?);
+    let values = params.limit(10, MAX_LIMIT)?;
+    let counts = console
+        .read(move |reader| {
+            let (fields, now) = (&[field], now().get());
+            reader.counts(&Wanted { filter: &filter, range, now, buckets: 0, fields, values })
+        })
+        .await?;
+    let (entries, complete) = (counts.entries, counts.complete);
+    let one = counts.fields.into_iter().next();
+    let one = one.ok_or_else(|| Problem::not_found("nothing was counted"))?;
+    let facet = |(value, entries)| ValueCount { value, entries };
+    Ok(Json(FacetsAnswer {
+        field: one.field.name().to_owned(),
+        entries,
+        complete,
+        values: one.values.into_iter().map(facet).collect(),
+        other: one.other,
+        missing: one.missing,
+    }))
+}
+
+/// What came and what did not, newest first.
+#[derive(Serialize)]
+struct DeliveriesAnswer {
+    deliveries: Vec<Delivered>,
+    /// Where the next page of deliveries begins; `null` if this is the last.
+    next: Option<String>,
+    /// On the first page alone, as is the quarantine.
+    refused: Vec<Refused>,
+    quarantine: Vec<Quarantined>,
+}
+
+/// `GET /api/v1/deliveries?limit=&cursor=`
+async fn deliveries(
+    State(console): State<Arc<Console>>,
+    params: Params,
+) -> Result<Json<DeliveriesAnswer>, Problem> {
+    let (limit, before) = (params.limit(50, MAX_LIMIT)?, before(&params)?);
+    console.read(move |reader| delivery_page(reader, before, limit)).await.map(Json)
+}
+
+/// The number of the delivery before which the page begins.
+fn before(params: &Params) -> Result<Option<u64>, Problem> {
+    let Some(cursor) = params.cursor.as_deref().filter(|cursor| !cursor.is_empty()) else {
+        return Ok(None);
+    };
+    let number = cursor.parse().map_err(|_| Problem::parameter("cursor", BadCursor))?;
+    Ok(Some(number))
+}
+
+fn delivery_page(
+    reader: &Reader,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<DeliveriesAnswer, StoreError> {
+    // One more shows whether there is a next page.
+    let mut deliveries = reader.deliveries(before, limit + 1)?;
+    let more = deliveries.len() > limit;
+    deliveries.truncate(limit);
+    let next = deliveries.last().filter(|_| more).map(|last| last.id.to_string());
+    let (mut refused, mut quarantine) = (Vec::new(), Vec::new());
+    if before.is_none() {
+        refused = reader.refused(limit)?;
+        quarantine = reader.quarantine()?;
+        quarantine.reverse();
+        quarantine.truncate(limit);
+    }
+    Ok(DeliveriesAnswer { deliveries, next, refused, quarantine })
+}
+
+/// `GET /api/v1/stats`
+async fn stats(State(console): State<Arc<Console>>) -> Result<Json<Stats>, Problem> {
+    console.read(|reader| reader.stats(10)).await.map(Json)
+}
+
+/// The most lines that are verified at once: half a second of one core.
+const MAX_LINES: usize = 5000;
+
+/// What was found.
+#[derive(Serialize)]
+struct VerifyAnswer {
+    verdicts: BTreeMap<&'static str, u64>,
+    entries: Vec<Record>,
+}
+
+/// `POST /api/v1/verify`
+async fn verify(
+    State(console): State<Arc<Console>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<VerifyAnswer>, Problem> {
+    let body = body.map_err(|error| Problem::too_large(error.body_text()))?;
+    let keys = console.ring.all();
+    let records = console.read(move |_| Ok(records(&body, &keys))).await?;
+    let entries = records?;
+    let mut verdicts: BTreeMap<_, _> =
+        VerdictName::ALL.iter().map(|name| (name.as_str(), 0)).collect();
+    for entry in &entries {
+        if let Some(count) = verdicts.get_mut(entry.verdict.as_str()) {
+            *count += 1;
+        }
+    }
+    Ok(Json(VerifyAnswer { verdicts, entries }))
+}
+
+/// The lines of `text` as records, or why there are too many.
+fn records(text: &Bytes, keys: &KeySet) -> Result<Vec<Record>, Problem> {
+    let now = now();
+    let ranges: Vec<_> = lines(text).take(MAX_LINES + 1).collect();
+    if ranges.len() > MAX_LINES {
+        return Err(Problem::too_large(format!("more than {MAX_LINES} lines")));
+    }
+    let record = |(number, range): (usize, std::ops::Range<usize>)| {
+        let line = text.slice(range);
+        let entry =
+            CheckedLine::new(&line, keys, line.len()).read(line, &ExpectedIds::default(), now);
+        let (time, source) = (entry.own_time(now), format!("line:{}", number + 1));
+        entry.into_record(Origin::File { source }, time)
+    };
+    Ok(ranges.into_iter().enumerate().map(record).collect())
 }

@@ -44,7 +44,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// # Events
 /// `entry`: a new entry. `changed`: an entry whose verdict is another one now. `skipped`: entries
 /// that were not polled at, or are there no more, `{"from":id,"to":id}`.
-pub async fn stream(
+pub(super) async fn stream(
     State(console): State<Arc<Console>>,
     headers: HeaderMap,
     params: Params,

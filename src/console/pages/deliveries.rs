@@ -81,7 +81,7 @@ pub(super) struct QuarantineRow {
 }
 
 /// `GET /deliveries?limit=`
-pub async fn show(
+pub(super) async fn show(
     State(console): State<Arc<Console>>,
     params: Result<Params, Problem>,
 ) -> Result<Response, HtmlProblem> {

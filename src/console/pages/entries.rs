@@ -125,7 +125,7 @@ pub(super) struct EntryRow {
 }
 
 /// `GET /?q=&since=&until=&limit=&cursor=`
-pub async fn show(
+pub(super) async fn show(
     State(console): State<Arc<Console>>,
     params: Result<Params, Problem>,
 ) -> Result<Response, HtmlProblem> {

@@ -91,7 +91,7 @@ pub(super) struct DeliveryFacts {
 }
 
 /// `GET /entries/{id}`
-pub async fn show(
+pub(super) async fn show(
     State(console): State<Arc<Console>>,
     Path(id): Path<String>,
 ) -> Result<Response, HtmlProblem> {

@@ -14,73 +14,73 @@ use crate::signature::{self, Coverage, Key, KeySet, Verdict};
 const LONGEST_COMMAND: usize = 96 * 1024;
 
 /// The most of a piece of a line that is shown, in characters. The whole line is there to download.
-pub const SHOWN: usize = 16 * 1024;
+pub(super) const SHOWN: usize = 16 * 1024;
 
 /// The head of an Ed25519 public key as SubjectPublicKeyInfo in DER (RFC 8410 section 4).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// A verification, explained.
 #[derive(Debug)]
-pub struct Explanation {
+pub(super) struct Explanation {
     /// The verdict.
-    pub verdict: Badge,
+    pub(super) verdict: Badge,
     /// Why, in a sentence or two.
-    pub why: String,
+    pub(super) why: String,
     /// The line, in pieces.
-    pub pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Piece>,
     /// Whether something is cut out of it.
-    pub has_cut: bool,
+    pub(super) has_cut: bool,
     /// Whether something stands around what is signed.
-    pub has_outside: bool,
+    pub(super) has_outside: bool,
     /// How long the payload is and what its hash is.
-    pub payload: Option<PayloadFacts>,
+    pub(super) payload: Option<PayloadFacts>,
     /// The key that verifies it.
-    pub key: Option<KeyFacts>,
+    pub(super) key: Option<KeyFacts>,
     /// The signature, in base64url.
-    pub signature: Option<String>,
+    pub(super) signature: Option<String>,
     /// The commands for openssl.
-    pub commands: Option<Commands>,
+    pub(super) commands: Option<Commands>,
 }
 
 /// A piece of the line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Piece {
+pub(super) struct Piece {
     /// `signed`, `cut`, `outside` what is signed, or `plain`.
-    pub role: &'static str,
+    pub(super) role: &'static str,
     /// Its text.
-    pub text: SafeText,
+    pub(super) text: SafeText,
 }
 
 /// The payload.
 #[derive(Debug)]
-pub struct PayloadFacts {
+pub(super) struct PayloadFacts {
     /// Its length.
-    pub length: String,
+    pub(super) length: String,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
 }
 
 /// A key.
 #[derive(Debug)]
-pub struct KeyFacts {
+pub(super) struct KeyFacts {
     /// Its name.
-    pub kid: SafeText,
+    pub(super) kid: SafeText,
     /// Its thumbprint (RFC 7638).
-    pub thumbprint: String,
+    pub(super) thumbprint: String,
 }
 
 /// Commands that verify the entry without us.
 #[derive(Debug)]
-pub struct Commands {
+pub(super) struct Commands {
     /// For a shell.
-    pub text: String,
+    pub(super) text: String,
     /// With which key, if it is one that fails.
-    pub fails_with: Option<SafeText>,
+    pub(super) fails_with: Option<SafeText>,
 }
 
 impl Explanation {
     /// Checks `line`, however long it is, with `keys`, and explains what is found.
-    pub fn of(line: &[u8], keys: &KeySet) -> Explanation {
+    pub(super) fn of(line: &[u8], keys: &KeySet) -> Explanation {
         let checked = Layout::of(line, line.len())
             .and_then(|layout| Ok((layout.line, signature::check(&layout, keys)?)));
         let (text, checked) = match checked {
@@ -127,7 +127,7 @@ impl Explanation {
     }
 
     /// Explains a line that is none, or the beginning of one.
-    pub fn malformed(line: &[u8], why_not: Malformed) -> Explanation {
+    pub(super) fn malformed(line: &[u8], why_not: Malformed) -> Explanation {
         let verdict = Verdict::Malformed(why_not);
         Explanation {
             verdict: Badge(verdict.name().as_str()),

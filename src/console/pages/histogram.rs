@@ -17,57 +17,61 @@ const GAP: usize = 1;
 
 /// Entries over time.
 #[derive(Debug)]
-pub struct Histogram {
+pub(super) struct Histogram {
     /// How wide the picture is, in its own units.
-    pub width: usize,
+    pub(super) width: usize,
     /// The bars, oldest first.
-    pub bars: Vec<Bar>,
+    pub(super) bars: Vec<Bar>,
     /// When the first begins.
-    pub from: TimeTag,
+    pub(super) from: TimeTag,
     /// When the last ends.
-    pub to: TimeTag,
+    pub(super) to: TimeTag,
     /// How much time a bar is.
-    pub step: String,
+    pub(super) step: String,
     /// How many entries the highest bar is.
-    pub highest: String,
+    pub(super) highest: String,
     /// The verdicts that there are, for the legend and the table.
-    pub verdicts: Vec<Badge>,
+    pub(super) verdicts: Vec<Badge>,
 }
 
 /// A stretch of time.
 #[derive(Debug)]
-pub struct Bar {
+pub(super) struct Bar {
     /// Where it is.
-    pub x: usize,
+    pub(super) x: usize,
     /// How wide it is drawn.
-    pub width: usize,
+    pub(super) width: usize,
     /// Its parts, from the bottom up.
-    pub parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
     /// When it begins.
-    pub start: TimeTag,
+    pub(super) start: TimeTag,
     /// Its entries alone.
-    pub link: Link,
+    pub(super) link: Link,
     /// How many entries there are.
-    pub entries: String,
+    pub(super) entries: String,
     /// How many have each verdict of the legend.
-    pub numbers: Vec<String>,
+    pub(super) numbers: Vec<String>,
 }
 
 /// The entries of a bar that have one verdict.
 #[derive(Debug)]
-pub struct Part {
+pub(super) struct Part {
     /// The verdict.
-    pub verdict: &'static str,
+    pub(super) verdict: &'static str,
     /// Its upper edge.
-    pub y: String,
+    pub(super) y: String,
     /// How high it is.
-    pub height: String,
+    pub(super) height: String,
 }
 
 impl Histogram {
     /// That of `counts`, which are of `selection` in `range`; `None` if no range is given and there
     /// is no entry.
-    pub fn new(counts: &Counts, selection: &Selection, range: TimeRange) -> Option<Histogram> {
+    pub(super) fn new(
+        counts: &Counts,
+        selection: &Selection,
+        range: TimeRange,
+    ) -> Option<Histogram> {
         let sum = |verdicts: &BTreeMap<String, u64>| verdicts.values().sum::<u64>();
         let highest = counts.buckets.iter().map(|(_, verdicts)| sum(verdicts)).max()?;
         let (first, last) = (counts.buckets.first()?.0, counts.buckets.last()?.0);

@@ -44,7 +44,7 @@ pub(super) struct SourceRow {
 }
 
 /// `GET /keys`
-pub async fn show(State(console): State<Arc<Console>>) -> Result<Response, HtmlProblem> {
+pub(super) async fn show(State(console): State<Arc<Console>>) -> Result<Response, HtmlProblem> {
     let (known, counts) =
         console.read(|reader| Ok((reader.keys()?, reader.verified_by()?))).await?;
     let in_use = console.ring.all();

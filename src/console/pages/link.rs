@@ -10,7 +10,7 @@ use crate::store::TimeRange;
 
 /// An address of ours, its parameters percent-encoded (RFC 3986).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Link(String);
+pub(super) struct Link(String);
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,7 +20,7 @@ impl fmt::Display for Link {
 
 impl Link {
     /// The address `path` with those of `parameters` that are not empty.
-    pub fn new(path: &str, parameters: &[(&str, &str)]) -> Link {
+    pub(super) fn new(path: &str, parameters: &[(&str, &str)]) -> Link {
         let mut link = path.to_owned();
         for (name, value) in parameters.iter().filter(|(_, value)| !value.is_empty()) {
             link.push(if link.contains('?') { '&' } else { '?' });
@@ -32,17 +32,17 @@ impl Link {
     }
 
     /// The page of the entry `id`.
-    pub fn entry(id: u64) -> Link {
+    pub(super) fn entry(id: u64) -> Link {
         Link(format!("/entries/{id}"))
     }
 
     /// The entries that the delivery `id` brought.
-    pub fn delivery(id: u64) -> Link {
+    pub(super) fn delivery(id: u64) -> Link {
         Link::new("/", &[("q", &format!("delivery:{id}"))])
     }
 
     /// The entries whose `field` is exactly `value`, if a query can say so.
-    pub fn to_equal(field: &str, value: &str) -> Option<Link> {
+    pub(super) fn to_equal(field: &str, value: &str) -> Option<Link> {
         let term = search::equals(&Field::named(field), value)?;
         Some(Link::new("/", &[("q", &term)]))
     }
@@ -50,24 +50,24 @@ impl Link {
 
 /// Which entries a page is receiver, as it was asked.
 #[derive(Clone, Debug, Default)]
-pub struct Selection {
+pub(super) struct Selection {
     /// The query.
-    pub query: String,
+    pub(super) query: String,
     /// The first time, as written.
-    pub since: String,
+    pub(super) since: String,
     /// The time past the last, as written.
-    pub until: String,
+    pub(super) until: String,
 }
 
 /// A range of time that is offered, as a link.
 #[derive(Debug)]
-pub struct Choice {
+pub(super) struct Choice {
     /// What it is called.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Where it leads.
-    pub link: Link,
+    pub(super) link: Link,
     /// Whether it is what the page shows.
-    pub current: bool,
+    pub(super) current: bool,
 }
 
 /// The ranges that are offered: what each is called, and since when it is.
@@ -76,20 +76,20 @@ const RANGES: [(&str, &str); 6] =
 
 impl Selection {
     /// The address of it at `path`, with a parameter more.
-    pub fn link(&self, path: &str, more: (&str, &str)) -> Link {
+    pub(super) fn link(&self, path: &str, more: (&str, &str)) -> Link {
         let own = [("q", self.query.as_str()), ("since", &self.since), ("until", &self.until)];
         Link::new(path, &[own[0], own[1], own[2], more])
     }
 
     /// The same entries between these times.
-    pub fn between(&self, since: &str, until: &str) -> Selection {
+    pub(super) fn between(&self, since: &str, until: &str) -> Selection {
         let (since, until) = (since.to_owned(), until.to_owned());
         Selection { query: self.query.clone(), since, until }
     }
 
     /// The same entries in a range four times as wide around `range`, which these are in, if that has
     /// an end.
-    pub fn wider(&self, path: &str, range: TimeRange, now: i64) -> Option<Link> {
+    pub(super) fn wider(&self, path: &str, range: TimeRange, now: i64) -> Option<Link> {
         let until = range.until?;
         let Some(since) = range.since else {
             return Some(self.between("", "").link(path, ("", "")));
@@ -102,14 +102,14 @@ impl Selection {
     }
 
     /// Of them those whose `field` is `value`, if a query can say so.
-    pub fn narrowed(&self, field: &Field, value: &str) -> Option<Selection> {
+    pub(super) fn narrowed(&self, field: &Field, value: &str) -> Option<Selection> {
         let term = search::equals(field, value)?;
         let query = search::narrowed(&self.query, &term, now().get())?;
         Some(Selection { query, since: self.since.clone(), until: self.until.clone() })
     }
 
     /// The ranges to choose from at `path`.
-    pub fn choices(&self, path: &str) -> Vec<Choice> {
+    pub(super) fn choices(&self, path: &str) -> Vec<Choice> {
         let choice = |(name, since): (&'static str, &str)| Choice {
             name,
             link: self.between(since, "").link(path, ("", "")),

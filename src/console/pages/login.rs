@@ -25,12 +25,12 @@ pub(super) struct LoginPage {
 
 /// What the form sends. It holds a secret, and therefore has no `Debug`.
 #[derive(Deserialize)]
-pub struct Login {
+pub(super) struct Login {
     token: String,
 }
 
 /// `GET /login`
-pub async fn show(State(console): State<Arc<Console>>) -> Response {
+pub(super) async fn show(State(console): State<Arc<Console>>) -> Response {
     match console.guard.asks_for_token() {
         true => answer(StatusCode::OK, None),
         false => Redirect::to("/").into_response(),
@@ -38,7 +38,7 @@ pub async fn show(State(console): State<Arc<Console>>) -> Response {
 }
 
 /// `POST /login`
-pub async fn log_in(
+pub(super) async fn log_in(
     State(console): State<Arc<Console>>,
     Extension(peer): Extension<Peer>,
     headers: HeaderMap,
@@ -61,7 +61,7 @@ pub async fn log_in(
 }
 
 /// `POST /logout`
-pub async fn log_out(State(console): State<Arc<Console>>) -> Response {
+pub(super) async fn log_out(State(console): State<Arc<Console>>) -> Response {
     let cookie = console.guard.log_out();
     ([(SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
 }

@@ -5,39 +5,40 @@
 //! out. [`text`] makes hostile values harmless, [`link`] writes addresses, [`histogram`], [`outputs`]
 //! and [`explanation`] are parts of pages, [`assets`] is what pages load.
 
-pub mod assets;
-pub mod deliveries;
-pub mod entries;
-pub mod entry;
-pub mod explanation;
-pub mod histogram;
-pub mod keys;
-pub mod link;
-pub mod login;
-pub mod outputs;
-pub mod overview;
+mod deliveries;
+mod entries;
+mod entry;
+mod explanation;
+mod histogram;
+mod keys;
+mod link;
+mod login;
+mod overview;
 #[cfg(test)]
 mod tests;
-pub mod text;
-pub mod verify;
+mod text;
+mod verify;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use askama::Template;
 use axum::Router;
+use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use data_encoding::HEXLOWER;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
+use ring::digest;
 
 use self::link::Link;
 use self::text::{SafeText, TimeTag};
 use super::problem::Problem;
-use super::{Console, raw};
+use super::{Console, problem_response, raw};
 use crate::clock::now;
 
 /// The pages.
-pub fn router() -> Router<Arc<Console>> {
+pub(super) fn router() -> Router<Arc<Console>> {
     Router::new()
         .route("/", get(entries::show))
         .route("/entries/{id}", get(entry::show))
@@ -48,37 +49,37 @@ pub fn router() -> Router<Arc<Console>> {
         .route("/verify", get(verify::empty).post(verify::verify))
         .route("/login", get(login::show).post(login::log_in))
         .route("/logout", post(login::log_out))
-        .route("/assets/{version}/{name}", get(assets::asset))
+        .route("/assets/{version}/{name}", get(asset))
 }
 
 /// What all pages have around them.
 #[derive(Debug)]
-pub struct Shell {
+struct Shell {
     /// What the page is called.
-    pub title: String,
+    title: String,
     /// The pages to go to; none before one is logged in.
-    pub tabs: Vec<Tab>,
+    tabs: Vec<Tab>,
     /// The version of what pages load.
-    pub version: &'static str,
+    version: &'static str,
     /// Whether there is a way to log out.
-    pub log_out: bool,
+    log_out: bool,
     /// The page's path and query, for paper.
-    pub address: String,
+    address: String,
     /// When the page was made.
-    pub made: TimeTag,
+    made: TimeTag,
     /// The version of the program.
-    pub program: &'static str,
+    program: &'static str,
 }
 
 /// A page to go to.
 #[derive(Debug)]
-pub struct Tab {
+struct Tab {
     /// What it is called.
-    pub name: &'static str,
+    name: &'static str,
     /// Where it is.
-    pub path: &'static str,
+    path: &'static str,
     /// Whether one is there.
-    pub current: bool,
+    current: bool,
 }
 
 const TABS: [(&str, &str); 5] = [
@@ -91,14 +92,14 @@ const TABS: [(&str, &str); 5] = [
 
 impl Shell {
     /// That of the page `title`, below the tab that leads to `path`.
-    pub fn new(title: impl Into<String>, path: &str) -> Shell {
+    fn new(title: impl Into<String>, path: &str) -> Shell {
         let tab =
             |(name, to): (&'static str, &'static str)| Tab { name, path: to, current: to == path };
         let tabs = TABS.into_iter().map(tab).collect();
         Shell {
             title: title.into(),
             tabs,
-            version: &assets::VERSION,
+            version: &VERSION,
             log_out: false,
             address: path.to_owned(),
             made: TimeTag(now()),
@@ -107,12 +108,12 @@ impl Shell {
     }
 
     /// The same at an address of its own.
-    pub fn at(self, address: &Link) -> Shell {
+    fn at(self, address: &Link) -> Shell {
         Shell { address: address.to_string(), ..self }
     }
 
     /// That of a page for whoever is not logged in.
-    pub fn bare(title: &str) -> Shell {
+    fn bare(title: &str) -> Shell {
         Shell { tabs: Vec::new(), ..Shell::new(title, "") }
     }
 }
@@ -125,7 +126,7 @@ impl Console {
 }
 
 /// A page as an answer.
-pub fn page(status: StatusCode, template: &impl Template) -> Response {
+fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(text) => {
             let mut answer = (status, text).into_response();
@@ -139,7 +140,7 @@ pub fn page(status: StatusCode, template: &impl Template) -> Response {
 
 /// A problem, as a page.
 #[derive(Debug)]
-pub struct HtmlProblem(pub Problem);
+pub(super) struct HtmlProblem(pub(super) Problem);
 
 impl From<Problem> for HtmlProblem {
     fn from(problem: Problem) -> HtmlProblem {
@@ -163,4 +164,46 @@ struct ErrorPage {
     shell: Shell,
     status: u16,
     detail: SafeText,
+}
+
+struct Asset {
+    name: &'static str,
+    kind: &'static str,
+    text: &'static str,
+}
+
+const ASSETS: [Asset; 3] = [
+    Asset {
+        name: "style.css",
+        kind: "text/css; charset=utf-8",
+        text: include_str!("../assets/style.css"),
+    },
+    Asset {
+        name: "script.js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("../assets/script.js"),
+    },
+    Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../assets/icon.svg") },
+];
+
+/// What changes in the addresses when one of them changes.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let all: String = ASSETS.iter().map(|asset| asset.text).collect();
+    let digest = digest::digest(&digest::SHA256, all.as_bytes());
+    HEXLOWER.encode(digest.as_ref().get(..6).unwrap_or_default())
+});
+
+/// `GET /assets/{version}/{name}`
+async fn asset(Path((version, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
+    let found = ASSETS.iter().find(|asset| asset.name == name && version == *VERSION);
+    match found {
+        Some(asset) => {
+            let for_ever = "public, max-age=31536000, immutable";
+            let headers = [(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, for_ever)];
+            (headers, asset.text).into_response()
+        }
+        None => {
+            problem_response(Problem::not_found("there is no such file; reload the page"), &headers)
+        }
+    }
 }

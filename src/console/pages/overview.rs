@@ -9,21 +9,21 @@ use axum::response::Response;
 use hyper::StatusCode;
 
 use super::link::{Choice, Link, Selection};
-use super::outputs::{self, OutputRow};
-use super::text::{Badge, SafeText, TimeTag, VERDICTS, bytes, count};
+use super::text::{Badge, SafeText, TimeTag, VERDICTS, bytes, count, plural};
 use super::{HtmlProblem, Shell, page};
 use crate::clock::now;
 use crate::console::Console;
 use crate::console::params::Params;
 use crate::console::problem::Problem;
 use crate::console::receiver_info::ReceiverInfo;
+use crate::entry::Millis;
 use crate::search::{self, Filter};
 use crate::store::{Counts, Gap, OutputStanding, Reader, Stats, StoreError, TimeRange, Wanted};
 
 /// The conditions that are worth an alert, each with its query. The first are what the signature and
 /// the expected ids say. The others are those that the vendor recommends; what Kong itself began is
 /// left out. Source: the vendor's page "Konnect and Dev Portal audit logs".
-pub const CONDITIONS: [(&str, &str); 9] = [
+pub(super) const CONDITIONS: [(&str, &str); 9] = [
     ("Entry of another organization or Dev Portal", "warning:foreign_*"),
     ("Entry with another warning", "warning:* NOT warning:foreign_*"),
     ("Access answered with a server error", "kind:access severity:10 NOT kong_initiated:true"),
@@ -39,7 +39,7 @@ pub const CONDITIONS: [(&str, &str); 9] = [
 ];
 
 /// The invalid entries that no key has failed.
-pub const NOT_TRIED: &str = "verdict:invalid reason:not_tried";
+pub(super) const NOT_TRIED: &str = "verdict:invalid reason:not_tried";
 
 /// The last stretches of time that it is told of how many entries were received: what each is
 /// called, in a query too, and its minutes.
@@ -130,7 +130,7 @@ pub(super) struct OverviewCounts {
 }
 
 /// `GET /overview?since=&until=`
-pub async fn show(
+pub(super) async fn show(
     State(console): State<Arc<Console>>,
     params: Result<Params, Problem>,
 ) -> Result<Response, HtmlProblem> {
@@ -229,7 +229,7 @@ impl OverviewPage {
             verdicts: VERDICTS.into_iter().map(verdict).collect(),
             conditions: CONDITIONS.iter().zip(&counted.conditions).map(condition).collect(),
             rates: RATES.iter().zip(&counted.rates).map(rate).collect(),
-            outputs: outputs::rows(&counted.outputs, now()),
+            outputs: output_rows(&counted.outputs, now()),
             facts: StoreFacts::new(stats),
             endpoints: endpoints(receiver),
             advice: advice(receiver),
@@ -298,4 +298,54 @@ fn advice(receiver: &ReceiverInfo) -> Vec<&'static str> {
         ),
     ];
     all.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect()
+}
+
+/// A lag that is shorter than this is how an output works: nothing to see, in milliseconds.
+const NEGLIGIBLE: i64 = 15_000;
+
+pub(super) struct OutputRow {
+    pub(super) name: SafeText,
+    pub(super) behind: String,
+    /// Since when, if that is long ago.
+    pub(super) since: Option<TimeTag>,
+    pub(super) rate: String,
+    pub(super) written: String,
+    /// Entries that did not go out and will not.
+    pub(super) gone: String,
+    pub(super) some_gone: bool,
+    pub(super) error: Option<(TimeTag, SafeText)>,
+    /// Where the entries are that the other end refused, if there are such.
+    pub(super) dead_letters: Option<SafeText>,
+}
+
+/// The outputs that there are, in their order.
+pub(super) fn output_rows(standings: &[OutputStanding], now: Millis) -> Vec<OutputRow> {
+    standings.iter().filter(|one| one.configured).map(|one| output_row(one, now)).collect()
+}
+
+fn output_row(standing: &OutputStanding, now: Millis) -> OutputRow {
+    let is_long = |since: &Millis| now.get().saturating_sub(since.get()) > NEGLIGIBLE;
+    let gone =
+        [(standing.dead_letters, "dead letter", "dead letters"), (standing.lost, "lost", "lost")];
+    let gone: Vec<_> = gone
+        .into_iter()
+        .filter(|(number, ..)| *number > 0)
+        .map(|(number, one, more)| plural(number, one, more))
+        .collect();
+    OutputRow {
+        name: SafeText::new(&standing.name),
+        behind: count(standing.behind),
+        since: standing.behind_since.filter(is_long).map(TimeTag),
+        rate: format!("{:.1}", standing.rate),
+        written: count(standing.written),
+        some_gone: !gone.is_empty(),
+        gone: if gone.is_empty() { "none".to_owned() } else { gone.join(", ") },
+        error: standing
+            .error
+            .as_deref()
+            .zip(standing.failed_at)
+            .map(|(error, at)| (TimeTag(at), SafeText::new(error))),
+        dead_letters: (standing.dead_letters > 0)
+            .then(|| SafeText::new(&format!("dead-letters/{}.jsonl", standing.name))),
+    }
 }

@@ -13,8 +13,7 @@ use super::explanation::SHOWN;
 use super::keys::KeysPage;
 use super::link::Selection;
 use super::login::LoginPage;
-use super::outputs;
-use super::overview::{CONDITIONS, NOT_TRIED, OverviewCounts, OverviewPage};
+use super::overview::{CONDITIONS, NOT_TRIED, OverviewCounts, OverviewPage, output_rows};
 use super::text::SafeText;
 use super::verify::VerifyPage;
 use super::{ErrorPage, Shell};
@@ -274,13 +273,13 @@ fn outputs_say_how_they_stand_and_those_that_are_past_are_left_out() {
     let past = OutputStanding { configured: false, ..standing("past") };
     let long_ago = Some(Millis::saturating(NOW.get() - 60_000));
     let siem = OutputStanding { behind_since: long_ago, ..standing("siem") };
-    let rows = outputs::rows(&[siem, past], NOW);
+    let rows = output_rows(&[siem, past], NOW);
     let [row] = &rows[..] else { panic!("{}", rows.len()) };
     assert_eq!((row.behind.as_str(), row.rate.as_str()), ("4,321", "12.3"));
     assert_eq!(row.gone, "1 dead letter, 2,000 lost");
     assert!(row.since.is_some() && row.error.is_some());
     // A moment behind is how an output works.
-    assert!(outputs::rows(&[standing("siem")], NOW)[0].since.is_none());
+    assert!(output_rows(&[standing("siem")], NOW)[0].since.is_none());
 }
 
 /// The page of an entry that is valid.

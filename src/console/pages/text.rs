@@ -22,18 +22,18 @@ const TITLE: usize = 1000;
 
 /// A text without a character that is not seen. The template escapes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SafeText(String);
+pub(super) struct SafeText(String);
 
 impl SafeText {
     /// The whole text.
-    pub fn new(text: &str) -> SafeText {
+    pub(super) fn new(text: &str) -> SafeText {
         let mut shown = String::with_capacity(text.len());
         text.chars().for_each(|c| mark(&mut shown, c));
         SafeText(shown)
     }
 
     /// The whole of some bytes. Those that are no UTF-8 are shown by number.
-    pub fn from_bytes(bytes: &[u8]) -> SafeText {
+    pub(super) fn from_bytes(bytes: &[u8]) -> SafeText {
         let mut shown = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
             chunk.valid().chars().for_each(|c| mark(&mut shown, c));
@@ -43,7 +43,7 @@ impl SafeText {
     }
 
     /// At most `most` characters of the text; if it is cut, an ellipsis says so.
-    pub fn truncated(text: &str, most: usize) -> SafeText {
+    pub(super) fn truncated(text: &str, most: usize) -> SafeText {
         match text.char_indices().nth(most) {
             None => SafeText::new(text),
             Some((end, _)) => {
@@ -55,7 +55,7 @@ impl SafeText {
     }
 
     /// The first `most` bytes of a line; if it is cut, an ellipsis says so.
-    pub fn prefix(line: &[u8], most: usize) -> SafeText {
+    pub(super) fn prefix(line: &[u8], most: usize) -> SafeText {
         let cut = beginning(line, most);
         let mut shown = SafeText::from_bytes(cut);
         if cut.len() < line.len() {
@@ -65,13 +65,13 @@ impl SafeText {
     }
 
     /// The whole of a text of ours in lines: their ends are kept.
-    pub fn multiline(text: &str) -> SafeText {
+    pub(super) fn multiline(text: &str) -> SafeText {
         let lines: Vec<_> = text.lines().map(|line| SafeText::new(line).0).collect();
         SafeText(lines.join("\n"))
     }
 
     /// Whether there is nothing to see.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -84,16 +84,16 @@ impl fmt::Display for SafeText {
 
 /// A value in a cell: what it shows, and more of it in its title.
 #[derive(Clone, Debug, Default)]
-pub struct Cell {
+pub(super) struct Cell {
     /// The beginning.
-    pub text: SafeText,
+    pub(super) text: SafeText,
     /// The whole, unless it is very long.
-    pub title: SafeText,
+    pub(super) title: SafeText,
 }
 
 impl Cell {
     /// A cell with `text`.
-    pub fn new(text: &str) -> Cell {
+    pub(super) fn new(text: &str) -> Cell {
         let mut title = SafeText::truncated(text, TITLE);
         if text.len() > TITLE && title.0.ends_with('…') {
             title.0.push_str(&format!(" ({} in all)", bytes(text.len() as u64)));
@@ -103,12 +103,12 @@ impl Cell {
 
     /// A cell with a value that is known by a part of it: `short` in the text, all of it in the
     /// title.
-    pub fn short(text: &str) -> Cell {
+    pub(super) fn short(text: &str) -> Cell {
         Cell { text: SafeText::truncated(&abbreviated(text), CELL), ..Cell::new(text) }
     }
 
     /// A cell with a line, as the bytes that came.
-    pub fn bytes(line: &[u8]) -> Cell {
+    pub(super) fn bytes(line: &[u8]) -> Cell {
         match std::str::from_utf8(line) {
             Ok(text) => Cell::new(text),
             // Each byte that is no text takes four characters.
@@ -164,7 +164,7 @@ fn is_hidden(c: char) -> bool {
 /// A time, as an element: in UTC, with its exact value and zone. In tables the zone stands in the
 /// head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeTag(pub Millis);
+pub(super) struct TimeTag(pub(super) Millis);
 
 impl fmt::Display for TimeTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -184,15 +184,15 @@ impl HtmlSafe for TimeTag {}
 
 /// A verdict, as an element: a word, a sign and a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Badge(pub &'static str);
+pub(super) struct Badge(pub(super) &'static str);
 
 /// The verdicts, and the sign of each.
-pub const VERDICTS: [(&str, &str); 5] =
+pub(super) const VERDICTS: [(&str, &str); 5] =
     [("valid", "✓"), ("unsigned", "–"), ("no_key", "?"), ("invalid", "✗"), ("malformed", "!")];
 
 impl Badge {
     /// That of the verdict `name`.
-    pub fn of(name: &str) -> Badge {
+    pub(super) fn of(name: &str) -> Badge {
         Badge(VERDICTS.iter().find(|(one, _)| *one == name).map_or("malformed", |(one, _)| one))
     }
 }
@@ -212,22 +212,22 @@ impl fmt::Display for Badge {
 impl HtmlSafe for Badge {}
 
 /// A number with a comma between its thousands.
-pub fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     HumanCount(number).to_string()
 }
 
 /// So many of a thing, such as `1 entry` or `2,000 entries`.
-pub fn plural(number: u64, one: &str, more: &str) -> String {
+pub(super) fn plural(number: u64, one: &str, more: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { more })
 }
 
 /// A size in bytes, for people.
-pub fn bytes(size: u64) -> String {
+pub(super) fn bytes(size: u64) -> String {
     HumanBytes(size).to_string()
 }
 
 /// A length of time in milliseconds, for people: the largest unit that it is a multiple of.
-pub fn duration(millis: i64) -> String {
+pub(super) fn duration(millis: i64) -> String {
     const UNITS: [(i64, &str); 4] =
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
     let fits = UNITS.iter().find(|(unit, _)| millis % unit == 0 && millis > 0);

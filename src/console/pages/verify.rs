@@ -15,7 +15,7 @@ use super::text::{Badge, SafeText, VERDICTS};
 use super::{HtmlProblem, Shell, page};
 use crate::console::Console;
 use crate::console::problem::Problem;
-use crate::entry::lines::lines;
+use crate::entry::lines;
 use crate::signature::KeySet;
 
 /// The most lines that are explained on one page. The API takes more.
@@ -40,18 +40,18 @@ pub(super) struct Line {
 
 /// What the form sends.
 #[derive(Deserialize)]
-pub struct Pasted {
+pub(super) struct Pasted {
     lines: String,
 }
 
 /// `GET /verify`
-pub async fn empty(State(console): State<Arc<Console>>) -> Response {
+pub(super) async fn empty(State(console): State<Arc<Console>>) -> Response {
     let shell = console.shell("Verify", "/verify");
     page(StatusCode::OK, &VerifyPage::new(shell, String::new(), &console.ring.all()))
 }
 
 /// `POST /verify`
-pub async fn verify(
+pub(super) async fn verify(
     State(console): State<Arc<Console>>,
     pasted: Result<Form<Pasted>, FormRejection>,
 ) -> Result<Response, HtmlProblem> {

@@ -1,4 +1,4 @@
-//! What is genuine never meets the budget of verifications that fail, and what is made up does.
+//! Batches, their caps, and the budget of failed verifications.
 
 use std::sync::Arc;
 
@@ -9,7 +9,55 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use super::*;
 use crate::signature::{Key, Reason};
 
-const CAPS: Caps = Caps { max_line: 10_000, max_lines: 10_000 };
+const CAPS: Caps = Caps { max_line: 50, max_lines: 4 };
+
+fn batch(body: &'static str) -> Batch {
+    Batch::new(Bytes::from_static(body.as_bytes()), &KeySet::default(), CAPS).unwrap()
+}
+
+#[test]
+fn every_line_is_an_entry_as_it_came() {
+    let body = "{\"a\":1}\r\n\nhello\nCEF:0|a|b|c|d|Ingress|5|rt=7 x=1";
+    let entries: Vec<_> =
+        batch(body).entries(&ExpectedIds::default(), Millis::saturating(9)).collect();
+    let raws: Vec<_> = entries.iter().map(|entry| entry.raw.as_ref()).collect();
+    let lines: [&[u8]; 3] = [b"{\"a\":1}", b"hello", b"CEF:0|a|b|c|d|Ingress|5|rt=7 x=1"];
+    assert_eq!(raws, lines);
+    assert_eq!(entries[1].kind, None);
+    assert_eq!(entries[1].verdict.reason(), Some("unknown_format"));
+    assert_eq!(entries[2].kind, Some(Kind::Access));
+    assert_eq!(entries.iter().map(|entry| entry.time.get()).collect::<Vec<_>>(), [9, 9, 7]);
+}
+
+#[test]
+fn the_caps_hold() {
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50));
+    let batch = Batch::new(long.into(), &KeySet::default(), CAPS).unwrap();
+    assert_eq!(batch.verdicts().next().unwrap().reason(), Some("line_too_long"));
+    let entry = batch.entries(&ExpectedIds::default(), Millis::MIN).next().unwrap();
+    assert_eq!((entry.raw.len(), entry.kept()), (58, &entry.raw[..50]));
+    assert_eq!(entry.whole().unwrap().bytes, Some(58));
+    let sha256 = digest::digest(&digest::SHA256, &entry.raw);
+    assert_eq!(entry.too_long.unwrap().sha256, sha256.as_ref());
+    let many = Batch::new(Bytes::from_static(b"1\n2\n3\n4\n5"), &KeySet::default(), CAPS);
+    assert!(many.is_err());
+}
+
+#[test]
+fn entries_of_others_are_marked() {
+    let expected =
+        ExpectedIds { org_ids: vec!["a".into(), "b".into()], portal_ids: vec!["p".into()] };
+    for (line, warnings) in [
+        ("{\"org_id\":\"b\"}", vec![]),
+        ("{\"org_id\":\"c\",\"portal_id\":\"p\"}", vec![Warning::ForeignOrg]),
+        ("{\"portal_id\":\"q\"}", vec![Warning::ForeignPortal]),
+    ] {
+        let entry = batch(line).entries(&expected, Millis::MIN).next().unwrap();
+        assert_eq!(entry.warnings, warnings, "{line}");
+    }
+}
+
+const BUDGET_CAPS: Caps = Caps { max_line: 10_000, max_lines: 10_000 };
 
 struct Signer(Ed25519KeyPair);
 
@@ -41,13 +89,13 @@ fn forged(n: usize) -> String {
     cef(n) + &format!(" sig={}", URL_SAFE_NO_PAD.encode([7; 64])).repeat(4) + "\n"
 }
 
-fn batch(body: String, keys: &KeySet, budget: &FailureBudget) -> Batch {
-    Batch::with_budget(body.into(), keys, CAPS, budget).unwrap()
+fn batch_within(body: String, keys: &KeySet, budget: &FailureBudget) -> Batch {
+    Batch::with_budget(body.into(), keys, BUDGET_CAPS, budget).unwrap()
 }
 
 fn reason(line: &str, keys: &KeySet, budget: &FailureBudget) -> Option<&'static str> {
     let line = line.trim_end().as_bytes();
-    CheckedLine::with_budget(line, keys, CAPS.max_line, budget).verdict().reason()
+    CheckedLine::with_budget(line, keys, BUDGET_CAPS.max_line, budget).verdict().reason()
 }
 
 #[test]
@@ -64,7 +112,7 @@ fn what_is_genuine_costs_nothing_whichever_key_signed_it() {
         body += &format!("{{\"event\":{{\"rt\":{n},\"sig\":\"{sig}\"}}}}\n");
     }
     let budget = FailureBudget::new(1);
-    let batch = batch(body, &keys, &budget);
+    let batch = batch_within(body, &keys, &budget);
     assert_eq!(batch.len(), 600);
     assert!(batch.verdicts().all(|verdict| verdict.proof().is_some()));
     assert!(!budget.is_spent());
@@ -78,7 +126,7 @@ fn what_comes_after_the_budget_is_not_tried() {
     let body: String = (0..SLICE).map(forged).chain([signer.cef(SLICE)]).collect();
     // Each costs four signatures under two keys: a hundred can be tried.
     let budget = FailureBudget::new(800);
-    let batch = batch(body, &keys, &budget);
+    let batch = batch_within(body, &keys, &budget);
     assert!(budget.is_spent());
     let verdicts: Vec<_> = batch.verdicts().collect();
     let tried = verdicts.iter().filter(|one| one.reason() == Some("no_matching_key")).count();

@@ -2,10 +2,9 @@
 
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
-use super::*;
+use proptest::prelude::*;
 
-mod page;
-mod properties;
+use super::*;
 
 /// 2025-05-16T20:09:54Z.
 const NOW: i64 = 1_747_426_194_000;
@@ -367,4 +366,187 @@ fn nesting_does_no_harm() {
         }
     };
     std::thread::Builder::new().stack_size(512 * 1024).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn the_message_names_the_place_counting_from_one() {
+    let error = QueryError::new(0, "AND", "a term before it");
+    assert_eq!(error.to_string(), "query, character 1: found \"AND\", expected a term before it");
+    let error = QueryError::new(7, "", "a value after \"status:\"");
+    assert_eq!(
+        error.to_string(),
+        "query, character 8: found end of query, expected a value after \"status:\""
+    );
+}
+
+#[test]
+fn what_is_long_or_no_text_is_shown_harmlessly() {
+    assert_eq!(quoted("\u{1b}[2J\u{202e}"), r#""\u{1b}[2J\u{202e}""#);
+    assert_eq!(quoted(&"é".repeat(100)).chars().count(), SHOWN + 3);
+}
+
+const PAGE: &str = include_str!("../../docs/query-language.md");
+
+/// The lines of the page's blocks of this sort.
+fn examples(sort: &str) -> Vec<&'static str> {
+    let fence = format!("```{sort}\n");
+    let blocks = PAGE.split(fence.as_str()).skip(1);
+    blocks.flat_map(|block| block.split("```").next().unwrap().lines()).collect()
+}
+
+#[test]
+fn the_examples_of_the_page_are_what_it_says() {
+    let (good, bad) = (examples("query"), examples("refused"));
+    assert!(good.len() > 80 && bad.len() > 10);
+    for query in good {
+        parse(query, NOW).unwrap_or_else(|error| panic!("{query}\n{error}"));
+    }
+    for query in bad {
+        assert!(parse(query, NOW).is_err(), "{query}");
+    }
+}
+
+#[test]
+fn the_page_has_every_field_operator_and_word() {
+    let queries = examples("query").join("\n");
+    for name in Field::names() {
+        assert!(queries.contains(&format!("{name}:")), "no example of {name}");
+        assert!(PAGE.contains(&format!("`{name}`")), "{name} is not in the table");
+    }
+    // The examples in the tables, by the column that they stand in.
+    for (section, column) in [("## Terms", 1), ("## Fields", 3)] {
+        let table = PAGE.split(section).nth(1).unwrap().lines().skip_while(|l| !l.starts_with('|'));
+        let rows: Vec<_> = table.skip(2).take_while(|line| line.starts_with('|')).collect();
+        assert!(rows.len() > 10, "{section}");
+        for row in rows {
+            let cell = row.split('|').nth(column).unwrap();
+            let example = cell.split('`').nth(1).unwrap_or_else(|| panic!("no example: {row}"));
+            parse(example, NOW).unwrap_or_else(|error| panic!("{example}\n{error}"));
+        }
+    }
+    let limits = format!("{} KiB, {MAX_TERMS} values, and {MAX_DEPTH} brackets", MAX_BYTES / 1024);
+    assert!(PAGE.contains(&limits));
+    for field in ["verdict", "format", "kind", "warning"] {
+        let error = parse(&format!("{field}:?"), NOW).unwrap_err().expected;
+        for word in error.trim_start_matches("one of ").split(", ") {
+            assert!(PAGE.contains(&format!("`{word}`")), "{word} is not on the page");
+        }
+    }
+}
+
+/// A filter with a query that means it.
+fn filters() -> impl Strategy<Value = (String, Filter)> {
+    let value = "[a-z0-9 \"'\\\\*:()/^~+\\[\\]{}-]{1,8}|\\PC{1,8}";
+    let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let escape = |text: &str| {
+        text.chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.into() } else { format!("\\{c}") })
+            .collect::<String>()
+    };
+    let leaf = prop_oneof![
+        value.prop_map(move |text| (quote(&text), anywhere(&text))),
+        value.prop_map(move |value| (format!("src:{}", quote(&value)), is("src", text(&value)))),
+        // A backslash before a letter stands for itself, and so cannot be escaped before one.
+        "[ -~&&[^\\\\]]{1,8}".prop_map(move |value| {
+            (format!("src:{}*", escape(&value)), test("src", Test::Prefix(value)))
+        }),
+        any::<i64>().prop_map(|n| (format!("status:{n}"), is("status", number(n)))),
+        (any::<i64>(), any::<i64>()).prop_map(|(a, b)| {
+            let (a, b) = (a.min(b), a.max(b));
+            let range = Test::Range { lower: Included(number(a)), upper: Excluded(number(b)) };
+            (format!("rt:[{a} TO {b}}}"), test("rt", range))
+        }),
+        Just(("portal_id:*".to_owned(), test("portal_id", Test::Exists))),
+    ];
+    leaf.prop_recursive(5, 40, 4, |inner| {
+        let several = || prop::collection::vec(inner.clone(), 2..4);
+        let join = |parts: &[(String, Filter)], by: &str| {
+            let texts: Vec<_> = parts.iter().map(|(query, _)| format!("({query})")).collect();
+            texts.join(by)
+        };
+        let filters = |parts: Vec<(String, Filter)>| parts.into_iter().map(|part| part.1).collect();
+        prop_oneof![
+            several().prop_map(move |p| (join(&p, " AND "), Filter::all(filters(p)))),
+            several().prop_map(move |p| (join(&p, " "), Filter::all(filters(p)))),
+            several().prop_map(move |p| (join(&p, " OR "), Filter::any(filters(p)))),
+            inner.clone().prop_map(|(query, filter)| (format!("NOT ({query})"), not(filter))),
+            inner.clone().prop_map(|(query, filter)| (format!("-({query})"), not(filter))),
+        ]
+    })
+}
+
+/// Pieces of queries, in any order.
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "a",
+        "b ",
+        " ",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "'",
+        "\\",
+        "/",
+        "*",
+        "^2",
+        "~1",
+        ":",
+        "src:",
+        "status:",
+        "time:",
+        "AND ",
+        "OR ",
+        "NOT ",
+        "-",
+        "+",
+        "!",
+        "&&",
+        "||",
+        "IN [",
+        " TO ",
+        ">=",
+        "<",
+        "10",
+        "6h",
+        "é",
+        "\u{3000}",
+        "\0",
+        ",",
+        "=",
+        "kind:auth*",
+        "\"x\":",
+    ]);
+    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+/// No text is a panic, and what is wrong with it has a place and says what was expected.
+fn unharmed(query: &str) -> Result<(), TestCaseError> {
+    if let Err(error) = parse(query, NOW) {
+        prop_assert!(error.position <= query.chars().count(), "{query:?}: {error}");
+        prop_assert!(!error.expected.is_empty());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn any_text_is_a_query_or_an_error(query in "\\PC{0,40}|.{0,40}") {
+        unharmed(&query)?;
+    }
+
+    #[test]
+    fn any_pieces_are_a_query_or_an_error(query in pieces()) {
+        unharmed(&query)?;
+    }
+
+    #[test]
+    fn a_query_means_what_it_was_made_from((query, filter) in filters()) {
+        prop_assert_eq!(parse(&query, NOW), Ok(filter), "{}", query);
+    }
 }

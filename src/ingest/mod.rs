@@ -13,14 +13,15 @@ use rayon::prelude::*;
 use ring::digest;
 
 use crate::entry::layout::MAX_LINE;
-use crate::entry::lines::lines;
+use crate::entry::lines;
 use crate::entry::payload::ParsedPayload;
 use crate::entry::record::{Origin, Record, WholeLine, beginning};
 use crate::entry::time::{self, ParsedTime};
 use crate::entry::{Fields, Format, Kind, Layout, Malformed, Millis, Warning};
-use crate::signature::budget::MAX_FAILED_VERIFICATIONS;
 use crate::signature::verdict::SignatureCheck;
-use crate::signature::{self, FailureBudget, KeySet, Payload, Pieces, Verdict};
+use crate::signature::{
+    self, FailureBudget, KeySet, MAX_FAILED_VERIFICATIONS, Payload, Pieces, Verdict,
+};
 
 /// The first 16 bytes of a SHA-256: what identifies a line as received, or what is signed of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -349,57 +350,4 @@ impl Batch {
 }
 
 #[cfg(test)]
-mod budget_tests;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CAPS: Caps = Caps { max_line: 50, max_lines: 4 };
-
-    fn batch(body: &'static str) -> Batch {
-        Batch::new(Bytes::from_static(body.as_bytes()), &KeySet::default(), CAPS).unwrap()
-    }
-
-    #[test]
-    fn every_line_is_an_entry_as_it_came() {
-        let body = "{\"a\":1}\r\n\nhello\nCEF:0|a|b|c|d|Ingress|5|rt=7 x=1";
-        let entries: Vec<_> =
-            batch(body).entries(&ExpectedIds::default(), Millis::saturating(9)).collect();
-        let raws: Vec<_> = entries.iter().map(|entry| entry.raw.as_ref()).collect();
-        let lines: [&[u8]; 3] = [b"{\"a\":1}", b"hello", b"CEF:0|a|b|c|d|Ingress|5|rt=7 x=1"];
-        assert_eq!(raws, lines);
-        assert_eq!(entries[1].kind, None);
-        assert_eq!(entries[1].verdict.reason(), Some("unknown_format"));
-        assert_eq!(entries[2].kind, Some(Kind::Access));
-        assert_eq!(entries.iter().map(|entry| entry.time.get()).collect::<Vec<_>>(), [9, 9, 7]);
-    }
-
-    #[test]
-    fn the_caps_hold() {
-        let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50));
-        let batch = Batch::new(long.into(), &KeySet::default(), CAPS).unwrap();
-        assert_eq!(batch.verdicts().next().unwrap().reason(), Some("line_too_long"));
-        let entry = batch.entries(&ExpectedIds::default(), Millis::MIN).next().unwrap();
-        assert_eq!((entry.raw.len(), entry.kept()), (58, &entry.raw[..50]));
-        assert_eq!(entry.whole().unwrap().bytes, Some(58));
-        let sha256 = digest::digest(&digest::SHA256, &entry.raw);
-        assert_eq!(entry.too_long.unwrap().sha256, sha256.as_ref());
-        let many = Batch::new(Bytes::from_static(b"1\n2\n3\n4\n5"), &KeySet::default(), CAPS);
-        assert!(many.is_err());
-    }
-
-    #[test]
-    fn entries_of_others_are_marked() {
-        let expected =
-            ExpectedIds { org_ids: vec!["a".into(), "b".into()], portal_ids: vec!["p".into()] };
-        for (line, warnings) in [
-            ("{\"org_id\":\"b\"}", vec![]),
-            ("{\"org_id\":\"c\",\"portal_id\":\"p\"}", vec![Warning::ForeignOrg]),
-            ("{\"portal_id\":\"q\"}", vec![Warning::ForeignPortal]),
-        ] {
-            let entry = batch(line).entries(&expected, Millis::MIN).next().unwrap();
-            assert_eq!(entry.warnings, warnings, "{line}");
-        }
-    }
-}
+mod tests;
