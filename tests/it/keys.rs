@@ -1,7 +1,7 @@
 //! Keys come, go, and come late: nothing that is genuine stays unverified once its key is there.
 
 use crate::harness::stored::catalog;
-use crate::harness::{Gives, KeyServer, Serve, Setup, Signer, cef, jwks, wait_until};
+use crate::harness::{KeyReply, KeyServer, Serve, Setup, Signer, cef, jwks, wait_until};
 
 /// Keys are read from the server, every second.
 fn start(source: &KeyServer) -> Serve {
@@ -10,7 +10,7 @@ fn start(source: &KeyServer) -> Serve {
 }
 
 fn serving(signers: &[&Signer]) -> KeyServer {
-    KeyServer::start(Gives::Body(jwks(signers).into_bytes()))
+    KeyServer::start(KeyReply::Body(jwks(signers).into_bytes()))
 }
 
 /// Waits until everything stored has this verdict.
@@ -44,7 +44,7 @@ fn a_key_set_can_rotate_between_deliveries() {
     assert_eq!(serve.deliver(first.join("\n"))["verdicts"]["valid"], 100);
     assert_eq!(source.requests(), 1);
 
-    source.give_set(jwks(&[&two]));
+    source.set_keys(jwks(&[&two]));
     let mixed = |n| if n % 3 == 0 { one.json(n) } else { two.json(n) };
     let second: Vec<_> = (100..200).map(mixed).collect();
     let answer = serve.deliver(second.join("\n"));
@@ -85,7 +85,7 @@ fn forged_signatures_cause_few_requests_to_the_source() {
 #[test]
 fn entries_older_than_the_first_key_are_verified_when_it_arrives() {
     let signer = Signer::new("k1");
-    let source = KeyServer::start(Gives::Nothing);
+    let source = KeyServer::start(KeyReply::Close);
     let serve = start(&source);
     for n in 0..5 {
         let body = [signer.cef(n), signer.json(n), signer.cps(n), cef(n)].join("\n");
@@ -96,7 +96,7 @@ fn entries_older_than_the_first_key_are_verified_when_it_arrives() {
     serve.deliver(&forged);
     assert!(serve.stored()[0].reason.as_deref() == Some("no_keys"));
     serve.wait_for_log("there are no keys, so nothing can be verified");
-    source.give_set(jwks(&[&signer]));
+    source.set_keys(jwks(&[&signer]));
     wait_until("late verdicts", || !serve.verdicts().iter().any(|verdict| verdict == "no_key"));
     for entry in serve.stored() {
         let expected = match String::from_utf8(entry.line.clone()).unwrap() {
@@ -119,19 +119,19 @@ fn a_failing_source_takes_no_keys_away() {
     let many: Vec<_> = (0..65).map(|n| Signer::new(&format!("many {n}"))).collect();
     let many = jwks(&many.iter().collect::<Vec<_>>()).into_bytes();
     let cases = [
-        (Gives::Nothing, "failed"),
-        (Gives::Status(500), "500"),
-        (Gives::Status(404), "404"),
-        (Gives::Redirect("http://keys.example/".into()), "plain http"),
-        (Gives::Body(huge), "more than 1048576 bytes"),
-        (Gives::Body(b"<html>Sign in</html>".to_vec()), "JSON"),
-        (Gives::Body(b"{\"keys\": 1}".to_vec()), "keys"),
-        (Gives::Body(b"[]".to_vec()), "keys"),
-        (Gives::Body(b"\xff".to_vec()), "JSON"),
-        (Gives::Body(many), "64"),
+        (KeyReply::Close, "failed"),
+        (KeyReply::Status(500), "500"),
+        (KeyReply::Status(404), "404"),
+        (KeyReply::Redirect("http://keys.example/".into()), "plain http"),
+        (KeyReply::Body(huge), "more than 1048576 bytes"),
+        (KeyReply::Body(b"<html>Sign in</html>".to_vec()), "JSON"),
+        (KeyReply::Body(b"{\"keys\": 1}".to_vec()), "keys"),
+        (KeyReply::Body(b"[]".to_vec()), "keys"),
+        (KeyReply::Body(b"\xff".to_vec()), "JSON"),
+        (KeyReply::Body(many), "64"),
     ];
-    for (n, (gives, expected)) in cases.into_iter().enumerate() {
-        source.give(gives);
+    for (n, (reply, expected)) in cases.into_iter().enumerate() {
+        source.set_reply(reply);
         source.wait_for_request();
         wait_until(expected, || error(&serve).contains(expected));
         let answer = serve.deliver([one.cef(n), two.cef(n)].join("\n"));
@@ -139,7 +139,7 @@ fn a_failing_source_takes_no_keys_away() {
         assert_eq!(answer["verdicts"]["invalid"], 1, "{expected}: {answer}");
         assert!(serve.stderr().contains(&error(&serve)), "{expected}");
     }
-    source.give_set(jwks(&[&one, &two]));
+    source.set_keys(jwks(&[&one, &two]));
     wait_for_all(&serve, "valid");
     assert_eq!(error(&serve), "");
 }
@@ -147,7 +147,7 @@ fn a_failing_source_takes_no_keys_away() {
 #[test]
 fn a_slow_source_delays_nothing() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
-    let (slow, quick) = (KeyServer::start(Gives::Silence), serving(&[&two]));
+    let (slow, quick) = (KeyServer::start(KeyReply::Hang), serving(&[&two]));
     let sources = format!("jwks = ['{}', '{}']\nrefresh = '1s'\n", slow.url(), quick.url());
     // Ready, and at work, while the first fetch hangs.
     let serve = Setup::new().config(&format!("[keys]\n{sources}")).start();
@@ -155,7 +155,7 @@ fn a_slow_source_delays_nothing() {
     assert_eq!(serve.deliver([one.cef(1), two.cef(2)].join("\n"))["stored"], 2);
     // It is given up in time, and asked again.
     serve.wait_for_log("no complete answer from");
-    slow.give_set(jwks(&[&one]));
+    slow.set_keys(jwks(&[&one]));
     wait_for_all(&serve, "valid");
 }
 
@@ -203,7 +203,7 @@ fn a_removed_key_retires_and_its_verdicts_stay() {
     let serve = Setup::new().config(&config).start();
     wait_for_keys(&serve, |n| one.cef(n));
     wait_for_all(&serve, "valid");
-    source.give_set(jwks(&[&two]));
+    source.set_keys(jwks(&[&two]));
     let mut n = 0;
     wait_until("its retirement", || {
         n += 1;
@@ -215,7 +215,7 @@ fn a_removed_key_retires_and_its_verdicts_stay() {
     assert_eq!((late.len(), late[0].kid.as_deref()), (1, None));
     assert!(before.iter().all(|one| one.kid.is_some()));
     // It comes back, and the last entry was genuine after all.
-    source.give_set(jwks(&[&one, &two]));
+    source.set_keys(jwks(&[&one, &two]));
     wait_for_all(&serve, "valid");
 }
 
@@ -225,7 +225,7 @@ fn a_removed_key_verifies_for_days() {
     let source = serving(&[&one]);
     let mut serve = start(&source);
     wait_for_keys(&serve, |n| one.cef(n));
-    source.give_set(jwks(&[&two]));
+    source.set_keys(jwks(&[&two]));
     wait_for_keys(&serve, |n| two.cef(n));
     assert_eq!(serve.deliver(one.json(1))["verdicts"]["valid"], 1);
     serve.stop();
@@ -239,7 +239,7 @@ fn keys_survive_a_restart_without_their_source() {
     let source = serving(&[&signer]);
     let mut serve = start(&source);
     wait_for_keys(&serve, |n| signer.cef(n));
-    source.give(Gives::Nothing);
+    source.set_reply(KeyReply::Close);
     serve.stop();
     serve.restart();
     assert_eq!(serve.deliver(signer.cef(1))["verdicts"]["valid"], 1);

@@ -1,11 +1,11 @@
-//! The integration tests: one binary, for the sake of link time.
+//! The integration tests, in one binary to save link time.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stderr,
     clippy::print_stdout,
-    reason = "tests say what they expect, and tell the whole story where it is otherwise"
+    reason = "a test that fails panics and prints what it saw"
 )]
 
 mod backup;

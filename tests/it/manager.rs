@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use rustix::process::Signal;
 
 use crate::full_disk::limit;
-use crate::harness::{DEADLINE, Raw, Serve, Setup};
+use crate::harness::{DEADLINE, RawConnection, Serve, Setup};
 
 /// The manager's end.
 struct Manager(UnixDatagram);
@@ -56,7 +56,7 @@ fn the_manager_is_told_of_start_reload_watchdog_and_stop() {
 
     serve.signal(Signal::TERM);
     assert_eq!(manager.news(), "STOPPING=1\n");
-    serve.ends();
+    serve.wait_for_end();
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn an_inherited_socket_keeps_deliveries_during_a_restart() {
     assert_eq!(serve.deliver("{\"n\":1}")["stored"], 1);
 
     serve.stop();
-    let mut waiting = Raw::plain(address.port());
+    let mut waiting = RawConnection::plain(address.port());
     let headers = [("authorization", serve.authorization.as_str())];
     waiting.request("POST", "/audit-logs", &headers, b"{\"n\":2}");
     serve.restart();

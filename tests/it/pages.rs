@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::Command;
 
 use crate::harness::{
-    Answer, Gives, KeyServer, Raw, Serve, Setup, Signer, cef, jwks, tool, wait_until,
+    Answer, KeyReply, KeyServer, RawConnection, Serve, Setup, Signer, cef, jwks, tool, wait_until,
 };
 
 /// A server that knows the key of `signer`.
@@ -15,7 +15,7 @@ fn start(signer: &Signer) -> Serve {
 
 fn ask(serve: &Serve, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let host = serve.console.strip_prefix("http://").unwrap();
-    let mut connection = Raw::plain(host.rsplit_once(':').unwrap().1.parse().unwrap());
+    let mut connection = RawConnection::plain(host.rsplit_once(':').unwrap().1.parse().unwrap());
     // The first of two headers of a name would be the harness's own.
     let headers: Vec<_> = [("host", host), ("accept", "text/html")]
         .into_iter()
@@ -112,7 +112,7 @@ fn every_page_loads_with_and_without_entries() {
 #[test]
 fn the_keys_page_counts_late_verdicts_too() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
-    let source = KeyServer::start(Gives::Body(jwks(&[&one]).into_bytes()));
+    let source = KeyServer::start(KeyReply::Body(jwks(&[&one]).into_bytes()));
     let config = format!(
         "[keys]\njwks = '{}'\nrefresh = '1s'\n[store]\nsegment_entries = 4\n",
         source.url()
@@ -130,7 +130,7 @@ fn the_keys_page_counts_late_verdicts_too() {
     };
     assert_eq!((verified("k1").as_deref(), verified("k2")), (Some("5"), None));
     // Most of what becomes valid now is in segments that are closed, and some in sealed ones.
-    source.give_set(jwks(&[&one, &two]));
+    source.set_keys(jwks(&[&one, &two]));
     wait_until("late verdicts", || verified("k2").as_deref() == Some("5"));
     assert_eq!(verified("k1").as_deref(), Some("5"));
     // What was invalid when it came is explained with the key that verifies it now.

@@ -1,11 +1,11 @@
-//! The program itself, run as its users run it.
+//! Runs of the program from its command line.
 
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// How a run ended.
+/// A finished run of the program.
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
@@ -13,7 +13,7 @@ pub(crate) struct Ran {
     arguments: Vec<String>,
 }
 
-/// Runs `vidimus` with these arguments and this on standard input, in the folder of the crate.
+/// Runs `vidimus` in the directory of the crate.
 pub(crate) fn run(arguments: &[&str], stdin: &[u8]) -> Ran {
     let mut child = Command::new(env!("CARGO_BIN_EXE_vidimus"))
         .args(arguments)
@@ -39,14 +39,14 @@ pub(crate) fn run(arguments: &[&str], stdin: &[u8]) -> Ran {
 }
 
 impl Ran {
-    /// The run, if it ended with this exit code.
+    /// Checks the exit code.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Ran {
         assert_eq!(self.code, Some(code), "{self}");
         self
     }
 
-    /// The JSON lines on standard output.
+    /// Parses standard output as JSON lines.
     #[track_caller]
     pub(crate) fn records(&self) -> Vec<serde_json::Value> {
         let record = |line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}\n{self}"));
@@ -54,7 +54,7 @@ impl Ran {
     }
 }
 
-/// The whole story.
+/// The command, its exit code and its streams.
 impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ran { code, stdout, stderr, arguments } = self;
@@ -63,7 +63,7 @@ impl fmt::Display for Ran {
     }
 }
 
-/// A file among the fixtures.
+/// The path of a file in `fixtures/vectors`.
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors").join(name)
 }

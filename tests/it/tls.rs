@@ -6,7 +6,7 @@ use std::path::Path;
 use rustls::ProtocolVersion;
 
 use crate::harness::http::trusting;
-use crate::harness::{Raw, Serve, Setup, wait_until};
+use crate::harness::{RawConnection, Serve, Setup, wait_until};
 
 /// A certificate for `localhost` and its key, in PEM.
 struct Pair {
@@ -27,11 +27,11 @@ impl Pair {
     }
 
     /// A connection of a client that trusts this certificate alone.
-    fn connect(&self, serve: &Serve) -> Option<Raw> {
+    fn connect(&self, serve: &Serve) -> Option<RawConnection> {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, &self.certificate).unwrap();
         let config = trusting(Some(file.path()), rustls::ALL_VERSIONS);
-        Raw::tls_with(serve.port(), config).ok()
+        RawConnection::tls_with(serve.port(), config).ok()
     }
 }
 
@@ -41,7 +41,7 @@ fn start(pair: &Pair) -> Serve {
 }
 
 /// Delivers the line number `n` over a connection that goes on.
-fn deliver(serve: &Serve, connection: &mut Raw, n: usize) {
+fn deliver(serve: &Serve, connection: &mut RawConnection, n: usize) {
     let headers = [("authorization", serve.authorization.as_str())];
     connection.request("POST", "/audit-logs", &headers, format!("{{\"n\":{n}}}").as_bytes());
     let answer = connection.answer();
@@ -116,7 +116,7 @@ fn tls_1_2_and_1_3_and_both_versions_of_http_work() {
         {
             let mut config = trusting(Some(&serve.certificate()), &[version]);
             config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-            let mut connection = Raw::tls_with(serve.port(), config).unwrap();
+            let mut connection = RawConnection::tls_with(serve.port(), config).unwrap();
             let session = connection.session();
             assert_eq!(session.protocol_version(), Some(expected));
             assert_eq!(session.alpn_protocol(), chosen.map(str::as_bytes), "{alpn:?}");

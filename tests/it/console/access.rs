@@ -1,7 +1,7 @@
 //! Who may ask: the `Host`, the token, TLS, and the headers of every answer.
 
 use super::{connect, get, host, port, send, wait_for};
-use crate::harness::{Raw, Serve, Setup, wait_until};
+use crate::harness::{RawConnection, Serve, Setup, wait_until};
 use crate::program::run;
 
 const TOKEN: &str = "a token of the tests";
@@ -76,7 +76,7 @@ fn nothing_is_shown_without_the_token() {
 fn token_guesses_are_rate_limited_per_address() {
     let serve = with_token();
     let ask = |from: [u8; 4], token: &str| {
-        let mut connection = Raw::plain_from(from, port(&serve));
+        let mut connection = RawConnection::plain_from(from, port(&serve));
         connection.send(format!(
             "GET /api/v1/stats HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\r\n",
             host(&serve)
@@ -151,7 +151,7 @@ fn the_console_speaks_tls_when_configured() {
     wait_until("the line", || serve.stderr().contains(&format!("console at {}", serve.console)));
     assert_eq!(get(&serve, "/api/v1/stats").status, 200);
     wait_for(&serve, "/readyz");
-    let mut plain = Raw::plain(port(&serve));
+    let mut plain = RawConnection::plain(port(&serve));
     plain.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert!(plain.rest().is_empty());
     let counted = "vidimus_tls_handshake_failures_total{listener=\"console\"} 1";

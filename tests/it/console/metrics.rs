@@ -4,7 +4,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use super::{ask, get, line, wait_for};
 use crate::check::vector;
-use crate::harness::{Raw, Serve, Setup, Signer, gzip, jwks, wait_until, write_private};
+use crate::harness::{RawConnection, Serve, Setup, Signer, gzip, jwks, wait_until, write_private};
 use crate::program::fixture;
 
 /// The value of a time series, as it is written with its labels in their order.
@@ -53,7 +53,7 @@ fn metrics_count_what_happens() {
     assert_eq!(serve.post("/two", &[("authorization", "x")], &[b'x'; 5000]).status, 413);
     assert_eq!(serve.post("/two", &[("authorization", "y")], b"").status, 401);
     assert_eq!(serve.post("/three", &[("authorization", "x")], b"").status, 404);
-    let mut plain = Raw::plain(serve.port());
+    let mut plain = RawConnection::plain(serve.port());
     plain.send("GET / HTTP/1.1\r\n\r\n");
     plain.rest();
     // It is counted when the connection has gone, by reason first.

@@ -11,7 +11,7 @@ mod stream;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Raw, Serve, wait_until};
+use crate::harness::{Answer, RawConnection, Serve, wait_until};
 
 /// What the console says of itself.
 pub(crate) fn description() -> Value {
@@ -29,10 +29,10 @@ pub(crate) fn host(serve: &Serve) -> String {
 }
 
 /// A connection to the console.
-pub(crate) fn connect(serve: &Serve) -> Raw {
+pub(crate) fn connect(serve: &Serve) -> RawConnection {
     match serve.console.starts_with("https") {
-        true => Raw::tls(port(serve), &serve.certificate()),
-        false => Raw::plain(port(serve)),
+        true => RawConnection::tls(port(serve), &serve.certificate()),
+        false => RawConnection::plain(port(serve)),
     }
 }
 

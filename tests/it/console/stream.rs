@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use serde_json::{Value, json};
 
 use super::{ask, connect, get, host, line, send};
-use crate::harness::{Gives, KeyServer, Raw, Serve, Setup, Signer, jwks};
+use crate::harness::{KeyReply, KeyServer, RawConnection, Serve, Setup, Signer, jwks};
 
 /// A server-sent event.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ impl Event {
 }
 
 /// Somebody who follows the stream.
-struct Follower(BufReader<Raw>);
+struct Follower(BufReader<RawConnection>);
 
 impl Follower {
     /// Opens the stream, and waits until it listens.
@@ -109,7 +109,7 @@ fn the_stream_sends_new_entries_and_resumes_after_an_event() {
 #[test]
 fn a_changed_verdict_is_sent() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
-    let source = KeyServer::start(Gives::Body(jwks(&[&one]).into_bytes()));
+    let source = KeyServer::start(KeyReply::Body(jwks(&[&one]).into_bytes()));
     let config = format!("[keys]\njwks = '{}'\nrefresh = '1s'\n", source.url());
     let serve = Setup::new().config(&config).start();
     serve.wait_for_log("the key set has new keys");
@@ -118,7 +118,7 @@ fn a_changed_verdict_is_sent() {
     serve.deliver(two.cef(1));
     let first = all.next();
     assert_eq!((first.kind.as_str(), &first.data["verdict"]), ("entry", &json!("invalid")));
-    source.give_set(jwks(&[&one, &two]));
+    source.set_keys(jwks(&[&one, &two]));
     for follower in [&mut all, &mut valid] {
         let event = follower.next();
         assert_eq!(event.kind, "changed", "{event:?}");

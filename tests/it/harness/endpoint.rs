@@ -1,4 +1,4 @@
-//! An endpoint of HTTP that answers as a test tells it, well or badly, over plain HTTP or TLS.
+//! An HTTP or HTTPS endpoint whose answers a test chooses.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,12 +20,12 @@ pub(crate) struct Received {
     pub(crate) target: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Whether the client showed a certificate.
+    /// Whether the client sent a certificate.
     pub(crate) showed_certificate: bool,
 }
 
 impl Received {
-    /// The value of a header that stands once.
+    /// The value of a header, which must not be repeated.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known == name);
         let value = values.next().map(|(_, value)| value.as_str());
@@ -33,32 +33,31 @@ impl Received {
         value
     }
 
-    /// The lines of the body.
     pub(crate) fn lines(&self) -> Vec<String> {
         String::from_utf8(self.body.clone()).unwrap().lines().map(str::to_owned).collect()
     }
 
-    /// The lines of the body, each JSON.
+    /// Parses the body as JSON lines.
     pub(crate) fn json(&self) -> Vec<Value> {
         self.lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-/// What a request is answered with.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    /// A status, headers with their line ends, a body.
+    /// A status, headers with their line ends, and a body.
     Answer(u16, &'static str, String),
-    /// A 200 of which half the body comes.
+    /// A 200 with half the body, then the end of the connection.
     Half(String),
-    /// Nothing: the connection is closed.
+    /// The end of the connection, without an answer.
     Close,
-    /// Nothing, for as long as the client likes to wait.
+    /// No answer until the client disconnects.
     Hang,
 }
 
 impl Reply {
-    /// A status and nothing more.
+    /// An answer with no headers and no body.
     pub(crate) fn status(status: u16) -> Reply {
         Reply::Answer(status, "", String::new())
     }
@@ -66,7 +65,7 @@ impl Reply {
 
 type Answers = Box<dyn FnMut(&Received) -> Reply + Send>;
 
-/// An endpoint that runs until the tests end.
+/// An endpoint that listens until the test process ends.
 pub(crate) struct Endpoint {
     port: u16,
     scheme: &'static str,
@@ -74,13 +73,13 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Starts one that answers a request with what `answers` gives, one request at a time.
+    /// Starts an endpoint. `answers` gives the answer to each request, one request at a time.
     pub(crate) fn start(answers: impl FnMut(&Received) -> Reply + Send + 'static) -> Endpoint {
         Endpoint::start_with(None, answers)
     }
 
-    /// Starts one with a certificate for `localhost` and its key, in a PEM file, that asks for a
-    /// client's certificate, and takes that which is in the file too.
+    /// Starts an endpoint with TLS. The PEM file has a certificate for `localhost` and its key. The
+    /// endpoint asks for a client certificate and accepts the one in the file.
     pub(crate) fn start_tls(
         pem: &Path,
         answers: impl FnMut(&Received) -> Reply + Send + 'static,
@@ -97,28 +96,27 @@ impl Endpoint {
         let received = Arc::new(Mutex::new(Vec::new()));
         let answers: Arc<Mutex<Answers>> = Arc::new(Mutex::new(Box::new(answers)));
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let told = Arc::clone(&received);
+        let log = Arc::clone(&received);
         spawn(move || {
             for tcp in listener.incoming() {
-                let (tls, answers, told) = (tls.clone(), Arc::clone(&answers), Arc::clone(&told));
-                // A client that leaves is none of our business.
-                spawn(move || drop(connection(tcp.unwrap(), tls, &answers, &told)));
+                let (tls, answers, log) = (tls.clone(), Arc::clone(&answers), Arc::clone(&log));
+                // The client may disconnect.
+                spawn(move || drop(connection(tcp.unwrap(), tls, &answers, &log)));
             }
         });
         Endpoint { port, scheme, received }
     }
 
-    /// The URL of a path on it.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}://localhost:{}{path}", self.scheme, self.port)
     }
 
-    /// What it received so far, and what it answered.
+    /// The requests so far, each with its answer.
     pub(crate) fn received(&self) -> MutexGuard<'_, Vec<(Received, Reply)>> {
         self.received.lock().unwrap()
     }
 
-    /// The requests that it answered with a 2xx that came whole.
+    /// The requests that got a complete 2xx answer.
     pub(crate) fn taken(&self) -> Vec<Received> {
         let received = self.received();
         let taken =
@@ -126,14 +124,14 @@ impl Endpoint {
         taken.map(|(request, _)| request.clone()).collect()
     }
 
-    /// Waits until it has answered requests with a 2xx in which there are so many lines.
+    /// Waits until the requests with a complete 2xx answer have `count` lines. Returns the lines.
     pub(crate) fn wait_for_lines(&self, count: usize) -> Vec<String> {
         let lines = || self.taken().iter().flat_map(Received::lines).collect::<Vec<_>>();
         wait_until("lines at the endpoint", || lines().len() >= count);
         lines()
     }
 
-    /// Waits until it has received so many requests.
+    /// Waits for `count` requests.
     pub(crate) fn wait_for_requests(&self, count: usize) {
         wait_until("requests at the endpoint", || self.received().len() >= count);
     }
@@ -143,13 +141,13 @@ fn connection(
     tcp: TcpStream,
     tls: Option<Arc<ServerConfig>>,
     answers: &Mutex<Answers>,
-    told: &Mutex<Vec<(Received, Reply)>>,
+    log: &Mutex<Vec<(Received, Reply)>>,
 ) -> io::Result<()> {
     match tls {
-        None => requests(tcp, |_| false, answers, told),
+        None => requests(tcp, |_| false, answers, log),
         Some(config) => {
             let tls = StreamOwned::new(ServerConnection::new(config).unwrap(), tcp);
-            requests(tls, |tls| tls.conn.peer_certificates().is_some(), answers, told)
+            requests(tls, |tls| tls.conn.peer_certificates().is_some(), answers, log)
         }
     }
 }
@@ -158,15 +156,15 @@ fn requests<S: Read + Write>(
     mut stream: S,
     showed_certificate: impl Fn(&S) -> bool,
     answers: &Mutex<Answers>,
-    told: &Mutex<Vec<(Received, Reply)>>,
+    log: &Mutex<Vec<(Received, Reply)>>,
 ) -> io::Result<()> {
     loop {
         let mut received = request(&mut stream)?;
         received.showed_certificate = showed_certificate(&stream);
-        // One at a time, so that what is told is in the order of the answers.
+        // The lock keeps the recorded requests in the order of the answers.
         let mut answers = answers.lock().unwrap();
         let reply = answers(&received);
-        told.lock().unwrap().push((received, reply.clone()));
+        log.lock().unwrap().push((received, reply.clone()));
         drop(answers);
         match reply {
             Reply::Answer(status, headers, body) => {

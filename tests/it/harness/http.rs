@@ -1,5 +1,5 @@
-//! HTTP/1.1 by hand (RFC 9112), so that a test can send what no client would; and HTTP/2 by the
-//! program's own client.
+//! HTTP/1.1 by hand (RFC 9112), so that a test can send invalid requests, and HTTP/2 by the client
+//! of the program.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ use vidimus::net::{Client, ClientOptions};
 
 use super::{DEADLINE, Serve};
 
-/// What is answered to a request.
+/// The answer to a request.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -27,7 +27,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The value of a header that stands once.
+    /// The value of a header, which must not be repeated.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
         let value = values.next().map(|(_, value)| value.as_str());
@@ -35,12 +35,11 @@ impl Answer {
         value
     }
 
-    /// The body as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -51,17 +50,17 @@ enum Stream {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
-/// A connection on which anything can be said.
-pub(crate) struct Raw(Stream);
+/// A connection that sends arbitrary bytes.
+pub(crate) struct RawConnection(Stream);
 
-impl Raw {
-    /// A plain one.
-    pub(crate) fn plain(port: u16) -> Raw {
-        Raw(Stream::Plain(connect(port)))
+impl RawConnection {
+    /// Connects without TLS.
+    pub(crate) fn plain(port: u16) -> RawConnection {
+        RawConnection(Stream::Plain(connect(port)))
     }
 
-    /// A plain one from this address of the machine.
-    pub(crate) fn plain_from(address: [u8; 4], port: u16) -> Raw {
+    /// Connects without TLS, from this local address.
+    pub(crate) fn plain_from(address: [u8; 4], port: u16) -> RawConnection {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let connected = runtime.block_on(async {
             let socket = TcpSocket::new_v4().unwrap();
@@ -69,16 +68,16 @@ impl Raw {
             socket.connect(([127, 0, 0, 1], port).into()).await.unwrap().into_std().unwrap()
         });
         connected.set_nonblocking(false).unwrap();
-        Raw(Stream::Plain(with_deadline(connected)))
+        RawConnection(Stream::Plain(with_deadline(connected)))
     }
 
-    /// One with TLS, to a server that has the certificate in the file.
-    pub(crate) fn tls(port: u16, certificate: &Path) -> Raw {
-        Raw::tls_with(port, trusting(Some(certificate), rustls::ALL_VERSIONS)).unwrap()
+    /// Connects with TLS, and trusts only the certificate in the file.
+    pub(crate) fn tls(port: u16, certificate: &Path) -> RawConnection {
+        RawConnection::tls_with(port, trusting(Some(certificate), rustls::ALL_VERSIONS)).unwrap()
     }
 
-    /// One with TLS as `config` says, after the handshake.
-    pub(crate) fn tls_with(port: u16, config: ClientConfig) -> io::Result<Raw> {
+    /// Connects with TLS and completes the handshake.
+    pub(crate) fn tls_with(port: u16, config: ClientConfig) -> io::Result<RawConnection> {
         let name = "localhost".try_into().unwrap();
         let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
         let mut tcp = connect(port);
@@ -88,10 +87,10 @@ impl Raw {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(Raw(Stream::Tls(Box::new(StreamOwned::new(connection, tcp)))))
+        Ok(RawConnection(Stream::Tls(Box::new(StreamOwned::new(connection, tcp)))))
     }
 
-    /// The TLS of the connection.
+    /// The TLS session.
     pub(crate) fn session(&self) -> &ClientConnection {
         match &self.0 {
             Stream::Tls(stream) => &stream.conn,
@@ -99,7 +98,7 @@ impl Raw {
         }
     }
 
-    /// Sends bytes. The other side may have closed: what it said before is to be read all the same.
+    /// Sends bytes. Ignores errors: the peer may have answered before it closed the connection.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.write_all(bytes.as_ref()).and_then(|()| self.flush());
     }
@@ -121,7 +120,7 @@ impl Raw {
         self.try_answer().expect("the connection was closed without an answer")
     }
 
-    /// Reads an answer; `None` if the connection ends before it begins.
+    /// Reads an answer. Returns `None` if the connection ends before the first byte.
     pub(crate) fn try_answer(&mut self) -> Option<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -146,7 +145,7 @@ impl Raw {
         Some(answer)
     }
 
-    /// Reads until the connection ends, however it does.
+    /// Reads until the connection ends or fails.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let (mut all, mut some) = (Vec::new(), [0; 4096]);
         loop {
@@ -160,7 +159,7 @@ impl Raw {
     }
 }
 
-impl Read for Raw {
+impl Read for RawConnection {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
             Stream::Plain(tcp) => tcp.read(into),
@@ -169,7 +168,7 @@ impl Read for Raw {
     }
 }
 
-impl Write for Raw {
+impl Write for RawConnection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
             Stream::Plain(tcp) => tcp.write(bytes),
@@ -185,7 +184,6 @@ impl Write for Raw {
     }
 }
 
-/// The head of a request.
 pub(crate) fn head(method: &str, target: &str, headers: &[(&str, &str)], length: usize) -> String {
     let mut head = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n");
     for (name, value) in headers {
@@ -194,7 +192,7 @@ pub(crate) fn head(method: &str, target: &str, headers: &[(&str, &str)], length:
     head + &format!("content-length: {length}\r\n\r\n")
 }
 
-/// A client's TLS that trusts the certificate in a PEM file, or nobody.
+/// The TLS configuration of a client that trusts the certificates of a PEM file, or none.
 pub(crate) fn trusting(
     certificate: Option<&Path>,
     versions: &[&'static SupportedProtocolVersion],
@@ -212,8 +210,8 @@ pub(crate) fn trusting(
         .with_no_client_auth()
 }
 
-/// Sends a `POST` with the program's own client, over TLS that means HTTP/2.
-pub(crate) fn post_two(
+/// Sends a `POST` with the client of the program, which uses HTTP/2 over TLS.
+pub(crate) fn post_http2(
     serve: &Serve,
     path: &str,
     headers: &[(&str, &str)],

@@ -1,4 +1,4 @@
-//! A server of key sets on the loopback address that does what a test wants of it.
+//! An HTTP server for key sets whose answers a test chooses.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,39 +7,38 @@ use std::thread::spawn;
 
 use super::wait_until;
 
-/// What a request is answered with.
-pub(crate) enum Gives {
+/// The answer to a request.
+pub(crate) enum KeyReply {
     /// 200 with this body.
     Body(Vec<u8>),
-    /// Another status.
+    /// Another status, with a short body.
     Status(u16),
-    /// A redirection.
+    /// A 302 to this URL.
     Redirect(String),
-    /// Nothing: the connection is closed.
-    Nothing,
-    /// Nothing as long as this is so.
-    Silence,
+    /// The end of the connection, without an answer.
+    Close,
+    /// No answer until the next change.
+    Hang,
 }
 
 #[derive(Default)]
 struct State {
-    gives: Option<Gives>,
+    reply: Option<KeyReply>,
     requests: usize,
     waiting: Vec<TcpStream>,
 }
 
-/// A server that runs until the tests end.
+/// A server that listens until the test process ends.
 pub(crate) struct KeyServer {
     port: u16,
     state: Arc<Mutex<State>>,
 }
 
 impl KeyServer {
-    /// Starts one.
-    pub(crate) fn start(gives: Gives) -> KeyServer {
+    pub(crate) fn start(reply: KeyReply) -> KeyServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(Mutex::new(State { gives: Some(gives), ..State::default() }));
+        let state = Arc::new(Mutex::new(State { reply: Some(reply), ..State::default() }));
         let shared = state.clone();
         spawn(move || {
             for tcp in listener.incoming() {
@@ -50,29 +49,29 @@ impl KeyServer {
         KeyServer { port, state }
     }
 
-    /// Where the key set is.
+    /// The URL of the key set.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}/jwks.json", self.port)
     }
 
-    /// Changes what it gives.
-    pub(crate) fn give(&self, gives: Gives) {
+    /// Changes the answer.
+    pub(crate) fn set_reply(&self, reply: KeyReply) {
         let mut state = self.state.lock().unwrap();
-        state.gives = Some(gives);
+        state.reply = Some(reply);
         state.waiting.clear();
     }
 
-    /// Changes it to this key set.
-    pub(crate) fn give_set(&self, set: String) {
-        self.give(Gives::Body(set.into_bytes()));
+    /// Changes the answer to this key set.
+    pub(crate) fn set_keys(&self, set: String) {
+        self.set_reply(KeyReply::Body(set.into_bytes()));
     }
 
-    /// How many requests there were.
+    /// The number of requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.state.lock().unwrap().requests
     }
 
-    /// Waits until there was another request than those so far.
+    /// Waits for another request.
     pub(crate) fn wait_for_request(&self) {
         let before = self.requests();
         wait_until("a request for the key set", || self.requests() > before);
@@ -89,18 +88,18 @@ fn answer(mut tcp: TcpStream, state: &Mutex<State>) {
     }
     let mut state = state.lock().unwrap();
     state.requests += 1;
-    let (status, header, body) = match state.gives.as_ref().unwrap() {
-        Gives::Body(body) => (200, String::new(), body.clone()),
-        Gives::Status(status) => (*status, String::new(), b"oh".to_vec()),
-        Gives::Redirect(to) => (302, format!("location: {to}\r\n"), Vec::new()),
-        Gives::Nothing => return,
-        Gives::Silence => return state.waiting.push(tcp),
+    let (status, header, body) = match state.reply.as_ref().unwrap() {
+        KeyReply::Body(body) => (200, String::new(), body.clone()),
+        KeyReply::Status(status) => (*status, String::new(), b"oh".to_vec()),
+        KeyReply::Redirect(to) => (302, format!("location: {to}\r\n"), Vec::new()),
+        KeyReply::Close => return,
+        KeyReply::Hang => return state.waiting.push(tcp),
     };
     drop(state);
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status} x\r\n{header}connection: close\r\ncontent-length: {length}\r\n\r\n"
     );
-    // A client that has seen enough leaves.
+    // The client may disconnect early.
     let _ = tcp.write_all(head.as_bytes()).and_then(|()| tcp.write_all(&body));
 }

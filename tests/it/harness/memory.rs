@@ -1,7 +1,7 @@
-//! A program that may have so much memory and no more: the system ends one that takes more.
+//! A memory limit for a program. The system kills a program that exceeds it.
 //!
-//! That is a control group (cgroups(7)) of version 2 or 1 where one can be made, as it can by root;
-//! elsewhere a limit on what the program allocates (`RLIMIT_DATA`, setrlimit(2)).
+//! The limit is a control group (cgroups(7)) of version 2 or 1 if this user may create one, as root
+//! usually may. Otherwise it is a limit on allocations (`RLIMIT_DATA`, setrlimit(2)).
 
 use std::fs;
 use std::io::Write;
@@ -9,20 +9,20 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A limit that holds for all programs that are started with it, together.
+/// A limit on the total memory of all programs that are started with it.
 pub(crate) struct MemoryLimit {
     group: Option<PathBuf>,
     bytes: u64,
 }
 
-/// Where groups are made, the file of the limit, and that of the limit with what is swapped out.
+/// The directory of the groups, the file of the memory limit, and the file of the setting that
+/// prevents swapping, with its value.
 const ROOTS: [(&str, &str, &str, &str); 2] = [
     ("/sys/fs/cgroup", "memory.max", "memory.swap.max", "0"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.swappiness", "0"),
 ];
 
 impl MemoryLimit {
-    /// A limit of so many bytes.
     pub(crate) fn new(bytes: u64) -> MemoryLimit {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -30,7 +30,7 @@ impl MemoryLimit {
         let make = |(root, limit, swap, none): &(&str, &str, &str, &str)| {
             let group = PathBuf::from(root).join(&name);
             fs::create_dir(&group).ok()?;
-            // A folder where no groups are made has no such file, and does not get one.
+            // The file exists only in a control group. It must not be created elsewhere.
             let limited = || fs::OpenOptions::new().write(true).open(group.join(limit));
             let written =
                 limited().and_then(|mut file| file.write_all(bytes.to_string().as_bytes()));
@@ -38,7 +38,7 @@ impl MemoryLimit {
                 let _ = fs::remove_dir(&group);
                 return None;
             }
-            // Where nothing can be swapped out there is no such file.
+            // The file does not exist on a system without swap.
             if group.join(swap).exists() {
                 let _ = fs::write(group.join(swap), none);
             }
@@ -51,7 +51,7 @@ impl MemoryLimit {
         MemoryLimit { group, bytes }
     }
 
-    /// The program under the limit; arguments are to be added.
+    /// The command that runs `program` under the limit. The caller adds the arguments.
     pub(crate) fn command(&self, program: &str) -> Command {
         let limit = match &self.group {
             Some(group) => format!("echo $$ > '{}/cgroup.procs'", group.display()),
@@ -65,7 +65,7 @@ impl MemoryLimit {
 
 impl Drop for MemoryLimit {
     fn drop(&mut self) {
-        // The group stays for a moment after its last program has ended.
+        // The group stays busy for a moment after its last program has ended.
         if let Some(group) = &self.group {
             let _ = (0..100_000).find(|_| {
                 std::thread::yield_now();

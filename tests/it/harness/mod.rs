@@ -1,15 +1,15 @@
-//! What the tests of the running program share.
+//! Helpers for the tests of the running program.
 //!
-//! - [`Setup`] makes a directory with files in it, and [`Serve`] is the real binary running there, on
-//!   ports of its own. A test that fails prints the whole story: command, directory, status, streams.
-//! - [`http`]: a client that says what it is told, byte for byte, and reads answers.
-//! - [`stored`]: what is in the data directory, read from the files alone.
-//! - [`Signer`] signs entries, [`KeyServer`] gives key sets, well or badly.
-//! - [`Endpoint`] takes what outputs send, and answers well or badly.
-//! - [`MemoryLimit`] lets a program have so much memory and no more.
-//! - [`StandIn`] is the real binary too, standing in for Konnect.
+//! - [`Setup`] prepares a directory with files, and [`Serve`] is the real binary that runs there on
+//!   its own ports. A failed test prints the command, the directory, the status and the streams.
+//! - [`http`] is a client that sends exact bytes and reads answers.
+//! - [`stored`] reads the files of a data directory.
+//! - [`Signer`] signs entries. [`KeyServer`] serves key sets, and fails on request.
+//! - [`Endpoint`] receives what outputs send, and fails on request.
+//! - [`MemoryLimit`] limits the memory of a program.
+//! - [`StandIn`] is the real binary as a stand-in for Konnect.
 //!
-//! Nothing sleeps but [`wait_until`], and nothing asserts on time.
+//! Only [`wait_until`] sleeps, and no test asserts on time.
 
 mod endpoint;
 mod key_server;
@@ -26,18 +26,18 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) use endpoint::{Endpoint, Received, Reply};
-pub(crate) use http::{Answer, Raw};
-pub(crate) use key_server::{Gives, KeyServer};
+pub(crate) use http::{Answer, RawConnection};
+pub(crate) use key_server::{KeyReply, KeyServer};
 pub(crate) use memory::MemoryLimit;
 use serde_json::Value;
 pub(crate) use serve::{Serve, Setup, write_private};
 pub(crate) use signer::{Signer, cef, jwks};
 pub(crate) use stand_in::StandIn;
 
-/// How long anything may take: a test that waits longer fails instead of hanging.
+/// The longest wait. A test that waits longer fails instead of hanging.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(100);
 
-/// Waits until `cond` holds. It is the one place that sleeps.
+/// Waits until `cond` holds.
 pub(crate) fn wait_until(what: &str, mut cond: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !cond() {
@@ -46,7 +46,8 @@ pub(crate) fn wait_until(what: &str, mut cond: impl FnMut() -> bool) {
     }
 }
 
-/// Runs the program on a data directory, whose path follows the arguments: exit code and streams.
+/// Runs the program with the path of a data directory as the last argument. Returns the exit code,
+/// standard output and standard error.
 pub(crate) fn run<const N: usize>(
     arguments: [&str; N],
     data: &Path,
@@ -57,21 +58,21 @@ pub(crate) fn run<const N: usize>(
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// The objects of JSON lines.
+/// Parses JSON lines.
 pub(crate) fn lines_of(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Compresses with gzip (RFC 1952).
 pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::Write::write_all(&mut encoder, body).unwrap();
     encoder.finish().unwrap()
 }
 
-/// A program that the machine may lack: `None`, and said so, unless tests are to be strict.
+/// Finds a program. If it is missing, prints so and returns `None`, or panics in strict mode
+/// (`VIDIMUS_TESTS_STRICT`).
 pub(crate) fn tool(name: &str) -> Option<Command> {
-    let found = installed(name);
+    let found = optional_tool(name);
     assert!(
         found.is_some() || std::env::var_os("VIDIMUS_TESTS_STRICT").is_none(),
         "{name} is missing, and VIDIMUS_TESTS_STRICT is set"
@@ -79,8 +80,9 @@ pub(crate) fn tool(name: &str) -> Option<Command> {
     found
 }
 
-/// A program that nobody has to have: `None`, and said so.
-pub(crate) fn installed(name: &str) -> Option<Command> {
+/// Finds a program that is optional in strict mode too. If it is missing, prints so and returns
+/// `None`.
+pub(crate) fn optional_tool(name: &str) -> Option<Command> {
     let found = Command::new(name).arg("--version").output().is_ok()
         || Command::new(name).arg("version").output().is_ok();
     if !found {

@@ -1,4 +1,4 @@
-//! The real binary, running `vidimus serve` in a directory of its own.
+//! The real binary, running `vidimus serve` in its own directory.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -11,27 +11,27 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::http::{Answer, Raw};
+use super::http::{Answer, RawConnection};
 use super::memory::MemoryLimit;
 use super::stored::{self, Entry};
 use super::wait_until;
 
 const READY_FILE: &str = "ready.json";
 
-/// What a server is started with.
+/// The arguments, the environment and the files of a server.
 pub(crate) struct Setup {
     home: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
-    /// How many files it may have open.
+    /// The limit of open files.
     open_files: Option<u32>,
-    /// Where it is to take deliveries, as if a service manager listened there.
+    /// A listening socket for deliveries, as a service manager passes it.
     socket: Option<TcpListener>,
     memory: Option<MemoryLimit>,
 }
 
 impl Setup {
-    /// An empty directory, and no settings but free ports and the ready file.
+    /// An empty directory. Only free ports and the ready file are set.
     pub(crate) fn new() -> Setup {
         let fixed = ["--listen", "127.0.0.1:0", "--console", "127.0.0.1:0"];
         let arguments =
@@ -47,7 +47,7 @@ impl Setup {
         }
     }
 
-    /// The directory in which the server is started.
+    /// The working directory of the server.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
@@ -58,13 +58,13 @@ impl Setup {
         self
     }
 
-    /// Adds an argument with a value that may have spaces.
+    /// Adds an argument with a value, which may contain spaces.
     pub(crate) fn argument(mut self, name: &str, value: &str) -> Setup {
         self.arguments.extend([name.to_owned(), value.to_owned()]);
         self
     }
 
-    /// Sets another value of an argument that is there.
+    /// Replaces the value of an argument.
     pub(crate) fn instead(mut self, name: &str, value: &str) -> Setup {
         self.replace(name, value);
         self
@@ -81,35 +81,35 @@ impl Setup {
         self
     }
 
-    /// Lets it have so many files open.
+    /// Limits the number of open files.
     pub(crate) fn open_files(self, most: u32) -> Setup {
         Setup { open_files: Some(most), ..self }
     }
 
-    /// Hands a socket over as a service manager does, but as standard input: the number of any other
-    /// descriptor cannot be chosen here.
+    /// Passes a socket as a service manager does, but as standard input, because the test cannot
+    /// choose another descriptor.
     pub(crate) fn hand_over(self, socket: TcpListener) -> Setup {
         let handed_over = self.variable("LISTEN_FDS", "1").variable("LISTEN_FDS_FIRST_FD", "0");
         Setup { socket: Some(socket), ..handed_over }
     }
 
-    /// Lets it have so many bytes of memory.
+    /// Limits the memory, in bytes.
     pub(crate) fn memory(self, most: u64) -> Setup {
         Setup { memory: Some(MemoryLimit::new(most)), ..self }
     }
 
-    /// Writes a file that its owner alone may read.
+    /// Writes a file that only its owner can read.
     pub(crate) fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Setup {
         write_private(&self.home.path().join(name), contents.as_ref());
         self
     }
 
-    /// Writes the configuration.
+    /// Writes `config.toml` and passes it to the server.
     pub(crate) fn config(self, toml: &str) -> Setup {
         self.file("config.toml", toml).arguments("--config config.toml")
     }
 
-    /// Starts the server, and waits until it is ready.
+    /// Starts the server and waits until it is ready.
     pub(crate) fn start(self) -> Serve {
         let mut serve = Serve {
             setup: self,
@@ -123,7 +123,7 @@ impl Setup {
         serve
     }
 
-    /// Starts it where it cannot start: how it ends, and its standard error.
+    /// Starts a server that must fail to start. Returns its exit status and standard error.
     pub(crate) fn fail(&self) -> (ExitStatus, String) {
         let output = self.command().output().unwrap();
         (output.status, String::from_utf8_lossy(&output.stderr).into_owned())
@@ -141,7 +141,7 @@ impl Setup {
             }
         };
         command.arg("serve").args(&self.arguments).current_dir(self.home.path());
-        // A proxy or a variable of ours outside must not change what is tested.
+        // A proxy or a `VIDIMUS_` variable of the environment must not change the test.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(match &self.socket {
@@ -152,67 +152,64 @@ impl Setup {
     }
 }
 
-/// A server that runs. It is killed when it is dropped.
+/// A running server. Dropping it kills the process.
 pub(crate) struct Serve {
     setup: Setup,
     child: Option<Child>,
     runs: usize,
     /// Scheme, host and port of the receiver.
     pub(crate) receiver: String,
-    /// The same of the console.
+    /// Scheme, host and port of the console.
     pub(crate) console: String,
-    /// The value that `post` and `deliver` send.
+    /// The `Authorization` that `deliver` sends.
     pub(crate) authorization: String,
 }
 
 impl Serve {
-    /// One with no settings.
+    /// A server with the default settings.
     pub(crate) fn start() -> Serve {
         Setup::new().start()
     }
 
-    /// The directory in which it was started.
+    /// The working directory of the server.
     pub(crate) fn home(&self) -> &Path {
         self.setup.home()
     }
 
-    /// Starts it where it cannot start: how it ends, and its standard error.
+    /// Starts a server that must fail to start. Returns its exit status and standard error.
     pub(crate) fn fail(&self) -> (ExitStatus, String) {
         self.setup.fail()
     }
 
-    /// The data directory.
     pub(crate) fn data(&self) -> PathBuf {
         let is_demo = self.setup.arguments.iter().any(|argument| argument == "--demo");
         self.home().join(if is_demo { "vidimus-demo" } else { "vidimus-data" })
     }
 
-    /// The self-signed certificate.
+    /// The path of the self-signed certificate.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.data().join("tls.pem")
     }
 
-    /// The port of the receiver.
     pub(crate) fn port(&self) -> u16 {
         self.receiver.rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
-    /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
 
-    /// What it wrote to standard error, in all its runs.
+    /// The standard error of all runs.
     pub(crate) fn stderr(&self) -> String {
         self.streams("stderr")
     }
 
-    /// Waits until it has written `text` to standard error.
+    /// Waits until standard error contains `text`.
     pub(crate) fn wait_for_log(&self, text: &str) {
         wait_until(&format!("{text:?} in the log"), || self.stderr().contains(text));
     }
 
-    /// Starts it again, where it was stopped or killed.
+    /// Starts the server again after it was stopped or killed.
     pub(crate) fn restart(&mut self) {
         self.kill();
         let ready = self.home().join(READY_FILE);
@@ -237,13 +234,13 @@ impl Serve {
         }
     }
 
-    /// Has it listen at the same port when it is started again.
+    /// Makes a restarted server listen on the same port.
     pub(crate) fn keep_port(&mut self) {
         let address = format!("127.0.0.1:{}", self.port());
         self.setup.replace("--listen", &address);
     }
 
-    /// Starts it with this configuration, where it had none.
+    /// Restarts a server that had no configuration with this one.
     pub(crate) fn with_config(self, toml: &str) -> Serve {
         write_private(&self.home().join("config.toml"), toml.as_bytes());
         let mut serve = self;
@@ -252,32 +249,31 @@ impl Serve {
         serve
     }
 
-    /// What its ready file says.
+    /// The contents of the ready file.
     pub(crate) fn ready(&self) -> Value {
         serde_json::from_slice(&fs::read(self.home().join(READY_FILE)).unwrap()).unwrap()
     }
 
-    /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
-    /// Stops it with SIGTERM: it ends by itself, and content.
+    /// Stops the server with SIGTERM. It must exit with code 0.
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::TERM);
-        self.ends();
+        self.wait_for_end();
     }
 
-    /// Waits until it has ended by itself, with exit code 0.
-    pub(crate) fn ends(&mut self) {
+    /// Waits until the server exits by itself, with code 0.
+    pub(crate) fn wait_for_end(&mut self) {
         wait_until("the end of the process", || self.status().is_some());
         let status = self.status().unwrap();
         assert_eq!(status.code(), Some(0), "{status}");
         self.child = None;
     }
 
-    /// Kills it, if it runs.
+    /// Kills the server if it runs.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -285,27 +281,27 @@ impl Serve {
         }
     }
 
-    /// A connection to the receiver, of the kind that it speaks.
-    pub(crate) fn connect(&self) -> Raw {
+    /// Connects to the receiver, with TLS if the receiver uses it.
+    pub(crate) fn connect(&self) -> RawConnection {
         match self.receiver.starts_with("https") {
-            true => Raw::tls(self.port(), &self.certificate()),
-            false => Raw::plain(self.port()),
+            true => RawConnection::tls(self.port(), &self.certificate()),
+            false => RawConnection::plain(self.port()),
         }
     }
 
-    /// Sends a `POST` with these headers over a connection of its own.
+    /// Sends a `POST` over a new connection.
     pub(crate) fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut connection = self.connect();
         connection.request("POST", path, headers, body);
         connection.answer()
     }
 
-    /// Delivers a body: the counts of the answer.
+    /// Delivers a body. Returns the counts of the answer.
     pub(crate) fn deliver(&self, body: impl AsRef<[u8]>) -> Value {
         self.deliver_to("/audit-logs", body)
     }
 
-    /// Delivers a body to a path.
+    /// Delivers a body to a path. Returns the counts of the answer.
     pub(crate) fn deliver_to(&self, path: &str, body: impl AsRef<[u8]>) -> Value {
         let headers = [("authorization", self.authorization.as_str())];
         let answer = self.post(path, &headers, body.as_ref());
@@ -313,22 +309,22 @@ impl Serve {
         answer.json()
     }
 
-    /// All entries that are stored, as they are now, by id.
+    /// All stored entries in order of id, with their late verdicts.
     pub(crate) fn stored(&self) -> Vec<Entry> {
         stored::entries(&self.data())
     }
 
-    /// The lines that are stored, by id.
+    /// All stored lines, in order of id.
     pub(crate) fn lines(&self) -> Vec<Vec<u8>> {
         self.stored().into_iter().map(|entry| entry.line).collect()
     }
 
-    /// Their verdicts.
+    /// The verdicts of all stored entries, in order of id.
     pub(crate) fn verdicts(&self) -> Vec<String> {
         self.stored().into_iter().map(|entry| entry.verdict).collect()
     }
 
-    /// The most memory that the process has had, in bytes (`VmHWM`, proc(5)).
+    /// The peak resident memory in bytes (`VmHWM`, proc(5)).
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
@@ -360,7 +356,7 @@ impl Drop for Serve {
     }
 }
 
-/// Writes a file that its owner alone may read; it appears whole or not at all.
+/// Writes a file that only its owner can read, atomically.
 pub(crate) fn write_private(path: &Path, contents: &[u8]) {
     let temporary = path.with_extension("written");
     fs::write(&temporary, contents).unwrap();

@@ -1,4 +1,4 @@
-//! Entries signed as Konnect signs them, with keys that are made here.
+//! Entries signed as Konnect signs them, with test keys.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,37 +6,37 @@ use ring::digest::{SHA256, digest};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
-/// A key that signs.
+/// A signing key.
 pub(crate) struct Signer {
     kid: String,
     pair: Ed25519KeyPair,
 }
 
 impl Signer {
-    /// The key of this name: always the same.
+    /// The key with this id. The same id always gives the same key.
     pub(crate) fn new(kid: &str) -> Signer {
         let seed = digest(&SHA256, kid.as_bytes());
         let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).unwrap();
         Signer { kid: kid.to_owned(), pair }
     }
 
-    /// Its public part (RFC 8037).
+    /// The public key as a JWK (RFC 8037).
     pub(crate) fn jwk(&self) -> Value {
         let x = URL_SAFE_NO_PAD.encode(self.public());
         json!({"kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": self.kid, "x": x})
     }
 
-    /// The 32 bytes of its public part.
+    /// The 32 bytes of the public key.
     pub(crate) fn public(&self) -> &[u8] {
         self.pair.public_key().as_ref()
     }
 
-    /// The signature of a payload, 64 bytes.
+    /// The 64 bytes of the signature of a payload.
     pub(crate) fn signature(&self, payload: &str) -> Vec<u8> {
         self.pair.sign(payload.as_bytes()).as_ref().to_vec()
     }
 
-    /// A CEF payload with its signature at the end.
+    /// Appends the signature to a CEF payload.
     pub(crate) fn sign(&self, payload: &str) -> String {
         format!("{payload} sig={}", URL_SAFE_NO_PAD.encode(self.signature(payload)))
     }
@@ -56,13 +56,14 @@ impl Signer {
         format!("{},\"sig\":\"{sig}\"}}", payload.strip_suffix('}').unwrap())
     }
 
-    /// The signed CPS entry number `n`, of which the object is signed. It is not that of JSON.
+    /// The signed CPS entry number `n`. The signature covers the object, which differs from that of
+    /// the JSON entry.
     pub(crate) fn cps(&self, n: usize) -> String {
         format!("{{\"event\":{}}}", self.sign_object(&json(n, "show")))
     }
 }
 
-/// The set of these keys.
+/// The key set with these keys.
 pub(crate) fn jwks(signers: &[&Signer]) -> String {
     let keys: Vec<_> = signers.iter().map(|signer| signer.jwk()).collect();
     json!({ "keys": keys }).to_string()

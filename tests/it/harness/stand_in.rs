@@ -1,4 +1,4 @@
-//! The real binary, running `vidimus simulate`: the stand-in for Konnect.
+//! The real binary, running `vidimus simulate`, the stand-in for Konnect.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,21 +7,21 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Answer, Raw, wait_until};
+use super::{Answer, RawConnection, wait_until};
 
-/// The stand-in, running. It is killed when it is dropped.
+/// A running stand-in. Dropping it kills the process.
 pub(crate) struct StandIn {
     home: TempDir,
     pub(crate) child: Child,
-    /// Scheme, host and port of its API.
+    /// Scheme, host and port of the API.
     pub(crate) api: String,
     pub(crate) token: String,
-    /// The id of its first Dev Portal.
+    /// The id of the first Dev Portal.
     pub(crate) portal: String,
 }
 
 impl StandIn {
-    /// Starts it with these flags, and waits until it is ready.
+    /// Starts the stand-in with these flags and waits until it is ready.
     pub(crate) fn start(flags: &[&str]) -> StandIn {
         let home = tempfile::tempdir().unwrap();
         let ready = home.path().join("ready.json");
@@ -46,44 +46,43 @@ impl StandIn {
             assert!(stand_in.child.try_wait().unwrap().is_none(), "it ended before it was ready");
             ready.exists()
         });
-        let told: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+        let ready_file: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        stand_in.api = text(&told["api"]);
-        stand_in.token = text(&told["token"]);
-        stand_in.portal = text(&told["portals"][0]);
+        stand_in.api = text(&ready_file["api"]);
+        stand_in.token = text(&ready_file["token"]);
+        stand_in.portal = text(&ready_file["portals"][0]);
         stand_in
     }
 
-    /// The directory in which it was started.
+    /// The working directory of the stand-in.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// Where its key set is.
+    /// The URL of the key set.
     pub(crate) fn key_set(&self) -> String {
         format!("{}/v2/audit-log-webhook/jwks.json", self.api)
     }
 
-    /// What it wrote to standard error.
     pub(crate) fn stderr(&self) -> String {
         fs::read_to_string(self.home.path().join("stderr")).unwrap_or_default()
     }
 
-    /// Calls the API; `null` is no body.
+    /// Calls the API. A body of `null` is not sent.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.ask_as(&format!("Bearer {}", self.token), method, path, body)
     }
 
-    /// Calls it with another `Authorization`.
+    /// Calls the API with another `Authorization`.
     pub(crate) fn ask_as(&self, bearer: &str, method: &str, path: &str, body: &Value) -> Answer {
         let port = self.api.rsplit_once(':').unwrap().1.parse().unwrap();
-        let mut connection = Raw::plain(port);
+        let mut connection = RawConnection::plain(port);
         let body = if body.is_null() { String::new() } else { body.to_string() };
         connection.request(method, path, &[("authorization", bearer)], body.as_bytes());
         connection.answer()
     }
 
-    /// Calls the API: an answer with this status.
+    /// Calls the API and checks the status of the answer.
     #[track_caller]
     pub(crate) fn call(&self, method: &str, path: &str, body: Value, status: u16) -> Answer {
         let answer = self.ask(method, path, &body);
@@ -91,18 +90,18 @@ impl StandIn {
         answer
     }
 
-    /// Has it do something that Konnect does by itself: its answer.
+    /// Triggers something that Konnect does by itself. Returns the answer.
     #[track_caller]
     pub(crate) fn simulate(&self, what: &str, body: Value) -> Value {
         self.call("POST", &format!("/simulate/{what}"), body, 200).json()
     }
 
-    /// A developer logs in to the portal: the trace id of the entry.
+    /// Simulates a login of a developer to the portal. Returns the trace id of the entry.
     #[track_caller]
     pub(crate) fn login(&self, outcome: &str) -> String {
         let path = format!("portals/{}/login", self.portal);
-        let told = self.simulate(&path, serde_json::json!({"outcome": outcome}));
-        told["trace_id"].as_str().unwrap().to_owned()
+        let answer = self.simulate(&path, serde_json::json!({"outcome": outcome}));
+        answer["trace_id"].as_str().unwrap().to_owned()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is in a data directory, read with SQLite from the files alone. The server may be running.
+//! Reads the files of a data directory with SQLite. The server may be running.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, Row};
 
-/// An entry as it is now: late verdicts and later deliveries are laid over.
+/// An entry with its late verdict and its later deliveries.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) id: u64,
@@ -28,7 +28,7 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// A delivery as it is recorded.
+/// A recorded delivery.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     pub(crate) input: String,
@@ -43,7 +43,7 @@ pub(crate) struct Quarantined {
     pub(crate) body: Vec<u8>,
 }
 
-/// A refused request, or a connection that never came to one.
+/// A refused request, or a refused connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) peer: String,
@@ -52,14 +52,14 @@ pub(crate) struct Refused {
     pub(crate) scheme: Option<String>,
 }
 
-/// Every entry, by id.
+/// All entries, in order of id.
 pub(crate) fn entries(data: &Path) -> Vec<Entry> {
     const SQL: &str = "SELECT id, input, line, verdict, reason,
         (SELECT kid FROM keys WHERE keys.id = entries.key), coalesce(warnings, ''), event_time,
         delivery_count FROM entries JOIN raw USING (id) ORDER BY id";
     again(|| {
         let mut catalog = open(&data.join("catalog.db"))?;
-        // One look at what the catalog says, so that its parts agree.
+        // One snapshot of the catalog, so that its tables agree.
         let snapshot = catalog.transaction()?;
         let mut later: BTreeMap<u64, Entry> =
             query(&snapshot, SQL, entry)?.into_iter().map(|entry| (entry.id, entry)).collect();
@@ -85,7 +85,7 @@ pub(crate) fn entries(data: &Path) -> Vec<Entry> {
     })
 }
 
-/// Every delivery, in order.
+/// All deliveries, oldest first.
 pub(crate) fn deliveries(data: &Path) -> Vec<Delivery> {
     const SQL: &str = "SELECT input, peer FROM deliveries ORDER BY id";
     again(|| {
@@ -100,7 +100,7 @@ pub(crate) fn deliveries(data: &Path) -> Vec<Delivery> {
     })
 }
 
-/// The other lines of entries that are kept, in the order in which they came.
+/// The other lines that are kept for entries, oldest first.
 pub(crate) fn spellings(data: &Path) -> Vec<String> {
     again(|| {
         let mut lines = Vec::new();
@@ -112,7 +112,7 @@ pub(crate) fn spellings(data: &Path) -> Vec<String> {
     })
 }
 
-/// What is in quarantine, oldest first.
+/// The bodies in quarantine, oldest first.
 pub(crate) fn quarantined(data: &Path) -> Vec<Quarantined> {
     const SQL: &str = "SELECT status, content_encoding, body FROM quarantine ORDER BY id";
     catalog(data, SQL, |row| {
@@ -120,7 +120,7 @@ pub(crate) fn quarantined(data: &Path) -> Vec<Quarantined> {
     })
 }
 
-/// What was refused, oldest first. It is written now and again, and when the server stops.
+/// The refused requests, oldest first. The server writes them at intervals and when it stops.
 pub(crate) fn refused(data: &Path) -> Vec<Refused> {
     const SQL: &str = "SELECT peer, status, reason, scheme FROM refused ORDER BY id";
     let path = data.join("refused.db");
@@ -134,7 +134,7 @@ pub(crate) fn refused(data: &Path) -> Vec<Refused> {
     again(|| query(&open(&path)?, SQL, read))
 }
 
-/// What a statement over the catalog gives.
+/// The rows of a statement on the catalog.
 pub(crate) fn catalog<T>(
     data: &Path,
     sql: &str,
@@ -143,7 +143,7 @@ pub(crate) fn catalog<T>(
     again(|| query(&open(&data.join("catalog.db"))?, sql, read))
 }
 
-/// Reads, and once more if a file vanished meanwhile: a segment was sealed.
+/// Reads again if a read fails: a file disappears when a segment is sealed.
 fn again<T>(read: impl Fn() -> rusqlite::Result<T>) -> T {
     for _ in 0..100 {
         if let Ok(found) = read() {
@@ -166,7 +166,7 @@ fn query<T>(
     connection.prepare(sql)?.query_map([], read)?.collect()
 }
 
-/// Opens a file that is there.
+/// Opens an existing file.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }

@@ -90,7 +90,7 @@ fn examples(name: &str) -> Vec<(Vec<String>, Value)> {
     files(&format!("examples/{name}"))
 }
 
-/// Gives the schemas that one refers to, from their folder and from nowhere else.
+/// KeyReply the schemas that one refers to, from their folder and from nowhere else.
 struct Schemas;
 
 const BASE: &str = "vidimus:///";

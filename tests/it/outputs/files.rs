@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use rustix::process::Signal;
 
 use super::*;
-use crate::harness::{Gives, KeyServer, Setup, Signer, jwks};
+use crate::harness::{KeyReply, KeyServer, Setup, Signer, jwks};
 
 #[test]
 fn every_entry_is_written_once_and_in_order_across_a_restart() {
@@ -52,7 +52,7 @@ fn a_new_output_starts_where_configured() {
 #[test]
 fn an_entry_that_matches_after_a_late_verdict_is_written() {
     let signer = Signer::new("k1");
-    let source = KeyServer::start(Gives::Nothing);
+    let source = KeyServer::start(KeyReply::Close);
     let keys = format!("[keys]\njwks = '{}'\nrefresh = '1s'\n", source.url());
     let config = keys
         + &file_output("valid.log", "format = 'raw'\nfilter = 'verdict:valid'")
@@ -69,7 +69,7 @@ fn an_entry_that_matches_after_a_late_verdict_is_written() {
     wait_for_lines(&serve, "all.log", &all);
     assert!(lines_of(&serve.home().join("valid.log")).is_empty());
 
-    source.give_set(jwks(&[&signer]));
+    source.set_keys(jwks(&[&signer]));
     wait_for_lines(&serve, "valid.log", &signed);
     wait_for_lines(&serve, "withheld.log", &signed);
     let marked = all.iter().map(|line| {

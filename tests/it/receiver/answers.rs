@@ -1,6 +1,6 @@
 //! Every answer of the contract, in the order of the checks.
 
-use crate::harness::http::{head, post_two};
+use crate::harness::http::{head, post_http2};
 use crate::harness::stored::{self, Quarantined};
 use crate::harness::{Answer, Serve, Setup, gzip, wait_until};
 
@@ -119,7 +119,7 @@ fn http_two_gets_the_same_answers() {
         ("/audit-logs", &[RIGHT, GZIP], &gzip(b"x")[..9], 400),
         ("/audit-logs", &[RIGHT, GZIP], &gzip(b"CEF:0|a|b|c|d|e|1|\n"), 200),
     ] {
-        let answer = post_two(&serve, path, headers, body).unwrap();
+        let answer = post_http2(&serve, path, headers, body).unwrap();
         assert_eq!(answer.status, status, "{path} {headers:?}: {}", answer.text());
         if status != 200 {
             check_problem(&answer, path);

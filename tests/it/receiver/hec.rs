@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::http::{head, post_two};
+use crate::harness::http::{head, post_http2};
 use crate::harness::stored::{self, Quarantined};
 use crate::harness::{Answer, Serve, Setup, gzip, wait_until};
 
@@ -100,7 +100,7 @@ fn each_answer_is_splunks_and_the_outcome_is_the_same() {
         check(&answer, *hec_status, hec_body, &what);
         assert_eq!(answer.header("allow").is_some(), *status == 405, "{what}");
         if *method == "POST" {
-            let answer = post_two(&splunks, target, headers, body).unwrap();
+            let answer = post_http2(&splunks, target, headers, body).unwrap();
             check(&answer, *hec_status, hec_body, &format!("HTTP/2: {what}"));
         }
     }

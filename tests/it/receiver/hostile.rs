@@ -1,7 +1,7 @@
 //! Clients that mean harm, or break off.
 
 use crate::harness::http::head;
-use crate::harness::{Raw, Serve, Setup, gzip, stored, wait_until};
+use crate::harness::{RawConnection, Serve, Setup, gzip, stored, wait_until};
 
 fn authorization(serve: &Serve) -> (&'static str, &str) {
     ("authorization", serve.authorization.as_str())
@@ -34,7 +34,7 @@ fn endless_headers_and_missing_handshakes_time_out() {
     connection.send("POST /audit-logs HTTP/1.1\r\nhost: x\r\nx-one: ");
     assert!(connection.try_answer().is_none());
     for bytes in [&b""[..], &[22, 3, 1, 1, 0]] {
-        let mut silent = Raw::plain(serve.port());
+        let mut silent = RawConnection::plain(serve.port());
         silent.send(bytes);
         assert!(silent.rest().is_empty());
     }
@@ -63,7 +63,7 @@ fn headers_over_the_cap_are_refused() {
 fn connections_per_address_are_capped() {
     let config = "[receiver]\nmax_connections_per_address = 2\n";
     let mut serve = Setup::new().config(config).arguments("--no-tls").start();
-    let ask = |connection: &mut Raw| {
+    let ask = |connection: &mut RawConnection| {
         connection.send("GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n");
         connection.try_answer().map(|answer| answer.status)
     };
@@ -82,21 +82,21 @@ fn idle_connections_make_way_for_new_ones() {
     let config = "[receiver]\nmax_connections = 32\n";
     let serve = Setup::new().config(config).start();
     for port in [serve.port(), console_port(&serve)] {
-        let mut idle: Vec<_> = (0..100).map(|_| Raw::plain(port)).collect();
+        let mut idle: Vec<_> = (0..100).map(|_| RawConnection::plain(port)).collect();
         // The first of them have given way.
         assert!(idle[0].rest().is_empty());
         drop(idle);
     }
-    let idle: Vec<_> = (0..100).map(|_| Raw::plain(serve.port())).collect();
+    let idle: Vec<_> = (0..100).map(|_| RawConnection::plain(serve.port())).collect();
     assert_eq!(serve.deliver("{\"a\":1}")["stored"], 1);
     // A connection that delivered stays, however many come after it.
     let mut delivering = serve.connect();
-    let deliver = |connection: &mut Raw, body: &str| {
+    let deliver = |connection: &mut RawConnection, body: &str| {
         connection.request("POST", "/audit-logs", &[authorization(&serve)], body.as_bytes());
         connection.answer().status
     };
     assert_eq!(deliver(&mut delivering, "{\"a\":2}"), 200);
-    let more: Vec<_> = (0..100).map(|_| Raw::plain(serve.port())).collect();
+    let more: Vec<_> = (0..100).map(|_| RawConnection::plain(serve.port())).collect();
     assert_eq!(deliver(&mut delivering, "{\"a\":3}"), 200);
     drop((idle, more));
 }
@@ -104,12 +104,12 @@ fn idle_connections_make_way_for_new_ones() {
 #[test]
 fn receiver_and_console_share_few_file_descriptors() {
     let serve = Setup::new().open_files(128).start();
-    let floods: Vec<_> = (0..300).map(|_| Raw::plain(serve.port())).collect();
-    let looks: Vec<_> = (0..100).map(|_| Raw::plain(console_port(&serve))).collect();
+    let floods: Vec<_> = (0..300).map(|_| RawConnection::plain(serve.port())).collect();
+    let looks: Vec<_> = (0..100).map(|_| RawConnection::plain(console_port(&serve))).collect();
     for n in 0..5 {
         assert_eq!(serve.deliver(format!("{{\"n\":{n}}}"))["stored"], 1);
     }
-    let mut console = Raw::plain(console_port(&serve));
+    let mut console = RawConnection::plain(console_port(&serve));
     console.send("GET /api/v1/entries HTTP/1.1\r\nhost: localhost\r\n\r\n");
     assert_eq!(console.answer().status, 421);
     assert_eq!(serve.lines().len(), 5);

@@ -109,7 +109,7 @@ fn requests_in_flight_are_answered_before_the_server_ends() {
         let answer = busy.answer();
         assert_eq!((answer.status, &answer.json()["stored"]), (200, &2.into()));
         assert!(busy.rest().is_empty());
-        serve.ends();
+        serve.wait_for_end();
         assert_eq!(serve.lines(), [b"{\"n\":1}", b"{\"n\":2}"]);
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::harness::http::trusting;
-use crate::harness::{Raw, Serve, Setup, stored};
+use crate::harness::{RawConnection, Serve, Setup, stored};
 
 /// What must stand nowhere, in any case.
 const SECRETS: [&str; 4] = ["hunter2", "Tr0ub4dor", "correct-horse", "battery-staple"];
@@ -27,12 +27,12 @@ fn refused_requests_are_recorded_without_secrets() {
         assert_eq!(status, if path.starts_with("/logs") { 404 } else { 401 }, "{path}");
     }
     // Plain HTTP to the port that speaks TLS; a client that does not trust the certificate; nonsense.
-    let mut plain = Raw::plain(serve.port());
+    let mut plain = RawConnection::plain(serve.port());
     plain.request("POST", "/audit-logs", &[("authorization", "Splunk Tr0ub4dor")], b"hunter2");
     assert!(plain.rest().is_empty());
     let distrusting = trusting(None, rustls::ALL_VERSIONS);
-    assert!(Raw::tls_with(serve.port(), distrusting).is_err());
-    let mut nonsense = Raw::plain(serve.port());
+    assert!(RawConnection::tls_with(serve.port(), distrusting).is_err());
+    let mut nonsense = RawConnection::plain(serve.port());
     nonsense.send(b"\x00hunter2\r\n\r\n");
     nonsense.rest();
     serve.stop();
@@ -61,7 +61,7 @@ fn refused_requests_are_recorded_without_secrets() {
 fn tls_to_a_plain_port_is_recorded() {
     let mut serve = Setup::new().arguments("--no-tls").start();
     let config = trusting(None, rustls::ALL_VERSIONS);
-    assert!(Raw::tls_with(serve.port(), config).is_err());
+    assert!(RawConnection::tls_with(serve.port(), config).is_err());
     serve.stop();
     let refused = stored::refused(&serve.data());
     assert!(refused[0].reason.contains("it sent TLS to a port that speaks plain HTTP"));

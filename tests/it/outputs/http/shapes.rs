@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::harness::{Gives, KeyServer, Received, Signer, jwks};
+use crate::harness::{KeyReply, KeyServer, Received, Signer, jwks};
 
 /// The documents of an index, by id.
 type Index = Arc<Mutex<BTreeMap<String, Value>>>;
@@ -93,7 +93,7 @@ fn a_late_verdict_changes_the_document() {
         Reply::Answer(200, "", bulk_answer(&bulk(received, &shared)))
     });
     let signer = Signer::new("k1");
-    let source = KeyServer::start(Gives::Nothing);
+    let source = KeyServer::start(KeyReply::Close);
     let keys = format!("[keys]\njwks = '{}'\nrefresh = '1s'\n", source.url());
     let output = http_output(
         &endpoint.url("/_bulk"),
@@ -111,7 +111,7 @@ fn a_late_verdict_changes_the_document() {
         index.lock().unwrap().values().map(|one| one["vidimus"]["verdict"].clone()).collect()
     };
     wait_until("documents", || verdicts() == ["no_key"; 5]);
-    source.give_set(jwks(&[&signer]));
+    source.set_keys(jwks(&[&signer]));
     wait_until("other verdicts", || verdicts() == ["valid"; 5]);
     // Changes are gathered into batches too.
     assert!(endpoint.taken().iter().all(|taken| taken.lines().len() <= 4));

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use self::rsyslog::Rsyslog;
 use super::command::{run, status};
 use super::*;
-use crate::harness::{Gives, KeyServer, Setup, Signer, jwks, write_private};
+use crate::harness::{KeyReply, KeyServer, Setup, Signer, jwks, write_private};
 
 fn output(port: u16, keys: &str) -> String {
     format!("[[output]]\nname = 'siem'\ntype = 'syslog'\naddress = 'localhost:{port}'\n{keys}\n")
@@ -294,7 +294,7 @@ fn a_message_is_sent_again_with_its_new_verdict() {
         }
     });
     let signer = Signer::new("k1");
-    let source = KeyServer::start(Gives::Nothing);
+    let source = KeyServer::start(KeyReply::Close);
     let keys = format!("[keys]\njwks = '{}'\nrefresh = '1s'\n", source.url());
     let mut serve = Setup::new().config(&(keys + &output(port, TCP))).start();
     serve.deliver(signer.cef(1));
@@ -308,7 +308,7 @@ fn a_message_is_sent_again_with_its_new_verdict() {
         });
     };
     wait_for("input=\"default\" verdict=\"no_key\" ");
-    source.give_set(jwks(&[&signer]));
+    source.set_keys(jwks(&[&signer]));
     wait_for("input=\"default\" verdict=\"valid\" kid=\"k1\" ");
     serve.stop();
     assert_eq!(String::from_utf8(text).unwrap().matches(" id=\"1\" ").count(), 2);
