@@ -62,4 +62,6 @@ pub mod sanitise;
 #[cfg(feature = "app")]
 pub mod server;
 #[cfg(feature = "app")]
+pub mod settings;
+#[cfg(feature = "app")]
 pub mod store;

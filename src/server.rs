@@ -29,7 +29,7 @@ use crate::net::{
     Budget, Client, ClientOptions, Events, Limits, ListenError, Listener, ServerTls, Shutdown,
     TlsError, descriptors,
 };
-use crate::output::{MakeStdout, OutputError, Outputs};
+use crate::output::{MakeStdout, Output, OutputError, Outputs};
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::{Caps, Input, Observer, Receiver};
 use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
@@ -206,7 +206,7 @@ impl Server {
     }
 
     /// Starts the outputs, so that what is stored from now on goes out.
-    pub fn start_outputs(&self, outputs: &[config::Output]) -> Result<(), StartError> {
+    pub fn start_outputs(&self, outputs: &[Output]) -> Result<(), StartError> {
         let failed = self.outputs.set(outputs).err().into_iter().flatten().next();
         failed.map_or(Ok(()), |(name, why)| Err(StartError::Output { name, why: Box::new(why) }))
     }

@@ -2,7 +2,7 @@
 //!
 //! It works beside a running `vidimus serve` and without one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -13,9 +13,9 @@ use super::print::grid::{Grid, cut_to, number, time, whole};
 use super::selection::Place;
 use super::terminal::{Output, tell};
 use crate::clock::now;
-use crate::config::{self, Destination};
+use crate::config;
 use crate::entry::Millis;
-use crate::output::{Tried, synthetic, try_http, try_path, try_syslog};
+use crate::output::synthetic;
 use crate::search::{self, Filter};
 use crate::store::{OutputCursors, OutputStanding, Reader};
 
@@ -237,42 +237,8 @@ impl Test {
         let mut printed = Output::new();
         printed.foreign(&line)?;
         printed.flush()?;
-        match &output.to {
-            Destination::Stdout => tell("this is what would be printed"),
-            Destination::File(file) => {
-                let path = file.path.path(&record);
-                try_path(&path, file)?;
-                tell(format_args!("this line can be written to {}", shown(&path)));
-            }
-            Destination::Syslog(settings) => {
-                tell(try_syslog(settings, &record, &line)?);
-            }
-            Destination::Http(http) => {
-                let tried = try_http(http, output.format, &record, &line);
-                return Ok(tell_of(&tried?));
-            }
-        }
-        Ok(Exit::Done)
+        let trial = output.try_out(&record, &line)?;
+        trial.lines.iter().for_each(tell);
+        Ok(if trial.is_taken { Exit::Done } else { Exit::BadNews })
     }
-}
-
-/// Says what an endpoint answered.
-fn tell_of(tried: &Tried) -> Exit {
-    let Tried { to, status, words, took, problem } = tried;
-    let words = if words.is_empty() { String::new() } else { format!(": {words}") };
-    tell(format_args!("{to} answered {status} in {} ms{words}", took.as_millis()));
-    match problem {
-        None => {
-            tell("the entry is taken");
-            Exit::Done
-        }
-        Some(problem) => {
-            tell(format_args!("the entry is not taken: {problem}"));
-            Exit::BadNews
-        }
-    }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
 }

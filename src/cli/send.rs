@@ -20,7 +20,7 @@ use super::exit::{Exit, Failure, unless_closed};
 use super::input::Input;
 use super::output::OutputFormat;
 use super::terminal::{Output, tell};
-use crate::config::{AUTHORIZATION_VARIABLE, Secret};
+use crate::config::AUTHORIZATION_VARIABLE;
 use crate::entry::Format;
 use crate::entry::Millis;
 use crate::entry::time::{self, ParsedTime};
@@ -30,6 +30,7 @@ use crate::konnect::generate::Generator;
 use crate::konnect::share::{Fates, Share};
 use crate::konnect::sign::Signer;
 use crate::net::ClientOptions;
+use crate::settings::Secret;
 use deliveries::{Deliveries, Target};
 use lines::{Batches, Lines};
 

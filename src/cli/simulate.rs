@@ -11,13 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::{Exit, Failure};
 use super::logging::{self, Style, Verbosity};
 use super::terminal::{is_watched, tell};
-use crate::config::units::duration;
-use crate::config::{Secret, listen_address};
+use crate::config::listen_address;
 use crate::konnect::batch::Encoding;
 use crate::konnect::share::{Fates, Share};
 use crate::konnect::simulator::{Options, Simulator, is_id};
 use crate::net::shutdown;
 use crate::private_file;
+use crate::settings::Secret;
+use crate::settings::units::duration;
 
 /// How long calls in flight have when it is told to stop.
 const GRACE: Duration = Duration::from_secs(2);

@@ -1,29 +1,39 @@
 //! The section `[console]`: where the web page and the API are, and who may see them.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hyper::http::uri::Authority;
 use toml::de::DeValue;
 
 use super::Flags;
-use super::error::{ConfigError, Mismatch};
-use super::file::Section;
-use super::receiver::{Tls, address, pair};
-use super::secret::{LEAST_LEN, Secret};
-use super::value::{boolean, list, path, text};
+use super::receiver::{OR_SELF_SIGNED, Tls, TlsKeys, address};
+use crate::settings::value::{list, path, text};
+use crate::settings::{
+    ConfigError, LEAST_LEN, Mismatch, PairKeys, Secret, Section, optional, or, settings,
+    warn_if_key_exposed,
+};
 
-/// The console's settings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Console {
-    /// Where to listen; port 0 takes a free one. Not a loopback address only with a token.
-    pub listen: SocketAddr,
-    /// What `Host` may be besides the address itself, in lower case.
-    pub hosts: Vec<String>,
-    /// What a request must bring. Without one, every user of this machine may read.
-    pub token: Option<Secret>,
-    /// Its certificate, which is the receiver's unless it has one of its own.
-    pub tls: Tls,
+settings! {
+    /// The console's settings.
+    pub struct Console {
+        /// Where to listen; port 0 takes a free one. Not a loopback address only with a token.
+        pub listen: SocketAddr = or(([127, 0, 0, 1], 8480).into(), address);
+        /// What `Host` may be besides the address itself, in lower case.
+        pub hosts: Vec<String> = or(Vec::new(), list(host));
+    } with {
+        /// What a request must bring. Without one, every user of this machine may read.
+        pub token: Option<Secret>,
+        /// Its certificate, which is the receiver's unless it has one of its own.
+        pub tls: Tls,
+    }
+}
+
+settings! {
+    /// The key that names the file of the token.
+    pub(super) struct TokenKey {
+        token_file: Option<PathBuf> = optional(path);
+    }
 }
 
 impl Console {
@@ -34,15 +44,14 @@ impl Console {
         receiver: &Tls,
         warnings: &mut Vec<String>,
     ) -> Result<Console, ConfigError> {
-        let listen = section.get("listen", address)?;
-        let hosts = section.get("hosts", list(host))?.unwrap_or_default();
-        let token = section
-            .get("token_file", path)?
-            .map(|file| token(&section.setting("token_file"), &file, warnings))
+        let token = TokenKey::read(section)?.token_file;
+        let token = token
+            .map(|file| token_in(&section.setting("token_file"), &file, warnings))
             .transpose()?;
-        let listen =
-            flags.console.or(listen).unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8480)));
-        if token.is_none() && !listen.ip().to_canonical().is_loopback() {
+        let tls = tls(&section.table("tls")?, receiver, warnings)?;
+        let mut console = Console::read(section, token, tls)?;
+        console.listen = flags.console.unwrap_or(console.listen);
+        if console.token.is_none() && !console.listen.ip().to_canonical().is_loopback() {
             let setting = match flags.console {
                 Some(_) => "--console".to_owned(),
                 None => section.setting("listen"),
@@ -50,19 +59,18 @@ impl Console {
             return Err(ConfigError::value(
                 setting,
                 Mismatch::new(
-                    format!("{listen}, which others can reach"),
+                    format!("{}, which others can reach", console.listen),
                     "a loopback address such as 127.0.0.1:8480, or console.token_file in the \
                      configuration",
                 ),
             ));
         }
-        let tls = tls(&section.table("tls")?, receiver, warnings)?;
-        Ok(Console { listen, hosts, token, tls })
+        Ok(console)
     }
 }
 
 /// The token in the file `path`, named by `setting`.
-fn token(setting: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Secret, ConfigError> {
+fn token_in(setting: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Secret, ConfigError> {
     let token = Secret::read(setting, path, warnings)?;
     if token.is_short() {
         let length = token.expose().len();
@@ -83,13 +91,14 @@ fn tls(
     receiver: &Tls,
     warnings: &mut Vec<String>,
 ) -> Result<Tls, ConfigError> {
-    let enabled = section.get("enabled", boolean)?.unwrap_or(false);
-    let (cert_file, key_file) = (section.get("cert_file", path)?, section.get("key_file", path)?);
-    let (cert, key) = (section.setting("cert_file"), section.setting("key_file"));
-    let own = pair(&cert, cert_file.as_deref(), &key, key_file.as_deref())?;
+    let enabled = TlsKeys::read(section)?.enabled.unwrap_or(false);
+    let own = PairKeys::pair(section, OR_SELF_SIGNED)?;
     Ok(match (enabled, own, receiver) {
         (false, ..) => Tls::Off,
-        (true, Some(own), _) => own.warned(&key, warnings),
+        (true, Some(own), _) => {
+            warn_if_key_exposed(&section.setting("key_file"), &own, warnings);
+            Tls::Files(own)
+        }
         (true, None, Tls::Off) => Tls::SelfSigned,
         (true, None, receiver) => receiver.clone(),
     })

@@ -2,36 +2,51 @@
 //!
 //! Without any, the flags make one called `default`.
 
+use std::path::PathBuf;
+
 use toml::de::DeValue;
 
 use super::Flags;
-use super::error::{ConfigError, Mismatch};
-use super::file::Section;
-use super::keys::{self, KeySource};
-use super::secret::{LEAST_LEN, Secret};
-use super::value::{list, path, secret, text, word};
+use super::keys::{KeySource, SourceKeys};
 use crate::entry::words::words;
+use crate::settings::value::{list, name, path, secret, text, word};
+use crate::settings::{
+    ConfigError, LEAST_LEN, Mismatch, Secret, Section, optional, or, required, settings,
+};
 
 /// The environment variable that holds the default input's authorization value.
 pub const AUTHORIZATION_VARIABLE: &str = "VIDIMUS_AUTHORIZATION";
 
-/// One source of deliveries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Input {
-    /// Its name: 1 to 64 of `a` to `z`, digits, `_` and `-`; no other input has it.
-    pub name: String,
-    /// The path of its endpoint, matched whole; no other input has it, and it is not `/healthz`.
-    pub path: String,
-    /// What the `Authorization` header of its deliveries must be.
-    pub authorization: Authorization,
-    /// The organizations whose entries belong here. None: of any.
-    pub org_ids: Vec<String>,
-    /// The Dev Portals whose entries belong here. None: of any.
-    pub portal_ids: Vec<String>,
-    /// The shape of what its senders are answered.
-    pub response_profile: ResponseProfile,
-    /// The key sets that its entries are verified with: its own, or else those of `[keys]`.
-    pub keys: Vec<KeySource>,
+settings! {
+    /// One source of deliveries.
+    pub struct Input {
+        /// Its name: 1 to 64 of `a` to `z`, digits, `_` and `-`; no other input has it.
+        pub name: String = required("every input has a name of its own", name);
+        /// The path of its endpoint, matched whole; no other input has it, and it is not `/healthz`.
+        pub path: String =
+            required("every input has a path of its own", |value| endpoint(text(value)?));
+        /// The organizations whose entries belong here. None: of any.
+        pub org_ids: Vec<String> = or(Vec::new(), list(id));
+        /// The Dev Portals whose entries belong here. None: of any.
+        pub portal_ids: Vec<String> = or(Vec::new(), list(id));
+        /// The shape of what its senders are answered.
+        pub response_profile: ResponseProfile =
+            or(ResponseProfile::Vidimus, word(ResponseProfile::ALL, ResponseProfile::as_str));
+    } with {
+        /// What the `Authorization` header of its deliveries must be.
+        pub authorization: Authorization,
+        /// The key sets that its entries are verified with: its own, or else those of `[keys]`.
+        pub keys: Vec<KeySource>,
+    }
+}
+
+settings! {
+    /// The ways to the accepted values of `Authorization`, of which an input has one.
+    pub(super) struct AuthorizationKeys {
+        authorization: Option<Vec<Secret>> = optional(list(secret));
+        authorization_file: Option<Vec<PathBuf>> = optional(list(path));
+        authorization_env: Option<Vec<String>> = optional(list(variable));
+    }
 }
 
 words! {
@@ -153,8 +168,8 @@ impl Sources<'_> {
     ) -> Result<(), ConfigError> {
         let mut used = (self.env)(AUTHORIZATION_VARIABLE).is_none();
         for section in sections {
-            let named = section.get("authorization_env", list(variable))?.unwrap_or_default();
-            used |= named.iter().any(|name| name == AUTHORIZATION_VARIABLE);
+            let named = AuthorizationKeys::read(section)?.authorization_env;
+            used |= named.iter().flatten().any(|name| name == AUTHORIZATION_VARIABLE);
         }
         if !used {
             warnings.push(format!(
@@ -170,33 +185,17 @@ impl Sources<'_> {
         section: &Section<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Input, ConfigError> {
-        let name = section.get("name", |value| name(text(value)?))?;
-        let path = section.get("path", |value| endpoint(text(value)?))?;
-        let secrets = self.secrets(section, warnings)?;
-        let org_ids = section.get("org_ids", list(id))?.unwrap_or_default();
-        let portal_ids = section.get("portal_ids", list(id))?.unwrap_or_default();
-        let response_profile =
-            section.get("response_profile", word(ResponseProfile::ALL, ResponseProfile::as_str))?;
+        let mut input = Input::read(section, Authorization::Generated, self.keys.to_vec())?;
+        input.authorization = Authorization::Given(self.secrets(section, warnings)?);
         let own = section.table("keys")?;
-        let keys = match keys::sources(&own)? {
-            keys if !keys.is_empty() => keys,
-            _ if !own.is_present() => self.keys.to_vec(),
-            _ => {
-                let mismatch = Mismatch::new("empty", "jwks or region in it");
-                return Err(ConfigError::value(section.setting("keys"), mismatch));
-            }
-        };
-        Ok(Input {
-            name: name
-                .ok_or_else(|| missing(section, "name", "every input has a name of its own"))?,
-            path: path
-                .ok_or_else(|| missing(section, "path", "every input has a path of its own"))?,
-            authorization: Authorization::Given(secrets),
-            org_ids,
-            portal_ids,
-            response_profile: response_profile.unwrap_or(ResponseProfile::Vidimus),
-            keys,
-        })
+        let sources = SourceKeys::read(&own)?.sources();
+        if own.is_present() && sources.is_empty() {
+            return Err(section.wrong("keys", Mismatch::new("empty", "jwks or region in it")));
+        }
+        if !sources.is_empty() {
+            input.keys = sources;
+        }
+        Ok(input)
     }
 
     /// The accepted values of an input, from where it says.
@@ -205,29 +204,23 @@ impl Sources<'_> {
         section: &Section<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Vec<Secret>, ConfigError> {
-        const KEYS: [&str; 3] = ["authorization", "authorization_file", "authorization_env"];
-        let values = section.get(KEYS[0], list(secret))?;
-        let files = section.get(KEYS[1], list(path))?;
-        let variables = section.get(KEYS[2], list(variable))?;
-
-        let mut given = KEYS.into_iter().filter(|key| section.has(key));
+        let AuthorizationKeys { authorization, authorization_file, authorization_env } =
+            AuthorizationKeys::read(section)?;
+        let mut given = AuthorizationKeys::KEYS.iter().filter(|key| section.has(key));
         let key = given.next().ok_or_else(|| {
-            missing(section, KEYS[0], "give it, or authorization_file, or authorization_env")
+            let advice = "give it, or authorization_file, or authorization_env";
+            section.missing("authorization", advice)
         })?;
         if let Some(other) = given.next() {
-            return Err(ConfigError::Conflict {
-                setting: section.setting(other),
-                other: key.to_owned(),
-                advice: "keep one of them, it can be a list".to_owned(),
-            });
+            return Err(section.conflict(other, *key, "keep one of them, it can be a list"));
         }
 
         let setting = section.setting(key);
-        let mut secrets = values.unwrap_or_default();
-        for file in files.unwrap_or_default() {
+        let mut secrets = authorization.unwrap_or_default();
+        for file in authorization_file.unwrap_or_default() {
             secrets.push(Secret::read(&setting, &file, warnings)?);
         }
-        for variable in variables.unwrap_or_default() {
+        for variable in authorization_env.unwrap_or_default() {
             let value = (self.env)(&variable).ok_or_else(|| ConfigError::Missing {
                 setting: format!("the environment variable {variable}, named by {setting},"),
                 advice: "set it, to the whole value of the header".to_owned(),
@@ -253,16 +246,6 @@ fn warn_if_short(setting: &str, secrets: &[Secret], warnings: &mut Vec<String>) 
              guesses it can deliver: take a longer one, such as \"Bearer \" and what \
              `openssl rand -hex 32` prints"
         ));
-    }
-}
-
-/// A name as a section of a list has one.
-pub(super) fn name(text: &str) -> Result<String, Mismatch> {
-    let allowed = |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-    if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
-        Ok(text.to_owned())
-    } else {
-        Err(Mismatch::text(text, "1 to 64 of a to z, 0 to 9, _ and -"))
     }
 }
 
@@ -308,12 +291,8 @@ fn named<T>(setting: &str, value: Result<T, Mismatch>) -> Result<T, ConfigError>
     value.map_err(|mismatch| ConfigError::value(setting, mismatch))
 }
 
-/// The error that `section` lacks `key`.
-pub(super) fn missing(section: &Section<'_>, key: &str, advice: &str) -> ConfigError {
-    ConfigError::Missing { setting: section.setting(key), advice: advice.to_owned() }
-}
-
+/// The error that an input before `section` has the same value of `key`.
 fn repeated(section: &Section<'_>, key: &str, value: &str) -> ConfigError {
     let found = format!("{value:?}, which an input before it has");
-    ConfigError::value(section.setting(key), Mismatch::new(found, format!("another {key}")))
+    section.wrong(key, Mismatch::new(found, format!("another {key}")))
 }

@@ -6,38 +6,37 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Flags;
-use super::error::{ConfigError, Mismatch};
-use super::file::Section;
-use super::units::DAY;
-use super::url::HttpUrl;
-use super::value::{duration, list, text};
+use crate::settings::units::{DAY, SECOND};
+use crate::settings::value::{duration, list, text};
+use crate::settings::{ConfigError, HttpUrl, Mismatch, Section, optional, or, settings};
 
-/// The keys of all inputs that have none of their own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keys {
-    /// The key sets, each once. With none nothing can be verified.
-    pub sources: Vec<KeySource>,
-    /// How often each set is read again.
-    pub refresh: Duration,
-    /// How long a key that left its set goes on verifying, from when it was last seen.
-    pub retire_after: Duration,
+settings! {
+    /// The keys of all inputs that have none of their own.
+    pub struct Keys {
+        /// How often each set is read again.
+        pub refresh: Duration = or(Duration::from_secs(6 * 60 * 60), duration(SECOND));
+        /// How long a key that left its set goes on verifying, from when it was last seen.
+        pub retire_after: Duration = or(Duration::from_secs(8 * DAY), duration(SECOND));
+    } with {
+        /// The key sets, each once. With none nothing can be verified.
+        pub sources: Vec<KeySource>,
+    }
+}
+
+settings! {
+    /// The keys that name key sets.
+    pub(super) struct SourceKeys {
+        jwks: Vec<KeySource> = or(Vec::new(), list(|value| text(value)?.parse()));
+        region: Option<Region> = optional(|value| text(value)?.parse());
+    }
 }
 
 impl Keys {
     /// The section `[keys]`, in which the flags replace the sources.
     pub(super) fn resolve(flags: &Flags, section: &Section<'_>) -> Result<Keys, ConfigError> {
         let given = flag_sources(flags)?;
-        let in_file = sources(section)?;
-        let second = Duration::from_secs(1);
-        Ok(Keys {
-            sources: if given.is_empty() { in_file } else { given },
-            refresh: section
-                .get("refresh", duration(second))?
-                .unwrap_or(Duration::from_secs(6 * 60 * 60)),
-            retire_after: section
-                .get("retire_after", duration(second))?
-                .unwrap_or(Duration::from_secs(8 * DAY)),
-        })
+        let in_file = SourceKeys::read(section)?.sources();
+        Keys::read(section, if given.is_empty() { in_file } else { given })
     }
 }
 
@@ -152,11 +151,11 @@ impl FromStr for Region {
     }
 }
 
-/// The sources that `jwks` and `region` of a table name.
-pub(super) fn sources(section: &Section<'_>) -> Result<Vec<KeySource>, ConfigError> {
-    let jwks = section.get("jwks", list(|value| text(value)?.parse()))?.unwrap_or_default();
-    let region = section.get("region", |value| text(value)?.parse())?;
-    Ok(together(jwks, region))
+impl SourceKeys {
+    /// The key sets, each once.
+    pub(super) fn sources(self) -> Vec<KeySource> {
+        together(self.jwks, self.region)
+    }
 }
 
 fn flag_sources(flags: &Flags) -> Result<Vec<KeySource>, ConfigError> {

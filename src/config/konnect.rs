@@ -8,45 +8,33 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::error::{ConfigError, Mismatch};
-use super::file::Section;
+use toml::de::DeValue;
+
 use super::keys::Region;
-use super::units::DAY;
-use super::url::HttpUrl;
-use super::value::{duration, path, text};
+use crate::settings::units::{DAY, SECOND};
+use crate::settings::value::{duration, path, text};
+use crate::settings::{HttpUrl, Mismatch, optional, or, settings};
 
 /// The environment variable that holds the token.
 pub const TOKEN_VARIABLE: &str = "KONNECT_TOKEN";
 
-/// How the API is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Konnect {
-    /// The file that holds the access token.
-    pub token_file: Option<PathBuf>,
-    /// The region of the organization's webhook: one of them.
-    pub region: Option<Region>,
-    /// Where the whole API is instead of at Konnect's hosts: a stand-in.
-    pub base_url: Option<BaseUrl>,
-    /// How long Konnect keeps entries for replay and pull.
-    pub retention: Duration,
-}
-
-impl Konnect {
-    /// The section `[konnect]`.
-    pub(super) fn resolve(section: &Section<'_>) -> Result<Konnect, ConfigError> {
-        Ok(Konnect {
-            token_file: section.get("token_file", path)?,
-            region: section.get("region", |value| one_region(text(value)?))?,
-            base_url: section.get("base_url", |value| text(value)?.parse())?,
-            retention: section
-                .get("retention", duration(Duration::from_secs(1)))?
-                .unwrap_or(Duration::from_secs(7 * DAY)),
-        })
+settings! {
+    /// How the API is reached.
+    pub struct Konnect {
+        /// The file that holds the access token.
+        pub token_file: Option<PathBuf> = optional(path);
+        /// The region of the organization's webhook: one of them.
+        pub region: Option<Region> = optional(one_region);
+        /// Where the whole API is instead of at Konnect's hosts: a stand-in.
+        pub base_url: Option<BaseUrl> = optional(|value| text(value)?.parse());
+        /// How long Konnect keeps entries for replay and pull.
+        pub retention: Duration = or(Duration::from_secs(7 * DAY), duration(SECOND));
     }
 }
 
 /// A region that is one: not `auto`.
-fn one_region(word: &str) -> Result<Region, Mismatch> {
+fn one_region(value: &DeValue<'_>) -> Result<Region, Mismatch> {
+    let word = text(value)?;
     word.parse().ok().filter(|region| *region != Region::Auto).ok_or_else(|| {
         let words: Vec<_> = Region::EACH.iter().map(|region| region.as_str()).collect();
         Mismatch::text(word, format!("one of {}", words.join(", ")))

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 
-use super::error::Mismatch;
+use crate::settings::Mismatch;
 
 /// What an address looks like, for messages.
 const EXPECTED: &str = "an address and a port, such as \"127.0.0.1:8443\", \"[::1]:8443\" or \

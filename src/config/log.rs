@@ -1,9 +1,8 @@
 //! The section `[log]`: what `vidimus serve` logs.
 
-use super::error::ConfigError;
-use super::file::Section;
-use super::value::word;
 use crate::entry::words::words;
+use crate::settings::value::word;
+use crate::settings::{optional, settings};
 
 words! {
     /// How much is logged: this and what is more serious.
@@ -21,16 +20,10 @@ words! {
     }
 }
 
-/// What is logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// How much. None: what the command takes for right.
-    pub level: Option<Level>,
-}
-
-impl Log {
-    /// The section `[log]`.
-    pub(super) fn resolve(section: &Section<'_>) -> Result<Log, ConfigError> {
-        Ok(Log { level: section.get("level", word(Level::ALL, Level::as_str))? })
+settings! {
+    /// What is logged.
+    pub struct Log {
+        /// How much. None: what the command takes for right.
+        pub level: Option<Level> = optional(word(Level::ALL, Level::as_str));
     }
 }

@@ -1,59 +1,64 @@
 //! The sections `[receiver]` and `[receiver.tls]`: where deliveries are taken, and how much of them.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::Flags;
-use super::error::{ConfigError, Mismatch};
-use super::file::Section;
 use super::listen::listen_address;
-use super::secret::warn_if_exposed;
-use super::units::{KIB, MAX_SIZE, MIB, show_size};
-use super::url::HttpUrl;
-use super::value::{boolean, count, duration, found, list, parsed, path, size, text};
+use crate::net::PairFiles;
+use crate::settings::units::{KIB, MAX_SIZE, MIB, MILLISECOND, SECOND, show_size};
+use crate::settings::value::{boolean, count, duration, found, list, parsed, size, text};
+use crate::settings::{
+    ConfigError, HttpUrl, Mismatch, PairKeys, Section, optional, or, pair, settings,
+    warn_if_key_exposed,
+};
 
-/// The webhook endpoint's settings. Sizes are in bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receiver {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// What to tell Konnect instead of the address, without a slash at the end.
-    pub public_url: Option<String>,
-    /// The most of a body as it is sent.
-    pub max_body: u64,
-    /// The most of a body when it is decoded.
-    pub max_decoded: u64,
-    /// The longest line that is parsed; a longer one is stored as malformed.
-    pub max_line: u64,
-    /// The most lines in one body.
-    pub max_lines: u64,
-    /// The most of bodies, sent and decoded, in the whole process. Room for at least one of each.
-    pub max_in_flight: u64,
-    /// The most connections in all.
-    pub max_connections: usize,
-    /// The most connections from one address.
-    pub max_connections_per_address: usize,
-    /// The most of a request's headers. At least 8 KiB.
-    pub max_header_bytes: usize,
-    /// How long the TLS handshake may take.
-    pub handshake_timeout: Duration,
-    /// How long the headers may take.
-    pub header_timeout: Duration,
-    /// How long the body may take.
-    pub body_timeout: Duration,
-    /// How long a connection may stay open without a request.
-    pub idle_timeout: Duration,
-    /// How long a request may wait for room before it is answered 429.
-    pub queue_timeout: Duration,
-    /// Whose `X-Forwarded-For` tells the peer.
-    pub trusted_proxies: Vec<IpNet>,
-    /// The certificate.
-    pub tls: Tls,
+settings! {
+    /// The webhook endpoint's settings. Sizes are in bytes.
+    pub struct Receiver {
+        /// Where to listen; port 0 takes a free one.
+        pub listen: SocketAddr = or(([127, 0, 0, 1], 8443).into(), address);
+        /// What to tell Konnect instead of the address, without a slash at the end.
+        pub public_url: Option<String> = optional(|value| public_url(text(value)?));
+        /// The most of a body as it is sent.
+        pub max_body: u64 = or(64 * MIB, size(1..=MAX_SIZE));
+        /// The most of a body when it is decoded.
+        pub max_decoded: u64 = or(256 * MIB, size(1..=MAX_SIZE));
+        /// The longest line that is parsed; a longer one is stored as malformed.
+        pub max_line: u64 = or(MIB, size(1..=16 * MIB));
+        /// The most lines in one body.
+        pub max_lines: u64 = or(1_000_000, count(1..=1_000_000_000));
+        /// The most of bodies, sent and decoded, in the whole process. Room for at least one of each.
+        pub max_in_flight: u64 = or(512 * MIB, size(1..=MAX_SIZE));
+        /// The most connections in all.
+        pub max_connections: usize = or(1024, count(1..=MOST_CONNECTIONS));
+        /// The most connections from one address.
+        pub max_connections_per_address: usize = or(256, count(1..=MOST_CONNECTIONS));
+        /// The most of a request's headers. Less than 8 KiB hyper refuses, and with a panic.
+        pub max_header_bytes: usize = or(64 << 10, size(8 * KIB..=16 * MIB));
+        /// How long the TLS handshake may take.
+        pub handshake_timeout: Duration = or(10 * SECOND, duration(MILLISECOND));
+        /// How long the headers may take.
+        pub header_timeout: Duration = or(10 * SECOND, duration(MILLISECOND));
+        /// How long the body may take.
+        pub body_timeout: Duration = or(30 * SECOND, duration(MILLISECOND));
+        /// How long a connection may stay open without a request.
+        pub idle_timeout: Duration = or(60 * SECOND, duration(MILLISECOND));
+        /// How long a request may wait for room before it is answered 429.
+        pub queue_timeout: Duration = or(10 * SECOND, duration(MILLISECOND));
+        /// Whose `X-Forwarded-For` tells the peer.
+        pub trusted_proxies: Vec<IpNet> = or(Vec::new(), list(net));
+    } with {
+        /// The certificate.
+        pub tls: Tls,
+    }
 }
+
+/// More file descriptors than this no system gives.
+const MOST_CONNECTIONS: u64 = 1_000_000;
 
 /// What a listener's TLS is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +68,7 @@ pub enum Tls {
     /// A pair of certificate and key made on first run, kept in the data directory.
     SelfSigned,
     /// The operator's own pair, in PEM.
-    Files {
-        /// The certificate, with those between it and the root.
-        cert_file: PathBuf,
-        /// Its private key.
-        key_file: PathBuf,
-    },
+    Files(PairFiles),
 }
 
 impl Receiver {
@@ -85,51 +85,31 @@ impl Receiver {
         section: &Section<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Receiver, ConfigError> {
-        let bytes = |key, default, range| Ok(section.get(key, size(range))?.unwrap_or(default));
-        let number = |key, default: u64| {
-            // More file descriptors than this no system gives.
-            Ok(section.get(key, count(1..=1_000_000))?.unwrap_or(default) as usize)
-        };
-        let time = |key, seconds| {
-            let time = section.get(key, duration(Duration::from_millis(1)))?;
-            Ok(time.unwrap_or(Duration::from_secs(seconds)))
-        };
-        let listen = section.get("listen", address)?;
-        let receiver = Receiver {
-            listen: flags
-                .listen
-                .or(listen)
-                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8443))),
-            public_url: public_url(flags, section)?,
-            max_body: bytes("max_body", 64 * MIB, 1..=MAX_SIZE)?,
-            max_decoded: bytes("max_decoded", 256 * MIB, 1..=MAX_SIZE)?,
-            max_line: bytes("max_line", MIB, 1..=16 * MIB)?,
-            max_lines: section.get("max_lines", count(1..=1_000_000_000))?.unwrap_or(1_000_000),
-            max_in_flight: bytes("max_in_flight", 512 * MIB, 1..=MAX_SIZE)?,
-            max_connections: number("max_connections", 1024)?,
-            max_connections_per_address: number("max_connections_per_address", 256)?,
-            // Less than 8 KiB hyper refuses, and with a panic.
-            max_header_bytes: bytes("max_header_bytes", 64 * KIB, 8 * KIB..=16 * MIB)? as usize,
-            handshake_timeout: time("handshake_timeout", 10)?,
-            header_timeout: time("header_timeout", 10)?,
-            body_timeout: time("body_timeout", 30)?,
-            idle_timeout: time("idle_timeout", 60)?,
-            queue_timeout: time("queue_timeout", 10)?,
-            trusted_proxies: section.get("trusted_proxies", list(net))?.unwrap_or_default(),
-            tls: Tls::resolve(flags, &section.table("tls")?, warnings)?,
-        };
+        let tls = Tls::resolve(flags, &section.table("tls")?, warnings)?;
+        let mut receiver = Receiver::read(section, tls)?;
+        receiver.listen = flags.listen.unwrap_or(receiver.listen);
+        if let Some(url) = &flags.public_url {
+            let url = public_url(url);
+            receiver.public_url =
+                Some(url.map_err(|mismatch| ConfigError::value("--public-url", mismatch))?);
+        }
         // With less, a body that is allowed could wait for room for ever.
         let least = receiver.max_body + receiver.max_decoded;
         if receiver.max_in_flight < least {
-            return Err(ConfigError::value(
-                section.setting("max_in_flight"),
-                Mismatch::new(
-                    show_size(receiver.max_in_flight),
-                    format!("at least max_body + max_decoded, which is {}", show_size(least)),
-                ),
-            ));
+            let expected =
+                format!("at least max_body + max_decoded, which is {}", show_size(least));
+            let mismatch = Mismatch::new(show_size(receiver.max_in_flight), expected);
+            return Err(section.wrong("max_in_flight", mismatch));
         }
         Ok(receiver)
+    }
+}
+
+settings! {
+    /// The keys of `[receiver.tls]` and `[console.tls]`, besides those of a pair.
+    pub(super) struct TlsKeys {
+        /// Whether TLS is spoken. None: that is the default of the table.
+        pub(super) enabled: Option<bool> = optional(boolean);
     }
 }
 
@@ -139,12 +119,9 @@ impl Tls {
         section: &Section<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Tls, ConfigError> {
-        let enabled = section.get("enabled", boolean)?.unwrap_or(true);
-        let cert_file = section.get("cert_file", path)?;
-        let key_file = section.get("key_file", path)?;
-        let (cert_name, key_name) = (section.setting("cert_file"), section.setting("key_file"));
-        let in_file = pair(&cert_name, cert_file.as_deref(), &key_name, key_file.as_deref())?;
-        let (cert, key) = (flags.tls_cert.as_deref(), flags.tls_key.as_deref());
+        let enabled = TlsKeys::read(section)?.enabled.unwrap_or(true);
+        let in_file = PairKeys::pair(section, OR_SELF_SIGNED)?;
+        let (cert, key) = (&flags.tls_cert, &flags.tls_key);
         if flags.no_tls {
             let other = match (cert, key) {
                 (Some(_), _) => "--tls-cert",
@@ -157,50 +134,20 @@ impl Tls {
                 advice: "leave one of them out".to_owned(),
             });
         }
-        let tls = match (pair("--tls-cert", cert, "--tls-key", key)?, in_file) {
-            (Some(tls), _) => (tls, "--tls-key".to_owned()),
+        let given = pair(("--tls-cert", cert.clone()), ("--tls-key", key.clone()), OR_SELF_SIGNED)?;
+        let (files, setting) = match (given, in_file) {
+            (Some(files), _) => (files, "--tls-key".to_owned()),
             (None, _) if !enabled => return Ok(Tls::Off),
-            (None, Some(tls)) => (tls, key_name),
+            (None, Some(files)) => (files, section.setting("key_file")),
             (None, None) => return Ok(Tls::SelfSigned),
         };
-        Ok(tls.0.warned(&tls.1, warnings))
-    }
-
-    /// Warns of a key, named by `setting`, that others can read.
-    pub(super) fn warned(self, setting: &str, warnings: &mut Vec<String>) -> Tls {
-        // Whether it can be read, and is a key, is found when it is loaded.
-        if let Tls::Files { key_file, .. } = &self
-            && let Ok(file) = std::fs::File::open(key_file)
-        {
-            warn_if_exposed(setting, key_file, &file, warnings);
-        }
-        self
+        warn_if_key_exposed(&setting, &files, warnings);
+        Ok(Tls::Files(files))
     }
 }
 
-/// A certificate and a key: both or neither.
-pub(super) fn pair(
-    cert_name: &str,
-    cert: Option<&Path>,
-    key_name: &str,
-    key: Option<&Path>,
-) -> Result<Option<Tls>, ConfigError> {
-    let (missing, given) = match (cert, key) {
-        (Some(cert), Some(key)) => {
-            let (cert_file, key_file) = (cert.to_owned(), key.to_owned());
-            return Ok(Some(Tls::Files { cert_file, key_file }));
-        }
-        (None, None) => return Ok(None),
-        (Some(_), None) => (key_name, "certificate"),
-        (None, Some(_)) => (cert_name, "key"),
-    };
-    Err(ConfigError::Missing {
-        setting: missing.to_owned(),
-        advice: format!(
-            "a {given} alone is no use, give both, or neither for a self-signed certificate"
-        ),
-    })
-}
+/// What it is to give a listener no pair of its own.
+pub(super) const OR_SELF_SIGNED: &str = ", give both, or neither for a self-signed certificate";
 
 /// An address and a port.
 pub(super) fn address(value: &DeValue<'_>) -> Result<SocketAddr, Mismatch> {
@@ -216,13 +163,8 @@ fn net(value: &DeValue<'_>) -> Result<IpNet, Mismatch> {
     one.map_or_else(|_| parsed(EXPECTED)(value), |ip| Ok(IpNet::from(ip.to_canonical())))
 }
 
-fn public_url(flags: &Flags, section: &Section<'_>) -> Result<Option<String>, ConfigError> {
+fn public_url(url: &str) -> Result<String, Mismatch> {
     const EXPECTED: &str =
         "an https or http URL without a path, such as \"https://siem.example.com\"";
-    let check = |url: &str| {
-        HttpUrl::new(url, EXPECTED)?.origin().ok_or_else(|| Mismatch::text(url, EXPECTED))
-    };
-    let in_file = section.get("public_url", |value| check(text(value)?))?;
-    let given = flags.public_url.as_deref().map(check).transpose();
-    Ok(given.map_err(|mismatch| ConfigError::value("--public-url", mismatch))?.or(in_file))
+    HttpUrl::new(url, EXPECTED)?.origin().ok_or_else(|| Mismatch::text(url, EXPECTED))
 }

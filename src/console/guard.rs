@@ -25,8 +25,8 @@ use subtle::ConstantTimeEq;
 use super::problem::Problem;
 use super::throttle::{Attempt, Throttle};
 use super::{Console, problem_response};
-use crate::config::Secret;
 use crate::net::{Admission, Peer};
+use crate::settings::Secret;
 
 /// The cookie that the login page sets.
 const COOKIE: &str = "vidimus_session";

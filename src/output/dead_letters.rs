@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::clock::now;
-use crate::config::{Access, Fsync};
 use crate::entry::record::beginning;
 use crate::entry::{Millis, Record};
 use crate::output::error::OutputError;
-use crate::output::file::Open;
+use crate::output::file::{Access, Fsync, Open};
 
 /// Who may read it: it holds what entries hold.
 const ACCESS: Access = Access { mode: 0o600, owner: None, group: None };

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::dead_letters::{DeadLetters, Letter};
 use super::error::OutputError;
 use super::rate::Rate;
+use super::settings::{NotValid, Output, Start};
 use super::sink::Sink;
 use crate::clock::now;
-use crate::config::{Body, Destination, NotValid, Output, Start};
 use crate::entry::Record;
 use crate::output::Format;
 use crate::search::{Field, Filter};
@@ -366,15 +366,10 @@ fn wait_after(pause: Duration, asked: Option<Duration>) -> Duration {
 }
 
 /// Whether an entry goes out when its verdict changes. Not where its line went out already, and would
-/// be the same again: raw lines, chosen and marked by nothing that a later key changes. A syslog
-/// message and an event for Splunk have the verdict beside the line.
+/// be the same again: raw lines without the verdict beside them, chosen and marked by nothing that a
+/// later key changes.
 fn passes_changes(output: &Output) -> bool {
-    let is_beside = match &output.to {
-        Destination::Syslog(_) => true,
-        Destination::Http(http) => http.body == Body::HecEvent,
-        Destination::File(_) | Destination::Stdout => false,
-    };
-    is_beside
+    output.to.of_type().sends_verdict()
         || output.format != Format::Raw
         || output.not_valid != NotValid::Forward
         || depends_on_keys(&output.filter)
@@ -382,7 +377,7 @@ fn passes_changes(output: &Output) -> bool {
 
 /// Whether nothing of an entry is wanted but its line, and what names its file.
 fn is_raw_alone(output: &Output) -> bool {
-    output.format == Format::Raw && matches!(output.to, Destination::File(_) | Destination::Stdout)
+    output.format == Format::Raw && !output.to.of_type().needs_fields()
 }
 
 fn depends_on_keys(filter: &Filter) -> bool {

@@ -14,6 +14,7 @@
 //! match by a late verdict follows then. Nobody waits for an output.
 
 mod dead_letters;
+mod destination;
 mod engine;
 mod error;
 mod file;
@@ -21,21 +22,20 @@ mod format;
 mod http;
 mod rate;
 mod running;
+pub mod settings;
 mod sink;
+mod stdout;
 mod syslog;
 mod template;
 #[cfg(test)]
 mod testing;
 
-use std::path::Path;
-
+pub use self::destination::{Destination, Trial};
 pub use self::error::OutputError;
 pub use self::format::Format;
-pub use self::http::Tried;
 pub use self::running::{MakeStdout, Outputs};
-use self::syslog::Syslog;
+pub use self::settings::Output;
 pub use self::template::{Template, TemplateError};
-use crate::config::{OutputFile, OutputHttp, OutputSyslog};
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Millis, Record, Value, VerdictName};
 
@@ -65,32 +65,13 @@ pub fn synthetic(time: Millis) -> Record {
     }
 }
 
-/// Tries whether a file can be written where `path` is, without touching that one.
-pub fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
-    file::try_path(path, settings)
-}
-
-/// Sends an entry to a syslog receiver, with its line: what the receiver is, and did.
-///
-/// # Errors
-/// When it cannot be reached, or did not read it.
-pub fn try_syslog(
-    settings: &OutputSyslog,
-    record: &Record,
-    line: &[u8],
-) -> Result<String, OutputError> {
-    Syslog::new("test", settings).try_out(record, line)
-}
-
-/// Sends an entry to the endpoint of `settings`, with its line in the format that its output has.
-///
-/// # Errors
-/// When there is no answer.
-pub fn try_http(
-    settings: &OutputHttp,
-    format: Format,
-    record: &Record,
-    line: &[u8],
-) -> Result<Tried, OutputError> {
-    http::try_out(settings, format, record, line)
+impl Output {
+    /// Tries the output out with one entry, and its line: an HTTP endpoint and a syslog receiver are
+    /// sent it. Files of entries are not touched.
+    ///
+    /// # Errors
+    /// When the output cannot write, or when there is no answer.
+    pub fn try_out(&self, record: &Record, line: &[u8]) -> Result<Trial, OutputError> {
+        self.to.of_type().try_out(self.format, record, line)
+    }
 }

@@ -9,15 +9,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::dead_letters::DeadLetters;
+use super::destination::SinkOptions;
 use super::engine::{self, Control, Engine};
 use super::error::{IoContext, OutputError};
-use super::file::{Files, Tender};
-use super::http::Http;
-use super::sink::{Sink, Stream};
-use super::syslog::Syslog;
+use super::settings::Output;
 use crate::clock::now;
-use crate::config::{Destination, Output};
-use crate::net::{Shutdown, Trigger, shutdown};
+use crate::net::{Trigger, shutdown};
 use crate::store::{Directory, OutputCursors, Reader};
 
 /// The outputs at work. They can be changed while they run.
@@ -64,8 +61,9 @@ impl Running {
 
     /// Whether `output` may not be at work before this one has ended.
     fn is_before(&self, output: &Output) -> bool {
-        let is_file = |output: &Output| matches!(output.to, Destination::File(_));
-        self.output.name == output.name || is_file(&self.output) && is_file(output)
+        let (own, other) = (&self.output.to, &output.to);
+        let is_of_its_type = own.type_name() == other.type_name();
+        self.output.name == output.name || is_of_its_type && other.of_type().waits_for_others()
     }
 }
 
@@ -149,7 +147,13 @@ impl Outputs {
         let cursors = OutputCursors::open(&self.directory)?;
         engine::begin(output, &reader, &cursors)?;
         let (trigger, shutdown) = shutdown();
-        let sink = self.sink(output, shutdown)?;
+        let sink = output.to.of_type().sink(SinkOptions {
+            name: &output.name,
+            format: output.format,
+            dead_letters: self.dead_letters(output),
+            shutdown,
+            make_stdout: &self.make_stdout,
+        })?;
         let (sender, control) = channel();
         let output = output.clone();
         let engine = Engine {
@@ -180,33 +184,15 @@ impl Outputs {
         Ok(Running { output, control: sender, trigger, ended, thread })
     }
 
-    fn sink(&self, output: &Output, shutdown: Shutdown) -> Result<Box<dyn Sink>, OutputError> {
-        let name = output.name.as_str();
-        Ok(match &output.to {
-            Destination::Stdout => {
-                Box::new(Stream { writer: (self.make_stdout)(), buffer: Vec::new() })
-            }
-            Destination::File(file) => {
-                let tender = Tender::start((**file).clone());
-                let tender = tender.doing("start a thread", Path::new(name))?;
-                Box::new(Files::new((**file).clone(), tender))
-            }
-            Destination::Syslog(settings) => Box::new(Syslog::new(name, settings)),
-            Destination::Http(http) => {
-                let dead_letters = self.dead_letters(output);
-                Box::new(Http::new(name, http, output.format, dead_letters, shutdown)?)
-            }
-        })
-    }
-
     /// The file of what does not go out of this output.
     fn dead_letters(&self, output: &Output) -> PathBuf {
-        let named = match &output.to {
-            Destination::Http(http) => http.dead_letters.clone(),
-            Destination::File(_) | Destination::Stdout | Destination::Syslog(_) => None,
-        };
-        let file = format!("{}.jsonl", output.name);
-        named.unwrap_or_else(|| self.directory.path().join("dead-letters").join(file))
+        match output.to.of_type().dead_letters() {
+            Some(path) => path.to_owned(),
+            None => {
+                let file = format!("{}.jsonl", output.name);
+                self.directory.path().join("dead-letters").join(file)
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<All>> {

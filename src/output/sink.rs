@@ -5,11 +5,9 @@
 //! sink must not write where the saved state knows nothing of: it says when its state has to be saved
 //! before anything else is written.
 
-use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
-use super::error::{IoContext, OutputError};
+use super::error::OutputError;
 use crate::entry::{Millis, Record};
 
 /// Takes lines.
@@ -71,37 +69,4 @@ pub(super) trait Sink: Send {
 
     /// Lets go of what is open: somebody may have moved it away. What was written is synced.
     fn reopen(&mut self) {}
-}
-
-/// Lines to standard output, or whatever it is.
-pub(super) struct Stream {
-    pub(super) writer: Box<dyn Write + Send>,
-    pub(super) buffer: Vec<u8>,
-}
-
-/// What is gathered before it is written, in bytes.
-const GATHERED: usize = 256 << 10;
-
-impl Sink for Stream {
-    fn restore(&mut self, _state: &str) -> Result<(), OutputError> {
-        // What it failed to write comes again.
-        self.buffer.clear();
-        Ok(())
-    }
-
-    fn write(&mut self, _record: &Record, line: &[u8], _now: Millis) -> Result<(), OutputError> {
-        self.buffer.extend_from_slice(line);
-        if self.buffer.len() >= GATHERED { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<(), OutputError> {
-        let written = self.writer.write_all(&self.buffer).and_then(|()| self.writer.flush());
-        self.buffer.clear();
-        written.doing("write", Path::new("standard output"))
-    }
-
-    fn sync(&mut self) -> Result<String, OutputError> {
-        self.flush()?;
-        Ok(String::new())
-    }
 }

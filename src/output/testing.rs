@@ -1,12 +1,39 @@
 //! What the tests of the outputs share.
 
-use crate::config::{Access, Compress, Fsync, OutputFile};
+use std::path::Path;
+
+use super::file::{Access, Compress, FileSettings, Fsync};
+use super::settings::{self, Output};
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Format, Kind, Millis, Record, VerdictName};
+use crate::settings::{ConfigError, Section, Source};
+
+/// The example configuration, in which every key stands.
+pub(super) const EXAMPLE: &str = include_str!("../../config.example.toml");
+
+/// The outputs of a file `c.toml` with these contents, and what should be mended in them.
+pub(super) fn load(toml: &str) -> Result<(Vec<Output>, Vec<String>), ConfigError> {
+    let tables = vec![("", Vec::new()), ("output", settings::keys())];
+    let source = Source::new(Path::new("c.toml"), toml.to_owned(), tables);
+    let mut warnings = Vec::new();
+    let outputs = settings::outputs(&Section::top(&source, &source.parse()?)?, &mut warnings)?;
+    Ok((outputs, warnings))
+}
+
+/// The outputs of such a file.
+pub(super) fn outputs(toml: &str) -> Vec<Output> {
+    load(toml).unwrap().0
+}
+
+/// That such a file is refused with what begins so.
+pub(super) fn check_refused(toml: &str, expected: &str) {
+    let error = load(toml).map(|_| toml).unwrap_err().to_string();
+    assert!(error.starts_with(expected), "{toml}\n{error}\n{expected}");
+}
 
 /// A file that is never rotated or synced.
-pub(super) fn settings() -> OutputFile {
-    OutputFile {
+pub(super) fn file_settings() -> FileSettings {
+    FileSettings {
         path: "x".parse().unwrap(),
         max_values: 1000,
         rotate_size: None,

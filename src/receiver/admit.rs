@@ -8,7 +8,8 @@ use hyper::{Method, Request};
 use super::Input;
 use super::answer::Problem;
 use super::hec::{self, Reply};
-use crate::config::{ResponseProfile, any_matches};
+use crate::config::ResponseProfile;
+use crate::settings::any_matches;
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -91,7 +92,7 @@ fn scheme(headers: &HeaderMap) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::settings::Secret;
 
     fn check(method: &str, path: &str, authorization: &[&str], status: u16, seen: Option<&str>) {
         let secrets = ["Splunk 1", "Bearer two"].map(|value| Secret::new(value).unwrap()).to_vec();

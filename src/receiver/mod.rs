@@ -32,12 +32,13 @@ use self::body::BodyError;
 use self::deliver::{Deliverer, Received};
 use self::encoding::Layers;
 use crate::clock::now;
-use crate::config::{ResponseProfile, Secret};
+use crate::config::ResponseProfile;
 use crate::entry::Millis;
 use crate::ingest::ExpectedIds;
 use crate::net::{
     Admission, Budget, CloseConnection, Events, Peer, Refused as NetRefused, RequestBody,
 };
+use crate::settings::Secret;
 use crate::store::{Appended, Refused};
 
 /// A source of deliveries.

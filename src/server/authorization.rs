@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::config::Secret;
 use crate::private_file;
 use crate::random::secret_text;
+use crate::settings::Secret;
 
 /// The authorization value in the file `path`, made if it is not there: 256 random bits.
 pub(super) fn generated(path: &Path) -> Result<Secret, String> {

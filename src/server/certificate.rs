@@ -14,9 +14,7 @@ pub(super) fn load(
 ) -> Result<(Option<Arc<ServerTls>>, Option<PathBuf>), TlsError> {
     let files = match tls {
         Tls::Off => return Ok((None, None)),
-        Tls::Files { cert_file, key_file } => {
-            PairFiles { certificate: cert_file.clone(), key: key_file.clone() }
-        }
+        Tls::Files(files) => files.clone(),
         Tls::SelfSigned => {
             let path = config.data_dir.join("tls.pem");
             let time = jiff::Timestamp::from_millisecond(now().get()).unwrap_or_default();

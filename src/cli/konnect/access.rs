@@ -10,12 +10,13 @@ use crate::cli::output::OutputFormat;
 use crate::cli::selection::Place;
 use crate::cli::terminal::tell;
 use crate::clock::now;
-use crate::config::{self, BaseUrl, Region, Secret, TOKEN_VARIABLE};
+use crate::config::{self, BaseUrl, Region, TOKEN_VARIABLE};
 use crate::entry::Format;
 use crate::entry::Millis;
 use crate::konnect::client::{Client, Hosts, Scope};
 use crate::net::{self, ClientOptions};
 use crate::search::time;
+use crate::settings::Secret;
 
 /// How the API is reached. It may hold the token in plain, and therefore has no `Debug`.
 #[derive(Args)]

@@ -10,9 +10,10 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::OutputFormat;
 use crate::cli::print::grid::{Grid, cut_to, whole};
 use crate::cli::terminal::{Output, tell};
-use crate::config::{AUTHORIZATION_VARIABLE, Secret};
+use crate::config::AUTHORIZATION_VARIABLE;
 use crate::entry::Format;
 use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
+use crate::settings::Secret;
 
 /// List, make, change and delete the destinations of webhooks.
 ///

@@ -15,12 +15,13 @@ use super::waiting::{LOOK, run};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::OutputFormat;
 use crate::clock::now;
-use crate::config::{Config, units};
+use crate::config::Config;
 use crate::entry::{Millis, VerdictName};
 use crate::konnect::api::webhook::Activity;
 use crate::konnect::api::{Destination, Webhook};
 use crate::konnect::client::{ApiError, Client, Scope};
 use crate::search::{self, Filter};
+use crate::settings::units;
 use crate::store::{Reader, TimeRange};
 use finding::{Finding, Findings};
 

@@ -90,9 +90,9 @@ impl Remembered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
     use crate::konnect::client::Hosts;
     use crate::net::{self, ClientOptions};
+    use crate::settings::Secret;
 
     #[test]
     fn what_was_made_is_remembered_for_each_webhook() {

@@ -17,12 +17,12 @@ use crate::cli::print::Screen;
 use crate::cli::print::grid::{Grid, cut_to, shorten_ids, time, whole};
 use crate::cli::terminal::{Output, counted, tell};
 use crate::clock::now;
-use crate::config::units;
 use crate::entry::{Kind, Millis};
 use crate::konnect::client::{Client, Pages};
 use crate::konnect::cursor::Cursor;
 use crate::konnect::reconcile::Pulled;
 use crate::private_file;
+use crate::settings::units;
 
 /// Pull the organization's entries from Konnect, in the API's own shape.
 ///

@@ -20,13 +20,13 @@ use crate::cli::output::OutputFormat;
 use crate::cli::print::Screen;
 use crate::cli::terminal::{Output, tell};
 use crate::clock::now;
-use crate::config::units;
 use crate::entry::record::Origin;
 use crate::entry::{Millis, VerdictName};
 use crate::konnect::api::{ReplayRange, ReplayStatus};
 use crate::konnect::client::{Client, Pages, PullFilter, Scope};
 use crate::konnect::reconcile::{Compared, Face, Pulled, Stored, by_kind, compare};
 use crate::search::Filter;
+use crate::settings::units;
 use crate::store::{Reader, TimeRange};
 
 /// Find what the webhook never delivered: pull a range, and compare it with the store.

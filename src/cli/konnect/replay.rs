@@ -10,8 +10,8 @@ use super::waiting::{replayed, run, word};
 use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::output::OutputFormat;
 use crate::cli::terminal::{Output, tell};
-use crate::config::units;
 use crate::konnect::api::{ReplayJob, ReplayRange, ReplayStatus};
+use crate::settings::units;
 
 /// Have Konnect send a past range to the webhook again.
 ///

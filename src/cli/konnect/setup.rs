@@ -12,12 +12,13 @@ use super::recipe::{Form, Recipe, Where};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{Output, tell};
-use crate::config::{self, AUTHORIZATION_VARIABLE, Config, Input, Secret};
+use crate::config::{self, AUTHORIZATION_VARIABLE, Config, Input};
 use crate::entry::Format;
 use crate::konnect::api::{
     CreateDestination, Destination, UpdateDestination, UpdateWebhook, Webhook,
 };
 use crate::konnect::client::{Client, Scope};
+use crate::settings::Secret;
 use crate::store::Directory;
 
 /// Make a destination for this receiver, and point the webhook at it.

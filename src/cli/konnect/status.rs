@@ -9,9 +9,9 @@ use super::waiting::{run, run_until_interrupted};
 use crate::cli::exit::{Exit, Failure, unless_closed};
 use crate::cli::output::OutputFormat;
 use crate::cli::terminal::Output;
-use crate::config::units;
 use crate::konnect::api::WebhookStatus;
 use crate::konnect::api::webhook::Activity;
+use crate::settings::units;
 
 /// Show how the webhook's deliveries go.
 ///

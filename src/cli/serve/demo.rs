@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::super::exit::Failure;
 use super::super::terminal::tell;
-use crate::config::{Authorization, BaseUrl, Config, Secret};
+use crate::config::{Authorization, BaseUrl, Config};
 use crate::entry::Format;
 use crate::keys::KeyRing;
 use crate::konnect::api::{CreateDestination, UpdateWebhook};
@@ -16,6 +16,7 @@ use crate::konnect::share::{Fates, Share};
 use crate::konnect::simulator::{Options, Simulator};
 use crate::net::{self, ClientOptions, Shutdown};
 use crate::server::Server;
+use crate::settings::Secret;
 
 /// The data directory, so that made-up entries never come among real ones.
 pub(super) const DATA_DIR: &str = "vidimus-demo";

@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, confirm, counted, tell};
-use crate::config::units;
+use crate::settings::units;
 use crate::store::{Options, Pruned, Retention, Store};
 
 /// Remove old segments for good

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::time::Time;
-use crate::config::Secret;
 use crate::entry::Format;
+use crate::settings::Secret;
 
 /// A destination as it is shown: `get-audit-log-destination` and the list. Its `authorization` is
 /// write-only.

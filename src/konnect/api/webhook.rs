@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::destination::exposed_if_there;
 use super::time::Time;
-use crate::config::Secret;
 use crate::entry::Format;
+use crate::settings::Secret;
 
 /// A webhook as it is shown: `get-audit-logs-webhook` (v3), `get-portal-audit-log-webhook` (v2, v3).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

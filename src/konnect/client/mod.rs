@@ -23,9 +23,10 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::api::Problem;
-use crate::config::{BaseUrl, Region, Secret};
+use crate::config::{BaseUrl, Region};
 use crate::konnect::deliver::Retry;
 use crate::net;
+use crate::settings::Secret;
 
 pub use calls::{PullFilter, Scope};
 pub use error::ApiError;

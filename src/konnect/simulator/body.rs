@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use uuid::fmt::Hyphenated;
 
 use super::refusal::Refusal;
-use crate::config::Secret;
 use crate::entry::Format;
 use crate::konnect::api::{InvalidParameter, Time};
 use crate::konnect::authentication::Outcome;
+use crate::settings::Secret;
 
 /// The longest text in a body, in characters.
 pub const MAX_TEXT: usize = 2048;

@@ -13,9 +13,9 @@ use super::body::Body;
 use super::core::Core;
 use super::log::Scope;
 use super::refusal::Refusal;
-use crate::config::Secret;
 use crate::konnect::authentication::Outcome;
 use crate::random::secret_text;
+use crate::settings::Secret;
 
 /// How many entries one call may make.
 const MAX_ENTRIES: u64 = 200_000;

@@ -8,10 +8,10 @@ use super::clock::Clock;
 use super::log::Scope;
 use super::organization::Organization;
 use super::refusal::Refusal;
-use crate::config::{Secret, any_matches};
 use crate::konnect::batch::Encoding;
 use crate::konnect::deliver::Retry;
 use crate::net::{Client, ClientOptions, TlsError};
+use crate::settings::{Secret, any_matches};
 
 /// How many tokens without the role there may be.
 const MAX_TOKENS: usize = 1000;

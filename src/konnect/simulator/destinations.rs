@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::refusal::Refusal;
 use super::slice::{Position, Slice, slice};
-use crate::config::Secret;
 use crate::entry::Format;
 use crate::entry::Millis;
 use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
+use crate::settings::Secret;
 
 /// How many destinations there may be.
 pub const MAX_DESTINATIONS: usize = 10_000;

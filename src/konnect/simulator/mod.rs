@@ -51,12 +51,12 @@ use super::batch::Encoding;
 use super::deliver::Retry;
 use super::share::Fates;
 use super::sign::SignerError;
-use crate::config::Secret;
 use crate::net::{
     CloseConnection, Events, Limits, ListenError, Listener, PairFiles, Peer, Refused, ServerTls,
     Shutdown, TlsError, ensure_self_signed,
 };
 use crate::random::uuid;
+use crate::settings::Secret;
 
 /// How often it is looked for what is due, and traffic is made.
 const TICK: Duration = Duration::from_millis(200);

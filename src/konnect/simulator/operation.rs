@@ -12,13 +12,13 @@ use super::pull::{self, Range};
 use super::query::Query;
 use super::refusal::Refusal;
 use super::route::Resource;
-use crate::config::Secret;
 use crate::entry::Format;
 use crate::entry::Millis;
 use crate::konnect::api::{
     CreateDestination, DestinationPage, ReplayRange, UpdateDestination, UpdateWebhook,
     UpdateWebhookV2,
 };
+use crate::settings::Secret;
 
 /// How many destinations a page has, if nothing is said.
 const DESTINATIONS: usize = 10;

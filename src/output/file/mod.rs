@@ -13,6 +13,7 @@
 mod mark;
 mod name;
 mod open;
+mod settings;
 mod tend;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -24,18 +25,18 @@ use hashlink::LinkedHashMap;
 use self::mark::Mark;
 pub(super) use self::name::{ENDINGS, STAMP_LENGTH, is_stamp};
 pub(super) use self::open::Open;
-pub(super) use self::tend::Tender;
+pub(super) use self::settings::{Access, Compress, FileSettings, Fsync};
+use self::tend::Tender;
 use super::error::{IoContext, OutputError};
 use super::sink::Sink;
-use crate::config::{Fsync, OutputFile};
 use crate::entry::{Millis, Record};
 
 /// The most files that are open at once; of more, those written to last.
 const MOST_OPEN: usize = 64;
 
 /// Writes to files.
-pub(super) struct Files {
-    settings: OutputFile,
+struct Files {
+    settings: FileSettings,
     /// By path; what was used last is last.
     open: LinkedHashMap<PathBuf, Open>,
     /// How far the files have come that may be written to before the next saved state, closed ones
@@ -49,7 +50,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(settings: OutputFile, tender: Tender) -> Files {
+    fn new(settings: FileSettings, tender: Tender) -> Files {
         Files {
             settings,
             open: LinkedHashMap::new(),
@@ -233,7 +234,7 @@ impl Sink for Files {
 
 /// Tries whether a file can be written where `path` is, without touching that one: with a file beside
 /// it that is removed again.
-pub(super) fn try_path(path: &Path, settings: &OutputFile) -> Result<(), OutputError> {
+fn try_path(path: &Path, settings: &FileSettings) -> Result<(), OutputError> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(OutputError::NoFile(path.to_owned())),
         _ => {}
@@ -254,11 +255,11 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::output::testing::{record, settings};
+    use crate::output::testing::{file_settings, record};
 
-    fn files(folder: &Path, change: impl FnOnce(&mut OutputFile)) -> Files {
+    fn files(folder: &Path, change: impl FnOnce(&mut FileSettings)) -> Files {
         let path = folder.join("{kind}.log").to_str().unwrap().parse().unwrap();
-        let mut settings = OutputFile { path, ..settings() };
+        let mut settings = FileSettings { path, ..file_settings() };
         change(&mut settings);
         Files::new(settings.clone(), Tender::start(settings).unwrap())
     }

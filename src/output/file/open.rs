@@ -11,7 +11,7 @@ use std::os::unix::fs::{
 use std::path::Path;
 
 use super::mark::Mark;
-use crate::config::{Access, Fsync};
+use super::settings::{Access, Fsync};
 use crate::entry::Millis;
 use crate::output::error::{IoContext, OutputError};
 

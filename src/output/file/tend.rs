@@ -15,18 +15,18 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::name::{ENDINGS, Kept, Name, stamp, with_ending};
 use super::open::{folder, sync_folder};
+use super::settings::{Compress, FileSettings};
 use crate::clock::now;
-use crate::config::{Compress, OutputFile};
 use crate::entry::Millis;
 
 /// Has rotated files compressed and deleted, by a thread of its own if there is anything to do.
 #[derive(Clone)]
-pub(in crate::output) struct Tender(Option<Sender<PathBuf>>);
+pub(super) struct Tender(Option<Sender<PathBuf>>);
 
 impl Tender {
     /// Starts the thread; it ends with the last of its tenders.
-    pub(in crate::output) fn start(settings: OutputFile) -> io::Result<Tender> {
-        let OutputFile { compress, keep, keep_age, keep_size, .. } = settings;
+    pub(super) fn start(settings: FileSettings) -> io::Result<Tender> {
+        let FileSettings { compress, keep, keep_age, keep_size, .. } = settings;
         let keeps_all = keep.is_none() && keep_age.is_none() && keep_size.is_none();
         if compress == Compress::None && keeps_all {
             return Ok(Tender(None));
@@ -61,7 +61,7 @@ fn next_number() -> u64 {
 }
 
 /// Compresses what was rotated away from `path`, and deletes what is too much of it.
-fn tend(path: &Path, settings: &OutputFile, number: u64, now: Millis) {
+fn tend(path: &Path, settings: &FileSettings, number: u64, now: Millis) {
     let failed = |file: &Path, error: &io::Error, what: &str| {
         tracing::warn!(file = %file.display(), %error, "{what}");
     };
@@ -82,7 +82,7 @@ fn tend(path: &Path, settings: &OutputFile, number: u64, now: Millis) {
         files.get(&Kept::Half).into_iter().flatten().for_each(|half| remove(half));
     }
     // What is deleted need not be compressed. What files take is known only afterwards.
-    let by_size = OutputFile { keep_size: None, ..settings.clone() };
+    let by_size = FileSettings { keep_size: None, ..settings.clone() };
     too_much(&rotated, &by_size, now).iter().for_each(|file| remove(file));
     if settings.compress != Compress::None {
         for file in list().values().filter_map(|files| files.get(&Kept::Plain)).flatten() {
@@ -114,7 +114,7 @@ fn list(path: &Path) -> io::Result<Rotated> {
 }
 
 /// The files that are to be deleted.
-fn too_much(rotated: &Rotated, settings: &OutputFile, now: Millis) -> Vec<PathBuf> {
+fn too_much(rotated: &Rotated, settings: &FileSettings, now: Millis) -> Vec<PathBuf> {
     let oldest = settings.keep_age.map(|age| {
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         stamp(Millis::saturating(now.get().saturating_sub(age)))
@@ -139,7 +139,7 @@ fn too_much(rotated: &Rotated, settings: &OutputFile, now: Millis) -> Vec<PathBu
 }
 
 /// Compresses a file.
-fn compress(path: &Path, settings: &OutputFile, number: u64) -> io::Result<()> {
+fn compress(path: &Path, settings: &FileSettings, number: u64) -> io::Result<()> {
     let [gzip, zstd] = ENDINGS;
     let ending = if settings.compress == Compress::Gzip { gzip } else { zstd };
     let to = with_ending(path, ending);
@@ -158,7 +158,7 @@ fn compress(path: &Path, settings: &OutputFile, number: u64) -> io::Result<()> {
 }
 
 /// Compresses the file `path` to the file `to`.
-fn compress_to(to: &Path, path: &Path, settings: &OutputFile) -> io::Result<()> {
+fn compress_to(to: &Path, path: &Path, settings: &FileSettings) -> io::Result<()> {
     let mut source = File::open(path)?;
     let permissions = source.metadata()?.permissions();
     let mut options = OpenOptions::new();
@@ -190,14 +190,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Access;
+    use crate::output::file::Access;
     use crate::output::file::name::move_away;
-    use crate::output::testing::settings;
+    use crate::output::testing::file_settings;
 
     const MINUTE: i64 = 60_000;
 
     /// Four rotated files of 10 bytes each, a minute apart, and files that are none.
-    fn check(settings: &OutputFile, expected: &[&str]) -> tempfile::TempDir {
+    fn check(settings: &FileSettings, expected: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.log");
         for minute in 0..4 {
@@ -232,24 +232,24 @@ mod tests {
 
     #[test]
     fn the_newest_are_kept() {
-        check(&settings(), &FILES);
-        check(&OutputFile { keep: Some(1), ..settings() }, &FILES[3..]);
-        check(&OutputFile { keep: Some(0), ..settings() }, &[]);
-        check(&OutputFile { keep_size: Some(20), ..settings() }, &FILES[2..]);
+        check(&file_settings(), &FILES);
+        check(&FileSettings { keep: Some(1), ..file_settings() }, &FILES[3..]);
+        check(&FileSettings { keep: Some(0), ..file_settings() }, &[]);
+        check(&FileSettings { keep_size: Some(20), ..file_settings() }, &FILES[2..]);
         let age = Some(Duration::from_secs(180));
-        check(&OutputFile { keep_age: age, ..settings() }, &FILES[1..]);
+        check(&FileSettings { keep_age: age, ..file_settings() }, &FILES[1..]);
     }
 
     #[test]
     fn what_is_compressed_holds_the_same() {
-        let settings = OutputFile { compress: Compress::Gzip, keep: Some(2), ..settings() };
+        let settings = FileSettings { compress: Compress::Gzip, keep: Some(2), ..file_settings() };
         let names = ["a-19700101T000200.000Z.log.gz", "a-19700101T000300.000Z.log.gz"];
         let folder = check(&settings, &names);
         let mut text = String::new();
         let file = File::open(folder.path().join(names[1])).unwrap();
         flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
         assert_eq!(text, "line 0003\n");
-        let settings = OutputFile { compress: Compress::Zstd, ..settings };
+        let settings = FileSettings { compress: Compress::Zstd, ..settings };
         let names = ["a-19700101T000200.000Z.log.zst", "a-19700101T000300.000Z.log.zst"];
         let folder = check(&settings, &names);
         let file = File::open(folder.path().join(names[0])).unwrap();
@@ -269,7 +269,7 @@ mod tests {
         // These are left from a program that ended. The last is of no rotated file that is there.
         let half = ["a-19700101T000300.000Z.log.gz.tmp7", "a-19700101T000900.000Z.log.gz.tmp3"];
         half.iter().for_each(|name| fs::write(folder.path().join(name), "half").unwrap());
-        let settings = OutputFile { compress: Compress::Gzip, keep: Some(3), ..settings() };
+        let settings = FileSettings { compress: Compress::Gzip, keep: Some(3), ..file_settings() };
         tend(&path, &settings, 7, Millis::saturating(4 * MINUTE));
         let names = fs::read_dir(folder.path()).unwrap();
         let mut names: Vec<_> =
@@ -287,8 +287,8 @@ mod tests {
     #[test]
     fn two_tenders_share_no_temporary_file_and_one_with_nothing_to_do_does_nothing() {
         assert_ne!(next_number(), next_number());
-        assert!(Tender::start(settings()).unwrap().0.is_none());
-        let busy = OutputFile { keep: Some(1), ..settings() };
+        assert!(Tender::start(file_settings()).unwrap().0.is_none());
+        let busy = FileSettings { keep: Some(1), ..file_settings() };
         assert!(Tender::start(busy).unwrap().0.is_some());
     }
 
@@ -305,10 +305,10 @@ mod tests {
             _ => (own.uid(), own.gid()),
         };
         let compress = Compress::Gzip;
-        let settings = OutputFile {
+        let settings = FileSettings {
             compress,
             access: Access { owner: Some(owner), group: Some(group), mode: 0o600 },
-            ..settings()
+            ..file_settings()
         };
         super::compress(&path, &settings, 0).unwrap();
         let made = fs::metadata(with_ending(&path, ".gz")).unwrap();

@@ -9,9 +9,9 @@ mod mapped;
 mod mapped_tests;
 mod ocsf;
 
-use crate::config::NotValid;
 use crate::entry::words::words;
 use crate::entry::{Record, VerdictName};
+use crate::output::settings::NotValid;
 
 words! {
     /// The formats of outputs.

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_ENCODING, HeaderMap, LOCATION};
 
+use super::settings::{Body, HttpSettings};
 use super::splunk::{self, About};
-use crate::config::{Body, OutputHttp};
 use crate::sanitise::sanitise;
 
 /// An answer that came whole.
@@ -123,7 +123,7 @@ impl Answer {
 }
 
 /// What an answer to a batch means.
-pub(super) fn judge(settings: &OutputHttp, answer: &Answer) -> Outcome {
+pub(super) fn judge(settings: &HttpSettings, answer: &Answer) -> Outcome {
     let refused = |first| Outcome::Refused { why: answer.shown(), first };
     let waits = |advice: &str| Outcome::Waits {
         why: match advice.is_empty() {
@@ -164,7 +164,7 @@ fn redirected(answer: &Answer) -> String {
 }
 
 /// What may be wrong with the path.
-fn path_hint(settings: &OutputHttp, body: Body) -> String {
+fn path_hint(settings: &HttpSettings, body: Body) -> String {
     let path = settings.url.uri().path().trim_end_matches('/');
     let usual = match body {
         Body::Lines | Body::Array => return "is the path of url right?".to_owned(),

@@ -8,14 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
+use super::settings::{Body, HttpSettings};
 use super::{bulk, splunk};
-use crate::config::{Body, OutputHttp};
 use crate::entry::{Record, VerdictName};
 use crate::output::Format;
 
 /// What stands between two entries, and around all of them.
 pub(super) struct Shape {
-    settings: OutputHttp,
+    settings: HttpSettings,
     format: Format,
 }
 
@@ -70,7 +70,7 @@ impl Batch {
 }
 
 impl Shape {
-    pub(super) fn new(settings: &OutputHttp, format: Format) -> Shape {
+    pub(super) fn new(settings: &HttpSettings, format: Format) -> Shape {
         Shape { settings: settings.clone(), format }
     }
 

@@ -11,12 +11,12 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
-use crate::config::{Action, OutputHttp};
+use super::settings::{Action, HttpSettings};
 use crate::entry::Record;
 use crate::ingest::Fingerprint;
 
 /// The action and the document, a line each. `document` is JSON.
-pub(super) fn document(settings: &OutputHttp, record: &Record, document: &[u8]) -> Vec<u8> {
+pub(super) fn document(settings: &HttpSettings, record: &Record, document: &[u8]) -> Vec<u8> {
     let mut target = json!({ "_id": Fingerprint::of(&record.raw).to_string() });
     if let Some(index) = &settings.index {
         target["_index"] = json!(index);

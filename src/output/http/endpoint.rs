@@ -18,12 +18,13 @@ use hyper::{Method, Request, Response, Uri};
 use tokio::runtime::{Builder, Runtime};
 
 use super::answer::{Answer, Words};
+use super::settings::{Body, HttpSettings};
 use super::splunk;
 use crate::clock::now;
-use crate::config::{Body, OutputHttp, Secret};
 use crate::net::{Client, ClientError, ClientOptions, Proxies, Shutdown, TlsError, retry_after};
 use crate::output::Format;
 use crate::output::error::{IoContext, OutputError};
+use crate::settings::Secret;
 
 /// The most of an answer, in bytes, and for each entry that was sent.
 const MAX_ANSWER: usize = 1 << 20;
@@ -37,7 +38,7 @@ const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
 
 /// An endpoint, and a client of it.
 pub(super) struct Endpoint {
-    settings: OutputHttp,
+    settings: HttpSettings,
     uri: Uri,
     /// Without the query.
     shown: String,
@@ -53,7 +54,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn new(
-        settings: &OutputHttp,
+        settings: &HttpSettings,
         format: Format,
         shutdown: Shutdown,
     ) -> Result<Endpoint, OutputError> {
@@ -143,7 +144,7 @@ impl Drop for Endpoint {
     }
 }
 
-fn client(settings: &OutputHttp) -> Result<Client, TlsError> {
+fn client(settings: &HttpSettings) -> Result<Client, TlsError> {
     Client::new(ClientOptions {
         ca_file: settings.ca_file.clone(),
         pair: settings.certificate.clone(),
@@ -154,7 +155,7 @@ fn client(settings: &OutputHttp) -> Result<Client, TlsError> {
 }
 
 /// The URL, with what Splunk is told in its query.
-fn uri(settings: &OutputHttp) -> Uri {
+fn uri(settings: &HttpSettings) -> Uri {
     let uri = settings.url.uri();
     let query = splunk::query(settings);
     if settings.body != Body::HecRaw || query.is_empty() {
@@ -165,7 +166,7 @@ fn uri(settings: &OutputHttp) -> Uri {
     format!("{uri}{separator}{query}").parse().unwrap_or_else(|_| uri.clone())
 }
 
-fn headers(settings: &OutputHttp, format: Format) -> HeaderMap {
+fn headers(settings: &HttpSettings, format: Format) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let kind = match (settings.body, format) {
         (Body::Lines, Format::Raw) | (Body::HecRaw, _) => "text/plain",
@@ -204,7 +205,7 @@ fn value(secret: &Secret) -> Option<HeaderValue> {
 }
 
 /// What an endpoint may repeat to us and nobody else is to see.
-fn secrets(settings: &OutputHttp) -> Vec<String> {
+fn secrets(settings: &HttpSettings) -> Vec<String> {
     let whole = settings.authorization.iter().map(Secret::expose);
     // The token alone, without `Bearer`.
     let parts = whole.clone().filter_map(|value| Some(value.split_once(' ')?.1));

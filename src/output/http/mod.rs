@@ -12,7 +12,9 @@
 mod answer;
 mod batch;
 mod bulk;
+mod credentials;
 mod endpoint;
+mod settings;
 mod splunk;
 #[cfg(test)]
 mod tests;
@@ -25,19 +27,21 @@ use self::answer::{Answer, Outcome};
 use self::batch::{Batch, Entry, Key, Shape};
 use self::bulk::Fate;
 use self::endpoint::Endpoint;
+use self::settings::Body;
+pub(super) use self::settings::HttpSettings;
 use super::dead_letters::{DeadLetters, Letter};
+use super::destination::Trial;
 use super::error::OutputError;
 use super::sink::Sink;
 use crate::clock::now;
-use crate::config::{Body, OutputHttp};
 use crate::entry::{Millis, Record};
 use crate::net::{Shutdown, shutdown};
 use crate::output::Format;
 
 /// Sends batches.
-pub(super) struct Http {
+struct Http {
     name: String,
-    settings: OutputHttp,
+    settings: HttpSettings,
     shape: Shape,
     endpoint: Endpoint,
     batch: Batch,
@@ -49,30 +53,15 @@ pub(super) struct Http {
     buried: u64,
 }
 
-/// What came of an entry that was sent to try an endpoint out.
-#[derive(Debug)]
-pub struct Tried {
-    /// Where it was sent to.
-    pub to: String,
-    /// The status of the answer.
-    pub status: u16,
-    /// The first words of the answer, made safe to show.
-    pub words: String,
-    /// From the first byte sent to the last of the answer.
-    pub took: Duration,
-    /// Why the entry was not taken, if it was not.
-    pub problem: Option<String>,
-}
-
 impl Http {
     /// Sends to the endpoint of `settings` in the format that its output has, until `shutdown` is
     /// over. Dead letters go to `dead_letters`.
     ///
     /// # Errors
     /// When files of certificates and keys cannot be used.
-    pub(super) fn new(
+    fn new(
         name: &str,
-        settings: &OutputHttp,
+        settings: &HttpSettings,
         format: Format,
         dead_letters: PathBuf,
         shutdown: Shutdown,
@@ -191,7 +180,7 @@ impl Http {
     }
 
     /// Sends one entry, and says what came of it. Nothing is put away.
-    fn try_out(&mut self, record: &Record, line: &[u8]) -> Result<Tried, OutputError> {
+    fn try_out(&mut self, record: &Record, line: &[u8]) -> Result<Trial, OutputError> {
         self.batch.push(self.shape.entry(record, line));
         let batch = std::mem::take(&mut self.batch);
         let answer = self.endpoint.ask(self.shape.join(batch.entries()), 1)?;
@@ -211,13 +200,18 @@ impl Http {
             }
             Outcome::Waits { why } => Some(why),
         };
-        Ok(Tried {
-            to: self.endpoint.shown().to_owned(),
-            status: answer.status.as_u16(),
-            words: answer.said(),
-            took: answer.took,
-            problem,
-        })
+        let said = match answer.said() {
+            said if said.is_empty() => said,
+            said => format!(": {said}"),
+        };
+        let (to, status) = (self.endpoint.shown(), answer.status.as_u16());
+        let answered = format!("{to} answered {status} in {} ms{said}", answer.took.as_millis());
+        let is_taken = problem.is_none();
+        let taken = match problem {
+            None => "the entry is taken".to_owned(),
+            Some(problem) => format!("the entry is not taken: {problem}"),
+        };
+        Ok(Trial { lines: vec![answered, taken], is_taken })
     }
 }
 
@@ -261,7 +255,7 @@ impl Sink for Http {
     }
 
     fn is_full(&self, _record: &Record, line: &[u8]) -> bool {
-        let OutputHttp { batch_entries, batch_size, .. } = self.settings;
+        let HttpSettings { batch_entries, batch_size, .. } = self.settings;
         let (count, bytes) = (self.batch.entries().len(), self.batch.bytes());
         count >= batch_entries || count > 0 && bytes.saturating_add(line.len()) > batch_size
     }
@@ -309,12 +303,12 @@ impl Sink for Http {
 }
 
 /// Sends one entry to the endpoint of `settings`, as its output would.
-pub(super) fn try_out(
-    settings: &OutputHttp,
+fn try_out(
+    settings: &HttpSettings,
     format: Format,
     record: &Record,
     line: &[u8],
-) -> Result<Tried, OutputError> {
+) -> Result<Trial, OutputError> {
     let (_trigger, shutdown) = shutdown();
     Http::new("test", settings, format, PathBuf::new(), shutdown)?.try_out(record, line)
 }

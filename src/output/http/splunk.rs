@@ -7,13 +7,13 @@
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::config::OutputHttp;
+use super::settings::HttpSettings;
 use crate::entry::Record;
 use crate::net::percent_encoded;
 use crate::random::uuid;
 
 /// An event. `line` is JSON.
-pub(super) fn event(settings: &OutputHttp, record: &Record, line: &[u8]) -> Vec<u8> {
+pub(super) fn event(settings: &HttpSettings, record: &Record, line: &[u8]) -> Vec<u8> {
     let mut event = Vec::with_capacity(line.len() + 256);
     event.push(b'{');
     if let Some(time) = time(record) {
@@ -29,7 +29,7 @@ pub(super) fn event(settings: &OutputHttp, record: &Record, line: &[u8]) -> Vec<
 }
 
 /// What the settings say of every event, as the query of `/raw` has it.
-pub(super) fn query(settings: &OutputHttp) -> String {
+pub(super) fn query(settings: &HttpSettings) -> String {
     let pair = |(name, value)| format!("{name}={}", percent_encoded(value));
     labels(settings).map(pair).collect::<Vec<_>>().join("&")
 }
@@ -67,8 +67,8 @@ pub(super) fn about(body: &[u8]) -> About {
     }
 }
 
-fn labels(settings: &OutputHttp) -> impl Iterator<Item = (&'static str, &str)> {
-    let OutputHttp { index, source, sourcetype, host, .. } = settings;
+fn labels(settings: &HttpSettings) -> impl Iterator<Item = (&'static str, &str)> {
+    let HttpSettings { index, source, sourcetype, host, .. } = settings;
     [("index", index), ("source", source), ("sourcetype", sourcetype), ("host", host)]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.as_deref()?)))

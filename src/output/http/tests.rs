@@ -10,20 +10,16 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::config::{self, Destination, Flags};
 use crate::net::Trigger;
-use crate::output::testing::record;
+use crate::output::Destination;
+use crate::output::testing::{outputs, record};
 
 /// The settings of an output with these keys.
-pub(super) fn settings(url: &str, keys: &str) -> (OutputHttp, Format) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("c.toml");
+pub(super) fn settings(url: &str, keys: &str) -> (HttpSettings, Format) {
     let toml = format!("[[output]]\nname = 'a'\ntype = 'http'\nurl = '{url}'\n{keys}\n");
-    std::fs::write(&path, toml).unwrap();
-    let flags = Flags { config: Some(path), ..Flags::default() };
-    let mut output = config::outputs(&flags).unwrap().0.remove(0);
-    let Destination::Http(http) = &mut output.to else { panic!("{output:?}") };
-    ((**http).clone(), output.format)
+    let output = outputs(&toml).remove(0);
+    let Destination::Http(http) = output.to else { panic!("{output:?}") };
+    (*http, output.format)
 }
 
 /// An endpoint: it tells every body, and answers with what `answers` says of it.
@@ -110,7 +106,7 @@ impl Sending {
         for id in ids {
             let record = record(id, 0);
             let mut line = Vec::new();
-            let forward = crate::config::NotValid::Forward;
+            let forward = crate::output::settings::NotValid::Forward;
             self.http.shape.format().write_line(&record, forward, &mut line);
             self.http.write(&record, &line, Millis::MIN)?;
         }
@@ -385,11 +381,15 @@ fn an_endpoint_is_tried_out() {
         let endpoint = endpoint(move |_| said.clone());
         let (settings, format) = settings(&endpoint.url, &format!("compress = 'none'\n{keys}"));
         let tried = try_out(&settings, format, &record(0, 0), b"{}\n").unwrap();
-        assert_eq!(tried.to, endpoint.url);
-        match (&tried.problem, expected) {
-            (None, None) => {}
-            (Some(found), Some(expected)) => assert!(found.contains(expected), "{found}"),
-            (found, _) => panic!("{found:?}, expected {expected:?}"),
+        let [answered, found] = &tried.lines[..] else { panic!("{tried:?}") };
+        assert!(answered.starts_with(&format!("{} answered ", endpoint.url)), "{answered}");
+        match (tried.is_taken, expected) {
+            (true, None) => assert_eq!(found, "the entry is taken"),
+            (false, Some(expected)) => {
+                assert!(found.starts_with("the entry is not taken: "), "{found}");
+                assert!(found.contains(expected), "{found}");
+            }
+            _ => panic!("{found:?}, expected {expected:?}"),
         }
     };
     check(&answer(200, "", "ok"), RAW, None);

@@ -15,7 +15,7 @@ use rustls::{
     StreamOwned,
 };
 
-use crate::config::Address;
+use crate::output::syslog::settings::Address;
 
 /// How long a reset is waited for that may follow the receiver's end, at least and at most.
 const SHORTEST_SETTLING: Duration = Duration::from_millis(20);

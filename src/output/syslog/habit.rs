@@ -6,7 +6,7 @@
 //!
 //! A state that is of another receiver, or of another type of output, says nothing.
 
-use crate::config::{OutputSyslog, Transport};
+use crate::output::syslog::settings::{SyslogSettings, Transport};
 
 /// What the receiver does when a connection is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Habit {
 }
 
 /// The receiver, as its settings name it.
-pub(super) fn receiver(settings: &OutputSyslog) -> String {
+pub(super) fn receiver(settings: &SyslogSettings) -> String {
     let address = &settings.address;
     match &settings.transport {
         Transport::Tcp => format!("tcp:{address}"),

@@ -10,9 +10,9 @@
 
 use std::fmt::Write;
 
-use crate::config::OutputSyslog;
 use crate::entry::record::Origin;
 use crate::entry::{Record, VerdictName, Warning};
+use crate::output::syslog::settings::SyslogSettings;
 
 /// The severities that are used (RFC 5424, 6.2.1).
 const WARNING: u8 = 4;
@@ -33,7 +33,7 @@ pub(super) struct Messages {
 
 impl Messages {
     /// Those that `settings` ask for; `machine` is the name of this machine.
-    pub(super) fn new(settings: &OutputSyslog, machine: &str) -> Messages {
+    pub(super) fn new(settings: &SyslogSettings, machine: &str) -> Messages {
         let fits = (1..=255).contains(&machine.len())
             && machine.bytes().all(|byte| byte.is_ascii_graphic());
         let machine = if fits { machine } else { "-" };
@@ -108,12 +108,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{Facility, Transport};
     use crate::entry::{Millis, Value};
+    use crate::output::syslog::settings::{Facility, Transport};
     use crate::output::testing::record;
 
     fn messages() -> Messages {
-        let settings = OutputSyslog {
+        let settings = SyslogSettings {
             address: "127.0.0.1:514".parse().unwrap(),
             transport: Transport::Tcp,
             facility: Facility::Audit,
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_name_of_the_machine_is_left_out_where_it_does_not_fit() {
-        let settings = |hostname: Option<&str>| OutputSyslog {
+        let settings = |hostname: Option<&str>| SyslogSettings {
             address: "127.0.0.1:514".parse().unwrap(),
             transport: Transport::Tcp,
             facility: Facility::Local7,

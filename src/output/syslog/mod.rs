@@ -11,6 +11,7 @@
 mod connection;
 mod habit;
 mod message;
+mod settings;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,9 +21,10 @@ use rustls::ClientConfig;
 use self::connection::{Connection, End};
 use self::habit::Habit;
 use self::message::Messages;
+pub(super) use self::settings::SyslogSettings;
+use self::settings::Transport;
 use super::error::OutputError;
 use super::sink::Sink;
-use crate::config::{OutputSyslog, Transport};
 use crate::entry::{Millis, Record};
 use crate::net::client_config;
 
@@ -51,9 +53,9 @@ const LEAST_UNCONFIRMED: usize = 64 << 10;
 const GATHERED: usize = 64 << 10;
 
 /// Messages to one receiver.
-pub(super) struct Syslog {
+struct Syslog {
     name: String,
-    settings: OutputSyslog,
+    settings: SyslogSettings,
     messages: Messages,
     /// Made of the files when it is needed, and again after a failure.
     tls: Option<Arc<ClientConfig>>,
@@ -77,7 +79,7 @@ pub(super) struct Syslog {
 
 impl Syslog {
     /// Nothing is connected yet. `name` is that of the output.
-    pub(super) fn new(name: &str, settings: &OutputSyslog) -> Syslog {
+    fn new(name: &str, settings: &SyslogSettings) -> Syslog {
         let machine = rustix::system::uname();
         let machine = machine.nodename().to_string_lossy();
         Syslog {
@@ -99,7 +101,7 @@ impl Syslog {
     }
 
     /// Sends one entry, as the output would: what the receiver is, and did.
-    pub(super) fn try_out(&mut self, record: &Record, line: &[u8]) -> Result<String, OutputError> {
+    fn try_out(&mut self, record: &Record, line: &[u8]) -> Result<String, OutputError> {
         self.take(record, line);
         self.send()?;
         let address = self.settings.address.to_string();
@@ -147,7 +149,7 @@ impl Syslog {
     }
 
     fn connect(&mut self) -> Result<Connection, OutputError> {
-        let OutputSyslog { address, transport, timeout, .. } = &self.settings;
+        let SyslogSettings { address, transport, timeout, .. } = &self.settings;
         let connection = match transport {
             Transport::Tcp => Connection::open(address, None, *timeout),
             Transport::Tls(settings) => {

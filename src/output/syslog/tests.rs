@@ -9,8 +9,8 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::{JoinHandle, spawn};
 
 use super::*;
-use crate::config::{Facility, SyslogTls};
 use crate::entry::record::Origin;
+use crate::output::syslog::settings::{Facility, SyslogTls};
 use crate::output::testing::record;
 
 /// A receiver that does with its connections as `act` says.
@@ -31,8 +31,8 @@ impl<T: Send + 'static> Receiver<T> {
         Receiver { address, thread: spawn(move || act(listener)) }
     }
 
-    fn settings(&self) -> OutputSyslog {
-        OutputSyslog {
+    fn settings(&self) -> SyslogSettings {
+        SyslogSettings {
             address: self.address.parse().unwrap(),
             transport: Transport::Tcp,
             facility: Facility::Audit,

@@ -19,10 +19,10 @@ use super::core::Core;
 use super::deliverer::Report;
 use super::log::Scope;
 use super::{Log, Options, assemble, http};
-use crate::config::Secret;
 use crate::entry::{Millis, VerdictName};
 use crate::ingest::CheckedLine;
 use crate::net::{CloseConnection, Limits, Listener, Peer, RequestBody, Trigger, shutdown};
+use crate::settings::Secret;
 use crate::signature::KeySet;
 
 /// 2025-06-18T21:01:06Z.

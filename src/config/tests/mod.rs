@@ -1,13 +1,15 @@
 //! What a whole file, environment and command line come to.
 
-mod outputs;
 mod refused;
+mod tables;
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::file::{Source, TABLES};
 use super::*;
+use crate::net::PairFiles;
+use crate::settings::Secret;
 
 /// Nothing is set but the authorization value of one input.
 fn env(name: &str) -> Option<String> {
@@ -15,7 +17,7 @@ fn env(name: &str) -> Option<String> {
 }
 
 fn load(toml: &str, flags: &Flags) -> Result<Config, ConfigError> {
-    Config::resolve(flags, &env, &Source::new(Path::new("c.toml"), toml.to_owned()))
+    Config::resolve(flags, &env, &Source::new(Path::new("c.toml"), toml.to_owned(), tables()))
 }
 
 #[test]
@@ -114,9 +116,13 @@ fn output_with(key: &str) -> Vec<&'static str> {
 }
 
 fn known_keys() -> impl Iterator<Item = (&'static str, &'static str, String)> {
-    TABLES.into_iter().flat_map(|(table, keys)| {
-        keys.iter().map(move |key| {
-            (table, *key, format!("{table}.{key}").trim_start_matches('.').to_owned())
+    tables().into_iter().flat_map(|(table, keys)| {
+        // A table is a key of the one that holds it.
+        let outer = table.rsplit_once('.').unwrap_or(("", table));
+        let outer = (!table.is_empty()).then_some(outer);
+        let keys = keys.into_iter().map(move |key| (table, key)).chain(outer);
+        keys.map(|(table, key)| {
+            (table, key, format!("{table}.{key}").trim_start_matches('.').to_owned())
         })
     })
 }
@@ -130,7 +136,7 @@ fn a_variable_that_no_input_names_is_a_warning() {
         ("authorization_env = ['PORTAL', 'VIDIMUS_AUTHORIZATION']", 0),
     ] {
         let toml = format!("[[input]]\nname = 'a'\npath = '/a'\n{source}");
-        let source = Source::new(Path::new("c.toml"), toml.clone());
+        let source = Source::new(Path::new("c.toml"), toml.clone(), tables());
         let config = Config::resolve(&Flags::default(), &is_set, &source).unwrap();
         assert_eq!(config.warnings.len(), count, "{toml}\n{:?}", config.warnings);
     }
@@ -283,7 +289,7 @@ fn flags_go_before_the_receiver_and_the_console_of_the_file() {
     let config = load(toml, &flags).unwrap();
     assert_eq!(config.receiver.listen.port(), 3);
     assert_eq!(config.receiver.public_url.as_deref(), Some("http://flag.example"));
-    let files = Tls::Files { cert_file: "cert".into(), key_file: "key".into() };
+    let files = Tls::Files(PairFiles { certificate: "cert".into(), key: "key".into() });
     assert_eq!(config.receiver.tls, files);
     assert_eq!(config.console.listen.port(), 4);
 
@@ -300,9 +306,9 @@ fn the_console_has_tls_when_asked() {
         let config = load(toml, &Flags::default()).unwrap();
         assert_eq!(config.console.tls, *expected, "{toml}");
     };
-    let files = |name: &str| Tls::Files {
-        cert_file: format!("{name}.pem").into(),
-        key_file: format!("{name}.key").into(),
+    let files = |name: &str| {
+        let certificate = format!("{name}.pem").into();
+        Tls::Files(PairFiles { certificate, key: format!("{name}.key").into() })
     };
     let receiver = "[receiver.tls]\ncert_file = 'r.pem'\nkey_file = 'r.key'\n";
     let own = "cert_file = 'c.pem'\nkey_file = 'c.key'\n";
@@ -357,4 +363,16 @@ fn secrets_do_not_show_and_exposed_files_are_warned_of() {
     };
     assert_eq!(["token", "portal", "key", "config.toml"].map(warned), [1; 4]);
     assert_eq!(config.warnings.len(), 4, "{:#?}", config.warnings);
+}
+
+#[test]
+fn a_file_with_the_secrets_of_outputs_that_others_can_read_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.toml");
+    let output = "[[output]]\nname = 'a'\ntype = 'http'\nurl = 'https://a.test/in'\n";
+    std::fs::write(&path, format!("{output}headers = {{ X-Key = '0123' }}")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let flags = Flags { config: Some(path), ..Flags::default() };
+    let warnings = outputs(&flags).unwrap().1;
+    assert!(warnings[0].contains("named by --config, holds a secret"), "{warnings:?}");
 }

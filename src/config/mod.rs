@@ -10,46 +10,66 @@
 //! file is read only if a flag or a key names it: none is looked for.
 
 mod console;
-mod error;
-mod file;
 mod input;
 mod keys;
 mod konnect;
 mod listen;
 mod log;
-mod output;
 mod receiver;
-mod secret;
 mod store;
 #[cfg(test)]
 mod tests;
-pub mod units;
-mod url;
-mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use console::Console;
-pub use error::{ConfigError, Mismatch};
 pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
 pub use keys::{KeySource, Keys, Region};
 pub use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
 pub use listen::listen_address;
 pub use log::{Level, Log};
-pub use output::{
-    Access, Action, Address, Body, Compress, Destination, Facility, Fsync, NotValid, Output,
-    OutputFile, OutputHttp, OutputSyslog, Start, SyslogTls, Transport,
-};
 pub use receiver::{Receiver, Tls};
-pub use secret::{Secret, any_matches};
 pub use store::Store;
-pub use url::HttpUrl;
 
-use file::{Section, Source};
+use console::TokenKey;
+use input::AuthorizationKeys;
+use keys::SourceKeys;
+use receiver::TlsKeys;
+
+use crate::output::settings::{self as output, Output};
+use crate::settings::{
+    ConfigError, Mismatch, PairKeys, Section, Source, Table, or, settings, value,
+};
 
 /// The environment variable that names the data directory.
 pub const DATA_DIR_VARIABLE: &str = "VIDIMUS_DATA_DIR";
+
+/// The tables of the file, with their keys.
+fn tables() -> Vec<Table> {
+    let tables: [(_, &[&[_]]); 12] = [
+        ("", &[DataDirKey::KEYS]),
+        ("receiver", &[Receiver::KEYS]),
+        ("receiver.tls", &[TlsKeys::KEYS, PairKeys::KEYS]),
+        ("input", &[Input::KEYS, AuthorizationKeys::KEYS]),
+        ("input.keys", &[SourceKeys::KEYS]),
+        ("keys", &[SourceKeys::KEYS, Keys::KEYS]),
+        ("store", &[Store::KEYS]),
+        ("console", &[Console::KEYS, TokenKey::KEYS]),
+        ("console.tls", &[TlsKeys::KEYS, PairKeys::KEYS]),
+        ("output", &[&output::keys()]),
+        ("konnect", &[Konnect::KEYS]),
+        ("log", &[Log::KEYS]),
+    ];
+    tables.into_iter().map(|(name, keys)| (name, keys.concat())).collect()
+}
+
+settings! {
+    /// The key of the top level that is no table.
+    struct DataDirKey {
+        data_dir: PathBuf = or("vidimus-data".into(), value::path);
+    }
+}
 
 /// Everything that can be set, valid.
 #[derive(Clone, Debug)]
@@ -115,7 +135,7 @@ impl Config {
         flags: &Flags,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigError> {
-        Config::resolve(flags, env, &Source::load(flags.config.as_deref())?)
+        Config::resolve(flags, env, &source(flags)?)
     }
 
     fn resolve(
@@ -128,7 +148,7 @@ impl Config {
         let mut warnings = Vec::new();
         let of_inputs = top.tables("input")?.iter().any(|input| input.has("authorization"));
         if of_inputs || output::hold_secrets(top)? {
-            source.warn_if_exposed(&mut warnings);
+            top.warn_if_exposed(&mut warnings);
         }
         let keys = Keys::resolve(flags, &top.table("keys")?)?;
         let inputs = input::Sources { flags, env, top, keys: &keys.sources };
@@ -140,11 +160,11 @@ impl Config {
             receiver,
             inputs: inputs.inputs(&mut warnings)?,
             keys,
-            store: Store::resolve(&top.table("store")?)?,
+            store: Store::read(&top.table("store")?)?,
             console,
             outputs: output::outputs(top, &mut warnings)?,
-            konnect: Konnect::resolve(&top.table("konnect")?)?,
-            log: Log::resolve(&top.table("log")?)?,
+            konnect: Konnect::read(&top.table("konnect")?)?,
+            log: Log::read(&top.table("log")?)?,
             warnings,
         })
     }
@@ -165,54 +185,59 @@ impl Config {
     }
 }
 
+/// The file that the flags name, if they do.
+fn source(flags: &Flags) -> Result<Source, ConfigError> {
+    Source::load(flags.config.as_deref(), tables())
+}
+
+/// What `read` reads in the file that the flags name. The other tables are not looked at.
+fn part<T>(
+    flags: &Flags,
+    read: impl FnOnce(&Section<'_>) -> Result<T, ConfigError>,
+) -> Result<T, ConfigError> {
+    let source = source(flags)?;
+    read(&Section::top(&source, &source.parse()?)?)
+}
+
 /// The data directory alone, for commands that only read the store: no secret is read.
 pub fn data_dir(
     flags: &Flags,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<PathBuf, ConfigError> {
-    let source = Source::load(flags.config.as_deref())?;
-    let table = source.parse()?;
-    resolve_data_dir(flags, env, &Section::top(&source, &table)?)
+    part(flags, |top| resolve_data_dir(flags, env, top))
 }
 
 /// The section `[keys]` alone, for commands that only verify: no secret is read.
 pub fn keys(flags: &Flags) -> Result<Keys, ConfigError> {
-    let source = Source::load(flags.config.as_deref())?;
-    let table = source.parse()?;
-    Keys::resolve(flags, &Section::top(&source, &table)?.table("keys")?)
+    part(flags, |top| Keys::resolve(flags, &top.table("keys")?))
 }
 
 /// The section `[log]` alone, for what is logged before the rest is read.
 pub fn log(flags: &Flags) -> Result<Log, ConfigError> {
-    let source = Source::load(flags.config.as_deref())?;
-    let table = source.parse()?;
-    Log::resolve(&Section::top(&source, &table)?.table("log")?)
+    part(flags, |top| Log::read(&top.table("log")?))
 }
 
 /// The section `[konnect]` alone, for commands that work with Konnect: no secret is read.
 pub fn konnect(flags: &Flags) -> Result<Konnect, ConfigError> {
-    let source = Source::load(flags.config.as_deref())?;
-    let table = source.parse()?;
-    Konnect::resolve(&Section::top(&source, &table)?.table("konnect")?)
+    part(flags, |top| Konnect::read(&top.table("konnect")?))
 }
 
 /// The sections `[[output]]` alone, and what should be mended in them: for commands that look after
 /// outputs, and to change them while they run. No other secrets than theirs are read.
 pub fn outputs(flags: &Flags) -> Result<(Vec<Output>, Vec<String>), ConfigError> {
-    let source = Source::load(flags.config.as_deref())?;
-    let table = source.parse()?;
-    let top = &Section::top(&source, &table)?;
-    let mut warnings = Vec::new();
-    if output::hold_secrets(top)? {
-        source.warn_if_exposed(&mut warnings);
-    }
-    let outputs = output::outputs(top, &mut warnings)?;
-    Ok((outputs, warnings))
+    part(flags, |top| {
+        let mut warnings = Vec::new();
+        if output::hold_secrets(top)? {
+            top.warn_if_exposed(&mut warnings);
+        }
+        let outputs = output::outputs(top, &mut warnings)?;
+        Ok((outputs, warnings))
+    })
 }
 
 /// The example configuration: every key with its default.
 pub fn example() -> &'static str {
-    include_str!("../config.example.toml")
+    include_str!("../../config.example.toml")
 }
 
 fn resolve_data_dir(
@@ -220,14 +245,14 @@ fn resolve_data_dir(
     env: &dyn Fn(&str) -> Option<String>,
     top: &Section<'_>,
 ) -> Result<PathBuf, ConfigError> {
-    let in_file = top.get("data_dir", value::path)?;
+    let in_file = DataDirKey::read(top)?.data_dir;
     if let Some(flag) = &flags.data_dir {
         return not_empty("--data-dir", flag.clone());
     }
     if let Some(variable) = env(DATA_DIR_VARIABLE) {
         return not_empty(DATA_DIR_VARIABLE, PathBuf::from(variable));
     }
-    Ok(in_file.unwrap_or_else(|| PathBuf::from("vidimus-data")))
+    Ok(in_file)
 }
 
 fn not_empty(setting: &str, path: PathBuf) -> Result<PathBuf, ConfigError> {

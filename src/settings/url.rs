@@ -16,7 +16,7 @@ pub struct HttpUrl(Uri);
 
 impl HttpUrl {
     /// Reads `text`; `expected` is what the error says it should be.
-    pub(super) fn new(text: &str, expected: &str) -> Result<HttpUrl, Mismatch> {
+    pub(crate) fn new(text: &str, expected: &str) -> Result<HttpUrl, Mismatch> {
         if text.contains('@') {
             return Err(Mismatch::new("a URL with an @, as credentials have it", expected));
         }
@@ -37,12 +37,12 @@ impl HttpUrl {
     }
 
     /// Whether the scheme is `https`.
-    pub(super) fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.0.scheme_str() == Some("https")
     }
 
     /// Whether the host is the loopback interface: an address of it, or `localhost`.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         let host = self.0.host().unwrap_or_default();
         let address = host.trim_start_matches('[').trim_end_matches(']');
         host.eq_ignore_ascii_case("localhost")
@@ -62,7 +62,7 @@ impl HttpUrl {
     }
 
     /// Scheme, host and port without a slash at the end, or `None` if there is a path or query.
-    pub(super) fn origin(&self) -> Option<String> {
+    pub(crate) fn origin(&self) -> Option<String> {
         let bare = self.0.path() == "/" && self.0.query().is_none();
         let (scheme, authority) = (self.0.scheme_str()?, self.0.authority()?);
         bare.then(|| format!("{scheme}://{authority}"))

@@ -14,7 +14,7 @@ use super::secret::Secret;
 use super::units::{self, EXPECTED_DURATION, EXPECTED_SIZE, show_duration, show_size};
 
 /// A text.
-pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Mismatch> {
+pub(crate) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Mismatch> {
     match value {
         DeValue::String(text) => Ok(text),
         other => Err(Mismatch::new(found(other), "a string")),
@@ -22,7 +22,7 @@ pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Mismatch> {
 }
 
 /// `true` or `false`.
-pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Mismatch> {
+pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, Mismatch> {
     match value {
         DeValue::Boolean(boolean) => Ok(*boolean),
         other => Err(Mismatch::new(found(other), "true or false")),
@@ -30,15 +30,26 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Mismatch> {
 }
 
 /// A file or a directory. A relative one is relative to the working directory.
-pub(super) fn path(value: &DeValue<'_>) -> Result<PathBuf, Mismatch> {
+pub(crate) fn path(value: &DeValue<'_>) -> Result<PathBuf, Mismatch> {
     match value {
         DeValue::String(text) if !text.is_empty() => Ok(PathBuf::from(text.as_ref())),
         other => Err(Mismatch::new(found(other), "a path")),
     }
 }
 
+/// The name of an input or an output.
+pub(crate) fn name(value: &DeValue<'_>) -> Result<String, Mismatch> {
+    let name = text(value)?;
+    let allowed = |c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+        Ok(name.to_owned())
+    } else {
+        Err(Mismatch::text(name, "1 to 64 of a to z, 0 to 9, _ and -"))
+    }
+}
+
 /// A secret. The error does not show it.
-pub(super) fn secret(value: &DeValue<'_>) -> Result<Secret, Mismatch> {
+pub(crate) fn secret(value: &DeValue<'_>) -> Result<Secret, Mismatch> {
     match value {
         DeValue::String(text) => Secret::new(text),
         other => Err(Mismatch::new(kind(other), "a string")),
@@ -46,7 +57,7 @@ pub(super) fn secret(value: &DeValue<'_>) -> Result<Secret, Mismatch> {
 }
 
 /// A text that a type reads, described as `expected`.
-pub(super) fn parsed<T: FromStr>(
+pub(crate) fn parsed<T: FromStr>(
     expected: &'static str,
 ) -> impl Fn(&DeValue<'_>) -> Result<T, Mismatch> {
     move |value| {
@@ -56,7 +67,7 @@ pub(super) fn parsed<T: FromStr>(
 }
 
 /// One of the words of an enum.
-pub(super) fn word<T: Copy>(
+pub(crate) fn word<T: Copy>(
     all: &'static [T],
     as_str: impl Fn(T) -> &'static str,
 ) -> impl Fn(&DeValue<'_>) -> Result<T, Mismatch> {
@@ -70,9 +81,12 @@ pub(super) fn word<T: Copy>(
 }
 
 /// A whole number in `range`.
-pub(super) fn count(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<u64, Mismatch> {
+pub(crate) fn count<N: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&DeValue<'_>) -> Result<N, Mismatch> {
     move |value| {
-        integer(value).filter(|number| range.contains(number)).ok_or_else(|| {
+        let number = integer(value).filter(|number| range.contains(number));
+        number.and_then(|number| N::try_from(number).ok()).ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
             Mismatch::new(found(value), format!("a whole number from {least} to {most}"))
         })
@@ -80,7 +94,9 @@ pub(super) fn count(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Resu
 }
 
 /// A size in bytes, in `range`.
-pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Result<u64, Mismatch> {
+pub(crate) fn size<N: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&DeValue<'_>) -> Result<N, Mismatch> {
     move |value| {
         let bytes = match value {
             DeValue::Integer(_) => integer(value),
@@ -88,7 +104,9 @@ pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Resul
             _ => None,
         };
         let bytes = bytes.ok_or_else(|| Mismatch::new(found(value), EXPECTED_SIZE))?;
-        if range.contains(&bytes) {
+        if range.contains(&bytes)
+            && let Ok(bytes) = N::try_from(bytes)
+        {
             return Ok(bytes);
         }
         let (least, most) = (show_size(*range.start()), show_size(*range.end()));
@@ -97,7 +115,7 @@ pub(super) fn size(range: RangeInclusive<u64>) -> impl Fn(&DeValue<'_>) -> Resul
 }
 
 /// A duration of at least `least`.
-pub(super) fn duration(least: Duration) -> impl Fn(&DeValue<'_>) -> Result<Duration, Mismatch> {
+pub(crate) fn duration(least: Duration) -> impl Fn(&DeValue<'_>) -> Result<Duration, Mismatch> {
     move |value| {
         let DeValue::String(text) = value else {
             return Err(Mismatch::new(found(value), EXPECTED_DURATION));
@@ -112,7 +130,7 @@ pub(super) fn duration(least: Duration) -> impl Fn(&DeValue<'_>) -> Result<Durat
 }
 
 /// A list of what `read` reads; a single one need not be in a list.
-pub(super) fn list<T>(
+pub(crate) fn list<T>(
     read: impl Fn(&DeValue<'_>) -> Result<T, Mismatch>,
 ) -> impl Fn(&DeValue<'_>) -> Result<Vec<T>, Mismatch> {
     move |value| match value {
@@ -122,7 +140,7 @@ pub(super) fn list<T>(
 }
 
 /// A table with any keys, of what `read` reads.
-pub(super) fn pairs<T>(
+pub(crate) fn pairs<T>(
     read: impl Fn(&DeValue<'_>) -> Result<T, Mismatch>,
 ) -> impl Fn(&DeValue<'_>) -> Result<Vec<(String, T)>, Mismatch> {
     move |value| match value {
@@ -135,7 +153,7 @@ pub(super) fn pairs<T>(
 }
 
 /// A value as messages show it.
-pub(super) fn found(value: &DeValue<'_>) -> String {
+pub(crate) fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("{text:?}"),
         DeValue::Integer(number) => number.to_string(),

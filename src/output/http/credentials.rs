@@ -2,16 +2,28 @@
 //!
 //! Secrets stand in the configuration, or in files of their own.
 
+use std::path::PathBuf;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::HeaderName;
 use toml::de::DeValue;
 
-use crate::config::Secret;
-use crate::config::error::{ConfigError, Mismatch};
-use crate::config::file::Section;
-use crate::config::input::missing;
-use crate::config::value::{pairs, path, secret, text};
+use crate::settings::value::{pairs, path, secret, text};
+use crate::settings::{ConfigError, Mismatch, Secret, Section, optional, or, settings};
+
+settings! {
+    /// The keys that say who we are.
+    pub(super) struct CredentialKeys {
+        authorization: Option<Secret> = optional(secret);
+        authorization_file: Option<PathBuf> = optional(path);
+        token_file: Option<PathBuf> = optional(path);
+        username: Option<String> = optional(user);
+        password_file: Option<PathBuf> = optional(path);
+        headers: Vec<(String, Secret)> = or(Vec::new(), pairs(secret));
+        header_files: Vec<(String, PathBuf)> = or(Vec::new(), pairs(path));
+    }
+}
 
 /// The ways to an `Authorization`, of which there is one at most.
 const WAYS: [&str; 4] = ["authorization", "authorization_file", "token_file", "username"];
@@ -33,64 +45,55 @@ const RESERVED: [&str; 9] = [
 /// and a password (RFC 7617).
 pub(super) fn authorization(
     section: &Section<'_>,
+    keys: &CredentialKeys,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Secret>, ConfigError> {
     let mut given = WAYS.into_iter().filter(|key| section.has(key));
     if let (Some(one), Some(other)) = (given.next(), given.next()) {
-        return Err(ConfigError::Conflict {
-            setting: section.setting(other),
-            other: one.to_owned(),
-            advice: "keep one of them".to_owned(),
-        });
+        return Err(section.conflict(other, one, "keep one of them"));
     }
-    let value = section.get("authorization", secret)?;
-    let whole = read(section, "authorization_file", warnings)?;
-    let token = read(section, "token_file", warnings)?;
+    let mut read = |key: &str, file: &Option<PathBuf>| {
+        let file = file.as_ref();
+        file.map(|file| Secret::read(&section.setting(key), file, warnings)).transpose()
+    };
+    let whole = read("authorization_file", &keys.authorization_file)?;
+    let token = read("token_file", &keys.token_file)?;
     let token = token.map(|token| made(section, "token_file", "Bearer ", token.expose()));
-    let password = read(section, "password_file", warnings)?;
-    let basic = match (section.get("username", user)?, password) {
+    let password = read("password_file", &keys.password_file)?;
+    let basic = match (&keys.username, password) {
         (None, None) => None,
-        (Some(_), None) => return Err(missing(section, "password_file", "username needs it")),
-        (None, Some(_)) => return Err(missing(section, "username", "password_file needs it")),
+        (Some(_), None) => return Err(section.missing("password_file", "username needs it")),
+        (None, Some(_)) => return Err(section.missing("username", "password_file needs it")),
         (Some(user), Some(password)) => {
             let both = STANDARD.encode(format!("{user}:{}", password.expose()));
             Some(made(section, "password_file", "Basic ", &both))
         }
     };
-    Ok(value.or(whole).or(token.transpose()?).or(basic.transpose()?))
+    Ok(keys.authorization.clone().or(whole).or(token.transpose()?).or(basic.transpose()?))
 }
 
 /// The headers of the tables `headers` and `header_files`.
 pub(super) fn headers(
     section: &Section<'_>,
+    keys: &CredentialKeys,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(HeaderName, Secret)>, ConfigError> {
     let mut headers: Vec<(HeaderName, Secret)> = Vec::new();
-    let values = section.get("headers", pairs(secret))?.unwrap_or_default();
-    for (name, value) in values {
-        headers.push((header(section, "headers", &name, &headers)?, value));
+    for (name, value) in &keys.headers {
+        headers.push((header(section, "headers", name, &headers)?, value.clone()));
     }
-    for (name, file) in section.get("header_files", pairs(path))?.unwrap_or_default() {
-        let name = header(section, "header_files", &name, &headers)?;
+    for (name, file) in &keys.header_files {
+        let name = header(section, "header_files", name, &headers)?;
         let setting = section.setting("header_files");
-        headers.push((name, Secret::read(&setting, &file, warnings)?));
+        headers.push((name, Secret::read(&setting, file, warnings)?));
     }
     Ok(headers)
-}
-
-fn read(
-    section: &Section<'_>,
-    key: &str,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Secret>, ConfigError> {
-    let file = section.get(key, path)?;
-    file.map(|file| Secret::read(&section.setting(key), &file, warnings)).transpose()
 }
 
 /// A value made of what a file holds.
 fn made(section: &Section<'_>, key: &str, scheme: &str, rest: &str) -> Result<Secret, ConfigError> {
     let made = Secret::new(&format!("{scheme}{rest}"));
-    made.map_err(|mismatch| ConfigError::value(section.setting(key), mismatch))
+    made.map_err(|mismatch| section.wrong(key, mismatch))
 }
 
 /// A name to log in with. A colon would end it (RFC 7617, section 2).
@@ -109,9 +112,7 @@ fn header(
     name: &str,
     others: &[(HeaderName, Secret)],
 ) -> Result<HeaderName, ConfigError> {
-    let refuse = |expected: &str| {
-        Err(ConfigError::value(section.setting(key), Mismatch::text(name, expected)))
-    };
+    let refuse = |expected: &str| Err(section.wrong(key, Mismatch::text(name, expected)));
     let Ok(parsed) = name.parse::<HeaderName>() else {
         return refuse("names of headers, such as X-Scope-OrgID");
     };

@@ -8,20 +8,24 @@ use std::time::Duration;
 use super::error::Mismatch;
 
 /// Bytes in a kibibyte.
-pub(super) const KIB: u64 = 1 << 10;
+pub(crate) const KIB: u64 = 1 << 10;
 /// Bytes in a mebibyte.
-pub(super) const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 /// Bytes in a gibibyte.
-pub(super) const GIB: u64 = 1 << 30;
+pub(crate) const GIB: u64 = 1 << 30;
+
+/// The least of most durations, and of the receiver's.
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Seconds in a day.
-pub(super) const DAY: u64 = 24 * 60 * 60;
+pub(crate) const DAY: u64 = 24 * 60 * 60;
 
 /// The largest size, 1 EiB: a sum of several still fits an `i64`, which is what SQLite has.
-pub(super) const MAX_SIZE: u64 = 1 << 60;
+pub(crate) const MAX_SIZE: u64 = 1 << 60;
 
 /// The longest duration, a hundred years: clocks can be moved by it without overflow.
-pub(super) const MAX_DURATION: Duration = Duration::from_secs(36_500 * DAY);
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(36_500 * DAY);
 
 const SIZES: [(&str, u64); 10] = [
     ("", 1),
@@ -71,7 +75,7 @@ pub fn show_size(bytes: u64) -> String {
 }
 
 /// Writes a duration in the largest unit that leaves a whole number: 90 seconds is `90s`.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let largest = DURATIONS
         .iter()
@@ -84,11 +88,11 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// What a size looks like, for messages.
-pub(super) const EXPECTED_SIZE: &str = "a size such as \"64MiB\" or \"500kB\" (a whole number and \
+pub(crate) const EXPECTED_SIZE: &str = "a size such as \"64MiB\" or \"500kB\" (a whole number and \
      B, kB, MB, GB, TB, KiB, MiB, GiB or TiB), or a number of bytes, at most 1 EiB";
 
 /// What a duration looks like, for messages.
-pub(super) const EXPECTED_DURATION: &str =
+pub(crate) const EXPECTED_DURATION: &str =
     "a duration such as \"10s\" (a whole number and ms, s, m, h, d or w), at most 36500d";
 
 fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {

@@ -17,7 +17,7 @@ use super::error::{ConfigError, Mismatch};
 const MAX_LEN: usize = 4096;
 
 /// A secret that is shorter, in bytes, can be guessed.
-pub(super) const LEAST_LEN: usize = 16;
+pub(crate) const LEAST_LEN: usize = 16;
 
 /// A secret text. `Debug` hides it; [`Secret::expose`] is the one way to it.
 #[derive(Clone)]
@@ -119,7 +119,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Adds to `warnings` that every user of the machine can read `file`, which holds a secret.
-pub(super) fn warn_if_exposed(setting: &str, path: &Path, file: &File, warnings: &mut Vec<String>) {
+pub(crate) fn warn_if_exposed(setting: &str, path: &Path, file: &File, warnings: &mut Vec<String>) {
     // The group is left alone: it is how containers and service managers hand secrets over.
     let exposed = file
         .metadata()

@@ -77,7 +77,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// The error that `setting` holds what it must not.
-    pub(super) fn value(setting: impl Into<String>, mismatch: Mismatch) -> ConfigError {
+    pub(crate) fn value(setting: impl Into<String>, mismatch: Mismatch) -> ConfigError {
         ConfigError::Value {
             setting: setting.into(),
             found: mismatch.found,
@@ -96,12 +96,12 @@ pub struct Mismatch {
 
 impl Mismatch {
     /// A value described as `found` stands where `expected` should.
-    pub(super) fn new(found: impl Into<String>, expected: impl Into<String>) -> Mismatch {
+    pub(crate) fn new(found: impl Into<String>, expected: impl Into<String>) -> Mismatch {
         Mismatch { found: found.into(), expected: expected.into() }
     }
 
     /// The text `found`, quoted, stands where `expected` should.
-    pub(super) fn text(found: &str, expected: impl Into<String>) -> Mismatch {
+    pub(crate) fn text(found: &str, expected: impl Into<String>) -> Mismatch {
         Mismatch::new(format!("{found:?}"), expected)
     }
 }

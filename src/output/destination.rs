@@ -1,0 +1,202 @@
+//! What an output writes to: the types of outputs, and what each says of itself.
+//!
+//! A type is a folder with its settings and its sink, and one line of [`Destination`]. Everything else
+//! asks [`OutputType`].
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use super::error::OutputError;
+use super::file::FileSettings;
+use super::format::Format;
+use super::http::HttpSettings;
+use super::running::MakeStdout;
+use super::sink::Sink;
+use super::stdout::StdoutSettings;
+use super::syslog::SyslogSettings;
+use super::template::Template;
+use crate::entry::Record;
+use crate::entry::words::words;
+use crate::net::Shutdown;
+use crate::settings::{ConfigError, Section};
+
+/// A type of outputs. Its settings implement this.
+pub(super) trait OutputType {
+    /// The names of its keys, besides those that every output has.
+    fn keys() -> Vec<&'static str>
+    where
+        Self: Sized;
+
+    /// The keys in which a secret may stand in plain.
+    fn secrets() -> &'static [&'static str]
+    where
+        Self: Sized,
+    {
+        &[]
+    }
+
+    /// Whether there may be only one output of the type.
+    fn is_single() -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+
+    /// The format where none is given.
+    fn default_format(_section: &Section<'_>) -> Result<Format, ConfigError>
+    where
+        Self: Sized,
+    {
+        Ok(Format::Json)
+    }
+
+    /// Reads its keys. What should be mended is added to `warnings`.
+    fn resolve(
+        section: &Section<'_>,
+        format: Format,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, ConfigError>
+    where
+        Self: Sized;
+
+    /// Makes the sink of an output.
+    fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError>;
+
+    /// Tries the output out with one entry and its line, without harm to what an output at work has
+    /// written.
+    fn try_out(&self, format: Format, record: &Record, line: &[u8]) -> Result<Trial, OutputError>;
+
+    /// Whether the verdict goes out beside the line. Then an entry goes out again when its verdict
+    /// changes, in the format `raw` too.
+    fn sends_verdict(&self) -> bool {
+        false
+    }
+
+    /// Whether the sink looks at the fields of an entry when the format is `raw`. If not, only lines
+    /// are read from the store, and what names the files of an output.
+    fn needs_fields(&self) -> bool {
+        true
+    }
+
+    /// Whether another output of the type may have written to the same files. Then an output begins
+    /// when those of the type that were stopped have ended.
+    fn waits_for_others(&self) -> bool {
+        false
+    }
+
+    /// The files that it writes to, and the key that names them.
+    fn files(&self) -> Option<(&'static str, Cow<'_, Template>)> {
+        None
+    }
+
+    /// Where dead letters go, if not to the data directory.
+    fn dead_letters(&self) -> Option<&Path> {
+        None
+    }
+}
+
+/// What a sink is made with, besides the settings of its type.
+pub(super) struct SinkOptions<'a> {
+    /// The name of the output.
+    pub(super) name: &'a str,
+    pub(super) format: Format,
+    /// The file of its dead letters.
+    pub(super) dead_letters: PathBuf,
+    /// Ends what waits on the network.
+    pub(super) shutdown: Shutdown,
+    pub(super) make_stdout: &'a MakeStdout,
+}
+
+/// What came of trying an output out.
+#[derive(Debug)]
+pub struct Trial {
+    /// What there is to tell, a line each.
+    pub lines: Vec<String>,
+    /// Whether the entry was taken.
+    pub is_taken: bool,
+}
+
+impl Trial {
+    /// The entry was taken, or would be.
+    pub(super) fn taken(line: String) -> Trial {
+        Trial { lines: vec![line], is_taken: true }
+    }
+}
+
+/// Makes [`Destination`] of the types, and [`TypeName`], by which the configuration names them.
+macro_rules! types {
+    ($($(#[$doc:meta])* $type:ident($settings:ty) = $word:literal,)+) => {
+        words! {
+            /// The types of outputs.
+            pub(super) enum TypeName { $($(#[$doc])* $type = $word,)+ }
+        }
+
+        /// What an output writes to.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Destination { $($(#[$doc])* $type(Box<$settings>),)+ }
+
+        impl TypeName {
+            /// The names of the keys of this type, besides those that every output has.
+            pub(super) fn keys(self) -> Vec<&'static str> {
+                match self { $(TypeName::$type => <$settings>::keys(),)+ }
+            }
+
+            /// The keys in which a secret may stand in plain.
+            pub(super) fn secrets(self) -> &'static [&'static str] {
+                match self { $(TypeName::$type => <$settings>::secrets(),)+ }
+            }
+
+            /// Whether there may be only one output of this type.
+            pub(super) fn is_single(self) -> bool {
+                match self { $(TypeName::$type => <$settings>::is_single(),)+ }
+            }
+
+            /// The format where none is given.
+            pub(super) fn default_format(
+                self,
+                section: &Section<'_>,
+            ) -> Result<Format, ConfigError> {
+                match self { $(TypeName::$type => <$settings>::default_format(section),)+ }
+            }
+
+            /// Reads the keys of this type.
+            pub(super) fn resolve(
+                self,
+                section: &Section<'_>,
+                format: Format,
+                warnings: &mut Vec<String>,
+            ) -> Result<Destination, ConfigError> {
+                Ok(match self {
+                    $(TypeName::$type => {
+                        let settings = <$settings>::resolve(section, format, warnings)?;
+                        Destination::$type(Box::new(settings))
+                    })+
+                })
+            }
+        }
+
+        impl Destination {
+            /// The word for its type.
+            pub(super) fn type_name(&self) -> TypeName {
+                match self { $(Destination::$type(_) => TypeName::$type,)+ }
+            }
+
+            /// What its type says of itself.
+            pub(super) fn of_type(&self) -> &dyn OutputType {
+                match self { $(Destination::$type(settings) => &**settings,)+ }
+            }
+        }
+    };
+}
+
+types! {
+    /// Files of lines.
+    File(FileSettings) = "file",
+    /// Standard output.
+    Stdout(StdoutSettings) = "stdout",
+    /// Syslog messages over TCP or TLS.
+    Syslog(SyslogSettings) = "syslog",
+    /// Requests to an HTTP endpoint.
+    Http(HttpSettings) = "http",
+}

@@ -1,0 +1,83 @@
+//! Outputs of the type `stdout`: lines to standard output.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::destination::{OutputType, SinkOptions, Trial};
+use super::error::{IoContext, OutputError};
+use super::format::Format;
+use super::sink::Sink;
+use crate::entry::{Millis, Record};
+use crate::settings::{ConfigError, Section};
+
+/// The type has no keys of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StdoutSettings;
+
+impl OutputType for StdoutSettings {
+    fn keys() -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn is_single() -> bool {
+        true
+    }
+
+    fn resolve(
+        _section: &Section<'_>,
+        _format: Format,
+        _warnings: &mut Vec<String>,
+    ) -> Result<StdoutSettings, ConfigError> {
+        Ok(StdoutSettings)
+    }
+
+    fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError> {
+        Ok(Box::new(Stdout { writer: (with.make_stdout)(), buffer: Vec::new() }))
+    }
+
+    fn try_out(
+        &self,
+        _format: Format,
+        _record: &Record,
+        _line: &[u8],
+    ) -> Result<Trial, OutputError> {
+        Ok(Trial::taken("this is what would be printed".to_owned()))
+    }
+
+    fn needs_fields(&self) -> bool {
+        false
+    }
+}
+
+/// Lines to standard output, or to the writer that stands in for it.
+struct Stdout {
+    writer: Box<dyn Write + Send>,
+    buffer: Vec<u8>,
+}
+
+/// What is gathered before it is written, in bytes.
+const GATHERED: usize = 256 << 10;
+
+impl Sink for Stdout {
+    fn restore(&mut self, _state: &str) -> Result<(), OutputError> {
+        // What it failed to write comes again.
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, _record: &Record, line: &[u8], _now: Millis) -> Result<(), OutputError> {
+        self.buffer.extend_from_slice(line);
+        if self.buffer.len() >= GATHERED { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), OutputError> {
+        let written = self.writer.write_all(&self.buffer).and_then(|()| self.writer.flush());
+        self.buffer.clear();
+        written.doing("write", Path::new("standard output"))
+    }
+
+    fn sync(&mut self) -> Result<String, OutputError> {
+        self.flush()?;
+        Ok(String::new())
+    }
+}
