@@ -1,6 +1,6 @@
-//! Appending to the store while segments are sealed beside it: does it stay as fast as it began?
+//! Appends entries while segments are sealed in the background, to see whether the rate stays flat.
 //!
-//! Entries are parsed and fingerprinted, and stored in groups of 1,000; nothing is verified.
+//! Entries are parsed, fingerprinted and stored in groups of 1,000. No signature is verified.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 

@@ -1,4 +1,4 @@
-//! The console at 1,000,000 stored entries, and what it costs the receiver.
+//! The console with 1,000,000 stored entries, and its cost for the receiver.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use common::serve::Serve;
 
-/// So many pages are open with live entries.
+/// The number of open pages with live entries.
 const PAGES: usize = 10;
 
-/// So often is the receiver measured without them and with them, one after the other.
+/// The number of measurements of the receiver, without and with open pages in turn.
 const ROUNDS: usize = 3;
 
 fn main() {
@@ -49,7 +49,7 @@ fn main() {
 
     let load = common::scaled(100_000);
     let rate = || serve.load(folder.path(), load)["entries_per_second"].as_f64().expect("a rate");
-    // The first load fills what is cached.
+    // The first load fills the caches.
     rate();
     let (mut rates, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -92,7 +92,7 @@ fn time(serve: &Serve, path: &str) -> Duration {
     started.elapsed()
 }
 
-/// A page with live entries: its stream is read as it comes.
+/// The stream of a page with live entries, which is read continuously.
 struct Watching(TcpStream);
 
 impl Watching {

@@ -1,8 +1,8 @@
-//! Outputs: what a file of raw lines costs the receiver, and how fast one that was down catches up.
+//! The cost of a file output for the receiver, and the rate at which an output catches up.
 //!
-//! The receiver is loaded as in `receive`, without an output and with one, in turns, each time with a
-//! store of its own. Then a new output writes out a store of 1,000,000 entries from the oldest on: one
-//! thread does it. The bound is a plain copy of the same bytes to the same disk, synced at its end.
+//! The receiver is loaded as in `receive`, without and with an output in turn, each time with a new
+//! store. Then a new output writes a store of 1,000,000 entries from the oldest on, in one thread.
+//! The upper bound is a plain copy of the same bytes to the same disk, synced at the end.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 
@@ -40,7 +40,7 @@ fn main() {
     catch_up(common::scaled(1_000_000));
 }
 
-/// The rate at which entries are received, and how long after the last answer the file is complete.
+/// The rate at which entries are received, and the time from the last answer to the complete file.
 fn received(total: usize, with_output: bool) -> (f64, Duration) {
     let folder = common::folder();
     make_key(folder.path());
@@ -67,7 +67,7 @@ fn catch_up(total: usize) {
     make_key(folder.path());
     let lines = common::Unverified::unsigned(Format::Cef);
     drop(common::filled(folder.path(), lines, total));
-    // One less is stored, so that the last segment stays live.
+    // `filled` leaves out one entry, so that the last segment stays live.
     let stored = total - 1;
     println!("outputs: {stored} stored entries, caught up with");
     fs::write(folder.path().join(CONFIG), OUTPUT).expect("written");
@@ -101,7 +101,7 @@ fn catch_up(total: usize) {
     common::figure("peak resident memory", format!("{} MiB", memory >> 20), "whatever the lag");
 }
 
-/// Counts the lines of a file that grows.
+/// Counts the lines of a growing file.
 struct Lines<'a> {
     path: &'a Path,
     file: Option<fs::File>,

@@ -1,4 +1,4 @@
-//! Queries at 1,000,000 stored entries, the live segment full.
+//! Queries with 1,000,000 stored entries and a full live segment.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 
@@ -29,7 +29,7 @@ fn main() {
         records[records.len() / 2].fields.text(name).expect("the field").to_owned()
     };
     let newest = page("", TimeRange::default());
-    // The oldest entries: what is looked for is far from where a page begins.
+    // The oldest entries, far from the newest entry, where a page begins.
     let oldest = TimeRange { since: None, until: Some(common::time(100).get()) };
     let old = page("", oldest);
     let middle = common::time(total / 2).get();

@@ -1,8 +1,8 @@
-//! The whole way: over loopback with TLS, gzip, verification, every batch synced to disk before its
-//! answer. Batches of 500 over 8 connections, prepared beforehand by `vidimus send`.
+//! The receiver from end to end: loopback, TLS, gzip, verification, and a sync to disk before each
+//! answer. `vidimus send` prepares batches of 500 and sends them over 8 connections.
 //!
-//! The bound is what ring's verification alone would take on all cores of this machine; sender and
-//! receiver share them.
+//! The upper bound is the rate of ring's verification alone on all cores. Sender and receiver share
+//! the cores.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 

@@ -1,5 +1,6 @@
-//! `vidimus verify` over a file, against the bound that ring's verification sets: a bare loop of it
-//! on as many threads, over the same payloads and signatures.
+//! `vidimus verify` on a file, compared with the upper bound: a bare loop of ring's verification on
+//! all
+//! cores.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use vidimus::entry::Format;
 
-/// So often are the bound and the command measured, one after the other.
+/// The number of measurements of the bound and the command, in turn.
 const ROUNDS: usize = 3;
 
 fn main() {
@@ -30,8 +31,8 @@ fn main() {
         let jwks = folder.path().join("jwks.json");
         std::fs::write(&jwks, serde_json::to_vec(&keys).expect("JSON")).expect("written");
 
-        // What else the machine does changes from second to second: each run has a bound of its own
-        // right before it, and the run in the middle counts.
+        // The load of the machine changes, so the bound is measured right before each run. The
+        // median counts.
         let signed = common::Signed::new(format);
         let (mut bounds, mut ratios) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -51,7 +52,7 @@ fn main() {
     }
 }
 
-/// How long `vidimus verify` takes for a file.
+/// The duration of `vidimus verify`.
 fn verify(jwks: &Path, file: &Path) -> Duration {
     let started = Instant::now();
     let status = Command::new(env!("CARGO_BIN_EXE_vidimus"))

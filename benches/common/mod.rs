@@ -1,6 +1,6 @@
-//! What the benchmarks share: entries, keys, figures.
+//! Helpers for the benchmarks: entries, keys and figures.
 //!
-//! A figure is a ratio taken in one run, and is printed; nothing here fails for being slow.
+//! Figures are printed. Ratios are measured within one run. A slow benchmark does not fail.
 
 #![allow(dead_code)] // Each benchmark uses a part of it.
 
@@ -25,17 +25,17 @@ use vidimus::store::{Appended, Delivery, Directory, Options, Store};
 
 pub(crate) const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
 
-/// Whether the quick mode is asked for: `cargo bench -- --quick`.
+/// Whether `cargo bench -- --quick` was run.
 pub(crate) fn quick() -> bool {
     std::env::args().any(|argument| argument == "--quick")
 }
 
-/// The full number, or a fiftieth of it in quick mode.
+/// Returns `full`, or a fiftieth of it in quick mode.
 pub(crate) fn scaled(full: usize) -> usize {
     if quick() { full / 50 } else { full }
 }
 
-/// Makes lines that are signed, and the key set that verifies them.
+/// A generator of signed lines, and the key set that verifies them.
 pub(crate) fn maker(format: Format) -> (LineMaker, KeySet) {
     let (signer, _) = Signer::generate(None).expect("a key");
     let keys = KeySet::new([Arc::new(signer.key().clone())]);
@@ -44,7 +44,7 @@ pub(crate) fn maker(format: Format) -> (LineMaker, KeySet) {
     (LineMaker::new(Generator::new(1, None), signer, format, fates, 1), keys)
 }
 
-/// Makes bodies of lines that nobody signed: for what does not verify, at a fraction of the cost.
+/// A generator of lines without a valid signature, which cost a fraction of signed lines.
 pub(crate) struct Unverified {
     generator: Generator,
     format: Format,
@@ -52,13 +52,13 @@ pub(crate) struct Unverified {
 }
 
 impl Unverified {
-    /// With a signature that is well formed and a forgery: a key that comes later may be its own.
+    /// Lines with a well-formed forged signature. A later key makes the store check them again.
     pub(crate) fn new(format: Format) -> Unverified {
         let signature = Some(format!("{}A", "x".repeat(85)));
         Unverified { generator: Generator::new(1, None), format, signature }
     }
 
-    /// Without a signature: no key changes anything of it.
+    /// Lines without a signature. No key changes their verdict.
     pub(crate) fn unsigned(format: Format) -> Unverified {
         Unverified { signature: None, ..Unverified::new(format) }
     }
@@ -72,7 +72,7 @@ impl Unverified {
     }
 }
 
-/// The time of the entry number `n`: one each 10 ms.
+/// The time of entry number `n`. Entries are 10 ms apart.
 pub(crate) fn time(n: usize) -> Millis {
     Millis::saturating(1_750_000_000_000 + n as i64 * 10)
 }
@@ -92,7 +92,8 @@ pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
     store.append(delivery, &batch, &ExpectedIds::default()).expect("stored")
 }
 
-/// A store of so many of these entries in `data` of the folder: 20 segments, the last of them live and full.
+/// Fills a store in the directory `data` of `folder` with `total - 1` entries in 20 segments. The
+/// last segment is live and lacks one entry.
 pub(crate) fn filled(folder: &Path, mut lines: Unverified, total: usize) -> (Store, Directory) {
     const GROUP: usize = 1000;
     let segment = total / 20;
@@ -104,20 +105,20 @@ pub(crate) fn filled(folder: &Path, mut lines: Unverified, total: usize) -> (Sto
         append(&store, lines.body(first..first + GROUP.min(segment)), &keys);
     }
     store.seal().expect("sealed");
-    // One less than would close it.
+    // One more entry would close the segment.
     for first in (total - segment..total - 1).step_by(GROUP) {
         append(&store, lines.body(first..(first + GROUP).min(total - 1)), &keys);
     }
     (store, directory)
 }
 
-/// A directory for a benchmark, on the disk that the project is built on: `/tmp` may be memory.
+/// A temporary directory in `target`, because `/tmp` may be in memory.
 pub(crate) fn folder() -> tempfile::TempDir {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     tempfile::Builder::new().prefix("bench-").tempdir_in(target).expect("a directory")
 }
 
-/// Payloads in `format` with the signatures over them, all different: what a bare loop verifies.
+/// 1,000 different payloads with their signatures, for a bare loop of verifications.
 pub(crate) struct Signed {
     public: Vec<u8>,
     pairs: Vec<(String, Vec<u8>)>,
@@ -137,8 +138,8 @@ impl Signed {
         Signed { public: signer.key().public().to_vec(), pairs: (0..1000).map(pair).collect() }
     }
 
-    /// What ring's verification alone does on all cores, in entries a second: the bound. It is a
-    /// bare loop over the payloads, `count` in all.
+    /// The upper bound: `count` verifications by ring in a bare loop on all cores, in entries per
+    /// second.
     pub(crate) fn bound(&self, count: usize) -> f64 {
         use ring::signature::{ED25519, UnparsedPublicKey};
         let key = UnparsedPublicKey::new(&ED25519, &self.public);
@@ -159,18 +160,17 @@ impl Signed {
     }
 }
 
-/// The one in the middle.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// How many a second.
+/// The number per second.
 pub(crate) fn rate(count: usize, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
 }
 
-/// Prints a figure: what it is, its value, and what it is to be.
+/// Prints the name of a figure, its value and the wanted value.
 pub(crate) fn figure(what: &str, value: impl std::fmt::Display, wanted: &str) {
     println!("  {what:<58} {value:>12}   {wanted}");
 }

@@ -1,4 +1,4 @@
-//! The real binary, as it is measured.
+//! Runs the real binary for a measurement.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use vidimus::konnect::sign::Signer;
 use vidimus::signature::KeySet;
 
-/// Makes the sender's key, and the key set that the receiver is given when it starts.
+/// Writes the key of the sender, and the key set of the receiver.
 pub(crate) fn make_key(folder: &Path) {
     let (signer, pem) = Signer::generate(None).expect("a key");
     let keys = KeySet::new([Arc::new(signer.key().clone())]);
@@ -17,21 +17,21 @@ pub(crate) fn make_key(folder: &Path) {
     std::fs::write(folder.join("key.pem"), pem.expose()).expect("written");
 }
 
-/// The configuration in the folder, which need not be there.
+/// The configuration file in the directory. It is optional.
 pub(crate) const CONFIG: &str = "config.toml";
 
-/// `vidimus serve`, with its data in the folder `data`.
+/// A running `vidimus serve` with its store in the directory `data`.
 pub(crate) struct Serve {
     child: Child,
     /// Scheme, host and port of the receiver.
     pub(crate) receiver: String,
-    /// The same of the console.
+    /// Scheme, host and port of the console.
     pub(crate) console: String,
     pub(crate) ready_after: Duration,
 }
 
 impl Serve {
-    /// Starts it, and waits until it is ready.
+    /// Starts the server and waits until it is ready.
     pub(crate) fn start(folder: &Path, tls: bool) -> Serve {
         let ready = folder.join("ready.json");
         let _ = std::fs::remove_file(&ready);
@@ -69,7 +69,7 @@ impl Serve {
         Serve { child, receiver, console, ready_after }
     }
 
-    /// Sends it so many entries, prepared beforehand, by `vidimus send`: what that reports.
+    /// Sends prepared entries with `vidimus send`. Returns its report.
     pub(crate) fn load(&self, folder: &Path, entries: usize) -> serde_json::Value {
         let url = format!("{}/audit-logs", self.receiver);
         let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))
@@ -86,7 +86,7 @@ impl Serve {
         serde_json::from_slice(&output.stdout).expect("a report")
     }
 
-    /// The most memory that was resident, in bytes.
+    /// The peak resident memory in bytes, or 0 if it is unknown.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(status).unwrap_or_default();
@@ -95,18 +95,17 @@ impl Serve {
         number.unwrap_or(0) * 1024
     }
 
-    /// The time it spent on processors, of all threads, in user and kernel mode.
+    /// The CPU time of all threads, in user and kernel mode.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         let stat = stat.unwrap_or_default();
-        // After the name in brackets, which may hold anything; in hundredths of a second.
+        // The name in brackets may contain anything. Times are in hundredths of a second.
         let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
         let ticks: u64 =
             after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
         Duration::from_millis(ticks * 10)
     }
 
-    /// Stops it.
     pub(crate) fn stop(mut self) {
         let pid = self.child.id().to_string();
         Command::new("kill").arg(&pid).status().expect("kill runs");
@@ -115,7 +114,7 @@ impl Serve {
 }
 
 impl Drop for Serve {
-    /// Where a benchmark fails, nothing of it goes on.
+    /// Kills the server if the benchmark fails.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,4 +1,4 @@
-//! Any text is a CEF line or none.
+//! The CEF parser accepts or rejects any text.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What is signed in one format is valid in no other.
+//! A payload that is signed in one format is valid in no other format.
 
 #![no_main]
 

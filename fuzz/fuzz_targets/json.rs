@@ -1,4 +1,4 @@
-//! Any text is a JSON line or none.
+//! The JSON parser accepts or rejects any text.
 
 #![no_main]
 

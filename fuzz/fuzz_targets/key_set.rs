@@ -1,4 +1,4 @@
-//! A key set is written as it was read.
+//! A key set that is written and read again is the same.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A query is the same filter again.
+//! A parsed query that is written and parsed again is the same filter.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What verifies is what was signed.
+//! Only the signed bytes verify.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Backups of a running store, what is restored from them, and stores that can only be read.
+//! Backups of a running store, restores, and read-only stores.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -64,7 +64,7 @@ fn a_backup_of_a_running_store_is_incremental_and_can_be_restored() {
         |name: &str| fs::metadata(to.join("segments").join(name)).unwrap().modified().unwrap();
     let before = modified("0000000000000001.db");
 
-    // Sealed meanwhile: the live file that the backup had gives way to the sealed one.
+    // The segment is sealed meanwhile, so the sealed file replaces the live file in the backup.
     deliver(&serve, 30..40);
     wait_until_sealed(&serve, 2);
     deliver(&serve, 40..45);
@@ -85,14 +85,14 @@ fn a_backup_of_a_running_store_is_incremental_and_can_be_restored() {
     assert_eq!(code, Some(0), "{stderr}");
     let (code, stdout, _) = run(["store", "check", "--data-dir"], &data);
     assert_eq!(code, Some(0), "{stdout}");
-    // It goes on, with the same authorization value.
+    // The restored store works with the same authorization value.
     restored = restored.argument("--authorization", &serve.authorization);
     let mut second = restored.start();
     second.authorization.clone_from(&serve.authorization);
     deliver(&second, 44..50);
     assert_eq!(second.lines().len(), 50);
     second.stop();
-    // Nothing is put in the place of a store.
+    // A restore does not replace a store.
     let (code, _, stderr) = run(["store", "restore", to.to_str().unwrap(), "--data-dir"], &data);
     assert!(code == Some(3) && stderr.contains("is not empty"), "{stderr}");
 }
@@ -107,7 +107,7 @@ fn backups_under_load_are_complete() {
         while !sending.is_finished() {
             backup(&serve, &to);
             let lines = raw(&to);
-            // It has a beginning of what was sent, and never less than before.
+            // Each backup has the first lines that were sent, and no fewer than the one before.
             assert_eq!(lines, (0..lines.len()).map(line).collect::<Vec<_>>());
             assert!(lines.len() >= seen, "{} after {seen}", lines.len());
             seen = lines.len();
@@ -126,7 +126,7 @@ fn a_backup_keeps_its_files_and_a_damaged_backup_is_not_restored() {
     wait_until_sealed(&serve, 1);
     let to = serve.home().join("backup");
     backup(&serve, &to);
-    // Another store, with other lines under the same ids.
+    // Another store has other lines under the same ids.
     let other = start();
     deliver(&other, 100..110);
     let arguments = ["store", "backup", to.to_str().unwrap(), "--data-dir"];
@@ -151,15 +151,15 @@ fn a_backup_keeps_its_files_and_a_damaged_backup_is_not_restored() {
         run(["store", "restore", sound.to_str().unwrap(), "--data-dir"], &target);
     assert!(code == Some(3) && stderr.contains("0000000000000001.db"), "{stderr}");
     assert!(!target.exists());
-    // A folder with something else in it is no place for a backup.
+    // A backup does not go into a directory with other files.
     let home = serve.home().to_owned();
     let (code, _, stderr) =
         run(["store", "backup", home.to_str().unwrap(), "--data-dir"], &serve.data());
     assert!(code == Some(3) && stderr.contains("is no backup"), "{stderr}");
 }
 
-/// A command as somebody who may only read the store: as another user if this one is root, else in a
-/// folder that may not be written to.
+/// Runs a command as a user who can only read the store. This is another user if the test runs as
+/// root.
 fn as_reader(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
     command.args(arguments).arg("--data-dir").arg(data);
@@ -171,7 +171,7 @@ fn as_reader(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// Lets everybody read a data directory and nobody write to it.
+/// Makes a data directory readable for everybody and writable for nobody.
 fn make_read_only(path: &Path) {
     let is_folder = path.is_dir();
     if is_folder {
@@ -185,7 +185,7 @@ fn make_read_only(path: &Path) {
 
 #[test]
 fn a_read_only_store_can_be_queried_exported_and_checked() {
-    // Stopped well, and as a crash leaves it, with its log.
+    // A clean stop, and a crash that leaves the write-ahead log.
     for signal in [Signal::TERM, Signal::KILL] {
         let mut serve = start();
         deliver(&serve, 0..45);
@@ -203,7 +203,7 @@ fn a_read_only_store_can_be_queried_exported_and_checked() {
         let data = copy.path().join("data");
         let copied = Command::new("cp").arg("-r").arg(serve.data()).arg(&data).status().unwrap();
         assert!(copied.success());
-        // What processes share in memory is not there when a file system is only read.
+        // A read-only file system has no shared-memory files.
         for folder in [data.clone(), data.join("segments")] {
             for name in names(&folder).iter().filter(|name| name.ends_with("-shm")) {
                 fs::remove_file(folder.join(name)).unwrap();
@@ -219,10 +219,10 @@ fn a_read_only_store_can_be_queried_exported_and_checked() {
         let (code, stdout, stderr) = as_reader(&data, &["store", "stats", "-o", "jsonl"]);
         assert_eq!(code, Some(0), "{stderr}");
         assert_eq!(lines_of(&stdout)[0]["entries"], 45, "{stdout}");
-        // Writing needs the right to.
+        // A command that writes fails.
         let (code, _, stderr) = as_reader(&data, &["store", "seal"]);
         assert_eq!(code, Some(3), "{stderr}");
-        // So that it can be removed.
+        // The directory must be removable at the end.
         for folder in [data.join("segments"), data] {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
         }

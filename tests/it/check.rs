@@ -1,4 +1,4 @@
-//! `Reader::check` and `Reader::stats`: what they say of a sound store and of a damaged one.
+//! `Reader::check` and `Reader::stats` on sound and damaged stores.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,8 +42,8 @@ impl Home {
         Home { path: temporary.path().join("data"), _temporary: temporary }
     }
 
-    /// A store with a sealed and a live segment, both with two valid entries, one that was tampered
-    /// with, an unsigned one and a malformed line.
+    /// A store with a sealed and a live segment. Each has two valid entries, a tampered entry, an
+    /// unsigned entry and a malformed line.
     pub(crate) fn filled() -> Home {
         let home = Home::new();
         let store = home.open(Options::default());
@@ -70,7 +70,7 @@ impl Home {
 
     pub(crate) fn open(&self, options: Options) -> Store {
         let directory = Directory::create(&self.path).unwrap();
-        // A program that another test is starting holds every open file for a moment, locks too.
+        // A process that another test starts inherits open files and their locks for a moment.
         for _ in 0..100_000 {
             match Store::open(&directory, options) {
                 Err(StoreError::Locked(_)) => std::thread::yield_now(),
@@ -92,12 +92,12 @@ impl Home {
         self.reader().stats(10).unwrap()
     }
 
-    /// The id of the oldest entry that is there, or the next one.
+    /// The id of the oldest entry, or the next id in an empty store.
     pub(crate) fn segments_begin_with(&self) -> u64 {
         self.stats().segments[0].first_id
     }
 
-    /// Changes the sealed segment, the live one or the catalog behind the program's back.
+    /// Changes a segment or the catalog with SQL.
     pub(crate) fn damage(&self, file: &str, sql: &str) {
         let path = match file {
             "catalog.db" => self.path.join(file),
@@ -123,7 +123,7 @@ pub(crate) fn append(store: &Store, body: &str, keys: &KeySet) {
     store.append(delivery, &batch, &ExpectedIds::default()).unwrap();
 }
 
-/// After `sql`, the check of `file` says all of `expected` and nothing else.
+/// Runs `sql` on `file` and checks that the report has exactly the differences in `expected`.
 fn check(file: &str, sql: &str, expected: &[&str]) {
     let home = Home::filled();
     home.damage(file, sql);
@@ -160,7 +160,7 @@ fn a_changed_verdict_is_found() {
 
 #[test]
 fn a_verdict_that_a_key_would_change_is_found() {
-    // Whether there was no key or none that matched is not known afterwards.
+    // The check cannot tell a missing key from a key that does not match.
     check(
         LIVE,
         "UPDATE entries SET verdict = 'no_key', reason = 'no_keys' WHERE verdict = 'invalid'",
@@ -238,7 +238,7 @@ fn a_changed_sealed_file_is_found() {
     assert!(report.differences > 1, "{report:?}");
 }
 
-/// Judges by these keys.
+/// A judge with fixed keys.
 pub(crate) struct Fixed(pub(crate) Arc<KeySet>);
 
 impl Judge for Fixed {
@@ -253,12 +253,12 @@ impl Judge for Fixed {
     }
 }
 
-/// Judges by the keys of the vectors.
+/// A judge with the keys of the vectors.
 pub(crate) fn judge() -> Arc<dyn Judge> {
     Arc::new(Fixed(Arc::new(keys())))
 }
 
-/// A store in which two verdicts of 33 have changed late, so they stand in the catalog.
+/// A store in which two verdicts of 33 have changed late. They are in the catalog.
 fn with_late_verdicts() -> Home {
     let home = Home::new();
     let store = home.open(Options::default());
@@ -268,7 +268,7 @@ fn with_late_verdicts() -> Home {
     store.seal().unwrap();
     store.enter_keys("file", Ok(&keys()), Millis::saturating(NOW)).unwrap();
     store.recheck(judge());
-    // It queues behind what is rechecked.
+    // Sealing runs after the recheck.
     store.seal().unwrap();
     home
 }
@@ -289,7 +289,7 @@ fn late_verdicts_are_checked_and_counted() {
     assert!(report.first.iter().any(|one| one.id == Some(99)), "{report:?}");
 }
 
-/// What an earlier version made of these lines: the segments are older than the rules.
+/// A store with verdicts of an earlier version, whose segments are older than today's rules.
 fn with_entries_of_older_rules(sealed: bool) -> Home {
     let home = Home::new();
     let store = home.open(Options::default());
@@ -309,7 +309,7 @@ fn with_entries_of_older_rules(sealed: bool) -> Home {
                 covers = 'entry' WHERE id = 2;
          UPDATE entries SET verdict = 'unsigned', reason = NULL, format = 'cef' WHERE id = 5",
     );
-    // A point of small order, under which anything may be signed.
+    // A point of small order verifies anything.
     home.damage(
         live,
         "INSERT INTO keys VALUES (99, 'weak', 'weak', zeroblob(32));
@@ -331,7 +331,7 @@ fn entries_valid_under_older_rules_are_reported_and_checked_again() {
     for (sealed, lost) in [(false, false), (true, false), (true, true)] {
         let home = with_entries_of_older_rules(sealed);
         if lost {
-            // A catalog that is made anew cannot know when its segments were written.
+            // A rebuilt catalog does not know when its segments were written.
             ["catalog.db", "catalog.db-wal", "catalog.db-shm"]
                 .iter()
                 .for_each(|file| drop(std::fs::remove_file(home.path.join(file))));
@@ -349,7 +349,7 @@ fn entries_valid_under_older_rules_are_reported_and_checked_again() {
 
         let store = home.open(Options::default());
         store.recheck(judge());
-        // It queues behind what is rechecked.
+        // Sealing runs after the recheck.
         store.seal().unwrap();
         drop(store);
         assert_eq!(home.check().first, [], "sealed: {sealed}, catalog lost: {lost}");

@@ -1,4 +1,4 @@
-//! The page docs/commands.md is what the commands say of themselves.
+//! docs/commands.md, shell completions and man pages match the commands.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn the_page_of_commands_matches_their_help() {
     assert_eq!(found.len(), page.len(), "docs/commands.md is out of date");
 }
 
-/// Calls `look` with each command and its full name, such as `vidimus-konnect-setup`.
+/// Calls `look` with each command and its full name, for example `vidimus-konnect-setup`.
 fn every_command(command: &Command, name: &str, look: &mut impl FnMut(&str, &Command)) {
     look(name, command);
     for one in command.get_subcommands() {
@@ -56,7 +56,7 @@ fn every_shell_completes_every_command() {
         let script = run(&["completions", shell], b"").expect(0).stdout;
         every_command(&Cli::command(), "vidimus", &mut |name, command| {
             assert!(script.contains(command.get_name()), "{shell}: {name}");
-            // The script for fish knows no flags below a command of a command.
+            // The script for fish has no flags of commands on the third level.
             if shell == "fish" && command.get_subcommands().next().is_none() {
                 return;
             }
@@ -66,7 +66,7 @@ fn every_shell_completes_every_command() {
         });
     }
     run(&["completions", "tcsh"], b"").expect(2);
-    // The one shell that any machine of ours has reads its script.
+    // bash is always there, so it reads its script.
     let script = run(&["completions", "bash"], b"").expect(0).stdout + "complete -p vidimus\n";
     let shell = std::process::Command::new("bash").args(["--norc", "-c", &script]).output();
     let Ok(shell) = shell else { return };

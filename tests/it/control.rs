@@ -1,4 +1,4 @@
-//! Commands that ask the server that runs, and do without it where none does.
+//! Commands that use a running server, and work without one.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn serving() -> Serve {
     serve
 }
 
-/// What is removed: id, size and SHA-256.
+/// The records of dropped bodies: id, size and SHA-256.
 fn dropped(data: &Path) -> Vec<(u64, u64, String)> {
     catalog(data, "SELECT id, bytes, sha256 FROM dropped ORDER BY id", |row| {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -45,7 +45,7 @@ fn seal_and_retry_work_while_the_server_runs() {
     assert_eq!((code, said.as_str()), (Some(0), "sealed\n"));
     assert_eq!(states(&data), ["sealed", "live"]);
 
-    // The cause is gone: it was not encoded at all.
+    // Removes the cause of the failure: the body was not encoded.
     let mend = "UPDATE quarantine SET content_encoding = NULL WHERE id = 2";
     Connection::open(data.join("catalog.db")).unwrap().execute(mend, []).unwrap();
     let (code, _, said) = run(["store", "quarantine", "retry", "--data-dir"], &data);
@@ -58,7 +58,7 @@ fn seal_and_retry_work_while_the_server_runs() {
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("no body in quarantine 7"), "{said}");
 
-    // The server goes on, and without it the commands say the same.
+    // The server still works, and the commands give the same results without it.
     serve.deliver(cef(3));
     serve.stop();
     assert!(!data.join("control.sock").exists());
@@ -79,7 +79,7 @@ fn a_quarantine_drop_lists_asks_and_is_recorded() {
     assert_eq!(listed.lines().count(), 2, "{listed}");
     let shown = format!("  10 bytes  SHA-256 {FIRST}  ");
     assert!(listed.starts_with("1  ") && listed.contains(&shown), "{listed}");
-    // Nobody can be asked.
+    // The command cannot ask without a terminal.
     let (code, _, said) = run(["store", "quarantine", "drop", "1", "--data-dir"], &data);
     assert!(code == Some(2) && said.contains("--yes"), "{said}");
     let (code, _, said) = run(["store", "quarantine", "drop", "--data-dir"], &data);
@@ -93,7 +93,7 @@ fn a_quarantine_drop_lists_asks_and_is_recorded() {
     assert_eq!(quarantined(&data).len(), 1);
     assert_eq!(dropped(&data), [(1, 10, FIRST.to_owned())]);
 
-    // Of a killed server the socket is left, and nobody answers there.
+    // A killed server leaves its socket, and nobody answers there.
     serve.kill();
     assert!(data.join("control.sock").exists());
     let (code, _, said) =

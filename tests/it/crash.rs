@@ -1,4 +1,4 @@
-//! The process is killed at random moments under load: what was acknowledged is there, once.
+//! Acknowledged entries are stored once after kills at random moments under load.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,13 +15,13 @@ const KILLS: usize = 20;
 const SENDERS: usize = 3;
 const BATCH: usize = 40;
 
-/// What the senders share.
+/// The shared state of the senders.
 struct Load {
-    /// Numbers of lines, each used once.
+    /// The number of the next line.
     next: AtomicUsize,
-    /// Lines that were acknowledged.
+    /// The acknowledged lines.
     acknowledged: Mutex<Vec<String>>,
-    /// Deliveries that were acknowledged.
+    /// The number of acknowledged deliveries.
     deliveries: AtomicUsize,
 }
 
@@ -40,7 +40,8 @@ fn acknowledged_entries_are_stored_once_after_twenty_kills() {
             for _ in 0..SENDERS {
                 scope.spawn(|| send_until_it_fails(&serve.receiver, &serve.authorization, &load));
             }
-            // Not a moment in time, but one in the work: some deliveries on, and then somewhere.
+            // The moment depends on the work and not on time: after some deliveries, then at
+            // random.
             let goal = load.deliveries.load(Ordering::SeqCst) + 1 + random.usize(..40);
             wait_until("deliveries", || load.deliveries.load(Ordering::SeqCst) >= goal);
             for _ in 0..random.usize(..200_000) {
@@ -50,7 +51,7 @@ fn acknowledged_entries_are_stored_once_after_twenty_kills() {
         });
         serve.restart();
     }
-    // What was acknowledged is sent once more: nothing of it is new.
+    // Acknowledged lines that are sent again are duplicates.
     let acknowledged = load.acknowledged.into_inner().unwrap();
     let last: Vec<_> = acknowledged.iter().rev().take(500).map(String::as_str).collect();
     let again = serve.deliver(last.join("\n"));
@@ -60,7 +61,7 @@ fn acknowledged_entries_are_stored_once_after_twenty_kills() {
     check_is_content(&serve);
 }
 
-/// Delivers batches over one connection, until that breaks.
+/// Delivers batches over one connection until the connection fails.
 fn send_until_it_fails(receiver: &str, authorization: &str, load: &Load) {
     let address = receiver.strip_prefix("http://").unwrap();
     let Ok(stream) = TcpStream::connect(address) else { return };
@@ -82,7 +83,7 @@ fn send_until_it_fails(receiver: &str, authorization: &str, load: &Load) {
     }
 }
 
-/// Times that jump about, so that segments overlap, and some lines without any.
+/// Lines with scattered times, so that segments overlap, and some lines without a time.
 fn line(n: usize) -> String {
     match n % 7 {
         0 => format!("this is no entry: {n}"),
@@ -94,7 +95,7 @@ fn line(n: usize) -> String {
     }
 }
 
-/// Whether the next answer came whole, and is 200.
+/// Whether the next answer is a complete 200.
 pub(crate) fn is_acknowledged(answers: &mut BufReader<TcpStream>) -> bool {
     let (mut ok, mut length) = (false, 0);
     loop {

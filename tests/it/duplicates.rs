@@ -1,12 +1,12 @@
-//! What comes again: an entry shows the best of its deliveries, and what is signed is stored once,
-//! whatever line it comes in.
+//! Repeated entries: an entry shows its best delivery, and a signed payload is stored once whatever
+//! line it arrives in.
 
 use serde_json::Value;
 
 use crate::console;
 use crate::harness::{Serve, Setup, Signer, jwks, lines_of, run, stored, wait_until};
 
-/// Two inputs: one expects the organization and has its keys, the other has other keys.
+/// Two inputs. `own` expects the organization and has its keys. `other` has other keys.
 const INPUTS: &str = "
 [store]
 segment_entries = 20
@@ -39,7 +39,7 @@ fn start(signer: &Signer, other: &[&Signer]) -> Serve {
     serve
 }
 
-/// Every entry as `export` shows it.
+/// The entries that `export` shows.
 fn exported(serve: &Serve) -> Vec<Value> {
     let (code, stdout, stderr) = run(["export", "-o", "jsonl", "--data-dir"], &serve.data());
     assert_eq!(code, Some(0), "{stderr}");
@@ -55,7 +55,7 @@ fn has_warning(entry: &Value, warning: &str) -> bool {
     entry["warnings"].as_array().is_some_and(|all| all.iter().any(|one| one == warning))
 }
 
-/// Closes and seals the live segment: others come in until it is full.
+/// Fills the live segment with other entries, so that it is closed and sealed.
 fn fill(serve: &Serve, from: usize) {
     let lines: Vec<_> = (from..from + 20).map(|n| format!("{{\"rt\":{n}}}")).collect();
     assert_eq!(serve.deliver(lines.join("\n"))["stored"], 20);
@@ -70,12 +70,12 @@ fn an_entry_shows_its_best_delivery() {
     let (signer, stranger) = (Signer::new("k1"), Signer::new("k2"));
     let mut serve = start(&signer, &[&stranger]);
     let lines: Vec<_> = (0..6).map(|n| signer.json(n)).collect();
-    // To the input that has other keys first.
+    // First to the input with other keys.
     let first = serve.deliver_to("/other", lines.join("\n"));
     assert_eq!((&first["stored"], &first["verdicts"]["invalid"]), (&6.into(), &6.into()));
     let received: Vec<_> = exported(&serve).iter().map(|one| one["received_at"].clone()).collect();
 
-    // One while its segment takes entries, one after a restart, one when it is sealed.
+    // One while the segment is live, one after a restart, one after sealing.
     let better = |serve: &Serve, n: usize| {
         let answer = serve.deliver(&lines[n]);
         assert_eq!((&answer["stored"], &answer["duplicates"]), (&0.into(), &1.into()), "{answer}");
@@ -97,7 +97,7 @@ fn an_entry_shows_its_best_delivery() {
     better(&serve, 2);
     better(&serve, 3);
 
-    // Nothing worse takes its place, and nothing as good.
+    // A worse or an equal delivery does not replace it.
     let changes = || {
         stored::catalog(&serve.data(), "SELECT count(*) FROM changes", |r| r.get::<_, u64>(0))[0]
     };
@@ -110,7 +110,7 @@ fn an_entry_shows_its_best_delivery() {
     let of = |what: &str| entries[..6].iter().map(|one| one[what].clone()).collect::<Vec<_>>();
     assert_eq!(of("verdict"), ["valid", "valid", "valid", "valid", "invalid", "invalid"]);
     assert_eq!(of("delivery_count"), [3, 3, 3, 2, 1, 1]);
-    // Who read the entry before is told.
+    // An output gets the changed entry again.
     let output = serve.home().join("all.jsonl");
     wait_until("the changes in the output", || {
         let lines = lines_of(&std::fs::read_to_string(&output).unwrap_or_default());
@@ -136,7 +136,7 @@ fn a_valid_entry_of_an_expected_organization_is_better() {
     let entry = exported(&serve).remove(0);
     assert_eq!(entry["input"], "own", "{entry}");
     assert!(!has_warning(&entry, "foreign_org"), "{entry}");
-    // Within one group of deliveries the order makes no difference.
+    // The order of the deliveries makes no difference.
     let line = signer.json(2);
     serve.deliver(&line);
     serve.deliver_to("/other", &line);
@@ -145,7 +145,7 @@ fn a_valid_entry_of_an_expected_organization_is_better() {
     check(&serve);
 }
 
-/// The same signed entry, number `n`, in `count` different lines.
+/// The signed entry number `n` in `count` different lines.
 fn spellings(signer: &Signer, n: usize, count: usize) -> Vec<String> {
     let line = signer.json(n);
     let (payload, sig) = line.rsplit_once(",\"sig\":").unwrap();
@@ -178,7 +178,7 @@ fn a_signed_payload_is_stored_once() {
         assert!(has_warning(same[0], "signature_moved"), "{}", same[0]);
     };
     shows(&serve, 41);
-    // The same lines again, when the segment is sealed, and after a restart.
+    // The same lines after sealing, and after a restart.
     fill(&serve, 100);
     assert_eq!(serve.deliver(others.join("\n"))["stored"], 0);
     shows(&serve, 81);
@@ -187,7 +187,7 @@ fn a_signed_payload_is_stored_once() {
     let more = spellings(&signer, 1, 60);
     assert_eq!(serve.deliver(more.join("\n"))["stored"], 0);
     shows(&serve, 141);
-    // Some are kept as they came, the others are counted.
+    // The store keeps the first 16 lines and counts the others.
     let kept: Vec<(Vec<u8>, u64)> = stored::catalog(
         &serve.data(),
         "SELECT fingerprint, count FROM spellings ORDER BY fingerprint",
@@ -234,7 +234,7 @@ fn an_invalid_line_is_hidden_when_it_proves_to_be_a_spelling() {
         if sealed {
             fill(&serve, 100);
         }
-        // The other input has other keys.
+        // This input has other keys.
         assert_eq!(serve.deliver_to("/other", &other)["stored"], 1);
         assert_eq!(serve.deliver(&other)["stored"], 0);
         let entries = exported(&serve);
@@ -253,7 +253,7 @@ fn a_damaged_segment_does_not_block_deliveries() {
     let config = "[store]\nsegment_entries = 20\n[keys]\njwks = 'jwks.json'\n";
     let mut serve =
         Setup::new().file("jwks.json", jwks(&[])).config(config).arguments("--no-tls").start();
-    // Verified late: what it is now stands in the catalog, and its line in the segment.
+    // After a late verdict the entry is in the catalog, and its line in the segment.
     serve.deliver(signer.json(1));
     fill(&serve, 100);
     serve.stop();
@@ -264,7 +264,7 @@ fn a_damaged_segment_does_not_block_deliveries() {
     let sealed = serve.data().join("segments/0000000000000001.db");
     std::fs::write(&sealed, "no database").unwrap();
     serve.restart();
-    // The catalog tells that it is there already.
+    // The catalog shows that the entry is already stored.
     let other = spellings(&signer, 1, 1).remove(0);
     let answer = serve.deliver(format!("{other}\n{}", signer.json(2)));
     assert_eq!((&answer["stored"], &answer["duplicates"]), (&1.into(), &1.into()), "{answer}");
@@ -273,7 +273,7 @@ fn a_damaged_segment_does_not_block_deliveries() {
 #[test]
 fn spellings_stored_without_keys_are_hidden_once_verified() {
     let signer = Signer::new("k1");
-    // No keys: nobody can tell that the lines are one entry.
+    // Without keys the server cannot see that the lines are one entry.
     let mut serve = Setup::new().arguments("--no-tls").start();
     let lines = spellings(&signer, 1, 4);
     assert_eq!(serve.deliver(lines.join("\n"))["stored"], 4);
@@ -299,7 +299,7 @@ fn spellings_stored_without_keys_are_hidden_once_verified() {
     shown(&serve);
     let page = console::get(&serve, "/entries/1").text();
     assert_eq!(page.matches("first in delivery").count(), 3, "{page}");
-    // A hidden line that comes again is another delivery of the entry that is shown.
+    // A repeated hidden line counts as a delivery of the visible entry.
     assert_eq!(serve.deliver(&lines[2])["stored"], 0);
     assert_eq!(exported(&serve)[0]["delivery_count"], 2);
     serve.stop();

@@ -1,5 +1,6 @@
-//! Nothing that may hold entries is deleted: whatever is missing or misplaced in a data directory, the
-//! server refuses to start rather than remove a file, and `store repair` puts it right.
+//! No file that may hold entries is deleted. If a file of the data directory is missing or
+//! misplaced,
+//! the server refuses to start, and `store repair` repairs the store.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +12,7 @@ use crate::harness::{Serve, Setup, lines_of, run, stored, wait_until};
 
 const SEGMENT: usize = 20;
 
-/// A server with two sealed segments and a live one, stopped.
+/// A stopped server with two sealed segments and a live segment.
 fn stopped() -> Serve {
     let config = format!("[store]\nsegment_entries = {SEGMENT}\n");
     let mut serve = Setup::new().config(&config).arguments("--no-tls").start();
@@ -31,7 +32,7 @@ fn line(n: usize) -> String {
     format!("{{\"name\":\"Ingress\",\"rt\":{},\"trace_id\":{n}}}", 1_000_000 + n)
 }
 
-/// Every file in the folder of the segments, with its bytes.
+/// The files of the segments, with their bytes.
 fn files(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let folder = fs::read_dir(data.join("segments")).unwrap();
     folder
@@ -40,7 +41,7 @@ fn files(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         .collect()
 }
 
-/// The server does not start and says why; no file of a segment is touched.
+/// Checks that the server refuses to start with the reason `why`, and changes no file of a segment.
 fn assert_refuses(serve: &Serve, why: &str) {
     let before = files(&serve.data());
     let (status, stderr) = serve.fail();
@@ -50,7 +51,7 @@ fn assert_refuses(serve: &Serve, why: &str) {
     assert_eq!(files(&serve.data()), before);
 }
 
-/// Repairs, and returns the exit code and what was found.
+/// Runs `store repair`. Returns its exit code and its report.
 fn repair(serve: &Serve) -> (Option<i32>, serde_json::Value) {
     let (code, stdout, stderr) =
         run(["store", "repair", "--yes", "-o", "jsonl", "--data-dir"], &serve.data());
@@ -58,7 +59,8 @@ fn repair(serve: &Serve) -> (Option<i32>, serde_json::Value) {
     (code, lines_of(&stdout).remove(0))
 }
 
-/// The server starts, has these lines, and takes more; a check is content.
+/// Checks that the server starts, has the expected number of lines, accepts more, and passes `store
+/// check`.
 fn assert_goes_on(serve: &mut Serve, expected: usize) {
     serve.restart();
     assert_eq!(serve.deliver(line(1000))["stored"], 1);
@@ -66,7 +68,7 @@ fn assert_goes_on(serve: &mut Serve, expected: usize) {
         serve.lines().into_iter().map(|l| String::from_utf8(l).unwrap()).collect();
     assert_eq!(lines.pop().unwrap(), line(1000));
     assert_eq!(lines, (0..expected).map(line).collect::<Vec<_>>());
-    // What was there is known.
+    // The server recognizes a stored line.
     assert_eq!(serve.deliver(line(3))["stored"], 0);
     serve.stop();
     let (code, stdout, stderr) = run(["store", "check", "--data-dir"], &serve.data());
@@ -80,7 +82,7 @@ fn a_store_without_its_catalog_is_left_alone_and_can_be_repaired() {
         let _ = fs::remove_file(serve.data().join(name));
     }
     assert_refuses(&serve, "catalog.db is missing or empty");
-    // Neither is an empty file a catalog.
+    // An empty file is not a catalog.
     fs::write(serve.data().join("catalog.db"), "").unwrap();
     assert_refuses(&serve, "catalog.db is missing or empty");
     let (code, report) = repair(&serve);
@@ -119,7 +121,7 @@ fn prune_lists_segments_and_removes_them_only_when_told() {
     let (code, stdout, stderr) = prune("--dry-run");
     assert_eq!((code, stdout.lines().count()), (Some(0), 2), "{stdout}{stderr}");
     assert!(stdout.contains("0000000000000021.db  ids 21 to 40"), "{stdout}");
-    // There is nobody to ask.
+    // The command cannot ask without a terminal.
     let (code, _, stderr) = run(["store", "prune", "--age", "0s", "--data-dir"], &serve.data());
     assert!(code == Some(2) && stderr.contains("--yes"), "{stderr}");
     assert_eq!(files(&serve.data()).len(), before.len());
@@ -179,7 +181,7 @@ fn a_damaged_segment_is_set_aside_and_its_ids_are_reported_missing() {
     let (code, report) = repair(&serve);
     assert_eq!((code, &report["missing"]), (Some(1), &serde_json::json!([[21, 40]])), "{report}");
     assert_eq!(fs::read(serve.data().join("damaged/1-0000000000000021.db")).unwrap(), bytes);
-    // The entries can be delivered again; the gap stays recorded.
+    // The entries can be delivered again. The gap stays recorded.
     serve.restart();
     let again: Vec<_> = (0..50).map(line).collect();
     assert_eq!(serve.deliver(again.join("\n"))["stored"], 20);
@@ -214,7 +216,7 @@ fn ids_continue_after_a_gap_when_the_live_segment_lost_entries() {
     assert_eq!(serve.stored().last().unwrap().id, 41);
     serve.signal(Signal::KILL);
     serve.kill();
-    // One bit in the log: SQLite rolls back to where it is, in silence.
+    // One flipped bit in the log: SQLite silently rolls back to the change before it.
     let log = serve.data().join("segments/0000000000000001.live.db-wal");
     let mut bytes = fs::read(&log).unwrap();
     let late = bytes.len() - 2000;

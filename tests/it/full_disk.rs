@@ -1,11 +1,12 @@
-//! The disk fills up: the answer is 500, nothing acknowledged is lost, and it goes on when there is
-//! room. The disk is a limit on the size of files, which is taken away later.
+//! A full disk: the answer is 500, no acknowledged entry is lost, and deliveries work again when
+//! there
+//! is room. The test simulates the disk with a limit on the size of files.
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::harness::{Serve, Setup};
 
-/// The largest file that the server may write, in bytes.
+/// Limits the size of the files that the server writes, in bytes.
 pub(crate) fn limit(serve: &Serve, bytes: Option<u64>) {
     let pid = i32::try_from(serve.pid()).ok().and_then(Pid::from_raw).unwrap();
     prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
@@ -36,7 +37,7 @@ fn a_full_disk_answers_500_until_there_is_room() {
     let statuses: Vec<_> = (1..12).map(&mut send).collect();
     assert_eq!(statuses.last(), Some(&500), "{statuses:?}");
     assert!(statuses.iter().all(|status| [200, 500].contains(status)), "{statuses:?}");
-    // What cannot be decoded cannot be kept either, and is not to be forgotten.
+    // A body that cannot be decoded cannot be quarantined either, so it must not be acknowledged.
     let noise: Vec<u8> =
         [0x1f, 0x8b].into_iter().chain((0..400_000).map(|n| (n % 251) as u8)).collect();
     assert_eq!(serve.post("/audit-logs", &headers, &noise).status, 500);

@@ -1,4 +1,4 @@
-//! `vidimus health`: what a container's health check runs.
+//! `vidimus health`, the health check of a container.
 
 use crate::harness::Setup;
 use crate::program::run;
@@ -10,7 +10,7 @@ fn health_tells_whether_a_server_is_ok_not_ready_or_gone() {
     let console = serve.console.clone();
     let well = run(&["health", &format!("{console}/healthz")], b"").expect(0);
     assert_eq!(well.stdout, "ok\n", "{well}");
-    // There are no keys yet.
+    // The server has no keys yet.
     let waiting = run(&["health", &format!("{console}/readyz")], b"").expect(1);
     assert!(waiting.stderr.contains("503") && waiting.stderr.contains("keys"), "{waiting}");
 

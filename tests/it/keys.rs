@@ -1,9 +1,9 @@
-//! Keys come, go, and come late: nothing that is genuine stays unverified once its key is there.
+//! Keys arrive, leave and arrive late. Every genuine entry is verified once its key is known.
 
 use crate::harness::stored::catalog;
 use crate::harness::{KeyReply, KeyServer, Serve, Setup, Signer, cef, jwks, wait_until};
 
-/// Keys are read from the server, every second.
+/// A server that fetches its keys from `source` every second.
 fn start(source: &KeyServer) -> Serve {
     let config = format!("[keys]\njwks = '{}'\nrefresh = '1s'\n", source.url());
     Setup::new().config(&config).start()
@@ -13,12 +13,12 @@ fn serving(signers: &[&Signer]) -> KeyServer {
     KeyServer::start(KeyReply::Body(jwks(signers).into_bytes()))
 }
 
-/// Waits until everything stored has this verdict.
+/// Waits until all stored entries have this verdict.
 fn wait_for_all(serve: &Serve, verdict: &str) {
     wait_until(&format!("{verdict} all"), || serve.verdicts().iter().all(|one| one == verdict));
 }
 
-/// Waits until what is delivered is verified at once: `line` gives lines that are new.
+/// Delivers new lines from `line` until one is valid at once.
 fn wait_for_keys(serve: &Serve, line: impl Fn(usize) -> String) {
     let mut n = 900;
     wait_until("the keys", || {
@@ -27,7 +27,7 @@ fn wait_for_keys(serve: &Serve, line: impl Fn(usize) -> String) {
     });
 }
 
-/// What went wrong with the source the last time.
+/// The last error of the source.
 fn error(serve: &Serve) -> String {
     let errors = catalog(&serve.data(), "SELECT coalesce(error, '') FROM sources", |r| r.get(0));
     errors.into_iter().next().unwrap_or_default()
@@ -37,7 +37,7 @@ fn error(serve: &Serve) -> String {
 fn a_key_set_can_rotate_between_deliveries() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let source = serving(&[&one]);
-    // Refreshed every 6 hours, unless a signature fails every key.
+    // The keys are refreshed every 6 hours, or when no key verifies a signature.
     let serve = Setup::new().arguments(&format!("--jwks {}", source.url())).start();
     serve.wait_for_log("the key set has new keys");
     let first: Vec<_> = (0..100).map(|n| one.cef(n)).collect();
@@ -60,7 +60,7 @@ fn a_key_set_can_rotate_between_deliveries() {
         let kid = if n < 100 || n % 3 == 0 { "k1" } else { "k2" };
         assert_eq!(entry.kid.as_deref(), Some(kid), "{entry:?}");
     }
-    // Every change has a number, for whoever follows them.
+    // Every change has a number, so that outputs can follow the changes.
     let changes =
         catalog(&serve.data(), "SELECT count(*) FROM changes", |row| row.get::<_, u64>(0));
     assert_eq!(changes, [67]);
@@ -76,7 +76,7 @@ fn forged_signatures_cause_few_requests_to_the_source() {
     for n in 0..30 {
         assert_eq!(serve.deliver(stranger.cef(n))["verdicts"]["invalid"], 1);
     }
-    // Once at the start, at once when the first failed, and then once a minute.
+    // One request at the start, one after the first failure, then one a minute.
     let minutes = usize::try_from(started.elapsed().as_secs() / 60).unwrap();
     assert!(source.requests() <= 2 + minutes, "{} requests", source.requests());
     assert!(serve.verdicts().iter().all(|verdict| verdict == "invalid"));
@@ -149,11 +149,11 @@ fn a_slow_source_delays_nothing() {
     let (one, two) = (Signer::new("k1"), Signer::new("k2"));
     let (slow, quick) = (KeyServer::start(KeyReply::Hang), serving(&[&two]));
     let sources = format!("jwks = ['{}', '{}']\nrefresh = '1s'\n", slow.url(), quick.url());
-    // Ready, and at work, while the first fetch hangs.
+    // The server is ready and works while the first fetch hangs.
     let serve = Setup::new().config(&format!("[keys]\n{sources}")).start();
     wait_until("a request", || slow.requests() > 0);
     assert_eq!(serve.deliver([one.cef(1), two.cef(2)].join("\n"))["stored"], 2);
-    // It is given up in time, and asked again.
+    // The fetch times out and is repeated.
     serve.wait_for_log("no complete answer from");
     slow.set_keys(jwks(&[&one]));
     wait_for_all(&serve, "valid");
@@ -163,7 +163,7 @@ fn a_slow_source_delays_nothing() {
 fn an_unreachable_source_is_logged() {
     let signer = Signer::new("k1");
     let source = serving(&[&signer]);
-    // Nobody listens on this port of the loopback address.
+    // No server listens on this port.
     let nobody = "http://127.0.0.1:1/jwks.json";
     let config = format!("[keys]\njwks = ['{nobody}', '{}']\n", source.url());
     let serve = Setup::new().config(&config).start();
@@ -184,7 +184,7 @@ fn a_bad_key_is_named_and_the_others_are_used() {
     set["keys"].as_array_mut().unwrap().splice(0..0, bad);
     let serve =
         Setup::new().file("jwks.json", set.to_string()).arguments("--jwks jwks.json").start();
-    // Keys in a file are there before it is ready.
+    // Keys from a file are loaded before the server is ready.
     assert_eq!(serve.deliver(signer.cef(1))["verdicts"]["valid"], 1);
     let log = serve.stderr();
     for name in ["\"too short\"", "\"another type\"", "\"no base64\"", "number 4"] {
@@ -214,7 +214,7 @@ fn a_removed_key_retires_and_its_verdicts_stay() {
     let (late, before): (Vec<_>, Vec<_>) = stored.iter().partition(|one| one.verdict != "valid");
     assert_eq!((late.len(), late[0].kid.as_deref()), (1, None));
     assert!(before.iter().all(|one| one.kid.is_some()));
-    // It comes back, and the last entry was genuine after all.
+    // The key comes back, and the last entry becomes valid.
     source.set_keys(jwks(&[&one, &two]));
     wait_for_all(&serve, "valid");
 }

@@ -1,4 +1,5 @@
-//! Lines that are too long to be parsed: kept whole, shown in part, passed by outputs.
+//! Lines that are too long to parse. They are stored whole, shown truncated, and skipped by
+//! outputs.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::check::{Home, append};
 use crate::console::{ask, conforms, get};
 use crate::harness::{Endpoint, Reply, Serve, Setup, cef, lines_of, run, wait_until};
 
-/// The longest line that is parsed where a configuration says so, in bytes.
+/// A configuration with a short limit for parsed lines.
 const SHORT: &str = "[receiver]\nmax_line = '1KiB'\n";
 
 /// The SHA-256 in hexadecimal.
@@ -21,7 +22,8 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// That an entry is shown with its beginning, and says what the whole is.
+/// Checks that an entry shows the first `kept` bytes of `line`, with the length and the SHA-256 of
+/// the whole line.
 #[track_caller]
 pub(crate) fn is_truncated(entry: &Value, line: &[u8], kept: usize) {
     assert_eq!(entry["reason"], "line_too_long");
@@ -31,14 +33,14 @@ pub(crate) fn is_truncated(entry: &Value, line: &[u8], kept: usize) {
     assert_eq!(entry["raw_sha256"], sha256(line));
 }
 
-/// A line that is too long and a short one are delivered.
+/// A server that got a line over the limit twice, and a short line.
 fn delivered(config: &str) -> (Serve, Vec<u8>) {
     let serve = Setup::new().config(&format!("{SHORT}{config}")).start();
     let line = format!("{{\"name\":\"{}\"}}", "x<".repeat(1500)).into_bytes();
     let body = [line.as_slice(), b"\n", cef(1).as_bytes(), b"\n"].concat();
     let answer = serve.deliver(&body);
     assert_eq!((&answer["stored"], &answer["malformed"]), (&2.into(), &1.into()));
-    // It comes again.
+    // The long line again is a duplicate.
     assert_eq!(serve.deliver(&line)["duplicates"], 1);
     (serve, line)
 }
@@ -52,7 +54,7 @@ fn a_long_line_is_shown_truncated_and_can_be_fetched_whole() {
     let page = ask(&serve, "/api/v1/entries");
     let entries = page["entries"].as_array().unwrap();
     let truncated: Vec<_> = entries.iter().map(|entry| entry.get("raw_truncated")).collect();
-    // The members stand only where they say something.
+    // Only the truncated entry has the member.
     assert_eq!(truncated.iter().flatten().count(), 1, "{truncated:?}");
 
     let html = get(&serve, "/entries/1").text();
@@ -117,7 +119,7 @@ fn an_output_skips_a_long_line_and_writes_a_dead_letter() {
         let counts = (&standing["written"], &standing["dead_letters"], &standing["next_id"]);
         assert_eq!(counts, (&1.into(), &1.into(), &3.into()), "{standing}");
     }
-    // They are not put away again.
+    // A restart writes no dead letter again.
     serve.restart();
     serve.deliver(cef(2));
     wait_until("the next line", || {
@@ -127,7 +129,7 @@ fn an_output_skips_a_long_line_and_writes_a_dead_letter() {
     assert_eq!(lines_of(&fs::read_to_string(of("raw")).unwrap()).len(), 1);
 }
 
-/// A line of two pieces and a half.
+/// A line of two and a half pieces.
 fn long_line() -> String {
     "abcde".repeat(1 << 19)
 }
