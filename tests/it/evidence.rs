@@ -68,7 +68,7 @@ fn assert_goes_on(serve: &mut Serve, expected: usize) {
         serve.lines().into_iter().map(|l| String::from_utf8(l).unwrap()).collect();
     assert_eq!(lines.pop().unwrap(), line(1000));
     assert_eq!(lines, (0..expected).map(line).collect::<Vec<_>>());
-    // The server recognizes a stored line.
+    // The server recognises a stored line.
     assert_eq!(serve.deliver(line(3))["stored"], 0);
     serve.stop();
     let (code, stdout, stderr) = run(["store", "check", "--data-dir"], &serve.data());

@@ -1,4 +1,4 @@
-//! A service manager: what it is told, and the socket that it hands over.
+//! A service manager: the notifications that it gets, and the socket that it passes.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
@@ -8,11 +8,11 @@ use rustix::process::Signal;
 use crate::full_disk::limit;
 use crate::harness::{DEADLINE, RawConnection, Serve, Setup};
 
-/// The manager's end.
+/// The notification socket of the manager.
 struct Manager(UnixDatagram);
 
 impl Manager {
-    /// Starts a server that tells this manager, and has to feed its watchdog every fifth of a second.
+    /// Starts a server that notifies this manager. Its watchdog time is 200 ms.
     fn start() -> (Manager, Serve) {
         let setup = Setup::new();
         let path = setup.home().join("notify");
@@ -28,9 +28,9 @@ impl Manager {
         String::from_utf8(message[..length].to_vec()).unwrap()
     }
 
-    /// The next message that is no food of the watchdog.
+    /// The next message that does not feed the watchdog.
     fn news(&self) -> String {
-        // Food comes every twentieth of a second.
+        // The watchdog is fed every 50 ms.
         let mut messages = (0..2000).map(|_| self.next());
         messages.find(|message| message != "WATCHDOG=1\n").expect("news besides food")
     }
@@ -70,7 +70,7 @@ fn a_full_disk_does_not_starve_the_watchdog() {
     };
     limit(&serve, Some(300_000));
     assert_eq!(deliver(), 500);
-    // Those that were sent before are among them: the socket holds about ten.
+    // The socket holds about ten earlier messages, so 50 messages include new ones.
     for _ in 0..50 {
         assert_eq!(deliver(), 500);
         manager.is_fed();
@@ -102,7 +102,7 @@ fn unusable_sockets_are_refused() {
     let (status, stderr) = Setup::new().variable("LISTEN_FDS", "2").fail();
     assert_eq!(status.code(), Some(3), "{stderr}");
     assert!(stderr.contains("handed over 2 sockets, expected 1"), "{stderr}");
-    // Standard input is no socket.
+    // Standard input is not a socket.
     let setup = Setup::new().variable("LISTEN_FDS", "1").variable("LISTEN_FDS_FIRST_FD", "0");
     let (status, stderr) = setup.fail();
     assert_eq!(status.code(), Some(3), "{stderr}");

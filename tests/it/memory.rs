@@ -1,5 +1,6 @@
-//! One line that is as long as a body may be, in a program that may have twice as much memory: nothing
-//! ends it, from the delivery to the sealed segment.
+//! A line of the longest body under a memory limit. The program survives everything from the
+//! delivery
+//! to the sealed segment.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,17 +13,18 @@ use crate::console::{ask, get};
 use crate::harness::{MemoryLimit, Serve, Setup, cef, lines_of, wait_until};
 use crate::long_lines::{is_truncated, sha256};
 
-/// The length of the line, in bytes, and what the program may have: without optimisation it is slow.
+/// The length of the line and the memory limit, in bytes. Both are smaller in a slow build without
+/// optimisation.
 const LENGTH: usize = if cfg!(debug_assertions) { 64 << 20 } else { 256 << 20 };
 const MEMORY: u64 = if cfg!(debug_assertions) { 256 << 20 } else { 512 << 20 };
 
 const CONFIG: &str =
     "[[output]]\nname = 'siem'\ntype = 'file'\npath = 'siem.log'\nformat = 'json'\n";
 
-/// The lines, each with its letter repeated.
+/// The bytes that the two lines repeat.
 const LINES: [u8; 2] = [0, b'x'];
 
-/// Delivers a line of one byte, repeated, as gzip.
+/// Delivers a line of one repeated byte as gzip.
 fn deliver(serve: &Serve, byte: u8) {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let piece = vec![byte; 1 << 20];
@@ -33,7 +35,7 @@ fn deliver(serve: &Serve, byte: u8) {
     assert_eq!(answer.json()["malformed"], 1);
 }
 
-/// Asks for everything that shows the lines.
+/// Requests every page that shows the lines.
 fn look(serve: &Serve) {
     for (id, byte) in (1..).zip(LINES) {
         let line = vec![byte; LENGTH];
@@ -46,7 +48,7 @@ fn look(serve: &Serve) {
         let whole = get(serve, &format!("/entries/{id}/raw"));
         assert!(whole.body == line, "{}: {} bytes", whole.status, whole.body.len());
     }
-    // As many entries as there is room for, and the rest on the next page.
+    // A page has as many entries as fit, and the next page has the rest.
     let (mut ids, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = ask(serve, &format!("/api/v1/entries?limit=1000{cursor}"));
@@ -63,7 +65,7 @@ fn look(serve: &Serve) {
     }
 }
 
-/// Runs the program on the data directory under a limit: its standard output.
+/// Runs the program on the data directory under a memory limit. Returns its standard output.
 fn run(serve: &Serve, arguments: &str) -> Vec<u8> {
     let limit = MemoryLimit::new(MEMORY / 2);
     let mut command = limit.command(env!("CARGO_BIN_EXE_vidimus"));

@@ -1,4 +1,4 @@
-//! A delivery of made-up signatures is not all tried at once, and nothing genuine is lost by it.
+//! A delivery of forged signatures is not verified in full at once. No genuine entry is lost.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,18 +19,18 @@ const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
 
 const RECEIVED_AT: i64 = 1_760_000_000_000;
 
-/// The entry number `n` with four signatures that nobody made.
+/// The entry number `n` with four forged signatures.
 fn forged(n: usize) -> String {
     cef(n) + &format!(" sig={}", "A".repeat(86)).repeat(4)
 }
 
-/// More forged entries than are tried at once, and a genuine one behind them: `n` of them all.
+/// `n` entries: more forged ones than the budget of a delivery, then a genuine one.
 fn flood(signer: &Signer, from: usize, n: usize) -> String {
     let forged: Vec<_> = (from..from + n - 1).map(forged).collect();
     forged.join("\n") + "\n" + &signer.cef(from + n - 1)
 }
 
-/// How many entries have this reason.
+/// The number of entries with this reason.
 fn count(serve: &Serve, reason: &str) -> usize {
     let stored = serve.stored();
     stored.iter().filter(|entry| entry.reason.as_deref() == Some(reason)).count()
@@ -44,7 +44,7 @@ fn a_flood_is_verified_later_and_also_after_a_crash() {
     let mut serve = setup.arguments("--jwks jwks.json").start();
     let answer = serve.deliver(flood(&signer, 0, LINES));
     assert_eq!(answer["stored"], LINES, "{answer}");
-    // In the answer what was not tried is invalid.
+    // Untried entries count as invalid in the answer.
     assert_eq!(answer["verdicts"]["invalid"], LINES, "{answer}");
     let text = get(&serve, "/metrics").text();
     let sum = |family: &str| -> f64 {
@@ -54,13 +54,13 @@ fn a_flood_is_verified_later_and_also_after_a_crash() {
     let (tried, not_tried) =
         (sum("vidimus_entries_total{"), sum("vidimus_entries_not_tried_total"));
     assert_eq!(tried + not_tried, LINES as f64, "{text}");
-    // Four signatures each; every thread finishes the one that it is at.
+    // Each entry has four signatures, and every thread finishes its current entry.
     assert!((4_900.0..5_100.0).contains(&tried), "{tried}");
 
     let genuine = |serve: &Serve, number: usize| serve.stored().remove(number - 1).verdict;
     wait_until("the genuine entry", || genuine(&serve, LINES) == "valid");
     assert_eq!((count(&serve, "not_tried"), count(&serve, "no_matching_key")), (0, LINES - 1));
-    // Each got its verdict as a change, which outputs see.
+    // Each verdict is a recorded change, so that outputs see it.
     let changes = "SELECT count(DISTINCT entry) FROM changes";
     let changes = catalog(&serve.data(), changes, |row| row.get::<_, u64>(0));
     assert_eq!(changes, [not_tried as u64]);
@@ -95,7 +95,7 @@ fn open(data: &Path, segment_entries: u64) -> Store {
     Store::open(&Directory::create(data).unwrap(), options).unwrap()
 }
 
-/// The verdict of each entry with its reason, by id.
+/// The verdicts and their reasons, in order of id.
 fn verdicts(data: &Path) -> Vec<(String, Option<String>)> {
     stored::entries(data).into_iter().map(|entry| (entry.verdict, entry.reason)).collect()
 }
@@ -120,12 +120,12 @@ fn the_store_alone_remembers_untried_signatures() {
     };
     is([not_tried, not_tried, unsigned, not_tried, not_tried]);
 
-    // Without a key there is nothing to learn, and nothing is taken back.
+    // A recheck without keys changes no verdict.
     let store = open(&data, 3);
     store.recheck(Arc::new(Fixed(Arc::default())));
     store.seal().unwrap();
     is([not_tried, not_tried, unsigned, not_tried, not_tried]);
-    // `store check` finds what would verify, and only that.
+    // `store check` reports the untried entries that verify, and no others.
     let reader = Reader::open(&Directory::open(&data).unwrap()).unwrap();
     let report = reader.check(Duration::from_secs(86_400), 100, &|_, _| ()).unwrap();
     let found: Vec<_> = report.first.iter().map(|one| (one.id, one.what.as_str())).collect();
@@ -135,7 +135,7 @@ fn the_store_alone_remembers_untried_signatures() {
     store.recheck(Arc::new(Fixed(keys(&[&signer]))));
     store.seal().unwrap();
     is([valid, invalid, unsigned, valid, invalid]);
-    // From now on it needs no asking.
+    // A later delivery is rechecked without a call.
     append(&store, signer.cef(6), &keys(&[&signer]), 0);
     wait_until("the new entry", || verdicts(&data)[5].0 == "valid");
     let changes: Vec<u64> =

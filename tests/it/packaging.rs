@@ -1,11 +1,11 @@
-//! What is packaged: the configurations are valid, and so is what their comments suggest.
+//! The packaged configurations are valid, as they are and with their commented settings.
 
 use std::fs;
 use std::path::Path;
 
 use crate::program::run;
 
-/// Checks a configuration whose secrets and certificates are in other files, with those of `folder`.
+/// Checks a configuration with the secrets and certificates of `folder`.
 fn check(folder: &Path, name: &str, toml: &str) {
     let secret = folder.join("secret").display().to_string();
     let elsewhere = |line: &str| match line.split_once("_file = ") {
@@ -22,7 +22,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(path)).unwrap()
 }
 
-/// With the settings that stand behind a `#`.
+/// Activates the settings that are commented out.
 fn suggested(toml: &str) -> String {
     let setting = |line: &str| line.starts_with('[') || line.contains(" = ");
     let line = |line| match str::strip_prefix(line, "#") {

@@ -1,5 +1,6 @@
-//! The web page over HTTP: every page of a server with real deliveries, the login, and the commands
-//! with which anybody verifies an entry without us.
+//! The pages of the console over HTTP: every page of a server with real deliveries, the login, and
+//! the
+//! commands that verify an entry without Vidimus.
 
 use std::io::Read;
 use std::process::Command;
@@ -8,7 +9,7 @@ use crate::harness::{
     Answer, KeyReply, KeyServer, RawConnection, Serve, Setup, Signer, cef, jwks, tool, wait_until,
 };
 
-/// A server that knows the key of `signer`.
+/// A server with the key of `signer`.
 fn start(signer: &Signer) -> Serve {
     Setup::new().file("jwks.json", jwks(&[signer])).arguments("--jwks jwks.json").start()
 }
@@ -16,7 +17,7 @@ fn start(signer: &Signer) -> Serve {
 fn ask(serve: &Serve, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let host = serve.console.strip_prefix("http://").unwrap();
     let mut connection = RawConnection::plain(host.rsplit_once(':').unwrap().1.parse().unwrap());
-    // The first of two headers of a name would be the harness's own.
+    // `RawConnection::request` would add a second `Host`.
     let headers: Vec<_> = [("host", host), ("accept", "text/html")]
         .into_iter()
         .chain(headers.iter().copied())
@@ -29,7 +30,7 @@ fn ask(serve: &Serve, method: &str, path: &str, headers: &[(&str, &str)], body: 
     connection.answer()
 }
 
-/// A page that is there.
+/// The HTML of an existing page.
 fn page(serve: &Serve, path: &str) -> String {
     let answer = ask(serve, "GET", path, &[], "");
     assert_eq!(answer.status, 200, "{path}: {}", answer.text());
@@ -39,7 +40,7 @@ fn page(serve: &Serve, path: &str) -> String {
     answer.text()
 }
 
-/// The text of the element with this id, its escapes undone.
+/// The unescaped text of the element with this id.
 fn text_of<'a>(html: &'a str, id: &str) -> String {
     let (_, after) = html.split_once(&format!("id=\"{id}\"")).unwrap_or_else(|| panic!("{html}"));
     let inner: &'a str = after.split_once('>').unwrap().1.split_once('<').unwrap().0;
@@ -47,7 +48,7 @@ fn text_of<'a>(html: &'a str, id: &str) -> String {
     escapes.iter().fold(inner.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// Runs the commands of the entry's page in a shell, and says whether openssl verifies it.
+/// Runs the commands on the page of an entry. Returns whether openssl verifies the signature.
 fn verifies(serve: &Serve, id: usize) -> bool {
     let commands = text_of(&page(serve, &format!("/entries/{id}")), "openssl");
     let directory = tempfile::tempdir().unwrap();
@@ -65,7 +66,7 @@ fn openssl_verifies_an_entry_with_the_commands_on_its_page() {
     }
     let signer = Signer::new("k");
     let serve = start(&signer);
-    // The payload ends in a space of its own.
+    // The payload ends with a space.
     let signed = signer.sign(&format!("{} x=it's \"é\" \\= ", cef(4)));
     let tampered = signer.cef(5).replace("act=POST", "act=PUT");
     let lines = [signer.cef(1), signer.json(2), signer.cps(3), signed, tampered];
@@ -129,11 +130,11 @@ fn the_keys_page_counts_late_verdicts_too() {
         after.map(|after| after.split_once('<').unwrap().0.to_owned())
     };
     assert_eq!((verified("k1").as_deref(), verified("k2")), (Some("5"), None));
-    // Most of what becomes valid now is in segments that are closed, and some in sealed ones.
+    // Most entries that become valid are in closed segments, some in sealed ones.
     source.set_keys(jwks(&[&one, &two]));
     wait_until("late verdicts", || verified("k2").as_deref() == Some("5"));
     assert_eq!(verified("k1").as_deref(), Some("5"));
-    // What was invalid when it came is explained with the key that verifies it now.
+    // The page of an entry with a late verdict names the key that verifies it.
     let entry = page(&serve, "/entries/2");
     assert!(entry.contains("A known key verifies") && entry.contains("<code>k2</code>"), "{entry}");
 }
@@ -189,7 +190,7 @@ fn warnings_are_shown_beside_the_verdict_and_counted() {
     let overview = page(&serve, "/overview");
     let condition = "<a href=\"/?q=warning%3Aforeign_%2A\">1</a>";
     assert!(overview.contains(condition), "{overview}");
-    // It was received just now, though it says that it is of last year.
+    // The entry was received just now, although its own time is last year.
     let received = "<a href=\"/?q=received_at%3A%3E%3D15m\">1</a>";
     assert!(overview.contains(received), "{overview}");
 }
@@ -242,7 +243,7 @@ fn long_answers_are_compressed_for_clients_that_accept_it() {
         assert!(packed.body.len() * 2 < plain.body.len(), "{path}: {}", packed.body.len());
         let mut text = Vec::new();
         flate2::read::GzDecoder::new(&packed.body[..]).read_to_end(&mut text).unwrap();
-        // What changes from one answer to the next is the time, and what is measured.
+        // Times and measurements differ between answers.
         if path.starts_with("/api") || path == style {
             assert!(text == plain.body, "{path}");
         }

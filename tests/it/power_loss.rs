@@ -1,8 +1,10 @@
-//! Power losses: what the server writes and syncs is recorded with `strace`, and every beginning of
-//! it is replayed as a crash. Whatever of the unsynced writes reached the disk, all of them, none, the
-//! names alone, or some: the store opens, and what was acknowledged is there once.
+//! Power loss. `strace` records the writes and syncs of the server, and the test replays every
+//! prefix
+//! of them as a crash. All, none, the names alone or some of the unsynced writes reach the disk.
+//! The
+//! store always opens, and each acknowledged entry is there once.
 //!
-//! Killing a process does not show this: the system has all of its writes.
+//! A killed process does not show this, because the system keeps all of its writes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -15,7 +17,7 @@ use vidimus::store::{Directory, Options, Store};
 
 use crate::harness::{Setup, stored, tool, wait_until};
 
-/// Something that the server did.
+/// An action of the server.
 #[derive(Debug)]
 enum Event {
     Open {
@@ -41,8 +43,8 @@ enum Event {
     Acknowledged,
 }
 
-/// Reads what `strace -f -xx -y` wrote. A call that other threads interrupted counts where it ended,
-/// but an answer where it began: from then on somebody may have seen it.
+/// Parses the output of `strace -f -xx -y`. An interrupted call takes effect where it ended. An
+/// answer takes effect where it began, because the client may have seen it from then on.
 fn events(trace: &str, home: &Path) -> Vec<Event> {
     let mut unfinished: BTreeMap<&str, String> = BTreeMap::new();
     let mut events = Vec::new();
@@ -77,7 +79,7 @@ fn event(call: &str, home: &Path) -> Option<Event> {
         let text = String::from_utf8(strings.get(at)?.clone()).ok()?;
         Some(home.join(text))
     };
-    // The file of the descriptor, as `-y` tells it.
+    // `-y` prints the path of the descriptor.
     let file = || {
         let (path, _) = arguments.split_once('<')?.1.split_once('>')?;
         String::from_utf8(unescape(path)).ok().map(PathBuf::from)
@@ -108,7 +110,7 @@ fn event(call: &str, home: &Path) -> Option<Event> {
     Some(event)
 }
 
-/// `\x41` and so on, to bytes.
+/// Decodes escapes such as `\x41`.
 fn unescape(text: &str) -> Vec<u8> {
     match text.starts_with("\\x") {
         true => {
@@ -118,7 +120,7 @@ fn unescape(text: &str) -> Vec<u8> {
     }
 }
 
-/// A file: as the system has it, as it was synced, and what came since.
+/// A file: its current contents, its synced contents, and the changes between them.
 #[derive(Clone, Default)]
 struct Content {
     now: Vec<u8>,
@@ -139,7 +141,7 @@ impl Content {
     }
 }
 
-/// The data directory on a disk that loses what was not synced.
+/// The data directory on a disk that loses unsynced writes.
 #[derive(Default)]
 struct Disk {
     contents: Vec<Content>,
@@ -147,7 +149,7 @@ struct Disk {
     synced_names: BTreeMap<PathBuf, usize>,
 }
 
-/// What of the unsynced is there after the crash.
+/// The unsynced changes that survive a crash.
 #[derive(Clone, Copy, Debug)]
 enum Survives {
     All,
@@ -161,7 +163,7 @@ impl Disk {
         let mut disk = Disk::default();
         for folder in [data.to_owned(), data.join("segments")] {
             for path in fs::read_dir(folder).unwrap().map(|one| one.unwrap().path()) {
-                // What processes share in memory is not on the disk.
+                // Shared memory is not on the disk.
                 if path.is_file() && !path.to_string_lossy().ends_with("-shm") {
                     let bytes = fs::read(&path).unwrap();
                     disk.names.insert(path, disk.contents.len());
@@ -225,7 +227,7 @@ impl Disk {
         }
     }
 
-    /// What is on the disk after a crash now: names and bytes.
+    /// The files and their contents after a crash at this point.
     fn after_crash(&self, survives: Survives) -> BTreeMap<&Path, Vec<u8>> {
         let names = match survives {
             Survives::Nothing => &self.synced_names,
@@ -272,7 +274,7 @@ fn no_acknowledged_entry_is_lost_with_any_unsynced_writes() {
     serve.deliver(batch(0).join("\n"));
     serve.deliver(batch(0).join("\n"));
 
-    // From here on everything is recorded.
+    // The recording starts here.
     let mut disk = Disk::load(&serve.data());
     let trace = serve.home().join("trace");
     let calls = "trace=openat,pwrite64,write,writev,fsync,fdatasync,ftruncate,rename,unlink";
@@ -290,7 +292,7 @@ fn no_acknowledged_entry_is_lost_with_any_unsynced_writes() {
         acknowledged.push(lines);
         match first % 24 {
             0 => {
-                // Nothing new: it is counted again.
+                // A duplicate is only counted.
                 serve.deliver(batch(0).join("\n"));
                 acknowledged.push(Vec::new());
             }
@@ -329,7 +331,7 @@ fn no_acknowledged_entry_is_lost_with_any_unsynced_writes() {
             [Survives::All, Survives::Nothing, Survives::Names, Survives::Some(at as u64)];
         for survives in survivors {
             let files = disk.after_crash(survives);
-            // States that are the same need one look.
+            // Equal states are checked once.
             if seen.insert((hash(&files), answers)) {
                 states += 1;
                 let story = format!("{survives:?} after {at} of {} calls", events.len());
@@ -351,9 +353,9 @@ fn hash(files: &BTreeMap<&Path, Vec<u8>>) -> Vec<u8> {
     context.finish().as_ref().to_vec()
 }
 
-/// Opens the store that the crash left, and looks for what was acknowledged.
+/// Opens the store that the crash left, and checks that the acknowledged entries are there.
 fn check(files: &BTreeMap<&Path, Vec<u8>>, data: &Path, expected: &[String], story: &str) {
-    // What is looked at here need not be on a disk.
+    // This copy of the store need not be on a disk.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let temporary = tempfile::tempdir_in(folder).unwrap();

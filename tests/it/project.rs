@@ -1,13 +1,14 @@
-//! Tests about the project itself: what its files may use, how they begin, what is documented.
+//! Tests of the project itself: the code that its files may use, their descriptions, and the
+//! documentation.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
-/// A file of the project with its text.
+/// A file of the project.
 struct Source {
-    /// From the project's root, with `/`.
+    /// Relative to the root of the project, with `/`.
     path: String,
     text: String,
 }
@@ -19,7 +20,7 @@ impl Source {
         lines.map(|(at, line)| (at + 1, line.split_once("//").map_or(line, |(code, _)| code)))
     }
 
-    /// That no line of code has `word`, where a word is what no letter, digit or `_` stands beside.
+    /// Checks that no line of code has `word` as a whole word.
     fn check_lacks(&self, word: &str, why: &str) {
         for (number, code) in self.code() {
             let part_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
@@ -105,7 +106,7 @@ fn the_domain_does_no_io_and_reads_no_clock() {
         for word in ["std::env", "std::fs", "std::io", "std::os", "std::path", "std::process"] {
             file.check_lacks(word, "the domain does no I/O");
         }
-        // Addresses are values; sockets are not.
+        // Addresses are values, but sockets do I/O.
         for word in ["TcpStream", "TcpListener", "UdpSocket", "ToSocketAddrs"] {
             file.check_lacks(word, "the domain does no I/O");
         }

@@ -1,5 +1,5 @@
-//! The properties in `src/properties.rs`, each over a fixed number of texts that look like what they
-//! are about; and inputs as long as they may be, at which anything quadratic would not come to an end.
+//! The properties of `src/properties.rs` on a fixed number of generated texts, and inputs of the
+//! maximum length, which would take too long in quadratic time.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ use vidimus::ingest::{CheckedLine, Entry, ExpectedIds};
 use vidimus::properties;
 use vidimus::signature::KeySet;
 
-/// Base64url of a signature's length.
+/// Base64url text with the length of a signature.
 const SIG: &str =
     "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -26,7 +26,7 @@ fn one_of(pieces: &[&str]) -> impl Strategy<Value = String> + use<> {
     select(pieces.iter().map(|piece| (*piece).to_owned()).collect::<Vec<_>>())
 }
 
-/// Pieces of a CEF line, and of what imitates one.
+/// Pieces of CEF lines, and imitations of them.
 fn cef() -> impl Strategy<Value = String> {
     let signature = format!(" sig={SIG}");
     let signature_first = format!("sig={SIG}= ");
@@ -41,7 +41,7 @@ fn cef() -> impl Strategy<Value = String> {
     concat(prop_oneof![8 => piece, 1 => SMALL], 24)
 }
 
-/// Members of JSON objects, sound and broken.
+/// Members of JSON objects, valid and broken.
 fn json() -> impl Strategy<Value = String> {
     let signature = format!("\"sig\":\"{SIG}\"");
     #[rustfmt::skip]
@@ -88,7 +88,7 @@ fn json() -> impl Strategy<Value = String> {
         "\n",
         "CEF:0|a|b|c|d|e|5|",
     ]);
-    // One in some is broken somewhere.
+    // A fifth of the objects are broken somewhere.
     (members, proptest::option::weighted(0.2, (any::<prop::sample::Index>(), broken))).prop_map(
         |(mut members, broken)| {
             if let Some((at, piece)) = broken {
@@ -101,7 +101,7 @@ fn json() -> impl Strategy<Value = String> {
     )
 }
 
-/// A whole line of any format, mostly sound.
+/// A line of any format, usually valid.
 fn line() -> impl Strategy<Value = String> {
     prop_oneof![
         cef().prop_map(|extensions| format!("CEF:0|a|b|c|d|e|5|{extensions}")),
@@ -110,7 +110,7 @@ fn line() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A line of one format that holds what another could be taken from.
+/// A line of one format that contains a line of another format.
 fn crossed() -> impl Strategy<Value = String> {
     #[rustfmt::skip]
     let text = one_of(&[
@@ -135,7 +135,7 @@ fn crossed() -> impl Strategy<Value = String> {
     (around, members).prop_map(|(around, members)| around.replace('@', &members))
 }
 
-/// A JWK set, with the key that the properties sign with in some.
+/// A JWK set. Some have the key that the properties sign with.
 fn key_set() -> impl Strategy<Value = String> {
     #[rustfmt::skip]
     let jwk = one_of(&[
@@ -152,7 +152,7 @@ fn key_set() -> impl Strategy<Value = String> {
         .prop_map(|(keys, rest)| format!("{{\"keys\":[{}]{rest}}}", keys.join(",")))
 }
 
-/// Pieces of queries in any order, and terms that are joined as they should be.
+/// Pieces of queries in any order, and valid queries.
 fn query() -> impl Strategy<Value = String> {
     #[rustfmt::skip]
     let piece = one_of(&[
@@ -217,7 +217,7 @@ proptest! {
     }
 }
 
-/// `piece` over and over between `before` and `after`, as long as a line may be.
+/// Repeats `piece` between `before` and `after` up to the maximum length of a line.
 fn filled(before: &str, piece: &str, after: &str) -> String {
     let times = (MAX_LINE - before.len() - after.len()) / piece.len();
     format!("{before}{}{after}", piece.repeat(times))

@@ -1,4 +1,4 @@
-//! `query`, `tail`, `export` and `store`, run as their users run them.
+//! The commands `query`, `tail`, `export` and `store`.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -27,7 +27,7 @@ fn line(n: usize) -> String {
     format!("{{\"name\":\"{name}\",\"rt\":{},\"status\":{}}}\n", 1000 + n, 200 + n)
 }
 
-/// A store with the lines 0 to 24 in three segments.
+/// A store with lines 0 to 24 in three segments.
 fn numbered() -> Home {
     let home = Home::new();
     let store = home.open(Options { segment_entries: 10, ..Options::default() });
@@ -174,7 +174,7 @@ fn an_unknown_field_is_named() {
     assert_eq!(on(&home, &["export", "statuss:200"]).expect(0).stderr, status);
     let ran = on(&home, &["query", "clutser:a"]).expect(0);
     assert!(ran.stderr.contains("the nearest is \"cluster\""), "{ran}");
-    // The sender has this field, and only no such value.
+    // Entries have this field, but not with this value.
     let ran = on(&home, &["query", "cluster:b"]).expect(0);
     assert_eq!(ran.stderr, "no entry matches\n");
     let ran = on(&home, &["query", "verdict=invalid"]).expect(0);
@@ -221,7 +221,7 @@ fn an_export_verifies_like_the_received_lines() {
         let good = on(&home, &["export", "verdict:valid", "-o", format]).expect(0);
         let verify = ["verify", "--jwks", jwks, "--field", "raw"];
         run(&verify, good.stdout.as_bytes()).expect(0);
-        // It is recognised.
+        // The format is recognised without a flag.
         let ran = run(&verify[..3], good.stdout.as_bytes()).expect(0);
         assert!(ran.stderr.contains("note: - has records of vidimus"), "{ran}");
         assert!(ran.stderr.contains("valid                4"), "{ran}");
@@ -243,8 +243,8 @@ fn hostile_text_is_escaped() {
     assert!(csv.contains(",'=1+1"), "{csv}");
 }
 
-/// Appends 100 deliveries of seven lines, and has the store seal and give up old segments all the
-/// while. `done` is set to the greatest id that was acknowledged.
+/// Appends 100 deliveries of seven lines while the store seals and deletes old segments. Sets
+/// `done` to the highest acknowledged id.
 fn write_and_prune(home: &Home, done: &AtomicU64) {
     let store = home.open(Options { segment_entries: 20, ..Options::default() });
     for delivery in 0..100 {
@@ -273,7 +273,7 @@ fn queries_work_while_segments_are_closed_sealed_and_deleted() {
             let acknowledged = done.load(Ordering::SeqCst);
             let ran = on(&home, &["query", "-o", "jsonl", "--limit", "0"]).expect(0);
             let ids = ids(&ran);
-            // What is there has no gap, for the oldest segments are given up first.
+            // The ids have no gap, because the oldest segments are deleted first.
             assert!(ids.windows(2).all(|pair| pair[0] == pair[1] + 1), "{ids:?}");
             assert!(ids.first().copied().unwrap_or(0) >= acknowledged, "{acknowledged}: {ids:?}");
             queries += 1;
@@ -282,7 +282,7 @@ fn queries_work_while_segments_are_closed_sealed_and_deleted() {
     assert!(queries > 0);
     let gone = home.segments_begin_with() - 1;
     assert!(gone > 100, "retention gave up only {gone} entries");
-    // Each entry comes once, unless it was given up before tail came to it.
+    // Each entry is printed once, unless it was deleted before tail reached it.
     let mut next = 1;
     while next <= 700 {
         let (id, _) = tail.next();
@@ -291,10 +291,10 @@ fn queries_work_while_segments_are_closed_sealed_and_deleted() {
     }
 }
 
-/// A `vidimus tail` that is running, and the lines that it prints.
+/// A running `vidimus tail` and its output.
 struct Tail {
     child: Child,
-    /// `None` when nobody reads them any more.
+    /// `None` after the output is closed.
     lines: Option<std::io::Lines<BufReader<std::process::ChildStdout>>>,
 }
 

@@ -1,4 +1,4 @@
-//! `vidimus send`, to an endpoint that writes down what it gets.
+//! `vidimus send` to an endpoint that records the deliveries.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::harness::Serve;
 use crate::program::{Ran, run};
 
-/// A delivery as it came.
+/// A recorded delivery.
 #[derive(Clone)]
 struct Delivery {
     start: String,
@@ -23,7 +23,7 @@ struct Delivery {
     body: Vec<u8>,
 }
 
-/// An endpoint over plain HTTP/1.1 on a port of its own, which gives one answer always.
+/// A plain HTTP/1.1 endpoint that always gives the same answer.
 struct Endpoint {
     url: String,
     deliveries: Arc<Mutex<Vec<Delivery>>>,
@@ -35,7 +35,7 @@ impl Endpoint {
         let url = format!("http://{}/audit-logs", listener.local_addr().unwrap());
         let deliveries = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&deliveries);
-        // It ends with the test.
+        // The thread ends with the test process.
         thread::spawn(move || {
             for connection in listener.incoming() {
                 let all = Arc::clone(&all);
@@ -66,7 +66,7 @@ impl Endpoint {
     }
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it is closed.
 fn serve(connection: TcpStream, status: &str, all: &Mutex<Vec<Delivery>>) {
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     let mut connection = connection;
@@ -95,7 +95,7 @@ fn serve(connection: TcpStream, status: &str, all: &Mutex<Vec<Delivery>>) {
     }
 }
 
-/// Sends to the endpoint, and gives the report too.
+/// Sends to the endpoint. Returns the output and the report.
 fn send(endpoint: &Endpoint, arguments: &[&str], code: i32) -> (Ran, Value) {
     let always = ["send", endpoint.url.as_str(), "-o", "jsonl"];
     let ran = run(&[always.as_slice(), arguments].concat(), b"").expect(code);

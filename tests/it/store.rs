@@ -1,4 +1,4 @@
-//! The store: what is appended is there once, whatever happens to its segment.
+//! The store keeps each appended entry once, whatever happens to its segment.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Home {
         Connection::open(self.path.join("catalog.db")).unwrap()
     }
 
-    /// The state and the file of each segment.
+    /// The state and the path of each segment.
     fn segments(&self) -> Vec<(String, PathBuf)> {
         self.catalog()
             .prepare("SELECT state, file FROM segments ORDER BY first_id")
@@ -49,7 +49,7 @@ impl Home {
             .unwrap()
     }
 
-    /// Every stored line with its id and its verdict, from the segments alone.
+    /// The stored lines with id and verdict, from the segments alone.
     fn lines(&self) -> Vec<(u64, Vec<u8>, String)> {
         let sql = "SELECT id, line, verdict FROM entries JOIN raw USING (id) ORDER BY id";
         let mut lines = Vec::new();
@@ -96,7 +96,7 @@ fn a_line_is_stored_once_across_segments() {
     let keys = KeySet::default();
     let first = append(&store, &bodies(0..25), &keys).unwrap();
     assert_eq!((first.received, first.stored, first.duplicates), (25, 25, 0));
-    // One segment is closed or sealed by now, the next is live.
+    // The first segment is closed or sealed by now, and the next is live.
     let again = append(&store, &bodies(20..30), &keys).unwrap();
     assert_eq!((again.received, again.stored, again.duplicates), (10, 5, 5));
     let twice = append(&store, &(line(40) + &line(40) + "\n\r\nhello\nhello\n"), &keys).unwrap();
@@ -220,8 +220,9 @@ fn leftovers_of_an_interrupted_process_are_removed() {
     drop(store);
     let file = |name: &str| home.path.join("segments").join(name);
     let sealed = file("0000000000000001.db");
-    // A new segment without an entry, a copy that was cut off, one that was whole, and what is last of a
-    // file that was being removed.
+    // A new empty segment, a truncated copy, a complete copy, and the last remains of a file that
+    // was
+    // being removed.
     let left = [
         ("0000000000000099.live.db", Vec::new()),
         ("0000000000000001.tmp.db", b"cut off".to_vec()),
@@ -237,7 +238,7 @@ fn leftovers_of_an_interrupted_process_are_removed() {
     }
     assert_eq!(home.lines().len(), 10);
     drop(store);
-    // Where the entries are not seen elsewhere, nothing is removed.
+    // A file is not removed if its entries are not found elsewhere.
     for (name, bytes) in
         [("0000000000000099.live.db", "x"), ("0000000000000007.db-wal", "x"), ("7.tmp.db", "x")]
     {
@@ -266,14 +267,14 @@ fn a_store_without_its_live_segment_does_not_open() {
 #[test]
 fn a_clock_set_ahead_deletes_nothing() {
     let home = Home::new();
-    // Everything was received long before what the clock says now.
+    // The clock says that everything was received long ago.
     let retention = Retention { age: Some(Duration::from_secs(24 * 60 * 60)), size: None };
     let options = || Options { retention, ..small() };
     let store = home.open(options());
     append(&store, &bodies(0..25), &KeySet::default()).unwrap();
     store.seal().unwrap();
     drop(store);
-    // Retention is looked at first, and this comes after.
+    // Retention runs before this.
     let store = home.open(options());
     store.seal().unwrap();
     drop(store);
@@ -299,7 +300,7 @@ fn retention_deletes_the_oldest_and_never_the_live_segment() {
     let rest = store.prune(Retention { age: Some(Duration::ZERO), size: None }).unwrap();
     assert_eq!(gone + rest, 5);
     assert_eq!(home.lines().len(), 1);
-    // What was given up is new when it comes again.
+    // A deleted line that comes again is new.
     assert_eq!(append(&store, &bodies(0..1), &keys).unwrap().stored, 1);
 }
 
@@ -362,7 +363,7 @@ fn a_new_key_changes_verdicts_and_rewrites_the_segment() {
     let counts = append(&store, &(body + &vector("cef-flipped-byte.vec")), &KeySet::default());
     assert_eq!(counts.unwrap().no_key, 3);
     store.recheck(Arc::new(Fixed(Arc::new(keys))));
-    // It queues behind what is rechecked.
+    // Sealing runs after the recheck.
     store.seal().unwrap();
     let verdicts: Vec<_> = home.lines().into_iter().map(|line| line.2).collect();
     assert_eq!(verdicts, ["valid", "valid", "invalid"]);

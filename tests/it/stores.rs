@@ -1,6 +1,6 @@
-//! Stores that released versions of the program wrote: each stays readable, and goes on.
+//! Stores of earlier versions can be read and take new entries.
 //!
-//! `tests/stores/make` made them, each with the program of its version.
+//! `tests/stores/make` made each store with the program of its version.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::harness::{Serve, Setup, lines_of, run};
 
-/// The entries of every test store: see `tests/stores/make`.
+/// The number of entries in every store (see `tests/stores/make`).
 const ENTRIES: usize = 70;
 
-/// The stores, by the version of the schema.
+/// The stores, in order of the schema version.
 fn stores() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores");
     let mut stores: Vec<_> = fs::read_dir(folder)
@@ -26,7 +26,7 @@ fn stores() -> Vec<PathBuf> {
     stores
 }
 
-/// A copy of a store, as the data directory of a server that is not started yet.
+/// A server, not started yet, with a copy of the store as its data directory.
 fn copy(store: &Path) -> Setup {
     let setup = Setup::new().config("[store]\nsegment_entries = 1000\n").arguments("--no-tls");
     let data = setup.home().join("vidimus-data");
@@ -44,19 +44,19 @@ fn copy(store: &Path) -> Setup {
     setup
 }
 
-/// The entries as the version that wrote them showed them.
+/// The entries as the version of the store exported them.
 fn expected(store: &Path) -> Vec<Value> {
     lines_of(&fs::read_to_string(store.with_extension("jsonl")).unwrap())
 }
 
-/// The entries as they are shown now, by id.
+/// The entries as this version exports them, in order of id.
 fn exported(data: &Path) -> Vec<Value> {
     let (code, stdout, stderr) = run(["export", "-o", "jsonl", "--data-dir"], data);
     assert_eq!(code, Some(0), "{stderr}");
     lines_of(&stdout)
 }
 
-/// Everything that was shown is shown still; a later version may show more.
+/// Checks that this version exports every earlier member. It may export more.
 fn assert_shown(found: &[Value], expected: &[Value], deliveries: u64) {
     for (found, expected) in found.iter().zip(expected) {
         for (name, value) in expected.as_object().unwrap() {
@@ -112,7 +112,7 @@ fn stores_of_every_version_take_new_entries() {
         let setup = copy(&store);
         let expected = expected(&store);
         let mut serve: Serve = setup.start();
-        // Whatever segment has it, a line is known.
+        // Every line is recognised, whatever its segment.
         let known: Vec<_> = expected.iter().map(|one| one["raw"].as_str().unwrap()).collect();
         let again = serve.deliver(known.join("\n"));
         assert_eq!((&again["received"], &again["stored"]), (&ENTRIES.into(), &0.into()), "{again}");
@@ -126,7 +126,7 @@ fn stores_of_every_version_take_new_entries() {
         assert_shown(&found, &expected, 1);
         let (code, _, stderr) = run(["store", "check", "--data-dir"], &serve.data());
         assert_eq!(code, Some(0), "{stderr}");
-        // Sealed files are as they were; what was written anew is of the newest version.
+        // Sealed files are unchanged. Rewritten files have the newest version.
         let sealed = "segments/0000000000000021.db";
         assert_eq!(
             fs::read(serve.data().join(sealed)).unwrap(),
@@ -136,7 +136,7 @@ fn stores_of_every_version_take_new_entries() {
 }
 
 #[test]
-fn signed_payloads_are_recognized_in_stores_of_every_version() {
+fn signed_payloads_are_recognised_in_stores_of_every_version() {
     for store in stores() {
         let keys = fs::read(store.join("jwks.json")).unwrap();
         let setup = copy(&store).file("jwks.json", keys).arguments("--jwks jwks.json");
@@ -159,7 +159,7 @@ fn signed_payloads_are_recognized_in_stores_of_every_version() {
     }
 }
 
-/// What is signed of a line, in another line.
+/// Another line with the same signed payload.
 fn spelled_otherwise(line: &str) -> String {
     if let Some(rest) = line.strip_prefix("{\"event\":") {
         return format!("{{\"event\":  {rest}");

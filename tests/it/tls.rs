@@ -1,4 +1,4 @@
-//! TLS from outside: versions, protocols, and a certificate that is replaced while it is in use.
+//! TLS: versions, protocols, and a certificate that is replaced while it is in use.
 
 use std::fs;
 use std::path::Path;
@@ -20,13 +20,13 @@ impl Pair {
         Pair { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() }
     }
 
-    /// Puts both where a server looks for them, one after the other.
+    /// Writes both files, one after the other.
     fn write(&self, home: &Path) {
         fs::write(home.join("cert.pem"), &self.certificate).unwrap();
         fs::write(home.join("key.pem"), &self.key).unwrap();
     }
 
-    /// A connection of a client that trusts this certificate alone.
+    /// Connects and trusts only this certificate.
     fn connect(&self, serve: &Serve) -> Option<RawConnection> {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, &self.certificate).unwrap();
@@ -40,7 +40,7 @@ fn start(pair: &Pair) -> Serve {
     setup.arguments("--tls-cert cert.pem --tls-key key.pem").start()
 }
 
-/// Delivers the line number `n` over a connection that goes on.
+/// Delivers line number `n` over an open connection.
 fn deliver(serve: &Serve, connection: &mut RawConnection, n: usize) {
     let headers = [("authorization", serve.authorization.as_str())];
     connection.request("POST", "/audit-logs", &headers, format!("{{\"n\":{n}}}").as_bytes());
@@ -63,7 +63,7 @@ fn a_certificate_is_replaced_while_connections_are_open() {
     });
     deliver(&serve, &mut after.unwrap(), 2);
     assert!(old.connect(&serve).is_none());
-    // The old connection goes on.
+    // The old connection still works.
     deliver(&serve, &mut before, 3);
     serve.wait_for_log("new connections get the new certificate");
     assert_eq!(serve.lines().len(), 3);

@@ -1,4 +1,4 @@
-//! Programs that have nothing to do with ours agree with it: curl and openssl.
+//! Vidimus agrees with curl and openssl.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -63,7 +63,7 @@ fn openssl_and_the_program_verify_each_others_signatures() {
     write("payload", cef(2).as_bytes());
     assert!(!openssl(verify).status.success());
 
-    // The other way round, with a key that openssl makes.
+    // The reverse, with a key that openssl makes.
     assert!(openssl("genpkey -algorithm ed25519 -out private.pem").status.success());
     let public = openssl("pkey -in private.pem -pubout -outform DER").stdout;
     let sign = "pkeyutl -sign -inkey private.pem -rawin -in payload -out signature";

@@ -1,5 +1,6 @@
-//! The signed vectors in `fixtures/vectors/`: each gives the verdict, the key, the warnings and the
-//! fields that its header states. What the headers mean is in the README beside them.
+//! Each signed vector in `fixtures/vectors/` gives the verdict, the key, the warnings and the
+//! fields of
+//! its header. The README there explains the headers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use vidimus::entry::{Format, Millis, VerdictName};
 use vidimus::ingest::{Batch, Caps, CheckedLine, Entry, ExpectedIds};
 use vidimus::signature::KeySet;
 
-/// One vector: its header and its line.
+/// A vector: its header and its line.
 pub(crate) struct Vector {
     pub(crate) name: String,
     pub(crate) header: BTreeMap<String, String>,
@@ -22,7 +23,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors")
 }
 
-/// All vectors for `jwks.json`, in the order of their names.
+/// The vectors for `jwks.json`, in order of their names.
 pub(crate) fn vectors() -> Vec<Vector> {
     let vectors = vectors_in(&folder());
     assert!(vectors.len() > 60, "only {} vectors in {}", vectors.len(), folder().display());
@@ -121,8 +122,9 @@ fn entries_that_a_key_might_verify_are_no_key_without_keys() {
     }
 }
 
-/// Whether the byte at `at` of a valid vector may be changed to `to` without harm: padding of the
-/// signature, the CR before the line end, and JSON white space inside what is cut out.
+/// Whether a valid vector stays valid if the byte at `at` is changed to `to`. This is so for
+/// padding of the signature, the CR before the line end, and JSON white space around the removed
+/// signature.
 fn harmless(vector: &Vector, at: usize, to: u8) -> bool {
     let from = vector.line[at];
     let json_space = |byte: u8| b" \t\r\n".contains(&byte);
@@ -148,11 +150,11 @@ fn a_valid_vector_is_not_valid_after_any_byte_changes() {
     assert!(changes > 80_000, "only {changes} changes were tried");
 }
 
-/// Changes each byte of a vector in turn, and says how many changes that were.
+/// Changes each byte of a vector in turn. Returns the number of changes.
 fn changes_of(vector: &Vector, keys: &KeySet) -> usize {
     let mut changes = 0;
     for at in 0..vector.line.len() {
-        // A neighbour, a flipped case, and bytes that mean something to a parser.
+        // A neighbouring value, the other case, and bytes with a meaning to a parser.
         let from = vector.line[at];
         for to in [from ^ 1, from ^ 0x20, b' ', b'=', b'"'] {
             if to == from || harmless(vector, at, to) {

@@ -1,4 +1,4 @@
-//! `vidimus verify`, with the signed vectors as its input.
+//! `vidimus verify` on the signed vectors.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ fn verify(arguments: &[&str], stdin: &[u8]) -> Ran {
     run(&[["verify"].as_slice(), &KEYS, arguments].concat(), stdin)
 }
 
-/// The lines of vectors, each in a line of its own.
+/// The lines of the vectors, each with a line end.
 fn file<'a>(vectors: impl IntoIterator<Item = &'a Vector>) -> Vec<u8> {
     let line = |vector: &Vector| [vector.line.as_slice(), b"\n"].concat();
     vectors.into_iter().flat_map(line).collect()
@@ -207,7 +207,7 @@ fn lines_are_extracted_from_the_exports_of_other_tools() {
         ran.stderr.contains("a column \"raw\": its first line begins with \"_time,_raw\""),
         "{ran}"
     );
-    // Without the flag it is said which is meant.
+    // Without the flag, the message names the field.
     for (export, field) in [(&csv, "_raw"), (&splunk, "result._raw"), (&elastic, "event.original")]
     {
         let ran = verify(&[], export).expect(1);
@@ -223,7 +223,7 @@ fn lines_are_extracted_from_the_exports_of_other_tools() {
 fn records_of_verify_can_be_verified_again() {
     let all = vectors();
     let records = verify(&["-o", "jsonl"], &file(&all)).expect(1).stdout;
-    // They are recognised, and may be named.
+    // The records are recognised, with and without the flag.
     let again = verify(&["-o", "jsonl"], records.as_bytes()).expect(1);
     assert!(again.stderr.contains("has records of vidimus"), "{again}");
     let named = verify(&["-o", "jsonl", "--field", "raw"], records.as_bytes()).expect(1);
@@ -265,7 +265,7 @@ fn many_blocks_are_reported_in_order() {
     assert_eq!(ran.stdout.lines().count(), lines);
 }
 
-/// Runs `verify` on a file, and closes its standard output after so many bytes of it.
+/// Runs `verify` on a file and closes its standard output after `bytes` bytes.
 fn closed_after(bytes: usize, arguments: &[&str], entries: &[u8]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("entries");
@@ -300,11 +300,11 @@ fn a_bad_entry_exits_with_1_although_the_output_is_closed() {
 fn unchecked_entries_are_not_called_valid() {
     let valid = valid();
     let one = file(&valid[..1]);
-    // More than the pipe and the blocks between the threads hold.
+    // More than the pipe and the queues between the threads hold.
     let (code, stderr) = closed_after(100, &["-o", "jsonl"], &one.repeat((48 << 20) / one.len()));
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("the rest was not looked at"), "{stderr}");
-    // All of it was looked at, whether it was read or not.
+    // All entries were checked, whether the output was read or not.
     let (code, stderr) = closed_after(0, &["-o", "jsonl"], &one);
     assert_eq!(code, Some(0), "{stderr}");
 }
