@@ -123,8 +123,8 @@ fn entries_that_a_key_might_verify_are_no_key_without_keys() {
 }
 
 /// Whether a valid vector stays valid if the byte at `at` is changed to `to`. This is so for
-/// padding of the signature, the CR before the line end, and JSON white space around the removed
-/// signature.
+/// padding of the signature, the CR before the line end, and JSON white space within the removed
+/// signature member.
 fn harmless(vector: &Vector, at: usize, to: u8) -> bool {
     let from = vector.line[at];
     let json_space = |byte: u8| b" \t\r\n".contains(&byte);

@@ -1,4 +1,4 @@
-//! Every page passes axe-core's rules, in light and dark.
+//! Every page passes the rules of axe-core, in light and dark mode.
 
 use serde_json::json;
 

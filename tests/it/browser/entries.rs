@@ -1,11 +1,11 @@
-//! Search, refine, page on, and an entry's page.
+//! The search: refining, paging, and the page of an entry.
 
 use fantoccini::key::Key;
 
 use super::{Browser, Look};
 use crate::harness::{Serve, Setup, Signer, jwks, wait_until};
 
-/// A server with 130 entries: the last ten are tampered with.
+/// A server with 130 entries. The last ten are tampered with.
 fn filled() -> Serve {
     let signer = Signer::new("k");
     let serve = Setup::new()
@@ -35,7 +35,7 @@ fn a_search_is_refined_and_paged() {
     let greatest = |ids: &[String]| ids.iter().map(|id| id.parse::<u64>().unwrap()).max();
     assert_eq!(least(&first), greatest(&second).map(|id| id + 1));
 
-    // Refined by a click, and then by another.
+    // Each click refines the query.
     browser.go("/");
     browser.follow("invalid");
     browser.wait_for("#entries tbody tr", 10);
@@ -98,7 +98,7 @@ fn the_pages_work_with_the_keyboard_alone() {
     browser.keys("verdict:invalid");
     browser.press(Key::Enter, 1);
     browser.wait_for("#entries tbody tr", 10);
-    // On to the first entry: each thing on the way shows that it has the focus.
+    // Tab to the first entry. Each element on the way shows its focus.
     let shows = "const s = getComputedStyle(document.activeElement);\
                  return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0";
     browser.click("#q");
@@ -204,7 +204,7 @@ fn times_are_utc_unless_local_time_is_chosen() {
     assert!(shown.ends_with(" UTC+05:30"), "{shown}");
     assert!(browser.attributes(".facts time", "title")[0].ends_with("+05:30"));
 
-    // What the server read as UTC, and what is filled in without a zone.
+    // The server reads a time without a zone as UTC.
     browser.go("/?since=2025-06-18");
     let since = "return document.getElementById('since').value";
     assert_eq!(browser.run(since, vec![]), "2025-06-18T05:30:00+05:30");

@@ -1,11 +1,11 @@
-//! Entries that would do harm if a page took them for markup.
+//! Entries that would do harm as markup.
 
 use serde_json::json;
 
 use super::{Browser, Look};
 use crate::harness::Setup;
 
-/// What is tried in every field.
+/// The values for every field.
 const HOSTILE: [&str; 8] = [
     "<script>window.pwned = 1</script>",
     "\"><img src=x onerror='window.pwned = 1'>",
@@ -63,7 +63,7 @@ fn hostile_entries_are_shown_as_text() {
         assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{2066}']), "{path}");
         browser.fits();
     }
-    // In the live list too, where a script makes the rows.
+    // The live list too, whose rows a script makes.
     browser.go("/");
     browser.click("#live-toggle");
     crate::harness::wait_until("it listens", || browser.text("#live-said") == "0 new");

@@ -1,11 +1,11 @@
-//! Entries as they come.
+//! The live list.
 
 use serde_json::json;
 
 use super::{Browser, Look};
 use crate::harness::{Setup, cef, wait_until};
 
-/// Gathers the ids that a stream gives, once it is open.
+/// Opens a stream and collects its ids.
 const OTHER_STREAM: &str = "const stream = new EventSource('/api/v1/stream');\
     stream.addEventListener('open', () => { window.other = []; });\
     stream.addEventListener('entry', event => window.other.push(JSON.parse(event.data).id));";
@@ -31,7 +31,7 @@ fn live_entries_appear_and_wait_while_paused() {
     browser.click("#live-pause");
     browser.wait_for("#entries tbody tr", 3);
 
-    // What is switched off shows nothing more, while another stream beside it does.
+    // A list without live entries shows nothing new, while another stream gets the entries.
     browser.click("#live-toggle");
     browser.run(OTHER_STREAM, vec![]);
     wait_until("the other listens", || browser.run("return window.other", vec![]) == json!([]));
@@ -50,7 +50,7 @@ fn live_entries_are_in_order_and_counted() {
     wait_until("it listens", || browser.text("#live-said") == "0 new");
     let old = cef(7).replace("rt=1750280556007", "rt=1750000000000");
     serve.deliver(format!("{}\n{old}\n{}", cef(9), cef(3)));
-    // What lies before the range does not belong to it.
+    // Entries before the range are not shown.
     browser.wait_for("#entries tbody tr", 3);
     assert_eq!(browser.attributes("#entries tbody tr", "data-id"), ["2", "1", "4"]);
     wait_until("the total", || browser.text(".total").starts_with("3 entries"));

@@ -1,4 +1,4 @@
-//! A console that asks for its token.
+//! The login with the token.
 
 use fantoccini::key::Key;
 

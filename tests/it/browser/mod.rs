@@ -1,7 +1,7 @@
-//! The console in a real browser: headless Chromium, driven by ChromeDriver (WebDriver).
+//! The console in headless Chromium, driven by ChromeDriver (WebDriver).
 //!
-//! The tests need `chromedriver` and `chromium`. Where they are missing they say that they were
-//! skipped, unless `VIDIMUS_TESTS_STRICT` is set. Screenshots are kept in `target/screenshots`.
+//! The tests need `chromedriver` and `chromium`. Without them they are skipped, or fail if
+//! `VIDIMUS_TESTS_STRICT` is set. Screenshots are saved in `target/screenshots`.
 
 mod accessible;
 mod entries;

@@ -1,4 +1,4 @@
-//! A browser, and what a person does with it.
+//! A browser with the actions of a user.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,24 +13,24 @@ use tokio::runtime::Runtime;
 
 use crate::harness::{DEADLINE, tool, wait_until};
 
-/// One browser at a time: several would starve one another on a small machine.
+/// Limits the tests to one browser at a time, because several would starve a small machine.
 static ONE: Mutex<()> = Mutex::new(());
 
-/// The local zone of the browser: five hours and a half ahead of UTC, all the year.
+/// The local time zone of the browser: five and a half hours ahead of UTC all year.
 const ZONE: &str = "Asia/Kolkata";
 
-/// How the page is looked at.
+/// The display of the browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// 1,280 pixels wide, light.
+    /// 1,280 pixels wide, light mode.
     Desk,
-    /// The same, where the system is dark.
+    /// 1,280 pixels wide, dark mode.
     Dark,
-    /// A phone: 360 pixels wide.
+    /// A phone, 360 pixels wide.
     Phone,
 }
 
-/// Headless Chromium. It is closed when it is dropped.
+/// Headless Chromium. Dropping it closes the browser.
 pub(super) struct Browser {
     runtime: Runtime,
     client: Option<Client>,
@@ -41,7 +41,7 @@ pub(super) struct Browser {
 }
 
 impl Browser {
-    /// Opens a browser for the site at `base`; `None` where the machine has none.
+    /// Opens a browser for the site at `base`. Returns `None` if the machine has no browser.
     pub(super) fn open(base: &str, look: Look) -> Option<Browser> {
         tool("chromedriver")?;
         tool("chromium")?;
@@ -68,24 +68,24 @@ impl Browser {
         self.client.as_ref().unwrap()
     }
 
-    /// Goes to a path of the site.
+    /// Loads a path of the site.
     pub(super) fn go(&self, path: &str) {
         self.client().goto(&format!("{}{path}", self.base)).await_in(&self.runtime).unwrap();
     }
 
-    /// Makes the window so wide, in pixels. It cannot be less than 500.
+    /// Sets the width of the window in pixels. The minimum is 500.
     pub(super) fn resize(&self, width: u32) {
         self.client().set_window_size(width, 1000).await_in(&self.runtime).unwrap();
     }
 
-    /// Makes the page look as it does on paper.
+    /// Applies the styles for print.
     pub(super) fn lay_out_for_paper(&self) {
         let script = "for (const rule of document.styleSheets[0].cssRules)\
                       if (rule.media?.mediaText === 'print') rule.media.mediaText = 'all';";
         self.run(script, vec![]);
     }
 
-    /// The path and query of the page.
+    /// The path and the query of the page.
     pub(super) fn at(&self) -> String {
         let url = self.client().current_url().await_in(&self.runtime).unwrap();
         format!("{}{}", url.path(), url.query().map_or(String::new(), |query| format!("?{query}")))
@@ -96,25 +96,25 @@ impl Browser {
         self.client().execute(script, arguments).await_in(&self.runtime).unwrap()
     }
 
-    /// Runs a script that calls its last argument when it is done.
+    /// Runs a script that calls its last argument at the end.
     pub(super) fn run_async(&self, script: &str, arguments: Vec<Value>) -> Value {
         self.client().execute_async(script, arguments).await_in(&self.runtime).unwrap()
     }
 
-    /// The text of all elements that a selector finds.
+    /// The text of all elements that match a selector.
     pub(super) fn texts(&self, css: &str) -> Vec<String> {
         let script = "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)";
         let found = self.run(script, vec![json!(css)]);
         found.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     }
 
-    /// The text of the first.
+    /// The text of the first element that matches a selector.
     #[track_caller]
     pub(super) fn text(&self, css: &str) -> String {
         self.texts(css).into_iter().next().unwrap_or_else(|| panic!("no {css} at {}", self.at()))
     }
 
-    /// An attribute of all elements that a selector finds.
+    /// An attribute of all elements that match a selector.
     pub(super) fn attributes(&self, css: &str, name: &str) -> Vec<String> {
         let script = "return [...document.querySelectorAll(arguments[0])]\
                       .map(e => e.getAttribute(arguments[1]) ?? '')";
@@ -122,47 +122,47 @@ impl Browser {
         found.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Waits until a selector finds so many elements.
+    /// Waits until `count` elements match a selector.
     pub(super) fn wait_for(&self, css: &str, count: usize) {
         wait_until(&format!("{count} of {css} at {}", self.at()), || {
             self.texts(css).len() == count
         });
     }
 
-    /// Clicks on the first element that a selector finds, and waits for the page if it is another.
+    /// Clicks the first element that matches a selector. Waits if this loads another page.
     pub(super) fn click(&self, css: &str) {
         let found = self.client().find(Locator::Css(css)).await_in(&self.runtime);
         let found = found.unwrap_or_else(|error| panic!("{css} at {}: {error}", self.at()));
         found.click().await_in(&self.runtime).unwrap();
     }
 
-    /// Clicks on the link with this text.
+    /// Clicks the link with this text.
     pub(super) fn follow(&self, text: &str) {
         let found = self.client().find(Locator::LinkText(text)).await_in(&self.runtime);
         let found = found.unwrap_or_else(|error| panic!("{text:?} at {}: {error}", self.at()));
         found.click().await_in(&self.runtime).unwrap();
     }
 
-    /// Types into the element that has the focus.
+    /// Types into the focused element.
     pub(super) fn keys(&self, text: &str) {
         let active = self.client().active_element().await_in(&self.runtime).unwrap();
         active.send_keys(text).await_in(&self.runtime).unwrap();
     }
 
-    /// Presses a key, `n` times.
+    /// Presses a key `n` times.
     pub(super) fn press(&self, key: Key, n: usize) {
         for _ in 0..n {
             self.keys(&key.to_string());
         }
     }
 
-    /// What has the focus: its id, or else its text.
+    /// The id of the focused element, or its text if it has no id.
     pub(super) fn focus(&self) -> String {
         let script = "const e = document.activeElement; return e.id || e.innerText || e.tagName";
         self.run(script, vec![]).as_str().unwrap().to_owned()
     }
 
-    /// Keeps a picture of the page in `target/screenshots`.
+    /// Saves a screenshot of the page in `target/screenshots`.
     pub(super) fn keep_picture(&self, name: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         fs::create_dir_all(&folder).unwrap();
@@ -170,7 +170,7 @@ impl Browser {
         fs::write(folder.join(format!("{name}.png")), picture).unwrap();
     }
 
-    /// That nothing sticks out on the right.
+    /// Checks that the page is not wider than the window.
     #[track_caller]
     pub(super) fn fits(&self) {
         let script = "const e = document.documentElement; return [e.scrollWidth, e.clientWidth]";
@@ -193,9 +193,9 @@ impl Drop for Browser {
     }
 }
 
-/// Starts ChromeDriver: the process, and its port. It takes a port that is free for IPv6 and ends if
-/// somebody has the same for IPv4, as the servers of the tests beside this one may: then it is started
-/// again.
+/// Starts ChromeDriver. Returns the process and its port. ChromeDriver takes a port that is free
+/// for IPv6, and ends if the port is used for IPv4, for example by the server of another test. It
+/// is then started again.
 fn drive() -> (Child, String) {
     for _ in 0..10 {
         let mut driver = Command::new("chromedriver")
@@ -210,7 +210,7 @@ fn drive() -> (Child, String) {
             Some(port.trim_end_matches('.').to_owned())
         });
         if let Some(port) = port {
-            // What else it says is thrown away, lest it wait for somebody to read it.
+            // Discards further output, so that the pipe does not fill.
             std::thread::spawn(move || lines.for_each(drop));
             return (driver, port);
         }
@@ -219,7 +219,7 @@ fn drive() -> (Child, String) {
     panic!("chromedriver never was ready")
 }
 
-/// Waits for a future, within the deadline of every test.
+/// Waits for a future, at most for [`DEADLINE`].
 trait AwaitIn: Future + Sized {
     fn await_in(self, runtime: &Runtime) -> Self::Output {
         let limited = async { tokio::time::timeout(DEADLINE, self).await };
@@ -262,7 +262,7 @@ fn capabilities(profile: &Path, look: Look) -> serde_json::Map<String, Value> {
     capabilities.as_object().unwrap().clone()
 }
 
-/// A program for the accessibility check: axe-core, whose file `VIDIMUS_AXE` names.
+/// The script of axe-core from the file that `VIDIMUS_AXE` names.
 pub(super) fn axe() -> Option<String> {
     let Some(path) = std::env::var_os("VIDIMUS_AXE") else {
         let strict = std::env::var_os("VIDIMUS_TESTS_STRICT").is_some();

@@ -1,4 +1,4 @@
-//! Who may ask: the `Host`, the token, TLS, and the headers of every answer.
+//! Access to the console: the `Host`, the token, TLS, and the security headers.
 
 use super::{connect, get, host, port, send, wait_for};
 use crate::harness::{RawConnection, Serve, Setup, wait_until};
@@ -62,7 +62,7 @@ fn nothing_is_shown_without_the_token() {
     for target in ["/healthz", "/readyz"] {
         assert_eq!(ask(target, &[]).status, 200, "{target}");
     }
-    // A page sends people to where they log in, the API sends nobody anywhere.
+    // A page redirects to the login. The API does not redirect.
     let html = ("accept", "text/html,*/*");
     let page = ask("/", &[html]);
     assert_eq!((page.status, page.header("location")), (303, Some("/login")));
@@ -157,7 +157,7 @@ fn the_console_speaks_tls_when_configured() {
     let counted = "vidimus_tls_handshake_failures_total{listener=\"console\"} 1";
     wait_until("the handshake", || get(&serve, "/metrics").text().contains(counted));
 
-    // Where the receiver has none, the console has a pair of its own.
+    // The console has its own pair if the receiver has none.
     let config = "[receiver.tls]\nenabled = false\n[console.tls]\nenabled = true\n";
     let serve = Setup::new().config(config).start();
     assert!(serve.receiver.starts_with("http://") && serve.console.starts_with("https://"));

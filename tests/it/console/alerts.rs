@@ -1,4 +1,4 @@
-//! The alert rules that are shipped name metrics that there are, and are rules.
+//! The shipped alert rules are valid and use existing metrics.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::program::fixture;
 
 const RULES: &str = include_str!("../../../docs/alerts.yml");
 
-/// The names of metrics in a text.
+/// The names of the metrics in a text.
 fn names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("vidimus_")).collect()

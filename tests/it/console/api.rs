@@ -1,4 +1,4 @@
-//! The JSON API: every answer as its description says, paging while entries come, verification.
+//! The JSON API: conformance with its description, paging under load, and verification.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::harness::{Serve, Setup, wait_until};
 use crate::program::fixture;
 use crate::vectors::vectors;
 
-/// A server that knows the vectors' keys and has received every vector, nonsense, and what it
-/// refuses.
+/// A server with the keys of the vectors that has received every vector, malformed lines, and
+/// requests that it refuses.
 fn filled() -> Serve {
     let jwks = fixture("jwks.json");
     let serve = Setup::new().argument("--jwks", jwks.to_str().unwrap()).start();
@@ -71,7 +71,7 @@ fn every_answer_conforms_to_the_description() {
             described.insert(path_of(target));
         }
     }
-    // These two are not answered as the others are: one never ends, one takes a body.
+    // The stream never ends, and `verify` takes a body.
     described.extend(["/api/v1/stream", "/api/v1/verify"].map(str::to_owned));
     let paths = description()["paths"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(described, paths);
@@ -127,7 +127,7 @@ fn a_histogram_covers_the_requested_range() {
         let starts: Vec<_> = histogram["buckets"].as_array().unwrap().iter().map(start).collect();
         (starts, histogram["width_ms"].as_i64().unwrap())
     };
-    // Nothing has come, and that is seen.
+    // The histogram covers the range without entries.
     let (starts, width) = buckets("/api/v1/histogram?since=24h");
     let (first, last) = (starts[0], starts[starts.len() - 1]);
     assert!(first <= now - 23 * 3_600_000 && now < last + 2 * width, "{first} to {last}");
@@ -184,7 +184,7 @@ fn head_is_get_without_a_body_and_no_method_writes() {
 fn pages_neither_repeat_nor_miss_entries_under_load() {
     let serve = Setup::new().config("[store]\nsegment_entries = 40\n").start();
     let lines = |from: usize, to: usize| -> String {
-        // Many have the same time, and those that come later are of all times.
+        // Many entries have the same time, and later entries have all times.
         (from..to).map(|n| line(1_000_000 + n % 7, 200 + n)).collect()
     };
     serve.deliver(lines(0, 100));
@@ -214,7 +214,7 @@ fn pages_neither_repeat_nor_miss_entries_under_load() {
         let distinct: BTreeSet<u64> = seen.iter().copied().collect();
         assert_eq!(distinct.len(), seen.len(), "{query}: repeated");
         if expected.is_empty() {
-            // The entry of number n has id n + 1, status 200 + n, and n % 7 as milliseconds.
+            // Entry number n has id n + 1, status 200 + n, and n % 7 as milliseconds.
             let matches = (1..=known).filter(|id| *id <= 50 && (id - 1) % 7 >= 3);
             assert_eq!(distinct, matches.collect(), "{query}");
         } else {

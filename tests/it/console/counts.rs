@@ -1,4 +1,4 @@
-//! Histogram and facets against a naive model with random data, verdicts that change late included.
+//! Histogram and facets compared with a naive model on random data, with late verdicts.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use vidimus::entry::Millis;
 use super::{ask, get};
 use crate::harness::{Serve, Setup, Signer, jwks, wait_until, write_private};
 
-/// An entry as the model knows it. What it was signed with is what its verdict comes to in the end.
+/// An entry of the model. The signer decides the final verdict.
 struct Model {
     rt: i64,
     name: String,
@@ -94,10 +94,10 @@ fn millis(time: &Value) -> i64 {
     time.as_millisecond()
 }
 
-/// Whether an entry matches when so many keys are known.
+/// Whether an entry matches when the first `usize` keys are known.
 type Matches = fn(&Model, usize) -> bool;
 
-/// What a question is about: its words, and the same for the model.
+/// A query, and its meaning for the model.
 struct Asked<'a> {
     words: &'a str,
     matches: Matches,
@@ -182,7 +182,7 @@ fn check_all(serve: &Serve, models: &[Model], known: usize, random: &mut Random)
         for (words, matches) in QUERIES {
             let mut edge = || match random.below(3) {
                 0 => None,
-                // On a minute, where a summary begins, or between two.
+                // At the start of a minute, where a summary begins, or within a minute.
                 n => Some(BEGIN + i64::try_from(random.below(2000) * 60_000 + (n - 1)).unwrap()),
             };
             let (one, other) = (edge(), edge());
@@ -205,7 +205,7 @@ fn counts_match_a_naive_model() {
         .config("[store]\nsegment_entries = 90\n[keys]\njwks = 'jwks.json'\nrefresh = '1s'\n")
         .start();
     let mut models = models(&mut random, 700);
-    // Where two have a time, the order does not matter here; that they are two does.
+    // Two entries with the same time must both be counted.
     models[1].rt = models[0].rt;
     for (at, some) in models.chunks(50).enumerate() {
         let lines: Vec<_> =
@@ -216,7 +216,7 @@ fn counts_match_a_naive_model() {
     wait_until("sealing", || ask(&serve, "/api/v1/stats")["states"]["sealed"].as_u64() > Some(5));
     check_all(&serve, &models, 1, &mut random);
 
-    // The second key comes late: what it verifies has another verdict, wherever it lies.
+    // The second key arrives late and changes verdicts in all segments.
     let set = jwks(&[&signers[0], &signers[1]]);
     write_private(&serve.home().join("jwks.json"), set.as_bytes());
     wait_until("verdicts to change", || {

@@ -1,4 +1,4 @@
-//! `docs/api.md`: every example in it runs, and every call of the description is in it.
+//! Every example in `docs/api.md` runs, and the page has every call of the description.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::program::fixture;
 
 const GUIDE: &str = include_str!("../../../docs/api.md");
 
-/// The commands in the blocks of shell.
+/// The commands in the shell blocks.
 fn commands() -> Vec<&'static str> {
     let blocks = GUIDE.split("```sh\n").skip(1);
     let commands: Vec<_> = blocks.map(|rest| rest.split("```").next().unwrap()).collect();
@@ -40,7 +40,7 @@ fn every_example_runs() {
             .unwrap();
         let said = String::from_utf8_lossy(&ran.stdout);
         let failed = String::from_utf8_lossy(&ran.stderr);
-        // The stream never ends: curl is told to leave, and says so (28).
+        // The stream never ends, so curl times out and exits with 28.
         let left = command.contains("--max-time") && ran.status.code() == Some(28);
         assert!(ran.status.success() || left, "{script}\n{said}\n{failed}");
         assert!(left || !said.is_empty(), "{script} says nothing\n{failed}");

@@ -1,4 +1,4 @@
-//! Entries that mean harm come back as they came: whoever shows them has them whole.
+//! Hostile entries come back unchanged, so that a client can show them in full.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What is counted, and whether the server is ready, as a monitor sees it.
+//! The metrics and the readiness.
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
@@ -7,7 +7,7 @@ use crate::check::vector;
 use crate::harness::{RawConnection, Serve, Setup, Signer, gzip, jwks, wait_until, write_private};
 use crate::program::fixture;
 
-/// The value of a time series, as it is written with its labels in their order.
+/// The value of a time series, which is named with its labels in order.
 fn value(text: &str, series: &str) -> Option<f64> {
     let line = text
         .lines()
@@ -56,7 +56,7 @@ fn metrics_count_what_happens() {
     let mut plain = RawConnection::plain(serve.port());
     plain.send("GET / HTTP/1.1\r\n\r\n");
     plain.rest();
-    // It is counted when the connection has gone, by reason first.
+    // A failure is counted when the connection has ended.
     let failed = "vidimus_tls_handshake_failures_total{listener=\"receiver\"}";
     wait_until("the refused connection", || {
         value(&get(&serve, "/metrics").text(), failed) == Some(1.0)
@@ -118,12 +118,12 @@ fn metrics_count_what_happens() {
         value(&text, "vidimus_tls_certificate_expiry_timestamp_seconds{listener=\"console\"}"),
         None
     );
-    // Connections that were closed may not have ended here yet.
+    // The server may still count closed connections.
     assert!(value(&text, "vidimus_connections{listener=\"console\"}") >= Some(1.0), "{text}");
     let build = format!("vidimus_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     check(&text, &[(&build, 1.0), ("vidimus_store_segments{state=\"live\"}", 1.0)]);
 
-    // Counts begin anew with the process; silence does not.
+    // A restart resets the counters, but not the time of the last entry.
     let last = value(&text, "vidimus_last_entry_timestamp_seconds{input=\"one\"}").unwrap();
     serve.stop();
     serve.restart();
@@ -169,7 +169,7 @@ fn each_output_has_metrics() {
     let page = get(&serve, "/overview").text();
     assert!(page.contains("cannot make its folder"), "{page}");
 
-    // What is past is not shown any more.
+    // A removed output is not shown.
     write_private(&serve.home().join("config.toml"), good.as_bytes());
     serve.signal(Signal::HUP);
     wait_until("the output to be gone", || !metrics().contains("output=\"bad\""));
@@ -211,7 +211,7 @@ fn the_server_is_not_ready_while_keys_are_missing() {
     super::conforms("get", "/readyz", &answer);
     assert_eq!(answer.status, 503, "{}", answer.text());
     assert!(answer.text().contains("there are no keys yet for the input default"));
-    // The receiver takes what comes all the same.
+    // The receiver still accepts deliveries.
     assert_eq!(serve.deliver(line(1, 200))["stored"], 1);
     let set = jwks(&[&Signer::new("k1")]);
     write_private(&serve.home().join("jwks.json"), set.as_bytes());
@@ -245,7 +245,7 @@ fn the_server_is_not_ready_while_the_store_cannot_be_written() {
         ],
     );
     assert!(value(&text, "vidimus_store_commit_failures_total") >= Some(1.0));
-    // It comes back by itself: who keeps away from what is not ready sees it.
+    // The server becomes ready again without a delivery.
     limit(None);
     wait_for(&serve, "/readyz");
     assert_eq!(serve.deliver(&body)["stored"], 5000);

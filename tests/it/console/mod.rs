@@ -1,4 +1,4 @@
-//! The console of a running server, outside the browser: its API, who may ask, what it counts.
+//! The console of a running server without a browser: the API, the access and the metrics.
 
 mod access;
 mod alerts;
@@ -13,22 +13,21 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, RawConnection, Serve, wait_until};
 
-/// What the console says of itself.
+/// The OpenAPI description.
 pub(crate) fn description() -> Value {
     serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap()
 }
 
-/// The port of the console.
 pub(crate) fn port(serve: &Serve) -> u16 {
     serve.console.rsplit_once(':').unwrap().1.parse().unwrap()
 }
 
-/// The name under which the console knows itself.
+/// The `Host` that the console accepts.
 pub(crate) fn host(serve: &Serve) -> String {
     format!("localhost:{}", port(serve))
 }
 
-/// A connection to the console.
+/// Connects to the console.
 pub(crate) fn connect(serve: &Serve) -> RawConnection {
     match serve.console.starts_with("https") {
         true => RawConnection::tls(port(serve), &serve.certificate()),
@@ -36,7 +35,7 @@ pub(crate) fn connect(serve: &Serve) -> RawConnection {
     }
 }
 
-/// Sends a request with just these headers, on a connection of its own.
+/// Sends a request with only these headers over a new connection.
 pub(crate) fn send(
     serve: &Serve,
     method: &str,
@@ -51,7 +50,7 @@ pub(crate) fn send(
     head += &format!("content-length: {}\r\n\r\n", body.len());
     let mut connection = connect(serve);
     connection.send([head.as_bytes(), body].concat());
-    // Read to its end: an answer to HEAD has a length and no body.
+    // Reads to the end, because an answer to HEAD has a length and no body.
     let whole = connection.rest();
     let at = whole.windows(4).position(|window| window == b"\r\n\r\n");
     let at = at.unwrap_or_else(|| panic!("no answer: {}", whole.escape_ascii()));
@@ -63,12 +62,13 @@ pub(crate) fn send(
     Answer { status, headers, body: whole[at + 4..].to_vec() }
 }
 
-/// Asks as one does from this machine.
+/// Sends a `GET` with the right `Host`.
 pub(crate) fn get(serve: &Serve, target: &str) -> Answer {
     send(serve, "GET", target, &[("host", &host(serve))], b"")
 }
 
-/// The JSON that is answered to a good question, held against the description.
+/// Sends a `GET`, checks that the answer is a 200 that conforms to the description, and returns its
+/// JSON.
 #[track_caller]
 pub(crate) fn ask(serve: &Serve, target: &str) -> Value {
     let answer = get(serve, target);
@@ -82,7 +82,7 @@ pub(crate) fn wait_for(serve: &Serve, target: &str) {
     wait_until(target, || get(serve, target).status == 200);
 }
 
-/// The path of the description that a target is of.
+/// The path in the description for a target.
 pub(crate) fn path_of(target: &str) -> String {
     let path = target.split('?').next().unwrap();
     match path.strip_prefix("/api/v1/entries/") {
@@ -92,7 +92,7 @@ pub(crate) fn path_of(target: &str) -> String {
     }
 }
 
-/// Holds an answer against what the description says of the call.
+/// Checks that an answer conforms to the description.
 #[track_caller]
 pub(crate) fn conforms(method: &str, target: &str, answer: &Answer) {
     let description = description();

@@ -1,4 +1,4 @@
-//! The stream: what comes is sent, from where one left off, and nobody waits for a slow reader.
+//! The stream of new entries: it resumes after an event, and a slow reader blocks nobody.
 
 use std::io::{BufRead, BufReader};
 
@@ -21,15 +21,15 @@ impl Event {
     }
 }
 
-/// Somebody who follows the stream.
+/// A client of the stream.
 struct Follower(BufReader<RawConnection>);
 
 impl Follower {
-    /// Opens the stream, and waits until it listens.
+    /// Opens the stream and waits until it is live.
     fn open(serve: &Serve, query: &str, last: Option<&str>) -> Follower {
         let mut connection = connect(serve);
         let last = last.map_or_else(String::new, |id| format!("last-event-id: {id}\r\n"));
-        // Of HTTP/1.0: the answer comes without chunks and ends with the connection.
+        // With HTTP/1.0 the answer is not chunked and ends with the connection.
         let host = host(serve);
         connection
             .send(format!("GET /api/v1/stream?q={query} HTTP/1.0\r\nhost: {host}\r\n{last}\r\n"));
@@ -98,7 +98,7 @@ fn the_stream_sends_new_entries_and_resumes_after_an_event() {
         let expected: Vec<u64> = (7 + at as u64..=20).collect();
         assert_eq!(entries(&again.take(expected.len())), expected);
     }
-    // Those that do not match are passed over, and the place is known all the same.
+    // The stream skips other entries and still resumes at the right id.
     let mut odd = Follower::open(&serve, "status:201", Some(&events[0].id));
     let odds = odd.take(7);
     assert_eq!(entries(&odds), [8, 10, 12, 14, 16, 18, 20]);
@@ -124,7 +124,7 @@ fn a_changed_verdict_is_sent() {
         assert_eq!(event.kind, "changed", "{event:?}");
         assert_eq!((event.entry(), &event.data["verdict"]), (1, &json!("valid")));
     }
-    // Who was away meanwhile is told, too.
+    // A client that resumes gets the change too.
     let mut late = Follower::open(&serve, "", Some(&first.id));
     assert_eq!(late.next().kind, "changed");
 }
@@ -149,7 +149,7 @@ fn a_client_that_does_not_read_blocks_nobody() {
     let mut reading = Follower::open(&serve, "", None);
     let long = "x".repeat(20_000);
     for round in 0..15 {
-        // More than the buffers of a connection hold.
+        // More than the buffers of a connection.
         let body: String = (0..20)
             .map(|n| format!("{{\"rt\":{},\"user_agent\":\"{long}\"}}\n", 20 * round + n))
             .collect();

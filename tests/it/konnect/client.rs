@@ -1,4 +1,4 @@
-//! `vidimus konnect`, as its users run it, between a receiver and the stand-in.
+//! `vidimus konnect` with a receiver and the stand-in.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn setup_reconcile_and_teardown_work_together() {
     assert_eq!(destination["id"], webhook["audit_log_destination_id"]);
     assert_eq!(destination["endpoint"], world.endpoint());
 
-    // Again it changes nothing.
+    // A second setup changes nothing.
     let again = world.set_up(&[]).expect(0);
     assert!(again.stderr.contains("already; the destination is up to date"), "{}", again.stderr);
     assert_eq!(world.jsonl(&["destinations", "list"]).record()["id"], destination["id"]);
@@ -33,7 +33,7 @@ fn setup_reconcile_and_teardown_work_together() {
     );
     assert!(delivered.iter().all(|id| world.lines().iter().any(|line| line.contains(id))));
 
-    // What happens while it is off is withheld.
+    // The webhook withholds entries while it is off.
     world.webhook(&["--enabled", "false"]);
     let withheld = world.happen(30);
     world.webhook(&["--enabled", "true"]);
@@ -57,7 +57,7 @@ fn setup_reconcile_and_teardown_work_together() {
         assert!(!is_there, "{record}");
     }
 
-    // The command that is printed fetches it.
+    // The printed command fetches the missing entries.
     let command = ran.stderr.lines().find_map(|line| line.split_once("vidimus konnect "));
     let command = command.unwrap().1;
     let (words, _) = command.split_once(" --base-url").unwrap();
@@ -166,7 +166,7 @@ fn a_webhook_in_use_is_left_alone() {
     assert_eq!(webhook["audit_log_destination_id"], json!(other));
     assert_eq!(webhook["enabled"], true);
 
-    // It cannot be deleted while it is in use.
+    // The destination cannot be deleted while it is in use.
     let conflict = world.konnect(&["destinations", "delete", &other]).expect(3);
     assert!(conflict.stderr.contains("409"), "{}", conflict.stderr);
 }
@@ -216,7 +216,7 @@ fn a_pull_resumes_where_it_stopped() {
         lines.sort();
         lines
     };
-    // The calls of the pulls themselves may be entries that come later.
+    // The calls of the pulls may create later entries.
     let (all, pulled) = (sorted(&all), sorted(&pulled));
     assert!(pulled.iter().all(|line| all.contains(line)));
     let mut once = pulled.clone();
@@ -260,7 +260,7 @@ fn doctor_finds_a_wrong_authorization() {
     assert!(!ill.stdout.contains("hidden-value"), "{}", ill.stdout);
     assert_eq!(finding(&ill, "webhook")["state"], "problem", "{}", ill.stdout);
 
-    // From a webhook that is off nothing is waited for.
+    // The doctor does not wait for a webhook that is off.
     world.webhook(&["--enabled", "false"]);
     let off = world.jsonl(&["doctor", "--timeout", "1d"]).expect(1);
     assert_eq!(finding(&off, "webhook")["state"], "problem", "{}", off.stdout);
@@ -298,7 +298,7 @@ fn plain_http_needs_loopback_and_a_region_is_required() {
     run(&["--region", "auto"]).expect(2);
     let which = run(&[]).expect(2);
     assert!(which.stderr.contains("which region"), "{which}");
-    // They would be another path of the API.
+    // These ids would make another path of the API.
     for id in ["", ".", ".."] {
         run(&["--base-url", "http://127.0.0.1:1", "--portal", id]).expect(2);
     }

@@ -1,11 +1,11 @@
-//! Every answer of the stand-in, good and bad, held against what is documented.
+//! Every answer of the stand-in conforms to the documented schemas, errors included.
 
 use serde_json::{Value, json};
 
 use super::schemas::{Operation, conforms, operations, requests};
 use crate::harness::{Answer, StandIn};
 
-/// A stand-in with a destination in it.
+/// A stand-in with a destination.
 struct Documented {
     stand_in: StandIn,
     destination: String,
@@ -24,7 +24,7 @@ impl Documented {
         format!("/{version}{}", path.replace("{portalId}", &self.stand_in.portal))
     }
 
-    /// Makes a call and holds its answer against its schema: its status and its body.
+    /// Makes a call and checks the answer against its schema. Returns the status and the body.
     #[track_caller]
     fn check(&self, operation: &Operation, path: &str, body: &Value) -> (u16, Value) {
         let answer = self.stand_in.ask(&operation.method, path, body);
@@ -45,8 +45,7 @@ fn told(answer: &Answer) -> Value {
     if answer.body.is_empty() { Value::Null } else { answer.json() }
 }
 
-/// A body of the documents, with what it names put in the place of what we have: a destination that
-/// exists, and a range that is kept.
+/// A documented body with an existing destination and a recent range.
 fn fitted(world: &Documented, mut body: Value) -> Value {
     let now = world.stand_in.call("GET", "/simulate/clock", Value::Null, 200).json()["now"].clone();
     let start: jiff::Timestamp = now.as_str().unwrap().parse().unwrap();
@@ -70,7 +69,7 @@ fn every_documented_body_is_accepted_and_each_answer_conforms() {
     let mut answered = 0;
     for version in ["v2", "v3"] {
         let mut world = Documented::new();
-        // What deletes comes last.
+        // Deletions come last.
         let mut operations = operations();
         operations.retain(|one| one.versions.iter().any(|other| other == version));
         operations.sort_by_key(|one| one.method == "DELETE");
@@ -82,7 +81,7 @@ fn every_documented_body_is_accepted_and_each_answer_conforms() {
                 .collect();
             let bodies = if bodies.is_empty() { vec![Value::Null] } else { bodies };
             for body in bodies {
-                // No replay goes on meanwhile, as it would be a conflict.
+                // Finishes a running replay, which would be a conflict.
                 world.stand_in.simulate("deliver", Value::Null);
                 if operation.operation == "delete-audit-log-destination" {
                     let made = destination("to be deleted");
@@ -157,7 +156,7 @@ fn a_destination_in_use_and_a_running_replay_are_conflicts() {
     let delete = find("delete-audit-log-destination");
     let (status, _) = world.check(&delete, &world.path("v3", &delete), &Value::Null);
     assert_eq!(status, 409);
-    // Nobody listens at the destination: the job waits between its retries.
+    // The destination does not listen, so the job waits between retries.
     world.stand_in.simulate("entries", json!({"count": 10}));
     let replay = find("update-audit-log-replay-job");
     let range = fitted(&world, json!({"start_at": "", "end_at": ""}));

@@ -1,4 +1,4 @@
-//! `vidimus serve --demo`: receiver and stand-in in one process, set up through the API.
+//! `vidimus serve --demo`: a receiver and the stand-in in one process.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::harness::{Setup, wait_until};
 
 #[test]
 fn the_demo_stores_valid_and_invalid_entries_in_its_own_directory() {
-    // Whatever the environment says, made-up entries are kept apart.
+    // The demo ignores the data directory of the environment.
     let serve = Setup::new().arguments("--demo").variable("VIDIMUS_DATA_DIR", "real").start();
     assert!(!serve.home().join("real").exists());
     let ready: Value = serve.ready();

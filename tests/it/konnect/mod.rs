@@ -1,5 +1,6 @@
-//! Konnect's side: its API as it is documented, in `fixtures/konnect/`, the stand-in, and the
-//! commands that work with the API.
+//! The documented API of Konnect in `fixtures/konnect/`, the stand-in, and the commands that use
+//! the
+//! API.
 
 mod client;
 mod conformance;

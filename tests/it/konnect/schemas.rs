@@ -1,5 +1,5 @@
-//! Answers of Konnect's API held against the schemas in `fixtures/konnect/`. What the files mean is
-//! in the README beside them.
+//! Checks answers of Konnect's API against the schemas in `fixtures/konnect/`. The README there
+//! explains the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,27 +9,27 @@ use jsonschema::{Retrieve, Uri, Validator};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// A documented call.
+/// A documented operation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Operation {
-    /// The documents' `operationId`.
+    /// The documented `operationId`.
     pub(crate) operation: String,
-    /// The versions of the API that have it: `v2`, `v3`.
+    /// The versions of the API with this operation: `v2`, `v3`.
     pub(crate) versions: Vec<String>,
     pub(crate) method: String,
-    /// What follows the version, with `{auditLogDestinationId}` and `{portalId}`.
+    /// The path after the version, with `{auditLogDestinationId}` and `{portalId}`.
     pub(crate) path: String,
-    /// For each status the schema of the answer, or `None` where it has no body.
+    /// The schema of the answer for each status, or `None` if the answer has no body.
     pub(crate) answers: BTreeMap<u16, Option<String>>,
 }
 
-/// Every documented call.
+/// All documented operations.
 pub(crate) fn operations() -> Vec<Operation> {
     serde_json::from_value(json_of(&folder().join("operations.json"))).unwrap()
 }
 
-/// Holds what `operation` answered with `status` against its schema. An answer without a body is
+/// Checks the answer of `operation` with `status` against its schema. An answer without a body is
 /// `null`.
 pub(crate) fn conforms(operation: &str, status: u16, answer: &Value) {
     let operations = operations();
@@ -55,8 +55,8 @@ pub(crate) fn conforms(operation: &str, status: u16, answer: &Value) {
     );
 }
 
-/// The request bodies in `fixtures/konnect/examples/requests/`: the name in parts (operation,
-/// variant) and the body. Those in `bad` have the field that is wrong between the two.
+/// The request bodies in `fixtures/konnect/examples/requests/`: the parts of the name (operation,
+/// variant) and the body. The names in `bad` have the wrong field between the two parts.
 pub(crate) fn requests(bad: bool) -> Vec<(Vec<String>, Value)> {
     examples(if bad { "requests/bad" } else { "requests" })
 }
@@ -70,7 +70,7 @@ fn json_of(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// The files of a folder, by the parts of their names, in the order of those.
+/// The files of a directory with the parts of their names, in order of the names.
 fn files(name: &str) -> Vec<(Vec<String>, Value)> {
     let mut files: Vec<_> = fs::read_dir(folder().join(name))
         .unwrap()
@@ -90,7 +90,7 @@ fn examples(name: &str) -> Vec<(Vec<String>, Value)> {
     files(&format!("examples/{name}"))
 }
 
-/// KeyReply the schemas that one refers to, from their folder and from nowhere else.
+/// Resolves references to schemas, in their directory only.
 struct Schemas;
 
 const BASE: &str = "vidimus:///";
@@ -115,7 +115,7 @@ fn validator(schema: &str) -> Validator {
         .unwrap_or_else(|error| panic!("{schema}: {error}"))
 }
 
-/// What is wrong with `answer`, and where.
+/// The violations of a schema, with their places.
 fn errors(schema: &str, answer: &Value) -> Vec<String> {
     let validator = validator(schema);
     let place = |path: String| if path.is_empty() { "the whole".to_owned() } else { path };
@@ -140,8 +140,8 @@ fn every_example_conforms_and_every_schema_has_an_example() {
     }
 }
 
-/// That the example is refused once the value at `pointer` is `value` (`None`: is not there), with
-/// an error that tells of `expected`.
+/// Checks that the example violates its schema when the value at `pointer` is `value`, or is
+/// removed if `value` is `None`. The error contains `expected`.
 fn check_bad(example: &str, pointer: &str, value: impl Into<Option<Value>>, expected: &str) {
     let mut answer = json_of(&folder().join(format!("examples/answers/{example}.json")));
     let (parent, member) = pointer.rsplit_once('/').unwrap();
@@ -202,7 +202,7 @@ fn every_example_request_belongs_to_an_operation_with_a_body() {
     assert!(requests(true).iter().all(|(name, _)| takes_one(&name[0]) && name.len() == 3));
     let with_examples: BTreeSet<_> =
         requests(false).into_iter().map(|(mut name, _)| name.swap_remove(0)).collect();
-    // The pull takes its parameters in the query.
+    // The pull takes its parameters in the query string.
     let expected = operations.iter().filter(|one| takes_one(&one.operation) && one.method != "GET");
     assert_eq!(with_examples, expected.map(|one| one.operation.clone()).collect());
 }

@@ -1,4 +1,4 @@
-//! `vidimus simulate` as a program of its own.
+//! `vidimus simulate` as a separate process.
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;

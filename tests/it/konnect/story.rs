@@ -1,11 +1,11 @@
-//! The documented story, through the programs as a user runs them.
+//! The documented walkthrough with the real programs.
 
 use serde_json::{Value, json};
 
 use super::world::World;
 use crate::harness::wait_until;
 
-/// The verdicts of all stored entries, by `vidimus query`.
+/// The verdicts of all stored entries, from `vidimus query`.
 fn verdicts(world: &World) -> Vec<String> {
     let records = world.query().expect(0).records();
     records.iter().map(|record| record["verdict"].as_str().unwrap().to_owned()).collect()
@@ -29,16 +29,16 @@ fn a_login_arrives_and_a_replay_delivers_missed_entries_once() {
     let status = |world: &World| world.jsonl(&[&["status"], &portal[..]].concat());
     wait_until("the status", || status(&world).record()["last_response_code"] == 200);
 
-    // The receiver is away, and meanwhile the key is another one.
+    // The receiver is down, and the key rotates meanwhile.
     world.serve.kill();
     world.stand_in.simulate("rotate-key", Value::Null);
     logins.extend(["locked", "success", "invalid_password"].map(|how| world.stand_in.login(how)));
-    // All the retries, without their waits; the program itself may have made some of them.
+    // Makes all retries without waiting. The program may have made some of them already.
     world.deliver();
     wait_until("inactive", || status(&world).code == Some(1));
     assert_eq!(status(&world).record()["webhook_status"], "inactive");
 
-    // It comes back, at another port.
+    // The receiver comes back on another port.
     world.serve.restart();
     let endpoint = world.endpoint();
     world.konnect(&["destinations", "update", &id, "--endpoint", &endpoint]).expect(0);
@@ -63,7 +63,8 @@ fn a_key_rotation_makes_no_entry_invalid() {
         happened += world.happen(50).len();
         world.deliver();
     }
-    // The calls that set it up left entries too. What came before its key arrived is verified late.
+    // The calls of the setup created entries too. Entries that came before their key are verified
+    // late.
     wait_until("all valid", || {
         let verdicts = verdicts(&world);
         verdicts.len() >= happened && verdicts.iter().all(|verdict| verdict == "valid")

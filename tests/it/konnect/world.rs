@@ -1,4 +1,4 @@
-//! A receiver and the stand-in beside it, and `vidimus konnect` between them.
+//! A receiver, the stand-in, and `vidimus konnect`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Serve, Setup, StandIn};
 
-/// How a command ended.
+/// A finished command.
 pub(super) struct Ran {
     pub(super) code: Option<i32>,
     pub(super) stdout: String,
@@ -27,7 +27,7 @@ impl Ran {
         self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The one record.
+    /// The only record.
     #[track_caller]
     pub(super) fn record(&self) -> Value {
         let mut records = self.records();
@@ -36,7 +36,7 @@ impl Ran {
     }
 }
 
-/// The stand-in, and a receiver with its keys.
+/// The stand-in, and a receiver with the keys of the stand-in.
 pub(super) struct World {
     pub(super) stand_in: StandIn,
     pub(super) portal: String,
@@ -48,7 +48,7 @@ impl World {
         World::with(&[])
     }
 
-    /// A world whose stand-in has these flags too.
+    /// Starts the stand-in with additional flags.
     pub(super) fn with(flags: &[&str]) -> World {
         let stand_in = StandIn::start(&[&["--seed", "1"], flags].concat());
         let serve = Setup::new().argument("--jwks", &stand_in.key_set()).start();
@@ -64,12 +64,12 @@ impl World {
         self.serve.data()
     }
 
-    /// Runs `vidimus konnect` with these arguments.
+    /// Runs `vidimus konnect`.
     pub(super) fn konnect(&self, arguments: &[&str]) -> Ran {
         self.command(arguments).token(&self.stand_in.token).run()
     }
 
-    /// The same with `-o jsonl`.
+    /// Runs `vidimus konnect` with `-o jsonl`.
     pub(super) fn jsonl(&self, arguments: &[&str]) -> Ran {
         self.konnect(&[arguments, &["-o", "jsonl"]].concat())
     }
@@ -82,14 +82,14 @@ impl World {
         Konnect(command)
     }
 
-    /// Runs `vidimus query` for everything.
+    /// Runs `vidimus query` for all entries.
     pub(super) fn query(&self) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
         command.args(["query", "--limit", "0", "-o", "jsonl", "--data-dir"]).arg(self.data());
         Konnect(command).run()
     }
 
-    /// Sets the webhook up, with flags.
+    /// Runs `vidimus konnect setup` for the receiver, with additional flags.
     #[track_caller]
     pub(super) fn set_up(&self, flags: &[&str]) -> Ran {
         let endpoint = self.endpoint();
@@ -97,20 +97,20 @@ impl World {
         self.konnect(&[&fixed, flags].concat())
     }
 
-    /// Has the stand-in do something: its answer.
+    /// Triggers an action of the stand-in. Returns the answer.
     #[track_caller]
     pub(super) fn simulate(&self, what: &str, body: &Value) -> Value {
         self.stand_in.simulate(what, body.clone())
     }
 
-    /// Lets entries happen: their trace ids.
+    /// Creates entries. Returns their trace ids.
     pub(super) fn happen(&self, count: usize) -> Vec<String> {
         let made = self.simulate("entries", &json!({"count": count}));
         let ids = made["trace_ids"].as_array().unwrap();
         ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Delivers all that is due.
+    /// Makes all due deliveries.
     pub(super) fn deliver(&self) {
         self.simulate("deliver", &json!({}));
     }

@@ -1,4 +1,4 @@
-//! `vidimus output`, beside a running server and without one.
+//! `vidimus output` with and without a running server.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::harness::Setup;
 
-/// Exit code, standard output, standard error.
+/// Runs `vidimus output`. Returns the exit code, standard output and standard error.
 pub(super) fn run(serve: &Serve, arguments: &str) -> (Option<i32>, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))
         .arg("output")
@@ -39,7 +39,7 @@ fn an_output_can_be_reset_while_the_server_runs() {
     wait_for_lines(&serve, "siem.log", &twice);
     serve.stop();
 
-    // To a time to come: nothing again.
+    // A reset to a future time writes nothing again.
     let (code, _, told) = run(&serve, "reset siem --since 2999-01-01");
     assert_eq!(code, Some(0), "{told}");
     assert_eq!(status(&serve)["next_id"], 11);

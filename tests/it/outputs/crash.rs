@@ -1,4 +1,4 @@
-//! The process is killed under load while it writes to files.
+//! File outputs after kills under load.
 
 use std::collections::HashMap;
 use std::io::{BufReader, Write};
@@ -28,7 +28,7 @@ fn rotated_files_have_every_entry_once_after_kills() {
     check("out/siem.log", "rotate_size = '30kB'");
 }
 
-/// What is stored is in the files, in the order of the store, once.
+/// Checks that the files have each stored entry once, in the order of the store.
 fn check(path: &str, keys: &str) {
     let config = file_output(path, &format!("format = 'raw'\n{keys}"));
     let (mut serve, acknowledged) = kill_under_load(&config);
@@ -52,8 +52,8 @@ fn check(path: &str, keys: &str) {
     assert!(written == stored, "in another order than the store");
 }
 
-/// A server that was killed at random while lines came in, and runs again; and those lines that it
-/// acknowledged.
+/// Kills a server at random moments under load. Returns the running server and the acknowledged
+/// lines.
 pub(super) fn kill_under_load(config: &str) -> (Serve, Vec<String>) {
     let mut serve = Setup::new().config(config).arguments("--no-tls").start();
     let (next, deliveries) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -82,7 +82,7 @@ pub(super) fn kill_under_load(config: &str) -> (Serve, Vec<String>) {
                     }
                 });
             }
-            // Not a moment in time, but one in the work.
+            // The moment depends on the work and not on time.
             let goal = deliveries.load(Ordering::SeqCst) + 5 + random.usize(..60);
             wait_until("deliveries", || deliveries.load(Ordering::SeqCst) >= goal);
             for _ in 0..random.usize(..200_000) {

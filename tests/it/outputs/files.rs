@@ -1,4 +1,4 @@
-//! What is written to which file, and what goes on after a restart.
+//! File outputs: contents, paths and restarts.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ fn every_entry_is_written_once_and_in_order_across_a_restart() {
     let mut serve = Setup::new().config(&config).start();
     serve.deliver(lines(0..700).join("\n"));
     serve.deliver(lines(700..1500).join("\n"));
-    // Known already: it does not go out again.
+    // Duplicates are not written again.
     serve.deliver(lines(100..200).join("\n"));
     wait_for_lines(&serve, "out/siem.log", &lines(0..1500));
     serve.stop();
@@ -78,7 +78,7 @@ fn an_entry_that_matches_after_a_late_verdict_is_written() {
     });
     wait_for_lines(&serve, "marked.log", &marked.chain(signed.clone()).collect::<Vec<_>>());
     serve.stop();
-    // Its lines went out before, and are the same.
+    // The output of raw lines wrote the line before, and does not repeat it.
     assert_eq!(lines_of(&serve.home().join("all.log")), all);
 }
 
@@ -127,7 +127,7 @@ fn a_file_removed_while_in_use_is_created_again() {
     let mut serve = Setup::new().config(&file_output("siem.log", "format = 'raw'")).start();
     serve.deliver(lines(0..10).join("\n"));
     wait_for_lines(&serve, "siem.log", &lines(0..10));
-    // Saved, so that these do not come again.
+    // The saved cursor keeps these lines from being written again.
     wait_until("the cursor", || status(&serve)["written"] == 10);
     fs::remove_file(serve.home().join("siem.log")).unwrap();
     serve.deliver(lines(10..20).join("\n"));

@@ -1,5 +1,6 @@
-//! The disk under an output fills up, and only there. It is a limit on the size of files, which the
-//! output's file has all but reached when it begins: the store stays far below.
+//! A full disk under one output. The test simulates it with a limit on the size of files. The file
+//! of
+//! the output is just below the limit from the start, and the store stays far below it.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,13 +13,14 @@ use super::*;
 use crate::full_disk::limit;
 use crate::harness::Setup;
 
-/// The most that a file may have, in bytes.
+/// The limit on the size of files, in bytes.
 const LIMIT: u64 = 32 << 20;
 
-/// What is there before, a hole with a line end: there is room for some lines and a part of one.
+/// The initial size of the file, a hole with a line end. The rest has room for some lines and a
+/// part of one.
 const BEFORE: u64 = LIMIT - 2503;
 
-/// What was written since.
+/// The text after the initial size.
 fn written(path: &Path) -> String {
     let (mut text, mut file) = (String::new(), File::open(path).unwrap());
     file.seek(SeekFrom::Start(BEFORE)).unwrap();
@@ -36,7 +38,7 @@ fn a_full_disk_blocks_only_its_output() {
     let serve = setup.start();
     limit(&serve, Some(LIMIT));
 
-    // The receiver goes on, and so does the other output.
+    // The receiver and the other output still work.
     serve.deliver(lines(0..3).join("\n"));
     serve.deliver(lines(3..100).join("\n"));
     serve.wait_for_log("the output waits");
@@ -51,7 +53,7 @@ fn a_full_disk_blocks_only_its_output() {
     assert!(told.contains("siem.log") && told.contains("File too large"), "{text}");
     assert!(text.lines().any(|line| line.starts_with("small   ok ")), "{text}");
 
-    // There is room again.
+    // The disk has room again.
     limit(&serve, None);
     wait_until("all lines", || written(&path).lines().count() >= 110);
     serve.deliver(cef(110));

@@ -1,4 +1,4 @@
-//! Entries that mean harm: their values name files, and their lines are followed.
+//! Hostile entries: their values are part of the names of files, and programs follow their lines.
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ const HOSTILE: [&str; 24] = [
     "CON",
 ];
 
-/// An entry of each format that has `value` wherever a path takes something from an entry.
+/// An entry of each format with `value` in every field that a path can use.
 fn entries(value: &str, n: usize) -> [String; 3] {
     let object =
         json!({"name": value, "event_product": value, "org_id": value, "rt": 1000 + n}).to_string();
@@ -95,8 +95,9 @@ fn a_value_cannot_imitate_a_rotated_file_of_another_path() {
     let line = |org_id: &str, n: usize| {
         json!({"name": "Ingress", "org_id": org_id, "trace_id": n, "rt": n}).to_string()
     };
-    // By their names they are newer than any that was rotated, so that those would go instead; or
-    // older, so that they themselves would go.
+    // The names look like rotated files. Newer ones would push out real rotated files, and older
+    // ones
+    // would be deleted themselves.
     let hostile: Vec<_> = (0..3)
         .flat_map(|n| {
             [
@@ -118,7 +119,7 @@ fn a_value_cannot_imitate_a_rotated_file_of_another_path() {
         let names = files_below(&out).into_iter();
         names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
     };
-    // Of the hostile files none is a rotated one, and two of the other's are.
+    // No hostile file counts as rotated. The other output path has two rotated files.
     let rotated = || names().into_iter().filter(|name| name.ends_with("Z.log.gz")).count();
     let hostile_lines = || -> usize {
         let files = files_below(&out).into_iter();
@@ -153,7 +154,7 @@ fn a_value_cannot_imitate_a_compressed_file_of_another_path() {
     });
     serve.stop();
     let names = files_below(&out);
-    // `victim-STAMP.gz` would be taken for one of `victim`.
+    // `victim-STAMP.gz` would look like a rotated file of `victim`.
     assert!(names.iter().all(|path| path.extension().is_none_or(|end| end != "gz")), "{names:?}");
 }
 
@@ -163,7 +164,7 @@ fn a_follower_sees_each_hostile_line_once_across_rotations() {
     let mut serve = Setup::new().config(&config).start();
     let mut sent: Vec<Vec<u8>> =
         HOSTILE.iter().flat_map(|value| entries(value, 0)).map(String::into_bytes).collect();
-    // Bytes that are no text, and lines of which each alone is larger than a file may be.
+    // Bytes that are not text, and lines that are each larger than the rotation size.
     sent.push(b"\xff\xfe\x00 no entry \x85\x0b\x0c\r\xf0\x9f".to_vec());
     sent.push([&b"\r\r\r"[..], &[0; 1500]].concat());
     sent.extend((0..2).map(|n| cef(n).into_bytes().repeat(20)));

@@ -1,10 +1,14 @@
-//! Outputs of the running program: every entry goes out, in order and once, whatever happens.
+//! Outputs of the running program: every entry is written in order and once, whatever happens.
 //!
-//! - `files`: what is written where, and what goes on after a restart. `crash`: the process is killed
-//!   under load. `rotation`: with somebody who follows the file. `command`: `vidimus output`.
-//! - `reload`: the configuration is changed while they run. `full_disk`: there is no more room.
-//!   `hostile`: entries that mean harm to who reads or keeps the files.
-//! - `syslog`: to rsyslog, and to receivers that are not well. `http`: to endpoints.
+//! - `files`: contents, paths and restarts.
+//! - `crash`: kills under load.
+//! - `rotation`: a program that follows a rotated file.
+//! - `command`: `vidimus output`.
+//! - `reload`: changes of the configuration.
+//! - `full_disk`: a full disk under one output.
+//! - `hostile`: entries that attack the files or their readers.
+//! - `syslog`: rsyslog, and receivers that fail.
+//! - `http`: HTTP endpoints.
 
 mod command;
 mod crash;
@@ -25,24 +29,24 @@ use std::sync::mpsc::{Receiver, channel};
 use self::command::status;
 use crate::harness::{DEADLINE, Serve, cef, wait_until};
 
-/// An output of the type file with these keys besides.
+/// The configuration of a file output with additional keys.
 fn file_output(path: &str, keys: &str) -> String {
     format!("[[output]]\nname = 'siem'\ntype = 'file'\npath = '{path}'\n{keys}\n")
 }
 
-/// The unsigned entries of these numbers, a line each.
+/// The unsigned CEF entries with these numbers.
 fn lines(numbers: std::ops::Range<usize>) -> Vec<String> {
     numbers.map(cef).collect()
 }
 
-/// The whole lines of a file, in order; that there is nothing else in it.
+/// The lines of a file. Checks that the last line is complete.
 fn lines_of(path: &Path) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     assert!(text.is_empty() || text.ends_with('\n'), "{}: torn: {text:.200}", path.display());
     text.lines().map(str::to_owned).collect()
 }
 
-/// All files below a folder, by path.
+/// All files below a directory, in order of path.
 fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
@@ -55,30 +59,30 @@ fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// The same of the files in a folder, oldest first: rotated ones have their time in their names, and
-/// sort before the file itself.
+/// The lines of all files below a directory, oldest first: rotated files have their time in their
+/// names and sort before the current file.
 fn lines_below(folder: &Path) -> Vec<String> {
     files_below(folder).iter().flat_map(|path| lines_of(path)).collect()
 }
 
-/// Waits until a file below the server's home has these lines.
+/// Waits until a file below the working directory of the server has exactly these lines.
 fn wait_for_lines(serve: &Serve, path: &str, expected: &[String]) {
     let path = serve.home().join(path);
     wait_until("lines in a file", || {
-        // While it is written to, its end may be anything.
+        // The last line may be incomplete during a write.
         fs::read_to_string(&path).unwrap_or_default().lines().count() >= expected.len()
     });
     assert_eq!(lines_of(&path), expected);
 }
 
-/// `tail -F` of a file.
+/// A running `tail -F`.
 struct Follower {
     tail: Child,
     lines: Receiver<Vec<u8>>,
 }
 
 impl Follower {
-    /// Begins with the first line of the file `path` below the server's home.
+    /// Follows the file `path` below the working directory of the server, from its first line.
     fn start(serve: &Serve, path: &str) -> Follower {
         let mut tail = Command::new("tail")
             .args(["-n", "+1", "-F", path])
@@ -95,12 +99,11 @@ impl Follower {
         Follower { tail, lines }
     }
 
-    /// The next line.
     fn next(&self) -> Vec<u8> {
         self.lines.recv_timeout(DEADLINE).unwrap()
     }
 
-    /// Ends it; that there was no other line.
+    /// Stops `tail` and checks that there were no more lines.
     fn ends(mut self) {
         self.tail.kill().unwrap();
         self.tail.wait().unwrap();

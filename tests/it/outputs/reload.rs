@@ -1,4 +1,4 @@
-//! The configuration is changed while the outputs run, and read again on SIGHUP.
+//! Changes of the outputs in the configuration, which SIGHUP applies.
 
 use std::fs::{self, OpenOptions};
 use std::process::Command;
@@ -14,7 +14,7 @@ fn output(name: &str, path: &str, keys: &str) -> String {
     format!("[[output]]\nname = '{name}'\ntype = 'file'\nformat = 'raw'\npath = '{path}'\n{keys}\n")
 }
 
-/// Changes the configuration and has it read; how often that was done before is in `times`.
+/// Changes the configuration and reloads it. `times` counts the reloads.
 fn reload(serve: &Serve, toml: &str, times: &mut usize) {
     fs::write(serve.home().join("config.toml"), toml).unwrap();
     *times += 1;
@@ -30,7 +30,7 @@ fn outputs_are_added_changed_and_removed_and_keep_their_cursors() {
     wait_for_lines(&serve, "kept.log", &lines(0..10));
     wait_for_lines(&serve, "one.log", &lines(0..10));
 
-    // One goes elsewhere, one is new.
+    // One output gets another path, and one is new.
     let elsewhere = output("changed", "two.log", "");
     let new = output("new", "new.log", "");
     let mut times = 0;
@@ -41,7 +41,7 @@ fn outputs_are_added_changed_and_removed_and_keep_their_cursors() {
     wait_for_lines(&serve, "new.log", &lines(10..20));
     assert_eq!(lines_of(&serve.home().join("one.log")), lines(0..10));
 
-    // One is gone for a while, and one of the same name as before comes back.
+    // One output is removed for a while, and comes back under the same name.
     reload(&serve, &kept, &mut times);
     serve.deliver(lines(20..30).join("\n"));
     wait_for_lines(&serve, "kept.log", &lines(0..30));
@@ -62,11 +62,11 @@ fn a_restored_output_keeps_the_lines_that_another_wrote_meanwhile() {
     serve.deliver(lines(5..10).join("\n"));
     wait_for_lines(&serve, "x.log", &lines(0..10));
 
-    // Elsewhere.
+    // At another path.
     reload(&serve, &(b("x.log") + &a("y.log")), &mut times);
     wait_for_lines(&serve, "y.log", &lines(5..10));
     assert_eq!(lines_of(&serve.home().join("x.log")), lines(0..10));
-    // And where it was.
+    // At the first path again.
     reload(&serve, &a("x.log"), &mut times);
     serve.deliver(lines(10..15).join("\n"));
     wait_for_lines(&serve, "x.log", &lines(0..15));
@@ -80,7 +80,7 @@ fn an_output_can_be_moved_away_from_an_unwritable_path() {
     serve.deliver(lines(0..5).join("\n"));
     wait_for_lines(&serve, "out/siem.log", &lines(0..5));
     wait_until("a saved cursor", || status(&serve)["next_id"] == 6);
-    // It fails, so its marks stay.
+    // The output fails, so its saved lengths stay.
     fs::remove_dir_all(serve.home().join("out")).unwrap();
     fs::write(serve.home().join("out"), "no folder").unwrap();
     serve.deliver(lines(5..10).join("\n"));
@@ -110,7 +110,7 @@ fn an_output_that_does_not_stop_delays_no_other() {
     let one = output("siem", "one.log", "");
     let printed = "[[output]]\nname = 'printed'\ntype = 'stdout'\n";
     let setup = Setup::new().config(&format!("{one}{printed}"));
-    // What it prints goes to a pipe that nobody reads.
+    // Standard output is a pipe that nobody reads.
     let pipe = setup.home().join("stdout-1");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let _reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();

@@ -1,4 +1,4 @@
-//! Rotation, with somebody who follows the file by its name.
+//! Rotation, with a program that follows the file by name.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -60,7 +60,7 @@ fn rotated_files_are_compressed_and_the_newest_are_kept() {
 #[test]
 fn files_have_the_configured_owner_group_and_mode() {
     let own = std::fs::metadata(tempfile::tempdir().unwrap().path()).unwrap();
-    // Only the privileged can give them to another.
+    // Only root can give files to another user.
     let (owner, group) = if own.uid() == 0 { (1, 2) } else { (own.uid(), own.gid()) };
     let keys = format!(
         "format = 'raw'\nmode = '0640'\nowner = {owner}\ngroup = '{group}'\n\

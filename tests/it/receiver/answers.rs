@@ -1,4 +1,4 @@
-//! Every answer of the contract, in the order of the checks.
+//! The answers of the receiver, in the order of its checks.
 
 use crate::harness::http::{head, post_http2};
 use crate::harness::stored::{self, Quarantined};
@@ -9,7 +9,7 @@ const RIGHT: (&str, &str) = ("authorization", SECRET);
 const BR: (&str, &str) = ("content-encoding", "br");
 const GZIP: (&str, &str) = ("content-encoding", "application/gzip");
 
-/// Caps that a test reaches: 64 KiB as sent, 128 KiB when decoded.
+/// Small caps for tests: 64 KiB as sent, 128 KiB decoded.
 const CAPS: &str = "[receiver]
 max_body = '64KiB'
 max_decoded = '128KiB'
@@ -23,7 +23,7 @@ fn start(config: &str) -> Serve {
     serve
 }
 
-/// An answer that is no 200 says what is wrong, in the form of RFC 9457.
+/// Checks that the answer is a problem (RFC 9457).
 fn check_problem(answer: &Answer, what: &str) {
     assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
     let problem = answer.json();
@@ -44,7 +44,7 @@ fn the_checks_run_in_order() {
     let wrong = ("authorization", "Splunk 01234567-89aB");
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16);
     let cases: &[Case<'_>] = &[
-        // The path, before all else.
+        // The path comes first.
         ("POST", "/", &[RIGHT], b"", 404),
         ("GET", "/audit-logs/", &[], b"", 404),
         ("POST", "//audit-logs", &[RIGHT, BR], &large, 404),
@@ -73,7 +73,7 @@ fn the_checks_run_in_order() {
         ("POST", "/audit-logs", &[RIGHT], &large, 413),
         ("POST", "/audit-logs", &[RIGHT, GZIP], &bomb, 413),
         ("POST", "/audit-logs", &[RIGHT], &bomb, 413),
-        // What cannot be decoded.
+        // Bodies that cannot be decoded.
         ("POST", "/audit-logs", &[RIGHT, GZIP], broken, 400),
         ("POST", "/audit-logs", &[RIGHT], broken, 400),
     ];
@@ -90,7 +90,7 @@ fn the_checks_run_in_order() {
         let challenged = answer.header("www-authenticate").is_some();
         assert_eq!(challenged, *status == 401, "{what}");
     }
-    // Bodies that were authorized and could not be decoded are kept as they came.
+    // Authorized bodies that cannot be decoded are quarantined unchanged.
     let kept = |status, encoding: Option<&str>, body: &[u8]| Quarantined {
         status,
         content_encoding: encoding.map(str::to_owned),
@@ -154,7 +154,7 @@ fn valid_requests_are_accepted() {
         assert!(answer.starts_with("HTTP/1.1 200 "), "{method}: {answer}");
         assert_eq!(answer.ends_with("ok\n"), method == "GET", "{answer}");
     }
-    // Exactly the caps, as sent and decoded.
+    // Bodies of exactly the caps, as sent and decoded.
     let line = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length - 8));
     assert_eq!(serve.deliver(line(64 << 10))["stored"], 1);
     assert_eq!(serve.deliver(gzip(line(128 << 10).as_bytes()))["stored"], 1);
@@ -171,7 +171,7 @@ fn a_chunked_body_is_held_to_the_caps() {
     connection.send(&head);
     connection.send("9\r\n{\"a\":\"abc\r\n5\r\n\"}\n{}\r\n0\r\n\r\n");
     assert_eq!(connection.answer().json()["stored"], 2);
-    // The same connection goes on.
+    // The connection still works.
     connection.send(&head);
     for _ in 0..17 {
         connection.send(format!("1000\r\n{}\r\n", "x".repeat(0x1000)));
@@ -198,7 +198,7 @@ fn the_body_is_not_requested_before_the_authorization_is_checked() {
 fn too_many_bytes_in_flight_are_answered_429() {
     let config = CAPS.replace("192KiB", "192KiB'\nqueue_timeout = '10ms");
     let serve = start(&config);
-    // Three bodies hold all there is, each less its last byte.
+    // Three bodies, each without its last byte, reserve the whole budget.
     let length = 64 << 10;
     let body = |n: usize| format!("{{\"n\":{n},\"x\":\"{}\"}}", "x".repeat(length - 14));
     let mut holding: Vec<_> = (0..3)
@@ -224,7 +224,7 @@ fn too_many_bytes_in_flight_are_answered_429() {
         let answer = connection.answer();
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
-    // All room was given back.
+    // The whole budget is free again.
     assert_eq!(serve.deliver(body(7))["stored"], 1);
     let large = format!("{{\"x\":\"{}\"}}", "x".repeat(120 << 10));
     assert_eq!(serve.deliver(gzip(large.as_bytes()))["stored"], 1);
@@ -239,6 +239,6 @@ fn a_body_that_does_not_fit_the_quarantine_is_answered_500() {
     assert_eq!(answer.status, 500);
     check_problem(&answer, "500");
     assert_eq!(stored::quarantined(&serve.data()).len(), 1);
-    // What can be read is taken all the same.
+    // A valid body is still accepted.
     assert_eq!(serve.deliver("{}")["stored"], 1);
 }

@@ -1,4 +1,4 @@
-//! What becomes of the lines of a batch: counted right, stored as they came.
+//! The lines of a batch are counted correctly and stored unchanged.
 
 use std::path::Path;
 
@@ -45,7 +45,7 @@ fn good_tampered_unsigned_malformed_and_duplicate_lines_are_counted_and_kept() {
     ];
     let answer = serve.deliver(gzip(lines.join("\n").as_bytes()));
     assert_eq!(counts(&answer), [12, 10, 2, 3, 4, 3, 2, 0], "{answer}");
-    // Once more, and three that are new.
+    // The same lines again, and three new lines.
     let more = [signer.cef(21), cef(22), "hello".to_owned()];
     let answer = serve.deliver(format!("{}\n{}\n", lines.join("\n"), more.join("\n")));
     assert_eq!(counts(&answer), [15, 3, 12, 4, 5, 3, 3, 0], "{answer}");
@@ -71,7 +71,7 @@ fn a_forged_copy_that_comes_first_does_not_displace_the_genuine_entry() {
     let signer = Signer::new("k1");
     let serve = start(&[&signer]);
     let genuine = signer.cef(1);
-    // The same payload under another signature, under none, and under a second one.
+    // The same payload with a forged signature, without a signature, and with two signatures.
     let forged = Signer::new("forger").cef(1);
     let both = format!("{genuine} sig={}", forged.rsplit_once('=').unwrap().1);
     for line in [&forged, &cef(1), &both, &genuine] {
@@ -102,7 +102,7 @@ fn only_line_ends_and_blank_lines_are_left_out() {
     let lines = serve.lines();
     let lines: Vec<_> = lines.iter().map(Vec::as_slice).collect();
     assert_eq!(lines[..3], [one.as_bytes(), two.as_bytes(), three.as_bytes()]);
-    // One CR belongs to the line end, another does not.
+    // Only one CR belongs to the line end.
     odd[3] = b"{}\r";
     assert_eq!(lines[3..], odd);
 }
@@ -136,7 +136,7 @@ fn the_vectors_are_stored_with_their_verdicts() {
     for (path, verdict, line) in &vectors {
         match stored.iter().find(|entry| entry.line == *line) {
             Some(entry) => assert_eq!(entry.verdict, *verdict, "{}", path.display()),
-            // Some vectors are the same signed entry in other lines.
+            // Some vectors are other lines of the same signed entry.
             None => {
                 assert_eq!(verdict, "valid", "{}", path.display());
                 again += 1;
@@ -169,7 +169,7 @@ fn a_line_can_imitate_ten_thousand_signatures() {
     let answer = serve.deliver(format!("{many}\n{genuine}\n"));
     assert_eq!(counts(&answer), [2, 2, 0, 0, 1, 1, 0, 0], "{answer}");
     assert_eq!(serve.lines(), [many.as_bytes(), genuine.as_bytes()]);
-    // Over the longest line that is parsed it is kept all the same.
+    // A line over the parsing limit is still stored.
     let longer = format!("{many}{}", imitation.repeat(2000));
     let answer = serve.deliver(&longer);
     assert_eq!(counts(&answer), [1, 1, 0, 1, 0, 0, 0, 0], "{answer}");
@@ -180,7 +180,7 @@ fn a_line_can_imitate_ten_thousand_signatures() {
 #[test]
 fn invalid_times_are_not_used_and_give_a_warning() {
     let serve = Serve::start();
-    // The years 1 and 292277026596 in seconds and milliseconds, and what no integer holds.
+    // The years 1 and 292277026596 in seconds and milliseconds, and numbers that no integer holds.
     let times = [
         "-62135596800000",
         "9223372036854775807",

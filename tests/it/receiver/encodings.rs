@@ -1,4 +1,4 @@
-//! The body in every encoding that Konnect and its documentation know.
+//! Bodies in every encoding that Konnect uses or documents.
 
 use crate::harness::{Serve, gzip};
 

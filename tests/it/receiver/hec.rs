@@ -1,5 +1,6 @@
-//! An input that answers as Splunk's HTTP Event Collector does. What is stored, kept, refused and
-//! counted is what it is under the receiver's own answers: each case is shown beside them.
+//! An input that answers like Splunk's HTTP Event Collector. It stores, quarantines, refuses and
+//! counts
+//! the same as an input with the default answers. The tests compare the two.
 
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ const BR: (&str, &str) = ("content-encoding", "br");
 const RAW: &str = "/services/collector/raw";
 const LINE: &[u8] = b"CEF:0|a|b|c|d|e|1|act=POST\nno entry\n";
 
-/// A server with one input that has this profile. The caps are 64 KiB as sent, 128 KiB decoded.
+/// A server with one input with this profile. The caps are 64 KiB as sent, 128 KiB decoded.
 fn start(profile: &str, more: &str) -> Serve {
     let config = format!(
         "
@@ -48,7 +49,7 @@ fn check(answer: &Answer, status: u16, body: &Value, what: &str) {
     assert_eq!(answer.header("www-authenticate").is_some(), status == 401, "{what}");
 }
 
-/// A request, the status of the receiver's own answer to it, and status and body of HEC's.
+/// A request, the status of the default answer, and the status and body of HEC's answer.
 type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8], u16, (u16, Value));
 
 #[test]
@@ -156,7 +157,7 @@ fn a_busy_receiver_answers_429_and_a_full_quarantine_500() {
         "queue_timeout = '10ms'",
     );
     let length = 64 << 10;
-    // Three bodies hold all there is, each less its last byte.
+    // Three bodies, each without its last byte, reserve the whole budget.
     let holding: Vec<_> = (0..3)
         .map(|_| {
             let mut connection = serve.connect();
@@ -194,7 +195,7 @@ fn splunks_health_needs_no_token() {
         assert_eq!(refused.json()["code"], 404, "{path}");
         assert_eq!(ask(&ours, "GET", path, &[], b"").status, 404, "{path}");
     }
-    // A path that is no input's is answered as ever.
+    // Paths of no input get the default answer.
     let nowhere = ask(&splunks, "POST", "/services/collector/event", &[RIGHT], b"{}");
     assert_eq!(nowhere.status, 404);
     assert_eq!(nowhere.header("content-type"), Some("application/problem+json"));

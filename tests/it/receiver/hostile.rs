@@ -1,4 +1,4 @@
-//! Clients that mean harm, or break off.
+//! Hostile clients, and clients that disconnect.
 
 use crate::harness::http::head;
 use crate::harness::{RawConnection, Serve, Setup, gzip, stored, wait_until};
@@ -18,7 +18,7 @@ fn a_body_that_never_comes_times_out() {
     for sent in ["", "{\"a\":1}"] {
         let mut connection = serve.connect();
         connection.send(head("POST", "/audit-logs", &[authorization(&serve)], 1000) + sent);
-        // No 408, which Konnect would not send again: the connection is closed.
+        // The connection is closed without a 408, because Konnect would not retry after a 408.
         assert!(connection.try_answer().is_none());
     }
     serve.wait_for_log("the body did not come");
@@ -83,13 +83,13 @@ fn idle_connections_make_way_for_new_ones() {
     let serve = Setup::new().config(config).start();
     for port in [serve.port(), console_port(&serve)] {
         let mut idle: Vec<_> = (0..100).map(|_| RawConnection::plain(port)).collect();
-        // The first of them have given way.
+        // The oldest idle connections were closed.
         assert!(idle[0].rest().is_empty());
         drop(idle);
     }
     let idle: Vec<_> = (0..100).map(|_| RawConnection::plain(serve.port())).collect();
     assert_eq!(serve.deliver("{\"a\":1}")["stored"], 1);
-    // A connection that delivered stays, however many come after it.
+    // A connection that has delivered stays open, however many others are opened.
     let mut delivering = serve.connect();
     let deliver = |connection: &mut RawConnection, body: &str| {
         connection.request("POST", "/audit-logs", &[authorization(&serve)], body.as_bytes());
@@ -167,7 +167,7 @@ max_in_flight = '64MiB'
 queue_timeout = '200ms'
 ";
     let serve = Setup::new().config(config).start();
-    // A gibibyte in a mebibyte, as one stream of many members, and in layers.
+    // A gibibyte in a mebibyte: one stream with many members, and nested streams.
     let bomb = gzip(&vec![0; 16 << 20]).repeat(64);
     let nested = gzip(&bomb);
     assert!(bomb.len() < 4 << 20 && nested.len() < bomb.len() / 10);
@@ -185,7 +185,7 @@ queue_timeout = '200ms'
         }
     });
     assert_eq!(send("gzip", &bomb), 413);
-    // What is in flight, and the program itself.
+    // The budget in flight, and the program itself.
     let peak = serve.peak_memory();
     assert!(peak < 64 * MIB + 128 * MIB, "{} MiB", peak / MIB);
     assert_eq!(serve.lines().len(), 0);
@@ -217,7 +217,7 @@ fn a_disconnect_does_not_cancel_a_write() {
     const LINES: usize = 50_000;
     let serve = Serve::start();
     let body: String = (0..LINES).map(|n| format!("{{\"n\":{n},\"x\":\"{n:0100}\"}}\n")).collect();
-    // It grows as soon as the transaction is larger than what SQLite keeps in memory.
+    // The log grows when the transaction exceeds the cache of SQLite.
     let log = serve.data().join("segments/0000000000000001.live.db-wal");
     let written = || log.metadata().map_or(0, |about| about.len());
     let before = written();

@@ -1,8 +1,8 @@
-//! Several inputs: each its own path and its own values.
+//! Several inputs, each with its own path and authorization values.
 
 use crate::harness::{Serve, Setup, Signer, stored};
 
-/// The status of a delivery of `body` with a value.
+/// Delivers `body` with this authorization. Returns the status.
 fn status(serve: &Serve, path: &str, value: &str, body: &str) -> u16 {
     serve.post(path, &[("authorization", value)], body.as_bytes()).status
 }
@@ -47,7 +47,7 @@ authorization_env = 'LAB_AUTHORIZATION'
     assert_eq!(found, expected);
     let found: Vec<_> = stored::deliveries(&serve.data()).into_iter().map(|d| d.input).collect();
     assert_eq!(found, expected);
-    // There is nothing that would have to be made.
+    // No value was generated.
     assert!(!serve.data().join("authorization").exists());
 }
 

@@ -1,4 +1,4 @@
-//! From the first run to the last answer.
+//! The life of a server, from the first run to the last answer.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -19,7 +19,7 @@ fn the_printed_command_delivers_a_first_entry() {
         assert!(stderr.contains(hint), "{hint}: {stderr}");
     }
     assert!(!stderr.contains(serve.authorization.split_once(' ').unwrap().1), "{stderr}");
-    // The command goes on where a line ends with a backslash.
+    // A backslash at the end of a line continues the command.
     let mut curl = String::new();
     for line in stderr.lines().skip_while(|line| !line.trim().starts_with("curl ")) {
         curl += &format!("{line}\n");
@@ -96,7 +96,7 @@ fn requests_in_flight_are_answered_before_the_server_ends() {
         idle.request("GET", "/healthz", &[], b"");
         assert_eq!(idle.answer().status, 200);
         busy.send(head("POST", "/audit-logs", &[authorization, ("expect", "100-continue")], 15));
-        // The server is at work on it.
+        // The server has started to read the body.
         assert_eq!(busy.answer().status, 100);
         busy.send("{\"n\":1");
         serve.signal(signal);

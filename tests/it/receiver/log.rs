@@ -1,11 +1,11 @@
-//! What `serve` logs, and in which form.
+//! The log of `serve` and its formats.
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{Serve, Setup};
 
-/// The events of a log in JSON, every line of which is one.
+/// The events of a JSON log. Checks that every line is an event.
 fn events(serve: &Serve) -> Vec<Value> {
     let stderr = serve.stderr();
     let event =
@@ -25,14 +25,14 @@ fn a_json_log_holds_only_json() {
     assert_eq!(ready["fields"]["receiver"], serve.receiver);
     assert_eq!(ready["fields"]["console"], serve.console);
 
-    // Nor is what stops it anything else.
+    // An error at the start is JSON too.
     let failing = Setup::new().arguments("--log-format json --tls-cert none --tls-key none");
     let (status, stderr) = failing.fail();
     let last: Value = serde_json::from_str(stderr.lines().last().unwrap()).unwrap();
     assert_eq!((status.code(), &last["level"]), (Some(3), &Value::from("ERROR")), "{stderr}");
 }
 
-/// Serves a delivery: whether that and what helps to find a bug are in the log.
+/// Serves a delivery. Checks whether the log has the delivery, and messages for debugging.
 #[track_caller]
 fn check(setup: Setup, delivery: bool, debugging: bool) {
     let mut serve = setup.start();

@@ -1,4 +1,4 @@
-//! The receiver from outside: the real binary, over real sockets.
+//! The receiver as the real binary, over real sockets.
 
 mod answers;
 mod batches;

@@ -1,4 +1,4 @@
-//! "Nothing arrives": what was refused can be found, and no part of a secret anywhere.
+//! Refused requests are recorded, and no record or log has a part of a secret.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::harness::http::trusting;
 use crate::harness::{RawConnection, Serve, Setup, stored};
 
-/// What must stand nowhere, in any case.
+/// Secrets that must not be written anywhere, in upper or lower case.
 const SECRETS: [&str; 4] = ["hunter2", "Tr0ub4dor", "correct-horse", "battery-staple"];
 
 #[test]
@@ -26,7 +26,7 @@ fn refused_requests_are_recorded_without_secrets() {
         let status = serve.post(path, &headers, b"hunter2").status;
         assert_eq!(status, if path.starts_with("/logs") { 404 } else { 401 }, "{path}");
     }
-    // Plain HTTP to the port that speaks TLS; a client that does not trust the certificate; nonsense.
+    // Plain HTTP to a TLS port, a client that does not trust the certificate, and random bytes.
     let mut plain = RawConnection::plain(serve.port());
     plain.request("POST", "/audit-logs", &[("authorization", "Splunk Tr0ub4dor")], b"hunter2");
     assert!(plain.rest().is_empty());
@@ -99,7 +99,7 @@ fn the_generated_authorization_is_only_in_its_file() {
     }
 }
 
-/// Looks for secrets in all that the server wrote, but for the file that is for one.
+/// Checks that no file of the server has a secret, except the file for the authorization.
 fn check_no_secret(serve: &Serve, secrets: &[&str]) {
     fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
         for file in fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! The process is killed under load while it sends to an endpoint.
+//! HTTP outputs after kills under load.
 
 use super::*;
 use crate::outputs::crash::kill_under_load;
@@ -15,7 +15,7 @@ fn the_endpoint_has_every_entry_in_order_after_kills_and_only_batches_repeat() {
         endpoint.taken().last().is_some_and(|taken| taken.lines().last() == Some(last))
     });
     serve.stop();
-    // Each request goes on where the last one ended, or begins again where that one did.
+    // Each request continues after the last one or repeats it.
     let mut next = 0;
     for taken in endpoint.taken() {
         let lines = taken.lines();

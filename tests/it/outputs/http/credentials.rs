@@ -1,4 +1,4 @@
-//! Who we are to an endpoint: a certificate, headers from files, tokens that change.
+//! Credentials for an endpoint: a client certificate, headers from files, and changing tokens.
 
 use std::fs;
 

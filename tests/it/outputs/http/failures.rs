@@ -1,4 +1,4 @@
-//! An endpoint that fails in every way there is.
+//! Failures of an endpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,7 +87,7 @@ fn a_hanging_endpoint_blocks_only_its_output() {
     let mut serve = Setup::new().config(&config).start();
     serve.deliver(lines(0..10).join("\n"));
     endpoint.wait_for_requests(1);
-    // It takes deliveries as before, and ends when it is told to.
+    // The server accepts deliveries as before, and stops on request.
     serve.deliver(lines(10..20).join("\n"));
     serve.stop();
     let log = serve.stderr();
@@ -124,7 +124,7 @@ fn an_output_waits_until_dead_letters_can_be_written() {
 fn a_reset_during_a_failure_resends_everything() {
     let well = Arc::new(AtomicBool::new(false));
     let is_well = Arc::clone(&well);
-    // Of a batch it refuses as a whole it takes the first half, and the second not now.
+    // The endpoint refuses the batch, accepts its first half, and is not ready for the second.
     let endpoint = Endpoint::start(move |received: &Received| match received.lines().len() {
         _ if is_well.load(Ordering::SeqCst) => ok(),
         4 => Reply::status(400),

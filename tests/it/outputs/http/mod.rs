@@ -1,8 +1,10 @@
-//! Outputs to endpoints of HTTP: nothing is lost and the order is kept, whatever is answered.
+//! Outputs to HTTP endpoints: nothing is lost or reordered, whatever the endpoint answers.
 //!
-//! - `pass_through`: as Konnect delivers, to another Vidimus too. `failures`: an endpoint that fails in
-//!   every way. `shapes`: Splunk's and Elasticsearch's. `credentials`: who we are. `crash`: the process
-//!   is killed under load.
+//! - `pass_through`: deliveries like Konnect's, also to another Vidimus.
+//! - `failures`: an endpoint that fails.
+//! - `shapes`: the formats of Splunk and Elasticsearch.
+//! - `credentials`: client certificates, headers and tokens.
+//! - `crash`: kills under load.
 
 mod crash;
 mod credentials;
@@ -13,7 +15,7 @@ mod shapes;
 use super::*;
 use crate::harness::{Endpoint, Reply, Setup};
 
-/// An output of the type http with these keys besides; entries wait for others as short as they can.
+/// The configuration of an http output with additional keys. Batches are sent as soon as possible.
 fn http_output(url: &str, keys: &str) -> String {
     format!(
         "[[output]]\nname = 'siem'\ntype = 'http'\nurl = '{url}'\nbatch_every = '100ms'\n{keys}\n"
@@ -24,7 +26,7 @@ fn ok() -> Reply {
     Reply::status(200)
 }
 
-/// The dead letters of the output, where they go without being told.
+/// The dead letters of the output, in their default file.
 fn letters(serve: &Serve) -> Vec<serde_json::Value> {
     let lines = lines_of(&serve.data().join("dead-letters/siem.jsonl"));
     lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -1,4 +1,4 @@
-//! The lines as received, delivered as Konnect delivers them.
+//! The received lines, delivered as Konnect delivers them.
 
 use hyper::header::HeaderValue;
 use rustix::process::Signal;
@@ -78,7 +78,7 @@ fn a_receiver_with_the_splunk_profile_gets_every_line() {
     let first = Setup::new().config(&output("Splunk 4567")).start();
     let signed: Vec<_> = (0..20).map(|n| signer.cef(n)).collect();
     first.deliver(signed.join("\n"));
-    // The credentials are wrong: it waits, and nothing is a dead letter.
+    // With wrong credentials the output waits, and writes no dead letters.
     first.wait_for_log("Invalid token");
     assert!(second.lines().is_empty() && letters(&first).is_empty());
     write_private(&first.home().join("config.toml"), output(token).as_bytes());

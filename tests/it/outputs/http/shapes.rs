@@ -1,4 +1,4 @@
-//! The shapes that Splunk and Elasticsearch expect, and their answers.
+//! The formats that Splunk and Elasticsearch expect, and their answers.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::harness::{KeyReply, KeyServer, Received, Signer, jwks};
 
-/// The documents of an index, by id.
+/// An index: documents by id.
 type Index = Arc<Mutex<BTreeMap<String, Value>>>;
 
-/// Puts documents into an index as `_bulk` does: an item for each.
+/// Adds documents to an index as `_bulk` does. Returns an item for each document.
 fn bulk(received: &Received, index: &Index) -> Vec<Value> {
     let lines = received.json();
     let put = |pair: &[Value]| {
@@ -51,9 +51,9 @@ fn check_bulk(action: &str) {
         asked += 1;
         let items = bulk(received, &shared);
         match asked {
-            // It took all of them, and does not get round to saying so.
+            // Accepts all documents, but the answer is cut off.
             1 => Reply::Half(bulk_answer(&items)),
-            // It answers for some of them only.
+            // Answers for some of the documents only.
             2 => Reply::Answer(200, "", bulk_answer(&items[1..])),
             _ => Reply::Answer(200, "", bulk_answer(&items)),
         }
@@ -99,7 +99,7 @@ fn a_late_verdict_changes_the_document() {
         &endpoint.url("/_bulk"),
         "format = 'ecs'\nbody = 'bulk'\nindex = 'audit'\nbatch_entries = 2",
     );
-    // It has the line as received, and the verdict beside it.
+    // Splunk's event has the received line, and the verdict as a field.
     let events = Endpoint::start(|_| ok());
     let event =
         http_output(&events.url("/services/collector/event"), "format = 'raw'\nbody = 'hec_event'");
@@ -113,7 +113,7 @@ fn a_late_verdict_changes_the_document() {
     wait_until("documents", || verdicts() == ["no_key"; 5]);
     source.set_keys(jwks(&[&signer]));
     wait_until("other verdicts", || verdicts() == ["valid"; 5]);
-    // Changes are gathered into batches too.
+    // Changes are batched too.
     assert!(endpoint.taken().iter().all(|taken| taken.lines().len() <= 4));
     events.wait_for_lines(10);
     let taken = events.taken();

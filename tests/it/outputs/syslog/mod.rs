@@ -1,4 +1,4 @@
-//! Outputs to syslog receivers: to rsyslog, over TCP and TLS, and to some that are not well.
+//! Outputs to syslog receivers: rsyslog over TCP and TLS, and receivers that fail.
 
 mod rsyslog;
 
@@ -17,7 +17,7 @@ fn output(port: u16, keys: &str) -> String {
     format!("[[output]]\nname = 'siem'\ntype = 'syslog'\naddress = 'localhost:{port}'\n{keys}\n")
 }
 
-/// The keys of TLS, with what is in rsyslog's directory.
+/// The TLS keys of an output, with files of the directory of rsyslog.
 fn tls_keys(rsyslog: &Rsyslog, pair: &str) -> String {
     let file = |name: &str| rsyslog.home.path().join(name).display().to_string();
     let ca = format!("ca_file = '{}'\n", file("ca.pem"));
@@ -54,7 +54,7 @@ fn rsyslog_gets_every_line_once_and_unchanged_with_its_verdict() {
     sent.push(signer.cef(1001).replace("act=POST", "act=GET").into_bytes());
     sent.extend(hostile);
     serve.deliver(sent.join(&b'\n'));
-    // One of them in JSON too, somewhere.
+    // The rsyslog file has one more line, in JSON.
     wait_until("all lines at rsyslog", || rsyslog.written("lines").len() > sent.len());
     serve.stop();
 
@@ -115,7 +115,7 @@ fn rsyslog_gets_lines_over_tls_only_with_a_client_certificate() {
     let (_, status, _) = run(&serve, "status");
     assert!(status.contains(expected), "{status}");
 
-    // What else may be wrong, and what to do about it.
+    // Other errors, and their advice.
     let config = |keys: &str| {
         write_private(&serve.home().join("config.toml"), rsyslog.output(keys).as_bytes());
     };
@@ -142,7 +142,7 @@ fn rsyslog_gets_lines_over_tls_only_with_a_client_certificate() {
     serve.deliver(lines(2000..4000).join("\n"));
     rsyslog.wait_for(&lines(0..4000));
     serve.stop();
-    // What was confirmed does not come again.
+    // Confirmed lines are not sent again.
     serve.restart();
     serve.deliver(lines(4000..4010).join("\n"));
     rsyslog.wait_for(&lines(0..4010));
@@ -160,7 +160,8 @@ fn rsyslog_gets_lines_over_tls_only_with_a_client_certificate() {
 fn nothing_is_missing_after_rsyslog_restarts_under_load() {
     let Some(mut rsyslog) = Rsyslog::tcp() else { return };
     let mut serve = Setup::new().config(&rsyslog.output(TCP)).start();
-    // It is known what rsyslog does, so much is sent before it is confirmed.
+    // The output already knows how rsyslog closes connections, so it sends much before it asks for
+    // a confirmation.
     serve.deliver(cef(0));
     rsyslog.wait_for(&lines(0..1));
     serve.stop();
@@ -174,7 +175,7 @@ fn nothing_is_missing_after_rsyslog_restarts_under_load() {
                 wait_until("lines at rsyslog", || rsyslog.written("lines").len() > there + 300);
                 match round {
                     0 => rsyslog.restart(),
-                    // It is away for a while.
+                    // rsyslog is down for a while.
                     _ => rsyslog.stop(),
                 }
             });
@@ -193,7 +194,7 @@ fn nothing_is_missing_after_rsyslog_restarts_under_load() {
     serve.stop();
     let expected: Vec<_> = lines(0..sent).into_iter().map(String::into_bytes).collect();
     let written = rsyslog.written("lines");
-    // What comes again begins somewhere before, and is in order.
+    // Repeated lines start at an earlier line, and are in order.
     let number = |line: &Vec<u8>| expected.iter().position(|one| one == line).unwrap();
     let mut next = 0;
     for line in &written {
@@ -208,7 +209,8 @@ fn nothing_is_missing_after_rsyslog_restarts_under_load() {
     assert!(written.len() > sent, "nothing came again, so nothing was restarted under load");
 }
 
-/// A receiver that does with each connection as `act` says, until the tests end.
+/// A receiver that handles each connection with `act` until the test process ends. Returns its
+/// port.
 fn receiver(act: impl Fn(usize, TcpStream) + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -225,7 +227,7 @@ fn lines_are_sent_again_after_a_connection_reset() {
     let (sender, received) = channel();
     let port = receiver(move |n, mut tcp| {
         if n == 0 {
-            // Closed with something unread, it is reset.
+            // Closing a connection with unread bytes resets it.
             tcp.read_exact(&mut [0; 1000]).unwrap();
             drop(tcp);
             return sender.send(Vec::new()).unwrap();
@@ -238,7 +240,7 @@ fn lines_are_sent_again_after_a_connection_reset() {
     let mut serve = Setup::new().config(&output(port, TCP)).start();
     serve.deliver(lines(0..1000).join("\n"));
     assert!(received.recv().unwrap().is_empty());
-    // So that it looks.
+    // Another line makes the output notice the reset.
     serve.deliver(cef(1000));
     serve.wait_for_log("the output waits");
     let mut text = Vec::new();
@@ -270,7 +272,7 @@ fn a_receiver_that_is_slow_at_first_gets_every_line() {
     serve.deliver(lines(0..1000).join("\n"));
     serve.wait_for_log("so it is not known whether it read; trying again (1 of 3)");
     drop(held.recv().unwrap());
-    // So that it does not wait any longer.
+    // Ends the wait of the output.
     serve.signal(Signal::HUP);
     let mut text = Vec::new();
     wait_until("the last line", || {
@@ -325,7 +327,7 @@ fn a_receiver_that_reads_nothing_blocks_only_its_output() {
     let sent: Vec<_> = (0..40).map(long).collect();
     sent.iter().for_each(|line| drop(serve.deliver(line)));
     wait_for_lines(&serve, "siem.log", &sent);
-    // What it says depends on how much the system takes for the receiver.
+    // The rest of the message depends on how much the system buffers for the receiver.
     serve.wait_for_log("the output waits output=\"siem\" error=localhost:");
     assert_eq!(serve.stored().len(), 40);
     serve.stop();

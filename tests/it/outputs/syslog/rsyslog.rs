@@ -1,4 +1,4 @@
-//! The real rsyslog, in a directory of its own, and certificates for both ends.
+//! A real rsyslogd in its own directory, and certificates for both ends.
 
 use std::fs::{self, File};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::output;
 use crate::harness::{tool, wait_until, write_private};
 
-/// rsyslogd in a directory of its own: what it receives is in files there.
+/// A running rsyslogd that writes the received lines to files in its directory.
 pub(super) struct Rsyslog {
     pub(super) home: TempDir,
     pub(super) port: u16,
@@ -20,13 +20,13 @@ pub(super) struct Rsyslog {
 }
 
 impl Rsyslog {
-    /// With plain TCP. `None` where there is no rsyslogd.
+    /// Starts rsyslogd with plain TCP. Returns `None` if rsyslogd is missing.
     pub(super) fn tcp() -> Option<Rsyslog> {
         Rsyslog::start(tempfile::tempdir().unwrap(), "", "")
     }
 
-    /// With TLS, and clients that show a certificate of the same CA as its own. `None` where its driver
-    /// for OpenSSL is missing too.
+    /// Starts rsyslogd with TLS and client certificates of its own CA. Returns `None` if rsyslogd
+    /// or its OpenSSL driver is missing.
     pub(super) fn tls() -> Option<Rsyslog> {
         let home = tempfile::tempdir().unwrap();
         let drivers = fs::read_dir("/usr/lib").unwrap().flatten();
@@ -76,14 +76,14 @@ impl Rsyslog {
         fs::write(home.path().join("config"), config(0)).unwrap();
         let mut rsyslog = Rsyslog { home, port: 0, child: None };
         rsyslog.restart();
-        // It comes back to where it was.
+        // A restart uses the same port.
         let path = rsyslog.home.path().join("config");
         let text = fs::read_to_string(&path).unwrap();
         fs::write(path, text.replace("port=\"0\"", &format!("port=\"{}\"", rsyslog.port))).unwrap();
         Some(rsyslog)
     }
 
-    /// Starts it again, where it was stopped, and waits until it listens.
+    /// Restarts rsyslogd and waits until it listens.
     pub(super) fn restart(&mut self) {
         self.stop();
         let home = self.home.path();
@@ -98,7 +98,7 @@ impl Rsyslog {
             .stderr(told)
             .spawn();
         self.child = Some(child.unwrap());
-        // The port is written down only where it is a free one.
+        // rsyslogd writes the port to a file only if it chose the port.
         if self.port == 0 {
             wait_until("rsyslogd's port", || {
                 let port = fs::read_to_string(self.home.path().join("port"));
@@ -109,7 +109,7 @@ impl Rsyslog {
         wait_until("rsyslogd to listen", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
-    /// Stops it as a service manager does.
+    /// Stops rsyslogd with SIGTERM.
     pub(super) fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
@@ -117,12 +117,12 @@ impl Rsyslog {
         wait_until("the end of rsyslogd", || child.try_wait().unwrap().is_some());
     }
 
-    /// The output of the configuration that sends to it.
+    /// The configuration of an output to this rsyslogd.
     pub(super) fn output(&self, keys: &str) -> String {
         output(self.port, keys)
     }
 
-    /// The lines of what it wrote. While it writes, the last may be a part of one.
+    /// The complete lines of a file of rsyslogd.
     pub(super) fn written(&self, name: &str) -> Vec<Vec<u8>> {
         let text = fs::read(self.home.path().join(name)).unwrap_or_default();
         let mut lines: Vec<_> = text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
@@ -130,7 +130,7 @@ impl Rsyslog {
         lines
     }
 
-    /// Waits until it has these lines, and no others.
+    /// Waits until rsyslogd has exactly these lines.
     pub(super) fn wait_for(&self, expected: &[impl AsRef<[u8]>]) {
         wait_until("lines at rsyslog", || self.written("lines").len() >= expected.len());
         let written = self.written("lines");
@@ -155,7 +155,7 @@ impl Drop for Rsyslog {
     }
 }
 
-/// rsyslogd, which is in nobody's path but root's.
+/// rsyslogd, which is usually in the path of root only.
 fn program() -> Option<Command> {
     const PROGRAM: &str = "/usr/sbin/rsyslogd";
     if Path::new(PROGRAM).exists() { Some(Command::new(PROGRAM)) } else { tool("rsyslogd") }
@@ -172,7 +172,7 @@ impl Ca {
         Ca(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// A pair for `name`, in the files `path.pem` and `path.key`.
+    /// Writes a certificate and a key for `name` to `path.pem` and `path.key`.
     fn pair(&self, name: &str, path: &Path) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
