@@ -7,7 +7,7 @@ use clap::ValueEnum;
 /// When there are colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
-    /// On a terminal, unless NO_COLOR is set; anywhere if CLICOLOR_FORCE is.
+    /// On a terminal, unless NO_COLOR is set. Always if CLICOLOR_FORCE is set.
     #[default]
     Auto,
     /// Always.

@@ -6,10 +6,11 @@ use clap_complete::Shell;
 use super::exit::{Exit, Failure};
 use super::terminal::Output;
 
-/// Print the script with which a shell completes commands and flags
+/// Print shell completions
 ///
-/// For bash: `vidimus completions bash > ~/.local/share/bash-completion/completions/vidimus`. For zsh it
-/// is a file `_vidimus` in a folder of `$fpath`, for fish `~/.config/fish/completions/vidimus.fish`.
+/// For bash: `vidimus completions bash > ~/.local/share/bash-completion/completions/vidimus`. For
+/// zsh, write the file `_vidimus` in a directory of `$fpath`. For fish, write
+/// `~/.config/fish/completions/vidimus.fish`.
 #[derive(Args)]
 pub struct Completions {
     /// The shell

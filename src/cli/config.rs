@@ -8,7 +8,7 @@ use super::exit::{Exit, Failure};
 use super::terminal::{Output, tell};
 use crate::config::{self, Flags};
 
-/// Print the example configuration, or check a file.
+/// Print the example configuration, or check a configuration file.
 #[derive(Args)]
 pub struct Config {
     #[command(subcommand)]
@@ -17,11 +17,11 @@ pub struct Config {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print a configuration with every key and its default
+    /// Print an example configuration with every key and its default
     Example,
-    /// Say whether a configuration is valid, with the files of secrets that it names
+    /// Check a configuration file and the secret files it names
     Check {
-        /// The configuration
+        /// The configuration file
         file: PathBuf,
     },
 }

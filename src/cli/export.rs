@@ -7,10 +7,10 @@ use super::print::{Printer, RecordFormat, Zone};
 use super::selection::{Place, Range, Wanted, read_whole, tell_hints};
 use super::terminal::{counted, is_watched, tell};
 
-/// Write stored entries out, in the order in which they were stored.
+/// Export stored entries in the order they were stored.
 ///
-/// What is stored while it runs is left out. The lines of `raw` are those that were received: they
-/// can be verified again.
+/// Entries that are stored while the export runs are not included. The format `raw` writes the
+/// lines as received, so they can be verified again.
 #[derive(Args)]
 pub struct Export {
     #[command(flatten)]
@@ -19,11 +19,11 @@ pub struct Export {
     #[command(flatten)]
     range: Range,
 
-    /// Write at most this many; 0 is all
+    /// Write at most N entries; 0 means all
     #[arg(long, value_name = "N", default_value_t = 0)]
     limit: usize,
 
-    /// Write in this format
+    /// The output format
     #[arg(short, long, visible_alias = "format", value_name = "FORMAT", default_value = "jsonl")]
     output: RecordFormat,
 

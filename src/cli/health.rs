@@ -15,28 +15,28 @@ use crate::net::{Client, ClientOptions};
 /// The most of an answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
 
-/// Ask a running server whether it is well: for the health check of a container
+/// Check the health of a running server, for example from a container health check
 ///
-/// `/healthz` is answered as long as the program is alive, by the console and by the receiver.
-/// `/readyz`, of the console, is 200 if the store can be written and the keys are there. A full disk
-/// does not get better by a new start, so let `/healthz` decide about one.
+/// The console and the receiver answer `/healthz` as long as the process is alive. The console
+/// answers `/readyz` with 200 if the store is writable and the keys are loaded. Use `/healthz` to
+/// decide about restarts, because a restart does not fix a full disk.
 ///
-/// Exit codes: 0 it is well, 1 it answers that it is not, 2 wrong usage, 3 there is no answer.
+/// Exit codes: 0 healthy, 1 not healthy, 2 usage error, 3 no answer.
 #[derive(Args)]
 pub struct Health {
-    /// What to ask
+    /// The URL to request
     #[arg(value_name = "URL", default_value = "http://127.0.0.1:8480/healthz")]
     url: Uri,
 
-    /// A PEM file of certificates to trust: a CA's, or the server's own self-signed one
+    /// Trust the certificates in this PEM file: a CA, or the server's self-signed certificate
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
 
-    /// Trust any certificate, and speak plain http to any host
+    /// Accept any certificate, and allow plain http to any host
     #[arg(long, conflicts_with = "cacert")]
     insecure: bool,
 
-    /// How many seconds the answer may take
+    /// Wait at most this many seconds for the answer
     #[arg(long, value_name = "SECONDS", default_value_t = 5,
           value_parser = clap::value_parser!(u16).range(1..))]
     timeout: u16,

@@ -19,7 +19,7 @@ use crate::net::{Client, ClientOptions};
 use crate::signature::{Key, KeySet};
 use crate::store::{Directory, Options, Sighting, Source, Store, StoreError, sightings};
 
-/// Fetch verification keys, or list those that were seen.
+/// Fetch or list verification keys.
 #[derive(Args)]
 pub struct Keys {
     #[command(subcommand)]
@@ -32,34 +32,34 @@ enum Command {
     List(List),
 }
 
-/// Read key sets now, and enter their keys in the data directory, if there is one.
+/// Fetch key sets now, and store their keys in the data directory if it exists.
 ///
-/// A `vidimus serve` that works on the directory reads them by itself.
+/// A running `vidimus serve` fetches its key sets itself.
 #[derive(Args)]
 struct Fetch {
     #[command(flatten)]
     keys: KeysFrom,
 
-    /// The data directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
+    /// The data directory [default: vidimus-data] [env: VIDIMUS_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Write the keys to this file too, as one JWK set, to verify with offline
+    /// Also write the keys to this file, as one JWK set for offline verification
     #[arg(long, value_name = "FILE")]
     jwks_out: Option<PathBuf>,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 }
 
-/// List the keys that were ever seen, where, when first and when last.
+/// List all keys seen so far, with their source and when they were first and last seen.
 #[derive(Args)]
 struct List {
     #[command(flatten)]
     place: Place,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 }

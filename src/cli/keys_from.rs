@@ -16,13 +16,14 @@ use crate::signature::KeySet;
 /// Where the keys come from.
 #[derive(Clone, Debug, Default, Args)]
 pub struct KeysFrom {
-    /// A JWK set: a file, an https URL, or an http one to the loopback address. May be repeated
+    /// Use this JWK set: a file, an https URL, or an http URL on the loopback address. Can be
+    /// repeated
     #[arg(long, value_name = "FILE-OR-URL")]
     jwks: Vec<String>,
-    /// Konnect's keys for a region; `auto` takes those of all regions
+    /// Use Konnect's keys for this region, or for all regions with `auto`
     #[arg(long, value_parser = region())]
     region: Option<Region>,
-    /// A configuration file, whose [keys] count if neither --jwks nor --region is given
+    /// Use the [keys] of this configuration file, unless --jwks or --region is given
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -21,7 +21,7 @@ const VARIABLES: [&str; 2] = ["VIDIMUS_LOG", "RUST_LOG"];
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Verbosity {
-    /// Log more: once for debugging, twice for everything
+    /// Log more: -v for debug, -vv for trace
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 
@@ -50,10 +50,10 @@ impl Verbosity {
 /// How log events are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Style {
-    /// A line for people.
+    /// Human-readable lines.
     #[default]
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -7,13 +7,13 @@ use clap::{Args, CommandFactory};
 use super::exit::{Exit, Failure};
 use super::terminal::tell;
 
-/// Write the man pages of all commands into a folder
+/// Write the man pages of all commands to a directory
 ///
-/// Read one with `man -l DIR/vidimus-serve.1`; put them into `/usr/local/share/man/man1`, and
-/// `man vidimus-serve` finds it.
+/// Read a page with `man -l DIR/vidimus-serve.1`. In `/usr/local/share/man/man1`, `man
+/// vidimus-serve` finds it.
 #[derive(Args)]
 pub struct Man {
-    /// The folder; it is made if it is not there
+    /// The directory; created if it does not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }

@@ -41,9 +41,9 @@ use clap::{Parser, Subcommand};
 
 use exit::{Exit, Failure};
 
-/// Receives, verifies and keeps the audit logs that Kong Konnect and its Dev Portals send.
+/// Receive, verify and store the audit logs of Kong Konnect and its Dev Portals.
 ///
-/// Exit codes: 0 done, 1 done and the answer is bad news, 2 wrong usage, 3 it could not be done.
+/// Exit codes: 0 success, 1 success with a negative result, 2 usage error, 3 failure.
 #[derive(Parser)]
 #[command(name = "vidimus", version)]
 pub struct Cli {

@@ -3,10 +3,10 @@
 /// How records are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutputFormat {
-    /// For people.
+    /// Human-readable text.
     #[default]
     Text,
-    /// JSON lines: one object a line, and nothing else.
+    /// JSON lines: one object per line.
     #[value(alias = "json")]
     Jsonl,
 }

@@ -19,7 +19,7 @@ use crate::output::synthetic;
 use crate::search::{self, Filter};
 use crate::store::{OutputCursors, OutputStanding, Reader};
 
-/// Look at the outputs, and look after them.
+/// Show and manage outputs.
 #[derive(Args)]
 pub struct Outputs {
     #[command(subcommand)]
@@ -46,16 +46,17 @@ impl Outputs {
     }
 }
 
-/// Say how far each output has come, how far it is behind, and how fast it is
+/// Show the position, backlog and speed of each output
 ///
-/// NEXT is the next entry, RATE how many lines a second it wrote in the minute before its place was
-/// SAVED, and 0 when that is more than a minute ago; DEAD are its dead letters. An output that is not in
-/// the configuration any more keeps its place, and is told too.
+/// NEXT is the id of the next entry. BEHIND is the number of entries still to process. RATE is the
+/// lines per second in the minute before the position was SAVED, or 0 if that was more than a
+/// minute ago. DEAD is the number of dead letters. The list includes outputs that were removed from
+/// the configuration, because their position is kept.
 ///
-/// Exit code 1: one that is there failed and has not gone on since.
+/// Exit codes: 0 all configured outputs work, 1 a configured output has failed.
 #[derive(Args)]
 struct Status {
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 
@@ -131,16 +132,16 @@ fn remark(standing: &OutputStanding) -> Option<String> {
     Some(format!("{name}: {}failed {at}: {error}", since.unwrap_or_default()))
 }
 
-/// Have an output begin again with what was received from a time on
+/// Make an output start again with the entries received since a given time
 ///
-/// What it wrote since then is written again, after what is there.
+/// Entries that it already wrote since then are written again.
 #[derive(Args)]
 struct Reset {
-    /// The output
+    /// The name of the output
     #[arg(value_name = "NAME")]
     name: String,
 
-    /// From this time on: RFC 3339, a date, or how long ago (15m, 6h, 7d)
+    /// Start at this time: RFC 3339, a date, or an age (15m, 6h, 7d)
     #[arg(long, value_name = "TIME")]
     since: String,
 
@@ -164,12 +165,12 @@ impl Reset {
     }
 }
 
-/// Forget the place of an output that is not in the configuration any more
+/// Delete the saved position of an output that was removed from the configuration
 ///
-/// If there is one of its name again, it is a new one.
+/// An output that is added later with the same name starts as a new output.
 #[derive(Args)]
 struct Forget {
-    /// The output
+    /// The name of the output
     #[arg(value_name = "NAME")]
     name: String,
 
@@ -201,18 +202,19 @@ fn unknown(name: &str) -> Failure {
     ))
 }
 
-/// Try an output of the configuration out, with one made-up entry
+/// Test a configured output with a made-up entry
 ///
-/// The line is printed. For files it is tried whether one can be written beside that which the entry
-/// would go to; that one is not touched, for a running `vidimus serve` may be writing to it. A syslog
-/// receiver is sent the message, and an endpoint the entry; exit code 1: it did not take it.
+/// The command prints the line. For a file output it checks that a file can be written in the same
+/// directory; it does not touch the output's own file, because `vidimus serve` may be writing to
+/// it. For syslog and HTTP it sends the entry; the exit code is 1 if the receiver does not accept
+/// it.
 #[derive(Args)]
 struct Test {
-    /// The output
+    /// The name of the output
     #[arg(value_name = "NAME")]
     name: String,
 
-    /// Read the settings from this file
+    /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 }

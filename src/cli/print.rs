@@ -19,14 +19,14 @@ use table::Table;
 /// How records are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum RecordFormat {
-    /// A table for people.
+    /// A table.
     #[default]
     Text,
-    /// JSON lines: one object a line, and nothing else.
+    /// JSON lines: one object per line.
     #[value(alias = "json")]
     Jsonl,
-    /// Comma-separated values with a header (RFC 4180). What a spreadsheet would take for a formula
-    /// gets an apostrophe before it.
+    /// Comma-separated values with a header (RFC 4180). Cells that look like a formula get an
+    /// apostrophe prefix.
     Csv,
     /// The lines as received.
     Raw,
@@ -35,7 +35,7 @@ pub enum RecordFormat {
 /// How times are shown to people.
 #[derive(Debug, Args)]
 pub struct Zone {
-    /// Show times in the local time zone, in text
+    /// Show times in the local time zone, in text output
     #[arg(long)]
     local: bool,
 }

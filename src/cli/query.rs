@@ -9,7 +9,7 @@ use super::terminal::tell;
 
 /// Print stored entries that match, newest first.
 ///
-/// It needs no lock: a `vidimus serve` may be writing to the store.
+/// The command also works while `vidimus serve` runs.
 #[derive(Args)]
 pub struct Query {
     #[command(flatten)]
@@ -18,11 +18,11 @@ pub struct Query {
     #[command(flatten)]
     range: Range,
 
-    /// Print at most this many; 0 is all
+    /// Print at most N entries; 0 means all
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: RecordFormat,
 

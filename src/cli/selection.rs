@@ -15,11 +15,11 @@ use crate::store::{Directory, Reader, TimeRange};
 /// Where the data directory is.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
-    /// The data directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
+    /// The data directory [default: vidimus-data] [env: VIDIMUS_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Read the settings from this file
+    /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -27,7 +27,7 @@ pub struct Place {
 /// Which entries match.
 #[derive(Debug, Args)]
 pub struct Wanted {
-    /// What to look for, such as `kind:access AND status:>=400`; all entries without it
+    /// The query, such as `kind:access AND status:>=400` [default: all entries]
     #[arg(value_name = "QUERY")]
     query: Vec<String>,
 }
@@ -35,11 +35,11 @@ pub struct Wanted {
 /// Within which time. There is no range unless one is given.
 #[derive(Debug, Args)]
 pub struct Range {
-    /// From this time on: RFC 3339, a date, or how long ago (15m, 6h, 7d)
+    /// Start at this time: RFC 3339, a date, or an age (15m, 6h, 7d)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
 
-    /// Before this time: RFC 3339, a date, or how long ago
+    /// End before this time: RFC 3339, a date, or an age
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }

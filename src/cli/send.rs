@@ -34,99 +34,99 @@ use crate::settings::Secret;
 use deliveries::{Deliveries, Target};
 use lines::{Batches, Lines};
 
-/// Sign and deliver entries to an endpoint: a test sender and load generator
+/// Sign entries and deliver them to an endpoint, for tests and load
 ///
-/// The batches are retried as Konnect retries them: after a connection error, a 429 or a 500, four
-/// times at most, after 1, 2, 4 and 8 seconds. Only a certificate that is not trusted is not tried
-/// again.
+/// Batches are retried like Konnect retries them: after a connection error, 429 or 500, at most
+/// four times, after 1, 2, 4 and 8 seconds. An untrusted certificate is not retried.
 ///
-/// Exit codes: 0 all batches were acknowledged, 1 some were not, 2 wrong usage, 3 none was even
+/// Exit codes: 0 all batches were acknowledged, 1 some were not, 2 usage error, 3 no batch was
 /// answered.
 #[derive(Args)]
 pub struct Send {
-    /// Where to deliver [default: https://127.0.0.1:8443/audit-logs]
+    /// The endpoint [default: https://127.0.0.1:8443/audit-logs]
     #[arg(value_name = "URL", id = "endpoint")]
     endpoint: Option<String>,
-    /// The same as a flag
+    /// The endpoint, as a flag
     #[arg(long, value_name = "URL", conflicts_with = "endpoint")]
     url: Option<String>,
-    /// What the header Authorization has [default: from the environment, VIDIMUS_AUTHORIZATION]
+    /// The full Authorization header [env: VIDIMUS_AUTHORIZATION]
     #[arg(long, value_name = "VALUE")]
     authorization: Option<String>,
-    /// A file that holds it
+    /// Read the Authorization value from this file
     #[arg(long, value_name = "FILE", conflicts_with = "authorization")]
     authorization_file: Option<PathBuf>,
-    /// A PEM file of certificates to trust: a CA's, or the receiver's own self-signed one
+    /// Trust the certificates in this PEM file: a CA, or the receiver's self-signed certificate
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
-    /// Trust any certificate, and speak plain http to any host
+    /// Accept any certificate, and allow plain http to any host
     #[arg(long, conflicts_with = "cacert")]
     insecure: bool,
 
-    /// How many entries to send [default: 100, and with --input all]
+    /// The number of entries to send [default: 100, or all with --input]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     entries: Option<u64>,
-    /// How many entries a batch has
+    /// The number of entries per batch
     #[arg(long, value_name = "N", default_value_t = 100,
           value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// At most so many entries a second
+    /// Send at most N entries per second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// How many connections deliver side by side
+    /// The number of parallel connections
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
-    /// The encoding of the bodies
+    /// The Content-Encoding of the bodies
     #[arg(long, default_value = Encoding::ApplicationGzip.as_str(), value_parser = encoding())]
     encoding: Encoding,
-    /// Sign and compress all batches before the first is sent, and measure the receiver alone
+    /// Sign and compress all batches before sending, to measure the receiver only
     #[arg(long)]
     prepare: bool,
 
-    /// The format of the entries
+    /// The log format of the entries
     #[arg(long, default_value = Format::Cef.as_str(), value_parser = format())]
     format: Format,
-    /// The share that is tampered with after signing, as 1% or 0.01. Shares are kept exactly
+    /// The share of entries to tamper with after signing, such as 1% or 0.01. Shares are exact
     #[arg(long, value_name = "SHARE", default_value_t)]
     tamper: Share,
-    /// The share that has no signature
+    /// The share of entries without a signature
     #[arg(long, value_name = "SHARE", default_value_t)]
     unsigned: Share,
-    /// The share that is an earlier, genuine line once more
+    /// The share of entries that repeat an earlier, genuine line
     #[arg(long, value_name = "SHARE", default_value_t)]
     duplicate: Share,
-    /// The organization of the entries [default: one that is made up]
+    /// The organization id in the entries [default: random]
     #[arg(long, value_name = "ID")]
     org_id: Option<String>,
-    /// The same seed makes the same entries, their times and signatures apart [default: at random]
+    /// The random seed; the same seed makes the same entries, except for times and signatures
+    /// [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// The time of the first entry, in RFC 3339; each one after it is a millisecond later
-    /// [default: now, for each]
+    /// The time of the first entry, in RFC 3339; each further entry is one millisecond later
+    /// [default: the current time of each entry]
     #[arg(long, value_name = "TIME", value_parser = full_time)]
     time: Option<Millis>,
-    /// A private key to sign with, PKCS#8 (PEM or DER) or a JWK [default: one that is made]
+    /// The private key: PKCS#8 (PEM or DER) or a JWK [default: a new key]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Keep the key that is made in this file, which must not be there yet
+    /// Save the new key in this file, which must not exist
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
     key_out: Option<PathBuf>,
-    /// Write the JWK set for the receiver here, before the first delivery
+    /// Write the JWK set for the receiver to this file, before the first delivery
     #[arg(long, value_name = "FILE")]
     jwks_out: Option<PathBuf>,
-    /// Send the lines of this file as they are; `-` is standard input
+    /// Send the lines of this file unchanged; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "format", "tamper", "unsigned", "duplicate", "org_id", "seed", "time", "key", "key_out", "jwks_out"])]
     input: Option<PathBuf>,
 
-    /// Append every line that was acknowledged to this file, when its batch was
+    /// Append each acknowledged line to this file
     ///
-    /// The lines are as they were sent, so that they compare with `vidimus export -o raw`. One that
-    /// was sent twice is there twice.
+    /// The lines are written as sent, so they can be compared with `vidimus export -o raw`. A line
+    /// that was sent twice is written twice.
     #[arg(long, value_name = "FILE")]
     acknowledged: Option<PathBuf>,
-    /// How to print the report
+    /// The format of the report
     #[arg(short, long, value_enum, default_value_t)]
     output: OutputFormat,
 }

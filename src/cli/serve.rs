@@ -34,70 +34,70 @@ const GRACE: Duration = Duration::from_secs(8);
 /// Receive, verify and store deliveries.
 #[derive(Args)]
 pub struct Serve {
-    /// Show it at work: a stand-in for Konnect in the same process delivers signed entries, some of
-    /// them tampered with, and everything is kept in ./vidimus-demo
+    /// Run a demo: a simulated Konnect in the same process delivers signed entries, some of them
+    /// tampered with. Everything is stored in ./vidimus-demo
     #[arg(long, conflicts_with_all = ["config", "public_url", "jwks", "region"])]
     demo: bool,
 
-    /// Read the settings from this file
+    /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Keep everything in this directory [default: vidimus-data, environment: VIDIMUS_DATA_DIR]
+    /// The data directory [default: vidimus-data] [env: VIDIMUS_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Take deliveries at this address and port, also localhost:8443, or :8443 for every IPv4 address
-    /// of this machine [default: 127.0.0.1:8443]
+    /// Receive deliveries on this address and port, such as localhost:8443, or :8443 for all IPv4
+    /// addresses [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     listen: Option<SocketAddr>,
 
-    /// Take deliveries at this path [default: /audit-logs]
+    /// Receive deliveries at this path [default: /audit-logs]
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
 
-    /// Tell Konnect this URL: that of the tunnel or proxy in front
+    /// The public URL of the receiver, if a tunnel or proxy is in front
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
 
-    /// Expect this Authorization, whole [environment: VIDIMUS_AUTHORIZATION]
+    /// The expected Authorization header, in full [env: VIDIMUS_AUTHORIZATION]
     #[arg(long, value_name = "VALUE")]
     authorization: Option<String>,
 
-    /// Expect the Authorization that is in this file
+    /// Read the expected Authorization value from this file
     #[arg(long, value_name = "FILE")]
     authorization_file: Option<PathBuf>,
 
-    /// Use this certificate chain, in PEM, instead of a self-signed one
+    /// The certificate chain in PEM [default: a self-signed certificate]
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<PathBuf>,
 
-    /// Its private key, in PEM
+    /// The private key of the certificate, in PEM
     #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
 
-    /// Speak plain HTTP: a proxy or tunnel in front speaks TLS
+    /// Serve plain HTTP, for use behind a TLS proxy or tunnel
     #[arg(long)]
     no_tls: bool,
 
-    /// Show the console at this address: the page, its API, metrics [default: 127.0.0.1:8480]
+    /// Serve the console, its API and the metrics on this address [default: 127.0.0.1:8480]
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
     console: Option<SocketAddr>,
 
-    /// Verify with the JWK set in this file or at this URL; may be repeated
+    /// Verify with the JWK set in this file or at this URL. Can be repeated
     #[arg(long, value_name = "FILE-OR-URL")]
     jwks: Vec<String>,
 
-    /// Verify with the key set of this region of Konnect: us, eu, au, me, in, sg, or auto for all
+    /// Verify with Konnect's keys for this region: us, eu, au, me, in, sg, or auto for all
     #[arg(long, value_name = "REGION")]
     region: Option<Region>,
 
-    /// Write the addresses to this file, as JSON, once deliveries are taken
+    /// Write the addresses to this file, as JSON, once the server is ready
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 
-    /// Log in this format, with json all that is said; on a terminal deliveries are shown a line each
-    /// instead
+    /// The log format. With json, all messages are JSON. On a terminal without this flag, each
+    /// delivery is shown as a line
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<Style>,
 }

@@ -26,51 +26,52 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Where the self-signed certificate is kept.
 const CERTIFICATE: &str = "vidimus-simulate.pem";
 
-/// Stand in for Konnect: its audit-log API, its key set, its deliveries and retries
+/// Simulate Konnect: the audit log API, the key set, deliveries and retries
 ///
-/// One address serves what is global and what is regional, /v2 and /v3. What happens in the made-up
-/// organization is kept in memory and gone when the program ends.
+/// One address serves the global and the regional API, /v2 and /v3. The simulated organization is
+/// kept in memory and is gone when the program ends.
 #[derive(Args)]
 pub struct Simulate {
-    /// Listen at this address
+    /// Listen on this address
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8490",
           value_parser = listen_address)]
     listen: SocketAddr,
-    /// Speak TLS, with a self-signed certificate that is made in ./vidimus-simulate.pem
+    /// Serve TLS with a self-signed certificate, created in ./vidimus-simulate.pem
     #[arg(long)]
     tls: bool,
-    /// The token that the API takes, as kpat_ or spat_ and more [default: one that is made]
+    /// The access token of the API, starting with kpat_ or spat_ [default: random]
     #[arg(long, value_name = "VALUE")]
     token: Option<String>,
-    /// Write address, token and the ids of the Dev Portals to this file, as JSON, once it is ready
+    /// Write the address, the token and the Dev Portal ids to this file, as JSON, once the API is
+    /// ready
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
-    /// How many entries happen a second by themselves
+    /// The number of entries to generate per second
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(..=10_000))]
     rate: u32,
-    /// The same seed makes the same organization and traffic [default: at random]
+    /// The random seed; the same seed makes the same organization and traffic [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// The encoding of the deliveries
+    /// The Content-Encoding of the deliveries
     #[arg(long, default_value = Encoding::ApplicationGzip.as_str(), value_parser = encoding())]
     encoding: Encoding,
-    /// The share of the traffic that is tampered with after signing, as 1% or 0.01
+    /// The share of entries to tamper with after signing, such as 1% or 0.01
     #[arg(long, value_name = "SHARE", default_value_t)]
     tamper: Share,
-    /// The share that has no signature
+    /// The share of entries without a signature
     #[arg(long, value_name = "SHARE", default_value_t)]
     unsigned: Share,
-    /// The share that is sent twice
+    /// The share of entries to send twice
     #[arg(long, value_name = "SHARE", default_value_t)]
     duplicate: Share,
-    /// The id of a Dev Portal; may be repeated [default: one that is made]
+    /// The id of a Dev Portal. Can be repeated [default: one random id]
     #[arg(long, value_name = "ID", value_parser = id)]
     portal: Vec<String>,
-    /// The id of the organization [default: one that is made]
+    /// The id of the organization [default: random]
     #[arg(long, value_name = "ID", value_parser = id)]
     org_id: Option<String>,
-    /// Keep entries for replay and pull so long: 7d, 12h; at most 250,000 of them
+    /// How long to keep entries for replay and pull, such as 7d or 12h; at most 250,000 entries
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = retention)]
     retention: Duration,
 }

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure};
 
-/// Look at the store, and look after it.
+/// Inspect and maintain the store.
 #[derive(Args)]
 pub struct Store {
     #[command(subcommand)]

@@ -17,19 +17,19 @@ use super::terminal::tell;
 use crate::entry::Record;
 use crate::store::{Event, Follow, Reader};
 
-/// Print entries of the local store as they come, until it is interrupted.
+/// Print new entries of the local store until interrupted.
 ///
-/// An entry whose verdict changes because a key arrived is printed again.
+/// An entry is printed again if its verdict changes because a key arrived.
 #[derive(Args)]
 pub struct Tail {
     #[command(flatten)]
     query: Wanted,
 
-    /// Begin with the newest N that match
+    /// Start with the newest N entries that match
     #[arg(short = 'n', long = "newest", value_name = "N", default_value_t = 0)]
     newest: usize,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: RecordFormat,
 

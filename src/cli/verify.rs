@@ -24,42 +24,43 @@ use work::{Done, Work};
 
 /// Verify entries in files against a JWK set
 ///
-/// Reads lines as Konnect sends them, gzip and Zstandard too, and checks the signature of each. As
-/// text it prints those that are not valid, as `file:line verdict reason`, and then a summary to
-/// standard error; as `jsonl` it prints a record for every line that is not blank.
+/// The files contain lines as Konnect sends them and may be compressed with gzip or Zstandard. Text
+/// output lists the entries that are not valid, as `file:line verdict reason`, and a summary on
+/// standard error. `jsonl` output has a record for every line that is not blank.
 ///
-/// Of a line over 1 MiB, which is malformed, `raw` has the first 1 MiB, and `raw_truncated` says so.
+/// A line longer than 1 MiB is malformed. Its record has the first 1 MiB in `raw`, and
+/// `raw_truncated` is set.
 ///
-/// Exit codes: 0 all are valid, 1 some are not, or standard output was closed before all were looked
-/// at, 2 wrong usage, 3 there is no key or a file could not be read.
+/// Exit codes: 0 all entries are valid, 1 some are not, or standard output was closed before all
+/// were checked, 2 usage error, 3 there is no key or a file could not be read.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The files; `-` or none is standard input
+    /// The files to verify; `-` is standard input [default: -]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     keys: KeysFrom,
-    /// Entries without a signature are no bad news
+    /// Do not report unsigned entries, and do not count them as failures
     #[arg(long)]
     allow_unsigned: bool,
-    /// An organization whose entries are expected; those of others get the warning foreign_org. May
-    /// be repeated
+    /// An expected organization; entries of other organizations get the warning foreign_org. Can be
+    /// repeated
     #[arg(long, value_name = "ID")]
     org_id: Vec<String>,
-    /// A Dev Portal whose entries are expected; those of others get the warning foreign_portal. May
-    /// be repeated
+    /// An expected Dev Portal; entries of other portals get the warning foreign_portal. Can be
+    /// repeated
     #[arg(long, value_name = "ID")]
     portal_id: Vec<String>,
-    /// Take the lines out of this member of JSON lines, or out of this column of CSV
+    /// Read the lines from this field of JSON lines, or from this column of a CSV file
     ///
-    /// For what other programs export, such as `_raw` or `event.original`. Vidimus's own records in
-    /// JSON lines and in CSV (`export`, `query`, `tail`) are recognised.
+    /// Use this flag for files that other programs exported, with `_raw` or `event.original`. JSON
+    /// lines and CSV written by `export`, `query` and `tail` are recognised without it.
     #[arg(long, value_name = "NAME")]
     field: Option<String>,
-    /// How to print what was found
+    /// The output format
     #[arg(short, long, value_enum, default_value_t)]
     output: OutputFormat,
-    /// How many threads verify [default: one for each core]
+    /// The number of threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }

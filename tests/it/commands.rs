@@ -10,10 +10,10 @@ use crate::program::run;
 
 const OPENING: &str = "# Commands
 
-What each command says with `--help`. To make this page anew: `VIDIMUS_UPDATE=1 cargo test commands`.
+The `--help` of each command. To regenerate this page: `VIDIMUS_UPDATE=1 cargo test commands`.
 
-Exit codes: 0 done, no match included; 1 done, and the answer is bad news; 2 wrong usage or
-configuration; 3 it could not be done.
+Exit codes: 0 success (also when nothing matches); 1 success, but with a negative result, such as an
+entry that is not valid; 2 usage or configuration error; 3 failure.
 ";
 
 /// Adds a section for a command and for each command below it.

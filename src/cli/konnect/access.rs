@@ -21,11 +21,11 @@ use crate::settings::Secret;
 /// How the API is reached. It may hold the token in plain, and therefore has no `Debug`.
 #[derive(Args)]
 pub(super) struct Access {
-    /// The access token; it stays in the shell's history, so that --token-file is better
+    /// The access token. The shell history keeps it, so prefer --token-file
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
     token: Option<String>,
 
-    /// The file that holds the access token [environment, for the token itself: KONNECT_TOKEN]
+    /// Read the access token from this file [env: KONNECT_TOKEN holds the token itself]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
@@ -33,11 +33,12 @@ pub(super) struct Access {
     #[arg(long, value_parser = region())]
     region: Option<Region>,
 
-    /// Call the API at this URL instead of Konnect: a stand-in; http to this machine only
+    /// Call the API at this URL, such as that of `vidimus simulate`. http is allowed on the
+    /// loopback address only
     #[arg(long, value_name = "URL")]
     base_url: Option<BaseUrl>,
 
-    /// A PEM file of certificates to trust: a CA's, or the stand-in's own self-signed one
+    /// Trust the certificates in this PEM file: a CA, or the simulator's self-signed certificate
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
 
@@ -171,7 +172,7 @@ pub(super) struct Show {
     #[command(flatten)]
     pub(super) whose: Whose,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub(super) output: OutputFormat,
 
@@ -182,7 +183,7 @@ pub(super) struct Show {
 /// Whose webhook.
 #[derive(Args)]
 pub(super) struct Whose {
-    /// That of the Dev Portal with this id, instead of the organization's
+    /// Use the webhook of this Dev Portal instead of the organization's webhook
     #[arg(long, value_name = "ID", value_parser = id)]
     pub(super) portal: Option<String>,
 }
@@ -202,11 +203,11 @@ impl Whose {
 /// A range of time that must begin somewhere.
 #[derive(Args)]
 pub(super) struct Span {
-    /// From this time on: RFC 3339, a date, or how long ago (15m, 6h, 7d)
+    /// Start at this time: RFC 3339, a date, or an age (15m, 6h, 7d)
     #[arg(long, value_name = "TIME")]
     since: String,
 
-    /// Up to this time [default: now]
+    /// End at this time [default: now]
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }

@@ -15,10 +15,10 @@ use crate::entry::Format;
 use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
 use crate::settings::Secret;
 
-/// List, make, change and delete the destinations of webhooks.
+/// List, create, update and delete webhook destinations.
 ///
-/// A destination is an endpoint, the Authorization that it expects, and a format. The webhooks of
-/// all regions and Dev Portals choose among the same ones.
+/// A destination is an endpoint with an Authorization value and a log format. The webhooks of all
+/// regions and Dev Portals share the same list of destinations.
 #[derive(Args)]
 pub(super) struct Destinations {
     #[command(subcommand)]
@@ -27,25 +27,25 @@ pub(super) struct Destinations {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List them
+    /// List destinations
     List(List),
-    /// Make one
+    /// Create a destination
     Create(Create),
-    /// Show one
+    /// Show a destination
     Show(One),
-    /// Change one; what is not given stays as it is
+    /// Update a destination; settings that are not given keep their value
     Update(Update),
-    /// Delete one that no webhook uses
+    /// Delete a destination that no webhook uses
     Delete(One),
 }
 
 #[derive(Args)]
 struct List {
-    /// Only those of this name
+    /// List only destinations with this name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 
@@ -55,26 +55,26 @@ struct List {
 
 #[derive(Args)]
 struct Create {
-    /// Its name, for people
+    /// The name of the destination
     #[arg(long, value_name = "NAME")]
     name: String,
 
-    /// The URL that entries are posted to
+    /// The URL that Konnect delivers to
     #[arg(long, value_name = "URL")]
     endpoint: String,
 
-    /// How entries are written
+    /// The log format of the entries
     #[arg(long, value_name = "FORMAT", default_value = "cef", value_parser = log_format())]
     log_format: Format,
 
-    /// Do not check the endpoint's certificate: for development only
+    /// Do not verify the endpoint's certificate (for development only)
     #[arg(long)]
     skip_ssl_verification: bool,
 
     #[command(flatten)]
     authorization: Authorization,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 
@@ -84,30 +84,30 @@ struct Create {
 
 #[derive(Args)]
 struct Update {
-    /// Its id
+    /// The id of the destination
     #[arg(value_name = "ID", value_parser = id)]
     id: String,
 
-    /// Its name, for people
+    /// The name of the destination
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// The URL that entries are posted to
+    /// The URL that Konnect delivers to
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
 
-    /// How entries are written
+    /// The log format of the entries
     #[arg(long, value_name = "FORMAT", value_parser = log_format())]
     log_format: Option<Format>,
 
-    /// Whether not to check the endpoint's certificate
+    /// Whether to skip the verification of the endpoint's certificate
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     skip_ssl_verification: Option<bool>,
 
     #[command(flatten)]
     authorization: Authorization,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 
@@ -117,11 +117,11 @@ struct Update {
 
 #[derive(Args)]
 struct One {
-    /// Its id
+    /// The id of the destination
     #[arg(value_name = "ID", value_parser = id)]
     id: String,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 
@@ -133,11 +133,11 @@ struct One {
 /// therefore has no `Debug`.
 #[derive(Args)]
 pub(super) struct Authorization {
-    /// What the header Authorization of deliveries has, whole [environment: VIDIMUS_AUTHORIZATION]
+    /// The full Authorization header of the deliveries [env: VIDIMUS_AUTHORIZATION]
     #[arg(long, value_name = "VALUE")]
     pub(super) authorization: Option<String>,
 
-    /// The file that holds it
+    /// Read the Authorization value from this file
     #[arg(long, value_name = "FILE", conflicts_with = "authorization")]
     pub(super) authorization_file: Option<PathBuf>,
 }

@@ -25,22 +25,23 @@ use crate::settings::units;
 use crate::store::{Reader, TimeRange};
 use finding::{Finding, Findings};
 
-/// Go through why nothing arrives, in order, and say what to do.
+/// Find out why nothing arrives, and what to do about it.
 ///
-/// Token and role, destination, the way to its endpoint as seen from here, the webhook, what this
-/// receiver refused, its keys; then one harmless API call, whose entry must arrive.
+/// The checks are, in this order: the token and its role, the destination, the path to its endpoint
+/// as seen from here, the webhook, the requests that this receiver refused, and its keys. At the
+/// end it makes one harmless API call and waits for its entry to arrive.
 ///
-/// Exit codes: 0 all is well, 1 something is wrong.
+/// Exit codes: 0 no problem found, 1 problem found.
 #[derive(Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
     whose: Whose,
 
-    /// How long to wait for the entry of the call at the end; 0s leaves the call out
+    /// How long to wait for the entry of the API call; 0s skips the call
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = units::duration)]
     timeout: Duration,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 

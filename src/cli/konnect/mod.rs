@@ -23,10 +23,10 @@ use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure};
 
-/// Work with Konnect's API: set the webhook up, watch it, replay, pull, reconcile.
+/// Use Konnect's API: set up and watch the webhook, replay, pull, reconcile.
 ///
-/// A token is needed, a personal (kpat_…) or system (spat_…) access token of somebody with the role
-/// Admin of Audit Logs: from --token-file, KONNECT_TOKEN, or token_file in the configuration.
+/// These commands need a personal (kpat_…) or system (spat_…) access token with the Admin role for
+/// audit logs. It is read from --token-file, KONNECT_TOKEN, or token_file in the configuration.
 #[derive(Args)]
 pub struct Konnect {
     #[command(subcommand)]

@@ -24,39 +24,40 @@ use crate::konnect::reconcile::Pulled;
 use crate::private_file;
 use crate::settings::units;
 
-/// Pull the organization's entries from Konnect, in the API's own shape.
+/// Pull the organization's entries from Konnect, in the format of the API.
 ///
-/// With --cursor-file it goes on where it stopped, whatever stopped it. Pulled entries are not those
-/// of the webhook: they have another shape, and a signature that cannot be checked here. The entries
-/// of Dev Portals are not among them.
+/// With --cursor-file, a later pull continues where this one stopped. Pulled entries differ from
+/// those of the webhook: their format is different, and their signature cannot be verified here.
+/// The entries of Dev Portals are not included.
 #[derive(Args)]
 pub(super) struct Pull {
-    /// From this time on: RFC 3339, a date, or how long ago [default: 7d, or the cursor's]
+    /// Start at this time: RFC 3339, a date, or an age [default: 7d, or the position in the cursor
+    /// file]
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
 
-    /// Up to this time [default: now]
+    /// End at this time [default: now]
     #[arg(long, value_name = "TIME", conflicts_with = "follow")]
     until: Option<String>,
 
-    /// Only entries of this type
+    /// Pull only entries of this type
     #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(
         ["authorization", "authentication", "gateway_access"]))]
     kind: Option<String>,
 
-    /// Go on with what comes, until it is interrupted
+    /// Keep pulling new entries until interrupted
     #[arg(long)]
     follow: bool,
 
-    /// How often to ask, with --follow
+    /// How often to poll, with --follow
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::duration)]
     interval: Duration,
 
-    /// Keep in this file what was pulled, and go on there the next time
+    /// Save the position in this file, and continue from it the next time
     #[arg(long, value_name = "FILE")]
     cursor_file: Option<PathBuf>,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "jsonl")]
     output: OutputFormat,
 

@@ -18,11 +18,11 @@ use crate::konnect::client::Hosts;
 /// How a set-up is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Form {
-    /// For the vendor's Terraform provider, kong/konnect
+    /// For Kong's Terraform provider, kong/konnect
     Terraform,
-    /// A declarative file for kongctl
+    /// Declarative configuration for kongctl
     Kongctl,
-    /// Commands for a shell
+    /// Shell commands
     Curl,
 }
 

@@ -29,13 +29,14 @@ use crate::search::Filter;
 use crate::settings::units;
 use crate::store::{Reader, TimeRange};
 
-/// Find what the webhook never delivered: pull a range, and compare it with the store.
+/// Find entries that the webhook never delivered, by comparing Konnect's entries with the store.
 ///
-/// What is missing is listed, with the replay that fetches it; --replay starts it at once. What is
-/// older than Konnect keeps is lost for good. With --portal the range is replayed at once, for a Dev
-/// Portal's entries cannot be pulled, and what came new is counted.
+/// The command lists the missing entries and prints the replay command that fetches them. --replay
+/// starts the replay at once. Missing entries that are older than Konnect's retention are lost.
+/// With --portal the range is replayed at once and the new entries are counted, because the entries
+/// of a Dev Portal cannot be pulled.
 ///
-/// Exit codes: 0 nothing is missing (any more), 1 something is, or is lost.
+/// Exit codes: 0 nothing is missing (any more), 1 entries are missing or lost.
 #[derive(Args)]
 pub(super) struct Reconcile {
     #[command(flatten)]
@@ -44,11 +45,11 @@ pub(super) struct Reconcile {
     #[command(flatten)]
     whose: Whose,
 
-    /// Replay what is missing at once, and say what came of it
+    /// Replay the missing entries at once, and report the result
     #[arg(long)]
     replay: bool,
 
-    /// How long to wait for the end of a replay, and for its entries
+    /// How long to wait for the replay and its entries
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = units::duration)]
     wait: Duration,
 
@@ -56,11 +57,11 @@ pub(super) struct Reconcile {
     #[arg(long, value_name = "DURATION", value_parser = units::duration)]
     retention: Option<Duration>,
 
-    /// List at most this many missing entries; 0 is all [default: 100 as text, all as jsonl]
+    /// List at most N missing entries; 0 means all [default: 100 as text, all as jsonl]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
 
-    /// Print in this format; jsonl is one missing entry a line
+    /// The output format; jsonl prints one missing entry per line
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 

@@ -13,10 +13,10 @@ use crate::cli::terminal::{Output, tell};
 use crate::konnect::api::{ReplayJob, ReplayRange, ReplayStatus};
 use crate::settings::units;
 
-/// Have Konnect send a past range to the webhook again.
+/// Make Konnect send a past time range to the webhook again.
 ///
-/// What is stored already is counted once more, not stored twice. There is one replay at a time for
-/// each webhook.
+/// Entries that are already stored are counted as duplicates and not stored again. Each webhook
+/// runs one replay at a time.
 #[derive(Args)]
 pub(super) struct Replay {
     #[command(subcommand)]
@@ -25,9 +25,9 @@ pub(super) struct Replay {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start one
+    /// Start a replay
     Start(Start),
-    /// Show how far the last one is
+    /// Show the progress of the last replay
     Show(Show),
 }
 
@@ -36,7 +36,7 @@ struct Start {
     #[command(flatten)]
     span: Span,
 
-    /// Wait until it is over, at most this long; exit code 1 if it fails
+    /// Wait at most this long for the replay to finish; the exit code is 1 if it fails
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "10m",
           value_parser = units::duration)]
     wait: Option<Duration>,

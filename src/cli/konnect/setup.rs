@@ -21,44 +21,44 @@ use crate::konnect::client::{Client, Scope};
 use crate::settings::Secret;
 use crate::store::Directory;
 
-/// Make a destination for this receiver, and point the webhook at it.
+/// Create a destination for this receiver, and point the webhook at it.
 ///
-/// The Authorization is this receiver's own: that of its input, as `vidimus serve` uses it. Run
-/// again it brings what it made up to date. A webhook that is in use elsewhere is left alone unless
-/// --replace is given. What is made is remembered in the data directory; `teardown` undoes it.
+/// The destination gets the Authorization value of this receiver's input. Running the command again
+/// updates the destination. A webhook that points elsewhere is not changed unless --replace is
+/// given. The data directory records what was created, so that `teardown` can undo it.
 #[derive(Args)]
 pub(super) struct Setup {
-    /// The URL under which Konnect reaches this receiver, with its path
+    /// The URL of this receiver as seen by Konnect, including the path
     #[arg(long, value_name = "URL")]
     endpoint: String,
 
     #[command(flatten)]
     whose: Whose,
 
-    /// The name of the destination [default: vidimus, and the region and portal]
+    /// The name of the destination [default: vidimus, the region and the portal]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// How entries are written
+    /// The log format of the entries
     #[arg(long, value_name = "FORMAT", default_value = "cef", value_parser = log_format())]
     log_format: Format,
 
-    /// Have Konnect not check the endpoint's certificate: for development only
+    /// Tell Konnect not to verify the endpoint's certificate (for development only)
     #[arg(long)]
     skip_ssl_verification: bool,
 
-    /// The input of the configuration that this is for [default: the one with the endpoint's path]
+    /// The configured input to set up [default: the input with the path of the endpoint]
     #[arg(long, value_name = "NAME")]
     input: Option<String>,
 
     #[command(flatten)]
     authorization: Authorization,
 
-    /// Replace a webhook that is in use; `teardown` puts it back
+    /// Replace a webhook that points elsewhere; `teardown` restores it
     #[arg(long)]
     replace: bool,
 
-    /// Print the same as configuration for a repository instead, without any secret
+    /// Print the set-up as configuration instead of applying it, without secrets
     #[arg(long, value_name = "FORM")]
     print: Option<Form>,
 

@@ -13,17 +13,16 @@ use crate::konnect::api::WebhookStatus;
 use crate::konnect::api::webhook::Activity;
 use crate::settings::units;
 
-/// Show how the webhook's deliveries go.
+/// Show the delivery status of the webhook.
 ///
-/// Exit codes: 0 it works or is switched off, 1 it is `inactive`: Konnect gave up after deliveries
-/// that failed.
+/// Exit codes: 0 the webhook works or is disabled, 1 it is `inactive` because deliveries failed.
 #[derive(Args)]
 pub(super) struct Status {
-    /// Go on, print what changes, and end with 1 when the webhook goes inactive
+    /// Keep watching and print changes; exit with 1 when the webhook becomes inactive
     #[arg(long)]
     watch: bool,
 
-    /// How often to look, with --watch
+    /// How often to poll, with --watch
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = units::duration)]
     interval: Duration,
 

@@ -12,10 +12,10 @@ use crate::config;
 use crate::konnect::api::UpdateWebhook;
 use crate::konnect::client::{ApiError, Client, Scope};
 
-/// Undo exactly what `setup` made: the webhook is as it was before, and the destination is deleted.
+/// Undo `setup`: restore the webhook and delete the destination.
 ///
-/// A webhook that was pointed elsewhere since is left alone. A destination that something else uses
-/// by now is left alone too: exit code 1.
+/// A webhook that was pointed elsewhere in the meantime is not changed. A destination that
+/// something else uses is not deleted, and the exit code is 1.
 #[derive(Args)]
 pub(super) struct Teardown {
     #[command(flatten)]

@@ -11,7 +11,7 @@ use crate::cli::terminal::{Output, tell};
 use crate::konnect::api::{self, UpdateWebhook};
 use crate::konnect::client::Scope;
 
-/// Show, set and delete the webhook: the organization's in the region, or a Dev Portal's.
+/// Show, change and delete the webhook of the organization or of a Dev Portal.
 #[derive(Args)]
 pub(super) struct Webhook {
     #[command(subcommand)]
@@ -20,11 +20,12 @@ pub(super) struct Webhook {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show it
+    /// Show the webhook
     Show(Show),
-    /// Choose its destination, switch it on or off; what is not given stays as it is
+    /// Set the destination, enable or disable the webhook; settings that are not given keep their
+    /// value
     Set(Set),
-    /// Take its destination away and switch it off
+    /// Remove the destination and disable the webhook
     Delete(Show),
 }
 
@@ -34,7 +35,7 @@ struct Set {
     #[arg(long, value_name = "ID")]
     destination: Option<String>,
 
-    /// Whether entries are sent
+    /// Whether the webhook delivers entries
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     enabled: Option<bool>,
 

@@ -10,17 +10,18 @@ use crate::cli::selection::Place;
 use crate::cli::terminal::tell;
 use crate::store::backup::{self, Copied};
 
-/// Copy the store to a folder, while `vidimus serve` may be running
+/// Back up the store to a directory, also while `vidimus serve` runs
 ///
-/// The copy is consistent: it is the store as it was at one moment. Sealed segments that an earlier
-/// backup in the same folder has are not copied again. The folder has the layout of a data directory:
-/// `vidimus query --data-dir DIR` and `vidimus store check --data-dir DIR` work on it. It holds the
-/// authorization value and the private key of the self-signed certificate too.
+/// The backup is a consistent snapshot. Sealed segments that an earlier backup in the same
+/// directory has are not copied again. The directory has the layout of a data directory, so
+/// `vidimus query --data-dir DIR` and `vidimus store check --data-dir DIR` work on it. It also
+/// contains the authorization value and the private key of the self-signed certificate.
 ///
-/// Exit codes: 0 done, 1 done, but a sealed segment is not as it was recorded, 3 it could not be done.
+/// Exit codes: 0 success, 1 the backup is complete but a sealed segment differs from its recorded
+/// SHA-256, 3 failure.
 #[derive(Args)]
 pub(super) struct Backup {
-    /// The folder; it is made if it is not there
+    /// The directory; created if it does not exist
     #[arg(value_name = "DIR")]
     to: PathBuf,
 
@@ -28,14 +29,14 @@ pub(super) struct Backup {
     place: Place,
 }
 
-/// Make a data directory from a backup
+/// Create a data directory from a backup
 ///
-/// The data directory must not be there yet, or be empty. The SHA-256 of every sealed segment is
-/// compared with the one that was recorded. What was received after the backup was made is not in it:
-/// `vidimus konnect replay` has Konnect send it again.
+/// The data directory must be empty or not exist. The SHA-256 of every sealed segment is compared
+/// with the recorded one. Entries that were received after the backup are not included; `vidimus
+/// konnect replay` makes Konnect send them again.
 #[derive(Args)]
 pub(super) struct Restore {
-    /// The folder that `vidimus store backup` wrote
+    /// The directory that `vidimus store backup` wrote
     #[arg(value_name = "DIR")]
     from: PathBuf,
 

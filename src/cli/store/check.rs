@@ -10,18 +10,19 @@ use crate::cli::terminal::{Output, counted, is_watched, sanitise, tell};
 use crate::config;
 use crate::store::CheckReport;
 
-/// Read every stored entry again, verify it, and compare with what is recorded.
+/// Read and verify every stored entry, and compare the results with the recorded ones.
 ///
-/// Exit codes: 0 all is as recorded, 1 there are differences or a file is damaged, 3 the store
-/// cannot be opened. While a `vidimus serve` is checking entries again because a key has just
-/// arrived, it may find differences that are gone a moment later.
+/// When a key has just arrived and `vidimus serve` is verifying entries again, the check may report
+/// differences that disappear a moment later.
+///
+/// Exit codes: 0 no differences, 1 differences or a damaged file, 3 the store cannot be opened.
 #[derive(Args)]
 pub(super) struct Check {
-    /// List at most this many differences
+    /// List at most N differences
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 
-    /// Print in this format; jsonl is one object
+    /// The output format; jsonl prints one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 

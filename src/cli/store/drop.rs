@@ -11,26 +11,26 @@ use crate::cli::terminal::{Output, confirm, counted, sanitise, tell};
 use crate::control::{Task, drop_bodies};
 use crate::store::{Options, Store};
 
-/// Remove bodies from quarantine for good
+/// Delete bodies from quarantine
 ///
-/// It lists what would be removed, and asks. What is removed is written down in the catalog: the
-/// number, when it was received and from whom, the size and the SHA-256.
+/// The command lists the bodies and asks for confirmation. The catalog records the id, time of
+/// receipt, peer, size and SHA-256 of each deleted body.
 ///
-/// It works while `vidimus serve` runs.
+/// The command also works while `vidimus serve` runs.
 #[derive(Args)]
 pub(super) struct Drop {
     #[command(flatten)]
     place: Place,
-    /// The numbers of the bodies, as `list` prints them
+    /// The ids of the bodies, as printed by `list`
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     ids: Vec<u64>,
-    /// Remove all of them
+    /// Delete all bodies
     #[arg(long)]
     all: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// List what would be removed, and remove nothing
+    /// Only list what would be deleted
     #[arg(long)]
     dry_run: bool,
 }

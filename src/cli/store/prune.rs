@@ -11,27 +11,26 @@ use crate::cli::terminal::{Output, confirm, counted, tell};
 use crate::settings::units;
 use crate::store::{Options, Pruned, Retention, Store};
 
-/// Remove old segments for good
+/// Delete old segments
 ///
-/// It lists what would be removed, and asks. What is removed is written down in the catalog before:
-/// the ids, the file and its SHA-256.
+/// The command lists the segments and asks for confirmation. Before it deletes a segment, it
+/// records the ids, the file name and the SHA-256 in the catalog.
 ///
-/// Nobody else may be writing to the store: stop `vidimus serve` before, or set retention_age and
-/// retention_size for it.
+/// Stop `vidimus serve` first, or set retention_age and retention_size to let it prune by itself.
 #[derive(Args)]
 pub(super) struct Prune {
     #[command(flatten)]
     place: Place,
-    /// Remove segments that received nothing for so long, as 90d or 12h
+    /// Delete segments whose newest entry was received longer ago than this, such as 90d or 12h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     age: Option<Duration>,
-    /// Remove the oldest segments while all of them are larger than this, as 10GiB
+    /// Delete the oldest segments until the total size is at most this, such as 10GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     size: Option<u64>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
-    /// List what would be removed, and remove nothing
+    /// Only list what would be deleted
     #[arg(long)]
     dry_run: bool,
 }

@@ -14,7 +14,7 @@ use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, counted, sanitise, tell};
 use crate::store::Quarantined;
 
-/// Look at bodies that were authorized and could not be decoded, and look after them.
+/// Manage bodies that were authorized but could not be decoded.
 #[derive(Args)]
 pub(super) struct Quarantine {
     #[command(subcommand)]
@@ -32,7 +32,7 @@ enum Command {
 /// List the bodies in quarantine, oldest first.
 #[derive(Args)]
 struct List {
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 
@@ -40,14 +40,14 @@ struct List {
     place: Place,
 }
 
-/// Show one body in quarantine.
+/// Show a body in quarantine.
 #[derive(Args)]
 struct Show {
-    /// Its number, as `list` prints it
+    /// The id of the body, as printed by `list`
     #[arg(value_name = "ID")]
     id: u64,
 
-    /// Print in this format
+    /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Shown,
 
@@ -58,12 +58,12 @@ struct Show {
 /// How a body is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Shown {
-    /// What is known of it, and how it begins.
+    /// The metadata and the first bytes.
     Text,
-    /// An object with the body in base64.
+    /// One JSON object with the body in base64.
     #[value(alias = "json")]
     Jsonl,
-    /// The body as it was received.
+    /// The body as received.
     Raw,
 }
 

@@ -8,26 +8,27 @@ use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, confirm, sanitise, tell};
 use crate::store::repair::{Plan, Report};
 
-/// Put a store right whose catalog and segments do not belong together
+/// Repair a store whose catalog and segments do not match
 ///
-/// Use it when `vidimus serve` refuses to start because of files that the catalog does not name, or
-/// because the catalog is missing. Every file is judged by its contents, not by its name. Segments that
-/// the catalog does not know are taken up. Files that are damaged, or whose entries another file has,
-/// are moved to the folder `damaged` in the data directory. Nothing is deleted.
+/// Use this command when `vidimus serve` refuses to start because the catalog is missing or does
+/// not list a file. It examines the contents of every file and ignores the names. Segments that are
+/// not in the catalog are added to it. Damaged files, and files whose entries are also in another
+/// file, are moved to the directory `damaged` in the data directory. Nothing is deleted.
 ///
-/// It says what it found, and asks before it changes anything. Nobody else may be writing to the store.
+/// The command reports what it found and asks for confirmation before it changes anything. Stop
+/// `vidimus serve` first.
 ///
-/// Exit codes: 0 no id is missing, 1 ids are missing, 3 it could not be done.
+/// Exit codes: 0 no id is missing, 1 ids are missing, 3 failure.
 #[derive(Args)]
 pub(super) struct Repair {
     #[command(flatten)]
     place: Place,
 
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
 
-    /// Print in this format; jsonl is one object
+    /// The output format; jsonl prints one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 }

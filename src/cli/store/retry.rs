@@ -18,14 +18,15 @@ use crate::keys::ring::Judged;
 use crate::server;
 use crate::store::Store;
 
-/// Decode and store bodies once more
+/// Decode and store bodies in quarantine again
 ///
-/// It works while `vidimus serve` runs. Entries are verified with the keys that the store knows.
+/// Entries are verified with the keys in the store. The command also works while `vidimus serve`
+/// runs.
 #[derive(Args)]
 pub(super) struct Retry {
     #[command(flatten)]
     place: Place,
-    /// The numbers of the bodies [default: all]
+    /// The ids of the bodies [default: all]
     #[arg(value_name = "ID")]
     ids: Vec<u64>,
 }

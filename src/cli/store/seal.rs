@@ -8,9 +8,9 @@ use crate::cli::selection::Place;
 use crate::control::{self, Task};
 use crate::store::{Options, Store};
 
-/// Close the live segment, and seal all that is closed
+/// Close the live segment, and seal all closed segments
 ///
-/// It works while `vidimus serve` runs.
+/// The command also works while `vidimus serve` runs.
 #[derive(Args)]
 pub(super) struct Seal {
     #[command(flatten)]

@@ -14,16 +14,16 @@ use crate::cli::terminal::{Output, counted, sanitise};
 use crate::entry::Millis;
 use crate::store::{self, Delivered, Refused};
 
-/// Count what the store holds, and list the newest deliveries and refused requests.
+/// Show statistics of the store, and the newest deliveries and refused requests.
 ///
-/// When nothing arrives, the refused requests say why.
+/// When nothing arrives, the refused requests show the reason.
 #[derive(Args)]
 pub(super) struct Stats {
-    /// List this many of the newest deliveries and refused requests
+    /// List the N newest deliveries and refused requests
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
 
-    /// Print in this format; jsonl is one object
+    /// The output format; jsonl prints one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: OutputFormat,
 
