@@ -113,7 +113,7 @@ impl Fetch {
 fn store(flags: &Flags) -> Result<Option<Store>, Failure> {
     let path = config::data_dir(flags, &|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     if !path.exists() {
-        tell(format_args!("note: {} is not there, so the keys are not kept", path.display()));
+        tell(format_args!("note: {} does not exist, so the keys are not stored", path.display()));
         return Ok(None);
     }
     let directory = Directory::open(&path)?;
@@ -121,8 +121,8 @@ fn store(flags: &Flags) -> Result<Option<Store>, Failure> {
         Ok(store) => Ok(Some(store)),
         Err(StoreError::Locked(_)) => {
             tell(
-                "note: not entered: a running vidimus has the data directory, and reads the sources \
-                 that it was started with",
+                "note: the keys are not stored, because a running vidimus uses the data directory \
+                 and reads its own sources",
             );
             Ok(None)
         }
@@ -164,9 +164,10 @@ impl List {
         }
         match (keys.is_empty(), sources.is_empty()) {
             (true, true) => tell(
-                "no keys were seen yet: give serve --region or --jwks, or run vidimus keys fetch",
+                "no keys have been seen yet: use --region or --jwks with serve, or run vidimus \
+                 keys fetch",
             ),
-            (true, false) => tell("no keys were seen yet: no source of them could be read"),
+            (true, false) => tell("no keys have been seen yet: no key source could be read"),
             (false, _) => {}
         }
         Ok(Exit::Done)

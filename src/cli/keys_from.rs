@@ -38,7 +38,7 @@ impl KeysFrom {
         let sources = config::keys(&self.clone().into_flags()).map_err(Failure::usage)?.sources;
         if sources.is_empty() {
             return Err(Failure::failed(
-                "no key to verify with: give --jwks FILE-OR-URL, or --region for Konnect's own",
+                "no keys to verify with: use --jwks FILE-OR-URL, or --region for Konnect's keys",
             ));
         }
         Ok(sources)

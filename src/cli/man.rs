@@ -26,7 +26,7 @@ impl Man {
             .and_then(|()| clap_mangen::generate_to(super::Cli::command(), folder))
             .map_err(|error| {
                 Failure::failed(format!(
-                    "cannot write the man pages into {}: {error}",
+                    "cannot write the man pages to {}: {error}",
                     folder.display()
                 ))
             })?;

@@ -124,7 +124,8 @@ fn remark(standing: &OutputStanding) -> Option<String> {
     let name = &standing.name;
     if !standing.configured {
         return Some(format!(
-            "{name}: it is not in the configuration any more; vidimus output forget {name} forgets it"
+            "{name}: it is no longer in the configuration; vidimus output forget {name} deletes \
+             its position"
         ));
     }
     let (error, at) = standing.error.as_ref().zip(standing.failed_at)?;
@@ -160,7 +161,7 @@ impl Reset {
         if !cursors.reset(&self.name, position, now())? {
             return Err(unknown(&self.name));
         }
-        tell(format_args!("{}: goes on with entry {}", self.name, position.next_id));
+        tell(format_args!("{}: continues with entry {}", self.name, position.next_id));
         Ok(Exit::Done)
     }
 }
@@ -188,8 +189,8 @@ impl Forget {
         match cursors.load(&self.name)? {
             None => Err(unknown(&self.name)),
             Some(_) => Err(Failure::usage(format!(
-                "the output {:?} was in the configuration when `vidimus serve` read it last: take it \
-                 out first, and start `vidimus serve` or send it SIGHUP",
+                "the output {:?} was in the configuration when `vidimus serve` last read it: \
+                 remove it first, and start `vidimus serve` or send it SIGHUP",
                 self.name
             ))),
         }
@@ -231,7 +232,7 @@ impl Test {
             Failure::usage(format!("there is no output {:?} in the configuration", self.name))
         })?;
         if output.wanted() != Filter::All {
-            tell("filter and not_valid are not asked: an entry like this may never go out");
+            tell("filter and not_valid are ignored here: they may exclude an entry like this");
         }
         let record = synthetic(now());
         let mut line = Vec::new();

@@ -108,8 +108,8 @@ impl Printer {
         }
         if whole.bytes != Some(printed) {
             return Err(Failure::failed(format!(
-                "the line of the entry {id} is cut off after {printed} bytes: its segment was removed \
-                 meanwhile, or is damaged"
+                "the line of entry {id} ends after {printed} bytes: its segment was deleted in \
+                 the meantime, or is damaged"
             )));
         }
         self.output.part(b"\n")

@@ -65,7 +65,7 @@ impl Query {
         match self.output {
             RecordFormat::Text if printed == 0 => tell("no entry matches"),
             RecordFormat::Text if more => {
-                tell(format_args!("these are the newest {printed}; --limit 0 prints all"));
+                tell(format_args!("showing the newest {printed}; use --limit 0 to print all"));
             }
             _ => {}
         }

@@ -104,8 +104,8 @@ pub fn read_whole(reader: &Reader) -> Result<Exit, Failure> {
     }
     let what = if left_out.len() == 1 { "a segment" } else { "some segments" };
     Err(Failure::failed(format!(
-        "{what} of the store cannot be read, and the entries in it are left out; \
-         `vidimus store check` looks at all of it"
+        "{what} of the store cannot be read, so entries are missing here; `vidimus store \
+         check` checks the whole store"
     )))
 }
 

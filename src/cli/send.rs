@@ -157,7 +157,7 @@ const DEFAULT_URL: &str = "https://127.0.0.1:8443/audit-logs";
 /// The URL `text`, with scheme and host.
 fn endpoint(text: &str) -> Result<Uri, Failure> {
     let bad = |why: &str| {
-        let expected = format!("expected one such as {DEFAULT_URL}");
+        let expected = format!("expected a URL such as {DEFAULT_URL}");
         Failure::usage(format!("the URL is {text:?}, {expected}{why}"))
     };
     let url: Uri = text.parse().map_err(|why| bad(&format!(": {why}")))?;

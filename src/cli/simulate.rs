@@ -147,10 +147,10 @@ async fn simulate(options: Options, ready_file: Option<PathBuf>) -> Result<Exit,
 fn banner(simulator: &Simulator, given: bool, ready_file: Option<&std::path::Path>) {
     let api = simulator.url();
     let token = match ready_file {
-        _ if given => "the one that you gave".to_owned(),
+        _ if given => "the given token".to_owned(),
         _ if is_watched() => simulator.token().expose().to_owned(),
-        Some(path) => format!("the one in {}", path.display()),
-        None => "not shown, since this is no terminal: give --token or --ready-file".to_owned(),
+        Some(path) => format!("the token in {}", path.display()),
+        None => "not shown, because this is not a terminal: use --token or --ready-file".to_owned(),
     };
     tell("");
     tell(format_args!("  API           {api}"));
@@ -163,7 +163,7 @@ fn banner(simulator: &Simulator, given: bool, ready_file: Option<&std::path::Pat
         tell(format_args!("  Certificate   {}", path.display()));
     }
     tell("");
-    tell("A receiver fetches the keys with:");
+    tell("To start a receiver with these keys:");
     tell("");
     // Nobody else trusts a self-signed certificate.
     let trust = simulator.certificate().map(|path| format!("SSL_CERT_FILE={} ", path.display()));

@@ -88,7 +88,7 @@ fn print(printer: &mut Printer, reader: &Reader, events: Vec<Event>) -> Result<(
         match event {
             Event::New(record) | Event::Changed(record) => records.push(record),
             Event::Missed { from, to } => {
-                tell(format_args!("retention has given up the entries {from} to {to}"));
+                tell(format_args!("entries {from} to {to} were deleted by retention"));
             }
         }
     }

@@ -39,7 +39,7 @@ fn escape(json: &str) -> Cow<'_, str> {
 pub fn confirm(question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(
-            "standard input is no terminal, so nobody can be asked: give --yes",
+            "standard input is not a terminal, so there is no way to confirm: use --yes",
         ));
     }
     let mut error = io::stderr();

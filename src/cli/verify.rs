@@ -93,10 +93,10 @@ impl Verify {
             false => tell(tally.summary(start.elapsed())),
         }
         if !complete {
-            tell("note: standard output was closed, and the rest was not looked at");
+            tell("note: standard output was closed, and the rest was not checked");
         }
         if no_key {
-            tell("error: no key to verify with: the key set has none that can be used");
+            tell("error: no keys to verify with: the key set has no usable key");
         }
         Ok(match () {
             () if no_key || !all_read => Exit::Failed,

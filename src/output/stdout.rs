@@ -41,7 +41,7 @@ impl OutputType for StdoutSettings {
         _record: &Record,
         _line: &[u8],
     ) -> Result<Trial, OutputError> {
-        Ok(Trial::taken("this is what would be printed".to_owned()))
+        Ok(Trial::taken("this line would be printed".to_owned()))
     }
 
     fn needs_fields(&self) -> bool {

@@ -292,7 +292,7 @@ fn wrong_usage_exits_with_2() {
         run(&arguments, b"").expect(2);
     }
     let ran = run(&["send", "127.0.0.1:8443"], b"").expect(2);
-    let expected = "the URL is \"127.0.0.1:8443\", expected one such as \
+    let expected = "the URL is \"127.0.0.1:8443\", expected a URL such as \
                     https://127.0.0.1:8443/audit-logs, with http:// or https://";
     assert!(ran.stderr.contains(expected), "{ran}");
     run(&["send", "--tamper", "60%", "--unsigned", "60%"], b"").expect(2);

@@ -212,7 +212,7 @@ fn lines_are_extracted_from_the_exports_of_other_tools() {
     {
         let ran = verify(&[], export).expect(1);
         let hint =
-            format!("note: - seems to have its lines in {field}: if so, give --field {field}");
+            format!("note: - seems to have its lines in {field}: if so, use --field {field}");
         assert!(ran.stderr.contains(&hint), "{ran}");
     }
     let ran = verify(&["--field", "other"], &elastic).expect(1);
@@ -225,7 +225,7 @@ fn records_of_verify_can_be_verified_again() {
     let records = verify(&["-o", "jsonl"], &file(&all)).expect(1).stdout;
     // The records are recognised, with and without the flag.
     let again = verify(&["-o", "jsonl"], records.as_bytes()).expect(1);
-    assert!(again.stderr.contains("has records of vidimus"), "{again}");
+    assert!(again.stderr.contains("has vidimus records"), "{again}");
     let named = verify(&["-o", "jsonl", "--field", "raw"], records.as_bytes()).expect(1);
     assert_eq!(again.stdout, named.stdout);
     let verdicts = |ran: &str| {
@@ -303,7 +303,7 @@ fn unchecked_entries_are_not_called_valid() {
     // More than the pipe and the queues between the threads hold.
     let (code, stderr) = closed_after(100, &["-o", "jsonl"], &one.repeat((48 << 20) / one.len()));
     assert_eq!(code, Some(1), "{stderr}");
-    assert!(stderr.contains("the rest was not looked at"), "{stderr}");
+    assert!(stderr.contains("the rest was not checked"), "{stderr}");
     // All entries were checked, whether the output was read or not.
     let (code, stderr) = closed_after(0, &["-o", "jsonl"], &one);
     assert_eq!(code, Some(0), "{stderr}");

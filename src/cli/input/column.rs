@@ -25,7 +25,8 @@ pub enum ColumnError {
     Io(#[from] io::Error),
     /// There is no column of that name.
     #[error(
-        "neither lines of JSON nor CSV with a column {name:?}: its first line begins with {found:?}"
+        "the file has neither JSON lines nor CSV with a column {name:?}: its first line begins \
+         with {found:?}"
     )]
     NoColumn {
         /// The column asked for.
@@ -34,7 +35,7 @@ pub enum ColumnError {
         found: String,
     },
     /// A record is too long.
-    #[error("the record at line {0} is longer than 16 MiB; is a quote in it not closed?")]
+    #[error("the record at line {0} is longer than 16 MiB; is a quote not closed?")]
     RecordTooLong(u64),
 }
 

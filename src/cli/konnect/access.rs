@@ -73,8 +73,8 @@ impl Access {
             (Some(base), _) => Ok(Hosts::at(base)),
             (None, Some(region)) => Ok(Hosts::of(region)),
             (None, None) => Err(Failure::usage(
-                "which region? give --region us (or eu, au, me, in, sg), or konnect.region in the \
-                 configuration; for a stand-in --base-url",
+                "no region: use --region us (or eu, au, me, in, sg), set konnect.region in the \
+                 configuration, or use --base-url for a simulator",
             )),
         }
     }
@@ -121,8 +121,8 @@ impl Access {
     fn secret(&self) -> Result<Secret, Failure> {
         if let Some(token) = &self.token {
             tell(
-                "warning: a token on the command line stays in the shell's history and is shown to \
-                 other users of this machine: give --token-file",
+                "warning: the shell history keeps a token on the command line, and other users of \
+                 this machine can see it: use --token-file",
             );
             return Secret::new(token).map_err(|why| Failure::usage(format!("--token: {why}")));
         }
@@ -137,8 +137,8 @@ impl Access {
         };
         let Some(file) = file else {
             return Err(Failure::usage(
-                "there is no token: give --token-file, set KONNECT_TOKEN, or name the file in the \
-                 configuration, [konnect] token_file",
+                "no access token: use --token-file, set KONNECT_TOKEN, or set [konnect] \
+                 token_file in the configuration",
             ));
         };
         let mut warnings = Vec::new();

@@ -168,7 +168,7 @@ impl Authorization {
             Ok(value) => Secret::new(&value)
                 .map_err(|why| Failure::usage(format!("{AUTHORIZATION_VARIABLE}: {why}"))),
             Err(_) => Err(Failure::usage(
-                "what is its Authorization? give --authorization-file, --authorization, or \
+                "no Authorization value: use --authorization-file, --authorization, or \
                  VIDIMUS_AUTHORIZATION",
             )),
         }
@@ -203,7 +203,7 @@ impl List {
         let name = self.name.as_deref();
         let found = run(async { client.destinations(name).await.map_err(Failure::failed) })?;
         if found.is_empty() {
-            tell("there is no destination");
+            tell("there are no destinations");
         }
         print(self.output, &found)
     }

@@ -86,7 +86,7 @@ impl Doctor {
             (Ok(reader), Some(stats)) => (reader, stats),
             (reader, _) => {
                 let why = reader.err().map_or_else(String::new, |failure| failure.to_string());
-                let advice = "start vidimus serve, or give its --data-dir";
+                let advice = "start vidimus serve, or set --data-dir to its data directory";
                 return findings.add(Finding::problem("store", why, advice));
             }
         };
@@ -94,7 +94,8 @@ impl Doctor {
         receiver::keys(&stats, findings)?;
         if !webhook.enabled || webhook.audit_log_destination_id.is_none() {
             let what =
-                "no call was made: a webhook that is off or has no destination sends nothing";
+                "no call was made, because a webhook that is disabled or has no destination sends \
+                 nothing";
             return findings.add(Finding::note("arrival", what));
         }
         self.arrival(client, &scope, &reader, findings).await
@@ -110,7 +111,7 @@ impl Doctor {
         findings: &mut Findings,
     ) -> Result<(), Failure> {
         if !webhook.enabled {
-            return findings.add(Finding::problem("webhook", "it is switched off", mend));
+            return findings.add(Finding::problem("webhook", "it is disabled", mend));
         }
         let status = match client.status(scope).await {
             Ok(status) => status,
@@ -121,8 +122,8 @@ impl Doctor {
         let finding = match (status.webhook_status, code) {
             (Some(Activity::Inactive), code) => {
                 let first = match (way_is_clear, cause(code.unwrap_or(0))) {
-                    (true, None) => "the endpoint answers now, and Konnect has given up on it:",
-                    (false, None) => "mend what is a problem above, and then:",
+                    (true, None) => "the endpoint answers now, but the webhook is inactive:",
+                    (false, None) => "fix the problems above, and then:",
                     (_, Some(cause)) => &format!("{cause}; then:"),
                 };
                 Finding::problem("webhook", line, format!("{first}\n{mend}"))
@@ -162,11 +163,11 @@ impl Doctor {
     ) -> Result<(), Failure> {
         const CHECK: &str = "arrival";
         if self.timeout.is_zero() {
-            return findings.add(Finding::note(CHECK, "no call was made, as --timeout 0s asks"));
+            return findings.add(Finding::note(CHECK, "no call was made, because of --timeout 0s"));
         }
         if scope.portal().is_some() {
-            let what = "an API call makes no entry of a Dev Portal: log in there, and look with \
-                        vidimus tail";
+            let what = "an API call makes no Dev Portal entry: log in there, and watch vidimus \
+                tail";
             return findings.add(Finding::note(CHECK, what));
         }
         let name = format!("vidimus-doctor-{:016x}", fastrand::u64(..));
@@ -184,13 +185,13 @@ impl Doctor {
             let took = now().get().saturating_sub(began.get());
             if let Some(record) = found.first() {
                 let verdict = record.verdict;
-                let what = format!("the entry of a call came within {took} ms, {verdict}");
+                let what = format!("the entry of an API call arrived within {took} ms, {verdict}");
                 return findings.add(match verdict {
                     VerdictName::Valid => Finding::ok(CHECK, what),
                     VerdictName::Invalid => Finding::problem(
                         CHECK,
                         what,
-                        "is the key set that of the region? look at --region of vidimus serve",
+                        "is the key set that of the region? check --region of vidimus serve",
                     ),
                     _ => Finding::ok(CHECK, what),
                 });
@@ -206,13 +207,14 @@ impl Doctor {
         findings.add(match others {
             0 => Finding::problem(
                 CHECK,
-                format!("nothing came within {waited:?} of a call"),
-                "mend what is a problem above; if nothing is, wait a few minutes and try again with a \
-                 longer --timeout",
+                format!("no entry arrived within {waited:?} of an API call"),
+                "fix the problems above; if there are none, wait a few minutes and try again with \
+                 a longer --timeout",
             ),
             others => Finding::note(
                 CHECK,
-                format!("{others} other entries came, and not that of the call, within {waited:?}"),
+                format!("{others} other entries arrived within {waited:?}, but not the entry of \
+                    the API call"),
             ),
         })
     }
@@ -230,7 +232,7 @@ async fn token(
     };
     match found {
         Ok(webhook) => {
-            let what = format!("it is known at {}, and has the role", client.hosts().regional());
+            let what = format!("{} accepts it, and it has the role", client.hosts().regional());
             findings.add(Finding::ok("token", what))?;
             Ok(Some(webhook))
         }
@@ -250,7 +252,7 @@ async fn destination(
     const CHECK: &str = "destination";
     let Some(id) = &webhook.audit_log_destination_id else {
         let advice = "vidimus konnect setup --endpoint URL";
-        findings.add(Finding::problem(CHECK, "the webhook has none", advice))?;
+        findings.add(Finding::problem(CHECK, "the webhook has no destination", advice))?;
         return Ok(None);
     };
     match client.destination(id).await {
@@ -270,7 +272,8 @@ async fn destination(
 /// What to do after the last delivery was answered so.
 fn answered(code: u16) -> &'static str {
     cause(code).unwrap_or(
-        "look at the log of vidimus serve; then replay what was lost: vidimus konnect reconcile",
+        "check the log of vidimus serve; then replay the missing entries: vidimus konnect \
+         reconcile",
     )
 }
 
@@ -278,13 +281,14 @@ fn answered(code: u16) -> &'static str {
 fn cause(code: u16) -> Option<&'static str> {
     match code {
         401 | 403 => Some(
-            "the destination's Authorization is not the receiver's: vidimus konnect setup sets it, or \
-             vidimus konnect destinations update --authorization-file",
+            "the Authorization of the destination is not that of the receiver: set it with \
+             vidimus konnect setup, or vidimus konnect destinations update --authorization-file",
         ),
         404 | 405 => {
-            Some("the endpoint's path is not that of the receiver: look at --path of vidimus serve")
+            Some("the path of the endpoint is not that of the receiver: check --path of vidimus \
+                serve")
         }
-        413 => Some("the receiver's max_body is too small, or a proxy's in front of it"),
+        413 => Some("max_body of the receiver, or the limit of a proxy, is too small"),
         _ => None,
     }
 }

@@ -95,8 +95,8 @@ impl Pull {
             let (entries, next) = answer.map_err(|error| match (&self.cursor_file, &after) {
                 (Some(file), Some(_)) if error.status().is_some_and(|s| s.is_client_error()) => {
                     Failure::failed(format!(
-                        "{error}\nperhaps Konnect no longer knows the page that {} stands at: remove \
-                         the file, and pull again with --since {}",
+                        "{error}\nKonnect may no longer know the page saved in {}: remove the \
+                         file, and pull again with --since {}",
                         file.display(),
                         filter.since
                     ))
@@ -138,13 +138,14 @@ impl Pull {
             if cursor.api != api || cursor.kind != self.kind {
                 let kind = cursor.kind.as_deref().unwrap_or("all");
                 return Err(Failure::usage(format!(
-                    "{} is of a pull from {} of the type {kind}: give each pull a file of its own",
+                    "{} belongs to a pull from {} of the type {kind}: use a separate file for \
+                     each pull",
                     path.display(),
                     cursor.api
                 )));
             }
             if self.since.is_some() {
-                tell(format_args!("--since is not used: {} says where to go on", path.display()));
+                tell(format_args!("--since is ignored: the pull continues from {}", path.display()));
             }
             return Ok(cursor);
         }

@@ -103,8 +103,8 @@ variable \"audit_log_authorization\" {{
         start
             + &match self.portal {
                 None => format!(
-                    "# The organization's webhook in this region. The provider has it without a destination \
-                     of its own.
+                    "# The organization's webhook in this region. The provider has no separate destination \
+                     for it.
 resource \"konnect_audit_log\" \"vidimus\" {{
   enabled               = true
 {fields}}}
@@ -129,13 +129,13 @@ resource \"konnect_portal_audit_log_webhook\" \"vidimus\" {{
 
     fn kongctl(&self) -> String {
         let mut text = format!(
-            "# kongctl's declarative files can refer to a destination, and do not make one. Make it first:
+            "# kongctl's declarative files can refer to a destination, but not create one. Create it first:
 #   {}
 ",
             self.create_command()
         );
         if self.portal.is_none() {
-            text += "# They know the webhook of a Dev Portal only, not the organization's: for that one use
+            text += "# They can set the webhook of a Dev Portal, but not the organization's. For that webhook, use
 # --print terraform, --print curl, or vidimus konnect setup.
 ";
         }
@@ -206,7 +206,7 @@ portals:
             Some(portal) => format!("{regional}/v3/portals/{portal}/audit-log-webhook"),
         };
         format!(
-            "# With the access token in KONNECT_TOKEN; jq puts the authorization value into the request.
+            "# This needs the access token in KONNECT_TOKEN. jq puts the authorization value into the request.
 destination=$(jq -n{option} \\
     {} \\
   | curl --fail-with-body -sS {} \\

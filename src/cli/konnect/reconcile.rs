@@ -116,7 +116,7 @@ impl Reconcile {
             found.missing.into_iter().partition(|one| one.face.at < range.horizon);
         if !lost.is_empty() {
             tell(format_args!(
-                "{} of them are from before {}, older than Konnect keeps: lost for good",
+                "{} of them are lost: they are from before {}, older than Konnect's retention",
                 lost.len(),
                 range.horizon
             ));
@@ -126,7 +126,7 @@ impl Reconcile {
             return Ok(if is_whole { Exit::Done } else { Exit::BadNews });
         };
         if !self.replay {
-            tell("to fetch what is missing:");
+            tell("to fetch the missing entries:");
             tell(format_args!("    {}", self.command(&replay)));
             return Ok(Exit::BadNews);
         }
@@ -163,16 +163,16 @@ impl Reconcile {
             left = missing()?;
         }
         tell(format_args!(
-            "replay {}: {} of {before} came, {left} are still missing",
+            "replay {}: {} of {before} arrived, {left} are still missing",
             word(job.status),
             before.saturating_sub(left)
         ));
         match job.status {
             Some(ReplayStatus::Completed) => {}
             Some(ReplayStatus::Failed) => {
-                tell("the replay failed: look at vidimus konnect status, and try again");
+                tell("the replay failed: check vidimus konnect status, and try again");
             }
-            _ => tell("the replay is not over: look with vidimus konnect replay show"),
+            _ => tell("the replay is still running: see vidimus konnect replay show"),
         }
         Ok(left)
     }
@@ -203,7 +203,7 @@ impl Reconcile {
         output.flush()?;
         if missing.len() > limit {
             tell(format_args!(
-                "these are the first {limit} of {}; --limit 0 lists all",
+                "showing the first {limit} of {}; use --limit 0 to list all",
                 missing.len()
             ));
         }
@@ -213,7 +213,7 @@ impl Reconcile {
     fn summarise(&self, total: usize, found: &Compared) {
         let missing = found.missing.len();
         if total == 0 {
-            tell("Konnect lists no entries of this time");
+            tell("Konnect lists no entries in this time range");
             return;
         }
         if missing == 0 {
@@ -228,15 +228,15 @@ impl Reconcile {
         ));
         if found.altered > 0 {
             tell(format_args!(
-                "for {} of them there is an entry with another outcome and an invalid signature: they \
-                 may have been tampered with on their way",
+                "for {} of them the store has an entry with a different outcome and an invalid \
+                 signature: they may have been tampered with in transit",
                 found.altered
             ));
         }
         let young = |one: &&Pulled| one.face.at.get() > now().get() - ON_ITS_WAY;
         let young = found.missing.iter().filter(young).count();
         if young > 0 {
-            tell(format_args!("{young} of them are younger than 30 s, and may be on their way"));
+            tell(format_args!("{young} of them are younger than 30 s and may still arrive"));
         }
     }
 
@@ -312,8 +312,8 @@ async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure
         }
         if all.len() > MAX_PULLED {
             return Err(Failure::failed(format!(
-                "Konnect lists more than {MAX_PULLED} entries of this time, which are too many to \
-                 compare at once: give a shorter --since and --until"
+                "Konnect lists more than {MAX_PULLED} entries in this time range, too many to \
+                 compare at once: use a shorter range with --since and --until"
             )));
         }
         after = page.1;
@@ -322,7 +322,7 @@ async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure
         }
     }
     if unread > 0 {
-        tell(format_args!("warning: {unread} pulled entries have no time, and are not compared"));
+        tell(format_args!("warning: {unread} pulled entries have no time and are not compared"));
     }
     Ok(all)
 }
@@ -359,10 +359,10 @@ fn tell_of_the_past(reader: &Reader, range: &Range, filter: &Filter) -> Result<b
     let mut scan = reader.scan(filter, past, 1)?;
     let is_empty = scan.next_slice(1)?.is_empty();
     let what = match is_empty {
-        true => "nothing is stored of it, and it is lost for good",
-        false => "what is missing of it is lost for good",
+        true => "nothing of it is stored, so it is lost",
+        false => "entries missing from it are lost",
     };
-    tell(format_args!("{} to {end} is older than Konnect keeps: {what}", range.since));
+    tell(format_args!("{} to {end} is older than Konnect's retention: {what}", range.since));
     Ok(is_empty)
 }
 

@@ -73,7 +73,7 @@ impl Start {
         })?;
         unless_closed(print(self.show.output, &job))?;
         if self.wait.is_some() && job.status.is_some_and(ReplayStatus::is_running) {
-            tell("it is not over yet: look with vidimus konnect replay show");
+            tell("the replay is still running: see vidimus konnect replay show");
         }
         Ok(exit(&job))
     }

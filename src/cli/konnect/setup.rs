@@ -104,8 +104,8 @@ impl Setup {
         if let Some(other) = other.filter(|_| webhook.enabled && !self.replace) {
             let whose = self.whose.portal.as_ref().map_or("the", |_| "the Dev Portal's");
             return Err(Failure::failed(format!(
-                "{whose} webhook is in use: it sends to the destination {}; give --replace to point \
-                 it here instead",
+                "{whose} webhook is in use: it delivers to the destination {}; use --replace to \
+                 point it here instead",
                 shown(client, other).await
             )));
         }
@@ -113,18 +113,18 @@ impl Setup {
             self.destination(client, scope, wanted, remembered, &webhook).await?;
         let id = destination.id;
         if webhook.audit_log_destination_id.as_deref() == Some(&id) && webhook.enabled {
-            tell(format_args!("the webhook sends to {id} already; the destination {changed}"));
+            tell(format_args!("the webhook already delivers to {id}; the destination {changed}"));
             return Ok(());
         }
         let change =
             UpdateWebhook { audit_log_destination_id: Some(id.clone()), enabled: Some(true) };
         client.update_webhook(scope, &change).await.map_err(|error| {
             Failure::failed(format!(
-                "{error}\nthe destination {id} was made, the webhook is as it was: try again, or undo \
-                 it with vidimus konnect teardown"
+                "{error}\nthe destination {id} was created, but the webhook was not changed: try \
+                 again, or undo it with vidimus konnect teardown"
             ))
         })?;
-        tell(format_args!("the webhook sends to {} now: {}", wanted.endpoint, line(wanted, &id)));
+        tell(format_args!("the webhook now delivers to {}: {}", wanted.endpoint, line(wanted, &id)));
         Ok(())
     }
 
@@ -162,7 +162,7 @@ impl Setup {
                     let changes = old.map_or_else(Vec::new, |old| changes(&old, &destination));
                     let changed = match changes.is_empty() {
                         true => "is up to date".to_owned(),
-                        false => format!("is changed: {}", changes.join(", ")),
+                        false => format!("was updated: {}", changes.join(", ")),
                     };
                     return Ok((destination, changed));
                 }
@@ -174,7 +174,7 @@ impl Setup {
         let same = client.destinations(Some(&wanted.name)).await?;
         if let Some(same) = same.first() {
             return Err(Failure::failed(format!(
-                "there is a destination {:?} already that was not made here: {}; give another \
+                "a destination {:?} already exists and was not created here: {}; use another \
                  --name, or delete it",
                 same.name, same.id
             )));
@@ -223,13 +223,13 @@ impl Setup {
             let endpoint = &self.endpoint;
             Err(Failure::usage(format!("--endpoint is {endpoint:?}, {why}")))
         };
-        let Ok(url) = self.endpoint.parse::<Uri>() else { return bad("which is no URL") };
+        let Ok(url) = self.endpoint.parse::<Uri>() else { return bad("which is not a URL") };
         match (url.scheme_str(), url.authority()) {
             (Some("https" | "http"), Some(at)) if at.as_str().contains('@') => {
-                bad("which has credentials in it: they belong into --authorization")
+                bad("which contains credentials: use --authorization instead")
             }
             (Some("http"), Some(_)) if self.access.region()?.is_some() => {
-                bad("and Konnect delivers to https only")
+                bad("but Konnect delivers to https only")
             }
             (Some("https" | "http"), Some(_)) => Ok(()),
             _ => bad("expected an https URL such as https://siem.example.com/audit-logs"),
@@ -243,9 +243,9 @@ impl Setup {
         let paths: Vec<_> = config.inputs.iter().map(|input| input.path.as_str()).collect();
         if !paths.contains(&url.path()) {
             tell(format_args!(
-                "warning: the path of --endpoint is {}, and the receiver's, by its settings, {}: \
-                 deliveries to another path are answered 404, unless vidimus serve has --path {0}, or \
-                 a proxy changes it",
+                "warning: the path of --endpoint is {}, but the configured path of the receiver \
+                 is {}: other paths are answered with 404, unless vidimus serve has --path {0} or \
+                 a proxy changes the path",
                 url.path(),
                 paths.join(", ")
             ));
@@ -286,9 +286,9 @@ impl Setup {
         });
         found.ok_or_else(|| match &self.input {
             Some(name) => {
-                Failure::usage(format!("--input is {name:?}, and no [[input]] is called so"))
+                Failure::usage(format!("--input is {name:?}, but no [[input]] has this name"))
             }
-            None => Failure::usage(format!("no [[input]] has the path {path:?}: give --input")),
+            None => Failure::usage(format!("no [[input]] has the path {path:?}: use --input")),
         })
     }
 
@@ -308,8 +308,8 @@ impl Setup {
             .and_then(|bytes| Secret::from_file_contents(&bytes).map_err(|why| why.to_string()))
             .map_err(|why| {
                 Failure::usage(format!(
-                    "cannot read this receiver's authorization value in {}: {why}; start vidimus serve \
-                     once, which makes it, or give --authorization-file",
+                    "cannot read the authorization value of this receiver in {}: {why}; start \
+                     vidimus serve once to create it, or use --authorization-file",
                     path.display()
                 ))
             })

@@ -81,7 +81,7 @@ pub(super) fn line(status: &WebhookStatus) -> String {
     let activity = match status.webhook_status {
         Some(Activity::Active) => "active",
         Some(Activity::Inactive) => "inactive",
-        Some(Activity::Other) | None => "of unknown status",
+        Some(Activity::Other) | None => "status unknown",
     };
     let mut line = format!("{enabled}, {activity}");
     match status.last_attempt_at.filter(|time| !time.is_initial()) {

@@ -34,12 +34,12 @@ impl Teardown {
         let mut remembered = Remembered::read(&data_dir)?;
         let Some(made) = remembered.of(&client, &scope).cloned() else {
             tell(format_args!(
-                "nothing was set up from {} at {}: there is nothing to undo",
+                "nothing to undo: nothing was set up from {} at {}",
                 data_dir.display(),
                 client.hosts().regional()
             ));
             for other in remembered.all.iter().filter_map(|made| made.portal_id.as_ref()) {
-                tell(format_args!("for the Dev Portal {other} there is: give --portal"));
+                tell(format_args!("there is a set-up for the Dev Portal {other}: use --portal"));
             }
             return Ok(Exit::Done);
         };
@@ -62,15 +62,17 @@ async fn undo(client: &Client, scope: &Scope, made: &Made) -> Result<Exit, Failu
         None => {}
         Some(Some(at)) if at == *id => put_back(client, scope, made).await?,
         Some(Some(at)) => {
-            tell(format_args!("the webhook sends to {at} by now: it is left as it is"));
+            tell(format_args!("the webhook now delivers to {at} and is not changed"));
         }
-        Some(None) => tell("the webhook has no destination any more"),
+        Some(None) => tell("the webhook no longer has a destination"),
     }
     match client.delete_destination(id).await {
         Ok(()) => tell(format_args!("deleted the destination {:?} ({id})", made.destination_name)),
-        Err(error) if error.is_not_found() => tell(format_args!("the destination {id} was gone")),
+        Err(error) if error.is_not_found() => tell(format_args!("the destination {id} was already \
+            deleted")),
         Err(error) if error.status() == Some(StatusCode::CONFLICT) => {
-            tell(format_args!("the destination {id} is left, for something else uses it: {error}"));
+            tell(format_args!("the destination {id} is not deleted, because something else uses \
+                it: {error}"));
             return Ok(Exit::BadNews);
         }
         Err(error) => return Err(Failure::failed(error)),
@@ -87,18 +89,18 @@ async fn put_back(client: &Client, scope: &Scope, made: &Made) -> Result<(), Fai
         };
         match client.update_webhook(scope, &change).await {
             Ok(_) => {
-                tell(format_args!("the webhook sends to {before} again, as before"));
+                tell(format_args!("the webhook delivers to {before} again"));
                 return Ok(());
             }
             Err(ApiError::Refused { status, .. })
                 if [StatusCode::BAD_REQUEST, StatusCode::NOT_FOUND].contains(&status) =>
             {
-                tell(format_args!("the destination {before} that it had before is gone"));
+                tell(format_args!("its previous destination {before} no longer exists"));
             }
             Err(error) => return Err(Failure::failed(error)),
         }
     }
     client.delete_webhook(scope).await?;
-    tell("the webhook has no destination any more, and is off");
+    tell("the webhook has no destination and is disabled");
     Ok(())
 }

@@ -53,7 +53,8 @@ impl Webhook {
             }
             Command::Set(Set { destination, enabled, show }) => {
                 if destination.is_none() && enabled.is_none() {
-                    return Err(Failure::usage("set what? give --destination, --enabled or both"));
+                    return Err(Failure::usage("nothing to set: use --destination, --enabled or \
+                        both"));
                 }
                 let change = UpdateWebhook { audit_log_destination_id: destination, enabled };
                 let (client, scope) = (show.access.client()?, show.whose.scope());
@@ -65,7 +66,7 @@ impl Webhook {
             Command::Delete(show) => {
                 let (client, scope) = (show.access.client()?, show.whose.scope());
                 run(async { client.delete_webhook(&scope).await.map_err(Failure::failed) })?;
-                tell("the webhook has no destination any more, and is off");
+                tell("the webhook has no destination and is disabled");
                 Ok(Exit::Done)
             }
         }

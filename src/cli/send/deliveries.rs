@@ -177,7 +177,7 @@ impl Done {
         match (&mut self.acknowledged, &body.lines) {
             // One write, not buffered: it is there whatever happens next.
             (Some(file), Some(lines)) if acknowledged => file.write_all(lines).map_err(|error| {
-                Failure::failed(format!("cannot write down what was acknowledged: {error}"))
+                Failure::failed(format!("cannot write the acknowledged lines: {error}"))
             }),
             _ => Ok(()),
         }

@@ -35,7 +35,7 @@ pub(super) fn write_key(path: &Path, key: &PrivatePem) -> Result<(), Failure> {
         let path = path.display();
         match error.kind() {
             std::io::ErrorKind::AlreadyExists => Failure::usage(format!(
-                "--key-out {path}: the file is there already; to sign with it give --key {path}"
+                "--key-out {path}: the file already exists; to sign with it, use --key {path}"
             )),
             _ => Failure::failed(format!("cannot write {path}: {error}")),
         }
@@ -50,7 +50,7 @@ pub(super) fn read_key(path: &Path) -> Result<Signer, Failure> {
         .and_then(|file| file.take(MAX_KEY + 1).read_to_end(&mut bytes))
         .map_err(|error| Failure::usage(format!("cannot read {shown}: {error}")))?;
     if bytes.len() as u64 > MAX_KEY {
-        return Err(Failure::usage(format!("{shown} is larger than 64 KiB, and no key")));
+        return Err(Failure::usage(format!("{shown} is larger than 64 KiB and not a key")));
     }
     Signer::read(&bytes).map_err(|error| Failure::usage(format!("{shown}: {error}")))
 }
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(read_key(&path).unwrap().key(), signer.key());
         let again = write_key(&path, &pem).unwrap_err();
-        assert!(again.to_string().contains("there already"), "{again}");
+        assert!(again.to_string().contains("already exists"), "{again}");
         assert_eq!(again.exit() as u8, 2);
     }
 

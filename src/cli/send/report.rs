@@ -107,7 +107,7 @@ impl fmt::Display for Report {
         writeln!(f, "entries     {}, {} acknowledged", self.entries, self.entries_acknowledged)?;
         writeln!(f, "retries     {}", self.retries)?;
         writeln!(f, "statuses    {}", statuses.join(", "))?;
-        write!(f, "rate        {:.0} entries a second", self.entries_per_second)?;
+        write!(f, "rate        {:.0} entries per second", self.entries_per_second)?;
         writeln!(f, " in {:.1} s", self.seconds)?;
         if let Some(Latency { p50, p90, p99, max }) = &self.latency_ms {
             write!(f, "latency     p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms, ")?;
@@ -171,7 +171,7 @@ mod tests {
              entries     30, 20 acknowledged\n\
              retries     2\n\
              statuses    200 2, 400 1, 500 1, no_answer 1\n\
-             rate        10 entries a second in 2.0 s\n\
+             rate        10 entries per second in 2.0 s\n\
              latency     p50 200.0 ms, p90 500.0 ms, p99 500.0 ms, max 500.0 ms\n"
         );
     }

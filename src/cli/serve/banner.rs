@@ -31,11 +31,11 @@ pub(super) fn print(config: &Config, server: &Server, on_terminal: bool) {
     }
     if tls && config.receiver.tls == Tls::SelfSigned {
         say("The certificate is self-signed: set skip_ssl_verification on the destination,");
-        say("for development only, or give a real one with --tls-cert and --tls-key.");
+        say("for development only, or use your own with --tls-cert and --tls-key.");
         say("");
     }
     explain_keys(config, server);
-    say("To make a first delivery:");
+    say("To send a first delivery:");
     say("");
     say(curl(config, server, address));
     say("");
@@ -45,11 +45,11 @@ pub(super) fn print(config: &Config, server: &Server, on_terminal: bool) {
 pub(super) fn log(config: &Config, server: &Server) {
     if let Some(path) = &server.generated_authorization {
         let file = path.display();
-        tracing::info!(%file, "the Authorization to enter in Konnect is in this file");
+        tracing::info!(%file, "this file has the Authorization value to enter in Konnect");
     }
     // If there is a source, reading it says how it went.
     if server.ring().is_empty() && sources(config).is_empty() {
-        tracing::warn!("there are no keys yet: nothing can be verified; give --region or --jwks");
+        tracing::warn!("there are no keys yet, so nothing can be verified: use --region or --jwks");
     }
 }
 
@@ -70,9 +70,9 @@ fn authorization(input: &Input, server: &Server, on_terminal: bool) -> String {
             _ => format!("the value in {}", path.display()),
         },
         (Authorization::Given(values), _) if values.len() > 1 => {
-            format!("one of the {} values that you configured", values.len())
+            format!("one of the {} configured values", values.len())
         }
-        _ => "the value that you configured".to_owned(),
+        _ => "the configured value".to_owned(),
     }
 }
 
@@ -80,19 +80,19 @@ fn authorization(input: &Input, server: &Server, on_terminal: bool) -> String {
 fn explain_reach(address: SocketAddr, tls: bool) {
     let port = address.port();
     if address.ip().is_loopback() {
-        say(format_args!("{address} is a loopback address: Konnect cannot reach it."));
-        say("For development put a tunnel in front, one of these, and start again with the");
-        say("flags --no-tls and --public-url https://NAME, the URL that it gives:");
+        say(format_args!("Konnect cannot reach {address}, because it is a loopback address."));
+        say("For development, start one of these tunnels, and restart vidimus serve with");
+        say("--no-tls and --public-url set to the URL of the tunnel:");
         say("");
         say(format_args!("  cloudflared tunnel --url http://127.0.0.1:{port}"));
         say(format_args!("  ngrok http {port}"));
         say("");
     } else if !tls {
-        say("Konnect delivers to https only: put a proxy that speaks TLS in front, and say");
-        say("where it is with --public-url.");
+        say("Konnect delivers to https only: use a TLS proxy, and set its URL with");
+        say("--public-url.");
         say("");
     } else if address.ip().is_unspecified() {
-        say("HOST is the name in your certificate; --public-url says it for good.");
+        say("HOST is the name in your certificate. You can set it with --public-url.");
         say("");
     }
 }
@@ -101,19 +101,19 @@ fn explain_keys(config: &Config, server: &Server) {
     let sources = sources(config);
     match (server.ring().len() as u64, sources.as_slice()) {
         (0, []) => {
-            say("There are no keys yet: nothing can be verified, and signed entries get the");
-            say("verdict no_key. Give --region us (or eu, au, me, in, sg, auto), or --jwks");
-            say("FILE-OR-URL. What is stored by then is verified when the keys arrive.");
+            say("There are no keys yet, so nothing can be verified. Signed entries get the");
+            say("verdict no_key. Use --region us (or eu, au, me, in, sg, auto), or --jwks");
+            say("FILE-OR-URL. Stored entries are verified when the keys arrive.");
         }
         (0, sources) => {
-            say("There are no keys yet. Until they can be read, signed entries get the verdict");
-            say("no_key; they are verified when the keys arrive. The keys are read from");
+            say("There are no keys yet. Signed entries get the verdict no_key until the keys");
+            say("arrive, and are then verified. The keys are read from");
             sources.iter().for_each(|source| say(format_args!("  {source}")));
         }
         (keys, []) => {
             let keys = counted(keys, "key");
-            say(format_args!("No source of keys is named: verifying with the {keys} seen before."));
-            say("Give --region or --jwks to keep them fresh.");
+            say(format_args!("There is no key source: verifying with the {keys} seen before."));
+            say("Use --region or --jwks to keep them up to date.");
         }
         (keys, _) => say(format_args!("Verifying with {}.", counted(keys, "known key"))),
     }

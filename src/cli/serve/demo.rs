@@ -126,13 +126,13 @@ pub(super) fn authorization(config: &Config, server: &Server) -> Result<Secret, 
 pub(super) fn banner(config: &Config, console: &str) {
     let data = config.data_dir.display();
     tell("");
-    tell("This is a demonstration: a stand-in for Konnect, in this process, delivers signed");
-    tell("entries. Some are tampered with, unsigned or sent twice.");
+    tell("This is a demo: a simulated Konnect in this process delivers signed entries.");
+    tell("Some are tampered with, unsigned or sent twice.");
     tell("");
     tell(format_args!("  Console  {console}"));
     tell(format_args!("  Entries  vidimus query --data-dir {data}"));
     tell(format_args!("           vidimus query --data-dir {data} verdict:invalid"));
     tell("");
-    tell(format_args!("Everything is kept in {data}; delete it when you have seen enough."));
+    tell(format_args!("Everything is stored in {data}. Delete it when you are done."));
     tell("");
 }

@@ -51,7 +51,7 @@ impl Observer for Lines {
     fn failed(&self, input: &str, peer: &str, status: u16, reason: &str) {
         let Some(kept_back) = self.0.admits() else { return };
         if kept_back > 0 {
-            tell(format_args!("… and {kept_back} more that were refused or not stored"));
+            tell(format_args!("… and {kept_back} more refused or not stored"));
         }
         let status = if status == 0 { "closed".to_owned() } else { status.to_string() };
         tell(format_args!("{}  {input}  {peer}  NOT STORED {status}: {reason}", clock(now())));
@@ -60,11 +60,11 @@ impl Observer for Lines {
     fn refused(&self, refused: &Refused) {
         let Some(kept_back) = self.0.admits() else { return };
         if kept_back > 0 {
-            tell(format_args!("… and {kept_back} more that were refused or not stored"));
+            tell(format_args!("… and {kept_back} more refused or not stored"));
         }
         let Refused { time, peer, status, reason, scheme } = refused;
         let status = status.map_or_else(String::new, |status| format!(" {status}"));
-        let scheme = scheme.as_ref().map_or_else(String::new, |s| format!(" (its scheme: {s})"));
+        let scheme = scheme.as_ref().map_or_else(String::new, |s| format!(" (scheme: {s})"));
         tell(format_args!("{}  {peer}  REFUSED{status}: {reason}{scheme}", clock(*time)));
     }
 }

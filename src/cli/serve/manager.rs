@@ -69,7 +69,7 @@ async fn feed(
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the service manager cannot be told how the server stands");
+        tracing::warn!(%error, "cannot notify the service manager");
     }
 }
 

@@ -47,7 +47,7 @@ fn reload(outputs: &Outputs, flags: &Flags) {
     let (wanted, warnings) = match config::outputs(flags) {
         Ok(wanted) => wanted,
         Err(error) => {
-            tracing::error!(%error, "the outputs stay as they are");
+            tracing::error!(%error, "the outputs are not changed");
             outputs.reopen();
             return;
         }
@@ -60,7 +60,7 @@ fn reload(outputs: &Outputs, flags: &Flags) {
     }
     tracing::info!(
         outputs = ?outputs.names(),
-        "SIGHUP: keys are read again, and the outputs are as the configuration says"
+        "SIGHUP: reading the keys again; the outputs now match the configuration"
     );
 }
 
@@ -72,10 +72,10 @@ fn tell_what_waits(flags: &Flags, running: &Config) {
             if !waiting.is_empty() {
                 tracing::warn!(
                     settings = waiting,
-                    "these settings changed, and wait for a restart"
+                    "these settings changed and need a restart"
                 );
             }
         }
-        Err(error) => tracing::error!(%error, "with this configuration no restart would succeed"),
+        Err(error) => tracing::error!(%error, "a restart would fail with this configuration"),
     }
 }

@@ -50,11 +50,11 @@ impl Backup {
         let copied = self.place.reader()?.backup(&self.to)?;
         summary("backed up", &copied);
         for file in &copied.damaged {
-            tell(format_args!("{file} is damaged: its SHA-256 is not the recorded one"));
+            tell(format_args!("{file} is damaged: its SHA-256 differs from the recorded one"));
         }
         if !copied.left.is_empty() {
             let files = copied.left.join(", ");
-            tell(format_args!("kept of an earlier backup, and not in the store any more: {files}"));
+            tell(format_args!("kept from an earlier backup, and no longer in the store: {files}"));
         }
         Ok(if copied.damaged.is_empty() { Exit::Done } else { Exit::BadNews })
     }
@@ -74,6 +74,7 @@ fn summary(what: &str, copied: &Copied) {
     let Copied { segments, entries, kept, bytes, .. } = copied;
     let bytes = HumanBytes(*bytes);
     tell(format_args!(
-        "{what}: {entries} entries in {segments} segments; {bytes} copied, {kept} segments were there"
+        "{what}: {entries} entries in {segments} segments; {bytes} copied, {kept} segments \
+         already there"
     ));
 }

@@ -11,7 +11,7 @@ pub(super) fn have_done(
     task: &Task,
     directly: impl FnOnce() -> Result<Done, Failure>,
 ) -> Result<Exit, Failure> {
-    let cannot = |error| Failure::failed(format!("cannot ask the serve that runs: {error}"));
+    let cannot = |error| Failure::failed(format!("cannot ask the running serve: {error}"));
     let done = match ask(directory, task).map_err(cannot)? {
         Some(done) => done.map_err(Failure::failed)?,
         None => directly()?,

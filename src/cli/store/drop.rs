@@ -42,8 +42,8 @@ impl Drop {
         if self.dry_run || ids.is_empty() {
             return Ok(Exit::Done);
         }
-        if !self.yes && !confirm("Remove them for good?")? {
-            tell("nothing was removed");
+        if !self.yes && !confirm("Delete these bodies?")? {
+            tell("nothing was deleted");
             return Ok(Exit::Done);
         }
         let directory = self.place.directory()?;
@@ -76,7 +76,7 @@ impl Drop {
         }
         output.flush()?;
         let bodies = counted(ids.len() as u64, "body");
-        tell(format_args!("{bodies} to remove, {}", counted(bytes, "byte")));
+        tell(format_args!("{bodies} to delete, {}", counted(bytes, "byte")));
         Ok(ids)
     }
 }

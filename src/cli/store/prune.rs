@@ -47,7 +47,7 @@ impl Prune {
     /// Prunes.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         if self.age.is_none() && self.size.is_none() {
-            return Err(Failure::usage("there is nothing to prune by: give --age, --size or both"));
+            return Err(Failure::usage("no limit: use --age, --size or both"));
         }
         let retention = Retention { age: self.age, size: self.size };
         if self.dry_run {
@@ -61,12 +61,12 @@ impl Prune {
         if due.is_empty() {
             return Ok(Exit::Done);
         }
-        if !self.yes && !confirm("Remove them for good?")? {
-            tell("nothing was removed");
+        if !self.yes && !confirm("Delete these segments?")? {
+            tell("nothing was deleted");
             return Ok(Exit::Done);
         }
         let gone = store.prune(retention)?;
-        tell(format_args!("{} removed", counted(gone as u64, "segment")));
+        tell(format_args!("{} deleted", counted(gone as u64, "segment")));
         Ok(Exit::Done)
     }
 }
@@ -85,6 +85,6 @@ fn list(due: &[Pruned]) -> Result<(), Failure> {
     }
     output.flush()?;
     let entries: u64 = due.iter().map(|one| one.last_id + 1 - one.first_id).sum();
-    tell(format_args!("{} segments with {entries} entries are due", due.len()));
+    tell(format_args!("{} segments with {entries} entries to delete", due.len()));
     Ok(())
 }

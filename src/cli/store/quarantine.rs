@@ -121,7 +121,7 @@ impl Show {
                 }
                 if beginning.len() < body.len() {
                     tell(format_args!(
-                        "these are the first {BEGINNING} of {} bytes; --output raw prints all",
+                        "showing the first {BEGINNING} of {} bytes; use --output raw to print all",
                         body.len()
                     ));
                 }

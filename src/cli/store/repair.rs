@@ -48,10 +48,10 @@ impl Repair {
         output.flush()?;
         drop(output);
         if plan.is_sound() {
-            tell("the catalog and the segments belong together; there is nothing to repair");
+            tell("the catalog and the segments match; there is nothing to repair");
             return Ok(Exit::Done);
         }
-        if !self.yes && !confirm("Repair the store like this?")? {
+        if !self.yes && !confirm("Repair the store?")? {
             tell("nothing was changed");
             return Ok(Exit::Failed);
         }
@@ -64,16 +64,16 @@ impl Repair {
 fn lines(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     if report.catalog_lost {
-        lines.push("the catalog is missing or cannot be read: a new one is made".into());
+        lines.push("the catalog is missing or cannot be read: a new one is created".into());
     }
     let entries: u64 = report.segments.iter().map(|segment| segment.entries).sum();
     lines.push(format!("segments  {} with {entries} entries", report.segments.len()));
     for segment in report.segments.iter().filter(|segment| !segment.known) {
         let last = segment.first_id + segment.entries - 1;
-        lines.push(format!("  {}  ids {} to {last}: taken up", segment.file, segment.first_id));
+        lines.push(format!("  {}  ids {} to {last}: added to the catalog", segment.file, segment.first_id));
     }
     for one in &report.set_aside {
-        lines.push(format!("set aside in damaged/  {}: {}", one.file, one.why));
+        lines.push(format!("moved to damaged/  {}: {}", one.file, one.why));
     }
     for (first, last) in &report.missing {
         lines.push(format!("missing  ids {first} to {last}"));

@@ -90,7 +90,7 @@ impl Tally {
         let all: u64 = self.verdicts.values().sum();
         let seconds = took.as_secs_f64();
         let rate = all as f64 / seconds.max(1e-3);
-        let _ = write!(table, "all        {all:11}  in {seconds:.1} s, {rate:.0} a second");
+        let _ = write!(table, "all        {all:11}  in {seconds:.1} s, {rate:.0} per second");
         for (warning, count) in &self.warnings {
             let _ = write!(table, "\nwarning    {count:11}  {warning}");
         }
@@ -126,7 +126,7 @@ mod tests {
              unsigned             1\n\
              no_key               0\n\
              malformed            1  field_not_found 1\n\
-             all                  4  in 2.0 s, 2 a second\n\
+             all                  4  in 2.0 s, 2 per second\n\
              warning              1  foreign_org"
         );
         assert!(tally.is_bad_news() && !tally.is_empty());

@@ -114,7 +114,7 @@ impl Work<'_> {
         let own = if self.check.field.is_none() { own(&start) } else { None };
         if own.is_some() {
             self.tell(format_args!(
-                "note: {input} has records of vidimus: the lines in them are verified"
+                "note: {input} has vidimus records: verifying the lines in them"
             ));
         }
         let field = self.check.field.as_deref().or(own.map(|_| "raw"));
@@ -130,7 +130,7 @@ impl Work<'_> {
             && let Some(field) = wrapping(&start)
         {
             self.tell(format_args!(
-                "note: {input} seems to have its lines in {field}: if so, give --field {field}"
+                "note: {input} seems to have its lines in {field}: if so, use --field {field}"
             ));
         }
         let wrapped = field.is_some() && sort == Sort::Json;

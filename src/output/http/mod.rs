@@ -208,8 +208,8 @@ impl Http {
         let answered = format!("{to} answered {status} in {} ms{said}", answer.took.as_millis());
         let is_taken = problem.is_none();
         let taken = match problem {
-            None => "the entry is taken".to_owned(),
-            Some(problem) => format!("the entry is not taken: {problem}"),
+            None => "the entry was accepted".to_owned(),
+            Some(problem) => format!("the entry was not accepted: {problem}"),
         };
         Ok(Trial { lines: vec![answered, taken], is_taken })
     }

@@ -384,9 +384,9 @@ fn an_endpoint_is_tried_out() {
         let [answered, found] = &tried.lines[..] else { panic!("{tried:?}") };
         assert!(answered.starts_with(&format!("{} answered ", endpoint.url)), "{answered}");
         match (tried.is_taken, expected) {
-            (true, None) => assert_eq!(found, "the entry is taken"),
+            (true, None) => assert_eq!(found, "the entry was accepted"),
             (false, Some(expected)) => {
-                assert!(found.starts_with("the entry is not taken: "), "{found}");
+                assert!(found.starts_with("the entry was not accepted: "), "{found}");
                 assert!(found.contains(expected), "{found}");
             }
             _ => panic!("{found:?}, expected {expected:?}"),

@@ -17,6 +17,6 @@ fn the_demo_stores_valid_and_invalid_entries_in_its_own_directory() {
         ["valid", "invalid"].iter().all(|one| verdicts.iter().any(|verdict| verdict == one))
     });
     let stderr = serve.stderr();
-    assert!(stderr.contains("This is a demonstration"), "{stderr}");
+    assert!(stderr.contains("This is a demo"), "{stderr}");
     assert!(!stderr.contains(ready["token"].as_str().unwrap()), "{stderr}");
 }

@@ -53,11 +53,11 @@ fn a_removed_output_can_be_forgotten() {
     let mut serve = Setup::new().config(&file_output("siem.log", "")).start();
     let (code, _, told) = run(&serve, "forget siem");
     assert_eq!(code, Some(2));
-    assert!(told.contains("take it out first"), "{told}");
+    assert!(told.contains("remove it first"), "{told}");
     serve.stop();
     std::fs::write(serve.home().join("config.toml"), "").unwrap();
     serve.restart();
-    assert!(run(&serve, "status").1.contains("not in the configuration any more"));
+    assert!(run(&serve, "status").1.contains("no longer in the configuration"));
     assert_eq!(run(&serve, "forget siem").0, Some(0));
     assert_eq!(run(&serve, "status").1, "");
     assert_eq!(run(&serve, "forget siem").0, Some(2));

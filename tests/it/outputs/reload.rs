@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::*;
 use crate::harness::Setup;
 
-const READ: &str = "the outputs are as the configuration says";
+const READ: &str = "the outputs now match the configuration";
 
 fn output(name: &str, path: &str, keys: &str) -> String {
     format!("[[output]]\nname = '{name}'\ntype = 'file'\nformat = 'raw'\npath = '{path}'\n{keys}\n")
@@ -98,7 +98,7 @@ fn an_invalid_configuration_changes_nothing_but_files_are_reopened() {
     fs::rename(serve.home().join("siem.log"), serve.home().join("moved.log")).unwrap();
     fs::write(serve.home().join("config.toml"), "[[output]]\nname = 'siem'\n").unwrap();
     serve.signal(Signal::HUP);
-    serve.wait_for_log("the outputs stay as they are");
+    serve.wait_for_log("the outputs are not changed");
     serve.wait_for_log("config.toml:1: output.type is missing");
     serve.deliver(lines(10..20).join("\n"));
     wait_for_lines(&serve, "siem.log", &lines(10..20));

@@ -18,7 +18,7 @@ fn a_json_log_holds_only_json() {
     let mut serve = Setup::new().arguments("--log-format json").start();
     serve.deliver("{}");
     serve.signal(Signal::HUP);
-    serve.wait_for_log("as the configuration says");
+    serve.wait_for_log("now match the configuration");
     serve.stop();
     let events = events(&serve);
     let ready = events.iter().find(|event| event["fields"]["message"] == "ready").unwrap();
@@ -68,9 +68,9 @@ fn sighup_lists_the_settings_that_need_a_restart() {
         serve.signal(Signal::HUP);
         serve.wait_for_log(expected);
     };
-    let waits = "these settings changed, and wait for a restart settings=\"[store], [log]\"";
+    let waits = "these settings changed and need a restart settings=\"[store], [log]\"";
     reload("[store]\nsegment_entries = 11\n[log]\nlevel = 'info'\n", waits);
-    let no_restart = "with this configuration no restart would succeed";
+    let no_restart = "a restart would fail with this configuration";
     reload("[store]\nsegment_entries = 0\n", no_restart);
     assert!(serve.stderr().contains("store.segment_entries is 0"), "{}", serve.stderr());
 }

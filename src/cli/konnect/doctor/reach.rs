@@ -23,7 +23,7 @@ pub(super) async fn endpoint(
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let Ok(url) = destination.endpoint.parse::<Uri>() else {
-        let what = format!("{:?} is no URL", destination.endpoint);
+        let what = format!("{:?} is not a URL", destination.endpoint);
         return findings.add(Finding::problem("endpoint", what, UPDATE));
     };
     let Some(host) = url.host() else {
@@ -36,7 +36,7 @@ pub(super) async fn endpoint(
     let addresses: Vec<_> = match found {
         Ok(Ok(addresses)) => addresses.map(|address| address.ip().to_string()).collect(),
         Ok(Err(error)) => return unknown(host, &error.to_string(), findings),
-        Err(_) => return unknown(host, "no answer in time", findings),
+        Err(_) => return unknown(host, "no response in time", findings),
     };
     findings.add(Finding::ok("name", format!("{host} is {}", addresses.join(", "))))?;
 
@@ -47,7 +47,7 @@ pub(super) async fn endpoint(
             return findings.add(Finding::problem(
                 "tls",
                 error.without_advice(),
-                "Konnect refuses it too: use a certificate that the world trusts, or for development \
+                "Konnect refuses it too: use a publicly trusted certificate, or for development \
                  --skip-ssl-verification on the destination",
             ));
         }
@@ -56,9 +56,9 @@ pub(super) async fn endpoint(
                 findings.add(match skips {
                     true => Finding::note(
                         "tls",
-                        "the certificate is not checked, as the destination says: for development only",
+                        "the destination skips certificate verification: for development only",
                     ),
-                    false => Finding::ok("tls", "the certificate is trusted here"),
+                    false => Finding::ok("tls", "this machine trusts the certificate"),
                 })?;
             }
             answer
@@ -69,7 +69,7 @@ pub(super) async fn endpoint(
         Err(error) => Finding::problem(
             "endpoint",
             error.to_string(),
-            "is vidimus serve running, and the tunnel or proxy in front of it?",
+            "are vidimus serve and the tunnel or proxy running?",
         ),
     })
 }
@@ -77,8 +77,8 @@ pub(super) async fn endpoint(
 const UPDATE: &str = "vidimus konnect destinations update ID --endpoint URL";
 
 fn unknown(host: &str, why: &str, findings: &mut Findings) -> Result<(), Failure> {
-    let what = format!("{host} is not known here: {why}");
-    findings.add(Finding::problem("name", what, "is the name spelt right, and in the DNS?"))
+    let what = format!("cannot resolve {host}: {why}");
+    findings.add(Finding::problem("name", what, "is the name correct, and is it in the DNS?"))
 }
 
 async fn ask(url: &Uri, insecure: bool) -> Result<Result<StatusCode, ClientError>, Failure> {
@@ -95,19 +95,19 @@ fn answered(status: StatusCode) -> Finding {
         StatusCode::METHOD_NOT_ALLOWED => Finding::ok("endpoint", "a receiver answers there"),
         StatusCode::NOT_FOUND => Finding::problem(
             "endpoint",
-            "something answers there, and does not know the path: 404",
-            "give the destination the path of vidimus serve, --path or [[input]] path",
+            "the endpoint answers 404: the path is unknown",
+            "set the path of the destination to that of vidimus serve (--path or [[input]] path)",
         ),
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             Finding::problem(
                 "endpoint",
-                format!("a proxy answers {}", status.as_u16()),
-                "is vidimus serve running behind it?",
+                format!("a proxy answers with {}", status.as_u16()),
+                "is vidimus serve running?",
             )
         }
         status => Finding::note(
             "endpoint",
-            format!("a GET is answered {}, and by vidimus serve it would be 405", status.as_u16()),
+            format!("a GET is answered with {}, but vidimus serve answers with 405", status.as_u16()),
         ),
     }
 }

@@ -29,7 +29,7 @@ fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
     let Ok(url) = endpoint.parse::<Uri>() else { return Vec::new() };
     let mut findings = Vec::new();
     if is_konnect && url.scheme_str() != Some("https") {
-        let what = format!("{endpoint}: Konnect delivers to https only");
+        let what = format!("{endpoint} is not https: Konnect delivers to https only");
         findings.push(Finding::problem(CHECK, what, update));
     }
     let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -38,13 +38,13 @@ fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
         || address.is_ok_and(|address| address.to_canonical().is_loopback());
     if is_konnect && is_loopback {
         let what = format!("{endpoint} is this machine: Konnect cannot reach it");
-        let advice = "put a tunnel or proxy in front, and say so with serve --public-url";
+        let advice = "use a tunnel or proxy, and start serve with its --public-url";
         findings.push(Finding::problem(CHECK, what, advice));
     }
     let paths: Vec<_> = config.inputs.iter().map(|input| input.path.as_str()).collect();
     if !paths.contains(&url.path()) {
         let what = format!(
-            "the path of the endpoint is {}, and the receiver's, by its settings, {}",
+            "the path of the endpoint is {}, but the configured path of the receiver is {}",
             url.path(),
             paths.join(", ")
         );
@@ -54,12 +54,12 @@ fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
     if let Some(public) = &config.receiver.public_url {
         let origin = url.authority().map(|at| format!("{}://{at}", url.scheme_str().unwrap_or("")));
         if origin.as_ref() != Some(public) {
-            let what = format!("the endpoint is {endpoint}, and public_url {public}");
+            let what = format!("the endpoint is {endpoint}, but public_url is {public}");
             findings.push(Finding::problem(CHECK, what, update));
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(CHECK, "endpoint and path are those of the settings"));
+        findings.push(Finding::ok(CHECK, "the endpoint and the path match the configuration"));
     }
     findings
 }
@@ -78,7 +78,7 @@ fn told(delivered: Option<i64>, refused: &[Refused]) -> Finding {
     for one in counts {
         *reasons.entry((one.status, &one.reason, one.scheme.as_deref())).or_default() += 1;
     }
-    let since = if delivered.is_some() { "since the last good delivery" } else { "so far" };
+    let since = if delivered.is_some() { "since the last good delivery" } else { "until now" };
     if reasons.is_empty() {
         return Finding::ok(CHECK, format!("nothing was refused {since}"));
     }
@@ -96,14 +96,14 @@ fn told(delivered: Option<i64>, refused: &[Refused]) -> Finding {
         .collect();
     let is = |code| reasons.keys().any(|(status, _, _)| *status == Some(code));
     let advice = if is(401) {
-        "the destination's Authorization is not the receiver's: vidimus konnect setup sets it, or \
-         vidimus konnect destinations update ID --authorization-file"
+        "the Authorization of the destination is not that of the receiver: set it with vidimus \
+         konnect setup, or vidimus konnect destinations update ID --authorization-file"
     } else if is(404) {
-        "give the destination the path of vidimus serve, --path or [[input]] path"
+        "set the path of the destination to that of vidimus serve (--path or [[input]] path)"
     } else if reasons.keys().any(|(status, _, _)| status.is_none()) {
-        "whoever connects does not trust the certificate, or speaks no TLS"
+        "the client does not trust the certificate, or does not use TLS"
     } else {
-        "look at vidimus store stats"
+        "see vidimus store stats"
     };
     Finding::problem(CHECK, format!("{since}: {}", told.join("; ")), advice)
 }
@@ -118,24 +118,24 @@ pub(super) fn keys(stats: &Stats, findings: &mut Findings) -> Result<(), Failure
     findings.add(match stats.keys {
         0 if failed.is_empty() => Finding::problem(
             CHECK,
-            "there are none: no signature can be verified",
+            "there are no keys: no signature can be verified",
             "start vidimus serve with --region us (or eu, au, me, in, sg), or --jwks",
         ),
         0 => Finding::problem(
             CHECK,
-            format!("there are none, for the source cannot be read: {}", failed.join("; ")),
-            "vidimus keys fetch tries it now; behind a proxy set HTTPS_PROXY for vidimus serve",
+            format!("there are no keys, because the source cannot be read: {}", failed.join("; ")),
+            "try vidimus keys fetch; behind a proxy, set HTTPS_PROXY for vidimus serve",
         ),
         keys => {
             let known =
-                if keys == 1 { "1 is known".to_owned() } else { format!("{keys} are known") };
+                if keys == 1 { "1 key is known".to_owned() } else { format!("{keys} keys are known") };
             match failed.is_empty() {
                 true => Finding::ok(CHECK, known),
                 false => {
                     let failed = failed.join("; ");
                     Finding::note(
                         CHECK,
-                        format!("{known}, but a source failed the last time: {failed}"),
+                        format!("{known}, but the last read of a source failed: {failed}"),
                     )
                 }
             }
@@ -187,7 +187,7 @@ mod tests {
         let finding = format!("{:?}", told(Some(10), &list));
         assert!(finding.contains("since the last good delivery: 2 × 401 authorization, with an"));
         assert!(finding.contains("scheme Splunk\""), "{finding}");
-        assert!(finding.contains("konnect setup sets it"), "{finding}");
+        assert!(finding.contains("set it with vidimus konnect setup"), "{finding}");
         assert!(format!("{:?}", told(Some(30), &list)).contains("Ok"));
         assert!(format!("{:?}", told(None, &list)).contains("1 × 404"));
     }
