@@ -40,27 +40,27 @@ pub mod config;
 #[cfg(feature = "app")]
 pub(crate) mod console;
 #[cfg(feature = "app")]
-pub mod control;
+mod control;
 #[cfg(feature = "app")]
-pub mod keys;
+mod keys;
 #[cfg(feature = "app")]
 pub mod konnect;
 #[cfg(feature = "app")]
-pub mod metrics;
+mod metrics;
 #[cfg(feature = "app")]
 pub mod net;
 #[cfg(feature = "app")]
 pub mod output;
 #[cfg(feature = "app")]
-pub mod private_file;
+mod private_file;
 #[cfg(feature = "app")]
 pub mod random;
 #[cfg(feature = "app")]
-pub mod receiver;
+mod receiver;
 #[cfg(feature = "app")]
-pub mod sanitise;
+mod sanitise;
 #[cfg(feature = "app")]
-pub mod server;
+mod server;
 #[cfg(feature = "app")]
 pub mod settings;
 #[cfg(feature = "app")]

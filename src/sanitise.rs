@@ -1,13 +1,12 @@
-//! Text from outside, made safe to show.
+//! Makes text from outside safe to show.
 //!
-//! Control characters move a terminal's cursor, set its title and type into it, and bidirectional
-//! ones show a text as another.
+//! Control characters can move the cursor of a terminal, set its title and type into it. Bidirectional
+//! characters can make a text look like another.
 
 use std::borrow::Cow;
 
-/// The text with each character that a terminal obeys, or that hides or reorders others, replaced
-/// by U+FFFD; a tab by a space.
-pub fn sanitise(text: &str) -> Cow<'_, str> {
+/// Replaces each unsafe character with U+FFFD, and each tab with a space.
+pub(crate) fn sanitise(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return text.into();
     }
@@ -19,15 +18,15 @@ pub fn sanitise(text: &str) -> Cow<'_, str> {
     text.chars().map(safe).collect()
 }
 
-/// Whether a terminal obeys the character, or it hides or reorders others.
-pub fn is_unsafe(c: char) -> bool {
+/// Whether the character controls a terminal, or hides or reorders other characters.
+pub(crate) fn is_unsafe(c: char) -> bool {
     // C0, DEL and C1.
     c.is_control()
         || matches!(c,
-            // Of no width, or an order of their own (Unicode Bidirectional Algorithm, UAX 9).
+            // Characters without width, and those of the Unicode Bidirectional Algorithm (UAX 9).
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            // Line and paragraph separators, and tags.
+            // Separators of lines and paragraphs, and tags.
             | '\u{2028}' | '\u{2029}' | '\u{e0000}'..='\u{e007f}')
 }
 

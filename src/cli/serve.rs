@@ -19,10 +19,10 @@ use super::exit::{Exit, Failure};
 use super::logging::{self, Style, Verbosity};
 use super::terminal::{StandardOutput, is_watched, tell};
 use crate::config::{self, Config, Flags, Region, listen_address};
-use crate::net::{Shutdown, Trigger, handed_over, shutdown};
+use crate::net::{Shutdown, Trigger, activation_socket, shutdown};
 use crate::output::MakeStdout;
 use crate::private_file;
-use crate::receiver::Observer;
+use crate::receiver::DeliveryObserver;
 use crate::server::Server;
 use demo::Demo;
 use reload::Reloaded;
@@ -123,7 +123,7 @@ impl Serve {
             secrets: on_terminal,
             is_json: style == Style::Json,
         };
-        let socket = handed_over()?;
+        let socket = activation_socket()?;
         let (ready_file, is_demo) = (self.ready_file.clone(), self.demo);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let served = runtime.block_on(async {
@@ -203,7 +203,7 @@ impl Serving {
         // A limit on the size of files is a full disk, not a reason to be killed: the write fails.
         let _file_too_large = listen_for(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
 
-        let observer: Arc<dyn Observer> = match self.shows.deliveries {
+        let observer: Arc<dyn DeliveryObserver> = match self.shows.deliveries {
             true => Arc::new(display::Lines::default()),
             false => Arc::new(display::Log::default()),
         };
@@ -224,7 +224,7 @@ impl Serving {
         }
 
         manager::feed_watchdog(server.pulse(), self.shutdown.clone());
-        let suspicion = server.suspicion();
+        let refresh = server.refresh_trigger();
         let ring = Arc::clone(server.ring());
         let authorization = self.demo.as_ref().map(|_| demo::authorization(config, &server));
         let mut running = tokio::spawn(server.run(self.shutdown));
@@ -257,7 +257,7 @@ impl Serving {
                 _ = interrupt.recv() => stop(&self.trigger),
                 // The certificate is looked at anyway.
                 _ = hang_up.recv() => {
-                    suspicion.raise();
+                    refresh.trigger();
                     reloaded.reload();
                 }
             }

@@ -14,7 +14,7 @@ use super::exit::Failure;
 use super::print::Screen;
 use super::print::grid::Grid;
 use crate::sanitise::is_unsafe;
-pub use crate::sanitise::sanitise;
+pub(crate) use crate::sanitise::sanitise;
 
 /// The same JSON with each character that a terminal obeys escaped: JSON lets most of them stand in a
 /// string as they are (RFC 8259 section 7), and outside of strings there are none.

@@ -72,20 +72,21 @@ mod tests {
 
     use super::*;
     use crate::entry::Millis;
-    use crate::keys::ring::Judged;
+    use crate::keys::InputVerification;
     use crate::signature::{Key, KeySet};
 
     #[test]
     fn keys_are_needed_where_sources_are_named() {
-        let ring = |inputs: HashMap<String, Judged>| {
+        let ring = |inputs: HashMap<String, InputVerification>| {
             KeyRing::new(inputs, Duration::from_secs(9), 100, (vec![], vec![]), Millis::MIN)
         };
         let health = Health::default();
-        let none = ring(HashMap::from([("a".to_owned(), Judged::default())]));
+        let none = ring(HashMap::from([("a".to_owned(), InputVerification::default())]));
         let ready = Readiness { store: "ok", keys: "not needed" };
         assert_eq!(readiness(&health, &none), Ok(ready));
 
-        let judged = Judged { sources: vec!["x".to_owned()], ..Judged::default() };
+        let judged =
+            InputVerification { sources: vec!["x".to_owned()], ..InputVerification::default() };
         let one = ring(HashMap::from([("a".to_owned(), judged)]));
         let problem = readiness(&health, &one).unwrap_err();
         assert_eq!(problem.status, 503);

@@ -1,64 +1,70 @@
-//! What commands ask of the `serve` that runs on a data directory: only one process writes to a store.
+//! Tasks that a command sends to the running `serve`, because only one process may write to a store.
 //!
-//! They ask over `control.sock` in the data directory, which nobody else may enter: a [`Task`] as a
-//! line of JSON there, and as a line of JSON back what was done. Where nobody answers, a command opens
-//! the store and does the same itself. Nothing here prints.
+//! A command connects to `control.sock` in the data directory, which only the owner can enter. It sends a
+//! [`Task`] as a line of JSON, and gets the result as a line of JSON. If no `serve` runs, the command
+//! opens the store and does the task itself.
 
-mod listen;
-mod work;
+mod socket;
+mod tasks;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use serde::{Deserialize, Serialize};
 
-pub use listen::{Control, Work};
-pub use work::{by, drop_bodies, retry, seal};
+pub(crate) use socket::ControlSocket;
+pub(crate) use tasks::{drop_bodies, perform, retry, seal};
 
 use crate::store::Directory;
 
-/// What is asked for.
+/// A task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Task {
-    /// Close the live segment, and seal all that is closed.
+pub(crate) enum Task {
+    /// Close the live segment, and seal all closed segments.
     Seal {},
-    /// Decode and store bodies in quarantine once more.
+    /// Decode and store bodies in quarantine.
     Retry {
-        /// Their numbers; none: all.
+        /// The ids of the bodies. If it is empty: all bodies.
         ids: Vec<u64>,
     },
-    /// Remove bodies from quarantine for good.
+    /// Delete bodies from quarantine.
     Drop {
-        /// Their numbers.
+        /// The ids of the bodies.
         ids: Vec<u64>,
     },
 }
 
-/// What was done.
+/// The result of a task. The names in JSON are older than those here; an older program may be at the
+/// other end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
-    /// What there is to tell, a line each.
-    pub told: Vec<String>,
-    /// Whether some of it could not be done.
-    pub bad_news: bool,
+pub(crate) struct TaskReport {
+    /// The lines to print.
+    #[serde(rename = "told")]
+    pub(crate) lines: Vec<String>,
+    /// Whether a part of the task failed.
+    #[serde(rename = "bad_news")]
+    pub(crate) has_failures: bool,
 }
 
-/// The longest task, in bytes.
-const TASK: usize = 64 << 10;
+/// The length of the longest task, in bytes.
+const MAX_TASK: usize = 64 << 10;
 
-/// The longest answer, in bytes.
-const ANSWER: u64 = 16 << 20;
+/// The length of the longest answer, in bytes.
+const MAX_ANSWER: u64 = 16 << 20;
 
-/// Has the `serve` that runs on this directory do a task: what it did, or why it could not. `None` if
-/// none runs there, or none that can be asked.
+/// Sends a task to the `serve` that runs on this directory. Returns its report, or its error. `None` if
+/// no `serve` runs there, or if the path is too long for a socket.
 ///
 /// # Errors
-/// It went away before it answered, or it is another user's.
-pub fn ask(directory: &Directory, task: &Task) -> io::Result<Option<Result<Done, String>>> {
+/// When `serve` ends before it answers, or when the socket belongs to another user.
+pub(crate) fn ask(
+    directory: &Directory,
+    task: &Task,
+) -> io::Result<Option<Result<TaskReport, String>>> {
     let mut stream = match UnixStream::connect(directory.control()) {
         Ok(stream) => stream,
-        // Nobody has the socket, or its path is longer than that of a socket can be.
+        // Nothing listens there, or the path is too long for a socket.
         Err(error)
             if matches!(
                 error.kind(),
@@ -70,13 +76,13 @@ pub fn ask(directory: &Directory, task: &Task) -> io::Result<Option<Result<Done,
         Err(error) => return Err(error),
     };
     let mut line = serde_json::to_string(task)?;
-    if line.len() >= TASK {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "too much is asked for at once"));
+    if line.len() >= MAX_TASK {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "too many ids at once"));
     }
     line.push('\n');
     stream.write_all(line.as_bytes())?;
     let mut answer = String::new();
-    stream.take(ANSWER).read_to_string(&mut answer)?;
+    stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     match answer.is_empty() {
         true => Err(io::Error::new(ErrorKind::UnexpectedEof, "serve ended before it answered")),
         false => Ok(Some(serde_json::from_str(&answer)?)),

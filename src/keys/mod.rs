@@ -1,13 +1,12 @@
-//! The keys at hand: read from files and URLs, kept in the catalog, refreshed, retired.
+//! Public keys: read from files and URLs, kept in the catalog, refreshed and retired.
 //!
-//! - [`source`]: one JWK set, read from where it is.
-//! - [`ring`]: which keys verify what which input receives; what late verdicts are judged by.
-//! - [`refresh`]: the task that keeps the ring current.
+//! `source` reads a JWK set. `ring` chooses the keys for each input and each time. `refresh` is the task
+//! that keeps the ring current.
 
-pub mod refresh;
-pub mod ring;
-pub mod source;
+mod refresh;
+mod ring;
+mod source;
 
-pub use refresh::{Refresher, Suspicion, Watcher};
-pub use ring::KeyRing;
-pub use source::{SourceError, read};
+pub(crate) use refresh::{RefreshObserver, RefreshTrigger, Refresher};
+pub(crate) use ring::{InputVerification, KeyRing};
+pub(crate) use source::read;

@@ -1,5 +1,5 @@
-//! The task that keeps the keys current: every few hours, and at once when a well-formed signature
-//! fails every key, but at most once a minute for that.
+//! The task that refreshes the keys: every few hours, and at once when no key verifies a well-formed
+//! signature. The latter happens at most once a minute.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,52 +14,47 @@ use crate::config::KeySource;
 use crate::net::Client;
 use crate::store::Store;
 
-/// Tells the refresher that a signature could not be verified and a new key may mend that.
+/// Asks the refresher for a refresh. Clones ask the same refresher.
 #[derive(Clone, Debug, Default)]
-pub struct Suspicion(Arc<Notify>);
+pub(crate) struct RefreshTrigger(Arc<Notify>);
 
-impl Suspicion {
-    /// There is a well-formed signature that no key verifies.
-    pub fn raise(&self) {
-        // One that comes while a refresh waits or runs is remembered.
+impl RefreshTrigger {
+    /// Asks for a refresh, for example because no key verifies a signature.
+    pub(crate) fn trigger(&self) {
+        // A request during a refresh is remembered.
         self.0.notify_one();
     }
 }
 
-/// Is told how each reading of a source of keys ended; it must not block.
-pub trait Watcher: Send + Sync + 'static {
-    /// Whether `source` gave a key set.
-    fn read(&self, source: &str, gave: bool);
+/// Observes the reading of key sources. It must not block.
+pub(crate) trait RefreshObserver: Send + Sync + 'static {
+    /// A source was read.
+    fn read(&self, source: &str, succeeded: bool);
 }
 
-/// Nobody watches.
-impl Watcher for () {
+impl RefreshObserver for () {
     fn read(&self, _: &str, _: bool) {}
 }
 
-/// What the refresher works with.
-pub struct Refresher {
-    /// The ring to keep current.
-    pub ring: Arc<KeyRing>,
-    /// Where the keys are entered, and verdicts checked again.
-    pub store: Arc<Store>,
-    /// What is read, each once.
-    pub sources: Vec<KeySource>,
-    /// For those at URLs.
-    pub client: Client,
-    /// How often all are read.
-    pub every: Duration,
-    /// The least time between two refreshes on suspicion.
-    pub pause: Duration,
-    /// What asks for one.
-    pub suspicion: Suspicion,
-    /// Is told how it goes.
-    pub watcher: Arc<dyn Watcher>,
+/// Keeps a key ring current.
+pub(crate) struct Refresher {
+    pub(crate) ring: Arc<KeyRing>,
+    /// Keeps the keys, and checks entries again when there are new ones.
+    pub(crate) store: Arc<Store>,
+    /// The sources to read, without duplicates.
+    pub(crate) sources: Vec<KeySource>,
+    pub(crate) client: Client,
+    /// The time between two regular refreshes.
+    pub(crate) interval: Duration,
+    /// The shortest time between two triggered refreshes.
+    pub(crate) min_trigger_interval: Duration,
+    pub(crate) trigger: RefreshTrigger,
+    pub(crate) observer: Arc<dyn RefreshObserver>,
 }
 
 impl Refresher {
-    /// Reads those sources once that `which` says, and says whether all of them gave a key set.
-    pub async fn refresh(&self, which: impl Fn(&KeySource) -> bool) -> bool {
+    /// Reads the sources that `which` selects. Returns whether all of them had a key set.
+    pub(crate) async fn refresh(&self, which: impl Fn(&KeySource) -> bool) -> bool {
         let (mut new, mut all) = (false, true);
         for source in self.sources.iter().filter(|source| which(source)) {
             match self.refresh_one(source).await {
@@ -73,38 +68,40 @@ impl Refresher {
         all
     }
 
-    /// Reads the sources that are files, so that what is received first is verified already.
-    pub async fn read_files(&self) {
+    /// Reads the sources that are files, so that the first deliveries can be verified.
+    pub(crate) async fn read_files(&self) {
         self.refresh(is_file).await;
     }
 
-    /// Reads all sources at once but the files, which [`read_files`](Refresher::read_files) has
-    /// read, and then all of them now and again until it is dropped.
-    pub async fn run(self) {
+    /// Reads the URLs at once, and then all sources at intervals, until it is dropped.
+    /// [`read_files`](Refresher::read_files) must have read the files.
+    pub(crate) async fn run(self) {
         self.refresh(|source| !is_file(source)).await;
-        let mut due = Instant::now() + self.every;
-        // Whether there is a suspicion that is not acted on yet, and from when one may be.
-        let (mut suspected, mut allowed) = (false, Instant::now());
+        let mut due = Instant::now() + self.interval;
+        // Whether a triggered refresh is pending, and the earliest time for it.
+        let (mut pending, mut allowed) = (false, Instant::now());
         loop {
             tokio::select! {
                 () = sleep_until(due) => {}
-                () = sleep_until(allowed), if suspected => allowed = Instant::now() + self.pause,
-                () = self.suspicion.0.notified(), if !suspected => {
-                    suspected = true;
+                () = sleep_until(allowed), if pending => {
+                    allowed = Instant::now() + self.min_trigger_interval;
+                }
+                () = self.trigger.0.notified(), if !pending => {
+                    pending = true;
                     continue;
                 }
             }
-            // A source that failed may have had the key: what waits for it must not wait for hours.
-            suspected &= !self.refresh(|_| true).await;
-            due = Instant::now() + self.every;
+            // A source that failed may have the missing key, so the refresh stays pending.
+            pending &= !self.refresh(|_| true).await;
+            due = Instant::now() + self.interval;
         }
     }
 
-    /// Reads one source, and says whether it has a key that is new; `None` if it gave no set.
+    /// Reads one source. Returns whether it has a new key, or `None` if it has no key set.
     async fn refresh_one(&self, source: &KeySource) -> Option<bool> {
         let name = source.to_string();
         let result = source::read(source, &self.client).await;
-        self.watcher.read(&name, result.is_ok());
+        self.observer.read(&name, result.is_ok());
         let (new, entered) = match &result {
             Ok((set, bad)) => {
                 for bad in bad {
@@ -122,7 +119,7 @@ impl Refresher {
                     true => tracing::warn!(%error, "{NO_KEYS}"),
                     false => tracing::warn!(
                         %error,
-                        "keys are not refreshed; those at hand go on verifying"
+                        "keys were not refreshed; the current keys stay in use"
                     ),
                 }
                 let error = error.to_string();
@@ -130,12 +127,12 @@ impl Refresher {
             }
         };
         if let Err(error) = entered {
-            tracing::warn!(%error, source = name, "what the source gave is not kept");
+            tracing::warn!(%error, source = name, "the result of reading the source was not stored");
         }
         new
     }
 
-    /// Enters in the catalog what a source gave, on a thread that may wait for the disk.
+    /// Stores the result of reading a source in the catalog. It may block.
     async fn enter(
         &self,
         name: &str,
@@ -145,9 +142,9 @@ impl Refresher {
     }
 }
 
-/// What it means that a source gave nothing while there are no keys.
-const NO_KEYS: &str = "there are no keys, so nothing can be verified; what is received until this \
-                       source can be read is verified when it can";
+/// The warning when a source has no key set and there are no other keys.
+const NO_KEYS: &str = "there are no keys, so nothing can be verified; entries received now are \
+                       verified when the source can be read";
 
 fn is_file(source: &KeySource) -> bool {
     matches!(source, KeySource::File(_))
@@ -160,7 +157,7 @@ mod tests {
 
     use super::*;
     use crate::entry::Millis;
-    use crate::keys::ring::Judged;
+    use crate::keys::InputVerification;
     use crate::net::ClientOptions;
     use crate::store::{Directory, Options};
 
@@ -170,8 +167,9 @@ mod tests {
         let directory = Directory::create(&home.path().join("data")).unwrap();
         let store = Arc::new(Store::open(&directory, Options::default()).unwrap());
         let set = home.path().join("jwks.json");
-        let judged = Judged { sources: vec![set.display().to_string()], ..Judged::default() };
-        let inputs = HashMap::from([("default".to_owned(), judged)]);
+        let sources = vec![set.display().to_string()];
+        let input = InputVerification { sources, ..InputVerification::default() };
+        let inputs = HashMap::from([("default".to_owned(), input)]);
         let long = Duration::from_secs(1000);
         let ring = Arc::new(KeyRing::new(inputs, long, 100, (vec![], vec![]), Millis::MIN));
         let refresher = Refresher {
@@ -179,19 +177,19 @@ mod tests {
             store,
             sources: vec![KeySource::File(set.clone())],
             client: Client::new(ClientOptions::default()).unwrap(),
-            every: long,
-            pause: Duration::from_millis(1),
-            suspicion: Suspicion::default(),
-            watcher: Arc::new(()),
+            interval: long,
+            min_trigger_interval: Duration::from_millis(1),
+            trigger: RefreshTrigger::default(),
+            observer: Arc::new(()),
         };
         assert!(!refresher.refresh(|_| true).await);
-        // Raised once, it stays until every source has answered.
-        refresher.suspicion.raise();
+        // One request stays pending until every source was read.
+        refresher.trigger.trigger();
         let store = Arc::clone(&refresher.store);
         let attempted = || store.keys().unwrap().1[0].attempted_at;
         let running = tokio::spawn(refresher.run());
         let happens = async {
-            // Suspected, and again as long as it fails.
+            // It is refreshed again as long as the source fails.
             for _ in 0..3 {
                 let before = attempted();
                 while attempted() == before {

@@ -1,7 +1,7 @@
-//! Which keys verify what which input receives.
+//! The key ring: the keys that verify the entries of each input.
 //!
-//! A key that left its set goes on verifying what is received for a while after it was last seen; a
-//! source that cannot be reached takes nothing away. A key that is new may verify what was received
+//! A key that was removed from its set still verifies what is received within a time after it was last
+//! seen. A source that cannot be read removes no keys. A new key may verify entries that were received
 //! before it.
 
 use std::collections::HashMap;
@@ -14,47 +14,49 @@ use crate::ingest::ExpectedIds;
 use crate::signature::{Key, KeySet};
 use crate::store::{Judge, Sighting, Source};
 
-/// An input as far as its entries are judged.
+/// How the entries of an input are verified.
 #[derive(Clone, Debug, Default)]
-pub struct Judged {
-    /// The sources of its keys, by the names that the catalog has. None: whatever any source had.
-    pub sources: Vec<String>,
-    /// Whose entries belong to it.
-    pub expected: Arc<ExpectedIds>,
+pub(crate) struct InputVerification {
+    /// The sources of its keys, by their names in the catalog. If there are none, the keys of all
+    /// sources are used.
+    pub(crate) sources: Vec<String>,
+    /// The organizations and Dev Portals whose entries it expects.
+    pub(crate) expected: Arc<ExpectedIds>,
 }
 
-/// The keys at hand.
+/// The keys for every input.
 #[derive(Debug)]
-pub struct KeyRing {
-    inputs: HashMap<String, Judged>,
+pub(crate) struct KeyRing {
+    inputs: HashMap<String, InputVerification>,
     retire_after: Duration,
     max_line: usize,
-    known: RwLock<Known>,
-    /// Rises whenever the keys change, so that whoever verified with older ones can tell.
+    state: RwLock<RingState>,
+    /// Increases when the keys change, so that a delivery can tell that it used older ones.
     generation: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    keys: Vec<Held>,
-    /// For each input the keys that verify what comes now.
+struct RingState {
+    keys: Vec<SourceKey>,
+    /// The keys for new entries, by input.
     current: HashMap<String, Arc<KeySet>>,
 }
 
-/// A key at one of its sources.
+/// A key of one source.
 #[derive(Debug)]
-struct Held {
+struct SourceKey {
     source: String,
     key: Arc<Key>,
     last_seen: Millis,
-    /// Whether the set had it when it was read last.
+    /// Whether the key was in the set when the set was last read.
     in_set: bool,
 }
 
 impl KeyRing {
-    /// A ring with what the catalog knows.
-    pub fn new(
-        inputs: HashMap<String, Judged>,
+    /// A ring with the keys and sources of the catalog. `retire_after` is how long a removed key stays in
+    /// use, and `max_line` the length of the longest line that is parsed, in bytes.
+    pub(crate) fn new(
+        inputs: HashMap<String, InputVerification>,
         retire_after: Duration,
         max_line: usize,
         (sightings, sources): (Vec<Sighting>, Vec<Source>),
@@ -63,74 +65,74 @@ impl KeyRing {
         let keys = sightings.into_iter().map(|sighting| {
             let source = sources.iter().find(|source| source.source == sighting.source);
             let read_at = source.and_then(|source| source.succeeded_at);
-            Held {
+            SourceKey {
                 in_set: read_at.is_none_or(|at| at <= sighting.last_seen),
                 source: sighting.source,
                 key: Arc::new(sighting.key),
                 last_seen: sighting.last_seen,
             }
         });
-        let known = Known { keys: keys.collect(), current: HashMap::new() };
+        let state = RingState { keys: keys.collect(), current: HashMap::new() };
         let ring = KeyRing {
             inputs,
             retire_after,
             max_line,
-            known: RwLock::new(known),
+            state: RwLock::new(state),
             generation: AtomicU64::new(0),
         };
         ring.update(now, |_| ());
         ring
     }
 
-    /// The keys that verify what `input` receives now, and the generation that they are of.
-    pub fn current(&self, input: &str) -> (Arc<KeySet>, u64) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let keys = known.current.get(input).cloned().unwrap_or_default();
+    /// The keys for new entries of `input`, and their generation.
+    pub(crate) fn current(&self, input: &str) -> (Arc<KeySet>, u64) {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = state.current.get(input).cloned().unwrap_or_default();
         (keys, self.generation())
     }
 
-    /// The generation of the keys: it rises when they change.
-    pub fn generation(&self) -> u64 {
+    /// A number that increases when the keys change.
+    pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// The keys that verify what comes now, on all inputs together.
-    pub fn all(&self) -> KeySet {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        KeySet::new(known.current.values().flat_map(|set| set.keys().iter().cloned()))
+    /// The keys for new entries of all inputs.
+    pub(crate) fn all(&self) -> KeySet {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        KeySet::new(state.current.values().flat_map(|set| set.keys().iter().cloned()))
     }
 
-    /// The inputs that have sources of keys and no key from them.
-    pub fn waiting(&self) -> Vec<&str> {
-        let waits = |(name, judged): &(&String, &Judged)| {
-            !judged.sources.is_empty() && self.current(name).0.keys().is_empty()
+    /// The names of the inputs that have key sources and no keys yet.
+    pub(crate) fn waiting(&self) -> Vec<&str> {
+        let is_waiting = |(name, input): &(&String, &InputVerification)| {
+            !input.sources.is_empty() && self.current(name).0.keys().is_empty()
         };
         let mut names: Vec<_> =
-            self.inputs.iter().filter(waits).map(|(name, _)| name.as_str()).collect();
+            self.inputs.iter().filter(is_waiting).map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         names
     }
 
-    /// Whether an input has sources of keys at all.
-    pub fn has_sources(&self) -> bool {
-        self.inputs.values().any(|judged| !judged.sources.is_empty())
+    /// Whether any input has key sources.
+    pub(crate) fn has_sources(&self) -> bool {
+        self.inputs.values().any(|input| !input.sources.is_empty())
     }
 
-    /// How many keys verify what comes now, on all inputs together.
-    pub fn len(&self) -> usize {
+    /// The number of keys for new entries of all inputs.
+    pub(crate) fn len(&self) -> usize {
         self.all().keys().len()
     }
 
-    /// Whether nothing can be verified.
-    pub fn is_empty(&self) -> bool {
+    /// Whether there are no keys for new entries.
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Takes over a key set that was read from `source`, and says whether it has a key that the set
-    /// from there did not have before.
-    pub fn enter(&self, source: &str, set: &KeySet, now: Millis) -> bool {
+    /// Replaces the key set of `source`. Returns whether the new set has a key that the old one did not
+    /// have.
+    pub(crate) fn enter(&self, source: &str, set: &KeySet, now: Millis) -> bool {
         self.update(now, |keys| {
-            // One that comes back is new, too: it may verify what came after it had retired.
+            // A key that returns is new too: it may verify entries received after it was retired.
             let had = keys.iter().filter(|one| one.source == source && one.in_set);
             let had: Vec<_> = had.map(|one| one.key.thumbprint()).collect();
             let new = set.keys().iter().any(|key| !had.contains(&key.thumbprint()));
@@ -144,33 +146,33 @@ impl KeyRing {
                 } else {
                     let source = source.to_owned();
                     let key = Arc::clone(key);
-                    keys.push(Held { source, key, last_seen: now, in_set: true });
+                    keys.push(SourceKey { source, key, last_seen: now, in_set: true });
                 }
             }
             new
         })
     }
 
-    /// Changes what is known, and works out anew what verifies now.
-    fn update<T>(&self, now: Millis, change: impl FnOnce(&mut Vec<Held>) -> T) -> T {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let result = change(&mut known.keys);
+    /// Changes the keys, and updates the keys for new entries.
+    fn update<T>(&self, now: Millis, change: impl FnOnce(&mut Vec<SourceKey>) -> T) -> T {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut state.keys);
         for input in self.inputs.keys() {
-            let keys = self.select(&known, input, now);
-            // A set that stays goes on knowing which key verified last.
-            if known.current.get(input).is_none_or(|before| before.keys() != keys.keys()) {
-                known.current.insert(input.clone(), Arc::new(keys));
+            let keys = self.select(&state, input, now);
+            // A set that does not change is kept, because it remembers the key that verified last.
+            if state.current.get(input).is_none_or(|before| before.keys() != keys.keys()) {
+                state.current.insert(input.clone(), Arc::new(keys));
                 self.generation.fetch_add(1, Ordering::SeqCst);
             }
         }
         result
     }
 
-    fn select(&self, known: &Known, input: &str, received_at: Millis) -> KeySet {
-        // An input that is configured no more, or without sources: whatever any source had.
-        let sources = self.inputs.get(input).map_or(&[][..], |judged| judged.sources.as_slice());
+    fn select(&self, state: &RingState, input: &str, received_at: Millis) -> KeySet {
+        // An input without sources, or one that is no longer configured, uses the keys of all sources.
+        let sources = self.inputs.get(input).map_or(&[][..], |input| input.sources.as_slice());
         KeySet::new(
-            known
+            state
                 .keys
                 .iter()
                 .filter(|one| sources.is_empty() || sources.contains(&one.source))
@@ -179,7 +181,7 @@ impl KeyRing {
         )
     }
 
-    /// Whether a key last seen at `last_seen` still verifies what is received at `received_at`.
+    /// Whether a removed key still verifies entries received at `received_at`.
     fn is_within(&self, last_seen: Millis, received_at: Millis) -> bool {
         let since = u128::try_from(received_at.get() - last_seen.get()).unwrap_or(0);
         since <= self.retire_after.as_millis()
@@ -188,12 +190,12 @@ impl KeyRing {
 
 impl Judge for KeyRing {
     fn keys(&self, input: &str, received_at: Millis) -> Arc<KeySet> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::new(self.select(&known, input, received_at))
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::new(self.select(&state, input, received_at))
     }
 
     fn expected(&self, input: &str) -> Arc<ExpectedIds> {
-        self.inputs.get(input).map(|judged| Arc::clone(&judged.expected)).unwrap_or_default()
+        self.inputs.get(input).map(|input| Arc::clone(&input.expected)).unwrap_or_default()
     }
 
     fn max_line(&self) -> usize {
@@ -215,9 +217,12 @@ mod tests {
     }
 
     fn ring() -> KeyRing {
-        let judged = |source: &str| Judged { sources: vec![source.into()], ..Judged::default() };
-        let none = ("none".to_owned(), Judged::default());
-        let inputs = [("a".to_owned(), judged("x")), ("b".to_owned(), judged("y")), none].into();
+        let input = |source: &str| InputVerification {
+            sources: vec![source.into()],
+            ..InputVerification::default()
+        };
+        let none = ("none".to_owned(), InputVerification::default());
+        let inputs = [("a".to_owned(), input("x")), ("b".to_owned(), input("y")), none].into();
         KeyRing::new(inputs, Duration::from_secs(8 * 86_400), 100, (vec![], vec![]), at(0))
     }
 
@@ -232,14 +237,14 @@ mod tests {
         let ring = ring();
         assert!(ring.enter("x", &KeySet::new([key(1)]), at(10)));
         assert!(!ring.enter("x", &KeySet::new([key(1)]), at(11)));
-        // Nothing was read for a year: it is still in its set.
+        // The source was not read for a year. The key is still in its set.
         check(&ring, "a", 376, &["k1"]);
         assert!(ring.enter("x", &KeySet::new([key(2)]), at(12)));
         check(&ring, "a", 5, &["k1", "k2"]);
         check(&ring, "a", 19, &["k1", "k2"]);
         check(&ring, "a", 20, &["k2"]);
         assert_eq!(ring.current("a").0.keys().len(), 2);
-        // It comes back: that is news to what was received meanwhile.
+        // The key returns. It is new to the entries received meanwhile.
         assert!(ring.enter("x", &KeySet::new([key(1), key(2)]), at(30)));
         assert!(!ring.enter("x", &KeySet::new([key(2), key(1)]), at(31)));
         check(&ring, "a", 25, &["k1", "k2"]);

@@ -1,27 +1,28 @@
-//! What is asked for when somebody looks, and the text of it all.
+//! The exposition: the text of all metrics. Gauges are read from their sources for each request.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::outputs::Outputs;
-use super::{Labels, Metrics, labels, whole, with_unit};
+use super::{Labels, Metrics, gauge_value, labels, with_unit};
 use crate::clock::now;
+use crate::entry::Millis;
 use crate::keys::KeyRing;
-use crate::net::{Budget, Connections, ServerTls};
+use crate::net::{MemoryBudget, OpenConnections, ServerTls};
 use crate::store::catalog::State;
-use crate::store::{Health, Reader, StoreError};
+use crate::store::{Health, OutputStanding, Reader, StoreError};
 
-/// The media type of the text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The media type of the exposition.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// What is asked for when somebody looks.
+/// The gauges, set for each request.
 #[derive(Debug)]
 pub(super) struct Gauges {
     in_flight: Gauge,
@@ -34,7 +35,7 @@ pub(super) struct Gauges {
     free_bytes: Gauge,
     writable: Gauge,
     missing_ids: Gauge,
-    outputs: Outputs,
+    outputs: OutputGauges,
 }
 
 impl Gauges {
@@ -43,27 +44,30 @@ impl Gauges {
             with_unit(registry, name, help, Unit::Bytes, Gauge::default())
         };
         let gauges = Gauges {
-            in_flight: bytes("in_flight", "Bodies that are held in memory until they are stored"),
-            in_flight_limit: bytes("in_flight_limit", "The most of them that there may be"),
-            store_bytes: bytes("store", "The segments and the catalog on the disk"),
-            free_bytes: bytes("store_free", "What the file system of the store has left for us"),
+            in_flight: bytes("in_flight", "Size of the bodies in memory that are not stored yet"),
+            in_flight_limit: bytes("in_flight_limit", "Limit on the size of the bodies in memory"),
+            store_bytes: bytes("store", "Size of the segments and the catalog on the disk"),
+            free_bytes: bytes(
+                "store_free",
+                "Space on the file system of the store that is free for this process",
+            ),
             connections: Family::default(),
             certificate_expiry: Family::default(),
             keys: Gauge::default(),
             segments: Family::default(),
             writable: Gauge::default(),
             missing_ids: Gauge::default(),
-            outputs: Outputs::register(registry),
+            outputs: OutputGauges::register(registry),
         };
         let Gauges { connections, certificate_expiry, keys, segments, writable, .. } = &gauges;
         registry.register("connections", "Open connections, by listener", connections.clone());
         registry.register_with_unit(
             "tls_certificate_expiry_timestamp",
-            "When the certificate is valid no more, since the epoch, by listener",
+            "When the certificate expires, since the epoch, by listener",
             Unit::Seconds,
             certificate_expiry.clone(),
         );
-        registry.register("keys", "Keys that verify what is received now", keys.clone());
+        registry.register("keys", "Keys that verify new entries", keys.clone());
         registry.register("store_segments", "Segments of the store, by state", segments.clone());
         registry.register(
             "store_writable",
@@ -72,45 +76,43 @@ impl Gauges {
         );
         registry.register(
             "store_missing_ids",
-            "Ids that no segment has, though nothing says that they were removed",
+            "Ids that no segment has and whose removal is not recorded",
             gauges.missing_ids.clone(),
         );
         gauges
     }
 }
 
-/// Whom to ask.
+/// Where the gauges are read from.
 #[derive(Debug)]
-pub struct Sources {
-    /// The bytes in flight.
-    pub budget: Budget,
-    /// The listeners by their names, and their certificates.
-    pub listeners: Vec<(&'static str, Connections, Option<Arc<ServerTls>>)>,
-    /// The keys at hand.
-    pub ring: Arc<KeyRing>,
-    /// Whether the store can be written.
-    pub health: Arc<Health>,
+pub(crate) struct GaugeSources {
+    /// The memory for bodies.
+    pub(crate) budget: MemoryBudget,
+    /// The name of each listener, its connections and its certificate.
+    pub(crate) listeners: Vec<(&'static str, OpenConnections, Option<Arc<ServerTls>>)>,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) health: Arc<Health>,
 }
 
-/// All that there is to show.
+/// Writes the text of all metrics.
 #[derive(Debug)]
-pub struct Exposition {
+pub(crate) struct Exposition {
     metrics: Arc<Metrics>,
-    sources: Sources,
+    sources: GaugeSources,
 }
 
 impl Exposition {
-    /// What was counted, and whom to ask for the rest.
-    pub fn new(metrics: Arc<Metrics>, sources: Sources) -> Exposition {
+    /// For these counters, and for gauges from these sources.
+    pub(crate) fn new(metrics: Arc<Metrics>, sources: GaugeSources) -> Exposition {
         Exposition { metrics, sources }
     }
 
-    /// Takes over from the store when each input received an entry last: silence does not begin with
-    /// the process.
+    /// Reads from the store when each input last received an entry, because that may be before the start
+    /// of the process.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn begin(&self, reader: &Reader) -> Result<(), StoreError> {
+    pub(crate) fn restore_last_received(&self, reader: &Reader) -> Result<(), StoreError> {
         let mut names: Vec<_> = self.metrics.inputs.keys().map(String::as_str).collect();
         names.sort_unstable();
         for (name, time) in reader.last_received(&names)? {
@@ -122,40 +124,135 @@ impl Exposition {
         Ok(())
     }
 
-    /// The text. It reads the catalog and the sizes of files, and takes the time of that.
+    /// The text. It reads the catalog and the sizes of files, so it may block.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn text(&self, reader: &Reader) -> Result<String, StoreError> {
+    pub(crate) fn text(&self, reader: &Reader) -> Result<String, StoreError> {
         let (gauges, sources) = (&self.metrics.gauges, &self.sources);
         let budget = &sources.budget;
-        gauges.in_flight.set(whole(budget.total().saturating_sub(budget.available()) as u64));
-        gauges.in_flight_limit.set(whole(budget.total() as u64));
+        gauges.in_flight.set(gauge_value(budget.total().saturating_sub(budget.available()) as u64));
+        gauges.in_flight_limit.set(gauge_value(budget.total() as u64));
         for (listener, connections, tls) in &sources.listeners {
             let labels = labels([("listener", listener)]);
-            gauges.connections.get_or_create(&labels).set(whole(connections.open() as u64));
+            gauges.connections.get_or_create(&labels).set(gauge_value(connections.count() as u64));
             if let Some(expires_at) = tls.as_ref().and_then(|tls| tls.expires_at()) {
                 gauges.certificate_expiry.get_or_create(&labels).set(expires_at as f64);
             }
         }
-        gauges.keys.set(whole(sources.ring.len() as u64));
+        gauges.keys.set(gauge_value(sources.ring.len() as u64));
         gauges.writable.set(i64::from(sources.health.trouble().is_none()));
         let usage = reader.usage()?;
         for state in [State::Live, State::Closed, State::Sealed] {
             let count = usage.states.get(state.as_str()).copied().unwrap_or_default();
             let labels = labels([("state", state.as_str())]);
-            gauges.segments.get_or_create(&labels).set(whole(count));
+            gauges.segments.get_or_create(&labels).set(gauge_value(count));
         }
-        gauges.store_bytes.set(whole(usage.bytes));
-        gauges.missing_ids.set(whole(usage.missing_ids));
-        gauges.free_bytes.set(whole(usage.free_bytes));
+        gauges.store_bytes.set(gauge_value(usage.bytes));
+        gauges.missing_ids.set(gauge_value(usage.missing_ids));
+        gauges.free_bytes.set(gauge_value(usage.free_bytes));
         let now = now();
         let standings = reader.output_standings(now)?;
         let mut text = String::new();
-        // Held until the text is written: nobody else shows half of them.
-        let _shown = gauges.outputs.show(&standings, now);
-        // Writing to a string does not fail.
+        // Held until the text is written, so that another request does not change the gauges.
+        let _guard = gauges.outputs.set(&standings, now);
+        // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.metrics.registry);
         Ok(text)
+    }
+}
+
+/// The state of the outputs, read from the catalog for each request. So these counters count from the
+/// creation of an output, and not from the start of the process.
+#[derive(Debug)]
+struct OutputGauges {
+    lag_entries: Family<Labels, Gauge>,
+    lag_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
+    failing: Family<Labels, Gauge>,
+    failures: Family<Labels, Counter>,
+    written: Family<Labels, Counter>,
+    dead_letters: Family<Labels, Counter>,
+    lost: Family<Labels, Counter>,
+    in_use: Mutex<()>,
+}
+
+impl OutputGauges {
+    fn register(registry: &mut Registry) -> OutputGauges {
+        let outputs = OutputGauges {
+            lag_entries: Family::default(),
+            lag_seconds: Family::default(),
+            failing: Family::default(),
+            failures: Family::default(),
+            written: Family::default(),
+            dead_letters: Family::default(),
+            lost: Family::default(),
+            in_use: Mutex::new(()),
+        };
+        registry.register(
+            "output_lag_entries",
+            "Entries that an output has not read yet, including those that its filter rejects",
+            outputs.lag_entries.clone(),
+        );
+        registry.register_with_unit(
+            "output_lag",
+            "Age of the first entry that an output has not read yet, 0 if there is none",
+            Unit::Seconds,
+            outputs.lag_seconds.clone(),
+        );
+        registry.register(
+            "output_failing",
+            "1 if an output failed and has not succeeded since, else 0",
+            outputs.failing.clone(),
+        );
+        let mut counter = |name: &str, help: &str, family: &Family<Labels, Counter>| {
+            registry.register(name, help, family.clone());
+        };
+        counter("output_failures", "Failures of an output", &outputs.failures);
+        counter("output_entries", "Entries that an output wrote", &outputs.written);
+        counter(
+            "output_dead_letters",
+            "Entries that an output put among its dead letters",
+            &outputs.dead_letters,
+        );
+        counter(
+            "output_lost_entries",
+            "Entries that retention deleted before an output read them",
+            &outputs.lost,
+        );
+        outputs
+    }
+
+    /// Sets the gauges. Another call waits until the guard is dropped.
+    fn set(&self, standings: &[OutputStanding], now: Millis) -> MutexGuard<'_, ()> {
+        let guard = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        self.clear();
+        for standing in standings.iter().filter(|one| one.configured) {
+            let labels = labels([("output", &standing.name)]);
+            let lag = standing
+                .behind_since
+                .map_or(0, |since| now.get().saturating_sub(since.get()).max(0));
+            self.lag_entries.get_or_create(&labels).set(gauge_value(standing.behind));
+            self.lag_seconds.get_or_create(&labels).set(lag as f64 / 1000.0);
+            self.failing.get_or_create(&labels).set(i64::from(standing.error.is_some()));
+            for (family, value) in [
+                (&self.failures, standing.failures),
+                (&self.written, standing.written),
+                (&self.dead_letters, standing.dead_letters),
+                (&self.lost, standing.lost),
+            ] {
+                family.get_or_create(&labels).inner().store(value, Ordering::Relaxed);
+            }
+        }
+        guard
+    }
+
+    /// Removes all series, so that removed outputs are not shown.
+    fn clear(&self) {
+        self.lag_entries.clear();
+        self.lag_seconds.clear();
+        self.failing.clear();
+        for family in [&self.failures, &self.written, &self.dead_letters, &self.lost] {
+            family.clear();
+        }
     }
 }

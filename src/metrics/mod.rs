@@ -1,18 +1,15 @@
-//! What the program counts, for Prometheus.
+//! Metrics for Prometheus.
 //!
-//! The format is OpenMetrics 1.0 (<https://prometheus.io/docs/specs/om/open_metrics_spec/>), names
-//! follow Prometheus's conventions (<https://prometheus.io/docs/practices/naming/>): base units, a
-//! `_total` for what only rises. Everything but the outputs counts from the start of the process.
+//! The format is OpenMetrics 1.0 (<https://prometheus.io/docs/specs/om/open_metrics_spec/>). Names follow
+//! Prometheus's conventions (<https://prometheus.io/docs/practices/naming/>): base units, and `_total` for
+//! counters. All counters but those of the outputs count from the start of the process.
 //!
-//! The values of labels are those of the configuration and words of ours: nothing that a sender can
-//! choose makes a time series. Other modules know nothing of Prometheus: `hooks` listens where they
-//! tell what they do, and [`exposition`] asks them, and for `outputs` the store, when somebody looks.
+//! The values of labels come from the configuration or from fixed lists. Nothing that a sender chooses
+//! creates a time series. Other modules do not know Prometheus: `observers` implements their observers,
+//! and [`exposition`] reads the gauges when the metrics are requested.
 
-pub mod exposition;
-mod hooks;
-mod outputs;
-#[cfg(test)]
-mod tests;
+pub(crate) mod exposition;
+mod observers;
 
 use std::collections::HashMap;
 
@@ -23,37 +20,37 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-pub use exposition::{Exposition, Sources};
-pub use hooks::{CountedEvents, CountedObserver};
+pub(crate) use exposition::{Exposition, GaugeSources};
+pub(crate) use observers::{CountingDeliveryObserver, CountingListenerObserver};
 
 use crate::entry::{Format, Kind, VerdictName};
-use crate::net::Refused as NetRefused;
+use crate::net::ConnectionRefusal;
 use crate::store::meter::Class;
 
 /// The labels of a time series.
 type Labels = Vec<(&'static str, String)>;
 
-/// The statuses that a delivery ends with; `closed` is a connection that was closed instead.
-const STATUSES: [&str; 7] = ["200", "400", "413", "415", "429", "500", "closed"];
+/// The statuses of deliveries. `closed` is a connection that was closed instead of a response.
+const DELIVERY_STATUSES: [&str; 7] = ["200", "400", "413", "415", "429", "500", "closed"];
 
 /// The names of the listeners.
 const LISTENERS: [&str; 2] = ["receiver", "console"];
 
-/// The statuses of requests that were refused before anything of the body was read.
-const REFUSALS: [&str; 3] = ["401", "404", "405"];
+/// The statuses of refused requests.
+const REFUSED_STATUSES: [&str; 3] = ["401", "404", "405"];
 
-/// The upper bounds of the buckets of durations, in seconds: from a fast disk to a time-out.
+/// The upper bounds of the buckets for durations, in seconds: from a fast disk to a time-out.
 const SECONDS: [f64; 12] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
-/// The upper bounds of the buckets of sizes of groups.
-const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+/// The upper bounds of the buckets for deliveries in one transaction.
+const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
-/// Everything that is counted where it happens.
+/// The counters and gauges.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
-    inputs: HashMap<String, Input>,
+    inputs: HashMap<String, InputCounters>,
     deliveries: Family<Labels, Counter>,
     entries: Family<Labels, Counter>,
     not_tried: Counter,
@@ -68,9 +65,9 @@ pub struct Metrics {
     gauges: exposition::Gauges,
 }
 
-/// What is counted for an input with each delivery, at hand without a lock.
+/// The counters of one input. Each delivery updates them, so they are looked up once and need no lock.
 #[derive(Debug)]
-struct Input {
+struct InputCounters {
     stored: Counter,
     duplicates: Counter,
     bytes: Counter,
@@ -79,56 +76,59 @@ struct Input {
 }
 
 impl Metrics {
-    /// Counts for these inputs and sources of keys, all from zero: a time series that is there before
-    /// its first event shows the first event.
-    pub fn new(inputs: &[&str], sources: &[String]) -> Metrics {
+    /// Metrics for these inputs and key sources. Every time series begins at zero, because Prometheus
+    /// does not see the first event of a series that begins with it.
+    pub(crate) fn new(inputs: &[&str], sources: &[String]) -> Metrics {
         let mut registry = Registry::with_prefix("vidimus");
         let all = &mut registry;
         all.register(
             "build",
-            "The program that runs",
+            "Version of the program",
             Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
         );
         let deliveries = family(
             all,
             "deliveries",
-            "Authorized deliveries by input and by the status of the answer; closed is a \
-             connection closed without one",
+            "Authorized deliveries, by input and by status of the answer; closed is a \
+             connection closed without an answer",
         );
         let entries =
-            family(all, "entries", "New entries stored, by what they were when they were received");
+            family(all, "entries", "New entries stored, by format, kind and verdict on receipt");
         let not_tried = Counter::default();
         all.register(
             "entries_not_tried",
-            "New entries stored whose signature was not tried, for too many others of their delivery \
-             failed",
+            "New entries stored whose signature was not tried, because too many others in their \
+             delivery failed",
             not_tried.clone(),
         );
-        let refused =
-            family(all, "requests_refused", "Requests to the receiver refused before their body");
+        let refused = family(
+            all,
+            "requests_refused",
+            "Requests to the receiver refused before their body was read, by status",
+        );
         let connections_refused = family(
             all,
             "connections_refused",
-            "Connections turned away before a request, by listener and reason",
+            "Connections refused before a request, by listener and reason",
         );
         let handshakes_failed =
             family(all, "tls_handshake_failures", "TLS handshakes that failed, by listener");
         let refreshes =
-            family(all, "key_refreshes", "Readings of the sources of keys, by source and outcome");
-        let by_input = ByInput::register(all);
+            family(all, "key_refreshes", "Reads of the key sources, by source and outcome");
+        let by_input = InputFamilies::register(all);
         let delivery_seconds = histogram(
             all,
             "delivery_duration",
-            "From the end of a delivery's headers to its entries being on the disk",
+            "Time from the end of a delivery's header to its entries on the disk",
             SECONDS,
         );
         let commit_seconds = histogram(
             all,
             "store_commit_duration",
-            "From the beginning of a transaction to its being on the disk",
+            "Time from the beginning of a transaction to its end on the disk",
             SECONDS,
         );
-        let commit_deliveries = Histogram::new(SIZES);
+        let commit_deliveries = Histogram::new(GROUP_SIZES);
         all.register(
             "store_commit_deliveries",
             "Deliveries stored in one transaction",
@@ -143,30 +143,30 @@ impl Metrics {
         let gauges = exposition::Gauges::register(all);
 
         for input in inputs {
-            for status in STATUSES {
-                touch(&deliveries, [("input", input), ("status", status)]);
+            for status in DELIVERY_STATUSES {
+                create_series(&deliveries, [("input", input), ("status", status)]);
             }
         }
-        for status in REFUSALS {
-            touch(&refused, [("status", status)]);
+        for status in REFUSED_STATUSES {
+            create_series(&refused, [("status", status)]);
         }
         for listener in LISTENERS {
-            touch(&handshakes_failed, [("listener", listener)]);
-            for reason in NetRefused::REASONS {
-                touch(&connections_refused, [("listener", listener), ("reason", reason)]);
+            create_series(&handshakes_failed, [("listener", listener)]);
+            for reason in ConnectionRefusal::REASONS {
+                create_series(&connections_refused, [("listener", listener), ("reason", reason)]);
             }
         }
-        for class in usual_classes() {
+        for class in all_classes() {
             let _ = entries.get_or_create(&labels_of(class));
         }
         for source in sources {
             for outcome in ["success", "failure"] {
-                touch(&refreshes, [("source", source), ("outcome", outcome)]);
+                create_series(&refreshes, [("source", source), ("outcome", outcome)]);
             }
         }
         let inputs = inputs
             .iter()
-            .map(|input| ((*input).to_owned(), by_input.of(input, &deliveries)))
+            .map(|input| ((*input).to_owned(), by_input.counters(input, &deliveries)))
             .collect();
         Metrics {
             registry,
@@ -187,36 +187,40 @@ impl Metrics {
     }
 }
 
-/// What is counted by input alone.
-struct ByInput {
+/// The families of counters by input.
+struct InputFamilies {
     duplicates: Family<Labels, Counter>,
     bytes: Family<Labels, Counter>,
     decoded_bytes: Family<Labels, Counter>,
     last_entry: Family<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
 
-impl ByInput {
-    fn register(registry: &mut Registry) -> ByInput {
+impl InputFamilies {
+    fn register(registry: &mut Registry) -> InputFamilies {
         let bytes = |registry: &mut Registry, name: &str, help: &str| {
             with_unit(registry, name, help, Unit::Bytes, Family::default())
         };
-        ByInput {
-            duplicates: family(registry, "duplicates", "Lines that were stored already"),
-            bytes: bytes(registry, "received", "Bodies of stored deliveries, as sent"),
-            decoded_bytes: bytes(registry, "decoded", "Bodies of stored deliveries, when decoded"),
+        InputFamilies {
+            duplicates: family(registry, "duplicates", "Received lines that were stored already"),
+            bytes: bytes(registry, "received", "Size of the bodies of stored deliveries, as sent"),
+            decoded_bytes: bytes(
+                registry,
+                "decoded",
+                "Size of the bodies of stored deliveries, decoded",
+            ),
             last_entry: with_unit(
                 registry,
                 "last_entry_timestamp",
-                "When an entry was received last, since the epoch; 0 is never",
+                "When an entry was last received, since the epoch; 0 if never",
                 Unit::Seconds,
                 Family::default(),
             ),
         }
     }
 
-    fn of(&self, input: &str, deliveries: &Family<Labels, Counter>) -> Input {
+    fn counters(&self, input: &str, deliveries: &Family<Labels, Counter>) -> InputCounters {
         let name = labels([("input", input)]);
-        Input {
+        InputCounters {
             stored: deliveries.get_or_create_owned(&labels([("input", input), ("status", "200")])),
             duplicates: self.duplicates.get_or_create_owned(&name),
             bytes: self.bytes.get_or_create_owned(&name),
@@ -257,18 +261,21 @@ fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
     pairs.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
 }
 
-/// A count as a gauge has it.
-fn whole(number: u64) -> i64 {
+/// The value of a gauge. It is capped at the largest `i64`.
+fn gauge_value(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Begins a time series.
-fn touch<const N: usize>(family: &Family<Labels, Counter>, pairs: [(&'static str, &str); N]) {
+/// Creates a time series with the value zero.
+fn create_series<const N: usize>(
+    family: &Family<Labels, Counter>,
+    pairs: [(&'static str, &str); N],
+) {
     let _ = family.get_or_create(&labels(pairs));
 }
 
-/// The classes that entries may be of.
-fn usual_classes() -> Vec<Class> {
+/// Every class of entries.
+fn all_classes() -> Vec<Class> {
     let mut classes = Vec::new();
     for format in Format::ALL {
         for kind in Kind::ALL {

@@ -1,11 +1,12 @@
-//! The bytes in flight in the whole process: what requests hold in memory is reserved first.
+//! A limit on the memory that request bodies take in the whole process. Bytes are reserved before they
+//! are read.
 //!
-//! Reservations have tickets in the order in which they are made, and the oldest that waits is served
-//! first: who waits for much is not passed by those who ask for little. Reservations that grow in
-//! steps can all come to wait for one another. Then the youngest of them is refused at once, and what
-//! it gives back goes to the oldest, which thus always gets on. The oldest of all does not give up at
-//! its deadline either: younger ones that wait are refused then, one after the other, until it has
-//! what it asked for.
+//! Each reservation has a ticket, and the tickets are numbered by age. The oldest waiting reservation
+//! is served first, so small requests cannot overtake a large one. Reservations grow in steps, so all
+//! of them can wait for each other. Then the youngest of them is refused at once, and the oldest gets
+//! its bytes. That is why the oldest always makes progress. The oldest reservation of all also goes on
+//! waiting after its deadline. Younger waiting reservations are then refused one by one until it has
+//! its bytes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,41 +15,40 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// Bytes are counted in units of this many.
+/// The unit that is counted in, in bytes.
 const UNIT: usize = 1024;
 
-/// A budget of bytes, shared by its clones.
+/// A number of bytes to reserve from. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Budget {
+pub struct MemoryBudget {
     ledger: Arc<Mutex<Ledger>>,
     /// In units.
     total: usize,
 }
 
-/// There were not as many bytes to be had in time.
+/// The bytes were not free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "overloaded: {asked} more bytes beside the {held} held were not to be had in time, \
-     of {total} in all"
+    "overloaded: {wanted} more bytes beside the {held} held were not free in time, of {total} in all"
 )]
 pub struct Overloaded {
-    /// The bytes that were asked for.
-    pub asked: usize,
-    /// The bytes that the reservation has.
+    /// The bytes that were requested.
+    pub wanted: usize,
+    /// The bytes that the reservation already has.
     pub held: usize,
     /// The whole budget, in bytes.
     pub total: usize,
 }
 
-impl Budget {
+impl MemoryBudget {
     /// A budget of `bytes`, rounded down to whole KiB.
-    pub fn new(bytes: usize) -> Budget {
+    pub fn new(bytes: usize) -> MemoryBudget {
         let total = bytes / UNIT;
         let ledger = Ledger { available: total, ..Ledger::default() };
-        Budget { ledger: Arc::new(Mutex::new(ledger)), total }
+        MemoryBudget { ledger: Arc::new(Mutex::new(ledger)), total }
     }
 
-    /// A reservation of nothing, to be grown. It is younger than all that were made before.
+    /// An empty reservation, younger than all others.
     pub fn reserve(&self) -> Reservation {
         let mut ledger = self.ledger();
         let ticket = ledger.tickets;
@@ -63,7 +63,7 @@ impl Budget {
         self.total * UNIT
     }
 
-    /// The bytes that nobody has reserved.
+    /// The bytes that are not reserved.
     pub fn available(&self) -> usize {
         self.ledger().available * UNIT
     }
@@ -73,45 +73,44 @@ impl Budget {
     }
 }
 
-/// Who has what, and who waits, in units.
+/// The reservations, in units.
 #[derive(Debug, Default)]
 struct Ledger {
     available: usize,
     tickets: u64,
-    /// By their tickets: the oldest first.
+    /// By ticket, the oldest first.
     holders: BTreeMap<u64, Holder>,
-    /// How many of them wait.
+    /// The number of holders that wait.
     waiting: usize,
 }
 
 #[derive(Debug, Default)]
 struct Holder {
     units: usize,
-    asked: Option<Asked>,
-    /// Whether it was refused to make room, which it does when it is dropped.
+    request: Option<Request>,
+    /// Whether it was refused to free its units. It frees them when it is dropped.
     was_refused: bool,
 }
 
-/// What a reservation asked for and has not seen the answer to.
+/// A request for more units whose result was not read yet.
 #[derive(Debug)]
-struct Asked {
+struct Request {
     units: usize,
-    /// Whether it has it; `None` while it waits.
-    answer: Option<bool>,
-    /// Whether its deadline has passed.
+    /// Whether the units were granted. `None` while it waits.
+    granted: Option<bool>,
     is_overdue: bool,
-    told: Arc<Notify>,
+    decided: Arc<Notify>,
 }
 
 impl Holder {
     fn waits(&self) -> bool {
-        self.asked.as_ref().is_some_and(|asked| asked.answer.is_none())
+        self.request.as_ref().is_some_and(|request| request.granted.is_none())
     }
 }
 
 impl Ledger {
-    /// Asks for more; `None` if it is granted at once.
-    fn ask(&mut self, ticket: u64, units: usize) -> Option<Arc<Notify>> {
+    /// Requests more units. `None` if they are granted at once.
+    fn request(&mut self, ticket: u64, units: usize) -> Option<Arc<Notify>> {
         let holder = self.holders.entry(ticket).or_default();
         holder.was_refused = false;
         if self.waiting == 0 && units <= self.available {
@@ -119,134 +118,134 @@ impl Ledger {
             self.available -= units;
             return None;
         }
-        let told = Arc::new(Notify::new());
-        let asked = Asked { units, answer: None, is_overdue: false, told: Arc::clone(&told) };
-        holder.asked = Some(asked);
+        let decided = Arc::new(Notify::new());
+        let notify = Arc::clone(&decided);
+        holder.request = Some(Request { units, granted: None, is_overdue: false, decided });
         self.waiting += 1;
-        self.settle();
-        Some(told)
+        self.serve_waiting();
+        Some(notify)
     }
 
-    /// The answer, if there is one.
-    fn answer(&mut self, ticket: u64) -> Option<bool> {
+    /// Takes the result of a request: whether the units were granted. `None` if it still waits.
+    fn take_result(&mut self, ticket: u64) -> Option<bool> {
         let holder = self.holders.get_mut(&ticket)?;
-        let answer = holder.asked.as_ref()?.answer?;
-        holder.asked = None;
-        Some(answer)
+        let granted = holder.request.as_ref()?.granted?;
+        holder.request = None;
+        Some(granted)
     }
 
-    /// The deadline has passed. `false` unless it is the oldest that has or wants anything, which
-    /// goes on waiting.
-    fn insist(&mut self, ticket: u64) -> bool {
+    /// Marks a request as overdue. Returns whether it goes on waiting: that is, whether no older
+    /// reservation has units or waits for some.
+    fn mark_overdue(&mut self, ticket: u64) -> bool {
         let older = self.holders.range(..ticket);
         if older.into_iter().any(|(_, holder)| holder.units > 0 || holder.waits()) {
             return false;
         }
         let holder = self.holders.get_mut(&ticket);
-        if let Some(asked) = holder.and_then(|holder| holder.asked.as_mut()) {
-            asked.is_overdue = true;
+        if let Some(request) = holder.and_then(|holder| holder.request.as_mut()) {
+            request.is_overdue = true;
         }
-        self.settle();
+        self.serve_waiting();
         true
     }
 
-    /// Takes back what was asked for, be it granted or not.
+    /// Withdraws a request, whether or not it was granted.
     fn withdraw(&mut self, ticket: u64) {
         let Some(holder) = self.holders.get_mut(&ticket) else { return };
-        match holder.asked.take() {
-            Some(Asked { answer: Some(true), units, .. }) => {
+        match holder.request.take() {
+            Some(Request { granted: Some(true), units, .. }) => {
                 holder.units -= units;
                 self.available += units;
             }
-            Some(Asked { answer: None, .. }) => self.waiting -= 1,
+            Some(Request { granted: None, .. }) => self.waiting -= 1,
             _ => return,
         }
-        self.settle();
+        self.serve_waiting();
     }
 
-    fn give_back(&mut self, ticket: u64, units: usize) {
+    fn free(&mut self, ticket: u64, units: usize) {
         if let Some(holder) = self.holders.get_mut(&ticket) {
             holder.units -= units;
             self.available += units;
         }
-        self.settle();
+        self.serve_waiting();
     }
 
-    fn leave(&mut self, ticket: u64) {
+    fn remove(&mut self, ticket: u64) {
         if let Some(holder) = self.holders.remove(&ticket) {
             self.available += holder.units;
             self.waiting -= usize::from(holder.waits());
         }
-        self.settle();
+        self.serve_waiting();
     }
 
-    /// Serves those that wait, and refuses one if the oldest of them would wait in vain.
-    fn settle(&mut self) {
+    /// Grants waiting requests in order of age. If the oldest one cannot be granted, it may refuse a
+    /// younger one.
+    fn serve_waiting(&mut self) {
         while self.waiting > 0 {
             let oldest = self.holders.iter_mut().find(|(_, holder)| holder.waits());
             let Some((&ticket, holder)) = oldest else { return };
-            let Some(asked) = &mut holder.asked else { return };
-            if asked.units > self.available {
-                let insists = asked.is_overdue;
-                return self.make_room(ticket, insists);
+            let Some(request) = &mut holder.request else { return };
+            if request.units > self.available {
+                let is_overdue = request.is_overdue;
+                return self.refuse_youngest(ticket, is_overdue);
             }
-            self.available -= asked.units;
-            holder.units += asked.units;
-            asked.answer = Some(true);
-            asked.told.notify_one();
+            self.available -= request.units;
+            holder.units += request.units;
+            request.granted = Some(true);
+            request.decided.notify_one();
             self.waiting -= 1;
         }
     }
 
-    /// Refuses the youngest that waits and has anything, for the sake of the oldest that waits: if all
-    /// that have anything wait, or if that one insists.
-    fn make_room(&mut self, oldest: u64, insists: bool) {
-        let mut having = self.holders.values().filter(|holder| holder.units > 0);
-        let is_pending = having.clone().any(|holder| holder.was_refused);
-        if is_pending || !insists && !having.all(Holder::waits) {
+    /// Refuses the youngest waiting reservation that has units, so that it frees them for `oldest`. It
+    /// does so only if all reservations with units wait, or if `oldest` is overdue.
+    fn refuse_youngest(&mut self, oldest: u64, is_overdue: bool) {
+        let mut with_units = self.holders.values().filter(|holder| holder.units > 0);
+        let is_freeing = with_units.clone().any(|holder| holder.was_refused);
+        if is_freeing || !is_overdue && !with_units.all(Holder::waits) {
             return;
         }
         let mut younger = self.holders.range_mut(oldest + 1..).rev();
         let youngest = younger.find(|(_, holder)| holder.units > 0 && holder.waits());
         if let Some((_, holder)) = youngest
-            && let Some(asked) = &mut holder.asked
+            && let Some(request) = &mut holder.request
         {
-            asked.answer = Some(false);
-            asked.told.notify_one();
+            request.granted = Some(false);
+            request.decided.notify_one();
             holder.was_refused = true;
             self.waiting -= 1;
         }
     }
 }
 
-/// A part of a [`Budget`], given back when it is dropped.
+/// Bytes reserved from a [`MemoryBudget`]. They are freed when it is dropped.
 #[derive(Debug)]
 pub struct Reservation {
-    budget: Budget,
+    budget: MemoryBudget,
     ticket: u64,
     bytes: usize,
 }
 
 impl Reservation {
-    /// The bytes reserved.
+    /// The reserved bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The most that it can ever have: the whole budget, in bytes.
-    pub fn most(&self) -> usize {
+    /// The most bytes that it can have: the whole budget.
+    pub fn max_bytes(&self) -> usize {
         self.budget.total()
     }
 
-    /// Reserves `more` bytes, waiting for them until `deadline`, or longer if there is no older
-    /// reservation. Dropped while it waits, it leaves the reservation as it was.
+    /// Reserves `more` bytes. Waits for them until `deadline`, or longer if no other reservation is
+    /// older. If the future is dropped, the reservation does not change.
     ///
     /// # Errors
-    /// When they were not to be had in time, when an older reservation could not get on otherwise, or
-    /// when they are more than there will ever be. The reservation stays as it was, and should be
-    /// dropped.
+    /// When the bytes are not free in time, when an older reservation needs the bytes of this one, or
+    /// when the whole budget is too small. The reservation does not change, and should be dropped.
     pub async fn grow(&mut self, more: usize, deadline: Instant) -> Result<(), Overloaded> {
-        let overloaded = Overloaded { asked: more, held: self.bytes, total: self.budget.total() };
+        let overloaded = Overloaded { wanted: more, held: self.bytes, total: self.budget.total() };
         let bytes = self.bytes.checked_add(more).ok_or(overloaded)?;
         let units = bytes.div_ceil(UNIT);
         if units > self.budget.total {
@@ -260,27 +259,27 @@ impl Reservation {
         Ok(())
     }
 
-    /// Asks for units, and waits for the answer.
+    /// Requests units, and waits for the result.
     async fn wait_for(&self, units: usize, deadline: Instant) -> bool {
-        let Some(told) = self.budget.ledger().ask(self.ticket, units) else { return true };
-        let asking = Asking(self);
-        if timeout_at(deadline, told.notified()).await.is_err()
-            && self.budget.ledger().insist(self.ticket)
+        let Some(decided) = self.budget.ledger().request(self.ticket, units) else { return true };
+        let withdraw = WithdrawOnDrop(self);
+        if timeout_at(deadline, decided.notified()).await.is_err()
+            && self.budget.ledger().mark_overdue(self.ticket)
         {
-            told.notified().await;
+            decided.notified().await;
         }
-        let answer = self.budget.ledger().answer(self.ticket);
-        drop(asking);
-        answer == Some(true)
+        let granted = self.budget.ledger().take_result(self.ticket);
+        drop(withdraw);
+        granted == Some(true)
     }
 
-    /// The same on a thread that may block; `runtime` keeps the time.
+    /// Like [`grow`](Reservation::grow), on a thread that may block. `runtime` has the timer.
     ///
     /// # Errors
-    /// As [`grow`](Reservation::grow).
+    /// Those of [`grow`](Reservation::grow).
     ///
     /// # Panics
-    /// On a thread of the runtime that runs tasks.
+    /// When called on a thread of the runtime that runs tasks.
     pub fn grow_blocking(
         &mut self,
         more: usize,
@@ -290,27 +289,27 @@ impl Reservation {
         runtime.block_on(self.grow(more, deadline))
     }
 
-    /// Gives back what is over `bytes`.
+    /// Frees all but `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
         let held = self.bytes.div_ceil(UNIT);
         self.bytes = self.bytes.min(bytes);
-        let over = held - self.bytes.div_ceil(UNIT);
-        if over > 0 {
-            self.budget.ledger().give_back(self.ticket, over);
+        let excess = held - self.bytes.div_ceil(UNIT);
+        if excess > 0 {
+            self.budget.ledger().free(self.ticket, excess);
         }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.ledger().leave(self.ticket);
+        self.budget.ledger().remove(self.ticket);
     }
 }
 
-/// Withdraws what a reservation asked for and did not get.
-struct Asking<'a>(&'a Reservation);
+/// Withdraws the request of a reservation, unless its result was taken.
+struct WithdrawOnDrop<'a>(&'a Reservation);
 
-impl Drop for Asking<'_> {
+impl Drop for WithdrawOnDrop<'_> {
     fn drop(&mut self) {
         let Reservation { budget, ticket, .. } = self.0;
         budget.ledger().withdraw(*ticket);
@@ -333,7 +332,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_counted_exactly_and_given_back() {
-        let budget = Budget::new(10 * UNIT + 5);
+        let budget = MemoryBudget::new(10 * UNIT + 5);
         let mut one = budget.reserve();
         for _ in 0..100 {
             one.grow(10, later()).await.unwrap();
@@ -351,21 +350,21 @@ mod tests {
 
     #[tokio::test]
     async fn over_the_budget_is_refused_in_time() {
-        let budget = Budget::new(4 * UNIT);
+        let budget = MemoryBudget::new(4 * UNIT);
         let (mut one, mut other) = (budget.reserve(), budget.reserve());
         one.grow(3 * UNIT, later()).await.unwrap();
         other.grow(1, later()).await.unwrap();
         let error = other.grow(UNIT, soon()).await.unwrap_err();
-        assert_eq!(error, Overloaded { asked: UNIT, held: 1, total: 4 * UNIT });
+        assert_eq!(error, Overloaded { wanted: UNIT, held: 1, total: 4 * UNIT });
         assert_eq!((other.bytes(), budget.available()), (1, 0));
-        // What can never be is not waited for.
+        // A request that is larger than the budget does not wait.
         one.grow(usize::MAX, later()).await.unwrap_err();
         one.grow(2 * UNIT, later()).await.unwrap_err();
     }
 
     #[tokio::test]
     async fn a_large_request_is_not_passed_by_small_ones() {
-        let budget = Budget::new(10 * UNIT);
+        let budget = MemoryBudget::new(10 * UNIT);
         let mut held = budget.reserve();
         held.grow(5 * UNIT, later()).await.unwrap();
         let (sender, mut served) = tokio::sync::mpsc::unbounded_channel();
@@ -376,7 +375,7 @@ mod tests {
                 reservation.grow(units * UNIT, later()).await.unwrap();
                 sender.send(units).unwrap();
             }));
-            // On this runtime of one thread it has run until it waits, or is done.
+            // The runtime has one thread, so the task has run until it waits or is done.
             tokio::task::yield_now().await;
         }
         assert!(served.try_recv().is_err());
@@ -389,7 +388,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_blocking_thread_can_wait() {
-        let budget = Budget::new(4 * UNIT);
+        let budget = MemoryBudget::new(4 * UNIT);
         let mut held = budget.reserve();
         held.grow(4 * UNIT, later()).await.unwrap();
         let (runtime, mut other) = (Handle::current(), budget.reserve());
@@ -401,8 +400,8 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), Ok(2 * UNIT));
     }
 
-    /// What a body does that takes `units` in all, a unit at a time.
-    async fn grow_to(budget: Budget, units: usize, deadline: Instant) -> bool {
+    /// Grows like a body of `units`, one unit at a time.
+    async fn grow_to(budget: MemoryBudget, units: usize, deadline: Instant) -> bool {
         let mut reservation = budget.reserve();
         for _ in 0..units {
             if reservation.grow(UNIT, deadline).await.is_err() {
@@ -415,7 +414,7 @@ mod tests {
 
     #[tokio::test]
     async fn of_those_that_wait_for_one_another_the_oldest_get_on() {
-        let budget = Budget::new(8 * UNIT);
+        let budget = MemoryBudget::new(8 * UNIT);
         let bodies: Vec<_> =
             (0..4).map(|_| tokio::spawn(grow_to(budget.clone(), 4, later()))).collect();
         let mut done = Vec::new();
@@ -424,7 +423,7 @@ mod tests {
         }
         assert_eq!(done, [true, true, false, false]);
         assert_eq!(budget.available(), 8 * UNIT);
-        // Each takes the whole of it.
+        // Each needs the whole budget.
         let bodies: Vec<_> =
             (0..4).map(|_| tokio::spawn(grow_to(budget.clone(), 8, later()))).collect();
         let mut done = 0;
@@ -436,7 +435,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_outlasts_its_deadline() {
-        let budget = Budget::new(4 * UNIT);
+        let budget = MemoryBudget::new(4 * UNIT);
         let (mut oldest, mut busy, mut young) =
             (budget.reserve(), budget.reserve(), budget.reserve());
         oldest.grow(UNIT, later()).await.unwrap();
@@ -447,7 +446,7 @@ mod tests {
             oldest
         });
         tokio::task::yield_now().await;
-        // It waits without an end in sight, and is refused when the oldest has waited for too long.
+        // It would wait for long. It is refused when the oldest is overdue.
         young.grow(UNIT, later()).await.unwrap_err();
         drop(young);
         assert_eq!(budget.available(), UNIT);
@@ -457,7 +456,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_gives_up_leaves_nothing_behind() {
-        let budget = Budget::new(4 * UNIT);
+        let budget = MemoryBudget::new(4 * UNIT);
         let mut held = budget.reserve();
         held.grow(4 * UNIT, later()).await.unwrap();
         let mut other = budget.reserve();

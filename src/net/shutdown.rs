@@ -1,37 +1,38 @@
-//! When to stop: one trigger, seen by everything that runs, and the deadline it sets.
+//! Graceful shutdown: a trigger, and the handles that tasks wait on.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// Makes a trigger and what it triggers.
+/// A trigger, and the handle for tasks.
 pub fn shutdown() -> (Trigger, Shutdown) {
     let (sender, receiver) = watch::channel(None);
     (Trigger(sender), Shutdown(receiver))
 }
 
-/// Begins the shutdown. To drop it is to begin a shutdown without grace.
+/// Begins the shutdown. If it is dropped, a shutdown begins whose deadline is now.
 #[derive(Debug)]
 pub struct Trigger(watch::Sender<Option<Instant>>);
 
 impl Trigger {
-    /// Stops what is idle at once and the rest after `grace`. Said again, it can only shorten it.
+    /// Begins the shutdown. Tasks stop at once if they are idle, and after `grace` at the latest.
+    /// Another call can only bring the deadline closer.
     pub fn begin(&self, grace: Duration) {
-        let asked = Instant::now() + grace;
+        let wanted = Instant::now() + grace;
         self.0.send_modify(|deadline| {
-            *deadline = Some(deadline.map_or(asked, |earlier| earlier.min(asked)));
+            *deadline = Some(deadline.map_or(wanted, |earlier| earlier.min(wanted)));
         });
     }
 }
 
-/// Tells whether and when to stop. Every task has its own.
+/// A handle to wait on. Every task has its own clone.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<Option<Instant>>);
 
 impl Shutdown {
-    /// Waits until the shutdown begins, and gives the time at which it has to be over. Can be
-    /// dropped and called again.
+    /// Waits until the shutdown begins, and returns its deadline. The future can be dropped and made
+    /// again.
     pub async fn begun(&mut self) -> Instant {
         match self.0.wait_for(Option::is_some).await {
             Ok(deadline) => deadline.unwrap_or_else(Instant::now),
@@ -39,7 +40,7 @@ impl Shutdown {
         }
     }
 
-    /// Waits until the shutdown has to be over.
+    /// Waits until the deadline.
     pub async fn over(&mut self) {
         loop {
             let deadline = self.begun().await;

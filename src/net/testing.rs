@@ -1,4 +1,4 @@
-//! What the tests of the network share: certificates, a running listener, and what it says.
+//! Helpers for tests of the network: certificates, limits, a listener and a client.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,17 +18,17 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{
-    Admission, CloseConnection, Events, Limits, Listener, PairFiles, Peer, Refused, RequestBody,
-    ServerTls, Shutdown, Trigger, shutdown, trust,
+    Admission, CloseConnection, ConnectionRefusal, Limits, Listener, ListenerObserver, PairFiles,
+    Peer, RequestBody, ServerTls, Shutdown, Trigger, shutdown, tls,
 };
 
-/// A time-out that has to pass.
+/// A time-out that the test waits for.
 pub(super) const SHORT: Duration = Duration::from_millis(100);
-/// One that must not.
+/// A time-out that must not pass.
 pub(super) const LONG: Duration = Duration::from_secs(1000);
 
-/// Limits that nothing comes near.
-pub(super) fn ample() -> Limits {
+/// Limits that no test reaches.
+pub(super) fn generous_limits() -> Limits {
     Limits {
         handshake_timeout: LONG,
         header_timeout: LONG,
@@ -38,24 +38,24 @@ pub(super) fn ample() -> Limits {
     }
 }
 
-/// Waits for what has to happen, so that a test that hangs fails.
-pub(super) async fn happens<T>(what: impl Future<Output = T>) -> T {
+/// Awaits a future for a minute at most, so that a test that hangs fails.
+pub(super) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never happened")
 }
 
-/// A certificate for a name, issued by itself, and its key, in PEM.
-pub(super) struct Pair {
+/// A self-signed certificate and its key, in PEM.
+pub(super) struct TestCertificate {
     pub(super) certificate: String,
     pub(super) key: String,
 }
 
-impl Pair {
-    pub(super) fn new(name: &str) -> Pair {
+impl TestCertificate {
+    pub(super) fn new(name: &str) -> TestCertificate {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        Pair { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() }
+        TestCertificate { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() }
     }
 
-    /// Writes both into `dir`.
+    /// Writes both to files in `dir`.
     pub(super) fn write(&self, dir: &Path) -> PairFiles {
         let files = PairFiles { certificate: dir.join("cert.pem"), key: dir.join("key.pem") };
         std::fs::write(&files.certificate, &self.certificate).unwrap();
@@ -63,47 +63,46 @@ impl Pair {
         files
     }
 
-    /// Gives it to a server.
+    /// The certificate for a listener.
     pub(super) fn tls(&self) -> Arc<ServerTls> {
         let dir = tempfile::tempdir().unwrap();
         Arc::new(ServerTls::load(self.write(dir.path())).unwrap())
     }
 }
 
-/// A listener that runs, with a service for tests:
-/// `/echo` answers with the body, `/early` with 401 before it reads the body, `/close` closes the
-/// connection, `/wait` waits until it is let go, `/to?URL` redirects, `/authorized` and `/refused` say
-/// so to the connection; anything else is 404.
-pub(super) struct Running {
+/// A listener with a service for tests. `/echo` answers with the body, `/early` with 401 before it reads
+/// the body. `/close` closes the connection, `/wait` waits for the gate, `/to?URL` redirects, and
+/// `/authorized` and `/refused` set the [`Admission`]. Any other path is 404.
+pub(super) struct TestServer {
     pub(super) address: SocketAddr,
     pub(super) trigger: Trigger,
     pub(super) gate: Arc<Gate>,
-    refused: mpsc::UnboundedReceiver<Refused>,
+    refused: mpsc::UnboundedReceiver<ConnectionRefusal>,
     pub(super) task: JoinHandle<()>,
 }
 
-/// Where requests to `/wait` wait.
+/// Holds requests to `/wait`.
 #[derive(Default)]
 pub(super) struct Gate {
     pub(super) arrived: Notify,
     pub(super) open: Notify,
 }
 
-struct Told(mpsc::UnboundedSender<Refused>);
+struct Recorder(mpsc::UnboundedSender<ConnectionRefusal>);
 
-impl Events for Told {
-    fn refused(&self, _: SocketAddr, why: Refused) {
+impl ListenerObserver for Recorder {
+    fn refused(&self, _: SocketAddr, why: ConnectionRefusal) {
         // The test may be over.
         let _ = self.0.send(why);
     }
 
-    fn cannot_accept(&self, error: &io::Error) {
+    fn accept_failed(&self, error: &io::Error) {
         panic!("{error}");
     }
 }
 
-impl Running {
-    pub(super) async fn start(limits: Limits, tls: Option<Arc<ServerTls>>) -> Running {
+impl TestServer {
+    pub(super) async fn start(limits: Limits, tls: Option<Arc<ServerTls>>) -> TestServer {
         let listener = Listener::bind(([127, 0, 0, 1], 0).into(), tls).await.unwrap();
         let address = listener.address();
         let (trigger, shutdown): (Trigger, Shutdown) = shutdown();
@@ -113,33 +112,33 @@ impl Running {
             let gate = gate.clone();
             move |request, _: Peer| answer(request, gate.clone())
         };
-        let serving = listener.serve(service, limits, Arc::new(Told(sender)), shutdown);
-        Running { address, trigger, gate, refused, task: tokio::spawn(serving) }
+        let serving = listener.serve(service, limits, Arc::new(Recorder(sender)), shutdown);
+        TestServer { address, trigger, gate, refused, task: tokio::spawn(serving) }
     }
 
-    /// The next thing that is turned away.
-    pub(super) async fn refused(&mut self) -> Refused {
-        happens(self.refused.recv()).await.unwrap()
+    /// The next refusal.
+    pub(super) async fn refused(&mut self) -> ConnectionRefusal {
+        in_time(self.refused.recv()).await.unwrap()
     }
 
-    /// Whether nothing more was turned away when the listener ended.
+    /// Ends the listener. Returns whether there were no more refusals.
     pub(super) async fn ends(mut self) -> bool {
         drop(self.trigger);
-        happens(self.task).await.unwrap();
+        in_time(self.task).await.unwrap();
         self.refused.recv().await.is_none()
     }
 
     pub(super) async fn connect(&self) -> TcpStream {
-        happens(TcpStream::connect(self.address)).await.unwrap()
+        in_time(TcpStream::connect(self.address)).await.unwrap()
     }
 
-    /// Connects with TLS, trusting anybody.
+    /// Connects with TLS and without verification.
     pub(super) async fn connect_tls(&self, alpn: &str) -> TlsStream<TcpStream> {
-        let mut config = trust::insecure().unwrap();
+        let mut config = tls::insecure().unwrap();
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
         let connector = TlsConnector::from(Arc::new(config));
         let name = "localhost".try_into().unwrap();
-        happens(connector.connect(name, self.connect().await)).await.unwrap()
+        in_time(connector.connect(name, self.connect().await)).await.unwrap()
     }
 }
 
@@ -171,10 +170,10 @@ async fn answer(
     Ok(response)
 }
 
-/// Sends `bytes` and reads until the connection ends, however it does.
+/// Sends `bytes`, and reads until the connection ends, with an error or without.
 pub(super) async fn exchange(mut io: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
     let mut all = Vec::new();
-    happens(async {
+    in_time(async {
         // The other side may close before it has everything.
         let _ = io.write_all(bytes).await;
         let _ = io.flush().await;
@@ -184,28 +183,29 @@ pub(super) async fn exchange(mut io: impl AsyncRead + AsyncWrite + Unpin, bytes:
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// A client's side of HTTP/1.1 or HTTP/2 on one connection, and how the connection ends.
-pub(super) enum Http {
+/// A client on one connection, over HTTP/1.1 or HTTP/2.
+pub(super) enum TestClient {
     One(hyper::client::conn::http1::SendRequest<Full<Bytes>>),
     Two(hyper::client::conn::http2::SendRequest<Full<Bytes>>),
 }
 
+/// A client on `io`, and the task of its connection.
 pub(super) async fn http(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     two: bool,
-) -> (Http, JoinHandle<hyper::Result<()>>) {
+) -> (TestClient, JoinHandle<hyper::Result<()>>) {
     use hyper::client::conn::{http1, http2};
     let io = TokioIo::new(io);
     if two {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
-        (Http::Two(sender), tokio::spawn(connection))
+        (TestClient::Two(sender), tokio::spawn(connection))
     } else {
         let (sender, connection) = http1::handshake(io).await.unwrap();
-        (Http::One(sender), tokio::spawn(connection))
+        (TestClient::One(sender), tokio::spawn(connection))
     }
 }
 
-impl Http {
+impl TestClient {
     /// The status and body of the answer to a POST.
     pub(super) async fn post(
         &mut self,
@@ -215,10 +215,10 @@ impl Http {
         let request = Request::post(format!("http://localhost{path}"));
         let request = request.header("host", "localhost").body(Full::from(body)).unwrap();
         let answer = match self {
-            Http::One(one) => happens(one.send_request(request)).await?,
-            Http::Two(two) => happens(two.send_request(request)).await?,
+            TestClient::One(one) => in_time(one.send_request(request)).await?,
+            TestClient::Two(two) => in_time(two.send_request(request)).await?,
         };
         let status = answer.status().as_u16();
-        Ok((status, happens(answer.into_body().collect()).await?.to_bytes()))
+        Ok((status, in_time(answer.into_body().collect()).await?.to_bytes()))
     }
 }

@@ -1,45 +1,50 @@
-//! From the path to the `Authorization`: nothing of the body is read before these are right.
+//! Admission of a request: its path, method and `Authorization` are checked before any of the body is
+//! read.
 
 use std::sync::Arc;
 
 use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, Request};
 
-use super::Input;
-use super::answer::Problem;
-use super::hec::{self, Reply};
+use super::InputEndpoint;
+use super::response::{HecReply, Problem, hec_unauthorized};
 use crate::config::ResponseProfile;
 use crate::settings::any_matches;
 
-/// What a request asks for.
+/// A request that was admitted.
 #[derive(Debug)]
-pub enum Admitted {
-    /// Whether the receiver is alive: for load balancers, without a token.
+pub(super) enum Admitted {
+    /// A health check of a load balancer. It needs no token.
     Health(ResponseProfile),
     /// A delivery to an input.
-    Delivery(Arc<Input>),
+    Delivery(Arc<InputEndpoint>),
 }
 
-/// Why a request is not let in.
+/// Why a request was not admitted.
 #[derive(Debug)]
-pub struct Refusal {
-    /// What the sender is told.
-    pub problem: Problem,
-    /// The scheme of its `Authorization`.
-    pub scheme: Option<String>,
-    /// How it is told.
-    pub profile: ResponseProfile,
+pub(super) struct NotAdmitted {
+    pub(super) problem: Problem,
+    /// The scheme of its `Authorization`, if it is a known one.
+    pub(super) scheme: Option<String>,
+    /// The profile of the response.
+    pub(super) profile: ResponseProfile,
 }
 
-/// Where load balancers ask.
-pub const HEALTH: &str = "/healthz";
+/// The path of health checks.
+const HEALTH: &str = "/healthz";
 
-/// Lets a request in, or says why not.
-pub fn admit<B>(inputs: &[Arc<Input>], request: &Request<B>) -> Result<Admitted, Box<Refusal>> {
+/// The paths of health checks of clients of Splunk's HEC.
+const HEC_HEALTH: [&str; 2] = ["/services/collector/health", "/services/collector/health/1.0"];
+
+/// Checks the path, the method and the `Authorization`, in this order.
+pub(super) fn admit<B>(
+    inputs: &[Arc<InputEndpoint>],
+    request: &Request<B>,
+) -> Result<Admitted, Box<NotAdmitted>> {
     let (path, method) = (request.uri().path(), request.method());
     let refuse = |problem, profile| {
         let scheme = scheme(request.headers());
-        Err(Box::new(Refusal { problem, scheme, profile }))
+        Err(Box::new(NotAdmitted { problem, scheme, profile }))
     };
     let Some(input) = inputs.iter().find(|input| input.path == path) else {
         return match health(inputs, path) {
@@ -60,26 +65,28 @@ pub fn admit<B>(inputs: &[Arc<Input>], request: &Request<B>) -> Result<Admitted,
             return Ok(Admitted::Delivery(Arc::clone(input)));
         }
         (Some(one), None) => {
-            ("the Authorization is not the one that is configured", hec::unauthorized(one))
+            ("the Authorization does not match the configured value", hec_unauthorized(one))
         }
-        (None, _) => ("there is no Authorization", Reply::TokenIsRequired),
-        (Some(_), Some(_)) => ("there is more than one Authorization", Reply::InvalidAuthorization),
+        (None, _) => ("there is no Authorization", HecReply::TokenIsRequired),
+        (Some(_), Some(_)) => {
+            ("there is more than one Authorization", HecReply::InvalidAuthorization)
+        }
     };
     refuse(Problem::unauthorized(why, reply), profile)
 }
 
-/// How the question at `path` whether the receiver is alive is answered, if it is that question.
-fn health(inputs: &[Arc<Input>], path: &str) -> Option<ResponseProfile> {
-    let stands_in = || inputs.iter().any(|input| input.profile == ResponseProfile::SplunkHec);
+/// The profile of the response to a health check. `None` if `path` is not a path of health checks.
+fn health(inputs: &[Arc<InputEndpoint>], path: &str) -> Option<ResponseProfile> {
+    let has_hec = || inputs.iter().any(|input| input.profile == ResponseProfile::SplunkHec);
     match path {
         HEALTH => Some(ResponseProfile::Vidimus),
-        path if hec::HEALTH.contains(&path) && stands_in() => Some(ResponseProfile::SplunkHec),
+        path if HEC_HEALTH.contains(&path) && has_hec() => Some(ResponseProfile::SplunkHec),
         _ => None,
     }
 }
 
-/// The scheme of the `Authorization` (RFC 9110 section 11.1): only what is known to be one, since a
-/// value without a scheme is all secret.
+/// The scheme of the `Authorization` (RFC 9110 section 11.1), or `other`. Unknown schemes are not kept,
+/// because a value without a scheme is secret from its first byte.
 fn scheme(headers: &HeaderMap) -> Option<String> {
     const KNOWN: [&str; 8] =
         ["Basic", "Bearer", "Digest", "Splunk", "Token", "ApiKey", "Negotiate", "AWS4-HMAC-SHA256"];
@@ -96,7 +103,7 @@ mod tests {
 
     fn check(method: &str, path: &str, authorization: &[&str], status: u16, seen: Option<&str>) {
         let secrets = ["Splunk 1", "Bearer two"].map(|value| Secret::new(value).unwrap()).to_vec();
-        let input = Input {
+        let input = InputEndpoint {
             name: "default".into(),
             path: "/audit-logs".into(),
             authorization: secrets,

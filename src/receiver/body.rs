@@ -1,37 +1,54 @@
-//! The body as sent, within the caps. Its bytes are reserved as they come.
+//! The body of a delivery: read within the limits, then decoded.
+//!
+//! Kong's documentation names the encoding `application/gzip`, and Kong's own receivers expect `gzip`
+//! (RFC 9110 section 8.4.1). Both are accepted, in upper or lower case. A gzip body without the header
+//! is accepted too, and so is a plain body with it. Several gzip members are one stream (RFC 1952
+//! section 2.2).
 
+use std::io::{self, Read};
+
+use flate2::bufread::MultiGzDecoder;
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Body;
 use tokio::time::{Instant, timeout_at};
 
-use super::Caps;
-use crate::net::{Budget, RequestBody, Reservation};
+use super::ReceiverLimits;
+use crate::net::{MemoryBudget, RequestBody, Reservation};
 
-/// Why there is no body.
+/// The most layers of gzip that a body may have.
+const MAX_LAYERS: usize = 4;
+
+/// The first two bytes of a gzip member.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// A body is decoded in steps of this many bytes. Each step is reserved first.
+const STEP: usize = 1 << 20;
+
+/// Why a body was not read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum BodyError {
-    /// It is over the cap.
+pub(super) enum BodyError {
+    /// The body is over the limit.
     TooLarge,
-    /// There was no room for it in time.
+    /// There was no memory for the body in time.
     Overloaded,
-    /// It did not come in time, or the client left.
+    /// The body did not arrive in time, or the client left.
     Lost(String),
 }
 
-/// Reads the body of a request that was authorized.
-pub async fn read(
+/// Reads the body of an authorized request. Its bytes are reserved as they arrive.
+pub(super) async fn read(
     request: Request<RequestBody>,
-    caps: &Caps,
-    budget: &Budget,
+    limits: &ReceiverLimits,
+    budget: &MemoryBudget,
 ) -> Result<(Vec<u8>, Reservation), BodyError> {
     let mut incoming = request.into_body();
     let announced = incoming.size_hint().exact();
-    if announced.is_some_and(|length| length > caps.max_body as u64) {
+    if announced.is_some_and(|length| length > limits.max_body as u64) {
         return Err(BodyError::TooLarge);
     }
     let (mut body, mut reservation) = (Vec::new(), budget.reserve());
-    let deadline = Instant::now() + caps.body_timeout;
+    let deadline = Instant::now() + limits.body_timeout;
     loop {
         let frame = match timeout_at(deadline, incoming.frame()).await {
             Ok(None) => return Ok((body, reservation)),
@@ -40,18 +57,184 @@ pub async fn read(
                 return Err(BodyError::Lost(format!("the body broke off: {error}")));
             }
             Err(_) => {
-                let seconds = caps.body_timeout.as_secs();
+                let seconds = limits.body_timeout.as_secs();
                 return Err(BodyError::Lost(format!("the body did not come within {seconds} s")));
             }
         };
         let Ok(data) = frame.into_data() else { continue };
-        if body.len() + data.len() > caps.max_body {
+        if body.len() + data.len() > limits.max_body {
             return Err(BodyError::TooLarge);
         }
         reservation
-            .grow(data.len(), Instant::now() + caps.queue_timeout)
+            .grow(data.len(), Instant::now() + limits.queue_timeout)
             .await
             .map_err(|_| BodyError::Overloaded)?;
         body.extend_from_slice(&data);
+    }
+}
+
+/// The most layers of gzip that a body may have by its `Content-Encoding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GzipLayers(usize);
+
+/// The `Content-Encoding` is not supported.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the Content-Encoding {0:?} is not supported, expected gzip, application/gzip or identity")]
+pub(crate) struct UnknownEncoding(String);
+
+impl GzipLayers {
+    /// Parses the value of the header. Several headers are joined by commas.
+    pub(crate) fn of(content_encoding: Option<&str>) -> Result<GzipLayers, UnknownEncoding> {
+        let shown = content_encoding.unwrap_or_default();
+        let unknown = || UnknownEncoding(shown.chars().take(100).collect());
+        let mut gzips: usize = 0;
+        for coding in shown.split(',').map(|coding| coding.trim().to_ascii_lowercase()) {
+            match coding.as_str() {
+                "gzip" | "x-gzip" | "application/gzip" => gzips += 1,
+                "identity" | "" => {}
+                _ => return Err(unknown()),
+            }
+        }
+        // One layer is expected even if the header names none.
+        if gzips > MAX_LAYERS { Err(unknown()) } else { Ok(GzipLayers(gzips.max(1))) }
+    }
+}
+
+/// Why a body was not decoded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    /// The decoded body is over the limit.
+    #[error("it is over the limit")]
+    TooLarge,
+    /// There was no memory for the decoded body in time.
+    #[error("overloaded")]
+    Overloaded,
+    /// The body is not valid gzip.
+    #[error("{0}")]
+    Broken(#[from] io::Error),
+}
+
+/// Decodes a body to at most `max` bytes. `None` if it is not encoded. Before each step it calls `reserve`
+/// with the number of decoded bytes that are in memory after the step.
+pub(crate) fn decode(
+    body: &[u8],
+    layers: GzipLayers,
+    max: usize,
+    mut reserve: impl FnMut(usize) -> Result<(), DecodeError>,
+) -> Result<Option<Vec<u8>>, DecodeError> {
+    let mut decoded: Option<Vec<u8>> = None;
+    for _ in 0..layers.0 {
+        let from = decoded.as_deref().unwrap_or(body);
+        if !from.starts_with(&GZIP_MAGIC) {
+            break;
+        }
+        let before = decoded.as_ref().map_or(0, Vec::len);
+        decoded = Some(gunzip(from, max, |bytes| reserve(before + bytes))?);
+    }
+    Ok(decoded)
+}
+
+fn gunzip(
+    from: &[u8],
+    max: usize,
+    mut reserve: impl FnMut(usize) -> Result<(), DecodeError>,
+) -> Result<Vec<u8>, DecodeError> {
+    let mut decoder = MultiGzDecoder::new(from);
+    let mut decoded = Vec::new();
+    let mut filled = 0;
+    loop {
+        if filled == decoded.len() {
+            // One byte over the limit shows that there is more.
+            let room = (filled + STEP).min(max + 1);
+            if room == filled {
+                return Err(DecodeError::TooLarge);
+            }
+            reserve(room)?;
+            decoded.reserve_exact(room - filled);
+            decoded.resize(room, 0);
+        }
+        let room = decoded.get_mut(filled..).unwrap_or_default();
+        match decoder.read(room)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    if filled > max {
+        return Err(DecodeError::TooLarge);
+    }
+    decoded.truncate(filled);
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(body: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn gzip_layers(values: &[&str]) -> Result<GzipLayers, UnknownEncoding> {
+        GzipLayers::of((!values.is_empty()).then(|| values.join(", ")).as_deref())
+    }
+
+    fn check(values: &[&str], body: &[u8], expected: &[u8]) {
+        let decoded = decode(body, gzip_layers(values).unwrap(), 100, |_| Ok(())).unwrap();
+        assert_eq!(decoded.as_deref().unwrap_or(body), expected, "{values:?}");
+    }
+
+    #[test]
+    fn gzip_in_every_spelling() {
+        for value in
+            ["gzip", "x-gzip", "application/gzip", "GZIP", " Application/GZip ", "identity"]
+        {
+            check(&[value], &gzip(b"abc"), b"abc");
+            check(&[value], b"abc", b"abc");
+        }
+        check(&[], &gzip(b"abc"), b"abc");
+        check(&["identity, gzip"], &gzip(b"abc"), b"abc");
+        check(&["gzip, gzip"], &gzip(&gzip(b"abc")), b"abc");
+        check(&["gzip", "identity"], &gzip(b""), b"");
+        check(&["gzip"], &[gzip(b"abc"), gzip(b"def")].concat(), b"abcdef");
+        check(&[], b"", b"");
+        for value in ["br", "gzip, br", "zstd", "gzip, gzip, gzip, gzip, gzip"] {
+            assert!(gzip_layers(&[value]).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_decoded_up_to_the_cap() {
+        let one = gzip_layers(&[]).unwrap();
+        let ok = |_: usize| Ok(());
+        let exact = vec![b'x'; 3 * STEP];
+        assert_eq!(decode(&gzip(&exact), one, exact.len(), ok).unwrap().unwrap(), exact);
+        let over = decode(&gzip(&exact), one, exact.len() - 1, ok);
+        assert!(matches!(over, Err(DecodeError::TooLarge)));
+        // A gzip bomb reserves no more than the limit and one byte.
+        let mut asked = 0;
+        let bomb = gzip(&vec![0; 64 * STEP]);
+        let result = decode(&bomb, one, 2 * STEP, |bytes| {
+            asked = bytes;
+            Ok(())
+        });
+        assert!(matches!(result, Err(DecodeError::TooLarge)));
+        assert_eq!(asked, 2 * STEP + 1);
+    }
+
+    #[test]
+    fn a_body_that_is_broken_is_refused() {
+        let one = gzip_layers(&[]).unwrap();
+        let whole = gzip(b"abcdefghijklmnop");
+        let mut flipped = whole.clone();
+        let last = flipped.len() - 5;
+        flipped[last] ^= 1;
+        let garbage = [whole.as_slice(), b"garbage"].concat();
+        for broken in [&whole[..whole.len() - 1], &whole[..5], &flipped, &garbage] {
+            let result = decode(broken, one, 100, |_| Ok(()));
+            assert!(matches!(result, Err(DecodeError::Broken(_))), "{}", broken.escape_ascii());
+        }
     }
 }

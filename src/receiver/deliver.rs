@@ -1,6 +1,6 @@
-//! A body that was authorized: decoded, checked, stored, on a thread that may wait.
+//! An authorized body is decoded, verified and stored, on a thread that may block.
 //!
-//! What cannot be decoded is kept in quarantine. It goes on if the client leaves.
+//! A body that cannot be decoded is kept in quarantine. The work goes on if the client leaves.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,74 +8,66 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::answer::{Answer, Problem, stored};
-use super::encoding::{DecodeError, Layers, UnknownEncoding, decode};
-use super::{Caps, Input, Observer};
+use super::body::{DecodeError, GzipLayers, UnknownEncoding, decode};
+use super::response::{HttpResponse, Problem, stored};
+use super::{DeliveryObserver, InputEndpoint, ReceiverLimits};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::entry::lines;
 use crate::ingest::Batch;
-use crate::keys::{KeyRing, Suspicion};
+use crate::keys::{KeyRing, RefreshTrigger};
 use crate::net::Reservation;
 use crate::signature::Verdict;
 use crate::store::{Delivery, Quarantined, Refused, Store};
 
-/// What is kept about each line while its body is stored, in bytes.
-const LINE: usize = 96;
+/// The memory that each line takes while its body is stored, in bytes.
+const LINE_OVERHEAD: usize = 96;
 
-/// What stores deliveries.
-pub struct Deliverer {
-    /// Where they go.
-    pub store: Arc<Store>,
-    /// What they are verified with.
-    pub ring: Arc<KeyRing>,
-    /// Asks for new keys.
-    pub suspicion: Suspicion,
-    /// The threads that verify.
-    pub pool: rayon::ThreadPool,
-    /// The caps.
-    pub caps: Caps,
-    /// Is shown what happens.
-    pub observer: Arc<dyn Observer>,
+/// Stores deliveries.
+pub(crate) struct Deliverer {
+    pub(crate) store: Arc<Store>,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) refresh: RefreshTrigger,
+    /// The threads that verify signatures.
+    pub(crate) pool: rayon::ThreadPool,
+    pub(crate) limits: ReceiverLimits,
+    pub(crate) observer: Arc<dyn DeliveryObserver>,
 }
 
-/// A body with what is known of its delivery.
-pub struct Received {
+/// A delivery whose body was read.
+pub(crate) struct IncomingDelivery {
     /// When its headers were read.
-    pub received_at: Millis,
-    /// The same moment.
-    pub started: Instant,
-    /// The input that it is for.
-    pub input: Arc<Input>,
-    /// Who sent it.
-    pub peer: String,
-    /// How it is encoded.
-    pub layers: Result<Layers, UnknownEncoding>,
+    pub(crate) received_at: Millis,
+    /// The same moment, to measure from.
+    pub(crate) started: Instant,
+    pub(crate) input: Arc<InputEndpoint>,
+    pub(crate) peer: String,
+    pub(crate) layers: Result<GzipLayers, UnknownEncoding>,
     /// The `Content-Encoding` as sent.
-    pub content_encoding: Option<String>,
+    pub(crate) content_encoding: Option<String>,
     /// The body as sent.
-    pub body: Vec<u8>,
-    /// For its bytes.
-    pub reservation: Reservation,
+    pub(crate) body: Vec<u8>,
+    /// The memory for the body.
+    pub(crate) reservation: Reservation,
 }
 
 impl Deliverer {
-    /// Takes a delivery, and says what becomes of it.
-    pub fn deliver(&self, received: Received, runtime: &Handle) -> Answer {
-        let (input, peer) = (Arc::clone(&received.input), received.peer.clone());
-        match self.take(received, runtime) {
-            Ok(answer) => answer,
+    /// Stores a delivery, and returns the response to it.
+    pub(crate) fn deliver(&self, incoming: IncomingDelivery, runtime: &Handle) -> HttpResponse {
+        let (input, peer) = (Arc::clone(&incoming.input), incoming.peer.clone());
+        match self.process(incoming, runtime) {
+            Ok(response) => response,
             Err(problem) => {
                 self.failed(&input.name, &peer, Some(problem.status), &problem.detail);
-                problem.into_answer(input.profile)
+                problem.into_response(input.profile)
             }
         }
     }
 
-    /// Takes note of a delivery that was authorized and is not stored, where one looks when nothing
-    /// arrives.
-    pub fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
-        self.observer.failed(input, peer, status.unwrap_or_default(), reason);
+    /// Reports an authorized delivery that was not stored. It is listed among the refused requests too,
+    /// because operators look there when nothing arrives. `status` is `None` if the connection was closed.
+    pub(crate) fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
+        self.observer.failed(input, peer, status, reason);
         self.store.note_refused(Refused {
             time: now(),
             peer: peer.to_owned(),
@@ -85,29 +77,33 @@ impl Deliverer {
         });
     }
 
-    /// Takes note of a refused request.
-    pub fn refused(&self, refused: Refused) {
+    /// Reports a refused request or connection.
+    pub(crate) fn refused(&self, refused: Refused) {
         self.observer.refused(&refused);
         self.store.note_refused(refused);
     }
 
-    fn take(&self, mut received: Received, runtime: &Handle) -> Result<Answer, Problem> {
-        let bytes = received.body.len();
-        let body = self.decode(&mut received, runtime)?;
-        let Received { received_at, started, input, peer, mut reservation, .. } = received;
+    fn process(
+        &self,
+        mut incoming: IncomingDelivery,
+        runtime: &Handle,
+    ) -> Result<HttpResponse, Problem> {
+        let bytes = incoming.body.len();
+        let body = self.decode(&mut incoming, runtime)?;
+        let IncomingDelivery { received_at, started, input, peer, mut reservation, .. } = incoming;
         let decoded_bytes = body.len() as u64;
 
-        // What is kept about each line takes room too: more than the body if its lines are tiny.
-        let lines = lines(&body).take(self.caps.lines.max_lines).count();
-        let room = body.len().max(lines * LINE).min(reservation.most());
-        let more = room.saturating_sub(reservation.bytes());
-        let deadline = tokio::time::Instant::now() + self.caps.queue_timeout;
+        // Each line has an overhead. It is more than the body if the lines are tiny.
+        let lines = lines(&body).take(self.limits.lines.max_lines).count();
+        let needed = body.len().max(lines * LINE_OVERHEAD).min(reservation.max_bytes());
+        let more = needed.saturating_sub(reservation.bytes());
+        let deadline = tokio::time::Instant::now() + self.limits.queue_timeout;
         reservation.grow_blocking(more, deadline, runtime).map_err(|_| Problem::overloaded())?;
 
         let (keys, generation) = self.ring.current(&input.name);
         let batch = self
             .pool
-            .install(|| Batch::new(body, &keys, self.caps.lines))
+            .install(|| Batch::new(body, &keys, self.limits.lines))
             .map_err(|error| Problem::too_many_lines(&error))?;
         let awaits_key = batch.verdicts().any(Verdict::awaits_key);
         let delivery = Delivery {
@@ -119,13 +115,14 @@ impl Deliverer {
             decoded_bytes,
         };
         let appended = self.store.append(delivery, &batch, &input.expected).map_err(|error| {
-            tracing::error!(%error, input = input.name, "a delivery is not stored");
+            tracing::error!(%error, input = input.name, "a delivery was not stored");
             Problem::not_stored()
         })?;
         drop(reservation);
         if awaits_key {
-            self.suspicion.raise();
-            // New keys may have come after the check and before the commit, too early to see it.
+            self.refresh.trigger();
+            // If new keys arrived between the check and the commit, the recheck for them did not see these
+            // entries.
             if self.ring.generation() != generation {
                 self.store.recheck(Arc::clone(&self.ring) as Arc<_>);
             }
@@ -134,19 +131,19 @@ impl Deliverer {
         Ok(stored(&appended, input.profile))
     }
 
-    /// Decodes the body and gives back the room of what is needed no more. What cannot be decoded is
-    /// kept.
-    fn decode(&self, received: &mut Received, runtime: &Handle) -> Result<Bytes, Problem> {
-        let layers = match received.layers.clone() {
+    /// Decodes the body, and frees the memory of the encoded one. A body that cannot be decoded is put in
+    /// quarantine.
+    fn decode(&self, incoming: &mut IncomingDelivery, runtime: &Handle) -> Result<Bytes, Problem> {
+        let layers = match incoming.layers.clone() {
             Ok(layers) => layers,
             Err(unknown) => {
                 let problem = Problem::unknown_encoding(&unknown, "kept in quarantine");
-                return Err(self.quarantine(received, problem));
+                return Err(self.quarantine(incoming, problem));
             }
         };
-        let Received { body, reservation, .. } = received;
-        let (sent, wait) = (body.len(), self.caps.queue_timeout);
-        let decoded = decode(body, layers, self.caps.max_decoded, |bytes| {
+        let IncomingDelivery { body, reservation, .. } = incoming;
+        let (sent, wait) = (body.len(), self.limits.queue_timeout);
+        let decoded = decode(body, layers, self.limits.max_decoded, |bytes| {
             let more = (sent + bytes).saturating_sub(reservation.bytes());
             reservation
                 .grow_blocking(more, tokio::time::Instant::now() + wait, runtime)
@@ -154,48 +151,49 @@ impl Deliverer {
         });
         match decoded {
             Ok(Some(decoded)) => {
-                received.body = Vec::new();
-                received.reservation.shrink_to(decoded.len());
+                incoming.body = Vec::new();
+                incoming.reservation.shrink_to(decoded.len());
                 Ok(decoded.into())
             }
-            Ok(None) if sent > self.caps.max_decoded => {
-                Err(Problem::too_large(self.caps.max_decoded, "when decoded"))
+            Ok(None) if sent > self.limits.max_decoded => {
+                Err(Problem::too_large(self.limits.max_decoded, "when decoded"))
             }
-            Ok(None) => Ok(std::mem::take(&mut received.body).into()),
+            Ok(None) => Ok(std::mem::take(&mut incoming.body).into()),
             Err(DecodeError::TooLarge) => {
-                Err(Problem::too_large(self.caps.max_decoded, "when decoded"))
+                Err(Problem::too_large(self.limits.max_decoded, "when decoded"))
             }
             Err(DecodeError::Overloaded) => Err(Problem::overloaded()),
             Err(DecodeError::Broken(error)) => {
-                Err(self.quarantine(received, Problem::undecodable(&error.to_string())))
+                Err(self.quarantine(incoming, Problem::undecodable(&error.to_string())))
             }
         }
     }
 
-    /// Keeps a body that cannot be decoded. If that fails it is to be sent again.
-    fn quarantine(&self, received: &Received, problem: Problem) -> Problem {
+    /// Puts a body in quarantine. Returns `problem`, or another one if that fails, so that the sender
+    /// retries.
+    fn quarantine(&self, incoming: &IncomingDelivery, problem: Problem) -> Problem {
         let what = Quarantined {
             id: 0,
-            received_at: received.received_at,
-            input: received.input.name.clone(),
-            peer: received.peer.clone(),
+            received_at: incoming.received_at,
+            input: incoming.input.name.clone(),
+            peer: incoming.peer.clone(),
             status: problem.status,
             reason: problem.detail.clone(),
-            content_encoding: received.content_encoding.clone(),
-            bytes: received.body.len() as u64,
+            content_encoding: incoming.content_encoding.clone(),
+            bytes: incoming.body.len() as u64,
         };
-        match self.store.quarantine(&what, &received.body) {
+        match self.store.quarantine(&what, &incoming.body) {
             Ok(id) => {
                 tracing::warn!(
                     id,
                     input = what.input,
                     reason = what.reason,
-                    "a body is kept in quarantine"
+                    "a body was put in quarantine"
                 );
                 problem
             }
             Err(error) => {
-                tracing::error!(%error, input = what.input, "a body that cannot be decoded is not kept");
+                tracing::error!(%error, input = what.input, "a body that cannot be decoded was not kept");
                 Problem::not_stored()
             }
         }

@@ -1,22 +1,18 @@
-//! The webhook endpoint: a request to a stored batch and an answer.
+//! The webhook endpoint: it turns a request into a stored batch and a response.
 //!
-//! The order of checks is fixed: path, method, `Authorization`, encoding, size, decoding, store.
-//! Before the `Authorization` is checked nothing of the body is read, and of a refused request only
-//! a line is kept. 2xx means committed to disk; 500 means not stored, send again; 429 means
-//! overloaded, send again. There is no 408 and no 503, which the sender would not retry: the
-//! connection is closed instead.
+//! The order of the checks is fixed: path, method, `Authorization`, encoding, size, decoding, store.
+//! Nothing of the body is read before the `Authorization` is checked, and a refused request leaves only
+//! a line in the list of refused requests. 2xx means that the batch is committed to disk. 500 means that
+//! nothing is stored and the sender should retry. 429 means that the receiver is overloaded and the
+//! sender should retry. Konnect would not retry on 408 or 503, so the connection is closed instead.
 //!
-//! - [`admit`]: from the path to the `Authorization`. [`body`]: the body as sent, within the caps.
-//! - [`encoding`]: what `Content-Encoding` says, and the body decoded. [`answer`]: what is said back,
-//!   and [`hec`]: the same as Splunk's HTTP Event Collector says it.
-//! - [`deliver`]: decoded, checked, stored, on threads that may wait.
+//! `admit` checks the request up to the `Authorization`. [`body`] reads and decodes the body. [`deliver`]
+//! verifies and stores it on threads that may block. `response` builds the response.
 
-pub mod admit;
-pub mod answer;
-pub mod body;
-pub mod deliver;
-pub mod encoding;
-pub mod hec;
+mod admit;
+pub(crate) mod body;
+pub(crate) mod deliver;
+mod response;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,112 +22,106 @@ use hyper::{HeaderMap, Request};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 
-use self::admit::Refusal;
-use self::answer::{Answer, Problem};
-use self::body::BodyError;
-use self::deliver::{Deliverer, Received};
-use self::encoding::Layers;
+use self::admit::{Admitted, NotAdmitted, admit};
+use self::body::{BodyError, GzipLayers};
+use self::deliver::{Deliverer, IncomingDelivery};
+use self::response::{HttpResponse, Problem, for_method, healthy};
 use crate::clock::now;
 use crate::config::ResponseProfile;
 use crate::entry::Millis;
 use crate::ingest::ExpectedIds;
 use crate::net::{
-    Admission, Budget, CloseConnection, Events, Peer, Refused as NetRefused, RequestBody,
+    Admission, CloseConnection, ConnectionRefusal, ListenerObserver, MemoryBudget, Peer,
+    RequestBody,
 };
 use crate::settings::Secret;
 use crate::store::{Appended, Refused};
 
-/// A source of deliveries.
+/// The endpoint of an input.
 #[derive(Debug)]
-pub struct Input {
-    /// Its name.
-    pub name: String,
-    /// The path of its endpoint, matched whole.
-    pub path: String,
-    /// What its `Authorization` may be, whole.
-    pub authorization: Vec<Secret>,
-    /// Whose entries belong to it.
-    pub expected: Arc<ExpectedIds>,
-    /// The shape of what its senders are answered.
-    pub profile: ResponseProfile,
+pub(crate) struct InputEndpoint {
+    pub(crate) name: String,
+    /// The path, which must match exactly.
+    pub(crate) path: String,
+    /// The accepted values of the `Authorization`.
+    pub(crate) authorization: Vec<Secret>,
+    /// The organizations and Dev Portals whose entries it expects.
+    pub(crate) expected: Arc<ExpectedIds>,
+    pub(crate) profile: ResponseProfile,
 }
 
-/// The receiver's caps and time-outs.
+/// The size limits and time-outs of the receiver.
 #[derive(Clone, Debug)]
-pub struct Caps {
-    /// The most of a body as it is sent, in bytes.
-    pub max_body: usize,
-    /// The most of a body when it is decoded, in bytes.
-    pub max_decoded: usize,
-    /// The caps on its lines.
-    pub lines: crate::ingest::Caps,
-    /// How long the body may take.
-    pub body_timeout: Duration,
-    /// How long a request may wait for room.
-    pub queue_timeout: Duration,
-    /// Whose `X-Forwarded-For` tells the peer.
-    pub trusted_proxies: Vec<IpNet>,
+pub(crate) struct ReceiverLimits {
+    /// The largest body as sent, in bytes.
+    pub(crate) max_body: usize,
+    /// The largest body after decoding, in bytes.
+    pub(crate) max_decoded: usize,
+    pub(crate) lines: crate::ingest::Caps,
+    /// For the whole body to arrive.
+    pub(crate) body_timeout: Duration,
+    /// For memory for a body to become free.
+    pub(crate) queue_timeout: Duration,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
 }
 
-/// Is shown what happens; it must not block.
-pub trait Observer: Send + Sync + 'static {
+/// Observes deliveries. Its methods must not block.
+pub(crate) trait DeliveryObserver: Send + Sync + 'static {
     /// A delivery was stored.
     fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration);
-    /// A delivery was authorized and not stored.
-    fn failed(&self, input: &str, peer: &str, status: u16, reason: &str);
-    /// A request was refused, or a connection never came to one.
+    /// An authorized delivery was not stored. `status` is `None` if the connection was closed.
+    fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str);
+    /// A request or a connection was refused.
     fn refused(&self, refused: &Refused);
 }
 
-/// The endpoint.
-pub struct Receiver {
-    /// Its inputs.
-    pub inputs: Vec<Arc<Input>>,
-    /// Its caps.
-    pub caps: Caps,
-    /// The bytes in flight.
-    pub budget: Budget,
-    /// What stores.
-    pub deliverer: Arc<Deliverer>,
-    /// Held by every write that has begun; when all are gone the store may be closed.
-    pub writing: mpsc::Sender<()>,
+/// The webhook endpoint.
+pub(crate) struct Receiver {
+    pub(crate) inputs: Vec<Arc<InputEndpoint>>,
+    pub(crate) limits: ReceiverLimits,
+    /// The memory for bodies.
+    pub(crate) budget: MemoryBudget,
+    pub(crate) deliverer: Arc<Deliverer>,
+    /// Each write holds a clone. When all clones are dropped, the store may be closed.
+    pub(crate) writing: mpsc::Sender<()>,
 }
 
 impl Receiver {
-    /// Answers one request.
-    pub async fn handle(
+    /// Handles one request.
+    pub(crate) async fn handle(
         self: Arc<Self>,
         request: Request<RequestBody>,
         peer: Peer,
-    ) -> Result<Answer, CloseConnection> {
+    ) -> Result<HttpResponse, CloseConnection> {
         let (received_at, started) = (now(), Instant::now());
         let peer = self.peer(&peer, request.headers());
-        let input = match admit::admit(&self.inputs, &request) {
-            Ok(admit::Admitted::Health(profile)) => {
-                return Ok(answer::to(request.method(), answer::healthy(profile)));
+        let input = match admit(&self.inputs, &request) {
+            Ok(Admitted::Health(profile)) => {
+                return Ok(for_method(request.method(), healthy(profile)));
             }
-            Ok(admit::Admitted::Delivery(input)) => input,
-            Err(refusal) => {
-                let answer = answer::to(request.method(), self.refuse(&peer, *refusal));
-                return Ok(with(Admission::Refused, answer));
+            Ok(Admitted::Delivery(input)) => input,
+            Err(why) => {
+                let response = for_method(request.method(), self.refuse(&peer, *why));
+                return Ok(with_admission(Admission::Refused, response));
             }
         };
-        let answer = self.take(request, input, peer, (received_at, started)).await?;
-        Ok(with(Admission::Authorized, answer))
+        let response = self.receive(request, input, peer, (received_at, started)).await?;
+        Ok(with_admission(Admission::Authorized, response))
     }
 
-    /// Takes a delivery to `input` that came from `peer`, and answers it.
-    async fn take(
+    /// Reads and stores a delivery.
+    async fn receive(
         &self,
         request: Request<RequestBody>,
-        input: Arc<Input>,
+        input: Arc<InputEndpoint>,
         peer: String,
         (received_at, started): (Millis, Instant),
-    ) -> Result<Answer, CloseConnection> {
+    ) -> Result<HttpResponse, CloseConnection> {
         let profile = input.profile;
         let content_encoding = content_encoding(request.headers());
-        let layers = Layers::of(content_encoding.as_deref());
-        let body = body::read(request, &self.caps, &self.budget).await;
+        let layers = GzipLayers::of(content_encoding.as_deref());
+        let body = body::read(request, &self.limits, &self.budget).await;
         let (body, reservation) = match body {
             Ok(read) => read,
             Err(BodyError::Lost(why)) => {
@@ -141,14 +131,14 @@ impl Receiver {
             Err(error) => {
                 let problem = match (error, &layers) {
                     (_, Err(unknown)) => Problem::unknown_encoding(unknown, "too large to be kept"),
-                    (BodyError::TooLarge, _) => Problem::too_large(self.caps.max_body, "as sent"),
+                    (BodyError::TooLarge, _) => Problem::too_large(self.limits.max_body, "as sent"),
                     (_, _) => Problem::overloaded(),
                 };
                 self.deliverer.failed(&input.name, &peer, Some(problem.status), &problem.detail);
-                return Ok(problem.into_answer(profile));
+                return Ok(problem.into_response(profile));
             }
         };
-        let received = Received {
+        let incoming = IncomingDelivery {
             received_at,
             started,
             input,
@@ -158,21 +148,22 @@ impl Receiver {
             body,
             reservation,
         };
-        // It goes on if the client leaves.
+        // A blocking task goes on if the client leaves.
         let (deliverer, writing) = (Arc::clone(&self.deliverer), self.writing.clone());
         let runtime = tokio::runtime::Handle::current();
         let delivery = tokio::task::spawn_blocking(move || {
-            let answer = deliverer.deliver(received, &runtime);
+            let response = deliverer.deliver(incoming, &runtime);
             drop(writing);
-            answer
+            response
         });
         Ok(delivery.await.unwrap_or_else(|error| {
-            tracing::error!(%error, "a delivery was not handled");
-            Problem::not_stored().into_answer(profile)
+            tracing::error!(%error, "the task of a delivery failed");
+            Problem::not_stored().into_response(profile)
         }))
     }
 
-    fn refuse(&self, peer: &str, Refusal { problem, scheme, profile }: Refusal) -> Answer {
+    fn refuse(&self, peer: &str, why: NotAdmitted) -> HttpResponse {
+        let NotAdmitted { problem, scheme, profile } = why;
         let refused = Refused {
             time: now(),
             peer: peer.to_owned(),
@@ -181,18 +172,18 @@ impl Receiver {
             scheme,
         };
         self.deliverer.refused(refused);
-        problem.into_answer(profile)
+        problem.into_response(profile)
     }
 
-    /// Who sent the request: the peer, or what a trusted proxy says.
+    /// The sender: the client that a trusted proxy names, or the peer.
     fn peer(&self, peer: &Peer, headers: &HeaderMap) -> String {
-        let client = peer.forwarded(headers, &self.caps.trusted_proxies);
+        let client = peer.forwarded(headers, &self.limits.trusted_proxies);
         client.map_or_else(|| peer.address.to_string(), |ip| ip.to_string())
     }
 }
 
-impl Events for Deliverer {
-    fn refused(&self, peer: std::net::SocketAddr, why: NetRefused) {
+impl ListenerObserver for Deliverer {
+    fn refused(&self, peer: std::net::SocketAddr, why: ConnectionRefusal) {
         self.refused(Refused {
             time: now(),
             peer: peer.to_string(),
@@ -202,18 +193,18 @@ impl Events for Deliverer {
         });
     }
 
-    fn cannot_accept(&self, error: &std::io::Error) {
-        tracing::error!(%error, "connections cannot be accepted; it is tried again and again");
+    fn accept_failed(&self, error: &std::io::Error) {
+        tracing::error!(%error, "connections cannot be accepted; trying again");
     }
 }
 
-/// Tells the connection what became of the request.
-fn with(admission: Admission, mut answer: Answer) -> Answer {
-    answer.extensions_mut().insert(admission);
-    answer
+/// Tells the connection whether the request was authorized.
+fn with_admission(admission: Admission, mut response: HttpResponse) -> HttpResponse {
+    response.extensions_mut().insert(admission);
+    response
 }
 
-/// The `Content-Encoding` as sent.
+/// The `Content-Encoding` as sent, shortened. Several headers are joined by commas.
 fn content_encoding(headers: &HeaderMap) -> Option<String> {
     let values: Vec<_> = headers
         .get_all(CONTENT_ENCODING)

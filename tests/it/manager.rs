@@ -101,7 +101,7 @@ fn an_inherited_socket_keeps_deliveries_during_a_restart() {
 fn unusable_sockets_are_refused() {
     let (status, stderr) = Setup::new().variable("LISTEN_FDS", "2").fail();
     assert_eq!(status.code(), Some(3), "{stderr}");
-    assert!(stderr.contains("handed over 2 sockets, expected 1"), "{stderr}");
+    assert!(stderr.contains("passed 2 sockets, expected 1"), "{stderr}");
     // Standard input is not a socket.
     let setup = Setup::new().variable("LISTEN_FDS", "1").variable("LISTEN_FDS_FIRST_FD", "0");
     let (status, stderr) = setup.fail();

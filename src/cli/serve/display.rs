@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::cli::terminal::{counted, tell};
 use crate::clock::now;
 use crate::entry::Millis;
-use crate::receiver::Observer;
+use crate::receiver::DeliveryObserver;
 use crate::store::{Appended, Refused};
 
 /// How much is told in a second of what is refused or fails: whoever is refused must not be able to
@@ -41,19 +41,19 @@ impl Throttle {
 #[derive(Default)]
 pub(super) struct Lines(Throttle);
 
-impl Observer for Lines {
+impl DeliveryObserver for Lines {
     fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
         let what = told(appended);
         let took = took.as_millis();
         tell(format_args!("{}  {input}  {peer}  {what}  {bytes} B, {took} ms", clock(now())));
     }
 
-    fn failed(&self, input: &str, peer: &str, status: u16, reason: &str) {
+    fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
         let Some(kept_back) = self.0.admits() else { return };
         if kept_back > 0 {
             tell(format_args!("… and {kept_back} more refused or not stored"));
         }
-        let status = if status == 0 { "closed".to_owned() } else { status.to_string() };
+        let status = status.map_or_else(|| "closed".to_owned(), |status| status.to_string());
         tell(format_args!("{}  {input}  {peer}  NOT STORED {status}: {reason}", clock(now())));
     }
 
@@ -101,7 +101,7 @@ fn told(appended: &Appended) -> String {
 #[derive(Default)]
 pub(super) struct Log(Throttle);
 
-impl Observer for Log {
+impl DeliveryObserver for Log {
     fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
         let Appended { received, stored, duplicates, malformed, valid, invalid, unsigned, no_key } =
             *appended;
@@ -123,7 +123,7 @@ impl Observer for Log {
         );
     }
 
-    fn failed(&self, input: &str, peer: &str, status: u16, reason: &str) {
+    fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
         let Some(kept_back) = self.0.admits() else { return };
         tracing::warn!(input, peer, status, reason, kept_back, "delivery not stored");
     }

@@ -2,20 +2,20 @@
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::tell;
-use crate::control::{Done, Task, ask};
+use crate::control::{Task, TaskReport, ask};
 use crate::store::Directory;
 
 /// Has it done, and says what was done.
 pub(super) fn have_done(
     directory: &Directory,
     task: &Task,
-    directly: impl FnOnce() -> Result<Done, Failure>,
+    directly: impl FnOnce() -> Result<TaskReport, Failure>,
 ) -> Result<Exit, Failure> {
     let cannot = |error| Failure::failed(format!("cannot ask the running serve: {error}"));
-    let done = match ask(directory, task).map_err(cannot)? {
-        Some(done) => done.map_err(Failure::failed)?,
+    let report = match ask(directory, task).map_err(cannot)? {
+        Some(result) => result.map_err(Failure::failed)?,
         None => directly()?,
     };
-    done.told.iter().for_each(tell);
-    Ok(if done.bad_news { Exit::BadNews } else { Exit::Done })
+    report.lines.iter().for_each(tell);
+    Ok(if report.has_failures { Exit::BadNews } else { Exit::Done })
 }

@@ -13,8 +13,7 @@ use crate::clock::now;
 use crate::config::Config;
 use crate::control::{self, Task};
 use crate::ingest::ExpectedIds;
-use crate::keys::KeyRing;
-use crate::keys::ring::Judged;
+use crate::keys::{InputVerification, KeyRing};
 use crate::server;
 use crate::store::Store;
 
@@ -41,14 +40,15 @@ impl Retry {
                 .map_err(Failure::usage)?;
             let store = Store::open(&directory, server::store_options(&config))?;
             let ring = ring(&config, &store)?;
-            control::retry(&store, &ring, &server::caps(&config), self.ids).map_err(Failure::failed)
+            control::retry(&store, &ring, &server::receiver_limits(&config), self.ids)
+                .map_err(Failure::failed)
         })
     }
 }
 
 /// The keys that the store knows, for the inputs that are configured and those that were.
 fn ring(config: &Config, store: &Store) -> Result<KeyRing, Failure> {
-    let mut inputs: HashMap<String, Judged> = HashMap::new();
+    let mut inputs: HashMap<String, InputVerification> = HashMap::new();
     for (input, source) in store.inputs()? {
         inputs.entry(input).or_default().sources.push(source);
     }
@@ -61,6 +61,6 @@ fn ring(config: &Config, store: &Store) -> Result<KeyRing, Failure> {
         }
     }
     let known = store.keys()?;
-    let max_line = server::caps(config).lines.max_line;
+    let max_line = server::receiver_limits(config).lines.max_line;
     Ok(KeyRing::new(inputs, config.keys.retire_after, max_line, known, now()))
 }

@@ -52,8 +52,8 @@ use super::deliver::Retry;
 use super::share::Fates;
 use super::sign::SignerError;
 use crate::net::{
-    CloseConnection, Events, Limits, ListenError, Listener, PairFiles, Peer, Refused, ServerTls,
-    Shutdown, TlsError, ensure_self_signed,
+    CloseConnection, ConnectionRefusal, Limits, ListenError, Listener, ListenerObserver, PairFiles,
+    Peer, ServerTls, Shutdown, TlsError, ensure_self_signed,
 };
 use crate::random::uuid;
 use crate::settings::Secret;
@@ -293,16 +293,16 @@ fn ticks() -> tokio::time::Interval {
     ticks
 }
 
-/// What the listener turns away is logged.
+/// Logs the refusals of the listener.
 struct Log;
 
-impl Events for Log {
-    fn refused(&self, peer: SocketAddr, why: Refused) {
-        tracing::warn!(%peer, %why, "a connection was turned away");
+impl ListenerObserver for Log {
+    fn refused(&self, peer: SocketAddr, why: ConnectionRefusal) {
+        tracing::warn!(%peer, %why, "a connection was refused");
     }
 
-    fn cannot_accept(&self, error: &io::Error) {
-        tracing::error!(%error, "connections cannot be accepted; it is tried again and again");
+    fn accept_failed(&self, error: &io::Error) {
+        tracing::error!(%error, "connections cannot be accepted; trying again");
     }
 }
 

@@ -1,7 +1,7 @@
-//! The socket of a `serve` that runs.
+//! The socket on which `serve` accepts tasks.
 //!
-//! The data directory keeps others out, and the socket is 0600 besides. What comes is bounded all the
-//! same: how much is asked, how long it may take to ask it, and how many ask at a time.
+//! Only the owner can enter the data directory, and the socket has mode 0600. The length of a task, the
+//! time for it to arrive, and the number of clients are limited all the same.
 
 use std::fs;
 use std::io;
@@ -15,53 +15,53 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
-use super::{Done, TASK, Task};
+use super::{MAX_TASK, Task, TaskReport};
 use crate::net::Shutdown;
 use crate::store::Directory;
 
-/// So many ask at a time; the others wait.
-const ASKING: usize = 8;
+/// The most clients at a time. Others wait.
+const MAX_CLIENTS: usize = 8;
 
-/// How long a task may take to arrive, and its answer to leave.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time-out for reading a task, and for writing the answer.
+const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The wait after a connection could not be accepted.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What does a task: it may block.
-pub type Work = dyn Fn(Task) -> Result<Done, String> + Send + Sync;
+/// Performs a task. It may block.
+pub(crate) type TaskHandler = dyn Fn(Task) -> Result<TaskReport, String> + Send + Sync;
 
-/// A socket that tasks are taken from. It is removed when this is dropped.
+/// A socket that accepts tasks. Its file is removed when this is dropped.
 #[derive(Debug)]
-pub struct Control {
+pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl Control {
-    /// Listens, in a runtime of tokio. The caller has the lock of the store, so a socket that is there
-    /// is one that a process left that was killed.
-    pub fn bind(directory: &Directory) -> io::Result<Control> {
+impl ControlSocket {
+    /// Listens. Must be called in a runtime of tokio. The caller must have the lock of the store: then an
+    /// existing socket was left by a killed process.
+    pub(crate) fn bind(directory: &Directory) -> io::Result<ControlSocket> {
         let path = directory.control();
         match fs::symlink_metadata(&path) {
             Ok(found) if found.file_type().is_socket() => fs::remove_file(&path)?,
-            Ok(_) => return Err(io::Error::other("a file is there that is no socket")),
+            Ok(_) => return Err(io::Error::other("the file exists and is not a socket")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         let listener = UnixListener::bind(&path)?;
-        let control = Control { listener, path };
+        let control = ControlSocket { listener, path };
         fs::set_permissions(&control.path, fs::Permissions::from_mode(0o600))?;
         Ok(control)
     }
 
-    /// Takes tasks until the shutdown begins. They are done one after another; one that has begun is
+    /// Accepts tasks until the shutdown begins. One task runs at a time. A task that has begun is
     /// finished.
-    pub async fn serve(self, work: Arc<Work>, mut shutdown: Shutdown) {
-        let (asking, turn) = (Arc::new(Semaphore::new(ASKING)), Arc::new(Mutex::new(())));
+    pub(crate) async fn serve(self, handler: Arc<TaskHandler>, mut shutdown: Shutdown) {
+        let (clients, turn) = (Arc::new(Semaphore::new(MAX_CLIENTS)), Arc::new(Mutex::new(())));
         loop {
             let next = async {
-                let permit = Arc::clone(&asking).acquire_owned().await.ok();
+                let permit = Arc::clone(&clients).acquire_owned().await.ok();
                 (self.listener.accept().await, permit)
             };
             let (accepted, permit) = tokio::select! {
@@ -70,45 +70,49 @@ impl Control {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (work, turn) = (Arc::clone(&work), Arc::clone(&turn));
+                    let (handler, turn) = (Arc::clone(&handler), Arc::clone(&turn));
                     tokio::spawn(async move {
-                        // Who asked may have left.
-                        let _ = answer(stream, work, &turn).await;
+                        // The client may have left.
+                        let _ = answer(stream, handler, &turn).await;
                         drop(permit);
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot take a task of a command");
-                    tokio::time::sleep(PAUSE).await;
+                    tracing::warn!(%error, "cannot accept a task of a command");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 }
 
-impl Drop for Control {
+impl Drop for ControlSocket {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
-async fn answer(mut stream: UnixStream, work: Arc<Work>, turn: &Mutex<()>) -> io::Result<()> {
+async fn answer(
+    mut stream: UnixStream,
+    handler: Arc<TaskHandler>,
+    turn: &Mutex<()>,
+) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = Vec::new();
-    let mut read = BufReader::new(read.take(TASK as u64));
-    timeout(PATIENCE, read.read_until(b'\n', &mut line)).await??;
+    let mut read = BufReader::new(read.take(MAX_TASK as u64));
+    timeout(IO_TIMEOUT, read.read_until(b'\n', &mut line)).await??;
     let done = match serde_json::from_slice(&line) {
         Ok(task) => {
             let _turn = turn.lock().await;
-            tokio::task::spawn_blocking(move || work(task))
+            tokio::task::spawn_blocking(move || handler(task))
                 .await
                 .unwrap_or_else(|error| Err(error.to_string()))
         }
-        Err(error) => Err(format!("this is no task: {error}")),
+        Err(error) => Err(format!("not a valid task: {error}")),
     };
     let mut answer = serde_json::to_string(&done)?;
     answer.push('\n');
-    timeout(PATIENCE, write.write_all(answer.as_bytes())).await?
+    timeout(IO_TIMEOUT, write.write_all(answer.as_bytes())).await?
 }
 
 #[cfg(test)]
@@ -120,18 +124,18 @@ mod tests {
         Directory::create(&home.path().join("data")).unwrap()
     }
 
-    /// Starts it with work that tells what it was asked.
+    /// Starts a socket whose handler reports the task.
     fn start(directory: &Directory) -> (crate::net::Trigger, tokio::task::JoinHandle<()>) {
         let (trigger, shutdown) = shutdown();
-        let control = Control::bind(directory).unwrap();
-        let work = |task| match task {
+        let control = ControlSocket::bind(directory).unwrap();
+        let handler = |task| match task {
             Task::Seal {} => Err("full".into()),
-            task => Ok(Done { told: vec![format!("{task:?}")], bad_news: true }),
+            task => Ok(TaskReport { lines: vec![format!("{task:?}")], has_failures: true }),
         };
-        (trigger, tokio::spawn(control.serve(Arc::new(work), shutdown)))
+        (trigger, tokio::spawn(control.serve(Arc::new(handler), shutdown)))
     }
 
-    async fn ask(directory: &Directory, task: Task) -> Option<Result<Done, String>> {
+    async fn ask(directory: &Directory, task: Task) -> Option<Result<TaskReport, String>> {
         let directory = directory.clone();
         tokio::task::spawn_blocking(move || super::super::ask(&directory, &task).unwrap())
             .await
@@ -147,9 +151,9 @@ mod tests {
         let mode = fs::metadata(directory.control()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(ask(&directory, Task::Seal {}).await, Some(Err("full".into())));
-        let told = vec!["Drop { ids: [1, 2] }".to_owned()];
+        let lines = vec!["Drop { ids: [1, 2] }".to_owned()];
         let done = ask(&directory, Task::Drop { ids: vec![1, 2] }).await;
-        assert_eq!(done, Some(Ok(Done { told, bad_news: true })));
+        assert_eq!(done, Some(Ok(TaskReport { lines, has_failures: true })));
         trigger.begin(Duration::ZERO);
         serving.await.unwrap();
         assert!(!directory.control().exists());
@@ -160,12 +164,13 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = directory(&home);
         let (_trigger, _serving) = start(&directory);
-        for sent in [b"hello\n".to_vec(), b"{\"seal\":{\"x\":1}}\n".to_vec(), vec![b' '; TASK]] {
+        for sent in [b"hello\n".to_vec(), b"{\"seal\":{\"x\":1}}\n".to_vec(), vec![b' '; MAX_TASK]]
+        {
             let mut stream = UnixStream::connect(directory.control()).await.unwrap();
             stream.write_all(&sent).await.unwrap();
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("{\"Err\":\"this is no task: "), "{answer}");
+            assert!(answer.starts_with("{\"Err\":\"not a valid task: "), "{answer}");
         }
     }
 
@@ -177,9 +182,9 @@ mod tests {
         drop(killed);
         assert!(directory.control().exists());
         assert_eq!(super::super::ask(&directory, &Task::Seal {}).unwrap(), None);
-        drop(Control::bind(&directory).unwrap());
+        drop(ControlSocket::bind(&directory).unwrap());
         fs::write(directory.control(), "x").unwrap();
-        assert!(Control::bind(&directory).unwrap_err().to_string().contains("no socket"));
+        assert!(ControlSocket::bind(&directory).unwrap_err().to_string().contains("not a socket"));
         assert!(directory.control().exists());
     }
 }

@@ -1,9 +1,9 @@
-//! How the client gets a connection: directly, or through the proxy that the environment names.
+//! Connections of the client, direct or through a proxy that the environment names.
 //!
-//! `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` in either case, read as curl reads them. A proxy is asked
-//! for a tunnel (`CONNECT`, RFC 9110, 9.3.6) and sees no more than the name of the host. The loopback
-//! address is never reached through a proxy, whose loopback is another; and since plain http is for
-//! the loopback address, `HTTP_PROXY` has nothing to do.
+//! It reads `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in upper or lower case, like curl. It asks the
+//! proxy for a tunnel (`CONNECT`, RFC 9110, 9.3.6), so the proxy sees the name of the host and nothing
+//! more. The loopback address is never reached through a proxy. Plain HTTP is never sent through a
+//! proxy, so `HTTP_PROXY` is ignored.
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -23,22 +23,22 @@ use tower_service::Service;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Which proxies there are.
+/// The proxies to use, and the hosts to reach without one.
 #[derive(Clone, Debug)]
 pub struct Proxies(Arc<Matcher>);
 
 impl Proxies {
-    /// Those that the environment names now.
+    /// The proxies that the environment names now.
     pub fn from_env() -> Proxies {
         Proxies(Arc::new(Matcher::from_env()))
     }
 
-    /// None.
+    /// No proxies.
     pub fn none() -> Proxies {
         Proxies::new("", "")
     }
 
-    /// The one at `https`, except for the hosts in `no`; each as in the environment.
+    /// The proxy `https` for all hosts but those in `no`. Both have the syntax of the environment.
     pub fn new(https: &str, no: &str) -> Proxies {
         Proxies(Arc::new(Matcher::builder().https(https).no(no).build()))
     }
@@ -53,8 +53,8 @@ impl Proxies {
     }
 }
 
-/// Whether `host`, as it stands in a URL, is this machine's loopback address: an address, or a name
-/// that may be nothing else (RFC 6761, 6.3).
+/// Whether `host`, as written in a URL, is the loopback address: a loopback IP address, or
+/// `localhost`, which always resolves to one (RFC 6761, 6.3).
 pub(super) fn is_loopback(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     match bare.parse::<IpAddr>() {
@@ -63,19 +63,19 @@ pub(super) fn is_loopback(host: &str) -> bool {
     }
 }
 
-/// A proxy did not give a connection.
+/// A proxy did not open a tunnel.
 #[derive(Debug, thiserror::Error)]
 #[error("through the proxy {proxy}")]
-pub(super) struct ProxyFailed {
+pub(super) struct ProxyError {
     proxy: Uri,
     source: BoxError,
 }
 
-/// Connects TCP, directly or through a tunnel.
+/// Opens TCP connections, directly or through a tunnel.
 #[derive(Clone)]
 pub(super) struct Connector {
     direct: HttpConnector,
-    /// To a proxy, which may itself be reached over TLS.
+    /// Connects to the proxy, which may use TLS itself.
     to_proxy: HttpsConnector<HttpConnector>,
     proxies: Proxies,
 }
@@ -106,10 +106,10 @@ impl Service<Uri> for Connector {
         };
         let failed = {
             let proxy = proxy.uri().clone();
-            |source: BoxError| ProxyFailed { proxy, source }.into()
+            |source: BoxError| ProxyError { proxy, source }.into()
         };
         if !matches!(proxy.uri().scheme_str(), Some("http" | "https")) {
-            let error = failed("expected a proxy of HTTP, with http:// or https://".into());
+            let error = failed("expected an HTTP proxy, with http:// or https://".into());
             return Box::pin(async move { Err(error) });
         }
         let mut tunnel = Tunnel::new(proxy.uri().clone(), self.to_proxy.clone());

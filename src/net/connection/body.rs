@@ -1,10 +1,10 @@
-//! The body of a request, which a handler may leave unread.
+//! The body of a request. A handler may leave it unread.
 //!
-//! Over HTTP/2 an answer to a request whose body is left unread is followed by a reset of the stream
-//! with `NO_ERROR` (RFC 9113, 8.1), and there are clients, curl 7.88 among them, that then lose the
-//! answer. So what is left is read and thrown away for a while, until the client is done with it. Over
-//! HTTP/1.1 the same is done below, by the socket: there it must wait until the answer is written,
-//! lest a client that asks first (`Expect: 100-continue`) be told to go on.
+//! On HTTP/2, the response to a request with an unread body is followed by a reset of the stream with
+//! `NO_ERROR` (RFC 9113, 8.1). Some clients, such as curl 7.88, then lose the response. So the rest of
+//! the body is read and discarded until it ends or a time-out passes. On HTTP/1.1 the socket does this
+//! instead. There the response must be written first: a read would tell a client that sent
+//! `Expect: 100-continue` to go on.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,14 +20,14 @@ use tokio::time::timeout;
 /// The body of a request.
 #[derive(Debug)]
 pub struct RequestBody {
-    /// Gone when it is read to its end.
+    /// `None` after the end.
     incoming: Option<Incoming>,
-    /// Where what is left is thrown away, and for how long; over HTTP/2.
+    /// The runtime that discards the rest, and the time-out. HTTP/2 only.
     drain: Option<(Handle, Duration)>,
 }
 
 impl RequestBody {
-    /// Wraps a request's body; called in the runtime that is to drain it.
+    /// Wraps a request's body. Must be called in the runtime that is to discard the rest.
     pub(super) fn wrap(request: Request<Incoming>, linger: Duration) -> Request<RequestBody> {
         let drain = match request.version() {
             Version::HTTP_2 => Some((Handle::current(), linger)),
@@ -66,14 +66,14 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let (Some(mut left), Some((runtime, linger))) = (self.incoming.take(), self.drain.take())
+        let (Some(mut rest), Some((runtime, linger))) = (self.incoming.take(), self.drain.take())
         else {
             return;
         };
-        if left.is_end_stream() {
+        if rest.is_end_stream() {
             return;
         }
-        let drained = async move { while let Some(Ok(_)) = left.frame().await {} };
+        let drained = async move { while let Some(Ok(_)) = rest.frame().await {} };
         runtime.spawn(timeout(linger, drained));
     }
 }
@@ -84,7 +84,7 @@ mod tests {
 
     use super::*;
     use crate::net::Limits;
-    use crate::net::testing::{LONG, Running, SHORT, ample, happens};
+    use crate::net::testing::{LONG, SHORT, TestServer, generous_limits, in_time};
 
     const DATA: u8 = 0;
     const HEADERS: u8 = 1;
@@ -100,11 +100,11 @@ mod tests {
         [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
     }
 
-    /// Posts to `/early`, sends the end of the body after the answer or never, and gives the kinds of
-    /// the frames of the stream that come until the server is done with it.
+    /// Posts to `/early`, and checks the types of the frames that the server sends on the stream. The
+    /// end of the body is sent after the response, or never.
     async fn check(linger_timeout: Duration, end: bool, expected: &[u8]) {
-        let running = Running::start(Limits { linger_timeout, ..ample() }, None).await;
-        let mut io = running.connect().await;
+        let server = TestServer::start(Limits { linger_timeout, ..generous_limits() }, None).await;
+        let mut io = server.connect().await;
         // Literal header fields without indexing (RFC 7541, 6.2.2).
         let headers = b"\0\x07:method\x04POST\0\x07:scheme\x04http\0\x05:path\x06/early";
         let request = [
@@ -117,11 +117,11 @@ mod tests {
         let mut found = Vec::new();
         loop {
             let mut head = [0; 9];
-            happens(io.read_exact(&mut head)).await.unwrap();
+            in_time(io.read_exact(&mut head)).await.unwrap();
             let [_, high, low, kind, _, _, _, _, stream] = head;
             let mut payload = vec![0; usize::from(high) * 256 + usize::from(low)];
-            happens(io.read_exact(&mut payload)).await.unwrap();
-            // Credit for the bytes that were thrown away is not an answer.
+            in_time(io.read_exact(&mut payload)).await.unwrap();
+            // Flow control credit for the discarded bytes is not counted.
             if stream == 1 && matches!(kind, DATA | HEADERS | RESET) {
                 found.push(kind);
             }
@@ -135,7 +135,7 @@ mod tests {
                     assert_eq!(payload, [0; 4], "expected NO_ERROR");
                     break;
                 }
-                // The answer to ours: whatever there was to say of the body has been said.
+                // The answer to our ping: every frame before it has arrived.
                 PING => break,
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! Why the client has no answer: what failed, in the words of whatever failed, and what to try.
+//! The errors of the client: what failed, as the system or the library says it, and what to try.
 
 use std::error::Error;
 use std::io;
@@ -9,12 +9,12 @@ use hyper::StatusCode;
 use hyper_util::client::legacy;
 use rustls::CertificateError;
 
-use super::proxy::ProxyFailed;
+use super::proxy::ProxyError;
 
-/// Why there is no answer, or none that can be used. `url` is without query and credentials.
+/// Why there is no usable response. `url` has no query and no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The URL is none that can be asked.
+    /// The URL cannot be requested.
     #[error("bad URL {url:?}: {why}")]
     Url {
         /// The URL.
@@ -22,7 +22,7 @@ pub enum ClientError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// There is no connection: the name is unknown, nobody listens, the proxy refuses.
+    /// There is no connection: the name is unknown, nothing listens there, or the proxy refuses.
     #[error("cannot connect to {url}: {why}")]
     Connect {
         /// The URL.
@@ -30,15 +30,15 @@ pub enum ClientError {
         /// What failed, and what to try.
         why: String,
     },
-    /// There is no TLS with the server, most often because it is not trusted.
-    #[error("no TLS with {url}: {why}")]
+    /// The TLS handshake failed, usually because the server is not trusted.
+    #[error("the TLS handshake with {url} failed: {why}")]
     Tls {
         /// The URL.
         url: String,
         /// What failed, and what to try.
         why: String,
     },
-    /// The connection ended before the answer was whole.
+    /// The connection failed before the response was complete.
     #[error("the connection to {url} failed: {why}")]
     Lost {
         /// The URL.
@@ -46,7 +46,7 @@ pub enum ClientError {
         /// What failed.
         why: String,
     },
-    /// The answer was not whole in time.
+    /// The response was not complete in time.
     #[error("no complete answer from {url} within {after:?}")]
     Timeout {
         /// The URL.
@@ -54,7 +54,7 @@ pub enum ClientError {
         /// The time-out.
         after: Duration,
     },
-    /// The answer is not the document.
+    /// The status is not 200.
     #[error("{url} answered {status}, expected 200")]
     Status {
         /// The URL.
@@ -62,50 +62,50 @@ pub enum ClientError {
         /// The status.
         status: StatusCode,
     },
-    /// The answer is over the cap.
+    /// The response is over the size limit.
     #[error("{url} answered with more than {max} bytes")]
     TooLarge {
         /// The URL.
         url: String,
-        /// The cap, in bytes.
+        /// The limit, in bytes.
         max: usize,
     },
-    /// A redirection that is not followed.
-    #[error("{url} redirects, and that is not followed: {why}")]
+    /// A redirection is not followed.
+    #[error("{url} redirects, and the redirection is not followed: {why}")]
     Redirect {
         /// The URL.
         url: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
 }
 
-/// What a failed request comes to.
+/// The error for a failed request.
 pub(super) fn failure(url: String, error: &legacy::Error) -> ClientError {
-    let why = error.source().map_or_else(|| error.to_string(), words);
+    let why = error.source().map_or_else(|| error.to_string(), message);
     if !error.is_connect() {
         return ClientError::Lost { url, why };
     }
-    if find::<ProxyFailed>(error).is_some() {
-        let advice = Some("look at HTTPS_PROXY and NO_PROXY in the environment");
-        return ClientError::Connect { url, why: advised(why, advice) };
+    if find::<ProxyError>(error).is_some() {
+        let advice = Some("check HTTPS_PROXY and NO_PROXY in the environment");
+        return ClientError::Connect { url, why: with_advice(why, advice) };
     }
     match find::<rustls::Error>(error) {
-        Some(tls) => ClientError::Tls { url, why: advised(tls.to_string(), tls_advice(tls)) },
-        None => ClientError::Connect { url, why: advised(why, tcp_advice(error)) },
+        Some(tls) => ClientError::Tls { url, why: with_advice(tls.to_string(), tls_advice(tls)) },
+        None => ClientError::Connect { url, why: with_advice(why, tcp_advice(error)) },
     }
 }
 
 impl ClientError {
-    /// The error without what to try: that is for the flags of a command, which not everybody has
-    /// who reads it.
+    /// The message without the advice. The advice may name flags of a command, and not every reader of
+    /// the message runs that command.
     pub fn without_advice(&self) -> String {
         let text = self.to_string();
         text.split_once("; ").map_or(text.as_str(), |(what, _)| what).to_owned()
     }
 }
 
-fn advised(why: String, advice: Option<&str>) -> String {
+fn with_advice(why: String, advice: Option<&str>) -> String {
     match advice {
         Some(advice) => format!("{why}; {advice}"),
         None => why,
@@ -115,8 +115,8 @@ fn advised(why: String, advice: Option<&str>) -> String {
 fn tls_advice(error: &rustls::Error) -> Option<&'static str> {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
-            "if the server is yours, give its certificate or its CA's with --cacert, \
-             or do without verification with --insecure",
+            "if the server is yours, pass its certificate or the CA's with --cacert, \
+             or skip verification with --insecure",
         ),
         rustls::Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -135,27 +135,27 @@ fn tcp_advice(error: &legacy::Error) -> Option<&'static str> {
     }
 }
 
-const PLAIN: &str = "perhaps the server speaks plain http there";
+const PLAIN: &str = "perhaps the server expects plain http there";
 
 /// The first error in the chain that is a `T`.
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// What an error and its causes say, each once.
-pub(super) fn words(error: &(dyn Error + 'static)) -> String {
-    let mut words = String::new();
+/// The messages of an error and its causes, each once.
+pub(super) fn message(error: &(dyn Error + 'static)) -> String {
+    let mut message = String::new();
     for cause in causes(error).map(ToString::to_string) {
-        if words.is_empty() {
-            words = cause;
-        } else if !words.ends_with(&cause) {
-            words = format!("{words}: {cause}");
+        if message.is_empty() {
+            message = cause;
+        } else if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
         }
     }
-    words
+    message
 }
 
-/// An error and its causes. An I/O error hides the one that it was made from.
+/// An error and its causes. The source of an I/O error skips the error that it wraps.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     iter::successors(Some(error), |&error| {
         match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
@@ -173,9 +173,12 @@ mod tests {
     fn advice_can_be_left_out() {
         let check = |why: &str| {
             let error = ClientError::Tls { url: "https://a.test/".into(), why: why.into() };
-            assert_eq!(error.without_advice(), "no TLS with https://a.test/: UnknownIssuer");
+            assert_eq!(
+                error.without_advice(),
+                "the TLS handshake with https://a.test/ failed: UnknownIssuer"
+            );
         };
         check("UnknownIssuer");
-        check(&advised("UnknownIssuer".into(), Some("try --insecure")));
+        check(&with_advice("UnknownIssuer".into(), Some("try --insecure")));
     }
 }

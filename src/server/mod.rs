@@ -1,11 +1,9 @@
-//! The whole of `vidimus serve`, put together: store, keys, receiver, console.
+//! The server behind `vidimus serve`: store, keys, receiver, console and outputs.
 //!
-//! [`Server::start`] binds and opens everything, and [`Server::run`] works until it is told to stop.
-//! The command and the tests both go this way. `certificate` and `authorization` are what it finds or
-//! makes on first run.
+//! [`Server::start`] opens and binds everything, and [`Server::run`] serves until shutdown. `credentials`
+//! loads the authorization value and the certificates, or makes them on the first run.
 
-mod authorization;
-mod certificate;
+mod credentials;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -15,69 +13,54 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::credentials::{generated_authorization, load_certificate, log_reload};
 use crate::clock::now;
 use crate::config::{self, Authorization, Config, KeySource};
 use crate::console::guard::Guard;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::console::{self, Console};
-use crate::control::{self, Control};
+use crate::control::{self, ControlSocket};
 use crate::ingest::{self, ExpectedIds};
-use crate::keys::ring::Judged;
-use crate::keys::{KeyRing, Refresher, Suspicion, Watcher};
-use crate::metrics::{CountedEvents, CountedObserver, Exposition, Metrics, Sources};
+use crate::keys::{InputVerification, KeyRing, RefreshObserver, RefreshTrigger, Refresher};
+use crate::metrics::{
+    CountingDeliveryObserver, CountingListenerObserver, Exposition, GaugeSources, Metrics,
+};
 use crate::net::{
-    Budget, Client, ClientOptions, Events, Limits, ListenError, Listener, ServerTls, Shutdown,
-    TlsError, descriptors,
+    Client, ClientOptions, Limits, ListenError, Listener, ListenerObserver, MemoryBudget,
+    ServerTls, Shutdown, TlsError, raise_descriptor_limit,
 };
 use crate::output::{MakeStdout, Output, OutputError, Outputs};
 use crate::receiver::deliver::Deliverer;
-use crate::receiver::{Caps, Input, Observer, Receiver};
+use crate::receiver::{DeliveryObserver, InputEndpoint, Receiver, ReceiverLimits};
 use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
 
-/// How often the files of the certificate are looked at.
+/// How often the files of the certificates are checked.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The least time between two refreshes of the keys for the sake of a signature that failed.
-const SUSPICION_PAUSE: Duration = Duration::from_secs(60);
+/// The shortest time between two key refreshes that a failed signature triggers.
+const MIN_REFRESH_TRIGGER_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The store.
+pub(crate) enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The certificate.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The addresses.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The socket that the service manager listens on.
-    #[error("cannot take over the socket of the service manager: {0}")]
-    TakeOver(std::io::Error),
-    /// The authorization value made on first run.
+    #[error("cannot use the socket of the service manager: {0}")]
+    ActivationSocket(std::io::Error),
     #[error("cannot read or make the authorization value in {}: {why}", path.display())]
-    Authorization {
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// An output.
+    Authorization { path: PathBuf, why: String },
     #[error("cannot start the output {name:?}: {why}")]
-    Output {
-        /// Its name.
-        name: String,
-        /// What is wrong.
-        why: Box<OutputError>,
-    },
-    /// The threads that verify.
-    #[error("cannot start threads: {0}")]
+    Output { name: String, why: Box<OutputError> },
+    #[error("cannot start the threads that verify signatures: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
 
-/// A server that is bound and opened.
-pub struct Server {
+/// A server whose store is open and whose listeners are bound.
+pub(crate) struct Server {
     receiver_listener: Listener,
     console_listener: Listener,
     console: config::Console,
@@ -89,65 +72,66 @@ pub struct Server {
     metrics: Arc<Metrics>,
     tls: Option<Arc<ServerTls>>,
     console_tls: Option<Arc<ServerTls>>,
-    /// Those of the receiver and of the console.
+    /// The limits of the receiver and of the console.
     limits: (Limits, Limits),
+    /// Closed when the last write has ended.
     written: mpsc::Receiver<()>,
-    /// Where commands ask, if it can be had.
-    control: Option<Control>,
-    /// Where the authorization value is that was made on first run, if it is in use.
-    pub generated_authorization: Option<PathBuf>,
-    /// Where the certificate is, if there is TLS: for `curl --cacert` if it is self-signed.
-    pub certificate: Option<PathBuf>,
+    /// `None` if the socket could not be bound.
+    control: Option<ControlSocket>,
+    /// The file of the authorization value made on the first run, if an input uses it.
+    pub(crate) generated_authorization: Option<PathBuf>,
+    /// The file of the receiver's certificate, if it has TLS.
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 impl Server {
-    /// Opens and binds everything, in a runtime of tokio with several threads.
-    /// The outputs are there and none of them is at work: see [`Server::outputs`]. Deliveries are
-    /// taken at `socket`, if there is one, and otherwise where the configuration says.
-    pub async fn start(
+    /// Opens and binds everything. Must be called in a runtime of tokio with several threads. The outputs
+    /// do not run until [`Server::start_outputs`] is called. The receiver uses `socket` if there is one,
+    /// and the configured address otherwise.
+    pub(crate) async fn start(
         config: &Config,
         socket: Option<TcpListener>,
-        observer: Arc<dyn Observer>,
+        observer: Arc<dyn DeliveryObserver>,
         make_stdout: MakeStdout,
     ) -> Result<Server, StartError> {
         let directory = Directory::create(&config.data_dir)?;
         let metrics = Arc::new(metrics(config));
         let meter = Arc::clone(&metrics) as Arc<_>;
         let store = Arc::new(Store::open_watched(&directory, store_options(config), meter)?);
-        // Under the store's lock.
-        let control = Control::bind(&directory).inspect_err(
-            |error| tracing::warn!(%error, "commands cannot ask this process: no control.sock"),
+        // The open store has the lock that this needs.
+        let control = ControlSocket::bind(&directory).inspect_err(
+            |error| tracing::warn!(%error, "commands cannot send tasks: control.sock cannot be bound"),
         );
-        let (tls, certificate) = certificate::load(config, &config.receiver.tls)?;
+        let (tls, certificate) = load_certificate(config, &config.receiver.tls)?;
         let console_tls = match &tls {
-            // One pair, looked at once.
+            // The same pair is checked only once.
             Some(tls) if config.console.tls == config.receiver.tls => Some(Arc::clone(tls)),
-            _ => certificate::load(config, &config.console.tls)?.0,
+            _ => load_certificate(config, &config.console.tls)?.0,
         };
         let receiver_listener = match socket {
             None => Listener::bind(config.receiver.listen, tls.clone()).await?,
             Some(socket) => {
-                Listener::take_over(socket, tls.clone()).map_err(StartError::TakeOver)?
+                Listener::from_socket(socket, tls.clone()).map_err(StartError::ActivationSocket)?
             }
         };
         let console_listener = Listener::bind(config.console.listen, console_tls.clone()).await?;
 
         let (inputs, generated_authorization) = inputs(config)?;
         let refresher = refresher(config, &store, &inputs, Arc::clone(&metrics) as Arc<_>)?;
-        let observer = Arc::new(CountedObserver { metrics: Arc::clone(&metrics), inner: observer });
-        let caps = caps(config);
+        let counting = CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer };
+        let receiver_limits = receiver_limits(config);
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
         let deliverer = Arc::new(Deliverer {
             store,
             ring: Arc::clone(&refresher.ring),
-            suspicion: refresher.suspicion.clone(),
+            refresh: refresher.trigger.clone(),
             pool,
-            caps: caps.clone(),
-            observer,
+            limits: receiver_limits.clone(),
+            observer: Arc::new(counting),
         });
-        let budget =
-            Budget::new(usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX));
+        let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
+        let budget = MemoryBudget::new(max_in_flight);
         let (writing, written) = mpsc::channel(1);
         let about = ReceiverInfo::new(config, receiver_listener.address(), certificate.as_deref());
         Ok(Server {
@@ -157,12 +141,18 @@ impl Server {
             about,
             reader: Reader::open(&directory)?,
             outputs: Arc::new(Outputs::new(&directory, make_stdout)),
-            receiver: Arc::new(Receiver { inputs, caps, budget, deliverer, writing }),
+            receiver: Arc::new(Receiver {
+                inputs,
+                limits: receiver_limits,
+                budget,
+                deliverer,
+                writing,
+            }),
             refresher,
             metrics,
             tls,
             console_tls,
-            limits: shared_limits(&limits(config)),
+            limits: connection_limits(config),
             written,
             control: control.ok(),
             generated_authorization,
@@ -170,54 +160,53 @@ impl Server {
         })
     }
 
-    /// The receiver's address, with the real port.
-    pub fn receiver_address(&self) -> SocketAddr {
+    /// The receiver's address, with the actual port.
+    pub(crate) fn receiver_address(&self) -> SocketAddr {
         self.receiver_listener.address()
     }
 
-    /// The console's address, with the real port.
-    pub fn console_address(&self) -> SocketAddr {
+    /// The console's address, with the actual port.
+    pub(crate) fn console_address(&self) -> SocketAddr {
         self.console_listener.address()
     }
 
-    /// Whether the console speaks TLS.
-    pub fn console_has_tls(&self) -> bool {
+    pub(crate) fn console_has_tls(&self) -> bool {
         self.console_tls.is_some()
     }
 
-    /// The keys at hand.
-    pub fn ring(&self) -> &Arc<KeyRing> {
+    pub(crate) fn ring(&self) -> &Arc<KeyRing> {
         &self.refresher.ring
     }
 
-    /// Asks for the keys to be read again.
-    pub fn suspicion(&self) -> Suspicion {
-        self.refresher.suspicion.clone()
+    /// Asks for a refresh of the keys.
+    pub(crate) fn refresh_trigger(&self) -> RefreshTrigger {
+        self.refresher.trigger.clone()
     }
 
-    /// Tells whether the writer of the store gets on.
-    pub fn pulse(&self) -> Pulse {
+    /// Tells whether the writer of the store makes progress.
+    pub(crate) fn pulse(&self) -> Pulse {
         self.receiver.deliverer.store.pulse()
     }
 
-    /// The outputs, to be set before the server runs and to be changed while it does.
-    pub fn outputs(&self) -> &Arc<Outputs> {
+    /// The outputs. They can be changed while the server runs.
+    pub(crate) fn outputs(&self) -> &Arc<Outputs> {
         &self.outputs
     }
 
-    /// Starts the outputs, so that what is stored from now on goes out.
-    pub fn start_outputs(&self, outputs: &[Output]) -> Result<(), StartError> {
+    /// Starts the outputs. Must be called before [`Server::run`].
+    pub(crate) fn start_outputs(&self, outputs: &[Output]) -> Result<(), StartError> {
         let failed = self.outputs.set(outputs).err().into_iter().flatten().next();
         failed.map_or(Ok(()), |(name, why)| Err(StartError::Output { name, why: Box::new(why) }))
     }
 
-    /// Reads the key sets that are in files, so that what comes first is verified already.
-    pub async fn read_key_files(&self) {
+    /// Reads the key sets in files, so that the first deliveries can be verified.
+    pub(crate) async fn read_key_files(&self) {
         self.refresher.read_files().await;
     }
 
-    /// Works until shutdown: then no new connections, those in flight answered, the store closed.
-    pub async fn run(self, shutdown: Shutdown) {
+    /// Serves until shutdown. Then it accepts no new connections, answers the requests in progress, and
+    /// closes the store.
+    pub(crate) async fn run(self, shutdown: Shutdown) {
         let Server { receiver, refresher, limits, mut written, tls, console_tls, outputs, .. } =
             self;
         let (limits, console_limits) = limits;
@@ -225,14 +214,14 @@ impl Server {
             .clone()
             .filter(|own| tls.as_ref().is_none_or(|receivers| !Arc::ptr_eq(own, receivers)));
         for tls in tls.iter().chain(&own).map(Arc::clone) {
-            tokio::spawn(tls.watch(CERTIFICATE_INTERVAL, shutdown.clone(), certificate::report));
+            tokio::spawn(tls.watch(CERTIFICATE_INTERVAL, shutdown.clone(), log_reload));
         }
-        // What a crash kept from being checked again.
+        // A crash may have ended the last recheck.
         refresher.store.recheck(Arc::clone(&refresher.ring) as Arc<_>);
         let ring = Arc::clone(&refresher.ring);
         let refreshing = tokio::spawn(refresher.run());
 
-        let sources = Sources {
+        let sources = GaugeSources {
             budget: receiver.budget.clone(),
             listeners: vec![
                 ("receiver", self.receiver_listener.connections(), tls),
@@ -243,22 +232,24 @@ impl Server {
         };
         if let Some(control) = self.control {
             let (deliverer, writing) = (Arc::clone(&receiver.deliverer), receiver.writing.clone());
-            let work = move |task| {
-                // The shutdown waits for it as for a delivery.
+            let handler = move |task| {
+                // The shutdown waits for the task as for a delivery.
                 let _writing = &writing;
-                control::by(&deliverer, task).map_err(|error| error.to_string())
+                control::perform(&deliverer, task).map_err(|error| error.to_string())
             };
-            tokio::spawn(control.serve(Arc::new(work), shutdown.clone()));
+            tokio::spawn(control.serve(Arc::new(handler), shutdown.clone()));
         }
         let health = Arc::clone(&sources.health);
         let exposition = Exposition::new(Arc::clone(&self.metrics), sources);
-        if let Err(error) = tokio::task::block_in_place(|| exposition.begin(&self.reader)) {
-            tracing::warn!(%error, "when entries were received last is not known to the metrics");
+        if let Err(error) =
+            tokio::task::block_in_place(|| exposition.restore_last_received(&self.reader))
+        {
+            tracing::warn!(%error, "the metrics do not know when entries were last received");
         }
         let address = self.console_listener.address();
         let guard = Guard::new(address, self.console.hosts, self.console.token)
             .with_tls(console_tls.is_some())
-            .with_proxies(receiver.caps.trusted_proxies.clone());
+            .with_proxies(receiver.limits.trusted_proxies.clone());
         let router = Console::new(
             self.reader,
             ring,
@@ -269,14 +260,14 @@ impl Server {
             shutdown.clone(),
         )
         .router();
-        let events = |listener| -> Arc<dyn Events> {
+        let observer = |listener| -> Arc<dyn ListenerObserver> {
             let (metrics, inner) = (Arc::clone(&self.metrics), Arc::clone(&receiver.deliverer));
-            Arc::new(CountedEvents { metrics, listener, inner })
+            Arc::new(CountingListenerObserver { metrics, listener, inner })
         };
         let console = self.console_listener.serve(
             move |request, peer| console::handle(router.clone(), request, peer),
             console_limits,
-            events("console"),
+            observer("console"),
             shutdown.clone(),
         );
         let handler = {
@@ -285,34 +276,34 @@ impl Server {
         };
         let mut over = shutdown.clone();
         let deliveries =
-            self.receiver_listener.serve(handler, limits, events("receiver"), shutdown);
+            self.receiver_listener.serve(handler, limits, observer("receiver"), shutdown);
         tokio::join!(deliveries, console);
 
         refreshing.abort();
         let _ = refreshing.await;
-        // Writes that have begun hold the other ends.
+        // Running writes hold the senders.
         drop(receiver);
         tokio::select! {
             _ = written.recv() => {}
-            () = over.over() => tracing::warn!("some writes take longer than the shutdown may"),
+            () = over.over() => tracing::warn!("shutdown timed out with some writes unfinished"),
         }
-        // After the last write. Who reads standard output may have stopped reading.
+        // After the last write. An output may block, because nothing reads its standard output.
         tokio::select! {
             _ = tokio::task::spawn_blocking(move || outputs.stop()) => {}
-            () = over.over() => tracing::warn!("some outputs take longer than the shutdown may"),
+            () = over.over() => tracing::warn!("shutdown timed out with some outputs still running"),
         }
     }
 }
 
-/// What counts, with the names that the configuration has.
+/// The metrics, with the names of the configured inputs and sources.
 fn metrics(config: &Config) -> Metrics {
     let inputs: Vec<_> = config.inputs.iter().map(|input| input.name.as_str()).collect();
     let sources = config.inputs.iter().flat_map(|input| &input.keys);
     Metrics::new(&inputs, &sources.map(ToString::to_string).collect::<Vec<_>>())
 }
 
-/// How the store is kept.
-pub fn store_options(config: &Config) -> Options {
+/// The options of the store.
+pub(crate) fn store_options(config: &Config) -> Options {
     Options {
         segment_entries: config.store.segment_entries,
         segment_age: config.store.segment_age,
@@ -321,11 +312,11 @@ pub fn store_options(config: &Config) -> Options {
     }
 }
 
-/// The receiver's caps and time-outs.
-pub fn caps(config: &Config) -> Caps {
+/// The size limits and time-outs of the receiver.
+pub(crate) fn receiver_limits(config: &Config) -> ReceiverLimits {
     let receiver = &config.receiver;
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    Caps {
+    ReceiverLimits {
         max_body: size(receiver.max_body),
         max_decoded: size(receiver.max_decoded),
         lines: ingest::Caps {
@@ -338,16 +329,17 @@ pub fn caps(config: &Config) -> Caps {
     }
 }
 
-/// The limits of the receiver and of the console, as far as the system has descriptors for them.
-fn shared_limits(limits: &Limits) -> (Limits, Limits) {
-    let open = descriptors::raise();
-    let (receiver, console) = descriptors::shared(limits, open);
-    if (&receiver, &console) != (limits, limits) {
+/// The limits of the receiver and of the console, lowered if the system has too few descriptors.
+fn connection_limits(config: &Config) -> (Limits, Limits) {
+    let limits = configured_limits(config);
+    let descriptors = raise_descriptor_limit();
+    let (receiver, console) = limits.for_descriptors(descriptors);
+    if (&receiver, &console) != (&limits, &limits) {
         tracing::warn!(
             "this process may have {} files open, too few for receiver.max_connections = {}: the \
-             receiver takes {} connections at a time, and the console {}; raise the limit \
+             receiver accepts {} connections at a time, and the console {}; raise the limit \
              (`ulimit -Hn`, or LimitNOFILE= in systemd)",
-            open.unwrap_or_default(),
+            descriptors.unwrap_or_default(),
             limits.max_connections,
             receiver.max_connections,
             console.max_connections
@@ -356,7 +348,7 @@ fn shared_limits(limits: &Limits) -> (Limits, Limits) {
     (receiver, console)
 }
 
-fn limits(config: &Config) -> Limits {
+fn configured_limits(config: &Config) -> Limits {
     let receiver = &config.receiver;
     Limits {
         max_connections: receiver.max_connections,
@@ -370,8 +362,8 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// The inputs, and the file of the authorization value that was made on first run, if one uses it.
-fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartError> {
+/// The inputs, and the file of the generated authorization value if an input uses it.
+fn inputs(config: &Config) -> Result<(Vec<Arc<InputEndpoint>>, Option<PathBuf>), StartError> {
     let mut generated = None;
     let mut inputs = Vec::new();
     for input in &config.inputs {
@@ -379,7 +371,7 @@ fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartEr
             Authorization::Given(values) => values.clone(),
             Authorization::Generated => {
                 let path = config.data_dir.join("authorization");
-                let secret = authorization::generated(&path)
+                let secret = generated_authorization(&path)
                     .map_err(|why| StartError::Authorization { path: path.clone(), why })?;
                 generated = Some(path);
                 vec![secret]
@@ -387,7 +379,7 @@ fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartEr
         };
         let expected =
             ExpectedIds { org_ids: input.org_ids.clone(), portal_ids: input.portal_ids.clone() };
-        inputs.push(Arc::new(Input {
+        inputs.push(Arc::new(InputEndpoint {
             name: input.name.clone(),
             path: input.path.clone(),
             authorization,
@@ -398,27 +390,28 @@ fn inputs(config: &Config) -> Result<(Vec<Arc<Input>>, Option<PathBuf>), StartEr
     Ok((inputs, generated))
 }
 
-/// What keeps the keys current; the ring begins with what the catalog knows.
+/// The refresher of the keys. Its ring begins with the keys of the catalog.
 fn refresher(
     config: &Config,
     store: &Arc<Store>,
-    inputs: &[Arc<Input>],
-    watcher: Arc<dyn Watcher>,
+    inputs: &[Arc<InputEndpoint>],
+    observer: Arc<dyn RefreshObserver>,
 ) -> Result<Refresher, StartError> {
     let of = |input: &crate::config::Input| -> Vec<String> {
         input.keys.iter().map(ToString::to_string).collect()
     };
     let named: Vec<_> = config.inputs.iter().map(|input| (input.name.clone(), of(input))).collect();
     store.enter_inputs(&named)?;
-    let judged: HashMap<_, _> = named
+    let verification: HashMap<_, _> = named
         .into_iter()
         .zip(inputs)
         .map(|((name, sources), input)| {
-            (name, Judged { sources, expected: Arc::clone(&input.expected) })
+            (name, InputVerification { sources, expected: Arc::clone(&input.expected) })
         })
         .collect();
-    let max_line = caps(config).lines.max_line;
-    let ring = KeyRing::new(judged, config.keys.retire_after, max_line, store.keys()?, now());
+    let max_line = receiver_limits(config).lines.max_line;
+    let retire_after = config.keys.retire_after;
+    let ring = KeyRing::new(verification, retire_after, max_line, store.keys()?, now());
     let mut sources: Vec<KeySource> = Vec::new();
     for source in config.inputs.iter().flat_map(|input| &input.keys) {
         if !sources.contains(source) {
@@ -426,13 +419,13 @@ fn refresher(
         }
     }
     Ok(Refresher {
-        watcher,
         ring: Arc::new(ring),
         store: Arc::clone(store),
         sources,
         client: Client::new(ClientOptions::default())?,
-        every: config.keys.refresh,
-        pause: SUSPICION_PAUSE,
-        suspicion: Suspicion::default(),
+        interval: config.keys.refresh,
+        min_trigger_interval: MIN_REFRESH_TRIGGER_INTERVAL,
+        trigger: RefreshTrigger::default(),
+        observer,
     })
 }

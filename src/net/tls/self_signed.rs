@@ -1,12 +1,9 @@
-//! The certificate that a server without one makes for itself on its first run.
+//! A self-signed certificate, made on the first run of a server that has no other.
 //!
-//! One PEM file holds the key and the certificate (RFC 7468), so that the two are replaced together.
-//! The certificate is its own issuer: a client that is given the file as its CA trusts this server
-//! and no other, since it may not sign certificates.
+//! One PEM file has both the key and the certificate (RFC 7468), so that they are replaced together.
+//! The certificate is its own issuer and may not sign other certificates. So a client that uses the
+//! file as its CA trusts this server only.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -14,28 +11,30 @@ use jiff::tz::TimeZone;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
 
 use super::{PairFiles, ServerTls, TlsError};
+use crate::private_file;
 
-/// How long the certificate is valid, in years. Nobody renews what is made for development.
+/// How long the certificate is valid, in years. It is long because nothing renews a certificate for
+/// development.
 const YEARS: i32 = 10;
 
-/// Makes a key and a self-signed certificate in the file at `path`, unless the file is there: then
-/// it is left alone, and only checked. `true` if it was made.
+/// Writes a key and a self-signed certificate to the file at `path`, and returns `true`. If the file
+/// exists, it is only checked, and the result is `false`.
 ///
-/// The certificate is for `localhost`, `127.0.0.1`, `::1` and `names` (host names or addresses), and
-/// valid from the first of the month of `now` for ten years. The file can be read by its owner only.
+/// The certificate is for `localhost`, `127.0.0.1`, `::1` and `names` (host names or addresses). It is
+/// valid for ten years from the first day of the month of `now`. Only the owner can read the file.
 ///
 /// # Errors
-/// When the file that is there is no pair, a name is not one, or the file cannot be written.
+/// When an existing file cannot be used, a name is not valid, or the file cannot be written.
 pub fn ensure_self_signed(path: &Path, names: &[String], now: Timestamp) -> Result<bool, TlsError> {
-    let there =
+    let exists =
         path.try_exists().map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
-    if !there {
+    if !exists {
         let pair = make(names, now)?;
-        write(path, pair.as_bytes())
+        private_file::write(path, &pair)
             .map_err(|source| TlsError::Write { path: path.to_owned(), source })?;
     }
     ServerTls::load(PairFiles::combined(path))?;
-    Ok(!there)
+    Ok(!exists)
 }
 
 fn make(names: &[String], now: Timestamp) -> Result<String, TlsError> {
@@ -50,7 +49,8 @@ fn make(names: &[String], now: Timestamp) -> Result<String, TlsError> {
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "Vidimus self-signed");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    // The first of the month: clients' clocks differ, and not every year has a 29th of February.
+    // The first day of the month, because the clocks of clients differ, and because not every year has
+    // a 29th of February.
     let today = now.to_zoned(TimeZone::UTC).date();
     let (year, month) = (i32::from(today.year()), today.month().unsigned_abs());
     params.not_before = rcgen::date_time_ymd(year, month, 1);
@@ -60,25 +60,9 @@ fn make(names: &[String], now: Timestamp) -> Result<String, TlsError> {
     Ok(key.serialize_pem() + &certificate.pem())
 }
 
-/// Writes a file that others cannot read, whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -91,7 +75,7 @@ mod tests {
     fn the_pair_is_made_once_and_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tls.pem");
-        fs::write(dir.path().join("tls.new"), "left by a crash").unwrap();
+        fs::write(dir.path().join("tls.pem.tmp"), "left by a crash").unwrap();
         assert!(ensure_self_signed(&path, &["vidimus.test".to_owned()], now()).unwrap());
         let made = fs::read(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

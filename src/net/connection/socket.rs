@@ -1,9 +1,9 @@
-//! A TCP connection that is closed in a way that lets the peer read our last answer.
+//! A TCP connection that closes in such a way that the peer can read the last response.
 //!
-//! An answer may be given before the request's body has been read (401, 413). If the connection is
-//! then closed with bytes of the body unread, TCP resets it, and the peer may lose the answer
-//! (RFC 9112, 9.6). So our side is closed first, and what still comes is read and thrown away until
-//! the peer closes, or has had its time.
+//! A response may be sent before the request's body has been read (401, 413). If the connection is then
+//! closed with unread bytes, TCP resets it, and the peer may lose the response (RFC 9112, 9.6). So our
+//! side is closed first. Then everything that arrives is discarded until the peer closes its side or a
+//! time-out passes. This is called lingering.
 
 use std::io;
 use std::pin::Pin;
@@ -16,26 +16,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// Whether a socket lingers, and how long.
+/// Whether a socket lingers, and how long. Clones share the setting.
 #[derive(Clone, Debug)]
 pub(super) struct Linger {
-    wanted: Arc<AtomicBool>,
+    enabled: Arc<AtomicBool>,
     timeout: Duration,
 }
 
 impl Linger {
     pub(super) fn new(timeout: Duration) -> Linger {
-        Linger { wanted: Arc::new(AtomicBool::new(true)), timeout }
+        Linger { enabled: Arc::new(AtomicBool::new(true)), timeout }
     }
 
-    /// There is no answer that the peer could lose.
-    pub(super) fn is_needless(&self) {
-        self.wanted.store(false, Ordering::Relaxed);
+    /// Closes without lingering, because there is no response that the peer could lose.
+    pub(super) fn disable(&self) {
+        self.enabled.store(false, Ordering::Relaxed);
     }
 }
 
-/// A TCP connection that lingers when it is shut down. Below TLS, so that nothing is decrypted only
-/// to be thrown away.
+/// A TCP connection that lingers when it is shut down. It is below TLS, so that nothing is decrypted
+/// only to be discarded.
 #[derive(Debug)]
 pub(super) struct Socket {
     tcp: TcpStream,
@@ -89,17 +89,17 @@ impl AsyncWrite for Socket {
         if this.lingering.is_none() {
             ready!(Pin::new(&mut this.tcp).poll_shutdown(cx))?;
         }
-        if !this.linger.wanted.load(Ordering::Relaxed) {
+        if !this.linger.enabled.load(Ordering::Relaxed) {
             return Poll::Ready(Ok(()));
         }
         let timeout = this.linger.timeout;
-        let over = this.lingering.get_or_insert_with(|| Box::pin(sleep(timeout)));
-        let mut scrap = [0; 8192];
-        while over.as_mut().poll(cx).is_pending() {
-            let mut into = ReadBuf::new(&mut scrap);
+        let deadline = this.lingering.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        let mut discarded = [0; 8192];
+        while deadline.as_mut().poll(cx).is_pending() {
+            let mut into = ReadBuf::new(&mut discarded);
             match ready!(Pin::new(&mut this.tcp).poll_read(cx, &mut into)) {
                 Ok(()) if !into.filled().is_empty() => {}
-                // The peer closed or reset its side: there is nobody to wait for.
+                // The peer closed or reset its side.
                 _ => break,
             }
         }

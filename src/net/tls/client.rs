@@ -1,5 +1,4 @@
-//! TLS of a client: whom it believes (the system's roots, a CA of one's own, or anybody), and the
-//! certificate that it shows if it is asked for one.
+//! The client's side of TLS: the roots that it trusts, and its own certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,17 +10,16 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, WantsVerifier,
 };
 
-use super::tls::{provider, read_certificates, read_pair, unusable};
-use super::{PairFiles, TlsError};
+use super::{PairFiles, TlsError, provider, read_certificates, read_pair, unusable};
 
-/// The TLS of a client that believes whoever the system's roots vouch for, and whoever the
-/// certificates in `ca_file` do; `pair` is the certificate that it shows if it is asked for one.
+/// The TLS configuration of a client that trusts the system's roots and the certificates in `ca_file`.
+/// It sends the certificate in `pair` to a server that asks for one.
 ///
-/// The files are read here and never again. ALPN is left to the protocol above.
+/// The files are read once. The caller sets ALPN.
 ///
 /// # Errors
-/// When `ca_file` cannot be read or holds no certificate that can be a root, or the two files are no
-/// pair. Roots of the system that cannot be read are left out.
+/// When `ca_file` cannot be read or has no certificate that can be a root, or when `pair` cannot be
+/// used. Roots of the system that cannot be read are left out.
 pub fn client_config(
     ca_file: Option<&Path>,
     pair: Option<&PairFiles>,
@@ -41,10 +39,10 @@ pub fn client_config(
     builder.with_client_auth_cert(chain, key).map_err(|error| unusable(files, error))
 }
 
-/// Believes anybody: for development alone.
-pub(super) fn insecure() -> Result<ClientConfig, TlsError> {
-    let anybody = Arc::new(Anybody(provider()));
-    Ok(builder()?.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth())
+/// The TLS configuration of a client that trusts every server. For development only.
+pub(in crate::net) fn insecure() -> Result<ClientConfig, TlsError> {
+    let verifier = Arc::new(AcceptAnyServer(provider()));
+    Ok(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
@@ -53,11 +51,11 @@ fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, WantsVerifier>, TlsEr
         .map_err(TlsError::Provider)
 }
 
-/// Asks for no proof of who the server is, only that it holds the key of the certificate it shows.
+/// Accepts every certificate. It still checks that the server has the key of its certificate.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyServer(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyServer {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -102,9 +100,9 @@ mod tests {
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 
     use super::*;
-    use crate::net::testing::{Pair, happens};
+    use crate::net::testing::{TestCertificate, in_time};
 
-    /// A server with the certificate in `files` that asks for one that the same vouches for.
+    /// A server with the certificate in `files`. It asks clients for a certificate that this one signed.
     fn asking(files: &PairFiles) -> TlsAcceptor {
         let mut roots = RootCertStore::empty();
         roots.add(read_certificates(&files.certificate).unwrap().remove(0)).unwrap();
@@ -122,14 +120,14 @@ mod tests {
     #[tokio::test]
     async fn a_certificate_is_shown_if_it_is_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        let files = Pair::new("localhost").write(dir.path());
+        let files = TestCertificate::new("localhost").write(dir.path());
         for (pair, is_let_in) in [(Some(&files), true), (None, false)] {
             let config = client_config(Some(&files.certificate), pair).unwrap();
             let (ours, theirs) = duplex(1 << 16);
             let name = "localhost".try_into().unwrap();
             let connector = TlsConnector::from(Arc::new(config));
             let connecting = tokio::spawn(connector.connect(name, ours));
-            let accepted = happens(asking(&files).accept(theirs)).await;
+            let accepted = in_time(asking(&files).accept(theirs)).await;
             let shown = accepted.map(|tls| tls.get_ref().1.peer_certificates().is_some());
             assert_eq!(shown.ok(), is_let_in.then_some(true));
             drop(connecting);
@@ -139,7 +137,7 @@ mod tests {
     #[test]
     fn files_that_are_no_pair() {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let [one, other] = dirs.each_ref().map(|dir| Pair::new("a").write(dir.path()));
+        let [one, other] = dirs.each_ref().map(|dir| TestCertificate::new("a").write(dir.path()));
         let check = |certificate: &Path, key: &Path, expected: &str| {
             let pair = PairFiles { certificate: certificate.to_owned(), key: key.to_owned() };
             let error = client_config(None, Some(&pair)).unwrap_err().to_string();

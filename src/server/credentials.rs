@@ -1,14 +1,39 @@
-//! The certificates that the configuration names, or the self-signed one made on first run.
+//! The authorization value and the certificates, as configured or made on the first run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SecureRandom;
 
 use crate::clock::now;
 use crate::config::{Config, Tls};
 use crate::net::{PairFiles, Reload, ServerTls, TlsError, ensure_self_signed};
+use crate::private_file;
+use crate::settings::Secret;
 
-/// The certificate that `tls` says, and its file.
-pub(super) fn load(
+/// The authorization value in the file at `path`. If there is no such file, a value of 256 random bits
+/// is made and written to it.
+pub(super) fn generated_authorization(path: &Path) -> Result<Secret, String> {
+    match fs::read(path) {
+        Ok(contents) => Secret::from_file_contents(&contents).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut random = [0; 32];
+            ring::rand::SystemRandom::new()
+                .fill(&mut random)
+                .map_err(|_| "the system has no random bytes".to_owned())?;
+            let value = format!("Bearer {}", URL_SAFE_NO_PAD.encode(random));
+            private_file::write(path, &format!("{value}\n")).map_err(|error| error.to_string())?;
+            Secret::new(&value).map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The certificate that `tls` selects, and its file.
+pub(super) fn load_certificate(
     config: &Config,
     tls: &Tls,
 ) -> Result<(Option<Arc<ServerTls>>, Option<PathBuf>), TlsError> {
@@ -18,7 +43,7 @@ pub(super) fn load(
         Tls::SelfSigned => {
             let path = config.data_dir.join("tls.pem");
             let time = jiff::Timestamp::from_millisecond(now().get()).unwrap_or_default();
-            ensure_self_signed(&path, &public_names(config), time)?;
+            ensure_self_signed(&path, &certificate_names(config), time)?;
             PairFiles::combined(path)
         }
     };
@@ -26,8 +51,8 @@ pub(super) fn load(
     Ok((Some(Arc::new(ServerTls::load(files)?)), Some(certificate)))
 }
 
-/// The names besides the loopback's that a self-signed certificate is for.
-fn public_names(config: &Config) -> Vec<String> {
+/// The names of a self-signed certificate, besides those of the loopback address.
+fn certificate_names(config: &Config) -> Vec<String> {
     let url = config.receiver.public_url.as_deref().and_then(|url| url.parse::<hyper::Uri>().ok());
     let public =
         url.and_then(|url| url.host().map(|host| host.trim_matches(['[', ']']).to_owned()));
@@ -43,12 +68,12 @@ fn public_names(config: &Config) -> Vec<String> {
     public.into_iter().chain(own).chain(hosts).collect()
 }
 
-/// Says in the log what became of a certificate whose files were looked at.
-pub(super) fn report(reload: Reload) {
+/// Logs the result of checking the files of a certificate.
+pub(super) fn log_reload(reload: Reload) {
     match reload {
         Reload::Replaced => tracing::info!("new connections get the new certificate"),
         Reload::Kept(error) => {
-            tracing::warn!(%error, "the new certificate cannot be used; the old one stays");
+            tracing::warn!(%error, "the new certificate cannot be used; the old one stays in use");
         }
         Reload::Unchanged => {}
     }

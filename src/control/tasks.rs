@@ -1,0 +1,102 @@
+//! The tasks. `serve` performs them for a command, or the command performs them itself.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Task, TaskReport};
+use crate::clock::now;
+use crate::ingest::Batch;
+use crate::keys::KeyRing;
+use crate::receiver::ReceiverLimits;
+use crate::receiver::body::{GzipLayers, decode};
+use crate::receiver::deliver::Deliverer;
+use crate::store::{Appended, Delivery, Judge, Quarantined, Store, StoreError};
+
+/// Performs a task in a running `serve`.
+pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, StoreError> {
+    let Deliverer { store, ring, limits, .. } = deliverer;
+    match task {
+        Task::Seal {} => seal(store),
+        Task::Retry { ids } => retry(store, ring, limits, ids),
+        Task::Drop { ids } => drop_bodies(store, &ids),
+    }
+}
+
+/// Closes the live segment, and seals all closed segments.
+pub(crate) fn seal(store: &Store) -> Result<TaskReport, StoreError> {
+    store.seal()?;
+    Ok(TaskReport { lines: vec!["sealed".into()], has_failures: false })
+}
+
+/// Decodes and stores bodies in quarantine: those in `ids`, or all of them if `ids` is empty. A body
+/// leaves the quarantine when its entries are stored.
+pub(crate) fn retry(
+    store: &Store,
+    ring: &KeyRing,
+    limits: &ReceiverLimits,
+    ids: Vec<u64>,
+) -> Result<TaskReport, StoreError> {
+    let ids = if ids.is_empty() { store.quarantined_ids()? } else { ids };
+    let mut report = TaskReport::default();
+    for id in ids {
+        let (what, body) = store.quarantined(id)?;
+        match store_again(store, ring, limits, &what, body) {
+            Ok(Appended { received, stored, duplicates, .. }) => {
+                store.release(id)?;
+                report.lines.push(format!(
+                    "{id}: {received} received, {stored} stored, {duplicates} duplicates"
+                ));
+            }
+            Err(why) => {
+                report.lines.push(format!("{id}: stays in quarantine: {why}"));
+                report.has_failures = true;
+            }
+        }
+    }
+    Ok(report)
+}
+
+fn store_again(
+    store: &Store,
+    ring: &KeyRing,
+    limits: &ReceiverLimits,
+    what: &Quarantined,
+    body: Vec<u8>,
+) -> Result<Appended, String> {
+    let layers = GzipLayers::of(what.content_encoding.as_deref()).map_err(|e| e.to_string())?;
+    let bytes = body.len() as u64;
+    let decoded =
+        decode(&body, layers, limits.max_decoded, |_| Ok(())).map_err(|e| e.to_string())?;
+    let body = Bytes::from(decoded.unwrap_or(body));
+    let keys = ring.keys(&what.input, what.received_at);
+    let decoded_bytes = body.len() as u64;
+    let batch = Batch::new(body, &keys, limits.lines).map_err(|e| e.to_string())?;
+    let delivery = Delivery {
+        received_at: what.received_at,
+        started: Instant::now(),
+        input: what.input.clone(),
+        peer: what.peer.clone(),
+        bytes,
+        decoded_bytes,
+    };
+    store.append(delivery, &batch, &ring.expected(&what.input)).map_err(|e| e.to_string())
+}
+
+/// Deletes bodies from quarantine.
+pub(crate) fn drop_bodies(store: &Store, ids: &[u64]) -> Result<TaskReport, StoreError> {
+    let mut report = TaskReport::default();
+    for id in ids {
+        match store.drop_quarantined(*id, now())? {
+            Some(body) => {
+                tracing::warn!(id, sha256 = body.sha256, "a body was deleted from quarantine");
+                report.lines.push(format!("{id}: dropped"));
+            }
+            None => {
+                report.lines.push(format!("{id}: is not in quarantine"));
+                report.has_failures = true;
+            }
+        }
+    }
+    Ok(report)
+}
