@@ -1,12 +1,11 @@
-//! Whether there are colours: as --color says, else the environment, else what is written to.
+//! Whether to use colours: decided by --color, then the environment, then the kind of the output.
 
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
 
-/// When there are colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Colour {
+pub(crate) enum Colour {
     /// On a terminal, unless NO_COLOR is set. Always if CLICOLOR_FORCE is set.
     #[default]
     Auto,
@@ -18,13 +17,13 @@ pub enum Colour {
 
 static CHOSEN: OnceLock<Colour> = OnceLock::new();
 
-/// Says when there are colours, once.
-pub fn choose(colour: Colour) {
+/// Sets the choice, once for the process.
+pub(crate) fn choose(colour: Colour) {
     let _ = CHOSEN.set(colour);
 }
 
-/// Whether what is written to a terminal, or not to one, has colours.
-pub fn is_wanted(is_terminal: bool) -> bool {
+/// Whether to write colours.
+pub(crate) fn is_wanted(is_terminal: bool) -> bool {
     let chosen = CHOSEN.get().copied().unwrap_or_default();
     decide(chosen, &|name| std::env::var(name).ok(), is_terminal)
 }

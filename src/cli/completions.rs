@@ -1,4 +1,4 @@
-//! `vidimus completions`: what a shell needs to complete commands and flags.
+//! `vidimus completions`: print shell completions.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -12,15 +12,14 @@ use super::terminal::Output;
 /// zsh, write the file `_vidimus` in a directory of `$fpath`. For fish, write
 /// `~/.config/fish/completions/vidimus.fish`.
 #[derive(Args)]
-pub struct Completions {
+pub(crate) struct Completions {
     /// The shell
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }
 
 impl Completions {
-    /// Prints the script.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "vidimus", &mut script);
         let mut output = Output::new();

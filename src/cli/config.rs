@@ -1,4 +1,4 @@
-//! `vidimus config`: print the example configuration, check a file.
+//! `vidimus config`: print the example configuration, or check a configuration file.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::config::{self, Flags};
 
 /// Print the example configuration, or check a configuration file.
 #[derive(Args)]
-pub struct Config {
+pub(crate) struct Config {
     #[command(subcommand)]
     command: Command,
 }
@@ -27,8 +27,7 @@ enum Command {
 }
 
 impl Config {
-    /// Prints or checks.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         match self.command {
             Command::Example => {
                 let mut output = Output::new();

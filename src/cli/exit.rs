@@ -1,19 +1,19 @@
-//! How a command ends: its exit code, and the error that it ends with.
+//! Exit codes, and the errors that end a command.
 
 use std::error::Error;
 use std::fmt;
 use std::process::ExitCode;
 
-/// The exit codes of every command.
+/// The exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exit {
-    /// Done, no match included.
+pub(crate) enum Exit {
+    /// Success, also when nothing matches.
     Done = 0,
-    /// Done, and the answer is bad news.
+    /// Success with a negative result, such as an entry that is not valid.
     BadNews = 1,
-    /// Wrong usage or configuration.
+    /// A usage or configuration error.
     Usage = 2,
-    /// It could not be done.
+    /// A failure.
     Failed = 3,
 }
 
@@ -23,24 +23,24 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What printing came to, for a command whose answer does not end with what it prints: that
-/// whoever read standard output has seen enough changes neither the answer nor the exit code.
-pub fn unless_closed(printed: Result<(), Failure>) -> Result<(), Failure> {
+/// Ignores that the reader of standard output has closed it. For a command whose exit code must not
+/// depend on that.
+pub(crate) fn unless_closed(printed: Result<(), Failure>) -> Result<(), Failure> {
     match printed {
         Err(Failure::OutputClosed) => Ok(()),
         other => other,
     }
 }
 
-/// What stops a command. It is no [`Error`] itself, so that `?` makes one of any error: that it could
-/// not be done. Wrong usage has to be said.
+/// An error that ends a command. It does not implement [`Error`], so that `?` converts any error
+/// into [`Failure::Failed`]. A usage error must be created explicitly.
 #[derive(Debug)]
-pub enum Failure {
-    /// Wrong usage or configuration: the operator's to mend.
+pub(crate) enum Failure {
+    /// A usage or configuration error, which the user can fix.
     Usage(Box<dyn Error + Send + Sync>),
-    /// It could not be done.
+    /// A failure.
     Failed(Box<dyn Error + Send + Sync>),
-    /// Whoever read standard output has seen enough. That is no error.
+    /// The reader of standard output has closed it. This is not an error.
     OutputClosed,
 }
 
@@ -60,18 +60,17 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// Wrong usage or configuration.
-    pub fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+    /// A usage or configuration error.
+    pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
         Failure::Usage(error.into())
     }
 
-    /// It could not be done.
-    pub fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+    /// A failure.
+    pub(crate) fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
         Failure::Failed(error.into())
     }
 
-    /// The exit code it ends with.
-    pub fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Usage(_) => Exit::Usage,
             Failure::Failed(_) => Exit::Failed,

@@ -1,4 +1,4 @@
-//! `vidimus export`: write stored entries out, in the order in which they were stored.
+//! `vidimus export`: export stored entries in the order they were stored.
 
 use clap::Args;
 
@@ -12,7 +12,7 @@ use super::terminal::{counted, is_watched, tell};
 /// Entries that are stored while the export runs are not included. The format `raw` writes the
 /// lines as received, so they can be verified again.
 #[derive(Args)]
-pub struct Export {
+pub(crate) struct Export {
     #[command(flatten)]
     query: Wanted,
 
@@ -35,8 +35,7 @@ pub struct Export {
 }
 
 impl Export {
-    /// Writes what matches.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         let (filter, range) = (self.query.filter()?, self.range.range()?);
         let reader = self.place.reader()?.leaving_out_damaged();
         let mut export = reader.export(&filter, range)?;

@@ -1,4 +1,4 @@
-//! `vidimus health`: whether a server answers, for whoever watches it and has no other HTTP client.
+//! `vidimus health`: check a running server, for health checks without another HTTP client.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::exit::{Exit, Failure};
 use super::terminal::{Output, tell};
 use crate::net::{Client, ClientOptions};
 
-/// The most of an answer that is read, in bytes.
+/// The maximum size of a response in bytes.
 const MAX_ANSWER: usize = 64 << 10;
 
 /// Check the health of a running server, for example from a container health check
@@ -23,7 +23,7 @@ const MAX_ANSWER: usize = 64 << 10;
 ///
 /// Exit codes: 0 healthy, 1 not healthy, 2 usage error, 3 no answer.
 #[derive(Args)]
-pub struct Health {
+pub(crate) struct Health {
     /// The URL to request
     #[arg(value_name = "URL", default_value = "http://127.0.0.1:8480/healthz")]
     url: Uri,
@@ -43,8 +43,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Asks, and prints what is answered.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         let options = ClientOptions {
             ca_file: self.cacert,
             insecure: self.insecure,

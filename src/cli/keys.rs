@@ -1,4 +1,4 @@
-//! `vidimus keys`: fetch verification keys, list those that were seen.
+//! `vidimus keys`: fetch or list verification keys.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::store::{Directory, Options, Sighting, Source, Store, StoreError, sigh
 
 /// Fetch or list verification keys.
 #[derive(Args)]
-pub struct Keys {
+pub(crate) struct Keys {
     #[command(subcommand)]
     command: Command,
 }
@@ -65,8 +65,7 @@ struct List {
 }
 
 impl Keys {
-    /// Fetches or lists.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         match self.command {
             Command::Fetch(fetch) => fetch.run(),
             Command::List(list) => list.run(),
@@ -109,7 +108,7 @@ impl Fetch {
     }
 }
 
-/// The store, if there is one that nobody writes to.
+/// The store, if it exists and no other process writes to it.
 fn store(flags: &Flags) -> Result<Option<Store>, Failure> {
     let path = config::data_dir(flags, &|name| std::env::var(name).ok()).map_err(Failure::usage)?;
     if !path.exists() {
@@ -174,7 +173,7 @@ impl List {
     }
 }
 
-/// Prints keys: objects as they come, a table at the end.
+/// Prints keys: JSON objects at once, a table at the end.
 struct Printer {
     format: OutputFormat,
     output: Output,
@@ -218,7 +217,7 @@ impl Printer {
     }
 }
 
-/// Says how it went with a source of keys.
+/// Prints the last result of a key source.
 fn report(source: &Source) {
     let Source { source, attempted_at, succeeded_at, error } = source;
     let last = succeeded_at.map_or_else(|| "never".to_owned(), |at| at.to_string());

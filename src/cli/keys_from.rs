@@ -13,9 +13,9 @@ use crate::keys;
 use crate::net::{Client, ClientOptions};
 use crate::signature::KeySet;
 
-/// Where the keys come from.
+/// The key sources of a command.
 #[derive(Clone, Debug, Default, Args)]
-pub struct KeysFrom {
+pub(crate) struct KeysFrom {
     /// Use this JWK set: a file, an https URL, or an http URL on the loopback address. Can be
     /// repeated
     #[arg(long, value_name = "FILE-OR-URL")]
@@ -33,8 +33,7 @@ fn region() -> impl TypedValueParser<Value = Region> {
 }
 
 impl KeysFrom {
-    /// Where the keys are to be read.
-    pub fn sources(&self) -> Result<Vec<KeySource>, Failure> {
+    pub(crate) fn sources(&self) -> Result<Vec<KeySource>, Failure> {
         let sources = config::keys(&self.clone().into_flags()).map_err(Failure::usage)?.sources;
         if sources.is_empty() {
             return Err(Failure::failed(
@@ -44,21 +43,20 @@ impl KeysFrom {
         Ok(sources)
     }
 
-    /// Reads the keys. One that cannot be used is a warning; a set that cannot be read is an error,
-    /// because what its keys have signed would be called invalid.
-    pub fn read(&self) -> Result<KeySet, Failure> {
+    /// Reads the keys. A bad key is a warning. A key set that cannot be read is an error, because
+    /// the entries it signed would be reported as invalid.
+    pub(crate) fn read(&self) -> Result<KeySet, Failure> {
         let sources = self.sources()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime?.block_on(read(sources))
     }
 
-    /// As they were given.
-    pub fn into_flags(self) -> Flags {
+    pub(crate) fn into_flags(self) -> Flags {
         Flags { config: self.config, jwks: self.jwks, region: self.region, ..Flags::default() }
     }
 }
 
-/// Reads all the sets at once.
+/// Reads all key sets in parallel.
 async fn read(sources: Vec<KeySource>) -> Result<KeySet, Failure> {
     let client = Client::new(ClientOptions::default())?;
     let reads: Vec<_> = sources

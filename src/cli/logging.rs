@@ -1,5 +1,5 @@
-//! Where log events go: to standard error, as text or JSON. And which: as the flags say, else the
-//! environment, else the configuration, else the command.
+//! Logs to standard error, as text or JSON. The level comes from the flags, the environment, the
+//! configuration, or the default of the command, in this order.
 
 use std::fmt::Display;
 use std::io;
@@ -14,13 +14,12 @@ use super::exit::Failure;
 use super::terminal::{is_watched, tell};
 use crate::config::Level;
 
-/// The environment variables that say what is logged, the first one first, in the syntax of
-/// `EnvFilter`: `debug`, `vidimus::receiver=trace,warn`.
+/// The environment variables with a filter in the syntax of `EnvFilter`, such as `debug` or
+/// `vidimus::receiver=trace,warn`. The first one that is set is used.
 const VARIABLES: [&str; 2] = ["VIDIMUS_LOG", "RUST_LOG"];
 
-/// How much is logged.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct Verbosity {
+pub(crate) struct Verbosity {
     /// Log more: -v for debug, -vv for trace
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
@@ -31,8 +30,7 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
-    /// Whether only errors are logged.
-    pub fn is_quiet(self) -> bool {
+    pub(crate) fn is_quiet(self) -> bool {
         self.quiet
     }
 
@@ -40,16 +38,15 @@ impl Verbosity {
         match (self.quiet, self.verbose) {
             (true, _) => Some("error"),
             (false, 0) => None,
-            // What the libraries say of each connection is rarely what is looked for.
+            // The libraries log each connection at debug, which is rarely useful.
             (false, 1) => Some("info,vidimus=debug"),
             (false, _) => Some("debug,vidimus=trace"),
         }
     }
 }
 
-/// How log events are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Style {
+pub(crate) enum Style {
     /// Human-readable lines.
     #[default]
     Text,
@@ -57,15 +54,16 @@ pub enum Style {
     Json,
 }
 
-/// How they are written here.
+/// The style in use.
 static STYLE: OnceLock<Style> = OnceLock::new();
 
-/// Starts logging, once. `default` is what is logged unless the flags, the environment or the
-/// configuration say otherwise.
+/// Starts logging, once. `default` is the filter unless the flags, the environment or the
+/// configuration set another.
 ///
 /// # Errors
-/// When the environment holds what is no filter.
-pub fn start(
+///
+/// The environment has an invalid filter.
+pub(crate) fn start(
     verbosity: Verbosity,
     configured: Option<Level>,
     default: &str,
@@ -73,7 +71,7 @@ pub fn start(
 ) -> Result<(), Failure> {
     let env = |name: &str| std::env::var(name).ok();
     let filter = filter(verbosity, &env, configured.map_or(default, |level| level.as_str()));
-    // What is wrong with the filter is told in this style too.
+    // An error in the filter is also printed in this style.
     let (filter, wrong) = match filter {
         Ok(filter) => (filter, None),
         Err(failure) => (EnvFilter::new("error"), Some(failure)),
@@ -84,7 +82,7 @@ pub fn start(
         .with_span_events(FmtSpan::NONE)
         .with_writer(io::stderr)
         .with_ansi(colour::is_wanted(is_watched()));
-    // An error says that logging was started before.
+    // An error means that logging was already started.
     let _ = match style {
         Style::Text => builder.try_init(),
         Style::Json => builder.json().try_init(),
@@ -112,8 +110,9 @@ fn filter(
     })
 }
 
-/// Says what stopped the command: an event where events are JSON, for else a line would be none.
-pub fn report(failure: &impl Display) {
+/// Prints the error that ended the command. It is a log event if the log is JSON, so that every
+/// line is JSON.
+pub(crate) fn report(failure: &impl Display) {
     match STYLE.get() {
         Some(Style::Json) => tracing::error!("{failure}"),
         _ => tell(format_args!("error: {failure}")),

@@ -1,4 +1,4 @@
-//! `vidimus man`: the man pages, one for each command, in section 1.
+//! `vidimus man`: write the man pages, one per command, in section 1.
 
 use std::path::PathBuf;
 
@@ -12,15 +12,14 @@ use super::terminal::tell;
 /// Read a page with `man -l DIR/vidimus-serve.1`. In `/usr/local/share/man/man1`, `man
 /// vidimus-serve` finds it.
 #[derive(Args)]
-pub struct Man {
+pub(crate) struct Man {
     /// The directory; created if it does not exist
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
 
 impl Man {
-    /// Writes the pages.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         let folder = &self.folder;
         std::fs::create_dir_all(folder)
             .and_then(|()| clap_mangen::generate_to(super::Cli::command(), folder))

@@ -1,38 +1,38 @@
-//! The command line: one file for each command. Only here is anything printed.
+//! The command line, with one file per command. No other module prints.
 //!
-//! - [`exit`]: the exit codes, and what a command fails with.
-//! - [`terminal`]: standard output and error; [`sanitise`](terminal::sanitise) is for all that came
-//!   from outside. [`output`]: the formats; [`logging`]: log events.
-//! - [`colour`]: whether there are colours.
-//! - [`selection`]: which entries of the store. [`print`](mod@print): records in every format.
-//! - [`input`]: the files that a command reads. [`keys_from`]: the keys it is told to use.
+//! - `exit`: exit codes, and the errors that end a command.
+//! - `terminal`: standard output and standard error. `logging`: log events. `colour`: whether to
+//!   use colours.
+//! - `selection`, `keys_from`: arguments that several commands share.
+//! - `print`: stored entries and tables in every output format.
+//! - `input`: the files that a command reads.
 //!
-//! A command's arguments are its fields; `run` does it and says how it ended.
+//! The fields of a command are its arguments. `run` executes it and returns the exit code.
 
-pub mod colour;
-pub mod completions;
-pub mod config;
-pub mod exit;
-pub mod export;
-pub mod health;
-pub mod input;
-pub mod keys;
-pub mod keys_from;
-pub mod konnect;
-pub mod logging;
-pub mod man;
-pub mod output;
-pub mod outputs;
-pub mod print;
-pub mod query;
-pub mod selection;
-pub mod send;
-pub mod serve;
-pub mod simulate;
-pub mod store;
-pub mod tail;
-pub mod terminal;
-pub mod verify;
+mod colour;
+mod completions;
+mod config;
+mod exit;
+mod export;
+mod health;
+mod input;
+mod keys;
+mod keys_from;
+mod konnect;
+mod logging;
+mod man;
+mod output;
+mod outputs;
+mod print;
+mod query;
+mod selection;
+mod send;
+mod serve;
+mod simulate;
+mod store;
+mod tail;
+mod terminal;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -78,12 +78,12 @@ enum Command {
     Man(man::Man),
 }
 
-/// Runs the command that `arguments` name, of which the first is the program's own name.
+/// Runs the command line. The first argument is the name of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help goes to standard output, and whoever asked may not read it to its end.
+            // Help is written to standard output, which may be closed.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
@@ -105,7 +105,7 @@ fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> 
         logging::start(verbosity, None, "warn", logging::Style::Text)?;
     }
     match command {
-        // These log as they need to.
+        // These commands start logging themselves.
         Command::Serve(serve) => serve.run(verbosity),
         Command::Simulate(simulate) => simulate.run(verbosity),
         Command::Verify(verify) => verify.run(),

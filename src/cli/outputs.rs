@@ -1,6 +1,6 @@
-//! `vidimus output`: how the outputs stand, putting one elsewhere, trying one out.
+//! `vidimus output`: show, reset, forget and test outputs.
 //!
-//! It works beside a running `vidimus serve` and without one.
+//! The commands work with and without a running `vidimus serve`.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ use crate::store::{OutputCursors, OutputStanding, Reader};
 
 /// Show and manage outputs.
 #[derive(Args)]
-pub struct Outputs {
+pub(crate) struct Outputs {
     #[command(subcommand)]
     command: Command,
 }
@@ -35,8 +35,7 @@ enum Command {
 }
 
 impl Outputs {
-    /// Does what is asked for.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         match self.command {
             Command::Status(status) => status.run(),
             Command::Reset(reset) => reset.run(),
@@ -119,7 +118,7 @@ fn grid(standings: &[OutputStanding], screen: Screen) -> Grid<9> {
     grid
 }
 
-/// What has no room in the table.
+/// Details that do not fit into the table.
 fn remark(standing: &OutputStanding) -> Option<String> {
     let name = &standing.name;
     if !standing.configured {

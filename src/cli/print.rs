@@ -1,7 +1,7 @@
-//! Records on standard output: a table, JSON lines, CSV, or the lines as received.
+//! Prints records on standard output: as a table, JSON lines, CSV, or the lines as received.
 
 mod columns;
-pub mod grid;
+pub(crate) mod grid;
 mod table;
 
 use std::io::{self, IsTerminal};
@@ -16,9 +16,9 @@ use crate::entry::Record;
 use crate::store::Reader;
 use table::Table;
 
-/// How records are printed.
+/// The output format of records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum RecordFormat {
+pub(crate) enum RecordFormat {
     /// A table.
     #[default]
     Text,
@@ -32,33 +32,31 @@ pub enum RecordFormat {
     Raw,
 }
 
-/// How times are shown to people.
+/// The time zone of times in text output.
 #[derive(Debug, Args)]
-pub struct Zone {
+pub(crate) struct Zone {
     /// Show times in the local time zone, in text output
     #[arg(long)]
     local: bool,
 }
 
 impl Zone {
-    /// The time zone, if it is not UTC.
-    pub fn zone(&self) -> Option<TimeZone> {
+    /// The time zone, unless it is UTC.
+    pub(crate) fn zone(&self) -> Option<TimeZone> {
         self.local.then(TimeZone::system)
     }
 }
 
-/// Prints records.
-pub struct Printer {
+pub(crate) struct Printer {
     output: Output,
     format: RecordFormat,
     table: Table,
-    /// Whether the header was printed.
     begun: bool,
 }
 
 impl Printer {
-    /// Prints to standard output what there is. A table is as wide as the first records need.
-    pub fn new(format: RecordFormat, zone: &Zone) -> Printer {
+    /// Prints stored records. The width of a table depends on the first records.
+    pub(crate) fn new(format: RecordFormat, zone: &Zone) -> Printer {
         Printer {
             output: Output::new(),
             format,
@@ -67,16 +65,16 @@ impl Printer {
         }
     }
 
-    /// Prints to standard output what comes. A table has the usual widths.
-    pub fn of_what_comes(format: RecordFormat, zone: &Zone) -> Result<Printer, Failure> {
+    /// Prints new records as they arrive. A table has fixed widths.
+    pub(crate) fn of_what_comes(format: RecordFormat, zone: &Zone) -> Result<Printer, Failure> {
         let mut printer = Printer::new(format, zone);
         printer.begin(&[])?;
         printer.flush()?;
         Ok(printer)
     }
 
-    /// Prints some records of the store that `reader` reads.
-    pub fn print(&mut self, reader: &Reader, records: &[Record]) -> Result<(), Failure> {
+    /// Prints records that `reader` has read.
+    pub(crate) fn print(&mut self, reader: &Reader, records: &[Record]) -> Result<(), Failure> {
         if !self.begun {
             self.begin(records)?;
         }
@@ -95,7 +93,7 @@ impl Printer {
         Ok(())
     }
 
-    /// Prints the line as received; one that is too long to be parsed piece by piece.
+    /// Prints the line as received. A line that is too long to be parsed is printed in pieces.
     fn raw(&mut self, reader: &Reader, record: &Record) -> Result<(), Failure> {
         let Some((id, whole)) = record.id().zip(record.whole) else {
             return self.output.foreign(&[record.raw.as_slice(), b"\n"].concat());
@@ -115,14 +113,13 @@ impl Printer {
         self.output.part(b"\n")
     }
 
-    /// Hands over what is buffered.
-    pub fn flush(&mut self) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.output.flush()
     }
 
-    /// Ends the output.
-    pub fn end(mut self) -> Result<(), Failure> {
-        // CSV without rows has its header all the same.
+    /// Completes the output.
+    pub(crate) fn end(mut self) -> Result<(), Failure> {
+        // CSV without rows still has a header.
         if !self.begun && self.format == RecordFormat::Csv {
             self.begin(&[])?;
         }
@@ -139,18 +136,17 @@ impl Printer {
     }
 }
 
-/// What standard output is.
+/// The properties of standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Screen {
-    /// The width in columns; a file or a pipe has none.
-    pub width: Option<usize>,
-    /// Whether it has colours.
-    pub colours: bool,
+pub(crate) struct Screen {
+    /// The width in columns; `None` for a file or a pipe.
+    pub(crate) width: Option<usize>,
+    pub(crate) colours: bool,
 }
 
 impl Screen {
-    /// Looks at standard output, and whether colours are wanted.
-    pub fn of_standard_output() -> Screen {
+    /// Detects the properties of standard output.
+    pub(crate) fn of_standard_output() -> Screen {
         let output = io::stdout();
         let is_terminal = output.is_terminal();
         let width = terminal_size::terminal_size_of(&output);

@@ -11,7 +11,7 @@ use super::terminal::tell;
 ///
 /// The command also works while `vidimus serve` runs.
 #[derive(Args)]
-pub struct Query {
+pub(crate) struct Query {
     #[command(flatten)]
     query: Wanted,
 
@@ -37,8 +37,7 @@ pub struct Query {
 const SLICE: usize = 1000;
 
 impl Query {
-    /// Prints what matches.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         let (filter, range) = (self.query.filter()?, self.range.range()?);
         let reader = self.place.reader()?.leaving_out_damaged();
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };

@@ -1,4 +1,4 @@
-//! Which entries a command reads: the data directory, the query, the range of time.
+//! Arguments that select stored entries: the data directory, the query, the time range.
 
 use std::path::PathBuf;
 
@@ -12,9 +12,9 @@ use crate::config::{self, Flags};
 use crate::search::{self, Filter, QueryError};
 use crate::store::{Directory, Reader, TimeRange};
 
-/// Where the data directory is.
+/// The data directory.
 #[derive(Clone, Debug, Args)]
-pub struct Place {
+pub(crate) struct Place {
     /// The data directory [default: vidimus-data] [env: VIDIMUS_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -24,17 +24,17 @@ pub struct Place {
     config: Option<PathBuf>,
 }
 
-/// Which entries match.
+/// The query.
 #[derive(Debug, Args)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// The query, such as `kind:access AND status:>=400` [default: all entries]
     #[arg(value_name = "QUERY")]
     query: Vec<String>,
 }
 
-/// Within which time. There is no range unless one is given.
+/// The time range, unlimited by default.
 #[derive(Debug, Args)]
-pub struct Range {
+pub(crate) struct Range {
     /// Start at this time: RFC 3339, a date, or an age (15m, 6h, 7d)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -45,40 +45,39 @@ pub struct Range {
 }
 
 impl Place {
-    /// The path of the data directory.
-    pub fn path(&self) -> Result<PathBuf, Failure> {
+    pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
         config::data_dir(&self.flags(), &|name| std::env::var(name).ok()).map_err(Failure::usage)
     }
 
-    /// Opens the data directory to write to it.
-    pub fn directory(&self) -> Result<Directory, Failure> {
+    /// Opens the data directory for writing.
+    pub(crate) fn directory(&self) -> Result<Directory, Failure> {
         Directory::open(&self.path()?).map_err(Failure::failed)
     }
 
-    /// Opens the store to read it.
-    pub fn reader(&self) -> Result<Reader, Failure> {
+    /// Opens the store for reading.
+    pub(crate) fn reader(&self) -> Result<Reader, Failure> {
         let directory = Directory::open_to_read(&self.path()?)?;
         Reader::open(&directory).map_err(Failure::failed)
     }
 
-    /// The flags, as the settings know them.
-    pub fn flags(&self) -> Flags {
+    /// The flags for the configuration.
+    pub(crate) fn flags(&self) -> Flags {
         let Place { data_dir, config } = self.clone();
         Flags { data_dir, config, ..Flags::default() }
     }
 }
 
 impl Wanted {
-    /// The filter that is asked for.
-    pub fn filter(&self) -> Result<Filter, Failure> {
+    /// Parses the query.
+    pub(crate) fn filter(&self) -> Result<Filter, Failure> {
         let query = self.query.join(" ");
         search::parse(&query, now().get()).map_err(|error| Failure::usage(explain(&query, &error)))
     }
 }
 
 impl Range {
-    /// The range that is asked for.
-    pub fn range(&self) -> Result<TimeRange, Failure> {
+    /// Parses the range.
+    pub(crate) fn range(&self) -> Result<TimeRange, Failure> {
         let range = search::time::range(self.since.as_deref(), self.until.as_deref(), now().get());
         let (since, until) =
             range.map_err(|(end, error)| Failure::usage(format!("--{end}: {error}")))?;
@@ -87,14 +86,15 @@ impl Range {
 }
 
 /// Says what the query is likely to have wrong, for it matches nothing.
-pub fn tell_hints(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
+pub(crate) fn tell_hints(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
     let hints = reader.hints(filter)?;
     hints.iter().for_each(|hint| tell(format_args!("note: {hint}")));
     Ok(())
 }
 
-/// How a command ends that has printed what could be read: it says what could not.
-pub fn read_whole(reader: &Reader) -> Result<Exit, Failure> {
+/// The result of a command that has printed everything it could read. It reports segments that
+/// could not be read.
+pub(crate) fn read_whole(reader: &Reader) -> Result<Exit, Failure> {
     let left_out = reader.left_out();
     if left_out.is_empty() {
         return Ok(Exit::Done);
@@ -109,10 +109,10 @@ pub fn read_whole(reader: &Reader) -> Result<Exit, Failure> {
     )))
 }
 
-/// The error, and the query with a mark under the place.
+/// The error, and the query with a mark under the position.
 fn explain(query: &str, error: &QueryError) -> String {
     let before: String = query.chars().take(error.position).collect();
-    // As it is shown: a character may be replaced by one of another width.
+    // Measured as shown, because a character may be replaced by one of another width.
     let column = sanitise(&before).width();
     format!("{error}\n    {}\n    {:column$}^", sanitise(query), "")
 }

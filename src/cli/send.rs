@@ -1,7 +1,7 @@
-//! `vidimus send`: signed entries, made up or read from a file, delivered to an endpoint as Konnect
-//! delivers them: a test sender and load generator.
+//! `vidimus send`: deliver entries to an endpoint like Konnect does, for tests and load. The
+//! entries are generated and signed, or read from a file.
 //!
-//! `lines` gives the batches, `deliveries` sends them, `report` says how it went.
+//! `lines` creates the batches, `deliveries` sends them, and `report` prints the result.
 
 mod deliveries;
 mod keep;
@@ -42,7 +42,7 @@ use lines::{Batches, Lines};
 /// Exit codes: 0 all batches were acknowledged, 1 some were not, 2 usage error, 3 no batch was
 /// answered.
 #[derive(Args)]
-pub struct Send {
+pub(crate) struct Send {
     /// The endpoint [default: https://127.0.0.1:8443/audit-logs]
     #[arg(value_name = "URL", id = "endpoint")]
     endpoint: Option<String>,
@@ -151,10 +151,10 @@ fn full_time(text: &str) -> Result<Millis, &'static str> {
     }
 }
 
-/// The endpoint of a receiver that was started without any configuration.
+/// The endpoint of a receiver without configuration.
 const DEFAULT_URL: &str = "https://127.0.0.1:8443/audit-logs";
 
-/// The URL `text`, with scheme and host.
+/// Parses a URL with scheme and host.
 fn endpoint(text: &str) -> Result<Uri, Failure> {
     let bad = |why: &str| {
         let expected = format!("expected a URL such as {DEFAULT_URL}");
@@ -169,8 +169,7 @@ fn endpoint(text: &str) -> Result<Uri, Failure> {
 }
 
 impl Send {
-    /// Delivers the entries.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         let url = self.endpoint.as_ref().or(self.url.as_ref());
         let url = url.map_or(DEFAULT_URL, String::as_str);
         let url = endpoint(url)?;
@@ -215,7 +214,7 @@ impl Send {
         Ok(report.exit())
     }
 
-    /// The value for the header: that of the flag, else the file's, else the environment's.
+    /// The header value from the flag, the file or the environment, in this order.
     fn authorization(&self) -> Result<Option<HeaderValue>, Failure> {
         let secret = match (&self.authorization, &self.authorization_file) {
             (Some(value), _) => Secret::new(value)
@@ -235,7 +234,7 @@ impl Send {
         HeaderValue::from_str(secret.expose()).map(Some).map_err(Failure::usage)
     }
 
-    /// The lines to send. What the receiver needs to verify them is written at once.
+    /// The lines to send. Writes the files that the receiver needs to verify them.
     fn lines(&self) -> Result<Lines, Failure> {
         if let Some(path) = &self.input {
             return Lines::read(&Input::new(path.clone()));

@@ -1,4 +1,4 @@
-//! `vidimus serve`: receive, verify, store.
+//! `vidimus serve`: receive, verify and store deliveries.
 
 mod banner;
 mod demo;
@@ -27,13 +27,13 @@ use crate::server::Server;
 use demo::Demo;
 use reload::Reloaded;
 
-/// How long requests in flight have when the server is told to stop. All is over within 10 seconds,
-/// when container engines kill: what is left is for closing the store.
+/// The time limit for requests in flight during a shutdown. Container engines kill after 10
+/// seconds, so the rest is for closing the store.
 const GRACE: Duration = Duration::from_secs(8);
 
 /// Receive, verify and store deliveries.
 #[derive(Args)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Run a demo: a simulated Konnect in the same process delivers signed entries, some of them
     /// tampered with. Everything is stored in ./vidimus-demo
     #[arg(long, conflicts_with_all = ["config", "public_url", "jwks", "region"])]
@@ -103,10 +103,10 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Serves until SIGTERM or SIGINT.
-    pub fn run(self, verbosity: Verbosity) -> Result<Exit, Failure> {
+    /// Runs until SIGTERM or SIGINT.
+    pub(crate) fn run(self, verbosity: Verbosity) -> Result<Exit, Failure> {
         let on_terminal = is_watched() && self.log_format.is_none();
-        // On a terminal deliveries are shown otherwise.
+        // On a terminal, deliveries are shown as lines instead.
         let default = match on_terminal {
             true => {
                 "warn,vidimus::keys=info,vidimus::store=info,vidimus::output=info,vidimus::cli=info"
@@ -134,7 +134,7 @@ impl Serve {
                 true => {
                     let demo = Demo::start(shutdown.clone()).await?;
                     flags.jwks = vec![demo.key_set()];
-                    // Whatever the environment says: made-up entries are kept apart.
+                    // Ignore the environment, so that simulated entries never mix with real ones.
                     flags.data_dir.get_or_insert_with(|| demo::DATA_DIR.into());
                     Some(demo)
                 }
@@ -143,7 +143,7 @@ impl Serve {
             let running = Serving { demo, socket, ready_file, shows, trigger, shutdown, flags };
             running.serve(&config.map_err(Failure::usage)?).await
         });
-        // What is left is a look-up or a fetch of keys that nobody waits for.
+        // Do not wait for a running DNS look-up or key fetch.
         runtime.shutdown_timeout(Duration::from_secs(1));
         served
     }
@@ -169,21 +169,21 @@ impl From<Serve> for Flags {
     }
 }
 
-/// What is shown besides the log.
+/// What to print besides the log.
 #[derive(Clone, Copy)]
 struct Shows {
-    /// Deliveries, a line each, and not in the log.
+    /// Print deliveries as lines, instead of logging them.
     deliveries: bool,
-    /// The authorization value made on first run.
+    /// Print the generated authorization value.
     secrets: bool,
-    /// Nothing: what is said is an event of the log, in JSON.
+    /// Print nothing: all messages are JSON log events.
     is_json: bool,
 }
 
-/// A server that is about to run, and how.
+/// The parts that a server needs to run.
 struct Serving {
     demo: Option<Demo>,
-    /// Where the service manager listens for deliveries, if it does.
+    /// The socket for deliveries that the service manager passed.
     socket: Option<TcpListener>,
     ready_file: Option<PathBuf>,
     shows: Shows,
@@ -200,7 +200,7 @@ impl Serving {
         let mut terminate = listen_for(SignalKind::terminate())?;
         let mut interrupt = listen_for(SignalKind::interrupt())?;
         let mut hang_up = listen_for(SignalKind::hangup())?;
-        // A limit on the size of files is a full disk, not a reason to be killed: the write fails.
+        // Ignore the signal of a file size limit, so that the write fails like on a full disk.
         let _file_too_large = listen_for(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
 
         let observer: Arc<dyn DeliveryObserver> = match self.shows.deliveries {
@@ -255,7 +255,7 @@ impl Serving {
                 }
                 _ = terminate.recv() => stop(&self.trigger),
                 _ = interrupt.recv() => stop(&self.trigger),
-                // The certificate is looked at anyway.
+                // The certificate is checked regularly anyway.
                 _ = hang_up.recv() => {
                     refresh.trigger();
                     reloaded.reload();

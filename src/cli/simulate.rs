@@ -1,4 +1,4 @@
-//! `vidimus simulate`: the stand-in for Konnect, as a program of its own.
+//! `vidimus simulate`: run the Konnect simulator.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,10 +20,10 @@ use crate::private_file;
 use crate::settings::Secret;
 use crate::settings::units::duration;
 
-/// How long calls in flight have when it is told to stop.
+/// The time limit for calls in flight during a shutdown.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Where the self-signed certificate is kept.
+/// The file with the self-signed certificate.
 const CERTIFICATE: &str = "vidimus-simulate.pem";
 
 /// Simulate Konnect: the audit log API, the key set, deliveries and retries
@@ -31,7 +31,7 @@ const CERTIFICATE: &str = "vidimus-simulate.pem";
 /// One address serves the global and the regional API, /v2 and /v3. The simulated organization is
 /// kept in memory and is gone when the program ends.
 #[derive(Args)]
-pub struct Simulate {
+pub(crate) struct Simulate {
     /// Listen on this address
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8490",
           value_parser = listen_address)]
@@ -77,14 +77,14 @@ pub struct Simulate {
 }
 
 impl Simulate {
-    /// Stands in until SIGTERM or SIGINT.
-    pub fn run(self, verbosity: Verbosity) -> Result<Exit, Failure> {
+    /// Runs until SIGTERM or SIGINT.
+    pub(crate) fn run(self, verbosity: Verbosity) -> Result<Exit, Failure> {
         logging::start(verbosity, None, "warn,vidimus::konnect=info", Style::Text)?;
         let ready_file = self.ready_file.clone();
         let options = self.options()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let ended = runtime.block_on(simulate(options, ready_file));
-        // What is left is an attempt to deliver, which nobody waits for.
+        // Do not wait for a running delivery attempt.
         runtime.shutdown_timeout(Duration::from_secs(1));
         ended
     }
@@ -143,7 +143,7 @@ async fn simulate(options: Options, ready_file: Option<PathBuf>) -> Result<Exit,
     }
 }
 
-/// Says on standard error where everything is. The token is shown on a terminal only.
+/// Prints the addresses and ids on standard error. The token is printed on a terminal only.
 fn banner(simulator: &Simulator, given: bool, ready_file: Option<&std::path::Path>) {
     let api = simulator.url();
     let token = match ready_file {
@@ -165,7 +165,7 @@ fn banner(simulator: &Simulator, given: bool, ready_file: Option<&std::path::Pat
     tell("");
     tell("To start a receiver with these keys:");
     tell("");
-    // Nobody else trusts a self-signed certificate.
+    // Other programs do not trust a self-signed certificate.
     let trust = simulator.certificate().map(|path| format!("SSL_CERT_FILE={} ", path.display()));
     let trust = trust.unwrap_or_default();
     tell(format_args!("  {trust}vidimus serve --jwks {api}/v2/audit-log-webhook/jwks.json"));

@@ -1,4 +1,4 @@
-//! `vidimus store`: what the store holds, whether it is sound, and what is kept apart.
+//! `vidimus store`: inspect and maintain the store.
 
 mod backup;
 mod by_serve;
@@ -17,7 +17,7 @@ use super::exit::{Exit, Failure};
 
 /// Inspect and maintain the store.
 #[derive(Args)]
-pub struct Store {
+pub(crate) struct Store {
     #[command(subcommand)]
     command: Command,
 }
@@ -35,8 +35,7 @@ enum Command {
 }
 
 impl Store {
-    /// Does what is asked for.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         match self.command {
             Command::Stats(stats) => stats.run(),
             Command::Check(check) => check.run(),

@@ -1,6 +1,6 @@
-//! `vidimus tail`: print entries of the local store as they come.
+//! `vidimus tail`: print new entries of the local store.
 //!
-//! It reads the store; whether a `vidimus serve` is running does not matter to it.
+//! It polls the store and works with and without a running `vidimus serve`.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::store::{Event, Follow, Reader};
 ///
 /// An entry is printed again if its verdict changes because a key arrived.
 #[derive(Args)]
-pub struct Tail {
+pub(crate) struct Tail {
     #[command(flatten)]
     query: Wanted,
 
@@ -40,16 +40,15 @@ pub struct Tail {
     place: Place,
 }
 
-/// How often the store is looked at.
+/// How often to poll the store.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 impl Tail {
-    /// Prints what comes.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         let filter = self.query.filter()?;
         let reader = self.place.reader()?;
         let position = reader.newest(&filter, self.newest)?;
-        // An entry that comes may have a field that none has so far.
+        // A later entry may have a field that no stored entry has.
         tell_hints(&reader, &filter)?;
         let printer = Printer::of_what_comes(self.output, &self.zone)?;
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(follow(
@@ -99,14 +98,13 @@ fn print(printer: &mut Printer, reader: &Reader, events: Vec<Event>) -> Result<(
     printer.flush()
 }
 
-/// Standard output, if it is something that can be closed at the other end. It is only looked at:
-/// its mode stays as it is.
+/// Standard output, if its reader can close it. Its mode is not changed.
 fn watched_output() -> Option<Sender> {
     let output = std::io::stdout().as_fd().try_clone_to_owned().ok()?;
     Sender::from_owned_fd_unchecked(output).ok()
 }
 
-/// Returns when nobody reads standard output any more.
+/// Returns when the reader has closed standard output.
 async fn closed(output: Option<&Sender>) {
     match output {
         Some(output) if output.ready(Interest::ERROR).await.is_ok() => {}

@@ -1,8 +1,8 @@
-//! What is written to standard output and standard error, and what is safe to write there.
+//! Safe output to standard output and standard error.
 //!
-//! Text from entries is hostile: control characters move a terminal's cursor, set its title and
-//! type into it, and bidirectional ones show a text as another. [`sanitise`] is for all that is
-//! printed as text, and in JSON what is unsafe is escaped.
+//! Text from entries is hostile: control characters can move the cursor of a terminal, set its
+//! title or type into it, and bidirectional characters can disguise a text. Printed text is
+//! sanitised with [`sanitise`], and unsafe characters in JSON are escaped.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -16,8 +16,8 @@ use super::print::grid::Grid;
 use crate::sanitise::is_unsafe;
 pub(crate) use crate::sanitise::sanitise;
 
-/// The same JSON with each character that a terminal obeys escaped: JSON lets most of them stand in a
-/// string as they are (RFC 8259 section 7), and outside of strings there are none.
+/// Escapes characters in JSON that would control a terminal. JSON allows most of them in strings
+/// (RFC 8259 section 7) and none outside of strings.
 fn escape(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unsafe) {
         return json.into();
@@ -35,8 +35,9 @@ fn escape(json: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// Asks a question on standard error. Where nobody can answer, that is wrong usage.
-pub fn confirm(question: &str) -> Result<bool, Failure> {
+/// Asks a yes/no question on standard error. It is a usage error if standard input is not a
+/// terminal.
+pub(crate) fn confirm(question: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(
             "standard input is not a terminal, so there is no way to confirm: use --yes",
@@ -49,16 +50,16 @@ pub fn confirm(question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Standard output for a thread that writes whole lines of what came from outside: as they are, but to
-/// a terminal sanitised.
-pub struct StandardOutput {
+/// Standard output for a thread that writes whole untrusted lines. They are sanitised on a terminal
+/// only.
+pub(crate) struct StandardOutput {
     is_terminal: bool,
 }
 
 impl StandardOutput {
-    /// Takes no lock.
+    /// Does not lock standard output.
     #[expect(clippy::new_without_default, reason = "it looks at what standard output is")]
-    pub fn new() -> StandardOutput {
+    pub(crate) fn new() -> StandardOutput {
         StandardOutput { is_terminal: io::stdout().is_terminal() }
     }
 }
@@ -80,89 +81,88 @@ impl Write for StandardOutput {
 }
 
 /// Standard output, locked and buffered.
-pub struct Output {
+pub(crate) struct Output {
     writer: BufWriter<StdoutLock<'static>>,
     is_terminal: bool,
 }
 
 impl Output {
-    /// Takes standard output.
+    /// Locks standard output.
     #[expect(clippy::new_without_default, reason = "it takes a lock")]
-    pub fn new() -> Output {
+    pub(crate) fn new() -> Output {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();
         Output { writer: BufWriter::with_capacity(1 << 16, stdout.lock()), is_terminal }
     }
 
-    /// Writes whole lines that came from outside: as they are, but to a terminal sanitised.
-    pub fn foreign(&mut self, lines: &[u8]) -> Result<(), Failure> {
+    /// Writes whole untrusted lines. They are sanitised on a terminal only.
+    pub(crate) fn foreign(&mut self, lines: &[u8]) -> Result<(), Failure> {
         if self.is_terminal {
             return self.text(String::from_utf8_lossy(lines));
         }
         self.bytes(lines)
     }
 
-    /// Writes a part of a line that came from outside, or its end: as it is, but to a terminal
-    /// sanitised.
-    pub fn part(&mut self, part: &[u8]) -> Result<(), Failure> {
+    /// Writes a part of an untrusted line, or a line end. It is sanitised on a terminal only.
+    pub(crate) fn part(&mut self, part: &[u8]) -> Result<(), Failure> {
         if self.is_terminal && part != b"\n" {
             return self.bytes(sanitise(&String::from_utf8_lossy(part)).as_bytes());
         }
         self.bytes(part)
     }
 
-    /// Writes bytes as they are.
-    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    /// Writes bytes unchanged.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.writer.write_all(bytes).map_err(output_error)
     }
 
-    /// Writes lines of text, each sanitised.
-    pub fn text(&mut self, text: impl Display) -> Result<(), Failure> {
+    /// Writes lines of text, sanitised.
+    pub(crate) fn text(&mut self, text: impl Display) -> Result<(), Failure> {
         let text = text.to_string();
         let mut lines = text.lines();
         lines.try_for_each(|line| writeln!(self.writer, "{}", sanitise(line))).map_err(output_error)
     }
 
     /// Writes a line of text, sanitised.
-    pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
+    pub(crate) fn line(&mut self, text: impl Display) -> Result<(), Failure> {
         writeln!(self.writer, "{}", sanitise(&text.to_string())).map_err(output_error)
     }
 
-    /// Writes rows, fitted to the screen.
-    pub fn grid<const N: usize>(&mut self, grid: &Grid<N>) -> Result<(), Failure> {
+    /// Writes a table, fitted to the terminal.
+    pub(crate) fn grid<const N: usize>(&mut self, grid: &Grid<N>) -> Result<(), Failure> {
         let lines = grid.lines(Screen::of_standard_output());
         lines.iter().try_for_each(|line| self.line(line))
     }
 
     /// Writes a value as a line of JSON.
-    pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+    pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string(value)?;
         writeln!(self.writer, "{}", escape(&json)).map_err(output_error)
     }
 
-    /// Hands over what is buffered. Without it the end of the output is lost in silence.
-    pub fn flush(&mut self) -> Result<(), Failure> {
+    /// Writes the buffer. Without this call, errors at the end of the output are lost.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.writer.flush().map_err(output_error)
     }
 }
 
-/// What a failed write to standard output means.
-pub fn output_error(error: io::Error) -> Failure {
+/// Converts a write error. A broken pipe is [`Failure::OutputClosed`].
+pub(crate) fn output_error(error: io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::failed(format!("cannot write to standard output: {error}")),
     }
 }
 
-/// Writes lines to standard error, each sanitised. Nobody can be told if that fails.
-pub fn tell(text: impl Display) {
+/// Writes lines to standard error, sanitised. Errors are ignored.
+pub(crate) fn tell(text: impl Display) {
     let text = text.to_string();
     let text: Vec<_> = text.lines().map(sanitise).collect();
     let _ = writeln!(io::stderr(), "{}", text.join("\n"));
 }
 
-/// So many of a thing: `1 key`, `2 keys`, `2 entries`, `2 bodies`.
-pub fn counted(count: u64, what: &str) -> String {
+/// A count with a noun: `1 key`, `2 keys`, `2 entries`, `2 bodies`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
     match (count, what.strip_suffix('y')) {
         (1, _) => format!("1 {what}"),
         (_, Some(stem)) if !stem.ends_with(['a', 'e', 'o']) => format!("{count} {stem}ies"),
@@ -171,12 +171,12 @@ pub fn counted(count: u64, what: &str) -> String {
 }
 
 /// Whether standard error is a terminal.
-pub fn is_watched() -> bool {
+pub(crate) fn is_watched() -> bool {
     io::stderr().is_terminal()
 }
 
-/// A progress bar over so many bytes on standard error, if that is a terminal.
-pub fn progress(bytes: Option<u64>) -> ProgressBar {
+/// A progress bar in bytes on standard error, hidden if that is not a terminal.
+pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {
     if !is_watched() {
         return ProgressBar::hidden();
     }

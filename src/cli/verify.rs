@@ -1,7 +1,7 @@
-//! `vidimus verify`: the entries in files, checked against a set of keys.
+//! `vidimus verify`: verify entries in files against a key set. Nothing is stored.
 //!
-//! Reading, verifying and writing go on side by side (`work`); each line is checked on any of the
-//! threads (`check`), and what was found is counted (`tally`). Nothing is stored.
+//! `work` reads, verifies and writes in parallel, `check` checks a line, and `tally` counts the
+//! results.
 
 mod check;
 mod tally;
@@ -34,7 +34,7 @@ use work::{Done, Work};
 /// Exit codes: 0 all entries are valid, 1 some are not, or standard output was closed before all
 /// were checked, 2 usage error, 3 there is no key or a file could not be read.
 #[derive(Debug, Args)]
-pub struct Verify {
+pub(crate) struct Verify {
     /// The files to verify; `-` is standard input [default: -]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -66,14 +66,13 @@ pub struct Verify {
 }
 
 impl Verify {
-    /// Verifies the files.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         let start = Instant::now();
         let keys = self.keys.read()?;
         let no_key = keys.is_empty();
         let files = if self.files.is_empty() { vec!["-".into()] } else { self.files };
         let inputs: Vec<_> = files.into_iter().map(Input::new).collect();
-        // Unknown as soon as one of them is.
+        // The total is unknown if one size is unknown.
         let size = inputs.iter().map(Input::size).sum();
         let check = Check {
             keys,

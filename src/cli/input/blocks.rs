@@ -1,74 +1,70 @@
-//! A file to blocks of whole lines, in bounded memory.
+//! Reads a file in blocks of whole lines, in bounded memory.
 //!
-//! A line ends as `entry::lines` has it: at LF, with one CR before it. Blank lines are counted and
-//! left out. Of a line that is longer than [`MAX_KEPT`] the first [`MAX_KEPT`] bytes are kept: enough
-//! to know that it is no entry.
+//! A line ends with LF or CR LF, as in `entry::lines`. Blank lines are counted and skipped. A line
+//! longer than [`MAX_KEPT`] is truncated to [`MAX_KEPT`] bytes. That is enough to know that it is
+//! malformed.
 
 use std::io::{self, Read};
 use std::ops::Range;
 
 use bytes::Bytes;
 
-/// How much is read for one block, in bytes.
-pub const BLOCK: usize = 4 << 20;
+/// The number of bytes to read for a block.
+pub(crate) const BLOCK: usize = 4 << 20;
 
-/// The most bytes of one line that are kept.
-pub const MAX_KEPT: usize = 16 << 20;
+/// The maximum number of bytes kept of a line.
+pub(crate) const MAX_KEPT: usize = 16 << 20;
 
-/// Some lines in a row.
+/// Consecutive lines.
 #[derive(Debug, Default)]
-pub struct Block {
-    /// What the lines stand in.
-    pub bytes: Bytes,
-    /// The lines, in their order.
-    pub lines: Vec<Line>,
+pub(crate) struct Block {
+    /// The bytes that contain the lines.
+    pub(crate) bytes: Bytes,
+    pub(crate) lines: Vec<Line>,
 }
 
-/// A line of a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Its number in the file, from one.
-    pub number: u64,
-    /// Where it stands in the block's bytes.
-    pub at: Range<usize>,
+pub(crate) struct Line {
+    /// The line number in the file, from one.
+    pub(crate) number: u64,
+    /// The range in the bytes of the block.
+    pub(crate) at: Range<usize>,
 }
 
 impl Block {
-    /// The bytes of a line of this block, to keep.
-    pub fn line(&self, line: &Line) -> Bytes {
+    /// The bytes of a line, as a shared slice.
+    pub(crate) fn line(&self, line: &Line) -> Bytes {
         self.bytes.slice(line.at.clone())
     }
 
-    /// The bytes of a line of this block, to look at.
-    pub fn text(&self, line: &Line) -> &[u8] {
+    /// The bytes of a line, borrowed.
+    pub(crate) fn text(&self, line: &Line) -> &[u8] {
         self.bytes.get(line.at.clone()).unwrap_or_default()
     }
 }
 
-/// Reads blocks of whole lines.
-pub struct Blocks<R> {
+pub(crate) struct Blocks<R> {
     reader: R,
     block: usize,
     max_kept: usize,
-    /// The beginning of a line whose end was not read yet.
+    /// The beginning of a line whose end has not been read.
     rest: Vec<u8>,
     /// The number of the next line.
     number: u64,
-    /// Whether the end of a line that was too long to keep is still to come.
+    /// Whether the rest of a truncated line must be skipped.
     skipping: bool,
     state: State,
 }
 
 enum State {
     Reading,
-    /// What was read before the error is given first.
+    /// Returned after the lines that were read before the error.
     Broken(io::Error),
     Done,
 }
 
 impl<R: Read> Blocks<R> {
-    /// Reads the lines of `reader`.
-    pub fn new(reader: R) -> Blocks<R> {
+    pub(crate) fn new(reader: R) -> Blocks<R> {
         Blocks::sized(reader, BLOCK, MAX_KEPT)
     }
 
@@ -84,7 +80,7 @@ impl<R: Read> Blocks<R> {
         }
     }
 
-    /// Reads on, and gives the whole lines among what it has, or one that is too long to keep.
+    /// Reads until there is a whole line, and returns all whole lines, or one truncated line.
     fn read(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.rest);
         while matches!(self.state, State::Reading) {
@@ -100,7 +96,7 @@ impl<R: Read> Blocks<R> {
             }
             let whole = bytes.iter().rposition(|byte| *byte == b'\n');
             match (whole, &self.state) {
-                // The last line needs no line end.
+                // The last line may lack a line end.
                 (_, State::Done) => {}
                 (Some(end), State::Reading) => {
                     self.rest = bytes.split_off(end + 1);
@@ -112,14 +108,14 @@ impl<R: Read> Blocks<R> {
                     break;
                 }
                 (None, State::Reading) => {}
-                // Nobody knows what of the last line is missing.
+                // The last line is incomplete.
                 (whole, State::Broken(_)) => bytes.truncate(whole.map_or(0, |end| end + 1)),
             }
         }
         bytes
     }
 
-    /// Drops what belongs to the line that was too long to keep.
+    /// Removes the rest of a truncated line.
     fn skip(&mut self, bytes: &mut Vec<u8>) {
         match bytes.iter().position(|byte| *byte == b'\n') {
             Some(end) => {
@@ -130,7 +126,7 @@ impl<R: Read> Blocks<R> {
         }
     }
 
-    /// The lines that stand in `bytes`, the blank ones counted and left out.
+    /// Splits `bytes` into lines. Blank lines are counted and skipped.
     fn split(&mut self, bytes: &[u8]) -> Vec<Line> {
         let mut lines = Vec::with_capacity(bytes.len() / 400);
         let mut start = 0;
@@ -151,7 +147,7 @@ impl<R: Read> Blocks<R> {
 impl<R: Read> Iterator for Blocks<R> {
     type Item = io::Result<Block>;
 
-    /// The next block that has lines. After an error there is nothing more.
+    /// The next block with lines. After an error the iterator ends.
     fn next(&mut self) -> Option<io::Result<Block>> {
         loop {
             match std::mem::replace(&mut self.state, State::Done) {
@@ -173,7 +169,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The lines that are read, with their numbers, and the error at the end.
+    /// Returns the lines with their numbers, and whether there was an error at the end.
     fn read(reader: impl Read, block: usize, max_kept: usize) -> (Vec<(u64, String)>, bool) {
         let (mut lines, mut broken) = (Vec::new(), false);
         for block in Blocks::sized(reader, block, max_kept) {

@@ -1,7 +1,8 @@
-//! A column of a CSV file (RFC 4180) to blocks of lines: what other programs export.
+//! Reads a column of a CSV file (RFC 4180) in blocks, for files that other programs exported.
 //!
-//! The first record names the columns. A record may span lines; its number is that of its first.
-//! One that is longer than [`MAX_RECORD`] ends the reading: most likely a quote is not closed.
+//! The first record has the names of the columns. A record may span several lines; its number is
+//! that of the first line. A record longer than [`MAX_RECORD`] is an error, because a quote is
+//! probably not closed.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -14,51 +15,45 @@ use csv::ByteRecord;
 
 use super::blocks::{BLOCK, Block, Line};
 
-/// The longest record, in bytes.
-pub const MAX_RECORD: usize = 16 << 20;
+/// The maximum size of a record in bytes.
+pub(crate) const MAX_RECORD: usize = 16 << 20;
 
 /// Why a column cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ColumnError {
-    /// The file cannot be read.
+pub(crate) enum ColumnError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// There is no column of that name.
     #[error(
         "the file has neither JSON lines nor CSV with a column {name:?}: its first line begins \
          with {found:?}"
     )]
     NoColumn {
-        /// The column asked for.
         name: String,
-        /// How the first line begins.
+        /// The beginning of the first line.
         found: String,
     },
-    /// A record is too long.
     #[error("the record at line {0} is longer than 16 MiB; is a quote not closed?")]
     RecordTooLong(u64),
 }
 
-/// Reads a column in blocks.
-pub struct Column<R> {
+pub(crate) struct Column<R> {
     csv: csv::Reader<Leash<R>>,
     source: Rc<Source>,
     column: usize,
-    /// The column that holds what is no UTF-8, in base64: our own export has one.
+    /// The column with base64 of lines that are not UTF-8, as `vidimus export` writes it.
     encoded: Option<usize>,
     record: ByteRecord,
     failed: Option<ColumnError>,
 }
 
 impl<R: Read> Column<R> {
-    /// Reads the column `name` of the CSV in `reader`.
-    pub fn new(reader: R, name: &str) -> Result<Column<R>, ColumnError> {
+    pub(crate) fn new(reader: R, name: &str) -> Result<Column<R>, ColumnError> {
         let source = Rc::new(Source { left: Cell::new(MAX_RECORD), ended: Cell::new(false) });
         let leash = Leash { reader, source: Rc::clone(&source) };
         let mut csv = csv::ReaderBuilder::new()
-            // Records of another length than the first are no reason to stop.
+            // Records may have fewer or more columns than the first.
             .flexible(true)
-            // At CR LF the reader counts its lines too late; the CR is taken off here instead.
+            // With CR LF the reader would count lines too late, so the CR is removed here.
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(leash);
         let header = csv.byte_headers().map_err(|error| column_error(error, 1))?;
@@ -74,7 +69,7 @@ impl<R: Read> Column<R> {
         Ok(Column { csv, source, column, encoded, record: ByteRecord::new(), failed: None })
     }
 
-    /// The line in the record that was read last.
+    /// The line in the last record.
     fn line(&self) -> Cow<'_, [u8]> {
         let cell = |column: usize| without_line_end(self.record.get(column).unwrap_or(b""));
         let encoded = self.encoded.map(cell).filter(|_| cell(self.column).is_empty());
@@ -84,7 +79,7 @@ impl<R: Read> Column<R> {
         }
     }
 
-    /// Adds the values of the next records to a block, until that is full.
+    /// Adds the values of the next records until the block is full.
     fn fill(&mut self, bytes: &mut Vec<u8>, lines: &mut Vec<Line>) -> Result<(), ColumnError> {
         while bytes.len() < BLOCK {
             self.source.left.set(MAX_RECORD);
@@ -104,8 +99,8 @@ impl<R: Read> Column<R> {
         Ok(())
     }
 
-    /// The number of the line at which the record that was read last begins. The reader counts the
-    /// blank lines before it to it.
+    /// The line number at which the last record begins. The position of the reader includes the
+    /// blank lines before it.
     fn number(&self) -> u64 {
         let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
         let line_end = u64::from(!self.source.ended.get());
@@ -116,7 +111,7 @@ impl<R: Read> Column<R> {
 impl<R: Read> Iterator for Column<R> {
     type Item = Result<Block, ColumnError>;
 
-    /// The next block. After an error there is nothing more.
+    /// The next block. After an error the iterator ends.
     fn next(&mut self) -> Option<Result<Block, ColumnError>> {
         if let Some(error) = self.failed.take() {
             return Some(Err(error));
@@ -133,23 +128,23 @@ impl<R: Read> Iterator for Column<R> {
     }
 }
 
-/// The line without a line end, which some programs export along with it.
+/// Removes the line end, which some programs export with the line.
 pub(super) fn without_line_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Lets so many bytes through for a record and then fails: the reader of CSV has no cap of its own.
+/// Fails when a record has too many bytes, because the CSV reader has no limit.
 struct Leash<R> {
     reader: R,
     source: Rc<Source>,
 }
 
-/// How far the reading has come.
+/// The state that the reader shares with its [`Column`].
 struct Source {
-    /// How many bytes the record may still have.
+    /// The number of bytes that the record may still have.
     left: Cell<usize>,
-    /// Whether the file is read to its end: only a record without a line end asks for that.
+    /// Whether the end of the file was read, which happens only for a record without a line end.
     ended: Cell<bool>,
 }
 

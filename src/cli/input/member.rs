@@ -1,8 +1,8 @@
-//! A member of a JSON object that wraps a line, as other programs export it.
+//! Reads a line from a member of a JSON object, for files that other programs exported.
 //!
-//! The member is named as `_raw`, or by a path with dots as `event.original`. A string is unescaped;
-//! an object is taken as it stands, byte for byte. If there is no member `x`, but a string
-//! `x_base64`, that is decoded: Vidimus's own export has lines that are no UTF-8 in `raw_base64`.
+//! The member is a name such as `_raw`, or a path with dots such as `event.original`. A string is
+//! unescaped. An object is used as written, byte for byte. If there is no member `x`, the string
+//! `x_base64` is decoded: `vidimus export` writes lines that are not UTF-8 to `raw_base64`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,20 +16,20 @@ use super::column::without_line_end;
 use crate::entry::words::words;
 
 words! {
-    /// Why no line can be taken out of a wrapper.
-    pub enum NoLine {
-        /// It is no JSON object.
+    /// Why a wrapper has no line.
+    pub(crate) enum NoLine {
+        /// It is not a JSON object.
         NotAnObject = "wrapper_not_json",
-        /// It has no such member.
+        /// It does not have the member.
         NotFound = "field_not_found",
-        /// The member is neither text nor an object.
+        /// The member is neither a string nor an object.
         NotALine = "field_not_text",
     }
 }
 
-/// The line in the member `name` of `wrapper`, without a line end.
-pub fn line_in(wrapper: &[u8], name: &str) -> Result<Vec<u8>, NoLine> {
-    // A file may begin with a byte order mark.
+/// The line in the member `name` of `wrapper`, without the line end.
+pub(crate) fn line_in(wrapper: &[u8], name: &str) -> Result<Vec<u8>, NoLine> {
+    // The file may begin with a byte order mark.
     let wrapper = wrapper.strip_prefix(b"\xef\xbb\xbf").unwrap_or(wrapper);
     let object = object(wrapper).ok_or(NoLine::NotAnObject)?;
     if let Some(value) = find(&object, name) {
@@ -42,8 +42,8 @@ pub fn line_in(wrapper: &[u8], name: &str) -> Result<Vec<u8>, NoLine> {
     STANDARD.decode(encoded).map_err(|_| NoLine::NotALine)
 }
 
-/// Whether the line is one of Vidimus's own records, which wraps the entry it tells of.
-pub fn is_record(line: &[u8]) -> bool {
+/// Whether the line is a record that Vidimus printed, which contains the line of an entry.
+pub(crate) fn is_record(line: &[u8]) -> bool {
     let Some(object) = object(line) else { return false };
     let has = |name: &str| object.contains_key(name);
     (has("id") || has("source")) && has("verdict") && (has("raw") || has("raw_base64"))
@@ -51,7 +51,7 @@ pub fn is_record(line: &[u8]) -> bool {
 
 type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
 
-/// A key, borrowed where it has no escapes.
+/// A key, borrowed if it has no escapes.
 #[derive(Deserialize, PartialEq, Eq, Hash)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -60,7 +60,7 @@ fn object(text: &[u8]) -> Option<Object<'_>> {
     Some(object.into_iter().map(|(key, value)| (key.0, value)).collect())
 }
 
-/// The member called `name`, dots and all, or else the one that its dots lead to.
+/// The member with the exact name, or else the nested member with this path.
 fn find<'a>(object: &Object<'a>, name: &str) -> Option<&'a RawValue> {
     if let Some(value) = object.get(name) {
         return Some(value);

@@ -1,14 +1,14 @@
-//! The files that a command reads: opened, decompressed, split.
+//! Opens, decompresses and splits the files that a command reads.
 //!
-//! - [`blocks`]: whole lines, some thousands at a time. [`mod@column`]: a column of CSV, likewise.
+//! - [`blocks`]: whole lines, in blocks. [`mod@column`]: a CSV column, in blocks.
 //! - [`member`]: a member of a JSON object that wraps a line.
 //!
-//! Whatever is read takes bounded memory. Gzip (RFC 1952) and Zstandard (RFC 8878) are recognised
-//! by their first bytes, whatever the file is called.
+//! Reading takes bounded memory. Gzip (RFC 1952) and Zstandard (RFC 8878) are detected by their
+//! first bytes, not by the file name.
 
-pub mod blocks;
-pub mod column;
-pub mod member;
+pub(crate) mod blocks;
+pub(crate) mod column;
+pub(crate) mod member;
 
 use std::fmt;
 use std::fs::File;
@@ -18,26 +18,23 @@ use std::path::PathBuf;
 use flate2::bufread::MultiGzDecoder;
 use indicatif::ProgressBar;
 
-/// A file that is named on the command line.
+/// A file named on the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// Standard input, `-`.
     Stdin,
-    /// A file.
     File(PathBuf),
 }
 
-/// Bytes to read, on another thread too.
-pub type Bytes = Box<dyn Read + Send>;
+pub(crate) type Bytes = Box<dyn Read + Send>;
 
 impl Input {
-    /// What `path` names.
-    pub fn new(path: PathBuf) -> Input {
+    pub(crate) fn new(path: PathBuf) -> Input {
         if path.as_os_str() == "-" { Input::Stdin } else { Input::File(path) }
     }
 
-    /// Opens it for reading what it holds, decompressed. `progress` counts the bytes of the file.
-    pub fn open(&self, progress: &ProgressBar) -> io::Result<Bytes> {
+    /// Opens the file and decompresses it. `progress` counts the bytes of the file.
+    pub(crate) fn open(&self, progress: &ProgressBar) -> io::Result<Bytes> {
         let file: Bytes = match self {
             Input::Stdin => Box::new(progress.wrap_read(io::stdin())),
             Input::File(path) => Box::new(progress.wrap_read(File::open(path)?)),
@@ -45,8 +42,8 @@ impl Input {
         decompressed(file)
     }
 
-    /// The size of the file in bytes, if it is an ordinary one.
-    pub fn size(&self) -> Option<u64> {
+    /// The size in bytes of a regular file.
+    pub(crate) fn size(&self) -> Option<u64> {
         match self {
             Input::Stdin => None,
             Input::File(path) => {
@@ -56,7 +53,7 @@ impl Input {
     }
 }
 
-/// As it was named; `-` for standard input.
+/// The name as given; `-` for standard input.
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -70,7 +67,7 @@ fn decompressed(file: Bytes) -> io::Result<Bytes> {
     let (start, file) = peek(file, 4)?;
     Ok(match start.as_slice() {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::with_capacity(1 << 16, file))),
-        // A frame, or one to be skipped, with which parallel compressors begin.
+        // A frame, or a skippable frame, which parallel compressors write first.
         [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
             Box::new(zstd::Decoder::new(file)?)
         }
@@ -78,8 +75,8 @@ fn decompressed(file: Bytes) -> io::Result<Bytes> {
     })
 }
 
-/// The first `length` bytes, or fewer if there are no more, and a reader that gives them again.
-pub fn peek(mut reader: Bytes, length: u64) -> io::Result<(Vec<u8>, Bytes)> {
+/// Returns at most the first `length` bytes, and a reader that starts with these bytes again.
+pub(crate) fn peek(mut reader: Bytes, length: u64) -> io::Result<(Vec<u8>, Bytes)> {
     let mut start = Vec::new();
     reader.by_ref().take(length).read_to_end(&mut start)?;
     let again = Cursor::new(start.clone());

@@ -1,4 +1,5 @@
-//! How the API is reached: the token, the hosts, the data directory; and whose webhook is meant.
+//! Arguments that the Konnect commands share: the access token, the hosts, the webhook, the time
+//! range.
 
 use std::path::PathBuf;
 
@@ -18,7 +19,7 @@ use crate::net::{self, ClientOptions};
 use crate::search::time;
 use crate::settings::Secret;
 
-/// How the API is reached. It may hold the token in plain, and therefore has no `Debug`.
+/// How to call the API. It has no `Debug`, because it may contain the token.
 #[derive(Args)]
 pub(super) struct Access {
     /// The access token. The shell history keeps it, so prefer --token-file
@@ -57,12 +58,11 @@ pub(super) fn log_format() -> impl TypedValueParser<Value = Format> {
 }
 
 impl Access {
-    /// The section `[konnect]`.
     pub(super) fn settings(&self) -> Result<config::Konnect, Failure> {
         config::konnect(&self.place.flags()).map_err(Failure::usage)
     }
 
-    /// Where the API is. A flag goes before the configuration.
+    /// The hosts of the API. Flags override the configuration.
     pub(super) fn hosts(&self) -> Result<Hosts, Failure> {
         let settings = self.settings()?;
         let (base, region) = match (&self.base_url, self.region) {
@@ -79,7 +79,7 @@ impl Access {
         }
     }
 
-    /// The region, if the API is Konnect's own.
+    /// The region, unless there is a base URL.
     pub(super) fn region(&self) -> Result<Option<Region>, Failure> {
         let settings = self.settings()?;
         Ok(match (&self.base_url, self.region) {
@@ -90,7 +90,6 @@ impl Access {
         })
     }
 
-    /// A client of the API.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let hosts = self.hosts()?;
         let token = self.secret()?;
@@ -99,7 +98,7 @@ impl Access {
         Ok(Client::new(net, hosts, token))
     }
 
-    /// The flags that another command needs to reach the same, each after a space.
+    /// The flags with which another command calls the same API, each with a leading space.
     pub(super) fn repeated(&self) -> String {
         let mut flags = String::new();
         let mut add = |name: &str, value: Option<String>| {
@@ -148,8 +147,8 @@ impl Access {
     }
 }
 
-/// The parser of an id that becomes a segment of a path: without one, or with dots alone, it would
-/// be another path.
+/// Parses an id that becomes a path segment. An empty id, or one of dots only, would change the
+/// path.
 pub(super) fn id(text: &str) -> Result<String, &'static str> {
     match text {
         "" | "." | ".." => Err("expected an id such as a UUID"),
@@ -157,7 +156,7 @@ pub(super) fn id(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A word as a shell takes it for one.
+/// Quotes a word for a shell.
 pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     match !word.is_empty() && word.chars().all(plain) {
@@ -166,7 +165,7 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-/// What is shown of a webhook: whose it is, how it is printed, how the API is reached.
+/// The arguments to show something of a webhook.
 #[derive(Args)]
 pub(super) struct Show {
     #[command(flatten)]
@@ -180,7 +179,7 @@ pub(super) struct Show {
     pub(super) access: Access,
 }
 
-/// Whose webhook.
+/// Selects the webhook of the organization or of a Dev Portal.
 #[derive(Args)]
 pub(super) struct Whose {
     /// Use the webhook of this Dev Portal instead of the organization's webhook
@@ -189,18 +188,17 @@ pub(super) struct Whose {
 }
 
 impl Whose {
-    /// The flag that says so, after a space.
+    /// The flag for another command, with a leading space.
     pub(super) fn repeated(&self) -> String {
         self.portal.as_ref().map_or_else(String::new, |id| format!(" --portal {}", quoted(id)))
     }
 
-    /// The scope of the calls.
     pub(super) fn scope(&self) -> Scope {
         Scope::of(self.portal.as_deref())
     }
 }
 
-/// A range of time that must begin somewhere.
+/// A time range with a required start.
 #[derive(Args)]
 pub(super) struct Span {
     /// Start at this time: RFC 3339, a date, or an age (15m, 6h, 7d)
@@ -213,7 +211,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Both ends.
+    /// The start and the end.
     pub(super) fn ends(&self) -> Result<(Millis, Millis), Failure> {
         let since = moment("--since", &self.since)?;
         let until = self.until.as_deref().map(|until| moment("--until", until)).transpose()?;
@@ -226,7 +224,7 @@ impl Span {
     }
 }
 
-/// The time that a flag names.
+/// Parses the time of a flag.
 pub(super) fn moment(flag: &str, text: &str) -> Result<Millis, Failure> {
     let time = time::parse(text, now().get());
     time.map(Millis::saturating).map_err(|error| Failure::usage(format!("{flag}: {error}")))

@@ -1,4 +1,4 @@
-//! `vidimus konnect destinations`: where entries are sent, and in which format.
+//! `vidimus konnect destinations`: manage webhook destinations.
 
 use std::path::PathBuf;
 
@@ -129,8 +129,7 @@ struct One {
     access: Access,
 }
 
-/// What a destination's deliveries bring as `Authorization`. It may hold a secret in plain, and
-/// therefore has no `Debug`.
+/// The `Authorization` of a destination. It has no `Debug`, because it may contain the secret.
 #[derive(Args)]
 pub(super) struct Authorization {
     /// The full Authorization header of the deliveries [env: VIDIMUS_AUTHORIZATION]
@@ -143,7 +142,7 @@ pub(super) struct Authorization {
 }
 
 impl Authorization {
-    /// What the flags say.
+    /// The value of the flags.
     pub(super) fn given(&self) -> Result<Option<Secret>, Failure> {
         match (&self.authorization, &self.authorization_file) {
             (Some(value), _) => Secret::new(value)
@@ -159,7 +158,7 @@ impl Authorization {
         }
     }
 
-    /// What the flags or the environment say.
+    /// The value of the flags or the environment.
     fn required(&self) -> Result<Secret, Failure> {
         if let Some(secret) = self.given()? {
             return Ok(secret);
@@ -254,7 +253,7 @@ fn print(format: OutputFormat, destinations: &[Destination]) -> Result<Exit, Fai
 
 fn grid(destinations: &[Destination]) -> Grid<5> {
     let mut grid = Grid::new([
-        // It is needed to name one.
+        // Other commands need the whole id.
         whole("ID"),
         cut_to("NAME", 6),
         cut_to("ENDPOINT", 16),

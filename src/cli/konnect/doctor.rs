@@ -1,4 +1,5 @@
-//! `vidimus konnect doctor`: why nothing arrives, in the order in which it can fail.
+//! `vidimus konnect doctor`: find out why nothing arrives. The checks follow the path of a
+//! delivery.
 
 mod finding;
 mod reach;
@@ -72,7 +73,7 @@ impl Doctor {
             receiver::endpoint(config, &destination, is_konnect, findings)?;
             reach::endpoint(&destination, findings).await?;
         }
-        // What is a problem so far is the way to the endpoint.
+        // All problems so far concern the path to the endpoint.
         let way_is_clear = findings.problems() == 0;
         let reader = self.access.place.reader();
         let stats = match &reader {
@@ -93,8 +94,7 @@ impl Doctor {
         receiver::refused(&stats, findings)?;
         receiver::keys(&stats, findings)?;
         if !webhook.enabled || webhook.audit_log_destination_id.is_none() {
-            let what =
-                "no call was made, because a webhook that is disabled or has no destination sends \
+            let what = "no call was made, because a webhook that is disabled or has no destination sends \
                  nothing";
             return findings.add(Finding::note("arrival", what));
         }
@@ -136,10 +136,10 @@ impl Doctor {
         findings.add(finding)
     }
 
-    /// The commands that have the webhook send again, and fetch what it has not sent since the
-    /// delivery that was received last.
+    /// The commands that enable the webhook again, and fetch the entries since the last received
+    /// delivery.
     fn mend(&self, delivered: Option<Millis>, keeps: Duration) -> String {
-        /// How much longer than its delivery an entry may be under way, in milliseconds.
+        /// How much older than its delivery an entry may be, in milliseconds.
         const SLACK: i64 = 10 * 60 * 1000;
         let keeps = i64::try_from(keeps.as_millis()).unwrap_or(i64::MAX);
         let horizon = now().get().saturating_sub(keeps);
@@ -153,7 +153,7 @@ impl Doctor {
         )
     }
 
-    /// Makes a call under a name of its own, which its entry has as `user_agent`, and waits for it.
+    /// Makes a call with a unique `User-Agent`, and waits for the entry with this `user_agent`.
     async fn arrival(
         &self,
         client: &Client,
@@ -213,14 +213,16 @@ impl Doctor {
             ),
             others => Finding::note(
                 CHECK,
-                format!("{others} other entries arrived within {waited:?}, but not the entry of \
-                    the API call"),
+                format!(
+                    "{others} other entries arrived within {waited:?}, but not the entry of \
+                    the API call"
+                ),
             ),
         })
     }
 }
 
-/// Whether the token may do what is needed: the webhook, if it may.
+/// Checks the permissions of the token. Returns the webhook if it has them.
 async fn token(
     client: &Client,
     scope: &Scope,
@@ -269,7 +271,7 @@ async fn destination(
     }
 }
 
-/// What to do after the last delivery was answered so.
+/// The advice for the status of the last delivery.
 fn answered(code: u16) -> &'static str {
     cause(code).unwrap_or(
         "check the log of vidimus serve; then replay the missing entries: vidimus konnect \
@@ -277,17 +279,17 @@ fn answered(code: u16) -> &'static str {
     )
 }
 
-/// Why a delivery was answered so, if that cannot pass by itself.
+/// The cause of a status that does not go away by itself.
 fn cause(code: u16) -> Option<&'static str> {
     match code {
         401 | 403 => Some(
             "the Authorization of the destination is not that of the receiver: set it with \
              vidimus konnect setup, or vidimus konnect destinations update --authorization-file",
         ),
-        404 | 405 => {
-            Some("the path of the endpoint is not that of the receiver: check --path of vidimus \
-                serve")
-        }
+        404 | 405 => Some(
+            "the path of the endpoint is not that of the receiver: check --path of vidimus \
+                serve",
+        ),
         413 => Some("max_body of the receiver, or the limit of a proxy, is too small"),
         _ => None,
     }

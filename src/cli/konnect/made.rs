@@ -1,8 +1,8 @@
-//! What `setup` made, so that `teardown` undoes exactly that: `konnect-setup.json` in the data
-//! directory, which holds no secret.
+//! `konnect-setup.json` in the data directory: what `setup` created, so that `teardown` can undo
+//! it. It contains no secret.
 //!
-//! It is written before the webhook is touched, and each step of the teardown asks the API what is
-//! there: whatever was interrupted can be done again.
+//! The file is written before the webhook is changed, and each step of `teardown` asks the API for
+//! the current state. So an interrupted command can be repeated.
 
 use std::fs;
 use std::io;
@@ -15,38 +15,35 @@ use crate::konnect::api::Webhook;
 use crate::konnect::client::{Client, Scope};
 use crate::private_file;
 
-/// What one `setup` made.
+/// What a `setup` created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Made {
-    /// The host of the webhook.
+    /// The API host of the webhook.
     pub(super) api: String,
-    /// Whose webhook, if a Dev Portal's.
+    /// The Dev Portal of the webhook, unless it is the organization's.
     pub(super) portal_id: Option<String>,
-    /// The destination.
     pub(super) destination_id: String,
-    /// Its name.
     pub(super) destination_name: String,
-    /// The webhook as it was before.
+    /// The webhook before the set-up.
     pub(super) previous: Webhook,
 }
 
 impl Made {
-    /// Whether it is of this webhook.
+    /// Whether it belongs to this webhook.
     pub(super) fn is_of(&self, client: &Client, scope: &Scope) -> bool {
         self.api == client.hosts().regional() && self.portal_id.as_deref() == scope.portal()
     }
 }
 
-/// The file with all that was made.
+/// The contents of the file.
 #[derive(Debug)]
 pub(super) struct Remembered {
     path: PathBuf,
-    /// All of it.
     pub(super) all: Vec<Made>,
 }
 
 impl Remembered {
-    /// Reads the file in a data directory; none is the same as an empty one.
+    /// Reads the file. A missing file is empty.
     pub(super) fn read(data_dir: &Path) -> Result<Remembered, Failure> {
         let path = data_dir.join("konnect-setup.json");
         let bad = |why: String| Failure::failed(format!("cannot read {}: {why}", path.display()));
@@ -58,12 +55,12 @@ impl Remembered {
         Ok(Remembered { path, all })
     }
 
-    /// What was made for this webhook.
+    /// The record for this webhook.
     pub(super) fn of(&self, client: &Client, scope: &Scope) -> Option<&Made> {
         self.all.iter().find(|made| made.is_of(client, scope))
     }
 
-    /// Replaces what was made for this webhook, and writes the file.
+    /// Replaces the record for this webhook, and writes the file.
     pub(super) fn put(
         &mut self,
         client: &Client,

@@ -1,9 +1,10 @@
-//! `vidimus konnect`: work with Konnect's own API, or with a stand-in for it.
+//! `vidimus konnect`: use the API of Konnect, or of a simulator.
 //!
-//! - `access`: token, hosts, whose webhook; `waiting`: for signals, for the end of a replay.
-//! - `destinations`, `webhook`, `status`, `replay`, `pull`: what the API has, one file each.
-//! - `setup` and `teardown`: all of it at once, remembered in `made`; `recipe` prints it instead.
-//! - `reconcile`: what the webhook never delivered. `doctor`: why nothing arrives.
+//! - `access`: the shared arguments. `waiting`: waits for signals and for the end of a replay.
+//! - `destinations`, `webhook`, `status`, `replay`, `pull`: one file per part of the API.
+//! - `setup` and `teardown`: the whole set-up, recorded in `made`; `recipe` prints it as
+//!   configuration.
+//! - `reconcile`: finds missing entries. `doctor`: finds out why nothing arrives.
 
 mod access;
 mod destinations;
@@ -28,12 +29,12 @@ use super::exit::{Exit, Failure};
 /// These commands need a personal (kpat_…) or system (spat_…) access token with the Admin role for
 /// audit logs. It is read from --token-file, KONNECT_TOKEN, or token_file in the configuration.
 #[derive(Args)]
-pub struct Konnect {
+pub(crate) struct Konnect {
     #[command(subcommand)]
     command: Command,
 }
 
-// No `Debug`: some hold a secret.
+// No `Debug`, because some contain a secret.
 #[derive(Subcommand)]
 enum Command {
     Setup(setup::Setup),
@@ -48,8 +49,7 @@ enum Command {
 }
 
 impl Konnect {
-    /// Does what is asked for.
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
         match self.command {
             Command::Setup(setup) => setup.run(),
             Command::Teardown(teardown) => teardown.run(),

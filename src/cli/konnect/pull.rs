@@ -1,4 +1,4 @@
-//! `vidimus konnect pull`: the organization's entries from the API, as JSON lines.
+//! `vidimus konnect pull`: pull the organization's entries from the API.
 
 use std::fs;
 use std::io;
@@ -72,7 +72,7 @@ impl Pull {
         let mut cursor = self.cursor(client.hosts().regional())?;
         let mut count = 0;
         let done = run_until_interrupted(self.pull(&client, until, &mut cursor, &mut count));
-        // What was printed is in the cursor's file, whatever ended it.
+        // The cursor file includes everything that was printed.
         if self.output == OutputFormat::Text {
             tell(counted(count as u64, "entry"));
         }
@@ -105,7 +105,7 @@ impl Pull {
             })?;
             let new = cursor.take(entries, next);
             *count += new.len();
-            // No await between the two: an interruption cannot come between them.
+            // No await between these two, so that they cannot be interrupted in between.
             self.print(&new)?;
             self.save(cursor)?;
             if cursor.is_between_windows() {
@@ -130,7 +130,7 @@ impl Pull {
         output.flush()
     }
 
-    /// Where the file says that the last pull stopped, or the start.
+    /// The position in the cursor file, or the start.
     fn cursor(&self, api: &str) -> Result<Cursor, Failure> {
         if let Some(path) = &self.cursor_file
             && let Some(cursor) = read(path)?
@@ -145,7 +145,10 @@ impl Pull {
                 )));
             }
             if self.since.is_some() {
-                tell(format_args!("--since is ignored: the pull continues from {}", path.display()));
+                tell(format_args!(
+                    "--since is ignored: the pull continues from {}",
+                    path.display()
+                ));
             }
             return Ok(cursor);
         }
@@ -174,7 +177,6 @@ fn read(path: &Path) -> Result<Option<Cursor>, Failure> {
     }
 }
 
-/// Entries as rows, each with a remark.
 pub(super) fn grid<'a>(
     entries: impl Iterator<Item = (&'a Value, &'static str)>,
     screen: Screen,

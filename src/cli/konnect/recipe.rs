@@ -1,10 +1,10 @@
-//! A set-up as configuration: for the vendor's Terraform provider, for kongctl, for a shell.
+//! Prints a set-up as configuration for Kong's Terraform provider, for kongctl, or for a shell.
 //!
 //! The names are those of the provider `kong/konnect` (`konnect_audit_log`,
-//! `konnect_audit_log_destination`, `konnect_portal_audit_log_webhook`, in the pages below
+//! `konnect_audit_log_destination`, `konnect_portal_audit_log_webhook`, documented under
 //! `docs/resources/` of its repository) and of kongctl's declarative files (`audit-logs`,
-//! `audit_log_webhook`, in its example `audit-logs/portal-audit-log-webhook.yaml`). What these tools
-//! cannot do is said in a comment. No secret is printed.
+//! `audit_log_webhook`, from its example `audit-logs/portal-audit-log-webhook.yaml`). Comments in
+//! the output say what these tools cannot do. No secret is printed.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,6 @@ use super::access::quoted;
 use crate::entry::Format;
 use crate::konnect::client::Hosts;
 
-/// How a set-up is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Form {
     /// For Kong's Terraform provider, kong/konnect
@@ -26,16 +25,14 @@ pub(super) enum Form {
     Curl,
 }
 
-/// Where the authorization value is.
+/// The location of the authorization value.
 #[derive(Clone, Debug)]
 pub(super) enum Where {
-    /// In a file.
     File(PathBuf),
-    /// In the environment variable `VIDIMUS_AUTHORIZATION`.
+    /// The environment variable `VIDIMUS_AUTHORIZATION`.
     Variable,
 }
 
-/// What is set up.
 #[derive(Debug)]
 pub(super) struct Recipe<'a> {
     pub(super) endpoint: &'a str,
@@ -48,7 +45,6 @@ pub(super) struct Recipe<'a> {
 }
 
 impl Recipe<'_> {
-    /// Prints it.
     pub(super) fn print(&self, form: Form) -> String {
         match form {
             Form::Terraform => self.terraform(),
@@ -168,7 +164,7 @@ portals:
         text
     }
 
-    /// The destination made by this program.
+    /// The command that creates the destination.
     fn create_command(&self) -> String {
         let mut command = format!(
             "vidimus konnect destinations create --name {} --endpoint {} --log-format {}",
@@ -187,7 +183,7 @@ portals:
 
     fn curl(&self) -> String {
         let (global, regional) = (self.hosts.global(), self.hosts.regional());
-        // In no argument, where other users of the machine would see it.
+        // Not as an argument, because other users of the machine could see it.
         let (option, value) = match &self.authorization {
             Where::File(path) => {
                 let option = format!(" --rawfile authorization {}", shell(path));
@@ -223,7 +219,7 @@ jq -n --arg id \"$destination\" '{{audit_log_destination_id: $id, enabled: true}
     }
 }
 
-/// A string of HCL, which reads `${` and `%{` in one.
+/// An HCL string, in which `${` and `%{` must be escaped.
 fn hcl(text: &str) -> String {
     json!(text).to_string().replace("${", "$${").replace("%{", "%%{")
 }

@@ -1,8 +1,7 @@
-//! `vidimus konnect reconcile`: what the webhook never delivered.
+//! `vidimus konnect reconcile`: find entries that the webhook never delivered.
 //!
-//! For the organization the range is pulled and compared with the store. A Dev Portal's entries
-//! cannot be pulled: there a replay of the range is started, and what it brings that is new was
-//! missing.
+//! For the organization, the range is pulled and compared with the store. The entries of a Dev
+//! Portal cannot be pulled, so the range is replayed. New entries from the replay were missing.
 
 mod portal;
 
@@ -69,14 +68,14 @@ pub(super) struct Reconcile {
     access: Access,
 }
 
-/// How young an entry is that may still be on its way, in milliseconds.
+/// The age in milliseconds below which an entry may still arrive.
 const ON_ITS_WAY: i64 = 30_000;
 
-/// How often as many entries must be missing, one look after another, for no more to be expected of
-/// a replay: some never come as they are, such as those that are tampered with on their way.
+/// A replay is over when the number of missing entries has not changed in this many consecutive
+/// checks. Some entries never arrive unchanged, such as those that are tampered with in transit.
 const QUIET: usize = 20;
 
-/// How many pulled entries are compared at most: they are all in memory.
+/// The maximum number of pulled entries, because they are all in memory.
 const MAX_PULLED: usize = 1_000_000;
 
 impl Reconcile {
@@ -134,7 +133,8 @@ impl Reconcile {
         Ok(if left == 0 && is_whole { Exit::Done } else { Exit::BadNews })
     }
 
-    /// Starts the replay, waits for the missing entries, and says what came: how many did not.
+    /// Starts the replay, waits for the missing entries, and prints the result. Returns the number
+    /// of entries that are still missing.
     async fn fetch(
         &self,
         client: &Client,
@@ -152,7 +152,7 @@ impl Reconcile {
         let before = missing()?;
         client.start_replay(&scope, replay).await?;
         let job = replayed(client, &scope, deadline).await?;
-        // What the job has sent may be in a delivery that is not over.
+        // Entries that the job has sent may be in a delivery that is still running.
         let mut left = missing()?;
         let mut rest = Rest::default();
         while !rest.is_all(left)
@@ -240,7 +240,6 @@ impl Reconcile {
         }
     }
 
-    /// The command that starts a replay.
     fn command(&self, replay: &ReplayRange) -> String {
         format!(
             "vidimus konnect replay start --since {} --until {}{}",
@@ -251,7 +250,7 @@ impl Reconcile {
     }
 }
 
-/// How many entries are still missing after a replay, one look after another.
+/// The number of missing entries in consecutive checks after a replay.
 #[derive(Debug, Default)]
 struct Rest {
     left: usize,
@@ -259,7 +258,7 @@ struct Rest {
 }
 
 impl Rest {
-    /// Whether `left` are all that will be missing: none, or as many as in the [`QUIET`] looks before.
+    /// Whether `left` is final: zero, or the same number as in the [`QUIET`] checks before.
     fn is_all(&mut self, left: usize) -> bool {
         self.same = if left == self.left { self.same + 1 } else { 0 };
         self.left = left;
@@ -267,22 +266,22 @@ impl Rest {
     }
 }
 
-/// What is looked at, both ends included.
+/// The time range to compare, with both ends included.
 struct Range {
     since: Millis,
     until: Millis,
-    /// What is older Konnect does not keep.
+    /// Konnect does not keep older entries.
     horizon: Millis,
 }
 
 impl Range {
-    /// The replay that brings these entries, whole seconds around them; `None` if there are none.
+    /// The replay that covers these entries, in whole seconds; `None` if there are none.
     fn replay_of(&self, missing: &[Pulled], now: Millis) -> Option<ReplayRange> {
         let first = missing.iter().map(|one| one.face.at).min()?;
         let last = missing.iter().map(|one| one.face.at).max()?;
         let start = first.get().div_euclid(1000) * 1000;
         let end = (last.get().div_euclid(1000) + 1) * 1000;
-        // Konnect refuses what is older than it keeps, or in the future.
+        // Konnect refuses times older than its retention, or in the future.
         let start = Millis::saturating(start.max(self.horizon.get().min(first.get())));
         let end = Millis::saturating(end.min(now.get().max(last.get() + 1)));
         Some(ReplayRange { start_at: start.into(), end_at: end.into() })
@@ -296,7 +295,7 @@ impl Range {
     }
 }
 
-/// Everything that Konnect lists of a range.
+/// Pulls all entries of a range.
 async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure> {
     let filter = PullFilter { since: range.since, until: range.until, kind: None };
     let (mut all, mut unread, mut after) = (Vec::new(), 0, None);
@@ -327,7 +326,7 @@ async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure
     Ok(all)
 }
 
-/// Everything that the store has of a range, and a little beside it, for times are rounded.
+/// The stored entries of a range, extended a little because times are rounded.
 fn stored(reader: &Reader, range: &Range) -> Result<Vec<Stored>, Failure> {
     let mut scan = reader.scan(&Filter::All, range.in_store(2), usize::MAX)?;
     let mut all = Vec::new();
@@ -348,8 +347,8 @@ fn stored(reader: &Reader, range: &Range) -> Result<Vec<Stored>, Failure> {
     }
 }
 
-/// Says that what is missing of the time before the horizon is lost. Whether nothing at all is
-/// stored of it, which is a gap for sure.
+/// Reports that missing entries before the horizon are lost. Returns whether nothing is stored of
+/// that time, which is certainly a gap.
 fn tell_of_the_past(reader: &Reader, range: &Range, filter: &Filter) -> Result<bool, Failure> {
     let end = range.horizon.min(range.until);
     if range.since >= end {

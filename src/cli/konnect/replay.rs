@@ -1,4 +1,4 @@
-//! `vidimus konnect replay`: have Konnect send a past range to the webhook again.
+//! `vidimus konnect replay`: make Konnect send a past time range to the webhook again.
 
 use std::time::Duration;
 

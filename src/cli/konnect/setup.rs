@@ -1,4 +1,4 @@
-//! `vidimus konnect setup`: destination and webhook in one step, or the same as configuration.
+//! `vidimus konnect setup`: create the destination and set the webhook, or print the configuration.
 
 use std::path::PathBuf;
 
@@ -83,7 +83,7 @@ impl Setup {
         };
         let (client, scope) = (self.access.client()?, self.whose.scope());
         let data_dir = self.data_dir()?;
-        // What is remembered must have a place before anything is made.
+        // The directory for the record must exist before anything is created.
         Directory::create(&data_dir)?;
         let mut remembered = Remembered::read(&data_dir)?;
         run(self.apply(&client, &scope, &wanted, &mut remembered))?;
@@ -124,12 +124,16 @@ impl Setup {
                  again, or undo it with vidimus konnect teardown"
             ))
         })?;
-        tell(format_args!("the webhook now delivers to {}: {}", wanted.endpoint, line(wanted, &id)));
+        tell(format_args!(
+            "the webhook now delivers to {}: {}",
+            wanted.endpoint,
+            line(wanted, &id)
+        ));
         Ok(())
     }
 
-    /// The destination: the one made before, brought up to date, or a new one; and what became of
-    /// it, in words. It is remembered.
+    /// Updates the recorded destination or creates a new one, and records it. Returns it with a
+    /// description of the change.
     async fn destination(
         &self,
         client: &Client,
@@ -166,7 +170,7 @@ impl Setup {
                     };
                     return Ok((destination, changed));
                 }
-                // Somebody deleted it.
+                // Somebody deleted the destination.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(Failure::failed(error)),
             }
@@ -184,7 +188,7 @@ impl Setup {
             let old = before.as_ref().map(|made| &made.destination_id);
             old.is_some() && webhook.audit_log_destination_id.as_ref() == old
         };
-        // A webhook that points at what we made before, and is gone, is no state to go back to.
+        // Do not restore a webhook that points at a destination which no longer exists.
         let previous = match &before {
             Some(made) if gone(webhook) => made.previous.clone(),
             _ => webhook.clone(),
@@ -217,7 +221,7 @@ impl Setup {
         Ok(Exit::Done)
     }
 
-    /// Konnect delivers to https only; a stand-in may deliver to http on this machine.
+    /// Konnect delivers to https only. A simulator may deliver to http on this machine.
     fn check_endpoint(&self) -> Result<(), Failure> {
         let bad = |why: &str| {
             let endpoint = &self.endpoint;
@@ -236,7 +240,8 @@ impl Setup {
         }
     }
 
-    /// A flag of `serve` is not known here, and a proxy may change the path: it is no error.
+    /// Only a warning, because the flags of `serve` are not known here, and a proxy may change the
+    /// path.
     fn warn_of_other_path(&self) -> Result<(), Failure> {
         let config = self.config()?;
         let Ok(url) = self.endpoint.parse::<Uri>() else { return Ok(()) };
@@ -267,13 +272,13 @@ impl Setup {
             .map_err(Failure::usage)
     }
 
-    /// The settings of the receiver.
+    /// The configuration of the receiver.
     fn config(&self) -> Result<Config, Failure> {
         Config::load(&self.access.place.flags(), &|name| std::env::var(name).ok())
             .map_err(Failure::usage)
     }
 
-    /// The input of the receiver that the endpoint leads to.
+    /// The input for the endpoint.
     fn receiver_input(&self) -> Result<Input, Failure> {
         let config = self.config()?;
         config.warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
@@ -292,7 +297,7 @@ impl Setup {
         })
     }
 
-    /// The receiver's authorization value.
+    /// The authorization value of the receiver.
     fn secret(&self) -> Result<Secret, Failure> {
         if let Some(secret) = self.authorization.given()? {
             return Ok(secret);
@@ -315,7 +320,7 @@ impl Setup {
             })
     }
 
-    /// Where the value is, for what is printed: the value itself is not.
+    /// The location of the authorization value, for printing without the value.
     fn place_of_secret(&self) -> Result<Where, Failure> {
         if let Some(path) = &self.authorization.authorization_file {
             return Ok(Where::File(path.clone()));
@@ -334,8 +339,7 @@ impl Setup {
     }
 }
 
-/// What an update changed of a destination. Konnect gives its Authorization to nobody, so whether
-/// that is another one is not known.
+/// The changes of an update. Konnect never returns the Authorization, so a change of it is unknown.
 fn changes(old: &Destination, new: &Destination) -> Vec<String> {
     let all = [
         ("name", old.name.clone(), new.name.clone()),
@@ -351,7 +355,7 @@ fn changes(old: &Destination, new: &Destination) -> Vec<String> {
     changed.map(|(what, old, new)| format!("{what} {new} instead of {old}")).collect()
 }
 
-/// A destination as a message names it.
+/// A destination as shown in messages.
 async fn shown(client: &Client, id: &str) -> String {
     match client.destination(id).await {
         Ok(found) => format!("{:?}, {} ({id})", found.name, found.endpoint),

@@ -1,4 +1,4 @@
-//! `vidimus konnect status`: how the webhook's deliveries go, once or as they go on.
+//! `vidimus konnect status`: show or watch the delivery status of the webhook.
 
 use std::time::Duration;
 
@@ -75,7 +75,6 @@ fn print(format: OutputFormat, status: &WebhookStatus) -> Result<(), Failure> {
     output.flush()
 }
 
-/// The status in one line.
 pub(super) fn line(status: &WebhookStatus) -> String {
     let enabled = if status.webhook_enabled { "enabled" } else { "disabled" };
     let activity = match status.webhook_status {
@@ -91,7 +90,7 @@ pub(super) fn line(status: &WebhookStatus) -> String {
     if let Some(code) = status.last_response_code.filter(|code| *code != 0) {
         line += &format!(": {code}");
     }
-    // What is answered when all is well is counts.
+    // For successful deliveries the receiver answers with counts.
     let failed = !matches!(status.last_response_code, Some(200..300));
     let message = status.last_response_message.as_ref().filter(|message| !message.is_empty());
     if let Some(message) = message.filter(|_| failed) {

@@ -1,4 +1,4 @@
-//! `vidimus konnect teardown`: undo exactly what `setup` made.
+//! `vidimus konnect teardown`: undo what `setup` created.
 
 use clap::Args;
 use hyper::StatusCode;
@@ -54,7 +54,7 @@ impl Teardown {
 async fn undo(client: &Client, scope: &Scope, made: &Made) -> Result<Exit, Failure> {
     let id = &made.destination_id;
     let webhook = match client.webhook(scope).await {
-        // The portal was deleted, and its webhook with it.
+        // The portal was deleted together with its webhook.
         Err(error) if error.is_not_found() => None,
         found => Some(found?),
     };
@@ -68,11 +68,15 @@ async fn undo(client: &Client, scope: &Scope, made: &Made) -> Result<Exit, Failu
     }
     match client.delete_destination(id).await {
         Ok(()) => tell(format_args!("deleted the destination {:?} ({id})", made.destination_name)),
-        Err(error) if error.is_not_found() => tell(format_args!("the destination {id} was already \
-            deleted")),
+        Err(error) if error.is_not_found() => tell(format_args!(
+            "the destination {id} was already \
+            deleted"
+        )),
         Err(error) if error.status() == Some(StatusCode::CONFLICT) => {
-            tell(format_args!("the destination {id} is not deleted, because something else uses \
-                it: {error}"));
+            tell(format_args!(
+                "the destination {id} is not deleted, because something else uses \
+                it: {error}"
+            ));
             return Ok(Exit::BadNews);
         }
         Err(error) => return Err(Failure::failed(error)),
@@ -80,7 +84,7 @@ async fn undo(client: &Client, scope: &Scope, made: &Made) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-/// Makes the webhook what it was.
+/// Restores the webhook.
 async fn put_back(client: &Client, scope: &Scope, made: &Made) -> Result<(), Failure> {
     if let Some(before) = &made.previous.audit_log_destination_id {
         let change = UpdateWebhook {

@@ -1,4 +1,4 @@
-//! Waiting: in a runtime, until a signal, for a replay to end.
+//! Runs async code, waits for signals, and waits for the end of a replay.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use crate::cli::exit::Failure;
 use crate::konnect::api::{ReplayJob, ReplayStatus};
 use crate::konnect::client::{Client, Scope};
 
-/// Runs what waits.
+/// Runs a future on a new runtime.
 pub(super) fn run<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime?;
     let done = runtime.block_on(future);
-    // A look-up of a name may be under way that nobody waits for.
+    // Do not wait for a running DNS look-up.
     runtime.shutdown_background();
     done
 }
 
-/// Runs what goes on until SIGTERM or SIGINT: then `None`.
+/// Runs a future until it ends, or until SIGTERM or SIGINT, and then returns `None`.
 pub(super) fn run_until_interrupted<T>(
     future: impl Future<Output = Result<T, Failure>>,
 ) -> Result<Option<T>, Failure> {
@@ -34,10 +34,10 @@ pub(super) fn run_until_interrupted<T>(
     })
 }
 
-/// How often it is looked whether a replay is over, or an entry there.
+/// How often to check whether a replay is over or an entry has arrived.
 pub(super) const LOOK: Duration = Duration::from_millis(500);
 
-/// Waits until the replay is over, but not beyond `deadline`: the job as it is then.
+/// Waits until the replay is over or the `deadline` is reached, and returns the job.
 pub(super) async fn replayed(
     client: &Client,
     scope: &Scope,
@@ -53,7 +53,6 @@ pub(super) async fn replayed(
     }
 }
 
-/// The word of a status.
 pub(super) fn word(status: Option<ReplayStatus>) -> &'static str {
     match status {
         Some(ReplayStatus::Unconfigured) => "unconfigured",

@@ -1,4 +1,4 @@
-//! `vidimus konnect webhook`: which destination entries are sent to.
+//! `vidimus konnect webhook`: show, change and delete the webhook.
 
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -53,8 +53,10 @@ impl Webhook {
             }
             Command::Set(Set { destination, enabled, show }) => {
                 if destination.is_none() && enabled.is_none() {
-                    return Err(Failure::usage("nothing to set: use --destination, --enabled or \
-                        both"));
+                    return Err(Failure::usage(
+                        "nothing to set: use --destination, --enabled or \
+                        both",
+                    ));
                 }
                 let change = UpdateWebhook { audit_log_destination_id: destination, enabled };
                 let (client, scope) = (show.access.client()?, show.whose.scope());

@@ -1,7 +1,7 @@
-//! Records as CSV (RFC 4180): the system's fields, the known ones, the others as JSON, the line.
+//! Records as CSV (RFC 4180): fields of the store, known fields, other fields as JSON, the line.
 //!
-//! Spreadsheets run what looks like a formula, and entries are hostile: such a cell gets an
-//! apostrophe before it (OWASP, "CSV Injection").
+//! Entries are hostile, and spreadsheets run cells that look like a formula. Such a cell gets an
+//! apostrophe prefix (OWASP, "CSV Injection").
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,13 +28,13 @@ const FIRST: [&str; 11] = [
 ];
 const LAST: [&str; 3] = ["extensions", "raw", "raw_base64"];
 
-/// The names of the columns, as a line.
+/// The header line.
 pub(super) fn header() -> Result<Vec<u8>, csv::Error> {
     let known = KNOWN.iter().map(|(name, _)| *name);
     write(|writer| writer.write_record(FIRST.into_iter().chain(known).chain(LAST)))
 }
 
-/// The records, a line each unless a value holds a line break.
+/// The records as CSV. A record is one line unless a value contains a line break.
 pub(super) fn rows(records: &[Record]) -> Result<Vec<u8>, csv::Error> {
     write(|writer| {
         records.iter().try_for_each(|record| {
@@ -90,7 +90,7 @@ fn cells(record: &Record) -> Vec<Cow<'_, str>> {
     cells
 }
 
-/// The cell, so that no spreadsheet takes it for a formula.
+/// Escapes a cell that a spreadsheet would read as a formula.
 fn harmless(cell: &str) -> Cow<'_, str> {
     match cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
         true => format!("'{cell}").into(),
@@ -118,7 +118,7 @@ mod tests {
         entry.into_record(origin, Some(time))
     }
 
-    /// The cells of the columns `columns`, after reading what was written.
+    /// Reads `line` back and compares the cells of `columns`.
     fn check(line: &[u8], columns: &[&str], expected: &[&str]) {
         let csv = [header().unwrap(), rows(&[record(line)]).unwrap()].concat();
         let mut reader = csv::Reader::from_reader(csv.as_slice());

@@ -1,6 +1,7 @@
-//! Rows of text under titles, fitted to the screen: lists of anything but stored entries.
+//! Tables of anything but stored entries.
 //!
-//! On a screen what is too wide is cut where it may be; in a file or a pipe nothing is.
+//! On a terminal, columns that may be cut are fitted to the width. In a file or a pipe nothing is
+//! cut.
 
 use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -9,52 +10,49 @@ use super::Screen;
 use crate::cli::terminal::sanitise;
 use crate::entry::Millis;
 
-/// Between two columns.
+/// The space between two columns.
 pub(super) const GAP: &str = "  ";
 
-/// A column.
 #[derive(Clone, Copy, Debug)]
-pub struct Column {
+pub(crate) struct Column {
     title: &'static str,
-    /// The least width that it is cut to; `None` if it is never cut.
+    /// The minimum width; `None` if the column is never cut.
     least: Option<usize>,
     is_number: bool,
 }
 
-/// A column that is shown whole.
-pub const fn whole(title: &'static str) -> Column {
+/// A column that is never cut.
+pub(crate) const fn whole(title: &'static str) -> Column {
     Column { title, least: None, is_number: false }
 }
 
-/// A column of numbers: at the right side of its width, and whole.
-pub const fn number(title: &'static str) -> Column {
+/// A right-aligned column that is never cut.
+pub(crate) const fn number(title: &'static str) -> Column {
     Column { title, least: None, is_number: true }
 }
 
-/// A column that may be cut to this width.
-pub const fn cut_to(title: &'static str, least: usize) -> Column {
+pub(crate) const fn cut_to(title: &'static str, least: usize) -> Column {
     Column { title, least: Some(least), is_number: false }
 }
 
-/// Rows under titles.
-pub struct Grid<const N: usize> {
+/// A table with `N` columns.
+pub(crate) struct Grid<const N: usize> {
     columns: [Column; N],
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Grid<N> {
-    /// No rows yet.
-    pub fn new(columns: [Column; N]) -> Grid<N> {
+    pub(crate) fn new(columns: [Column; N]) -> Grid<N> {
         Grid { columns, rows: Vec::new() }
     }
 
-    /// Adds a row. Its cells may come from outside.
-    pub fn row(&mut self, cells: [String; N]) {
+    /// Adds a row. The cells may contain untrusted text.
+    pub(crate) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells.map(|cell| sanitise(&cell).into_owned()));
     }
 
-    /// The rows as lines under the titles; nothing if there is no row.
-    pub fn lines(&self, screen: Screen) -> Vec<String> {
+    /// The header and the rows as lines, or nothing if there are no rows.
+    pub(crate) fn lines(&self, screen: Screen) -> Vec<String> {
         let titles = self.columns.map(|column| column.title.to_owned());
         let titles = (!self.rows.is_empty()).then_some(&titles);
         let rows: Vec<_> = titles.into_iter().chain(&self.rows).collect();
@@ -70,7 +68,7 @@ impl<const N: usize> Grid<N> {
         rows.into_iter().map(|row| self.line(row, &widths)).collect()
     }
 
-    /// Takes from the widest column that may be cut, until all fit or none has more to give.
+    /// Shrinks the widest column that may be cut until the row fits, or until no column can shrink.
     fn fit(&self, widths: &mut [usize; N], screen: usize) {
         let gaps = GAP.len() * N.saturating_sub(1);
         let mut over = (widths.iter().sum::<usize>() + gaps).saturating_sub(screen);
@@ -96,7 +94,7 @@ impl<const N: usize> Grid<N> {
     }
 }
 
-/// The beginning of a text that is at most `width` columns wide.
+/// Cuts a text to at most `width` columns.
 pub(super) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -111,8 +109,8 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// A time for a screen, `05-16 20:09:54`, or for a file, `2025-05-16T20:09:54.123Z`.
-pub fn time(time: Millis, zone: Option<&TimeZone>, screen: Screen) -> String {
+/// A time: `05-16 20:09:54` on a terminal, `2025-05-16T20:09:54.123Z` in a file.
+pub(crate) fn time(time: Millis, zone: Option<&TimeZone>, screen: Screen) -> String {
     let text = match zone {
         Some(zone) => time.in_zone(zone).to_string(),
         None => time.to_string(),
@@ -123,7 +121,7 @@ pub fn time(time: Millis, zone: Option<&TimeZone>, screen: Screen) -> String {
     }
 }
 
-/// A time in RFC 3339 without its year, what is less than a second, and its zone.
+/// An RFC 3339 time without the year, the fraction of the second, and the zone.
 pub(super) fn short(time: &str) -> String {
     match (time.get(5..10), time.get(11..19)) {
         (Some(day), Some(clock)) => format!("{day} {clock}"),
@@ -131,8 +129,8 @@ pub(super) fn short(time: &str) -> String {
     }
 }
 
-/// The text with each UUID in it (RFC 9562, section 4) shortened in the middle: `768dba25…0f46`.
-pub fn shorten_ids(text: &str) -> String {
+/// Shortens each UUID (RFC 9562, section 4) in a text: `768dba25…0f46`.
+pub(crate) fn shorten_ids(text: &str) -> String {
     const LENGTH: usize = 36;
     let mut shortened = String::with_capacity(text.len());
     let mut rest = text;

@@ -1,7 +1,7 @@
-//! Records as a table that fits the screen.
+//! Records as a table that fits the terminal.
 //!
-//! Where the screen is narrow, columns that the others imply are left out and the rest is cut; in a
-//! file or a pipe nothing is cut.
+//! On a narrow terminal, less important columns are omitted and the others are cut. In a file or a
+//! pipe nothing is cut.
 
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
@@ -12,14 +12,13 @@ use crate::cli::terminal::sanitise;
 use crate::entry::fields::Value;
 use crate::entry::{Kind, Record, VerdictName};
 
-/// A column.
 struct Column {
     title: &'static str,
-    /// The least width that it is cut to.
+    /// The minimum width.
     least: usize,
-    /// The width that it has before any record is known.
+    /// The width if no record is known.
     usual: usize,
-    /// From which width of the screen on it is shown.
+    /// The minimum terminal width at which the column is shown.
     from: usize,
 }
 
@@ -39,17 +38,17 @@ const PRINCIPAL: usize = 4;
 const SRC: usize = 5;
 const WHAT: usize = 6;
 
-/// From which width of the screen on a time is whole: a year, what is less than a second, the zone.
+/// The minimum terminal width for a full time with year, milliseconds and zone.
 const WHOLE_TIME: usize = 140;
 
-/// Who gets more than the least that is left, and up to which width, one after the other; then what
-/// each wants.
+/// The order in which columns get more than their minimum width, and up to which width. Then each
+/// column gets what it needs, as far as possible.
 const GIVEN: [(usize, usize); 5] = [(TIME, 29), (SRC, 15), (NAME, 21), (WHAT, 36), (PRINCIPAL, 20)];
 
-/// What the names of authentications begin with: nothing is told by it.
+/// The prefix of the names of authentication entries, which is omitted on a terminal.
 const PREFIX: &str = "AUTHENTICATION_OUTCOME_";
 
-/// A table, and the widths of its columns; a column of width 0 is left out.
+/// A table with its column widths. A column of width 0 is omitted.
 pub(super) struct Table {
     screen: Screen,
     zone: Option<TimeZone>,
@@ -63,8 +62,8 @@ impl Table {
         Table { screen, zone, widths: COLUMNS.map(|column| column.least) }
     }
 
-    /// Fits the widths to the first records, or takes the usual ones if there is none. Returns the
-    /// header: a screen has one.
+    /// Sets the widths for the first records, or the default widths if there are none. Returns the
+    /// header, which only a terminal has.
     pub(super) fn begin(&mut self, records: &[Record]) -> String {
         let mut wanted = COLUMNS.map(|column| match records.is_empty() {
             true => column.usual,
@@ -85,7 +84,7 @@ impl Table {
         }
     }
 
-    /// A record as a line, with its line end.
+    /// A record as a line, including the line end.
     pub(super) fn row(&self, record: &Record) -> String {
         let colour = self.screen.colours.then(|| colour(record.verdict));
         self.line(&self.cells(record), colour)
@@ -119,7 +118,7 @@ impl Table {
         self.screen.width.is_none_or(|width| width >= WHOLE_TIME)
     }
 
-    /// What stands in the columns. A screen has less room, and what tells nothing is left out.
+    /// The cells of a record. Uninformative parts are omitted on a terminal.
     fn cells(&self, record: &Record) -> Cells {
         let text = |name: &str| record.fields.get(name).map(Value::as_text).unwrap_or_default();
         let principal = match text("principal_name") {
@@ -153,7 +152,7 @@ impl Table {
     }
 }
 
-/// What was done, in a few words.
+/// A short description of the action.
 fn what(record: &Record) -> String {
     let text = |name: &str| record.fields.get(name).map(Value::as_text).unwrap_or_default();
     let yes_or_no = |name: &str, yes: &str, no: &str| match record.fields.get(name) {
@@ -164,7 +163,7 @@ fn what(record: &Record) -> String {
     };
     let words: Vec<String> = match record.kind {
         Some(Kind::Access) => {
-            // The status first: a path may be cut.
+            // The status is first, because a path may be cut.
             vec![text("status").into(), text("act").into(), text("request").into()]
         }
         Some(Kind::Authorization) => {
@@ -181,7 +180,7 @@ fn what(record: &Record) -> String {
         }
         Some(Kind::Other) => vec![text("request").into()],
         None => {
-            // Only the beginning is ever seen.
+            // Only the beginning is ever shown.
             let beginning = record.raw.get(..200).unwrap_or(&record.raw);
             vec![String::from_utf8_lossy(beginning).into_owned()]
         }
@@ -189,7 +188,7 @@ fn what(record: &Record) -> String {
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The parameter of the escape sequence for a verdict's colour (ECMA-48, SGR).
+/// The parameter of the escape sequence for the colour of a verdict (ECMA-48, SGR).
 fn colour(verdict: VerdictName) -> &'static str {
     match verdict {
         VerdictName::Valid => "32",
@@ -199,11 +198,11 @@ fn colour(verdict: VerdictName) -> &'static str {
     }
 }
 
-/// The widths for a screen; without one as wide as is wanted.
+/// Fits the widths to a terminal. Without a terminal each column gets the wanted width.
 fn widths(wanted: [usize; COLUMNS.len()], screen: Option<usize>) -> [usize; COLUMNS.len()] {
     let Some(screen) = screen else { return wanted };
     let mut widths = [0; COLUMNS.len()];
-    // The last has no gap after it.
+    // There is no gap after the last column.
     let mut left = screen + GAP.len();
     for ((width, column), wanted) in widths.iter_mut().zip(&COLUMNS).zip(wanted) {
         if screen >= column.from {
@@ -314,7 +313,7 @@ mod tests {
             let text = table.begin(std::slice::from_ref(&record)) + &table.row(&record);
             let widest = text.lines().map(str::width).max().unwrap();
             assert!(widest <= width.max(65), "{width}: {widest}\n{text}");
-            // Of what comes nothing is known.
+            // Nothing is known about records that arrive later.
             let text = table.begin(&[]) + &table.row(&record);
             let widest = text.lines().map(str::width).max().unwrap();
             assert!(widest <= width.max(67), "{width}: {widest}\n{text}");

@@ -1,4 +1,4 @@
-//! The deliveries: several connections side by side, fed with batches by a thread of its own.
+//! Sends batches over several connections. A separate thread creates the batches.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -21,65 +21,64 @@ use super::report::Report;
 use crate::konnect::deliver::{Attempt, Retry, deliver};
 use crate::net::{Client, ClientError, ClientOptions};
 
-/// How long an answer may take. A receiver that is overloaded answers within 10 s.
+/// The time limit for a response. An overloaded receiver answers within 10 s.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest answer, in bytes.
+/// The maximum size of a response in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// The most that is told of what went wrong, each once.
+/// The maximum number of distinct warnings to print.
 const MAX_TOLD: usize = 20;
-/// The most of a reason that is told, in characters.
+/// The maximum length of a printed reason in characters.
 const MAX_REASON: usize = 300;
 
-/// Where and how to deliver.
+/// The endpoint and how to deliver to it.
 pub(super) struct Target {
     pub(super) url: Uri,
     pub(super) headers: HeaderMap,
     pub(super) options: ClientOptions,
     pub(super) connections: u16,
-    /// At most so many entries a second.
+    /// The maximum number of entries per second.
     pub(super) rate: Option<u64>,
 }
 
-/// The deliveries under way.
 pub(super) struct Deliveries {
     target: Target,
     done: Mutex<Done>,
 }
 
-/// What became of them so far.
+/// The results so far.
 struct Done {
     report: Report,
-    /// To which the lines are appended that were acknowledged.
+    /// The file for acknowledged lines.
     acknowledged: Option<File>,
-    /// What went wrong, each told once.
+    /// The warnings already printed.
     told: BTreeSet<String>,
 }
 
-/// The batches to come, which the connections take in turn.
+/// The batches that the connections take in turn.
 type Queue = tokio::sync::Mutex<mpsc::Receiver<Body>>;
 
 impl Deliveries {
-    /// Deliveries to `target`; to `acknowledged` the lines are appended that were.
+    /// Delivers to `target`, and appends acknowledged lines to `acknowledged`.
     pub(super) fn new(target: Target, acknowledged: Option<File>) -> Deliveries {
         let done = Done { report: Report::default(), acknowledged, told: BTreeSet::new() };
         Deliveries { target, done: Mutex::new(done) }
     }
 
-    /// Delivers all batches, or those that there is time for until it is interrupted.
+    /// Delivers all batches, or as many as possible until interrupted.
     pub(super) fn run<I>(self, batches: I) -> Result<Report, Failure>
     where
         I: Iterator<Item = Result<Body, Failure>> + Send + 'static,
     {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime?;
-        // A client of its own for each: clones would share one connection of HTTP/2.
+        // One client per connection, because clones would share an HTTP/2 connection.
         let client = |_| Client::new(self.target.options.clone());
         let clients: Result<Vec<_>, _> = (0..self.target.connections).map(client).collect();
         let clients = clients.map_err(Failure::usage)?;
         let all = Arc::new(self);
         let (bodies, queue) = mpsc::channel(2 * clients.len());
-        // It ends when it has no more batches, or nobody takes them.
+        // The thread ends when there are no more batches, or when the queue is closed.
         let feeder = thread::spawn(move || feed(batches, &bodies));
         let start = Instant::now();
         let ended = runtime.block_on(async {
@@ -90,7 +89,7 @@ impl Deliveries {
         });
         let took = start.elapsed();
         let interrupted = ended?;
-        // The tasks end with their runtime.
+        // The tasks end with the runtime.
         drop(runtime);
         if !interrupted {
             feeder.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -101,7 +100,7 @@ impl Deliveries {
         Ok(report)
     }
 
-    /// A task for each client, until the batches are through.
+    /// Runs a task per client until all batches are sent.
     async fn deliver(
         self: Arc<Self>,
         clients: Vec<Client>,
@@ -159,9 +158,9 @@ impl Deliveries {
 }
 
 impl Done {
-    /// Says what went wrong, unless it was said.
+    /// Prints a warning once.
     fn tell(&mut self, what: String) {
-        // What an endpoint answers may differ each time.
+        // The text of an endpoint may differ each time.
         if self.told.len() < MAX_TOLD && !self.told.contains(&what) {
             tell(format_args!("warning: {what}"));
             self.told.insert(what);
@@ -175,7 +174,7 @@ impl Done {
         self.report.add(body.entries, attempts);
         let acknowledged = attempts.last().is_some_and(Attempt::acknowledged);
         match (&mut self.acknowledged, &body.lines) {
-            // One write, not buffered: it is there whatever happens next.
+            // One unbuffered write, so that the lines are in the file whatever happens next.
             (Some(file), Some(lines)) if acknowledged => file.write_all(lines).map_err(|error| {
                 Failure::failed(format!("cannot write the acknowledged lines: {error}"))
             }),
@@ -184,8 +183,8 @@ impl Done {
     }
 }
 
-/// Why an endpoint did not take a batch: the detail of a problem (RFC 9457), what Splunk's HTTP Event
-/// Collector says, or else the first line.
+/// The reason in a response: the detail of a problem (RFC 9457), the text of Splunk's HTTP Event
+/// Collector, or the first line.
 fn reason(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let member = |name: &str| json.as_ref()?.get(name)?.as_str().map(str::to_owned);
@@ -195,7 +194,7 @@ fn reason(body: &[u8]) -> String {
     reason.trim().chars().take(MAX_REASON).collect()
 }
 
-/// Hands batches on until there are no more, or nobody takes them.
+/// Sends batches to the queue until there are no more, or until the queue is closed.
 fn feed(
     batches: impl Iterator<Item = Result<Body, Failure>>,
     bodies: &mpsc::Sender<Body>,

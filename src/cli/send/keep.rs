@@ -1,4 +1,4 @@
-//! The files that `send` writes: the JWK set, the key, the lines that were acknowledged.
+//! The files that `send` writes and reads: the JWK set, the key, the acknowledged lines.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -8,10 +8,10 @@ use std::path::Path;
 use super::super::exit::Failure;
 use crate::konnect::sign::{PrivatePem, Signer};
 
-/// The most that a file with a key may have, in bytes.
+/// The maximum size of a key file in bytes.
 const MAX_KEY: u64 = 64 << 10;
 
-/// Writes a file as a whole: whoever reads it sees the old one or the new one.
+/// Replaces a file atomically: a reader sees the old or the new file.
 pub(super) fn write_by_rename(path: &Path, contents: &[u8]) -> Result<(), Failure> {
     let cannot = |error| Failure::failed(format!("cannot write {}: {error}", path.display()));
     let mut temporary = path.as_os_str().to_owned();
@@ -27,8 +27,8 @@ pub(super) fn write_by_rename(path: &Path, contents: &[u8]) -> Result<(), Failur
     written.map_err(cannot)
 }
 
-/// Writes a private key that nobody else can read. A file that is there already is another key,
-/// which may be the only copy.
+/// Writes a private key that only the owner can read. It does not overwrite a file, which may be
+/// the only copy of another key.
 pub(super) fn write_key(path: &Path, key: &PrivatePem) -> Result<(), Failure> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(key.expose().as_bytes())).map_err(|error| {
@@ -42,7 +42,6 @@ pub(super) fn write_key(path: &Path, key: &PrivatePem) -> Result<(), Failure> {
     })
 }
 
-/// Reads a private key.
 pub(super) fn read_key(path: &Path) -> Result<Signer, Failure> {
     let shown = path.display();
     let mut bytes = Vec::new();
@@ -55,7 +54,7 @@ pub(super) fn read_key(path: &Path) -> Result<Signer, Failure> {
     Signer::read(&bytes).map_err(|error| Failure::usage(format!("{shown}: {error}")))
 }
 
-/// Opens a file to append to.
+/// Opens a file for appending.
 pub(super) fn appending(path: &Path) -> Result<File, Failure> {
     OpenOptions::new()
         .append(true)

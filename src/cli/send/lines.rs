@@ -1,4 +1,4 @@
-//! The lines that are sent, made or read, and the batches of them.
+//! The lines to send, generated or read, and their batches.
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
@@ -10,27 +10,26 @@ use crate::clock;
 use crate::entry::Millis;
 use crate::konnect::batch::{Encoding, LineMaker};
 
-/// Where lines come from.
+/// The source of the lines.
 pub(super) enum Lines {
-    /// They are made.
+    /// Generated lines.
     Made {
         maker: Box<LineMaker>,
         seed: u64,
-        /// The time of the next one, if it is not that of the clock.
+        /// The time of the next line, unless it is the current time.
         time: Option<Millis>,
     },
-    /// They are read from a file.
+    /// Lines of a file.
     Read {
         name: String,
         blocks: Blocks<input::Bytes>,
         block: Block,
-        /// Of the block's lines so many were given.
+        /// The number of lines of the block already used.
         given: usize,
     },
 }
 
 impl Lines {
-    /// The lines of a file.
     pub(super) fn read(input: &Input) -> Result<Lines, Failure> {
         let bytes = input
             .open(&ProgressBar::hidden())
@@ -39,7 +38,7 @@ impl Lines {
         Ok(Lines::Read { name: input.to_string(), blocks, block, given: 0 })
     }
 
-    /// The seed that makes these lines again.
+    /// The seed that generates these lines.
     pub(super) fn seed(&self) -> Option<u64> {
         match self {
             Lines::Made { seed, .. } => Some(*seed),
@@ -47,7 +46,7 @@ impl Lines {
         }
     }
 
-    /// Adds the next line to a body, with a line end. `false`: there is none.
+    /// Adds the next line and a line end to a body. Returns `false` if there are no more lines.
     fn add_to(&mut self, body: &mut Vec<u8>) -> Result<bool, Failure> {
         match self {
             Lines::Made { maker, time, .. } => {
@@ -76,30 +75,29 @@ impl Lines {
     }
 }
 
-/// Batches of lines, until there are no more, or there were enough.
+/// Creates batches until there are no more lines, or until `entries` is reached.
 pub(super) struct Batches {
     pub(super) lines: Lines,
-    /// How many lines to send in all.
+    /// The total number of lines to send.
     pub(super) entries: u64,
-    /// How many lines a batch has.
+    /// The number of lines per batch.
     pub(super) batch: u32,
     pub(super) encoding: Encoding,
-    /// Whether the lines are asked for again when they are acknowledged.
+    /// Whether to keep the lines until they are acknowledged.
     pub(super) keep_lines: bool,
-    /// How many lines were given so far.
+    /// The number of lines so far.
     pub(super) sent: u64,
 }
 
-/// A batch, ready to be sent.
+/// An encoded batch.
 #[derive(Debug)]
 pub(super) struct Body {
-    /// As it goes over the wire.
     pub(super) encoded: Bytes,
-    /// The lines, each with its line end, if they are to be kept.
+    /// The lines with their line ends, if they are kept.
     pub(super) lines: Option<Vec<u8>>,
-    /// How many lines were given before it.
+    /// The number of lines before this batch.
     pub(super) before: u64,
-    /// How many lines it has.
+    /// The number of lines in this batch.
     pub(super) entries: u64,
 }
 

@@ -1,4 +1,4 @@
-//! How the deliveries went.
+//! The report about the deliveries.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,36 +9,33 @@ use serde::Serialize;
 use super::super::exit::Exit;
 use crate::konnect::deliver::Attempt;
 
-/// How the deliveries went.
+/// The report about the deliveries.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report {
-    /// Batches that were tried, to the end of their retries.
+    /// Batches, without counting retries.
     pub(super) deliveries: u64,
-    /// Those answered with a 2xx.
+    /// Batches answered with 2xx.
     pub(super) acknowledged: u64,
-    /// The entries in all batches.
+    /// Entries in all batches.
     pub(super) entries: u64,
-    /// The entries in those acknowledged.
+    /// Entries in acknowledged batches.
     pub(super) entries_acknowledged: u64,
-    /// How often a batch was sent again.
     pub(super) retries: u64,
-    /// How often each status was given; `no_answer` for connections that failed.
+    /// The number of responses by status; `no_answer` for failed connections.
     pub(super) statuses: BTreeMap<String, u64>,
-    /// From the first byte to the last answer.
+    /// The time from the first request to the last response.
     pub(super) seconds: f64,
-    /// Those acknowledged.
+    /// The rate of acknowledged entries.
     pub(super) entries_per_second: f64,
-    /// From the first byte of a request to its answer, in milliseconds.
+    /// The time from a request to its response, in milliseconds.
     pub(super) latency_ms: Option<Latency>,
-    /// The seed that makes these entries again, if they were made.
+    /// The seed that generates these entries, if they were generated.
     pub(super) seed: Option<u64>,
-    /// Whether it was interrupted before the end.
     pub(super) interrupted: bool,
     #[serde(skip)]
     answered_in: Vec<Duration>,
 }
 
-/// Percentiles.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Latency {
     pub(super) p50: f64,
@@ -47,11 +44,11 @@ pub(super) struct Latency {
     pub(super) max: f64,
 }
 
-/// What `statuses` calls an attempt without one.
+/// The key in `statuses` for an attempt without a response.
 const NO_ANSWER: &str = "no_answer";
 
 impl Report {
-    /// Adds a delivery of so many entries.
+    /// Adds a delivery.
     pub(super) fn add(&mut self, entries: u64, attempts: &[Attempt]) {
         self.deliveries += 1;
         self.entries += entries;
@@ -72,7 +69,7 @@ impl Report {
         }
     }
 
-    /// Sums up what took so long in all.
+    /// Computes the rate and the latency.
     pub(super) fn sum_up(&mut self, took: Duration) {
         self.seconds = took.as_secs_f64();
         self.entries_per_second = self.entries_acknowledged as f64 / self.seconds.max(1e-6);
@@ -80,7 +77,6 @@ impl Report {
         self.latency_ms = percentiles(&self.answered_in);
     }
 
-    /// The exit code it comes to.
     pub(super) fn exit(&self) -> Exit {
         let answered = self.statuses.keys().any(|status| status != NO_ANSWER);
         match () {
@@ -91,7 +87,7 @@ impl Report {
     }
 }
 
-/// Percentiles by the nearest rank, of durations that are sorted.
+/// Nearest-rank percentiles of sorted durations.
 fn percentiles(sorted: &[Duration]) -> Option<Latency> {
     let at = |percent: usize| {
         let rank = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
@@ -128,7 +124,7 @@ mod tests {
     use super::*;
     use crate::net::ClientError;
 
-    /// A report on deliveries with these answers; 0 is none.
+    /// A report about deliveries with these statuses; 0 is no response.
     fn report(deliveries: &[&[u16]]) -> Report {
         let mut report = Report::default();
         for answers in deliveries {

@@ -1,4 +1,4 @@
-//! What `serve` says before it is ready: what to enter in Konnect, and how to try it.
+//! The banner of `serve`: what to enter in Konnect, and how to try it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -7,8 +7,8 @@ use crate::cli::terminal::{counted, tell as say};
 use crate::config::{Authorization, Config, Input, KeySource, Tls};
 use crate::server::Server;
 
-/// Says it on standard error, in lines that fit a narrow terminal. A secret is shown on a terminal
-/// only.
+/// Prints the banner on standard error, in lines of at most 80 columns. The secret is printed on a
+/// terminal only.
 pub(super) fn print(config: &Config, server: &Server, on_terminal: bool) {
     let address = server.receiver_address();
     let tls = server.certificate.is_some();
@@ -41,19 +41,19 @@ pub(super) fn print(config: &Config, server: &Server, on_terminal: bool) {
     say("");
 }
 
-/// Says in the log what nobody could guess, where the log is all there is.
+/// Logs the essential parts of the banner, for a log in JSON.
 pub(super) fn log(config: &Config, server: &Server) {
     if let Some(path) = &server.generated_authorization {
         let file = path.display();
         tracing::info!(%file, "this file has the Authorization value to enter in Konnect");
     }
-    // If there is a source, reading it says how it went.
+    // If there is a source, its refresh logs the result.
     if server.ring().is_empty() && sources(config).is_empty() {
         tracing::warn!("there are no keys yet, so nothing can be verified: use --region or --jwks");
     }
 }
 
-/// Scheme, host and port of the endpoint, as a client is told.
+/// The scheme, host and port of the endpoint for clients.
 fn base(config: &Config, address: SocketAddr, tls: bool) -> String {
     let scheme = if tls { "https" } else { "http" };
     match &config.receiver.public_url {
@@ -76,7 +76,7 @@ fn authorization(input: &Input, server: &Server, on_terminal: bool) -> String {
     }
 }
 
-/// Whether Konnect can reach the address, and what to do if not.
+/// Explains how Konnect can reach the address.
 fn explain_reach(address: SocketAddr, tls: bool) {
     let port = address.port();
     if address.ip().is_loopback() {
@@ -120,7 +120,7 @@ fn explain_keys(config: &Config, server: &Server) {
     say("");
 }
 
-/// Where keys are read from, each once.
+/// The distinct key sources.
 fn sources(config: &Config) -> Vec<&KeySource> {
     let mut sources: Vec<&KeySource> = Vec::new();
     for source in config.inputs.iter().flat_map(|input| &input.keys) {
@@ -131,7 +131,7 @@ fn sources(config: &Config) -> Vec<&KeySource> {
     sources
 }
 
-/// A command that delivers an entry.
+/// A `curl` command that delivers an entry.
 fn curl(config: &Config, server: &Server, address: SocketAddr) -> String {
     const ENTRY: &str = "CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|act=POST status=200";
     let path = config.inputs.first().map_or("", |input| input.path.as_str());

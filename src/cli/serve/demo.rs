@@ -1,5 +1,4 @@
-//! `serve --demo`: the stand-in for Konnect beside the receiver, set up through its API as a real
-//! Konnect is.
+//! `serve --demo`: a simulated Konnect in the same process, set up through its API.
 
 use std::time::Duration;
 
@@ -18,16 +17,16 @@ use crate::net::{self, ClientOptions, Shutdown};
 use crate::server::Server;
 use crate::settings::Secret;
 
-/// The data directory, so that made-up entries never come among real ones.
+/// The data directory. It is separate, so that simulated entries never mix with real ones.
 pub(super) const DATA_DIR: &str = "vidimus-demo";
 
-/// How many entries happen a second.
+/// The number of entries per second.
 const RATE: u32 = 4;
 
-/// How long the keys are waited for: what comes before them is verified when they arrive.
+/// How long to wait for the keys. Earlier entries are verified when the keys arrive.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The stand-in, at work.
+/// The running simulator.
 pub(super) struct Demo {
     url: String,
     token: Secret,
@@ -36,7 +35,7 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    /// Starts a stand-in on a free port. Some of its traffic is tampered with, unsigned or sent twice.
+    /// Starts a simulator on a free port. Some entries are tampered with, unsigned or sent twice.
     pub(super) async fn start(shutdown: Shutdown) -> Result<Demo, Failure> {
         let share = |text: &str| text.parse::<Share>().map_err(Failure::failed);
         let fates = Fates::new(share("3%")?, share("1%")?, share("2%")?)?;
@@ -51,12 +50,12 @@ impl Demo {
         })
     }
 
-    /// Where its key set is.
+    /// The URL of its key set.
     pub(super) fn key_set(&self) -> String {
         format!("{}/v2/audit-log-webhook/jwks.json", self.url)
     }
 
-    /// What a ready file says of it.
+    /// The values for the ready file.
     pub(super) fn ready(&self) -> [(&'static str, serde_json::Value); 3] {
         [
             ("api", self.url.as_str().into()),
@@ -65,8 +64,8 @@ impl Demo {
         ]
     }
 
-    /// Makes a destination of the receiver at `endpoint`, and points the webhooks of the
-    /// organization and of its Dev Portal at it.
+    /// Creates a destination for the receiver at `endpoint`, and points the webhooks of the
+    /// organization and its Dev Portals at it.
     pub(super) async fn set_up(
         &self,
         endpoint: String,
@@ -87,7 +86,7 @@ impl Demo {
             endpoint,
             authorization,
             log_format: Format::Cef,
-            // Its certificate is the one made on first run.
+            // The certificate is self-signed.
             skip_ssl_verification: true,
         };
         let made = client.create_destination(&destination).await?;
@@ -103,13 +102,13 @@ impl Demo {
         Ok(())
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the simulator has stopped.
     pub(super) async fn ended(self) {
         let _ = self.running.await;
     }
 }
 
-/// The value that the receiver takes.
+/// The authorization value of the receiver.
 pub(super) fn authorization(config: &Config, server: &Server) -> Result<Secret, Failure> {
     if let Some(path) = &server.generated_authorization {
         let contents = std::fs::read(path)?;
@@ -122,7 +121,7 @@ pub(super) fn authorization(config: &Config, server: &Server) -> Result<Secret, 
     given.ok_or_else(|| Failure::failed("no Authorization is configured"))
 }
 
-/// Says on standard error what this is and where to look.
+/// Prints on standard error what the demo does and where to look.
 pub(super) fn banner(config: &Config, console: &str) {
     let data = config.data_dir.display();
     tell("");

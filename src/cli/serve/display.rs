@@ -1,4 +1,4 @@
-//! What `serve` shows while it works: on a terminal a line for each delivery, else a structured log.
+//! Shows deliveries: as lines on a terminal, else as log events.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use crate::entry::Millis;
 use crate::receiver::DeliveryObserver;
 use crate::store::{Appended, Refused};
 
-/// How much is told in a second of what is refused or fails: whoever is refused must not be able to
-/// fill the disk with the log of it. The store keeps the newest of them all.
+/// The maximum number of refusals and failures to show per second, so that refused requests cannot
+/// fill the disk with logs. The store keeps the newest of them.
 const PER_SECOND: u64 = 20;
 
-/// Counts what is told.
+/// Limits the number of messages per second.
 #[derive(Default)]
 struct Throttle(Mutex<Second>);
 
@@ -24,7 +24,7 @@ struct Second {
 }
 
 impl Throttle {
-    /// Whether one more may be told now, and how many were kept back before it.
+    /// Returns `None` if the limit is reached, else the number of messages suppressed before.
     fn admits(&self) -> Option<u64> {
         let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if second.began.is_none_or(|began| began.elapsed() >= Duration::from_secs(1)) {
@@ -37,7 +37,7 @@ impl Throttle {
     }
 }
 
-/// A line for each delivery.
+/// Prints a line per delivery.
 #[derive(Default)]
 pub(super) struct Lines(Throttle);
 
@@ -69,12 +69,12 @@ impl DeliveryObserver for Lines {
     }
 }
 
-/// The time of day in UTC: a day is a long time to watch.
+/// The time of day in UTC, without the date.
 fn clock(time: Millis) -> String {
     time.to_string().get(11..19).unwrap_or_default().to_owned()
 }
 
-/// What was in a delivery: `2 stored, 1 duplicate: 2 valid, 1 INVALID`.
+/// A summary of a delivery: `2 stored, 1 duplicate: 2 valid, 1 INVALID`.
 fn told(appended: &Appended) -> String {
     let Appended { received, stored, duplicates, malformed, valid, invalid, unsigned, no_key } =
         *appended;
@@ -97,7 +97,7 @@ fn told(appended: &Appended) -> String {
     told + ": " + &verdicts.join(", ")
 }
 
-/// An event of the log for each delivery.
+/// Logs an event per delivery.
 #[derive(Default)]
 pub(super) struct Log(Throttle);
 
@@ -157,7 +157,7 @@ mod tests {
     fn what_is_refused_cannot_fill_the_log() {
         let throttle = Throttle::default();
         let told = (0..1000).filter(|_| throttle.admits().is_some()).count();
-        // A second may pass in between.
+        // A second may pass during the loop.
         assert!((20..200).contains(&told), "{told}");
     }
 }

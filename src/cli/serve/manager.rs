@@ -1,11 +1,11 @@
-//! What the service manager is told: that the server is ready, that it reloads, stops, and lives.
+//! Notifies the service manager: ready, reloading, stopping, watchdog.
 //!
-//! The protocol is that of sd_notify(3): datagrams to the socket that `NOTIFY_SOCKET` names. Without
-//! it nothing is sent. A manager that does not listen is no reason to stop.
+//! The protocol is that of sd_notify(3): datagrams to the socket in `NOTIFY_SOCKET`. Without it
+//! nothing is sent. Errors are logged and ignored.
 //!
-//! A watchdog that is fed by a timer alone proves nothing. This one is fed only when a thread that
-//! may wait was had, as every delivery needs one, and when the writer of the store got on meanwhile.
-//! A write that fails is no reason to be killed: the disk would be as full afterwards.
+//! A timer alone would prove nothing. The watchdog is fed only if a blocking thread was available,
+//! which every delivery needs, and if the writer of the store has made progress. A failed write
+//! counts as progress, because a restart does not fix a full disk.
 
 use std::time::Duration;
 
@@ -14,26 +14,25 @@ use sd_notify::NotifyState;
 use crate::net::Shutdown;
 use crate::store::Pulse;
 
-/// Deliveries are taken, and what was reloaded is in use.
+/// The server accepts deliveries, and a reload is complete.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The configuration is read again: [`ready`] says when that is done.
+/// A reload has started. [`ready`] ends it.
 pub(super) fn reloading() {
-    // Without the time a `Type=notify-reload` takes it for an answer to an earlier signal.
+    // Without the time, `Type=notify-reload` would take it as the answer to an earlier signal.
     match NotifyState::monotonic_usec_now() {
         Ok(time) => tell(&[NotifyState::Reloading, time]),
         Err(error) => tracing::warn!(%error, "the monotonic clock cannot be read"),
     }
 }
 
-/// The shutdown has begun.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Feeds the watchdog of the manager, if it has one for this process, until the shutdown begins.
+/// Feeds the watchdog, if the manager has one for this process, until the shutdown begins.
 pub(super) fn feed_watchdog(mut pulse: Pulse, mut shutdown: Shutdown) {
     let Some(allowed) = sd_notify::watchdog_enabled() else { return };
     tokio::spawn(async move {
@@ -44,15 +43,15 @@ pub(super) fn feed_watchdog(mut pulse: Pulse, mut shutdown: Shutdown) {
     });
 }
 
-/// Looks four times in the time `allowed`, so that one look in vain is no reason to be killed, and
-/// feeds after each that was not in vain. It ends when a look panics.
+/// Checks four times per `allowed` period, so that one failed check does no harm, and feeds after
+/// each successful check. Ends when a check panics.
 async fn feed(
     allowed: Duration,
     mut look: impl FnMut() -> bool + Send + 'static,
     food: impl Fn() + Copy + Send + 'static,
 ) {
     loop {
-        // The manager's socket may be full, so this waits on a thread that may.
+        // The socket of the manager may be full, so use a blocking thread.
         let looked = tokio::task::spawn_blocking(move || {
             if look() {
                 food();
@@ -83,7 +82,7 @@ mod tests {
     async fn the_watchdog_is_fed_after_looks_that_found_life_alone() {
         static FED: AtomicU32 = AtomicU32::new(0);
         let mut looks = [true, false, false, true, false].into_iter();
-        // It ends with the looks: the one after the last panics.
+        // The check after the last one panics, which ends the loop.
         let look = move || looks.next().unwrap();
         feed(Duration::from_millis(4), look, || {
             FED.store(FED.load(Ordering::Relaxed) + 1, Ordering::Relaxed)

@@ -1,5 +1,5 @@
-//! On SIGHUP: the outputs as the configuration's file has them now, and what else changed in it and
-//! waits for a restart.
+//! Handles SIGHUP: applies the outputs of the configuration file, and logs the other settings that
+//! changed.
 
 use std::sync::Arc;
 
@@ -9,22 +9,23 @@ use super::manager;
 use crate::config::{self, Config, Flags};
 use crate::output::Outputs;
 
-/// What can be read again while the server runs.
+/// Reloads the configuration file in the background.
 pub(super) struct Reloaded(Arc<Notify>);
 
 impl Reloaded {
-    /// The outputs, in the file that `flags` name, if they do. `running` is what was read at the start.
+    /// `flags` may name a configuration file. `running` is the configuration read at start.
     pub(super) fn new(outputs: Arc<Outputs>, flags: Flags, running: Config) -> Reloaded {
         let asked = Arc::new(Notify::new());
         let asking = Arc::clone(&asked);
         let settings = Arc::new((flags, running));
-        // One at a time, and once for all that ask meanwhile: an output may take long to stop.
+        // One reload at a time, because an output may take long to stop. Requests in the meantime
+        // are merged into one.
         tokio::spawn(async move {
             loop {
                 asking.notified().await;
                 manager::reloading();
                 let (outputs, settings) = (Arc::clone(&outputs), Arc::clone(&settings));
-                // A panic of it is in the log.
+                // A panic is logged.
                 let _ = tokio::task::spawn_blocking(move || {
                     let (flags, running) = &*settings;
                     reload(&outputs, flags);
@@ -37,7 +38,7 @@ impl Reloaded {
         Reloaded(asked)
     }
 
-    /// Has it done, some time soon.
+    /// Requests a reload and returns at once.
     pub(super) fn reload(&self) {
         self.0.notify_one();
     }
@@ -64,16 +65,13 @@ fn reload(outputs: &Outputs, flags: &Flags) {
     );
 }
 
-/// Says which settings are not those in use, and whether the program could start with them.
+/// Logs the settings that differ from those in use, and whether a restart would succeed.
 fn tell_what_waits(flags: &Flags, running: &Config) {
     match Config::load(flags, &|name| std::env::var(name).ok()) {
         Ok(config) => {
             let waiting = running.differences(&config).join(", ");
             if !waiting.is_empty() {
-                tracing::warn!(
-                    settings = waiting,
-                    "these settings changed and need a restart"
-                );
+                tracing::warn!(settings = waiting, "these settings changed and need a restart");
             }
         }
         Err(error) => tracing::error!(%error, "a restart would fail with this configuration"),

@@ -45,7 +45,6 @@ pub(super) struct Restore {
 }
 
 impl Backup {
-    /// Makes the backup.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let copied = self.place.reader()?.backup(&self.to)?;
         summary("backed up", &copied);
@@ -61,7 +60,6 @@ impl Backup {
 }
 
 impl Restore {
-    /// Restores the backup.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let to = self.place.path()?;
         let copied = backup::restore(&self.from, &to)?;

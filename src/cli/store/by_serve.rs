@@ -1,11 +1,11 @@
-//! A task that the `serve` does that runs on the data directory, or the command itself if none runs.
+//! Runs a task in the running `serve`, or in this process if no `serve` runs.
 
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::tell;
 use crate::control::{Task, TaskReport, ask};
 use crate::store::Directory;
 
-/// Has it done, and says what was done.
+/// Runs the task and prints the result.
 pub(super) fn have_done(
     directory: &Directory,
     task: &Task,

@@ -1,4 +1,4 @@
-//! `vidimus store check`: every stored entry read and verified again.
+//! `vidimus store check`: read and verify every stored entry again.
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -31,7 +31,6 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// Checks the store.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let retire_after = config::keys(&self.place.flags()).map_err(Failure::usage)?.retire_after;
         let reader = self.place.reader()?;
@@ -81,7 +80,7 @@ fn bar() -> ProgressBar {
     ProgressBar::new(0).with_style(style.with_key("rate", whole_rate))
 }
 
-/// The rate as a whole number: its fractions change too fast to be read.
+/// The rate as a whole number, because fractions change too fast to read.
 fn whole_rate(state: &ProgressState, text: &mut dyn std::fmt::Write) {
     // Writing to a string cannot fail.
     let _ = write!(text, "{:.0}/s", state.per_sec());

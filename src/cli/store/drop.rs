@@ -1,4 +1,4 @@
-//! `vidimus store quarantine drop`: removes bodies from quarantine, and says before which.
+//! `vidimus store quarantine drop`: delete bodies from quarantine after listing them.
 
 use clap::Args;
 use data_encoding::HEXLOWER;
@@ -36,7 +36,6 @@ pub(super) struct Drop {
 }
 
 impl Drop {
-    /// Drops.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let ids = self.list()?;
         if self.dry_run || ids.is_empty() {
@@ -53,7 +52,7 @@ impl Drop {
         })
     }
 
-    /// Prints which bodies are to go, and gives their numbers.
+    /// Prints the bodies to delete, and returns their ids.
     fn list(&self) -> Result<Vec<u64>, Failure> {
         let reader = self.place.reader()?;
         let mut ids = self.ids.clone();

@@ -1,4 +1,4 @@
-//! `vidimus store prune`: removes old segments, and says before which.
+//! `vidimus store prune`: delete old segments after listing them.
 
 use std::time::Duration;
 
@@ -44,7 +44,6 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 impl Prune {
-    /// Prunes.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         if self.age.is_none() && self.size.is_none() {
             return Err(Failure::usage("no limit: use --age, --size or both"));

@@ -1,4 +1,4 @@
-//! `vidimus store quarantine`: bodies that were authorized and could not be decoded.
+//! `vidimus store quarantine`: manage bodies that were authorized but could not be decoded.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -55,7 +55,7 @@ struct Show {
     place: Place,
 }
 
-/// How a body is shown.
+/// The output format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Shown {
     /// The metadata and the first bytes.
@@ -67,11 +67,10 @@ enum Shown {
     Raw,
 }
 
-/// How much of a body is shown as text, in bytes.
+/// The number of bytes of a body shown as text.
 const BEGINNING: usize = 1024;
 
 impl Quarantine {
-    /// Does what is asked for.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         match self.command {
             Command::List(list) => list.run(),

@@ -1,4 +1,4 @@
-//! `vidimus store repair`: makes the catalog say what the segments hold.
+//! `vidimus store repair`: make the catalog match the segments.
 
 use clap::Args;
 
@@ -34,7 +34,6 @@ pub(super) struct Repair {
 }
 
 impl Repair {
-    /// Looks, asks, and repairs.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let plan = Plan::make(&self.place.directory()?)?;
         let report = plan.report();
@@ -70,7 +69,10 @@ fn lines(report: &Report) -> Vec<String> {
     lines.push(format!("segments  {} with {entries} entries", report.segments.len()));
     for segment in report.segments.iter().filter(|segment| !segment.known) {
         let last = segment.first_id + segment.entries - 1;
-        lines.push(format!("  {}  ids {} to {last}: added to the catalog", segment.file, segment.first_id));
+        lines.push(format!(
+            "  {}  ids {} to {last}: added to the catalog",
+            segment.file, segment.first_id
+        ));
     }
     for one in &report.set_aside {
         lines.push(format!("moved to damaged/  {}: {}", one.file, one.why));

@@ -1,5 +1,5 @@
-//! `vidimus store quarantine retry`: bodies that could not be decoded are tried once more, and leave
-//! the quarantine when their entries are stored.
+//! `vidimus store quarantine retry`: decode bodies again. A body leaves the quarantine when its
+//! entries are stored.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,11 +31,11 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// Tries once more. It is bad news if one cannot be stored.
+    /// The result is negative if a body cannot be stored.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let directory = self.place.directory()?;
         have_done(&directory, &Task::Retry { ids: self.ids.clone() }, || {
-            // For the caps, and for whose entries belong to which input.
+            // For the limits, and for the expected organizations and portals of each input.
             let config = Config::load(&self.place.flags(), &|name| std::env::var(name).ok())
                 .map_err(Failure::usage)?;
             let store = Store::open(&directory, server::store_options(&config))?;
@@ -46,7 +46,7 @@ impl Retry {
     }
 }
 
-/// The keys that the store knows, for the inputs that are configured and those that were.
+/// The keys in the store, for current and former inputs.
 fn ring(config: &Config, store: &Store) -> Result<KeyRing, Failure> {
     let mut inputs: HashMap<String, InputVerification> = HashMap::new();
     for (input, source) in store.inputs()? {
@@ -55,7 +55,7 @@ fn ring(config: &Config, store: &Store) -> Result<KeyRing, Failure> {
     for input in &config.inputs {
         let expected =
             ExpectedIds { org_ids: input.org_ids.clone(), portal_ids: input.portal_ids.clone() };
-        // Of an input whose sources are not known every key may be.
+        // An input with unknown sources may use every key.
         if let Some(judged) = inputs.get_mut(&input.name) {
             judged.expected = Arc::new(expected);
         }

@@ -1,4 +1,4 @@
-//! `vidimus store seal`: what a running receiver does by itself.
+//! `vidimus store seal`: seal now what a running receiver would seal later.
 
 use clap::Args;
 
@@ -18,7 +18,6 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    /// Seals.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let directory = self.place.directory()?;
         have_done(&directory, &Task::Seal {}, || {

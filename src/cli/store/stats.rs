@@ -1,4 +1,4 @@
-//! `vidimus store stats`: what the store holds, and what came or was turned away.
+//! `vidimus store stats`: statistics, the newest deliveries and refused requests.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,6 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    /// Prints the figures.
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let stats = self.place.reader()?.stats(self.limit)?;
         let mut output = Output::new();
@@ -84,7 +83,7 @@ fn lines(stats: &store::Stats, screen: Screen) -> Vec<String> {
     lines
 }
 
-/// The versions of the schema that there are: segments stay in the one that they were written in.
+/// The schema versions in use. Segments keep the version they were written in.
 fn versions(stats: &store::Stats) -> String {
     let segments = stats.versions.iter().map(|(version, count)| format!("{version} ({count})"));
     let segments = segments.collect::<Vec<_>>().join(", ");
@@ -147,7 +146,7 @@ fn refused(all: &[Refused], screen: Screen) -> Grid<5> {
     grid
 }
 
-/// Counts that are not zero, after a colon.
+/// The counts that are not zero, after a colon.
 fn counts(counts: &BTreeMap<String, u64>) -> String {
     let counts = counts.iter().filter(|(_, count)| **count > 0);
     let counts: Vec<_> = counts.map(|(name, count)| format!("{count} {name}")).collect();

@@ -1,4 +1,4 @@
-//! One block of lines, checked on all threads: what is printed of it, and what is counted.
+//! Checks a block of lines on all threads, and returns the output and the counts.
 
 use std::io::Write;
 
@@ -16,32 +16,33 @@ use crate::entry::{Fields, Millis, Record, VerdictName, Warning};
 use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::signature::{KeySet, Verdict};
 
-/// So many lines are checked in one go: few enough that all threads end a block together.
+/// The number of lines per task. It is small, so that all threads finish a block at about the same
+/// time.
 const CHUNK: usize = 32;
 
-/// What lines are checked for, and how it is told.
+/// The settings of a check.
 pub(super) struct Check {
     pub(super) keys: KeySet,
     pub(super) expected: ExpectedIds,
     pub(super) output: OutputFormat,
     pub(super) allow_unsigned: bool,
-    /// The member or column that holds the line.
+    /// The member or column with the line.
     pub(super) field: Option<String>,
-    /// For times without a year.
+    /// The current time, to complete times without a year.
     pub(super) now: Millis,
 }
 
-/// Lines of one file.
+/// Lines of a file.
 pub(super) struct Lines {
-    /// The file as it was named.
+    /// The name of the file as given.
     pub(super) file: String,
     pub(super) block: Block,
-    /// Whether the lines are JSON objects that wrap the lines to check.
+    /// Whether the lines are JSON objects that contain the lines to check.
     pub(super) wrapped: bool,
 }
 
 impl Check {
-    /// Checks the lines: what is to be printed, in order, and what was found.
+    /// Checks the lines. Returns the output in order, and the counts.
     pub(super) fn lines(&self, lines: &Lines) -> (Vec<Vec<u8>>, Tally) {
         let chunks = lines.block.lines.par_chunks(CHUNK).map(|chunk| {
             let (mut out, mut tally) = (Vec::new(), Tally::default());
@@ -56,7 +57,7 @@ impl Check {
 
     fn line(&self, lines: &Lines, line: &Line, out: &mut Vec<u8>, tally: &mut Tally) {
         let source = || format!("{}:{}", lines.file, line.number);
-        // Without a field only records of our own are wrapped.
+        // Without a field, only records of Vidimus are wrapped.
         let field = self.field.as_deref().unwrap_or("raw");
         let unwrapped = match lines.wrapped {
             true => match line_in(lines.block.text(line), field) {
@@ -73,7 +74,7 @@ impl Check {
         let verdict = examined.verdict();
         let fine = self.is_fine(verdict);
         tally.count(verdict, fine);
-        // Reading the fields costs time, and often nobody asks for them.
+        // Skip reading the fields if they are not needed.
         let anybody = self.expected.org_ids.is_empty() && self.expected.portal_ids.is_empty();
         if self.output == OutputFormat::Text && anybody {
             if !fine {
@@ -91,7 +92,7 @@ impl Check {
                 let is_cut = entry.raw.len() >= MAX_KEPT;
                 let mut record = entry.into_record(origin, time);
                 if is_cut {
-                    // The rest was not looked at.
+                    // The rest was not read.
                     record.whole = Some(WholeLine { bytes: None, sha256: None });
                 }
                 tell_json(&record, out);
@@ -107,7 +108,7 @@ impl Check {
         }
     }
 
-    /// Whether a verdict is no bad news.
+    /// Whether a verdict is acceptable.
     fn is_fine(&self, verdict: &Verdict) -> bool {
         match verdict {
             Verdict::Valid(_) => true,
@@ -158,7 +159,7 @@ fn tell_line(text: &str, out: &mut Vec<u8>) {
 }
 
 fn tell_json(record: &Record, out: &mut Vec<u8>) {
-    // Neither writing to memory nor a record, which has text for keys alone, can fail.
+    // This cannot fail: the writer is memory, and all keys of a record are strings.
     let _ = serde_json::to_writer(&mut *out, record);
     let _ = out.write_all(b"\n");
 }

@@ -8,19 +8,19 @@ use std::time::Duration;
 use crate::entry::{VerdictName, Warning};
 use crate::signature::{Key, Verdict};
 
-/// Counts of what was found.
+/// Counts of verdicts, reasons, keys and warnings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     verdicts: BTreeMap<VerdictName, u64>,
     reasons: BTreeMap<(VerdictName, &'static str), u64>,
-    /// A set has few keys.
+    /// A list, because a key set has few keys.
     keys: Vec<(Arc<Key>, u64)>,
     warnings: BTreeMap<Warning, u64>,
     not_fine: u64,
 }
 
 impl Tally {
-    /// Counts a line by its verdict. `fine`: it is no bad news.
+    /// Counts a line by its verdict. `fine` means that the verdict is acceptable.
     pub(super) fn count(&mut self, verdict: &Verdict, fine: bool) {
         *self.verdicts.entry(verdict.name()).or_default() += 1;
         if let Some(reason) = verdict.reason() {
@@ -32,7 +32,7 @@ impl Tally {
         self.not_fine += u64::from(!fine);
     }
 
-    /// Counts a line in which there is none to check.
+    /// Counts a wrapper without a line to check.
     pub(super) fn count_malformed(&mut self, reason: &'static str) {
         *self.verdicts.entry(VerdictName::Malformed).or_default() += 1;
         *self.reasons.entry((VerdictName::Malformed, reason)).or_default() += 1;
@@ -51,7 +51,6 @@ impl Tally {
         }
     }
 
-    /// Adds another tally.
     pub(super) fn merge(&mut self, other: &Tally) {
         let add = |to: &mut u64, count: &u64| *to += count;
         other.verdicts.iter().for_each(|(k, n)| add(self.verdicts.entry(*k).or_default(), n));
@@ -61,17 +60,16 @@ impl Tally {
         self.not_fine += other.not_fine;
     }
 
-    /// Whether no line was counted.
     pub(super) fn is_empty(&self) -> bool {
         self.verdicts.is_empty()
     }
 
-    /// Whether there is anything but valid entries, and unsigned ones where those are allowed.
+    /// Whether an entry is not valid, except for allowed unsigned entries.
     pub(super) fn is_bad_news(&self) -> bool {
         self.not_fine > 0
     }
 
-    /// A table for people, without a line end after it. `took`: how long it all was.
+    /// The summary as text, without a final line end. `took` is the total time.
     pub(super) fn summary(&self, took: Duration) -> String {
         let mut table = String::from("verdict        entries\n");
         // Writing to a string cannot fail.

@@ -1,5 +1,5 @@
-//! Reading, verifying and writing side by side: one thread reads blocks of lines, all verify them,
-//! one writes what is told of them, in order. Between them stand a few blocks at most.
+//! Reads, verifies and writes in parallel: one thread reads blocks of lines, all threads verify
+//! them, and one thread writes the results in order. Only a few blocks wait in between.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, ScopedJoinHandle};
@@ -15,14 +15,14 @@ use super::super::terminal::{Output, tell};
 use super::check::{Check, Lines};
 use super::tally::Tally;
 
-/// So many blocks wait between two threads.
+/// The maximum number of blocks waiting between two threads.
 const WAITING: usize = 2;
 
-/// So many bytes tell what a file is: its first line is among them, unless it is malformed for its
-/// length alone.
+/// The number of bytes read to detect the kind of a file. They include the first line, unless it is
+/// so long that it is malformed.
 const START: u64 = 4 << 20;
 
-/// What is to be done.
+/// The files to verify, and how.
 #[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub(super) inputs: &'a [Input],
@@ -30,21 +30,20 @@ pub(super) struct Work<'a> {
     pub(super) progress: &'a ProgressBar,
 }
 
-/// What was done.
+/// The result of the verification.
 pub(super) struct Done {
-    /// What was found.
     pub(super) tally: Tally,
     /// Whether all files could be read.
     pub(super) all_read: bool,
-    /// Whether every line was looked at: standard output was not closed before the end.
+    /// Whether every line was checked: standard output was not closed before the end.
     pub(super) complete: bool,
 }
 
-/// Nobody takes what is handed on: the next stage has ended.
+/// The next stage has ended and receives nothing more.
 struct NobodyListens;
 
 impl Work<'_> {
-    /// Does it on so many threads, with 0 on one for each core.
+    /// Verifies on `threads` threads; 0 means one per core.
     pub(super) fn run(self, threads: usize) -> Result<Done, Failure> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool?;
@@ -60,8 +59,8 @@ impl Work<'_> {
         })
     }
 
-    /// Verifies what is read until there is no more, or nobody takes what is told of it. What was
-    /// found, and whether that is all.
+    /// Verifies blocks until there are no more, or until the writer has ended. Returns the counts,
+    /// and whether all lines were checked.
     fn verify(self, lines: Receiver<Lines>, told: SyncSender<Vec<Vec<u8>>>) -> (Tally, bool) {
         let mut all = Tally::default();
         while let Ok(block) = lines.recv() {
@@ -85,7 +84,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Reads all files, and says whether that could be done.
+    /// Reads all files. Returns whether all could be read.
     fn read(self, lines: &SyncSender<Lines>) -> bool {
         let mut all_read = true;
         for input in self.inputs {
@@ -147,7 +146,7 @@ impl Work<'_> {
     }
 }
 
-/// What a file that holds lines in a field is.
+/// The kind of a file with lines in a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Sort {
     Empty,
@@ -164,8 +163,8 @@ fn sort(start: &[u8]) -> Sort {
     }
 }
 
-/// What the file is, if it begins like one of Vidimus's own. Its records are entries in JSON too, none
-/// of them signed, and what is asked about is the line in each.
+/// The kind of the file, if it looks like output of Vidimus. Its records would also parse as
+/// unsigned JSON entries, but the lines in them are what matters.
 fn own(start: &[u8]) -> Option<Sort> {
     let line = first_line(start);
     let is_csv = line.starts_with(b"id,received_at,input,") && line.ends_with(b",raw,raw_base64");
@@ -175,7 +174,7 @@ fn own(start: &[u8]) -> Option<Sort> {
     }
 }
 
-/// The member or the column that most likely holds the lines, as other programs export them.
+/// The member or column that probably has the lines, as other programs export them.
 fn wrapping(start: &[u8]) -> Option<&'static str> {
     const KNOWN: [&str; 5] =
         ["_raw", "result._raw", "event.original", "_source.event.original", "raw"];
@@ -198,7 +197,7 @@ fn first_line(start: &[u8]) -> &[u8] {
     text.split(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii_end()
 }
 
-/// What a thread gave; its panic goes on here.
+/// The result of a thread. Its panic is propagated.
 fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

@@ -84,8 +84,10 @@ fn setup_lists_its_changes_and_warns_that_no_input_has_the_path() {
     let elsewhere = format!("{}/elsewhere", world.serve.receiver);
     let other = ["setup", "--endpoint", &elsewhere, "--skip-ssl-verification"];
     let ran = world.konnect(&other).expect(0);
-    let changed =
-        format!("the destination was updated: endpoint {elsewhere} instead of {}", world.endpoint());
+    let changed = format!(
+        "the destination was updated: endpoint {elsewhere} instead of {}",
+        world.endpoint()
+    );
     assert!(ran.stderr.contains(&changed), "{}", ran.stderr);
     let warning = "warning: the path of --endpoint is /elsewhere, but the configured path \
                    of the receiver is /audit-logs";

@@ -1,4 +1,4 @@
-//! What one check found, as a line: ok, a note, or a problem and what to do.
+//! The result of a check: ok, a note, or a problem with advice.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::cli::output::OutputFormat;
 use crate::cli::terminal::Output;
 use crate::konnect::client::ApiError;
 
-/// What one check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     check: &'static str,
@@ -26,17 +26,17 @@ enum State {
 }
 
 impl Finding {
-    /// It is as it should be.
+    /// The check passed.
     pub(super) fn ok(check: &'static str, what: impl Into<String>) -> Finding {
         Finding { check, state: State::Ok, what: what.into(), advice: None }
     }
 
-    /// It may be as it should be, and cannot be told from here.
+    /// The check cannot tell whether there is a problem.
     pub(super) fn note(check: &'static str, what: impl Into<String>) -> Finding {
         Finding { state: State::Note, ..Finding::ok(check, what) }
     }
 
-    /// It is not as it should be.
+    /// The check failed.
     pub(super) fn problem(
         check: &'static str,
         what: impl Into<String>,
@@ -46,7 +46,7 @@ impl Finding {
         Finding { state: State::Problem, advice, ..Finding::ok(check, what) }
     }
 
-    /// The API did not answer as it should. Its errors say themselves what to try.
+    /// An API error. Its text contains the advice.
     pub(super) fn of_api(check: &'static str, error: &ApiError) -> Finding {
         let (what, advice) = (error.to_string(), error.advice());
         let what = what.strip_suffix(advice).unwrap_or(&what).trim_end_matches("; ").to_owned();
@@ -70,24 +70,23 @@ impl Finding {
     }
 }
 
-/// Prints findings as they come.
+/// Prints findings at once, and counts problems.
 pub(super) struct Findings {
     format: OutputFormat,
     problems: usize,
 }
 
 impl Findings {
-    /// None yet.
     pub(super) fn new(format: OutputFormat) -> Findings {
         Findings { format, problems: 0 }
     }
 
-    /// How many of them are problems.
     pub(super) fn problems(&self) -> usize {
         self.problems
     }
 
-    /// Prints one. If nobody reads on, the others are looked for all the same: they count.
+    /// Prints a finding. If standard output is closed, the checks continue, because they determine
+    /// the exit code.
     pub(super) fn add(&mut self, finding: Finding) -> Result<(), Failure> {
         self.problems += usize::from(finding.state == State::Problem);
         let mut output = Output::new();

@@ -1,4 +1,4 @@
-//! The way to the endpoint as seen from here: its name, its TLS, and what answers there.
+//! Checks the path to the endpoint from this machine: DNS, TLS, and the response.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use crate::cli::exit::Failure;
 use crate::konnect::api::Destination;
 use crate::net::{Client, ClientError, ClientOptions};
 
-/// How long the endpoint has to answer.
+/// The time limit for a response.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The most of an answer, in bytes.
+/// The maximum size of a response in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Looks the name up, and asks the endpoint with a `GET`, which a receiver refuses without harm.
+/// Resolves the host and sends a `GET` to the endpoint, which a receiver refuses without side
+/// effects.
 pub(super) async fn endpoint(
     destination: &Destination,
     findings: &mut Findings,
@@ -40,7 +41,7 @@ pub(super) async fn endpoint(
     };
     findings.add(Finding::ok("name", format!("{host} is {}", addresses.join(", "))))?;
 
-    // A handshake that is broken off would stand among what the receiver refused.
+    // An aborted handshake would be listed among the refused requests of the receiver.
     let skips = destination.skip_ssl_verification;
     let answer = match ask(&url, skips).await? {
         Err(error @ ClientError::Tls { .. }) => {
@@ -89,7 +90,7 @@ async fn ask(url: &Uri, insecure: bool) -> Result<Result<StatusCode, ClientError
     Ok(answer.map(|answer| answer.status()))
 }
 
-/// What a `GET` of the endpoint says of it.
+/// The finding for the status of the `GET`.
 fn answered(status: StatusCode) -> Finding {
     match status {
         StatusCode::METHOD_NOT_ALLOWED => Finding::ok("endpoint", "a receiver answers there"),
@@ -107,7 +108,10 @@ fn answered(status: StatusCode) -> Finding {
         }
         status => Finding::note(
             "endpoint",
-            format!("a GET is answered with {}, but vidimus serve answers with 405", status.as_u16()),
+            format!(
+                "a GET is answered with {}, but vidimus serve answers with 405",
+                status.as_u16()
+            ),
         ),
     }
 }

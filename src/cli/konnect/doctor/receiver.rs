@@ -1,4 +1,4 @@
-//! What this receiver says of it: its own address and path, what it refused, its keys.
+//! Checks this receiver: its address and path, the requests that it refused, its keys.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::konnect::api::Destination;
 use crate::store::{Refused, Stats};
 
-/// Whether the destination's endpoint is this receiver's, as far as the settings tell.
+/// Compares the endpoint of the destination with the configuration of this receiver.
 pub(super) fn endpoint(
     config: &Config,
     destination: &Destination,
@@ -48,7 +48,7 @@ fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
             url.path(),
             paths.join(", ")
         );
-        // A flag of `serve` is not known here.
+        // The flags of `serve` are not known here.
         findings.push(Finding::note(CHECK, what));
     }
     if let Some(public) = &config.receiver.public_url {
@@ -64,14 +64,14 @@ fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
     findings
 }
 
-/// What was refused since the last good delivery, and why.
+/// The requests refused since the last good delivery, with the reasons.
 pub(super) fn refused(stats: &Stats, findings: &mut Findings) -> Result<(), Failure> {
     findings.add(told(stats.deliveries.first().map(|one| one.received_at.get()), &stats.refused))
 }
 
 fn told(delivered: Option<i64>, refused: &[Refused]) -> Finding {
     const CHECK: &str = "refused";
-    // The look of this command itself is refused too, with 405.
+    // The `GET` of this command is refused too, with 405.
     let newer = |one: &&Refused| delivered.is_none_or(|at| one.time.get() > at);
     let counts = refused.iter().filter(newer).filter(|one| one.status != Some(405));
     let mut reasons: BTreeMap<(Option<u16>, &str, Option<&str>), usize> = BTreeMap::new();
@@ -108,7 +108,6 @@ fn told(delivered: Option<i64>, refused: &[Refused]) -> Finding {
     Finding::problem(CHECK, format!("{since}: {}", told.join("; ")), advice)
 }
 
-/// Whether signatures can be verified.
 pub(super) fn keys(stats: &Stats, findings: &mut Findings) -> Result<(), Failure> {
     const CHECK: &str = "keys";
     let failed = stats.sources.iter().filter(|source| source.error.is_some());
@@ -127,8 +126,11 @@ pub(super) fn keys(stats: &Stats, findings: &mut Findings) -> Result<(), Failure
             "try vidimus keys fetch; behind a proxy, set HTTPS_PROXY for vidimus serve",
         ),
         keys => {
-            let known =
-                if keys == 1 { "1 key is known".to_owned() } else { format!("{keys} keys are known") };
+            let known = if keys == 1 {
+                "1 key is known".to_owned()
+            } else {
+                format!("{keys} keys are known")
+            };
             match failed.is_empty() {
                 true => Finding::ok(CHECK, known),
                 false => {

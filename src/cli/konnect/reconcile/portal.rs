@@ -1,5 +1,5 @@
-//! A Dev Portal's entries cannot be pulled. A replay of the range brings them all: those that are
-//! stored are counted once more, and those that are new were missing.
+//! Reconciles a Dev Portal, whose entries cannot be pulled. A replay delivers all entries of the
+//! range again: stored entries are counted as duplicates, and new entries were missing.
 
 use serde_json::json;
 use tokio::time::Instant;
@@ -16,17 +16,17 @@ use crate::search;
 use crate::search::Filter;
 use crate::store::{Reader, TimeRange};
 
-/// What the store has of a range.
+/// The counts of the store in a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counts {
     entries: u64,
     deliveries: u64,
 }
 
-/// How often the counts must be the same, one look after another, for the deliveries to be over.
+/// The deliveries are over when the counts have not changed in this many consecutive checks.
 const QUIET: usize = 4;
 
-/// Replays the range of a portal, and says what came new.
+/// Replays the range of a portal, and reports the new entries.
 pub(super) async fn reconcile(
     wanted: &Reconcile,
     client: &Client,
@@ -48,7 +48,7 @@ pub(super) async fn reconcile(
     client.start_replay(scope, &replay).await?;
     let job = replayed(client, scope, deadline).await?;
 
-    // What the job has sent may be in a delivery that is not over.
+    // Entries that the job has sent may be in a delivery that is still running.
     let (mut after, mut same) = (counts(reader, &filter, range.in_store(0))?, 0);
     while same < QUIET && Instant::now() + LOOK < deadline {
         tokio::time::sleep(LOOK).await;

@@ -62,7 +62,10 @@ fn a_test_of_an_output_shows_the_answer() {
     let (code, line, told) = run(&serve, test);
     assert_eq!(code, Some(0), "{told}");
     assert_eq!(endpoint.taken()[0].body, line.trim_end().as_bytes());
-    assert!(told.contains("/in answered 200 in ") && told.contains("the entry was accepted"), "{told}");
+    assert!(
+        told.contains("/in answered 200 in ") && told.contains("the entry was accepted"),
+        "{told}"
+    );
     let (code, _, told) = run(&serve, test);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("/in answered 403 in ") && told.contains("not you; look at"), "{told}");
