@@ -14,8 +14,7 @@ use crate::clock::now;
 use crate::entry::Millis;
 use crate::keys::KeyRing;
 use crate::net::{MemoryBudget, OpenConnections, ServerTls};
-use crate::store::catalog::State;
-use crate::store::{Health, OutputStanding, Reader, StoreError};
+use crate::store::{Health, OutputStanding, Reader, State, StoreError};
 
 /// The media type of the exposition.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -4,12 +4,12 @@
 //! that others may write to is refused, and so are network file systems, whose locks SQLite cannot
 //! trust (sqlite.org, "How To Corrupt An SQLite Database File", section 2.1).
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
-use super::error::SqliteContext;
+use crate::store::error::{SqliteContext, StoreError};
 
 /// A data directory that was looked at and may be used.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Directory {
     }
 
     /// The folder of a backup, which may be on any file system. It is made if it is not there.
-    pub(super) fn backup(path: &Path) -> Result<Directory, StoreError> {
+    pub(in crate::store) fn backup(path: &Path) -> Result<Directory, StoreError> {
         create_folder(path)?;
         let mut files = fs::read_dir(path).doing("list", path)?;
         if files.next().is_some() && !path.join("segments").is_dir() {
@@ -131,7 +131,7 @@ impl Directory {
     }
 
     /// The catalog.
-    pub(super) fn catalog(&self) -> PathBuf {
+    pub(in crate::store) fn catalog(&self) -> PathBuf {
         self.0.join("catalog.db")
     }
 
@@ -141,35 +141,62 @@ impl Directory {
     }
 
     /// The file of the highest ids that were given out.
-    pub(super) fn ids(&self) -> PathBuf {
+    pub(in crate::store) fn ids(&self) -> PathBuf {
         self.0.join("ids")
     }
 
     /// Refused requests.
-    pub(super) fn refused(&self) -> PathBuf {
+    pub(in crate::store) fn refused(&self) -> PathBuf {
         self.0.join("refused.db")
     }
 
     /// The folder of the segments.
-    pub(super) fn segments(&self) -> PathBuf {
+    pub(in crate::store) fn segments(&self) -> PathBuf {
         self.0.join("segments")
     }
 
+    /// The databases in the folder of the segments, by their names. A companion whose database is
+    /// missing counts as one.
+    pub(in crate::store) fn databases(&self) -> Result<BTreeSet<String>, StoreError> {
+        let folder = self.segments();
+        let mut names = BTreeSet::new();
+        let files = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(names),
+            files => files.doing("list", &folder)?,
+        };
+        for file in files {
+            let name = file.doing("list", &folder)?.file_name().to_string_lossy().into_owned();
+            let database = COMPANIONS.iter().find_map(|companion| name.strip_suffix(companion));
+            let database = database.unwrap_or(&name);
+            if database.ends_with(".db") {
+                names.insert(database.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether the catalog is there and is not an empty file.
+    pub(in crate::store) fn has_catalog(&self) -> bool {
+        let catalog = self.catalog();
+        let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        bytes(&catalog) > 0 || (catalog.exists() && bytes(&companion(&catalog, "-wal")) > 0)
+    }
+
     /// A segment's file, by the name that the catalog has for it.
-    pub(super) fn segment(&self, file: &str) -> PathBuf {
+    pub(in crate::store) fn segment(&self, file: &str) -> PathBuf {
         self.segments().join(file)
     }
 }
 
 /// Makes a folder that only we may use, unless it is there.
-pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn create_folder(path: &Path) -> Result<(), StoreError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).doing("make the directory", path)
 }
 
 /// Makes an empty file that only we may read, unless it is there. SQLite gives its companions the
 /// mode of the database. The name is on the disk before SQLite makes a companion: one without its
 /// database would not be explained after a power loss.
-pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn create_private(path: &Path) -> Result<(), StoreError> {
     match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
         Ok(_) => path.parent().map_or(Ok(()), sync),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
@@ -178,23 +205,29 @@ pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Waits until a file or a folder is on the disk.
-pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn sync(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|file| file.sync_all()).doing("sync", path)
 }
 
 /// What SQLite puts beside a database, as the end of the file's name.
-pub(super) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+pub(in crate::store) const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// A companion of a database.
+pub(in crate::store) fn companion(database: &Path, companion: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(companion);
+    name.into()
+}
 
 /// Removes a database and its companions; those that are not there are no error. See `copies` for what
 /// has to be seen before.
-pub(super) fn remove_database(path: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn remove_database(path: &Path) -> Result<(), StoreError> {
     // The database goes first: one that is there without its log would be read with rows missing.
-    for companion in [""].iter().chain(&COMPANIONS) {
-        let mut name = path.as_os_str().to_owned();
-        name.push(companion);
-        match fs::remove_file(&name) {
+    for name in [""].iter().chain(&COMPANIONS) {
+        let file = companion(path, name);
+        match fs::remove_file(&file) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).doing("remove", Path::new(&name));
+                return Err(error).doing("remove", &file);
             }
             _ => {}
         }

@@ -123,7 +123,7 @@ pub enum StoreError {
 }
 
 /// Adds the database and what was being done to what SQLite says.
-pub(super) trait SqliteContext<T> {
+pub(in crate::store) trait SqliteContext<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, StoreError>;
 }
 

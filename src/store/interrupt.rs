@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::StoreError;
+use crate::store::error::StoreError;
 
 /// Ends questions. SQLite looks at it every few thousand steps of a statement.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Interrupt {
 }
 
 /// How many steps of SQLite's machine are between two looks: well under a millisecond.
-pub(super) const STEPS: i32 = 2000;
+pub(in crate::store) const STEPS: i32 = 2000;
 
 impl Interrupt {
     /// Ends questions at `deadline`.
@@ -28,12 +28,12 @@ impl Interrupt {
     }
 
     /// Whether the question ends now.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::store) fn is_over(&self) -> bool {
         self.check().is_err()
     }
 
     /// Why the question ends now, if it does.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
+    pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
         if self.is_cancelled.load(Ordering::Relaxed) {
             return Err(StoreError::Cancelled);
         }
@@ -48,13 +48,24 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{Directory, Options, Reader, Store};
+    use crate::store::directory::Directory;
+    use crate::store::error::SqliteContext;
+    use crate::store::read::Reader;
+    use crate::store::sqlite::Access;
+    use crate::store::{Options, Store, catalog};
+
+    fn ask(reader: &Reader, sql: &str) -> Result<i64, StoreError> {
+        let path = reader.directory().catalog();
+        reader.snapshot(&path, &catalog::SCHEMA, Access::Shared, |database| {
+            database.query_row(sql, [], |row| row.get(0)).doing("count", &path)
+        })
+    }
 
     /// Counts without an end.
     fn count(reader: &Reader) -> Result<i64, StoreError> {
         let sql = "WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
                    SELECT count(*) FROM n";
-        reader.catalog("count", |catalog| catalog.query_row(sql, [], |row| row.get(0)))
+        ask(reader, sql)
     }
 
     #[test]
@@ -76,6 +87,6 @@ mod tests {
             assert!(matches!(found, Err(StoreError::Cancelled)), "{found:?}");
         });
         // Their connection is used again, and nobody interrupts it.
-        assert_eq!(reader.refused(10).unwrap(), []);
+        assert_eq!(ask(&reader, "SELECT 7").unwrap(), 7);
     }
 }

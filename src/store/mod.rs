@@ -1,141 +1,80 @@
 //! The store: entries in segments, and a catalog of them. Only here is SQLite known.
 //!
-//! Segments are SQLite files of one schema. The newest takes appends, the others never change.
+//! Segments are SQLite files of one schema. The newest takes appends, the others never change. What is
+//! learned of an entry later stands in the catalog and is laid over it when it is read.
 //!
-//! - Files: [`directory`] (the data directory and its lock), `sqlite`, `schema`, `row` (how files are
-//!   opened and what stands in them), `whole` (long lines, in pieces), [`catalog`] (which segments
-//!   there are).
-//! - Writing: [`writer`] (one thread, group commit), `live` (the segment that takes appends), `older` and
-//!   `signed` (is a line there already, or what is signed of it), `again` (what is), `redeliveries`,
-//!   `spellings`, [`quarantine`], [`refused`], [`sightings`] (keys).
-//! - Reading: `read` (opens what the catalog names, or leaves out what is `damaged`; `interrupt` ends it), `filter` and `query` (a query to SQL; `words` are looked for in the line), [`page`]
-//!   over `newest`, `merge` and `records` (newest first), [`follow`] (by rising id) over `lines` where
-//!   lines alone are wanted, [`counts`] (over time and by value), [`provenance`], [`stats`], [`usage`],
-//!   [`check`]. [`cursors`]: where outputs are; [`standing`]: how they stand.
-//! - Keeping: `copies` (are the entries of one file in another), `folder` (is every file explained),
-//!   `ids` and `gaps` (ids that were given out, and lost), [`repair`], [`backup`].
-//! - [`meter`]: who watches it at work. [`pulse`]: whether the writer gets on.
-//! - In the background: `seal`, [`late`] (verdicts that change when a key arrives) over `overlay`,
-//!   [`retention`].
+//! The floors, of which each uses only those above it in this list:
+//!
+//! - `directory` (the data directory and its lock), `sqlite` and `schema` (how databases are opened,
+//!   and the versions of their tables), `refused` (refused requests), `interrupt`, `options`, `error`.
+//! - `segment`: the file of a segment. Its rows, long lines in pieces, the identities of an entry, and
+//!   conditions in SQL.
+//! - `catalog`: which segments there are, the `overlay` of what was learned later, keys, the
+//!   quarantine, and where outputs stand.
+//! - `read` and `write`, which do not use each other. `read` finds, counts and follows entries; it takes
+//!   no lock. `write` is one thread that stores deliveries and finds duplicates.
+//! - `maintain`: sealing, late verdicts and retention in the background; checks, backups and repairs on
+//!   request.
+//! - Here: [`Store`], which puts the writing side together.
 
-mod again;
-mod background;
-pub mod backup;
-pub mod catalog;
-pub mod check;
-mod copies;
-pub mod counts;
-pub mod cursors;
-mod damaged;
-pub mod directory;
+mod catalog;
+mod directory;
 mod error;
-mod filter;
-mod folder;
-pub mod follow;
-mod gaps;
-mod ids;
 mod interrupt;
-pub mod late;
-mod lines;
-mod live;
-mod merge;
-pub mod meter;
-mod names;
-mod newest;
-mod older;
-mod overlay;
-pub mod page;
-pub mod provenance;
-pub mod pulse;
-pub mod quarantine;
-mod query;
+mod maintain;
+mod options;
 mod read;
-#[cfg(test)]
-mod read_tests;
-mod received;
-mod records;
-mod redeliveries;
-pub mod refused;
-pub mod repair;
-pub mod retention;
-mod row;
+mod refused;
 mod schema;
-mod seal;
-pub mod sightings;
-mod signed;
-mod spellings;
+mod segment;
 mod sqlite;
-pub mod standing;
-pub mod stats;
-pub mod usage;
-mod whole;
-mod words;
-pub mod writer;
+#[cfg(test)]
+mod tests;
+mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-pub use check::{CheckReport, Difference};
-pub use counts::{Counts, FieldCounts, Wanted};
-pub use cursors::{OutputCursor, OutputCursors};
+pub use catalog::gaps::Gap;
+pub use catalog::outputs::{OutputCursor, OutputCursors, Position};
+pub use catalog::quarantine::{Dropped, Quarantined};
+pub use catalog::segments::State;
+pub use catalog::sightings;
+pub use catalog::sightings::{Sighting, Source};
 pub use directory::Directory;
 pub use error::StoreError;
-pub use follow::{Event, Export, Follow, News, Position};
-pub use gaps::Gap;
 pub use interrupt::Interrupt;
-pub use late::Judge;
-pub use meter::{Health, Meter};
-pub use page::{BadCursor, Page, PageCursor, Scan};
-pub use provenance::{Provenance, Spelled};
-pub use pulse::Pulse;
-pub use quarantine::{Dropped, Quarantined};
-pub use query::TimeRange;
+pub use maintain::check::{CheckReport, Difference};
+pub use maintain::late::Judge;
+pub use maintain::retention::Pruned;
+pub use maintain::{backup, repair};
+pub use options::{Options, Retention};
 pub use read::Reader;
+pub use read::counts::{self, Counts, FieldCounts, Wanted};
+pub use read::follow::{Event, Export, Follow, News};
+pub use read::outputs::OutputStanding;
+pub use read::page::{BadCursor, Page, PageCursor, Scan};
+pub use read::provenance::{Provenance, Spelled};
+pub use read::query::TimeRange;
+pub use read::stats::{Delivered, SegmentStats, Stats};
+pub use read::usage::Usage;
 pub use refused::Refused;
-pub use retention::{Pruned, Retention};
-pub use sightings::{Sighting, Source};
-pub use standing::OutputStanding;
-pub use stats::{Delivered, SegmentStats, Stats};
-pub use usage::Usage;
-pub use writer::{Appended, Delivery};
+pub use write::meter::{self, Health, Meter};
+pub use write::pulse::Pulse;
+pub use write::writer::{Appended, Delivery};
 
-use self::background::{Background, Task};
-use self::catalog::Catalog;
+use self::catalog::{Catalog, quarantine};
 use self::directory::Lock;
-use self::error::SqliteContext;
+use self::maintain::background::{Background, Task};
+use self::maintain::{late, leftovers, retention};
 use self::refused::{RefusedFile, Waiting};
-use self::writer::{Job, Message, Writer};
+use self::write::writer::{Job, Message, Writer};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::ingest::{Batch, Entry, ExpectedIds};
 use crate::signature::{KeySet, Verdict};
-
-/// How the store is kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// A segment is closed when it has this many entries.
-    pub segment_entries: u64,
-    /// A segment is closed when it is this old.
-    pub segment_age: Duration,
-    /// When segments are given up.
-    pub retention: Retention,
-    /// The most that the quarantine may hold, in bytes.
-    pub quarantine_size: u64,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            segment_entries: 50_000,
-            segment_age: Duration::from_secs(7 * 24 * 60 * 60),
-            retention: Retention::default(),
-            quarantine_size: 1 << 30,
-        }
-    }
-}
 
 /// The store, open for writing. Only one process has it so.
 ///
@@ -180,7 +119,7 @@ impl Store {
             // It may have stopped.
             Box::new(move || drop(to_background.send(Task::Seal)))
         };
-        folder::tidy(directory, &mut Catalog::open(directory)?)?;
+        leftovers::tidy(directory, &Catalog::open(directory)?)?;
         let health = Arc::new(Health::default());
         let writer = Writer::open(directory.clone(), options, closed, meter, Arc::clone(&health))?;
         let waiting = Arc::new(Waiting::default());
@@ -259,36 +198,27 @@ impl Store {
     /// Keeps a body that cannot be decoded, and returns its number. The number and the size in
     /// `what` do not matter.
     pub fn quarantine(&self, what: &Quarantined, body: &[u8]) -> Result<u64, StoreError> {
-        quarantine::put(&mut self.catalog(), what, body, self.options.quarantine_size)
+        quarantine::put(&self.catalog(), what, body, self.options.quarantine_size)
     }
 
     /// A body in quarantine.
     pub fn quarantined(&self, id: u64) -> Result<(Quarantined, Vec<u8>), StoreError> {
-        let catalog = self.catalog();
-        quarantine::get(&catalog.connection, id)
-            .doing("read the quarantine", &catalog.path)?
-            .ok_or(StoreError::NoSuch { what: "body in quarantine", id })
+        quarantine::get(&self.catalog(), id)
     }
 
     /// The numbers of the bodies in quarantine, oldest first.
     pub fn quarantined_ids(&self) -> Result<Vec<u64>, StoreError> {
-        let catalog = self.catalog();
-        quarantine::list(&catalog.connection)
-            .map(|all| all.into_iter().map(|one| one.id).collect())
-            .doing("read the quarantine", &catalog.path)
+        Ok(quarantine::list(&self.catalog())?.into_iter().map(|one| one.id).collect())
     }
 
     /// Takes a body out of quarantine, once its entries are stored.
     pub fn release(&self, id: u64) -> Result<(), StoreError> {
-        let catalog = self.catalog();
-        quarantine::remove(&catalog.connection, id)
-            .map(drop)
-            .doing("write the quarantine", &catalog.path)
+        quarantine::remove(&self.catalog(), id)
     }
 
     /// Removes a body from quarantine for good, and writes that down; `None` if it is not there.
     pub fn drop_quarantined(&self, id: u64, now: Millis) -> Result<Option<Dropped>, StoreError> {
-        quarantine::drop_body(&mut self.catalog(), id, now)
+        quarantine::drop_body(&self.catalog(), id, now)
     }
 
     /// Takes note of a refused request. It is written within a second or so.
@@ -303,27 +233,22 @@ impl Store {
         result: Result<&KeySet, &str>,
         now: Millis,
     ) -> Result<(), StoreError> {
-        sightings::enter(&mut self.catalog(), source, result, now)
+        sightings::enter(&self.catalog(), source, result, now)
     }
 
     /// Every key that was ever seen, and how it went with each source.
     pub fn keys(&self) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
-        let catalog = self.catalog();
-        let read = || -> rusqlite::Result<_> {
-            Ok((sightings::list(&catalog.connection)?, sightings::sources(&catalog.connection)?))
-        };
-        read().doing("read the keys", &catalog.path)
+        sightings::all(&self.catalog())
     }
 
     /// Enters which sources each input takes its keys from.
     pub fn enter_inputs(&self, inputs: &[(String, Vec<String>)]) -> Result<(), StoreError> {
-        sightings::enter_inputs(&mut self.catalog(), inputs)
+        sightings::enter_inputs(&self.catalog(), inputs)
     }
 
     /// Which sources each input takes its keys from.
     pub fn inputs(&self) -> Result<Vec<(String, String)>, StoreError> {
-        let catalog = self.catalog();
-        sightings::inputs(&catalog.connection).doing("read inputs", &catalog.path)
+        sightings::inputs(&self.catalog())
     }
 
     /// Has what a new key may make valid checked again, in the background, a slice at a time. From then

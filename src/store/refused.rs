@@ -10,13 +10,19 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, Row};
 
-use super::StoreError;
-use super::directory::Directory;
-use super::error::SqliteContext;
-use super::read::Reader;
-use super::schema::REFUSED;
-use super::sqlite::{self, Access, Database};
 use crate::entry::Millis;
+use crate::store::directory::Directory;
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::schema::{Columns, Schema};
+use crate::store::sqlite::{self, Database};
+
+/// The file of refused requests. `application_id` is "Vidr" in ASCII.
+pub(in crate::store) const SCHEMA: Schema = Schema {
+    application_id: 0x5669_6472,
+    versions: &[include_str!("schema/refused/0001.sql")],
+    columns: Columns::of_segment,
+    fill: |_, _| Ok(()),
+};
 
 /// The most that are kept.
 const NEWEST: usize = 10_000;
@@ -38,11 +44,11 @@ pub struct Refused {
 
 /// What waits to be written.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Mutex<VecDeque<Refused>>);
+pub(in crate::store) struct Waiting(Mutex<VecDeque<Refused>>);
 
 impl Waiting {
     /// Takes note of one.
-    pub(super) fn note(&self, refused: Refused) {
+    pub(in crate::store) fn note(&self, refused: Refused) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() == NEWEST {
             waiting.pop_front();
@@ -51,7 +57,7 @@ impl Waiting {
     }
 
     /// Writes what waits.
-    pub(super) fn write(&self, file: &mut RefusedFile) -> Result<(), StoreError> {
+    pub(in crate::store) fn write(&self, file: &mut RefusedFile) -> Result<(), StoreError> {
         let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         match waiting.is_empty() {
             true => Ok(()),
@@ -62,13 +68,13 @@ impl Waiting {
 
 /// The file of refused requests, open for writing.
 #[derive(Debug)]
-pub(super) struct RefusedFile {
+pub(in crate::store) struct RefusedFile {
     path: PathBuf,
     database: Option<Database>,
 }
 
 impl RefusedFile {
-    pub(super) fn new(directory: &Directory) -> RefusedFile {
+    pub(in crate::store) fn new(directory: &Directory) -> RefusedFile {
         let path = directory.refused();
         // What fails now is tried again when there is something to write.
         RefusedFile { database: open(&path).ok(), path }
@@ -101,37 +107,18 @@ impl RefusedFile {
 }
 
 fn open(path: &Path) -> Result<Database, StoreError> {
-    let database = sqlite::open(path, &REFUSED)?;
+    let database = sqlite::open(path, &SCHEMA)?;
     // A commit does not wait for the disk, a checkpoint does: a power loss takes the last rows, and
     // never the file.
     database.pragma_update(None, "synchronous", "NORMAL").doing("open", path)?;
     Ok(database)
 }
 
-impl Reader {
-    /// The newest `limit` refused requests and failed TLS handshakes, newest first.
-    pub fn refused(&self, limit: usize) -> Result<Vec<Refused>, StoreError> {
-        let path = self.directory().refused();
-        let doing = "read what was refused";
-        let mut refused = match path.exists() {
-            true => self.snapshot(&path, &REFUSED, Access::Shared, doing, |refused| {
-                match refused.version() {
-                    // It is just being made.
-                    0 => Ok(Vec::new()),
-                    _ => newest(refused, limit),
-                }
-            })?,
-            false => Vec::new(),
-        };
-        // Versions of the catalog before 4 wrote them to a table of their own.
-        let left = limit.saturating_sub(refused.len());
-        refused.extend(self.catalog(doing, |catalog| newest(catalog, left))?);
-        Ok(refused)
-    }
-}
-
-/// The newest `limit`, newest first.
-fn newest(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Refused>> {
+/// The newest `limit` in a file that has the table `refused`, newest first.
+pub(in crate::store) fn newest(
+    connection: &Connection,
+    limit: usize,
+) -> rusqlite::Result<Vec<Refused>> {
     connection
         .prepare(
             "SELECT time, peer, status, reason, scheme FROM refused ORDER BY id DESC LIMIT ?1",

@@ -6,38 +6,83 @@ use std::fs::{self, DirBuilder};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
-use super::StoreError;
-use super::directory::create_private;
-use super::error::SqliteContext;
-use super::schema::{Columns, Schema};
+use crate::store::directory::{companion, create_private};
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::interrupt::{Interrupt, STEPS};
+use crate::store::schema::{Columns, Schema};
 
 /// A database that is open, and the version of its schema.
 #[derive(Debug)]
-pub(super) struct Database {
+pub(in crate::store) struct Database {
     connection: Connection,
+    path: PathBuf,
     version: usize,
     columns: Columns,
+    interrupt: Option<Arc<Interrupt>>,
     /// Kept until the connection is closed.
     _copy: Option<PrivateCopy>,
 }
 
 impl Database {
-    fn new(connection: Connection, schema: &Schema, version: usize) -> Database {
-        Database { connection, version, columns: (schema.columns)(version), _copy: None }
+    fn new(connection: Connection, path: &Path, schema: &Schema, version: usize) -> Database {
+        let (path, columns) = (path.to_owned(), (schema.columns)(version));
+        Database { connection, path, version, columns, interrupt: None, _copy: None }
+    }
+
+    /// The file.
+    pub(in crate::store) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The version of its schema.
-    pub(super) fn version(&self) -> usize {
+    pub(in crate::store) fn version(&self) -> usize {
         self.version
     }
 
     /// The columns of its table `entries`.
-    pub(super) fn columns(&self) -> Columns {
+    pub(in crate::store) fn columns(&self) -> Columns {
         self.columns
+    }
+
+    /// Has `interrupt` end what is asked from now on.
+    pub(in crate::store) fn set_interrupt(
+        &mut self,
+        interrupt: Option<Arc<Interrupt>>,
+    ) -> Result<(), StoreError> {
+        let look = interrupt.clone().map(|interrupt| move || interrupt.is_over());
+        self.connection.progress_handler(STEPS, look).doing("read", &self.path)?;
+        self.interrupt = interrupt;
+        Ok(())
+    }
+
+    /// Runs `work` in one snapshot of the database.
+    ///
+    /// # Errors
+    /// [`StoreError::TimedOut`] or [`StoreError::Cancelled`] if the interrupt ended it.
+    pub(in crate::store) fn snapshot<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let check = || self.interrupt.as_ref().map_or(Ok(()), |interrupt| interrupt.check());
+        check()?;
+        let run = || {
+            let _snapshot = self.unchecked_transaction().doing("read", &self.path)?;
+            work()
+        };
+        match run() {
+            Err(StoreError::Sqlite { source, .. })
+                if source.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) =>
+            {
+                check()?;
+                Err(StoreError::Cancelled)
+            }
+            done => done,
+        }
     }
 }
 
@@ -55,11 +100,14 @@ impl DerefMut for Database {
     }
 }
 
+/// The greatest id that SQLite can hold.
+pub(in crate::store) const MAX_ID: u64 = i64::MAX as u64;
+
 /// This program's version, which every file names.
-pub(super) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+pub(in crate::store) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Opens a database to write to it, and makes it if it is not there.
-pub(super) fn open(path: &Path, schema: &Schema) -> Result<Database, StoreError> {
+pub(in crate::store) fn open(path: &Path, schema: &Schema) -> Result<Database, StoreError> {
     create_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).doing("open", path)?;
@@ -74,12 +122,12 @@ pub(super) fn open(path: &Path, schema: &Schema) -> Result<Database, StoreError>
         )
         .doing("open", path)?;
     migrate(&connection, path, schema)?;
-    Ok(Database::new(connection, schema, schema.versions.len()))
+    Ok(Database::new(connection, path, schema, schema.versions.len()))
 }
 
 /// How a database is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(in crate::store) enum Access {
     /// Somebody may be writing to it.
     Shared,
     /// It never changes: no locks are needed.
@@ -91,7 +139,7 @@ pub(super) enum Access {
 /// Where nothing can be written beside it, on a read-only file system or in another user's folder,
 /// SQLite cannot share its log with others. Then nobody may be writing to it: it is read as it lies
 /// there, or with its log as a private copy.
-pub(super) fn open_read_only(
+pub(in crate::store) fn open_read_only(
     path: &Path,
     schema: &Schema,
     access: Access,
@@ -109,7 +157,11 @@ pub(super) fn open_read_only(
                 None => try_open_read_only(path, schema, Access::Immutable),
                 Some(copy) => {
                     let opened = try_open_read_only(&copy.database(), schema, Access::Shared);
-                    opened.map(|database| Database { _copy: Some(copy), ..database })
+                    opened.map(|database| Database {
+                        path: path.to_owned(),
+                        _copy: Some(copy),
+                        ..database
+                    })
                 }
             }
         }
@@ -129,9 +181,7 @@ struct PrivateCopy(PathBuf);
 impl PrivateCopy {
     /// Copies a database that has a log; `None` if it has none.
     fn of(path: &Path) -> Result<Option<PrivateCopy>, StoreError> {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let log = PathBuf::from(log);
+        let log = companion(path, "-wal");
         if !fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
             return Ok(None);
         }
@@ -173,7 +223,7 @@ fn try_open_read_only(
             .doing("open", path)?;
     configure(&connection).doing("open", path)?;
     let version = check_version(&connection, path, schema)?;
-    Ok(Database::new(connection, schema, version))
+    Ok(Database::new(connection, path, schema, version))
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
@@ -183,8 +233,17 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
 }
 
+/// What SQLite finds wrong with a file.
+pub(in crate::store) fn quick_check(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let found: Vec<String> = connection
+        .prepare("PRAGMA quick_check(10)")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(found.into_iter().filter(|one| one != "ok").collect())
+}
+
 /// Brings a database to the newest version of its schema, in one transaction.
-pub(super) fn migrate(
+pub(in crate::store) fn migrate(
     connection: &Connection,
     path: &Path,
     schema: &Schema,

@@ -14,8 +14,8 @@ pub(in crate::store) struct Columns {
 }
 
 impl Columns {
-    /// Those of every version that there was, each once.
-    pub(in crate::store) const ALL: &[Columns] = &[Columns::NEWEST, Columns::FIRST];
+    /// Those of every older version, each once.
+    pub(in crate::store) const OLDER: &[Columns] = &[Columns::FIRST];
 
     /// Those of the newest version.
     pub(in crate::store) const NEWEST: Columns = Columns { lacking: &[] };
@@ -91,68 +91,5 @@ fn as_text(test: &Test) -> Test {
         Test::Equals(one) => Test::Equals(operand(one)),
         Test::Range { lower, upper } => Test::Range { lower: bound(lower), upper: bound(upper) },
         test => test.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::Millis;
-    use crate::ingest::{CheckedLine, ExpectedIds};
-    use crate::signature::KeySet;
-    use crate::store::filter::{self, Sql};
-    use crate::store::row::{self, Stored};
-    use crate::store::schema::SEGMENT;
-    use crate::store::sqlite;
-
-    const LATER: &[&str] = &["user_agent", "granted", "status"];
-
-    #[test]
-    fn a_field_that_became_a_column_later_is_found_among_the_extensions() {
-        let temporary = tempfile::tempdir().unwrap();
-        let segment = sqlite::open(&temporary.path().join("x.db"), &SEGMENT).unwrap();
-        filter::register(&segment).unwrap();
-        let line = r#"{"name":"Ingress","status":403,"granted":true,"user_agent":"curl/8"}"#;
-        let now = Millis::saturating(5);
-        let entry = CheckedLine::new(line.as_bytes(), &KeySet::default(), 1000).read(
-            line.into(),
-            &ExpectedIds::default(),
-            now,
-        );
-        let stored =
-            Stored { id: 1, received_at: now, delivery: 1, input: "default", delivery_count: 1 };
-        row::insert(&segment, &entry, &stored).unwrap();
-        // As a version that did not know them would have written it.
-        segment
-            .execute_batch(
-                "INSERT INTO extensions SELECT id, 'user_agent', 'text', user_agent FROM entries;
-                 INSERT INTO extensions VALUES (1, 'granted', 'boolean', 'true'),
-                                               (1, 'status', 'json', '403');
-                 ALTER TABLE entries DROP COLUMN user_agent;
-                 ALTER TABLE entries DROP COLUMN granted;
-                 ALTER TABLE entries DROP COLUMN status;",
-            )
-            .unwrap();
-        let columns = Columns::without(LATER);
-        for (query, expected) in [
-            ("user_agent:curl*", true),
-            ("user_agent:wget*", false),
-            ("granted:true", true),
-            ("NOT granted:false", true),
-            ("granted:false OR NOT status:*", false),
-            ("status:>=400 AND name:Ingress", true),
-            ("status:200", false),
-        ] {
-            let filter = crate::search::parse(query, 0).unwrap();
-            let condition = Sql::condition(&columns.filter(&filter));
-            let sql = format!("SELECT count(*) FROM entries WHERE {}", condition.text);
-            let found: usize = segment
-                .query_row(&sql, rusqlite::params_from_iter(condition.parameters), |row| row.get(0))
-                .unwrap();
-            assert_eq!(found == 1, expected, "{query}");
-        }
-        let record =
-            segment.query_row(&row::select(columns), [], |row| row::record(&segment, row)).unwrap();
-        assert_eq!(record.fields, entry.fields);
     }
 }

@@ -1,0 +1,164 @@
+//! The catalog: which segments there are, and what else belongs to the whole store.
+//!
+//! Every process and every thread that writes opens a connection of its own and keeps its transactions
+//! short. Nobody outside this folder runs SQL on it:
+//!
+//! - [`segments`]: which segments there are, and what was removed. [`gaps`]: ids that none has.
+//! - [`overlay`]: what was learned of entries after they were stored.
+//! - [`sightings`]: keys. [`quarantine`]: bodies that could not be decoded. [`outputs`]: where each
+//!   output stands. [`repairs`]: what `store repair` did.
+
+pub(in crate::store) mod gaps;
+pub(in crate::store) mod outputs;
+pub(in crate::store) mod overlay;
+pub(in crate::store) mod quarantine;
+pub(in crate::store) mod repairs;
+pub(in crate::store) mod segments;
+pub mod sightings;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use self::overlay::Overlay;
+use crate::store::directory::Directory;
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::interrupt::Interrupt;
+use crate::store::refused::{self, Refused};
+use crate::store::schema::{CATALOG_WITH_SPELLINGS, Columns, Schema};
+use crate::store::segment::{condition, identity};
+use crate::store::sqlite::{self, Access, Database};
+
+/// The catalog. `application_id` is "Vidc" in ASCII.
+pub(in crate::store) const SCHEMA: Schema = Schema {
+    application_id: 0x5669_6463,
+    versions: &[
+        include_str!("../schema/catalog/0001.sql"),
+        include_str!("../schema/catalog/0002.sql"),
+        include_str!("../schema/catalog/0003.sql"),
+        include_str!("../schema/catalog/0004.sql"),
+        include_str!("../schema/catalog/0005.sql"),
+        include_str!("../schema/catalog/0006.sql"),
+        include_str!("../schema/catalog/0007.sql"),
+    ],
+    columns: Columns::of_catalog,
+    fill: |catalog, from| match from {
+        1..CATALOG_WITH_SPELLINGS => identity::record_signed(catalog),
+        _ => Ok(()),
+    },
+};
+
+/// A connection to the catalog.
+#[derive(Debug)]
+pub(in crate::store) struct Catalog {
+    database: Database,
+}
+
+impl Catalog {
+    /// Opens the catalog to write to it, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::NoCatalog`] if it is not there and segments are.
+    pub(in crate::store) fn open(directory: &Directory) -> Result<Catalog, StoreError> {
+        if !directory.has_catalog() && !directory.databases()?.is_empty() {
+            return Err(StoreError::NoCatalog(directory.catalog()));
+        }
+        Catalog::make(directory)
+    }
+
+    /// Opens the catalog to write to it, and makes it if it is not there, whatever stands beside it.
+    pub(in crate::store) fn make(directory: &Directory) -> Result<Catalog, StoreError> {
+        Ok(Catalog { database: sqlite::open(&directory.catalog(), &SCHEMA)? })
+    }
+
+    /// Opens the catalog to read it.
+    pub(in crate::store) fn open_read_only(directory: &Directory) -> Result<Catalog, StoreError> {
+        let database = sqlite::open_read_only(&directory.catalog(), &SCHEMA, Access::Shared)?;
+        // What is asked of entries is asked of those that changed too.
+        condition::register(&database).doing("add functions to", database.path())?;
+        Ok(Catalog { database })
+    }
+
+    /// Opens a copy of a catalog that nobody writes to.
+    pub(in crate::store) fn open_copy(path: &Path) -> Result<Catalog, StoreError> {
+        Ok(Catalog { database: sqlite::open_read_only(path, &SCHEMA, Access::Immutable)? })
+    }
+
+    /// Its file.
+    pub(in crate::store) fn path(&self) -> &Path {
+        self.database.path()
+    }
+
+    /// The version of its schema.
+    pub(in crate::store) fn version(&self) -> usize {
+        self.database.version()
+    }
+
+    /// What was learned of entries after they were stored.
+    pub(in crate::store) fn overlay(&self) -> Overlay<'_> {
+        Overlay::new(&self.database)
+    }
+
+    /// Has `interrupt` end what is asked from now on.
+    pub(in crate::store) fn set_interrupt(
+        &mut self,
+        interrupt: Option<Arc<Interrupt>>,
+    ) -> Result<(), StoreError> {
+        self.database.set_interrupt(interrupt)
+    }
+
+    /// Runs `work` in one snapshot.
+    pub(in crate::store) fn snapshot<T>(
+        &self,
+        work: impl FnOnce(&Catalog) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.database.snapshot(|| work(self))
+    }
+
+    /// Runs `work` as one transaction; if it fails, nothing of it is written.
+    pub(in crate::store) fn transaction<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Catalog) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let transaction =
+            Transaction::new_unchecked(&self.database, TransactionBehavior::Immediate);
+        let transaction = transaction.doing(doing, self.path())?;
+        let done = work(self)?;
+        transaction.commit().doing(doing, self.path())?;
+        Ok(done)
+    }
+
+    /// Whether SQLite finds nothing wrong with the file; else what.
+    pub(in crate::store) fn quick_check(&self) -> Result<Vec<String>, StoreError> {
+        self.read("check", |catalog| sqlite::quick_check(catalog))
+    }
+
+    /// The newest `limit` refused requests, newest first, that a version before 4 wrote here.
+    pub(in crate::store) fn refused(&self, limit: usize) -> Result<Vec<Refused>, StoreError> {
+        self.read("read what was refused", |catalog| refused::newest(catalog, limit))
+    }
+
+    /// It is not asked to outlast a loss of power.
+    #[cfg(test)]
+    pub(in crate::store) fn do_not_sync(&self) {
+        self.database.execute_batch("PRAGMA synchronous = OFF").unwrap();
+    }
+
+    fn read<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Database) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        work(&self.database).doing(doing, self.path())
+    }
+
+    fn write<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.transaction(doing, |catalog| catalog.read(doing, |database| work(database)))
+    }
+}

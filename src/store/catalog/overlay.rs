@@ -1,0 +1,397 @@
+//! What was learned of entries after they were stored.
+//!
+//! It stands in the catalog, in tables of its own and in tables like those of a segment, and takes the
+//! place of what the segment says whenever entries are read.
+//!
+//! - An entry is **changed** if a newer version of it stands here: its verdict is another one, or it
+//!   was delivered again in a better way.
+//! - An entry is **hidden** if another entry is shown in its place: both turned out to have the same
+//!   signed identity.
+//! - An entry is **overlaid** if it is changed or hidden: then the segment's version is not shown.
+//!
+//! Each change has a number, which rises, so that those who read the entry before are told. Here too
+//! stand the deliveries of entries whose segment takes no more appends, and the spellings: other lines
+//! with the signed identity of an entry. When a segment is written anew, what is known of its entries
+//! is merged into the new file.
+//!
+//! Only this file names the tables `changes`, `spellings` and `redeliveries` of the catalog, and its
+//! `entries`, `raw`, `extensions` and `keys`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use crate::clock::now;
+use crate::entry::{Record, Warning};
+use crate::ingest::{Entry, Fingerprint};
+use crate::store::schema::{CATALOG_WITH_SPELLINGS, Columns};
+use crate::store::segment::condition::Sql;
+use crate::store::segment::identity::Identity;
+use crate::store::segment::row::{self, Entries, Ids, Stored};
+use crate::store::sqlite::{Database, MAX_ID};
+
+/// At most so many spellings of an entry are kept. Further ones are counted together.
+pub(in crate::store) const MAX_SPELLINGS: u64 = 16;
+
+/// What the catalog has learned of entries.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Overlay<'a>(&'a Database);
+
+/// A change of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::store) struct Change {
+    /// Its number.
+    pub(in crate::store) number: u64,
+    /// The entry.
+    pub(in crate::store) entry: u64,
+}
+
+/// Another line with the signed identity of an entry.
+pub(in crate::store) struct Spelling {
+    /// The fingerprint of the line; empty for all those after the first [`MAX_SPELLINGS`].
+    pub(in crate::store) fingerprint: Vec<u8>,
+    /// The delivery that it first came in: its segment has the line.
+    pub(in crate::store) delivery: u64,
+    /// How often it came.
+    pub(in crate::store) count: u64,
+    /// The entry that it was stored as, which is hidden since.
+    pub(in crate::store) hidden: Option<u64>,
+}
+
+/// What was merged into a new file of a segment, to be forgotten once the catalog names the file.
+pub(in crate::store) struct Merged {
+    ids: RangeInclusive<u64>,
+    redeliveries: BTreeMap<u64, u64>,
+    /// The number of the last change. More may be learned while the file is written.
+    change: u64,
+}
+
+impl Entries for Overlay<'_> {
+    fn columns(&self) -> Columns {
+        self.0.columns()
+    }
+
+    fn each(
+        &self,
+        values: &Sql,
+        condition: &Sql,
+        ids: &Ids<'_>,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        self.0.each(values, condition, ids, row)
+    }
+
+    fn lengths(&self, ids: &Ids<'_>) -> rusqlite::Result<HashMap<u64, u64>> {
+        self.0.lengths(ids)
+    }
+
+    fn records(&self, condition: &Sql, ids: &Ids<'_>) -> rusqlite::Result<Vec<Record>> {
+        self.0.records(condition, ids)
+    }
+}
+
+/// Reading.
+impl<'a> Overlay<'a> {
+    /// That of a catalog.
+    pub(super) fn new(catalog: &'a Database) -> Overlay<'a> {
+        Overlay(catalog)
+    }
+
+    /// Those of these entries that are overlaid, in the order of their ids.
+    pub(in crate::store) fn overlaid(&self, ids: &Ids<'_>) -> rusqlite::Result<Vec<u64>> {
+        let mut sql = Sql::default();
+        ids.among("id", sql.push("SELECT id FROM entries WHERE "));
+        if self.has_spellings() {
+            ids.among("hidden", sql.push(" UNION SELECT hidden FROM spellings WHERE "));
+        }
+        sql.push(" ORDER BY 1");
+        let mut statement = self.0.prepare_cached(&sql.text)?;
+        statement.query_map(params_from_iter(&sql.parameters), |row| row.get(0))?.collect()
+    }
+
+    /// How many of these entries are changed.
+    pub(in crate::store) fn count_changed(
+        &self,
+        ids: &RangeInclusive<u64>,
+    ) -> rusqlite::Result<u64> {
+        let sql = "SELECT count(*) FROM entries WHERE id BETWEEN ?1 AND ?2";
+        self.0.prepare_cached(sql)?.query_row((ids.start(), ids.end()), |row| row.get(0))
+    }
+
+    /// The least and the greatest time of those of these entries that are changed, in milliseconds
+    /// since the epoch.
+    pub(in crate::store) fn times(
+        &self,
+        ids: &RangeInclusive<u64>,
+    ) -> rusqlite::Result<Option<(i64, i64)>> {
+        let sql = "SELECT min(time), max(time) FROM entries WHERE id BETWEEN ?1 AND ?2";
+        let times: (Option<i64>, Option<i64>) = self
+            .0
+            .prepare_cached(sql)?
+            .query_row((ids.start(), ids.end()), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(times.0.zip(times.1))
+    }
+
+    /// The changes after the one with this number, at most `limit`, in their order.
+    pub(in crate::store) fn changes(
+        &self,
+        after: u64,
+        limit: u64,
+    ) -> rusqlite::Result<Vec<Change>> {
+        let sql = "SELECT change, entry FROM changes WHERE change > ?1 ORDER BY change LIMIT ?2";
+        let change = |row: &Row<'_>| Ok(Change { number: row.get(0)?, entry: row.get(1)? });
+        self.0.prepare_cached(sql)?.query_map((after, limit), change)?.collect()
+    }
+
+    /// The number of the last change, 0 if there is none.
+    pub(in crate::store) fn last_change(&self) -> rusqlite::Result<u64> {
+        let sql = "SELECT coalesce(max(change), 0) FROM changes";
+        self.0.prepare_cached(sql)?.query_row([], |row| row.get(0))
+    }
+
+    /// How often these entries were delivered after their segment was closed, of those that were.
+    pub(in crate::store) fn redeliveries(
+        &self,
+        ids: &Ids<'_>,
+    ) -> rusqlite::Result<HashMap<u64, u64>> {
+        let mut sql = Sql::default();
+        ids.among("entry", sql.push("SELECT entry, count FROM redeliveries WHERE "));
+        let mut statement = self.0.prepare_cached(&sql.text)?;
+        statement
+            .query_map(params_from_iter(&sql.parameters), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
+    }
+
+    /// The spellings of an entry, in the order of their first deliveries; those that are only counted
+    /// come last.
+    pub(in crate::store) fn spellings(&self, entry: u64) -> rusqlite::Result<Vec<Spelling>> {
+        if !self.has_spellings() {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT fingerprint, delivery, count, hidden FROM spellings WHERE entry = ?1
+                   ORDER BY fingerprint = x'', delivery";
+        let spelling = |row: &Row<'_>| {
+            let (fingerprint, delivery) = (row.get(0)?, row.get(1)?);
+            Ok(Spelling { fingerprint, delivery, count: row.get(2)?, hidden: row.get(3)? })
+        };
+        self.0.prepare_cached(sql)?.query_map([entry], spelling)?.collect()
+    }
+
+    /// How many spellings of an entry first came before a delivery, and whether a line is among them.
+    pub(in crate::store) fn spellings_before(
+        &self,
+        delivery: u64,
+        entry: u64,
+        line: Fingerprint,
+    ) -> rusqlite::Result<(u64, bool)> {
+        let sql = "SELECT count(*), coalesce(max(fingerprint = ?2), 0) FROM spellings
+                   WHERE entry = ?1 AND delivery < ?3 AND fingerprint <> x''";
+        self.0
+            .prepare_cached(sql)?
+            .query_row((entry, line.0.as_slice(), delivery), |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// The entry that is shown in the place of the entry `id`, if that one is hidden.
+    pub(in crate::store) fn shown_instead_of(&self, id: u64) -> rusqlite::Result<Option<u64>> {
+        let sql = "SELECT entry FROM spellings WHERE hidden = ?1";
+        self.0.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
+    }
+
+    /// The changed entry of this time that has a signed identity.
+    pub(in crate::store) fn find_signed(
+        &self,
+        identity: Fingerprint,
+        event_time: i64,
+    ) -> rusqlite::Result<Option<u64>> {
+        Identity::Signed(identity).find(self.0, event_time)
+    }
+
+    /// The names of the extensions of changed entries: see [`row::extension_names`].
+    pub(in crate::store) fn extension_names(
+        &self,
+        sought: &[&str],
+    ) -> rusqlite::Result<BTreeSet<String>> {
+        row::extension_names(self.0, sought)
+    }
+
+    fn has_spellings(&self) -> bool {
+        self.0.version() >= CATALOG_WITH_SPELLINGS
+    }
+}
+
+/// Writing, in a transaction of the catalog.
+impl Overlay<'_> {
+    /// Enters a newer version of an entry.
+    pub(in crate::store) fn put(&self, entry: &Entry, stored: &Stored<'_>) -> rusqlite::Result<()> {
+        self.forget_changed(&(stored.id..=stored.id), MAX_ID)?;
+        row::insert(self.0, entry, stored)?;
+        self.note_change(stored.id)
+    }
+
+    /// Enters the entry `id` as it stands in its segment, to be amended.
+    pub(in crate::store) fn copy_from(
+        &self,
+        segment: &Database,
+        id: u64,
+        line: &[u8],
+    ) -> rusqlite::Result<()> {
+        row::copy(segment, self.0, id)?;
+        let sql = "INSERT INTO raw (id, line) VALUES (?1, ?2)";
+        self.0.prepare_cached(sql)?.execute((id, line)).map(drop)
+    }
+
+    /// Enters other warnings of an entry that is changed, and the input whose delivery it shows if that
+    /// is another one now.
+    pub(in crate::store) fn amend(
+        &self,
+        id: u64,
+        input: Option<&str>,
+        amend: impl FnOnce(&mut Vec<Warning>),
+    ) -> rusqlite::Result<()> {
+        let mut warnings = self
+            .0
+            .prepare_cached("SELECT warnings FROM entries WHERE id = ?1")?
+            .query_row([id], |row| row::warnings(row.get_ref(0)?))?;
+        amend(&mut warnings);
+        let words = (!warnings.is_empty()).then(|| Warning::join(&warnings, " "));
+        self.0
+            .prepare_cached(
+                "UPDATE entries SET warnings = ?2, input = coalesce(?3, input) WHERE id = ?1",
+            )?
+            .execute((id, words, input))?;
+        self.note_change(id)
+    }
+
+    /// Hides the entry `id`, in whose place `shown` is shown. It came as the line with this fingerprint.
+    pub(in crate::store) fn hide(
+        &self,
+        id: u64,
+        shown: u64,
+        fingerprint: &[u8],
+        delivery: u64,
+    ) -> rusqlite::Result<()> {
+        self.forget_changed(&(id..=id), MAX_ID)?;
+        self.0
+            .prepare_cached("UPDATE OR REPLACE spellings SET entry = ?2 WHERE entry = ?1")?
+            .execute((id, shown))?;
+        self.0
+            .prepare_cached(
+                "INSERT OR REPLACE INTO spellings (entry, fingerprint, delivery, count, hidden)
+                 VALUES (?1, ?2, ?3, 1, ?4)",
+            )?
+            .execute((shown, fingerprint, delivery, id))
+            .map(drop)
+    }
+
+    /// Counts another line of an entry, and says whether it is the first.
+    pub(in crate::store) fn count_spelling(
+        &self,
+        entry: u64,
+        line: Fingerprint,
+        delivery: u64,
+    ) -> rusqlite::Result<bool> {
+        let fingerprint = line.0.as_slice();
+        let (kept, known): (u64, bool) = self
+            .0
+            .prepare_cached(
+                "SELECT count(*), coalesce(max(fingerprint = ?2), 0) FROM spellings
+                 WHERE entry = ?1",
+            )?
+            .query_row((entry, fingerprint), |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let listed = if known || kept < MAX_SPELLINGS { fingerprint } else { &[] };
+        self.0
+            .prepare_cached(
+                "INSERT INTO spellings (entry, fingerprint, delivery, count) VALUES (?1, ?2, ?3, 1)
+                 ON CONFLICT (entry, fingerprint) DO UPDATE SET count = count + 1",
+            )?
+            .execute((entry, listed, delivery))?;
+        Ok(kept == 0)
+    }
+
+    /// Counts one more delivery of each of these entries, whose segments take no more appends.
+    pub(in crate::store) fn count_redeliveries(&self, entries: &[u64]) -> rusqlite::Result<()> {
+        let mut count = self.0.prepare_cached(
+            "INSERT INTO redeliveries (entry, count) VALUES (?1, 1)
+             ON CONFLICT (entry) DO UPDATE SET count = count + 1",
+        )?;
+        entries.iter().try_for_each(|entry| count.execute([entry]).map(drop))
+    }
+
+    /// Merges what is known of these entries into a segment of the newest version that has them.
+    pub(in crate::store) fn merge_into(
+        &self,
+        segment: &Connection,
+        ids: RangeInclusive<u64>,
+    ) -> rusqlite::Result<Merged> {
+        let _snapshot = self.0.unchecked_transaction()?;
+        let among = (*ids.start(), *ids.end());
+        // What is signed of a hidden entry is that of the one that is shown in its place.
+        let mut hidden =
+            self.0.prepare("SELECT hidden FROM spellings WHERE hidden BETWEEN ?1 AND ?2")?;
+        let mut rows = hidden.query(among)?;
+        while let Some(row) = rows.next()? {
+            segment
+                .prepare_cached("UPDATE entries SET signed = NULL WHERE id = ?1")?
+                .execute([row.get::<_, u64>(0)?])?;
+        }
+        let mut changed = self.0.prepare("SELECT id FROM entries WHERE id BETWEEN ?1 AND ?2")?;
+        let mut rows = changed.query(among)?;
+        while let Some(row) = rows.next()? {
+            row::replace(self.0, segment, row.get(0)?)?;
+        }
+        let redeliveries: BTreeMap<u64, u64> =
+            self.redeliveries(&Ids::Range(ids.clone()))?.into_iter().collect();
+        for (entry, count) in &redeliveries {
+            segment
+                .prepare_cached(
+                    "UPDATE entries SET delivery_count = delivery_count + ?2 WHERE id = ?1",
+                )?
+                .execute((entry, count))?;
+        }
+        Ok(Merged { ids, redeliveries, change: self.last_change()? })
+    }
+
+    /// Forgets what was merged, and keeps what was learned since.
+    pub(in crate::store) fn forget_merged(&self, merged: &Merged) -> rusqlite::Result<()> {
+        self.forget_changed(&merged.ids, merged.change)?;
+        let less = "UPDATE redeliveries SET count = count - ?2 WHERE entry = ?1";
+        for (entry, count) in &merged.redeliveries {
+            self.0.prepare_cached(less)?.execute((entry, count))?;
+        }
+        self.0.execute("DELETE FROM redeliveries WHERE count <= 0", []).map(drop)
+    }
+
+    /// Forgets all that is known of these entries, which are gone.
+    pub(in crate::store) fn forget(&self, ids: &RangeInclusive<u64>) -> rusqlite::Result<()> {
+        self.forget_changed(ids, MAX_ID)?;
+        for sql in [
+            "DELETE FROM spellings WHERE entry BETWEEN ?1 AND ?2 OR hidden BETWEEN ?1 AND ?2",
+            "DELETE FROM changes WHERE entry BETWEEN ?1 AND ?2",
+            "DELETE FROM redeliveries WHERE entry BETWEEN ?1 AND ?2",
+        ] {
+            self.0.execute(sql, (ids.start(), ids.end()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the newer versions of these entries, but not of those that changed after the change with
+    /// this number.
+    fn forget_changed(&self, ids: &RangeInclusive<u64>, change: u64) -> rusqlite::Result<()> {
+        for (table, id) in [("entries", "id"), ("raw", "id"), ("extensions", "entry")] {
+            let sql = format!(
+                "DELETE FROM {table} WHERE {id} BETWEEN ?1 AND ?2
+                     AND {id} NOT IN (SELECT entry FROM changes WHERE change > ?3)"
+            );
+            self.0.prepare_cached(&sql)?.execute((ids.start(), ids.end(), change))?;
+        }
+        Ok(())
+    }
+
+    fn note_change(&self, id: u64) -> rusqlite::Result<()> {
+        self.0
+            .prepare_cached("INSERT INTO changes (entry, changed_at) VALUES (?1, ?2)")?
+            .execute((id, now().get()))
+            .map(drop)
+    }
+}

@@ -1,0 +1,160 @@
+//! Quarantine: bodies that were authorized and could not be decoded, kept whole.
+//!
+//! It holds up to a size; when that is reached nothing is thrown out, and the next one is refused. What
+//! an operator drops is written down.
+
+use data_encoding::HEXLOWER;
+use ring::digest;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::Catalog;
+use crate::entry::Millis;
+use crate::store::error::StoreError;
+
+/// A body in quarantine, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Quarantined {
+    /// Its number.
+    pub id: u64,
+    /// When it was received.
+    pub received_at: Millis,
+    /// The input that received it.
+    pub input: String,
+    /// Who sent it.
+    pub peer: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// Why it could not be decoded.
+    pub reason: String,
+    /// The `Content-Encoding` as sent.
+    pub content_encoding: Option<String>,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+const COLUMNS: &str =
+    "id, received_at, input, peer, status, reason, content_encoding, length(body)";
+
+/// Keeps a body; `limit` is the most that the quarantine may hold, in bytes. The number and the size
+/// in `what` do not matter. Returns its number.
+pub(in crate::store) fn put(
+    catalog: &Catalog,
+    what: &Quarantined,
+    body: &[u8],
+    limit: u64,
+) -> Result<u64, StoreError> {
+    let wanted = body.len() as u64;
+    catalog.transaction("write the quarantine", |catalog| {
+        // What is known of a body takes room too: many small ones fill a disk as well.
+        let sql = "SELECT coalesce(sum(length(body) + 1024), 0) FROM quarantine";
+        let used: u64 = catalog.read("read the quarantine", |database| {
+            database.query_row(sql, [], |row| row.get(0))
+        })?;
+        if used.saturating_add(wanted) > limit {
+            return Err(StoreError::QuarantineFull { used, limit, wanted });
+        }
+        catalog.read("write the quarantine", |database| {
+            database.execute(
+                "INSERT INTO quarantine
+                     (received_at, input, peer, status, reason, content_encoding, body)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                (
+                    what.received_at.get(),
+                    &what.input,
+                    &what.peer,
+                    what.status,
+                    &what.reason,
+                    &what.content_encoding,
+                    body,
+                ),
+            )?;
+            Ok(database.last_insert_rowid().unsigned_abs())
+        })
+    })
+}
+
+/// All that is in quarantine, oldest first.
+pub(in crate::store) fn list(catalog: &Catalog) -> Result<Vec<Quarantined>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM quarantine ORDER BY id");
+    catalog.read("read the quarantine", |database| {
+        database.prepare(&sql)?.query_map([], quarantined)?.collect()
+    })
+}
+
+/// One body with its bytes.
+///
+/// # Errors
+/// [`StoreError::NoSuch`] if it is not there.
+pub(in crate::store) fn get(
+    catalog: &Catalog,
+    id: u64,
+) -> Result<(Quarantined, Vec<u8>), StoreError> {
+    catalog
+        .read("read the quarantine", |database| find(database, id))?
+        .ok_or(StoreError::NoSuch { what: "body in quarantine", id })
+}
+
+fn find(database: &Connection, id: u64) -> rusqlite::Result<Option<(Quarantined, Vec<u8>)>> {
+    let sql = format!("SELECT {COLUMNS}, body FROM quarantine WHERE id = ?1");
+    database.query_row(&sql, [id], |row| Ok((quarantined(row)?, row.get(8)?))).optional()
+}
+
+/// A body that was removed for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// What is known of it.
+    pub what: Quarantined,
+    /// The SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Removes a body for good, and writes that down with it; `None` if it is not there.
+pub(in crate::store) fn drop_body(
+    catalog: &Catalog,
+    id: u64,
+    now: Millis,
+) -> Result<Option<Dropped>, StoreError> {
+    catalog.write("write the quarantine", |database| {
+        let Some((what, body)) = find(database, id)? else { return Ok(None) };
+        let digest = digest::digest(&digest::SHA256, &body);
+        let sha256 = HEXLOWER.encode(digest.as_ref());
+        database.execute(
+            "INSERT INTO dropped (id, dropped_at, received_at, input, peer, reason, bytes, sha256)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            (
+                id,
+                now.get(),
+                what.received_at.get(),
+                &what.input,
+                &what.peer,
+                &what.reason,
+                what.bytes,
+                &sha256,
+            ),
+        )?;
+        delete(database, id)?;
+        Ok(Some(Dropped { what, sha256 }))
+    })
+}
+
+/// Takes a body out, once its entries are stored.
+pub(in crate::store) fn remove(catalog: &Catalog, id: u64) -> Result<(), StoreError> {
+    catalog.read("write the quarantine", |database| delete(database, id))
+}
+
+fn delete(database: &Connection, id: u64) -> rusqlite::Result<()> {
+    database.execute("DELETE FROM quarantine WHERE id = ?1", [id]).map(drop)
+}
+
+fn quarantined(row: &Row<'_>) -> rusqlite::Result<Quarantined> {
+    Ok(Quarantined {
+        id: row.get(0)?,
+        received_at: Millis::saturating(row.get(1)?),
+        input: row.get(2)?,
+        peer: row.get(3)?,
+        status: row.get(4)?,
+        reason: row.get(5)?,
+        content_encoding: row.get(6)?,
+        bytes: row.get(7)?,
+    })
+}

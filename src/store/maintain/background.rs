@@ -1,0 +1,251 @@
+//! The background thread: it cleans up, seals, checks verdicts again, prunes, and writes the refused
+//! requests. Appending goes on beside it.
+//!
+//! Checking again may take long. It goes in slices, after each of which the thread rests as long as the
+//! slice took, and does what else there is to do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::clock::{Clocks, now, since_boot};
+use crate::entry::Millis;
+use crate::store::catalog::Catalog;
+use crate::store::catalog::segments::State;
+use crate::store::directory::Directory;
+use crate::store::error::StoreError;
+use crate::store::maintain::late::{self, Judge, Step, Work};
+use crate::store::maintain::{retention, seal};
+use crate::store::options::{Options, Retention};
+use crate::store::refused::{RefusedFile, Waiting};
+use crate::store::segment::{AWAITING_KEY, NOT_TRIED};
+use crate::store::write::writer::Message;
+
+/// What the background thread is asked to do.
+pub(in crate::store) enum Task {
+    /// Seal what is closed.
+    Seal,
+    /// Close the live segment, seal what is closed, and say so.
+    SealAll(SyncSender<Result<(), StoreError>>),
+    /// Check again what a new key may make valid.
+    Recheck(Arc<dyn Judge>),
+    /// Entries were stored that were not tried: check them when there is time.
+    NotTried,
+    /// Prune by this, and say how many segments are gone.
+    Prune(Retention, SyncSender<Result<usize, StoreError>>),
+    /// Finish.
+    Stop,
+}
+
+/// Refused requests are written this often.
+const TICK: Duration = Duration::from_secs(1);
+/// Retention is looked at this often, and what failed is tried again.
+/// The live segment is closed at most as often for entries that were not tried.
+const ROUND: Duration = Duration::from_secs(30);
+/// Sealing waits so long for what is being checked again: a segment that changes later is written
+/// twice.
+const SOON: Duration = Duration::from_secs(10);
+
+pub(in crate::store) struct Background {
+    pub(in crate::store) directory: Directory,
+    pub(in crate::store) catalog: Catalog,
+    pub(in crate::store) refused: RefusedFile,
+    pub(in crate::store) options: Options,
+    pub(in crate::store) waiting: Arc<Waiting>,
+    pub(in crate::store) writer: Sender<Message>,
+    /// What the clocks said at first.
+    pub(in crate::store) clocks: Option<Clocks>,
+    /// Set when the store is being closed: what takes long stops where it can be taken up again.
+    pub(in crate::store) stopping: Arc<AtomicBool>,
+    /// What is left to be checked again.
+    pub(in crate::store) work: Work,
+    /// Whether entries may be there that were not tried and are not among `work`.
+    pub(in crate::store) not_tried: bool,
+}
+
+impl Background {
+    /// Redoes what was interrupted, and works until it is told to stop.
+    pub(in crate::store) fn run(mut self, tasks: &Receiver<Task>) {
+        self.round();
+        let (mut next_round, mut next_closing) = (Instant::now() + ROUND, Instant::now());
+        let mut rested = Instant::now();
+        loop {
+            let wait = match self.work.current() {
+                Some(_) => rested.saturating_duration_since(Instant::now()).min(TICK),
+                None => TICK,
+            };
+            match tasks.recv_timeout(wait) {
+                Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(task) => self.handle(task),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            report("note refused requests", self.waiting.write(&mut self.refused));
+            if Instant::now() >= next_round {
+                self.round();
+                self.work.take_up_failed();
+                next_round = Instant::now() + ROUND;
+            }
+            if self.not_tried && self.work.has_judge() && Instant::now() >= next_closing {
+                let added = self.add_not_tried();
+                report("check what was not tried", added);
+                next_closing = Instant::now() + ROUND;
+            }
+            if self.work.current().is_some() && Instant::now() >= rested {
+                let begun = Instant::now();
+                self.check_again();
+                rested = Instant::now() + begun.elapsed();
+            }
+        }
+        report("note refused requests", self.waiting.write(&mut self.refused));
+    }
+
+    fn handle(&mut self, task: Task) {
+        match task {
+            Task::Seal => self.round(),
+            Task::SealAll(reply) => {
+                self.check_for_a_while();
+                let sealed = self.close_live(None).and_then(|()| self.seal_closed(None));
+                // Nobody may be waiting any more.
+                let _ = reply.send(sealed);
+            }
+            Task::Recheck(judge) => {
+                let begun = self.recheck(judge);
+                report("check verdicts again", begun);
+            }
+            Task::NotTried => self.not_tried = true,
+            Task::Prune(retention, reply) => {
+                let _ = reply.send(self.prune(retention, "prune", now()));
+            }
+            Task::Stop => {}
+        }
+    }
+
+    /// What is done whenever there is time.
+    fn round(&mut self) {
+        let sealed = self.seal_closed(self.work.current());
+        report("seal", sealed);
+        let pruned = self.retain();
+        report("prune", pruned);
+    }
+
+    /// Seals all that is closed, but not the segment that begins with `but`.
+    fn seal_closed(&mut self, but: Option<u64>) -> Result<(), StoreError> {
+        for segment in self.catalog.segments()? {
+            let is_due = segment.state == State::Closed && Some(segment.first_id) != but;
+            if is_due && !self.is_stopping() {
+                let switched = || relist(&self.writer);
+                seal::seal(&self.directory, &self.catalog, &segment, &switched)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to check again what a new key may make valid.
+    fn recheck(&mut self, judge: Arc<dyn Judge>) -> Result<(), StoreError> {
+        let only_if = (!late::live_is_older(&self.catalog)?).then_some(AWAITING_KEY);
+        let closed = self.close_live(only_if);
+        self.not_tried = closed.is_err();
+        self.work.begin(&self.catalog, judge)?;
+        closed
+    }
+
+    /// Adds what was not tried to what is to be checked again.
+    fn add_not_tried(&mut self) -> Result<(), StoreError> {
+        self.close_live(Some(NOT_TRIED))?;
+        self.not_tried = false;
+        self.work.add_not_tried(&self.catalog)
+    }
+
+    /// Checks some entries again.
+    fn check_again(&mut self) {
+        let switched = || relist(&self.writer);
+        let step = self.work.step(&self.directory, &self.catalog, &self.stopping, &switched);
+        match step {
+            Ok(Step::Entries) => return,
+            Ok(Step::Segment) => {}
+            Err(error) => report("check verdicts again", Err(error)),
+        }
+        if self.work.current().is_none() {
+            let changed = self.work.take_changed();
+            if changed > 0 {
+                tracing::info!(
+                    changed,
+                    "entries have another verdict now, for they were checked again"
+                );
+            }
+        }
+        let sealed = self.seal_closed(self.work.current());
+        report("seal", sealed);
+    }
+
+    /// Checks entries again without a rest, for somebody waits.
+    fn check_for_a_while(&mut self) {
+        let begun = Instant::now();
+        while self.work.current().is_some() && begun.elapsed() < SOON && !self.is_stopping() {
+            self.check_again();
+        }
+    }
+
+    /// Does what retention asks for, unless the clock cannot be trusted.
+    ///
+    /// Age is counted from the newest receipt: a clock that was set ahead makes nothing old.
+    fn retain(&mut self) -> Result<(), StoreError> {
+        let retention = self.options.retention;
+        if retention.age.is_none() && retention.size.is_none() {
+            return Ok(());
+        }
+        let (now, awake) = (now(), since_boot());
+        if let Some(seconds) = self.clocks.get_or_insert(Clocks { now, awake }).apart(now, awake) {
+            tracing::warn!(
+                seconds,
+                "the clock was set since the program started, so retention waits; restart it once the time is right"
+            );
+            return Ok(());
+        }
+        let newest = retention::newest_receipt(&self.directory, &self.catalog)?;
+        let now = newest.map_or(now, |newest| newest.min(now));
+        self.prune(retention, "retention", now).map(drop)
+    }
+
+    fn prune(
+        &mut self,
+        retention: Retention,
+        reason: &str,
+        now: Millis,
+    ) -> Result<usize, StoreError> {
+        let gone = retention::prune(&self.directory, &self.catalog, retention, reason, now)?;
+        for segment in &gone {
+            tracing::info!(segment = segment.first_id, "given up by retention");
+        }
+        if !gone.is_empty() {
+            relist(&self.writer);
+        }
+        Ok(gone.len())
+    }
+
+    /// Has the writer close the live segment, if this is true of one of its entries.
+    fn close_live(&self, only_if: Option<&'static str>) -> Result<(), StoreError> {
+        let (reply, closed) = sync_channel(1);
+        self.writer.send(Message::Close { only_if, reply }).map_err(|_| StoreError::Closing)?;
+        closed.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Has the writer read the list of segments again, and waits until it has. It may have stopped.
+fn relist(writer: &Sender<Message>) {
+    let (reply, read) = sync_channel(1);
+    if writer.send(Message::Relist(reply)).is_ok() {
+        let _ = read.recv();
+    }
+}
+
+fn report(what: &str, result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "cannot {what} now; it is tried again later");
+    }
+}

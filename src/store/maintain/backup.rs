@@ -1,0 +1,274 @@
+//! Copies of a store: made while it is written to, and brought back.
+//!
+//! A backup has the layout of a data directory, so every command that reads can be pointed at it. A
+//! sealed segment never changes: one that the backup has already is not copied again. The catalog is
+//! copied first, then the segments that it names, so nothing in it is about an entry that the backup
+//! lacks. What came while the backup was made may be in it or not.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::store::catalog::segments::Segment;
+use crate::store::catalog::{self, Catalog};
+use crate::store::directory::{Directory, create_folder, remove_database, sync};
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::read::Reader;
+use crate::store::refused;
+use crate::store::schema::Schema;
+use crate::store::segment::{self, contents, file_name};
+use crate::store::sqlite::{self, Access};
+
+/// What is in a data directory beside the databases.
+const OTHERS: [&str; 4] = ["tls.pem", "authorization", "konnect-setup.json", "dead-letters"];
+
+/// How often the catalog is copied anew because segments were sealed meanwhile.
+const ATTEMPTS: usize = 20;
+
+/// What a backup or a restoration did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Copied {
+    /// How many segments there are.
+    pub segments: u64,
+    /// How many entries they have.
+    pub entries: u64,
+    /// How many sealed segments were there already.
+    pub kept: u64,
+    /// Bytes of segments that were copied.
+    pub bytes: u64,
+    /// Sealed segments whose file is not the one that was recorded: they were copied as they are.
+    pub damaged: Vec<String>,
+    /// Files of an earlier backup that the catalog does not name any more: they were left.
+    pub left: Vec<String>,
+}
+
+impl Reader {
+    /// Makes a backup in the folder `to`, or brings one there up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCopy`] if the backup has entries that the store does not have: nothing is
+    /// replaced then.
+    pub fn backup(&self, to: &Path) -> Result<Copied, StoreError> {
+        let from = self.directory();
+        let to = Directory::backup(to)?;
+        let _lock = to.lock()?;
+        create_folder(&to.segments())?;
+        for _ in 0..ATTEMPTS {
+            let catalog = part(&to.catalog());
+            copy_database(&from.catalog(), &catalog, &catalog::SCHEMA, Access::Shared)?;
+            let segments = segments(&catalog)?;
+            let Some(mut copied) = copy_segments(from, &to, &segments)? else { continue };
+            replace(&catalog, &to.catalog())?;
+            if from.refused().exists() {
+                let refused = part(&to.refused());
+                copy_database(&from.refused(), &refused, &refused::SCHEMA, Access::Shared)?;
+                replace(&refused, &to.refused())?;
+            }
+            for name in OTHERS {
+                copy_all(&from.path().join(name), &to.path().join(name))?;
+            }
+            copied.left = remove_superseded(&to, &segments)?;
+            return Ok(copied);
+        }
+        Err(io::Error::other("segments were sealed faster than they could be copied"))
+            .doing("back up", from.path())
+    }
+}
+
+/// Brings the backup in `from` back as the data directory `to`, which must not be there, or be empty.
+///
+/// # Errors
+/// [`StoreError::Directory`] if a segment of the backup is missing or damaged: then there is no `to`.
+pub fn restore(from: &Path, to: &Path) -> Result<Copied, StoreError> {
+    let refuse = |path: &Path, what: String| StoreError::Directory { path: path.to_owned(), what };
+    let from = Directory::open_to_read(from)?;
+    if fs::read_dir(to).is_ok_and(|mut files| files.next().is_some()) {
+        let what = "is not empty; a backup is restored to a directory that is not there yet";
+        return Err(refuse(to, what.into()));
+    }
+    let segments = Catalog::open_read_only(&from)?.segments()?;
+    let mut unfinished = to.as_os_str().to_owned();
+    unfinished.push(".restoring");
+    let unfinished = PathBuf::from(unfinished);
+    if unfinished.exists() {
+        let what = "is left of a restoration that did not end; remove it first";
+        return Err(refuse(&unfinished, what.into()));
+    }
+    let restored = Directory::create(&unfinished)?;
+    let fail = |why: StoreError| match fs::remove_dir_all(&unfinished) {
+        // The backup has all that was copied.
+        Ok(()) => why,
+        Err(error) => refuse(&unfinished, format!("cannot be removed: {error}; {why}")),
+    };
+    let copied = (|| {
+        copy_database(&from.catalog(), &restored.catalog(), &catalog::SCHEMA, Access::Shared)?;
+        let missing = || refuse(from.path(), "lacks a segment that its catalog names".into());
+        let copied = copy_segments(&from, &restored, &segments)?.ok_or_else(missing)?;
+        if !copied.damaged.is_empty() {
+            let damaged = copied.damaged.join(", ");
+            return Err(refuse(from.path(), format!("has damaged segments: {damaged}")));
+        }
+        for name in OTHERS.iter().chain(&["refused.db"]) {
+            copy_all(&from.path().join(name), &restored.path().join(name))?;
+        }
+        Ok(copied)
+    })()
+    .map_err(fail)?;
+    if to.exists() {
+        fs::remove_dir(to).doing("replace the empty directory", to)?;
+    }
+    fs::rename(&unfinished, to).doing("rename", &unfinished)?;
+    let above = to.parent().filter(|above| !above.as_os_str().is_empty());
+    sync(above.unwrap_or(Path::new(".")))?;
+    Ok(copied)
+}
+
+/// The segments that a copied catalog names.
+fn segments(catalog: &Path) -> Result<Vec<Segment>, StoreError> {
+    Catalog::open_copy(catalog)?.segments()
+}
+
+/// Copies what the backup does not have yet; `None` if a segment is not there any more.
+fn copy_segments(
+    from: &Directory,
+    to: &Directory,
+    segments: &[Segment],
+) -> Result<Option<Copied>, StoreError> {
+    let mut copied = Copied::default();
+    for segment in segments {
+        let (source, target) = (from.segment(&segment.file), to.segment(&segment.file));
+        let length = |path: &Path| fs::metadata(path).map(|found| found.len()).ok();
+        let last = match &segment.sealed {
+            Some((bytes, _)) if length(&target) == Some(*bytes) => {
+                copied.kept += 1;
+                segment.closed.as_ref().map(|closed| closed.last_id)
+            }
+            Some(sealed) => {
+                let new = part(&target);
+                match copy_file(&source, &new) {
+                    Err(_) if !source.exists() => return Ok(None),
+                    done => done?,
+                }
+                if contents::hash(&new)? != *sealed {
+                    copied.damaged.push(segment.file.clone());
+                }
+                // A file of another size has this name in the backup: it may be another store's.
+                if target.exists() && !contents::has_all(&new, &target)? {
+                    return Err(StoreError::BadCopy { from: source, to: target });
+                }
+                copied.bytes += length(&new).unwrap_or(0);
+                replace(&new, &target)?;
+                segment.closed.as_ref().map(|closed| closed.last_id)
+            }
+            None => {
+                let new = part(&target);
+                match copy_database(&source, &new, &segment::SCHEMA, Access::Shared) {
+                    Err(_) if !source.exists() => return Ok(None),
+                    done => done?,
+                }
+                // What an earlier backup had must be there still.
+                if target.exists() && !contents::has_all(&new, &target)? {
+                    return Err(StoreError::BadCopy { from: source, to: target });
+                }
+                copied.bytes += length(&new).unwrap_or(0);
+                let last = contents::open(&new)?
+                    .query_row("SELECT max(id) FROM entries", [], |row| row.get(0))
+                    .doing("read", &new)?;
+                replace(&new, &target)?;
+                last
+            }
+        };
+        copied.segments += 1;
+        copied.entries += last.map_or(0, |last: u64| (last + 1).saturating_sub(segment.first_id));
+    }
+    Ok(Some(copied))
+}
+
+/// Removes files of an earlier backup of which the catalog names a newer file that has all their
+/// entries. Others stay, and are returned.
+fn remove_superseded(to: &Directory, segments: &[Segment]) -> Result<Vec<String>, StoreError> {
+    let mut left = Vec::new();
+    for file in to.databases()? {
+        if segments.iter().any(|segment| segment.file == file) {
+            continue;
+        }
+        let newer = segments.iter().find(|one| Some(one.first_id) == file_name::first_id(&file));
+        let path = to.segment(&file);
+        match newer {
+            Some(newer) if contents::has_all(&to.segment(&newer.file), &path)? => {
+                remove_database(&path)?;
+            }
+            _ => left.push(file),
+        }
+    }
+    Ok(left)
+}
+
+/// The name of a copy that is not whole yet.
+fn part(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+/// Copies a database that may be written to, as it is at one moment.
+fn copy_database(
+    from: &Path,
+    to: &Path,
+    schema: &Schema,
+    access: Access,
+) -> Result<(), StoreError> {
+    make_empty(to)?;
+    sqlite::open_read_only(from, schema, access)?
+        .execute("VACUUM INTO ?1", [to.to_string_lossy()])
+        .map(drop)
+        .doing("copy", from)?;
+    sync(to)
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let mut target = make_empty(to)?;
+    let mut source = File::open(from).doing("open", from)?;
+    io::copy(&mut source, &mut target).doing("copy", from)?;
+    target.sync_all().doing("sync", to)
+}
+
+/// Makes an empty file that only we may read, in the place of one that was not finished.
+fn make_empty(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .doing("make", path)
+}
+
+/// Gives a copy that is on the disk its name.
+fn replace(new: &Path, path: &Path) -> Result<(), StoreError> {
+    fs::rename(new, path).doing("rename", new)?;
+    path.parent().map_or(Ok(()), sync)
+}
+
+/// Copies a file, or a folder of files, if it is there.
+fn copy_all(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if from.is_dir() {
+        create_folder(to)?;
+        for file in fs::read_dir(from).doing("list", from)? {
+            let file = file.doing("list", from)?;
+            copy_all(&file.path(), &to.join(file.file_name()))?;
+        }
+        return Ok(());
+    }
+    match from.exists() {
+        true => {
+            let new = part(to);
+            copy_file(from, &new)?;
+            replace(&new, to)
+        }
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,272 @@
+//! One entry: as it is recorded, and as it is found when its line is read again.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+
+use super::keys::Trusted;
+use crate::entry::record::{Origin, WholeLine};
+use crate::entry::{Format, Millis, Record, VerdictName, Warning};
+use crate::ingest::{CheckedLine, Entry, ExpectedIds, Fingerprint};
+use crate::signature::KeySet;
+use crate::signature::verdict::NO_KEYS;
+use crate::store::catalog::overlay::Overlay;
+use crate::store::read::records::Budget;
+use crate::store::segment::condition::Sql;
+use crate::store::segment::long_lines::{self, Found};
+use crate::store::segment::row::{Entries, Ids};
+use crate::store::sqlite::Database;
+
+/// An entry as it is recorded.
+pub(super) struct Recorded {
+    record: Record,
+    event_time: i64,
+    fingerprint: Vec<u8>,
+    covers: Option<String>,
+    thumbprint: Option<String>,
+    signed: Option<Vec<u8>>,
+    /// The line where the entry stood first, if it changed since.
+    first_line: Option<Vec<u8>>,
+    /// Whether another entry is shown in its place.
+    hidden: bool,
+    /// What was found of a line that is too long, when it was read to its end.
+    found: Option<Found>,
+}
+
+/// Entries of a segment as they are now.
+pub(super) struct Slice {
+    pub(super) entries: Vec<Recorded>,
+    /// The id after them.
+    pub(super) next: u64,
+}
+
+/// What the overlay has of entries that are overlaid.
+pub(super) struct Overlaid {
+    /// As they are now; nothing of those that are hidden.
+    now: HashMap<u64, Option<Recorded>>,
+    /// The first that was not read.
+    end: Option<u64>,
+}
+
+impl Overlaid {
+    /// Reads what the overlay has of these entries.
+    pub(super) fn read(
+        overlay: &Overlay<'_>,
+        ids: RangeInclusive<u64>,
+    ) -> rusqlite::Result<Overlaid> {
+        let overlaid = overlay.overlaid(&Ids::Range(ids))?;
+        let (read, left) = Budget::new().split(overlay, &overlaid)?;
+        let mut found: HashMap<u64, Recorded> =
+            recorded(overlay, read)?.into_iter().map(|one| (one.id(), one)).collect();
+        let now = read.iter().map(|id| (*id, found.remove(id))).collect();
+        Ok(Overlaid { now, end: left.first().copied() })
+    }
+}
+
+impl Slice {
+    /// Reads the first of these entries of a segment, as many as are read at once.
+    pub(super) fn read(
+        segment: &Database,
+        ids: RangeInclusive<u64>,
+        Overlaid { mut now, end }: Overlaid,
+    ) -> rusqlite::Result<Slice> {
+        let next = end.unwrap_or(ids.end().saturating_add(1));
+        let ids: Vec<u64> = (*ids.start()..next).collect();
+        let (read, left) = Budget::new().split(segment, &ids)?;
+        let mut entries = Vec::new();
+        for one in recorded(segment, read)? {
+            let is_in_pieces = one.record.whole.is_some();
+            let found = match is_in_pieces {
+                true => Some(long_lines::read(segment, one.id(), &one.record.raw)?),
+                false => None,
+            };
+            entries.push(match now.remove(&one.id()) {
+                Some(Some(now)) => Recorded { first_line: Some(one.record.raw), found, ..now },
+                Some(None) => Recorded { hidden: true, found, ..one },
+                None => Recorded { found, ..one },
+            });
+        }
+        Ok(Slice { entries, next: left.first().copied().unwrap_or(next) })
+    }
+}
+
+/// Reads these entries.
+fn recorded(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<Vec<Recorded>> {
+    let (all, ids) = (Sql::from("1"), Ids::List(ids));
+    let mut records: HashMap<u64, Record> = entries
+        .records(&all, &ids)?
+        .into_iter()
+        .filter_map(|record| Some((record.id()?, record)))
+        .collect();
+    let mut values = Sql::from(
+        "id, event_time, fingerprint, covers,
+         (SELECT thumbprint FROM keys WHERE keys.id = entries.key), ",
+    );
+    values.push(&entries.columns().expression("signed"));
+    let mut found = Vec::new();
+    entries.each(&values, &all, &ids, |row| {
+        let Some(record) = records.remove(&row.get(0)?) else { return Ok(()) };
+        found.push(Recorded {
+            record,
+            event_time: row.get(1)?,
+            fingerprint: row.get(2)?,
+            covers: row.get(3)?,
+            thumbprint: row.get(4)?,
+            signed: row.get(5)?,
+            first_line: None,
+            hidden: false,
+            found: None,
+        });
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+impl Recorded {
+    /// Its id.
+    pub(super) fn id(&self) -> u64 {
+        self.record.id().unwrap_or_default()
+    }
+
+    /// What is different when the line is read again with the keys that may verify it.
+    pub(super) fn differences(&self, trusted: &Trusted) -> Vec<String> {
+        let Origin::Stored { input, received_at, .. } = &self.record.origin else {
+            return Vec::new();
+        };
+        if self.hidden {
+            return self.other_line().into_iter().collect();
+        }
+        let mut found = self.read(trusted.of(input, *received_at), *received_at);
+        if self.record.verdict == VerdictName::Valid && found.verdict.proof().is_none() {
+            found = self.read(trusted.any(*received_at), *received_at);
+        }
+        self.compare(&found)
+    }
+
+    fn read(&self, keys: Option<&KeySet>, received_at: Millis) -> Entry {
+        let none = KeySet::default();
+        let line = Bytes::copy_from_slice(&self.record.raw);
+        // How long a line may be is the operator's choice; one that was too long stays so.
+        let max_line = match self.record.reason.as_deref() {
+            Some("line_too_long") => line.len().saturating_sub(1),
+            _ => usize::MAX,
+        };
+        let examined = CheckedLine::new(&line, keys.unwrap_or(&none), max_line);
+        examined.read(line, &ExpectedIds::default(), received_at)
+    }
+
+    /// Says so if the line is not the one that was received.
+    fn other_line(&self) -> Option<String> {
+        let found = match &self.found {
+            Some(found) => Fingerprint::cut(&found.sha256),
+            None => Fingerprint::of(&self.record.raw),
+        };
+        (found.0.as_slice() != self.fingerprint)
+            .then(|| "its line is not the one that its fingerprint is of".into())
+    }
+
+    fn compare(&self, found: &Entry) -> Vec<String> {
+        let record = &self.record;
+        let mut differences = Vec::new();
+        let mut compare = |what: &str, recorded: String, found: String| {
+            if recorded != found {
+                differences.push(format!("recorded {what}{recorded}, found {found}"));
+            }
+        };
+        let name = found.verdict.name();
+        let now = verdict(name, found.verdict.reason());
+        let then = match record.reason.as_deref() {
+            // No key has failed it.
+            Some("not_tried") if now != WITHOUT_KEY => "invalid (not_tried)".into(),
+            reason => verdict(record.verdict, reason),
+        };
+        compare("", then, now);
+        if self.first_line.as_ref().is_some_and(|line| *line != record.raw) {
+            differences.push("its late verdict is of another line".into());
+        }
+        differences.extend(self.other_line());
+        if let (Some(found), Some(whole)) = (&self.found, &record.whole) {
+            differences.extend(pieces(found, whole));
+        }
+        let mut compare = |what: &str, recorded: String, found: String| {
+            if recorded != found {
+                differences.push(format!("recorded the {what} {recorded}, found {found}"));
+            }
+        };
+        let proof = found.verdict.proof();
+        if record.verdict == VerdictName::Valid && proof.is_some() {
+            let thumbprint = proof.map(|proof| proof.key().thumbprint().to_string());
+            compare("key", shown(self.thumbprint.clone()), shown(thumbprint));
+            let covers = proof.map(|proof| proof.coverage().as_str().to_owned());
+            compare("coverage", shown(self.covers.clone()), shown(covers));
+            // Version 1 has none.
+            if self.signed.is_some() {
+                let recorded = self.signed.as_deref().map(|signed| HEXLOWER.encode(signed));
+                let found = found.signed.map(|signed| signed.to_string());
+                compare("signed identity", shown(recorded), shown(found));
+            }
+        }
+        compare("format", Format::word(record.format).into(), Format::word(found.format).into());
+        compare(
+            "kind",
+            shown(record.kind.map(|kind| kind.to_string())),
+            shown(found.kind.map(|kind| kind.to_string())),
+        );
+        compare("time", shown(record.time.map(|t| t.to_string())), found.time.to_string());
+        let event_time = found.event_time.map_or(0, Millis::get);
+        compare("time of the event", self.event_time.to_string(), event_time.to_string());
+        compare("warnings", own(&record.warnings), own(&found.warnings));
+        if record.fields != found.fields {
+            let json = |fields| serde_json::to_string(fields).unwrap_or_default();
+            compare("fields", json(&record.fields), json(&found.fields));
+        }
+        differences
+    }
+}
+
+/// What the pieces of a line that is too long have other than is recorded.
+fn pieces(found: &Found, whole: &WholeLine) -> Vec<String> {
+    let mut differences = Vec::new();
+    if whole.bytes != Some(found.bytes) {
+        let recorded = whole.bytes.unwrap_or_default();
+        differences.push(format!(
+            "recorded a line of {recorded} bytes, found {} bytes in pieces",
+            found.bytes
+        ));
+    }
+    if whole.sha256.is_some_and(|sha256| sha256 != found.sha256) {
+        differences.push("the pieces of its line have another SHA-256 than is recorded".into());
+    }
+    if !found.begins {
+        differences.push("its line does not begin as the pieces of it do".into());
+    }
+    differences
+}
+
+/// What is recorded without a key that verifies the entry.
+const WITHOUT_KEY: &str = "no_key or invalid (no_matching_key)";
+
+/// A verdict and its reason. Without a key that verifies it an entry may be recorded either way:
+/// there may have been no key when it was received, or it was not tried.
+fn verdict(name: VerdictName, reason: Option<&str>) -> String {
+    match (name, reason) {
+        (VerdictName::NoKey, Some(NO_KEYS))
+        | (VerdictName::Invalid, Some("no_matching_key" | "not_tried")) => WITHOUT_KEY.into(),
+        (name, Some(reason)) => format!("{name} ({reason})"),
+        (name, None) => name.to_string(),
+    }
+}
+
+fn shown(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "none".into())
+}
+
+/// The warnings that the line alone gives: whose entries an input expects is not known here, nor what
+/// else came.
+fn own(warnings: &[Warning]) -> String {
+    let others = [Warning::ForeignOrg, Warning::ForeignPortal, Warning::SignatureMoved];
+    let own = warnings.iter().filter(|warning| !others.contains(warning));
+    format!("[{}]", Warning::join(&own.copied().collect::<Vec<_>>(), " "))
+}

@@ -1,0 +1,128 @@
+//! Which keys may verify an entry: those of the sources of its input, unless they had retired when
+//! it was received.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::entry::Millis;
+use crate::signature::{Key, KeySet};
+use crate::store::catalog::Catalog;
+use crate::store::catalog::sightings::{self, Sighting, Source};
+use crate::store::error::StoreError;
+
+/// The keys that were ever seen, for each input.
+pub(super) struct Trusted {
+    inputs: HashMap<String, Lasting>,
+    all: Lasting,
+}
+
+/// Keys by how long they verify.
+struct Lasting {
+    /// The last time of receipt for which each verifies, the latest first.
+    until: Vec<i64>,
+    /// The set of the first key, of the first two, and so on; before them an empty one.
+    sets: Vec<KeySet>,
+}
+
+impl Lasting {
+    fn new(mut keys: Vec<(i64, Arc<Key>)>) -> Lasting {
+        keys.sort_by_key(|(until, _)| std::cmp::Reverse(*until));
+        let set =
+            |count: usize| KeySet::new(keys.iter().take(count).map(|(_, key)| Arc::clone(key)));
+        Lasting {
+            sets: (0..=keys.len()).map(set).collect(),
+            until: keys.iter().map(|(until, _)| *until).collect(),
+        }
+    }
+
+    fn at(&self, received_at: Millis) -> Option<&KeySet> {
+        self.sets.get(self.until.partition_point(|until| received_at.get() <= *until))
+    }
+}
+
+impl Trusted {
+    pub(super) fn load(catalog: &Catalog, retire_after: Duration) -> Result<Trusted, StoreError> {
+        let ((keys, sources), inputs) = (sightings::all(catalog)?, sightings::inputs(catalog)?);
+        Ok(Trusted::new(&keys, &sources, &inputs, retire_after))
+    }
+
+    fn new(
+        keys: &[Sighting],
+        sources: &[Source],
+        inputs: &[(String, String)],
+        retire_after: Duration,
+    ) -> Trusted {
+        let retire_after = i64::try_from(retire_after.as_millis()).unwrap_or(i64::MAX);
+        let lasting = |wanted: &dyn Fn(&str) -> bool| {
+            let keys = keys.iter().filter(|one| wanted(&one.source)).map(|one| {
+                let source = sources.iter().find(|source| source.source == one.source);
+                let read_at = source.and_then(|source| source.succeeded_at);
+                // One that its set still has does not retire.
+                let until = match read_at.is_none_or(|at| at <= one.last_seen) {
+                    true => i64::MAX,
+                    false => one.last_seen.get().saturating_add(retire_after),
+                };
+                (until, Arc::new(one.key.clone()))
+            });
+            Lasting::new(keys.collect())
+        };
+        let names: BTreeSet<_> = inputs.iter().map(|(input, _)| input).collect();
+        let of = |input: &String| {
+            lasting(&|source| inputs.iter().any(|one| one.0 == *input && one.1 == source))
+        };
+        Trusted {
+            inputs: names.into_iter().map(|input| (input.clone(), of(input))).collect(),
+            all: lasting(&|_| true),
+        }
+    }
+
+    /// The keys that verify what `input` received at `received_at`.
+    pub(super) fn of(&self, input: &str, received_at: Millis) -> Option<&KeySet> {
+        self.inputs.get(input).unwrap_or(&self.all).at(received_at)
+    }
+
+    /// The keys of all sources, for an input may have had others before.
+    pub(super) fn any(&self, received_at: Millis) -> Option<&KeySet> {
+        self.all.at(received_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_verifies_until_it_has_retired_and_only_for_its_inputs() {
+        let sighting = |source: &str, n: u8, last_seen: i64| Sighting {
+            source: source.into(),
+            key: Key::new(Some(n.to_string()), [n; 32]),
+            first_seen: Millis::MIN,
+            last_seen: Millis::saturating(last_seen),
+        };
+        let source = |name: &str, at: i64| Source {
+            source: name.into(),
+            attempted_at: Millis::saturating(at),
+            succeeded_at: Some(Millis::saturating(at)),
+            error: None,
+        };
+        let trusted = Trusted::new(
+            &[sighting("a", 1, 100), sighting("a", 2, 500), sighting("b", 3, 500)],
+            &[source("a", 500), source("b", 500)],
+            &[("in".into(), "a".into())],
+            Duration::from_millis(50),
+        );
+        let kids = |set: Option<&KeySet>| -> Vec<String> {
+            let mut kids: Vec<_> =
+                set.unwrap().keys().iter().map(|key| key.kid().to_owned()).collect();
+            kids.sort();
+            kids
+        };
+        let at = Millis::saturating;
+        assert_eq!(kids(trusted.of("in", at(150))), ["1", "2"]);
+        assert_eq!(kids(trusted.of("in", at(151))), ["2"]);
+        assert_eq!(kids(trusted.of("in", at(10_000))), ["2"]);
+        assert_eq!(kids(trusted.of("another", at(151))), ["2", "3"]);
+        assert_eq!(kids(trusted.any(at(1))), ["1", "2", "3"]);
+    }
+}

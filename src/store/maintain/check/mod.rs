@@ -1,0 +1,299 @@
+//! Reads every stored entry again, verifies it, and compares that with what is recorded.
+//!
+//! - Here: the files. What SQLite says of each, the hash of a sealed one, ids without a gap.
+//! - `entry`: one entry. `keys`: which keys may verify it.
+//!
+//! It changes nothing, and a damaged file does not stop it: what cannot be read is a difference too.
+
+mod entry;
+mod keys;
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use rayon::prelude::*;
+use rusqlite::Connection;
+use serde::Serialize;
+
+use self::entry::{Overlaid, Recorded, Slice};
+use self::keys::Trusted;
+use crate::store::catalog::Catalog;
+use crate::store::catalog::segments::{Segment, State};
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::read::Reader;
+use crate::store::segment::contents;
+use crate::store::segment::row::Ids;
+use crate::store::sqlite::{self, MAX_ID};
+
+/// What a check found.
+#[derive(Debug, Default, Serialize)]
+pub struct CheckReport {
+    /// How many segments were looked at.
+    pub segments: u64,
+    /// How many entries were verified again.
+    pub entries: u64,
+    /// How many differences there are.
+    pub differences: u64,
+    /// The first of them.
+    pub first: Vec<Difference>,
+}
+
+/// Something that is not as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Difference {
+    /// The file.
+    pub file: String,
+    /// The entry; `None` if it is about the file.
+    pub id: Option<u64>,
+    /// What is different.
+    pub what: String,
+}
+
+/// How many ids one thread looks at.
+const SLICE: u64 = 2000;
+
+impl Reader {
+    /// Checks everything. A key goes on verifying for `retire_after` once it has left its set. The
+    /// first `shown` differences are listed; `progress` is told how many entries are done, and how
+    /// many there are.
+    pub fn check(
+        &self,
+        retire_after: Duration,
+        shown: usize,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<CheckReport, StoreError> {
+        let trusted = self.catalog(|catalog| Trusted::load(catalog, retire_after))?;
+        let (segments, overlaid) = self.catalog(snapshot)?;
+        let greatest = self.greatest_id()?;
+        let gaps = self.gaps()?;
+        let mut explained = self.catalog(Catalog::removed)?;
+        explained.extend(gaps.iter().map(|gap| gap.first_id..=gap.last_id));
+        let check = Check { reader: self, trusted, findings: Mutex::default(), shown };
+        check.note_all(self.catalog(Catalog::quick_check)?, "catalog.db");
+        check.order(&segments, &explained);
+        for gap in &gaps {
+            let what = format!(
+                "the ids {} to {} are not there: {}",
+                gap.first_id, gap.last_id, gap.reason
+            );
+            check.note("catalog.db", None, what);
+        }
+        check.orphans(&segments, &overlaid, greatest);
+        segments.par_iter().for_each(|segment| check.file(segment, greatest));
+        let slices: Vec<_> =
+            segments.iter().flat_map(|segment| slices(segment, greatest)).collect();
+        let all = slices.iter().map(|slice| slice.last - slice.first + 1).sum();
+        let done = Mutex::new(0);
+        slices.par_iter().for_each(|slice| {
+            check.slice(slice);
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += slice.last - slice.first + 1;
+            progress(*done, all);
+        });
+        let findings = check.findings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(CheckReport {
+            segments: segments.len() as u64,
+            entries: findings.entries,
+            differences: findings.differences,
+            first: findings.first.into_iter().collect(),
+        })
+    }
+}
+
+/// A check that is under way.
+struct Check<'a> {
+    reader: &'a Reader,
+    trusted: Trusted,
+    findings: Mutex<Findings>,
+    shown: usize,
+}
+
+#[derive(Default)]
+struct Findings {
+    entries: u64,
+    differences: u64,
+    first: BTreeSet<Difference>,
+}
+
+impl Check<'_> {
+    fn note(&self, file: &str, id: Option<u64>, what: String) {
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        let difference = Difference { file: file.to_owned(), id, what };
+        // The same file may fail to be opened for many of its slices.
+        if findings.first.contains(&difference) {
+            return;
+        }
+        findings.differences += 1;
+        findings.first.insert(difference);
+        if findings.first.len() > self.shown {
+            findings.first.pop_last();
+        }
+    }
+
+    fn note_all(&self, what: Vec<String>, file: &str) {
+        what.into_iter().for_each(|what| self.note(file, None, what));
+    }
+
+    /// The segments follow each other; what is missing between them is `explained`.
+    fn order(&self, segments: &[Segment], explained: &[RangeInclusive<u64>]) {
+        for pair in segments.windows(2) {
+            let [before, after] = pair else { continue };
+            let last = before.closed.as_ref().map(|closed| closed.last_id);
+            if last.is_none_or(|last| last >= after.first_id) {
+                let what = format!(
+                    "it has entries up to {}, and the next segment begins with {}",
+                    last.map_or_else(|| "no end".to_owned(), |last| last.to_string()),
+                    after.first_id
+                );
+                self.note(&before.file, None, what);
+            }
+            if let Some(id) = unexplained(last, after.first_id, explained) {
+                let what = format!(
+                    "entries from the id {id} on are not there, and nothing says that they were removed"
+                );
+                self.note(&before.file, None, what);
+            }
+        }
+    }
+
+    /// Late verdicts are of entries that are there.
+    fn orphans(&self, segments: &[Segment], overlaid: &[u64], greatest: u64) {
+        for id in overlaid {
+            let of = segments.iter().rfind(|segment| segment.first_id <= *id);
+            if of.is_none_or(|segment| *id > end(segment, greatest)) {
+                let what = "a late verdict of an entry that is not there";
+                self.note("catalog.db", Some(*id), what.into());
+            }
+        }
+    }
+
+    /// The file of a segment, without its entries.
+    fn file(&self, segment: &Segment, greatest: u64) {
+        if let Some((bytes, sha256)) = &segment.sealed {
+            match contents::hash(&self.reader.directory().segment(&segment.file)) {
+                Ok(found) if found == (*bytes, sha256.clone()) => {}
+                Ok((found, hash)) => self.note(
+                    &segment.file,
+                    None,
+                    format!(
+                        "it has {found} bytes and the SHA-256 {hash}, recorded are {bytes} and {sha256}"
+                    ),
+                ),
+                Err(error) => self.unreadable(segment, &error),
+            }
+        }
+        let last = end(segment, greatest);
+        let found = self.reader.read_segment(segment.first_id, |database| {
+            let mut found = sqlite::quick_check(database)?;
+            found.extend(dense(database, segment.first_id, last)?);
+            Ok(found)
+        });
+        match found {
+            Ok(found) => self.note_all(found.unwrap_or_default(), &segment.file),
+            Err(error) => self.unreadable(segment, &error),
+        }
+    }
+
+    /// Notes an error, unless the segment was sealed anew or given up meanwhile.
+    fn unreadable(&self, segment: &Segment, error: &StoreError) {
+        let now = self.reader.catalog(Catalog::segments).unwrap_or_default();
+        if now.iter().any(|one| one.file == segment.file) {
+            self.note(&segment.file, None, error.to_string());
+        }
+    }
+
+    fn slice(&self, slice: &SliceOf<'_>) {
+        let mut next = slice.first;
+        while next <= slice.last {
+            let read = self.reader.visit(
+                slice.segment.first_id,
+                |overlay, _| Overlaid::read(overlay, next..=slice.last),
+                |segment, _, overlaid| Slice::read(segment, next..=slice.last, overlaid),
+            );
+            match read {
+                Ok(Some(read)) => {
+                    read.entries.iter().for_each(|entry| self.entry(slice.segment, entry));
+                    next = read.next;
+                }
+                // Retention was faster.
+                Ok(None) => return,
+                Err(error) => return self.unreadable(slice.segment, &error),
+            }
+        }
+    }
+
+    fn entry(&self, segment: &Segment, recorded: &Recorded) {
+        let differences = recorded.differences(&self.trusted);
+        let id = Some(recorded.id());
+        differences.into_iter().for_each(|what| self.note(&segment.file, id, what));
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).entries += 1;
+    }
+}
+
+/// The segments, and the ids of the entries that are overlaid.
+fn snapshot(catalog: &Catalog) -> Result<(Vec<Segment>, Vec<u64>), StoreError> {
+    let overlaid = catalog.overlay().overlaid(&Ids::Range(0..=MAX_ID));
+    Ok((catalog.segments()?, overlaid.doing("read", catalog.path())?))
+}
+
+/// The first id between the entry `last` of a segment and the first of the next one that none of
+/// the ranges has.
+fn unexplained(last: Option<u64>, next: u64, explained: &[RangeInclusive<u64>]) -> Option<u64> {
+    let mut id = last?.saturating_add(1);
+    while id < next {
+        match explained.iter().find(|range| range.contains(&id)) {
+            Some(range) => id = range.end().saturating_add(1),
+            None => return Some(id),
+        }
+    }
+    None
+}
+
+/// Some entries of a segment, by their ids.
+struct SliceOf<'a> {
+    segment: &'a Segment,
+    first: u64,
+    last: u64,
+}
+
+fn slices(segment: &Segment, greatest: u64) -> impl Iterator<Item = SliceOf<'_>> {
+    let last = end(segment, greatest);
+    let mut first = segment.first_id;
+    std::iter::from_fn(move || {
+        let slice = SliceOf { segment, first, last: last.min(first.saturating_add(SLICE - 1)) };
+        first = slice.last.saturating_add(1);
+        (slice.first <= slice.last).then_some(slice)
+    })
+}
+
+/// The id of the last entry of a segment; what comes later is not looked at.
+fn end(segment: &Segment, greatest: u64) -> u64 {
+    match (&segment.closed, segment.state) {
+        (Some(closed), _) => closed.last_id,
+        (None, State::Live) => greatest,
+        (None, _) => segment.first_id.saturating_sub(1),
+    }
+}
+
+/// Whether there is an entry and a line for each id from `first` to `last`.
+fn dense(connection: &Connection, first: u64, last: u64) -> rusqlite::Result<Option<String>> {
+    let expected = (last + 1).saturating_sub(first);
+    let sql = "SELECT (SELECT count(*) FROM entries WHERE id BETWEEN ?1 AND ?2),
+                      (SELECT count(*) FROM raw WHERE id BETWEEN ?1 AND ?2),
+                      (SELECT count(*) FROM entries WHERE id < ?1),
+                      (SELECT first_id FROM segment)";
+    let (entries, lines, before, first_id): (u64, u64, u64, u64) =
+        connection.query_row(sql, [first, last], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
+    let sound = (entries, lines, before, first_id) == (expected, expected, 0, first);
+    Ok((!sound).then(|| {
+        format!(
+            "it begins with the id {first_id} and has {entries} entries and {lines} lines with ids \
+             from {first} to {last}, expected {expected} of each"
+        )
+    }))
+}

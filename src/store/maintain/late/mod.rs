@@ -1,0 +1,191 @@
+//! Late verdicts: when a key arrives, entries that it may make valid are checked again.
+//!
+//! Those are the `no_key` ones, and the `invalid` ones whose signature is well formed. Of the latter
+//! those that were not tried, for so many others failed in their delivery, are checked whether a key
+//! arrives or not. A verdict that changes gets a rising change number, and what the entry is now goes
+//! to the catalog, which is laid over on reading. The live segment is closed before, so its entries
+//! are never changed beside the writer. `work` is what is left to do.
+
+mod older_rules;
+mod work;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use rusqlite::{Connection, Row};
+
+pub(in crate::store) use self::work::{Step, Work};
+use crate::entry::{Malformed, Millis, VerdictName};
+use crate::ingest::{CheckedLine, ExpectedIds};
+use crate::signature::{KeySet, Reason, Verdict};
+use crate::store::catalog::Catalog;
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::segment::condition::Sql;
+use crate::store::segment::row::{self, Entries, Ids, Stored};
+use crate::store::write::duplicates::OlderSegments;
+use crate::store::write::spellings::{self, Segments};
+
+/// What entries are checked again with.
+pub trait Judge: Send + Sync {
+    /// The keys that may verify what `input` received at `received_at`.
+    fn keys(&self, input: &str, received_at: Millis) -> Arc<KeySet>;
+    /// Whose entries belong to `input`.
+    fn expected(&self, input: &str) -> Arc<ExpectedIds>;
+    /// The longest line that is parsed, in bytes.
+    fn max_line(&self) -> usize;
+}
+
+/// An entry as it is recorded.
+struct Recorded {
+    id: u64,
+    received_at: Millis,
+    delivery: u64,
+    input: String,
+    verdict: VerdictName,
+    reason: Option<String>,
+    line: Vec<u8>,
+}
+
+/// Entries in one transaction of the catalog: so many, or so many bytes of lines.
+const SLICE: usize = 500;
+const SLICE_BYTES: usize = 4 << 20;
+
+/// Whether the live segment was written under earlier rules. It has to be closed before its entries
+/// are checked again.
+pub(in crate::store) fn live_is_older(catalog: &Catalog) -> Result<bool, StoreError> {
+    let older = catalog.under_older_rules()?;
+    Ok(catalog.segments()?.iter().any(|one| one.closed.is_none() && older.contains(&one.first_id)))
+}
+
+impl Recorded {
+    /// What [`read`](Recorded::read) takes, in SQL over `entries`.
+    const VALUES: &str = "id, received_at, delivery, input, verdict, reason,
+        (SELECT line FROM raw WHERE raw.id = entries.id)";
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Recorded> {
+        Ok(Recorded {
+            id: row.get(0)?,
+            received_at: Millis::saturating(row.get(1)?),
+            delivery: row.get(2)?,
+            input: row.get(3)?,
+            verdict: row::required_word(row.get_ref(4)?)?,
+            reason: row.get(5)?,
+            line: row.get(6)?,
+        })
+    }
+}
+
+/// The next entries after the id `after` of which the condition is true, as the segment has them.
+fn awaiting(
+    connection: &Connection,
+    condition: &str,
+    after: u64,
+) -> rusqlite::Result<Vec<Recorded>> {
+    let values = Recorded::VALUES;
+    let sql = format!(
+        "SELECT {values} FROM entries WHERE id > ?1 AND {condition} ORDER BY id LIMIT {SLICE}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([after])?;
+    let (mut slice, mut bytes) = (Vec::new(), 0);
+    while bytes < SLICE_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let recorded = Recorded::read(row)?;
+        bytes += recorded.line.len();
+        slice.push(recorded);
+    }
+    Ok(slice)
+}
+
+/// Checks entries again, and says how many verdicts changed. When the store is `stopping` it ends early:
+/// the others are found again.
+fn recheck_slice(
+    catalog: &Catalog,
+    older: &mut OlderSegments,
+    slice: Vec<Recorded>,
+    judge: &dyn Judge,
+    stopping: &AtomicBool,
+) -> Result<u64, StoreError> {
+    let mut changed = Vec::new();
+    for mut entry in slice {
+        if stopping.load(Ordering::Relaxed) {
+            break;
+        }
+        // It may have changed before.
+        if let Some((verdict, reason)) = late_verdict(catalog, entry.id)? {
+            (entry.verdict, entry.reason) = (verdict, reason);
+        }
+        let shown = catalog.overlay().shown_instead_of(entry.id);
+        if shown.doing("read the spellings", catalog.path())?.is_some() {
+            continue;
+        }
+        let not_tried = entry.reason.as_deref() == Some(Reason::NotTried.as_str());
+        let keys = judge.keys(&entry.input, entry.received_at);
+        let examined = CheckedLine::new(&entry.line, &keys, judge.max_line());
+        let verdict = examined.verdict();
+        // A key says more, the want of one never less: what was found once is not taken back because
+        // the program was started with other keys.
+        let learned = match verdict {
+            Verdict::Valid(_) => true,
+            Verdict::Invalid(_) => not_tried || entry.verdict == VerdictName::NoKey,
+            Verdict::Malformed(Malformed::OtherFormat) => true,
+            Verdict::Unsigned | Verdict::NoKey | Verdict::Malformed(_) => false,
+        };
+        let is_same =
+            entry.verdict == verdict.name() && entry.reason.as_deref() == verdict.reason();
+        if learned && !is_same {
+            changed.push((entry, examined));
+        }
+    }
+    let count = changed.len() as u64;
+    if count > 0 {
+        enter(catalog, older, changed, judge)?;
+    }
+    Ok(count)
+}
+
+/// The verdict that an entry got later, and its reason.
+type LateVerdict = Option<(VerdictName, Option<String>)>;
+
+fn late_verdict(catalog: &Catalog, id: u64) -> Result<LateVerdict, StoreError> {
+    let mut found = None;
+    let values = Sql::from("verdict, reason");
+    let read = catalog.overlay().each(&values, &Sql::from("1"), &Ids::List(&[id]), |row| {
+        found = Some((row::required_word(row.get_ref(0)?)?, row.get(1)?));
+        Ok(())
+    });
+    read.doing("read a late verdict", catalog.path())?;
+    Ok(found)
+}
+
+/// Enters verdicts that changed.
+fn enter(
+    catalog: &Catalog,
+    older: &mut OlderSegments,
+    changed: Vec<(Recorded, CheckedLine)>,
+    judge: &dyn Judge,
+) -> Result<(), StoreError> {
+    catalog.transaction("enter late verdicts", |catalog| {
+        let mut segments = Segments { older, live: None };
+        for (recorded, examined) in changed {
+            // A delivery may have bettered it while it was checked.
+            let now = late_verdict(catalog, recorded.id)?;
+            if now.is_some_and(|now| now != (recorded.verdict, recorded.reason)) {
+                continue;
+            }
+            let expected = judge.expected(&recorded.input);
+            let entry = examined.read(Bytes::from(recorded.line), &expected, recorded.received_at);
+            let stored = Stored {
+                id: recorded.id,
+                received_at: recorded.received_at,
+                delivery: recorded.delivery,
+                input: &recorded.input,
+                delivery_count: 1,
+            };
+            spellings::put(catalog, &mut segments, entry, &stored)?;
+        }
+        Ok(())
+    })
+}

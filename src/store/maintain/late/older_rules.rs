@@ -1,0 +1,107 @@
+//! Entries that earlier versions took for what they are not.
+//!
+//! Earlier rules took a line for CEF where it could not be read as JSON, whatever it was signed as, and
+//! they took weak keys. The catalog names the segments that were written then. Each is looked at once: most of its
+//! entries are found good without a verification, and the others are checked again.
+
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Judge, Recorded, SLICE, SLICE_BYTES, enter, late_verdict};
+use crate::ingest::CheckedLine;
+use crate::signature::{Key, Verdict, is_of_one_format};
+use crate::store::catalog::Catalog;
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::segment::condition::Sql;
+use crate::store::segment::row::{Entries, Ids};
+use crate::store::sqlite::Database;
+use crate::store::write::duplicates::OlderSegments;
+
+/// Checks these entries of a segment, all that it has, again, and says how many verdicts changed.
+pub(super) fn recheck(
+    catalog: &Catalog,
+    older: &mut OlderSegments,
+    ids: RangeInclusive<u64>,
+    segment: &Database,
+    judge: &dyn Judge,
+    stopping: &AtomicBool,
+) -> Result<u64, StoreError> {
+    let (first, last) = ids.into_inner();
+    let (mut next, mut changed) = (first, 0);
+    while next <= last {
+        if stopping.load(Ordering::Relaxed) {
+            return Ok(changed);
+        }
+        let ids = next..=last.min(next.saturating_add(SLICE as u64 - 1));
+        let stored = judged(segment, ids.clone()).doing("read", segment.path())?;
+        // Those got their verdicts after they were stored.
+        let late = judged(&catalog.overlay(), ids);
+        let late = late.doing("read late verdicts", catalog.path())?;
+        // One of the two may have been cut short: they go on together.
+        let end = stored.end.min(late.end);
+        let mut wrong = Vec::new();
+        for (entry, public) in stored.entries {
+            if entry.id <= end && late_verdict(catalog, entry.id)?.is_none() {
+                wrong.extend(doubted(entry, public, judge));
+            }
+        }
+        for (entry, public) in late.entries {
+            if entry.id <= end {
+                wrong.extend(doubted(entry, public, judge));
+            }
+        }
+        changed += wrong.len() as u64;
+        if !wrong.is_empty() {
+            enter(catalog, older, wrong, judge)?;
+        }
+        next = end.saturating_add(1);
+    }
+    catalog.note_checked_again(first)?;
+    Ok(changed)
+}
+
+/// Entries with the public keys that verified them, up to the id `end`.
+struct Judged {
+    entries: Vec<(Recorded, Option<[u8; 32]>)>,
+    end: u64,
+}
+
+/// Reads the first of these entries, as many as are checked at once.
+fn judged(from: &impl Entries, ids: RangeInclusive<u64>) -> rusqlite::Result<Judged> {
+    let lengths = from.lengths(&Ids::Range(ids.clone()))?;
+    let (first, mut end) = ids.clone().into_inner();
+    let mut bytes = 0;
+    for id in ids {
+        bytes += lengths.get(&id).copied().unwrap_or(0);
+        if bytes >= SLICE_BYTES as u64 {
+            end = id;
+            break;
+        }
+    }
+    let mut values = Sql::from(Recorded::VALUES);
+    values.push(", (SELECT public FROM keys WHERE keys.id = entries.key)");
+    let mut entries = Vec::new();
+    from.each(&values, &Sql::from("verdict <> 'malformed'"), &Ids::Range(first..=end), |row| {
+        entries.push((Recorded::read(row)?, row.get(7)?));
+        Ok(())
+    })?;
+    Ok(Judged { entries, end })
+}
+
+/// The entry as it is now, if it is not what it was taken for.
+fn doubted(
+    entry: Recorded,
+    public: Option<[u8; 32]>,
+    judge: &dyn Judge,
+) -> Option<(Recorded, CheckedLine)> {
+    let has_bad_key = public.is_some_and(|public| Key::new(None, public).weakness().is_some());
+    if !has_bad_key && is_of_one_format(&entry.line) {
+        return None;
+    }
+    let keys = judge.keys(&entry.input, entry.received_at);
+    // How long a line may be now is no reason to take back what was found.
+    let examined = CheckedLine::new(&entry.line, &keys, usize::MAX);
+    let malformed = matches!(examined.verdict(), Verdict::Malformed(_));
+    // Keys that are not at hand are no reason either.
+    (has_bad_key || malformed).then_some((entry, examined))
+}

@@ -1,0 +1,124 @@
+//! Retention: old segments are given up whole, by age or by size. It is off unless asked for.
+//!
+//! Age is that of the newest receipt in a segment, counted from the newest receipt of all: neither a
+//! time that a sender wrote nor a clock that was set ahead makes anything old. The live segment is
+//! never given up.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock;
+use crate::entry::Millis;
+use crate::store::catalog::Catalog;
+use crate::store::catalog::segments::Segment;
+use crate::store::directory::{Directory, remove_database};
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::options::Retention;
+use crate::store::read::Reader;
+use crate::store::segment::contents;
+
+/// A segment that is due.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pruned {
+    /// The id of its first entry.
+    pub first_id: u64,
+    /// The id of its last entry.
+    pub last_id: u64,
+    /// Its file in the folder of the segments.
+    pub file: String,
+    /// Its size on the disk, in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of the file in hexadecimal, if it is sealed.
+    pub sha256: Option<String>,
+}
+
+/// What is due, oldest first.
+pub(in crate::store) fn due(
+    directory: &Directory,
+    catalog: &Catalog,
+    retention: Retention,
+    now: Millis,
+) -> Result<Vec<Segment>, StoreError> {
+    let segments = catalog.segments()?;
+    let mut total: u64 = segments.iter().map(|segment| segment.bytes(directory)).sum();
+    let mut due = Vec::new();
+    for segment in segments.into_iter().filter(|segment| segment.closed.is_some()) {
+        let too_large = retention.size.is_some_and(|limit| total > limit);
+        if too_large || is_old(&segment, retention.age, now) {
+            total = total.saturating_sub(segment.bytes(directory));
+            due.push(segment);
+        }
+    }
+    Ok(due)
+}
+
+impl Pruned {
+    pub(in crate::store) fn of(directory: &Directory, segment: Segment) -> Pruned {
+        Pruned {
+            first_id: segment.first_id,
+            last_id: segment.closed.as_ref().map_or(segment.first_id, |closed| closed.last_id),
+            bytes: segment.bytes(directory),
+            sha256: segment.sealed.map(|(_, sha256)| sha256),
+            file: segment.file,
+        }
+    }
+}
+
+impl Reader {
+    /// What `retention` would remove now, oldest first.
+    pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
+        let due =
+            self.catalog(|catalog| due(self.directory(), catalog, retention, clock::now()))?;
+        Ok(due.into_iter().map(|segment| Pruned::of(self.directory(), segment)).collect())
+    }
+}
+
+/// Removes what is due, and returns the segments that are gone.
+pub(in crate::store) fn prune(
+    directory: &Directory,
+    catalog: &Catalog,
+    retention: Retention,
+    reason: &str,
+    now: Millis,
+) -> Result<Vec<Segment>, StoreError> {
+    if retention.age.is_none() && retention.size.is_none() {
+        return Ok(Vec::new());
+    }
+    let due = due(directory, catalog, retention, now)?;
+    for segment in &due {
+        // Written down first: from then on nobody opens it, and what is interrupted here is redone.
+        catalog.drop_segment(segment, reason, now)?;
+        remove_database(&directory.segment(&segment.file))?;
+        catalog.forget(segment.first_id)?;
+    }
+    Ok(due)
+}
+
+fn is_old(segment: &Segment, age: Option<Duration>, now: Millis) -> bool {
+    let newest = segment.closed.as_ref().and_then(|closed| closed.received_at);
+    age.zip(newest).is_some_and(|(age, (_, newest))| {
+        let since = u128::try_from(now.get().saturating_sub(newest)).unwrap_or(0);
+        since > age.as_millis()
+    })
+}
+
+/// When the newest delivery was received.
+pub(in crate::store) fn newest_receipt(
+    directory: &Directory,
+    catalog: &Catalog,
+) -> Result<Option<Millis>, StoreError> {
+    let mut newest = None;
+    for segment in catalog.segments()? {
+        newest = newest.max(match &segment.closed {
+            Some(closed) => closed.received_at.map(|(_, newest)| newest),
+            None => {
+                let path = directory.segment(&segment.file);
+                contents::open(&path)?
+                    .query_row("SELECT max(received_at) FROM deliveries", [], |row| row.get(0))
+                    .doing("read", &path)?
+            }
+        });
+    }
+    Ok(newest.map(Millis::saturating))
+}

@@ -1,0 +1,293 @@
+//! Counts in the making: of one segment, then of all.
+//!
+//! What is laid over a sealed segment is counted as it is now, and what it was is subtracted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Row, params_from_iter};
+
+use super::buckets::Buckets;
+use super::{Counts, Wanted};
+use crate::entry::fields::FieldType;
+use crate::search::{Field, Filter};
+use crate::store::schema::Columns;
+use crate::store::segment::condition::{Sql, WITH_WARNING};
+use crate::store::segment::row::{Entries, Ids};
+use crate::store::sqlite::Database;
+
+const MINUTE: i64 = 60_000;
+
+/// How often each value of a field occurs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldCounts {
+    /// The field.
+    pub field: Field,
+    /// The commonest values, the commonest first.
+    pub values: Vec<(String, u64)>,
+    /// How many entries have a value that is not among them.
+    pub other: u64,
+    /// How many have none.
+    pub missing: u64,
+}
+
+/// Counts by minute and verdict, and by the values of some fields.
+#[derive(Clone, Debug)]
+pub(super) struct Tally {
+    minutes: HashMap<i64, BTreeMap<String, i64>>,
+    fields: Vec<FieldTally>,
+    /// What an entry must pass to be counted.
+    filter: Filter,
+}
+
+#[derive(Clone, Debug)]
+struct FieldTally {
+    field: Field,
+    values: HashMap<String, i64>,
+    /// Values that a summary does not spell out.
+    unnamed: i64,
+    missing: i64,
+}
+
+impl Tally {
+    /// Nothing, to be counted by the values of `fields` of what passes `filter`.
+    pub(super) fn new(fields: &[Field], filter: &Filter) -> Tally {
+        let field = |field: &Field| FieldTally {
+            field: field.clone(),
+            values: HashMap::new(),
+            unnamed: 0,
+            missing: 0,
+        };
+        let fields = fields.iter().map(field).collect();
+        Tally { minutes: HashMap::new(), fields, filter: filter.clone() }
+    }
+
+    /// Adds the summaries of a sealed segment.
+    pub(super) fn add_summaries(&mut self, segment: &Database) -> rusqlite::Result<()> {
+        let mut sql = Sql::default();
+        sql.push("SELECT minute, verdict, sum(entries) FROM minutes WHERE ")
+            .add(&self.condition(segment.columns()));
+        sql.push(" GROUP BY 1, 2");
+        let mut statement = segment.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+        while let Some(row) = rows.next()? {
+            self.count_verdict(row.get(0)?, row.get_ref(1)?.as_str()?, row.get(2)?);
+        }
+        let mut statement =
+            segment.prepare_cached("SELECT sort, value, entries FROM summary WHERE field = ?1")?;
+        for tally in &mut self.fields {
+            if tally.field == Field::Warning {
+                tally.add_warnings(segment)?;
+                continue;
+            }
+            let mut rows = statement.query([tally.field.name()])?;
+            while let Some(row) = rows.next()? {
+                let entries: i64 = row.get(2)?;
+                match row.get_ref(0)?.as_str()? {
+                    "value" => tally.count(row.get_ref(1)?, entries),
+                    "missing" => tally.missing += entries,
+                    _ => tally.unnamed += entries,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the entries of a segment from `since` until before `until`.
+    pub(in crate::store) fn add_between(
+        &mut self,
+        segment: &Database,
+        since: i64,
+        until: i64,
+    ) -> rusqlite::Result<()> {
+        let mut sql = Sql::from("SELECT ");
+        sql.add(&self.values(segment.columns())).push(" FROM entries");
+        sql.push(" WHERE time >= ").bind(since).push(" AND time < ").bind(until);
+        sql.push(" AND ").add(&self.condition(segment.columns()));
+        let mut statement = segment.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+        while let Some(row) = rows.next()? {
+            self.count_row(row, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Adds those of these entries that lie within `times`, each so many times: with -1 they are taken
+    /// away.
+    pub(in crate::store) fn add(
+        &mut self,
+        entries: &impl Entries,
+        ids: &Ids<'_>,
+        times: Range<i64>,
+        count: i64,
+    ) -> rusqlite::Result<()> {
+        let values = self.values(entries.columns());
+        let condition = self.condition(entries.columns());
+        entries.each(&values, &condition, ids, |row| match times.contains(&row.get(0)?) {
+            true => self.count_row(row, count),
+            false => Ok(()),
+        })
+    }
+
+    /// Adds what was counted elsewhere.
+    pub(super) fn merge(&mut self, other: Tally) {
+        for (minute, verdicts) in other.minutes {
+            for (verdict, entries) in verdicts {
+                self.count_verdict(minute, &verdict, entries);
+            }
+        }
+        for (tally, other) in self.fields.iter_mut().zip(other.fields) {
+            for (value, entries) in other.values {
+                *tally.values.entry(value).or_default() += entries;
+            }
+            tally.unnamed += other.unnamed;
+            tally.missing += other.missing;
+        }
+    }
+
+    /// What was counted, as it was asked for.
+    pub(super) fn counts(self, wanted: &Wanted<'_>, complete: bool) -> Counts {
+        let entries: i64 = self.minutes.values().flat_map(BTreeMap::values).sum();
+        let counted = |minute: &(&i64, &BTreeMap<String, i64>)| minute.1.values().any(|n| *n > 0);
+        let minutes = || self.minutes.iter().filter(counted).map(|(minute, _)| *minute);
+        // The range as far as it is said, and as far as there are entries where it is not.
+        let since = wanted.range.since.or(minutes().min().map(|minute| minute * MINUTE));
+        let last = match wanted.range.until {
+            Some(until) => Some(until.saturating_sub(1)),
+            None => {
+                minutes().max().map(|minute| minute * MINUTE + MINUTE - 1).max(Some(wanted.now))
+            }
+        };
+        let mut counts = Counts { entries: number(entries), complete, ..Counts::default() };
+        if let (Some(since), Some(last), 1..) = (since, last, wanted.buckets) {
+            let buckets = Buckets::over(since, last.max(since), wanted.buckets);
+            let mut all: Vec<_> = buckets.starts().map(|start| (start, BTreeMap::new())).collect();
+            for (minute, verdicts) in &self.minutes {
+                let at = buckets.of(minute.saturating_mul(MINUTE).max(buckets.first));
+                let Some((_, bucket)) = at.and_then(|at| all.get_mut(at)) else { continue };
+                for (verdict, entries) in verdicts.iter().filter(|(_, entries)| **entries > 0) {
+                    *bucket.entry(verdict.clone()).or_default() += number(*entries);
+                }
+            }
+            (counts.width, counts.buckets) = (buckets.width, all);
+        }
+        counts.fields = self.fields.into_iter().map(|field| field.counts(wanted.values)).collect();
+        counts
+    }
+
+    fn condition(&self, columns: Columns) -> Sql {
+        Sql::condition(&columns.filter(&self.filter))
+    }
+
+    /// What [`count_row`](Self::count_row) reads.
+    fn values(&self, columns: Columns) -> Sql {
+        let mut sql = Sql::from("time, verdict");
+        for tally in &self.fields {
+            sql.push(", ");
+            column(&columns.field(&tally.field), &mut sql);
+        }
+        sql
+    }
+
+    fn count_row(&mut self, row: &Row<'_>, entries: i64) -> rusqlite::Result<()> {
+        let time: i64 = row.get(0)?;
+        self.count_verdict(time.div_euclid(MINUTE), row.get_ref(1)?.as_str()?, entries);
+        for (at, tally) in (2..).zip(&mut self.fields) {
+            tally.count(row.get_ref(at)?, entries);
+        }
+        Ok(())
+    }
+
+    fn count_verdict(&mut self, minute: i64, verdict: &str, entries: i64) {
+        let verdicts = self.minutes.entry(minute).or_default();
+        match verdicts.get_mut(verdict) {
+            Some(count) => *count += entries,
+            None => drop(verdicts.insert(verdict.to_owned(), entries)),
+        }
+    }
+}
+
+impl FieldTally {
+    /// Adds the warnings of a sealed segment, by their index.
+    fn add_warnings(&mut self, segment: &Database) -> rusqlite::Result<()> {
+        let sql = format!(
+            "SELECT warnings, count(*) FROM entries WHERE {WITH_WARNING} GROUP BY warnings"
+        );
+        let mut statement = segment.prepare_cached(&sql)?;
+        let mut rows = statement.query([])?;
+        let mut with: i64 = 0;
+        while let Some(row) = rows.next()? {
+            let entries: i64 = row.get(1)?;
+            self.count(row.get_ref(0)?, entries);
+            with += entries;
+        }
+        let all = "SELECT coalesce(sum(entries), 0) FROM minutes";
+        let all: i64 = segment.prepare_cached(all)?.query_row([], |row| row.get(0))?;
+        self.missing += all - with;
+        Ok(())
+    }
+
+    fn count(&mut self, value: ValueRef<'_>, entries: i64) {
+        let number;
+        let text = match value {
+            ValueRef::Text(text) => String::from_utf8_lossy(text),
+            ValueRef::Integer(integer) if is_boolean(&self.field) => {
+                if integer == 0 { "false" } else { "true" }.into()
+            }
+            ValueRef::Integer(integer) => {
+                number = integer.to_string();
+                number.as_str().into()
+            }
+            ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => {
+                self.missing += entries;
+                return;
+            }
+        };
+        let mut add = |word: &str| match self.values.get_mut(word) {
+            Some(count) => *count += entries,
+            None => drop(self.values.insert(word.to_owned(), entries)),
+        };
+        // An entry may have several warnings; they stand in one column.
+        match self.field {
+            Field::Warning => text.split(' ').for_each(add),
+            _ => add(&text),
+        }
+    }
+
+    fn counts(self, most: usize) -> FieldCounts {
+        let mut values: Vec<_> =
+            self.values.into_iter().filter(|(_, entries)| *entries > 0).collect();
+        values.sort_by(|one, other| (other.1, &one.0).cmp(&(one.1, &other.0)));
+        let rest: i64 = values.iter().skip(most).map(|(_, entries)| entries).sum();
+        values.truncate(most);
+        FieldCounts {
+            field: self.field,
+            values: values.into_iter().map(|(value, entries)| (value, number(entries))).collect(),
+            other: number(rest + self.unnamed),
+            missing: number(self.missing),
+        }
+    }
+}
+
+/// The value of `field` in a statement over `entries`.
+fn column(field: &Field, sql: &mut Sql) {
+    match field {
+        Field::Kid => drop(sql.push("(SELECT kid FROM keys WHERE keys.id = entries.\"key\")")),
+        Field::Warning => drop(sql.push("warnings")),
+        Field::Extension(name) => {
+            sql.push("(SELECT value FROM extensions WHERE entry = entries.id AND name = ");
+            sql.bind(name.clone()).push(")");
+        }
+        field => drop(sql.push("\"").push(field.name()).push("\"")),
+    }
+}
+
+fn is_boolean(field: &Field) -> bool {
+    matches!(field, Field::Known(_, FieldType::Boolean))
+}
+
+/// Counts cannot be less than nothing, unless a file was changed by hand.
+fn number(entries: i64) -> u64 {
+    u64::try_from(entries).unwrap_or(0)
+}

@@ -1,0 +1,82 @@
+//! Counts are compared with a list in memory, as reading is.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{Counts, NEWEST, Wanted};
+use crate::search::Field;
+use crate::store::tests::{Both, Known, NAMES, QUERIES, filter, range, step};
+
+/// Queries over what each minute is counted by.
+const MINUTELY: [&str; 5] =
+    ["NOT status:403", "verdict:no_key", "verdict:invalid", "verdict:valid", "NOT verdict:valid"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn counts_are_those_of_the_newest_that_match(
+        steps in vec(step(), 0..120),
+        range in range(),
+        values in 0..4_usize,
+    ) {
+        let both = Both::after(&steps);
+        let reader = both.reader();
+        for (query, matches) in QUERIES {
+            let filter = &filter(query);
+            for fields in [&["name", "warning", "verdict"][..], &["cs1", "status"], &[]] {
+                let fields: Vec<_> = fields.iter().map(|name| Field::named(name)).collect();
+                let (now, buckets) = (0, 10);
+                let wanted = Wanted { filter, range, now, buckets, fields: &fields, values };
+                let counts = reader.counts(&wanted).unwrap();
+                let mut expected = both.newest(matches, range);
+                let exact = match query {
+                    "*" => fields != [Field::named("cs1"), Field::named("status")],
+                    query => fields.is_empty() && MINUTELY.contains(&query),
+                };
+                prop_assert_eq!(counts.complete, exact || expected.len() <= NEWEST);
+                if !exact {
+                    expected.truncate(NEWEST);
+                }
+                check_counts(&counts, &expected, &fields, values);
+            }
+        }
+    }
+}
+
+fn check_counts(counts: &Counts, expected: &[&Known], fields: &[Field], most: usize) {
+    assert_eq!(counts.entries, expected.len() as u64);
+    let mut verdicts: BTreeMap<String, u64> = BTreeMap::new();
+    for known in expected {
+        *verdicts.entry(known.verdict.name().to_string()).or_default() += 1;
+    }
+    // All times lie in one minute.
+    assert!(counts.buckets.len() <= 1);
+    let bucket = counts.buckets.first().map(|(_, verdicts)| verdicts.clone());
+    assert_eq!(bucket.unwrap_or_default(), verdicts);
+    for (field, counted) in fields.iter().zip(&counts.fields) {
+        assert_eq!(counted.field, *field);
+        let mut values: BTreeMap<String, u64> = BTreeMap::new();
+        let mut missing = 0;
+        for known in expected {
+            let value = match field.name() {
+                "name" => Some(NAMES[usize::from(known.made.name)].to_owned()),
+                "warning" => known.has_warning().then(|| "duplicate_field".to_owned()),
+                "verdict" => Some(known.verdict.name().to_string()),
+                "cs1" => Some(format!("x{}", known.made.name)),
+                _ => known.made.status.map(|status| status.to_string()),
+            };
+            match value {
+                Some(value) => *values.entry(value).or_default() += 1,
+                None => missing += 1,
+            }
+        }
+        let mut values: Vec<_> = values.into_iter().collect();
+        values.sort_by_key(|(value, entries)| (std::cmp::Reverse(*entries), value.clone()));
+        let other: u64 = values.iter().skip(most).map(|(_, entries)| entries).sum();
+        values.truncate(most);
+        assert_eq!((&counted.values, counted.other, counted.missing), (&values, other, missing));
+    }
+}

@@ -1,0 +1,383 @@
+//! The newest entries of one segment that match a query, as keys.
+//!
+//! There are two ways to find them. The walk goes through an index in the order of time and asks of
+//! each entry whether it matches: good when many match. The sweep looks at every entry of the
+//! segment in the order of the file, or at those that an index names: its cost is bounded by the
+//! size of the segment. So the walk is tried for a few thousand entries, and then the sweep.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::RangeInclusive;
+
+use rayon::prelude::*;
+use rusqlite::params_from_iter;
+
+use crate::store::catalog::overlay::Overlay;
+use crate::store::catalog::segments::Segment;
+use crate::store::error::StoreError;
+use crate::store::read::Reader;
+use crate::store::read::query::{Key, Query, Window};
+use crate::store::schema::Columns;
+use crate::store::segment::condition::Sql;
+use crate::store::segment::row::{Entries, Ids, as_integer};
+use crate::store::sqlite::Database;
+
+/// How many entries a walk looks at before it asks itself whether to go on.
+const WALK: usize = if cfg!(test) { 4 } else { 2048 };
+
+/// How many times as many it looks at in the end. With 16,000 it costs what a sweep does.
+const LONGER: usize = if cfg!(test) { 3 } else { 8 };
+
+/// How many ids of an unsealed segment a sweep covers in one snapshot.
+const SWEEP: usize = if cfg!(test) { 5 } else { 10_000 };
+
+impl Reader {
+    /// The greatest `most` keys in `window` of entries of the segment `first_id` that match, the
+    /// greatest first. None if the segment is there no more.
+    pub(in crate::store) fn newest_of(
+        &self,
+        first_id: u64,
+        query: &Query,
+        window: &Window,
+        most: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        let found = self.visit(
+            first_id,
+            |overlay, segment| overlaid(overlay, query, &window.within(segment), most),
+            |database, segment, (mut top, overlaid)| {
+                let window = window.within(segment);
+                let search = Search { database, query, overlaid: &overlaid };
+                let walked = match (query.is_direct(), segment.is_sealed()) {
+                    (true, _) => false,
+                    (false, true) => search.walk(&window, &mut top)?,
+                    (false, false) => search.walk_unsealed(&window, &mut top)?,
+                };
+                if !walked && !segment.is_sealed() {
+                    return greatest_id(database, segment).map(Found::NotYet);
+                }
+                if !walked {
+                    search.sweep(&window, By::Any, &mut top)?;
+                }
+                Ok(Found::Keys(top.keys()))
+            },
+        )?;
+        match found {
+            None => Ok(Vec::new()),
+            Some(Found::Keys(keys)) => Ok(keys),
+            Some(Found::NotYet(last_id)) => {
+                self.sweep_unsealed(first_id..=last_id, query, window, most)
+            }
+        }
+    }
+
+    /// Sweeps over the segment that has the ids `ids`, in parallel, a snapshot for each slice.
+    fn sweep_unsealed(
+        &self,
+        ids: RangeInclusive<u64>,
+        query: &Query,
+        window: &Window,
+        most: usize,
+    ) -> Result<Vec<Key>, StoreError> {
+        let first_id = *ids.start();
+        let (first, last) = (first_id.max(*window.ids.start()), *ids.end().min(window.ids.end()));
+        let starts: Vec<u64> = (first..=last).step_by(SWEEP).collect();
+        let sweep = |start: &u64| {
+            let end = start.saturating_add(SWEEP as u64 - 1).min(last);
+            let slice = Window { ids: *start..=end, ..window.clone() };
+            self.visit(
+                first_id,
+                |overlay, _| overlaid(overlay, query, &slice, most),
+                |database, _, (mut top, overlaid)| {
+                    let search = Search { database, query, overlaid: &overlaid };
+                    search.sweep(&slice, By::Id, &mut top)?;
+                    Ok(top.keys())
+                },
+            )
+        };
+        let found: Vec<_> = starts.par_iter().map(sweep).collect::<Result<_, _>>()?;
+        let mut top = Top::new(most);
+        found.into_iter().flatten().flatten().for_each(|key| top.push(key));
+        Ok(top.keys())
+    }
+}
+
+/// What a look at a segment gave.
+enum Found {
+    Keys(Vec<Key>),
+    /// It is unsealed and has entries up to this id: a sweep over it is made in slices.
+    NotYet(u64),
+}
+
+/// How a sweep finds the entries.
+#[derive(Clone, Copy)]
+enum By {
+    /// By their ids.
+    Id,
+    /// By whatever index names those that match the condition, else all.
+    Any,
+}
+
+/// What the overlay says of the entries in `window`: the greatest keys of those that match now, and the
+/// ids, in their order, of all that are overlaid.
+fn overlaid(
+    overlay: &Overlay<'_>,
+    query: &Query,
+    window: &Window,
+    most: usize,
+) -> rusqlite::Result<(Top, Vec<u64>)> {
+    let (mut top, ids) = (Top::new(most), Ids::Range(window.ids.clone()));
+    let overlaid = overlay.overlaid(&ids)?;
+    if !overlaid.is_empty() {
+        let condition = query.condition(overlay.columns());
+        overlay.each(&Sql::from("time, id"), condition, &ids, |row| {
+            let key = Key { time: row.get(0)?, id: row.get(1)? };
+            if window.contains(key) {
+                top.push(key);
+            }
+            Ok(())
+        })?;
+    }
+    Ok((top, overlaid))
+}
+
+fn greatest_id(database: &Database, segment: &Segment) -> rusqlite::Result<u64> {
+    let sql = "SELECT max(id) FROM entries";
+    let found: Option<u64> = database.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(found.unwrap_or(segment.first_id.saturating_sub(1)))
+}
+
+/// A search in a segment.
+struct Search<'a> {
+    database: &'a Database,
+    query: &'a Query,
+    /// The ids, in their order, of entries of which the segment's version does not count.
+    overlaid: &'a [u64],
+}
+
+impl Search<'_> {
+    /// Walks through the index that fits the query best. `false` if it gave up.
+    fn walk(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
+        let mut tried = Top::new(top.most);
+        let finished = self.step(
+            &walk(self.query, self.database.columns(), window),
+            window,
+            &mut tried,
+            true,
+        )?;
+        if finished {
+            tried.keys().into_iter().for_each(|key| top.push(key));
+        }
+        Ok(finished)
+    }
+
+    /// Walks through the one index that an unsealed segment has. It has no entries in their order
+    /// that say no time of their own: these are looked at first.
+    fn walk_unsealed(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
+        let [without_time, with_time] = walk_unsealed(self.query, self.database.columns(), window);
+        let (mut tried, mut ordered) = (Top::new(top.most), Top::new(top.most));
+        let finished = self.step(&without_time, window, &mut tried, false)?
+            && self.step(&with_time, window, &mut ordered, true)?;
+        if finished {
+            tried.keys().into_iter().chain(ordered.keys()).for_each(|key| top.push(key));
+        }
+        Ok(finished)
+    }
+
+    /// Runs a statement for time, id, and whether the entry matches; `false` if it gave up because
+    /// too few do. If they come in their order, it ends when `top` is full.
+    fn step(
+        &self,
+        sql: &Sql,
+        window: &Window,
+        top: &mut Top,
+        ordered: bool,
+    ) -> rusqlite::Result<bool> {
+        let mut statement = self.database.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+        for looked_at in 0..WALK * LONGER {
+            if ordered && top.is_full() {
+                return Ok(true);
+            }
+            if looked_at == WALK && top.keys.len() * LONGER < top.most {
+                return Ok(false);
+            }
+            let Some(row) = rows.next()? else { return Ok(true) };
+            if row.get::<_, Option<bool>>(2)? == Some(true) {
+                self.found(Key { time: row.get(0)?, id: row.get(1)? }, window, top);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Looks at every entry, or at those that SQLite finds by an index for the condition.
+    fn sweep(&self, window: &Window, by: By, top: &mut Top) -> rusqlite::Result<()> {
+        let sql = sweep(self.query, self.database.columns(), window, by);
+        let mut statement = self.database.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+        while let Some(row) = rows.next()? {
+            self.found(Key { time: row.get(0)?, id: row.get(1)? }, window, top);
+        }
+        Ok(())
+    }
+
+    fn found(&self, key: Key, window: &Window, top: &mut Top) {
+        if window.contains(key) && self.overlaid.binary_search(&key.id).is_err() {
+            top.push(key);
+        }
+    }
+}
+
+/// Time, id, and whether the entry matches, of a sealed segment, in their order.
+fn walk(query: &Query, columns: Columns, window: &Window) -> Sql {
+    let (index, wanted) = query.index();
+    let mut sql = Sql::default();
+    sql.push("SELECT time, id, (").add(query.condition(columns));
+    sql.push(") FROM entries INDEXED BY ").push(index).push(" WHERE ").add(wanted);
+    sql.push(" AND time >= ").bind(window.since);
+    sql.push(" AND (time, id) < (").bind(window.before.time);
+    sql.push(", ").bind(as_integer(window.before.id)).push(") ORDER BY time DESC, id DESC");
+    sql
+}
+
+/// The same of an unsealed one: those without a time of their own, and then the others in their
+/// order.
+fn walk_unsealed(query: &Query, columns: Columns, window: &Window) -> [Sql; 2] {
+    let mut sql = Sql::default();
+    sql.push("SELECT time, id, (").add(query.condition(columns));
+    sql.push(") FROM entries INDEXED BY entries_identity WHERE event_time");
+    let (mut without_time, mut with_time) = (sql.clone(), sql);
+    without_time.push(" = 0");
+    with_time.push(" > 0 AND event_time >= ").bind(window.since);
+    with_time.push(" AND event_time <= ").bind(window.before.time);
+    with_time.push(" ORDER BY event_time DESC, id DESC");
+    [without_time, with_time]
+}
+
+/// Time and id of what matches, in no order.
+fn sweep(query: &Query, columns: Columns, window: &Window, by: By) -> Sql {
+    // A plus keeps SQLite from using an index.
+    let id = match by {
+        By::Id => "id",
+        By::Any => "+id",
+    };
+    let mut sql = Sql::default();
+    sql.push("SELECT time, id FROM entries WHERE +time >= ").bind(window.since);
+    sql.push(" AND +time <= ").bind(window.before.time);
+    sql.push(" AND ").push(id).push(" >= ").bind(as_integer(*window.ids.start()));
+    sql.push(" AND ").push(id).push(" <= ").bind(as_integer(*window.ids.end()));
+    sql.push(" AND (").add(query.condition(columns)).push(")");
+    sql
+}
+
+/// The greatest keys of those that were pushed.
+struct Top {
+    keys: BinaryHeap<Reverse<Key>>,
+    most: usize,
+}
+
+impl Top {
+    fn new(most: usize) -> Top {
+        Top { keys: BinaryHeap::new(), most }
+    }
+
+    fn is_full(&self) -> bool {
+        self.keys.len() >= self.most
+    }
+
+    fn push(&mut self, key: Key) {
+        if !self.is_full() {
+            self.keys.push(Reverse(key));
+        } else if let Some(mut least) = self.keys.peek_mut()
+            && least.0 < key
+        {
+            *least = Reverse(key);
+        }
+    }
+
+    /// The greatest first.
+    fn keys(self) -> Vec<Key> {
+        self.keys.into_sorted_vec().into_iter().map(|Reverse(key)| key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::read::query::TimeRange;
+    use crate::store::segment::{SCHEMA, SEALED, condition};
+    use crate::store::sqlite;
+
+    /// The steps of the plan that SQLite makes, joined.
+    fn plan(sql: &Sql, sealed: bool) -> String {
+        let temporary = tempfile::tempdir().unwrap();
+        let connection = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
+        condition::register(&connection).unwrap();
+        if sealed {
+            connection.execute_batch(SEALED).unwrap();
+        }
+        let mut statement =
+            connection.prepare(&format!("EXPLAIN QUERY PLAN {}", sql.text)).unwrap();
+        let steps = statement
+            .query_map(params_from_iter(&sql.parameters), |row| row.get::<_, String>(3))
+            .unwrap();
+        steps.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+
+    fn query(text: &str) -> (Query, Window) {
+        let query = Query::new(&crate::search::parse(text, 0).unwrap());
+        let window = query.window(TimeRange::default(), 50_000);
+        (query, window)
+    }
+
+    #[test]
+    fn a_walk_goes_through_the_index_that_fits_best_and_sorts_nothing() {
+        for (text, index) in [
+            ("*", "entries_time (time>? AND time<?)"),
+            ("time:>2025-01-01", "entries_time (time>? AND time<?)"),
+            ("status:500", "entries_time (time>? AND time<?)"),
+            ("principal_id:a", "entries_principal_id (principal_id=? AND time>? AND time<?)"),
+            ("name:a status:3", "entries_name (name=? AND time>? AND time<?)"),
+            ("src:a name:b", "entries_src (src=? AND time>? AND time<?)"),
+            ("verdict:no_key", "entries_not_valid (verdict=? AND time>? AND time<?)"),
+        ] {
+            let (query, window) = query(text);
+            let expected = format!("SEARCH entries USING INDEX {index}");
+            let plan = plan(&walk(&query, Columns::NEWEST, &window), true);
+            assert_eq!(plan.replace("COVERING ", ""), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_sweep_of_a_sealed_segment_uses_the_index_of_the_condition() {
+        for (text, expected) in [
+            ("trace_id:7", "SEARCH entries USING INDEX entries_trace_id (trace_id=?)"),
+            ("trace_id:7 src:a status:3", "entries_trace_id (trace_id=?)"),
+            ("id:7", "SEARCH entries USING INTEGER PRIMARY KEY (rowid=?)"),
+            ("name:Authz.*", "USING COVERING INDEX entries_name (name>? AND name<?)"),
+            ("NOT verdict:valid", "entries_not_valid"),
+            ("warning:foreign_*", "entries_warnings"),
+            ("status:500", "SCAN entries"),
+            ("needle", "SCAN entries"),
+        ] {
+            let (query, window) = query(text);
+            let plan = plan(&sweep(&query, Columns::NEWEST, &window, By::Any), true);
+            assert!(plan.contains(expected), "{text}: {plan}");
+        }
+    }
+
+    #[test]
+    fn an_unsealed_segment_is_read_by_its_one_index_or_by_its_ids() {
+        let (query, window) = query("principal_id:a");
+        let [without_time, with_time] = walk_unsealed(&query, Columns::NEWEST, &window);
+        let without_time = plan(&without_time, false);
+        assert!(without_time.ends_with("entries_identity (event_time=?)"), "{without_time}");
+        let with_time = plan(&with_time, false);
+        assert_eq!(
+            with_time,
+            "SEARCH entries USING INDEX entries_identity (event_time>? AND event_time<?); \
+             USE TEMP B-TREE FOR LAST TERM OF ORDER BY"
+        );
+        let slice = plan(&sweep(&query, Columns::NEWEST, &window, By::Id), false);
+        assert_eq!(slice, "SEARCH entries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)");
+    }
+}

@@ -1,0 +1,178 @@
+//! Pages of entries, newest first, and the whole of what matches.
+//!
+//! The order is that of time, then id, both descending. A page's cursor says where the next one
+//! begins, and the greatest id there was when the first was made: what arrives later does not
+//! disturb the paging.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::entry::Record;
+use crate::search::Filter;
+use crate::store::error::StoreError;
+use crate::store::read::Reader;
+use crate::store::read::merge::{Found, Merge};
+use crate::store::read::query::{Key, Query, TimeRange};
+use crate::store::read::records::{Budget, Records};
+use crate::store::sqlite::MAX_ID;
+
+/// A page of entries.
+#[derive(Debug)]
+pub struct Page {
+    /// The entries, newest first.
+    pub records: Vec<Record>,
+    /// Where the next page begins; `None` if this is the last.
+    pub next: Option<PageCursor>,
+}
+
+/// Where a page begins. Its text is opaque: base64url of JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageCursor {
+    /// The time of the last entry of the page before.
+    time: i64,
+    /// Its id.
+    id: u64,
+    /// The greatest id when the first page was made.
+    high: u64,
+}
+
+/// A text that is no cursor.
+#[derive(Debug, thiserror::Error)]
+#[error("the cursor is not one that a page gave as its next")]
+pub struct BadCursor;
+
+impl fmt::Display for PageCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let json = serde_json::to_vec(self).map_err(|_| fmt::Error)?;
+        f.write_str(&URL_SAFE_NO_PAD.encode(json))
+    }
+}
+
+impl FromStr for PageCursor {
+    type Err = BadCursor;
+
+    fn from_str(text: &str) -> Result<PageCursor, BadCursor> {
+        let json = URL_SAFE_NO_PAD.decode(text).map_err(|_| BadCursor)?;
+        let cursor: PageCursor = serde_json::from_slice(&json).map_err(|_| BadCursor)?;
+        match cursor.id.max(cursor.high) <= MAX_ID {
+            true => Ok(cursor),
+            false => Err(BadCursor),
+        }
+    }
+}
+
+/// All entries that match, a slice at a time.
+pub struct Scan<'a> {
+    reader: &'a Reader,
+    merge: Merge<'a>,
+    /// What was found and is not read yet.
+    waiting: VecDeque<Found>,
+}
+
+impl Scan<'_> {
+    /// The next entries, at most `most`; none at the end.
+    pub fn next_slice(&mut self, most: usize) -> Result<Vec<Record>, StoreError> {
+        loop {
+            while self.waiting.len() < most
+                && let Some(found) = self.merge.next()?
+            {
+                self.waiting.push_back(found);
+            }
+            let found = self.waiting.make_contiguous();
+            let found = found.get(..most).unwrap_or(found);
+            let (records, read) = self.reader.in_order(found, self.merge.query())?;
+            self.waiting.drain(..read);
+            if !records.is_empty() || self.waiting.is_empty() {
+                return Ok(records);
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// At most `limit` entries that match, newest first, from `after` on. It may be fewer, with a
+    /// next page all the same, when lines are long.
+    pub fn page(
+        &self,
+        filter: &Filter,
+        range: TimeRange,
+        limit: usize,
+        after: Option<PageCursor>,
+    ) -> Result<Page, StoreError> {
+        let query = Arc::new(Query::new(filter));
+        let high = match after {
+            Some(cursor) => cursor.high,
+            None => self.greatest_id()?,
+        };
+        let mut window = query.window(range, high);
+        if let Some(PageCursor { time, id, .. }) = after {
+            window.before = window.before.min(Key { time, id });
+        }
+        let mut merge = Merge::new(self, Arc::clone(&query), window, limit.saturating_add(1))?;
+        let mut found = Vec::new();
+        while found.len() <= limit
+            && let Some(next) = merge.next()?
+        {
+            found.push(next);
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let (records, read) = self.in_order(&found, &query)?;
+        let last = read.checked_sub(1).and_then(|last| found.get(last));
+        let next = last.filter(|_| more || read < found.len()).map(|found| PageCursor {
+            time: found.key.time,
+            id: found.key.id,
+            high,
+        });
+        Ok(Page { records, next })
+    }
+
+    /// All entries that match, newest first. About `most` of them will be asked for.
+    pub fn scan(
+        &self,
+        filter: &Filter,
+        range: TimeRange,
+        most: usize,
+    ) -> Result<Scan<'_>, StoreError> {
+        let query = Arc::new(Query::new(filter));
+        let window = query.window(range, self.greatest_id()?);
+        let merge = Merge::new(self, query, window, most)?;
+        Ok(Scan { reader: self, merge, waiting: VecDeque::new() })
+    }
+
+    /// The entry with this id.
+    pub fn entry(&self, id: u64) -> Result<Option<Record>, StoreError> {
+        let query = Query::new(&Filter::All);
+        let Some(first_id) = self.segment_of(id)? else { return Ok(None) };
+        let (mut records, _) = self.records(first_id, &[id], &query, &mut Budget::new())?;
+        Ok(records.remove(&id))
+    }
+
+    /// The records of the first of these keys, as many as are read at once, and how many keys that
+    /// was. There may be fewer records than keys.
+    fn in_order(&self, found: &[Found], query: &Query) -> Result<(Vec<Record>, usize), StoreError> {
+        let mut by_segment: BTreeMap<u64, VecDeque<usize>> = BTreeMap::new();
+        for (at, one) in found.iter().enumerate() {
+            by_segment.entry(one.first_id).or_default().push_back(at);
+        }
+        let (mut records, mut budget, mut end) = (Records::new(), Budget::new(), found.len());
+        let mut segments: Vec<_> = by_segment.into_iter().collect();
+        // The segment of the first key is read first: so at least one record is.
+        segments.sort_by_key(|(_, places)| places.front().copied());
+        for (first_id, places) in segments {
+            let ids: Vec<u64> =
+                places.iter().filter_map(|at| found.get(*at)).map(|one| one.key.id).collect();
+            let (some, read) = self.records(first_id, &ids, query, &mut budget)?;
+            records.extend(some);
+            end = places.get(read).map_or(end, |first_unread| end.min(*first_unread));
+        }
+        let ordered = found.iter().take(end).filter_map(|one| records.remove(&one.key.id));
+        Ok((ordered.collect(), end))
+    }
+}

@@ -1,0 +1,303 @@
+//! What is looked for, and how: the condition, the window of times and ids, the index.
+//!
+//! SQLite has no statistics of a segment, so the index is chosen here.
+
+use std::ops::{Bound, RangeInclusive};
+
+use crate::search::{Field, Filter, Operand, Test};
+use crate::store::catalog::segments::Segment;
+use crate::store::schema::Columns;
+use crate::store::segment::condition::{NOT_VALID, Sql};
+use crate::store::sqlite::MAX_ID;
+
+/// What orders entries: the newest has the greatest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::store) struct Key {
+    /// Milliseconds since the epoch.
+    pub(in crate::store) time: i64,
+    pub(in crate::store) id: u64,
+}
+
+impl Key {
+    /// Greater than that of any entry.
+    pub(in crate::store) const MAX: Key = Key { time: i64::MAX, id: MAX_ID };
+}
+
+/// A range of time, in milliseconds since the epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first millisecond that belongs to it.
+    pub since: Option<i64>,
+    /// The first one that does not any more.
+    pub until: Option<i64>,
+}
+
+impl TimeRange {
+    /// What matches `filter` and lies in the range.
+    pub fn and(self, filter: &Filter) -> Filter {
+        if self == TimeRange::default() {
+            return filter.clone();
+        }
+        let lower = self.since.map_or(Bound::Unbounded, |t| Bound::Included(Operand::Integer(t)));
+        let upper = self.until.map_or(Bound::Unbounded, |t| Bound::Excluded(Operand::Integer(t)));
+        let range = Filter::Field(Field::Time, Test::Range { lower, upper });
+        Filter::And(vec![range, filter.clone()])
+    }
+}
+
+/// Where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Window {
+    /// The least time.
+    pub(in crate::store) since: i64,
+    /// Keys are less than this.
+    pub(in crate::store) before: Key,
+    pub(in crate::store) ids: RangeInclusive<u64>,
+    /// The numbers of the deliveries.
+    pub(in crate::store) deliveries: RangeInclusive<u64>,
+}
+
+impl Window {
+    pub(in crate::store) fn contains(&self, key: Key) -> bool {
+        self.since <= key.time && key < self.before && self.ids.contains(&key.id)
+    }
+
+    /// The part of it that a segment may have.
+    pub(in crate::store) fn within(&self, segment: &Segment) -> Window {
+        let (first, last) = (*self.ids.start(), *self.ids.end());
+        Window { ids: first.max(segment.first_id)..=last.min(segment.end()), ..self.clone() }
+    }
+
+    /// The greatest key in it that a segment may have; `None` if it has none.
+    pub(in crate::store) fn greatest(&self, segment: &Segment) -> Option<Key> {
+        if segment.first_id > *self.ids.end()
+            || segment.end() < *self.ids.start().max(&segment.first_id)
+        {
+            return None;
+        }
+        let (first, last) = (self.deliveries.start(), self.deliveries.end());
+        if segment.first_delivery > *last {
+            return None;
+        }
+        let Some(closed) = &segment.closed else { return Some(self.before) };
+        if closed.last_delivery < *first {
+            return None;
+        }
+        let (least, greatest) = closed.time?;
+        let greatest = Key { time: greatest, id: closed.last_id };
+        let overlaps = greatest.time >= self.since && least <= self.before.time;
+        overlaps.then(|| greatest.min(self.before))
+    }
+}
+
+/// A filter that is ready to be run.
+#[derive(Debug)]
+pub(in crate::store) struct Query {
+    /// The condition where `entries` has the newest columns, and where it has older ones.
+    newest: Sql,
+    older: Vec<(Columns, Sql)>,
+    /// The index that gives the entries in their order, and what is wanted of it.
+    index: (&'static str, Sql),
+    direct: bool,
+    window: Window,
+}
+
+impl Query {
+    pub(in crate::store) fn new(filter: &Filter) -> Query {
+        let times = range(filter, &Field::Time);
+        let numbers = |field| {
+            let range = range(filter, &field);
+            as_id(*range.start())..=as_id(*range.end())
+        };
+        Query {
+            newest: Sql::condition(filter),
+            older: Columns::OLDER
+                .iter()
+                .map(|columns| (*columns, Sql::condition(&columns.filter(filter))))
+                .collect(),
+            index: index(filter),
+            direct: has_warning(filter)
+                || [Field::Id, Field::named("trace_id")]
+                    .iter()
+                    .any(|field| equal_to(filter, field).is_some()),
+            window: Window {
+                since: *times.start(),
+                before: Key { time: times.end().saturating_add(1), id: 0 },
+                ids: numbers(Field::Id),
+                deliveries: numbers(Field::Delivery),
+            },
+        }
+    }
+
+    /// The condition that an entry matches, where `entries` has these columns.
+    pub(in crate::store) fn condition(&self, columns: Columns) -> &Sql {
+        let older = self.older.iter().find(|(one, _)| *one == columns);
+        older.map_or(&self.newest, |(_, condition)| condition)
+    }
+
+    /// The index of a sealed segment through which entries are found in their order, and the
+    /// condition on its first column.
+    pub(in crate::store) fn index(&self) -> (&'static str, &Sql) {
+        (self.index.0, &self.index.1)
+    }
+
+    /// Whether an index of a sealed segment names the few entries that may match.
+    pub(in crate::store) fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// Where to look for what matches: in `range`, and among the ids up to `greatest`.
+    pub(in crate::store) fn window(&self, range: TimeRange, greatest: u64) -> Window {
+        let Window { since, before, ids, deliveries } = self.window.clone();
+        let until = range.until.map_or(Key::MAX, |time| Key { time, id: 0 });
+        Window {
+            since: range.since.map_or(since, |time| time.max(since)),
+            before: until.min(before),
+            ids: *ids.start()..=greatest.min(*ids.end()),
+            deliveries,
+        }
+    }
+}
+
+/// The parts of a filter that must all be true.
+fn conjuncts(filter: &Filter) -> &[Filter] {
+    match filter {
+        Filter::And(parts) => parts,
+        other => std::slice::from_ref(other),
+    }
+}
+
+/// Whether `filter` asks for a warning, which few entries have.
+fn has_warning(filter: &Filter) -> bool {
+    conjuncts(filter).iter().any(|part| matches!(part, Filter::Field(Field::Warning, _)))
+}
+
+/// What `filter` says that `field` is.
+fn equal_to<'a>(filter: &'a Filter, field: &Field) -> Option<&'a Operand> {
+    conjuncts(filter).iter().find_map(|part| match part {
+        Filter::Field(one, Test::Equals(operand)) if one == field => Some(operand),
+        _ => None,
+    })
+}
+
+/// Between which numbers `filter` says that `field` lies.
+fn range(filter: &Filter, field: &Field) -> RangeInclusive<i64> {
+    let mut range = (i64::MIN, i64::MAX);
+    for part in conjuncts(filter) {
+        let (lower, upper) = match part {
+            Filter::Field(one, Test::Range { lower, upper }) if one == field => (lower, upper),
+            Filter::Field(one, Test::Equals(operand)) if one == field => {
+                (&Bound::Included(operand.clone()), &Bound::Included(operand.clone()))
+            }
+            _ => continue,
+        };
+        range.0 = range.0.max(match lower {
+            Bound::Included(Operand::Integer(number)) => *number,
+            Bound::Excluded(Operand::Integer(number)) => number.saturating_add(1),
+            _ => i64::MIN,
+        });
+        range.1 = range.1.min(match upper {
+            Bound::Included(Operand::Integer(number)) => *number,
+            Bound::Excluded(Operand::Integer(number)) => number.saturating_sub(1),
+            _ => i64::MAX,
+        });
+    }
+    range.0..=range.1
+}
+
+fn as_id(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn index(filter: &Filter) -> (&'static str, Sql) {
+    let mut wanted = Sql::default();
+    for (column, index) in
+        [("principal_id", "entries_principal_id"), ("src", "entries_src"), ("name", "entries_name")]
+    {
+        if let Some(Operand::Text(text)) = equal_to(filter, &Field::named(column)) {
+            wanted.push(column).push(" = ").bind(text.clone());
+            return (index, wanted);
+        }
+    }
+    match equal_to(filter, &Field::Verdict) {
+        Some(Operand::Text(verdict)) if verdict != "valid" => {
+            wanted.push("verdict = ").bind(verdict.clone()).push(" AND ").push(NOT_VALID);
+            ("entries_not_valid", wanted)
+        }
+        _ => {
+            wanted.push("1");
+            ("entries_time", wanted)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::segment::Closed;
+
+    fn check(query: &str, window: Window) {
+        let query = Query::new(&crate::search::parse(query, 0).unwrap());
+        assert_eq!(query.window(TimeRange { since: Some(5), until: Some(90) }, 50), window);
+    }
+
+    #[test]
+    fn a_query_narrows_the_window() {
+        let deliveries = 0..=MAX_ID;
+        let all = Window { since: 5, before: Key { time: 90, id: 0 }, ids: 0..=50, deliveries };
+        check("*", all.clone());
+        check("NOT id:7", all.clone());
+        check("id:7 OR status:4", all.clone());
+        check("id:7 status:4", Window { ids: 7..=7, ..all.clone() });
+        check("delivery:7 status:4", Window { deliveries: 7..=7, ..all.clone() });
+        check("delivery:7 OR status:4", all.clone());
+        check("id:>3 id:<=60 id:<20", Window { ids: 4..=19, ..all.clone() });
+        check(
+            "time:<1970-01-01T00:00:00.020Z",
+            Window { before: Key { time: 20, id: 0 }, ..all.clone() },
+        );
+        check("time:>=1970-01-01T00:00:00.020Z", Window { since: 20, ..all });
+    }
+
+    #[test]
+    fn a_segment_is_left_out_if_it_has_nothing_in_the_window() {
+        let segment = |last_id: Option<u64>, time| Segment {
+            first_id: 10,
+            first_delivery: 4,
+            state: crate::store::State::Closed,
+            file: String::new(),
+            created_at: crate::entry::Millis::MIN,
+            closed: last_id.map(|last_id| Closed {
+                last_id,
+                last_delivery: 6,
+                event_time: None,
+                without_time: 0,
+                time,
+                received_at: None,
+                awaiting_key: 0,
+            }),
+            sealed: None,
+        };
+        let window = Window {
+            since: 5,
+            before: Key { time: 90, id: 3 },
+            ids: 0..=50,
+            deliveries: 0..=MAX_ID,
+        };
+        let key = |time, id| Some(Key { time, id });
+        assert_eq!(window.greatest(&segment(None, None)), key(90, 3));
+        assert_eq!(window.greatest(&segment(Some(9), None)), None);
+        assert_eq!(window.greatest(&segment(Some(19), Some((1, 4)))), None);
+        assert_eq!(window.greatest(&segment(Some(19), Some((1, 5)))), key(5, 19));
+        assert_eq!(window.greatest(&segment(Some(19), Some((90, 99)))), key(90, 3));
+        assert_eq!(window.greatest(&segment(Some(19), Some((91, 99)))), None);
+        let within = |deliveries| Window { deliveries, ..window.clone() };
+        let (taking, closed) = (segment(None, None), segment(Some(19), Some((1, 5))));
+        assert_eq!(within(7..=9).greatest(&taking), key(90, 3));
+        assert_eq!(within(1..=3).greatest(&taking), None);
+        assert_eq!(within(6..=9).greatest(&closed), key(5, 19));
+        assert_eq!(within(7..=9).greatest(&closed), None);
+        let window = Window { ids: 0..=9, ..window };
+        assert_eq!(window.greatest(&segment(None, None)), None);
+    }
+}

@@ -1,0 +1,370 @@
+//! What a store holds: counts, segments, and what came in last or was turned away.
+//!
+//! "Nothing arrives" is the commonest question; the refused requests answer it.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Row};
+use serde::Serialize;
+
+use crate::entry::Millis;
+use crate::store::catalog::Catalog;
+use crate::store::catalog::gaps::Gap;
+use crate::store::catalog::overlay::Overlay;
+use crate::store::catalog::quarantine::{self, Quarantined};
+use crate::store::catalog::segments::{Segment, State};
+use crate::store::catalog::sightings::{Sighting, Source};
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::read::Reader;
+use crate::store::refused::{self, Refused};
+use crate::store::segment::condition::{Sql, WITH_WARNING};
+use crate::store::segment::row::{Entries, Ids};
+use crate::store::sqlite::{Access, Database, MAX_ID};
+
+/// What a store holds.
+#[derive(Debug, Serialize)]
+pub struct Stats {
+    /// How many entries there are.
+    pub entries: u64,
+    /// How many have each verdict.
+    pub verdicts: BTreeMap<String, u64>,
+    /// How many are of each kind; malformed lines are of the kind `none`.
+    pub kinds: BTreeMap<String, u64>,
+    /// The oldest and the newest time.
+    pub time: Option<(Millis, Millis)>,
+    /// The oldest and the newest time of receipt.
+    pub received_at: Option<(Millis, Millis)>,
+    /// The size of the segments and the catalog on the disk, in bytes.
+    pub bytes: u64,
+    /// How many segments there are in each state.
+    pub states: BTreeMap<&'static str, u64>,
+    /// The version of the catalog's schema.
+    pub catalog_version: usize,
+    /// How many segments there are in each version of the schema.
+    pub versions: BTreeMap<usize, u64>,
+    /// The segments, oldest first.
+    pub segments: Vec<SegmentStats>,
+    /// The newest deliveries that were answered with 200, newest first.
+    pub deliveries: Vec<Delivered>,
+    /// The newest refused requests and failed TLS handshakes, newest first.
+    pub refused: Vec<Refused>,
+    /// What is in quarantine, oldest first.
+    pub quarantine: Vec<Quarantined>,
+    /// Ids that no segment has and that were not removed.
+    pub gaps: Vec<Gap>,
+    /// How it went with each source of keys.
+    pub sources: Vec<Source>,
+    /// How many keys were ever seen.
+    pub keys: usize,
+}
+
+/// A segment.
+#[derive(Debug, Serialize)]
+pub struct SegmentStats {
+    /// The id of its first entry.
+    pub first_id: u64,
+    /// How many entries it has.
+    pub entries: u64,
+    /// What has become of it.
+    pub state: State,
+    /// Its file in the folder of the segments.
+    pub file: String,
+    /// When it was made.
+    pub created_at: Millis,
+    /// Its size on the disk, in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of the file in hexadecimal, once it is sealed.
+    pub sha256: Option<String>,
+}
+
+/// A delivery that was stored.
+#[derive(Debug, Serialize)]
+pub struct Delivered {
+    /// Its number.
+    pub id: u64,
+    /// When it was received.
+    pub received_at: Millis,
+    /// The input that received it.
+    pub input: String,
+    /// Who sent it.
+    pub peer: String,
+    /// The size of its body as sent.
+    pub bytes: u64,
+    /// The size of its body when it is decoded.
+    pub decoded_bytes: u64,
+    /// Lines that are not blank.
+    pub received: u64,
+    /// Lines that were new.
+    pub stored: u64,
+    /// Lines that were there already.
+    pub duplicates: u64,
+    /// Lines that are no entries.
+    pub malformed: u64,
+    /// By the verdict of its lines when they were received.
+    pub valid: u64,
+    /// By verdict.
+    pub invalid: u64,
+    /// By verdict.
+    pub unsigned: u64,
+    /// By verdict.
+    pub no_key: u64,
+    /// How many of its new lines have each warning.
+    pub warnings: BTreeMap<String, u64>,
+    /// How long it took from the end of its headers, in microseconds.
+    pub duration_us: u64,
+}
+
+impl Reader {
+    /// Looks at everything. Of deliveries and refused requests the newest `newest` are listed.
+    pub fn stats(&self, newest: usize) -> Result<Stats, StoreError> {
+        let (catalog_version, segments) =
+            self.catalog(|catalog| Ok((catalog.version(), catalog.segments()?)))?;
+        let (keys, sources) = self.keys()?;
+        let mut stats = Stats {
+            entries: 0,
+            verdicts: BTreeMap::new(),
+            kinds: BTreeMap::new(),
+            time: None,
+            received_at: None,
+            bytes: self.catalog_bytes(),
+            states: BTreeMap::new(),
+            catalog_version,
+            versions: BTreeMap::new(),
+            segments: Vec::new(),
+            deliveries: deliveries(self, &segments, None, newest)?,
+            refused: self.refused(newest)?,
+            quarantine: self.quarantine()?,
+            gaps: self.gaps()?,
+            sources,
+            keys: distinct(&keys),
+        };
+        for segment in segments {
+            let found = self.visit(segment.first_id, changed, |database, segment, changed| {
+                Ok((tally(database, segment, &changed)?, database.version()))
+            })?;
+            // Else retention was faster.
+            if let Some((tally, version)) = found {
+                *stats.versions.entry(version).or_default() += 1;
+                let bytes = segment.bytes(self.directory());
+                stats.add(segment, &tally, bytes);
+            }
+        }
+        Ok(stats)
+    }
+
+    /// What is in quarantine, oldest first.
+    pub fn quarantine(&self) -> Result<Vec<Quarantined>, StoreError> {
+        self.catalog(quarantine::list)
+    }
+
+    /// A body in quarantine.
+    pub fn quarantined(&self, id: u64) -> Result<(Quarantined, Vec<u8>), StoreError> {
+        self.catalog(|catalog| quarantine::get(catalog, id))
+    }
+
+    /// The ids that no segment has and that were not removed, oldest first.
+    pub fn gaps(&self) -> Result<Vec<Gap>, StoreError> {
+        self.catalog(Catalog::gaps)
+    }
+
+    /// The newest `limit` refused requests and failed TLS handshakes, newest first.
+    pub fn refused(&self, limit: usize) -> Result<Vec<Refused>, StoreError> {
+        let path = self.directory().refused();
+        let mut refused = match path.exists() {
+            true => self.snapshot(&path, &refused::SCHEMA, Access::Shared, |file| {
+                match file.version() {
+                    // It is just being made.
+                    0 => Ok(Vec::new()),
+                    _ => refused::newest(file, limit).doing("read what was refused", &path),
+                }
+            })?,
+            false => Vec::new(),
+        };
+        // Versions of the catalog before 4 wrote them to a table of their own.
+        let left = limit.saturating_sub(refused.len());
+        refused.extend(self.catalog(|catalog| catalog.refused(left))?);
+        Ok(refused)
+    }
+
+    /// The newest `limit` deliveries that were stored, newest first, of those before the number
+    /// `before`.
+    pub fn deliveries(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Delivered>, StoreError> {
+        deliveries(self, &self.catalog(Catalog::segments)?, before, limit)
+    }
+}
+
+/// The newest `limit` deliveries, newest first, of those before the number `before`.
+fn deliveries(
+    reader: &Reader,
+    segments: &[Segment],
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<Delivered>, StoreError> {
+    let before = before.unwrap_or(MAX_ID).min(MAX_ID);
+    let mut deliveries = Vec::new();
+    for segment in segments.iter().rev().filter(|segment| segment.first_delivery < before) {
+        let left = limit.saturating_sub(deliveries.len());
+        if left == 0 {
+            break;
+        }
+        let found = reader.read_segment(segment.first_id, |database| {
+            let sql = "SELECT * FROM deliveries WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
+            let mut found = database
+                .prepare_cached(sql)?
+                .query_map((before, left), delivered)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            add_warnings(database, &mut found)?;
+            Ok(found)
+        })?;
+        deliveries.extend(found.into_iter().flatten());
+    }
+    Ok(deliveries)
+}
+
+/// Counts the warnings of the entries that these deliveries brought, which are newest first.
+fn add_warnings(segment: &Connection, found: &mut [Delivered]) -> rusqlite::Result<()> {
+    let (Some(newest), Some(oldest)) = (found.first(), found.last()) else { return Ok(()) };
+    let numbers = (oldest.id, newest.id);
+    let sql = format!(
+        "SELECT delivery, warnings, count(*) FROM entries
+         WHERE {WITH_WARNING} AND delivery BETWEEN ?1 AND ?2 GROUP BY delivery, warnings"
+    );
+    let mut statement = segment.prepare_cached(&sql)?;
+    let mut rows = statement.query(numbers)?;
+    while let Some(row) = rows.next()? {
+        let (delivery, entries): (u64, u64) = (row.get(0)?, row.get(2)?);
+        let Some(one) = found.iter_mut().find(|one| one.id == delivery) else { continue };
+        for warning in row.get_ref(1)?.as_str()?.split(' ') {
+            *one.warnings.entry(warning.to_owned()).or_default() += entries;
+        }
+    }
+    Ok(())
+}
+
+impl Stats {
+    fn add(&mut self, segment: Segment, tally: &Tally, bytes: u64) {
+        let entries = tally.counts.values().sum::<i64>().unsigned_abs();
+        for ((kind, verdict), count) in &tally.counts {
+            let count = count.unsigned_abs();
+            if count > 0 {
+                *self.kinds.entry(kind.clone().unwrap_or_else(|| "none".into())).or_default() +=
+                    count;
+                *self.verdicts.entry(verdict.clone()).or_default() += count;
+            }
+        }
+        self.entries += entries;
+        self.time = union(self.time, tally.time);
+        self.received_at = union(self.received_at, tally.received_at);
+        *self.states.entry(segment.state.as_str()).or_default() += 1;
+        self.bytes += bytes;
+        self.segments.push(SegmentStats {
+            first_id: segment.first_id,
+            entries,
+            state: segment.state,
+            bytes,
+            created_at: segment.created_at,
+            sha256: segment.sealed.map(|(_, sha256)| sha256),
+            file: segment.file,
+        });
+    }
+}
+
+fn union(one: Option<(Millis, Millis)>, other: Option<(i64, i64)>) -> Option<(Millis, Millis)> {
+    let other = other.map(|(from, to)| (Millis::saturating(from), Millis::saturating(to)));
+    match (one, other) {
+        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+        (one, other) => one.or(other),
+    }
+}
+
+fn distinct(keys: &[Sighting]) -> usize {
+    let thumbprints = keys.iter().map(|one| one.key.thumbprint());
+    thumbprints.collect::<std::collections::BTreeSet<_>>().len()
+}
+
+/// A kind and a verdict.
+type Class = (Option<String>, String);
+
+/// What a segment holds.
+#[derive(Default)]
+struct Tally {
+    counts: BTreeMap<Class, i64>,
+    time: Option<(i64, i64)>,
+    received_at: Option<(i64, i64)>,
+}
+
+/// The overlaid entries of a segment, with what they are now, if they are shown.
+type Changed = BTreeMap<u64, Option<Class>>;
+
+fn changed(overlay: &Overlay<'_>, segment: &Segment) -> rusqlite::Result<Changed> {
+    let ids = overlay.overlaid(&Ids::Range(segment.first_id..=segment.end()))?;
+    let mut now = classes(overlay, &ids)?;
+    Ok(ids.into_iter().map(|id| (id, now.remove(&id))).collect())
+}
+
+/// The classes of these entries, by their ids.
+fn classes(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<BTreeMap<u64, Class>> {
+    let mut found = BTreeMap::new();
+    entries.each(&Sql::from("id, kind, verdict"), &Sql::from("1"), &Ids::List(ids), |row| {
+        found.insert(row.get(0)?, (row.get(1)?, row.get(2)?));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn tally(database: &Database, segment: &Segment, changed: &Changed) -> rusqlite::Result<Tally> {
+    // A sealed segment has the counts, and times by index.
+    let counts = match segment.is_sealed() {
+        true => "SELECT kind, verdict, sum(entries) FROM minutes GROUP BY 1, 2",
+        false => "SELECT kind, verdict, count(*) FROM entries GROUP BY 1, 2",
+    };
+    let mut tally = Tally::default();
+    let mut statement = database.prepare_cached(counts)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        tally.counts.insert((row.get(0)?, row.get(1)?), row.get(2)?);
+    }
+    let least_and_greatest = |column: &str| -> rusqlite::Result<Option<(i64, i64)>> {
+        let sql = format!(
+            "SELECT (SELECT min({column}) FROM entries), (SELECT max({column}) FROM entries)"
+        );
+        let found: (Option<i64>, Option<i64>) =
+            database.prepare_cached(&sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(found.0.zip(found.1))
+    };
+    tally.time = least_and_greatest("time")?;
+    tally.received_at = least_and_greatest("received_at")?;
+    let ids: Vec<u64> = changed.keys().copied().collect();
+    for before in classes(database, &ids)?.into_values() {
+        *tally.counts.entry(before).or_default() -= 1;
+    }
+    for now in changed.values().flatten() {
+        *tally.counts.entry(now.clone()).or_default() += 1;
+    }
+    Ok(tally)
+}
+
+pub(in crate::store) fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
+    Ok(Delivered {
+        id: row.get("id")?,
+        received_at: Millis::saturating(row.get("received_at")?),
+        input: row.get("input")?,
+        peer: row.get("peer")?,
+        bytes: row.get("bytes")?,
+        decoded_bytes: row.get("decoded_bytes")?,
+        received: row.get("received")?,
+        stored: row.get("stored")?,
+        duplicates: row.get("duplicates")?,
+        malformed: row.get("malformed")?,
+        valid: row.get("valid")?,
+        invalid: row.get("invalid")?,
+        unsigned: row.get("unsigned")?,
+        no_key: row.get("no_key")?,
+        warnings: BTreeMap::new(),
+        duration_us: row.get("duration_us")?,
+    })
+}

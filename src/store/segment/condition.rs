@@ -1,0 +1,386 @@
+//! A filter to a condition in SQL over the tables of a segment.
+//!
+//! Everything that a query holds is bound as a parameter, and the names of columns are our own. A
+//! condition never fails on what an entry holds; where it is NULL, it counts as false.
+
+use std::ops::Bound;
+
+use rusqlite::Connection;
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::{Value, ValueRef};
+
+use crate::search::{Field, Filter, Operand, Test};
+use crate::store::segment::long_lines::LINE;
+use crate::store::segment::text::{Join, Search, Words};
+
+/// A piece of SQL and the values of its parameters, in their order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::store) struct Sql {
+    pub(in crate::store) text: String,
+    pub(in crate::store) parameters: Vec<Value>,
+}
+
+impl Sql {
+    /// The condition that an entry passes `filter`, for a statement over `entries`. It needs the
+    /// functions that [`register`] makes.
+    pub(in crate::store) fn condition(filter: &Filter) -> Sql {
+        let mut sql = Sql::default();
+        sql.filter(filter);
+        sql
+    }
+
+    /// A piece without parameters.
+    pub(in crate::store) fn from(text: &str) -> Sql {
+        Sql { text: text.to_owned(), parameters: Vec::new() }
+    }
+
+    /// Adds text.
+    pub(in crate::store) fn push(&mut self, text: &str) -> &mut Sql {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Adds a parameter.
+    pub(in crate::store) fn bind(&mut self, value: impl Into<Value>) -> &mut Sql {
+        self.parameters.push(value.into());
+        self.push("?")
+    }
+
+    /// Adds another piece.
+    pub(in crate::store) fn add(&mut self, other: &Sql) -> &mut Sql {
+        self.parameters.extend_from_slice(&other.parameters);
+        self.push(&other.text)
+    }
+
+    fn filter(&mut self, filter: &Filter) {
+        match filter {
+            Filter::All => drop(self.push("1")),
+            Filter::And(parts) => self.joined(parts, Join::All),
+            Filter::Or(parts) => self.joined(parts, Join::Any),
+            Filter::Not(inner) if **inner == valid() => drop(self.push(NOT_VALID)),
+            Filter::Not(inner) => {
+                self.push("NOT coalesce(").filter(inner);
+                self.push(", 0)");
+            }
+            Filter::Text(_) => self.joined(std::slice::from_ref(filter), Join::All),
+            Filter::Field(field, test) => self.field(field, test),
+        }
+    }
+
+    /// The cheap parts stand first: SQLite looks no further once the outcome is known. What is of
+    /// words alone is one part, the last.
+    fn joined(&mut self, parts: &[Filter], join: Join) {
+        let (with, none) = match join {
+            Join::All => (" AND ", "1"),
+            Join::Any => (" OR ", "0"),
+        };
+        let (mut words, mut others) = (Vec::new(), Vec::new());
+        for part in parts {
+            match Words::of(part) {
+                Some(of_words) => words.push(of_words),
+                None => others.push(part),
+            }
+        }
+        others.sort_by_key(|part| cost(part));
+        self.push("(");
+        for (at, part) in others.iter().enumerate() {
+            self.push(if at > 0 { with } else { "" }).filter(part);
+        }
+        if !words.is_empty() {
+            self.push(if others.is_empty() { "" } else { with });
+            self.push("contains(").push(LINE).push(", ");
+            self.bind(Words::joined(join, words).parameter()).push(")");
+        }
+        self.push(if parts.is_empty() { none } else { "" }).push(")");
+    }
+
+    fn field(&mut self, field: &Field, test: &Test) {
+        match (field, test) {
+            (Field::Kid, Test::Exists) => drop(self.push("\"key\" IS NOT NULL")),
+            (Field::Kid, test) => {
+                self.push("\"key\" IN (SELECT id FROM keys WHERE ").test("kid", test);
+                self.push(")");
+            }
+            (Field::Warning, test) => self.warning(test),
+            (Field::Verdict, test) if is_not_valid(test) => {
+                // As the partial index says it: else SQLite does not see that it may be used.
+                self.push("(").test("\"verdict\"", test);
+                self.push(" AND ").push(NOT_VALID).push(")");
+            }
+            (Field::Extension(name), test) => {
+                self.push("EXISTS (SELECT 1 FROM extensions WHERE entry = entries.id AND name = ");
+                self.bind(name.clone()).push(" AND ");
+                let column = if is_of_integers(test) { "integer(value)" } else { "value" };
+                self.test(column, test);
+                self.push(")");
+            }
+            (field, test) => self.test(&format!("\"{}\"", field.name()), test),
+        }
+    }
+
+    fn test(&mut self, column: &str, test: &Test) {
+        match test {
+            Test::Exists => drop(self.push(column).push(" IS NOT NULL")),
+            Test::Equals(operand) => drop(self.push(column).push(" = ").bind(value(operand))),
+            Test::Prefix(prefix) => {
+                self.push("(").push(column).push(" >= ").bind(prefix.clone());
+                self.push(" AND ").push(column);
+                match after_all_that_begin_with(prefix) {
+                    Some(end) => self.push(" < ").bind(end),
+                    // Blobs sort after all texts.
+                    None => self.push(" < ").bind(Vec::new()),
+                };
+                self.push(")");
+            }
+            Test::Range { lower, upper } => self.range(column, lower, upper),
+        }
+    }
+
+    /// In SQLite every number is less than every text: a range without an end gets that of its type.
+    fn range(&mut self, column: &str, lower: &Bound<Operand>, upper: &Bound<Operand>) {
+        let (above, least) = match (lower, upper) {
+            (Bound::Included(operand), _) => (" >= ", value(operand)),
+            (Bound::Excluded(operand), _) => (" > ", value(operand)),
+            (_, Bound::Included(Operand::Text(_)) | Bound::Excluded(Operand::Text(_))) => {
+                (" >= ", Value::Text(String::new()))
+            }
+            _ => (" >= ", Value::Integer(i64::MIN)),
+        };
+        let (below, greatest) = match (upper, &least) {
+            (Bound::Included(operand), _) => (" <= ", value(operand)),
+            (Bound::Excluded(operand), _) => (" < ", value(operand)),
+            (Bound::Unbounded, Value::Text(_)) => (" < ", Value::Blob(Vec::new())),
+            (Bound::Unbounded, _) => (" <= ", Value::Integer(i64::MAX)),
+        };
+        self.push("(").push(column).push(above).bind(least).push(" AND ");
+        self.push(column).push(below).bind(greatest).push(")");
+    }
+
+    /// The warnings stand in one column, with a space between them. The first part is in the words
+    /// of their index: else SQLite does not see that it may be used.
+    fn warning(&mut self, test: &Test) {
+        self.push("(").push(WITH_WARNING);
+        match test {
+            Test::Exists => {}
+            Test::Equals(Operand::Text(word)) => {
+                self.push(" AND instr(' ' || warnings || ' ', ").bind(format!(" {word} "));
+                self.push(") > 0");
+            }
+            Test::Prefix(prefix) => {
+                self.push(" AND instr(' ' || warnings, ").bind(format!(" {prefix}"));
+                self.push(") > 0");
+            }
+            Test::Equals(_) | Test::Range { .. } => drop(self.push(" AND 0")),
+        }
+        self.push(")");
+    }
+}
+
+/// Entries with a warning, in the words of their index.
+pub(in crate::store) const WITH_WARNING: &str = "warnings IS NOT NULL";
+
+/// Entries that are not valid, in the words of their index.
+pub(in crate::store) const NOT_VALID: &str = "verdict <> 'valid'";
+
+fn valid() -> Filter {
+    Filter::Field(Field::Verdict, Test::Equals(Operand::Text("valid".into())))
+}
+
+/// Whether a test of the verdict is of another word than `valid`.
+fn is_not_valid(test: &Test) -> bool {
+    matches!(test, Test::Equals(Operand::Text(word)) if word != "valid")
+}
+
+fn is_of_integers(test: &Test) -> bool {
+    let is_integer = |bound: &Bound<Operand>| {
+        matches!(bound, Bound::Included(Operand::Integer(_)) | Bound::Excluded(Operand::Integer(_)))
+    };
+    match test {
+        Test::Equals(operand) => matches!(operand, Operand::Integer(_)),
+        Test::Range { lower, upper } => is_integer(lower) || is_integer(upper),
+        Test::Exists | Test::Prefix(_) => false,
+    }
+}
+
+fn value(operand: &Operand) -> Value {
+    match operand {
+        Operand::Text(text) => Value::Text(text.clone()),
+        Operand::Integer(number) => Value::Integer(*number),
+        Operand::Boolean(boolean) => Value::Integer(i64::from(*boolean)),
+    }
+}
+
+/// What it costs to look: 0 a column, 1 another table, 2 the line.
+fn cost(filter: &Filter) -> u8 {
+    match filter {
+        Filter::All => 0,
+        Filter::Text(_) => 2,
+        Filter::Field(Field::Extension(_), _) => 1,
+        Filter::Field(..) => 0,
+        Filter::Not(inner) => cost(inner),
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().map(cost).max().unwrap_or(0),
+    }
+}
+
+/// The least text that is greater than all that begin with `prefix`, byte by byte.
+fn after_all_that_begin_with(prefix: &str) -> Option<String> {
+    let mut end = prefix.to_owned();
+    while let Some(last) = end.pop() {
+        let next = match last {
+            char::MAX => continue,
+            // What follows are surrogates, which are no characters.
+            '\u{d7ff}' => Some('\u{e000}'),
+            _ => char::from_u32(u32::from(last).saturating_add(1)),
+        };
+        end.extend(next);
+        return Some(end);
+    }
+    None
+}
+
+/// Makes the functions that conditions use: `contains(line, words)`, and `integer(text)`, NULL if
+/// the text spells none.
+pub(in crate::store) fn register(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8
+        | FunctionFlags::SQLITE_DETERMINISTIC
+        | FunctionFlags::SQLITE_DIRECTONLY;
+    connection.create_scalar_function("contains", 2, flags, |context| {
+        let search = context.get_or_create_aux(1, |words| Search::new(words.as_str()?))?;
+        Ok(match context.get_raw(0) {
+            ValueRef::Blob(line) | ValueRef::Text(line) => search.is_in(line),
+            _ => search.is_in(b""),
+        })
+    })?;
+    connection.create_scalar_function("integer", 1, flags, |context| {
+        Ok(context.get_raw(0).as_str().ok().and_then(|text| text.parse::<i64>().ok()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Millis;
+    use crate::ingest::{CheckedLine, ExpectedIds};
+    use crate::signature::KeySet;
+    use crate::store::segment::SCHEMA;
+    use crate::store::segment::row::{self, Stored};
+    use crate::store::sqlite::Database;
+
+    const LINES: [&str; 6] = [
+        r#"{"name":"Ingress","status":403,"granted":"yes","rt":5,"cs1":"8"}"#,
+        r#"{"name":"Authz.portals","status":"odd","granted":true,"rt":"x","cs1":"-9"}"#,
+        r#"{"name":"Authz/ÄÖ","granted":false,"severity":7,"cs1":true,"rt":6}"#,
+        r#"{"name":"","trace_id":18446744073709551615,"event_ts":"x","event_ts":"y","rt":7}"#,
+        "garbage",
+        "{\"name\":\"Authz\u{10ffff}\",\"rt\":9,\"cs1\":\"x\"}",
+    ];
+
+    fn entries() -> (tempfile::TempDir, Database) {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("x.db");
+        let connection = crate::store::sqlite::open(&path, &SCHEMA).unwrap();
+        register(&connection).unwrap();
+        for (id, line) in (1..).zip(LINES) {
+            let received_at = Millis::saturating(100);
+            let entry = CheckedLine::new(line.as_bytes(), &KeySet::default(), 1000).read(
+                line.to_owned().into(),
+                &ExpectedIds::default(),
+                received_at,
+            );
+            let stored =
+                Stored { id, received_at, delivery: 1, input: "default", delivery_count: 1 };
+            assert!(row::insert(&connection, &entry, &stored).unwrap());
+        }
+        (temporary, connection)
+    }
+
+    /// The ids of the entries that pass; those that do not pass the negation.
+    fn check(query: &str, expected: &[u64]) {
+        let (_temporary, connection) = entries();
+        let ids = |filter: &Filter| -> Vec<u64> {
+            let condition = Sql::condition(filter);
+            let sql = format!("SELECT id FROM entries WHERE {} ORDER BY id", condition.text);
+            let mut statement = connection.prepare(&sql).unwrap();
+            let parameters = rusqlite::params_from_iter(condition.parameters);
+            statement.query_map(parameters, |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        };
+        let filter = crate::search::parse(query, 0).unwrap();
+        assert_eq!(ids(&filter), expected, "{query}");
+        let others: Vec<_> = (1..=6).filter(|id| !expected.contains(id)).collect();
+        assert_eq!(ids(&Filter::Not(Box::new(filter))), others, "NOT {query}");
+    }
+
+    #[test]
+    fn what_an_entry_lacks_is_false_and_its_negation_true() {
+        check("status:403", &[1]);
+        check("NOT status:403", &[2, 3, 4, 5, 6]);
+        check("NOT (status:403 OR NOT kind:*)", &[2, 3, 4, 6]);
+        check("status:403 OR severity:7", &[1, 3]);
+        check("NOT status:403 AND NOT severity:7", &[2, 4, 5, 6]);
+    }
+
+    #[test]
+    fn values_of_another_type_are_in_no_range() {
+        check("status:*", &[1, 2]);
+        check("status:>=400", &[1]);
+        check("status:<500", &[1]);
+        check("granted:true", &[2]);
+        check("granted:*", &[1, 2, 3]);
+        check("name:>=Authz", &[1, 2, 3, 6]);
+        check("name:<Authz", &[4]);
+        check("name:<=Authz.portals", &[2, 4]);
+    }
+
+    #[test]
+    fn prefixes_and_words() {
+        check("name:Authz*", &[2, 3, 6]);
+        check("name:Authz.*", &[2]);
+        check("name:Authz\u{10ffff}*", &[6]);
+        check("name:\"Authz/Ä\"*", &[3]);
+        check("name:\"\"", &[4]);
+        check("trace_id:18446744073709551615", &[4]);
+        check("trace_id:184*", &[4]);
+        check("warning:bad_time", &[2]);
+        check("warning:duplicate_field", &[4]);
+        check("warning:*", &[2, 4]);
+        check("verdict:malformed", &[5]);
+        check("NOT verdict:valid", &[1, 2, 3, 4, 5, 6]);
+        check("kid:*", &[]);
+        check("kid:x*", &[]);
+        check("id:>=5", &[5, 6]);
+        check("time:<1970-01-01T00:00:00.007Z", &[1, 3]);
+    }
+
+    #[test]
+    fn extensions() {
+        check("cs1:8", &[1]);
+        check("cs1:true", &[3]);
+        check("cs1:*", &[1, 2, 3, 6]);
+        check("cs1:<9", &[1, 2]);
+        check("cs1:>-10", &[1, 2]);
+        check("cs1:[-9 TO 7]", &[2]);
+        check("cs1:>=t", &[3, 6]);
+        check("cs2:x", &[]);
+    }
+
+    #[test]
+    fn words_anywhere_in_the_line() {
+        check("GARBAGE", &[5]);
+        check("äö", &[3]);
+        check("\"status\\\":\"", &[1, 2]);
+        check(".*", &[2]);
+        check("authz NOT portals", &[3, 6]);
+    }
+
+    #[test]
+    fn the_end_of_a_prefix() {
+        for (prefix, end) in [
+            ("a", Some("b")),
+            ("a\u{10ffff}", Some("b")),
+            ("\u{d7ff}", Some("\u{e000}")),
+            ("\u{10ffff}", None),
+        ] {
+            assert_eq!(after_all_that_begin_with(prefix).as_deref(), end, "{prefix:?}");
+        }
+    }
+}

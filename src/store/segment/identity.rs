@@ -1,0 +1,90 @@
+//! The identities of an entry, and how one is found by them.
+//!
+//! Earlier versions recorded no signed identities. There they are found by checking again what is
+//! valid.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::entry::Millis;
+use crate::ingest::{CheckedLine, Entry, Fingerprint};
+use crate::signature::{Key, KeySet};
+
+/// What an entry is looked for by.
+#[derive(Clone, Copy)]
+pub(in crate::store) enum Identity {
+    /// The fingerprint of its line.
+    Line(Fingerprint),
+    /// Its signed identity.
+    Signed(Fingerprint),
+}
+
+impl Identity {
+    /// The entry of this time that has it where `connection` is, which has the column.
+    pub(in crate::store) fn find(
+        self,
+        connection: &Connection,
+        time: i64,
+    ) -> rusqlite::Result<Option<u64>> {
+        let (sql, fingerprint) = match self {
+            Identity::Line(line) => {
+                ("SELECT id FROM entries WHERE event_time = ?1 AND fingerprint = ?2", line)
+            }
+            Identity::Signed(signed) => {
+                ("SELECT id FROM entries WHERE event_time = ?1 AND signed = ?2", signed)
+            }
+        };
+        connection
+            .prepare_cached(sql)?
+            .query_row((time, fingerprint.0.as_slice()), |row| row.get(0))
+            .optional()
+    }
+}
+
+/// The time by which an entry is found.
+pub(in crate::store) fn time(entry: &Entry) -> i64 {
+    entry.event_time.map_or(0, Millis::get)
+}
+
+/// The signed identities of the valid entries of a time, where they are not recorded: each is checked
+/// again with the key that verified it.
+pub(in crate::store) fn signed_at(
+    connection: &Connection,
+    time: i64,
+) -> rusqlite::Result<Vec<(Fingerprint, u64)>> {
+    valid(connection, "entries.event_time = ?1", time)
+}
+
+/// Records the signed identities of valid entries that an earlier version stored without.
+pub(in crate::store) fn record_signed(connection: &Connection) -> rusqlite::Result<()> {
+    // That version stored what is signed once for each of its lines: the oldest has it.
+    let mut record =
+        connection.prepare("UPDATE OR IGNORE entries SET signed = ?2 WHERE id = ?1")?;
+    for (signed, id) in valid(connection, "entries.signed IS NULL AND ?1", 1)? {
+        record.execute((id, signed.0.as_slice()))?;
+    }
+    Ok(())
+}
+
+fn valid(
+    connection: &Connection,
+    which: &str,
+    parameter: i64,
+) -> rusqlite::Result<Vec<(Fingerprint, u64)>> {
+    let sql = format!(
+        "SELECT entries.id, raw.line, keys.public FROM entries
+         JOIN raw ON raw.id = entries.id JOIN keys ON keys.id = entries.key
+         WHERE entries.verdict = 'valid' AND {which} ORDER BY entries.id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([parameter])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let keys = KeySet::new([Arc::new(Key::new(None, row.get(2)?))]);
+        let examined = CheckedLine::new(row.get_ref(1)?.as_bytes()?, &keys, usize::MAX);
+        let id: u64 = row.get(0)?;
+        found.extend(examined.signed().map(|signed| (signed, id)));
+    }
+    Ok(found)
+}

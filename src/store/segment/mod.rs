@@ -1,0 +1,148 @@
+//! The file of a segment: its rows, its lines, and conditions over them in SQL.
+//!
+//! The catalog has tables of the same form for entries that changed later, so what is here works on
+//! them too.
+
+pub(in crate::store) mod condition;
+pub(in crate::store) mod contents;
+pub(in crate::store) mod identity;
+pub(in crate::store) mod long_lines;
+pub(in crate::store) mod row;
+mod text;
+
+use rusqlite::{Connection, Row};
+
+use crate::store::schema::{Columns, Schema};
+
+/// A segment. `application_id` is "Vidi" in ASCII.
+pub(in crate::store) const SCHEMA: Schema = Schema {
+    application_id: 0x5669_6469,
+    versions: &[
+        include_str!("../schema/segment/0001.sql"),
+        include_str!("../schema/segment/0002.sql"),
+    ],
+    columns: Columns::of_segment,
+    fill: |segment, from| match from {
+        1 => identity::record_signed(segment).and_then(|()| long_lines::cut(segment)),
+        _ => Ok(()),
+    },
+};
+
+/// What sealing adds to a segment of the newest version; it may have been sealed before.
+pub(in crate::store) const SEALED: &str =
+    concat!(include_str!("../schema/sealed/0001.sql"), include_str!("../schema/sealed/0002.sql"));
+
+/// What is known of a segment that takes no more appends. Times are milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct Closed {
+    /// The id of its last entry; `first_id - 1` if it has none.
+    pub last_id: u64,
+    /// The id of its last delivery; `first_delivery - 1` if it has none.
+    pub last_delivery: u64,
+    /// The least and the greatest `event_time`, of the entries that have one.
+    pub event_time: Option<(i64, i64)>,
+    /// How many entries have no time of their own.
+    pub without_time: u64,
+    /// The least and the greatest `time`.
+    pub time: Option<(i64, i64)>,
+    /// The least and the greatest `received_at`.
+    pub received_at: Option<(i64, i64)>,
+    /// How many entries a new key may make valid.
+    pub awaiting_key: u64,
+}
+
+impl Closed {
+    /// What there is to know of the segment that `connection` is.
+    pub(in crate::store) fn of(connection: &Connection) -> rusqlite::Result<Closed> {
+        let deliveries = "SELECT coalesce(max(id), (SELECT first_delivery - 1 FROM segment))
+                          FROM deliveries";
+        let last_delivery = connection.query_row(deliveries, [], |row| row.get(0))?;
+        let sql = format!(
+            "SELECT coalesce(max(id), (SELECT first_id - 1 FROM segment)),
+                    min(nullif(event_time, 0)), max(nullif(event_time, 0)),
+                    count(*) FILTER (WHERE event_time = 0), min(time), max(time),
+                    min(received_at), max(received_at), count(*) FILTER (WHERE {AWAITING_KEY})
+             FROM entries"
+        );
+        connection.query_row(&sql, [], |row| {
+            Ok(Closed {
+                last_id: row.get(0)?,
+                last_delivery,
+                event_time: range(row, 1)?,
+                without_time: row.get(3)?,
+                time: range(row, 4)?,
+                received_at: range(row, 6)?,
+                awaiting_key: row.get(8)?,
+            })
+        })
+    }
+}
+
+/// Which entries a new key may make valid, in SQL over `entries`.
+pub(in crate::store) const AWAITING_KEY: &str = "(verdict = 'no_key' OR (verdict = 'invalid'
+     AND reason IN ('no_matching_key', 'not_tried')))";
+
+/// Which entries were not tried under the keys at hand, in SQL over `entries`.
+pub(in crate::store) const NOT_TRIED: &str = "(verdict = 'invalid' AND reason = 'not_tried')";
+
+/// Two columns as a range; `None` if they are NULL.
+pub(in crate::store) fn range(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<(i64, i64)>> {
+    let (least, greatest): (Option<i64>, Option<i64>) = (row.get(at)?, row.get(at + 1)?);
+    Ok(least.zip(greatest))
+}
+
+/// The names of a segment's files. A sealed one that is written anew gets the next generation: a
+/// file is never put in the place of another.
+pub(in crate::store) mod file_name {
+    /// The name of a live segment.
+    pub(in crate::store) fn live(first_id: u64) -> String {
+        format!("{first_id:016}.live.db")
+    }
+
+    /// The name of a sealed segment, in its first, second, … generation.
+    pub(in crate::store) fn sealed(first_id: u64, generation: u32) -> String {
+        match generation {
+            0 | 1 => format!("{first_id:016}.db"),
+            _ => format!("{first_id:016}.{generation}.db"),
+        }
+    }
+
+    /// The generation that follows the file `before`.
+    pub(in crate::store) fn generation_after(before: &str) -> u32 {
+        let generation = |name: &str| name.split('.').nth(1)?.parse::<u32>().ok();
+        match before.ends_with(".live.db") {
+            true => 1,
+            false => generation(before).unwrap_or(1).saturating_add(1),
+        }
+    }
+
+    /// The name under which a sealed segment is made.
+    pub(in crate::store) fn temporary(first_id: u64) -> String {
+        format!("{first_id:016}.tmp.db")
+    }
+
+    /// Whether a name is one of [`temporary`].
+    pub(in crate::store) fn is_temporary(name: &str) -> bool {
+        name.ends_with(".tmp.db")
+    }
+
+    /// The segment that a file is of, by its name.
+    pub(in crate::store) fn first_id(name: &str) -> Option<u64> {
+        name.split('.').next()?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name::*;
+
+    #[test]
+    fn a_file_never_takes_the_name_of_another() {
+        let first = sealed(1, generation_after(&live(1)));
+        assert_eq!(first, "0000000000000001.db");
+        let second = sealed(1, generation_after(&first));
+        assert_eq!(second, "0000000000000001.2.db");
+        assert_eq!(sealed(1, generation_after(&second)), "0000000000000001.3.db");
+        assert_eq!(first_id(&second), Some(1));
+    }
+}

@@ -1,0 +1,554 @@
+//! An entry to its rows and back.
+//!
+//! The same tables stand in a segment and, for entries whose verdict changed, in the catalog.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use rusqlite::types::{ToSqlOutput, Type as SqlType, ValueRef};
+use rusqlite::{Connection, Error, Row, ToSql, params_from_iter};
+
+use crate::entry::fields::{FieldType, KNOWN, Value, type_of};
+use crate::entry::record::{Origin, Record, WholeLine};
+use crate::entry::words::UnknownWord;
+use crate::entry::{Fields, Format, Kind, Millis, Warning};
+use crate::ingest::Entry;
+use crate::store::schema::Columns;
+use crate::store::segment::condition::Sql;
+use crate::store::segment::long_lines;
+use crate::store::sqlite::Database;
+
+/// What the store adds to an entry.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct Stored<'a> {
+    pub(in crate::store) id: u64,
+    pub(in crate::store) received_at: Millis,
+    pub(in crate::store) delivery: u64,
+    pub(in crate::store) input: &'a str,
+    pub(in crate::store) delivery_count: u64,
+}
+
+/// The columns before those of the known fields.
+const FIRST: [&str; 18] = [
+    "id",
+    "received_at",
+    "time",
+    "event_time",
+    "fingerprint",
+    "delivery",
+    "input",
+    "format",
+    "kind",
+    "verdict",
+    "reason",
+    "key",
+    "covers",
+    "warnings",
+    "delivery_count",
+    "signed",
+    "line_bytes",
+    "line_sha256",
+];
+const KEY: usize = 11;
+const LINE_BYTES: usize = 16;
+const LINE_SHA256: usize = 17;
+
+/// The columns of `entries`, in the order in which [`insert`] and [`record`] use them.
+fn expressions(columns: Columns) -> String {
+    let names = FIRST.into_iter().chain(KNOWN.iter().map(|(name, _)| *name));
+    names.map(|name| columns.expression(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// The values that [`record`] reads, in a statement over `entries` in a version that has these columns.
+fn record_values(columns: Columns) -> Sql {
+    let mut sql = Sql::default();
+    sql.push(&expressions(columns));
+    sql.push(", (SELECT kid FROM keys WHERE keys.id = entries.key), ").push(long_lines::LINE);
+    sql
+}
+
+/// Which entries are read.
+#[derive(Clone, Debug)]
+pub(in crate::store) enum Ids<'a> {
+    /// From the first to the last, in their order.
+    Range(RangeInclusive<u64>),
+    /// These, in this order.
+    List(&'a [u64]),
+}
+
+impl Ids<'_> {
+    /// Adds the condition that `column` is one of these ids.
+    pub(in crate::store) fn among(&self, column: &str, sql: &mut Sql) {
+        match self {
+            Ids::Range(ids) => {
+                sql.push(column).push(" BETWEEN ").bind(as_integer(*ids.start()));
+                sql.push(" AND ").bind(as_integer(*ids.end()));
+            }
+            Ids::List(ids) => {
+                sql.push(column).push(" IN (SELECT value FROM json_each(").bind(json(ids));
+                sql.push("))");
+            }
+        }
+    }
+}
+
+/// Ids as SQLite's `json_each` takes them.
+fn json(ids: &[u64]) -> String {
+    serde_json::json!(ids).to_string()
+}
+
+/// An id as SQLite holds it.
+pub(in crate::store) fn as_integer(id: u64) -> i64 {
+    i64::try_from(id).unwrap_or(i64::MAX)
+}
+
+/// Where entries are read: from a segment, or from what the catalog has of those that changed.
+pub(in crate::store) trait Entries {
+    /// The columns that it has.
+    fn columns(&self) -> Columns;
+
+    /// Calls `row` with some values of each of these entries that meets a condition.
+    fn each(
+        &self,
+        values: &Sql,
+        condition: &Sql,
+        ids: &Ids<'_>,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()>;
+
+    /// The lengths of the lines of these entries, in bytes, by their ids.
+    fn lengths(&self, ids: &Ids<'_>) -> rusqlite::Result<HashMap<u64, u64>>;
+
+    /// The records of these entries that meet a condition. They are held all at once.
+    fn records(&self, condition: &Sql, ids: &Ids<'_>) -> rusqlite::Result<Vec<Record>>;
+}
+
+impl Entries for Database {
+    fn columns(&self) -> Columns {
+        self.columns()
+    }
+
+    fn each(
+        &self,
+        values: &Sql,
+        condition: &Sql,
+        ids: &Ids<'_>,
+        mut row: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let mut sql = Sql::default();
+        sql.push("SELECT ").add(values);
+        match ids {
+            Ids::Range(_) => {
+                ids.among("entries.id", sql.push(" FROM entries WHERE "));
+                sql.push(" AND (").add(condition).push(") ORDER BY entries.id");
+            }
+            // A cross join is never turned around: each id is looked up, whatever the condition.
+            Ids::List(ids) => {
+                sql.push(" FROM (SELECT value AS wanted FROM json_each(").bind(json(ids));
+                sql.push(")) CROSS JOIN entries WHERE entries.id = wanted");
+                sql.push(" AND (").add(condition).push(")");
+            }
+        }
+        let mut statement = self.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+        while let Some(found) = rows.next()? {
+            row(found)?;
+        }
+        Ok(())
+    }
+
+    fn lengths(&self, ids: &Ids<'_>) -> rusqlite::Result<HashMap<u64, u64>> {
+        let mut sql = Sql::default();
+        ids.among("id", sql.push("SELECT id, octet_length(line) FROM raw WHERE "));
+        let mut statement = self.prepare_cached(&sql.text)?;
+        statement
+            .query_map(params_from_iter(&sql.parameters), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
+    }
+
+    fn records(&self, condition: &Sql, ids: &Ids<'_>) -> rusqlite::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        self.each(&record_values(self.columns()), condition, ids, |row| {
+            records.push(record(self, row)?);
+            Ok(())
+        })?;
+        add_extensions(self, &mut records)?;
+        Ok(records)
+    }
+}
+
+/// Puts an entry where `connection` is. `false` if its line is there already, or what is signed of it.
+pub(in crate::store) fn insert(
+    connection: &Connection,
+    entry: &Entry,
+    stored: &Stored<'_>,
+) -> rusqlite::Result<bool> {
+    let key = match entry.verdict.proof().map(|proof| proof.key()) {
+        Some(key) => {
+            Some(key_id(connection, &key.thumbprint().to_string(), key.kid(), key.public())?)
+        }
+        None => None,
+    };
+    static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT OR IGNORE"));
+    let mut statement = connection.prepare_cached(&SQL)?;
+    let warnings = (!entry.warnings.is_empty()).then(|| Warning::join(&entry.warnings, " "));
+    let whole = entry.whole();
+    let first: [&dyn ToSql; FIRST.len()] = [
+        &stored.id,
+        &stored.received_at.get(),
+        &entry.time.get(),
+        &entry.event_time.map_or(0, Millis::get),
+        &entry.fingerprint.0.as_slice(),
+        &stored.delivery,
+        &stored.input,
+        &Format::word(entry.format),
+        &entry.kind.map(Kind::as_str),
+        &entry.verdict.name().as_str(),
+        &entry.verdict.reason(),
+        &key,
+        &entry.verdict.proof().map(|proof| proof.coverage().as_str()),
+        &warnings,
+        &stored.delivery_count,
+        &entry.signed.as_ref().map(|signed| signed.0.as_slice()),
+        &whole.and_then(|whole| whole.bytes),
+        &entry.too_long.as_ref().map(|too_long| too_long.sha256.as_slice()),
+    ];
+    let mut at = 0;
+    for value in first {
+        at += 1;
+        statement.raw_bind_parameter(at, value)?;
+    }
+    for (_, value) in entry.fields.known() {
+        at += 1;
+        if let Some(value) = value {
+            statement.raw_bind_parameter(at, Column(value))?;
+        }
+    }
+    if statement.raw_execute()? == 0 {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached("INSERT INTO raw (id, line) VALUES (?1, ?2)")?
+        .execute((stored.id, entry.kept()))?;
+    if whole.is_some() {
+        long_lines::insert(connection, stored.id, &entry.raw)?;
+    }
+    for (name, value) in entry.fields.extensions() {
+        let kind = match value {
+            Value::Text(_) => "text",
+            Value::Boolean(_) => "boolean",
+            Value::Integer(_) | Value::Json(_) => "json",
+        };
+        connection
+            .prepare_cached(
+                "INSERT INTO extensions (entry, name, type, value) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute((stored.id, name, kind, value.as_text()))?;
+    }
+    Ok(true)
+}
+
+fn insert_sql(insert: &str) -> String {
+    let marks = vec!["?"; FIRST.len() + KNOWN.len()].join(", ");
+    format!("{insert} INTO entries ({}) VALUES ({marks})", expressions(Columns::NEWEST))
+}
+
+/// Copies the entry `id` of `from`, as it stands there, to where `to` is, which has the newest columns.
+/// Returns whether there is one.
+pub(in crate::store) fn copy(from: &Database, to: &Connection, id: u64) -> rusqlite::Result<bool> {
+    let mut read = from.prepare_cached(&format!(
+        "SELECT {}, (SELECT thumbprint FROM keys WHERE keys.id = key),
+                (SELECT kid FROM keys WHERE keys.id = key),
+                (SELECT public FROM keys WHERE keys.id = key)
+         FROM entries WHERE id = ?1",
+        expressions(from.columns())
+    ))?;
+    let mut rows = read.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(false) };
+    let width = FIRST.len() + KNOWN.len();
+    let key = match row.get::<_, Option<String>>(width)? {
+        Some(thumbprint) => {
+            let (kid, public): (String, Vec<u8>) = (row.get(width + 1)?, row.get(width + 2)?);
+            Some(key_id(to, &thumbprint, &kid, &public)?)
+        }
+        None => None,
+    };
+    let mut write = to.prepare_cached(&insert_sql("INSERT"))?;
+    for at in 0..width {
+        match at {
+            KEY => write.raw_bind_parameter(at + 1, key)?,
+            _ => write.raw_bind_parameter(at + 1, ToSqlOutput::Borrowed(row.get_ref(at)?))?,
+        }
+    }
+    write.raw_execute()?;
+    let mut extensions =
+        from.prepare_cached("SELECT name, type, value FROM extensions WHERE entry = ?1")?;
+    let mut rows = extensions.query([id])?;
+    while let Some(row) = rows.next()? {
+        let (name, kind, value): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        to.prepare_cached("INSERT INTO extensions VALUES (?1, ?2, ?3, ?4)")?
+            .execute((id, name, kind, value))?;
+    }
+    Ok(true)
+}
+
+/// Puts the entry `id` of `from`, as it stands there, in the place of the one that `to` has, of which
+/// it is the same line. Both are of the newest version.
+pub(in crate::store) fn replace(from: &Database, to: &Connection, id: u64) -> rusqlite::Result<()> {
+    // Deliveries go on being counted where the entry stood first.
+    let find = "SELECT delivery_count FROM entries WHERE id = ?1";
+    let count: u64 = to.prepare_cached(find)?.query_row([id], |row| row.get(0))?;
+    to.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id])?;
+    to.prepare_cached("DELETE FROM extensions WHERE entry = ?1")?.execute([id])?;
+    copy(from, to, id)?;
+    to.prepare_cached("UPDATE entries SET delivery_count = ?2 WHERE id = ?1")?
+        .execute([id, count])
+        .map(drop)
+}
+
+/// The number that a key has where `connection` is.
+fn key_id(
+    connection: &Connection,
+    thumbprint: &str,
+    kid: &str,
+    public: &[u8],
+) -> rusqlite::Result<i64> {
+    let mut find = connection.prepare_cached("SELECT id FROM keys WHERE thumbprint = ?1")?;
+    match find.query_row([thumbprint], |row| row.get(0)) {
+        Err(rusqlite::Error::QueryReturnedNoRows) => {
+            connection
+                .prepare_cached("INSERT INTO keys (thumbprint, kid, public) VALUES (?1, ?2, ?3)")?
+                .execute((thumbprint, kid, public))?;
+            Ok(connection.last_insert_rowid())
+        }
+        found => found,
+    }
+}
+
+/// Reads the [`record_values`] of an entry; the extensions are still missing.
+fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
+    let id: u64 = row.get(0)?;
+    let mut fields = Fields::default();
+    for (at, (name, wanted)) in (FIRST.len()..).zip(KNOWN) {
+        if let Some(value) = value(wanted, row.get_ref(at)?) {
+            fields.restore(name, value);
+        }
+    }
+    let line = match row.get_ref(FIRST.len() + KNOWN.len() + 1)? {
+        // Text, if somebody edited it by hand.
+        ValueRef::Blob(line) | ValueRef::Text(line) => Some(line),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => None,
+    };
+    let recorded = WholeLine { bytes: row.get(LINE_BYTES)?, sha256: row.get(LINE_SHA256)? };
+    let (raw, whole) = long_lines::line(connection, id, line, recorded)?;
+    Ok(Record {
+        origin: Origin::Stored {
+            id,
+            received_at: Millis::saturating(row.get(1)?),
+            input: row.get(6)?,
+            delivery_count: row.get(14)?,
+        },
+        time: Some(Millis::saturating(row.get(2)?)),
+        format: format(row.get_ref(7)?)?,
+        kind: word(row.get_ref(8)?)?,
+        verdict: required_word(row.get_ref(9)?)?,
+        reason: row.get(10)?,
+        warnings: warnings(row.get_ref(13)?)?,
+        fields,
+        kid: row.get(FIRST.len() + KNOWN.len())?,
+        raw,
+        whole,
+    })
+}
+
+/// Reads the extensions of records.
+fn add_extensions(connection: &Connection, records: &mut [Record]) -> rusqlite::Result<()> {
+    let ids: Vec<u64> = records.iter().filter_map(Record::id).collect();
+    let mut by_id: HashMap<u64, &mut Record> = ids.iter().copied().zip(records).collect();
+    let mut sql = Sql::default();
+    sql.push("SELECT entry, name, type, value FROM extensions WHERE ");
+    Ids::List(&ids).among("entry", &mut sql);
+    let mut statement = connection.prepare_cached(&sql.text)?;
+    let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+    while let Some(row) = rows.next()? {
+        let Some(record) = by_id.get_mut(&row.get(0)?) else { continue };
+        let (name, text): (&str, String) = (row.get_ref(1)?.as_str()?, row.get(3)?);
+        let value = match (type_of(name), row.get_ref(2)?.as_str()?) {
+            // It became a known field after this segment was written.
+            (Some(known), _) => retyped(known, text),
+            (None, "boolean") => Value::Boolean(text == "true"),
+            (None, "json") => Value::Json(text),
+            (None, _) => Value::Text(text),
+        };
+        record.fields.restore(name, value);
+    }
+    Ok(())
+}
+
+/// A word of an enum, from its column.
+///
+/// # Errors
+/// A word that is none of them: the file is not as this program, or an older one, wrote it.
+pub(in crate::store) fn word<T: FromStr<Err = UnknownWord>>(
+    value: ValueRef<'_>,
+) -> rusqlite::Result<Option<T>> {
+    value.as_str_or_null()?.map(parsed).transpose()
+}
+
+/// The same, of a column that is never null.
+pub(in crate::store) fn required_word<T: FromStr<Err = UnknownWord>>(
+    value: ValueRef<'_>,
+) -> rusqlite::Result<T> {
+    parsed(value.as_str()?)
+}
+
+/// Warnings, from their column.
+pub(in crate::store) fn warnings(value: ValueRef<'_>) -> rusqlite::Result<Vec<Warning>> {
+    value.as_str_or_null()?.unwrap_or_default().split_whitespace().map(parsed).collect()
+}
+
+/// A format, from its column.
+fn format(value: ValueRef<'_>) -> rusqlite::Result<Option<Format>> {
+    match value.as_str()? {
+        Format::UNKNOWN => Ok(None),
+        word => parsed(word).map(Some),
+    }
+}
+
+fn parsed<T: FromStr<Err = UnknownWord>>(word: &str) -> rusqlite::Result<T> {
+    word.parse().map_err(|error| Error::FromSqlConversionFailure(0, SqlType::Text, Box::new(error)))
+}
+
+/// The value of a known field of type `wanted`, from its column.
+fn value(wanted: FieldType, column: ValueRef<'_>) -> Option<Value> {
+    match column {
+        ValueRef::Integer(0) if wanted == FieldType::Boolean => Some(Value::Boolean(false)),
+        ValueRef::Integer(1) if wanted == FieldType::Boolean => Some(Value::Boolean(true)),
+        ValueRef::Integer(number) => Some(Value::Integer(number)),
+        ValueRef::Text(text) => Some(Value::Text(String::from_utf8_lossy(text).into_owned())),
+        ValueRef::Null | ValueRef::Real(_) | ValueRef::Blob(_) => None,
+    }
+}
+
+/// The value of a known field, from the text that stands among the extensions.
+fn retyped(wanted: FieldType, text: String) -> Value {
+    match wanted {
+        FieldType::Integer => text.parse().map_or(Value::Text(text), Value::Integer),
+        FieldType::Boolean => text.parse().map_or(Value::Text(text), Value::Boolean),
+        FieldType::Text | FieldType::Digits => Value::Text(text),
+    }
+}
+
+/// The most names of extensions that are read of a file. Names are hostile: each entry may have its
+/// own.
+const MAX_NAMES: usize = 1000;
+
+/// The names of the extensions in a file: all that are among `sought`, and some of the others.
+pub(in crate::store) fn extension_names(
+    file: &Connection,
+    sought: &[&str],
+) -> rusqlite::Result<BTreeSet<String>> {
+    let mut some = file.prepare_cached("SELECT DISTINCT name FROM extensions LIMIT ?1")?;
+    let mut names: BTreeSet<String> =
+        some.query_map([MAX_NAMES], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    if names.len() == MAX_NAMES {
+        let mut one = file.prepare_cached("SELECT 1 FROM extensions WHERE name = ?1 LIMIT 1")?;
+        for name in sought {
+            if one.exists([name])? {
+                names.insert((*name).to_owned());
+            }
+        }
+    }
+    Ok(names)
+}
+
+/// A value as it stands in the column of a known field.
+struct Column<'a>(&'a Value);
+
+impl ToSql for Column<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Value::Text(text) | Value::Json(text) => ToSqlOutput::from(text.as_str()),
+            Value::Integer(number) => ToSqlOutput::from(*number),
+            Value::Boolean(boolean) => ToSqlOutput::from(*boolean),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ingest::{CheckedLine, ExpectedIds};
+    use crate::signature::KeySet;
+    use crate::store::segment::{SCHEMA, condition};
+    use crate::store::sqlite;
+
+    #[test]
+    fn what_is_sought_is_found_among_more_names_than_are_read() {
+        let file = Connection::open_in_memory().unwrap();
+        file.execute_batch("CREATE TABLE extensions (entry, name TEXT)").unwrap();
+        let check = |sought: &[&str], expected: usize| {
+            assert_eq!(extension_names(&file, sought).unwrap().len(), expected, "{sought:?}");
+        };
+        check(&["x"], 0);
+        for n in 0..2 * MAX_NAMES {
+            file.execute("INSERT INTO extensions VALUES (1, ?1)", [format!("n{n}")]).unwrap();
+        }
+        check(&["x"], MAX_NAMES);
+        assert!(extension_names(&file, &["n1999"]).unwrap().contains("n1999"));
+    }
+
+    const LATER: &[&str] = &["user_agent", "granted", "status"];
+
+    #[test]
+    fn a_field_that_became_a_column_later_is_found_among_the_extensions() {
+        let temporary = tempfile::tempdir().unwrap();
+        let segment = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
+        condition::register(&segment).unwrap();
+        let line = r#"{"name":"Ingress","status":403,"granted":true,"user_agent":"curl/8"}"#;
+        let now = Millis::saturating(5);
+        let entry = CheckedLine::new(line.as_bytes(), &KeySet::default(), 1000).read(
+            line.into(),
+            &ExpectedIds::default(),
+            now,
+        );
+        let stored =
+            Stored { id: 1, received_at: now, delivery: 1, input: "default", delivery_count: 1 };
+        insert(&segment, &entry, &stored).unwrap();
+        // As a version that did not know them would have written it.
+        segment
+            .execute_batch(
+                "INSERT INTO extensions SELECT id, 'user_agent', 'text', user_agent FROM entries;
+                 INSERT INTO extensions VALUES (1, 'granted', 'boolean', 'true'),
+                                               (1, 'status', 'json', '403');
+                 ALTER TABLE entries DROP COLUMN user_agent;
+                 ALTER TABLE entries DROP COLUMN granted;
+                 ALTER TABLE entries DROP COLUMN status;",
+            )
+            .unwrap();
+        let columns = Columns::without(LATER);
+        for (query, expected) in [
+            ("user_agent:curl*", true),
+            ("user_agent:wget*", false),
+            ("granted:true", true),
+            ("NOT granted:false", true),
+            ("granted:false OR NOT status:*", false),
+            ("status:>=400 AND name:Ingress", true),
+            ("status:200", false),
+        ] {
+            let filter = crate::search::parse(query, 0).unwrap();
+            let condition = Sql::condition(&columns.filter(&filter));
+            let sql = format!("SELECT count(*) FROM entries WHERE {}", condition.text);
+            let found: usize = segment
+                .query_row(&sql, params_from_iter(condition.parameters), |row| row.get(0))
+                .unwrap();
+            assert_eq!(found == 1, expected, "{query}");
+        }
+        let sql = format!("SELECT {} FROM entries", record_values(columns).text);
+        let mut records = [segment.query_row(&sql, [], |row| record(&segment, row)).unwrap()];
+        add_extensions(&segment, &mut records).unwrap();
+        assert_eq!(records[0].fields, entry.fields);
+    }
+}

@@ -1,0 +1,298 @@
+//! The words of a query, looked for in a line.
+//!
+//! What a query says of words alone is one call of a function in SQL, whatever it is made of: so the
+//! line is read once, and words joined by OR cost one scan of it. Words that are joined otherwise are
+//! looked for one by one as long as they are few, and else in one scan that finds them all.
+//!
+//! A word is found whatever the case of its letters, as Unicode folds them: `k` is found in `K` and in
+//! the sign of Kelvin.
+
+use std::error::Error;
+
+use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::search::Filter;
+
+/// What is asked of the words of a line, as it is handed to SQLite: JSON.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(in crate::store) struct Words {
+    words: Vec<String>,
+    /// Each takes the results of steps before it; a tree would be nested too deep for JSON.
+    steps: Vec<Step>,
+}
+
+/// How results are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::store) enum Join {
+    All,
+    Any,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum Step {
+    /// Whether the word with this number is there.
+    Word(usize),
+    /// Of the result before.
+    Not,
+    /// Of so many results before.
+    Join(Join, usize),
+}
+
+impl Words {
+    /// What `filter` asks, if it asks of words alone.
+    pub(in crate::store) fn of(filter: &Filter) -> Option<Words> {
+        let mut words = Words::default();
+        words.add(filter).then_some(words)
+    }
+
+    /// All of these, or one of them.
+    pub(in crate::store) fn joined(join: Join, parts: Vec<Words>) -> Words {
+        let mut all = Words::default();
+        let count = parts.len();
+        for part in parts {
+            let before = all.words.len();
+            all.words.extend(part.words);
+            all.steps.extend(part.steps.into_iter().map(|step| match step {
+                Step::Word(number) => Step::Word(before + number),
+                step => step,
+            }));
+        }
+        if count != 1 {
+            all.steps.push(Step::Join(join, count));
+        }
+        all
+    }
+
+    /// As it is handed to SQLite.
+    pub(in crate::store) fn parameter(&self) -> String {
+        // Strings and numbers can always be written.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    fn add(&mut self, filter: &Filter) -> bool {
+        let step = match filter {
+            Filter::Text(text) => {
+                self.words.push(text.clone());
+                Step::Word(self.words.len() - 1)
+            }
+            Filter::Not(inner) if self.add(inner) => Step::Not,
+            Filter::And(parts) if parts.iter().all(|part| self.add(part)) => {
+                Step::Join(Join::All, parts.len())
+            }
+            Filter::Or(parts) if parts.iter().all(|part| self.add(part)) => {
+                Step::Join(Join::Any, parts.len())
+            }
+            _ => return false,
+        };
+        self.steps.push(step);
+        true
+    }
+}
+
+/// So many are looked for one by one: the first may tell enough.
+const FEW: usize = 8;
+
+/// Looks for words.
+#[derive(Debug)]
+pub(in crate::store) struct Search {
+    root: Node,
+    each: Vec<Regex>,
+    /// The same as `each`, if they are many.
+    at_once: Option<RegexSet>,
+}
+
+#[derive(Debug)]
+enum Node {
+    /// One of `each` is there.
+    Found(usize),
+    Not(Box<Node>),
+    Join(Join, Vec<Node>),
+}
+
+impl Search {
+    /// What does as the parameter says.
+    pub(in crate::store) fn new(parameter: &str) -> Result<Search, Box<dyn Error + Send + Sync>> {
+        let Words { words, steps } = serde_json::from_str(parameter)?;
+        let escaped = |number: &usize| words.get(*number).map(|word| regex::escape(word));
+        let mut patterns: Vec<String> = Vec::new();
+        let mut found = |numbers: &[usize]| {
+            let pattern = numbers.iter().filter_map(escaped).collect::<Vec<_>>().join("|");
+            let at = patterns.iter().position(|known| *known == pattern).unwrap_or(patterns.len());
+            if at == patterns.len() {
+                patterns.push(pattern);
+            }
+            Node::Found(at)
+        };
+        // Single words wait for what joins them: those that are joined by OR are one pattern.
+        enum Item {
+            Word(usize),
+            Node(Node),
+        }
+        let mut stack: Vec<Item> = Vec::new();
+        for step in steps {
+            let item = match step {
+                Step::Word(number) => Item::Word(number),
+                Step::Not => match stack.pop().ok_or("a NOT of nothing")? {
+                    Item::Word(word) => Item::Node(Node::Not(Box::new(found(&[word])))),
+                    Item::Node(node) => Item::Node(Node::Not(Box::new(node))),
+                },
+                Step::Join(join, count) => {
+                    let items = stack.split_off(stack.len().saturating_sub(count));
+                    let (mut nodes, mut single) = (Vec::new(), Vec::new());
+                    for item in items {
+                        match item {
+                            Item::Node(node) => nodes.push(node),
+                            Item::Word(word) if join == Join::Any => single.push(word),
+                            Item::Word(word) => nodes.push(found(&[word])),
+                        }
+                    }
+                    if !single.is_empty() {
+                        nodes.insert(0, found(&single));
+                    }
+                    Item::Node(Node::Join(join, nodes))
+                }
+            };
+            stack.push(item);
+        }
+        let root = match stack.pop().ok_or("nothing to look for")? {
+            Item::Word(word) => found(&[word]),
+            Item::Node(node) => node,
+        };
+        let regex = |pattern: &String| {
+            RegexBuilder::new(pattern).case_insensitive(true).size_limit(SIZE).build()
+        };
+        let set =
+            || RegexSetBuilder::new(&patterns).case_insensitive(true).size_limit(SIZE).build();
+        match patterns.len() <= FEW {
+            true => {
+                let each = patterns.iter().map(regex).collect::<Result<_, _>>()?;
+                Ok(Search { root, each, at_once: None })
+            }
+            false => Ok(Search { root, each: Vec::new(), at_once: Some(set()?) }),
+        }
+    }
+
+    /// Whether `line` has what is asked.
+    pub(in crate::store) fn is_in(&self, line: &[u8]) -> bool {
+        match &self.at_once {
+            None => self.root.holds(&|at| self.each.get(at).is_some_and(|one| one.is_match(line))),
+            Some(set) => {
+                let found = set.matches(line);
+                self.root.holds(&|at| found.matched(at))
+            }
+        }
+    }
+}
+
+/// The most that what is made of a query may take, in bytes: several times what one of the longest
+/// needs.
+const SIZE: usize = 64 << 20;
+
+impl Node {
+    fn holds(&self, found: &impl Fn(usize) -> bool) -> bool {
+        match self {
+            Node::Found(at) => found(*at),
+            Node::Not(node) => !node.holds(found),
+            Node::Join(Join::All, nodes) => nodes.iter().all(|node| node.holds(found)),
+            Node::Join(Join::Any, nodes) => nodes.iter().any(|node| node.holds(found)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::{MAX_BYTES, MAX_DEPTH, MAX_TERMS, parse};
+
+    fn search(query: &str) -> Search {
+        let words = Words::of(&parse(query, 0).unwrap()).unwrap();
+        Search::new(&words.parameter()).unwrap()
+    }
+
+    /// What the query says, word by word.
+    fn holds(filter: &Filter, line: &str) -> bool {
+        match filter {
+            Filter::Text(text) => {
+                let word = RegexBuilder::new(&regex::escape(text)).case_insensitive(true).build();
+                word.unwrap().is_match(line.as_bytes())
+            }
+            Filter::Not(inner) => !holds(inner, line),
+            Filter::And(parts) => parts.iter().all(|part| holds(part, line)),
+            Filter::Or(parts) => parts.iter().any(|part| holds(part, line)),
+            _ => panic!("{filter:?}"),
+        }
+    }
+
+    #[test]
+    fn one_scan_finds_what_a_scan_for_each_word_finds() {
+        let many = |join: &str| {
+            let words: Vec<_> = (0..40).map(|n| format!("w{n}")).collect();
+            words.join(join)
+        };
+        let pairs: Vec<_> = (0..40).map(|n| format!("(w{n} NOT w{})", n + 1)).collect();
+        let queries = [
+            "a".to_owned(),
+            "a b".to_owned(),
+            "a OR b".to_owned(),
+            "NOT a".to_owned(),
+            "NOT (a OR (b NOT c))".to_owned(),
+            "(a OR b) (c OR d OR NOT a)".to_owned(),
+            "k OR S OR ſ OR İ".to_owned(),
+            "straße OR K".to_owned(),
+            "\".*\" OR \"[a-z]\" OR \"a|b\"".to_owned(),
+            many(" OR "),
+            many(" "),
+            pairs.join(" OR "),
+            format!("NOT ({})", pairs.join(" OR ")),
+        ];
+        let lines = [
+            "", "a", "B", "ab", "cd", "\u{212a}", "ſ", "S", "STRASSE", "STRAßE", "i", "a|b",
+            "x.*y", "w1", "W39", "w0 w1", "w1 w2 w3", "w39 w40", "ä",
+        ];
+        for query in &queries {
+            let (filter, search) = (parse(query, 0).unwrap(), search(query));
+            for line in lines {
+                let expected = holds(&filter, line);
+                assert_eq!(search.is_in(line.as_bytes()), expected, "{query}: {line}");
+            }
+            let all = many(" ");
+            assert_eq!(search.is_in(all.as_bytes()), holds(&filter, &all), "{query}: all");
+        }
+    }
+
+    #[test]
+    fn words_joined_by_or_are_one_pattern() {
+        let words: Vec<_> = (1..MAX_TERMS).map(|n| format!("w{n}")).collect();
+        let search = search(&format!("({}) NOT x", words.join(" OR ")));
+        assert_eq!(search.each.len(), 2);
+        assert!(search.at_once.is_none());
+    }
+
+    #[test]
+    fn what_is_not_of_words_alone_is_not_taken() {
+        for query in ["status:4", "a OR status:4", "NOT (a status:4)", "*"] {
+            assert!(Words::of(&parse(query, 0).unwrap()).is_none(), "{query}");
+        }
+    }
+
+    #[test]
+    fn the_largest_queries_can_be_made() {
+        let nested = (0..MAX_DEPTH).fold("a".to_owned(), |inner, n| {
+            if n % 2 == 0 { format!("(b OR NOT {inner})") } else { format!("(c {inner})") }
+        });
+        assert!(!search(&nested).is_in(b"x"));
+        // Of each letter there are many spellings.
+        assert!(search(&"ſ".repeat(MAX_BYTES / 2)).is_in("sS".repeat(MAX_BYTES / 4).as_bytes()));
+        let words: Vec<_> = (0..MAX_TERMS).map(|n| format!("ſk{n:020}")).collect();
+        let pairs: Vec<_> = words.chunks(2).map(|two| format!("({})", two.join(" "))).collect();
+        assert!(!search(&pairs.join(" OR ")).is_in(b"sk"));
+    }
+
+    #[test]
+    fn what_is_no_parameter_is_refused() {
+        for text in ["", "{}", r#"{"words":[],"steps":[]}"#, r#"{"words":[],"steps":["Not"]}"#] {
+            assert!(Search::new(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The live segment: the one that takes appends.
+//!
+//! Only the writer thread has it. A delivery and its entries are stored whole or not at all.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rusqlite::OptionalExtension;
+
+use crate::entry::{Millis, VerdictName};
+use crate::ingest::Entry;
+use crate::store::catalog::Catalog;
+use crate::store::catalog::segments::{Segment, State};
+use crate::store::directory::{Directory, remove_database, sync};
+use crate::store::error::{SqliteContext, StoreError};
+use crate::store::segment::row::{self, Stored};
+use crate::store::segment::{self, Closed, contents, file_name, identity};
+use crate::store::sqlite::{self, Database};
+use crate::store::write::duplicates::OlderSegments;
+use crate::store::write::ids::Highest;
+use crate::store::write::meter::Classes;
+use crate::store::write::redeliveries::{Redeliveries, Redelivery};
+use crate::store::write::spellings::{self, NewSpelling, Segments};
+use crate::store::write::writer::{Appended, Delivery};
+
+/// The live segment.
+pub(in crate::store) struct Live {
+    pub(in crate::store) connection: Database,
+    pub(in crate::store) path: PathBuf,
+    pub(in crate::store) segment: Segment,
+    next_id: u64,
+    next_delivery: u64,
+    /// Of the lines stored since it was opened.
+    bytes: u64,
+}
+
+/// Where the next ids stood, to go back to when a transaction fails.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Mark {
+    next_id: u64,
+    next_delivery: u64,
+}
+
+impl Mark {
+    /// Whether the entry `id` was there already.
+    pub(in crate::store) fn had(self, id: u64) -> bool {
+        id < self.next_id
+    }
+}
+
+/// What is known of entries besides the live segment, and what is to be entered of it.
+pub(in crate::store) struct Context<'a> {
+    pub(in crate::store) older: &'a mut OlderSegments,
+    pub(in crate::store) catalog: &'a Catalog,
+    pub(in crate::store) redeliveries: &'a mut Redeliveries,
+    /// Where the ids stood before the transaction.
+    pub(in crate::store) begun: Mark,
+}
+
+/// An entry that is there already.
+struct Duplicate {
+    id: u64,
+    /// Whether it is the same line, or another one with the same signed identity.
+    same_line: bool,
+}
+
+impl Live {
+    /// Makes a new live segment, whose first id is on the disk before its first entry. The catalog
+    /// does not know it yet.
+    pub(in crate::store) fn create(
+        directory: &Directory,
+        first_id: u64,
+        first_delivery: u64,
+        created_at: Millis,
+    ) -> Result<Live, StoreError> {
+        let file = file_name::live(first_id);
+        let path = directory.segment(&file);
+        if path.exists() {
+            // An attempt before that failed left it, without an entry.
+            if !contents::is_empty(&path)? {
+                let folder = directory.segments();
+                return Err(StoreError::Unexplained { folder, files: vec![file] });
+            }
+            remove_database(&path)?;
+        }
+        let connection = sqlite::open(&path, &segment::SCHEMA)?;
+        connection
+            .execute(
+                "INSERT INTO segment (first_id, first_delivery, created_at) VALUES (?1, ?2, ?3)",
+                (first_id, first_delivery, created_at.get()),
+            )
+            .doing("make a segment", &path)?;
+        sync(&directory.segments())?;
+        let segment = Segment {
+            first_id,
+            first_delivery,
+            state: State::Live,
+            file,
+            created_at,
+            closed: None,
+            sealed: None,
+        };
+        Ok(Live {
+            connection,
+            path,
+            segment,
+            next_id: first_id,
+            next_delivery: first_delivery,
+            bytes: 0,
+        })
+    }
+
+    /// Opens the live segment that the catalog knows.
+    pub(in crate::store) fn open(
+        directory: &Directory,
+        segment: Segment,
+    ) -> Result<Live, StoreError> {
+        let path = directory.segment(&segment.file);
+        // Its entries were acknowledged: an empty one must not take its place in silence.
+        let bytes = fs::metadata(&path).doing("find the live segment", &path)?.len();
+        if contents::open(&path)?.version() == 0 {
+            return Err(StoreError::Emptied(path));
+        }
+        let connection = sqlite::open(&path, &segment::SCHEMA)?;
+        let next = |table: &str, first: u64| -> Result<u64, StoreError> {
+            connection
+                .query_row(&format!("SELECT max(id) FROM {table}"), [], |row| row.get(0))
+                .map(|last: Option<u64>| last.map_or(first, |last| last + 1))
+                .doing("read", &path)
+        };
+        let next_id = next("entries", segment.first_id)?;
+        let next_delivery = next("deliveries", segment.first_delivery)?;
+        Ok(Live { connection, path, segment, next_id, next_delivery, bytes })
+    }
+
+    /// How many entries it has.
+    pub(in crate::store) fn entries(&self) -> u64 {
+        self.next_id - self.segment.first_id
+    }
+
+    /// How large it is, roughly, in bytes.
+    pub(in crate::store) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The ids that the segment after it begins with.
+    pub(in crate::store) fn next_ids(&self) -> (u64, u64) {
+        (self.next_id, self.next_delivery)
+    }
+
+    /// The highest ids that it has given out.
+    pub(in crate::store) fn highest(&self) -> Highest {
+        Highest { entry: self.next_id - 1, delivery: self.next_delivery - 1 }
+    }
+
+    /// Whether it has an entry of which this condition is true.
+    pub(in crate::store) fn has(&self, condition: &str) -> Result<bool, StoreError> {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM entries WHERE {condition})");
+        self.connection.query_row(&sql, [], |row| row.get(0)).doing("read", &self.path)
+    }
+
+    /// What is known of it now that it takes no more.
+    pub(in crate::store) fn closed(&self) -> Result<Closed, StoreError> {
+        Closed::of(&self.connection).doing("read", &self.path)
+    }
+
+    pub(in crate::store) fn mark(&self) -> Mark {
+        Mark { next_id: self.next_id, next_delivery: self.next_delivery }
+    }
+
+    pub(in crate::store) fn return_to(&mut self, mark: Mark) {
+        (self.next_id, self.next_delivery) = (mark.next_id, mark.next_delivery);
+    }
+
+    /// Runs a statement that begins or ends a transaction.
+    pub(in crate::store) fn execute(&self, sql: &'static str) -> Result<(), StoreError> {
+        self.connection.execute_batch(sql).doing("write", &self.path)
+    }
+
+    /// Writes what is there already, to see whether that can be done.
+    pub(in crate::store) fn try_write(&self) -> Result<(), StoreError> {
+        let version = "SELECT user_version FROM pragma_user_version";
+        let tried = || -> rusqlite::Result<()> {
+            let version: i64 = self.connection.query_row(version, [], |row| row.get(0))?;
+            self.connection.pragma_update(None, "user_version", version)
+        };
+        tried().doing("write", &self.path)
+    }
+
+    /// The segment as one that an entry may be in, beside those that take no more appends.
+    pub(in crate::store) fn with<'a>(&'a self, older: &'a mut OlderSegments) -> Segments<'a> {
+        Segments { older, live: Some((self.segment.first_id, &self.connection)) }
+    }
+
+    /// Stores one delivery with its entries, within the transaction that is open. Entries that are there
+    /// already are noted in `context`, those that are new in `classes`.
+    pub(in crate::store) fn store(
+        &mut self,
+        delivery: &Delivery,
+        entries: impl Iterator<Item = Entry>,
+        context: &mut Context<'_>,
+        classes: &mut Classes,
+    ) -> Result<Appended, StoreError> {
+        let mut appended = Appended::default();
+        for entry in entries {
+            appended.received += 1;
+            *appended.count(entry.verdict.name()) += 1;
+            match self.insert(&entry, delivery, context)? {
+                None => {
+                    self.next_id += 1;
+                    self.bytes += entry.raw.len() as u64;
+                    appended.stored += 1;
+                    classes.count(&entry);
+                }
+                Some(found) => {
+                    appended.duplicates += 1;
+                    self.note_again(found, entry, delivery, context)?;
+                }
+            }
+        }
+        self.insert_delivery(delivery, &appended).doing("write", &self.path)?;
+        self.next_delivery += 1;
+        Ok(appended)
+    }
+
+    /// Stores an entry, or finds the one that is it already.
+    fn insert(
+        &self,
+        entry: &Entry,
+        delivery: &Delivery,
+        context: &mut Context<'_>,
+    ) -> Result<Option<Duplicate>, StoreError> {
+        if let Some(id) = context.older.find(entry) {
+            return Ok(Some(Duplicate { id, same_line: true }));
+        }
+        let stored = Stored {
+            id: self.next_id,
+            received_at: delivery.received_at,
+            delivery: self.next_delivery,
+            input: &delivery.input,
+            delivery_count: 1,
+        };
+        // The segment itself refuses an identity that it has.
+        let mut elsewhere = Segments { older: &mut *context.older, live: None };
+        if let Some(id) = elsewhere.find_shown(context.catalog, entry)? {
+            // The line may be here too: it was not found valid when it came first.
+            let here = self.find(entry).doing("find a duplicate", &self.path)?;
+            let here = here.filter(|found| found.same_line);
+            return Ok(here.or(Some(Duplicate { id, same_line: false })));
+        }
+        match row::insert(&self.connection, entry, &stored).doing("write", &self.path)? {
+            true => Ok(None),
+            false => self.find(entry).doing("find a duplicate", &self.path),
+        }
+    }
+
+    /// Finds the entry here that has the line of `entry`, or else its signed identity.
+    fn find(&self, entry: &Entry) -> rusqlite::Result<Option<Duplicate>> {
+        let signed = entry.signed.as_ref().map(|signed| signed.0.as_slice());
+        self.connection
+            .prepare_cached(
+                "SELECT id, fingerprint = ?2 AS same_line FROM entries
+                 WHERE event_time = ?1 AND (fingerprint = ?2 OR signed = ?3)
+                 ORDER BY same_line DESC LIMIT 1",
+            )?
+            .query_row((identity::time(entry), entry.fingerprint.0.as_slice(), signed), |row| {
+                Ok(Duplicate { id: row.get(0)?, same_line: row.get(1)? })
+            })
+            .optional()
+    }
+
+    /// Counts an entry that came again, and notes what it betters and how it is spelled.
+    fn note_again(
+        &self,
+        found: Duplicate,
+        entry: Entry,
+        delivery: &Delivery,
+        context: &mut Context<'_>,
+    ) -> Result<(), StoreError> {
+        let Context { older, catalog, redeliveries, begun } = context;
+        let shown = catalog.overlay().shown_instead_of(found.id);
+        let shown = shown.doing("read the spellings", catalog.path())?;
+        let (id, same_line) = match shown {
+            Some(shown) => (shown, false),
+            None => (found.id, found.same_line),
+        };
+        if id < self.segment.first_id {
+            redeliveries.count_older(id);
+        } else {
+            self.count_again(id).doing("write", &self.path)?;
+        }
+        if !same_line {
+            let (fingerprint, delivery) = (entry.fingerprint, self.next_delivery);
+            let spelling = NewSpelling { entry: id, fingerprint, delivery };
+            let (live, first) = (&self.connection, self.segment.first_delivery);
+            spellings::keep(&catalog.overlay(), live, first, &spelling, &entry.raw)
+                .doing("keep a spelling", &self.path)?;
+            redeliveries.note_spelling(spelling);
+        }
+        let redelivery = Redelivery { id, same_line, entry, input: &delivery.input };
+        redeliveries.note_improvement(catalog, &mut self.with(older), redelivery, *begun)
+    }
+
+    fn count_again(&self, id: u64) -> rusqlite::Result<usize> {
+        self.connection
+            .prepare_cached("UPDATE entries SET delivery_count = delivery_count + 1 WHERE id = ?1")?
+            .execute([id])
+    }
+
+    fn insert_delivery(&self, delivery: &Delivery, appended: &Appended) -> rusqlite::Result<usize> {
+        let duration = delivery.started.elapsed().as_micros();
+        self.connection
+            .prepare_cached(
+                "INSERT INTO deliveries (id, received_at, input, peer, bytes, decoded_bytes,
+                     received, stored, duplicates, malformed, valid, invalid, unsigned, no_key,
+                     status, duration_us)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 200, ?15)",
+            )?
+            .execute((
+                self.next_delivery,
+                delivery.received_at.get(),
+                &delivery.input,
+                &delivery.peer,
+                delivery.bytes,
+                delivery.decoded_bytes,
+                appended.received,
+                appended.stored,
+                appended.duplicates,
+                appended.malformed,
+                appended.valid,
+                appended.invalid,
+                appended.unsigned,
+                appended.no_key,
+                i64::try_from(duration).unwrap_or(i64::MAX),
+            ))
+    }
+}
+
+impl Appended {
+    /// The count of the received lines that have this verdict.
+    fn count(&mut self, verdict: VerdictName) -> &mut u64 {
+        match verdict {
+            VerdictName::Valid => &mut self.valid,
+            VerdictName::Invalid => &mut self.invalid,
+            VerdictName::Unsigned => &mut self.unsigned,
+            VerdictName::NoKey => &mut self.no_key,
+            VerdictName::Malformed => &mut self.malformed,
+        }
+    }
+}

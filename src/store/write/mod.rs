@@ -1,0 +1,10 @@
+//! Writing: one thread stores deliveries, and what is already there is recognised.
+
+pub(in crate::store) mod duplicates;
+mod ids;
+pub(in crate::store) mod live;
+pub mod meter;
+pub(in crate::store) mod pulse;
+mod redeliveries;
+pub(in crate::store) mod spellings;
+pub(in crate::store) mod writer;

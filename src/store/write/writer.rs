@@ -1,0 +1,409 @@
+//! The writer: one thread that owns the live segment.
+//!
+//! What is waiting goes into one transaction, a savepoint for each delivery, and each is answered
+//! after the commit. A body is stored whole or not at all, and a write that has begun does not stop
+//! because its client left.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use crate::clock::now;
+use crate::entry::Millis;
+use crate::ingest::Entry;
+use crate::store::catalog::Catalog;
+use crate::store::catalog::gaps::Gap;
+use crate::store::catalog::segments::{Segment, State};
+use crate::store::directory::Directory;
+use crate::store::error::StoreError;
+use crate::store::options::Options;
+use crate::store::write::duplicates::OlderSegments;
+use crate::store::write::ids::{Highest, Ids};
+use crate::store::write::live::{Context, Live, Mark};
+use crate::store::write::meter::{Classes, Health, Meter};
+use crate::store::write::redeliveries::Redeliveries;
+
+/// What is known of a delivery when it is stored.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// When its headers were read.
+    pub received_at: Millis,
+    /// The same moment, to measure how long it takes.
+    pub started: Instant,
+    /// The name of the input.
+    pub input: String,
+    /// Who sent it: an address and a port.
+    pub peer: String,
+    /// The size of the body as sent.
+    pub bytes: u64,
+    /// The size of the body when it is decoded.
+    pub decoded_bytes: u64,
+}
+
+/// What became of a delivery. `received = stored + duplicates`; malformed lines count in all three;
+/// the verdicts count the received lines that are not malformed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Lines that are not blank.
+    pub received: u64,
+    /// Lines that were new.
+    pub stored: u64,
+    /// Lines that were there already.
+    pub duplicates: u64,
+    /// Lines that are no entries.
+    pub malformed: u64,
+    /// By verdict.
+    pub valid: u64,
+    /// By verdict.
+    pub invalid: u64,
+    /// By verdict.
+    pub unsigned: u64,
+    /// By verdict.
+    pub no_key: u64,
+}
+
+/// What the writer is asked to do.
+pub(in crate::store) enum Message {
+    /// Store a delivery.
+    Append(Job),
+    /// Take over the catalog's list of segments, and say so: something was sealed or dropped.
+    Relist(SyncSender<()>),
+    /// Close the live segment: always, or only if it has entries of which this is true, in SQL. An
+    /// empty one stays.
+    Close { only_if: Option<&'static str>, reply: SyncSender<Result<(), StoreError>> },
+    /// Show that the writer gets on, and do what is done when nothing comes.
+    Beat,
+    /// Finish.
+    Stop,
+}
+
+/// A delivery, and its entries as they come.
+pub(in crate::store) struct Job {
+    pub(in crate::store) delivery: Delivery,
+    /// How many entries there are; fewer mean that the sender of `chunks` failed.
+    pub(in crate::store) lines: usize,
+    pub(in crate::store) chunks: Receiver<Vec<Entry>>,
+    pub(in crate::store) reply: SyncSender<Result<Appended, StoreError>>,
+}
+
+/// How much goes into one transaction at most, in bytes of bodies; a single body may be larger.
+const GROUP_BYTES: u64 = 16 << 20;
+
+/// A segment is closed at this size too, in bytes of lines, so that retention and sealing have pieces
+/// that they can handle.
+const SEGMENT_BYTES: u64 = 256 << 20;
+
+/// How long the highest ids may stay unsynced when nothing comes.
+const SYNC: Duration = Duration::from_secs(1);
+
+/// How often the age of the live segment is looked at when nothing comes.
+const IDLE: Duration = Duration::from_secs(10);
+
+pub(in crate::store) struct Writer {
+    directory: Directory,
+    catalog: Catalog,
+    live: Live,
+    ids: Ids,
+    older: OlderSegments,
+    options: Options,
+    /// Told when a segment was closed.
+    closed: Box<dyn Fn() + Send>,
+    meter: Arc<dyn Meter>,
+    health: Arc<Health>,
+}
+
+/// What became of each delivery of a group, and of which classes its new entries are.
+type Results = Vec<Result<(Appended, Classes), StoreError>>;
+
+impl Writer {
+    /// Opens the live segment, or makes the first one.
+    pub(in crate::store) fn open(
+        directory: Directory,
+        options: Options,
+        closed: Box<dyn Fn() + Send>,
+        meter: Arc<dyn Meter>,
+        health: Arc<Health>,
+    ) -> Result<Writer, StoreError> {
+        let catalog = Catalog::open(&directory)?;
+        let segments = catalog.segments()?;
+        let live = match segments.iter().find(|segment| segment.state == State::Live) {
+            Some(segment) => Some(Live::open(&directory, segment.clone())?),
+            None => None,
+        };
+        let last = live.as_ref().map_or_else(|| highest(&segments), Live::highest);
+        let ids = Ids::open(&directory, last)?;
+        let live = match live {
+            Some(live) if ids.acknowledged().is_within(last) => live,
+            before => begin(&directory, &catalog, before, last, &ids)?,
+        };
+        let older = OlderSegments::new(directory.clone(), without_live(catalog.segments()?));
+        Ok(Writer { directory, catalog, live, ids, older, options, closed, meter, health })
+    }
+
+    /// Works until it is told to stop, or until nobody can ask it for anything.
+    pub(in crate::store) fn run(mut self, messages: &Receiver<Message>) {
+        loop {
+            let idle = if self.ids.is_unsynced() { SYNC } else { IDLE };
+            let message = messages.recv_timeout(idle);
+            self.health.beat();
+            match message {
+                Ok(Message::Append(job)) => {
+                    let (group, next) = group(job, messages);
+                    self.append(group);
+                    self.rotate_if_due();
+                    match next {
+                        Some(Message::Stop) => return,
+                        Some(message) => self.handle(message),
+                        None => {}
+                    }
+                }
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                // Whoever asks often must not keep it from this.
+                Ok(Message::Beat) | Err(RecvTimeoutError::Timeout) => {
+                    if let Err(error) = self.ids.sync_if_due() {
+                        tracing::warn!(%error, "the highest ids are not on the disk");
+                    }
+                    self.try_again();
+                    self.rotate_if_due();
+                }
+                Ok(message) => self.handle(message),
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Append(job) => self.append(vec![job]),
+            Message::Relist(reply) => {
+                self.relist();
+                // Nobody may be waiting any more.
+                let _ = reply.send(());
+            }
+            Message::Close { only_if, reply } => {
+                let is_due = only_if.is_none_or(|has| self.live.has(has).unwrap_or(true));
+                let closed = if is_due { self.rotate() } else { Ok(()) };
+                // Nobody may be waiting any more.
+                let _ = reply.send(closed);
+            }
+            Message::Beat | Message::Stop => {}
+        }
+    }
+
+    /// Stores a group of deliveries in one transaction and answers each.
+    fn append(&mut self, group: Vec<Job>) {
+        let mut redeliveries = Redeliveries::default();
+        let (begun, started) = (self.live.mark(), Instant::now());
+        let results = self.transaction(&group, begun, &mut redeliveries);
+        match results {
+            Ok(results) => {
+                // Without it nobody could tell that these entries were lost: the sender sends them
+                // again, and they are duplicates.
+                if let Err(error) = self.ids.acknowledge(self.live.highest()) {
+                    return self.refuse(group, &error);
+                }
+                if let Err(error) =
+                    redeliveries.enter(&self.catalog, &mut self.live.with(&mut self.older))
+                {
+                    tracing::error!(%error, "what came again is not entered; its senders are asked to send it once more");
+                    return self.refuse(group, &error);
+                }
+                self.report(&group, &results, started.elapsed());
+                for (job, result) in group.into_iter().zip(results) {
+                    let _ = job.reply.send(result.map(|(appended, _)| appended));
+                }
+            }
+            Err(error) => {
+                let _ = self.live.execute("ROLLBACK");
+                self.live.return_to(begun);
+                tracing::error!(%error, "a transaction failed, nothing of it is stored");
+                self.refuse(group, &error);
+            }
+        }
+    }
+
+    /// Answers a group of deliveries with an error.
+    fn refuse(&self, group: Vec<Job>, error: &StoreError) {
+        self.meter.failed();
+        self.health.note(Some(error.to_string()));
+        for job in group {
+            let _ = job.reply.send(Err(StoreError::RolledBack(error.to_string())));
+        }
+    }
+
+    /// Tells those who watch what was committed.
+    fn report(&self, group: &[Job], results: &Results, took: Duration) {
+        self.meter.committed(group.len(), took);
+        let mut trouble = None;
+        for (job, result) in group.iter().zip(results) {
+            match result {
+                Ok((appended, classes)) => self.meter.stored(&job.delivery, appended, classes),
+                // The sender's thread failed, not the disk.
+                Err(StoreError::Incomplete { .. }) => self.meter.failed(),
+                Err(error) => {
+                    self.meter.failed();
+                    trouble = Some(error.to_string());
+                }
+            }
+        }
+        self.health.note(trouble);
+    }
+
+    /// Tries whether the store can be written again, if it could not.
+    fn try_again(&self) {
+        if self.health.trouble().is_some() {
+            let tried = self.live.try_write();
+            self.health.note(tried.err().map(|error| error.to_string()));
+        }
+    }
+
+    fn transaction(
+        &mut self,
+        group: &[Job],
+        begun: Mark,
+        redeliveries: &mut Redeliveries,
+    ) -> Result<Results, StoreError> {
+        self.live.execute("BEGIN IMMEDIATE")?;
+        let mut results = Vec::with_capacity(group.len());
+        for job in group {
+            self.live.execute("SAVEPOINT delivery")?;
+            let (mark, before) = (self.live.mark(), redeliveries.savepoint());
+            let result = self.store(job, begun, redeliveries);
+            if result.is_err() {
+                // Fails if the error ended the transaction: then the whole group failed.
+                self.live.execute("ROLLBACK TO delivery")?;
+                self.live.return_to(mark);
+                redeliveries.return_to(&before, mark);
+            }
+            self.live.execute("RELEASE delivery")?;
+            results.push(result);
+        }
+        self.ids.reserve(self.live.highest())?;
+        self.live.execute("COMMIT")?;
+        Ok(results)
+    }
+
+    fn store(
+        &mut self,
+        job: &Job,
+        begun: Mark,
+        redeliveries: &mut Redeliveries,
+    ) -> Result<(Appended, Classes), StoreError> {
+        let mut classes = Classes::default();
+        // A large delivery takes long, and is no reason to think that the writer hangs.
+        let entries = job.chunks.iter().inspect(|_| self.health.beat()).flatten();
+        let mut context =
+            Context { older: &mut self.older, catalog: &self.catalog, redeliveries, begun };
+        let appended = self.live.store(&job.delivery, entries, &mut context, &mut classes)?;
+        match usize::try_from(appended.received).unwrap_or(usize::MAX) {
+            got if got == job.lines => Ok((appended, classes)),
+            got => Err(StoreError::Incomplete { got, expected: job.lines }),
+        }
+    }
+
+    fn rotate_if_due(&mut self) {
+        let age = now().get().saturating_sub(self.live.segment.created_at.get());
+        let old = u128::try_from(age).unwrap_or(0) >= self.options.segment_age.as_millis();
+        let full = self.live.entries() >= self.options.segment_entries
+            || self.live.bytes() >= SEGMENT_BYTES;
+        if (full || old)
+            && let Err(error) = self.rotate()
+        {
+            tracing::warn!(%error, "a new segment cannot be begun; the old one goes on");
+        }
+    }
+
+    /// Closes the live segment and begins a new one. An empty one goes on.
+    fn rotate(&mut self) -> Result<(), StoreError> {
+        if self.live.entries() == 0 {
+            return Ok(());
+        }
+        let closed = self.live.closed()?;
+        let (id, delivery) = self.live.next_ids();
+        let live = Live::create(&self.directory, id, delivery, now())?;
+        let before = Some((self.live.segment.first_id, &closed));
+        self.catalog.rotate(before, &live.segment, None)?;
+        self.live = live;
+        self.relist();
+        (self.closed)();
+        Ok(())
+    }
+
+    fn relist(&mut self) {
+        match self.catalog.segments() {
+            Ok(segments) => self.older.set(without_live(segments)),
+            Err(error) => tracing::warn!(%error, "the list of segments cannot be read"),
+        }
+    }
+}
+
+/// The first job and those that wait behind it, and the message that ended the group.
+fn group(first: Job, messages: &Receiver<Message>) -> (Vec<Job>, Option<Message>) {
+    let mut bytes = first.delivery.decoded_bytes;
+    let mut group = vec![first];
+    while bytes < GROUP_BYTES {
+        match messages.try_recv() {
+            Ok(Message::Append(job)) => {
+                bytes = bytes.saturating_add(job.delivery.decoded_bytes);
+                group.push(job);
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(mpsc::TryRecvError::Empty | mpsc::TryRecvError::Disconnected) => break,
+        }
+    }
+    (group, None)
+}
+
+/// Begins a live segment where there is none, or where the one `before` has lost what it had. `last`
+/// are the highest ids that are there.
+fn begin(
+    directory: &Directory,
+    catalog: &Catalog,
+    before: Option<Live>,
+    last: Highest,
+    ids: &Ids,
+) -> Result<Live, StoreError> {
+    let (acknowledged, reserved) = (ids.acknowledged(), ids.reserved());
+    let is_lost = !acknowledged.is_within(last);
+    // What was reserved may have been seen by somebody.
+    let from = if is_lost { reserved } else { last };
+    let gap = is_lost.then(|| Gap {
+        first_id: last.entry + 1,
+        last_id: from.entry,
+        found_at: now(),
+        reason: format!(
+            "entries up to {} were acknowledged, and the newest segment ends with {}",
+            acknowledged.entry, last.entry
+        ),
+    });
+    if let Some(gap) = &gap {
+        tracing::error!(
+            from = gap.first_id,
+            to = gap.last_id,
+            "entries are lost: {}. Ids go on after the gap; see `vidimus store check`",
+            gap.reason
+        );
+    }
+    let live = Live::create(directory, from.entry + 1, from.delivery + 1, now())?;
+    let closed = match &before {
+        Some(before) => Some((before.segment.first_id, before.closed()?)),
+        None => None,
+    };
+    let closed = closed.as_ref().map(|(first_id, closed)| (*first_id, closed));
+    catalog.rotate(closed, &live.segment, gap.as_ref())?;
+    Ok(live)
+}
+
+/// Those that take no more appends.
+fn without_live(mut segments: Vec<Segment>) -> Vec<Segment> {
+    segments.retain(|segment| segment.closed.is_some());
+    segments
+}
+
+/// The highest ids of all segments.
+fn highest(segments: &[Segment]) -> Highest {
+    let closed = segments.iter().filter_map(|segment| segment.closed.as_ref());
+    closed.fold(Highest::default(), |highest, closed| Highest {
+        entry: highest.entry.max(closed.last_id),
+        delivery: highest.delivery.max(closed.last_delivery),
+    })
+}
