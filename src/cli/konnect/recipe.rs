@@ -33,7 +33,7 @@ pub(super) enum Where {
     Variable,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Recipe<'a> {
     pub(super) endpoint: &'a str,
     pub(super) name: &'a str,
@@ -233,32 +233,48 @@ mod tests {
     use super::*;
     use crate::config::Region;
 
-    fn check(form: Form, portal: Option<&str>, expected: &str) {
-        let recipe = Recipe {
-            endpoint: "https://siem.example.com/audit-logs",
-            name: "vidimus-eu",
-            log_format: Format::Json,
-            skip_ssl_verification: false,
-            portal,
-            hosts: &Hosts::of(Region::Eu),
-            authorization: Where::File("vidimus-data/authorization".into()),
-        };
+    fn check(form: Form, recipe: &Recipe<'_>, fixture: &str) {
+        let path = format!("{}/fixtures/konnect/setup/{fixture}", env!("CARGO_MANIFEST_DIR"));
+        let expected = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
         assert_eq!(recipe.print(form), expected, "\n{}", recipe.print(form));
     }
 
     #[test]
     fn the_printed_set_ups() {
-        let folder = |name: &str| {
-            let path = format!("{}/fixtures/konnect/setup/{name}", env!("CARGO_MANIFEST_DIR"));
-            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+        let hosts = Hosts::of(Region::Eu);
+        let organization = Recipe {
+            endpoint: "https://siem.example.com/audit-logs",
+            name: "vidimus-eu",
+            log_format: Format::Json,
+            skip_ssl_verification: false,
+            portal: None,
+            hosts: &hosts,
+            authorization: Where::File("vidimus-data/authorization".into()),
         };
-        let portal = Some("f32d905a-ed33-46a3-a093-d8f536af9a8a");
-        check(Form::Terraform, None, &folder("organization.tf"));
-        check(Form::Terraform, portal, &folder("portal.tf"));
-        check(Form::Kongctl, None, &folder("organization.yaml"));
-        check(Form::Kongctl, portal, &folder("portal.yaml"));
-        check(Form::Curl, None, &folder("organization.sh"));
-        check(Form::Curl, portal, &folder("portal.sh"));
+        check(Form::Terraform, &organization, "organization.tf");
+        check(Form::Kongctl, &organization, "organization.yaml");
+        check(Form::Curl, &organization, "organization.sh");
+        let id = Some("f32d905a-ed33-46a3-a093-d8f536af9a8a");
+        let portal = Recipe { portal: id, ..organization.clone() };
+        check(Form::Terraform, &portal, "portal.tf");
+        check(Form::Kongctl, &portal, "portal.yaml");
+        check(Form::Curl, &portal, "portal.sh");
+        // What must be quoted, and an authorization value that is in no file.
+        let quoted = Recipe {
+            endpoint: "https://siem.example.com/audit-logs?a=b&c='d'",
+            name: "it's \"${x}\" <&>",
+            skip_ssl_verification: true,
+            authorization: Where::Variable,
+            ..portal
+        };
+        check(Form::Terraform, &quoted, "quoted.tf");
+        check(Form::Kongctl, &quoted, "quoted.yaml");
+        check(Form::Curl, &quoted, "quoted.sh");
+        let file = Where::File("vidimus data/authorization".into());
+        let quoted = Recipe { authorization: file, portal: None, ..quoted };
+        check(Form::Terraform, &quoted, "quoted-file.tf");
+        check(Form::Kongctl, &quoted, "quoted-file.yaml");
+        check(Form::Curl, &quoted, "quoted-file.sh");
     }
 
     #[test]

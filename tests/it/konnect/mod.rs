@@ -2,6 +2,7 @@
 //! the
 //! API.
 
+mod answers;
 mod client;
 mod conformance;
 mod demo;
