@@ -2,8 +2,7 @@
 //!
 //! - `access`: the shared arguments. `waiting`: waits for signals and for the end of a replay.
 //! - `destinations`, `webhook`, `status`, `replay`, `pull`: one file per part of the API.
-//! - `setup` and `teardown`: the whole set-up, recorded in `made`; `recipe` prints it as
-//!   configuration.
+//! - `setup` and `teardown`: the whole set-up, recorded in `made`.
 //! - `reconcile`: finds missing entries. `doctor`: finds out why nothing arrives.
 
 mod access;
@@ -11,7 +10,6 @@ mod destinations;
 mod doctor;
 mod made;
 mod pull;
-mod recipe;
 mod reconcile;
 mod replay;
 mod setup;

@@ -1,14 +1,16 @@
 //! `vidimus konnect setup`: create the destination and set the webhook, or print the configuration.
 
+mod print;
+
 use std::path::PathBuf;
 
 use clap::Args;
 use hyper::Uri;
 
+use self::print::{AuthorizationSource, PrintedSetup, Tool};
 use super::access::{Access, Whose, log_format};
 use super::destinations::Authorization;
 use super::made::{Made, Remembered};
-use super::recipe::{Form, Recipe, Where};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{Output, tell};
@@ -60,7 +62,7 @@ pub(super) struct Setup {
 
     /// Print the set-up as configuration instead of applying it, without secrets
     #[arg(long, value_name = "FORM")]
-    print: Option<Form>,
+    print: Option<Tool>,
 
     #[command(flatten)]
     access: Access,
@@ -71,8 +73,8 @@ impl Setup {
         self.check_endpoint()?;
         self.warn_of_other_path()?;
         let name = self.name()?;
-        if let Some(form) = self.print {
-            return self.print(form, name);
+        if let Some(tool) = self.print {
+            return self.print(tool, &name);
         }
         let wanted = CreateDestination {
             name,
@@ -204,19 +206,19 @@ impl Setup {
         Ok((destination, "is new".to_owned()))
     }
 
-    fn print(&self, form: Form, name: String) -> Result<Exit, Failure> {
+    fn print(&self, tool: Tool, name: &str) -> Result<Exit, Failure> {
         let hosts = self.access.hosts()?;
-        let recipe = Recipe {
+        let setup = PrintedSetup {
             endpoint: &self.endpoint,
-            name: &name,
+            name,
             log_format: self.log_format,
             skip_ssl_verification: self.skip_ssl_verification,
             portal: self.whose.portal.as_deref(),
             hosts: &hosts,
-            authorization: self.place_of_secret()?,
+            authorization: self.authorization_source()?,
         };
         let mut output = Output::new();
-        output.text(recipe.print(form))?;
+        output.line(setup.render(tool)?)?;
         output.flush()?;
         Ok(Exit::Done)
     }
@@ -321,19 +323,20 @@ impl Setup {
     }
 
     /// The location of the authorization value, for printing without the value.
-    fn place_of_secret(&self) -> Result<Where, Failure> {
+    fn authorization_source(&self) -> Result<AuthorizationSource, Failure> {
         if let Some(path) = &self.authorization.authorization_file {
-            return Ok(Where::File(path.clone()));
+            return Ok(AuthorizationSource::File(path.display().to_string()));
         }
         if self.authorization.authorization.is_some()
             || std::env::var_os(AUTHORIZATION_VARIABLE).is_some()
         {
-            return Ok(Where::Variable);
+            return Ok(AuthorizationSource::Variable);
         }
         match self.receiver_input()?.authorization {
-            config::Authorization::Given(_) => Ok(Where::Variable),
+            config::Authorization::Given(_) => Ok(AuthorizationSource::Variable),
             config::Authorization::Generated => {
-                Ok(Where::File(self.data_dir()?.join("authorization")))
+                let path = self.data_dir()?.join("authorization");
+                Ok(AuthorizationSource::File(path.display().to_string()))
             }
         }
     }
