@@ -10,7 +10,7 @@ mod call;
 #[cfg(test)]
 mod tests;
 
-pub use call::Call;
+pub use call::ApiCall;
 
 use fastrand::Rng;
 

@@ -8,46 +8,46 @@ use hyper::Uri;
 use serde_json::{Map, Value, json};
 use uuid::fmt::Hyphenated;
 
-use super::refusal::Refusal;
+use super::response::ApiError;
 use crate::entry::Format;
 use crate::konnect::api::{InvalidParameter, Time};
 use crate::konnect::authentication::Outcome;
 use crate::settings::Secret;
 
 /// The longest text in a body, in characters.
-pub const MAX_TEXT: usize = 2048;
+pub(super) const MAX_TEXT: usize = 2048;
 
 /// The members of a body, and what is wrong with them.
 #[derive(Debug)]
-pub struct Body {
+pub(super) struct JsonBody {
     members: Map<String, Value>,
     detail: Option<&'static str>,
     wrong: Vec<InvalidParameter>,
 }
 
-impl Body {
+impl JsonBody {
     /// Reads an object.
-    pub fn parse(bytes: &[u8]) -> Result<Body, Refusal> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<JsonBody, ApiError> {
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(members)) => Ok(Body { members, detail: None, wrong: Vec::new() }),
+            Ok(Value::Object(members)) => Ok(JsonBody { members, detail: None, wrong: Vec::new() }),
             _ => {
                 let parameter = InvalidParameter {
                     field: "body".to_owned(),
                     reason: "request format is invalid".to_owned(),
                     ..InvalidParameter::default()
                 };
-                Err(Refusal::invalid("Could not parse request body", parameter))
+                Err(ApiError::invalid("Could not parse request body", parameter))
             }
         }
     }
 
     /// An object, or nothing at all, which is an object without members.
-    pub fn parse_optional(bytes: &[u8]) -> Result<Body, Refusal> {
-        Body::parse(if bytes.trim_ascii().is_empty() { b"{}" } else { bytes })
+    pub(super) fn parse_optional(bytes: &[u8]) -> Result<JsonBody, ApiError> {
+        JsonBody::parse(if bytes.trim_ascii().is_empty() { b"{}" } else { bytes })
     }
 
     /// Notes that a member has to be there.
-    pub fn require<T>(&mut self, name: &str, value: Option<T>) -> Option<T> {
+    pub(super) fn require<T>(&mut self, name: &str, value: Option<T>) -> Option<T> {
         if value.is_none() && !self.members.contains_key(name) {
             self.blank::<()>(name);
         }
@@ -55,7 +55,7 @@ impl Body {
     }
 
     /// A text, within the cap.
-    pub fn text(&mut self, name: &str) -> Option<String> {
+    pub(super) fn text(&mut self, name: &str) -> Option<String> {
         match self.members.get(name)? {
             Value::String(text) if text.chars().count() > MAX_TEXT => {
                 let parameter = InvalidParameter {
@@ -71,13 +71,13 @@ impl Body {
     }
 
     /// A text that is more than white space.
-    pub fn name(&mut self, name: &str) -> Option<String> {
+    pub(super) fn name(&mut self, name: &str) -> Option<String> {
         let text = self.text(name)?;
         if text.trim().is_empty() { self.blank(name) } else { Some(text) }
     }
 
     /// `true` or `false`.
-    pub fn boolean(&mut self, name: &str) -> Option<bool> {
+    pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
         match self.members.get(name)? {
             Value::Bool(boolean) => Some(*boolean),
             _ => self.wrong(name, "is_boolean", "must be a boolean"),
@@ -85,7 +85,7 @@ impl Body {
     }
 
     /// A whole number from `least` to `most`.
-    pub fn number(&mut self, name: &str, least: u64, most: u64) -> Option<u64> {
+    pub(super) fn number(&mut self, name: &str, least: u64, most: u64) -> Option<u64> {
         match self.members.get(name)?.as_u64() {
             Some(number) if (least..=most).contains(&number) => Some(number),
             _ => self.wrong(name, "is_integer", "must be a whole number within its bounds"),
@@ -93,7 +93,7 @@ impl Body {
     }
 
     /// One of the words.
-    pub fn word<T: Copy + std::str::FromStr>(
+    pub(super) fn word<T: Copy + std::str::FromStr>(
         &mut self,
         name: &str,
         words: &[&'static str],
@@ -113,7 +113,7 @@ impl Body {
     }
 
     /// How a login ended, in letters of either case.
-    pub fn outcome(&mut self, name: &str) -> Option<Outcome> {
+    pub(super) fn outcome(&mut self, name: &str) -> Option<Outcome> {
         let words: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
         if let Some(Value::String(text)) = self.members.get_mut(name) {
             text.make_ascii_uppercase();
@@ -122,13 +122,13 @@ impl Body {
     }
 
     /// `cef`, `json` or `cps`.
-    pub fn log_format(&mut self, name: &str) -> Option<Format> {
+    pub(super) fn log_format(&mut self, name: &str) -> Option<Format> {
         let words: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
         self.word(name, &words)
     }
 
     /// An absolute URL of `http` or `https`, without credentials.
-    pub fn endpoint(&mut self, name: &str) -> Option<String> {
+    pub(super) fn endpoint(&mut self, name: &str) -> Option<String> {
         let text = self.name(name)?;
         if is_url(&text) {
             return Some(text);
@@ -138,7 +138,7 @@ impl Body {
     }
 
     /// What an `Authorization` can have.
-    pub fn authorization(&mut self, name: &str) -> Option<Secret> {
+    pub(super) fn authorization(&mut self, name: &str) -> Option<Secret> {
         let text = self.name(name)?;
         match Secret::new(&text) {
             Ok(secret) => Some(secret),
@@ -147,7 +147,7 @@ impl Body {
     }
 
     /// A UUID.
-    pub fn destination_id(&mut self, name: &str) -> Option<String> {
+    pub(super) fn destination_id(&mut self, name: &str) -> Option<String> {
         let text = self.text(name)?;
         if let Ok(id) = text.parse::<Hyphenated>() {
             return Some(id.to_string());
@@ -158,7 +158,7 @@ impl Body {
     }
 
     /// An instant.
-    pub fn time(&mut self, name: &str) -> Option<Time> {
+    pub(super) fn time(&mut self, name: &str) -> Option<Time> {
         match self.text(name)?.parse() {
             Ok(time) => Some(time),
             Err(_) => self.wrong(name, "is_date_time", "must be a date-time in RFC 3339"),
@@ -166,16 +166,16 @@ impl Body {
     }
 
     /// Notes that a member is wrong, for `reason`.
-    pub fn wrong<T>(&mut self, name: &str, rule: &'static str, reason: &str) -> Option<T> {
+    pub(super) fn wrong<T>(&mut self, name: &str, rule: &'static str, reason: &str) -> Option<T> {
         self.note("Invalid request body", parameter(name, rule, reason));
         None
     }
 
     /// Nothing was wrong, or all that was.
-    pub fn done(self) -> Result<(), Refusal> {
+    pub(super) fn done(self) -> Result<(), ApiError> {
         match self.detail {
             None => Ok(()),
-            Some(detail) => Err(Refusal::Invalid { detail, parameters: self.wrong }),
+            Some(detail) => Err(ApiError::Invalid { detail, parameters: self.wrong }),
         }
     }
 
@@ -218,13 +218,13 @@ mod tests {
     use super::*;
 
     /// What is wrong with the member `x` of a body, as `read` reads it.
-    fn check<T>(body: &str, read: impl Fn(&mut Body) -> Option<T>, expected: Option<&str>) {
-        let mut parsed = Body::parse(body.as_bytes()).unwrap();
+    fn check<T>(body: &str, read: impl Fn(&mut JsonBody) -> Option<T>, expected: Option<&str>) {
+        let mut parsed = JsonBody::parse(body.as_bytes()).unwrap();
         let value = read(&mut parsed);
         let done = parsed.done();
         let rule = match done {
             Ok(()) => None,
-            Err(Refusal::Invalid { parameters, .. }) => {
+            Err(ApiError::Invalid { parameters, .. }) => {
                 assert_eq!(parameters[0].field, "x");
                 parameters[0].rule.clone()
             }
@@ -268,12 +268,12 @@ mod tests {
 
     #[test]
     fn what_is_required_is_missed_and_all_is_reported_at_once() {
-        let mut body = Body::parse(br#"{"b":1,"other":true}"#).unwrap();
+        let mut body = JsonBody::parse(br#"{"b":1,"other":true}"#).unwrap();
         let a = body.name("a");
         assert_eq!(body.require("a", a), None);
         let b = body.name("b");
         assert_eq!(body.require("b", b), None);
-        let Err(Refusal::Invalid { detail, parameters }) = body.done() else { panic!() };
+        let Err(ApiError::Invalid { detail, parameters }) = body.done() else { panic!() };
         assert_eq!(detail, "Required field missing");
         let fields: Vec<_> = parameters.iter().map(|one| (&*one.field, &*one.reason)).collect();
         assert_eq!(fields, [("a", "cannot be blank"), ("b", "must be a string")]);
@@ -282,12 +282,13 @@ mod tests {
     #[test]
     fn what_is_no_object_is_no_body() {
         for bad in ["", "{", "[]", "null", "\"x\"", "{}{}", "\u{1}"] {
-            let Err(Refusal::Invalid { detail, parameters }) = Body::parse(bad.as_bytes()) else {
+            let Err(ApiError::Invalid { detail, parameters }) = JsonBody::parse(bad.as_bytes())
+            else {
                 panic!("{bad}");
             };
             assert_eq!(detail, "Could not parse request body");
             assert_eq!(parameters[0].reason, "request format is invalid");
         }
-        assert!(Body::parse_optional(b" ").is_ok());
+        assert!(JsonBody::parse_optional(b" ").is_ok());
     }
 }

@@ -3,16 +3,16 @@
 //!
 //! It takes the same token, and leaves no entries. `docs/simulate.md` shows its calls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Result, json as json_answer};
-use super::body::Body;
+use super::clock::Clock;
 use super::core::Core;
 use super::log::Scope;
-use super::refusal::Refusal;
+use super::response::{ApiError, Result};
+use super::router::ControlCall;
 use crate::konnect::authentication::Outcome;
 use crate::random::secret_text;
 use crate::settings::Secret;
@@ -24,62 +24,34 @@ const STRETCH: u64 = 1000;
 /// How far one call may advance the clock: ten years, in milliseconds.
 const MAX_ADVANCE: u64 = 3650 * 24 * 60 * 60 * 1000;
 
-/// Answers a call of `path`, which is what stands after `/simulate/`.
-pub(super) async fn handle(
-    core: &Core,
-    path: &str,
-    method: &Method,
-    body: &[u8],
-) -> Result<Answer> {
-    let segments: Vec<_> = path.split('/').collect();
-    let value = if *method == Method::GET {
-        match segments.as_slice() {
-            ["state"] => state(core),
-            ["clock"] => clock(core),
-            _ => return Err(Refusal::NotFound),
-        }
-    } else {
-        let body = Body::parse_optional(body)?;
-        match segments.as_slice() {
-            ["deliver"] => deliver(core, body).await?,
-            ["rotate-key"] => rotate_key(core)?,
-            ["entries"] => entries(core, body).await?,
-            ["portals", id, "login"] => login(core, id, body)?,
-            ["clock"] => set_clock(core, body)?,
-            ["tokens"] => token_without_role(core)?,
-            _ => return Err(Refusal::NotFound),
-        }
-    };
-    Ok(json_answer(StatusCode::OK, &value))
-}
-
-fn state(core: &Core) -> Value {
+pub(super) async fn state(core: Arc<Core>, _: ControlCall) -> Result<Value> {
     let organization = core.organization();
     let portals = organization.scopes().filter_map(|scope| match scope {
         Scope::Portal(id) => Some(id),
         Scope::Organization => None,
     });
-    json!({
+    Ok(json!({
         "portals": portals.collect::<Vec<_>>(),
         "entries": organization.log.len(),
         "kid": organization.keys.current().key().kid(),
         "now": core.clock.now(),
-    })
+    }))
 }
 
-async fn deliver(core: &Core, mut body: Body) -> Result<Value> {
-    let retries = body.boolean("retries").unwrap_or(true);
-    body.done()?;
+pub(super) async fn deliver(core: Arc<Core>, mut call: ControlCall) -> Result<Value> {
+    let retries = call.body.boolean("retries").unwrap_or(true);
+    call.body.done()?;
     Ok(json!({ "attempts": core.deliver_all(retries).await }))
 }
 
-fn rotate_key(core: &Core) -> Result<Value> {
+pub(super) async fn rotate_key(core: Arc<Core>, _: ControlCall) -> Result<Value> {
     let mut organization = core.organization();
-    organization.keys.rotate().map_err(|_| Refusal::Internal)?;
+    organization.keys.rotate().map_err(|_| ApiError::Internal)?;
     Ok(json!({ "kid": organization.keys.current().key().kid() }))
 }
 
-async fn entries(core: &Core, mut body: Body) -> Result<Value> {
+pub(super) async fn entries(core: Arc<Core>, call: ControlCall) -> Result<Value> {
+    let mut body = call.body;
     let count = body.number("count", 0, MAX_ENTRIES).unwrap_or(1);
     let portal = body.text("portal");
     body.done()?;
@@ -104,14 +76,15 @@ async fn entries(core: &Core, mut body: Body) -> Result<Value> {
     Ok(json!({ "count": made, "trace_ids": trace_ids }))
 }
 
-fn login(core: &Core, portal: &str, mut body: Body) -> Result<Value> {
+pub(super) async fn login(core: Arc<Core>, call: ControlCall) -> Result<Value> {
+    let (portal, mut body) = (call.id.unwrap_or_default(), call.body);
     let developer = body.name("developer").unwrap_or_else(|| "developer@example.com".to_owned());
     let outcome = body.outcome("outcome").unwrap_or(Outcome::Success);
     body.done()?;
-    let scope = Scope::Portal(portal.to_owned());
+    let scope = Scope::Portal(portal.clone());
     let (mut organization, now) = (core.organization(), core.clock.now());
     organization.webhook(&scope)?;
-    let event = organization.traffic.login(now, Some(portal), Some(&developer), outcome);
+    let event = organization.traffic.login(now, Some(&portal), Some(&developer), outcome);
     let told = json!({
         "trace_id": event.get("trace_id").map(|id| id.as_text()),
         "name": event.name,
@@ -121,11 +94,16 @@ fn login(core: &Core, portal: &str, mut body: Body) -> Result<Value> {
     Ok(told)
 }
 
-fn clock(core: &Core) -> Value {
-    json!({ "now": core.clock.now(), "held": core.clock.is_held() })
+pub(super) async fn clock(core: Arc<Core>, _: ControlCall) -> Result<Value> {
+    Ok(shown(&core.clock))
 }
 
-fn set_clock(core: &Core, mut body: Body) -> Result<Value> {
+fn shown(clock: &Clock) -> Value {
+    json!({ "now": clock.now(), "held": clock.is_held() })
+}
+
+pub(super) async fn set_clock(core: Arc<Core>, call: ControlCall) -> Result<Value> {
+    let mut body = call.body;
     let hold = body.boolean("hold");
     let advance = body.number("advance_ms", 0, MAX_ADVANCE);
     let set = body.time("set");
@@ -143,13 +121,13 @@ fn set_clock(core: &Core, mut body: Body) -> Result<Value> {
     if let Some(set) = set
         && core.clock.set(set).is_err()
     {
-        return Err(Refusal::Conflict("The clock has passed that time meanwhile"));
+        return Err(ApiError::Conflict("The clock has passed that time meanwhile"));
     }
-    Ok(clock(core))
+    Ok(shown(&core.clock))
 }
 
-fn token_without_role(core: &Core) -> Result<Value> {
-    let token = new_token().ok_or(Refusal::Internal)?;
+pub(super) async fn token_without_role(core: Arc<Core>, _: ControlCall) -> Result<Value> {
+    let token = new_token().ok_or(ApiError::Internal)?;
     let value = json!({ "token": token.expose() });
     core.add_token_without_role(token)?;
     Ok(value)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::clock::Clock;
 use super::log::Scope;
 use super::organization::Organization;
-use super::refusal::Refusal;
+use super::response::ApiError;
 use crate::konnect::batch::Encoding;
 use crate::konnect::deliver::Retry;
 use crate::net::{Client, ClientOptions, TlsError};
@@ -18,25 +18,25 @@ const MAX_TOKENS: usize = 1000;
 
 /// How deliveries are made.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner {
+pub(super) struct Manner {
     /// When they are tried again.
-    pub retry: Retry,
+    pub(super) retry: Retry,
     /// How many entries a batch has at most.
-    pub batch: usize,
+    pub(super) batch: usize,
     /// How bodies are encoded.
-    pub encoding: Encoding,
+    pub(super) encoding: Encoding,
     /// How long an attempt may take.
-    pub timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 /// The stand-in but for its network.
 #[derive(Debug)]
-pub struct Core {
+pub(super) struct Core {
     organization: Mutex<Organization>,
     /// Its clock.
-    pub clock: Clock,
+    pub(super) clock: Clock,
     /// How it delivers.
-    pub manner: Manner,
+    pub(super) manner: Manner,
     /// One attempt at a time is made for each webhook.
     pub(super) turns: BTreeMap<Scope, tokio::sync::Mutex<()>>,
     /// Checks certificates.
@@ -52,7 +52,7 @@ impl Core {
     ///
     /// # Errors
     /// When the system's certificates cannot be read.
-    pub fn new(
+    pub(super) fn new(
         organization: Organization,
         clock: Clock,
         manner: Manner,
@@ -73,36 +73,36 @@ impl Core {
     }
 
     /// The organization. The lock is not held across a wait.
-    pub fn organization(&self) -> MutexGuard<'_, Organization> {
+    pub(super) fn organization(&self) -> MutexGuard<'_, Organization> {
         self.organization.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The token with the role.
-    pub fn token(&self) -> &Secret {
+    pub(super) fn token(&self) -> &Secret {
         &self.token
     }
 
     /// Whether what stands in `Authorization` is a token with the role.
-    pub(super) fn authorize(&self, authorization: Option<&[u8]>) -> Result<(), Refusal> {
+    pub(super) fn authorize(&self, authorization: Option<&[u8]>) -> Result<(), ApiError> {
         // The scheme's letters may be of either case (RFC 9110 section 11.1).
         let (scheme, token) = authorization
             .and_then(|value| value.split_at_checked("Bearer ".len()))
-            .ok_or(Refusal::Unauthorized)?;
+            .ok_or(ApiError::Unauthorized)?;
         if !scheme.eq_ignore_ascii_case(b"Bearer ") {
-            return Err(Refusal::Unauthorized);
+            return Err(ApiError::Unauthorized);
         }
         if self.token.matches(token) {
             return Ok(());
         }
         let known = self.without_role.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(if any_matches(&known, token) { Refusal::Forbidden } else { Refusal::Unauthorized })
+        Err(if any_matches(&known, token) { ApiError::Forbidden } else { ApiError::Unauthorized })
     }
 
     /// Lets in a token that has not the role.
-    pub(super) fn add_token_without_role(&self, token: Secret) -> Result<(), Refusal> {
+    pub(super) fn add_token_without_role(&self, token: Secret) -> Result<(), ApiError> {
         let mut known = self.without_role.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_TOKENS {
-            return Err(Refusal::Conflict("There are as many tokens as there may be"));
+            return Err(ApiError::Conflict("There are as many tokens as there may be"));
         }
         known.push(token);
         Ok(())

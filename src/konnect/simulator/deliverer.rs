@@ -28,23 +28,23 @@ const MAX_MESSAGE: usize = 256;
 
 /// An attempt, as it is told to whoever asked for deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     /// `organization`, or the id of the Dev Portal.
-    pub webhook: String,
+    pub(super) webhook: String,
     /// Whether it was of a replay.
-    pub replay: bool,
+    pub(super) replay: bool,
     /// How many entries there were.
-    pub entries: usize,
+    pub(super) entries: usize,
     /// Which attempt at the batch this was, from 1.
-    pub attempt: usize,
+    pub(super) attempt: usize,
     /// The status, if there was an answer.
-    pub status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// What was said.
-    pub message: String,
+    pub(super) message: String,
     /// What became of the batch; `None` if the webhook was changed meanwhile.
-    pub outcome: Option<Outcome>,
+    pub(super) outcome: Option<Outcome>,
     /// How long the wait for the next attempt is, in milliseconds.
-    pub wait_ms: Option<u64>,
+    pub(super) wait_ms: Option<u64>,
 }
 
 /// Where and how a batch is sent.
@@ -58,7 +58,7 @@ struct Target {
 impl Core {
     /// Delivers what is due for a webhook, and with `at_once` also what is to be tried again, before
     /// its time. What happens meanwhile is not waited for. The attempts made.
-    pub async fn deliver(&self, scope: &Scope, at_once: bool) -> Vec<Report> {
+    pub(super) async fn deliver(&self, scope: &Scope, at_once: bool) -> Vec<Report> {
         let Some(turn) = self.turns.get(scope) else { return Vec::new() };
         let _turn = turn.lock().await;
         let until = self.organization().log.end();
@@ -94,7 +94,7 @@ impl Core {
     }
 
     /// Delivers what is due for every webhook, one after the other.
-    pub async fn deliver_all(&self, at_once: bool) -> Vec<Report> {
+    pub(super) async fn deliver_all(&self, at_once: bool) -> Vec<Report> {
         let mut reports = Vec::new();
         for scope in self.turns.keys() {
             reports.extend(self.deliver(scope, at_once).await);

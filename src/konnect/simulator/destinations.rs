@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::refusal::Refusal;
+use super::response::ApiError;
 use super::slice::{Position, Slice, slice};
 use crate::entry::Format;
 use crate::entry::Millis;
@@ -10,41 +10,41 @@ use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
 use crate::settings::Secret;
 
 /// How many destinations there may be.
-pub const MAX_DESTINATIONS: usize = 10_000;
+pub(super) const MAX_DESTINATIONS: usize = 10_000;
 
 /// A destination with its secret.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub(super) struct Stored {
     /// As it is shown.
-    pub shown: Destination,
+    pub(super) shown: Destination,
     /// What its deliveries are authorized with; `None` only of one that version 2 made without.
-    pub authorization: Option<Secret>,
+    pub(super) authorization: Option<Secret>,
 }
 
 /// The destinations.
 #[derive(Debug, Default)]
-pub struct Destinations {
+pub(super) struct Destinations {
     all: BTreeMap<u64, Stored>,
     next: u64,
 }
 
 /// Which names a list is of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NameFilter {
+pub(super) struct NameFilter {
     /// The whole name.
-    pub equals: Option<String>,
+    pub(super) equals: Option<String>,
     /// A part of it.
-    pub contains: Option<String>,
+    pub(super) contains: Option<String>,
 }
 
 impl Destinations {
     /// Makes a destination under this id.
-    pub fn create(
+    pub(super) fn create(
         &mut self,
         id: String,
         create: CreateDestination,
         now: Millis,
-    ) -> Result<Destination, Refusal> {
+    ) -> Result<Destination, ApiError> {
         let CreateDestination { name, endpoint, authorization, log_format, skip_ssl_verification } =
             create;
         let shown = Destination {
@@ -61,7 +61,7 @@ impl Destinations {
     }
 
     /// Makes the destination of a webhook that version 2 of the API sets up, to be filled in.
-    pub fn create_unnamed(&mut self, id: String, now: Millis) -> Result<(), Refusal> {
+    pub(super) fn create_unnamed(&mut self, id: String, now: Millis) -> Result<(), ApiError> {
         let shown = Destination {
             id,
             name: "Audit log webhook".to_owned(),
@@ -74,9 +74,9 @@ impl Destinations {
         self.add(Stored { shown, authorization: None })
     }
 
-    fn add(&mut self, stored: Stored) -> Result<(), Refusal> {
+    fn add(&mut self, stored: Stored) -> Result<(), ApiError> {
         if self.all.len() >= MAX_DESTINATIONS {
-            return Err(Refusal::Conflict("There are as many destinations as there may be"));
+            return Err(ApiError::Conflict("There are as many destinations as there may be"));
         }
         self.all.insert(self.next, stored);
         self.next += 1;
@@ -84,19 +84,19 @@ impl Destinations {
     }
 
     /// The destination with this id.
-    pub fn get(&self, id: &str) -> Option<&Stored> {
+    pub(super) fn get(&self, id: &str) -> Option<&Stored> {
         self.all.values().find(|stored| stored.shown.id == id)
     }
 
     /// Changes a destination.
-    pub fn update(
+    pub(super) fn update(
         &mut self,
         id: &str,
         update: UpdateDestination,
         now: Millis,
-    ) -> Result<Destination, Refusal> {
+    ) -> Result<Destination, ApiError> {
         let stored = self.all.values_mut().find(|stored| stored.shown.id == id);
-        let stored = stored.ok_or(Refusal::NotFound)?;
+        let stored = stored.ok_or(ApiError::NotFound)?;
         let shown = &mut stored.shown;
         let UpdateDestination { name, endpoint, authorization, log_format, skip_ssl_verification } =
             update;
@@ -110,12 +110,17 @@ impl Destinations {
     }
 
     /// Deletes a destination, whoever uses it.
-    pub fn delete(&mut self, id: &str) {
+    pub(super) fn delete(&mut self, id: &str) {
         self.all.retain(|_, stored| stored.shown.id != id);
     }
 
     /// A page of those whose names are right.
-    pub fn page(&self, position: Position, size: usize, filter: &NameFilter) -> Slice<Destination> {
+    pub(super) fn page(
+        &self,
+        position: Position,
+        size: usize,
+        filter: &NameFilter,
+    ) -> Slice<Destination> {
         let fits = |stored: &Stored| {
             let name = &stored.shown.name;
             filter.equals.as_ref().is_none_or(|whole| name == whole)
@@ -206,7 +211,7 @@ mod tests {
         let stored = destinations.get("a").unwrap();
         assert!(stored.authorization.as_ref().unwrap().matches(b"Bearer x"));
         let missing = destinations.update("b", UpdateDestination::default(), later);
-        assert_eq!(missing, Err(Refusal::NotFound));
+        assert_eq!(missing, Err(ApiError::NotFound));
         destinations.delete("a");
         assert!(destinations.get("a").is_none());
     }

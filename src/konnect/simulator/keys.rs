@@ -11,7 +11,7 @@ const MAX_KEYS: usize = 64;
 
 /// The signing keys.
 #[derive(Debug)]
-pub struct Keys {
+pub(super) struct Keys {
     current: Arc<Signer>,
     /// The newest first.
     earlier: Vec<Arc<Signer>>,
@@ -22,12 +22,12 @@ impl Keys {
     ///
     /// # Errors
     /// When the system gives no random numbers.
-    pub fn generate() -> Result<Keys, SignerError> {
+    pub(super) fn generate() -> Result<Keys, SignerError> {
         Ok(Keys { current: Arc::new(Signer::generate(None)?.0), earlier: Vec::new() })
     }
 
     /// The key that signs what happens now.
-    pub fn current(&self) -> &Arc<Signer> {
+    pub(super) fn current(&self) -> &Arc<Signer> {
         &self.current
     }
 
@@ -35,7 +35,7 @@ impl Keys {
     ///
     /// # Errors
     /// When the system gives no random numbers.
-    pub fn rotate(&mut self) -> Result<(), SignerError> {
+    pub(super) fn rotate(&mut self) -> Result<(), SignerError> {
         let new = Arc::new(Signer::generate(None)?.0);
         self.earlier.insert(0, std::mem::replace(&mut self.current, new));
         self.earlier.truncate(MAX_KEYS - 1);
@@ -43,7 +43,7 @@ impl Keys {
     }
 
     /// The JWK set (RFC 7517 section 5): `get-audit-log-jwks`.
-    pub fn jwk_set(&self) -> Value {
+    pub(super) fn jwk_set(&self) -> Value {
         let keys = std::iter::once(&self.current).chain(&self.earlier);
         json!({ "keys": keys.map(|signer| json!(signer.key())).collect::<Vec<_>>() })
     }

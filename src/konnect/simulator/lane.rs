@@ -9,7 +9,7 @@ use crate::entry::Millis;
 
 /// Along which lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaneName {
+pub(super) enum LaneName {
     /// What happens.
     Live,
     /// What is replayed.
@@ -18,28 +18,28 @@ pub enum LaneName {
 
 /// A batch that is to be sent now.
 #[derive(Clone, Debug)]
-pub struct Work {
+pub(super) struct Work {
     /// Along which lane.
-    pub lane: LaneName,
+    pub(super) lane: LaneName,
     /// Its number.
-    pub batch: u64,
+    pub(super) batch: u64,
     /// Its entries.
-    pub entries: Vec<Arc<Retained>>,
+    pub(super) entries: Vec<Arc<Retained>>,
     /// Its body, if it was made for an attempt before this one.
-    pub body: Option<Bytes>,
+    pub(super) body: Option<Bytes>,
 }
 
 /// When batches are due.
 #[derive(Clone, Copy, Debug)]
-pub struct Due {
+pub(super) struct Due {
     /// The time.
-    pub now: Millis,
+    pub(super) now: Millis,
     /// Whether retries are due before their time.
-    pub at_once: bool,
+    pub(super) at_once: bool,
     /// Only entries before this number are.
-    pub until: u64,
+    pub(super) until: u64,
     /// How many entries a batch has at most.
-    pub batch: usize,
+    pub(super) batch: usize,
 }
 
 /// What is to be sent in order.

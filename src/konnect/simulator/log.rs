@@ -15,7 +15,7 @@ use crate::konnect::sign::{Signer, place};
 
 /// Whose webhook: the organization's, or a Dev Portal's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Scope {
+pub(super) enum Scope {
     /// The organization's.
     Organization,
     /// That of the Dev Portal with this id.
@@ -33,22 +33,22 @@ impl fmt::Display for Scope {
 
 /// An entry that is kept.
 #[derive(Debug)]
-pub struct Retained {
+pub(super) struct Retained {
     /// Its number: dense and rising.
-    pub number: u64,
+    pub(super) number: u64,
     /// What happened.
-    pub event: Event,
+    pub(super) event: Event,
     /// Whose webhook it goes to.
-    pub scope: Scope,
+    pub(super) scope: Scope,
     /// What becomes of it on its way.
-    pub fate: Fate,
+    pub(super) fate: Fate,
     /// The key of its time.
-    pub signer: Arc<Signer>,
+    pub(super) signer: Arc<Signer>,
 }
 
 impl Retained {
     /// Adds its line to `lines`, signed or not; twice if that is its fate.
-    pub fn write(&self, format: Format, lines: &mut Vec<String>) {
+    pub(super) fn write(&self, format: Format, lines: &mut Vec<String>) {
         let text = self.event.text(format);
         let signature = || self.signer.signature(&text);
         let line = match self.fate {
@@ -67,7 +67,7 @@ impl Retained {
 
 /// The entries that are kept.
 #[derive(Debug)]
-pub struct Log {
+pub(super) struct Log {
     entries: VecDeque<Arc<Retained>>,
     /// The number of the next entry.
     next: u64,
@@ -79,12 +79,12 @@ pub struct Log {
 
 impl Log {
     /// Keeps entries for `retention` milliseconds, and at most `most`.
-    pub fn new(retention: i64, most: usize) -> Log {
+    pub(super) fn new(retention: i64, most: usize) -> Log {
         Log { entries: VecDeque::new(), next: 0, retention, most }
     }
 
     /// Adds what happened. Its time is at least that of the entry before it: pages depend on that.
-    pub fn push(&mut self, mut event: Event, scope: Scope, fate: Fate, signer: Arc<Signer>) {
+    pub(super) fn push(&mut self, mut event: Event, scope: Scope, fate: Fate, signer: Arc<Signer>) {
         if let Some(last) = self.entries.back() {
             event.at = event.at.max(last.event.at);
         }
@@ -98,7 +98,7 @@ impl Log {
     }
 
     /// Forgets what is too old at `now`.
-    pub fn prune(&mut self, now: Millis) {
+    pub(super) fn prune(&mut self, now: Millis) {
         let oldest = now.get() - self.retention;
         while self.entries.front().is_some_and(|entry| entry.event.at.get() < oldest) {
             self.entries.pop_front();
@@ -106,37 +106,32 @@ impl Log {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// How old an entry may be, in milliseconds.
-    pub fn retention(&self) -> i64 {
+    pub(super) fn retention(&self) -> i64 {
         self.retention
     }
 
     /// The number that the next entry will have.
-    pub fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.next
     }
 
     /// The number of the first entry that is not before `time`.
-    pub fn number_at(&self, time: Millis) -> u64 {
+    pub(super) fn number_at(&self, time: Millis) -> u64 {
         self.first() + self.entries.partition_point(|entry| entry.event.at < time) as u64
     }
 
     /// The entries from `number` on.
-    pub fn from(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<Retained>> {
+    pub(super) fn from(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<Retained>> {
         self.entries.range(self.index(number)..)
     }
 
     /// The entries before `number`.
-    pub fn before(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<Retained>> {
+    pub(super) fn before(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<Retained>> {
         self.entries.range(..self.index(number))
     }
 
@@ -177,7 +172,7 @@ mod tests {
         assert_eq!(numbers(&log_of(&[0, 1, 2, 3, 4, 5, 6])), [2, 3, 4, 5, 6]);
         let mut log = log_of(&[0, 1]);
         log.prune(Millis::saturating(5000));
-        assert!(log.is_empty());
+        assert_eq!(log.len(), 0);
         assert_eq!(log.end(), 2);
     }
 

@@ -2,36 +2,33 @@
 //!
 //! - [`organization`] is all it knows: [`destinations`], the [`webhook`]s and their [`lane`]s, the
 //!   [`log`] of what happened, its [`keys`], and the [`traffic`](super::traffic) that happens.
-//! - [`http`] answers requests: [`route`] says what they ask for, [`body`] and [`query`] read them,
-//!   [`operation`] and [`pull`] do them, [`mod@slice`] makes pages, [`answer`] answers, [`refusal`]
-//!   the problems.
+//! - [`router`] answers requests: it has the table of all operations. [`body`] and [`query`] read
+//!   requests, [`operations`] and [`pull`] do them, [`mod@slice`] makes pages, [`response`] answers.
 //! - [`deliverer`] sends what is due by the [`clock`]. [`control`] is for tests and people.
 //!
 //! It follows the vendor's OpenAPI documents (see [`api`](super::api)) and the page "Konnect and Dev
 //! Portal audit logs". [`Simulator::start`] binds, [`Simulator::run`] works until it is told to
 //! stop; everything is in memory and gone then.
 
-pub mod answer;
-pub mod body;
-pub mod clock;
-pub mod control;
-pub mod core;
-pub mod deliverer;
-pub mod destinations;
-pub mod http;
-pub mod keys;
-pub mod lane;
-pub mod log;
-pub mod operation;
-pub mod organization;
-pub mod pull;
-pub mod query;
-pub mod refusal;
-pub mod route;
-pub mod slice;
+mod body;
+mod clock;
+mod control;
+mod core;
+mod deliverer;
+mod destinations;
+mod keys;
+mod lane;
+mod log;
+mod operations;
+mod organization;
+mod pull;
+mod query;
+mod response;
+mod router;
+mod slice;
 #[cfg(test)]
 mod tests;
-pub mod webhook;
+mod webhook;
 
 use std::io;
 use std::net::SocketAddr;
@@ -42,18 +39,19 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use self::clock::Clock;
+pub use self::clock::Clock;
+
 use self::control::new_token;
 use self::core::{Core, Manner};
-use self::http::{NoBody, handle};
 use self::organization::{Beginning, Organization};
+use self::router::{handle, router};
 use super::batch::Encoding;
 use super::deliver::Retry;
 use super::share::Fates;
 use super::sign::SignerError;
 use crate::net::{
-    CloseConnection, ConnectionRefusal, Limits, ListenError, Listener, ListenerObserver, PairFiles,
-    Peer, ServerTls, Shutdown, TlsError, ensure_self_signed,
+    ConnectionRefusal, Limits, ListenError, Listener, ListenerObserver, PairFiles, Peer, ServerTls,
+    Shutdown, TlsError, ensure_self_signed,
 };
 use crate::random::uuid;
 use crate::settings::Secret;
@@ -201,11 +199,6 @@ impl Simulator {
         self.certificate.as_ref()
     }
 
-    /// What it is but for its network, to be used in the same process.
-    pub fn core(&self) -> &Arc<Core> {
-        &self.core
-    }
-
     /// Answers and delivers until shutdown; a delivery in flight is dropped then.
     pub async fn run(self, mut shutdown: Shutdown) {
         let mut tasks = tokio::task::JoinSet::new();
@@ -221,14 +214,8 @@ impl Simulator {
             });
         }
         tasks.spawn(happen(Arc::clone(&self.core), self.rate));
-        let core = Arc::clone(&self.core);
-        let service = move |request, peer: Peer| {
-            let core = Arc::clone(&core);
-            async move {
-                let answer = handle(&core, request, peer.address.ip()).await;
-                answer.map_err(|NoBody| CloseConnection)
-            }
-        };
+        let router = router(self.core);
+        let service = move |request, peer: Peer| handle(router.clone(), request, peer.address.ip());
         let serving =
             self.listener.serve(service, Limits::default(), Arc::new(Log), shutdown.clone());
         let stopped = async {
@@ -240,7 +227,7 @@ impl Simulator {
 }
 
 /// The stand-in but for its network, the id of its organization, and those of its portals.
-pub(crate) fn assemble(options: Options) -> Result<(Core, String, Vec<String>), StartError> {
+fn assemble(options: Options) -> Result<(Core, String, Vec<String>), StartError> {
     let mut made = options.seed.map_or_else(Rng::new, Rng::with_seed);
     let org_id = options.org_id.unwrap_or_else(|| uuid(&mut made));
     let portals = match options.portals {

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use super::destinations::Destinations;
 use super::keys::Keys;
 use super::log::{Log, Scope};
-use super::refusal::Refusal;
+use super::response::ApiError;
 use super::webhook::Webhook;
 use crate::entry::Format;
 use crate::entry::Millis;
@@ -22,7 +22,7 @@ use crate::konnect::authentication::Outcome;
 use crate::konnect::event::Event;
 use crate::konnect::share::{Fate, Fates};
 use crate::konnect::sign::SignerError;
-use crate::konnect::traffic::{Call, Traffic};
+use crate::konnect::traffic::{ApiCall, Traffic};
 use crate::random::uuid;
 
 /// How far the clocks of a client may be off, in milliseconds, when it names a range to replay.
@@ -30,15 +30,15 @@ const SKEW: i64 = 60 * 60 * 1000;
 
 /// The organization.
 #[derive(Debug)]
-pub struct Organization {
+pub(super) struct Organization {
     /// Its destinations.
-    pub destinations: Destinations,
+    pub(super) destinations: Destinations,
     /// What happened in it.
-    pub log: Log,
+    pub(super) log: Log,
     /// Its keys.
-    pub keys: Keys,
+    pub(super) keys: Keys,
     /// What happens in it.
-    pub traffic: Traffic,
+    pub(super) traffic: Traffic,
     /// Entries of a request that are still to happen, one by one on demand.
     begun: VecDeque<Event>,
     webhooks: BTreeMap<Scope, Webhook>,
@@ -49,19 +49,19 @@ pub struct Organization {
 
 /// What an organization begins with.
 #[derive(Clone, Debug)]
-pub struct Beginning {
+pub(super) struct Beginning {
     /// Repeats what happens.
-    pub seed: u64,
+    pub(super) seed: u64,
     /// Its id.
-    pub org_id: String,
+    pub(super) org_id: String,
     /// The ids of its Dev Portals.
-    pub portals: Vec<String>,
+    pub(super) portals: Vec<String>,
     /// How long entries are kept, in milliseconds.
-    pub retention: i64,
+    pub(super) retention: i64,
     /// How many are kept at most.
-    pub most: usize,
+    pub(super) most: usize,
     /// What becomes of the entries of made-up traffic.
-    pub fates: Fates,
+    pub(super) fates: Fates,
 }
 
 impl Organization {
@@ -69,7 +69,7 @@ impl Organization {
     ///
     /// # Errors
     /// When the system gives no random numbers to make a key from.
-    pub fn new(beginning: Beginning, ids: Rng) -> Result<Organization, SignerError> {
+    pub(super) fn new(beginning: Beginning, ids: Rng) -> Result<Organization, SignerError> {
         let Beginning { seed, org_id, portals, retention, most, fates } = beginning;
         let traffic = Traffic::new(seed, org_id, portals.clone());
         let scopes =
@@ -87,37 +87,37 @@ impl Organization {
     }
 
     /// The webhook of `scope`.
-    pub fn webhook(&self, scope: &Scope) -> Result<&Webhook, Refusal> {
-        self.webhooks.get(scope).ok_or(Refusal::NotFound)
+    pub(super) fn webhook(&self, scope: &Scope) -> Result<&Webhook, ApiError> {
+        self.webhooks.get(scope).ok_or(ApiError::NotFound)
     }
 
     /// The webhook of `scope`, to be changed, and the log beside it.
-    pub fn webhook_mut(&mut self, scope: &Scope) -> Result<(&mut Webhook, &Log), Refusal> {
-        let webhook = self.webhooks.get_mut(scope).ok_or(Refusal::NotFound)?;
+    pub(super) fn webhook_mut(&mut self, scope: &Scope) -> Result<(&mut Webhook, &Log), ApiError> {
+        let webhook = self.webhooks.get_mut(scope).ok_or(ApiError::NotFound)?;
         Ok((webhook, &self.log))
     }
 
     /// Whose webhooks there are.
-    pub fn scopes(&self) -> impl Iterator<Item = &Scope> {
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &Scope> {
         self.webhooks.keys()
     }
 
     /// `create-audit-log-destination`.
-    pub fn create(
+    pub(super) fn create(
         &mut self,
         create: CreateDestination,
         now: Millis,
-    ) -> Result<Destination, Refusal> {
+    ) -> Result<Destination, ApiError> {
         self.destinations.create(uuid(&mut self.ids), create, now)
     }
 
     /// `update-audit-log-destination`.
-    pub fn change(
+    pub(super) fn change(
         &mut self,
         id: &str,
         update: UpdateDestination,
         now: Millis,
-    ) -> Result<Destination, Refusal> {
+    ) -> Result<Destination, ApiError> {
         let shown = self.destinations.update(id, update, now)?;
         let end = self.log.end();
         for webhook in self.webhooks.values_mut() {
@@ -129,31 +129,31 @@ impl Organization {
     }
 
     /// `delete-audit-log-destination`.
-    pub fn delete(&mut self, id: &str) -> Result<(), Refusal> {
-        self.destinations.get(id).ok_or(Refusal::NotFound)?;
+    pub(super) fn delete(&mut self, id: &str) -> Result<(), ApiError> {
+        self.destinations.get(id).ok_or(ApiError::NotFound)?;
         if self.webhooks.values().any(|webhook| webhook.destination() == Some(id)) {
-            return Err(Refusal::Conflict("The destination is in use by a webhook"));
+            return Err(ApiError::Conflict("The destination is in use by a webhook"));
         }
         self.destinations.delete(id);
         Ok(())
     }
 
     /// A webhook as version 3, and for Dev Portals version 2, shows it.
-    pub fn shown(&self, scope: &Scope) -> Result<Shown, Refusal> {
+    pub(super) fn shown(&self, scope: &Scope) -> Result<Shown, ApiError> {
         let webhook = self.webhook(scope)?;
         let audit_log_destination_id = webhook.destination().map(str::to_owned);
         Ok(Shown { audit_log_destination_id, enabled: webhook.is_enabled() })
     }
 
     /// `update-audit-logs-webhook`, `update-portal-audit-log-webhook`.
-    pub fn set(
+    pub(super) fn set(
         &mut self,
         scope: &Scope,
         update: UpdateWebhook,
         now: Millis,
-    ) -> Result<Shown, Refusal> {
+    ) -> Result<Shown, ApiError> {
         if let Some(id) = &update.audit_log_destination_id {
-            self.destinations.get(id).ok_or(Refusal::NotFound)?;
+            self.destinations.get(id).ok_or(ApiError::NotFound)?;
         }
         let (webhook, log) = self.webhook_mut(scope)?;
         webhook.update(update, now, log.end());
@@ -161,17 +161,17 @@ impl Organization {
     }
 
     /// `delete-audit-logs-webhook`, `delete-portal-audit-log-webhook`.
-    pub fn unset(&mut self, scope: &Scope, now: Millis) -> Result<(), Refusal> {
+    pub(super) fn unset(&mut self, scope: &Scope, now: Millis) -> Result<(), ApiError> {
         let (webhook, log) = self.webhook_mut(scope)?;
         if matches!(scope, Scope::Portal(_)) && webhook.is_replaying() {
-            return Err(Refusal::Conflict(REPLAYING));
+            return Err(ApiError::Conflict(REPLAYING));
         }
         webhook.remove(now, log.end());
         Ok(())
     }
 
     /// The organization's webhook as version 2 shows it.
-    pub fn shown_v2(&self) -> Result<WebhookV2, Refusal> {
+    pub(super) fn shown_v2(&self) -> Result<WebhookV2, ApiError> {
         let webhook = self.webhook(&Scope::Organization)?;
         let stored = webhook.destination().and_then(|id| self.destinations.get(id));
         let shown = stored.map(|stored| &stored.shown);
@@ -186,7 +186,11 @@ impl Organization {
 
     /// `update-audit-log-webhook` of version 2. Endpoint and format are those of the webhook's
     /// destination, and one is made if it has none.
-    pub fn set_v2(&mut self, update: UpdateWebhookV2, now: Millis) -> Result<WebhookV2, Refusal> {
+    pub(super) fn set_v2(
+        &mut self,
+        update: UpdateWebhookV2,
+        now: Millis,
+    ) -> Result<WebhookV2, ApiError> {
         let UpdateWebhookV2 { endpoint, authorization, enabled, log_format, skip_ssl_verification } =
             update;
         let destination = UpdateDestination {
@@ -222,29 +226,29 @@ impl Organization {
     }
 
     /// `update-audit-log-replay-job`, `update-portal-audit-log-replay-job`.
-    pub fn replay(
+    pub(super) fn replay(
         &mut self,
         scope: &Scope,
         range: ReplayRange,
         now: Millis,
-    ) -> Result<ReplayJob, Refusal> {
+    ) -> Result<ReplayJob, ApiError> {
         let (webhook, log) = self.webhook_mut(scope)?;
         if webhook.start_replay(range, log, now) {
             Ok(webhook.replay_job())
         } else {
-            Err(Refusal::Conflict(REPLAYING))
+            Err(ApiError::Conflict(REPLAYING))
         }
     }
 
     /// Whether `time` is one of which entries are kept at `now`, with some allowance for clocks.
-    pub fn is_kept(&self, time: Millis, now: Millis) -> bool {
+    pub(super) fn is_kept(&self, time: Millis, now: Millis) -> bool {
         let age = now.get() - time.get();
         (-SKEW..=self.log.retention() + SKEW).contains(&age)
     }
 
     /// Made-up traffic happens, of which some is tampered with, unsigned or sent twice: how many
     /// entries it gave.
-    pub fn happen(&mut self, at: Millis) -> u128 {
+    pub(super) fn happen(&mut self, at: Millis) -> u128 {
         let mut entries = 0;
         for event in self.traffic.request(at) {
             let scope = match event.get("portal_id") {
@@ -258,7 +262,7 @@ impl Organization {
     }
 
     /// Something made up happens in `scope`: its trace id.
-    pub fn happen_in(&mut self, scope: &Scope, at: Millis) -> Option<String> {
+    pub(super) fn happen_in(&mut self, scope: &Scope, at: Millis) -> Option<String> {
         let event = match scope {
             Scope::Organization => {
                 // A request may leave several entries; the others are the next.
@@ -275,19 +279,19 @@ impl Organization {
     }
 
     /// What is still to happen of a request does not.
-    pub fn end_request(&mut self) {
+    pub(super) fn end_request(&mut self) {
         self.begun.clear();
     }
 
     /// What a call of the API leaves behind.
-    pub fn called(&mut self, call: &Call<'_>, at: Millis) {
+    pub(super) fn called(&mut self, call: &ApiCall<'_>, at: Millis) {
         for event in self.traffic.call(at, call) {
             self.record(Scope::Organization, event);
         }
     }
 
     /// Something happened.
-    pub fn record(&mut self, scope: Scope, event: Event) {
+    pub(super) fn record(&mut self, scope: Scope, event: Event) {
         self.log.push(event, scope, Fate::Genuine, self.keys.current().clone());
     }
 

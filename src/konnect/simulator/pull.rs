@@ -17,11 +17,11 @@ use crate::konnect::event::Event;
 const DEFAULT_SPAN: i64 = 7 * crate::entry::time::DAY;
 
 /// The types, as `filter[type]` names them.
-pub const TYPES: [&str; 3] = ["authorization", "authentication", "gateway_access"];
+pub(super) const TYPES: [&str; 3] = ["authorization", "authentication", "gateway_access"];
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Range {
+pub(super) struct Range {
     start: Millis,
     end: Millis,
     kind: Option<Kind>,
@@ -29,7 +29,7 @@ pub struct Range {
 
 impl Range {
     /// Reads the filters, and fixes the end in `query`.
-    pub fn read(query: &mut Query, now: Millis) -> Range {
+    pub(super) fn read(query: &mut Query, now: Millis) -> Range {
         const END: &str = "filter[ts][lte]";
         let (gte, lte) = (query.time("filter[ts][gte]"), query.time(END));
         let kind = query.choice("filter[type]", &TYPES).map(|kind| match kind.as_str() {
@@ -48,7 +48,7 @@ impl Range {
     }
 
     /// A page of the range.
-    pub fn page(&self, log: &Log, page: PageOf) -> Slice<PulledEntry> {
+    pub(super) fn page(&self, log: &Log, page: PageOf) -> Slice<PulledEntry> {
         let item = |entry: &std::sync::Arc<Retained>| {
             let fits = self.kind.is_none_or(|kind| kind == Kind::of(Some(&entry.event.name)));
             (entry.scope == Scope::Organization && fits)
@@ -74,7 +74,7 @@ impl Range {
 }
 
 /// The page as it is answered.
-pub fn answer(query: &Query, page: PageOf, slice: Slice<PulledEntry>) -> PulledPage {
+pub(super) fn answer(query: &Query, page: PageOf, slice: Slice<PulledEntry>) -> PulledPage {
     let meta = PulledMeta { page: query.beside(page, &slice) };
     PulledPage { data: slice.items, meta }
 }

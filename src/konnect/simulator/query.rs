@@ -4,14 +4,14 @@ use hyper::Uri;
 use serde_json::json;
 
 use super::destinations::NameFilter;
-use super::refusal::Refusal;
+use super::response::ApiError;
 use super::slice::{Position, Slice, cursor, number};
 use crate::konnect::api::page::{encoded, parameters};
 use crate::konnect::api::{CursorPage, InvalidParameter, Time};
 
 /// The parameters of a list.
 #[derive(Debug)]
-pub struct Query {
+pub(super) struct Query {
     path: String,
     parameters: Vec<(String, String)>,
     wrong: Vec<InvalidParameter>,
@@ -19,16 +19,16 @@ pub struct Query {
 
 /// Which page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageOf {
+pub(super) struct PageOf {
     /// Where it is.
-    pub position: Position,
+    pub(super) position: Position,
     /// How many items it has at most.
-    pub size: usize,
+    pub(super) size: usize,
 }
 
 impl Query {
     /// Reads the query of a URI. An empty parameter is as good as none.
-    pub fn of(uri: &Uri) -> Query {
+    pub(super) fn of(uri: &Uri) -> Query {
         let query = uri.query().unwrap_or_default();
         let known: Vec<_> = parameters(query).collect();
         let mut wrong = Vec::new();
@@ -47,7 +47,7 @@ impl Query {
 
     /// The page that is asked for, of `default` items, and of `most` at most. More than that is
     /// wrong where the documents have a maximum.
-    pub fn page(&mut self, default: usize, most: usize, is_documented: bool) -> PageOf {
+    pub(super) fn page(&mut self, default: usize, most: usize, is_documented: bool) -> PageOf {
         const SIZE: &str = "page[size]";
         let size = match self.value(SIZE).map(str::parse::<u64>) {
             None => default,
@@ -82,7 +82,7 @@ impl Query {
     }
 
     /// The filter for names: `filter[name]`, `filter[name][eq]`, `filter[name][contains]`.
-    pub fn names(&self) -> NameFilter {
+    pub(super) fn names(&self) -> NameFilter {
         let value = |name| self.value(name).map(str::to_owned);
         NameFilter {
             equals: value("filter[name][eq]").or_else(|| value("filter[name]")),
@@ -91,7 +91,7 @@ impl Query {
     }
 
     /// An instant.
-    pub fn time(&mut self, name: &str) -> Option<Time> {
+    pub(super) fn time(&mut self, name: &str) -> Option<Time> {
         let time = self.value(name)?.parse();
         if time.is_err() {
             self.wrong.push(parameter(name, "is_date_time", "must be a date-time in RFC 3339"));
@@ -100,7 +100,7 @@ impl Query {
     }
 
     /// One of `choices`.
-    pub fn choice(&mut self, name: &str, choices: &[&str]) -> Option<String> {
+    pub(super) fn choice(&mut self, name: &str, choices: &[&str]) -> Option<String> {
         let value = self.value(name)?.to_owned();
         if choices.contains(&value.as_str()) {
             return Some(value);
@@ -112,21 +112,24 @@ impl Query {
     }
 
     /// Sets a parameter for the pages beside this one, so that they are of the same list.
-    pub fn fix(&mut self, name: &str, value: &str) {
+    pub(super) fn fix(&mut self, name: &str, value: &str) {
         self.parameters.retain(|(known, _)| known != name);
         self.parameters.push((name.to_owned(), value.to_owned()));
     }
 
     /// Nothing was wrong, or all that was.
-    pub fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self) -> Result<(), ApiError> {
         if self.wrong.is_empty() {
             return Ok(());
         }
-        Err(Refusal::Invalid { detail: "Invalid query parameters", parameters: self.wrong.clone() })
+        Err(ApiError::Invalid {
+            detail: "Invalid query parameters",
+            parameters: self.wrong.clone(),
+        })
     }
 
     /// Where the pages beside a page are.
-    pub fn beside<T>(&self, page: PageOf, slice: &Slice<T>) -> CursorPage {
+    pub(super) fn beside<T>(&self, page: PageOf, slice: &Slice<T>) -> CursorPage {
         let uri = |name: &str, of: u64| {
             let kept = self.parameters.iter().filter(|(name, _)| !name.starts_with("page["));
             let kept = kept.map(|(name, value)| (name.as_str(), value.clone()));

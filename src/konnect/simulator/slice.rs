@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Where a page begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
+pub(super) enum Position {
     /// At the start of the list.
     Start,
     /// After the item with this number.
@@ -18,18 +18,18 @@ pub enum Position {
 
 /// A page.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Slice<T> {
+pub(super) struct Slice<T> {
     /// Its items.
-    pub items: Vec<T>,
+    pub(super) items: Vec<T>,
     /// The last of them, if there are more after it.
-    pub next: Option<u64>,
+    pub(super) next: Option<u64>,
     /// The first of them, if there are more before it.
-    pub previous: Option<u64>,
+    pub(super) previous: Option<u64>,
 }
 
 /// The page of at most `size` items at `position` of a list, of which `from` gives the items from a
 /// number on, and `before` those before a number, the nearest first.
-pub fn slice<T, F, B>(
+pub(super) fn slice<T, F, B>(
     position: Position,
     size: usize,
     from: impl Fn(u64) -> F,
@@ -58,12 +58,12 @@ where
 }
 
 /// A cursor as it is given out. Nobody is to look into it.
-pub fn cursor(number: u64) -> String {
+pub(super) fn cursor(number: u64) -> String {
     URL_SAFE_NO_PAD.encode(format!("{{\"after\":{number}}}"))
 }
 
 /// The number in a cursor; `None` if it is none that was given out.
-pub fn number(cursor: &str) -> Option<u64> {
+pub(super) fn number(cursor: &str) -> Option<u64> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     text.strip_prefix("{\"after\":")?.strip_suffix('}')?.parse().ok()
 }

@@ -25,7 +25,7 @@ use crate::konnect::deliver::Retry;
 
 /// A webhook.
 #[derive(Debug, Default)]
-pub struct Webhook {
+pub(super) struct Webhook {
     destination: Option<String>,
     enabled: bool,
     /// Turned off after attempts that failed.
@@ -62,21 +62,21 @@ struct Replay {
 
 /// What came of an attempt.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub(super) struct Answered {
     /// The status, if there was an answer.
-    pub status: Option<u16>,
+    pub(super) status: Option<u16>,
     /// What was said: the end of the answer, or why there was none.
-    pub message: String,
+    pub(super) message: String,
     /// Whether the batch was taken.
-    pub acknowledged: bool,
+    pub(super) acknowledged: bool,
     /// Whether it is worth another attempt.
-    pub temporary: bool,
+    pub(super) temporary: bool,
 }
 
 /// What becomes of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// It was taken.
     Delivered,
     /// It is sent again.
@@ -87,38 +87,38 @@ pub enum Outcome {
 
 /// What an attempt came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub(super) struct Settled {
     /// What becomes of the batch.
-    pub outcome: Outcome,
+    pub(super) outcome: Outcome,
     /// Which attempt at it this was, from 1.
-    pub attempt: usize,
+    pub(super) attempt: usize,
     /// How long until the next.
-    pub wait: Option<Duration>,
+    pub(super) wait: Option<Duration>,
 }
 
 impl Webhook {
     /// The destination's id.
-    pub fn destination(&self) -> Option<&str> {
+    pub(super) fn destination(&self) -> Option<&str> {
         self.destination.as_deref()
     }
 
     /// Whether it is to send.
-    pub fn is_enabled(&self) -> bool {
+    pub(super) fn is_enabled(&self) -> bool {
         self.enabled
     }
 
     /// When it was changed last.
-    pub fn updated_at(&self) -> Time {
+    pub(super) fn updated_at(&self) -> Time {
         self.updated_at.map_or(Time::INITIAL, Time::from)
     }
 
     /// Whether a replay is at work.
-    pub fn is_replaying(&self) -> bool {
+    pub(super) fn is_replaying(&self) -> bool {
         self.replay.as_ref().is_some_and(|replay| replay.status.is_running())
     }
 
     /// Changes it. What happens from `end` on is sent, if it sent nothing before.
-    pub fn update(&mut self, update: UpdateWebhook, now: Millis, end: u64) {
+    pub(super) fn update(&mut self, update: UpdateWebhook, now: Millis, end: u64) {
         let was_enabled = self.enabled;
         self.destination = update.audit_log_destination_id.or(self.destination.take());
         self.enabled = update.enabled.unwrap_or(self.enabled);
@@ -130,7 +130,7 @@ impl Webhook {
     }
 
     /// Unsets it.
-    pub fn remove(&mut self, now: Millis, end: u64) {
+    pub(super) fn remove(&mut self, now: Millis, end: u64) {
         *self = Webhook {
             updated_at: Some(now),
             last: self.last.take(),
@@ -142,7 +142,7 @@ impl Webhook {
     }
 
     /// Turns it on again, if failures turned it off. What happens from `end` on is sent.
-    pub fn reactivate(&mut self, end: u64) {
+    pub(super) fn reactivate(&mut self, end: u64) {
         self.failures = 0;
         if std::mem::take(&mut self.inactive) {
             self.live = Lane::at(end);
@@ -150,7 +150,7 @@ impl Webhook {
     }
 
     /// How it goes.
-    pub fn status(&self) -> WebhookStatus {
+    pub(super) fn status(&self) -> WebhookStatus {
         let last = self.last.as_ref();
         WebhookStatus {
             webhook_status: Some(if self.inactive { Activity::Inactive } else { Activity::Active }),
@@ -162,7 +162,7 @@ impl Webhook {
     }
 
     /// The replay job.
-    pub fn replay_job(&self) -> ReplayJob {
+    pub(super) fn replay_job(&self) -> ReplayJob {
         let replay = self.replay.as_ref();
         let time = |of: fn(&Replay) -> Time| Some(replay.map_or(Time::INITIAL, of));
         ReplayJob {
@@ -174,7 +174,7 @@ impl Webhook {
     }
 
     /// Takes a replay job for the entries of `log` in `range`; `false` if one is at work.
-    pub fn start_replay(&mut self, range: ReplayRange, log: &Log, now: Millis) -> bool {
+    pub(super) fn start_replay(&mut self, range: ReplayRange, log: &Log, now: Millis) -> bool {
         if self.is_replaying() {
             return false;
         }
@@ -194,7 +194,7 @@ impl Webhook {
     }
 
     /// The next batch that is due of the entries of `scope` in `log`. It stays so until it is settled.
-    pub fn take(&mut self, log: &Log, scope: &Scope, due: Due) -> Option<Work> {
+    pub(super) fn take(&mut self, log: &Log, scope: &Scope, due: Due) -> Option<Work> {
         let can_send = self.enabled && self.destination.is_some();
         if let Some(replay) = self.replay.as_mut().filter(|replay| replay.status.is_running()) {
             let work = match can_send {
@@ -226,7 +226,7 @@ impl Webhook {
     }
 
     /// Keeps the body of a batch for its other attempts.
-    pub fn keep(&mut self, work: &Work, body: &Bytes) {
+    pub(super) fn keep(&mut self, work: &Work, body: &Bytes) {
         if let Some(pending) = self.pending(work) {
             pending.body = Some(body.clone());
         }
@@ -234,7 +234,7 @@ impl Webhook {
 
     /// Notes what came of an attempt at `now`. `None` if the webhook was changed meanwhile, so that
     /// nothing becomes of the batch.
-    pub fn settle(
+    pub(super) fn settle(
         &mut self,
         work: &Work,
         answered: Answered,

@@ -10,7 +10,7 @@ use crate::konnect::request::Request;
 
 /// A call of the stand-in's API.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct ApiCall<'a> {
     /// Its method.
     pub method: &'a str,
     /// Its path, with the version.
@@ -34,7 +34,7 @@ pub struct Call<'a> {
 impl Traffic {
     /// The entries of a call of the stand-in's own API at `at`: that its token was recognised or
     /// not, the permission, and the access if it would have changed something.
-    pub fn call(&mut self, at: Millis, call: &Call<'_>) -> Vec<Event> {
+    pub fn call(&mut self, at: Millis, call: &ApiCall<'_>) -> Vec<Event> {
         let nobody = Principal { id: String::new(), name: None };
         let request = Request {
             at,
@@ -79,7 +79,7 @@ mod tests {
     fn check_call(method: &str, status: u16, known: bool, expected: &[(Kind, i64)]) {
         let mut traffic = Traffic::new(9, "org".to_owned(), vec![]);
         let owner = traffic.owner().clone();
-        let call = Call {
+        let call = ApiCall {
             method,
             path: "/v3/audit-log-webhook",
             query: "",

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::HeaderMap;
@@ -18,7 +19,8 @@ use super::clock::Clock;
 use super::core::Core;
 use super::deliverer::Report;
 use super::log::Scope;
-use super::{Log, Options, assemble, http};
+use super::router::{handle, router};
+use super::{Log, Options, assemble};
 use crate::entry::{Millis, VerdictName};
 use crate::ingest::CheckedLine;
 use crate::net::{CloseConnection, Limits, Listener, Peer, RequestBody, Trigger, shutdown};
@@ -31,7 +33,8 @@ const PORTAL: &str = "9cb77dc2-ff99-4d47-84ab-7c5c1b3ef939";
 
 /// The stand-in without its network.
 struct Standin {
-    core: Core,
+    core: Arc<Core>,
+    router: Router,
     clock: Clock,
 }
 
@@ -50,7 +53,8 @@ impl Standin {
             ..options
         })
         .unwrap();
-        Standin { core, clock }
+        let core = Arc::new(core);
+        Standin { router: router(Arc::clone(&core)), core, clock }
     }
 
     /// Calls the API with this `Authorization`.
@@ -64,7 +68,7 @@ impl Standin {
         let request = Request::builder().method(method).uri(path);
         let request = request.header("authorization", authorization);
         let request = request.body(Full::new(body.into())).unwrap();
-        let answer = http::handle(&self.core, request, [127, 0, 0, 1].into()).await.unwrap();
+        let answer = handle(self.router.clone(), request, [127, 0, 0, 1].into()).await.unwrap();
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         let body =
