@@ -20,6 +20,17 @@ impl Source {
         lines.map(|(at, line)| (at + 1, line.split_once("//").map_or(line, |(code, _)| code)))
     }
 
+    /// The paths that the code names from the root of the crate on, such as `crate::store::Reader`:
+    /// in `use` lines, of which each path in braces counts, and elsewhere.
+    fn uses(&self) -> Vec<String> {
+        let code: String = self.code().map(|(_, line)| format!("{line}\n")).collect();
+        let mut found = Vec::new();
+        for (at, _) in code.match_indices("crate::") {
+            expand(&code[at..], "", &mut found);
+        }
+        found
+    }
+
     /// Checks that no line of code has `word` as a whole word.
     fn check_lacks(&self, word: &str, why: &str) {
         for (number, code) in self.code() {
@@ -31,6 +42,22 @@ impl Source {
             assert!(!found, "{}:{number}: {word}: {why}\n{code}", self.path);
         }
     }
+}
+
+/// Adds the paths that `text` begins with, each after `before`; returns what follows them.
+fn expand<'t>(text: &'t str, before: &str, found: &mut Vec<String>) -> &'t str {
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+    let (path, mut rest) = text.split_at(end.unwrap_or(text.len()));
+    let path = format!("{before}{path}");
+    if !path.ends_with("::") || !rest.starts_with('{') {
+        found.push(path);
+        let alias = rest.strip_prefix(" as ");
+        return alias.map_or(rest, |alias| alias.trim_start_matches(|c: char| c.is_alphanumeric()));
+    }
+    while let Some(next) = rest.strip_prefix(['{', ',']) {
+        rest = expand(next.trim_start(), &path, found).trim_start();
+    }
+    rest.strip_prefix('}').unwrap_or(rest)
 }
 
 fn root() -> &'static Path {
@@ -115,6 +142,36 @@ fn the_domain_does_no_io_and_reads_no_clock() {
         }
     }
     assert!(seen > 15, "only {seen} files are the domain's");
+}
+
+/// Checks that no file in `folder` uses `module`, except for what is in `except`.
+fn check_is_below(folder: &str, module: &str, except: Option<&str>) {
+    let is_in = |path: &str, module: &str| {
+        path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    for file in files(folder, "rs") {
+        let uses = file.uses();
+        let mut used = uses.iter().filter(|path| is_in(path, module));
+        let found = used.find(|path| !except.is_some_and(|except| is_in(path, except)));
+        assert!(found.is_none(), "{} uses {found:?}", file.path);
+    }
+}
+
+#[test]
+fn configuration_and_outputs_do_not_use_each_other() {
+    check_is_below("src/settings", "crate::config", None);
+    check_is_below("src/settings", "crate::output", None);
+    check_is_below("src/output", "crate::config", None);
+    check_is_below("src/config", "crate::output", Some("crate::output::settings"));
+}
+
+#[test]
+fn paths_in_braces_are_found() {
+    let text =
+        "use crate::a::{self as x, b::{C, D}, e};\nuse crate::f;\ncrate::g::h(); // crate::x";
+    let source = Source { path: String::new(), text: text.to_owned() };
+    let expected = ["a::self", "a::b::C", "a::b::D", "a::e", "f", "g::h"];
+    assert_eq!(source.uses(), expected.map(|path| format!("crate::{path}")));
 }
 
 #[test]
