@@ -12,7 +12,7 @@ use crate::clock::now;
 use crate::entry::record::beginning;
 use crate::entry::{Millis, Record};
 use crate::output::error::OutputError;
-use crate::output::file::{Access, Fsync, Open};
+use crate::output::file::{Access, Fsync, OpenFile};
 
 /// Who may read it: it holds what entries hold.
 const ACCESS: Access = Access { mode: 0o600, owner: None, group: None };
@@ -28,7 +28,7 @@ const BEGINNING: usize = 4096;
 
 /// An entry that does not go out, and why.
 #[derive(Serialize)]
-pub(super) struct Letter {
+pub(super) struct DeadLetter {
     /// When.
     pub(super) time: Millis,
     /// The status of the answer, or of the item of a `_bulk`, if it was sent.
@@ -43,12 +43,12 @@ pub(super) struct Letter {
     pub(super) entry: Record,
 }
 
-impl Letter {
+impl DeadLetter {
     /// An entry whose line is too long to be sent. The letter has its beginning.
-    pub(super) fn too_long(record: &Record) -> Letter {
+    pub(super) fn too_long(record: &Record) -> DeadLetter {
         let id = record.id().unwrap_or_default();
         let raw = beginning(&record.raw, BEGINNING).to_vec();
-        Letter {
+        DeadLetter {
             time: now(),
             status: None,
             reason: format!(
@@ -65,7 +65,7 @@ impl Letter {
 struct Line<'a> {
     output: &'a str,
     #[serde(flatten)]
-    letter: Letter,
+    letter: DeadLetter,
 }
 
 impl DeadLetters {
@@ -80,8 +80,11 @@ impl DeadLetters {
     }
 
     /// Appends letters, and waits until they are on the disk.
-    pub(super) fn append(&self, letters: impl Iterator<Item = Letter>) -> Result<(), OutputError> {
-        let mut file = Open::new(&self.path, &ACCESS, Fsync::Always)?;
+    pub(super) fn append(
+        &self,
+        letters: impl Iterator<Item = DeadLetter>,
+    ) -> Result<(), OutputError> {
+        let mut file = OpenFile::new(&self.path, &ACCESS, Fsync::Always)?;
         let mut line = Vec::new();
         for letter in letters {
             line.clear();
@@ -103,8 +106,8 @@ mod tests {
     use crate::entry::record::WholeLine;
     use crate::output::testing::record;
 
-    fn letters(ids: std::ops::Range<u64>) -> impl Iterator<Item = Letter> {
-        ids.map(|id| Letter {
+    fn letters(ids: std::ops::Range<u64>) -> impl Iterator<Item = DeadLetter> {
+        ids.map(|id| DeadLetter {
             time: Millis::MIN,
             status: Some(400),
             reason: "bad\n\"line\"".into(),
@@ -146,7 +149,7 @@ mod tests {
     fn of_a_line_that_is_too_long_the_beginning_is_kept() {
         let whole = WholeLine { bytes: Some(1 << 30), sha256: Some([1; 32]) };
         let record = Record { raw: vec![b'x'; 5000], whole: Some(whole), ..record(7, 0) };
-        let letter = serde_json::to_value(Letter::too_long(&record)).unwrap();
+        let letter = serde_json::to_value(DeadLetter::too_long(&record)).unwrap();
         assert_eq!(letter["entry"]["raw"], "x".repeat(4096));
         assert_eq!(letter["entry"]["raw_bytes"], 1 << 30);
         assert_eq!((letter.get("status"), letter.get("url")), (None, None));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::OutputError;
 use super::file::FileSettings;
-use super::format::Format;
+use super::format::OutputFormat;
 use super::http::HttpSettings;
 use super::running::MakeStdout;
 use super::sink::Sink;
@@ -44,17 +44,17 @@ pub(super) trait OutputType {
     }
 
     /// The format where none is given.
-    fn default_format(_section: &Section<'_>) -> Result<Format, ConfigError>
+    fn default_format(_section: &Section<'_>) -> Result<OutputFormat, ConfigError>
     where
         Self: Sized,
     {
-        Ok(Format::Json)
+        Ok(OutputFormat::Json)
     }
 
     /// Reads its keys. What should be mended is added to `warnings`.
     fn resolve(
         section: &Section<'_>,
-        format: Format,
+        format: OutputFormat,
         warnings: &mut Vec<String>,
     ) -> Result<Self, ConfigError>
     where
@@ -65,7 +65,12 @@ pub(super) trait OutputType {
 
     /// Tries the output out with one entry and its line, without harm to what an output at work has
     /// written.
-    fn try_out(&self, format: Format, record: &Record, line: &[u8]) -> Result<Trial, OutputError>;
+    fn try_out(
+        &self,
+        format: OutputFormat,
+        record: &Record,
+        line: &[u8],
+    ) -> Result<Trial, OutputError>;
 
     /// Whether the verdict goes out beside the line. Then an entry goes out again when its verdict
     /// changes, in the format `raw` too.
@@ -100,7 +105,7 @@ pub(super) trait OutputType {
 pub(super) struct SinkOptions<'a> {
     /// The name of the output.
     pub(super) name: &'a str,
-    pub(super) format: Format,
+    pub(super) format: OutputFormat,
     /// The file of its dead letters.
     pub(super) dead_letters: PathBuf,
     /// Ends what waits on the network.
@@ -156,7 +161,7 @@ macro_rules! types {
             pub(super) fn default_format(
                 self,
                 section: &Section<'_>,
-            ) -> Result<Format, ConfigError> {
+            ) -> Result<OutputFormat, ConfigError> {
                 match self { $(TypeName::$type => <$settings>::default_format(section),)+ }
             }
 
@@ -164,7 +169,7 @@ macro_rules! types {
             pub(super) fn resolve(
                 self,
                 section: &Section<'_>,
-                format: Format,
+                format: OutputFormat,
                 warnings: &mut Vec<String>,
             ) -> Result<Destination, ConfigError> {
                 Ok(match self {

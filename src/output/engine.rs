@@ -7,14 +7,14 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
-use super::dead_letters::{DeadLetters, Letter};
+use super::dead_letters::{DeadLetter, DeadLetters};
 use super::error::OutputError;
-use super::rate::Rate;
 use super::settings::{NotValid, Output, Start};
 use super::sink::Sink;
+use super::throughput::Throughput;
 use crate::clock::now;
 use crate::entry::Record;
-use crate::output::Format;
+use crate::output::OutputFormat;
 use crate::search::{Field, Filter};
 use crate::store::{Event, News, OutputCursor, OutputCursors, Position, Reader};
 
@@ -125,7 +125,7 @@ impl Engine {
             cursors,
             sink: sink.as_mut(),
             saved: cursor.clone(),
-            rate: Rate::new(cursor.written, Instant::now()),
+            rate: Throughput::new(cursor.written, Instant::now()),
             cursor,
             has_gone_on: false,
             saved_at: Instant::now(),
@@ -213,7 +213,7 @@ struct Run<'a> {
     saved: OutputCursor,
     /// Where it stands: everything before it is written.
     cursor: OutputCursor,
-    rate: Rate,
+    rate: Throughput,
     /// Whether anything was written since, or there was nothing to write: the error is over.
     has_gone_on: bool,
     /// When it was saved, or looked whether somebody reset it.
@@ -222,7 +222,7 @@ struct Run<'a> {
     dead_letters: &'a DeadLetters,
     /// Entries whose lines are too long. They are put away before the cursor is saved, and not
     /// earlier: what fails before would put them away again and again.
-    aside: Vec<Letter>,
+    aside: Vec<DeadLetter>,
     /// How many were put away since the cursor was saved.
     buried: u64,
 }
@@ -268,7 +268,7 @@ impl Run<'_> {
         }
         for (id, record) in records {
             if !is_sent(&record) {
-                self.aside.push(Letter::too_long(record));
+                self.aside.push(DeadLetter::too_long(record));
                 continue;
             }
             self.line.clear();
@@ -370,14 +370,14 @@ fn wait_after(pause: Duration, asked: Option<Duration>) -> Duration {
 /// later key changes.
 fn passes_changes(output: &Output) -> bool {
     output.to.of_type().sends_verdict()
-        || output.format != Format::Raw
+        || output.format != OutputFormat::Raw
         || output.not_valid != NotValid::Forward
         || depends_on_keys(&output.filter)
 }
 
 /// Whether nothing of an entry is wanted but its line, and what names its file.
 fn is_raw_alone(output: &Output) -> bool {
-    output.format == Format::Raw && !output.to.of_type().needs_fields()
+    output.format == OutputFormat::Raw && !output.to.of_type().needs_fields()
 }
 
 fn depends_on_keys(filter: &Filter) -> bool {

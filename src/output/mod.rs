@@ -20,7 +20,6 @@ mod error;
 mod file;
 mod format;
 mod http;
-mod rate;
 mod running;
 pub mod settings;
 mod sink;
@@ -29,10 +28,11 @@ mod syslog;
 mod template;
 #[cfg(test)]
 mod testing;
+mod throughput;
 
 pub use self::destination::{Destination, Trial};
 pub use self::error::OutputError;
-pub use self::format::Format;
+pub use self::format::OutputFormat;
 pub use self::running::{MakeStdout, Outputs};
 pub use self::settings::Output;
 pub use self::template::{Template, TemplateError};

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 pub use super::destination::Destination;
 use super::destination::TypeName;
-use super::format::Format;
+use super::format::OutputFormat;
 use super::template::Template;
 use crate::clock::now;
 use crate::entry::VerdictName;
@@ -33,7 +33,7 @@ settings! {
         /// What it writes to.
         pub to: Destination,
         /// How an entry is written.
-        pub format: Format,
+        pub format: OutputFormat,
     }
 }
 
@@ -43,7 +43,7 @@ settings! {
         name: String = required("every output has a name of its own", name);
         r#type: TypeName =
             required("give it, such as \"file\"", word(TypeName::ALL, TypeName::as_str));
-        format: Option<Format> = optional(word(Format::ALL, Format::as_str));
+        format: Option<OutputFormat> = optional(word(OutputFormat::ALL, OutputFormat::as_str));
     }
 }
 
@@ -154,11 +154,11 @@ impl Output {
     /// What a path must be to stay apart from the files of this output, if it may get in their way.
     fn apart_from(&self, path: &Template) -> Option<String> {
         let (_, own) = self.to.of_type().files()?;
-        if own.may_meet(path) {
+        if own.may_overlap(path) {
             return Some(format!("a path that no entry shares with the output {:?}", self.name));
         }
         // An entry that makes a file of what has to be a folder would stop the other output.
-        if own.may_be_folder_of(path) || path.may_be_folder_of(&own) {
+        if own.may_be_parent_of(path) || path.may_be_parent_of(&own) {
             return Some(format!(
                 "a path of which no file can have the name of a folder of the output {:?}, or the \
                  other way round: put them into folders apart",
@@ -210,7 +210,7 @@ mod tests {
                 fsync: Fsync::Second,
                 access: Access { mode: 0o600, owner: None, group: None },
             })),
-            format: Format::Json,
+            format: OutputFormat::Json,
             filter: Filter::All,
             start: Start::Newest,
             not_valid: NotValid::Forward,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::destination::{OutputType, SinkOptions, Trial};
 use super::error::{IoContext, OutputError};
-use super::format::Format;
+use super::format::OutputFormat;
 use super::sink::Sink;
 use crate::entry::{Millis, Record};
 use crate::settings::{ConfigError, Section};
@@ -25,7 +25,7 @@ impl OutputType for StdoutSettings {
 
     fn resolve(
         _section: &Section<'_>,
-        _format: Format,
+        _format: OutputFormat,
         _warnings: &mut Vec<String>,
     ) -> Result<StdoutSettings, ConfigError> {
         Ok(StdoutSettings)
@@ -37,7 +37,7 @@ impl OutputType for StdoutSettings {
 
     fn try_out(
         &self,
-        _format: Format,
+        _format: OutputFormat,
         _record: &Record,
         _line: &[u8],
     ) -> Result<Trial, OutputError> {

@@ -1,20 +1,20 @@
-//! Files of lines: appended to, rotated by renaming, and put back after a crash.
+//! FileSink of lines: appended to, rotated by renaming, and put back after a crash.
 //!
-//! - `open`: one file that is open. `mark`: how far each file has come, as it is saved with the
+//! - `open`: one file that is open. `checkpoint`: how far each file has come, as it is saved with the
 //!   cursor. `name`: what rotated files are called. `tend`: they are compressed and deleted.
 //!
-//! No line is written to a file before the saved state has a mark for it. So after a crash every line
-//! past the cursor stands behind a mark and is taken back, and the file agrees with the cursor. A
+//! No line is written to a file before the saved state has a checkpoint for it. So after a crash every line
+//! past the cursor stands behind a checkpoint and is taken back, and the file agrees with the cursor. A
 //! rotation stands between two saved states: nothing in a rotated file is past the cursor.
 //!
-//! A file that was moved away by somebody else is not the one that its mark is of, and is left alone.
+//! A file that was moved away by somebody else is not the one that its checkpoint is of, and is left alone.
 //! So is one that the output does not write to any more: it may be another output's by now.
 
-mod mark;
+mod checkpoint;
+mod cleanup;
 mod name;
 mod open;
 mod settings;
-mod tend;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ use std::time::Duration;
 
 use hashlink::LinkedHashMap;
 
-use self::mark::Mark;
+use self::checkpoint::Checkpoint;
+use self::cleanup::Cleanup;
 pub(super) use self::name::{ENDINGS, STAMP_LENGTH, is_stamp};
-pub(super) use self::open::Open;
+pub(super) use self::open::OpenFile;
 pub(super) use self::settings::{Access, Compress, FileSettings, Fsync};
-use self::tend::Tender;
 use super::error::{IoContext, OutputError};
 use super::sink::Sink;
 use crate::entry::{Millis, Record};
@@ -35,28 +35,28 @@ use crate::entry::{Millis, Record};
 const MOST_OPEN: usize = 64;
 
 /// Writes to files.
-struct Files {
+struct FileSink {
     settings: FileSettings,
     /// By path; what was used last is last.
-    open: LinkedHashMap<PathBuf, Open>,
+    open: LinkedHashMap<PathBuf, OpenFile>,
     /// How far the files have come that may be written to before the next saved state, closed ones
     /// too.
-    marks: BTreeMap<PathBuf, Mark>,
+    checkpoints: BTreeMap<PathBuf, Checkpoint>,
     /// What senders chose of paths so far, up to the cap: these have files of their own.
     chosen: HashSet<String>,
-    tender: Tender,
+    cleanup: Cleanup,
     /// The time in the name of the file that was rotated last.
     rotated_at: Millis,
 }
 
-impl Files {
-    fn new(settings: FileSettings, tender: Tender) -> Files {
-        Files {
+impl FileSink {
+    fn new(settings: FileSettings, cleanup: Cleanup) -> FileSink {
+        FileSink {
             settings,
             open: LinkedHashMap::new(),
-            marks: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
             chosen: HashSet::new(),
-            tender,
+            cleanup,
             rotated_at: Millis::MIN,
         }
     }
@@ -91,7 +91,7 @@ impl Files {
     }
 
     /// Whether the file is of another span of time than `now`, or larger than it may be.
-    fn is_over(&self, open: &Open, now: Millis) -> bool {
+    fn is_over(&self, open: &OpenFile, now: Millis) -> bool {
         let span = |time: Millis| {
             let every = self.settings.rotate_every?.as_millis();
             u128::try_from(time.get()).ok()?.checked_div(every)
@@ -103,22 +103,22 @@ impl Files {
     fn rotate_file(&mut self, path: &Path, now: Millis) -> Result<(), OutputError> {
         let Some(mut open) = self.open.remove(path) else { return Ok(()) };
         open.flush(path)?;
-        self.marks.remove(path);
+        self.checkpoints.remove(path);
         // Not the name of one that was rotated before and deleted since: the names tell the order.
         let later = Millis::saturating(self.rotated_at.get().saturating_add(1));
         self.rotated_at = name::move_away(path, now.max(later))?;
         if self.settings.fsync != Fsync::Never {
             open::sync_folder(path).doing("sync its folder", path)?;
         }
-        self.tender.tend(path);
+        self.cleanup.tend(path);
         Ok(())
     }
 
     /// The open file at `path`, which there is room for.
-    fn file(&mut self, path: &Path) -> Result<&mut Open, OutputError> {
+    fn file(&mut self, path: &Path) -> Result<&mut OpenFile, OutputError> {
         if self.open.to_back(path).is_none() {
-            let open = Open::new(path, &self.settings.access, self.settings.fsync)?;
-            self.marks.insert(path.to_owned(), open.mark());
+            let open = OpenFile::new(path, &self.settings.access, self.settings.fsync)?;
+            self.checkpoints.insert(path.to_owned(), open.checkpoint());
             self.open.insert(path.to_owned(), open);
             self.make_room()?;
         }
@@ -131,13 +131,13 @@ impl Files {
             && let Some((path, mut open)) = self.open.pop_front()
         {
             open.sync(&path, self.settings.fsync)?;
-            self.marks.insert(path, open.mark());
+            self.checkpoints.insert(path, open.checkpoint());
         }
         Ok(())
     }
 }
 
-impl Sink for Files {
+impl Sink for FileSink {
     fn sync_every(&self) -> Duration {
         match self.settings.fsync {
             Fsync::Always => Duration::ZERO,
@@ -148,10 +148,10 @@ impl Sink for Files {
     fn restore(&mut self, state: &str) -> Result<(), OutputError> {
         // What stands in their buffers comes again.
         self.open.clear();
-        self.marks.clear();
-        for (path, mark) in mark::read(state) {
-            if self.settings.path.may_name(&path) {
-                mark.restore(&path)?;
+        self.checkpoints.clear();
+        for (path, checkpoint) in checkpoint::read(state) {
+            if self.settings.path.may_produce(&path) {
+                checkpoint.restore(&path)?;
             } else {
                 tracing::warn!(
                     file = %path.display(),
@@ -183,14 +183,14 @@ impl Sink for Files {
 
     fn prepare(&mut self, records: &[&Record]) -> Result<bool, OutputError> {
         // Of those that were closed earlier nothing is past the next saved state.
-        self.marks.retain(|path, _| self.open.contains_key(path));
+        self.checkpoints.retain(|path, _| self.open.contains_key(path));
         self.choose(records);
         let mut is_changed = false;
         for path in self.paths(records) {
             let is_new = !self.open.contains_key(&path);
             self.file(&path)?;
             if is_new {
-                self.tender.tend(&path);
+                self.cleanup.tend(&path);
             }
             is_changed |= is_new;
         }
@@ -199,7 +199,7 @@ impl Sink for Files {
 
     fn is_full(&self, record: &Record, line: &[u8]) -> bool {
         let Some(size) = self.settings.rotate_size else { return false };
-        let length = self.open.get(&self.path(record)).map_or(0, Open::length);
+        let length = self.open.get(&self.path(record)).map_or(0, OpenFile::length);
         length > 0 && length.saturating_add(line.len() as u64) > size
     }
 
@@ -221,14 +221,14 @@ impl Sink for Files {
     fn sync(&mut self) -> Result<String, OutputError> {
         for (path, open) in &mut self.open {
             open.sync(path, self.settings.fsync)?;
-            self.marks.insert(path.clone(), open.mark());
+            self.checkpoints.insert(path.clone(), open.checkpoint());
         }
-        Ok(mark::write(&self.marks))
+        Ok(checkpoint::write(&self.checkpoints))
     }
 
     fn reopen(&mut self) {
         self.open.clear();
-        self.marks.clear();
+        self.checkpoints.clear();
     }
 }
 
@@ -242,7 +242,7 @@ fn try_path(path: &Path, settings: &FileSettings) -> Result<(), OutputError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".test-{}", std::process::id()));
     let beside = PathBuf::from(beside);
-    let mut open = Open::new(&beside, &settings.access, settings.fsync)?;
+    let mut open = OpenFile::new(&beside, &settings.access, settings.fsync)?;
     let written = open
         .write(&beside, b"test\n", Millis::MIN)
         .and_then(|()| open.sync(&beside, settings.fsync));
@@ -257,11 +257,11 @@ mod tests {
     use super::*;
     use crate::output::testing::{file_settings, record};
 
-    fn files(folder: &Path, change: impl FnOnce(&mut FileSettings)) -> Files {
+    fn files(folder: &Path, change: impl FnOnce(&mut FileSettings)) -> FileSink {
         let path = folder.join("{kind}.log").to_str().unwrap().parse().unwrap();
         let mut settings = FileSettings { path, ..file_settings() };
         change(&mut settings);
-        Files::new(settings.clone(), Tender::start(settings).unwrap())
+        FileSink::new(settings.clone(), Cleanup::start(settings).unwrap())
     }
 
     fn contents(folder: &Path) -> Vec<String> {

@@ -65,16 +65,16 @@ impl Name {
 
     /// When a file of this name was rotated, and how it is kept. `None` if it is not a rotated file of
     /// ours.
-    pub(super) fn rotated(&self, name: &str) -> Option<(String, Kept)> {
+    pub(super) fn rotated(&self, name: &str) -> Option<(String, RotatedForm)> {
         let rest = name.strip_prefix(&self.stem)?.strip_prefix('-')?;
         let compressed = |rest: &'_ str| {
             ENDINGS.iter().find_map(|ending| rest.strip_suffix(ending)).map(str::to_owned)
         };
         let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let (plain, kept) = match (compressed(rest), rest.rsplit_once(".tmp")) {
-            (Some(plain), _) => (plain, Kept::Compressed),
-            (None, Some((rest, end))) if number(end) => (compressed(rest)?, Kept::Half),
-            (None, _) => (rest.to_owned(), Kept::Plain),
+            (Some(plain), _) => (plain, RotatedForm::Compressed),
+            (None, Some((rest, end))) if number(end) => (compressed(rest)?, RotatedForm::Partial),
+            (None, _) => (rest.to_owned(), RotatedForm::Plain),
         };
         let stamp = plain.strip_suffix(&self.extension)?;
         is_stamp(stamp.as_bytes()).then(|| (stamp.to_owned(), kept))
@@ -83,11 +83,11 @@ impl Name {
 
 /// How a rotated file is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kept {
+pub(super) enum RotatedForm {
     Plain,
     Compressed,
     /// It is being compressed, or was when the program ended.
-    Half,
+    Partial,
 }
 
 pub(super) fn with_ending(path: &Path, ending: &str) -> PathBuf {
@@ -102,15 +102,15 @@ mod tests {
 
     #[test]
     fn names_of_rotated_files() {
-        let check = |name: &str, expected: Option<Kept>| {
+        let check = |name: &str, expected: Option<RotatedForm>| {
             let rotated = Name::of(Path::new("o/a.log")).rotated(name);
             let stamp = "19700101T000000.000Z";
             assert_eq!(rotated, expected.map(|kept| (stamp.to_owned(), kept)), "{name}");
         };
         let plain = "a-19700101T000000.000Z.log";
-        check(plain, Some(Kept::Plain));
-        check(&format!("{plain}.gz"), Some(Kept::Compressed));
-        check(&format!("{plain}.zst.tmp12"), Some(Kept::Half));
+        check(plain, Some(RotatedForm::Plain));
+        check(&format!("{plain}.gz"), Some(RotatedForm::Compressed));
+        check(&format!("{plain}.zst.tmp12"), Some(RotatedForm::Partial));
         for end in [".tmp1", ".gz.tmpx", ".gz.gz", ".bz2", "x"] {
             check(&format!("{plain}{end}"), None);
         }

@@ -10,13 +10,13 @@ use std::os::unix::fs::{
 };
 use std::path::Path;
 
-use super::mark::Mark;
+use super::checkpoint::Checkpoint;
 use super::settings::{Access, Fsync};
 use crate::entry::Millis;
 use crate::output::error::{IoContext, OutputError};
 
 /// An open file.
-pub(in crate::output) struct Open {
+pub(in crate::output) struct OpenFile {
     file: File,
     inode: u64,
     /// In bytes, without what is gathered.
@@ -30,13 +30,13 @@ pub(in crate::output) struct Open {
 /// What is gathered before it is written, in bytes.
 const GATHERED: usize = 256 << 10;
 
-impl Open {
+impl OpenFile {
     /// Opens the file at `path`, and makes it for these if it is not there.
     pub(in crate::output) fn new(
         path: &Path,
         access: &Access,
         fsync: Fsync,
-    ) -> Result<Open, OutputError> {
+    ) -> Result<OpenFile, OutputError> {
         make_folders(path, access, fsync)?;
         // A pipe would wait for its other end.
         match fs::metadata(path) {
@@ -68,7 +68,7 @@ impl Open {
         }
         let written_at = Millis::saturating(found.mtime().saturating_mul(1000));
         let inode = found.ino();
-        Ok(Open { file, inode, length, gathered: Vec::new(), is_synced: true, written_at })
+        Ok(OpenFile { file, inode, length, gathered: Vec::new(), is_synced: true, written_at })
     }
 
     /// Its length in bytes, with what is gathered.
@@ -77,8 +77,8 @@ impl Open {
     }
 
     /// How far it has come, when nothing is gathered.
-    pub(super) fn mark(&self) -> Mark {
-        Mark { inode: self.inode, length: self.length }
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { inode: self.inode, length: self.length }
     }
 
     /// Takes a line.
@@ -195,7 +195,7 @@ mod tests {
         let path = folder.path().join("a/b/x.log");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, before).unwrap();
-        let open = Open::new(&path, &OURS, Fsync::Never).unwrap();
+        let open = OpenFile::new(&path, &OURS, Fsync::Never).unwrap();
         assert_eq!(open.length(), after.len() as u64);
         assert_eq!(fs::read_to_string(&path).unwrap(), after);
     }
@@ -215,22 +215,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/x.log");
         let access = Access { mode: 0o640, ..OURS };
-        let mut open = Open::new(&path, &access, Fsync::Never).unwrap();
+        let mut open = OpenFile::new(&path, &access, Fsync::Never).unwrap();
         open.write(&path, b"line\n", Millis::MIN).unwrap();
         open.sync(&path, Fsync::Never).unwrap();
-        assert_eq!(open.mark().length, 5);
+        assert_eq!(open.checkpoint().length, 5);
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap()) & 0o750), (0o640, 0o750));
-        let refused = Open::new(folder.path(), &access, Fsync::Never).err().unwrap().to_string();
+        let refused =
+            OpenFile::new(folder.path(), &access, Fsync::Never).err().unwrap().to_string();
         assert!(refused.contains("no regular file"), "{refused}");
-        let refused = Open::new(Path::new("/dev/null"), &access, Fsync::Never).err().unwrap();
+        let refused = OpenFile::new(Path::new("/dev/null"), &access, Fsync::Never).err().unwrap();
         assert!(matches!(refused, OutputError::NoFile(_)), "{refused}");
     }
 
     /// Owner and group of a file that is made with these settings, and of the folder made for it.
     fn made(folder: &Path, access: &Access) -> Result<[(u32, u32); 2], OutputError> {
         let path = folder.join("a/b/x.log");
-        Open::new(&path, access, Fsync::Never)?;
+        OpenFile::new(&path, access, Fsync::Never)?;
         let ids = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();
         Ok([ids(&path), ids(&folder.join("a"))])
     }

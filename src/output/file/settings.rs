@@ -6,12 +6,12 @@ use std::time::Duration;
 use nix::unistd::{Group, User};
 use toml::de::DeValue;
 
-use super::{Files, Tender, try_path};
+use super::{Cleanup, FileSink, try_path};
 use crate::entry::Record;
 use crate::entry::words::words;
 use crate::output::destination::{OutputType, SinkOptions, Trial};
 use crate::output::error::{IoContext, OutputError};
-use crate::output::format::Format;
+use crate::output::format::OutputFormat;
 use crate::output::sink::Sink;
 use crate::output::template::{Template, TemplateError};
 use crate::settings::units::{MAX_SIZE, SECOND};
@@ -90,20 +90,20 @@ impl OutputType for FileSettings {
 
     fn resolve(
         section: &Section<'_>,
-        _format: Format,
+        _format: OutputFormat,
         _warnings: &mut Vec<String>,
     ) -> Result<FileSettings, ConfigError> {
         FileSettings::read(section, Access::read(section)?)
     }
 
     fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError> {
-        let tender = Tender::start(self.clone()).doing("start a thread", with.name.as_ref())?;
-        Ok(Box::new(Files::new(self.clone(), tender)))
+        let cleanup = Cleanup::start(self.clone()).doing("start a thread", with.name.as_ref())?;
+        Ok(Box::new(FileSink::new(self.clone(), cleanup)))
     }
 
     fn try_out(
         &self,
-        _format: Format,
+        _format: OutputFormat,
         record: &Record,
         _line: &[u8],
     ) -> Result<Trial, OutputError> {

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use serde_json::Value as Json;
 
-use super::mapped::{self, Mapping, Outcome, list, object, path_and_query, some};
+use super::mapping::{self, Mapping, Outcome, list, object, path_and_query, some};
 use crate::entry::{Kind, Record};
 
 /// The version of the schema.
@@ -35,7 +35,7 @@ fn document(record: &Record) -> Option<Json> {
     let agent = fields.text("user_agent");
     let call = Call::of(record.kind, &mut fields);
     object([
-        ("@timestamp", some(mapped::time(record).to_string())),
+        ("@timestamp", some(mapping::time(record).to_string())),
         ("ecs", object([("version", some(VERSION))])),
         ("message", fields.text("name").map(Json::from)),
         ("error", error(record)),
@@ -126,7 +126,7 @@ fn event(record: &Record, call: &Call<'_>, fields: &mut Mapping<'_>) -> Option<J
         ("dataset", some("kong.audit")),
         ("created", record.received_at().map(|at| at.to_string().into())),
         ("sequence", sequence.map(Json::from)),
-        ("original", some(mapped::raw(record))),
+        ("original", some(mapping::raw(record))),
     ])
 }
 
@@ -174,7 +174,7 @@ fn error(record: &Record) -> Option<Json> {
 }
 
 fn vidimus(record: &Record, actor: Option<&str>, fields: &mut Mapping<'_>) -> Option<Json> {
-    let mut members = mapped::provenance(record);
+    let mut members = mapping::provenance(record);
     members.extend([
         ("actor_id", actor.map(Json::from)),
         ("cef_version", fields.text("cef_version").map(Json::from)),

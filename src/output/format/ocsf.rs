@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use serde_json::Value as Json;
 
-use super::mapped::{self, Mapping, Outcome, object, path_and_query, some};
+use super::mapping::{self, Mapping, Outcome, object, path_and_query, some};
 use crate::entry::{Kind, Record, Value};
 
 /// The version of the schema.
@@ -74,21 +74,21 @@ fn event(record: &Record) -> Option<Json> {
     };
     let (severity_id, severity) = severity(&mut fields);
     members.extend([
-        ("time", some(mapped::time(record).get())),
+        ("time", some(mapping::time(record).get())),
         ("message", fields.text("name").map(Json::from)),
         ("severity_id", some(severity_id)),
         ("severity", some(severity)),
         ("status_id", some(status_id)),
         ("status", some(status)),
         ("metadata", metadata(record, &mut fields)),
-        ("raw_data", some(mapped::raw(record))),
+        ("raw_data", some(mapping::raw(record))),
     ]);
     // The last, for it takes what is left over.
     members.push((
         "unmapped",
         object([
             ("fields", object(fields.rest().map(|(name, value)| (name, some(as_json(value)))))),
-            ("vidimus", object(mapped::provenance(record))),
+            ("vidimus", object(mapping::provenance(record))),
         ]),
     ));
     object(members)

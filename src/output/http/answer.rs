@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_ENCODING, HeaderMap, LOCATION};
 
 use super::settings::{Body, HttpSettings};
-use super::splunk::{self, About};
+use super::splunk::{self, ErrorCause};
 use crate::sanitise::sanitise;
 
 /// An answer that came whole.
@@ -24,23 +24,23 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// From the first byte sent to the last of the answer.
     pub(super) took: Duration,
-    pub(super) words: Words,
+    pub(super) redactor: Redactor,
 }
 
 /// What an answer to a batch means.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum BatchOutcome {
     /// The batch is taken; a `_bulk` has an item for each document besides.
-    Taken,
+    Accepted,
     /// One of its entries is refused for good.
-    Refused {
+    Rejected {
         /// In the words of the endpoint.
         why: String,
         /// Which of them, if that is told.
         first: Option<usize>,
     },
     /// It is to be sent again later.
-    Waits {
+    Retry {
         /// In the words of the endpoint, and what to look at.
         why: String,
     },
@@ -58,15 +58,15 @@ const SHORTEST: usize = 8;
 
 /// Makes an endpoint's words safe to show: it may repeat our secrets, and say anything.
 #[derive(Clone)]
-pub(super) struct Words(Arc<[String]>);
+pub(super) struct Redactor(Arc<[String]>);
 
-impl Words {
+impl Redactor {
     /// Hides these.
-    pub(super) fn hiding(mut secrets: Vec<String>) -> Words {
+    pub(super) fn hiding(mut secrets: Vec<String>) -> Redactor {
         secrets.retain(|secret| secret.len() >= SHORTEST);
         // One may be in another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Words(secrets.into())
+        Redactor(secrets.into())
     }
 
     /// The first words of a text.
@@ -98,11 +98,12 @@ impl Answer {
         match self.headers.get(CONTENT_ENCODING) {
             Some(encoding) if encoding != "identity" => {
                 // Nothing was asked for that we do not understand.
-                self.words.of(&format!("(encoded as {})", encoding.to_str().unwrap_or("something")))
+                self.redactor
+                    .of(&format!("(encoded as {})", encoding.to_str().unwrap_or("something")))
             }
             _ => {
                 let start = self.body.get(..LOOKED_AT).unwrap_or(&self.body);
-                self.words.of(&String::from_utf8_lossy(start))
+                self.redactor.of(&String::from_utf8_lossy(start))
             }
         }
     }
@@ -123,22 +124,22 @@ impl Answer {
 }
 
 /// What an answer to a batch means.
-pub(super) fn judge(settings: &HttpSettings, answer: &Answer) -> Outcome {
-    let refused = |first| Outcome::Refused { why: answer.shown(), first };
-    let waits = |advice: &str| Outcome::Waits {
+pub(super) fn classify(settings: &HttpSettings, answer: &Answer) -> BatchOutcome {
+    let refused = |first| BatchOutcome::Rejected { why: answer.shown(), first };
+    let waits = |advice: &str| BatchOutcome::Retry {
         why: match advice.is_empty() {
             true => format!("it answered {}", answer.shown()),
             false => format!("it answered {}; {advice}", answer.shown()),
         },
     };
     match (answer.status.as_u16(), settings.body) {
-        (200..300, _) => Outcome::Taken,
+        (200..300, _) => BatchOutcome::Accepted,
         (413, _) => refused(None),
         // What is wrong with a document is told of its item.
         (400 | 422, Body::Bulk) => waits("that is about the URL, the index or the action"),
-        (400, Body::HecEvent | Body::HecRaw) => match splunk::about(&answer.body) {
-            About::Entries(first) => refused(first),
-            About::Settings => waits("that is about the index, the token or its settings"),
+        (400, Body::HecEvent | Body::HecRaw) => match splunk::error_cause(&answer.body) {
+            ErrorCause::Entries(first) => refused(first),
+            ErrorCause::Settings => waits("that is about the index, the token or its settings"),
         },
         (400 | 422, _) => refused(None),
         (300..400, _) => waits(&redirected(answer)),
@@ -157,7 +158,7 @@ fn redirected(answer: &Answer) -> String {
     // There may be a secret in the query.
     match location.and_then(|location| location.split(['?', '#']).next()) {
         Some(to) => {
-            format!("redirections are not followed, this one is to {}", answer.words.of(to))
+            format!("redirections are not followed, this one is to {}", answer.redactor.of(to))
         }
         None => "redirections are not followed".to_owned(),
     }
@@ -190,17 +191,17 @@ mod tests {
             headers: HeaderMap::new(),
             body: body.to_owned().into(),
             took: Duration::ZERO,
-            words: Words::hiding(vec![]),
+            redactor: Redactor::hiding(vec![]),
         }
     }
 
     /// What an answer means: `taken`, `refused`, or that it waits and for what.
     fn check(url: &str, keys: &str, status: u16, body: &str, expected: &str) {
         let (settings, _) = settings(&format!("https://a.test{url}"), keys);
-        let found = match judge(&settings, &answered(status, body)) {
-            Outcome::Taken => "taken".to_owned(),
-            Outcome::Refused { first, .. } => format!("refused {first:?}"),
-            Outcome::Waits { why } => why,
+        let found = match classify(&settings, &answered(status, body)) {
+            BatchOutcome::Accepted => "taken".to_owned(),
+            BatchOutcome::Rejected { first, .. } => format!("refused {first:?}"),
+            BatchOutcome::Retry { why } => why,
         };
         assert!(found.contains(expected), "{keys} {status} {body}: {found}");
     }
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn words_are_few_and_safe() {
         let words =
-            Words::hiding(vec!["short".into(), "Bearer 12345678".into(), "12345678".into()]);
+            Redactor::hiding(vec!["short".into(), "Bearer 12345678".into(), "12345678".into()]);
         let check = |text: &str, expected: &str| assert_eq!(words.of(text), expected);
         check(" a\tshort \u{202e}b\n", "a short \u{fffd}b");
         check("x Bearer 12345678 12345678 1234567", "x (hidden) (hidden) 1234567");

@@ -11,12 +11,12 @@ use serde_json::json;
 use super::settings::{Body, HttpSettings};
 use super::{bulk, splunk};
 use crate::entry::{Record, VerdictName};
-use crate::output::Format;
+use crate::output::OutputFormat;
 
 /// What stands between two entries, and around all of them.
-pub(super) struct Shape {
+pub(super) struct BodyEncoder {
     settings: HttpSettings,
-    format: Format,
+    format: OutputFormat,
 }
 
 /// An entry with its part of a body.
@@ -27,17 +27,17 @@ pub(super) struct Entry {
 
 /// Tells an entry in one state from all others: its number and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key(Option<u64>, VerdictName);
+pub(super) struct EntryKey(Option<u64>, VerdictName);
 
-impl Key {
-    pub(super) fn of(record: &Record) -> Key {
-        Key(record.id(), record.verdict)
+impl EntryKey {
+    pub(super) fn of(record: &Record) -> EntryKey {
+        EntryKey(record.id(), record.verdict)
     }
 }
 
 impl Entry {
-    pub(super) fn key(&self) -> Key {
-        Key::of(&self.record)
+    pub(super) fn key(&self) -> EntryKey {
+        EntryKey::of(&self.record)
     }
 
     pub(super) fn record(&self) -> &Record {
@@ -69,15 +69,9 @@ impl Batch {
     }
 }
 
-impl Shape {
-    pub(super) fn new(settings: &HttpSettings, format: Format) -> Shape {
-        Shape { settings: settings.clone(), format }
-    }
-
-    /// The format of its lines.
-    #[cfg(test)]
-    pub(super) fn format(&self) -> Format {
-        self.format
+impl BodyEncoder {
+    pub(super) fn new(settings: &HttpSettings, format: OutputFormat) -> BodyEncoder {
+        BodyEncoder { settings: settings.clone(), format }
     }
 
     /// An entry with its part of a body. `line` has its line end.
@@ -105,7 +99,7 @@ impl Shape {
 
     /// A line as JSON: itself, or a text.
     fn element(&self, line: &[u8]) -> Vec<u8> {
-        if self.format != Format::Raw {
+        if self.format != OutputFormat::Raw {
             return line.to_vec();
         }
         let element = match std::str::from_utf8(line) {
@@ -122,18 +116,18 @@ mod tests {
     use crate::output::http::tests::settings;
     use crate::output::testing::record;
 
-    /// The body of two entries in a shape.
+    /// The body of two entries in one shape.
     fn check(keys: &str, lines: [&[u8]; 2], expected: &str) {
         let (settings, format) = settings("https://a.test/", keys);
-        let shape = Shape::new(&settings, format);
+        let encoder = BodyEncoder::new(&settings, format);
         let mut batch = Batch::default();
         for (id, line) in (1..).zip(lines) {
             let mut record = record(id, 1_750_280_556_001);
             record.raw = b"abc".to_vec();
             record.kid = Some("k".into());
-            batch.push(shape.entry(&record, &[line, b"\n"].concat()));
+            batch.push(encoder.entry(&record, &[line, b"\n"].concat()));
         }
-        let body = shape.join(batch.entries());
+        let body = encoder.join(batch.entries());
         assert_eq!(String::from_utf8_lossy(&body), expected, "{keys}");
         assert!(batch.bytes().abs_diff(body.len()) <= 2, "{} {}", batch.bytes(), body.len());
     }

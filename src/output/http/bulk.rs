@@ -27,25 +27,25 @@ pub(super) fn document(settings: &HttpSettings, record: &Record, document: &[u8]
 
 /// What became of a document.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum ItemOutcome {
     /// It is in the index.
-    Taken,
+    Accepted,
     /// It is refused for good.
-    Refused {
+    Rejected {
         /// The status of its item.
         status: u16,
         /// Why, in the words of the endpoint.
         why: String,
     },
     /// It is not taken now.
-    Waits {
+    Retry {
         /// Why not, in the words of the endpoint.
         why: String,
     },
 }
 
 #[derive(Deserialize)]
-struct Answered {
+struct BulkResponse {
     errors: bool,
     /// Not there if the URL asks for less (`filter_path`).
     items: Option<Vec<HashMap<String, Item>>>,
@@ -62,19 +62,26 @@ struct Item {
 ///
 /// # Errors
 /// When it is no whole answer to so many documents.
-pub(super) fn fates(body: &[u8], sent: usize, action: Action) -> Result<Vec<Fate>, String> {
-    let Answered { errors, items } = serde_json::from_slice(body)
+pub(super) fn item_outcomes(
+    body: &[u8],
+    sent: usize,
+    action: Action,
+) -> Result<Vec<ItemOutcome>, String> {
+    let BulkResponse { errors, items } = serde_json::from_slice(body)
         .map_err(|error| format!("its answer is none to a _bulk, or not whole: {error}"))?;
     let items = match items {
-        None if !errors => return Ok((0..sent).map(|_| Fate::Taken).collect()),
+        None if !errors => return Ok((0..sent).map(|_| ItemOutcome::Accepted).collect()),
         items => items.unwrap_or_default(),
     };
-    let mut fates = Vec::with_capacity(items.len());
+    let mut item_outcomes = Vec::with_capacity(items.len());
     // An item has one key, the action.
-    fates.extend(items.into_iter().flat_map(HashMap::into_values).map(|item| item.fate(action)));
-    match fates.len() == sent {
-        true => Ok(fates),
-        false => Err(format!("it answered for {} documents, and was sent {sent}", fates.len())),
+    item_outcomes
+        .extend(items.into_iter().flat_map(HashMap::into_values).map(|item| item.outcome(action)));
+    match item_outcomes.len() == sent {
+        true => Ok(item_outcomes),
+        false => {
+            Err(format!("it answered for {} documents, and was sent {sent}", item_outcomes.len()))
+        }
     }
 }
 
@@ -90,7 +97,7 @@ const ABOUT_THE_INDEX: [&str; 7] = [
 ];
 
 impl Item {
-    fn fate(self, action: Action) -> Fate {
+    fn outcome(self, action: Action) -> ItemOutcome {
         let text = |name: &str| self.error.get(name).and_then(Json::as_str);
         let kind = text("type").unwrap_or_default();
         // Old ones give a text.
@@ -100,16 +107,16 @@ impl Item {
         let why = format!("{status} {kind}{separator}{reason}");
         // Data streams take nothing else.
         if action == Action::Index && reason.contains("op_type of create are allowed") {
-            return Fate::Waits { why: format!("{why}; set action = \"create\"") };
+            return ItemOutcome::Retry { why: format!("{why}; set action = \"create\"") };
         }
         match status {
-            200..300 => Fate::Taken,
+            200..300 => ItemOutcome::Accepted,
             // It is there already.
-            409 if action == Action::Create => Fate::Taken,
-            400..500 if ABOUT_THE_INDEX.contains(&kind) => Fate::Waits { why },
-            401 | 403 | 404 | 408 | 409 | 429 => Fate::Waits { why },
-            400..500 => Fate::Refused { status, why },
-            _ => Fate::Waits { why },
+            409 if action == Action::Create => ItemOutcome::Accepted,
+            400..500 if ABOUT_THE_INDEX.contains(&kind) => ItemOutcome::Retry { why },
+            401 | 403 | 404 | 408 | 409 | 429 => ItemOutcome::Retry { why },
+            400..500 => ItemOutcome::Rejected { status, why },
+            _ => ItemOutcome::Retry { why },
         }
     }
 }
@@ -130,11 +137,11 @@ mod tests {
     #[test]
     fn each_document_has_its_fate() {
         let check = |action, item: Json, expected: &str| {
-            let found = fates(body(true, &[item]).as_bytes(), 1, action).unwrap().remove(0);
+            let found = item_outcomes(body(true, &[item]).as_bytes(), 1, action).unwrap().remove(0);
             let found = match found {
-                Fate::Taken => "taken".to_owned(),
-                Fate::Refused { status, why } => format!("refused {status} {why}"),
-                Fate::Waits { why } => format!("waits {why}"),
+                ItemOutcome::Accepted => "taken".to_owned(),
+                ItemOutcome::Rejected { status, why } => format!("refused {status} {why}"),
+                ItemOutcome::Retry { why } => format!("waits {why}"),
             };
             assert_eq!(found, expected);
         };
@@ -170,7 +177,7 @@ mod tests {
     #[test]
     fn an_answer_is_to_all_documents_or_none() {
         let check = |body: &str, sent: usize, expected: Result<usize, &str>| match (
-            fates(body.as_bytes(), sent, Action::Index),
+            item_outcomes(body.as_bytes(), sent, Action::Index),
             expected,
         ) {
             (Ok(found), Ok(expected)) => assert_eq!(found.len(), expected, "{body}"),

@@ -17,12 +17,12 @@ use hyper::header::{
 use hyper::{Method, Request, Response, Uri};
 use tokio::runtime::{Builder, Runtime};
 
-use super::answer::{Answer, Words};
+use super::answer::{Answer, Redactor};
 use super::settings::{Body, HttpSettings};
 use super::splunk;
 use crate::clock::now;
 use crate::net::{Client, ClientError, ClientOptions, Proxies, Shutdown, TlsError, retry_after};
-use crate::output::Format;
+use crate::output::OutputFormat;
 use crate::output::error::{IoContext, OutputError};
 use crate::settings::Secret;
 
@@ -43,7 +43,7 @@ pub(super) struct Endpoint {
     /// Without the query.
     shown: String,
     headers: HeaderMap,
-    words: Words,
+    redactor: Redactor,
     /// It has a thread of its own: an idle connection is looked after when nothing is sent, so that
     /// one that the endpoint closed is not used again. None when it is dropped.
     runtime: Option<Runtime>,
@@ -55,7 +55,7 @@ pub(super) struct Endpoint {
 impl Endpoint {
     pub(super) fn new(
         settings: &HttpSettings,
-        format: Format,
+        format: OutputFormat,
         shutdown: Shutdown,
     ) -> Result<Endpoint, OutputError> {
         let client = client(settings)?;
@@ -64,7 +64,7 @@ impl Endpoint {
         Ok(Endpoint {
             uri: uri(settings),
             headers: headers(settings, format),
-            words: Words::hiding(secrets(settings)),
+            redactor: Redactor::hiding(secrets(settings)),
             runtime: Some(runtime.doing("start a thread for", shown.as_ref())?),
             client: Some(client),
             shown,
@@ -79,7 +79,7 @@ impl Endpoint {
     }
 
     /// Sends `body`, in which there are so many entries: the answer, whatever its status.
-    pub(super) fn ask(&mut self, body: Vec<u8>, entries: usize) -> Result<Answer, OutputError> {
+    pub(super) fn send(&mut self, body: Vec<u8>, entries: usize) -> Result<Answer, OutputError> {
         let body = match self.settings.compress {
             true => gzip(&body).doing("compress a request to", self.shown.as_ref())?,
             false => body,
@@ -113,13 +113,13 @@ impl Endpoint {
     }
 
     /// Closes connections, and reads the files of certificates again before the next.
-    pub(super) fn hang_up(&mut self) {
+    pub(super) fn disconnect(&mut self) {
         self.client = None;
     }
 
     /// The error that the endpoint does not take what it is sent.
     pub(super) fn peer(&self, why: &str, retry_after: Option<Duration>) -> OutputError {
-        OutputError::Peer { to: self.shown.clone(), why: self.words.all(why), retry_after }
+        OutputError::Peer { to: self.shown.clone(), why: self.redactor.all(why), retry_after }
     }
 
     fn answer(&self, answer: Response<Bytes>, start: Instant) -> Answer {
@@ -130,7 +130,7 @@ impl Endpoint {
             headers: head.headers,
             body,
             took: start.elapsed(),
-            words: self.words.clone(),
+            redactor: self.redactor.clone(),
         }
     }
 }
@@ -166,17 +166,17 @@ fn uri(settings: &HttpSettings) -> Uri {
     format!("{uri}{separator}{query}").parse().unwrap_or_else(|_| uri.clone())
 }
 
-fn headers(settings: &HttpSettings, format: Format) -> HeaderMap {
+fn headers(settings: &HttpSettings, format: OutputFormat) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let kind = match (settings.body, format) {
-        (Body::Lines, Format::Raw) | (Body::HecRaw, _) => "text/plain",
+        (Body::Lines, OutputFormat::Raw) | (Body::HecRaw, _) => "text/plain",
         (Body::Lines | Body::Bulk, _) => "application/x-ndjson",
         (Body::Array | Body::HecEvent, _) => "application/json",
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if settings.compress {
         let encoding = match (settings.body, format) {
-            (Body::Lines, Format::Raw) => KONNECTS_GZIP,
+            (Body::Lines, OutputFormat::Raw) => KONNECTS_GZIP,
             _ => HeaderValue::from_static("gzip"),
         };
         headers.insert(CONTENT_ENCODING, encoding);

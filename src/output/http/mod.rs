@@ -23,37 +23,37 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::answer::{Answer, Outcome};
-use self::batch::{Batch, Entry, Key, Shape};
-use self::bulk::Fate;
+use self::answer::{Answer, BatchOutcome};
+use self::batch::{Batch, BodyEncoder, Entry, EntryKey};
+use self::bulk::ItemOutcome;
 use self::endpoint::Endpoint;
 use self::settings::Body;
 pub(super) use self::settings::HttpSettings;
-use super::dead_letters::{DeadLetters, Letter};
+use super::dead_letters::{DeadLetter, DeadLetters};
 use super::destination::Trial;
 use super::error::OutputError;
 use super::sink::Sink;
 use crate::clock::now;
 use crate::entry::{Millis, Record};
 use crate::net::{Shutdown, shutdown};
-use crate::output::Format;
+use crate::output::OutputFormat;
 
 /// Sends batches.
-struct Http {
+struct HttpSink {
     name: String,
     settings: HttpSettings,
-    shape: Shape,
+    encoder: BodyEncoder,
     endpoint: Endpoint,
     batch: Batch,
     dead_letters: DeadLetters,
     /// Entries of a batch that was taken in part, until the cursor is past them: they were taken, or
     /// are among the dead letters. True if they came again since.
-    settled: HashMap<Key, bool>,
+    done: HashMap<EntryKey, bool>,
     /// How many became dead letters since it was asked.
-    buried: u64,
+    dead: u64,
 }
 
-impl Http {
+impl HttpSink {
     /// Sends to the endpoint of `settings` in the format that its output has, until `shutdown` is
     /// over. Dead letters go to `dead_letters`.
     ///
@@ -62,19 +62,19 @@ impl Http {
     fn new(
         name: &str,
         settings: &HttpSettings,
-        format: Format,
+        format: OutputFormat,
         dead_letters: PathBuf,
         shutdown: Shutdown,
-    ) -> Result<Http, OutputError> {
-        Ok(Http {
+    ) -> Result<HttpSink, OutputError> {
+        Ok(HttpSink {
             name: name.to_owned(),
             settings: settings.clone(),
-            shape: Shape::new(settings, format),
+            encoder: BodyEncoder::new(settings, format),
             endpoint: Endpoint::new(settings, format, shutdown)?,
             batch: Batch::default(),
             dead_letters: DeadLetters::new(dead_letters, name),
-            settled: HashMap::new(),
-            buried: 0,
+            done: HashMap::new(),
+            dead: 0,
         })
     }
 
@@ -84,10 +84,10 @@ impl Http {
         let mut refused = Vec::new();
         let sent = self.send_parts(batch.entries(), &mut refused);
         if sent.is_err() {
-            self.endpoint.hang_up();
+            self.endpoint.disconnect();
         }
         // Whatever became of the rest: it comes again, and these do not.
-        self.put_away(&refused)?;
+        self.write_dead_letters(&refused)?;
         sent
     }
 
@@ -99,21 +99,21 @@ impl Http {
         // The first part is the last, so that the order is kept.
         let mut parts = vec![entries];
         while let Some(part) = parts.pop() {
-            let answer = self.endpoint.ask(self.shape.join(part), part.len())?;
-            match answer::judge(&self.settings, &answer) {
-                Outcome::Taken if self.settings.body == Body::Bulk => {
+            let answer = self.endpoint.send(self.encoder.join(part), part.len())?;
+            match answer::classify(&self.settings, &answer) {
+                BatchOutcome::Accepted if self.settings.body == Body::Bulk => {
                     self.take_items(part, &answer, refused)?;
                 }
-                Outcome::Taken if part.len() < entries.len() => self.settle(part),
-                Outcome::Taken => {}
-                Outcome::Refused { why, first } => match part {
+                BatchOutcome::Accepted if part.len() < entries.len() => self.settle(part),
+                BatchOutcome::Accepted => {}
+                BatchOutcome::Rejected { why, first } => match part {
                     [entry] => {
                         let status = answer.status.as_u16();
                         refused.push(Refused { entry, status, why });
                     }
                     part => parts.extend(split(part, first)),
                 },
-                Outcome::Waits { why } => {
+                BatchOutcome::Retry { why } => {
                     return Err(self.endpoint.peer(&why, answer.retry_after));
                 }
             }
@@ -128,17 +128,17 @@ impl Http {
         answer: &Answer,
         refused: &mut Vec<Refused<'a>>,
     ) -> Result<(), OutputError> {
-        let fates = bulk::fates(&answer.body, part.len(), self.settings.action)
+        let item_outcomes = bulk::item_outcomes(&answer.body, part.len(), self.settings.action)
             .map_err(|why| self.endpoint.peer(&why, answer.retry_after))?;
         let mut waits: Option<(usize, String)> = None;
-        for (entry, fate) in part.iter().zip(fates) {
-            match fate {
-                Fate::Taken => drop(self.settled.insert(entry.key(), true)),
-                Fate::Refused { status, why } => {
-                    refused.push(Refused { entry, status, why: answer.words.of(&why) });
+        for (entry, outcome) in part.iter().zip(item_outcomes) {
+            match outcome {
+                ItemOutcome::Accepted => drop(self.done.insert(entry.key(), true)),
+                ItemOutcome::Rejected { status, why } => {
+                    refused.push(Refused { entry, status, why: answer.redactor.of(&why) });
                 }
-                Fate::Waits { why } => {
-                    waits.get_or_insert_with(|| (0, answer.words.of(&why))).0 += 1;
+                ItemOutcome::Retry { why } => {
+                    waits.get_or_insert_with(|| (0, answer.redactor.of(&why))).0 += 1;
                 }
             }
         }
@@ -153,12 +153,12 @@ impl Http {
 
     /// Remembers entries that need not be sent again if the rest of their batch is.
     fn settle(&mut self, entries: &[Entry]) {
-        self.settled.extend(entries.iter().map(|entry| (entry.key(), true)));
+        self.done.extend(entries.iter().map(|entry| (entry.key(), true)));
     }
 
-    fn put_away(&mut self, refused: &[Refused<'_>]) -> Result<(), OutputError> {
+    fn write_dead_letters(&mut self, refused: &[Refused<'_>]) -> Result<(), OutputError> {
         let Some(Refused { status, why, .. }) = refused.first() else { return Ok(()) };
-        let letter = |one: &Refused<'_>| Letter {
+        let letter = |one: &Refused<'_>| DeadLetter {
             time: now(),
             status: Some(one.status),
             reason: one.why.clone(),
@@ -166,8 +166,8 @@ impl Http {
             entry: one.entry.record().clone(),
         };
         self.dead_letters.append(refused.iter().map(letter))?;
-        self.buried = self.buried.saturating_add(refused.len() as u64);
-        self.settled.extend(refused.iter().map(|one| (one.entry.key(), true)));
+        self.dead = self.dead.saturating_add(refused.len() as u64);
+        self.done.extend(refused.iter().map(|one| (one.entry.key(), true)));
         tracing::warn!(
             output = self.name,
             count = refused.len(),
@@ -181,24 +181,24 @@ impl Http {
 
     /// Sends one entry, and says what came of it. Nothing is put away.
     fn try_out(&mut self, record: &Record, line: &[u8]) -> Result<Trial, OutputError> {
-        self.batch.push(self.shape.entry(record, line));
+        self.batch.push(self.encoder.entry(record, line));
         let batch = std::mem::take(&mut self.batch);
-        let answer = self.endpoint.ask(self.shape.join(batch.entries()), 1)?;
-        let problem = match answer::judge(&self.settings, &answer) {
-            Outcome::Taken if self.settings.body == Body::Bulk => {
-                match bulk::fates(&answer.body, 1, self.settings.action).as_deref() {
-                    Ok([Fate::Refused { why, .. } | Fate::Waits { why }]) => {
-                        Some(answer.words.of(why))
+        let answer = self.endpoint.send(self.encoder.join(batch.entries()), 1)?;
+        let problem = match answer::classify(&self.settings, &answer) {
+            BatchOutcome::Accepted if self.settings.body == Body::Bulk => {
+                match bulk::item_outcomes(&answer.body, 1, self.settings.action).as_deref() {
+                    Ok([ItemOutcome::Rejected { why, .. } | ItemOutcome::Retry { why }]) => {
+                        Some(answer.redactor.of(why))
                     }
                     Ok(_) => None,
                     Err(why) => Some(why.clone()),
                 }
             }
-            Outcome::Taken => None,
-            Outcome::Refused { why, .. } => {
+            BatchOutcome::Accepted => None,
+            BatchOutcome::Rejected { why, .. } => {
                 Some(format!("the entry would be a dead letter: {why}"))
             }
-            Outcome::Waits { why } => Some(why),
+            BatchOutcome::Retry { why } => Some(why),
         };
         let said = match answer.said() {
             said if said.is_empty() => said,
@@ -239,19 +239,19 @@ fn split(part: &[Entry], first: Option<usize>) -> Vec<&[Entry]> {
     parts.into_iter().filter(|part| !part.is_empty()).collect()
 }
 
-impl Sink for Http {
+impl Sink for HttpSink {
     fn sync_every(&self) -> Duration {
         self.settings.batch_every
     }
 
     fn restore(&mut self, _state: &str) -> Result<(), OutputError> {
         self.batch = Batch::default();
-        self.settled.values_mut().for_each(|came| *came = false);
+        self.done.values_mut().for_each(|came| *came = false);
         Ok(())
     }
 
     fn was_reset(&mut self) {
-        self.settled.clear();
+        self.done.clear();
     }
 
     fn is_full(&self, _record: &Record, line: &[u8]) -> bool {
@@ -261,8 +261,8 @@ impl Sink for Http {
     }
 
     fn write(&mut self, record: &Record, line: &[u8], _now: Millis) -> Result<(), OutputError> {
-        if !self.settled.is_empty()
-            && let Some(came) = self.settled.get_mut(&Key::of(record))
+        if !self.done.is_empty()
+            && let Some(came) = self.done.get_mut(&EntryKey::of(record))
         {
             *came = true;
             return Ok(());
@@ -271,7 +271,7 @@ impl Sink for Http {
         if self.is_full(record, line) {
             self.send()?;
         }
-        self.batch.push(self.shape.entry(record, line));
+        self.batch.push(self.encoder.entry(record, line));
         Ok(())
     }
 
@@ -284,31 +284,31 @@ impl Sink for Http {
         if !self.batch.entries().is_empty() {
             self.send()?;
         }
-        self.settled.retain(|_, came| !*came);
+        self.done.retain(|_, came| !*came);
         Ok(String::new())
     }
 
     fn dead_letters(&self) -> u64 {
-        self.buried
+        self.dead
     }
 
     fn counted_dead_letters(&mut self) {
-        self.buried = 0;
+        self.dead = 0;
     }
 
     fn reopen(&mut self) {
         // The files of certificates may be new.
-        self.endpoint.hang_up();
+        self.endpoint.disconnect();
     }
 }
 
 /// Sends one entry to the endpoint of `settings`, as its output would.
 fn try_out(
     settings: &HttpSettings,
-    format: Format,
+    format: OutputFormat,
     record: &Record,
     line: &[u8],
 ) -> Result<Trial, OutputError> {
     let (_trigger, shutdown) = shutdown();
-    Http::new("test", settings, format, PathBuf::new(), shutdown)?.try_out(record, line)
+    HttpSink::new("test", settings, format, PathBuf::new(), shutdown)?.try_out(record, line)
 }

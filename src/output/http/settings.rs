@@ -9,14 +9,14 @@ use hyper::header::HeaderName;
 use toml::de::DeValue;
 
 use super::credentials::{self, CredentialKeys};
-use super::{Http, try_out};
+use super::{HttpSink, try_out};
 use crate::entry::Record;
 use crate::entry::words::words;
 use crate::net::PairFiles;
 use crate::output::destination::{OutputType, SinkOptions, Trial};
 use crate::output::error::OutputError;
 use crate::output::file::Compress;
-use crate::output::format::Format;
+use crate::output::format::OutputFormat;
 use crate::output::sink::Sink;
 use crate::output::template::Template;
 use crate::settings::units::{MIB, MILLISECOND, SECOND};
@@ -112,14 +112,14 @@ impl OutputType for HttpSettings {
     }
 
     /// What receives lines for Splunk knows the line as Konnect sends it.
-    fn default_format(section: &Section<'_>) -> Result<Format, ConfigError> {
+    fn default_format(section: &Section<'_>) -> Result<OutputFormat, ConfigError> {
         let body = BodyKey::read(section)?.body;
-        Ok(if body == Body::HecRaw { Format::Raw } else { Format::Json })
+        Ok(if body == Body::HecRaw { OutputFormat::Raw } else { OutputFormat::Json })
     }
 
     fn resolve(
         section: &Section<'_>,
-        format: Format,
+        format: OutputFormat,
         warnings: &mut Vec<String>,
     ) -> Result<HttpSettings, ConfigError> {
         let body = BodyKey::read(section)?.body;
@@ -138,10 +138,15 @@ impl OutputType for HttpSettings {
 
     fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError> {
         let SinkOptions { name, format, dead_letters, shutdown, .. } = with;
-        Ok(Box::new(Http::new(name, self, format, dead_letters, shutdown)?))
+        Ok(Box::new(HttpSink::new(name, self, format, dead_letters, shutdown)?))
     }
 
-    fn try_out(&self, format: Format, record: &Record, line: &[u8]) -> Result<Trial, OutputError> {
+    fn try_out(
+        &self,
+        format: OutputFormat,
+        record: &Record,
+        line: &[u8],
+    ) -> Result<Trial, OutputError> {
         try_out(self, format, record, line)
     }
 
@@ -170,8 +175,8 @@ impl HttpSettings {
     }
 
     /// Documents are JSON, and go to an index that is named.
-    fn check_bulk(&self, section: &Section<'_>, format: Format) -> Result<(), ConfigError> {
-        if format == Format::Raw {
+    fn check_bulk(&self, section: &Section<'_>, format: OutputFormat) -> Result<(), ConfigError> {
+        if format == OutputFormat::Raw {
             let advice = "documents are JSON: format = \"ecs\" suits an index best";
             return Err(section.conflict("body", "format = \"raw\"", advice));
         }
@@ -254,10 +259,10 @@ mod tests {
     #[test]
     fn raw_lines_for_splunk_are_raw() {
         let format = |keys: &str| outputs(&format!("{HTTP}{keys}")).remove(0).format;
-        assert_eq!(format("body = 'hec_raw'"), Format::Raw);
-        assert_eq!(format("body = 'hec_raw'\nformat = 'ecs'"), Format::Ecs);
-        assert_eq!(format("body = 'hec_event'"), Format::Json);
-        assert_eq!(format(""), Format::Json);
+        assert_eq!(format("body = 'hec_raw'"), OutputFormat::Raw);
+        assert_eq!(format("body = 'hec_raw'\nformat = 'ecs'"), OutputFormat::Ecs);
+        assert_eq!(format("body = 'hec_event'"), OutputFormat::Json);
+        assert_eq!(format(""), OutputFormat::Json);
     }
 
     #[test]

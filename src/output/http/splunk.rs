@@ -41,7 +41,7 @@ pub(super) fn channel() -> String {
 
 /// What a 400 is about.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum About {
+pub(super) enum ErrorCause {
     /// Entries, the first of which has this number in the batch, if that is told.
     Entries(Option<usize>),
     /// The index, the channel or the token, or what is not known.
@@ -49,21 +49,21 @@ pub(super) enum About {
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct ErrorBody {
     code: Option<i64>,
     #[serde(rename = "invalid-event-number")]
     number: Option<usize>,
 }
 
 /// What a 400 with this body is about.
-pub(super) fn about(body: &[u8]) -> About {
+pub(super) fn error_cause(body: &[u8]) -> ErrorCause {
     match serde_json::from_slice(body) {
         // No data, invalid data format, event field required or blank, error in indexed fields.
-        Ok(Said { code: Some(5 | 6 | 12 | 13 | 15), number }) => About::Entries(number),
+        Ok(ErrorBody { code: Some(5 | 6 | 12 | 13 | 15), number }) => ErrorCause::Entries(number),
         // Incorrect index, data channel missing or invalid, acknowledgement disabled, and others.
-        Ok(Said { code: Some(_), .. }) => About::Settings,
+        Ok(ErrorBody { code: Some(_), .. }) => ErrorCause::Settings,
         // Something that is no Splunk, and cannot read what it is sent.
-        _ => About::Entries(None),
+        _ => ErrorCause::Entries(None),
     }
 }
 
@@ -127,21 +127,21 @@ mod tests {
 
     #[test]
     fn a_400_is_about_entries_or_about_settings() {
-        let check = |body: &str, expected: About| {
-            assert_eq!(about(body.as_bytes()), expected, "{body}");
+        let check = |body: &str, expected: ErrorCause| {
+            assert_eq!(error_cause(body.as_bytes()), expected, "{body}");
         };
-        check(r#"{"text":"No data","code":5}"#, About::Entries(None));
+        check(r#"{"text":"No data","code":5}"#, ErrorCause::Entries(None));
         for code in [6, 12, 13, 15] {
             let body = json!({"text": "x", "code": code, "invalid-event-number": 3});
-            check(&body.to_string(), About::Entries(Some(3)));
+            check(&body.to_string(), ErrorCause::Entries(Some(3)));
         }
         for code in [7, 10, 11, 14, 16, 99] {
-            check(&json!({"text": "x", "code": code}).to_string(), About::Settings);
+            check(&json!({"text": "x", "code": code}).to_string(), ErrorCause::Settings);
         }
         for other in
             ["", "<html>", "{}", r#"{"code":"6"}"#, r#"{"code":6,"invalid-event-number":-1}"#]
         {
-            check(other, About::Entries(None));
+            check(other, ErrorCause::Entries(None));
         }
     }
 }

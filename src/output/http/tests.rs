@@ -15,7 +15,7 @@ use crate::output::Destination;
 use crate::output::testing::{outputs, record};
 
 /// The settings of an output with these keys.
-pub(super) fn settings(url: &str, keys: &str) -> (HttpSettings, Format) {
+pub(super) fn settings(url: &str, keys: &str) -> (HttpSettings, OutputFormat) {
     let toml = format!("[[output]]\nname = 'a'\ntype = 'http'\nurl = '{url}'\n{keys}\n");
     let output = outputs(&toml).remove(0);
     let Destination::Http(http) = output.to else { panic!("{output:?}") };
@@ -85,7 +85,8 @@ impl Endpoint {
 
 /// A sink to it, and the folder of its dead letters.
 struct Sending {
-    http: Http,
+    http: HttpSink,
+    format: OutputFormat,
     folder: tempfile::TempDir,
     _trigger: Trigger,
 }
@@ -95,8 +96,8 @@ fn sending(to: &Endpoint, keys: &str) -> Sending {
     let (settings, format) = settings(&to.url, &format!("compress = 'none'\n{keys}"));
     let (trigger, shutdown) = shutdown();
     let dead = folder.path().join("dead.jsonl");
-    let http = Http::new("siem", &settings, format, dead, shutdown).unwrap();
-    Sending { http, folder, _trigger: trigger }
+    let http = HttpSink::new("siem", &settings, format, dead, shutdown).unwrap();
+    Sending { http, format, folder, _trigger: trigger }
 }
 
 impl Sending {
@@ -107,7 +108,7 @@ impl Sending {
             let record = record(id, 0);
             let mut line = Vec::new();
             let forward = crate::output::settings::NotValid::Forward;
-            self.http.shape.format().write_line(&record, forward, &mut line);
+            self.format.write_line(&record, forward, &mut line);
             self.http.write(&record, &line, Millis::MIN)?;
         }
         Ok(())
@@ -174,7 +175,7 @@ fn what_is_refused_for_good_is_found_and_put_away_in_order() {
         assert_eq!(sending.http.dead_letters(), 2);
         sending.http.counted_dead_letters();
         assert_eq!(sending.http.dead_letters(), 0);
-        assert!(sending.http.settled.is_empty());
+        assert!(sending.http.done.is_empty());
     }
 }
 
@@ -203,7 +204,7 @@ fn what_is_settled_does_not_come_again_when_the_rest_does() {
     assert_eq!(endpoint.bodies(), [lines(3..=5)]);
     assert_eq!(sending.letters().len(), 1);
     assert_eq!(sending.http.dead_letters(), 1);
-    assert!(sending.http.settled.is_empty());
+    assert!(sending.http.done.is_empty());
 
     // The cursor is past them: if they come again, somebody wants them again.
     sending.send(1..=2).unwrap();
@@ -306,9 +307,9 @@ fn the_number_that_splunk_tells_is_where_a_batch_is_split() {
 
 #[test]
 fn parts_are_smaller_and_keep_the_order() {
-    let shape = Shape::new(&settings("http://127.0.0.1:1/", RAW).0, Format::Raw);
+    let encoder = BodyEncoder::new(&settings("http://127.0.0.1:1/", RAW).0, OutputFormat::Raw);
     let check = |count: u64, first: Option<usize>, expected: &[&[u64]]| {
-        let entries: Vec<_> = (0..count).map(|id| shape.entry(&record(id, 0), b"x\n")).collect();
+        let entries: Vec<_> = (0..count).map(|id| encoder.entry(&record(id, 0), b"x\n")).collect();
         let parts = split(&entries, first);
         let ids = |part: &&[Entry]| -> Vec<u64> {
             part.iter().map(|entry| entry.record().raw[5] as u64 - u64::from(b'0')).collect()
@@ -367,7 +368,7 @@ fn an_endpoint_that_is_hostile_is_told_of_in_a_few_safe_words() {
 #[test]
 fn who_is_told_to_stop_waits_no_longer_than_that() {
     let endpoint = endpoint(|_| String::new());
-    let Sending { mut http, folder: _folder, _trigger } = sending(&endpoint, RAW);
+    let Sending { mut http, folder: _folder, _trigger, .. } = sending(&endpoint, RAW);
     _trigger.begin(Duration::ZERO);
     http.write(&record(1, 0), b"line 1\n", Millis::MIN).unwrap();
     let error = http.sync().unwrap_err().to_string();

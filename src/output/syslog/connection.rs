@@ -1,6 +1,6 @@
 //! A connection to a syslog receiver, over TCP (RFC 6587) or TLS (RFC 5425).
 //!
-//! Syslog has no answers, and what TCP took may never be read. Its end stands in for one: we end our
+//! SyslogSink has no answers, and what TCP took may never be read. Its end stands in for one: we end our
 //! side, and a receiver that then ends its own, without a reset, has read all there was. One that has
 //! not is reset by its system when it closes, and one that closes before we do has to be asked again.
 
@@ -27,14 +27,14 @@ const READS: usize = 16;
 /// Why a connection cannot be made, or not be used any more.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing}: {source}{}", advice(.source))]
-pub(super) struct Failed {
+pub(super) struct ConnectionError {
     doing: String,
     source: io::Error,
 }
 
 /// What the receiver did when we had ended our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum CloseResult {
     /// It ended its own: it has read everything. `notified` if it said so within TLS; if not,
     /// whoever is on the way can have ended it in its place.
     Closed { notified: bool },
@@ -79,7 +79,7 @@ impl Connection {
         to: &Address,
         tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
         timeout: Duration,
-    ) -> Result<Connection, Failed> {
+    ) -> Result<Connection, ConnectionError> {
         // The system's resolver has time-outs of its own.
         let addresses = (to.host.as_str(), to.port).to_socket_addrs();
         let mut failed = None;
@@ -88,7 +88,10 @@ impl Connection {
             let tcp = match connect(peer, timeout) {
                 Ok(tcp) => tcp,
                 Err(error) => {
-                    failed = Some(Failed { doing: format!("connect to {peer}"), source: error });
+                    failed = Some(ConnectionError {
+                        doing: format!("connect to {peer}"),
+                        source: error,
+                    });
                     continue;
                 }
             };
@@ -106,7 +109,7 @@ impl Connection {
         }
         Err(failed.unwrap_or_else(|| {
             let source = io::Error::new(io::ErrorKind::NotFound, "it has none");
-            Failed { doing: "find its address".to_owned(), source }
+            ConnectionError { doing: "find its address".to_owned(), source }
         }))
     }
 
@@ -122,7 +125,7 @@ impl Connection {
     }
 
     /// Sends these bytes, unless the receiver has hung up. It has to take them all in time.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Failed> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
         self.look()?;
         self.socket().wait = Wait::Until(Instant::now() + self.timeout);
         let written = match &mut self.stream {
@@ -134,7 +137,7 @@ impl Connection {
     }
 
     /// Ends our side, and waits so long for the receiver to end its own.
-    pub(super) fn finish(mut self, wait: Duration) -> Result<End, Failed> {
+    pub(super) fn finish(mut self, wait: Duration) -> Result<CloseResult, ConnectionError> {
         self.look()?;
         self.socket().wait = Wait::Until(Instant::now() + self.timeout);
         let ended = match &mut self.stream {
@@ -153,7 +156,9 @@ impl Connection {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(End::Open),
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    return Ok(CloseResult::Open);
+                }
                 Err(error) => return Err(error).doing("learn whether everything was read"),
             }
         }
@@ -163,13 +168,13 @@ impl Connection {
         std::thread::sleep(settling.saturating_sub(ended_at.elapsed()));
         let reset = self.socket().tcp.take_error();
         match reset.and_then(|reset| reset.map_or(Ok(()), Err)) {
-            Ok(()) => Ok(End::Closed { notified: self.stream.is_notified() }),
+            Ok(()) => Ok(CloseResult::Closed { notified: self.stream.is_notified() }),
             Err(error) => Err(error).doing("learn whether everything was read"),
         }
     }
 
     /// Looks whether the receiver has hung up, and throws away what it says.
-    fn look(&mut self) -> Result<(), Failed> {
+    fn look(&mut self) -> Result<(), ConnectionError> {
         let before = std::mem::replace(&mut self.socket().wait, Wait::Never);
         let looked = self.socket().tcp.set_nonblocking(true).and_then(|()| self.stream.drain());
         self.socket().wait = before;
@@ -300,12 +305,12 @@ impl Write for Socket {
 
 /// Adds what was being done.
 trait Doing<T> {
-    fn doing(self, doing: &str) -> Result<T, Failed>;
+    fn doing(self, doing: &str) -> Result<T, ConnectionError>;
 }
 
 impl<T> Doing<T> for io::Result<T> {
-    fn doing(self, doing: &str) -> Result<T, Failed> {
-        self.map_err(|source| Failed { doing: doing.to_owned(), source })
+    fn doing(self, doing: &str) -> Result<T, ConnectionError> {
+        self.map_err(|source| ConnectionError { doing: doing.to_owned(), source })
     }
 }
 

@@ -1,15 +1,15 @@
 //! Entries as syslog messages to a receiver, over TCP or TLS.
 //!
 //! - `message`: an entry to a message. `connection`: what carries it, and how its end tells that
-//!   everything was read. `habit`: what is known of the receiver's ends, across restarts.
+//!   everything was read. `close_behavior`: what is known of the receiver's ends, across restarts.
 //!
 //! The cursor is saved only after such an end, and a connection lasts until then: at most ten seconds
 //! or a few megabytes. Whatever fails before it makes all of that come again. An output that has
 //! nothing to send holds no connection open. Receivers that never end a connection are taken as they
 //! are, and keep the one that they have; but one that ever did is not taken for one of these.
 
+mod close_behavior;
 mod connection;
-mod habit;
 mod message;
 mod settings;
 
@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
-use self::connection::{Connection, End};
-use self::habit::Habit;
+use self::close_behavior::CloseBehavior;
+use self::connection::{CloseResult, Connection};
 use self::message::Messages;
 pub(super) use self::settings::SyslogSettings;
 use self::settings::Transport;
@@ -53,7 +53,7 @@ const LEAST_UNCONFIRMED: usize = 64 << 10;
 const GATHERED: usize = 64 << 10;
 
 /// Messages to one receiver.
-struct Syslog {
+struct SyslogSink {
     name: String,
     settings: SyslogSettings,
     messages: Messages,
@@ -65,24 +65,24 @@ struct Syslog {
     /// How many bytes were taken since the last confirmation, and how many may be.
     unconfirmed: usize,
     most_unconfirmed: usize,
-    /// The receiver that the habit is of, as the state names it.
+    /// The receiver that the close_behavior is of, as the state names it.
     receiver: String,
-    habit: Habit,
+    close_behavior: CloseBehavior,
     /// Whether the state was read. What is known since is newer.
     is_restored: bool,
-    /// How many connections in a row were left open, while the habit is not known.
+    /// How many connections in a row were left open, while the close_behavior is not known.
     left_open: u32,
     /// When a silent receiver was asked last. Never, in this process or since SIGHUP.
     asked_at: Option<Instant>,
     confirm_within: Duration,
 }
 
-impl Syslog {
+impl SyslogSink {
     /// Nothing is connected yet. `name` is that of the output.
-    fn new(name: &str, settings: &SyslogSettings) -> Syslog {
+    fn new(name: &str, settings: &SyslogSettings) -> SyslogSink {
         let machine = rustix::system::uname();
         let machine = machine.nodename().to_string_lossy();
-        Syslog {
+        SyslogSink {
             name: name.to_owned(),
             settings: settings.clone(),
             messages: Messages::new(settings, &machine),
@@ -91,8 +91,8 @@ impl Syslog {
             buffer: Vec::new(),
             unconfirmed: 0,
             most_unconfirmed: LEAST_UNCONFIRMED,
-            receiver: habit::receiver(settings),
-            habit: Habit::Unknown,
+            receiver: close_behavior::receiver(settings),
+            close_behavior: CloseBehavior::Unknown,
             is_restored: false,
             left_open: 0,
             asked_at: None,
@@ -109,12 +109,12 @@ impl Syslog {
         let description = connection.description();
         let is_tls = self.settings.transport != Transport::Tcp;
         let did = match self.end(connection)? {
-            End::Closed { notified: false } if is_tls => {
+            CloseResult::Closed { notified: false } if is_tls => {
                 "it has read the message and closed the connection, but without TLS's close_notify: \
                  whoever is on the way could have done that too"
             }
-            End::Closed { .. } => "it has read the message and closed the connection",
-            End::Open => {
+            CloseResult::Closed { .. } => "it has read the message and closed the connection",
+            CloseResult::Open => {
                 "it took the message and left the connection open, so it is not known whether it \
                  has read it"
             }
@@ -171,21 +171,21 @@ impl Syslog {
     /// Ends the connection, and learns whether everything was read.
     fn confirm(&mut self) -> Result<(), OutputError> {
         let was_asked = self.asked_at.is_some_and(|at| at.elapsed() < ASK_EVERY);
-        if self.habit == Habit::Silent && was_asked {
+        if self.close_behavior == CloseBehavior::StaysOpen && was_asked {
             // It keeps its connection: one that reads nothing would take any amount in many.
             self.unconfirmed = 0;
             return Ok(());
         }
         let Some(connection) = self.connection.take() else { return Ok(()) };
         match self.end(connection)? {
-            End::Closed { notified } => self.was_closed(notified)?,
-            End::Open => self.was_left_open()?,
+            CloseResult::Closed { notified } => self.was_closed(notified)?,
+            CloseResult::Open => self.was_left_open()?,
         }
         self.unconfirmed = 0;
         Ok(())
     }
 
-    fn end(&mut self, connection: Connection) -> Result<End, OutputError> {
+    fn end(&mut self, connection: Connection) -> Result<CloseResult, OutputError> {
         connection.finish(self.confirm_within).map_err(|error| {
             // Whatever it is, it is not silent.
             self.left_open = 0;
@@ -194,14 +194,15 @@ impl Syslog {
     }
 
     fn was_closed(&mut self, notified: bool) -> Result<(), OutputError> {
-        if self.habit == Habit::Notifies && !notified {
+        if self.close_behavior == CloseBehavior::ClosesWithNotify && !notified {
             return Err(self.peer(
                 "the connection was closed without TLS's close_notify, which this receiver has sent \
                  before: it was cut off, or somebody on the way has closed it; if another receiver \
                  stands there now, write its address in another way",
             ));
         }
-        self.habit = if notified { Habit::Notifies } else { Habit::Confirms };
+        self.close_behavior =
+            if notified { CloseBehavior::ClosesWithNotify } else { CloseBehavior::Closes };
         self.left_open = 0;
         self.most_unconfirmed = (self.most_unconfirmed * 2).min(MOST_UNCONFIRMED);
         Ok(())
@@ -209,14 +210,14 @@ impl Syslog {
 
     fn was_left_open(&mut self) -> Result<(), OutputError> {
         let wait = self.confirm_within;
-        match self.habit {
-            Habit::Confirms | Habit::Notifies => {
+        match self.close_behavior {
+            CloseBehavior::Closes | CloseBehavior::ClosesWithNotify => {
                 self.most_unconfirmed = (self.most_unconfirmed / 2).max(LEAST_UNCONFIRMED);
                 return Err(self.peer(format_args!(
                     "not everything was read within {wait:?}; is the receiver held up?"
                 )));
             }
-            Habit::Unknown if self.left_open + 1 < OPEN_ENDS => {
+            CloseBehavior::Unknown if self.left_open + 1 < OPEN_ENDS => {
                 self.left_open += 1;
                 let why = format!(
                     "the receiver has not closed the connection within {wait:?}, so it is not known \
@@ -226,9 +227,9 @@ impl Syslog {
                 let to = self.settings.address.to_string();
                 return Err(OutputError::Peer { to, why, retry_after: Some(BETWEEN_ENDS) });
             }
-            Habit::Unknown | Habit::Silent => {}
+            CloseBehavior::Unknown | CloseBehavior::StaysOpen => {}
         }
-        self.habit = Habit::Silent;
+        self.close_behavior = CloseBehavior::StaysOpen;
         self.left_open = 0;
         self.asked_at = Some(Instant::now());
         self.most_unconfirmed = MOST_UNCONFIRMED;
@@ -249,7 +250,7 @@ impl Syslog {
     }
 }
 
-impl Sink for Syslog {
+impl Sink for SyslogSink {
     fn sync_every(&self) -> Duration {
         CONFIRM_EVERY
     }
@@ -257,8 +258,8 @@ impl Sink for Syslog {
     fn restore(&mut self, state: &str) -> Result<(), OutputError> {
         if !self.is_restored {
             self.is_restored = true;
-            self.habit = Habit::of(&self.receiver, state);
-            if self.habit != Habit::Unknown {
+            self.close_behavior = CloseBehavior::of(&self.receiver, state);
+            if self.close_behavior != CloseBehavior::Unknown {
                 self.most_unconfirmed = MOST_UNCONFIRMED;
             }
         }
@@ -290,7 +291,7 @@ impl Sink for Syslog {
     fn sync(&mut self) -> Result<String, OutputError> {
         self.send()?;
         self.confirm()?;
-        Ok(self.habit.state(&self.receiver))
+        Ok(self.close_behavior.state(&self.receiver))
     }
 
     fn reopen(&mut self) {
@@ -300,7 +301,7 @@ impl Sink for Syslog {
     }
 }
 
-impl Drop for Syslog {
+impl Drop for SyslogSink {
     fn drop(&mut self) {
         // That of a silent receiver: it is ended as any other.
         if let Some(connection) = self.connection.take() {

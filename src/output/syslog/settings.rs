@@ -9,13 +9,13 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use toml::de::DeValue;
 
-use super::Syslog;
+use super::SyslogSink;
 use crate::entry::Record;
 use crate::entry::words::words;
 use crate::net::PairFiles;
 use crate::output::destination::{OutputType, SinkOptions, Trial};
 use crate::output::error::OutputError;
-use crate::output::format::Format;
+use crate::output::format::OutputFormat;
 use crate::output::sink::Sink;
 use crate::settings::units::SECOND;
 use crate::settings::value::{duration, path, text, word};
@@ -171,13 +171,13 @@ impl OutputType for SyslogSettings {
     }
 
     /// What receives syslog knows the line as Konnect sends it.
-    fn default_format(_section: &Section<'_>) -> Result<Format, ConfigError> {
-        Ok(Format::Raw)
+    fn default_format(_section: &Section<'_>) -> Result<OutputFormat, ConfigError> {
+        Ok(OutputFormat::Raw)
     }
 
     fn resolve(
         section: &Section<'_>,
-        _format: Format,
+        _format: OutputFormat,
         warnings: &mut Vec<String>,
     ) -> Result<SyslogSettings, ConfigError> {
         let mut settings = SyslogSettings::read(section, Transport::Tcp)?;
@@ -191,11 +191,16 @@ impl OutputType for SyslogSettings {
     }
 
     fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError> {
-        Ok(Box::new(Syslog::new(with.name, self)))
+        Ok(Box::new(SyslogSink::new(with.name, self)))
     }
 
-    fn try_out(&self, _format: Format, record: &Record, line: &[u8]) -> Result<Trial, OutputError> {
-        Syslog::new("test", self).try_out(record, line).map(Trial::taken)
+    fn try_out(
+        &self,
+        _format: OutputFormat,
+        record: &Record,
+        line: &[u8],
+    ) -> Result<Trial, OutputError> {
+        SyslogSink::new("test", self).try_out(record, line).map(Trial::taken)
     }
 
     fn sends_verdict(&self) -> bool {
@@ -340,7 +345,7 @@ mod tests {
     #[test]
     fn what_is_not_said_of_syslog_has_its_default() {
         let found = outputs(SYSLOG).remove(0);
-        assert_eq!(found.format, Format::Raw);
+        assert_eq!(found.format, OutputFormat::Raw);
         let expected = SyslogSettings {
             address: "siem.test:6514".parse().unwrap(),
             transport: Transport::Tls(SyslogTls {
@@ -356,7 +361,7 @@ mod tests {
         };
         assert_eq!(found.to, Destination::Syslog(Box::new(expected)));
         let tcp = outputs(&format!("{SYSLOG}transport = 'tcp'\nformat = 'json'")).remove(0);
-        assert_eq!(tcp.format, Format::Json);
+        assert_eq!(tcp.format, OutputFormat::Json);
         assert!(matches!(tcp.to, Destination::Syslog(to) if to.transport == Transport::Tcp));
     }
 

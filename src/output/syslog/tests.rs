@@ -1,12 +1,13 @@
 //! The sink against receivers that do what a test wants of them.
-//!
-//! - `ends`: what is made of how they end a connection.
-
-mod ends;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::{JoinHandle, spawn};
+
+use rustls::crypto::ring;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tempfile::TempDir;
 
 use super::*;
 use crate::entry::record::Origin;
@@ -43,18 +44,21 @@ impl<T: Send + 'static> Receiver<T> {
         }
     }
 
-    fn sink(&self) -> Syslog {
-        let mut sink = Syslog::new("a", &self.settings());
+    fn sink(&self) -> SyslogSink {
+        let mut sink = SyslogSink::new("a", &self.settings());
         sink.confirm_within = Duration::from_secs(10);
         sink
     }
 
     /// A sink that knows the receiver from before.
-    fn sink_that_knows(&self, habit: Habit) -> Syslog {
+    fn sink_that_knows(&self, close_behavior: CloseBehavior) -> SyslogSink {
         let mut sink = self.sink();
-        let state = habit.state(&sink.receiver);
+        let state = close_behavior.state(&sink.receiver);
         sink.restore(&state).unwrap();
-        assert_eq!((sink.habit, sink.most_unconfirmed), (habit, MOST_UNCONFIRMED));
+        assert_eq!(
+            (sink.close_behavior, sink.most_unconfirmed),
+            (close_behavior, MOST_UNCONFIRMED)
+        );
         sink
     }
 
@@ -83,7 +87,7 @@ fn read_all(mut tcp: TcpStream) -> Vec<u8> {
 }
 
 /// Writes the entries of these numbers.
-fn write(sink: &mut Syslog, ids: std::ops::Range<u64>) -> Result<(), OutputError> {
+fn write(sink: &mut SyslogSink, ids: std::ops::Range<u64>) -> Result<(), OutputError> {
     for id in ids {
         sink.write(&record(id, 0), format!("line {id}\n").as_bytes(), Millis::MIN)?;
     }
@@ -122,7 +126,7 @@ fn what_was_read_to_the_end_is_confirmed() {
     write(&mut sink, 3..300).unwrap();
     assert!(sink.unconfirmed > 300);
     assert_eq!(sink.sync().unwrap(), format!("confirms tcp:{}", receiver.address));
-    assert_eq!((sink.unconfirmed, sink.habit), (0, Habit::Confirms));
+    assert_eq!((sink.unconfirmed, sink.close_behavior), (0, CloseBehavior::Closes));
     assert!(sink.connection.is_none());
     check(&receiver.ended(), 0..300);
 }
@@ -201,7 +205,7 @@ fn what_a_receiver_says_does_not_matter() {
 #[test]
 fn not_too_much_is_sent_without_a_confirmation() {
     let receiver = Receiver::start(read_all);
-    let mut sink = receiver.sink_that_knows(Habit::Confirms);
+    let mut sink = receiver.sink_that_knows(CloseBehavior::Closes);
     let line = vec![b'x'; MOST_UNCONFIRMED];
     // However long it is: it has to go out.
     assert!(!sink.is_full(&record(1, 0), &line));
@@ -216,7 +220,7 @@ fn not_too_much_is_sent_without_a_confirmation() {
 #[test]
 fn of_entries_that_nobody_asks_about_not_too_much_is_sent_either() {
     let receiver = Receiver::start_for(3, |_, tcp| read_all(tcp).len());
-    let mut sink = receiver.sink_that_knows(Habit::Confirms);
+    let mut sink = receiver.sink_that_knows(CloseBehavior::Closes);
     let line = vec![b'x'; MOST_UNCONFIRMED - 1000];
     for _ in 0..3 {
         sink.write(&record(1, 0), &line, Millis::MIN).unwrap();
@@ -269,4 +273,175 @@ fn an_entry_of_a_file_has_no_time_of_receipt() {
     let received = String::from_utf8(receiver.ended()).unwrap();
     let expected = "<109>1 - host vidimus - access [vidimus@32473 verdict=\"valid\"] line";
     assert_eq!(received, format!("{} {expected}", expected.len()));
+}
+
+const SOON: Duration = Duration::from_millis(100);
+
+/// Reads everything, and leaves the connection open.
+fn read_and_hold(tcp: TcpStream) -> (Vec<u8>, TcpStream) {
+    (read_all(tcp.try_clone().unwrap()), tcp)
+}
+
+/// Writes the same again, and fails to have it confirmed.
+fn fails(sink: &mut SyslogSink, expected: &str) {
+    sink.restore("").unwrap();
+    let failed = write(sink, 0..3).and_then(|()| sink.sync());
+    check_fails(failed, expected);
+}
+
+#[test]
+fn a_receiver_that_leaves_three_connections_open_is_taken_as_it_is() {
+    let receiver = Receiver::start_for(3, |_, tcp| read_and_hold(tcp));
+    let mut sink = receiver.sink();
+    sink.confirm_within = SOON;
+    fails(
+        &mut sink,
+        "the receiver has not closed the connection within 100ms, so it is not known whether it \
+         read; trying again (1 of 3)",
+    );
+    fails(&mut sink, "trying again (2 of 3)");
+    assert_eq!(
+        (sink.close_behavior, sink.most_unconfirmed),
+        (CloseBehavior::Unknown, LEAST_UNCONFIRMED)
+    );
+    sink.restore("").unwrap();
+    write(&mut sink, 0..3).unwrap();
+    assert_eq!(sink.sync().unwrap(), format!("silent tcp:{}", receiver.address));
+    assert_eq!((sink.unconfirmed, sink.close_behavior), (0, CloseBehavior::StaysOpen));
+    assert!(sink.connection.is_none());
+    receiver.ended().iter().for_each(|(read, _)| check(read, 0..3));
+}
+
+#[test]
+fn a_receiver_that_does_anything_else_between_is_not_silent() {
+    let receiver = Receiver::start_for(5, |n, tcp| match n {
+        // Closed with something unread, it is reset.
+        1 => {
+            tcp.peek(&mut [0]).unwrap();
+            None
+        }
+        4 => {
+            check(&read_all(tcp), 0..3);
+            None
+        }
+        _ => Some(read_and_hold(tcp)),
+    });
+    let mut sink = receiver.sink();
+    sink.confirm_within = SOON;
+    fails(&mut sink, "trying again (1 of 3)");
+    fails(&mut sink, "cannot ");
+    fails(&mut sink, "trying again (1 of 3)");
+    fails(&mut sink, "trying again (2 of 3)");
+    sink.confirm_within = Duration::from_secs(10);
+    sink.restore("").unwrap();
+    write(&mut sink, 0..3).unwrap();
+    sink.sync().unwrap();
+    assert_eq!((sink.close_behavior, sink.left_open), (CloseBehavior::Closes, 0));
+    receiver.ended();
+}
+
+#[test]
+fn a_silent_receiver_keeps_its_connection_and_is_asked_again() {
+    let receiver = Receiver::start_for(2, |n, tcp| match n {
+        0 => Some(read_and_hold(tcp)),
+        _ => {
+            check(&read_all(tcp), 3..9);
+            None
+        }
+    });
+    let mut sink = receiver.sink_that_knows(CloseBehavior::StaysOpen);
+    // At the start it is asked. It is known, so nothing comes again.
+    sink.confirm_within = SOON;
+    write(&mut sink, 0..3).unwrap();
+    sink.sync().unwrap();
+    assert_eq!((sink.unconfirmed, sink.close_behavior), (0, CloseBehavior::StaysOpen));
+    sink.confirm_within = Duration::from_secs(10);
+    write(&mut sink, 3..6).unwrap();
+    sink.sync().unwrap();
+    assert_eq!((sink.unconfirmed, sink.connection.is_some()), (0, true));
+    write(&mut sink, 6..9).unwrap();
+    // Another may stand there now.
+    sink.reopen();
+    sink.sync().unwrap();
+    assert_eq!(sink.close_behavior, CloseBehavior::Closes);
+    receiver.ended();
+}
+
+#[test]
+fn of_a_receiver_that_did_close_it_is_expected_ever_after() {
+    let receiver = Receiver::start_for(5, |_, tcp| read_and_hold(tcp));
+    let mut sink = receiver.sink_that_knows(CloseBehavior::Closes);
+    sink.confirm_within = SOON;
+    for n in 1..=5 {
+        fails(&mut sink, "not everything was read within 100ms");
+        assert_eq!(sink.most_unconfirmed, (MOST_UNCONFIRMED >> n).max(LEAST_UNCONFIRMED));
+        sink.reopen();
+    }
+    assert_eq!(sink.close_behavior, CloseBehavior::Closes);
+    receiver.ended();
+}
+
+/// A receiver with TLS, for as many connections as there are in `notifies`, and whether it ends each
+/// of them with a close_notify.
+fn tls(notifies: &'static [bool]) -> (Receiver<Vec<Vec<u8>>>, SyslogSink, TempDir) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let ca_file = home.path().join("ca.pem");
+    std::fs::write(&ca_file, made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key);
+    let config = Arc::new(config.unwrap());
+    let receiver = Receiver::start_for(notifies.len(), move |n, tcp| {
+        let conn = ServerConnection::new(Arc::clone(&config)).unwrap();
+        let mut tls = StreamOwned::new(conn, tcp);
+        let mut read = Vec::new();
+        tls.read_to_end(&mut read).unwrap();
+        if notifies[n] {
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+        }
+        read
+    });
+    let mut settings = receiver.settings();
+    let server_name = "localhost".try_into().unwrap();
+    let ca_file = Some(ca_file);
+    settings.transport = Transport::Tls(SyslogTls { server_name, ca_file, certificate: None });
+    let mut sink = SyslogSink::new("a", &settings);
+    sink.confirm_within = Duration::from_secs(10);
+    (receiver, sink, home)
+}
+
+#[test]
+fn a_receiver_that_sent_a_close_notify_has_to_send_it_ever_after() {
+    let (receiver, mut sink, _home) = tls(&[false, true, false, true]);
+    let name = format!("tls:localhost@{}", receiver.address);
+    write(&mut sink, 0..3).unwrap();
+    assert_eq!(sink.sync().unwrap(), format!("confirms {name}"));
+    write(&mut sink, 0..3).unwrap();
+    let state = sink.sync().unwrap();
+    assert_eq!(state, format!("notifies {name}"));
+
+    // After a restart too.
+    let mut restarted = SyslogSink::new("a", &sink.settings);
+    restarted.confirm_within = Duration::from_secs(10);
+    restarted.restore(&state).unwrap();
+    fails(&mut restarted, "the connection was closed without TLS's close_notify");
+    restarted.restore(&state).unwrap();
+    write(&mut restarted, 0..3).unwrap();
+    assert_eq!(restarted.sync().unwrap(), state);
+    receiver.ended().iter().for_each(|read| check(read, 0..3));
+}
+
+#[test]
+fn who_tries_a_receiver_is_told_whether_its_end_was_authenticated() {
+    let (receiver, mut sink, _home) = tls(&[false, true]);
+    let told = sink.try_out(&record(1, 0), b"line 1").unwrap();
+    assert!(told.contains("but without TLS's close_notify"), "{told}");
+    let told = sink.try_out(&record(1, 0), b"line 1").unwrap();
+    assert!(told.ends_with("it has read the message and closed the connection"), "{told}");
+    receiver.ended();
 }

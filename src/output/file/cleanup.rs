@@ -2,7 +2,7 @@
 //!
 //! Only names of exactly the form of rotated files are touched. What is interrupted is done the next
 //! time: a file is compressed under a temporary name, which ends in `.tmp` and the number of its
-//! tender, and the original is removed last. What goes wrong with one file is logged, and keeps nobody
+//! cleanup, and the original is removed last. What goes wrong with one file is logged, and keeps nobody
 //! from the others.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 
-use super::name::{ENDINGS, Kept, Name, stamp, with_ending};
+use super::name::{ENDINGS, Name, RotatedForm, stamp, with_ending};
 use super::open::{folder, sync_folder};
 use super::settings::{Compress, FileSettings};
 use crate::clock::now;
@@ -21,19 +21,19 @@ use crate::entry::Millis;
 
 /// Has rotated files compressed and deleted, by a thread of its own if there is anything to do.
 #[derive(Clone)]
-pub(super) struct Tender(Option<Sender<PathBuf>>);
+pub(super) struct Cleanup(Option<Sender<PathBuf>>);
 
-impl Tender {
+impl Cleanup {
     /// Starts the thread; it ends with the last of its tenders.
-    pub(super) fn start(settings: FileSettings) -> io::Result<Tender> {
+    pub(super) fn start(settings: FileSettings) -> io::Result<Cleanup> {
         let FileSettings { compress, keep, keep_age, keep_size, .. } = settings;
         let keeps_all = keep.is_none() && keep_age.is_none() && keep_size.is_none();
         if compress == Compress::None && keeps_all {
-            return Ok(Tender(None));
+            return Ok(Cleanup(None));
         }
         let number = next_number();
         let (sender, paths) = channel::<PathBuf>();
-        std::thread::Builder::new().name("output-tender".to_owned()).spawn(move || {
+        std::thread::Builder::new().name("output-cleanup".to_owned()).spawn(move || {
             while let Ok(path) = paths.recv() {
                 // What waits besides, each once.
                 let all: BTreeSet<_> = [path].into_iter().chain(paths.try_iter()).collect();
@@ -42,7 +42,7 @@ impl Tender {
                 }
             }
         })?;
-        Ok(Tender(Some(sender)))
+        Ok(Cleanup(Some(sender)))
     }
 
     /// Has what was rotated away from `path` looked after.
@@ -54,7 +54,7 @@ impl Tender {
     }
 }
 
-/// The number of a tender: that of an output before a change may be at work still.
+/// The number of a cleanup: that of an output before a change may be at work still.
 fn next_number() -> u64 {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     NUMBERS.fetch_add(1, Ordering::Relaxed)
@@ -78,14 +78,14 @@ fn tend(path: &Path, settings: &FileSettings, number: u64, now: Millis) {
         })
     };
     let rotated = list();
-    for files in rotated.values().filter(|files| !files.contains_key(&Kept::Plain)) {
-        files.get(&Kept::Half).into_iter().flatten().for_each(|half| remove(half));
+    for files in rotated.values().filter(|files| !files.contains_key(&RotatedForm::Plain)) {
+        files.get(&RotatedForm::Partial).into_iter().flatten().for_each(|half| remove(half));
     }
     // What is deleted need not be compressed. What files take is known only afterwards.
     let by_size = FileSettings { keep_size: None, ..settings.clone() };
     too_much(&rotated, &by_size, now).iter().for_each(|file| remove(file));
     if settings.compress != Compress::None {
-        for file in list().values().filter_map(|files| files.get(&Kept::Plain)).flatten() {
+        for file in list().values().filter_map(|files| files.get(&RotatedForm::Plain)).flatten() {
             if let Err(error) = compress(file, settings, number) {
                 failed(file, &error, "a rotated file is left as it is");
             }
@@ -96,7 +96,7 @@ fn tend(path: &Path, settings: &FileSettings, number: u64, now: Millis) {
 
 /// Rotated files by their times, and by how they are kept: there are several of a time while one is
 /// compressed.
-type Rotated = BTreeMap<String, BTreeMap<Kept, Vec<PathBuf>>>;
+type Rotated = BTreeMap<String, BTreeMap<RotatedForm, Vec<PathBuf>>>;
 
 fn list(path: &Path) -> io::Result<Rotated> {
     let name = Name::of(path);
@@ -122,7 +122,7 @@ fn too_much(rotated: &Rotated, settings: &FileSettings, now: Millis) -> Vec<Path
     let (mut count, mut size) = (0, 0_u64);
     let mut too_much = Vec::new();
     for (stamp, files) in rotated.iter().rev() {
-        let whole = files.iter().filter(|(kept, _)| **kept != Kept::Half);
+        let whole = files.iter().filter(|(kept, _)| **kept != RotatedForm::Partial);
         let files: Vec<&PathBuf> = whole.flat_map(|(_, files)| files).collect();
         count += u64::from(!files.is_empty());
         for file in &files {
@@ -147,7 +147,7 @@ fn compress(path: &Path, settings: &FileSettings, number: u64) -> io::Result<()>
     let made = compress_to(&temporary, path, settings).and_then(|()| fs::rename(&temporary, &to));
     if let Err(error) = made {
         let _ = fs::remove_file(&temporary);
-        // Another tender may have been faster.
+        // Another cleanup may have been faster.
         return if path.exists() { Err(error) } else { Ok(()) };
     }
     sync_folder(&to)?;
@@ -287,9 +287,9 @@ mod tests {
     #[test]
     fn two_tenders_share_no_temporary_file_and_one_with_nothing_to_do_does_nothing() {
         assert_ne!(next_number(), next_number());
-        assert!(Tender::start(file_settings()).unwrap().0.is_none());
+        assert!(Cleanup::start(file_settings()).unwrap().0.is_none());
         let busy = FileSettings { keep: Some(1), ..file_settings() };
-        assert!(Tender::start(busy).unwrap().0.is_some());
+        assert!(Cleanup::start(busy).unwrap().0.is_some());
     }
 
     #[test]

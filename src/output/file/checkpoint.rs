@@ -15,42 +15,44 @@ use crate::output::error::{IoContext, OutputError};
 /// How far a file has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u64, u64)", into = "(u64, u64)")]
-pub(super) struct Mark {
+pub(super) struct Checkpoint {
     /// Which file it is, should another have taken its name.
     pub(super) inode: u64,
     /// In bytes.
     pub(super) length: u64,
 }
 
-impl From<(u64, u64)> for Mark {
-    fn from((inode, length): (u64, u64)) -> Mark {
-        Mark { inode, length }
+impl From<(u64, u64)> for Checkpoint {
+    fn from((inode, length): (u64, u64)) -> Checkpoint {
+        Checkpoint { inode, length }
     }
 }
 
-impl From<Mark> for (u64, u64) {
-    fn from(mark: Mark) -> (u64, u64) {
-        (mark.inode, mark.length)
+impl From<Checkpoint> for (u64, u64) {
+    fn from(checkpoint: Checkpoint) -> (u64, u64) {
+        (checkpoint.inode, checkpoint.length)
     }
 }
 
-/// Writes marks; of none, nothing.
-pub(super) fn write(marks: &BTreeMap<PathBuf, Mark>) -> String {
-    if marks.is_empty() {
+/// Writes checkpoints; of none, nothing.
+pub(super) fn write(checkpoints: &BTreeMap<PathBuf, Checkpoint>) -> String {
+    if checkpoints.is_empty() {
         return String::new();
     }
-    let marks: BTreeMap<_, _> =
-        marks.iter().filter_map(|(path, mark)| Some((path.to_str()?, mark))).collect();
-    serde_json::to_string(&marks).unwrap_or_default()
+    let checkpoints: BTreeMap<_, _> = checkpoints
+        .iter()
+        .filter_map(|(path, checkpoint)| Some((path.to_str()?, checkpoint)))
+        .collect();
+    serde_json::to_string(&checkpoints).unwrap_or_default()
 }
 
-/// Reads marks; of what is none, none.
-pub(super) fn read(text: &str) -> BTreeMap<PathBuf, Mark> {
+/// Reads checkpoints; of what is none, none.
+pub(super) fn read(text: &str) -> BTreeMap<PathBuf, Checkpoint> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-impl Mark {
-    /// Takes back what was written past the mark, if the file is still the one it was.
+impl Checkpoint {
+    /// Takes back what was written past the checkpoint, if the file is still the one it was.
     pub(super) fn restore(self, path: &Path) -> Result<(), OutputError> {
         let file_name = path.display();
         let file = match OpenOptions::new().read(true).write(true).open(path) {
@@ -96,9 +98,10 @@ mod tests {
 
     #[test]
     fn marks_are_read_as_they_were_written() {
-        let marks = BTreeMap::from([("a/b.log".into(), Mark { inode: 1 << 60, length: 9 })]);
-        assert_eq!(write(&marks), r#"{"a/b.log":[1152921504606846976,9]}"#);
-        assert_eq!(read(&write(&marks)), marks);
+        let checkpoints =
+            BTreeMap::from([("a/b.log".into(), Checkpoint { inode: 1 << 60, length: 9 })]);
+        assert_eq!(write(&checkpoints), r#"{"a/b.log":[1152921504606846976,9]}"#);
+        assert_eq!(read(&write(&checkpoints)), checkpoints);
         assert!(read("").is_empty() && read("[]").is_empty());
         assert_eq!(write(&BTreeMap::new()), "");
     }
@@ -110,7 +113,7 @@ mod tests {
         let check = |contents: &str, other_inode: bool, length, expected: &str| {
             fs::write(&path, contents).unwrap();
             let inode = fs::metadata(&path).unwrap().ino() + u64::from(other_inode);
-            Mark { inode, length }.restore(&path).unwrap();
+            Checkpoint { inode, length }.restore(&path).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), expected);
         };
         check("one\ntwo\n", false, 4, "one\n");
@@ -119,7 +122,7 @@ mod tests {
         check("one\ntwo\n", true, 4, "one\ntwo\n");
         // Nothing is there, or a file where its folder was.
         for gone in ["none", "none/x", "x/x"] {
-            Mark { inode: 1, length: 1 }.restore(&folder.path().join(gone)).unwrap();
+            Checkpoint { inode: 1, length: 1 }.restore(&folder.path().join(gone)).unwrap();
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Both mappings against the published schemas in `fixtures/formats/`, and against what they wrote
-//! of an entry of each kind before.
+//! Each format: raw lines and JSON, and both mappings against the published schemas in
+//! `fixtures/formats/` and against what they wrote for an entry of each kind before.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,13 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
-use super::{ecs, ocsf};
+use super::{OutputFormat, ecs, ocsf};
 use crate::entry::fields::KNOWN;
 use crate::entry::record::Origin;
-use crate::entry::{Kind, Millis, Record, Value};
+use crate::entry::{Kind, Millis, Record, Value, VerdictName};
 use crate::ingest::{Batch, Caps, ExpectedIds};
+use crate::output::settings::NotValid;
+use crate::output::testing;
 use crate::signature::KeySet;
 
 fn fixture(name: &str) -> PathBuf {
@@ -352,4 +354,38 @@ proptest! {
         check_ecs(&one, &schema("ecs-8.11.0.json"));
         check_ocsf(&one, &schema("ocsf-1.5.0.json"));
     }
+}
+
+fn check(
+    format: OutputFormat,
+    not_valid: NotValid,
+    verdict: VerdictName,
+    raw: &[u8],
+    expected: &str,
+) {
+    let mut record = testing::record(7, 0);
+    (record.verdict, record.raw) = (verdict, raw.to_vec());
+    let mut line = b"before ".to_vec();
+    format.write_line(&record, not_valid, &mut line);
+    assert_eq!(String::from_utf8_lossy(&line), format!("before {expected}\n"));
+}
+
+#[test]
+fn a_raw_line_is_as_received_and_marked_only_if_asked() {
+    use NotValid::{Forward, Mark};
+    check(OutputFormat::Raw, Forward, VerdictName::Invalid, b"a b", "a b");
+    check(OutputFormat::Raw, Mark, VerdictName::Valid, b"a b", "a b");
+    check(OutputFormat::Raw, Mark, VerdictName::NoKey, b"a b", "[vidimus verdict=no_key] a b");
+    check(OutputFormat::Raw, Mark, VerdictName::Valid, b"a\nb", "ab");
+}
+
+#[test]
+fn json_is_the_entry_and_one_line() {
+    let mut record = testing::record(7, 0);
+    record.raw = b"a\n\"b".to_vec();
+    let mut line = Vec::new();
+    OutputFormat::Json.write_line(&record, NotValid::Mark, &mut line);
+    assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+    let json: Json = serde_json::from_slice(&line).unwrap();
+    assert_eq!((&json["id"], &json["raw"]), (&7.into(), &"a\n\"b".into()));
 }

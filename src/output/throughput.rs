@@ -10,15 +10,15 @@ pub(super) const SPAN: Duration = Duration::from_secs(60);
 const MOST: usize = 64;
 
 /// Counts what is written, by the time.
-pub(super) struct Rate {
+pub(super) struct Throughput {
     /// How much was written until when, oldest first; never empty.
     until: VecDeque<(Instant, u64)>,
 }
 
-impl Rate {
+impl Throughput {
     /// Nothing is counted yet.
-    pub(super) fn new(written: u64, now: Instant) -> Rate {
-        Rate { until: VecDeque::from([(now, written)]) }
+    pub(super) fn new(written: u64, now: Instant) -> Throughput {
+        Throughput { until: VecDeque::from([(now, written)]) }
     }
 
     /// The lines a second until `now`, when `written` are.
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn the_last_minute_counts() {
         let start = Instant::now();
-        let mut rate = Rate::new(1000, start);
+        let mut rate = Throughput::new(1000, start);
         let mut check = |seconds: f64, written: u64, expected: f64| {
             let found = rate.at(written, start + Duration::from_secs_f64(seconds));
             assert!((found - expected).abs() < 0.5, "{seconds} s: {found}, expected {expected}");

@@ -10,31 +10,34 @@ use crate::output::syslog::settings::{SyslogSettings, Transport};
 
 /// What the receiver does when a connection is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Habit {
+pub(super) enum CloseBehavior {
     /// That is not known yet.
     Unknown,
     /// It ends its side.
-    Confirms,
+    Closes,
     /// It ends its side, and says so within TLS: nobody else can do that.
-    Notifies,
+    ClosesWithNotify,
     /// It leaves its side open, so that nothing is known of what it read. It is seldom asked again.
-    Silent,
+    StaysOpen,
 }
 
-const KNOWN: [(Habit, &str); 3] =
-    [(Habit::Confirms, "confirms"), (Habit::Notifies, "notifies"), (Habit::Silent, "silent")];
+const KNOWN: [(CloseBehavior, &str); 3] = [
+    (CloseBehavior::Closes, "confirms"),
+    (CloseBehavior::ClosesWithNotify, "notifies"),
+    (CloseBehavior::StaysOpen, "silent"),
+];
 
-impl Habit {
+impl CloseBehavior {
     /// What `state` says of `receiver`.
-    pub(super) fn of(receiver: &str, state: &str) -> Habit {
+    pub(super) fn of(receiver: &str, state: &str) -> CloseBehavior {
         let (word, whose) = state.split_once(' ').unwrap_or_default();
         let known = KNOWN.iter().find(|(_, name)| *name == word && whose == receiver);
-        known.map_or(Habit::Unknown, |(habit, _)| *habit)
+        known.map_or(CloseBehavior::Unknown, |(behavior, _)| *behavior)
     }
 
     /// The state that says it of `receiver`.
     pub(super) fn state(self, receiver: &str) -> String {
-        let known = KNOWN.iter().find(|(habit, _)| *habit == self);
+        let known = KNOWN.iter().find(|(behavior, _)| *behavior == self);
         known.map_or_else(String::new, |(_, name)| format!("{name} {receiver}"))
     }
 }
@@ -54,15 +57,15 @@ mod tests {
 
     #[test]
     fn a_habit_is_kept_for_its_receiver_alone() {
-        for (habit, name) in KNOWN {
-            let state = habit.state("tcp:a:1");
+        for (close_behavior, name) in KNOWN {
+            let state = close_behavior.state("tcp:a:1");
             assert_eq!(state, format!("{name} tcp:a:1"));
-            assert_eq!(Habit::of("tcp:a:1", &state), habit);
-            assert_eq!(Habit::of("tcp:a:2", &state), Habit::Unknown);
+            assert_eq!(CloseBehavior::of("tcp:a:1", &state), close_behavior);
+            assert_eq!(CloseBehavior::of("tcp:a:2", &state), CloseBehavior::Unknown);
         }
-        assert_eq!(Habit::Unknown.state("tcp:a:1"), "");
+        assert_eq!(CloseBehavior::Unknown.state("tcp:a:1"), "");
         for state in ["", " ", "silent", "silent ", " tcp:a:1", "loud tcp:a:1", "[\"/a.log\",5]"] {
-            assert_eq!(Habit::of("tcp:a:1", state), Habit::Unknown, "{state}");
+            assert_eq!(CloseBehavior::of("tcp:a:1", state), CloseBehavior::Unknown, "{state}");
         }
     }
 }

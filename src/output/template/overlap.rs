@@ -13,13 +13,13 @@ use crate::entry::{Kind, VerdictName};
 
 impl Template {
     /// Whether some entry may go to the same file here as some entry there.
-    pub fn may_meet(&self, other: &Template) -> bool {
+    pub fn may_overlap(&self, other: &Template) -> bool {
         let (ours, theirs) = (self.parts(), other.parts());
         ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(a, b)| a.may_be(b))
     }
 
     /// Whether some file here may have the name that a folder has there.
-    pub fn may_be_folder_of(&self, other: &Template) -> bool {
+    pub fn may_be_parent_of(&self, other: &Template) -> bool {
         let (ours, theirs) = (self.parts(), other.parts());
         theirs.get(..ours.len()).is_some_and(|folder| {
             theirs.len() > ours.len() && folder.iter().zip(&ours).all(|(a, b)| a.may_be(b))
@@ -27,8 +27,8 @@ impl Template {
     }
 
     /// Whether some entry may go to the file `path`.
-    pub fn may_name(&self, path: &Path) -> bool {
-        self.may_meet(&Template::literal(path))
+    pub fn may_produce(&self, path: &Path) -> bool {
+        self.may_overlap(&Template::literal(path))
     }
 
     /// From the root on, after those of the working directory if they do not begin there.
@@ -174,8 +174,8 @@ mod tests {
     fn templates_that_may_name_one_file() {
         let check = |one: &str, other: &str, expected: bool| {
             let (one, other) = (template(one), template(other));
-            assert_eq!(one.may_meet(&other), expected, "{one} {other}");
-            assert_eq!(other.may_meet(&one), expected, "{other} {one}");
+            assert_eq!(one.may_overlap(&other), expected, "{one} {other}");
+            assert_eq!(other.may_overlap(&one), expected, "{other} {one}");
         };
         check("a.log", "a.log", true);
         check("a.log", "b.log", false);
@@ -193,8 +193,8 @@ mod tests {
     fn values_of_a_closed_list_meet_only_what_they_can_be() {
         let check = |one: &str, other: &str, expected: bool| {
             let (one, other) = (template(one), template(other));
-            assert_eq!(one.may_meet(&other), expected, "{one} {other}");
-            assert_eq!(other.may_meet(&one), expected, "{other} {one}");
+            assert_eq!(one.may_overlap(&other), expected, "{one} {other}");
+            assert_eq!(other.may_overlap(&one), expected, "{other} {one}");
         };
         check("{kind}", "raw.log", false);
         check("{kind}.log", "access.log", true);
@@ -231,19 +231,19 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         let absolute = format!("{}/d/x.log", here.display());
         for other in ["d/x.log", "./d/x.log", "d//x.log", "d/././x.log", ".//d/x.log", &absolute] {
-            assert!(template("d/x.log").may_meet(&template(other)), "{other}");
-            assert!(template(other).may_meet(&template("d/{org_id}.log")), "{other}");
-            assert!(template(other).may_name(Path::new("d/x.log")), "{other}");
+            assert!(template("d/x.log").may_overlap(&template(other)), "{other}");
+            assert!(template(other).may_overlap(&template("d/{org_id}.log")), "{other}");
+            assert!(template(other).may_produce(Path::new("d/x.log")), "{other}");
         }
-        assert!(!template("/d/x.log").may_meet(&template("d/x.log")));
-        assert!(!template("d/{date}.log").may_name(Path::new("e/2025-05-16.log")));
-        assert!(template("d/{date}.log").may_name(Path::new("d/2025-05-16.log")));
+        assert!(!template("/d/x.log").may_overlap(&template("d/x.log")));
+        assert!(!template("d/{date}.log").may_produce(Path::new("e/2025-05-16.log")));
+        assert!(template("d/{date}.log").may_produce(Path::new("d/2025-05-16.log")));
     }
 
     #[test]
     fn templates_of_which_one_may_be_a_folder_of_the_other() {
         let check = |one: &str, other: &str, expected: bool| {
-            assert_eq!(template(one).may_be_folder_of(&template(other)), expected, "{one} {other}");
+            assert_eq!(template(one).may_be_parent_of(&template(other)), expected, "{one} {other}");
         };
         check("out/{org_id}", "out/archive/{date}.log", true);
         check("./out//{org_id}", "out/archive/a/b", true);

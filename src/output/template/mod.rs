@@ -9,7 +9,7 @@
 //! would take it, or what is rotated away from it, for one of another file, and delete it or others in
 //! its place.
 
-mod meet;
+mod overlap;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
