@@ -10,7 +10,7 @@ pub(crate) enum Exit {
     /// Success, also when nothing matches.
     Done = 0,
     /// Success with a negative result, such as an entry that is not valid.
-    BadNews = 1,
+    Negative = 1,
     /// A usage or configuration error.
     Usage = 2,
     /// A failure.
@@ -25,7 +25,7 @@ impl From<Exit> for ExitCode {
 
 /// Ignores that the reader of standard output has closed it. For a command whose exit code must not
 /// depend on that.
-pub(crate) fn unless_closed(printed: Result<(), Failure>) -> Result<(), Failure> {
+pub(crate) fn ignore_closed(printed: Result<(), Failure>) -> Result<(), Failure> {
     match printed {
         Err(Failure::OutputClosed) => Ok(()),
         other => other,
@@ -88,8 +88,8 @@ mod tests {
         assert_eq!(Failure::usage("x").exit() as u8, 2);
         assert_eq!(Failure::failed("x").exit() as u8, 3);
         assert_eq!(Failure::OutputClosed.exit() as u8, 0);
-        assert_eq!(Exit::BadNews as u8, 1);
-        assert!(unless_closed(Err(Failure::OutputClosed)).is_ok());
-        assert!(unless_closed(Err(Failure::failed("x"))).is_err());
+        assert_eq!(Exit::Negative as u8, 1);
+        assert!(ignore_closed(Err(Failure::OutputClosed)).is_ok());
+        assert!(ignore_closed(Err(Failure::failed("x"))).is_err());
     }
 }

@@ -2,10 +2,10 @@
 
 use clap::Args;
 
+use super::args::{QueryArgs, StoreArgs, TimeArgs, read_whole, tell_hints};
 use super::exit::{Exit, Failure};
-use super::print::{Printer, RecordFormat, Zone};
-use super::selection::{Place, Range, Wanted, read_whole, tell_hints};
-use super::terminal::{counted, is_watched, tell};
+use super::print::{Printer, RecordFormat, ZoneArgs};
+use super::terminal::{counted, stderr_is_terminal, tell};
 
 /// Export stored entries in the order they were stored.
 ///
@@ -14,10 +14,10 @@ use super::terminal::{counted, is_watched, tell};
 #[derive(Args)]
 pub(crate) struct Export {
     #[command(flatten)]
-    query: Wanted,
+    query: QueryArgs,
 
     #[command(flatten)]
-    range: Range,
+    range: TimeArgs,
 
     /// Write at most N entries; 0 means all
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -28,16 +28,16 @@ pub(crate) struct Export {
     output: RecordFormat,
 
     #[command(flatten)]
-    zone: Zone,
+    zone: ZoneArgs,
 
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 impl Export {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let (filter, range) = (self.query.filter()?, self.range.range()?);
-        let reader = self.place.reader()?.leaving_out_damaged();
+        let reader = self.store.reader()?.leaving_out_damaged();
         let mut export = reader.export(&filter, range)?;
         let mut printer = Printer::new(self.output, &self.zone);
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
@@ -55,7 +55,7 @@ impl Export {
         if written == 0 {
             tell_hints(&reader, &filter)?;
         }
-        if is_watched() {
+        if stderr_is_terminal() {
             tell(counted(written as u64, "entry"));
         }
         read_whole(&reader)

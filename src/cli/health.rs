@@ -66,7 +66,7 @@ impl Health {
             }
             status => {
                 tell(format_args!("{} is answered {}: {text}", self.url, status.as_u16()));
-                Ok(Exit::BadNews)
+                Ok(Exit::Negative)
             }
         }
     }

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::args::KeyArgs;
+use super::args::StoreArgs;
 use super::exit::{Exit, Failure};
-use super::keys_from::KeysFrom;
-use super::output::OutputFormat;
-use super::print::Screen;
 use super::print::grid::{Grid, cut_to, time, whole};
-use super::selection::Place;
+use super::print::{OutputFormat, Screen};
 use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Flags, KeySource};
@@ -38,7 +37,7 @@ enum Command {
 #[derive(Args)]
 struct Fetch {
     #[command(flatten)]
-    keys: KeysFrom,
+    keys: KeyArgs,
 
     /// The data directory [default: vidimus-data] [env: VIDIMUS_DATA_DIR]
     #[arg(long, value_name = "DIR")]
@@ -57,7 +56,7 @@ struct Fetch {
 #[derive(Args)]
 struct List {
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -151,7 +150,7 @@ fn write_set(path: &Path, sets: &[KeySet]) -> Result<(), Failure> {
 
 impl List {
     fn run(self) -> Result<Exit, Failure> {
-        let directory = self.place.directory()?;
+        let directory = self.store.directory()?;
         let (keys, sources) = sightings::read(&directory)?;
         let mut print = Printer::new(self.output);
         for sighting in &keys {

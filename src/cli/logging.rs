@@ -11,7 +11,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::colour;
 use super::exit::Failure;
-use super::terminal::{is_watched, tell};
+use super::terminal::{stderr_is_terminal, tell};
 use crate::config::Level;
 
 /// The environment variables with a filter in the syntax of `EnvFilter`, such as `debug` or
@@ -81,7 +81,7 @@ pub(crate) fn start(
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
         .with_writer(io::stderr)
-        .with_ansi(colour::is_wanted(is_watched()));
+        .with_ansi(colour::is_wanted(stderr_is_terminal()));
     // An error means that logging was already started.
     let _ = match style {
         Style::Text => builder.try_init(),

@@ -3,12 +3,13 @@
 //! - `exit`: exit codes, and the errors that end a command.
 //! - `terminal`: standard output and standard error. `logging`: log events. `colour`: whether to
 //!   use colours.
-//! - `selection`, `keys_from`: arguments that several commands share.
+//! - `args`: arguments that several commands share.
 //! - `print`: stored entries and tables in every output format.
 //! - `input`: the files that a command reads.
 //!
 //! The fields of a command are its arguments. `run` executes it and returns the exit code.
 
+mod args;
 mod colour;
 mod completions;
 mod config;
@@ -17,15 +18,12 @@ mod export;
 mod health;
 mod input;
 mod keys;
-mod keys_from;
 mod konnect;
 mod logging;
 mod man;
 mod output;
-mod outputs;
 mod print;
 mod query;
-mod selection;
 mod send;
 mod serve;
 mod simulate;
@@ -71,7 +69,7 @@ enum Command {
     Store(store::Store),
     Keys(keys::Keys),
     Konnect(konnect::Konnect),
-    Output(outputs::Outputs),
+    Output(output::OutputCommand),
     Config(config::Config),
     Health(health::Health),
     Completions(completions::Completions),
@@ -116,7 +114,7 @@ fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> 
         Command::Store(store) => store.run(),
         Command::Keys(keys) => keys.run(),
         Command::Konnect(konnect) => konnect.run(),
-        Command::Output(outputs) => outputs.run(),
+        Command::Output(output) => output.run(),
         Command::Config(config) => config.run(),
         Command::Health(health) => health.run(),
         Command::Completions(completions) => completions.run(),

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
+use super::args::{QueryArgs, StoreArgs, TimeArgs, read_whole, tell_hints};
 use super::exit::{Exit, Failure};
-use super::print::{Printer, RecordFormat, Zone};
-use super::selection::{Place, Range, Wanted, read_whole, tell_hints};
+use super::print::{Printer, RecordFormat, ZoneArgs};
 use super::terminal::tell;
 
 /// Print stored entries that match, newest first.
@@ -13,10 +13,10 @@ use super::terminal::tell;
 #[derive(Args)]
 pub(crate) struct Query {
     #[command(flatten)]
-    query: Wanted,
+    query: QueryArgs,
 
     #[command(flatten)]
-    range: Range,
+    range: TimeArgs,
 
     /// Print at most N entries; 0 means all
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -27,10 +27,10 @@ pub(crate) struct Query {
     output: RecordFormat,
 
     #[command(flatten)]
-    zone: Zone,
+    zone: ZoneArgs,
 
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 /// How many records are read before they are printed.
@@ -39,7 +39,7 @@ const SLICE: usize = 1000;
 impl Query {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let (filter, range) = (self.query.filter()?, self.range.range()?);
-        let reader = self.place.reader()?.leaving_out_damaged();
+        let reader = self.store.reader()?.leaving_out_damaged();
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
         // One more tells whether that is all.
         let most = limit.saturating_add(1);

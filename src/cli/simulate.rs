@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
 use super::logging::{self, Style, Verbosity};
-use super::terminal::{is_watched, tell};
+use super::terminal::{stderr_is_terminal, tell};
 use crate::config::listen_address;
 use crate::konnect::batch::Encoding;
 use crate::konnect::share::{Fates, Share};
@@ -148,7 +148,7 @@ fn banner(simulator: &Simulator, given: bool, ready_file: Option<&std::path::Pat
     let api = simulator.url();
     let token = match ready_file {
         _ if given => "the given token".to_owned(),
-        _ if is_watched() => simulator.token().expose().to_owned(),
+        _ if stderr_is_terminal() => simulator.token().expose().to_owned(),
         Some(path) => format!("the token in {}", path.display()),
         None => "not shown, because this is not a terminal: use --token or --ready-file".to_owned(),
     };

@@ -10,9 +10,9 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::args::{QueryArgs, StoreArgs, tell_hints};
 use super::exit::{Exit, Failure};
-use super::print::{Printer, RecordFormat, Zone};
-use super::selection::{Place, Wanted, tell_hints};
+use super::print::{Printer, RecordFormat, ZoneArgs};
 use super::terminal::tell;
 use crate::entry::Record;
 use crate::store::{Event, Follow, Reader};
@@ -23,7 +23,7 @@ use crate::store::{Event, Follow, Reader};
 #[derive(Args)]
 pub(crate) struct Tail {
     #[command(flatten)]
-    query: Wanted,
+    query: QueryArgs,
 
     /// Start with the newest N entries that match
     #[arg(short = 'n', long = "newest", value_name = "N", default_value_t = 0)]
@@ -34,10 +34,10 @@ pub(crate) struct Tail {
     output: RecordFormat,
 
     #[command(flatten)]
-    zone: Zone,
+    zone: ZoneArgs,
 
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 /// How often to poll the store.
@@ -46,11 +46,11 @@ const INTERVAL: Duration = Duration::from_millis(200);
 impl Tail {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let filter = self.query.filter()?;
-        let reader = self.place.reader()?;
+        let reader = self.store.reader()?;
         let position = reader.newest(&filter, self.newest)?;
         // A later entry may have a field that no stored entry has.
         tell_hints(&reader, &filter)?;
-        let printer = Printer::of_what_comes(self.output, &self.zone)?;
+        let printer = Printer::for_new_records(self.output, &self.zone)?;
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(follow(
             &reader,
             reader.follow(&filter, position),

@@ -171,13 +171,13 @@ pub(crate) fn counted(count: u64, what: &str) -> String {
 }
 
 /// Whether standard error is a terminal.
-pub(crate) fn is_watched() -> bool {
+pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
 /// A progress bar in bytes on standard error, hidden if that is not a terminal.
 pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {
-    if !is_watched() {
+    if !stderr_is_terminal() {
         return ProgressBar::hidden();
     }
     let (bar, template) = match bytes {

@@ -37,8 +37,8 @@ pub(crate) enum ColumnError {
 }
 
 pub(crate) struct Column<R> {
-    csv: csv::Reader<Leash<R>>,
-    source: Rc<Source>,
+    csv: csv::Reader<CappedReader<R>>,
+    state: Rc<ReadState>,
     column: usize,
     /// The column with base64 of lines that are not UTF-8, as `vidimus export` writes it.
     encoded: Option<usize>,
@@ -48,14 +48,14 @@ pub(crate) struct Column<R> {
 
 impl<R: Read> Column<R> {
     pub(crate) fn new(reader: R, name: &str) -> Result<Column<R>, ColumnError> {
-        let source = Rc::new(Source { left: Cell::new(MAX_RECORD), ended: Cell::new(false) });
-        let leash = Leash { reader, source: Rc::clone(&source) };
+        let state = Rc::new(ReadState { left: Cell::new(MAX_RECORD), ended: Cell::new(false) });
+        let capped = CappedReader { reader, state: Rc::clone(&state) };
         let mut csv = csv::ReaderBuilder::new()
             // Records may have fewer or more columns than the first.
             .flexible(true)
             // With CR LF the reader would count lines too late, so the CR is removed here.
             .terminator(csv::Terminator::Any(b'\n'))
-            .from_reader(leash);
+            .from_reader(capped);
         let header = csv.byte_headers().map_err(|error| column_error(error, 1))?;
         let at = |name: &str| {
             header.iter().position(|column| without_line_end(column) == name.as_bytes())
@@ -66,7 +66,7 @@ impl<R: Read> Column<R> {
             return Err(ColumnError::NoColumn { name: name.to_owned(), found });
         };
         let encoded = at(&format!("{name}_base64"));
-        Ok(Column { csv, source, column, encoded, record: ByteRecord::new(), failed: None })
+        Ok(Column { csv, state, column, encoded, record: ByteRecord::new(), failed: None })
     }
 
     /// The line in the last record.
@@ -82,7 +82,7 @@ impl<R: Read> Column<R> {
     /// Adds the values of the next records until the block is full.
     fn fill(&mut self, bytes: &mut Vec<u8>, lines: &mut Vec<Line>) -> Result<(), ColumnError> {
         while bytes.len() < BLOCK {
-            self.source.left.set(MAX_RECORD);
+            self.state.left.set(MAX_RECORD);
             let first = self.csv.position().line();
             let more = self.csv.read_byte_record(&mut self.record);
             if !more.map_err(|error| column_error(error, first))? {
@@ -103,7 +103,7 @@ impl<R: Read> Column<R> {
     /// blank lines before it.
     fn number(&self) -> u64 {
         let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
-        let line_end = u64::from(!self.source.ended.get());
+        let line_end = u64::from(!self.state.ended.get());
         self.csv.position().line().saturating_sub(inside + line_end)
     }
 }
@@ -135,22 +135,22 @@ pub(super) fn without_line_end(line: &[u8]) -> &[u8] {
 }
 
 /// Fails when a record has too many bytes, because the CSV reader has no limit.
-struct Leash<R> {
+struct CappedReader<R> {
     reader: R,
-    source: Rc<Source>,
+    state: Rc<ReadState>,
 }
 
 /// The state that the reader shares with its [`Column`].
-struct Source {
+struct ReadState {
     /// The number of bytes that the record may still have.
     left: Cell<usize>,
     /// Whether the end of the file was read, which happens only for a record without a line end.
     ended: Cell<bool>,
 }
 
-impl<R: Read> Read for Leash<R> {
+impl<R: Read> Read for CappedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Source { left, ended } = &*self.source;
+        let ReadState { left, ended } = &*self.state;
         if left.get() == 0 {
             return Err(io::ErrorKind::FileTooLarge.into());
         }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
+use crate::cli::args::StoreArgs;
 use crate::cli::exit::Failure;
-use crate::cli::output::OutputFormat;
-use crate::cli::selection::Place;
+use crate::cli::print::OutputFormat;
 use crate::cli::terminal::tell;
 use crate::clock::now;
 use crate::config::{self, BaseUrl, Region, TOKEN_VARIABLE};
@@ -44,7 +44,7 @@ pub(super) struct Access {
     cacert: Option<PathBuf>,
 
     #[command(flatten)]
-    pub(super) place: Place,
+    pub(super) store: StoreArgs,
 }
 
 fn region() -> impl TypedValueParser<Value = Region> {
@@ -59,7 +59,7 @@ pub(super) fn log_format() -> impl TypedValueParser<Value = Format> {
 
 impl Access {
     pub(super) fn settings(&self) -> Result<config::Konnect, Failure> {
-        config::konnect(&self.place.flags()).map_err(Failure::usage)
+        config::konnect(&self.store.flags()).map_err(Failure::usage)
     }
 
     /// The hosts of the API. Flags override the configuration.
@@ -111,7 +111,7 @@ impl Access {
         add("--base-url", self.base_url.as_ref().map(BaseUrl::to_string));
         add("--token-file", path(&self.token_file));
         add("--cacert", path(&self.cacert));
-        let place = self.place.flags();
+        let place = self.store.flags();
         add("--config", path(&place.config));
         add("--data-dir", path(&place.data_dir));
         flags
@@ -169,7 +169,7 @@ pub(super) fn quoted(word: &str) -> String {
 #[derive(Args)]
 pub(super) struct Show {
     #[command(flatten)]
-    pub(super) whose: Whose,
+    pub(super) whose: WebhookArgs,
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -181,13 +181,13 @@ pub(super) struct Show {
 
 /// Selects the webhook of the organization or of a Dev Portal.
 #[derive(Args)]
-pub(super) struct Whose {
+pub(super) struct WebhookArgs {
     /// Use the webhook of this Dev Portal instead of the organization's webhook
     #[arg(long, value_name = "ID", value_parser = id)]
     pub(super) portal: Option<String>,
 }
 
-impl Whose {
+impl WebhookArgs {
     /// The flag for another command, with a leading space.
     pub(super) fn repeated(&self) -> String {
         self.portal.as_ref().map_or_else(String::new, |id| format!(" --portal {}", quoted(id)))
@@ -200,7 +200,7 @@ impl Whose {
 
 /// A time range with a required start.
 #[derive(Args)]
-pub(super) struct Span {
+pub(super) struct RangeArgs {
     /// Start at this time: RFC 3339, a date, or an age (15m, 6h, 7d)
     #[arg(long, value_name = "TIME")]
     since: String,
@@ -210,7 +210,7 @@ pub(super) struct Span {
     until: Option<String>,
 }
 
-impl Span {
+impl RangeArgs {
     /// The start and the end.
     pub(super) fn ends(&self) -> Result<(Millis, Millis), Failure> {
         let since = moment("--since", &self.since)?;

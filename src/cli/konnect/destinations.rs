@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::access::{Access, id, log_format};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::OutputFormat;
+use crate::cli::print::OutputFormat;
 use crate::cli::print::grid::{Grid, cut_to, whole};
 use crate::cli::terminal::{Output, tell};
 use crate::config::AUTHORIZATION_VARIABLE;

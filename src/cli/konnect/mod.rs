@@ -2,17 +2,17 @@
 //!
 //! - `access`: the shared arguments. `waiting`: waits for signals and for the end of a replay.
 //! - `destinations`, `webhook`, `status`, `replay`, `pull`: one file per part of the API.
-//! - `setup` and `teardown`: the whole set-up, recorded in `made`.
+//! - `setup` and `teardown`: the whole set-up, recorded in `setup_record`.
 //! - `reconcile`: finds missing entries. `doctor`: finds out why nothing arrives.
 
 mod access;
 mod destinations;
 mod doctor;
-mod made;
 mod pull;
 mod reconcile;
 mod replay;
 mod setup;
+mod setup_record;
 mod status;
 mod teardown;
 mod waiting;

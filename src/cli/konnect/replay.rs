@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use tokio::time::Instant;
 
-use super::access::{Show, Span};
+use super::access::{RangeArgs, Show};
 use super::waiting::{replayed, run, word};
-use crate::cli::exit::{Exit, Failure, unless_closed};
-use crate::cli::output::OutputFormat;
+use crate::cli::exit::{Exit, Failure, ignore_closed};
+use crate::cli::print::OutputFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::konnect::api::{ReplayJob, ReplayRange, ReplayStatus};
 use crate::settings::units;
@@ -34,7 +34,7 @@ enum Command {
 #[derive(Args)]
 struct Start {
     #[command(flatten)]
-    span: Span,
+    span: RangeArgs,
 
     /// Wait at most this long for the replay to finish; the exit code is 1 if it fails
     #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "10m",
@@ -51,7 +51,7 @@ impl Replay {
             Command::Show(show) => {
                 let (client, scope) = (show.access.client()?, show.whose.scope());
                 let job = run(async { client.replay(&scope).await.map_err(Failure::failed) })?;
-                unless_closed(print(show.output, &job))?;
+                ignore_closed(print(show.output, &job))?;
                 Ok(exit(&job))
             }
             Command::Start(start) => start.run(),
@@ -71,7 +71,7 @@ impl Start {
                 None => Ok(job),
             }
         })?;
-        unless_closed(print(self.show.output, &job))?;
+        ignore_closed(print(self.show.output, &job))?;
         if self.wait.is_some() && job.status.is_some_and(ReplayStatus::is_running) {
             tell("the replay is still running: see vidimus konnect replay show");
         }
@@ -80,7 +80,7 @@ impl Start {
 }
 
 fn exit(job: &ReplayJob) -> Exit {
-    if job.status == Some(ReplayStatus::Failed) { Exit::BadNews } else { Exit::Done }
+    if job.status == Some(ReplayStatus::Failed) { Exit::Negative } else { Exit::Done }
 }
 
 fn print(format: OutputFormat, job: &ReplayJob) -> Result<(), Failure> {

@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::access::Show;
 use super::waiting::{run, run_until_interrupted};
-use crate::cli::exit::{Exit, Failure, unless_closed};
-use crate::cli::output::OutputFormat;
+use crate::cli::exit::{Exit, Failure, ignore_closed};
+use crate::cli::print::OutputFormat;
 use crate::cli::terminal::Output;
 use crate::konnect::api::WebhookStatus;
 use crate::konnect::api::webhook::Activity;
@@ -35,7 +35,7 @@ impl Status {
         let (client, scope) = (self.show.access.client()?, self.show.whose.scope());
         if !self.watch {
             let status = run(async { client.status(&scope).await.map_err(Failure::failed) })?;
-            unless_closed(print(self.show.output, &status))?;
+            ignore_closed(print(self.show.output, &status))?;
             return Ok(exit(&status));
         }
         let ended = run_until_interrupted(async {
@@ -46,9 +46,9 @@ impl Status {
                     true => Ok(()),
                     false => print(self.show.output, &status),
                 };
-                if exit(&status) == Exit::BadNews {
-                    unless_closed(printed)?;
-                    return Ok(Exit::BadNews);
+                if exit(&status) == Exit::Negative {
+                    ignore_closed(printed)?;
+                    return Ok(Exit::Negative);
                 }
                 printed?;
                 seen = Some(status);
@@ -61,7 +61,7 @@ impl Status {
 
 fn exit(status: &WebhookStatus) -> Exit {
     match status.webhook_status {
-        Some(Activity::Inactive) => Exit::BadNews,
+        Some(Activity::Inactive) => Exit::Negative,
         _ => Exit::Done,
     }
 }
@@ -114,7 +114,7 @@ mod tests {
             r#"{"webhook_enabled":true,"webhook_status":"inactive","last_attempt_at":"2023-03-21T09:29:14.52Z",
                "last_response_code":401,"last_response_message":"Unauthorized"}"#,
             "enabled, inactive, last attempt 2023-03-21T09:29:14.520Z: 401 Unauthorized",
-            Exit::BadNews,
+            Exit::Negative,
         );
         check(
             r#"{"webhook_enabled":true,"webhook_status":"active","last_attempt_at":"0001-01-01T00:00:00Z"}"#,

@@ -3,8 +3,8 @@
 use clap::Args;
 use hyper::StatusCode;
 
-use super::access::{Access, Whose};
-use super::made::{Made, Remembered};
+use super::access::{Access, WebhookArgs};
+use super::setup_record::{SetupRecord, SetupRecords};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::tell;
@@ -19,7 +19,7 @@ use crate::konnect::client::{ApiError, Client, Scope};
 #[derive(Args)]
 pub(super) struct Teardown {
     #[command(flatten)]
-    whose: Whose,
+    whose: WebhookArgs,
 
     #[command(flatten)]
     access: Access,
@@ -29,29 +29,29 @@ impl Teardown {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let (client, scope) = (self.access.client()?, self.whose.scope());
         let data_dir =
-            config::data_dir(&self.access.place.flags(), &|name| std::env::var(name).ok())
+            config::data_dir(&self.access.store.flags(), &|name| std::env::var(name).ok())
                 .map_err(Failure::usage)?;
-        let mut remembered = Remembered::read(&data_dir)?;
-        let Some(made) = remembered.of(&client, &scope).cloned() else {
+        let mut records = SetupRecords::read(&data_dir)?;
+        let Some(made) = records.of(&client, &scope).cloned() else {
             tell(format_args!(
                 "nothing to undo: nothing was set up from {} at {}",
                 data_dir.display(),
                 client.hosts().regional()
             ));
-            for other in remembered.all.iter().filter_map(|made| made.portal_id.as_ref()) {
+            for other in records.all.iter().filter_map(|made| made.portal_id.as_ref()) {
                 tell(format_args!("there is a set-up for the Dev Portal {other}: use --portal"));
             }
             return Ok(Exit::Done);
         };
         let undone = run(undo(&client, &scope, &made))?;
         if undone == Exit::Done {
-            remembered.put(&client, &scope, None)?;
+            records.put(&client, &scope, None)?;
         }
         Ok(undone)
     }
 }
 
-async fn undo(client: &Client, scope: &Scope, made: &Made) -> Result<Exit, Failure> {
+async fn undo(client: &Client, scope: &Scope, made: &SetupRecord) -> Result<Exit, Failure> {
     let id = &made.destination_id;
     let webhook = match client.webhook(scope).await {
         // The portal was deleted together with its webhook.
@@ -77,7 +77,7 @@ async fn undo(client: &Client, scope: &Scope, made: &Made) -> Result<Exit, Failu
                 "the destination {id} is not deleted, because something else uses \
                 it: {error}"
             ));
-            return Ok(Exit::BadNews);
+            return Ok(Exit::Negative);
         }
         Err(error) => return Err(Failure::failed(error)),
     }
@@ -85,7 +85,7 @@ async fn undo(client: &Client, scope: &Scope, made: &Made) -> Result<Exit, Failu
 }
 
 /// Restores the webhook.
-async fn put_back(client: &Client, scope: &Scope, made: &Made) -> Result<(), Failure> {
+async fn put_back(client: &Client, scope: &Scope, made: &SetupRecord) -> Result<(), Failure> {
     if let Some(before) = &made.previous.audit_log_destination_id {
         let change = UpdateWebhook {
             audit_log_destination_id: Some(before.clone()),

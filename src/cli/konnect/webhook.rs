@@ -6,7 +6,7 @@ use serde_json::json;
 use super::access::Show;
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::OutputFormat;
+use crate::cli::print::OutputFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::konnect::api::{self, UpdateWebhook};
 use crate::konnect::client::Scope;

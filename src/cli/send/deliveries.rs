@@ -27,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_ANSWER: usize = 1 << 20;
 
 /// The maximum number of distinct warnings to print.
-const MAX_TOLD: usize = 20;
+const MAX_WARNINGS: usize = 20;
 /// The maximum length of a printed reason in characters.
 const MAX_REASON: usize = 300;
 
@@ -43,11 +43,11 @@ pub(super) struct Target {
 
 pub(super) struct Deliveries {
     target: Target,
-    done: Mutex<Done>,
+    done: Mutex<Progress>,
 }
 
 /// The results so far.
-struct Done {
+struct Progress {
     report: Report,
     /// The file for acknowledged lines.
     acknowledged: Option<File>,
@@ -61,7 +61,7 @@ type Queue = tokio::sync::Mutex<mpsc::Receiver<Body>>;
 impl Deliveries {
     /// Delivers to `target`, and appends acknowledged lines to `acknowledged`.
     pub(super) fn new(target: Target, acknowledged: Option<File>) -> Deliveries {
-        let done = Done { report: Report::default(), acknowledged, told: BTreeSet::new() };
+        let done = Progress { report: Report::default(), acknowledged, told: BTreeSet::new() };
         Deliveries { target, done: Mutex::new(done) }
     }
 
@@ -152,16 +152,16 @@ impl Deliveries {
         Ok(status.as_u16())
     }
 
-    fn done(&self) -> std::sync::MutexGuard<'_, Done> {
+    fn done(&self) -> std::sync::MutexGuard<'_, Progress> {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Done {
+impl Progress {
     /// Prints a warning once.
     fn tell(&mut self, what: String) {
         // The text of an endpoint may differ each time.
-        if self.told.len() < MAX_TOLD && !self.told.contains(&what) {
+        if self.told.len() < MAX_WARNINGS && !self.told.contains(&what) {
             tell(format_args!("warning: {what}"));
             self.told.insert(what);
         }

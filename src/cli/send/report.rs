@@ -81,7 +81,7 @@ impl Report {
         let answered = self.statuses.keys().any(|status| status != NO_ANSWER);
         match () {
             () if self.deliveries > 0 && !answered => Exit::Failed,
-            () if self.acknowledged < self.deliveries || self.interrupted => Exit::BadNews,
+            () if self.acknowledged < self.deliveries || self.interrupted => Exit::Negative,
             () => Exit::Done,
         }
     }
@@ -150,11 +150,11 @@ mod tests {
         };
         check(&[], Exit::Done);
         check(&[&[200], &[0, 500, 200]], Exit::Done);
-        check(&[&[200], &[0, 0]], Exit::BadNews);
-        check(&[&[401], &[401]], Exit::BadNews);
+        check(&[&[200], &[0, 0]], Exit::Negative);
+        check(&[&[401], &[401]], Exit::Negative);
         check(&[&[0, 0], &[0, 0]], Exit::Failed);
         let interrupted = Report { interrupted: true, ..report(&[&[200]]) };
-        assert_eq!(interrupted.exit(), Exit::BadNews);
+        assert_eq!(interrupted.exit(), Exit::Negative);
     }
 
     #[test]

@@ -39,11 +39,11 @@ impl Throttle {
 
 /// Prints a line per delivery.
 #[derive(Default)]
-pub(super) struct Lines(Throttle);
+pub(super) struct DeliveryLines(Throttle);
 
-impl DeliveryObserver for Lines {
+impl DeliveryObserver for DeliveryLines {
     fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
-        let what = told(appended);
+        let what = summary(appended);
         let took = took.as_millis();
         tell(format_args!("{}  {input}  {peer}  {what}  {bytes} B, {took} ms", clock(now())));
     }
@@ -75,7 +75,7 @@ fn clock(time: Millis) -> String {
 }
 
 /// A summary of a delivery: `2 stored, 1 duplicate: 2 valid, 1 INVALID`.
-fn told(appended: &Appended) -> String {
+fn summary(appended: &Appended) -> String {
     let Appended { received, stored, duplicates, malformed, valid, invalid, unsigned, no_key } =
         *appended;
     if received == 0 {
@@ -99,9 +99,9 @@ fn told(appended: &Appended) -> String {
 
 /// Logs an event per delivery.
 #[derive(Default)]
-pub(super) struct Log(Throttle);
+pub(super) struct DeliveryLog(Throttle);
 
-impl DeliveryObserver for Log {
+impl DeliveryObserver for DeliveryLog {
     fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
         let Appended { received, stored, duplicates, malformed, valid, invalid, unsigned, no_key } =
             *appended;
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_delivery_is_told_in_a_few_words() {
-        let check = |appended: Appended, expected: &str| assert_eq!(told(&appended), expected);
+        let check = |appended: Appended, expected: &str| assert_eq!(summary(&appended), expected);
         check(Appended::default(), "empty");
         let again = Appended { received: 2, duplicates: 2, valid: 2, ..Appended::default() };
         check(again, "0 stored, 2 duplicates: 2 valid");

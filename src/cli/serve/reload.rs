@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::manager;
+use super::service_manager;
 use crate::config::{self, Config, Flags};
 use crate::output::Outputs;
 
 /// Reloads the configuration file in the background.
-pub(super) struct Reloaded(Arc<Notify>);
+pub(super) struct Reloader(Arc<Notify>);
 
-impl Reloaded {
+impl Reloader {
     /// `flags` may name a configuration file. `running` is the configuration read at start.
-    pub(super) fn new(outputs: Arc<Outputs>, flags: Flags, running: Config) -> Reloaded {
+    pub(super) fn new(outputs: Arc<Outputs>, flags: Flags, running: Config) -> Reloader {
         let asked = Arc::new(Notify::new());
         let asking = Arc::clone(&asked);
         let settings = Arc::new((flags, running));
@@ -23,19 +23,19 @@ impl Reloaded {
         tokio::spawn(async move {
             loop {
                 asking.notified().await;
-                manager::reloading();
+                service_manager::reloading();
                 let (outputs, settings) = (Arc::clone(&outputs), Arc::clone(&settings));
                 // A panic is logged.
                 let _ = tokio::task::spawn_blocking(move || {
                     let (flags, running) = &*settings;
                     reload(&outputs, flags);
-                    tell_what_waits(flags, running);
+                    log_pending_changes(flags, running);
                 })
                 .await;
-                manager::ready();
+                service_manager::ready();
             }
         });
-        Reloaded(asked)
+        Reloader(asked)
     }
 
     /// Requests a reload and returns at once.
@@ -66,7 +66,7 @@ fn reload(outputs: &Outputs, flags: &Flags) {
 }
 
 /// Logs the settings that differ from those in use, and whether a restart would succeed.
-fn tell_what_waits(flags: &Flags, running: &Config) {
+fn log_pending_changes(flags: &Flags, running: &Config) {
     match Config::load(flags, &|name| std::env::var(name).ok()) {
         Ok(config) => {
             let waiting = running.differences(&config).join(", ");

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::HumanBytes;
 
+use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::selection::Place;
 use crate::cli::terminal::tell;
 use crate::store::backup::{self, Copied};
 
@@ -26,7 +26,7 @@ pub(super) struct Backup {
     to: PathBuf,
 
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 /// Create a data directory from a backup
@@ -41,12 +41,12 @@ pub(super) struct Restore {
     from: PathBuf,
 
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 impl Backup {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let copied = self.place.reader()?.backup(&self.to)?;
+        let copied = self.store.reader()?.backup(&self.to)?;
         summary("backed up", &copied);
         for file in &copied.damaged {
             tell(format_args!("{file} is damaged: its SHA-256 differs from the recorded one"));
@@ -55,13 +55,13 @@ impl Backup {
             let files = copied.left.join(", ");
             tell(format_args!("kept from an earlier backup, and no longer in the store: {files}"));
         }
-        Ok(if copied.damaged.is_empty() { Exit::Done } else { Exit::BadNews })
+        Ok(if copied.damaged.is_empty() { Exit::Done } else { Exit::Negative })
     }
 }
 
 impl Restore {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let to = self.place.path()?;
+        let to = self.store.path()?;
         let copied = backup::restore(&self.from, &to)?;
         summary("restored", &copied);
         Ok(Exit::Done)

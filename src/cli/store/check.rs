@@ -3,10 +3,10 @@
 use clap::Args;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use crate::cli::exit::{Exit, Failure, unless_closed};
-use crate::cli::output::OutputFormat;
-use crate::cli::selection::Place;
-use crate::cli::terminal::{Output, counted, is_watched, sanitise, tell};
+use crate::cli::args::StoreArgs;
+use crate::cli::exit::{Exit, Failure, ignore_closed};
+use crate::cli::print::OutputFormat;
+use crate::cli::terminal::{Output, counted, sanitise, stderr_is_terminal, tell};
 use crate::config;
 use crate::store::CheckReport;
 
@@ -27,21 +27,21 @@ pub(super) struct Check {
     output: OutputFormat,
 
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let retire_after = config::keys(&self.place.flags()).map_err(Failure::usage)?.retire_after;
-        let reader = self.place.reader()?;
+        let retire_after = config::keys(&self.store.flags()).map_err(Failure::usage)?.retire_after;
+        let reader = self.store.reader()?;
         let bar = bar();
         let report = reader.check(retire_after, self.limit, &|done, all| {
             bar.set_length(all);
             bar.set_position(done);
         })?;
         bar.finish_and_clear();
-        unless_closed(print(&report, self.output))?;
-        Ok(if report.differences == 0 { Exit::Done } else { Exit::BadNews })
+        ignore_closed(print(&report, self.output))?;
+        Ok(if report.differences == 0 { Exit::Done } else { Exit::Negative })
     }
 }
 
@@ -72,7 +72,7 @@ fn print(report: &CheckReport, format: OutputFormat) -> Result<(), Failure> {
 }
 
 fn bar() -> ProgressBar {
-    if !is_watched() {
+    if !stderr_is_terminal() {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} entries  {rate}  {eta} left");

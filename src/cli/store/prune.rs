@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::HumanBytes;
 
+use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::selection::Place;
 use crate::cli::terminal::{Output, confirm, counted, tell};
 use crate::settings::units;
 use crate::store::{Options, Pruned, Retention, Store};
@@ -20,7 +20,7 @@ use crate::store::{Options, Pruned, Retention, Store};
 #[derive(Args)]
 pub(super) struct Prune {
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
     /// Delete segments whose newest entry was received longer ago than this, such as 90d or 12h
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     age: Option<Duration>,
@@ -50,10 +50,10 @@ impl Prune {
         }
         let retention = Retention { age: self.age, size: self.size };
         if self.dry_run {
-            list(&self.place.reader()?.prunable(retention)?)?;
+            list(&self.store.reader()?.prunable(retention)?)?;
             return Ok(Exit::Done);
         }
-        let directory = self.place.directory()?;
+        let directory = self.store.directory()?;
         let store = Store::open(&directory, Options::default())?;
         let due = store.prunable(retention)?;
         list(&due)?;

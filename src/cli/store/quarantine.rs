@@ -1,18 +1,27 @@
 //! `vidimus store quarantine`: manage bodies that were authorized but could not be decoded.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand, ValueEnum};
+use data_encoding::HEXLOWER;
+use ring::digest;
 
-use super::drop::Drop;
-use super::retry::Retry;
+use super::run_task;
+use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::OutputFormat;
-use crate::cli::print::Screen;
 use crate::cli::print::grid::{Grid, cut_to, number, time, whole};
-use crate::cli::selection::Place;
-use crate::cli::terminal::{Output, counted, sanitise, tell};
-use crate::store::Quarantined;
+use crate::cli::print::{OutputFormat, Screen};
+use crate::cli::terminal::{Output, confirm, counted, sanitise, tell};
+use crate::clock::now;
+use crate::config::Config;
+use crate::control::{self, Task, drop_bodies};
+use crate::ingest::ExpectedIds;
+use crate::keys::{InputVerification, KeyRing};
+use crate::server;
+use crate::store::{Options, Quarantined, Store};
 
 /// Manage bodies that were authorized but could not be decoded.
 #[derive(Args)]
@@ -37,7 +46,7 @@ struct List {
     output: OutputFormat,
 
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 /// Show a body in quarantine.
@@ -52,7 +61,7 @@ struct Show {
     output: Shown,
 
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 /// The output format of a body.
@@ -83,7 +92,7 @@ impl Quarantine {
 
 impl List {
     fn run(self) -> Result<Exit, Failure> {
-        let bodies = self.place.reader()?.quarantine()?;
+        let bodies = self.store.reader()?.quarantine()?;
         let mut output = Output::new();
         match self.output {
             OutputFormat::Text => output.grid(&grid(&bodies, Screen::of_standard_output()))?,
@@ -101,7 +110,7 @@ impl List {
 
 impl Show {
     fn run(self) -> Result<Exit, Failure> {
-        let (what, body) = self.place.reader()?.quarantined(self.id)?;
+        let (what, body) = self.store.reader()?.quarantined(self.id)?;
         let mut output = Output::new();
         match self.output {
             Shown::Raw => output.foreign(&body)?,
@@ -128,6 +137,123 @@ impl Show {
         }
         output.flush()?;
         Ok(Exit::Done)
+    }
+}
+
+/// Decode and store bodies in quarantine again
+///
+/// Entries are verified with the keys in the store. The command also works while `vidimus serve`
+/// runs.
+#[derive(Args)]
+struct Retry {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The ids of the bodies [default: all]
+    #[arg(value_name = "ID")]
+    ids: Vec<u64>,
+}
+
+impl Retry {
+    /// The result is negative if a body cannot be stored.
+    fn run(self) -> Result<Exit, Failure> {
+        let directory = self.store.directory()?;
+        run_task(&directory, &Task::Retry { ids: self.ids.clone() }, || {
+            // For the limits, and for the expected organizations and portals of each input.
+            let config = Config::load(&self.store.flags(), &|name| std::env::var(name).ok())
+                .map_err(Failure::usage)?;
+            let store = Store::open(&directory, server::store_options(&config))?;
+            let ring = ring(&config, &store)?;
+            control::retry(&store, &ring, &server::receiver_limits(&config), self.ids)
+                .map_err(Failure::failed)
+        })
+    }
+}
+
+/// The keys in the store, for current and former inputs.
+fn ring(config: &Config, store: &Store) -> Result<KeyRing, Failure> {
+    let mut inputs: HashMap<String, InputVerification> = HashMap::new();
+    for (input, source) in store.inputs()? {
+        inputs.entry(input).or_default().sources.push(source);
+    }
+    for input in &config.inputs {
+        let expected =
+            ExpectedIds { org_ids: input.org_ids.clone(), portal_ids: input.portal_ids.clone() };
+        // An input with unknown sources may use every key.
+        if let Some(judged) = inputs.get_mut(&input.name) {
+            judged.expected = Arc::new(expected);
+        }
+    }
+    let known = store.keys()?;
+    let max_line = server::receiver_limits(config).lines.max_line;
+    Ok(KeyRing::new(inputs, config.keys.retire_after, max_line, known, now()))
+}
+
+/// Delete bodies from quarantine
+///
+/// The command lists the bodies and asks for confirmation. The catalog records the id, time of
+/// receipt, peer, size and SHA-256 of each deleted body.
+///
+/// The command also works while `vidimus serve` runs.
+#[derive(Args)]
+struct Drop {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The ids of the bodies, as printed by `list`
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    ids: Vec<u64>,
+    /// Delete all bodies
+    #[arg(long)]
+    all: bool,
+    /// Do not ask for confirmation
+    #[arg(long)]
+    yes: bool,
+    /// Only list what would be deleted
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Drop {
+    fn run(self) -> Result<Exit, Failure> {
+        let ids = self.list()?;
+        if self.dry_run || ids.is_empty() {
+            return Ok(Exit::Done);
+        }
+        if !self.yes && !confirm("Delete these bodies?")? {
+            tell("nothing was deleted");
+            return Ok(Exit::Done);
+        }
+        let directory = self.store.directory()?;
+        run_task(&directory, &Task::Drop { ids: ids.clone() }, || {
+            let store = Store::open(&directory, Options::default())?;
+            drop_bodies(&store, &ids).map_err(Failure::failed)
+        })
+    }
+
+    /// Prints the bodies to delete, and returns their ids.
+    fn list(&self) -> Result<Vec<u64>, Failure> {
+        let reader = self.store.reader()?;
+        let mut ids = self.ids.clone();
+        if self.all {
+            let bodies = reader.quarantine()?;
+            ids = bodies.into_iter().map(|body| body.id).collect();
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let (mut output, mut bytes) = (Output::new(), 0);
+        for id in &ids {
+            let (what, body) = reader.quarantined(*id)?;
+            let sha256 = digest::digest(&digest::SHA256, &body);
+            let sha256 = HEXLOWER.encode(sha256.as_ref());
+            output.text(sanitise(&format!(
+                "{id}  {}  {}  {} bytes  SHA-256 {sha256}  {}",
+                what.received_at, what.input, what.bytes, what.reason
+            )))?;
+            bytes += what.bytes;
+        }
+        output.flush()?;
+        let bodies = counted(ids.len() as u64, "body");
+        tell(format_args!("{bodies} to delete, {}", counted(bytes, "byte")));
+        Ok(ids)
     }
 }
 

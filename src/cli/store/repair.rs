@@ -2,9 +2,9 @@
 
 use clap::Args;
 
+use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::OutputFormat;
-use crate::cli::selection::Place;
+use crate::cli::print::OutputFormat;
 use crate::cli::terminal::{Output, confirm, sanitise, tell};
 use crate::store::repair::{Plan, Report};
 
@@ -22,7 +22,7 @@ use crate::store::repair::{Plan, Report};
 #[derive(Args)]
 pub(super) struct Repair {
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 
     /// Do not ask for confirmation
     #[arg(long)]
@@ -35,7 +35,7 @@ pub(super) struct Repair {
 
 impl Repair {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let plan = Plan::make(&self.place.directory()?)?;
+        let plan = Plan::make(&self.store.directory()?)?;
         let report = plan.report();
         let mut output = Output::new();
         match self.output {
@@ -56,7 +56,7 @@ impl Repair {
         }
         let report = plan.carry_out()?;
         tell("repaired; `vidimus store check` verifies every entry");
-        Ok(if report.missing.is_empty() { Exit::Done } else { Exit::BadNews })
+        Ok(if report.missing.is_empty() { Exit::Done } else { Exit::Negative })
     }
 }
 

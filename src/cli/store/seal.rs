@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::by_serve::have_done;
+use super::run_task;
+use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::selection::Place;
 use crate::control::{self, Task};
 use crate::store::{Options, Store};
 
@@ -14,13 +14,13 @@ use crate::store::{Options, Store};
 #[derive(Args)]
 pub(super) struct Seal {
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 impl Seal {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let directory = self.place.directory()?;
-        have_done(&directory, &Task::Seal {}, || {
+        let directory = self.store.directory()?;
+        run_task(&directory, &Task::Seal {}, || {
             let store = Store::open(&directory, Options::default())?;
             control::seal(&store).map_err(Failure::failed)
         })

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use clap::Args;
 use indicatif::HumanBytes;
 
+use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::OutputFormat;
-use crate::cli::print::Screen;
 use crate::cli::print::grid::{Grid, cut_to, number, time, whole};
-use crate::cli::selection::Place;
+use crate::cli::print::{OutputFormat, Screen};
 use crate::cli::terminal::{Output, counted, sanitise};
 use crate::entry::Millis;
 use crate::store::{self, Delivered, Refused};
@@ -28,12 +27,12 @@ pub(super) struct Stats {
     output: OutputFormat,
 
     #[command(flatten)]
-    place: Place,
+    store: StoreArgs,
 }
 
 impl Stats {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let stats = self.place.reader()?.stats(self.limit)?;
+        let stats = self.store.reader()?.stats(self.limit)?;
         let mut output = Output::new();
         match self.output {
             OutputFormat::Jsonl => output.json(&stats)?,

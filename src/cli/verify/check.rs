@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::super::input::blocks::{Block, Line, MAX_KEPT};
 use super::super::input::member::{NoLine, line_in};
-use super::super::output::OutputFormat;
+use super::super::print::OutputFormat;
 use super::super::terminal::sanitise;
 use super::tally::Tally;
 use crate::entry::layout::MAX_LINE;
@@ -214,7 +214,7 @@ mod tests {
             out,
             "f:3 malformed unknown_format\nf:4 unsigned\nf:5 invalid no_matching_key\n"
         );
-        assert!(tally.is_bad_news());
+        assert!(tally.is_negative());
         check.allow_unsigned = true;
         assert!(!run(&check, &lines, false).0.contains("unsigned"));
         check.expected.org_ids.push("other".into());
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(records[2]["source"], "f:4");
         assert_eq!(records[2]["kind"], serde_json::Value::Null);
         assert!(records.iter().all(|record| record.get("id").is_none()));
-        assert!(tally.is_bad_news());
+        assert!(tally.is_negative());
     }
 
     #[test]
@@ -258,9 +258,9 @@ mod tests {
         let check = check(Some("_raw"), OutputFormat::Text, &signer);
         let (out, tally) = run(&check, &wrapped, true);
         assert_eq!(out, "");
-        assert!(!tally.is_bad_news());
+        assert!(!tally.is_negative());
         let (out, tally) = run(&check, "{\"raw\":\"x\"}\nx\n", true);
         assert_eq!(out, "f:1 malformed field_not_found\nf:2 malformed wrapper_not_json\n");
-        assert!(tally.is_bad_news());
+        assert!(tally.is_negative());
     }
 }

@@ -65,7 +65,7 @@ impl Tally {
     }
 
     /// Whether an entry is not valid, except for allowed unsigned entries.
-    pub(super) fn is_bad_news(&self) -> bool {
+    pub(super) fn is_negative(&self) -> bool {
         self.not_fine > 0
     }
 
@@ -127,6 +127,6 @@ mod tests {
              all                  4  in 2.0 s, 2 per second\n\
              warning              1  foreign_org"
         );
-        assert!(tally.is_bad_news() && !tally.is_empty());
+        assert!(tally.is_negative() && !tally.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use std::thread::{self, ScopedJoinHandle};
 
 use indicatif::ProgressBar;
 
-use super::super::exit::{Failure, unless_closed};
+use super::super::exit::{Failure, ignore_closed};
 use super::super::input::blocks::{Block, Blocks};
 use super::super::input::column::{Column, ColumnError};
 use super::super::input::member::{is_record, line_in};
@@ -24,14 +24,14 @@ const START: u64 = 4 << 20;
 
 /// The files to verify, and how.
 #[derive(Clone, Copy)]
-pub(super) struct Work<'a> {
+pub(super) struct Verification<'a> {
     pub(super) inputs: &'a [Input],
     pub(super) check: &'a Check,
     pub(super) progress: &'a ProgressBar,
 }
 
 /// The result of the verification.
-pub(super) struct Done {
+pub(super) struct Outcome {
     pub(super) tally: Tally,
     /// Whether all files could be read.
     pub(super) all_read: bool,
@@ -40,11 +40,11 @@ pub(super) struct Done {
 }
 
 /// The next stage has ended and receives nothing more.
-struct NobodyListens;
+struct NextStageEnded;
 
-impl Work<'_> {
+impl Verification<'_> {
     /// Verifies on `threads` threads; 0 means one per core.
-    pub(super) fn run(self, threads: usize) -> Result<Done, Failure> {
+    pub(super) fn run(self, threads: usize) -> Result<Outcome, Failure> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool?;
         thread::scope(|scope| {
@@ -54,8 +54,8 @@ impl Work<'_> {
             let writer = scope.spawn(move || self.write(told_out));
             let (tally, complete) = pool.install(|| self.verify(lines_out, told_in));
             let all_read = joined(reader);
-            unless_closed(joined(writer))?;
-            Ok(Done { tally, all_read, complete })
+            ignore_closed(joined(writer))?;
+            Ok(Outcome { tally, all_read, complete })
         })
     }
 
@@ -90,7 +90,7 @@ impl Work<'_> {
         for input in self.inputs {
             match self.read_one(input, lines) {
                 Ok(Ok(())) => {}
-                Ok(Err(NobodyListens)) => break,
+                Ok(Err(NextStageEnded)) => break,
                 Err(error) => {
                     all_read = false;
                     self.tell(format_args!("error: cannot read {input}: {error}"));
@@ -104,38 +104,39 @@ impl Work<'_> {
         self,
         input: &Input,
         lines: &SyncSender<Lines>,
-    ) -> Result<Result<(), NobodyListens>, ColumnError> {
+    ) -> Result<Result<(), NextStageEnded>, ColumnError> {
         let send = |block: Block, wrapped: bool| {
             let lines = lines.send(Lines { file: input.to_string(), block, wrapped });
-            lines.map_err(|_| NobodyListens)
+            lines.map_err(|_| NextStageEnded)
         };
         let (start, bytes) = input::peek(input.open(self.progress)?, START)?;
-        let own = if self.check.field.is_none() { own(&start) } else { None };
-        if own.is_some() {
+        let own_kind = if self.check.field.is_none() { own_kind(&start) } else { None };
+        if own_kind.is_some() {
             self.tell(format_args!(
                 "note: {input} has vidimus records: verifying the lines in them"
             ));
         }
-        let field = self.check.field.as_deref().or(own.map(|_| "raw"));
-        let sort = own.unwrap_or_else(|| sort(&start));
-        let blocks: Box<dyn Iterator<Item = Result<Block, ColumnError>>> = match (field, sort) {
-            (_, Sort::Empty) => Box::new(std::iter::empty()),
-            (Some(field), Sort::Csv) => Box::new(Column::new(bytes, field)?),
-            (_, Sort::Json | Sort::Csv) => {
+        let field = self.check.field.as_deref().or(own_kind.map(|_| "raw"));
+        let file_kind = own_kind.unwrap_or_else(|| file_kind(&start));
+        let blocks: Box<dyn Iterator<Item = Result<Block, ColumnError>>> = match (field, file_kind)
+        {
+            (_, FileKind::Empty) => Box::new(std::iter::empty()),
+            (Some(field), FileKind::Csv) => Box::new(Column::new(bytes, field)?),
+            (_, FileKind::Json | FileKind::Csv) => {
                 Box::new(Blocks::new(bytes).map(|block| block.map_err(ColumnError::Io)))
             }
         };
         if field.is_none()
-            && let Some(field) = wrapping(&start)
+            && let Some(field) = likely_field(&start)
         {
             self.tell(format_args!(
                 "note: {input} seems to have its lines in {field}: if so, use --field {field}"
             ));
         }
-        let wrapped = field.is_some() && sort == Sort::Json;
+        let wrapped = field.is_some() && file_kind == FileKind::Json;
         for block in blocks {
-            if let Err(nobody) = send(block?, wrapped) {
-                return Ok(Err(nobody));
+            if let Err(ended) = send(block?, wrapped) {
+                return Ok(Err(ended));
             }
         }
         Ok(Ok(()))
@@ -148,38 +149,38 @@ impl Work<'_> {
 
 /// The kind of a file with lines in a field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Sort {
+enum FileKind {
     Empty,
     Json,
     Csv,
 }
 
-fn sort(start: &[u8]) -> Sort {
+fn file_kind(start: &[u8]) -> FileKind {
     let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
     match text.first() {
-        None => Sort::Empty,
-        Some(b'{') => Sort::Json,
-        Some(_) => Sort::Csv,
+        None => FileKind::Empty,
+        Some(b'{') => FileKind::Json,
+        Some(_) => FileKind::Csv,
     }
 }
 
 /// The kind of the file, if it looks like output of Vidimus. Its records would also parse as
 /// unsigned JSON entries, but the lines in them are what matters.
-fn own(start: &[u8]) -> Option<Sort> {
+fn own_kind(start: &[u8]) -> Option<FileKind> {
     let line = first_line(start);
     let is_csv = line.starts_with(b"id,received_at,input,") && line.ends_with(b",raw,raw_base64");
     match is_csv {
-        true => Some(Sort::Csv),
-        false => is_record(line).then_some(Sort::Json),
+        true => Some(FileKind::Csv),
+        false => is_record(line).then_some(FileKind::Json),
     }
 }
 
 /// The member or column that probably has the lines, as other programs export them.
-fn wrapping(start: &[u8]) -> Option<&'static str> {
+fn likely_field(start: &[u8]) -> Option<&'static str> {
     const KNOWN: [&str; 5] =
         ["_raw", "result._raw", "event.original", "_source.event.original", "raw"];
     let line = first_line(start);
-    let is_csv = sort(start) == Sort::Csv && line.contains(&b',');
+    let is_csv = file_kind(start) == FileKind::Csv && line.contains(&b',');
     let columns: Vec<_> = line.split(|byte| *byte == b',').map(unquoted).collect();
     KNOWN.into_iter().find(|name| match is_csv {
         true => columns.contains(&name.as_bytes()),
@@ -209,24 +210,24 @@ mod tests {
     #[test]
     fn the_sort_of_a_file_shows_in_its_first_character() {
         for (start, expected) in [
-            ("", Sort::Empty),
-            ("\n\n", Sort::Empty),
-            ("{\"a\":1}", Sort::Json),
-            ("\u{feff}\n {", Sort::Json),
-            ("_raw,a", Sort::Csv),
-            ("\"_raw\"", Sort::Csv),
+            ("", FileKind::Empty),
+            ("\n\n", FileKind::Empty),
+            ("{\"a\":1}", FileKind::Json),
+            ("\u{feff}\n {", FileKind::Json),
+            ("_raw,a", FileKind::Csv),
+            ("\"_raw\"", FileKind::Csv),
         ] {
-            assert_eq!(sort(start.as_bytes()), expected, "{start:?}");
+            assert_eq!(file_kind(start.as_bytes()), expected, "{start:?}");
         }
     }
 
     #[test]
     fn what_wraps_lines_is_recognised() {
         let own_csv = "id,received_at,input,time,x,raw,raw_base64\r\n";
-        assert_eq!(own(own_csv.as_bytes()), Some(Sort::Csv));
-        assert_eq!(own(br#"{"id":1,"verdict":"valid","raw":"x"}"#), Some(Sort::Json));
-        assert_eq!(own(b"id,received_at\n"), None);
-        let check = |start: &str, expected| assert_eq!(wrapping(start.as_bytes()), expected);
+        assert_eq!(own_kind(own_csv.as_bytes()), Some(FileKind::Csv));
+        assert_eq!(own_kind(br#"{"id":1,"verdict":"valid","raw":"x"}"#), Some(FileKind::Json));
+        assert_eq!(own_kind(b"id,received_at\n"), None);
+        let check = |start: &str, expected| assert_eq!(likely_field(start.as_bytes()), expected);
         check("_time,\"_raw\"\n1,2", Some("_raw"));
         check("time,raw\r\n", Some("raw"));
         check(r#"{"result":{"_raw":"x"}}"#, Some("result._raw"));

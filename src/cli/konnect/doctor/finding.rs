@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::cli::exit::{Failure, unless_closed};
-use crate::cli::output::OutputFormat;
+use crate::cli::exit::{Failure, ignore_closed};
+use crate::cli::print::OutputFormat;
 use crate::cli::terminal::Output;
 use crate::konnect::client::ApiError;
 
@@ -94,7 +94,7 @@ impl Findings {
             OutputFormat::Jsonl => output.json(&finding),
             OutputFormat::Text => output.text(finding.line()),
         };
-        unless_closed(printed.and_then(|()| output.flush()))
+        ignore_closed(printed.and_then(|()| output.flush()))
     }
 }
 

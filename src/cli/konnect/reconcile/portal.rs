@@ -5,9 +5,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Range, Reconcile, tell_of_the_past};
-use crate::cli::exit::{Exit, Failure, unless_closed};
+use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::konnect::waiting::{LOOK, replayed, word};
-use crate::cli::output::OutputFormat;
+use crate::cli::print::OutputFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::entry::record::Origin;
 use crate::konnect::api::{ReplayRange, ReplayStatus};
@@ -39,7 +39,7 @@ pub(super) async fn reconcile(
     let filter = search::parse(&query, 0).map_err(Failure::usage)?;
     let nothing_is_known = tell_of_the_past(reader, range, &filter)?;
     if range.until <= range.horizon {
-        return Ok(Exit::BadNews);
+        return Ok(Exit::Negative);
     }
     let before = counts(reader, &filter, range.in_store(0))?;
     let deadline = Instant::now() + wanted.wait;
@@ -74,17 +74,17 @@ pub(super) async fn reconcile(
             before.entries
         )),
     };
-    unless_closed(printed.and_then(|()| output.flush()))?;
+    ignore_closed(printed.and_then(|()| output.flush()))?;
     match job.status {
-        Some(ReplayStatus::Completed) if nothing_is_known => Ok(Exit::BadNews),
+        Some(ReplayStatus::Completed) if nothing_is_known => Ok(Exit::Negative),
         Some(ReplayStatus::Completed) => Ok(Exit::Done),
         Some(ReplayStatus::Failed) => {
             tell("the replay failed: look at vidimus konnect status, and try again");
-            Ok(Exit::BadNews)
+            Ok(Exit::Negative)
         }
         _ => {
             tell("the replay is not over: look with vidimus konnect replay show, and try again");
-            Ok(Exit::BadNews)
+            Ok(Exit::Negative)
         }
     }
 }

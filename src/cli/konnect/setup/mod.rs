@@ -8,9 +8,9 @@ use clap::Args;
 use hyper::Uri;
 
 use self::print::{AuthorizationSource, PrintedSetup, Tool};
-use super::access::{Access, Whose, log_format};
+use super::access::{Access, WebhookArgs, log_format};
 use super::destinations::Authorization;
-use super::made::{Made, Remembered};
+use super::setup_record::{SetupRecord, SetupRecords};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{Output, tell};
@@ -35,7 +35,7 @@ pub(super) struct Setup {
     endpoint: String,
 
     #[command(flatten)]
-    whose: Whose,
+    whose: WebhookArgs,
 
     /// The name of the destination [default: vidimus, the region and the portal]
     #[arg(long, value_name = "NAME")]
@@ -87,8 +87,8 @@ impl Setup {
         let data_dir = self.data_dir()?;
         // The directory for the record must exist before anything is created.
         Directory::create(&data_dir)?;
-        let mut remembered = Remembered::read(&data_dir)?;
-        run(self.apply(&client, &scope, &wanted, &mut remembered))?;
+        let mut records = SetupRecords::read(&data_dir)?;
+        run(self.apply(&client, &scope, &wanted, &mut records))?;
         Ok(Exit::Done)
     }
 
@@ -97,10 +97,10 @@ impl Setup {
         client: &Client,
         scope: &Scope,
         wanted: &CreateDestination,
-        remembered: &mut Remembered,
+        records: &mut SetupRecords,
     ) -> Result<(), Failure> {
         let webhook = client.webhook(scope).await?;
-        let ours = remembered.of(client, scope).cloned();
+        let ours = records.of(client, scope).cloned();
         let is_ours = |id: &String| ours.as_ref().is_some_and(|made| made.destination_id == *id);
         let other = webhook.audit_log_destination_id.as_ref().filter(|id| !is_ours(id));
         if let Some(other) = other.filter(|_| webhook.enabled && !self.replace) {
@@ -112,7 +112,7 @@ impl Setup {
             )));
         }
         let (destination, changed) =
-            self.destination(client, scope, wanted, remembered, &webhook).await?;
+            self.destination(client, scope, wanted, records, &webhook).await?;
         let id = destination.id;
         if webhook.audit_log_destination_id.as_deref() == Some(&id) && webhook.enabled {
             tell(format_args!("the webhook already delivers to {id}; the destination {changed}"));
@@ -141,10 +141,10 @@ impl Setup {
         client: &Client,
         scope: &Scope,
         wanted: &CreateDestination,
-        remembered: &mut Remembered,
+        records: &mut SetupRecords,
         webhook: &Webhook,
     ) -> Result<(Destination, String), Failure> {
-        let before = remembered.of(client, scope).cloned();
+        let before = records.of(client, scope).cloned();
         if let Some(made) = &before {
             let change = UpdateDestination {
                 name: Some(wanted.name.clone()),
@@ -164,7 +164,7 @@ impl Setup {
                     if webhook.audit_log_destination_id.as_ref() != Some(&made.destination_id) {
                         made.previous = webhook.clone();
                     }
-                    remembered.put(client, scope, Some(made))?;
+                    records.put(client, scope, Some(made))?;
                     let changes = old.map_or_else(Vec::new, |old| changes(&old, &destination));
                     let changed = match changes.is_empty() {
                         true => "is up to date".to_owned(),
@@ -195,14 +195,14 @@ impl Setup {
             Some(made) if gone(webhook) => made.previous.clone(),
             _ => webhook.clone(),
         };
-        let made = Made {
+        let made = SetupRecord {
             api: client.hosts().regional().to_owned(),
             portal_id: scope.portal().map(str::to_owned),
             destination_id: destination.id.clone(),
             destination_name: wanted.name.clone(),
             previous,
         };
-        remembered.put(client, scope, Some(made))?;
+        records.put(client, scope, Some(made))?;
         Ok((destination, "is new".to_owned()))
     }
 
@@ -270,13 +270,13 @@ impl Setup {
     }
 
     fn data_dir(&self) -> Result<PathBuf, Failure> {
-        config::data_dir(&self.access.place.flags(), &|name| std::env::var(name).ok())
+        config::data_dir(&self.access.store.flags(), &|name| std::env::var(name).ok())
             .map_err(Failure::usage)
     }
 
     /// The configuration of the receiver.
     fn config(&self) -> Result<Config, Failure> {
-        Config::load(&self.access.place.flags(), &|name| std::env::var(name).ok())
+        Config::load(&self.access.store.flags(), &|name| std::env::var(name).ok())
             .map_err(Failure::usage)
     }
 

@@ -1,19 +1,19 @@
 //! `vidimus store`: inspect and maintain the store.
 
 mod backup;
-mod by_serve;
 mod check;
-mod drop;
 mod prune;
 mod quarantine;
 mod repair;
-mod retry;
 mod seal;
 mod stats;
 
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure};
+use super::terminal::tell;
+use crate::control::{Task, TaskReport, ask};
+use crate::store::Directory;
 
 /// Inspect and maintain the store.
 #[derive(Args)]
@@ -47,4 +47,19 @@ impl Store {
             Command::Quarantine(quarantine) => quarantine.run(),
         }
     }
+}
+
+/// Runs the task in the running `serve`, or in this process if no `serve` runs, and prints the result.
+fn run_task(
+    directory: &Directory,
+    task: &Task,
+    directly: impl FnOnce() -> Result<TaskReport, Failure>,
+) -> Result<Exit, Failure> {
+    let cannot = |error| Failure::failed(format!("cannot ask the running serve: {error}"));
+    let report = match ask(directory, task).map_err(cannot)? {
+        Some(result) => result.map_err(Failure::failed)?,
+        None => directly()?,
+    };
+    report.lines.iter().for_each(tell);
+    Ok(if report.has_failures { Exit::Negative } else { Exit::Done })
 }

@@ -17,7 +17,7 @@ use crate::private_file;
 
 /// What a `setup` created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Made {
+pub(super) struct SetupRecord {
     /// The API host of the webhook.
     pub(super) api: String,
     /// The Dev Portal of the webhook, unless it is the organization's.
@@ -28,7 +28,7 @@ pub(super) struct Made {
     pub(super) previous: Webhook,
 }
 
-impl Made {
+impl SetupRecord {
     /// Whether it belongs to this webhook.
     pub(super) fn is_of(&self, client: &Client, scope: &Scope) -> bool {
         self.api == client.hosts().regional() && self.portal_id.as_deref() == scope.portal()
@@ -37,14 +37,14 @@ impl Made {
 
 /// The contents of the file.
 #[derive(Debug)]
-pub(super) struct Remembered {
+pub(super) struct SetupRecords {
     path: PathBuf,
-    pub(super) all: Vec<Made>,
+    pub(super) all: Vec<SetupRecord>,
 }
 
-impl Remembered {
+impl SetupRecords {
     /// Reads the file. A missing file is empty.
-    pub(super) fn read(data_dir: &Path) -> Result<Remembered, Failure> {
+    pub(super) fn read(data_dir: &Path) -> Result<SetupRecords, Failure> {
         let path = data_dir.join("konnect-setup.json");
         let bad = |why: String| Failure::failed(format!("cannot read {}: {why}", path.display()));
         let all = match fs::read(&path) {
@@ -52,11 +52,11 @@ impl Remembered {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(bad(error.to_string())),
         };
-        Ok(Remembered { path, all })
+        Ok(SetupRecords { path, all })
     }
 
     /// The record for this webhook.
-    pub(super) fn of(&self, client: &Client, scope: &Scope) -> Option<&Made> {
+    pub(super) fn of(&self, client: &Client, scope: &Scope) -> Option<&SetupRecord> {
         self.all.iter().find(|made| made.is_of(client, scope))
     }
 
@@ -65,7 +65,7 @@ impl Remembered {
         &mut self,
         client: &Client,
         scope: &Scope,
-        made: Option<Made>,
+        made: Option<SetupRecord>,
     ) -> Result<(), Failure> {
         self.all.retain(|one| !one.is_of(client, scope));
         self.all.extend(made);
@@ -97,7 +97,7 @@ mod tests {
         let net = net::Client::new(ClientOptions::default()).unwrap();
         let hosts = Hosts::at(&"http://127.0.0.1:1".parse().unwrap());
         let client = Client::new(net, hosts, Secret::new("kpat_1").unwrap());
-        let made = |portal: Option<&str>, id: &str| Made {
+        let made = |portal: Option<&str>, id: &str| SetupRecord {
             api: "http://127.0.0.1:1".into(),
             portal_id: portal.map(str::to_owned),
             destination_id: id.into(),
@@ -105,12 +105,12 @@ mod tests {
             previous: Webhook::default(),
         };
         let (whole, portal) = (Scope::Organization, Scope::Portal("p".into()));
-        let mut remembered = Remembered::read(folder.path()).unwrap();
-        assert_eq!(remembered.of(&client, &whole), None);
-        remembered.put(&client, &whole, Some(made(None, "1"))).unwrap();
-        remembered.put(&client, &portal, Some(made(Some("p"), "2"))).unwrap();
-        remembered.put(&client, &whole, Some(made(None, "3"))).unwrap();
-        let mut read = Remembered::read(folder.path()).unwrap();
+        let mut records = SetupRecords::read(folder.path()).unwrap();
+        assert_eq!(records.of(&client, &whole), None);
+        records.put(&client, &whole, Some(made(None, "1"))).unwrap();
+        records.put(&client, &portal, Some(made(Some("p"), "2"))).unwrap();
+        records.put(&client, &whole, Some(made(None, "3"))).unwrap();
+        let mut read = SetupRecords::read(folder.path()).unwrap();
         assert_eq!(read.of(&client, &whole), Some(&made(None, "3")));
         assert_eq!(read.of(&client, &portal), Some(&made(Some("p"), "2")));
         read.put(&client, &whole, None).unwrap();
@@ -118,6 +118,6 @@ mod tests {
         assert!(!folder.path().join("konnect-setup.json").exists());
 
         fs::write(folder.path().join("konnect-setup.json"), "x").unwrap();
-        assert!(Remembered::read(folder.path()).is_err());
+        assert!(SetupRecords::read(folder.path()).is_err());
     }
 }

@@ -12,15 +12,15 @@ use std::time::Instant;
 
 use clap::Args;
 
+use super::args::KeyArgs;
 use super::exit::{Exit, Failure};
 use super::input::Input;
-use super::keys_from::KeysFrom;
-use super::output::OutputFormat;
+use super::print::OutputFormat;
 use super::terminal::{progress, tell};
 use crate::clock;
 use crate::ingest::ExpectedIds;
 use check::Check;
-use work::{Done, Work};
+use work::{Outcome, Verification};
 
 /// Verify entries in files against a JWK set
 ///
@@ -39,7 +39,7 @@ pub(crate) struct Verify {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    keys: KeysFrom,
+    keys: KeyArgs,
     /// Do not report unsigned entries, and do not count them as failures
     #[arg(long)]
     allow_unsigned: bool,
@@ -83,10 +83,10 @@ impl Verify {
             now: clock::now(),
         };
         let progress = progress(size);
-        let work = Work { inputs: &inputs, check: &check, progress: &progress };
+        let work = Verification { inputs: &inputs, check: &check, progress: &progress };
         let done = work.run(self.threads.unwrap_or(0).into());
         progress.finish_and_clear();
-        let Done { tally, all_read, complete } = done?;
+        let Outcome { tally, all_read, complete } = done?;
         match tally.is_empty() {
             true => tell("note: there are no entries"),
             false => tell(tally.summary(start.elapsed())),
@@ -99,7 +99,7 @@ impl Verify {
         }
         Ok(match () {
             () if no_key || !all_read => Exit::Failed,
-            () if tally.is_bad_news() || !complete => Exit::BadNews,
+            () if tally.is_negative() || !complete => Exit::Negative,
             () => Exit::Done,
         })
     }

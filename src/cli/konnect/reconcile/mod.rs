@@ -11,12 +11,11 @@ use clap::Args;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::access::{Access, Span, Whose};
+use super::access::{Access, RangeArgs, WebhookArgs};
 use super::pull;
 use super::waiting::{LOOK, replayed, run, word};
-use crate::cli::exit::{Exit, Failure, unless_closed};
-use crate::cli::output::OutputFormat;
-use crate::cli::print::Screen;
+use crate::cli::exit::{Exit, Failure, ignore_closed};
+use crate::cli::print::{OutputFormat, Screen};
 use crate::cli::terminal::{Output, tell};
 use crate::clock::now;
 use crate::entry::record::Origin;
@@ -39,10 +38,10 @@ use crate::store::{Reader, TimeRange};
 #[derive(Args)]
 pub(super) struct Reconcile {
     #[command(flatten)]
-    span: Span,
+    span: RangeArgs,
 
     #[command(flatten)]
-    whose: Whose,
+    whose: WebhookArgs,
 
     /// Replay the missing entries at once, and report the result
     #[arg(long)]
@@ -82,7 +81,7 @@ impl Reconcile {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let (since, until) = self.span.ends()?;
         let client = self.access.client()?;
-        let reader = self.access.place.reader()?;
+        let reader = self.access.store.reader()?;
         let keeps = match self.retention {
             Some(keeps) => keeps,
             None => self.access.settings()?.retention,
@@ -108,7 +107,7 @@ impl Reconcile {
         let total = pulled.len();
         let again = if self.replay { pulled.clone() } else { Vec::new() };
         let found = compare(pulled, &stored(reader, range)?);
-        unless_closed(self.print(&found.missing, range.horizon))?;
+        ignore_closed(self.print(&found.missing, range.horizon))?;
         self.summarise(total, &found);
         let nothing_is_known = tell_of_the_past(reader, range, &Filter::All)?;
         let (lost, gone): (Vec<_>, Vec<_>) =
@@ -122,15 +121,15 @@ impl Reconcile {
         }
         let is_whole = lost.is_empty() && !nothing_is_known;
         let Some(replay) = range.replay_of(&gone, now()) else {
-            return Ok(if is_whole { Exit::Done } else { Exit::BadNews });
+            return Ok(if is_whole { Exit::Done } else { Exit::Negative });
         };
         if !self.replay {
             tell("to fetch the missing entries:");
             tell(format_args!("    {}", self.command(&replay)));
-            return Ok(Exit::BadNews);
+            return Ok(Exit::Negative);
         }
         let left = self.fetch(client, reader, range, &replay, again).await?;
-        Ok(if left == 0 && is_whole { Exit::Done } else { Exit::BadNews })
+        Ok(if left == 0 && is_whole { Exit::Done } else { Exit::Negative })
     }
 
     /// Starts the replay, waits for the missing entries, and prints the result. Returns the number

@@ -4,7 +4,7 @@
 //! `lines` creates the batches, `deliveries` sends them, and `report` prints the result.
 
 mod deliveries;
-mod keep;
+mod files;
 mod lines;
 mod report;
 
@@ -16,9 +16,9 @@ use fastrand::Rng;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 
-use super::exit::{Exit, Failure, unless_closed};
+use super::exit::{Exit, Failure, ignore_closed};
 use super::input::Input;
-use super::output::OutputFormat;
+use super::print::OutputFormat;
 use super::terminal::{Output, tell};
 use crate::config::AUTHORIZATION_VARIABLE;
 use crate::entry::Format;
@@ -195,7 +195,7 @@ impl Send {
             connections: self.connections,
             rate: self.rate,
         };
-        let acknowledged = self.acknowledged.as_deref().map(keep::appending).transpose()?;
+        let acknowledged = self.acknowledged.as_deref().map(files::appending).transpose()?;
         let deliveries = Deliveries::new(target, acknowledged);
         let mut report = if self.prepare {
             let bodies = batches.collect::<Result<Vec<_>, _>>()?;
@@ -210,7 +210,7 @@ impl Send {
             OutputFormat::Text => output.text(&report),
             OutputFormat::Jsonl => output.json(&report),
         };
-        unless_closed(printed.and_then(|()| output.flush()))?;
+        ignore_closed(printed.and_then(|()| output.flush()))?;
         Ok(report.exit())
     }
 
@@ -242,17 +242,17 @@ impl Send {
         let fates =
             Fates::new(self.tamper, self.unsigned, self.duplicate).map_err(Failure::usage)?;
         let signer = match &self.key {
-            Some(path) => keep::read_key(path)?,
+            Some(path) => files::read_key(path)?,
             None => {
                 let (signer, pem) = Signer::generate(None)?;
                 if let Some(path) = &self.key_out {
-                    keep::write_key(path, &pem)?;
+                    files::write_key(path, &pem)?;
                 }
                 signer
             }
         };
         if let Some(path) = &self.jwks_out {
-            keep::write_by_rename(path, signer.jwk_set().as_bytes())?;
+            files::write_by_rename(path, signer.jwk_set().as_bytes())?;
         }
         // Short enough to be typed.
         let seed = self.seed.unwrap_or_else(|| fastrand::u32(..).into());

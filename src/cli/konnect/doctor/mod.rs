@@ -10,11 +10,11 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::Instant;
 
-use super::access::{Access, Whose};
+use super::access::{Access, WebhookArgs};
 use super::status;
 use super::waiting::{LOOK, run};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::output::OutputFormat;
+use crate::cli::print::OutputFormat;
 use crate::clock::now;
 use crate::config::Config;
 use crate::entry::{Millis, VerdictName};
@@ -36,7 +36,7 @@ use finding::{Finding, Findings};
 #[derive(Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
-    whose: Whose,
+    whose: WebhookArgs,
 
     /// How long to wait for the entry of the API call; 0s skips the call
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = units::duration)]
@@ -53,11 +53,11 @@ pub(super) struct Doctor {
 impl Doctor {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let client = self.access.client()?;
-        let config = Config::load(&self.access.place.flags(), &|name| std::env::var(name).ok())
+        let config = Config::load(&self.access.store.flags(), &|name| std::env::var(name).ok())
             .map_err(Failure::usage)?;
         let mut findings = Findings::new(self.output);
         run(self.examine(&client, &config, &mut findings))?;
-        Ok(if findings.problems() > 0 { Exit::BadNews } else { Exit::Done })
+        Ok(if findings.problems() > 0 { Exit::Negative } else { Exit::Done })
     }
 
     async fn examine(
@@ -74,15 +74,17 @@ impl Doctor {
             reach::endpoint(&destination, findings).await?;
         }
         // All problems so far concern the path to the endpoint.
-        let way_is_clear = findings.problems() == 0;
-        let reader = self.access.place.reader();
+        let endpoint_is_fine = findings.problems() == 0;
+        let reader = self.access.store.reader();
         let stats = match &reader {
             Ok(reader) => Some(reader.stats(1000)?),
             Err(_) => None,
         };
         let delivered = stats.as_ref().and_then(|stats| stats.deliveries.first());
-        let mend = self.mend(delivered.map(|one| one.received_at), config.konnect.retention);
-        self.webhook(client, &scope, &webhook, way_is_clear, &mend, findings).await?;
+        let repair_commands =
+            self.repair_commands(delivered.map(|one| one.received_at), config.konnect.retention);
+        self.webhook(client, &scope, &webhook, endpoint_is_fine, &repair_commands, findings)
+            .await?;
         let (reader, stats) = match (reader, stats) {
             (Ok(reader), Some(stats)) => (reader, stats),
             (reader, _) => {
@@ -106,12 +108,12 @@ impl Doctor {
         client: &Client,
         scope: &Scope,
         webhook: &Webhook,
-        way_is_clear: bool,
-        mend: &str,
+        endpoint_is_fine: bool,
+        repair_commands: &str,
         findings: &mut Findings,
     ) -> Result<(), Failure> {
         if !webhook.enabled {
-            return findings.add(Finding::problem("webhook", "it is disabled", mend));
+            return findings.add(Finding::problem("webhook", "it is disabled", repair_commands));
         }
         let status = match client.status(scope).await {
             Ok(status) => status,
@@ -121,12 +123,12 @@ impl Doctor {
         let code = status.last_response_code.filter(|code| *code != 0);
         let finding = match (status.webhook_status, code) {
             (Some(Activity::Inactive), code) => {
-                let first = match (way_is_clear, cause(code.unwrap_or(0))) {
+                let first = match (endpoint_is_fine, cause(code.unwrap_or(0))) {
                     (true, None) => "the endpoint answers now, but the webhook is inactive:",
                     (false, None) => "fix the problems above, and then:",
                     (_, Some(cause)) => &format!("{cause}; then:"),
                 };
-                Finding::problem("webhook", line, format!("{first}\n{mend}"))
+                Finding::problem("webhook", line, format!("{first}\n{repair_commands}"))
             }
             (_, Some(code)) if !(200..300).contains(&code) => {
                 Finding::problem("webhook", line, answered(code))
@@ -138,7 +140,7 @@ impl Doctor {
 
     /// The commands that enable the webhook again, and fetch the entries since the last received
     /// delivery.
-    fn mend(&self, delivered: Option<Millis>, keeps: Duration) -> String {
+    fn repair_commands(&self, delivered: Option<Millis>, keeps: Duration) -> String {
         /// How much older than its delivery an entry may be, in milliseconds.
         const SLACK: i64 = 10 * 60 * 1000;
         let keeps = i64::try_from(keeps.as_millis()).unwrap_or(i64::MAX);

@@ -16,6 +16,17 @@ use crate::entry::Record;
 use crate::store::Reader;
 use table::Table;
 
+/// The output format of everything but records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// Human-readable text.
+    #[default]
+    Text,
+    /// JSON lines: one object per line.
+    #[value(alias = "json")]
+    Jsonl,
+}
+
 /// The output format of records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum RecordFormat {
@@ -34,13 +45,13 @@ pub(crate) enum RecordFormat {
 
 /// The time zone of times in text output.
 #[derive(Debug, Args)]
-pub(crate) struct Zone {
+pub(crate) struct ZoneArgs {
     /// Show times in the local time zone, in text output
     #[arg(long)]
     local: bool,
 }
 
-impl Zone {
+impl ZoneArgs {
     /// The time zone, unless it is UTC.
     pub(crate) fn zone(&self) -> Option<TimeZone> {
         self.local.then(TimeZone::system)
@@ -56,7 +67,7 @@ pub(crate) struct Printer {
 
 impl Printer {
     /// Prints stored records. The width of a table depends on the first records.
-    pub(crate) fn new(format: RecordFormat, zone: &Zone) -> Printer {
+    pub(crate) fn new(format: RecordFormat, zone: &ZoneArgs) -> Printer {
         Printer {
             output: Output::new(),
             format,
@@ -66,7 +77,10 @@ impl Printer {
     }
 
     /// Prints new records as they arrive. A table has fixed widths.
-    pub(crate) fn of_what_comes(format: RecordFormat, zone: &Zone) -> Result<Printer, Failure> {
+    pub(crate) fn for_new_records(
+        format: RecordFormat,
+        zone: &ZoneArgs,
+    ) -> Result<Printer, Failure> {
         let mut printer = Printer::new(format, zone);
         printer.begin(&[])?;
         printer.flush()?;

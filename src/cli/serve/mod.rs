@@ -3,8 +3,8 @@
 mod banner;
 mod demo;
 mod display;
-mod manager;
 mod reload;
+mod service_manager;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
 use super::logging::{self, Style, Verbosity};
-use super::terminal::{StandardOutput, is_watched, tell};
+use super::terminal::{StandardOutput, stderr_is_terminal, tell};
 use crate::config::{self, Config, Flags, Region, listen_address};
 use crate::net::{Shutdown, Trigger, activation_socket, shutdown};
 use crate::output::MakeStdout;
@@ -25,7 +25,7 @@ use crate::private_file;
 use crate::receiver::DeliveryObserver;
 use crate::server::Server;
 use demo::Demo;
-use reload::Reloaded;
+use reload::Reloader;
 
 /// The time limit for requests in flight during a shutdown. Container engines kill after 10
 /// seconds, so the rest is for closing the store.
@@ -105,7 +105,7 @@ pub(crate) struct Serve {
 impl Serve {
     /// Runs until SIGTERM or SIGINT.
     pub(crate) fn run(self, verbosity: Verbosity) -> Result<Exit, Failure> {
-        let on_terminal = is_watched() && self.log_format.is_none();
+        let on_terminal = stderr_is_terminal() && self.log_format.is_none();
         // On a terminal, deliveries are shown as lines instead.
         let default = match on_terminal {
             true => {
@@ -118,7 +118,7 @@ impl Serve {
         let level = log.as_ref().ok().and_then(|log| log.level);
         logging::start(verbosity, level, default, style)?;
         log.map_err(Failure::usage)?;
-        let shows = Shows {
+        let display = DisplayOptions {
             deliveries: on_terminal && !verbosity.is_quiet(),
             secrets: on_terminal,
             is_json: style == Style::Json,
@@ -140,7 +140,7 @@ impl Serve {
                 }
             };
             let config = Config::load(&flags, &|name| std::env::var(name).ok());
-            let running = Serving { demo, socket, ready_file, shows, trigger, shutdown, flags };
+            let running = Startup { demo, socket, ready_file, display, trigger, shutdown, flags };
             running.serve(&config.map_err(Failure::usage)?).await
         });
         // Do not wait for a running DNS look-up or key fetch.
@@ -171,7 +171,7 @@ impl From<Serve> for Flags {
 
 /// What to print besides the log.
 #[derive(Clone, Copy)]
-struct Shows {
+struct DisplayOptions {
     /// Print deliveries as lines, instead of logging them.
     deliveries: bool,
     /// Print the generated authorization value.
@@ -181,18 +181,18 @@ struct Shows {
 }
 
 /// The parts that a server needs to run.
-struct Serving {
+struct Startup {
     demo: Option<Demo>,
     /// The socket for deliveries that the service manager passed.
     socket: Option<TcpListener>,
     ready_file: Option<PathBuf>,
-    shows: Shows,
+    display: DisplayOptions,
     trigger: Trigger,
     shutdown: Shutdown,
     flags: Flags,
 }
 
-impl Serving {
+impl Startup {
     async fn serve(self, config: &Config) -> Result<Exit, Failure> {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -203,27 +203,27 @@ impl Serving {
         // Ignore the signal of a file size limit, so that the write fails like on a full disk.
         let _file_too_large = listen_for(SignalKind::from_raw(Signal::XFSZ.as_raw()))?;
 
-        let observer: Arc<dyn DeliveryObserver> = match self.shows.deliveries {
-            true => Arc::new(display::Lines::default()),
-            false => Arc::new(display::Log::default()),
+        let observer: Arc<dyn DeliveryObserver> = match self.display.deliveries {
+            true => Arc::new(display::DeliveryLines::default()),
+            false => Arc::new(display::DeliveryLog::default()),
         };
         let stdout: MakeStdout = Box::new(|| Box::new(StandardOutput::new()));
         let server = Server::start(config, self.socket, observer, stdout).await?;
         server.read_key_files().await;
         server.start_outputs(&config.outputs)?;
-        let reloaded =
-            Reloaded::new(Arc::clone(server.outputs()), self.flags.clone(), config.clone());
+        let reloader =
+            Reloader::new(Arc::clone(server.outputs()), self.flags.clone(), config.clone());
         let scheme = if server.certificate.is_some() { "https" } else { "http" };
         let receiver = format!("{scheme}://{}", server.receiver_address());
         let scheme = if server.console_has_tls() { "https" } else { "http" };
         let console = format!("{scheme}://{}", server.console_address());
-        match (&self.demo, self.shows.is_json) {
+        match (&self.demo, self.display.is_json) {
             (Some(_), false) => demo::banner(config, &console),
-            (None, false) => banner::print(config, &server, self.shows.secrets),
+            (None, false) => banner::print(config, &server, self.display.secrets),
             (_, true) => banner::log(config, &server),
         }
 
-        manager::feed_watchdog(server.pulse(), self.shutdown.clone());
+        service_manager::feed_watchdog(server.pulse(), self.shutdown.clone());
         let refresh = server.refresh_trigger();
         let ring = Arc::clone(server.ring());
         let authorization = self.demo.as_ref().map(|_| demo::authorization(config, &server));
@@ -241,11 +241,11 @@ impl Serving {
                 Failure::failed(format!("cannot write {}: {error}", path.display()))
             })?;
         }
-        match self.shows.is_json {
+        match self.display.is_json {
             true => tracing::info!(receiver, console, "ready"),
             false => tell(format_args!("ready: deliveries at {receiver}, console at {console}")),
         }
-        manager::ready();
+        service_manager::ready();
 
         loop {
             tokio::select! {
@@ -258,7 +258,7 @@ impl Serving {
                 // The certificate is checked regularly anyway.
                 _ = hang_up.recv() => {
                     refresh.trigger();
-                    reloaded.reload();
+                    reloader.reload();
                 }
             }
         }
@@ -270,7 +270,7 @@ impl Serving {
 }
 
 fn stop(trigger: &Trigger) {
-    manager::stopping();
+    service_manager::stopping();
     trigger.begin(GRACE);
 }
 

@@ -1,20 +1,25 @@
-//! Arguments that select stored entries: the data directory, the query, the time range.
+//! Arguments that several commands share: the data directory, the query, the time range, the keys.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use unicode_width::UnicodeWidthStr;
 
 use super::exit::{Exit, Failure};
 use super::terminal::{sanitise, tell};
 use crate::clock::now;
-use crate::config::{self, Flags};
+use crate::config::{self, Flags, KeySource, Region};
+use crate::keys;
+use crate::net::{Client, ClientOptions};
 use crate::search::{self, Filter, QueryError};
+use crate::signature::KeySet;
 use crate::store::{Directory, Reader, TimeRange};
 
 /// The data directory.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Place {
+pub(crate) struct StoreArgs {
     /// The data directory [default: vidimus-data] [env: VIDIMUS_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -26,7 +31,7 @@ pub(crate) struct Place {
 
 /// The query.
 #[derive(Debug, Args)]
-pub(crate) struct Wanted {
+pub(crate) struct QueryArgs {
     /// The query, such as `kind:access AND status:>=400` [default: all entries]
     #[arg(value_name = "QUERY")]
     query: Vec<String>,
@@ -34,7 +39,7 @@ pub(crate) struct Wanted {
 
 /// The time range, unlimited by default.
 #[derive(Debug, Args)]
-pub(crate) struct Range {
+pub(crate) struct TimeArgs {
     /// Start at this time: RFC 3339, a date, or an age (15m, 6h, 7d)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -44,7 +49,7 @@ pub(crate) struct Range {
     until: Option<String>,
 }
 
-impl Place {
+impl StoreArgs {
     pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
         config::data_dir(&self.flags(), &|name| std::env::var(name).ok()).map_err(Failure::usage)
     }
@@ -62,12 +67,12 @@ impl Place {
 
     /// The flags for the configuration.
     pub(crate) fn flags(&self) -> Flags {
-        let Place { data_dir, config } = self.clone();
+        let StoreArgs { data_dir, config } = self.clone();
         Flags { data_dir, config, ..Flags::default() }
     }
 }
 
-impl Wanted {
+impl QueryArgs {
     /// Parses the query.
     pub(crate) fn filter(&self) -> Result<Filter, Failure> {
         let query = self.query.join(" ");
@@ -75,7 +80,7 @@ impl Wanted {
     }
 }
 
-impl Range {
+impl TimeArgs {
     /// Parses the range.
     pub(crate) fn range(&self) -> Result<TimeRange, Failure> {
         let range = search::time::range(self.since.as_deref(), self.until.as_deref(), now().get());
@@ -115,6 +120,69 @@ fn explain(query: &str, error: &QueryError) -> String {
     // Measured as shown, because a character may be replaced by one of another width.
     let column = sanitise(&before).width();
     format!("{error}\n    {}\n    {:column$}^", sanitise(query), "")
+}
+
+/// The key sources of a command.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct KeyArgs {
+    /// Use this JWK set: a file, an https URL, or an http URL on the loopback address. Can be
+    /// repeated
+    #[arg(long, value_name = "FILE-OR-URL")]
+    jwks: Vec<String>,
+    /// Use Konnect's keys for this region, or for all regions with `auto`
+    #[arg(long, value_parser = region())]
+    region: Option<Region>,
+    /// Use the [keys] of this configuration file, unless --jwks or --region is given
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn region() -> impl TypedValueParser<Value = Region> {
+    PossibleValuesParser::new(Region::ALL.map(Region::as_str)).try_map(|word| word.parse())
+}
+
+impl KeyArgs {
+    pub(crate) fn sources(&self) -> Result<Vec<KeySource>, Failure> {
+        let sources = config::keys(&self.clone().into_flags()).map_err(Failure::usage)?.sources;
+        if sources.is_empty() {
+            return Err(Failure::failed(
+                "no keys to verify with: use --jwks FILE-OR-URL, or --region for Konnect's keys",
+            ));
+        }
+        Ok(sources)
+    }
+
+    /// Reads the keys. A bad key is a warning. A key set that cannot be read is an error, because
+    /// the entries it signed would be reported as invalid.
+    pub(crate) fn read(&self) -> Result<KeySet, Failure> {
+        let sources = self.sources()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime?.block_on(read(sources))
+    }
+
+    pub(crate) fn into_flags(self) -> Flags {
+        Flags { config: self.config, jwks: self.jwks, region: self.region, ..Flags::default() }
+    }
+}
+
+/// Reads all key sets in parallel.
+async fn read(sources: Vec<KeySource>) -> Result<KeySet, Failure> {
+    let client = Client::new(ClientOptions::default())?;
+    let reads: Vec<_> = sources
+        .into_iter()
+        .map(|source| {
+            let client = client.clone();
+            tokio::spawn(async move { (keys::read(&source, &client).await, source) })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for read in reads {
+        let (set, source) = read.await?;
+        let (set, bad) = set?;
+        bad.iter().for_each(|bad| tell(format_args!("warning: {source}: {bad}")));
+        all.extend(set.keys().iter().map(Arc::clone));
+    }
+    Ok(KeySet::new(all))
 }
 
 #[cfg(test)]
