@@ -243,3 +243,112 @@ fn every_flag_is_documented() {
     });
     assert!(missing.is_empty(), "not in README.md or docs/: {missing:#?}");
 }
+
+/// The parts of the store, each with a rank. A part uses only parts of a lower rank.
+const STORE_PARTS: [(&str, u8); 12] = [
+    ("error", 0),
+    ("interrupt", 1),
+    ("options", 1),
+    ("schema", 1),
+    ("directory", 1),
+    ("sqlite", 2),
+    ("refused", 3),
+    ("segment", 3),
+    ("catalog", 4),
+    ("read", 5),
+    ("write", 5),
+    ("maintain", 6),
+];
+
+/// The files of the store, without their tests and without the one that puts the parts together.
+fn store_files() -> Vec<Source> {
+    let mut files = files("src/store", "rs");
+    files.retain(|file| file.path != "src/store/mod.rs" && !file.path.ends_with("/tests.rs"));
+    for file in &mut files {
+        if let Some(at) = file.text.find("#[cfg(test)]\nmod tests {") {
+            file.text.truncate(at);
+        }
+    }
+    files
+}
+
+#[test]
+fn the_parts_of_the_store_form_no_circle() {
+    let rank = |part: &str| STORE_PARTS.iter().find(|(one, _)| *one == part).map(|(_, rank)| *rank);
+    let mut seen = 0;
+    for file in store_files() {
+        let inside = file.path.strip_prefix("src/store/").unwrap();
+        let (part, below) = inside.split_once('/').unwrap_or((inside.trim_end_matches(".rs"), ""));
+        let own = rank(part).unwrap_or_else(|| panic!("{}: {part} has no rank", file.path));
+        // The part itself may be named by `super`, what is beside it by its whole path alone.
+        let folders = below.matches('/').count();
+        let depth = folders + usize::from(!below.is_empty() && !below.ends_with("mod.rs"));
+        let above = "super::".repeat(depth) + "super";
+        file.check_lacks(&above, "it names another part by `super`");
+        for path in file.uses() {
+            let Some(used) = path.strip_prefix("crate::store::") else { continue };
+            let used = used.split("::").next().unwrap();
+            let of_used = rank(used).unwrap_or_else(|| panic!("{} uses {path}", file.path));
+            assert!(used == part || of_used < own, "{} uses {path}", file.path);
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "only {seen} paths are found");
+}
+
+/// The tables that the SQL in a file names.
+fn tables(file: &Source) -> Vec<String> {
+    let code: Vec<&str> = file.code().map(|(_, line)| line).collect();
+    let code = code.join(" ");
+    let is_of_a_word = |c: char| c.is_alphanumeric() || c == '_';
+    let words: Vec<&str> = code.split(|c| !is_of_a_word(c)).filter(|one| !one.is_empty()).collect();
+    let before = ["FROM", "JOIN", "INTO", "UPDATE"];
+    let keywords = ["OR", "REPLACE", "SET", "SELECT"];
+    let pairs = words.windows(2).filter(|pair| before.contains(&pair[0]));
+    pairs.map(|pair| pair[1].to_owned()).filter(|one| !keywords.contains(&one.as_str())).collect()
+}
+
+#[test]
+fn only_the_overlay_names_its_tables() {
+    const OF_THE_CATALOG: [&str; 12] = [
+        "dropped",
+        "gaps",
+        "inputs",
+        "json_each",
+        "older_rules",
+        "outputs",
+        "quarantine",
+        "removals",
+        "repairs",
+        "segments",
+        "sightings",
+        "sources",
+    ];
+    // The compiler lets only the files of this folder run SQL on the catalog.
+    let catalog = read("src/store/catalog/mod.rs");
+    assert!(catalog.contains("struct Catalog {\n    database: Database,\n}"), "it is not private");
+    assert!(!catalog.contains("Deref for Catalog"), "its connection is not private");
+    let (mut of_the_overlay, mut of_the_catalog) = (0, 0);
+    for file in store_files() {
+        let tables = tables(&file);
+        if file.path == "src/store/catalog/overlay.rs" {
+            let own = ["changes", "entries", "raw", "redeliveries", "spellings"];
+            of_the_overlay = own.iter().filter(|one| tables.iter().any(|t| t == *one)).count();
+        } else if file.path.starts_with("src/store/catalog/") {
+            for table in tables {
+                assert!(OF_THE_CATALOG.contains(&table.as_str()), "{} names {table}", file.path);
+                of_the_catalog += 1;
+            }
+            for word in ["extensions", "spellings", "redeliveries", "changes"] {
+                file.check_lacks(word, "only the overlay knows that table");
+            }
+        } else {
+            // A segment has tables with the names of the others.
+            for table in ["changes", "redeliveries"] {
+                assert!(!tables.iter().any(|one| one == table), "{} names {table}", file.path);
+            }
+        }
+    }
+    assert_eq!(of_the_overlay, 5, "the tables of the overlay are not found");
+    assert!(of_the_catalog > 20, "only {of_the_catalog} tables of the catalog are found");
+}
