@@ -129,7 +129,7 @@ mod tests {
         );
         check(
             r#"{"webhook_status":"unconfigured"}"#,
-            "disabled, of unknown status, no attempt yet",
+            "disabled, status unknown, no attempt yet",
             Exit::Done,
         );
     }
