@@ -1,6 +1,5 @@
 //! `vidimus verify` on a file, compared with the upper bound: a bare loop of ring's verification on
-//! all
-//! cores.
+//! all cores.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 

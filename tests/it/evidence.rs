@@ -1,6 +1,5 @@
 //! No file that may hold entries is deleted. If a file of the data directory is missing or
-//! misplaced,
-//! the server refuses to start, and `store repair` repairs the store.
+//! misplaced, the server refuses to start, and `store repair` repairs the store.
 
 use std::collections::BTreeMap;
 use std::fs;

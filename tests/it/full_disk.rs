@@ -1,6 +1,5 @@
 //! A full disk: the answer is 500, no acknowledged entry is lost, and deliveries work again when
-//! there
-//! is room. The test simulates the disk with a limit on the size of files.
+//! there is room. The test simulates the disk with a limit on the size of files.
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 

@@ -1,6 +1,5 @@
 //! A line of the longest body under a memory limit. The program survives everything from the
-//! delivery
-//! to the sealed segment.
+//! delivery to the sealed segment.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,6 +1,5 @@
 //! The pages of the console over HTTP: every page of a server with real deliveries, the login, and
-//! the
-//! commands that verify an entry without Vidimus.
+//! the commands that verify an entry without Vidimus.
 
 use std::io::Read;
 use std::process::Command;

@@ -1,8 +1,6 @@
 //! Power loss. `strace` records the writes and syncs of the server, and the test replays every
-//! prefix
-//! of them as a crash. All, none, the names alone or some of the unsynced writes reach the disk.
-//! The
-//! store always opens, and each acknowledged entry is there once.
+//! prefix of them as a crash. All, none, the names alone or some of the unsynced writes reach the
+//! disk. The store always opens, and each acknowledged entry is there once.
 //!
 //! A killed process does not show this, because the system keeps all of its writes.
 

@@ -221,8 +221,7 @@ fn leftovers_of_an_interrupted_process_are_removed() {
     let file = |name: &str| home.path.join("segments").join(name);
     let sealed = file("0000000000000001.db");
     // A new empty segment, a truncated copy, a complete copy, and the last remains of a file that
-    // was
-    // being removed.
+    // was being removed.
     let left = [
         ("0000000000000099.live.db", Vec::new()),
         ("0000000000000001.tmp.db", b"cut off".to_vec()),

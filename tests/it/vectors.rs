@@ -1,6 +1,5 @@
 //! Each signed vector in `fixtures/vectors/` gives the verdict, the key, the warnings and the
-//! fields of
-//! its header. The README there explains the headers.
+//! fields of its header. The README there explains the headers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

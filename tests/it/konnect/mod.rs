@@ -1,6 +1,5 @@
 //! The documented API of Konnect in `fixtures/konnect/`, the stand-in, and the commands that use
-//! the
-//! API.
+//! the API.
 
 mod answers;
 mod client;

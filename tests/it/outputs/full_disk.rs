@@ -1,6 +1,5 @@
 //! A full disk under one output. The test simulates it with a limit on the size of files. The file
-//! of
-//! the output is just below the limit from the start, and the store stays far below it.
+//! of the output is just below the limit from the start, and the store stays far below it.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};

@@ -96,8 +96,7 @@ fn a_value_cannot_imitate_a_rotated_file_of_another_path() {
         json!({"name": "Ingress", "org_id": org_id, "trace_id": n, "rt": n}).to_string()
     };
     // The names look like rotated files. Newer ones would push out real rotated files, and older
-    // ones
-    // would be deleted themselves.
+    // ones would be deleted themselves.
     let hostile: Vec<_> = (0..3)
         .flat_map(|n| {
             [

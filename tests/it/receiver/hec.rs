@@ -1,6 +1,5 @@
 //! An input that answers like Splunk's HTTP Event Collector. It stores, quarantines, refuses and
-//! counts
-//! the same as an input with the default answers. The tests compare the two.
+//! counts the same as an input with the default answers. The tests compare the two.
 
 use serde_json::{Value, json};
 
