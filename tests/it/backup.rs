@@ -8,7 +8,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::{Serve, Setup, lines_of, run, stored, wait_until};
+use crate::harness::{Serve, Setup, assert_sound, json_lines, output_of, run, stored, wait_until};
 
 fn line(n: usize) -> String {
     format!("{{\"name\":\"Ingress\",\"rt\":{},\"trace_id\":{n}}}", 1_000_000 + n)
@@ -83,8 +83,7 @@ fn a_backup_of_a_running_store_is_incremental_and_can_be_restored() {
     let data = restored.home().join("vidimus-data");
     let (code, _, stderr) = run(["store", "restore", to.to_str().unwrap(), "--data-dir"], &data);
     assert_eq!(code, Some(0), "{stderr}");
-    let (code, stdout, _) = run(["store", "check", "--data-dir"], &data);
-    assert_eq!(code, Some(0), "{stdout}");
+    assert_sound(&data);
     // The restored store works with the same authorization value.
     restored = restored.argument("--authorization", &serve.authorization);
     let mut second = restored.start();
@@ -111,8 +110,7 @@ fn backups_under_load_are_complete() {
             assert_eq!(lines, (0..lines.len()).map(line).collect::<Vec<_>>());
             assert!(lines.len() >= seen, "{} after {seen}", lines.len());
             seen = lines.len();
-            let (code, stdout, _) = run(["store", "check", "--data-dir"], &to);
-            assert_eq!(code, Some(0), "{stdout}");
+            assert_sound(&to);
         }
     });
     backup(&serve, &to);
@@ -166,9 +164,7 @@ fn as_reader(data: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     if rustix::process::geteuid().is_root() {
         command.uid(65534).gid(65534);
     }
-    let output = command.output().unwrap();
-    let text = |stream: Vec<u8>| String::from_utf8_lossy(&stream).into_owned();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    output_of(&mut command)
 }
 
 /// Makes a data directory readable for everybody and writable for nobody.
@@ -218,7 +214,7 @@ fn a_read_only_store_can_be_queried_exported_and_checked() {
         assert_eq!(code, Some(0), "{stdout}{stderr}");
         let (code, stdout, stderr) = as_reader(&data, &["store", "stats", "-o", "jsonl"]);
         assert_eq!(code, Some(0), "{stderr}");
-        assert_eq!(lines_of(&stdout)[0]["entries"], 45, "{stdout}");
+        assert_eq!(json_lines(&stdout)[0]["entries"], 45, "{stdout}");
         // A command that writes fails.
         let (code, _, stderr) = as_reader(&data, &["store", "seal"]);
         assert_eq!(code, Some(3), "{stderr}");

@@ -1,53 +1,25 @@
 //! `Reader::check` and `Reader::stats` on sound and damaged stores.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use rusqlite::Connection;
 use vidimus::entry::Millis;
-use vidimus::ingest::{Batch, Caps, ExpectedIds};
 use vidimus::signature::KeySet;
-use vidimus::store::{
-    CheckReport, Delivery, Directory, Judge, Options, Reader, Refused, Stats, Store, StoreError,
-};
+use vidimus::store::{CheckReport, Directory, Judge, Options, Reader, Refused, Stats};
 
-const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
-const NOW: i64 = 1_760_000_000_000;
+use crate::harness::home::{FixedKeys, Home, RECEIVED_AT, append};
+use crate::vectors::{vector, vector_keys};
+
 const RETIRE_AFTER: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
-fn vectors() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors")
-}
-
-pub(crate) fn vector(name: &str) -> String {
-    let text = std::fs::read_to_string(vectors().join(name)).unwrap();
-    text.split_once("\n---\n").unwrap().1.to_owned() + "\n"
-}
-
-pub(crate) fn keys() -> KeySet {
-    KeySet::parse(&std::fs::read(vectors().join("jwks.json")).unwrap()).unwrap().0
-}
-
-/// A data directory.
-pub(crate) struct Home {
-    _temporary: tempfile::TempDir,
-    pub(crate) path: PathBuf,
-}
-
 impl Home {
-    pub(crate) fn new() -> Home {
-        let temporary = tempfile::tempdir().unwrap();
-        Home { path: temporary.path().join("data"), _temporary: temporary }
-    }
-
     /// A store with a sealed and a live segment. Each has two valid entries, a tampered entry, an
     /// unsigned entry and a malformed line.
     pub(crate) fn filled() -> Home {
         let home = Home::new();
         let store = home.open(Options::default());
-        store.enter_keys("file", Ok(&keys()), Millis::saturating(NOW)).unwrap();
+        store.enter_keys("file", Ok(&vector_keys()), Millis::saturating(RECEIVED_AT)).unwrap();
         let lines = [
             "cef-access.vec",
             "json-authorization.vec",
@@ -55,7 +27,7 @@ impl Home {
             "cef-unsigned.vec",
         ];
         let body = lines.map(vector).concat();
-        append(&store, &(body + "hello\n"), &keys());
+        append(&store, &(body + "hello\n"), &vector_keys());
         store.seal().unwrap();
         let lines = [
             "cps-line-signed.vec",
@@ -64,20 +36,8 @@ impl Home {
             "json-flipped-byte.vec",
             "json-unsigned.vec",
         ];
-        append(&store, &(lines.map(vector).concat() + "world\n"), &keys());
+        append(&store, &(lines.map(vector).concat() + "world\n"), &vector_keys());
         home
-    }
-
-    pub(crate) fn open(&self, options: Options) -> Store {
-        let directory = Directory::create(&self.path).unwrap();
-        // A process that another test starts inherits open files and their locks for a moment.
-        for _ in 0..100_000 {
-            match Store::open(&directory, options) {
-                Err(StoreError::Locked(_)) => std::thread::yield_now(),
-                opened => return opened.unwrap(),
-            }
-        }
-        panic!("{} stays locked", self.path.display());
     }
 
     fn reader(&self) -> Reader {
@@ -109,19 +69,6 @@ impl Home {
 
 const SEALED: &str = "0000000000000001.db";
 const LIVE: &str = "0000000000000006.live.db";
-
-pub(crate) fn append(store: &Store, body: &str, keys: &KeySet) {
-    let batch = Batch::new(Bytes::copy_from_slice(body.as_bytes()), keys, CAPS).unwrap();
-    let delivery = Delivery {
-        received_at: Millis::saturating(NOW),
-        started: Instant::now(),
-        input: "default".into(),
-        peer: "127.0.0.1:1".into(),
-        bytes: body.len() as u64,
-        decoded_bytes: body.len() as u64,
-    };
-    store.append(delivery, &batch, &ExpectedIds::default()).unwrap();
-}
 
 /// Runs `sql` on `file` and checks that the report has exactly the differences in `expected`.
 fn check(file: &str, sql: &str, expected: &[&str]) {
@@ -178,8 +125,8 @@ fn a_retired_key_verifies_nothing() {
     let day = 24 * 60 * 60 * 1000;
     let sql = |days: i64| {
         format!(
-            "UPDATE sightings SET last_seen = {}; UPDATE sources SET succeeded_at = {NOW}",
-            NOW - days * day
+            "UPDATE sightings SET last_seen = {}; UPDATE sources SET succeeded_at = {RECEIVED_AT}",
+            RECEIVED_AT - days * day
         )
     };
     check("catalog.db", &sql(8), &[]);
@@ -238,24 +185,9 @@ fn a_changed_sealed_file_is_found() {
     assert!(report.differences > 1, "{report:?}");
 }
 
-/// A judge with fixed keys.
-pub(crate) struct Fixed(pub(crate) Arc<KeySet>);
-
-impl Judge for Fixed {
-    fn keys(&self, _: &str, _: Millis) -> Arc<KeySet> {
-        Arc::clone(&self.0)
-    }
-    fn expected(&self, _: &str) -> Arc<ExpectedIds> {
-        Arc::default()
-    }
-    fn max_line(&self) -> usize {
-        CAPS.max_line
-    }
-}
-
 /// A judge with the keys of the vectors.
 pub(crate) fn judge() -> Arc<dyn Judge> {
-    Arc::new(Fixed(Arc::new(keys())))
+    Arc::new(FixedKeys(Arc::new(vector_keys())))
 }
 
 /// A store in which two verdicts of 33 have changed late. They are in the catalog.
@@ -266,7 +198,7 @@ fn with_late_verdicts() -> Home {
     let signed = ["cef-access.vec", "json-authorization.vec", "cef-flipped-byte.vec"];
     append(&store, &(other + &signed.map(vector).concat()), &KeySet::default());
     store.seal().unwrap();
-    store.enter_keys("file", Ok(&keys()), Millis::saturating(NOW)).unwrap();
+    store.enter_keys("file", Ok(&vector_keys()), Millis::saturating(RECEIVED_AT)).unwrap();
     store.recheck(judge());
     // Sealing runs after the recheck.
     store.seal().unwrap();
@@ -293,14 +225,14 @@ fn late_verdicts_are_checked_and_counted() {
 fn with_entries_of_older_rules(sealed: bool) -> Home {
     let home = Home::new();
     let store = home.open(Options::default());
-    store.enter_keys("file", Ok(&keys()), Millis::saturating(NOW)).unwrap();
+    store.enter_keys("file", Ok(&vector_keys()), Millis::saturating(RECEIVED_AT)).unwrap();
     let lines = [
         "cef-access.vec",
         "formats/json-as-cef.vec",
         "json-flipped-byte.vec",
         "json-white-space.vec",
     ];
-    append(&store, &(lines.map(vector).concat() + "{x} CEF:0|a|b|c|d|e|5|\n"), &keys());
+    append(&store, &(lines.map(vector).concat() + "{x} CEF:0|a|b|c|d|e|5|\n"), &vector_keys());
     drop(store);
     let live = "0000000000000001.live.db";
     home.damage(
@@ -378,7 +310,7 @@ fn stats_count_the_store_and_list_refused_requests() {
     let home = Home::filled();
     let store = home.open(Options::default());
     let refused = |reason: &str| Refused {
-        time: Millis::saturating(NOW),
+        time: Millis::saturating(RECEIVED_AT),
         peer: "127.0.0.1:2".into(),
         status: Some(401),
         reason: reason.into(),
@@ -398,13 +330,13 @@ fn stats_count_the_store_and_list_refused_requests() {
     let segments: Vec<_> =
         stats.segments.iter().map(|s| (s.first_id, s.entries, s.state.as_str())).collect();
     assert_eq!(segments, [(1, 5, "sealed"), (6, 5, "live")]);
-    assert_eq!(stats.received_at.map(|(from, _)| from.get()), Some(NOW));
+    assert_eq!(stats.received_at.map(|(from, _)| from.get()), Some(RECEIVED_AT));
     assert_eq!(
         stats.deliveries.iter().map(|d| (d.id, d.stored)).collect::<Vec<_>>(),
         [(2, 5), (1, 5)]
     );
     let reasons: Vec<_> = stats.refused.iter().map(|one| one.reason.as_str()).collect();
     assert_eq!(reasons, ["newer", "older"]);
-    assert_eq!((stats.keys, stats.sources.len()), (keys().keys().len(), 1));
+    assert_eq!((stats.keys, stats.sources.len()), (vector_keys().keys().len(), 1));
     assert!(stats.bytes > stats.segments.iter().map(|segment| segment.bytes).sum());
 }

@@ -3,17 +3,27 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fastrand::Rng;
+use rustix::process::Signal;
 
-use crate::harness::{Serve, Setup, wait_until};
+use crate::harness::http::head;
+use crate::harness::{Serve, Setup, assert_sound, wait_until};
 
-const KILLS: usize = 20;
-const SENDERS: usize = 3;
 const BATCH: usize = 40;
+
+/// How a server is killed under load.
+pub(crate) struct KillsUnderLoad {
+    pub(crate) kills: usize,
+    pub(crate) senders: usize,
+    /// The number of acknowledged deliveries before each kill, at random in this range.
+    pub(crate) deliveries: Range<usize>,
+    /// The line with a number.
+    pub(crate) line: fn(usize) -> String,
+}
 
 /// The shared state of the senders.
 struct Load {
@@ -29,57 +39,64 @@ struct Load {
 fn acknowledged_entries_are_stored_once_after_twenty_kills() {
     let setup = Setup::new().config("[store]\nsegment_entries = 300\n").arguments("--no-tls");
     let mut serve = setup.start();
-    let load = Load {
-        next: AtomicUsize::new(0),
-        acknowledged: Mutex::new(Vec::new()),
-        deliveries: AtomicUsize::new(0),
-    };
-    let mut random = Rng::with_seed(u64::from(serve.pid()));
-    for _ in 0..KILLS {
-        std::thread::scope(|scope| {
-            for _ in 0..SENDERS {
-                scope.spawn(|| send_until_it_fails(&serve.receiver, &serve.authorization, &load));
-            }
-            // The moment depends on the work and not on time: after some deliveries, then at
-            // random.
-            let goal = load.deliveries.load(Ordering::SeqCst) + 1 + random.usize(..40);
-            wait_until("deliveries", || load.deliveries.load(Ordering::SeqCst) >= goal);
-            for _ in 0..random.usize(..200_000) {
-                std::hint::spin_loop();
-            }
-            serve.signal(rustix::process::Signal::KILL);
-        });
-        serve.restart();
-    }
+    let load = KillsUnderLoad { kills: 20, senders: 3, deliveries: 1..41, line };
+    let acknowledged = load.run(&mut serve);
     // Acknowledged lines that are sent again are duplicates.
-    let acknowledged = load.acknowledged.into_inner().unwrap();
     let last: Vec<_> = acknowledged.iter().rev().take(500).map(String::as_str).collect();
     let again = serve.deliver(last.join("\n"));
     assert_eq!((&again["received"], &again["stored"]), (&last.len().into(), &0.into()));
     serve.stop();
     assert_each_is_there_once(&serve, &acknowledged);
-    check_is_content(&serve);
+    assert_sound(&serve.data());
 }
 
-/// Delivers batches over one connection until the connection fails.
-fn send_until_it_fails(receiver: &str, authorization: &str, load: &Load) {
-    let address = receiver.strip_prefix("http://").unwrap();
-    let Ok(stream) = TcpStream::connect(address) else { return };
-    let mut answers = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    loop {
-        let first = load.next.fetch_add(BATCH, Ordering::SeqCst);
-        let lines: Vec<_> = (first..first + BATCH).map(line).collect();
-        let body = lines.join("\n");
-        let head = format!(
-            "POST /audit-logs HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        if stream.write_all((head + &body).as_bytes()).is_err() || !is_acknowledged(&mut answers) {
-            return;
+impl KillsUnderLoad {
+    /// Kills and restarts a server without TLS. Returns the acknowledged lines.
+    pub(crate) fn run(&self, serve: &mut Serve) -> Vec<String> {
+        let load = Load {
+            next: AtomicUsize::new(0),
+            acknowledged: Mutex::new(Vec::new()),
+            deliveries: AtomicUsize::new(0),
+        };
+        let mut random = Rng::with_seed(u64::from(serve.pid()));
+        for _ in 0..self.kills {
+            std::thread::scope(|scope| {
+                for _ in 0..self.senders {
+                    scope.spawn(|| self.send_until_it_fails(serve, &load));
+                }
+                // The moment depends on the work and not on time: after some deliveries, then at
+                // random.
+                let done = load.deliveries.load(Ordering::SeqCst);
+                let goal = done + random.usize(self.deliveries.clone());
+                wait_until("deliveries", || load.deliveries.load(Ordering::SeqCst) >= goal);
+                for _ in 0..random.usize(..200_000) {
+                    std::hint::spin_loop();
+                }
+                serve.signal(Signal::KILL);
+            });
+            serve.restart();
         }
-        load.acknowledged.lock().unwrap().extend(lines);
-        load.deliveries.fetch_add(1, Ordering::SeqCst);
+        let acknowledged = load.acknowledged.into_inner().unwrap();
+        assert!(acknowledged.len() > self.kills * BATCH, "only {} lines", acknowledged.len());
+        acknowledged
+    }
+
+    /// Delivers batches over one connection until the connection fails.
+    fn send_until_it_fails(&self, serve: &Serve, load: &Load) {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", serve.port())) else { return };
+        let mut answers = BufReader::new(stream.try_clone().unwrap());
+        loop {
+            let first = load.next.fetch_add(BATCH, Ordering::SeqCst);
+            let lines: Vec<_> = (first..first + BATCH).map(self.line).collect();
+            let headers = [("authorization", serve.authorization.as_str())];
+            let body = lines.join("\n");
+            let request = head("POST", "/audit-logs", &headers, body.len()) + &body;
+            if stream.write_all(request.as_bytes()).is_err() || !is_acknowledged(&mut answers) {
+                return;
+            }
+            load.acknowledged.lock().unwrap().extend(lines);
+            load.deliveries.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -96,7 +113,7 @@ fn line(n: usize) -> String {
 }
 
 /// Whether the next answer is a complete 200.
-pub(crate) fn is_acknowledged(answers: &mut BufReader<TcpStream>) -> bool {
+fn is_acknowledged(answers: &mut BufReader<TcpStream>) -> bool {
     let (mut ok, mut length) = (false, 0);
     loop {
         let mut line = String::new();
@@ -127,17 +144,6 @@ fn assert_each_is_there_once(serve: &Serve, acknowledged: &[String]) {
     assert_eq!(twice.map(|(line, _)| line.escape_ascii().to_string()), None, "stored twice");
     let missing = acknowledged.iter().find(|line| !counts.contains_key(line.as_bytes()));
     assert_eq!(missing, None, "acknowledged and not there");
-    assert!(acknowledged.len() > KILLS * BATCH, "only {} lines", acknowledged.len());
     let dense = (1..=ids.len() as u64).collect::<Vec<_>>();
     assert_eq!(ids, dense, "ids are not dense");
-}
-
-fn check_is_content(serve: &Serve) {
-    let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))
-        .args(["store", "check", "--data-dir"])
-        .arg(serve.data())
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
 }

@@ -4,7 +4,9 @@
 use serde_json::Value;
 
 use crate::console;
-use crate::harness::{Serve, Setup, Signer, jwks, lines_of, run, stored, wait_until};
+use crate::harness::{
+    Serve, Setup, Signer, assert_sound, exported, json_lines, jwks, run, stored, wait_until,
+};
 
 /// Two inputs. `own` expects the organization and has its keys. `other` has other keys.
 const INPUTS: &str = "
@@ -39,18 +41,6 @@ fn start(signer: &Signer, other: &[&Signer]) -> Serve {
     serve
 }
 
-/// The entries that `export` shows.
-fn exported(serve: &Serve) -> Vec<Value> {
-    let (code, stdout, stderr) = run(["export", "-o", "jsonl", "--data-dir"], &serve.data());
-    assert_eq!(code, Some(0), "{stderr}");
-    lines_of(&stdout)
-}
-
-fn check(serve: &Serve) {
-    let (code, stdout, stderr) = run(["store", "check", "--data-dir"], &serve.data());
-    assert_eq!(code, Some(0), "{stdout}{stderr}");
-}
-
 fn has_warning(entry: &Value, warning: &str) -> bool {
     entry["warnings"].as_array().is_some_and(|all| all.iter().any(|one| one == warning))
 }
@@ -73,14 +63,15 @@ fn an_entry_shows_its_best_delivery() {
     // First to the input with other keys.
     let first = serve.deliver_to("/other", lines.join("\n"));
     assert_eq!((&first["stored"], &first["verdicts"]["invalid"]), (&6.into(), &6.into()));
-    let received: Vec<_> = exported(&serve).iter().map(|one| one["received_at"].clone()).collect();
+    let received: Vec<_> =
+        exported(&serve.data()).iter().map(|one| one["received_at"].clone()).collect();
 
     // One while the segment is live, one after a restart, one after sealing.
     let better = |serve: &Serve, n: usize| {
         let answer = serve.deliver(&lines[n]);
         assert_eq!((&answer["stored"], &answer["duplicates"]), (&0.into(), &1.into()), "{answer}");
         assert_eq!(answer["verdicts"]["valid"], 1);
-        let entry = &exported(serve)[n];
+        let entry = &exported(&serve.data())[n];
         assert_eq!(entry["verdict"], "valid", "{entry}");
         assert_eq!(entry["kid"], "k1");
         assert_eq!(entry["input"], "own");
@@ -106,22 +97,22 @@ fn an_entry_shows_its_best_delivery() {
     serve.deliver(&lines[1]);
     serve.deliver(&lines[2]);
     assert_eq!(changes(), before);
-    let entries = exported(&serve);
+    let entries = exported(&serve.data());
     let of = |what: &str| entries[..6].iter().map(|one| one[what].clone()).collect::<Vec<_>>();
     assert_eq!(of("verdict"), ["valid", "valid", "valid", "valid", "invalid", "invalid"]);
     assert_eq!(of("delivery_count"), [3, 3, 3, 2, 1, 1]);
     // An output gets the changed entry again.
     let output = serve.home().join("all.jsonl");
     wait_until("the changes in the output", || {
-        let lines = lines_of(&std::fs::read_to_string(&output).unwrap_or_default());
+        let lines = json_lines(&std::fs::read_to_string(&output).unwrap_or_default());
         let valid = |id: usize| lines.iter().any(|l| l["id"] == id && l["verdict"] == "valid");
         (1..=4).all(valid)
     });
     serve.stop();
-    check(&serve);
+    assert_sound(&serve.data());
     let (code, _, stderr) = run(["store", "seal", "--data-dir"], &serve.data());
     assert_eq!(code, Some(0), "{stderr}");
-    assert_eq!(exported(&serve), entries);
+    assert_eq!(exported(&serve.data()), entries);
 }
 
 #[test]
@@ -130,19 +121,19 @@ fn a_valid_entry_of_an_expected_organization_is_better() {
     let mut serve = start(&signer, &[&signer]);
     let line = signer.json(1);
     serve.deliver_to("/other", &line);
-    let entry = exported(&serve).remove(0);
+    let entry = exported(&serve.data()).remove(0);
     assert_eq!((&entry["verdict"], has_warning(&entry, "foreign_org")), (&"valid".into(), true));
     serve.deliver(&line);
-    let entry = exported(&serve).remove(0);
+    let entry = exported(&serve.data()).remove(0);
     assert_eq!(entry["input"], "own", "{entry}");
     assert!(!has_warning(&entry, "foreign_org"), "{entry}");
     // The order of the deliveries makes no difference.
     let line = signer.json(2);
     serve.deliver(&line);
     serve.deliver_to("/other", &line);
-    assert_eq!(exported(&serve)[1]["input"], "own");
+    assert_eq!(exported(&serve.data())[1]["input"], "own");
     serve.stop();
-    check(&serve);
+    assert_sound(&serve.data());
 }
 
 /// The signed entry number `n` in `count` different lines.
@@ -169,7 +160,7 @@ fn a_signed_payload_is_stored_once() {
     assert_eq!(answer["verdicts"]["valid"], 40, "{answer}");
     assert_eq!((&answer["stored"], &answer["duplicates"]), (&0.into(), &40.into()));
     let shows = |serve: &Serve, deliveries: usize| {
-        let entries = exported(serve);
+        let entries = exported(&serve.data());
         let same: Vec<_> = entries.iter().filter(|one| one["id"] == 1).collect();
         assert_eq!(same.len(), 1);
         assert_eq!(same[0]["raw"], line);
@@ -202,8 +193,8 @@ fn a_signed_payload_is_stored_once() {
     assert_eq!(listed.matches("first in delivery").count(), 16, "{page}");
     assert!(listed.contains("Lines that are not kept, 92 times"), "{page}");
     serve.stop();
-    check(&serve);
-    assert_eq!(exported(&serve).len(), 21);
+    assert_sound(&serve.data());
+    assert_eq!(exported(&serve.data()).len(), 21);
 }
 
 #[test]
@@ -213,11 +204,11 @@ fn a_signed_payload_is_stored_once_within_a_delivery() {
     let lines = spellings(&signer, 1, 5);
     let answer = serve.deliver(lines.join("\n"));
     assert_eq!((&answer["stored"], &answer["duplicates"]), (&1.into(), &4.into()), "{answer}");
-    let entry = exported(&serve).remove(0);
+    let entry = exported(&serve.data()).remove(0);
     assert_eq!(entry["raw"], lines[0]);
     assert!(has_warning(&entry, "signature_moved"), "{entry}");
     serve.stop();
-    check(&serve);
+    assert_sound(&serve.data());
 }
 
 #[test]
@@ -237,14 +228,14 @@ fn an_invalid_line_is_hidden_when_it_proves_to_be_a_spelling() {
         // This input has other keys.
         assert_eq!(serve.deliver_to("/other", &other)["stored"], 1);
         assert_eq!(serve.deliver(&other)["stored"], 0);
-        let entries = exported(&serve);
+        let entries = exported(&serve.data());
         assert!(entries.iter().all(|one| one["raw"] != other), "{entries:?}");
         let shown = entries.iter().find(|one| one["raw"] == line).unwrap();
         assert!(has_warning(shown, "signature_moved"), "{shown}");
         assert_eq!(shown["delivery_count"], 1, "{shown}");
     }
     serve.stop();
-    check(&serve);
+    assert_sound(&serve.data());
 }
 
 #[test]
@@ -259,7 +250,7 @@ fn a_damaged_segment_does_not_block_deliveries() {
     serve.stop();
     std::fs::write(serve.home().join("jwks.json"), jwks(&[&signer])).unwrap();
     serve.restart();
-    wait_until("the late verdict", || exported(&serve)[0]["verdict"] == "valid");
+    wait_until("the late verdict", || exported(&serve.data())[0]["verdict"] == "valid");
     serve.stop();
     let sealed = serve.data().join("segments/0000000000000001.db");
     std::fs::write(&sealed, "no database").unwrap();
@@ -281,9 +272,11 @@ fn spellings_stored_without_keys_are_hidden_once_verified() {
     serve.stop();
     std::fs::write(serve.home().join("jwks.json"), jwks(&[&signer])).unwrap();
     let mut serve = serve.with_config("[keys]\njwks = 'jwks.json'\n");
-    wait_until("all verified", || exported(&serve).iter().all(|one| one["verdict"] == "valid"));
+    wait_until("all verified", || {
+        exported(&serve.data()).iter().all(|one| one["verdict"] == "valid")
+    });
     let shown = |serve: &Serve| {
-        let entries = exported(serve);
+        let entries = exported(&serve.data());
         assert_eq!(
             entries.iter().map(|one| one["id"].as_u64().unwrap()).collect::<Vec<_>>(),
             [1, 5]
@@ -292,7 +285,7 @@ fn spellings_stored_without_keys_are_hidden_once_verified() {
         assert!(has_warning(&entries[0], "signature_moved"), "{}", entries[0]);
         assert!(!has_warning(&entries[1], "signature_moved"), "{}", entries[1]);
         let (_, stdout, _) = run(["store", "stats", "-o", "jsonl", "--data-dir"], &serve.data());
-        assert_eq!(lines_of(&stdout)[0]["verdicts"]["valid"], 2, "{stdout}");
+        assert_eq!(json_lines(&stdout)[0]["verdicts"]["valid"], 2, "{stdout}");
         let (_, stdout, _) = run(["query", "*", "-o", "jsonl", "--data-dir"], &serve.data());
         assert_eq!(stdout.lines().count(), 2);
     };
@@ -301,14 +294,14 @@ fn spellings_stored_without_keys_are_hidden_once_verified() {
     assert_eq!(page.matches("first in delivery").count(), 3, "{page}");
     // A repeated hidden line counts as a delivery of the visible entry.
     assert_eq!(serve.deliver(&lines[2])["stored"], 0);
-    assert_eq!(exported(&serve)[0]["delivery_count"], 2);
+    assert_eq!(exported(&serve.data())[0]["delivery_count"], 2);
     serve.stop();
-    check(&serve);
+    assert_sound(&serve.data());
     let (code, _, stderr) = run(["store", "seal", "--data-dir"], &serve.data());
     assert_eq!(code, Some(0), "{stderr}");
     serve.restart();
     shown(&serve);
     assert_eq!(serve.deliver(lines.join("\n"))["stored"], 0);
     serve.stop();
-    check(&serve);
+    assert_sound(&serve.data());
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use crate::harness::{Serve, Setup, lines_of, run, stored, wait_until};
+use crate::harness::{Serve, Setup, assert_sound, json_lines, run, stored, wait_until};
 
 const SEGMENT: usize = 20;
 
@@ -55,7 +55,7 @@ fn repair(serve: &Serve) -> (Option<i32>, serde_json::Value) {
     let (code, stdout, stderr) =
         run(["store", "repair", "--yes", "-o", "jsonl", "--data-dir"], &serve.data());
     assert!(code.is_some_and(|code| code < 2), "{stderr}");
-    (code, lines_of(&stdout).remove(0))
+    (code, json_lines(&stdout).remove(0))
 }
 
 /// Checks that the server starts, has the expected number of lines, accepts more, and passes `store
@@ -63,15 +63,13 @@ fn repair(serve: &Serve) -> (Option<i32>, serde_json::Value) {
 fn assert_goes_on(serve: &mut Serve, expected: usize) {
     serve.restart();
     assert_eq!(serve.deliver(line(1000))["stored"], 1);
-    let mut lines: Vec<_> =
-        serve.lines().into_iter().map(|l| String::from_utf8(l).unwrap()).collect();
+    let mut lines = serve.text_lines();
     assert_eq!(lines.pop().unwrap(), line(1000));
     assert_eq!(lines, (0..expected).map(line).collect::<Vec<_>>());
     // The server recognises a stored line.
     assert_eq!(serve.deliver(line(3))["stored"], 0);
     serve.stop();
-    let (code, stdout, stderr) = run(["store", "check", "--data-dir"], &serve.data());
-    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert_sound(&serve.data());
 }
 
 #[test]
@@ -138,8 +136,7 @@ fn prune_lists_segments_and_removes_them_only_when_told() {
     let file = |n: u64| format!("{n:016}.db");
     assert_eq!(removed, [(1, 20, file(1), 64), (21, 40, file(21), 64)]);
     assert_eq!(serve.lines().len(), 10);
-    let (code, stdout, _) = run(["store", "check", "--data-dir"], &serve.data());
-    assert_eq!(code, Some(0), "{stdout}");
+    assert_sound(&serve.data());
 }
 
 #[test]
@@ -240,5 +237,5 @@ fn ids_continue_after_a_gap_when_the_live_segment_lost_entries() {
         "{stdout}"
     );
     let (_, stdout, _) = run(["store", "stats", "-o", "jsonl", "--data-dir"], &serve.data());
-    assert_eq!(lines_of(&stdout)[0]["gaps"][0]["first_id"], before + 1, "{stdout}");
+    assert_eq!(json_lines(&stdout)[0]["gaps"][0]["first_id"], before + 1, "{stdout}");
 }

@@ -9,9 +9,9 @@ use serde_json::Value;
 use vidimus::signature::KeySet;
 use vidimus::store::{Directory, Options, Reader};
 
-use crate::check::{Home, append};
 use crate::console::{ask, conforms, get};
-use crate::harness::{Endpoint, Reply, Serve, Setup, cef, lines_of, run, wait_until};
+use crate::harness::home::{Home, append};
+use crate::harness::{Endpoint, Reply, Serve, Setup, cef, json_lines, run, wait_until};
 
 /// A configuration with a short limit for parsed lines.
 const SHORT: &str = "[receiver]\nmax_line = '1KiB'\n";
@@ -80,7 +80,7 @@ fn a_long_line_is_shown_truncated_and_can_be_fetched_whole() {
     let (_, out, _) = run(["query", "-o", "raw", "--data-dir"], &data);
     assert_eq!(out.lines().map(str::len).max(), Some(line.len()));
     let (_, out, _) = run(["query", "verdict:malformed", "-o", "jsonl", "--data-dir"], &data);
-    is_truncated(&lines_of(&out)[0], &line, 1024);
+    is_truncated(&json_lines(&out)[0], &line, 1024);
 }
 
 #[test]
@@ -108,14 +108,14 @@ fn an_output_skips_a_long_line_and_writes_a_dead_letter() {
     wait_until("dead letters", || ["json", "raw", "http"].iter().all(|name| of(name).exists()));
     serve.stop();
     for name in ["json", "raw", "http"] {
-        let letters = lines_of(&fs::read_to_string(of(name)).unwrap());
+        let letters = json_lines(&fs::read_to_string(of(name)).unwrap());
         assert_eq!(letters.len(), 1, "{name}");
         is_truncated(&letters[0]["entry"], &line, 1024);
         assert_eq!((&letters[0]["output"], &letters[0]["entry"]["id"]), (&name.into(), &1.into()));
         assert!(letters[0]["reason"].as_str().unwrap().contains("export -o raw id:1"));
     }
     let (_, out, _) = run(["output", "status", "-o", "jsonl", "--data-dir"], &data);
-    for standing in lines_of(&out) {
+    for standing in json_lines(&out) {
         let counts = (&standing["written"], &standing["dead_letters"], &standing["next_id"]);
         assert_eq!(counts, (&1.into(), &1.into(), &3.into()), "{standing}");
     }
@@ -126,7 +126,7 @@ fn an_output_skips_a_long_line_and_writes_a_dead_letter() {
         fs::read_to_string(serve.home().join("raw.log")).unwrap().lines().count() == 2
     });
     serve.stop();
-    assert_eq!(lines_of(&fs::read_to_string(of("raw")).unwrap()).len(), 1);
+    assert_eq!(json_lines(&fs::read_to_string(of("raw")).unwrap()).len(), 1);
 }
 
 /// A line of two and a half pieces.

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::console::{ask, get};
-use crate::harness::{MemoryLimit, Serve, Setup, cef, lines_of, wait_until};
+use crate::harness::{MemoryLimit, Serve, Setup, cef, json_lines, wait_until};
 use crate::long_lines::{is_truncated, sha256};
 
 /// The length of the line and the memory limit, in bytes. Both are smaller in a slow build without
@@ -94,7 +94,7 @@ fn a_long_line_takes_little_memory_everywhere() {
     serve.deliver(cef(1));
     let lines = |name: &str| {
         let path = serve.home().join(name);
-        lines_of(&fs::read_to_string(path).unwrap_or_default())
+        json_lines(&fs::read_to_string(path).unwrap_or_default())
     };
     wait_until("the short line in the output", || lines("siem.log").len() == 1);
     assert_eq!(lines("siem.log")[0]["id"], 3);
@@ -110,7 +110,7 @@ fn a_long_line_takes_little_memory_everywhere() {
     assert!(peak < MEMORY / 2, "nothing of the line is taken in: {peak}");
     serve.stop();
     let letters = fs::read_to_string(serve.data().join("dead-letters/siem.jsonl")).unwrap();
-    let ids: Vec<_> = lines_of(&letters).iter().map(|one| one["entry"]["id"].clone()).collect();
+    let ids: Vec<_> = json_lines(&letters).iter().map(|one| one["entry"]["id"].clone()).collect();
     assert_eq!(ids, [1, 2]);
 
     run(&serve, "store seal");

@@ -2,22 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use vidimus::entry::Millis;
-use vidimus::ingest::{Batch, Caps, ExpectedIds};
+use vidimus::ingest::Batch;
 use vidimus::signature::{FailureBudget, KeySet};
-use vidimus::store::{Delivery, Directory, Options, Reader, Store};
+use vidimus::store::{Directory, Options, Reader, Store};
 
-use crate::check::Fixed;
 use crate::console::get;
+use crate::harness::home::{CAPS, FixedKeys, Home, RECEIVED_AT, append_batch};
 use crate::harness::stored::{self, catalog};
 use crate::harness::{Serve, Setup, Signer, cef, jwks, wait_until};
-
-const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
-
-const RECEIVED_AT: i64 = 1_760_000_000_000;
 
 /// The entry number `n` with four forged signatures.
 fn forged(n: usize) -> String {
@@ -77,22 +73,13 @@ fn keys(signers: &[&Signer]) -> Arc<KeySet> {
 }
 
 fn append(store: &Store, body: String, keys: &KeySet, budget: u64) {
-    let delivery = Delivery {
-        received_at: Millis::saturating(RECEIVED_AT),
-        started: Instant::now(),
-        input: "default".into(),
-        peer: "127.0.0.1:1".into(),
-        bytes: body.len() as u64,
-        decoded_bytes: body.len() as u64,
-    };
-    let batch =
-        Batch::with_budget(Bytes::from(body), keys, CAPS, &FailureBudget::new(budget)).unwrap();
-    store.append(delivery, &batch, &ExpectedIds::default()).unwrap();
+    let (bytes, budget) = (body.len(), FailureBudget::new(budget));
+    let batch = Batch::with_budget(Bytes::from(body), keys, CAPS, &budget).unwrap();
+    append_batch(store, &batch, bytes);
 }
 
-fn open(data: &Path, segment_entries: u64) -> Store {
-    let options = Options { segment_entries, ..Options::default() };
-    Store::open(&Directory::create(data).unwrap(), options).unwrap()
+fn open(home: &Home) -> Store {
+    home.open(Options { segment_entries: 3, ..Options::default() })
 }
 
 /// The verdicts and their reasons, in order of id.
@@ -103,9 +90,9 @@ fn verdicts(data: &Path) -> Vec<(String, Option<String>)> {
 #[test]
 fn the_store_alone_remembers_untried_signatures() {
     let signer = Signer::new("k1");
-    let home = tempfile::tempdir().unwrap();
-    let data = home.path().join("data");
-    let store = open(&data, 3);
+    let home = Home::new();
+    let data = home.path.clone();
+    let store = open(&home);
     store.enter_keys("file", Ok(&keys(&[&signer])), Millis::saturating(RECEIVED_AT)).unwrap();
     let lines = [signer.cef(1), forged(2), cef(3), signer.json(4), forged(5)];
     append(&store, lines.join("\n"), &keys(&[&signer]), 0);
@@ -121,8 +108,8 @@ fn the_store_alone_remembers_untried_signatures() {
     is([not_tried, not_tried, unsigned, not_tried, not_tried]);
 
     // A recheck without keys changes no verdict.
-    let store = open(&data, 3);
-    store.recheck(Arc::new(Fixed(Arc::default())));
+    let store = open(&home);
+    store.recheck(Arc::new(FixedKeys(Arc::default())));
     store.seal().unwrap();
     is([not_tried, not_tried, unsigned, not_tried, not_tried]);
     // `store check` reports the untried entries that verify, and no others.
@@ -132,7 +119,7 @@ fn the_store_alone_remembers_untried_signatures() {
     let what = "recorded invalid (not_tried), found valid";
     assert_eq!(found, [(Some(1), what), (Some(4), what)]);
 
-    store.recheck(Arc::new(Fixed(keys(&[&signer]))));
+    store.recheck(Arc::new(FixedKeys(keys(&[&signer]))));
     store.seal().unwrap();
     is([valid, invalid, unsigned, valid, invalid]);
     // A later delivery is rechecked without a call.

@@ -11,13 +11,14 @@ use vidimus::entry::Millis;
 use vidimus::signature::KeySet;
 use vidimus::store::{Options, Quarantined, Refused, Retention};
 
-use crate::check::{Home, append, vector};
-use crate::program::{Ran, fixture, run};
+use crate::harness::home::{Home, append};
+use crate::program::{Run, run};
+use crate::vectors::{fixture, vector};
 
 const NOW: Millis = Millis::MIN;
 
 /// Runs a command on the data directory of `home`.
-fn on(home: &Home, arguments: &[&str]) -> Ran {
+fn on(home: &Home, arguments: &[&str]) -> Run {
     let data = home.path.to_str().unwrap();
     run(&[arguments, &["--data-dir", data]].concat(), b"")
 }
@@ -36,7 +37,7 @@ fn numbered() -> Home {
     home
 }
 
-fn ids(ran: &Ran) -> Vec<u64> {
+fn ids(ran: &Run) -> Vec<u64> {
     ran.records().iter().map(|record| record["id"].as_u64().unwrap()).collect()
 }
 

@@ -13,7 +13,7 @@ use base64::Engine;
 use serde_json::Value;
 
 use crate::harness::Serve;
-use crate::program::{Ran, run};
+use crate::program::{Run, run};
 
 /// A recorded delivery.
 #[derive(Clone)]
@@ -96,7 +96,7 @@ fn serve(connection: TcpStream, status: &str, all: &Mutex<Vec<Delivery>>) {
 }
 
 /// Sends to the endpoint. Returns the output and the report.
-fn send(endpoint: &Endpoint, arguments: &[&str], code: i32) -> (Ran, Value) {
+fn send(endpoint: &Endpoint, arguments: &[&str], code: i32) -> (Run, Value) {
     let always = ["send", endpoint.url.as_str(), "-o", "jsonl"];
     let ran = run(&[always.as_slice(), arguments].concat(), b"").expect(code);
     let report = ran.records().remove(0);

@@ -2,37 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use rusqlite::Connection;
 use vidimus::entry::Millis;
-use vidimus::ingest::{Batch, Caps, ExpectedIds};
 use vidimus::signature::KeySet;
-use vidimus::store::{
-    Appended, Delivery, Directory, Options, Quarantined, Retention, Store, StoreError,
-};
+use vidimus::store::{Directory, Options, Quarantined, Retention, Store, StoreError};
 
-use crate::check::Fixed;
-
-const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
-
-struct Home {
-    _temporary: tempfile::TempDir,
-    path: PathBuf,
-}
+use crate::harness::home::{FixedKeys, Home, append};
+use crate::vectors::{vector, vector_keys};
 
 impl Home {
-    fn new() -> Home {
-        let temporary = tempfile::tempdir().unwrap();
-        let path = temporary.path().join("data");
-        Home { _temporary: temporary, path }
-    }
-
-    fn open(&self, options: Options) -> Store {
-        Store::open(&Directory::create(&self.path).unwrap(), options).unwrap()
-    }
-
     fn catalog(&self) -> Connection {
         Connection::open(self.path.join("catalog.db")).unwrap()
     }
@@ -64,19 +44,6 @@ impl Home {
     }
 }
 
-fn append(store: &Store, body: &str, keys: &KeySet) -> Result<Appended, StoreError> {
-    let batch = Batch::new(Bytes::copy_from_slice(body.as_bytes()), keys, CAPS).unwrap();
-    let delivery = Delivery {
-        received_at: Millis::new(1_760_000_000_000).unwrap(),
-        started: Instant::now(),
-        input: "default".into(),
-        peer: "127.0.0.1:1".into(),
-        bytes: body.len() as u64,
-        decoded_bytes: body.len() as u64,
-    };
-    store.append(delivery, &batch, &ExpectedIds::default())
-}
-
 fn line(n: usize) -> String {
     format!("{{\"name\":\"Ingress\",\"rt\":{},\"trace_id\":{n},\"x\":[{n}]}}\n", 1_000_000 + n)
 }
@@ -94,15 +61,15 @@ fn a_line_is_stored_once_across_segments() {
     let home = Home::new();
     let store = home.open(small());
     let keys = KeySet::default();
-    let first = append(&store, &bodies(0..25), &keys).unwrap();
+    let first = append(&store, &bodies(0..25), &keys);
     assert_eq!((first.received, first.stored, first.duplicates), (25, 25, 0));
     // The first segment is closed or sealed by now, and the next is live.
-    let again = append(&store, &bodies(20..30), &keys).unwrap();
+    let again = append(&store, &bodies(20..30), &keys);
     assert_eq!((again.received, again.stored, again.duplicates), (10, 5, 5));
-    let twice = append(&store, &(line(40) + &line(40) + "\n\r\nhello\nhello\n"), &keys).unwrap();
+    let twice = append(&store, &(line(40) + &line(40) + "\n\r\nhello\nhello\n"), &keys);
     assert_eq!((twice.received, twice.stored, twice.duplicates, twice.malformed), (4, 2, 2, 2));
     store.seal().unwrap();
-    let sealed = append(&store, &(bodies(0..31) + "hello\n"), &keys).unwrap();
+    let sealed = append(&store, &(bodies(0..31) + "hello\n"), &keys);
     assert_eq!((sealed.received, sealed.stored, sealed.duplicates), (32, 1, 31));
     drop(store);
 
@@ -122,10 +89,10 @@ fn deliveries_are_counted_before_and_after_sealing() {
     let home = Home::new();
     let store = home.open(Options::default());
     let keys = KeySet::default();
-    append(&store, &line(1), &keys).unwrap();
-    append(&store, &line(1), &keys).unwrap();
+    append(&store, &line(1), &keys);
+    append(&store, &line(1), &keys);
     store.seal().unwrap();
-    append(&store, &line(1), &keys).unwrap();
+    append(&store, &line(1), &keys);
     let (state, file) = home.segments()[0].clone();
     assert_eq!(state, "sealed");
     let count = |file: &Path| -> u64 {
@@ -146,8 +113,8 @@ fn entries_are_there_after_the_store_is_opened_again() {
     let keys = KeySet::default();
     for round in 0..5 {
         let store = home.open(small());
-        append(&store, &bodies(round * 7..round * 7 + 7), &keys).unwrap();
-        let all = append(&store, &bodies(0..round * 7 + 7), &keys).unwrap();
+        append(&store, &bodies(round * 7..round * 7 + 7), &keys);
+        let all = append(&store, &bodies(0..round * 7 + 7), &keys);
         assert_eq!(all.stored, 0, "round {round}");
     }
     assert_eq!(home.lines().len(), 35);
@@ -161,7 +128,7 @@ fn entries_are_there_after_the_store_is_opened_again() {
 fn a_sealed_file_is_indexed_hashed_and_self_contained() {
     let home = Home::new();
     let store = home.open(small());
-    append(&store, &bodies(0..100), &KeySet::default()).unwrap();
+    append(&store, &bodies(0..100), &KeySet::default());
     store.seal().unwrap();
     let (_, file) = home.segments()[0].clone();
     let (bytes, sha256): (u64, String) = home
@@ -195,8 +162,8 @@ fn every_file_is_private() {
     use std::os::unix::fs::MetadataExt;
     let home = Home::new();
     let store = home.open(small());
-    append(&store, &bodies(0..11), &KeySet::default()).unwrap();
-    append(&store, &bodies(20..21), &KeySet::default()).unwrap();
+    append(&store, &bodies(0..11), &KeySet::default());
+    append(&store, &bodies(20..21), &KeySet::default());
     let mut files = 0;
     for folder in [home.path.clone(), home.path.join("segments")] {
         for file in std::fs::read_dir(folder).unwrap() {
@@ -215,7 +182,7 @@ fn every_file_is_private() {
 fn leftovers_of_an_interrupted_process_are_removed() {
     let home = Home::new();
     let store = home.open(small());
-    append(&store, &bodies(0..10), &KeySet::default()).unwrap();
+    append(&store, &bodies(0..10), &KeySet::default());
     store.seal().unwrap();
     drop(store);
     let file = |name: &str| home.path.join("segments").join(name);
@@ -255,7 +222,7 @@ fn leftovers_of_an_interrupted_process_are_removed() {
 fn a_store_without_its_live_segment_does_not_open() {
     let home = Home::new();
     let store = home.open(Options::default());
-    append(&store, &bodies(0..3), &KeySet::default()).unwrap();
+    append(&store, &bodies(0..3), &KeySet::default());
     drop(store);
     std::fs::remove_file(&home.segments()[0].1).unwrap();
     let directory = Directory::open(&home.path).unwrap();
@@ -270,7 +237,7 @@ fn a_clock_set_ahead_deletes_nothing() {
     let retention = Retention { age: Some(Duration::from_secs(24 * 60 * 60)), size: None };
     let options = || Options { retention, ..small() };
     let store = home.open(options());
-    append(&store, &bodies(0..25), &KeySet::default()).unwrap();
+    append(&store, &bodies(0..25), &KeySet::default());
     store.seal().unwrap();
     drop(store);
     // Retention runs before this.
@@ -286,9 +253,9 @@ fn retention_deletes_the_oldest_and_never_the_live_segment() {
     let store = home.open(small());
     let keys = KeySet::default();
     for n in 0..5 {
-        append(&store, &bodies(n * 10..n * 10 + 10), &keys).unwrap();
+        append(&store, &bodies(n * 10..n * 10 + 10), &keys);
     }
-    append(&store, &bodies(90..91), &keys).unwrap();
+    append(&store, &bodies(90..91), &keys);
     let by_age = Retention { age: Some(Duration::from_secs(3_000_000_000)), size: None };
     assert_eq!(store.prune(by_age).unwrap(), 0);
     let all: u64 = home.segments().iter().map(|(_, f)| f.metadata().unwrap().len()).sum();
@@ -300,7 +267,7 @@ fn retention_deletes_the_oldest_and_never_the_live_segment() {
     assert_eq!(gone + rest, 5);
     assert_eq!(home.lines().len(), 1);
     // A deleted line that comes again is new.
-    assert_eq!(append(&store, &bodies(0..1), &keys).unwrap().stored, 1);
+    assert_eq!(append(&store, &bodies(0..1), &keys).stored, 1);
 }
 
 #[test]
@@ -331,16 +298,12 @@ fn the_quarantine_keeps_bodies_up_to_its_size() {
 
 #[test]
 fn other_keys_revoke_no_verdict() {
-    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors");
-    let vector = std::fs::read_to_string(vectors.join("cef-flipped-byte.vec")).unwrap();
-    let (keys, _) = KeySet::parse(&std::fs::read(vectors.join("jwks.json")).unwrap()).unwrap();
     let home = Home::new();
     let store = home.open(Options::default());
-    let line = vector.split_once("\n---\n").unwrap().1;
-    assert_eq!(append(&store, line, &keys).unwrap().invalid, 1);
-    store.recheck(Arc::new(Fixed(Arc::default())));
+    assert_eq!(append(&store, &vector("cef-flipped-byte.vec"), &vector_keys()).invalid, 1);
+    store.recheck(Arc::new(FixedKeys(Arc::default())));
     store.seal().unwrap();
-    store.recheck(Arc::new(Fixed(Arc::default())));
+    store.recheck(Arc::new(FixedKeys(Arc::default())));
     store.seal().unwrap();
     assert_eq!(home.lines()[0].2, "invalid");
     let count = |sql: &str| -> u64 { home.catalog().query_row(sql, [], |row| row.get(0)).unwrap() };
@@ -349,19 +312,12 @@ fn other_keys_revoke_no_verdict() {
 
 #[test]
 fn a_new_key_changes_verdicts_and_rewrites_the_segment() {
-    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors");
-    let vector = |name: &str| -> String {
-        let text = std::fs::read_to_string(vectors.join(name)).unwrap();
-        text.split_once("\n---\n").unwrap().1.to_owned() + "\n"
-    };
     let body = vector("cef-access.vec") + &vector("json-authorization.vec");
-    let (keys, _) = KeySet::parse(&std::fs::read(vectors.join("jwks.json")).unwrap()).unwrap();
-
     let home = Home::new();
     let store = home.open(Options::default());
     let counts = append(&store, &(body + &vector("cef-flipped-byte.vec")), &KeySet::default());
-    assert_eq!(counts.unwrap().no_key, 3);
-    store.recheck(Arc::new(Fixed(Arc::new(keys))));
+    assert_eq!(counts.no_key, 3);
+    store.recheck(Arc::new(FixedKeys(Arc::new(vector_keys()))));
     // Sealing runs after the recheck.
     store.seal().unwrap();
     let verdicts: Vec<_> = home.lines().into_iter().map(|line| line.2).collect();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::harness::{Serve, Setup, lines_of, run};
+use crate::harness::{Serve, Setup, assert_sound, exported, json_lines, run};
 
 /// The number of entries in every store (see `tests/stores/make`).
 const ENTRIES: usize = 70;
@@ -46,14 +46,7 @@ fn copy(store: &Path) -> Setup {
 
 /// The entries as the version of the store exported them.
 fn expected(store: &Path) -> Vec<Value> {
-    lines_of(&fs::read_to_string(store.with_extension("jsonl")).unwrap())
-}
-
-/// The entries as this version exports them, in order of id.
-fn exported(data: &Path) -> Vec<Value> {
-    let (code, stdout, stderr) = run(["export", "-o", "jsonl", "--data-dir"], data);
-    assert_eq!(code, Some(0), "{stderr}");
-    lines_of(&stdout)
+    json_lines(&fs::read_to_string(store.with_extension("jsonl")).unwrap())
 }
 
 /// Checks that this version exports every earlier member. It may export more.
@@ -93,16 +86,15 @@ fn stores_of_every_version_can_be_read() {
             assert_eq!(code, Some(0), "{stderr}");
             assert_eq!(stdout.lines().count(), count, "{query} in {}", store.display());
         }
-        let (code, _, stderr) = run(["store", "check", "--data-dir"], &data);
-        assert_eq!(code, Some(0), "{stderr}");
+        assert_sound(&data);
         let (_, stdout, _) = run(["store", "stats", "-o", "jsonl", "--data-dir"], &data);
-        let stats = &lines_of(&stdout)[0];
+        let stats = &json_lines(&stdout)[0];
         assert_eq!(stats["entries"], ENTRIES, "{stats}");
         assert_eq!(stats["verdicts"]["valid"], 40, "{stats}");
         assert_eq!(stats["quarantine"].as_array().unwrap().len(), 2, "{stats}");
         assert_eq!(stats["refused"].as_array().unwrap().len(), 3, "{stats}");
         let (_, stdout, _) = run(["output", "status", "-o", "jsonl", "--data-dir"], &data);
-        assert_eq!(lines_of(&stdout)[0]["next_id"], ENTRIES + 1);
+        assert_eq!(json_lines(&stdout)[0]["next_id"], ENTRIES + 1);
     }
 }
 
@@ -124,8 +116,7 @@ fn stores_of_every_version_take_new_entries() {
         let found = exported(&serve.data());
         assert_eq!(found.len(), ENTRIES + 1);
         assert_shown(&found, &expected, 1);
-        let (code, _, stderr) = run(["store", "check", "--data-dir"], &serve.data());
-        assert_eq!(code, Some(0), "{stderr}");
+        assert_sound(&serve.data());
         // Sealed files are unchanged. Rewritten files have the newest version.
         let sealed = "segments/0000000000000021.db";
         assert_eq!(
@@ -154,8 +145,7 @@ fn signed_payloads_are_recognised_in_stores_of_every_version() {
         let found = exported(&serve.data());
         let moved = |one: &&Value| one["warnings"].to_string().contains("signature_moved");
         assert_eq!(found.iter().filter(moved).count(), 40);
-        let (code, _, stderr) = run(["store", "check", "--data-dir"], &serve.data());
-        assert_eq!(code, Some(0), "{stderr}");
+        assert_sound(&serve.data());
     }
 }
 

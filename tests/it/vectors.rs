@@ -18,14 +18,26 @@ pub(crate) struct Vector {
     pub(crate) line: Vec<u8>,
 }
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors")
+/// The path of a file in `fixtures/vectors`.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors").join(name)
+}
+
+/// The line of a vector that is UTF-8, with a line end.
+pub(crate) fn vector(name: &str) -> String {
+    let text = std::fs::read_to_string(fixture(name)).unwrap();
+    text.split_once("\n---\n").unwrap().1.to_owned() + "\n"
+}
+
+/// The keys of `jwks.json`.
+pub(crate) fn vector_keys() -> KeySet {
+    keys("jwks.json").0
 }
 
 /// The vectors for `jwks.json`, in order of their names.
 pub(crate) fn vectors() -> Vec<Vector> {
-    let vectors = vectors_in(&folder());
-    assert!(vectors.len() > 60, "only {} vectors in {}", vectors.len(), folder().display());
+    let vectors = vectors_in(&fixture(""));
+    assert!(vectors.len() > 60, "only {} vectors in {}", vectors.len(), fixture("").display());
     vectors
 }
 
@@ -51,7 +63,7 @@ fn vectors_in(folder: &Path) -> Vec<Vector> {
 }
 
 fn keys(name: &str) -> (KeySet, usize) {
-    let (set, bad) = KeySet::parse(&std::fs::read(folder().join(name)).unwrap()).unwrap();
+    let (set, bad) = KeySet::parse(&std::fs::read(fixture(name)).unwrap()).unwrap();
     (set, bad.len())
 }
 
@@ -78,7 +90,7 @@ fn every_vector_matches_its_header() {
 #[test]
 fn a_line_signed_in_one_format_is_not_valid_in_another() {
     let (keys, _) = keys("formats/jwks.json");
-    let vectors = vectors_in(&folder().join("formats"));
+    let vectors = vectors_in(&fixture("formats"));
     assert!(vectors.len() > 15, "only {} vectors", vectors.len());
     vectors.iter().for_each(|vector| check(vector, &keys));
 }

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::program::{Ran, fixture, run};
-use crate::vectors::{Vector, vectors};
+use crate::program::{Run, run};
+use crate::vectors::{Vector, fixture, vectors};
 
 const KEYS: [&str; 2] = ["--jwks", "fixtures/vectors/jwks.json"];
 
 /// Verifies `stdin` with the key set of the vectors.
-fn verify(arguments: &[&str], stdin: &[u8]) -> Ran {
+fn verify(arguments: &[&str], stdin: &[u8]) -> Run {
     run(&[["verify"].as_slice(), &KEYS, arguments].concat(), stdin)
 }
 

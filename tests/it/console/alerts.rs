@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::get;
 use crate::harness::{Setup, optional_tool};
-use crate::program::fixture;
+use crate::vectors::fixture;
 
 const RULES: &str = include_str!("../../../docs/alerts.yml");
 

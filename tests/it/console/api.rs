@@ -5,10 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{ask, conforms, description, get, host, ids, line, path_of, send};
-use crate::check::vector;
 use crate::harness::{Serve, Setup, wait_until};
-use crate::program::fixture;
-use crate::vectors::vectors;
+use crate::vectors::{fixture, vector, vectors};
 
 /// A server with the keys of the vectors that has received every vector, malformed lines, and
 /// requests that it refuses.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
 use serde_json::{Value, json};
 use vidimus::entry::Millis;
 
@@ -40,33 +41,20 @@ impl Model {
     }
 }
 
-/// Numbers that look random and are the same in every run (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end
-    }
-}
-
 const BEGIN: i64 = 1_750_000_000_000;
 const SPAN: i64 = 36 * 3_600_000;
 
-fn models(random: &mut Random, count: usize) -> Vec<Model> {
+fn models(random: &mut Rng, count: usize) -> Vec<Model> {
     (0..count)
         .map(|_| Model {
-            rt: BEGIN + i64::try_from(random.below(SPAN.unsigned_abs())).unwrap(),
-            name: match random.below(12) {
+            rt: BEGIN + random.i64(0..SPAN),
+            name: match random.u8(..12) {
                 0..5 => "Ingress".to_owned(),
                 n => format!("Authz.{n}"),
             },
-            src: (random.below(3) > 0).then(|| format!("10.0.0.{}", random.below(20))),
-            status: [200, 201, 403, 500][usize::try_from(random.below(4)).unwrap()],
-            signer: usize::try_from(random.below(3)).unwrap(),
+            src: (random.u8(..3) > 0).then(|| format!("10.0.0.{}", random.u8(..20))),
+            status: [200, 201, 403, 500][random.usize(..4)],
+            signer: random.usize(..3),
         })
         .collect()
 }
@@ -98,14 +86,14 @@ fn millis(time: &Value) -> i64 {
 type Matches = fn(&Model, usize) -> bool;
 
 /// A query, and its meaning for the model.
-struct Asked<'a> {
+struct CountQuery<'a> {
     words: &'a str,
     matches: Matches,
     since: Option<i64>,
     until: Option<i64>,
 }
 
-impl Asked<'_> {
+impl CountQuery<'_> {
     fn target(&self) -> String {
         let part = |name: &str, time_at: Option<i64>| {
             time_at.map_or_else(String::new, |at| format!("&{name}={}", time(at)))
@@ -123,7 +111,7 @@ impl Asked<'_> {
     }
 }
 
-fn check(serve: &Serve, models: &[Model], known: usize, asked: &Asked<'_>, most: usize) {
+fn check(serve: &Serve, models: &[Model], known: usize, asked: &CountQuery<'_>, most: usize) {
     let found = asked.of(models, known);
     let target = format!("/api/v1/histogram?{}&buckets={most}", asked.target());
     let histogram = get(serve, &target).json();
@@ -168,7 +156,7 @@ fn check(serve: &Serve, models: &[Model], known: usize, asked: &Asked<'_>, most:
     }
 }
 
-fn check_all(serve: &Serve, models: &[Model], known: usize, random: &mut Random) {
+fn check_all(serve: &Serve, models: &[Model], known: usize, random: &mut Rng) {
     const QUERIES: [(&str, Matches); 5] = [
         ("", |_, _| true),
         ("status:%3E=400", |one, _| one.status >= 400),
@@ -180,17 +168,17 @@ fn check_all(serve: &Serve, models: &[Model], known: usize, random: &mut Random)
     ];
     for most in [1, 7, 60, 500] {
         for (words, matches) in QUERIES {
-            let mut edge = || match random.below(3) {
+            let mut edge = || match random.i64(0..3) {
                 0 => None,
                 // At the start of a minute, where a summary begins, or within a minute.
-                n => Some(BEGIN + i64::try_from(random.below(2000) * 60_000 + (n - 1)).unwrap()),
+                n => Some(BEGIN + random.i64(0..2000) * 60_000 + (n - 1)),
             };
             let (one, other) = (edge(), edge());
             let (since, until) = match (one, other) {
                 (Some(one), Some(other)) => (Some(one.min(other)), Some(one.max(other) + 1)),
                 edges => edges,
             };
-            let asked = Asked { words, matches, since, until };
+            let asked = CountQuery { words, matches, since, until };
             check(serve, models, known, &asked, most);
         }
     }
@@ -198,7 +186,7 @@ fn check_all(serve: &Serve, models: &[Model], known: usize, random: &mut Random)
 
 #[test]
 fn counts_match_a_naive_model() {
-    let mut random = Random(7);
+    let mut random = Rng::with_seed(7);
     let signers = [Signer::new("k1"), Signer::new("k2")];
     let serve = Setup::new()
         .file("jwks.json", jwks(&[&signers[0]]))

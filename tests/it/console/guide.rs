@@ -3,9 +3,8 @@
 use std::process::Command;
 
 use super::description;
-use crate::check::vector;
 use crate::harness::{Setup, tool};
-use crate::program::fixture;
+use crate::vectors::{fixture, vector};
 
 const GUIDE: &str = include_str!("../../../docs/api.md");
 

@@ -1,11 +1,11 @@
 //! The metrics and the readiness.
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+use rustix::process::Signal;
 
 use super::{ask, get, line, wait_for};
-use crate::check::vector;
+use crate::full_disk::limit;
 use crate::harness::{RawConnection, Serve, Setup, Signer, gzip, jwks, wait_until, write_private};
-use crate::program::fixture;
+use crate::vectors::{fixture, vector};
 
 /// The value of a time series, which is named with its labels in order.
 fn value(text: &str, series: &str) -> Option<f64> {
@@ -224,13 +224,9 @@ fn the_server_is_not_ready_while_keys_are_missing() {
 #[test]
 fn the_server_is_not_ready_while_the_store_cannot_be_written() {
     let serve = Serve::start();
-    let limit = |bytes| {
-        let pid = i32::try_from(serve.pid()).ok().and_then(Pid::from_raw);
-        prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).unwrap();
-    };
     let body: String = (0..5000).map(|n| line(1000 + n, 200)).collect();
     let headers = [("authorization", serve.authorization.as_str())];
-    limit(Some(100_000));
+    limit(&serve, Some(100_000));
     assert_eq!(serve.post("/audit-logs", &headers, body.as_bytes()).status, 500);
     let answer = get(&serve, "/readyz");
     super::conforms("get", "/readyz", &answer);
@@ -246,7 +242,7 @@ fn the_server_is_not_ready_while_the_store_cannot_be_written() {
     );
     assert!(value(&text, "vidimus_store_commit_failures_total") >= Some(1.0));
     // The server becomes ready again without a delivery.
-    limit(None);
+    limit(&serve, None);
     wait_for(&serve, "/readyz");
     assert_eq!(serve.deliver(&body)["stored"], 5000);
     assert_eq!(get(&serve, "/readyz").status, 200);

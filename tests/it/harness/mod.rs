@@ -3,6 +3,7 @@
 //! - [`Setup`] prepares a directory with files, and [`Serve`] is the real binary that runs there on
 //!   its own ports. A failed test prints the command, the directory, the status and the streams.
 //! - [`http`] is a client that sends exact bytes and reads answers.
+//! - [`home`] is a store that the test opens itself.
 //! - [`stored`] reads the files of a data directory.
 //! - [`Signer`] signs entries. [`KeyServer`] serves key sets, and fails on request.
 //! - [`Endpoint`] receives what outputs send, and fails on request.
@@ -18,6 +19,7 @@ mod serve;
 mod signer;
 mod stand_in;
 
+pub(crate) mod home;
 pub(crate) mod http;
 pub(crate) mod stored;
 
@@ -52,14 +54,33 @@ pub(crate) fn run<const N: usize>(
     arguments: [&str; N],
     data: &Path,
 ) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
-    let output = command.args(arguments).arg(data).stdin(Stdio::null()).output().unwrap();
+    output_of(Command::new(env!("CARGO_BIN_EXE_vidimus")).args(arguments).arg(data))
+}
+
+/// Runs a command. Returns the exit code, standard output and standard error.
+pub(crate) fn output_of(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |stream: Vec<u8>| String::from_utf8_lossy(&stream).into_owned();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// Checks that `store check` reports no difference.
+#[track_caller]
+pub(crate) fn assert_sound(data: &Path) {
+    let (code, stdout, stderr) = run(["store", "check", "--data-dir"], data);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+}
+
+/// The entries that `export` prints.
+#[track_caller]
+pub(crate) fn exported(data: &Path) -> Vec<Value> {
+    let (code, stdout, stderr) = run(["export", "-o", "jsonl", "--data-dir"], data);
+    assert_eq!(code, Some(0), "{stderr}");
+    json_lines(&stdout)
+}
+
 /// Parses JSON lines.
-pub(crate) fn lines_of(text: &str) -> Vec<Value> {
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

@@ -319,6 +319,11 @@ impl Serve {
         self.stored().into_iter().map(|entry| entry.line).collect()
     }
 
+    /// All stored lines as text, in order of id.
+    pub(crate) fn text_lines(&self) -> Vec<String> {
+        self.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect()
+    }
+
     /// The verdicts of all stored entries, in order of id.
     pub(crate) fn verdicts(&self) -> Vec<String> {
         self.stored().into_iter().map(|entry| entry.verdict).collect()

@@ -6,8 +6,9 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::world::{Ran, World};
+use super::world::World;
 use crate::harness::wait_until;
+use crate::program::Run;
 
 #[test]
 fn setup_reconcile_and_teardown_work_together() {
@@ -238,7 +239,7 @@ fn a_pull_resumes_where_it_stopped() {
 fn doctor_finds_a_wrong_authorization() {
     let world = World::new();
     world.set_up(&[]).expect(0);
-    let finding = |ran: &Ran, check: &str| {
+    let finding = |ran: &Run, check: &str| {
         let found = ran.records().into_iter().find(|one| one["check"] == check);
         found.unwrap_or_else(|| panic!("no {check}\n{}\n{}", ran.stdout, ran.stderr))
     };

@@ -7,34 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{Serve, Setup, StandIn};
-
-/// A finished command.
-pub(super) struct Ran {
-    pub(super) code: Option<i32>,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
-}
-
-impl Ran {
-    #[track_caller]
-    pub(super) fn expect(self, code: i32) -> Ran {
-        let Ran { stdout, stderr, .. } = &self;
-        assert_eq!(self.code, Some(code), "--- stdout\n{stdout}\n--- stderr\n{stderr}");
-        self
-    }
-
-    pub(super) fn records(&self) -> Vec<Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-
-    /// The only record.
-    #[track_caller]
-    pub(super) fn record(&self) -> Value {
-        let mut records = self.records();
-        assert_eq!(records.len(), 1, "{}\n{}", self.stdout, self.stderr);
-        records.remove(0)
-    }
-}
+use crate::program::Run;
 
 /// The stand-in, and a receiver with the keys of the stand-in.
 pub(super) struct World {
@@ -65,12 +38,12 @@ impl World {
     }
 
     /// Runs `vidimus konnect`.
-    pub(super) fn konnect(&self, arguments: &[&str]) -> Ran {
+    pub(super) fn konnect(&self, arguments: &[&str]) -> Run {
         self.command(arguments).token(&self.stand_in.token).run()
     }
 
     /// Runs `vidimus konnect` with `-o jsonl`.
-    pub(super) fn jsonl(&self, arguments: &[&str]) -> Ran {
+    pub(super) fn jsonl(&self, arguments: &[&str]) -> Run {
         self.konnect(&[arguments, &["-o", "jsonl"]].concat())
     }
 
@@ -83,7 +56,7 @@ impl World {
     }
 
     /// Runs `vidimus query` for all entries.
-    pub(super) fn query(&self) -> Ran {
+    pub(super) fn query(&self) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
         command.args(["query", "--limit", "0", "-o", "jsonl", "--data-dir"]).arg(self.data());
         Konnect(command).run()
@@ -91,7 +64,7 @@ impl World {
 
     /// Runs `vidimus konnect setup` for the receiver, with additional flags.
     #[track_caller]
-    pub(super) fn set_up(&self, flags: &[&str]) -> Ran {
+    pub(super) fn set_up(&self, flags: &[&str]) -> Run {
         let endpoint = self.endpoint();
         let fixed = ["setup", "--endpoint", &endpoint, "--skip-ssl-verification"];
         self.konnect(&[&fixed, flags].concat())
@@ -121,7 +94,7 @@ impl World {
 
     /// The stored lines.
     pub(super) fn lines(&self) -> Vec<String> {
-        self.serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect()
+        self.serve.text_lines()
     }
 }
 
@@ -133,12 +106,7 @@ impl Konnect {
         self
     }
 
-    pub(super) fn run(mut self) -> Ran {
-        let output = self.0.output().unwrap();
-        Ran {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+    pub(super) fn run(mut self) -> Run {
+        Run::of(&mut self.0)
     }
 }

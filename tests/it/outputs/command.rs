@@ -5,18 +5,16 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::*;
-use crate::harness::Setup;
+use crate::harness::{Setup, output_of};
 
 /// Runs `vidimus output`. Returns the exit code, standard output and standard error.
 pub(super) fn run(serve: &Serve, arguments: &str) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))
-        .arg("output")
-        .args(arguments.split(' '))
-        .current_dir(serve.home())
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    output_of(
+        Command::new(env!("CARGO_BIN_EXE_vidimus"))
+            .arg("output")
+            .args(arguments.split(' '))
+            .current_dir(serve.home()),
+    )
 }
 
 pub(super) fn status(serve: &Serve) -> Value {
@@ -93,8 +91,7 @@ fn entries_deleted_by_retention_count_as_lost() {
         .status()
         .unwrap();
     assert_eq!(pruned.code(), Some(0));
-    let left: Vec<_> =
-        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    let left = serve.text_lines();
     assert!(left.len() < 50, "nothing was given up");
     std::fs::remove_file(serve.home().join("out")).unwrap();
     serve.restart();

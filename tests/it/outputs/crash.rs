@@ -1,21 +1,10 @@
 //! File outputs after kills under load.
 
 use std::collections::HashMap;
-use std::io::{BufReader, Write};
-use std::net::TcpStream;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use fastrand::Rng;
-use rustix::process::Signal;
 
 use super::*;
-use crate::crash::is_acknowledged;
+use crate::crash::KillsUnderLoad;
 use crate::harness::Setup;
-use crate::harness::http::head;
-
-const KILLS: usize = 6;
-const BATCH: usize = 40;
 
 #[test]
 fn a_file_has_every_entry_once_after_kills() {
@@ -32,8 +21,7 @@ fn rotated_files_have_every_entry_once_after_kills() {
 fn check(path: &str, keys: &str) {
     let config = file_output(path, &format!("format = 'raw'\n{keys}"));
     let (mut serve, acknowledged) = kill_under_load(&config);
-    let stored: Vec<_> =
-        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    let stored = serve.text_lines();
     let folder = serve.home().join("out");
     let last = stored.last().unwrap();
     wait_until("the last line", || {
@@ -56,43 +44,7 @@ fn check(path: &str, keys: &str) {
 /// lines.
 pub(super) fn kill_under_load(config: &str) -> (Serve, Vec<String>) {
     let mut serve = Setup::new().config(config).arguments("--no-tls").start();
-    let (next, deliveries) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let acknowledged = Mutex::new(Vec::new());
-    let mut random = Rng::with_seed(u64::from(serve.pid()));
-    for _ in 0..KILLS {
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", serve.port())) else {
-                        return;
-                    };
-                    let mut answers = BufReader::new(stream.try_clone().unwrap());
-                    loop {
-                        let first = next.fetch_add(BATCH, Ordering::SeqCst);
-                        let sent = lines(first..first + BATCH);
-                        let headers = [("authorization", serve.authorization.as_str())];
-                        let body = sent.join("\n");
-                        let head = head("POST", "/audit-logs", &headers, body.len());
-                        let sending = stream.write_all((head + &body).as_bytes());
-                        if sending.is_err() || !is_acknowledged(&mut answers) {
-                            return;
-                        }
-                        acknowledged.lock().unwrap().extend(sent);
-                        deliveries.fetch_add(1, Ordering::SeqCst);
-                    }
-                });
-            }
-            // The moment depends on the work and not on time.
-            let goal = deliveries.load(Ordering::SeqCst) + 5 + random.usize(..60);
-            wait_until("deliveries", || deliveries.load(Ordering::SeqCst) >= goal);
-            for _ in 0..random.usize(..200_000) {
-                std::hint::spin_loop();
-            }
-            serve.signal(Signal::KILL);
-        });
-        serve.restart();
-    }
-    let acknowledged = acknowledged.into_inner().unwrap();
-    assert!(acknowledged.len() >= KILLS * BATCH, "only {} lines", acknowledged.len());
+    let load = KillsUnderLoad { kills: 6, senders: 2, deliveries: 5..65, line: cef };
+    let acknowledged = load.run(&mut serve);
     (serve, acknowledged)
 }

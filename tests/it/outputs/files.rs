@@ -117,8 +117,7 @@ fn a_moved_file_is_replaced_on_sighup() {
     serve.stop();
     let written =
         [lines_of(&serve.home().join("moved.log")), lines_of(&serve.home().join("siem.log"))];
-    let stored: Vec<_> =
-        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    let stored = serve.text_lines();
     assert_eq!(written.concat(), stored);
 }
 

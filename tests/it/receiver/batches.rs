@@ -1,10 +1,9 @@
 //! The lines of a batch are counted correctly and stored unchanged.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use crate::harness::{Serve, Setup, Signer, cef, gzip, jwks};
+use crate::vectors::{Vector, fixture, vectors};
 
 fn start(signers: &[&Signer]) -> Serve {
     Setup::new().file("jwks.json", jwks(signers)).arguments("--jwks jwks.json").start()
@@ -109,36 +108,27 @@ fn only_line_ends_and_blank_lines_are_left_out() {
 
 #[test]
 fn the_vectors_are_stored_with_their_verdicts() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/vectors");
-    let mut vectors = Vec::new();
-    for file in std::fs::read_dir(&folder).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "vec") {
-            let bytes = std::fs::read(&path).unwrap();
-            let at = bytes.windows(5).position(|window| window == b"\n---\n").unwrap();
-            let header = String::from_utf8(bytes[..at].to_vec()).unwrap();
-            let verdict = header.lines().find_map(|line| line.strip_prefix("verdict: ")).unwrap();
-            // A CR before an LF belongs to the line end.
-            let line = bytes[at + 5..].strip_suffix(b"\r").unwrap_or(&bytes[at + 5..]).to_vec();
-            vectors.push((path, verdict.to_owned(), line));
-        }
+    let mut vectors = vectors();
+    // A CR before an LF belongs to the line end.
+    for vector in &mut vectors {
+        vector.line.pop_if(|byte| *byte == b'\r');
     }
-    vectors.sort_by(|one, other| one.2.cmp(&other.2));
-    vectors.dedup_by(|one, other| one.2 == other.2);
+    vectors.sort_by(|one, other| one.line.cmp(&other.line));
+    vectors.dedup_by(|one, other| one.line == other.line);
     assert!(vectors.len() >= 60, "only {} vectors", vectors.len());
-    let keys = folder.join("jwks-with-bad-key.json");
+    let keys = fixture("jwks-with-bad-key.json");
     let serve = Setup::new().argument("--jwks", keys.to_str().unwrap()).start();
-    let lines: Vec<_> = vectors.iter().map(|(_, _, line)| line.as_slice()).collect();
+    let lines: Vec<_> = vectors.iter().map(|vector| vector.line.as_slice()).collect();
     let answer = serve.deliver(gzip(&lines.join(&b"\n"[..])));
     assert_eq!(answer["received"], vectors.len(), "{answer}");
     let stored = serve.stored();
     let mut again = 0;
-    for (path, verdict, line) in &vectors {
+    for Vector { name, header, line } in &vectors {
         match stored.iter().find(|entry| entry.line == *line) {
-            Some(entry) => assert_eq!(entry.verdict, *verdict, "{}", path.display()),
+            Some(entry) => assert_eq!(entry.verdict, header["verdict"], "{name}"),
             // Some vectors are other lines of the same signed entry.
             None => {
-                assert_eq!(verdict, "valid", "{}", path.display());
+                assert_eq!(header["verdict"], "valid", "{name}");
                 again += 1;
             }
         }

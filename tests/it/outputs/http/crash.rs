@@ -8,8 +8,7 @@ fn the_endpoint_has_every_entry_in_order_after_kills_and_only_batches_repeat() {
     let endpoint = Endpoint::start(|_| ok());
     let config = http_output(&endpoint.url("/in"), "format = 'raw'\nbatch_entries = 100");
     let (mut serve, acknowledged) = kill_under_load(&config);
-    let stored: Vec<_> =
-        serve.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+    let stored = serve.text_lines();
     let last = stored.last().unwrap();
     wait_until("the last line", || {
         endpoint.taken().last().is_some_and(|taken| taken.lines().last() == Some(last))

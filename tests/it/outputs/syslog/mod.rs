@@ -4,7 +4,7 @@ mod rsyslog;
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 
 use rustix::process::Signal;
 
@@ -222,6 +222,14 @@ fn receiver(act: impl Fn(usize, TcpStream) + Send + 'static) -> u16 {
     port
 }
 
+/// Sends everything that is read from a connection to `sender`.
+fn forward(mut tcp: TcpStream, sender: &Sender<Vec<u8>>) {
+    let mut piece = vec![0; 1 << 20];
+    while let Ok(read @ 1..) = tcp.read(&mut piece) {
+        sender.send(piece[..read].to_vec()).unwrap();
+    }
+}
+
 #[test]
 fn lines_are_sent_again_after_a_connection_reset() {
     let (sender, received) = channel();
@@ -232,10 +240,7 @@ fn lines_are_sent_again_after_a_connection_reset() {
             drop(tcp);
             return sender.send(Vec::new()).unwrap();
         }
-        let mut piece = vec![0; 1 << 20];
-        while let Ok(read @ 1..) = tcp.read(&mut piece) {
-            sender.send(piece[..read].to_vec()).unwrap();
-        }
+        forward(tcp, &sender);
     });
     let mut serve = Setup::new().config(&output(port, TCP)).start();
     serve.deliver(lines(0..1000).join("\n"));
@@ -259,14 +264,11 @@ fn lines_are_sent_again_after_a_connection_reset() {
 #[test]
 fn a_receiver_that_is_slow_at_first_gets_every_line() {
     let ((holder, held), (sender, received)) = (channel(), channel());
-    let port = receiver(move |n, mut tcp| {
+    let port = receiver(move |n, tcp| {
         if n == 0 {
             return holder.send(tcp).unwrap();
         }
-        let mut piece = vec![0; 1 << 20];
-        while let Ok(read @ 1..) = tcp.read(&mut piece) {
-            sender.send(piece[..read].to_vec()).unwrap();
-        }
+        forward(tcp, &sender);
     });
     let mut serve = Setup::new().config(&output(port, TCP)).start();
     serve.deliver(lines(0..1000).join("\n"));
@@ -289,11 +291,8 @@ fn a_receiver_that_is_slow_at_first_gets_every_line() {
 #[test]
 fn a_message_is_sent_again_with_its_new_verdict() {
     let (sender, received) = channel();
-    let port = receiver(move |_, mut tcp| {
-        let mut piece = vec![0; 1 << 20];
-        while let Ok(read @ 1..) = tcp.read(&mut piece) {
-            sender.send(piece[..read].to_vec()).unwrap();
-        }
+    let port = receiver(move |_, tcp| {
+        forward(tcp, &sender);
     });
     let signer = Signer::new("k1");
     let source = KeyServer::start(KeyReply::Close);
