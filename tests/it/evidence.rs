@@ -123,7 +123,7 @@ fn prune_lists_segments_and_removes_them_only_when_told() {
     assert!(code == Some(2) && stderr.contains("--yes"), "{stderr}");
     assert_eq!(files(&serve.data()).len(), before.len());
     let (code, _, stderr) = prune("--yes");
-    assert!(code == Some(0) && stderr.contains("2 segments removed"), "{stderr}");
+    assert!(code == Some(0) && stderr.contains("2 segments deleted"), "{stderr}");
     let removed = "SELECT first_id, last_id, file, length(sha256) FROM removals ORDER BY first_id";
     let removed = stored::catalog(&serve.data(), removed, |row| {
         Ok((
