@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_obeys_is_replaced() {
+    fn unsafe_characters_are_replaced() {
         check("plain, Zoë 王 ✓", "plain, Zoë 王 ✓");
         check("\x1b[2J\x07\x08\x7f", "\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}");
         check("a\tb\r\nc\0", "a b\u{fffd}\u{fffd}c\u{fffd}");

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_task_is_done_and_answered() {
+    async fn a_task_is_performed_and_answered() {
         let home = tempfile::tempdir().unwrap();
         let directory = directory(&home);
         assert_eq!(ask(&directory, Task::Seal {}).await, None);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn what_is_no_task_is_refused_and_too_much_is_not_read() {
+    async fn invalid_and_oversized_tasks_are_refused() {
         let home = tempfile::tempdir().unwrap();
         let directory = directory(&home);
         let (_trigger, _serving) = start(&directory);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_killed_process_left_is_replaced_and_a_file_is_not() {
+    async fn a_stale_socket_is_replaced_and_a_file_is_not() {
         let home = tempfile::tempdir().unwrap();
         let directory = directory(&home);
         let killed = std::os::unix::net::UnixListener::bind(directory.control()).unwrap();

@@ -162,7 +162,7 @@ mod tests {
     use crate::store::{Directory, Options};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn a_source_that_failed_is_asked_again_as_long_as_something_waits() {
+    async fn a_failed_source_is_read_again_while_a_refresh_is_pending() {
         let home = tempfile::tempdir().unwrap();
         let directory = Directory::create(&home.path().join("data")).unwrap();
         let store = Arc::new(Store::open(&directory, Options::default()).unwrap());

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_left_its_set_goes_on_for_a_while() {
+    fn a_removed_key_stays_in_use_for_a_while() {
         let ring = ring();
         assert!(ring.enter("x", &KeySet::new([key(1)]), at(10)));
         assert!(!ring.enter("x", &KeySet::new([key(1)]), at(11)));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_generation_rises_with_the_keys() {
+    fn the_generation_increases_with_the_keys() {
         let ring = ring();
         let (before, generation) = ring.current("a");
         assert!(before.is_empty() && ring.is_empty());

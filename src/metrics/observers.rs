@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_begins_at_zero() {
+    fn every_series_begins_at_zero() {
         let metrics = Metrics::new(&["a"], &["set".to_owned()]);
         check(&metrics, "vidimus_deliveries_total{input=\"a\",status=\"closed\"} 0");
         check(
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_other_modules_tell_is_counted() {
+    fn observed_events_are_counted() {
         let metrics = Arc::new(Metrics::new(&["a"], &["set".to_owned()]));
         let delivery = Delivery {
             received_at: Millis::saturating(1500),

@@ -20,36 +20,26 @@ const UNIT: usize = 1024;
 
 /// A number of bytes to reserve from. Clones share it.
 #[derive(Clone, Debug)]
-pub struct MemoryBudget {
+pub(crate) struct MemoryBudget {
     ledger: Arc<Mutex<Ledger>>,
     /// In units.
     total: usize,
 }
 
 /// The bytes were not free in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "overloaded: {wanted} more bytes beside the {held} held were not free in time, of {total} in all"
-)]
-pub struct Overloaded {
-    /// The bytes that were requested.
-    pub wanted: usize,
-    /// The bytes that the reservation already has.
-    pub held: usize,
-    /// The whole budget, in bytes.
-    pub total: usize,
-}
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overloaded;
 
 impl MemoryBudget {
     /// A budget of `bytes`, rounded down to whole KiB.
-    pub fn new(bytes: usize) -> MemoryBudget {
+    pub(crate) fn new(bytes: usize) -> MemoryBudget {
         let total = bytes / UNIT;
         let ledger = Ledger { available: total, ..Ledger::default() };
         MemoryBudget { ledger: Arc::new(Mutex::new(ledger)), total }
     }
 
     /// An empty reservation, younger than all others.
-    pub fn reserve(&self) -> Reservation {
+    pub(crate) fn reserve(&self) -> Reservation {
         let mut ledger = self.ledger();
         let ticket = ledger.tickets;
         ledger.tickets += 1;
@@ -59,12 +49,12 @@ impl MemoryBudget {
     }
 
     /// The whole budget, in bytes.
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.total * UNIT
     }
 
     /// The bytes that are not reserved.
-    pub fn available(&self) -> usize {
+    pub(crate) fn available(&self) -> usize {
         self.ledger().available * UNIT
     }
 
@@ -221,20 +211,19 @@ impl Ledger {
 
 /// Bytes reserved from a [`MemoryBudget`]. They are freed when it is dropped.
 #[derive(Debug)]
-pub struct Reservation {
+pub(crate) struct Reservation {
     budget: MemoryBudget,
     ticket: u64,
     bytes: usize,
 }
 
 impl Reservation {
-    /// The reserved bytes.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The most bytes that it can have: the whole budget.
-    pub fn max_bytes(&self) -> usize {
+    pub(crate) fn max_bytes(&self) -> usize {
         self.budget.total()
     }
 
@@ -244,16 +233,15 @@ impl Reservation {
     /// # Errors
     /// When the bytes are not free in time, when an older reservation needs the bytes of this one, or
     /// when the whole budget is too small. The reservation does not change, and should be dropped.
-    pub async fn grow(&mut self, more: usize, deadline: Instant) -> Result<(), Overloaded> {
-        let overloaded = Overloaded { wanted: more, held: self.bytes, total: self.budget.total() };
-        let bytes = self.bytes.checked_add(more).ok_or(overloaded)?;
+    pub(crate) async fn grow(&mut self, more: usize, deadline: Instant) -> Result<(), Overloaded> {
+        let bytes = self.bytes.checked_add(more).ok_or(Overloaded)?;
         let units = bytes.div_ceil(UNIT);
         if units > self.budget.total {
-            return Err(overloaded);
+            return Err(Overloaded);
         }
         let wanted = units - self.bytes.div_ceil(UNIT);
         if wanted > 0 && !self.wait_for(wanted, deadline).await {
-            return Err(overloaded);
+            return Err(Overloaded);
         }
         self.bytes = bytes;
         Ok(())
@@ -280,7 +268,7 @@ impl Reservation {
     ///
     /// # Panics
     /// When called on a thread of the runtime that runs tasks.
-    pub fn grow_blocking(
+    pub(crate) fn grow_blocking(
         &mut self,
         more: usize,
         deadline: Instant,
@@ -290,7 +278,7 @@ impl Reservation {
     }
 
     /// Frees all but `bytes`.
-    pub fn shrink_to(&mut self, bytes: usize) {
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
         let held = self.bytes.div_ceil(UNIT);
         self.bytes = self.bytes.min(bytes);
         let excess = held - self.bytes.div_ceil(UNIT);
@@ -331,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_are_counted_exactly_and_given_back() {
+    async fn bytes_are_reserved_and_freed() {
         let budget = MemoryBudget::new(10 * UNIT + 5);
         let mut one = budget.reserve();
         for _ in 0..100 {
@@ -349,13 +337,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn over_the_budget_is_refused_in_time() {
+    async fn a_request_over_the_budget_is_refused_at_its_deadline() {
         let budget = MemoryBudget::new(4 * UNIT);
         let (mut one, mut other) = (budget.reserve(), budget.reserve());
         one.grow(3 * UNIT, later()).await.unwrap();
         other.grow(1, later()).await.unwrap();
-        let error = other.grow(UNIT, soon()).await.unwrap_err();
-        assert_eq!(error, Overloaded { wanted: UNIT, held: 1, total: 4 * UNIT });
+        other.grow(UNIT, soon()).await.unwrap_err();
         assert_eq!((other.bytes(), budget.available()), (1, 0));
         // A request that is larger than the budget does not wait.
         one.grow(usize::MAX, later()).await.unwrap_err();
@@ -363,7 +350,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_request_is_not_passed_by_small_ones() {
+    async fn small_requests_do_not_overtake_a_large_one() {
         let budget = MemoryBudget::new(10 * UNIT);
         let mut held = budget.reserve();
         held.grow(5 * UNIT, later()).await.unwrap();
@@ -413,7 +400,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_those_that_wait_for_one_another_the_oldest_get_on() {
+    async fn the_oldest_reservations_make_progress() {
         let budget = MemoryBudget::new(8 * UNIT);
         let bodies: Vec<_> =
             (0..4).map(|_| tokio::spawn(grow_to(budget.clone(), 4, later()))).collect();
@@ -434,7 +421,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_outlasts_its_deadline() {
+    async fn the_oldest_reservation_waits_beyond_its_deadline() {
         let budget = MemoryBudget::new(4 * UNIT);
         let (mut oldest, mut busy, mut young) =
             (budget.reserve(), budget.reserve(), budget.reserve());
@@ -455,7 +442,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_gives_up_leaves_nothing_behind() {
+    async fn a_cancelled_request_is_withdrawn() {
         let budget = MemoryBudget::new(4 * UNIT);
         let mut held = budget.reserve();
         held.grow(4 * UNIT, later()).await.unwrap();

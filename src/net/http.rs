@@ -15,13 +15,13 @@ use super::Peer;
 const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Percent-encodes every byte of `text` that is not unreserved, for a parameter of a URL.
-pub fn percent_encoded(text: &str) -> impl Display {
+pub(crate) fn percent_encoded(text: &str) -> impl Display {
     utf8_percent_encode(text, &RESERVED)
 }
 
 /// The wait that a response asks for with `Retry-After` (RFC 9110, section 10.2.3): a number of
 /// seconds, or an HTTP date. The wait is not capped. `now` is in milliseconds since the Unix epoch.
-pub fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
@@ -34,7 +34,7 @@ pub fn retry_after(headers: &HeaderMap, now: i64) -> Option<Duration> {
 impl Peer {
     /// The client's address from `X-Forwarded-For`. `None` if the peer is not one of the `trusted`
     /// proxies, or if the header has no such address.
-    pub fn forwarded(&self, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    pub(crate) fn forwarded(&self, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
         let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
         if !is_trusted(self.address.ip().to_canonical()) {
             return None;

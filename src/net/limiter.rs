@@ -23,11 +23,11 @@ const RESERVED_SHARE: usize = 16;
 
 /// Counts the open connections of a listener.
 #[derive(Clone, Debug)]
-pub struct OpenConnections(pub(super) Arc<ConnectionLimiter>);
+pub(crate) struct OpenConnections(pub(super) Arc<ConnectionLimiter>);
 
 impl OpenConnections {
     /// The number of open connections.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.table().all
     }
 }
@@ -248,7 +248,7 @@ impl ConnectionHandle {
 
 /// The address that connections are counted by. For IPv6 it is the /64, because one customer usually
 /// has a whole /64.
-pub fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_that_never_authorized_and_is_idle_gives_way() {
+    async fn the_oldest_idle_connection_without_authorization_is_evicted() {
         let limits = Limits { max_connections: 32, ..Limits::default() };
         let limiter = Arc::new(ConnectionLimiter::default());
         let admit = |address: &str| admit(&limiter, &limits, address).unwrap().unwrap();
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn some_are_kept_for_addresses_that_were_authorized() {
+    fn some_connections_are_reserved_for_known_addresses() {
         let limits = Limits { max_connections: 32, ..Limits::default() };
         let limiter = Arc::new(ConnectionLimiter::default());
         // All have a request in progress.
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_more_waits_for_the_end_of_the_one_that_gives_way() {
+    async fn a_new_connection_waits_for_the_end_of_the_evicted_one() {
         let limits = Limits { max_connections: 1, ..Limits::default() };
         let limiter = Arc::new(ConnectionLimiter::default());
         let address = "192.0.2.1".parse().unwrap();
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_that_are_remembered_are_capped() {
+    fn the_known_addresses_are_capped() {
         let limits = Limits::default();
         let limiter = Arc::new(ConnectionLimiter::default());
         for n in 0..MAX_KNOWN + 10 {

@@ -18,34 +18,34 @@ const CONSOLE_SHARE: usize = 8;
 
 /// The limits of a [`Listener`](super::Listener).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Connections at a time; one more is closed at once.
-    pub max_connections: usize,
-    /// Connections at a time from one address (IPv6: one /64, which is what one customer gets).
-    pub max_connections_per_address: usize,
-    /// Addresses that `max_connections_per_address` does not hold: trusted proxies and tunnels, behind
-    /// which there are many clients.
-    pub many_clients: Vec<IpNet>,
-    /// The header of a request, in bytes; at least [`MIN_HEADER_BYTES`](Limits::MIN_HEADER_BYTES).
-    pub max_header_bytes: usize,
-    /// From the connection to the end of the TLS handshake.
-    pub handshake_timeout: Duration,
-    /// From there to the end of the first request's header.
-    pub header_timeout: Duration,
-    /// From an answer to the end of the next request's header. It is also the longest pause that a
-    /// streamed answer may make, whether because the handler has nothing or the client takes nothing.
-    pub idle_timeout: Duration,
-    /// How long a peer may take to read the last answer and close, once we are done with it.
-    pub linger_timeout: Duration,
+pub(crate) struct Limits {
+    /// The most connections at a time. More are closed at once.
+    pub(crate) max_connections: usize,
+    /// The most connections at a time from one address. For IPv6: from one /64, because one customer
+    /// usually has a whole /64.
+    pub(crate) max_connections_per_address: usize,
+    /// Addresses without that limit: trusted proxies and tunnels, which have many clients.
+    pub(crate) many_clients: Vec<IpNet>,
+    /// The size of the largest request header, in bytes. At least [`MIN_HEADER_BYTES`](Limits::MIN_HEADER_BYTES).
+    pub(crate) max_header_bytes: usize,
+    /// For the TLS handshake, from the start of the connection.
+    pub(crate) handshake_timeout: Duration,
+    /// For the first request's header, from the end of the handshake.
+    pub(crate) header_timeout: Duration,
+    /// For the next request's header, from the end of a response. It is also the longest pause within a
+    /// streamed response, on either side.
+    pub(crate) idle_timeout: Duration,
+    /// For the peer to read the last response and close its side.
+    pub(crate) linger_timeout: Duration,
 }
 
 impl Limits {
-    /// The least that `max_header_bytes` can be, in bytes: the smallest buffer hyper reads into.
-    pub const MIN_HEADER_BYTES: usize = 8192;
+    /// The smallest `max_header_bytes`: the size of hyper's smallest read buffer.
+    pub(crate) const MIN_HEADER_BYTES: usize = 8192;
 
     /// The limits of the receiver and of the console, if each of them is configured with these.
     /// `descriptors` is how many file descriptors this process may have; `None` is no limit.
-    pub fn for_descriptors(&self, descriptors: Option<u64>) -> (Limits, Limits) {
+    pub(crate) fn for_descriptors(&self, descriptors: Option<u64>) -> (Limits, Limits) {
         let (mut receiver, mut console) = (self.clone(), self.clone());
         let all = descriptors.and_then(|all| usize::try_from(all).ok()).unwrap_or(usize::MAX);
         let left = all - RESERVED_DESCRIPTORS.min(all / 2);
@@ -75,7 +75,7 @@ impl Default for Limits {
 
 /// Raises the limit on file descriptors as far as this process may. Returns the limit, or `None` if
 /// there is none.
-pub fn raise_descriptor_limit() -> Option<u64> {
+pub(crate) fn raise_descriptor_limit() -> Option<u64> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // If the limit cannot be raised, it stays as it is.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_leave_descriptors_for_the_rest() {
+    fn some_descriptors_are_reserved() {
         check(1024, None, 1024, 1024);
         check(1024, Some(1 << 20), 1024, 1024);
         check(1024, Some(2304), 1024, 1024);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_raised_to_the_hard_one() {
+    fn the_descriptor_limit_is_raised_to_the_hard_limit() {
         let raised = raise_descriptor_limit();
         assert_eq!(raised, getrlimit(Resource::Nofile).maximum);
     }

@@ -34,10 +34,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}{}", advice(source))]
 pub struct ListenError {
-    /// The address.
-    pub address: SocketAddr,
-    /// What the system says.
-    pub source: io::Error,
+    address: SocketAddr,
+    source: io::Error,
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -55,7 +53,7 @@ fn advice(error: &io::Error) -> &'static str {
 
 /// Why a socket of the service manager cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ActivationError {
+pub(crate) enum ActivationError {
     /// There are several sockets, and nothing says which of them is for deliveries.
     #[error(
         "the service manager passed {0} sockets, expected 1, for deliveries: name one address \
@@ -74,7 +72,7 @@ pub enum ActivationError {
 ///
 /// # Errors
 /// When there are several sockets, or when the socket does not listen on TCP.
-pub fn activation_socket() -> Result<Option<std::net::TcpListener>, ActivationError> {
+pub(crate) fn activation_socket() -> Result<Option<std::net::TcpListener>, ActivationError> {
     let mut sockets = ListenFd::from_env();
     if sockets.len() > 1 {
         return Err(ActivationError::Several(sockets.len()));
@@ -88,7 +86,7 @@ pub fn activation_socket() -> Result<Option<std::net::TcpListener>, ActivationEr
 
 /// A TCP port that accepts connections, with TLS or without.
 #[derive(Debug)]
-pub struct Listener {
+pub(crate) struct Listener {
     tcp: TcpListener,
     address: SocketAddr,
     tls: Option<Arc<ServerTls>>,
@@ -101,7 +99,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the address is in use, not an address of this machine, or not allowed.
-    pub async fn bind(
+    pub(crate) async fn bind(
         address: SocketAddr,
         tls: Option<Arc<ServerTls>>,
     ) -> Result<Listener, ListenError> {
@@ -114,7 +112,7 @@ impl Listener {
     ///
     /// # Errors
     /// When the runtime cannot watch the socket.
-    pub fn from_socket(
+    pub(crate) fn from_socket(
         socket: std::net::TcpListener,
         tls: Option<Arc<ServerTls>>,
     ) -> io::Result<Listener> {
@@ -127,12 +125,12 @@ impl Listener {
     }
 
     /// The address, with the actual port.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Counts the open connections, also while the listener serves.
-    pub fn connections(&self) -> OpenConnections {
+    pub(crate) fn connections(&self) -> OpenConnections {
         OpenConnections(Arc::clone(&self.limiter))
     }
 
@@ -143,7 +141,7 @@ impl Listener {
     /// deadline passes. Work that must finish anyway must be spawned by `service` and awaited by the
     /// caller at shutdown. `service` must limit its own waits, above all for the request's body. A
     /// response body without an end must end when the shutdown begins.
-    pub async fn serve<S, F, B>(
+    pub(crate) async fn serve<S, F, B>(
         self,
         service: S,
         limits: Limits,
@@ -215,7 +213,7 @@ mod tests {
     use crate::net::{ConnectionRefusal, Reload};
 
     #[tokio::test]
-    async fn a_connection_over_the_limit_is_closed_and_its_place_is_given_on() {
+    async fn a_connection_over_the_limit_is_closed() {
         let limits = Limits { max_connections_per_address: 1, ..generous_limits() };
         let mut server = TestServer::start(limits, None).await;
         let (mut client, connection) = http(server.connect().await, false).await;
@@ -259,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_shutdown_answers_what_is_at_work_and_closes_the_rest() {
+    async fn a_shutdown_finishes_requests_and_closes_idle_connections() {
         for two in [false, true] {
             let server = TestServer::start(generous_limits(), None).await;
             let (mut idle, idle_ends) = http(server.connect().await, two).await;
@@ -282,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_deadline_the_rest_is_dropped() {
+    async fn connections_are_dropped_at_the_deadline() {
         for two in [false, true] {
             let tls = Some(TestCertificate::new("localhost").tls());
             let server = TestServer::start(generous_limits(), tls).await;
@@ -297,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_that_is_taken_is_named() {
+    async fn an_address_in_use_is_named() {
         let server = TestServer::start(generous_limits(), None).await;
         let error = Listener::bind(server.address, None).await.unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot listen on {}: ", server.address)), "{error}");

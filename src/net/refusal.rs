@@ -11,7 +11,7 @@ use rustls::{AlertDescription, Error as TlsFailure};
 
 /// Observes what a listener refuses. Its methods are called on the tasks of connections and must not
 /// block.
-pub trait ListenerObserver: Send + Sync + 'static {
+pub(crate) trait ListenerObserver: Send + Sync + 'static {
     /// A connection of `peer`, or a request on it, was refused.
     fn refused(&self, peer: SocketAddr, why: ConnectionRefusal);
 
@@ -21,45 +21,25 @@ pub trait ListenerObserver: Send + Sync + 'static {
 
 /// Why a connection, or a request on it, was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectionRefusal {
-    /// The limit on all connections is reached.
+pub(crate) enum ConnectionRefusal {
     #[error("there are {max} connections already, which is the limit")]
-    TooManyConnections {
-        /// The limit.
-        max: usize,
-    },
-    /// The connection was idle, had no authorized request, and was closed to make room for another.
+    TooManyConnections { max: usize },
     #[error(
         "it had no authorized request and was closed to make room: there are too many connections"
     )]
     Evicted,
-    /// The limit on connections from one address is reached.
     #[error("there are {max} connections from its address already, which is the limit")]
-    TooManyFromAddress {
-        /// The limit.
-        max: usize,
-    },
-    /// The TLS handshake took too long.
+    TooManyFromAddress { max: usize },
     #[error("its TLS handshake did not finish within {after:?}")]
-    HandshakeTimeout {
-        /// The limit.
-        after: Duration,
-    },
-    /// The TLS handshake failed.
+    HandshakeTimeout { after: Duration },
     #[error("the TLS handshake failed: {0}")]
     HandshakeFailed(String),
-    /// The peer sent plain HTTP to a port with TLS.
     #[error("it sent plain HTTP to a port that expects TLS: its URL must begin with https://")]
     PlainToTls,
-    /// The peer sent TLS to a port without TLS.
     #[error("it sent TLS to a port that expects plain HTTP: its URL must begin with http://")]
     TlsToPlain,
-    /// The header of the first request took too long.
     #[error("it sent no complete request header within {after:?}")]
-    HeaderTimeout {
-        /// The limit.
-        after: Duration,
-    },
+    HeaderTimeout { after: Duration },
     /// A request header is malformed or too large. Reported for HTTP/1.1 only: on HTTP/2 hyper answers
     /// the peer and reports nothing.
     #[error("it sent a bad request header: {0}")]
@@ -68,7 +48,7 @@ pub enum ConnectionRefusal {
 
 impl ConnectionRefusal {
     /// Every word that [`reason`](ConnectionRefusal::reason) returns.
-    pub const REASONS: [&str; 9] = [
+    pub(crate) const REASONS: [&str; 9] = [
         "too_many_connections",
         "gave_way",
         "too_many_from_address",
@@ -81,7 +61,7 @@ impl ConnectionRefusal {
     ];
 
     /// The reason in one word, for metrics.
-    pub fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             ConnectionRefusal::TooManyConnections { .. } => "too_many_connections",
             ConnectionRefusal::Evicted => "gave_way",

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn path_then_method_then_authorization() {
+    fn path_method_and_authorization_are_checked_in_order() {
         check("POST", "/audit-logs", &["Splunk 1"], 200, None);
         check("POST", "/audit-logs?x=1", &["Bearer two"], 200, None);
         check("POST", "/audit-logs/", &["Splunk 1"], 404, Some("Splunk"));

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_in_every_spelling() {
+    fn every_name_of_gzip_is_accepted() {
         for value in
             ["gzip", "x-gzip", "application/gzip", "GZIP", " Application/GZip ", "identity"]
         {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_decoded_up_to_the_cap() {
+    fn a_body_is_decoded_up_to_the_limit() {
         let one = gzip_layers(&[]).unwrap();
         let ok = |_: usize| Ok(());
         let exact = vec![b'x'; 3 * STEP];
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_broken_is_refused() {
+    fn a_damaged_body_is_refused() {
         let one = gzip_layers(&[]).unwrap();
         let whole = gzip(b"abcdefghijklmnop");
         let mut flipped = whole.clone();

@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn counts_have_the_shape_of_the_contract() {
+    async fn counts_have_the_documented_shape() {
         let appended =
             Appended { received: 3, stored: 2, duplicates: 1, valid: 2, ..Appended::default() };
         let response = stored(&appended, ResponseProfile::Vidimus);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_problem_says_what_it_is_and_its_headers() {
+    async fn a_problem_has_its_status_and_headers() {
         let response = Problem::overloaded().into_response(ResponseProfile::Vidimus);
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_authorization_is_missing_unknown_or_unreadable() {
+    fn hec_tells_wrong_authorizations_apart() {
         for value in ["", " ", "Splunk", "splunk  "] {
             check(value, HecReply::TokenIsRequired);
         }

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn advice_can_be_left_out() {
+    fn a_message_without_advice() {
         let check = |why: &str| {
             let error = ClientError::Tls { url: "https://a.test/".into(), why: why.into() };
             assert_eq!(

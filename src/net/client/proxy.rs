@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_proxy_is_for_https_and_never_for_the_loopback_address() {
+    fn the_proxy_is_used_for_https_to_other_hosts() {
         check("https://host.test/", Some("http://proxy.test:3128/"));
         check("https://198.51.100.1:8443/", Some("http://proxy.test:3128/"));
         check("https://no.test/", None);

@@ -46,7 +46,7 @@ async fn check(bytes: &'static [u8], timeout: Duration, expected: &str) {
 }
 
 #[tokio::test]
-async fn a_document_is_whole_small_and_in_time() {
+async fn a_document_has_limits_of_size_and_time() {
     check(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", LONG, "hi").await;
     check(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n0123456789", LONG, "0123456789").await;
     let large = "URL answered with more than 10 bytes";
@@ -64,7 +64,7 @@ async fn a_document_is_whole_small_and_in_time() {
 }
 
 #[tokio::test]
-async fn a_url_is_absolute_and_plain_http_is_for_the_loopback_address() {
+async fn plain_http_is_allowed_for_the_loopback_address_only() {
     let client = client_with(None, false, Proxies::none());
     for (url, why) in [
         ("/keys", "expected an absolute URL"),
@@ -81,7 +81,7 @@ async fn a_url_is_absolute_and_plain_http_is_for_the_loopback_address() {
 }
 
 #[tokio::test]
-async fn redirections_are_followed_but_not_for_ever_and_not_to_plain_http() {
+async fn redirections_have_limits() {
     let dir = tempfile::tempdir().unwrap();
     let files = TestCertificate::new("localhost").write(dir.path());
     let tls = Arc::new(ServerTls::load(files.clone()).unwrap());
@@ -106,7 +106,7 @@ async fn redirections_are_followed_but_not_for_ever_and_not_to_plain_http() {
 }
 
 #[tokio::test]
-async fn a_self_signed_certificate_is_its_own_authority() {
+async fn a_self_signed_certificate_can_be_used_as_ca() {
     let dir = tempfile::tempdir().unwrap();
     let pem = dir.path().join("tls.pem");
     ensure_self_signed(&pem, &["vidimus.test".to_owned()], jiff::Timestamp::now()).unwrap();
@@ -145,7 +145,7 @@ async fn a_self_signed_certificate_is_its_own_authority() {
 }
 
 #[tokio::test]
-async fn errors_say_what_to_try() {
+async fn errors_give_advice() {
     let client = client_with(None, false, Proxies::none());
     let plain = TestServer::start(generous_limits(), None).await;
     for url in [format!("http://{}/", plain.address), saying(b"HTTP/1.1 400 No\r\n\r\n").await] {
@@ -206,7 +206,7 @@ async fn proxy(to: Result<std::net::SocketAddr, u16>) -> (String, mpsc::Unbounde
 }
 
 #[tokio::test]
-async fn a_proxy_gives_a_tunnel() {
+async fn a_proxy_opens_a_tunnel() {
     let dir = tempfile::tempdir().unwrap();
     let files = TestCertificate::new("receiver.test").write(dir.path());
     let tls = Arc::new(ServerTls::load(files.clone()).unwrap());

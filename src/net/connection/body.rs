@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 /// The body of a request.
 #[derive(Debug)]
-pub struct RequestBody {
+pub(crate) struct RequestBody {
     /// `None` after the end.
     incoming: Option<Incoming>,
     /// The runtime that discards the rest, and the time-out. HTTP/2 only.
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_left_of_a_body_is_thrown_away_for_a_while() {
+    async fn the_rest_of_a_body_is_discarded() {
         check(LONG, true, &[HEADERS]).await;
         check(SHORT, false, &[HEADERS, RESET]).await;
     }

@@ -30,7 +30,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub use self::body::RequestBody;
+pub(crate) use self::body::RequestBody;
 use self::socket::{Linger, Socket};
 use super::limiter::{ConnectionHandle, ConnectionPermit};
 use super::{ConnectionRefusal, Limits, ListenerObserver, ServerTls, Shutdown};
@@ -40,11 +40,11 @@ const TLS_HANDSHAKE: u8 = 22;
 
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The address. An IPv4 address mapped into IPv6 is given as IPv4.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Whether the connection uses TLS.
-    pub tls: bool,
+    pub(crate) tls: bool,
 }
 
 /// A handler returns this instead of a response to close the connection without one.
@@ -54,12 +54,12 @@ pub struct Peer {
 /// other requests are answered. A client treats both as a failed connection, never as a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is closed without an answer")]
-pub struct CloseConnection;
+pub(crate) struct CloseConnection;
 
 /// A handler's verdict on a request, set as an extension of the response. Without one the connection
 /// stays open and can be evicted when there are many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
+pub(crate) enum Admission {
     /// The connection is kept, and its address is remembered.
     Authorized,
     /// The connection is closed after the response.

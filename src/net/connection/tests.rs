@@ -20,7 +20,7 @@ async fn check(tls: bool, limits: Limits, bytes: &[u8], answer: &str, why: Conne
 }
 
 #[tokio::test]
-async fn a_handshake_has_its_time() {
+async fn a_handshake_has_a_timeout() {
     let limits = || Limits { handshake_timeout: SHORT, ..generous_limits() };
     let why = || ConnectionRefusal::HandshakeTimeout { after: SHORT };
     check(true, limits(), b"", "", why()).await;
@@ -28,7 +28,7 @@ async fn a_handshake_has_its_time() {
 }
 
 #[tokio::test]
-async fn a_first_header_has_its_time() {
+async fn the_first_header_has_a_timeout() {
     let limits = || Limits { header_timeout: SHORT, ..generous_limits() };
     let why = || ConnectionRefusal::HeaderTimeout { after: SHORT };
     check(false, limits(), b"", "", why()).await;
@@ -60,7 +60,7 @@ async fn the_wrong_scheme_is_recognised() {
 }
 
 #[tokio::test]
-async fn bad_headers_are_told_of() {
+async fn bad_headers_are_reported() {
     let bad = |why: &str| ConnectionRefusal::BadHeader(why.to_owned());
     let bytes = b"GET / HTTP/1.1\r\nno colon\r\n\r\n";
     check(false, generous_limits(), bytes, "HTTP/1.1 400", bad("invalid HTTP header parsed")).await;
@@ -73,7 +73,7 @@ async fn bad_headers_are_told_of() {
 }
 
 #[tokio::test]
-async fn who_comes_and_goes_without_a_word_is_not_told_of() {
+async fn a_connection_without_a_byte_is_not_reported() {
     for tls in [None, Some(TestCertificate::new("localhost").tls())] {
         let server = TestServer::start(generous_limits(), tls).await;
         drop(server.connect().await);
@@ -100,7 +100,7 @@ async fn requests_are_answered_over_both_protocols() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_without_a_word() {
+async fn an_idle_connection_is_closed_and_not_reported() {
     for (two, alpn) in [(false, "http/1.1"), (true, "h2")] {
         let limits = Limits { idle_timeout: SHORT, linger_timeout: SHORT, ..generous_limits() };
         let tls = Some(TestCertificate::new("localhost").tls());
@@ -114,7 +114,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_handler_at_work_is_not_idle() {
+async fn a_connection_with_a_request_is_not_idle() {
     for two in [false, true] {
         let limits = Limits { idle_timeout: SHORT, header_timeout: SHORT, ..generous_limits() };
         let server = TestServer::start(limits, None).await;
@@ -132,7 +132,7 @@ async fn a_handler_at_work_is_not_idle() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_taken_does_not_keep_a_connection() {
+async fn a_client_that_does_not_read_is_disconnected() {
     const MUCH: usize = 32 << 20;
     let limits = Limits {
         max_connections: 1,
@@ -166,7 +166,7 @@ async fn a_handler_can_close_the_connection() {
 }
 
 #[tokio::test]
-async fn a_refused_request_ends_its_connection() {
+async fn a_refused_request_closes_its_connection() {
     for two in [false, true] {
         let server = TestServer::start(generous_limits(), None).await;
         let (mut client, connection) = http(server.connect().await, two).await;
@@ -178,7 +178,7 @@ async fn a_refused_request_ends_its_connection() {
 }
 
 #[tokio::test]
-async fn idle_connections_give_way_and_authorized_ones_stay() {
+async fn idle_connections_are_evicted_and_authorized_ones_are_not() {
     for two in [false, true] {
         let limits = Limits { max_connections: 4, ..generous_limits() };
         let mut server = TestServer::start(limits, None).await;
@@ -206,7 +206,7 @@ async fn idle_connections_give_way_and_authorized_ones_stay() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_body_is_read_arrives() {
+async fn a_response_before_the_end_of_the_body_arrives() {
     let body = vec![b'x'; 8 << 20];
     let head = format!("POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     let request = [head.as_bytes(), &body].concat();

@@ -20,7 +20,7 @@ use super::{PairFiles, TlsError, provider, read_certificates, read_pair, unusabl
 /// # Errors
 /// When `ca_file` cannot be read or has no certificate that can be a root, or when `pair` cannot be
 /// used. Roots of the system that cannot be read are left out.
-pub fn client_config(
+pub(crate) fn client_config(
     ca_file: Option<&Path>,
     pair: Option<&PairFiles>,
 ) -> Result<ClientConfig, TlsError> {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_certificate_is_shown_if_it_is_asked_for() {
+    async fn the_client_certificate_is_sent() {
         let dir = tempfile::tempdir().unwrap();
         let files = TestCertificate::new("localhost").write(dir.path());
         for (pair, is_let_in) in [(Some(&files), true), (None, false)] {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_no_pair() {
+    fn files_that_are_not_a_pair_are_refused() {
         let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let [one, other] = dirs.each_ref().map(|dir| TestCertificate::new("a").write(dir.path()));
         let check = |certificate: &Path, key: &Path, expected: &str| {

@@ -16,10 +16,10 @@ use rustls::InconsistentKeys;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-pub use client::client_config;
+pub(crate) use client::client_config;
 pub(super) use client::insecure;
-pub use self_signed::ensure_self_signed;
-pub use server::{Reload, ServerTls};
+pub(crate) use self_signed::ensure_self_signed;
+pub(crate) use server::{Reload, ServerTls};
 
 /// The size of the largest PEM file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -25,7 +25,11 @@ const YEARS: i32 = 10;
 ///
 /// # Errors
 /// When an existing file cannot be used, a name is not valid, or the file cannot be written.
-pub fn ensure_self_signed(path: &Path, names: &[String], now: Timestamp) -> Result<bool, TlsError> {
+pub(crate) fn ensure_self_signed(
+    path: &Path,
+    names: &[String],
+    now: Timestamp,
+) -> Result<bool, TlsError> {
     let exists =
         path.try_exists().map_err(|source| TlsError::Read { path: path.to_owned(), source })?;
     if !exists {
@@ -72,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pair_is_made_once_and_for_its_owner_only() {
+    fn the_pair_is_made_once_and_readable_by_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tls.pem");
         fs::write(dir.path().join("tls.pem.tmp"), "left by a crash").unwrap();
@@ -85,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_pair_is_left_alone() {
+    fn a_file_that_is_not_a_pair_is_not_changed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tls.pem");
         fs::write(&path, "mine").unwrap();
@@ -95,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_is_refused() {
+    fn an_invalid_name_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tls.pem");
         let error = ensure_self_signed(&path, &["müller".to_owned()], now()).unwrap_err();

@@ -14,7 +14,7 @@ use crate::net::Shutdown;
 
 /// The result of checking the files.
 #[derive(Debug)]
-pub enum Reload {
+pub(crate) enum Reload {
     /// The files have not changed, or have just changed to a pair that cannot be used.
     Unchanged,
     /// New connections get the new certificate.
@@ -26,7 +26,7 @@ pub enum Reload {
 
 /// The certificate for new connections.
 #[derive(Debug)]
-pub struct ServerTls {
+pub(crate) struct ServerTls {
     files: PairFiles,
     state: Mutex<CertificateState>,
 }
@@ -49,7 +49,7 @@ impl ServerTls {
     ///
     /// # Errors
     /// When a file cannot be read, or when a server cannot use the pair.
-    pub fn load(files: PairFiles) -> Result<ServerTls, TlsError> {
+    pub(crate) fn load(files: PairFiles) -> Result<ServerTls, TlsError> {
         let bytes = PairBytes::read(&files)?;
         let (config, expires_at) = server_config(&bytes, &files)?;
         let seen = Fingerprint::of(&bytes);
@@ -64,7 +64,7 @@ impl ServerTls {
 
     /// When the certificate for new connections expires, in seconds since the epoch. `None` if the
     /// certificate cannot be parsed.
-    pub fn expires_at(&self) -> Option<i64> {
+    pub(crate) fn expires_at(&self) -> Option<i64> {
         self.state().expires_at
     }
 
@@ -72,7 +72,7 @@ impl ServerTls {
     ///
     /// The two files are replaced one after the other. So a pair that cannot be used is reported only
     /// when a second check finds the same contents.
-    pub fn reload(&self) -> Reload {
+    pub(crate) fn reload(&self) -> Reload {
         let read = PairBytes::read(&self.files);
         let seen = match &read {
             Ok(bytes) => Fingerprint::of(bytes),
@@ -98,7 +98,7 @@ impl ServerTls {
 
     /// Checks the files every `interval` until shutdown, and passes every result but
     /// [`Reload::Unchanged`] to `report`.
-    pub async fn watch(
+    pub(crate) async fn watch(
         self: Arc<Self>,
         interval: Duration,
         mut shutdown: Shutdown,
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_replaced_only_by_a_pair() {
+    fn a_pair_is_replaced_only_by_a_usable_one() {
         let dir = tempfile::tempdir().unwrap();
         let (one, other) = (TestCertificate::new("one"), TestCertificate::new("other"));
         let files = one.write(dir.path());
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_files_are_watched_until_shutdown() {
+    async fn the_files_are_checked_until_shutdown() {
         let dir = tempfile::tempdir().unwrap();
         let files = TestCertificate::new("one").write(dir.path());
         let tls = Arc::new(ServerTls::load(files).unwrap());
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_certificate_is_read_in_either_form() {
+    fn the_expiry_is_read_in_both_encodings() {
         let certificate = |year| {
             let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
             params.not_after = rcgen::date_time_ymd(year, 3, 1);

@@ -40,7 +40,7 @@ fn endless_headers_and_missing_handshakes_time_out() {
     }
     let refused = refused(&mut serve);
     for (reason, count) in
-        [("no complete request header", 1), ("its TLS handshake was not done", 2)]
+        [("no complete request header", 1), ("its TLS handshake did not finish", 2)]
     {
         let found = refused.iter().filter(|found| found.contains(reason)).count();
         assert_eq!(found, count, "{reason}: {refused:?}");

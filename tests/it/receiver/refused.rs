@@ -64,7 +64,7 @@ fn tls_to_a_plain_port_is_recorded() {
     assert!(RawConnection::tls_with(serve.port(), config).is_err());
     serve.stop();
     let refused = stored::refused(&serve.data());
-    assert!(refused[0].reason.contains("it sent TLS to a port that speaks plain HTTP"));
+    assert!(refused[0].reason.contains("it sent TLS to a port that expects plain HTTP"));
     assert_eq!(refused.len(), 1, "{refused:?}");
 }
 
