@@ -1,4 +1,4 @@
-//! The section `[console]`: where the web page and the API are, and who may see them.
+//! The section `[console]`: the address of the web page and the API, and who may use them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,29 +15,30 @@ use crate::settings::{
 };
 
 settings! {
-    /// The console's settings.
+    /// The keys of `[console]`.
     pub struct Console {
-        /// Where to listen; port 0 takes a free one. Not a loopback address only with a token.
+        /// The address to listen on. Port 0 takes a free one. An address that others can reach
+        /// needs a token.
         pub listen: SocketAddr = or(([127, 0, 0, 1], 8480).into(), address);
-        /// What `Host` may be besides the address itself, in lower case.
+        /// The values of `Host` that are accepted besides the address, in lower case.
         pub hosts: Vec<String> = or(Vec::new(), list(host));
     } with {
-        /// What a request must bring. Without one, every user of this machine may read.
+        /// The token that a request must have. Without one every user of this machine can read.
         pub token: Option<Secret>,
-        /// Its certificate, which is the receiver's unless it has one of its own.
+        /// The certificate: its own, or that of the receiver.
         pub tls: Tls,
     }
 }
 
 settings! {
-    /// The key that names the file of the token.
+    /// The key of the file with the token.
     pub(super) struct TokenKey {
         token_file: Option<PathBuf> = optional(path);
     }
 }
 
 impl Console {
-    /// The section `[console]`, over which the flags go.
+    /// Reads the section `[console]`. Flags override it.
     pub(super) fn resolve(
         flags: &Flags,
         section: &Section<'_>,
@@ -69,7 +70,7 @@ impl Console {
     }
 }
 
-/// The token in the file `path`, named by `setting`.
+/// Reads the token from the file `path`, which `setting` names.
 fn token_in(setting: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Secret, ConfigError> {
     let token = Secret::read(setting, path, warnings)?;
     if token.is_short() {
@@ -84,8 +85,8 @@ fn token_in(setting: &str, path: &Path, warnings: &mut Vec<String>) -> Result<Se
     Ok(token)
 }
 
-/// The certificate: none unless it is asked for, then its own, or the receiver's, or the self-signed
-/// one where the receiver has none.
+/// The certificate: none unless TLS is enabled; then its own, that of the receiver, or a
+/// self-signed one.
 fn tls(
     section: &Section<'_>,
     receiver: &Tls,

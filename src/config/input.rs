@@ -1,6 +1,6 @@
-//! The sections `[[input]]`: whose deliveries are taken, at which path, with which `Authorization`.
+//! The sections `[[input]]`: the paths that accept deliveries, and the `Authorization` of each.
 //!
-//! Without any, the flags make one called `default`.
+//! Without such a section the flags make an input called `default`.
 
 use std::path::PathBuf;
 
@@ -14,34 +14,35 @@ use crate::settings::{
     ConfigError, LEAST_LEN, Mismatch, Secret, Section, optional, or, required, settings,
 };
 
-/// The environment variable that holds the default input's authorization value.
+/// The environment variable with the authorization value of the default input.
 pub const AUTHORIZATION_VARIABLE: &str = "VIDIMUS_AUTHORIZATION";
 
 settings! {
-    /// One source of deliveries.
+    /// An input: a source of deliveries.
     pub struct Input {
         /// Its name: 1 to 64 of `a` to `z`, digits, `_` and `-`; no other input has it.
         pub name: String = required("every input has a name of its own", name);
-        /// The path of its endpoint, matched whole; no other input has it, and it is not `/healthz`.
+        /// The path of its endpoint, which must match completely. No other input has it, and it is
+        /// not `/healthz`.
         pub path: String =
             required("every input has a path of its own", |value| endpoint(text(value)?));
-        /// The organizations whose entries belong here. None: of any.
+        /// The organizations whose entries are expected. Empty: any.
         pub org_ids: Vec<String> = or(Vec::new(), list(id));
-        /// The Dev Portals whose entries belong here. None: of any.
+        /// The Dev Portals whose entries are expected. Empty: any.
         pub portal_ids: Vec<String> = or(Vec::new(), list(id));
-        /// The shape of what its senders are answered.
+        /// The format of its responses.
         pub response_profile: ResponseProfile =
             or(ResponseProfile::Vidimus, word(ResponseProfile::ALL, ResponseProfile::as_str));
     } with {
-        /// What the `Authorization` header of its deliveries must be.
+        /// The accepted values of `Authorization`.
         pub authorization: Authorization,
-        /// The key sets that its entries are verified with: its own, or else those of `[keys]`.
+        /// The key sets for its entries: its own, or those of `[keys]`.
         pub keys: Vec<KeySource>,
     }
 }
 
 settings! {
-    /// The ways to the accepted values of `Authorization`, of which an input has one.
+    /// The keys for the accepted values of `Authorization`. An input has one of them.
     pub(super) struct AuthorizationKeys {
         authorization: Option<Vec<Secret>> = optional(list(secret));
         authorization_file: Option<Vec<PathBuf>> = optional(list(path));
@@ -50,25 +51,25 @@ settings! {
 }
 
 words! {
-    /// The shape of what the senders of an input are answered. Nothing else depends on it.
+    /// The format of the responses to senders. It changes nothing else.
     pub enum ResponseProfile {
-        /// Counts, and problems (RFC 9457).
+        /// Counts, and problem details (RFC 9457).
         Vidimus = "vidimus",
-        /// What Splunk's HTTP Event Collector answers.
+        /// The responses of Splunk's HTTP Event Collector.
         SplunkHec = "splunk-hec",
     }
 }
 
-/// What an `Authorization` header must be.
+/// The accepted values of `Authorization`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authorization {
-    /// One of these, of which there is at least one.
+    /// At least one value.
     Given(Vec<Secret>),
-    /// A random value, made on first run and kept in the data directory.
+    /// A random value, created on the first run and kept in the data directory.
     Generated,
 }
 
-/// What the inputs are made of.
+/// The sources of the inputs.
 pub(super) struct Sources<'a> {
     pub(super) flags: &'a Flags,
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
@@ -79,7 +80,7 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The inputs of the file, or else the one that the flags make.
+    /// The inputs of the file, or the default input.
     pub(super) fn inputs(&self, warnings: &mut Vec<String>) -> Result<Vec<Input>, ConfigError> {
         let sections = self.top.tables("input")?;
         if sections.is_empty() {
@@ -101,7 +102,7 @@ impl Sources<'_> {
         Ok(inputs)
     }
 
-    /// The input of the flags and the environment.
+    /// The default input, from the flags and the environment.
     fn default_input(&self, warnings: &mut Vec<String>) -> Result<Input, ConfigError> {
         let Flags { authorization, authorization_file, .. } = self.flags;
         let secret = match (authorization, authorization_file) {
@@ -143,7 +144,7 @@ impl Sources<'_> {
         })
     }
 
-    /// Flags that would make an input are an error where the file has some.
+    /// Refuses the flags of the default input if the file has inputs.
     fn refuse_flags(&self) -> Result<(), ConfigError> {
         let given = [
             ("--authorization", self.flags.authorization.is_some()),
@@ -160,7 +161,8 @@ impl Sources<'_> {
         }
     }
 
-    /// The variable is no error as the flags are: a service may set it for every program it starts.
+    /// Warns if the variable is not used. It is no error, as a service manager may set it for every
+    /// program.
     fn warn_of_unused_variable(
         &self,
         sections: &[Section<'_>],
@@ -198,7 +200,7 @@ impl Sources<'_> {
         Ok(input)
     }
 
-    /// The accepted values of an input, from where it says.
+    /// Reads the accepted values of an input.
     fn secrets(
         &self,
         section: &Section<'_>,
@@ -249,7 +251,7 @@ fn warn_if_short(setting: &str, secrets: &[Secret], warnings: &mut Vec<String>) 
     }
 }
 
-/// A path as it stands in a request. Nothing is decoded when it is matched, so nothing is here.
+/// The path of a request. It is compared without decoding.
 fn endpoint(text: &str) -> Result<String, Mismatch> {
     if text == "/healthz" {
         return Err(Mismatch::text(text, "another path: load balancers ask there"));
@@ -266,7 +268,7 @@ fn endpoint(text: &str) -> Result<String, Mismatch> {
     }
 }
 
-/// The name of a variable. Another text is not shown: it may be the secret itself.
+/// The name of an environment variable. Other text is not shown, since it may be the secret itself.
 fn variable(value: &DeValue<'_>) -> Result<String, Mismatch> {
     let name = text(value)?;
     let named = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -291,7 +293,7 @@ fn named<T>(setting: &str, value: Result<T, Mismatch>) -> Result<T, ConfigError>
     value.map_err(|mismatch| ConfigError::value(setting, mismatch))
 }
 
-/// The error that an input before `section` has the same value of `key`.
+/// The error for a value of `key` that an earlier input has.
 fn repeated(section: &Section<'_>, key: &str, value: &str) -> ConfigError {
     let found = format!("{value:?}, which an input before it has");
     section.wrong(key, Mismatch::new(found, format!("another {key}")))

@@ -1,4 +1,4 @@
-//! Where verification keys come from: JWK sets in files or at URLs, or those of Konnect's regions.
+//! The sources of verification keys: JWK sets in files or at URLs, or those of Konnect's regions.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,20 +11,20 @@ use crate::settings::value::{duration, list, text};
 use crate::settings::{ConfigError, HttpUrl, Mismatch, Section, optional, or, settings};
 
 settings! {
-    /// The keys of all inputs that have none of their own.
+    /// The section `[keys]`, for all inputs without key sets of their own.
     pub struct Keys {
-        /// How often each set is read again.
+        /// How often the sets are read again.
         pub refresh: Duration = or(Duration::from_secs(6 * 60 * 60), duration(SECOND));
-        /// How long a key that left its set goes on verifying, from when it was last seen.
+        /// How long a key verifies after it was last seen in its set.
         pub retire_after: Duration = or(Duration::from_secs(8 * DAY), duration(SECOND));
     } with {
-        /// The key sets, each once. With none nothing can be verified.
+        /// The key sets, without duplicates. Without any nothing can be verified.
         pub sources: Vec<KeySource>,
     }
 }
 
 settings! {
-    /// The keys that name key sets.
+    /// The keys for key sets.
     pub(super) struct SourceKeys {
         jwks: Vec<KeySource> = or(Vec::new(), list(|value| text(value)?.parse()));
         region: Option<Region> = optional(|value| text(value)?.parse());
@@ -32,7 +32,7 @@ settings! {
 }
 
 impl Keys {
-    /// The section `[keys]`, in which the flags replace the sources.
+    /// Reads the section `[keys]`. Flags override its sources.
     pub(super) fn resolve(flags: &Flags, section: &Section<'_>) -> Result<Keys, ConfigError> {
         let given = flag_sources(flags)?;
         let in_file = SourceKeys::read(section)?.sources();
@@ -40,12 +40,12 @@ impl Keys {
     }
 }
 
-/// Where a JWK set is read from.
+/// The source of a JWK set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeySource {
-    /// A file; a relative path is relative to the working directory.
+    /// A file. A relative path is relative to the working directory.
     File(PathBuf),
-    /// An `https` URL, or an `http` one to the loopback interface. It has no credentials.
+    /// An `https` URL, or an `http` URL of the loopback interface. It has no credentials.
     Url(String),
 }
 
@@ -69,7 +69,7 @@ impl FromStr for KeySource {
             return if text.is_empty() { Err(Mismatch::text(text, EXPECTED)) } else { Ok(file) };
         }
         let url = HttpUrl::new(text, EXPECTED)?;
-        // Whoever can answer in the source's place decides what is genuine.
+        // Whoever can respond instead of the source decides what is genuine.
         if url.is_https() || url.is_loopback() {
             Ok(KeySource::Url(text.to_owned()))
         } else {
@@ -78,7 +78,7 @@ impl FromStr for KeySource {
     }
 }
 
-/// A region of Konnect, each of which signs with keys of its own.
+/// A region of Konnect. Each signs with its own keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Region {
     /// United States.
@@ -98,15 +98,15 @@ pub enum Region {
 }
 
 impl Region {
-    /// Every one of them, `auto` last.
+    /// All values, `auto` last.
     pub const ALL: [Region; 7] =
         [Region::Us, Region::Eu, Region::Au, Region::Me, Region::In, Region::Sg, Region::Auto];
 
-    /// Every one of them but `auto`.
+    /// All regions, without `auto`.
     pub const EACH: [Region; 6] =
         [Region::Us, Region::Eu, Region::Au, Region::Me, Region::In, Region::Sg];
 
-    /// The word for it.
+    /// The name of the region.
     pub fn as_str(self) -> &'static str {
         match self {
             Region::Us => "us",
@@ -119,7 +119,7 @@ impl Region {
         }
     }
 
-    /// The region's key set; for `auto` the key sets of all regions.
+    /// The key set of the region. For `auto`, those of all regions.
     pub fn sources(self) -> Vec<KeySource> {
         let regions = Region::ALL.into_iter().filter(|region| match self {
             Region::Auto => *region != Region::Auto,
@@ -152,7 +152,7 @@ impl FromStr for Region {
 }
 
 impl SourceKeys {
-    /// The key sets, each once.
+    /// The key sets, without duplicates.
     pub(super) fn sources(self) -> Vec<KeySource> {
         together(self.jwks, self.region)
     }

@@ -1,7 +1,7 @@
-//! The section `[konnect]`: how Konnect's own API is reached.
+//! The section `[konnect]`: how to reach Konnect's API.
 //!
-//! The token itself never stands in the configuration, only the file that holds it, and that is read
-//! by the commands that need it.
+//! The token is never in the configuration, only the name of its file. Commands that need the token
+//! read it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,24 +15,24 @@ use crate::settings::units::{DAY, SECOND};
 use crate::settings::value::{duration, path, text};
 use crate::settings::{HttpUrl, Mismatch, optional, or, settings};
 
-/// The environment variable that holds the token.
+/// The environment variable with the token.
 pub const TOKEN_VARIABLE: &str = "KONNECT_TOKEN";
 
 settings! {
-    /// How the API is reached.
+    /// The keys of `[konnect]`.
     pub struct Konnect {
-        /// The file that holds the access token.
+        /// The file with the access token.
         pub token_file: Option<PathBuf> = optional(path);
-        /// The region of the organization's webhook: one of them.
+        /// The region of the organization's webhook.
         pub region: Option<Region> = optional(one_region);
-        /// Where the whole API is instead of at Konnect's hosts: a stand-in.
+        /// The URL of the API, if it is not Konnect's own: a stand-in.
         pub base_url: Option<BaseUrl> = optional(|value| text(value)?.parse());
         /// How long Konnect keeps entries for replay and pull.
         pub retention: Duration = or(Duration::from_secs(7 * DAY), duration(SECOND));
     }
 }
 
-/// A region that is one: not `auto`.
+/// A single region, not `auto`.
 fn one_region(value: &DeValue<'_>) -> Result<Region, Mismatch> {
     let word = text(value)?;
     word.parse().ok().filter(|region| *region != Region::Auto).ok_or_else(|| {
@@ -41,12 +41,13 @@ fn one_region(value: &DeValue<'_>) -> Result<Region, Mismatch> {
     })
 }
 
-/// Scheme, host and port of an API, without a slash at the end: `https`, or `http` to this machine.
+/// The scheme, host and port of an API, without a slash at the end: `https`, or `http` to this
+/// machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
 impl BaseUrl {
-    /// The URL, to which a path is appended.
+    /// The URL. A path can be appended.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,7 +66,7 @@ impl FromStr for BaseUrl {
         const EXPECTED: &str = "an https URL without a path, or an http one to a loopback address, \
                                 such as \"http://127.0.0.1:8490\"";
         let found = HttpUrl::new(url, EXPECTED)?;
-        // A token goes there.
+        // The token is sent there.
         if !found.is_https() && !found.is_loopback() {
             return Err(Mismatch::text(url, EXPECTED));
         }

@@ -5,19 +5,19 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 
 use crate::settings::Mismatch;
 
-/// What an address looks like, for messages.
+/// Describes an address in messages.
 const EXPECTED: &str = "an address and a port, such as \"127.0.0.1:8443\", \"[::1]:8443\" or \
                         \"localhost:8443\", or \":8443\" for every IPv4 address of this machine";
 
-/// Reads an address and a port. A name is looked up; of its addresses one of IPv4 goes first, as the
-/// defaults are. Without a host it is every IPv4 address.
+/// Parses an address and a port. A name is looked up, and an IPv4 address is preferred, like the
+/// defaults. Without a host it is every IPv4 address.
 pub fn listen_address(text: &str) -> Result<SocketAddr, Mismatch> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
     let bad = || Mismatch::text(text, EXPECTED);
     let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-    // The parser takes a sign too.
+    // The parser accepts a sign too.
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     let port: u16 = port.parse().ok().filter(|_| digits).ok_or_else(bad)?;
     if host.is_empty() {

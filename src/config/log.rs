@@ -5,15 +5,15 @@ use crate::settings::value::word;
 use crate::settings::{optional, settings};
 
 words! {
-    /// How much is logged: this and what is more serious.
+    /// The least severe messages that are logged.
     pub enum Level {
-        /// What failed and has to be looked at.
+        /// Failures that need attention.
         Error = "error",
-        /// What may have to be looked at.
+        /// Conditions that may need attention.
         Warn = "warn",
-        /// What happens, a delivery each.
+        /// Normal events, such as a delivery.
         Info = "info",
-        /// What helps to find a bug.
+        /// Details for finding bugs.
         Debug = "debug",
         /// Everything.
         Trace = "trace",
@@ -21,9 +21,9 @@ words! {
 }
 
 settings! {
-    /// What is logged.
+    /// The keys of `[log]`.
     pub struct Log {
-        /// How much. None: what the command takes for right.
+        /// The level. `None`: that of the command.
         pub level: Option<Level> = optional(word(Level::ALL, Level::as_str));
     }
 }

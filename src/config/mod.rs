@@ -1,13 +1,13 @@
-//! The settings: `config.toml`, the environment and the flags become one validated [`Config`].
+//! The configuration: `config.toml`, the environment and the flags are combined into a valid
+//! [`Config`].
 //!
-//! What the operator typed is [`Flags`] and the file; what the program works with is [`Config`], in
-//! which nothing needs to be checked again. A flag goes before the environment, that before the
-//! file, and that before the default. The file's format is written down in `config.example.toml`,
-//! which holds every key with its default. Relative paths, in the file too, are relative to the
-//! working directory.
+//! [`Flags`] and the file are what the operator wrote. [`Config`] is valid, so nothing has to be
+//! checked again. A flag overrides the environment, which overrides the file, which overrides the
+//! default. `config.example.toml` documents the file: it has every key with its default. Relative
+//! paths, in the file too, are relative to the working directory.
 //!
-//! Nothing is printed or logged here: what the operator should know is in [`Config::warnings`]. A
-//! file is read only if a flag or a key names it: none is looked for.
+//! This module prints and logs nothing. [`Config::warnings`] has what the operator should know. A
+//! file is read only if a flag or a key names it.
 
 mod console;
 mod input;
@@ -45,7 +45,7 @@ use crate::settings::{
 /// The environment variable that names the data directory.
 pub const DATA_DIR_VARIABLE: &str = "VIDIMUS_DATA_DIR";
 
-/// The tables of the file, with their keys.
+/// The tables of the file and their keys.
 fn tables() -> Vec<Table> {
     let tables: [(_, &[&[_]]); 12] = [
         ("", &[DataDirKey::KEYS]),
@@ -65,20 +65,21 @@ fn tables() -> Vec<Table> {
 }
 
 settings! {
-    /// The key of the top level that is no table.
+    /// The only key of the top level that is not a table.
     struct DataDirKey {
         data_dir: PathBuf = or("vidimus-data".into(), value::path);
     }
 }
 
-/// Everything that can be set, valid.
+/// The complete configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the store, the certificate and the authorization value made on first run are.
+    /// The directory of the store, and of the certificate and the authorization value created on
+    /// the first run.
     pub data_dir: PathBuf,
     /// The webhook endpoint.
     pub receiver: Receiver,
-    /// The sources of deliveries: at least one.
+    /// The inputs: at least one.
     pub inputs: Vec<Input>,
     /// The verification keys.
     pub keys: Keys,
@@ -86,18 +87,18 @@ pub struct Config {
     pub store: Store,
     /// The web page and its API.
     pub console: Console,
-    /// Where entries go besides the store.
+    /// The outputs.
     pub outputs: Vec<Output>,
     /// Konnect's own API.
     pub konnect: Konnect,
-    /// What is logged.
+    /// The log.
     pub log: Log,
-    /// What is allowed and should be mended, a sentence each.
+    /// Warnings: what is allowed and should be corrected, a sentence each.
     pub warnings: Vec<String>,
 }
 
-/// What was given on the command line, not yet checked. It holds a secret in plain, and therefore
-/// has no `Debug`.
+/// The flags of the command line, not checked yet. They may contain a secret, so there is no
+/// `Debug`.
 #[derive(Clone, Default)]
 pub struct Flags {
     /// `--config`.
@@ -122,15 +123,15 @@ pub struct Flags {
     pub no_tls: bool,
     /// `--console`.
     pub console: Option<SocketAddr>,
-    /// `--jwks`, as often as it is given. With `--region` it replaces the file's sources.
+    /// `--jwks`, every one of them. With `--region` they replace the sources of the file.
     pub jwks: Vec<String>,
     /// `--region`.
     pub region: Option<Region>,
 }
 
 impl Config {
-    /// Reads the file that the flags name, if they do, and puts it together with them and with the
-    /// environment, in which `env` looks a variable up. The files of secrets are read too.
+    /// Reads the file that the flags name, if they do, and combines it with the flags and the
+    /// environment. `env` looks up a variable. The files of secrets are read too.
     pub fn load(
         flags: &Flags,
         env: &dyn Fn(&str) -> Option<String>,
@@ -169,8 +170,8 @@ impl Config {
         })
     }
 
-    /// The tables of the file in which `other` differs from this, but for those of outputs, which are
-    /// taken into use while the program runs, and those of other commands.
+    /// The tables that differ in `other`, without those of outputs, which can change while the
+    /// program runs, and those that only other commands use.
     pub fn differences(&self, other: &Config) -> Vec<&'static str> {
         let all = [
             ("data_dir", self.data_dir == other.data_dir),
@@ -190,7 +191,7 @@ fn source(flags: &Flags) -> Result<Source, ConfigError> {
     Source::load(flags.config.as_deref(), tables())
 }
 
-/// What `read` reads in the file that the flags name. The other tables are not looked at.
+/// Reads a part of the file that the flags name. Other tables are not read.
 fn part<T>(
     flags: &Flags,
     read: impl FnOnce(&Section<'_>) -> Result<T, ConfigError>,

@@ -1,4 +1,5 @@
-//! The sections `[receiver]` and `[receiver.tls]`: where deliveries are taken, and how much of them.
+//! The sections `[receiver]` and `[receiver.tls]`: the address of the webhook endpoint, and its
+//! limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -17,27 +18,28 @@ use crate::settings::{
 };
 
 settings! {
-    /// The webhook endpoint's settings. Sizes are in bytes.
+    /// The keys of `[receiver]`. Sizes are in bytes.
     pub struct Receiver {
-        /// Where to listen; port 0 takes a free one.
+        /// The address to listen on. Port 0 takes a free one.
         pub listen: SocketAddr = or(([127, 0, 0, 1], 8443).into(), address);
-        /// What to tell Konnect instead of the address, without a slash at the end.
+        /// The URL for Konnect instead of the address, without a slash at the end.
         pub public_url: Option<String> = optional(|value| public_url(text(value)?));
-        /// The most of a body as it is sent.
+        /// The maximum size of a body as it is sent.
         pub max_body: u64 = or(64 * MIB, size(1..=MAX_SIZE));
-        /// The most of a body when it is decoded.
+        /// The maximum size of a decoded body.
         pub max_decoded: u64 = or(256 * MIB, size(1..=MAX_SIZE));
-        /// The longest line that is parsed; a longer one is stored as malformed.
+        /// The maximum length of a line that is parsed. A longer one is stored as malformed.
         pub max_line: u64 = or(MIB, size(1..=16 * MIB));
-        /// The most lines in one body.
+        /// The maximum number of lines in a body.
         pub max_lines: u64 = or(1_000_000, count(1..=1_000_000_000));
-        /// The most of bodies, sent and decoded, in the whole process. Room for at least one of each.
+        /// The maximum size of all bodies in the process, sent and decoded. It has room for at
+        /// least one of each.
         pub max_in_flight: u64 = or(512 * MIB, size(1..=MAX_SIZE));
-        /// The most connections in all.
+        /// The maximum number of connections.
         pub max_connections: usize = or(1024, count(1..=MOST_CONNECTIONS));
-        /// The most connections from one address.
+        /// The maximum number of connections from one address.
         pub max_connections_per_address: usize = or(256, count(1..=MOST_CONNECTIONS));
-        /// The most of a request's headers. Less than 8 KiB hyper refuses, and with a panic.
+        /// The maximum size of the headers of a request. hyper panics below 8 KiB.
         pub max_header_bytes: usize = or(64 << 10, size(8 * KIB..=16 * MIB));
         /// How long the TLS handshake may take.
         pub handshake_timeout: Duration = or(10 * SECOND, duration(MILLISECOND));
@@ -47,9 +49,9 @@ settings! {
         pub body_timeout: Duration = or(30 * SECOND, duration(MILLISECOND));
         /// How long a connection may stay open without a request.
         pub idle_timeout: Duration = or(60 * SECOND, duration(MILLISECOND));
-        /// How long a request may wait for room before it is answered 429.
+        /// How long a request waits for room before it is answered 429.
         pub queue_timeout: Duration = or(10 * SECOND, duration(MILLISECOND));
-        /// Whose `X-Forwarded-For` tells the peer.
+        /// The proxies whose `X-Forwarded-For` is believed.
         pub trusted_proxies: Vec<IpNet> = or(Vec::new(), list(net));
     } with {
         /// The certificate.
@@ -57,17 +59,17 @@ settings! {
     }
 }
 
-/// More file descriptors than this no system gives.
+/// No system has more file descriptors.
 const MOST_CONNECTIONS: u64 = 1_000_000;
 
-/// What a listener's TLS is made of.
+/// The TLS of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tls {
-    /// There is none: a proxy or a tunnel has it.
+    /// No TLS: a proxy or a tunnel has it.
     Off,
-    /// A pair of certificate and key made on first run, kept in the data directory.
+    /// A certificate and a key that are created on the first run and kept in the data directory.
     SelfSigned,
-    /// The operator's own pair, in PEM.
+    /// The certificate and key of the operator, in PEM.
     Files(PairFiles),
 }
 
@@ -79,7 +81,7 @@ impl Receiver {
         self.trusted_proxies.iter().any(|net| net.contains(&peer))
     }
 
-    /// The section `[receiver]`, over which the flags go.
+    /// Reads the section `[receiver]`. Flags override it.
     pub(super) fn resolve(
         flags: &Flags,
         section: &Section<'_>,
@@ -93,7 +95,7 @@ impl Receiver {
             receiver.public_url =
                 Some(url.map_err(|mismatch| ConfigError::value("--public-url", mismatch))?);
         }
-        // With less, a body that is allowed could wait for room for ever.
+        // With less, an allowed body could wait for room forever.
         let least = receiver.max_body + receiver.max_decoded;
         if receiver.max_in_flight < least {
             let expected =
@@ -106,9 +108,9 @@ impl Receiver {
 }
 
 settings! {
-    /// The keys of `[receiver.tls]` and `[console.tls]`, besides those of a pair.
+    /// The key of `[receiver.tls]` and `[console.tls]` besides `cert_file` and `key_file`.
     pub(super) struct TlsKeys {
-        /// Whether TLS is spoken. None: that is the default of the table.
+        /// Whether TLS is spoken. The two tables have different defaults.
         pub(super) enabled: Option<bool> = optional(boolean);
     }
 }
@@ -146,7 +148,7 @@ impl Tls {
     }
 }
 
-/// What it is to give a listener no pair of its own.
+/// Completes the message about a pair of which one file is missing.
 pub(super) const OR_SELF_SIGNED: &str = ", give both, or neither for a self-signed certificate";
 
 /// An address and a port.

@@ -1,4 +1,4 @@
-//! The section `[store]`: how large segments become, and how long entries are kept.
+//! The section `[store]`: the size of segments, and how long entries are kept.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use crate::settings::value::{count, duration, size};
 use crate::settings::{optional, or, settings};
 
 settings! {
-    /// The store's settings. Sizes are in bytes.
+    /// The keys of `[store]`. Sizes are in bytes.
     pub struct Store {
-        /// A segment is closed when it has this many entries.
+        /// The number of entries at which a segment is closed.
         pub segment_entries: u64 = or(50_000, count(1..=1_000_000_000));
-        /// A segment is closed when its first entry is this old.
+        /// The age of its first entry at which a segment is closed.
         pub segment_age: Duration = or(Duration::from_secs(7 * DAY), duration(SECOND));
-        /// A segment is deleted when its newest entry was received this long ago. None: never.
+        /// The age of its newest entry, by the time of receipt, at which a segment is deleted.
+        /// `None`: never.
         pub retention_age: Option<Duration> = optional(duration(SECOND));
-        /// The oldest segments are deleted when all are larger than this. None: never.
+        /// The size of the store above which the oldest segments are deleted. `None`: no limit.
         pub retention_size: Option<u64> = optional(size(1..=MAX_SIZE));
-        /// The most that quarantine keeps.
+        /// The maximum size of the quarantine.
         pub quarantine_size: u64 = or(GIB, size(0..=MAX_SIZE));
     }
 }

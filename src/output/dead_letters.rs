@@ -1,8 +1,9 @@
-//! The file of entries that do not go out: an endpoint refuses them for good, or their lines are too
-//! long. One JSON object a line, which is on the disk before the cursor is past the entry.
+//! The dead letters of an output: entries that the endpoint rejects for good, and entries whose
+//! lines are too long. Each is a line of JSON, synced before the cursor moves past the entry.
 //!
-//! It is opened for each batch that needs it, by its path: who renames it away has a new one. It is
-//! the operator's to look after, and never shortened here but by a line that a crash has torn.
+//! The file is opened by its path for each batch of letters, so a file that was renamed is replaced
+//! by a new one. The operator looks after it. This program only ever cuts off half a line at the
+//! end, which a crash leaves.
 
 use std::path::{Path, PathBuf};
 
@@ -14,37 +15,36 @@ use crate::entry::{Millis, Record};
 use crate::output::error::OutputError;
 use crate::output::file::{Access, Fsync, OpenFile};
 
-/// Who may read it: it holds what entries hold.
+/// Only the owner can read it, since it holds entries.
 const ACCESS: Access = Access { mode: 0o600, owner: None, group: None };
 
-/// The file.
+/// The file of an output.
 pub(super) struct DeadLetters {
     path: PathBuf,
     output: String,
 }
 
-/// How much a letter has of a line that is too long, in bytes.
+/// How many bytes of a long line a letter holds.
 const BEGINNING: usize = 4096;
 
-/// An entry that does not go out, and why.
+/// An entry that was not sent, and the reason.
 #[derive(Serialize)]
 pub(super) struct DeadLetter {
-    /// When.
+    /// The time of the letter.
     pub(super) time: Millis,
-    /// The status of the answer, or of the item of a `_bulk`, if it was sent.
+    /// The status of the response, or of the item of a `_bulk`. `None` if the entry was not sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) status: Option<u16>,
-    /// The words of the endpoint, or ours.
+    /// The reason, as the endpoint gave it, or ours.
     pub(super) reason: String,
-    /// Where it was sent to, without the query.
+    /// The URL that it was sent to, without the query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) url: Option<String>,
-    /// The entry.
     pub(super) entry: Record,
 }
 
 impl DeadLetter {
-    /// An entry whose line is too long to be sent. The letter has its beginning.
+    /// The letter of an entry whose line is too long to be sent. It has the beginning of the line.
     pub(super) fn too_long(record: &Record) -> DeadLetter {
         let id = record.id().unwrap_or_default();
         let raw = beginning(&record.raw, BEGINNING).to_vec();
@@ -69,17 +69,17 @@ struct Line<'a> {
 }
 
 impl DeadLetters {
-    /// The file at `path`, which is made when it is needed; with the name of the output.
+    /// The file at `path`, for the output `output`. It is created with the first letter.
     pub(super) fn new(path: PathBuf, output: &str) -> DeadLetters {
         DeadLetters { path, output: output.to_owned() }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Appends letters, and waits until they are on the disk.
+    /// Appends letters and syncs the file.
     pub(super) fn append(
         &self,
         letters: impl Iterator<Item = DeadLetter>,

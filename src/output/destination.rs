@@ -1,7 +1,7 @@
-//! What an output writes to: the types of outputs, and what each says of itself.
+//! The types of outputs, and what each says of itself.
 //!
-//! A type is a folder with its settings and its sink, and one line of [`Destination`]. Everything else
-//! asks [`OutputType`].
+//! A type is a module with its settings and its sink, and one line of [`Destination`]. All other
+//! code asks [`OutputType`] instead of matching on the type.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ pub(super) trait OutputType {
         Ok(OutputFormat::Json)
     }
 
-    /// Reads its keys. What should be mended is added to `warnings`.
+    /// Reads its keys. Warnings are added to `warnings`.
     fn resolve(
         section: &Section<'_>,
         format: OutputFormat,
@@ -60,10 +60,10 @@ pub(super) trait OutputType {
     where
         Self: Sized;
 
-    /// Makes the sink of an output.
+    /// Creates the sink of an output.
     fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError>;
 
-    /// Tries the output out with one entry and its line, without harm to what an output at work has
+    /// Tries the output with one entry and its line. It does not touch what a running output has
     /// written.
     fn try_out(
         &self,
@@ -73,19 +73,19 @@ pub(super) trait OutputType {
     ) -> Result<Trial, OutputError>;
 
     /// Whether the verdict goes out beside the line. Then an entry goes out again when its verdict
-    /// changes, in the format `raw` too.
+    /// changes, even in the format `raw`.
     fn sends_verdict(&self) -> bool {
         false
     }
 
-    /// Whether the sink looks at the fields of an entry when the format is `raw`. If not, only lines
-    /// are read from the store, and what names the files of an output.
+    /// Whether the sink needs the fields of an entry in the format `raw`. If not, only the line and
+    /// the fields in paths are read from the store.
     fn needs_fields(&self) -> bool {
         true
     }
 
-    /// Whether another output of the type may have written to the same files. Then an output begins
-    /// when those of the type that were stopped have ended.
+    /// Whether two outputs of the type can write to the same files. Then an output starts only when
+    /// the stopped ones of its type have ended.
     fn waits_for_others(&self) -> bool {
         false
     }
@@ -95,13 +95,13 @@ pub(super) trait OutputType {
         None
     }
 
-    /// Where dead letters go, if not to the data directory.
+    /// The file of the dead letters, if not one in the data directory.
     fn dead_letters(&self) -> Option<&Path> {
         None
     }
 }
 
-/// What a sink is made with, besides the settings of its type.
+/// The options of a sink, besides the settings of its type.
 pub(super) struct SinkOptions<'a> {
     /// The name of the output.
     pub(super) name: &'a str,
@@ -113,23 +113,23 @@ pub(super) struct SinkOptions<'a> {
     pub(super) make_stdout: &'a MakeStdout,
 }
 
-/// What came of trying an output out.
+/// The result of trying an output.
 #[derive(Debug)]
 pub struct Trial {
-    /// What there is to tell, a line each.
+    /// The lines to print.
     pub lines: Vec<String>,
-    /// Whether the entry was taken.
+    /// Whether the entry was accepted.
     pub is_taken: bool,
 }
 
 impl Trial {
-    /// The entry was taken, or would be.
+    /// The entry was accepted, or would be.
     pub(super) fn taken(line: String) -> Trial {
         Trial { lines: vec![line], is_taken: true }
     }
 }
 
-/// Makes [`Destination`] of the types, and [`TypeName`], by which the configuration names them.
+/// Defines [`Destination`], and [`TypeName`] with the values of the key `type`.
 macro_rules! types {
     ($($(#[$doc:meta])* $type:ident($settings:ty) = $word:literal,)+) => {
         words! {
@@ -182,7 +182,7 @@ macro_rules! types {
         }
 
         impl Destination {
-            /// The word for its type.
+            /// The name of its type.
             pub(super) fn type_name(&self) -> TypeName {
                 match self { $(Destination::$type(_) => TypeName::$type,)+ }
             }

@@ -1,8 +1,8 @@
-//! One output at work: the store behind a cursor, to lines in a sink.
+//! The loop of one output: reads entries behind a cursor, and writes lines to a sink.
 //!
-//! It holds nobody up: it reads as any reader does, and what it cannot write waits in the store. It
-//! holds one slice of the store at a time. When anything fails it begins anew from the cursor that
-//! was saved last, as after a crash: there is one way back, and it is always the same.
+//! It never blocks the receiver. It reads like any other reader, and entries that it cannot write
+//! yet stay in the store. It holds one slice of the store in memory. After any error it starts
+//! again from the saved cursor, as after a crash, so there is only one way to recover.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
@@ -18,34 +18,34 @@ use crate::output::OutputFormat;
 use crate::search::{Field, Filter};
 use crate::store::{Event, News, OutputCursor, OutputCursors, Position, Reader};
 
-/// What an output is told.
+/// A command to an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Control {
-    /// Open the files again.
+    /// Open files again.
     Reopen,
-    /// End, with everything saved.
+    /// Save everything and end.
     Stop,
 }
 
-/// How often the store is looked at.
-const INTERVAL: Duration = Duration::from_millis(200);
+/// How often the store is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often it is looked whether somebody reset it, while there is nothing to save.
-const LOOKING: Duration = Duration::from_secs(1);
+/// How often an idle output checks whether it was reset.
+const RESET_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the store is looked at once it is to stop, at most: a thousand entries each time.
-const LAST_LOOKS: usize = 10;
+/// The maximum number of polls after the command to stop, with up to 1,000 entries each.
+const MAX_LAST_POLLS: usize = 10;
 
-/// So many entries that do not go out are held at most until they are put away.
-const MOST_ASIDE: usize = 1000;
+/// The maximum number of entries held for the dead letters before they are written.
+const MAX_TOO_LONG: usize = 1000;
 
-/// How long it waits after a failure: so long after the first, twice as long after the next, at most
-/// so long; and at most so long where the other end asks for it.
+/// The pause after a failure: the first, doubled after each further failure up to the longest. The
+/// other end can ask for a longer pause.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
-/// An output at work.
+/// An output and what it works with.
 pub(super) struct Engine {
     pub(super) output: Output,
     pub(super) reader: Reader,
@@ -53,14 +53,14 @@ pub(super) struct Engine {
     pub(super) sink: Box<dyn Sink>,
     pub(super) dead_letters: DeadLetters,
     pub(super) control: Receiver<Control>,
-    /// Whether it was told to stop.
+    /// Whether it received [`Control::Stop`].
     pub(super) is_stopping: bool,
-    /// How often it had been reset when it began last.
+    /// The number of resets when it started last.
     pub(super) epoch: Option<u64>,
 }
 
 impl Engine {
-    /// Works until it is told to stop.
+    /// Runs until it is told to stop.
     pub(super) fn run(mut self) {
         let name = self.output.name.clone();
         let mut failed_at = None;
@@ -68,7 +68,7 @@ impl Engine {
         loop {
             let error = match self.follow() {
                 Ok(()) => return,
-                // It begins anew from there when it runs again.
+                // It starts from the new cursor the next time.
                 Err(OutputError::Reset) if self.is_stopping => return,
                 Err(OutputError::Reset) => {
                     tracing::info!(output = name, "the output was reset");
@@ -76,11 +76,12 @@ impl Engine {
                 }
                 Err(error) => error,
             };
-            // Best effort: it may be the catalog that fails.
+            // Best effort: the error may be one of the catalog.
             let _ = self.cursors.fail(&name, &error.to_string(), now());
             let cursor = self.cursors.load(&name).ok().flatten();
             if let Some(cursor) = &cursor {
-                // Best effort: no half line is to stand there while it waits, or after it ends.
+                // Best effort: no half line should be in a file while the output waits, or after it
+                // ends.
                 let _ = self.sink.restore(&cursor.state);
             }
             let at = cursor.map(|cursor| cursor.position);
@@ -96,7 +97,7 @@ impl Engine {
             let wait = wait_after(pause, error.retry_after());
             let seconds = format!("{:.1}", wait.as_secs_f64());
             tracing::warn!(output = name, %error, seconds, "the output waits");
-            match self.waits(wait) {
+            match self.wait(wait) {
                 Some(Control::Stop) => return,
                 Some(Control::Reopen) => self.sink.reopen(),
                 None => {}
@@ -104,7 +105,7 @@ impl Engine {
         }
     }
 
-    /// Follows the store from the saved cursor on, until it is told to stop.
+    /// Follows the store from the saved cursor until it is told to stop.
     fn follow(&mut self) -> Result<(), OutputError> {
         let cursor = begin(&self.output, &self.reader, &self.cursors)?;
         if cursor.waiting {
@@ -131,8 +132,8 @@ impl Engine {
             saved_at: Instant::now(),
             line: Vec::new(),
             dead_letters,
-            aside: Vec::new(),
-            buried: 0,
+            too_long: Vec::new(),
+            letters: 0,
         };
         loop {
             let News { events, more } = follow.poll()?;
@@ -143,13 +144,13 @@ impl Engine {
                     TryRecvError::Empty => RecvTimeoutError::Timeout,
                     TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
                 }),
-                false => control.recv_timeout(INTERVAL),
+                false => control.recv_timeout(POLL_INTERVAL),
             };
             match told {
                 Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     *is_stopping = true;
-                    // What came last goes out too, unless there is much of it.
-                    for _ in 0..LAST_LOOKS {
+                    // The latest entries go out too, unless there are many.
+                    for _ in 0..MAX_LAST_POLLS {
                         let News { events, more } = follow.poll()?;
                         run.give_out(events, follow.position())?;
                         if !more {
@@ -162,7 +163,8 @@ impl Engine {
                     if run.saved.state.is_empty() {
                         return Ok(());
                     }
-                    // Nothing is past the cursor, and others may write there before it does again.
+                    // Every line is covered by the cursor. The files are closed, since another
+                    // output may write to them before this one starts again.
                     run.sink.reopen();
                     return run.save();
                 }
@@ -175,8 +177,8 @@ impl Engine {
         }
     }
 
-    /// Waits so long, or until it is told something that matters now.
-    fn waits(&self, pause: Duration) -> Option<Control> {
+    /// Waits for `pause`, or until a command arrives.
+    fn wait(&self, pause: Duration) -> Option<Control> {
         match self.control.recv_timeout(pause) {
             Ok(Control::Reopen) => Some(Control::Reopen),
             Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => Some(Control::Stop),
@@ -185,7 +187,7 @@ impl Engine {
     }
 }
 
-/// The cursor of an output, which is a new one if its name is new.
+/// The saved cursor of an output. An output with a new name gets one.
 pub(super) fn begin(
     output: &Output,
     reader: &Reader,
@@ -203,32 +205,32 @@ pub(super) fn begin(
     }
 }
 
-/// From one restoration to the next failure.
+/// The state from one start to the next failure.
 struct Run<'a> {
     output: &'a Output,
     passes_changes: bool,
     cursors: &'a OutputCursors,
     sink: &'a mut dyn Sink,
-    /// What stands in the catalog.
+    /// The cursor in the catalog.
     saved: OutputCursor,
-    /// Where it stands: everything before it is written.
+    /// The current cursor. Everything before it is written.
     cursor: OutputCursor,
     rate: Throughput,
-    /// Whether anything was written since, or there was nothing to write: the error is over.
+    /// Whether it wrote since, or had nothing to write. Then the last error is over.
     has_gone_on: bool,
-    /// When it was saved, or looked whether somebody reset it.
+    /// When the cursor was saved, or last checked for a reset.
     saved_at: Instant,
     line: Vec<u8>,
     dead_letters: &'a DeadLetters,
-    /// Entries whose lines are too long. They are put away before the cursor is saved, and not
-    /// earlier: what fails before would put them away again and again.
-    aside: Vec<DeadLetter>,
-    /// How many were put away since the cursor was saved.
-    buried: u64,
+    /// Entries whose lines are too long. They are written to the dead letters just before the
+    /// cursor is saved: any earlier, a failure in between would write them again and again.
+    too_long: Vec<DeadLetter>,
+    /// How many dead letters were written since the cursor was saved.
+    letters: u64,
 }
 
 impl Run<'_> {
-    /// Writes what came, after which the position is `end`.
+    /// Writes the entries of `events`, after which the position is `end`.
     fn give_out(&mut self, events: Vec<Event>, end: Position) -> Result<(), OutputError> {
         let mut records = Vec::with_capacity(events.len());
         let mut lost = 0;
@@ -250,7 +252,7 @@ impl Run<'_> {
         self.cursor.lost = self.cursor.lost.saturating_add(lost);
         self.cursor.position = end;
         self.has_gone_on = true;
-        if self.aside.len() >= MOST_ASIDE { self.save() } else { Ok(()) }
+        if self.too_long.len() >= MAX_TOO_LONG { self.save() } else { Ok(()) }
     }
 
     fn write(&mut self, records: &[(Option<u64>, Record)]) -> Result<(), OutputError> {
@@ -268,12 +270,12 @@ impl Run<'_> {
         }
         for (id, record) in records {
             if !is_sent(&record) {
-                self.aside.push(DeadLetter::too_long(record));
+                self.too_long.push(DeadLetter::too_long(record));
                 continue;
             }
             self.line.clear();
             self.output.format.write_line(record, self.output.not_valid, &mut self.line);
-            // Of entries that changed it is not known how far they are given out before the last is.
+            // The cursor of changed entries moves only after the whole slice.
             if let Some(id) = *id {
                 self.cursor.position.next_id = id;
                 if self.sink.is_full(record, &self.line) {
@@ -293,14 +295,13 @@ impl Run<'_> {
         self.cursor.position != self.saved.position || self.saved.error.is_some()
     }
 
-    /// Saves what there is to save, as often as the sink likes it. If there is nothing, looks whether
-    /// somebody reset it.
+    /// Saves the cursor when the sink wants it. If nothing has changed, checks for a reset.
     fn save_if_due(&mut self) -> Result<(), OutputError> {
         let since = self.saved_at.elapsed();
         if self.is_changed() {
             return if since >= self.sink.sync_every() { self.save() } else { Ok(()) };
         }
-        if since >= LOOKING {
+        if since >= RESET_INTERVAL {
             self.saved_at = Instant::now();
             if self.cursors.epoch(&self.output.name)? != Some(self.cursor.epoch) {
                 return Err(OutputError::Reset);
@@ -309,13 +310,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Saves the cursor, once what is before it is as durable as was asked for.
+    /// Syncs the sink, then saves the cursor.
     fn save(&mut self) -> Result<(), OutputError> {
         self.cursor.state = self.sink.sync()?;
-        self.bury()?;
+        self.write_dead_letters()?;
         let dead = self.sink.dead_letters();
         self.cursor.written = without_dead(self.saved.written, self.cursor.written, dead);
-        self.cursor.dead_letters = self.saved.dead_letters.saturating_add(dead + self.buried);
+        self.cursor.dead_letters = self.saved.dead_letters.saturating_add(dead + self.letters);
         self.cursor.rate = self.rate.at(self.cursor.written, Instant::now());
         self.cursor.saved_at = now();
         if self.has_gone_on {
@@ -325,7 +326,7 @@ impl Run<'_> {
             return Err(OutputError::Reset);
         }
         self.sink.counted_dead_letters();
-        self.buried = 0;
+        self.letters = 0;
         if self.saved.error.is_some() && self.cursor.error.is_none() {
             tracing::info!(output = self.output.name, "the output goes on");
         }
@@ -334,14 +335,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts away what does not go out.
-    fn bury(&mut self) -> Result<(), OutputError> {
-        let count = self.aside.len();
+    /// Writes the entries with long lines to the dead letters.
+    fn write_dead_letters(&mut self) -> Result<(), OutputError> {
+        let count = self.too_long.len();
         if count == 0 {
             return Ok(());
         }
-        self.dead_letters.append(self.aside.drain(..))?;
-        self.buried = self.buried.saturating_add(count as u64);
+        self.dead_letters.append(self.too_long.drain(..))?;
+        self.letters = self.letters.saturating_add(count as u64);
         tracing::warn!(
             output = self.output.name,
             count,
@@ -352,22 +353,21 @@ impl Run<'_> {
     }
 }
 
-/// How much is written now, when so many lines were handed over and so many of them are dead. They may
-/// have been handed over before a reset: what was written before stays written.
+/// The number of written lines: those handed to the sink, less the dead letters among them. Dead
+/// letters may be from before a reset, so the number never falls below `before`.
 fn without_dead(before: u64, now: u64, dead: u64) -> u64 {
     before.saturating_add(now.saturating_sub(before).saturating_sub(dead))
 }
 
-/// How long it waits: the pause, within a fifth more or less so that not all come back at once; longer
-/// if that is asked for.
+/// The pause with a jitter of a fifth, so that outputs do not all retry at once. Longer if the
+/// other end asks for it.
 fn wait_after(pause: Duration, asked: Option<Duration>) -> Duration {
     let jittered = pause.mul_f64(0.8 + 0.4 * fastrand::f64());
     asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
 }
 
-/// Whether an entry goes out when its verdict changes. Not where its line went out already, and would
-/// be the same again: raw lines without the verdict beside them, chosen and marked by nothing that a
-/// later key changes.
+/// Whether an entry goes out again when its verdict changes. It does not if the line would be the
+/// same: a raw line without the verdict, under a filter that does not depend on keys.
 fn passes_changes(output: &Output) -> bool {
     output.to.of_type().sends_verdict()
         || output.format != OutputFormat::Raw
@@ -375,7 +375,7 @@ fn passes_changes(output: &Output) -> bool {
         || depends_on_keys(&output.filter)
 }
 
-/// Whether nothing of an entry is wanted but its line, and what names its file.
+/// Whether the sink needs only the line of an entry, and the fields in its path.
 fn is_raw_alone(output: &Output) -> bool {
     output.format == OutputFormat::Raw && !output.to.of_type().needs_fields()
 }

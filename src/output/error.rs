@@ -1,4 +1,4 @@
-//! What can stop an output for a while. It tries again from the cursor that it saved last.
+//! Errors that stop an output for a while. It retries from the saved cursor.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use crate::store::StoreError;
 /// An error of an output.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// The store cannot be read, or the cursor not be saved.
+    /// The store cannot be read, or the cursor cannot be saved.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The catalog that had its cursor is lost.
+    /// The catalog with the cursor was lost.
     #[error(
         "the place up to which it wrote was lost with the catalog: `vidimus output reset {0} --since TIME` says where it goes on"
     )]
@@ -23,12 +23,12 @@ pub enum OutputError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was being done.
+        /// The operation, such as `open`.
         doing: &'static str,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file, or a folder, cannot be given away.
+    /// The owner or the group of a file or folder cannot be set.
     #[error(
         "{}: cannot change its owner or group: {source}; that needs root or CAP_CHOWN, or a group that \
          the user of this process is in",
@@ -37,39 +37,39 @@ pub enum OutputError {
     Owner {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Something else than a file stands where one is to be written.
+    /// The path is not that of a regular file.
     #[error("{} is no regular file: name another path, or use type = \"stdout\"", .0.display())]
     NoFile(PathBuf),
-    /// What was written went to a file that has no name any more.
+    /// The file was removed while it was open.
     #[error(
         "{} was removed while it was written to: it is made anew, with what was not saved yet; to begin \
          a new file rename the old one and send SIGHUP",
         .0.display()
     )]
     Removed(PathBuf),
-    /// The other end cannot be reached, or does not take what it is sent.
+    /// The receiver or endpoint cannot be reached, or does not take the entries.
     #[error("{to}: {why}")]
     Peer {
-        /// Where it is, without secrets.
+        /// The address or URL, without secrets.
         to: String,
-        /// What went wrong there.
+        /// The reason.
         why: String,
-        /// How long it asks to be left alone.
+        /// The pause that it asks for.
         retry_after: Option<Duration>,
     },
     /// A certificate or a key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Somebody reset the cursor. That is no error: it begins anew.
+    /// The cursor was reset. That is no failure: the output starts again from the new one.
     #[error("the output was reset")]
     Reset,
 }
 
 impl OutputError {
-    /// How long the other end asks to be left alone.
+    /// The pause that the other end asks for.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             OutputError::Peer { retry_after, .. } => *retry_after,
@@ -78,7 +78,7 @@ impl OutputError {
     }
 }
 
-/// Adds the file and what was being done to what the system says.
+/// Adds the operation and the path to an error of the system.
 pub(super) trait IoContext<T> {
     fn doing(self, doing: &'static str, path: &Path) -> Result<T, OutputError>;
 }

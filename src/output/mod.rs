@@ -1,17 +1,20 @@
-//! Outputs: stored entries, out to where they are wanted.
+//! Outputs: send stored entries to other systems.
 //!
 //! ```text
 //! store -> filter -> format -> file, stdout, syslog, HTTP
 //!   ^ behind a cursor in the catalog
 //! ```
 //!
-//! - `running`: the outputs at work, each on a thread of its own. `engine`: one of them.
-//! - `sink`: what it writes to; `file`: files; `syslog`: a syslog receiver; `http`: an endpoint.
-//! - `dead_letters`: the file of what does not go out.
-//! - `rate`: how fast it is. `format`: an entry to a line. `template`: an entry to a path.
+//! - `settings`: the sections `[[output]]`. `destination`: the types of outputs, and what each says
+//!   of itself.
+//! - `running`: the running outputs, each on its thread. `engine`: the loop of one. `sink`: the
+//!   interface to what it writes to.
+//! - `file`, `stdout`, `syslog`, `http`: one type each, with its settings and its sink.
+//! - `format`: an entry to a line. `template`: an entry to a path. `dead_letters`: entries that
+//!   could not be sent. `throughput`: lines per second.
 //!
-//! Every entry that matches goes out at least once, in the order of the ids; an entry that comes to
-//! match by a late verdict follows then. Nobody waits for an output.
+//! Every entry that matches goes out at least once, in the order of the ids. An entry that matches
+//! only after a late verdict goes out then. Nothing waits for an output.
 
 mod dead_letters;
 mod destination;
@@ -39,7 +42,7 @@ pub use self::template::{Template, TemplateError};
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Millis, Record, Value, VerdictName};
 
-/// A made-up entry to try an output out with, which tells that it is one.
+/// A made-up entry for trying an output, which says that it is one.
 pub fn synthetic(time: Millis) -> Record {
     let mut fields = Fields::default();
     for (name, value) in [("event_product", "Konnect"), ("org_id", "test"), ("name", "test")] {

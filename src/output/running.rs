@@ -1,4 +1,4 @@
-//! The outputs at work: started, changed and stopped, each on a thread of its own.
+//! The running outputs: each has a thread, and can be started, changed and stopped.
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,40 +17,40 @@ use crate::clock::now;
 use crate::net::{Trigger, shutdown};
 use crate::store::{Directory, OutputCursors, Reader};
 
-/// The outputs at work. They can be changed while they run.
+/// The running outputs. They can be changed while they run.
 pub struct Outputs {
     directory: Directory,
     make_stdout: MakeStdout,
-    /// None once they are stopped for good.
+    /// `None` after [`Outputs::stop`].
     running: Mutex<Option<All>>,
 }
 
-/// Makes the writer that an output to standard output writes to.
+/// Creates the writer of an output of the type `stdout`.
 pub type MakeStdout = Box<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>;
 
 #[derive(Default)]
 struct All {
     running: Vec<Running>,
-    /// Those that were told to stop, and may not have yet.
+    /// Outputs that were told to stop, and may not have ended yet.
     leaving: Vec<Running>,
 }
 
-/// An output at work.
+/// A running output.
 struct Running {
     output: Output,
     control: Sender<Control>,
-    /// For what waits on the network.
+    /// Ends what waits on the network.
     trigger: Trigger,
     ended: Ended,
     thread: JoinHandle<()>,
 }
 
-/// How long a request in flight has when its output is stopped.
+/// How long a request in flight may take after its output is stopped.
 const GRACE: Duration = Duration::from_secs(2);
 
 impl Running {
     fn reopen(&self) {
-        // It may have ended.
+        // The thread may have ended.
         let _ = self.control.send(Control::Reopen);
     }
 
@@ -59,7 +59,7 @@ impl Running {
         self.trigger.begin(GRACE);
     }
 
-    /// Whether `output` may not be at work before this one has ended.
+    /// Whether this output must end before `output` can start.
     fn is_before(&self, output: &Output) -> bool {
         let (own, other) = (&self.output.to, &output.to);
         let is_of_its_type = own.type_name() == other.type_name();
@@ -68,20 +68,22 @@ impl Running {
 }
 
 impl Outputs {
-    /// No outputs yet, of the store in `directory`.
+    /// Creates the list for the store in `directory`, without outputs.
     pub fn new(directory: &Directory, make_stdout: MakeStdout) -> Outputs {
         let running = Mutex::new(Some(All::default()));
         Outputs { directory: directory.clone(), make_stdout, running }
     }
 
-    /// Has these outputs at work and no others. Those that are at work already and the same open their
-    /// files again; those that are not the same, or not wanted any more, are told to stop, and save
-    /// their cursors. Outputs with a new name have their place when it returns: what is stored later
-    /// goes out. Nobody waits for an output that does not stop but one of the same name, and where it
-    /// writes to files, those that do so too.
+    /// Runs these outputs and no others. Outputs that have not changed open their files again.
+    /// Outputs that have changed or are no longer configured are told to stop, and save their
+    /// cursors. When this returns, an output with a new name has its cursor, so what is stored
+    /// later goes out.
+    ///
+    /// A new output waits for one that does not stop only if they have the same name, or if both
+    /// write to files.
     ///
     /// # Errors
-    /// Why outputs cannot be started, with their names. The others are at work.
+    /// The outputs that could not be started, with their names. The others run.
     pub fn set(&self, outputs: &[Output]) -> Result<(), Vec<(String, OutputError)>> {
         let mut guard = self.lock();
         let Some(All { running, leaving }) = guard.as_mut() else { return Ok(()) };
@@ -110,29 +112,29 @@ impl Outputs {
         if failed.is_empty() { Ok(()) } else { Err(failed) }
     }
 
-    /// Has those at work open their files again: something else may have moved them away.
+    /// Makes the outputs open their files again. Something else may have renamed them.
     pub fn reopen(&self) {
         let guard = self.lock();
         guard.iter().flat_map(|all| &all.running).for_each(Running::reopen);
     }
 
-    /// The names of those at work.
+    /// The names of the running outputs.
     pub fn names(&self) -> Vec<String> {
         let guard = self.lock();
         guard.iter().flat_map(|all| &all.running).map(|one| one.output.name.clone()).collect()
     }
 
-    /// Stops them all for good, with their cursors saved. It blocks until they have stopped.
+    /// Stops all outputs for good, with their cursors saved. Blocks until they have stopped.
     pub fn stop(&self) {
         let All { running, leaving } = self.lock().take().unwrap_or_default();
         running.iter().for_each(Running::tell_to_stop);
         for one in running.into_iter().chain(leaving) {
-            // A panic is in the log.
+            // A panic is already in the log.
             let _ = one.thread.join();
         }
     }
 
-    /// Enters which outputs there are.
+    /// Records in the catalog which outputs are configured.
     fn configure(&self, outputs: &[Output]) {
         let names: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
         let entered = OutputCursors::open(&self.directory).and_then(|all| all.configure(&names));
@@ -141,7 +143,7 @@ impl Outputs {
         }
     }
 
-    /// Starts an output, to work once those `before` it have ended.
+    /// Starts an output. It begins once the outputs in `before` have ended.
     fn start(&self, output: &Output, before: Vec<Ended>) -> Result<Running, OutputError> {
         let reader = Reader::open(&self.directory)?;
         let cursors = OutputCursors::open(&self.directory)?;
@@ -184,7 +186,7 @@ impl Outputs {
         Ok(Running { output, control: sender, trigger, ended, thread })
     }
 
-    /// The file of what does not go out of this output.
+    /// The dead letters of an output.
     fn dead_letters(&self, output: &Output) -> PathBuf {
         match output.to.of_type().dead_letters() {
             Some(path) => path.to_owned(),
@@ -196,12 +198,12 @@ impl Outputs {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<All>> {
-        // Whoever panicked left a list that can be worked with.
+        // After a panic the list is still consistent.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Enters that an output is not at work. It is in the log already.
+/// Records that an output does not run. The error is in the log already.
 fn fail(directory: &Directory, name: &str, error: &str) {
     let _ = OutputCursors::open(directory).and_then(|all| all.fail(name, error, now()));
 }
@@ -209,7 +211,7 @@ fn fail(directory: &Directory, name: &str, error: &str) {
 /// Is set when the thread of an output has ended.
 type Ended = Arc<OnceLock<()>>;
 
-/// Sets it when it is dropped, in a panic too.
+/// Sets it on drop, so after a panic too.
 struct SetsEnded(Ended);
 
 impl Drop for SetsEnded {

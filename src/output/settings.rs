@@ -1,7 +1,7 @@
-//! The sections `[[output]]`: where entries go besides the store.
+//! The sections `[[output]]` of the configuration.
 //!
-//! What every output has is here, what one type has in its folder. A key that the type does not have
-//! is an error, so that nobody believes in a rotation that does not happen.
+//! The keys of every output are here. Those of a type are in its folder. A key that the type does
+//! not have is an error, since it would have no effect.
 
 use std::sync::LazyLock;
 
@@ -19,26 +19,26 @@ use crate::settings::value::{name, text, word};
 use crate::settings::{ConfigError, Mismatch, Section, optional, or, required, settings};
 
 settings! {
-    /// Where entries go.
+    /// An output.
     pub struct Output {
-        /// Which entries go out.
+        /// The entries that go out.
         pub filter: Filter = or(Filter::All, filter);
-        /// Where it begins when its name is new.
+        /// Where an output with a new name begins.
         pub start: Start = or(Start::Newest, word(Start::ALL, Start::as_str));
-        /// What becomes of entries that are not valid.
+        /// What happens to entries that are not valid.
         pub not_valid: NotValid = or(NotValid::Forward, word(NotValid::ALL, NotValid::as_str));
     } with {
         /// Its name: 1 to 64 of `a` to `z`, digits, `_` and `-`; no other output has it.
         pub name: String,
-        /// What it writes to.
+        /// The type and its settings.
         pub to: Destination,
-        /// How an entry is written.
+        /// The format of an entry.
         pub format: OutputFormat,
     }
 }
 
 settings! {
-    /// The keys of every output that decide how the others are read.
+    /// The keys of every output on which the other keys depend.
     struct FirstKeys {
         name: String = required("every output has a name of its own", name);
         r#type: TypeName =
@@ -48,9 +48,9 @@ settings! {
 }
 
 words! {
-    /// Where an output begins when its name is new.
+    /// Where an output with a new name begins.
     pub enum Start {
-        /// With what comes from now on.
+        /// With the next entry that is received.
         Newest = "newest",
         /// With the oldest entry of the store.
         Oldest = "oldest",
@@ -58,13 +58,13 @@ words! {
 }
 
 words! {
-    /// What becomes of entries that are not valid.
+    /// What happens to entries that are not valid.
     pub enum NotValid {
-        /// They go out as the others do.
+        /// They go out like valid ones.
         Forward = "forward",
-        /// They go out, and are recognisable: a raw line has its verdict before it.
+        /// They go out, and a raw line has its verdict before it.
         Mark = "mark",
-        /// They do not go out, unless they become valid later.
+        /// They do not go out unless they become valid later.
         Withhold = "withhold",
     }
 }
@@ -75,14 +75,14 @@ pub(crate) fn keys() -> Vec<&'static str> {
     FirstKeys::KEYS.iter().chain(Output::KEYS).copied().chain(of_types).collect()
 }
 
-/// Whether one of the outputs has a secret in the configuration itself.
+/// Whether an output has a secret in the configuration file itself.
 pub(crate) fn hold_secrets(top: &Section<'_>) -> Result<bool, ConfigError> {
     let mut secrets = TypeName::ALL.iter().flat_map(|name| name.secrets());
     let sections = top.tables("output")?;
     Ok(secrets.any(|key| sections.iter().any(|section| section.has(key))))
 }
 
-/// The outputs of the file, each with a name and a path of its own. What should be mended is added to
+/// The outputs of the file. Names and paths are checked to be distinct. Warnings are added to
 /// `warnings`.
 pub(crate) fn outputs(
     top: &Section<'_>,
@@ -121,7 +121,7 @@ fn output(section: &Section<'_>, warnings: &mut Vec<String>) -> Result<Output, C
     Output::read(section, name, to, format)
 }
 
-/// A key that only other types have would do nothing.
+/// Refuses keys that only other types have, since they would have no effect.
 fn refuse_foreign_keys(section: &Section<'_>, own: TypeName) -> Result<(), ConfigError> {
     let own_keys = own.keys();
     for other in TypeName::ALL {
@@ -138,7 +138,7 @@ fn refuse_foreign_keys(section: &Section<'_>, own: TypeName) -> Result<(), Confi
 }
 
 impl Output {
-    /// What is asked of the store: the filter, and validity where nothing else may go out.
+    /// The filter for the store: that of the output, and `verdict:valid` if others are withheld.
     pub fn wanted(&self) -> Filter {
         if self.not_valid != NotValid::Withhold {
             return self.filter.clone();
@@ -151,13 +151,14 @@ impl Output {
         }
     }
 
-    /// What a path must be to stay apart from the files of this output, if it may get in their way.
+    /// If files of `path` could collide with those of this output, what is expected of `path`
+    /// instead.
     fn apart_from(&self, path: &Template) -> Option<String> {
         let (_, own) = self.to.of_type().files()?;
         if own.may_overlap(path) {
             return Some(format!("a path that no entry shares with the output {:?}", self.name));
         }
-        // An entry that makes a file of what has to be a folder would stop the other output.
+        // If an entry creates a file where the other output needs a folder, that output would stop.
         if own.may_be_parent_of(path) || path.may_be_parent_of(&own) {
             return Some(format!(
                 "a path of which no file can have the name of a folder of the output {:?}, or the \
@@ -169,7 +170,8 @@ impl Output {
     }
 }
 
-/// When the program started, in milliseconds: the same however often the configuration is read.
+/// The start of the program in milliseconds since 1970. It is the same each time the configuration
+/// is read.
 static STARTED: LazyLock<i64> = LazyLock::new(|| now().get());
 
 /// A query. Relative times in it count from the start of the program.
@@ -179,7 +181,7 @@ fn filter(value: &DeValue<'_>) -> Result<Filter, Mismatch> {
         .map_err(|error| Mismatch::text(query, format!("a query ({error})")))
 }
 
-/// The error that an output before `section` has the same value of `key`.
+/// The error for a value of `key` that an earlier output has.
 fn repeated(section: &Section<'_>, key: &str, value: &str) -> ConfigError {
     let found = format!("{value:?}, which an output before it has");
     section.wrong(key, Mismatch::new(found, format!("another {key}")))

@@ -49,18 +49,18 @@ impl OutputType for StdoutSettings {
     }
 }
 
-/// Lines to standard output, or to the writer that stands in for it.
+/// The sink of an output of the type `stdout`.
 struct Stdout {
     writer: Box<dyn Write + Send>,
     buffer: Vec<u8>,
 }
 
-/// What is gathered before it is written, in bytes.
+/// The size of the buffer in bytes.
 const GATHERED: usize = 256 << 10;
 
 impl Sink for Stdout {
     fn restore(&mut self, _state: &str) -> Result<(), OutputError> {
-        // What it failed to write comes again.
+        // Lines that could not be written are written again.
         self.buffer.clear();
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the tests of the outputs share.
+//! Helpers for the tests of outputs.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::entry::record::Origin;
 use crate::entry::{Fields, Format, Kind, Millis, Record, VerdictName};
 use crate::settings::{ConfigError, Section, Source};
 
-/// The example configuration, in which every key stands.
+/// The example configuration, which has every key.
 pub(super) const EXAMPLE: &str = include_str!("../../config.example.toml");
 
-/// The outputs of a file `c.toml` with these contents, and what should be mended in them.
+/// Reads the outputs of a file `c.toml` with this text. Returns them and the warnings.
 pub(super) fn load(toml: &str) -> Result<(Vec<Output>, Vec<String>), ConfigError> {
     let tables = vec![("", Vec::new()), ("output", settings::keys())];
     let source = Source::new(Path::new("c.toml"), toml.to_owned(), tables);
@@ -25,13 +25,13 @@ pub(super) fn outputs(toml: &str) -> Vec<Output> {
     load(toml).unwrap().0
 }
 
-/// That such a file is refused with what begins so.
+/// Checks that such a file is refused, with an error that starts with `expected`.
 pub(super) fn check_refused(toml: &str, expected: &str) {
     let error = load(toml).map(|_| toml).unwrap_err().to_string();
     assert!(error.starts_with(expected), "{toml}\n{error}\n{expected}");
 }
 
-/// A file that is never rotated or synced.
+/// Settings of a file that is never rotated or synced.
 pub(super) fn file_settings() -> FileSettings {
     FileSettings {
         path: "x".parse().unwrap(),
@@ -47,7 +47,7 @@ pub(super) fn file_settings() -> FileSettings {
     }
 }
 
-/// The entry `id`, received at `received_at` in milliseconds.
+/// The entry `id`, received at `received_at` in milliseconds since 1970.
 pub(super) fn record(id: u64, received_at: i64) -> Record {
     Record {
         origin: Origin::Stored {

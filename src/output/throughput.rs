@@ -1,30 +1,30 @@
-//! How many lines a second, over the last minute.
+//! Lines per second over the last minute.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The time over which is counted.
+/// The length of the window.
 pub(super) const SPAN: Duration = Duration::from_secs(60);
 
-/// The most points in time that are remembered.
+/// The maximum number of samples in the window.
 const MOST: usize = 64;
 
-/// Counts what is written, by the time.
+/// Measures the throughput of an output.
 pub(super) struct Throughput {
-    /// How much was written until when, oldest first; never empty.
+    /// The total at each sample, the oldest first. Never empty.
     until: VecDeque<(Instant, u64)>,
 }
 
 impl Throughput {
-    /// Nothing is counted yet.
+    /// Starts measuring at the total `written`.
     pub(super) fn new(written: u64, now: Instant) -> Throughput {
         Throughput { until: VecDeque::from([(now, written)]) }
     }
 
-    /// The lines a second until `now`, when `written` are.
+    /// Lines per second at `now`, when `written` lines are written in total.
     pub(super) fn at(&mut self, written: u64, now: Instant) -> f64 {
         let age = |at: Instant| now.saturating_duration_since(at);
-        // One that is older stays: what came since is counted from it.
+        // One older sample stays: the window is counted from it.
         while self.until.get(1).is_some_and(|(at, _)| age(*at) >= SPAN) {
             self.until.pop_front();
         }
@@ -33,7 +33,7 @@ impl Throughput {
             self.until.push_back((now, written));
         }
         let Some((from, before)) = self.until.front() else { return 0.0 };
-        // A moment after the start a single line would seem to be thousands a second.
+        // Just after the start a single line would look like thousands per second.
         let seconds = age(*from).max(Duration::from_secs(1)).as_secs_f64();
         written.saturating_sub(*before) as f64 / seconds
     }

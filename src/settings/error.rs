@@ -1,13 +1,13 @@
-//! What can be wrong with the settings. All of it is the operator's to mend: exit code 2.
+//! Errors in the settings. The operator can correct all of them: exit code 2.
 //!
 //! Every message names the setting as the operator wrote it (`--path`, `VIDIMUS_DATA_DIR`,
-//! `config.toml:12: receiver.max_body`), what was found there and what was expected. The values of
-//! secrets are never part of one.
+//! `config.toml:12: receiver.max_body`), the value, and what was expected. No message contains a
+//! secret.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why there is no valid configuration.
+/// Why the settings are not valid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file that a setting names cannot be read.
@@ -17,29 +17,29 @@ pub enum ConfigError {
         setting: String,
         /// The file.
         path: PathBuf,
-        /// What the system says. Not given as the source too: it would be printed twice.
+        /// The error of the system. It is not the source too, or it would be printed twice.
         error: io::Error,
     },
 
-    /// The file is no TOML.
+    /// The file is not TOML.
     #[error("{place}: {message}")]
     Syntax {
-        /// File and line.
+        /// The file and the line.
         place: String,
-        /// What the parser says, without the line itself, which may hold a secret.
+        /// The message of the parser, without the line itself, which may contain a secret.
         message: String,
     },
 
-    /// A key that no table, or not this one, has.
+    /// A key that its table does not have.
     #[error("{place}: unknown key {key:?} in {table}, the nearest known key is {nearest}")]
     UnknownKey {
-        /// File and line.
+        /// The file and the line.
         place: String,
         /// The key as written.
         key: String,
         /// The heading of its table.
         table: String,
-        /// The known key that is nearest to it, with its table where that is another.
+        /// The nearest known key, with its table if that is another one.
         nearest: String,
     },
 
@@ -48,13 +48,13 @@ pub enum ConfigError {
     Value {
         /// The setting.
         setting: String,
-        /// The value, or its type where it is a secret.
+        /// The value, or its type if it is a secret.
         found: String,
-        /// What the setting takes.
+        /// The expected value.
         expected: String,
     },
 
-    /// Something that must be there is not.
+    /// A required setting is missing.
     #[error("{setting} is missing: {advice}")]
     Missing {
         /// The setting.
@@ -76,7 +76,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// The error that `setting` holds what it must not.
+    /// The error that the value of `setting` is wrong.
     pub(crate) fn value(setting: impl Into<String>, mismatch: Mismatch) -> ConfigError {
         ConfigError::Value {
             setting: setting.into(),
@@ -86,7 +86,7 @@ impl ConfigError {
     }
 }
 
-/// A value that is not what was expected, wherever it stands.
+/// A value that is not what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("found {found}, expected {expected}")]
 pub struct Mismatch {
@@ -95,12 +95,12 @@ pub struct Mismatch {
 }
 
 impl Mismatch {
-    /// A value described as `found` stands where `expected` should.
+    /// The value is `found`, but `expected` was expected.
     pub(crate) fn new(found: impl Into<String>, expected: impl Into<String>) -> Mismatch {
         Mismatch { found: found.into(), expected: expected.into() }
     }
 
-    /// The text `found`, quoted, stands where `expected` should.
+    /// The value is the text `found`, which is quoted.
     pub(crate) fn text(found: &str, expected: impl Into<String>) -> Mismatch {
         Mismatch::new(format!("{found:?}"), expected)
     }

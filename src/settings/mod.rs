@@ -1,10 +1,12 @@
-//! How settings are read: TOML with lines, values with their units, secrets, and what can be wrong.
+//! Reading settings: TOML with line numbers, values with units, secrets, and error messages.
 //!
-//! - `section`: a file and its tables. `value`: readers of one value. `units`: sizes and durations.
-//!   `secret`: what is never shown. `url`: HTTP URLs. `error`: the messages.
+//! - `section`: a file and its tables. `value`: readers of single values. `units`: sizes and
+//!   durations.
+//! - `secret`: values that are never shown. `pair`: a certificate and its key. `url`: HTTP URLs.
+//!   `error`: the messages.
 //!
-//! Which tables and keys there are is said by whoever has them, with [`settings!`]: `config`, and the
-//! types of outputs. This module knows neither.
+//! The tables and their keys are declared with [`settings!`] where they are used: in `config`, and
+//! in the types of outputs. This module depends on neither.
 
 mod error;
 mod pair;
@@ -22,26 +24,26 @@ pub(crate) use section::{Section, Source, Table};
 use toml::de::DeValue;
 pub use url::HttpUrl;
 
-/// Makes a struct of the keys of a table. A field has the name of its key, and says how the key is
-/// read: [`required`], [`optional`] or [`or`], each with a reader of the value (`value`).
+/// Declares keys of a table as a struct. Each field has the name of its key, and says how the key
+/// is read: [`required`], [`optional`] or [`or`], with a reader of the value (`value`).
 ///
 /// ```text
 /// settings! {
 ///     /// How long entries are kept.
 ///     pub struct Retention {
-///         /// The longest, if there is one.
+///         /// The maximum age, if there is one.
 ///         pub retention_age: Option<Duration> = optional(duration(SECOND));
-///         /// Whether what is deleted is logged.
+///         /// Whether deletions are logged.
 ///         pub log: bool = or(true, boolean);
 ///     } with {
-///         /// Where.
+///         /// The data directory.
 ///         pub directory: PathBuf,
 ///     }
 /// }
 /// ```
 ///
-/// The struct gets `KEYS`, the names of its keys, and `read`, which takes the section and the fields
-/// after `with`: those are no keys.
+/// The struct has `KEYS`, the names of the keys, and `read`, which takes the section and the fields
+/// after `with`. Those fields are not keys.
 macro_rules! settings {
     (
         $(#[$meta:meta])*
@@ -59,10 +61,10 @@ macro_rules! settings {
         }
 
         impl $name {
-            /// The names of its keys.
+            /// The names of the keys.
             pub(crate) const KEYS: &[&str] = &[$($crate::settings::key(stringify!($field)),)*];
 
-            /// Reads its keys. A value that is wrong is told before a key that is missing.
+            /// Reads the keys. A wrong value is reported before a missing key.
             pub(crate) fn read(
                 section: &$crate::settings::Section<'_>,
                 $($($other: $other_type,)*)?
@@ -75,7 +77,7 @@ macro_rules! settings {
 }
 pub(crate) use settings;
 
-/// The key that a field is named after, which may be a keyword of Rust: `type` for `r#type`.
+/// The key of a field. The field may be a keyword of Rust: `type` for `r#type`.
 pub(crate) const fn key(field: &'static str) -> &'static str {
     match field.as_bytes() {
         [b'r', b'#', ..] => field.split_at(2).1,
@@ -83,10 +85,10 @@ pub(crate) const fn key(field: &'static str) -> &'static str {
     }
 }
 
-/// What reading a key came to: a value, or that it is missing, unless the value is wrong.
+/// A value, or the error that the key is missing; or the error that the value is wrong.
 type Found<T> = Result<Result<T, ConfigError>, ConfigError>;
 
-/// Reads a key that must be there. `advice` says what to do where it is not.
+/// Reads a key that is required. `advice` says what to do if it is missing.
 pub(crate) fn required<T>(
     advice: &str,
     read: impl Fn(&DeValue<'_>) -> Result<T, Mismatch>,

@@ -9,9 +9,9 @@ use super::{ConfigError, Section, optional, settings};
 use crate::net::PairFiles;
 
 settings! {
-    /// The keys of a table that name the two.
+    /// The keys of the two files.
     pub(crate) struct PairKeys {
-        /// The certificate in PEM, with those between it and the root.
+        /// The certificate in PEM, with the intermediate certificates.
         cert_file: Option<PathBuf> = optional(path);
         /// Its private key in PEM.
         key_file: Option<PathBuf> = optional(path);
@@ -19,8 +19,7 @@ settings! {
 }
 
 impl PairKeys {
-    /// The pair that `section` names. One without the other is an error; `neither` says what it is to
-    /// have none.
+    /// Reads the pair. One file without the other is an error, whose message ends with `neither`.
     pub(crate) fn pair(
         section: &Section<'_>,
         neither: &str,
@@ -30,7 +29,7 @@ impl PairKeys {
         pair((&cert_name, cert_file), (&key_name, key_file), neither)
     }
 
-    /// The pair that a client shows. A key that others can read is added to `warnings`.
+    /// Reads the pair of a client. A key that others can read is added to `warnings`.
     pub(crate) fn of_client(
         section: &Section<'_>,
         warnings: &mut Vec<String>,
@@ -43,7 +42,7 @@ impl PairKeys {
     }
 }
 
-/// Puts a certificate and a key together, each with the name of its setting.
+/// Combines a certificate and a key, each with the name of its setting.
 pub(crate) fn pair(
     (cert_name, cert): (&str, Option<PathBuf>),
     (key_name, key): (&str, Option<PathBuf>),
@@ -61,9 +60,9 @@ pub(crate) fn pair(
     })
 }
 
-/// Adds to `warnings` that others can read a key, which `setting` names.
+/// Adds to `warnings` that others can read the key that `setting` names.
 pub(crate) fn warn_if_key_exposed(setting: &str, pair: &PairFiles, warnings: &mut Vec<String>) {
-    // Whether it can be read, and is a key, is found when it is used.
+    // That the key can be read, and is one, is checked when it is used.
     if let Ok(file) = File::open(&pair.key) {
         warn_if_exposed(setting, &pair.key, &file, warnings);
     }

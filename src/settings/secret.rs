@@ -1,6 +1,6 @@
-//! A value that an `Authorization` header must have, or the console's token.
+//! A secret: the value of an `Authorization` header, or the token of the console.
 //!
-//! It can hold only what a header can (RFC 9110, section 5.5, less what is obsolete there): visible
+//! It contains what a header can (RFC 9110, section 5.5, without the obsolete parts): visible
 //! ASCII, with spaces inside. It is never shown, and compared in constant time.
 
 use std::fmt;
@@ -13,18 +13,18 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::error::{ConfigError, Mismatch};
 
-/// The longest secret in bytes: the least that is kept free for a request's headers.
+/// The maximum length in bytes. It is less than the minimum for the headers of a request.
 const MAX_LEN: usize = 4096;
 
-/// A secret that is shorter, in bytes, can be guessed.
+/// The minimum length in bytes of a secret that cannot be guessed.
 pub(crate) const LEAST_LEN: usize = 16;
 
-/// A secret text. `Debug` hides it; [`Secret::expose`] is the one way to it.
+/// A secret. `Debug` hides it. [`Secret::expose`] is the only way to read it.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes `text` as it is. The error does not show it.
+    /// Makes a secret of `text`. The error does not contain it.
     pub fn new(text: &str) -> Result<Secret, Mismatch> {
         let found = if text.is_empty() {
             "empty"
@@ -42,7 +42,7 @@ impl Secret {
         Err(Mismatch::new(found, EXPECTED))
     }
 
-    /// Takes what a secret's file holds, less one line end (LF or CR LF) where the file ends.
+    /// Makes a secret of the contents of a file, without one line end (LF or CR LF) at the end.
     pub fn from_file_contents(contents: &[u8]) -> Result<Secret, Mismatch> {
         let line = contents.strip_suffix(b"\n").unwrap_or(contents);
         let line = if line.len() < contents.len() {
@@ -55,7 +55,8 @@ impl Secret {
         Secret::new(text)
     }
 
-    /// Reads the file `path`, named by `setting`. That others can read it is added to `warnings`.
+    /// Reads the file `path`, which `setting` names. If others can read it, that is added to
+    /// `warnings`.
     pub fn read(
         setting: &str,
         path: &Path,
@@ -65,7 +66,7 @@ impl Secret {
         File::open(path)
             .and_then(|file| {
                 warn_if_exposed(setting, path, &file, warnings);
-                // The line end, and one byte more to see that it is too long.
+                // The line end, and one byte more to detect that it is too long.
                 file.take(MAX_LEN as u64 + 3).read_to_end(&mut contents)
             })
             .map_err(|error| ConfigError::Read {
@@ -78,17 +79,17 @@ impl Secret {
         })
     }
 
-    /// Whether it is so short that it can be guessed.
+    /// Whether it is short enough to be guessed.
     pub fn is_short(&self) -> bool {
         self.0.len() < LEAST_LEN
     }
 
-    /// The secret itself, to be sent or shown to its owner once.
+    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether `given` is this secret, compared in constant time. Only the lengths can be learned.
+    /// Whether `given` is this secret. Compared in constant time: only the length can leak.
     pub fn matches(&self, given: &[u8]) -> bool {
         self.equals(given).into()
     }
@@ -98,7 +99,7 @@ impl Secret {
     }
 }
 
-/// Compared in constant time, as everything is that asks what a secret is.
+/// Compared in constant time.
 impl PartialEq for Secret {
     fn eq(&self, other: &Secret) -> bool {
         self.matches(other.0.as_bytes())
@@ -107,7 +108,7 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
-/// Whether `given` is one of `secrets`. All are compared, so that the time does not tell which.
+/// Whether `given` is one of `secrets`. All are compared, so the time does not show which.
 pub fn any_matches(secrets: &[Secret], given: &[u8]) -> bool {
     secrets.iter().fold(Choice::from(0), |found, secret| found | secret.equals(given)).into()
 }
@@ -118,9 +119,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Adds to `warnings` that every user of the machine can read `file`, which holds a secret.
+/// Adds to `warnings` that every user of the machine can read `file`, which has a secret.
 pub(crate) fn warn_if_exposed(setting: &str, path: &Path, file: &File, warnings: &mut Vec<String>) {
-    // The group is left alone: it is how containers and service managers hand secrets over.
+    // The group is ignored: containers and service managers pass secrets that way.
     let exposed = file
         .metadata()
         .is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o004 != 0);

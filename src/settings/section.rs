@@ -1,8 +1,7 @@
-//! A configuration file, and the tables in it: which keys are known, and where in the file each
-//! stands.
+//! A configuration file, its tables, and where in the file each key is.
 //!
-//! The format is TOML 1.1 (<https://toml.io>). A key that its table does not have is an error. What a
-//! value means is not decided here: [`Section::get`] is given a reader for it (`value`).
+//! The format is TOML 1.1 (<https://toml.io>). A key that its table does not have is an error.
+//! [`Section::get`] is given a reader for the value (`value`).
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,13 +14,13 @@ use super::error::{ConfigError, Mismatch};
 use super::secret::warn_if_exposed;
 use super::value::found;
 
-/// A table's full name, such as `receiver.tls`, and its keys. The top level has the name "".
+/// The full name of a table, such as `receiver.tls`, and its keys. The top level has the name "".
 pub(crate) type Table = (&'static str, Vec<&'static str>);
 
-/// The largest file, in bytes.
+/// The maximum size of a file in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The text of a file, or of none, and the tables that it may have.
+/// The text of a file, or no text, and the tables that the file may have.
 pub(crate) struct Source {
     path: Option<PathBuf>,
     text: String,
@@ -29,8 +28,8 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Reads the file `path`. Without one the source is empty. `tables` are all that a file may have;
-    /// a table need not be among the keys of the one that holds it.
+    /// Reads the file `path`. Without a path the source is empty. `tables` are all tables; each is
+    /// a key of the table that holds it.
     pub(crate) fn load(path: Option<&Path>, tables: Vec<Table>) -> Result<Source, ConfigError> {
         let Some(path) = path else {
             return Ok(Source { path: None, text: String::new(), tables });
@@ -52,12 +51,12 @@ impl Source {
         Ok(Source::new(path, text, tables))
     }
 
-    /// The file `path` with the contents `text`.
+    /// A source with the text `text`, for the file `path`.
     pub(crate) fn new(path: &Path, text: String, tables: Vec<Table>) -> Source {
         Source { path: Some(path.to_owned()), text, tables }
     }
 
-    /// The keys of the table `name`: its own, and the tables that it holds.
+    /// The keys of the table `name`: its own, and its tables.
     fn keys(&self, name: &str) -> Vec<&'static str> {
         let own = self.tables.iter().filter(|(table, _)| *table == name);
         let inner = self.tables.iter().filter_map(|(table, _)| {
@@ -67,7 +66,7 @@ impl Source {
         own.flat_map(|(_, keys)| keys.iter().copied()).chain(inner).collect()
     }
 
-    /// Reads the TOML.
+    /// Parses the TOML.
     pub(crate) fn parse(&self) -> Result<Spanned<DeTable<'_>>, ConfigError> {
         DeTable::parse(&self.text).map_err(|error| ConfigError::Syntax {
             place: self.place(error.span().map(|span| span.start)),
@@ -75,7 +74,7 @@ impl Source {
         })
     }
 
-    /// The file and the line in which the byte `offset` is.
+    /// The file, and the line of the byte `offset`.
     fn place(&self, offset: Option<usize>) -> String {
         let path = self.path.as_deref().unwrap_or(Path::new("")).display();
         let before = offset.and_then(|offset| self.text.as_bytes().get(..offset));
@@ -88,7 +87,7 @@ impl Source {
     }
 }
 
-/// One table of the file, or its absence.
+/// A table of the file, which may be missing.
 pub(crate) struct Section<'a> {
     source: &'a Source,
     name: String,
@@ -97,7 +96,7 @@ pub(crate) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The top level. A key that it does not have is an error.
+    /// The top level. An unknown key is an error.
     pub(crate) fn top(
         source: &'a Source,
         table: &'a Spanned<DeTable<'a>>,
@@ -147,7 +146,7 @@ impl<'a> Section<'a> {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    /// The value of `key`, if it has one, as `read` makes it.
+    /// The value of `key`, read with `read`. `None` if the key is missing.
     pub(crate) fn get<T>(
         &self,
         key: &str,
@@ -159,12 +158,12 @@ impl<'a> Section<'a> {
             .map_err(|mismatch| self.wrong(key, mismatch))
     }
 
-    /// The error that `key` has a value that it must not have.
+    /// The error that the value of `key` is wrong.
     pub(crate) fn wrong(&self, key: &str, mismatch: Mismatch) -> ConfigError {
         ConfigError::value(self.setting(key), mismatch)
     }
 
-    /// The error that `key` is not there. `advice` says what to do.
+    /// The error that `key` is missing. `advice` says what to do.
     pub(crate) fn missing(&self, key: &str, advice: &str) -> ConfigError {
         ConfigError::Missing { setting: self.setting(key), advice: advice.to_owned() }
     }
@@ -183,7 +182,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The table `key`, present or not.
+    /// The table `key`. It may be missing.
     pub(crate) fn table(&self, key: &str) -> Result<Section<'a>, ConfigError> {
         let name = self.full_name(key);
         match self.value(key).map(|value| (value.get_ref(), value.span().start)) {
@@ -195,7 +194,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The tables of the list `key`, none if it is not there.
+    /// The tables of the list `key`. Empty if it is missing.
     pub(crate) fn tables(&self, key: &str) -> Result<Vec<Section<'a>>, ConfigError> {
         let name = self.full_name(key);
         let no_list = |other| self.no_table(key, other, format!("a list of tables, [[{name}]]"));
@@ -214,7 +213,7 @@ impl<'a> Section<'a> {
             .collect()
     }
 
-    /// How messages name `key`: with the file and the line of the key, or of its table.
+    /// The name of `key` in messages: with the file and the line of the key, or of its table.
     pub(crate) fn setting(&self, key: &str) -> String {
         let at = self.table.and_then(|table| table.get_key_value(key)).map(|(key, _)| key.span());
         let place = self.source.place(at.map(|span| span.start).or(self.offset));
@@ -240,7 +239,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A table as its heading is written.
+/// The heading of a table, as it is written.
 fn heading(name: &str) -> String {
     match name {
         "" => "the top level".to_owned(),
@@ -249,8 +248,8 @@ fn heading(name: &str) -> String {
     }
 }
 
-/// The known key that is nearest to `key`: the same word in another table, or one of this table's
-/// own `keys` that the fewest edits lead to.
+/// The known key that is nearest to `key`: the same word in another table, or the key of this table
+/// with the smallest edit distance.
 fn nearest(source: &Source, table: &str, keys: &[&str], key: &str) -> String {
     let mut tables = source.tables.iter().map(|(other, _)| *other);
     let elsewhere = tables.find(|other| *other != table && source.keys(other).contains(&key));

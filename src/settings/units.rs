@@ -1,7 +1,7 @@
 //! Sizes and durations as people write them: `64MiB`, `500kB`, `10s`, `7d`.
 //!
-//! A number is a whole one and has one unit. `64M` is refused, since it is 64,000,000 to some and
-//! 67,108,864 to others. The letters' case is not looked at: nobody means millibytes.
+//! A value is a whole number with one unit. `64M` is refused, since it is ambiguous: 64,000,000 or
+//! 67,108,864. Case is ignored, as nobody means millibytes.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ pub(crate) const MIB: u64 = 1 << 20;
 /// Bytes in a gibibyte.
 pub(crate) const GIB: u64 = 1 << 30;
 
-/// The least of most durations, and of the receiver's.
+/// The minimum of most durations, and of those of the receiver.
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// Seconds in a day.
 pub(crate) const DAY: u64 = 24 * 60 * 60;
 
-/// The largest size, 1 EiB: a sum of several still fits an `i64`, which is what SQLite has.
+/// The maximum size, 1 EiB. A sum of several fits in an `i64`, the integer of SQLite.
 pub(crate) const MAX_SIZE: u64 = 1 << 60;
 
-/// The longest duration, a hundred years: clocks can be moved by it without overflow.
+/// The maximum duration, a hundred years. A clock plus this does not overflow.
 pub(crate) const MAX_DURATION: Duration = Duration::from_secs(36_500 * DAY);
 
 const SIZES: [(&str, u64); 10] = [
@@ -40,7 +40,7 @@ const SIZES: [(&str, u64); 10] = [
     ("TiB", 1 << 40),
 ];
 
-/// Milliseconds in each.
+/// The units in milliseconds.
 const DURATIONS: [(&str, u64); 6] = [
     ("ms", 1),
     ("s", 1_000),
@@ -66,7 +66,7 @@ pub fn duration(text: &str) -> Result<Duration, Mismatch> {
         .ok_or_else(|| Mismatch::text(text, EXPECTED_DURATION))
 }
 
-/// Writes a size in the largest power of 1024 that leaves a whole number: 1536 is `1536B`.
+/// Formats a size in the largest power of 1024 that gives a whole number: 1536 is `1536B`.
 pub fn show_size(bytes: u64) -> String {
     let largest = SIZES.iter().rev().find(|(name, unit)| {
         (name.contains('i') || *name == "B") && bytes >= *unit && bytes.is_multiple_of(*unit)
@@ -74,7 +74,7 @@ pub fn show_size(bytes: u64) -> String {
     largest.map_or_else(|| "0".to_owned(), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
-/// Writes a duration in the largest unit that leaves a whole number: 90 seconds is `90s`.
+/// Formats a duration in the largest unit that gives a whole number: 90 seconds is `90s`.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     let largest = DURATIONS
@@ -87,11 +87,11 @@ pub(crate) fn show_duration(duration: Duration) -> String {
     )
 }
 
-/// What a size looks like, for messages.
+/// Describes a size in messages.
 pub(crate) const EXPECTED_SIZE: &str = "a size such as \"64MiB\" or \"500kB\" (a whole number and \
      B, kB, MB, GB, TB, KiB, MiB, GiB or TiB), or a number of bytes, at most 1 EiB";
 
-/// What a duration looks like, for messages.
+/// Describes a duration in messages.
 pub(crate) const EXPECTED_DURATION: &str =
     "a duration such as \"10s\" (a whole number and ms, s, m, h, d or w), at most 36500d";
 

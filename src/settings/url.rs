@@ -1,6 +1,6 @@
-//! The few URLs that settings hold, checked to be `http` or `https` and to name a host.
+//! URLs in settings: `http` or `https`, with a host.
 //!
-//! Credentials in a URL are refused: they would be shown wherever the URL is.
+//! Credentials in a URL are refused, since they would be shown with the URL.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,25 +9,25 @@ use hyper::Uri;
 
 use super::error::Mismatch;
 
-/// An absolute `http` or `https` URL without credentials or fragment. `Debug` hides the query, in
-/// which there may be a secret.
+/// An absolute `http` or `https` URL without credentials or fragment. `Debug` hides the query,
+/// which may contain a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl(Uri);
 
 impl HttpUrl {
-    /// Reads `text`; `expected` is what the error says it should be.
+    /// Parses `text`. `expected` describes the URL in the error.
     pub(crate) fn new(text: &str, expected: &str) -> Result<HttpUrl, Mismatch> {
         if text.contains('@') {
             return Err(Mismatch::new("a URL with an @, as credentials have it", expected));
         }
-        // There may be a secret in the query.
+        // The query may contain a secret.
         let bad = || Mismatch::text(text.split('?').next().unwrap_or_default(), expected);
         if text.contains('#') {
             return Err(bad());
         }
         let url = HttpUrl(text.parse().map_err(|_| bad())?);
         let known = matches!(url.0.scheme_str(), Some("http" | "https"));
-        // The type takes a port of any digits, and gives only those that are one.
+        // The parser accepts any digits as a port, but returns only valid ports.
         let authority = url.0.authority().ok_or_else(bad)?;
         let whole = match authority.port_u16() {
             Some(port) => authority.as_str() == format!("{}:{port}", authority.host()),
@@ -41,7 +41,7 @@ impl HttpUrl {
         self.0.scheme_str() == Some("https")
     }
 
-    /// Whether the host is the loopback interface: an address of it, or `localhost`.
+    /// Whether the host is `localhost` or a loopback address.
     pub(crate) fn is_loopback(&self) -> bool {
         let host = self.0.host().unwrap_or_default();
         let address = host.trim_start_matches('[').trim_end_matches(']');
@@ -49,12 +49,12 @@ impl HttpUrl {
             || address.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
     }
 
-    /// The URL itself, to be asked.
+    /// The URL with its query, for requests.
     pub fn uri(&self) -> &Uri {
         &self.0
     }
 
-    /// Scheme, host, port and path: what may be shown.
+    /// Scheme, host, port and path, for showing.
     pub fn shown(&self) -> String {
         let scheme = self.0.scheme_str().unwrap_or_default();
         let authority = self.0.authority().map_or("", |authority| authority.as_str());

@@ -1,6 +1,7 @@
-//! Readers: from a TOML value to a type that cannot be wrong.
+//! Readers of TOML values.
 //!
-//! Each says what it found and what it takes; which setting it was is added by the caller.
+//! The error of a reader has the value and what was expected. The caller adds the name of the
+//! setting.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use super::error::Mismatch;
 use super::secret::Secret;
 use super::units::{self, EXPECTED_DURATION, EXPECTED_SIZE, show_duration, show_size};
 
-/// A text.
+/// A string.
 pub(crate) fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Mismatch> {
     match value {
         DeValue::String(text) => Ok(text),
@@ -29,7 +30,7 @@ pub(crate) fn boolean(value: &DeValue<'_>) -> Result<bool, Mismatch> {
     }
 }
 
-/// A file or a directory. A relative one is relative to the working directory.
+/// A path. A relative one is relative to the working directory.
 pub(crate) fn path(value: &DeValue<'_>) -> Result<PathBuf, Mismatch> {
     match value {
         DeValue::String(text) if !text.is_empty() => Ok(PathBuf::from(text.as_ref())),
@@ -48,7 +49,7 @@ pub(crate) fn name(value: &DeValue<'_>) -> Result<String, Mismatch> {
     }
 }
 
-/// A secret. The error does not show it.
+/// A secret. The error does not contain it.
 pub(crate) fn secret(value: &DeValue<'_>) -> Result<Secret, Mismatch> {
     match value {
         DeValue::String(text) => Secret::new(text),
@@ -56,7 +57,7 @@ pub(crate) fn secret(value: &DeValue<'_>) -> Result<Secret, Mismatch> {
     }
 }
 
-/// A text that a type reads, described as `expected`.
+/// A string that is parsed with `FromStr`. `expected` describes it in the error.
 pub(crate) fn parsed<T: FromStr>(
     expected: &'static str,
 ) -> impl Fn(&DeValue<'_>) -> Result<T, Mismatch> {
@@ -66,7 +67,7 @@ pub(crate) fn parsed<T: FromStr>(
     }
 }
 
-/// One of the words of an enum.
+/// A word of an enum.
 pub(crate) fn word<T: Copy>(
     all: &'static [T],
     as_str: impl Fn(T) -> &'static str,
@@ -129,7 +130,7 @@ pub(crate) fn duration(least: Duration) -> impl Fn(&DeValue<'_>) -> Result<Durat
     }
 }
 
-/// A list of what `read` reads; a single one need not be in a list.
+/// A list whose elements are read with `read`. A single value need not be in a list.
 pub(crate) fn list<T>(
     read: impl Fn(&DeValue<'_>) -> Result<T, Mismatch>,
 ) -> impl Fn(&DeValue<'_>) -> Result<Vec<T>, Mismatch> {
@@ -139,7 +140,7 @@ pub(crate) fn list<T>(
     }
 }
 
-/// A table with any keys, of what `read` reads.
+/// A table with any keys, whose values are read with `read`.
 pub(crate) fn pairs<T>(
     read: impl Fn(&DeValue<'_>) -> Result<T, Mismatch>,
 ) -> impl Fn(&DeValue<'_>) -> Result<Vec<(String, T)>, Mismatch> {
@@ -152,14 +153,14 @@ pub(crate) fn pairs<T>(
     }
 }
 
-/// A value as messages show it.
+/// A value as it is shown in messages.
 pub(crate) fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("{text:?}"),
         DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.to_string(),
         DeValue::Boolean(boolean) => boolean.to_string(),
-        // What is in these may be a secret.
+        // These may contain secrets.
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => kind(value).to_owned(),
     }
 }

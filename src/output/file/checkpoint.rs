@@ -1,6 +1,6 @@
-//! Marks: how far each file has come, kept with the cursor as JSON, `{"path":[inode,length]}`.
+//! Checkpoints: the length of each file, kept with the cursor as JSON, `{"path":[inode,length]}`.
 //!
-//! A path that is no UTF-8 has none, since the settings cannot name one.
+//! A path that is not UTF-8 has no checkpoint. Settings cannot name one.
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::output::error::{IoContext, OutputError};
 
-/// How far a file has come.
+/// The length of a file when the cursor was saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(u64, u64)", into = "(u64, u64)")]
 pub(super) struct Checkpoint {
-    /// Which file it is, should another have taken its name.
+    /// Tells whether another file has taken the name.
     pub(super) inode: u64,
     /// In bytes.
     pub(super) length: u64,
@@ -34,7 +34,7 @@ impl From<Checkpoint> for (u64, u64) {
     }
 }
 
-/// Writes checkpoints; of none, nothing.
+/// Writes checkpoints as JSON, or an empty string if there are none.
 pub(super) fn write(checkpoints: &BTreeMap<PathBuf, Checkpoint>) -> String {
     if checkpoints.is_empty() {
         return String::new();
@@ -46,13 +46,13 @@ pub(super) fn write(checkpoints: &BTreeMap<PathBuf, Checkpoint>) -> String {
     serde_json::to_string(&checkpoints).unwrap_or_default()
 }
 
-/// Reads checkpoints; of what is none, none.
+/// Reads checkpoints. Text that is not the JSON above has none.
 pub(super) fn read(text: &str) -> BTreeMap<PathBuf, Checkpoint> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
 impl Checkpoint {
-    /// Takes back what was written past the checkpoint, if the file is still the one it was.
+    /// Cuts the file back to the checkpoint, unless another file has taken its name.
     pub(super) fn restore(self, path: &Path) -> Result<(), OutputError> {
         let file_name = path.display();
         let file = match OpenOptions::new().read(true).write(true).open(path) {
@@ -85,7 +85,7 @@ impl Checkpoint {
     }
 }
 
-/// Whether there is no file, or something else stands where its folder was.
+/// Whether the file does not exist, or its folder is no longer a folder.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

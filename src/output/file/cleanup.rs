@@ -1,9 +1,10 @@
-//! A thread that compresses rotated files and deletes what is too much of them.
+//! A thread that compresses rotated files, and deletes those beyond `keep`, `keep_age` and
+//! `keep_size`.
 //!
-//! Only names of exactly the form of rotated files are touched. What is interrupted is done the next
-//! time: a file is compressed under a temporary name, which ends in `.tmp` and the number of its
-//! cleanup, and the original is removed last. What goes wrong with one file is logged, and keeps nobody
-//! from the others.
+//! Only files with the exact name of a rotated file are touched. Interrupted work is done the next
+//! time: a file is compressed under a temporary name that ends in `.tmp` and the number of its
+//! [`Cleanup`], and the original is removed last. An error with one file is logged and does not
+//! stop the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -19,12 +20,12 @@ use super::settings::{Compress, FileSettings};
 use crate::clock::now;
 use crate::entry::Millis;
 
-/// Has rotated files compressed and deleted, by a thread of its own if there is anything to do.
+/// Starts cleaning up on a thread of its own. There is no thread if nothing has to be done.
 #[derive(Clone)]
 pub(super) struct Cleanup(Option<Sender<PathBuf>>);
 
 impl Cleanup {
-    /// Starts the thread; it ends with the last of its tenders.
+    /// Starts the thread. It ends when the last clone of this is dropped.
     pub(super) fn start(settings: FileSettings) -> io::Result<Cleanup> {
         let FileSettings { compress, keep, keep_age, keep_size, .. } = settings;
         let keeps_all = keep.is_none() && keep_age.is_none() && keep_size.is_none();
@@ -35,33 +36,33 @@ impl Cleanup {
         let (sender, paths) = channel::<PathBuf>();
         std::thread::Builder::new().name("output-cleanup".to_owned()).spawn(move || {
             while let Ok(path) = paths.recv() {
-                // What waits besides, each once.
+                // Takes what waits in the queue as well, each path once.
                 let all: BTreeSet<_> = [path].into_iter().chain(paths.try_iter()).collect();
                 for path in all {
-                    tend(&path, &settings, number, now());
+                    clean_up(&path, &settings, number, now());
                 }
             }
         })?;
         Ok(Cleanup(Some(sender)))
     }
 
-    /// Has what was rotated away from `path` looked after.
-    pub(super) fn tend(&self, path: &Path) {
+    /// Requests that the rotated files of `path` are cleaned up.
+    pub(super) fn request(&self, path: &Path) {
         if let Some(sender) = &self.0 {
-            // It ends only with the process.
+            // The thread does not end before this value.
             let _ = sender.send(path.to_owned());
         }
     }
 }
 
-/// The number of a cleanup: that of an output before a change may be at work still.
+/// A number for each thread: one of the output before a change may still be working.
 fn next_number() -> u64 {
     static NUMBERS: AtomicU64 = AtomicU64::new(0);
     NUMBERS.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Compresses what was rotated away from `path`, and deletes what is too much of it.
-fn tend(path: &Path, settings: &FileSettings, number: u64, now: Millis) {
+/// Compresses the rotated files of `path`, and deletes those that are not kept.
+fn clean_up(path: &Path, settings: &FileSettings, number: u64, now: Millis) {
     let failed = |file: &Path, error: &io::Error, what: &str| {
         tracing::warn!(file = %file.display(), %error, "{what}");
     };
@@ -81,7 +82,8 @@ fn tend(path: &Path, settings: &FileSettings, number: u64, now: Millis) {
     for files in rotated.values().filter(|files| !files.contains_key(&RotatedForm::Plain)) {
         files.get(&RotatedForm::Partial).into_iter().flatten().for_each(|half| remove(half));
     }
-    // What is deleted need not be compressed. What files take is known only afterwards.
+    // Files that are deleted anyway are not compressed first. The size that the others take is
+    // known only after compression.
     let by_size = FileSettings { keep_size: None, ..settings.clone() };
     too_much(&rotated, &by_size, now).iter().for_each(|file| remove(file));
     if settings.compress != Compress::None {
@@ -94,8 +96,7 @@ fn tend(path: &Path, settings: &FileSettings, number: u64, now: Millis) {
     too_much(&list(), settings, now).iter().for_each(|file| remove(file));
 }
 
-/// Rotated files by their times, and by how they are kept: there are several of a time while one is
-/// compressed.
+/// Rotated files by time and form. While one is being compressed there are two of the same time.
 type Rotated = BTreeMap<String, BTreeMap<RotatedForm, Vec<PathBuf>>>;
 
 fn list(path: &Path) -> io::Result<Rotated> {
@@ -113,7 +114,7 @@ fn list(path: &Path) -> io::Result<Rotated> {
     Ok(rotated)
 }
 
-/// The files that are to be deleted.
+/// The files that are not kept.
 fn too_much(rotated: &Rotated, settings: &FileSettings, now: Millis) -> Vec<PathBuf> {
     let oldest = settings.keep_age.map(|age| {
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
@@ -138,7 +139,7 @@ fn too_much(rotated: &Rotated, settings: &FileSettings, now: Millis) -> Vec<Path
     too_much
 }
 
-/// Compresses a file.
+/// Compresses a rotated file, and removes the original.
 fn compress(path: &Path, settings: &FileSettings, number: u64) -> io::Result<()> {
     let [gzip, zstd] = ENDINGS;
     let ending = if settings.compress == Compress::Gzip { gzip } else { zstd };
@@ -147,7 +148,7 @@ fn compress(path: &Path, settings: &FileSettings, number: u64) -> io::Result<()>
     let made = compress_to(&temporary, path, settings).and_then(|()| fs::rename(&temporary, &to));
     if let Err(error) = made {
         let _ = fs::remove_file(&temporary);
-        // Another cleanup may have been faster.
+        // Another thread may have compressed it already.
         return if path.exists() { Err(error) } else { Ok(()) };
     }
     sync_folder(&to)?;
@@ -157,14 +158,14 @@ fn compress(path: &Path, settings: &FileSettings, number: u64) -> io::Result<()>
     }
 }
 
-/// Compresses the file `path` to the file `to`.
+/// Compresses the file `path` to the new file `to`, with the same mode.
 fn compress_to(to: &Path, path: &Path, settings: &FileSettings) -> io::Result<()> {
     let mut source = File::open(path)?;
     let permissions = source.metadata()?.permissions();
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(permissions.mode());
     let file = options.open(to)?;
-    // Whatever the umask says.
+    // The umask does not apply.
     file.set_permissions(permissions)?;
     fchown(&file, settings.access.owner, settings.access.group)?;
     let file = match settings.compress {
@@ -209,7 +210,7 @@ mod tests {
         for other in others {
             fs::write(folder.path().join(other), "other").unwrap();
         }
-        tend(&path, settings, 7, Millis::saturating(4 * MINUTE));
+        clean_up(&path, settings, 7, Millis::saturating(4 * MINUTE));
         let names = fs::read_dir(folder.path()).unwrap();
         let names = names.map(|one| one.unwrap().file_name().into_string().unwrap());
         let (mut others_left, mut left): (Vec<_>, Vec<_>) =
@@ -270,7 +271,7 @@ mod tests {
         let half = ["a-19700101T000300.000Z.log.gz.tmp7", "a-19700101T000900.000Z.log.gz.tmp3"];
         half.iter().for_each(|name| fs::write(folder.path().join(name), "half").unwrap());
         let settings = FileSettings { compress: Compress::Gzip, keep: Some(3), ..file_settings() };
-        tend(&path, &settings, 7, Millis::saturating(4 * MINUTE));
+        clean_up(&path, &settings, 7, Millis::saturating(4 * MINUTE));
         let names = fs::read_dir(folder.path()).unwrap();
         let mut names: Vec<_> =
             names.map(|one| one.unwrap().file_name().into_string().unwrap()).collect();

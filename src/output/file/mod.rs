@@ -1,14 +1,15 @@
-//! FileSink of lines: appended to, rotated by renaming, and put back after a crash.
+//! Files of lines. They are appended to, rotated by renaming, and restored after a crash.
 //!
-//! - `open`: one file that is open. `checkpoint`: how far each file has come, as it is saved with the
-//!   cursor. `name`: what rotated files are called. `tend`: they are compressed and deleted.
+//! - `settings`: the keys of the type. `open`: one open file. `checkpoint`: the length of each
+//!   file, saved with the cursor. `name`: the names of rotated files. `cleanup`: compresses and
+//!   deletes rotated files.
 //!
-//! No line is written to a file before the saved state has a checkpoint for it. So after a crash every line
-//! past the cursor stands behind a checkpoint and is taken back, and the file agrees with the cursor. A
-//! rotation stands between two saved states: nothing in a rotated file is past the cursor.
+//! No line is written to a file before the saved state has a checkpoint for that file. After a
+//! crash the files are cut back to their checkpoints, so they agree with the cursor. A rotation
+//! happens between two saved states, so a rotated file has no line past the cursor.
 //!
-//! A file that was moved away by somebody else is not the one that its checkpoint is of, and is left alone.
-//! So is one that the output does not write to any more: it may be another output's by now.
+//! A file that somebody else renamed has another inode than its checkpoint, and is left alone. So
+//! is a file that the output no longer writes to: another output may write to it now.
 
 mod checkpoint;
 mod cleanup;
@@ -31,21 +32,22 @@ use super::error::{IoContext, OutputError};
 use super::sink::Sink;
 use crate::entry::{Millis, Record};
 
-/// The most files that are open at once; of more, those written to last.
+/// The maximum number of open files. Beyond it the least recently used file is closed.
 const MOST_OPEN: usize = 64;
 
-/// Writes to files.
+/// The sink of an output of the type `file`.
 struct FileSink {
     settings: FileSettings,
-    /// By path; what was used last is last.
+    /// By path, the most recently used last.
     open: LinkedHashMap<PathBuf, OpenFile>,
-    /// How far the files have come that may be written to before the next saved state, closed ones
-    /// too.
+    /// The checkpoint of each file that may be written to before the next saved state, including
+    /// files that were closed since the last one.
     checkpoints: BTreeMap<PathBuf, Checkpoint>,
-    /// What senders chose of paths so far, up to the cap: these have files of their own.
+    /// The values in paths that senders chose so far, at most `max_values`. Each has files of its
+    /// own.
     chosen: HashSet<String>,
     cleanup: Cleanup,
-    /// The time in the name of the file that was rotated last.
+    /// The time in the name of the last rotated file.
     rotated_at: Millis,
 }
 
@@ -65,8 +67,8 @@ impl FileSink {
         records.iter().map(|record| self.path(record)).collect()
     }
 
-    /// The file that a record goes to. Over the cap a chosen value has one of its own only if it had
-    /// one before.
+    /// The file that a record goes to. Once there are `max_values` values, a new value has no file
+    /// of its own unless the file exists already.
     fn path(&self, record: &Record) -> PathBuf {
         let template = &self.settings.path;
         let path = template.path(record);
@@ -76,7 +78,7 @@ impl FileSink {
         if is_own { path } else { template.other_path(record) }
     }
 
-    /// Takes note of what the senders of these chose.
+    /// Remembers the values that the senders of these records chose.
     fn choose(&mut self, records: &[&Record]) {
         for chosen in records.iter().filter_map(|record| self.settings.path.chosen(record)) {
             let most = self.settings.max_values;
@@ -90,7 +92,7 @@ impl FileSink {
         }
     }
 
-    /// Whether the file is of another span of time than `now`, or larger than it may be.
+    /// Whether the file belongs to another time span than `now`, or is too large.
     fn is_over(&self, open: &OpenFile, now: Millis) -> bool {
         let span = |time: Millis| {
             let every = self.settings.rotate_every?.as_millis();
@@ -104,17 +106,18 @@ impl FileSink {
         let Some(mut open) = self.open.remove(path) else { return Ok(()) };
         open.flush(path)?;
         self.checkpoints.remove(path);
-        // Not the name of one that was rotated before and deleted since: the names tell the order.
+        // Names sort in the order of rotation, so the time of a file that was deleted since is not
+        // used again.
         let later = Millis::saturating(self.rotated_at.get().saturating_add(1));
         self.rotated_at = name::move_away(path, now.max(later))?;
         if self.settings.fsync != Fsync::Never {
             open::sync_folder(path).doing("sync its folder", path)?;
         }
-        self.cleanup.tend(path);
+        self.cleanup.request(path);
         Ok(())
     }
 
-    /// The open file at `path`, which there is room for.
+    /// The open file at `path`. It is opened if it is not open.
     fn file(&mut self, path: &Path) -> Result<&mut OpenFile, OutputError> {
         if self.open.to_back(path).is_none() {
             let open = OpenFile::new(path, &self.settings.access, self.settings.fsync)?;
@@ -125,7 +128,7 @@ impl FileSink {
         self.open.get_mut(path).ok_or_else(|| OutputError::NoFile(path.to_owned()))
     }
 
-    /// Closes files that were not used for longest.
+    /// Closes the least recently used files beyond [`MOST_OPEN`].
     fn make_room(&mut self) -> Result<(), OutputError> {
         while self.open.len() > MOST_OPEN
             && let Some((path, mut open)) = self.open.pop_front()
@@ -146,7 +149,7 @@ impl Sink for FileSink {
     }
 
     fn restore(&mut self, state: &str) -> Result<(), OutputError> {
-        // What stands in their buffers comes again.
+        // The lines in their buffers are written again.
         self.open.clear();
         self.checkpoints.clear();
         for (path, checkpoint) in checkpoint::read(state) {
@@ -182,7 +185,7 @@ impl Sink for FileSink {
     }
 
     fn prepare(&mut self, records: &[&Record]) -> Result<bool, OutputError> {
-        // Of those that were closed earlier nothing is past the next saved state.
+        // Files that were closed earlier have no line past the next saved state.
         self.checkpoints.retain(|path, _| self.open.contains_key(path));
         self.choose(records);
         let mut is_changed = false;
@@ -190,7 +193,7 @@ impl Sink for FileSink {
             let is_new = !self.open.contains_key(&path);
             self.file(&path)?;
             if is_new {
-                self.cleanup.tend(&path);
+                self.cleanup.request(&path);
             }
             is_changed |= is_new;
         }
@@ -232,8 +235,8 @@ impl Sink for FileSink {
     }
 }
 
-/// Tries whether a file can be written where `path` is, without touching that one: with a file beside
-/// it that is removed again.
+/// Checks that a file can be written at `path`, without touching that file: writes a file beside
+/// it, and removes that again.
 fn try_path(path: &Path, settings: &FileSettings) -> Result<(), OutputError> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(OutputError::NoFile(path.to_owned())),

@@ -1,8 +1,9 @@
 //! The names of rotated files.
 //!
-//! `audit.jsonl` is renamed to `audit-20250516T200954.123Z.jsonl`, in the same folder, so that who
-//! follows the file goes on with it; the time is a millisecond later where another has it. Compressed
-//! it ends in `.gz` or `.zst` besides, and in `.tmp` and a number while that is done.
+//! `audit.jsonl` is renamed to `audit-20250516T200954.123Z.jsonl` in the same folder, so that a
+//! program that follows the file reads on. If the name is taken the time is one millisecond later.
+//! A compressed file ends in `.gz` or `.zst` as well, and while it is being written in `.tmp` and a
+//! number.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,7 @@ use super::open::folder;
 use crate::entry::Millis;
 use crate::output::error::{IoContext, OutputError};
 
-/// Renames the file `path` to a name that no other has, and returns the time that stands in it: `time`
-/// or a later one.
+/// Renames the file `path` to a free name with the time `time`, or a later one. Returns that time.
 pub(super) fn move_away(path: &Path, mut time: Millis) -> Result<Millis, OutputError> {
     let name = Name::of(path);
     loop {
@@ -25,16 +25,16 @@ pub(super) fn move_away(path: &Path, mut time: Millis) -> Result<Millis, OutputE
     }
 }
 
-/// The form of a time as it stands in a name; a `0` is any digit.
+/// The form of a time in a name. A `0` stands for any digit.
 const STAMP: &[u8] = b"00000000T000000.000Z";
 
-/// How long such a time is, in bytes.
+/// The length of such a time in bytes.
 pub(in crate::output) const STAMP_LENGTH: usize = STAMP.len();
 
-/// What the names of compressed files end in: by gzip, by Zstandard.
+/// The endings of compressed files, for gzip and Zstandard.
 pub(in crate::output) const ENDINGS: [&str; 2] = [".gz", ".zst"];
 
-/// Whether a text has the form of a time as it stands in a name.
+/// Whether a text has the form of a time in a name.
 pub(in crate::output) fn is_stamp(text: &[u8]) -> bool {
     let fits = |(found, form): (&u8, &u8)| match form {
         b'0' => found.is_ascii_digit(),
@@ -43,15 +43,15 @@ pub(in crate::output) fn is_stamp(text: &[u8]) -> bool {
     text.len() == STAMP_LENGTH && text.iter().zip(STAMP).all(fits)
 }
 
-/// A time as it stands in a name: they sort as the times do.
+/// A time in the form that names have. Such texts sort like the times.
 pub(super) fn stamp(time: Millis) -> String {
     time.to_string().replace(['-', ':'], "")
 }
 
-/// The name of a file, in two.
+/// The name of a file, split at its extension.
 pub(super) struct Name {
     stem: String,
-    /// With its dot, if it has one.
+    /// With the dot. Empty if there is none.
     extension: String,
 }
 
@@ -63,8 +63,8 @@ impl Name {
         Name { stem: text(path.file_stem()).unwrap_or_default(), extension }
     }
 
-    /// When a file of this name was rotated, and how it is kept. `None` if it is not a rotated file of
-    /// ours.
+    /// The time and form of the rotated file `name`, or `None` if it is not a rotated file of this
+    /// one.
     pub(super) fn rotated(&self, name: &str) -> Option<(String, RotatedForm)> {
         let rest = name.strip_prefix(&self.stem)?.strip_prefix('-')?;
         let compressed = |rest: &'_ str| {
@@ -81,12 +81,12 @@ impl Name {
     }
 }
 
-/// How a rotated file is kept.
+/// The form of a rotated file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RotatedForm {
     Plain,
     Compressed,
-    /// It is being compressed, or was when the program ended.
+    /// Compression is not finished, or was interrupted.
     Partial,
 }
 

@@ -1,7 +1,7 @@
-//! One file that is open: lines gathered, appended, synced.
+//! One open file: lines are buffered, appended and synced.
 //!
-//! It ends with a line end whenever it is opened: what stands behind the last one was torn by a crash
-//! and is cut off. Anything but a regular file is refused.
+//! When a file is opened it ends with a line end. A crash may leave half a line at the end, which
+//! is cut off. Anything but a regular file is refused.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -15,30 +15,29 @@ use super::settings::{Access, Fsync};
 use crate::entry::Millis;
 use crate::output::error::{IoContext, OutputError};
 
-/// An open file.
 pub(in crate::output) struct OpenFile {
     file: File,
     inode: u64,
-    /// In bytes, without what is gathered.
+    /// In bytes, without the buffered lines.
     length: u64,
     gathered: Vec<u8>,
     is_synced: bool,
-    /// When the last line was written.
+    /// The time of the last line.
     pub(super) written_at: Millis,
 }
 
-/// What is gathered before it is written, in bytes.
+/// The size of the buffer in bytes.
 const GATHERED: usize = 256 << 10;
 
 impl OpenFile {
-    /// Opens the file at `path`, and makes it for these if it is not there.
+    /// Opens the file at `path`. If it does not exist it is created with `access`.
     pub(in crate::output) fn new(
         path: &Path,
         access: &Access,
         fsync: Fsync,
     ) -> Result<OpenFile, OutputError> {
         make_folders(path, access, fsync)?;
-        // A pipe would wait for its other end.
+        // Opening a pipe would block until there is a reader.
         match fs::metadata(path) {
             Ok(found) if !found.is_file() => return Err(OutputError::NoFile(path.to_owned())),
             _ => {}
@@ -49,7 +48,7 @@ impl OpenFile {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let file = options.create(true).open(path).doing("make", path)?;
                 if let Err(error) = own(&file, path, access) {
-                    // The next time it must not be taken for one that is as it should be.
+                    // With the wrong owner it must not be found and used the next time.
                     let _ = fs::canonicalize(path).and_then(fs::remove_file);
                     return Err(error);
                 }
@@ -71,17 +70,17 @@ impl OpenFile {
         Ok(OpenFile { file, inode, length, gathered: Vec::new(), is_synced: true, written_at })
     }
 
-    /// Its length in bytes, with what is gathered.
+    /// The length in bytes, with the buffered lines.
     pub(super) fn length(&self) -> u64 {
         self.length.saturating_add(self.gathered.len() as u64)
     }
 
-    /// How far it has come, when nothing is gathered.
+    /// The checkpoint of the file. The buffer must be empty.
     pub(super) fn checkpoint(&self) -> Checkpoint {
         Checkpoint { inode: self.inode, length: self.length }
     }
 
-    /// Takes a line.
+    /// Appends a line to the buffer.
     pub(in crate::output) fn write(
         &mut self,
         path: &Path,
@@ -93,7 +92,7 @@ impl OpenFile {
         if self.gathered.len() >= GATHERED { self.flush(path) } else { Ok(()) }
     }
 
-    /// Appends what is gathered.
+    /// Writes the buffer to the file.
     pub(super) fn flush(&mut self, path: &Path) -> Result<(), OutputError> {
         if self.gathered.is_empty() {
             return Ok(());
@@ -101,13 +100,13 @@ impl OpenFile {
         self.is_synced = false;
         self.file.write_all(&self.gathered).doing("write", path)?;
         self.gathered.clear();
-        // Not counted: somebody else may have appended too.
+        // The length is read and not added up, as somebody else may have appended too.
         let found = self.file.metadata().doing("look at it", path)?;
         self.length = found.len();
         if found.nlink() == 0 { Err(OutputError::Removed(path.to_owned())) } else { Ok(()) }
     }
 
-    /// Appends what is gathered and makes it reach the disk, unless that is never asked for.
+    /// Writes the buffer and syncs the file, unless `fsync` is `never`.
     pub(in crate::output) fn sync(&mut self, path: &Path, fsync: Fsync) -> Result<(), OutputError> {
         self.flush(path)?;
         if !self.is_synced && fsync != Fsync::Never {
@@ -118,16 +117,16 @@ impl OpenFile {
     }
 }
 
-/// Gives a file that was made its permissions, whatever the umask says, its owner and its group.
+/// Sets the permissions, owner and group of a new file. The umask does not apply.
 fn own(file: &File, path: &Path, access: &Access) -> Result<(), OutputError> {
-    // In this order: whoever gave a file away may not be allowed to change it any more.
+    // The mode comes first, since after `fchown` this process may not be allowed to change it.
     let permissions = Permissions::from_mode(access.mode);
     file.set_permissions(permissions).doing("set its mode", path)?;
     let owner = |source| OutputError::Owner { path: path.to_owned(), source };
     fchown(file, access.owner, access.group).map_err(owner)
 }
 
-/// Makes the folders of a file that are not there. Who may read the file may enter them.
+/// Creates the missing folders of a file. Who may read the file may enter them.
 fn make_folders(path: &Path, access: &Access, fsync: Fsync) -> Result<(), OutputError> {
     let mode = 0o700 | access.mode | (access.mode & 0o044) >> 2;
     let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
@@ -136,7 +135,8 @@ fn make_folders(path: &Path, access: &Access, fsync: Fsync) -> Result<(), Output
     made.doing("make its folder", path)?;
     for made in &missing {
         if let Err(source) = lchown(made, access.owner, access.group) {
-            // As with a file; each is empty but for the one before it.
+            // Removed for the same reason as a file. Each folder is empty but for the one before
+            // it.
             missing.iter().for_each(|folder| drop(fs::remove_dir(folder)));
             return Err(OutputError::Owner { path: (*made).to_owned(), source });
         }
@@ -149,12 +149,12 @@ fn make_folders(path: &Path, access: &Access, fsync: Fsync) -> Result<(), Output
     Ok(())
 }
 
-/// Makes that a file was made or renamed reach the disk.
+/// Syncs the folder of a file, so that a new name reaches the disk.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder(path))?.sync_all()
 }
 
-/// The folder of a file.
+/// The folder of a file, `.` if the path has none.
 pub(super) fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -162,7 +162,7 @@ pub(super) fn folder(path: &Path) -> &Path {
     }
 }
 
-/// Cuts off what stands behind the last line end of a file, and returns its length then.
+/// Cuts off what follows the last line end of a file. Returns the new length.
 pub(super) fn cut_torn_line(file: &File, length: u64) -> io::Result<u64> {
     let mut block = [0; 8192];
     let mut end = length;

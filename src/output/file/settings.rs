@@ -1,4 +1,5 @@
-//! The settings of outputs of the type `file`: which file, and how it is kept.
+//! The settings of outputs of the type `file`: where files are, how they are rotated, and how long
+//! they are kept.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -19,42 +20,41 @@ use crate::settings::value::{count, duration, found, parsed, size, text, word};
 use crate::settings::{ConfigError, Mismatch, Section, optional, or, required, settings};
 
 settings! {
-    /// How files are written. Sizes are in bytes.
+    /// The keys of the type `file`. Sizes are in bytes.
     pub struct FileSettings {
-        /// Which file an entry goes to.
+        /// The path of the file of an entry.
         pub path: Template = required("give it, such as \"out/{date}.jsonl\"", template);
-        /// The most values that senders choose for which there are files of their own.
+        /// The maximum number of values chosen by senders that have files of their own.
         pub max_values: usize = or(1000, count(1..=1_000_000));
-        /// A file is rotated before the line that would make it larger than this.
+        /// A file is rotated before it would become larger than this.
         pub rotate_size: Option<u64> = optional(size(1..=MAX_SIZE));
-        /// A file is rotated before the first line of the next of these spans, counted from 1970 in
-        /// UTC.
+        /// A file is rotated at the end of each such time span, counted from 1970 in UTC.
         pub rotate_every: Option<Duration> = optional(duration(SECOND));
         /// How rotated files are compressed.
         pub compress: Compress = or(Compress::None, word(Compress::ALL, Compress::as_str));
-        /// The most rotated files that are kept of each file.
+        /// How many rotated files of each file are kept.
         pub keep: Option<u64> = optional(count(0..=1_000_000_000));
-        /// A rotated file is deleted when it was rotated this long ago.
+        /// How long a rotated file is kept after its rotation.
         pub keep_age: Option<Duration> = optional(duration(SECOND));
-        /// The most that the rotated files of each file may take.
+        /// The maximum size of all rotated files of one file.
         pub keep_size: Option<u64> = optional(size(0..=MAX_SIZE));
-        /// When what is written is made to reach the disk.
+        /// When lines are synced to the disk.
         pub fsync: Fsync = or(Fsync::Second, word(Fsync::ALL, Fsync::as_str));
     } with {
-        /// Who may read and write them.
+        /// The permissions and the owner of files.
         pub access: Access,
     }
 }
 
 settings! {
-    /// Who may read and write a file that is made.
+    /// The permissions and the owner of a new file.
     #[derive(Copy)]
     pub struct Access {
-        /// Its permissions.
+        /// The permission bits.
         pub mode: u32 = or(0o600, mode);
-        /// The id of the user who has it. None: of whoever runs the program.
+        /// The id of the owner, or that of this process.
         pub owner: Option<u32> = optional(owner);
-        /// The id of the group that has it.
+        /// The id of the group, or that of this process.
         pub group: Option<u32> = optional(group);
     }
 }
@@ -62,23 +62,23 @@ settings! {
 words! {
     /// How rotated files are compressed.
     pub enum Compress {
-        /// Not at all.
+        /// No compression.
         None = "none",
-        /// With gzip (RFC 1952).
+        /// gzip (RFC 1952).
         Gzip = "gzip",
-        /// With Zstandard (RFC 8878).
+        /// Zstandard (RFC 8878).
         Zstd = "zstd",
     }
 }
 
 words! {
-    /// When what is written is made to reach the disk.
+    /// When lines are synced to the disk.
     pub enum Fsync {
         /// After each batch.
         Always = "always",
         /// Once a second.
         Second = "second",
-        /// When the system likes.
+        /// Never by this program: the system decides.
         Never = "never",
     }
 }
@@ -130,7 +130,7 @@ fn template(value: &DeValue<'_>) -> Result<Template, Mismatch> {
     path.parse().map_err(|error: TemplateError| Mismatch::text(path, error.to_string()))
 }
 
-/// Permissions in octal: the owner reads and writes, and nobody executes.
+/// Permissions in octal. The owner can read and write, and nobody can execute.
 fn mode(value: &DeValue<'_>) -> Result<u32, Mismatch> {
     const EXPECTED: &str = "permissions in octal such as \"0640\": the owner's 6, and no execution";
     let digits: String = parsed(EXPECTED)(value)?;
@@ -148,13 +148,13 @@ fn group(value: &DeValue<'_>) -> Result<u32, Mismatch> {
     id(value, "group", |name| Ok(Group::from_name(name)?.map(|group| group.gid.as_raw())))
 }
 
-/// An id, or the id of what has that name on this machine.
+/// A numeric id, or the id of the user or group with that name.
 fn id(
     value: &DeValue<'_>,
     what: &str,
     find: impl Fn(&str) -> nix::Result<Option<u32>>,
 ) -> Result<u32, Mismatch> {
-    // The largest number means "as it is" to the system.
+    // To the system the largest number means "do not change".
     let id = |number: u64| u32::try_from(number).ok().filter(|id| *id != u32::MAX);
     let expected = || format!("the name or the id of a {what} of this machine");
     if let DeValue::Integer(_) = value {

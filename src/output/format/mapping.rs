@@ -1,8 +1,8 @@
-//! What every mapping of an entry onto a published schema shares: which fields have found a place,
-//! how the entry came out, and what Vidimus itself has to say of it.
+//! The parts that every mapping of an entry to a published schema shares: which fields were mapped,
+//! the outcome, and what Vidimus adds.
 //!
-//! A field that has found no place, or holds what its place does not take, is left over and given
-//! under its own name: nothing is dropped but empty text, and the line as received has that too.
+//! A field that has no place in the schema, or a value that does not fit, is kept under its own
+//! name. Only empty text is dropped, and the line as received has that too.
 
 use std::borrow::Cow;
 
@@ -13,43 +13,43 @@ use serde_json::Value as Json;
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Format, Kind, Millis, Record, Value};
 
-/// The fields of an entry, and which of them have found a place.
+/// The fields of an entry, and which of them were mapped.
 pub(super) struct Mapping<'a> {
     fields: &'a Fields,
     placed: Vec<&'static str>,
 }
 
 impl<'a> Mapping<'a> {
-    /// Nothing has found a place yet.
+    /// Starts a mapping.
     pub(super) fn of(record: &'a Record) -> Mapping<'a> {
         Mapping { fields: &record.fields, placed: Vec::new() }
     }
 
-    /// The text of the field `name`, which finds its place by this; `None` if it is empty.
+    /// Maps the text of the field `name`. `None` if it is empty.
     pub(super) fn text(&mut self, name: &'static str) -> Option<&'a str> {
         let text = self.fields.text(name)?;
         self.placed.push(name);
         Some(text).filter(|text| !text.is_empty())
     }
 
-    /// The number in the field `name`, which finds its place by this.
+    /// Maps the number in the field `name`.
     pub(super) fn integer(&mut self, name: &'static str) -> Option<i64> {
         let number = self.fields.integer(name)?;
         self.placed.push(name);
         Some(number)
     }
 
-    /// The boolean in the field `name`, which finds its place by this.
+    /// Maps the boolean in the field `name`.
     pub(super) fn boolean(&mut self, name: &'static str) -> Option<bool> {
         let Value::Boolean(boolean) = self.fields.get(name)? else { return None };
         self.placed.push(name);
         Some(*boolean)
     }
 
-    /// How what the entry tells of came out. The field that says so depends on the kind; of an entry
-    /// of kind `other` it is the first of them that there is.
+    /// The outcome of the event. Its field depends on the kind. For kind `other` it is the first of
+    /// these fields that is there.
     pub(super) fn outcome(&mut self, kind: Option<Kind>) -> Outcome {
-        // The status code has a place of its own in both schemas, if it is that of an API call.
+        // The status of an API call has a place of its own in both schemas.
         let status = self.fields.integer("status").and_then(succeeded);
         let success = match kind {
             None => None,
@@ -67,14 +67,14 @@ impl<'a> Mapping<'a> {
         }
     }
 
-    /// The fields that have found no place, less those that are empty.
+    /// The fields that were not mapped and are not empty.
     pub(super) fn rest(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
         let fields = self.fields.iter();
         fields.filter(|(name, value)| !self.placed.contains(name) && !value.as_text().is_empty())
     }
 }
 
-/// Whether an HTTP status code tells of success; `None` if it is none.
+/// Whether an HTTP status means success. `None` if it is not a status.
 fn succeeded(status: i64) -> Option<bool> {
     match status {
         100..=399 => Some(true),
@@ -83,7 +83,7 @@ fn succeeded(status: i64) -> Option<bool> {
     }
 }
 
-/// How what an entry tells of came out.
+/// The outcome of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Success,
@@ -91,12 +91,12 @@ pub(super) enum Outcome {
     Unknown,
 }
 
-/// The time of an entry. One that has none at all, which the store never gives, is of 1970.
+/// The time of an entry. Every entry in the store has one.
 pub(super) fn time(record: &Record) -> Millis {
     record.time.or(record.received_at()).unwrap_or(Millis::MIN)
 }
 
-/// The line as received: as it is, or in base64 (RFC 4648, section 4) if it is no UTF-8.
+/// The line as received, or base64 (RFC 4648, section 4) if it is not UTF-8.
 pub(super) fn raw(record: &Record) -> Cow<'_, str> {
     match std::str::from_utf8(&record.raw) {
         Ok(raw) => raw.into(),
@@ -104,7 +104,7 @@ pub(super) fn raw(record: &Record) -> Cow<'_, str> {
     }
 }
 
-/// What Vidimus has to say of an entry, under its own names.
+/// What Vidimus adds to an entry, under its own names.
 pub(super) fn provenance(record: &Record) -> Vec<(&'static str, Option<Json>)> {
     let utf8 = std::str::from_utf8(&record.raw).is_ok();
     let mut members = vec![
@@ -127,7 +127,7 @@ pub(super) fn provenance(record: &Record) -> Vec<(&'static str, Option<Json>)> {
     members
 }
 
-/// An object of those members that there are; `None` if there are none.
+/// An object of the members that are there. `None` if there are none.
 pub(super) fn object<'m>(
     members: impl IntoIterator<Item = (&'m str, Option<Json>)>,
 ) -> Option<Json> {
@@ -136,18 +136,18 @@ pub(super) fn object<'m>(
     if object.is_empty() { None } else { Some(object.into()) }
 }
 
-/// A member that is there.
+/// A member with a value.
 pub(super) fn some(value: impl Into<Json>) -> Option<Json> {
     Some(value.into())
 }
 
-/// A list, or `None` if it is empty.
+/// A list. `None` if it is empty.
 pub(super) fn list<'t>(texts: impl IntoIterator<Item = Option<&'t str>>) -> Option<Json> {
     let texts: Vec<&str> = texts.into_iter().flatten().collect();
     if texts.is_empty() { None } else { some(texts) }
 }
 
-/// The path and the query string of a request's target.
+/// The path and the query of the target of a request.
 pub(super) fn path_and_query(request: Option<&str>) -> (Option<&str>, Option<&str>) {
     match request.map(|request| request.split_once('?').ok_or(request)) {
         None => (None, None),

@@ -1,7 +1,7 @@
-//! How an entry is written: one line, with its line end, in the format that is asked for.
+//! The formats in which an output writes an entry. Each is one line with a line end.
 //!
-//! `raw` is the line as received; `json` the shape that `vidimus query -o jsonl` prints; `ecs` the
-//! Elastic Common Schema; `ocsf` the Open Cybersecurity Schema Framework.
+//! `raw` is the line as received. `json` is what `vidimus query -o jsonl` prints. `ecs` is the
+//! Elastic Common Schema. `ocsf` is the Open Cybersecurity Schema Framework.
 
 mod ecs;
 mod mapping;
@@ -18,7 +18,7 @@ words! {
     pub enum OutputFormat {
         /// The line as received.
         Raw = "raw",
-        /// The entry's JSON.
+        /// The JSON of the entry.
         Json = "json",
         /// The Elastic Common Schema.
         Ecs = "ecs",
@@ -28,7 +28,7 @@ words! {
 }
 
 impl OutputFormat {
-    /// Appends the entry to `line`, without a line end. There is none within it either.
+    /// Appends the entry to `line`. It contains no line end.
     pub fn write(self, record: &Record, line: &mut Vec<u8>) {
         match self {
             OutputFormat::Raw if !record.raw.contains(&b'\n') => {
@@ -36,15 +36,15 @@ impl OutputFormat {
             }
             // Somebody edited the store by hand.
             OutputFormat::Raw => line.extend(record.raw.iter().filter(|byte| **byte != b'\n')),
-            // Every key is text, so this cannot fail, and JSON escapes line ends.
+            // Every key is a string, so this cannot fail. JSON escapes line ends.
             OutputFormat::Json => drop(serde_json::to_writer(line, record)),
             OutputFormat::Ecs => ecs::write(record, line),
             OutputFormat::Ocsf => ocsf::write(record, line),
         }
     }
 
-    /// Appends the entry and a line end, with its verdict before it where that is to be marked and
-    /// the format does not tell it.
+    /// Appends the entry and a line end. If verdicts are to be marked, a raw line has its verdict
+    /// before it.
     pub fn write_line(self, record: &Record, not_valid: NotValid, line: &mut Vec<u8>) {
         let is_valid = record.verdict == VerdictName::Valid;
         if self == OutputFormat::Raw && not_valid == NotValid::Mark && !is_valid {

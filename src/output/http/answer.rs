@@ -1,8 +1,9 @@
-//! What an answer means: taken, refused for good, or not now.
+//! The meaning of a response: accepted, rejected for good, or to be retried.
 //!
-//! Refused for good is only what is about entries: 400, 413 and 422 (RFC 9110, section 15.5). What may
-//! be about the endpoint, our settings or our credentials is not: an expired token must not turn all
-//! that is stored into dead letters. Then the output waits, and says what to look at.
+//! Only responses about entries reject for good: 400, 413 and 422 (RFC 9110, section 15.5). A
+//! response that may be about the endpoint, the settings or the credentials does not: an expired
+//! token must not turn the whole store into dead letters. Then the output waits, and its error says
+//! what to check.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,66 +16,67 @@ use super::settings::{Body, HttpSettings};
 use super::splunk::{self, ErrorCause};
 use crate::sanitise::sanitise;
 
-/// An answer that came whole.
+/// A complete response.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// How long it asks to be left alone.
+    /// The pause that it asks for.
     pub(super) retry_after: Option<Duration>,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// From the first byte sent to the last of the answer.
+    /// From the first byte of the request to the last of the response.
     pub(super) took: Duration,
     pub(super) redactor: Redactor,
 }
 
-/// What an answer to a batch means.
+/// The meaning of a response to a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BatchOutcome {
-    /// The batch is taken; a `_bulk` has an item for each document besides.
+    /// The batch is accepted. A `_bulk` has a result for each document besides.
     Accepted,
-    /// One of its entries is refused for good.
+    /// One of its entries is rejected for good.
     Rejected {
-        /// In the words of the endpoint.
+        /// The reason, as the endpoint gave it.
         why: String,
-        /// Which of them, if that is told.
+        /// The index of the entry, if the response names it.
         first: Option<usize>,
     },
-    /// It is to be sent again later.
+    /// The batch has to be sent again later.
     Retry {
-        /// In the words of the endpoint, and what to look at.
+        /// The reason, as the endpoint gave it, and what to check.
         why: String,
     },
 }
 
-/// What is cut off of an endpoint's words, and of a whole message, in characters.
+/// The maximum length of an excerpt of a response, and of a whole message, in characters.
 const MOST_SAID: usize = 200;
 const MOST: usize = 600;
 
-/// How much of an answer is looked at for words, in bytes.
+/// How many bytes of a response an excerpt is made of.
 const LOOKED_AT: usize = 16 << 10;
 
-/// A secret that is shorter is not looked for: it may be a word.
+/// The minimum length of a secret that is hidden. A shorter one may be an ordinary word.
 const SHORTEST: usize = 8;
 
-/// Makes an endpoint's words safe to show: it may repeat our secrets, and say anything.
+/// Makes the text of an endpoint safe to show: hides our secrets, which it may repeat, and control
+/// characters.
 #[derive(Clone)]
 pub(super) struct Redactor(Arc<[String]>);
 
 impl Redactor {
-    /// Hides these.
+    /// Hides `secrets`.
     pub(super) fn hiding(mut secrets: Vec<String>) -> Redactor {
         secrets.retain(|secret| secret.len() >= SHORTEST);
-        // One may be in another.
+        // One may be a part of another, so the longest comes first.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Redactor(secrets.into())
     }
 
-    /// The first words of a text.
+    /// An excerpt of a text.
     pub(super) fn of(&self, text: &str) -> String {
         self.first(text, MOST_SAID)
     }
 
-    /// A whole message, in which there may be some.
+    /// A whole message with such excerpts.
     pub(super) fn all(&self, text: &str) -> String {
         self.first(text, MOST)
     }
@@ -93,11 +95,11 @@ impl Redactor {
 }
 
 impl Answer {
-    /// Its first words, made safe to show.
+    /// An excerpt of the body.
     pub(super) fn said(&self) -> String {
         match self.headers.get(CONTENT_ENCODING) {
             Some(encoding) if encoding != "identity" => {
-                // Nothing was asked for that we do not understand.
+                // The request did not accept any encoding.
                 self.redactor
                     .of(&format!("(encoded as {})", encoding.to_str().unwrap_or("something")))
             }
@@ -108,7 +110,7 @@ impl Answer {
         }
     }
 
-    /// Status and first words.
+    /// The status and an excerpt of the body.
     fn shown(&self) -> String {
         let code = self.status.as_u16();
         let mut shown = match self.status.canonical_reason() {
@@ -123,7 +125,7 @@ impl Answer {
     }
 }
 
-/// What an answer to a batch means.
+/// The meaning of a response to a batch.
 pub(super) fn classify(settings: &HttpSettings, answer: &Answer) -> BatchOutcome {
     let refused = |first| BatchOutcome::Rejected { why: answer.shown(), first };
     let waits = |advice: &str| BatchOutcome::Retry {
@@ -135,7 +137,7 @@ pub(super) fn classify(settings: &HttpSettings, answer: &Answer) -> BatchOutcome
     match (answer.status.as_u16(), settings.body) {
         (200..300, _) => BatchOutcome::Accepted,
         (413, _) => refused(None),
-        // What is wrong with a document is told of its item.
+        // An error of a document is in its item.
         (400 | 422, Body::Bulk) => waits("that is about the URL, the index or the action"),
         (400, Body::HecEvent | Body::HecRaw) => match splunk::error_cause(&answer.body) {
             ErrorCause::Entries(first) => refused(first),
@@ -155,7 +157,7 @@ pub(super) fn classify(settings: &HttpSettings, answer: &Answer) -> BatchOutcome
 
 fn redirected(answer: &Answer) -> String {
     let location = answer.headers.get(LOCATION).and_then(|location| location.to_str().ok());
-    // There may be a secret in the query.
+    // The query may contain a secret.
     match location.and_then(|location| location.split(['?', '#']).next()) {
         Some(to) => {
             format!("redirections are not followed, this one is to {}", answer.redactor.of(to))
@@ -164,7 +166,7 @@ fn redirected(answer: &Answer) -> String {
     }
 }
 
-/// What may be wrong with the path.
+/// A hint about the path of the URL.
 fn path_hint(settings: &HttpSettings, body: Body) -> String {
     let path = settings.url.uri().path().trim_end_matches('/');
     let usual = match body {

@@ -1,8 +1,8 @@
-//! Entries gathered into a batch, and the body that they make.
+//! Batches of entries, and the body of a request.
 //!
-//! Defined by: Konnect's deliveries (lines, joined by LF); RFC 8259 (arrays); `splunk` and `bulk` for
-//! theirs. A raw line that is no UTF-8 has no place in JSON: there it is `{"raw_base64":"…"}`, as in
-//! the entry's own JSON.
+//! Defined by: Konnect's deliveries (lines, joined by LF); RFC 8259 (arrays); `splunk` and `bulk`
+//! name theirs. A raw line that is not UTF-8 cannot stand in JSON. It is `{"raw_base64":"…"}`
+//! there, as in the JSON of an entry.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,19 +13,19 @@ use super::{bulk, splunk};
 use crate::entry::{Record, VerdictName};
 use crate::output::OutputFormat;
 
-/// What stands between two entries, and around all of them.
+/// Encodes entries as the body of a request.
 pub(super) struct BodyEncoder {
     settings: HttpSettings,
     format: OutputFormat,
 }
 
-/// An entry with its part of a body.
+/// An entry, and its part of the body.
 pub(super) struct Entry {
     record: Record,
     body: Vec<u8>,
 }
 
-/// Tells an entry in one state from all others: its number and its verdict.
+/// Identifies an entry in one state: its id and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct EntryKey(Option<u64>, VerdictName);
 
@@ -45,7 +45,7 @@ impl Entry {
     }
 }
 
-/// Entries in their order.
+/// A batch of entries, in order.
 #[derive(Default)]
 pub(super) struct Batch {
     entries: Vec<Entry>,
@@ -54,7 +54,7 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn push(&mut self, entry: Entry) {
-        // With what stands between.
+        // With the separator.
         self.bytes = self.bytes.saturating_add(entry.body.len() + 1);
         self.entries.push(entry);
     }
@@ -63,7 +63,7 @@ impl Batch {
         &self.entries
     }
 
-    /// How long a body it makes, in bytes.
+    /// The length of the body in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -74,7 +74,7 @@ impl BodyEncoder {
         BodyEncoder { settings: settings.clone(), format }
     }
 
-    /// An entry with its part of a body. `line` has its line end.
+    /// Encodes one entry. `line` has its line end.
     pub(super) fn entry(&self, record: &Record, line: &[u8]) -> Entry {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let body = match self.settings.body {
@@ -86,18 +86,18 @@ impl BodyEncoder {
         Entry { record: record.clone(), body }
     }
 
-    /// The body that entries make.
+    /// The body of a request with these entries.
     pub(super) fn join(&self, entries: &[Entry]) -> Vec<u8> {
         let bodies: Vec<&[u8]> = entries.iter().map(|entry| entry.body.as_slice()).collect();
         match self.settings.body {
             Body::Lines | Body::HecRaw | Body::HecEvent => bodies.join(&b'\n'),
             Body::Array => [b"[", bodies.join(&b',').as_slice(), b"]"].concat(),
-            // Its lines have their ends.
+            // Each part ends with a line end.
             Body::Bulk => bodies.concat(),
         }
     }
 
-    /// A line as JSON: itself, or a text.
+    /// A line as JSON: unchanged, or as a string.
     fn element(&self, line: &[u8]) -> Vec<u8> {
         if self.format != OutputFormat::Raw {
             return line.to_vec();

@@ -1,8 +1,8 @@
-//! `_bulk` of Elasticsearch and OpenSearch: an action and a document for each entry, and the answer,
-//! which has an item for each of them.
+//! `_bulk` of Elasticsearch and OpenSearch: a request has an action and a document for each entry,
+//! and the response an item for each document.
 //!
-//! The id of a document is the fingerprint of the line as received. So a document that is sent again
-//! is written over itself, and an entry whose verdict comes late becomes the document that it was.
+//! The id of a document is the fingerprint of the line as received. A document that is sent again
+//! replaces itself, and so does an entry with a late verdict.
 //!
 //! Defined by: Elasticsearch, "Bulk index or delete documents"; OpenSearch, "Bulk".
 
@@ -25,21 +25,21 @@ pub(super) fn document(settings: &HttpSettings, record: &Record, document: &[u8]
     [action.as_bytes(), b"\n", document, b"\n"].concat()
 }
 
-/// What became of a document.
+/// The result of one document.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ItemOutcome {
-    /// It is in the index.
+    /// The document is in the index.
     Accepted,
-    /// It is refused for good.
+    /// The document is rejected for good.
     Rejected {
-        /// The status of its item.
+        /// The status of the item.
         status: u16,
-        /// Why, in the words of the endpoint.
+        /// The reason, as the endpoint gave it.
         why: String,
     },
-    /// It is not taken now.
+    /// The document has to be sent again later.
     Retry {
-        /// Why not, in the words of the endpoint.
+        /// The reason, as the endpoint gave it.
         why: String,
     },
 }
@@ -47,7 +47,7 @@ pub(super) enum ItemOutcome {
 #[derive(Deserialize)]
 struct BulkResponse {
     errors: bool,
-    /// Not there if the URL asks for less (`filter_path`).
+    /// Missing if the URL has a `filter_path` without it.
     items: Option<Vec<HashMap<String, Item>>>,
 }
 
@@ -58,10 +58,10 @@ struct Item {
     error: Json,
 }
 
-/// What became of each of the documents that were sent, by the body of a 200.
+/// The result of each document, from the body of a 200.
 ///
 /// # Errors
-/// When it is no whole answer to so many documents.
+/// When the body is not a complete response to `sent` documents.
 pub(super) fn item_outcomes(
     body: &[u8],
     sent: usize,
@@ -85,7 +85,7 @@ pub(super) fn item_outcomes(
     }
 }
 
-/// Errors of items that are about the index or about our credentials, whatever their status.
+/// Errors of items about the index or the credentials, whatever their status is.
 const ABOUT_THE_INDEX: [&str; 7] = [
     "cluster_block_exception",
     "index_closed_exception",
@@ -100,18 +100,18 @@ impl Item {
     fn outcome(self, action: Action) -> ItemOutcome {
         let text = |name: &str| self.error.get(name).and_then(Json::as_str);
         let kind = text("type").unwrap_or_default();
-        // Old ones give a text.
+        // Old versions send a string.
         let reason = text("reason").or(self.error.as_str()).unwrap_or_default();
         let status = self.status;
         let separator = if kind.is_empty() || reason.is_empty() { "" } else { ": " };
         let why = format!("{status} {kind}{separator}{reason}");
-        // Data streams take nothing else.
+        // Data streams accept only `create`.
         if action == Action::Index && reason.contains("op_type of create are allowed") {
             return ItemOutcome::Retry { why: format!("{why}; set action = \"create\"") };
         }
         match status {
             200..300 => ItemOutcome::Accepted,
-            // It is there already.
+            // The document is there already.
             409 if action == Action::Create => ItemOutcome::Accepted,
             400..500 if ABOUT_THE_INDEX.contains(&kind) => ItemOutcome::Retry { why },
             401 | 403 | 404 | 408 | 409 | 429 => ItemOutcome::Retry { why },

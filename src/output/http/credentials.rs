@@ -1,6 +1,6 @@
-//! Who we are to an endpoint: a value of the header `Authorization`, other headers.
+//! The credentials for an endpoint: the header `Authorization`, and other headers.
 //!
-//! Secrets stand in the configuration, or in files of their own.
+//! Secrets are in the configuration, or in files of their own.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::settings::value::{pairs, path, secret, text};
 use crate::settings::{ConfigError, Mismatch, Secret, Section, optional, or, settings};
 
 settings! {
-    /// The keys that say who we are.
+    /// The keys of the credentials.
     pub(super) struct CredentialKeys {
         authorization: Option<Secret> = optional(secret);
         authorization_file: Option<PathBuf> = optional(path);
@@ -25,10 +25,10 @@ settings! {
     }
 }
 
-/// The ways to an `Authorization`, of which there is one at most.
+/// The keys that make an `Authorization` header. At most one of them may be used.
 const WAYS: [&str; 4] = ["authorization", "authorization_file", "token_file", "username"];
 
-/// Headers that are made from what is sent, or that have a key of their own.
+/// Headers that this program sets, or that have a key of their own.
 const RESERVED: [&str; 9] = [
     "authorization",
     "connection",
@@ -41,7 +41,7 @@ const RESERVED: [&str; 9] = [
     "upgrade",
 ];
 
-/// The value of the header `Authorization`: as it is given, or for a token (RFC 6750), or for a name
+/// The value of the header `Authorization`: as configured, for a token (RFC 6750), or for a name
 /// and a password (RFC 7617).
 pub(super) fn authorization(
     section: &Section<'_>,
@@ -72,7 +72,7 @@ pub(super) fn authorization(
     Ok(keys.authorization.clone().or(whole).or(token.transpose()?).or(basic.transpose()?))
 }
 
-/// The headers of the tables `headers` and `header_files`.
+/// The headers in the tables `headers` and `header_files`.
 pub(super) fn headers(
     section: &Section<'_>,
     keys: &CredentialKeys,
@@ -90,13 +90,13 @@ pub(super) fn headers(
     Ok(headers)
 }
 
-/// A value made of what a file holds.
+/// A header value with the contents of a file.
 fn made(section: &Section<'_>, key: &str, scheme: &str, rest: &str) -> Result<Secret, ConfigError> {
     let made = Secret::new(&format!("{scheme}{rest}"));
     made.map_err(|mismatch| section.wrong(key, mismatch))
 }
 
-/// A name to log in with. A colon would end it (RFC 7617, section 2).
+/// A user name. It cannot contain a colon (RFC 7617, section 2).
 fn user(value: &DeValue<'_>) -> Result<String, Mismatch> {
     let name = text(value)?;
     match name.is_empty() || name.contains(|c: char| c == ':' || c.is_control()) {
@@ -105,7 +105,7 @@ fn user(value: &DeValue<'_>) -> Result<String, Mismatch> {
     }
 }
 
-/// The name of a header that may be given, once.
+/// The name of a header that may be configured, and is not there yet.
 fn header(
     section: &Section<'_>,
     key: &str,

@@ -1,8 +1,7 @@
-//! A request and its answer.
+//! Sends a request to the endpoint and waits for the response.
 //!
-//! The output's thread waits for the answer, for as long as the settings say at most. It is waited for
-//! no longer than the shutdown may take. Redirections are not followed: entries go where they are
-//! meant to, and nowhere else.
+//! The thread of the output waits at most for the configured time-out, or until the shutdown is
+//! over. Redirections are not followed, so entries go only where they were configured to go.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -26,28 +25,28 @@ use crate::output::OutputFormat;
 use crate::output::error::{IoContext, OutputError};
 use crate::settings::Secret;
 
-/// The most of an answer, in bytes, and for each entry that was sent.
+/// The maximum size of a response in bytes, and what is added for each entry of the request.
 const MAX_ANSWER: usize = 1 << 20;
 const MAX_ANSWER_FOR_EACH: usize = 4 << 10;
 
-/// The name that Konnect has for gzip (its documentation, "Konnect and Dev Portal audit logs").
+/// Konnect's name for gzip (documentation, "Konnect and Dev Portal audit logs").
 const KONNECTS_GZIP: HeaderValue = HeaderValue::from_static("application/gzip");
 
-/// Splunk's header for a channel.
+/// Splunk's header for the channel.
 const CHANNEL: HeaderName = HeaderName::from_static("x-splunk-request-channel");
 
-/// An endpoint, and a client of it.
+/// An endpoint and the client for it.
 pub(super) struct Endpoint {
     settings: HttpSettings,
     uri: Uri,
-    /// Without the query.
+    /// The URL without the query.
     shown: String,
     headers: HeaderMap,
     redactor: Redactor,
-    /// It has a thread of its own: an idle connection is looked after when nothing is sent, so that
-    /// one that the endpoint closed is not used again. None when it is dropped.
+    /// It has a thread of its own, which notices when the endpoint closes an idle connection, so
+    /// that the connection is not used again. `None` while dropping.
     runtime: Option<Runtime>,
-    /// None if the next request needs a new one.
+    /// `None` if the next request needs a new client.
     client: Option<Client>,
     shutdown: Shutdown,
 }
@@ -73,12 +72,12 @@ impl Endpoint {
         })
     }
 
-    /// Where it is, without the query.
+    /// The URL without the query.
     pub(super) fn shown(&self) -> &str {
         &self.shown
     }
 
-    /// Sends `body`, in which there are so many entries: the answer, whatever its status.
+    /// Sends `body`, which has so many entries. Returns the response, whatever its status.
     pub(super) fn send(&mut self, body: Vec<u8>, entries: usize) -> Result<Answer, OutputError> {
         let body = match self.settings.compress {
             true => gzip(&body).doing("compress a request to", self.shown.as_ref())?,
@@ -112,12 +111,12 @@ impl Endpoint {
         }
     }
 
-    /// Closes connections, and reads the files of certificates again before the next.
+    /// Closes the connections. The files of certificates are read again before the next request.
     pub(super) fn disconnect(&mut self) {
         self.client = None;
     }
 
-    /// The error that the endpoint does not take what it is sent.
+    /// The error that the endpoint does not take the entries.
     pub(super) fn peer(&self, why: &str, retry_after: Option<Duration>) -> OutputError {
         OutputError::Peer { to: self.shown.clone(), why: self.redactor.all(why), retry_after }
     }
@@ -137,7 +136,7 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        // It may be looking up a name, and nobody waits for that.
+        // It may be looking up a name, which is not waited for.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -154,7 +153,7 @@ fn client(settings: &HttpSettings) -> Result<Client, TlsError> {
     })
 }
 
-/// The URL, with what Splunk is told in its query.
+/// The URL, with Splunk's labels in the query.
 fn uri(settings: &HttpSettings) -> Uri {
     let uri = settings.url.uri();
     let query = splunk::query(settings);
@@ -162,7 +161,7 @@ fn uri(settings: &HttpSettings) -> Uri {
         return uri.clone();
     }
     let separator = if uri.query().is_some() { '&' } else { '?' };
-    // Nothing but letters, digits and escapes were added.
+    // Only letters, digits and escapes were added.
     format!("{uri}{separator}{query}").parse().unwrap_or_else(|_| uri.clone())
 }
 
@@ -197,17 +196,17 @@ fn headers(settings: &HttpSettings, format: OutputFormat) -> HeaderMap {
     headers
 }
 
-/// A secret as a header has it, which every secret can be. It is shown nowhere.
+/// A secret as a header value. Every secret can be one. Its `Debug` hides it.
 fn value(secret: &Secret) -> Option<HeaderValue> {
     let mut value: HeaderValue = secret.expose().parse().ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// What an endpoint may repeat to us and nobody else is to see.
+/// The secrets that an endpoint may repeat, which nobody else may see.
 fn secrets(settings: &HttpSettings) -> Vec<String> {
     let whole = settings.authorization.iter().map(Secret::expose);
-    // The token alone, without `Bearer`.
+    // The token without `Bearer`.
     let parts = whole.clone().filter_map(|value| Some(value.split_once(' ')?.1));
     let headers = settings.headers.iter().map(|(_, value)| value.expose());
     let query = settings.url.uri().query();
@@ -221,7 +220,7 @@ fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// Why there is no answer, without the URL, and with what to try in the words of our settings.
+/// The reason for having no response, without the URL, and with the settings to check.
 fn why_none(error: &ClientError, plain_http: bool) -> String {
     let plain = |why: &str| why.split("; ").next().unwrap_or_default().to_owned();
     match error {
@@ -243,7 +242,7 @@ fn why_none(error: &ClientError, plain_http: bool) -> String {
         ClientError::Lost { why, .. } => format!("the connection failed: {why}"),
         ClientError::Timeout { after, .. } => format!("no complete answer within {after:?}"),
         ClientError::TooLarge { max, .. } => format!("it answered with more than {max} bytes"),
-        // Those of fetching.
+        // Only fetching has these.
         ClientError::Status { .. } | ClientError::Redirect { .. } => error.to_string(),
     }
 }

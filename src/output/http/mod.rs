@@ -1,13 +1,14 @@
-//! Batches of entries to an endpoint of HTTP.
+//! Outputs of the type `http`: batches of entries to an HTTP endpoint.
 //!
-//! - `batch`: entries gathered, and the body that they make. `splunk` and `bulk`: the shapes of
-//!   Splunk's HTTP Event Collector and of `_bulk`, and what is answered to them.
-//! - `endpoint`: a request and its answer. `answer`: what an answer means.
+//! - `settings`: the keys of the type. `credentials`: those for `Authorization` and other headers.
+//! - `batch`: entries and the body that they make. `splunk` and `bulk`: the bodies and the error
+//!   codes of Splunk's HTTP Event Collector and of `_bulk`.
+//! - `endpoint`: a request and its response. `answer`: the meaning of a response.
 //!
-//! What is sent at once is what the cursor is moved by: after a failure that one batch comes again. A
-//! batch that is refused is halved until the entries are found that it is refused for. They are put
-//! away, and the output goes on. Only what an answer says about entries puts entries away: whatever
-//! may be about the endpoint, our settings or our credentials makes the output wait.
+//! The cursor moves after each batch, so after a failure one batch is sent again. A batch that is
+//! rejected is halved until the entries at fault are found. These become dead letters, and the
+//! output continues. An entry becomes a dead letter only if the response is about entries. If it
+//! may be about the endpoint, the settings or the credentials, the output waits.
 
 mod answer;
 mod batch;
@@ -38,7 +39,7 @@ use crate::entry::{Millis, Record};
 use crate::net::{Shutdown, shutdown};
 use crate::output::OutputFormat;
 
-/// Sends batches.
+/// The sink of an output of the type `http`.
 struct HttpSink {
     name: String,
     settings: HttpSettings,
@@ -46,19 +47,19 @@ struct HttpSink {
     endpoint: Endpoint,
     batch: Batch,
     dead_letters: DeadLetters,
-    /// Entries of a batch that was taken in part, until the cursor is past them: they were taken, or
-    /// are among the dead letters. True if they came again since.
+    /// Entries of a batch that was accepted in part, until the cursor is past them: they were
+    /// accepted, or are dead letters. True if the entry was read again since.
     done: HashMap<EntryKey, bool>,
-    /// How many became dead letters since it was asked.
+    /// The number of dead letters since they were counted last.
     dead: u64,
 }
 
 impl HttpSink {
-    /// Sends to the endpoint of `settings` in the format that its output has, until `shutdown` is
-    /// over. Dead letters go to `dead_letters`.
+    /// Creates a sink for the endpoint in `settings`, with lines in `format`. It stops waiting when
+    /// `shutdown` is over. Dead letters go to the file `dead_letters`.
     ///
     /// # Errors
-    /// When files of certificates and keys cannot be used.
+    /// When the files of certificates and keys cannot be used.
     fn new(
         name: &str,
         settings: &HttpSettings,
@@ -78,7 +79,7 @@ impl HttpSink {
         })
     }
 
-    /// Sends what is gathered, and puts away what of it is refused for good.
+    /// Sends the batch, and writes the entries that are rejected for good to the dead letters.
     fn send(&mut self) -> Result<(), OutputError> {
         let batch = std::mem::take(&mut self.batch);
         let mut refused = Vec::new();
@@ -86,7 +87,7 @@ impl HttpSink {
         if sent.is_err() {
             self.endpoint.disconnect();
         }
-        // Whatever became of the rest: it comes again, and these do not.
+        // Even if the rest failed: the rest is sent again, and these entries are not.
         self.write_dead_letters(&refused)?;
         sent
     }
@@ -96,7 +97,7 @@ impl HttpSink {
         entries: &'a [Entry],
         refused: &mut Vec<Refused<'a>>,
     ) -> Result<(), OutputError> {
-        // The first part is the last, so that the order is kept.
+        // The first part is on top of the stack, which keeps the order.
         let mut parts = vec![entries];
         while let Some(part) = parts.pop() {
             let answer = self.endpoint.send(self.encoder.join(part), part.len())?;
@@ -121,7 +122,7 @@ impl HttpSink {
         Ok(())
     }
 
-    /// Takes the answer to each document of a `_bulk`.
+    /// Handles the result of each document of a `_bulk`.
     fn take_items<'a>(
         &mut self,
         part: &'a [Entry],
@@ -151,7 +152,7 @@ impl HttpSink {
         }
     }
 
-    /// Remembers entries that need not be sent again if the rest of their batch is.
+    /// Remembers entries that are not sent again with the rest of their batch.
     fn settle(&mut self, entries: &[Entry]) {
         self.done.extend(entries.iter().map(|entry| (entry.key(), true)));
     }
@@ -179,7 +180,7 @@ impl HttpSink {
         Ok(())
     }
 
-    /// Sends one entry, and says what came of it. Nothing is put away.
+    /// Sends one entry and describes the response. There are no dead letters.
     fn try_out(&mut self, record: &Record, line: &[u8]) -> Result<Trial, OutputError> {
         self.batch.push(self.encoder.entry(record, line));
         let batch = std::mem::take(&mut self.batch);
@@ -215,15 +216,15 @@ impl HttpSink {
     }
 }
 
-/// An entry that is refused for good.
+/// An entry that is rejected for good.
 struct Refused<'a> {
     entry: &'a Entry,
     status: u16,
     why: String,
 }
 
-/// The parts of a batch of several that is refused, the last one first: around the entry that the
-/// answer names, or else two halves.
+/// Splits a rejected batch, the first part last: around the entry that the response names, or into
+/// halves.
 fn split(part: &[Entry], first: Option<usize>) -> Vec<&[Entry]> {
     let parts = match first.filter(|first| *first < part.len()) {
         Some(first) => {
@@ -267,7 +268,7 @@ impl Sink for HttpSink {
             *came = true;
             return Ok(());
         }
-        // Nobody asks whether it is full for an entry whose verdict changed.
+        // The engine does not call `is_full` for an entry whose verdict changed.
         if self.is_full(record, line) {
             self.send()?;
         }
@@ -276,7 +277,7 @@ impl Sink for HttpSink {
     }
 
     fn flush(&mut self) -> Result<(), OutputError> {
-        // More may come for the batch.
+        // The batch may grow.
         Ok(())
     }
 
@@ -297,12 +298,12 @@ impl Sink for HttpSink {
     }
 
     fn reopen(&mut self) {
-        // The files of certificates may be new.
+        // The files of certificates may have changed.
         self.endpoint.disconnect();
     }
 }
 
-/// Sends one entry to the endpoint of `settings`, as its output would.
+/// Sends one entry to the endpoint, as the output would.
 fn try_out(
     settings: &HttpSettings,
     format: OutputFormat,

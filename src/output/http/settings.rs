@@ -1,5 +1,4 @@
-//! The settings of outputs of the type `http`: which endpoint, what a request looks like, who we are
-//! to it.
+//! The settings of outputs of the type `http`: the endpoint, the requests and the credentials.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -26,16 +25,16 @@ use crate::settings::{
 };
 
 settings! {
-    /// How batches are sent. Sizes are in bytes.
+    /// The keys of the type `http`. Sizes are in bytes.
     pub struct HttpSettings {
-        /// Where to.
+        /// The URL of the endpoint.
         pub url: HttpUrl =
             required("give it, such as \"https://siem.example.com/audit-logs\"", url);
-        /// Whether plain http may be spoken beyond the loopback address.
+        /// Whether plain HTTP is allowed beyond the loopback address.
         pub allow_plain_http: bool = or(false, boolean);
-        /// Which index entries go to: Splunk's, or Elasticsearch's.
+        /// The index of Splunk, Elasticsearch or OpenSearch.
         pub index: Option<String> = optional(name);
-        /// What is done with a document.
+        /// The action for each document of a `_bulk`.
         pub action: Action = or(Action::Index, word(Action::ALL, Action::as_str));
         /// Splunk's `source`.
         pub source: Option<String> = optional(name);
@@ -43,43 +42,43 @@ settings! {
         pub sourcetype: Option<String> = optional(name);
         /// Splunk's `host`.
         pub host: Option<String> = optional(name);
-        /// The most entries of a batch.
+        /// The maximum number of entries per batch.
         pub batch_entries: usize = or(500, count(1..=10_000));
-        /// The most of a batch before it is compressed. An entry that is larger goes alone.
+        /// The maximum size of a batch before compression. A larger entry is sent alone.
         pub batch_size: usize = or(1 << 20, size(1..=64 * MIB));
         /// How long a batch waits for more entries.
         pub batch_every: Duration = or(SECOND, duration(100 * MILLISECOND));
         /// Whether requests are compressed with gzip.
         pub compress: bool = or(true, compress);
-        /// How long an answer may take.
+        /// How long a response may take.
         pub timeout: Duration = or(30 * SECOND, duration(100 * MILLISECOND));
-        /// Certificates that are trusted beside the system's roots.
+        /// Certificates that are trusted in addition to those of the system.
         pub ca_file: Option<PathBuf> = optional(path);
-        /// Where entries go that the endpoint refuses for good, if not into the data directory.
+        /// The file of the dead letters, if not one in the data directory.
         pub dead_letters: Option<PathBuf> = optional(path);
     } with {
-        /// The shape of a request.
+        /// The format of the body of a request.
         pub body: Body,
         /// The value of the header `Authorization`.
         pub authorization: Option<Secret>,
-        /// Other headers, by name.
+        /// Other headers.
         pub headers: Vec<(HeaderName, Secret)>,
-        /// The certificate that is shown to an endpoint that asks for one.
+        /// The client certificate.
         pub certificate: Option<PairFiles>,
     }
 }
 
 settings! {
-    /// The key that decides which others there are.
+    /// The key on which other keys depend.
     struct BodyKey {
         body: Body = or(Body::Lines, word(Body::ALL, Body::as_str));
     }
 }
 
 words! {
-    /// The shape of a request.
+    /// The format of the body of a request.
     pub enum Body {
-        /// Lines.
+        /// One entry per line.
         Lines = "lines",
         /// A JSON array.
         Array = "array",
@@ -93,11 +92,11 @@ words! {
 }
 
 words! {
-    /// What `_bulk` does with a document.
+    /// The action of a `_bulk`.
     pub enum Action {
-        /// Writes it, over one with the same id.
+        /// Writes the document, and replaces one with the same id.
         Index = "index",
-        /// Writes it unless there is one with the same id: what data streams take.
+        /// Writes the document unless there is one with the same id. Data streams need this.
         Create = "create",
     }
 }
@@ -111,7 +110,7 @@ impl OutputType for HttpSettings {
         &["authorization", "headers"]
     }
 
-    /// What receives lines for Splunk knows the line as Konnect sends it.
+    /// An add-on for Splunk parses the line as Konnect sends it.
     fn default_format(section: &Section<'_>) -> Result<OutputFormat, ConfigError> {
         let body = BodyKey::read(section)?.body;
         Ok(if body == Body::HecRaw { OutputFormat::Raw } else { OutputFormat::Json })
@@ -165,7 +164,7 @@ impl OutputType for HttpSettings {
 }
 
 impl HttpSettings {
-    /// Plain http is refused beyond this machine, unless it is allowed.
+    /// Refuses plain HTTP beyond this machine, unless it is allowed.
     fn check_url(&self, section: &Section<'_>) -> Result<(), ConfigError> {
         if self.url.is_https() || self.url.is_loopback() || self.allow_plain_http {
             return Ok(());
@@ -174,13 +173,13 @@ impl HttpSettings {
         Err(section.wrong("url", Mismatch::text(&self.url.shown(), expected)))
     }
 
-    /// Documents are JSON, and go to an index that is named.
+    /// Checks that documents are JSON, and that the index is named.
     fn check_bulk(&self, section: &Section<'_>, format: OutputFormat) -> Result<(), ConfigError> {
         if format == OutputFormat::Raw {
             let advice = "documents are JSON: format = \"ecs\" suits an index best";
             return Err(section.conflict("body", "format = \"raw\"", advice));
         }
-        // It may stand in the URL: /index/_bulk.
+        // It may be in the URL: /index/_bulk.
         let names_index = self.url.uri().path().trim_matches('/').contains('/');
         if self.index.is_none() && !names_index {
             let advice = "name the index or the data stream that documents go to";
@@ -191,7 +190,7 @@ impl HttpSettings {
 }
 
 impl Body {
-    /// The keys that not every shape has.
+    /// The keys that only some bodies have.
     fn keys(self) -> &'static [&'static str] {
         match self {
             Body::Lines | Body::Array => &[],
@@ -200,7 +199,7 @@ impl Body {
         }
     }
 
-    /// A key that only another shape has would do nothing.
+    /// Refuses keys that only other bodies have, since they would have no effect.
     fn refuse_foreign_keys(self, section: &Section<'_>) -> Result<(), ConfigError> {
         for other in Body::ALL {
             let foreign = |key: &&&str| section.has(key) && !self.keys().contains(*key);
@@ -220,7 +219,7 @@ fn url(value: &DeValue<'_>) -> Result<HttpUrl, Mismatch> {
     HttpUrl::new(text(value)?, "an https URL, without credentials or #")
 }
 
-/// A name that others gave something.
+/// A name that is not empty and has no control characters.
 fn name(value: &DeValue<'_>) -> Result<String, Mismatch> {
     let name = text(value)?;
     match name.is_empty() || name.contains(char::is_control) {
@@ -229,7 +228,7 @@ fn name(value: &DeValue<'_>) -> Result<String, Mismatch> {
     }
 }
 
-/// Whether requests are compressed. Files have the same key, and one more value.
+/// Whether requests are compressed. The type `file` has the same key, with one more value.
 fn compress(value: &DeValue<'_>) -> Result<bool, Mismatch> {
     match word(Compress::ALL, Compress::as_str)(value)? {
         Compress::None => Ok(false),

@@ -1,4 +1,4 @@
-//! Splunk's HTTP Event Collector: events with what Splunk keeps beside them, and its error codes.
+//! Splunk's HTTP Event Collector: events with their metadata, and its error codes.
 //!
 //! Defined by: Splunk, "Format events for HTTP Event Collector" (keys of an event, `fields`), "HTTP
 //! Event Collector REST API endpoints" and "Troubleshoot HTTP Event Collector" (codes,
@@ -12,7 +12,7 @@ use crate::entry::Record;
 use crate::net::percent_encoded;
 use crate::random::uuid;
 
-/// An event. `line` is JSON.
+/// One event. `line` is JSON.
 pub(super) fn event(settings: &HttpSettings, record: &Record, line: &[u8]) -> Vec<u8> {
     let mut event = Vec::with_capacity(line.len() + 256);
     event.push(b'{');
@@ -28,23 +28,23 @@ pub(super) fn event(settings: &HttpSettings, record: &Record, line: &[u8]) -> Ve
     event
 }
 
-/// What the settings say of every event, as the query of `/raw` has it.
+/// The labels of every event, as the query of `/raw`.
 pub(super) fn query(settings: &HttpSettings) -> String {
     let pair = |(name, value)| format!("{name}={}", percent_encoded(value));
     labels(settings).map(pair).collect::<Vec<_>>().join("&")
 }
 
-/// A channel: a random UUID, the same as long as the output runs.
+/// A channel: a random UUID, which stays the same while the output runs.
 pub(super) fn channel() -> String {
     uuid(&mut fastrand::Rng::new())
 }
 
-/// What a 400 is about.
+/// The cause of a 400.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ErrorCause {
-    /// Entries, the first of which has this number in the batch, if that is told.
+    /// An entry, with its index in the batch if the response names it.
     Entries(Option<usize>),
-    /// The index, the channel or the token, or what is not known.
+    /// The index, the channel or the token, or something unknown.
     Settings,
 }
 
@@ -55,14 +55,14 @@ struct ErrorBody {
     number: Option<usize>,
 }
 
-/// What a 400 with this body is about.
+/// The cause of a 400 with this body.
 pub(super) fn error_cause(body: &[u8]) -> ErrorCause {
     match serde_json::from_slice(body) {
         // No data, invalid data format, event field required or blank, error in indexed fields.
         Ok(ErrorBody { code: Some(5 | 6 | 12 | 13 | 15), number }) => ErrorCause::Entries(number),
         // Incorrect index, data channel missing or invalid, acknowledgement disabled, and others.
         Ok(ErrorBody { code: Some(_), .. }) => ErrorCause::Settings,
-        // Something that is no Splunk, and cannot read what it is sent.
+        // The endpoint is not Splunk, and cannot parse the request.
         _ => ErrorCause::Entries(None),
     }
 }
@@ -80,8 +80,8 @@ fn time(record: &Record) -> Option<String> {
     (millis >= 0).then(|| format!("{}.{:03}", millis / 1000, millis % 1000))
 }
 
-/// What is indexed beside the event, which has names of its own: they are not those of fields that
-/// Splunk finds in the event itself. `fields` is flat, and of text.
+/// The indexed fields of an event. Their names do not collide with the fields that Splunk extracts
+/// from the event. `fields` is a flat object of strings.
 fn fields(record: &Record) -> Json {
     let id = record.id().map(|id| id.to_string());
     let fields = [

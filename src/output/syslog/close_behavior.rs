@@ -1,23 +1,23 @@
-//! What a receiver does when its connection is ended, and how a cursor's state keeps that.
+//! How a receiver ends a connection, and the form in which the state of a cursor has it.
 //!
 //! ```text
 //! notifies tls:siem.example.com@192.0.2.7:6514
 //! ```
 //!
-//! A state that is of another receiver, or of another type of output, says nothing.
+//! The state of another receiver, or of another type of output, is ignored.
 
 use crate::output::syslog::settings::{SyslogSettings, Transport};
 
-/// What the receiver does when a connection is ended.
+/// What a receiver does after we end our side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseBehavior {
-    /// That is not known yet.
+    /// Not known yet.
     Unknown,
-    /// It ends its side.
+    /// It closes its side.
     Closes,
-    /// It ends its side, and says so within TLS: nobody else can do that.
+    /// It closes its side with TLS's close_notify, which nobody else can send.
     ClosesWithNotify,
-    /// It leaves its side open, so that nothing is known of what it read. It is seldom asked again.
+    /// It leaves its side open, so it is not known what it read. It is rarely tested again.
     StaysOpen,
 }
 
@@ -28,21 +28,21 @@ const KNOWN: [(CloseBehavior, &str); 3] = [
 ];
 
 impl CloseBehavior {
-    /// What `state` says of `receiver`.
+    /// Reads the behavior of `receiver` from a state.
     pub(super) fn of(receiver: &str, state: &str) -> CloseBehavior {
         let (word, whose) = state.split_once(' ').unwrap_or_default();
         let known = KNOWN.iter().find(|(_, name)| *name == word && whose == receiver);
         known.map_or(CloseBehavior::Unknown, |(behavior, _)| *behavior)
     }
 
-    /// The state that says it of `receiver`.
+    /// The state for `receiver`.
     pub(super) fn state(self, receiver: &str) -> String {
         let known = KNOWN.iter().find(|(behavior, _)| *behavior == self);
         known.map_or_else(String::new, |(_, name)| format!("{name} {receiver}"))
     }
 }
 
-/// The receiver, as its settings name it.
+/// The name of the receiver in a state.
 pub(super) fn receiver(settings: &SyslogSettings) -> String {
     let address = &settings.address;
     match &settings.transport {

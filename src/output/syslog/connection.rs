@@ -1,8 +1,9 @@
 //! A connection to a syslog receiver, over TCP (RFC 6587) or TLS (RFC 5425).
 //!
-//! SyslogSink has no answers, and what TCP took may never be read. Its end stands in for one: we end our
-//! side, and a receiver that then ends its own, without a reset, has read all there was. One that has
-//! not is reset by its system when it closes, and one that closes before we do has to be asked again.
+//! Syslog has no acknowledgements, and data that TCP accepted may never be read. So the end of the
+//! connection stands in for one: we end our side, and a receiver that then closes its side without
+//! a reset has read everything. If it closes with unread data its system sends a reset. If it
+//! closes before we end our side, nothing is known, and everything is sent again.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -17,14 +18,14 @@ use rustls::{
 
 use crate::output::syslog::settings::Address;
 
-/// How long a reset is waited for that may follow the receiver's end, at least and at most.
+/// How long to wait for a reset after the receiver closed, minimum and maximum.
 const SHORTEST_SETTLING: Duration = Duration::from_millis(20);
 const LONGEST_SETTLING: Duration = Duration::from_secs(1);
 
-/// How often it is read, at most, to see whether the receiver has hung up.
+/// The maximum number of reads to see whether the receiver has closed.
 const READS: usize = 16;
 
-/// Why a connection cannot be made, or not be used any more.
+/// A connection failed, or could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing}: {source}{}", advice(.source))]
 pub(super) struct ConnectionError {
@@ -32,23 +33,23 @@ pub(super) struct ConnectionError {
     source: io::Error,
 }
 
-/// What the receiver did when we had ended our side.
+/// What the receiver did after we ended our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseResult {
-    /// It ended its own: it has read everything. `notified` if it said so within TLS; if not,
-    /// whoever is on the way can have ended it in its place.
+    /// It closed its side, so it has read everything. `notified` if it sent TLS's close_notify;
+    /// without it somebody on the network may have closed the connection.
     Closed { notified: bool },
-    /// Nothing, in the time that it had.
+    /// It did not close within the time that it had.
     Open,
 }
 
-/// A connection.
+/// A connection to a receiver.
 pub(super) struct Connection {
     stream: Stream,
     peer: SocketAddr,
-    /// How long the way there and back took.
+    /// The round-trip time.
     round_trip: Duration,
-    /// How long the receiver may take to take what it is sent.
+    /// How long the receiver may take to accept data.
     timeout: Duration,
 }
 
@@ -57,30 +58,30 @@ enum Stream {
     Tls(Box<StreamOwned<ClientConnection, Socket>>),
 }
 
-/// A socket, on which nothing is waited for without an end.
+/// A socket with a deadline for every operation.
 struct Socket {
     tcp: TcpStream,
     wait: Wait,
 }
 
-/// How long may be waited.
+/// How long an operation may block.
 #[derive(Clone, Copy)]
 enum Wait {
-    /// Until then.
+    /// Until this time.
     Until(Instant),
-    /// Not at all.
+    /// Not at all: the socket is non-blocking.
     Never,
 }
 
 impl Connection {
-    /// Connects to the first of the addresses of `to` that can be connected to, each within `timeout`;
-    /// TLS, if there is to be any, has as long once more. `name` is what the certificate must have.
+    /// Connects to the first address of `to` that accepts a connection, each within `timeout`. The
+    /// TLS handshake may take as long again. `name` must be in the certificate.
     pub(super) fn open(
         to: &Address,
         tls: Option<(&Arc<ClientConfig>, &ServerName<'static>)>,
         timeout: Duration,
     ) -> Result<Connection, ConnectionError> {
-        // The system's resolver has time-outs of its own.
+        // The resolver of the system has its own time-outs.
         let addresses = (to.host.as_str(), to.port).to_socket_addrs();
         let mut failed = None;
         for peer in addresses.doing("find its address")? {
@@ -113,7 +114,7 @@ impl Connection {
         }))
     }
 
-    /// With whom, and how.
+    /// Describes the receiver, and whether TLS is used.
     pub(super) fn description(&self) -> String {
         let peer = self.peer;
         let Stream::Tls(tls) = &self.stream else { return format!("{peer}, without TLS") };
@@ -124,7 +125,7 @@ impl Connection {
         format!("{peer}, {version}, the certificate is good")
     }
 
-    /// Sends these bytes, unless the receiver has hung up. It has to take them all in time.
+    /// Sends these bytes, unless the receiver has closed. It must accept all of them in time.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectionError> {
         self.look()?;
         self.socket().wait = Wait::Until(Instant::now() + self.timeout);
@@ -132,11 +133,11 @@ impl Connection {
             Stream::Tcp(socket) => socket.write_all(bytes),
             Stream::Tls(tls) => tls.write_all(bytes).and_then(|()| tls.flush()),
         };
-        // What it said before it left tells more than that it has left.
+        // If the receiver has closed, that error is more useful than the one of the write.
         written.or_else(|error| self.look().and(Err(error).doing("send")))
     }
 
-    /// Ends our side, and waits so long for the receiver to end its own.
+    /// Ends our side, and waits for the receiver to close its side.
     pub(super) fn finish(mut self, wait: Duration) -> Result<CloseResult, ConnectionError> {
         self.look()?;
         self.socket().wait = Wait::Until(Instant::now() + self.timeout);
@@ -162,8 +163,8 @@ impl Connection {
                 Err(error) => return Err(error).doing("learn whether everything was read"),
             }
         }
-        // It may have closed for a reason of its own while the last bytes were on their way. Those are
-        // answered with a reset then, which comes within a round trip.
+        // It may have closed for its own reasons while the last bytes were on their way. Then its
+        // system answers them with a reset, within a round trip.
         let settling = (self.round_trip * 2).clamp(SHORTEST_SETTLING, LONGEST_SETTLING);
         std::thread::sleep(settling.saturating_sub(ended_at.elapsed()));
         let reset = self.socket().tcp.take_error();
@@ -173,7 +174,7 @@ impl Connection {
         }
     }
 
-    /// Looks whether the receiver has hung up, and throws away what it says.
+    /// Checks whether the receiver has closed, and discards what it sends.
     fn look(&mut self) -> Result<(), ConnectionError> {
         let before = std::mem::replace(&mut self.socket().wait, Wait::Never);
         let looked = self.socket().tcp.set_nonblocking(true).and_then(|()| self.stream.drain());
@@ -190,7 +191,7 @@ impl Connection {
 }
 
 impl Stream {
-    /// Whether the receiver said within TLS that it has ended its side (close_notify: RFC 8446, 6.1).
+    /// Whether the receiver sent close_notify (RFC 8446, 6.1).
     fn is_notified(&mut self) -> bool {
         match self {
             Stream::Tcp(_) => false,
@@ -200,7 +201,7 @@ impl Stream {
         }
     }
 
-    /// Reads what is there already.
+    /// Reads what has arrived.
     fn drain(&mut self) -> io::Result<()> {
         for _ in 0..READS {
             match self.read() {
@@ -217,8 +218,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Reads a piece of what the receiver says, which does not matter; how much it is. 0 is the end
-    /// of the stream, below TLS.
+    /// Reads and discards some bytes. Returns their number. 0 is the end of the TCP stream.
     fn read(&mut self) -> io::Result<usize> {
         let mut piece = [0; 4096];
         match self {
@@ -239,8 +239,8 @@ impl Stream {
 
 fn connect(peer: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect_timeout(&peer, timeout)?;
-    // A port of this machine on which nobody listens can be given to the connection itself, which then
-    // is one with itself.
+    // A connection to a free local port can be given that port as its own, and then is connected to
+    // itself.
     if tcp.local_addr()? == peer {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -265,7 +265,7 @@ fn tls_error(error: rustls::Error) -> io::Error {
 }
 
 impl Socket {
-    /// What `act` does, within the time that there is.
+    /// Performs `act` within the deadline.
     fn in_time(
         &mut self,
         set: impl FnOnce(&TcpStream, Option<Duration>) -> io::Result<()>,
@@ -303,7 +303,7 @@ impl Write for Socket {
     }
 }
 
-/// Adds what was being done.
+/// Adds the operation to an error.
 trait Doing<T> {
     fn doing(self, doing: &str) -> Result<T, ConnectionError>;
 }
@@ -314,7 +314,7 @@ impl<T> Doing<T> for io::Result<T> {
     }
 }
 
-/// What to try.
+/// What the operator can try.
 fn advice(error: &io::Error) -> &'static str {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {

@@ -1,12 +1,12 @@
-//! An entry as a syslog message (RFC 5424), counted for a stream (RFC 6587, 3.4.1; RFC 5425, 4.3).
+//! An entry as a syslog message (RFC 5424), with its length before it for a stream (RFC 6587,
+//! 3.4.1; RFC 5425, 4.3).
 //!
 //! ```text
 //! 312 <109>1 2025-05-16T20:09:54.123Z host vidimus - access [vidimus@32473 id="17" …] the line
 //! ```
 //!
-//! The line stands at the end as it is, byte for byte, without a BOM: it is no text that was made
-//! here, and what reads CEF expects it so. PROCID is left out, so that a message that is sent again is
-//! the same to the byte.
+//! The message ends with the line, byte for byte and without a BOM: receivers that parse CEF expect
+//! it so. There is no PROCID, so a message that is sent again is identical.
 
 use std::fmt::Write;
 
@@ -14,25 +14,26 @@ use crate::entry::record::Origin;
 use crate::entry::{Record, VerdictName, Warning};
 use crate::output::syslog::settings::SyslogSettings;
 
-/// The severities that are used (RFC 5424, 6.2.1).
+/// The severities (RFC 5424, 6.2.1).
 const WARNING: u8 = 4;
 const NOTICE: u8 = 5;
 
-/// The longest value of a parameter, in bytes. A longer one is left out: cut, it would be another.
+/// The maximum length of a parameter value in bytes. A longer one is left out, since a part of it
+/// would be another value.
 const MAX_VALUE: usize = 256;
 
-/// Writes the messages of one output.
+/// Formats the messages of one output.
 pub(super) struct Messages {
     facility: u8,
     hostname: String,
     app_name: String,
     sd_id: String,
-    /// What stands before the line, of the message that is being written.
+    /// The header of the current message.
     header: String,
 }
 
 impl Messages {
-    /// Those that `settings` ask for; `machine` is the name of this machine.
+    /// Formats messages with `settings`. `machine` is the host name.
     pub(super) fn new(settings: &SyslogSettings, machine: &str) -> Messages {
         let fits = (1..=255).contains(&machine.len())
             && machine.bytes().all(|byte| byte.is_ascii_graphic());
@@ -46,8 +47,7 @@ impl Messages {
         }
     }
 
-    /// Appends the message of an entry to `frames`, with its length before it. `line` is without a line
-    /// end.
+    /// Appends the message of an entry, with its length, to `frames`. `line` has no line end.
     pub(super) fn append(&mut self, record: &Record, line: &[u8], frames: &mut Vec<u8>) {
         let Messages { facility, hostname, app_name, sd_id, header } = self;
         header.clear();
@@ -55,7 +55,7 @@ impl Messages {
         let time = record.time.or(record.received_at());
         let time = time.map_or_else(|| "-".to_owned(), |time| time.to_string());
         let kind = record.kind.map_or("-", |kind| kind.as_str());
-        // Writing to a text does not fail.
+        // Writing to a string does not fail.
         let _ = write!(header, "<{priority}>1 {time} {hostname} {app_name} - {kind} [{sd_id}");
         if let Origin::Stored { id, input, received_at, .. } = &record.origin {
             let _ = write!(header, " id=\"{id}\" received_at=\"{received_at}\"");
@@ -75,7 +75,7 @@ impl Messages {
     }
 }
 
-/// What somebody may have forged, or what nobody understands, deserves a look.
+/// Entries that may be forged or cannot be parsed get a higher severity.
 fn severity(record: &Record) -> u8 {
     match record.verdict {
         VerdictName::Invalid | VerdictName::Malformed => WARNING,
@@ -84,7 +84,7 @@ fn severity(record: &Record) -> u8 {
 }
 
 /// Appends a parameter (RFC 5424, 6.3.3), unless it is empty or too long. Control characters are
-/// replaced: many a receiver writes structured data to a line of a file.
+/// replaced, since many receivers write structured data to a line of a file.
 fn parameter(header: &mut String, name: &str, value: &str) {
     if value.is_empty() || value.len() > MAX_VALUE {
         return;

@@ -1,12 +1,15 @@
-//! Entries as syslog messages to a receiver, over TCP or TLS.
+//! Outputs of the type `syslog`: messages to a receiver over TCP or TLS.
 //!
-//! - `message`: an entry to a message. `connection`: what carries it, and how its end tells that
-//!   everything was read. `close_behavior`: what is known of the receiver's ends, across restarts.
+//! - `settings`: the keys of the type. `message`: an entry to a message.
+//! - `connection`: carries messages, and confirms at its end that all were read.
+//! - `close_behavior`: how the receiver ends connections, remembered across restarts.
 //!
-//! The cursor is saved only after such an end, and a connection lasts until then: at most ten seconds
-//! or a few megabytes. Whatever fails before it makes all of that come again. An output that has
-//! nothing to send holds no connection open. Receivers that never end a connection are taken as they
-//! are, and keep the one that they have; but one that ever did is not taken for one of these.
+//! The cursor is saved only after a connection was ended and confirmed. That happens at least every
+//! ten seconds or few megabytes. After a failure everything since then is sent again. An output
+//! with nothing to send has no open connection.
+//!
+//! Some receivers never close a connection that was ended. Such a receiver keeps its connection,
+//! and what it loses is lost. A receiver that closed a connection once is never treated like that.
 
 mod close_behavior;
 mod connection;
@@ -28,57 +31,58 @@ use super::sink::Sink;
 use crate::entry::{Millis, Record};
 use crate::net::client_config;
 
-/// How often it is confirmed that everything was read: each time costs a connection, and what was not
-/// confirmed comes again after a failure.
+/// How often it is confirmed that everything was read. Each confirmation costs a connection, and
+/// what is not confirmed is sent again after a failure.
 const CONFIRM_EVERY: Duration = Duration::from_secs(10);
 
-/// How long the receiver may take to read what it was sent and to end its side. Within what a
+/// How long the receiver may take to read everything and to close its side. It is less than a
 /// shutdown may take.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(5);
 
-/// How many connections in a row a receiver has to leave open before it is taken for one that always
-/// does, and how long it has between them: it may only be slow.
+/// After this many connections in a row that the receiver leaves open, it counts as one that never
+/// closes. It may only be slow, so there is a pause between them.
 const OPEN_ENDS: u32 = 3;
 const BETWEEN_ENDS: Duration = Duration::from_secs(30);
 
-/// How often a receiver that was taken for such a one is asked again.
+/// How often a receiver that never closes is tested again.
 const ASK_EVERY: Duration = Duration::from_secs(3600);
 
-/// What is sent without a confirmation, in bytes: at most, and at least where the receiver is slow or
-/// is not known yet.
+/// The maximum number of bytes sent without a confirmation, and the maximum for a receiver that is
+/// slow or not known yet.
 const MOST_UNCONFIRMED: usize = 4 << 20;
 const LEAST_UNCONFIRMED: usize = 64 << 10;
 
-/// What is gathered before it is sent, in bytes.
+/// The size of the buffer in bytes.
 const GATHERED: usize = 64 << 10;
 
-/// Messages to one receiver.
+/// The sink of an output of the type `syslog`.
 struct SyslogSink {
     name: String,
     settings: SyslogSettings,
     messages: Messages,
-    /// Made of the files when it is needed, and again after a failure.
+    /// Built from the files on the first use, and again after a failure.
     tls: Option<Arc<ClientConfig>>,
     connection: Option<Connection>,
-    /// What is to be sent.
+    /// The messages that were not sent yet.
     buffer: Vec<u8>,
-    /// How many bytes were taken since the last confirmation, and how many may be.
+    /// The bytes written since the last confirmation, and their current maximum.
     unconfirmed: usize,
     most_unconfirmed: usize,
-    /// The receiver that the close_behavior is of, as the state names it.
+    /// The receiver of `close_behavior`, as the state names it.
     receiver: String,
     close_behavior: CloseBehavior,
-    /// Whether the state was read. What is known since is newer.
+    /// Whether the saved state was read. What is learned later is newer.
     is_restored: bool,
-    /// How many connections in a row were left open, while the close_behavior is not known.
+    /// The connections in a row that were left open, while the behavior is not known.
     left_open: u32,
-    /// When a silent receiver was asked last. Never, in this process or since SIGHUP.
+    /// When a receiver that never closes was tested last. `None`: not in this process, or not since
+    /// SIGHUP.
     asked_at: Option<Instant>,
     confirm_within: Duration,
 }
 
 impl SyslogSink {
-    /// Nothing is connected yet. `name` is that of the output.
+    /// Creates a sink without a connection, for the output `name`.
     fn new(name: &str, settings: &SyslogSettings) -> SyslogSink {
         let machine = rustix::system::uname();
         let machine = machine.nodename().to_string_lossy();
@@ -100,7 +104,7 @@ impl SyslogSink {
         }
     }
 
-    /// Sends one entry, as the output would: what the receiver is, and did.
+    /// Sends one entry as the output would. Returns a description of what the receiver did.
     fn try_out(&mut self, record: &Record, line: &[u8]) -> Result<String, OutputError> {
         self.take(record, line);
         self.send()?;
@@ -129,7 +133,7 @@ impl SyslogSink {
         self.unconfirmed += self.buffer.len() - before;
     }
 
-    /// Sends what is gathered.
+    /// Sends the buffer.
     fn send(&mut self) -> Result<(), OutputError> {
         if self.buffer.is_empty() {
             return Ok(());
@@ -168,11 +172,12 @@ impl SyslogSink {
         connection.map_err(|error| self.peer(error))
     }
 
-    /// Ends the connection, and learns whether everything was read.
+    /// Ends the connection, and checks whether everything was read.
     fn confirm(&mut self) -> Result<(), OutputError> {
         let was_asked = self.asked_at.is_some_and(|at| at.elapsed() < ASK_EVERY);
         if self.close_behavior == CloseBehavior::StaysOpen && was_asked {
-            // It keeps its connection: one that reads nothing would take any amount in many.
+            // It keeps one connection. A receiver that reads nothing would accept any amount over
+            // several.
             self.unconfirmed = 0;
             return Ok(());
         }
@@ -187,7 +192,7 @@ impl SyslogSink {
 
     fn end(&mut self, connection: Connection) -> Result<CloseResult, OutputError> {
         connection.finish(self.confirm_within).map_err(|error| {
-            // Whatever it is, it is not silent.
+            // A failure is not the same as staying open.
             self.left_open = 0;
             self.peer(error)
         })
@@ -263,7 +268,7 @@ impl Sink for SyslogSink {
                 self.most_unconfirmed = MOST_UNCONFIRMED;
             }
         }
-        // What was not confirmed comes again. The files may be others now.
+        // What was not confirmed is sent again. The files of certificates may have changed.
         (self.connection, self.tls) = (None, None);
         self.buffer.clear();
         self.unconfirmed = 0;
@@ -275,7 +280,7 @@ impl Sink for SyslogSink {
     }
 
     fn write(&mut self, record: &Record, line: &[u8], _now: Millis) -> Result<(), OutputError> {
-        // Nobody asks whether it is full for an entry whose verdict changed.
+        // The engine does not call `is_full` for an entry whose verdict changed.
         if self.is_full(record, line) {
             self.send()?;
             self.confirm()?;
@@ -295,7 +300,7 @@ impl Sink for SyslogSink {
     }
 
     fn reopen(&mut self) {
-        // The files may be others now, and so may the receiver.
+        // The files of certificates and the receiver may have changed.
         self.tls = None;
         self.asked_at = None;
     }
@@ -303,7 +308,7 @@ impl Sink for SyslogSink {
 
 impl Drop for SyslogSink {
     fn drop(&mut self) {
-        // That of a silent receiver: it is ended as any other.
+        // A receiver that never closes has one. It is ended like any other.
         if let Some(connection) = self.connection.take() {
             let _ = connection.finish(Duration::ZERO);
         }

@@ -1,5 +1,5 @@
-//! The settings of outputs of the type `syslog`: where the receiver is, how it is reached, what a
-//! message says of its sender.
+//! The settings of outputs of the type `syslog`: the receiver, the transport, and the header of
+//! messages.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,25 +22,25 @@ use crate::settings::value::{duration, path, text, word};
 use crate::settings::{ConfigError, Mismatch, PairKeys, Section, optional, or, required, settings};
 
 settings! {
-    /// How messages are sent, and to whom.
+    /// The keys of the type `syslog`.
     pub struct SyslogSettings {
-        /// The receiver.
+        /// The address of the receiver.
         pub address: Address = required(
             "give it, such as \"siem.example.com:6514\"",
             |value| text(value)?.parse(),
         );
         /// The facility of the messages.
         pub facility: Facility = or(Facility::Audit, word(Facility::ALL, Facility::as_str));
-        /// Their APP-NAME.
+        /// The APP-NAME of the messages.
         pub app_name: String = or("vidimus".to_owned(), printable(48));
-        /// Their HOSTNAME, where it is not that of the machine.
+        /// The HOSTNAME of the messages, or that of this machine.
         pub hostname: Option<String> = optional(printable(255));
-        /// The SD-ID of their structured data.
+        /// The SD-ID of the structured data.
         pub sd_id: String = or("vidimus@32473".to_owned(), sd_id);
-        /// How long the receiver may take to be connected to, and to take what it is sent.
+        /// How long connecting, and sending, may take.
         pub timeout: Duration = or(30 * SECOND, duration(SECOND));
     } with {
-        /// How it is reached.
+        /// How the receiver is reached.
         pub transport: Transport,
     }
 }
@@ -54,7 +54,7 @@ settings! {
 }
 
 settings! {
-    /// The keys of TLS, besides those of a pair.
+    /// The keys of TLS, besides `cert_file` and `key_file`.
     struct TlsKeys {
         server_name: Option<ServerName<'static>> = optional(|value| {
             let name = text(value)?;
@@ -64,7 +64,7 @@ settings! {
     }
 }
 
-/// A host and a port. A host that is an IPv6 address is written in brackets.
+/// A host and a port. An IPv6 address is written in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// A name or an IP address, without brackets.
@@ -76,25 +76,25 @@ pub struct Address {
 /// How the receiver is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Over TCP: whoever is on the way can read everything.
+    /// Over TCP: everybody on the way can read the entries.
     Tcp,
     /// Over TLS.
     Tls(SyslogTls),
 }
 
-/// Whom to believe, and what to show.
+/// The settings of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyslogTls {
-    /// The name that the receiver's certificate must have.
+    /// The name in the receiver's certificate.
     pub server_name: ServerName<'static>,
-    /// Certificates that are trusted besides the system's roots.
+    /// Certificates that are trusted in addition to those of the system.
     pub ca_file: Option<PathBuf>,
-    /// The certificate to show where the receiver asks for one.
+    /// The client certificate.
     pub certificate: Option<PairFiles>,
 }
 
 words! {
-    /// How the receiver is reached, as it is written.
+    /// The values of the key `transport`.
     enum TransportWord {
         /// Over TCP.
         Tcp = "tcp",
@@ -104,8 +104,8 @@ words! {
 }
 
 words! {
-    /// The facilities (RFC 5424, 6.2.1) under the names that syslog daemons have for them, in the order
-    /// of their numbers.
+    /// The facilities (RFC 5424, 6.2.1) with the names that syslog daemons use, in the order of
+    /// their numbers.
     pub enum Facility {
         /// 0, kernel messages.
         Kern = "kern",
@@ -159,7 +159,7 @@ words! {
 }
 
 impl Facility {
-    /// Its number.
+    /// The number of the facility.
     pub fn number(self) -> u8 {
         self as u8
     }
@@ -170,7 +170,7 @@ impl OutputType for SyslogSettings {
         [TransportKey::KEYS, TlsKeys::KEYS, PairKeys::KEYS, SyslogSettings::KEYS].concat()
     }
 
-    /// What receives syslog knows the line as Konnect sends it.
+    /// A syslog receiver parses the line as Konnect sends it.
     fn default_format(_section: &Section<'_>) -> Result<OutputFormat, ConfigError> {
         Ok(OutputFormat::Raw)
     }
@@ -208,7 +208,7 @@ impl OutputType for SyslogSettings {
     }
 }
 
-/// With TCP the keys of TLS would do nothing.
+/// Refuses the keys of TLS with TCP, since they would have no effect.
 fn refuse_keys_of_tls(section: &Section<'_>) -> Result<(), ConfigError> {
     let mut keys = TlsKeys::KEYS.iter().chain(PairKeys::KEYS);
     match keys.find(|key| section.has(key)) {
@@ -223,7 +223,7 @@ fn tls(
     warnings: &mut Vec<String>,
 ) -> Result<SyslogTls, ConfigError> {
     let TlsKeys { server_name, ca_file } = TlsKeys::read(section)?;
-    // An address that is parsed has a host that is one or the other.
+    // The host of an address is always one or the other.
     let server_name = server_name
         .or_else(|| self::server_name(&address.host))
         .ok_or_else(|| section.missing("server_name", "give the name in the certificate"))?;
@@ -250,7 +250,7 @@ impl FromStr for Address {
             let (host, port) = address.rsplit_once(':')?;
             let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
             let host = in_brackets.unwrap_or(host);
-            // A colon is in the one, and in the one only.
+            // An IPv6 address has colons, and nothing else has.
             let fits = server_name(host).is_some() && host.contains(':') == in_brackets.is_some();
             let digits = port.bytes().all(|byte| byte.is_ascii_digit());
             let port = port.parse().ok().filter(|port| *port > 0 && digits)?;
@@ -262,7 +262,7 @@ impl FromStr for Address {
     }
 }
 
-/// 1 to `most` of the characters that a header field of a message can have (RFC 5424, 6).
+/// 1 to `most` characters that a header field can have (RFC 5424, 6).
 fn printable(most: usize) -> impl Fn(&DeValue<'_>) -> Result<String, Mismatch> {
     move |value| {
         let found = text(value)?;
@@ -275,7 +275,7 @@ fn printable(most: usize) -> impl Fn(&DeValue<'_>) -> Result<String, Mismatch> {
     }
 }
 
-/// A name of one's own, `name@number` (RFC 5424, 6.3.2). Names without `@` are not ours to choose.
+/// A private SD-ID, `name@number` (RFC 5424, 6.3.2). Names without `@` are reserved.
 fn sd_id(value: &DeValue<'_>) -> Result<String, Mismatch> {
     let found = text(value)?;
     let is_name = |name: &str| {

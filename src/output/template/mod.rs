@@ -1,13 +1,15 @@
-//! Path templates: which file an entry goes to.
+//! Path templates: the path of the file that an entry goes to.
 //!
-//! What stands in braces is replaced by what the entry has. That is a sender's text, so it becomes a
-//! part of a name and never more: letters, digits, `-`, `_` and single dots that are not its first
-//! character are kept, everything else becomes `_`, and it is cut to 64 characters; shorter where the
-//! part would be too long for a name. What an entry lacks is `none`. Date and hour are those of the
-//! receipt, in UTC: an entry's own time would let a sender choose among all files there are. No value
-//! gives a path the form of a rotated file, or the ending of a compressed one: what looks after those
-//! would take it, or what is rotated away from it, for one of another file, and delete it or others in
-//! its place.
+//! A placeholder in braces is replaced by a value of the entry. A sender chooses some values, so a
+//! value is only ever a part of a name. Letters, digits, `-`, `_` and single dots that are not the
+//! first character are kept. Everything else becomes `_`. A value is cut to 64 characters, and
+//! shorter if the name would be too long. A missing value becomes `none`.
+//!
+//! Date and hour are those of the receipt, in UTC. With the time in an entry its sender could
+//! choose any file.
+//!
+//! No value can give a path the form of a rotated file, or the ending of a compressed one. The
+//! cleanup of rotated files would take that file for one of another path, and delete it.
 
 mod overlap;
 
@@ -18,7 +20,7 @@ use std::str::FromStr;
 use super::file::{ENDINGS, STAMP_LENGTH, is_stamp};
 use crate::entry::{Kind, Millis, Record};
 
-/// What may stand in braces.
+/// The placeholders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placeholder {
     /// `2025-05-16`.
@@ -42,7 +44,7 @@ const PLACEHOLDERS: [(&str, Placeholder); 6] = [
 ];
 
 impl Placeholder {
-    /// Whether a sender chooses the value: then there may be any number of them.
+    /// Whether a sender chooses the value. Then the number of values is unlimited.
     fn is_chosen(self) -> bool {
         matches!(self, Placeholder::Product | Placeholder::OrgId)
     }
@@ -55,7 +57,7 @@ enum Piece {
 }
 
 impl Piece {
-    /// What it is, if that is the same for every entry.
+    /// The text, if it is the same for every entry.
     fn text(&self) -> Option<&str> {
         match self {
             Piece::Text(text) => Some(text),
@@ -68,14 +70,14 @@ impl Piece {
     }
 }
 
-/// A path with placeholders, by its parts; it names a file, not a folder.
+/// A path with placeholders, split at `/`. It names a file, not a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Vec<Piece>>);
 
-/// What is wrong with a template.
+/// An error in a template, as what was expected instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// There is something else in braces.
+    /// An unknown placeholder.
     #[error(
         "one of {{date}}, {{hour}}, {{kind}}, {{product}}, {{org_id}}, {{verdict}} in braces, not {{{0}}}"
     )]
@@ -83,16 +85,16 @@ pub enum TemplateError {
     /// A brace without its counterpart.
     #[error("braces in pairs")]
     Unpaired,
-    /// It names no file.
+    /// The path is not that of a file.
     #[error("the path of a file, such as \"out/{{date}}.jsonl\"")]
     NoFile,
-    /// A part of it is `..`.
+    /// The path contains `..`.
     #[error("a path without \"..\": write down what it leads to")]
     Upward,
-    /// Its end is that of compressed files.
+    /// The path ends like a compressed file.
     #[error("a name that does not end in .gz or .zst: those are rotated files that are compressed")]
     Compressed,
-    /// There is no room for the values in one of its parts.
+    /// A part of the path is too long to hold its values.
     #[error(
         "parts between slashes that are shorter: their text has at most {LONGEST_PART} bytes, less \
          {SHORTEST} for each placeholder"
@@ -100,32 +102,32 @@ pub enum TemplateError {
     TooLong,
 }
 
-/// What stands for a value that has no files of its own.
+/// Replaces a value that has no files of its own.
 const OTHER: &str = "other";
 
-/// The longest value, in characters.
+/// The maximum length of a value in characters.
 const LONGEST: usize = 64;
 
-/// The longest part of a path, in bytes: a name may have 255, and a rotated file has a longer one.
+/// The maximum length of a part of a path in bytes. A name may have 255, and rotated files have
+/// longer names.
 const LONGEST_PART: usize = 200;
 
-/// A value is cut to no less than this, in characters.
+/// A value is never cut to less than this, in characters.
 const SHORTEST: usize = 16;
 
 impl Template {
-    /// The one that names `path` for every entry.
+    /// A template without placeholders.
     pub fn literal(path: &Path) -> Template {
         let part = |part: &str| vec![Piece::Text(part.to_owned())];
         Template(path.to_string_lossy().split('/').map(part).collect())
     }
 
-    /// The file that `record` goes to.
+    /// The path of the file of `record`.
     pub fn path(&self, record: &Record) -> PathBuf {
         self.filled(|placeholder| value(placeholder, record))
     }
 
-    /// The file that it goes to when what its sender chose has none of its own: where those values
-    /// are `other`.
+    /// The path of the file of `record`, with `other` in place of the values that senders choose.
     pub fn other_path(&self, record: &Record) -> PathBuf {
         self.filled(|placeholder| match placeholder.is_chosen() {
             true => OTHER.to_owned(),
@@ -133,18 +135,19 @@ impl Template {
         })
     }
 
-    /// What the sender of `record` chose of its path; `None` if there is no such value in it.
+    /// The values that the sender of `record` chose, or `None` if the template has no such
+    /// placeholder.
     pub fn chosen(&self, record: &Record) -> Option<String> {
         let values = self.0.iter().flatten().filter_map(|piece| match piece {
             Piece::Of(placeholder) if placeholder.is_chosen() => Some(value(*placeholder, record)),
             _ => None,
         });
         let values: Vec<_> = values.collect();
-        // No value has a slash.
+        // Values have no slash.
         (!values.is_empty()).then(|| values.join("/"))
     }
 
-    /// The file or folder on the way to `path`, a file of this template, that is there once an entry
+    /// The file or folder on the way to `path`, a file of this template, that exists once an entry
     /// with the same chosen values was written.
     pub fn of_chosen<'a>(&self, path: &'a Path) -> &'a Path {
         let after = self.0.iter().rev().take_while(|part| !part.iter().any(Piece::is_chosen));
@@ -167,11 +170,11 @@ impl Template {
     }
 }
 
-/// A path that is being made.
+/// A path under construction.
 #[derive(Default)]
 struct Filled {
     text: String,
-    /// Of each byte, whether it is of a value: then it is ASCII.
+    /// Whether each byte is from a value. Such bytes are ASCII.
     is_value: Vec<bool>,
 }
 
@@ -197,7 +200,7 @@ impl Filled {
         }
     }
 
-    /// A byte of a value, which gives the path something of the form of a rotated file.
+    /// The position of a byte of a value that gives the path the form of a rotated file.
     fn rotated_form(&self) -> Option<usize> {
         let value_in = |from: usize, length: usize| {
             let mut is_value = self.is_value.iter().skip(from).take(length);
@@ -212,7 +215,7 @@ impl Filled {
     }
 }
 
-/// How long each value of a part may be, if all of them are as long.
+/// The maximum length of each value of a part, if all are equally long.
 fn room_for_each(part: &[Piece]) -> usize {
     let text = |piece: &Piece| if let Piece::Text(text) = piece { text.len() } else { 0 };
     let room = LONGEST_PART.saturating_sub(part.iter().map(text).sum());
@@ -235,7 +238,7 @@ impl FromStr for Template {
     }
 }
 
-/// Reads what stands between two slashes.
+/// Parses the text between two slashes.
 fn part(text: &str) -> Result<Vec<Piece>, TemplateError> {
     if text == ".." {
         return Err(TemplateError::Upward);
@@ -260,7 +263,7 @@ fn part(text: &str) -> Result<Vec<Piece>, TemplateError> {
     if has_room { Ok(pieces) } else { Err(TemplateError::TooLong) }
 }
 
-/// As it was written.
+/// The template as it was written.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut piece = |piece: &Piece| match piece {
@@ -276,7 +279,7 @@ impl fmt::Display for Template {
     }
 }
 
-/// A value, as a part of a name.
+/// The value of a placeholder, as a part of a name.
 fn value(placeholder: Placeholder, record: &Record) -> String {
     let field = |name| record.fields.text(name).unwrap_or_default();
     match placeholder {
@@ -290,18 +293,19 @@ fn value(placeholder: Placeholder, record: &Record) -> String {
     }
 }
 
-/// A part of the time at which an entry was received.
+/// A part of the time of receipt.
 fn received(record: &Record, from: usize, to: usize) -> String {
     let time = record.received_at().or(record.time).unwrap_or(Millis::MIN);
     time.to_string().get(from..to).unwrap_or_default().to_owned()
 }
 
-/// What stays of a value.
+/// A value with only safe characters.
 fn safe(value: &str) -> String {
     if value.is_empty() {
         return "none".to_owned();
     }
-    // A dot may not begin the value, for it may begin the name, nor follow another.
+    // A dot cannot be the first character of a value, which may be the first of the name, and
+    // cannot follow another.
     let mut after_dot = true;
     let safe = |c| {
         let safe = match c {

@@ -1,9 +1,8 @@
-//! Whether two templates may name one file, or one a folder of the other.
+//! Whether two templates can name the same file, or one a folder of the other.
 //!
-//! Compared is what they are from the root on, without empty parts and `.`; `..` is refused in a
-//! template. Symbolic links are not followed: what they lead to can change at any time. Of date, hour,
-//! kind and verdict it is known what they can be; what a sender chooses can be any text that a value
-//! can be.
+//! Paths are compared from the root, without empty parts and `.`. A template cannot contain `..`.
+//! Symbolic links are not followed, since they can change at any time. The values of date, hour,
+//! kind and verdict are known. A value that a sender chooses can be any text that is safe.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -12,13 +11,13 @@ use super::{Piece, Placeholder, Template};
 use crate::entry::{Kind, VerdictName};
 
 impl Template {
-    /// Whether some entry may go to the same file here as some entry there.
+    /// Whether both templates can name the same file.
     pub fn may_overlap(&self, other: &Template) -> bool {
         let (ours, theirs) = (self.parts(), other.parts());
         ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(a, b)| a.may_be(b))
     }
 
-    /// Whether some file here may have the name that a folder has there.
+    /// Whether a file of this template can have the name of a folder of `other`.
     pub fn may_be_parent_of(&self, other: &Template) -> bool {
         let (ours, theirs) = (self.parts(), other.parts());
         theirs.get(..ours.len()).is_some_and(|folder| {
@@ -26,17 +25,17 @@ impl Template {
         })
     }
 
-    /// Whether some entry may go to the file `path`.
+    /// Whether the template can name the file `path`.
     pub fn may_produce(&self, path: &Path) -> bool {
         self.may_overlap(&Template::literal(path))
     }
 
-    /// From the root on, after those of the working directory if they do not begin there.
+    /// The parts from the root. A relative path begins in the working directory.
     fn parts(&self) -> Vec<Part> {
         let begins_at_root = |part: &Vec<Piece>| part.iter().all(|piece| piece.text() == Some(""));
         let folder = match self.0.first() {
             Some(first) if begins_at_root(first) => String::new(),
-            // Where there is none any more, nothing relative can be written either.
+            // If the working directory was removed nothing relative can be written.
             _ => std::env::current_dir().unwrap_or_default().to_string_lossy().into_owned(),
         };
         let folder = folder.split('/').map(|part| vec![Piece::Text(part.to_owned())]);
@@ -49,22 +48,22 @@ impl Template {
     }
 }
 
-/// What a part of a path can be, as an automaton: its texts are those that lead from state 0 to `end`.
+/// The texts that a part of a path can be, as an automaton from state 0 to `end`.
 struct Part {
-    /// From a state, by a character, to a state.
+    /// A state, a class of characters, and the next state.
     steps: Vec<(usize, Class, usize)>,
     end: usize,
 }
 
-/// Some characters.
+/// A class of characters.
 #[derive(Clone, Copy)]
 enum Class {
     Is(char),
-    /// A digit of a date or an hour, or what stands in its place (`Filled::rotated_form`).
+    /// A digit of a date or hour, or its replacement (`Filled::rotated_form`).
     Digit,
-    /// What a value begins with.
+    /// The first character of a value.
     First,
-    /// What a value goes on with.
+    /// Any other character of a value.
     Next,
 }
 
@@ -78,11 +77,11 @@ impl Class {
         }
     }
 
-    /// Whether both have a character.
+    /// Whether both contain a common character.
     fn meets(self, other: Class) -> bool {
         match (self, other) {
             (Class::Is(c), class) | (class, Class::Is(c)) => class.has(c),
-            // All others have the digits.
+            // All other classes contain the digits.
             _ => true,
         }
     }
@@ -97,7 +96,7 @@ impl Part {
                 Piece::Of(Placeholder::Date) => part.then_digits("0000-00-00"),
                 Piece::Of(Placeholder::Hour) => part.then_digits("00"),
                 Piece::Of(Placeholder::Kind) => {
-                    // A malformed line has none.
+                    // A malformed line has no kind.
                     part.then_one_of(Kind::ALL.iter().map(|kind| kind.as_str()).chain(["none"]));
                 }
                 Piece::Of(Placeholder::Verdict) => {
@@ -114,7 +113,7 @@ impl Part {
         part
     }
 
-    /// Goes on with one of these texts; where there is one alone it may be empty.
+    /// Appends a choice of texts. A single text may be empty.
     fn then_one_of<'a>(&mut self, texts: impl IntoIterator<Item = &'a str>) {
         let start = self.end;
         let mut ends = Vec::new();
@@ -127,7 +126,7 @@ impl Part {
             }
             ends.push(at);
         }
-        // The last steps of all lead to one state.
+        // All choices end in the same state.
         for (_, _, to) in &mut self.steps {
             if ends.contains(to) {
                 *to = self.end;
