@@ -9,20 +9,21 @@
 //!                                               |-> outputs (files, syslog, HTTP)
 //! ```
 //!
-//! Nothing flows back. Whatever reads, reads from the store.
+//! Data flows one way. Every reader reads from the store.
 //!
 //! # The modules
 //!
-//! The domain takes bytes and a time and gives values; it does no I/O and asks no clock:
-//! [`entry`] (what is a line), `signature` (is it genuine), `ingest` (a body to its entries),
-//! [`search`] (a query to a filter).
+//! The domain turns bytes and a time into values. It does no I/O and reads no clock: [`entry`]
+//! parses lines, [`signature`] verifies them, [`ingest`] turns a body into entries, and [`search`]
+//! parses queries.
 //!
-//! The rest is behind the Cargo feature `app`: `store` alone knows SQLite, `net` the sockets and
-//! TLS, `receiver` the webhook endpoint, `output` where entries go, `console` the page and its API,
-//! `metrics` what is counted, `control` what commands ask of the server, `konnect` Konnect's side, `config` the settings, and `cli` the
-//! commands; only `cli` prints.
+//! The other modules need the Cargo feature `app`: `store` (the only user of SQLite), `net`
+//! (sockets and TLS), `receiver` (the webhook endpoint), `keys` (the key sets), `output`
+//! (forwarding), `console` (the web pages and the JSON API), `metrics`, `control` (requests from
+//! commands to the server), `konnect` (the API of Konnect and a simulator), `config`, `server` and
+//! `cli` (the commands). Only `cli` prints.
 //!
-//! ARCHITECTURE.md has the invariants.
+//! ARCHITECTURE.md lists the invariants.
 
 pub mod entry;
 pub mod ingest;

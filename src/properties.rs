@@ -1,10 +1,10 @@
-//! What holds of any bytes whatever: one function for each property, which the fuzz targets and the
-//! property tests both call.
+//! Properties that hold for any bytes. Each is one function, which a fuzz target and a property
+//! test call.
 //!
-//! Each takes what a fuzzer gives, and panics where the property does not hold. They are no part of
-//! the library's interface, and nothing in the program calls them.
+//! A function takes the input of a fuzzer and panics if the property does not hold. The functions
+//! are not part of the library's interface, and the program does not call them.
 
-#![allow(clippy::expect_used, reason = "to panic where something does not hold is what this does")]
+#![allow(clippy::expect_used, reason = "a property that does not hold must panic")]
 
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
@@ -24,7 +24,7 @@ use crate::ingest::{Batch, Caps, CheckedLine, Entry, ExpectedIds};
 use crate::search;
 use crate::signature::{self, Coverage, Key, KeySet, Proof, Reason, Verdict};
 
-/// A pair of keys, with the set that has the public one.
+/// A key pair, and the set that has the public key.
 struct Signer {
     pair: Ed25519KeyPair,
     keys: KeySet,
@@ -39,23 +39,23 @@ impl Signer {
 }
 
 static SIGNER: LazyLock<Signer> = LazyLock::new(|| Signer::new(1));
-static STRANGER: LazyLock<Signer> = LazyLock::new(|| Signer::new(2));
+static OTHER: LazyLock<Signer> = LazyLock::new(|| Signer::new(2));
 
-/// Any text is a CEF line or none, as it is and as the extensions of a whole header.
+/// Any text can be parsed as CEF, by itself and as the extensions after a header.
 pub fn cef(data: &[u8]) {
     every_line(data);
     every_line(&[b"CEF:0|KongInc|Konnect|1.0|c|Ingress|1|", data].concat());
 }
 
-/// Any text is a JSON line or none, as it is, as the members of an object, and as those of a CPS
-/// line's.
+/// Any text can be parsed as JSON: by itself, as the members of an object, and as the members of
+/// the object in a CPS line.
 pub fn json(data: &[u8]) {
     every_line(data);
     every_line(&[b"{", data, b"}"].concat());
     every_line(&[b"{\"event\":{", data, b"}}"].concat());
 }
 
-/// Splitting loses no byte, and every line is an entry as it came, in its place.
+/// Splitting loses no byte, and every line becomes an entry, unchanged and in order.
 pub fn body(data: &[u8]) {
     let mut at = 0;
     for line in lines(data) {
@@ -66,7 +66,7 @@ pub fn body(data: &[u8]) {
     assert!(data[at..].iter().all(|byte| b"\r\n".contains(byte)));
 
     let caps = Caps { max_line: 1 << 12, max_lines: usize::MAX };
-    let batch = Batch::new(Bytes::copy_from_slice(data), &STRANGER.keys, caps).expect("no cap");
+    let batch = Batch::new(Bytes::copy_from_slice(data), &OTHER.keys, caps).expect("no cap");
     let expected = ExpectedIds::default();
     let mut entries = batch.entries(&expected, Millis::MIN);
     for line in lines(data) {
@@ -81,10 +81,10 @@ fn every_line(data: &[u8]) {
     lines(data).for_each(|range| line(&data[range]));
 }
 
-/// A line, which has no LF, is laid out the same each time; less its signature it is its payload;
-/// its fields are the payload's; and no key verifies what it has not signed.
+/// A line without LF always has the same layout. The line without its signature is the payload. The
+/// fields are the payload's. No key verifies what it has not signed.
 fn line(line: &[u8]) {
-    let entry = read(line, &STRANGER.keys);
+    let entry = read(line, &OTHER.keys);
     assert_ne!(entry.verdict.name(), VerdictName::Valid, "forged");
     is_one_line_of_json(&entry);
     let Ok(layout) = Layout::of(line, MAX_LINE) else {
@@ -94,7 +94,7 @@ fn line(line: &[u8]) {
     let again = Layout::of(line, MAX_LINE).expect("the layout that it had");
     assert_eq!(format!("{:?}", layout.parts), format!("{:?}", again.parts));
 
-    let payload = signature::check(&layout, &STRANGER.keys).expect("nothing verifies").payload;
+    let payload = signature::check(&layout, &OTHER.keys).expect("nothing verifies").payload;
     let text = payload.text(layout.line);
     let left = Layout::of(text.as_bytes(), MAX_LINE).expect("what is left is an entry");
     let cut = is_less_one_piece(layout.line, &text);
@@ -102,24 +102,24 @@ fn line(line: &[u8]) {
         assert_eq!((cut, &entry.verdict), (0, &Verdict::Unsigned));
         return has_fields_of(&entry, &ParsedPayload::new(&text, payload.format));
     };
-    // What is cut is the field with its name, and a key that is spelled otherwise stays.
+    // The field is cut with its name. A key that is written with escapes stays.
     assert!(cut >= "sig=".len() + last.len() || escaped(&layout), "{cut} bytes are cut");
     if let Parts::Cef { .. } = layout.parts {
         assert_eq!(sigs(&left).len() + 1, sigs(&layout).len());
     }
     has_fields_of(&entry, &ParsedPayload::new(&text, payload.format));
 
-    // So what stands in the place of the signature changes nothing.
+    // The value of the signature does not change the fields.
     let other = if let Parts::Cef { .. } = layout.parts { "x" } else { "\"x\"" };
     let other = [&layout.line[..last.start], other, &layout.line[last.end..]].concat();
-    assert_eq!(read(other.as_bytes(), &STRANGER.keys).fields, entry.fields);
+    assert_eq!(read(other.as_bytes(), &OTHER.keys).fields, entry.fields);
 }
 
-/// What is signed verifies under the signer's key and no other; and however the line is changed, if
-/// it verifies, then as what was signed.
+/// A signed line verifies with the signer's key and no other. However the line is changed, if it
+/// still verifies, its payload is the text that was signed.
 ///
-/// The first four bytes say where the signature stands, and what is changed: how, with what, where.
-/// The rest is what is signed.
+/// The first four bytes say where the signature is put, and how, with what and where the line is
+/// changed. The rest is the text to sign.
 pub fn signed_payload(data: &[u8]) {
     let Some(([how, with, high, low], body)) = data.split_first_chunk() else { return };
     let at = usize::from(u16::from_be_bytes([*high, *low]));
@@ -138,7 +138,7 @@ pub fn signed_payload(data: &[u8]) {
             assert_eq!(reason(&SIGNER.keys), Some(Reason::SignatureAmbiguous.as_str()));
             continue;
         }
-        // An object that is a CPS line itself was signed as that.
+        // An object that is itself a CPS line was signed as one.
         if covers == Coverage::Object && format_of(&signed) == Some(Format::Cps) {
             let expected = Malformed::OtherFormat.as_str();
             assert_eq!(reason(&SIGNER.keys), Some(expected));
@@ -147,7 +147,7 @@ pub fn signed_payload(data: &[u8]) {
         let (payload, proof) = verified(line.as_bytes()).expect("the signer's key verifies it");
         assert_eq!((proof.key(), proof.coverage()), (&SIGNER.keys.keys()[0], covers));
         assert_eq!(payload, signed);
-        assert_eq!(reason(&STRANGER.keys), Some("no_matching_key"));
+        assert_eq!(reason(&OTHER.keys), Some("no_matching_key"));
         assert_eq!(reason(&KeySet::default()), Some("no_keys"));
 
         let mut changed = line.into_bytes();
@@ -164,10 +164,10 @@ pub fn signed_payload(data: &[u8]) {
     }
 }
 
-/// However a text and the signature over it are put together to a line, that line is valid only as
-/// what the text is by itself: of its format, with its fields. Of a CPS line the object may be signed.
+/// However a text and its signature are joined into a line, the line is valid only with the format
+/// and the fields of the text by itself. In a CPS line the object alone may be signed.
 ///
-/// The first two bytes say where the signature stands. The rest is what is signed.
+/// The first two bytes say where the signature is put. The rest is the text to sign.
 pub fn formats(data: &[u8]) {
     let Some((place, body)) = data.split_first_chunk::<2>() else { return };
     let place = usize::from(u16::from_be_bytes(*place));
@@ -189,17 +189,17 @@ pub fn formats(data: &[u8]) {
             format!("{head},{member}{tail}"),
         ];
         for line in &signed {
-            only_as_itself(line, text);
-            only_as_itself(&format!("{{\"event\":{line}}}"), text);
-            only_as_itself(&format!("{{\"event\":{text},{member}}}"), text);
+            is_valid_only_as_itself(line, text);
+            is_valid_only_as_itself(&format!("{{\"event\":{line}}}"), text);
+            is_valid_only_as_itself(&format!("{{\"event\":{text},{member}}}"), text);
             for prefix in [" ", "<134>1 2025-06-18T21:02:36Z host ", "CEF:0|a|b|c|d|e|5|x="] {
-                only_as_itself(&format!("{prefix}{line}"), text);
+                is_valid_only_as_itself(&format!("{prefix}{line}"), text);
             }
         }
     }
 }
 
-fn only_as_itself(line: &str, signed: &str) {
+fn is_valid_only_as_itself(line: &str, signed: &str) {
     let entry = read(line.as_bytes(), &SIGNER.keys);
     let Some(proof) = entry.verdict.proof() else { return };
     let format = format_of(signed).expect("what is signed is an entry by itself");
@@ -211,13 +211,13 @@ fn only_as_itself(line: &str, signed: &str) {
     has_fields_of(&entry, &ParsedPayload::new(signed, format));
 }
 
-/// The format of a text, if it is an entry.
+/// The format of a text, or `None` if it is not an entry.
 fn format_of(text: &str) -> Option<Format> {
     Layout::of(text.as_bytes(), MAX_LINE).ok().map(|layout| layout.format())
 }
 
-/// A key set that can be read is written as one that has the same keys; and a signature is valid
-/// where the set has the key that made it, and nowhere else.
+/// A key set that can be read has the same keys after it is written and read again. A signature is
+/// valid exactly if the set has the signer's key.
 pub fn key_set(data: &[u8]) {
     let Ok((set, _)) = KeySet::parse(data) else { return };
     let written = serde_json::to_vec(&set).expect("a key set is JSON");
@@ -231,8 +231,8 @@ pub fn key_set(data: &[u8]) {
     assert_eq!(read(line.as_bytes(), &set).verdict.proof().is_some(), has_key);
 }
 
-/// A query that can be read is the same filter again, with space around it and within brackets; an
-/// error is at a place in the query.
+/// A valid query gives the same filter with space and with brackets around it. An error has a
+/// position within the query.
 pub fn query(data: &[u8]) {
     const NOW: i64 = 1_747_426_194_000;
     let Ok(query) = std::str::from_utf8(data) else { return };
@@ -246,7 +246,7 @@ pub fn query(data: &[u8]) {
     };
     let same = |query: &str, expected: &search::Filter| match search::parse(query, NOW) {
         Ok(filter) => assert_eq!(&filter, expected, "{query:?}"),
-        // It was the longest or the deepest that a query may be.
+        // The query already had the maximum length or depth.
         Err(error) => assert!(error.expected.starts_with("at most"), "{query:?}: {error}"),
     };
     same(query, &filter);
@@ -257,9 +257,9 @@ pub fn query(data: &[u8]) {
     }
 }
 
-/// Signs an entry: the line with its signature, what was signed, and what that covers. Of a CPS line
-/// it is the object, or the whole line. The signature stands at the end, or anywhere in a CEF line and
-/// first in a JSON object; `None` if no signature can stand there.
+/// Signs an entry. Returns the line with its signature, the signed text, and what it covers: the
+/// object or the whole line, if the line is CPS. The signature is put at the end, or else anywhere
+/// in a CEF line and first in a JSON object. `None` if no signature can be there.
 fn sign(
     layout: &Layout<'_>,
     place: Option<usize>,
@@ -296,8 +296,8 @@ fn sign(
             format!("{}{member}{}", &line[..at], &line[at..])
         }
     };
-    // In the header of a CEF line it is text, before other text it is something else, and of many
-    // the last few are tried.
+    // In a CEF header a signature is only text, text after it changes its value, and only the last
+    // few are tried.
     let stands = {
         let layout = Layout::of(line.as_bytes(), usize::MAX).expect("an entry");
         sigs(&layout).into_iter().rev().take(4).any(|sig| line[sig].trim_matches('"') == signature)
@@ -305,7 +305,7 @@ fn sign(
     stands.then(|| (line, signed.to_owned(), covers))
 }
 
-/// What verifies under the signer's key, and the proof.
+/// The payload that verifies with the signer's key, and the proof.
 fn verified(line: &[u8]) -> Option<(String, Proof)> {
     let layout = Layout::of(line, usize::MAX).ok()?;
     let checked = signature::check(&layout, &SIGNER.keys).ok()?;
@@ -318,7 +318,7 @@ fn read(line: &[u8], keys: &KeySet) -> Entry {
     CheckedLine::new(&line, keys, usize::MAX).read(line, &ExpectedIds::default(), Millis::MIN)
 }
 
-/// Where the values of the signatures stand.
+/// The ranges of the values of the signatures.
 fn sigs(layout: &Layout<'_>) -> Vec<Range<usize>> {
     match &layout.parts {
         Parts::Cef { sigs } => sigs.iter().map(|sig| sig.value.clone()).collect(),
@@ -326,7 +326,7 @@ fn sigs(layout: &Layout<'_>) -> Vec<Range<usize>> {
     }
 }
 
-/// Whether the key of the last signature is spelled with escapes.
+/// Whether the key of the last signature is written with escapes.
 fn escaped(layout: &Layout<'_>) -> bool {
     match &layout.parts {
         Parts::Cef { .. } => false,
@@ -334,7 +334,7 @@ fn escaped(layout: &Layout<'_>) -> bool {
     }
 }
 
-/// That `text` is `whole` less one piece, of which the length is returned.
+/// Checks that `text` is `whole` without one piece, and returns the length of the piece.
 fn is_less_one_piece(whole: &str, text: &str) -> usize {
     let cut = whole.len().checked_sub(text.len()).expect("a payload is not longer than its line");
     let (whole, text) = (whole.as_bytes(), text.as_bytes());
@@ -347,11 +347,11 @@ fn has_fields_of(entry: &Entry, payload: &ParsedPayload) {
     assert_eq!(entry.fields, payload.fields, "the fields of something else than the payload");
     assert!(entry.fields.get("sig").is_none(), "a signature is no field");
     assert_eq!(entry.event_time, payload.event_time);
-    // A repeated `sig` is a warning too.
+    // A repeated `sig` gives a warning too.
     assert!(payload.warnings.iter().all(|warning| entry.warnings.contains(warning)));
 }
 
-/// That an entry is shown as one line of JSON, whatever it holds.
+/// Checks that an entry is written as one line of JSON.
 fn is_one_line_of_json(entry: &Entry) {
     let record = Record {
         origin: Origin::File { source: "-:1".into() },

@@ -1,9 +1,9 @@
-//! Answers as gzip (RFC 9110, section 8.4) for those who take it: pages, JSON, metrics, style and
-//! script.
+//! Compresses responses with gzip (RFC 9110, section 8.4) for clients that accept it: pages, JSON,
+//! metrics, the stylesheet and the script.
 //!
-//! Two kinds are left as they are. The stream: what waits in a compressor does not arrive. And the
-//! login: where a secret stands beside text that somebody else chose, the length of the compressed
-//! answer tells of the secret (BREACH, CVE-2013-3587). A cookie that a login sets is such a secret.
+//! Two kinds of responses are not compressed. A compressor would hold back the events of the
+//! stream. The login has a secret, the cookie, beside text that an attacker may choose, so the
+//! compressed length would leak the secret (BREACH, CVE-2013-3587).
 
 use std::io::{self, Write};
 
@@ -18,13 +18,13 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::problem::Problem;
 
-/// What is shorter is sent as it is, in bytes.
+/// Shorter responses are not compressed, in bytes.
 const MIN_BYTES: u64 = 1024;
 
-/// What is longer is compressed on a thread that may wait, in bytes.
+/// Longer responses are compressed on a blocking thread, in bytes.
 const BLOCKING_BYTES: usize = 64 << 10;
 
-/// The types that are compressed.
+/// The media types that are compressed.
 const TYPES: [&str; 7] = [
     "text/html",
     "text/css",
@@ -35,7 +35,7 @@ const TYPES: [&str; 7] = [
     "application/openmetrics-text",
 ];
 
-/// Compresses the answer if it may be, and whoever asks takes it.
+/// Middleware that compresses responses.
 pub(super) async fn compress(request: Request, next: Next) -> Response {
     let takes_gzip = request.method() != Method::HEAD && takes_gzip(request.headers());
     let is_secret = matches!(request.uri().path(), "/login" | "/logout");
@@ -52,7 +52,7 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether whoever asks takes gzip (RFC 9110, section 12.5.3).
+/// Whether the client accepts gzip (RFC 9110, section 12.5.3).
 fn takes_gzip(headers: &HeaderMap) -> bool {
     let lists = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|one| one.to_str().ok());
     let mut weights = lists.flat_map(|list| list.split(',')).filter_map(|coding| {
@@ -80,7 +80,7 @@ async fn compressed(
     answer: Response,
 ) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
     let (mut head, body) = answer.into_parts();
-    // Its size is known: it is in memory already.
+    // The body is in memory already, so this reads no more.
     let body = to_bytes(body, usize::MAX).await?;
     let body = match body.len() > BLOCKING_BYTES {
         true => tokio::task::spawn_blocking(move || gzip(&body)).await??,

@@ -1,9 +1,9 @@
-//! Who may params, and the headers that every answer has.
+//! Access control, and the security headers of every response.
 //!
-//! A page of another site can make a browser ask us, by a name of its own that it lets point here
-//! (DNS rebinding): the `Host` must be ours. With a token every request brings it, as a bearer
-//! token (RFC 6750) or as the cookie that the login page sets. `throttle` says how often it may be
-//! wrong.
+//! The `Host` header must be a name of the console. This prevents DNS rebinding, where a page of
+//! another site points its own name to this address. If a token is configured, every request must
+//! carry it, as a bearer token (RFC 6750) or in the cookie that the login sets. `throttle` limits
+//! wrong tokens.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -31,7 +31,8 @@ use crate::settings::Secret;
 /// The cookie that the login page sets.
 const COOKIE: &str = "vidimus_session";
 
-/// The headers of every answer. Nothing is loaded but what is here, and no code but our one script.
+/// The security headers of every response. Pages load only from the console, and run only its
+/// script.
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -45,7 +46,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Knows who may params.
+/// Decides which requests are allowed.
 #[derive(Debug)]
 pub(crate) struct Guard {
     address: SocketAddr,
@@ -57,29 +58,29 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// A guard of a console that listens on `address`, is called `hosts` too, and asks for `token`.
+    /// A guard for a console that listens on `address`, accepts `hosts` as further names, and
+    /// requires `token`.
     pub(crate) fn new(address: SocketAddr, hosts: Vec<String>, token: Option<Secret>) -> Guard {
         let (tls, trusted_proxies, throttle) = (false, Vec::new(), Throttle::default());
         Guard { address, hosts, token, tls, trusted_proxies, throttle }
     }
 
-    /// The same where browsers come by https.
+    /// Sets whether browsers connect with https.
     pub(crate) fn with_tls(self, tls: bool) -> Guard {
         Guard { tls, ..self }
     }
 
-    /// The same where `X-Forwarded-For` of these is believed.
+    /// Sets the proxies whose `X-Forwarded-For` is trusted.
     pub(crate) fn with_proxies(self, trusted_proxies: Vec<IpNet>) -> Guard {
         Guard { trusted_proxies, ..self }
     }
 
-    /// Whether requests must bring a token.
     pub(super) fn asks_for_token(&self) -> bool {
         self.token.is_some()
     }
 
-    /// Whether `host` is a name of ours: the address, `localhost` on this machine, or one that the
-    /// operator gave, with any port if that has none.
+    /// Whether `host` is a name of the console: the address, `localhost` if the address is local,
+    /// or a configured name. A configured name without a port matches any port.
     fn is_allowed_host(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
         let host = host.to_ascii_lowercase();
@@ -89,7 +90,8 @@ impl Guard {
         }
         let listen = self.address.ip().to_canonical();
         let named = match name.trim_matches(['[', ']']).parse::<IpAddr>() {
-            // A site can give its name to our address, but not our address to itself.
+            // Another site can point its name to our address, but it cannot have our address as its
+            // name.
             Ok(ip) => ip == listen || listen.is_unspecified(),
             Err(_) => name == "localhost" && (listen.is_loopback() || listen.is_unspecified()),
         };
@@ -97,7 +99,7 @@ impl Guard {
         named && authority.port_u16().unwrap_or(usual) == self.address.port()
     }
 
-    /// What becomes of the token that a request from `client` brings; `None` if it brings none.
+    /// Checks the token of a request from `client`. `None` if the request has no token.
     fn attempt(&self, headers: &HeaderMap, client: IpAddr) -> Option<Attempt> {
         let Some(token) = &self.token else { return Some(Attempt::Right) };
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
@@ -121,7 +123,7 @@ impl Guard {
         Some(self.throttle.attempt(client, Instant::now(), compare))
     }
 
-    /// The cookie for whoever knows the token.
+    /// The session cookie, if the token is right.
     pub(super) fn log_in(&self, given: &str, client: IpAddr) -> Result<HeaderValue, Problem> {
         let Some(token) = &self.token else {
             return Err(Problem::bad_request("this console asks for no token"));
@@ -138,21 +140,21 @@ impl Guard {
         HeaderValue::from_str(&cookie).map_err(|error| Problem::internal(&error))
     }
 
-    /// The cookie that takes the place of the one that the login set, and ends at once.
+    /// A cookie that deletes the session cookie.
     pub(super) fn log_out(&self) -> HeaderValue {
         HeaderValue::from_static("vidimus_session=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
     }
 
-    /// Who sent a request.
+    /// The address of the client, which a trusted proxy may forward.
     pub(super) fn client(&self, peer: &Peer, headers: &HeaderMap) -> IpAddr {
         peer.forwarded(headers, &self.trusted_proxies).unwrap_or(peer.address.ip())
     }
 }
 
-/// What is said to a wrong token.
 const WRONG_TOKEN: &str = "the token is wrong";
 
-/// What the cookie holds: it proves the token and does not tell it, and ends when the token changes.
+/// The value of the cookie. It proves knowledge of the token without revealing it, and is invalid
+/// once the token changes.
 fn session(token: &Secret) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
     URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"vidimus console session"))
@@ -166,7 +168,7 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Lets a request through or sends it away.
+/// Middleware that checks every request and adds the headers.
 pub(super) async fn check(
     State(console): State<Arc<Console>>,
     Extension(peer): Extension<Peer>,
@@ -182,7 +184,7 @@ pub(super) async fn check(
 
 async fn authorize(guard: &Guard, peer: &Peer, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    // Load balancers ask by whatever name they know.
+    // Load balancers use any name for the host.
     if matches!(path, "/healthz" | "/readyz") {
         return next.run(request).await;
     }
@@ -219,14 +221,14 @@ async fn authorize(guard: &Guard, peer: &Peer, request: Request, next: Next) -> 
     }
 }
 
-/// The answer that says why not, and ends the connection.
+/// A response that refuses the request and closes the connection.
 fn refused(answer: impl IntoResponse) -> Response {
     let mut answer = answer.into_response();
     answer.extensions_mut().insert(Admission::Refused);
     answer
 }
 
-/// Whether an answer is for a person.
+/// Whether the client is a browser.
 pub(super) fn accepts_html(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accept.is_some_and(|accept| accept.contains("text/html"))
@@ -294,7 +296,7 @@ mod tests {
         let pair = cookie.split(';').next().unwrap();
         check_admits(&guard, &[(header::COOKIE, &format!("x=y; {pair}"))], true);
         check_admits(&guard, &[(header::COOKIE, &format!("{pair}x"))], false);
-        // A wrong bearer token is not made good by a cookie.
+        // A right cookie does not make up for a wrong bearer token.
         let wrong = (header::AUTHORIZATION, "Bearer b");
         check_admits(&guard, &[(header::COOKIE, pair), wrong], false);
         assert_eq!(guard.log_in("b", CLIENT).unwrap_err().status, 401);

@@ -1,4 +1,4 @@
-//! Whether the program is alive and takes deliveries, and what it counts.
+//! The health and readiness checks, and the metrics.
 
 use std::sync::Arc;
 
@@ -19,18 +19,17 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// What makes the program ready.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Readiness {
     store: &'static str,
     keys: &'static str,
 }
 
-/// `GET /readyz`: 200 if the last write to the store succeeded (the process listens only when it has
-/// the store open for writing) and every input that names sources of keys has a key.
+/// `GET /readyz`: 200 if the last write to the store succeeded, and every input with key sources
+/// has a key. The process listens only once the store is open for writing.
 ///
-/// Whether the next write succeeds nobody knows. After a failed one the store tries by itself
-/// whether it can write again, so that whoever sends nothing to what is not ready sees it come back.
+/// After a failed write the store tests by itself whether it can write again. So the check recovers
+/// even if a load balancer sends no deliveries meanwhile.
 pub(super) async fn readyz(
     State(console): State<Arc<Console>>,
 ) -> Result<Json<Readiness>, Problem> {
@@ -38,7 +37,7 @@ pub(super) async fn readyz(
 }
 
 fn readiness(health: &Health, ring: &KeyRing) -> Result<Readiness, Problem> {
-    // It is asked without a token: the log says what the store said.
+    // No token is needed here, so the error of the store goes to the log only.
     if health.trouble().is_some() {
         let detail = "the last write to the store failed; the log says why";
         return Err(Problem::not_ready(detail));
@@ -46,7 +45,7 @@ fn readiness(health: &Health, ring: &KeyRing) -> Result<Readiness, Problem> {
     let waiting = ring.waiting();
     if !waiting.is_empty() {
         let detail = format!(
-            "there are no keys yet for the input {}: what is received gets the verdict no_key",
+            "there are no keys yet for the input {}: its entries get the verdict no_key",
             waiting.join(", ")
         );
         return Err(Problem::not_ready(detail));

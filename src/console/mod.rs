@@ -1,16 +1,17 @@
-//! The console: a web page and a JSON API on an address of their own. It only reads.
+//! The console: web pages and a JSON API on an address of their own. It only reads.
 //!
-//! - [`guard`]: who may params: the `Host` header, the token, the headers of every answer.
-//! - `compress`: answers as gzip.
-//! - [`params`]: what is asked: the query, the range, the limit. [`problem`]: what is said if it is wrong.
-//! - [`health`]: whether the program is alive and ready, and what it counts.
-//! - [`api`]: entries, counts, the stream, deliveries, all as JSON. [`pages`]: the same to look at.
-//! - [`raw`]: a line as it was received, to download.
-//! - [`receiver_info`]: what the pages tell of the receiver.
+//! - [`guard`]: access control: the `Host` header, the token, the security headers. `throttle`:
+//!   limits wrong tokens.
+//! - `compress`: gzip.
+//! - [`params`]: the query parameters. [`problem`]: errors.
+//! - [`health`]: health, readiness and metrics.
+//! - [`api`]: the JSON API. [`pages`]: the web pages.
+//! - [`raw`]: downloads of raw lines.
+//! - [`receiver_info`]: what the pages show about the receiver.
 //!
-//! Every look at the store goes through [`Console::read`] (`look`), on a thread that may wait; only a
-//! few are at work at once, so that whoever looks does not slow the receiver, and none for longer than
-//! somebody waits. Metrics have a turn of their own.
+//! Every read of the store goes through [`Console::read`] (`read_pool`), on a blocking thread. Only
+//! a few reads run at once, so that the console does not slow the receiver. A read ends when its
+//! client disconnects. Metrics have a pool of their own.
 
 mod api;
 mod compress;
@@ -45,30 +46,27 @@ use crate::metrics::Exposition;
 use crate::net::{CloseConnection, Peer, RequestBody, Shutdown};
 use crate::store::{Health, Reader, StoreError};
 
-/// How many looks at the store are at work at once, to answer questions and for metrics.
+/// The number of concurrent reads of the store, for requests and for metrics.
 const QUERY_READS: usize = 2;
 const METRICS_READS: usize = 1;
 
-/// What the console shows, and to whom.
 #[derive(Debug)]
 pub(crate) struct Console {
     reader: Arc<Reader>,
-    /// The keys at hand.
     ring: Arc<KeyRing>,
     health: Arc<Health>,
     metrics: Exposition,
     receiver: ReceiverInfo,
     guard: Guard,
-    /// Ends what goes on for ever.
+    /// Ends the streams.
     shutdown: Shutdown,
     query_pool: ReadPool,
     metrics_pool: ReadPool,
-    /// Held by the one stream that looks at the store.
+    /// The one permit belongs to the stream that polls the store.
     streaming: Arc<Semaphore>,
 }
 
 impl Console {
-    /// A console over a store.
     pub(crate) fn new(
         reader: Reader,
         ring: Arc<KeyRing>,
@@ -93,7 +91,7 @@ impl Console {
         })
     }
 
-    /// Everything that it answers.
+    /// The routes of the console.
     pub(crate) fn router(self: &Arc<Console>) -> Router {
         let guard = axum::middleware::from_fn_with_state(Arc::clone(self), guard::check);
         Router::new()
@@ -110,7 +108,7 @@ impl Console {
             .with_state(Arc::clone(self))
     }
 
-    /// Does `work` with the store, on a thread that may wait. It ends with whoever asked.
+    /// Runs `work` on a blocking thread. It is interrupted when the client disconnects.
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
@@ -118,7 +116,7 @@ impl Console {
         self.query_pool.run(work).await
     }
 
-    /// The same for what is small and must not wait behind questions.
+    /// Like [`Console::read`], for metrics, which must not wait behind requests.
     async fn read_for_metrics<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
@@ -127,7 +125,7 @@ impl Console {
     }
 }
 
-/// Answers one request of `peer`.
+/// Answers a request from `peer`.
 pub(crate) async fn handle(
     mut router: Router,
     mut request: Request<RequestBody>,
@@ -146,7 +144,7 @@ async fn wrong_method(headers: HeaderMap) -> Response<Body> {
     problem_response(Problem::method_not_allowed(), &headers)
 }
 
-/// A problem as whoever asks reads it: a person a page, and a program JSON.
+/// The response for a problem: a page for a browser, JSON for any other client.
 fn problem_response(problem: Problem, headers: &HeaderMap) -> Response<Body> {
     match guard::accepts_html(headers) {
         true => HtmlProblem(problem).into_response(),

@@ -1,4 +1,4 @@
-//! What is asked: the query, the range of time, how much.
+//! The query parameters of requests.
 
 use axum::extract::{FromRequestParts, Query};
 use hyper::http::request::Parts;
@@ -9,40 +9,39 @@ use crate::clock::now;
 use crate::search::{self, Field, Filter};
 use crate::store::{PageCursor, TimeRange};
 
-/// The most entries of a page.
+/// The maximum number of entries on a page.
 pub(super) const MAX_LIMIT: usize = 1000;
 
-/// The most stretches of a histogram.
+/// The maximum number of buckets in a histogram.
 pub(super) const MAX_BUCKETS: usize = 500;
 
-/// The parameters of all calls; each reads those that it has. A name that none has is refused.
+/// The parameters of all requests. Each request reads those that it has. An unknown name is
+/// refused.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Params {
-    /// The query; everything without it.
+    /// The query. Without it, all entries match.
     pub(super) q: Option<String>,
-    /// The first time: RFC 3339, a date, or how long ago.
+    /// The start of the range: RFC 3339, a date, or how long ago.
     pub(super) since: Option<String>,
-    /// The time that is past the last.
+    /// The end of the range, which is not included.
     pub(super) until: Option<String>,
-    /// How much.
+    /// The maximum number of results.
     pub(super) limit: Option<String>,
-    /// Where a page begins.
+    /// The cursor that a page gave as its next.
     pub(super) cursor: Option<String>,
-    /// By which field.
+    /// The field to count by.
     pub(super) field: Option<String>,
-    /// In how many stretches.
+    /// The number of buckets.
     pub(super) buckets: Option<String>,
 }
 
 impl Params {
-    /// The filter that is asked for.
     pub(super) fn filter(&self) -> Result<Filter, Problem> {
         let query = self.q.as_deref().unwrap_or_default();
         search::parse(query, now().get()).map_err(|error| Problem::query(&error))
     }
 
-    /// The range that is asked for.
     pub(super) fn range(&self) -> Result<TimeRange, Problem> {
         let said = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
         let (since, until) = (said(&self.since), said(&self.until));
@@ -51,24 +50,21 @@ impl Params {
             .map_err(|(name, error)| Problem::parameter(name, error))
     }
 
-    /// How many are asked for, `usual` if nothing is said.
-    pub(super) fn limit(&self, usual: usize, most: usize) -> Result<usize, Problem> {
-        number("limit", &self.limit, usual, most)
+    /// The limit, or `default` without the parameter.
+    pub(super) fn limit(&self, default: usize, max: usize) -> Result<usize, Problem> {
+        number("limit", &self.limit, default, max)
     }
 
-    /// In how many stretches.
-    pub(super) fn buckets(&self, usual: usize) -> Result<usize, Problem> {
-        number("buckets", &self.buckets, usual, MAX_BUCKETS)
+    pub(super) fn buckets(&self, default: usize) -> Result<usize, Problem> {
+        number("buckets", &self.buckets, default, MAX_BUCKETS)
     }
 
-    /// Where the page begins.
     pub(super) fn cursor(&self) -> Result<Option<PageCursor>, Problem> {
         let cursor = self.cursor.as_deref().filter(|cursor| !cursor.is_empty());
         let parsed = cursor.map(str::parse).transpose();
         parsed.map_err(|error| Problem::parameter("cursor", error))
     }
 
-    /// The field that is asked receiver.
     pub(super) fn field(&self) -> Result<Field, Problem> {
         match self.field.as_deref() {
             None | Some("") => {
@@ -82,13 +78,13 @@ impl Params {
 fn number(
     name: &'static str,
     text: &Option<String>,
-    usual: usize,
-    most: usize,
+    default: usize,
+    max: usize,
 ) -> Result<usize, Problem> {
-    let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(usual) };
-    text.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(|| {
+    let Some(text) = text.as_deref().filter(|text| !text.is_empty()) else { return Ok(default) };
+    text.parse().ok().filter(|number| (1..=max).contains(number)).ok_or_else(|| {
         let text: String = text.chars().take(40).collect();
-        Problem::parameter(name, format!("found {text:?}, expected a number from 1 to {most}"))
+        Problem::parameter(name, format!("found {text:?}, expected a number from 1 to {max}"))
     })
 }
 

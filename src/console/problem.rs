@@ -1,4 +1,4 @@
-//! What is said when a question cannot be answered: a problem (RFC 9457).
+//! Errors as problem details (RFC 9457).
 
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
@@ -10,20 +10,20 @@ use super::throttle::RETRY_AFTER as RETRY;
 use crate::search::QueryError;
 use crate::store::StoreError;
 
-/// What went wrong, as it is told to whoever asked.
+/// An error that is reported to the client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Problem {
     #[serde(rename = "type")]
     kind: &'static str,
     title: &'static str,
-    /// The status.
+    /// The HTTP status.
     pub(super) status: u16,
-    /// What it is receiver, in a sentence.
+    /// A description of the error.
     pub(super) detail: String,
-    /// The parameter that is wrong.
+    /// The name of the wrong parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) parameter: Option<&'static str>,
-    /// Where in the query something is wrong, in characters from zero.
+    /// The position of the error in the query, in characters from zero.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) position: Option<usize>,
 }
@@ -40,20 +40,20 @@ impl Problem {
         }
     }
 
-    /// A parameter is not what it should be.
+    /// A parameter is not valid.
     pub(super) fn parameter(name: &'static str, why: impl std::fmt::Display) -> Problem {
         let problem = Problem::new(StatusCode::BAD_REQUEST, format!("{name}: {why}"));
         Problem { parameter: Some(name), ..problem }
     }
 
-    /// The query cannot be read.
+    /// The query is not valid.
     pub(super) fn query(error: &QueryError) -> Problem {
         let position = Some(error.position);
         let problem = Problem::new(StatusCode::BAD_REQUEST, error.to_string());
         Problem { parameter: Some("q"), position, ..problem }
     }
 
-    /// The body cannot be read.
+    /// The request is not valid.
     pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }
@@ -68,48 +68,45 @@ impl Problem {
         Problem::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    /// Somebody tries too many tokens.
+    /// Too many wrong tokens were tried.
     pub(super) fn too_many_attempts() -> Problem {
         let detail = "too many wrong tokens; try again in a few seconds";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, detail)
     }
 
-    /// There is no such thing.
     pub(super) fn not_found(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// The path does not take this method.
     pub(super) fn method_not_allowed() -> Problem {
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not taken here")
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not support the method")
     }
 
-    /// The answer would take too long.
+    /// The read took too long.
     pub(super) fn timed_out() -> Problem {
         let detail = format!(
-            "the store has no answer within {} seconds; ask for a narrower range of time, or for \
-             fields instead of words",
+            "the request took longer than {} seconds; use a narrower time range, or search fields \
+             instead of words",
             READ_TIMEOUT.as_secs()
         );
         Problem::new(StatusCode::GATEWAY_TIMEOUT, detail)
     }
 
-    /// Deliveries are not taken now.
+    /// The receiver does not accept deliveries now.
     pub(super) fn not_ready(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    /// The request is for somebody else.
+    /// The `Host` is not a name of the console.
     pub(super) fn misdirected(host: &str) -> Problem {
         let host: String = host.chars().take(100).collect();
         let detail = format!(
-            "the Host {host:?} is not one of this console's; console.hosts in the configuration \
-             adds names"
+            "{host:?} is not a name of this console; add it to console.hosts in the configuration"
         );
         Problem::new(StatusCode::MISDIRECTED_REQUEST, detail)
     }
 
-    /// Something of ours failed. The outside is not told what.
+    /// An internal error. The client is not told what it was.
     pub(super) fn internal(error: &dyn std::error::Error) -> Problem {
         tracing::error!(%error, "the console cannot answer");
         let detail = "the store cannot be read; the log says why";

@@ -1,4 +1,4 @@
-//! A line as it was received, to download. However long it is, one piece of it is in memory.
+//! Downloads a line as it was received. Only a few pieces of the line are in memory at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Console;
 use super::problem::Problem;
 
-/// How long a reader that takes nothing is waited for.
+/// A client that takes nothing for this long is disconnected.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `GET /entries/{id}/raw` and `GET /api/v1/entries/{id}/raw`
 ///
 /// # Errors
-/// When there is no entry with this id. An answer that breaks off is shorter than its
+/// When there is no entry with this id. A response that breaks off is shorter than its
 /// `Content-Length`.
 pub(super) async fn download(
     State(console): State<Arc<Console>>,
@@ -31,7 +31,7 @@ pub(super) async fn download(
     let missing = || Problem::not_found("there is no entry with this id");
     let id: u64 = id.parse().map_err(|_| missing())?;
     let length = console.read(move |reader| reader.line_length(id)).await?.ok_or_else(missing)?;
-    // One waits while the next is read.
+    // One piece waits while the next is read.
     let (pieces, to_send) = mpsc::channel(1);
     tokio::spawn(send(console, id, length, pieces));
     let mut answer = Response::new(Body::from_stream(ReceiverStream::new(to_send)));
@@ -44,7 +44,7 @@ pub(super) async fn download(
     Ok(answer)
 }
 
-/// Sends the line piece by piece, until it is sent or the reader is gone.
+/// Sends the line piece by piece, until all is sent or the client disconnects.
 async fn send(
     console: Arc<Console>,
     id: u64,
@@ -55,7 +55,7 @@ async fn send(
     while sent < length {
         let piece = match console.read(move |reader| reader.line_piece(id, number)).await {
             Ok(Some(piece)) => Ok(Bytes::from(piece)),
-            // Retention was faster, or it is in the log.
+            // Retention has deleted the entry, or the error is in the log.
             Ok(None) | Err(_) => Err(io::ErrorKind::UnexpectedEof.into()),
         };
         let read = piece.as_ref().ok().map(|piece| piece.len() as u64);

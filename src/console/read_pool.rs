@@ -1,5 +1,5 @@
-//! ReadPool at the store, for whoever asks by HTTP: on threads that may wait, only a few at once, and no
-//! longer than somebody waits for the answer.
+//! Runs reads of the store for HTTP requests: on blocking threads, only a few at once, with a
+//! timeout, and only while the client is connected.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use tokio::time::timeout_at;
 use super::problem::Problem;
 use crate::store::{Interrupt, Reader, StoreError};
 
-/// How long an answer may take, with the wait for a permit.
+/// The time limit of a read, including the wait for a permit.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// ReadPool at the store.
+/// Limits the reads of the store.
 #[derive(Debug)]
 pub(super) struct ReadPool {
     reader: Arc<Reader>,
@@ -22,12 +22,13 @@ pub(super) struct ReadPool {
 }
 
 impl ReadPool {
-    /// ReadPool of which `concurrency` are at work at once, and each takes `timeout` at most.
+    /// A pool that runs `concurrency` reads at once, each for at most `timeout`.
     pub(super) fn new(reader: Arc<Reader>, concurrency: usize, timeout: Duration) -> ReadPool {
         ReadPool { reader, permits: Arc::new(Semaphore::new(concurrency)), timeout }
     }
 
-    /// Does `work` with the store. It ends when it takes too long, and when this is dropped.
+    /// Runs `work`. The read is interrupted after the timeout, and when the returned future is
+    /// dropped.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
@@ -50,7 +51,7 @@ impl ReadPool {
     }
 }
 
-/// Nobody waits any more when this is dropped.
+/// Interrupts the read when it is dropped.
 struct CancelOnDrop(Arc<Interrupt>);
 
 impl Drop for CancelOnDrop {
@@ -72,7 +73,7 @@ mod tests {
         (temporary, ReadPool::new(reader, 1, timeout))
     }
 
-    /// Asks again and again, and never has the answer.
+    /// Reads for ever.
     fn endless(reader: &Reader) -> Result<(), StoreError> {
         loop {
             reader.refused(1)?;
@@ -108,7 +109,7 @@ mod tests {
             _ = read => panic!("it is endless"),
             begun = begun => begun.unwrap(),
         }
-        // There is one turn, and it is free again.
+        // The one permit is free again.
         assert!(pool.run(|reader| reader.refused(1)).await.is_ok());
     }
 }

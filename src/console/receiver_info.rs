@@ -1,45 +1,40 @@
-//! What the pages tell of the receiver: what to enter in Konnect, and how to try it.
+//! What the pages show about the receiver: the settings for Konnect, and a command to try it.
 //!
-//! Where the authorization value is, is problem_response; the value itself never comes here.
+//! The location of the authorization value is shown, never the value itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use crate::config::{Authorization, Config, Input, Tls};
 
-/// The receiver, as far as whoever points a webhook at it needs to know.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReceiverInfo {
-    /// Scheme, host and port of the endpoint, as Konnect is told.
+    /// Scheme, host and port of the endpoint for Konnect.
     pub(super) base: String,
-    /// The same as it is reached from this machine.
+    /// Scheme, host and port of the endpoint from this machine.
     pub(super) local_base: String,
-    /// The sources of deliveries.
     pub(super) inputs: Vec<InputInfo>,
     /// Whether the endpoint speaks TLS itself.
     pub(super) tls: bool,
     /// The file of the certificate, if it is self-signed.
     pub(super) self_signed: Option<String>,
-    /// Whether Konnect cannot reach the endpoint: it is on the loopback address, and no other URL
-    /// is configured.
+    /// Whether Konnect cannot reach the endpoint: it is on a loopback address, and no public URL is
+    /// configured.
     pub(super) loopback: bool,
-    /// Whether a key set is configured.
+    /// Whether an input has a key source.
     pub(super) has_key_source: bool,
 }
 
-/// An input.
 #[derive(Clone, Debug)]
 pub(super) struct InputInfo {
-    /// Its name.
     pub(super) name: String,
-    /// Its path.
     pub(super) path: String,
-    /// The file of its authorization value, if it was made on first run; else it was configured.
+    /// The file of the authorization value, if it was generated. `None` if it was configured.
     pub(super) authorization_file: Option<String>,
 }
 
 impl ReceiverInfo {
-    /// What the settings say of a receiver that listens on `address`, and has the certificate in this
+    /// The information about a receiver that listens on `address`. `certificate` is its certificate
     /// file if it speaks TLS.
     pub(crate) fn new(
         config: &Config,
@@ -78,7 +73,7 @@ impl ReceiverInfo {
         }
     }
 
-    /// A command that delivers an entry.
+    /// A command that delivers one entry.
     pub(super) fn curl(&self) -> String {
         const ENTRY: &str =
             "CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|act=POST status=200 request=/hello";

@@ -1,9 +1,9 @@
-//! How often the console's token may be guessed.
+//! Limits how often a wrong token may be tried.
 //!
-//! It is decided before a token is compared, so that the answer to who is throttled does not tell
-//! whether the token was right. Wrong tokens count for their address (IPv6: one /64), and in all: who
-//! has many addresses guesses no faster. What others do in all does not hold up an address that has
-//! brought the right token before.
+//! The throttle decides before a token is compared, so the response to a throttled client does not
+//! reveal whether the token was right. Wrong tokens count per address (IPv6: per /64) and overall,
+//! so many addresses do not help an attacker. The overall limit does not apply to an address that
+//! sent the right token before.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -13,47 +13,45 @@ use hashlink::{LinkedHashMap, LinkedHashSet};
 
 use crate::net::network;
 
-/// How many wrong tokens an address may bring at once, and how long it takes to have one more.
+/// The wrong tokens that an address may try at once, and the time until it may try one more.
 const PER_ADDRESS: Rate = Rate { burst: 10, every: RETRY_AFTER };
 
-/// The same of all addresses together.
+/// The limit for all addresses together.
 const OVERALL: Rate = Rate { burst: 100, every: Duration::from_secs(1) };
 
-/// How long an address is throttled at most that brings nothing meanwhile.
+/// The time after which an address that waits is no longer throttled.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(6);
 
-/// The most addresses that are remembered, of those that were wrong and of those that were right.
+/// The maximum number of addresses that are remembered, for wrong tokens and for right ones each.
 const REMEMBERED: usize = 4096;
 
-/// What becomes of a token.
+/// The result of checking a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Attempt {
     Right,
     Wrong,
-    /// It was not compared.
+    /// The token was not compared.
     Throttled,
 }
 
-/// Counts wrong tokens.
 #[derive(Debug, Default)]
 pub(super) struct Throttle(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     all: Allowance,
-    /// By address; the one that was wrong last is last.
+    /// By address. The address with the latest wrong token is last.
     per_address: LinkedHashMap<IpAddr, Allowance>,
-    /// Addresses that have brought the right token; the last one last.
+    /// Addresses that sent the right token, the latest last.
     trusted: LinkedHashSet<IpAddr>,
 }
 
-/// How often something may happen.
 struct Rate {
     burst: u32,
     every: Duration,
 }
 
-/// When all wrong tokens so far are made good.
+/// The time at which the full burst is available again.
 #[derive(Clone, Copy, Debug, Default)]
 struct Allowance(Option<Instant>);
 
@@ -69,7 +67,8 @@ impl Allowance {
 }
 
 impl Throttle {
-    /// Lets `address` have a token compared, if it may at `now`. Nobody else's is meanwhile.
+    /// Compares a token from `address`, unless it is throttled at `now`. Only one token is compared
+    /// at a time.
     pub(super) fn attempt(
         &self,
         address: IpAddr,
@@ -123,7 +122,7 @@ mod tests {
         let compared = || panic!("it was compared");
         assert_eq!(throttle.attempt(address(1), now, compared), Throttled);
         assert_eq!(throttle.attempt(address(2), now, || true), Right);
-        // One more each time.
+        // One more token after each interval.
         let later = now + RETRY_AFTER;
         assert_eq!(throttle.attempt(address(1), later, || false), Wrong);
         assert_eq!(throttle.attempt(address(1), later, compared), Throttled);

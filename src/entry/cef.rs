@@ -1,4 +1,4 @@
-//! The Common Event Format: a line to its header and its extensions.
+//! Parses the Common Event Format (CEF): splits a line into its header and its extensions.
 //!
 //! Defined in "Implementing ArcSight Common Event Format (CEF)", version 26, chapters "Header
 //! field definitions" and "Character encoding". A line is `[prefix ]CEF:version|vendor|product|
@@ -13,14 +13,14 @@ use nom::combinator::{opt, recognize, verify};
 use nom::sequence::{delimited, preceded, terminated};
 use nom::{IResult, Parser};
 
-/// A CEF line, cut at its delimiters; nothing is unescaped yet.
+/// A CEF line, split at its delimiters. The parts are still escaped.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cef<'a> {
-    /// What stands before `CEF:`, with the space that ends it.
+    /// The text before `CEF:`, with the space that ends it.
     pub(super) prefix: &'a str,
     /// Version, vendor, product, device version, class id, name, severity.
     pub(super) header: [&'a str; 7],
-    /// All that stands after the header's last delimiter.
+    /// The text after the last delimiter of the header.
     pub(super) extensions: &'a str,
 }
 
@@ -28,14 +28,14 @@ pub(super) struct Cef<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Extension<'a> {
     pub(super) key: &'a str,
-    /// As sent, escapes and all.
+    /// The value as sent, still escaped.
     pub(super) value: &'a str,
-    /// Where the key stands in the extensions, in bytes.
+    /// The offset of the key in the extensions, in bytes.
     pub(super) at: usize,
 }
 
-/// Cuts a line at the delimiters of its header. `None` if it is not CEF.
-pub(super) fn cut(line: &str) -> Option<Cef<'_>> {
+/// Splits a line at the delimiters of its header. `None` if the line is not CEF.
+pub(super) fn split(line: &str) -> Option<Cef<'_>> {
     let start = line.match_indices("CEF:").map(|(at, _)| at).find(|at| {
         (*at == 0 || line[..*at].ends_with(' '))
             && line[at + 4..].starts_with(|next: char| next.is_ascii_digit())
@@ -52,7 +52,7 @@ fn header(input: &str) -> IResult<&str, [&str; 7]> {
     Ok((input, [a, b, c, d, e, f, g]))
 }
 
-/// A field of the header and the pipe that ends it. A backslash takes the next character along.
+/// Reads a header field and the pipe that ends it. A backslash escapes the next character.
 fn field(input: &str) -> IResult<&str, &str> {
     let mut escaped = false;
     let end = input.bytes().position(|byte| {
@@ -66,8 +66,8 @@ fn field(input: &str) -> IResult<&str, &str> {
     }
 }
 
-/// The extensions in their order. A key starts the text or follows a space; its value runs to the
-/// space before the next key. Text before the first key belongs to no field.
+/// The extensions, in order. A key starts the text or follows a space. Its value ends at the space
+/// before the next key. Text before the first key is ignored.
 pub(super) fn extensions(text: &str) -> impl Iterator<Item = Extension<'_>> {
     let mut next = next_key(text, 0);
     std::iter::from_fn(move || {
@@ -108,12 +108,12 @@ fn is_key_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '[' | ']')
 }
 
-/// Undoes the escapes of a header field: `\|` and `\\`.
+/// Unescapes a header field: `\|` and `\\`.
 pub(super) fn unescape_header(field: &str) -> Cow<'_, str> {
     unescape(field, |escaped| matches!(escaped, '|' | '\\').then_some(escaped))
 }
 
-/// Undoes the escapes of an extension's value: `\=`, `\\`, `\n` and `\r`.
+/// Unescapes the value of an extension: `\=`, `\\`, `\n` and `\r`.
 pub(super) fn unescape_value(value: &str) -> Cow<'_, str> {
     unescape(value, |escaped| match escaped {
         '=' | '\\' => Some(escaped),
@@ -123,7 +123,7 @@ pub(super) fn unescape_value(value: &str) -> Cow<'_, str> {
     })
 }
 
-/// Undoes escapes in one pass; a backslash before anything else stands for itself.
+/// Unescapes text in one pass. A backslash before any other character is kept.
 fn unescape(text: &str, meaning: impl Fn(char) -> Option<char>) -> Cow<'_, str> {
     if !text.contains('\\') {
         return text.into();
@@ -140,9 +140,9 @@ fn unescape(text: &str, meaning: impl Fn(char) -> Option<char>) -> Cow<'_, str> 
     plain.into()
 }
 
-/// The timestamp in the prefix of a line, as text: after an optional syslog priority (RFC 5424
-/// section 6.2.1) and version, a token that begins like an RFC 3339 date, or the three tokens of
-/// RFC 3164.
+/// Finds the timestamp in the prefix of a line. It follows an optional syslog priority (RFC 5424
+/// section 6.2.1) and version, and is a token that begins like an RFC 3339 date, or the three
+/// tokens of an RFC 3164 timestamp.
 pub(super) fn timestamp(prefix: &str) -> Option<&str> {
     preceded((opt(priority), opt(terminated(char('1'), char(' ')))), alt((rfc3339, rfc3164)))
         .parse(prefix)
@@ -217,16 +217,16 @@ mod tests {
     #[test]
     fn the_header_is_cut_at_its_delimiters() {
         let line = r"x CEF:0|a\|b|c\\|1.0||n=m|5|k=v|w";
-        let cef = cut(line).unwrap();
+        let cef = split(line).unwrap();
         assert_eq!(cef.prefix, "x ");
         assert_eq!(cef.header, ["0", r"a\|b", r"c\\", "1.0", "", "n=m", "5"]);
         assert_eq!(cef.extensions, "k=v|w");
         for not_cef in
             ["", "CEF:", "CEF:0|a|b|c|d|e|5", "CEF:x|a|b|c|d|e|5|", "xCEF:0|a|b|c|d|e|5|"]
         {
-            assert_eq!(cut(not_cef), None, "{not_cef}");
+            assert_eq!(split(not_cef), None, "{not_cef}");
         }
-        assert!(cut("CEF:x CEF:1|a|b|c|d|e|5|").is_some());
+        assert!(split("CEF:x CEF:1|a|b|c|d|e|5|").is_some());
     }
 
     #[test]

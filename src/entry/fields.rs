@@ -1,8 +1,8 @@
 //! The normalised fields of an entry: their names, their types, and the container that holds them.
 //!
-//! A field has one name in code, columns, the query language and output: the name that Konnect's
-//! JSON format uses. What a known field holds is typed once, here; a value that does not fit its
-//! type is kept as text, never dropped. Fields that are not known keep their own name.
+//! A field has one name in code, columns, queries and output: its name in Konnect's JSON format.
+//! The types of the known fields are defined here. A value that does not fit the type is kept as
+//! text, never dropped. Unknown fields keep the name that the sender gave them.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::Warning;
 
-/// What a known field holds.
+/// The type of a known field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldType {
     /// Text, the empty string included.
@@ -21,7 +21,7 @@ pub enum FieldType {
     Integer,
     /// `true` or `false`.
     Boolean,
-    /// An unsigned 64-bit number that a double cannot hold: kept as its digits, in text.
+    /// An unsigned 64-bit number, kept as text because a double cannot hold all its digits.
     Digits,
 }
 
@@ -56,7 +56,7 @@ pub const KNOWN: [(&str, FieldType); 25] = [
     ("user_agent", FieldType::Text),
 ];
 
-/// The type of the known field `name`, or `None` for a field that is not known.
+/// The type of the known field `name`, or `None` if the field is unknown.
 pub fn type_of(name: &str) -> Option<FieldType> {
     position(name).map(|at| KNOWN[at].1)
 }
@@ -70,17 +70,17 @@ fn position(name: &str) -> Option<usize> {
 pub enum Value {
     /// Text, unescaped.
     Text(String),
-    /// A number of a known field.
+    /// An integer, in a known field.
     Integer(i64),
     /// A boolean.
     Boolean(bool),
-    /// A value of an unknown JSON field that is none of these, as the JSON text that was sent:
-    /// a number with all its digits, `null`, an array, an object.
+    /// Any other value of an unknown JSON field, as the JSON text that was sent: a number with all
+    /// its digits, `null`, an array or an object.
     Json(String),
 }
 
 impl Value {
-    /// The value as text: what a search compares and a table shows.
+    /// The value as text, as searches compare it and tables show it.
     pub fn as_text(&self) -> std::borrow::Cow<'_, str> {
         match self {
             Value::Text(text) => text.into(),
@@ -98,8 +98,9 @@ impl Serialize for Value {
             Value::Text(text) => serializer.serialize_str(text),
             Value::Integer(number) => serializer.serialize_i64(*number),
             Value::Boolean(boolean) => serializer.serialize_bool(*boolean),
-            // Given as it was sent: a number that no type of ours holds keeps its digits. But many
-            // readers of JSON lines take a CR for the end of one; in sound JSON it is white space.
+            // The JSON is written as it was sent, so that a large number keeps all its digits. Line
+            // breaks become spaces, because many readers of JSON lines end a line at CR. In valid
+            // JSON they can only be white space.
             Value::Json(json) => match RawValue::from_string(json.replace(['\t', '\r', '\n'], " "))
             {
                 Ok(raw) => raw.serialize(serializer),
@@ -109,12 +110,12 @@ impl Serialize for Value {
     }
 }
 
-/// The most fields without a type of their own that are kept of one line: no sender has a tenth of
-/// them, and a line of nothing but fields would take thirty times its size in memory. The line itself
-/// is kept whole.
+/// The maximum number of unknown fields that are kept of an entry. Real entries have less than a
+/// tenth of this. Without a cap, a line full of tiny fields would take thirty times its size in
+/// memory. The raw line is always kept whole.
 pub const MAX_EXTENSIONS: usize = 1000;
 
-/// The fields of one entry. The first field of a name wins.
+/// The fields of an entry. If a name occurs twice, the first value is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
     known: [Option<Value>; KNOWN.len()],
@@ -138,7 +139,7 @@ impl Fields {
         }
     }
 
-    /// The value of the field `name` if it is a number of a known field.
+    /// The value of the field `name` if it is an integer.
     pub fn integer(&self, name: &str) -> Option<i64> {
         match self.get(name)? {
             Value::Integer(number) => Some(*number),
@@ -151,17 +152,17 @@ impl Fields {
         KNOWN.iter().zip(&self.known).map(|((name, _), value)| (*name, value.as_ref()))
     }
 
-    /// The fields that are not known, in the order of their names.
+    /// The unknown fields, sorted by name.
     pub fn extensions(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.extensions.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// All fields that the entry has: the known ones, then the others.
+    /// All fields of the entry: the known fields, then the unknown ones.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.known().filter_map(|(name, value)| Some((name, value?))).chain(self.extensions())
     }
 
-    /// Puts a value back as it was read before, without typing it anew.
+    /// Sets a field to a value that was read before. The value is not converted again.
     pub fn restore(&mut self, name: &str, value: Value) {
         match position(name) {
             Some(at) => self.known[at] = Some(value),
@@ -171,7 +172,8 @@ impl Fields {
         }
     }
 
-    /// Adds what a line says of the field `name`, typed if the field is known.
+    /// Adds the field `name` as a line gives it. The value of a known field is converted to its
+    /// type.
     pub(super) fn add(&mut self, name: &str, sent: SentValue<'_>, warnings: &mut Vec<Warning>) {
         let taken = match position(name) {
             Some(at) => match (&self.known[at], sent) {
@@ -208,7 +210,7 @@ impl Serialize for Fields {
     }
 }
 
-/// A value as a line gives it, before it is typed.
+/// A value as a line gives it, before it is converted.
 pub(super) enum SentValue<'a> {
     /// A CEF value or the contents of a JSON string, unescaped.
     Text(std::borrow::Cow<'a, str>),

@@ -1,7 +1,7 @@
-//! One JSON object to its members (RFC 8259). Nested values are kept as they were sent.
+//! Splits a JSON object (RFC 8259) into its members. Nested values are kept as they were sent.
 //!
-//! It uses no stack for nesting: the depth is counted before parsing, and serde_json reads a raw
-//! value without recursion.
+//! Nesting cannot overflow the stack: the depth is checked before parsing, and serde_json reads raw
+//! values without recursion.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The deepest nesting of arrays and objects; the outermost object counts as one.
+/// The maximum nesting depth of arrays and objects. The outermost object counts as one.
 pub(super) const MAX_DEPTH: usize = 64;
 
 /// A member of an object.
@@ -23,14 +23,15 @@ pub(super) struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    /// Where the value stands in `text`, which the member was read from.
+    /// The byte range of the value in `text`, the text that the member was read from.
     pub(super) fn value_in(&self, text: &str) -> Range<usize> {
         let value = self.value.get();
         let start = value.as_ptr() as usize - text.as_ptr() as usize;
         start..start + value.len()
     }
 
-    /// The text of a value that is a string, unescaped; a lone surrogate becomes U+FFFD.
+    /// The unescaped text of a string, or `None` for any other value. A lone surrogate becomes
+    /// U+FFFD.
     pub(super) fn string(&self) -> Option<Cow<'a, str>> {
         if !self.value.get().starts_with('"') {
             return None;
@@ -39,15 +40,15 @@ impl<'a> Member<'a> {
     }
 }
 
-/// The members of the object that is the whole of `text`, in their order; white space may stand
-/// around it. `None` if `text` is no JSON object.
+/// The members of the object in `text`, in order. White space around the object is allowed. `None`
+/// if `text` is not a JSON object.
 pub(super) fn object(text: &str) -> Option<Vec<Member<'_>>> {
     serde_json::from_str::<Members<'_>>(text).ok().map(|members| members.0)
 }
 
-/// Whether arrays and objects are nested more than [`MAX_DEPTH`] deep.
+/// Whether arrays and objects are nested deeper than [`MAX_DEPTH`].
 pub(super) fn too_deep(text: &str) -> bool {
-    // Most lines have too few brackets to be deep, which is seen much faster.
+    // Fast path: most lines have too few brackets to be nested too deeply.
     if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= MAX_DEPTH {
         return false;
     }
@@ -95,11 +96,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// A key: borrowed where it has no escapes.
+/// The key of a member. It is borrowed if it has no escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The text of a string. Read as bytes, because serde_json refuses lone surrogates in text.
+/// The contents of a JSON string. They are read as bytes, because serde_json refuses lone
+/// surrogates in text.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {

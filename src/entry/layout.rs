@@ -1,17 +1,20 @@
-//! A line to its format, and to the places where its signature may stand.
+//! Splits a body into lines, and finds the format of a line and the places of its signature.
 //!
-//! Nothing is believed here and no field is read: `signature` uses the layout to cut out the
-//! signature, and only then [`payload`](super::payload) reads the fields of what is left.
+//! A line ends at LF. One CR before the LF belongs to the line end. Empty lines are skipped.
+//! Nothing else is trimmed: no byte order mark, NUL, syslog priority or space.
+//!
+//! Nothing is trusted here and no field is read. `signature` uses the layout to cut out the
+//! signature. Then [`payload`](super::payload) reads the fields of the rest.
 
 use std::ops::Range;
 
 use super::words::words;
 use super::{Format, cef, json};
 
-/// The longest line that is parsed, in bytes, unless the operator sets another length.
+/// The default for the longest line that is parsed, in bytes.
 pub const MAX_LINE: usize = 1 << 20;
 
-/// Where the lines of `body` stand, without their line ends and without the empty ones.
+/// The byte ranges of the lines of `body`, without line ends. Empty lines are skipped.
 pub fn lines(body: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
@@ -34,23 +37,23 @@ fn without_cr(line: &[u8]) -> &[u8] {
 }
 
 words! {
-    /// Why a line is no entry.
+    /// Why a line is not an entry.
     pub enum Malformed {
-        /// Longer than the longest line that is parsed.
+        /// The line is longer than the longest line that is parsed.
         TooLong = "line_too_long",
-        /// Not UTF-8.
+        /// The line is not UTF-8.
         NotUtf8 = "not_utf8",
-        /// Begins like a JSON object and is none.
+        /// The line begins like a JSON object, but is not one.
         NotJson = "not_json",
-        /// JSON whose arrays and objects are nested more than 64 deep.
+        /// Arrays and objects are nested deeper than 64 levels.
         TooDeep = "nested_too_deeply",
-        /// `CEF:` stands in it, but no whole header.
+        /// The line contains `CEF:` but no complete header.
         CefHeader = "cef_header",
-        /// A brace or a quote stands before `CEF:`.
+        /// There is a brace or a quote before `CEF:`.
         CefPrefix = "cef_prefix",
-        /// What is signed is of another format than the line.
+        /// The signed payload has another format than the line.
         OtherFormat = "signed_in_another_format",
-        /// None of the formats.
+        /// The line has none of the formats.
         UnknownFormat = "unknown_format",
     }
 }
@@ -60,25 +63,25 @@ words! {
 pub struct Layout<'a> {
     /// The line.
     pub line: &'a str,
-    /// Its parts, by its format.
+    /// The parts of the line.
     pub parts: Parts,
 }
 
-/// The parts of a line by its format; ranges are in bytes of the line.
+/// The parts of a line, which depend on its format. Ranges are byte offsets in the line.
 #[derive(Debug)]
 pub enum Parts {
     /// A CEF line.
     Cef {
-        /// The `sig` extensions in their order.
+        /// The `sig` extensions, in order.
         sigs: Vec<CefSig>,
     },
-    /// A JSON object, or the one under `event` of a CPS line.
+    /// A JSON object, or the object under `event` of a CPS line.
     Object {
-        /// The object that holds the fields; the whole line, unless it is CPS.
+        /// The object that holds the fields. It is the whole line, unless the line is CPS.
         object: Range<usize>,
         /// Whether the line is CPS.
         cps: bool,
-        /// The members whose key is `sig`, in their order.
+        /// The members whose key is `sig`, in order.
         sigs: Vec<JsonSig>,
     },
 }
@@ -86,31 +89,33 @@ pub enum Parts {
 /// A `sig` extension of a CEF line.
 #[derive(Clone, Debug)]
 pub struct CefSig {
-    /// The spaces before the key; empty if it stands first in the extensions.
+    /// The spaces before the key. Empty if the key comes first in the extensions.
     pub spaces: Range<usize>,
-    /// Its value, without the spaces before the next key, with those before the end of the line.
+    /// The value. It includes spaces at the end of the line, but not the spaces before the next
+    /// key.
     pub value: Range<usize>,
 }
 
 /// A member of a JSON object whose key is `sig`.
 #[derive(Clone, Debug)]
 pub struct JsonSig {
-    /// Its value.
+    /// The value.
     pub value: Range<usize>,
-    /// The member and one comma beside it; `None` if the key is spelled with escapes.
+    /// The member with one comma beside it. `None` if the key is written with escapes.
     pub cut: Option<Range<usize>>,
 }
 
 impl<'a> Layout<'a> {
     /// Finds the format and the parts of a line of at most `max_line` bytes.
     pub fn of(line: &'a [u8], max_line: usize) -> Result<Layout<'a>, Malformed> {
-        // Offsets in a line are kept as 32 bits.
+        // Offsets in a line are stored in 32 bits.
         if line.len() > max_line.min(u32::MAX as usize) {
             return Err(Malformed::TooLong);
         }
         let line = std::str::from_utf8(line).map_err(|_| Malformed::NotUtf8)?;
-        // The first byte decides. A line is never taken for another format because it could not be
-        // read as this one: signed JSON that holds the text of a CEF line would pass as that.
+        // The first byte decides the format. A line that is invalid in this format is not tried in
+        // another: otherwise signed JSON that contains the text of a CEF line would pass as that
+        // CEF line.
         let parts = match line.trim_start_matches(JSON_SPACE).starts_with('{') {
             true if json::too_deep(line) => return Err(Malformed::TooDeep),
             true => json_parts(line).ok_or(Malformed::NotJson)?,
@@ -133,11 +138,11 @@ impl<'a> Layout<'a> {
 const JSON_SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
 fn cef_parts(line: &str) -> Result<Parts, Malformed> {
-    let cef = cef::cut(line).ok_or(match line.contains("CEF:") {
+    let cef = cef::split(line).ok_or(match line.contains("CEF:") {
         true => Malformed::CefHeader,
         false => Malformed::UnknownFormat,
     })?;
-    // No priority, time or host has one; what is quoted in JSON does.
+    // A syslog priority, time or host has neither character. A CEF line quoted in JSON has.
     if cef.prefix.contains(['{', '"']) {
         return Err(Malformed::CefPrefix);
     }
@@ -153,7 +158,7 @@ fn cef_parts(line: &str) -> Result<Parts, Malformed> {
             CefSig { spaces: key - spaces..key, value: value..value + length }
         })
         .collect();
-    // Spaces before the end of the line are not kept in a field, but they are in the line.
+    // Spaces at the end of the line do not belong to a field's value, but they belong to the line.
     if let Some(last) = sigs.last_mut()
         && line[last.value.end..].bytes().all(|byte| byte == b' ')
     {
@@ -186,8 +191,8 @@ fn json_sigs(line: &str, members: &[json::Member<'_>]) -> Vec<JsonSig> {
     .collect()
 }
 
-/// The member that has its value at `value`, with the comma before it, or, where it stands first,
-/// the one after it. `None` if its key is not spelled `"sig"`.
+/// The range of the member whose value is at `value`, with the comma before it. The first member
+/// has the comma after it instead. `None` if the key is not written as `"sig"`.
 fn member_with_comma(line: &str, value: &Range<usize>) -> Option<Range<usize>> {
     let before_colon = line[..value.start].trim_end_matches(JSON_SPACE).strip_suffix(':')?;
     let before_key = before_colon.trim_end_matches(JSON_SPACE).strip_suffix(r#""sig""#)?;

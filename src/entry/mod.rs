@@ -1,12 +1,13 @@
-//! What a line is.
+//! Parses audit log entries.
 //!
-//! - [`lines`]: a body to its lines.
-//! - [`layout`]: a line to its format, and to where its signature may stand. Nothing is believed yet.
-//! - [`payload`]: a payload to its fields. Called on what verified, never on bytes outside it.
-//! - [`fields`], [`time`]: what an entry holds. [`record`]: an entry as JSON.
+//! - [`layout`]: splits a body into lines, and finds the format of a line and the places of its
+//!   signature. Nothing is trusted yet.
+//! - [`payload`]: reads the fields of a payload, never of bytes outside it.
+//! - [`fields`], [`time`]: the values of an entry. [`record`]: an entry as JSON.
 //!
-//! It checks no signature and knows no keys. The formats are the vendor's ("Konnect and Dev Portal
-//! audit logs") and ArcSight's ("Implementing ArcSight Common Event Format").
+//! This module checks no signatures and knows no keys. The formats are defined by the vendor
+//! ("Konnect and Dev Portal audit logs") and by ArcSight ("Implementing ArcSight Common Event
+//! Format").
 
 mod cef;
 pub mod fields;

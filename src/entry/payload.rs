@@ -1,27 +1,27 @@
-//! A payload to its fields.
+//! Reads the fields of a payload.
 //!
-//! The payload is what verified (`signature` cut it out), or, for an entry that is not valid, the
-//! line less its last `sig`. A `sig` that is left over is no field.
+//! The payload of a valid entry is the text that was verified. The payload of any other entry is
+//! the line without its last `sig`. A `sig` that remains in a payload is not a field.
 
 use super::fields::{Fields, SentValue, Value};
 use super::time::{self, ParsedTime};
 use super::{Format, Kind, Millis, Warning, cef, json};
 
-/// What a payload says.
+/// The contents of a payload.
 #[derive(Clone, Debug)]
 pub struct ParsedPayload {
     /// The fields.
     pub fields: Fields,
-    /// What is odd about them.
+    /// Warnings about the fields.
     pub warnings: Vec<Warning>,
-    /// The time of the event: `rt`, else a full time of the entry's own.
+    /// The time of the event: `rt`, or else a full time in `event_ts`.
     pub event_time: Option<Millis>,
-    /// The entry's own time if it has no year and nothing better is there.
+    /// The time in `event_ts` if it has no year.
     without_year: Option<jiff::civil::DateTime>,
 }
 
 impl ParsedPayload {
-    /// Reads the fields of a payload. A payload that is not of the format `format` has none.
+    /// Reads the fields of a payload. A payload that is not in `format` has no fields.
     pub fn new(payload: &str, format: Format) -> ParsedPayload {
         let (mut fields, mut warnings) = (Fields::default(), Vec::new());
         match format {
@@ -43,15 +43,15 @@ impl ParsedPayload {
         Kind::of(self.fields.text("name"))
     }
 
-    /// The time that orders the entry: that of the event, else the entry's own without its year,
-    /// else `received_at`.
+    /// The time to sort the entry by: the time of the event, or else the time in `event_ts` with
+    /// the year guessed, or else `received_at`.
     pub fn time(&self, received_at: Millis) -> Millis {
         let newest = || time::guess_year(self.without_year?, received_at);
         self.event_time.or_else(newest).unwrap_or(received_at)
     }
 }
 
-/// The names of the header's fields, in the order of the header.
+/// The names of the header fields, in order.
 const CEF_HEADER: [&str; 7] = [
     "cef_version",
     "event_vendor",
@@ -63,7 +63,7 @@ const CEF_HEADER: [&str; 7] = [
 ];
 
 fn cef_fields(payload: &str, fields: &mut Fields, warnings: &mut Vec<Warning>) {
-    let Some(line) = cef::cut(payload) else { return };
+    let Some(line) = cef::split(payload) else { return };
     if let Some(timestamp) = cef::timestamp(line.prefix) {
         fields.add("event_ts", SentValue::Text(timestamp.into()), warnings);
     }
@@ -72,7 +72,7 @@ fn cef_fields(payload: &str, fields: &mut Fields, warnings: &mut Vec<Warning>) {
     }
     for extension in cef::extensions(line.extensions).filter(|e| e.key != "sig") {
         let value = SentValue::Text(cef::unescape_value(extension.value));
-        // The header and the extensions are name spaces of their own.
+        // An extension may have the name of a header field.
         if CEF_HEADER.contains(&extension.key) {
             fields.add(&format!("extension.{}", extension.key), value, warnings);
         } else {
@@ -104,7 +104,7 @@ fn rt(fields: &Fields, warnings: &mut Vec<Warning>) -> Option<Millis> {
     time
 }
 
-/// The time in `event_ts`: a full one, or one without a year.
+/// The time in `event_ts`: a full time, or a time without a year.
 fn own_time(
     fields: &Fields,
     warnings: &mut Vec<Warning>,

@@ -1,4 +1,4 @@
-//! An entry as JSON: the one shape that `query`, `tail`, `export` and `verify` print.
+//! An entry as JSON, as `query`, `tail`, `export`, `verify` and the API write it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,39 +7,40 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{Fields, Format, Kind, Millis, VerdictName, Warning};
 
-/// An entry as it is shown. What is not known of it is left out; what it lacks is `null`.
+/// An entry as it is shown. Properties that do not apply are omitted. Properties without a value
+/// are `null`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Where it was read from.
+    /// Where the entry was read from.
     pub origin: Origin,
-    /// The time that orders it.
+    /// The time to sort by.
     pub time: Option<Millis>,
-    /// Its format; a malformed line may have none.
+    /// The format. A malformed line has none.
     pub format: Option<Format>,
-    /// The kind of event; `None` if it is malformed.
+    /// The kind of event. A malformed line has none.
     pub kind: Option<Kind>,
-    /// The name of its verdict.
+    /// The verdict.
     pub verdict: VerdictName,
-    /// What more there is to say of the verdict, as a word.
+    /// The reason for the verdict, as a word.
     pub reason: Option<String>,
-    /// The `kid` of the key that verified it.
+    /// The `kid` of the key that verified the entry.
     pub kid: Option<String>,
-    /// What is odd about it.
+    /// The warnings.
     pub warnings: Vec<Warning>,
-    /// Its fields.
+    /// The fields.
     pub fields: Fields,
-    /// The line as received, or its beginning.
+    /// The line as received, or its beginning if it is too long to be parsed.
     pub raw: Vec<u8>,
-    /// What the whole line is, if `raw` has its beginning alone: it is too long to be parsed.
+    /// The length and hash of the whole line, if `raw` has only its beginning.
     pub whole: Option<WholeLine>,
 }
 
-/// A line of which a [`Record`] has the beginning.
+/// The length and hash of a line of which a [`Record`] has only the beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WholeLine {
-    /// Its length, in bytes; `None` if it was not read to its end.
+    /// The length in bytes. `None` if the line was not read to its end.
     pub bytes: Option<u64>,
-    /// Its SHA-256; `None` if that was not computed.
+    /// The SHA-256. `None` if it was not computed.
     pub sha256: Option<[u8; 32]>,
 }
 
@@ -50,7 +51,7 @@ impl WholeLine {
     }
 }
 
-/// The first bytes of a line, at most `most`: a character is not cut through.
+/// The first bytes of a line, at most `most`. A UTF-8 character is not split.
 pub fn beginning(line: &[u8], most: usize) -> &[u8] {
     match line.get(..most) {
         Some(cut) if cut.len() < line.len() => without_torn_character(cut),
@@ -58,7 +59,7 @@ pub fn beginning(line: &[u8], most: usize) -> &[u8] {
     }
 }
 
-/// Without the bytes at the end that a character of UTF-8 has only begun with.
+/// Removes an incomplete UTF-8 character at the end.
 pub fn without_torn_character(bytes: &[u8]) -> &[u8] {
     match std::str::from_utf8(bytes) {
         Err(error) if error.error_len().is_none() => {
@@ -73,13 +74,13 @@ pub fn without_torn_character(bytes: &[u8]) -> &[u8] {
 pub enum Origin {
     /// The store.
     Stored {
-        /// Its number: dense and rising.
+        /// The id of the entry.
         id: u64,
-        /// The input that received it.
+        /// The input that received the entry.
         input: String,
-        /// When it was received first.
+        /// When the entry was first received.
         received_at: Millis,
-        /// How often it was delivered.
+        /// How often the entry was delivered.
         delivery_count: u64,
     },
     /// A file.
@@ -90,7 +91,7 @@ pub enum Origin {
 }
 
 impl Record {
-    /// Its number, if it is of the store.
+    /// The id, if the entry comes from the store.
     pub fn id(&self) -> Option<u64> {
         match self.origin {
             Origin::Stored { id, .. } => Some(id),
@@ -98,7 +99,7 @@ impl Record {
         }
     }
 
-    /// When it was received first, if it is of the store.
+    /// When the entry was first received, if it comes from the store.
     pub fn received_at(&self) -> Option<Millis> {
         match self.origin {
             Origin::Stored { received_at, .. } => Some(received_at),
@@ -202,7 +203,7 @@ mod tests {
         check("aäb".as_bytes(), 3, "aä".as_bytes());
         check("\u{1f600}".as_bytes(), 3, b"");
         check("\u{1f600}x".as_bytes(), 4, "\u{1f600}".as_bytes());
-        // What is no UTF-8 is cut anywhere.
+        // Bytes that are not UTF-8 are split anywhere.
         check(&[0x80; 9], 5, &[0x80; 5]);
         check(b"\0\0\0", 1, b"\0");
     }

@@ -1,6 +1,7 @@
-//! Times: milliseconds since the Unix epoch, and the two ways in which a line writes one.
+//! Times in milliseconds since the Unix epoch, and the two formats that lines use for them.
 //!
-//! A time inside an entry is the sender's signatures. Those outside the years 1970 to 9999 are none.
+//! The sender chooses the time inside an entry. Times outside the years 1970 to 9999 are not
+//! accepted.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(i64);
 
-/// A day, in milliseconds.
+/// A day in milliseconds.
 pub const DAY: i64 = 24 * 60 * 60 * 1000;
 
 impl Millis {
@@ -27,7 +28,7 @@ impl Millis {
         (Millis::MIN.0..=Millis::MAX.0).contains(&millis).then_some(Millis(millis))
     }
 
-    /// The nearest time to `millis` that is within the years 1970 to 9999.
+    /// The time that is nearest to `millis` and within the years 1970 to 9999.
     pub fn saturating(millis: i64) -> Millis {
         Millis(millis.clamp(Millis::MIN.0, Millis::MAX.0))
     }
@@ -37,13 +38,13 @@ impl Millis {
         self.0
     }
 
-    /// Date and time of the day, UTC. A jiff `Timestamp` ends a day before the year 9999 does.
+    /// Date and time of day in UTC. A jiff `Timestamp` cannot hold the last day of the year 9999.
     fn civil(self) -> DateTime {
         const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
         EPOCH.saturating_add(SignedDuration::from_millis(self.0))
     }
 
-    /// The time in the time zone `zone`, with its offset, in RFC 3339.
+    /// The time in `zone`, in RFC 3339 with the offset.
     pub fn in_zone(self, zone: &TimeZone) -> impl fmt::Display {
         let time = Timestamp::from_millisecond(self.0).unwrap_or(Timestamp::MAX);
         time.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S.%3f%:z").to_string()
@@ -63,7 +64,7 @@ impl Serialize for Millis {
     }
 }
 
-/// What a line's own timestamp says.
+/// A timestamp that was parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParsedTime {
     /// A full time.
@@ -72,7 +73,7 @@ pub enum ParsedTime {
     OutOfRange,
     /// RFC 3164: month, day and time of the day in UTC, without a year.
     NoYear(DateTime),
-    /// No time that is understood.
+    /// The text is not a time.
     NotATime,
 }
 
@@ -81,18 +82,19 @@ pub fn parse(text: &str) -> ParsedTime {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Millis::new(time.as_millisecond()).map_or(ParsedTime::OutOfRange, ParsedTime::Full);
     }
-    // The year only has to be a leap year, for 29 February.
+    // Any leap year will do: it lets 29 February pass.
     match DateTime::strptime("%Y %b %e %H:%M:%S", format!("2000 {text}")) {
         Ok(time) => ParsedTime::NoYear(time),
         Err(_) => ParsedTime::NotATime,
     }
 }
 
-/// The newest time that `written` can mean and that is not more than a day ahead of `received_at`.
+/// The newest time that `written`, a time without a year, can mean. It is at most a day after
+/// `received_at`.
 pub fn guess_year(written: DateTime, received_at: Millis) -> Option<Millis> {
     let latest = received_at.get().saturating_add(DAY);
     let year = Millis::saturating(latest).civil().year();
-    // Eight years: 29 February may be that far back.
+    // Two leap years may be eight years apart.
     (0..=8).find_map(|back| {
         let time = written.with().year(year - back).build().ok()?;
         let millis = TimeZone::UTC.to_timestamp(time).ok()?.as_millisecond();

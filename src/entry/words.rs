@@ -1,6 +1,7 @@
-//! The words that an entry is described with, spelled the same in code, columns, queries and JSON.
+//! The enums that describe an entry. Each variant has one word, the same in columns, queries and
+//! JSON.
 
-/// Makes an enum whose variants each have one word: `as_str`, `Display`, `FromStr` and `Serialize`.
+/// Defines an enum with one word for each variant: `as_str`, `Display`, `FromStr` and `Serialize`.
 macro_rules! words {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
@@ -8,10 +9,10 @@ macro_rules! words {
         $vis enum $name { $($(#[$doc])* $variant,)+ }
 
         impl $name {
-            /// Every one of them.
+            /// All variants.
             $vis const ALL: &[$name] = &[$($name::$variant,)+];
 
-            /// The word for it.
+            /// The word for the variant.
             $vis fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word,)+ }
             }
@@ -42,9 +43,9 @@ macro_rules! words {
 }
 pub(crate) use words;
 
-/// A word that is none of those expected.
+/// An unknown word.
 #[derive(Debug, thiserror::Error)]
-#[error("{found:?} is none of {expected}")]
+#[error("unknown value {found:?}, expected one of {expected}")]
 pub struct UnknownWord {
     found: String,
     expected: String,
@@ -57,8 +58,7 @@ impl UnknownWord {
 }
 
 words! {
-    /// The format of an entry, of a payload, and of the entries of a batch: what Konnect calls
-    /// `log_format`. A malformed line may have none.
+    /// A format of entries. Konnect calls it `log_format`.
     pub enum Format {
         /// ArcSight's Common Event Format.
         Cef = "cef",
@@ -70,23 +70,23 @@ words! {
 }
 
 impl Format {
-    /// The word for the format of a malformed line that has none.
+    /// The word for the format of a malformed line.
     pub const UNKNOWN: &str = "unknown";
 
-    /// The word for a format that may be none.
+    /// The word for a format, or [`Format::UNKNOWN`] for `None`.
     pub fn word(format: Option<Format>) -> &'static str {
         format.map_or(Format::UNKNOWN, Format::as_str)
     }
 }
 
 words! {
-    /// The kind of event an entry tells of, recognised by its `name`.
+    /// The kind of event, recognised by the `name` of the entry.
     pub enum Kind {
-        /// Somebody logged in, or failed to.
+        /// A login or a failed login.
         Authentication = "authentication",
         /// A permission was checked.
         Authorization = "authorization",
-        /// The API was called (the vendor's API says `gateway_access`).
+        /// The API was called. The vendor's API calls it `gateway_access`.
         Access = "access",
         /// Anything else.
         Other = "other",
@@ -94,7 +94,7 @@ words! {
 }
 
 impl Kind {
-    /// The kind that an entry's `name` says it is.
+    /// The kind of an entry with this `name`.
     pub fn of(name: Option<&str>) -> Kind {
         match name {
             Some("Ingress") => Kind::Access,
@@ -106,36 +106,35 @@ impl Kind {
 }
 
 words! {
-    /// The name of a verdict. It is a word, and proves nothing.
+    /// The name of a verdict. Unlike a [`Verdict`](crate::signature::Verdict) it proves nothing.
     pub enum VerdictName {
-        /// A key of the set verifies the entry.
+        /// A key verifies the signature.
         Valid = "valid",
-        /// There is a signature, and no known key verifies it, or it is not well formed.
+        /// No known key verifies the signature, or the signature is not well formed.
         Invalid = "invalid",
         /// There is no signature.
         Unsigned = "unsigned",
-        /// A well-formed signature, and no key at hand to check it with.
+        /// The signature is well formed, but there is no key to check it with.
         NoKey = "no_key",
-        /// The line is no entry.
+        /// The line is not an entry.
         Malformed = "malformed",
     }
 }
 
 words! {
-    /// What is odd about an entry, whatever its verdict.
+    /// A warning about an entry. An entry with any verdict can have warnings.
     pub enum Warning {
-        /// A time outside the years 1970 to 9999; it counts as none.
+        /// A time is not valid, or outside the years 1970 to 9999. It is ignored.
         BadTime = "bad_time",
-        /// A field stands twice; the first wins.
+        /// A field occurs twice. The first value is kept.
         DuplicateField = "duplicate_field",
-        /// The entry is of an organization that the input does not expect.
+        /// The entry belongs to an organization that the input does not expect.
         ForeignOrg = "foreign_org",
-        /// The entry is of a Dev Portal that the input does not expect.
+        /// The entry belongs to a Dev Portal that the input does not expect.
         ForeignPortal = "foreign_portal",
-        /// What is signed of it came in other lines too, which differ in what the signature does not
-        /// cover.
+        /// The same signed payload also came in other lines, which differ outside of it.
         SignatureMoved = "signature_moved",
-        /// It has more unknown fields than are kept.
+        /// The entry has more unknown fields than are kept.
         TooManyFields = "too_many_fields",
     }
 }
@@ -146,7 +145,7 @@ impl Warning {
         warnings.iter().map(|warning| warning.as_str()).collect::<Vec<_>>().join(separator)
     }
 
-    /// Adds the warning to `warnings` unless it is there.
+    /// Adds the warning to `warnings`, if it is not there yet.
     pub(crate) fn note(self, warnings: &mut Vec<Warning>) {
         if !warnings.contains(&self) {
             warnings.push(self);
@@ -175,6 +174,6 @@ mod tests {
     #[test]
     fn an_unknown_word_names_those_expected() {
         let error = "xml".parse::<Format>().unwrap_err();
-        assert_eq!(error.to_string(), "\"xml\" is none of cef, json, cps");
+        assert_eq!(error.to_string(), "unknown value \"xml\", expected one of cef, json, cps");
     }
 }

@@ -1,8 +1,8 @@
-//! A decoded body to its entries: lines, verdicts, fields.
+//! Turns a decoded body into entries.
 //!
-//! It goes in two steps, because a body may be large. [`Batch::new`] checks every line and keeps a
-//! few bytes about each; [`Batch::entries`] then reads the fields of some lines at a time, from the
-//! payload that verified.
+//! There are two steps, because a body may be large. [`Batch::new`] checks every line and keeps a
+//! few bytes about each. [`Batch::entries`] then reads the fields, one line at a time, from the
+//! payload that was verified.
 
 use std::fmt;
 use std::ops::Range;
@@ -23,19 +23,19 @@ use crate::signature::{
     self, FailureBudget, KeySet, MAX_FAILED_VERIFICATIONS, Payload, Pieces, Verdict,
 };
 
-/// The first 16 bytes of a SHA-256: what identifies a line as received, or what is signed of it.
+/// The first 16 bytes of a SHA-256. It identifies a line as received, or what is signed in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 16]);
 
 impl Fingerprint {
-    /// The fingerprint of a line. It covers the signature too: else a payload that somebody
-    /// delivered first under a broken signature would displace the genuine entry.
+    /// The fingerprint of a line. It covers the signature too: otherwise a payload that was
+    /// delivered first with a broken signature would displace the genuine entry.
     pub fn of(line: &[u8]) -> Fingerprint {
         Fingerprint::cut(digest::digest(&digest::SHA256, line).as_ref())
     }
 
-    /// The signed identity: the fingerprint of what is signed and of its signature. Lines have the
-    /// same one if they differ only in what the signature does not cover.
+    /// The signed identity: the fingerprint of the signed payload and its signature. Lines that
+    /// differ only outside the signed payload have the same signed identity.
     pub fn of_signed(line: &str, payload: &Payload, signature: &[u8; 64]) -> Fingerprint {
         let Pieces { head, tail, .. } = payload.pieces(line);
         let mut context = digest::Context::new(&digest::SHA256);
@@ -45,7 +45,7 @@ impl Fingerprint {
         Fingerprint::cut(context.finish().as_ref())
     }
 
-    /// The fingerprint of what has this SHA-256.
+    /// The fingerprint that belongs to a SHA-256.
     pub fn cut(sha256: &[u8]) -> Fingerprint {
         let mut fingerprint = Fingerprint([0; 16]);
         fingerprint.0.iter_mut().zip(sha256).for_each(|(to, from)| *to = *from);
@@ -65,65 +65,67 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// Whose entries belong to an input. An empty list expects nobody in particular.
+/// The organizations and Dev Portals whose entries an input expects. An empty list accepts all.
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedIds {
-    /// Organizations, by `org_id`; entries of others get the warning `foreign_org`.
+    /// Values of `org_id`. Other entries get the warning `foreign_org`.
     pub org_ids: Vec<String>,
-    /// Dev Portals, by `portal_id`; entries of others get the warning `foreign_portal`.
+    /// Values of `portal_id`. Other entries get the warning `foreign_portal`.
     pub portal_ids: Vec<String>,
 }
 
-/// One line, checked and read.
+/// A line that was checked and read.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The line as received, without its line end.
     pub raw: Bytes,
-    /// What identifies it.
+    /// The fingerprint of the line.
     pub fingerprint: Fingerprint,
-    /// The signed identity of a valid one.
+    /// The signed identity, if the entry is valid.
     pub signed: Option<Fingerprint>,
-    /// Its format; a malformed line may have none.
+    /// The format. A malformed line has none.
     pub format: Option<Format>,
-    /// The kind of event; `None` if it is malformed.
+    /// The kind of event. A malformed line has none.
     pub kind: Option<Kind>,
-    /// What the check of its signature found.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What is odd about it.
+    /// The warnings.
     pub warnings: Vec<Warning>,
-    /// The time of the event, from the entry alone.
+    /// The time of the event, as far as the entry alone tells it.
     pub event_time: Option<Millis>,
-    /// The time that orders it: that of the event, else its own without a year, else `received_at`.
+    /// The time to sort by: the time of the event, or else the time in `event_ts` with the year
+    /// guessed, or else `received_at`.
     pub time: Millis,
-    /// Its fields, from the payload that verified.
+    /// The fields, read from the payload that was verified.
     pub fields: Fields,
-    /// What is kept beside the entry of a line that is too long to be parsed.
+    /// What is known of a line that is too long to be parsed.
     pub too_long: Option<TooLong>,
 }
 
 /// A line that is too long to be parsed.
 #[derive(Clone, Copy, Debug)]
 pub struct TooLong {
-    /// How many bytes of it are kept with the entry, at most.
+    /// The maximum number of bytes that are kept with the entry.
     most: usize,
-    /// Its SHA-256.
+    /// The SHA-256 of the line.
     pub sha256: [u8; 32],
 }
 
 impl Entry {
-    /// What is kept with the entry: the line, or the beginning of one that is too long.
+    /// The bytes that are kept with the entry: the line, or the beginning of a line that is too
+    /// long.
     pub fn kept(&self) -> &[u8] {
         self.too_long.map_or(&self.raw, |too_long| beginning(&self.raw, too_long.most))
     }
 
-    /// What the whole line is, if it is too long.
+    /// The length and hash of a line that is too long.
     pub fn whole(&self) -> Option<WholeLine> {
         let sha256 = Some(self.too_long?.sha256);
         Some(WholeLine { bytes: Some(self.raw.len() as u64), sha256 })
     }
 
-    /// The time that the entry itself says, as it looks at `now`: one without a year is taken to be
-    /// the newest. For entries that were received at no time that is known.
+    /// The time that the entry itself states. If it has no year, the newest year up to `now` is
+    /// taken. This is for entries whose time of receipt is unknown.
     pub fn own_time(&self, now: Millis) -> Option<Millis> {
         self.event_time.or_else(|| match time::parse(self.fields.text("event_ts")?) {
             ParsedTime::NoYear(written) => time::guess_year(written, now),
@@ -131,7 +133,7 @@ impl Entry {
         })
     }
 
-    /// The entry as it is shown, with its place and the time that orders it there.
+    /// The entry as a [`Record`], with its origin and the time to sort by.
     pub fn into_record(self, origin: Origin, time: Option<Millis>) -> Record {
         let (raw, whole) = (self.kept().to_vec(), self.whole());
         Record {
@@ -150,27 +152,27 @@ impl Entry {
     }
 }
 
-/// A line that was checked and is not read yet.
+/// A line that was checked but not read yet.
 #[derive(Clone, Debug)]
 pub struct CheckedLine {
     format: Option<Format>,
     verdict: Verdict,
-    /// `None` if it is malformed.
+    /// `None` if the line is malformed.
     payload: Option<Payload>,
-    /// The signed identity of a valid one.
+    /// The signed identity, if the entry is valid.
     signed: Option<Fingerprint>,
     repeated_sig: bool,
-    /// How much is kept of it, at most, if it is too long.
+    /// The maximum number of bytes to keep, if the line is too long.
     too_long: Option<usize>,
 }
 
 impl CheckedLine {
-    /// Checks a line. One longer than `max_line` bytes is malformed.
+    /// Checks a line. A line longer than `max_line` bytes is malformed.
     pub fn new(line: &[u8], keys: &KeySet, max_line: usize) -> CheckedLine {
         CheckedLine::with_budget(line, keys, max_line, &FailureBudget::unlimited())
     }
 
-    /// The same, unless the budget of its delivery is spent.
+    /// Checks a line within the budget of its delivery.
     pub fn with_budget(
         line: &[u8],
         keys: &KeySet,
@@ -206,17 +208,17 @@ impl CheckedLine {
         }
     }
 
-    /// What the check found.
+    /// The verdict.
     pub fn verdict(&self) -> &Verdict {
         &self.verdict
     }
 
-    /// The signed identity of a valid one.
+    /// The signed identity, if the entry is valid.
     pub fn signed(&self) -> Option<Fingerprint> {
         self.signed
     }
 
-    /// Reads the line that was checked, `raw`, received at `received_at`.
+    /// Reads the fields. `raw` is the line that was checked.
     pub fn read(&self, raw: Bytes, expected: &ExpectedIds, received_at: Millis) -> Entry {
         let payload = self.payload.as_ref();
         let read = payload.and_then(|payload| {
@@ -258,28 +260,28 @@ impl CheckedLine {
     }
 }
 
-/// The bytes of a SHA-256.
+/// A SHA-256 as an array.
 pub fn sha256(digest: &digest::Digest) -> [u8; 32] {
     let mut sha256 = [0; 32];
     sha256.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
     sha256
 }
 
-/// The caps on a body's lines.
+/// The caps on the lines of a body.
 #[derive(Clone, Copy, Debug)]
 pub struct Caps {
-    /// The longest line that is parsed, in bytes; a longer one is malformed.
+    /// The longest line that is parsed, in bytes. A longer line is malformed.
     pub max_line: usize,
-    /// The most lines in one body; a body with more is refused.
+    /// The maximum number of lines in a body. A body with more is refused.
     pub max_lines: usize,
 }
 
-/// A body that has more lines than it may have.
+/// The body has too many lines.
 #[derive(Debug, thiserror::Error)]
 #[error("the body has more than {0} lines")]
 pub struct TooManyLines(pub usize);
 
-/// So many lines are checked before the threads look for other bodies.
+/// The number of lines that are checked before the threads turn to other bodies.
 const SLICE: usize = 256;
 
 /// A decoded body with a verdict for each of its lines.
@@ -290,13 +292,13 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Checks every line of a body, on all threads of the rayon pool that it is called in. Once
-    /// [`MAX_FAILED_VERIFICATIONS`] verifications have failed, signatures are not tried.
+    /// Checks every line of a body, on all threads of the current rayon pool. After
+    /// [`MAX_FAILED_VERIFICATIONS`] failures no more signatures are tried.
     pub fn new(body: Bytes, keys: &KeySet, caps: Caps) -> Result<Batch, TooManyLines> {
         Batch::with_budget(body, keys, caps, &FailureBudget::new(MAX_FAILED_VERIFICATIONS))
     }
 
-    /// The same with another budget of verifications that fail.
+    /// Checks every line of a body within `budget`.
     pub fn with_budget(
         body: Bytes,
         keys: &KeySet,
@@ -307,14 +309,15 @@ impl Batch {
         if ranges.len() > caps.max_lines {
             return Err(TooManyLines(caps.max_lines));
         }
-        // A verification takes so long that a handful of them outweighs the hand-over to a thread.
+        // A verification is slow enough that eight of them outweigh the cost of a hand-over to a
+        // thread.
         let examine = |range: Range<usize>| {
             let line = &body[range.clone()];
             let examined = CheckedLine::with_budget(line, keys, caps.max_line, budget);
             (range, examined)
         };
-        // In slices, between which the threads look for other bodies: a large one must not keep the
-        // small ones waiting.
+        // Between slices the threads turn to other bodies, so that a large body does not keep small
+        // ones waiting.
         let mut lines = Vec::with_capacity(ranges.len());
         for slice in ranges.chunks(SLICE) {
             lines.par_extend(slice.par_iter().with_min_len(8).map(|range| examine(range.clone())));
@@ -327,7 +330,7 @@ impl Batch {
         self.lines.len()
     }
 
-    /// Whether there is no line.
+    /// Whether the body has no lines.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
@@ -337,7 +340,7 @@ impl Batch {
         self.lines.iter().map(|(_, examined)| examined.verdict())
     }
 
-    /// Reads all lines, in order, as they are asked for.
+    /// Reads all lines, in order and lazily.
     pub fn entries<'a>(
         &'a self,
         expected: &'a ExpectedIds,

@@ -84,7 +84,7 @@ fn cef(n: usize) -> String {
     format!("CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|rt={n} act=GET")
 }
 
-/// A line with four signatures that nobody made.
+/// A line with four forged signatures.
 fn forged(n: usize) -> String {
     cef(n) + &format!(" sig={}", URL_SAFE_NO_PAD.encode([7; 64])).repeat(4) + "\n"
 }
@@ -106,7 +106,7 @@ fn what_is_genuine_costs_nothing_whichever_key_signed_it() {
     for n in 0..300 {
         let signer = &signers[n % 3];
         body += &signer.cef(n);
-        // Of a CPS line the object is tried before the line.
+        // In a CPS line the object is tried before the line.
         let line = format!("{{\"event\":{{\"rt\":{n}}}}}");
         let sig = signer.sig(&line);
         body += &format!("{{\"event\":{{\"rt\":{n},\"sig\":\"{sig}\"}}}}\n");
@@ -122,15 +122,15 @@ fn what_is_genuine_costs_nothing_whichever_key_signed_it() {
 fn what_comes_after_the_budget_is_not_tried() {
     let signer = Signer::new(1);
     let keys = KeySet::new([signer.key(), Signer::new(2).key()]);
-    // More than one slice, so that the genuine one comes after the others.
+    // The genuine line is in the second slice, so it comes after the others.
     let body: String = (0..SLICE).map(forged).chain([signer.cef(SLICE)]).collect();
-    // Each costs four signatures under two keys: a hundred can be tried.
+    // Each line costs four signatures times two keys, so a hundred lines can be tried.
     let budget = FailureBudget::new(800);
     let batch = batch_within(body, &keys, &budget);
     assert!(budget.is_spent());
     let verdicts: Vec<_> = batch.verdicts().collect();
     let tried = verdicts.iter().filter(|one| one.reason() == Some("no_matching_key")).count();
-    // Every thread may have a line that it cannot finish.
+    // Each thread may stop within a line.
     assert!((1..SLICE).contains(&tried), "{tried}");
     assert_eq!(verdicts.iter().filter(|one| one.is_not_tried()).count(), SLICE + 1 - tried);
     assert_eq!(verdicts.last(), Some(&&Verdict::Invalid(Reason::NotTried)));

@@ -1,28 +1,27 @@
-//! A place in the text of a query, and the words and quoted texts that are read from there.
+//! Reads words and quoted texts from a query.
 //!
-//! A word runs to white space or a closing bracket. A backslash takes its meaning from the
-//! character after it, except from a letter or a digit: there it stands for itself, as it does in
-//! CEF. What Lucene reads as more than text and this language does not have (regular expressions,
-//! boosts, fuzziness, wildcards but at the end) is refused: taken as text it would find nothing,
-//! and nobody would know why.
+//! A word ends at white space or a closing bracket. A backslash escapes the character after it.
+//! Before a letter or a digit it is plain text, as in CEF. Syntax of Lucene that this language
+//! lacks (regular expressions, boosts, fuzziness, wildcards other than at the end) is refused: as
+//! plain text it would match nothing, and the user would not know why.
 
 use super::{QueryError, quoted};
 
 /// A word or a quoted text of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
-    /// Its text, without quotes, escapes and the `*` of a prefix.
+    /// The text, without quotes, escapes and the `*` of a prefix.
     pub(super) text: String,
-    /// Where it begins, in characters from the beginning of the query.
+    /// The position, in characters from the start of the query.
     pub(super) position: usize,
-    /// Whether a `*` follows, so that anything may.
+    /// Whether a `*` follows: the word is a prefix.
     pub(super) prefix: bool,
-    /// Whether it stood in quotes.
+    /// Whether the word was in quotes.
     pub(super) quoted: bool,
 }
 
 impl Word {
-    /// The error that this word stands where something else should.
+    /// The error that something else was expected instead of this word.
     pub(super) fn error(&self, expected: impl Into<String>) -> QueryError {
         let star = if self.prefix { "*" } else { "" };
         let found = format!("{}{star}", self.text);
@@ -42,12 +41,12 @@ impl Cursor {
         Cursor { chars: query.chars().collect(), at: 0 }
     }
 
-    /// The number of characters before it.
+    /// The number of characters before the cursor.
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
-    /// What is left.
+    /// The rest of the query.
     pub(super) fn rest(&self) -> &[char] {
         self.chars.get(self.at..).unwrap_or_default()
     }
@@ -64,7 +63,7 @@ impl Cursor {
         next
     }
 
-    /// Whether what is left starts with `text`.
+    /// Whether the rest starts with `text`.
     pub(super) fn starts_with(&self, text: &str) -> bool {
         let mut rest = self.rest().iter();
         text.chars().all(|c| rest.next() == Some(&c))
@@ -84,7 +83,7 @@ impl Cursor {
         found
     }
 
-    /// Takes the word `keyword` if it comes next, and ends where a word or a bracket does.
+    /// Takes `keyword` if it comes next and is followed by white space, a bracket or the end.
     pub(super) fn eat_keyword(&mut self, keyword: &str) -> bool {
         let length = keyword.chars().count();
         let after = self.rest().get(length).copied();
@@ -100,19 +99,19 @@ impl Cursor {
         self.skip(spaces);
     }
 
-    /// What comes next, up to white space or a closing bracket.
+    /// The next characters, up to white space or a closing bracket.
     pub(super) fn next_word(&self) -> String {
         self.rest().iter().take_while(|c| !ends(Some(**c), &[')'])).collect()
     }
 
-    /// The error that something else is expected here.
+    /// The error that `expected` was expected at this position.
     pub(super) fn error(&self, expected: impl Into<String>) -> QueryError {
         let found: String = self.rest().iter().take_while(|c| !c.is_whitespace()).collect();
         QueryError::new(self.at, &found, expected)
     }
 
-    /// Reads a word, or a text in double or single quotes, that ends before white space or one of
-    /// `closing`. If there is none, `expected` says what it would have been.
+    /// Reads a word, or a text in double or single quotes, up to white space or one of `closing`.
+    /// If there is none, the error says `expected`.
     pub(super) fn word(&mut self, closing: &[char], expected: &str) -> Result<Word, QueryError> {
         match self.peek() {
             Some(quote @ ('"' | '\'')) => self.quoted(quote, closing),
@@ -136,23 +135,23 @@ impl Cursor {
             Err(QueryError::new(position, &found, expected))
         };
         if is_regex(&letters) {
-            return refuse("text, for there are no regular expressions; a path goes in quotes");
+            return refuse("text, as there are no regular expressions; put a path in quotes");
         }
         let prefix = letters.pop_if(|last| last.is('*')).is_some();
         if letters.iter().any(|letter| letter.is('*')) {
-            return refuse(r"a * at the end of the word only; a * that is text goes in quotes");
+            return refuse(r"a * at the end of the word only; put a literal * in quotes");
         }
         if has_number_after('^', &letters, 1) {
-            return refuse("a term without a boost; a ^ that is text goes in quotes");
+            return refuse("a term without a boost; put a literal ^ in quotes");
         }
         if letters.len() > 1 && has_number_after('~', &letters, 0) {
-            return refuse("a term without fuzziness; a ~ that is text goes in quotes");
+            return refuse("a term without fuzziness; put a literal ~ in quotes");
         }
         let text = letters.iter().map(|letter| letter.c).collect();
         Ok(Word { text, position, prefix, quoted: false })
     }
 
-    /// Takes a quoted text and the colon after it, if they come next: the name of a field.
+    /// Takes a quoted field name and its colon, if they come next.
     pub(super) fn quoted_name(&mut self) -> Result<Option<Word>, QueryError> {
         let position = self.at;
         let Some(quote @ ('"' | '\'')) = self.peek() else { return Ok(None) };
@@ -178,7 +177,7 @@ impl Cursor {
         Ok(Word { text, position, prefix, quoted: true })
     }
 
-    /// Takes a quoted text, of which the first quote comes next.
+    /// Takes a quoted text. The opening quote comes next.
     fn text_to(&mut self, quote: char) -> Result<String, QueryError> {
         let at = self.at.saturating_add(1);
         let mut text = String::new();
@@ -195,7 +194,7 @@ impl Cursor {
         }
     }
 
-    /// Takes the next character, with the backslash that escapes it.
+    /// Takes the next character, and the backslash that escapes it.
     fn letter(&mut self) -> Result<WordChar, QueryError> {
         match (self.next(), self.peek()) {
             (Some('\\'), None) => Err(self.error(r"a character after the \")),
@@ -212,7 +211,7 @@ impl Cursor {
     }
 }
 
-/// A character of a word, and whether it was escaped and so is text whatever it is.
+/// A character of a word. An escaped character is always text.
 struct WordChar {
     c: char,
     escaped: bool,
@@ -229,7 +228,7 @@ pub(super) fn ends(next: Option<char>, closing: &[char]) -> bool {
     next.is_none_or(|next| next.is_whitespace() || closing.contains(&next))
 }
 
-/// Whether a word is a regular expression of Lucene's, and not a path with a slash at its end.
+/// Whether a word is a regular expression of Lucene, and not a path that ends with a slash.
 fn is_regex(letters: &[WordChar]) -> bool {
     match letters {
         [first, inner @ .., last] if first.is('/') && last.is('/') => {
@@ -239,7 +238,7 @@ fn is_regex(letters: &[WordChar]) -> bool {
     }
 }
 
-/// Whether the word ends in `sign` and a number of at least `digits` digits.
+/// Whether the word ends with `sign` and a number of at least `digits` digits.
 fn has_number_after(sign: char, letters: &[WordChar], digits: usize) -> bool {
     let number = letters.iter().rev().take_while(|l| l.c.is_ascii_digit() || l.c == '.').count();
     let before = letters.len().saturating_sub(number).checked_sub(1);

@@ -1,35 +1,35 @@
-//! What is asked of an entry.
+//! The filter that a query is parsed into.
 //!
-//! A [`Filter`] that [`parse`](super::parse()) made needs no check: the operands have the type that
-//! the field holds, and the words of a [`Field::Verdict`], `Format`, `Kind` or `Warning` are known
-//! ones. Every combination of a field and a test has a meaning, so a translation is total.
+//! A [`Filter`] from [`parse`](super::parse()) needs no checks: operands have the type of the
+//! field, and the words of [`Field::Verdict`], `Format`, `Kind` and `Warning` are known. Every
+//! combination of a field and a test has a meaning, so every filter can be translated.
 
 use std::ops::Bound;
 
 use crate::entry::fields::{FieldType, KNOWN};
 
-/// Which entries are wanted.
+/// Selects entries.
 ///
-/// A filter is true or false of an entry, never unknown: a test of a field that the entry does not
-/// have is false, and so its negation is true (in SQL: `coalesce(…, 0)` under a `NOT`).
+/// A filter is either true or false for an entry. A test of a field that the entry lacks is false,
+/// and its negation is true (in SQL: `coalesce(…, 0)` under a `NOT`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filter {
     /// Every entry.
     All,
-    /// All of these are true; there are at least two.
+    /// All of these filters, at least two, are true.
     And(Vec<Filter>),
-    /// One of these is true; there are at least two.
+    /// One of these filters, at least two, is true.
     Or(Vec<Filter>),
-    /// This is not true.
+    /// The filter is false.
     Not(Box<Filter>),
-    /// The raw line holds this text somewhere, whatever the case of the letters. Never empty.
+    /// The raw line contains this text, ignoring case. The text is not empty.
     Text(String),
     /// The field passes the test.
     Field(Field, Test),
 }
 
 impl Filter {
-    /// All of `filters`; of none of them, everything.
+    /// All of `filters`. Without filters, every entry.
     pub(super) fn all(filters: Vec<Filter>) -> Filter {
         joined(filters, Filter::And, |filter| match filter {
             Filter::And(inner) => Ok(inner),
@@ -37,7 +37,7 @@ impl Filter {
         })
     }
 
-    /// One of `filters`, which are not none.
+    /// One of `filters`, which are not empty.
     pub(super) fn any(filters: Vec<Filter>) -> Filter {
         joined(filters, Filter::Or, |filter| match filter {
             Filter::Or(inner) => Ok(inner),
@@ -46,7 +46,7 @@ impl Filter {
     }
 }
 
-/// Joins filters, each once, without nesting one in another of the same sort.
+/// Joins filters without duplicates, and without nesting a filter in one of the same kind.
 fn joined(
     filters: Vec<Filter>,
     join: fn(Vec<Filter>) -> Filter,
@@ -68,38 +68,38 @@ fn joined(
     }
 }
 
-/// What is looked at.
+/// A field that can be tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Field {
-    /// The entry's number in the store. Holds integers.
+    /// The id of the entry in the store. Holds integers.
     Id,
     /// The verdict. Holds its words.
     Verdict,
-    /// Why the verdict. Holds text.
+    /// The reason for the verdict. Holds text.
     Reason,
     /// The format of the line. Holds its words.
     Format,
-    /// The kind of the event; a malformed line has none. Holds its words.
+    /// The kind of event. A malformed line has none. Holds its words.
     Kind,
-    /// The warnings; a test is true if it is of one of them. Holds their words.
+    /// The warnings. A test is true if it is true for one of them. Holds their words.
     Warning,
     /// The key that verifies the entry. Holds text.
     Kid,
-    /// The input that took it. Holds text.
+    /// The input that received the entry. Holds text.
     Input,
-    /// The number of the delivery that it first came in. Holds integers.
+    /// The number of the first delivery that had the entry. Holds integers.
     Delivery,
-    /// When it was received. Holds times.
+    /// When the entry was first received. Holds times.
     ReceivedAt,
-    /// When it happened. Holds times.
+    /// When the event happened. Holds times.
     Time,
-    /// A normalised field, and what it holds.
+    /// A known field and its type.
     Known(&'static str, FieldType),
-    /// A field that is not known, by its own name. Holds text.
+    /// An unknown field, by its name. Holds text.
     Extension(String),
 }
 
-/// The fields that are not the sender's, by name.
+/// The fields that do not come from the sender, by name.
 const SYSTEM: [(&str, Field); 11] = [
     ("id", Field::Id),
     ("verdict", Field::Verdict),
@@ -115,9 +115,9 @@ const SYSTEM: [(&str, Field); 11] = [
 ];
 
 impl Field {
-    /// The field of this name: a system's, else a normalised one, else an extension.
+    /// The field of this name: a system field, or else a known field, or else an extension.
     pub fn named(name: &str) -> Field {
-        // The record calls the list of them so.
+        // A record calls the list `warnings`.
         let name = if name == "warnings" { "warning" } else { name };
         let system = SYSTEM.iter().find(|(one, _)| *one == name).map(|(_, field)| field.clone());
         let known = || {
@@ -127,7 +127,7 @@ impl Field {
         system.or_else(known).unwrap_or_else(|| Field::Extension(name.to_owned()))
     }
 
-    /// Its name.
+    /// The name of the field.
     pub fn name(&self) -> &str {
         match self {
             Field::Known(name, _) => name,
@@ -142,33 +142,33 @@ impl Field {
     }
 }
 
-/// What is asked of a field.
+/// A test of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Test {
-    /// The entry has it, be it empty.
+    /// The entry has the field, even if it is empty.
     Exists,
-    /// It is exactly this.
+    /// The value is equal to this.
     Equals(Operand),
-    /// It begins with exactly this, which is not empty. Only of fields that hold text.
+    /// The value starts with this text, which is not empty. Only for fields that hold text.
     Prefix(String),
-    /// It lies between these, of which at least one is bounded; two have the same type. Texts are
-    /// compared byte by byte. An extension holds text: compared with an integer, it is taken for
-    /// the decimal integer it spells, and fails the test if it spells none.
+    /// The value is within a range. At least one end is bounded, and two bounds have the same type.
+    /// Texts are compared byte by byte. An extension holds text: if the bounds are integers, its
+    /// text is read as a decimal integer, and the test is false if it is not one.
     Range {
-        /// Where it begins.
+        /// The lower end.
         lower: Bound<Operand>,
-        /// Where it ends.
+        /// The upper end.
         upper: Bound<Operand>,
     },
 }
 
-/// What a field is compared with.
+/// A value that a field is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
     /// For fields that hold text, digits or words.
     Text(String),
-    /// For fields that hold integers, and in a range of an extension; for times, milliseconds
-    /// since the Unix epoch.
+    /// For fields that hold integers or times, and in a range of an extension. A time is in
+    /// milliseconds since the Unix epoch.
     Integer(i64),
     /// For fields that hold booleans.
     Boolean(bool),

@@ -1,37 +1,37 @@
-//! What a query is likely to have wrong though it is well formed: a field that nothing has, and a
-//! `=` where a colon makes a field.
+//! Hints on likely mistakes in a valid query: a field that no entry has, and a `=` instead of a
+//! colon.
 //!
-//! Fields that are not known are the senders', so any name may be one: only who knows the store can
-//! say that no entry has it. The names that entries have are an argument here.
+//! Any name may be an unknown field of some sender, so only the store can say that no entry has it.
+//! The caller passes the names that entries have.
 
 use std::collections::BTreeSet;
 
 use super::filter::{Field, Filter};
 use super::quoted;
 
-/// What a query is likely to have wrong. Its text names it and says what may be meant.
+/// A likely mistake in a query. The text says what may be meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Hint {
-    /// A field that is not defined and that no entry has.
+    /// An unknown field that no entry has.
     #[error("no entry has the field {}{}", quoted(name), meant(nearest))]
     UnknownField {
-        /// Its name, as in the query.
+        /// The name, as in the query.
         name: String,
-        /// The field whose name is nearest, unless none is near.
+        /// The field with the nearest name, if one is near.
         nearest: Option<String>,
     },
-    /// A text with a `=`, looked for as it is, that begins with the name of a field.
+    /// A text with a `=` that begins with the name of a field. It is searched for as text.
     #[error(
-        "{} is looked for as text; a colon asks for the field: {field}:{}",
+        "{} is searched for as text; to search the field, write {field}:{}",
         quoted(text),
         shown(value)
     )]
     EqualsSign {
         /// The text, as in the query.
         text: String,
-        /// The field that is meant.
+        /// The field that may be meant.
         field: String,
-        /// What stands after the `=`.
+        /// The text after the `=`.
         value: String,
     },
 }
@@ -40,16 +40,16 @@ fn meant(nearest: &Option<String>) -> String {
     nearest.as_ref().map_or_else(String::new, |name| format!("; the nearest is {}", quoted(name)))
 }
 
-/// The value as it stands in a query.
+/// The value, with quotes if a query needs them.
 fn shown(value: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "_.-*".contains(c);
     if value.chars().all(plain) { value.to_owned() } else { quoted(value) }
 }
 
-/// The fields of `filter` that are not defined, each once: some entries may have them.
+/// The unknown fields of `filter`, without duplicates. Some entries may have them.
 pub fn undefined_fields(filter: &Filter) -> Vec<&str> {
     let mut names = Vec::new();
-    each(filter, &mut |part| {
+    visit(filter, &mut |part| {
         if let Filter::Field(Field::Extension(name), _) = part
             && !names.contains(&name.as_str())
         {
@@ -59,11 +59,11 @@ pub fn undefined_fields(filter: &Filter) -> Vec<&str> {
     names
 }
 
-/// What `filter` is likely to have wrong, in the order of the query, each once. `stored` are the
-/// names of fields, beside those that are defined, that entries have.
+/// Hints on `filter`, in the order of the query and without duplicates. `stored` are the names of
+/// the unknown fields that entries have.
 pub fn hints(filter: &Filter, stored: &BTreeSet<String>) -> Vec<Hint> {
     let mut hints = Vec::new();
-    each(filter, &mut |part| {
+    visit(filter, &mut |part| {
         let hint = match part {
             Filter::Field(Field::Extension(name), _) if !stored.contains(name) => {
                 let nearest = nearest(name, stored).map(str::to_owned);
@@ -81,15 +81,15 @@ pub fn hints(filter: &Filter, stored: &BTreeSet<String>) -> Vec<Hint> {
     hints
 }
 
-fn each<'a>(filter: &'a Filter, look: &mut impl FnMut(&'a Filter)) {
+fn visit<'a>(filter: &'a Filter, f: &mut impl FnMut(&'a Filter)) {
     match filter {
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().for_each(|part| each(part, look)),
-        Filter::Not(inner) => each(inner, look),
-        part => look(part),
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().for_each(|part| visit(part, f)),
+        Filter::Not(inner) => visit(inner, f),
+        part => f(part),
     }
 }
 
-/// `verdict=invalid`, or `vedict=invalid`: the field that is meant, and the value.
+/// The hint for a text such as `verdict=invalid` or `vedict=invalid`.
 fn equals_sign(text: &str) -> Option<Hint> {
     let (name, value) = text.split_once('=')?;
     let value = value.trim_start_matches('=');
@@ -97,11 +97,11 @@ fn equals_sign(text: &str) -> Option<Hint> {
     Some(Hint::EqualsSign { text: text.to_owned(), field, value: value.to_owned() })
 }
 
-/// The field whose name is nearest to `name`, among those that are defined and `stored`; `None` if
-/// more than a third of its letters would have to change.
+/// The field with the nearest name, among the defined fields and `stored`. `None` if more than a
+/// third of the letters differ.
 fn nearest<'a>(name: &str, stored: &'a BTreeSet<String>) -> Option<&'a str> {
     let wanted = name.to_lowercase();
-    // Hostile names may be long, and comparing is quadratic.
+    // A hostile name may be long, and the comparison takes quadratic time.
     let is_like = |known: &&str| known.len().abs_diff(wanted.len()) <= wanted.len() / 3;
     let defined = Field::names().map(|known| -> &'a str { known });
     let known = defined.chain(stored.iter().map(String::as_str)).filter(is_like);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn an_equals_sign_makes_no_field() {
-        let meant = "is looked for as text; a colon asks for the field:";
+        let meant = "is searched for as text; to search the field, write";
         check("verdict=invalid", &[&format!("\"verdict=invalid\" {meant} verdict:invalid")]);
         check("vedict==invalid", &[&format!("\"vedict==invalid\" {meant} verdict:invalid")]);
         check("\"name=a b\"", &[&format!("\"name=a b\" {meant} name:\"a b\"")]);

@@ -1,7 +1,7 @@
-//! A query to its filter, in one pass.
+//! Parses a query into a filter, in one pass.
 //!
-//! Here is what joins terms and groups them; `terms` has the terms themselves. Open groups stand on a
-//! stack of their own, so a query that nests deeply does no harm.
+//! Open groups are on a stack of their own, so a deeply nested query cannot overflow the stack of
+//! the thread.
 
 use std::net::Ipv6Addr;
 use std::ops::Bound;
@@ -14,17 +14,17 @@ use super::values;
 /// The longest query, in bytes.
 pub const MAX_BYTES: usize = 8 * 1024;
 
-/// How many groups may stand one within the other.
+/// The maximum nesting depth of groups.
 pub const MAX_DEPTH: usize = 64;
 
-/// The most values in one query; a bound of a range and an element of a set count as one each.
+/// The maximum number of values in a query. Each bound of a range and each element of a set counts
+/// as one.
 pub const MAX_TERMS: usize = 256;
 
-/// What means more than text, and so what no value is without quotes.
+/// The words that are values only in quotes.
 const KEYWORDS: [&str; 5] = ["AND", "OR", "NOT", "&&", "||"];
 
-/// The filter that `query` asks for. Relative times count from `now`, in milliseconds since the
-/// Unix epoch.
+/// Parses `query`. Relative times count back from `now`, in milliseconds since the Unix epoch.
 pub fn parse(query: &str, now: i64) -> Result<Filter, QueryError> {
     if query.len() > MAX_BYTES {
         return Err(QueryError {
@@ -47,49 +47,49 @@ pub fn parse(query: &str, now: i64) -> Result<Filter, QueryError> {
 
 struct Parser {
     cursor: Cursor,
-    /// Where relative times count from.
+    /// The time that relative times count back from.
     now: i64,
-    /// How many values there were.
+    /// The number of values so far.
     values: usize,
-    /// The terms of the innermost group that is open, or of the query.
+    /// The terms of the innermost open group, or of the query.
     operands: Operands,
     groups: Vec<Group>,
     preceding: Preceding,
-    /// Whether the next term is negated. Kept, so that a `NOT NOT …` nests nothing.
+    /// Whether the next term is negated. A flag, so that `NOT NOT …` does not nest.
     negated: bool,
 }
 
-/// Terms that are joined by `AND` and `OR`, of which `AND` binds closer.
+/// Terms that are joined by `AND` and `OR`. `AND` binds closer.
 #[derive(Default)]
 struct Operands {
-    /// What stands before the last `OR`, one for each.
+    /// The operands of `OR` that are complete.
     alternatives: Vec<Filter>,
-    /// What stands after it.
+    /// The terms after the last `OR`.
     terms: Vec<Filter>,
 }
 
-/// A group that is open.
+/// An open group.
 struct Group {
     position: usize,
-    /// The field whose value it is, or is within.
+    /// The field that the group is a value of, if any.
     field: Option<Field>,
     negated: bool,
-    /// The terms around it.
+    /// The terms outside the group.
     outer: Operands,
 }
 
-/// What stands before the place that is read.
+/// The element before the cursor.
 #[derive(Clone, Copy)]
 enum Preceding {
-    /// The beginning of the query.
+    /// The start of the query.
     Nothing,
     /// A term or a group.
     Term,
-    /// This: a term has to follow.
+    /// An operator or an opening bracket. A term must follow.
     Sign(&'static str),
 }
 
-/// The words that join terms, and whether each is an `OR`.
+/// The operators that join terms, and whether each is an `OR`.
 const JOINING: [(&str, bool); 4] = [("AND", false), ("OR", true), ("&&", false), ("||", true)];
 
 impl Operands {
@@ -161,7 +161,7 @@ impl Parser {
                 return Err(QueryError::new(
                     self.cursor.position(),
                     "+",
-                    "a term without it, as every term must match; a + that is text goes in quotes",
+                    "a term without it, as every term must match; put a literal + in quotes",
                 ));
             }
             _ => return Ok(false),
@@ -169,7 +169,7 @@ impl Parser {
         if sign != "NOT" {
             self.cursor.skip(1);
             if ends(self.cursor.peek(), &[')', '-', '!']) {
-                let expected = format!("a term after {sign}; a {sign} that is text goes in quotes");
+                let expected = format!("a term after {sign}; put a literal {sign} in quotes");
                 return Err(self.cursor.error(expected));
             }
         }
@@ -178,7 +178,7 @@ impl Parser {
         Ok(true)
     }
 
-    /// Adds a term, or a group that was closed.
+    /// Adds a term or a closed group.
     fn add(&mut self, filter: Filter) {
         let negated = std::mem::take(&mut self.negated);
         self.operands.terms.push(if negated { Filter::Not(Box::new(filter)) } else { filter });
@@ -196,7 +196,7 @@ impl Parser {
     fn open_group(&mut self, field: Option<Field>) -> Result<(), QueryError> {
         let position = self.cursor.position();
         if self.groups.len() >= MAX_DEPTH {
-            let expected = format!("at most {MAX_DEPTH} groups, one within the other");
+            let expected = format!("at most {MAX_DEPTH} nested groups");
             return Err(QueryError::new(position, "(", expected));
         }
         self.cursor.skip(1);
@@ -219,12 +219,12 @@ impl Parser {
         Ok(())
     }
 
-    /// The field that a value here is of, if one was named before the group.
+    /// The field before the current group, if any.
     fn field(&self) -> Option<&Field> {
         self.groups.last()?.field.as_ref()
     }
 
-    /// Takes a term: a value, of a field or not.
+    /// Takes a term: a value, with or without a field.
     fn term(&mut self) -> Result<(), QueryError> {
         if let Some(name) = self.name()? {
             let expected = format!("a value after \"{}:\"", name.text);
@@ -238,17 +238,16 @@ impl Parser {
             _ => self.starts_set() && field.is_none(),
         };
         if needs_field {
-            return Err(self.cursor.error(
-                "a field right before it, as in severity:>=6; text that begins so goes in quotes",
-            ));
+            return Err(self
+                .cursor
+                .error("a field right before it, as in severity:>=6; put literal text in quotes"));
         }
         self.value(field, "a term")
     }
 
     /// Takes the name of a field and its colon, if they come next.
     ///
-    /// Without quotes a name is made of what a key of CEF is made of, and of letters of any
-    /// language.
+    /// Without quotes, a name has the characters of a CEF key and letters of any language.
     fn name(&mut self) -> Result<Option<Word>, QueryError> {
         if let Some('"' | '\'') = self.cursor.peek() {
             return self.cursor.quoted_name();
@@ -274,8 +273,8 @@ impl Parser {
         }
     }
 
-    /// Whether the colon after `name`, which comes next, does not make it a field's name: URLs,
-    /// times and IPv6 addresses are text.
+    /// Whether `name`, which comes next, is text despite the colon after it: URLs, times and IPv6
+    /// addresses are.
     fn is_text(&self, name: &str) -> bool {
         let word = self.cursor.next_word();
         let of_clock = |c: char| c.is_ascii_digit() || c == '-' || c == 'T';
@@ -284,14 +283,14 @@ impl Parser {
             || word.parse::<Ipv6Addr>().is_ok()
     }
 
-    /// Takes what stands after the colon, or alone.
+    /// Takes the value of a field, or a value without a field.
     fn value(&mut self, field: Option<Field>, expected: &str) -> Result<(), QueryError> {
         let filter = match (self.cursor.peek(), field) {
             (Some('('), field) => return self.open_group(field),
             (Some('[' | '{'), Some(field)) => self.range(field)?,
             (Some('<' | '>'), Some(field)) => self.comparison(field)?,
             (Some('!'), _) if self.cursor.starts_with("!=") => {
-                return Err(self.cursor.error(format!("{expected}; NOT stands before the field")));
+                return Err(self.cursor.error(format!("{expected}; put NOT before the field")));
             }
             (_, Some(field)) if self.starts_set() => self.set(&field)?,
             (_, field) => {
@@ -311,7 +310,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Takes `[a TO b]`, in which `{` and `}` exclude the bound and `*` is none.
+    /// Takes `[a TO b]`. `{` and `}` exclude the bound, and `*` is no bound.
     fn range(&mut self, field: Field) -> Result<Filter, QueryError> {
         let opened = self.cursor.next();
         let lower = self.bound()?;
@@ -335,7 +334,7 @@ impl Parser {
         values::between(field, lower.as_ref(), upper.as_ref(), self.now)
     }
 
-    /// Takes a bound of a range; `None` if it is a `*`.
+    /// Takes a bound of a range. `None` for `*`.
     fn bound(&mut self) -> Result<Option<Word>, QueryError> {
         self.cursor.skip_space();
         let word = self.word(&[']', '}'], "a bound of the range, or * for none")?;
@@ -350,7 +349,7 @@ impl Parser {
         Ok(Some(word))
     }
 
-    /// Takes `>=a` and the like.
+    /// Takes a comparison such as `>=a`.
     fn comparison(&mut self, field: Field) -> Result<Filter, QueryError> {
         let is_greater = self.cursor.next() == Some('>');
         let is_included = self.cursor.eat("=");
@@ -372,7 +371,7 @@ impl Parser {
         }
     }
 
-    /// Takes `IN [a b]`. Commas may stand between the values.
+    /// Takes `IN [a b]`. Commas between the values are allowed.
     fn set(&mut self, field: &Field) -> Result<Filter, QueryError> {
         self.cursor.skip(2);
         self.cursor.skip_space();
@@ -393,17 +392,17 @@ impl Parser {
         }
     }
 
-    /// Takes a word that is no keyword, or a quoted text.
+    /// Takes a word that is not a keyword, or a quoted text.
     fn word(&mut self, closing: &[char], expected: &str) -> Result<Word, QueryError> {
         let word = self.cursor.word(closing, expected)?;
         if !word.quoted && !word.prefix && KEYWORDS.contains(&word.text.as_str()) {
             let keyword = &word.text;
-            return Err(word.error(format!("{expected}; {keyword} as text goes in quotes")));
+            return Err(word.error(format!("{expected}; put a literal {keyword} in quotes")));
         }
         Ok(word)
     }
 
-    /// That a bracket was the end of the term.
+    /// Checks that the term ends here.
     fn expect_end(&self) -> Result<(), QueryError> {
         if !ends(self.cursor.peek(), &[')']) {
             return Err(self.cursor.error("a space before it"));
@@ -411,7 +410,7 @@ impl Parser {
         Ok(())
     }
 
-    /// Counts a value that is compared by order.
+    /// Counts a bound, which cannot be a prefix.
     fn bound_value(&mut self, word: &Word) -> Result<(), QueryError> {
         if word.prefix {
             return Err(word.error("a value without a *"));
@@ -429,7 +428,7 @@ impl Parser {
 }
 
 impl Word {
-    /// Whether it is a `*` and nothing more.
+    /// Whether the word is only a `*`.
     fn is_star(&self) -> bool {
         self.prefix && self.text.is_empty() && !self.quoted
     }

@@ -1,4 +1,4 @@
-//! The language as a whole: what queries mean, and what is refused.
+//! The language: what queries mean, what is refused, and the examples of its page.
 
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
@@ -249,12 +249,12 @@ fn errors_name_the_place_and_what_was_expected() {
         "time:[1h TO soon]",
         "13: found \"soon\", expected a time such as 2025-05-16T20:09:54Z, a date such as 2025-05-16, or how long ago: 30s, 15m, 6h, 7d, 2w",
     );
-    refused("kind:>a", "7: found \"a\", expected no range, for kind has no order");
-    refused("trace_id:[1 TO *]", "11: found \"1\", expected no range, for trace_id has no order");
+    refused("kind:>a", "7: found \"a\", expected no range, as kind has no order");
+    refused("trace_id:[1 TO *]", "11: found \"1\", expected no range, as trace_id has no order");
     refused("äöü (", "6: found end of query, expected a term after \"(\"");
     refused(
         "severity >= 6",
-        "10: found \">=\", expected a field right before it, as in severity:>=6; text that begins so goes in quotes",
+        "10: found \">=\", expected a field right before it, as in severity:>=6; put literal text in quotes",
     );
     refused(
         "severity>=6",
@@ -266,15 +266,15 @@ fn errors_name_the_place_and_what_was_expected() {
     );
     refused(
         "name:!=a",
-        "6: found \"!=a\", expected a value after \"name:\"; NOT stands before the field",
+        "6: found \"!=a\", expected a value after \"name:\"; put NOT before the field",
     );
     refused(
         "status : 200",
-        "8: found \":\", expected a field right before it, as in severity:>=6; text that begins so goes in quotes",
+        "8: found \":\", expected a field right before it, as in severity:>=6; put literal text in quotes",
     );
     refused(
         "a OR IN [b]",
-        "6: found \"IN\", expected a field right before it, as in severity:>=6; text that begins so goes in quotes",
+        "6: found \"IN\", expected a field right before it, as in severity:>=6; put literal text in quotes",
     );
     refused(
         "time:[1d TO 7d]",
@@ -297,12 +297,12 @@ fn errors_name_the_place_and_what_was_expected() {
     );
     refused(
         "name:OR",
-        "6: found \"OR\", expected a value after \"name:\"; OR as text goes in quotes",
+        "6: found \"OR\", expected a value after \"name:\"; put a literal OR in quotes",
     );
     refused("\"\"", "1: found \"\", expected a text that is not empty");
     refused(
         "(a OR b)^2",
-        "9: found \"^2\", expected a term without a boost; a ^ that is text goes in quotes",
+        "9: found \"^2\", expected a term without a boost; put a literal ^ in quotes",
     );
 }
 
@@ -387,7 +387,7 @@ fn what_is_long_or_no_text_is_shown_harmlessly() {
 
 const PAGE: &str = include_str!("../../docs/query-language.md");
 
-/// The lines of the page's blocks of this sort.
+/// The lines of the code blocks of this language on the page.
 fn examples(sort: &str) -> Vec<&'static str> {
     let fence = format!("```{sort}\n");
     let blocks = PAGE.split(fence.as_str()).skip(1);
@@ -413,7 +413,7 @@ fn the_page_has_every_field_operator_and_word() {
         assert!(queries.contains(&format!("{name}:")), "no example of {name}");
         assert!(PAGE.contains(&format!("`{name}`")), "{name} is not in the table");
     }
-    // The examples in the tables, by the column that they stand in.
+    // The tables, and the column of each that has the examples.
     for (section, column) in [("## Terms", 1), ("## Fields", 3)] {
         let table = PAGE.split(section).nth(1).unwrap().lines().skip_while(|l| !l.starts_with('|'));
         let rows: Vec<_> = table.skip(2).take_while(|line| line.starts_with('|')).collect();
@@ -434,7 +434,7 @@ fn the_page_has_every_field_operator_and_word() {
     }
 }
 
-/// A filter with a query that means it.
+/// Random filters, each with a query for it.
 fn filters() -> impl Strategy<Value = (String, Filter)> {
     let value = "[a-z0-9 \"'\\\\*:()/^~+\\[\\]{}-]{1,8}|\\PC{1,8}";
     let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
@@ -446,7 +446,7 @@ fn filters() -> impl Strategy<Value = (String, Filter)> {
     let leaf = prop_oneof![
         value.prop_map(move |text| (quote(&text), anywhere(&text))),
         value.prop_map(move |value| (format!("src:{}", quote(&value)), is("src", text(&value)))),
-        // A backslash before a letter stands for itself, and so cannot be escaped before one.
+        // A backslash before a letter is text, so it cannot be escaped there.
         "[ -~&&[^\\\\]]{1,8}".prop_map(move |value| {
             (format!("src:{}*", escape(&value)), test("src", Test::Prefix(value)))
         }),
@@ -523,7 +523,7 @@ fn pieces() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// No text is a panic, and what is wrong with it has a place and says what was expected.
+/// No text panics. An error has a position and says what was expected.
 fn unharmed(query: &str) -> Result<(), TestCaseError> {
     if let Err(error) = parse(query, NOW) {
         prop_assert!(error.position <= query.chars().count(), "{query:?}: {error}");

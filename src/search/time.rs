@@ -1,4 +1,4 @@
-//! Times as a person writes them: RFC 3339, a date alone, or how long ago.
+//! Parses times as people write them: RFC 3339, a date, or an age.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -14,23 +14,23 @@ const A_TIME: &str = "a time such as 2025-05-16T20:09:54Z, a date such as 2025-0
                       or how long ago: 30s, 15m, 6h, 7d, 2w";
 const A_ZONE: &str = "a zone, Z or an offset such as +02:00, at the end of the time";
 
-const A_LATER_TIME: &str = "a time after that of since, for else nothing lies between them; of two \
-                            ages the smaller one is later, as in since 2d, until 1d";
+const A_LATER_TIME: &str = "a time after that of since; the smaller of two ages is the later time, \
+                            as in since 2d, until 1d";
 
-/// Why a text is no time.
+/// Why a text is not a time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("found {found:?}, expected {expected}")]
 pub struct TimeError {
     /// The text.
     pub found: String,
-    /// What would have been a time.
+    /// What was expected.
     pub expected: &'static str,
 }
 
-/// The time that `text` names, in milliseconds since the Unix epoch.
+/// Parses `text` into milliseconds since the Unix epoch.
 ///
-/// That is a time in RFC 3339 (section 5.6), a date, which is its midnight in UTC, or a number and
-/// a unit (`s`, `m`, `h`, `d`, `w`): that long before `now`, in milliseconds too.
+/// `text` is a time in RFC 3339 (section 5.6), a date, which means midnight UTC, or an age: a
+/// number and a unit (`s`, `m`, `h`, `d`, `w`) before `now`, which is in milliseconds too.
 pub fn parse(text: &str, now: i64) -> Result<i64, TimeError> {
     if let Some(time) = ago(text).and_then(|ago| now.checked_sub(ago)) {
         return Ok(time);
@@ -41,12 +41,12 @@ pub fn parse(text: &str, now: i64) -> Result<i64, TimeError> {
     })
 }
 
-/// The range from `since` until before `until`, either of which may be left out, as [`parse`] reads
-/// them. What is wrong is given with the name of the end: `since` or `until`.
+/// Parses a range from `since` to just before `until`, each as in [`parse`]. Both are optional. An
+/// error comes with the name of the wrong end, `since` or `until`.
 ///
 /// # Errors
-/// When one of them is no time, or `until` is not after `since`: nothing can lie between them.
-#[expect(clippy::type_complexity, reason = "two ends, and the one that is wrong")]
+/// When an end is not a time, or `until` is not after `since`.
+#[expect(clippy::type_complexity, reason = "two ends, and the name of the wrong one")]
 pub fn range(
     since: Option<&str>,
     until: Option<&str>,
@@ -64,10 +64,10 @@ pub fn range(
     }
 }
 
-/// The time that `text` names, and the one after it: a day later for a date, else the minute,
-/// second or millisecond later that is the last part written. Not how long ago.
+/// The start and the end of the time that `text` names: a day for a date, or else a minute, a
+/// second or a millisecond, whichever is the last part written. Ages are not accepted.
 pub(super) fn span(text: &str) -> Option<(i64, i64)> {
-    // The parsers below know more of ISO 8601 and RFC 9557 than is meant here.
+    // The parsers of jiff accept more of ISO 8601 and RFC 9557 than this language does.
     let is_date = |date: &str| date.len() == 10 && date.as_bytes().get(4) == Some(&b'-');
     if is_date(text) {
         let midnight = TimeZone::UTC.to_timestamp(text.parse::<Date>().ok()?.into()).ok()?;
@@ -87,7 +87,7 @@ pub(super) fn span(text: &str) -> Option<(i64, i64)> {
     Some((start, start.checked_add(length)?))
 }
 
-/// Whether these are the characters of a date, a time, and at most a zone.
+/// Whether the text has only characters of a date, a time and a zone.
 fn is_clock(text: &str) -> bool {
     text.bytes().all(|c| c.is_ascii_digit() || b"-:.+TtZz ".contains(&c))
 }

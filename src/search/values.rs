@@ -1,4 +1,4 @@
-//! What a value says of a field: words typed by what the field holds.
+//! Turns the words of a query into tests, typed by the field.
 
 use std::ops::Bound;
 
@@ -9,18 +9,18 @@ use super::time;
 use crate::entry::fields::FieldType;
 use crate::entry::{Format, Kind, VerdictName, Warning};
 
-/// What a field holds.
+/// The type of the values of a field.
 enum ValueType {
-    /// One of these.
+    /// One of these words.
     Words(Vec<&'static str>),
     /// Milliseconds since the Unix epoch.
     Time,
     Integer,
     Boolean,
-    /// Text without an order that means something.
+    /// Text that has no useful order.
     Digits,
     Text,
-    /// Text that a sender may mean for a number.
+    /// Text that may be a number.
     Untyped,
 }
 
@@ -50,7 +50,7 @@ impl ValueType {
     }
 }
 
-/// `field:word`: it is that, or begins with it if a `*` follows.
+/// `field:word`, or `field:word*` for a prefix.
 pub(super) fn equal(field: Field, word: &Word) -> Result<Filter, QueryError> {
     let text = || Operand::Text(word.text.clone());
     let holds = ValueType::of(&field);
@@ -70,7 +70,7 @@ pub(super) fn equal(field: Field, word: &Word) -> Result<Filter, QueryError> {
     Ok(Filter::Field(field, test))
 }
 
-/// `field:[lower TO upper]`: it lies between these.
+/// `field:[lower TO upper]`.
 pub(super) fn between(
     field: Field,
     lower: Bound<&Word>,
@@ -83,11 +83,11 @@ pub(super) fn between(
             let time = time::parse(&word.text, now).map_err(|error| word.error(error.expected))?;
             Ok(Operand::Integer(time))
         },
-        // A number is meant where each bound is one.
+        // If every bound is a number, the range is one of numbers.
         ValueType::Untyped if [lower, upper].iter().all(is_integer_or_none) => &integer,
         ValueType::Text | ValueType::Untyped => &|word| Ok(Operand::Text(word.text.clone())),
         ValueType::Words(_) | ValueType::Boolean | ValueType::Digits => {
-            &|word| Err(word.error(format!("no range, for {} has no order", field.name())))
+            &|word| Err(word.error(format!("no range, as {} has no order", field.name())))
         }
     };
     let typed = |bound: Bound<&Word>| match bound {
@@ -99,7 +99,7 @@ pub(super) fn between(
         (Bound::Unbounded, Bound::Unbounded) => Test::Exists,
         (lower, upper) => Test::Range { lower, upper },
     };
-    // Easily written the wrong way round with times: [7d TO 1d] is right.
+    // With ages this mistake is easy: [7d TO 1d] is right, [1d TO 7d] is not.
     if let (Test::Range { lower: from, upper: to }, Bound::Included(word) | Bound::Excluded(word)) =
         (&test, lower)
         && is_above(from, to)
@@ -119,11 +119,10 @@ fn is_above(lower: &Bound<Operand>, upper: &Bound<Operand>) -> bool {
     number(lower).zip(number(upper)).is_some_and(|(lower, upper)| lower > upper)
 }
 
-/// Of a field that holds one of the words `known`: the one that is written, or those that begin
-/// with what is written.
+/// The test for a field that holds one of the words `known`: one word, or all words with a prefix.
 fn one_of(field: Field, known: &[&str], word: &Word) -> Result<Filter, QueryError> {
     let written = match (&field, word.text.as_str()) {
-        // What the vendor's API calls it.
+        // The name in the vendor's API.
         (Field::Kind, "gateway_access") => "access",
         (_, written) => written,
     };
@@ -158,7 +157,7 @@ fn boolean(word: &Word) -> Result<Operand, QueryError> {
     boolean.map(Operand::Boolean).ok_or_else(|| word.error("true or false"))
 }
 
-/// Within the day, minute, second or millisecond that is written.
+/// The test for a time within the day, minute, second or millisecond that is written.
 fn during(field: &Field, word: &Word) -> Result<Test, QueryError> {
     let span = if word.prefix { None } else { time::span(&word.text) };
     let (start, end) = span.ok_or_else(|| {

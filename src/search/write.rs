@@ -1,13 +1,13 @@
-//! A query from values: the term that is true of exactly one value, and a query narrowed by it.
+//! Writes queries: the term for one value of a field, and a query narrowed by a term.
 //!
-//! What is written is read back before it is given out, so it never says something else. What no
-//! query can say is not written: a value of another type than the field holds, one that is longer
-//! than a query may be, a field without a name.
+//! Everything written is parsed again before it is returned, so it always has the right meaning. A
+//! query that cannot be written gives `None`: for a value of another type than the field's, a value
+//! that is longer than a query may be, and a field without a name.
 
 use super::filter::{Field, Filter, Operand, Test};
 use super::parse::parse;
 
-/// The term that is true of the entries whose `field` is exactly `value`, as text.
+/// The term for the entries whose `field` has exactly the value `value`, as text.
 pub fn equals(field: &Field, value: &str) -> Option<String> {
     let known = Field::names().any(|name| name == field.name());
     let name = if known { field.name().to_owned() } else { quoted(field.name()) };
@@ -25,8 +25,8 @@ pub fn equals(field: &Field, value: &str) -> Option<String> {
     is_it.then_some(term)
 }
 
-/// The query that asks for what both `query` and `term` ask for. It is `query` itself if that asks
-/// for no more than `term` does.
+/// The query for the entries that match both `query` and `term`. If `query` contains `term`
+/// already, it is returned as it is.
 pub fn narrowed(query: &str, term: &str, now: i64) -> Option<String> {
     let query = query.trim();
     let (old, new) = (parse(query, now).ok()?, parse(term, now).ok()?);
@@ -37,12 +37,12 @@ pub fn narrowed(query: &str, term: &str, now: i64) -> Option<String> {
     if wanted == old {
         return Some(query.to_owned());
     }
-    // A query with an OR in it needs brackets.
+    // A query with OR needs brackets.
     let written = [format!("{query} {term}"), format!("({query}) {term}")];
     written.into_iter().find(|text| parse(text, now).as_ref() == Ok(&wanted))
 }
 
-/// The text in double quotes. Between them only they and the backslash mean something.
+/// The text in double quotes. Only quotes and backslashes are escaped in it.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len().saturating_add(2));
     quoted.push('"');

@@ -1,7 +1,7 @@
-//! The keys that verify: a JWK set (RFC 7517) of Ed25519 keys (RFC 8037).
+//! JWK sets (RFC 7517) of Ed25519 keys (RFC 8037).
 //!
-//! What identifies a key is its thumbprint (RFC 7638); the `kid` is for people. A bad key in a set
-//! is reported and the others are used.
+//! The thumbprint (RFC 7638) identifies a key. The `kid` is for people. A bad key in a set is
+//! reported, and the others are used.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The most keys that a set may have.
+/// The maximum number of keys in a set.
 pub const MAX_KEYS: usize = 64;
 
 /// The SHA-256 thumbprint of a key (RFC 7638, with the members of RFC 8037 section 2).
@@ -34,7 +34,7 @@ impl fmt::Debug for Thumbprint {
     }
 }
 
-/// A public key of Ed25519.
+/// An Ed25519 public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     thumbprint: Thumbprint,
@@ -43,7 +43,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key of 32 bytes (RFC 8032 section 5.1.5). Without a `kid` it is called by its thumbprint.
+    /// A key from its 32 bytes (RFC 8032 section 5.1.5). Without a `kid`, the thumbprint is the
+    /// `kid`.
     pub fn new(kid: Option<String>, public: [u8; 32]) -> Key {
         let x = URL_SAFE_NO_PAD.encode(public);
         let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
@@ -53,7 +54,7 @@ impl Key {
         Key { thumbprint, kid, public }
     }
 
-    /// The key in one member of a JWK set.
+    /// Reads one key of a JWK set.
     fn from_jwk(jwk: &Value) -> Result<Key, KeyDefect> {
         let member = |name: &'static str| match jwk.get(name) {
             Some(Value::String(text)) => Ok(text.as_str()),
@@ -69,7 +70,7 @@ impl Key {
         if jwk.get("d").is_some() {
             return Err(KeyDefect::Private);
         }
-        // Optional; RFC 9864 gives the algorithm the name of the curve.
+        // Both are optional. RFC 9864 names the algorithm after the curve.
         let optional: [(_, &[_], _); 2] = [
             ("use", &["sig"], "\"sig\""),
             ("alg", &["EdDSA", "Ed25519"], "\"EdDSA\" or \"Ed25519\""),
@@ -88,9 +89,9 @@ impl Key {
         key.weakness().map_or(Ok(key), Err)
     }
 
-    /// What makes the key unfit to verify with; `None` if nothing does. Under a key of small order
-    /// one signature is good for many texts, and under one of mixed order, or one that is encoded in
-    /// another way than its own, implementations disagree (RFC 8032 section 5.1.3).
+    /// Why the key is not safe to verify with, or `None` if it is. With a key of small order, one
+    /// signature is valid for many texts. On keys of mixed order and on keys that are not
+    /// canonically encoded, implementations disagree (RFC 8032 section 5.1.3).
     pub fn weakness(&self) -> Option<KeyDefect> {
         let Some(point) = CompressedEdwardsY(self.public).decompress() else {
             return Some(KeyDefect::NotAPoint);
@@ -103,12 +104,12 @@ impl Key {
         }
     }
 
-    /// What identifies the key.
+    /// The thumbprint, which identifies the key.
     pub fn thumbprint(&self) -> Thumbprint {
         self.thumbprint
     }
 
-    /// The name that its set gives it; for people.
+    /// The name of the key, for people.
     pub fn kid(&self) -> &str {
         &self.kid
     }
@@ -136,91 +137,91 @@ fn kid_of(jwk: &Value) -> Option<String> {
     jwk.get("kid").and_then(Value::as_str).map(str::to_owned)
 }
 
-/// A member of a JWK set that cannot be used.
+/// A key of a JWK set that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("key {name} cannot be used: {why}")]
 pub struct BadKey {
-    /// Its `kid`, quoted, or else its place in the set: "number 3".
+    /// The `kid` in quotes, or else the place in the set: "number 3".
     pub name: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: KeyDefect,
 }
 
-/// What is wrong with a key.
+/// Why a key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyDefect {
-    /// A member is not there.
+    /// A member is missing.
     #[error("it has no {0:?}")]
     Missing(&'static str),
-    /// A member has another type.
+    /// A member is not a string.
     #[error("its {0:?} is not a string")]
     NotAString(&'static str),
-    /// Another type of key or another curve.
+    /// The key has another type or another curve.
     #[error("its {name:?} is {found:?}, expected {expected:?}")]
     NotEd25519 {
         /// The member.
         name: &'static str,
-        /// Its value.
+        /// The value found.
         found: String,
-        /// The value it must have.
+        /// The value that is expected.
         expected: &'static str,
     },
     /// `x` is not base64url.
     #[error("its \"x\" is not base64url")]
     NotBase64Url,
-    /// `x` has another length.
+    /// `x` does not have 32 bytes.
     #[error("its \"x\" has {0} bytes, expected 32")]
     Length(usize),
-    /// It is for another purpose.
+    /// The key is for another purpose.
     #[error("its {name:?} is {found:?}, expected {expected}")]
     OtherPurpose {
         /// The member.
         name: &'static str,
-        /// Its value.
+        /// The value found.
         found: String,
-        /// The values that it may have.
+        /// The values that are expected.
         expected: &'static str,
     },
-    /// The private key is in the set.
+    /// The set contains the private key.
     #[error(
-        "it has \"d\", the private key: whoever has read the set can sign with it, so make a new key"
+        "it has \"d\", the private key: anyone who has read the set can sign with it, so make a new key"
     )]
     Private,
-    /// `x` is not on the curve.
-    #[error("its \"x\" is no point of the curve")]
+    /// `x` is not a point on the curve.
+    #[error("its \"x\" is not a point on the curve")]
     NotAPoint,
-    /// `x` is the point in another encoding than its own.
+    /// `x` is not the canonical encoding of its point.
     #[error("its \"x\" is not canonically encoded")]
     NotCanonical,
-    /// The point is of an order that divides eight.
-    #[error("its \"x\" is a point of small order: anybody can sign for it")]
+    /// The order of the point divides eight.
+    #[error("its \"x\" is a point of small order: anyone can sign for it")]
     SmallOrder,
-    /// The point has a part of small order.
+    /// The point has a component of small order.
     #[error("its \"x\" is a point of mixed order")]
     MixedOrder,
 }
 
-/// Why bytes are no JWK set.
+/// Why bytes are not a JWK set.
 #[derive(Debug, thiserror::Error)]
 pub enum KeySetError {
-    /// Not JSON, or JSON of another shape.
+    /// The bytes are not JSON, or JSON of another structure.
     #[error("not a JWK set, expected a JSON object with an array \"keys\": {0}")]
     NotASet(#[from] serde_json::Error),
-    /// More keys than a set may have.
+    /// The set has more than [`MAX_KEYS`] keys.
     #[error("the JWK set has {0} keys, at most {MAX_KEYS} are expected")]
     TooMany(usize),
 }
 
-/// The keys that an entry is checked with.
+/// The keys to check entries with.
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Arc<Key>>,
-    /// The place of the key that verified last: most entries in a row have one signer.
+    /// The index of the key that verified last. Neighbouring entries mostly have the same signer.
     last: AtomicUsize,
 }
 
 impl KeySet {
-    /// A set of these keys; of equal ones the first stays.
+    /// A set of these keys. Of equal keys only the first is kept.
     pub fn new(keys: impl IntoIterator<Item = Arc<Key>>) -> KeySet {
         let mut set = KeySet::default();
         for key in keys {
@@ -231,7 +232,7 @@ impl KeySet {
         set
     }
 
-    /// Reads a JWK set: the keys that can be used, and those that cannot.
+    /// Parses a JWK set into the keys that can be used and those that cannot.
     pub fn parse(json: &[u8]) -> Result<(KeySet, Vec<BadKey>), KeySetError> {
         #[derive(Deserialize)]
         struct Set {
@@ -260,13 +261,13 @@ impl KeySet {
         &self.keys
     }
 
-    /// Whether there is no key.
+    /// Whether the set has no key.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The key that verifies `signature` over `payload`. Each is tried, the last that succeeded
-    /// first.
+    /// The key that verifies `signature` over `payload`. All are tried, first the one that
+    /// succeeded last.
     pub(super) fn verifying(&self, payload: &[u8], signature: &[u8; 64]) -> Option<&Arc<Key>> {
         let last = self.last.load(Ordering::Relaxed);
         let others = (0..self.keys.len()).filter(|at| *at != last);
@@ -344,7 +345,7 @@ mod tests {
             (r#""alg":null"#, r#"its "alg" is not a string"#),
             (
                 r#""d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A""#,
-                r#"it has "d", the private key: whoever has read the set can sign with it, so make a new key"#,
+                r#"it has "d", the private key: anyone who has read the set can sign with it, so make a new key"#,
             ),
         ] {
             check_bad(&with(member), &format!(r#"key "b" cannot be used: {expected}"#));
@@ -358,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_key_that_others_can_sign_for_is_bad() {
-        let small = "is a point of small order: anybody can sign for it";
+        let small = "is a point of small order: anyone can sign for it";
         for (x, expected) in [
             // All points whose order divides eight.
             ("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", small),
@@ -378,7 +379,7 @@ mod tests {
             // A good key and a point of order eight, and of order two.
             ("kVgxKpqNbjs0yJHW1hRE-LghHFEX660VvbC9aLB-AkU", "is a point of mixed order"),
             ("FqVn_n1O9UgqtAEsNpv4xfEejQwlWdzaUP3llwj4ruU", "is a point of mixed order"),
-            ("AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "is no point of the curve"),
+            ("AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "is not a point on the curve"),
         ] {
             check_bad(
                 &format!(r#"{{"kid":"b","kty":"OKP","crv":"Ed25519","x":"{x}"}}"#),

@@ -1,12 +1,12 @@
-//! Is an entry genuine: its signed payload, the key set, the verdict.
+//! Verifies the signatures of entries.
 //!
-//! - [`key`]: a JWK set to the keys that can verify.
-//! - [`payload`]: what was signed: the bytes as received, less the signature. Nothing is serialised
-//!   again.
-//! - [`verdict`]: the check itself. A [`Verdict::Valid`] cannot be made anywhere else.
+//! - [`key`]: parses a JWK set.
+//! - [`payload`]: finds the signed payload, which is the bytes as received without the signature.
+//!   Nothing is serialised again.
+//! - [`verdict`]: checks a line. Only this file can make a [`Verdict::Valid`].
 //!
-//! Signatures are Ed25519 (RFC 8032) over the entry as sent; a signature names no key. Defined in
-//! the vendor's page "Verify audit log signatures".
+//! Signatures are Ed25519 (RFC 8032) over the entry as sent. A signature does not name its key. The
+//! vendor's page "Verify audit log signatures" defines them.
 
 pub mod key;
 pub mod payload;

@@ -1,6 +1,6 @@
-//! What was signed: the line as received, less its signature.
+//! Finds the signed payload: the line as received, without its signature.
 //!
-//! Cutting never re-serialises: a payload is one or two pieces of the line.
+//! Nothing is serialised again: a payload is one or two pieces of the line.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,30 +12,30 @@ use super::{Coverage, Reason};
 use crate::entry::Format;
 use crate::entry::layout::{CefSig, JsonSig, Layout, Parts};
 
-/// Of the `sig` fields of a CEF line this many are tried, the last first. Text from the outside can
-/// imitate fields, and each try costs a verification.
+/// The maximum number of `sig` fields of a CEF line that are tried, from the last to the first.
+/// Text from outside can imitate fields, and each try costs a verification.
 const MAX_TRIED: usize = 4;
 
-/// A part of a line, less what is cut out of it. Offsets are in bytes of the line.
+/// A part of a line, without the piece that is cut out of it. Offsets are bytes in the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
     start: u32,
     cut_start: u32,
     cut_end: u32,
     end: u32,
-    /// Its format: that of a part of a CPS line is JSON.
+    /// The format of the payload. The object in a CPS line is JSON.
     pub format: Format,
 }
 
 impl Payload {
-    /// `whole` less `cut`. A line is never longer than 4 GiB ([`Layout::of`] sees to that).
+    /// `whole` without `cut`. [`Layout::of`] refuses lines that are longer than 4 GiB.
     fn new(whole: Range<usize>, cut: Range<usize>, format: Format) -> Payload {
         let [start, cut_start, cut_end, end] =
             [whole.start, cut.start, cut.end, whole.end].map(|at| at as u32);
         Payload { start, cut_start, cut_end, end, format }
     }
 
-    /// Its text in `line`, which it was cut from.
+    /// The text of the payload. `line` is the line that it is a part of.
     pub fn text<'a>(&self, line: &'a str) -> Cow<'a, str> {
         let piece = |from: u32, to: u32| line.get(from as usize..to as usize).unwrap_or_default();
         let head = piece(self.start, self.cut_start);
@@ -45,7 +45,7 @@ impl Payload {
         }
     }
 
-    /// What of `line`, which it was cut from, it is and is not.
+    /// The pieces of `line`, the line that the payload is a part of.
     pub fn pieces<'a>(&self, line: &'a str) -> Pieces<'a> {
         let piece = |from: usize, to: usize| line.get(from..to).unwrap_or_default();
         let [start, cut_start, cut_end, end] =
@@ -60,39 +60,39 @@ impl Payload {
     }
 }
 
-/// A line taken apart: joined, the pieces are the line.
+/// The pieces of a line. Joined, they are the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pieces<'a> {
-    /// What stands before the payload.
+    /// The text before the payload.
     pub before: &'a str,
     /// The payload up to the cut.
     pub head: &'a str,
-    /// What is cut out of it: the signature with what names and separates it.
+    /// The piece that is cut out: the signature with its name and a separator.
     pub cut: &'a str,
     /// The payload after the cut.
     pub tail: &'a str,
-    /// What stands after the payload.
+    /// The text after the payload.
     pub after: &'a str,
 }
 
-/// A signature with the payloads it may have been made over, the likeliest first.
+/// A signature and the payloads that it may cover, the likeliest first.
 pub(super) struct Candidate {
     pub(super) signature: [u8; 64],
     pub(super) payloads: Vec<(Payload, Coverage)>,
 }
 
-/// What a line says of its signature.
+/// The signatures of a line.
 pub(super) struct Signatures {
     /// The well-formed signatures to try, in this order.
     pub(super) candidates: Vec<Candidate>,
-    /// Why there is none to try; `None` if the line has no signature at all.
+    /// Why a signature cannot be tried. `None` if the line has no signature.
     pub(super) problem: Option<Reason>,
-    /// What fields are read from if nothing verifies: the line less its last `sig`.
+    /// The payload to read if no signature verifies: the line without its last `sig`.
     pub(super) unverified: Payload,
 }
 
-/// Finds the signatures of a line and what each may have been made over.
-pub(super) fn signatures(layout: &Layout<'_>) -> Signatures {
+/// Finds the signatures of a line and the payloads that each may cover.
+pub(super) fn find_signatures(layout: &Layout<'_>) -> Signatures {
     let line = layout.line;
     match &layout.parts {
         Parts::Cef { sigs } => cef(line, sigs),
@@ -109,7 +109,7 @@ fn cef(line: &str, sigs: &[CefSig]) -> Signatures {
                 let payloads = cef_cuts(line, sig).map(|range| (cut(range), Coverage::Entry));
                 candidates.push(Candidate { signature, payloads: payloads.collect() });
             }
-            // The reason given is that of the last one: the others are likelier imitations.
+            // The last `sig` gives the reason. The others are more likely to be imitations.
             Err(reason) => problem = problem.or(Some(reason)),
         }
     }
@@ -117,8 +117,9 @@ fn cef(line: &str, sigs: &[CefSig]) -> Signatures {
     Signatures { candidates, problem, unverified: cut(last.unwrap_or(line.len()..line.len())) }
 }
 
-/// The field with the space before it; with all the spaces before it, if there are several; with
-/// the space after it, if it stands first.
+/// The pieces that may be cut out: the field with the space before it, and the field with all
+/// spaces before it if there are several. A field that comes first is cut out with the space after
+/// it.
 fn cef_cuts(line: &str, sig: &CefSig) -> impl Iterator<Item = Range<usize>> {
     let (spaces, end) = (sig.spaces.clone(), sig.value.end);
     if spaces.is_empty() {
@@ -148,7 +149,8 @@ fn json(line: &str, object: Range<usize>, cps: bool, sigs: &[JsonSig]) -> Signat
         Ok(signature) => signature,
         Err(reason) => return refused(Some(reason)),
     };
-    // The documentation does not say which of the two a CPS signature covers.
+    // The vendor's documentation does not say whether a CPS signature covers the object or the
+    // line.
     let payloads = if cps {
         vec![
             (Payload::new(object, cut.clone(), Format::Json), Coverage::Object),
@@ -160,8 +162,8 @@ fn json(line: &str, object: Range<usize>, cps: bool, sigs: &[JsonSig]) -> Signat
     Signatures { candidates: vec![Candidate { signature, payloads }], problem: None, unverified }
 }
 
-/// The 64 bytes of a signature in base64url (RFC 4648 section 5): 86 characters without stray bits
-/// in the last, and at most two `=`.
+/// Decodes the 64 bytes of a signature from base64url (RFC 4648 section 5): 86 characters, the last
+/// without stray bits, and at most two `=`.
 fn decode(text: &str) -> Result<[u8; 64], Reason> {
     let unpadded = text.strip_suffix("==").or(text.strip_suffix('=')).unwrap_or(text);
     let bytes = URL_SAFE_NO_PAD.decode(unpadded).map_err(|_| {
@@ -200,7 +202,7 @@ mod tests {
     fn check_cuts(line: &str, expected: &[&str]) {
         let line = line.replace("SIG", &"A".repeat(86));
         let layout = Layout::of(line.as_bytes(), 1 << 20).unwrap();
-        let payloads: Vec<_> = signatures(&layout)
+        let payloads: Vec<_> = find_signatures(&layout)
             .candidates
             .iter()
             .flat_map(|candidate| &candidate.payloads)
@@ -216,7 +218,7 @@ mod tests {
         let sig = "A".repeat(86);
         let line = format!(r#"{{"event":{{"sig":"{sig}","a":1}}}} "#);
         let layout = Layout::of(line.as_bytes(), 1 << 20).unwrap();
-        let signatures = signatures(&layout);
+        let signatures = find_signatures(&layout);
         let (payload, _) = signatures.candidates[0].payloads[0];
         let Pieces { before, head, cut, tail, after } = payload.pieces(&line);
         assert_eq!([before, head, tail, after], [r#"{"event":"#, "{", r#""a":1}"#, "} "]);

@@ -1,30 +1,30 @@
-//! The check of one line, and its verdict.
+//! Checks the signature of a line.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::payload::signatures;
+use super::payload::find_signatures;
 use super::{Key, KeySet, Payload};
 use crate::entry::layout::{Layout, Malformed, Parts};
 use crate::entry::words::words;
 use crate::entry::{Format, VerdictName};
 
-/// What the check of a line found.
+/// The result of checking a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A key of the set verifies it.
+    /// A key of the set verifies the signature.
     Valid(Proof),
-    /// There is a signature, and no known key verifies it, or it is not well formed.
+    /// No key of the set verifies the signature, or the signature is not well formed.
     Invalid(Reason),
     /// There is no signature.
     Unsigned,
-    /// A well-formed signature, and no key at hand to check it with.
+    /// The signature is well formed, but there is no key to check it with.
     NoKey,
-    /// The line is no entry.
+    /// The line is not an entry.
     Malformed(Malformed),
 }
 
-/// That a signature was verified. Only [`check`] makes one.
+/// Proof that a signature was verified. Only [`check`] and [`check_with_budget`] make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     key: Arc<Key>,
@@ -32,7 +32,7 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// The key that verified it.
+    /// The key that verified the signature.
     pub fn key(&self) -> &Arc<Key> {
         &self.key
     }
@@ -44,30 +44,29 @@ impl Proof {
 }
 
 words! {
-    /// Why an entry is invalid. It claims no more than was seen.
+    /// Why an entry is invalid.
     pub enum Reason {
-        /// The signature is well formed, and no key of the set verifies it.
+        /// The signature is well formed, but no key of the set verifies it.
         NoMatchingKey = "no_matching_key",
-        /// The signature is well formed, and so many others failed in its delivery that it was not
-        /// tried yet.
+        /// The signature is well formed, but not tried yet: too many others of the delivery failed.
         NotTried = "not_tried",
         /// The signature is not base64url.
         SignatureNotBase64Url = "signature_not_base64url",
         /// The signature is not 64 bytes long.
         SignatureLength = "signature_length",
-        /// A JSON entry has more than one.
+        /// A JSON entry has more than one signature.
         SignatureAmbiguous = "signature_ambiguous",
-        /// A JSON entry's is not a string.
+        /// The signature of a JSON entry is not a string.
         SignatureNotAString = "signature_not_a_string",
-        /// The key of a JSON entry's is spelled with escapes.
+        /// The key `sig` of a JSON entry is written with escapes.
         SignatureKeyEscaped = "signature_key_escaped",
     }
 }
 
 words! {
-    /// What a valid signature covers, less the signature itself.
+    /// The part of a line that a valid signature covers, without the signature itself.
     pub enum Coverage {
-        /// The entry, which is the line.
+        /// The line, which is the entry.
         Entry = "entry",
         /// The object under `event` of a CPS line.
         Object = "object",
@@ -76,11 +75,11 @@ words! {
     }
 }
 
-/// Why an entry has the verdict [`VerdictName::NoKey`].
+/// The reason for the verdict [`VerdictName::NoKey`].
 pub const NO_KEYS: &str = "no_keys";
 
 impl Verdict {
-    /// Its name.
+    /// The name of the verdict.
     pub fn name(&self) -> VerdictName {
         match self {
             Verdict::Valid(_) => VerdictName::Valid,
@@ -91,7 +90,7 @@ impl Verdict {
         }
     }
 
-    /// What more there is to say, as a word.
+    /// The reason for the verdict, as a word.
     pub fn reason(&self) -> Option<&'static str> {
         match self {
             Verdict::Valid(_) | Verdict::Unsigned => None,
@@ -101,7 +100,7 @@ impl Verdict {
         }
     }
 
-    /// The proof of a valid one.
+    /// The proof, if the entry is valid.
     pub fn proof(&self) -> Option<&Proof> {
         match self {
             Verdict::Valid(proof) => Some(proof),
@@ -109,78 +108,81 @@ impl Verdict {
         }
     }
 
-    /// Whether a key that is not at hand now may make it valid.
+    /// Whether a key that arrives later may make the entry valid.
     pub fn awaits_key(&self) -> bool {
         matches!(self, Verdict::NoKey | Verdict::Invalid(Reason::NoMatchingKey | Reason::NotTried))
     }
 
-    /// Whether the signature was not tried, for so many others failed.
+    /// Whether the signature was not tried because too many others failed.
     pub fn is_not_tried(&self) -> bool {
         matches!(self, Verdict::Invalid(Reason::NotTried))
     }
 }
 
-/// So many verifications may fail for one delivery: some two seconds of one core. A body of a few MiB
-/// has room for millions of made-up signatures; whoever sends honest entries under a key that is not
-/// at hand yet needs some thousands.
+/// The maximum number of failed verifications for a delivery: about two seconds of one core. A body
+/// of a few MiB has room for millions of forged signatures. Genuine entries under a key that has
+/// not arrived yet need some thousands.
 pub const MAX_FAILED_VERIFICATIONS: u64 = 20_000;
 
-/// What is left of it, shared by all threads that check the lines of a delivery.
+/// How many verifications may still fail. All threads that check a delivery share it.
 #[derive(Debug)]
 pub struct FailureBudget(AtomicU64);
 
 impl FailureBudget {
-    /// A budget of so many verifications that fail.
+    /// A budget of `failed` failed verifications.
     pub fn new(failed: u64) -> FailureBudget {
         FailureBudget(AtomicU64::new(failed))
     }
 
-    /// One that is never spent.
+    /// A budget that is never spent.
     pub fn unlimited() -> FailureBudget {
         FailureBudget::new(u64::MAX)
     }
 
-    /// Whether nothing is left.
+    /// Whether no verification may fail any more.
     pub fn is_spent(&self) -> bool {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// Takes out what failed.
+    /// Takes `failed` verifications from the budget.
     fn spend(&self, failed: usize) {
         let take = |left: u64| Some(left.saturating_sub(failed as u64));
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
     }
 }
 
-/// A line that was checked.
+/// The check of a line.
 #[derive(Clone, Debug)]
 pub struct SignatureCheck {
-    /// What was found.
+    /// The verdict.
     pub verdict: Verdict,
-    /// What its fields are to be read from.
+    /// The payload to read fields from.
     pub payload: Payload,
-    /// The signature over that payload; `None` if it is not well formed or there is none.
+    /// The signature over the payload. `None` if it is missing or not well formed.
     pub signature: Option<[u8; 64]>,
-    /// Whether `sig` stands twice in a JSON object.
+    /// Whether a JSON object has more than one `sig`.
     pub repeated_sig: bool,
 }
 
-/// Checks the signature of a line against a set of keys. A line whose payload verifies and is of
-/// another format than the line is no entry: its signer said something else.
+/// Checks the signature of a line against a set of keys.
+///
+/// # Errors
+/// When a payload verifies but has another format than the line: its signer meant something else.
 pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Result<SignatureCheck, Malformed> {
     check_with_budget(layout, keys, &FailureBudget::unlimited())
 }
 
-/// The same, unless the budget is spent: then the signature is [`Reason::NotTried`].
+/// Checks like [`check`], but tries no signature once the budget is spent: the reason is then
+/// [`Reason::NotTried`].
 ///
-/// A signature that no key verifies costs as many verifications as were tried. One that verifies
-/// costs nothing, whichever key it is of: what is genuine never meets the budget by itself.
+/// A signature that no key verifies costs as many verifications as were tried. A signature that
+/// verifies costs nothing, with any key. So genuine entries never spend the budget.
 pub fn check_with_budget(
     layout: &Layout<'_>,
     keys: &KeySet,
     budget: &FailureBudget,
 ) -> Result<SignatureCheck, Malformed> {
-    let signatures = signatures(layout);
+    let signatures = find_signatures(layout);
     let repeated_sig = matches!(&layout.parts, Parts::Object { sigs, .. } if sigs.len() > 1);
     let mut all_tried = true;
     for candidate in &signatures.candidates {
@@ -222,11 +224,11 @@ fn is_of_format(payload: &str, format: Format) -> Result<(), Malformed> {
     }
 }
 
-/// Whether a line is an entry, and all that may be signed of it is of its format. It needs no keys:
-/// if it is, then [`check`] finds it malformed under none.
+/// Whether a line is an entry whose possible payloads all have the expected format. [`check`] never
+/// finds such a line malformed, whatever the keys.
 pub fn is_of_one_format(line: &[u8]) -> bool {
     Layout::of(line, usize::MAX).is_ok_and(|layout| {
-        signatures(&layout)
+        find_signatures(&layout)
             .candidates
             .iter()
             .flat_map(|one| &one.payloads)

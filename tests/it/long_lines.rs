@@ -60,7 +60,7 @@ fn a_long_line_is_shown_truncated_and_can_be_fetched_whole() {
     let html = get(&serve, "/entries/1").text();
     assert!(html.contains(&sha256(&line)), "{html}");
     assert!(html.contains("href=\"/entries/1/raw\""), "{html}");
-    assert!(html.contains("The line has 2.94 KiB."), "{html}");
+    assert!(html.contains("The line is 2.94 KiB long."), "{html}");
     for path in ["/entries/1/raw", "/api/v1/entries/1/raw"] {
         let answer = get(&serve, path);
         assert_eq!((answer.status, &answer.body), (200, &line), "{path}");

@@ -75,15 +75,15 @@ fn openssl_verifies_an_entry_with_the_commands_on_its_page() {
         assert!(verifies(&serve, id), "{id}");
     }
     assert!(!verifies(&serve, 5));
-    assert!(page(&serve, "/entries/5").contains("no key at hand verifies it (1 tried)"));
+    assert!(page(&serve, "/entries/5").contains("no known key verifies it (1 tried)"));
 }
 
 #[test]
 fn every_page_loads_with_and_without_entries() {
     let signer = Signer::new("k");
     let serve = start(&signer);
-    assert!(page(&serve, "/").contains("There is no entry yet"));
-    assert!(page(&serve, "/deliveries").contains("What to check, in this order"));
+    assert!(page(&serve, "/").contains("There are no entries yet"));
+    assert!(page(&serve, "/deliveries").contains("Check in this order"));
     assert!(page(&serve, "/overview").contains("/authorization"));
     assert!(!page(&serve, "/overview").contains(&serve.authorization));
 
@@ -95,7 +95,7 @@ fn every_page_loads_with_and_without_entries() {
     assert!(entries.contains("href=\"/?q=verdict%3A%22unsigned%22\""), "{entries}");
     let narrowed = page(&serve, "/?q=verdict%3A%22unsigned%22&limit=1");
     assert!(narrowed.contains("<strong>1 entry</strong>"), "{narrowed}");
-    assert!(page(&serve, "/?q=nowhere").contains("No entry matches."));
+    assert!(page(&serve, "/?q=nowhere").contains("No entries match."));
     let slip = page(&serve, "/?q=statuss:200");
     assert!(slip.contains("no entry has the field &#34;statuss&#34;; the nearest is"), "{slip}");
     assert!(page(&serve, "/entries/1").contains("<del class=\"cut\"> sig="));
@@ -153,7 +153,7 @@ fn errors_are_pages_too() {
         ("/entries/", 404, "there is nothing at this path"),
         ("/api/v1/nowhere", 404, "there is nothing at this path"),
         ("/assets/0/style.css", 404, "there is no such file"),
-        ("/logout", 405, "the method is not taken here"),
+        ("/logout", 405, "this path does not support the method"),
     ] {
         let answer = ask(&serve, "GET", path, &[], "");
         assert_eq!(answer.status, status, "{path}");
@@ -216,11 +216,11 @@ fn a_past_range_links_to_live_entries() {
     let serve = Serve::start();
     serve.deliver(cef(1));
     let entries = page(&serve, "/?q=POST&since=2025-06-18&until=2025-06-19");
-    assert!(entries.contains("Live is off: the range has ended."), "{entries}");
-    assert!(entries.contains("<a href=\"/?q=POST&#38;since=2025-06-18\">Show what comes now</a>"));
+    assert!(entries.contains("Live updates are off: the range is over."), "{entries}");
+    assert!(entries.contains("<a href=\"/?q=POST&#38;since=2025-06-18\">Show new entries</a>"));
     let wider =
         "/?q=POST&#38;since=2025-06-16T12%3A00%3A00.000Z&#38;until=2025-06-20T12%3A00%3A00.000Z";
-    assert!(entries.contains(&format!("<a href=\"{wider}\">← zoom out</a>")), "{entries}");
+    assert!(entries.contains(&format!("<a href=\"{wider}\">← Zoom out</a>")), "{entries}");
     let stream = "data-stream=\"/api/v1/stream?q=POST&#38;since=2025-06-18\"";
     assert!(page(&serve, "/?q=POST&since=2025-06-18").contains(stream));
 }
@@ -261,7 +261,7 @@ fn pasted_lines_are_verified_and_not_stored() {
     let answer = ask(&serve, "POST", "/verify", &form, &body);
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert!(answer.text().contains("A known key verifies"), "{}", answer.text());
-    assert!(answer.text().contains("The line is no entry"), "{}", answer.text());
+    assert!(answer.text().contains("The line is not an entry"), "{}", answer.text());
     let many = format!("lines={}", "x%0A".repeat(201));
     assert_eq!(ask(&serve, "POST", "/verify", &form, &many).status, 400);
     assert!(serve.lines().is_empty());

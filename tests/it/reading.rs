@@ -179,7 +179,7 @@ fn an_unknown_field_is_named() {
     let ran = on(&home, &["query", "cluster:b"]).expect(0);
     assert_eq!(ran.stderr, "no entry matches\n");
     let ran = on(&home, &["query", "verdict=invalid"]).expect(0);
-    assert!(ran.stderr.contains("a colon asks for the field: verdict:invalid"), "{ran}");
+    assert!(ran.stderr.contains("to search the field, write verdict:invalid"), "{ran}");
 }
 
 #[test]

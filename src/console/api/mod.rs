@@ -1,8 +1,5 @@
-//! The JSON API, under `/api/v1/`. `docs/openapi.json` is its description.
-//!
-//! - [`entries`]: a page of entries, and one. [`counts`]: over time and by value.
-//! - [`stream`]: entries as they come. [`deliveries`]: how they came, and what did not.
-//! - [`verify`]: lines from anywhere, of which nothing is stored.
+//! The JSON API under `/api/v1/`. `docs/openapi.json` describes it. [`stream`] has the live
+//! entries.
 
 mod stream;
 
@@ -30,7 +27,7 @@ use crate::store::{
     BadCursor, Counts, Delivered, Quarantined, Reader, Refused, Stats, StoreError, Wanted,
 };
 
-/// `GET /api/openapi.json`: what all of it is, in OpenAPI 3.1.
+/// `GET /api/openapi.json`: the description of the API in OpenAPI 3.1.
 pub(super) async fn description() -> Response {
     let mut answer = include_str!("../../../docs/openapi.json").into_response();
     let json = HeaderValue::from_static("application/json");
@@ -38,7 +35,6 @@ pub(super) async fn description() -> Response {
     answer
 }
 
-/// The calls.
 pub(super) fn router() -> Router<Arc<Console>> {
     Router::new()
         .route("/entries", get(entries))
@@ -52,7 +48,7 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/verify", post(verify))
 }
 
-/// An answer in JSON.
+/// A response in JSON.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -73,7 +69,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 #[derive(Serialize)]
 struct EntriesAnswer {
     entries: Vec<Record>,
-    /// Where the next page begins; `null` if this is the last.
+    /// The cursor of the next page. `null` on the last page.
     next: Option<String>,
 }
 
@@ -102,16 +98,15 @@ async fn entry(
     found.map(Json).ok_or_else(missing)
 }
 
-/// Entries over time.
 #[derive(Serialize)]
 struct HistogramAnswer {
-    /// How many entries were counted.
+    /// The number of entries that were counted.
     entries: u64,
-    /// Whether that is all that match; else they are the newest 50,000.
+    /// Whether all matches were counted. If not, only the newest 50,000 were.
     complete: bool,
-    /// How wide a bucket is, in milliseconds.
+    /// The width of a bucket in milliseconds.
     width_ms: i64,
-    /// Over the whole range, oldest first, those without an entry too.
+    /// The buckets of the whole range, oldest first. Empty buckets are included.
     buckets: Vec<Bucket>,
 }
 
@@ -122,17 +117,16 @@ struct Bucket {
     verdicts: BTreeMap<String, u64>,
 }
 
-/// Entries by the values of a field.
 #[derive(Serialize)]
 struct FacetsAnswer {
     field: String,
     entries: u64,
     complete: bool,
-    /// The commonest first.
+    /// The most common values first.
     values: Vec<ValueCount>,
     /// Entries with a value that is not listed.
     other: u64,
-    /// Entries without one.
+    /// Entries without the field.
     missing: u64,
 }
 
@@ -191,13 +185,13 @@ async fn facets(
     }))
 }
 
-/// What came and what did not, newest first.
+/// Deliveries, refused requests and quarantined bodies, newest first.
 #[derive(Serialize)]
 struct DeliveriesAnswer {
     deliveries: Vec<Delivered>,
-    /// Where the next page of deliveries begins; `null` if this is the last.
+    /// The cursor of the next page of deliveries. `null` on the last page.
     next: Option<String>,
-    /// On the first page alone, as is the quarantine.
+    /// Only on the first page, like the quarantine.
     refused: Vec<Refused>,
     quarantine: Vec<Quarantined>,
 }
@@ -211,7 +205,7 @@ async fn deliveries(
     console.read(move |reader| delivery_page(reader, before, limit)).await.map(Json)
 }
 
-/// The number of the delivery before which the page begins.
+/// The cursor: deliveries with a lower number than this are on the page.
 fn before(params: &Params) -> Result<Option<u64>, Problem> {
     let Some(cursor) = params.cursor.as_deref().filter(|cursor| !cursor.is_empty()) else {
         return Ok(None);
@@ -225,7 +219,7 @@ fn delivery_page(
     before: Option<u64>,
     limit: usize,
 ) -> Result<DeliveriesAnswer, StoreError> {
-    // One more shows whether there is a next page.
+    // One delivery more than asked for shows whether there is a next page.
     let mut deliveries = reader.deliveries(before, limit + 1)?;
     let more = deliveries.len() > limit;
     deliveries.truncate(limit);
@@ -245,10 +239,9 @@ async fn stats(State(console): State<Arc<Console>>) -> Result<Json<Stats>, Probl
     console.read(|reader| reader.stats(10)).await.map(Json)
 }
 
-/// The most lines that are verified at once: half a second of one core.
+/// The maximum number of lines per request: about half a second of one core.
 const MAX_LINES: usize = 5000;
 
-/// What was found.
 #[derive(Serialize)]
 struct VerifyAnswer {
     verdicts: BTreeMap<&'static str, u64>,
@@ -274,7 +267,10 @@ async fn verify(
     Ok(Json(VerifyAnswer { verdicts, entries }))
 }
 
-/// The lines of `text` as records, or why there are too many.
+/// The lines of `text` as records.
+///
+/// # Errors
+/// When there are more than [`MAX_LINES`] lines.
 fn records(text: &Bytes, keys: &KeySet) -> Result<Vec<Record>, Problem> {
     let now = now();
     let ranges: Vec<_> = lines(text).take(MAX_LINES + 1).collect();

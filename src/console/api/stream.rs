@@ -1,8 +1,9 @@
-//! Entries as they come, as server-sent events (HTML Living Standard, section 9.2).
+//! New entries as server-sent events (HTML Living Standard, section 9.2).
 //!
-//! All streams together take at most a tenth of one core: one looks at the store at a time, and
-//! after a look nobody looks for nine times as long as it took. Who falls far behind, because more
-//! comes or because it reads slowly, skips to where the newest are, and is told so.
+//! All streams together take at most a tenth of one core. One stream polls the store at a time, and
+//! after a poll no stream polls for nine times as long as the poll took. A stream that falls far
+//! behind, because entries come too fast or because its client reads slowly, skips to the newest
+//! entries and says so in an event.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,26 +25,26 @@ use crate::entry::Record;
 use crate::search::Filter;
 use crate::store::{Event, Position, Reader, StoreError};
 
-/// How often it is polled whether something came.
+/// The time between polls.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Who is so many entries behind skips.
+/// A stream that is more entries behind than this skips.
 const MAX_LAG: u64 = 5000;
 
-/// To where it skips: so many before the newest.
+/// The number of newest entries that a skip leaves to send.
 const KEPT_AFTER_SKIP: u64 = 200;
 
-/// How many events wait for a reader.
+/// The number of events that wait for a slow client.
 const QUEUE: usize = 64;
 
-/// How long a reader that takes nothing is waited for.
+/// A client that takes nothing for this long is disconnected.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `GET /api/v1/stream?q=&since=&until=`
 ///
 /// # Events
-/// `entry`: a new entry. `changed`: an entry whose verdict is another one now. `skipped`: entries
-/// that were not polled at, or are there no more, `{"from":id,"to":id}`.
+/// `entry`: a new entry. `changed`: an entry whose verdict has changed. `skipped`: entries that
+/// were skipped or no longer exist, `{"from":id,"to":id}`.
 pub(super) async fn stream(
     State(console): State<Arc<Console>>,
     headers: HeaderMap,
@@ -65,7 +66,7 @@ pub(super) async fn stream(
     Ok(Sse::new(ReceiverStream::new(to_send)).keep_alive(KeepAlive::default()))
 }
 
-/// Follows the store until the reader is gone or all is over.
+/// Follows the store until the client disconnects or the server shuts down.
 async fn follow(
     console: Arc<Console>,
     filter: Filter,
@@ -73,7 +74,7 @@ async fn follow(
     events: mpsc::Sender<Result<SseEvent, Infallible>>,
 ) {
     let mut shutdown = console.shutdown.clone();
-    // A comment: else a proxy, or a browser, waits for the first entry to call it open.
+    // The comment makes proxies and browsers see an open stream before the first entry.
     let mut to_send = vec![SseEvent::default().comment("listening")];
     loop {
         for event in to_send.drain(..) {
@@ -115,14 +116,14 @@ async fn follow(
     }
 }
 
-/// What a look gave.
+/// The result of a poll.
 struct Polled {
     events: Vec<SseEvent>,
     position: Position,
     more: bool,
 }
 
-/// Looks at what came after `from`. Each event's id says where to go on after it.
+/// Reads the events after `at`. The id of an event is the position to resume from after it.
 fn poll(reader: &Reader, filter: &Filter, mut at: Position) -> Result<Polled, StoreError> {
     let mut events = Vec::new();
     let newest = reader.newest(&Filter::All, 0)?.next_id;
@@ -135,7 +136,7 @@ fn poll(reader: &Reader, filter: &Filter, mut at: Position) -> Result<Polled, St
     let news = follow.poll()?;
     let end = follow.position();
     let count = news.events.len();
-    // The new ones come first, by rising id, and then those that changed.
+    // New entries come first, by rising id, then changed entries.
     for (number, event) in (1..).zip(news.events) {
         let sent = match event {
             Event::New(record) => {
@@ -157,7 +158,7 @@ fn poll(reader: &Reader, filter: &Filter, mut at: Position) -> Result<Polled, St
 }
 
 fn entry(kind: &str, record: &Record, next: Position) -> Option<SseEvent> {
-    // A line break in it would end the event: JSON has none.
+    // A line break would end the event. JSON on one line has none.
     let data = serde_json::to_string(record).ok()?;
     Some(SseEvent::default().event(kind).data(data).id(write_position(next)))
 }

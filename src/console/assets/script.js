@@ -1,17 +1,18 @@
-// What the page does without it, it does with it. Added are live entries, local times and copying.
-// Text from entries is hostile: it is set as text, never as markup, and what is not seen is marked
-// as the server does (pages/text.rs).
+// Adds live entries, local times and copying. Everything else on the pages works without it.
+// Text from entries is hostile: it is set as text, never as markup, and invisible characters are
+// marked as on the server (pages/text.rs).
 "use strict";
 
 (() => {
   const byId = (id) => document.getElementById(id);
-  const say = (text) => { byId("said").textContent = text; };
+  const announce = (text) => { byId("said").textContent = text; };
 
-  // Times: UTC or local, remembered. All that is shown and filled in is of the one zone.
+  // Times are in UTC or in local time, and the choice is remembered. Shown times and input fields
+  // use the same zone.
 
   const pad = (number, width) => String(number).padStart(width, "0");
 
-  // The offset of a time in the zone that is shown, as RFC 3339 has it.
+  // The offset of a time in the current zone, as in RFC 3339.
   const offsetAt = (at) => {
     if (!local) return "Z";
     const minutes = -at.getTimezoneOffset();
@@ -21,7 +22,7 @@
 
   const nameOf = (offset) => (offset === "Z" ? "UTC" : `UTC${offset}`);
 
-  // A time in the zone that is shown: its digits, and its offset.
+  // A time in the current zone: its digits and its offset.
   const parts = (exact) => {
     const at = new Date(exact);
     if (!local || Number.isNaN(at.getTime())) return [exact.replace("Z", ""), "Z"];
@@ -74,7 +75,7 @@
     }
   };
 
-  // What is filled in without a zone is of the zone that is shown; what the server read so was UTC.
+  // An input without a zone is in the current zone. The server reads it as UTC.
   const exactly = (text, isLocal) => {
     const [, date, clock] = WITHOUT_ZONE.exec(text.trim()) ?? [];
     const at = new Date(`${date}T${clock ?? "00:00"}${isLocal ? "" : "Z"}`);
@@ -93,28 +94,28 @@
     local = !local;
     try { localStorage.setItem("zone", local ? "local" : "utc"); } catch { /* not remembered */ }
     showZone();
-    say(`Times are ${nameOf(offsetAt(new Date()))}`);
+    announce(`Times are ${nameOf(offsetAt(new Date()))}`);
   });
   if (local) setExactly(false);
   showZone();
 
-  // On paper: from where and when.
+  // The printed page shows its address and the time.
 
-  const onPaper = () => {
+  const preparePrint = () => {
     const at = document.createElement("time");
     at.setAttribute("datetime", new Date().toISOString());
     writeTime(at);
     byId("address").textContent = location.href;
     byId("printed-at").replaceChildren("printed ", at);
   };
-  onPaper();
-  addEventListener("beforeprint", onPaper);
+  preparePrint();
+  addEventListener("beforeprint", preparePrint);
 
   // Copying.
 
-  const put = async (text) => {
+  const copy = async (text) => {
     if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
-    // Without TLS there is no clipboard but on this machine.
+    // Without TLS the clipboard is only available on localhost.
     const area = document.createElement("textarea");
     area.value = text;
     area.className = "hidden";
@@ -122,7 +123,7 @@
     area.select();
     const done = document.execCommand("copy");
     area.remove();
-    if (!done) throw new Error("the browser does not copy");
+    if (!done) throw new Error("the browser refused");
   };
 
   const textOf = async (button) => {
@@ -140,12 +141,12 @@
     button.hidden = false;
     button.addEventListener("click", async () => {
       try {
-        await put(await textOf(button));
+        await copy(await textOf(button));
         button.textContent = "Copied";
-        say("Copied");
+        announce("Copied");
       } catch (error) {
         button.textContent = "Not copied";
-        say(`Not copied: ${error.message}`);
+        announce(`Not copied: ${error.message}`);
       }
       setTimeout(() => { button.textContent = name; }, 2000);
     });
@@ -155,7 +156,7 @@
 
   if (!window.EventSource) return;
 
-  // The page of an empty store is another one when the first entry comes.
+  // The page of an empty store is reloaded when the first entry arrives.
   const first = byId("first");
   if (first) {
     const source = new EventSource(first.dataset.stream);
@@ -167,7 +168,7 @@
   const live = byId("live");
   if (!live) return;
 
-  const MOST_ROWS = 500;
+  const MAX_ROWS = 500;
   const CELL = 160;
   const TITLE = 1000;
   const SIGNS = { valid: "✓", unsigned: "–", no_key: "?", invalid: "✗", malformed: "!" };
@@ -183,7 +184,7 @@
     return cut ? `${marked}…` : marked;
   };
 
-  // What tells a value from others of its sort: as pages/text.rs has it.
+  // Abbreviates a value as in pages/text.rs.
   const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
   const short = (text) =>
     (UUID.test(text) ? `${text.slice(0, 8)}…${text.slice(32)}` : text.replace(/^AUTHENTICATION_OUTCOME_(?=.)/s, ""));
@@ -200,7 +201,7 @@
     return element;
   };
 
-  // What came of it, and whether it was refused or failed: as pages/entries.rs has it.
+  // The outcome, and whether it is a refusal or a failure, as in pages/entries.rs.
   const outcome = ({ kind, fields }) => {
     const joined = (...parts) =>
       parts.filter((part) => part !== undefined && part !== null && part !== "").join(" ");
@@ -269,15 +270,14 @@
   let came = 0;
   let missed = 0;
 
-  const tell = () => {
+  const showState = () => {
     const state = paused ? `paused, ${waiting.length} waiting` : `${came} new`;
     said.textContent = source ? (missed ? `${state}, ${missed} skipped` : state) : "";
   };
 
   const find = (id) => body.querySelector(`tr[data-id="${Number(id)}"]`);
 
-  // The order of the list: by time, then by number, the newest first. Times of one form compare as
-  // text.
+  // The list is sorted by time, then by id, newest first. Times in the same format compare as text.
   const isNewer = (entry, row) => {
     const time = row.querySelector("time")?.getAttribute("datetime") ?? "";
     return entry.time === time ? entry.id > Number(row.dataset.id) : entry.time > time;
@@ -298,17 +298,17 @@
     table.hidden = false;
     const none = byId("none");
     if (none) none.hidden = true;
-    while (body.rows.length > MOST_ROWS) body.deleteRow(-1);
+    while (body.rows.length > MAX_ROWS) body.deleteRow(-1);
   };
 
-  // What is above and beside the list is made by the server: at most every ten seconds, and for at
-  // most a twentieth of the time. Who is in it with the keyboard is not thrown out.
+  // The summary and the facets are fetched from the server again: at most every ten seconds, and
+  // taking at most a twentieth of the time. A part that has the keyboard focus is not replaced.
   const INTERVAL = 10_000;
-  let nextLook = 0;
-  let look = null;
-  let told = 0;
+  let nextRefresh = 0;
+  let refreshTimer = null;
+  let announced = 0;
 
-  const takeOver = (page, id) => {
+  const replacePart = (page, id) => {
     const [old, fresh] = [byId(id), page.getElementById(id)];
     if (!old || !fresh || old.contains(document.activeElement)) return;
     const open = old.querySelector("details")?.open ?? false;
@@ -324,72 +324,72 @@
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });
       if (answer.ok) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        for (const id of ["summary", "refine"]) takeOver(page, id);
+        for (const id of ["summary", "refine"]) replacePart(page, id);
       }
-    } catch { /* it is tried again */ }
-    if (came > told) say(`${came} new`);
-    told = came;
-    nextLook = performance.now() + Math.max(INTERVAL, 20 * (performance.now() - began));
-    look = null;
-    if (source) refreshLater();
+    } catch { /* the next refresh tries again */ }
+    if (came > announced) announce(`${came} new`);
+    announced = came;
+    nextRefresh = performance.now() + Math.max(INTERVAL, 20 * (performance.now() - began));
+    refreshTimer = null;
+    if (source) scheduleRefresh();
   };
 
-  const refreshLater = () => {
-    look ??= setTimeout(refresh, Math.max(0, nextLook - performance.now()));
+  const scheduleRefresh = () => {
+    refreshTimer ??= setTimeout(refresh, Math.max(0, nextRefresh - performance.now()));
   };
 
-  const stopLooking = () => {
-    clearTimeout(look);
-    look = null;
+  const cancelRefresh = () => {
+    clearTimeout(refreshTimer);
+    refreshTimer = null;
   };
 
-  const take = (event) => {
+  const receive = (event) => {
     const entry = JSON.parse(event.data);
     came += 1;
     if (!paused) {
       show(entry);
     } else {
       waiting.push(entry);
-      if (waiting.length > MOST_ROWS) waiting.shift();
+      if (waiting.length > MAX_ROWS) waiting.shift();
     }
-    tell();
-    // The first is not kept waiting.
-    if (came === 1) stopLooking();
-    refreshLater();
+    showState();
+    // The first entry refreshes at once.
+    if (came === 1) cancelRefresh();
+    scheduleRefresh();
   };
 
   const start = () => {
     source = new EventSource(live.dataset.stream);
-    source.addEventListener("entry", take);
-    source.addEventListener("changed", take);
+    source.addEventListener("entry", receive);
+    source.addEventListener("changed", receive);
     source.addEventListener("skipped", (event) => {
       const { from, to } = JSON.parse(event.data);
       missed += to - from + 1;
-      tell();
+      showState();
     });
-    source.addEventListener("open", tell);
-    source.addEventListener("error", () => { said.textContent = "connection lost, trying again"; });
-    [came, missed, told, waiting, paused] = [0, 0, 0, [], false];
+    source.addEventListener("open", showState);
+    source.addEventListener("error", () => { said.textContent = "connection lost, retrying"; });
+    [came, missed, announced, waiting, paused] = [0, 0, 0, [], false];
     said.textContent = "connecting";
-    look = setTimeout(refresh, INTERVAL);
-    nextLook = 0;
+    refreshTimer = setTimeout(refresh, INTERVAL);
+    nextRefresh = 0;
   };
 
   const stop = () => {
     source.close();
     source = null;
-    stopLooking();
+    cancelRefresh();
     paused = false;
     waiting.forEach(show);
     waiting = [];
-    tell();
+    showState();
   };
 
   const showButtons = () => {
     toggle.setAttribute("aria-pressed", String(source !== null));
     pause.hidden = source === null;
     pause.setAttribute("aria-pressed", String(paused));
-    pause.textContent = paused ? "Go on" : "Pause";
+    pause.textContent = paused ? "Resume" : "Pause";
   };
 
   toggle.addEventListener("click", () => {
@@ -403,7 +403,7 @@
       waiting.forEach(show);
       waiting = [];
     }
-    tell();
+    showState();
     showButtons();
   });
 

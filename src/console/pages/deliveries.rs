@@ -1,5 +1,5 @@
-//! Deliveries: what came, what was turned away and why, what is in quarantine; and what to check if
-//! nothing arrives.
+//! The page of deliveries, refused requests and the quarantine. If nothing was ever delivered, it
+//! is a checklist.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::console::problem::Problem;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::store::{Delivered, Quarantined, Refused, Stats};
 
-/// How many of each are listed, to choose from.
+/// The choices for the number of rows: the number, its parameter, its label.
 const LIMITS: [(usize, &str, &str); 3] =
     [(50, "50", "newest 50"), (200, "200", "200"), (1000, "1000", "1,000")];
 
-/// How many of the requests that were refused stand above the deliveries.
+/// The number of refused requests that are shown without unfolding.
 const FIRST: usize = 5;
 
 #[derive(Template)]
@@ -31,14 +31,14 @@ pub(super) struct DeliveriesPage {
     pub(super) shell: Shell,
     pub(super) choices: Vec<Choice>,
     pub(super) deliveries: Vec<DeliveryRow>,
-    /// The first of the requests that were refused, and the others.
+    /// The first refused requests, and the others.
     pub(super) refused: (Vec<RefusedRow>, Vec<RefusedRow>),
     pub(super) quarantine: Vec<QuarantineRow>,
-    /// What to check, if nothing was ever delivered.
+    /// Present if nothing was ever delivered.
     pub(super) checklist: Option<Checklist>,
 }
 
-/// There is nothing at all.
+/// What to check if nothing is delivered.
 pub(super) struct Checklist {
     pub(super) first: FirstDelivery,
     pub(super) endpoints: Vec<SafeText>,
@@ -111,7 +111,7 @@ impl DeliveriesPage {
                 stats.refused.iter().take(FIRST).map(refused).collect(),
                 stats.refused.iter().skip(FIRST).map(refused).collect(),
             ),
-            // The newest first, as everywhere.
+            // Newest first, as everywhere.
             quarantine: stats.quarantine.iter().rev().take(limit).map(quarantined).collect(),
             checklist: (stats.deliveries.is_empty() && stats.quarantine.is_empty())
                 .then(|| Checklist::new(receiver)),

@@ -1,4 +1,4 @@
-//! The entries: the query, how many there are over time and by value, and the newest of them.
+//! The page of entries: the query, the histogram, the facets and the newest entries.
 
 use std::sync::Arc;
 
@@ -21,16 +21,16 @@ use crate::search::{Field, Filter};
 use crate::store::counts::{NEWEST, SUMMARISED};
 use crate::store::{Counts, FieldCounts, Page, PageCursor, TimeRange, Wanted};
 
-/// How many entries a page has, if nothing else is asked for.
+/// The default number of entries on a page.
 const LIMIT: usize = 50;
 
-/// How many stretches of time the histogram has at most.
+/// The maximum number of bars in the histogram.
 const BARS: usize = 60;
 
-/// A query, to show how one is written.
+/// The example in the empty query field.
 pub(super) const EXAMPLE: &str = "kind:access status:>=400";
 
-/// How many values of a field are listed.
+/// The number of values in a facet.
 const VALUES: usize = 8;
 
 #[derive(Template)]
@@ -39,23 +39,23 @@ pub(super) struct EntriesPage {
     pub(super) shell: Shell,
     pub(super) selection: Selection,
     pub(super) choices: Vec<Choice>,
-    /// A range that holds this one, if this one has an end.
+    /// A wider range around this one, if this one has an end.
     pub(super) wider: Option<Link>,
     pub(super) query_fault: Option<QueryFault>,
     pub(super) range_fault: Option<SafeText>,
     pub(super) content: Content,
 }
 
-/// What is below the query.
+/// The content below the query.
 pub(super) enum Content {
-    /// The query or the range cannot be read.
+    /// The query or the range is not valid.
     Invalid,
-    /// There is no entry at all.
+    /// The store has no entries.
     EmptyStore(FirstDelivery),
     Results(Box<Results>),
 }
 
-/// How the first delivery is made.
+/// How to make a first delivery.
 pub(super) struct FirstDelivery {
     pub(super) curl: String,
     pub(super) loopback: bool,
@@ -71,7 +71,7 @@ pub(super) struct QueryFault {
 
 pub(super) struct Results {
     pub(super) total: String,
-    /// Whether the counts are of the newest entries only.
+    /// The number of entries that were counted, if not all were.
     pub(super) partial: Option<String>,
     pub(super) histogram: Option<Histogram>,
     pub(super) facets: Vec<Facet>,
@@ -79,19 +79,19 @@ pub(super) struct Results {
     pub(super) older: Option<Link>,
     pub(super) newest: Option<Link>,
     pub(super) live: Live,
-    /// What the query is likely to have wrong, for nothing matches it.
+    /// Likely mistakes in the query, if nothing matches.
     pub(super) hints: Vec<SafeText>,
 }
 
-/// Whether new entries are shown as they come.
+/// Whether the page can show new entries live.
 pub(super) enum Live {
-    /// They come from here.
+    /// The address of the stream.
     From(Link),
-    /// They do not belong to the page: why, and where they do.
+    /// The reason why not, and a page that can.
     Off(&'static str, Link),
 }
 
-/// The commonest values of a field.
+/// The most common values of a field.
 pub(super) struct Facet {
     pub(super) field: &'static str,
     pub(super) name: &'static str,
@@ -104,11 +104,10 @@ pub(super) struct FacetValue {
     pub(super) value: Cell,
     pub(super) count: String,
     pub(super) link: Option<Link>,
-    /// Whether the query asks for it already.
+    /// Whether the query already selects the value.
     pub(super) current: bool,
 }
 
-/// An entry in the table.
 pub(super) struct EntryRow {
     pub(super) link: Link,
     pub(super) id: u64,
@@ -193,7 +192,7 @@ impl FirstDelivery {
     }
 }
 
-/// What is wrong, with the query parted where it is.
+/// The error, with the query split at its position.
 fn fault(problem: &Problem, query: Option<&str>) -> QueryFault {
     let query = query.unwrap_or_default();
     let position = problem.position.unwrap_or(0);
@@ -234,7 +233,7 @@ pub(super) fn results(
 fn live(selection: &Selection, range: TimeRange, cursor: Option<PageCursor>) -> Live {
     if range.until.is_some_and(|until| until <= now().get()) {
         let without_end = selection.between(&selection.since, "");
-        return Live::Off("the range has ended", without_end.link("/", ("", "")));
+        return Live::Off("the range is over", without_end.link("/", ("", "")));
     }
     match cursor {
         Some(_) => Live::Off("this is an older page", selection.link("/", ("", ""))),
@@ -242,8 +241,7 @@ fn live(selection: &Selection, range: TimeRange, cursor: Option<PageCursor>) -> 
     }
 }
 
-/// The values of a field to choose from; `None` where there is nothing to choose. Most entries have
-/// no warning.
+/// The facet of a field. `None` if there is nothing to choose: most entries have no warning.
 fn facet(selection: &Selection, counts: &FieldCounts) -> Option<Facet> {
     if counts.values.is_empty() && (counts.missing == 0 || counts.field == Field::Warning) {
         return None;
@@ -301,7 +299,7 @@ pub(super) fn row(record: &Record) -> EntryRow {
     }
 }
 
-/// What came of it, in a few words, and whether it was refused or failed.
+/// The outcome in a few words, and whether it is a refusal or a failure.
 fn outcome(kind: Option<Kind>, fields: &Fields) -> (String, bool) {
     let text = |name: &str| fields.get(name).map(Value::as_text).unwrap_or_default();
     let says = |name: &str, yes: &str, no: &str| match fields.get(name) {
@@ -324,7 +322,7 @@ fn outcome(kind: Option<Kind>, fields: &Fields) -> (String, bool) {
         }
         Some(Kind::Authentication) => {
             let (success, bad) = says("success", "success", "failed");
-            // What tells one from another is at the end of these names.
+            // These names differ only at the end.
             let (name, class) = (text("name"), text("event_class_id"));
             let name = name.strip_prefix("AUTHENTICATION_OUTCOME_").unwrap_or(&name);
             let class = class.strip_prefix("AUTHENTICATION_TYPE_").unwrap_or(&class);

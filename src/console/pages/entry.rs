@@ -1,4 +1,5 @@
-//! One entry: its fields, its line, its verification explained, how it came, and what belongs to it.
+//! The page of an entry: its fields, its raw line, its verification, its delivery and related
+//! entries.
 
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ use crate::entry::{Format, Kind, Malformed, Record};
 use crate::signature::KeySet;
 use crate::store::{Delivered, Provenance, Spelled};
 
-/// A value that is longer gets a block of its own that scrolls, in bytes.
+/// A longer value is shown in a block that scrolls, in bytes.
 const LONG: usize = 300;
 
-/// Of another line with the same signature this much is shown, in characters.
+/// The part that is shown of another line with the same signature, in characters.
 const LONGEST_SPELLING: usize = 2000;
 
 #[derive(Template)]
@@ -39,18 +40,18 @@ pub(super) struct EntryPage {
     pub(super) warnings: Vec<&'static str>,
     pub(super) related: Vec<Related>,
     pub(super) explanation: Explanation,
-    /// What is to be said if checking it again finds something else than is recorded.
+    /// A message, if a new check gives another verdict than the stored one.
     pub(super) changed: Option<String>,
     pub(super) fields: Vec<FieldRow>,
-    /// How long the line is.
+    /// The length of the line.
     pub(super) length: String,
-    /// Its SHA-256, in hexadecimal, if the beginning alone is kept with the entry.
+    /// The SHA-256 of the line in hexadecimal, if only its beginning is kept with the entry.
     pub(super) sha256: Option<String>,
-    /// Whether the beginning alone is shown.
+    /// Whether only the beginning of the line is shown.
     pub(super) is_beginning: bool,
-    /// Whether more than is shown can be copied by the script.
+    /// Whether the API has the whole line, so that the script can copy it.
     pub(super) can_be_copied: bool,
-    /// The line, to download.
+    /// The download of the line.
     pub(super) line: Link,
     pub(super) delivery: Option<DeliveryFacts>,
     pub(super) delivered: String,
@@ -58,7 +59,7 @@ pub(super) struct EntryPage {
     pub(super) api: Link,
 }
 
-/// Entries that belong to this one.
+/// A link to related entries.
 pub(super) struct Related {
     pub(super) name: &'static str,
     pub(super) link: Link,
@@ -68,13 +69,13 @@ pub(super) struct FieldRow {
     pub(super) name: SafeText,
     pub(super) value: SafeText,
     pub(super) long: bool,
-    /// The entries with the same value.
+    /// The link to entries with the same value.
     pub(super) link: Option<Link>,
 }
 
 /// Another line with the same signature.
 pub(super) struct SpellingRow {
-    /// `None`: those that are only counted.
+    /// `None` for lines that are only counted.
     pub(super) line: Option<SafeText>,
     pub(super) delivery: u64,
     pub(super) link: Link,
@@ -96,7 +97,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Response, HtmlProblem> {
     let missing =
-        || Problem::not_found("there is no entry with this id; retention may have given it up");
+        || Problem::not_found("there is no entry with this id; retention may have deleted it");
     let number: u64 = id.parse().map_err(|_| missing())?;
     let found =
         console.read(move |reader| Ok((reader.entry(number)?, reader.provenance(number)?))).await?;
@@ -117,7 +118,7 @@ impl EntryPage {
             Some(from) => (from.delivery, from.key, from.spellings),
             None => (None, None, Vec::new()),
         };
-        // The key that verified it may have retired since.
+        // The key that verified the entry may be retired by now.
         let keys = key.map_or(known, |key| KeySet::new([Arc::new(key)]));
         let explanation = match record.whole {
             Some(_) => Explanation::malformed(&record.raw, Malformed::TooLong),
@@ -162,16 +163,16 @@ impl EntryPage {
     }
 }
 
-/// What is to be said if the line is checked again, with the keys of now, and found otherwise.
+/// A message if checking the line with the current keys gives another verdict.
 fn changed(recorded: Badge, now: Badge) -> Option<String> {
     if recorded == now {
         return None;
     }
     let advice = match recorded.0 {
-        "valid" => "The line or its key is not what it was: run vidimus store check.",
-        _ => "Keys may have changed since it was checked.",
+        "valid" => "The line or its key has changed: run vidimus store check.",
+        _ => "The keys may have changed since.",
     };
-    Some(format!("Recorded as {}; checked just now it is {}. {advice}", recorded.0, now.0))
+    Some(format!("Stored as {}; checked again now: {}. {advice}", recorded.0, now.0))
 }
 
 fn related(record: &Record) -> Vec<Related> {
@@ -187,7 +188,7 @@ fn related(record: &Record) -> Vec<Related> {
 
 fn fields(record: &Record) -> Vec<FieldRow> {
     let known = record.fields.known().filter_map(|(name, value)| Some((name, value?, true)));
-    // An extension that is called as a field of ours is out of a query's reach.
+    // A query cannot reach an extension with the name of a defined field.
     let others = record.fields.extensions().map(|(name, value)| {
         let hidden = crate::search::Field::names().any(|ours| ours == name) || name == "warnings";
         (name, value, !hidden)

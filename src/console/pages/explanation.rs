@@ -1,5 +1,5 @@
-//! The verification of a line, explained: what was signed and what was cut out of it, the key, the
-//! verdict and why, and the commands with which anybody verifies it without us.
+//! Explains the verification of a line: the signed text, the piece that was cut out, the key, the
+//! verdict and its reason, and commands to verify the line without Vidimus.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -10,76 +10,68 @@ use super::text::{Badge, SafeText, bytes};
 use crate::entry::{Layout, Malformed};
 use crate::signature::{self, Coverage, Key, KeySet, Verdict};
 
-/// A longer payload is not written into commands: a shell takes no such line.
+/// The longest payload that is put into commands, in bytes. A shell takes no longer lines.
 const LONGEST_COMMAND: usize = 96 * 1024;
 
-/// The most of a piece of a line that is shown, in characters. The whole line is there to download.
+/// The part of a piece of the line that is shown, in characters. The whole line can be downloaded.
 pub(super) const SHOWN: usize = 16 * 1024;
 
-/// The head of an Ed25519 public key as SubjectPublicKeyInfo in DER (RFC 8410 section 4).
+/// The prefix of an Ed25519 public key as SubjectPublicKeyInfo in DER (RFC 8410 section 4).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// A verification, explained.
 #[derive(Debug)]
 pub(super) struct Explanation {
     /// The verdict.
     pub(super) verdict: Badge,
-    /// Why, in a sentence or two.
+    /// The reason, in a sentence or two.
     pub(super) why: String,
-    /// The line, in pieces.
+    /// The pieces of the line.
     pub(super) pieces: Vec<Piece>,
-    /// Whether something is cut out of it.
+    /// Whether a piece is cut out.
     pub(super) has_cut: bool,
-    /// Whether something stands around what is signed.
+    /// Whether there is text outside the signed text.
     pub(super) has_outside: bool,
-    /// How long the payload is and what its hash is.
+    /// The length and the hash of the payload.
     pub(super) payload: Option<PayloadFacts>,
-    /// The key that verifies it.
+    /// The key that verifies the line.
     pub(super) key: Option<KeyFacts>,
     /// The signature, in base64url.
     pub(super) signature: Option<String>,
-    /// The commands for openssl.
     pub(super) commands: Option<Commands>,
 }
 
-/// A piece of the line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// `signed`, `cut`, `outside` what is signed, or `plain`.
+    /// `signed`, `cut`, `outside` (of the signed text) or `plain`.
     pub(super) role: &'static str,
-    /// Its text.
     pub(super) text: SafeText,
 }
 
-/// The payload.
 #[derive(Debug)]
 pub(super) struct PayloadFacts {
-    /// Its length.
     pub(super) length: String,
-    /// Its SHA-256, in hexadecimal.
+    /// In hexadecimal.
     pub sha256: String,
 }
 
-/// A key.
 #[derive(Debug)]
 pub(super) struct KeyFacts {
-    /// Its name.
     pub(super) kid: SafeText,
-    /// Its thumbprint (RFC 7638).
+    /// The thumbprint (RFC 7638).
     pub(super) thumbprint: String,
 }
 
-/// Commands that verify the entry without us.
+/// Commands for openssl that verify the line without Vidimus.
 #[derive(Debug)]
 pub(super) struct Commands {
-    /// For a shell.
+    /// The commands, for a shell.
     pub(super) text: String,
-    /// With which key, if it is one that fails.
+    /// The key that the commands use, if they fail.
     pub(super) fails_with: Option<SafeText>,
 }
 
 impl Explanation {
-    /// Checks `line`, however long it is, with `keys`, and explains what is found.
+    /// Checks `line`, of any length, with `keys` and explains the result.
     pub(super) fn of(line: &[u8], keys: &KeySet) -> Explanation {
         let checked = Layout::of(line, line.len())
             .and_then(|layout| Ok((layout.line, signature::check(&layout, keys)?)));
@@ -126,7 +118,7 @@ impl Explanation {
         }
     }
 
-    /// Explains a line that is none, or the beginning of one.
+    /// Explains a malformed line, or the beginning of one.
     pub(super) fn malformed(line: &[u8], why_not: Malformed) -> Explanation {
         let verdict = Verdict::Malformed(why_not);
         Explanation {
@@ -148,7 +140,7 @@ fn facts(payload: &[u8]) -> PayloadFacts {
     PayloadFacts { length: bytes(payload.len() as u64), sha256: HEXLOWER.encode(digest.as_ref()) }
 }
 
-/// Why a verdict is what it is. It claims no more than was seen.
+/// The reason for a verdict, as a text. It claims no more than the check found.
 fn why(verdict: &Verdict, keys: usize) -> String {
     match verdict {
         Verdict::Valid(proof) => {
@@ -158,51 +150,51 @@ fn why(verdict: &Verdict, keys: usize) -> String {
                 Coverage::Line => "the whole line without its signature",
             };
             format!(
-                "A known key verifies the Ed25519 signature over {what}, byte for byte. The key is \
-                 the region's: whose entry it is, its org_id and portal_id tell."
+                "A known key verifies the Ed25519 signature over {what}, byte for byte. The key \
+                 belongs to the whole region: org_id and portal_id tell whose entry it is."
             )
         }
         Verdict::Invalid(reason) => match reason {
             signature::Reason::NoMatchingKey => format!(
-                "The signature is well formed, and no key at hand verifies it ({keys} tried). The \
+                "The signature is well formed, but no known key verifies it ({keys} tried). The \
                  entry was changed after it was signed, or it was signed with another key."
             ),
             signature::Reason::NotTried => {
-                "The signature is well formed and was not tried: too many others of its delivery \
-                 failed."
+                "The signature is well formed, but it was not tried: too many others in its \
+                 delivery failed."
                     .to_owned()
             }
             signature::Reason::SignatureNotBase64Url => {
-                "The signature is not base64url: it is damaged or made up.".to_owned()
+                "The signature is not base64url: it is damaged or forged.".to_owned()
             }
             signature::Reason::SignatureLength => {
-                "The signature is not 64 bytes long: it is damaged or made up.".to_owned()
+                "The signature is not 64 bytes long: it is damaged or forged.".to_owned()
             }
             signature::Reason::SignatureAmbiguous => {
-                "There is more than one signature in the object, and none is preferred.".to_owned()
+                "The object has more than one signature, so none of them counts.".to_owned()
             }
             signature::Reason::SignatureNotAString => "The signature is not a string.".to_owned(),
             signature::Reason::SignatureKeyEscaped => {
-                "The name of the signature is spelled with escapes, as no sender does.".to_owned()
+                "The key \"sig\" is written with escapes, which no sender does.".to_owned()
             }
         },
         Verdict::Unsigned => {
-            "There is no signature: nothing says that the entry is genuine. Signing has to be \
-             switched on in Konnect."
+            "The entry has no signature, so nothing shows that it is genuine. Signing must be \
+             enabled in Konnect."
                 .to_owned()
         }
         Verdict::NoKey => {
-            "There is a well-formed signature and no key to check it with. It is checked when keys \
-             arrive: give --region or --jwks."
+            "The signature is well formed, but there is no key to check it with. The entry is \
+             checked when keys arrive: set --region or --jwks."
                 .to_owned()
         }
         Verdict::Malformed(why) => {
-            format!("The line is no entry ({}). It is kept as it came.", why.as_str())
+            format!("The line is not an entry ({}). It is kept as it was received.", why.as_str())
         }
     }
 }
 
-/// What verifies the payload without us; `None` if it is too long for a shell.
+/// The commands that verify the payload. `None` if the payload is too long for a shell.
 fn commands(payload: &[u8], signature: &[u8; 64], key: &Key) -> Option<String> {
     if payload.len() > LONGEST_COMMAND {
         return None;
@@ -220,7 +212,7 @@ fn commands(payload: &[u8], signature: &[u8; 64], key: &Key) -> Option<String> {
     ))
 }
 
-/// In lines of 64 characters (RFC 7468 section 2).
+/// Wraps base64 into lines of 64 characters (RFC 7468 section 2).
 fn wrapped(base64: &str) -> String {
     let mut lines = String::with_capacity(base64.len() + base64.len() / 64);
     for (at, c) in base64.chars().enumerate() {

@@ -1,5 +1,5 @@
-//! Entries over time as bars, stacked by verdict, each of which narrows the range; and the same as
-//! a table.
+//! The histogram: entries over time as bars, stacked by verdict, and as a table. Each bar links to
+//! its range.
 
 use std::collections::BTreeMap;
 
@@ -8,65 +8,57 @@ use super::text::{Badge, TimeTag, VERDICTS, count, duration};
 use crate::entry::Millis;
 use crate::store::{Counts, TimeRange};
 
-/// The height of the picture, in its own units.
+/// The height of the image in SVG units.
 const HEIGHT: f64 = 100.0;
 
-/// The width of a bar, in the picture's units, and the gap that belongs to it.
+/// The distance from bar to bar in SVG units, and the gap that it includes.
 const STEP: usize = 10;
 const GAP: usize = 1;
 
-/// Entries over time.
 #[derive(Debug)]
 pub(super) struct Histogram {
-    /// How wide the picture is, in its own units.
+    /// The width of the image in SVG units.
     pub(super) width: usize,
-    /// The bars, oldest first.
+    /// Oldest first.
     pub(super) bars: Vec<Bar>,
-    /// When the first begins.
+    /// The start of the first bar.
     pub(super) from: TimeTag,
-    /// When the last ends.
+    /// The end of the last bar.
     pub(super) to: TimeTag,
-    /// How much time a bar is.
+    /// The length of time of a bar.
     pub(super) step: String,
-    /// How many entries the highest bar is.
+    /// The number of entries of the highest bar.
     pub(super) highest: String,
-    /// The verdicts that there are, for the legend and the table.
+    /// The verdicts that occur, for the legend and the table.
     pub(super) verdicts: Vec<Badge>,
 }
 
-/// A stretch of time.
 #[derive(Debug)]
 pub(super) struct Bar {
-    /// Where it is.
     pub(super) x: usize,
-    /// How wide it is drawn.
     pub(super) width: usize,
-    /// Its parts, from the bottom up.
+    /// From the bottom up.
     pub(super) parts: Vec<Part>,
-    /// When it begins.
     pub(super) start: TimeTag,
-    /// Its entries alone.
+    /// The entries of the bar.
     pub(super) link: Link,
-    /// How many entries there are.
     pub(super) entries: String,
-    /// How many have each verdict of the legend.
+    /// The number of entries with each verdict of the legend.
     pub(super) numbers: Vec<String>,
 }
 
-/// The entries of a bar that have one verdict.
+/// The part of a bar for one verdict.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// The verdict.
     pub(super) verdict: &'static str,
-    /// Its upper edge.
+    /// The upper edge.
     pub(super) y: String,
-    /// How high it is.
     pub(super) height: String,
 }
 
 impl Histogram {
-    /// That of `counts`, which are of `selection` in `range`; `None` if no range is given and there
-    /// is no entry.
+    /// The histogram of `counts`, the counts of `selection` in `range`. `None` if there is neither
+    /// a range nor an entry.
     pub(super) fn new(
         counts: &Counts,
         selection: &Selection,
@@ -80,7 +72,7 @@ impl Histogram {
             VERDICTS.into_iter().map(|(name, _)| name).filter(|name| there(name)).collect();
         let bar = |(at, (start, found)): (usize, &(i64, BTreeMap<String, u64>))| {
             let end = Millis::saturating(start.saturating_add(counts.width));
-            // Of the first and the last only a part may have been asked for.
+            // The range may cut off a part of the first and the last bar.
             let (since, until) = (range.since.unwrap_or(i64::MIN), range.until.unwrap_or(i64::MAX));
             let (from, to) = ((*start).max(since), end.get().min(until));
             let (from, to) = (Millis::saturating(from), Millis::saturating(to));
@@ -110,12 +102,12 @@ impl Histogram {
     }
 }
 
-/// The parts of a bar, where the highest bar of all is as high as the picture.
+/// The parts of a bar. The highest bar fills the image.
 fn parts(verdicts: &[&'static str], numbers: &[u64], highest: u64) -> Vec<Part> {
     let mut top = HEIGHT;
     let mut parts = Vec::new();
     for (verdict, number) in verdicts.iter().zip(numbers).filter(|(_, number)| **number > 0) {
-        // A single one among many is seen too.
+        // Even a single entry among many is visible.
         let height = (*number as f64 / highest as f64 * HEIGHT).max(2.0).min(top);
         top -= height;
         parts.push(Part { verdict, y: format!("{top:.2}"), height: format!("{height:.2}") });

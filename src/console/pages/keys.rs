@@ -1,4 +1,5 @@
-//! The keys: which are known, since when and from where, and how many entries each verified.
+//! The page of keys: the known keys with the number of entries that each verified, and the key
+//! sources.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub(super) struct KeyRow {
     pub(super) source: SafeText,
     pub(super) first_seen: TimeTag,
     pub(super) last_seen: TimeTag,
-    /// Whether it verifies what comes now.
+    /// Whether the key verifies new entries.
     pub(super) in_use: bool,
     pub(super) entries: String,
     pub(super) link: Option<Link>,

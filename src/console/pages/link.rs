@@ -1,4 +1,4 @@
-//! Links that ask for entries: a query and a range of time, as they stand in the address.
+//! Links to pages, with a query and a time range as parameters.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::net::percent_encoded;
 use crate::search::{self, Field};
 use crate::store::TimeRange;
 
-/// An address of ours, its parameters percent-encoded (RFC 3986).
+/// The address of a page of the console. Its parameters are percent-encoded (RFC 3986).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Link(String);
 
@@ -19,7 +19,7 @@ impl fmt::Display for Link {
 }
 
 impl Link {
-    /// The address `path` with those of `parameters` that are not empty.
+    /// A link to `path`. Parameters that are empty are left out.
     pub(super) fn new(path: &str, parameters: &[(&str, &str)]) -> Link {
         let mut link = path.to_owned();
         for (name, value) in parameters.iter().filter(|(_, value)| !value.is_empty()) {
@@ -36,59 +36,56 @@ impl Link {
         Link(format!("/entries/{id}"))
     }
 
-    /// The entries that the delivery `id` brought.
+    /// The entries that were first received in the delivery `id`.
     pub(super) fn delivery(id: u64) -> Link {
         Link::new("/", &[("q", &format!("delivery:{id}"))])
     }
 
-    /// The entries whose `field` is exactly `value`, if a query can say so.
+    /// The entries whose `field` is exactly `value`, if a query can express that.
     pub(super) fn to_equal(field: &str, value: &str) -> Option<Link> {
         let term = search::equals(&Field::named(field), value)?;
         Some(Link::new("/", &[("q", &term)]))
     }
 }
 
-/// Which entries a page is receiver, as it was asked.
+/// The entries that a page selects, as the request gives them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Selection {
-    /// The query.
     pub(super) query: String,
-    /// The first time, as written.
+    /// The start of the range, as written.
     pub(super) since: String,
-    /// The time past the last, as written.
+    /// The end of the range, as written. The range does not include it.
     pub(super) until: String,
 }
 
-/// A range of time that is offered, as a link.
+/// A choice that a page offers.
 #[derive(Debug)]
 pub(super) struct Choice {
-    /// What it is called.
     pub(super) name: &'static str,
-    /// Where it leads.
     pub(super) link: Link,
-    /// Whether it is what the page shows.
+    /// Whether the page shows this choice.
     pub(super) current: bool,
 }
 
-/// The ranges that are offered: what each is called, and since when it is.
+/// The time ranges to choose from: the label and the value of `since`.
 const RANGES: [(&str, &str); 6] =
     [("15 min", "15m"), ("1 h", "1h"), ("6 h", "6h"), ("24 h", "24h"), ("7 d", "7d"), ("all", "")];
 
 impl Selection {
-    /// The address of it at `path`, with a parameter more.
+    /// The link to the selection at `path`, with one more parameter.
     pub(super) fn link(&self, path: &str, more: (&str, &str)) -> Link {
         let own = [("q", self.query.as_str()), ("since", &self.since), ("until", &self.until)];
         Link::new(path, &[own[0], own[1], own[2], more])
     }
 
-    /// The same entries between these times.
+    /// The same query with another range.
     pub(super) fn between(&self, since: &str, until: &str) -> Selection {
         let (since, until) = (since.to_owned(), until.to_owned());
         Selection { query: self.query.clone(), since, until }
     }
 
-    /// The same entries in a range four times as wide around `range`, which these are in, if that has
-    /// an end.
+    /// A link to the same query in a range that is four times as wide as `range`, if `range` has an
+    /// end.
     pub(super) fn wider(&self, path: &str, range: TimeRange, now: i64) -> Option<Link> {
         let until = range.until?;
         let Some(since) = range.since else {
@@ -101,14 +98,14 @@ impl Selection {
         Some(self.between(&text(since), &until).link(path, ("", "")))
     }
 
-    /// Of them those whose `field` is `value`, if a query can say so.
+    /// The selected entries whose `field` is `value`, if a query can express that.
     pub(super) fn narrowed(&self, field: &Field, value: &str) -> Option<Selection> {
         let term = search::equals(field, value)?;
         let query = search::narrowed(&self.query, &term, now().get())?;
         Some(Selection { query, since: self.since.clone(), until: self.until.clone() })
     }
 
-    /// The ranges to choose from at `path`.
+    /// The time ranges to choose from at `path`.
     pub(super) fn choices(&self, path: &str) -> Vec<Choice> {
         let choice = |(name, since): (&'static str, &str)| Choice {
             name,

@@ -1,4 +1,4 @@
-//! The login: the console's token against a cookie; and the way out.
+//! The login, which exchanges the token for a cookie, and the logout.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) struct LoginPage {
     pub(super) fault: Option<SafeText>,
 }
 
-/// What the form sends. It holds a secret, and therefore has no `Debug`.
+/// The form. It has no `Debug`, because it holds a secret.
 #[derive(Deserialize)]
 pub(super) struct Login {
     token: String,

@@ -1,9 +1,11 @@
-//! The web page: rendered here, whole without a script, with a script that adds what is live.
+//! The web pages. They are rendered on the server and work without the script. The script adds live
+//! entries, local times and copying.
 //!
-//! A file for each page: [`entries`], [`entry`], [`deliveries`], [`keys`], [`overview`], [`verify`],
-//! [`login`]. A page is a struct of what it shows, and a template of the same name that only lays it
-//! out. [`text`] makes hostile values harmless, [`link`] writes addresses, [`histogram`], [`outputs`]
-//! and [`explanation`] are parts of pages, [`assets`] is what pages load.
+//! Each page has a file: [`entries`], [`entry`], [`deliveries`], [`keys`], [`overview`], [`verify`]
+//! and [`login`]. A page is a struct with everything that it shows, and a template of the same name
+//! with the layout. [`text`] makes hostile values harmless, [`link`] writes addresses, and
+//! [`histogram`] and [`explanation`] are parts of pages. The addresses of the stylesheet, the
+//! script and the icon contain a part of their hash, so browsers can cache them for ever.
 
 mod deliveries;
 mod entries;
@@ -37,7 +39,6 @@ use super::problem::Problem;
 use super::{Console, problem_response, raw};
 use crate::clock::now;
 
-/// The pages.
 pub(super) fn router() -> Router<Arc<Console>> {
     Router::new()
         .route("/", get(entries::show))
@@ -52,33 +53,26 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/assets/{version}/{name}", get(asset))
 }
 
-/// What all pages have around them.
+/// The frame around every page.
 #[derive(Debug)]
 struct Shell {
-    /// What the page is called.
     title: String,
-    /// The pages to go to; none before one is logged in.
+    /// The navigation. Empty on the login page.
     tabs: Vec<Tab>,
-    /// The version of what pages load.
+    /// The version of the assets.
     version: &'static str,
-    /// Whether there is a way to log out.
+    /// Whether there is a button to log out.
     log_out: bool,
-    /// The page's path and query, for paper.
+    /// The path and query of the page, for printing.
     address: String,
-    /// When the page was made.
     made: TimeTag,
-    /// The version of the program.
     program: &'static str,
 }
 
-/// A page to go to.
 #[derive(Debug)]
 struct Tab {
-    /// What it is called.
     name: &'static str,
-    /// Where it is.
     path: &'static str,
-    /// Whether one is there.
     current: bool,
 }
 
@@ -91,7 +85,7 @@ const TABS: [(&str, &str); 5] = [
 ];
 
 impl Shell {
-    /// That of the page `title`, below the tab that leads to `path`.
+    /// The frame of the page `title`. The tab of `path` is the current one.
     fn new(title: impl Into<String>, path: &str) -> Shell {
         let tab =
             |(name, to): (&'static str, &'static str)| Tab { name, path: to, current: to == path };
@@ -107,25 +101,25 @@ impl Shell {
         }
     }
 
-    /// The same at an address of its own.
+    /// Sets the address of the page, if it is not that of the tab.
     fn at(self, address: &Link) -> Shell {
         Shell { address: address.to_string(), ..self }
     }
 
-    /// That of a page for whoever is not logged in.
+    /// The frame of a page for visitors who are not logged in.
     fn bare(title: &str) -> Shell {
         Shell { tabs: Vec::new(), ..Shell::new(title, "") }
     }
 }
 
 impl Console {
-    /// What is around the page `title`, below the tab that leads to `path`.
+    /// The frame of the page `title`. The tab of `path` is the current one.
     fn shell(&self, title: impl Into<String>, path: &str) -> Shell {
         Shell { log_out: self.guard.asks_for_token(), ..Shell::new(title, path) }
     }
 }
 
-/// A page as an answer.
+/// Renders a page as a response.
 fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
         Ok(text) => {
@@ -138,7 +132,7 @@ fn page(status: StatusCode, template: &impl Template) -> Response {
     }
 }
 
-/// A problem, as a page.
+/// A problem that is shown as a page.
 #[derive(Debug)]
 pub(super) struct HtmlProblem(pub(super) Problem);
 
@@ -186,7 +180,7 @@ const ASSETS: [Asset; 3] = [
     Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../assets/icon.svg") },
 ];
 
-/// What changes in the addresses when one of them changes.
+/// A part of the hash of all assets.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let all: String = ASSETS.iter().map(|asset| asset.text).collect();
     let digest = digest::digest(&digest::SHA256, all.as_bytes());

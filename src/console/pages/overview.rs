@@ -1,5 +1,5 @@
-//! The whole at a glance: rates, verdicts, what is stored, what the vendor recommends alerting on,
-//! and what to enter in Konnect.
+//! The overview: verdicts, conditions that are worth an alert, rates, the store, the outputs, and
+//! the settings for Konnect.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use crate::entry::Millis;
 use crate::search::{self, Filter};
 use crate::store::{Counts, Gap, OutputStanding, Reader, Stats, StoreError, TimeRange, Wanted};
 
-/// The conditions that are worth an alert, each with its query. The first are what the signature and
-/// the expected ids say. The others are those that the vendor recommends; what Kong itself began is
-/// left out. Source: the vendor's page "Konnect and Dev Portal audit logs".
+/// The conditions that are worth an alert, each with its query. The first two are warnings. The
+/// vendor recommends the others on the page "Konnect and Dev Portal audit logs". Actions that Kong
+/// initiated are left out.
 pub(super) const CONDITIONS: [(&str, &str); 9] = [
     ("Entry of another organization or Dev Portal", "warning:foreign_*"),
     ("Entry with another warning", "warning:* NOT warning:foreign_*"),
@@ -38,11 +38,10 @@ pub(super) const CONDITIONS: [(&str, &str); 9] = [
     ("Authorization denied", "kind:authorization granted:false NOT kong_initiated:true"),
 ];
 
-/// The invalid entries that no key has failed.
+/// The query for invalid entries whose signature was not tried yet.
 pub(super) const NOT_TRIED: &str = "verdict:invalid reason:not_tried";
 
-/// The last stretches of time that it is told of how many entries were received: what each is
-/// called, in a query too, and its minutes.
+/// The periods that the rates cover: the label, the age in a query, and the length in minutes.
 const RATES: [(&str, &str, i64); 4] = [
     ("15 min", "15m", 15),
     ("1 h", "1h", 60),
@@ -55,7 +54,7 @@ const RATES: [(&str, &str, i64); 4] = [
 pub(super) struct OverviewPage {
     pub(super) shell: Shell,
     pub(super) choices: Vec<Choice>,
-    /// What the store has lost.
+    /// Entries that the store has lost.
     pub(super) gaps: Vec<GapRow>,
     pub(super) range_name: &'static str,
     pub(super) verdicts: Vec<VerdictRow>,
@@ -67,7 +66,7 @@ pub(super) struct OverviewPage {
     pub(super) advice: Vec<&'static str>,
 }
 
-/// Ids that no segment has.
+/// A range of ids that no segment has.
 pub(super) struct GapRow {
     pub(super) first_id: u64,
     pub(super) last_id: u64,
@@ -79,7 +78,7 @@ pub(super) struct VerdictRow {
     pub(super) verdict: Badge,
     pub(super) count: String,
     pub(super) link: Link,
-    /// How many of them were not tried yet, if any.
+    /// The number of entries that were not tried yet, with a link, if there are any.
     pub(super) not_tried: Option<(String, Link)>,
 }
 
@@ -98,7 +97,6 @@ pub(super) struct RateRow {
     pub(super) link: Link,
 }
 
-/// What is stored.
 pub(super) struct StoreFacts {
     pub(super) entries: String,
     pub(super) bytes: String,
@@ -108,23 +106,21 @@ pub(super) struct StoreFacts {
     pub(super) quarantine: String,
 }
 
-/// What to enter in Konnect.
+/// The settings to enter in Konnect.
 pub(super) struct EndpointSettings {
     pub(super) name: SafeText,
     pub(super) url: SafeText,
     pub(super) path: SafeText,
     pub(super) authorization: SafeText,
-    /// The same, to be copied.
+    /// All settings as a text to copy.
     pub(super) settings: SafeText,
 }
 
-/// What was counted.
 pub(super) struct OverviewCounts {
     pub(super) all: Counts,
     pub(super) conditions: Vec<Counts>,
-    /// Entries whose signature was not tried yet.
     pub(super) not_tried: Counts,
-    /// How many entries were received in each of the last stretches of time.
+    /// The number of entries received in each period of [`RATES`].
     pub(super) rates: Vec<u64>,
     pub(super) outputs: Vec<OutputStanding>,
 }
@@ -182,7 +178,7 @@ impl OverviewPage {
     ) -> OverviewPage {
         let choices = selection.choices("/overview");
         let range_name =
-            choices.iter().find(|choice| choice.current).map_or("chosen range", |one| one.name);
+            choices.iter().find(|choice| choice.current).map_or("custom range", |one| one.name);
         let link = |query: &str| {
             Selection { query: query.to_owned(), ..selection.clone() }.link("/", ("", ""))
         };
@@ -261,7 +257,7 @@ fn endpoints(receiver: &ReceiverInfo) -> Vec<EndpointSettings> {
         let url = format!("{}{}", receiver.base, input.path);
         let authorization = match &input.authorization_file {
             Some(file) => format!("the value in {file}"),
-            None => "the value that is configured".to_owned(),
+            None => "the configured value".to_owned(),
         };
         let skip = if receiver.self_signed.is_some() { "\nSkip SSL verification: yes" } else { "" };
         let settings = format!(
@@ -278,47 +274,47 @@ fn endpoints(receiver: &ReceiverInfo) -> Vec<EndpointSettings> {
     receiver.inputs.iter().map(endpoint).collect()
 }
 
-/// What stands between Konnect and us.
+/// What keeps Konnect from delivering, or entries from being verified.
 fn advice(receiver: &ReceiverInfo) -> Vec<&'static str> {
     let all = [
         (
             receiver.loopback,
-            "The endpoint is on a loopback address, which Konnect cannot reach: put a tunnel or a \
-             proxy in front, and name it with --public-url.",
+            "The endpoint is on a loopback address, which Konnect cannot reach: use a tunnel or a \
+             proxy, and set --public-url to its URL.",
         ),
         (
             receiver.self_signed.is_some(),
-            "The certificate is self-signed: set skip_ssl_verification on the destination, for \
-             development only, or give a real one.",
+            "The certificate is self-signed: for development set skip_ssl_verification on the \
+             destination, and in production use a certificate that Konnect trusts.",
         ),
         (
             !receiver.has_key_source,
-            "No source of keys is configured: give --region or --jwks, or signatures cannot be \
-             verified.",
+            "No key source is configured, so signatures cannot be verified: set --region or \
+             --jwks.",
         ),
     ];
     all.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect()
 }
 
-/// A lag that is shorter than this is how an output works: nothing to see, in milliseconds.
+/// A shorter lag is normal and not shown, in milliseconds.
 const NEGLIGIBLE: i64 = 15_000;
 
 pub(super) struct OutputRow {
     pub(super) name: SafeText,
     pub(super) behind: String,
-    /// Since when, if that is long ago.
+    /// The start of the lag, if it is long.
     pub(super) since: Option<TimeTag>,
     pub(super) rate: String,
     pub(super) written: String,
-    /// Entries that did not go out and will not.
+    /// Entries that were not delivered and will not be.
     pub(super) gone: String,
     pub(super) some_gone: bool,
     pub(super) error: Option<(TimeTag, SafeText)>,
-    /// Where the entries are that the other end refused, if there are such.
+    /// The file of the dead letters, if there are any.
     pub(super) dead_letters: Option<SafeText>,
 }
 
-/// The outputs that there are, in their order.
+/// The configured outputs, in order.
 pub(super) fn output_rows(standings: &[OutputStanding], now: Millis) -> Vec<OutputRow> {
     standings.iter().filter(|one| one.configured).map(|one| output_row(one, now)).collect()
 }

@@ -1,4 +1,4 @@
-//! Every page, rendered with the worst that entries can hold.
+//! Renders every page with the most hostile entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::store::{
     Sighting, Source, Stats, TimeRange,
 };
 
-/// HTML, a template, a terminal's escapes, marks that reorder, what is not seen.
+/// HTML, template syntax, terminal escapes, bidirectional marks and invisible characters.
 const HOSTILE: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(2)> {{7*7}} {% x %} \
                        \u{202e}gnp\u{2066}\u{200b}\u{feff}\u{1b}[31m\0\u{9b}\u{e0041}&lt;";
 
@@ -155,13 +155,13 @@ fn delivered() -> Delivered {
     }
 }
 
-/// What is around a page, with a way to log out.
+/// A frame with the button to log out.
 fn shell() -> Shell {
     Shell { log_out: true, ..Shell::new("Title", "/") }
 }
 
 fn entries(value: &str, content: impl FnOnce(&Selection) -> Content) -> EntriesPage {
-    // What is filled in is given back as it is: without what is not seen, for the check below.
+    // The form shows the query unchanged, so for the check below it has no invisible characters.
     let query = value.chars().filter(|c| !c.is_control() && c.is_ascii()).take(500).collect();
     let selection = Selection { query, since: "\"'>".into(), until: String::new() };
     EntriesPage {
@@ -191,7 +191,7 @@ fn entries_with(value: &str) -> String {
     page.render().unwrap()
 }
 
-/// Every page by its name.
+/// Every page with its name.
 fn pages() -> Vec<(&'static str, String)> {
     let mut pages = vec![("entries", entries_with(HOSTILE))];
     let empty = entries(HOSTILE, |_| Content::EmptyStore(FirstDelivery::new(&receiver())));
@@ -248,7 +248,7 @@ fn pages() -> Vec<(&'static str, String)> {
     pages
 }
 
-/// An output of this name that is behind and failed with this error.
+/// An output that is behind. `text` is its name and its error.
 fn standing(text: &str) -> OutputStanding {
     OutputStanding {
         name: text.to_owned(),
@@ -278,11 +278,11 @@ fn outputs_say_how_they_stand_and_those_that_are_past_are_left_out() {
     assert_eq!((row.behind.as_str(), row.rate.as_str()), ("4,321", "12.3"));
     assert_eq!(row.gone, "1 dead letter, 2,000 lost");
     assert!(row.since.is_some() && row.error.is_some());
-    // A moment behind is how an output works.
+    // A short lag is normal.
     assert!(output_rows(&[standing("siem")], NOW)[0].since.is_none());
 }
 
-/// The page of an entry that is valid.
+/// The page of a valid entry.
 fn valid() -> String {
     let (signer, _) = Signer::generate(Some(HOSTILE.into())).unwrap();
     let payload = "CEF:0|a|b|c|d|<b>|5|x=1";
@@ -293,7 +293,7 @@ fn valid() -> String {
     EntryPage::new(shell(), &record, Some(from), KeySet::default()).render().unwrap()
 }
 
-/// The tags of a page: their names, and their attributes.
+/// The tags of a page with their attributes.
 fn tags(html: &str) -> Vec<(String, Vec<(String, String)>)> {
     let mut tags = Vec::new();
     for tag in html.split('<').skip(1) {
@@ -399,7 +399,7 @@ fn long_values_make_no_long_table_and_no_long_page() {
     let html = EntryPage::new(shell(), record, None, KeySet::default()).render().unwrap();
     let run = |count: usize| html.contains(&"&#60;".repeat(count));
     assert!(run(10_000) && !run(SHOWN + 1));
-    assert!(html.contains("This is its beginning: <a href=\"/entries/"), "{html:.3000}");
+    assert!(html.contains("Only its beginning is shown: <a href=\"/entries/"), "{html:.3000}");
     check("entry", &html);
 }
 
@@ -418,7 +418,7 @@ fn a_verified_entry_is_explained() {
 
 #[test]
 fn counts_of_the_newest_say_so() {
-    assert!(entries_with("x").contains("counts are of the newest 40 matches only"));
+    assert!(entries_with("x").contains("only the newest 40 matches are counted"));
 }
 
 #[test]

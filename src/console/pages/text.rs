@@ -1,9 +1,9 @@
-//! Values as the pages show them.
+//! Formats values for the pages.
 //!
-//! Text from entries is hostile. The templates escape what HTML obeys; here each character that
-//! hides, or reorders others (Unicode Bidirectional Algorithm, UAX 9), gets a visible mark in its
-//! place, and what is too long for a cell is cut. Whatever comes from outside reaches a template as
-//! a [`SafeText`] only.
+//! Text from entries is hostile. The templates escape HTML. This file replaces invisible
+//! characters, and characters that reorder text (Unicode Bidirectional Algorithm, UAX 9), with
+//! visible marks, and shortens text that is too long for a cell. Text from outside reaches a
+//! template only as a [`SafeText`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,25 +14,24 @@ use indicatif::{HumanBytes, HumanCount};
 use crate::entry::Millis;
 use crate::entry::record::beginning;
 
-/// What a cell of a table shows at most, in characters.
+/// The maximum length of a table cell, in characters.
 const CELL: usize = 160;
 
-/// What its title shows at most.
+/// The maximum length of the title of a cell, in characters.
 const TITLE: usize = 1000;
 
-/// A text without a character that is not seen. The template escapes it.
+/// A text whose invisible characters are replaced with marks. The template escapes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SafeText(String);
 
 impl SafeText {
-    /// The whole text.
     pub(super) fn new(text: &str) -> SafeText {
         let mut shown = String::with_capacity(text.len());
         text.chars().for_each(|c| mark(&mut shown, c));
         SafeText(shown)
     }
 
-    /// The whole of some bytes. Those that are no UTF-8 are shown by number.
+    /// The whole of some bytes. Bytes that are not UTF-8 are shown as numbers.
     pub(super) fn from_bytes(bytes: &[u8]) -> SafeText {
         let mut shown = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
@@ -42,7 +41,7 @@ impl SafeText {
         SafeText(shown)
     }
 
-    /// At most `most` characters of the text; if it is cut, an ellipsis says so.
+    /// The first `most` characters of the text, with an ellipsis if the text is longer.
     pub(super) fn truncated(text: &str, most: usize) -> SafeText {
         match text.char_indices().nth(most) {
             None => SafeText::new(text),
@@ -54,7 +53,7 @@ impl SafeText {
         }
     }
 
-    /// The first `most` bytes of a line; if it is cut, an ellipsis says so.
+    /// The first `most` bytes of a line, with an ellipsis if the line is longer.
     pub(super) fn prefix(line: &[u8], most: usize) -> SafeText {
         let cut = beginning(line, most);
         let mut shown = SafeText::from_bytes(cut);
@@ -64,13 +63,12 @@ impl SafeText {
         shown
     }
 
-    /// The whole of a text of ours in lines: their ends are kept.
+    /// The whole of a text with its line breaks. Only for text of the program itself.
     pub(super) fn multiline(text: &str) -> SafeText {
         let lines: Vec<_> = text.lines().map(|line| SafeText::new(line).0).collect();
         SafeText(lines.join("\n"))
     }
 
-    /// Whether there is nothing to see.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -82,17 +80,14 @@ impl fmt::Display for SafeText {
     }
 }
 
-/// A value in a cell: what it shows, and more of it in its title.
+/// A table cell: a short text, and a longer text in its title.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cell {
-    /// The beginning.
     pub(super) text: SafeText,
-    /// The whole, unless it is very long.
     pub(super) title: SafeText,
 }
 
 impl Cell {
-    /// A cell with `text`.
     pub(super) fn new(text: &str) -> Cell {
         let mut title = SafeText::truncated(text, TITLE);
         if text.len() > TITLE && title.0.ends_with('…') {
@@ -101,17 +96,16 @@ impl Cell {
         Cell { text: SafeText::truncated(text, CELL), title }
     }
 
-    /// A cell with a value that is known by a part of it: `short` in the text, all of it in the
-    /// title.
+    /// A cell with an abbreviated value. The title has the whole value.
     pub(super) fn short(text: &str) -> Cell {
         Cell { text: SafeText::truncated(&abbreviated(text), CELL), ..Cell::new(text) }
     }
 
-    /// A cell with a line, as the bytes that came.
+    /// A cell with a raw line.
     pub(super) fn bytes(line: &[u8]) -> Cell {
         match std::str::from_utf8(line) {
             Ok(text) => Cell::new(text),
-            // Each byte that is no text takes four characters.
+            // Each byte that is not UTF-8 takes four characters.
             Err(_) => {
                 let shown = SafeText::from_bytes(line.get(..TITLE).unwrap_or(line));
                 Cell { text: SafeText::truncated(&shown.0, CELL), title: shown }
@@ -120,8 +114,8 @@ impl Cell {
     }
 }
 
-/// What tells a value from others of its sort: the outcome of an authentication without the words
-/// that all have, and both ends of a UUID (RFC 9562). The script does the same.
+/// Abbreviates a value: removes the common prefix of authentication outcomes, and the middle of a
+/// UUID (RFC 9562). The script does the same.
 fn abbreviated(text: &str) -> Cow<'_, str> {
     match text.strip_prefix("AUTHENTICATION_OUTCOME_") {
         Some(outcome) if !outcome.is_empty() => return outcome.into(),
@@ -148,8 +142,8 @@ fn mark(to: &mut String, c: char) {
     }
 }
 
-/// Whether a character is not seen, or changes how others are: controls, formats, separators,
-/// fillers, variation selectors, tags, and white space that is none of a keyboard's.
+/// Whether a character is invisible or changes how others are shown: controls, format characters,
+/// separators, fillers, variation selectors, tags, and white space other than the space.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || (c.is_whitespace() && c != ' ')
@@ -161,8 +155,8 @@ fn is_hidden(c: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
 }
 
-/// A time, as an element: in UTC, with its exact value and zone. In tables the zone stands in the
-/// head.
+/// A time as a `<time>` element in UTC, with its exact value and zone. In tables the zone is shown
+/// in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimeTag(pub(super) Millis);
 
@@ -179,19 +173,19 @@ impl fmt::Display for TimeTag {
     }
 }
 
-// It is made of digits and letters.
+// The text has only digits, letters and our own markup.
 impl HtmlSafe for TimeTag {}
 
-/// A verdict, as an element: a word, a sign and a colour.
+/// A verdict as an element with a word, a sign and a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Badge(pub(super) &'static str);
 
-/// The verdicts, and the sign of each.
+/// The verdicts and their signs.
 pub(super) const VERDICTS: [(&str, &str); 5] =
     [("valid", "✓"), ("unsigned", "–"), ("no_key", "?"), ("invalid", "✗"), ("malformed", "!")];
 
 impl Badge {
-    /// That of the verdict `name`.
+    /// The badge of the verdict `name`.
     pub(super) fn of(name: &str) -> Badge {
         Badge(VERDICTS.iter().find(|(one, _)| *one == name).map_or("malformed", |(one, _)| one))
     }
@@ -208,15 +202,15 @@ impl fmt::Display for Badge {
     }
 }
 
-// It is made of the words above.
+// The text has only the words above and our own markup.
 impl HtmlSafe for Badge {}
 
-/// A number with a comma between its thousands.
+/// A number with thousands separators.
 pub(super) fn count(number: u64) -> String {
     HumanCount(number).to_string()
 }
 
-/// So many of a thing, such as `1 entry` or `2,000 entries`.
+/// A number with its noun, such as `1 entry` or `2,000 entries`.
 pub(super) fn plural(number: u64, one: &str, more: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { more })
 }
@@ -226,7 +220,7 @@ pub(super) fn bytes(size: u64) -> String {
     HumanBytes(size).to_string()
 }
 
-/// A length of time in milliseconds, for people: the largest unit that it is a multiple of.
+/// A duration in the largest unit that it is a multiple of.
 pub(super) fn duration(millis: i64) -> String {
     const UNITS: [(i64, &str); 4] =
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];

@@ -1,4 +1,4 @@
-//! Lines from anywhere, verified and explained. Nothing is stored.
+//! The page that verifies and explains pasted lines. Nothing is stored.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::console::problem::Problem;
 use crate::entry::lines;
 use crate::signature::KeySet;
 
-/// The most lines that are explained on one page. The API takes more.
+/// The maximum number of lines on the page. The API takes more.
 const MOST: usize = 200;
 
 #[derive(Template)]
 #[template(path = "verify.html")]
 pub(super) struct VerifyPage {
     pub(super) shell: Shell,
-    /// What was pasted, to be changed.
+    /// The pasted text, to edit it again.
     pub(super) pasted: String,
     pub(super) keys: usize,
     pub(super) fault: Option<SafeText>,
@@ -38,7 +38,7 @@ pub(super) struct Line {
     pub(super) explanation: Explanation,
 }
 
-/// What the form sends.
+/// The form.
 #[derive(Deserialize)]
 pub(super) struct Pasted {
     lines: String,
@@ -56,7 +56,9 @@ pub(super) async fn verify(
     pasted: Result<Form<Pasted>, FormRejection>,
 ) -> Result<Response, HtmlProblem> {
     let Form(Pasted { lines }) = pasted.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large("that is more than 2 MiB"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::too_large("the pasted lines have more than 2 MiB")
+        }
         _ => Problem::bad_request(error.body_text()),
     })?;
     let (shell, keys) = (console.shell("Verify", "/verify"), console.ring.all());
@@ -81,7 +83,7 @@ impl VerifyPage {
             |name: &str| lines.iter().filter(|line| line.explanation.verdict.0 == name).count();
         let tally = VERDICTS.into_iter().map(|(name, _)| (Badge(name), of(name)));
         let fault = format!(
-            "More than {MOST} lines; POST /api/v1/verify takes 5,000, and vidimus verify any number."
+            "More than {MOST} lines. POST /api/v1/verify takes up to 5,000 lines, and vidimus verify any number."
         );
         VerifyPage {
             shell,

@@ -91,7 +91,7 @@ fn the_pages_work_with_the_keyboard_alone() {
     let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
     browser.go("/");
     browser.press(Key::Tab, 1);
-    assert_eq!(browser.focus(), "Skip to the content");
+    assert_eq!(browser.focus(), "Skip to content");
     browser.press(Key::Enter, 1);
     browser.press(Key::Tab, 1);
     assert_eq!(browser.focus(), "q");
@@ -137,7 +137,7 @@ fn the_pages_fit_a_phone_and_dark_mode() {
     }
     if let Some(browser) = Browser::open(&empty.console, Look::Desk) {
         browser.go("/");
-        assert!(browser.text("main").contains("There is no entry yet"));
+        assert!(browser.text("main").contains("There are no entries yet"));
         assert!(browser.text("#curl").contains("curl"));
         browser.keep_picture("empty");
     }
