@@ -20,7 +20,7 @@ fn main() {
     let folder = common::folder();
     let directory = Directory::create(&folder.path().join("data")).expect("a directory");
     let store = Store::open(&directory, Options::default()).expect("a store");
-    let mut lines = common::Unverified::new(Format::Json);
+    let mut lines = common::UnverifiedLines::new(Format::Json);
     let keys = KeySet::default();
 
     println!("append: {total} entries in groups of {GROUP}");

@@ -22,7 +22,7 @@ fn main() {
     let total = common::scaled(1_000_000);
     let folder = common::folder();
     println!("console: {total} entries in 20 segments");
-    drop(common::filled(folder.path(), common::Unverified::new(Format::Cef), total));
+    drop(common::fill_store(folder.path(), common::UnverifiedLines::new(Format::Cef), total));
     common::serve::make_key(folder.path());
 
     let serve = Serve::start(folder.path(), false);
@@ -54,7 +54,7 @@ fn main() {
     let (mut rates, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let alone = rate();
-        let pages: Vec<_> = (0..PAGES).map(|_| Watching::open(&serve)).collect();
+        let pages: Vec<_> = (0..PAGES).map(|_| OpenPage::open(&serve)).collect();
         let watched = rate();
         drop(pages);
         rates.push(alone);
@@ -93,21 +93,21 @@ fn time(serve: &Serve, path: &str) -> Duration {
 }
 
 /// The stream of a page with live entries, which is read continuously.
-struct Watching(TcpStream);
+struct OpenPage(TcpStream);
 
-impl Watching {
-    fn open(serve: &Serve) -> Watching {
+impl OpenPage {
+    fn open(serve: &Serve) -> OpenPage {
         let tcp = ask(serve, "/api/v1/stream");
         let mut reading = tcp.try_clone().expect("the same connection");
         std::thread::spawn(move || {
             let mut buffer = vec![0; 1 << 16];
             while reading.read(&mut buffer).is_ok_and(|read| read > 0) {}
         });
-        Watching(tcp)
+        OpenPage(tcp)
     }
 }
 
-impl Drop for Watching {
+impl Drop for OpenPage {
     fn drop(&mut self) {
         let _ = self.0.shutdown(std::net::Shutdown::Both);
     }

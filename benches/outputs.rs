@@ -52,7 +52,7 @@ fn received(total: usize, with_output: bool) -> (f64, Duration) {
     let ended = Instant::now();
     if with_output {
         let file = folder.path().join("siem.log");
-        let mut lines = Lines::of(&file);
+        let mut lines = LineCounter::of(&file);
         while lines.count() < total {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -65,14 +65,14 @@ fn received(total: usize, with_output: bool) -> (f64, Duration) {
 fn catch_up(total: usize) {
     let folder = common::folder();
     make_key(folder.path());
-    let lines = common::Unverified::unsigned(Format::Cef);
-    drop(common::filled(folder.path(), lines, total));
-    // `filled` leaves out one entry, so that the last segment stays live.
+    let lines = common::UnverifiedLines::unsigned(Format::Cef);
+    drop(common::fill_store(folder.path(), lines, total));
+    // `fill_store` leaves out one entry, so that the last segment stays live.
     let stored = total - 1;
     println!("outputs: {stored} stored entries, caught up with");
     fs::write(folder.path().join(CONFIG), OUTPUT).expect("written");
     let file = folder.path().join("siem.log");
-    let mut lines = Lines::of(&file);
+    let mut lines = LineCounter::of(&file);
     let started = Instant::now();
     let serve = Serve::start(folder.path(), false);
     while lines.count() < stored {
@@ -102,16 +102,16 @@ fn catch_up(total: usize) {
 }
 
 /// Counts the lines of a growing file.
-struct Lines<'a> {
+struct LineCounter<'a> {
     path: &'a Path,
     file: Option<fs::File>,
     count: usize,
     buffer: Vec<u8>,
 }
 
-impl Lines<'_> {
-    fn of(path: &Path) -> Lines<'_> {
-        Lines { path, file: None, count: 0, buffer: vec![0; 1 << 20] }
+impl LineCounter<'_> {
+    fn of(path: &Path) -> LineCounter<'_> {
+        LineCounter { path, file: None, count: 0, buffer: vec![0; 1 << 20] }
     }
 
     fn count(&mut self) -> usize {

@@ -17,7 +17,7 @@ fn main() {
     let folder = common::folder();
     println!("query: {total} entries in 20 segments");
     let (_store, directory) =
-        common::filled(folder.path(), common::Unverified::new(Format::Cef), total);
+        common::fill_store(folder.path(), common::UnverifiedLines::new(Format::Cef), total);
 
     let reader = Reader::open(&directory).expect("a reader");
     let now = vidimus::clock::now().get();

@@ -16,7 +16,7 @@ fn main() {
     println!("receive: {total} entries in batches of 500 over 8 connections");
 
     common::serve::make_key(folder.path());
-    let bound = common::Signed::new(Format::Cef).bound(common::scaled(100_000));
+    let bound = common::SignedPayloads::new(Format::Cef).rate_of_ring(common::scaled(100_000));
     let serve = common::serve::Serve::start(folder.path(), true);
     let report = serve.load(folder.path(), total);
     let rate = report["entries_per_second"].as_f64().expect("a rate");

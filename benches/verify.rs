@@ -20,7 +20,7 @@ fn main() {
     let folder = common::folder();
     println!("verify: a file of {total} entries");
     for format in [Format::Cef, Format::Json] {
-        let (mut maker, keys) = common::maker(format);
+        let (mut maker, keys) = common::line_maker(format);
         let path = folder.path().join(format!("{format}.log"));
         let mut file = std::io::BufWriter::new(std::fs::File::create(&path).expect("a file"));
         for n in 0..total {
@@ -32,10 +32,10 @@ fn main() {
 
         // The load of the machine changes, so the bound is measured right before each run. The
         // median counts.
-        let signed = common::Signed::new(format);
+        let signed = common::SignedPayloads::new(format);
         let (mut bounds, mut ratios) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            let bound = signed.bound(total);
+            let bound = signed.rate_of_ring(total);
             let rate = common::rate(total, verify(&jwks, &path));
             bounds.push(bound);
             ratios.push(rate / bound);

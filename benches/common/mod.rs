@@ -36,7 +36,7 @@ pub(crate) fn scaled(full: usize) -> usize {
 }
 
 /// A generator of signed lines, and the key set that verifies them.
-pub(crate) fn maker(format: Format) -> (LineMaker, KeySet) {
+pub(crate) fn line_maker(format: Format) -> (LineMaker, KeySet) {
     let (signer, _) = Signer::generate(None).expect("a key");
     let keys = KeySet::new([Arc::new(signer.key().clone())]);
     let none = Share::default();
@@ -45,22 +45,22 @@ pub(crate) fn maker(format: Format) -> (LineMaker, KeySet) {
 }
 
 /// A generator of lines without a valid signature, which cost a fraction of signed lines.
-pub(crate) struct Unverified {
+pub(crate) struct UnverifiedLines {
     generator: Generator,
     format: Format,
     signature: Option<String>,
 }
 
-impl Unverified {
+impl UnverifiedLines {
     /// Lines with a well-formed forged signature. A later key makes the store check them again.
-    pub(crate) fn new(format: Format) -> Unverified {
+    pub(crate) fn new(format: Format) -> UnverifiedLines {
         let signature = Some(format!("{}A", "x".repeat(85)));
-        Unverified { generator: Generator::new(1, None), format, signature }
+        UnverifiedLines { generator: Generator::new(1, None), format, signature }
     }
 
     /// Lines without a signature. No key changes their verdict.
-    pub(crate) fn unsigned(format: Format) -> Unverified {
-        Unverified { signature: None, ..Unverified::new(format) }
+    pub(crate) fn unsigned(format: Format) -> UnverifiedLines {
+        UnverifiedLines { signature: None, ..UnverifiedLines::new(format) }
     }
 
     pub(crate) fn body(&mut self, numbers: std::ops::Range<usize>) -> String {
@@ -94,7 +94,11 @@ pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
 
 /// Fills a store in the directory `data` of `folder` with `total - 1` entries in 20 segments. The
 /// last segment is live and lacks one entry.
-pub(crate) fn filled(folder: &Path, mut lines: Unverified, total: usize) -> (Store, Directory) {
+pub(crate) fn fill_store(
+    folder: &Path,
+    mut lines: UnverifiedLines,
+    total: usize,
+) -> (Store, Directory) {
     const GROUP: usize = 1000;
     let segment = total / 20;
     let directory = Directory::create(&folder.join("data")).expect("a directory");
@@ -119,13 +123,13 @@ pub(crate) fn folder() -> tempfile::TempDir {
 }
 
 /// 1,000 different payloads with their signatures, for a bare loop of verifications.
-pub(crate) struct Signed {
+pub(crate) struct SignedPayloads {
     public: Vec<u8>,
     pairs: Vec<(String, Vec<u8>)>,
 }
 
-impl Signed {
-    pub(crate) fn new(format: Format) -> Signed {
+impl SignedPayloads {
+    pub(crate) fn new(format: Format) -> SignedPayloads {
         let (signer, _) = Signer::generate(None).expect("a key");
         let mut generator = Generator::new(1, None);
         let pair = |n: usize| {
@@ -135,12 +139,15 @@ impl Signed {
                 .expect("base64url");
             (text, signature)
         };
-        Signed { public: signer.key().public().to_vec(), pairs: (0..1000).map(pair).collect() }
+        SignedPayloads {
+            public: signer.key().public().to_vec(),
+            pairs: (0..1000).map(pair).collect(),
+        }
     }
 
     /// The upper bound: `count` verifications by ring in a bare loop on all cores, in entries per
     /// second.
-    pub(crate) fn bound(&self, count: usize) -> f64 {
+    pub(crate) fn rate_of_ring(&self, count: usize) -> f64 {
         use ring::signature::{ED25519, UnparsedPublicKey};
         let key = UnparsedPublicKey::new(&ED25519, &self.public);
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

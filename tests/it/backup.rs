@@ -68,10 +68,10 @@ fn a_backup_of_a_running_store_is_incremental_and_can_be_restored() {
     deliver(&serve, 30..40);
     wait_until_sealed(&serve, 2);
     deliver(&serve, 40..45);
-    let told = backup(&serve, &to);
+    let report = backup(&serve, &to);
     assert!(
-        told.contains("45 entries in 3 segments") && told.contains("1 segments already there"),
-        "{told}"
+        report.contains("45 entries in 3 segments") && report.contains("1 segments already there"),
+        "{report}"
     );
     assert_eq!(modified("0000000000000001.db"), before);
     let expected = ["0000000000000001.db", "0000000000000021.db", "0000000000000041.live.db"];

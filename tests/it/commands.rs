@@ -70,8 +70,8 @@ fn every_shell_completes_every_command() {
     let script = run(&["completions", "bash"], b"").expect(0).stdout + "complete -p vidimus\n";
     let shell = std::process::Command::new("bash").args(["--norc", "-c", &script]).output();
     let Ok(shell) = shell else { return };
-    let told = String::from_utf8_lossy(&shell.stdout).into_owned();
-    assert!(shell.status.success() && told.contains("complete"), "{told} {shell:?}");
+    let stdout = String::from_utf8_lossy(&shell.stdout).into_owned();
+    assert!(shell.status.success() && stdout.contains("complete"), "{stdout} {shell:?}");
 }
 
 #[test]

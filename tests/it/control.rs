@@ -41,68 +41,68 @@ fn seal_and_retry_work_while_the_server_runs() {
     let data = serve.data();
     serve.deliver(cef(2));
     assert_eq!(states(&data), ["live"]);
-    let (code, _, said) = run(["store", "seal", "--data-dir"], &data);
-    assert_eq!((code, said.as_str()), (Some(0), "sealed\n"));
+    let (code, _, stderr) = run(["store", "seal", "--data-dir"], &data);
+    assert_eq!((code, stderr.as_str()), (Some(0), "sealed\n"));
     assert_eq!(states(&data), ["sealed", "live"]);
 
     // Removes the cause of the failure: the body was not encoded.
     let mend = "UPDATE quarantine SET content_encoding = NULL WHERE id = 2";
     Connection::open(data.join("catalog.db")).unwrap().execute(mend, []).unwrap();
-    let (code, _, said) = run(["store", "quarantine", "retry", "--data-dir"], &data);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("1: stays in quarantine: "), "{said}");
-    assert!(said.contains("2: 1 received, 1 stored, 0 duplicates"), "{said}");
+    let (code, _, stderr) = run(["store", "quarantine", "retry", "--data-dir"], &data);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("1: stays in quarantine: "), "{stderr}");
+    assert!(stderr.contains("2: 1 received, 1 stored, 0 duplicates"), "{stderr}");
     assert_eq!(quarantined(&data).len(), 1);
     assert_eq!(serve.lines(), [cef(2).into_bytes(), cef(1).into_bytes()]);
-    let (code, _, said) = run(["store", "quarantine", "retry", "7", "--data-dir"], &data);
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("no body in quarantine 7"), "{said}");
+    let (code, _, stderr) = run(["store", "quarantine", "retry", "7", "--data-dir"], &data);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("no body in quarantine 7"), "{stderr}");
 
     // The server still works, and the commands give the same results without it.
     serve.deliver(cef(3));
     serve.stop();
     assert!(!data.join("control.sock").exists());
-    let (code, _, said) = run(["store", "seal", "--data-dir"], &data);
-    assert_eq!((code, said.as_str()), (Some(0), "sealed\n"));
+    let (code, _, stderr) = run(["store", "seal", "--data-dir"], &data);
+    assert_eq!((code, stderr.as_str()), (Some(0), "sealed\n"));
     assert_eq!(states(&data), ["sealed", "sealed", "live"]);
-    let (code, _, said) = run(["store", "quarantine", "retry", "--data-dir"], &data);
-    assert!(code == Some(1) && said.contains("1: stays in quarantine: "), "{said}");
+    let (code, _, stderr) = run(["store", "quarantine", "retry", "--data-dir"], &data);
+    assert!(code == Some(1) && stderr.contains("1: stays in quarantine: "), "{stderr}");
 }
 
 #[test]
 fn a_quarantine_drop_lists_asks_and_is_recorded() {
     let mut serve = serving();
     let data = serve.data();
-    let (code, listed, said) =
+    let (code, listed, stderr) =
         run(["store", "quarantine", "drop", "--all", "--dry-run", "--data-dir"], &data);
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(listed.lines().count(), 2, "{listed}");
     let shown = format!("  10 bytes  SHA-256 {FIRST}  ");
     assert!(listed.starts_with("1  ") && listed.contains(&shown), "{listed}");
     // The command cannot ask without a terminal.
-    let (code, _, said) = run(["store", "quarantine", "drop", "1", "--data-dir"], &data);
-    assert!(code == Some(2) && said.contains("--yes"), "{said}");
-    let (code, _, said) = run(["store", "quarantine", "drop", "--data-dir"], &data);
-    assert_eq!(code, Some(2), "{said}");
-    let (code, _, said) = run(["store", "quarantine", "drop", "9", "--yes", "--data-dir"], &data);
-    assert!(code == Some(3) && said.contains("no body in quarantine 9"), "{said}");
+    let (code, _, stderr) = run(["store", "quarantine", "drop", "1", "--data-dir"], &data);
+    assert!(code == Some(2) && stderr.contains("--yes"), "{stderr}");
+    let (code, _, stderr) = run(["store", "quarantine", "drop", "--data-dir"], &data);
+    assert_eq!(code, Some(2), "{stderr}");
+    let (code, _, stderr) = run(["store", "quarantine", "drop", "9", "--yes", "--data-dir"], &data);
+    assert!(code == Some(3) && stderr.contains("no body in quarantine 9"), "{stderr}");
     assert_eq!(quarantined(&data).len(), 2);
 
-    let (code, _, said) = run(["store", "quarantine", "drop", "1", "--yes", "--data-dir"], &data);
-    assert!(code == Some(0) && said.ends_with("1: dropped\n"), "{said}");
+    let (code, _, stderr) = run(["store", "quarantine", "drop", "1", "--yes", "--data-dir"], &data);
+    assert!(code == Some(0) && stderr.ends_with("1: dropped\n"), "{stderr}");
     assert_eq!(quarantined(&data).len(), 1);
     assert_eq!(dropped(&data), [(1, 10, FIRST.to_owned())]);
 
     // A killed server leaves its socket, and nobody answers there.
     serve.kill();
     assert!(data.join("control.sock").exists());
-    let (code, _, said) =
+    let (code, _, stderr) =
         run(["store", "quarantine", "drop", "--all", "--yes", "--data-dir"], &data);
-    assert!(code == Some(0) && said.ends_with("2: dropped\n"), "{said}");
+    assert!(code == Some(0) && stderr.ends_with("2: dropped\n"), "{stderr}");
     assert!(quarantined(&data).is_empty());
     assert_eq!(dropped(&data).len(), 2);
     serve.restart();
-    let (code, _, said) =
+    let (code, _, stderr) =
         run(["store", "quarantine", "drop", "--all", "--yes", "--data-dir"], &data);
-    assert_eq!((code, said.as_str()), (Some(0), "0 bodies to remove, 0 bytes\n"));
+    assert_eq!((code, stderr.as_str()), (Some(0), "0 bodies to remove, 0 bytes\n"));
 }

@@ -25,7 +25,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 /// Checks that an entry shows the first `kept` bytes of `line`, with the length and the SHA-256 of
 /// the whole line.
 #[track_caller]
-pub(crate) fn is_truncated(entry: &Value, line: &[u8], kept: usize) {
+pub(crate) fn assert_truncated(entry: &Value, line: &[u8], kept: usize) {
     assert_eq!(entry["reason"], "line_too_long");
     assert_eq!(entry["raw"].as_str().unwrap().as_bytes(), &line[..kept]);
     assert_eq!(entry["raw_truncated"], true);
@@ -34,7 +34,7 @@ pub(crate) fn is_truncated(entry: &Value, line: &[u8], kept: usize) {
 }
 
 /// A server that got a line over the limit twice, and a short line.
-fn delivered(config: &str) -> (Serve, Vec<u8>) {
+fn serve_with_long_line(config: &str) -> (Serve, Vec<u8>) {
     let serve = Setup::new().config(&format!("{SHORT}{config}")).start();
     let line = format!("{{\"name\":\"{}\"}}", "x<".repeat(1500)).into_bytes();
     let body = [line.as_slice(), b"\n", cef(1).as_bytes(), b"\n"].concat();
@@ -47,9 +47,9 @@ fn delivered(config: &str) -> (Serve, Vec<u8>) {
 
 #[test]
 fn a_long_line_is_shown_truncated_and_can_be_fetched_whole() {
-    let (serve, line) = delivered("");
+    let (serve, line) = serve_with_long_line("");
     let entry = ask(&serve, "/api/v1/entries/1");
-    is_truncated(&entry, &line, 1024);
+    assert_truncated(&entry, &line, 1024);
     assert_eq!(entry["delivery_count"], 2);
     let page = ask(&serve, "/api/v1/entries");
     let entries = page["entries"].as_array().unwrap();
@@ -80,7 +80,7 @@ fn a_long_line_is_shown_truncated_and_can_be_fetched_whole() {
     let (_, out, _) = run(["query", "-o", "raw", "--data-dir"], &data);
     assert_eq!(out.lines().map(str::len).max(), Some(line.len()));
     let (_, out, _) = run(["query", "verdict:malformed", "-o", "jsonl", "--data-dir"], &data);
-    is_truncated(&json_lines(&out)[0], &line, 1024);
+    assert_truncated(&json_lines(&out)[0], &line, 1024);
 }
 
 #[test]
@@ -95,7 +95,8 @@ fn an_output_skips_a_long_line_and_writes_a_dead_letter() {
         "[[output]]\nname = 'http'\ntype = 'http'\nurl = '{}'\nbatch_every = '100ms'\n",
         endpoint.url("/in")
     );
-    let (mut serve, line) = delivered(&[file("json", "json"), file("raw", "raw"), http].concat());
+    let (mut serve, line) =
+        serve_with_long_line(&[file("json", "json"), file("raw", "raw"), http].concat());
     let passed = || {
         let read = |name: &str| fs::read_to_string(serve.home().join(name)).unwrap_or_default();
         read("raw.log") == cef(1) + "\n"
@@ -110,7 +111,7 @@ fn an_output_skips_a_long_line_and_writes_a_dead_letter() {
     for name in ["json", "raw", "http"] {
         let letters = json_lines(&fs::read_to_string(of(name)).unwrap());
         assert_eq!(letters.len(), 1, "{name}");
-        is_truncated(&letters[0]["entry"], &line, 1024);
+        assert_truncated(&letters[0]["entry"], &line, 1024);
         assert_eq!((&letters[0]["output"], &letters[0]["entry"]["id"]), (&name.into(), &1.into()));
         assert!(letters[0]["reason"].as_str().unwrap().contains("export -o raw id:1"));
     }

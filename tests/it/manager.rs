@@ -29,13 +29,13 @@ impl Manager {
     }
 
     /// The next message that does not feed the watchdog.
-    fn news(&self) -> String {
+    fn next_notification(&self) -> String {
         // The watchdog is fed every 50 ms.
         let mut messages = (0..2000).map(|_| self.next());
-        messages.find(|message| message != "WATCHDOG=1\n").expect("news besides food")
+        messages.find(|message| message != "WATCHDOG=1\n").expect("a notification")
     }
 
-    fn is_fed(&self) {
+    fn expect_watchdog(&self) {
         assert_eq!(self.next(), "WATCHDOG=1\n");
     }
 }
@@ -43,26 +43,26 @@ impl Manager {
 #[test]
 fn the_manager_is_told_of_start_reload_watchdog_and_stop() {
     let (manager, mut serve) = Manager::start();
-    assert_eq!(manager.news(), "READY=1\n");
-    manager.is_fed();
-    manager.is_fed();
+    assert_eq!(manager.next_notification(), "READY=1\n");
+    manager.expect_watchdog();
+    manager.expect_watchdog();
 
     serve.signal(Signal::HUP);
-    let reloading = manager.news();
+    let reloading = manager.next_notification();
     let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
     assert!(time.trim_end().parse::<u64>().unwrap() > 0, "{reloading}");
-    assert_eq!(manager.news(), "READY=1\n");
-    manager.is_fed();
+    assert_eq!(manager.next_notification(), "READY=1\n");
+    manager.expect_watchdog();
 
     serve.signal(Signal::TERM);
-    assert_eq!(manager.news(), "STOPPING=1\n");
+    assert_eq!(manager.next_notification(), "STOPPING=1\n");
     serve.wait_for_end();
 }
 
 #[test]
 fn a_full_disk_does_not_starve_the_watchdog() {
     let (manager, serve) = Manager::start();
-    assert_eq!(manager.news(), "READY=1\n");
+    assert_eq!(manager.next_notification(), "READY=1\n");
     let body = format!("{{\"user_agent\":\"{}\"}}", "x".repeat(900_000));
     let deliver = || {
         let headers = [("authorization", serve.authorization.as_str())];
@@ -73,7 +73,7 @@ fn a_full_disk_does_not_starve_the_watchdog() {
     // The socket holds about ten earlier messages, so 50 messages include new ones.
     for _ in 0..50 {
         assert_eq!(deliver(), 500);
-        manager.is_fed();
+        manager.expect_watchdog();
     }
     limit(&serve, None);
     assert_eq!(deliver(), 200);

@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 
 use crate::console::{ask, get};
 use crate::harness::{MemoryLimit, Serve, Setup, cef, json_lines, wait_until};
-use crate::long_lines::{is_truncated, sha256};
+use crate::long_lines::{assert_truncated, sha256};
 
 /// The length of the line and the memory limit, in bytes. Both are smaller in a slow build without
 /// optimisation.
@@ -39,7 +39,7 @@ fn look(serve: &Serve) {
     for (id, byte) in (1..).zip(LINES) {
         let line = vec![byte; LENGTH];
         let entry = ask(serve, &format!("/api/v1/entries/{id}"));
-        is_truncated(&entry, &line, 1 << 20);
+        assert_truncated(&entry, &line, 1 << 20);
         let page = get(serve, &format!("/entries/{id}"));
         assert_eq!(page.status, 200, "{}", page.text());
         assert!(page.body.len() < 1 << 20, "{}", page.body.len());

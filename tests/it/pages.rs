@@ -53,9 +53,9 @@ fn verifies(serve: &Serve, id: usize) -> bool {
     let directory = tempfile::tempdir().unwrap();
     let output =
         Command::new("sh").args(["-c", &commands]).current_dir(directory.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("Signature Verif"), "{commands}\n{output:?}");
-    output.status.success() && said.contains("Verified Successfully")
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(stdout.contains("Signature Verif"), "{commands}\n{output:?}");
+    output.status.success() && stdout.contains("Verified Successfully")
 }
 
 #[test]

@@ -149,7 +149,7 @@ struct Disk {
 
 /// The unsynced changes that survive a crash.
 #[derive(Clone, Copy, Debug)]
-enum Survives {
+enum SurvivingWrites {
     All,
     Nothing,
     Names,
@@ -226,21 +226,21 @@ impl Disk {
     }
 
     /// The files and their contents after a crash at this point.
-    fn after_crash(&self, survives: Survives) -> BTreeMap<&Path, Vec<u8>> {
-        let names = match survives {
-            Survives::Nothing => &self.synced_names,
+    fn after_crash(&self, surviving: SurvivingWrites) -> BTreeMap<&Path, Vec<u8>> {
+        let names = match surviving {
+            SurvivingWrites::Nothing => &self.synced_names,
             _ => &self.names,
         };
-        let mut random = Rng::with_seed(match survives {
-            Survives::Some(seed) => seed,
+        let mut random = Rng::with_seed(match surviving {
+            SurvivingWrites::Some(seed) => seed,
             _ => 0,
         });
         let bytes = |at: &usize, random: &mut Rng| {
             let content = &self.contents[*at];
-            match survives {
-                Survives::All => content.now.clone(),
-                Survives::Nothing | Survives::Names => content.synced.clone(),
-                Survives::Some(_) => {
+            match surviving {
+                SurvivingWrites::All => content.now.clone(),
+                SurvivingWrites::Nothing | SurvivingWrites::Names => content.synced.clone(),
+                SurvivingWrites::Some(_) => {
                     let mut bytes = content.synced.clone();
                     for (at, written) in &content.pending {
                         if random.f64() < 0.5 {
@@ -325,14 +325,18 @@ fn no_acknowledged_entry_is_lost_with_any_unsynced_writes() {
             expected.extend(acknowledged[answers].iter().cloned());
             answers += 1;
         }
-        let survivors =
-            [Survives::All, Survives::Nothing, Survives::Names, Survives::Some(at as u64)];
-        for survives in survivors {
-            let files = disk.after_crash(survives);
+        let survivors = [
+            SurvivingWrites::All,
+            SurvivingWrites::Nothing,
+            SurvivingWrites::Names,
+            SurvivingWrites::Some(at as u64),
+        ];
+        for surviving in survivors {
+            let files = disk.after_crash(surviving);
             // Equal states are checked once.
             if seen.insert((hash(&files), answers)) {
                 states += 1;
-                let story = format!("{survives:?} after {at} of {} calls", events.len());
+                let story = format!("{surviving:?} after {at} of {} calls", events.len());
                 check(&files, &serve.data(), &expected, &story);
             }
         }
@@ -390,10 +394,10 @@ fn system_calls_are_parsed_from_the_output_of_strace() {
     assert_eq!((path.to_str().unwrap(), at, bytes.as_slice()), ("/a", 10, b"AB".as_slice()));
     let trace = "1 pwrite64(3<\\x2f\\x61>, \"\\x41\", 1, 4 <unfinished ...>\n\
                  1 <... pwrite64 resumed>)        = 1\n";
-    let told = format!("{:?}", events(trace, home));
-    assert_eq!(told, r#"[Write { path: "/a", at: 4, bytes: [65] }]"#);
+    let found = format!("{:?}", events(trace, home));
+    assert_eq!(found, r#"[Write { path: "/a", at: 4, bytes: [65] }]"#);
     let trace = "1 fsync(3<\\x2f\\x61> <unfinished ...>\n2 unlink(\"\\x62\") = 0\n\
                  1 <... fsync resumed>)              = 0\n2 unlink(\"\\x63\") = -1 ENOENT (x)\n";
-    let told = format!("{:?}", events(trace, home));
-    assert_eq!(told, r#"[Unlink("/h/b"), Sync("/a")]"#);
+    let found = format!("{:?}", events(trace, home));
+    assert_eq!(found, r#"[Unlink("/h/b"), Sync("/a")]"#);
 }

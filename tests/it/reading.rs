@@ -18,7 +18,7 @@ use crate::vectors::{fixture, vector};
 const NOW: Millis = Millis::MIN;
 
 /// Runs a command on the data directory of `home`.
-fn on(home: &Home, arguments: &[&str]) -> Run {
+fn run_on(home: &Home, arguments: &[&str]) -> Run {
     let data = home.path.to_str().unwrap();
     run(&[arguments, &["--data-dir", data]].concat(), b"")
 }
@@ -44,16 +44,16 @@ fn ids(ran: &Run) -> Vec<u64> {
 #[test]
 fn a_query_prints_the_newest_matches_first() {
     let home = numbered();
-    let all = on(&home, &["query", "-o", "jsonl", "--limit", "0"]).expect(0);
+    let all = run_on(&home, &["query", "-o", "jsonl", "--limit", "0"]).expect(0);
     assert_eq!(ids(&all), (1..=25).rev().collect::<Vec<_>>());
-    let some = on(&home, &["query", "name:Ingress", "-o", "jsonl", "--limit", "3"]).expect(0);
+    let some = run_on(&home, &["query", "name:Ingress", "-o", "jsonl", "--limit", "3"]).expect(0);
     assert_eq!(ids(&some), [25, 23, 21]);
-    let words = on(&home, &["query", "name:Ingress", "status:>=222", "-o", "jsonl"]).expect(0);
+    let words = run_on(&home, &["query", "name:Ingress", "status:>=222", "-o", "jsonl"]).expect(0);
     assert_eq!(ids(&words), [25, 23]);
     let range = ["query", "-o", "jsonl", "--since", "1970-01-01T00:00:01.005Z"];
-    let range = on(&home, &[&range[..], &["--until", "1970-01-01T00:00:01.008Z"]].concat());
+    let range = run_on(&home, &[&range[..], &["--until", "1970-01-01T00:00:01.008Z"]].concat());
     assert_eq!(ids(&range.expect(0)), [8, 7, 6]);
-    let text = on(&home, &["query", "--limit", "2"]).expect(0);
+    let text = run_on(&home, &["query", "--limit", "2"]).expect(0);
     assert_eq!(text.stdout.lines().count(), 2, "{text}");
     assert!(text.stdout.starts_with("1970-01-01T00:00:01.024Z  access"), "{text}");
     assert!(text.stderr.contains("--limit 0"), "{text}");
@@ -96,7 +96,7 @@ fn an_unreadable_segment_is_skipped_and_reported() {
             }
             let rest: Vec<u64> = (1..first).chain(next..=25).collect();
             for command in ["query", "export"] {
-                let ran = on(&home, &[command, "-o", "jsonl", "--limit", "0"]).expect(3);
+                let ran = run_on(&home, &[command, "-o", "jsonl", "--limit", "0"]).expect(3);
                 let mut found = ids(&ran);
                 found.sort_unstable();
                 assert_eq!(found, rest, "{command} {segment}: {ran}");
@@ -111,7 +111,8 @@ fn an_unreadable_segment_is_skipped_and_reported() {
 #[test]
 fn a_record_has_the_documented_shape() {
     let home = Home::filled();
-    let ran = on(&home, &["query", "name:Ingress verdict:valid", "-o", "jsonl", "--limit", "1"]);
+    let ran =
+        run_on(&home, &["query", "name:Ingress verdict:valid", "-o", "jsonl", "--limit", "1"]);
     let record = &ran.expect(0).records()[0];
     let names: Vec<_> = record.as_object().unwrap().keys().map(String::as_str).collect();
     let mut expected = [
@@ -139,22 +140,22 @@ fn a_record_has_the_documented_shape() {
 fn a_bad_query_is_reported_with_its_position() {
     let home = numbered();
     for command in ["query", "tail", "export"] {
-        let ran = on(&home, &[command, "status:abc"]).expect(2);
+        let ran = run_on(&home, &[command, "status:abc"]).expect(2);
         assert_eq!(ran.stdout, "");
         let lines: Vec<_> = ran.stderr.lines().collect();
         assert!(lines[0].contains("character 8: found \"abc\", expected a whole number"), "{ran}");
         assert_eq!(lines[1..], ["    status:abc", "           ^"], "{ran}");
     }
-    let ran = on(&home, &["query", "--since", "yesterday"]).expect(2);
+    let ran = run_on(&home, &["query", "--since", "yesterday"]).expect(2);
     assert!(ran.stderr.contains("--since: found \"yesterday\""), "{ran}");
 }
 
 #[test]
 fn no_match_is_success_and_no_store_is_an_error() {
     let home = numbered();
-    let none = on(&home, &["query", "supercalifragilistic"]).expect(0);
+    let none = run_on(&home, &["query", "supercalifragilistic"]).expect(0);
     assert_eq!((none.stdout.as_str(), none.stderr.as_str()), ("", "no entry matches\n"));
-    assert_eq!(on(&home, &["query", "x", "-o", "jsonl"]).expect(0).stderr, "");
+    assert_eq!(run_on(&home, &["query", "x", "-o", "jsonl"]).expect(0).stderr, "");
     let ran = run(&["query", "--data-dir", "/nowhere/at/all"], b"").expect(3);
     assert!(ran.stderr.contains("is not there"), "{ran}");
     let empty = tempfile::tempdir().unwrap();
@@ -169,16 +170,16 @@ fn an_unknown_field_is_named() {
     append(&store, "{\"name\":\"x\",\"rt\":1,\"cluster\":\"a\"}\n", &KeySet::default());
     drop(store);
     let status = "note: no entry has the field \"statuss\"; the nearest is \"status\"\n";
-    let ran = on(&home, &["query", "statuss:200"]).expect(0);
+    let ran = run_on(&home, &["query", "statuss:200"]).expect(0);
     assert_eq!(ran.stderr, format!("{status}no entry matches\n"));
-    assert_eq!(on(&home, &["query", "statuss:200", "-o", "jsonl"]).expect(0).stderr, status);
-    assert_eq!(on(&home, &["export", "statuss:200"]).expect(0).stderr, status);
-    let ran = on(&home, &["query", "clutser:a"]).expect(0);
+    assert_eq!(run_on(&home, &["query", "statuss:200", "-o", "jsonl"]).expect(0).stderr, status);
+    assert_eq!(run_on(&home, &["export", "statuss:200"]).expect(0).stderr, status);
+    let ran = run_on(&home, &["query", "clutser:a"]).expect(0);
     assert!(ran.stderr.contains("the nearest is \"cluster\""), "{ran}");
     // Entries have this field, but not with this value.
-    let ran = on(&home, &["query", "cluster:b"]).expect(0);
+    let ran = run_on(&home, &["query", "cluster:b"]).expect(0);
     assert_eq!(ran.stderr, "no entry matches\n");
-    let ran = on(&home, &["query", "verdict=invalid"]).expect(0);
+    let ran = run_on(&home, &["query", "verdict=invalid"]).expect(0);
     assert!(ran.stderr.contains("to search the field, write verdict:invalid"), "{ran}");
 }
 
@@ -186,7 +187,7 @@ fn an_unknown_field_is_named() {
 fn an_empty_time_range_is_wrong_usage() {
     let home = numbered();
     for command in ["query", "export"] {
-        let ran = on(&home, &[command, "--since", "1h", "--until", "2h"]).expect(2);
+        let ran = run_on(&home, &[command, "--since", "1h", "--until", "2h"]).expect(2);
         assert!(ran.stderr.contains("--until: found \"2h\", expected a time after that of since"));
     }
 }
@@ -195,19 +196,19 @@ fn an_empty_time_range_is_wrong_usage() {
 fn an_export_returns_the_received_bytes() {
     let home = numbered();
     let body: String = (0..25).map(line).collect();
-    assert_eq!(on(&home, &["export", "-o", "raw"]).expect(0).stdout, body);
+    assert_eq!(run_on(&home, &["export", "-o", "raw"]).expect(0).stdout, body);
     assert_eq!(
-        on(&home, &["export", "--format", "raw", "id:<3"]).expect(0).stdout,
+        run_on(&home, &["export", "--format", "raw", "id:<3"]).expect(0).stdout,
         line(0) + &line(1)
     );
-    assert_eq!(ids(&on(&home, &["export", "--limit", "3"]).expect(0)), [1, 2, 3]);
-    let csv = on(&home, &["export", "-o", "csv", "status:224"]).expect(0).stdout;
+    assert_eq!(ids(&run_on(&home, &["export", "--limit", "3"]).expect(0)), [1, 2, 3]);
+    let csv = run_on(&home, &["export", "-o", "csv", "status:224"]).expect(0).stdout;
     let mut csv = csv::Reader::from_reader(csv.as_bytes());
     let header = csv.headers().unwrap().clone();
     let row = csv.records().next().unwrap().unwrap();
     let cell = |name: &str| &row[header.iter().position(|one| one == name).unwrap()];
     assert_eq!((cell("id"), cell("status"), cell("raw")), ("25", "224", line(24).trim_end()));
-    let header = on(&home, &["export", "-o", "csv", "nowhere"]).expect(0).stdout;
+    let header = run_on(&home, &["export", "-o", "csv", "nowhere"]).expect(0).stdout;
     assert!(header.starts_with("id,received_at,input,time"), "{header}");
 }
 
@@ -216,10 +217,10 @@ fn an_export_verifies_like_the_received_lines() {
     let home = Home::filled();
     let jwks = fixture("jwks.json");
     let jwks = jwks.to_str().unwrap();
-    let good = on(&home, &["export", "verdict:valid", "-o", "raw"]).expect(0);
+    let good = run_on(&home, &["export", "verdict:valid", "-o", "raw"]).expect(0);
     run(&["verify", "--jwks", jwks], good.stdout.as_bytes()).expect(0);
     for format in ["jsonl", "csv"] {
-        let good = on(&home, &["export", "verdict:valid", "-o", format]).expect(0);
+        let good = run_on(&home, &["export", "verdict:valid", "-o", format]).expect(0);
         let verify = ["verify", "--jwks", jwks, "--field", "raw"];
         run(&verify, good.stdout.as_bytes()).expect(0);
         // The format is recognised without a flag.
@@ -235,12 +236,12 @@ fn hostile_text_is_escaped() {
     let store = home.open(Options::default());
     let entry = r#"{"name":"=1+1\u001b[2J\u202e","principal_name":"\u009b","src":"a\nb"}"#;
     append(&store, &format!("{entry}\n\x1b]0;title\x07\n"), &KeySet::default());
-    let text = on(&home, &["query"]).expect(0).stdout;
+    let text = run_on(&home, &["query"]).expect(0).stdout;
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 2, "{text:?}");
     let unsafe_one = |c: char| c.is_control() || c == '\u{202e}';
     assert!(lines.iter().all(|line| !line.contains(unsafe_one)), "{text:?}");
-    let csv = on(&home, &["export", "-o", "csv"]).expect(0).stdout;
+    let csv = run_on(&home, &["export", "-o", "csv"]).expect(0).stdout;
     assert!(csv.contains(",'=1+1"), "{csv}");
 }
 
@@ -266,13 +267,13 @@ fn queries_work_while_segments_are_closed_sealed_and_deleted() {
     let home = Home::new();
     drop(home.open(Options::default()));
     let done = AtomicU64::new(0);
-    let mut tail = Tail::of(&home, &[]);
+    let mut tail = Tail::start(&home, &[]);
     let mut queries = 0;
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| write_and_prune(&home, &done));
         while !writer.is_finished() {
             let acknowledged = done.load(Ordering::SeqCst);
-            let ran = on(&home, &["query", "-o", "jsonl", "--limit", "0"]).expect(0);
+            let ran = run_on(&home, &["query", "-o", "jsonl", "--limit", "0"]).expect(0);
             let ids = ids(&ran);
             // The ids have no gap, because the oldest segments are deleted first.
             assert!(ids.windows(2).all(|pair| pair[0] == pair[1] + 1), "{ids:?}");
@@ -300,7 +301,7 @@ struct Tail {
 }
 
 impl Tail {
-    fn of(home: &Home, arguments: &[&str]) -> Tail {
+    fn start(home: &Home, arguments: &[&str]) -> Tail {
         let mut child = Command::new(env!("CARGO_BIN_EXE_vidimus"))
             .args(["tail", "-o", "jsonl", "--data-dir"])
             .arg(&home.path)
@@ -334,7 +335,7 @@ impl Drop for Tail {
 fn tail_prints_new_entries_while_segments_are_closed_and_sealed() {
     let home = numbered();
     let store = home.open(Options { segment_entries: 10, ..Options::default() });
-    let mut tail = Tail::of(&home, &["-n", "3"]);
+    let mut tail = Tail::start(&home, &["-n", "3"]);
     let unsigned = |id| (id, "unsigned".to_owned());
     assert_eq!([tail.next(), tail.next(), tail.next()], [23, 24, 25].map(unsigned));
     for n in 25..60 {
@@ -353,7 +354,7 @@ fn tail_prints_an_entry_again_when_a_key_arrives() {
     let home = Home::new();
     let store = home.open(Options::default());
     append(&store, &vector("cef-access.vec"), &KeySet::default());
-    let mut tail = Tail::of(&home, &["-n", "1"]);
+    let mut tail = Tail::start(&home, &["-n", "1"]);
     assert_eq!(tail.next(), (1, "no_key".into()));
     store.recheck(crate::check::judge());
     assert_eq!(tail.next(), (1, "valid".into()));
@@ -364,7 +365,7 @@ fn tail_prints_an_entry_again_when_a_key_arrives() {
 #[test]
 fn tail_ends_when_its_output_is_closed() {
     let home = numbered();
-    let mut tail = Tail::of(&home, &["-n", "1"]);
+    let mut tail = Tail::start(&home, &["-n", "1"]);
     tail.next();
     tail.lines = None;
     assert_eq!(tail.child.wait().unwrap().code(), Some(0));
@@ -373,16 +374,16 @@ fn tail_ends_when_its_output_is_closed() {
 #[test]
 fn store_check_reports_a_sound_and_a_damaged_store() {
     let home = Home::filled();
-    let ran = on(&home, &["store", "check"]).expect(0);
+    let ran = run_on(&home, &["store", "check"]).expect(0);
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.contains("10 entries in 2 segments: 0 differences"), "{ran}");
     home.damage(
         "0000000000000006.live.db",
         "UPDATE entries SET verdict = 'valid', reason = NULL WHERE verdict = 'invalid'",
     );
-    let ran = on(&home, &["store", "check"]).expect(1);
+    let ran = run_on(&home, &["store", "check"]).expect(1);
     assert!(ran.stdout.contains("entry 8: recorded valid, found"), "{ran}");
-    let report = &on(&home, &["store", "check", "-o", "jsonl"]).expect(1).records()[0];
+    let report = &run_on(&home, &["store", "check", "-o", "jsonl"]).expect(1).records()[0];
     assert_eq!(report["differences"], 1);
     assert_eq!(report["first"][0]["id"], 8);
 }
@@ -399,7 +400,7 @@ fn store_stats_say_why_nothing_arrives() {
         scheme: Some("Bearer".into()),
     });
     drop(store);
-    let ran = on(&home, &["store", "stats"]).expect(0);
+    let ran = run_on(&home, &["store", "stats"]).expect(0);
     for expected in [
         "entries      10: 2 invalid, 2 malformed, 2 unsigned, 4 valid",
         "segments     2: 1 live, 1 sealed",
@@ -409,7 +410,7 @@ fn store_stats_say_why_nothing_arrives() {
     ] {
         assert!(ran.stdout.contains(expected), "{expected}\n{ran}");
     }
-    let stats = &on(&home, &["store", "stats", "-o", "jsonl"]).expect(0).records()[0];
+    let stats = &run_on(&home, &["store", "stats", "-o", "jsonl"]).expect(0).records()[0];
     assert_eq!(stats["refused"][0]["scheme"], "Bearer");
     assert_eq!(stats["verdicts"]["valid"], 4);
 }
@@ -429,13 +430,13 @@ fn the_quarantine_is_listed_and_shown() {
         bytes: 0,
     };
     let id = store.quarantine(&what, b"a\x1b[2J\nb\xff").unwrap().to_string();
-    let list = on(&home, &["store", "quarantine", "list"]).expect(0);
+    let list = run_on(&home, &["store", "quarantine", "list"]).expect(0);
     let row: Vec<_> = list.stdout.lines().nth(1).unwrap().split_whitespace().collect();
     assert_eq!(row[2..], ["portal", "p", "8", "br\u{fffd}", "415", "unknown_encoding"], "{list}");
     assert_eq!(list.stderr, "1 body, 8 bytes\n");
-    let show = on(&home, &["store", "quarantine", "show", &id]).expect(0);
+    let show = run_on(&home, &["store", "quarantine", "show", &id]).expect(0);
     assert!(show.stdout.ends_with("a\\x1b[2J\nb\\xff\n"), "{show}");
-    let object = on(&home, &["store", "quarantine", "show", &id, "-o", "jsonl"]).expect(0);
+    let object = run_on(&home, &["store", "quarantine", "show", &id, "-o", "jsonl"]).expect(0);
     assert_eq!(object.records()[0]["body_base64"], "YRtbMkoKYv8=");
-    on(&home, &["store", "quarantine", "show", "7"]).expect(3);
+    run_on(&home, &["store", "quarantine", "show", "7"]).expect(3);
 }

@@ -135,7 +135,7 @@ fn signed_payloads_are_recognised_in_stores_of_every_version() {
         let lines: Vec<_> = expected(&store)
             .iter()
             .filter(|one| one["verdict"] == "valid")
-            .map(|one| spelled_otherwise(one["raw"].as_str().unwrap()))
+            .map(|one| other_spelling(one["raw"].as_str().unwrap()))
             .collect();
         assert_eq!(lines.len(), 40, "{}", store.display());
         let answer = serve.deliver(lines.join("\n"));
@@ -150,7 +150,7 @@ fn signed_payloads_are_recognised_in_stores_of_every_version() {
 }
 
 /// Another line with the same signed payload.
-fn spelled_otherwise(line: &str) -> String {
+fn other_spelling(line: &str) -> String {
     if let Some(rest) = line.strip_prefix("{\"event\":") {
         return format!("{{\"event\":  {rest}");
     }

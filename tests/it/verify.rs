@@ -37,11 +37,11 @@ fn valid_entries_exit_with_0_and_others_with_1() {
     assert!(ran.stderr.contains(&format!("valid      {:11}", valid().len())), "{ran}");
     let all = vectors();
     let ran = verify(&[], &file(&all)).expect(1);
-    let told: Vec<_> = ran.stdout.lines().collect();
-    assert_eq!(told.len(), all.len() - valid().len(), "{ran}");
+    let printed: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(printed.len(), all.len() - valid().len(), "{ran}");
     for (number, vector) in all.iter().enumerate() {
         let source = format!("-:{} ", number + 1);
-        let line = told.iter().find(|line| line.starts_with(&source));
+        let line = printed.iter().find(|line| line.starts_with(&source));
         match vector.header["verdict"].as_str() {
             "valid" => assert_eq!(line, None, "{}\n{ran}", vector.name),
             verdict => assert!(
@@ -266,7 +266,11 @@ fn many_blocks_are_reported_in_order() {
 }
 
 /// Runs `verify` on a file and closes its standard output after `bytes` bytes.
-fn closed_after(bytes: usize, arguments: &[&str], entries: &[u8]) -> (Option<i32>, String) {
+fn verify_with_closed_output(
+    bytes: usize,
+    arguments: &[&str],
+    entries: &[u8],
+) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("entries");
     fs::write(&path, entries).unwrap();
@@ -290,7 +294,7 @@ fn a_bad_entry_exits_with_1_although_the_output_is_closed() {
     let valid = file(&valid());
     let bad = b"hello\n".repeat(1 << 20);
     for (bytes, entries) in [(0, bad.clone()), (100, bad), (10, [b"hello\n", &*valid].concat())] {
-        let (code, stderr) = closed_after(bytes, &[], &entries);
+        let (code, stderr) = verify_with_closed_output(bytes, &[], &entries);
         assert_eq!(code, Some(1), "{stderr}");
         assert!(stderr.contains("malformed") && !stderr.contains("error"), "{stderr}");
     }
@@ -301,10 +305,11 @@ fn unchecked_entries_are_not_called_valid() {
     let valid = valid();
     let one = file(&valid[..1]);
     // More than the pipe and the queues between the threads hold.
-    let (code, stderr) = closed_after(100, &["-o", "jsonl"], &one.repeat((48 << 20) / one.len()));
+    let (code, stderr) =
+        verify_with_closed_output(100, &["-o", "jsonl"], &one.repeat((48 << 20) / one.len()));
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("the rest was not checked"), "{stderr}");
     // All entries were checked, whether the output was read or not.
-    let (code, stderr) = closed_after(0, &["-o", "jsonl"], &one);
+    let (code, stderr) = verify_with_closed_output(0, &["-o", "jsonl"], &one);
     assert_eq!(code, Some(0), "{stderr}");
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::page::axe;
-use super::{Browser, Look};
+use super::{Browser, Viewport};
 use crate::harness::{Setup, Signer, jwks};
 
 #[test]
@@ -38,13 +38,13 @@ fn every_page_passes_an_accessibility_check() {
                axe.run(document, {resultTypes: ['violations']}).then(\
                  found => done(found.violations.map(v => [v.id, v.help, v.nodes.map(n => n.html)])),\
                  error => done(['failed', String(error)]))";
-    for look in [Look::Desk, Look::Dark, Look::Phone] {
-        let Some(browser) = Browser::open(&serve.console, look) else { return };
+    for viewport in [Viewport::Desktop, Viewport::Dark, Viewport::Phone] {
+        let Some(browser) = Browser::open(&serve.console, viewport) else { return };
         for path in pages {
             browser.go(path);
             browser.run(&axe, vec![]);
             let found = browser.run_async(run, vec![]);
-            assert_eq!(found, json!([]), "{path} {look:?}: {found:#}");
+            assert_eq!(found, json!([]), "{path} {viewport:?}: {found:#}");
         }
     }
 }

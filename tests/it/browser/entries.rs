@@ -2,7 +2,7 @@
 
 use fantoccini::key::Key;
 
-use super::{Browser, Look};
+use super::{Browser, Viewport};
 use crate::harness::{Serve, Setup, Signer, jwks, wait_until};
 
 /// A server with 130 entries. The last ten are tampered with.
@@ -23,12 +23,12 @@ fn filled() -> Serve {
 #[test]
 fn a_search_is_refined_and_paged() {
     let serve = filled();
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     let first = browser.attributes("#entries tbody tr", "data-id");
     assert_eq!(first[0], "130");
-    browser.keep_picture("entries");
-    browser.follow("Older entries →");
+    browser.save_screenshot("entries");
+    browser.click_link("Older entries →");
     let second = browser.attributes("#entries tbody tr", "data-id");
     assert!(!second.is_empty() && second.iter().all(|id| !first.contains(id)), "{second:?}");
     let least = |ids: &[String]| ids.iter().map(|id| id.parse::<u64>().unwrap()).min();
@@ -37,10 +37,10 @@ fn a_search_is_refined_and_paged() {
 
     // Each click refines the query.
     browser.go("/");
-    browser.follow("invalid");
+    browser.click_link("invalid");
     browser.wait_for("#entries tbody tr", 10);
     assert!(browser.text(".total").starts_with("10 "), "{}", browser.text(".total"));
-    browser.follow("access");
+    browser.click_link("access");
     let query = browser.attributes("#q", "value");
     assert!(query[0].contains("invalid") && query[0].contains("access"), "{query:?}");
     browser.wait_for("#entries tbody tr", 10);
@@ -49,14 +49,14 @@ fn a_search_is_refined_and_paged() {
     browser.go("/");
     let bar = browser.attributes(".histogram svg a", "href").remove(0);
     browser.go(&bar);
-    assert!(browser.at().contains("since="), "{}", browser.at());
+    assert!(browser.location().contains("since="), "{}", browser.location());
     assert!(!browser.texts("#entries tbody tr").is_empty());
 }
 
 #[test]
 fn a_query_error_is_explained_under_the_search_box() {
     let serve = filled();
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     browser.click("#q");
     browser.keys("status:abc");
@@ -65,22 +65,22 @@ fn a_query_error_is_explained_under_the_search_box() {
     assert_eq!(browser.text("#query-fault mark"), "abc");
     assert_eq!(browser.attributes("#q", "aria-invalid"), ["true"]);
     assert_eq!(browser.attributes("#q", "value"), ["status:abc"]);
-    browser.keep_picture("fault");
+    browser.save_screenshot("fault");
 }
 
 #[test]
 fn an_entry_page_explains_the_entry() {
     let serve = filled();
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?q=verdict:valid");
     browser.click("#entries tbody tr a");
-    wait_until("the entry", || browser.at().starts_with("/entries/"));
+    wait_until("the entry", || browser.location().starts_with("/entries/"));
     let text = browser.text("main");
     for expected in ["valid", "openssl pkeyutl", "trace_id", "119", "sig="] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     assert!(browser.text("pre del.cut").trim_start().starts_with("sig="));
-    browser.keep_picture("entry");
+    browser.save_screenshot("entry");
     browser.click("a[href*='trace_id']");
     browser.wait_for("#entries tbody tr", 1);
 }
@@ -88,7 +88,7 @@ fn an_entry_page_explains_the_entry() {
 #[test]
 fn the_pages_work_with_the_keyboard_alone() {
     let serve = filled();
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     browser.press(Key::Tab, 1);
     assert_eq!(browser.focus(), "Skip to content");
@@ -110,7 +110,7 @@ fn the_pages_work_with_the_keyboard_alone() {
         }
     }
     browser.press(Key::Enter, 1);
-    wait_until("the entry", || browser.at().starts_with("/entries/"));
+    wait_until("the entry", || browser.location().starts_with("/entries/"));
 }
 
 #[test]
@@ -118,63 +118,63 @@ fn the_pages_fit_a_phone_and_dark_mode() {
     let serve = filled();
     let empty = Setup::new().arguments("--no-tls").start();
     let pages = ["/", "/entries/130", "/overview", "/deliveries", "/keys", "/verify"];
-    if let Some(browser) = Browser::open(&serve.console, Look::Phone) {
+    if let Some(browser) = Browser::open(&serve.console, Viewport::Phone) {
         for path in pages {
             browser.go(path);
-            browser.fits();
-            browser.keep_picture(&format!("phone{}", path.replace('/', "-")));
+            browser.assert_fits();
+            browser.save_screenshot(&format!("phone{}", path.replace('/', "-")));
         }
     }
     let background = "return getComputedStyle(document.body).backgroundColor";
-    let look = |look| {
-        let browser = Browser::open(&serve.console, look)?;
+    let open = |viewport| {
+        let browser = Browser::open(&serve.console, viewport)?;
         browser.go("/");
-        browser.keep_picture(if look == Look::Dark { "dark" } else { "light" });
+        browser.save_screenshot(if viewport == Viewport::Dark { "dark" } else { "light" });
         Some(browser.run(background, vec![]))
     };
-    if let (Some(light), Some(dark)) = (look(Look::Desk), look(Look::Dark)) {
+    if let (Some(light), Some(dark)) = (open(Viewport::Desktop), open(Viewport::Dark)) {
         assert_ne!(light, dark);
     }
-    if let Some(browser) = Browser::open(&empty.console, Look::Desk) {
+    if let Some(browser) = Browser::open(&empty.console, Viewport::Desktop) {
         browser.go("/");
         assert!(browser.text("main").contains("There are no entries yet"));
         assert!(browser.text("#curl").contains("curl"));
-        browser.keep_picture("empty");
+        browser.save_screenshot("empty");
     }
 }
 
 #[test]
 fn columns_with_names_are_readable_at_every_width() {
     let serve = filled();
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     let widths = "return [...document.querySelectorAll('#entries tbody tr:first-child td')]\
                   .map(cell => cell.getBoundingClientRect().width)";
     for width in [620, 741, 768, 900, 1024, 1099, 1101, 1279, 1281, 1440] {
         browser.resize(width);
         browser.go("/");
-        browser.fits();
+        browser.assert_fits();
         let widths = browser.run(widths, vec![]);
         for (cell, name) in [(2, "name"), (3, "principal"), (5, "outcome")] {
             assert!(widths[cell].as_f64() >= Some(100.0), "{name} at {width}: {widths}");
         }
-        browser.keep_picture(&format!("width-{width}"));
+        browser.save_screenshot(&format!("width-{width}"));
         browser.go("/deliveries");
-        browser.fits();
+        browser.assert_fits();
         let out = "return [...document.querySelectorAll('.scroll')]\
                    .filter(e => e.scrollWidth > e.clientWidth).length";
         assert_eq!(browser.run(out, vec![]), 0, "{width}");
-        browser.keep_picture(&format!("deliveries-{width}"));
+        browser.save_screenshot(&format!("deliveries-{width}"));
     }
 }
 
 #[test]
 fn a_printed_entry_is_complete() {
     let serve = filled();
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.resize(720);
     browser.go("/entries/1");
-    browser.lay_out_for_paper();
-    browser.fits();
+    browser.emulate_print();
+    browser.assert_fits();
     let cut = "return [...document.querySelectorAll('pre, td, dd')]\
                .filter(e => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight + 2)\
                .map(e => e.innerText)";
@@ -183,13 +183,13 @@ fn a_printed_entry_is_complete() {
     assert!(printed.contains(&format!("{}/entries/1", serve.console)), "{printed}");
     assert!(printed.contains(concat!("Vidimus ", env!("CARGO_PKG_VERSION"))), "{printed}");
     assert!(printed.contains("printed 20") && printed.contains("UTC"), "{printed}");
-    browser.keep_picture("paper");
+    browser.save_screenshot("paper");
 }
 
 #[test]
 fn times_are_utc_unless_local_time_is_chosen() {
     let serve = filled();
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     let exact = browser.attributes("#entries time", "datetime").remove(0);
     assert!(exact.ends_with('Z'), "{exact}");
@@ -212,7 +212,7 @@ fn times_are_utc_unless_local_time_is_chosen() {
     browser.run("document.getElementById('since').value = '2025-01-31'", vec![]);
     browser.click("#since");
     browser.press(Key::Enter, 1);
-    wait_until("the range", || browser.at().contains("2025-01-31"));
+    wait_until("the range", || browser.location().contains("2025-01-31"));
     let since = "return new URLSearchParams(location.search).get('since')";
     assert_eq!(browser.run(since, vec![]), "2025-01-31T00:00:00+05:30");
 }

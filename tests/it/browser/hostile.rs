@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Browser, Look};
+use super::{Browser, Viewport};
 use crate::harness::Setup;
 
 /// The values for every field.
@@ -50,7 +50,7 @@ fn hostile_entries_are_shown_as_text() {
     };
     let lines: Vec<_> = values.map(line).collect();
     serve.deliver(lines.join("\n"));
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     let mut pages = vec!["/".to_owned(), "/overview".into(), "/deliveries".into(), "/keys".into()];
     pages.push("/?q=%3Cscript%3Ewindow.pwned%3D1%3C/script%3E".into());
     pages.extend((1..=lines.len()).map(|id| format!("/entries/{id}")));
@@ -61,7 +61,7 @@ fn hostile_entries_are_shown_as_text() {
         assert!(odd.is_empty(), "{path}: {odd:?}");
         let text = browser.text("main");
         assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{2066}']), "{path}");
-        browser.fits();
+        browser.assert_fits();
     }
     // The live list too, whose rows a script makes.
     browser.go("/");
@@ -73,5 +73,5 @@ fn hostile_entries_are_shown_as_text() {
     crate::harness::wait_until("they came", || browser.text("#live-said") == "8 new");
     assert_eq!(browser.run("return window.pwned ?? null", vec![]), json!(null));
     assert!(browser.texts("main script, main img").is_empty());
-    browser.keep_picture("hostile");
+    browser.save_screenshot("hostile");
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Browser, Look};
+use super::{Browser, Viewport};
 use crate::harness::{Setup, cef, wait_until};
 
 /// Opens a stream and collects its ids.
@@ -14,7 +14,7 @@ const OTHER_STREAM: &str = "const stream = new EventSource('/api/v1/stream');\
 fn live_entries_appear_and_wait_while_paused() {
     let serve = Setup::new().arguments("--no-tls").start();
     serve.deliver(cef(1));
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     browser.wait_for("#entries tbody tr", 1);
     browser.click("#live-toggle");
@@ -22,7 +22,7 @@ fn live_entries_appear_and_wait_while_paused() {
     serve.deliver(cef(2));
     browser.wait_for("#entries tbody tr", 2);
     assert_eq!(browser.attributes("#entries tbody tr", "data-id"), ["2", "1"]);
-    browser.keep_picture("live");
+    browser.save_screenshot("live");
 
     browser.click("#live-pause");
     serve.deliver(cef(3));
@@ -44,7 +44,7 @@ fn live_entries_appear_and_wait_while_paused() {
 fn live_entries_are_in_order_and_counted() {
     let serve = Setup::new().arguments("--no-tls").start();
     serve.deliver(cef(5));
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?since=2025-06-18T21:00:00Z&limit=20");
     browser.click("#live-toggle");
     wait_until("it listens", || browser.text("#live-said") == "0 new");
@@ -61,7 +61,7 @@ fn live_entries_are_in_order_and_counted() {
 #[test]
 fn the_page_of_an_empty_store_shows_the_first_delivery() {
     let serve = Setup::new().arguments("--no-tls").start();
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     let listens = "return performance.getEntriesByType('resource').length > 0 && !!document.getElementById('first')";
     wait_until("the page", || browser.run(listens, vec![]) == true);
@@ -73,7 +73,7 @@ fn the_page_of_an_empty_store_shows_the_first_delivery() {
 fn live_entries_match_the_query() {
     let serve = Setup::new().arguments("--no-tls").start();
     serve.deliver(cef(1));
-    let Some(browser) = Browser::open(&serve.console, Look::Desk) else { return };
+    let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?q=trace_id:7");
     browser.click("#live-toggle");
     wait_until("it listens", || browser.text("#live-said") == "0 new");

@@ -10,4 +10,4 @@ mod live;
 mod login;
 mod page;
 
-use page::{Browser, Look};
+use page::{Browser, Viewport};

@@ -21,9 +21,9 @@ const ZONE: &str = "Asia/Kolkata";
 
 /// The display of the browser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Viewport {
     /// 1,280 pixels wide, light mode.
-    Desk,
+    Desktop,
     /// 1,280 pixels wide, dark mode.
     Dark,
     /// A phone, 360 pixels wide.
@@ -42,14 +42,14 @@ pub(super) struct Browser {
 
 impl Browser {
     /// Opens a browser for the site at `base`. Returns `None` if the machine has no browser.
-    pub(super) fn open(base: &str, look: Look) -> Option<Browser> {
+    pub(super) fn open(base: &str, viewport: Viewport) -> Option<Browser> {
         tool("chromedriver")?;
         tool("chromium")?;
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let (driver, port) = drive();
+        let (driver, port) = start_driver();
         let profile = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let capabilities = capabilities(profile.path(), look);
+        let capabilities = capabilities(profile.path(), viewport);
         let session = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
             .capabilities(capabilities)
             .connect(&format!("http://127.0.0.1:{port}"))
@@ -79,14 +79,14 @@ impl Browser {
     }
 
     /// Applies the styles for print.
-    pub(super) fn lay_out_for_paper(&self) {
+    pub(super) fn emulate_print(&self) {
         let script = "for (const rule of document.styleSheets[0].cssRules)\
                       if (rule.media?.mediaText === 'print') rule.media.mediaText = 'all';";
         self.run(script, vec![]);
     }
 
     /// The path and the query of the page.
-    pub(super) fn at(&self) -> String {
+    pub(super) fn location(&self) -> String {
         let url = self.client().current_url().await_in(&self.runtime).unwrap();
         format!("{}{}", url.path(), url.query().map_or(String::new(), |query| format!("?{query}")))
     }
@@ -111,7 +111,10 @@ impl Browser {
     /// The text of the first element that matches a selector.
     #[track_caller]
     pub(super) fn text(&self, css: &str) -> String {
-        self.texts(css).into_iter().next().unwrap_or_else(|| panic!("no {css} at {}", self.at()))
+        self.texts(css)
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| panic!("no {css} at {}", self.location()))
     }
 
     /// An attribute of all elements that match a selector.
@@ -124,7 +127,7 @@ impl Browser {
 
     /// Waits until `count` elements match a selector.
     pub(super) fn wait_for(&self, css: &str, count: usize) {
-        wait_until(&format!("{count} of {css} at {}", self.at()), || {
+        wait_until(&format!("{count} of {css} at {}", self.location()), || {
             self.texts(css).len() == count
         });
     }
@@ -132,14 +135,15 @@ impl Browser {
     /// Clicks the first element that matches a selector. Waits if this loads another page.
     pub(super) fn click(&self, css: &str) {
         let found = self.client().find(Locator::Css(css)).await_in(&self.runtime);
-        let found = found.unwrap_or_else(|error| panic!("{css} at {}: {error}", self.at()));
+        let found = found.unwrap_or_else(|error| panic!("{css} at {}: {error}", self.location()));
         found.click().await_in(&self.runtime).unwrap();
     }
 
     /// Clicks the link with this text.
-    pub(super) fn follow(&self, text: &str) {
+    pub(super) fn click_link(&self, text: &str) {
         let found = self.client().find(Locator::LinkText(text)).await_in(&self.runtime);
-        let found = found.unwrap_or_else(|error| panic!("{text:?} at {}: {error}", self.at()));
+        let found =
+            found.unwrap_or_else(|error| panic!("{text:?} at {}: {error}", self.location()));
         found.click().await_in(&self.runtime).unwrap();
     }
 
@@ -163,7 +167,7 @@ impl Browser {
     }
 
     /// Saves a screenshot of the page in `target/screenshots`.
-    pub(super) fn keep_picture(&self, name: &str) {
+    pub(super) fn save_screenshot(&self, name: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
         fs::create_dir_all(&folder).unwrap();
         let picture = self.client().screenshot().await_in(&self.runtime).unwrap();
@@ -172,18 +176,18 @@ impl Browser {
 
     /// Checks that the page is not wider than the window.
     #[track_caller]
-    pub(super) fn fits(&self) {
+    pub(super) fn assert_fits(&self) {
         let script = "const e = document.documentElement; return [e.scrollWidth, e.clientWidth]";
         let widths = self.run(script, vec![]);
-        assert!(widths[0].as_u64() <= widths[1].as_u64(), "{} is {widths}", self.at());
+        assert!(widths[0].as_u64() <= widths[1].as_u64(), "{} is {widths}", self.location());
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("---- the page: {}", self.at());
-            self.keep_picture("failed");
+            eprintln!("---- the page: {}", self.location());
+            self.save_screenshot("failed");
         }
         if let Some(client) = self.client.take() {
             let _ = client.close().await_in(&self.runtime);
@@ -196,7 +200,7 @@ impl Drop for Browser {
 /// Starts ChromeDriver. Returns the process and its port. ChromeDriver takes a port that is free
 /// for IPv6, and ends if the port is used for IPv4, for example by the server of another test. It
 /// is then started again.
-fn drive() -> (Child, String) {
+fn start_driver() -> (Child, String) {
     for _ in 0..10 {
         let mut driver = Command::new("chromedriver")
             .arg("--port=0")
@@ -229,7 +233,7 @@ trait AwaitIn: Future + Sized {
 
 impl<F: Future> AwaitIn for F {}
 
-fn capabilities(profile: &Path, look: Look) -> serde_json::Map<String, Value> {
+fn capabilities(profile: &Path, viewport: Viewport) -> serde_json::Map<String, Value> {
     let mut arguments: Vec<String> = [
         "--headless",
         "--no-sandbox",
@@ -246,10 +250,10 @@ fn capabilities(profile: &Path, look: Look) -> serde_json::Map<String, Value> {
     .to_vec();
     arguments.push(format!("--user-data-dir={}", profile.display()));
     let mut options = json!({});
-    match look {
-        Look::Desk => {}
-        Look::Dark => arguments.push("--blink-settings=preferredColorScheme=0".to_owned()),
-        Look::Phone => {
+    match viewport {
+        Viewport::Desktop => {}
+        Viewport::Dark => arguments.push("--blink-settings=preferredColorScheme=0".to_owned()),
+        Viewport::Phone => {
             options["mobileEmulation"] =
                 json!({"deviceMetrics": {"width": 360, "height": 740, "pixelRatio": 2}});
         }

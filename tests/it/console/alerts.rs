@@ -54,6 +54,7 @@ fn promtool_accepts_the_rules() {
     let Some(mut promtool) = optional_tool("promtool") else { return };
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/alerts.yml");
     let checked = promtool.args(["check", "rules"]).arg(file).output().unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success(), "{said}");
+    let output =
+        String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{output}");
 }

@@ -37,12 +37,12 @@ fn every_example_runs() {
             .env("TOKEN", "a secret of the tests")
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&ran.stdout);
+        let stdout = String::from_utf8_lossy(&ran.stdout);
         let failed = String::from_utf8_lossy(&ran.stderr);
         // The stream never ends, so curl times out and exits with 28.
         let left = command.contains("--max-time") && ran.status.code() == Some(28);
-        assert!(ran.status.success() || left, "{script}\n{said}\n{failed}");
-        assert!(left || !said.is_empty(), "{script} says nothing\n{failed}");
+        assert!(ran.status.success() || left, "{script}\n{stdout}\n{failed}");
+        assert!(left || !stdout.is_empty(), "{script} says nothing\n{failed}");
     }
 }
 

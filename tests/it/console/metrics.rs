@@ -97,7 +97,7 @@ fn metrics_count_what_happens() {
         let lines = text.lines().filter(|line| line.starts_with("vidimus_entries_total{"));
         lines
             .filter(|line| line.contains(part))
-            .map(|line| value(text, part_of(line)).unwrap())
+            .map(|line| value(text, series_of(line)).unwrap())
             .sum()
     };
     assert_eq!(entries(&text, "verdict=\"invalid\""), 1.0);
@@ -137,7 +137,7 @@ fn metrics_count_what_happens() {
     );
 }
 
-fn part_of(line: &str) -> &str {
+fn series_of(line: &str) -> &str {
     line.rsplit_once(' ').unwrap().0
 }
 

@@ -84,7 +84,7 @@ impl Endpoint {
         pem: &Path,
         answers: impl FnMut(&Received) -> Reply + Send + 'static,
     ) -> Endpoint {
-        Endpoint::start_with(Some(Arc::new(asking(pem))), answers)
+        Endpoint::start_with(Some(Arc::new(server_config(pem))), answers)
     }
 
     fn start_with(
@@ -215,7 +215,7 @@ fn request(stream: &mut impl Read) -> io::Result<Received> {
     Ok(received)
 }
 
-fn asking(pem: &Path) -> ServerConfig {
+fn server_config(pem: &Path) -> ServerConfig {
     let chain: Vec<_> = CertificateDer::pem_file_iter(pem).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(pem).unwrap();
     let mut roots = RootCertStore::empty();

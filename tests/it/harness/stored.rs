@@ -57,7 +57,7 @@ pub(crate) fn entries(data: &Path) -> Vec<Entry> {
     const SQL: &str = "SELECT id, input, line, verdict, reason,
         (SELECT kid FROM keys WHERE keys.id = entries.key), coalesce(warnings, ''), event_time,
         delivery_count FROM entries JOIN raw USING (id) ORDER BY id";
-    again(|| {
+    retry(|| {
         let mut catalog = open(&data.join("catalog.db"))?;
         // One snapshot of the catalog, so that its tables agree.
         let snapshot = catalog.transaction()?;
@@ -88,7 +88,7 @@ pub(crate) fn entries(data: &Path) -> Vec<Entry> {
 /// All deliveries, oldest first.
 pub(crate) fn deliveries(data: &Path) -> Vec<Delivery> {
     const SQL: &str = "SELECT input, peer FROM deliveries ORDER BY id";
-    again(|| {
+    retry(|| {
         let mut deliveries = Vec::new();
         for file in segments(&open(&data.join("catalog.db"))?)? {
             deliveries.extend(query(&open(&data.join("segments").join(file))?, SQL, |row| {
@@ -102,7 +102,7 @@ pub(crate) fn deliveries(data: &Path) -> Vec<Delivery> {
 
 /// The other lines that are kept for entries, oldest first.
 pub(crate) fn spellings(data: &Path) -> Vec<String> {
-    again(|| {
+    retry(|| {
         let mut lines = Vec::new();
         for file in segments(&open(&data.join("catalog.db"))?)? {
             let sql = "SELECT CAST(line AS TEXT) FROM spellings ORDER BY rowid";
@@ -131,7 +131,7 @@ pub(crate) fn refused(data: &Path) -> Vec<Refused> {
         let (peer, status) = (row.get(0)?, row.get(1)?);
         Ok(Refused { peer, status, reason: row.get(2)?, scheme: row.get(3)? })
     };
-    again(|| query(&open(&path)?, SQL, read))
+    retry(|| query(&open(&path)?, SQL, read))
 }
 
 /// The rows of a statement on the catalog.
@@ -140,11 +140,11 @@ pub(crate) fn catalog<T>(
     sql: &str,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<T> + Copy,
 ) -> Vec<T> {
-    again(|| query(&open(&data.join("catalog.db"))?, sql, read))
+    retry(|| query(&open(&data.join("catalog.db"))?, sql, read))
 }
 
 /// Reads again if a read fails: a file disappears when a segment is sealed.
-fn again<T>(read: impl Fn() -> rusqlite::Result<T>) -> T {
+fn retry<T>(read: impl Fn() -> rusqlite::Result<T>) -> T {
     for _ in 0..100 {
         if let Ok(found) = read() {
             return found;

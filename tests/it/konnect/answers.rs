@@ -15,7 +15,7 @@ const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 const DESTINATION: &str = "/v3/audit-log-destinations/6945c4c4-3e06-4c5c-87e0-726d0cda4e05";
 
-/// Documented paths, those beside them, and what is hardly a path.
+/// Documented paths, similar paths, and malformed paths.
 const PATHS: [&str; 36] = [
     "/v2/audit-log-webhook/jwks.json",
     "/v3/audit-log-webhook/jwks.json",

@@ -25,7 +25,7 @@ fn setup_reconcile_and_teardown_work_together() {
     assert!(again.stderr.contains("; the destination is up to date"), "{}", again.stderr);
     assert_eq!(world.jsonl(&["destinations", "list"]).record()["id"], destination["id"]);
 
-    let delivered = world.happen(20);
+    let delivered = world.create_entries(20);
     world.deliver();
     let status = world.jsonl(&["status"]).expect(0).record();
     assert_eq!(
@@ -36,7 +36,7 @@ fn setup_reconcile_and_teardown_work_together() {
 
     // The webhook withholds entries while it is off.
     world.webhook(&["--enabled", "false"]);
-    let withheld = world.happen(30);
+    let withheld = world.create_entries(30);
     world.webhook(&["--enabled", "true"]);
     world.deliver();
     let ran = world.jsonl(&["reconcile", "--since", "1h"]).expect(1);
@@ -99,11 +99,11 @@ fn setup_lists_its_changes_and_warns_that_no_input_has_the_path() {
 fn doctor_prints_the_fix_for_an_inactive_webhook() {
     let mut world = World::new();
     world.set_up(&[]).expect(0);
-    world.happen(1);
+    world.create_entries(1);
     world.deliver();
     world.serve.keep_port();
     world.serve.kill();
-    let missed = world.happen(10);
+    let missed = world.create_entries(10);
     world.deliver();
     wait_until("inactive", || world.jsonl(&["status"]).code == Some(1));
     world.serve.restart();
@@ -132,7 +132,7 @@ fn reconcile_can_replay_at_once() {
     let world = World::new();
     world.set_up(&[]).expect(0);
     world.webhook(&["--enabled", "false"]);
-    let withheld = world.happen(10);
+    let withheld = world.create_entries(10);
     world.webhook(&["--enabled", "true"]);
     world.deliver();
     let ran = world.konnect(&["reconcile", "--since", "1h", "--replay"]).expect(0);
@@ -210,7 +210,7 @@ fn a_pull_resumes_where_it_stopped() {
     let mut pulled: Vec<Value> = Vec::new();
     let mut happened = Vec::new();
     for count in [3, 0, 1500, 7] {
-        happened.extend(world.happen(count));
+        happened.extend(world.create_entries(count));
         pulled.extend(world.konnect(&cursor).expect(0).records());
     }
     let all = world.konnect(&["pull", "--since", "1h"]).expect(0).records();
@@ -250,7 +250,7 @@ fn doctor_finds_a_wrong_authorization() {
     let id = world.jsonl(&["destinations", "list"]).record()["id"].as_str().unwrap().to_owned();
     let update = ["destinations", "update", &id, "--authorization", "Splunk hidden-value"];
     world.konnect(&update).expect(0);
-    world.happen(1);
+    world.create_entries(1);
     world.deliver();
     wait_until("the refusal is known", || {
         let ill = world.jsonl(&["doctor", "--timeout", "0s"]);
@@ -323,7 +323,7 @@ fn a_watch_ends_when_the_webhook_goes_inactive() {
         .stderr(Stdio::null());
     let watch = watch.0.spawn().unwrap();
     update(&format!("{}/nowhere", world.serve.receiver));
-    world.happen(1);
+    world.create_entries(1);
     world.deliver();
     let output = watch.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));

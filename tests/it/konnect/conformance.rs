@@ -6,17 +6,17 @@ use super::schemas::{Operation, conforms, operations, requests};
 use crate::harness::{Answer, StandIn};
 
 /// A stand-in with a destination.
-struct Documented {
+struct DocumentedApi {
     stand_in: StandIn,
     destination: String,
 }
 
-impl Documented {
-    fn new() -> Documented {
+impl DocumentedApi {
+    fn new() -> DocumentedApi {
         let stand_in = StandIn::start(&["--seed", "7"]);
         let made = stand_in.call("POST", "/v3/audit-log-destinations", destination("first"), 201);
         let destination = made.json()["id"].as_str().unwrap().to_owned();
-        Documented { stand_in, destination }
+        DocumentedApi { stand_in, destination }
     }
 
     fn path(&self, version: &str, operation: &Operation) -> String {
@@ -28,9 +28,9 @@ impl Documented {
     #[track_caller]
     fn check(&self, operation: &Operation, path: &str, body: &Value) -> (u16, Value) {
         let answer = self.stand_in.ask(&operation.method, path, body);
-        let told = told(&answer);
-        conforms(&operation.operation, answer.status, &told);
-        (answer.status, told)
+        let reply = json_or_null(&answer);
+        conforms(&operation.operation, answer.status, &reply);
+        (answer.status, reply)
     }
 }
 
@@ -41,12 +41,12 @@ fn destination(name: &str) -> Value {
     })
 }
 
-fn told(answer: &Answer) -> Value {
+fn json_or_null(answer: &Answer) -> Value {
     if answer.body.is_empty() { Value::Null } else { answer.json() }
 }
 
 /// A documented body with an existing destination and a recent range.
-fn fitted(world: &Documented, mut body: Value) -> Value {
+fn with_current_values(world: &DocumentedApi, mut body: Value) -> Value {
     let now = world.stand_in.call("GET", "/simulate/clock", Value::Null, 200).json()["now"].clone();
     let start: jiff::Timestamp = now.as_str().unwrap().parse().unwrap();
     let start = start - jiff::SignedDuration::from_mins(30);
@@ -68,7 +68,7 @@ fn every_documented_body_is_accepted_and_each_answer_conforms() {
     let documented = requests(false);
     let mut answered = 0;
     for version in ["v2", "v3"] {
-        let mut world = Documented::new();
+        let mut world = DocumentedApi::new();
         // Deletions come last.
         let mut operations = operations();
         operations.retain(|one| one.versions.iter().any(|other| other == version));
@@ -77,7 +77,7 @@ fn every_documented_body_is_accepted_and_each_answer_conforms() {
             let bodies: Vec<_> = documented
                 .iter()
                 .filter(|(name, _)| name[0] == operation.operation)
-                .map(|(_, body)| fitted(&world, body.clone()))
+                .map(|(_, body)| with_current_values(&world, body.clone()))
                 .collect();
             let bodies = if bodies.is_empty() { vec![Value::Null] } else { bodies };
             for body in bodies {
@@ -90,9 +90,9 @@ fn every_documented_body_is_accepted_and_each_answer_conforms() {
                     world.destination = made["id"].as_str().unwrap().to_owned();
                 }
                 let path = world.path(version, operation);
-                let (status, told) = world.check(operation, &path, &body);
-                assert!(status < 300, "{} {path} {body}: {status} {told}", operation.method);
-                assert!(!told.to_string().contains("Splunk 0123"), "{told}");
+                let (status, reply) = world.check(operation, &path, &body);
+                assert!(status < 300, "{} {path} {body}: {status} {reply}", operation.method);
+                assert!(!reply.to_string().contains("Splunk 0123"), "{reply}");
                 answered += 1;
             }
         }
@@ -102,25 +102,25 @@ fn every_documented_body_is_accepted_and_each_answer_conforms() {
 
 #[test]
 fn a_bad_body_is_answered_400_and_names_the_field() {
-    let world = Documented::new();
+    let world = DocumentedApi::new();
     let operations = operations();
     for (name, body) in requests(true) {
         let [operation, field, why] = name.as_slice() else { panic!("{name:?}") };
         let operation = operations.iter().find(|one| one.operation == *operation).unwrap();
         for version in &operation.versions {
             let path = world.path(version, operation);
-            let (status, told) = world.check(operation, &path, &body);
-            assert_eq!(status, 400, "{} {why}: {told}", operation.operation);
-            let wrong = told["invalid_parameters"].as_array().unwrap();
+            let (status, reply) = world.check(operation, &path, &body);
+            assert_eq!(status, 400, "{} {why}: {reply}", operation.operation);
+            let wrong = reply["invalid_parameters"].as_array().unwrap();
             let named = wrong.iter().any(|one| one["field"] == field.as_str());
-            assert!(named, "{} {field} {why}: {told}", operation.operation);
+            assert!(named, "{} {field} {why}: {reply}", operation.operation);
         }
     }
 }
 
 #[test]
 fn wrong_tokens_missing_roles_and_unknown_ids_get_documented_problems() {
-    let world = Documented::new();
+    let world = DocumentedApi::new();
     let weak = world.stand_in.simulate("tokens", Value::Null)["token"].clone();
     let weak = format!("Bearer {}", weak.as_str().unwrap());
     for operation in operations() {
@@ -134,14 +134,14 @@ fn wrong_tokens_missing_roles_and_unknown_ids_get_documented_problems() {
                 let answer = world.stand_in.ask_as(bearer, &operation.method, &path, &body);
                 assert_eq!(answer.status, status, "{path}");
                 assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-                conforms(&operation.operation, status, &told(&answer));
+                conforms(&operation.operation, status, &json_or_null(&answer));
             }
             let lost = path
                 .replace(&world.destination, "00000000-0000-4000-8000-000000000000")
                 .replace(&world.stand_in.portal, "00000000-0000-4000-8000-000000000000");
             if lost != path && operation.answers.contains_key(&404) {
-                let (status, told) = world.check(&operation, &lost, &json!({}));
-                assert_eq!(status, 404, "{lost}: {told}");
+                let (status, reply) = world.check(&operation, &lost, &json!({}));
+                assert_eq!(status, 404, "{lost}: {reply}");
             }
         }
     }
@@ -149,7 +149,7 @@ fn wrong_tokens_missing_roles_and_unknown_ids_get_documented_problems() {
 
 #[test]
 fn a_destination_in_use_and_a_running_replay_are_conflicts() {
-    let world = Documented::new();
+    let world = DocumentedApi::new();
     let find = |name: &str| operations().into_iter().find(|one| one.operation == name).unwrap();
     let webhook = json!({"audit_log_destination_id": world.destination, "enabled": true});
     world.stand_in.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
@@ -159,7 +159,7 @@ fn a_destination_in_use_and_a_running_replay_are_conflicts() {
     // The destination does not listen, so the job waits between retries.
     world.stand_in.simulate("entries", json!({"count": 10}));
     let replay = find("update-audit-log-replay-job");
-    let range = fitted(&world, json!({"start_at": "", "end_at": ""}));
+    let range = with_current_values(&world, json!({"start_at": "", "end_at": ""}));
     let path = world.path("v2", &replay);
     assert_eq!(world.check(&replay, &path, &range).0, 202);
     assert_eq!(world.check(&replay, &path, &range).0, 409);

@@ -60,7 +60,7 @@ fn a_key_rotation_makes_no_entry_invalid() {
         if at == 3 {
             world.simulate("rotate-key", &json!({}));
         }
-        happened += world.happen(50).len();
+        happened += world.create_entries(50).len();
         world.deliver();
     }
     // The calls of the setup created entries too. Entries that came before their key are verified

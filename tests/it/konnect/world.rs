@@ -77,7 +77,7 @@ impl World {
     }
 
     /// Creates entries. Returns their trace ids.
-    pub(super) fn happen(&self, count: usize) -> Vec<String> {
+    pub(super) fn create_entries(&self, count: usize) -> Vec<String> {
         let made = self.simulate("entries", &json!({"count": count}));
         let ids = made["trace_ids"].as_array().unwrap();
         ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()

@@ -18,8 +18,8 @@ pub(super) fn run(serve: &Serve, arguments: &str) -> (Option<i32>, String, Strin
 }
 
 pub(super) fn status(serve: &Serve) -> Value {
-    let (code, text, told) = run(serve, "status -o jsonl");
-    assert!(matches!(code, Some(0 | 1)), "{told}");
+    let (code, text, stderr) = run(serve, "status -o jsonl");
+    assert!(matches!(code, Some(0 | 1)), "{stderr}");
     serde_json::from_str(&text).unwrap()
 }
 
@@ -31,27 +31,27 @@ fn an_output_can_be_reset_while_the_server_runs() {
     wait_until("a saved cursor", || status(&serve)["next_id"] == 11);
     assert_eq!((&status(&serve)["behind"], &status(&serve)["written"]), (&0.into(), &10.into()));
 
-    let (code, _, told) = run(&serve, "reset siem --since 1d");
-    assert_eq!(code, Some(0), "{told}");
+    let (code, _, stderr) = run(&serve, "reset siem --since 1d");
+    assert_eq!(code, Some(0), "{stderr}");
     let twice = [lines(0..10), lines(0..10)].concat();
     wait_for_lines(&serve, "siem.log", &twice);
     serve.stop();
 
     // A reset to a future time writes nothing again.
-    let (code, _, told) = run(&serve, "reset siem --since 2999-01-01");
-    assert_eq!(code, Some(0), "{told}");
+    let (code, _, stderr) = run(&serve, "reset siem --since 2999-01-01");
+    assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(status(&serve)["next_id"], 11);
-    let (code, _, told) = run(&serve, "reset other --since 1d");
+    let (code, _, stderr) = run(&serve, "reset other --since 1d");
     assert_eq!(code, Some(2));
-    assert!(told.contains("there is no output \"other\""), "{told}");
+    assert!(stderr.contains("there is no output \"other\""), "{stderr}");
 }
 
 #[test]
 fn a_removed_output_can_be_forgotten() {
     let mut serve = Setup::new().config(&file_output("siem.log", "")).start();
-    let (code, _, told) = run(&serve, "forget siem");
+    let (code, _, stderr) = run(&serve, "forget siem");
     assert_eq!(code, Some(2));
-    assert!(told.contains("remove it first"), "{told}");
+    assert!(stderr.contains("remove it first"), "{stderr}");
     serve.stop();
     std::fs::write(serve.home().join("config.toml"), "").unwrap();
     serve.restart();
@@ -73,9 +73,9 @@ fn status_says_why_an_output_waits() {
     assert_eq!(words[..8], ["siem", "failed", "1", "10", "0", "0.0/s", "0", "0"], "{text}");
     assert!(text.contains("\nsiem: behind since "), "{text}");
     assert!(text.contains("cannot make its folder"), "{text}");
-    let (code, _, told) = run(&serve, "test siem --config config.toml");
+    let (code, _, stderr) = run(&serve, "test siem --config config.toml");
     assert_eq!(code, Some(3));
-    assert!(told.contains("out/siem.log"), "{told}");
+    assert!(stderr.contains("out/siem.log"), "{stderr}");
 }
 
 #[test]
@@ -106,11 +106,11 @@ fn entries_deleted_by_retention_count_as_lost() {
 fn a_test_of_an_output_leaves_its_files_alone() {
     let config = file_output("out/{org_id}.log", "format = 'json'");
     let serve = Setup::new().config(&config).start();
-    let (code, text, told) = run(&serve, "test siem --config config.toml");
-    assert_eq!(code, Some(0), "{told}");
+    let (code, text, stderr) = run(&serve, "test siem --config config.toml");
+    assert_eq!(code, Some(0), "{stderr}");
     let entry: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&entry["id"], &entry["verdict"]), (&0.into(), &"unsigned".into()));
-    assert!(told.contains("out/test.log"), "{told}");
+    assert!(stderr.contains("out/test.log"), "{stderr}");
     assert!(files_below(&serve.home().join("out")).is_empty());
     assert_eq!(run(&serve, "test none --config config.toml").0, Some(2));
 }

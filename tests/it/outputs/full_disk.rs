@@ -48,8 +48,8 @@ fn a_full_disk_blocks_only_its_output() {
     assert_eq!(serve.lines().len(), 110);
     wait_until("the error in the status", || run(&serve, "status").0 == Some(1));
     let (_, text, _) = run(&serve, "status");
-    let told = text.lines().find(|line| line.contains("cannot write")).unwrap_or_default();
-    assert!(told.contains("siem.log") && told.contains("File too large"), "{text}");
+    let line = text.lines().find(|line| line.contains("cannot write")).unwrap_or_default();
+    assert!(line.contains("siem.log") && line.contains("File too large"), "{text}");
     assert!(text.lines().any(|line| line.starts_with("small   ok ")), "{text}");
 
     // The disk has room again.
@@ -58,7 +58,7 @@ fn a_full_disk_blocks_only_its_output() {
     serve.deliver(cef(110));
     wait_until("the next line", || written(&path).ends_with(&format!("{}\n", cef(110))));
     assert_eq!(written(&path).lines().collect::<Vec<_>>(), lines(0..111));
-    wait_until("both to be told of as done", || {
+    wait_until("both outputs to finish", || {
         let (code, text, _) = run(&serve, "status -o jsonl");
         let outputs = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let done = |output: &Value| output["behind"] == 0 && output["written"] == 111;

@@ -178,7 +178,7 @@ fn a_follower_sees_each_hostile_line_once_across_rotations() {
         let seen = follower.next();
         assert!(seen == *line, "{}\n{}", seen.escape_ascii(), line.escape_ascii());
     }
-    follower.ends();
+    follower.stop();
     serve.stop();
     let files = files_below(&out);
     assert!(files.len() > 5, "{files:?}");

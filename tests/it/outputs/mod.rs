@@ -104,7 +104,7 @@ impl Follower {
     }
 
     /// Stops `tail` and checks that there were no more lines.
-    fn ends(mut self) {
+    fn stop(mut self) {
         self.tail.kill().unwrap();
         self.tail.wait().unwrap();
         assert_eq!(self.lines.try_iter().count(), 0);

@@ -17,7 +17,7 @@ fn a_follower_sees_each_line_once_across_rotations() {
         serve.deliver(cef(n));
         assert_eq!(follower.next(), cef(n).into_bytes());
     }
-    follower.ends();
+    follower.stop();
     serve.stop();
     let files = files_below(&serve.home().join("out"));
     assert!(files.len() > 5, "{files:?}");

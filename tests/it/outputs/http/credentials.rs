@@ -47,7 +47,7 @@ fn an_expired_token_is_replaced_on_sighup() {
     serve.signal(Signal::HUP);
     assert_eq!(endpoint.wait_for_lines(10), lines(0..10));
     serve.stop();
-    assert!(letters(&serve).is_empty());
+    assert!(dead_letters(&serve).is_empty());
     let log = serve.stderr();
     assert!(!log.contains("old-token") && !log.contains("new-token"), "{log}");
 }
@@ -59,19 +59,22 @@ fn a_test_of_an_output_shows_the_answer() {
     let config = http_output(&endpoint.url("/in"), "format = 'raw'");
     let serve = Setup::new().config(&config).start();
     let test = "test siem --config config.toml";
-    let (code, line, told) = run(&serve, test);
-    assert_eq!(code, Some(0), "{told}");
+    let (code, line, stderr) = run(&serve, test);
+    assert_eq!(code, Some(0), "{stderr}");
     assert_eq!(endpoint.taken()[0].body, line.trim_end().as_bytes());
     assert!(
-        told.contains("/in answered 200 in ") && told.contains("the entry was accepted"),
-        "{told}"
+        stderr.contains("/in answered 200 in ") && stderr.contains("the entry was accepted"),
+        "{stderr}"
     );
-    let (code, _, told) = run(&serve, test);
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains("/in answered 403 in ") && told.contains("not you; look at"), "{told}");
+    let (code, _, stderr) = run(&serve, test);
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(
+        stderr.contains("/in answered 403 in ") && stderr.contains("not you; look at"),
+        "{stderr}"
+    );
     let nowhere = http_output("http://127.0.0.1:1/in", "format = 'raw'");
     fs::write(serve.home().join("config.toml"), nowhere).unwrap();
-    let (code, _, told) = run(&serve, test);
-    assert_eq!(code, Some(3), "{told}");
-    assert!(told.contains("http://127.0.0.1:1/in: cannot connect: "), "{told}");
+    let (code, _, stderr) = run(&serve, test);
+    assert_eq!(code, Some(3), "{stderr}");
+    assert!(stderr.contains("http://127.0.0.1:1/in: cannot connect: "), "{stderr}");
 }

@@ -34,7 +34,7 @@ fn nothing_is_lost_or_reordered_whatever_the_endpoint_answers() {
     let expected = [lines(0..77), lines(78..100)].concat();
     assert_eq!(endpoint.wait_for_lines(99), expected);
     serve.stop();
-    let letters = letters(&serve);
+    let letters = dead_letters(&serve);
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0]["output"], "siem");
     assert_eq!(letters[0]["status"], 400);
@@ -42,14 +42,14 @@ fn nothing_is_lost_or_reordered_whatever_the_endpoint_answers() {
     assert_eq!(letters[0]["url"], endpoint.url("/in"));
     assert_eq!(letters[0]["entry"]["raw"], cef(77));
     let log = serve.stderr();
-    for told in [
+    for message in [
         "it answered 500",
         "it answered 429 Too Many Requests: slow down",
         "no complete answer within 500ms",
         "the connection failed",
         "the endpoint refuses entries for good",
     ] {
-        assert!(log.contains(told), "{told:?} is not in the log");
+        assert!(log.contains(message), "{message:?} is not in the log");
     }
     let status = status(&serve);
     assert_eq!((&status["written"], &status["next_id"]), (&99.into(), &101.into()));
@@ -71,7 +71,7 @@ fn an_endpoint_error_makes_the_output_wait_and_says_what_to_check() {
         endpoint.url("/in")
     );
     assert_eq!(error, expected);
-    assert!(letters(&serve).is_empty());
+    assert!(dead_letters(&serve).is_empty());
     assert!(!serve.stderr().contains("s3cret-key"));
     assert_eq!(endpoint.received()[0].0.target, "/in?key=s3cret-key");
 }
@@ -136,8 +136,8 @@ fn a_reset_during_a_failure_resends_everything() {
     serve.deliver(lines(0..4).join("\n"));
     let serve = serve.with_config(&config);
     serve.wait_for_log("it answered 500");
-    let (code, _, told) = run(&serve, "reset siem --since 1d");
-    assert_eq!(code, Some(0), "{told}");
+    let (code, _, stderr) = run(&serve, "reset siem --since 1d");
+    assert_eq!(code, Some(0), "{stderr}");
     well.store(true, Ordering::SeqCst);
     assert_eq!(endpoint.wait_for_lines(6), [lines(0..2), lines(0..4)].concat());
 }

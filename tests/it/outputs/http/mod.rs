@@ -27,7 +27,7 @@ fn ok() -> Reply {
 }
 
 /// The dead letters of the output, in their default file.
-fn letters(serve: &Serve) -> Vec<serde_json::Value> {
+fn dead_letters(serve: &Serve) -> Vec<serde_json::Value> {
     let lines = lines_of(&serve.data().join("dead-letters/siem.jsonl"));
     lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -32,7 +32,7 @@ fn another_receiver_gets_every_line_and_verifies_every_signature() {
     let verdicts = second.verdicts();
     assert!(verdicts[..signed.len()].iter().all(|verdict| verdict == "valid"), "{verdicts:?}");
     first.stop();
-    assert!(letters(&first).is_empty());
+    assert!(dead_letters(&first).is_empty());
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_receiver_with_the_splunk_profile_gets_every_line() {
     first.deliver(signed.join("\n"));
     // With wrong credentials the output waits, and writes no dead letters.
     first.wait_for_log("Invalid token");
-    assert!(second.lines().is_empty() && letters(&first).is_empty());
+    assert!(second.lines().is_empty() && dead_letters(&first).is_empty());
     write_private(&first.home().join("config.toml"), output(token).as_bytes());
     first.signal(Signal::HUP);
     wait_until("all lines at the second", || second.lines().len() == signed.len());

@@ -65,7 +65,7 @@ fn check_bulk(action: &str) {
     serve.stop();
     assert_eq!(endpoint.received()[0].0.header("content-type"), Some("application/x-ndjson"));
     assert_eq!(endpoint.received()[0].0.header("content-encoding"), Some("gzip"));
-    let letters = letters(&serve);
+    let letters = dead_letters(&serve);
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0]["reason"], "400 document_parsing_exception: no 3");
     assert_eq!(letters[0]["entry"]["raw"], cef(3));
@@ -117,14 +117,14 @@ fn a_late_verdict_changes_the_document() {
     assert!(endpoint.taken().iter().all(|taken| taken.lines().len() <= 4));
     events.wait_for_lines(10);
     let taken = events.taken();
-    let told = taken.iter().flat_map(Received::json).map(|event| {
+    let sent = taken.iter().flat_map(Received::json).map(|event| {
         let verdict = event["fields"]["vidimus_verdict"].as_str().unwrap();
         (event["event"].as_str().unwrap().to_owned(), verdict.to_owned())
     });
     let both = ["no_key", "valid"]
         .iter()
         .flat_map(|verdict| signed.iter().map(|line| (line.clone(), (*verdict).to_owned())));
-    assert_eq!(told.collect::<Vec<_>>(), both.collect::<Vec<_>>());
+    assert_eq!(sent.collect::<Vec<_>>(), both.collect::<Vec<_>>());
 }
 
 #[test]

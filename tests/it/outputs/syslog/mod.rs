@@ -130,9 +130,9 @@ fn rsyslog_gets_lines_over_tls_only_with_a_client_certificate() {
         (&tls_keys(&rsyslog, "nobody"), "nobody.pem: No such file or directory"),
     ] {
         config(keys);
-        let (code, _, told) = run(&serve, "test siem --config config.toml");
-        assert_eq!(code, Some(3), "{told}");
-        assert!(told.contains(expected), "{told}\nexpected {expected}");
+        let (code, _, stderr) = run(&serve, "test siem --config config.toml");
+        assert_eq!(code, Some(3), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}\nexpected {expected}");
     }
     assert!(rsyslog.written("lines").is_empty());
 
@@ -149,10 +149,10 @@ fn rsyslog_gets_lines_over_tls_only_with_a_client_certificate() {
     let header = String::from_utf8(rsyslog.written("headers").remove(0)).unwrap();
     assert!(header.starts_with("audit notice 2025-06-18T21:02:36.000Z "), "{header}");
 
-    let (code, line, told) = run(&serve, "test siem --config config.toml");
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains(", TLS 1.3, "), "{told}");
-    assert!(told.contains("it has read the message and closed the connection"), "{told}");
+    let (code, line, stderr) = run(&serve, "test siem --config config.toml");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains(", TLS 1.3, "), "{stderr}");
+    assert!(stderr.contains("it has read the message and closed the connection"), "{stderr}");
     rsyslog.wait_for(&[lines(0..4010), vec![line.trim_end().to_owned()]].concat());
 }
 

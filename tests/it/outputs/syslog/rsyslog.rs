@@ -87,15 +87,15 @@ impl Rsyslog {
     pub(super) fn restart(&mut self) {
         self.stop();
         let home = self.home.path();
-        let told = File::create(home.join("told")).unwrap();
+        let log = File::create(home.join("log")).unwrap();
         let child = program()
             .unwrap()
             .args(["-n", "-f", "config", "-i"])
             .arg(home.join("pid"))
             .current_dir(home)
             .stdin(Stdio::null())
-            .stdout(told.try_clone().unwrap())
-            .stderr(told)
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
             .spawn();
         self.child = Some(child.unwrap());
         // rsyslogd writes the port to a file only if it chose the port.
@@ -149,8 +149,8 @@ impl Drop for Rsyslog {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            let told = fs::read_to_string(self.home.path().join("told")).unwrap_or_default();
-            eprintln!("---- rsyslogd:\n{told}");
+            let log = fs::read_to_string(self.home.path().join("log")).unwrap_or_default();
+            eprintln!("---- rsyslogd:\n{log}");
         }
     }
 }
