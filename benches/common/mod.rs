@@ -18,8 +18,8 @@ use vidimus::entry::Millis;
 use vidimus::ingest::{Batch, Caps, ExpectedIds};
 use vidimus::konnect::batch::LineMaker;
 use vidimus::konnect::generate::Generator;
-use vidimus::konnect::share::{Fates, Share};
 use vidimus::konnect::sign::{Signer, place};
+use vidimus::konnect::tampering::{Share, TamperingPlan};
 use vidimus::signature::KeySet;
 use vidimus::store::{Appended, Delivery, Directory, Options, Store};
 
@@ -40,8 +40,8 @@ pub(crate) fn line_maker(format: Format) -> (LineMaker, KeySet) {
     let (signer, _) = Signer::generate(None).expect("a key");
     let keys = KeySet::new([Arc::new(signer.key().clone())]);
     let none = Share::default();
-    let fates = Fates::new(none, none, none).expect("shares");
-    (LineMaker::new(Generator::new(1, None), signer, format, fates, 1), keys)
+    let tampering = TamperingPlan::new(none, none, none).expect("shares");
+    (LineMaker::new(Generator::new(1, None), signer, format, tampering, 1), keys)
 }
 
 /// A generator of lines without a valid signature, which cost a fraction of signed lines.

@@ -13,8 +13,8 @@ use super::logging::{self, Style, Verbosity};
 use super::terminal::{stderr_is_terminal, tell};
 use crate::config::listen_address;
 use crate::konnect::batch::Encoding;
-use crate::konnect::share::{Fates, Share};
 use crate::konnect::simulator::{Options, Simulator, is_id};
+use crate::konnect::tampering::{Share, TamperingPlan};
 use crate::net::shutdown;
 use crate::private_file;
 use crate::settings::Secret;
@@ -92,8 +92,8 @@ impl Simulate {
     fn options(self) -> Result<Options, Failure> {
         let token = self.token.as_deref().map(Secret::new).transpose();
         let token = token.map_err(|error| Failure::usage(format!("--token: {error}")))?;
-        let fates =
-            Fates::new(self.tamper, self.unsigned, self.duplicate).map_err(Failure::usage)?;
+        let tampering = TamperingPlan::new(self.tamper, self.unsigned, self.duplicate)
+            .map_err(Failure::usage)?;
         let mut portals = self.portal;
         portals.sort();
         portals.dedup();
@@ -104,7 +104,7 @@ impl Simulate {
             rate: self.rate,
             seed: self.seed,
             encoding: self.encoding,
-            fates,
+            tampering,
             portals,
             org_id: self.org_id,
             retention: self.retention,

@@ -9,8 +9,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::generate::Generator;
-use super::share::{Fate, Fates};
 use super::sign::{Signer, place};
+use super::tampering::{Tampering, TamperingPlan};
 use crate::entry::Format;
 use crate::entry::Millis;
 use crate::entry::words::words;
@@ -28,7 +28,7 @@ words! {
 }
 
 impl Encoding {
-    /// The body so encoded. Speed counts for more than size: a load is made on the machine that
+    /// The body so encoded. Speed counts for more than size: a load is counts on the machine that
     /// receives it.
     pub fn encode(self, body: Vec<u8>) -> io::Result<Bytes> {
         if self == Encoding::Identity {
@@ -46,16 +46,16 @@ pub struct LineMaker {
     generator: Generator,
     signer: Signer,
     format: Format,
-    fates: Fates,
+    tampering: TamperingPlan,
     /// The newest genuine lines, from which duplicates are taken.
     recent: VecDeque<String>,
     random: Rng,
-    made: Made,
+    counts: LineCounts,
 }
 
-/// How many lines of each sort were made.
+/// How many lines of each sort were counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Made {
+pub struct LineCounts {
     /// Signed.
     pub genuine: u64,
     /// Signed, and changed afterwards.
@@ -76,43 +76,51 @@ impl LineMaker {
         generator: Generator,
         signer: Signer,
         format: Format,
-        fates: Fates,
+        tampering: TamperingPlan,
         seed: u64,
     ) -> LineMaker {
         let (recent, random) = (VecDeque::new(), Rng::with_seed(seed));
-        LineMaker { generator, signer, format, fates, recent, random, made: Made::default() }
+        LineMaker {
+            generator,
+            signer,
+            format,
+            tampering,
+            recent,
+            random,
+            counts: LineCounts::default(),
+        }
     }
 
     /// A line about something that happened at `at`, without a line end.
     pub fn line(&mut self, at: Millis) -> String {
-        match self.fates.next() {
-            Some(Fate::Tampered) => {
-                self.made.tampered += 1;
+        match self.tampering.next() {
+            Some(Tampering::Tampered) => {
+                self.counts.tampered += 1;
                 let event = self.generator.event(at);
                 let signature = self.signer.signature(&event.text(self.format));
                 place(self.format, &event.tampered().text(self.format), Some(&signature))
             }
-            Some(Fate::Unsigned) => {
-                self.made.unsigned += 1;
+            Some(Tampering::Unsigned) => {
+                self.counts.unsigned += 1;
                 place(self.format, &self.generator.event(at).text(self.format), None)
             }
-            Some(Fate::Duplicate) if !self.recent.is_empty() => {
-                self.made.duplicate += 1;
+            Some(Tampering::Duplicate) if !self.recent.is_empty() => {
+                self.counts.duplicate += 1;
                 let again = self.random.usize(..self.recent.len());
                 self.recent.get(again).cloned().unwrap_or_default()
             }
             // A duplicate of nothing is a first.
-            Some(Fate::Genuine | Fate::Duplicate) | None => self.genuine(at),
+            Some(Tampering::Genuine | Tampering::Duplicate) | None => self.genuine(at),
         }
     }
 
-    /// How many lines of each sort were made so far.
-    pub fn made(&self) -> Made {
-        self.made
+    /// How many lines of each sort were counts so far.
+    pub fn counts(&self) -> LineCounts {
+        self.counts
     }
 
     fn genuine(&mut self, at: Millis) -> String {
-        self.made.genuine += 1;
+        self.counts.genuine += 1;
         let text = self.generator.event(at).text(self.format);
         let line = place(self.format, &text, Some(&self.signer.signature(&text)));
         if self.recent.len() == RECENT {
@@ -131,7 +139,7 @@ mod tests {
     use super::*;
     use crate::entry::VerdictName;
     use crate::ingest::CheckedLine;
-    use crate::konnect::share::Share;
+    use crate::konnect::tampering::Share;
     use crate::signature::KeySet;
 
     fn share(text: &str) -> Share {
@@ -143,12 +151,12 @@ mod tests {
         for format in Format::ALL {
             let signer = Signer::generate(None).unwrap().0;
             let keys = KeySet::parse(signer.jwk_set().as_bytes()).unwrap().0;
-            let fates = Fates::new(share("10%"), share("5%"), share("20%")).unwrap();
+            let tampering = TamperingPlan::new(share("10%"), share("5%"), share("20%")).unwrap();
             let generator = Generator::new(1, None);
-            let mut maker = LineMaker::new(generator, signer, *format, fates, 1);
+            let mut maker = LineMaker::new(generator, signer, *format, tampering, 1);
             let lines: Vec<_> = (0..200).map(|n| maker.line(Millis::saturating(n))).collect();
-            let made = Made { genuine: 130, tampered: 20, unsigned: 10, duplicate: 40 };
-            assert_eq!(maker.made(), made, "{format}");
+            let counts = LineCounts { genuine: 130, tampered: 20, unsigned: 10, duplicate: 40 };
+            assert_eq!(maker.counts(), counts, "{format}");
             let count = |name| {
                 let verdict = |line: &&String| {
                     CheckedLine::new(line.as_bytes(), &keys, 1 << 20).verdict().name() == name

@@ -36,14 +36,14 @@ pub struct Cursor {
     /// The cursor of its next page.
     after: Option<String>,
     /// The entries from `since` on that were given out by earlier windows.
-    seen: BTreeMap<String, Sight>,
+    seen: BTreeMap<String, SeenCount>,
     /// Those of this window that it or the next may meet again.
-    met: BTreeMap<String, Sight>,
+    met: BTreeMap<String, SeenCount>,
 }
 
 /// Entries that are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Sight {
+struct SeenCount {
     at: i64,
     count: u64,
 }
@@ -81,7 +81,7 @@ impl Cursor {
             if before == 0 && at < until.saturating_sub(LATE) {
                 return true;
             }
-            let met = self.met.entry(hash).or_insert(Sight { at, count: 0 });
+            let met = self.met.entry(hash).or_insert(SeenCount { at, count: 0 });
             met.count += 1;
             met.count > before
         });

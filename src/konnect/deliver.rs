@@ -13,7 +13,7 @@ use crate::net::ClientError;
 
 /// When a delivery is tried again.
 #[derive(Clone, Copy, Debug)]
-pub struct Retry {
+pub struct RetryPolicy {
     /// The first wait; each one after it is twice as long.
     pub first: Duration,
     /// The longest wait.
@@ -22,10 +22,10 @@ pub struct Retry {
     pub most: usize,
 }
 
-impl Retry {
+impl RetryPolicy {
     /// As Konnect does.
-    pub const KONNECT: Retry =
-        Retry { first: Duration::from_secs(1), longest: Duration::from_secs(30), most: 4 };
+    pub const KONNECT: RetryPolicy =
+        RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(30), most: 4 };
 
     /// The waits, in their order.
     pub fn waits(self) -> impl Iterator<Item = Duration> {
@@ -62,7 +62,7 @@ impl Attempt {
 
 /// Delivers by calling `post` until it is answered for good, or there is no TLS with the other end. The
 /// attempts made, the last one last.
-pub async fn deliver<F>(retry: Retry, mut post: impl FnMut() -> F) -> Vec<Attempt>
+pub async fn deliver<F>(retry: RetryPolicy, mut post: impl FnMut() -> F) -> Vec<Attempt>
 where
     F: Future<Output = Result<u16, ClientError>>,
 {
@@ -107,13 +107,18 @@ pub fn headers(encoding: Encoding, authorization: Option<HeaderValue>) -> Header
 mod tests {
     use super::*;
 
-    const AT_ONCE: Retry = Retry { first: Duration::ZERO, longest: Duration::ZERO, most: 4 };
+    const AT_ONCE: RetryPolicy =
+        RetryPolicy { first: Duration::ZERO, longest: Duration::ZERO, most: 4 };
 
     #[test]
     fn the_waits_are_konnects() {
-        let seconds = |retry: Retry| retry.waits().map(|wait| wait.as_secs()).collect::<Vec<_>>();
-        assert_eq!(seconds(Retry::KONNECT), [1, 2, 4, 8]);
-        assert_eq!(seconds(Retry { most: 7, ..Retry::KONNECT }), [1, 2, 4, 8, 16, 30, 30]);
+        let seconds =
+            |retry: RetryPolicy| retry.waits().map(|wait| wait.as_secs()).collect::<Vec<_>>();
+        assert_eq!(seconds(RetryPolicy::KONNECT), [1, 2, 4, 8]);
+        assert_eq!(
+            seconds(RetryPolicy { most: 7, ..RetryPolicy::KONNECT }),
+            [1, 2, 4, 8, 16, 30, 30]
+        );
     }
 
     /// 0 is a connection error, 1 a URL that nobody can ask, 2 a certificate that is not trusted.

@@ -6,10 +6,9 @@
 
 use fastrand::Rng;
 
-use super::authentication::Outcome;
 use super::event::Event;
 use super::people::Person;
-use super::request::Request;
+use super::request::{AuthOutcome, Request};
 use crate::entry::Millis;
 use crate::random::{pick, uuid};
 
@@ -87,9 +86,9 @@ impl Generator {
 }
 
 fn authentication(request: Request<'_>, random: &mut Rng) -> Event {
-    let any = *pick(random, Outcome::ALL);
-    let outcome = if random.f64() < 0.6 { Outcome::Success } else { any };
-    request.authentication(*pick(random, outcome.means()), outcome)
+    let any = *pick(random, AuthOutcome::ALL);
+    let outcome = if random.f64() < 0.6 { AuthOutcome::Success } else { any };
+    request.authentication(*pick(random, outcome.auth_type()), outcome)
 }
 
 fn authorization(request: Request<'_>, control_planes: &[String], random: &mut Rng) -> Event {
@@ -168,7 +167,7 @@ mod tests {
     fn every_kind_outcome_and_severity_is_there() {
         let events = events(5);
         let names: BTreeSet<_> = events.iter().map(|event| event.name.as_str()).collect();
-        for outcome in Outcome::ALL {
+        for outcome in AuthOutcome::ALL {
             assert!(names.contains(format!("AUTHENTICATION_OUTCOME_{outcome}").as_str()));
         }
         for kind in [Kind::Authentication, Kind::Authorization, Kind::Access] {

@@ -3,6 +3,9 @@
 
 use fastrand::Rng;
 
+use super::request::{AuthOutcome, AuthType};
+use super::traffic::Role;
+use crate::entry::Millis;
 use crate::random::{pick, uuid};
 
 /// Whoever a request is made as.
@@ -86,5 +89,165 @@ impl Principal {
             id: uuid(random),
             name: (random.f64() < 0.6).then(|| (*pick(random, &NAMES)).to_owned()),
         }
+    }
+}
+
+/// So many wrong passwords in a row lock an account.
+pub(super) const WRONG_PASSWORDS: u32 = 5;
+
+/// How long an account stays locked, in milliseconds.
+pub(super) const LOCKED_FOR: i64 = 15 * 60 * 1000;
+
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    pub(super) person: Person,
+    pub(super) auth_type: AuthType,
+    pub(super) role: Role,
+    /// Whether it has a session. One with a token never has: the token comes with each call.
+    pub(super) logged_in: bool,
+    state: AccountState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AccountState {
+    /// After so many wrong passwords.
+    Good(u32),
+    /// Until then.
+    Locked(Millis),
+    Disabled,
+}
+
+impl Account {
+    /// An account in good state.
+    pub(super) fn new(auth_type: AuthType, role: Role, random: &mut Rng) -> Account {
+        let principal = Principal::random(random);
+        let person = Person::with(principal, auth_type.is_token(), random);
+        Account { person, auth_type, role, logged_in: false, state: AccountState::Good(0) }
+    }
+
+    pub(super) fn is_disabled(&self) -> bool {
+        self.state == AccountState::Disabled
+    }
+
+    /// Whether an attempt at `at` can come out so.
+    pub(super) fn admits(&self, outcome: AuthOutcome, at: Millis) -> bool {
+        let stands = match self.state {
+            AccountState::Good(_) => {
+                !matches!(outcome, AuthOutcome::Locked | AuthOutcome::Disabled)
+            }
+            AccountState::Locked(until) if at < until => outcome == AuthOutcome::Locked,
+            AccountState::Locked(_) => outcome != AuthOutcome::Locked,
+            AccountState::Disabled => outcome == AuthOutcome::Disabled,
+        };
+        stands && outcome.auth_type().contains(&self.auth_type)
+    }
+
+    /// Somebody tries to log in at `at`.
+    pub(super) fn attempt(&mut self, at: Millis, random: &mut Rng) -> AuthOutcome {
+        let outcome = match self.state {
+            AccountState::Disabled => AuthOutcome::Disabled,
+            AccountState::Locked(until) if at < until => AuthOutcome::Locked,
+            AccountState::Good(wrong) if self.auth_type == AuthType::Basic => {
+                // Who got it wrong once is likely to again.
+                let mistaken = random.f64() < if wrong == 0 { 0.15 } else { 0.65 };
+                if mistaken { AuthOutcome::InvalidPassword } else { AuthOutcome::Success }
+            }
+            AccountState::Good(_) if self.auth_type.is_token() && random.f64() < 0.04 => {
+                AuthOutcome::TokenExpired
+            }
+            AccountState::Good(_) | AccountState::Locked(_) => AuthOutcome::Success,
+        };
+        self.comes_out(outcome, at);
+        outcome
+    }
+
+    /// An attempt at `at` came out so, whatever the account's state was.
+    pub(super) fn comes_out(&mut self, outcome: AuthOutcome, at: Millis) {
+        self.logged_in = outcome == AuthOutcome::Success && !self.auth_type.is_token();
+        self.state = match (outcome, self.state) {
+            (AuthOutcome::InvalidPassword, AccountState::Good(wrong))
+                if wrong + 1 < WRONG_PASSWORDS =>
+            {
+                AccountState::Good(wrong + 1)
+            }
+            (AuthOutcome::InvalidPassword, AccountState::Good(_)) => locked_at(at),
+            (AuthOutcome::InvalidPassword, _) => AccountState::Good(1),
+            (AuthOutcome::Locked, AccountState::Locked(until)) if at < until => {
+                AccountState::Locked(until)
+            }
+            (AuthOutcome::Locked, _) => locked_at(at),
+            (AuthOutcome::Disabled, _) => AccountState::Disabled,
+            (AuthOutcome::Success, _) => AccountState::Good(0),
+            (AuthOutcome::TokenExpired | AuthOutcome::NotFound | AuthOutcome::Invalid, state) => {
+                state
+            }
+        };
+    }
+}
+
+fn locked_at(at: Millis) -> AccountState {
+    AccountState::Locked(Millis::saturating(at.get().saturating_add(LOCKED_FOR)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(auth_type: AuthType) -> Account {
+        Account::new(auth_type, Role::Viewer, &mut Rng::with_seed(1))
+    }
+
+    fn at(millis: i64) -> Millis {
+        Millis::saturating(millis)
+    }
+
+    /// What an attempt comes out as for each of many seeds.
+    fn outcomes(account: &Account, when: i64) -> Vec<AuthOutcome> {
+        let attempt = |seed| account.clone().attempt(at(when), &mut Rng::with_seed(seed));
+        let mut outcomes: Vec<_> = (0..200).map(attempt).collect();
+        outcomes.sort_unstable();
+        outcomes.dedup();
+        outcomes
+    }
+
+    #[test]
+    fn wrong_passwords_lock_an_account_for_a_while() {
+        let mut account = account(AuthType::Basic);
+        for _ in 1..WRONG_PASSWORDS {
+            account.comes_out(AuthOutcome::InvalidPassword, at(0));
+        }
+        assert_eq!(outcomes(&account, 0), [AuthOutcome::Success, AuthOutcome::InvalidPassword]);
+        account.comes_out(AuthOutcome::InvalidPassword, at(0));
+        assert_eq!(outcomes(&account, LOCKED_FOR - 1), [AuthOutcome::Locked]);
+        assert!(!outcomes(&account, LOCKED_FOR).contains(&AuthOutcome::Locked));
+        // To knock does not lock it for longer.
+        account.comes_out(AuthOutcome::Locked, at(LOCKED_FOR - 1));
+        assert!(!outcomes(&account, LOCKED_FOR).contains(&AuthOutcome::Locked));
+    }
+
+    #[test]
+    fn a_right_password_forgives_the_wrong_ones() {
+        let mut account = account(AuthType::Basic);
+        for _ in 0..3 {
+            for _ in 1..WRONG_PASSWORDS {
+                account.comes_out(AuthOutcome::InvalidPassword, at(0));
+            }
+            account.comes_out(AuthOutcome::Success, at(0));
+        }
+        assert!(account.logged_in && account.admits(AuthOutcome::Success, at(0)));
+    }
+
+    #[test]
+    fn means_and_standing_decide_what_may_come_out() {
+        assert_eq!(outcomes(&account(AuthType::Sso), 0), [AuthOutcome::Success]);
+        assert_eq!(
+            outcomes(&account(AuthType::Pat), 0),
+            [AuthOutcome::Success, AuthOutcome::TokenExpired]
+        );
+        let mut disabled = account(AuthType::Sso);
+        disabled.comes_out(AuthOutcome::Disabled, at(0));
+        assert_eq!(outcomes(&disabled, i64::MAX), [AuthOutcome::Disabled]);
+        assert!(!disabled.admits(AuthOutcome::Success, at(0)));
+        assert!(!account(AuthType::Sso).admits(AuthOutcome::InvalidPassword, at(0)));
     }
 }

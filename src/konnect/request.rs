@@ -4,9 +4,9 @@
 //! Which fields a kind has, and their order, is from the vendor's page "Konnect and Dev Portal audit
 //! logs".
 
-use super::authentication::{Means, Outcome};
 use super::event::Event;
 use super::people::Principal;
+use crate::entry::words::words;
 use crate::entry::{Millis, Value};
 
 /// What the entries of one request have in common.
@@ -36,15 +36,15 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// That it was let in, or why not.
-    pub fn authentication(&self, means: Means, outcome: Outcome) -> Event {
+    pub fn authentication(&self, auth_type: AuthType, outcome: AuthOutcome) -> Event {
         let request = match self.portal_id {
             Some(_) => "/api/v2/developer/authenticate",
             None => "/api/v1/authenticate",
         };
-        let success = Value::Boolean(outcome == Outcome::Success);
+        let success = Value::Boolean(outcome == AuthOutcome::Success);
         Event {
             product: if self.portal_id.is_some() { "Dev-Portal" } else { "Konnect" },
-            class_id: format!("AUTHENTICATION_TYPE_{means}"),
+            class_id: format!("AUTHENTICATION_TYPE_{auth_type}"),
             name: format!("AUTHENTICATION_OUTCOME_{outcome}"),
             severity: outcome.severity(),
             ..self.event(vec![("request", text(request)), ("success", success)])
@@ -116,4 +116,82 @@ impl Request<'_> {
 
 fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
+}
+
+words! {
+    /// What became of an attempt: what follows `AUTHENTICATION_OUTCOME_` in a name.
+    pub enum AuthOutcome {
+        /// It was let in.
+        Success = "SUCCESS",
+        /// There is no such account or token.
+        NotFound = "NOT_FOUND",
+        /// The password was wrong.
+        InvalidPassword = "INVALID_PASSWORD",
+        /// The token was right once.
+        TokenExpired = "TOKEN_EXPIRED",
+        /// There were too many wrong passwords.
+        Locked = "LOCKED",
+        /// The account was switched off.
+        Disabled = "DISABLED",
+        /// The attempt was not understood.
+        Invalid = "INVALID",
+    }
+}
+
+words! {
+    /// By which auth_type: what follows `AUTHENTICATION_TYPE_` in an event class id.
+    pub enum AuthType {
+        /// None that is known.
+        Invalid = "INVALID",
+        /// A password.
+        Basic = "BASIC",
+        /// The organization's identity provider.
+        Sso = "SSO",
+        /// A personal access token.
+        Pat = "PAT",
+        /// A system account's access token.
+        Spat = "SPAT",
+        /// An account of Google's.
+        Google = "GOOGLE",
+        /// An account of GitHub's.
+        Github = "GITHUB",
+        /// An account of Microsoft's.
+        WindowsLive = "WINDOWSLIVE",
+        /// Another federated identity.
+        Federated = "FEDERATED",
+    }
+}
+
+impl AuthOutcome {
+    /// The severity of its entries.
+    pub fn severity(self) -> i64 {
+        match self {
+            AuthOutcome::Success => 0,
+            AuthOutcome::NotFound | AuthOutcome::InvalidPassword | AuthOutcome::TokenExpired => 1,
+            AuthOutcome::Locked | AuthOutcome::Disabled => 6,
+            AuthOutcome::Invalid => 7,
+        }
+    }
+
+    /// The auth_type that it comes with.
+    pub fn auth_type(self) -> &'static [AuthType] {
+        use AuthType::{Basic, Federated, Github, Google, Invalid, Pat, Spat, Sso, WindowsLive};
+        match self {
+            AuthOutcome::Success => {
+                &[Basic, Sso, Pat, Spat, Google, Github, WindowsLive, Federated]
+            }
+            AuthOutcome::NotFound => &[Basic, Pat],
+            AuthOutcome::InvalidPassword | AuthOutcome::Locked => &[Basic],
+            AuthOutcome::TokenExpired => &[Pat, Spat],
+            AuthOutcome::Disabled => &[Basic, Sso, Federated],
+            AuthOutcome::Invalid => &[Invalid],
+        }
+    }
+}
+
+impl AuthType {
+    /// Whether it is sent with every call, instead of once for a session.
+    pub fn is_token(self) -> bool {
+        matches!(self, AuthType::Pat | AuthType::Spat)
+    }
 }

@@ -14,7 +14,8 @@ use crate::clock::now;
 use crate::config::{self, BaseUrl, Region, TOKEN_VARIABLE};
 use crate::entry::Format;
 use crate::entry::Millis;
-use crate::konnect::client::{Client, Hosts, Scope};
+use crate::konnect::api::WebhookScope;
+use crate::konnect::client::{Client, Hosts};
 use crate::net::{self, ClientOptions};
 use crate::search::time;
 use crate::settings::Secret;
@@ -193,8 +194,8 @@ impl WebhookArgs {
         self.portal.as_ref().map_or_else(String::new, |id| format!(" --portal {}", quoted(id)))
     }
 
-    pub(super) fn scope(&self) -> Scope {
-        Scope::of(self.portal.as_deref())
+    pub(super) fn scope(&self) -> WebhookScope {
+        WebhookScope::of(self.portal.as_deref())
     }
 }
 

@@ -190,7 +190,7 @@ pub(super) fn grid<'a>(
         whole(""),
     ]);
     for (entry, remark) in entries {
-        let Some(Pulled { face, .. }) = Pulled::read(entry.clone()) else {
+        let Some(Pulled { identity, .. }) = Pulled::read(entry.clone()) else {
             let whole = entry.to_string();
             let none = String::new;
             grid.row([none(), none(), none(), whole, none(), none(), remark.to_owned()]);
@@ -198,21 +198,21 @@ pub(super) fn grid<'a>(
         };
         let who = entry.get("principal_id").and_then(Value::as_str).unwrap_or("-").to_owned();
         let (what, who) = match screen.width {
-            Some(_) => (shorten_ids(face.what()), shorten_ids(&who)),
-            None => (face.what().to_string(), who),
+            Some(_) => (shorten_ids(identity.what()), shorten_ids(&who)),
+            None => (identity.what().to_string(), who),
         };
-        let outcome = match (face.kind, face.outcome.as_str()) {
+        let outcome = match (identity.kind, identity.outcome.as_str()) {
             (Kind::Authorization, "true") => "granted".to_owned(),
             (Kind::Authorization, "false") => "denied".to_owned(),
             (_, outcome) => outcome.to_owned(),
         };
         grid.row([
-            time(face.at, None, screen),
-            face.kind.to_string(),
+            time(identity.at, None, screen),
+            identity.kind.to_string(),
             outcome,
             what,
             who,
-            face.trace_id.clone(),
+            identity.trace_id.clone(),
             remark.to_owned(),
         ]);
     }

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Failure;
 use crate::konnect::api::Webhook;
-use crate::konnect::client::{Client, Scope};
+use crate::konnect::api::WebhookScope;
+use crate::konnect::client::Client;
 use crate::private_file;
 
 /// What a `setup` created.
@@ -30,7 +31,7 @@ pub(super) struct SetupRecord {
 
 impl SetupRecord {
     /// Whether it belongs to this webhook.
-    pub(super) fn is_of(&self, client: &Client, scope: &Scope) -> bool {
+    pub(super) fn is_of(&self, client: &Client, scope: &WebhookScope) -> bool {
         self.api == client.hosts().regional() && self.portal_id.as_deref() == scope.portal()
     }
 }
@@ -56,7 +57,7 @@ impl SetupRecords {
     }
 
     /// The record for this webhook.
-    pub(super) fn of(&self, client: &Client, scope: &Scope) -> Option<&SetupRecord> {
+    pub(super) fn of(&self, client: &Client, scope: &WebhookScope) -> Option<&SetupRecord> {
         self.all.iter().find(|made| made.is_of(client, scope))
     }
 
@@ -64,7 +65,7 @@ impl SetupRecords {
     pub(super) fn put(
         &mut self,
         client: &Client,
-        scope: &Scope,
+        scope: &WebhookScope,
         made: Option<SetupRecord>,
     ) -> Result<(), Failure> {
         self.all.retain(|one| !one.is_of(client, scope));
@@ -104,7 +105,7 @@ mod tests {
             destination_name: "vidimus".into(),
             previous: Webhook::default(),
         };
-        let (whole, portal) = (Scope::Organization, Scope::Portal("p".into()));
+        let (whole, portal) = (WebhookScope::Organization, WebhookScope::Portal("p".into()));
         let mut records = SetupRecords::read(folder.path()).unwrap();
         assert_eq!(records.of(&client, &whole), None);
         records.put(&client, &whole, Some(made(None, "1"))).unwrap();

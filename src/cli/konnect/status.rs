@@ -10,7 +10,7 @@ use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::OutputFormat;
 use crate::cli::terminal::Output;
 use crate::konnect::api::WebhookStatus;
-use crate::konnect::api::webhook::Activity;
+use crate::konnect::api::webhook::WebhookActivity;
 use crate::settings::units;
 
 /// Show the delivery status of the webhook.
@@ -61,7 +61,7 @@ impl Status {
 
 fn exit(status: &WebhookStatus) -> Exit {
     match status.webhook_status {
-        Some(Activity::Inactive) => Exit::Negative,
+        Some(WebhookActivity::Inactive) => Exit::Negative,
         _ => Exit::Done,
     }
 }
@@ -78,9 +78,9 @@ fn print(format: OutputFormat, status: &WebhookStatus) -> Result<(), Failure> {
 pub(super) fn line(status: &WebhookStatus) -> String {
     let enabled = if status.webhook_enabled { "enabled" } else { "disabled" };
     let activity = match status.webhook_status {
-        Some(Activity::Active) => "active",
-        Some(Activity::Inactive) => "inactive",
-        Some(Activity::Other) | None => "status unknown",
+        Some(WebhookActivity::Active) => "active",
+        Some(WebhookActivity::Inactive) => "inactive",
+        Some(WebhookActivity::Other) | None => "status unknown",
     };
     let mut line = format!("{enabled}, {activity}");
     match status.last_attempt_at.filter(|time| !time.is_initial()) {

@@ -10,7 +10,8 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::tell;
 use crate::config;
 use crate::konnect::api::UpdateWebhook;
-use crate::konnect::client::{ApiError, Client, Scope};
+use crate::konnect::api::WebhookScope;
+use crate::konnect::client::{ApiError, Client};
 
 /// Undo `setup`: restore the webhook and delete the destination.
 ///
@@ -51,7 +52,7 @@ impl Teardown {
     }
 }
 
-async fn undo(client: &Client, scope: &Scope, made: &SetupRecord) -> Result<Exit, Failure> {
+async fn undo(client: &Client, scope: &WebhookScope, made: &SetupRecord) -> Result<Exit, Failure> {
     let id = &made.destination_id;
     let webhook = match client.webhook(scope).await {
         // The portal was deleted together with its webhook.
@@ -85,7 +86,11 @@ async fn undo(client: &Client, scope: &Scope, made: &SetupRecord) -> Result<Exit
 }
 
 /// Restores the webhook.
-async fn put_back(client: &Client, scope: &Scope, made: &SetupRecord) -> Result<(), Failure> {
+async fn put_back(
+    client: &Client,
+    scope: &WebhookScope,
+    made: &SetupRecord,
+) -> Result<(), Failure> {
     if let Some(before) = &made.previous.audit_log_destination_id {
         let change = UpdateWebhook {
             audit_log_destination_id: Some(before.clone()),

@@ -6,8 +6,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::cli::exit::Failure;
+use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{ReplayJob, ReplayStatus};
-use crate::konnect::client::{Client, Scope};
+use crate::konnect::client::Client;
 
 /// Runs a future on a new runtime.
 pub(super) fn run<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -40,7 +41,7 @@ pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// Waits until the replay is over or the `deadline` is reached, and returns the job.
 pub(super) async fn replayed(
     client: &Client,
-    scope: &Scope,
+    scope: &WebhookScope,
     deadline: Instant,
 ) -> Result<ReplayJob, Failure> {
     loop {

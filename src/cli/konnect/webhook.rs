@@ -8,8 +8,8 @@ use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::OutputFormat;
 use crate::cli::terminal::{Output, tell};
+use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{self, UpdateWebhook};
-use crate::konnect::client::Scope;
 
 /// Show, change and delete the webhook of the organization or of a Dev Portal.
 #[derive(Args)]
@@ -75,7 +75,11 @@ impl Webhook {
     }
 }
 
-fn print(format: OutputFormat, scope: &Scope, webhook: &api::Webhook) -> Result<Exit, Failure> {
+fn print(
+    format: OutputFormat,
+    scope: &WebhookScope,
+    webhook: &api::Webhook,
+) -> Result<Exit, Failure> {
     let mut output = Output::new();
     match format {
         OutputFormat::Jsonl => output.json(&json!({

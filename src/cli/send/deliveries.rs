@@ -18,7 +18,7 @@ use super::super::exit::Failure;
 use super::super::terminal::tell;
 use super::lines::Body;
 use super::report::Report;
-use crate::konnect::deliver::{Attempt, Retry, deliver};
+use crate::konnect::deliver::{Attempt, RetryPolicy, deliver};
 use crate::net::{Client, ClientError, ClientOptions};
 
 /// The time limit for a response. An overloaded receiver answers within 10 s.
@@ -132,7 +132,7 @@ impl Deliveries {
                 tokio::time::sleep_until((start + due).into()).await;
             }
             let attempts =
-                deliver(Retry::KONNECT, || self.post(&client, body.encoded.clone())).await;
+                deliver(RetryPolicy::KONNECT, || self.post(&client, body.encoded.clone())).await;
             self.done().add(&body, &attempts)?;
         }
     }

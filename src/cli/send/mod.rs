@@ -27,8 +27,8 @@ use crate::entry::time::{self, ParsedTime};
 use crate::konnect::batch::{Encoding, LineMaker};
 use crate::konnect::deliver::headers;
 use crate::konnect::generate::Generator;
-use crate::konnect::share::{Fates, Share};
 use crate::konnect::sign::Signer;
+use crate::konnect::tampering::{Share, TamperingPlan};
 use crate::net::ClientOptions;
 use crate::settings::Secret;
 use deliveries::{Deliveries, Target};
@@ -239,8 +239,8 @@ impl Send {
         if let Some(path) = &self.input {
             return Lines::read(&Input::new(path.clone()));
         }
-        let fates =
-            Fates::new(self.tamper, self.unsigned, self.duplicate).map_err(Failure::usage)?;
+        let tampering = TamperingPlan::new(self.tamper, self.unsigned, self.duplicate)
+            .map_err(Failure::usage)?;
         let signer = match &self.key {
             Some(path) => files::read_key(path)?,
             None => {
@@ -258,7 +258,7 @@ impl Send {
         let seed = self.seed.unwrap_or_else(|| fastrand::u32(..).into());
         let mut seeds = Rng::with_seed(seed);
         let generator = Generator::new(seeds.u64(..), self.org_id.clone());
-        let maker = LineMaker::new(generator, signer, self.format, fates, seeds.u64(..));
+        let maker = LineMaker::new(generator, signer, self.format, tampering, seeds.u64(..));
         Ok(Lines::Made { maker: Box::new(maker), seed, time: self.time })
     }
 }

@@ -9,10 +9,10 @@ use super::super::terminal::tell;
 use crate::config::{Authorization, BaseUrl, Config};
 use crate::entry::Format;
 use crate::keys::KeyRing;
-use crate::konnect::api::{CreateDestination, UpdateWebhook};
-use crate::konnect::client::{Client, Hosts, Scope};
-use crate::konnect::share::{Fates, Share};
+use crate::konnect::api::{CreateDestination, UpdateWebhook, WebhookScope};
+use crate::konnect::client::{Client, Hosts};
 use crate::konnect::simulator::{Options, Simulator};
+use crate::konnect::tampering::{Share, TamperingPlan};
 use crate::net::{self, ClientOptions, Shutdown};
 use crate::server::Server;
 use crate::settings::Secret;
@@ -38,9 +38,13 @@ impl Demo {
     /// Starts a simulator on a free port. Some entries are tampered with, unsigned or sent twice.
     pub(super) async fn start(shutdown: Shutdown) -> Result<Demo, Failure> {
         let share = |text: &str| text.parse::<Share>().map_err(Failure::failed);
-        let fates = Fates::new(share("3%")?, share("1%")?, share("2%")?)?;
-        let options =
-            Options { listen: ([127, 0, 0, 1], 0).into(), rate: RATE, fates, ..Options::default() };
+        let tampering = TamperingPlan::new(share("3%")?, share("1%")?, share("2%")?)?;
+        let options = Options {
+            listen: ([127, 0, 0, 1], 0).into(),
+            rate: RATE,
+            tampering,
+            ..Options::default()
+        };
         let simulator = Simulator::start(options).await?;
         Ok(Demo {
             url: simulator.url(),
@@ -90,8 +94,8 @@ impl Demo {
             skip_ssl_verification: true,
         };
         let made = client.create_destination(&destination).await?;
-        let scopes = std::iter::once(Scope::Organization)
-            .chain(self.portals.iter().map(|id| Scope::Portal(id.clone())));
+        let scopes = std::iter::once(WebhookScope::Organization)
+            .chain(self.portals.iter().map(|id| WebhookScope::Portal(id.clone())));
         for scope in scopes {
             let update = UpdateWebhook {
                 audit_log_destination_id: Some(made.id.clone()),

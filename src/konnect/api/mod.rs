@@ -6,8 +6,7 @@
 //! missing. Nothing is checked here: what the stand-in refuses is its own affair.
 //!
 //! - [`destination`]: where entries are sent; [`page`]: lists of them, and cursors.
-//! - [`webhook`]: the organization's, a Dev Portal's, and their status.
-//! - [`replay`]: the job that sends a past range again.
+//! - [`webhook`]: the organization's, a Dev Portal's, their status, and their replay jobs.
 //! - [`pulled`]: entries as `GET /v3/audit-logs` shows them, which is not how they are delivered.
 //! - [`problem`]: every error. [`time`]: instants as the API writes them.
 
@@ -15,7 +14,6 @@ pub mod destination;
 pub mod page;
 pub mod problem;
 pub mod pulled;
-pub mod replay;
 pub mod time;
 pub mod webhook;
 
@@ -23,9 +21,11 @@ pub use destination::{CreateDestination, Destination, UpdateDestination};
 pub use page::{CursorPage, DestinationPage, PulledMeta, PulledPage};
 pub use problem::{InvalidParameter, Problem};
 pub use pulled::{Authentication, Authorization, GatewayAccess, PulledEntry};
-pub use replay::{ReplayJob, ReplayRange, ReplayStatus};
 pub use time::Time;
-pub use webhook::{Activity, UpdateWebhook, UpdateWebhookV2, Webhook, WebhookStatus, WebhookV2};
+pub use webhook::{
+    ReplayJob, ReplayRange, ReplayStatus, UpdateWebhook, UpdateWebhookV2, Webhook, WebhookActivity,
+    WebhookScope, WebhookStatus, WebhookV2,
+};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};

@@ -16,7 +16,7 @@ pub struct Time(Timestamp);
 /// Why a text is no instant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no time in RFC 3339, such as 2017-07-21T17:32:28Z")]
-pub struct NotATime(String);
+pub struct TimeError(String);
 
 /// `0001-01-01T00:00:00Z`, in seconds since the Unix epoch.
 const INITIAL_SECONDS: i64 = -62_135_596_800;
@@ -43,11 +43,11 @@ impl From<Millis> for Time {
 }
 
 impl FromStr for Time {
-    type Err = NotATime;
+    type Err = TimeError;
 
     /// Reads RFC 3339 (section 5.6), and nothing that ISO 8601 has beside it.
-    fn from_str(text: &str) -> Result<Time, NotATime> {
-        let no = || NotATime(text.chars().take(100).collect());
+    fn from_str(text: &str) -> Result<Time, TimeError> {
+        let no = || TimeError(text.chars().take(100).collect());
         // The documents print the initial value with one digit too few.
         if text == "0001-01-01T00:00:0Z" {
             return Ok(Time::INITIAL);

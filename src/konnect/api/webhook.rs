@@ -3,12 +3,44 @@
 //! The organization has one in each region, and each Dev Portal has one. Version 2 of the API knows
 //! the organization's without a destination: endpoint and format stand in the webhook itself.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::destination::exposed_if_there;
 use super::time::Time;
 use crate::entry::Format;
 use crate::settings::Secret;
+
+/// Whose webhook: the organization's in the region, or a Dev Portal's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WebhookScope {
+    /// The organization's.
+    Organization,
+    /// That of the Dev Portal with this id.
+    Portal(String),
+}
+
+impl WebhookScope {
+    /// The Dev Portal's, if there is an id.
+    pub fn of(portal: Option<&str>) -> WebhookScope {
+        portal.map_or(WebhookScope::Organization, |id| WebhookScope::Portal(id.to_owned()))
+    }
+
+    /// The id of the Dev Portal.
+    pub fn portal(&self) -> Option<&str> {
+        match self {
+            WebhookScope::Organization => None,
+            WebhookScope::Portal(id) => Some(id),
+        }
+    }
+}
+
+impl fmt::Display for WebhookScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.portal().unwrap_or("organization"))
+    }
+}
 
 /// A webhook as it is shown: `get-audit-logs-webhook` (v3), `get-portal-audit-log-webhook` (v2, v3).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +110,7 @@ pub struct UpdateWebhookV2 {
 pub struct WebhookStatus {
     /// Whether it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub webhook_status: Option<Activity>,
+    pub webhook_status: Option<WebhookActivity>,
     /// Whether it is enabled.
     #[serde(default)]
     pub webhook_enabled: bool,
@@ -96,7 +128,7 @@ pub struct WebhookStatus {
 /// Whether a webhook works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Activity {
+pub enum WebhookActivity {
     /// It sends, or is ready to.
     Active,
     /// It was turned off after attempts that failed.
@@ -112,4 +144,59 @@ fn empty_is_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<St
 
 fn none_is_empty<S: Serializer>(id: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(id.as_deref().unwrap_or_default())
+}
+
+/// The body of `update-audit-log-replay-job` and `update-portal-audit-log-replay-job`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayRange {
+    /// Its start. Not older than what Konnect keeps, seven days.
+    pub start_at: Time,
+    /// Its end.
+    pub end_at: Time,
+}
+
+/// The job as it is shown: `get-audit-log-replay-job`, `get-portal-audit-log-replay-job`, and the
+/// answer 202 to a new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayJob {
+    /// The start of the range; [`Time::INITIAL`] if there was no job yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<Time>,
+    /// The end of the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_at: Option<Time>,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ReplayStatus>,
+    /// When it changed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Time>,
+}
+
+/// How far a replay job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplayStatus {
+    /// There was none yet.
+    Unconfigured,
+    /// It was taken.
+    Accepted,
+    /// It waits for its turn.
+    Pending,
+    /// It sends.
+    Running,
+    /// All was sent.
+    Completed,
+    /// Not all could be sent.
+    Failed,
+    /// A status that the documents do not have.
+    #[serde(other)]
+    Other,
+}
+
+impl ReplayStatus {
+    /// Whether the job is at work: a new one is refused with 409.
+    pub fn is_running(self) -> bool {
+        matches!(self, ReplayStatus::Accepted | ReplayStatus::Pending | ReplayStatus::Running)
+    }
 }

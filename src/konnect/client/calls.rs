@@ -6,45 +6,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::pages::{NotFollowed, Pages};
-use super::{ApiError, Call, Client};
+use super::pages::{Pages, PagingError};
+use super::{ApiError, ApiRequest, Client};
 use crate::entry::Millis;
 use crate::konnect::api::page::encoded;
 use crate::konnect::api::{
     CreateDestination, Destination, DestinationPage, PulledPage, ReplayJob, ReplayRange, Time,
-    UpdateDestination, UpdateWebhook, Webhook, WebhookStatus,
+    UpdateDestination, UpdateWebhook, Webhook, WebhookScope, WebhookStatus,
 };
-
-/// Whose webhook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// The organization's in the region.
-    Organization,
-    /// That of the Dev Portal with this id.
-    Portal(String),
-}
-
-impl Scope {
-    /// The Dev Portal's, if there is an id.
-    pub fn of(portal: Option<&str>) -> Scope {
-        portal.map_or(Scope::Organization, |id| Scope::Portal(id.to_owned()))
-    }
-
-    /// The id of the Dev Portal.
-    pub fn portal(&self) -> Option<&str> {
-        match self {
-            Scope::Organization => None,
-            Scope::Portal(id) => Some(id),
-        }
-    }
-
-    fn path(&self, rest: &str) -> String {
-        match self {
-            Scope::Organization => format!("/v3/{rest}"),
-            Scope::Portal(id) => format!("/v3/portals/{}/{rest}", encoded(id)),
-        }
-    }
-}
 
 /// Which entries are pulled: those from `since` to `until`, both included, in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +53,7 @@ impl Client {
             let page: DestinationPage = self.get(self.hosts.global(), target).await?;
             let next = pages
                 .note(after.as_deref(), page.data.len(), &page.meta)
-                .map_err(|why| not_followed(self.hosts.global(), DESTINATIONS, why))?;
+                .map_err(|why| paging_error(self.hosts.global(), DESTINATIONS, why))?;
             all.extend(page.data);
             after = next;
             if after.is_none() {
@@ -128,10 +97,10 @@ impl Client {
     }
 
     /// The webhook. One that was never set is none that is enabled.
-    pub async fn webhook(&self, scope: &Scope) -> Result<Webhook, ApiError> {
-        match self.get(self.hosts.regional(), scope.path("audit-log-webhook")).await {
+    pub async fn webhook(&self, scope: &WebhookScope) -> Result<Webhook, ApiError> {
+        match self.get(self.hosts.regional(), path(scope, "audit-log-webhook")).await {
             // A portal that is not there is an error; a webhook is not.
-            Err(error) if error.is_not_found() && *scope == Scope::Organization => {
+            Err(error) if error.is_not_found() && *scope == WebhookScope::Organization => {
                 Ok(Webhook::default())
             }
             found => found,
@@ -141,36 +110,36 @@ impl Client {
     /// Changes the webhook.
     pub async fn update_webhook(
         &self,
-        scope: &Scope,
+        scope: &WebhookScope,
         change: &UpdateWebhook,
     ) -> Result<Webhook, ApiError> {
-        let target = scope.path("audit-log-webhook");
+        let target = path(scope, "audit-log-webhook");
         self.send(Method::PATCH, self.hosts.regional(), target, change).await
     }
 
     /// Takes the webhook's destination away, and disables it.
-    pub async fn delete_webhook(&self, scope: &Scope) -> Result<(), ApiError> {
-        self.delete(self.hosts.regional(), scope.path("audit-log-webhook")).await
+    pub async fn delete_webhook(&self, scope: &WebhookScope) -> Result<(), ApiError> {
+        self.delete(self.hosts.regional(), path(scope, "audit-log-webhook")).await
     }
 
     /// How the webhook's deliveries go.
-    pub async fn status(&self, scope: &Scope) -> Result<WebhookStatus, ApiError> {
-        self.get(self.hosts.regional(), scope.path("audit-log-webhook/status")).await
+    pub async fn status(&self, scope: &WebhookScope) -> Result<WebhookStatus, ApiError> {
+        self.get(self.hosts.regional(), path(scope, "audit-log-webhook/status")).await
     }
 
     /// Starts a replay of a range.
     pub async fn start_replay(
         &self,
-        scope: &Scope,
+        scope: &WebhookScope,
         range: &ReplayRange,
     ) -> Result<ReplayJob, ApiError> {
-        let target = scope.path("audit-log-replay-job");
+        let target = path(scope, "audit-log-replay-job");
         self.send(Method::PUT, self.hosts.regional(), target, range).await
     }
 
     /// How far the replay is.
-    pub async fn replay(&self, scope: &Scope) -> Result<ReplayJob, ApiError> {
-        self.get(self.hosts.regional(), scope.path("audit-log-replay-job")).await
+    pub async fn replay(&self, scope: &WebhookScope) -> Result<ReplayJob, ApiError> {
+        self.get(self.hosts.regional(), path(scope, "audit-log-replay-job")).await
     }
 
     /// A page of entries, each as the API gives it, and the cursor of the next page. `pages` are
@@ -194,12 +163,12 @@ impl Client {
         let page: PulledPage<Value> = self.get(self.hosts.regional(), target).await?;
         let next = pages
             .note(after, page.data.len(), &page.meta.page)
-            .map_err(|why| not_followed(self.hosts.regional(), ENTRIES, why))?;
+            .map_err(|why| paging_error(self.hosts.regional(), ENTRIES, why))?;
         Ok((page.data, next))
     }
 
     async fn get<T: DeserializeOwned>(&self, host: &str, target: String) -> Result<T, ApiError> {
-        let call = Call { method: Method::GET, host, target, body: Bytes::new() };
+        let call = ApiRequest { method: Method::GET, host, target, body: Bytes::new() };
         self.read(call).await
     }
 
@@ -212,14 +181,16 @@ impl Client {
     ) -> Result<T, ApiError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| ApiError::Request { what: error.to_string() })?;
-        self.read(Call { method, host, target, body: body.into() }).await
+        self.read(ApiRequest { method, host, target, body: body.into() }).await
     }
 
     async fn delete(&self, host: &str, target: String) -> Result<(), ApiError> {
-        self.call(Call { method: Method::DELETE, host, target, body: Bytes::new() }).await.map(drop)
+        self.call(ApiRequest { method: Method::DELETE, host, target, body: Bytes::new() })
+            .await
+            .map(drop)
     }
 
-    async fn read<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<T, ApiError> {
+    async fn read<T: DeserializeOwned>(&self, call: ApiRequest<'_>) -> Result<T, ApiError> {
         let name = format!("{} {}{}", call.method, call.host, super::path(&call.target));
         let body = self.call(call).await?;
         serde_json::from_slice(&body)
@@ -227,7 +198,14 @@ impl Client {
     }
 }
 
-fn not_followed(host: &str, path: &str, why: NotFollowed) -> ApiError {
+fn path(scope: &WebhookScope, rest: &str) -> String {
+    match scope {
+        WebhookScope::Organization => format!("/v3/{rest}"),
+        WebhookScope::Portal(id) => format!("/v3/portals/{}/{rest}", encoded(id)),
+    }
+}
+
+fn paging_error(host: &str, path: &str, why: PagingError) -> ApiError {
     ApiError::Answer { call: format!("GET {host}{path}"), what: why.to_string() }
 }
 

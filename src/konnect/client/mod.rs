@@ -6,15 +6,14 @@
 //!
 //! - [`calls`]: one function for each operation.
 //! - [`pages`]: that a list comes to an end. [`retry`]: what is sent again, and when.
-//! - [`error`]: why there is no answer.
 //!
 //! The token is in the header `Authorization` and nowhere else: no error and no `Debug` shows it.
 
 pub mod calls;
-pub mod error;
 pub mod pages;
 pub mod retry;
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,12 +23,11 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::api::Problem;
 use crate::config::{BaseUrl, Region};
-use crate::konnect::deliver::Retry;
-use crate::net;
+use crate::konnect::deliver::RetryPolicy;
+use crate::net::{self, ClientError};
 use crate::settings::Secret;
 
-pub use calls::{PullFilter, Scope};
-pub use error::ApiError;
+pub use calls::PullFilter;
 pub use pages::Pages;
 
 /// The most of one answer, in bytes: a page of 1,000 entries has room in it.
@@ -39,8 +37,8 @@ const MAX_ANSWER: usize = 32 << 20;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// When a call that failed for a passing reason is made again.
-const RETRY: Retry =
-    Retry { first: Duration::from_secs(1), longest: Duration::from_secs(30), most: 4 };
+const RETRY: RetryPolicy =
+    RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(30), most: 4 };
 
 /// Where the API is, scheme and host each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +79,12 @@ pub struct Client {
     hosts: Hosts,
     /// Its `Debug` hides it.
     token: Secret,
-    retry: Retry,
+    retry: RetryPolicy,
     user_agent: Option<String>,
 }
 
 /// One call, before it is made.
-struct Call<'a> {
+struct ApiRequest<'a> {
     method: Method,
     host: &'a str,
     /// Path and query.
@@ -101,7 +99,7 @@ impl Client {
     }
 
     /// The same client with other retries.
-    pub fn with_retry(self, retry: Retry) -> Client {
+    pub fn with_retry(self, retry: RetryPolicy) -> Client {
         Client { retry, ..self }
     }
 
@@ -116,7 +114,7 @@ impl Client {
     }
 
     /// Makes a call until it is answered for good: the body of a 2xx.
-    async fn call(&self, call: Call<'_>) -> Result<Bytes, ApiError> {
+    async fn call(&self, call: ApiRequest<'_>) -> Result<Bytes, ApiError> {
         let mut attempts = retry::Attempts::new(self.retry, call.method == Method::POST);
         loop {
             let answer = self.once(&call).await;
@@ -147,7 +145,7 @@ impl Client {
         }
     }
 
-    async fn once(&self, call: &Call<'_>) -> Result<Response<Bytes>, ApiError> {
+    async fn once(&self, call: &ApiRequest<'_>) -> Result<Response<Bytes>, ApiError> {
         let bad = |what: String| ApiError::Request { what };
         let mut token = HeaderValue::from_str(&format!("Bearer {}", self.token.expose()))
             .map_err(|_| bad("the token cannot stand in a header".to_owned()))?;
@@ -176,7 +174,7 @@ fn path(target: &str) -> &str {
 }
 
 /// The error that an answer is.
-fn refused(call: &Call<'_>, answer: &Response<Bytes>) -> ApiError {
+fn refused(call: &ApiRequest<'_>, answer: &Response<Bytes>) -> ApiError {
     let status = answer.status();
     let problem = serde_json::from_slice(answer.body()).unwrap_or_else(|_| Problem {
         // Something before the API answered, a proxy perhaps.
@@ -206,6 +204,107 @@ fn advice(status: StatusCode) -> &'static str {
         StatusCode::TOO_MANY_REQUESTS => "wait a minute, and try again",
         status if status.is_server_error() => "try again later, or ask Konnect about the instance",
         _ => "",
+    }
+}
+
+/// Why a call of Konnect's API came to nothing. Nothing here shows the token.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// There was no answer.
+    #[error(transparent)]
+    Net(#[from] ClientError),
+    /// The API refused.
+    #[error("{call}: {}", ProblemText { status: *status, problem, advice })]
+    Refused {
+        /// Method and URL, without the query.
+        call: String,
+        /// The status of the answer.
+        status: StatusCode,
+        /// What the API says.
+        problem: Box<Problem>,
+        /// What to try; may be empty.
+        advice: &'static str,
+    },
+    /// The answer is not of the documented form.
+    #[error("{call} gave an answer that is not understood: {}", brief(what))]
+    Answer {
+        /// Method and URL, without the query.
+        call: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The call cannot be made.
+    #[error("the call cannot be made: {what}")]
+    Request {
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl ApiError {
+    /// The status of the answer, if there was one.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            ApiError::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether what was asked for is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(StatusCode::NOT_FOUND)
+    }
+
+    /// What to try; empty if there is nothing to say.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            ApiError::Refused { advice, .. } => advice,
+            _ => "",
+        }
+    }
+}
+
+/// How much of each text of the API's an error shows, in characters.
+const MAX_TEXT: usize = 500;
+
+/// How many of the parameters that are wrong it shows.
+const MAX_PARAMETERS: usize = 20;
+
+/// A text of the API's as a part of one line.
+fn brief(text: &str) -> String {
+    let mut characters = text.chars().map(|c| if matches!(c, '\r' | '\n') { ' ' } else { c });
+    let mut brief: String = characters.by_ref().take(MAX_TEXT).collect();
+    if characters.next().is_some() {
+        brief.push('…');
+    }
+    brief
+}
+
+/// Status, title, detail, parameters, instance and advice in one line.
+struct ProblemText<'a> {
+    status: StatusCode,
+    problem: &'a Problem,
+    advice: &'a str,
+}
+
+impl fmt::Display for ProblemText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ProblemText { status, problem, advice } = self;
+        let (title, detail) = (brief(&problem.title), brief(&problem.detail));
+        write!(f, "{} {title}: {detail}", status.as_u16())?;
+        for parameter in problem.invalid_parameters.iter().take(MAX_PARAMETERS) {
+            write!(f, "; {} {}", brief(&parameter.field), brief(&parameter.reason))?;
+        }
+        if let more @ 1.. = problem.invalid_parameters.len().saturating_sub(MAX_PARAMETERS) {
+            write!(f, "; and {more} more")?;
+        }
+        if !problem.instance.is_empty() {
+            write!(f, " (instance {})", brief(&problem.instance))?;
+        }
+        match advice.is_empty() {
+            true => Ok(()),
+            false => write!(f, "; {advice}"),
+        }
     }
 }
 

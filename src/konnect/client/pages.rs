@@ -26,7 +26,7 @@ pub struct Pages {
 
 /// Why the next page is not asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotFollowed {
+pub enum PagingError {
     /// Its cursor was there before.
     #[error("the next page is one that was there before")]
     Circle,
@@ -55,27 +55,27 @@ impl Pages {
         at: Option<&str>,
         items: usize,
         beside: &CursorPage,
-    ) -> Result<Option<String>, NotFollowed> {
+    ) -> Result<Option<String>, PagingError> {
         self.empty = if items == 0 { self.empty + 1 } else { 0 };
         if beside.next.as_ref().is_none_or(String::is_empty) {
             return Ok(None);
         }
         // To take it for the last page would cut the list.
-        let next = beside.after().ok_or(NotFollowed::NoCursor)?;
+        let next = beside.after().ok_or(PagingError::NoCursor)?;
         if next.is_empty() {
             return Ok(None);
         }
         if next.len() > MAX_CURSOR {
-            return Err(NotFollowed::Cursor(next.len()));
+            return Err(PagingError::Cursor(next.len()));
         }
         self.cursors.extend(at.map(|at| self.hasher.hash_one(at)));
         if !self.cursors.insert(self.hasher.hash_one(next.as_str())) {
-            return Err(NotFollowed::Circle);
+            return Err(PagingError::Circle);
         }
         if self.empty >= MAX_EMPTY {
-            return Err(NotFollowed::Empty);
+            return Err(PagingError::Empty);
         }
-        if self.cursors.len() >= MAX_PAGES { Err(NotFollowed::Many) } else { Ok(Some(next)) }
+        if self.cursors.len() >= MAX_PAGES { Err(PagingError::Many) } else { Ok(Some(next)) }
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
     fn check<'a>(
         items: usize,
         cursors: impl Iterator<Item = &'a str>,
-        expected: Option<NotFollowed>,
+        expected: Option<PagingError>,
     ) {
         let (mut pages, mut at) = (Pages::default(), None);
         let mut found = None;
@@ -116,20 +116,20 @@ mod tests {
         let numbers: Vec<_> = (0..MAX_PAGES + 1).map(|number| number.to_string()).collect();
         let numbers = || numbers.iter().map(String::as_str);
         check(1, numbers().take(1000), None);
-        check(1, numbers(), Some(NotFollowed::Many));
+        check(1, numbers(), Some(PagingError::Many));
         check(0, numbers().take(MAX_EMPTY - 1), None);
-        check(0, numbers(), Some(NotFollowed::Empty));
-        check(1, ["a", "a"].into_iter(), Some(NotFollowed::Circle));
-        check(1, ["a", "b", "c", "a"].into_iter(), Some(NotFollowed::Circle));
+        check(0, numbers(), Some(PagingError::Empty));
+        check(1, ["a", "a"].into_iter(), Some(PagingError::Circle));
+        check(1, ["a", "b", "c", "a"].into_iter(), Some(PagingError::Circle));
         let long = "a".repeat(MAX_CURSOR + 1);
-        check(1, [long.as_str()].into_iter(), Some(NotFollowed::Cursor(MAX_CURSOR + 1)));
+        check(1, [long.as_str()].into_iter(), Some(PagingError::Cursor(MAX_CURSOR + 1)));
     }
 
     #[test]
     fn a_next_page_that_cannot_be_told_is_no_end() {
         let note = |uri: &str| Pages::default().note(None, 1, &beside(uri));
         for uri in ["/x", "::::", "/x?page[before]=a", "/x?page[after]=%G0"] {
-            assert_eq!(note(uri), Err(NotFollowed::NoCursor), "{uri}");
+            assert_eq!(note(uri), Err(PagingError::NoCursor), "{uri}");
         }
         for uri in ["", "/x?page[after]="] {
             assert_eq!(note(uri), Ok(None), "{uri}");
@@ -142,6 +142,6 @@ mod tests {
         let next = pages.note(Some("m"), 1, &beside("/x?page[after]=n"));
         assert_eq!(next, Ok(Some("n".to_owned())));
         let back = pages.note(Some("n"), 1, &beside("/x?page[after]=m"));
-        assert_eq!(back, Err(NotFollowed::Circle));
+        assert_eq!(back, Err(PagingError::Circle));
     }
 }

@@ -1,5 +1,5 @@
 //! What is called again, and when: a 429 or 5xx, and a connection that failed, after a wait that
-//! doubles, or the one that `Retry-After` asks for (RFC 9110, section 10.2.3).
+//! doubles, or the one that `RetryPolicy-After` asks for (RFC 9110, section 10.2.3).
 //!
 //! A call that makes something is not made again when its connection breaks: nobody knows whether it
 //! was done. A 5xx is taken at its word, that it was not.
@@ -10,7 +10,7 @@ use hyper::StatusCode;
 use hyper::header::HeaderMap;
 
 use crate::entry::Millis;
-use crate::konnect::deliver::Retry;
+use crate::konnect::deliver::RetryPolicy;
 use crate::net::{ClientError, retry_after};
 
 /// The longest wait that a server can ask for.
@@ -25,7 +25,7 @@ pub struct Attempts {
 
 impl Attempts {
     /// None made yet. `makes` says that the call makes something anew each time.
-    pub fn new(retry: Retry, makes: bool) -> Attempts {
+    pub fn new(retry: RetryPolicy, makes: bool) -> Attempts {
         let mut waits: Vec<_> = retry.waits().collect();
         waits.reverse();
         Attempts { waits, makes }
@@ -68,7 +68,7 @@ mod tests {
 
     fn attempts(makes: bool) -> Attempts {
         let second = Duration::from_secs(1);
-        Attempts::new(Retry { first: second, longest: 3 * second, most: 3 }, makes)
+        Attempts::new(RetryPolicy { first: second, longest: 3 * second, most: 3 }, makes)
     }
 
     fn check(status: u16, retry_after: Option<&str>, expected: &[u64]) {

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::entry::Millis;
+use crate::konnect::api::WebhookScope;
 use crate::net::{ClientOptions, Proxies};
 
 const TOKEN: &str = "kpat_0123456789";
@@ -42,7 +43,7 @@ impl Api {
         let hosts = Hosts::at(&self.base.parse().unwrap());
         let client =
             Client::new(net::Client::new(options).unwrap(), hosts, Secret::new(TOKEN).unwrap());
-        client.with_retry(Retry { first: Duration::ZERO, longest: Duration::ZERO, most: 2 })
+        client.with_retry(RetryPolicy { first: Duration::ZERO, longest: Duration::ZERO, most: 2 })
     }
 
     fn asked(&self) -> Vec<String> {
@@ -70,7 +71,7 @@ async fn what_passes_is_tried_again() {
     let busy = answer("429 Too Many Requests", "{}");
     let good = answer("200 OK", r#"{"webhook_enabled":true,"webhook_status":"active"}"#);
     let api = Api::giving(vec![failed.clone(), busy, good]).await;
-    let status = api.client().status(&Scope::Organization).await.unwrap();
+    let status = api.client().status(&WebhookScope::Organization).await.unwrap();
     assert!(status.webhook_enabled);
     let asked = api.asked();
     assert_eq!(asked.len(), 3);
@@ -78,7 +79,8 @@ async fn what_passes_is_tried_again() {
     assert!(asked[2].contains(&format!("authorization: Bearer {TOKEN}\r\n")), "{asked:?}");
 
     let api = Api::giving(vec![failed.clone(), failed.clone(), failed]).await;
-    let error = api.client().status(&Scope::Portal("p/1".into())).await.unwrap_err().to_string();
+    let error =
+        api.client().status(&WebhookScope::Portal("p/1".into())).await.unwrap_err().to_string();
     assert!(error.contains("/v3/portals/p%2F1/audit-log-webhook/status: 503 Service"), "{error}");
     assert!(error.contains("try again later"), "{error}");
 }
@@ -87,7 +89,7 @@ async fn what_passes_is_tried_again() {
 async fn an_error_says_what_the_api_says_and_what_to_try() {
     let api = Api::giving(vec![answer("403 Forbidden", FORBIDDEN)]).await;
     let client = api.client();
-    let error = client.webhook(&Scope::Organization).await.unwrap_err().to_string();
+    let error = client.webhook(&WebhookScope::Organization).await.unwrap_err().to_string();
     assert_eq!(
         error,
         format!(
@@ -140,7 +142,7 @@ async fn what_the_api_says_is_kept_to_one_line_of_some_length() {
     let api = Api::giving(answers).await;
     let client = api.client();
     for expected in ["…: a  b; xxx", "invalid type: string \"xxx"] {
-        let error = client.status(&Scope::Organization).await.unwrap_err().to_string();
+        let error = client.status(&WebhookScope::Organization).await.unwrap_err().to_string();
         assert!(error.len() < 30_000 && error.lines().count() == 1, "{error}");
         assert!(error.contains(expected), "{error}");
     }

@@ -10,11 +10,11 @@ use crate::konnect::generate::Generator;
 
 const AT: i64 = 1_747_426_194_123;
 
-fn stored(event: &Event) -> Stored {
+fn stored(event: &Event) -> StoredEntry {
     let mut fields = Fields::default();
     event.fields().into_iter().for_each(|(name, value)| fields.restore(name, value));
-    let face = Face::of(Kind::of(Some(&event.name)), event.at, &fields);
-    Stored { face, delivery_count: 1, invalid: false }
+    let identity = EntryIdentity::of(Kind::of(Some(&event.name)), event.at, &fields);
+    StoredEntry { identity, delivery_count: 1, invalid: false }
 }
 
 /// The same entry as the API shows it.
@@ -91,7 +91,7 @@ fn exactly_what_was_withheld_is_missing() {
     }
 }
 
-fn check(pulled: &[Pulled], stored: &[Stored], missing: usize) {
+fn check(pulled: &[Pulled], stored: &[StoredEntry], missing: usize) {
     let found = compare(pulled.to_vec(), stored);
     assert_eq!(found.missing.len(), missing, "{:#?}", found.missing);
     assert_eq!(found.matched, pulled.len() - missing);
@@ -101,7 +101,7 @@ fn check(pulled: &[Pulled], stored: &[Stored], missing: usize) {
 fn entries_that_look_alike_are_counted() {
     let event = &events(1, 1)[0];
     let (entry, once) = (pulled(event), stored(event));
-    let twice = Stored { delivery_count: 2, ..once.clone() };
+    let twice = StoredEntry { delivery_count: 2, ..once.clone() };
     let times = |count: usize| vec![entry.clone(); count];
     for (pulled, stored, missing) in [
         (0, vec![once.clone()], 0),
@@ -115,7 +115,7 @@ fn entries_that_look_alike_are_counted() {
     }
     // A replay of one is no delivery of another.
     let mut other = entry.clone();
-    other.face.details[0] = "other".into();
+    other.identity.details[0] = "other".into();
     other.json["uri"] = "other".into();
     other.json["resource"] = "other".into();
     check(&[entry, other], &[twice], 1);
@@ -129,7 +129,7 @@ fn another_outcome_is_another_entry() {
         // An authentication's outcome is its name, which stays.
         let counts = is_outcome && Kind::of(Some(&event.name)) != Kind::Authentication;
         check(&[pulled(&event)], &[stored(&tampered)], usize::from(counts));
-        let invalid = Stored { invalid: true, ..stored(&tampered) };
+        let invalid = StoredEntry { invalid: true, ..stored(&tampered) };
         let found = compare(vec![pulled(&event)], &[invalid]);
         assert_eq!(found.altered, usize::from(counts));
     }
@@ -156,5 +156,5 @@ fn what_has_no_time_cannot_be_compared() {
     assert_eq!(Pulled::read(json!({"ts": "yesterday"})), None);
     assert_eq!(Pulled::read(json!([])), None);
     let other = Pulled::read(json!({"ts": "2025-05-16T20:09:54Z", "type": "new"})).unwrap();
-    assert_eq!((other.face.kind, &*other.face.outcome), (Kind::Other, ""));
+    assert_eq!((other.identity.kind, &*other.identity.outcome), (Kind::Other, ""));
 }

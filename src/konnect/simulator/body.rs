@@ -8,10 +8,10 @@ use hyper::Uri;
 use serde_json::{Map, Value, json};
 use uuid::fmt::Hyphenated;
 
-use super::response::ApiError;
+use super::response::ErrorResponse;
 use crate::entry::Format;
 use crate::konnect::api::{InvalidParameter, Time};
-use crate::konnect::authentication::Outcome;
+use crate::konnect::request::AuthOutcome;
 use crate::settings::Secret;
 
 /// The longest text in a body, in characters.
@@ -27,7 +27,7 @@ pub(super) struct JsonBody {
 
 impl JsonBody {
     /// Reads an object.
-    pub(super) fn parse(bytes: &[u8]) -> Result<JsonBody, ApiError> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<JsonBody, ErrorResponse> {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(members)) => Ok(JsonBody { members, detail: None, wrong: Vec::new() }),
             _ => {
@@ -36,13 +36,13 @@ impl JsonBody {
                     reason: "request format is invalid".to_owned(),
                     ..InvalidParameter::default()
                 };
-                Err(ApiError::invalid("Could not parse request body", parameter))
+                Err(ErrorResponse::invalid("Could not parse request body", parameter))
             }
         }
     }
 
     /// An object, or nothing at all, which is an object without members.
-    pub(super) fn parse_optional(bytes: &[u8]) -> Result<JsonBody, ApiError> {
+    pub(super) fn parse_optional(bytes: &[u8]) -> Result<JsonBody, ErrorResponse> {
         JsonBody::parse(if bytes.trim_ascii().is_empty() { b"{}" } else { bytes })
     }
 
@@ -113,8 +113,8 @@ impl JsonBody {
     }
 
     /// How a login ended, in letters of either case.
-    pub(super) fn outcome(&mut self, name: &str) -> Option<Outcome> {
-        let words: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+    pub(super) fn outcome(&mut self, name: &str) -> Option<AuthOutcome> {
+        let words: Vec<_> = AuthOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
         if let Some(Value::String(text)) = self.members.get_mut(name) {
             text.make_ascii_uppercase();
         }
@@ -172,10 +172,10 @@ impl JsonBody {
     }
 
     /// Nothing was wrong, or all that was.
-    pub(super) fn done(self) -> Result<(), ApiError> {
+    pub(super) fn done(self) -> Result<(), ErrorResponse> {
         match self.detail {
             None => Ok(()),
-            Some(detail) => Err(ApiError::Invalid { detail, parameters: self.wrong }),
+            Some(detail) => Err(ErrorResponse::Invalid { detail, parameters: self.wrong }),
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
         let done = parsed.done();
         let rule = match done {
             Ok(()) => None,
-            Err(ApiError::Invalid { parameters, .. }) => {
+            Err(ErrorResponse::Invalid { parameters, .. }) => {
                 assert_eq!(parameters[0].field, "x");
                 parameters[0].rule.clone()
             }
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(body.require("a", a), None);
         let b = body.name("b");
         assert_eq!(body.require("b", b), None);
-        let Err(ApiError::Invalid { detail, parameters }) = body.done() else { panic!() };
+        let Err(ErrorResponse::Invalid { detail, parameters }) = body.done() else { panic!() };
         assert_eq!(detail, "Required field missing");
         let fields: Vec<_> = parameters.iter().map(|one| (&*one.field, &*one.reason)).collect();
         assert_eq!(fields, [("a", "cannot be blank"), ("b", "must be a string")]);
@@ -282,7 +282,8 @@ mod tests {
     #[test]
     fn what_is_no_object_is_no_body() {
         for bad in ["", "{", "[]", "null", "\"x\"", "{}{}", "\u{1}"] {
-            let Err(ApiError::Invalid { detail, parameters }) = JsonBody::parse(bad.as_bytes())
+            let Err(ErrorResponse::Invalid { detail, parameters }) =
+                JsonBody::parse(bad.as_bytes())
             else {
                 panic!("{bad}");
             };

@@ -11,10 +11,10 @@ use crate::entry::Millis;
 
 /// A clock. Its clones are the same clock.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<Mutex<Mode>>);
+pub struct Clock(Arc<Mutex<ClockMode>>);
 
 #[derive(Clone, Copy, Debug)]
-enum Mode {
+enum ClockMode {
     /// The machine's time and so many milliseconds.
     Running { ahead: i64 },
     /// It stands.
@@ -24,7 +24,7 @@ enum Mode {
 /// Why a clock cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the clock shows {now} and cannot be set back to {asked}")]
-pub struct Backwards {
+pub struct ClockSetBack {
     /// What it shows.
     pub now: Millis,
     /// What was asked for.
@@ -34,12 +34,12 @@ pub struct Backwards {
 impl Clock {
     /// The machine's time.
     pub fn running() -> Clock {
-        Clock(Arc::new(Mutex::new(Mode::Running { ahead: 0 })))
+        Clock(Arc::new(Mutex::new(ClockMode::Running { ahead: 0 })))
     }
 
     /// A clock that stands at `at`.
     pub fn held(at: Millis) -> Clock {
-        Clock(Arc::new(Mutex::new(Mode::Held(at))))
+        Clock(Arc::new(Mutex::new(ClockMode::Held(at))))
     }
 
     /// The time.
@@ -49,7 +49,7 @@ impl Clock {
 
     /// Whether it stands.
     pub fn is_held(&self) -> bool {
-        matches!(*self.mode(), Mode::Held(_))
+        matches!(*self.mode(), ClockMode::Held(_))
     }
 
     /// Moves it ahead.
@@ -57,8 +57,8 @@ impl Clock {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         let mut mode = self.mode();
         *mode = match *mode {
-            Mode::Running { ahead } => Mode::Running { ahead: ahead.saturating_add(by) },
-            Mode::Held(at) => Mode::Held(Millis::saturating(at.get().saturating_add(by))),
+            ClockMode::Running { ahead } => ClockMode::Running { ahead: ahead.saturating_add(by) },
+            ClockMode::Held(at) => ClockMode::Held(Millis::saturating(at.get().saturating_add(by))),
         };
     }
 
@@ -66,15 +66,17 @@ impl Clock {
     ///
     /// # Errors
     /// When that is before what it shows.
-    pub fn set(&self, asked: Millis) -> Result<(), Backwards> {
+    pub fn set(&self, asked: Millis) -> Result<(), ClockSetBack> {
         let mut mode = self.mode();
         let now = mode.now();
         if asked < now {
-            return Err(Backwards { now, asked });
+            return Err(ClockSetBack { now, asked });
         }
         *mode = match *mode {
-            Mode::Running { ahead } => Mode::Running { ahead: ahead + asked.get() - now.get() },
-            Mode::Held(_) => Mode::Held(asked),
+            ClockMode::Running { ahead } => {
+                ClockMode::Running { ahead: ahead + asked.get() - now.get() }
+            }
+            ClockMode::Held(_) => ClockMode::Held(asked),
         };
         Ok(())
     }
@@ -84,21 +86,23 @@ impl Clock {
         let mut mode = self.mode();
         let now = mode.now();
         *mode = match held {
-            true => Mode::Held(now),
-            false => Mode::Running { ahead: now.get() - clock::now().get() },
+            true => ClockMode::Held(now),
+            false => ClockMode::Running { ahead: now.get() - clock::now().get() },
         };
     }
 
-    fn mode(&self) -> MutexGuard<'_, Mode> {
+    fn mode(&self) -> MutexGuard<'_, ClockMode> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Mode {
+impl ClockMode {
     fn now(self) -> Millis {
         match self {
-            Mode::Running { ahead } => Millis::saturating(clock::now().get().saturating_add(ahead)),
-            Mode::Held(at) => at,
+            ClockMode::Running { ahead } => {
+                Millis::saturating(clock::now().get().saturating_add(ahead))
+            }
+            ClockMode::Held(at) => at,
         }
     }
 }
@@ -114,7 +118,7 @@ mod tests {
         let same = clock.clone();
         clock.advance(Duration::from_secs(5));
         assert_eq!(same.now(), at(105));
-        assert_eq!(clock.set(at(104)), Err(Backwards { now: at(105), asked: at(104) }));
+        assert_eq!(clock.set(at(104)), Err(ClockSetBack { now: at(105), asked: at(104) }));
         clock.set(at(110)).unwrap();
         assert_eq!(same.now(), at(110));
         assert!(same.is_held());

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::clock::Clock;
 use super::core::Core;
-use super::log::Scope;
-use super::response::{ApiError, Result};
+use super::response::{ErrorResponse, Result};
 use super::router::ControlCall;
-use crate::konnect::authentication::Outcome;
+use crate::konnect::api::WebhookScope;
+use crate::konnect::request::AuthOutcome;
 use crate::random::secret_text;
 use crate::settings::Secret;
 
@@ -27,8 +27,8 @@ const MAX_ADVANCE: u64 = 3650 * 24 * 60 * 60 * 1000;
 pub(super) async fn state(core: Arc<Core>, _: ControlCall) -> Result<Value> {
     let organization = core.organization();
     let portals = organization.scopes().filter_map(|scope| match scope {
-        Scope::Portal(id) => Some(id),
-        Scope::Organization => None,
+        WebhookScope::Portal(id) => Some(id),
+        WebhookScope::Organization => None,
     });
     Ok(json!({
         "portals": portals.collect::<Vec<_>>(),
@@ -46,7 +46,7 @@ pub(super) async fn deliver(core: Arc<Core>, mut call: ControlCall) -> Result<Va
 
 pub(super) async fn rotate_key(core: Arc<Core>, _: ControlCall) -> Result<Value> {
     let mut organization = core.organization();
-    organization.keys.rotate().map_err(|_| ApiError::Internal)?;
+    organization.keys.rotate().map_err(|_| ErrorResponse::Internal)?;
     Ok(json!({ "kid": organization.keys.current().key().kid() }))
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn entries(core: Arc<Core>, call: ControlCall) -> Result<Value>
     let count = body.number("count", 0, MAX_ENTRIES).unwrap_or(1);
     let portal = body.text("portal");
     body.done()?;
-    let scope = portal.map_or(Scope::Organization, Scope::Portal);
+    let scope = portal.map_or(WebhookScope::Organization, WebhookScope::Portal);
     core.organization().webhook(&scope)?;
     let (mut made, mut trace_ids) = (0, Vec::new());
     while made < count {
@@ -79,9 +79,9 @@ pub(super) async fn entries(core: Arc<Core>, call: ControlCall) -> Result<Value>
 pub(super) async fn login(core: Arc<Core>, call: ControlCall) -> Result<Value> {
     let (portal, mut body) = (call.id.unwrap_or_default(), call.body);
     let developer = body.name("developer").unwrap_or_else(|| "developer@example.com".to_owned());
-    let outcome = body.outcome("outcome").unwrap_or(Outcome::Success);
+    let outcome = body.outcome("outcome").unwrap_or(AuthOutcome::Success);
     body.done()?;
-    let scope = Scope::Portal(portal.clone());
+    let scope = WebhookScope::Portal(portal.clone());
     let (mut organization, now) = (core.organization(), core.clock.now());
     organization.webhook(&scope)?;
     let event = organization.traffic.login(now, Some(&portal), Some(&developer), outcome);
@@ -121,13 +121,13 @@ pub(super) async fn set_clock(core: Arc<Core>, call: ControlCall) -> Result<Valu
     if let Some(set) = set
         && core.clock.set(set).is_err()
     {
-        return Err(ApiError::Conflict("The clock has passed that time meanwhile"));
+        return Err(ErrorResponse::Conflict("The clock has passed that time meanwhile"));
     }
     Ok(shown(&core.clock))
 }
 
 pub(super) async fn token_without_role(core: Arc<Core>, _: ControlCall) -> Result<Value> {
-    let token = new_token().ok_or(ApiError::Internal)?;
+    let token = new_token().ok_or(ErrorResponse::Internal)?;
     let value = json!({ "token": token.expose() });
     core.add_token_without_role(token)?;
     Ok(value)

@@ -5,11 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::log::Scope;
 use super::organization::Organization;
-use super::response::ApiError;
+use super::response::ErrorResponse;
+use crate::konnect::api::WebhookScope;
 use crate::konnect::batch::Encoding;
-use crate::konnect::deliver::Retry;
+use crate::konnect::deliver::RetryPolicy;
 use crate::net::{Client, ClientOptions, TlsError};
 use crate::settings::{Secret, any_matches};
 
@@ -18,9 +18,9 @@ const MAX_TOKENS: usize = 1000;
 
 /// How deliveries are made.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Manner {
+pub(super) struct DeliveryPolicy {
     /// When they are tried again.
-    pub(super) retry: Retry,
+    pub(super) retry: RetryPolicy,
     /// How many entries a batch has at most.
     pub(super) batch: usize,
     /// How bodies are encoded.
@@ -36,9 +36,9 @@ pub(super) struct Core {
     /// Its clock.
     pub(super) clock: Clock,
     /// How it delivers.
-    pub(super) manner: Manner,
+    pub(super) delivery: DeliveryPolicy,
     /// One attempt at a time is made for each webhook.
-    pub(super) turns: BTreeMap<Scope, tokio::sync::Mutex<()>>,
+    pub(super) turns: BTreeMap<WebhookScope, tokio::sync::Mutex<()>>,
     /// Checks certificates.
     pub(super) verifying: Client,
     /// Does not.
@@ -55,7 +55,7 @@ impl Core {
     pub(super) fn new(
         organization: Organization,
         clock: Clock,
-        manner: Manner,
+        delivery: DeliveryPolicy,
         token: Secret,
     ) -> Result<Core, TlsError> {
         let client = |insecure| Client::new(ClientOptions { insecure, ..ClientOptions::default() });
@@ -64,7 +64,7 @@ impl Core {
             turns: turns.collect(),
             organization: Mutex::new(organization),
             clock,
-            manner,
+            delivery,
             verifying: client(false)?,
             insecure: client(true)?,
             token,
@@ -83,26 +83,30 @@ impl Core {
     }
 
     /// Whether what stands in `Authorization` is a token with the role.
-    pub(super) fn authorize(&self, authorization: Option<&[u8]>) -> Result<(), ApiError> {
+    pub(super) fn authorize(&self, authorization: Option<&[u8]>) -> Result<(), ErrorResponse> {
         // The scheme's letters may be of either case (RFC 9110 section 11.1).
         let (scheme, token) = authorization
             .and_then(|value| value.split_at_checked("Bearer ".len()))
-            .ok_or(ApiError::Unauthorized)?;
+            .ok_or(ErrorResponse::Unauthorized)?;
         if !scheme.eq_ignore_ascii_case(b"Bearer ") {
-            return Err(ApiError::Unauthorized);
+            return Err(ErrorResponse::Unauthorized);
         }
         if self.token.matches(token) {
             return Ok(());
         }
         let known = self.without_role.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(if any_matches(&known, token) { ApiError::Forbidden } else { ApiError::Unauthorized })
+        Err(if any_matches(&known, token) {
+            ErrorResponse::Forbidden
+        } else {
+            ErrorResponse::Unauthorized
+        })
     }
 
     /// Lets in a token that has not the role.
-    pub(super) fn add_token_without_role(&self, token: Secret) -> Result<(), ApiError> {
+    pub(super) fn add_token_without_role(&self, token: Secret) -> Result<(), ErrorResponse> {
         let mut known = self.without_role.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_TOKENS {
-            return Err(ApiError::Conflict("There are as many tokens as there may be"));
+            return Err(ErrorResponse::Conflict("There are as many tokens as there may be"));
         }
         known.push(token);
         Ok(())

@@ -12,10 +12,9 @@ use hyper::{StatusCode, Uri};
 use serde::Serialize;
 
 use super::core::Core;
-use super::lane::{Due, LaneName, Work};
-use super::log::Scope;
-use super::webhook::{Answered, Outcome};
+use super::webhook::{AttemptResult, BatchOutcome, DueBatch, DueLimits, QueueName};
 use crate::entry::Format;
+use crate::konnect::api::WebhookScope;
 use crate::konnect::batch::Encoding;
 use crate::konnect::deliver::{Attempt, headers};
 use crate::net::ClientError;
@@ -28,7 +27,7 @@ const MAX_MESSAGE: usize = 256;
 
 /// An attempt, as it is told to whoever asked for deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Report {
+pub(super) struct AttemptReport {
     /// `organization`, or the id of the Dev Portal.
     pub(super) webhook: String,
     /// Whether it was of a replay.
@@ -42,13 +41,13 @@ pub(super) struct Report {
     /// What was said.
     pub(super) message: String,
     /// What became of the batch; `None` if the webhook was changed meanwhile.
-    pub(super) outcome: Option<Outcome>,
+    pub(super) outcome: Option<BatchOutcome>,
     /// How long the wait for the next attempt is, in milliseconds.
     pub(super) wait_ms: Option<u64>,
 }
 
 /// Where and how a batch is sent.
-struct Target {
+struct DeliveryTarget {
     endpoint: String,
     authorization: Option<HeaderValue>,
     insecure: bool,
@@ -58,30 +57,30 @@ struct Target {
 impl Core {
     /// Delivers what is due for a webhook, and with `at_once` also what is to be tried again, before
     /// its time. What happens meanwhile is not waited for. The attempts made.
-    pub(super) async fn deliver(&self, scope: &Scope, at_once: bool) -> Vec<Report> {
+    pub(super) async fn deliver(&self, scope: &WebhookScope, at_once: bool) -> Vec<AttemptReport> {
         let Some(turn) = self.turns.get(scope) else { return Vec::new() };
         let _turn = turn.lock().await;
         let until = self.organization().log.end();
         let mut reports = Vec::new();
         while let Some((work, target)) = self.next(scope, until, at_once) {
-            let answered = match self.body(scope, &work, target.format).await {
+            let result = match self.body(scope, &work, target.format).await {
                 Ok(body) => self.post(target, body).await,
                 Err(message) => {
-                    Answered { status: None, message, acknowledged: false, temporary: false }
+                    AttemptResult { status: None, message, acknowledged: false, temporary: false }
                 }
             };
-            let (status, message) = (answered.status, answered.message.clone());
+            let (status, message) = (result.status, result.message.clone());
             let settled = {
                 let (mut organization, now) = (self.organization(), self.clock.now());
                 let webhook = organization.webhook_mut(scope).ok();
                 webhook.and_then(|(webhook, log)| {
-                    webhook.settle(&work, answered, self.manner.retry, now, log.end())
+                    webhook.settle(&work, result, self.delivery.retry, now, log.end())
                 })
             };
             tracing::debug!(webhook = %scope, entries = work.entries.len(), ?status, ?settled);
-            reports.push(Report {
+            reports.push(AttemptReport {
                 webhook: scope.to_string(),
-                replay: work.lane == LaneName::Replay,
+                replay: work.queue == QueueName::Replay,
                 entries: work.entries.len(),
                 attempt: settled.map_or(1, |settled| settled.attempt),
                 status,
@@ -94,7 +93,7 @@ impl Core {
     }
 
     /// Delivers what is due for every webhook, one after the other.
-    pub(super) async fn deliver_all(&self, at_once: bool) -> Vec<Report> {
+    pub(super) async fn deliver_all(&self, at_once: bool) -> Vec<AttemptReport> {
         let mut reports = Vec::new();
         for scope in self.turns.keys() {
             reports.extend(self.deliver(scope, at_once).await);
@@ -102,15 +101,20 @@ impl Core {
         reports
     }
 
-    fn next(&self, scope: &Scope, until: u64, at_once: bool) -> Option<(Work, Target)> {
+    fn next(
+        &self,
+        scope: &WebhookScope,
+        until: u64,
+        at_once: bool,
+    ) -> Option<(DueBatch, DeliveryTarget)> {
         let mut organization = self.organization();
-        let due = Due { now: self.clock.now(), at_once, until, batch: self.manner.batch };
+        let due = DueLimits { now: self.clock.now(), at_once, until, batch: self.delivery.batch };
         let (webhook, log) = organization.webhook_mut(scope).ok()?;
         let work = webhook.take(log, scope, due)?;
         let id = webhook.destination()?.to_owned();
         let stored = organization.destinations.get(&id)?;
         let authorization = stored.authorization.as_ref();
-        let target = Target {
+        let target = DeliveryTarget {
             endpoint: stored.shown.endpoint.clone(),
             authorization: authorization.and_then(|one| HeaderValue::from_str(one.expose()).ok()),
             insecure: stored.shown.skip_ssl_verification,
@@ -120,11 +124,16 @@ impl Core {
     }
 
     /// The body of a batch, made for its first attempt and the same in all of them.
-    async fn body(&self, scope: &Scope, work: &Work, format: Format) -> Result<Bytes, String> {
+    async fn body(
+        &self,
+        scope: &WebhookScope,
+        work: &DueBatch,
+        format: Format,
+    ) -> Result<Bytes, String> {
         if let Some(body) = &work.body {
             return Ok(body.clone());
         }
-        let (entries, encoding) = (work.entries.clone(), self.manner.encoding);
+        let (entries, encoding) = (work.entries.clone(), self.delivery.encoding);
         // To sign some hundred entries takes its time.
         let made = tokio::task::spawn_blocking(move || {
             let mut lines = Vec::with_capacity(entries.len());
@@ -139,16 +148,16 @@ impl Core {
         Ok(body)
     }
 
-    async fn post(&self, target: Target, body: Bytes) -> Answered {
+    async fn post(&self, target: DeliveryTarget, body: Bytes) -> AttemptResult {
         let start = Instant::now();
         let client = if target.insecure { &self.insecure } else { &self.verifying };
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = hyper::Method::POST;
-        *request.headers_mut() = headers(self.manner.encoding, target.authorization);
+        *request.headers_mut() = headers(self.delivery.encoding, target.authorization);
         let sent = match target.endpoint.parse::<Uri>() {
             Ok(uri) => {
                 *request.uri_mut() = uri;
-                client.send(request, MAX_ANSWER, self.manner.timeout).await
+                client.send(request, MAX_ANSWER, self.delivery.timeout).await
             }
             Err(_) => {
                 Err(ClientError::Url { url: target.endpoint, why: "expected an absolute URL" })
@@ -160,7 +169,7 @@ impl Core {
         };
         let answer = sent.map(|answer| answer.status().as_u16());
         let attempt = Attempt { answer, took: start.elapsed() };
-        Answered {
+        AttemptResult {
             acknowledged: attempt.acknowledged(),
             temporary: attempt.is_temporary(),
             status: attempt.answer.ok(),

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::response::ApiError;
-use super::slice::{Position, Slice, slice};
+use super::query::{Page, Position, page_of};
+use super::response::ErrorResponse;
 use crate::entry::Format;
 use crate::entry::Millis;
 use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
@@ -14,7 +14,7 @@ pub(super) const MAX_DESTINATIONS: usize = 10_000;
 
 /// A destination with its secret.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredDestination {
     /// As it is shown.
     pub(super) shown: Destination,
     /// What its deliveries are authorized with; `None` only of one that version 2 made without.
@@ -24,7 +24,7 @@ pub(super) struct Stored {
 /// The destinations.
 #[derive(Debug, Default)]
 pub(super) struct Destinations {
-    all: BTreeMap<u64, Stored>,
+    all: BTreeMap<u64, StoredDestination>,
     next: u64,
 }
 
@@ -44,7 +44,7 @@ impl Destinations {
         id: String,
         create: CreateDestination,
         now: Millis,
-    ) -> Result<Destination, ApiError> {
+    ) -> Result<Destination, ErrorResponse> {
         let CreateDestination { name, endpoint, authorization, log_format, skip_ssl_verification } =
             create;
         let shown = Destination {
@@ -56,12 +56,12 @@ impl Destinations {
             created_at: Some(now.into()),
             updated_at: Some(now.into()),
         };
-        self.add(Stored { shown: shown.clone(), authorization: Some(authorization) })?;
+        self.add(StoredDestination { shown: shown.clone(), authorization: Some(authorization) })?;
         Ok(shown)
     }
 
     /// Makes the destination of a webhook that version 2 of the API sets up, to be filled in.
-    pub(super) fn create_unnamed(&mut self, id: String, now: Millis) -> Result<(), ApiError> {
+    pub(super) fn create_unnamed(&mut self, id: String, now: Millis) -> Result<(), ErrorResponse> {
         let shown = Destination {
             id,
             name: "Audit log webhook".to_owned(),
@@ -71,12 +71,12 @@ impl Destinations {
             created_at: Some(now.into()),
             updated_at: Some(now.into()),
         };
-        self.add(Stored { shown, authorization: None })
+        self.add(StoredDestination { shown, authorization: None })
     }
 
-    fn add(&mut self, stored: Stored) -> Result<(), ApiError> {
+    fn add(&mut self, stored: StoredDestination) -> Result<(), ErrorResponse> {
         if self.all.len() >= MAX_DESTINATIONS {
-            return Err(ApiError::Conflict("There are as many destinations as there may be"));
+            return Err(ErrorResponse::Conflict("There are as many destinations as there may be"));
         }
         self.all.insert(self.next, stored);
         self.next += 1;
@@ -84,7 +84,7 @@ impl Destinations {
     }
 
     /// The destination with this id.
-    pub(super) fn get(&self, id: &str) -> Option<&Stored> {
+    pub(super) fn get(&self, id: &str) -> Option<&StoredDestination> {
         self.all.values().find(|stored| stored.shown.id == id)
     }
 
@@ -94,9 +94,9 @@ impl Destinations {
         id: &str,
         update: UpdateDestination,
         now: Millis,
-    ) -> Result<Destination, ApiError> {
+    ) -> Result<Destination, ErrorResponse> {
         let stored = self.all.values_mut().find(|stored| stored.shown.id == id);
-        let stored = stored.ok_or(ApiError::NotFound)?;
+        let stored = stored.ok_or(ErrorResponse::NotFound)?;
         let shown = &mut stored.shown;
         let UpdateDestination { name, endpoint, authorization, log_format, skip_ssl_verification } =
             update;
@@ -120,16 +120,16 @@ impl Destinations {
         position: Position,
         size: usize,
         filter: &NameFilter,
-    ) -> Slice<Destination> {
-        let fits = |stored: &Stored| {
+    ) -> Page<Destination> {
+        let fits = |stored: &StoredDestination| {
             let name = &stored.shown.name;
             filter.equals.as_ref().is_none_or(|whole| name == whole)
                 && filter.contains.as_ref().is_none_or(|part| name.contains(part.as_str()))
         };
-        let item = |(number, stored): (&u64, &Stored)| {
+        let item = |(number, stored): (&u64, &StoredDestination)| {
             fits(stored).then(|| (*number, stored.shown.clone()))
         };
-        slice(
+        page_of(
             position,
             size,
             |number| self.all.range(number..).filter_map(item),
@@ -211,7 +211,7 @@ mod tests {
         let stored = destinations.get("a").unwrap();
         assert!(stored.authorization.as_ref().unwrap().matches(b"Bearer x"));
         let missing = destinations.update("b", UpdateDestination::default(), later);
-        assert_eq!(missing, Err(ApiError::NotFound));
+        assert_eq!(missing, Err(ErrorResponse::NotFound));
         destinations.delete("a");
         assert!(destinations.get("a").is_none());
     }

@@ -4,61 +4,43 @@
 //! key that it was signed with when it happened, so that it is the same bytes whenever it is sent.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::entry::Format;
 use crate::entry::Millis;
+use crate::konnect::api::WebhookScope;
 use crate::konnect::event::Event;
-use crate::konnect::share::Fate;
 use crate::konnect::sign::{Signer, place};
-
-/// Whose webhook: the organization's, or a Dev Portal's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Scope {
-    /// The organization's.
-    Organization,
-    /// That of the Dev Portal with this id.
-    Portal(String),
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Scope::Organization => f.write_str("organization"),
-            Scope::Portal(id) => f.write_str(id),
-        }
-    }
-}
+use crate::konnect::tampering::Tampering;
 
 /// An entry that is kept.
 #[derive(Debug)]
-pub(super) struct Retained {
+pub(super) struct LoggedEntry {
     /// Its number: dense and rising.
     pub(super) number: u64,
     /// What happened.
     pub(super) event: Event,
     /// Whose webhook it goes to.
-    pub(super) scope: Scope,
+    pub(super) scope: WebhookScope,
     /// What becomes of it on its way.
-    pub(super) fate: Fate,
+    pub(super) tampering: Tampering,
     /// The key of its time.
     pub(super) signer: Arc<Signer>,
 }
 
-impl Retained {
-    /// Adds its line to `lines`, signed or not; twice if that is its fate.
+impl LoggedEntry {
+    /// Adds its line to `lines`, signed or not; twice if that is its tampering.
     pub(super) fn write(&self, format: Format, lines: &mut Vec<String>) {
         let text = self.event.text(format);
         let signature = || self.signer.signature(&text);
-        let line = match self.fate {
-            Fate::Unsigned => place(format, &text, None),
-            Fate::Tampered => {
+        let line = match self.tampering {
+            Tampering::Unsigned => place(format, &text, None),
+            Tampering::Tampered => {
                 place(format, &self.event.tampered().text(format), Some(&signature()))
             }
-            Fate::Genuine | Fate::Duplicate => place(format, &text, Some(&signature())),
+            Tampering::Genuine | Tampering::Duplicate => place(format, &text, Some(&signature())),
         };
-        if self.fate == Fate::Duplicate {
+        if self.tampering == Tampering::Duplicate {
             lines.push(line.clone());
         }
         lines.push(line);
@@ -67,8 +49,8 @@ impl Retained {
 
 /// The entries that are kept.
 #[derive(Debug)]
-pub(super) struct Log {
-    entries: VecDeque<Arc<Retained>>,
+pub(super) struct EntryLog {
+    entries: VecDeque<Arc<LoggedEntry>>,
     /// The number of the next entry.
     next: u64,
     /// How old an entry may be, in milliseconds.
@@ -77,21 +59,27 @@ pub(super) struct Log {
     most: usize,
 }
 
-impl Log {
+impl EntryLog {
     /// Keeps entries for `retention` milliseconds, and at most `most`.
-    pub(super) fn new(retention: i64, most: usize) -> Log {
-        Log { entries: VecDeque::new(), next: 0, retention, most }
+    pub(super) fn new(retention: i64, most: usize) -> EntryLog {
+        EntryLog { entries: VecDeque::new(), next: 0, retention, most }
     }
 
     /// Adds what happened. Its time is at least that of the entry before it: pages depend on that.
-    pub(super) fn push(&mut self, mut event: Event, scope: Scope, fate: Fate, signer: Arc<Signer>) {
+    pub(super) fn push(
+        &mut self,
+        mut event: Event,
+        scope: WebhookScope,
+        tampering: Tampering,
+        signer: Arc<Signer>,
+    ) {
         if let Some(last) = self.entries.back() {
             event.at = event.at.max(last.event.at);
         }
         let number = self.next;
         self.next += 1;
         self.prune(event.at);
-        self.entries.push_back(Arc::new(Retained { number, event, scope, fate, signer }));
+        self.entries.push_back(Arc::new(LoggedEntry { number, event, scope, tampering, signer }));
         if self.entries.len() > self.most {
             self.entries.pop_front();
         }
@@ -126,12 +114,12 @@ impl Log {
     }
 
     /// The entries from `number` on.
-    pub(super) fn from(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<Retained>> {
+    pub(super) fn from(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<LoggedEntry>> {
         self.entries.range(self.index(number)..)
     }
 
     /// The entries before `number`.
-    pub(super) fn before(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<Retained>> {
+    pub(super) fn before(&self, number: u64) -> impl DoubleEndedIterator<Item = &Arc<LoggedEntry>> {
         self.entries.range(..self.index(number))
     }
 
@@ -150,18 +138,18 @@ mod tests {
     use super::*;
     use crate::konnect::generate::Generator;
 
-    fn log_of(times: &[i64]) -> Log {
+    fn log_of(times: &[i64]) -> EntryLog {
         let signer = Arc::new(Signer::generate(None).unwrap().0);
         let mut generator = Generator::new(1, None);
-        let mut log = Log::new(1000, 5);
+        let mut log = EntryLog::new(1000, 5);
         for time in times {
             let event = generator.event(Millis::saturating(*time));
-            log.push(event, Scope::Organization, Fate::Genuine, Arc::clone(&signer));
+            log.push(event, WebhookScope::Organization, Tampering::Genuine, Arc::clone(&signer));
         }
         log
     }
 
-    fn numbers(log: &Log) -> Vec<u64> {
+    fn numbers(log: &EntryLog) -> Vec<u64> {
         log.from(0).map(|entry| entry.number).collect()
     }
 

@@ -1,14 +1,13 @@
-//! A stand-in for Konnect: its audit-log API, its key set, its deliveries with its retry rules.
+//! A simulator of Konnect: its audit-log API, its key set, and its deliveries with their retries.
 //!
-//! - [`organization`] is all it knows: [`destinations`], the [`webhook`]s and their [`lane`]s, the
-//!   [`log`] of what happened, its [`keys`], and the [`traffic`](super::traffic) that happens.
-//! - [`router`] answers requests: it has the table of all operations. [`body`] and [`query`] read
-//!   requests, [`operations`] and [`pull`] do them, [`mod@slice`] makes pages, [`response`] answers.
-//! - [`deliverer`] sends what is due by the [`clock`]. [`control`] is for tests and people.
+//! - [`organization`] holds the state: the signing keys, the [`destinations`], the [`webhook`]s with
+//!   their queues, and the [`log`] of entries. [`traffic`](super::traffic) makes the entries.
+//! - [`router`] has the table of all operations. [`body`] and [`query`] read requests,
+//!   [`operations`], [`pull`] and [`control`] carry them out, and [`response`] builds the answers.
+//! - [`deliverer`] sends what is due. [`clock`] is the time, which a test can set.
 //!
-//! It follows the vendor's OpenAPI documents (see [`api`](super::api)) and the page "Konnect and Dev
-//! Portal audit logs". [`Simulator::start`] binds, [`Simulator::run`] works until it is told to
-//! stop; everything is in memory and gone then.
+//! It follows Kong's OpenAPI documents (see [`api`](super::api)) and the page "Konnect and Dev
+//! Portal audit logs". Everything is in memory and is lost when the simulator ends.
 
 mod body;
 mod clock;
@@ -16,8 +15,6 @@ mod control;
 mod core;
 mod deliverer;
 mod destinations;
-mod keys;
-mod lane;
 mod log;
 mod operations;
 mod organization;
@@ -25,7 +22,6 @@ mod pull;
 mod query;
 mod response;
 mod router;
-mod slice;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -42,13 +38,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 pub use self::clock::Clock;
 
 use self::control::new_token;
-use self::core::{Core, Manner};
-use self::organization::{Beginning, Organization};
+use self::core::{Core, DeliveryPolicy};
+use self::organization::{Organization, OrganizationOptions};
 use self::router::{handle, router};
 use super::batch::Encoding;
-use super::deliver::Retry;
-use super::share::Fates;
+use super::deliver::RetryPolicy;
 use super::sign::SignerError;
+use super::tampering::TamperingPlan;
 use crate::net::{
     ConnectionRefusal, Limits, ListenError, Listener, ListenerObserver, PairFiles, Peer, ServerTls,
     Shutdown, TlsError, ensure_self_signed,
@@ -78,7 +74,7 @@ pub struct Options {
     /// How deliveries are encoded.
     pub encoding: Encoding,
     /// What becomes of the entries of made-up traffic.
-    pub fates: Fates,
+    pub tampering: TamperingPlan,
     /// The ids of the Dev Portals; without any, one is made.
     pub portals: Vec<String>,
     /// The id of the organization; without it, one is made.
@@ -86,7 +82,7 @@ pub struct Options {
     /// How long entries are kept.
     pub retention: Duration,
     /// When deliveries are tried again.
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     /// How many entries a batch has at most.
     pub batch: usize,
     /// How long an attempt to deliver may take.
@@ -105,11 +101,11 @@ impl Default for Options {
             rate: 0,
             seed: None,
             encoding: Encoding::ApplicationGzip,
-            fates: Fates::genuine(),
+            tampering: TamperingPlan::genuine(),
             portals: Vec::new(),
             org_id: None,
             retention: Duration::from_secs(7 * 24 * 60 * 60),
-            retry: Retry::KONNECT,
+            retry: RetryPolicy::KONNECT,
             batch: 500,
             attempt_timeout: Duration::from_secs(30),
             clock: Clock::running(),
@@ -217,7 +213,7 @@ impl Simulator {
         let router = router(self.core);
         let service = move |request, peer: Peer| handle(router.clone(), request, peer.address.ip());
         let serving =
-            self.listener.serve(service, Limits::default(), Arc::new(Log), shutdown.clone());
+            self.listener.serve(service, Limits::default(), Arc::new(EntryLog), shutdown.clone());
         let stopped = async {
             shutdown.begun().await;
             tasks.shutdown().await;
@@ -234,16 +230,16 @@ fn assemble(options: Options) -> Result<(Core, String, Vec<String>), StartError>
         none if none.is_empty() => vec![uuid(&mut made)],
         some => some,
     };
-    let beginning = Beginning {
+    let organization = OrganizationOptions {
         seed: made.u64(..),
         org_id: org_id.clone(),
         portals: portals.clone(),
         retention: i64::try_from(options.retention.as_millis()).unwrap_or(i64::MAX),
         most: MOST_ENTRIES,
-        fates: options.fates,
+        tampering: options.tampering,
     };
-    let organization = Organization::new(beginning, made)?;
-    let manner = Manner {
+    let organization = Organization::new(organization, made)?;
+    let delivery = DeliveryPolicy {
         retry: options.retry,
         batch: options.batch.max(1),
         encoding: options.encoding,
@@ -253,7 +249,7 @@ fn assemble(options: Options) -> Result<(Core, String, Vec<String>), StartError>
         Some(token) => token,
         None => new_token().ok_or(StartError::NoRandomness)?,
     };
-    Ok((Core::new(organization, options.clock, manner, token)?, org_id, portals))
+    Ok((Core::new(organization, options.clock, delivery, token)?, org_id, portals))
 }
 
 /// Makes `rate` entries of traffic a second, by the machine's time: a clock that is moved ahead
@@ -281,9 +277,9 @@ fn ticks() -> tokio::time::Interval {
 }
 
 /// Logs the refusals of the listener.
-struct Log;
+struct EntryLog;
 
-impl ListenerObserver for Log {
+impl ListenerObserver for EntryLog {
     fn refused(&self, peer: SocketAddr, why: ConnectionRefusal) {
         tracing::warn!(%peer, %why, "a connection was refused");
     }

@@ -6,9 +6,9 @@ use hyper::StatusCode;
 use super::body::JsonBody;
 use super::destinations::MAX_DESTINATIONS;
 use super::organization::Organization;
-use super::pull::{self, Range};
-use super::query::Query;
-use super::response::{ApiError, Result, json, no_content};
+use super::pull::{self, PullRange};
+use super::query::ListQuery;
+use super::response::{ErrorResponse, Result, json, no_content};
 use super::router::Call;
 use crate::entry::Format;
 use crate::konnect::api::{
@@ -24,12 +24,12 @@ const ENTRIES: (usize, usize) = (20, 1000);
 const OK: StatusCode = StatusCode::OK;
 
 pub(super) fn list_destinations(organization: &mut Organization, call: &Call) -> Result<Response> {
-    let mut query = Query::of(&call.uri);
-    let page = query.page(DESTINATIONS, MAX_DESTINATIONS, false);
+    let mut query = ListQuery::of(&call.uri);
+    let request = query.page(DESTINATIONS, MAX_DESTINATIONS, false);
     query.check()?;
-    let slice = organization.destinations.page(page.position, page.size, &query.names());
-    let meta = query.beside(page, &slice);
-    Ok(json(OK, &DestinationPage { data: slice.items, meta }))
+    let page = organization.destinations.page(request.position, request.size, &query.names());
+    let meta = query.beside(request, &page);
+    Ok(json(OK, &DestinationPage { data: page.items, meta }))
 }
 
 pub(super) fn create_destination(organization: &mut Organization, call: &Call) -> Result<Response> {
@@ -39,12 +39,12 @@ pub(super) fn create_destination(organization: &mut Organization, call: &Call) -
 
 pub(super) fn get_destination(organization: &mut Organization, call: &Call) -> Result<Response> {
     let stored = organization.destinations.get(&call.destination_id());
-    Ok(json(OK, &stored.ok_or(ApiError::NotFound)?.shown))
+    Ok(json(OK, &stored.ok_or(ErrorResponse::NotFound)?.shown))
 }
 
 pub(super) fn update_destination(organization: &mut Organization, call: &Call) -> Result<Response> {
     let id = call.destination_id();
-    organization.destinations.get(&id).ok_or(ApiError::NotFound)?;
+    organization.destinations.get(&id).ok_or(ErrorResponse::NotFound)?;
     let update = destination_update(JsonBody::parse(&call.body)?)?;
     Ok(json(OK, &organization.change(&id, update, call.now)?))
 }
@@ -107,19 +107,19 @@ pub(super) fn start_replay_job(organization: &mut Organization, call: &Call) -> 
         body.wrong::<()>("end_at", "invalid", "must not be before start_at");
     }
     body.done()?;
-    let [start_at, end_at] = times[..] else { return Err(ApiError::Internal) };
+    let [start_at, end_at] = times[..] else { return Err(ErrorResponse::Internal) };
     let job = organization.replay(&scope, ReplayRange { start_at, end_at }, call.now)?;
     Ok(json(StatusCode::ACCEPTED, &job))
 }
 
 pub(super) fn list_entries(organization: &mut Organization, call: &Call) -> Result<Response> {
-    let mut query = Query::of(&call.uri);
-    let page = query.page(ENTRIES.0, ENTRIES.1, true);
-    let range = Range::read(&mut query, call.now);
+    let mut query = ListQuery::of(&call.uri);
+    let request = query.page(ENTRIES.0, ENTRIES.1, true);
+    let range = PullRange::read(&mut query, call.now);
     query.check()?;
     organization.log.prune(call.now);
-    let slice = range.page(&organization.log, page);
-    Ok(json(OK, &pull::answer(&query, page, slice)))
+    let page = range.page(&organization.log, request);
+    Ok(json(OK, &pull::answer(&query, request, page)))
 }
 
 fn destination(mut body: JsonBody) -> Result<CreateDestination> {
@@ -136,7 +136,7 @@ fn destination(mut body: JsonBody) -> Result<CreateDestination> {
     let all = (name, endpoint, authorization, log_format);
     let (Some(name), Some(endpoint), Some(authorization), Some(log_format)) = all else {
         // What is missing was noted.
-        return Err(ApiError::Internal);
+        return Err(ErrorResponse::Internal);
     };
     Ok(CreateDestination { name, endpoint, authorization, log_format, skip_ssl_verification })
 }

@@ -4,24 +4,26 @@
 //! It is one value behind one lock, and both versions of the API show it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use fastrand::Rng;
+use serde_json::{Value, json};
 
 use super::destinations::Destinations;
-use super::keys::Keys;
-use super::log::{Log, Scope};
-use super::response::ApiError;
-use super::webhook::Webhook;
+use super::log::EntryLog;
+use super::response::ErrorResponse;
+use super::webhook::WebhookState;
 use crate::entry::Format;
 use crate::entry::Millis;
+use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{
     CreateDestination, Destination, ReplayJob, ReplayRange, UpdateDestination, UpdateWebhook,
-    UpdateWebhookV2, Webhook as Shown, WebhookV2,
+    UpdateWebhookV2, Webhook, WebhookV2,
 };
-use crate::konnect::authentication::Outcome;
 use crate::konnect::event::Event;
-use crate::konnect::share::{Fate, Fates};
-use crate::konnect::sign::SignerError;
+use crate::konnect::request::AuthOutcome;
+use crate::konnect::sign::{Signer, SignerError};
+use crate::konnect::tampering::{Tampering, TamperingPlan};
 use crate::konnect::traffic::{ApiCall, Traffic};
 use crate::random::uuid;
 
@@ -34,22 +36,22 @@ pub(super) struct Organization {
     /// Its destinations.
     pub(super) destinations: Destinations,
     /// What happened in it.
-    pub(super) log: Log,
+    pub(super) log: EntryLog,
     /// Its keys.
-    pub(super) keys: Keys,
+    pub(super) keys: SigningKeys,
     /// What happens in it.
     pub(super) traffic: Traffic,
     /// Entries of a request that are still to happen, one by one on demand.
     begun: VecDeque<Event>,
-    webhooks: BTreeMap<Scope, Webhook>,
-    fates: Fates,
+    webhooks: BTreeMap<WebhookScope, WebhookState>,
+    tampering: TamperingPlan,
     /// For the ids of what is made.
     ids: Rng,
 }
 
 /// What an organization begins with.
 #[derive(Clone, Debug)]
-pub(super) struct Beginning {
+pub(super) struct OrganizationOptions {
     /// Repeats what happens.
     pub(super) seed: u64,
     /// Its id.
@@ -61,7 +63,7 @@ pub(super) struct Beginning {
     /// How many are kept at most.
     pub(super) most: usize,
     /// What becomes of the entries of made-up traffic.
-    pub(super) fates: Fates,
+    pub(super) tampering: TamperingPlan,
 }
 
 impl Organization {
@@ -69,36 +71,39 @@ impl Organization {
     ///
     /// # Errors
     /// When the system gives no random numbers to make a key from.
-    pub(super) fn new(beginning: Beginning, ids: Rng) -> Result<Organization, SignerError> {
-        let Beginning { seed, org_id, portals, retention, most, fates } = beginning;
+    pub(super) fn new(options: OrganizationOptions, ids: Rng) -> Result<Organization, SignerError> {
+        let OrganizationOptions { seed, org_id, portals, retention, most, tampering } = options;
         let traffic = Traffic::new(seed, org_id, portals.clone());
-        let scopes =
-            std::iter::once(Scope::Organization).chain(portals.into_iter().map(Scope::Portal));
+        let scopes = std::iter::once(WebhookScope::Organization)
+            .chain(portals.into_iter().map(WebhookScope::Portal));
         Ok(Organization {
             destinations: Destinations::default(),
-            log: Log::new(retention, most),
-            keys: Keys::generate()?,
+            log: EntryLog::new(retention, most),
+            keys: SigningKeys::generate()?,
             traffic,
             begun: VecDeque::new(),
-            webhooks: scopes.map(|scope| (scope, Webhook::default())).collect(),
-            fates,
+            webhooks: scopes.map(|scope| (scope, WebhookState::default())).collect(),
+            tampering,
             ids,
         })
     }
 
     /// The webhook of `scope`.
-    pub(super) fn webhook(&self, scope: &Scope) -> Result<&Webhook, ApiError> {
-        self.webhooks.get(scope).ok_or(ApiError::NotFound)
+    pub(super) fn webhook(&self, scope: &WebhookScope) -> Result<&WebhookState, ErrorResponse> {
+        self.webhooks.get(scope).ok_or(ErrorResponse::NotFound)
     }
 
     /// The webhook of `scope`, to be changed, and the log beside it.
-    pub(super) fn webhook_mut(&mut self, scope: &Scope) -> Result<(&mut Webhook, &Log), ApiError> {
-        let webhook = self.webhooks.get_mut(scope).ok_or(ApiError::NotFound)?;
+    pub(super) fn webhook_mut(
+        &mut self,
+        scope: &WebhookScope,
+    ) -> Result<(&mut WebhookState, &EntryLog), ErrorResponse> {
+        let webhook = self.webhooks.get_mut(scope).ok_or(ErrorResponse::NotFound)?;
         Ok((webhook, &self.log))
     }
 
     /// Whose webhooks there are.
-    pub(super) fn scopes(&self) -> impl Iterator<Item = &Scope> {
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &WebhookScope> {
         self.webhooks.keys()
     }
 
@@ -107,7 +112,7 @@ impl Organization {
         &mut self,
         create: CreateDestination,
         now: Millis,
-    ) -> Result<Destination, ApiError> {
+    ) -> Result<Destination, ErrorResponse> {
         self.destinations.create(uuid(&mut self.ids), create, now)
     }
 
@@ -117,7 +122,7 @@ impl Organization {
         id: &str,
         update: UpdateDestination,
         now: Millis,
-    ) -> Result<Destination, ApiError> {
+    ) -> Result<Destination, ErrorResponse> {
         let shown = self.destinations.update(id, update, now)?;
         let end = self.log.end();
         for webhook in self.webhooks.values_mut() {
@@ -129,31 +134,31 @@ impl Organization {
     }
 
     /// `delete-audit-log-destination`.
-    pub(super) fn delete(&mut self, id: &str) -> Result<(), ApiError> {
-        self.destinations.get(id).ok_or(ApiError::NotFound)?;
+    pub(super) fn delete(&mut self, id: &str) -> Result<(), ErrorResponse> {
+        self.destinations.get(id).ok_or(ErrorResponse::NotFound)?;
         if self.webhooks.values().any(|webhook| webhook.destination() == Some(id)) {
-            return Err(ApiError::Conflict("The destination is in use by a webhook"));
+            return Err(ErrorResponse::Conflict("The destination is in use by a webhook"));
         }
         self.destinations.delete(id);
         Ok(())
     }
 
     /// A webhook as version 3, and for Dev Portals version 2, shows it.
-    pub(super) fn shown(&self, scope: &Scope) -> Result<Shown, ApiError> {
+    pub(super) fn shown(&self, scope: &WebhookScope) -> Result<Webhook, ErrorResponse> {
         let webhook = self.webhook(scope)?;
         let audit_log_destination_id = webhook.destination().map(str::to_owned);
-        Ok(Shown { audit_log_destination_id, enabled: webhook.is_enabled() })
+        Ok(Webhook { audit_log_destination_id, enabled: webhook.is_enabled() })
     }
 
     /// `update-audit-logs-webhook`, `update-portal-audit-log-webhook`.
     pub(super) fn set(
         &mut self,
-        scope: &Scope,
+        scope: &WebhookScope,
         update: UpdateWebhook,
         now: Millis,
-    ) -> Result<Shown, ApiError> {
+    ) -> Result<Webhook, ErrorResponse> {
         if let Some(id) = &update.audit_log_destination_id {
-            self.destinations.get(id).ok_or(ApiError::NotFound)?;
+            self.destinations.get(id).ok_or(ErrorResponse::NotFound)?;
         }
         let (webhook, log) = self.webhook_mut(scope)?;
         webhook.update(update, now, log.end());
@@ -161,18 +166,18 @@ impl Organization {
     }
 
     /// `delete-audit-logs-webhook`, `delete-portal-audit-log-webhook`.
-    pub(super) fn unset(&mut self, scope: &Scope, now: Millis) -> Result<(), ApiError> {
+    pub(super) fn unset(&mut self, scope: &WebhookScope, now: Millis) -> Result<(), ErrorResponse> {
         let (webhook, log) = self.webhook_mut(scope)?;
-        if matches!(scope, Scope::Portal(_)) && webhook.is_replaying() {
-            return Err(ApiError::Conflict(REPLAYING));
+        if matches!(scope, WebhookScope::Portal(_)) && webhook.is_replaying() {
+            return Err(ErrorResponse::Conflict(REPLAYING));
         }
         webhook.remove(now, log.end());
         Ok(())
     }
 
     /// The organization's webhook as version 2 shows it.
-    pub(super) fn shown_v2(&self) -> Result<WebhookV2, ApiError> {
-        let webhook = self.webhook(&Scope::Organization)?;
+    pub(super) fn shown_v2(&self) -> Result<WebhookV2, ErrorResponse> {
+        let webhook = self.webhook(&WebhookScope::Organization)?;
         let stored = webhook.destination().and_then(|id| self.destinations.get(id));
         let shown = stored.map(|stored| &stored.shown);
         Ok(WebhookV2 {
@@ -190,7 +195,7 @@ impl Organization {
         &mut self,
         update: UpdateWebhookV2,
         now: Millis,
-    ) -> Result<WebhookV2, ApiError> {
+    ) -> Result<WebhookV2, ErrorResponse> {
         let UpdateWebhookV2 { endpoint, authorization, enabled, log_format, skip_ssl_verification } =
             update;
         let destination = UpdateDestination {
@@ -204,7 +209,7 @@ impl Organization {
             || destination.authorization.is_some()
             || log_format.is_some()
             || skip_ssl_verification.is_some();
-        let mut id = self.webhook(&Scope::Organization)?.destination().map(str::to_owned);
+        let mut id = self.webhook(&WebhookScope::Organization)?.destination().map(str::to_owned);
         if changes {
             let known = match id.take() {
                 Some(id) => id,
@@ -218,7 +223,7 @@ impl Organization {
             id = Some(known);
         }
         self.set(
-            &Scope::Organization,
+            &WebhookScope::Organization,
             UpdateWebhook { audit_log_destination_id: id, enabled },
             now,
         )?;
@@ -228,15 +233,15 @@ impl Organization {
     /// `update-audit-log-replay-job`, `update-portal-audit-log-replay-job`.
     pub(super) fn replay(
         &mut self,
-        scope: &Scope,
+        scope: &WebhookScope,
         range: ReplayRange,
         now: Millis,
-    ) -> Result<ReplayJob, ApiError> {
+    ) -> Result<ReplayJob, ErrorResponse> {
         let (webhook, log) = self.webhook_mut(scope)?;
         if webhook.start_replay(range, log, now) {
             Ok(webhook.replay_job())
         } else {
-            Err(ApiError::Conflict(REPLAYING))
+            Err(ErrorResponse::Conflict(REPLAYING))
         }
     }
 
@@ -252,8 +257,8 @@ impl Organization {
         let mut entries = 0;
         for event in self.traffic.request(at) {
             let scope = match event.get("portal_id") {
-                Some(id) => Scope::Portal(id.as_text().into_owned()),
-                None => Scope::Organization,
+                Some(id) => WebhookScope::Portal(id.as_text().into_owned()),
+                None => WebhookScope::Organization,
             };
             self.made_up(scope, event);
             entries += 1;
@@ -262,16 +267,18 @@ impl Organization {
     }
 
     /// Something made up happens in `scope`: its trace id.
-    pub(super) fn happen_in(&mut self, scope: &Scope, at: Millis) -> Option<String> {
+    pub(super) fn happen_in(&mut self, scope: &WebhookScope, at: Millis) -> Option<String> {
         let event = match scope {
-            Scope::Organization => {
+            WebhookScope::Organization => {
                 // A request may leave several entries; the others are the next.
                 if self.begun.is_empty() {
                     self.begun.extend(self.traffic.organization_request(at));
                 }
                 self.begun.pop_front()?
             }
-            Scope::Portal(id) => self.traffic.login(at, Some(id), None, Outcome::Success),
+            WebhookScope::Portal(id) => {
+                self.traffic.login(at, Some(id), None, AuthOutcome::Success)
+            }
         };
         let trace_id = event.get("trace_id").map(|id| id.as_text().into());
         self.made_up(scope.clone(), event);
@@ -286,20 +293,80 @@ impl Organization {
     /// What a call of the API leaves behind.
     pub(super) fn called(&mut self, call: &ApiCall<'_>, at: Millis) {
         for event in self.traffic.call(at, call) {
-            self.record(Scope::Organization, event);
+            self.record(WebhookScope::Organization, event);
         }
     }
 
     /// Something happened.
-    pub(super) fn record(&mut self, scope: Scope, event: Event) {
-        self.log.push(event, scope, Fate::Genuine, self.keys.current().clone());
+    pub(super) fn record(&mut self, scope: WebhookScope, event: Event) {
+        self.log.push(event, scope, Tampering::Genuine, self.keys.current().clone());
     }
 
-    fn made_up(&mut self, scope: Scope, event: Event) {
-        let fate = self.fates.next().unwrap_or(Fate::Genuine);
-        self.log.push(event, scope, fate, self.keys.current().clone());
+    fn made_up(&mut self, scope: WebhookScope, event: Event) {
+        let tampering = self.tampering.next().unwrap_or(Tampering::Genuine);
+        self.log.push(event, scope, tampering, self.keys.current().clone());
     }
 }
 
 /// As the documents have it.
 const REPLAYING: &str = "A replay job is currently running";
+
+/// How many keys the set has at most, as many as a receiver takes.
+const MAX_KEYS: usize = 64;
+
+/// The signing keys.
+#[derive(Debug)]
+pub(super) struct SigningKeys {
+    current: Arc<Signer>,
+    /// The newest first.
+    earlier: Vec<Arc<Signer>>,
+}
+
+impl SigningKeys {
+    /// A first key.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub(super) fn generate() -> Result<SigningKeys, SignerError> {
+        Ok(SigningKeys { current: Arc::new(Signer::generate(None)?.0), earlier: Vec::new() })
+    }
+
+    /// The key that signs what happens now.
+    pub(super) fn current(&self) -> &Arc<Signer> {
+        &self.current
+    }
+
+    /// Signs with a new key from now on. As many as a set may have stay in it, the newest.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub(super) fn rotate(&mut self) -> Result<(), SignerError> {
+        let new = Arc::new(Signer::generate(None)?.0);
+        self.earlier.insert(0, std::mem::replace(&mut self.current, new));
+        self.earlier.truncate(MAX_KEYS - 1);
+        Ok(())
+    }
+
+    /// The JWK set (RFC 7517 section 5): `get-audit-log-jwks`.
+    pub(super) fn jwk_set(&self) -> Value {
+        let keys = std::iter::once(&self.current).chain(&self.earlier);
+        json!({ "keys": keys.map(|signer| json!(signer.key())).collect::<Vec<_>>() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_key_stays_in_the_set() {
+        let mut keys = SigningKeys::generate().unwrap();
+        let old = json!(keys.current().key());
+        keys.rotate().unwrap();
+        let new = json!(keys.current().key());
+        assert_ne!(old, new);
+        assert_eq!(keys.jwk_set(), json!({"keys": [new, old]}));
+        (0..MAX_KEYS).for_each(|_| keys.rotate().unwrap());
+        assert_eq!(keys.jwk_set()["keys"].as_array().unwrap().len(), MAX_KEYS);
+    }
+}

@@ -3,11 +3,11 @@
 //! The pages are of one list: where no end is asked for it is the time of the first page, which the
 //! cursors' URIs keep. Entries are never put in between, so no page repeats or misses one.
 
-use super::log::{Log, Retained, Scope};
-use super::query::{PageOf, Query};
-use super::slice::{Slice, slice};
+use super::log::{EntryLog, LoggedEntry};
+use super::query::{ListQuery, Page, PageRequest, page_of};
 use crate::entry::Format;
 use crate::entry::{Kind, Millis, Value};
+use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{
     Authentication, Authorization, GatewayAccess, PulledEntry, PulledMeta, PulledPage, Time,
 };
@@ -21,15 +21,15 @@ pub(super) const TYPES: [&str; 3] = ["authorization", "authentication", "gateway
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Range {
+pub(super) struct PullRange {
     start: Millis,
     end: Millis,
     kind: Option<Kind>,
 }
 
-impl Range {
+impl PullRange {
     /// Reads the filters, and fixes the end in `query`.
-    pub(super) fn read(query: &mut Query, now: Millis) -> Range {
+    pub(super) fn read(query: &mut ListQuery, now: Millis) -> PullRange {
         const END: &str = "filter[ts][lte]";
         let (gte, lte) = (query.time("filter[ts][gte]"), query.time(END));
         let kind = query.choice("filter[type]", &TYPES).map(|kind| match kind.as_str() {
@@ -44,22 +44,22 @@ impl Range {
         if lte.is_none() {
             query.fix(END, &end.to_string());
         }
-        Range { start, end, kind }
+        PullRange { start, end, kind }
     }
 
     /// A page of the range.
-    pub(super) fn page(&self, log: &Log, page: PageOf) -> Slice<PulledEntry> {
-        let item = |entry: &std::sync::Arc<Retained>| {
+    pub(super) fn page(&self, log: &EntryLog, request: PageRequest) -> Page<PulledEntry> {
+        let item = |entry: &std::sync::Arc<LoggedEntry>| {
             let fits = self.kind.is_none_or(|kind| kind == Kind::of(Some(&entry.event.name)));
-            (entry.scope == Scope::Organization && fits)
+            (entry.scope == WebhookScope::Organization && fits)
                 .then(|| pulled(entry))
                 .flatten()
                 .map(|pulled| (entry.number, pulled))
         };
         let first = log.number_at(self.start);
-        slice(
-            page.position,
-            page.size,
+        page_of(
+            request.position,
+            request.size,
             |number| {
                 let from = log.from(number.max(first));
                 from.take_while(|entry| entry.event.at <= self.end).filter_map(item)
@@ -74,13 +74,17 @@ impl Range {
 }
 
 /// The page as it is answered.
-pub(super) fn answer(query: &Query, page: PageOf, slice: Slice<PulledEntry>) -> PulledPage {
-    let meta = PulledMeta { page: query.beside(page, &slice) };
-    PulledPage { data: slice.items, meta }
+pub(super) fn answer(
+    query: &ListQuery,
+    request: PageRequest,
+    page: Page<PulledEntry>,
+) -> PulledPage {
+    let meta = PulledMeta { page: query.beside(request, &page) };
+    PulledPage { data: page.items, meta }
 }
 
 /// An entry in the shape of the pull; `None` if it is of none of the types.
-fn pulled(entry: &Retained) -> Option<PulledEntry> {
+fn pulled(entry: &LoggedEntry) -> Option<PulledEntry> {
     let event = &entry.event;
     let text = |name| event.get(name).map(|value| value.as_text().into_owned());
     let required = |name| text(name).unwrap_or_default();

@@ -1,17 +1,18 @@
 //! The query of a list: the page, the filters, and what is wrong with them.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::Uri;
 use serde_json::json;
 
 use super::destinations::NameFilter;
-use super::response::ApiError;
-use super::slice::{Position, Slice, cursor, number};
+use super::response::ErrorResponse;
 use crate::konnect::api::page::{encoded, parameters};
 use crate::konnect::api::{CursorPage, InvalidParameter, Time};
 
 /// The parameters of a list.
 #[derive(Debug)]
-pub(super) struct Query {
+pub(super) struct ListQuery {
     path: String,
     parameters: Vec<(String, String)>,
     wrong: Vec<InvalidParameter>,
@@ -19,16 +20,16 @@ pub(super) struct Query {
 
 /// Which page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PageOf {
+pub(super) struct PageRequest {
     /// Where it is.
     pub(super) position: Position,
     /// How many items it has at most.
     pub(super) size: usize,
 }
 
-impl Query {
+impl ListQuery {
     /// Reads the query of a URI. An empty parameter is as good as none.
-    pub(super) fn of(uri: &Uri) -> Query {
+    pub(super) fn of(uri: &Uri) -> ListQuery {
         let query = uri.query().unwrap_or_default();
         let known: Vec<_> = parameters(query).collect();
         let mut wrong = Vec::new();
@@ -37,7 +38,7 @@ impl Query {
             wrong.push(parameter("query", "invalid", "must be percent-encoded UTF-8"));
         }
         let parameters = known.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        Query { path: uri.path().to_owned(), parameters, wrong }
+        ListQuery { path: uri.path().to_owned(), parameters, wrong }
     }
 
     fn value(&self, name: &str) -> Option<&str> {
@@ -47,7 +48,7 @@ impl Query {
 
     /// The page that is asked for, of `default` items, and of `most` at most. More than that is
     /// wrong where the documents have a maximum.
-    pub(super) fn page(&mut self, default: usize, most: usize, is_documented: bool) -> PageOf {
+    pub(super) fn page(&mut self, default: usize, most: usize, is_documented: bool) -> PageRequest {
         const SIZE: &str = "page[size]";
         let size = match self.value(SIZE).map(str::parse::<u64>) {
             None => default,
@@ -78,7 +79,7 @@ impl Query {
                 Some(None) => self.wrong.push(parameter(name, "invalid", "is no cursor")),
             }
         }
-        PageOf { position, size }
+        PageRequest { position, size }
     }
 
     /// The filter for names: `filter[name]`, `filter[name][eq]`, `filter[name][contains]`.
@@ -118,22 +119,22 @@ impl Query {
     }
 
     /// Nothing was wrong, or all that was.
-    pub(super) fn check(&self) -> Result<(), ApiError> {
+    pub(super) fn check(&self) -> Result<(), ErrorResponse> {
         if self.wrong.is_empty() {
             return Ok(());
         }
-        Err(ApiError::Invalid {
+        Err(ErrorResponse::Invalid {
             detail: "Invalid query parameters",
             parameters: self.wrong.clone(),
         })
     }
 
     /// Where the pages beside a page are.
-    pub(super) fn beside<T>(&self, page: PageOf, slice: &Slice<T>) -> CursorPage {
+    pub(super) fn beside<T>(&self, request: PageRequest, page: &Page<T>) -> CursorPage {
         let uri = |name: &str, of: u64| {
             let kept = self.parameters.iter().filter(|(name, _)| !name.starts_with("page["));
             let kept = kept.map(|(name, value)| (name.as_str(), value.clone()));
-            let own = [(name, cursor(of)), ("page[size]", page.size.to_string())];
+            let own = [(name, cursor(of)), ("page[size]", request.size.to_string())];
             let query: Vec<_> = own
                 .into_iter()
                 .chain(kept)
@@ -142,9 +143,9 @@ impl Query {
             format!("{}?{}", self.path, query.join("&"))
         };
         CursorPage {
-            next: slice.next.map(|number| uri("page[after]", number)),
-            previous: slice.previous.map(|number| uri("page[before]", number)),
-            size: page.size as u64,
+            next: page.next.map(|number| uri("page[after]", number)),
+            previous: page.previous.map(|number| uri("page[before]", number)),
+            size: request.size as u64,
             ..CursorPage::default()
         }
     }
@@ -160,12 +161,75 @@ fn parameter(field: &str, rule: &str, reason: &str) -> InvalidParameter {
     }
 }
 
+/// Where a page begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Position {
+    /// At the start of the list.
+    Start,
+    /// After the item with this number.
+    After(u64),
+    /// Before the item with this number.
+    Before(u64),
+}
+
+/// A page.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page<T> {
+    /// Its items.
+    pub(super) items: Vec<T>,
+    /// The last of them, if there are more after it.
+    pub(super) next: Option<u64>,
+    /// The first of them, if there are more before it.
+    pub(super) previous: Option<u64>,
+}
+
+/// The page of at most `size` items at `position` of a list, of which `from` gives the items from a
+/// number on, and `before` those before a number, the nearest first.
+pub(super) fn page_of<T, F, B>(
+    position: Position,
+    size: usize,
+    from: impl Fn(u64) -> F,
+    before: impl Fn(u64) -> B,
+) -> Page<T>
+where
+    F: Iterator<Item = (u64, T)>,
+    B: Iterator<Item = (u64, T)>,
+{
+    let page: Vec<(u64, T)> = match position {
+        Position::Start => from(0).take(size).collect(),
+        Position::After(number) => from(number.saturating_add(1)).take(size).collect(),
+        Position::Before(number) => {
+            let mut page: Vec<_> = before(number).take(size).collect();
+            page.reverse();
+            page
+        }
+    };
+    let last = page.last().map(|(number, _)| *number);
+    let first = page.first().map(|(number, _)| *number);
+    Page {
+        next: last.filter(|number| from(number.saturating_add(1)).next().is_some()),
+        previous: first.filter(|number| before(*number).next().is_some()),
+        items: page.into_iter().map(|(_, item)| item).collect(),
+    }
+}
+
+/// A cursor as it is given out. Nobody is to look into it.
+pub(super) fn cursor(number: u64) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{{\"after\":{number}}}"))
+}
+
+/// The number in a cursor; `None` if it is none that was given out.
+pub(super) fn number(cursor: &str) -> Option<u64> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    text.strip_prefix("{\"after\":")?.strip_suffix('}')?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn query(text: &str) -> Query {
-        Query::of(&format!("/v3/audit-logs?{text}").parse().unwrap())
+    fn query(text: &str) -> ListQuery {
+        ListQuery::of(&format!("/v3/audit-logs?{text}").parse().unwrap())
     }
 
     fn check(text: &str, size: usize, position: Position, wrong: Option<&str>) {
@@ -197,12 +261,12 @@ mod tests {
     fn the_pages_beside_have_the_same_filters() {
         let mut query = query("filter[type]=authentication&page[size]=3&page[after]=x");
         query.fix("filter[ts][lte]", "2023-03-21T09:29:14Z");
-        let page = PageOf { position: Position::Start, size: 3 };
-        let slice = Slice { items: vec![()], next: Some(9), previous: None };
-        let beside = query.beside(page, &slice);
+        let request = PageRequest { position: Position::Start, size: 3 };
+        let page = Page { items: vec![()], next: Some(9), previous: None };
+        let beside = query.beside(request, &page);
         assert_eq!(beside.after(), Some(cursor(9)));
         let next = beside.next.unwrap();
-        let again = Query::of(&next.parse().unwrap());
+        let again = ListQuery::of(&next.parse().unwrap());
         assert_eq!(again.value("filter[type]"), Some("authentication"));
         assert_eq!(again.value("filter[ts][lte]"), Some("2023-03-21T09:29:14Z"));
         assert_eq!(again.value("page[size]"), Some("3"));
@@ -218,5 +282,39 @@ mod tests {
         assert_eq!(wrong.choice("filter[type]", &["authentication"]), None);
         assert_eq!(wrong.time("filter[ts][gte]"), None);
         assert_eq!(wrong.wrong.len(), 2);
+    }
+
+    fn check_page(position: Position, expected: (&[u64], Option<u64>, Option<u64>)) {
+        // Numbers may be missing.
+        const LIST: [u64; 6] = [1, 2, 5, 6, 8, 9];
+        let from =
+            |number| LIST.into_iter().filter(move |one| *one >= number).map(|one| (one, one));
+        let before =
+            |number| LIST.into_iter().rev().filter(move |one| *one < number).map(|one| (one, one));
+        let (items, next, previous) = expected;
+        let expected = Page { items: items.to_vec(), next, previous };
+        assert_eq!(page_of(position, 2, from, before), expected, "{position:?}");
+    }
+
+    #[test]
+    fn pages_and_those_beside_them() {
+        check_page(Position::Start, (&[1, 2], Some(2), None));
+        check_page(Position::After(2), (&[5, 6], Some(6), Some(5)));
+        check_page(Position::After(3), (&[5, 6], Some(6), Some(5)));
+        check_page(Position::After(6), (&[8, 9], None, Some(8)));
+        check_page(Position::After(9), (&[], None, None));
+        check_page(Position::Before(8), (&[5, 6], Some(6), Some(5)));
+        check_page(Position::Before(5), (&[1, 2], Some(2), None));
+        check_page(Position::Before(0), (&[], None, None));
+    }
+
+    #[test]
+    fn cursors_are_read_again() {
+        for one in [0, 7, u64::MAX] {
+            assert_eq!(number(&cursor(one)), Some(one));
+        }
+        for bad in ["", "x", "ewogICJpZCI6ICJoZWxsbyB3b3JsZCIKfQ", "7"] {
+            assert_eq!(number(bad), None, "{bad}");
+        }
     }
 }

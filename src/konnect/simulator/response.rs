@@ -9,13 +9,13 @@ use serde::Serialize;
 use crate::konnect::api::{InvalidParameter, Problem};
 
 /// What an operation comes to.
-pub(super) type Result<T> = std::result::Result<T, ApiError>;
+pub(super) type Result<T> = std::result::Result<T, ErrorResponse>;
 
 /// An answer in JSON.
 pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => response(status, "application/json", body),
-        Err(_) => ApiError::Internal.response(0),
+        Err(_) => ErrorResponse::Internal.response(0),
     }
 }
 
@@ -35,7 +35,7 @@ fn response(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Re
 
 /// Why a call is refused.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum ApiError {
+pub(super) enum ErrorResponse {
     /// The token is missing or unknown.
     Unauthorized,
     /// The token has not the role.
@@ -59,29 +59,29 @@ pub(super) enum ApiError {
     Internal,
 }
 
-impl ApiError {
+impl ErrorResponse {
     /// A request of which one thing is wrong.
-    pub(super) fn invalid(detail: &'static str, parameter: InvalidParameter) -> ApiError {
-        ApiError::Invalid { detail, parameters: vec![parameter] }
+    pub(super) fn invalid(detail: &'static str, parameter: InvalidParameter) -> ErrorResponse {
+        ErrorResponse::Invalid { detail, parameters: vec![parameter] }
     }
 
     /// The status of the answer.
     fn status(&self) -> u16 {
         match self {
-            ApiError::Invalid { .. } => 400,
-            ApiError::Unauthorized => 401,
-            ApiError::Forbidden => 403,
-            ApiError::NotFound => 404,
-            ApiError::MethodNotAllowed => 405,
-            ApiError::Conflict(_) => 409,
-            ApiError::TooLarge(_) => 413,
-            ApiError::Internal => 500,
+            ErrorResponse::Invalid { .. } => 400,
+            ErrorResponse::Unauthorized => 401,
+            ErrorResponse::Forbidden => 403,
+            ErrorResponse::NotFound => 404,
+            ErrorResponse::MethodNotAllowed => 405,
+            ErrorResponse::Conflict(_) => 409,
+            ErrorResponse::TooLarge(_) => 413,
+            ErrorResponse::Internal => 500,
         }
     }
 
     /// The answer that says what is wrong.
     pub(super) fn response(self, trace_id: u64) -> Response {
-        let unauthorized = self == ApiError::Unauthorized;
+        let unauthorized = self == ErrorResponse::Unauthorized;
         let problem = self.problem(trace_id);
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -99,26 +99,30 @@ impl ApiError {
     fn problem(self, trace_id: u64) -> Problem {
         let status = self.status();
         let (title, detail) = match &self {
-            ApiError::Unauthorized => ("Unauthorized", "Unauthorized".to_owned()),
-            ApiError::Forbidden => {
+            ErrorResponse::Unauthorized => ("Unauthorized", "Unauthorized".to_owned()),
+            ErrorResponse::Forbidden => {
                 ("Forbidden", "You do not have permission to perform this action".to_owned())
             }
-            ApiError::NotFound => ("Not Found", "Not Found".to_owned()),
-            ApiError::MethodNotAllowed => ("Method Not Allowed", "Method not allowed".to_owned()),
-            ApiError::Conflict(detail) => ("Resource Conflict", (*detail).to_owned()),
-            ApiError::TooLarge(most) => {
+            ErrorResponse::NotFound => ("Not Found", "Not Found".to_owned()),
+            ErrorResponse::MethodNotAllowed => {
+                ("Method Not Allowed", "Method not allowed".to_owned())
+            }
+            ErrorResponse::Conflict(detail) => ("Resource Conflict", (*detail).to_owned()),
+            ErrorResponse::TooLarge(most) => {
                 ("Content Too Large", format!("The body is larger than [{most}] bytes"))
             }
-            ApiError::Invalid { detail, .. } => ("Bad Request", (*detail).to_owned()),
-            ApiError::Internal => ("Internal Server Error", "Internal server error".to_owned()),
+            ErrorResponse::Invalid { detail, .. } => ("Bad Request", (*detail).to_owned()),
+            ErrorResponse::Internal => {
+                ("Internal Server Error", "Internal server error".to_owned())
+            }
         };
         // The documents show one prefix for what the gateway refuses, and another for the service.
         let prefix = match self {
-            ApiError::Invalid { .. } | ApiError::Conflict(_) => "konnect",
+            ErrorResponse::Invalid { .. } | ErrorResponse::Conflict(_) => "konnect",
             _ => "kong",
         };
         let invalid_parameters = match self {
-            ApiError::Invalid { parameters, .. } => parameters,
+            ErrorResponse::Invalid { parameters, .. } => parameters,
             _ => Vec::new(),
         };
         Problem {
@@ -138,16 +142,16 @@ mod tests {
 
     #[test]
     fn problems_are_those_of_the_documents() {
-        let problem = ApiError::Conflict("A replay job is currently running").problem(7);
+        let problem = ErrorResponse::Conflict("A replay job is currently running").problem(7);
         assert_eq!(
             serde_json::to_value(problem).unwrap(),
             serde_json::json!({"status": 409, "title": "Resource Conflict",
                 "type": "https://httpstatuses.com/409", "instance": "konnect:trace:7",
                 "detail": "A replay job is currently running"})
         );
-        assert_eq!(ApiError::Unauthorized.problem(8).instance, "kong:trace:8");
+        assert_eq!(ErrorResponse::Unauthorized.problem(8).instance, "kong:trace:8");
         let parameter = InvalidParameter::default();
-        let problem = ApiError::invalid("Invalid endpoint", parameter.clone()).problem(9);
+        let problem = ErrorResponse::invalid("Invalid endpoint", parameter.clone()).problem(9);
         assert_eq!((problem.status, problem.invalid_parameters), (400, vec![parameter]));
     }
 }

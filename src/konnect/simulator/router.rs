@@ -27,12 +27,12 @@ use tower_service::Service;
 use super::body::JsonBody;
 use super::control;
 use super::core::Core;
-use super::log::Scope;
 use super::operations;
 use super::organization::Organization;
-use super::response::{ApiError, Result, json};
+use super::response::{ErrorResponse, Result, json};
 use crate::entry::Millis;
-use crate::konnect::authentication::Means;
+use crate::konnect::api::WebhookScope;
+use crate::konnect::request::AuthType;
 use crate::konnect::traffic::ApiCall;
 use crate::net::CloseConnection;
 
@@ -86,8 +86,8 @@ pub(super) struct ControlCall {
 
 impl Call {
     /// Whose webhook is meant: the one of the portal in the path, or else the organization's.
-    pub(super) fn scope(&self) -> Scope {
-        self.id.clone().map_or(Scope::Organization, Scope::Portal)
+    pub(super) fn scope(&self) -> WebhookScope {
+        self.id.clone().map_or(WebhookScope::Organization, WebhookScope::Portal)
     }
 
     /// The destination of the path. Ids are stored in small letters.
@@ -159,7 +159,7 @@ static OPERATIONS: &[Operation] = &[
 const ELSEWHERE: &str = "/{*path}";
 
 fn not_found(_: Arc<Core>, _: ControlCall) -> ControlFuture {
-    Box::pin(async { Err(ApiError::NotFound) })
+    Box::pin(async { Err(ErrorResponse::NotFound) })
 }
 
 const fn documented(
@@ -244,7 +244,7 @@ pub(super) fn router(core: Arc<Core>) -> Router {
 }
 
 async fn unknown_path(State(core): State<Arc<Core>>) -> Response {
-    ApiError::NotFound.response(core.organization().traffic.trace_id())
+    ErrorResponse::NotFound.response(core.organization().traffic.trace_id())
 }
 
 /// Answers a request of `peer`.
@@ -289,7 +289,7 @@ async fn respond(
         response.extensions_mut().insert(CloseConnection);
         return response;
     };
-    let is_known = !matches!(body, Err(ApiError::Unauthorized));
+    let is_known = !matches!(body, Err(ErrorResponse::Unauthorized));
     let outcome = match body {
         Ok(body) => operation.perform(&core, &head, body).await,
         Err(error) => Err(error),
@@ -302,7 +302,7 @@ async fn respond(
 }
 
 fn method_not_allowed(operations: &[&Operation], trace_id: u64) -> Response {
-    let mut response = ApiError::MethodNotAllowed.response(trace_id);
+    let mut response = ErrorResponse::MethodNotAllowed.response(trace_id);
     let methods: Vec<_> = operations.iter().map(|one| one.method.as_str()).collect();
     if let Ok(methods) = HeaderValue::from_str(&methods.join(", ")) {
         response.headers_mut().insert(ALLOW, methods);
@@ -339,7 +339,7 @@ fn record(core: &Core, head: &Parts, status: StatusCode, peer: IpAddr, trace_id:
         query: &short(head.uri.query().unwrap_or_default()),
         status: status.as_u16(),
         principal: Some(&organization.traffic.owner().clone()),
-        means: Means::Pat,
+        auth_type: AuthType::Pat,
         src: &peer.to_string(),
         user_agent: &short(&String::from_utf8_lossy(user_agent)),
         trace_id,
@@ -360,12 +360,14 @@ struct NoBody;
 async fn read(body: Body) -> std::result::Result<Result<Bytes>, NoBody> {
     // What is announced need not be waited for.
     if body.size_hint().lower() > MAX_BODY as u64 {
-        return Ok(Err(ApiError::TooLarge(MAX_BODY)));
+        return Ok(Err(ErrorResponse::TooLarge(MAX_BODY)));
     }
     let limited = Limited::new(body, MAX_BODY).collect();
     match tokio::time::timeout(BODY_TIMEOUT, limited).await {
         Ok(Ok(collected)) => Ok(Ok(collected.to_bytes())),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Ok(Err(ApiError::TooLarge(MAX_BODY))),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Ok(Err(ErrorResponse::TooLarge(MAX_BODY)))
+        }
         Ok(Err(_)) | Err(_) => Err(NoBody),
     }
 }
@@ -402,7 +404,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_too_large_is_not_waited_for() {
         let large = read(Body::new(Announced(MAX_BODY as u64 + 1))).await;
-        assert_eq!(large, Ok(Err(ApiError::TooLarge(MAX_BODY))));
+        assert_eq!(large, Ok(Err(ErrorResponse::TooLarge(MAX_BODY))));
     }
 
     #[test]

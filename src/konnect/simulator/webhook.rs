@@ -7,34 +7,35 @@
 //! is turned off. What turns it on again the vendor does not say: here it is any change to the
 //! webhook or its destination, and a replay that gets through, for a replay is sent all the same.
 //!
-//! Nothing is sent here: [`Webhook::take`] says what is to be sent, and [`Webhook::settle`] is told
+//! Nothing is sent here: [`WebhookState::take`] says what is to be sent, and [`WebhookState::settle`] is told
 //! what came of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::lane::{Due, Lane, LaneName, Pending, Taken, Work};
-use super::log::{Log, Scope};
+use super::log::{EntryLog, LoggedEntry};
 use crate::entry::Millis;
+use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{
-    Activity, ReplayJob, ReplayRange, ReplayStatus, Time, UpdateWebhook, WebhookStatus,
+    ReplayJob, ReplayRange, ReplayStatus, Time, UpdateWebhook, WebhookActivity, WebhookStatus,
 };
-use crate::konnect::deliver::Retry;
+use crate::konnect::deliver::RetryPolicy;
 
 /// A webhook.
 #[derive(Debug, Default)]
-pub(super) struct Webhook {
+pub(super) struct WebhookState {
     destination: Option<String>,
     enabled: bool,
     /// Turned off after attempts that failed.
     inactive: bool,
     updated_at: Option<Millis>,
-    last: Option<Last>,
+    last: Option<LastAttempt>,
     /// The attempts that failed since the last that did not.
     failures: usize,
-    live: Lane,
+    live: DeliveryQueue,
     replay: Option<Replay>,
     /// The number of the next batch.
     batches: u64,
@@ -42,7 +43,7 @@ pub(super) struct Webhook {
 
 /// The last attempt.
 #[derive(Debug)]
-struct Last {
+struct LastAttempt {
     at: Millis,
     code: Option<u16>,
     message: String,
@@ -57,12 +58,12 @@ struct Replay {
     end: u64,
     /// Whether a batch was lost.
     lost: bool,
-    lane: Lane,
+    queue: DeliveryQueue,
 }
 
 /// What came of an attempt.
 #[derive(Clone, Debug)]
-pub(super) struct Answered {
+pub(super) struct AttemptResult {
     /// The status, if there was an answer.
     pub(super) status: Option<u16>,
     /// What was said: the end of the answer, or why there was none.
@@ -76,7 +77,7 @@ pub(super) struct Answered {
 /// What becomes of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
+pub(super) enum BatchOutcome {
     /// It was taken.
     Delivered,
     /// It is sent again.
@@ -87,16 +88,16 @@ pub(super) enum Outcome {
 
 /// What an attempt came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Settled {
+pub(super) struct SettledAttempt {
     /// What becomes of the batch.
-    pub(super) outcome: Outcome,
+    pub(super) outcome: BatchOutcome,
     /// Which attempt at it this was, from 1.
     pub(super) attempt: usize,
     /// How long until the next.
     pub(super) wait: Option<Duration>,
 }
 
-impl Webhook {
+impl WebhookState {
     /// The destination's id.
     pub(super) fn destination(&self) -> Option<&str> {
         self.destination.as_deref()
@@ -124,20 +125,20 @@ impl Webhook {
         self.enabled = update.enabled.unwrap_or(self.enabled);
         self.updated_at = Some(now);
         if !was_enabled || !self.enabled {
-            self.live = Lane::at(end);
+            self.live = DeliveryQueue::at(end);
         }
         self.reactivate(end);
     }
 
     /// Unsets it.
     pub(super) fn remove(&mut self, now: Millis, end: u64) {
-        *self = Webhook {
+        *self = WebhookState {
             updated_at: Some(now),
             last: self.last.take(),
             replay: self.replay.take(),
             batches: self.batches,
-            live: Lane::at(end),
-            ..Webhook::default()
+            live: DeliveryQueue::at(end),
+            ..WebhookState::default()
         };
     }
 
@@ -145,7 +146,7 @@ impl Webhook {
     pub(super) fn reactivate(&mut self, end: u64) {
         self.failures = 0;
         if std::mem::take(&mut self.inactive) {
-            self.live = Lane::at(end);
+            self.live = DeliveryQueue::at(end);
         }
     }
 
@@ -153,7 +154,11 @@ impl Webhook {
     pub(super) fn status(&self) -> WebhookStatus {
         let last = self.last.as_ref();
         WebhookStatus {
-            webhook_status: Some(if self.inactive { Activity::Inactive } else { Activity::Active }),
+            webhook_status: Some(if self.inactive {
+                WebhookActivity::Inactive
+            } else {
+                WebhookActivity::Active
+            }),
             webhook_enabled: self.enabled,
             last_attempt_at: last.map(|last| last.at.into()),
             last_response_code: last.and_then(|last| last.code),
@@ -174,7 +179,7 @@ impl Webhook {
     }
 
     /// Takes a replay job for the entries of `log` in `range`; `false` if one is at work.
-    pub(super) fn start_replay(&mut self, range: ReplayRange, log: &Log, now: Millis) -> bool {
+    pub(super) fn start_replay(&mut self, range: ReplayRange, log: &EntryLog, now: Millis) -> bool {
         if self.is_replaying() {
             return false;
         }
@@ -188,29 +193,34 @@ impl Webhook {
             updated_at: now,
             end: log.number_at(after),
             lost: false,
-            lane: Lane::at(log.number_at(start)),
+            queue: DeliveryQueue::at(log.number_at(start)),
         });
         true
     }
 
     /// The next batch that is due of the entries of `scope` in `log`. It stays so until it is settled.
-    pub(super) fn take(&mut self, log: &Log, scope: &Scope, due: Due) -> Option<Work> {
+    pub(super) fn take(
+        &mut self,
+        log: &EntryLog,
+        scope: &WebhookScope,
+        due: DueLimits,
+    ) -> Option<DueBatch> {
         let can_send = self.enabled && self.destination.is_some();
         if let Some(replay) = self.replay.as_mut().filter(|replay| replay.status.is_running()) {
             let work = match can_send {
                 true => {
-                    let until = Due { until: replay.end, ..due };
-                    replay.lane.take(log, scope, until, &mut self.batches)
+                    let until = DueLimits { until: replay.end, ..due };
+                    replay.queue.take(log, scope, until, &mut self.batches)
                 }
-                false => Taken::Nothing,
+                false => NextBatch::Nothing,
             };
             match work {
-                Taken::Batch(pending) => {
+                NextBatch::Batch(pending) => {
                     replay.status = ReplayStatus::Running;
-                    return Some(pending.work(LaneName::Replay));
+                    return Some(pending.work(QueueName::Replay));
                 }
-                Taken::Waits => {}
-                Taken::Nothing => {
+                NextBatch::Waits => {}
+                NextBatch::Nothing => {
                     let failed = replay.lost || !can_send;
                     replay.end_with(failed, due.now);
                 }
@@ -220,13 +230,13 @@ impl Webhook {
             return None;
         }
         match self.live.take(log, scope, due, &mut self.batches) {
-            Taken::Batch(pending) => Some(pending.work(LaneName::Live)),
-            Taken::Waits | Taken::Nothing => None,
+            NextBatch::Batch(pending) => Some(pending.work(QueueName::Live)),
+            NextBatch::Waits | NextBatch::Nothing => None,
         }
     }
 
     /// Keeps the body of a batch for its other attempts.
-    pub(super) fn keep(&mut self, work: &Work, body: &Bytes) {
+    pub(super) fn keep(&mut self, work: &DueBatch, body: &Bytes) {
         if let Some(pending) = self.pending(work) {
             pending.body = Some(body.clone());
         }
@@ -236,14 +246,14 @@ impl Webhook {
     /// nothing becomes of the batch.
     pub(super) fn settle(
         &mut self,
-        work: &Work,
-        answered: Answered,
-        retry: Retry,
+        work: &DueBatch,
+        result: AttemptResult,
+        retry: RetryPolicy,
         now: Millis,
         end: u64,
-    ) -> Option<Settled> {
-        let Answered { status, message, acknowledged, temporary } = answered;
-        self.last = Some(Last { at: now, code: status, message });
+    ) -> Option<SettledAttempt> {
+        let AttemptResult { status, message, acknowledged, temporary } = result;
+        self.last = Some(LastAttempt { at: now, code: status, message });
         self.failures = if acknowledged { 0 } else { self.failures + 1 };
         let pending = self.pending(work)?;
         pending.attempts += 1;
@@ -252,34 +262,38 @@ impl Webhook {
         if let Some(wait) = wait {
             let wait_millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
             pending.due = Millis::saturating(now.get().saturating_add(wait_millis));
-            return Some(Settled { outcome: Outcome::Retried, attempt, wait: Some(wait) });
+            return Some(SettledAttempt {
+                outcome: BatchOutcome::Retried,
+                attempt,
+                wait: Some(wait),
+            });
         }
-        self.lane(work.lane)?.finish();
+        self.queue(work.queue)?.finish();
         if acknowledged {
             // Only a replay is sent while the webhook is off.
             self.reactivate(end);
-            return Some(Settled { outcome: Outcome::Delivered, attempt, wait: None });
+            return Some(SettledAttempt { outcome: BatchOutcome::Delivered, attempt, wait: None });
         }
         let used_up = temporary || self.failures > retry.most;
         self.inactive |= used_up;
-        if let (LaneName::Replay, Some(replay)) = (work.lane, &mut self.replay) {
+        if let (QueueName::Replay, Some(replay)) = (work.queue, &mut self.replay) {
             replay.lost = true;
             if used_up {
                 replay.end_with(true, now);
             }
         }
-        Some(Settled { outcome: Outcome::Lost, attempt, wait: None })
+        Some(SettledAttempt { outcome: BatchOutcome::Lost, attempt, wait: None })
     }
 
-    fn lane(&mut self, name: LaneName) -> Option<&mut Lane> {
+    fn queue(&mut self, name: QueueName) -> Option<&mut DeliveryQueue> {
         match name {
-            LaneName::Live => Some(&mut self.live),
-            LaneName::Replay => self.replay.as_mut().map(|replay| &mut replay.lane),
+            QueueName::Live => Some(&mut self.live),
+            QueueName::Replay => self.replay.as_mut().map(|replay| &mut replay.queue),
         }
     }
 
-    fn pending(&mut self, work: &Work) -> Option<&mut Pending> {
-        let pending = self.lane(work.lane)?.pending.as_mut()?;
+    fn pending(&mut self, work: &DueBatch) -> Option<&mut PendingBatch> {
+        let pending = self.queue(work.queue)?.pending.as_mut()?;
         (pending.batch == work.batch).then_some(pending)
     }
 }
@@ -288,6 +302,124 @@ impl Replay {
     fn end_with(&mut self, failed: bool, now: Millis) {
         self.status = if failed { ReplayStatus::Failed } else { ReplayStatus::Completed };
         self.updated_at = now;
-        self.lane.pending = None;
+        self.queue.pending = None;
+    }
+}
+
+/// Along which queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum QueueName {
+    /// What happens.
+    Live,
+    /// What is replayed.
+    Replay,
+}
+
+/// A batch that is to be sent now.
+#[derive(Clone, Debug)]
+pub(super) struct DueBatch {
+    /// Along which queue.
+    pub(super) queue: QueueName,
+    /// Its number.
+    pub(super) batch: u64,
+    /// Its entries.
+    pub(super) entries: Vec<Arc<LoggedEntry>>,
+    /// Its body, if it was made for an attempt before this one.
+    pub(super) body: Option<Bytes>,
+}
+
+/// When batches are due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DueLimits {
+    /// The time.
+    pub(super) now: Millis,
+    /// Whether retries are due before their time.
+    pub(super) at_once: bool,
+    /// Only entries before this number are.
+    pub(super) until: u64,
+    /// How many entries a batch has at most.
+    pub(super) batch: usize,
+}
+
+/// What is to be sent in order.
+#[derive(Debug, Default)]
+pub(super) struct DeliveryQueue {
+    /// The number of the entry after those that were sent or lost.
+    pub(super) next: u64,
+    /// The batch that is being sent.
+    pub(super) pending: Option<PendingBatch>,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+pub(super) struct PendingBatch {
+    pub(super) batch: u64,
+    pub(super) entries: Vec<Arc<LoggedEntry>>,
+    pub(super) body: Option<Bytes>,
+    pub(super) attempts: usize,
+    pub(super) due: Millis,
+}
+
+/// What a queue has to send.
+pub(super) enum NextBatch<'a> {
+    /// A batch.
+    Batch(&'a PendingBatch),
+    /// A retry whose time has not come.
+    Waits,
+    /// Nothing.
+    Nothing,
+}
+
+impl DeliveryQueue {
+    /// Starts at `next` with nothing on its way.
+    pub(super) fn at(next: u64) -> DeliveryQueue {
+        DeliveryQueue { next, pending: None }
+    }
+
+    /// The batch on its way, or else the next of the entries of `scope`, which is counted in `batches`.
+    pub(super) fn take(
+        &mut self,
+        log: &EntryLog,
+        scope: &WebhookScope,
+        due: DueLimits,
+        batches: &mut u64,
+    ) -> NextBatch<'_> {
+        if self.pending.is_none() {
+            let entries: Vec<_> = log
+                .from(self.next)
+                .take_while(|entry| entry.number < due.until)
+                .filter(|entry| entry.scope == *scope)
+                .take(due.batch)
+                .cloned()
+                .collect();
+            if entries.is_empty() {
+                // What belongs to others need not be looked at again.
+                self.next = self.next.max(due.until);
+                return NextBatch::Nothing;
+            }
+            *batches += 1;
+            let batch = *batches;
+            self.pending =
+                Some(PendingBatch { batch, entries, body: None, attempts: 0, due: due.now });
+        }
+        match &self.pending {
+            Some(pending) if pending.due <= due.now || due.at_once => NextBatch::Batch(pending),
+            Some(_) => NextBatch::Waits,
+            None => NextBatch::Nothing,
+        }
+    }
+
+    /// Goes on after the batch.
+    pub(super) fn finish(&mut self) {
+        let last = self.pending.take().and_then(|pending| Some(pending.entries.last()?.number));
+        self.next = last.map_or(self.next, |last| last + 1);
+    }
+}
+
+impl PendingBatch {
+    /// What there is to do for it.
+    pub(super) fn work(&self, queue: QueueName) -> DueBatch {
+        let (entries, body) = (self.entries.clone(), self.body.clone());
+        DueBatch { queue, batch: self.batch, entries, body }
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 use crate::entry::Format;
 use crate::entry::{Kind, Value};
 use crate::ingest::{CheckedLine, ExpectedIds};
-use crate::konnect::accounts::{LOCKED_FOR, WRONG_PASSWORDS};
+use crate::konnect::people::{LOCKED_FOR, WRONG_PASSWORDS};
 use crate::konnect::sign::place;
 use crate::signature::KeySet;
 
@@ -166,9 +166,9 @@ fn a_portal_gives_authentication_entries_only() {
 fn every_outcome_means_status_and_severity_occurs() {
     let events: Vec<_> = requests(7).into_iter().flatten().collect();
     let names: BTreeSet<_> = events.iter().filter_map(outcome).collect();
-    assert_eq!(names, Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect());
+    assert_eq!(names, AuthOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect());
     let types = events.iter().filter_map(|e| e.class_id.strip_prefix("AUTHENTICATION_TYPE_"));
-    assert_eq!(types.collect::<BTreeSet<_>>(), Means::ALL.iter().map(|m| m.as_str()).collect());
+    assert_eq!(types.collect::<BTreeSet<_>>(), AuthType::ALL.iter().map(|m| m.as_str()).collect());
     let statuses: BTreeSet<_> =
         events.iter().filter_map(|event| field(event, "status")?.as_text().parse().ok()).collect();
     assert_eq!(statuses, BTreeSet::from([200, 201, 202, 204, 400, 401, 403, 404, 409, 500]));
@@ -203,15 +203,15 @@ fn a_login_comes_out_as_asked() {
     let mut traffic = traffic(8);
     for n in 0..200 {
         for portal in [None, Some(PORTAL), Some("a new one")] {
-            for asked in Outcome::ALL {
+            for asked in AuthOutcome::ALL {
                 let event = traffic.login(at(n), portal, None, *asked);
                 assert_eq!(outcome(&event), Some(asked.as_str()));
                 assert_eq!(event.severity, asked.severity());
-                let success = Value::Boolean(*asked == Outcome::Success);
+                let success = Value::Boolean(*asked == AuthOutcome::Success);
                 assert_eq!(field(&event, "success"), Some(&success));
                 assert_eq!(field(&event, "portal_id").map(Value::as_text).as_deref(), portal);
                 let known = !field(&event, "principal_id").unwrap().as_text().is_empty();
-                assert_eq!(known, !matches!(asked, Outcome::NotFound | Outcome::Invalid));
+                assert_eq!(known, !matches!(asked, AuthOutcome::NotFound | AuthOutcome::Invalid));
             }
         }
     }
@@ -225,8 +225,49 @@ fn a_named_developer_stays_the_same() {
         assert_eq!(field(&event, "principal_name"), Some(&Value::Text(name.to_owned())));
         ["principal_id", "src", "user_agent"].map(|name| field(&event, name).cloned())
     };
-    let ada = login("ada@example.com", Outcome::InvalidPassword);
-    assert_eq!(login("ada@example.com", Outcome::Success), ada);
-    assert_ne!(login("bob@example.com", Outcome::Success), ada);
-    assert_eq!(login("eve@example.com", Outcome::NotFound)[0], Some(Value::Text(String::new())));
+    let ada = login("ada@example.com", AuthOutcome::InvalidPassword);
+    assert_eq!(login("ada@example.com", AuthOutcome::Success), ada);
+    assert_ne!(login("bob@example.com", AuthOutcome::Success), ada);
+    assert_eq!(
+        login("eve@example.com", AuthOutcome::NotFound)[0],
+        Some(Value::Text(String::new()))
+    );
+}
+
+/// That a call of the stand-in gives these entries: kind and severity of each.
+fn check_call(method: &str, status: u16, known: bool, expected: &[(Kind, i64)]) {
+    let mut traffic = Traffic::new(9, "org".to_owned(), vec![]);
+    let owner = traffic.owner().clone();
+    let call = ApiCall {
+        method,
+        path: "/v3/audit-log-webhook",
+        query: "",
+        status,
+        principal: known.then_some(&owner),
+        auth_type: AuthType::Pat,
+        src: "127.0.0.1",
+        user_agent: "curl/8.5.0",
+        trace_id: traffic.trace_id(),
+    };
+    let events = traffic.call(Millis::MIN, &call);
+    let found: Vec<_> =
+        events.iter().map(|event| (Kind::of(Some(&event.name)), event.severity)).collect();
+    assert_eq!(found, expected, "{method} {status}");
+    for event in events {
+        let trace_id = Value::Text(call.trace_id.to_string());
+        assert_eq!(field(&event, "trace_id"), Some(&trace_id));
+        let who = Value::Text(if known { owner.id.clone() } else { String::new() });
+        assert_eq!(field(&event, "principal_id"), Some(&who));
+    }
+}
+
+#[test]
+fn a_call_of_the_stand_in_gives_its_entries() {
+    use Kind::{Access, Authentication, Authorization};
+    check_call("GET", 200, true, &[(Authentication, 0), (Authorization, 1)]);
+    check_call("PATCH", 200, true, &[(Authentication, 0), (Authorization, 1), (Access, 1)]);
+    check_call("PATCH", 403, true, &[(Authentication, 0), (Authorization, 6), (Access, 6)]);
+    check_call("PATCH", 500, true, &[(Authentication, 0), (Authorization, 1), (Access, 10)]);
+    check_call("DELETE", 401, true, &[(Authentication, 1), (Access, 6)]);
+    check_call("GET", 401, false, &[(Authentication, 1)]);
 }

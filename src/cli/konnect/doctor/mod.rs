@@ -18,9 +18,10 @@ use crate::cli::print::OutputFormat;
 use crate::clock::now;
 use crate::config::Config;
 use crate::entry::{Millis, VerdictName};
-use crate::konnect::api::webhook::Activity;
+use crate::konnect::api::WebhookScope;
+use crate::konnect::api::webhook::WebhookActivity;
 use crate::konnect::api::{Destination, Webhook};
-use crate::konnect::client::{ApiError, Client, Scope};
+use crate::konnect::client::{ApiError, Client};
 use crate::search::{self, Filter};
 use crate::settings::units;
 use crate::store::{Reader, TimeRange};
@@ -106,7 +107,7 @@ impl Doctor {
     async fn webhook(
         &self,
         client: &Client,
-        scope: &Scope,
+        scope: &WebhookScope,
         webhook: &Webhook,
         endpoint_is_fine: bool,
         repair_commands: &str,
@@ -122,7 +123,7 @@ impl Doctor {
         let line = status::line(&status);
         let code = status.last_response_code.filter(|code| *code != 0);
         let finding = match (status.webhook_status, code) {
-            (Some(Activity::Inactive), code) => {
+            (Some(WebhookActivity::Inactive), code) => {
                 let first = match (endpoint_is_fine, cause(code.unwrap_or(0))) {
                     (true, None) => "the endpoint answers now, but the webhook is inactive:",
                     (false, None) => "fix the problems above, and then:",
@@ -159,7 +160,7 @@ impl Doctor {
     async fn arrival(
         &self,
         client: &Client,
-        scope: &Scope,
+        scope: &WebhookScope,
         reader: &Reader,
         findings: &mut Findings,
     ) -> Result<(), Failure> {
@@ -227,7 +228,7 @@ impl Doctor {
 /// Checks the permissions of the token. Returns the webhook if it has them.
 async fn token(
     client: &Client,
-    scope: &Scope,
+    scope: &WebhookScope,
     findings: &mut Findings,
 ) -> Result<Option<Webhook>, Failure> {
     let found = match client.webhook(scope).await {

@@ -20,9 +20,10 @@ use crate::cli::terminal::{Output, tell};
 use crate::clock::now;
 use crate::entry::record::Origin;
 use crate::entry::{Millis, VerdictName};
+use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{ReplayRange, ReplayStatus};
-use crate::konnect::client::{Client, Pages, PullFilter, Scope};
-use crate::konnect::reconcile::{Compared, Face, Pulled, Stored, by_kind, compare};
+use crate::konnect::client::{Client, Pages, PullFilter};
+use crate::konnect::reconcile::{Comparison, EntryIdentity, Pulled, StoredEntry, by_kind, compare};
 use crate::search::Filter;
 use crate::settings::units;
 use crate::store::{Reader, TimeRange};
@@ -91,7 +92,7 @@ impl Reconcile {
         let range = Range { since, until, horizon };
         run(async {
             match self.whose.scope() {
-                Scope::Organization => self.organization(&client, &reader, &range).await,
+                WebhookScope::Organization => self.organization(&client, &reader, &range).await,
                 scope => portal::reconcile(&self, &client, &scope, &reader, &range).await,
             }
         })
@@ -111,7 +112,7 @@ impl Reconcile {
         self.summarise(total, &found);
         let nothing_is_known = tell_of_the_past(reader, range, &Filter::All)?;
         let (lost, gone): (Vec<_>, Vec<_>) =
-            found.missing.into_iter().partition(|one| one.face.at < range.horizon);
+            found.missing.into_iter().partition(|one| one.identity.at < range.horizon);
         if !lost.is_empty() {
             tell(format_args!(
                 "{} of them are lost: they are from before {}, older than Konnect's retention",
@@ -142,11 +143,11 @@ impl Reconcile {
         replay: &ReplayRange,
         pulled: Vec<Pulled>,
     ) -> Result<usize, Failure> {
-        let scope = Scope::Organization;
+        let scope = WebhookScope::Organization;
         let deadline = Instant::now() + self.wait;
         let missing = || -> Result<usize, Failure> {
             let found = compare(pulled.clone(), &stored(reader, range)?).missing;
-            Ok(found.iter().filter(|one| one.face.at >= range.horizon).count())
+            Ok(found.iter().filter(|one| one.identity.at >= range.horizon).count())
         };
         let before = missing()?;
         client.start_replay(&scope, replay).await?;
@@ -180,15 +181,15 @@ impl Reconcile {
         let limit = self.limit.unwrap_or(if self.output == OutputFormat::Text { 100 } else { 0 });
         let limit = if limit == 0 { usize::MAX } else { limit };
         let listed = missing.iter().take(limit);
-        let lost = |one: &Pulled| one.face.at < horizon;
+        let lost = |one: &Pulled| one.identity.at < horizon;
         let mut output = Output::new();
         match self.output {
             OutputFormat::Jsonl => {
                 listed.map(|one| (one, lost(one))).try_for_each(|(one, lost)| {
                     output.json(&json!({
-                        "time": one.face.at,
-                        "kind": one.face.kind,
-                        "trace_id": one.face.trace_id,
+                        "time": one.identity.at,
+                        "kind": one.identity.kind,
+                        "trace_id": one.identity.trace_id,
                         "lost": lost,
                         "entry": one.json,
                     }))
@@ -209,7 +210,7 @@ impl Reconcile {
         Ok(())
     }
 
-    fn summarise(&self, total: usize, found: &Compared) {
+    fn summarise(&self, total: usize, found: &Comparison) {
         let missing = found.missing.len();
         if total == 0 {
             tell("Konnect lists no entries in this time range");
@@ -232,7 +233,7 @@ impl Reconcile {
                 found.altered
             ));
         }
-        let young = |one: &&Pulled| one.face.at.get() > now().get() - ON_ITS_WAY;
+        let young = |one: &&Pulled| one.identity.at.get() > now().get() - ON_ITS_WAY;
         let young = found.missing.iter().filter(young).count();
         if young > 0 {
             tell(format_args!("{young} of them are younger than 30 s and may still arrive"));
@@ -276,8 +277,8 @@ struct Range {
 impl Range {
     /// The replay that covers these entries, in whole seconds; `None` if there are none.
     fn replay_of(&self, missing: &[Pulled], now: Millis) -> Option<ReplayRange> {
-        let first = missing.iter().map(|one| one.face.at).min()?;
-        let last = missing.iter().map(|one| one.face.at).max()?;
+        let first = missing.iter().map(|one| one.identity.at).min()?;
+        let last = missing.iter().map(|one| one.identity.at).max()?;
         let start = first.get().div_euclid(1000) * 1000;
         let end = (last.get().div_euclid(1000) + 1) * 1000;
         // Konnect refuses times older than its retention, or in the future.
@@ -326,7 +327,7 @@ async fn pull_all(client: &Client, range: &Range) -> Result<Vec<Pulled>, Failure
 }
 
 /// The stored entries of a range, extended a little because times are rounded.
-fn stored(reader: &Reader, range: &Range) -> Result<Vec<Stored>, Failure> {
+fn stored(reader: &Reader, range: &Range) -> Result<Vec<StoredEntry>, Failure> {
     let mut scan = reader.scan(&Filter::All, range.in_store(2), usize::MAX)?;
     let mut all = Vec::new();
     loop {
@@ -338,9 +339,9 @@ fn stored(reader: &Reader, range: &Range) -> Result<Vec<Stored>, Failure> {
             if let (Some(kind), Some(at), Origin::Stored { delivery_count, .. }) =
                 (record.kind, record.time, &record.origin)
             {
-                let face = Face::of(kind, at, &record.fields);
+                let identity = EntryIdentity::of(kind, at, &record.fields);
                 let invalid = record.verdict == VerdictName::Invalid;
-                all.push(Stored { face, delivery_count: *delivery_count, invalid });
+                all.push(StoredEntry { identity, delivery_count: *delivery_count, invalid });
             }
         }
     }

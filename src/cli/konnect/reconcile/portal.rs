@@ -10,8 +10,9 @@ use crate::cli::konnect::waiting::{LOOK, replayed, word};
 use crate::cli::print::OutputFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::entry::record::Origin;
+use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{ReplayRange, ReplayStatus};
-use crate::konnect::client::{Client, Scope};
+use crate::konnect::client::Client;
 use crate::search;
 use crate::search::Filter;
 use crate::store::{Reader, TimeRange};
@@ -30,7 +31,7 @@ const QUIET: usize = 4;
 pub(super) async fn reconcile(
     wanted: &Reconcile,
     client: &Client,
-    scope: &Scope,
+    scope: &WebhookScope,
     reader: &Reader,
     range: &Range,
 ) -> Result<Exit, Failure> {

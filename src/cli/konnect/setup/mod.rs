@@ -16,10 +16,11 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{Output, tell};
 use crate::config::{self, AUTHORIZATION_VARIABLE, Config, Input};
 use crate::entry::Format;
+use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{
     CreateDestination, Destination, UpdateDestination, UpdateWebhook, Webhook,
 };
-use crate::konnect::client::{Client, Scope};
+use crate::konnect::client::Client;
 use crate::settings::Secret;
 use crate::store::Directory;
 
@@ -95,7 +96,7 @@ impl Setup {
     async fn apply(
         &self,
         client: &Client,
-        scope: &Scope,
+        scope: &WebhookScope,
         wanted: &CreateDestination,
         records: &mut SetupRecords,
     ) -> Result<(), Failure> {
@@ -139,7 +140,7 @@ impl Setup {
     async fn destination(
         &self,
         client: &Client,
-        scope: &Scope,
+        scope: &WebhookScope,
         wanted: &CreateDestination,
         records: &mut SetupRecords,
         webhook: &Webhook,

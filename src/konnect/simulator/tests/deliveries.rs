@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::webhook::Outcome;
-use super::super::{Fates, Options};
+use super::super::webhook::BatchOutcome;
+use super::super::{Options, TamperingPlan};
 use super::{Endpoint, PORTAL, Say, Standin, portal, verdict};
 use crate::entry::VerdictName;
 use crate::konnect::batch::Encoding;
@@ -15,7 +15,7 @@ const SECOND: u64 = 1000;
 
 /// Delivers two logins to an endpoint that answers so, the clock moved to each retry: the waits, and
 /// what became of the batch at last.
-async fn check(said: &[Say], waits: &[u64], last: Outcome, status: &str, code: Option<u16>) {
+async fn check(said: &[Say], waits: &[u64], last: BatchOutcome, status: &str, code: Option<u16>) {
     let attempt_timeout =
         Duration::from_millis(if said.contains(&Say::Hang) { 200 } else { 60_000 });
     let standin = Standin::with(Options { attempt_timeout, ..Options::default() });
@@ -38,7 +38,7 @@ async fn check(said: &[Say], waits: &[u64], last: Outcome, status: &str, code: O
     }
     assert_eq!((found.as_slice(), outcome), (waits, Some(last)), "{said:?}");
     let delivered = endpoint.lines().len();
-    assert_eq!(delivered, if last == Outcome::Delivered { 2 } else { 0 }, "{said:?}");
+    assert_eq!(delivered, if last == BatchOutcome::Delivered { 2 } else { 0 }, "{said:?}");
     let shown = standin.get(&portal("audit-log-webhook/status")).await;
     assert_eq!(shown["webhook_status"], status, "{said:?}");
     assert_eq!(shown["webhook_enabled"], true);
@@ -54,29 +54,29 @@ async fn check(said: &[Say], waits: &[u64], last: Outcome, status: &str, code: O
 
 #[tokio::test]
 async fn a_delivery_that_is_taken_is_made_once() {
-    check(&[], &[], Outcome::Delivered, "active", Some(200)).await;
+    check(&[], &[], BatchOutcome::Delivered, "active", Some(200)).await;
 }
 
 #[tokio::test]
 async fn connection_errors_429_and_500_are_tried_again_until_the_webhook_is_turned_off() {
     const ALL: [u64; 4] = [SECOND, 2 * SECOND, 4 * SECOND, 8 * SECOND];
     let s = Say::Status;
-    check(&[s(500); 5], &ALL, Outcome::Lost, "inactive", Some(500)).await;
-    check(&[s(429); 5], &ALL, Outcome::Lost, "inactive", Some(429)).await;
-    check(&[Say::Drop; 5], &ALL, Outcome::Lost, "inactive", None).await;
-    check(&[s(500), s(429), Say::Drop, s(500)], &ALL, Outcome::Delivered, "active", Some(200))
+    check(&[s(500); 5], &ALL, BatchOutcome::Lost, "inactive", Some(500)).await;
+    check(&[s(429); 5], &ALL, BatchOutcome::Lost, "inactive", Some(429)).await;
+    check(&[Say::Drop; 5], &ALL, BatchOutcome::Lost, "inactive", None).await;
+    check(&[s(500), s(429), Say::Drop, s(500)], &ALL, BatchOutcome::Delivered, "active", Some(200))
         .await;
-    check(&[Say::Hang, Say::Hang], &ALL[..2], Outcome::Delivered, "active", Some(200)).await;
-    check(&[Say::Hang; 5], &ALL, Outcome::Lost, "inactive", None).await;
+    check(&[Say::Hang, Say::Hang], &ALL[..2], BatchOutcome::Delivered, "active", Some(200)).await;
+    check(&[Say::Hang; 5], &ALL, BatchOutcome::Lost, "inactive", None).await;
 }
 
 #[tokio::test]
 async fn any_other_status_loses_the_batch() {
     let s = Say::Status;
     for status in [301, 400, 401, 408, 413, 502, 503] {
-        check(&[s(status)], &[], Outcome::Lost, "active", Some(status)).await;
+        check(&[s(status)], &[], BatchOutcome::Lost, "active", Some(status)).await;
     }
-    check(&[s(500), s(503)], &[SECOND], Outcome::Lost, "active", Some(503)).await;
+    check(&[s(500), s(503)], &[SECOND], BatchOutcome::Lost, "active", Some(503)).await;
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn an_outage_is_mended_by_a_replay_and_every_entry_is_the_same_bytes() {
     endpoint.say([Say::Drop; 5]);
     standin.logins(2).await;
     let all = standin.core.deliver_all(true).await;
-    assert_eq!(all.last().unwrap().outcome, Some(Outcome::Lost));
+    assert_eq!(all.last().unwrap().outcome, Some(BatchOutcome::Lost));
     assert_eq!(all.len(), 5);
     assert_eq!(standin.call("POST", "/simulate/rotate-key", Value::Null).await.0, 200);
     standin.logins(4).await;
@@ -203,8 +203,8 @@ async fn each_webhook_has_its_own_entries_in_its_format() {
 #[tokio::test]
 async fn shares_of_the_traffic_are_tampered_with_unsigned_or_sent_twice() {
     let [a, b, c] = ["10%", "20%", "5%"].map(|share| share.parse().unwrap());
-    let fates = Fates::new(a, b, c).unwrap();
-    let standin = Standin::with(Options { fates, ..Options::default() });
+    let tampering = TamperingPlan::new(a, b, c).unwrap();
+    let standin = Standin::with(Options { tampering, ..Options::default() });
     let endpoint = Endpoint::start().await;
     standin.enable(&format!("/v3/portals/{PORTAL}"), &endpoint.url, "cef").await;
     let body = json!({"count": 100, "portal": PORTAL});

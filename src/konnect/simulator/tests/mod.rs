@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 
 use super::clock::Clock;
 use super::core::Core;
-use super::deliverer::Report;
-use super::log::Scope;
+use super::deliverer::AttemptReport;
 use super::router::{handle, router};
-use super::{Log, Options, assemble};
+use super::{EntryLog, Options, assemble};
 use crate::entry::{Millis, VerdictName};
 use crate::ingest::CheckedLine;
+use crate::konnect::api::WebhookScope;
 use crate::net::{CloseConnection, Limits, Listener, Peer, RequestBody, Trigger, shutdown};
 use crate::settings::Secret;
 use crate::signature::KeySet;
@@ -115,8 +115,8 @@ impl Standin {
         }
     }
 
-    async fn deliver(&self) -> Vec<Report> {
-        self.core.deliver(&Scope::Portal(PORTAL.to_owned()), false).await
+    async fn deliver(&self) -> Vec<AttemptReport> {
+        self.core.deliver(&WebhookScope::Portal(PORTAL.to_owned()), false).await
     }
 
     fn keys(&self) -> KeySet {
@@ -168,7 +168,7 @@ impl Endpoint {
             move |request, _: Peer| answer(request, Arc::clone(&said), Arc::clone(&received))
         };
         let (trigger, shutdown) = shutdown();
-        tokio::spawn(listener.serve(service, Limits::default(), Arc::new(Log), shutdown));
+        tokio::spawn(listener.serve(service, Limits::default(), Arc::new(EntryLog), shutdown));
         Endpoint { url, said, received, _trigger: trigger }
     }
 

@@ -6,20 +6,18 @@
 //! login and each token, an `Authz.*` entry for each permission that was checked, the last of them
 //! denied or none; and of a call that changes something an `Ingress` entry with its status.
 
-mod call;
+mod endpoints;
 #[cfg(test)]
 mod tests;
 
-pub use call::ApiCall;
+pub(super) use self::endpoints::Role;
 
 use fastrand::Rng;
 
-use super::accounts::Account;
-use super::authentication::{Means, Outcome};
-use super::endpoints::{Endpoint, Role, is_change};
+use self::endpoints::{Endpoint, is_change, of_audit_logs};
 use super::event::Event;
-use super::people::{Person, Principal};
-use super::request::Request;
+use super::people::{Account, Person, Principal};
+use super::request::{AuthOutcome, AuthType, Request};
 use crate::entry::Millis;
 use crate::random::{pick, uuid};
 
@@ -46,15 +44,15 @@ struct Portal {
 }
 
 /// How the users of an organization authenticate, and how many in 20.
-const MEANS: [(Means, usize); 8] = [
-    (Means::Basic, 8),
-    (Means::Sso, 4),
-    (Means::Pat, 2),
-    (Means::Spat, 2),
-    (Means::Google, 1),
-    (Means::Github, 1),
-    (Means::WindowsLive, 1),
-    (Means::Federated, 1),
+const AUTH_TYPES: [(AuthType, usize); 8] = [
+    (AuthType::Basic, 8),
+    (AuthType::Sso, 4),
+    (AuthType::Pat, 2),
+    (AuthType::Spat, 2),
+    (AuthType::Google, 1),
+    (AuthType::Github, 1),
+    (AuthType::WindowsLive, 1),
+    (AuthType::Federated, 1),
 ];
 const ROLES: [Role; 5] =
     [Role::Admin, Role::Developer, Role::Developer, Role::Developer, Role::Viewer];
@@ -68,18 +66,18 @@ impl Traffic {
     pub fn new(seed: u64, org_id: String, portals: Vec<String>) -> Traffic {
         let mut random = Rng::with_seed(seed);
         let trace_ids = random.fork();
-        let means: Vec<_> = [MEANS, MEANS]
+        let auth_type: Vec<_> = [AUTH_TYPES, AUTH_TYPES]
             .iter()
             .flatten()
-            .flat_map(|(means, count)| std::iter::repeat_n(*means, *count))
+            .flat_map(|(auth_type, count)| std::iter::repeat_n(*auth_type, *count))
             .collect();
-        let mut users: Vec<_> = means
+        let mut users: Vec<_> = auth_type
             .into_iter()
-            .map(|means| Account::new(means, *pick(&mut random, &ROLES), &mut random))
+            .map(|auth_type| Account::new(auth_type, *pick(&mut random, &ROLES), &mut random))
             .collect();
         // The first has a password, the last is federated: they have left.
         for left in [0, users.len() - 1] {
-            users[left].comes_out(Outcome::Disabled, Millis::MIN);
+            users[left].comes_out(AuthOutcome::Disabled, Millis::MIN);
         }
         let mut kong = Person::stranger(&mut random);
         kong.principal = Principal { id: uuid(&mut random), name: Some("Kong".to_owned()) };
@@ -120,8 +118,8 @@ impl Traffic {
     /// The same, but in the organization itself and not in one of its Dev Portals.
     pub fn organization_request(&mut self, at: Millis) -> Vec<Event> {
         match self.random.usize(..100) {
-            0..2 => vec![self.stranger(at, None, None, Outcome::NotFound)],
-            2..4 => vec![self.stranger(at, None, None, Outcome::Invalid)],
+            0..2 => vec![self.stranger(at, None, None, AuthOutcome::NotFound)],
+            2..4 => vec![self.stranger(at, None, None, AuthOutcome::Invalid)],
             4..7 => self.by_kong(at),
             _ => match self.trying.filter(|_| self.random.f64() < 0.6) {
                 Some(user) => self.by_user(at, user),
@@ -140,10 +138,10 @@ impl Traffic {
         at: Millis,
         portal: Option<&str>,
         name: Option<&str>,
-        outcome: Outcome,
+        outcome: AuthOutcome,
     ) -> Event {
         let portal = portal.map(|id| self.portal(id));
-        if matches!(outcome, Outcome::NotFound | Outcome::Invalid) {
+        if matches!(outcome, AuthOutcome::NotFound | AuthOutcome::Invalid) {
             return self.stranger(at, portal, name, outcome);
         }
         let who = match name {
@@ -152,33 +150,33 @@ impl Traffic {
         };
         let account = self.account(portal, who);
         account.comes_out(outcome, at);
-        let (means, person) = (account.means, account.person.clone());
-        let possible = outcome.means().contains(&means);
-        let means = if possible { means } else { outcome.means()[0] };
-        self.of(at, portal, &person, |request| request.authentication(means, outcome))
+        let (auth_type, person) = (account.auth_type, account.person.clone());
+        let possible = outcome.auth_type().contains(&auth_type);
+        let auth_type = if possible { auth_type } else { outcome.auth_type()[0] };
+        self.of(at, portal, &person, |request| request.authentication(auth_type, outcome))
     }
 
     /// A user logs in, or calls the API if they have a session or a token.
     fn by_user(&mut self, at: Millis, user: usize) -> Vec<Event> {
         let account = &self.users[user];
-        let (means, role, logged_in) = (account.means, account.role, account.logged_in);
-        if !logged_in && !means.is_token() {
+        let (auth_type, role, logged_in) = (account.auth_type, account.role, account.logged_in);
+        if !logged_in && !auth_type.is_token() {
             let (outcome, event) = self.attempt(at, None, user);
-            self.trying = (outcome != Outcome::Success).then_some(user);
+            self.trying = (outcome != AuthOutcome::Success).then_some(user);
             return vec![event];
         }
         let endpoint = self.endpoint(role);
-        let outcome = if means.is_token() {
+        let outcome = if auth_type.is_token() {
             self.users[user].attempt(at, &mut self.random)
         } else {
             // Sessions end unseen: the next call finds out.
             let lasts = self.random.usize(..50) > 0;
             self.users[user].logged_in = lasts;
-            if lasts { Outcome::Success } else { Outcome::TokenExpired }
+            if lasts { AuthOutcome::Success } else { AuthOutcome::TokenExpired }
         };
         let person = self.users[user].person.clone();
-        let token = means.is_token().then_some((means, outcome));
-        let events = self.to(at, endpoint, &person, role, token, outcome == Outcome::Success);
+        let token = auth_type.is_token().then_some((auth_type, outcome));
+        let events = self.to(at, endpoint, &person, role, token, outcome == AuthOutcome::Success);
         if !events.is_empty() {
             return events;
         }
@@ -211,7 +209,7 @@ impl Traffic {
         endpoint: &Endpoint,
         person: &Person,
         role: Role,
-        token: Option<(Means, Outcome)>,
+        token: Option<(AuthType, AuthOutcome)>,
         let_in: bool,
     ) -> Vec<Event> {
         let control_plane = pick(&mut self.random, &self.control_planes);
@@ -219,7 +217,7 @@ impl Traffic {
         let mishap = (self.random.f64() < 0.08).then(|| *pick(&mut self.random, &MISHAPS));
         self.of(at, None, person, |request| {
             let mut events: Vec<_> = token
-                .map(|(means, outcome)| request.authentication(means, outcome))
+                .map(|(auth_type, outcome)| request.authentication(auth_type, outcome))
                 .into_iter()
                 .collect();
             let mut status = if let_in { mishap.unwrap_or(endpoint.status) } else { 401 };
@@ -240,12 +238,15 @@ impl Traffic {
     }
 
     /// Somebody tries to log in; the outcome follows from their account.
-    fn attempt(&mut self, at: Millis, portal: Option<usize>, who: usize) -> (Outcome, Event) {
+    fn attempt(&mut self, at: Millis, portal: Option<usize>, who: usize) -> (AuthOutcome, Event) {
         let mut account = self.account(portal, who).clone();
         let outcome = account.attempt(at, &mut self.random);
-        let (means, person) = (account.means, account.person.clone());
+        let (auth_type, person) = (account.auth_type, account.person.clone());
         *self.account(portal, who) = account;
-        (outcome, self.of(at, portal, &person, |request| request.authentication(means, outcome)))
+        (
+            outcome,
+            self.of(at, portal, &person, |request| request.authentication(auth_type, outcome)),
+        )
     }
 
     /// Somebody unknown tries to log in, under this name.
@@ -254,14 +255,15 @@ impl Traffic {
         at: Millis,
         portal: Option<usize>,
         name: Option<&str>,
-        outcome: Outcome,
+        outcome: AuthOutcome,
     ) -> Event {
         let mut stranger = Person::stranger(&mut self.random);
         stranger.principal.name = name.map(str::to_owned);
-        let means = *pick(&mut self.random, outcome.means());
+        let auth_type = *pick(&mut self.random, outcome.auth_type());
         // A portal's developers have no tokens.
-        let means = if portal.is_some() && means.is_token() { Means::Basic } else { means };
-        self.of(at, portal, &stranger, |request| request.authentication(means, outcome))
+        let auth_type =
+            if portal.is_some() && auth_type.is_token() { AuthType::Basic } else { auth_type };
+        self.of(at, portal, &stranger, |request| request.authentication(auth_type, outcome))
     }
 
     /// What `entries` makes of a request by `person`.
@@ -291,10 +293,11 @@ impl Traffic {
     }
 
     /// One of those for whom this outcome is the most natural.
-    fn fittest(&mut self, at: Millis, portal: Option<usize>, outcome: Outcome) -> usize {
+    fn fittest(&mut self, at: Millis, portal: Option<usize>, outcome: AuthOutcome) -> usize {
         let accounts = self.accounts(portal);
         let fitness = |account: &Account| {
-            let possible = outcome.means().contains(&account.means) && !account.is_disabled();
+            let possible =
+                outcome.auth_type().contains(&account.auth_type) && !account.is_disabled();
             2 * u8::from(account.admits(outcome, at)) + u8::from(possible)
         };
         let best = accounts.iter().map(fitness).max();
@@ -309,7 +312,7 @@ impl Traffic {
         if let Some(who) = self.accounts(portal).iter().position(is_named) {
             return who;
         }
-        let mut account = Account::new(Means::Basic, Role::Viewer, &mut self.random);
+        let mut account = Account::new(AuthType::Basic, Role::Viewer, &mut self.random);
         account.person.principal.name = Some(name.to_owned());
         let accounts = self.accounts(portal);
         accounts.push(account);
@@ -339,9 +342,67 @@ impl Traffic {
 impl Portal {
     fn new(id: String, random: &mut Rng) -> Portal {
         let mut developer = |at| {
-            let means = if at % 3 == 0 { Means::Sso } else { Means::Basic };
-            Account::new(means, Role::Viewer, random)
+            let auth_type = if at % 3 == 0 { AuthType::Sso } else { AuthType::Basic };
+            Account::new(auth_type, Role::Viewer, random)
         };
         Portal { id, developers: (0..DEVELOPERS).map(&mut developer).collect() }
+    }
+}
+
+/// A call of the stand-in's API.
+#[derive(Clone, Copy, Debug)]
+pub struct ApiCall<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Its path, with the version.
+    pub path: &'a str,
+    /// What follows the `?`.
+    pub query: &'a str,
+    /// What it was answered with.
+    pub status: u16,
+    /// Whose token it came with; `None`: one that nobody has.
+    pub principal: Option<&'a Principal>,
+    /// Which sort of token.
+    pub auth_type: AuthType,
+    /// The address that it came from.
+    pub src: &'a str,
+    /// Its `User-Agent`.
+    pub user_agent: &'a str,
+    /// Its number, from [`Traffic::trace_id`]. The API's errors have it in their `instance`.
+    pub trace_id: u64,
+}
+
+impl Traffic {
+    /// The entries of a call of the stand-in's own API at `at`: that its token was recognised or
+    /// not, the permission, and the access if it would have changed something.
+    pub fn call(&mut self, at: Millis, call: &ApiCall<'_>) -> Vec<Event> {
+        let nobody = Principal { id: String::new(), name: None };
+        let request = Request {
+            at,
+            org_id: &self.org_id,
+            portal_id: None,
+            principal: call.principal.unwrap_or(&nobody),
+            actor_id: None,
+            src: call.src,
+            user_agent: call.user_agent,
+            trace_id: call.trace_id,
+            kong_initiated: false,
+            as_strings: self.random.f64() < 0.5,
+        };
+        let outcome = match (call.principal, call.status) {
+            (None, _) => AuthOutcome::NotFound,
+            (Some(_), 401) => AuthOutcome::TokenExpired,
+            (Some(_), _) => AuthOutcome::Success,
+        };
+        let mut events = vec![request.authentication(call.auth_type, outcome)];
+        if outcome == AuthOutcome::Success {
+            let (resource, action) = of_audit_logs(call.method, call.path);
+            let granted = call.status != 403;
+            events.push(request.authorization("konnect", &resource, action, granted));
+        }
+        if is_change(call.method) {
+            events.push(request.access(call.method, call.path, call.query, call.status));
+        }
+        events
     }
 }

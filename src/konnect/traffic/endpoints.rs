@@ -24,7 +24,7 @@ pub(super) struct Permission {
 }
 
 /// A call with its ids filled in.
-pub(super) struct Filled {
+pub(super) struct ResolvedEndpoint {
     pub(super) path: String,
     pub(super) query: &'static str,
     /// Each permission with its resource.
@@ -33,7 +33,7 @@ pub(super) struct Filled {
 
 /// What somebody may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(in crate::konnect) enum Role {
     /// Everything.
     Admin,
     /// Everything with control planes and portals, and look at the rest.
@@ -71,9 +71,9 @@ impl Endpoint {
     }
 
     /// The call for one control plane and one other thing.
-    pub(super) fn fill(&self, control_plane: &str, id: &str) -> Filled {
+    pub(super) fn fill(&self, control_plane: &str, id: &str) -> ResolvedEndpoint {
         let fill = |text: &str| text.replace("{cp}", control_plane).replace("{id}", id);
-        Filled {
+        ResolvedEndpoint {
             path: fill(self.path),
             query: self.query,
             permissions: self.permissions.iter().map(|one| (*one, fill(one.resource))).collect(),

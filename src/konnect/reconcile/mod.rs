@@ -19,7 +19,7 @@ use crate::entry::{Fields, Kind, Millis};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pulled {
     /// What identifies it.
-    pub face: Face,
+    pub identity: EntryIdentity,
     /// As the API gave it.
     pub json: Value,
     /// Whether its time is finer than a millisecond: it may have been rounded either way.
@@ -28,7 +28,7 @@ pub struct Pulled {
 
 /// What identifies an entry, pulled or stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Face {
+pub struct EntryIdentity {
     /// The kind of event.
     pub kind: Kind,
     /// When it happened.
@@ -43,9 +43,9 @@ pub struct Face {
 
 /// An entry of the store.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredEntry {
     /// What identifies it.
-    pub face: Face,
+    pub identity: EntryIdentity,
     /// How often it was delivered.
     pub delivery_count: u64,
     /// Whether it has a signature that does not verify.
@@ -54,7 +54,7 @@ pub struct Stored {
 
 /// What came of a comparison.
 #[derive(Clone, Debug, Default)]
-pub struct Compared {
+pub struct Comparison {
     /// What was pulled and is not in the store, oldest first.
     pub missing: Vec<Pulled>,
     /// How many were pulled and are.
@@ -90,14 +90,14 @@ impl Pulled {
         let who = format!("{} {}", text("principal_id"), text("client_ip"));
         let [first, second] = details;
         let (trace_id, details) = (text("trace_id"), [first, second, who]);
-        let face = Face { kind, at, trace_id, outcome, details };
-        Some(Pulled { finer: time.subsec_nanosecond() % 1_000_000 != 0, face, json })
+        let identity = EntryIdentity { kind, at, trace_id, outcome, details };
+        Some(Pulled { finer: time.subsec_nanosecond() % 1_000_000 != 0, identity, json })
     }
 }
 
-impl Face {
+impl EntryIdentity {
     /// What identifies a delivered entry of this kind, which orders at `at` and has these fields.
-    pub fn of(kind: Kind, at: Millis, fields: &Fields) -> Face {
+    pub fn of(kind: Kind, at: Millis, fields: &Fields) -> EntryIdentity {
         let text = |name: &str| {
             fields.get(name).map(|value| value.as_text().into_owned()).unwrap_or_default()
         };
@@ -123,7 +123,13 @@ impl Face {
             Kind::Other => (String::new(), [text("request"), String::new()]),
         };
         let who = format!("{} {}", text("principal_id"), text("src"));
-        Face { kind, at, trace_id: text("trace_id"), outcome, details: [first, second, who] }
+        EntryIdentity {
+            kind,
+            at,
+            trace_id: text("trace_id"),
+            outcome,
+            details: [first, second, who],
+        }
     }
 
     /// What it was about: the resource, or the URI.
@@ -131,46 +137,50 @@ impl Face {
         &self.details[0]
     }
 
-    fn key(&self) -> Key {
+    fn key(&self) -> IdentityKey {
         (self.kind, self.at, self.trace_id.clone(), self.outcome.clone())
     }
 }
 
 /// Finds what is not in the store.
-pub fn compare(pulled: Vec<Pulled>, stored: &[Stored]) -> Compared {
+pub fn compare(pulled: Vec<Pulled>, stored: &[StoredEntry]) -> Comparison {
     let total = pulled.len();
-    let mut rows: HashMap<Key, Vec<Row>> = HashMap::new();
+    let mut rows: HashMap<IdentityKey, Vec<UnmatchedEntry>> = HashMap::new();
     for one in stored {
-        let row = Row { details: one.face.details.clone(), left: one.delivery_count.max(1) };
-        rows.entry(one.face.key()).or_default().push(row);
+        let row = UnmatchedEntry {
+            details: one.identity.details.clone(),
+            left: one.delivery_count.max(1),
+        };
+        rows.entry(one.identity.key()).or_default().push(row);
     }
     let (mut missing, mut again) = (Vec::new(), Vec::new());
-    for (key, items) in by_key(pulled, Face::key) {
+    for (key, items) in by_key(pulled, EntryIdentity::key) {
         for left in unmatched(items, rows.get_mut(&key)) {
             if left.finer { again.push(left) } else { missing.push(left) }
         }
     }
-    for (key, items) in by_key(again, |face| {
-        let (kind, at, trace_id, outcome) = face.key();
+    for (key, items) in by_key(again, |identity| {
+        let (kind, at, trace_id, outcome) = identity.key();
         (kind, Millis::saturating(at.get().saturating_add(1)), trace_id, outcome)
     }) {
         missing.extend(unmatched(items, rows.get_mut(&key)));
     }
     missing.sort_by(|one, other| {
-        let order = |one: &Pulled| (one.face.at, one.face.kind, one.face.trace_id.clone());
+        let order =
+            |one: &Pulled| (one.identity.at, one.identity.kind, one.identity.trace_id.clone());
         order(one).cmp(&order(other))
     });
-    let same = |face: &Face| (face.kind, face.at, face.trace_id.clone());
+    let same = |identity: &EntryIdentity| (identity.kind, identity.at, identity.trace_id.clone());
     let invalid: HashSet<_> =
-        stored.iter().filter(|one| one.invalid).map(|one| same(&one.face)).collect();
-    let altered = missing.iter().filter(|one| invalid.contains(&same(&one.face))).count();
-    Compared { matched: total - missing.len(), missing, altered }
+        stored.iter().filter(|one| one.invalid).map(|one| same(&one.identity)).collect();
+    let altered = missing.iter().filter(|one| invalid.contains(&same(&one.identity))).count();
+    Comparison { matched: total - missing.len(), missing, altered }
 }
 
-type Key = (Kind, Millis, String, String);
+type IdentityKey = (Kind, Millis, String, String);
 
 /// A stored entry that was matched with `delivery_count - left` pulled ones.
-struct Row {
+struct UnmatchedEntry {
     details: [String; 3],
     left: u64,
 }
@@ -181,10 +191,13 @@ struct Alike {
     details: [String; 3],
 }
 
-fn by_key(pulled: Vec<Pulled>, key: impl Fn(&Face) -> Key) -> HashMap<Key, Vec<Pulled>> {
-    let mut keys: HashMap<Key, Vec<Pulled>> = HashMap::new();
+fn by_key(
+    pulled: Vec<Pulled>,
+    key: impl Fn(&EntryIdentity) -> IdentityKey,
+) -> HashMap<IdentityKey, Vec<Pulled>> {
+    let mut keys: HashMap<IdentityKey, Vec<Pulled>> = HashMap::new();
     for one in pulled {
-        keys.entry(key(&one.face)).or_default().push(one);
+        keys.entry(key(&one.identity)).or_default().push(one);
     }
     keys
 }
@@ -199,7 +212,7 @@ const PASSES: [[bool; 3]; 5] = [
 ];
 
 /// Those of one key that no row is left for.
-fn unmatched(pulled: Vec<Pulled>, rows: Option<&mut Vec<Row>>) -> Vec<Pulled> {
+fn unmatched(pulled: Vec<Pulled>, rows: Option<&mut Vec<UnmatchedEntry>>) -> Vec<Pulled> {
     let Some(rows) = rows else { return pulled };
     let mut items: Vec<Alike> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
@@ -207,7 +220,7 @@ fn unmatched(pulled: Vec<Pulled>, rows: Option<&mut Vec<Row>>) -> Vec<Pulled> {
         let at = *known.entry(one.json.to_string()).or_insert(items.len());
         match items.get_mut(at) {
             Some(alike) => alike.entries.push(one),
-            None => items.push(Alike { details: one.face.details.clone(), entries: vec![one] }),
+            None => items.push(Alike { details: one.identity.details.clone(), entries: vec![one] }),
         }
     }
     for pass in PASSES {
@@ -247,7 +260,7 @@ fn text(json: &Value, name: &str) -> String {
 
 /// How many entries there are of each kind.
 pub fn by_kind(pulled: &[Pulled]) -> Map<String, Value> {
-    let count = |kind: Kind| pulled.iter().filter(|one| one.face.kind == kind).count();
+    let count = |kind: Kind| pulled.iter().filter(|one| one.identity.kind == kind).count();
     let kinds = Kind::ALL.iter().map(|kind| (kind.to_string(), count(*kind)));
     kinds.filter(|(_, count)| *count > 0).map(|(kind, count)| (kind, count.into())).collect()
 }

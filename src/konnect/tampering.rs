@@ -55,7 +55,7 @@ impl fmt::Display for Share {
 
 /// What becomes of a line of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Tampering {
     /// It is signed and sent.
     Genuine,
     /// It is signed, changed and sent.
@@ -66,54 +66,58 @@ pub enum Fate {
     Duplicate,
 }
 
-/// Deals out fates in the shares given: of any `n` lines in a row each fate has its share, to
+/// Deals out tampering in the shares given: of any `n` lines in a row each tampering has its share, to
 /// within two lines.
 #[derive(Clone, Debug)]
-pub struct Fates {
-    shares: [(Fate, u32); 4],
-    /// How much of a line each fate is owed, in millionths.
+pub struct TamperingPlan {
+    shares: [(Tampering, u32); 4],
+    /// How much of a line each tampering is owed, in millionths.
     owed: [i64; 4],
 }
 
-impl Fates {
+impl TamperingPlan {
     /// All are genuine.
-    pub fn genuine() -> Fates {
+    pub fn genuine() -> TamperingPlan {
         let shares = [
-            (Fate::Genuine, WHOLE),
-            (Fate::Tampered, 0),
-            (Fate::Unsigned, 0),
-            (Fate::Duplicate, 0),
+            (Tampering::Genuine, WHOLE),
+            (Tampering::Tampered, 0),
+            (Tampering::Unsigned, 0),
+            (Tampering::Duplicate, 0),
         ];
-        Fates { shares, owed: [0; 4] }
+        TamperingPlan { shares, owed: [0; 4] }
     }
 
-    /// Fates in these shares; what is left of the whole is genuine.
-    pub fn new(tampered: Share, unsigned: Share, duplicate: Share) -> Result<Fates, ShareError> {
+    /// TamperingPlan in these shares; what is left of the whole is genuine.
+    pub fn new(
+        tampered: Share,
+        unsigned: Share,
+        duplicate: Share,
+    ) -> Result<TamperingPlan, ShareError> {
         let genuine =
             WHOLE.checked_sub(tampered.0 + unsigned.0 + duplicate.0).ok_or(ShareError::TooMuch)?;
         let shares = [
-            (Fate::Genuine, genuine),
-            (Fate::Tampered, tampered.0),
-            (Fate::Unsigned, unsigned.0),
-            (Fate::Duplicate, duplicate.0),
+            (Tampering::Genuine, genuine),
+            (Tampering::Tampered, tampered.0),
+            (Tampering::Unsigned, unsigned.0),
+            (Tampering::Duplicate, duplicate.0),
         ];
-        Ok(Fates { shares, owed: [0; 4] })
+        Ok(TamperingPlan { shares, owed: [0; 4] })
     }
 }
 
-impl Iterator for Fates {
-    type Item = Fate;
+impl Iterator for TamperingPlan {
+    type Item = Tampering;
 
-    /// Each fate is owed its share more, and the one that is owed most has its turn.
-    fn next(&mut self) -> Option<Fate> {
+    /// Each tampering is owed its share more, and the one that is owed most has its turn.
+    fn next(&mut self) -> Option<Tampering> {
         for (owed, (_, share)) in self.owed.iter_mut().zip(self.shares) {
             *owed += i64::from(share);
         }
         // Of equals the first: `max_by_key` alone would take the last.
         let turns = self.owed.iter_mut().zip(self.shares).rev();
-        let (owed, (fate, _)) = turns.max_by_key(|(owed, _)| **owed)?;
+        let (owed, (tampering, _)) = turns.max_by_key(|(owed, _)| **owed)?;
         *owed -= i64::from(WHOLE);
-        Some(fate)
+        Some(tampering)
     }
 }
 
@@ -142,9 +146,9 @@ mod tests {
 
     fn count(tampered: &str, unsigned: &str, duplicate: &str, of: usize) -> [usize; 4] {
         let [t, u, d] = [tampered, unsigned, duplicate].map(|share| share.parse().unwrap());
-        let dealt: Vec<_> = Fates::new(t, u, d).unwrap().take(of).collect();
-        [Fate::Genuine, Fate::Tampered, Fate::Unsigned, Fate::Duplicate]
-            .map(|fate| dealt.iter().filter(|dealt| **dealt == fate).count())
+        let dealt: Vec<_> = TamperingPlan::new(t, u, d).unwrap().take(of).collect();
+        [Tampering::Genuine, Tampering::Tampered, Tampering::Unsigned, Tampering::Duplicate]
+            .map(|tampering| dealt.iter().filter(|dealt| **dealt == tampering).count())
     }
 
     #[test]
@@ -159,6 +163,6 @@ mod tests {
     #[test]
     fn more_than_all_is_refused() {
         let [a, b] = ["60%", "50%"].map(|share| share.parse().unwrap());
-        assert_eq!(Fates::new(a, b, Share::default()).unwrap_err(), ShareError::TooMuch);
+        assert_eq!(TamperingPlan::new(a, b, Share::default()).unwrap_err(), ShareError::TooMuch);
     }
 }
