@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use socket::ControlSocket;
+pub(crate) use socket::{ControlSocket, TaskHandler};
 pub(crate) use tasks::{drop_bodies, perform, retry, seal};
 
 use crate::store::Directory;

@@ -58,7 +58,7 @@ pub(super) async fn read(
             }
             Err(_) => {
                 let seconds = limits.body_timeout.as_secs();
-                return Err(BodyError::Lost(format!("the body did not come within {seconds} s")));
+                return Err(BodyError::Lost(format!("the body did not arrive within {seconds} s")));
             }
         };
         let Ok(data) = frame.into_data() else { continue };

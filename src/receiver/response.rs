@@ -1,7 +1,6 @@
 //! The response to a request: counts, or a problem (RFC 9457).
 //!
-//! Only this file maps a failure to a status. A response never repeats what was sent but the path and
-//! the method.
+//! Only this file maps a failure to a status. A response never repeats the body or the `Authorization`.
 //!
 //! An input with the profile `splunk-hec` responds like Splunk's HTTP Event Collector (HEC). Only the
 //! response differs: entries are stored, kept and counted as for any other input. Codes and texts are

@@ -19,7 +19,7 @@ use crate::config::{self, Authorization, Config, KeySource};
 use crate::console::guard::Guard;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::console::{self, Console};
-use crate::control::{self, ControlSocket};
+use crate::control::{self, ControlSocket, TaskHandler};
 use crate::ingest::{self, ExpectedIds};
 use crate::keys::{InputVerification, KeyRing, RefreshObserver, RefreshTrigger, Refresher};
 use crate::metrics::{
@@ -231,13 +231,7 @@ impl Server {
             health: Arc::clone(receiver.deliverer.store.health()),
         };
         if let Some(control) = self.control {
-            let (deliverer, writing) = (Arc::clone(&receiver.deliverer), receiver.writing.clone());
-            let handler = move |task| {
-                // The shutdown waits for the task as for a delivery.
-                let _writing = &writing;
-                control::perform(&deliverer, task).map_err(|error| error.to_string())
-            };
-            tokio::spawn(control.serve(Arc::new(handler), shutdown.clone()));
+            tokio::spawn(control.serve(task_handler(&receiver), shutdown.clone()));
         }
         let health = Arc::clone(&sources.health);
         let exposition = Exposition::new(Arc::clone(&self.metrics), sources);
@@ -274,7 +268,7 @@ impl Server {
             let receiver = Arc::clone(&receiver);
             move |request, peer| Arc::clone(&receiver).handle(request, peer)
         };
-        let mut over = shutdown.clone();
+        let mut ending = shutdown.clone();
         let deliveries =
             self.receiver_listener.serve(handler, limits, observer("receiver"), shutdown);
         tokio::join!(deliveries, console);
@@ -283,15 +277,28 @@ impl Server {
         let _ = refreshing.await;
         // Running writes hold the senders.
         drop(receiver);
-        tokio::select! {
-            _ = written.recv() => {}
-            () = over.over() => tracing::warn!("shutdown timed out with some writes unfinished"),
-        }
+        finish("some writes are unfinished", written.recv(), &mut ending).await;
         // After the last write. An output may block, because nothing reads its standard output.
-        tokio::select! {
-            _ = tokio::task::spawn_blocking(move || outputs.stop()) => {}
-            () = over.over() => tracing::warn!("shutdown timed out with some outputs still running"),
-        }
+        let stopped = tokio::task::spawn_blocking(move || outputs.stop());
+        finish("some outputs still run", stopped, &mut ending).await;
+    }
+}
+
+/// Performs the tasks of commands.
+fn task_handler(receiver: &Receiver) -> Arc<TaskHandler> {
+    let (deliverer, writing) = (Arc::clone(&receiver.deliverer), receiver.writing.clone());
+    Arc::new(move |task| {
+        // The shutdown waits for the task as for a delivery.
+        let _writing = &writing;
+        control::perform(&deliverer, task).map_err(|error| error.to_string())
+    })
+}
+
+/// Waits for `done` until the deadline of the shutdown, and warns if it passes.
+async fn finish(unfinished: &str, done: impl Future, shutdown: &mut Shutdown) {
+    tokio::select! {
+        _ = done => {}
+        () = shutdown.over() => tracing::warn!("the shutdown timed out: {unfinished}"),
     }
 }
 

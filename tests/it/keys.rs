@@ -312,7 +312,7 @@ fn a_source_that_fails_at_first_is_logged_once() {
             serve.wait_for_log("there are no keys, so nothing can be verified");
             let stderr = serve.stderr();
             assert_eq!(stderr.matches("nothing can be verified").count(), 1, "{stderr}");
-            for wrong in ["those at hand", "Use --region", "use --region"] {
+            for wrong in ["the current keys", "Use --region", "use --region"] {
                 assert!(!stderr.contains(wrong), "{wrong}: {stderr}");
             }
             if format == "text" {
