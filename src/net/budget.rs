@@ -77,14 +77,14 @@ struct Ledger {
 #[derive(Debug, Default)]
 struct Holder {
     units: usize,
-    request: Option<Request>,
+    request: Option<PendingRequest>,
     /// Whether it was refused to free its units. It frees them when it is dropped.
     was_refused: bool,
 }
 
 /// A request for more units whose result was not read yet.
 #[derive(Debug)]
-struct Request {
+struct PendingRequest {
     units: usize,
     /// Whether the units were granted. `None` while it waits.
     granted: Option<bool>,
@@ -110,7 +110,7 @@ impl Ledger {
         }
         let decided = Arc::new(Notify::new());
         let notify = Arc::clone(&decided);
-        holder.request = Some(Request { units, granted: None, is_overdue: false, decided });
+        holder.request = Some(PendingRequest { units, granted: None, is_overdue: false, decided });
         self.waiting += 1;
         self.serve_waiting();
         Some(notify)
@@ -143,11 +143,11 @@ impl Ledger {
     fn withdraw(&mut self, ticket: u64) {
         let Some(holder) = self.holders.get_mut(&ticket) else { return };
         match holder.request.take() {
-            Some(Request { granted: Some(true), units, .. }) => {
+            Some(PendingRequest { granted: Some(true), units, .. }) => {
                 holder.units -= units;
                 self.available += units;
             }
-            Some(Request { granted: None, .. }) => self.waiting -= 1,
+            Some(PendingRequest { granted: None, .. }) => self.waiting -= 1,
             _ => return,
         }
         self.serve_waiting();

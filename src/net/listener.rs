@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::connection::{Server, http};
+use super::connection::{ConnectionContext, http};
 use super::limiter::{ConnectionLimiter, OpenConnections};
 use super::{CloseConnection, Limits, ListenerObserver, Peer, RequestBody, ServerTls, Shutdown};
 
@@ -154,7 +154,8 @@ impl Listener {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let http = http(&limits);
-        let server = Arc::new(Server { tls: self.tls, limits, observer, http, service });
+        let context =
+            Arc::new(ConnectionContext { tls: self.tls, limits, observer, http, service });
         let limiter = self.limiter;
         let mut connections = JoinSet::new();
         let mut reported: Option<Instant> = None;
@@ -169,7 +170,7 @@ impl Listener {
                 Err(error) if is_of_one_connection(&error) => continue,
                 Err(error) => {
                     if reported.is_none_or(|reported| reported.elapsed() >= REPORT_INTERVAL) {
-                        server.observer.accept_failed(&error);
+                        context.observer.accept_failed(&error);
                         reported = Some(Instant::now());
                     }
                     sleep(ACCEPT_PAUSE).await;
@@ -177,11 +178,11 @@ impl Listener {
                 }
             };
             let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-            match limiter.admit(address.ip(), &server.limits).await {
-                Err(why) => server.observer.refused(address, why),
+            match limiter.admit(address.ip(), &context.limits).await {
+                Err(why) => context.observer.refused(address, why),
                 Ok(permit) => {
                     tracing::debug!(peer = %address, listener = %self.address, "connection opened");
-                    let serving = server.clone().serve(tcp, address, permit, shutdown.clone());
+                    let serving = context.clone().serve(tcp, address, permit, shutdown.clone());
                     connections.spawn(async move {
                         serving.await;
                         tracing::debug!(peer = %address, "connection closed");

@@ -4,27 +4,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SecureRandom;
-
 use crate::clock::now;
 use crate::config::{Config, Tls};
 use crate::net::{PairFiles, Reload, ServerTls, TlsError, ensure_self_signed};
 use crate::private_file;
+use crate::random::secret_text;
 use crate::settings::Secret;
 
-/// The authorization value in the file at `path`. If there is no such file, a value of 256 random bits
+/// The authorization value in the file at `path`. If there is no such file, a value of 256 random bits in base64url
 /// is made and written to it.
 pub(super) fn generated_authorization(path: &Path) -> Result<Secret, String> {
     match fs::read(path) {
         Ok(contents) => Secret::from_file_contents(&contents).map_err(|error| error.to_string()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut random = [0; 32];
-            ring::rand::SystemRandom::new()
-                .fill(&mut random)
-                .map_err(|_| "the system has no random bytes".to_owned())?;
-            let value = format!("Bearer {}", URL_SAFE_NO_PAD.encode(random));
+            let random = secret_text().map_err(|error| error.to_string())?;
+            let value = format!("Bearer {random}");
             private_file::write(path, &format!("{value}\n")).map_err(|error| error.to_string())?;
             Secret::new(&value).map_err(|error| error.to_string())
         }

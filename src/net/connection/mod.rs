@@ -67,7 +67,7 @@ pub(crate) enum Admission {
 }
 
 /// What the connections of a listener share.
-pub(super) struct Server<S> {
+pub(super) struct ConnectionContext<S> {
     pub(super) tls: Option<Arc<ServerTls>>,
     pub(super) limits: Limits,
     pub(super) observer: Arc<dyn ListenerObserver>,
@@ -101,7 +101,7 @@ pub(super) fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     http
 }
 
-impl<S, F, B> Server<S>
+impl<S, F, B> ConnectionContext<S>
 where
     S: Fn(Request<RequestBody>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Response<B>, CloseConnection>> + Send + 'static,
