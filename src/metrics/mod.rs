@@ -25,7 +25,7 @@ pub(crate) use observers::{CountingDeliveryObserver, CountingListenerObserver};
 
 use crate::entry::{Format, Kind, VerdictName};
 use crate::net::ConnectionRefusal;
-use crate::store::meter::Class;
+use crate::store::observer::Class;
 
 /// The labels of a time series.
 type Labels = Vec<(&'static str, String)>;

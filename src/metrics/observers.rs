@@ -8,10 +8,10 @@ use super::{Metrics, labels, labels_of};
 use crate::keys::RefreshObserver;
 use crate::net::{ConnectionRefusal, ListenerObserver};
 use crate::receiver::DeliveryObserver;
-use crate::store::meter::Classes;
-use crate::store::{Appended, Delivery, Meter, Refused};
+use crate::store::observer::Classes;
+use crate::store::{Appended, Delivery, Refused, StoreObserver};
 
-impl Meter for Metrics {
+impl StoreObserver for Metrics {
     fn stored(&self, delivery: &Delivery, appended: &Appended, classes: &Classes) {
         self.delivery_seconds.observe(delivery.started.elapsed().as_secs_f64());
         for (class, count) in classes.iter() {
@@ -53,7 +53,7 @@ pub(crate) struct CountingDeliveryObserver {
 }
 
 impl DeliveryObserver for CountingDeliveryObserver {
-    // Stored deliveries are counted by the store's `Meter`.
+    // Stored deliveries are counted by the store's `StoreObserver`.
     fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
         self.inner.stored(input, peer, bytes, appended, took);
     }
@@ -158,7 +158,7 @@ mod tests {
         let appended = Appended { received: 3, duplicates: 2, ..Appended::default() };
         metrics.stored(&delivery, &appended, &Classes::default());
         metrics.committed(1, Duration::from_millis(3));
-        Meter::failed(&*metrics);
+        StoreObserver::failed(&*metrics);
         metrics.read("set", false);
         let observer =
             CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: Arc::new(Nobody) };

@@ -16,7 +16,7 @@ use crate::clock::now;
 use crate::entry::Record;
 use crate::output::OutputFormat;
 use crate::search::{Field, Filter};
-use crate::store::{Event, News, OutputCursor, OutputCursors, Position, Reader};
+use crate::store::{Event, EventBatch, OutputCursor, OutputCursors, Position, Reader};
 
 /// A command to an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Engine {
             letters: 0,
         };
         loop {
-            let News { events, more } = follow.poll()?;
+            let EventBatch { events, more } = follow.poll()?;
             run.give_out(events, follow.position())?;
             run.save_if_due()?;
             let told = match more {
@@ -151,7 +151,7 @@ impl Engine {
                     *is_stopping = true;
                     // The latest entries go out too, unless there are many.
                     for _ in 0..MAX_LAST_POLLS {
-                        let News { events, more } = follow.poll()?;
+                        let EventBatch { events, more } = follow.poll()?;
                         run.give_out(events, follow.position())?;
                         if !more {
                             break;

@@ -52,16 +52,16 @@ pub use maintain::retention::Pruned;
 pub use maintain::{backup, repair};
 pub use options::{Options, Retention};
 pub use read::Reader;
-pub use read::counts::{self, Counts, FieldCounts, Wanted};
-pub use read::follow::{Event, Export, Follow, News};
+pub use read::counts::{self, CountRequest, Counts, FieldCounts};
+pub use read::follow::{Event, EventBatch, Export, Follow};
 pub use read::outputs::OutputStanding;
 pub use read::page::{BadCursor, Page, PageCursor, Scan};
-pub use read::provenance::{Provenance, Spelled};
+pub use read::provenance::{Provenance, SpellingLine};
 pub use read::query::TimeRange;
-pub use read::stats::{Delivered, SegmentStats, Stats};
+pub use read::stats::{SegmentStats, Stats, StoredDelivery};
 pub use read::usage::Usage;
 pub use refused::Refused;
-pub use write::meter::{self, Health, Meter};
+pub use write::observer::{self, Health, StoreObserver};
 pub use write::pulse::Pulse;
 pub use write::writer::{Appended, Delivery};
 
@@ -102,14 +102,14 @@ const CHUNK_BYTES: usize = 512 << 10;
 impl Store {
     /// Takes the lock and opens the store; what was interrupted is redone in the background.
     pub fn open(directory: &Directory, options: Options) -> Result<Store, StoreError> {
-        Store::open_watched(directory, options, Arc::new(()))
+        Store::open_with_observer(directory, options, Arc::new(()))
     }
 
     /// The same, with somebody who watches it at work.
-    pub fn open_watched(
+    pub fn open_with_observer(
         directory: &Directory,
         options: Options,
-        meter: Arc<dyn Meter>,
+        observer: Arc<dyn StoreObserver>,
     ) -> Result<Store, StoreError> {
         let lock = directory.lock()?;
         let (to_writer, messages) = channel();
@@ -121,7 +121,8 @@ impl Store {
         };
         leftovers::tidy(directory, &Catalog::open(directory)?)?;
         let health = Arc::new(Health::default());
-        let writer = Writer::open(directory.clone(), options, closed, meter, Arc::clone(&health))?;
+        let writer =
+            Writer::open(directory.clone(), options, closed, observer, Arc::clone(&health))?;
         let waiting = Arc::new(Waiting::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let background = Background {
@@ -133,7 +134,7 @@ impl Store {
             waiting: Arc::clone(&waiting),
             writer: to_writer.clone(),
             stopping: Arc::clone(&stopping),
-            work: late::Work::default(),
+            queue: late::RecheckQueue::default(),
             not_tried: false,
         };
         let writer = spawn("store-writer", move || writer.run(&messages))?;

@@ -16,10 +16,10 @@ use crate::store::catalog::segments::State;
 use crate::store::directory::Directory;
 use crate::store::maintain::seal;
 use crate::store::read::Reader;
-use crate::store::read::follow::{Event, Follow, News};
+use crate::store::read::follow::{Event, EventBatch, Follow};
 use crate::store::read::page::PageCursor;
 use crate::store::read::query::TimeRange;
-use crate::store::segment::row::{self, Stored};
+use crate::store::segment::row::{self, EntryMetadata};
 use crate::store::write::live::Live;
 
 /// What an entry is made of.
@@ -247,8 +247,8 @@ fn insert(connection: &rusqlite::Connection, known: &Known) {
     assert!(row::insert(connection, &known.entry(), &stored(known)).unwrap());
 }
 
-fn stored(known: &Known) -> Stored<'static> {
-    Stored {
+fn stored(known: &Known) -> EntryMetadata<'static> {
+    EntryMetadata {
         id: known.id,
         received_at: Millis::saturating(known.made.received_at),
         delivery: 1,
@@ -441,7 +441,7 @@ fn lines_agree(reader: &Reader, query: &str, from: Position) {
     let read = |mut follow: Follow<'_>| {
         let mut found = Vec::new();
         loop {
-            let News { events, more } = follow.poll().unwrap();
+            let EventBatch { events, more } = follow.poll().unwrap();
             found.extend(events.into_iter().filter_map(|event| match event {
                 Event::New(one) => {
                     let Origin::Stored { id, received_at, .. } = one.origin else { panic!() };

@@ -38,7 +38,7 @@ pub(super) fn feed_watchdog(mut pulse: Pulse, mut shutdown: Shutdown) {
     tokio::spawn(async move {
         tokio::select! {
             _ = shutdown.begun() => {}
-            () = feed(allowed, move || pulse.is_felt(), || tell(&[NotifyState::Watchdog])) => {}
+            () = feed(allowed, move || pulse.is_alive(), || tell(&[NotifyState::Watchdog])) => {}
         }
     });
 }

@@ -11,7 +11,7 @@ use crate::cli::print::grid::{Grid, cut_to, number, time, whole};
 use crate::cli::print::{OutputFormat, Screen};
 use crate::cli::terminal::{Output, counted, sanitise};
 use crate::entry::Millis;
-use crate::store::{self, Delivered, Refused};
+use crate::store::{self, Refused, StoredDelivery};
 
 /// Show statistics of the store, and the newest deliveries and refused requests.
 ///
@@ -94,7 +94,7 @@ fn section(lines: &mut Vec<String>, title: &str, of: Vec<String>) {
     lines.extend(of);
 }
 
-fn deliveries(all: &[Delivered], screen: Screen) -> Grid<8> {
+fn deliveries(all: &[StoredDelivery], screen: Screen) -> Grid<8> {
     let mut grid = Grid::new([
         whole("TIME"),
         cut_to("INPUT", 5),

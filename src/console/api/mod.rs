@@ -24,7 +24,8 @@ use crate::entry::{Millis, Record, VerdictName, lines};
 use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::signature::KeySet;
 use crate::store::{
-    BadCursor, Counts, Delivered, Quarantined, Reader, Refused, Stats, StoreError, Wanted,
+    BadCursor, CountRequest, Counts, Quarantined, Reader, Refused, Stats, StoreError,
+    StoredDelivery,
 };
 
 /// `GET /api/openapi.json`: the description of the API in OpenAPI 3.1.
@@ -145,7 +146,14 @@ async fn histogram(
     let counts = console
         .read(move |reader| {
             let now = now().get();
-            reader.counts(&Wanted { filter: &filter, range, now, buckets, fields: &[], values: 0 })
+            reader.counts(&CountRequest {
+                filter: &filter,
+                range,
+                now,
+                buckets,
+                fields: &[],
+                values: 0,
+            })
         })
         .await?;
     let Counts { entries, complete, width, buckets, .. } = counts;
@@ -168,7 +176,7 @@ async fn facets(
     let counts = console
         .read(move |reader| {
             let (fields, now) = (&[field], now().get());
-            reader.counts(&Wanted { filter: &filter, range, now, buckets: 0, fields, values })
+            reader.counts(&CountRequest { filter: &filter, range, now, buckets: 0, fields, values })
         })
         .await?;
     let (entries, complete) = (counts.entries, counts.complete);
@@ -188,7 +196,7 @@ async fn facets(
 /// Deliveries, refused requests and quarantined bodies, newest first.
 #[derive(Serialize)]
 struct DeliveriesAnswer {
-    deliveries: Vec<Delivered>,
+    deliveries: Vec<StoredDelivery>,
     /// The cursor of the next page of deliveries. `null` on the last page.
     next: Option<String>,
     /// Only on the first page, like the quarantine.

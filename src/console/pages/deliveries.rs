@@ -16,7 +16,7 @@ use crate::console::Console;
 use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
 use crate::console::receiver_info::ReceiverInfo;
-use crate::store::{Delivered, Quarantined, Refused, Stats};
+use crate::store::{Quarantined, Refused, Stats, StoredDelivery};
 
 /// The choices for the number of rows: the number, its parameter, its label.
 const LIMITS: [(usize, &str, &str); 3] =
@@ -131,7 +131,7 @@ impl Checklist {
     }
 }
 
-fn delivery(delivered: &Delivered) -> DeliveryRow {
+fn delivery(delivered: &StoredDelivery) -> DeliveryRow {
     let verdicts = [
         ("valid", delivered.valid),
         ("unsigned", delivered.unsigned),

@@ -19,7 +19,7 @@ use crate::console::receiver_info::ReceiverInfo;
 use crate::entry::{Fields, Kind, Record, Value};
 use crate::search::{Field, Filter};
 use crate::store::counts::{NEWEST, SUMMARISED};
-use crate::store::{Counts, FieldCounts, Page, PageCursor, TimeRange, Wanted};
+use crate::store::{CountRequest, Counts, FieldCounts, Page, PageCursor, TimeRange};
 
 /// The default number of entries on a page.
 const LIMIT: usize = 50;
@@ -158,7 +158,7 @@ pub(super) async fn show(
                 true => reader.hints(&filter)?,
                 false => Vec::new(),
             };
-            let wanted = Wanted {
+            let wanted = CountRequest {
                 filter: &filter,
                 range,
                 now: now().get(),

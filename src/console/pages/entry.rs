@@ -17,7 +17,7 @@ use crate::console::problem::Problem;
 use crate::entry::record::Origin;
 use crate::entry::{Format, Kind, Malformed, Record};
 use crate::signature::KeySet;
-use crate::store::{Delivered, Provenance, Spelled};
+use crate::store::{Provenance, SpellingLine, StoredDelivery};
 
 /// A longer value is shown in a block that scrolls, in bytes.
 const LONG: usize = 300;
@@ -206,7 +206,7 @@ fn fields(record: &Record) -> Vec<FieldRow> {
 }
 
 impl SpellingRow {
-    fn new(spelled: &Spelled) -> SpellingRow {
+    fn new(spelled: &SpellingLine) -> SpellingRow {
         let line = spelled.line.as_deref().map(String::from_utf8_lossy);
         SpellingRow {
             line: line.map(|line| SafeText::truncated(&line, LONGEST_SPELLING)),
@@ -218,7 +218,7 @@ impl SpellingRow {
 }
 
 impl DeliveryFacts {
-    fn new(delivered: Delivered) -> DeliveryFacts {
+    fn new(delivered: StoredDelivery) -> DeliveryFacts {
         DeliveryFacts {
             id: delivered.id,
             link: Link::delivery(delivered.id),

@@ -18,7 +18,9 @@ use crate::console::problem::Problem;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::entry::Millis;
 use crate::search::{self, Filter};
-use crate::store::{Counts, Gap, OutputStanding, Reader, Stats, StoreError, TimeRange, Wanted};
+use crate::store::{
+    CountRequest, Counts, Gap, OutputStanding, Reader, Stats, StoreError, TimeRange,
+};
 
 /// The conditions that are worth an alert, each with its query. The first two are warnings. The
 /// vendor recommends the others on the page "Konnect and Dev Portal audit logs". Actions that Kong
@@ -148,7 +150,7 @@ impl OverviewCounts {
         let outputs = reader.output_standings(now())?;
         let now = now().get();
         let counts = |filter: &Filter, range| {
-            reader.counts(&Wanted { filter, range, now, buckets: 1, fields: &[], values: 0 })
+            reader.counts(&CountRequest { filter, range, now, buckets: 1, fields: &[], values: 0 })
         };
         let matching = |query: &str| {
             let nothing = || Filter::Not(Box::new(Filter::All));

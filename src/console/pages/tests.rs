@@ -26,8 +26,8 @@ use crate::search::Field;
 use crate::signature::{Key, KeySet};
 use crate::store::counts::SUMMARISED;
 use crate::store::{
-    Counts, Delivered, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined, Refused,
-    Sighting, Source, Stats, TimeRange,
+    Counts, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined, Refused, Sighting,
+    Source, Stats, StoredDelivery, TimeRange,
 };
 
 /// HTML, template syntax, terminal escapes, bidirectional marks and invisible characters.
@@ -134,8 +134,8 @@ fn stats() -> Stats {
     }
 }
 
-fn delivered() -> Delivered {
-    Delivered {
+fn delivered() -> StoredDelivery {
+    StoredDelivery {
         id: 1,
         received_at: NOW,
         input: HOSTILE.into(),

@@ -28,7 +28,7 @@ use crate::ingest::{Entry, Fingerprint};
 use crate::store::schema::{CATALOG_WITH_SPELLINGS, Columns};
 use crate::store::segment::condition::Sql;
 use crate::store::segment::identity::Identity;
-use crate::store::segment::row::{self, Entries, Ids, Stored};
+use crate::store::segment::row::{self, Entries, EntryMetadata, Ids};
 use crate::store::sqlite::{Database, MAX_ID};
 
 /// At most so many spellings of an entry are kept. Further ones are counted together.
@@ -223,7 +223,11 @@ impl<'a> Overlay<'a> {
 /// Writing, in a transaction of the catalog.
 impl Overlay<'_> {
     /// Enters a newer version of an entry.
-    pub(in crate::store) fn put(&self, entry: &Entry, stored: &Stored<'_>) -> rusqlite::Result<()> {
+    pub(in crate::store) fn put(
+        &self,
+        entry: &Entry,
+        stored: &EntryMetadata<'_>,
+    ) -> rusqlite::Result<()> {
         self.forget_changed(&(stored.id..=stored.id), MAX_ID)?;
         row::insert(self.0, entry, stored)?;
         self.note_change(stored.id)

@@ -15,7 +15,7 @@ use crate::store::catalog::Catalog;
 use crate::store::catalog::segments::State;
 use crate::store::directory::Directory;
 use crate::store::error::StoreError;
-use crate::store::maintain::late::{self, Judge, Step, Work};
+use crate::store::maintain::late::{self, Judge, Progress, RecheckQueue};
 use crate::store::maintain::{retention, seal};
 use crate::store::options::{Options, Retention};
 use crate::store::refused::{RefusedFile, Waiting};
@@ -59,8 +59,8 @@ pub(in crate::store) struct Background {
     /// Set when the store is being closed: what takes long stops where it can be taken up again.
     pub(in crate::store) stopping: Arc<AtomicBool>,
     /// What is left to be checked again.
-    pub(in crate::store) work: Work,
-    /// Whether entries may be there that were not tried and are not among `work`.
+    pub(in crate::store) queue: RecheckQueue,
+    /// Whether entries may be there that were not tried and are not among `queue`.
     pub(in crate::store) not_tried: bool,
 }
 
@@ -71,7 +71,7 @@ impl Background {
         let (mut next_round, mut next_closing) = (Instant::now() + ROUND, Instant::now());
         let mut rested = Instant::now();
         loop {
-            let wait = match self.work.current() {
+            let wait = match self.queue.current() {
                 Some(_) => rested.saturating_duration_since(Instant::now()).min(TICK),
                 None => TICK,
             };
@@ -83,15 +83,15 @@ impl Background {
             report("note refused requests", self.waiting.write(&mut self.refused));
             if Instant::now() >= next_round {
                 self.round();
-                self.work.take_up_failed();
+                self.queue.take_up_failed();
                 next_round = Instant::now() + ROUND;
             }
-            if self.not_tried && self.work.has_judge() && Instant::now() >= next_closing {
+            if self.not_tried && self.queue.has_judge() && Instant::now() >= next_closing {
                 let added = self.add_not_tried();
                 report("check what was not tried", added);
                 next_closing = Instant::now() + ROUND;
             }
-            if self.work.current().is_some() && Instant::now() >= rested {
+            if self.queue.current().is_some() && Instant::now() >= rested {
                 let begun = Instant::now();
                 self.check_again();
                 rested = Instant::now() + begun.elapsed();
@@ -123,7 +123,7 @@ impl Background {
 
     /// What is done whenever there is time.
     fn round(&mut self) {
-        let sealed = self.seal_closed(self.work.current());
+        let sealed = self.seal_closed(self.queue.current());
         report("seal", sealed);
         let pruned = self.retain();
         report("prune", pruned);
@@ -146,7 +146,7 @@ impl Background {
         let only_if = (!late::live_is_older(&self.catalog)?).then_some(AWAITING_KEY);
         let closed = self.close_live(only_if);
         self.not_tried = closed.is_err();
-        self.work.begin(&self.catalog, judge)?;
+        self.queue.begin(&self.catalog, judge)?;
         closed
     }
 
@@ -154,20 +154,20 @@ impl Background {
     fn add_not_tried(&mut self) -> Result<(), StoreError> {
         self.close_live(Some(NOT_TRIED))?;
         self.not_tried = false;
-        self.work.add_not_tried(&self.catalog)
+        self.queue.add_not_tried(&self.catalog)
     }
 
     /// Checks some entries again.
     fn check_again(&mut self) {
         let switched = || relist(&self.writer);
-        let step = self.work.step(&self.directory, &self.catalog, &self.stopping, &switched);
+        let step = self.queue.step(&self.directory, &self.catalog, &self.stopping, &switched);
         match step {
-            Ok(Step::Entries) => return,
-            Ok(Step::Segment) => {}
+            Ok(Progress::Entries) => return,
+            Ok(Progress::Segment) => {}
             Err(error) => report("check verdicts again", Err(error)),
         }
-        if self.work.current().is_none() {
-            let changed = self.work.take_changed();
+        if self.queue.current().is_none() {
+            let changed = self.queue.take_changed();
             if changed > 0 {
                 tracing::info!(
                     changed,
@@ -175,14 +175,14 @@ impl Background {
                 );
             }
         }
-        let sealed = self.seal_closed(self.work.current());
+        let sealed = self.seal_closed(self.queue.current());
         report("seal", sealed);
     }
 
     /// Checks entries again without a rest, for somebody waits.
     fn check_for_a_while(&mut self) {
         let begun = Instant::now();
-        while self.work.current().is_some() && begun.elapsed() < SOON && !self.is_stopping() {
+        while self.queue.current().is_some() && begun.elapsed() < SOON && !self.is_stopping() {
             self.check_again();
         }
     }

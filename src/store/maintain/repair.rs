@@ -35,7 +35,7 @@ pub struct Plan {
     directory: Directory,
     /// Whether there is no catalog that can be read.
     catalog_lost: bool,
-    taken: Vec<Taken>,
+    taken: Vec<FoundSegment>,
     aside: Vec<SetAside>,
     missing: Vec<RangeInclusive<u64>>,
     _lock: Lock,
@@ -47,7 +47,7 @@ pub struct Report {
     /// Whether there is no catalog that can be read, and a new one is made.
     pub catalog_lost: bool,
     /// The segments that the catalog has afterwards, oldest first.
-    pub segments: Vec<TakenUp>,
+    pub segments: Vec<RepairedSegment>,
     /// The files that are moved to `damaged/`.
     pub set_aside: Vec<SetAside>,
     /// Ids that no segment has and that nothing says were removed: the first and the last.
@@ -58,7 +58,7 @@ pub struct Report {
 
 /// A segment of the repaired store.
 #[derive(Clone, Debug, Serialize)]
-pub struct TakenUp {
+pub struct RepairedSegment {
     /// Its file in the folder of the segments.
     pub file: String,
     /// The id of its first entry.
@@ -80,7 +80,7 @@ pub struct SetAside {
 
 /// A segment as its file says it is.
 #[derive(Debug)]
-struct Taken {
+struct FoundSegment {
     segment: Segment,
     known: bool,
     keys: Vec<VerifyingKey>,
@@ -92,7 +92,7 @@ impl Plan {
         let lock = directory.lock()?;
         let catalog = read_catalog(directory);
         let known = catalog.as_ref().map(|(segments, _)| segments.clone()).unwrap_or_default();
-        let mut found: BTreeMap<u64, Taken> = BTreeMap::new();
+        let mut found: BTreeMap<u64, FoundSegment> = BTreeMap::new();
         let mut aside = Vec::new();
         for file in directory.databases()? {
             match look(directory, &file, &known) {
@@ -113,7 +113,7 @@ impl Plan {
 
     /// What is found, and what is to be done about it.
     pub fn report(&self) -> Report {
-        let taken_up = |taken: &Taken| TakenUp {
+        let taken_up = |taken: &FoundSegment| RepairedSegment {
             file: taken.segment.file.clone(),
             first_id: taken.segment.first_id,
             entries: end(&taken.segment) + 1 - taken.segment.first_id,
@@ -208,12 +208,16 @@ fn read_catalog(directory: &Directory) -> Option<Known> {
 }
 
 /// What a file holds; `None` if it is nothing, or why it cannot be used.
-fn look(directory: &Directory, file: &str, known: &[Segment]) -> Result<Option<Taken>, String> {
+fn look(
+    directory: &Directory,
+    file: &str,
+    known: &[Segment],
+) -> Result<Option<FoundSegment>, String> {
     let path = directory.segment(file);
     if !path.exists() {
         return Err("what is left of it is its log alone".into());
     }
-    let read = || -> Result<Option<Taken>, StoreError> {
+    let read = || -> Result<Option<FoundSegment>, StoreError> {
         if contents::is_empty(&path)? {
             return Ok(None);
         }
@@ -248,7 +252,7 @@ fn look(directory: &Directory, file: &str, known: &[Segment]) -> Result<Option<T
     read().map_err(|error| error.to_string())
 }
 
-fn taken(database: &Database, file: &str) -> rusqlite::Result<Taken> {
+fn taken(database: &Database, file: &str) -> rusqlite::Result<FoundSegment> {
     let (first_id, first_delivery, created_at) = database.query_row(
         "SELECT first_id, first_delivery, created_at FROM segment",
         [],
@@ -267,7 +271,7 @@ fn taken(database: &Database, file: &str) -> rusqlite::Result<Taken> {
         closed: Some(Closed::of(database)?),
         sealed: None,
     };
-    Ok(Taken { segment, known: false, keys })
+    Ok(FoundSegment { segment, known: false, keys })
 }
 
 /// Whether a segment has what sealing adds, and no log that belongs to it.
@@ -280,22 +284,22 @@ fn is_sealed(database: &Connection) -> rusqlite::Result<bool> {
 /// the same the one that the catalog names.
 fn choose(
     directory: &Directory,
-    found: &mut BTreeMap<u64, Taken>,
+    found: &mut BTreeMap<u64, FoundSegment>,
     aside: &mut Vec<SetAside>,
-    taken: Taken,
+    taken: FoundSegment,
 ) -> Result<(), StoreError> {
     let first_id = taken.segment.first_id;
     let Some(other) = found.remove(&first_id) else {
         found.insert(first_id, taken);
         return Ok(());
     };
-    let rank = |one: &Taken| {
+    let rank = |one: &FoundSegment| {
         let segment = &one.segment;
         let whole = !file_name::is_temporary(&segment.file);
         (end(segment), whole, one.known, segment.sealed.is_some(), segment.file.clone())
     };
     let (better, other) = if rank(&taken) > rank(&other) { (taken, other) } else { (other, taken) };
-    let path = |one: &Taken| directory.segment(&one.segment.file);
+    let path = |one: &FoundSegment| directory.segment(&one.segment.file);
     let why = match contents::has_all(&path(&better), &path(&other))? {
         true => format!("{} has all that it has", better.segment.file),
         false => format!("{} has the same ids and other lines", better.segment.file),
@@ -306,14 +310,17 @@ fn choose(
 }
 
 /// The segments, oldest first, without those whose ids another has: the one with more entries stays.
-fn without_overlaps(found: BTreeMap<u64, Taken>, aside: &mut Vec<SetAside>) -> Vec<Taken> {
-    let mut taken: Vec<Taken> = Vec::new();
+fn without_overlaps(
+    found: BTreeMap<u64, FoundSegment>,
+    aside: &mut Vec<SetAside>,
+) -> Vec<FoundSegment> {
+    let mut taken: Vec<FoundSegment> = Vec::new();
     for next in found.into_values() {
         let overlaps = taken.last().is_some_and(|last| end(&last.segment) >= next.segment.first_id);
         match taken.pop_if(|_| overlaps) {
             None => taken.push(next),
             Some(last) => {
-                let entries = |one: &Taken| end(&one.segment) + 1 - one.segment.first_id;
+                let entries = |one: &FoundSegment| end(&one.segment) + 1 - one.segment.first_id;
                 let (stays, goes) =
                     if entries(&next) > entries(&last) { (next, last) } else { (last, next) };
                 let why = format!("{} has entries with the same ids", stays.segment.file);
@@ -327,13 +334,13 @@ fn without_overlaps(found: BTreeMap<u64, Taken>, aside: &mut Vec<SetAside>) -> V
 
 /// The ids from `from` to the last entry that no segment has and that were not removed.
 fn missing(
-    taken: &[Taken],
+    taken: &[FoundSegment],
     removed: &[RangeInclusive<u64>],
     from: u64,
 ) -> Vec<RangeInclusive<u64>> {
     let mut missing = Vec::new();
     let mut next = from;
-    for Taken { segment, .. } in taken {
+    for FoundSegment { segment, .. } in taken {
         while next < segment.first_id {
             let gone = removed.iter().find(|range| range.contains(&next));
             if let Some(range) = gone {

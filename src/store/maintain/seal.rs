@@ -171,7 +171,7 @@ mod tests {
     use crate::entry::Millis;
     use crate::ingest::{CheckedLine, ExpectedIds};
     use crate::signature::KeySet;
-    use crate::store::segment::row::{self, Ids, Stored};
+    use crate::store::segment::row::{self, EntryMetadata, Ids};
     use crate::store::write::live::Live;
 
     #[test]
@@ -185,7 +185,8 @@ mod tests {
             let line = Bytes::from(format!("{{\"rt\":{id}}}"));
             let examined = CheckedLine::new(&line, &KeySet::default(), 100);
             let now = Millis::saturating(5);
-            let stored = Stored { id, received_at: now, delivery: 1, input, delivery_count: 1 };
+            let stored =
+                EntryMetadata { id, received_at: now, delivery: 1, input, delivery_count: 1 };
             (examined.read(line, &ExpectedIds::default(), now), stored)
         };
         for id in 1..=3 {

@@ -35,7 +35,7 @@ pub enum Event {
 
 /// What came since the last time.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct EventBatch {
     /// In their order; none if nothing came that matches.
     pub events: Vec<Event>,
     /// Whether there may be more at once.
@@ -44,13 +44,13 @@ pub struct News {
 
 /// Reads what comes.
 pub struct Follow<'a> {
-    ascent: Ascent<'a>,
+    scan: IdScan<'a>,
     change: u64,
 }
 
 /// Reads what there is, by rising id.
 pub struct Export<'a> {
-    ascent: Ascent<'a>,
+    scan: IdScan<'a>,
 }
 
 /// How many ids are looked at in one snapshot.
@@ -64,16 +64,16 @@ impl Reader {
     pub fn follow(&self, filter: &Filter, position: Position) -> Follow<'_> {
         let query = Query::new(filter);
         let (next_id, last_id) = (position.next_id, MAX_ID);
-        let ascent = Ascent { reader: self, query, next_id, last_id, only_lines: false };
-        Follow { ascent, change: position.change }
+        let scan = IdScan { reader: self, query, next_id, last_id, only_lines: false };
+        Follow { scan, change: position.change }
     }
 
     /// Reads all that matches and is there now.
     pub fn export(&self, filter: &Filter, range: TimeRange) -> Result<Export<'_>, StoreError> {
         let query = Query::new(&range.and(filter));
         let last_id = self.greatest_id()?;
-        let ascent = Ascent { reader: self, query, next_id: 1, last_id, only_lines: false };
-        Ok(Export { ascent })
+        let scan = IdScan { reader: self, query, next_id: 1, last_id, only_lines: false };
+        Ok(Export { scan })
     }
 
     /// The position from which a follower sees the newest `count` entries that match, and then what
@@ -140,30 +140,30 @@ fn matching(entries: &impl Entries, query: &Query, ids: &Ids<'_>) -> rusqlite::R
 impl Follow<'_> {
     /// Reads of each new entry its line and little else (`lines`): what it has besides is missing.
     pub fn only_lines(mut self) -> Self {
-        self.ascent.only_lines = true;
+        self.scan.only_lines = true;
         self
     }
 
     /// Where it stands: what was given out is before it.
     pub fn position(&self) -> Position {
-        Position { next_id: self.ascent.next_id, change: self.change }
+        Position { next_id: self.scan.next_id, change: self.change }
     }
 
     /// What came since.
     ///
     /// Changes come first, and only those of entries that were given out or passed over before: an
     /// entry that is new is given out as it is now.
-    pub fn poll(&mut self) -> Result<News, StoreError> {
-        self.ascent.reader.close_removed();
+    pub fn poll(&mut self) -> Result<EventBatch, StoreError> {
+        self.scan.reader.close_removed();
         let news = self.changes()?;
         match news.more {
             true => Ok(news),
-            false => self.ascent.next(),
+            false => self.scan.next(),
         }
     }
 
-    fn changes(&mut self) -> Result<News, StoreError> {
-        let Ascent { reader, query, next_id, .. } = &self.ascent;
+    fn changes(&mut self) -> Result<EventBatch, StoreError> {
+        let IdScan { reader, query, next_id, .. } = &self.scan;
         let (changes, segments) = reader.catalog(|catalog| {
             let changes = catalog.overlay().changes(self.change, SLICE);
             let changes = changes.doing("read the changes", catalog.path())?;
@@ -171,47 +171,52 @@ impl Follow<'_> {
             Ok((changes, segments))
         })?;
         let Some(last) = changes.last().map(|change| change.number) else {
-            return Ok(News::default());
+            return Ok(EventBatch::default());
         };
         // Of the changes of one entry the last one tells what it is now.
         let newest: HashMap<u64, u64> =
             changes.iter().map(|change| (change.entry, change.number)).collect();
-        let told: Vec<Told> = changes
+        let reported: Vec<ReportedChange> = changes
             .iter()
             .filter(|change| change.entry < *next_id)
             .filter(|change| newest.get(&change.entry) == Some(&change.number))
             .filter_map(|change| {
                 let segment = segments.iter().rfind(|one| one.first_id <= change.entry)?;
                 (change.entry <= segment.end()).then_some(())?;
-                Some(Told { at: change.number, entry: change.entry, first_id: segment.first_id })
+                Some(ReportedChange {
+                    at: change.number,
+                    entry: change.entry,
+                    first_id: segment.first_id,
+                })
             })
             .collect();
-        let (mut events, mut budget, mut rest) = (Vec::new(), Budget::new(), told.as_slice());
-        while let Some(Told { first_id, .. }) = rest.first() {
-            // They are told in the order of the ids, mostly.
-            let rises =
-                |one: &Told, next: &Told| one.first_id == next.first_id && one.entry < next.entry;
+        let (mut events, mut budget, mut rest) = (Vec::new(), Budget::new(), reported.as_slice());
+        while let Some(ReportedChange { first_id, .. }) = rest.first() {
+            // They are reported in the order of the ids, mostly.
+            let rises = |one: &ReportedChange, next: &ReportedChange| {
+                one.first_id == next.first_id && one.entry < next.entry
+            };
             let run =
                 1 + rest.iter().zip(rest.iter().skip(1)).take_while(|(a, b)| rises(a, b)).count();
             let (run, others) = rest.split_at(run);
-            let ids: Vec<u64> = run.iter().map(|told| told.entry).collect();
+            let ids: Vec<u64> = run.iter().map(|reported| reported.entry).collect();
             let (mut records, read) = reader.records(*first_id, &ids, query, &mut budget)?;
             let seen = ids.iter().take(read);
             events.extend(seen.filter_map(|id| records.remove(id)).map(Event::Changed));
-            if let Some(Told { at, .. }) = run.get(read) {
+            if let Some(ReportedChange { at, .. }) = run.get(read) {
                 // There is no room for more. What is between belongs to entries that were told.
                 self.change = at.saturating_sub(1);
-                return Ok(News { events, more: true });
+                return Ok(EventBatch { events, more: true });
             }
             rest = others;
         }
         self.change = last;
-        Ok(News { events, more: true })
+        Ok(EventBatch { events, more: true })
     }
 }
 
 /// A change that is told.
-struct Told {
+struct ReportedChange {
     /// Its number.
     at: u64,
     entry: u64,
@@ -223,7 +228,7 @@ impl Export<'_> {
     /// The next entries; none at the end.
     pub fn next_slice(&mut self) -> Result<Vec<Record>, StoreError> {
         loop {
-            let News { events, more } = self.ascent.next()?;
+            let EventBatch { events, more } = self.scan.next()?;
             let records: Vec<_> = events
                 .into_iter()
                 .filter_map(|event| match event {
@@ -239,7 +244,7 @@ impl Export<'_> {
 }
 
 /// Goes up the ids.
-struct Ascent<'a> {
+struct IdScan<'a> {
     reader: &'a Reader,
     query: Query,
     next_id: u64,
@@ -247,11 +252,11 @@ struct Ascent<'a> {
     only_lines: bool,
 }
 
-impl Ascent<'_> {
+impl IdScan<'_> {
     /// The next slice of entries, or the next gap.
-    fn next(&mut self) -> Result<News, StoreError> {
+    fn next(&mut self) -> Result<EventBatch, StoreError> {
         if self.next_id > self.last_id {
-            return Ok(News::default());
+            return Ok(EventBatch::default());
         }
         let (own, later) = self.reader.catalog(|catalog| {
             Ok((catalog.segment_of(self.next_id)?, catalog.segment_after(self.next_id)?))
@@ -261,13 +266,13 @@ impl Ascent<'_> {
             (None, Some(first_id)) => {
                 let (from, to) = (self.next_id, first_id.saturating_sub(1));
                 self.next_id = first_id;
-                Ok(News { events: vec![Event::Missed { from, to }], more: true })
+                Ok(EventBatch { events: vec![Event::Missed { from, to }], more: true })
             }
-            (None, None) => Ok(News::default()),
+            (None, None) => Ok(EventBatch::default()),
         }
     }
 
-    fn slice(&mut self, first_id: u64, later: Option<u64>) -> Result<News, StoreError> {
+    fn slice(&mut self, first_id: u64, later: Option<u64>) -> Result<EventBatch, StoreError> {
         let (start, end) = (self.next_id, self.next_id.saturating_add(SLICE - 1).min(self.last_id));
         let query = &self.query;
         let found = self.reader.visit(
@@ -288,11 +293,11 @@ impl Ascent<'_> {
                 self.next_id = later.unwrap_or(self.last_id.saturating_add(1));
             }
             // Or retention was faster: next time it is a gap.
-            return Ok(News { more: true, ..News::default() });
+            return Ok(EventBatch { more: true, ..EventBatch::default() });
         };
         let more = next_id > self.next_id;
         self.next_id = next_id;
-        Ok(News { events: records.into_iter().map(Event::New).collect(), more })
+        Ok(EventBatch { events: records.into_iter().map(Event::New).collect(), more })
     }
 }
 

@@ -11,15 +11,15 @@ use rayon::prelude::*;
 
 use crate::store::error::StoreError;
 use crate::store::read::Reader;
-use crate::store::read::query::{Key, Query, Window};
+use crate::store::read::query::{Query, SortKey, Window};
 
 /// The most keys of a segment that are held.
 const SLICE: usize = if cfg!(test) { 6 } else { 1000 };
 
 /// A key, and the segment that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Found {
-    pub(in crate::store) key: Key,
+pub(in crate::store) struct Match {
+    pub(in crate::store) key: SortKey,
     pub(in crate::store) first_id: u64,
 }
 
@@ -38,9 +38,9 @@ pub(in crate::store) struct Merge<'a> {
 struct Run {
     first_id: u64,
     /// Keys that are less than this were not given out yet.
-    before: Key,
+    before: SortKey,
     /// The next of them.
-    keys: VecDeque<Key>,
+    keys: VecDeque<SortKey>,
     /// Whether there may be more than `keys`.
     more: bool,
 }
@@ -48,7 +48,7 @@ struct Run {
 /// What a run has next.
 #[derive(PartialEq, Eq)]
 struct Head {
-    key: Key,
+    key: SortKey,
     /// Whether the run's next key is known to be `key`; else it is known to be at most that.
     known: bool,
     run: usize,
@@ -98,7 +98,7 @@ impl<'a> Merge<'a> {
     }
 
     /// The next key.
-    pub(in crate::store) fn next(&mut self) -> Result<Option<Found>, StoreError> {
+    pub(in crate::store) fn next(&mut self) -> Result<Option<Match>, StoreError> {
         loop {
             let Some(head) = self.heads.pop() else { return Ok(None) };
             if !head.known {
@@ -110,7 +110,7 @@ impl<'a> Merge<'a> {
             run.before = head.key;
             let first_id = run.first_id;
             self.heads.extend(run.head(head.run));
-            return Ok(Some(Found { key: head.key, first_id }));
+            return Ok(Some(Match { key: head.key, first_id }));
         }
     }
 

@@ -16,7 +16,7 @@ use crate::store::catalog::overlay::Overlay;
 use crate::store::catalog::segments::Segment;
 use crate::store::error::StoreError;
 use crate::store::read::Reader;
-use crate::store::read::query::{Key, Query, Window};
+use crate::store::read::query::{Query, SortKey, Window};
 use crate::store::schema::Columns;
 use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{Entries, Ids, as_integer};
@@ -40,7 +40,7 @@ impl Reader {
         query: &Query,
         window: &Window,
         most: usize,
-    ) -> Result<Vec<Key>, StoreError> {
+    ) -> Result<Vec<SortKey>, StoreError> {
         let found = self.visit(
             first_id,
             |overlay, segment| overlaid(overlay, query, &window.within(segment), most),
@@ -53,18 +53,18 @@ impl Reader {
                     (false, false) => search.walk_unsealed(&window, &mut top)?,
                 };
                 if !walked && !segment.is_sealed() {
-                    return greatest_id(database, segment).map(Found::NotYet);
+                    return greatest_id(database, segment).map(SearchResult::TooLong);
                 }
                 if !walked {
                     search.sweep(&window, By::Any, &mut top)?;
                 }
-                Ok(Found::Keys(top.keys()))
+                Ok(SearchResult::Keys(top.keys()))
             },
         )?;
         match found {
             None => Ok(Vec::new()),
-            Some(Found::Keys(keys)) => Ok(keys),
-            Some(Found::NotYet(last_id)) => {
+            Some(SearchResult::Keys(keys)) => Ok(keys),
+            Some(SearchResult::TooLong(last_id)) => {
                 self.sweep_unsealed(first_id..=last_id, query, window, most)
             }
         }
@@ -77,7 +77,7 @@ impl Reader {
         query: &Query,
         window: &Window,
         most: usize,
-    ) -> Result<Vec<Key>, StoreError> {
+    ) -> Result<Vec<SortKey>, StoreError> {
         let first_id = *ids.start();
         let (first, last) = (first_id.max(*window.ids.start()), *ids.end().min(window.ids.end()));
         let starts: Vec<u64> = (first..=last).step_by(SWEEP).collect();
@@ -102,10 +102,10 @@ impl Reader {
 }
 
 /// What a look at a segment gave.
-enum Found {
-    Keys(Vec<Key>),
+enum SearchResult {
+    Keys(Vec<SortKey>),
     /// It is unsealed and has entries up to this id: a sweep over it is made in slices.
-    NotYet(u64),
+    TooLong(u64),
 }
 
 /// How a sweep finds the entries.
@@ -130,7 +130,7 @@ fn overlaid(
     if !overlaid.is_empty() {
         let condition = query.condition(overlay.columns());
         overlay.each(&Sql::from("time, id"), condition, &ids, |row| {
-            let key = Key { time: row.get(0)?, id: row.get(1)? };
+            let key = SortKey { time: row.get(0)?, id: row.get(1)? };
             if window.contains(key) {
                 top.push(key);
             }
@@ -203,7 +203,7 @@ impl Search<'_> {
             }
             let Some(row) = rows.next()? else { return Ok(true) };
             if row.get::<_, Option<bool>>(2)? == Some(true) {
-                self.found(Key { time: row.get(0)?, id: row.get(1)? }, window, top);
+                self.found(SortKey { time: row.get(0)?, id: row.get(1)? }, window, top);
             }
         }
         Ok(false)
@@ -215,12 +215,12 @@ impl Search<'_> {
         let mut statement = self.database.prepare_cached(&sql.text)?;
         let mut rows = statement.query(params_from_iter(&sql.parameters))?;
         while let Some(row) = rows.next()? {
-            self.found(Key { time: row.get(0)?, id: row.get(1)? }, window, top);
+            self.found(SortKey { time: row.get(0)?, id: row.get(1)? }, window, top);
         }
         Ok(())
     }
 
-    fn found(&self, key: Key, window: &Window, top: &mut Top) {
+    fn found(&self, key: SortKey, window: &Window, top: &mut Top) {
         if window.contains(key) && self.overlaid.binary_search(&key.id).is_err() {
             top.push(key);
         }
@@ -271,7 +271,7 @@ fn sweep(query: &Query, columns: Columns, window: &Window, by: By) -> Sql {
 
 /// The greatest keys of those that were pushed.
 struct Top {
-    keys: BinaryHeap<Reverse<Key>>,
+    keys: BinaryHeap<Reverse<SortKey>>,
     most: usize,
 }
 
@@ -284,7 +284,7 @@ impl Top {
         self.keys.len() >= self.most
     }
 
-    fn push(&mut self, key: Key) {
+    fn push(&mut self, key: SortKey) {
         if !self.is_full() {
             self.keys.push(Reverse(key));
         } else if let Some(mut least) = self.keys.peek_mut()
@@ -295,7 +295,7 @@ impl Top {
     }
 
     /// The greatest first.
-    fn keys(self) -> Vec<Key> {
+    fn keys(self) -> Vec<SortKey> {
         self.keys.into_sorted_vec().into_iter().map(|Reverse(key)| key).collect()
     }
 }

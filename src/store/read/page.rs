@@ -17,8 +17,8 @@ use crate::entry::Record;
 use crate::search::Filter;
 use crate::store::error::StoreError;
 use crate::store::read::Reader;
-use crate::store::read::merge::{Found, Merge};
-use crate::store::read::query::{Key, Query, TimeRange};
+use crate::store::read::merge::{Match, Merge};
+use crate::store::read::query::{Query, SortKey, TimeRange};
 use crate::store::read::records::{Budget, Records};
 use crate::store::sqlite::MAX_ID;
 
@@ -72,7 +72,7 @@ pub struct Scan<'a> {
     reader: &'a Reader,
     merge: Merge<'a>,
     /// What was found and is not read yet.
-    waiting: VecDeque<Found>,
+    waiting: VecDeque<Match>,
 }
 
 impl Scan<'_> {
@@ -112,7 +112,7 @@ impl Reader {
         };
         let mut window = query.window(range, high);
         if let Some(PageCursor { time, id, .. }) = after {
-            window.before = window.before.min(Key { time, id });
+            window.before = window.before.min(SortKey { time, id });
         }
         let mut merge = Merge::new(self, Arc::clone(&query), window, limit.saturating_add(1))?;
         let mut found = Vec::new();
@@ -156,7 +156,7 @@ impl Reader {
 
     /// The records of the first of these keys, as many as are read at once, and how many keys that
     /// was. There may be fewer records than keys.
-    fn in_order(&self, found: &[Found], query: &Query) -> Result<(Vec<Record>, usize), StoreError> {
+    fn in_order(&self, found: &[Match], query: &Query) -> Result<(Vec<Record>, usize), StoreError> {
         let mut by_segment: BTreeMap<u64, VecDeque<usize>> = BTreeMap::new();
         for (at, one) in found.iter().enumerate() {
             by_segment.entry(one.first_id).or_default().push_back(at);

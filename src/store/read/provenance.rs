@@ -12,7 +12,7 @@ use crate::store::catalog::segments::Segment;
 use crate::store::catalog::sightings::{self, Sighting, Source};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::read::Reader;
-use crate::store::read::stats::{Delivered, delivered};
+use crate::store::read::stats::{StoredDelivery, delivered};
 use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::segment::{contents, long_lines};
@@ -22,16 +22,16 @@ use crate::store::sqlite::Database;
 #[derive(Debug)]
 pub struct Provenance {
     /// The delivery that it first came in. Of the others only the number is known.
-    pub delivery: Option<Delivered>,
+    pub delivery: Option<StoredDelivery>,
     /// The key that verified it, if one did.
     pub key: Option<Key>,
     /// The other lines that came with the same signature, in the order of their first deliveries.
-    pub spellings: Vec<Spelled>,
+    pub spellings: Vec<SpellingLine>,
 }
 
 /// Another line with the signature of an entry, and what it signs.
 #[derive(Debug)]
-pub struct Spelled {
+pub struct SpellingLine {
     /// The line; `None` for those that are only counted, and where its segment is gone.
     pub line: Option<Vec<u8>>,
     /// The delivery that it first came in.
@@ -67,7 +67,7 @@ impl Reader {
         Ok(found.map(|(delivery, key)| Provenance { delivery, key, spellings }))
     }
 
-    fn spellings(&self, id: u64) -> Result<Vec<Spelled>, StoreError> {
+    fn spellings(&self, id: u64) -> Result<Vec<SpellingLine>, StoreError> {
         let (known, segments) = self.catalog(|catalog| {
             let known = catalog.overlay().spellings(id);
             Ok((known.doing("read the spellings", catalog.path())?, catalog.segments()?))
@@ -80,7 +80,7 @@ impl Reader {
                 }
                 None => None,
             };
-            Ok(Spelled { line: line.flatten(), delivery: one.delivery, count: one.count })
+            Ok(SpellingLine { line: line.flatten(), delivery: one.delivery, count: one.count })
         };
         known.into_iter().map(with_line).collect()
     }

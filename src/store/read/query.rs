@@ -12,15 +12,15 @@ use crate::store::sqlite::MAX_ID;
 
 /// What orders entries: the newest has the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::store) struct Key {
+pub(in crate::store) struct SortKey {
     /// Milliseconds since the epoch.
     pub(in crate::store) time: i64,
     pub(in crate::store) id: u64,
 }
 
-impl Key {
+impl SortKey {
     /// Greater than that of any entry.
-    pub(in crate::store) const MAX: Key = Key { time: i64::MAX, id: MAX_ID };
+    pub(in crate::store) const MAX: SortKey = SortKey { time: i64::MAX, id: MAX_ID };
 }
 
 /// A range of time, in milliseconds since the epoch.
@@ -51,14 +51,14 @@ pub(in crate::store) struct Window {
     /// The least time.
     pub(in crate::store) since: i64,
     /// Keys are less than this.
-    pub(in crate::store) before: Key,
+    pub(in crate::store) before: SortKey,
     pub(in crate::store) ids: RangeInclusive<u64>,
     /// The numbers of the deliveries.
     pub(in crate::store) deliveries: RangeInclusive<u64>,
 }
 
 impl Window {
-    pub(in crate::store) fn contains(&self, key: Key) -> bool {
+    pub(in crate::store) fn contains(&self, key: SortKey) -> bool {
         self.since <= key.time && key < self.before && self.ids.contains(&key.id)
     }
 
@@ -69,7 +69,7 @@ impl Window {
     }
 
     /// The greatest key in it that a segment may have; `None` if it has none.
-    pub(in crate::store) fn greatest(&self, segment: &Segment) -> Option<Key> {
+    pub(in crate::store) fn greatest(&self, segment: &Segment) -> Option<SortKey> {
         if segment.first_id > *self.ids.end()
             || segment.end() < *self.ids.start().max(&segment.first_id)
         {
@@ -84,7 +84,7 @@ impl Window {
             return None;
         }
         let (least, greatest) = closed.time?;
-        let greatest = Key { time: greatest, id: closed.last_id };
+        let greatest = SortKey { time: greatest, id: closed.last_id };
         let overlaps = greatest.time >= self.since && least <= self.before.time;
         overlaps.then(|| greatest.min(self.before))
     }
@@ -122,7 +122,7 @@ impl Query {
                     .any(|field| equal_to(filter, field).is_some()),
             window: Window {
                 since: *times.start(),
-                before: Key { time: times.end().saturating_add(1), id: 0 },
+                before: SortKey { time: times.end().saturating_add(1), id: 0 },
                 ids: numbers(Field::Id),
                 deliveries: numbers(Field::Delivery),
             },
@@ -149,7 +149,7 @@ impl Query {
     /// Where to look for what matches: in `range`, and among the ids up to `greatest`.
     pub(in crate::store) fn window(&self, range: TimeRange, greatest: u64) -> Window {
         let Window { since, before, ids, deliveries } = self.window.clone();
-        let until = range.until.map_or(Key::MAX, |time| Key { time, id: 0 });
+        let until = range.until.map_or(SortKey::MAX, |time| SortKey { time, id: 0 });
         Window {
             since: range.since.map_or(since, |time| time.max(since)),
             before: until.min(before),
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_query_narrows_the_window() {
         let deliveries = 0..=MAX_ID;
-        let all = Window { since: 5, before: Key { time: 90, id: 0 }, ids: 0..=50, deliveries };
+        let all = Window { since: 5, before: SortKey { time: 90, id: 0 }, ids: 0..=50, deliveries };
         check("*", all.clone());
         check("NOT id:7", all.clone());
         check("id:7 OR status:4", all.clone());
@@ -254,7 +254,7 @@ mod tests {
         check("id:>3 id:<=60 id:<20", Window { ids: 4..=19, ..all.clone() });
         check(
             "time:<1970-01-01T00:00:00.020Z",
-            Window { before: Key { time: 20, id: 0 }, ..all.clone() },
+            Window { before: SortKey { time: 20, id: 0 }, ..all.clone() },
         );
         check("time:>=1970-01-01T00:00:00.020Z", Window { since: 20, ..all });
     }
@@ -280,11 +280,11 @@ mod tests {
         };
         let window = Window {
             since: 5,
-            before: Key { time: 90, id: 3 },
+            before: SortKey { time: 90, id: 3 },
             ids: 0..=50,
             deliveries: 0..=MAX_ID,
         };
-        let key = |time, id| Some(Key { time, id });
+        let key = |time, id| Some(SortKey { time, id });
         assert_eq!(window.greatest(&segment(None, None)), key(90, 3));
         assert_eq!(window.greatest(&segment(Some(9), None)), None);
         assert_eq!(window.greatest(&segment(Some(19), Some((1, 4)))), None);

@@ -45,7 +45,7 @@ pub struct Stats {
     /// The segments, oldest first.
     pub segments: Vec<SegmentStats>,
     /// The newest deliveries that were answered with 200, newest first.
-    pub deliveries: Vec<Delivered>,
+    pub deliveries: Vec<StoredDelivery>,
     /// The newest refused requests and failed TLS handshakes, newest first.
     pub refused: Vec<Refused>,
     /// What is in quarantine, oldest first.
@@ -79,7 +79,7 @@ pub struct SegmentStats {
 
 /// A delivery that was stored.
 #[derive(Debug, Serialize)]
-pub struct Delivered {
+pub struct StoredDelivery {
     /// Its number.
     pub id: u64,
     /// When it was received.
@@ -192,7 +192,7 @@ impl Reader {
         &self,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<Delivered>, StoreError> {
+    ) -> Result<Vec<StoredDelivery>, StoreError> {
         deliveries(self, &self.catalog(Catalog::segments)?, before, limit)
     }
 }
@@ -203,7 +203,7 @@ fn deliveries(
     segments: &[Segment],
     before: Option<u64>,
     limit: usize,
-) -> Result<Vec<Delivered>, StoreError> {
+) -> Result<Vec<StoredDelivery>, StoreError> {
     let before = before.unwrap_or(MAX_ID).min(MAX_ID);
     let mut deliveries = Vec::new();
     for segment in segments.iter().rev().filter(|segment| segment.first_delivery < before) {
@@ -226,7 +226,7 @@ fn deliveries(
 }
 
 /// Counts the warnings of the entries that these deliveries brought, which are newest first.
-fn add_warnings(segment: &Connection, found: &mut [Delivered]) -> rusqlite::Result<()> {
+fn add_warnings(segment: &Connection, found: &mut [StoredDelivery]) -> rusqlite::Result<()> {
     let (Some(newest), Some(oldest)) = (found.first(), found.last()) else { return Ok(()) };
     let numbers = (oldest.id, newest.id);
     let sql = format!(
@@ -246,7 +246,7 @@ fn add_warnings(segment: &Connection, found: &mut [Delivered]) -> rusqlite::Resu
 }
 
 impl Stats {
-    fn add(&mut self, segment: Segment, tally: &Tally, bytes: u64) {
+    fn add(&mut self, segment: Segment, tally: &SegmentCounts, bytes: u64) {
         let entries = tally.counts.values().sum::<i64>().unsigned_abs();
         for ((kind, verdict), count) in &tally.counts {
             let count = count.unsigned_abs();
@@ -291,7 +291,7 @@ type Class = (Option<String>, String);
 
 /// What a segment holds.
 #[derive(Default)]
-struct Tally {
+struct SegmentCounts {
     counts: BTreeMap<Class, i64>,
     time: Option<(i64, i64)>,
     received_at: Option<(i64, i64)>,
@@ -316,13 +316,17 @@ fn classes(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<BTreeMap<u64
     Ok(found)
 }
 
-fn tally(database: &Database, segment: &Segment, changed: &Changed) -> rusqlite::Result<Tally> {
+fn tally(
+    database: &Database,
+    segment: &Segment,
+    changed: &Changed,
+) -> rusqlite::Result<SegmentCounts> {
     // A sealed segment has the counts, and times by index.
     let counts = match segment.is_sealed() {
         true => "SELECT kind, verdict, sum(entries) FROM minutes GROUP BY 1, 2",
         false => "SELECT kind, verdict, count(*) FROM entries GROUP BY 1, 2",
     };
-    let mut tally = Tally::default();
+    let mut tally = SegmentCounts::default();
     let mut statement = database.prepare_cached(counts)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -348,8 +352,8 @@ fn tally(database: &Database, segment: &Segment, changed: &Changed) -> rusqlite:
     Ok(tally)
 }
 
-pub(in crate::store) fn delivered(row: &Row<'_>) -> rusqlite::Result<Delivered> {
-    Ok(Delivered {
+pub(in crate::store) fn delivered(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {
+    Ok(StoredDelivery {
         id: row.get("id")?,
         received_at: Millis::saturating(row.get("received_at")?),
         input: row.get("input")?,

@@ -263,7 +263,7 @@ mod tests {
     use crate::ingest::{CheckedLine, ExpectedIds};
     use crate::signature::KeySet;
     use crate::store::segment::SCHEMA;
-    use crate::store::segment::row::{self, Stored};
+    use crate::store::segment::row::{self, EntryMetadata};
     use crate::store::sqlite::Database;
 
     const LINES: [&str; 6] = [
@@ -288,7 +288,7 @@ mod tests {
                 received_at,
             );
             let stored =
-                Stored { id, received_at, delivery: 1, input: "default", delivery_count: 1 };
+                EntryMetadata { id, received_at, delivery: 1, input: "default", delivery_count: 1 };
             assert!(row::insert(&connection, &entry, &stored).unwrap());
         }
         (temporary, connection)

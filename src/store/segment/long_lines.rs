@@ -106,7 +106,7 @@ fn raw_piece(connection: &Connection, id: u64, number: u64) -> rusqlite::Result<
 
 /// What was found of a line that was read to its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::store) struct Found {
+pub(in crate::store) struct LineDigest {
     pub(in crate::store) bytes: u64,
     pub(in crate::store) sha256: [u8; 32],
     /// Whether it begins with what was expected.
@@ -114,7 +114,11 @@ pub(in crate::store) struct Found {
 }
 
 /// Reads the line of the entry `id` to its end. It should begin with `first`, of at most a piece.
-pub(in crate::store) fn read(segment: &Database, id: u64, first: &[u8]) -> rusqlite::Result<Found> {
+pub(in crate::store) fn read(
+    segment: &Database,
+    id: u64,
+    first: &[u8],
+) -> rusqlite::Result<LineDigest> {
     let mut context = digest::Context::new(&digest::SHA256);
     let (mut bytes, mut begins, mut number) = (0, first.is_empty(), 0);
     while let Some(piece) = piece(segment, id, number)? {
@@ -125,7 +129,7 @@ pub(in crate::store) fn read(segment: &Database, id: u64, first: &[u8]) -> rusql
         bytes += piece.len() as u64;
         number += 1;
     }
-    Ok(Found { bytes, sha256: sha256(&context.finish()), begins })
+    Ok(LineDigest { bytes, sha256: sha256(&context.finish()), begins })
 }
 
 /// Whether two segments have the same line for the entry `id`.
@@ -187,7 +191,7 @@ mod tests {
     use crate::ingest::{CheckedLine, ExpectedIds};
     use crate::signature::KeySet;
     use crate::store::schema::Schema;
-    use crate::store::segment::row::{self, Entries, Ids, Stored};
+    use crate::store::segment::row::{self, Entries, EntryMetadata, Ids};
     use crate::store::segment::{SCHEMA, condition, contents};
     use crate::store::sqlite;
 
@@ -211,7 +215,7 @@ mod tests {
             received_at,
         );
         let stored =
-            Stored { id: 7, received_at, delivery: 1, input: "default", delivery_count: 1 };
+            EntryMetadata { id: 7, received_at, delivery: 1, input: "default", delivery_count: 1 };
         assert!(row::insert(&segment, &entry, &stored).unwrap());
         segment
     }
@@ -267,7 +271,7 @@ mod tests {
         assert!(whole_line(&segment) == line);
         assert_eq!(piece(&segment, 7, 3).unwrap(), None);
         assert_eq!((length(&segment, 8).unwrap(), piece(&segment, 8, 0).unwrap()), (None, None));
-        let found = Found { bytes: line.len() as u64, sha256, begins: true };
+        let found = LineDigest { bytes: line.len() as u64, sha256, begins: true };
         assert_eq!(read(&segment, 7, &record.raw).unwrap(), found);
         assert!(!read(&segment, 7, b"other").unwrap().begins);
         assert!(is_found(&segment, "begin") && !is_found(&segment, "end"));

@@ -22,7 +22,7 @@ use crate::store::sqlite::Database;
 
 /// What the store adds to an entry.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct Stored<'a> {
+pub(in crate::store) struct EntryMetadata<'a> {
     pub(in crate::store) id: u64,
     pub(in crate::store) received_at: Millis,
     pub(in crate::store) delivery: u64,
@@ -183,7 +183,7 @@ impl Entries for Database {
 pub(in crate::store) fn insert(
     connection: &Connection,
     entry: &Entry,
-    stored: &Stored<'_>,
+    stored: &EntryMetadata<'_>,
 ) -> rusqlite::Result<bool> {
     let key = match entry.verdict.proof().map(|proof| proof.key()) {
         Some(key) => {
@@ -514,8 +514,13 @@ mod tests {
             &ExpectedIds::default(),
             now,
         );
-        let stored =
-            Stored { id: 1, received_at: now, delivery: 1, input: "default", delivery_count: 1 };
+        let stored = EntryMetadata {
+            id: 1,
+            received_at: now,
+            delivery: 1,
+            input: "default",
+            delivery_count: 1,
+        };
         insert(&segment, &entry, &stored).unwrap();
         // As a version that did not know them would have written it.
         segment

@@ -30,14 +30,14 @@ const LINE: usize = 64;
 
 /// The highest id of an entry and of a delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::store) struct Highest {
+pub(in crate::store) struct HighestIds {
     pub(in crate::store) entry: u64,
     pub(in crate::store) delivery: u64,
 }
 
-impl Highest {
+impl HighestIds {
     /// Whether neither is above what `other` has.
-    pub(in crate::store) fn is_within(self, other: Highest) -> bool {
+    pub(in crate::store) fn is_within(self, other: HighestIds) -> bool {
         self.entry <= other.entry && self.delivery <= other.delivery
     }
 
@@ -49,11 +49,13 @@ impl Highest {
     }
 
     /// What a line says, if it is whole.
-    fn parse(line: &[u8], word: &str) -> Option<Highest> {
+    fn parse(line: &[u8], word: &str) -> Option<HighestIds> {
         let text = std::str::from_utf8(line).ok()?;
         let mut words = text.split_whitespace().skip(1);
-        let highest =
-            Highest { entry: words.next()?.parse().ok()?, delivery: words.next()?.parse().ok()? };
+        let highest = HighestIds {
+            entry: words.next()?.parse().ok()?,
+            delivery: words.next()?.parse().ok()?,
+        };
         (highest.line(word) == text).then_some(highest)
     }
 }
@@ -63,8 +65,8 @@ impl Highest {
 pub(in crate::store) struct Ids {
     file: File,
     path: PathBuf,
-    reserved: Highest,
-    acknowledged: Highest,
+    reserved: HighestIds,
+    acknowledged: HighestIds,
     /// When it was synced last; `None` if nothing was written since.
     unsynced_since: Option<Instant>,
 }
@@ -75,7 +77,10 @@ const ACKNOWLEDGED: &str = "acknowledged";
 impl Ids {
     /// Opens the file. Where there is none, as in a store of an earlier version, or it is damaged,
     /// one is made for a store whose highest ids are `last`.
-    pub(in crate::store) fn open(directory: &Directory, last: Highest) -> Result<Ids, StoreError> {
+    pub(in crate::store) fn open(
+        directory: &Directory,
+        last: HighestIds,
+    ) -> Result<Ids, StoreError> {
         let path = directory.ids();
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -83,7 +88,7 @@ impl Ids {
         let read = |at: u64, word: &str| {
             let mut line = [0; LINE];
             file.read_exact_at(&mut line, at).ok()?;
-            Highest::parse(&line, word)
+            HighestIds::parse(&line, word)
         };
         let found = read(0, RESERVED).zip(read(LINE as u64, ACKNOWLEDGED));
         let is_new = file.metadata().doing("read", &path)?.len() == 0;
@@ -105,17 +110,17 @@ impl Ids {
     }
 
     /// The highest ids that were acknowledged.
-    pub(in crate::store) fn acknowledged(&self) -> Highest {
+    pub(in crate::store) fn acknowledged(&self) -> HighestIds {
         self.acknowledged
     }
 
     /// The highest ids that may have been given out.
-    pub(in crate::store) fn reserved(&self) -> Highest {
+    pub(in crate::store) fn reserved(&self) -> HighestIds {
         self.reserved
     }
 
     /// Makes sure that ids up to `highest` are reserved on the disk.
-    pub(in crate::store) fn reserve(&mut self, highest: Highest) -> Result<(), StoreError> {
+    pub(in crate::store) fn reserve(&mut self, highest: HighestIds) -> Result<(), StoreError> {
         if highest.is_within(self.reserved) {
             return Ok(());
         }
@@ -123,7 +128,7 @@ impl Ids {
             true => wanted.saturating_add(BLOCK),
             false => reserved,
         };
-        let reserved = Highest {
+        let reserved = HighestIds {
             entry: block(highest.entry, self.reserved.entry),
             delivery: block(highest.delivery, self.reserved.delivery),
         };
@@ -134,7 +139,7 @@ impl Ids {
     }
 
     /// Notes that ids up to `highest` are acknowledged: to be called before the answer.
-    pub(in crate::store) fn acknowledge(&mut self, highest: Highest) -> Result<(), StoreError> {
+    pub(in crate::store) fn acknowledge(&mut self, highest: HighestIds) -> Result<(), StoreError> {
         if highest == self.acknowledged {
             return Ok(());
         }
@@ -160,7 +165,7 @@ impl Ids {
         self.unsynced_since.is_some()
     }
 
-    fn write(&self, word: &str, highest: Highest) -> Result<(), StoreError> {
+    fn write(&self, word: &str, highest: HighestIds) -> Result<(), StoreError> {
         let at = if word == RESERVED { 0 } else { LINE as u64 };
         self.file.write_all_at(highest.line(word).as_bytes(), at).doing("write", &self.path)
     }
@@ -176,8 +181,8 @@ impl Ids {
 mod tests {
     use super::*;
 
-    fn highest(entry: u64, delivery: u64) -> Highest {
-        Highest { entry, delivery }
+    fn highest(entry: u64, delivery: u64) -> HighestIds {
+        HighestIds { entry, delivery }
     }
 
     #[test]

@@ -13,12 +13,12 @@ use crate::store::catalog::Catalog;
 use crate::store::catalog::segments::{Segment, State};
 use crate::store::directory::{Directory, remove_database, sync};
 use crate::store::error::{SqliteContext, StoreError};
-use crate::store::segment::row::{self, Stored};
+use crate::store::segment::row::{self, EntryMetadata};
 use crate::store::segment::{self, Closed, contents, file_name, identity};
 use crate::store::sqlite::{self, Database};
 use crate::store::write::duplicates::OlderSegments;
-use crate::store::write::ids::Highest;
-use crate::store::write::meter::Classes;
+use crate::store::write::ids::HighestIds;
+use crate::store::write::observer::Classes;
 use crate::store::write::redeliveries::{Redeliveries, Redelivery};
 use crate::store::write::spellings::{self, NewSpelling, Segments};
 use crate::store::write::writer::{Appended, Delivery};
@@ -36,12 +36,12 @@ pub(in crate::store) struct Live {
 
 /// Where the next ids stood, to go back to when a transaction fails.
 #[derive(Clone, Copy)]
-pub(in crate::store) struct Mark {
+pub(in crate::store) struct NextIds {
     next_id: u64,
     next_delivery: u64,
 }
 
-impl Mark {
+impl NextIds {
     /// Whether the entry `id` was there already.
     pub(in crate::store) fn had(self, id: u64) -> bool {
         id < self.next_id
@@ -54,7 +54,7 @@ pub(in crate::store) struct Context<'a> {
     pub(in crate::store) catalog: &'a Catalog,
     pub(in crate::store) redeliveries: &'a mut Redeliveries,
     /// Where the ids stood before the transaction.
-    pub(in crate::store) begun: Mark,
+    pub(in crate::store) begun: NextIds,
 }
 
 /// An entry that is there already.
@@ -149,8 +149,8 @@ impl Live {
     }
 
     /// The highest ids that it has given out.
-    pub(in crate::store) fn highest(&self) -> Highest {
-        Highest { entry: self.next_id - 1, delivery: self.next_delivery - 1 }
+    pub(in crate::store) fn highest(&self) -> HighestIds {
+        HighestIds { entry: self.next_id - 1, delivery: self.next_delivery - 1 }
     }
 
     /// Whether it has an entry of which this condition is true.
@@ -164,11 +164,11 @@ impl Live {
         Closed::of(&self.connection).doing("read", &self.path)
     }
 
-    pub(in crate::store) fn mark(&self) -> Mark {
-        Mark { next_id: self.next_id, next_delivery: self.next_delivery }
+    pub(in crate::store) fn mark(&self) -> NextIds {
+        NextIds { next_id: self.next_id, next_delivery: self.next_delivery }
     }
 
-    pub(in crate::store) fn return_to(&mut self, mark: Mark) {
+    pub(in crate::store) fn return_to(&mut self, mark: NextIds) {
         (self.next_id, self.next_delivery) = (mark.next_id, mark.next_delivery);
     }
 
@@ -233,7 +233,7 @@ impl Live {
         if let Some(id) = context.older.find(entry) {
             return Ok(Some(Duplicate { id, same_line: true }));
         }
-        let stored = Stored {
+        let stored = EntryMetadata {
             id: self.next_id,
             received_at: delivery.received_at,
             delivery: self.next_delivery,

@@ -3,7 +3,7 @@
 pub(in crate::store) mod duplicates;
 mod ids;
 pub(in crate::store) mod live;
-pub mod meter;
+pub mod observer;
 pub(in crate::store) mod pulse;
 mod redeliveries;
 pub(in crate::store) mod spellings;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use crate::store::write::meter::Health;
+use crate::store::write::observer::Health;
 use crate::store::write::writer::Message;
 
 /// Feels whether the writer gets on. It keeps neither the store nor its writer from ending.
@@ -24,13 +24,13 @@ impl Pulse {
 
     /// Whether the writer has done anything since this was asked last. It is asked to do something
     /// by the next time, for it may have nothing else to do.
-    pub fn is_felt(&mut self) -> bool {
+    pub fn is_alive(&mut self) -> bool {
         let beats = self.health.beats();
-        let is_felt = beats != self.seen;
+        let is_alive = beats != self.seen;
         self.seen = beats;
         // A writer that has ended is not felt.
         let _ = self.writer.send(Message::Beat);
-        is_felt
+        is_alive
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
 
     /// Asks until the writer is felt; the test hangs where it never is.
     fn feel(pulse: &mut Pulse) {
-        while !pulse.is_felt() {
+        while !pulse.is_alive() {
             std::thread::yield_now();
         }
     }
@@ -85,9 +85,9 @@ mod tests {
         while store.health.beats() < beats + 2 {
             std::thread::yield_now();
         }
-        assert!(pulse.is_felt());
+        assert!(pulse.is_alive());
         for _ in 0..1000 {
-            assert!(!pulse.is_felt());
+            assert!(!pulse.is_alive());
         }
 
         drop(to_chunks);
@@ -95,7 +95,7 @@ mod tests {
         assert!(matches!(incomplete, Err(StoreError::Incomplete { got: 0, expected: 2 })));
         feel(&mut pulse);
         drop(store);
-        while pulse.is_felt() {}
-        assert!(!pulse.is_felt());
+        while pulse.is_alive() {}
+        assert!(!pulse.is_alive());
     }
 }

@@ -13,9 +13,9 @@ use crate::ingest::Entry;
 use crate::store::catalog::Catalog;
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::segment::condition::Sql;
-use crate::store::segment::row::{self, Entries, Ids, Stored};
+use crate::store::segment::row::{self, Entries, EntryMetadata, Ids};
 use crate::store::sqlite::Database;
-use crate::store::write::live::Mark;
+use crate::store::write::live::NextIds;
 use crate::store::write::spellings::{self, NewSpelling, Segments};
 
 /// So many verdicts are held until they are entered, of entries that are on the disk.
@@ -102,7 +102,7 @@ impl Redeliveries {
 
     /// Forgets what a delivery brought that is not stored. Improvements of entries that are on the
     /// disk stay: their lines were verified.
-    pub(in crate::store) fn return_to(&mut self, savepoint: &Savepoint, mark: Mark) {
+    pub(in crate::store) fn return_to(&mut self, savepoint: &Savepoint, mark: NextIds) {
         self.older.truncate(savepoint.older);
         self.spellings.truncate(savepoint.spellings);
         self.improvements_of_new.retain(|one| mark.had(one.id));
@@ -126,7 +126,7 @@ impl Redeliveries {
         catalog: &Catalog,
         segments: &mut Segments<'_>,
         Redelivery { id, same_line, entry, input }: Redelivery<'_>,
-        begun: Mark,
+        begun: NextIds,
     ) -> Result<(), StoreError> {
         let quality = Quality::new(entry.verdict.name(), &entry.warnings);
         if quality == Quality::NotValid
@@ -199,7 +199,7 @@ fn improve(
         match entry {
             Some((mut entry, original)) => {
                 entry.time = original.time;
-                let stored = Stored {
+                let stored = EntryMetadata {
                     id,
                     received_at: original.received_at,
                     delivery: original.delivery,

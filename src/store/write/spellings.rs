@@ -13,7 +13,7 @@ use crate::store::catalog::Catalog;
 use crate::store::catalog::overlay::{MAX_SPELLINGS, Overlay};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::segment::identity::{self, Identity};
-use crate::store::segment::row::Stored;
+use crate::store::segment::row::EntryMetadata;
 use crate::store::sqlite::Database;
 use crate::store::write::duplicates::OlderSegments;
 
@@ -133,7 +133,7 @@ pub(in crate::store) fn put(
     catalog: &Catalog,
     segments: &mut Segments<'_>,
     mut entry: Entry,
-    stored: &Stored<'_>,
+    stored: &EntryMetadata<'_>,
 ) -> Result<(), StoreError> {
     let (overlay, path) = (catalog.overlay(), catalog.path());
     let put = |entry: &Entry| overlay.put(entry, stored).doing("enter a verdict", path);

@@ -18,9 +18,9 @@ use crate::store::directory::Directory;
 use crate::store::error::StoreError;
 use crate::store::options::Options;
 use crate::store::write::duplicates::OlderSegments;
-use crate::store::write::ids::{Highest, Ids};
-use crate::store::write::live::{Context, Live, Mark};
-use crate::store::write::meter::{Classes, Health, Meter};
+use crate::store::write::ids::{HighestIds, Ids};
+use crate::store::write::live::{Context, Live, NextIds};
+use crate::store::write::observer::{Classes, Health, StoreObserver};
 use crate::store::write::redeliveries::Redeliveries;
 
 /// What is known of a delivery when it is stored.
@@ -108,7 +108,7 @@ pub(in crate::store) struct Writer {
     options: Options,
     /// Told when a segment was closed.
     closed: Box<dyn Fn() + Send>,
-    meter: Arc<dyn Meter>,
+    observer: Arc<dyn StoreObserver>,
     health: Arc<Health>,
 }
 
@@ -121,7 +121,7 @@ impl Writer {
         directory: Directory,
         options: Options,
         closed: Box<dyn Fn() + Send>,
-        meter: Arc<dyn Meter>,
+        observer: Arc<dyn StoreObserver>,
         health: Arc<Health>,
     ) -> Result<Writer, StoreError> {
         let catalog = Catalog::open(&directory)?;
@@ -137,7 +137,7 @@ impl Writer {
             before => begin(&directory, &catalog, before, last, &ids)?,
         };
         let older = OlderSegments::new(directory.clone(), without_live(catalog.segments()?));
-        Ok(Writer { directory, catalog, live, ids, older, options, closed, meter, health })
+        Ok(Writer { directory, catalog, live, ids, older, options, closed, observer, health })
     }
 
     /// Works until it is told to stop, or until nobody can ask it for anything.
@@ -223,7 +223,7 @@ impl Writer {
 
     /// Answers a group of deliveries with an error.
     fn refuse(&self, group: Vec<Job>, error: &StoreError) {
-        self.meter.failed();
+        self.observer.failed();
         self.health.note(Some(error.to_string()));
         for job in group {
             let _ = job.reply.send(Err(StoreError::RolledBack(error.to_string())));
@@ -232,15 +232,15 @@ impl Writer {
 
     /// Tells those who watch what was committed.
     fn report(&self, group: &[Job], results: &Results, took: Duration) {
-        self.meter.committed(group.len(), took);
+        self.observer.committed(group.len(), took);
         let mut trouble = None;
         for (job, result) in group.iter().zip(results) {
             match result {
-                Ok((appended, classes)) => self.meter.stored(&job.delivery, appended, classes),
+                Ok((appended, classes)) => self.observer.stored(&job.delivery, appended, classes),
                 // The sender's thread failed, not the disk.
-                Err(StoreError::Incomplete { .. }) => self.meter.failed(),
+                Err(StoreError::Incomplete { .. }) => self.observer.failed(),
                 Err(error) => {
-                    self.meter.failed();
+                    self.observer.failed();
                     trouble = Some(error.to_string());
                 }
             }
@@ -259,7 +259,7 @@ impl Writer {
     fn transaction(
         &mut self,
         group: &[Job],
-        begun: Mark,
+        begun: NextIds,
         redeliveries: &mut Redeliveries,
     ) -> Result<Results, StoreError> {
         self.live.execute("BEGIN IMMEDIATE")?;
@@ -285,7 +285,7 @@ impl Writer {
     fn store(
         &mut self,
         job: &Job,
-        begun: Mark,
+        begun: NextIds,
         redeliveries: &mut Redeliveries,
     ) -> Result<(Appended, Classes), StoreError> {
         let mut classes = Classes::default();
@@ -359,7 +359,7 @@ fn begin(
     directory: &Directory,
     catalog: &Catalog,
     before: Option<Live>,
-    last: Highest,
+    last: HighestIds,
     ids: &Ids,
 ) -> Result<Live, StoreError> {
     let (acknowledged, reserved) = (ids.acknowledged(), ids.reserved());
@@ -400,9 +400,9 @@ fn without_live(mut segments: Vec<Segment>) -> Vec<Segment> {
 }
 
 /// The highest ids of all segments.
-fn highest(segments: &[Segment]) -> Highest {
+fn highest(segments: &[Segment]) -> HighestIds {
     let closed = segments.iter().filter_map(|segment| segment.closed.as_ref());
-    closed.fold(Highest::default(), |highest, closed| Highest {
+    closed.fold(HighestIds::default(), |highest, closed| HighestIds {
         entry: highest.entry.max(closed.last_id),
         delivery: highest.delivery.max(closed.last_delivery),
     })

@@ -15,7 +15,7 @@ use crate::signature::verdict::NO_KEYS;
 use crate::store::catalog::overlay::Overlay;
 use crate::store::read::records::Budget;
 use crate::store::segment::condition::Sql;
-use crate::store::segment::long_lines::{self, Found};
+use crate::store::segment::long_lines::{self, LineDigest};
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
 
@@ -32,7 +32,7 @@ pub(super) struct Recorded {
     /// Whether another entry is shown in its place.
     hidden: bool,
     /// What was found of a line that is too long, when it was read to its end.
-    found: Option<Found>,
+    found: Option<LineDigest>,
 }
 
 /// Entries of a segment as they are now.
@@ -227,7 +227,7 @@ impl Recorded {
 }
 
 /// What the pieces of a line that is too long have other than is recorded.
-fn pieces(found: &Found, whole: &WholeLine) -> Vec<String> {
+fn pieces(found: &LineDigest, whole: &WholeLine) -> Vec<String> {
     let mut differences = Vec::new();
     if whole.bytes != Some(found.bytes) {
         let recorded = whole.bytes.unwrap_or_default();

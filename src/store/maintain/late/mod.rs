@@ -4,10 +4,10 @@
 //! those that were not tried, for so many others failed in their delivery, are checked whether a key
 //! arrives or not. A verdict that changes gets a rising change number, and what the entry is now goes
 //! to the catalog, which is laid over on reading. The live segment is closed before, so its entries
-//! are never changed beside the writer. `work` is what is left to do.
+//! are never changed beside the writer. `queue` is what is left to do.
 
 mod older_rules;
-mod work;
+mod queue;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use rusqlite::{Connection, Row};
 
-pub(in crate::store) use self::work::{Step, Work};
+pub(in crate::store) use self::queue::{Progress, RecheckQueue};
 use crate::entry::{Malformed, Millis, VerdictName};
 use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::signature::{KeySet, Reason, Verdict};
 use crate::store::catalog::Catalog;
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::segment::condition::Sql;
-use crate::store::segment::row::{self, Entries, Ids, Stored};
+use crate::store::segment::row::{self, Entries, EntryMetadata, Ids};
 use crate::store::write::duplicates::OlderSegments;
 use crate::store::write::spellings::{self, Segments};
 
@@ -177,7 +177,7 @@ fn enter(
             }
             let expected = judge.expected(&recorded.input);
             let entry = examined.read(Bytes::from(recorded.line), &expected, recorded.received_at);
-            let stored = Stored {
+            let stored = EntryMetadata {
                 id: recorded.id,
                 received_at: recorded.received_at,
                 delivery: recorded.delivery,

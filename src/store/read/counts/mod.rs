@@ -42,7 +42,7 @@ const EVER: Range<i64> = i64::MIN..i64::MAX;
 
 /// What is counted.
 #[derive(Clone, Debug)]
-pub struct Wanted<'a> {
+pub struct CountRequest<'a> {
     /// Which entries.
     pub filter: &'a Filter,
     /// In which time.
@@ -77,7 +77,7 @@ pub struct Counts {
 
 impl Reader {
     /// Counts entries.
-    pub fn counts(&self, wanted: &Wanted<'_>) -> Result<Counts, StoreError> {
+    pub fn counts(&self, wanted: &CountRequest<'_>) -> Result<Counts, StoreError> {
         let summarised = wanted.fields.iter().all(|field| SUMMARISED.contains(&field.name()));
         let exact = match *wanted.filter {
             Filter::All => summarised,
@@ -90,7 +90,7 @@ impl Reader {
     }
 
     /// Counts what lies in the range.
-    fn count_all(&self, wanted: &Wanted<'_>) -> Result<Counts, StoreError> {
+    fn count_all(&self, wanted: &CountRequest<'_>) -> Result<Counts, StoreError> {
         let range = wanted.range;
         let (since, until) = (range.since.unwrap_or(i64::MIN), range.until.unwrap_or(i64::MAX));
         let overlaps = |(least, greatest)| least < until && since <= greatest;
@@ -147,7 +147,7 @@ impl Reader {
     }
 
     /// Counts the newest entries that match.
-    fn count_newest(&self, wanted: &Wanted<'_>) -> Result<Counts, StoreError> {
+    fn count_newest(&self, wanted: &CountRequest<'_>) -> Result<Counts, StoreError> {
         let query = Arc::new(Query::new(wanted.filter));
         let window: Window = query.window(wanted.range, self.greatest_id()?);
         let mut merge = Merge::new(self, query, window, NEWEST)?;

@@ -9,7 +9,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Row, params_from_iter};
 
 use super::buckets::Buckets;
-use super::{Counts, Wanted};
+use super::{CountRequest, Counts};
 use crate::entry::fields::FieldType;
 use crate::search::{Field, Filter};
 use crate::store::schema::Columns;
@@ -147,7 +147,7 @@ impl Tally {
     }
 
     /// What was counted, as it was asked for.
-    pub(super) fn counts(self, wanted: &Wanted<'_>, complete: bool) -> Counts {
+    pub(super) fn counts(self, wanted: &CountRequest<'_>, complete: bool) -> Counts {
         let entries: i64 = self.minutes.values().flat_map(BTreeMap::values).sum();
         let counted = |minute: &(&i64, &BTreeMap<String, i64>)| minute.1.values().any(|n| *n > 0);
         let minutes = || self.minutes.iter().filter(counted).map(|(minute, _)| *minute);

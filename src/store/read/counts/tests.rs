@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{Counts, NEWEST, Wanted};
+use super::{CountRequest, Counts, NEWEST};
 use crate::search::Field;
 use crate::store::tests::{Both, Known, NAMES, QUERIES, filter, range, step};
 
@@ -29,7 +29,7 @@ proptest! {
             for fields in [&["name", "warning", "verdict"][..], &["cs1", "status"], &[]] {
                 let fields: Vec<_> = fields.iter().map(|name| Field::named(name)).collect();
                 let (now, buckets) = (0, 10);
-                let wanted = Wanted { filter, range, now, buckets, fields: &fields, values };
+                let wanted = CountRequest { filter, range, now, buckets, fields: &fields, values };
                 let counts = reader.counts(&wanted).unwrap();
                 let mut expected = both.newest(matches, range);
                 let exact = match query {

@@ -9,7 +9,7 @@ use crate::ingest::Entry;
 use crate::store::write::writer::{Appended, Delivery};
 
 /// Is told what the store does, on the thread that writes: it must not block.
-pub trait Meter: Send + Sync + 'static {
+pub trait StoreObserver: Send + Sync + 'static {
     /// A delivery is on the disk. `classes` counts its entries that were new.
     fn stored(&self, delivery: &Delivery, appended: &Appended, classes: &Classes) {
         let _ = (delivery, appended, classes);
@@ -25,7 +25,7 @@ pub trait Meter: Send + Sync + 'static {
 }
 
 /// Nobody watches.
-impl Meter for () {}
+impl StoreObserver for () {}
 
 /// A format, a kind (`None`: malformed) and a verdict.
 pub type Class = (Option<Format>, Option<Kind>, VerdictName);
@@ -114,7 +114,7 @@ mod tests {
     #[derive(Default)]
     struct Seen(Mutex<Vec<String>>);
 
-    impl Meter for Seen {
+    impl StoreObserver for Seen {
         fn stored(&self, delivery: &Delivery, appended: &Appended, classes: &Classes) {
             let class = |((format, kind, verdict), count): &(Class, u64)| {
                 format!(
@@ -139,8 +139,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = Directory::create(&home.path().join("data")).unwrap();
         let seen = Arc::new(Seen::default());
-        let meter = Arc::clone(&seen) as Arc<_>;
-        let store = Store::open_watched(&directory, Options::default(), meter).unwrap();
+        let observer = Arc::clone(&seen) as Arc<_>;
+        let store = Store::open_with_observer(&directory, Options::default(), observer).unwrap();
         let body = "{\"name\":\"Ingress\",\"rt\":1}\n{\"rt\":2}\nhello\n{\"rt\":2}\n{\"rt\":3}\n";
         for _ in 0..2 {
             let caps = Caps { max_line: 100, max_lines: 100 };

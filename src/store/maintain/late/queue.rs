@@ -18,52 +18,52 @@ use crate::store::write::duplicates::OlderSegments;
 
 /// What of a segment is left. What was never tried comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Left {
+enum PendingKind {
     /// What was stored without being tried.
     NotTried,
     /// What else a new key may make valid.
     AwaitsKey,
 }
 
-impl Left {
+impl PendingKind {
     /// Which entries they are, in SQL over those of a segment.
     fn condition(self) -> String {
         match self {
-            Left::NotTried => NOT_TRIED.to_owned(),
-            Left::AwaitsKey => format!("{AWAITING_KEY} AND NOT {NOT_TRIED}"),
+            PendingKind::NotTried => NOT_TRIED.to_owned(),
+            PendingKind::AwaitsKey => format!("{AWAITING_KEY} AND NOT {NOT_TRIED}"),
         }
     }
 }
 
 /// What is left to be checked again.
 #[derive(Default)]
-pub(in crate::store) struct Work {
+pub(in crate::store) struct RecheckQueue {
     judge: Option<Arc<dyn Judge>>,
     /// Segments, named by their first ids.
-    left: BTreeSet<(Left, u64)>,
+    left: BTreeSet<(PendingKind, u64)>,
     /// Those that could not be checked.
-    failed: BTreeSet<(Left, u64)>,
+    failed: BTreeSet<(PendingKind, u64)>,
     /// All that were closed when they were looked at last: a closed one gets no new entries.
     seen: BTreeSet<u64>,
     /// Where entries are looked for that have the same signature. It keeps files open, so it is there only
     /// while something is left.
     older: Option<OlderSegments>,
     /// What is being checked, and the last entry of it that was.
-    at: Option<((Left, u64), u64)>,
+    at: Option<((PendingKind, u64), u64)>,
     /// How many verdicts have changed.
     changed: u64,
 }
 
 /// What a step has done.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::store) enum Step {
+pub(in crate::store) enum Progress {
     /// Some entries of a segment are done.
     Entries,
     /// A whole segment is done. A sealed one may have been written anew.
     Segment,
 }
 
-impl Work {
+impl RecheckQueue {
     /// Whether it is known how to judge.
     pub(in crate::store) fn has_judge(&self) -> bool {
         self.judge.is_some()
@@ -78,15 +78,15 @@ impl Work {
         let before = std::mem::take(self);
         self.changed = before.changed;
         self.judge = Some(judge);
-        self.add(catalog, &[Left::NotTried, Left::AwaitsKey])
+        self.add(catalog, &[PendingKind::NotTried, PendingKind::AwaitsKey])
     }
 
     /// Adds what was not tried, in the segments that were closed since they were looked at last.
     pub(in crate::store) fn add_not_tried(&mut self, catalog: &Catalog) -> Result<(), StoreError> {
-        self.add(catalog, &[Left::NotTried])
+        self.add(catalog, &[PendingKind::NotTried])
     }
 
-    fn add(&mut self, catalog: &Catalog, what: &[Left]) -> Result<(), StoreError> {
+    fn add(&mut self, catalog: &Catalog, what: &[PendingKind]) -> Result<(), StoreError> {
         let by_older_rules = catalog.under_older_rules()?;
         for segment in catalog.segments()? {
             let Some(closed) = &segment.closed else { continue };
@@ -122,18 +122,18 @@ impl Work {
         catalog: &Catalog,
         stopping: &AtomicBool,
         switched: &dyn Fn(),
-    ) -> Result<Step, StoreError> {
+    ) -> Result<Progress, StoreError> {
         let (Some(&what), Some(judge)) = (self.left.first(), self.judge.clone()) else {
-            return Ok(Step::Segment);
+            return Ok(Progress::Segment);
         };
         let step = self.check(what, directory, catalog, judge.as_ref(), stopping);
         let step = step.and_then(|step| match step {
-            Step::Segment => {
+            Progress::Segment => {
                 write_anew_if_changed(directory, catalog, what.1, switched).map(|()| step)
             }
-            Step::Entries => Ok(step),
+            Progress::Entries => Ok(step),
         });
-        if matches!(step, Ok(Step::Entries)) {
+        if matches!(step, Ok(Progress::Entries)) {
             return step;
         }
         self.left.remove(&what);
@@ -148,12 +148,12 @@ impl Work {
 
     fn check(
         &mut self,
-        what @ (left, first_id): (Left, u64),
+        what @ (left, first_id): (PendingKind, u64),
         directory: &Directory,
         catalog: &Catalog,
         judge: &dyn Judge,
         stopping: &AtomicBool,
-    ) -> Result<Step, StoreError> {
+    ) -> Result<Progress, StoreError> {
         // It may have been sealed since, or given up by retention.
         let segments = catalog.segments()?;
         let segment = segments.iter().find(|segment| segment.first_id == first_id).cloned();
@@ -163,21 +163,21 @@ impl Work {
         let Some((segment, closed)) =
             segment.and_then(|segment| Some((segment.clone(), segment.closed?)))
         else {
-            return Ok(Step::Segment);
+            return Ok(Progress::Segment);
         };
         let database = segment.open(directory)?;
-        if left == Left::AwaitsKey && catalog.under_older_rules()?.contains(&first_id) {
+        if left == PendingKind::AwaitsKey && catalog.under_older_rules()?.contains(&first_id) {
             let ids = first_id..=closed.last_id;
             self.changed += older_rules::recheck(catalog, older, ids, &database, judge, stopping)?;
         }
         let after = self.at.filter(|(at, _)| *at == what).map_or(0, |(_, after)| after);
         let slice = awaiting(&database, &left.condition(), after);
         let slice = slice.doing("read a segment", database.path())?;
-        let Some(last) = slice.last() else { return Ok(Step::Segment) };
+        let Some(last) = slice.last() else { return Ok(Progress::Segment) };
         let last = last.id;
         self.changed += recheck_slice(catalog, older, slice, judge, stopping)?;
         self.at = Some((what, last));
-        Ok(Step::Entries)
+        Ok(Progress::Entries)
     }
 }
 
