@@ -219,8 +219,8 @@ pub(in crate::store) fn companion(database: &Path, companion: &str) -> PathBuf {
     name.into()
 }
 
-/// Removes a database and its companions; those that are not there are no error. See `copies` for what
-/// has to be seen before.
+/// Deletes a database and its companions. A missing file is no error. The caller has
+/// checked that nothing is lost (see `segment::contents`).
 pub(in crate::store) fn remove_database(path: &Path) -> Result<(), StoreError> {
     // The database goes first: one that is there without its log would be read with rows missing.
     for name in [""].iter().chain(&COMPANIONS) {

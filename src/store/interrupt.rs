@@ -1,38 +1,38 @@
-//! When a question to the store ends before it is answered: at a time, or when nobody waits for it
-//! any more.
+//! Interrupts a query: at a deadline, or when nobody waits for the answer any more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::store::error::StoreError;
 
-/// Ends questions. SQLite looks at it every few thousand steps of a statement.
+/// Interrupts queries. SQLite checks it every few thousand steps of a statement.
 #[derive(Debug)]
 pub struct Interrupt {
     deadline: Instant,
     is_cancelled: AtomicBool,
 }
 
-/// How many steps of SQLite's machine are between two looks: well under a millisecond.
+/// The number of steps of SQLite's virtual machine between two checks. They take well under a
+/// millisecond.
 pub(in crate::store) const STEPS: i32 = 2000;
 
 impl Interrupt {
-    /// Ends questions at `deadline`.
+    /// Interrupts queries at `deadline`.
     pub fn at(deadline: Instant) -> Interrupt {
         Interrupt { deadline, is_cancelled: AtomicBool::new(false) }
     }
 
-    /// Nobody waits for the answer any more.
+    /// Interrupts queries now.
     pub fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the question ends now.
+    /// Whether the query is to end.
     pub(in crate::store) fn is_over(&self) -> bool {
         self.check().is_err()
     }
 
-    /// Why the question ends now, if it does.
+    /// Returns an error if the query is to end.
     pub(in crate::store) fn check(&self) -> Result<(), StoreError> {
         if self.is_cancelled.load(Ordering::Relaxed) {
             return Err(StoreError::Cancelled);

@@ -3,7 +3,7 @@
 //! Segments are SQLite files of one schema. The newest takes appends, the others never change. What is
 //! learned of an entry later stands in the catalog and is laid over it when it is read.
 //!
-//! The floors, of which each uses only those above it in this list:
+//! Its parts. Each uses only those above it in this list:
 //!
 //! - `directory` (the data directory and its lock), `sqlite` and `schema` (how databases are opened,
 //!   and the versions of their tables), `refused` (refused requests), `interrupt`, `options`, `error`.
@@ -76,14 +76,14 @@ use crate::entry::Millis;
 use crate::ingest::{Batch, Entry, ExpectedIds};
 use crate::signature::{KeySet, Verdict};
 
-/// The store, open for writing. Only one process has it so.
+/// The store, open for writing. Only one process can have it open for writing.
 ///
-/// Dropping it lets the writes that have begun finish, and closes the files.
+/// When it is dropped, the writes in progress are finished and the files are closed.
 #[derive(Debug)]
 pub struct Store {
     writer: Sender<Message>,
     background: Sender<Task>,
-    /// For what is small and rare: keys, quarantine.
+    /// For small and rare writes: keys and the quarantine.
     catalog: Mutex<Catalog>,
     waiting: Arc<Waiting>,
     health: Arc<Health>,
@@ -94,18 +94,18 @@ pub struct Store {
     _lock: Lock,
 }
 
-/// Entries that are read and waiting to be stored, of one body, go in lots: of this many, or of this
-/// many bytes of lines. What is read from a line may be many times as large as the line.
+/// The entries of a body are handed to the writer in chunks of this many entries, or of this many bytes
+/// of lines. An entry may take many times as much memory as its line.
 const CHUNK: usize = 512;
 const CHUNK_BYTES: usize = 512 << 10;
 
 impl Store {
-    /// Takes the lock and opens the store; what was interrupted is redone in the background.
+    /// Takes the lock and opens the store. Interrupted work is resumed in the background.
     pub fn open(directory: &Directory, options: Options) -> Result<Store, StoreError> {
         Store::open_with_observer(directory, options, Arc::new(()))
     }
 
-    /// The same, with somebody who watches it at work.
+    /// Opens the store with an observer.
     pub fn open_with_observer(
         directory: &Directory,
         options: Options,
@@ -153,7 +153,7 @@ impl Store {
         })
     }
 
-    /// Stores a delivery. It blocks until the transaction that it is in is on the disk.
+    /// Stores a delivery. Blocks until its transaction is on disk.
     pub fn append(
         &self,
         delivery: Delivery,
@@ -167,9 +167,9 @@ impl Store {
         let mut entries = batch.entries(expected, received_at);
         loop {
             let (chunk, done) = chunk(&mut entries);
-            // A writer that has given the body up takes no more of it, and says why.
+            // If the writer gave up, it takes no more chunks. Its reply has the reason.
             let given_up = to_chunks.send(chunk).is_err();
-            // Handed over with its first entries, so that the writer does not wait for them.
+            // Sent after its first chunk, so that the writer does not have to wait for it.
             if let Some(job) = job.take() {
                 self.writer.send(Message::Append(job)).map_err(|_| StoreError::Closing)?;
             }
@@ -186,18 +186,18 @@ impl Store {
         Ok(appended)
     }
 
-    /// Whether it can be written.
+    /// Whether the store can be written to.
     pub fn health(&self) -> &Arc<Health> {
         &self.health
     }
 
-    /// Tells whether the writer thread gets on.
+    /// A watch on the writer thread.
     pub fn pulse(&self) -> Pulse {
         Pulse::new(self.writer.clone(), Arc::clone(&self.health))
     }
 
-    /// Keeps a body that cannot be decoded, and returns its number. The number and the size in
-    /// `what` do not matter.
+    /// Stores a body that cannot be decoded in the quarantine, and returns its number. The number and the
+    /// size in `what` are ignored.
     pub fn quarantine(&self, what: &Quarantined, body: &[u8]) -> Result<u64, StoreError> {
         quarantine::put(&self.catalog(), what, body, self.options.quarantine_size)
     }
@@ -212,22 +212,22 @@ impl Store {
         Ok(quarantine::list(&self.catalog())?.into_iter().map(|one| one.id).collect())
     }
 
-    /// Takes a body out of quarantine, once its entries are stored.
+    /// Removes a body from the quarantine, after its entries were stored.
     pub fn release(&self, id: u64) -> Result<(), StoreError> {
         quarantine::remove(&self.catalog(), id)
     }
 
-    /// Removes a body from quarantine for good, and writes that down; `None` if it is not there.
+    /// Drops a body from the quarantine, and records that. `None` if there is no such body.
     pub fn drop_quarantined(&self, id: u64, now: Millis) -> Result<Option<Dropped>, StoreError> {
         quarantine::drop_body(&self.catalog(), id, now)
     }
 
-    /// Takes note of a refused request. It is written within a second or so.
+    /// Records a refused request, within about a second.
     pub fn note_refused(&self, refused: Refused) {
         self.waiting.note(refused);
     }
 
-    /// Enters what a source of keys gave: its key set, or what went wrong.
+    /// Records the result of a source of keys: its key set or an error.
     pub fn enter_keys(
         &self,
         source: &str,
@@ -237,30 +237,30 @@ impl Store {
         sightings::enter(&self.catalog(), source, result, now)
     }
 
-    /// Every key that was ever seen, and how it went with each source.
+    /// Every key that was ever seen, and every source.
     pub fn keys(&self) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
         sightings::all(&self.catalog())
     }
 
-    /// Enters which sources each input takes its keys from.
+    /// Records the key sources of each input.
     pub fn enter_inputs(&self, inputs: &[(String, Vec<String>)]) -> Result<(), StoreError> {
         sightings::enter_inputs(&self.catalog(), inputs)
     }
 
-    /// Which sources each input takes its keys from.
+    /// The key sources of each input.
     pub fn inputs(&self) -> Result<Vec<(String, String)>, StoreError> {
         sightings::inputs(&self.catalog())
     }
 
-    /// Has what a new key may make valid checked again, in the background, a slice at a time. From then
-    /// on, so is what is stored and was not tried.
+    /// Checks the entries again that a new key may make valid, in the background. From then on, entries
+    /// that were stored without being tried are checked too.
     pub fn recheck(&self, judge: Arc<dyn Judge>) {
         // It stops only when the store is dropped.
         let _ = self.background.send(Task::Recheck(judge));
     }
 
-    /// Closes the live segment, seals all that is closed, and returns when that is done. What is being
-    /// checked again is finished before if it takes no more than 10 seconds.
+    /// Closes the live segment, seals all closed segments, and returns when that is done. A recheck in
+    /// progress is finished first if it takes at most 10 seconds.
     pub fn seal(&self) -> Result<(), StoreError> {
         let (reply, sealed) = sync_channel(1);
         self.background.send(Task::SealAll(reply)).map_err(|_| StoreError::Closing)?;
@@ -274,7 +274,7 @@ impl Store {
         Ok(due.into_iter().map(|segment| Pruned::of(&self.directory, segment)).collect())
     }
 
-    /// Gives up what `retention` says, and returns how many segments are gone.
+    /// Deletes what `retention` says, and returns the number of deleted segments.
     pub fn prune(&self, retention: Retention) -> Result<usize, StoreError> {
         let (reply, pruned) = sync_channel(1);
         self.background.send(Task::Prune(retention, reply)).map_err(|_| StoreError::Closing)?;
@@ -302,7 +302,7 @@ impl Drop for Store {
     }
 }
 
-/// The next lot of entries, and whether it is the last.
+/// The next chunk of entries, and whether it is the last.
 fn chunk(entries: &mut impl Iterator<Item = Entry>) -> (Vec<Entry>, bool) {
     let (mut chunk, mut bytes) = (Vec::new(), 0);
     while chunk.len() < CHUNK && bytes < CHUNK_BYTES {

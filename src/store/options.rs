@@ -1,17 +1,17 @@
-//! How a store is kept: when segments are closed, and when they are removed.
+//! The options of a store.
 
 use std::time::Duration;
 
-/// How the store is kept.
+/// The options of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// A segment is closed when it has this many entries.
     pub segment_entries: u64,
     /// A segment is closed when it is this old.
     pub segment_age: Duration,
-    /// When segments are given up.
+    /// When segments are deleted.
     pub retention: Retention,
-    /// The most that the quarantine may hold, in bytes.
+    /// The maximum size of the quarantine, in bytes.
     pub quarantine_size: u64,
 }
 
@@ -26,11 +26,11 @@ impl Default for Options {
     }
 }
 
-/// When segments are given up.
+/// When segments are deleted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Retention {
-    /// Once everything in them was received longer ago than this.
+    /// Delete a segment when all its entries are older than this, by time of receipt.
     pub age: Option<Duration>,
-    /// While all of them together are larger than this many bytes, the oldest first.
+    /// Delete the oldest segments while the total size is larger than this, in bytes.
     pub size: Option<u64>,
 }

@@ -1,8 +1,7 @@
-//! Refused requests and failed TLS handshakes: a line of each is kept, the newest 10,000.
+//! Refused requests and failed TLS handshakes. The newest 10,000 are kept.
 //!
-//! They are kept in memory and written at most once a second, without waiting for the disk: whoever
-//! is refused must not be able to make the disk work. They have a file of their own, so that nothing
-//! that happens to it can touch an entry.
+//! They are collected in memory and written at most once a second, without a sync, so that refused clients
+//! cannot keep the disk busy. They have a file of their own, so that no problem with it affects entries.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -24,30 +23,30 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
     fill: |_, _| Ok(()),
 };
 
-/// The most that are kept.
+/// The number that is kept.
 const NEWEST: usize = 10_000;
 
-/// A request that was refused, or a connection that never came to one.
+/// A request that was refused, or a connection that failed before a request.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Refused {
-    /// When.
+    /// The time.
     pub time: Millis,
-    /// By whom: an address and a port.
+    /// The address and port of the client.
     pub peer: String,
-    /// The status of the answer; `None` if there was no request.
+    /// The HTTP status of the response. `None` if there was no request.
     pub status: Option<u16>,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// The scheme of its `Authorization`, never the value.
     pub scheme: Option<String>,
 }
 
-/// What waits to be written.
+/// Refused requests that are not written yet.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Waiting(Mutex<VecDeque<Refused>>);
 
 impl Waiting {
-    /// Takes note of one.
+    /// Adds one.
     pub(in crate::store) fn note(&self, refused: Refused) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() == NEWEST {
@@ -56,7 +55,7 @@ impl Waiting {
         waiting.push_back(refused);
     }
 
-    /// Writes what waits.
+    /// Writes them.
     pub(in crate::store) fn write(&self, file: &mut RefusedFile) -> Result<(), StoreError> {
         let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         match waiting.is_empty() {
@@ -76,7 +75,7 @@ pub(in crate::store) struct RefusedFile {
 impl RefusedFile {
     pub(in crate::store) fn new(directory: &Directory) -> RefusedFile {
         let path = directory.refused();
-        // What fails now is tried again when there is something to write.
+        // If this fails, it is retried at the next write.
         RefusedFile { database: open(&path).ok(), path }
     }
 
@@ -108,8 +107,7 @@ impl RefusedFile {
 
 fn open(path: &Path) -> Result<Database, StoreError> {
     let database = sqlite::open(path, &SCHEMA)?;
-    // A commit does not wait for the disk, a checkpoint does: a power loss takes the last rows, and
-    // never the file.
+    // A commit is not synced, a checkpoint is: a power loss may lose the last rows, but never the file.
     database.pragma_update(None, "synchronous", "NORMAL").doing("open", path)?;
     Ok(database)
 }

@@ -1,6 +1,6 @@
-//! Opening SQLite: the settings, the schema's version, and nothing of what is stored.
+//! Opens SQLite databases: settings and schema versions.
 //!
-//! A schema newer than ours is refused, with the version that wrote it.
+//! A database with a newer schema is refused, with the version of the program that wrote it.
 
 use std::fs::{self, DirBuilder};
 use std::ops::{Deref, DerefMut};
@@ -49,7 +49,7 @@ impl Database {
         self.columns
     }
 
-    /// Has `interrupt` end what is asked from now on.
+    /// Lets `interrupt` end the queries that follow.
     pub(in crate::store) fn set_interrupt(
         &mut self,
         interrupt: Option<Arc<Interrupt>>,
@@ -100,20 +100,20 @@ impl DerefMut for Database {
     }
 }
 
-/// The greatest id that SQLite can hold.
+/// The largest id that SQLite can store.
 pub(in crate::store) const MAX_ID: u64 = i64::MAX as u64;
 
 /// This program's version, which every file names.
 pub(in crate::store) const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
-/// Opens a database to write to it, and makes it if it is not there.
+/// Opens a database for writing, and creates it if it does not exist.
 pub(in crate::store) fn open(path: &Path, schema: &Schema) -> Result<Database, StoreError> {
     create_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).doing("open", path)?;
     configure(&connection).doing("open", path)?;
-    // A transaction that reads before it writes fails at once if somebody else is writing: SQLite
-    // waits only where that cannot become a deadlock.
+    // A transaction that reads before it writes fails at once while another process writes: SQLite
+    // waits only where there can be no deadlock.
     connection.set_transaction_behavior(TransactionBehavior::Immediate);
     connection
         .execute_batch(
@@ -128,17 +128,17 @@ pub(in crate::store) fn open(path: &Path, schema: &Schema) -> Result<Database, S
 /// How a database is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Access {
-    /// Somebody may be writing to it.
+    /// Another process may write to it.
     Shared,
-    /// It never changes: no locks are needed.
+    /// It never changes, so no locks are needed.
     Immutable,
 }
 
-/// Opens a database to read it.
+/// Opens a database for reading.
 ///
-/// Where nothing can be written beside it, on a read-only file system or in another user's folder,
-/// SQLite cannot share its log with others. Then nobody may be writing to it: it is read as it lies
-/// there, or with its log as a private copy.
+/// On a read-only file system or in another user's folder, SQLite cannot share the log with other
+/// processes. Then nobody must write to the database. It is opened as it is, or as a private copy if it
+/// has a log.
 pub(in crate::store) fn open_read_only(
     path: &Path,
     schema: &Schema,
@@ -174,7 +174,7 @@ fn can_write_beside(path: &Path) -> bool {
     rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-/// A database and its log in a folder of their own, removed when it is dropped.
+/// A copy of a database and its log in a folder of its own, which is deleted on drop.
 #[derive(Debug)]
 struct PrivateCopy(PathBuf);
 
@@ -233,7 +233,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
 }
 
-/// What SQLite finds wrong with a file.
+/// The problems that SQLite finds in a file.
 pub(in crate::store) fn quick_check(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let found: Vec<String> = connection
         .prepare("PRAGMA quick_check(10)")?

@@ -1,5 +1,5 @@
-//! Ids that no segment has: entries that were lost, and ids that were left out because it was not
-//! certain that nobody had seen them. Each gap is recorded, told and crossed.
+//! Gaps: ids that no segment has. Their entries were lost, or the ids were skipped because a client may
+//! have seen them. Each gap is recorded, reported, and skipped by readers.
 
 use rusqlite::{Connection, Row};
 use serde::Serialize;
@@ -9,21 +9,21 @@ use crate::entry::Millis;
 use crate::store::error::StoreError;
 use crate::store::schema::CATALOG_WITH_REMOVALS;
 
-/// Ids that no segment has and that were not removed.
+/// A range of ids that no segment has and that was not removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {
     /// The first of them.
     pub first_id: u64,
     /// The last of them.
     pub last_id: u64,
-    /// When it was found that they are missing.
+    /// When the gap was detected.
     pub found_at: Millis,
-    /// What is known of why.
+    /// The reason, as far as it is known.
     pub reason: String,
 }
 
 impl Gap {
-    /// Enters it in the catalog.
+    /// Records the gap in the catalog.
     pub(super) fn enter(&self, catalog: &Connection) -> rusqlite::Result<()> {
         catalog
             .execute(

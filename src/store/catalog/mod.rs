@@ -1,12 +1,12 @@
-//! The catalog: which segments there are, and what else belongs to the whole store.
+//! The catalog: the list of segments, and everything else that concerns the whole store.
 //!
-//! Every process and every thread that writes opens a connection of its own and keeps its transactions
-//! short. Nobody outside this folder runs SQL on it:
+//! Every process and thread that writes opens its own connection and keeps its transactions short. Only
+//! the files in this folder run SQL on the catalog:
 //!
-//! - [`segments`]: which segments there are, and what was removed. [`gaps`]: ids that none has.
+//! - [`segments`]: the segments, and those that were removed. [`gaps`]: ids that no segment has.
 //! - [`overlay`]: what was learned of entries after they were stored.
-//! - [`sightings`]: keys. [`quarantine`]: bodies that could not be decoded. [`outputs`]: where each
-//!   output stands. [`repairs`]: what `store repair` did.
+//! - [`sightings`]: keys. [`quarantine`]: bodies that could not be decoded. [`outputs`]: the
+//!   position of each output. [`repairs`]: what `store repair` did.
 
 pub(in crate::store) mod gaps;
 pub(in crate::store) mod outputs;
@@ -56,10 +56,10 @@ pub(in crate::store) struct Catalog {
 }
 
 impl Catalog {
-    /// Opens the catalog to write to it, and makes it if it is not there.
+    /// Opens the catalog for writing, and creates it if it does not exist.
     ///
     /// # Errors
-    /// [`StoreError::NoCatalog`] if it is not there and segments are.
+    /// [`StoreError::NoCatalog`] if it does not exist although there are segments.
     pub(in crate::store) fn open(directory: &Directory) -> Result<Catalog, StoreError> {
         if !directory.has_catalog() && !directory.databases()?.is_empty() {
             return Err(StoreError::NoCatalog(directory.catalog()));
@@ -67,20 +67,20 @@ impl Catalog {
         Catalog::make(directory)
     }
 
-    /// Opens the catalog to write to it, and makes it if it is not there, whatever stands beside it.
+    /// Opens the catalog for writing, and creates it if it does not exist, even if there are segments.
     pub(in crate::store) fn make(directory: &Directory) -> Result<Catalog, StoreError> {
         Ok(Catalog { database: sqlite::open(&directory.catalog(), &SCHEMA)? })
     }
 
-    /// Opens the catalog to read it.
+    /// Opens the catalog for reading.
     pub(in crate::store) fn open_read_only(directory: &Directory) -> Result<Catalog, StoreError> {
         let database = sqlite::open_read_only(&directory.catalog(), &SCHEMA, Access::Shared)?;
-        // What is asked of entries is asked of those that changed too.
+        // Queries for entries also look at the changed entries in the overlay.
         condition::register(&database).doing("add functions to", database.path())?;
         Ok(Catalog { database })
     }
 
-    /// Opens a copy of a catalog that nobody writes to.
+    /// Opens a copy of a catalog, which must not be written to.
     pub(in crate::store) fn open_copy(path: &Path) -> Result<Catalog, StoreError> {
         Ok(Catalog { database: sqlite::open_read_only(path, &SCHEMA, Access::Immutable)? })
     }
@@ -100,7 +100,7 @@ impl Catalog {
         Overlay::new(&self.database)
     }
 
-    /// Has `interrupt` end what is asked from now on.
+    /// Lets `interrupt` end the queries that follow.
     pub(in crate::store) fn set_interrupt(
         &mut self,
         interrupt: Option<Arc<Interrupt>>,
@@ -116,7 +116,7 @@ impl Catalog {
         self.database.snapshot(|| work(self))
     }
 
-    /// Runs `work` as one transaction; if it fails, nothing of it is written.
+    /// Runs `work` in one transaction, which is rolled back if `work` fails.
     pub(in crate::store) fn transaction<T>(
         &self,
         doing: &'static str,
@@ -130,17 +130,17 @@ impl Catalog {
         Ok(done)
     }
 
-    /// Whether SQLite finds nothing wrong with the file; else what.
+    /// The problems that SQLite finds in the file.
     pub(in crate::store) fn quick_check(&self) -> Result<Vec<String>, StoreError> {
         self.read("check", |catalog| sqlite::quick_check(catalog))
     }
 
-    /// The newest `limit` refused requests, newest first, that a version before 4 wrote here.
+    /// The newest `limit` refused requests, newest first, that versions before 4 wrote to the catalog.
     pub(in crate::store) fn refused(&self, limit: usize) -> Result<Vec<Refused>, StoreError> {
         self.read("read what was refused", |catalog| refused::newest(catalog, limit))
     }
 
-    /// It is not asked to outlast a loss of power.
+    /// Turns off syncing to disk.
     #[cfg(test)]
     pub(in crate::store) fn do_not_sync(&self) {
         self.database.execute_batch("PRAGMA synchronous = OFF").unwrap();

@@ -1,8 +1,8 @@
-//! Outputs in the catalog: where each stands, and what it needs to go on from there.
+//! The cursors of outputs: the position of each, and its state.
 //!
-//! An output that runs saves its cursor as often as it likes. Whoever resets it, beside a running
-//! process too, raises the `epoch`: what the output saves with the epoch it knew is refused then,
-//! and it begins anew from the row.
+//! A running output saves its cursor from time to time. A reset increments the `epoch`, even while the
+//! output runs in another process. A cursor with an old epoch is not saved: the output reads its row
+//! and starts again from there.
 
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
@@ -13,46 +13,47 @@ use crate::store::directory::Directory;
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::schema::{CATALOG_WITH_OUTPUTS, CATALOG_WITH_REMOVALS};
 
-/// Where a follower stands.
+/// The position of a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The id of the next entry.
     pub next_id: u64,
-    /// The number of the last change that was seen.
+    /// The number of the last change that the follower saw.
     pub change: u64,
 }
 
 impl Position {
-    /// Before the oldest entry.
+    /// The position before the oldest entry.
     pub const OLDEST: Position = Position { next_id: 1, change: 0 };
 }
 
-/// Where an output stands.
+/// The cursor of an output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputCursor {
-    /// What was given out is before it.
+    /// Everything before it was delivered.
     pub position: Position,
-    /// What the output keeps with it, in its own format.
+    /// The state of the output, in a format of its own.
     pub state: String,
-    /// How many lines were taken.
+    /// The number of lines delivered.
     pub written: u64,
-    /// How many entries were refused for good by the other end, and put aside.
+    /// The number of entries that the other end rejected permanently. They are in the dead letters.
     pub dead_letters: u64,
-    /// How many lines a second were taken in the minute before it was saved.
+    /// The lines delivered per second, over the minute before the cursor was saved.
     pub rate: f64,
-    /// How often it failed.
+    /// The number of failures.
     pub failures: u64,
-    /// How many entries retention gave up before it saw them, those that do not match included.
+    /// The number of entries that retention deleted before the output saw them, including those that do
+    /// not match its filter.
     pub lost: u64,
-    /// How often it was reset.
+    /// The number of resets.
     pub epoch: u64,
-    /// When it was saved last.
+    /// When the cursor was last saved.
     pub saved_at: Millis,
-    /// What went wrong last, and when; none if the output went on since.
+    /// The last error and its time. `None` if the output has recovered since.
     pub error: Option<(String, Millis)>,
-    /// Whether there is such an output now, or it is past.
+    /// Whether the output is still configured.
     pub configured: bool,
-    /// Whether its cursor was lost with the catalog, so that it waits to be reset.
+    /// Whether the cursor was lost with the catalog. Then the output waits for a reset.
     pub waiting: bool,
 }
 
@@ -66,7 +67,7 @@ impl OutputCursors {
         Catalog::open(directory).map(OutputCursors)
     }
 
-    /// The cursor of the output `name`, if it has one.
+    /// The cursor of the output `name`.
     pub fn load(&self, name: &str) -> Result<Option<OutputCursor>, StoreError> {
         let read = self
             .0
@@ -76,7 +77,7 @@ impl OutputCursors {
         read.doing("read an output's cursor", self.0.path())
     }
 
-    /// Enters an output with a name that is new. If the cursors of outputs were lost, it waits.
+    /// Adds an output unless there is one of this name. If the cursors were lost, it waits for a reset.
     pub fn begin(&self, name: &str, at: Position, now: Millis) -> Result<(), StoreError> {
         self.0
             .database
@@ -89,8 +90,8 @@ impl OutputCursors {
             .doing("enter an output", self.0.path())
     }
 
-    /// Enters which outputs there are now. Those with other names are past, and keep their places, but
-    /// not their state: what it is about may be another's by the time that they come back.
+    /// Marks these outputs as configured and all others as not. The others keep their position but not
+    /// their state: their files may belong to another output by the time they come back.
     pub fn configure(&self, names: &[&str]) -> Result<(), StoreError> {
         let names = serde_json::json!(names).to_string();
         self.0
@@ -104,8 +105,8 @@ impl OutputCursors {
             .doing("enter which outputs there are", self.0.path())
     }
 
-    /// Saves a cursor; its error if it has none any more. `false` if the output was reset meanwhile:
-    /// then nothing is saved.
+    /// Saves a cursor. If the cursor has no error, the recorded error is cleared. Returns `false`, and
+    /// saves nothing, if the output was reset meanwhile.
     pub fn save(&self, name: &str, cursor: &OutputCursor) -> Result<bool, StoreError> {
         let run = || {
             let mut statement = self.0.database.prepare_cached(
@@ -132,7 +133,7 @@ impl OutputCursors {
         run().map(|rows| rows == 1).doing("save an output's cursor", self.0.path())
     }
 
-    /// Enters what went wrong.
+    /// Records an error.
     pub fn fail(&self, name: &str, error: &str, now: Millis) -> Result<(), StoreError> {
         self.0
             .database
@@ -145,7 +146,7 @@ impl OutputCursors {
             .doing("enter an output's error", self.0.path())
     }
 
-    /// How often the output was reset; `None` if there is none of this name.
+    /// The number of resets of an output. `None` if there is no such output.
     pub fn epoch(&self, name: &str) -> Result<Option<u64>, StoreError> {
         self.0
             .database
@@ -154,8 +155,8 @@ impl OutputCursors {
             .doing("read an output's cursor", self.0.path())
     }
 
-    /// Forgets an output that is past: one of its name would be a new one. `false` if there is none of
-    /// this name, or it is not past.
+    /// Deletes the cursor of an output that is not configured. Returns `false` if there is no such output
+    /// or it is configured.
     pub fn forget(&self, name: &str) -> Result<bool, StoreError> {
         self.0
             .database
@@ -164,8 +165,8 @@ impl OutputCursors {
             .doing("forget an output", self.0.path())
     }
 
-    /// Puts an output to another place. Changes of verdicts that it has not seen it sees still. `false`
-    /// if there is none of this name.
+    /// Moves an output to another position. It still sees the changes that it has not seen. Returns
+    /// `false` if there is no such output.
     pub fn reset(&self, name: &str, to: Position, now: Millis) -> Result<bool, StoreError> {
         self.0
             .database
@@ -181,11 +182,11 @@ impl OutputCursors {
 }
 
 impl Catalog {
-    /// The cursors of all outputs that ever ran, by name.
+    /// The cursors of all outputs, by name, including those that are no longer configured.
     pub(in crate::store) fn output_cursors(
         &self,
     ) -> Result<Vec<(String, OutputCursor)>, StoreError> {
-        // A store that this version has not written to yet may have no such table.
+        // A store that an older version wrote may have no such table.
         if self.version() < CATALOG_WITH_OUTPUTS {
             return Ok(Vec::new());
         }
@@ -206,7 +207,7 @@ impl Catalog {
 const COLUMNS: &str = "next_id, change, state, written, lost, epoch, saved_at, error, failed_at,
                        dead_letters, rate, failures, configured";
 
-/// Reads [`COLUMNS`], which begin with the column `at`, and `waiting` after them.
+/// Reads [`COLUMNS`], starting at the column `at`, and `waiting` after them.
 fn cursor(row: &Row<'_>, at: usize) -> rusqlite::Result<OutputCursor> {
     let error: (Option<String>, Option<i64>) = (row.get(at + 7)?, row.get(at + 8)?);
     Ok(OutputCursor {

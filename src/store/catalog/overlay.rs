@@ -1,21 +1,21 @@
-//! What was learned of entries after they were stored.
+//! The overlay: what was learned of entries after they were stored.
 //!
-//! It stands in the catalog, in tables of its own and in tables like those of a segment, and takes the
-//! place of what the segment says whenever entries are read.
+//! It is in the catalog, in tables of its own and in tables like those of a segment. Whenever an entry is
+//! read, the overlay replaces what the segment says.
 //!
-//! - An entry is **changed** if a newer version of it stands here: its verdict is another one, or it
-//!   was delivered again in a better way.
-//! - An entry is **hidden** if another entry is shown in its place: both turned out to have the same
-//!   signed identity.
-//! - An entry is **overlaid** if it is changed or hidden: then the segment's version is not shown.
+//! - An entry is **changed** if the overlay has a newer version of it: its verdict changed, or a later
+//!   delivery of it was better.
+//! - An entry is **hidden** if another entry is shown instead: both turned out to have the same signed
+//!   identity.
+//! - An entry is **overlaid** if it is changed or hidden. Then the segment's version is not shown.
 //!
-//! Each change has a number, which rises, so that those who read the entry before are told. Here too
-//! stand the deliveries of entries whose segment takes no more appends, and the spellings: other lines
-//! with the signed identity of an entry. When a segment is written anew, what is known of its entries
-//! is merged into the new file.
+//! Changes are numbered in order, so that those who read the entry before can be notified. The overlay
+//! also counts the deliveries of entries whose segment is closed, and the spellings: other lines with the
+//! signed identity of an entry. When a segment is rewritten, the overlay of its entries is merged into
+//! the new file.
 //!
-//! Only this file names the tables `changes`, `spellings` and `redeliveries` of the catalog, and its
-//! `entries`, `raw`, `extensions` and `keys`.
+//! Only this file uses the tables `changes`, `spellings`, `redeliveries`, `entries`, `raw`, `extensions`
+//! and `keys` of the catalog.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -31,10 +31,10 @@ use crate::store::segment::identity::Identity;
 use crate::store::segment::row::{self, Entries, EntryMetadata, Ids};
 use crate::store::sqlite::{Database, MAX_ID};
 
-/// At most so many spellings of an entry are kept. Further ones are counted together.
+/// The maximum number of spellings kept per entry. Others are only counted, together.
 pub(in crate::store) const MAX_SPELLINGS: u64 = 16;
 
-/// What the catalog has learned of entries.
+/// The overlay of a catalog.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct Overlay<'a>(&'a Database);
 
@@ -51,19 +51,20 @@ pub(in crate::store) struct Change {
 pub(in crate::store) struct Spelling {
     /// The fingerprint of the line; empty for all those after the first [`MAX_SPELLINGS`].
     pub(in crate::store) fingerprint: Vec<u8>,
-    /// The delivery that it first came in: its segment has the line.
+    /// The delivery that it first came in. The segment of that delivery has the line.
     pub(in crate::store) delivery: u64,
-    /// How often it came.
+    /// The number of its deliveries.
     pub(in crate::store) count: u64,
-    /// The entry that it was stored as, which is hidden since.
+    /// The entry that it was stored as, if there is one. It is hidden.
     pub(in crate::store) hidden: Option<u64>,
 }
 
-/// What was merged into a new file of a segment, to be forgotten once the catalog names the file.
+/// The part of the overlay that was merged into a new file of a segment. It is deleted once the catalog
+/// lists the file.
 pub(in crate::store) struct Merged {
     ids: RangeInclusive<u64>,
     redeliveries: BTreeMap<u64, u64>,
-    /// The number of the last change. More may be learned while the file is written.
+    /// The number of the last change. There may be further changes while the file is written.
     change: u64,
 }
 
@@ -93,12 +94,11 @@ impl Entries for Overlay<'_> {
 
 /// Reading.
 impl<'a> Overlay<'a> {
-    /// That of a catalog.
     pub(super) fn new(catalog: &'a Database) -> Overlay<'a> {
         Overlay(catalog)
     }
 
-    /// Those of these entries that are overlaid, in the order of their ids.
+    /// The overlaid entries among `ids`, in order of id.
     pub(in crate::store) fn overlaid(&self, ids: &Ids<'_>) -> rusqlite::Result<Vec<u64>> {
         let mut sql = Sql::default();
         ids.among("id", sql.push("SELECT id FROM entries WHERE "));
@@ -110,7 +110,7 @@ impl<'a> Overlay<'a> {
         statement.query_map(params_from_iter(&sql.parameters), |row| row.get(0))?.collect()
     }
 
-    /// How many of these entries are changed.
+    /// The number of changed entries among `ids`.
     pub(in crate::store) fn count_changed(
         &self,
         ids: &RangeInclusive<u64>,
@@ -119,8 +119,8 @@ impl<'a> Overlay<'a> {
         self.0.prepare_cached(sql)?.query_row((ids.start(), ids.end()), |row| row.get(0))
     }
 
-    /// The least and the greatest time of those of these entries that are changed, in milliseconds
-    /// since the epoch.
+    /// The smallest and the largest time of the changed entries among `ids`, in milliseconds since the
+    /// epoch.
     pub(in crate::store) fn times(
         &self,
         ids: &RangeInclusive<u64>,
@@ -133,7 +133,7 @@ impl<'a> Overlay<'a> {
         Ok(times.0.zip(times.1))
     }
 
-    /// The changes after the one with this number, at most `limit`, in their order.
+    /// At most `limit` changes with numbers above `after`, in order.
     pub(in crate::store) fn changes(
         &self,
         after: u64,
@@ -150,7 +150,7 @@ impl<'a> Overlay<'a> {
         self.0.prepare_cached(sql)?.query_row([], |row| row.get(0))
     }
 
-    /// How often these entries were delivered after their segment was closed, of those that were.
+    /// The number of deliveries of each entry after its segment was closed. Entries without are missing.
     pub(in crate::store) fn redeliveries(
         &self,
         ids: &Ids<'_>,
@@ -163,8 +163,7 @@ impl<'a> Overlay<'a> {
             .collect()
     }
 
-    /// The spellings of an entry, in the order of their first deliveries; those that are only counted
-    /// come last.
+    /// The spellings of an entry, in order of their first delivery. Those that are only counted are last.
     pub(in crate::store) fn spellings(&self, entry: u64) -> rusqlite::Result<Vec<Spelling>> {
         if !self.has_spellings() {
             return Ok(Vec::new());
@@ -178,7 +177,8 @@ impl<'a> Overlay<'a> {
         self.0.prepare_cached(sql)?.query_map([entry], spelling)?.collect()
     }
 
-    /// How many spellings of an entry first came before a delivery, and whether a line is among them.
+    /// The number of spellings of an entry that first came before a delivery, and whether `line` is one
+    /// of them.
     pub(in crate::store) fn spellings_before(
         &self,
         delivery: u64,
@@ -192,13 +192,13 @@ impl<'a> Overlay<'a> {
             .query_row((entry, line.0.as_slice(), delivery), |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
-    /// The entry that is shown in the place of the entry `id`, if that one is hidden.
+    /// The entry that is shown instead of the entry `id`, if that is hidden.
     pub(in crate::store) fn shown_instead_of(&self, id: u64) -> rusqlite::Result<Option<u64>> {
         let sql = "SELECT entry FROM spellings WHERE hidden = ?1";
         self.0.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
     }
 
-    /// The changed entry of this time that has a signed identity.
+    /// The changed entry with this signed identity and time.
     pub(in crate::store) fn find_signed(
         &self,
         identity: Fingerprint,
@@ -220,9 +220,9 @@ impl<'a> Overlay<'a> {
     }
 }
 
-/// Writing, in a transaction of the catalog.
+/// Writing. The caller starts the transaction.
 impl Overlay<'_> {
-    /// Enters a newer version of an entry.
+    /// Adds a newer version of an entry.
     pub(in crate::store) fn put(
         &self,
         entry: &Entry,
@@ -233,7 +233,7 @@ impl Overlay<'_> {
         self.note_change(stored.id)
     }
 
-    /// Enters the entry `id` as it stands in its segment, to be amended.
+    /// Copies the entry `id` from its segment, so that it can be amended.
     pub(in crate::store) fn copy_from(
         &self,
         segment: &Database,
@@ -245,8 +245,7 @@ impl Overlay<'_> {
         self.0.prepare_cached(sql)?.execute((id, line)).map(drop)
     }
 
-    /// Enters other warnings of an entry that is changed, and the input whose delivery it shows if that
-    /// is another one now.
+    /// Changes the warnings of an entry that is in the overlay, and its input if there is a new one.
     pub(in crate::store) fn amend(
         &self,
         id: u64,
@@ -267,7 +266,7 @@ impl Overlay<'_> {
         self.note_change(id)
     }
 
-    /// Hides the entry `id`, in whose place `shown` is shown. It came as the line with this fingerprint.
+    /// Hides the entry `id`, whose line has this fingerprint. `shown` is shown instead.
     pub(in crate::store) fn hide(
         &self,
         id: u64,
@@ -288,7 +287,7 @@ impl Overlay<'_> {
             .map(drop)
     }
 
-    /// Counts another line of an entry, and says whether it is the first.
+    /// Counts a spelling of an entry. Returns whether it is the first.
     pub(in crate::store) fn count_spelling(
         &self,
         entry: u64,
@@ -313,7 +312,7 @@ impl Overlay<'_> {
         Ok(kept == 0)
     }
 
-    /// Counts one more delivery of each of these entries, whose segments take no more appends.
+    /// Counts one more delivery of each of these entries, whose segments are closed.
     pub(in crate::store) fn count_redeliveries(&self, entries: &[u64]) -> rusqlite::Result<()> {
         let mut count = self.0.prepare_cached(
             "INSERT INTO redeliveries (entry, count) VALUES (?1, 1)
@@ -322,7 +321,7 @@ impl Overlay<'_> {
         entries.iter().try_for_each(|entry| count.execute([entry]).map(drop))
     }
 
-    /// Merges what is known of these entries into a segment of the newest version that has them.
+    /// Merges the overlay of `ids` into their segment, which has the newest schema version.
     pub(in crate::store) fn merge_into(
         &self,
         segment: &Connection,
@@ -330,7 +329,7 @@ impl Overlay<'_> {
     ) -> rusqlite::Result<Merged> {
         let _snapshot = self.0.unchecked_transaction()?;
         let among = (*ids.start(), *ids.end());
-        // What is signed of a hidden entry is that of the one that is shown in its place.
+        // The signed identity of a hidden entry belongs to the entry that is shown instead.
         let mut hidden =
             self.0.prepare("SELECT hidden FROM spellings WHERE hidden BETWEEN ?1 AND ?2")?;
         let mut rows = hidden.query(among)?;
@@ -356,7 +355,7 @@ impl Overlay<'_> {
         Ok(Merged { ids, redeliveries, change: self.last_change()? })
     }
 
-    /// Forgets what was merged, and keeps what was learned since.
+    /// Deletes what was merged, and keeps what was learned since.
     pub(in crate::store) fn forget_merged(&self, merged: &Merged) -> rusqlite::Result<()> {
         self.forget_changed(&merged.ids, merged.change)?;
         let less = "UPDATE redeliveries SET count = count - ?2 WHERE entry = ?1";
@@ -366,7 +365,7 @@ impl Overlay<'_> {
         self.0.execute("DELETE FROM redeliveries WHERE count <= 0", []).map(drop)
     }
 
-    /// Forgets all that is known of these entries, which are gone.
+    /// Deletes the overlay of entries that no longer exist.
     pub(in crate::store) fn forget(&self, ids: &RangeInclusive<u64>) -> rusqlite::Result<()> {
         self.forget_changed(ids, MAX_ID)?;
         for sql in [
@@ -379,8 +378,8 @@ impl Overlay<'_> {
         Ok(())
     }
 
-    /// Removes the newer versions of these entries, but not of those that changed after the change with
-    /// this number.
+    /// Deletes the newer versions of these entries, except those that changed after the change with this
+    /// number.
     fn forget_changed(&self, ids: &RangeInclusive<u64>, change: u64) -> rusqlite::Result<()> {
         for (table, id) in [("entries", "id"), ("raw", "id"), ("extensions", "entry")] {
             let sql = format!(

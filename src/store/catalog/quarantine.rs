@@ -1,7 +1,7 @@
-//! Quarantine: bodies that were authorized and could not be decoded, kept whole.
+//! The quarantine: complete bodies of authorized requests that could not be decoded.
 //!
-//! It holds up to a size; when that is reached nothing is thrown out, and the next one is refused. What
-//! an operator drops is written down.
+//! Its size is limited. When it is full, nothing is deleted and the next body is refused. When an operator
+//! drops a body, that is recorded.
 
 use data_encoding::HEXLOWER;
 use ring::digest;
@@ -35,8 +35,8 @@ pub struct Quarantined {
 const COLUMNS: &str =
     "id, received_at, input, peer, status, reason, content_encoding, length(body)";
 
-/// Keeps a body; `limit` is the most that the quarantine may hold, in bytes. The number and the size
-/// in `what` do not matter. Returns its number.
+/// Stores a body and returns its number. `limit` is the maximum size of the quarantine in bytes. The
+/// number and the size in `what` are ignored.
 pub(in crate::store) fn put(
     catalog: &Catalog,
     what: &Quarantined,
@@ -45,7 +45,7 @@ pub(in crate::store) fn put(
 ) -> Result<u64, StoreError> {
     let wanted = body.len() as u64;
     catalog.transaction("write the quarantine", |catalog| {
-        // What is known of a body takes room too: many small ones fill a disk as well.
+        // The metadata takes space too: many small bodies can also fill a disk.
         let sql = "SELECT coalesce(sum(length(body) + 1024), 0) FROM quarantine";
         let used: u64 = catalog.read("read the quarantine", |database| {
             database.query_row(sql, [], |row| row.get(0))
@@ -81,10 +81,10 @@ pub(in crate::store) fn list(catalog: &Catalog) -> Result<Vec<Quarantined>, Stor
     })
 }
 
-/// One body with its bytes.
+/// A body and its bytes.
 ///
 /// # Errors
-/// [`StoreError::NoSuch`] if it is not there.
+/// [`StoreError::NoSuch`] if there is no such body.
 pub(in crate::store) fn get(
     catalog: &Catalog,
     id: u64,
@@ -99,16 +99,16 @@ fn find(database: &Connection, id: u64) -> rusqlite::Result<Option<(Quarantined,
     database.query_row(&sql, [id], |row| Ok((quarantined(row)?, row.get(8)?))).optional()
 }
 
-/// A body that was removed for good.
+/// A body that was dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// What is known of it.
+    /// Its metadata.
     pub what: Quarantined,
     /// The SHA-256 of its bytes, in hexadecimal.
     pub sha256: String,
 }
 
-/// Removes a body for good, and writes that down with it; `None` if it is not there.
+/// Drops a body, and records that in the same transaction. `None` if there is no such body.
 pub(in crate::store) fn drop_body(
     catalog: &Catalog,
     id: u64,
@@ -137,7 +137,7 @@ pub(in crate::store) fn drop_body(
     })
 }
 
-/// Takes a body out, once its entries are stored.
+/// Removes a body whose entries are stored.
 pub(in crate::store) fn remove(catalog: &Catalog, id: u64) -> Result<(), StoreError> {
     catalog.read("write the quarantine", |database| delete(database, id))
 }

@@ -1,4 +1,4 @@
-//! What `store repair` found, as the catalog says it from then on.
+//! Writes the findings of `store repair` to the catalog.
 
 use std::ops::RangeInclusive;
 
@@ -11,26 +11,26 @@ use crate::entry::Millis;
 use crate::store::error::StoreError;
 use crate::store::segment::Closed;
 
-/// The source of keys that are known from segments alone.
+/// The source of keys that are known only from segments.
 const SOURCE: &str = "store repair";
 
 /// A key that verified entries: its thumbprint, its `kid`, and its 32 bytes.
 pub(in crate::store) type VerifyingKey = (String, String, Vec<u8>);
 
-/// What a repair found.
+/// The findings of a repair.
 pub(in crate::store) struct Repair<'a> {
     /// Every segment, and the keys that verified its entries.
     pub(in crate::store) segments: Vec<(&'a Segment, &'a [VerifyingKey])>,
     /// Ids that no segment has.
     pub(in crate::store) missing: &'a [RangeInclusive<u64>],
-    /// Whether the catalog is a new one, for the one before was lost.
+    /// Whether the catalog was lost, so that this one is new.
     pub(in crate::store) catalog_lost: bool,
-    /// What was found and done, as JSON.
+    /// The report, as JSON.
     pub(in crate::store) report: String,
 }
 
 impl Catalog {
-    /// Makes the catalog say what a repair found.
+    /// Replaces the list of segments with the findings of a repair.
     pub(in crate::store) fn enter_repair(
         &self,
         repair: &Repair<'_>,
@@ -54,7 +54,7 @@ impl Catalog {
                 gap.enter(catalog)?;
             }
             if repair.catalog_lost {
-                // Nobody knows under which rules they were written.
+                // The rules under which they were written are not known.
                 catalog.execute(
                     "INSERT OR IGNORE INTO older_rules SELECT first_id FROM segments",
                     (),
@@ -69,7 +69,7 @@ impl Catalog {
         })
     }
 
-    /// The ids that are known to be gone: they were removed, or are a gap.
+    /// The ids that are known to be gone: they were removed, or are in a gap.
     pub(in crate::store) fn known_gone(&self) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
         let sql = "SELECT first_id, last_id FROM removals UNION SELECT first_id, last_id FROM gaps
                    UNION SELECT first_id, coalesce(last_id, first_id) FROM segments

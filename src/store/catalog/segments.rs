@@ -1,4 +1,4 @@
-//! Which segments there are, what is known of each, and which were removed.
+//! The list of segments, and of those that were removed.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -18,15 +18,15 @@ use crate::store::segment::{self, Closed, range};
 use crate::store::sqlite::{self, Access, Database, MAX_ID};
 
 words! {
-    /// What becomes of a segment.
+    /// The state of a segment.
     pub enum State {
         /// It takes appends.
         Live = "live",
-        /// It takes no more and waits to be sealed.
+        /// It takes no more appends and is not sealed yet.
         Closed = "closed",
         /// It is indexed, and its bytes never change.
         Sealed = "sealed",
-        /// Retention has given it up; its file is being removed.
+        /// Retention removed it. Its file is being deleted.
         Dropped = "dropped",
     }
 }
@@ -34,15 +34,15 @@ words! {
 /// A segment as the catalog knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Segment {
-    /// The id of its first entry; names the segment.
+    /// The id of its first entry, which identifies the segment.
     pub first_id: u64,
     /// The id of its first delivery.
     pub first_delivery: u64,
-    /// What has become of it.
+    /// Its state.
     pub state: State,
     /// Its file in the folder of the segments.
     pub file: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Millis,
     /// What is known once it takes no more appends.
     pub closed: Option<Closed>,
@@ -51,7 +51,7 @@ pub(in crate::store) struct Segment {
 }
 
 impl Segment {
-    /// The greatest id that it may have.
+    /// The largest id that it may have.
     pub(in crate::store) fn end(&self) -> u64 {
         self.closed.as_ref().map_or(MAX_ID, |closed| closed.last_id)
     }
@@ -61,12 +61,12 @@ impl Segment {
         self.state == State::Sealed
     }
 
-    /// How its file is read.
+    /// How its file is opened.
     pub(in crate::store) fn access(&self) -> Access {
         if self.is_sealed() { Access::Immutable } else { Access::Shared }
     }
 
-    /// Opens its file to read it.
+    /// Opens its file for reading.
     pub(in crate::store) fn open(&self, directory: &Directory) -> Result<Database, StoreError> {
         sqlite::open_read_only(&directory.segment(&self.file), &segment::SCHEMA, self.access())
     }
@@ -84,7 +84,7 @@ const COLUMNS: &str = "first_id, first_delivery, state, file, created_at, last_i
                        min_received_at, max_received_at, awaiting_key, bytes, sha256";
 
 impl Catalog {
-    /// The segments, oldest first; those that retention has given up are left out.
+    /// The segments, oldest first, without those that retention removed.
     pub(in crate::store) fn segments(&self) -> Result<Vec<Segment>, StoreError> {
         let sql =
             format!("SELECT {COLUMNS} FROM segments WHERE state <> 'dropped' ORDER BY first_id");
@@ -93,7 +93,7 @@ impl Catalog {
         })
     }
 
-    /// The segment that begins with this id, unless retention has given it up.
+    /// The segment that starts with this id. `None` if retention removed it.
     pub(in crate::store) fn segment(&self, first_id: u64) -> Result<Option<Segment>, StoreError> {
         let sql =
             format!("SELECT {COLUMNS} FROM segments WHERE first_id = ?1 AND state <> 'dropped'");
@@ -128,8 +128,8 @@ impl Catalog {
         })
     }
 
-    /// Enters a new live segment, closes the one before it, and enters the gap between them if there
-    /// is one, in one transaction.
+    /// Adds a new live segment, closes the previous one, and records the gap between them if there is
+    /// one, in one transaction.
     pub(in crate::store) fn rotate(
         &self,
         closed: Option<(u64, &Closed)>,
@@ -158,8 +158,8 @@ impl Catalog {
         })
     }
 
-    /// Makes a new file the segment's, of which the size in bytes and the SHA-256 are given, and forgets
-    /// what was merged into it.
+    /// Makes a sealed file, given with its size in bytes and its SHA-256, the file of a segment, and
+    /// deletes the part of the overlay that was merged into it.
     pub(in crate::store) fn enter_sealed(
         &self,
         first_id: u64,
@@ -178,8 +178,8 @@ impl Catalog {
         })
     }
 
-    /// Writes down that a segment is removed, and why, and marks it as dropped: from now on nobody
-    /// reads it.
+    /// Records the removal of a segment and its reason, and marks the segment as dropped. It is not read
+    /// from then on.
     pub(in crate::store) fn drop_segment(
         &self,
         segment: &Segment,
@@ -201,7 +201,7 @@ impl Catalog {
         })
     }
 
-    /// The first ids and the files of segments that retention has given up.
+    /// The first ids and the files of dropped segments.
     pub(in crate::store) fn dropped(&self) -> Result<Vec<(u64, String)>, StoreError> {
         let sql = "SELECT first_id, file FROM segments WHERE state = 'dropped'";
         self.read("list the dropped segments", |catalog| {
@@ -209,7 +209,7 @@ impl Catalog {
         })
     }
 
-    /// Forgets a dropped segment whose file is gone, and what was learned later about its entries.
+    /// Deletes a dropped segment whose file is gone, and the overlay of its entries.
     pub(in crate::store) fn forget(&self, first_id: u64) -> Result<(), StoreError> {
         let last_id = "SELECT last_id FROM segments WHERE first_id = ?1";
         self.write("forget a segment", |catalog| {
@@ -220,7 +220,7 @@ impl Catalog {
         })
     }
 
-    /// The ids that retention and `store prune` wrote down before they removed them.
+    /// The ids that retention and `store prune` removed.
     pub(in crate::store) fn removed(&self) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
         if self.version() < CATALOG_WITH_REMOVALS {
             return Ok(Vec::new());
@@ -231,8 +231,8 @@ impl Catalog {
         })
     }
 
-    /// The segments that were written under earlier rules, by their first ids: their entries are to be
-    /// checked again.
+    /// The first ids of the segments that were written under earlier rules. Their entries must be checked
+    /// again.
     pub(in crate::store) fn under_older_rules(&self) -> Result<BTreeSet<u64>, StoreError> {
         let sql = "SELECT first_id FROM older_rules";
         self.read("list the segments to check again", |catalog| {
@@ -240,7 +240,7 @@ impl Catalog {
         })
     }
 
-    /// Notes that the entries of a segment were checked again.
+    /// Records that the entries of a segment were checked again.
     pub(in crate::store) fn note_checked_again(&self, first_id: u64) -> Result<(), StoreError> {
         self.read("note what was checked again", |catalog| {
             catalog.execute("DELETE FROM older_rules WHERE first_id = ?1", [first_id]).map(drop)
@@ -248,7 +248,7 @@ impl Catalog {
     }
 }
 
-/// Enters what is known of a segment that takes no more appends.
+/// Marks a segment as closed.
 pub(super) fn close(
     connection: &Connection,
     first_id: u64,
@@ -278,8 +278,8 @@ pub(super) fn close(
     Ok(())
 }
 
-/// The state of the segment whose first id is in the first column. One that this version does not
-/// know is an error: it must not pass for another.
+/// The state of the segment whose first id is in the first column. A state that this version does not
+/// know is an error.
 fn state(row: &Row<'_>, at: usize) -> rusqlite::Result<State> {
     let first_id: u64 = row.get(0)?;
     row.get_ref(at)?.as_str()?.parse().map_err(|unknown: UnknownWord| {

@@ -1,4 +1,4 @@
-//! Keys in the catalog: where each was seen, first and last. A key once seen stays.
+//! The keys that were ever seen, with their sources and times. They are never deleted.
 
 use std::collections::BTreeSet;
 
@@ -23,20 +23,20 @@ pub struct Sighting {
     pub last_seen: Millis,
 }
 
-/// How it went with a source of keys.
+/// A source of keys and its last result.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Source {
     /// The file or URL of the key set.
     pub source: String,
-    /// When it was asked last.
+    /// When it was last read.
     pub attempted_at: Millis,
-    /// When it answered last.
+    /// When it was last read successfully.
     pub succeeded_at: Option<Millis>,
-    /// What went wrong the last time.
+    /// The error of the last attempt.
     pub error: Option<String>,
 }
 
-/// Enters what a source gave: its key set, or what went wrong.
+/// Records the result of a source: its key set or an error.
 pub(in crate::store) fn enter(
     catalog: &Catalog,
     source: &str,
@@ -69,17 +69,17 @@ pub(in crate::store) fn enter(
     })
 }
 
-/// Every key that was ever seen, and how it went with each source; beside a process that writes.
+/// Every key that was ever seen, and every source. Works while another process writes.
 pub fn read(directory: &Directory) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
     all(&Catalog::open_read_only(directory)?)
 }
 
-/// Every key that was ever seen, and how it went with each source.
+/// Every key that was ever seen, and every source.
 pub(in crate::store) fn all(catalog: &Catalog) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
     catalog.read("read the keys", |database| Ok((list(database)?, sources(database)?)))
 }
 
-/// Every key that was ever seen; bad ones, which earlier versions took, are left out.
+/// Every key that was ever seen, without the weak keys that earlier versions accepted.
 fn list(connection: &Connection) -> rusqlite::Result<Vec<Sighting>> {
     let mut sightings: Vec<Sighting> = connection
         .prepare(
@@ -99,7 +99,7 @@ fn list(connection: &Connection) -> rusqlite::Result<Vec<Sighting>> {
     Ok(sightings)
 }
 
-/// How it went with each source.
+/// Every source.
 fn sources(connection: &Connection) -> rusqlite::Result<Vec<Source>> {
     let source = |row: &Row<'_>| {
         let succeeded_at: Option<i64> = row.get(2)?;
@@ -116,7 +116,7 @@ fn sources(connection: &Connection) -> rusqlite::Result<Vec<Source>> {
         .collect()
 }
 
-/// Enters which sources each input takes its keys from: what `store check` goes by.
+/// Records the key sources of each input. `store check` uses them.
 pub(in crate::store) fn enter_inputs(
     catalog: &Catalog,
     inputs: &[(String, Vec<String>)],
@@ -132,7 +132,7 @@ pub(in crate::store) fn enter_inputs(
     })
 }
 
-/// Which sources each input takes its keys from.
+/// The key sources of each input.
 pub(in crate::store) fn inputs(catalog: &Catalog) -> Result<Vec<(String, String)>, StoreError> {
     let sql = "SELECT input, source FROM inputs ORDER BY input, source";
     catalog.read("read inputs", |database| {

@@ -1,8 +1,8 @@
-//! The folder of the segments, beside what the catalog says of it.
+//! Deletes the files that an interrupted process left in the folder of the segments.
 //!
-//! A file that the catalog does not name is taken for what an interrupted process left only if that
-//! is seen by reading it: it is empty, or all that it holds stands in the file that the catalog names.
-//! Any other is not explained, and the store does not open for writing until it is.
+//! A file that the catalog does not list is deleted only after it was read: it is empty, or the file that
+//! the catalog lists has all its entries. If there is any other file, the store does not open for
+//! writing.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,12 +13,12 @@ use crate::store::directory::{Directory, remove_database};
 use crate::store::error::StoreError;
 use crate::store::segment::{contents, file_name};
 
-/// Removes what an interrupted process left.
+/// Deletes the leftovers.
 ///
 /// # Errors
-/// [`StoreError::Unexplained`] if there is a file that is not known to be such.
+/// [`StoreError::Unexplained`] if there is a file that may have entries that no other file has.
 pub(in crate::store) fn tidy(directory: &Directory, catalog: &Catalog) -> Result<(), StoreError> {
-    // Retention wrote down that it removes these.
+    // Retention recorded the removal of these.
     for (first_id, file) in catalog.dropped()? {
         remove_database(&directory.segment(&file))?;
         catalog.forget(first_id)?;
@@ -52,7 +52,7 @@ pub(in crate::store) fn tidy(directory: &Directory, catalog: &Catalog) -> Result
     }
 }
 
-/// Whether all that a file holds is seen elsewhere.
+/// Whether another file has everything that a file has.
 fn is_left_over(
     directory: &Directory,
     segments: &[Segment],
@@ -61,7 +61,7 @@ fn is_left_over(
     let path = directory.segment(name);
     let segment = segments.iter().find(|one| Some(one.first_id) == file_name::first_id(name));
     if !path.exists() {
-        // What stays of a file that was being removed: its companions go last.
+        // A file that was being deleted: its companions are deleted last.
         let bytes = |companion| {
             let path = directory.segment(&format!("{name}{companion}"));
             fs::metadata(path).map_or(0, |found| found.len())
@@ -73,7 +73,7 @@ fn is_left_over(
         return is_whole(directory, segment);
     }
     if file_name::is_temporary(name) {
-        // It was being made from the segment's file, and may be cut off anywhere.
+        // It was being created from the file of the segment, and may be incomplete.
         let Some(segment) = segment else { return Ok(false) };
         return is_whole(directory, segment);
     }
@@ -84,7 +84,7 @@ fn is_left_over(
     contents::has_all(&directory.segment(&segment.file), &path)
 }
 
-/// Whether the file that the catalog names for a segment has every entry of it.
+/// Whether the file that the catalog lists for a segment has all its entries.
 fn is_whole(directory: &Directory, segment: &Segment) -> Result<bool, StoreError> {
     let path = directory.segment(&segment.file);
     let Some(closed) = &segment.closed else { return Ok(false) };

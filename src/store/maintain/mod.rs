@@ -1,5 +1,5 @@
-//! What keeps a store in order: sealing, late verdicts and retention in the background; checks,
-//! backups and repairs when they are asked for.
+//! Maintenance: sealing, late verdicts and retention in the background; checks, backups and repairs on
+//! request.
 
 pub(in crate::store) mod background;
 pub mod backup;

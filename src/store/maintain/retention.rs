@@ -1,8 +1,8 @@
-//! Retention: old segments are given up whole, by age or by size. It is off unless asked for.
+//! Retention: deletes old segments, by age or by size. It is off by default.
 //!
-//! Age is that of the newest receipt in a segment, counted from the newest receipt of all: neither a
-//! time that a sender wrote nor a clock that was set ahead makes anything old. The live segment is
-//! never given up.
+//! The age of a segment is the time from its newest receipt to the newest receipt in the store. So neither
+//! the times in entries nor a clock that was set ahead make a segment old. The live segment is never
+//! deleted.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::store::options::Retention;
 use crate::store::read::Reader;
 use crate::store::segment::contents;
 
-/// A segment that is due.
+/// A segment to delete.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pruned {
     /// The id of its first entry.
@@ -33,7 +33,7 @@ pub struct Pruned {
     pub sha256: Option<String>,
 }
 
-/// What is due, oldest first.
+/// The segments to delete, oldest first.
 pub(in crate::store) fn due(
     directory: &Directory,
     catalog: &Catalog,
@@ -66,7 +66,7 @@ impl Pruned {
 }
 
 impl Reader {
-    /// What `retention` would remove now, oldest first.
+    /// The segments that `retention` would delete now, oldest first.
     pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
         let due =
             self.catalog(|catalog| due(self.directory(), catalog, retention, clock::now()))?;
@@ -74,7 +74,7 @@ impl Reader {
     }
 }
 
-/// Removes what is due, and returns the segments that are gone.
+/// Deletes the segments that are due, and returns them.
 pub(in crate::store) fn prune(
     directory: &Directory,
     catalog: &Catalog,
@@ -87,7 +87,7 @@ pub(in crate::store) fn prune(
     }
     let due = due(directory, catalog, retention, now)?;
     for segment in &due {
-        // Written down first: from then on nobody opens it, and what is interrupted here is redone.
+        // Recorded first: nobody opens it from then on, and an interrupted deletion is resumed.
         catalog.drop_segment(segment, reason, now)?;
         remove_database(&directory.segment(&segment.file))?;
         catalog.forget(segment.first_id)?;
@@ -103,7 +103,7 @@ fn is_old(segment: &Segment, age: Option<Duration>, now: Millis) -> bool {
     })
 }
 
-/// When the newest delivery was received.
+/// The time of the newest delivery.
 pub(in crate::store) fn newest_receipt(
     directory: &Directory,
     catalog: &Catalog,

@@ -1,11 +1,10 @@
-//! Sealing: a closed segment becomes a file that is indexed and never changes again.
+//! Sealing: a closed segment becomes an indexed file that never changes again.
 //!
-//! A new file is written beside the old one, under a temporary name, and gets its final name, which
-//! never existed before, when it is on the disk and every line of the old file was read in it. Then
-//! the catalog is switched, and only then the old file is removed. (A database put in the place of
-//! another while its old `-wal` remains loses rows in silence.) What was learned later about the
-//! entries is merged on the way, so a sealed segment of which much has changed is written anew by the
-//! same steps.
+//! A new file is written next to the old one, under a temporary name. When it is on disk and every line
+//! of the old file was found in it, it gets its final name, which no file had before. Then the catalog is
+//! switched, and only then the old file is deleted. (A database that replaces another one while the old
+//! `-wal` remains silently loses rows.) The overlay of the entries is merged into the new file. A sealed
+//! segment with many changes is rewritten by the same steps.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,9 +21,9 @@ use crate::store::segment::{self, Closed, SEALED, contents, file_name};
 use crate::store::sqlite;
 use crate::store::write::duplicates::Fingerprints;
 
-/// Seals a segment that takes no more appends, or writes a sealed one anew. `switched` is called once
-/// the catalog names the new file and before the old one is removed: whoever has it open has to go on
-/// with the new one, or would take its entries for new.
+/// Seals a closed segment, or rewrites a sealed one. `switched` is called after the catalog lists the new
+/// file and before the old one is deleted. The writer must then use the new file, or it would not find
+/// duplicates.
 pub(in crate::store) fn seal(
     directory: &Directory,
     catalog: &Catalog,
@@ -36,14 +35,14 @@ pub(in crate::store) fn seal(
     publish(directory, catalog, segment, &prepared, switched)
 }
 
-/// A sealed file that has no final name yet.
+/// A sealed file without its final name.
 struct Prepared {
     path: PathBuf,
     closed: Closed,
     merged: Merged,
 }
 
-/// Writes the sealed file, and reads every line of the old file in it.
+/// Writes the sealed file, and checks that it has every line of the old file.
 fn prepare(
     directory: &Directory,
     catalog: &Catalog,
@@ -53,13 +52,13 @@ fn prepare(
     let old = directory.segment(&segment.file);
     let path = directory.segment(&file_name::temporary(segment.first_id));
     if path.exists() {
-        // An attempt before that failed left it; what it was made from has to be whole.
+        // An earlier attempt failed and left it. Its source must be complete.
         if !contents::is_dense(&old, segment.first_id, before.last_id)? {
             return Err(StoreError::BadCopy { from: old, to: path });
         }
         remove_database(&path)?;
     }
-    // A copy that failed is removed: what it was made from was just read, and stays.
+    // A failed copy is deleted. Its source was just read, and stays.
     let (closed, merged) = copy(directory, segment, &path)
         .and_then(|()| finish(&path, catalog, segment, before))
         .inspect_err(|_| drop(remove_database(&path)))?;
@@ -70,7 +69,7 @@ fn prepare(
     Ok(Prepared { path, closed, merged })
 }
 
-/// Gives the file its name, makes it the segment's, and removes the old one.
+/// Renames the file, switches the catalog to it, and deletes the old one.
 fn publish(
     directory: &Directory,
     catalog: &Catalog,
@@ -86,13 +85,13 @@ fn publish(
     let Prepared { closed, merged, .. } = prepared;
     catalog.enter_sealed(segment.first_id, closed, (&file, bytes, &sha256), merged)?;
     switched();
-    // Every entry of it was read in the new file, which is on the disk.
+    // Every entry of it was found in the new file, which is on disk.
     remove_database(&directory.segment(&segment.file))?;
     tracing::debug!(segment = segment.first_id, bytes, "sealed");
     Ok(())
 }
 
-/// A name for the sealed file that no file has.
+/// An unused name for the sealed file.
 fn unused(directory: &Directory, segment: &Segment) -> (String, PathBuf) {
     let mut generation = file_name::generation_after(&segment.file);
     loop {
@@ -112,7 +111,7 @@ fn copy(directory: &Directory, segment: &Segment, new: &Path) -> Result<(), Stor
     source.execute("VACUUM INTO ?1", [new.to_string_lossy()]).map(drop).doing("copy", source.path())
 }
 
-/// Merges what was learned later, and builds indexes, summaries and the filter.
+/// Merges the overlay, and builds the indexes, the summaries and the filter.
 fn finish(
     path: &Path,
     catalog: &Catalog,
@@ -122,13 +121,13 @@ fn finish(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let migrated = || -> Result<Connection, StoreError> {
         let connection = Connection::open_with_flags(path, flags).doing("open", path)?;
-        // Nobody sees the file before it is whole: if this is cut short, it starts again.
+        // Nobody uses the file before it is complete. If this is interrupted, it starts again.
         connection
             .execute_batch(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
             )
             .doing("write", path)?;
-        // Whatever version the old file is of, the new one is of the newest.
+        // The new file has the newest version.
         sqlite::migrate(&connection, path, &segment::SCHEMA)?;
         Ok(connection)
     };

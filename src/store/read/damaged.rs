@@ -1,4 +1,4 @@
-//! Segments that cannot be read, and are left out of an answer, which says so.
+//! Segments that cannot be read and are skipped. The answer mentions them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,12 +7,12 @@ use rusqlite::ErrorCode;
 
 use crate::store::error::StoreError;
 
-/// Why segments were left out, by their first ids.
+/// Why segments were skipped, by their first ids.
 #[derive(Debug, Default)]
 pub(in crate::store) struct LeftOut(Mutex<BTreeMap<u64, String>>);
 
 impl LeftOut {
-    /// Leaves out the segment that begins with `first_id`, if the error is one of its file.
+    /// Skips the segment that starts with `first_id`, if the error is about its file.
     ///
     /// # Errors
     /// Any other error.

@@ -1,7 +1,7 @@
-//! Entries as they come: by rising id, and then those whose verdict changed.
+//! Follows a store: new entries in order of id, and entries whose verdict changed.
 //!
-//! Ids are dense over all segments, so where a follower stands is one number, and a second one for
-//! the changes. A gap in the ids is what retention gave up before it was read; it is reported.
+//! Ids are dense over all segments, so a position is one id and the number of a change. If ids are
+//! missing, retention deleted the entries before they were read, and the follower reports them.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -17,14 +17,14 @@ use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::{Database, MAX_ID};
 
-/// What a follower sees.
+/// An event for a follower.
 #[derive(Debug)]
 pub enum Event {
     /// A new entry.
     New(Record),
-    /// An entry that was there before, whose verdict is another one now.
+    /// An entry that was there before and whose verdict changed.
     Changed(Record),
-    /// Entries that are there no more.
+    /// Entries that no longer exist.
     Missed {
         /// The id of the first.
         from: u64,
@@ -33,34 +33,34 @@ pub enum Event {
     },
 }
 
-/// What came since the last time.
+/// The events since the last call.
 #[derive(Debug, Default)]
 pub struct EventBatch {
-    /// In their order; none if nothing came that matches.
+    /// The events in order. Empty if nothing matches.
     pub events: Vec<Event>,
-    /// Whether there may be more at once.
+    /// Whether there may be more events already.
     pub more: bool,
 }
 
-/// Reads what comes.
+/// Follows new entries and changes.
 pub struct Follow<'a> {
     scan: IdScan<'a>,
     change: u64,
 }
 
-/// Reads what there is, by rising id.
+/// Reads the existing entries in order of id.
 pub struct Export<'a> {
     scan: IdScan<'a>,
 }
 
-/// How many ids are looked at in one snapshot.
+/// The number of ids per snapshot.
 const SLICE: u64 = if cfg!(test) { 7 } else { 1000 };
 
-/// How many ids are looked at in one snapshot where only ids are wanted of them.
+/// The number of ids per snapshot when only ids are read.
 const SWEEP: u64 = if cfg!(test) { 5 } else { 10_000 };
 
 impl Reader {
-    /// Follows what matches, from `position` on.
+    /// Follows the entries that match, from `position` on.
     pub fn follow(&self, filter: &Filter, position: Position) -> Follow<'_> {
         let query = Query::new(filter);
         let (next_id, last_id) = (position.next_id, MAX_ID);
@@ -68,7 +68,7 @@ impl Reader {
         Follow { scan, change: position.change }
     }
 
-    /// Reads all that matches and is there now.
+    /// Reads all existing entries that match.
     pub fn export(&self, filter: &Filter, range: TimeRange) -> Result<Export<'_>, StoreError> {
         let query = Query::new(&range.and(filter));
         let last_id = self.greatest_id()?;
@@ -76,8 +76,7 @@ impl Reader {
         Ok(Export { scan })
     }
 
-    /// The position from which a follower sees the newest `count` entries that match, and then what
-    /// comes.
+    /// The position from which a follower sees the newest `count` matching entries and then new ones.
     pub fn newest(&self, filter: &Filter, count: usize) -> Result<Position, StoreError> {
         let change = self.catalog(|catalog| {
             catalog.overlay().last_change().doing("read the changes", catalog.path())
@@ -99,7 +98,7 @@ impl Reader {
         Ok(Position { next_id, change })
     }
 
-    /// Those of these entries of the segment `first_id` that match, in the order of their ids.
+    /// The entries among `ids` of the segment `first_id` that match, in order of id.
     fn matching(
         &self,
         first_id: u64,
@@ -138,21 +137,21 @@ fn matching(entries: &impl Entries, query: &Query, ids: &Ids<'_>) -> rusqlite::R
 }
 
 impl Follow<'_> {
-    /// Reads of each new entry its line and little else (`lines`): what it has besides is missing.
+    /// Reads only the line and a few fields of each new entry (see `lines`).
     pub fn only_lines(mut self) -> Self {
         self.scan.only_lines = true;
         self
     }
 
-    /// Where it stands: what was given out is before it.
+    /// The position. Everything before it was returned.
     pub fn position(&self) -> Position {
         Position { next_id: self.scan.next_id, change: self.change }
     }
 
-    /// What came since.
+    /// The events since the last call.
     ///
-    /// Changes come first, and only those of entries that were given out or passed over before: an
-    /// entry that is new is given out as it is now.
+    /// Changes come first, and only for entries before the position. New entries are returned in their
+    /// newest version.
     pub fn poll(&mut self) -> Result<EventBatch, StoreError> {
         self.scan.reader.close_removed();
         let news = self.changes()?;
@@ -173,7 +172,7 @@ impl Follow<'_> {
         let Some(last) = changes.last().map(|change| change.number) else {
             return Ok(EventBatch::default());
         };
-        // Of the changes of one entry the last one tells what it is now.
+        // Only the last change of an entry is reported.
         let newest: HashMap<u64, u64> =
             changes.iter().map(|change| (change.entry, change.number)).collect();
         let reported: Vec<ReportedChange> = changes
@@ -192,7 +191,7 @@ impl Follow<'_> {
             .collect();
         let (mut events, mut budget, mut rest) = (Vec::new(), Budget::new(), reported.as_slice());
         while let Some(ReportedChange { first_id, .. }) = rest.first() {
-            // They are reported in the order of the ids, mostly.
+            // Entries with rising ids of one segment are read together.
             let rises = |one: &ReportedChange, next: &ReportedChange| {
                 one.first_id == next.first_id && one.entry < next.entry
             };
@@ -204,7 +203,7 @@ impl Follow<'_> {
             let seen = ids.iter().take(read);
             events.extend(seen.filter_map(|id| records.remove(id)).map(Event::Changed));
             if let Some(ReportedChange { at, .. }) = run.get(read) {
-                // There is no room for more. What is between belongs to entries that were told.
+                // The budget is used up. The changes in between belong to entries that were reported.
                 self.change = at.saturating_sub(1);
                 return Ok(EventBatch { events, more: true });
             }
@@ -215,7 +214,7 @@ impl Follow<'_> {
     }
 }
 
-/// A change that is told.
+/// A change that is reported.
 struct ReportedChange {
     /// Its number.
     at: u64,
@@ -243,7 +242,7 @@ impl Export<'_> {
     }
 }
 
-/// Goes up the ids.
+/// Reads entries in order of id.
 struct IdScan<'a> {
     reader: &'a Reader,
     query: Query,
@@ -292,7 +291,7 @@ impl IdScan<'_> {
             if self.reader.leaves_out(first_id) {
                 self.next_id = later.unwrap_or(self.last_id.saturating_add(1));
             }
-            // Or retention was faster: next time it is a gap.
+            // Else retention deleted it, and the next call finds a gap.
             return Ok(EventBatch { more: true, ..EventBatch::default() });
         };
         let more = next_id > self.next_id;
@@ -301,7 +300,7 @@ impl IdScan<'_> {
     }
 }
 
-/// The records of these entries that match, as many as are read at once, and the id after them.
+/// The records of the first of these entries that match, within the budget, and the id after them.
 fn read(
     segment: &Database,
     query: &Query,

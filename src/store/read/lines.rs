@@ -1,5 +1,5 @@
-//! Entries as little more than their lines: all that a file of raw lines needs, several times as fast as
-//! whole records.
+//! Reads only the lines of entries and a few fields. That is enough for a file of raw lines, and several
+//! times as fast as reading whole records.
 
 use std::ops::RangeInclusive;
 
@@ -15,12 +15,12 @@ use crate::store::segment::long_lines::LINE;
 use crate::store::segment::row::{self, Ids};
 use crate::store::sqlite::Database;
 
-/// The fields that are read; others are as if the entry had none.
+/// The fields that are read. Others are missing.
 const FIELDS: [&str; 2] = ["event_product", "org_id"];
 
-/// The records of these entries that match, as many as are read at once, and the id after them. Of those
-/// that are overlaid, or whose line is too long, everything is known; of the others the id, when they
-/// were received, kind, verdict, [`FIELDS`] and the line.
+/// The records of the first of these entries that match, within the budget, and the id after them.
+/// Overlaid entries and entries with long lines are complete. The others have only their id, time of
+/// receipt, kind, verdict, [`FIELDS`] and line.
 pub(in crate::store) fn read(
     segment: &Database,
     query: &Query,

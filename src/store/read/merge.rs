@@ -1,7 +1,7 @@
-//! The keys of all segments that match a query, newest first, as far as they are asked for.
+//! Merges the matches of all segments, newest first, as far as the caller reads them.
 //!
-//! A segment is entered only when its greatest time is the next there may be. Those that follow are
-//! entered more and more at a time, in parallel: a query that matches nothing has to see them all.
+//! A segment is searched only when it may have the next match. More and more segments are searched at a
+//! time, in parallel: a query without matches has to search them all.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
@@ -13,17 +13,17 @@ use crate::store::error::StoreError;
 use crate::store::read::Reader;
 use crate::store::read::query::{Query, SortKey, Window};
 
-/// The most keys of a segment that are held.
+/// The maximum number of keys kept per segment.
 const SLICE: usize = if cfg!(test) { 6 } else { 1000 };
 
-/// A key, and the segment that has it.
+/// A matching entry: its key and its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Match {
     pub(in crate::store) key: SortKey,
     pub(in crate::store) first_id: u64,
 }
 
-/// Gives the keys in their order.
+/// Returns the matches in order.
 pub(in crate::store) struct Merge<'a> {
     reader: &'a Reader,
     query: Arc<Query>,
@@ -37,26 +37,26 @@ pub(in crate::store) struct Merge<'a> {
 /// The keys of one segment.
 struct Run {
     first_id: u64,
-    /// Keys that are less than this were not given out yet.
+    /// Keys smaller than this were not returned yet.
     before: SortKey,
-    /// The next of them.
+    /// The next keys.
     keys: VecDeque<SortKey>,
     /// Whether there may be more than `keys`.
     more: bool,
 }
 
-/// What a run has next.
+/// The next key of a run.
 #[derive(PartialEq, Eq)]
 struct Head {
     key: SortKey,
-    /// Whether the run's next key is known to be `key`; else it is known to be at most that.
+    /// Whether the next key of the run is `key`. Else it is at most `key`.
     known: bool,
     run: usize,
 }
 
 impl Ord for Head {
     fn cmp(&self, other: &Head) -> Ordering {
-        // What is not known has to be before what is known is given out.
+        // Of equal keys, an unknown one comes first: it must be determined before a known one is returned.
         (self.key, !self.known, self.run).cmp(&(other.key, !other.known, other.run))
     }
 }
@@ -68,7 +68,7 @@ impl PartialOrd for Head {
 }
 
 impl<'a> Merge<'a> {
-    /// Prepares to give the keys in `window`, of which about `most` will be asked for.
+    /// Prepares to return the matches in `window`. The caller expects to read about `most`.
     pub(in crate::store) fn new(
         reader: &'a Reader,
         query: Arc<Query>,
@@ -92,12 +92,11 @@ impl<'a> Merge<'a> {
         Ok(Merge { reader, query, window, slice, width: 1, runs, heads })
     }
 
-    /// The query.
     pub(in crate::store) fn query(&self) -> &Query {
         &self.query
     }
 
-    /// The next key.
+    /// The next match.
     pub(in crate::store) fn next(&mut self) -> Result<Option<Match>, StoreError> {
         loop {
             let Some(head) = self.heads.pop() else { return Ok(None) };
@@ -114,7 +113,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// Finds more keys of the run that `head` is of, and of those that come next and need it too.
+    /// Finds more keys of the run of `head`, and of further runs that need it.
     fn fill(&mut self, head: Head) -> Result<(), StoreError> {
         let mut wave = vec![head];
         while wave.len() < self.width

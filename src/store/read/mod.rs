@@ -1,11 +1,11 @@
-//! Reading beside a process that writes, and without one.
+//! Reads a store, while another process writes to it or not.
 //!
-//! A reader takes no lock. It asks the catalog what there is, and opens the files that it names. A
-//! file that is gone when it is opened was sealed or given up by retention meanwhile: then the
-//! catalog is asked again. Snapshots are short, for a long one lets the writer's log grow.
+//! A reader takes no lock. It reads the list of segments from the catalog and opens their files. If a
+//! file no longer exists, it was sealed or deleted meanwhile, and the list is read again. Snapshots are
+//! short, because the writer's log grows during a long one.
 //!
-//! What became of an entry later stands in the catalog. What it says of a segment and the name of
-//! the segment's file are read in one snapshot of the catalog, so that they belong together.
+//! The overlay of a segment and the name of its file are read in one snapshot of the catalog, so that
+//! they match.
 
 pub mod counts;
 mod damaged;
@@ -36,13 +36,13 @@ use crate::store::schema::Schema;
 use crate::store::segment::{self, condition};
 use crate::store::sqlite::{self, Access, Database};
 
-/// Reads a store. It may be shared by threads.
+/// Reads a store. Threads may share it.
 #[derive(Debug)]
 pub struct Reader {
     shared: Arc<Shared>,
-    /// Ends what it is asked.
+    /// Ends its queries.
     interrupt: Option<Arc<Interrupt>>,
-    /// Segments that cannot be read; without it that is an error.
+    /// The segments that could not be read. `None` if such a segment is an error.
     left_out: Option<LeftOut>,
 }
 
@@ -52,19 +52,19 @@ struct Shared {
     idle: Mutex<Idle>,
 }
 
-/// Connections that are open and not used, those used last at the end.
+/// Open connections that are not in use, the last used at the end.
 #[derive(Debug, Default)]
 struct Idle {
-    /// To the catalog: as many as were used at once.
+    /// Connections to the catalog, as many as were in use at the same time.
     catalogs: Vec<Catalog>,
-    /// To segments and the file of refused requests.
+    /// Connections to segments and to the file of refused requests.
     databases: Vec<Database>,
 }
 
-/// The most connections to segments that are kept open while they are not used.
+/// The maximum number of idle connections to segments.
 const IDLE: usize = 32;
 
-/// How often the catalog is asked for a file that is gone before it is taken for lost.
+/// How often the catalog is read again before a missing file is an error.
 const ATTEMPTS: usize = 100;
 
 impl Reader {
@@ -83,29 +83,28 @@ impl Reader {
         Ok(reader)
     }
 
-    /// The same, for questions that `interrupt` ends: then the answer is
-    /// [`StoreError::TimedOut`] or [`StoreError::Cancelled`].
+    /// A reader whose queries end with `interrupt`, with [`StoreError::TimedOut`] or
+    /// [`StoreError::Cancelled`].
     pub fn until(&self, interrupt: Arc<Interrupt>) -> Reader {
         Reader { shared: Arc::clone(&self.shared), interrupt: Some(interrupt), left_out: None }
     }
 
-    /// The same, which leaves out segments that are damaged or missing: see
-    /// [`left_out`](Reader::left_out).
+    /// A reader that skips damaged and missing segments: see [`left_out`](Reader::left_out).
     pub fn leaving_out_damaged(self) -> Reader {
         Reader { left_out: Some(LeftOut::default()), ..self }
     }
 
-    /// What is wrong with each segment that was left out so far.
+    /// What is wrong with each segment that was skipped so far.
     pub fn left_out(&self) -> Vec<String> {
         self.left_out.as_ref().map_or_else(Vec::new, LeftOut::reasons)
     }
 
-    /// Whether the segment that begins with `first_id` was left out.
+    /// Whether the segment that starts with `first_id` was skipped.
     pub(in crate::store) fn leaves_out(&self, first_id: u64) -> bool {
         self.left_out.as_ref().is_some_and(|left_out| left_out.contains(first_id))
     }
 
-    /// The directory.
+    /// The data directory.
     pub(in crate::store) fn directory(&self) -> &Directory {
         &self.shared.directory
     }
@@ -128,11 +127,10 @@ impl Reader {
         done
     }
 
-    /// Reads from the segment that begins with `first_id`; `None` if it is there no more, or is left
-    /// out.
+    /// Reads from the segment that starts with `first_id`. `None` if it no longer exists or is skipped.
     ///
-    /// First `gather` reads what was learned of its entries later, then `work` reads the segment
-    /// itself, each in one snapshot. Both are called again when the file was sealed in between.
+    /// First `gather` reads the overlay, then `work` reads the segment itself, each in one snapshot.
+    /// Both are called again if the file was sealed in between.
     pub(in crate::store) fn visit<G, T>(
         &self,
         first_id: u64,
@@ -161,7 +159,7 @@ impl Reader {
                 work(database, &segment, gathered).doing("read", database.path())
             });
             match done {
-                // An unsealed segment may lose its log before it was opened, but not its file.
+                // The log of an unsealed segment may have been deleted before it was opened, the file was not.
                 Ok(done) if segment.is_sealed() || path.exists() => return Ok(Some(done)),
                 Err(error) if path.exists() => return left_out(error),
                 Err(error @ (StoreError::TimedOut | StoreError::Cancelled)) => return Err(error),
@@ -173,7 +171,7 @@ impl Reader {
             .or_else(left_out)
     }
 
-    /// Reads from the segment that begins with `first_id`, and from it alone.
+    /// Reads from the segment that starts with `first_id`, without the overlay.
     pub(in crate::store) fn read_segment<T>(
         &self,
         first_id: u64,
@@ -182,7 +180,7 @@ impl Reader {
         self.visit(first_id, |_, _| Ok(()), |segment, _, ()| work(segment))
     }
 
-    /// The segments, oldest first. Their times cover those of entries that changed.
+    /// The segments, oldest first. Their times include those of changed entries.
     pub(in crate::store) fn segments(&self) -> Result<Vec<Segment>, StoreError> {
         self.catalog(|catalog| {
             let mut segments = catalog.segments()?;
@@ -200,12 +198,12 @@ impl Reader {
         })
     }
 
-    /// The segment that may have the entry `id`, by its first id.
+    /// The first id of the segment that may have the entry `id`.
     pub(in crate::store) fn segment_of(&self, id: u64) -> Result<Option<u64>, StoreError> {
         self.catalog(|catalog| catalog.segment_of(id))
     }
 
-    /// The greatest id that there is, 0 if there is none.
+    /// The largest id in the store, 0 if it is empty.
     pub(in crate::store) fn greatest_id(&self) -> Result<u64, StoreError> {
         let newest = self.catalog(|catalog| catalog.newest())?;
         let Some(first_id) = newest else { return Ok(0) };
@@ -251,7 +249,7 @@ impl Reader {
     }
 
     fn give_back(&self, database: Database) {
-        // An open file that was removed would still take its room on the disk.
+        // A deleted file takes space on disk as long as it is open.
         if !database.path().exists() {
             return;
         }
@@ -262,7 +260,7 @@ impl Reader {
         }
     }
 
-    /// Closes idle connections to files that were removed.
+    /// Closes idle connections to deleted files.
     pub(in crate::store) fn close_removed(&self) {
         self.idle().databases.retain(|one| one.path().exists());
     }

@@ -1,9 +1,9 @@
 //! The newest entries of one segment that match a query, as keys.
 //!
-//! There are two ways to find them. The walk goes through an index in the order of time and asks of
-//! each entry whether it matches: good when many match. The sweep looks at every entry of the
-//! segment in the order of the file, or at those that an index names: its cost is bounded by the
-//! size of the segment. So the walk is tried for a few thousand entries, and then the sweep.
+//! There are two ways to find them. A walk follows an index in order of time and checks each entry. It is
+//! fast if many entries match. A sweep checks every entry of the segment in the order of the file, or
+//! those that an index finds. Its cost is bounded by the size of the segment. So a walk is tried for a
+//! few thousand entries, and then a sweep.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -22,18 +22,18 @@ use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{Entries, Ids, as_integer};
 use crate::store::sqlite::Database;
 
-/// How many entries a walk looks at before it asks itself whether to go on.
+/// The number of entries after which a walk decides whether to continue.
 const WALK: usize = if cfg!(test) { 4 } else { 2048 };
 
-/// How many times as many it looks at in the end. With 16,000 it costs what a sweep does.
+/// A walk ends after this many times [`WALK`] entries. At 16,000 entries it costs as much as a sweep.
 const LONGER: usize = if cfg!(test) { 3 } else { 8 };
 
-/// How many ids of an unsealed segment a sweep covers in one snapshot.
+/// The number of ids per snapshot when an unsealed segment is swept.
 const SWEEP: usize = if cfg!(test) { 5 } else { 10_000 };
 
 impl Reader {
-    /// The greatest `most` keys in `window` of entries of the segment `first_id` that match, the
-    /// greatest first. None if the segment is there no more.
+    /// The `most` largest keys in `window` of matching entries of the segment `first_id`, largest first.
+    /// Empty if the segment no longer exists.
     pub(in crate::store) fn newest_of(
         &self,
         first_id: u64,
@@ -70,7 +70,7 @@ impl Reader {
         }
     }
 
-    /// Sweeps over the segment that has the ids `ids`, in parallel, a snapshot for each slice.
+    /// Sweeps over these ids of a segment in parallel, with a snapshot per slice.
     fn sweep_unsealed(
         &self,
         ids: RangeInclusive<u64>,
@@ -101,24 +101,24 @@ impl Reader {
     }
 }
 
-/// What a look at a segment gave.
+/// The result of a search in a segment.
 enum SearchResult {
     Keys(Vec<SortKey>),
-    /// It is unsealed and has entries up to this id: a sweep over it is made in slices.
+    /// The walk was given up. The segment is unsealed, so it is swept in slices up to this id.
     TooLong(u64),
 }
 
-/// How a sweep finds the entries.
+/// How a sweep reads the entries.
 #[derive(Clone, Copy)]
 enum By {
     /// By their ids.
     Id,
-    /// By whatever index names those that match the condition, else all.
+    /// By an index for the condition if there is one, else all.
     Any,
 }
 
-/// What the overlay says of the entries in `window`: the greatest keys of those that match now, and the
-/// ids, in their order, of all that are overlaid.
+/// The overlay of the entries in `window`: the largest keys of the changed entries that match, and the
+/// ids of all overlaid entries, in order.
 fn overlaid(
     overlay: &Overlay<'_>,
     query: &Query,
@@ -150,12 +150,12 @@ fn greatest_id(database: &Database, segment: &Segment) -> rusqlite::Result<u64> 
 struct Search<'a> {
     database: &'a Database,
     query: &'a Query,
-    /// The ids, in their order, of entries of which the segment's version does not count.
+    /// The ids of overlaid entries, in order. The segment's version of these is skipped.
     overlaid: &'a [u64],
 }
 
 impl Search<'_> {
-    /// Walks through the index that fits the query best. `false` if it gave up.
+    /// Walks through the best index for the query. Returns `false` if it gave up.
     fn walk(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
         let mut tried = Top::new(top.most);
         let finished = self.step(
@@ -170,8 +170,8 @@ impl Search<'_> {
         Ok(finished)
     }
 
-    /// Walks through the one index that an unsealed segment has. It has no entries in their order
-    /// that say no time of their own: these are looked at first.
+    /// Walks through the only index of an unsealed segment. Entries without a time of their own are not in
+    /// order there, so they are checked first.
     fn walk_unsealed(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
         let [without_time, with_time] = walk_unsealed(self.query, self.database.columns(), window);
         let (mut tried, mut ordered) = (Top::new(top.most), Top::new(top.most));
@@ -183,8 +183,8 @@ impl Search<'_> {
         Ok(finished)
     }
 
-    /// Runs a statement for time, id, and whether the entry matches; `false` if it gave up because
-    /// too few do. If they come in their order, it ends when `top` is full.
+    /// Runs a statement that returns time, id, and whether the entry matches. Returns `false` if it gave up
+    /// because too few match. If the rows are in order, it ends when `top` is full.
     fn step(
         &self,
         sql: &Sql,
@@ -209,7 +209,7 @@ impl Search<'_> {
         Ok(false)
     }
 
-    /// Looks at every entry, or at those that SQLite finds by an index for the condition.
+    /// Checks every entry, or those that SQLite finds by an index for the condition.
     fn sweep(&self, window: &Window, by: By, top: &mut Top) -> rusqlite::Result<()> {
         let sql = sweep(self.query, self.database.columns(), window, by);
         let mut statement = self.database.prepare_cached(&sql.text)?;
@@ -227,7 +227,7 @@ impl Search<'_> {
     }
 }
 
-/// Time, id, and whether the entry matches, of a sealed segment, in their order.
+/// Selects time, id, and whether the entry matches, from a sealed segment, in order.
 fn walk(query: &Query, columns: Columns, window: &Window) -> Sql {
     let (index, wanted) = query.index();
     let mut sql = Sql::default();
@@ -239,8 +239,7 @@ fn walk(query: &Query, columns: Columns, window: &Window) -> Sql {
     sql
 }
 
-/// The same of an unsealed one: those without a time of their own, and then the others in their
-/// order.
+/// The same for an unsealed segment: entries without a time of their own, and the others in order.
 fn walk_unsealed(query: &Query, columns: Columns, window: &Window) -> [Sql; 2] {
     let mut sql = Sql::default();
     sql.push("SELECT time, id, (").add(query.condition(columns));
@@ -253,7 +252,7 @@ fn walk_unsealed(query: &Query, columns: Columns, window: &Window) -> [Sql; 2] {
     [without_time, with_time]
 }
 
-/// Time and id of what matches, in no order.
+/// Selects time and id of the entries that match, in any order.
 fn sweep(query: &Query, columns: Columns, window: &Window, by: By) -> Sql {
     // A plus keeps SQLite from using an index.
     let id = match by {
@@ -269,7 +268,7 @@ fn sweep(query: &Query, columns: Columns, window: &Window, by: By) -> Sql {
     sql
 }
 
-/// The greatest keys of those that were pushed.
+/// The largest keys of those that were pushed.
 struct Top {
     keys: BinaryHeap<Reverse<SortKey>>,
     most: usize,
@@ -294,7 +293,7 @@ impl Top {
         }
     }
 
-    /// The greatest first.
+    /// The keys, largest first.
     fn keys(self) -> Vec<SortKey> {
         self.keys.into_sorted_vec().into_iter().map(|Reverse(key)| key).collect()
     }

@@ -1,4 +1,4 @@
-//! How the outputs stand: how far behind they are, how fast, and what went wrong.
+//! The status of outputs: how far they are behind, their rate, and their errors.
 
 use std::time::Duration;
 
@@ -12,45 +12,46 @@ use crate::store::error::StoreError;
 use crate::store::read::Reader;
 use crate::store::segment::Closed;
 
-/// A rate that was saved longer ago than this is past.
+/// A rate that was saved earlier than this is outdated.
 const CURRENT: Duration = Duration::from_secs(60);
 
-/// How an output stands.
+/// The status of an output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OutputStanding {
     /// Its name.
     pub name: String,
-    /// Whether there is such an output now, or it is past and keeps its place.
+    /// Whether it is configured.
     pub configured: bool,
     /// The id of the next entry.
     pub next_id: u64,
-    /// The last change of a verdict that it saw.
+    /// The number of the last change that it saw.
     pub change: u64,
-    /// How many entries there are that it has not seen, those that do not match included.
+    /// The number of entries that it has not seen, including those that do not match its filter.
     pub behind: u64,
-    /// When the first of them was received.
+    /// When the oldest of them was received.
     pub behind_since: Option<Millis>,
-    /// How many lines a second it wrote in the minute before its place was saved; 0 when that is more
-    /// than a minute ago.
+    /// The lines written per second, over the minute before its cursor was saved. 0 if that is more than a
+    /// minute ago.
     pub rate: f64,
-    /// How many lines were taken.
+    /// The number of lines delivered.
     pub written: u64,
-    /// How many entries were refused for good by the other end, and put aside.
+    /// The number of entries in its dead letters.
     pub dead_letters: u64,
-    /// How many entries retention gave up before it saw them, those that do not match included.
+    /// The number of entries that retention deleted before it saw them, including those that do not match
+    /// its filter.
     pub lost: u64,
-    /// How often it failed.
+    /// The number of failures.
     pub failures: u64,
-    /// When its place was saved last.
+    /// When its cursor was last saved.
     pub saved_at: Millis,
-    /// What went wrong last; none if it went on since.
+    /// The last error. `None` if it has recovered since.
     pub error: Option<String>,
-    /// When that was.
+    /// The time of the error.
     pub failed_at: Option<Millis>,
 }
 
 impl Reader {
-    /// How the outputs stand at `now`, by name.
+    /// The status of all outputs at `now`, by name.
     pub fn output_standings(&self, now: Millis) -> Result<Vec<OutputStanding>, StoreError> {
         let cursors = self.output_cursors()?;
         if cursors.is_empty() {
@@ -60,7 +61,7 @@ impl Reader {
         cursors.into_iter().map(|(name, cursor)| self.standing(name, cursor, end, now)).collect()
     }
 
-    /// The outputs that ever ran, by name.
+    /// The cursors of all outputs, by name.
     pub fn output_cursors(&self) -> Result<Vec<(String, OutputCursor)>, StoreError> {
         self.catalog(Catalog::output_cursors)
     }
@@ -112,8 +113,8 @@ impl Reader {
         Ok(None)
     }
 
-    /// Where a follower begins that is to see what was received from `time` on. Entries are received
-    /// in the order of their ids, unless the clock was put back.
+    /// The position of a follower that is to see the entries received from `time` on. Entries are received
+    /// in order of id, unless the clock was set back.
     pub fn position_since(&self, time: Millis) -> Result<Position, StoreError> {
         let newest = self.newest(&crate::search::Filter::All, 0)?;
         for segment in self.catalog(Catalog::segments)? {

@@ -1,8 +1,7 @@
-//! Pages of entries, newest first, and the whole of what matches.
+//! Pages of entries, newest first, and scans over all entries that match.
 //!
-//! The order is that of time, then id, both descending. A page's cursor says where the next one
-//! begins, and the greatest id there was when the first was made: what arrives later does not
-//! disturb the paging.
+//! Entries are ordered by time, then id, both descending. The cursor of a page has the position of the
+//! next page, and the largest id when the first page was read. Entries that arrive later do not appear.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -27,22 +26,22 @@ use crate::store::sqlite::MAX_ID;
 pub struct Page {
     /// The entries, newest first.
     pub records: Vec<Record>,
-    /// Where the next page begins; `None` if this is the last.
+    /// The cursor of the next page. `None` on the last page.
     pub next: Option<PageCursor>,
 }
 
-/// Where a page begins. Its text is opaque: base64url of JSON.
+/// The start of a page. As text it is opaque (base64url of JSON).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageCursor {
-    /// The time of the last entry of the page before.
+    /// The time of the last entry on the previous page.
     time: i64,
     /// Its id.
     id: u64,
-    /// The greatest id when the first page was made.
+    /// The largest id when the first page was read.
     high: u64,
 }
 
-/// A text that is no cursor.
+/// The text is not a cursor.
 #[derive(Debug, thiserror::Error)]
 #[error("the cursor is not one that a page gave as its next")]
 pub struct BadCursor;
@@ -71,12 +70,12 @@ impl FromStr for PageCursor {
 pub struct Scan<'a> {
     reader: &'a Reader,
     merge: Merge<'a>,
-    /// What was found and is not read yet.
+    /// Matches that are not read yet.
     waiting: VecDeque<Match>,
 }
 
 impl Scan<'_> {
-    /// The next entries, at most `most`; none at the end.
+    /// At most `most` further entries. Empty at the end.
     pub fn next_slice(&mut self, most: usize) -> Result<Vec<Record>, StoreError> {
         loop {
             while self.waiting.len() < most
@@ -96,8 +95,8 @@ impl Scan<'_> {
 }
 
 impl Reader {
-    /// At most `limit` entries that match, newest first, from `after` on. It may be fewer, with a
-    /// next page all the same, when lines are long.
+    /// At most `limit` entries that match, newest first, after `after`. If lines are long, a page may have
+    /// fewer entries although there is a next one.
     pub fn page(
         &self,
         filter: &Filter,
@@ -133,7 +132,7 @@ impl Reader {
         Ok(Page { records, next })
     }
 
-    /// All entries that match, newest first. About `most` of them will be asked for.
+    /// All entries that match, newest first. The caller expects to read about `most`.
     pub fn scan(
         &self,
         filter: &Filter,
@@ -154,8 +153,8 @@ impl Reader {
         Ok(records.remove(&id))
     }
 
-    /// The records of the first of these keys, as many as are read at once, and how many keys that
-    /// was. There may be fewer records than keys.
+    /// The records of the first of these matches, within the budget, and the number of matches read. There
+    /// may be fewer records than matches.
     fn in_order(&self, found: &[Match], query: &Query) -> Result<(Vec<Record>, usize), StoreError> {
         let mut by_segment: BTreeMap<u64, VecDeque<usize>> = BTreeMap::new();
         for (at, one) in found.iter().enumerate() {
@@ -163,7 +162,7 @@ impl Reader {
         }
         let (mut records, mut budget, mut end) = (Records::new(), Budget::new(), found.len());
         let mut segments: Vec<_> = by_segment.into_iter().collect();
-        // The segment of the first key is read first: so at least one record is.
+        // The segment of the first match is read first, so that at least one record is read.
         segments.sort_by_key(|(_, places)| places.front().copied());
         for (first_id, places) in segments {
             let ids: Vec<u64> =

@@ -1,5 +1,5 @@
-//! Where entries come from: the delivery that brought one, the key that verified it, and how many
-//! entries each key verified.
+//! The origin of entries: the delivery of an entry, the key that verified it, its spellings, and the
+//! number of entries that each key verified.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use crate::store::segment::row::{Entries, Ids};
 use crate::store::segment::{contents, long_lines};
 use crate::store::sqlite::Database;
 
-/// Where an entry comes from.
+/// The origin of an entry.
 #[derive(Debug)]
 pub struct Provenance {
-    /// The delivery that it first came in. Of the others only the number is known.
+    /// The delivery that it first came in. Later ones are only counted.
     pub delivery: Option<StoredDelivery>,
     /// The key that verified it, if one did.
     pub key: Option<Key>,
@@ -29,10 +29,10 @@ pub struct Provenance {
     pub spellings: Vec<SpellingLine>,
 }
 
-/// Another line with the signature of an entry, and what it signs.
+/// Another line with the signed identity of an entry.
 #[derive(Debug)]
 pub struct SpellingLine {
-    /// The line; `None` for those that are only counted, and where its segment is gone.
+    /// The line. `None` if it was only counted, or if its segment no longer exists.
     pub line: Option<Vec<u8>>,
     /// The delivery that it first came in.
     pub delivery: u64,

@@ -1,4 +1,4 @@
-//! What is looked for, and how: the condition, the window of times and ids, the index.
+//! A query: its condition, its window of times and ids, and the index it uses.
 //!
 //! SQLite has no statistics of a segment, so the index is chosen here.
 
@@ -10,7 +10,7 @@ use crate::store::schema::Columns;
 use crate::store::segment::condition::{NOT_VALID, Sql};
 use crate::store::sqlite::MAX_ID;
 
-/// What orders entries: the newest has the greatest.
+/// The position of an entry in the order. The newest entry has the largest key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::store) struct SortKey {
     /// Milliseconds since the epoch.
@@ -19,7 +19,7 @@ pub(in crate::store) struct SortKey {
 }
 
 impl SortKey {
-    /// Greater than that of any entry.
+    /// Larger than the key of any entry.
     pub(in crate::store) const MAX: SortKey = SortKey { time: i64::MAX, id: MAX_ID };
 }
 
@@ -28,12 +28,12 @@ impl SortKey {
 pub struct TimeRange {
     /// The first millisecond that belongs to it.
     pub since: Option<i64>,
-    /// The first one that does not any more.
+    /// The first millisecond after it.
     pub until: Option<i64>,
 }
 
 impl TimeRange {
-    /// What matches `filter` and lies in the range.
+    /// A filter for entries that match `filter` and are in the range.
     pub fn and(self, filter: &Filter) -> Filter {
         if self == TimeRange::default() {
             return filter.clone();
@@ -45,12 +45,12 @@ impl TimeRange {
     }
 }
 
-/// Where to look.
+/// The times, ids and deliveries to search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Window {
-    /// The least time.
+    /// The smallest time.
     pub(in crate::store) since: i64,
-    /// Keys are less than this.
+    /// The end: only smaller keys are in the window.
     pub(in crate::store) before: SortKey,
     pub(in crate::store) ids: RangeInclusive<u64>,
     /// The numbers of the deliveries.
@@ -62,13 +62,13 @@ impl Window {
         self.since <= key.time && key < self.before && self.ids.contains(&key.id)
     }
 
-    /// The part of it that a segment may have.
+    /// The window, limited to the ids of a segment.
     pub(in crate::store) fn within(&self, segment: &Segment) -> Window {
         let (first, last) = (*self.ids.start(), *self.ids.end());
         Window { ids: first.max(segment.first_id)..=last.min(segment.end()), ..self.clone() }
     }
 
-    /// The greatest key in it that a segment may have; `None` if it has none.
+    /// The largest key that a segment may have in the window. `None` if it has none.
     pub(in crate::store) fn greatest(&self, segment: &Segment) -> Option<SortKey> {
         if segment.first_id > *self.ids.end()
             || segment.end() < *self.ids.start().max(&segment.first_id)
@@ -90,13 +90,13 @@ impl Window {
     }
 }
 
-/// A filter that is ready to be run.
+/// A filter compiled to SQL.
 #[derive(Debug)]
 pub(in crate::store) struct Query {
-    /// The condition where `entries` has the newest columns, and where it has older ones.
+    /// The condition for the newest columns, and for older ones.
     newest: Sql,
     older: Vec<(Columns, Sql)>,
-    /// The index that gives the entries in their order, and what is wanted of it.
+    /// The index that returns the entries in order, and the condition on its first column.
     index: (&'static str, Sql),
     direct: bool,
     window: Window,
@@ -129,24 +129,24 @@ impl Query {
         }
     }
 
-    /// The condition that an entry matches, where `entries` has these columns.
+    /// The condition, for a table `entries` with these columns.
     pub(in crate::store) fn condition(&self, columns: Columns) -> &Sql {
         let older = self.older.iter().find(|(one, _)| *one == columns);
         older.map_or(&self.newest, |(_, condition)| condition)
     }
 
-    /// The index of a sealed segment through which entries are found in their order, and the
-    /// condition on its first column.
+    /// The index of a sealed segment that returns the entries in order, and the condition on its first
+    /// column.
     pub(in crate::store) fn index(&self) -> (&'static str, &Sql) {
         (self.index.0, &self.index.1)
     }
 
-    /// Whether an index of a sealed segment names the few entries that may match.
+    /// Whether an index of a sealed segment finds the few entries that may match.
     pub(in crate::store) fn is_direct(&self) -> bool {
         self.direct
     }
 
-    /// Where to look for what matches: in `range`, and among the ids up to `greatest`.
+    /// The window for the query in `range`, with ids up to `greatest`.
     pub(in crate::store) fn window(&self, range: TimeRange, greatest: u64) -> Window {
         let Window { since, before, ids, deliveries } = self.window.clone();
         let until = range.until.map_or(SortKey::MAX, |time| SortKey { time, id: 0 });
@@ -167,12 +167,12 @@ fn conjuncts(filter: &Filter) -> &[Filter] {
     }
 }
 
-/// Whether `filter` asks for a warning, which few entries have.
+/// Whether `filter` requires a warning. Few entries have one.
 fn has_warning(filter: &Filter) -> bool {
     conjuncts(filter).iter().any(|part| matches!(part, Filter::Field(Field::Warning, _)))
 }
 
-/// What `filter` says that `field` is.
+/// The value that `filter` requires of `field`.
 fn equal_to<'a>(filter: &'a Filter, field: &Field) -> Option<&'a Operand> {
     conjuncts(filter).iter().find_map(|part| match part {
         Filter::Field(one, Test::Equals(operand)) if one == field => Some(operand),
@@ -180,7 +180,7 @@ fn equal_to<'a>(filter: &'a Filter, field: &Field) -> Option<&'a Operand> {
     })
 }
 
-/// Between which numbers `filter` says that `field` lies.
+/// The range that `filter` requires of `field`.
 fn range(filter: &Filter, field: &Field) -> RangeInclusive<i64> {
     let mut range = (i64::MIN, i64::MAX);
     for part in conjuncts(filter) {

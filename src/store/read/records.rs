@@ -1,8 +1,8 @@
-//! Ids to records.
+//! Reads the records of entries, by their ids.
 //!
-//! A record is given out only if what is known now matches: its verdict may have changed since its id
-//! was found. The records of one segment are read together: one statement for the lengths of their
-//! lines, one for the entries, and one for their extensions.
+//! A record is returned only if its current version matches, because the verdict may have changed since
+//! its id was found. The records of one segment are read together: one statement for the lengths of
+//! their lines, one for the entries, and one for their extensions.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
 
-/// What may be read at once: 2 MiB of lines, but always one line. What is made of a line may be many
-/// times as large, and answers are made whole.
+/// How much may be read at once: 2 MiB of lines, but at least one line. The record of a line may be many
+/// times as large, and a response is built in memory.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct Budget {
     left: u64,
@@ -29,7 +29,7 @@ impl Budget {
         Budget { left: if cfg!(test) { 1000 } else { 2 << 20 }, untouched: true }
     }
 
-    /// Whether a line of this length may be read too.
+    /// Takes the length of a line from the budget. Returns whether there was enough left.
     pub(in crate::store) fn take(&mut self, length: u64) -> bool {
         let left = self.left.checked_sub(length).or(self.untouched.then_some(0));
         self.untouched = false;
@@ -37,7 +37,7 @@ impl Budget {
         left.is_some()
     }
 
-    /// The first of these entries, as many as may be read too, and the others.
+    /// Splits the ids into those of the entries that may be read, and the rest.
     pub(in crate::store) fn split<'a>(
         &mut self,
         entries: &impl Entries,
@@ -50,22 +50,22 @@ impl Budget {
     }
 }
 
-/// Records by their ids. Those that do not match now, or are there no more, are missing.
+/// Records by id. Entries that do not match or no longer exist are missing.
 pub(in crate::store) type Records = HashMap<u64, Record>;
 
-/// What the overlay says of some entries.
+/// The overlay of some entries.
 #[derive(Default)]
 pub(in crate::store) struct Overlaid {
-    /// Those that are overlaid: as they are now, if they are shown and match.
+    /// The overlaid entries, each with its record if it is shown and matches.
     now: HashMap<u64, Option<Record>>,
-    /// How often they were delivered after their segment was closed.
+    /// The number of deliveries after the segment was closed.
     redeliveries: HashMap<u64, u64>,
-    /// The first overlaid entry that was not read, for there was no room for more lines.
+    /// The first overlaid entry that was not read because the budget was used up.
     end: Option<u64>,
 }
 
 impl Overlaid {
-    /// Reads what the overlay says of these entries.
+    /// Reads the overlay of these entries.
     pub(in crate::store) fn read(
         overlay: &Overlay<'_>,
         query: &Query,
@@ -85,17 +85,17 @@ impl Overlaid {
         })
     }
 
-    /// Whether the entries end before `id`, for there was no room for more lines.
+    /// Whether the entries end before `id` because the budget was used up.
     pub(in crate::store) fn ends_before(&self, id: u64) -> bool {
         self.end == Some(id)
     }
 
-    /// Whether the segment's version of the entry `id` is not shown.
+    /// Whether the entry `id` is overlaid.
     pub(in crate::store) fn contains(&self, id: u64) -> bool {
         self.now.contains_key(&id)
     }
 
-    /// These entries of a segment as they are now, if they match.
+    /// The current records of these entries of a segment, if they match.
     pub(in crate::store) fn records(
         mut self,
         segment: &Database,
@@ -107,7 +107,7 @@ impl Overlaid {
         let mut all = records(segment, query, &own)?;
         let now = overlaid.iter().filter_map(|id| Some((*id, self.now.remove(id)??)));
         all.extend(now);
-        // Deliveries are counted where the entry stood first.
+        // Deliveries are counted in the segment.
         segment.each(
             &Sql::from("id, delivery_count"),
             &Sql::from("1"),
@@ -130,8 +130,8 @@ impl Overlaid {
 }
 
 impl Reader {
-    /// Reads the first of these entries of the segment `first_id`, as many as `budget` allows.
-    /// Returns how many that was too.
+    /// Reads the first of these entries of the segment `first_id`, within the budget, and returns their
+    /// number too.
     pub(in crate::store) fn records(
         &self,
         first_id: u64,

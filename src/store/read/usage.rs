@@ -1,4 +1,4 @@
-//! What is known of a store without looking at its entries: its sizes, and what came in last.
+//! What is known of a store without reading its entries: sizes, and recent deliveries.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,24 +8,24 @@ use crate::store::catalog::segments::Segment;
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::read::Reader;
 
-/// The most segments that are looked through for what each input received last.
+/// The maximum number of segments that are searched for the last delivery of each input.
 const SEGMENTS: usize = 20;
 
-/// How much a store takes.
+/// The space that a store uses.
 #[derive(Clone, Debug, Default)]
 pub struct Usage {
-    /// How many segments there are in each state.
+    /// The number of segments in each state.
     pub states: BTreeMap<&'static str, u64>,
-    /// The segments and the catalog on the disk, in bytes.
+    /// The size of the segments and the catalog, in bytes.
     pub bytes: u64,
-    /// What the file system has left for us, in bytes.
+    /// The free space of the file system, in bytes.
     pub free_bytes: u64,
-    /// How many ids no segment has, though nothing says that they were removed.
+    /// The number of ids that no segment has although they were not removed.
     pub missing_ids: u64,
 }
 
 impl Reader {
-    /// How much the store takes.
+    /// The space that the store uses.
     pub fn usage(&self) -> Result<Usage, StoreError> {
         let mut usage = Usage { bytes: self.catalog_bytes(), ..Usage::default() };
         for segment in self.catalog(Catalog::segments)? {
@@ -41,7 +41,7 @@ impl Reader {
         Ok(usage)
     }
 
-    /// When each of these inputs received an entry last, as far as the newest segments know.
+    /// When each of these inputs last received an entry, according to the newest segments.
     pub fn last_received(&self, inputs: &[&str]) -> Result<BTreeMap<String, Millis>, StoreError> {
         let segments = self.catalog(Catalog::segments)?;
         let mut missing: BTreeSet<&str> = inputs.iter().copied().collect();
@@ -68,8 +68,8 @@ impl Reader {
         Ok(last)
     }
 
-    /// How many entries that were new were received since each of these times, in milliseconds since
-    /// the epoch. A segment is read only if such a time lies within it.
+    /// The number of new entries received since each of these times, in milliseconds since the epoch. A
+    /// segment is read only if one of the times is within it.
     pub fn received_since(&self, times: &[i64]) -> Result<Vec<u64>, StoreError> {
         let mut counts = vec![0; times.len()];
         for segment in self.catalog(Catalog::segments)? {
@@ -97,7 +97,7 @@ impl Reader {
     }
 }
 
-/// How many entries of a segment were received since then, if that is all or none of them.
+/// The number of entries of a segment received since then, if that is all or none.
 fn whole(segment: &Segment, since: i64) -> Option<u64> {
     let closed = segment.closed.as_ref()?;
     match closed.received_at {

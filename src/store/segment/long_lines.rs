@@ -1,7 +1,7 @@
-//! The whole of a line, in pieces: however long it is, no more than one piece is in memory.
+//! Long lines, in pieces: only one piece of a line is in memory at a time.
 //!
-//! A line that is too long to be parsed stands in the table `pieces`, and its beginning in `raw`.
-//! Earlier versions put it into `raw` as a whole; there it is read piece by piece too.
+//! A line that is too long to be parsed is in the table `pieces`, and its beginning in `raw`. Earlier
+//! versions stored the whole line in `raw`. It is read in pieces too.
 
 use ring::digest;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension};
@@ -11,17 +11,17 @@ use crate::entry::record::{WholeLine, without_torn_character};
 use crate::ingest::sha256;
 use crate::store::sqlite::Database;
 
-/// The length of a piece, in bytes; the last may be shorter.
+/// The length of a piece, in bytes. The last piece may be shorter.
 pub(in crate::store) const PIECE: usize = 1 << 20;
 
-/// The line in `raw` of an entry of `entries`, for a statement over these. NULL if an earlier version
-/// put a line there that is too long: then its length alone is looked at. The limit is [`MAX_LINE`].
+/// The SQL expression for the line of an entry. NULL if an earlier version stored a long line in `raw`.
+/// Then only its length is read. The limit is [`MAX_LINE`].
 pub(in crate::store) const LINE: &str = "(SELECT CASE
          WHEN entries.reason IS 'line_too_long' AND octet_length(line) > 1048576 THEN NULL
          ELSE line END FROM raw WHERE raw.id = entries.id)";
 
-/// The line of the entry `id`, of which [`LINE`] is `line` and the row says `recorded`: it, or its
-/// beginning, and what the whole is.
+/// The line of the entry `id`, or its beginning and the description of the whole line. `line` is the value
+/// of [`LINE`], and `recorded` is from the row.
 pub(in crate::store) fn line(
     connection: &Connection,
     id: u64,
@@ -31,14 +31,14 @@ pub(in crate::store) fn line(
     if let Some(line) = line {
         return Ok((line.to_vec(), recorded.bytes.map(|_| recorded)));
     }
-    // There may be no line at all, in a damaged file.
+    // In a damaged file there may be no line.
     let Some(bytes) = raw_length(connection, id)? else { return Ok((Vec::new(), None)) };
     let first = raw_piece(connection, id, 0)?.unwrap_or_default();
     let whole = WholeLine { bytes: Some(bytes), sha256: None };
     Ok((without_torn_character(&first).to_vec(), Some(whole)))
 }
 
-/// Puts a whole line into pieces.
+/// Stores a whole line in pieces.
 pub(in crate::store) fn insert(segment: &Connection, id: u64, line: &[u8]) -> rusqlite::Result<()> {
     (0..).zip(line.chunks(PIECE)).try_for_each(|(number, piece)| put(segment, id, number, piece))
 }
@@ -104,16 +104,16 @@ fn raw_piece(connection: &Connection, id: u64, number: u64) -> rusqlite::Result<
     Ok(Some(bytes))
 }
 
-/// What was found of a line that was read to its end.
+/// A line that was read to its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::store) struct LineDigest {
     pub(in crate::store) bytes: u64,
     pub(in crate::store) sha256: [u8; 32],
-    /// Whether it begins with what was expected.
+    /// Whether it starts with the expected bytes.
     pub(in crate::store) begins: bool,
 }
 
-/// Reads the line of the entry `id` to its end. It should begin with `first`, of at most a piece.
+/// Reads the line of the entry `id` to its end. It should start with `first`, which is at most one piece.
 pub(in crate::store) fn read(
     segment: &Database,
     id: u64,
@@ -151,7 +151,7 @@ pub(in crate::store) fn is_same(
     }
 }
 
-/// Puts into pieces what an earlier version left whole in `raw`.
+/// Splits the long lines that an earlier version stored in `raw` into pieces.
 pub(in crate::store) fn cut(segment: &Connection) -> rusqlite::Result<()> {
     let long = "SELECT entries.id, octet_length(line) FROM entries JOIN raw USING (id)
                 WHERE reason IS 'line_too_long' AND octet_length(line) > ?1

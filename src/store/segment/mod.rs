@@ -1,7 +1,6 @@
-//! The file of a segment: its rows, its lines, and conditions over them in SQL.
+//! The file of a segment: its rows, its lines, and SQL conditions for them.
 //!
-//! The catalog has tables of the same form for entries that changed later, so what is here works on
-//! them too.
+//! The overlay has tables of the same form, so all of this works on them too.
 
 pub(in crate::store) mod condition;
 pub(in crate::store) mod contents;
@@ -28,31 +27,32 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
     },
 };
 
-/// What sealing adds to a segment of the newest version; it may have been sealed before.
+/// The tables and indexes that sealing adds. The segment has the newest version, and may have been sealed
+/// before.
 pub(in crate::store) const SEALED: &str =
     concat!(include_str!("../schema/sealed/0001.sql"), include_str!("../schema/sealed/0002.sql"));
 
-/// What is known of a segment that takes no more appends. Times are milliseconds.
+/// The summary of a closed segment. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Closed {
     /// The id of its last entry; `first_id - 1` if it has none.
     pub last_id: u64,
     /// The id of its last delivery; `first_delivery - 1` if it has none.
     pub last_delivery: u64,
-    /// The least and the greatest `event_time`, of the entries that have one.
+    /// The smallest and the largest `event_time` of the entries that have one.
     pub event_time: Option<(i64, i64)>,
-    /// How many entries have no time of their own.
+    /// The number of entries without an `event_time`.
     pub without_time: u64,
-    /// The least and the greatest `time`.
+    /// The smallest and the largest `time`.
     pub time: Option<(i64, i64)>,
-    /// The least and the greatest `received_at`.
+    /// The smallest and the largest `received_at`.
     pub received_at: Option<(i64, i64)>,
-    /// How many entries a new key may make valid.
+    /// The number of entries that a new key may make valid.
     pub awaiting_key: u64,
 }
 
 impl Closed {
-    /// What there is to know of the segment that `connection` is.
+    /// Reads the summary from the file of a segment.
     pub(in crate::store) fn of(connection: &Connection) -> rusqlite::Result<Closed> {
         let deliveries = "SELECT coalesce(max(id), (SELECT first_delivery - 1 FROM segment))
                           FROM deliveries";
@@ -78,11 +78,11 @@ impl Closed {
     }
 }
 
-/// Which entries a new key may make valid, in SQL over `entries`.
+/// The SQL condition for entries that a new key may make valid.
 pub(in crate::store) const AWAITING_KEY: &str = "(verdict = 'no_key' OR (verdict = 'invalid'
      AND reason IN ('no_matching_key', 'not_tried')))";
 
-/// Which entries were not tried under the keys at hand, in SQL over `entries`.
+/// The SQL condition for entries that were not tried with the available keys.
 pub(in crate::store) const NOT_TRIED: &str = "(verdict = 'invalid' AND reason = 'not_tried')";
 
 /// Two columns as a range; `None` if they are NULL.
@@ -91,8 +91,8 @@ pub(in crate::store) fn range(row: &Row<'_>, at: usize) -> rusqlite::Result<Opti
     Ok(least.zip(greatest))
 }
 
-/// The names of a segment's files. A sealed one that is written anew gets the next generation: a
-/// file is never put in the place of another.
+/// The names of a segment's files. A rewritten segment gets the next generation: a file never replaces
+/// another.
 pub(in crate::store) mod file_name {
     /// The name of a live segment.
     pub(in crate::store) fn live(first_id: u64) -> String {
@@ -116,7 +116,7 @@ pub(in crate::store) mod file_name {
         }
     }
 
-    /// The name under which a sealed segment is made.
+    /// The name of a sealed segment while it is written.
     pub(in crate::store) fn temporary(first_id: u64) -> String {
         format!("{first_id:016}.tmp.db")
     }
@@ -126,7 +126,7 @@ pub(in crate::store) mod file_name {
         name.ends_with(".tmp.db")
     }
 
-    /// The segment that a file is of, by its name.
+    /// The first id of the segment of a file, by its name.
     pub(in crate::store) fn first_id(name: &str) -> Option<u64> {
         name.split('.').next()?.parse().ok()
     }

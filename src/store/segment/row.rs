@@ -1,6 +1,6 @@
-//! An entry to its rows and back.
+//! Writes entries to rows, and reads rows as records.
 //!
-//! The same tables stand in a segment and, for entries whose verdict changed, in the catalog.
+//! Segments have these tables, and the overlay for changed entries.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -61,7 +61,7 @@ fn expressions(columns: Columns) -> String {
     names.map(|name| columns.expression(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// The values that [`record`] reads, in a statement over `entries` in a version that has these columns.
+/// The values that [`record`] reads, for a table `entries` with these columns.
 fn record_values(columns: Columns) -> Sql {
     let mut sql = Sql::default();
     sql.push(&expressions(columns));
@@ -69,17 +69,17 @@ fn record_values(columns: Columns) -> Sql {
     sql
 }
 
-/// Which entries are read.
+/// Ids of entries.
 #[derive(Clone, Debug)]
 pub(in crate::store) enum Ids<'a> {
-    /// From the first to the last, in their order.
+    /// A range, in order.
     Range(RangeInclusive<u64>),
-    /// These, in this order.
+    /// A list, in its order.
     List(&'a [u64]),
 }
 
 impl Ids<'_> {
-    /// Adds the condition that `column` is one of these ids.
+    /// Adds the condition that `column` is one of the ids.
     pub(in crate::store) fn among(&self, column: &str, sql: &mut Sql) {
         match self {
             Ids::Range(ids) => {
@@ -104,12 +104,12 @@ pub(in crate::store) fn as_integer(id: u64) -> i64 {
     i64::try_from(id).unwrap_or(i64::MAX)
 }
 
-/// Where entries are read: from a segment, or from what the catalog has of those that changed.
+/// A source of entries: a segment, or the overlay with its changed entries.
 pub(in crate::store) trait Entries {
-    /// The columns that it has.
+    /// The columns of its table `entries`.
     fn columns(&self) -> Columns;
 
-    /// Calls `row` with some values of each of these entries that meets a condition.
+    /// Calls `row` with the values of each of these entries that meets the condition.
     fn each(
         &self,
         values: &Sql,
@@ -144,7 +144,7 @@ impl Entries for Database {
                 ids.among("entries.id", sql.push(" FROM entries WHERE "));
                 sql.push(" AND (").add(condition).push(") ORDER BY entries.id");
             }
-            // A cross join is never turned around: each id is looked up, whatever the condition.
+            // SQLite does not reorder a cross join, so each id is looked up, whatever the condition.
             Ids::List(ids) => {
                 sql.push(" FROM (SELECT value AS wanted FROM json_each(").bind(json(ids));
                 sql.push(")) CROSS JOIN entries WHERE entries.id = wanted");
@@ -179,7 +179,7 @@ impl Entries for Database {
     }
 }
 
-/// Puts an entry where `connection` is. `false` if its line is there already, or what is signed of it.
+/// Inserts an entry. Returns `false` if its line or its signed identity exists already.
 pub(in crate::store) fn insert(
     connection: &Connection,
     entry: &Entry,
@@ -255,8 +255,8 @@ fn insert_sql(insert: &str) -> String {
     format!("{insert} INTO entries ({}) VALUES ({marks})", expressions(Columns::NEWEST))
 }
 
-/// Copies the entry `id` of `from`, as it stands there, to where `to` is, which has the newest columns.
-/// Returns whether there is one.
+/// Copies the entry `id`, without its line. `to` has the newest columns. Returns `false` if there is no
+/// such entry.
 pub(in crate::store) fn copy(from: &Database, to: &Connection, id: u64) -> rusqlite::Result<bool> {
     let mut read = from.prepare_cached(&format!(
         "SELECT {}, (SELECT thumbprint FROM keys WHERE keys.id = key),
@@ -294,10 +294,9 @@ pub(in crate::store) fn copy(from: &Database, to: &Connection, id: u64) -> rusql
     Ok(true)
 }
 
-/// Puts the entry `id` of `from`, as it stands there, in the place of the one that `to` has, of which
-/// it is the same line. Both are of the newest version.
+/// Replaces the entry `id` of `to` by that of `from`. Both have the same line and the newest version.
 pub(in crate::store) fn replace(from: &Database, to: &Connection, id: u64) -> rusqlite::Result<()> {
-    // Deliveries go on being counted where the entry stood first.
+    // Deliveries are counted in the segment.
     let find = "SELECT delivery_count FROM entries WHERE id = ?1";
     let count: u64 = to.prepare_cached(find)?.query_row([id], |row| row.get(0))?;
     to.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id])?;
@@ -308,7 +307,7 @@ pub(in crate::store) fn replace(from: &Database, to: &Connection, id: u64) -> ru
         .map(drop)
 }
 
-/// The number that a key has where `connection` is.
+/// The number of a key in this file. The key is added if it is new.
 fn key_id(
     connection: &Connection,
     thumbprint: &str,
@@ -327,7 +326,7 @@ fn key_id(
     }
 }
 
-/// Reads the [`record_values`] of an entry; the extensions are still missing.
+/// Reads the [`record_values`] of an entry. The extensions are added later.
 fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
     let id: u64 = row.get(0)?;
     let mut fields = Fields::default();
@@ -363,7 +362,7 @@ fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-/// Reads the extensions of records.
+/// Adds the extensions to records.
 fn add_extensions(connection: &Connection, records: &mut [Record]) -> rusqlite::Result<()> {
     let ids: Vec<u64> = records.iter().filter_map(Record::id).collect();
     let mut by_id: HashMap<u64, &mut Record> = ids.iter().copied().zip(records).collect();
@@ -387,29 +386,29 @@ fn add_extensions(connection: &Connection, records: &mut [Record]) -> rusqlite::
     Ok(())
 }
 
-/// A word of an enum, from its column.
+/// Reads a word of an enum from its column.
 ///
 /// # Errors
-/// A word that is none of them: the file is not as this program, or an older one, wrote it.
+/// When the word is unknown: neither this version nor an older one wrote it.
 pub(in crate::store) fn word<T: FromStr<Err = UnknownWord>>(
     value: ValueRef<'_>,
 ) -> rusqlite::Result<Option<T>> {
     value.as_str_or_null()?.map(parsed).transpose()
 }
 
-/// The same, of a column that is never null.
+/// The same for a column that is never NULL.
 pub(in crate::store) fn required_word<T: FromStr<Err = UnknownWord>>(
     value: ValueRef<'_>,
 ) -> rusqlite::Result<T> {
     parsed(value.as_str()?)
 }
 
-/// Warnings, from their column.
+/// Reads warnings from their column.
 pub(in crate::store) fn warnings(value: ValueRef<'_>) -> rusqlite::Result<Vec<Warning>> {
     value.as_str_or_null()?.unwrap_or_default().split_whitespace().map(parsed).collect()
 }
 
-/// A format, from its column.
+/// Reads a format from its column.
 fn format(value: ValueRef<'_>) -> rusqlite::Result<Option<Format>> {
     match value.as_str()? {
         Format::UNKNOWN => Ok(None),
@@ -421,7 +420,7 @@ fn parsed<T: FromStr<Err = UnknownWord>>(word: &str) -> rusqlite::Result<T> {
     word.parse().map_err(|error| Error::FromSqlConversionFailure(0, SqlType::Text, Box::new(error)))
 }
 
-/// The value of a known field of type `wanted`, from its column.
+/// Reads the value of a known field of the type `wanted` from its column.
 fn value(wanted: FieldType, column: ValueRef<'_>) -> Option<Value> {
     match column {
         ValueRef::Integer(0) if wanted == FieldType::Boolean => Some(Value::Boolean(false)),
@@ -432,7 +431,7 @@ fn value(wanted: FieldType, column: ValueRef<'_>) -> Option<Value> {
     }
 }
 
-/// The value of a known field, from the text that stands among the extensions.
+/// Parses the value of a known field from the text of an extension.
 fn retyped(wanted: FieldType, text: String) -> Value {
     match wanted {
         FieldType::Integer => text.parse().map_or(Value::Text(text), Value::Integer),
@@ -441,8 +440,8 @@ fn retyped(wanted: FieldType, text: String) -> Value {
     }
 }
 
-/// The most names of extensions that are read of a file. Names are hostile: each entry may have its
-/// own.
+/// The maximum number of names of extensions to read from a file. Names are hostile: each entry may have
+/// its own.
 const MAX_NAMES: usize = 1000;
 
 /// The names of the extensions in a file: all that are among `sought`, and some of the others.

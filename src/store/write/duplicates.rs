@@ -1,11 +1,11 @@
-//! The entries of older segments: is a line that comes now there already, or what is signed of it?
+//! Finds duplicates in older segments, by the line or by the signed identity of an entry.
 //!
-//! A segment is asked only if its range of `event_time` covers the entry (entries without a time
-//! are looked for in all that have such), and a sealed one only if its filter of fingerprints says
-//! "maybe". Few filters and few files are kept open.
+//! A segment is searched only if its range of `event_time` includes the entry. (An entry without a time is
+//! searched for in all segments that have such entries.) A sealed segment is searched only if its filter
+//! of fingerprints says "maybe". A limited number of filters and files is kept open.
 //!
-//! Version 1 of a segment has no signed identities. There they are found by the time, and by checking
-//! again what is valid.
+//! Version 1 of a segment has no signed identities. There the valid entries of the same time are checked
+//! again.
 
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension};
@@ -25,13 +25,13 @@ const CONNECTIONS: usize = 8;
 /// Times of segments of version 1.
 const TIMES: usize = 64;
 
-/// Segments whose entries are looked for.
+/// The closed segments, in which entries are searched for.
 pub(in crate::store) struct OlderSegments {
     directory: Directory,
     segments: Vec<Segment>,
     filters: LruCache<String, Fingerprints>,
     connections: LruCache<String, Database>,
-    /// The signed identities of a time, in files of version 1.
+    /// The signed identities by file and time, for files of version 1.
     times: LruCache<(String, i64), Vec<(Fingerprint, u64)>>,
 }
 
@@ -46,7 +46,7 @@ impl OlderSegments {
         }
     }
 
-    /// Takes over a new list of segments; files that left it are closed.
+    /// Replaces the list of segments. Files that are no longer in it are closed.
     pub(in crate::store) fn set(&mut self, segments: Vec<Segment>) {
         self.segments = segments;
         let known = |file: &String| self.segments.iter().any(|segment| segment.file == *file);
@@ -55,18 +55,18 @@ impl OlderSegments {
         self.times.retain(|(file, _), _| known(file));
     }
 
-    /// The id of the entry that is the same line. A segment that cannot be read is passed over with a
-    /// warning: it must not keep new entries from being stored.
+    /// The id of the entry with the same line. A segment that cannot be read is skipped with a warning, so
+    /// that new entries can be stored.
     pub(in crate::store) fn find(&mut self, entry: &Entry) -> Option<u64> {
         self.look(identity::time(entry), Identity::Line(entry.fingerprint))
     }
 
-    /// The id of the entry that was stored with the same signed identity.
+    /// The id of the entry with the same signed identity.
     pub(in crate::store) fn find_signed(&mut self, entry: &Entry) -> Option<u64> {
         self.look(identity::time(entry), Identity::Signed(entry.signed?))
     }
 
-    /// The segment that has the entry `id`, to read it.
+    /// The segment that has the entry `id`.
     pub(in crate::store) fn with(&mut self, id: u64) -> Result<&Database, StoreError> {
         let OlderSegments { directory, segments, connections, .. } = self;
         let segment = segments
@@ -78,7 +78,7 @@ impl OlderSegments {
 
     fn look(&mut self, time: i64, identity: Identity) -> Option<u64> {
         let OlderSegments { directory, segments, filters, connections, times } = self;
-        // A replay is of the recent past: the newest segment first.
+        // Replays are of the recent past, so the newest segment is searched first.
         segments.iter().rev().filter(|one| covers(one.closed.as_ref(), time)).find_map(|segment| {
             let mut look = || -> Result<Option<u64>, StoreError> {
                 let path = directory.segment(&segment.file);
@@ -114,7 +114,7 @@ impl OlderSegments {
     }
 }
 
-/// Whether a segment may have entries of this time. One that takes appends may have any.
+/// Whether a segment may have entries of this time.
 fn covers(closed: Option<&Closed>, time: i64) -> bool {
     let Some(closed) = closed else { return true };
     match closed.event_time {
@@ -124,7 +124,7 @@ fn covers(closed: Option<&Closed>, time: i64) -> bool {
     }
 }
 
-/// The value for `key`, made if it is not there.
+/// The value for `key`. It is created if it is missing.
 fn cached<K: std::hash::Hash + Eq + Clone, T>(
     cache: &mut LruCache<K, T>,
     key: K,
@@ -136,16 +136,16 @@ fn cached<K: std::hash::Hash + Eq + Clone, T>(
     cache.get(&key).map(|value| value as &T).ok_or(StoreError::Closing)
 }
 
-/// A filter of fingerprints as it is stored: it may say "maybe" wrongly (about 1 in 256), "no" never.
+/// A stored filter of fingerprints. "Maybe" may be wrong (about 1 in 256), "no" is always right.
 pub(in crate::store) struct Fingerprints {
     descriptor: Vec<u8>,
     fingerprints: Vec<u8>,
-    /// Whether it has the signed identities too: version 1 has only those of lines.
+    /// Whether it includes signed identities. Version 1 has only fingerprints of lines.
     has_signed: bool,
 }
 
 impl Fingerprints {
-    /// Makes the filter of these fingerprints. `None` if there are too few of them for one.
+    /// Creates a filter of these fingerprints. `None` if there are too few.
     pub(in crate::store) fn of(
         fingerprints: impl Iterator<Item = Fingerprint>,
     ) -> Option<Fingerprints> {
@@ -165,13 +165,13 @@ impl Fingerprints {
                 Ok((row.get(0)?, row.get(1)?))
             })
             .optional()?;
-        // Without a filter the segment is asked itself.
+        // Without a filter the segment itself is searched.
         let (descriptor, fingerprints) = found.unwrap_or_default();
         let has_signed = connection.columns().has("signed");
         Ok(Fingerprints { descriptor, fingerprints, has_signed })
     }
 
-    /// Puts the filter where `connection` is.
+    /// Writes the filter to a segment.
     pub(in crate::store) fn store(&self, connection: &Connection) -> rusqlite::Result<usize> {
         connection
             .execute("INSERT INTO filter VALUES (?1, ?2)", (&self.descriptor, &self.fingerprints))
@@ -182,7 +182,7 @@ impl Fingerprints {
             Identity::Line(line) => (line, true),
             Identity::Signed(signed) => (signed, self.has_signed),
         };
-        // A damaged filter must not make the crate reach past its end.
+        // With a damaged filter the crate would read past its end.
         if !is_in_it || !self.is_sound() {
             return true;
         }

@@ -1,10 +1,9 @@
-//! The highest ids that were given out, kept outside SQLite.
+//! The highest ids that were assigned, in a file outside SQLite.
 //!
-//! A write-ahead log of which a bit is flipped ends where the damage is: SQLite rolls the database
-//! back to there, in silence, and ids would be given out again. So a small file keeps the highest id
-//! that was acknowledged. It is written before each answer and synced once a second. Ids are reserved
-//! in blocks before they are used, and a block is synced before: after a loss the next id is one that
-//! nobody can have seen.
+//! If a bit of a write-ahead log is flipped, SQLite silently rolls the database back to before the
+//! damage, and ids would be assigned again. So a small file has the highest acknowledged id. It is
+//! written before each response and synced once a second. Ids are reserved in blocks, and the block is
+//! synced before an id of it is used. After a loss, the next id is therefore one that nobody has seen.
 //!
 //! The file has two lines of 64 bytes: a word, the highest id of an entry and of a delivery, each 16
 //! digits, and the first 16 hexadecimal digits of the SHA-256 of what stands before.
@@ -20,10 +19,10 @@ use ring::digest;
 use crate::store::directory::{Directory, sync};
 use crate::store::error::{SqliteContext, StoreError};
 
-/// How many ids are reserved at a time.
+/// The number of ids that are reserved at a time.
 pub(in crate::store) const BLOCK: u64 = if cfg!(test) { 100 } else { 10_000 };
 
-/// How long an id that was acknowledged may stay unsynced.
+/// How long an acknowledged id may stay unsynced.
 const SYNC: Duration = Duration::from_secs(1);
 
 const LINE: usize = 64;
@@ -36,7 +35,7 @@ pub(in crate::store) struct HighestIds {
 }
 
 impl HighestIds {
-    /// Whether neither is above what `other` has.
+    /// Whether neither is higher than in `other`.
     pub(in crate::store) fn is_within(self, other: HighestIds) -> bool {
         self.entry <= other.entry && self.delivery <= other.delivery
     }
@@ -48,7 +47,7 @@ impl HighestIds {
         format!("{told}{check}\n")
     }
 
-    /// What a line says, if it is whole.
+    /// Parses a line. `None` if it is damaged.
     fn parse(line: &[u8], word: &str) -> Option<HighestIds> {
         let text = std::str::from_utf8(line).ok()?;
         let mut words = text.split_whitespace().skip(1);
@@ -67,7 +66,7 @@ pub(in crate::store) struct Ids {
     path: PathBuf,
     reserved: HighestIds,
     acknowledged: HighestIds,
-    /// When it was synced last; `None` if nothing was written since.
+    /// When the first write since the last sync happened. `None` if there was none.
     unsynced_since: Option<Instant>,
 }
 
@@ -75,8 +74,8 @@ const RESERVED: &str = "reserved";
 const ACKNOWLEDGED: &str = "acknowledged";
 
 impl Ids {
-    /// Opens the file. Where there is none, as in a store of an earlier version, or it is damaged,
-    /// one is made for a store whose highest ids are `last`.
+    /// Opens the file. If it does not exist, as in a store of an earlier version, or is damaged, it is
+    /// created for a store whose highest ids are `last`.
     pub(in crate::store) fn open(
         directory: &Directory,
         last: HighestIds,
@@ -109,17 +108,17 @@ impl Ids {
         Ok(ids)
     }
 
-    /// The highest ids that were acknowledged.
+    /// The highest acknowledged ids.
     pub(in crate::store) fn acknowledged(&self) -> HighestIds {
         self.acknowledged
     }
 
-    /// The highest ids that may have been given out.
+    /// The highest reserved ids.
     pub(in crate::store) fn reserved(&self) -> HighestIds {
         self.reserved
     }
 
-    /// Makes sure that ids up to `highest` are reserved on the disk.
+    /// Reserves ids up to `highest` on disk.
     pub(in crate::store) fn reserve(&mut self, highest: HighestIds) -> Result<(), StoreError> {
         if highest.is_within(self.reserved) {
             return Ok(());
@@ -138,7 +137,7 @@ impl Ids {
         Ok(())
     }
 
-    /// Notes that ids up to `highest` are acknowledged: to be called before the answer.
+    /// Records that ids up to `highest` are acknowledged. Must be called before the response.
     pub(in crate::store) fn acknowledge(&mut self, highest: HighestIds) -> Result<(), StoreError> {
         if highest == self.acknowledged {
             return Ok(());
@@ -152,7 +151,7 @@ impl Ids {
         }
     }
 
-    /// Syncs what was acknowledged, if that has not been done.
+    /// Syncs the acknowledged ids if necessary.
     pub(in crate::store) fn sync_if_due(&mut self) -> Result<(), StoreError> {
         match self.unsynced_since {
             Some(_) => self.sync(),
@@ -160,7 +159,7 @@ impl Ids {
         }
     }
 
-    /// Whether something waits to be synced.
+    /// Whether a sync is necessary.
     pub(in crate::store) fn is_unsynced(&self) -> bool {
         self.unsynced_since.is_some()
     }

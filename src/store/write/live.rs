@@ -30,11 +30,11 @@ pub(in crate::store) struct Live {
     pub(in crate::store) segment: Segment,
     next_id: u64,
     next_delivery: u64,
-    /// Of the lines stored since it was opened.
+    /// The size at opening, and of the lines stored since.
     bytes: u64,
 }
 
-/// Where the next ids stood, to go back to when a transaction fails.
+/// The next ids, to return to if a transaction fails.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct NextIds {
     next_id: u64,
@@ -42,31 +42,31 @@ pub(in crate::store) struct NextIds {
 }
 
 impl NextIds {
-    /// Whether the entry `id` was there already.
+    /// Whether the entry `id` existed at this point.
     pub(in crate::store) fn had(self, id: u64) -> bool {
         id < self.next_id
     }
 }
 
-/// What is known of entries besides the live segment, and what is to be entered of it.
+/// What a delivery needs besides the live segment.
 pub(in crate::store) struct Context<'a> {
     pub(in crate::store) older: &'a mut OlderSegments,
     pub(in crate::store) catalog: &'a Catalog,
     pub(in crate::store) redeliveries: &'a mut Redeliveries,
-    /// Where the ids stood before the transaction.
+    /// The next ids before the transaction.
     pub(in crate::store) begun: NextIds,
 }
 
-/// An entry that is there already.
+/// An existing entry that a new one is a duplicate of.
 struct Duplicate {
     id: u64,
-    /// Whether it is the same line, or another one with the same signed identity.
+    /// Whether the line is the same. Else only the signed identity is.
     same_line: bool,
 }
 
 impl Live {
-    /// Makes a new live segment, whose first id is on the disk before its first entry. The catalog
-    /// does not know it yet.
+    /// Creates a new live segment. Its first id is on disk before its first entry. The catalog does not
+    /// list it yet.
     pub(in crate::store) fn create(
         directory: &Directory,
         first_id: u64,
@@ -76,7 +76,7 @@ impl Live {
         let file = file_name::live(first_id);
         let path = directory.segment(&file);
         if path.exists() {
-            // An attempt before that failed left it, without an entry.
+            // An earlier attempt failed and left it, without an entry.
             if !contents::is_empty(&path)? {
                 let folder = directory.segments();
                 return Err(StoreError::Unexplained { folder, files: vec![file] });
@@ -110,13 +110,13 @@ impl Live {
         })
     }
 
-    /// Opens the live segment that the catalog knows.
+    /// Opens the live segment that the catalog lists.
     pub(in crate::store) fn open(
         directory: &Directory,
         segment: Segment,
     ) -> Result<Live, StoreError> {
         let path = directory.segment(&segment.file);
-        // Its entries were acknowledged: an empty one must not take its place in silence.
+        // Its entries were acknowledged, so an empty file must not silently replace it.
         let bytes = fs::metadata(&path).doing("find the live segment", &path)?.len();
         if contents::open(&path)?.version() == 0 {
             return Err(StoreError::Emptied(path));
@@ -133,33 +133,33 @@ impl Live {
         Ok(Live { connection, path, segment, next_id, next_delivery, bytes })
     }
 
-    /// How many entries it has.
+    /// The number of entries.
     pub(in crate::store) fn entries(&self) -> u64 {
         self.next_id - self.segment.first_id
     }
 
-    /// How large it is, roughly, in bytes.
+    /// The approximate size in bytes.
     pub(in crate::store) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The ids that the segment after it begins with.
+    /// The first ids of the next segment.
     pub(in crate::store) fn next_ids(&self) -> (u64, u64) {
         (self.next_id, self.next_delivery)
     }
 
-    /// The highest ids that it has given out.
+    /// The highest ids that it has assigned.
     pub(in crate::store) fn highest(&self) -> HighestIds {
         HighestIds { entry: self.next_id - 1, delivery: self.next_delivery - 1 }
     }
 
-    /// Whether it has an entry of which this condition is true.
+    /// Whether it has an entry that meets this condition.
     pub(in crate::store) fn has(&self, condition: &str) -> Result<bool, StoreError> {
         let sql = format!("SELECT EXISTS (SELECT 1 FROM entries WHERE {condition})");
         self.connection.query_row(&sql, [], |row| row.get(0)).doing("read", &self.path)
     }
 
-    /// What is known of it now that it takes no more.
+    /// Its summary, for the catalog.
     pub(in crate::store) fn closed(&self) -> Result<Closed, StoreError> {
         Closed::of(&self.connection).doing("read", &self.path)
     }
@@ -177,7 +177,7 @@ impl Live {
         self.connection.execute_batch(sql).doing("write", &self.path)
     }
 
-    /// Writes what is there already, to see whether that can be done.
+    /// Tests whether the file can be written, without changing it.
     pub(in crate::store) fn try_write(&self) -> Result<(), StoreError> {
         let version = "SELECT user_version FROM pragma_user_version";
         let tried = || -> rusqlite::Result<()> {
@@ -187,13 +187,13 @@ impl Live {
         tried().doing("write", &self.path)
     }
 
-    /// The segment as one that an entry may be in, beside those that take no more appends.
+    /// All segments: this one and the older ones.
     pub(in crate::store) fn with<'a>(&'a self, older: &'a mut OlderSegments) -> Segments<'a> {
         Segments { older, live: Some((self.segment.first_id, &self.connection)) }
     }
 
-    /// Stores one delivery with its entries, within the transaction that is open. Entries that are there
-    /// already are noted in `context`, those that are new in `classes`.
+    /// Stores one delivery and its entries, in the open transaction. Duplicates are noted in `context`, new
+    /// entries in `classes`.
     pub(in crate::store) fn store(
         &mut self,
         delivery: &Delivery,
@@ -223,7 +223,7 @@ impl Live {
         Ok(appended)
     }
 
-    /// Stores an entry, or finds the one that is it already.
+    /// Stores an entry, or finds the one that it is a duplicate of.
     fn insert(
         &self,
         entry: &Entry,
@@ -240,10 +240,10 @@ impl Live {
             input: &delivery.input,
             delivery_count: 1,
         };
-        // The segment itself refuses an identity that it has.
+        // This segment is searched by its unique indexes, on insert.
         let mut elsewhere = Segments { older: &mut *context.older, live: None };
         if let Some(id) = elsewhere.find_shown(context.catalog, entry)? {
-            // The line may be here too: it was not found valid when it came first.
+            // The same line may be here too, if it was not valid when it came first.
             let here = self.find(entry).doing("find a duplicate", &self.path)?;
             let here = here.filter(|found| found.same_line);
             return Ok(here.or(Some(Duplicate { id, same_line: false })));
@@ -254,7 +254,7 @@ impl Live {
         }
     }
 
-    /// Finds the entry here that has the line of `entry`, or else its signed identity.
+    /// Finds the entry of this segment with the line of `entry`, or else with its signed identity.
     fn find(&self, entry: &Entry) -> rusqlite::Result<Option<Duplicate>> {
         let signed = entry.signed.as_ref().map(|signed| signed.0.as_slice());
         self.connection
@@ -269,7 +269,7 @@ impl Live {
             .optional()
     }
 
-    /// Counts an entry that came again, and notes what it betters and how it is spelled.
+    /// Counts a duplicate, and notes whether it is better and whether its line is another one.
     fn note_again(
         &self,
         found: Duplicate,
@@ -337,7 +337,7 @@ impl Live {
 }
 
 impl Appended {
-    /// The count of the received lines that have this verdict.
+    /// The number of received lines with this verdict.
     fn count(&mut self, verdict: VerdictName) -> &mut u64 {
         match verdict {
             VerdictName::Valid => &mut self.valid,

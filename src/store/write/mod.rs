@@ -1,4 +1,4 @@
-//! Writing: one thread stores deliveries, and what is already there is recognised.
+//! Writing: one thread stores deliveries and recognizes duplicates.
 
 pub(in crate::store) mod duplicates;
 mod ids;

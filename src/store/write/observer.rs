@@ -1,4 +1,4 @@
-//! Who watches the store at work: what was stored, how long it took, and whether it can be written.
+//! Observes the store: deliveries, transactions, and whether it can be written to.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,30 +8,30 @@ use crate::entry::{Format, Kind, VerdictName};
 use crate::ingest::Entry;
 use crate::store::write::writer::{Appended, Delivery};
 
-/// Is told what the store does, on the thread that writes: it must not block.
+/// Observes the store. Its methods are called on the writer thread and must not block.
 pub trait StoreObserver: Send + Sync + 'static {
-    /// A delivery is on the disk. `classes` counts its entries that were new.
+    /// A delivery was stored. `classes` has the number of its new entries.
     fn stored(&self, delivery: &Delivery, appended: &Appended, classes: &Classes) {
         let _ = (delivery, appended, classes);
     }
 
-    /// A transaction of so many deliveries is on the disk, so long after it was begun.
+    /// A transaction was committed.
     fn committed(&self, deliveries: usize, took: Duration) {
         let _ = (deliveries, took);
     }
 
-    /// A delivery, or a whole transaction, could not be written.
+    /// A delivery or a transaction failed.
     fn failed(&self) {}
 }
 
-/// Nobody watches.
+/// An observer that does nothing.
 impl StoreObserver for () {}
 
-/// A format, a kind (`None`: malformed) and a verdict.
+/// A format, a kind (`None` if malformed) and a verdict.
 pub type Class = (Option<Format>, Option<Kind>, VerdictName);
 
-/// How many entries there are of each class. Those that were not tried are counted apart: what they are
-/// is not known yet.
+/// The number of entries of each class. Entries that were not tried are counted separately, because their
+/// verdict is not known yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
     tried: Vec<(Class, u64)>,
@@ -46,52 +46,52 @@ impl Classes {
             return;
         }
         let class = (entry.format, entry.kind, entry.verdict.name());
-        // There are few in one delivery, most often one.
+        // A delivery has few classes, mostly one.
         match self.tried.iter_mut().find(|(known, _)| *known == class) {
             Some((_, count)) => *count += 1,
             None => self.tried.push((class, 1)),
         }
     }
 
-    /// Those that there are.
+    /// The classes with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &(Class, u64)> {
         self.tried.iter()
     }
 
-    /// How many entries were not tried.
+    /// The number of entries that were not tried.
     pub fn not_tried(&self) -> u64 {
         self.not_tried
     }
 }
 
-/// Whether the store can be written, as far as the last write tells.
+/// Whether the store can be written to, according to the last write.
 ///
-/// When one failed, an empty transaction is tried while nothing else comes. On a full disk it may
-/// succeed where a large delivery fails: there is room for something, and what fails says so again.
+/// After a failure, an empty write is tried while there are no deliveries. On a full disk it may succeed
+/// although a large delivery fails.
 #[derive(Debug, Default)]
 pub struct Health {
     trouble: Mutex<Option<String>>,
-    /// How often the writer has got on.
+    /// The number of steps of the writer.
     beats: AtomicU64,
 }
 
 impl Health {
-    /// Why the last write failed; `None` if it did not.
+    /// The error of the last write. `None` if it succeeded.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes note of how a write went.
+    /// Records the result of a write.
     pub(in crate::store) fn note(&self, trouble: Option<String>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// Takes note that the writer gets on, whether it can write or not.
+    /// Records a step of the writer, whether it succeeded or not.
     pub(in crate::store) fn beat(&self) {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often the writer has got on so far.
+    /// The number of steps of the writer so far.
     pub(in crate::store) fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
     }

@@ -1,7 +1,7 @@
-//! Whether the writer thread gets on: for whoever ends a process that hangs.
+//! Detects a hung writer thread, for a watchdog.
 //!
-//! A write that fails is no reason to end the process: a full disk is as full after a new start. So
-//! what counts is that the writer does something, not that it succeeds.
+//! A failed write is no reason to end the process: a full disk is still full after a restart. So only the
+//! activity of the writer counts, not its success.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -9,7 +9,7 @@ use std::sync::mpsc::Sender;
 use crate::store::write::observer::Health;
 use crate::store::write::writer::Message;
 
-/// Feels whether the writer gets on. It keeps neither the store nor its writer from ending.
+/// Detects whether the writer is active. Does not keep the store open.
 #[derive(Debug)]
 pub struct Pulse {
     writer: Sender<Message>,
@@ -22,13 +22,13 @@ impl Pulse {
         Pulse { writer, seen: health.beats(), health }
     }
 
-    /// Whether the writer has done anything since this was asked last. It is asked to do something
-    /// by the next time, for it may have nothing else to do.
+    /// Whether the writer was active since the last call. Also sends it a message, because it may have
+    /// nothing else to do until the next call.
     pub fn is_alive(&mut self) -> bool {
         let beats = self.health.beats();
         let is_alive = beats != self.seen;
         self.seen = beats;
-        // A writer that has ended is not felt.
+        // If the writer has ended, it is not active.
         let _ = self.writer.send(Message::Beat);
         is_alive
     }

@@ -1,8 +1,8 @@
-//! What deliveries bring again: entries that are there already.
+//! Redeliveries: entries of a delivery that are in the store already.
 //!
-//! Each is counted. An entry shows the best of its deliveries, so one that is better than what it shows
-//! changes it; the bytes and the first receipt stay as they are. All of that is collected while
-//! deliveries are stored, and entered in the catalog before they are answered.
+//! Each redelivery is counted. An entry shows the best of its deliveries, so a better delivery changes
+//! it. Its bytes and its first receipt stay. Redeliveries are collected while deliveries are stored, and
+//! written to the catalog before the responses.
 
 use std::collections::HashMap;
 
@@ -18,14 +18,14 @@ use crate::store::sqlite::Database;
 use crate::store::write::live::NextIds;
 use crate::store::write::spellings::{self, NewSpelling, Segments};
 
-/// So many verdicts are held until they are entered, of entries that are on the disk.
+/// The maximum number of improvements in memory. Then they are written to the catalog.
 const HELD: usize = 500;
 
-/// How good a delivery of an entry is; the best has the greatest.
+/// The quality of a delivery of an entry. The best is the largest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Quality {
     NotValid,
-    /// Valid, and of somebody whom the input does not expect.
+    /// Valid, but of an organization or portal that the input does not expect.
     Foreign,
     Valid,
 }
@@ -39,7 +39,7 @@ impl Quality {
         }
     }
 
-    /// That of a verdict and its warnings.
+    /// Reads a verdict and its warnings.
     fn read(row: &Row<'_>) -> rusqlite::Result<Quality> {
         let (verdict, warnings) = (row::required_word(row.get_ref(0)?)?, row.get_ref(1)?);
         Ok(Quality::new(verdict, &row::warnings(warnings)?))
@@ -50,7 +50,7 @@ fn is_foreign(warning: &Warning) -> bool {
     matches!(warning, Warning::ForeignOrg | Warning::ForeignPortal)
 }
 
-/// What is known of an entry where it stands first.
+/// An entry as its segment has it.
 struct Original {
     quality: Quality,
     received_at: Millis,
@@ -62,34 +62,34 @@ struct Original {
 struct Improvement {
     id: u64,
     input: String,
-    /// The entry as it is now; `None` if it was valid before.
+    /// The new version of the entry. `None` if only its warnings and its input change.
     entry: Option<(Box<Entry>, Original)>,
 }
 
-/// An entry that came to `input`, and is the entry `id`.
+/// A delivery of the existing entry `id` to `input`.
 pub(in crate::store) struct Redelivery<'a> {
     pub(in crate::store) id: u64,
-    /// Whether it is the line that the entry was stored with.
+    /// Whether its line is the stored one.
     pub(in crate::store) same_line: bool,
     pub(in crate::store) entry: Entry,
     pub(in crate::store) input: &'a str,
 }
 
-/// What a group of deliveries brings again.
+/// The redeliveries of a group of deliveries.
 #[derive(Default)]
 pub(in crate::store) struct Redeliveries {
-    /// The entries of older segments that came.
+    /// Redelivered entries of older segments.
     older: Vec<u64>,
     spellings: Vec<NewSpelling>,
-    /// Of entries that are on the disk.
+    /// Improvements of committed entries.
     improvements: Vec<Improvement>,
-    /// Of entries of the transaction that is open.
+    /// Improvements of entries of the open transaction.
     improvements_of_new: Vec<Improvement>,
-    /// How good the entries of both will be.
+    /// The qualities after both.
     qualities: HashMap<u64, Quality>,
 }
 
-/// How much there was before a delivery, to go back to.
+/// The state before a delivery, to return to.
 pub(in crate::store) struct Savepoint {
     older: usize,
     spellings: usize,
@@ -100,8 +100,8 @@ impl Redeliveries {
         Savepoint { older: self.older.len(), spellings: self.spellings.len() }
     }
 
-    /// Forgets what a delivery brought that is not stored. Improvements of entries that are on the
-    /// disk stay: their lines were verified.
+    /// Removes the redeliveries of a delivery that was not stored. Improvements of committed entries stay,
+    /// because their lines were verified.
     pub(in crate::store) fn return_to(&mut self, savepoint: &Savepoint, mark: NextIds) {
         self.older.truncate(savepoint.older);
         self.spellings.truncate(savepoint.spellings);
@@ -109,18 +109,18 @@ impl Redeliveries {
         self.qualities.retain(|id, _| mark.had(*id));
     }
 
-    /// An entry of an older segment came.
+    /// Counts a redelivery of an entry of an older segment.
     pub(in crate::store) fn count_older(&mut self, id: u64) {
         self.older.push(id);
     }
 
-    /// Another line of an entry came.
+    /// Notes a spelling.
     pub(in crate::store) fn note_spelling(&mut self, spelling: NewSpelling) {
         self.spellings.push(spelling);
     }
 
-    /// Notes what came, if it is better than what the entry shows. `begun` is where the ids stood before the transaction
-    /// that is open.
+    /// Notes a redelivery if it is better than what the entry shows. `begun` are the next ids before the open
+    /// transaction.
     pub(in crate::store) fn note_improvement(
         &mut self,
         catalog: &Catalog,
@@ -167,7 +167,7 @@ impl Redeliveries {
         catalog.transaction(ENTER, |catalog| improve(catalog, segments, held))
     }
 
-    /// Enters all of it. The deliveries are stored, and not answered yet.
+    /// Writes everything to the catalog. Must be called after the commit and before the responses.
     pub(in crate::store) fn enter(
         self,
         catalog: &Catalog,
@@ -216,7 +216,7 @@ fn improve(
     Ok(())
 }
 
-/// How good the entry `id` is that the overlay shows, if it is changed.
+/// The quality of the entry `id` in the overlay, if it is changed.
 fn changed(catalog: &Catalog, id: u64) -> rusqlite::Result<Option<Quality>> {
     let mut found = None;
     let values = Sql::from("verdict, warnings");

@@ -1,9 +1,8 @@
 //! Spellings: lines with the same signed identity.
 //!
-//! A line can be changed where the signature does not cover it: the signature moved, spaces added,
-//! the entry wrapped in another object. What is signed is stored once, whatever line it came in. Of
-//! the other lines of an entry the first [`MAX_SPELLINGS`] are kept, in the segment that takes entries then;
-//! the catalog says which there are, and counts them all.
+//! A line can be changed outside of what the signature covers: the signature can be moved, spaces added,
+//! the entry wrapped in another object. The signed content is stored once. Of the other lines of an entry
+//! the first [`MAX_SPELLINGS`] are kept, in the live segment. The overlay lists them and counts all.
 
 use rusqlite::Connection;
 
@@ -17,7 +16,7 @@ use crate::store::segment::row::EntryMetadata;
 use crate::store::sqlite::Database;
 use crate::store::write::duplicates::OlderSegments;
 
-/// Another line of an entry that is there.
+/// A spelling that was received.
 pub(in crate::store) struct NewSpelling {
     /// The entry that is shown.
     pub(in crate::store) entry: u64,
@@ -26,10 +25,10 @@ pub(in crate::store) struct NewSpelling {
     pub(in crate::store) delivery: u64,
 }
 
-/// The segments that an entry may be in: those that take no more appends, and the writer's own.
+/// All segments: the closed ones and the live one.
 pub(in crate::store) struct Segments<'a> {
     pub(in crate::store) older: &'a mut OlderSegments,
-    /// The live segment with its first id, where it is not among `older`.
+    /// The live segment and its first id, for the writer.
     pub(in crate::store) live: Option<(u64, &'a Database)>,
 }
 
@@ -62,8 +61,8 @@ impl Segments<'_> {
         found().doing("read an entry", segment.path())
     }
 
-    /// The entry that is shown with the signed identity of `entry`: it was stored with it, or was found
-    /// valid later.
+    /// The entry that is shown for the signed identity of `entry`. It was stored with this identity, or was
+    /// found valid later.
     pub(in crate::store) fn find_shown(
         &mut self,
         catalog: &Catalog,
@@ -86,7 +85,7 @@ impl Segments<'_> {
     }
 }
 
-/// Keeps a line in the live segment, whose first delivery is `first_delivery`, unless enough are kept.
+/// Keeps a line in the live segment, whose first delivery is `first_delivery`, unless there are enough.
 pub(in crate::store) fn keep(
     overlay: &Overlay<'_>,
     live: &Connection,
@@ -95,7 +94,7 @@ pub(in crate::store) fn keep(
     line: &[u8],
 ) -> rusqlite::Result<()> {
     let NewSpelling { entry, fingerprint, delivery } = *spelling;
-    // The overlay may not know yet what the live segment has.
+    // The overlay may not list the spellings of the live segment yet.
     let older = overlay.spellings_before(first_delivery, entry, fingerprint)?;
     let here: (u64, bool) = live
         .prepare_cached(
@@ -113,7 +112,7 @@ pub(in crate::store) fn keep(
     .map(drop)
 }
 
-/// Counts a line that came, and marks its entry if it is the first.
+/// Counts a spelling. If it is the first of its entry, the entry gets a warning.
 pub(in crate::store) fn count(
     catalog: &Catalog,
     segments: &mut Segments<'_>,
@@ -127,8 +126,8 @@ pub(in crate::store) fn count(
     }
 }
 
-/// Enters a newer version of an entry. If another entry has its signed identity, the one with the lower
-/// id is shown and the other one is hidden.
+/// Adds a newer version of an entry. If another entry has the same signed identity, the one with the lower
+/// id is shown and the other is hidden.
 pub(in crate::store) fn put(
     catalog: &Catalog,
     segments: &mut Segments<'_>,
@@ -148,7 +147,7 @@ pub(in crate::store) fn put(
         Some(other) if other > stored.id => {
             match segments.first_delivery(other) {
                 Ok((fingerprint, delivery)) => hide(other, stored.id, &fingerprint, delivery)?,
-                // It must not keep deliveries from being stored.
+                // Deliveries must be stored nevertheless.
                 Err(error) => {
                     tracing::warn!(%error, id = other, "an entry cannot be read to be hidden")
                 }
@@ -164,9 +163,8 @@ fn mark(catalog: &Catalog, segments: &mut Segments<'_>, entry: u64) -> Result<()
     amend(catalog, segments, entry, None, |warnings| Warning::SignatureMoved.note(warnings))
 }
 
-/// Enters other warnings of the entry `id`, and the input whose delivery it shows if that is another
-/// one now. An entry that cannot be read stays as it is, with a warning: it must not keep deliveries
-/// from being stored.
+/// Changes the warnings of the entry `id`, and its input if there is a new one. If the entry cannot be
+/// read, it stays as it is and the error is logged, so that deliveries can be stored.
 pub(in crate::store) fn amend(
     catalog: &Catalog,
     segments: &mut Segments<'_>,

@@ -1,8 +1,8 @@
 //! The writer: one thread that owns the live segment.
 //!
-//! What is waiting goes into one transaction, a savepoint for each delivery, and each is answered
-//! after the commit. A body is stored whole or not at all, and a write that has begun does not stop
-//! because its client left.
+//! Waiting deliveries are stored in one transaction, with a savepoint for each, and get their replies
+//! after the commit. A body is stored completely or not at all. A write in progress continues if its
+//! client disconnects.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -23,7 +23,7 @@ use crate::store::write::live::{Context, Live, NextIds};
 use crate::store::write::observer::{Classes, Health, StoreObserver};
 use crate::store::write::redeliveries::Redeliveries;
 
-/// What is known of a delivery when it is stored.
+/// A delivery that is to be stored.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// When its headers were read.
@@ -40,7 +40,7 @@ pub struct Delivery {
     pub decoded_bytes: u64,
 }
 
-/// What became of a delivery. `received = stored + duplicates`; malformed lines count in all three;
+/// The result of a delivery. `received = stored + duplicates`; malformed lines count in all three;
 /// the verdicts count the received lines that are not malformed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
@@ -62,41 +62,40 @@ pub struct Appended {
     pub no_key: u64,
 }
 
-/// What the writer is asked to do.
+/// A message to the writer.
 pub(in crate::store) enum Message {
     /// Store a delivery.
     Append(Job),
-    /// Take over the catalog's list of segments, and say so: something was sealed or dropped.
+    /// Read the list of segments again, because one was sealed or dropped, and reply.
     Relist(SyncSender<()>),
-    /// Close the live segment: always, or only if it has entries of which this is true, in SQL. An
-    /// empty one stays.
+    /// Close the live segment, if it has entries that meet this condition in SQL. An empty one stays.
     Close { only_if: Option<&'static str>, reply: SyncSender<Result<(), StoreError>> },
-    /// Show that the writer gets on, and do what is done when nothing comes.
+    /// Record a step, and do the idle work.
     Beat,
     /// Finish.
     Stop,
 }
 
-/// A delivery, and its entries as they come.
+/// A delivery and its entries.
 pub(in crate::store) struct Job {
     pub(in crate::store) delivery: Delivery,
-    /// How many entries there are; fewer mean that the sender of `chunks` failed.
+    /// The number of entries. If fewer arrive, the sender of `chunks` failed.
     pub(in crate::store) lines: usize,
     pub(in crate::store) chunks: Receiver<Vec<Entry>>,
     pub(in crate::store) reply: SyncSender<Result<Appended, StoreError>>,
 }
 
-/// How much goes into one transaction at most, in bytes of bodies; a single body may be larger.
+/// The maximum size of a transaction, in bytes of bodies. A single body may be larger.
 const GROUP_BYTES: u64 = 16 << 20;
 
-/// A segment is closed at this size too, in bytes of lines, so that retention and sealing have pieces
-/// that they can handle.
+/// A segment is also closed at this size, in bytes of lines, so that sealing and retention do not get too
+/// large files.
 const SEGMENT_BYTES: u64 = 256 << 20;
 
-/// How long the highest ids may stay unsynced when nothing comes.
+/// The interval of syncing the highest ids when idle.
 const SYNC: Duration = Duration::from_secs(1);
 
-/// How often the age of the live segment is looked at when nothing comes.
+/// The interval of checking the age of the live segment when idle.
 const IDLE: Duration = Duration::from_secs(10);
 
 pub(in crate::store) struct Writer {
@@ -106,17 +105,17 @@ pub(in crate::store) struct Writer {
     ids: Ids,
     older: OlderSegments,
     options: Options,
-    /// Told when a segment was closed.
+    /// Called when a segment was closed.
     closed: Box<dyn Fn() + Send>,
     observer: Arc<dyn StoreObserver>,
     health: Arc<Health>,
 }
 
-/// What became of each delivery of a group, and of which classes its new entries are.
+/// The result of each delivery of a group, and the classes of its new entries.
 type Results = Vec<Result<(Appended, Classes), StoreError>>;
 
 impl Writer {
-    /// Opens the live segment, or makes the first one.
+    /// Opens the live segment, or creates the first one.
     pub(in crate::store) fn open(
         directory: Directory,
         options: Options,
@@ -140,7 +139,7 @@ impl Writer {
         Ok(Writer { directory, catalog, live, ids, older, options, closed, observer, health })
     }
 
-    /// Works until it is told to stop, or until nobody can ask it for anything.
+    /// Handles messages until it is told to stop or all senders are gone.
     pub(in crate::store) fn run(mut self, messages: &Receiver<Message>) {
         loop {
             let idle = if self.ids.is_unsynced() { SYNC } else { IDLE };
@@ -158,7 +157,7 @@ impl Writer {
                     }
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                // Whoever asks often must not keep it from this.
+                // This must also happen if there are many of these messages.
                 Ok(Message::Beat) | Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = self.ids.sync_if_due() {
                         tracing::warn!(%error, "the highest ids are not on the disk");
@@ -189,14 +188,14 @@ impl Writer {
         }
     }
 
-    /// Stores a group of deliveries in one transaction and answers each.
+    /// Stores a group of deliveries in one transaction and replies to each.
     fn append(&mut self, group: Vec<Job>) {
         let mut redeliveries = Redeliveries::default();
         let (begun, started) = (self.live.mark(), Instant::now());
         let results = self.transaction(&group, begun, &mut redeliveries);
         match results {
             Ok(results) => {
-                // Without it nobody could tell that these entries were lost: the sender sends them
+                // Without it a loss of these entries could not be detected. The sender sends them
                 // again, and they are duplicates.
                 if let Err(error) = self.ids.acknowledge(self.live.highest()) {
                     return self.refuse(group, &error);
@@ -221,7 +220,7 @@ impl Writer {
         }
     }
 
-    /// Answers a group of deliveries with an error.
+    /// Replies to a group of deliveries with an error.
     fn refuse(&self, group: Vec<Job>, error: &StoreError) {
         self.observer.failed();
         self.health.note(Some(error.to_string()));
@@ -230,7 +229,7 @@ impl Writer {
         }
     }
 
-    /// Tells those who watch what was committed.
+    /// Reports a commit to the observer.
     fn report(&self, group: &[Job], results: &Results, took: Duration) {
         self.observer.committed(group.len(), took);
         let mut trouble = None;
@@ -248,7 +247,7 @@ impl Writer {
         self.health.note(trouble);
     }
 
-    /// Tries whether the store can be written again, if it could not.
+    /// Tests whether the store can be written to, after a failure.
     fn try_again(&self) {
         if self.health.trouble().is_some() {
             let tried = self.live.try_write();
@@ -312,7 +311,7 @@ impl Writer {
         }
     }
 
-    /// Closes the live segment and begins a new one. An empty one goes on.
+    /// Closes the live segment and creates a new one, unless it is empty.
     fn rotate(&mut self) -> Result<(), StoreError> {
         if self.live.entries() == 0 {
             return Ok(());
@@ -336,7 +335,7 @@ impl Writer {
     }
 }
 
-/// The first job and those that wait behind it, and the message that ended the group.
+/// The first job and the waiting ones, and the message that ended the group.
 fn group(first: Job, messages: &Receiver<Message>) -> (Vec<Job>, Option<Message>) {
     let mut bytes = first.delivery.decoded_bytes;
     let mut group = vec![first];
@@ -353,8 +352,8 @@ fn group(first: Job, messages: &Receiver<Message>) -> (Vec<Job>, Option<Message>
     (group, None)
 }
 
-/// Begins a live segment where there is none, or where the one `before` has lost what it had. `last`
-/// are the highest ids that are there.
+/// Creates a live segment if there is none, or if the one `before` has lost entries. `last` are the
+/// highest existing ids.
 fn begin(
     directory: &Directory,
     catalog: &Catalog,
@@ -364,7 +363,7 @@ fn begin(
 ) -> Result<Live, StoreError> {
     let (acknowledged, reserved) = (ids.acknowledged(), ids.reserved());
     let is_lost = !acknowledged.is_within(last);
-    // What was reserved may have been seen by somebody.
+    // A client may have seen reserved ids.
     let from = if is_lost { reserved } else { last };
     let gap = is_lost.then(|| Gap {
         first_id: last.entry + 1,
@@ -393,7 +392,7 @@ fn begin(
     Ok(live)
 }
 
-/// Those that take no more appends.
+/// The closed segments.
 fn without_live(mut segments: Vec<Segment>) -> Vec<Segment> {
     segments.retain(|segment| segment.closed.is_some());
     segments

@@ -1,9 +1,9 @@
-//! Reads every stored entry again, verifies it, and compares that with what is recorded.
+//! Reads every stored entry again, verifies it, and compares the result with the record.
 //!
-//! - Here: the files. What SQLite says of each, the hash of a sealed one, ids without a gap.
-//! - `entry`: one entry. `keys`: which keys may verify it.
+//! - Here: the files. SQLite's own check, the hash of sealed files, and gaps in the ids.
+//! - `entry`: one entry. `keys`: the keys that may verify it.
 //!
-//! It changes nothing, and a damaged file does not stop it: what cannot be read is a difference too.
+//! It changes nothing. A damaged file is a difference and does not stop the check.
 
 mod entry;
 mod keys;
@@ -28,20 +28,20 @@ use crate::store::segment::contents;
 use crate::store::segment::row::Ids;
 use crate::store::sqlite::{self, MAX_ID};
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Default, Serialize)]
 pub struct CheckReport {
-    /// How many segments were looked at.
+    /// The number of segments checked.
     pub segments: u64,
-    /// How many entries were verified again.
+    /// The number of entries verified again.
     pub entries: u64,
-    /// How many differences there are.
+    /// The number of differences.
     pub differences: u64,
-    /// The first of them.
+    /// The first differences.
     pub first: Vec<Difference>,
 }
 
-/// Something that is not as it is recorded.
+/// A difference from what is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Difference {
     /// The file.
@@ -52,13 +52,12 @@ pub struct Difference {
     pub what: String,
 }
 
-/// How many ids one thread looks at.
+/// The number of ids per slice. A thread checks one slice at a time.
 const SLICE: u64 = 2000;
 
 impl Reader {
-    /// Checks everything. A key goes on verifying for `retire_after` once it has left its set. The
-    /// first `shown` differences are listed; `progress` is told how many entries are done, and how
-    /// many there are.
+    /// Checks the whole store. A key verifies for `retire_after` after it left its set. The first `shown`
+    /// differences are listed. `progress` is called with the number of checked entries and of all entries.
     pub fn check(
         &self,
         retire_after: Duration,
@@ -103,7 +102,7 @@ impl Reader {
     }
 }
 
-/// A check that is under way.
+/// A check in progress.
 struct Check<'a> {
     reader: &'a Reader,
     trusted: Trusted,
@@ -137,7 +136,7 @@ impl Check<'_> {
         what.into_iter().for_each(|what| self.note(file, None, what));
     }
 
-    /// The segments follow each other; what is missing between them is `explained`.
+    /// Checks that the segments follow each other, except for the ranges in `explained`.
     fn order(&self, segments: &[Segment], explained: &[RangeInclusive<u64>]) {
         for pair in segments.windows(2) {
             let [before, after] = pair else { continue };
@@ -159,7 +158,7 @@ impl Check<'_> {
         }
     }
 
-    /// Late verdicts are of entries that are there.
+    /// Checks that the entries of late verdicts exist.
     fn orphans(&self, segments: &[Segment], overlaid: &[u64], greatest: u64) {
         for id in overlaid {
             let of = segments.iter().rfind(|segment| segment.first_id <= *id);
@@ -170,7 +169,7 @@ impl Check<'_> {
         }
     }
 
-    /// The file of a segment, without its entries.
+    /// Checks the file of a segment, without its entries.
     fn file(&self, segment: &Segment, greatest: u64) {
         if let Some((bytes, sha256)) = &segment.sealed {
             match contents::hash(&self.reader.directory().segment(&segment.file)) {
@@ -197,7 +196,7 @@ impl Check<'_> {
         }
     }
 
-    /// Notes an error, unless the segment was sealed anew or given up meanwhile.
+    /// Notes an error, unless the segment was rewritten or deleted meanwhile.
     fn unreadable(&self, segment: &Segment, error: &StoreError) {
         let now = self.reader.catalog(Catalog::segments).unwrap_or_default();
         if now.iter().any(|one| one.file == segment.file) {
@@ -218,7 +217,7 @@ impl Check<'_> {
                     read.entries.iter().for_each(|entry| self.entry(slice.segment, entry));
                     next = read.next;
                 }
-                // Retention was faster.
+                // Retention deleted it.
                 Ok(None) => return,
                 Err(error) => return self.unreadable(slice.segment, &error),
             }

@@ -1,10 +1,10 @@
-//! Late verdicts: when a key arrives, entries that it may make valid are checked again.
+//! Late verdicts: when a key arrives, the entries that it may make valid are checked again.
 //!
-//! Those are the `no_key` ones, and the `invalid` ones whose signature is well formed. Of the latter
-//! those that were not tried, for so many others failed in their delivery, are checked whether a key
-//! arrives or not. A verdict that changes gets a rising change number, and what the entry is now goes
-//! to the catalog, which is laid over on reading. The live segment is closed before, so its entries
-//! are never changed beside the writer. `queue` is what is left to do.
+//! These are the `no_key` entries, and the `invalid` entries with a well-formed signature. Invalid entries
+//! that were not tried, because many others in their delivery failed, are checked even without a new key.
+//! A changed verdict gets a change number, and the new version of the entry goes to the overlay. The live
+//! segment is closed first, so that its entries are not changed while the writer uses them. `queue` has
+//! what is left to do.
 
 mod older_rules;
 mod queue;
@@ -26,17 +26,17 @@ use crate::store::segment::row::{self, Entries, EntryMetadata, Ids};
 use crate::store::write::duplicates::OlderSegments;
 use crate::store::write::spellings::{self, Segments};
 
-/// What entries are checked again with.
+/// The keys and rules for checking entries again.
 pub trait Judge: Send + Sync {
     /// The keys that may verify what `input` received at `received_at`.
     fn keys(&self, input: &str, received_at: Millis) -> Arc<KeySet>;
-    /// Whose entries belong to `input`.
+    /// The ids that entries of `input` are expected to have.
     fn expected(&self, input: &str) -> Arc<ExpectedIds>;
     /// The longest line that is parsed, in bytes.
     fn max_line(&self) -> usize;
 }
 
-/// An entry as it is recorded.
+/// A recorded entry.
 struct Recorded {
     id: u64,
     received_at: Millis,
@@ -47,12 +47,12 @@ struct Recorded {
     line: Vec<u8>,
 }
 
-/// Entries in one transaction of the catalog: so many, or so many bytes of lines.
+/// The maximum number of entries per transaction, and of bytes of lines.
 const SLICE: usize = 500;
 const SLICE_BYTES: usize = 4 << 20;
 
-/// Whether the live segment was written under earlier rules. It has to be closed before its entries
-/// are checked again.
+/// Whether the live segment was written under earlier rules. Then it must be closed before its entries are
+/// checked again.
 pub(in crate::store) fn live_is_older(catalog: &Catalog) -> Result<bool, StoreError> {
     let older = catalog.under_older_rules()?;
     Ok(catalog.segments()?.iter().any(|one| one.closed.is_none() && older.contains(&one.first_id)))
@@ -76,7 +76,7 @@ impl Recorded {
     }
 }
 
-/// The next entries after the id `after` of which the condition is true, as the segment has them.
+/// The next entries of a segment after the id `after` that meet the condition.
 fn awaiting(
     connection: &Connection,
     condition: &str,
@@ -99,8 +99,8 @@ fn awaiting(
     Ok(slice)
 }
 
-/// Checks entries again, and says how many verdicts changed. When the store is `stopping` it ends early:
-/// the others are found again.
+/// Checks entries again, and returns the number of changed verdicts. Ends early when the store is
+/// `stopping`; the other entries are found again later.
 fn recheck_slice(
     catalog: &Catalog,
     older: &mut OlderSegments,
@@ -125,8 +125,8 @@ fn recheck_slice(
         let keys = judge.keys(&entry.input, entry.received_at);
         let examined = CheckedLine::new(&entry.line, &keys, judge.max_line());
         let verdict = examined.verdict();
-        // A key says more, the want of one never less: what was found once is not taken back because
-        // the program was started with other keys.
+        // A new key can change a verdict, a missing key cannot: a verdict is not revoked because the
+        // program was started with other keys.
         let learned = match verdict {
             Verdict::Valid(_) => true,
             Verdict::Invalid(_) => not_tried || entry.verdict == VerdictName::NoKey,
@@ -160,7 +160,7 @@ fn late_verdict(catalog: &Catalog, id: u64) -> Result<LateVerdict, StoreError> {
     Ok(found)
 }
 
-/// Enters verdicts that changed.
+/// Writes changed verdicts to the overlay.
 fn enter(
     catalog: &Catalog,
     older: &mut OlderSegments,
@@ -170,7 +170,7 @@ fn enter(
     catalog.transaction("enter late verdicts", |catalog| {
         let mut segments = Segments { older, live: None };
         for (recorded, examined) in changed {
-            // A delivery may have bettered it while it was checked.
+            // A delivery may have improved it in the meantime.
             let now = late_verdict(catalog, recorded.id)?;
             if now.is_some_and(|now| now != (recorded.verdict, recorded.reason)) {
                 continue;

@@ -1,8 +1,8 @@
-//! Entries that earlier versions took for what they are not.
+//! Checks entries again that earlier versions accepted by weaker rules.
 //!
-//! Earlier rules took a line for CEF where it could not be read as JSON, whatever it was signed as, and
-//! they took weak keys. The catalog names the segments that were written then. Each is looked at once: most of its
-//! entries are found good without a verification, and the others are checked again.
+//! Earlier versions parsed a line as CEF if it was not JSON, even if it was signed as another format, and
+//! they accepted weak keys. The catalog lists the segments that were written then. Each is checked once.
+//! Most entries are accepted without a verification, and the others are verified again.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
 use crate::store::write::duplicates::OlderSegments;
 
-/// Checks these entries of a segment, all that it has, again, and says how many verdicts changed.
+/// Checks these entries again, all of a segment, and returns the number of changed verdicts.
 pub(super) fn recheck(
     catalog: &Catalog,
     older: &mut OlderSegments,
@@ -34,10 +34,10 @@ pub(super) fn recheck(
         }
         let ids = next..=last.min(next.saturating_add(SLICE as u64 - 1));
         let stored = judged(segment, ids.clone()).doing("read", segment.path())?;
-        // Those got their verdicts after they were stored.
+        // Late verdicts may also be wrong.
         let late = judged(&catalog.overlay(), ids);
         let late = late.doing("read late verdicts", catalog.path())?;
-        // One of the two may have been cut short: they go on together.
+        // Both continue after the smaller end.
         let end = stored.end.min(late.end);
         let mut wrong = Vec::new();
         for (entry, public) in stored.entries {
@@ -60,13 +60,13 @@ pub(super) fn recheck(
     Ok(changed)
 }
 
-/// Entries with the public keys that verified them, up to the id `end`.
+/// Entries up to the id `end`, with the public keys that verified them.
 struct Judged {
     entries: Vec<(Recorded, Option<[u8; 32]>)>,
     end: u64,
 }
 
-/// Reads the first of these entries, as many as are checked at once.
+/// Reads the first of these entries, as many as fit in memory.
 fn judged(from: &impl Entries, ids: RangeInclusive<u64>) -> rusqlite::Result<Judged> {
     let lengths = from.lengths(&Ids::Range(ids.clone()))?;
     let (first, mut end) = ids.clone().into_inner();
@@ -88,7 +88,7 @@ fn judged(from: &impl Entries, ids: RangeInclusive<u64>) -> rusqlite::Result<Jud
     Ok(Judged { entries, end })
 }
 
-/// The entry as it is now, if it is not what it was taken for.
+/// The new check of an entry, if its verdict is doubtful.
 fn doubted(
     entry: Recorded,
     public: Option<[u8; 32]>,
@@ -99,9 +99,9 @@ fn doubted(
         return None;
     }
     let keys = judge.keys(&entry.input, entry.received_at);
-    // How long a line may be now is no reason to take back what was found.
+    // The current limit of the line length is no reason to revoke a verdict.
     let examined = CheckedLine::new(&entry.line, &keys, usize::MAX);
     let malformed = matches!(examined.verdict(), Verdict::Malformed(_));
-    // Keys that are not at hand are no reason either.
+    // Missing keys are no reason either.
     (has_bad_key || malformed).then_some((entry, examined))
 }

@@ -1,7 +1,7 @@
-//! What is left to be checked again, a slice at a time.
+//! The queue of segments to check again, a slice at a time.
 //!
-//! It may be so much that it takes long, and other things must go on between the slices. Nothing of
-//! it is kept: what is not done when the program ends is found again in the segments.
+//! A recheck may take long, so other work is done between the slices. The queue is only in memory: after
+//! a restart, the remaining entries are found again in the segments.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::store::maintain::seal;
 use crate::store::segment::{AWAITING_KEY, NOT_TRIED};
 use crate::store::write::duplicates::OlderSegments;
 
-/// What of a segment is left. What was never tried comes first.
+/// The entries of a segment to check. Entries that were never tried come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum PendingKind {
-    /// What was stored without being tried.
+    /// Entries that were stored without being tried.
     NotTried,
-    /// What else a new key may make valid.
+    /// Other entries that a new key may make valid.
     AwaitsKey,
 }
 
 impl PendingKind {
-    /// Which entries they are, in SQL over those of a segment.
+    /// The condition for these entries, in SQL.
     fn condition(self) -> String {
         match self {
             PendingKind::NotTried => NOT_TRIED.to_owned(),
@@ -35,41 +35,41 @@ impl PendingKind {
     }
 }
 
-/// What is left to be checked again.
+/// The queue of segments to check again.
 #[derive(Default)]
 pub(in crate::store) struct RecheckQueue {
     judge: Option<Arc<dyn Judge>>,
-    /// Segments, named by their first ids.
+    /// Segments, by their first ids.
     left: BTreeSet<(PendingKind, u64)>,
-    /// Those that could not be checked.
+    /// Segments that could not be checked.
     failed: BTreeSet<(PendingKind, u64)>,
-    /// All that were closed when they were looked at last: a closed one gets no new entries.
+    /// All segments that were closed at the last look. A closed segment gets no new entries.
     seen: BTreeSet<u64>,
-    /// Where entries are looked for that have the same signature. It keeps files open, so it is there only
-    /// while something is left.
+    /// For finding entries with the same signature. It keeps files open, so it exists only while the queue
+    /// is not empty.
     older: Option<OlderSegments>,
-    /// What is being checked, and the last entry of it that was.
+    /// The segment in progress, and its last checked entry.
     at: Option<((PendingKind, u64), u64)>,
-    /// How many verdicts have changed.
+    /// The number of changed verdicts.
     changed: u64,
 }
 
-/// What a step has done.
+/// The result of a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::store) enum Progress {
-    /// Some entries of a segment are done.
+    /// Some entries were checked.
     Entries,
-    /// A whole segment is done. A sealed one may have been written anew.
+    /// A segment is finished. If it is sealed, it may have been rewritten.
     Segment,
 }
 
 impl RecheckQueue {
-    /// Whether it is known how to judge.
+    /// Whether there are keys to check with.
     pub(in crate::store) fn has_judge(&self) -> bool {
         self.judge.is_some()
     }
 
-    /// Begins with all that a new key may make valid, in every segment that takes no more appends.
+    /// Starts a recheck of all closed segments with a new key.
     pub(in crate::store) fn begin(
         &mut self,
         catalog: &Catalog,
@@ -81,7 +81,7 @@ impl RecheckQueue {
         self.add(catalog, &[PendingKind::NotTried, PendingKind::AwaitsKey])
     }
 
-    /// Adds what was not tried, in the segments that were closed since they were looked at last.
+    /// Adds the entries that were not tried, in segments that were closed since the last look.
     pub(in crate::store) fn add_not_tried(&mut self, catalog: &Catalog) -> Result<(), StoreError> {
         self.add(catalog, &[PendingKind::NotTried])
     }
@@ -98,24 +98,23 @@ impl RecheckQueue {
         Ok(())
     }
 
-    /// Takes up again what could not be checked.
+    /// Retries the segments that could not be checked.
     pub(in crate::store) fn take_up_failed(&mut self) {
         self.left.append(&mut self.failed);
     }
 
-    /// The segment that is checked next; `None` if nothing is left.
+    /// The next segment. `None` if the queue is empty.
     pub(in crate::store) fn current(&self) -> Option<u64> {
         self.left.first().map(|(_, first_id)| *first_id)
     }
 
-    /// How many verdicts have changed since this was asked.
+    /// The number of changed verdicts since the last call.
     pub(in crate::store) fn take_changed(&mut self) -> u64 {
         std::mem::take(&mut self.changed)
     }
 
-    /// Checks the next entries. A sealed segment of which more than a tenth has changed in the end is
-    /// written anew: `switched` is called as `seal` does. A segment where that fails is left until it is
-    /// taken up again.
+    /// Checks the next entries. A sealed segment with more than a tenth of its entries changed is then
+    /// rewritten, and `switched` is called as in `seal`. A segment that fails is retried later.
     pub(in crate::store) fn step(
         &mut self,
         directory: &Directory,
@@ -154,7 +153,7 @@ impl RecheckQueue {
         judge: &dyn Judge,
         stopping: &AtomicBool,
     ) -> Result<Progress, StoreError> {
-        // It may have been sealed since, or given up by retention.
+        // It may have been sealed or deleted in the meantime.
         let segments = catalog.segments()?;
         let segment = segments.iter().find(|segment| segment.first_id == first_id).cloned();
         let older =
@@ -181,7 +180,7 @@ impl RecheckQueue {
     }
 }
 
-/// Writes a sealed segment anew of which more than a tenth has changed.
+/// Rewrites a sealed segment with more than a tenth of its entries changed.
 fn write_anew_if_changed(
     directory: &Directory,
     catalog: &Catalog,
