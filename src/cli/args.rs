@@ -91,7 +91,7 @@ impl TimeArgs {
 }
 
 /// Says what the query is likely to have wrong, for it matches nothing.
-pub(crate) fn tell_hints(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
+pub(crate) fn print_hints(reader: &Reader, filter: &Filter) -> Result<(), Failure> {
     let hints = reader.hints(filter)?;
     hints.iter().for_each(|hint| tell(format_args!("note: {hint}")));
     Ok(())
@@ -99,7 +99,7 @@ pub(crate) fn tell_hints(reader: &Reader, filter: &Filter) -> Result<(), Failure
 
 /// The result of a command that has printed everything it could read. It reports segments that
 /// could not be read.
-pub(crate) fn read_whole(reader: &Reader) -> Result<Exit, Failure> {
+pub(crate) fn report_unreadable(reader: &Reader) -> Result<Exit, Failure> {
     let left_out = reader.left_out();
     if left_out.is_empty() {
         return Ok(Exit::Done);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_stands_under_the_place() {
+    fn the_mark_is_under_the_position() {
         check("status:abc", "       ^");
         check("name:a AND", "          ^");
         check("王 status:abc", "          ^");

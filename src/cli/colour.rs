@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flag_goes_before_the_environment_and_that_before_the_terminal() {
+    fn flags_override_the_environment_and_the_environment_the_terminal() {
         let check = |chosen, env: &[(&str, &str)], is_terminal, expected| {
             let variable = |name: &str| {
                 env.iter().find(|(one, _)| *one == name).map(|(_, value)| (*value).to_owned())

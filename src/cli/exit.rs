@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_have_the_exit_codes_of_the_contract() {
+    fn failures_have_their_exit_codes() {
         assert_eq!(Failure::usage("x").exit() as u8, 2);
         assert_eq!(Failure::failed("x").exit() as u8, 3);
         assert_eq!(Failure::OutputClosed.exit() as u8, 0);

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::{QueryArgs, StoreArgs, TimeArgs, read_whole, tell_hints};
+use super::args::{QueryArgs, StoreArgs, TimeArgs, print_hints, report_unreadable};
 use super::exit::{Exit, Failure};
 use super::print::{Printer, RecordFormat, ZoneArgs};
 use super::terminal::{counted, stderr_is_terminal, tell};
@@ -53,11 +53,11 @@ impl Export {
         }
         printer.end()?;
         if written == 0 {
-            tell_hints(&reader, &filter)?;
+            print_hints(&reader, &filter)?;
         }
         if stderr_is_terminal() {
             tell(counted(written as u64, "entry"));
         }
-        read_whole(&reader)
+        report_unreadable(&reader)
     }
 }

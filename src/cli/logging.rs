@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_go_before_the_environment_and_that_before_the_rest() {
+    fn flags_override_the_environment_and_the_environment_the_rest() {
         let none = Verbosity::default();
         check(none, &[], "warn");
         check(none, &[("RUST_LOG", "info")], "info");

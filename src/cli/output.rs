@@ -236,7 +236,7 @@ impl Test {
         let mut line = Vec::new();
         output.format.write_line(&record, output.not_valid, &mut line);
         let mut printed = Output::new();
-        printed.foreign(&line)?;
+        printed.untrusted(&line)?;
         printed.flush()?;
         let trial = output.try_out(&record, &line)?;
         trial.lines.iter().for_each(tell);

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::{QueryArgs, StoreArgs, TimeArgs, read_whole, tell_hints};
+use super::args::{QueryArgs, StoreArgs, TimeArgs, print_hints, report_unreadable};
 use super::exit::{Exit, Failure};
 use super::print::{Printer, RecordFormat, ZoneArgs};
 use super::terminal::tell;
@@ -59,7 +59,7 @@ impl Query {
         }
         printer.end()?;
         if printed == 0 {
-            tell_hints(&reader, &filter)?;
+            print_hints(&reader, &filter)?;
         }
         match self.output {
             RecordFormat::Text if printed == 0 => tell("no entry matches"),
@@ -68,6 +68,6 @@ impl Query {
             }
             _ => {}
         }
-        read_whole(&reader)
+        report_unreadable(&reader)
     }
 }

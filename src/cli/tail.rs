@@ -10,7 +10,7 @@ use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{QueryArgs, StoreArgs, tell_hints};
+use super::args::{QueryArgs, StoreArgs, print_hints};
 use super::exit::{Exit, Failure};
 use super::print::{Printer, RecordFormat, ZoneArgs};
 use super::terminal::tell;
@@ -49,7 +49,7 @@ impl Tail {
         let reader = self.store.reader()?;
         let position = reader.newest(&filter, self.newest)?;
         // A later entry may have a field that no stored entry has.
-        tell_hints(&reader, &filter)?;
+        print_hints(&reader, &filter)?;
         let printer = Printer::for_new_records(self.output, &self.zone)?;
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(follow(
             &reader,

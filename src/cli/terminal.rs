@@ -96,7 +96,7 @@ impl Output {
     }
 
     /// Writes whole untrusted lines. They are sanitised on a terminal only.
-    pub(crate) fn foreign(&mut self, lines: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn untrusted(&mut self, lines: &[u8]) -> Result<(), Failure> {
         if self.is_terminal {
             return self.text(String::from_utf8_lossy(lines));
         }
@@ -104,7 +104,7 @@ impl Output {
     }
 
     /// Writes a part of an untrusted line, or a line end. It is sanitised on a terminal only.
-    pub(crate) fn part(&mut self, part: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn untrusted_part(&mut self, part: &[u8]) -> Result<(), Failure> {
         if self.is_terminal && part != b"\n" {
             return self.bytes(sanitise(&String::from_utf8_lossy(part)).as_bytes());
         }
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_says_the_same_and_a_terminal_obeys_none_of_it() {
+    fn json_is_unchanged_and_safe_for_a_terminal() {
         let text = "a\u{7f}\u{9b}31m\u{202e}\u{e0041}é";
         let json = serde_json::to_string(text).unwrap();
         let escaped = escape(&json);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_counted_agrees_with_its_number() {
+    fn nouns_agree_with_their_count() {
         let check = |count: u64, what: &str, expected: &str| {
             assert_eq!(counted(count, what), expected);
         };
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_output_is_no_error() {
+    fn a_closed_output_is_not_an_error() {
         let check = |kind: io::ErrorKind, expected: &str| {
             assert_eq!(output_error(kind.into()).to_string(), expected);
         };

@@ -104,5 +104,5 @@ fn a_quarantine_drop_lists_asks_and_is_recorded() {
     serve.restart();
     let (code, _, stderr) =
         run(["store", "quarantine", "drop", "--all", "--yes", "--data-dir"], &data);
-    assert_eq!((code, stderr.as_str()), (Some(0), "0 bodies to remove, 0 bytes\n"));
+    assert_eq!((code, stderr.as_str()), (Some(0), "0 bodies to delete, 0 bytes\n"));
 }

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_kept_in_part_and_the_next_one_whole() {
+    fn a_long_line_is_truncated_and_the_next_one_is_whole() {
         for (file, block) in [
             ("a\n0123456789abcdef\nb\n", 1),
             ("a\n0123456789abcdef\nb\n", 2),
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_lines_before_an_error_are_given() {
+    fn whole_lines_before_an_error_are_returned() {
         let (lines, broken) = read(b"a\nb\nhalf".chain(Breaks), 100, 10);
         assert_eq!(lines, [(1, "a".to_owned()), (2, "b".to_owned())]);
         assert!(broken);
@@ -241,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn blocks_give_the_lines_of_the_domain(
+        fn blocks_have_the_lines_of_the_domain(
             file in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), Just(b'x')], 0..100),
             block in 1_usize..20,
         ) {

@@ -209,12 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_utf8_is_decoded() {
+    fn lines_that_are_not_utf8_are_decoded() {
         check("raw,raw_base64\n,eA==\ny,\n,\n,?\n", "raw", &[(2, "x"), (3, "y"), (4, ""), (5, "")]);
     }
 
     #[test]
-    fn what_has_no_such_column_is_refused() {
+    fn files_without_the_column_are_rejected() {
         for (file, header) in [("", ""), ("a,b\n1,2\n", "a,b"), ("CEF:0|a,b|5\n", "CEF:0|a,b|5")] {
             let error = read(file.as_bytes(), "_raw").unwrap_err().to_string();
             assert!(error.contains("no") && error.contains(&format!("begins with {header:?}")));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quote_that_is_not_closed_takes_bounded_memory() {
+    fn an_unclosed_quote_takes_bounded_memory() {
         let file = b"_raw\nx\n\"".chain(io::repeat(b'y').take(1 << 30));
         let error = read(file, "_raw").unwrap_err();
         assert!(matches!(error, ColumnError::RecordTooLong(3)), "{error}");

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_taken_out_of_its_wrapper() {
+    fn a_line_is_read_from_its_wrapper() {
         check(r#"{"a":1,"_raw":"x \"y\"\\\u00e9"}"#, "_raw", Ok("x \"y\"\\é"));
         check(r#"{"event":{"original":"x"}}"#, "event.original", Ok("x"));
         check(r#"{"event.original":"x"}"#, "event.original", Ok("x"));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapper_without_a_line_says_why() {
+    fn a_wrapper_without_a_line_has_a_reason() {
         check("x", "_raw", Err(NoLine::NotAnObject));
         check("[]", "_raw", Err(NoLine::NotAnObject));
         check("{}", "_raw", Err(NoLine::NotFound));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn own_records_are_recognised() {
+    fn vidimus_records_are_recognised() {
         assert!(is_record(br#"{"id":1,"verdict":"valid","raw":"x"}"#));
         assert!(is_record(br#"{"source":"a:1","verdict":"valid","raw_base64":"eA=="}"#));
         assert!(!is_record(br#"{"id":1,"name":"Ingress"}"#));

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_short_is_an_error() {
+    fn a_truncated_file_is_an_error() {
         let gzip = gzip(&[b'x'; 1000]);
         let cut = gzip[..gzip.len() - 9].to_vec();
         let mut reader = decompressed(Box::new(Cursor::new(cut))).unwrap();

@@ -236,13 +236,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_a_segment_of_a_path() {
+    fn an_id_is_one_path_segment() {
         assert!(["", ".", ".."].into_iter().all(|text| id(text).is_err()));
         assert_eq!(id("7b9c018c-681f-43a3-aa7d-05cdd43f07cf").unwrap().len(), 36);
     }
 
     #[test]
-    fn words_are_quoted_where_a_shell_would_read_them() {
+    fn words_are_quoted_for_the_shell() {
         for (word, expected) in [
             ("http://127.0.0.1:8490", "http://127.0.0.1:8490"),
             ("2025-05-16T20:09:54.000Z", "2025-05-16T20:09:54.000Z"),

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use tokio::time::Instant;
 
 use super::access::{RangeArgs, Show};
-use super::waiting::{replayed, run, word};
+use super::waiting::{run, wait_for_replay, word};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::OutputFormat;
 use crate::cli::terminal::{Output, tell};
@@ -67,7 +67,7 @@ impl Start {
         let job = run(async {
             let job = client.start_replay(&scope, &range).await?;
             match self.wait {
-                Some(wait) => replayed(&client, &scope, Instant::now() + wait).await,
+                Some(wait) => wait_for_replay(&client, &scope, Instant::now() + wait).await,
                 None => Ok(job),
             }
         })?;

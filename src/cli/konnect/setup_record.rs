@@ -93,7 +93,7 @@ mod tests {
     use crate::settings::Secret;
 
     #[test]
-    fn what_was_made_is_remembered_for_each_webhook() {
+    fn a_record_is_kept_for_each_webhook() {
         let folder = tempfile::tempdir().unwrap();
         let net = net::Client::new(ClientOptions::default()).unwrap();
         let hosts = Hosts::at(&"http://127.0.0.1:1".parse().unwrap());

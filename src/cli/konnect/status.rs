@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_one_line_and_inactive_is_bad_news() {
+    fn a_status_is_one_line_and_inactive_is_negative() {
         check(
             r#"{"webhook_enabled":true,"webhook_status":"inactive","last_attempt_at":"2023-03-21T09:29:14.52Z",
                "last_response_code":401,"last_response_message":"Unauthorized"}"#,

@@ -61,7 +61,7 @@ async fn undo(client: &Client, scope: &WebhookScope, made: &SetupRecord) -> Resu
     };
     match webhook.map(|webhook| webhook.audit_log_destination_id) {
         None => {}
-        Some(Some(at)) if at == *id => put_back(client, scope, made).await?,
+        Some(Some(at)) if at == *id => restore(client, scope, made).await?,
         Some(Some(at)) => {
             tell(format_args!("the webhook now delivers to {at} and is not changed"));
         }
@@ -86,7 +86,7 @@ async fn undo(client: &Client, scope: &WebhookScope, made: &SetupRecord) -> Resu
 }
 
 /// Restores the webhook.
-async fn put_back(
+async fn restore(
     client: &Client,
     scope: &WebhookScope,
     made: &SetupRecord,

@@ -39,7 +39,7 @@ pub(super) fn run_until_interrupted<T>(
 pub(super) const LOOK: Duration = Duration::from_millis(500);
 
 /// Waits until the replay is over or the `deadline` is reached, and returns the job.
-pub(super) async fn replayed(
+pub(super) async fn wait_for_replay(
     client: &Client,
     scope: &WebhookScope,
     deadline: Instant,

@@ -39,7 +39,7 @@ pub(super) fn rows(records: &[Record]) -> Result<Vec<u8>, csv::Error> {
     write(|writer| {
         records.iter().try_for_each(|record| {
             let cells = cells(record);
-            writer.write_record(cells.iter().map(|cell| harmless(cell).into_owned()))
+            writer.write_record(cells.iter().map(|cell| escape_formula(cell).into_owned()))
         })
     })
 }
@@ -91,7 +91,7 @@ fn cells(record: &Record) -> Vec<Cow<'_, str>> {
 }
 
 /// Escapes a cell that a spreadsheet would read as a formula.
-fn harmless(cell: &str) -> Cow<'_, str> {
+fn escape_formula(cell: &str) -> Cow<'_, str> {
     match cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
         true => format!("'{cell}").into(),
         false => cell.into(),

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grid_fits_the_screen_and_is_whole_in_a_pipe() {
+    fn a_grid_fits_the_terminal_and_is_whole_in_a_pipe() {
         check(
             None,
             &[
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn without_rows_there_is_nothing() {
+    fn a_grid_without_rows_is_empty() {
         let grid = Grid::new([whole("A")]);
         assert!(grid.lines(Screen { width: Some(80), colours: false }).is_empty());
     }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_short_on_a_screen() {
+    fn a_time_is_short_on_a_terminal() {
         let at = Millis::saturating(1_747_426_194_123);
         let on = |width| time(at, None, Screen { width, colours: false });
         assert_eq!(on(Some(80)), "05-16 20:09:54");

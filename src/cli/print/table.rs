@@ -130,7 +130,7 @@ impl Table {
             (Some(time), None) => time.to_string(),
             (None, _) => String::new(),
         };
-        let (name, what) = (text("name"), what(record));
+        let (name, what) = (text("name"), action(record));
         let (time, name, principal, what) = match self.screen.width {
             None => (time, name, principal, what),
             Some(_) => (
@@ -153,7 +153,7 @@ impl Table {
 }
 
 /// A short description of the action.
-fn what(record: &Record) -> String {
+fn action(record: &Record) -> String {
     let text = |name: &str| record.fields.get(name).map(Value::as_text).unwrap_or_default();
     let yes_or_no = |name: &str, yes: &str, no: &str| match record.fields.get(name) {
         Some(Value::Boolean(true)) => yes.to_owned(),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_fits_the_screen() {
+    fn the_table_fits_the_terminal() {
         check(
             None,
             false,
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn eighty_columns_have_room_for_what_was_done() {
+    fn eighty_columns_have_room_for_the_action() {
         let id = "768dba25-7f3d-4b1c-8d9b-1f6e2a3c0f46";
         let name = format!("Authz.control-planes/{id}");
         let login = [
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_text_moves_nothing() {
+    fn hostile_text_does_not_move_columns() {
         let record = record(
             Some(Kind::Other),
             &[("name", "\x1b[2Ja\nb\u{202e}"), ("principal_id", "\u{9b}1m"), ("src", "\r")],
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn what_was_done() {
-        let what = |kind, fields: &[(&str, &str)], raw| what(&record(kind, fields, raw));
+        let what = |kind, fields: &[(&str, &str)], raw| action(&record(kind, fields, raw));
         let authentication =
             [("event_class_id", "AUTHENTICATION_TYPE_BASIC"), ("success", "false")];
         assert_eq!(what(Some(Kind::Authentication), &authentication, ""), "BASIC failed");

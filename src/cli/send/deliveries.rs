@@ -52,7 +52,7 @@ struct Progress {
     /// The file for acknowledged lines.
     acknowledged: Option<File>,
     /// The warnings already printed.
-    told: BTreeSet<String>,
+    printed: BTreeSet<String>,
 }
 
 /// The batches that the connections take in turn.
@@ -61,7 +61,7 @@ type Queue = tokio::sync::Mutex<mpsc::Receiver<Body>>;
 impl Deliveries {
     /// Delivers to `target`, and appends acknowledged lines to `acknowledged`.
     pub(super) fn new(target: Target, acknowledged: Option<File>) -> Deliveries {
-        let done = Progress { report: Report::default(), acknowledged, told: BTreeSet::new() };
+        let done = Progress { report: Report::default(), acknowledged, printed: BTreeSet::new() };
         Deliveries { target, done: Mutex::new(done) }
     }
 
@@ -161,9 +161,9 @@ impl Progress {
     /// Prints a warning once.
     fn tell(&mut self, what: String) {
         // The text of an endpoint may differ each time.
-        if self.told.len() < MAX_WARNINGS && !self.told.contains(&what) {
+        if self.printed.len() < MAX_WARNINGS && !self.printed.contains(&what) {
             tell(format_args!("warning: {what}"));
-            self.told.insert(what);
+            self.printed.insert(what);
         }
     }
 
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_gives_its_reason() {
+    fn a_response_has_its_reason() {
         let check = |body: &str, expected: &str| assert_eq!(reason(body.as_bytes()), expected);
         check(r#"{"title":"Unauthorized","status":401,"detail":"no value"}"#, "no value");
         check(r#"{"title":"Not Found"}"#, "Not Found");

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_kept_for_its_owner_alone_and_never_overwritten() {
+    fn a_key_is_readable_by_its_owner_only_and_never_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.pem");
         let (signer, pem) = Signer::generate(None).unwrap();
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_as_a_whole() {
+    fn a_file_is_replaced_atomically() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jwks.json");
         write_by_rename(&path, b"one").unwrap();

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_says_how_much_was_taken() {
+    fn the_exit_code_depends_on_the_acknowledged_batches() {
         let check = |deliveries: &[&[u16]], expected| {
             assert_eq!(report(deliveries).exit(), expected, "{deliveries:?}");
         };
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_of_the_nearest_rank() {
+    fn percentiles_use_the_nearest_rank() {
         let sorted: Vec<_> = (1..=100).map(Duration::from_millis).collect();
         let expected = Latency { p50: 50.0, p90: 90.0, p99: 99.0, max: 100.0 };
         assert_eq!(percentiles(&sorted), Some(expected));

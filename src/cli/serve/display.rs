@@ -20,7 +20,7 @@ struct Throttle(Mutex<Second>);
 #[derive(Default)]
 struct Second {
     began: Option<Instant>,
-    told: u64,
+    shown: u64,
 }
 
 impl Throttle {
@@ -28,12 +28,12 @@ impl Throttle {
     fn admits(&self) -> Option<u64> {
         let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if second.began.is_none_or(|began| began.elapsed() >= Duration::from_secs(1)) {
-            let kept_back = second.told.saturating_sub(PER_SECOND);
-            *second = Second { began: Some(Instant::now()), told: 1 };
+            let kept_back = second.shown.saturating_sub(PER_SECOND);
+            *second = Second { began: Some(Instant::now()), shown: 1 };
             return Some(kept_back);
         }
-        second.told += 1;
-        (second.told <= PER_SECOND).then_some(0)
+        second.shown += 1;
+        (second.shown <= PER_SECOND).then_some(0)
     }
 }
 
@@ -90,11 +90,11 @@ fn summary(appended: &Appended) -> String {
     ];
     let verdicts = verdicts.iter().filter(|(_, count)| *count > 0);
     let verdicts: Vec<_> = verdicts.map(|(name, count)| format!("{count} {name}")).collect();
-    let mut told = format!("{stored} stored");
+    let mut summary = format!("{stored} stored");
     if duplicates > 0 {
-        told += &format!(", {}", counted(duplicates, "duplicate"));
+        summary += &format!(", {}", counted(duplicates, "duplicate"));
     }
-    told + ": " + &verdicts.join(", ")
+    summary + ": " + &verdicts.join(", ")
 }
 
 /// Logs an event per delivery.
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delivery_is_told_in_a_few_words() {
+    fn a_delivery_has_a_short_summary() {
         let check = |appended: Appended, expected: &str| assert_eq!(summary(&appended), expected);
         check(Appended::default(), "empty");
         let again = Appended { received: 2, duplicates: 2, valid: 2, ..Appended::default() };
@@ -154,10 +154,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_cannot_fill_the_log() {
+    fn refused_requests_cannot_fill_the_log() {
         let throttle = Throttle::default();
-        let told = (0..1000).filter(|_| throttle.admits().is_some()).count();
+        let shown = (0..1000).filter(|_| throttle.admits().is_some()).count();
         // A second may pass during the loop.
-        assert!((20..200).contains(&told), "{told}");
+        assert!((20..200).contains(&shown), "{shown}");
     }
 }

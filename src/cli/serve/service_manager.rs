@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_watchdog_is_fed_after_looks_that_found_life_alone() {
+    async fn the_watchdog_is_fed_only_after_successful_checks() {
         static FED: AtomicU32 = AtomicU32::new(0);
         let mut looks = [true, false, false, true, false].into_iter();
         // The check after the last one panics, which ends the loop.

@@ -113,7 +113,7 @@ impl Show {
         let (what, body) = self.store.reader()?.quarantined(self.id)?;
         let mut output = Output::new();
         match self.output {
-            Shown::Raw => output.foreign(&body)?,
+            Shown::Raw => output.untrusted(&body)?,
             Shown::Jsonl => {
                 let mut object = serde_json::to_value(&what)?;
                 if let Some(object) = object.as_object_mut() {

@@ -64,7 +64,7 @@ impl Check {
                 Ok(line) => Some(Bytes::from(line)),
                 Err(why) => {
                     tally.count_malformed(why.as_str());
-                    return self.tell_no_line(source(), why, lines.block.line(line), out);
+                    return self.write_missing_line(source(), why, lines.block.line(line), out);
                 }
             },
             false => None,
@@ -72,13 +72,13 @@ impl Check {
         let text = unwrapped.as_deref().unwrap_or(lines.block.text(line));
         let examined = CheckedLine::new(text, &self.keys, MAX_LINE);
         let verdict = examined.verdict();
-        let fine = self.is_fine(verdict);
+        let fine = self.is_acceptable(verdict);
         tally.count(verdict, fine);
         // Skip reading the fields if they are not needed.
         let anybody = self.expected.org_ids.is_empty() && self.expected.portal_ids.is_empty();
         if self.output == OutputFormat::Text && anybody {
             if !fine {
-                self.tell_text(source(), verdict, &[], out);
+                self.write_text(source(), verdict, &[], out);
             }
             return;
         }
@@ -95,21 +95,21 @@ impl Check {
                     // The rest was not read.
                     record.whole = Some(WholeLine { bytes: None, sha256: None });
                 }
-                tell_json(&record, out);
+                write_record(&record, out);
             }
             OutputFormat::Text => {
                 let foreign =
                     |one: &&Warning| matches!(one, Warning::ForeignOrg | Warning::ForeignPortal);
                 let warnings: Vec<_> = entry.warnings.iter().filter(foreign).copied().collect();
                 if !fine || !warnings.is_empty() {
-                    self.tell_text(source(), verdict, &warnings, out);
+                    self.write_text(source(), verdict, &warnings, out);
                 }
             }
         }
     }
 
     /// Whether a verdict is acceptable.
-    fn is_fine(&self, verdict: &Verdict) -> bool {
+    fn is_acceptable(&self, verdict: &Verdict) -> bool {
         match verdict {
             Verdict::Valid(_) => true,
             Verdict::Unsigned => self.allow_unsigned,
@@ -117,22 +117,22 @@ impl Check {
         }
     }
 
-    fn tell_text(&self, source: String, verdict: &Verdict, notes: &[Warning], out: &mut Vec<u8>) {
+    fn write_text(&self, source: String, verdict: &Verdict, notes: &[Warning], out: &mut Vec<u8>) {
         let mut text = format!("{source} {}", verdict.name());
         let notes = notes.iter().map(|warning| warning.as_str());
         verdict.reason().into_iter().chain(notes).for_each(|word| {
             text.push(' ');
             text.push_str(word);
         });
-        tell_line(&text, out);
+        write_line(&text, out);
     }
 
-    fn tell_no_line(&self, source: String, why: NoLine, raw: Bytes, out: &mut Vec<u8>) {
+    fn write_missing_line(&self, source: String, why: NoLine, raw: Bytes, out: &mut Vec<u8>) {
         match self.output {
             OutputFormat::Text => {
-                tell_line(&format!("{source} {} {why}", VerdictName::Malformed), out)
+                write_line(&format!("{source} {} {why}", VerdictName::Malformed), out)
             }
-            OutputFormat::Jsonl => tell_json(
+            OutputFormat::Jsonl => write_record(
                 &Record {
                     origin: Origin::File { source },
                     time: None,
@@ -153,12 +153,12 @@ impl Check {
     }
 }
 
-fn tell_line(text: &str, out: &mut Vec<u8>) {
+fn write_line(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(sanitise(text).as_bytes());
     out.push(b'\n');
 }
 
-fn tell_json(record: &Record, out: &mut Vec<u8>) {
+fn write_record(record: &Record, out: &mut Vec<u8>) {
     // This cannot fail: the writer is memory, and all keys of a record are strings.
     let _ = serde_json::to_writer(&mut *out, record);
     let _ = out.write_all(b"\n");
@@ -203,7 +203,7 @@ mod tests {
     const TEXT: &str = "Apr 14 05:39:08 h CEF:0|a|b|c|d|Ingress|5|org_id=o x=\x1b";
 
     #[test]
-    fn text_tells_of_what_is_not_valid_and_is_safe_to_print() {
+    fn text_lists_entries_that_are_not_valid_and_is_sanitised() {
         let signer = signer();
         let valid = signed(&signer, TEXT);
         let lines =
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapped_line_is_checked_as_it_was_before() {
+    fn a_wrapped_line_is_checked_like_a_plain_one() {
         let signer = signer();
         let wrapped = serde_json::json!({"_raw": signed(&signer, TEXT)}).to_string();
         let check = check(Some("_raw"), OutputFormat::Text, &signer);

@@ -49,10 +49,10 @@ impl Verification<'_> {
         let pool = pool?;
         thread::scope(|scope| {
             let (lines_in, lines_out) = sync_channel(WAITING);
-            let (told_in, told_out) = sync_channel(WAITING);
+            let (output_in, output_out) = sync_channel(WAITING);
             let reader = scope.spawn(move || self.read(&lines_in));
-            let writer = scope.spawn(move || self.write(told_out));
-            let (tally, complete) = pool.install(|| self.verify(lines_out, told_in));
+            let writer = scope.spawn(move || self.write(output_out));
+            let (tally, complete) = pool.install(|| self.verify(lines_out, output_in));
             let all_read = joined(reader);
             ignore_closed(joined(writer))?;
             Ok(Outcome { tally, all_read, complete })
@@ -61,21 +61,25 @@ impl Verification<'_> {
 
     /// Verifies blocks until there are no more, or until the writer has ended. Returns the counts,
     /// and whether all lines were checked.
-    fn verify(self, lines: Receiver<Lines>, told: SyncSender<Vec<Vec<u8>>>) -> (Tally, bool) {
+    fn verify(
+        self,
+        lines: Receiver<Lines>,
+        output_blocks: SyncSender<Vec<Vec<u8>>>,
+    ) -> (Tally, bool) {
         let mut all = Tally::default();
         while let Ok(block) = lines.recv() {
             let (text, tally) = self.check.lines(&block);
             all.merge(&tally);
-            if !text.is_empty() && told.send(text).is_err() {
+            if !text.is_empty() && output_blocks.send(text).is_err() {
                 return (all, lines.recv().is_err());
             }
         }
         (all, true)
     }
 
-    fn write(self, told: Receiver<Vec<Vec<u8>>>) -> Result<(), Failure> {
+    fn write(self, output_blocks: Receiver<Vec<Vec<u8>>>) -> Result<(), Failure> {
         let mut output = Output::new();
-        for text in told {
+        for text in output_blocks {
             self.progress.suspend(|| {
                 text.iter().try_for_each(|text| output.bytes(text))?;
                 output.flush()
@@ -208,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sort_of_a_file_shows_in_its_first_character() {
+    fn the_first_character_shows_the_kind_of_a_file() {
         for (start, expected) in [
             ("", FileKind::Empty),
             ("\n\n", FileKind::Empty),
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_wraps_lines_is_recognised() {
+    fn wrapper_fields_are_recognised() {
         let own_csv = "id,received_at,input,time,x,raw,raw_base64\r\n";
         assert_eq!(own_kind(own_csv.as_bytes()), Some(FileKind::Csv));
         assert_eq!(own_kind(br#"{"id":1,"verdict":"valid","raw":"x"}"#), Some(FileKind::Json));

@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_finding_is_a_line_and_what_to_try() {
+    fn a_finding_is_a_line_with_advice() {
         assert_eq!(Finding::ok("token", "known").line(), "ok       token        known");
         assert_eq!(
             Finding::problem("webhook", "off", "set it").line(),

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_is_told_by_its_status() {
+    fn the_status_shows_what_answers() {
         check(405, "ok");
         check(404, "problem");
         check(502, "problem");

@@ -66,10 +66,11 @@ fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
 
 /// The requests refused since the last good delivery, with the reasons.
 pub(super) fn refused(stats: &Stats, findings: &mut Findings) -> Result<(), Failure> {
-    findings.add(told(stats.deliveries.first().map(|one| one.received_at.get()), &stats.refused))
+    findings
+        .add(refusals(stats.deliveries.first().map(|one| one.received_at.get()), &stats.refused))
 }
 
-fn told(delivered: Option<i64>, refused: &[Refused]) -> Finding {
+fn refusals(delivered: Option<i64>, refused: &[Refused]) -> Finding {
     const CHECK: &str = "refused";
     // The `GET` of this command is refused too, with 405.
     let newer = |one: &&Refused| delivered.is_none_or(|at| one.time.get() > at);
@@ -82,7 +83,7 @@ fn told(delivered: Option<i64>, refused: &[Refused]) -> Finding {
     if reasons.is_empty() {
         return Finding::ok(CHECK, format!("nothing was refused {since}"));
     }
-    let told: Vec<_> = reasons
+    let counts: Vec<_> = reasons
         .iter()
         .map(|((status, reason, scheme), count)| {
             let status = status.map_or_else(|| "no request".to_owned(), |code| code.to_string());
@@ -105,7 +106,7 @@ fn told(delivered: Option<i64>, refused: &[Refused]) -> Finding {
     } else {
         "see vidimus store stats"
     };
-    Finding::problem(CHECK, format!("{since}: {}", told.join("; ")), advice)
+    Finding::problem(CHECK, format!("{since}: {}", counts.join("; ")), advice)
 }
 
 pub(super) fn keys(stats: &Stats, findings: &mut Findings) -> Result<(), Failure> {
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_endpoint_is_compared_with_the_settings() {
+    fn the_endpoint_is_compared_with_the_configuration() {
         check("https://siem.example.com/audit-logs", true, &["ok"]);
         check("http://siem.example.com/audit-logs", true, &["problem"]);
         check("https://127.0.0.1:8443/audit-logs", true, &["problem"]);
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_authorization_is_told_by_its_scheme() {
+    fn a_wrong_authorization_is_shown_by_its_scheme() {
         let refused = |time: i64, status, scheme: Option<&str>| Refused {
             time: Millis::saturating(time),
             peer: "192.0.2.1:1".into(),
@@ -186,11 +187,11 @@ mod tests {
             refused(19, Some(405), None),
             refused(5, Some(404), None),
         ];
-        let finding = format!("{:?}", told(Some(10), &list));
+        let finding = format!("{:?}", refusals(Some(10), &list));
         assert!(finding.contains("since the last good delivery: 2 × 401 authorization, with an"));
         assert!(finding.contains("scheme Splunk\""), "{finding}");
         assert!(finding.contains("set it with vidimus konnect setup"), "{finding}");
-        assert!(format!("{:?}", told(Some(30), &list)).contains("Ok"));
-        assert!(format!("{:?}", told(None, &list)).contains("1 × 404"));
+        assert!(format!("{:?}", refusals(Some(30), &list)).contains("Ok"));
+        assert!(format!("{:?}", refusals(None, &list)).contains("1 × 404"));
     }
 }

@@ -1,7 +1,7 @@
 //! `vidimus konnect reconcile`: find entries that the webhook never delivered.
 //!
 //! For the organization, the range is pulled and compared with the store. The entries of a Dev
-//! Portal cannot be pulled, so the range is replayed. New entries from the replay were missing.
+//! Portal cannot be pulled, so the range is wait_for_replay. New entries from the replay were missing.
 
 mod portal;
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::access::{Access, RangeArgs, WebhookArgs};
 use super::pull;
-use super::waiting::{LOOK, replayed, run, word};
+use super::waiting::{LOOK, run, wait_for_replay, word};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::{OutputFormat, Screen};
 use crate::cli::terminal::{Output, tell};
@@ -32,7 +32,7 @@ use crate::store::{Reader, TimeRange};
 ///
 /// The command lists the missing entries and prints the replay command that fetches them. --replay
 /// starts the replay at once. Missing entries that are older than Konnect's retention are lost.
-/// With --portal the range is replayed at once and the new entries are counted, because the entries
+/// With --portal the range is wait_for_replay at once and the new entries are counted, because the entries
 /// of a Dev Portal cannot be pulled.
 ///
 /// Exit codes: 0 nothing is missing (any more), 1 entries are missing or lost.
@@ -110,7 +110,7 @@ impl Reconcile {
         let found = compare(pulled, &stored(reader, range)?);
         ignore_closed(self.print(&found.missing, range.horizon))?;
         self.summarise(total, &found);
-        let nothing_is_known = tell_of_the_past(reader, range, &Filter::All)?;
+        let nothing_is_known = report_lost_range(reader, range, &Filter::All)?;
         let (lost, gone): (Vec<_>, Vec<_>) =
             found.missing.into_iter().partition(|one| one.identity.at < range.horizon);
         if !lost.is_empty() {
@@ -121,7 +121,7 @@ impl Reconcile {
             ));
         }
         let is_whole = lost.is_empty() && !nothing_is_known;
-        let Some(replay) = range.replay_of(&gone, now()) else {
+        let Some(replay) = range.covering_replay(&gone, now()) else {
             return Ok(if is_whole { Exit::Done } else { Exit::Negative });
         };
         if !self.replay {
@@ -151,7 +151,7 @@ impl Reconcile {
         };
         let before = missing()?;
         client.start_replay(&scope, replay).await?;
-        let job = replayed(client, &scope, deadline).await?;
+        let job = wait_for_replay(client, &scope, deadline).await?;
         // Entries that the job has sent may be in a delivery that is still running.
         let mut left = missing()?;
         let mut rest = Rest::default();
@@ -276,7 +276,7 @@ struct Range {
 
 impl Range {
     /// The replay that covers these entries, in whole seconds; `None` if there are none.
-    fn replay_of(&self, missing: &[Pulled], now: Millis) -> Option<ReplayRange> {
+    fn covering_replay(&self, missing: &[Pulled], now: Millis) -> Option<ReplayRange> {
         let first = missing.iter().map(|one| one.identity.at).min()?;
         let last = missing.iter().map(|one| one.identity.at).max()?;
         let start = first.get().div_euclid(1000) * 1000;
@@ -349,7 +349,7 @@ fn stored(reader: &Reader, range: &Range) -> Result<Vec<StoredEntry>, Failure> {
 
 /// Reports that missing entries before the horizon are lost. Returns whether nothing is stored of
 /// that time, which is certainly a gap.
-fn tell_of_the_past(reader: &Reader, range: &Range, filter: &Filter) -> Result<bool, Failure> {
+fn report_lost_range(reader: &Reader, range: &Range, filter: &Filter) -> Result<bool, Failure> {
     let end = range.horizon.min(range.until);
     if range.since >= end {
         return Ok(false);
@@ -370,7 +370,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_never_comes_is_not_waited_for() {
+    fn entries_that_never_arrive_are_not_waited_for() {
         let check = |looks: &[usize], expected: bool| {
             let mut rest = Rest::default();
             let last = looks.iter().fold(false, |_, left| rest.is_all(*left));
@@ -384,13 +384,13 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_is_of_whole_seconds_within_what_is_kept() {
+    fn a_replay_has_whole_seconds_within_the_retention() {
         let at = |millis: i64| Millis::saturating(1_747_426_194_000 + millis);
         let entry = |at: Millis| Pulled::read(json!({"ts": at.to_string()})).unwrap();
         let check = |times: &[i64], now: i64, expected: Option<(i64, i64)>| {
             let range = Range { since: at(0), until: at(99_000), horizon: at(1_500) };
             let missing: Vec<_> = times.iter().map(|time| entry(at(*time))).collect();
-            let found = range.replay_of(&missing, at(now));
+            let found = range.covering_replay(&missing, at(now));
             let expected = expected.map(|(start, end)| ReplayRange {
                 start_at: at(start).into(),
                 end_at: at(end).into(),

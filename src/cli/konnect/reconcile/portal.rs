@@ -4,9 +4,9 @@
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Range, Reconcile, tell_of_the_past};
+use super::{Range, Reconcile, report_lost_range};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
-use crate::cli::konnect::waiting::{LOOK, replayed, word};
+use crate::cli::konnect::waiting::{LOOK, wait_for_replay, word};
 use crate::cli::print::OutputFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::entry::record::Origin;
@@ -38,7 +38,7 @@ pub(super) async fn reconcile(
     let portal = scope.portal().unwrap_or_default();
     let query = format!("portal_id:\"{}\"", portal.replace(['"', '\\'], ""));
     let filter = search::parse(&query, 0).map_err(Failure::usage)?;
-    let nothing_is_known = tell_of_the_past(reader, range, &filter)?;
+    let nothing_is_known = report_lost_range(reader, range, &filter)?;
     if range.until <= range.horizon {
         return Ok(Exit::Negative);
     }
@@ -47,7 +47,7 @@ pub(super) async fn reconcile(
     let start = range.since.max(range.horizon);
     let replay = ReplayRange { start_at: start.into(), end_at: range.until.into() };
     client.start_replay(scope, &replay).await?;
-    let job = replayed(client, scope, deadline).await?;
+    let job = wait_for_replay(client, scope, deadline).await?;
 
     // Entries that the job has sent may be in a delivery that is still running.
     let (mut after, mut same) = (counts(reader, &filter, range.in_store(0))?, 0);

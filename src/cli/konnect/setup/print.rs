@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_template_would_read_is_escaped() {
+    fn template_syntax_is_escaped() {
         assert_eq!(hcl("a\"${x}%{y}"), r#""a\"$${x}%%{y}""#);
     }
 }
