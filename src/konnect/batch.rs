@@ -1,4 +1,4 @@
-//! Batches of entries: what stands in them, and their bodies as they go over the wire.
+//! Makes the lines and the bodies of batches.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -16,20 +16,20 @@ use crate::entry::Millis;
 use crate::entry::words::words;
 
 words! {
-    /// How a body is encoded, by the name that `Content-Encoding` has for it.
+    /// The encoding of a body, named as in `Content-Encoding`.
     pub enum Encoding {
-        /// Gzip, under the name that the vendor's documentation has for it.
+        /// Gzip, by the name in Kong's documentation.
         ApplicationGzip = "application/gzip",
-        /// Gzip, under its registered name (RFC 9110 section 8.4.1.3).
+        /// Gzip, by its registered name (RFC 9110 section 8.4.1.3).
         Gzip = "gzip",
-        /// Not at all; no header is sent.
+        /// No encoding, and no header.
         Identity = "identity",
     }
 }
 
 impl Encoding {
-    /// The body so encoded. Speed counts for more than size: a load is counts on the machine that
-    /// receives it.
+    /// Encodes a body. It favours speed over size, because load is often generated on the machine
+    /// that receives it.
     pub fn encode(self, body: Vec<u8>) -> io::Result<Bytes> {
         if self == Encoding::Identity {
             return Ok(body.into());
@@ -40,38 +40,38 @@ impl Encoding {
     }
 }
 
-/// Makes signed lines, with the shares of others that it is told to mix in.
+/// Makes signed lines, and tampered, unsigned and duplicate lines as its plan says.
 #[derive(Debug)]
 pub struct LineMaker {
     generator: Generator,
     signer: Signer,
     format: Format,
     tampering: TamperingPlan,
-    /// The newest genuine lines, from which duplicates are taken.
+    /// The newest genuine lines: the source of duplicates.
     recent: VecDeque<String>,
     random: Rng,
     counts: LineCounts,
 }
 
-/// How many lines of each sort were counts.
+/// The number of lines of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct LineCounts {
-    /// Signed.
+    /// Signed lines.
     pub genuine: u64,
-    /// Signed, and changed afterwards.
+    /// Lines that were changed after they were signed.
     pub tampered: u64,
-    /// Without a signature.
+    /// Lines without a signature.
     pub unsigned: u64,
-    /// A genuine line once more.
+    /// Repeated genuine lines.
     pub duplicate: u64,
 }
 
-/// Of so many genuine lines a duplicate is taken.
+/// The number of genuine lines that a duplicate is chosen from.
 const RECENT: usize = 1000;
 
 impl LineMaker {
-    /// Makes lines in `format` of what `generator` gives, signed by `signer`; `seed` chooses which
-    /// are sent again.
+    /// Makes lines in `format` from the events of `generator`, signed by `signer`. `seed` chooses the
+    /// duplicates.
     pub fn new(
         generator: Generator,
         signer: Signer,
@@ -91,7 +91,7 @@ impl LineMaker {
         }
     }
 
-    /// A line about something that happened at `at`, without a line end.
+    /// A line for an event at `at`, without a line end.
     pub fn line(&mut self, at: Millis) -> String {
         match self.tampering.next() {
             Some(Tampering::Tampered) => {
@@ -109,12 +109,12 @@ impl LineMaker {
                 let again = self.random.usize(..self.recent.len());
                 self.recent.get(again).cloned().unwrap_or_default()
             }
-            // A duplicate of nothing is a first.
+            // There is nothing to repeat yet.
             Some(Tampering::Genuine | Tampering::Duplicate) | None => self.genuine(at),
         }
     }
 
-    /// How many lines of each sort were counts so far.
+    /// The number of lines of each kind so far.
     pub fn counts(&self) -> LineCounts {
         self.counts
     }

@@ -1,10 +1,10 @@
-//! Where a pull stands, so that it goes on there: nothing repeated, nothing missed.
+//! The position of a pull, so that the next pull continues there without repeats or gaps.
 //!
-//! A pull reads windows of time, each from the first page to the last. The window's end is fixed
-//! before its first page is asked for, so that what happens meanwhile does not disturb the pages.
-//! Entries are not listed the moment they happen: each window begins [`LATE`] before the last one
-//! ended, and what was seen there is left out, by number where entries are alike. What is listed
-//! later still is missed.
+//! A pull reads time windows, each from the first page to the last. The end of a window is fixed
+//! before its first page is requested, so later entries do not move the pages. Konnect lists entries
+//! with a delay. So each window begins [`LATE`] before the end of the last one, and entries that
+//! were seen before are left out. Identical entries are counted. An entry that is listed later than
+//! that is missed.
 
 use std::collections::BTreeMap;
 
@@ -18,30 +18,30 @@ use super::api::Time;
 use super::client::PullFilter;
 use crate::entry::Millis;
 
-/// How much later than it happened an entry may be listed, in milliseconds.
-pub const LATE: i64 = 2 * 60 * 1000;
+/// The maximum delay until an entry is listed, in milliseconds.
+pub(crate) const LATE: i64 = 2 * 60 * 1000;
 
-/// Where a pull stands. Times are milliseconds since the Unix epoch.
+/// The position of a pull. Times are milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cursor {
-    /// The host that is pulled from.
-    pub api: String,
-    /// The type that is asked for.
+pub(crate) struct Cursor {
+    /// The host of the API.
+    pub(crate) api: String,
+    /// The requested type.
     #[serde(default, rename = "type")]
-    pub kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// The start of the window.
     since: i64,
     /// The end of the window while its pages are read.
     until: Option<i64>,
-    /// The cursor of its next page.
+    /// The API's cursor for the next page.
     after: Option<String>,
-    /// The entries from `since` on that were given out by earlier windows.
+    /// The entries from `since` on that earlier windows returned.
     seen: BTreeMap<String, SeenCount>,
-    /// Those of this window that it or the next may meet again.
+    /// The entries of this window that it or the next may see again.
     met: BTreeMap<String, SeenCount>,
 }
 
-/// Entries that are alike.
+/// The number of identical entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct SeenCount {
     at: i64,
@@ -49,8 +49,8 @@ struct SeenCount {
 }
 
 impl Cursor {
-    /// Before everything that happened from `since` on.
-    pub fn new(api: &str, kind: Option<String>, since: Millis) -> Cursor {
+    /// A cursor that starts at `since`.
+    pub(crate) fn new(api: &str, kind: Option<String>, since: Millis) -> Cursor {
         Cursor {
             api: api.to_owned(),
             kind,
@@ -62,17 +62,16 @@ impl Cursor {
         }
     }
 
-    /// The next page to ask for: of the window that is being read, or of a new one that ends at
-    /// `now`.
-    pub fn next(&mut self, now: Millis) -> (PullFilter, Option<String>) {
+    /// The next page to request: of the current window, or of a new window that ends at `now`.
+    pub(crate) fn next(&mut self, now: Millis) -> (PullFilter, Option<String>) {
         let until = *self.until.get_or_insert(now.get().max(self.since));
         let (since, until) = (Millis::saturating(self.since), Millis::saturating(until));
         (PullFilter { since, until, kind: self.kind.clone() }, self.after.clone())
     }
 
-    /// Takes that page, and gives those of its entries that are new. Without a cursor for the page
-    /// after it the window is over.
-    pub fn take(&mut self, mut entries: Vec<Value>, after: Option<String>) -> Vec<Value> {
+    /// Takes that page, and returns its new entries. `after` is the cursor of the next page; without
+    /// one, the window ends.
+    pub(crate) fn take(&mut self, mut entries: Vec<Value>, after: Option<String>) -> Vec<Value> {
         let until = self.until.unwrap_or(self.since);
         entries.retain(|entry| {
             let at = time(entry).unwrap_or(until);
@@ -92,8 +91,8 @@ impl Cursor {
         entries
     }
 
-    /// Whether the last page of a window was taken.
-    pub fn is_between_windows(&self) -> bool {
+    /// Whether the current window has ended.
+    pub(crate) fn is_between_windows(&self) -> bool {
         self.until.is_none()
     }
 

@@ -1,8 +1,8 @@
-//! One delivery to a destination, with Konnect's retry rules.
+//! One delivery to a destination, with Konnect's retries.
 //!
-//! From the vendor's page "Konnect and Dev Portal audit logs": after a connection error, a 429 or a
-//! 500 the batch is sent again, after 1 s at first and 30 s at most, at most four times. Any other
-//! status ends it: the batch was taken, or it is lost.
+//! From Kong's page "Konnect and Dev Portal audit logs": after a connection error, a 429 or a 500,
+//! the batch is sent again, at most four times. The first wait is 1 s, the longest 30 s. After any
+//! other status, the batch is either accepted or lost.
 
 use std::time::{Duration, Instant};
 
@@ -11,57 +11,57 @@ use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, He
 use super::batch::Encoding;
 use crate::net::ClientError;
 
-/// When a delivery is tried again.
+/// The waits between attempts.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryPolicy {
-    /// The first wait; each one after it is twice as long.
+    /// The first wait. Each later wait is twice the one before.
     pub first: Duration,
-    /// The longest wait.
+    /// The maximum wait.
     pub longest: Duration,
-    /// How often at most.
+    /// The maximum number of retries.
     pub most: usize,
 }
 
 impl RetryPolicy {
-    /// As Konnect does.
+    /// Konnect's own policy.
     pub const KONNECT: RetryPolicy =
         RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(30), most: 4 };
 
-    /// The waits, in their order.
+    /// The waits in order.
     pub fn waits(self) -> impl Iterator<Item = Duration> {
         let doubled = move |wait: &Duration| Some((*wait * 2).min(self.longest));
         std::iter::successors(Some(self.first.min(self.longest)), doubled).take(self.most)
     }
 }
 
-/// One try of a delivery.
+/// One attempt at a delivery.
 #[derive(Debug)]
 pub struct Attempt {
-    /// The status of the answer, or why there was none.
+    /// The status of the response, or the error.
     pub answer: Result<u16, ClientError>,
-    /// From the first byte sent to the answer.
+    /// The time from the first byte of the request to the response.
     pub took: Duration,
 }
 
 impl Attempt {
-    /// Whether the batch was taken.
+    /// Whether the receiver accepted the batch.
     pub fn acknowledged(&self) -> bool {
         matches!(self.answer, Ok(200..300))
     }
 
-    /// Whether it is worth another try.
+    /// Whether another attempt may succeed.
     pub fn is_temporary(&self) -> bool {
         match self.answer {
             Ok(status) => matches!(status, 429 | 500),
-            // A wrong URL does not become right.
+            // A wrong URL stays wrong.
             Err(ClientError::Url { .. }) => false,
             Err(_) => true,
         }
     }
 }
 
-/// Delivers by calling `post` until it is answered for good, or there is no TLS with the other end. The
-/// attempts made, the last one last.
+/// Calls `post` until the delivery is accepted or lost, and returns the attempts in order. An
+/// untrusted certificate ends it at once.
 pub async fn deliver<F>(retry: RetryPolicy, mut post: impl FnMut() -> F) -> Vec<Attempt>
 where
     F: Future<Output = Result<u16, ClientError>>,
@@ -71,7 +71,7 @@ where
     loop {
         let start = Instant::now();
         let attempt = Attempt { answer: post().await, took: start.elapsed() };
-        // Konnect would try again. But whoever reads this can mend it, and need not wait.
+        // Konnect would retry. But the user can fix this, and need not wait.
         let is_untrusted = matches!(attempt.answer, Err(ClientError::Tls { .. }));
         let again = attempt.is_temporary() && !is_untrusted;
         let wait = if again { waits.next() } else { None };
@@ -89,7 +89,7 @@ where
     }
 }
 
-/// The headers of a delivery. The authorization is sent as it is, and is not shown in a `Debug`.
+/// The headers of a delivery. `authorization` is sent unchanged, and `Debug` hides it.
 pub fn headers(encoding: Encoding, authorization: Option<HeaderValue>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

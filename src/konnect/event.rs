@@ -1,7 +1,7 @@
 //! An entry before it is signed, and its text in each format.
 //!
-//! CEF is escaped as "Implementing ArcSight Common Event Format" has it, chapter "Character
-//! encoding"; JSON has its keys in alphabetical order, as in the vendor's examples.
+//! CEF is escaped by "Implementing ArcSight Common Event Format", chapter "Character encoding". JSON
+//! keys are in alphabetical order, as in Kong's examples.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ use crate::entry::{Millis, Value};
 const EVENT_VERSION: &str = "1.0";
 const VENDOR: &str = "KongInc";
 
-/// An entry as its sender knows it.
+/// An unsigned entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When it happened.
@@ -24,23 +24,23 @@ pub struct Event {
     pub product: &'static str,
     /// The event class id.
     pub class_id: String,
-    /// The name, which tells the kind.
+    /// The event name. It determines the kind.
     pub name: String,
     /// 0 to 10.
     pub severity: i64,
-    /// The other fields in their order, `rt` excepted, which is `at`.
+    /// The other fields in order, without `rt`, which is `at`.
     pub extensions: Vec<(&'static str, Value)>,
-    /// Whether JSON has `rt` and booleans as strings: it is sent both ways.
+    /// Whether JSON has `rt` and booleans as strings. Konnect sends both forms.
     pub as_strings: bool,
 }
 
 impl Event {
-    /// The value of one of its extensions.
+    /// The value of an extension.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.extensions.iter().find_map(|(known, value)| (*known == name).then_some(value))
     }
 
-    /// What is signed of it: the CEF line or the flat JSON object.
+    /// The signed text: the CEF line or the flat JSON object.
     pub fn text(&self, format: Format) -> String {
         match format {
             Format::Cef => self.cef(),
@@ -48,7 +48,7 @@ impl Event {
         }
     }
 
-    /// All its fields under their normalised names, as a receiver reads them.
+    /// All fields by their normalised names, as a receiver reads them.
     pub fn fields(&self) -> Vec<(&'static str, Value)> {
         let text = |text: &str| Value::Text(text.to_owned());
         let mut fields = vec![
@@ -66,8 +66,8 @@ impl Event {
         fields
     }
 
-    /// The same entry with its outcome changed to the opposite, as somebody would who wants to hide
-    /// what happened. An entry without an outcome is moved to another address.
+    /// The same entry with the opposite outcome, as an attacker would change it. An entry without an
+    /// outcome gets another source address.
     pub fn tampered(&self) -> Event {
         let mut event = self.clone();
         let outcome = |name: &str| matches!(name, "granted" | "success" | "status");
@@ -133,8 +133,8 @@ impl Event {
     }
 }
 
-/// Appends `text` to `line` with a backslash and what `escape_of` gives for the characters it
-/// gives something for.
+/// Appends `text` to `line`. A character for which `escape_of` returns one is replaced by a backslash
+/// and that one.
 fn escape(text: &str, escape_of: impl Fn(char) -> Option<char>, line: &mut String) {
     for c in text.chars() {
         match escape_of(c) {

@@ -1,6 +1,6 @@
-//! Single entries of every kind, from a seed: the same seed gives the same entries.
+//! Makes unrelated entries of every kind. The same seed makes the same entries.
 //!
-//! They have nothing to do with one another. Those that have are made by [`Traffic`].
+//! [`Traffic`] makes entries that are consistent with one another.
 //!
 //! [`Traffic`]: super::traffic::Traffic
 
@@ -12,7 +12,7 @@ use super::request::{AuthOutcome, Request};
 use crate::entry::Millis;
 use crate::random::{pick, uuid};
 
-/// Makes entries of one organization: its people, its portals, what they do.
+/// Makes entries of one made-up organization.
 #[derive(Clone, Debug)]
 pub struct Generator {
     random: Rng,
@@ -22,13 +22,12 @@ pub struct Generator {
     people: [Person; 40],
 }
 
-/// Whichever service checked a permission.
 const SERVICES: [&str; 4] = ["konnect", "identity", "kauth", "portal"];
 const RESOURCES: [&str; 6] =
     ["organization", "control-planes", "identity-provider", "teams", "portals", "audit-logs"];
 const ACTIONS: [&str; 5] = ["retrieve", "list", "edit", "create", "delete"];
 
-/// Each method with the statuses that it is answered with.
+/// Methods with their possible statuses.
 const CALLS: [(&str, [u16; 6]); 4] = [
     ("POST", [201, 201, 200, 400, 403, 500]),
     ("PATCH", [200, 200, 200, 404, 401, 409]),
@@ -43,7 +42,7 @@ const QUERIES: [&str; 4] = [
 ];
 
 impl Generator {
-    /// The generator that `seed` stands for. Without an `org_id` the organization is made up too.
+    /// A generator that `seed` repeats. Without an `org_id`, it makes one up.
     pub fn new(seed: u64, org_id: Option<String>) -> Generator {
         let mut random = Rng::with_seed(seed);
         let org_id = org_id.unwrap_or_else(|| uuid(&mut random));
@@ -56,7 +55,7 @@ impl Generator {
         }
     }
 
-    /// Something that happened at `at`, with a random `trace_id`.
+    /// An event at `at`, with a random `trace_id`.
     pub fn event(&mut self, at: Millis) -> Event {
         let random = &mut self.random;
         let person = pick(random, &self.people);

@@ -1,31 +1,29 @@
-//! Konnect's side of the wire: entries as it writes them, its signatures, its deliveries.
+//! The API, the entries and the deliveries of Kong Konnect.
 //!
-//! - [`event`]: an entry before it is signed, and its text in each format.
-//! - [`request`]: one request, and the entries that it leaves.
-//! - [`traffic`]: what the [`people`] of an organization do, repeated by a seed.
-//! - [`generate`]: single entries of every kind, for load.
-//! - [`tampering`]: which of them are tampered with, unsigned or sent twice.
-//! - [`sign`]: a signing key, and the signature in its place.
-//! - [`batch`]: the two together: a batch of signed lines, and its body as it goes over the wire.
-//! - [`deliver`]: one delivery with Konnect's retry rules.
-//! - [`api`]: the types of its audit-log API; [`simulator`]: a stand-in for all of Konnect.
-//! - [`client`]: a client for the API; [`cursor`]: where a pull stands; [`reconcile`]: which pulled
-//!   entries the store does not have.
+//! - [`event`]: an entry before it is signed, and its text in each format. [`request`]: the entries
+//!   of one API request.
+//! - [`traffic`]: consistent entries of a made-up organization and its [`people`]. [`generate`]:
+//!   unrelated entries of every kind, for load tests. Both repeat by a seed.
+//! - [`tampering`]: which entries are tampered with, unsigned or sent twice.
+//! - [`sign`]: signs entries. [`batch`]: builds the bodies of deliveries. [`deliver`]: sends one
+//!   with Konnect's retries.
+//! - [`api`]: the types of the audit-log API. [`client`]: a client for it. [`simulator`]: a server.
+//! - [`cursor`]: the position of a pull. [`reconcile`]: finds pulled entries that the store lacks.
 //!
-//! The formats are those of the vendor's page "Konnect and Dev Portal audit logs". Only the client
-//! and the simulator open connections: a delivery is given the function that posts it.
+//! The formats are those of Kong's page "Konnect and Dev Portal audit logs". Only the client and
+//! the simulator open connections.
 
-pub mod api;
+pub(crate) mod api;
 pub mod batch;
-pub mod client;
-pub mod cursor;
+pub(crate) mod client;
+pub(crate) mod cursor;
 pub mod deliver;
 pub mod event;
 pub mod generate;
-pub mod people;
-pub mod reconcile;
-pub mod request;
+pub(crate) mod people;
+pub(crate) mod reconcile;
+pub(crate) mod request;
 pub mod sign;
-pub mod simulator;
+pub(crate) mod simulator;
 pub mod tampering;
-pub mod traffic;
+pub(crate) mod traffic;

@@ -10,11 +10,11 @@ use crate::random::{pick, uuid};
 
 /// Whoever a request is made as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
+pub(crate) struct Principal {
     /// `principal_id`: a UUID, or the empty string where nobody was recognised.
-    pub id: String,
+    pub(crate) id: String,
     /// `principal_name`.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 /// A principal with the machine they work at.

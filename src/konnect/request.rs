@@ -11,32 +11,32 @@ use crate::entry::{Millis, Value};
 
 /// What the entries of one request have in common.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// When it was made.
-    pub at: Millis,
+    pub(crate) at: Millis,
     /// The organization's id.
-    pub org_id: &'a str,
+    pub(crate) org_id: &'a str,
     /// The Dev Portal that it was made to. Such a request gives authentication entries only.
-    pub portal_id: Option<&'a str>,
+    pub(crate) portal_id: Option<&'a str>,
     /// Whoever it was made as.
-    pub principal: &'a Principal,
+    pub(crate) principal: &'a Principal,
     /// Who acted as the principal, where that is another.
-    pub actor_id: Option<&'a str>,
+    pub(crate) actor_id: Option<&'a str>,
     /// The address that it came from.
-    pub src: &'a str,
+    pub(crate) src: &'a str,
     /// What sent it.
-    pub user_agent: &'a str,
+    pub(crate) user_agent: &'a str,
     /// Its number.
-    pub trace_id: u64,
+    pub(crate) trace_id: u64,
     /// Whether Kong made it, and no user.
-    pub kong_initiated: bool,
+    pub(crate) kong_initiated: bool,
     /// Whether JSON has numbers and booleans as strings.
-    pub as_strings: bool,
+    pub(crate) as_strings: bool,
 }
 
 impl Request<'_> {
     /// That it was let in, or why not.
-    pub fn authentication(&self, auth_type: AuthType, outcome: AuthOutcome) -> Event {
+    pub(crate) fn authentication(&self, auth_type: AuthType, outcome: AuthOutcome) -> Event {
         let request = match self.portal_id {
             Some(_) => "/api/v2/developer/authenticate",
             None => "/api/v1/authenticate",
@@ -52,7 +52,7 @@ impl Request<'_> {
     }
 
     /// That `service` was asked whether it may do `action` to `resource`, and what it answered.
-    pub fn authorization(
+    pub(crate) fn authorization(
         &self,
         service: &str,
         resource: &str,
@@ -68,7 +68,7 @@ impl Request<'_> {
     }
 
     /// That it called the API, which answered with `status`.
-    pub fn access(&self, method: &str, path: &str, query: &str, status: u16) -> Event {
+    pub(crate) fn access(&self, method: &str, path: &str, query: &str, status: u16) -> Event {
         let mut event = self.event(vec![
             ("request", text(path)),
             ("act", text(method)),
@@ -120,7 +120,7 @@ fn text(text: &str) -> Value {
 
 words! {
     /// What became of an attempt: what follows `AUTHENTICATION_OUTCOME_` in a name.
-    pub enum AuthOutcome {
+    pub(crate) enum AuthOutcome {
         /// It was let in.
         Success = "SUCCESS",
         /// There is no such account or token.
@@ -140,7 +140,7 @@ words! {
 
 words! {
     /// By which auth_type: what follows `AUTHENTICATION_TYPE_` in an event class id.
-    pub enum AuthType {
+    pub(crate) enum AuthType {
         /// None that is known.
         Invalid = "INVALID",
         /// A password.
@@ -164,7 +164,7 @@ words! {
 
 impl AuthOutcome {
     /// The severity of its entries.
-    pub fn severity(self) -> i64 {
+    pub(crate) fn severity(self) -> i64 {
         match self {
             AuthOutcome::Success => 0,
             AuthOutcome::NotFound | AuthOutcome::InvalidPassword | AuthOutcome::TokenExpired => 1,
@@ -174,7 +174,7 @@ impl AuthOutcome {
     }
 
     /// The auth_type that it comes with.
-    pub fn auth_type(self) -> &'static [AuthType] {
+    pub(crate) fn auth_type(self) -> &'static [AuthType] {
         use AuthType::{Basic, Federated, Github, Google, Invalid, Pat, Spat, Sso, WindowsLive};
         match self {
             AuthOutcome::Success => {
@@ -191,7 +191,7 @@ impl AuthOutcome {
 
 impl AuthType {
     /// Whether it is sent with every call, instead of once for a session.
-    pub fn is_token(self) -> bool {
+    pub(crate) fn is_token(self) -> bool {
         matches!(self, AuthType::Pat | AuthType::Spat)
     }
 }

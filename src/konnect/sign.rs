@@ -1,8 +1,8 @@
-//! A signing key, and the signature in its place in a line.
+//! Signs entries with Ed25519 (RFC 8032), and places the signature in the line.
 //!
-//! Ed25519 (RFC 8032). A key is read from PKCS#8 (RFC 8410, as PEM or DER) or from a JWK with `d`
-//! (RFC 8037 section 2). What is signed is in the vendor's page "Verify audit log signatures"; of a
-//! CPS line it is the object under `event`.
+//! A key is read from PKCS#8 (RFC 8410, as PEM or DER) or from a JWK with `d` (RFC 8037 section 2).
+//! Kong's page "Verify audit log signatures" defines what is signed. In a CPS line, it is the object
+//! under `event`.
 
 use std::fmt;
 
@@ -26,32 +26,32 @@ pub struct Signer {
 /// A private key as PKCS#8 in PEM.
 pub struct PrivatePem(String);
 
-/// Why a key cannot be used.
+/// A key cannot be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
-    /// There is nothing to make a key from.
+    /// The system has no random bytes.
     #[error(transparent)]
     NoRandomBytes(#[from] NoRandomBytes),
-    /// A text that is none of the forms.
+    /// The text is not in a known format.
     #[error(
         "no private key, expected PKCS#8 (PEM or DER) or a JWK with \"d\"; \
          openssl genpkey -algorithm ed25519 makes one"
     )]
     NotAKey,
-    /// A PEM or DER key of another kind, or a damaged one.
+    /// A PEM or DER key of another algorithm, or a damaged one.
     #[error("not an Ed25519 key in PKCS#8: {0}")]
     NotEd25519(ring::error::KeyRejected),
-    /// A JWK that is no private key of Ed25519.
+    /// A JWK that is not an Ed25519 private key.
     #[error("not an Ed25519 private key as a JWK: {0}")]
     BadJwk(&'static str),
 }
 
 impl Signer {
-    /// Makes a key, which is called `kid`, or else by its thumbprint.
+    /// Makes a key with this `kid`, which is its thumbprint by default.
     pub fn generate(kid: Option<String>) -> Result<(Signer, PrivatePem), SignerError> {
         let seed: [u8; 32] = secret_bytes()?;
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(SignerError::NotEd25519)?;
-        // Version 1 of PKCS#8, without the public key: OpenSSL reads no other.
+        // PKCS#8 version 1, without the public key, because OpenSSL reads only that.
         let der = [PKCS8_V1.as_slice(), &seed].concat();
         let pem = format!(
             "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
@@ -60,7 +60,7 @@ impl Signer {
         Ok((Signer::of(pair, kid)?, PrivatePem(pem)))
     }
 
-    /// Reads a key: PKCS#8 as PEM or DER, or a JWK with `d`. What it is shows in its first byte.
+    /// Reads a key: PKCS#8 as PEM or DER, or a JWK with `d`. The first byte tells which.
     pub fn read(bytes: &[u8]) -> Result<Signer, SignerError> {
         let from_der = |der: &[u8]| {
             let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
@@ -101,17 +101,17 @@ impl Signer {
         Ok(Signer { key: Key::new(kid, public), pair })
     }
 
-    /// The public key.
+    /// Returns the public key.
     pub fn key(&self) -> &Key {
         &self.key
     }
 
-    /// The JWK set (RFC 7517 section 5) that verifies what this key signs.
+    /// The JWK set (RFC 7517 section 5) with the public key.
     pub fn jwk_set(&self) -> String {
         format!("{:#}\n", json!({ "keys": [self.key] }))
     }
 
-    /// The signature over `text`, in base64url with its padding, as Konnect writes it.
+    /// The signature over `text` in padded base64url, as Konnect writes it.
     pub fn signature(&self, text: &str) -> String {
         URL_SAFE_NO_PAD.encode(self.pair.sign(text.as_bytes())) + "=="
     }
@@ -124,7 +124,7 @@ impl fmt::Debug for Signer {
 }
 
 impl PrivatePem {
-    /// The PEM text. It is a secret.
+    /// The PEM text, which is a secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -136,8 +136,7 @@ impl fmt::Debug for PrivatePem {
     }
 }
 
-/// The line for `text`, which is a CEF line or a flat JSON object, with its signature in place if
-/// it has one.
+/// The line for `text`, a CEF line or a flat JSON object, with the signature if there is one.
 pub fn place(format: Format, text: &str, signature: Option<&str>) -> String {
     let Some(signature) = signature else {
         return match format {
@@ -153,7 +152,7 @@ pub fn place(format: Format, text: &str, signature: Option<&str>) -> String {
     }
 }
 
-/// What stands before the 32 bytes of an Ed25519 key in PKCS#8, version 1 (RFC 8410 section 7).
+/// The bytes before the 32 bytes of an Ed25519 key in PKCS#8 version 1 (RFC 8410 section 7).
 const PKCS8_V1: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 #[cfg(test)]

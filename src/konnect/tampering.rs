@@ -1,6 +1,6 @@
-//! Shares of a run: 1 % tampered with, 0.5 % unsigned, and so on.
+//! Which lines are tampered with, unsigned or duplicates, by shares such as 1% and 0.5%.
 //!
-//! They are kept exactly and spread evenly, so that a test knows how many of each to expect.
+//! The shares are exact and evenly spread, so a test knows how many of each to expect.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,19 +11,18 @@ pub struct Share(u32);
 
 const WHOLE: u32 = 1_000_000;
 
-/// Why a text is no share.
+/// A text is not a share, or the shares are too large.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShareError {
-    /// Not a number between nothing and all.
+    /// The text is not a number from 0 to 100%.
     #[error("{0:?} is no share, expected one such as 1% or 0.01, from 0 to 100%")]
     NotAShare(String),
-    /// Together more than all.
+    /// The sum of the shares is over 100%.
     #[error("the shares are more than 100% together")]
     TooMuch,
 }
 
 impl Share {
-    /// The share in per cent.
     fn percent(self) -> f64 {
         f64::from(self.0) / f64::from(WHOLE / 100)
     }
@@ -53,30 +52,30 @@ impl fmt::Display for Share {
     }
 }
 
-/// What becomes of a line of a run.
+/// What is done to a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tampering {
-    /// It is signed and sent.
+    /// The line is signed.
     Genuine,
-    /// It is signed, changed and sent.
+    /// The line is changed after it was signed.
     Tampered,
-    /// It is sent without a signature.
+    /// The line has no signature.
     Unsigned,
-    /// A line that was sent before is sent in its place.
+    /// An earlier line is sent again instead.
     Duplicate,
 }
 
-/// Deals out tampering in the shares given: of any `n` lines in a row each tampering has its share, to
-/// within two lines.
+/// An endless sequence with the given shares. In any `n` consecutive lines, the number of each kind
+/// differs from its share by at most two.
 #[derive(Clone, Debug)]
 pub struct TamperingPlan {
     shares: [(Tampering, u32); 4],
-    /// How much of a line each tampering is owed, in millionths.
+    /// The share of each kind that is still due, in millionths of a line.
     owed: [i64; 4],
 }
 
 impl TamperingPlan {
-    /// All are genuine.
+    /// All lines are genuine.
     pub fn genuine() -> TamperingPlan {
         let shares = [
             (Tampering::Genuine, WHOLE),
@@ -87,7 +86,7 @@ impl TamperingPlan {
         TamperingPlan { shares, owed: [0; 4] }
     }
 
-    /// TamperingPlan in these shares; what is left of the whole is genuine.
+    /// A plan with these shares. The rest is genuine.
     pub fn new(
         tampered: Share,
         unsigned: Share,
@@ -108,12 +107,12 @@ impl TamperingPlan {
 impl Iterator for TamperingPlan {
     type Item = Tampering;
 
-    /// Each tampering is owed its share more, and the one that is owed most has its turn.
+    /// Adds each share to what is due, and takes the kind with the most.
     fn next(&mut self) -> Option<Tampering> {
         for (owed, (_, share)) in self.owed.iter_mut().zip(self.shares) {
             *owed += i64::from(share);
         }
-        // Of equals the first: `max_by_key` alone would take the last.
+        // In a tie the first wins. `max_by_key` alone would take the last.
         let turns = self.owed.iter_mut().zip(self.shares).rev();
         let (owed, (tampering, _)) = turns.max_by_key(|(owed, _)| **owed)?;
         *owed -= i64::from(WHOLE);

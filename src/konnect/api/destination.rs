@@ -9,63 +9,63 @@ use crate::settings::Secret;
 /// A destination as it is shown: `get-audit-log-destination` and the list. Its `authorization` is
 /// write-only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Destination {
+pub(crate) struct Destination {
     /// Its id, a UUID.
-    pub id: String,
+    pub(crate) id: String,
     /// Its name, for people.
     #[serde(default)]
-    pub name: String,
+    pub(crate) name: String,
     /// The URL that entries are posted to.
     #[serde(default)]
-    pub endpoint: String,
+    pub(crate) endpoint: String,
     /// How entries are written.
     #[serde(default = "cef")]
-    pub log_format: Format,
+    pub(crate) log_format: Format,
     /// Whether the endpoint's certificate is not checked.
     #[serde(default)]
-    pub skip_ssl_verification: bool,
+    pub(crate) skip_ssl_verification: bool,
     /// When it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_at: Option<Time>,
+    pub(crate) created_at: Option<Time>,
     /// When it was changed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub updated_at: Option<Time>,
+    pub(crate) updated_at: Option<Time>,
 }
 
 /// The body of `create-audit-log-destination`.
 #[derive(Clone, Debug, Serialize)]
-pub struct CreateDestination {
+pub(crate) struct CreateDestination {
     /// Its name, for people.
-    pub name: String,
+    pub(crate) name: String,
     /// The URL to post entries to.
-    pub endpoint: String,
+    pub(crate) endpoint: String,
     /// What the header `Authorization` is to have, whole.
     #[serde(serialize_with = "exposed")]
-    pub authorization: Secret,
+    pub(crate) authorization: Secret,
     /// How to write entries.
-    pub log_format: Format,
+    pub(crate) log_format: Format,
     /// Whether not to check the endpoint's certificate.
-    pub skip_ssl_verification: bool,
+    pub(crate) skip_ssl_verification: bool,
 }
 
 /// The body of `update-audit-log-destination`: what is `None` stays as it is.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct UpdateDestination {
+pub(crate) struct UpdateDestination {
     /// Its name, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The URL to post entries to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
+    pub(crate) endpoint: Option<String>,
     /// What the header `Authorization` is to have, whole.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed_if_there")]
-    pub authorization: Option<Secret>,
+    pub(crate) authorization: Option<Secret>,
     /// How to write entries.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub log_format: Option<Format>,
+    pub(crate) log_format: Option<Format>,
     /// Whether not to check the endpoint's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub skip_ssl_verification: Option<bool>,
+    pub(crate) skip_ssl_verification: Option<bool>,
 }
 
 /// The default of the documents.

@@ -10,19 +10,19 @@
 //! - [`pulled`]: entries as `GET /v3/audit-logs` shows them, which is not how they are delivered.
 //! - [`problem`]: every error. [`time`]: instants as the API writes them.
 
-pub mod destination;
-pub mod page;
-pub mod problem;
-pub mod pulled;
-pub mod time;
-pub mod webhook;
+pub(crate) mod destination;
+pub(crate) mod page;
+pub(crate) mod problem;
+pub(crate) mod pulled;
+pub(crate) mod time;
+pub(crate) mod webhook;
 
-pub use destination::{CreateDestination, Destination, UpdateDestination};
-pub use page::{CursorPage, DestinationPage, PulledMeta, PulledPage};
-pub use problem::{InvalidParameter, Problem};
-pub use pulled::{Authentication, Authorization, GatewayAccess, PulledEntry};
-pub use time::Time;
-pub use webhook::{
+pub(crate) use destination::{CreateDestination, Destination, UpdateDestination};
+pub(crate) use page::{CursorPage, DestinationPage, PulledMeta, PulledPage};
+pub(crate) use problem::{InvalidParameter, Problem};
+pub(crate) use pulled::{Authentication, Authorization, GatewayAccess, PulledEntry};
+pub(crate) use time::Time;
+pub(crate) use webhook::{
     ReplayJob, ReplayRange, ReplayStatus, UpdateWebhook, UpdateWebhookV2, Webhook, WebhookActivity,
     WebhookScope, WebhookStatus, WebhookV2,
 };

@@ -11,66 +11,66 @@ use super::pulled::PulledEntry;
 /// Where the pages beside this one are (`CursorMetaPage`). The URIs may be relative, and hold the
 /// cursor as `page[after]` or `page[before]`, percent-encoded or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CursorPage {
+pub(crate) struct CursorPage {
     /// The first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub first: Option<String>,
+    pub(crate) first: Option<String>,
     /// The last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<String>,
+    pub(crate) last: Option<String>,
     /// The page after this one; `None` on the last.
     #[serde(default)]
-    pub next: Option<String>,
+    pub(crate) next: Option<String>,
     /// The page before this one; `None` on the first.
     #[serde(default)]
-    pub previous: Option<String>,
+    pub(crate) previous: Option<String>,
     /// The size of a page that was asked for.
     #[serde(default)]
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 impl CursorPage {
     /// The value of `page[after]` in the URI of the next page, decoded.
-    pub fn after(&self) -> Option<String> {
+    pub(crate) fn after(&self) -> Option<String> {
         parameter(self.next.as_deref()?, "page[after]")
     }
 }
 
 /// A page of `get-audit-log-destinations`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DestinationPage {
+pub(crate) struct DestinationPage {
     /// The destinations.
-    pub data: Vec<Destination>,
+    pub(crate) data: Vec<Destination>,
     /// The pages beside it.
-    pub meta: CursorPage,
+    pub(crate) meta: CursorPage,
 }
 
 /// A page of `get-audit-logs`, of entries as `T` has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PulledPage<T = PulledEntry> {
+pub(crate) struct PulledPage<T = PulledEntry> {
     /// The entries.
-    pub data: Vec<T>,
+    pub(crate) data: Vec<T>,
     /// The pages beside it.
-    pub meta: PulledMeta,
+    pub(crate) meta: PulledMeta,
 }
 
 /// What tells of a page of entries (`CursorMeta`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PulledMeta {
+pub(crate) struct PulledMeta {
     /// The pages beside it.
-    pub page: CursorPage,
+    pub(crate) page: CursorPage,
 }
 
 /// The first value of a parameter in the query of a URI, decoded; `None` if it is not there or not
 /// text.
-pub fn parameter(uri: &str, name: &str) -> Option<String> {
+pub(crate) fn parameter(uri: &str, name: &str) -> Option<String> {
     let (_, query) = uri.split_once('?')?;
     parameters(query).find_map(|(known, value)| (known == name).then_some(value))
 }
 
 /// The names and values of a query (`application/x-www-form-urlencoded`), decoded, where they are
 /// text.
-pub fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+pub(crate) fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
     query.split('&').filter(|pair| !pair.is_empty()).filter_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         Some((decoded(name)?, decoded(value)?))
@@ -94,7 +94,7 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 /// Text so written that it can stand as a name or a value in a query.
-pub fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -7,53 +7,53 @@ use serde_json::Value;
 
 /// What the API answers in place of what was asked for, as `application/problem+json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The status of the answer.
     #[serde(default)]
-    pub status: u16,
+    pub(crate) status: u16,
     /// What sort of problem it is, always in the same words.
     #[serde(default)]
-    pub title: String,
+    pub(crate) title: String,
     /// A URI that stands for the sort.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
+    pub(crate) kind: Option<String>,
     /// What to tell the vendor's support: `kong:trace:` and the trace id.
     #[serde(default)]
-    pub instance: String,
+    pub(crate) instance: String,
     /// What is wrong this time.
     #[serde(default)]
-    pub detail: String,
+    pub(crate) detail: String,
     /// What is wrong with the request; of a 400 only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub invalid_parameters: Vec<InvalidParameter>,
+    pub(crate) invalid_parameters: Vec<InvalidParameter>,
 }
 
 /// One thing that is wrong with a request. The members after `reason` depend on `rule`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct InvalidParameter {
+pub(crate) struct InvalidParameter {
     /// The member or parameter; `body` for the whole.
-    pub field: String,
+    pub(crate) field: String,
     /// What is wrong with it.
     #[serde(default)]
-    pub reason: String,
+    pub(crate) reason: String,
     /// The rule that it breaks: `required`, `is_string`, `min`, `max_length`, `enum`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rule: Option<String>,
+    pub(crate) rule: Option<String>,
     /// Where it stood: `body`, `query`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub(crate) source: Option<String>,
     /// The least that is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minimum: Option<i64>,
+    pub(crate) minimum: Option<i64>,
     /// The most that is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maximum: Option<i64>,
+    pub(crate) maximum: Option<i64>,
     /// What is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub choices: Option<Vec<Value>>,
+    pub(crate) choices: Option<Vec<Value>>,
     /// What it depends on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dependents: Option<Vec<Value>>,
+    pub(crate) dependents: Option<Vec<Value>>,
 }
 
 /// Title, detail and instance, and each thing that is wrong. It holds text of the server's.

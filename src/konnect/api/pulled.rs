@@ -10,7 +10,7 @@ use super::time::Time;
 /// An entry (`AuditLog`), told apart by its `type`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum PulledEntry {
+pub(crate) enum PulledEntry {
     /// A permission was checked.
     Authorization(Authorization),
     /// The API was called.
@@ -24,105 +24,105 @@ pub enum PulledEntry {
 
 /// A permission was checked (`AuthorizationLog`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Authorization {
+pub(crate) struct Authorization {
     /// Of this entity, in base64url.
-    pub signature: String,
+    pub(crate) signature: String,
     /// Which service checked.
-    pub service: String,
+    pub(crate) service: String,
     /// The resource's KRN.
-    pub resource: String,
+    pub(crate) resource: String,
     /// What was to be done with it.
-    pub action: String,
+    pub(crate) action: String,
     /// Whether that was granted.
-    pub granted: bool,
+    pub(crate) granted: bool,
     /// The organization.
-    pub org_id: String,
+    pub(crate) org_id: String,
     /// When it happened.
-    pub ts: Time,
+    pub(crate) ts: Time,
     /// Who.
-    pub principal_id: String,
+    pub(crate) principal_id: String,
     /// On whose behalf.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor_id: Option<String>,
+    pub(crate) actor_id: Option<String>,
     /// From where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_ip: Option<String>,
+    pub(crate) client_ip: Option<String>,
     /// Which URI was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uri: Option<String>,
+    pub(crate) uri: Option<String>,
     /// With what.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
+    pub(crate) user_agent: Option<String>,
     /// The digits of a 64-bit number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace_id: Option<String>,
+    pub(crate) trace_id: Option<String>,
     /// The Dev Portal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub portal_id: Option<String>,
+    pub(crate) portal_id: Option<String>,
 }
 
 /// The API was called (`GatewayAccessLog`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GatewayAccess {
+pub(crate) struct GatewayAccess {
     /// When it happened.
-    pub ts: Time,
+    pub(crate) ts: Time,
     /// The organization.
-    pub org_id: String,
+    pub(crate) org_id: String,
     /// Who.
-    pub principal_id: String,
+    pub(crate) principal_id: String,
     /// On whose behalf.
     #[serde(default)]
-    pub actor_id: String,
+    pub(crate) actor_id: String,
     /// From where.
-    pub client_ip: String,
+    pub(crate) client_ip: String,
     /// The digits of a 64-bit number.
-    pub trace_id: String,
+    pub(crate) trace_id: String,
     /// With what.
-    pub user_agent: String,
+    pub(crate) user_agent: String,
     /// The method.
-    pub method: String,
+    pub(crate) method: String,
     /// The path.
-    pub uri: String,
+    pub(crate) uri: String,
     /// The query.
     #[serde(default)]
-    pub query: String,
+    pub(crate) query: String,
     /// The answer's status.
-    pub status_code: i32,
+    pub(crate) status_code: i32,
     /// Of this entity, in base64url.
-    pub signature: String,
+    pub(crate) signature: String,
     /// The Dev Portal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub portal_id: Option<String>,
+    pub(crate) portal_id: Option<String>,
 }
 
 /// Somebody logged in, or failed to (`AuthenticationLog`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Authentication {
+pub(crate) struct Authentication {
     /// Whether it worked.
-    pub successful: bool,
+    pub(crate) successful: bool,
     /// Who, if it worked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub principal_id: Option<String>,
+    pub(crate) principal_id: Option<String>,
     /// Of this entity, in base64url.
-    pub signature: String,
+    pub(crate) signature: String,
     /// The organization, if it can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub org_id: Option<String>,
+    pub(crate) org_id: Option<String>,
     /// `success`, `not_found`, …: the end of `AUTHENTICATION_OUTCOME_*`, in lower case.
-    pub outcome: String,
+    pub(crate) outcome: String,
     /// `basic`, `sso`, …: the end of `AUTHENTICATION_TYPE_*`, in lower case.
-    pub authentication_type: String,
+    pub(crate) authentication_type: String,
     /// When it happened.
-    pub ts: Time,
+    pub(crate) ts: Time,
     /// From where.
-    pub client_ip: String,
+    pub(crate) client_ip: String,
     /// Which URI was asked.
-    pub uri: String,
+    pub(crate) uri: String,
     /// With what.
-    pub user_agent: String,
+    pub(crate) user_agent: String,
     /// The digits of a 64-bit number.
-    pub trace_id: String,
+    pub(crate) trace_id: String,
     /// The Dev Portal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub portal_id: Option<String>,
+    pub(crate) portal_id: Option<String>,
 }

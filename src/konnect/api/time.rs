@@ -11,27 +11,27 @@ use crate::entry::Millis;
 
 /// An instant. What has not happened is [`Time::INITIAL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time(Timestamp);
+pub(crate) struct Time(Timestamp);
 
 /// Why a text is no instant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no time in RFC 3339, such as 2017-07-21T17:32:28Z")]
-pub struct TimeError(String);
+pub(crate) struct TimeError(String);
 
 /// `0001-01-01T00:00:00Z`, in seconds since the Unix epoch.
 const INITIAL_SECONDS: i64 = -62_135_596_800;
 
 impl Time {
     /// What the API gives for a time that there is none of: `0001-01-01T00:00:00Z`.
-    pub const INITIAL: Time = Time(Timestamp::constant(INITIAL_SECONDS, 0));
+    pub(crate) const INITIAL: Time = Time(Timestamp::constant(INITIAL_SECONDS, 0));
 
     /// Whether it stands for none.
-    pub fn is_initial(self) -> bool {
+    pub(crate) fn is_initial(self) -> bool {
         self == Time::INITIAL
     }
 
     /// The instant in milliseconds since the Unix epoch; `None` outside the years 1970 to 9999.
-    pub fn millis(self) -> Option<Millis> {
+    pub(crate) fn millis(self) -> Option<Millis> {
         Millis::new(self.0.as_millisecond())
     }
 }

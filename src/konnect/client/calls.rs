@@ -1,4 +1,4 @@
-//! The calls, one function for each operation of the API.
+//! One function for each operation of the API.
 
 use bytes::Bytes;
 use hyper::Method;
@@ -15,24 +15,22 @@ use crate::konnect::api::{
     UpdateDestination, UpdateWebhook, Webhook, WebhookScope, WebhookStatus,
 };
 
-/// Which entries are pulled: those from `since` to `until`, both included, in milliseconds.
+/// The entries to pull: from `since` to `until`, both included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PullFilter {
-    /// The first millisecond.
-    pub since: Millis,
-    /// The last one.
-    pub until: Millis,
-    /// Their type: `authorization`, `authentication` or `gateway_access`.
-    pub kind: Option<String>,
+pub(crate) struct PullFilter {
+    pub(crate) since: Millis,
+    pub(crate) until: Millis,
+    /// The type: `authorization`, `authentication` or `gateway_access`.
+    pub(crate) kind: Option<String>,
 }
 
-/// The most destinations in a page.
+/// The number of destinations per page.
 const PAGE: usize = 100;
 
-/// The most entries in a page.
-pub const PULL_PAGE: usize = 1000;
+/// The number of entries per page.
+pub(crate) const PULL_PAGE: usize = 1000;
 
-/// The most pages of destinations.
+/// The maximum number of pages of destinations.
 const MAX_PAGES: usize = 1000;
 
 const DESTINATIONS: &str = "/v3/audit-log-destinations";
@@ -40,7 +38,10 @@ const ENTRIES: &str = "/v3/audit-logs";
 
 impl Client {
     /// All destinations, or those whose name is `name`.
-    pub async fn destinations(&self, name: Option<&str>) -> Result<Vec<Destination>, ApiError> {
+    pub(crate) async fn destinations(
+        &self,
+        name: Option<&str>,
+    ) -> Result<Vec<Destination>, ApiError> {
         let mut target = format!("{DESTINATIONS}?{}={PAGE}", encoded("page[size]"));
         if let Some(name) = name {
             target += &format!("&{}={}", encoded("filter[name][eq]"), encoded(name));
@@ -57,7 +58,7 @@ impl Client {
             all.extend(page.data);
             after = next;
             if after.is_none() {
-                // A filter that is not known is no filter.
+                // A server that does not know the filter ignores it.
                 all.retain(|one| name.is_none_or(|name| one.name == name));
                 return Ok(all);
             }
@@ -67,13 +68,11 @@ impl Client {
         Err(ApiError::Answer { call, what })
     }
 
-    /// The destination `id`.
-    pub async fn destination(&self, id: &str) -> Result<Destination, ApiError> {
+    pub(crate) async fn destination(&self, id: &str) -> Result<Destination, ApiError> {
         self.get(self.hosts.global(), format!("{DESTINATIONS}/{}", encoded(id))).await
     }
 
-    /// Makes a destination.
-    pub async fn create_destination(
+    pub(crate) async fn create_destination(
         &self,
         destination: &CreateDestination,
     ) -> Result<Destination, ApiError> {
@@ -81,8 +80,7 @@ impl Client {
         self.send(Method::POST, host, target, destination).await
     }
 
-    /// Changes the destination `id`.
-    pub async fn update_destination(
+    pub(crate) async fn update_destination(
         &self,
         id: &str,
         change: &UpdateDestination,
@@ -91,15 +89,14 @@ impl Client {
         self.send(Method::PATCH, self.hosts.global(), target, change).await
     }
 
-    /// Deletes the destination `id`.
-    pub async fn delete_destination(&self, id: &str) -> Result<(), ApiError> {
+    pub(crate) async fn delete_destination(&self, id: &str) -> Result<(), ApiError> {
         self.delete(self.hosts.global(), format!("{DESTINATIONS}/{}", encoded(id))).await
     }
 
-    /// The webhook. One that was never set is none that is enabled.
-    pub async fn webhook(&self, scope: &WebhookScope) -> Result<Webhook, ApiError> {
+    /// The webhook. One that was never set is returned as disabled.
+    pub(crate) async fn webhook(&self, scope: &WebhookScope) -> Result<Webhook, ApiError> {
         match self.get(self.hosts.regional(), path(scope, "audit-log-webhook")).await {
-            // A portal that is not there is an error; a webhook is not.
+            // A missing portal is an error, a missing webhook is not.
             Err(error) if error.is_not_found() && *scope == WebhookScope::Organization => {
                 Ok(Webhook::default())
             }
@@ -107,8 +104,7 @@ impl Client {
         }
     }
 
-    /// Changes the webhook.
-    pub async fn update_webhook(
+    pub(crate) async fn update_webhook(
         &self,
         scope: &WebhookScope,
         change: &UpdateWebhook,
@@ -117,18 +113,17 @@ impl Client {
         self.send(Method::PATCH, self.hosts.regional(), target, change).await
     }
 
-    /// Takes the webhook's destination away, and disables it.
-    pub async fn delete_webhook(&self, scope: &WebhookScope) -> Result<(), ApiError> {
+    /// Removes the destination of the webhook, and disables it.
+    pub(crate) async fn delete_webhook(&self, scope: &WebhookScope) -> Result<(), ApiError> {
         self.delete(self.hosts.regional(), path(scope, "audit-log-webhook")).await
     }
 
-    /// How the webhook's deliveries go.
-    pub async fn status(&self, scope: &WebhookScope) -> Result<WebhookStatus, ApiError> {
+    /// The delivery status of the webhook.
+    pub(crate) async fn status(&self, scope: &WebhookScope) -> Result<WebhookStatus, ApiError> {
         self.get(self.hosts.regional(), path(scope, "audit-log-webhook/status")).await
     }
 
-    /// Starts a replay of a range.
-    pub async fn start_replay(
+    pub(crate) async fn start_replay(
         &self,
         scope: &WebhookScope,
         range: &ReplayRange,
@@ -137,14 +132,14 @@ impl Client {
         self.send(Method::PUT, self.hosts.regional(), target, range).await
     }
 
-    /// How far the replay is.
-    pub async fn replay(&self, scope: &WebhookScope) -> Result<ReplayJob, ApiError> {
+    /// The status of the replay.
+    pub(crate) async fn replay(&self, scope: &WebhookScope) -> Result<ReplayJob, ApiError> {
         self.get(self.hosts.regional(), path(scope, "audit-log-replay-job")).await
     }
 
-    /// A page of entries, each as the API gives it, and the cursor of the next page. `pages` are
-    /// those of this filter that were there before.
-    pub async fn pull(
+    /// A page of entries as JSON, and the cursor of the next page. `pages` holds the earlier pages of
+    /// this filter.
+    pub(crate) async fn pull(
         &self,
         filter: &PullFilter,
         after: Option<&str>,

@@ -1,17 +1,17 @@
-//! A client for Konnect's audit-log API: typed calls, with retries, and errors that say what to try.
+//! A client for Konnect's audit-log API, with retries, and errors that say what to try.
 //!
-//! Destinations are the same in all regions and live at the global host; everything else is the
-//! region's. A stand-in has both at one address. The calls are those of the vendor's OpenAPI
-//! documents "Konnect Audit Log Settings" and "Portal Management", version 3.
+//! Destinations are global and are at the global host. Everything else is at the host of the region.
+//! A simulator has one address for both. The operations are those of Kong's OpenAPI documents
+//! "Konnect Audit Log Settings" and "Portal Management", version 3.
 //!
 //! - [`calls`]: one function for each operation.
-//! - [`pages`]: that a list comes to an end. [`retry`]: what is sent again, and when.
+//! - [`pages`]: guards against lists that do not end. [`retry`]: when a call is retried.
 //!
-//! The token is in the header `Authorization` and nowhere else: no error and no `Debug` shows it.
+//! The token is sent only in the header `Authorization`. No error and no `Debug` shows it.
 
-pub mod calls;
-pub mod pages;
-pub mod retry;
+pub(crate) mod calls;
+pub(crate) mod pages;
+pub(crate) mod retry;
 
 use std::fmt;
 use std::time::Duration;
@@ -27,63 +27,60 @@ use crate::konnect::deliver::RetryPolicy;
 use crate::net::{self, ClientError};
 use crate::settings::Secret;
 
-pub use calls::PullFilter;
-pub use pages::Pages;
+pub(crate) use calls::PullFilter;
+pub(crate) use pages::Pages;
 
-/// The most of one answer, in bytes: a page of 1,000 entries has room in it.
+/// The maximum size of a response in bytes. A page of 1,000 entries fits.
 const MAX_ANSWER: usize = 32 << 20;
 
-/// How long one call may take.
+/// The time-out of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// When a call that failed for a passing reason is made again.
 const RETRY: RetryPolicy =
     RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(30), most: 4 };
 
-/// Where the API is, scheme and host each.
+/// The addresses of the API: scheme and host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hosts {
+pub(crate) struct Hosts {
     global: String,
     regional: String,
 }
 
 impl Hosts {
-    /// Konnect's own, for a region that is not `auto`.
-    pub fn of(region: Region) -> Hosts {
+    /// Konnect's hosts for a region other than `auto`.
+    pub(crate) fn of(region: Region) -> Hosts {
         Hosts {
             global: "https://global.api.konghq.com".to_owned(),
             regional: format!("https://{region}.api.konghq.com"),
         }
     }
 
-    /// One address for everything.
-    pub fn at(base: &BaseUrl) -> Hosts {
+    /// One address for both.
+    pub(crate) fn at(base: &BaseUrl) -> Hosts {
         Hosts { global: base.to_string(), regional: base.to_string() }
     }
 
-    /// The host of destinations.
-    pub fn global(&self) -> &str {
+    /// The host for destinations.
+    pub(crate) fn global(&self) -> &str {
         &self.global
     }
 
-    /// The host of everything else.
-    pub fn regional(&self) -> &str {
+    /// The host for everything else.
+    pub(crate) fn regional(&self) -> &str {
         &self.regional
     }
 }
 
 /// A client. Its clones share connections.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub(crate) struct Client {
     net: net::Client,
     hosts: Hosts,
-    /// Its `Debug` hides it.
     token: Secret,
     retry: RetryPolicy,
     user_agent: Option<String>,
 }
 
-/// One call, before it is made.
 struct ApiRequest<'a> {
     method: Method,
     host: &'a str,
@@ -93,27 +90,20 @@ struct ApiRequest<'a> {
 }
 
 impl Client {
-    /// A client that calls `hosts` with `token`.
-    pub fn new(net: net::Client, hosts: Hosts, token: Secret) -> Client {
+    pub(crate) fn new(net: net::Client, hosts: Hosts, token: Secret) -> Client {
         Client { net, hosts, token, retry: RETRY, user_agent: None }
     }
 
-    /// The same client with other retries.
-    pub fn with_retry(self, retry: RetryPolicy) -> Client {
-        Client { retry, ..self }
-    }
-
-    /// The same client under another name, which Konnect writes into the entries of its calls.
-    pub fn with_user_agent(self, user_agent: &str) -> Client {
+    /// The same client with another `User-Agent`, which Konnect writes into the entries of its calls.
+    pub(crate) fn with_user_agent(self, user_agent: &str) -> Client {
         Client { user_agent: Some(user_agent.to_owned()), ..self }
     }
 
-    /// Where it calls.
-    pub fn hosts(&self) -> &Hosts {
+    pub(crate) fn hosts(&self) -> &Hosts {
         &self.hosts
     }
 
-    /// Makes a call until it is answered for good: the body of a 2xx.
+    /// Makes a call with retries, and returns the body of a 2xx.
     async fn call(&self, call: ApiRequest<'_>) -> Result<Bytes, ApiError> {
         let mut attempts = retry::Attempts::new(self.retry, call.method == Method::POST);
         loop {
@@ -173,11 +163,11 @@ fn path(target: &str) -> &str {
     target.split('?').next().unwrap_or_default()
 }
 
-/// The error that an answer is.
+/// The error for a response that is not 2xx.
 fn refused(call: &ApiRequest<'_>, answer: &Response<Bytes>) -> ApiError {
     let status = answer.status();
     let problem = serde_json::from_slice(answer.body()).unwrap_or_else(|_| Problem {
-        // Something before the API answered, a proxy perhaps.
+        // It may be the response of a proxy.
         title: status.canonical_reason().unwrap_or_default().to_owned(),
         detail: "the answer is no problem object".to_owned(),
         ..Problem::default()
@@ -190,7 +180,7 @@ fn refused(call: &ApiRequest<'_>, answer: &Response<Bytes>) -> ApiError {
     }
 }
 
-/// What to try.
+/// Advice for the user.
 fn advice(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => {
@@ -207,56 +197,48 @@ fn advice(status: StatusCode) -> &'static str {
     }
 }
 
-/// Why a call of Konnect's API came to nothing. Nothing here shows the token.
+/// A call of Konnect's API failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ApiError {
-    /// There was no answer.
+pub(crate) enum ApiError {
+    /// There was no response.
     #[error(transparent)]
     Net(#[from] ClientError),
-    /// The API refused.
+    /// The API responded with an error.
     #[error("{call}: {}", ProblemText { status: *status, problem, advice })]
     Refused {
         /// Method and URL, without the query.
         call: String,
-        /// The status of the answer.
         status: StatusCode,
-        /// What the API says.
         problem: Box<Problem>,
-        /// What to try; may be empty.
+        /// Advice for the user; may be empty.
         advice: &'static str,
     },
-    /// The answer is not of the documented form.
+    /// The response has an unexpected format.
     #[error("{call} gave an answer that is not understood: {}", brief(what))]
     Answer {
         /// Method and URL, without the query.
         call: String,
-        /// What is wrong with it.
         what: String,
     },
-    /// The call cannot be made.
     #[error("the call cannot be made: {what}")]
-    Request {
-        /// What is wrong with it.
-        what: String,
-    },
+    Request { what: String },
 }
 
 impl ApiError {
-    /// The status of the answer, if there was one.
-    pub fn status(&self) -> Option<StatusCode> {
+    /// The status, if the API responded with an error.
+    pub(crate) fn status(&self) -> Option<StatusCode> {
         match self {
             ApiError::Refused { status, .. } => Some(*status),
             _ => None,
         }
     }
 
-    /// Whether what was asked for is not there.
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         self.status() == Some(StatusCode::NOT_FOUND)
     }
 
-    /// What to try; empty if there is nothing to say.
-    pub fn advice(&self) -> &'static str {
+    /// Advice for the user; may be empty.
+    pub(crate) fn advice(&self) -> &'static str {
         match self {
             ApiError::Refused { advice, .. } => advice,
             _ => "",
@@ -264,13 +246,13 @@ impl ApiError {
     }
 }
 
-/// How much of each text of the API's an error shows, in characters.
+/// The maximum length of each text of the API in an error, in characters.
 const MAX_TEXT: usize = 500;
 
-/// How many of the parameters that are wrong it shows.
+/// The maximum number of invalid parameters in an error.
 const MAX_PARAMETERS: usize = 20;
 
-/// A text of the API's as a part of one line.
+/// Shortens a text of the API, and puts it on one line.
 fn brief(text: &str) -> String {
     let mut characters = text.chars().map(|c| if matches!(c, '\r' | '\n') { ' ' } else { c });
     let mut brief: String = characters.by_ref().take(MAX_TEXT).collect();

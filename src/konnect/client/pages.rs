@@ -1,56 +1,48 @@
-//! That the pages of a list come to an end. Where the next page is says the API: one that names a
-//! page that was there already, or page after page with nothing on it, is not followed for ever.
+//! Guards against lists that do not end. The API names the next page. A page that was seen before,
+//! and too many empty pages in a row, are errors.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::konnect::api::CursorPage;
 
-/// The most pages of a list.
+/// The maximum number of pages of a list.
 const MAX_PAGES: usize = 100_000;
 
-/// The most pages in a row that have nothing on them.
+/// The maximum number of empty pages in a row.
 const MAX_EMPTY: usize = 100;
 
-/// The longest cursor, in bytes: it has to stand in a URL.
+/// The maximum length of a cursor in bytes. It becomes part of a URL.
 const MAX_CURSOR: usize = 8 << 10;
 
-/// The pages of one list that were seen.
+/// The pages of a list that were seen.
 #[derive(Debug, Default)]
-pub struct Pages {
+pub(crate) struct Pages {
     hasher: RandomState,
     /// A hash of each cursor.
     cursors: HashSet<u64>,
     empty: usize,
 }
 
-/// Why the next page is not asked for.
+/// The next page cannot be requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PagingError {
-    /// Its cursor was there before.
+pub(crate) enum PagingError {
     #[error("the next page is one that was there before")]
     Circle,
-    /// There is nothing on them.
     #[error("{MAX_EMPTY} pages in a row have nothing on them")]
     Empty,
-    /// There are too many.
     #[error("there are more than {MAX_PAGES} pages")]
     Many,
-    /// There is one, and it cannot be told which.
     #[error("there is a next page, and its URI has no page[after] that can be read")]
     NoCursor,
-    /// The cursor is too long.
     #[error("the next page has a cursor of {0} bytes, expected {MAX_CURSOR} at most")]
     Cursor(usize),
 }
 
 impl Pages {
-    /// Notes the page at `at`, the first without a cursor, with so many `items` on it: the cursor
-    /// of the page after it, which `beside` names, or `None` if it is the last.
-    ///
-    /// # Errors
-    /// When the next page cannot be asked for, or is not worth it.
-    pub fn note(
+    /// Records the page at the cursor `at`, `None` for the first, with this number of `items`, and
+    /// returns the cursor of the next page from `beside`; `None` after the last.
+    pub(crate) fn note(
         &mut self,
         at: Option<&str>,
         items: usize,
@@ -60,7 +52,7 @@ impl Pages {
         if beside.next.as_ref().is_none_or(String::is_empty) {
             return Ok(None);
         }
-        // To take it for the last page would cut the list.
+        // Treating this as the last page would truncate the list.
         let next = beside.after().ok_or(PagingError::NoCursor)?;
         if next.is_empty() {
             return Ok(None);

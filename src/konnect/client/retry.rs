@@ -1,8 +1,8 @@
-//! What is called again, and when: a 429 or 5xx, and a connection that failed, after a wait that
-//! doubles, or the one that `RetryPolicy-After` asks for (RFC 9110, section 10.2.3).
+//! When a call is retried: after a 429, a 5xx or a failed connection. The wait doubles each time, or
+//! is what `Retry-After` says (RFC 9110, section 10.2.3).
 //!
-//! A call that makes something is not made again when its connection breaks: nobody knows whether it
-//! was done. A 5xx is taken at its word, that it was not.
+//! A call that creates something is not retried when its connection breaks, because it may have
+//! succeeded. After a 5xx it is retried.
 
 use std::time::Duration;
 
@@ -13,26 +13,26 @@ use crate::entry::Millis;
 use crate::konnect::deliver::RetryPolicy;
 use crate::net::{ClientError, retry_after};
 
-/// The longest wait that a server can ask for.
+/// The maximum wait that a server can request.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The attempts of one call.
 #[derive(Debug)]
-pub struct Attempts {
+pub(crate) struct Attempts {
     waits: Vec<Duration>,
     makes: bool,
 }
 
 impl Attempts {
-    /// None made yet. `makes` says that the call makes something anew each time.
-    pub fn new(retry: RetryPolicy, makes: bool) -> Attempts {
+    /// Before the first attempt. `makes`: each call creates something new.
+    pub(crate) fn new(retry: RetryPolicy, makes: bool) -> Attempts {
         let mut waits: Vec<_> = retry.waits().collect();
         waits.reverse();
         Attempts { waits, makes }
     }
 
-    /// How long to wait after this answer; `None` if it is the last.
-    pub fn after_answer(
+    /// The wait before the next attempt; `None` if this response is final.
+    pub(crate) fn after_answer(
         &mut self,
         status: StatusCode,
         headers: &HeaderMap,
@@ -46,8 +46,8 @@ impl Attempts {
         Some(asked.map_or(wait, |asked| asked.max(wait).min(LONGEST)))
     }
 
-    /// How long to wait after this failure; `None` if it is for good.
-    pub fn after_error(&mut self, error: &ClientError) -> Option<Duration> {
+    /// The wait before the next attempt; `None` if this error is final.
+    pub(crate) fn after_error(&mut self, error: &ClientError) -> Option<Duration> {
         let passing = match error {
             ClientError::Connect { .. } => true,
             ClientError::Lost { .. } | ClientError::Timeout { .. } => !self.makes,

@@ -43,7 +43,10 @@ impl Api {
         let hosts = Hosts::at(&self.base.parse().unwrap());
         let client =
             Client::new(net::Client::new(options).unwrap(), hosts, Secret::new(TOKEN).unwrap());
-        client.with_retry(RetryPolicy { first: Duration::ZERO, longest: Duration::ZERO, most: 2 })
+        Client {
+            retry: RetryPolicy { first: Duration::ZERO, longest: Duration::ZERO, most: 2 },
+            ..client
+        }
     }
 
     fn asked(&self) -> Vec<String> {

@@ -1,12 +1,12 @@
-//! Which pulled entries the store does not have.
+//! Finds pulled entries that the store lacks.
 //!
-//! A pulled entry has another shape than a delivered one, and its
-//! signature is of that shape, so the two are matched by their fields. Two entries are of one key if
-//! kind, time, `trace_id` and outcome are the same. Within a key they are matched one to one, those
-//! first that agree in everything else too: entries can look alike, and then the number counts.
+//! A pulled entry has another format than a delivered one, and its signature covers that format. So
+//! the two are matched by their fields. Entries have the same key if kind, time, `trace_id` and
+//! outcome are equal. Within a key they are matched one to one, beginning with those that are equal
+//! in everything else. Identical entries are counted.
 //!
-//! The same line is stored once however often it came. So a stored entry stands for as many pulled
-//! ones that are alike in every field as it was delivered times.
+//! The same line is stored once, however often it was delivered. So a stored entry matches as many
+//! identical pulled entries as it was delivered times.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,58 +15,52 @@ use serde_json::{Map, Value};
 
 use crate::entry::{Fields, Kind, Millis};
 
-/// An entry as it was pulled.
+/// A pulled entry.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pulled {
-    /// What identifies it.
-    pub identity: EntryIdentity,
-    /// As the API gave it.
-    pub json: Value,
-    /// Whether its time is finer than a millisecond: it may have been rounded either way.
+pub(crate) struct Pulled {
+    pub(crate) identity: EntryIdentity,
+    /// The entry as the API returned it.
+    pub(crate) json: Value,
+    /// Whether its time is finer than a millisecond. The stored time may be rounded up or down.
     finer: bool,
 }
 
-/// What identifies an entry, pulled or stored.
+/// The fields that identify an entry, pulled or stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntryIdentity {
-    /// The kind of event.
-    pub kind: Kind,
-    /// When it happened.
-    pub at: Millis,
+pub(crate) struct EntryIdentity {
+    pub(crate) kind: Kind,
+    pub(crate) at: Millis,
     /// The digits of its `trace_id`; empty if it has none.
-    pub trace_id: String,
-    /// How it ended: `granted`, the outcome of an authentication, method and status of a call.
-    pub outcome: String,
-    /// What may be missing on one side: the resource, the rest, who.
+    pub(crate) trace_id: String,
+    /// `granted`, the outcome of an authentication, or the method and status of a call.
+    pub(crate) outcome: String,
+    /// What may be missing on one side: the resource, other fields, the principal.
     details: [String; 3],
 }
 
-/// An entry of the store.
+/// A stored entry.
 #[derive(Clone, Debug)]
-pub struct StoredEntry {
-    /// What identifies it.
-    pub identity: EntryIdentity,
-    /// How often it was delivered.
-    pub delivery_count: u64,
-    /// Whether it has a signature that does not verify.
-    pub invalid: bool,
+pub(crate) struct StoredEntry {
+    pub(crate) identity: EntryIdentity,
+    /// The number of deliveries.
+    pub(crate) delivery_count: u64,
+    /// Whether the verdict is `invalid`.
+    pub(crate) invalid: bool,
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 #[derive(Clone, Debug, Default)]
-pub struct Comparison {
-    /// What was pulled and is not in the store, oldest first.
-    pub missing: Vec<Pulled>,
-    /// How many were pulled and are.
-    pub matched: usize,
-    /// For how many of the missing the store has an invalid entry with another outcome: they may
-    /// have been tampered with on their way.
-    pub altered: usize,
+pub(crate) struct Comparison {
+    /// The pulled entries that the store lacks, oldest first.
+    pub(crate) missing: Vec<Pulled>,
+    /// The number of missing entries for which the store has an invalid entry with another outcome.
+    /// They may have been tampered with in transit.
+    pub(crate) altered: usize,
 }
 
 impl Pulled {
     /// Reads an entry of `GET /v3/audit-logs`; `None` if it has no time.
-    pub fn read(json: Value) -> Option<Pulled> {
+    pub(crate) fn read(json: Value) -> Option<Pulled> {
         let time: Timestamp = json.get("ts")?.as_str()?.parse().ok()?;
         let at = Millis::new(time.as_millisecond())?;
         let text = |name: &str| text(&json, name);
@@ -96,8 +90,8 @@ impl Pulled {
 }
 
 impl EntryIdentity {
-    /// What identifies a delivered entry of this kind, which orders at `at` and has these fields.
-    pub fn of(kind: Kind, at: Millis, fields: &Fields) -> EntryIdentity {
+    /// The identity of a delivered entry.
+    pub(crate) fn of(kind: Kind, at: Millis, fields: &Fields) -> EntryIdentity {
         let text = |name: &str| {
             fields.get(name).map(|value| value.as_text().into_owned()).unwrap_or_default()
         };
@@ -132,8 +126,8 @@ impl EntryIdentity {
         }
     }
 
-    /// What it was about: the resource, or the URI.
-    pub fn what(&self) -> &str {
+    /// The resource or the URI.
+    pub(crate) fn what(&self) -> &str {
         &self.details[0]
     }
 
@@ -142,9 +136,7 @@ impl EntryIdentity {
     }
 }
 
-/// Finds what is not in the store.
-pub fn compare(pulled: Vec<Pulled>, stored: &[StoredEntry]) -> Comparison {
-    let total = pulled.len();
+pub(crate) fn compare(pulled: Vec<Pulled>, stored: &[StoredEntry]) -> Comparison {
     let mut rows: HashMap<IdentityKey, Vec<UnmatchedEntry>> = HashMap::new();
     for one in stored {
         let row = UnmatchedEntry {
@@ -174,18 +166,18 @@ pub fn compare(pulled: Vec<Pulled>, stored: &[StoredEntry]) -> Comparison {
     let invalid: HashSet<_> =
         stored.iter().filter(|one| one.invalid).map(|one| same(&one.identity)).collect();
     let altered = missing.iter().filter(|one| invalid.contains(&same(&one.identity))).count();
-    Comparison { matched: total - missing.len(), missing, altered }
+    Comparison { missing, altered }
 }
 
 type IdentityKey = (Kind, Millis, String, String);
 
-/// A stored entry that was matched with `delivery_count - left` pulled ones.
+/// A stored entry that can still match `left` pulled entries.
 struct UnmatchedEntry {
     details: [String; 3],
     left: u64,
 }
 
-/// Pulled entries that are alike in every field.
+/// Pulled entries that are equal in every field.
 struct Alike {
     entries: Vec<Pulled>,
     details: [String; 3],
@@ -202,7 +194,7 @@ fn by_key(
     keys
 }
 
-/// Which of the details must agree, from all of them to none.
+/// The details that must be equal in each pass, from all to none.
 const PASSES: [[bool; 3]; 5] = [
     [true, true, true],
     [true, true, false],
@@ -211,7 +203,7 @@ const PASSES: [[bool; 3]; 5] = [
     [false, false, false],
 ];
 
-/// Those of one key that no row is left for.
+/// The pulled entries of one key that match no stored entry.
 fn unmatched(pulled: Vec<Pulled>, rows: Option<&mut Vec<UnmatchedEntry>>) -> Vec<Pulled> {
     let Some(rows) = rows else { return pulled };
     let mut items: Vec<Alike> = Vec::new();
@@ -238,7 +230,7 @@ fn unmatched(pulled: Vec<Pulled>, rows: Option<&mut Vec<UnmatchedEntry>>) -> Vec
                     same.pop();
                     continue;
                 }
-                // Its other deliveries can be of entries that are alike only.
+                // The other deliveries can only be of identical entries.
                 let taken = row.left.min(item.entries.len() as u64);
                 item.entries.truncate(item.entries.len() - usize::try_from(taken).unwrap_or(0));
                 row.left = 0;
@@ -249,7 +241,7 @@ fn unmatched(pulled: Vec<Pulled>, rows: Option<&mut Vec<UnmatchedEntry>>) -> Vec
     items.into_iter().flat_map(|item| item.entries).collect()
 }
 
-/// A member as text; empty if it is not there.
+/// A member as text; empty if it is missing.
 fn text(json: &Value, name: &str) -> String {
     match json.get(name) {
         None | Some(Value::Null) => String::new(),
@@ -258,8 +250,8 @@ fn text(json: &Value, name: &str) -> String {
     }
 }
 
-/// How many entries there are of each kind.
-pub fn by_kind(pulled: &[Pulled]) -> Map<String, Value> {
+/// The number of entries of each kind.
+pub(crate) fn by_kind(pulled: &[Pulled]) -> Map<String, Value> {
     let count = |kind: Kind| pulled.iter().filter(|one| one.identity.kind == kind).count();
     let kinds = Kind::ALL.iter().map(|kind| (kind.to_string(), count(*kind)));
     kinds.filter(|(_, count)| *count > 0).map(|(kind, count)| (kind, count.into())).collect()

@@ -11,7 +11,7 @@ use crate::entry::Millis;
 
 /// A clock. Its clones are the same clock.
 #[derive(Clone, Debug)]
-pub struct Clock(Arc<Mutex<ClockMode>>);
+pub(crate) struct Clock(Arc<Mutex<ClockMode>>);
 
 #[derive(Clone, Copy, Debug)]
 enum ClockMode {
@@ -24,36 +24,37 @@ enum ClockMode {
 /// Why a clock cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the clock shows {now} and cannot be set back to {asked}")]
-pub struct ClockSetBack {
+pub(crate) struct ClockSetBack {
     /// What it shows.
-    pub now: Millis,
+    pub(crate) now: Millis,
     /// What was asked for.
-    pub asked: Millis,
+    pub(crate) asked: Millis,
 }
 
 impl Clock {
     /// The machine's time.
-    pub fn running() -> Clock {
+    pub(crate) fn running() -> Clock {
         Clock(Arc::new(Mutex::new(ClockMode::Running { ahead: 0 })))
     }
 
     /// A clock that stands at `at`.
-    pub fn held(at: Millis) -> Clock {
+    #[cfg(test)]
+    pub(crate) fn held(at: Millis) -> Clock {
         Clock(Arc::new(Mutex::new(ClockMode::Held(at))))
     }
 
     /// The time.
-    pub fn now(&self) -> Millis {
+    pub(crate) fn now(&self) -> Millis {
         self.mode().now()
     }
 
     /// Whether it stands.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         matches!(*self.mode(), ClockMode::Held(_))
     }
 
     /// Moves it ahead.
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         let mut mode = self.mode();
         *mode = match *mode {
@@ -66,7 +67,7 @@ impl Clock {
     ///
     /// # Errors
     /// When that is before what it shows.
-    pub fn set(&self, asked: Millis) -> Result<(), ClockSetBack> {
+    pub(crate) fn set(&self, asked: Millis) -> Result<(), ClockSetBack> {
         let mut mode = self.mode();
         let now = mode.now();
         if asked < now {
@@ -82,7 +83,7 @@ impl Clock {
     }
 
     /// Makes it stand, or go on from where it stands.
-    pub fn hold(&self, held: bool) {
+    pub(crate) fn hold(&self, held: bool) {
         let mut mode = self.mode();
         let now = mode.now();
         *mode = match held {

@@ -35,7 +35,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-pub use self::clock::Clock;
+pub(crate) use self::clock::Clock;
 
 use self::control::new_token;
 use self::core::{Core, DeliveryPolicy};
@@ -60,35 +60,35 @@ const MOST_ENTRIES: usize = 250_000;
 
 /// What the stand-in is started with.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// The file of its self-signed certificate, made if it is not there; without it, plain HTTP.
-    pub tls: Option<PathBuf>,
+    pub(crate) tls: Option<PathBuf>,
     /// The token; without it, one is made.
-    pub token: Option<Secret>,
+    pub(crate) token: Option<Secret>,
     /// How many entries of made-up traffic there are a second.
-    pub rate: u32,
+    pub(crate) rate: u32,
     /// Repeats organization, portals and traffic; without it, they are made at random.
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// How deliveries are encoded.
-    pub encoding: Encoding,
+    pub(crate) encoding: Encoding,
     /// What becomes of the entries of made-up traffic.
-    pub tampering: TamperingPlan,
+    pub(crate) tampering: TamperingPlan,
     /// The ids of the Dev Portals; without any, one is made.
-    pub portals: Vec<String>,
+    pub(crate) portals: Vec<String>,
     /// The id of the organization; without it, one is made.
-    pub org_id: Option<String>,
+    pub(crate) org_id: Option<String>,
     /// How long entries are kept.
-    pub retention: Duration,
+    pub(crate) retention: Duration,
     /// When deliveries are tried again.
-    pub retry: RetryPolicy,
+    pub(crate) retry: RetryPolicy,
     /// How many entries a batch has at most.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// How long an attempt to deliver may take.
-    pub attempt_timeout: Duration,
+    pub(crate) attempt_timeout: Duration,
     /// Its clock.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 impl Default for Options {
@@ -115,7 +115,7 @@ impl Default for Options {
 
 /// Why the stand-in cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// The address.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -132,7 +132,7 @@ pub enum StartError {
 
 /// A stand-in that is bound.
 #[derive(Debug)]
-pub struct Simulator {
+pub(crate) struct Simulator {
     listener: Listener,
     core: Arc<Core>,
     rate: u32,
@@ -146,7 +146,7 @@ impl Simulator {
     ///
     /// # Errors
     /// When the address or the certificate cannot be used, or the system has no random numbers.
-    pub async fn start(options: Options) -> Result<Simulator, StartError> {
+    pub(crate) async fn start(options: Options) -> Result<Simulator, StartError> {
         let tls = match &options.tls {
             None => None,
             Some(path) => {
@@ -165,38 +165,38 @@ impl Simulator {
     }
 
     /// The address, with the real port.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listener.address()
     }
 
     /// The URL of the API, without a slash at its end.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let scheme = if self.certificate.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address())
     }
 
     /// The token that its API takes.
-    pub fn token(&self) -> &Secret {
+    pub(crate) fn token(&self) -> &Secret {
         self.core.token()
     }
 
     /// The ids of the Dev Portals.
-    pub fn portals(&self) -> &[String] {
+    pub(crate) fn portals(&self) -> &[String] {
         &self.portals
     }
 
     /// The id of the organization.
-    pub fn org_id(&self) -> &str {
+    pub(crate) fn org_id(&self) -> &str {
         &self.org_id
     }
 
     /// Where the certificate is, if there is TLS.
-    pub fn certificate(&self) -> Option<&PathBuf> {
+    pub(crate) fn certificate(&self) -> Option<&PathBuf> {
         self.certificate.as_ref()
     }
 
     /// Answers and delivers until shutdown; a delivery in flight is dropped then.
-    pub async fn run(self, mut shutdown: Shutdown) {
+    pub(crate) async fn run(self, mut shutdown: Shutdown) {
         let mut tasks = tokio::task::JoinSet::new();
         let scopes: Vec<_> = self.core.organization().scopes().cloned().collect();
         for scope in scopes {
@@ -290,7 +290,7 @@ impl ListenerObserver for EntryLog {
 }
 
 /// Whether a text can be the id of a Dev Portal or an organization in a path and an entry.
-pub fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     let is_character = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     (1..=100).contains(&text.len()) && text.chars().all(is_character)
 }

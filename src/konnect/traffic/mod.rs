@@ -23,7 +23,7 @@ use crate::random::{pick, uuid};
 
 /// An organization whose people are at work.
 #[derive(Clone, Debug)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     random: Rng,
     /// A generator of its own: a request that leaves no entries takes a number too.
     trace_ids: Rng,
@@ -63,7 +63,7 @@ const MISHAPS: [u16; 8] = [400, 400, 400, 404, 404, 409, 500, 500];
 
 impl Traffic {
     /// The organization that `seed` stands for, with these Dev Portals.
-    pub fn new(seed: u64, org_id: String, portals: Vec<String>) -> Traffic {
+    pub(crate) fn new(seed: u64, org_id: String, portals: Vec<String>) -> Traffic {
         let mut random = Rng::with_seed(seed);
         let trace_ids = random.fork();
         let auth_type: Vec<_> = [AUTH_TYPES, AUTH_TYPES]
@@ -96,17 +96,17 @@ impl Traffic {
     }
 
     /// Whoever owns the organization, and the tokens of its API.
-    pub fn owner(&self) -> &Principal {
+    pub(crate) fn owner(&self) -> &Principal {
         &self.owner
     }
 
     /// The number of a new request.
-    pub fn trace_id(&mut self) -> u64 {
+    pub(crate) fn trace_id(&mut self) -> u64 {
         self.trace_ids.u64(..)
     }
 
     /// Somebody does something at `at`: the entries of one request, at least one.
-    pub fn request(&mut self, at: Millis) -> Vec<Event> {
+    pub(crate) fn request(&mut self, at: Millis) -> Vec<Event> {
         if !self.portals.is_empty() && self.random.f64() < 0.15 {
             let portal = self.random.usize(..self.portals.len());
             let developer = self.random.usize(..self.portals[portal].developers.len());
@@ -116,7 +116,7 @@ impl Traffic {
     }
 
     /// The same, but in the organization itself and not in one of its Dev Portals.
-    pub fn organization_request(&mut self, at: Millis) -> Vec<Event> {
+    pub(crate) fn organization_request(&mut self, at: Millis) -> Vec<Event> {
         match self.random.usize(..100) {
             0..2 => vec![self.stranger(at, None, None, AuthOutcome::NotFound)],
             2..4 => vec![self.stranger(at, None, None, AuthOutcome::Invalid)],
@@ -133,7 +133,7 @@ impl Traffic {
 
     /// Somebody logs in at `at`, to Konnect or to the portal with this id, and it comes out so: the
     /// one with this name, who is made up if new, or else somebody for whom it is natural.
-    pub fn login(
+    pub(crate) fn login(
         &mut self,
         at: Millis,
         portal: Option<&str>,
@@ -351,31 +351,31 @@ impl Portal {
 
 /// A call of the stand-in's API.
 #[derive(Clone, Copy, Debug)]
-pub struct ApiCall<'a> {
+pub(crate) struct ApiCall<'a> {
     /// Its method.
-    pub method: &'a str,
+    pub(crate) method: &'a str,
     /// Its path, with the version.
-    pub path: &'a str,
+    pub(crate) path: &'a str,
     /// What follows the `?`.
-    pub query: &'a str,
+    pub(crate) query: &'a str,
     /// What it was answered with.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Whose token it came with; `None`: one that nobody has.
-    pub principal: Option<&'a Principal>,
+    pub(crate) principal: Option<&'a Principal>,
     /// Which sort of token.
-    pub auth_type: AuthType,
+    pub(crate) auth_type: AuthType,
     /// The address that it came from.
-    pub src: &'a str,
+    pub(crate) src: &'a str,
     /// Its `User-Agent`.
-    pub user_agent: &'a str,
+    pub(crate) user_agent: &'a str,
     /// Its number, from [`Traffic::trace_id`]. The API's errors have it in their `instance`.
-    pub trace_id: u64,
+    pub(crate) trace_id: u64,
 }
 
 impl Traffic {
     /// The entries of a call of the stand-in's own API at `at`: that its token was recognised or
     /// not, the permission, and the access if it would have changed something.
-    pub fn call(&mut self, at: Millis, call: &ApiCall<'_>) -> Vec<Event> {
+    pub(crate) fn call(&mut self, at: Millis, call: &ApiCall<'_>) -> Vec<Event> {
         let nobody = Principal { id: String::new(), name: None };
         let request = Request {
             at,
