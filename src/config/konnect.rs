@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_goes_to_https_or_to_this_machine() {
+    fn a_token_is_sent_only_over_https_or_to_this_machine() {
         check("https://eu.api.konghq.com", Some("https://eu.api.konghq.com"));
         check("https://eu.api.konghq.com/", Some("https://eu.api.konghq.com"));
         check("http://127.0.0.1:8490", Some("http://127.0.0.1:8490"));

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_what_people_write() {
+    fn addresses_are_parsed_as_people_write_them() {
         let check = |text: &str, expected: Option<&str>| {
             let found = listen_address(text).map(|address| address.to_string());
             assert_eq!(found.as_deref().ok(), expected, "{text}: {found:?}");
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_nobody_knows_is_named() {
+    fn an_unknown_host_name_is_in_the_error() {
         let error = listen_address("nowhere.invalid:1").unwrap_err().to_string();
         assert!(error.contains("nowhere.invalid cannot be looked up"), "{error}");
     }

@@ -139,14 +139,14 @@ mod tests {
             text.lines().map(id).collect()
         };
         assert_eq!(ids(), [1, 2, 3]);
-        // Somebody takes it away.
+        // Somebody renames the file.
         fs::rename(&path, folder.path().join("b")).unwrap();
         file.append(letters(4..5)).unwrap();
         assert_eq!(ids(), [4]);
     }
 
     #[test]
-    fn of_a_line_that_is_too_long_the_beginning_is_kept() {
+    fn a_dead_letter_has_the_beginning_of_a_long_line() {
         let whole = WholeLine { bytes: Some(1 << 30), sha256: Some([1; 32]) };
         let record = Record { raw: vec![b'x'; 5000], whole: Some(whole), ..record(7, 0) };
         let letter = serde_json::to_value(DeadLetter::too_long(&record)).unwrap();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
+    fn only_a_regular_file_is_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let file = DeadLetters::new(folder.path().to_owned(), "siem");
         let error = file.append(letters(1..2)).unwrap_err();

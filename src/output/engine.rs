@@ -396,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_never_falls() {
+    fn the_number_of_written_lines_never_falls() {
         assert_eq!(without_dead(10, 15, 0), 15);
         assert_eq!(without_dead(10, 15, 2), 13);
         assert_eq!(without_dead(10, 11, 3), 10);
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_jittered_and_as_long_as_is_asked_for() {
+    fn a_pause_has_a_jitter_and_the_requested_length() {
         let second = Duration::from_secs(1);
         for _ in 0..100 {
             let wait = wait_after(10 * second, None);

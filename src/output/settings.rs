@@ -197,7 +197,7 @@ mod tests {
     const FILE: &str = "[[output]]\nname = 'a'\ntype = 'file'\npath = 'a.log'\n";
 
     #[test]
-    fn what_is_not_said_has_its_default() {
+    fn missing_keys_have_defaults() {
         let expected = Output {
             name: "a".into(),
             to: Destination::File(Box::new(FileSettings {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_withheld_is_not_asked_for() {
+    fn withheld_entries_are_not_read() {
         let wanted = |keys: &str| outputs(&format!("{FILE}{keys}")).remove(0).wanted();
         let check = |keys: &str, query: &str| assert_eq!(wanted(keys), parse(query, 0).unwrap());
         check("not_valid = 'withhold'", "verdict:valid");

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn formatted_values_can_be_parsed() {
         for (bytes, text) in [
             (0, "0"),
             (1, "1B"),

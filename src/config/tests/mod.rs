@@ -1,4 +1,4 @@
-//! What a whole file, environment and command line come to.
+//! The result of a whole file, the environment and the flags.
 
 mod refused;
 mod tables;
@@ -11,7 +11,7 @@ use super::*;
 use crate::net::PairFiles;
 use crate::settings::Secret;
 
-/// Nothing is set but the authorization value of one input.
+/// Only the authorization value of one input is set.
 fn env(name: &str) -> Option<String> {
     (name == "PORTAL").then(|| "Splunk 4567".to_owned())
 }
@@ -29,7 +29,7 @@ fn the_example_gives_the_defaults() {
 
 #[test]
 fn the_example_has_every_key() {
-    // Those without a default.
+    // The keys without a default.
     let unset: BTreeSet<&str> = [
         "receiver.public_url",
         "receiver.tls.cert_file",
@@ -72,7 +72,7 @@ fn the_example_has_every_key() {
 #[test]
 fn every_known_key_is_read() {
     for (table, key, name) in known_keys() {
-        // A date is what no key takes. What an input must have is there for the other keys.
+        // No key takes a date. The required keys of an input are there besides.
         let mut toml = match table {
             "" => String::new(),
             "input" | "input.keys" => {
@@ -99,7 +99,7 @@ fn every_known_key_is_read() {
     }
 }
 
-/// What an output has besides `key`.
+/// The other keys of an output that has `key`.
 fn output_with(key: &str) -> Vec<&'static str> {
     let file = vec!["name = 'a'", "type = 'file'", "path = 'a'"];
     let http = vec!["name = 'a'", "type = 'http'", "url = 'https://a.test'"];
@@ -117,7 +117,7 @@ fn output_with(key: &str) -> Vec<&'static str> {
 
 fn known_keys() -> impl Iterator<Item = (&'static str, &'static str, String)> {
     tables().into_iter().flat_map(|(table, keys)| {
-        // A table is a key of the one that holds it.
+        // A table is a key of the table that holds it.
         let outer = table.rsplit_once('.').unwrap_or(("", table));
         let outer = (!table.is_empty()).then_some(outer);
         let keys = keys.into_iter().map(move |key| (table, key)).chain(outer);
@@ -128,7 +128,7 @@ fn known_keys() -> impl Iterator<Item = (&'static str, &'static str, String)> {
 }
 
 #[test]
-fn a_variable_that_no_input_names_is_a_warning() {
+fn a_variable_that_no_input_uses_is_a_warning() {
     let is_set = |_: &str| Some("Splunk 4567-89ab-cdef".to_owned());
     for (source, count) in [
         ("authorization = 'Splunk 0123-4567-89ab'", 1),
@@ -228,7 +228,7 @@ fn the_input_of_the_flags() {
 }
 
 #[test]
-fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+fn a_flag_overrides_the_environment_and_that_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     std::fs::write(&path, "data_dir = 'file'\n[keys]\njwks = 'file.json'\nregion = 'us'").unwrap();

@@ -1,4 +1,4 @@
-//! Every setting that is refused, with the message.
+//! Every refused setting, with its message.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Keys and tables that the file must not have.
+//! Unknown keys, and keys that should be tables.
 
 use std::path::Path;
 
@@ -46,7 +46,7 @@ fn an_unknown_key_names_the_nearest() {
         "config.toml:1: unknown key \"outputs\" in the top level, the nearest known key is \
          \"output\"",
     );
-    // The first in the file, not in the alphabet.
+    // The first in the file is reported, not the first in the alphabet.
     check(
         "[receiver]\nzzz = 1\naaa = 1\nlisten.port = 1",
         "config.toml:2: unknown key \"zzz\" in [receiver], the nearest known key is \"tls\"",
@@ -54,7 +54,7 @@ fn an_unknown_key_names_the_nearest() {
 }
 
 #[test]
-fn a_table_must_be_one() {
+fn a_table_must_be_a_table() {
     check("receiver = 1", "config.toml:1: receiver is 1, expected a table, [receiver]");
     check(
         "receiver.tls = true",

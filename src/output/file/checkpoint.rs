@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_read_as_they_were_written() {
+    fn checkpoints_are_read_as_they_were_written() {
         let checkpoints =
             BTreeMap::from([("a/b.log".into(), Checkpoint { inode: 1 << 60, length: 9 })]);
         assert_eq!(write(&checkpoints), r#"{"a/b.log":[1152921504606846976,9]}"#);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_past_the_mark_of_the_same_file_is_taken_back() {
+    fn only_lines_past_the_checkpoint_of_the_same_file_are_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let check = |contents: &str, other_inode: bool, length, expected: &str| {
@@ -120,7 +120,7 @@ mod tests {
         check("one\ntwo\n", false, 8, "one\ntwo\n");
         check("one\n", false, 8, "one\n");
         check("one\ntwo\n", true, 4, "one\ntwo\n");
-        // Nothing is there, or a file where its folder was.
+        // The file is missing, or its folder is a file now.
         for gone in ["none", "none/x", "x/x"] {
             Checkpoint { inode: 1, length: 1 }.restore(&folder.path().join(gone)).unwrap();
         }

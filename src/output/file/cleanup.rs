@@ -197,7 +197,7 @@ mod tests {
 
     const MINUTE: i64 = 60_000;
 
-    /// Four rotated files of 10 bytes each, a minute apart, and files that are none.
+    /// Cleans up four rotated files of 10 bytes, a minute apart, beside other files.
     fn check(settings: &FileSettings, expected: &[&str]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.log");
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_holds_the_same() {
+    fn a_compressed_file_has_the_same_contents() {
         let settings = FileSettings { compress: Compress::Gzip, keep: Some(2), ..file_settings() };
         let names = ["a-19700101T000200.000Z.log.gz", "a-19700101T000300.000Z.log.gz"];
         let folder = check(&settings, &names);
@@ -258,16 +258,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_compressed_keeps_nobody_from_the_others() {
+    fn other_files_are_compressed_after_one_fails() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.log");
         for minute in 0..4 {
             fs::write(&path, "line\n").unwrap();
             move_away(&path, Millis::saturating(minute * MINUTE)).unwrap();
         }
-        // A folder stands where the compressed file would go.
+        // The name of the compressed file is taken by a folder.
         fs::create_dir(folder.path().join(format!("{}.gz", FILES[2]))).unwrap();
-        // These are left from a program that ended. The last is of no rotated file that is there.
+        // An earlier process left these. The second has no rotated file.
         let half = ["a-19700101T000300.000Z.log.gz.tmp7", "a-19700101T000900.000Z.log.gz.tmp3"];
         half.iter().for_each(|name| fs::write(folder.path().join(name), "half").unwrap());
         let settings = FileSettings { compress: Compress::Gzip, keep: Some(3), ..file_settings() };
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tenders_share_no_temporary_file_and_one_with_nothing_to_do_does_nothing() {
+    fn each_cleanup_has_a_number_and_there_is_no_thread_without_work() {
         assert_ne!(next_number(), next_number());
         assert!(Cleanup::start(file_settings()).unwrap().0.is_none());
         let busy = FileSettings { keep: Some(1), ..file_settings() };
@@ -294,13 +294,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_has_the_mode_and_the_group_that_are_asked_for() {
+    fn a_compressed_file_has_the_configured_mode_and_group() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a-19700101T000000.000Z.log");
         fs::write(&path, "line\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         let own = fs::metadata(&path).unwrap();
-        // Only the privileged can give it to another.
+        // Only root can give the file to another user.
         let (owner, group) = match own.uid() {
             0 => (1, 2),
             _ => (own.uid(), own.gid()),

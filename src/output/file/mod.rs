@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn chosen_values_over_the_cap_share_a_file() {
+    fn values_over_the_maximum_share_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let path: crate::output::Template =
             folder.path().join("{org_id}/x.log").to_str().unwrap().parse().unwrap();
@@ -296,7 +296,7 @@ mod tests {
         write(&["a", "b", "c", "a", "d"]);
         assert_eq!((read("a").unwrap(), read("b").unwrap()), ("a\na\n".into(), "b\n".into()));
         assert_eq!(read("other").unwrap(), "c\nd\n");
-        // What has a file keeps it, whoever comes first after a start.
+        // A value with a file keeps it after a restart.
         write(&["e", "f", "b", "c"]);
         assert_eq!(read("b").unwrap(), "b\nb\n");
         assert_eq!(
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_span_of_time_that_is_over_makes_a_file_due() {
+    fn a_file_is_due_for_rotation_after_its_time_span() {
         let folder = tempfile::tempdir().unwrap();
         let minute = Some(Duration::from_secs(60));
         let mut files = files(folder.path(), |settings| settings.rotate_every = minute);
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_another_outputs_by_now_is_left_alone() {
+    fn a_file_of_another_output_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let mut before = files(folder.path(), |_| ());
         let record = &record(1, 0);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_removed_while_it_is_written_to_is_made_anew() {
+    fn a_file_that_was_removed_is_created_again() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = files(folder.path(), |_| ());
         let record = &record(1, 0);
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_since_the_saved_state_is_taken_back() {
+    fn lines_written_since_the_saved_state_are_cut() {
         let folder = tempfile::tempdir().unwrap();
         let mut files = files(folder.path(), |_| ());
         let (one, mut other) = (record(1, 0), record(2, 0));

@@ -187,7 +187,7 @@ pub(super) fn cut_torn_line(file: &File, length: u64) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    /// That of whoever runs this.
+    /// The access with the owner of this process.
     const OURS: Access = Access { mode: 0o600, owner: None, group: None };
 
     fn check(before: &str, after: &str) {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_with_its_mode_and_nothing_else_is_written_to() {
+    fn a_new_file_has_its_mode_and_only_regular_files_are_opened() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/x.log");
         let access = Access { mode: 0o640, ..OURS };
@@ -228,7 +228,7 @@ mod tests {
         assert!(matches!(refused, OutputError::NoFile(_)), "{refused}");
     }
 
-    /// Owner and group of a file that is made with these settings, and of the folder made for it.
+    /// The owner and group of a new file with these settings, and of its folder.
     fn made(folder: &Path, access: &Access) -> Result<[(u32, u32); 2], OutputError> {
         let path = folder.join("a/b/x.log");
         OpenFile::new(&path, access, Fsync::Never)?;
@@ -251,14 +251,14 @@ mod tests {
         let emptied = folder();
         match made(emptied.path(), &to_another) {
             Ok(found) => assert_eq!(found, [(owner, group); 2]),
-            // Only the privileged can.
+            // Only root can do it.
             Err(error) => {
                 assert!(matches!(error, OutputError::Owner { .. }), "{error}");
                 assert_eq!(fs::read_dir(emptied.path()).unwrap().count(), 0);
                 assert_ne!(own.0, 0);
             }
         }
-        // A file that is there is left as it is.
+        // An existing file is not changed.
         assert_eq!(made(kept.path(), &to_another).unwrap(), [own; 2]);
     }
 }

@@ -30,7 +30,7 @@ fn schema(name: &str) -> Json {
     serde_json::from_str(&text(&fixture("formats").join(name))).unwrap()
 }
 
-/// A line as it is read from the store.
+/// A record as it is read from the store.
 fn record(line: &[u8]) -> Record {
     let set = std::fs::read(fixture("vectors/jwks.json")).unwrap();
     let (keys, _) = KeySet::parse(&set).unwrap();
@@ -49,7 +49,7 @@ fn vector(name: &str) -> Vec<u8> {
     bytes[at + 5..].to_vec()
 }
 
-/// An entry of each kind, and what may go wrong in one.
+/// An entry of each kind, and unusual ones.
 fn examples() -> Vec<(&'static str, Record)> {
     let header = "2025-05-16T20:09:54Z konghq.com CEF:0|KongInc|Konnect|1.0";
     let made = |rest: &str| record(format!("{header}|{rest}").as_bytes());
@@ -118,7 +118,7 @@ fn ocsf_is_as_it_was() {
     check_golden("ocsf", ocsf::write);
 }
 
-/// That a document has only fields of the list, each of its type.
+/// Checks that a document has only fields of the list, each of its type.
 fn conforms_to_ecs(document: &Json, list: &Json, name: &str) {
     let Some(members) = document.as_object() else { panic!("{name} is no object") };
     for (key, value) in members {
@@ -186,7 +186,7 @@ fn has_the_line_and_verdict(record: &Record, raw: &Json, vidimus: &Json) {
     );
 }
 
-/// That an object has what its class or object requires, and nothing that it does not know.
+/// Checks that an object has the required attributes of its class, and no unknown ones.
 fn conforms_to_ocsf(value: &Json, shape: &Json, schema: &Json, path: &str) {
     let Some(members) = value.as_object() else { panic!("{path} is no object") };
     for (name, attribute) in shape["attributes"].as_object().unwrap() {
@@ -371,7 +371,7 @@ fn check(
 }
 
 #[test]
-fn a_raw_line_is_as_received_and_marked_only_if_asked() {
+fn a_raw_line_is_unchanged_and_marked_only_if_asked() {
     use NotValid::{Forward, Mark};
     check(OutputFormat::Raw, Forward, VerdictName::Invalid, b"a b", "a b");
     check(OutputFormat::Raw, Mark, VerdictName::Valid, b"a b", "a b");

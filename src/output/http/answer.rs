@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    /// What an answer means: `taken`, `refused`, or that it waits and for what.
+    /// Checks the meaning of a response: `taken`, `refused`, or why it is retried.
     fn check(url: &str, keys: &str, status: u16, body: &str, expected: &str) {
         let (settings, _) = settings(&format!("https://a.test{url}"), keys);
         let found = match classify(&settings, &answered(status, body)) {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_about_entries_is_refused_for_good() {
+    fn only_responses_about_entries_reject_for_good() {
         let lines = |status, expected: &str| check("/in", "", status, "", expected);
         for (statuses, expected) in [
             (&[200, 201, 202, 204, 299][..], "taken"),

@@ -116,7 +116,7 @@ mod tests {
     use crate::output::http::tests::settings;
     use crate::output::testing::record;
 
-    /// The body of two entries in one shape.
+    /// Checks the body of two entries.
     fn check(keys: &str, lines: [&[u8]; 2], expected: &str) {
         let (settings, format) = settings("https://a.test/", keys);
         let encoder = BodyEncoder::new(&settings, format);
@@ -163,7 +163,7 @@ mod tests {
 {{"time":1750280556.001,{two},"event":{{"raw_base64":"/w=="}}}}"#
             ),
         );
-        // The start of the SHA-256 of the raw line, "abc", and not of the document.
+        // The beginning of the SHA-256 of the raw line "abc", not of the document.
         let id = "ba7816bf8f01cfea414140de5dae2223";
         check(
             "body = 'bulk'\nindex = 'audit'",

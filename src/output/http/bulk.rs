@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn each_document_has_its_fate() {
+    fn each_document_has_an_outcome() {
         let check = |action, item: Json, expected: &str| {
             let found = item_outcomes(body(true, &[item]).as_bytes(), 1, action).unwrap().remove(0);
             let found = match found {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_to_all_documents_or_none() {
+    fn a_response_has_an_item_for_each_document() {
         let check = |body: &str, sent: usize, expected: Result<usize, &str>| match (
             item_outcomes(body.as_bytes(), sent, Action::Index),
             expected,

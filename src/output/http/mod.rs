@@ -95,7 +95,7 @@ impl HttpSink {
     fn send_parts<'a>(
         &mut self,
         entries: &'a [Entry],
-        refused: &mut Vec<Refused<'a>>,
+        refused: &mut Vec<RejectedEntry<'a>>,
     ) -> Result<(), OutputError> {
         // The first part is on top of the stack, which keeps the order.
         let mut parts = vec![entries];
@@ -105,12 +105,12 @@ impl HttpSink {
                 BatchOutcome::Accepted if self.settings.body == Body::Bulk => {
                     self.take_items(part, &answer, refused)?;
                 }
-                BatchOutcome::Accepted if part.len() < entries.len() => self.settle(part),
+                BatchOutcome::Accepted if part.len() < entries.len() => self.mark_done(part),
                 BatchOutcome::Accepted => {}
                 BatchOutcome::Rejected { why, first } => match part {
                     [entry] => {
                         let status = answer.status.as_u16();
-                        refused.push(Refused { entry, status, why });
+                        refused.push(RejectedEntry { entry, status, why });
                     }
                     part => parts.extend(split(part, first)),
                 },
@@ -127,7 +127,7 @@ impl HttpSink {
         &mut self,
         part: &'a [Entry],
         answer: &Answer,
-        refused: &mut Vec<Refused<'a>>,
+        refused: &mut Vec<RejectedEntry<'a>>,
     ) -> Result<(), OutputError> {
         let item_outcomes = bulk::item_outcomes(&answer.body, part.len(), self.settings.action)
             .map_err(|why| self.endpoint.peer(&why, answer.retry_after))?;
@@ -136,7 +136,7 @@ impl HttpSink {
             match outcome {
                 ItemOutcome::Accepted => drop(self.done.insert(entry.key(), true)),
                 ItemOutcome::Rejected { status, why } => {
-                    refused.push(Refused { entry, status, why: answer.redactor.of(&why) });
+                    refused.push(RejectedEntry { entry, status, why: answer.redactor.of(&why) });
                 }
                 ItemOutcome::Retry { why } => {
                     waits.get_or_insert_with(|| (0, answer.redactor.of(&why))).0 += 1;
@@ -153,13 +153,13 @@ impl HttpSink {
     }
 
     /// Remembers entries that are not sent again with the rest of their batch.
-    fn settle(&mut self, entries: &[Entry]) {
+    fn mark_done(&mut self, entries: &[Entry]) {
         self.done.extend(entries.iter().map(|entry| (entry.key(), true)));
     }
 
-    fn write_dead_letters(&mut self, refused: &[Refused<'_>]) -> Result<(), OutputError> {
-        let Some(Refused { status, why, .. }) = refused.first() else { return Ok(()) };
-        let letter = |one: &Refused<'_>| DeadLetter {
+    fn write_dead_letters(&mut self, refused: &[RejectedEntry<'_>]) -> Result<(), OutputError> {
+        let Some(RejectedEntry { status, why, .. }) = refused.first() else { return Ok(()) };
+        let letter = |one: &RejectedEntry<'_>| DeadLetter {
             time: now(),
             status: Some(one.status),
             reason: one.why.clone(),
@@ -217,7 +217,7 @@ impl HttpSink {
 }
 
 /// An entry that is rejected for good.
-struct Refused<'a> {
+struct RejectedEntry<'a> {
     entry: &'a Entry,
     status: u16,
     why: String,

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_has_its_default() {
+    fn missing_keys_have_defaults() {
         let found = http("");
         let expected = HttpSettings {
             url: found.url.clone(),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn each_key_of_the_example_is_right_and_a_default_is_one() {
+    fn each_key_of_the_example_is_valid_and_each_default_is_true() {
         let block = EXAMPLE.split("#type = \"http\"\n").nth(1).unwrap();
         let lines = block.lines().take_while(|line| line.starts_with('#'));
         let keys =
@@ -302,7 +302,7 @@ mod tests {
             let (key, _) = line.split_once(" = ").unwrap();
             count += 1;
             let (others, default) = match key {
-                // Those that are no use alone are tested below.
+                // Keys that need others are tested below.
                 "url" | "username" | "password_file" | "cert_file" | "key_file" => continue,
                 "index" => ("body = 'bulk'\n", false),
                 "action" => ("body = 'bulk'\nindex = 'a'\n", true),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn who_we_are_is_in_the_file_or_in_others() {
+    fn credentials_are_in_the_configuration_or_in_files() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str, mode: u32| {
             let path = folder.path().join(name);
@@ -361,7 +361,7 @@ mod tests {
         let warnings = load(&toml).unwrap().1;
         let [warning] = &warnings[..] else { panic!("{warnings:?}") };
         assert!(warning.contains("can be read by every user"), "{warning}");
-        // Another secret is another output.
+        // With another secret it is another output.
         let before = http(&format!("token_file = '{token}'"));
         file("token", "0124\n", 0o600);
         assert_ne!(before, http(&format!("token_file = '{token}'")));
@@ -467,7 +467,7 @@ mod tests {
             &format!("{file}{}", letters.replace("'d'", "'d/e'")),
             "c.toml:9: output.dead_letters is \"d/e\", expected a path of which no file can have the",
         );
-        // In the URL, plain where that is allowed.
+        // The index is in the URL, and plain HTTP is allowed.
         let bulk = HTTP.replace("https://a.test/in", "http://es:9200/audit/_bulk");
         let toml = format!("{bulk}body = 'bulk'\nallow_plain_http = true");
         assert_eq!(outputs(&toml).len(), 1);

@@ -102,7 +102,7 @@ mod tests {
     use crate::output::http::tests::settings;
 
     #[test]
-    fn a_query_holds_what_the_settings_say() {
+    fn a_query_has_the_labels_of_the_settings() {
         let check = |keys: &str, expected: &str| {
             let keys = format!("body = 'hec_raw'\n{keys}");
             assert_eq!(query(&settings("https://a.test/", &keys).0), expected);

@@ -1,5 +1,4 @@
-//! Batches against an endpoint that answers as it is told: what is sent, what comes again, what is
-//! put away.
+//! Batches against an endpoint with scripted responses: requests, retries and dead letters.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,7 +21,7 @@ pub(super) fn settings(url: &str, keys: &str) -> (HttpSettings, OutputFormat) {
     (*http, output.format)
 }
 
-/// An endpoint: it tells every body, and answers with what `answers` says of it.
+/// An endpoint. It sends on every body, and responds with the result of `answers`.
 struct Endpoint {
     url: String,
     bodies: Receiver<String>,
@@ -30,7 +29,7 @@ struct Endpoint {
 
 type Answers = Box<dyn FnMut(&str) -> String + Send>;
 
-/// An answer with a status, headers that end with their line ends, and a body.
+/// A response. Each header ends with a line end.
 fn answer(status: u16, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status} x\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
@@ -69,7 +68,7 @@ fn serve(mut tcp: TcpStream, answers: &Mutex<Answers>, told: &Sender<String>) {
         reader.read_exact(&mut body).unwrap();
         let body = String::from_utf8(body).unwrap();
         let answer = (answers.lock().unwrap())(&body);
-        // The test may be over.
+        // The test may have ended.
         let _ = told.send(body);
         if tcp.write_all(answer.as_bytes()).is_err() {
             return;
@@ -83,7 +82,7 @@ impl Endpoint {
     }
 }
 
-/// A sink to it, and the folder of its dead letters.
+/// A sink for the endpoint, and the folder of its dead letters.
 struct Sending {
     http: HttpSink,
     format: OutputFormat,
@@ -101,7 +100,7 @@ fn sending(to: &Endpoint, keys: &str) -> Sending {
 }
 
 impl Sending {
-    /// Writes entries of these numbers as the engine does, after a restoration.
+    /// Restores the sink, then writes entries with these ids as the engine does.
     fn write(&mut self, ids: impl IntoIterator<Item = u64>) -> Result<(), OutputError> {
         self.http.restore("").unwrap();
         for id in ids {
@@ -126,7 +125,7 @@ impl Sending {
     }
 }
 
-/// The lines of entries, as the format raw has them.
+/// The lines of entries in the format `raw`.
 fn lines(ids: impl IntoIterator<Item = u64>) -> String {
     ids.into_iter().map(|id| format!("line {id}")).collect::<Vec<_>>().join("\n")
 }
@@ -142,10 +141,10 @@ fn a_batch_is_full_by_its_count_and_its_size() {
     sending.write(1..=2).unwrap();
     assert!(!sending.http.is_full(&record(3, 0), b"line 3\n"));
     assert!(sending.http.is_full(&record(3, 0), b"line 3 is much longer\n"));
-    // One that is larger goes alone.
+    // A larger entry is sent alone.
     sending.write([]).unwrap();
     assert!(!sending.http.is_full(&record(3, 0), [b'x'; 99].as_slice()));
-    // Nobody asks of changes: they are sent when it is full.
+    // Without a call of `is_full` a full batch is sent all the same.
     sending.send(1..=7).unwrap();
     assert_eq!(endpoint.bodies(), [lines(1..=3), lines(4..=6), lines(7..=7)]);
     sending.send([]).unwrap();
@@ -153,7 +152,7 @@ fn a_batch_is_full_by_its_count_and_its_size() {
 }
 
 #[test]
-fn what_is_refused_for_good_is_found_and_put_away_in_order() {
+fn rejected_entries_are_found_and_become_dead_letters_in_order() {
     for status in [400, 413, 422] {
         let endpoint = endpoint(move |body| match body.contains("line 3") || body.contains("6") {
             true => answer(status, "", "no such\tline\x1b"),
@@ -180,13 +179,13 @@ fn what_is_refused_for_good_is_found_and_put_away_in_order() {
 }
 
 #[test]
-fn what_is_settled_does_not_come_again_when_the_rest_does() {
+fn accepted_entries_are_not_sent_again_with_the_rest() {
     let mut busy = true;
     let endpoint = endpoint(move |body| {
         if body.contains("line 2") {
             answer(400, "", "")
         } else if body.contains("line 4") && std::mem::take(&mut busy) {
-            // The right half of the batch has to wait once.
+            // The second half of the batch is retried once.
             answer(429, "retry-after: 7\r\n", "slow down")
         } else {
             answer(200, "", "")
@@ -206,7 +205,7 @@ fn what_is_settled_does_not_come_again_when_the_rest_does() {
     assert_eq!(sending.http.dead_letters(), 1);
     assert!(sending.http.done.is_empty());
 
-    // The cursor is past them: if they come again, somebody wants them again.
+    // The cursor is past them, so if they are read again they are sent again.
     sending.send(1..=2).unwrap();
     assert_eq!(sending.letters().len(), 2);
 }
@@ -227,7 +226,7 @@ fn after_a_reset_everything_comes_again() {
 }
 
 #[test]
-fn what_cannot_be_put_away_is_not_settled() {
+fn entries_are_not_done_if_the_dead_letters_cannot_be_written() {
     let endpoint = endpoint(|_| answer(400, "", ""));
     let mut sending = sending(&endpoint, RAW);
     let path = sending.folder.path().join("dead.jsonl");
@@ -326,7 +325,7 @@ fn parts_are_smaller_and_keep_the_order() {
 }
 
 #[test]
-fn an_endpoint_that_is_hostile_is_told_of_in_a_few_safe_words() {
+fn a_hostile_response_is_shown_short_and_safe() {
     let check = |said: String, keys: &str, expected: &str| {
         let endpoint = endpoint(move |_| said.clone());
         let mut sending = sending(&endpoint, &format!("{RAW}\ntimeout = '300ms'\n{keys}"));
@@ -366,7 +365,7 @@ fn an_endpoint_that_is_hostile_is_told_of_in_a_few_safe_words() {
 }
 
 #[test]
-fn who_is_told_to_stop_waits_no_longer_than_that() {
+fn a_request_ends_with_the_shutdown() {
     let endpoint = endpoint(|_| String::new());
     let Sending { mut http, folder: _folder, _trigger, .. } = sending(&endpoint, RAW);
     _trigger.begin(Duration::ZERO);

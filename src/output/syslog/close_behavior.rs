@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_habit_is_kept_for_its_receiver_alone() {
+    fn the_close_behavior_is_kept_for_its_receiver_only() {
         for (close_behavior, name) in KNOWN {
             let state = close_behavior.state("tcp:a:1");
             assert_eq!(state, format!("{name} tcp:a:1"));

@@ -125,7 +125,7 @@ mod tests {
         Messages::new(&settings, "host.example")
     }
 
-    /// The message of a record, without its length, which is checked.
+    /// The message of a record without its length, which is checked.
     fn message(record: &Record, line: &[u8]) -> Vec<u8> {
         let mut frames = b"5 <1>1 ".to_vec();
         messages().append(record, line, &mut frames);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_well_is_a_warning() {
+    fn suspicious_entries_have_the_severity_warning() {
         for verdict in VerdictName::ALL {
             let mut record = record(7, 0);
             record.verdict = *verdict;
@@ -220,7 +220,7 @@ mod tests {
         check(&format!("{longest}y"), "");
     }
 
-    /// What a message comes to when it is read by the grammar (RFC 5424, 6).
+    /// Parses a message with the grammar of RFC 5424, 6.
     #[derive(Debug, PartialEq)]
     struct Parsed<'a> {
         header: Vec<&'a str>,

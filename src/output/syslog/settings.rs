@@ -343,7 +343,7 @@ mod tests {
     const SYSLOG: &str = "[[output]]\nname = 'a'\ntype = 'syslog'\naddress = 'siem.test:6514'\n";
 
     #[test]
-    fn what_is_not_said_of_syslog_has_its_default() {
+    fn missing_keys_of_syslog_have_defaults() {
         let found = outputs(SYSLOG).remove(0);
         assert_eq!(found.format, OutputFormat::Raw);
         let expected = SyslogSettings {
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_a_client_that_others_can_read_is_a_warning() {
+    fn a_client_key_that_others_can_read_is_a_warning() {
         let folder = tempfile::tempdir().unwrap();
         let key = folder.path().join("key.pem");
         std::fs::write(&key, "key").unwrap();

@@ -1,4 +1,4 @@
-//! The sink against receivers that do what a test wants of them.
+//! The sink against receivers with a given behavior.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,14 +14,14 @@ use crate::entry::record::Origin;
 use crate::output::syslog::settings::{Facility, SyslogTls};
 use crate::output::testing::record;
 
-/// A receiver that does with its connections as `act` says.
+/// A receiver that handles its connections with `act`.
 struct Receiver<T> {
     address: String,
     thread: JoinHandle<T>,
 }
 
 impl<T: Send + 'static> Receiver<T> {
-    /// With one connection.
+    /// Accepts one connection.
     fn start(act: impl FnOnce(TcpStream) -> T + Send + 'static) -> Receiver<T> {
         Receiver::listen(move |listener| act(listener.accept().unwrap().0))
     }
@@ -50,7 +50,7 @@ impl<T: Send + 'static> Receiver<T> {
         sink
     }
 
-    /// A sink that knows the receiver from before.
+    /// A sink that knows the close behavior of the receiver.
     fn sink_that_knows(&self, close_behavior: CloseBehavior) -> SyslogSink {
         let mut sink = self.sink();
         let state = close_behavior.state(&sink.receiver);
@@ -68,7 +68,7 @@ impl<T: Send + 'static> Receiver<T> {
 }
 
 impl<T: Send + 'static> Receiver<Vec<T>> {
-    /// With so many connections, one after the other.
+    /// Accepts so many connections, one after the other.
     fn start_for(
         count: usize,
         mut act: impl FnMut(usize, TcpStream) -> T + Send + 'static,
@@ -86,7 +86,7 @@ fn read_all(mut tcp: TcpStream) -> Vec<u8> {
     read
 }
 
-/// Writes the entries of these numbers.
+/// Writes entries with these ids.
 fn write(sink: &mut SyslogSink, ids: std::ops::Range<u64>) -> Result<(), OutputError> {
     for id in ids {
         sink.write(&record(id, 0), format!("line {id}\n").as_bytes(), Millis::MIN)?;
@@ -94,7 +94,7 @@ fn write(sink: &mut SyslogSink, ids: std::ops::Range<u64>) -> Result<(), OutputE
     sink.flush()
 }
 
-/// The ids and the lines of what was received.
+/// The ids and the lines of the received messages.
 fn check(received: &[u8], ids: std::ops::Range<u64>) {
     let mut rest = received;
     let mut found = Vec::new();
@@ -114,10 +114,10 @@ fn check_fails<T: std::fmt::Debug>(result: Result<T, OutputError>, expected: &st
 }
 
 #[test]
-fn what_was_read_to_the_end_is_confirmed() {
+fn data_that_was_read_is_confirmed() {
     let receiver = Receiver::start(read_all);
     let mut sink = receiver.sink();
-    // Without anything to send nobody is connected to.
+    // With nothing to send there is no connection.
     sink.restore("").unwrap();
     assert_eq!(sink.sync().unwrap(), "");
     assert!(sink.connection.is_none());
@@ -132,7 +132,7 @@ fn what_was_read_to_the_end_is_confirmed() {
 }
 
 #[test]
-fn what_was_left_unread_is_not_confirmed() {
+fn unread_data_is_not_confirmed() {
     let receiver = Receiver::start(|mut tcp| tcp.read_exact(&mut [0; 10]).unwrap());
     let mut sink = receiver.sink();
     let failed = write(&mut sink, 0..2000).and_then(|()| sink.sync().map(drop));
@@ -155,7 +155,7 @@ fn a_receiver_that_closes_first_is_noticed_before_the_next_message() {
         let mut sink = receiver.sink();
         write(&mut sink, 0..1).unwrap();
         receiver.ended();
-        // Whether it read it is not known.
+        // It is not known whether it read this.
         let failed = if next == 0 { write(&mut sink, 1..2) } else { sink.sync().map(drop) };
         check_fails(failed, "cannot send: the receiver has closed the connection");
     }
@@ -190,7 +190,7 @@ fn a_receiver_that_reads_a_trickle_holds_up_the_sink_no_longer_than_it_may() {
 }
 
 #[test]
-fn what_a_receiver_says_does_not_matter() {
+fn data_from_a_receiver_is_ignored() {
     let receiver = Receiver::start(|mut tcp| {
         tcp.write_all(b"hello\r\n").unwrap();
         read_all(tcp)
@@ -207,7 +207,7 @@ fn not_too_much_is_sent_without_a_confirmation() {
     let receiver = Receiver::start(read_all);
     let mut sink = receiver.sink_that_knows(CloseBehavior::Closes);
     let line = vec![b'x'; MOST_UNCONFIRMED];
-    // However long it is: it has to go out.
+    // A long message is sent all the same.
     assert!(!sink.is_full(&record(1, 0), &line));
     write(&mut sink, 0..1).unwrap();
     assert!(sink.is_full(&record(1, 0), &line));
@@ -218,7 +218,7 @@ fn not_too_much_is_sent_without_a_confirmation() {
 }
 
 #[test]
-fn of_entries_that_nobody_asks_about_not_too_much_is_sent_either() {
+fn changed_entries_count_towards_the_unconfirmed_bytes() {
     let receiver = Receiver::start_for(3, |_, tcp| read_all(tcp).len());
     let mut sink = receiver.sink_that_knows(CloseBehavior::Closes);
     let line = vec![b'x'; MOST_UNCONFIRMED - 1000];
@@ -282,7 +282,7 @@ fn read_and_hold(tcp: TcpStream) -> (Vec<u8>, TcpStream) {
     (read_all(tcp.try_clone().unwrap()), tcp)
 }
 
-/// Writes the same again, and fails to have it confirmed.
+/// Writes the same entries again, and checks that the confirmation fails.
 fn fails(sink: &mut SyslogSink, expected: &str) {
     sink.restore("").unwrap();
     let failed = write(sink, 0..3).and_then(|()| sink.sync());
@@ -290,7 +290,7 @@ fn fails(sink: &mut SyslogSink, expected: &str) {
 }
 
 #[test]
-fn a_receiver_that_leaves_three_connections_open_is_taken_as_it_is() {
+fn a_receiver_that_leaves_three_connections_open_never_closes() {
     let receiver = Receiver::start_for(3, |_, tcp| read_and_hold(tcp));
     let mut sink = receiver.sink();
     sink.confirm_within = SOON;
@@ -313,9 +313,9 @@ fn a_receiver_that_leaves_three_connections_open_is_taken_as_it_is() {
 }
 
 #[test]
-fn a_receiver_that_does_anything_else_between_is_not_silent() {
+fn a_receiver_that_sometimes_closes_is_not_taken_for_one_that_never_does() {
     let receiver = Receiver::start_for(5, |n, tcp| match n {
-        // Closed with something unread, it is reset.
+        // It is reset, as it was closed with unread data.
         1 => {
             tcp.peek(&mut [0]).unwrap();
             None
@@ -341,7 +341,7 @@ fn a_receiver_that_does_anything_else_between_is_not_silent() {
 }
 
 #[test]
-fn a_silent_receiver_keeps_its_connection_and_is_asked_again() {
+fn a_receiver_that_never_closes_keeps_its_connection_and_is_tested_again() {
     let receiver = Receiver::start_for(2, |n, tcp| match n {
         0 => Some(read_and_hold(tcp)),
         _ => {
@@ -350,7 +350,7 @@ fn a_silent_receiver_keeps_its_connection_and_is_asked_again() {
         }
     });
     let mut sink = receiver.sink_that_knows(CloseBehavior::StaysOpen);
-    // At the start it is asked. It is known, so nothing comes again.
+    // At the start the receiver is tested. It is known, so nothing is sent again.
     sink.confirm_within = SOON;
     write(&mut sink, 0..3).unwrap();
     sink.sync().unwrap();
@@ -360,7 +360,7 @@ fn a_silent_receiver_keeps_its_connection_and_is_asked_again() {
     sink.sync().unwrap();
     assert_eq!((sink.unconfirmed, sink.connection.is_some()), (0, true));
     write(&mut sink, 6..9).unwrap();
-    // Another may stand there now.
+    // Another receiver may have that address now.
     sink.reopen();
     sink.sync().unwrap();
     assert_eq!(sink.close_behavior, CloseBehavior::Closes);
@@ -368,7 +368,7 @@ fn a_silent_receiver_keeps_its_connection_and_is_asked_again() {
 }
 
 #[test]
-fn of_a_receiver_that_did_close_it_is_expected_ever_after() {
+fn a_receiver_that_closed_once_must_always_close() {
     let receiver = Receiver::start_for(5, |_, tcp| read_and_hold(tcp));
     let mut sink = receiver.sink_that_knows(CloseBehavior::Closes);
     sink.confirm_within = SOON;
@@ -381,8 +381,8 @@ fn of_a_receiver_that_did_close_it_is_expected_ever_after() {
     receiver.ended();
 }
 
-/// A receiver with TLS, for as many connections as there are in `notifies`, and whether it ends each
-/// of them with a close_notify.
+/// A receiver with TLS. It accepts a connection for each of `notifies`, which says whether it ends
+/// it with close_notify.
 fn tls(notifies: &'static [bool]) -> (Receiver<Vec<Vec<u8>>>, SyslogSink, TempDir) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let home = tempfile::tempdir().unwrap();
@@ -416,7 +416,7 @@ fn tls(notifies: &'static [bool]) -> (Receiver<Vec<Vec<u8>>>, SyslogSink, TempDi
 }
 
 #[test]
-fn a_receiver_that_sent_a_close_notify_has_to_send_it_ever_after() {
+fn a_receiver_that_sent_a_close_notify_must_always_send_it() {
     let (receiver, mut sink, _home) = tls(&[false, true, false, true]);
     let name = format!("tls:localhost@{}", receiver.address);
     write(&mut sink, 0..3).unwrap();
@@ -425,7 +425,7 @@ fn a_receiver_that_sent_a_close_notify_has_to_send_it_ever_after() {
     let state = sink.sync().unwrap();
     assert_eq!(state, format!("notifies {name}"));
 
-    // After a restart too.
+    // This holds after a restart too.
     let mut restarted = SyslogSink::new("a", &sink.settings);
     restarted.confirm_within = Duration::from_secs(10);
     restarted.restore(&state).unwrap();
@@ -437,7 +437,7 @@ fn a_receiver_that_sent_a_close_notify_has_to_send_it_ever_after() {
 }
 
 #[test]
-fn who_tries_a_receiver_is_told_whether_its_end_was_authenticated() {
+fn trying_a_receiver_tells_whether_its_close_was_authenticated() {
     let (receiver, mut sink, _home) = tls(&[false, true]);
     let told = sink.try_out(&record(1, 0), b"line 1").unwrap();
     assert!(told.contains("but without TLS's close_notify"), "{told}");

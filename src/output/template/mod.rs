@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_entry_has_is_filled_in() {
+    fn placeholders_are_replaced_by_values_of_the_entry() {
         check("out/{date}.jsonl", "x", "out/2025-05-16.jsonl");
         check("{org_id}/{date}-{hour}_{kind}.{verdict}", "o", "o/2025-05-16-20_access.valid");
         check("{product}", "o", "none");
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sender_chose_can_be_left_out() {
+    fn values_chosen_by_senders_can_be_replaced() {
         let check = |template: &str, other: &str, chosen: Option<&str>, of_chosen: &str| {
             let mut record = record(1, 1_747_426_194_000);
             record.fields.restore("org_id", Value::Text("o/1".into()));
@@ -389,7 +389,7 @@ mod tests {
                 check(template, &format!("{value}.gz"), &name(&format!("{safe}{dot}gz")));
             }
         }
-        // Not of one piece: `20250516T200954` and `.123Z`.
+        // The time is put together from `20250516T200954` and `.123Z`.
         check("{org_id}.{hour}3Z", "x-20250516T200954", "x-_0250516T200954.203Z");
     }
 

@@ -219,14 +219,14 @@ mod tests {
     }
 
     #[test]
-    fn no_value_of_a_closed_list_is_ever_cut() {
+    fn values_of_a_closed_list_are_never_cut() {
         let words = Kind::ALL.iter().map(|kind| kind.as_str());
         let words = words.chain(VerdictName::ALL.iter().map(|verdict| verdict.as_str()));
         assert!(words.map(str::len).max() <= Some(crate::output::template::SHORTEST));
     }
 
     #[test]
-    fn a_path_that_is_written_in_another_way_is_the_same() {
+    fn two_spellings_of_a_path_are_the_same() {
         let here = std::env::current_dir().unwrap();
         let absolute = format!("{}/d/x.log", here.display());
         for other in ["d/x.log", "./d/x.log", "d//x.log", "d/././x.log", ".//d/x.log", &absolute] {
