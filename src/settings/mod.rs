@@ -5,7 +5,7 @@
 //! - `secret`: values that are never shown. `pair`: a certificate and its key. `url`: HTTP URLs.
 //!   `error`: the messages.
 //!
-//! The tables and their keys are declared with [`settings!`] where they are used: in `config`, and
+//! The tables and their keys are declared with `settings!` where they are used: in `config`, and
 //! in the types of outputs. This module depends on neither.
 
 mod error;
