@@ -1,20 +1,21 @@
 //! The store: entries in segments, and a catalog of them. Only here is SQLite known.
 //!
-//! Segments are SQLite files of one schema. The newest takes appends, the others never change. What is
-//! learned of an entry later stands in the catalog and is laid over it when it is read.
+//! Segments are SQLite files of one schema. The newest takes appends, the others never change. What
+//! is learned of an entry later stands in the catalog and is laid over it when it is read.
 //!
 //! Its parts. Each uses only those above it in this list:
 //!
-//! - `directory` (the data directory and its lock), `sqlite` and `schema` (how databases are opened,
-//!   and the versions of their tables), `refused` (refused requests), `interrupt`, `options`, `error`.
-//! - `segment`: the file of a segment. Its rows, long lines in pieces, the identities of an entry, and
-//!   conditions in SQL.
+//! - `directory` (the data directory and its lock), `sqlite` and `schema` (how databases are
+//!   opened, and the versions of their tables), `refused` (refused requests), `interrupt`,
+//!   `options`, `error`.
+//! - `segment`: the file of a segment. Its rows, long lines in pieces, the identities of an entry,
+//!   and conditions in SQL.
 //! - `catalog`: which segments there are, the `overlay` of what was learned later, keys, the
 //!   quarantine, and where outputs stand.
-//! - `read` and `write`, which do not use each other. `read` finds, counts and follows entries; it takes
-//!   no lock. `write` is one thread that stores deliveries and finds duplicates.
-//! - `maintain`: sealing, late verdicts and retention in the background; checks, backups and repairs on
-//!   request.
+//! - `read` and `write`, which do not use each other. `read` finds, counts and follows entries; it
+//!   takes no lock. `write` is one thread that stores deliveries and finds duplicates.
+//! - `maintain`: sealing, late verdicts and retention in the background; checks, backups and
+//!   repairs on request.
 //! - Here: [`Store`], which puts the writing side together.
 
 mod catalog;
@@ -94,8 +95,8 @@ pub struct Store {
     _lock: Lock,
 }
 
-/// The entries of a body are handed to the writer in chunks of this many entries, or of this many bytes
-/// of lines. An entry may take many times as much memory as its line.
+/// The entries of a body are handed to the writer in chunks of this many entries, or of this many
+/// bytes of lines. An entry may take many times as much memory as its line.
 const CHUNK: usize = 512;
 const CHUNK_BYTES: usize = 512 << 10;
 
@@ -196,8 +197,8 @@ impl Store {
         Pulse::new(self.writer.clone(), Arc::clone(&self.health))
     }
 
-    /// Stores a body that cannot be decoded in the quarantine, and returns its number. The number and the
-    /// size in `what` are ignored.
+    /// Stores a body that cannot be decoded in the quarantine, and returns its number. The number
+    /// and the size in `what` are ignored.
     pub fn quarantine(&self, what: &Quarantined, body: &[u8]) -> Result<u64, StoreError> {
         quarantine::put(&self.catalog(), what, body, self.options.quarantine_size)
     }
@@ -252,15 +253,15 @@ impl Store {
         sightings::inputs(&self.catalog())
     }
 
-    /// Checks the entries again that a new key may make valid, in the background. From then on, entries
-    /// that were stored without being tried are checked too.
+    /// Checks the entries again that a new key may make valid, in the background. From then on,
+    /// entries that were stored without being tried are checked too.
     pub fn recheck(&self, judge: Arc<dyn Judge>) {
         // It stops only when the store is dropped.
         let _ = self.background.send(Task::Recheck(judge));
     }
 
-    /// Closes the live segment, seals all closed segments, and returns when that is done. A recheck in
-    /// progress is finished first if it takes at most 10 seconds.
+    /// Closes the live segment, seals all closed segments, and returns when that is done. A recheck
+    /// in progress is finished first if it takes at most 10 seconds.
     pub fn seal(&self) -> Result<(), StoreError> {
         let (reply, sealed) = sync_channel(1);
         self.background.send(Task::SealAll(reply)).map_err(|_| StoreError::Closing)?;

@@ -1,7 +1,8 @@
 //! Refused requests and failed TLS handshakes. The newest 10,000 are kept.
 //!
-//! They are collected in memory and written at most once a second, without a sync, so that refused clients
-//! cannot keep the disk busy. They have a file of their own, so that no problem with it affects entries.
+//! They are collected in memory and written at most once a second, without a sync, so that refused
+//! clients cannot keep the disk busy. They have a file of their own, so that no problem with it
+//! affects entries.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,8 @@ impl RefusedFile {
 
 fn open(path: &Path) -> Result<Database, StoreError> {
     let database = sqlite::open(path, &SCHEMA)?;
-    // A commit is not synced, a checkpoint is: a power loss may lose the last rows, but never the file.
+    // A commit is not synced, a checkpoint is: a power loss may lose the last rows, but never the
+    // file.
     database.pragma_update(None, "synchronous", "NORMAL").doing("open", path)?;
     Ok(database)
 }

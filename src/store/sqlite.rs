@@ -137,8 +137,8 @@ pub(in crate::store) enum Access {
 /// Opens a database for reading.
 ///
 /// On a read-only file system or in another user's folder, SQLite cannot share the log with other
-/// processes. Then nobody must write to the database. It is opened as it is, or as a private copy if it
-/// has a log.
+/// processes. Then nobody must write to the database. It is opened as it is, or as a private copy
+/// if it has a log.
 pub(in crate::store) fn open_read_only(
     path: &Path,
     schema: &Schema,

@@ -1,5 +1,5 @@
-//! Gaps: ids that no segment has. Their entries were lost, or the ids were skipped because a client may
-//! have seen them. Each gap is recorded, reported, and skipped by readers.
+//! Gaps: ids that no segment has. Their entries were lost, or the ids were skipped because a client
+//! may have seen them. Each gap is recorded, reported, and skipped by readers.
 
 use rusqlite::{Connection, Row};
 use serde::Serialize;

@@ -1,7 +1,7 @@
 //! The catalog: the list of segments, and everything else that concerns the whole store.
 //!
-//! Every process and thread that writes opens its own connection and keeps its transactions short. Only
-//! the files in this folder run SQL on the catalog:
+//! Every process and thread that writes opens its own connection and keeps its transactions short.
+//! Only the files in this folder run SQL on the catalog:
 //!
 //! - [`segments`]: the segments, and those that were removed. [`gaps`]: ids that no segment has.
 //! - [`overlay`]: what was learned of entries after they were stored.
@@ -67,7 +67,8 @@ impl Catalog {
         Catalog::make(directory)
     }
 
-    /// Opens the catalog for writing, and creates it if it does not exist, even if there are segments.
+    /// Opens the catalog for writing, and creates it if it does not exist, even if there are
+    /// segments.
     pub(in crate::store) fn make(directory: &Directory) -> Result<Catalog, StoreError> {
         Ok(Catalog { database: sqlite::open(&directory.catalog(), &SCHEMA)? })
     }
@@ -135,7 +136,8 @@ impl Catalog {
         self.read("check", |catalog| sqlite::quick_check(catalog))
     }
 
-    /// The newest `limit` refused requests, newest first, that versions before 4 wrote to the catalog.
+    /// The newest `limit` refused requests, newest first, that versions before 4 wrote to the
+    /// catalog.
     pub(in crate::store) fn refused(&self, limit: usize) -> Result<Vec<Refused>, StoreError> {
         self.read("read what was refused", |catalog| refused::newest(catalog, limit))
     }

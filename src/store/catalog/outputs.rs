@@ -1,8 +1,8 @@
 //! The cursors of outputs: the position of each, and its state.
 //!
-//! A running output saves its cursor from time to time. A reset increments the `epoch`, even while the
-//! output runs in another process. A cursor with an old epoch is not saved: the output reads its row
-//! and starts again from there.
+//! A running output saves its cursor from time to time. A reset increments the `epoch`, even while
+//! the output runs in another process. A cursor with an old epoch is not saved: the output reads
+//! its row and starts again from there.
 
 use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
@@ -42,8 +42,8 @@ pub struct OutputCursor {
     pub rate: f64,
     /// The number of failures.
     pub failures: u64,
-    /// The number of entries that retention deleted before the output saw them, including those that do
-    /// not match its filter.
+    /// The number of entries that retention deleted before the output saw them, including those
+    /// that do not match its filter.
     pub lost: u64,
     /// The number of resets.
     pub epoch: u64,
@@ -77,7 +77,8 @@ impl OutputCursors {
         read.doing("read an output's cursor", self.0.path())
     }
 
-    /// Adds an output unless there is one of this name. If the cursors were lost, it waits for a reset.
+    /// Adds an output unless there is one of this name. If the cursors were lost, it waits for a
+    /// reset.
     pub fn begin(&self, name: &str, at: Position, now: Millis) -> Result<(), StoreError> {
         self.0
             .database
@@ -90,8 +91,8 @@ impl OutputCursors {
             .doing("enter an output", self.0.path())
     }
 
-    /// Marks these outputs as configured and all others as not. The others keep their position but not
-    /// their state: their files may belong to another output by the time they come back.
+    /// Marks these outputs as configured and all others as not. The others keep their position but
+    /// not their state: their files may belong to another output by the time they come back.
     pub fn configure(&self, names: &[&str]) -> Result<(), StoreError> {
         let names = serde_json::json!(names).to_string();
         self.0
@@ -105,8 +106,8 @@ impl OutputCursors {
             .doing("enter which outputs there are", self.0.path())
     }
 
-    /// Saves a cursor. If the cursor has no error, the recorded error is cleared. Returns `false`, and
-    /// saves nothing, if the output was reset meanwhile.
+    /// Saves a cursor. If the cursor has no error, the recorded error is cleared. Returns `false`,
+    /// and saves nothing, if the output was reset meanwhile.
     pub fn save(&self, name: &str, cursor: &OutputCursor) -> Result<bool, StoreError> {
         let run = || {
             let mut statement = self.0.database.prepare_cached(
@@ -155,8 +156,8 @@ impl OutputCursors {
             .doing("read an output's cursor", self.0.path())
     }
 
-    /// Deletes the cursor of an output that is not configured. Returns `false` if there is no such output
-    /// or it is configured.
+    /// Deletes the cursor of an output that is not configured. Returns `false` if there is no such
+    /// output or it is configured.
     pub fn forget(&self, name: &str) -> Result<bool, StoreError> {
         self.0
             .database

@@ -1,21 +1,21 @@
 //! The overlay: what was learned of entries after they were stored.
 //!
-//! It is in the catalog, in tables of its own and in tables like those of a segment. Whenever an entry is
-//! read, the overlay replaces what the segment says.
+//! It is in the catalog, in tables of its own and in tables like those of a segment. Whenever an
+//! entry is read, the overlay replaces what the segment says.
 //!
-//! - An entry is **changed** if the overlay has a newer version of it: its verdict changed, or a later
-//!   delivery of it was better.
-//! - An entry is **hidden** if another entry is shown instead: both turned out to have the same signed
-//!   identity.
+//! - An entry is **changed** if the overlay has a newer version of it: its verdict changed, or a
+//!   later delivery of it was better.
+//! - An entry is **hidden** if another entry is shown instead: both turned out to have the same
+//!   signed identity.
 //! - An entry is **overlaid** if it is changed or hidden. Then the segment's version is not shown.
 //!
-//! Changes are numbered in order, so that those who read the entry before can be notified. The overlay
-//! also counts the deliveries of entries whose segment is closed, and the spellings: other lines with the
-//! signed identity of an entry. When a segment is rewritten, the overlay of its entries is merged into
-//! the new file.
+//! Changes are numbered in order, so that those who read the entry before can be notified. The
+//! overlay also counts the deliveries of entries whose segment is closed, and the spellings: other
+//! lines with the signed identity of an entry. When a segment is rewritten, the overlay of its
+//! entries is merged into the new file.
 //!
-//! Only this file uses the tables `changes`, `spellings`, `redeliveries`, `entries`, `raw`, `extensions`
-//! and `keys` of the catalog.
+//! Only this file uses the tables `changes`, `spellings`, `redeliveries`, `entries`, `raw`,
+//! `extensions` and `keys` of the catalog.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -59,8 +59,8 @@ pub(in crate::store) struct Spelling {
     pub(in crate::store) hidden: Option<u64>,
 }
 
-/// The part of the overlay that was merged into a new file of a segment. It is deleted once the catalog
-/// lists the file.
+/// The part of the overlay that was merged into a new file of a segment. It is deleted once the
+/// catalog lists the file.
 pub(in crate::store) struct Merged {
     ids: RangeInclusive<u64>,
     redeliveries: BTreeMap<u64, u64>,
@@ -119,8 +119,8 @@ impl<'a> Overlay<'a> {
         self.0.prepare_cached(sql)?.query_row((ids.start(), ids.end()), |row| row.get(0))
     }
 
-    /// The smallest and the largest time of the changed entries among `ids`, in milliseconds since the
-    /// epoch.
+    /// The smallest and the largest time of the changed entries among `ids`, in milliseconds since
+    /// the epoch.
     pub(in crate::store) fn times(
         &self,
         ids: &RangeInclusive<u64>,
@@ -150,7 +150,8 @@ impl<'a> Overlay<'a> {
         self.0.prepare_cached(sql)?.query_row([], |row| row.get(0))
     }
 
-    /// The number of deliveries of each entry after its segment was closed. Entries without are missing.
+    /// The number of deliveries of each entry after its segment was closed. Entries without are
+    /// missing.
     pub(in crate::store) fn redeliveries(
         &self,
         ids: &Ids<'_>,
@@ -163,7 +164,8 @@ impl<'a> Overlay<'a> {
             .collect()
     }
 
-    /// The spellings of an entry, in order of their first delivery. Those that are only counted are last.
+    /// The spellings of an entry, in order of their first delivery. Those that are only counted are
+    /// last.
     pub(in crate::store) fn spellings(&self, entry: u64) -> rusqlite::Result<Vec<Spelling>> {
         if !self.has_spellings() {
             return Ok(Vec::new());
@@ -177,8 +179,8 @@ impl<'a> Overlay<'a> {
         self.0.prepare_cached(sql)?.query_map([entry], spelling)?.collect()
     }
 
-    /// The number of spellings of an entry that first came before a delivery, and whether `line` is one
-    /// of them.
+    /// The number of spellings of an entry that first came before a delivery, and whether `line` is
+    /// one of them.
     pub(in crate::store) fn spellings_before(
         &self,
         delivery: u64,
@@ -378,8 +380,8 @@ impl Overlay<'_> {
         Ok(())
     }
 
-    /// Deletes the newer versions of these entries, except those that changed after the change with this
-    /// number.
+    /// Deletes the newer versions of these entries, except those that changed after the change with
+    /// this number.
     fn forget_changed(&self, ids: &RangeInclusive<u64>, change: u64) -> rusqlite::Result<()> {
         for (table, id) in [("entries", "id"), ("raw", "id"), ("extensions", "entry")] {
             let sql = format!(

@@ -1,7 +1,7 @@
 //! The quarantine: complete bodies of authorized requests that could not be decoded.
 //!
-//! Its size is limited. When it is full, nothing is deleted and the next body is refused. When an operator
-//! drops a body, that is recorded.
+//! Its size is limited. When it is full, nothing is deleted and the next body is refused. When an
+//! operator drops a body, that is recorded.
 
 use data_encoding::HEXLOWER;
 use ring::digest;

@@ -178,8 +178,8 @@ impl Catalog {
         })
     }
 
-    /// Records the removal of a segment and its reason, and marks the segment as dropped. It is not read
-    /// from then on.
+    /// Records the removal of a segment and its reason, and marks the segment as dropped. It is not
+    /// read from then on.
     pub(in crate::store) fn drop_segment(
         &self,
         segment: &Segment,
@@ -231,8 +231,8 @@ impl Catalog {
         })
     }
 
-    /// The first ids of the segments that were written under earlier rules. Their entries must be checked
-    /// again.
+    /// The first ids of the segments that were written under earlier rules. Their entries must be
+    /// checked again.
     pub(in crate::store) fn under_older_rules(&self) -> Result<BTreeSet<u64>, StoreError> {
         let sql = "SELECT first_id FROM older_rules";
         self.read("list the segments to check again", |catalog| {

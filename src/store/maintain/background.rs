@@ -1,8 +1,8 @@
-//! The background thread: it cleans up, seals, checks verdicts again, prunes, and writes the refused
-//! requests. Appending goes on beside it.
+//! The background thread. It deletes leftovers, seals, checks verdicts again, prunes, and writes the
+//! refused requests, while deliveries are stored.
 //!
-//! Checking again may take long. It goes in slices, after each of which the thread rests as long as the
-//! slice took, and does what else there is to do.
+//! A recheck may take long. It is done in slices. After each slice the thread rests as long as the
+//! slice took, and does its other work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,29 +22,28 @@ use crate::store::refused::{RefusedFile, Waiting};
 use crate::store::segment::{AWAITING_KEY, NOT_TRIED};
 use crate::store::write::writer::Message;
 
-/// What the background thread is asked to do.
+/// A task of the background thread.
 pub(in crate::store) enum Task {
-    /// Seal what is closed.
+    /// Seal closed segments.
     Seal,
-    /// Close the live segment, seal what is closed, and say so.
+    /// Close the live segment, seal all closed segments, and reply.
     SealAll(SyncSender<Result<(), StoreError>>),
-    /// Check again what a new key may make valid.
+    /// Check the entries again that a new key may make valid.
     Recheck(Arc<dyn Judge>),
-    /// Entries were stored that were not tried: check them when there is time.
+    /// Entries were stored that were not tried. Check them when there is time.
     NotTried,
-    /// Prune by this, and say how many segments are gone.
+    /// Prune by these rules, and reply with the number of deleted segments.
     Prune(Retention, SyncSender<Result<usize, StoreError>>),
     /// Finish.
     Stop,
 }
 
-/// Refused requests are written this often.
+/// The interval of writing refused requests.
 const TICK: Duration = Duration::from_secs(1);
-/// Retention is looked at this often, and what failed is tried again.
-/// The live segment is closed at most as often for entries that were not tried.
+/// The interval of retention and of retries. The live segment is closed at most as often for entries
+/// that were not tried.
 const ROUND: Duration = Duration::from_secs(30);
-/// Sealing waits so long for what is being checked again: a segment that changes later is written
-/// twice.
+/// How long sealing waits for a recheck, because a segment that changes later is written twice.
 const SOON: Duration = Duration::from_secs(10);
 
 pub(in crate::store) struct Background {
@@ -54,18 +53,18 @@ pub(in crate::store) struct Background {
     pub(in crate::store) options: Options,
     pub(in crate::store) waiting: Arc<Waiting>,
     pub(in crate::store) writer: Sender<Message>,
-    /// What the clocks said at first.
+    /// The clocks at the first look.
     pub(in crate::store) clocks: Option<Clocks>,
-    /// Set when the store is being closed: what takes long stops where it can be taken up again.
+    /// Set when the store is closing. Long tasks then stop where they can be resumed.
     pub(in crate::store) stopping: Arc<AtomicBool>,
     /// What is left to be checked again.
     pub(in crate::store) queue: RecheckQueue,
-    /// Whether entries may be there that were not tried and are not among `queue`.
+    /// Whether there may be entries that were not tried and are not in `queue`.
     pub(in crate::store) not_tried: bool,
 }
 
 impl Background {
-    /// Redoes what was interrupted, and works until it is told to stop.
+    /// Resumes interrupted work, and handles tasks until it is told to stop.
     pub(in crate::store) fn run(mut self, tasks: &Receiver<Task>) {
         self.round();
         let (mut next_round, mut next_closing) = (Instant::now() + ROUND, Instant::now());
@@ -121,7 +120,7 @@ impl Background {
         }
     }
 
-    /// What is done whenever there is time.
+    /// Seals and prunes.
     fn round(&mut self) {
         let sealed = self.seal_closed(self.queue.current());
         report("seal", sealed);
@@ -129,7 +128,7 @@ impl Background {
         report("prune", pruned);
     }
 
-    /// Seals all that is closed, but not the segment that begins with `but`.
+    /// Seals all closed segments, except the one that starts with `but`.
     fn seal_closed(&mut self, but: Option<u64>) -> Result<(), StoreError> {
         for segment in self.catalog.segments()? {
             let is_due = segment.state == State::Closed && Some(segment.first_id) != but;
@@ -141,7 +140,7 @@ impl Background {
         Ok(())
     }
 
-    /// Begins to check again what a new key may make valid.
+    /// Starts a recheck with a new key.
     fn recheck(&mut self, judge: Arc<dyn Judge>) -> Result<(), StoreError> {
         let only_if = (!late::live_is_older(&self.catalog)?).then_some(AWAITING_KEY);
         let closed = self.close_live(only_if);
@@ -150,7 +149,7 @@ impl Background {
         closed
     }
 
-    /// Adds what was not tried to what is to be checked again.
+    /// Adds entries that were not tried to the queue.
     fn add_not_tried(&mut self) -> Result<(), StoreError> {
         self.close_live(Some(NOT_TRIED))?;
         self.not_tried = false;
@@ -179,7 +178,7 @@ impl Background {
         report("seal", sealed);
     }
 
-    /// Checks entries again without a rest, for somebody waits.
+    /// Checks entries again without a rest, because a caller waits.
     fn check_for_a_while(&mut self) {
         let begun = Instant::now();
         while self.queue.current().is_some() && begun.elapsed() < SOON && !self.is_stopping() {
@@ -187,9 +186,9 @@ impl Background {
         }
     }
 
-    /// Does what retention asks for, unless the clock cannot be trusted.
+    /// Applies retention, unless the clock cannot be trusted.
     ///
-    /// Age is counted from the newest receipt: a clock that was set ahead makes nothing old.
+    /// Age is counted from the newest receipt, so a clock that was set ahead makes nothing old.
     fn retain(&mut self) -> Result<(), StoreError> {
         let retention = self.options.retention;
         if retention.age.is_none() && retention.size.is_none() {
@@ -224,7 +223,7 @@ impl Background {
         Ok(gone.len())
     }
 
-    /// Has the writer close the live segment, if this is true of one of its entries.
+    /// Makes the writer close the live segment, if one of its entries meets this condition.
     fn close_live(&self, only_if: Option<&'static str>) -> Result<(), StoreError> {
         let (reply, closed) = sync_channel(1);
         self.writer.send(Message::Close { only_if, reply }).map_err(|_| StoreError::Closing)?;
@@ -236,7 +235,7 @@ impl Background {
     }
 }
 
-/// Has the writer read the list of segments again, and waits until it has. It may have stopped.
+/// Makes the writer read the list of segments again, and waits for it. The writer may have stopped.
 fn relist(writer: &Sender<Message>) {
     let (reply, read) = sync_channel(1);
     if writer.send(Message::Relist(reply)).is_ok() {

@@ -1,9 +1,9 @@
-//! Copies of a store: made while it is written to, and brought back.
+//! Backups: copies of a store that is in use, and their restoration.
 //!
-//! A backup has the layout of a data directory, so every command that reads can be pointed at it. A
-//! sealed segment never changes: one that the backup has already is not copied again. The catalog is
-//! copied first, then the segments that it names, so nothing in it is about an entry that the backup
-//! lacks. What came while the backup was made may be in it or not.
+//! A backup has the layout of a data directory, so every command that reads can use it. A sealed
+//! segment never changes, so it is copied only once. The catalog is copied first and then the
+//! segments that it lists, so the backup has every entry that the catalog mentions. Entries that
+//! arrive during the backup may be in it or not.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -22,35 +22,34 @@ use crate::store::schema::Schema;
 use crate::store::segment::{self, contents, file_name};
 use crate::store::sqlite::{self, Access};
 
-/// What is in a data directory beside the databases.
+/// The other files in a data directory.
 const OTHERS: [&str; 4] = ["tls.pem", "authorization", "konnect-setup.json", "dead-letters"];
 
-/// How often the catalog is copied anew because segments were sealed meanwhile.
+/// How often the catalog is copied again because segments were sealed meanwhile.
 const ATTEMPTS: usize = 20;
 
-/// What a backup or a restoration did.
+/// The result of a backup or a restoration.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Copied {
-    /// How many segments there are.
+    /// The number of segments.
     pub segments: u64,
-    /// How many entries they have.
+    /// The number of entries.
     pub entries: u64,
-    /// How many sealed segments were there already.
+    /// The number of sealed segments that were already copied.
     pub kept: u64,
     /// Bytes of segments that were copied.
     pub bytes: u64,
-    /// Sealed segments whose file is not the one that was recorded: they were copied as they are.
+    /// Sealed segments whose hash is not the recorded one. They were copied as they are.
     pub damaged: Vec<String>,
-    /// Files of an earlier backup that the catalog does not name any more: they were left.
+    /// Files of an earlier backup that the catalog no longer lists. They were kept.
     pub left: Vec<String>,
 }
 
 impl Reader {
-    /// Makes a backup in the folder `to`, or brings one there up to date.
+    /// Creates a backup in the folder `to`, or updates the one there.
     ///
-    /// # Errors
-    /// [`StoreError::BadCopy`] if the backup has entries that the store does not have: nothing is
-    /// replaced then.
+    /// # Errors [`StoreError::BadCopy`] if the backup has entries that the store does not have.
+    /// Then nothing is replaced.
     pub fn backup(&self, to: &Path) -> Result<Copied, StoreError> {
         let from = self.directory();
         let to = Directory::backup(to)?;
@@ -126,12 +125,12 @@ pub fn restore(from: &Path, to: &Path) -> Result<Copied, StoreError> {
     Ok(copied)
 }
 
-/// The segments that a copied catalog names.
+/// The segments that a copied catalog lists.
 fn segments(catalog: &Path) -> Result<Vec<Segment>, StoreError> {
     Catalog::open_copy(catalog)?.segments()
 }
 
-/// Copies what the backup does not have yet; `None` if a segment is not there any more.
+/// Copies the segments that the backup does not have. `None` if a segment no longer exists.
 fn copy_segments(
     from: &Directory,
     to: &Directory,
@@ -155,7 +154,7 @@ fn copy_segments(
                 if contents::hash(&new)? != *sealed {
                     copied.damaged.push(segment.file.clone());
                 }
-                // A file of another size has this name in the backup: it may be another store's.
+                // The backup has a file of this name with another size. It may be from another store.
                 if target.exists() && !contents::has_all(&new, &target)? {
                     return Err(StoreError::BadCopy { from: source, to: target });
                 }
@@ -169,7 +168,7 @@ fn copy_segments(
                     Err(_) if !source.exists() => return Ok(None),
                     done => done?,
                 }
-                // What an earlier backup had must be there still.
+                // Everything in an earlier backup must still be there.
                 if target.exists() && !contents::has_all(&new, &target)? {
                     return Err(StoreError::BadCopy { from: source, to: target });
                 }
@@ -187,8 +186,8 @@ fn copy_segments(
     Ok(Some(copied))
 }
 
-/// Removes files of an earlier backup of which the catalog names a newer file that has all their
-/// entries. Others stay, and are returned.
+/// Deletes files of an earlier backup if the catalog lists a newer file with all their entries.
+/// Returns the others, which stay.
 fn remove_superseded(to: &Directory, segments: &[Segment]) -> Result<Vec<String>, StoreError> {
     let mut left = Vec::new();
     for file in to.databases()? {
@@ -207,14 +206,14 @@ fn remove_superseded(to: &Directory, segments: &[Segment]) -> Result<Vec<String>
     Ok(left)
 }
 
-/// The name of a copy that is not whole yet.
+/// The name of an unfinished copy.
 fn part(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
 }
 
-/// Copies a database that may be written to, as it is at one moment.
+/// Copies a consistent snapshot of a database that may be in use.
 fn copy_database(
     from: &Path,
     to: &Path,
@@ -236,7 +235,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
     target.sync_all().doing("sync", to)
 }
 
-/// Makes an empty file that only we may read, in the place of one that was not finished.
+/// Creates an empty private file, or empties an unfinished one.
 fn make_empty(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new()
         .write(true)
@@ -247,13 +246,13 @@ fn make_empty(path: &Path) -> Result<File, StoreError> {
         .doing("make", path)
 }
 
-/// Gives a copy that is on the disk its name.
+/// Renames a finished copy to its name.
 fn replace(new: &Path, path: &Path) -> Result<(), StoreError> {
     fs::rename(new, path).doing("rename", new)?;
     path.parent().map_or(Ok(()), sync)
 }
 
-/// Copies a file, or a folder of files, if it is there.
+/// Copies a file or a folder, if it exists.
 fn copy_all(from: &Path, to: &Path) -> Result<(), StoreError> {
     if from.is_dir() {
         create_folder(to)?;

@@ -1,8 +1,8 @@
 //! Deletes the files that an interrupted process left in the folder of the segments.
 //!
-//! A file that the catalog does not list is deleted only after it was read: it is empty, or the file that
-//! the catalog lists has all its entries. If there is any other file, the store does not open for
-//! writing.
+//! A file that the catalog does not list is deleted only after it was read: it is empty, or the
+//! file that the catalog lists has all its entries. If there is any other file, the store does not
+//! open for writing.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Maintenance: sealing, late verdicts and retention in the background; checks, backups and repairs on
-//! request.
+//! Maintenance: sealing, late verdicts and retention in the background; checks, backups and repairs
+//! on request.
 
 pub(in crate::store) mod background;
 pub mod backup;

@@ -1,8 +1,8 @@
 //! Putting a store right whose catalog and segments do not belong together.
 //!
-//! [`Plan::make`] looks at every file in the folder of the segments and judges it by its contents, not
-//! by its name. [`Plan::carry_out`] makes the catalog say what was found. Nothing is deleted: a file
-//! that is damaged, or of which another file has all the entries, is moved to `damaged/`.
+//! [`Plan::make`] looks at every file in the folder of the segments and judges it by its contents,
+//! not by its name. [`Plan::carry_out`] makes the catalog say what was found. Nothing is deleted: a
+//! file that is damaged, or of which another file has all the entries, is moved to `damaged/`.
 //!
 //! A segment knows its ids, its deliveries and the keys that verified its entries. It does not know
 //! late verdicts, later deliveries of its entries, the quarantine and the cursors of outputs: where
@@ -188,8 +188,8 @@ impl Plan {
     }
 }
 
-/// The segments that the catalog names and the ids that it says were removed or are missing; `None` if
-/// it cannot be read.
+/// The segments that the catalog names and the ids that it says were removed or are missing; `None`
+/// if it cannot be read.
 type Known = (Vec<Segment>, Vec<RangeInclusive<u64>>);
 
 fn read_catalog(directory: &Directory) -> Option<Known> {
@@ -280,8 +280,8 @@ fn is_sealed(database: &Connection) -> rusqlite::Result<bool> {
     Ok(mode == "delete" && database.table_exists(None, "filter")?)
 }
 
-/// Takes one of two files of the same segment: the one that has all that the other has; of two that are
-/// the same the one that the catalog names.
+/// Takes one of two files of the same segment: the one that has all that the other has; of two that
+/// are the same the one that the catalog names.
 fn choose(
     directory: &Directory,
     found: &mut BTreeMap<u64, FoundSegment>,

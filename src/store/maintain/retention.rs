@@ -1,8 +1,8 @@
 //! Retention: deletes old segments, by age or by size. It is off by default.
 //!
-//! The age of a segment is the time from its newest receipt to the newest receipt in the store. So neither
-//! the times in entries nor a clock that was set ahead make a segment old. The live segment is never
-//! deleted.
+//! The age of a segment is the time from its newest receipt to the newest receipt in the store. So
+//! neither the times in entries nor a clock that was set ahead make a segment old. The live segment
+//! is never deleted.
 
 use std::time::Duration;
 

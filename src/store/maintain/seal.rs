@@ -1,10 +1,10 @@
 //! Sealing: a closed segment becomes an indexed file that never changes again.
 //!
-//! A new file is written next to the old one, under a temporary name. When it is on disk and every line
-//! of the old file was found in it, it gets its final name, which no file had before. Then the catalog is
-//! switched, and only then the old file is deleted. (A database that replaces another one while the old
-//! `-wal` remains silently loses rows.) The overlay of the entries is merged into the new file. A sealed
-//! segment with many changes is rewritten by the same steps.
+//! A new file is written next to the old one, under a temporary name. When it is on disk and every
+//! line of the old file was found in it, it gets its final name, which no file had before. Then the
+//! catalog is switched, and only then the old file is deleted. (A database that replaces another
+//! one while the old `-wal` remains silently loses rows.) The overlay of the entries is merged into
+//! the new file. A sealed segment with many changes is rewritten by the same steps.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,9 +21,9 @@ use crate::store::segment::{self, Closed, SEALED, contents, file_name};
 use crate::store::sqlite;
 use crate::store::write::duplicates::Fingerprints;
 
-/// Seals a closed segment, or rewrites a sealed one. `switched` is called after the catalog lists the new
-/// file and before the old one is deleted. The writer must then use the new file, or it would not find
-/// duplicates.
+/// Seals a closed segment, or rewrites a sealed one. `switched` is called after the catalog lists
+/// the new file and before the old one is deleted. The writer must then use the new file, or it
+/// would not find duplicates.
 pub(in crate::store) fn seal(
     directory: &Directory,
     catalog: &Catalog,

@@ -150,8 +150,8 @@ impl Follow<'_> {
 
     /// The events since the last call.
     ///
-    /// Changes come first, and only for entries before the position. New entries are returned in their
-    /// newest version.
+    /// Changes come first, and only for entries before the position. New entries are returned in
+    /// their newest version.
     pub fn poll(&mut self) -> Result<EventBatch, StoreError> {
         self.scan.reader.close_removed();
         let news = self.changes()?;

@@ -1,5 +1,5 @@
-//! Reads only the lines of entries and a few fields. That is enough for a file of raw lines, and several
-//! times as fast as reading whole records.
+//! Reads only the lines of entries and a few fields. That is enough for a file of raw lines, and
+//! several times as fast as reading whole records.
 
 use std::ops::RangeInclusive;
 

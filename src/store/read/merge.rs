@@ -1,7 +1,7 @@
 //! Merges the matches of all segments, newest first, as far as the caller reads them.
 //!
-//! A segment is searched only when it may have the next match. More and more segments are searched at a
-//! time, in parallel: a query without matches has to search them all.
+//! A segment is searched only when it may have the next match. More and more segments are searched
+//! at a time, in parallel: a query without matches has to search them all.
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
@@ -56,7 +56,8 @@ struct Head {
 
 impl Ord for Head {
     fn cmp(&self, other: &Head) -> Ordering {
-        // Of equal keys, an unknown one comes first: it must be determined before a known one is returned.
+        // Of equal keys, an unknown one comes first: it must be determined before a known one is
+        // returned.
         (self.key, !self.known, self.run).cmp(&(other.key, !other.known, other.run))
     }
 }

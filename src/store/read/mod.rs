@@ -1,8 +1,8 @@
 //! Reads a store, while another process writes to it or not.
 //!
-//! A reader takes no lock. It reads the list of segments from the catalog and opens their files. If a
-//! file no longer exists, it was sealed or deleted meanwhile, and the list is read again. Snapshots are
-//! short, because the writer's log grows during a long one.
+//! A reader takes no lock. It reads the list of segments from the catalog and opens their files. If
+//! a file no longer exists, it was sealed or deleted meanwhile, and the list is read again.
+//! Snapshots are short, because the writer's log grows during a long one.
 //!
 //! The overlay of a segment and the name of its file are read in one snapshot of the catalog, so that
 //! they match.
@@ -127,7 +127,8 @@ impl Reader {
         done
     }
 
-    /// Reads from the segment that starts with `first_id`. `None` if it no longer exists or is skipped.
+    /// Reads from the segment that starts with `first_id`. `None` if it no longer exists or is
+    /// skipped.
     ///
     /// First `gather` reads the overlay, then `work` reads the segment itself, each in one snapshot.
     /// Both are called again if the file was sealed in between.
@@ -159,7 +160,8 @@ impl Reader {
                 work(database, &segment, gathered).doing("read", database.path())
             });
             match done {
-                // The log of an unsealed segment may have been deleted before it was opened, the file was not.
+                // The log of an unsealed segment may have been deleted before it was opened, the
+                // file was not.
                 Ok(done) if segment.is_sealed() || path.exists() => return Ok(Some(done)),
                 Err(error) if path.exists() => return left_out(error),
                 Err(error @ (StoreError::TimedOut | StoreError::Cancelled)) => return Err(error),

@@ -1,9 +1,9 @@
 //! The newest entries of one segment that match a query, as keys.
 //!
-//! There are two ways to find them. A walk follows an index in order of time and checks each entry. It is
-//! fast if many entries match. A sweep checks every entry of the segment in the order of the file, or
-//! those that an index finds. Its cost is bounded by the size of the segment. So a walk is tried for a
-//! few thousand entries, and then a sweep.
+//! There are two ways to find them. A walk follows an index in order of time and checks each entry.
+//! It is fast if many entries match. A sweep checks every entry of the segment in the order of the
+//! file, or those that an index finds. Its cost is bounded by the size of the segment. So a walk is
+//! tried for a few thousand entries, and then a sweep.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -32,8 +32,8 @@ const LONGER: usize = if cfg!(test) { 3 } else { 8 };
 const SWEEP: usize = if cfg!(test) { 5 } else { 10_000 };
 
 impl Reader {
-    /// The `most` largest keys in `window` of matching entries of the segment `first_id`, largest first.
-    /// Empty if the segment no longer exists.
+    /// The `most` largest keys in `window` of matching entries of the segment `first_id`, largest
+    /// first. Empty if the segment no longer exists.
     pub(in crate::store) fn newest_of(
         &self,
         first_id: u64,
@@ -117,8 +117,8 @@ enum By {
     Any,
 }
 
-/// The overlay of the entries in `window`: the largest keys of the changed entries that match, and the
-/// ids of all overlaid entries, in order.
+/// The overlay of the entries in `window`: the largest keys of the changed entries that match, and
+/// the ids of all overlaid entries, in order.
 fn overlaid(
     overlay: &Overlay<'_>,
     query: &Query,
@@ -170,8 +170,8 @@ impl Search<'_> {
         Ok(finished)
     }
 
-    /// Walks through the only index of an unsealed segment. Entries without a time of their own are not in
-    /// order there, so they are checked first.
+    /// Walks through the only index of an unsealed segment. Entries without a time of their own are
+    /// not in order there, so they are checked first.
     fn walk_unsealed(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
         let [without_time, with_time] = walk_unsealed(self.query, self.database.columns(), window);
         let (mut tried, mut ordered) = (Top::new(top.most), Top::new(top.most));
@@ -183,8 +183,8 @@ impl Search<'_> {
         Ok(finished)
     }
 
-    /// Runs a statement that returns time, id, and whether the entry matches. Returns `false` if it gave up
-    /// because too few match. If the rows are in order, it ends when `top` is full.
+    /// Runs a statement that returns time, id, and whether the entry matches. Returns `false` if it
+    /// gave up because too few match. If the rows are in order, it ends when `top` is full.
     fn step(
         &self,
         sql: &Sql,

@@ -30,15 +30,15 @@ pub struct OutputStanding {
     pub behind: u64,
     /// When the oldest of them was received.
     pub behind_since: Option<Millis>,
-    /// The lines written per second, over the minute before its cursor was saved. 0 if that is more than a
-    /// minute ago.
+    /// The lines written per second, over the minute before its cursor was saved. 0 if that is more
+    /// than a minute ago.
     pub rate: f64,
     /// The number of lines delivered.
     pub written: u64,
     /// The number of entries in its dead letters.
     pub dead_letters: u64,
-    /// The number of entries that retention deleted before it saw them, including those that do not match
-    /// its filter.
+    /// The number of entries that retention deleted before it saw them, including those that do not
+    /// match its filter.
     pub lost: u64,
     /// The number of failures.
     pub failures: u64,
@@ -113,8 +113,8 @@ impl Reader {
         Ok(None)
     }
 
-    /// The position of a follower that is to see the entries received from `time` on. Entries are received
-    /// in order of id, unless the clock was set back.
+    /// The position of a follower that is to see the entries received from `time` on. Entries are
+    /// received in order of id, unless the clock was set back.
     pub fn position_since(&self, time: Millis) -> Result<Position, StoreError> {
         let newest = self.newest(&crate::search::Filter::All, 0)?;
         for segment in self.catalog(Catalog::segments)? {

@@ -1,7 +1,8 @@
 //! Pages of entries, newest first, and scans over all entries that match.
 //!
-//! Entries are ordered by time, then id, both descending. The cursor of a page has the position of the
-//! next page, and the largest id when the first page was read. Entries that arrive later do not appear.
+//! Entries are ordered by time, then id, both descending. The cursor of a page has the position of
+//! the next page, and the largest id when the first page was read. Entries that arrive later do not
+//! appear.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -95,8 +96,8 @@ impl Scan<'_> {
 }
 
 impl Reader {
-    /// At most `limit` entries that match, newest first, after `after`. If lines are long, a page may have
-    /// fewer entries although there is a next one.
+    /// At most `limit` entries that match, newest first, after `after`. If lines are long, a page
+    /// may have fewer entries although there is a next one.
     pub fn page(
         &self,
         filter: &Filter,
@@ -153,8 +154,8 @@ impl Reader {
         Ok(records.remove(&id))
     }
 
-    /// The records of the first of these matches, within the budget, and the number of matches read. There
-    /// may be fewer records than matches.
+    /// The records of the first of these matches, within the budget, and the number of matches
+    /// read. There may be fewer records than matches.
     fn in_order(&self, found: &[Match], query: &Query) -> Result<(Vec<Record>, usize), StoreError> {
         let mut by_segment: BTreeMap<u64, VecDeque<usize>> = BTreeMap::new();
         for (at, one) in found.iter().enumerate() {

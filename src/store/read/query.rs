@@ -135,8 +135,8 @@ impl Query {
         older.map_or(&self.newest, |(_, condition)| condition)
     }
 
-    /// The index of a sealed segment that returns the entries in order, and the condition on its first
-    /// column.
+    /// The index of a sealed segment that returns the entries in order, and the condition on its
+    /// first column.
     pub(in crate::store) fn index(&self) -> (&'static str, &Sql) {
         (self.index.0, &self.index.1)
     }

@@ -1,8 +1,8 @@
 //! Reads the records of entries, by their ids.
 //!
-//! A record is returned only if its current version matches, because the verdict may have changed since
-//! its id was found. The records of one segment are read together: one statement for the lengths of
-//! their lines, one for the entries, and one for their extensions.
+//! A record is returned only if its current version matches, because the verdict may have changed
+//! since its id was found. The records of one segment are read together: one statement for the
+//! lengths of their lines, one for the entries, and one for their extensions.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
 
-/// How much may be read at once: 2 MiB of lines, but at least one line. The record of a line may be many
-/// times as large, and a response is built in memory.
+/// How much may be read at once: 2 MiB of lines, but at least one line. The record of a line may be
+/// many times as large, and a response is built in memory.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct Budget {
     left: u64,
@@ -130,8 +130,8 @@ impl Overlaid {
 }
 
 impl Reader {
-    /// Reads the first of these entries of the segment `first_id`, within the budget, and returns their
-    /// number too.
+    /// Reads the first of these entries of the segment `first_id`, within the budget, and returns
+    /// their number too.
     pub(in crate::store) fn records(
         &self,
         first_id: u64,

@@ -68,8 +68,8 @@ impl Reader {
         Ok(last)
     }
 
-    /// The number of new entries received since each of these times, in milliseconds since the epoch. A
-    /// segment is read only if one of the times is within it.
+    /// The number of new entries received since each of these times, in milliseconds since the
+    /// epoch. A segment is read only if one of the times is within it.
     pub fn received_since(&self, times: &[i64]) -> Result<Vec<u64>, StoreError> {
         let mut counts = vec![0; times.len()];
         for segment in self.catalog(Catalog::segments)? {

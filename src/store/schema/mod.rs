@@ -22,7 +22,8 @@ pub(in crate::store) struct Schema {
     pub(in crate::store) versions: &'static [&'static str],
     /// The columns that the table `entries` has in a version.
     pub(in crate::store) columns: fn(usize) -> Columns,
-    /// Fills in what SQL alone cannot, in the transaction that makes the newest version from this one.
+    /// Fills in what SQL alone cannot, in the transaction that makes the newest version from this
+    /// one.
     pub(in crate::store) fill: fn(&Connection, usize) -> rusqlite::Result<()>,
 }
 

@@ -1,7 +1,7 @@
-//! A filter to a condition in SQL over the tables of a segment.
+//! Compiles a filter to an SQL condition over the tables of a segment.
 //!
-//! Everything that a query holds is bound as a parameter, and the names of columns are our own. A
-//! condition never fails on what an entry holds; where it is NULL, it counts as false.
+//! Values of a query are bound as parameters, and the names of columns are fixed. A condition never
+//! fails because of the values of an entry. NULL counts as false.
 
 use std::ops::Bound;
 
@@ -21,8 +21,8 @@ pub(in crate::store) struct Sql {
 }
 
 impl Sql {
-    /// The condition that an entry passes `filter`, for a statement over `entries`. It needs the
-    /// functions that [`register`] makes.
+    /// The condition for entries that pass `filter`, in a statement over `entries`. It needs the
+    /// functions of [`register`].
     pub(in crate::store) fn condition(filter: &Filter) -> Sql {
         let mut sql = Sql::default();
         sql.filter(filter);
@@ -67,8 +67,8 @@ impl Sql {
         }
     }
 
-    /// The cheap parts stand first: SQLite looks no further once the outcome is known. What is of
-    /// words alone is one part, the last.
+    /// Cheap parts come first, because SQLite stops once the result is known. All words are one
+    /// part, the last one.
     fn joined(&mut self, parts: &[Filter], join: Join) {
         let (with, none) = match join {
             Join::All => (" AND ", "1"),
@@ -103,7 +103,8 @@ impl Sql {
             }
             (Field::Warning, test) => self.warning(test),
             (Field::Verdict, test) if is_not_valid(test) => {
-                // As the partial index says it: else SQLite does not see that it may be used.
+                // This is the condition of the partial index. Without it SQLite would not use the
+                // index.
                 self.push("(").test("\"verdict\"", test);
                 self.push(" AND ").push(NOT_VALID).push(")");
             }
@@ -136,7 +137,7 @@ impl Sql {
         }
     }
 
-    /// In SQLite every number is less than every text: a range without an end gets that of its type.
+    /// In SQLite every number is smaller than every text, so an open range gets an end of its type.
     fn range(&mut self, column: &str, lower: &Bound<Operand>, upper: &Bound<Operand>) {
         let (above, least) = match (lower, upper) {
             (Bound::Included(operand), _) => (" >= ", value(operand)),
@@ -156,8 +157,8 @@ impl Sql {
         self.push(column).push(below).bind(greatest).push(")");
     }
 
-    /// The warnings stand in one column, with a space between them. The first part is in the words
-    /// of their index: else SQLite does not see that it may be used.
+    /// The warnings are in one column, separated by spaces. The first part is the condition of their
+    /// index. Without it SQLite would not use the index.
     fn warning(&mut self, test: &Test) {
         self.push("(").push(WITH_WARNING);
         match test {
@@ -176,17 +177,17 @@ impl Sql {
     }
 }
 
-/// Entries with a warning, in the words of their index.
+/// The condition of the index of entries with warnings.
 pub(in crate::store) const WITH_WARNING: &str = "warnings IS NOT NULL";
 
-/// Entries that are not valid, in the words of their index.
+/// The condition of the index of entries that are not valid.
 pub(in crate::store) const NOT_VALID: &str = "verdict <> 'valid'";
 
 fn valid() -> Filter {
     Filter::Field(Field::Verdict, Test::Equals(Operand::Text("valid".into())))
 }
 
-/// Whether a test of the verdict is of another word than `valid`.
+/// Whether a test requires another verdict than `valid`.
 fn is_not_valid(test: &Test) -> bool {
     matches!(test, Test::Equals(Operand::Text(word)) if word != "valid")
 }
@@ -210,7 +211,7 @@ fn value(operand: &Operand) -> Value {
     }
 }
 
-/// What it costs to look: 0 a column, 1 another table, 2 the line.
+/// The cost of a part: 0 reads a column, 1 another table, 2 the line.
 fn cost(filter: &Filter) -> u8 {
     match filter {
         Filter::All => 0,
@@ -222,7 +223,7 @@ fn cost(filter: &Filter) -> u8 {
     }
 }
 
-/// The least text that is greater than all that begin with `prefix`, byte by byte.
+/// The smallest text that is larger than all texts that start with `prefix`, by bytes.
 fn after_all_that_begin_with(prefix: &str) -> Option<String> {
     let mut end = prefix.to_owned();
     while let Some(last) = end.pop() {
@@ -238,8 +239,8 @@ fn after_all_that_begin_with(prefix: &str) -> Option<String> {
     None
 }
 
-/// Makes the functions that conditions use: `contains(line, words)`, and `integer(text)`, NULL if
-/// the text spells none.
+/// Adds the functions that conditions use: `contains(line, words)`, and `integer(text)`, which is
+/// NULL if the text is no integer.
 pub(in crate::store) fn register(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC

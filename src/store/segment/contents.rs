@@ -1,8 +1,8 @@
-//! Whether the entries of one file stand in another: what is seen before a file is removed.
+//! Compares the contents of files before one of them is deleted.
 //!
-//! Nothing that may hold entries is deleted unless its entries were read in another file that is on
-//! the disk. The exceptions are retention, `store prune` and `quarantine drop`, which the catalog
-//! records before.
+//! A file that may have entries is deleted only after its entries were found in another file that
+//! is on disk. The exceptions are retention, `store prune` and `quarantine drop`, which the catalog
+//! records first.
 
 use std::fs::File;
 use std::io::Read;
@@ -19,17 +19,16 @@ use crate::store::segment;
 use crate::store::segment::long_lines::{self, PIECE};
 use crate::store::sqlite::{self, Access, Database};
 
-/// Whether `whole` has every line and every delivery that `part` has, under the same ids, and every
-/// other spelling of a line.
+/// Whether `whole` has every line, every delivery and every spelling of `part`, with the same ids.
 pub(in crate::store) fn has_all(whole: &Path, part: &Path) -> Result<bool, StoreError> {
     let (whole_database, part_database) = (open(whole)?, open(part)?);
     compare(&whole_database, &part_database).doing("compare with another file", part)
 }
 
-/// Opens a segment of which it is not known in what state it was left.
+/// Opens a segment that may be in any state.
 pub(in crate::store) fn open(path: &Path) -> Result<Database, StoreError> {
     match sqlite::open_read_only(path, &segment::SCHEMA, Access::Shared) {
-        // It was being made, and its journal has to be rolled back before it can be read.
+        // It was being written. Its journal must be rolled back before it can be read.
         Err(StoreError::Sqlite { source, .. })
             if source.sqlite_error_code() == Some(ErrorCode::ReadOnly) =>
         {
@@ -44,7 +43,7 @@ pub(in crate::store) fn open(path: &Path) -> Result<Database, StoreError> {
 }
 
 fn compare(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
-    // An entry without its line is not seen.
+    // Entries without a line would not be compared.
     let without_line = "SELECT EXISTS (SELECT 1 FROM entries
                                        WHERE id NOT IN (SELECT id FROM raw))";
     if part.query_row(without_line, [], |row| row.get(0))? {
@@ -101,7 +100,7 @@ pub(in crate::store) fn spelling(
 
 const DELIVERIES: &str = "SELECT id, id FROM deliveries ORDER BY id";
 
-/// The lines of a file; NULL for those that are compared piece by piece.
+/// Selects the lines of a file. NULL for those that are compared in pieces.
 fn lines(database: &Database) -> String {
     let in_pieces = match long_lines::has_pieces(database) {
         true => "(SELECT line_bytes IS NOT NULL FROM entries WHERE entries.id = raw.id)",
@@ -113,8 +112,7 @@ fn lines(database: &Database) -> String {
     )
 }
 
-/// Whether each row that the statement gives in `part`, by its number in the first column, stands in
-/// `whole` too.
+/// Whether `whole` has each row of `part`, by the id in the first column.
 fn contains(
     (whole, of_whole): (&Connection, &str),
     (part, of_part): (&Connection, &str),
@@ -138,7 +136,7 @@ fn contains(
     Ok(true)
 }
 
-/// Whether a file has a line for every id from `first` to `last`, and all pieces of those in pieces.
+/// Whether a file has a line, with all its pieces, for every id from `first` to `last`.
 pub(in crate::store) fn is_dense(path: &Path, first: u64, last: u64) -> Result<bool, StoreError> {
     let database = open(path)?;
     let is_whole = match long_lines::has_pieces(&database) {

@@ -1,7 +1,7 @@
-//! The identities of an entry, and how one is found by them.
+//! The identities of an entry, by which duplicates are found.
 //!
-//! Earlier versions recorded no signed identities. There they are found by checking again what is
-//! valid.
+//! Earlier versions recorded no signed identities. They are computed by checking the valid entries
+//! again.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::entry::Millis;
 use crate::ingest::{CheckedLine, Entry, Fingerprint};
 use crate::signature::{Key, KeySet};
 
-/// What an entry is looked for by.
+/// An identity of an entry.
 #[derive(Clone, Copy)]
 pub(in crate::store) enum Identity {
     /// The fingerprint of its line.
@@ -21,7 +21,7 @@ pub(in crate::store) enum Identity {
 }
 
 impl Identity {
-    /// The entry of this time that has it where `connection` is, which has the column.
+    /// Finds the entry with this identity and time. The file must have the column.
     pub(in crate::store) fn find(
         self,
         connection: &Connection,
@@ -42,13 +42,13 @@ impl Identity {
     }
 }
 
-/// The time by which an entry is found.
+/// The time that is part of the identities of an entry, in milliseconds. 0 if it has none.
 pub(in crate::store) fn time(entry: &Entry) -> i64 {
     entry.event_time.map_or(0, Millis::get)
 }
 
-/// The signed identities of the valid entries of a time, where they are not recorded: each is checked
-/// again with the key that verified it.
+/// Computes the signed identities of the valid entries of a time. Each entry is checked again with
+/// the key that verified it.
 pub(in crate::store) fn signed_at(
     connection: &Connection,
     time: i64,

@@ -14,14 +14,14 @@ use crate::store::sqlite::Database;
 /// The length of a piece, in bytes. The last piece may be shorter.
 pub(in crate::store) const PIECE: usize = 1 << 20;
 
-/// The SQL expression for the line of an entry. NULL if an earlier version stored a long line in `raw`.
-/// Then only its length is read. The limit is [`MAX_LINE`].
+/// The SQL expression for the line of an entry. NULL if an earlier version stored a long line in
+/// `raw`. Then only its length is read. The limit is [`MAX_LINE`].
 pub(in crate::store) const LINE: &str = "(SELECT CASE
          WHEN entries.reason IS 'line_too_long' AND octet_length(line) > 1048576 THEN NULL
          ELSE line END FROM raw WHERE raw.id = entries.id)";
 
-/// The line of the entry `id`, or its beginning and the description of the whole line. `line` is the value
-/// of [`LINE`], and `recorded` is from the row.
+/// The line of the entry `id`, or its beginning and the description of the whole line. `line` is
+/// the value of [`LINE`], and `recorded` is from the row.
 pub(in crate::store) fn line(
     connection: &Connection,
     id: u64,
@@ -113,7 +113,8 @@ pub(in crate::store) struct LineDigest {
     pub(in crate::store) begins: bool,
 }
 
-/// Reads the line of the entry `id` to its end. It should start with `first`, which is at most one piece.
+/// Reads the line of the entry `id` to its end. It should start with `first`, which is at most one
+/// piece.
 pub(in crate::store) fn read(
     segment: &Database,
     id: u64,

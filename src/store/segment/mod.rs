@@ -27,8 +27,8 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
     },
 };
 
-/// The tables and indexes that sealing adds. The segment has the newest version, and may have been sealed
-/// before.
+/// The tables and indexes that sealing adds. The segment has the newest version, and may have been
+/// sealed before.
 pub(in crate::store) const SEALED: &str =
     concat!(include_str!("../schema/sealed/0001.sql"), include_str!("../schema/sealed/0002.sql"));
 
@@ -91,8 +91,8 @@ pub(in crate::store) fn range(row: &Row<'_>, at: usize) -> rusqlite::Result<Opti
     Ok(least.zip(greatest))
 }
 
-/// The names of a segment's files. A rewritten segment gets the next generation: a file never replaces
-/// another.
+/// The names of a segment's files. A rewritten segment gets the next generation: a file never
+/// replaces another.
 pub(in crate::store) mod file_name {
     /// The name of a live segment.
     pub(in crate::store) fn live(first_id: u64) -> String {

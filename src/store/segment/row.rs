@@ -255,8 +255,8 @@ fn insert_sql(insert: &str) -> String {
     format!("{insert} INTO entries ({}) VALUES ({marks})", expressions(Columns::NEWEST))
 }
 
-/// Copies the entry `id`, without its line. `to` has the newest columns. Returns `false` if there is no
-/// such entry.
+/// Copies the entry `id`, without its line. `to` has the newest columns. Returns `false` if there
+/// is no such entry.
 pub(in crate::store) fn copy(from: &Database, to: &Connection, id: u64) -> rusqlite::Result<bool> {
     let mut read = from.prepare_cached(&format!(
         "SELECT {}, (SELECT thumbprint FROM keys WHERE keys.id = key),
@@ -440,8 +440,8 @@ fn retyped(wanted: FieldType, text: String) -> Value {
     }
 }
 
-/// The maximum number of names of extensions to read from a file. Names are hostile: each entry may have
-/// its own.
+/// The maximum number of names of extensions to read from a file. Names are hostile: each entry may
+/// have its own.
 const MAX_NAMES: usize = 1000;
 
 /// The names of the extensions in a file: all that are among `sought`, and some of the others.

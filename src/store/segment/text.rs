@@ -4,8 +4,8 @@
 //! line is read once, and words joined by OR cost one scan of it. Words that are joined otherwise are
 //! looked for one by one as long as they are few, and else in one scan that finds them all.
 //!
-//! A word is found whatever the case of its letters, as Unicode folds them: `k` is found in `K` and in
-//! the sign of Kelvin.
+//! A word is found whatever the case of its letters, as Unicode folds them: `k` is found in `K` and
+//! in the sign of Kelvin.
 
 use std::error::Error;
 

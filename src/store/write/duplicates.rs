@@ -1,11 +1,11 @@
 //! Finds duplicates in older segments, by the line or by the signed identity of an entry.
 //!
-//! A segment is searched only if its range of `event_time` includes the entry. (An entry without a time is
-//! searched for in all segments that have such entries.) A sealed segment is searched only if its filter
-//! of fingerprints says "maybe". A limited number of filters and files is kept open.
+//! A segment is searched only if its range of `event_time` includes the entry. (An entry without a
+//! time is searched for in all segments that have such entries.) A sealed segment is searched only
+//! if its filter of fingerprints says "maybe". A limited number of filters and files is kept open.
 //!
-//! Version 1 of a segment has no signed identities. There the valid entries of the same time are checked
-//! again.
+//! Version 1 of a segment has no signed identities. There the valid entries of the same time are
+//! checked again.
 
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension};
@@ -55,8 +55,8 @@ impl OlderSegments {
         self.times.retain(|(file, _), _| known(file));
     }
 
-    /// The id of the entry with the same line. A segment that cannot be read is skipped with a warning, so
-    /// that new entries can be stored.
+    /// The id of the entry with the same line. A segment that cannot be read is skipped with a
+    /// warning, so that new entries can be stored.
     pub(in crate::store) fn find(&mut self, entry: &Entry) -> Option<u64> {
         self.look(identity::time(entry), Identity::Line(entry.fingerprint))
     }

@@ -2,8 +2,9 @@
 //!
 //! If a bit of a write-ahead log is flipped, SQLite silently rolls the database back to before the
 //! damage, and ids would be assigned again. So a small file has the highest acknowledged id. It is
-//! written before each response and synced once a second. Ids are reserved in blocks, and the block is
-//! synced before an id of it is used. After a loss, the next id is therefore one that nobody has seen.
+//! written before each response and synced once a second. Ids are reserved in blocks, and the block
+//! is synced before an id of it is used. After a loss, the next id is therefore one that nobody has
+//! seen.
 //!
 //! The file has two lines of 64 bytes: a word, the highest id of an entry and of a delivery, each 16
 //! digits, and the first 16 hexadecimal digits of the SHA-256 of what stands before.
@@ -74,8 +75,8 @@ const RESERVED: &str = "reserved";
 const ACKNOWLEDGED: &str = "acknowledged";
 
 impl Ids {
-    /// Opens the file. If it does not exist, as in a store of an earlier version, or is damaged, it is
-    /// created for a store whose highest ids are `last`.
+    /// Opens the file. If it does not exist, as in a store of an earlier version, or is damaged, it
+    /// is created for a store whose highest ids are `last`.
     pub(in crate::store) fn open(
         directory: &Directory,
         last: HighestIds,

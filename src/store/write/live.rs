@@ -65,8 +65,8 @@ struct Duplicate {
 }
 
 impl Live {
-    /// Creates a new live segment. Its first id is on disk before its first entry. The catalog does not
-    /// list it yet.
+    /// Creates a new live segment. Its first id is on disk before its first entry. The catalog does
+    /// not list it yet.
     pub(in crate::store) fn create(
         directory: &Directory,
         first_id: u64,
@@ -192,8 +192,8 @@ impl Live {
         Segments { older, live: Some((self.segment.first_id, &self.connection)) }
     }
 
-    /// Stores one delivery and its entries, in the open transaction. Duplicates are noted in `context`, new
-    /// entries in `classes`.
+    /// Stores one delivery and its entries, in the open transaction. Duplicates are noted in
+    /// `context`, new entries in `classes`.
     pub(in crate::store) fn store(
         &mut self,
         delivery: &Delivery,

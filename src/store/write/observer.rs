@@ -30,8 +30,8 @@ impl StoreObserver for () {}
 /// A format, a kind (`None` if malformed) and a verdict.
 pub type Class = (Option<Format>, Option<Kind>, VerdictName);
 
-/// The number of entries of each class. Entries that were not tried are counted separately, because their
-/// verdict is not known yet.
+/// The number of entries of each class. Entries that were not tried are counted separately, because
+/// their verdict is not known yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
     tried: Vec<(Class, u64)>,
@@ -66,8 +66,8 @@ impl Classes {
 
 /// Whether the store can be written to, according to the last write.
 ///
-/// After a failure, an empty write is tried while there are no deliveries. On a full disk it may succeed
-/// although a large delivery fails.
+/// After a failure, an empty write is tried while there are no deliveries. On a full disk it may
+/// succeed although a large delivery fails.
 #[derive(Debug, Default)]
 pub struct Health {
     trouble: Mutex<Option<String>>,

@@ -1,7 +1,7 @@
 //! Detects a hung writer thread, for a watchdog.
 //!
-//! A failed write is no reason to end the process: a full disk is still full after a restart. So only the
-//! activity of the writer counts, not its success.
+//! A failed write is no reason to end the process: a full disk is still full after a restart. So
+//! only the activity of the writer counts, not its success.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -22,8 +22,8 @@ impl Pulse {
         Pulse { writer, seen: health.beats(), health }
     }
 
-    /// Whether the writer was active since the last call. Also sends it a message, because it may have
-    /// nothing else to do until the next call.
+    /// Whether the writer was active since the last call. Also sends it a message, because it may
+    /// have nothing else to do until the next call.
     pub fn is_alive(&mut self) -> bool {
         let beats = self.health.beats();
         let is_alive = beats != self.seen;

@@ -1,8 +1,8 @@
 //! Redeliveries: entries of a delivery that are in the store already.
 //!
-//! Each redelivery is counted. An entry shows the best of its deliveries, so a better delivery changes
-//! it. Its bytes and its first receipt stay. Redeliveries are collected while deliveries are stored, and
-//! written to the catalog before the responses.
+//! Each redelivery is counted. An entry shows the best of its deliveries, so a better delivery
+//! changes it. Its bytes and its first receipt stay. Redeliveries are collected while deliveries
+//! are stored, and written to the catalog before the responses.
 
 use std::collections::HashMap;
 
@@ -100,8 +100,8 @@ impl Redeliveries {
         Savepoint { older: self.older.len(), spellings: self.spellings.len() }
     }
 
-    /// Removes the redeliveries of a delivery that was not stored. Improvements of committed entries stay,
-    /// because their lines were verified.
+    /// Removes the redeliveries of a delivery that was not stored. Improvements of committed
+    /// entries stay, because their lines were verified.
     pub(in crate::store) fn return_to(&mut self, savepoint: &Savepoint, mark: NextIds) {
         self.older.truncate(savepoint.older);
         self.spellings.truncate(savepoint.spellings);
@@ -119,8 +119,8 @@ impl Redeliveries {
         self.spellings.push(spelling);
     }
 
-    /// Notes a redelivery if it is better than what the entry shows. `begun` are the next ids before the open
-    /// transaction.
+    /// Notes a redelivery if it is better than what the entry shows. `begun` are the next ids
+    /// before the open transaction.
     pub(in crate::store) fn note_improvement(
         &mut self,
         catalog: &Catalog,

@@ -1,8 +1,9 @@
 //! Spellings: lines with the same signed identity.
 //!
-//! A line can be changed outside of what the signature covers: the signature can be moved, spaces added,
-//! the entry wrapped in another object. The signed content is stored once. Of the other lines of an entry
-//! the first [`MAX_SPELLINGS`] are kept, in the live segment. The overlay lists them and counts all.
+//! A line can be changed outside of what the signature covers: the signature can be moved, spaces
+//! added, the entry wrapped in another object. The signed content is stored once. Of the other
+//! lines of an entry the first [`MAX_SPELLINGS`] are kept, in the live segment. The overlay lists
+//! them and counts all.
 
 use rusqlite::Connection;
 
@@ -61,8 +62,8 @@ impl Segments<'_> {
         found().doing("read an entry", segment.path())
     }
 
-    /// The entry that is shown for the signed identity of `entry`. It was stored with this identity, or was
-    /// found valid later.
+    /// The entry that is shown for the signed identity of `entry`. It was stored with this
+    /// identity, or was found valid later.
     pub(in crate::store) fn find_shown(
         &mut self,
         catalog: &Catalog,
@@ -85,7 +86,8 @@ impl Segments<'_> {
     }
 }
 
-/// Keeps a line in the live segment, whose first delivery is `first_delivery`, unless there are enough.
+/// Keeps a line in the live segment, whose first delivery is `first_delivery`, unless there are
+/// enough.
 pub(in crate::store) fn keep(
     overlay: &Overlay<'_>,
     live: &Connection,
@@ -126,8 +128,8 @@ pub(in crate::store) fn count(
     }
 }
 
-/// Adds a newer version of an entry. If another entry has the same signed identity, the one with the lower
-/// id is shown and the other is hidden.
+/// Adds a newer version of an entry. If another entry has the same signed identity, the one with
+/// the lower id is shown and the other is hidden.
 pub(in crate::store) fn put(
     catalog: &Catalog,
     segments: &mut Segments<'_>,
@@ -163,8 +165,8 @@ fn mark(catalog: &Catalog, segments: &mut Segments<'_>, entry: u64) -> Result<()
     amend(catalog, segments, entry, None, |warnings| Warning::SignatureMoved.note(warnings))
 }
 
-/// Changes the warnings of the entry `id`, and its input if there is a new one. If the entry cannot be
-/// read, it stays as it is and the error is logged, so that deliveries can be stored.
+/// Changes the warnings of the entry `id`, and its input if there is a new one. If the entry cannot
+/// be read, it stays as it is and the error is logged, so that deliveries can be stored.
 pub(in crate::store) fn amend(
     catalog: &Catalog,
     segments: &mut Segments<'_>,

@@ -88,8 +88,8 @@ pub(in crate::store) struct Job {
 /// The maximum size of a transaction, in bytes of bodies. A single body may be larger.
 const GROUP_BYTES: u64 = 16 << 20;
 
-/// A segment is also closed at this size, in bytes of lines, so that sealing and retention do not get too
-/// large files.
+/// A segment is also closed at this size, in bytes of lines, so that sealing and retention do not
+/// get too large files.
 const SEGMENT_BYTES: u64 = 256 << 20;
 
 /// The interval of syncing the highest ids when idle.

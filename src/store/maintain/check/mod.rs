@@ -56,8 +56,9 @@ pub struct Difference {
 const SLICE: u64 = 2000;
 
 impl Reader {
-    /// Checks the whole store. A key verifies for `retire_after` after it left its set. The first `shown`
-    /// differences are listed. `progress` is called with the number of checked entries and of all entries.
+    /// Checks the whole store. A key verifies for `retire_after` after it left its set. The first
+    /// `shown` differences are listed. `progress` is called with the number of checked entries and
+    /// of all entries.
     pub fn check(
         &self,
         retire_after: Duration,

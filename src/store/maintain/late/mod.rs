@@ -1,10 +1,10 @@
 //! Late verdicts: when a key arrives, the entries that it may make valid are checked again.
 //!
-//! These are the `no_key` entries, and the `invalid` entries with a well-formed signature. Invalid entries
-//! that were not tried, because many others in their delivery failed, are checked even without a new key.
-//! A changed verdict gets a change number, and the new version of the entry goes to the overlay. The live
-//! segment is closed first, so that its entries are not changed while the writer uses them. `queue` has
-//! what is left to do.
+//! These are the `no_key` entries, and the `invalid` entries with a well-formed signature. Invalid
+//! entries that were not tried, because many others in their delivery failed, are checked even
+//! without a new key. A changed verdict gets a change number, and the new version of the entry goes
+//! to the overlay. The live segment is closed first, so that its entries are not changed while the
+//! writer uses them. `queue` has what is left to do.
 
 mod older_rules;
 mod queue;
@@ -51,8 +51,8 @@ struct Recorded {
 const SLICE: usize = 500;
 const SLICE_BYTES: usize = 4 << 20;
 
-/// Whether the live segment was written under earlier rules. Then it must be closed before its entries are
-/// checked again.
+/// Whether the live segment was written under earlier rules. Then it must be closed before its
+/// entries are checked again.
 pub(in crate::store) fn live_is_older(catalog: &Catalog) -> Result<bool, StoreError> {
     let older = catalog.under_older_rules()?;
     Ok(catalog.segments()?.iter().any(|one| one.closed.is_none() && older.contains(&one.first_id)))

@@ -1,8 +1,9 @@
 //! Checks entries again that earlier versions accepted by weaker rules.
 //!
-//! Earlier versions parsed a line as CEF if it was not JSON, even if it was signed as another format, and
-//! they accepted weak keys. The catalog lists the segments that were written then. Each is checked once.
-//! Most entries are accepted without a verification, and the others are verified again.
+//! Earlier versions parsed a line as CEF if it was not JSON, even if it was signed as another
+//! format, and they accepted weak keys. The catalog lists the segments that were written then. Each
+//! is checked once. Most entries are accepted without a verification, and the others are verified
+//! again.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};

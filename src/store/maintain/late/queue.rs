@@ -1,7 +1,7 @@
 //! The queue of segments to check again, a slice at a time.
 //!
-//! A recheck may take long, so other work is done between the slices. The queue is only in memory: after
-//! a restart, the remaining entries are found again in the segments.
+//! A recheck may take long, so other work is done between the slices. The queue is only in memory:
+//! after a restart, the remaining entries are found again in the segments.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ pub(in crate::store) struct RecheckQueue {
     failed: BTreeSet<(PendingKind, u64)>,
     /// All segments that were closed at the last look. A closed segment gets no new entries.
     seen: BTreeSet<u64>,
-    /// For finding entries with the same signature. It keeps files open, so it exists only while the queue
-    /// is not empty.
+    /// For finding entries with the same signature. It keeps files open, so it exists only while
+    /// the queue is not empty.
     older: Option<OlderSegments>,
     /// The segment in progress, and its last checked entry.
     at: Option<((PendingKind, u64), u64)>,
@@ -113,8 +113,9 @@ impl RecheckQueue {
         std::mem::take(&mut self.changed)
     }
 
-    /// Checks the next entries. A sealed segment with more than a tenth of its entries changed is then
-    /// rewritten, and `switched` is called as in `seal`. A segment that fails is retried later.
+    /// Checks the next entries. A sealed segment with more than a tenth of its entries changed is
+    /// then rewritten, and `switched` is called as in `seal`. A segment that fails is retried
+    /// later.
     pub(in crate::store) fn step(
         &mut self,
         directory: &Directory,

@@ -1,9 +1,8 @@
-//! How many entries there are, over time and by the values of fields.
+//! Counts entries, over time and by the values of fields.
 //!
-//! A query that is only a range, or over a few fields that each minute is counted by, is counted
-//! exactly: from the summaries of the sealed segments that lie in it whole, entry by entry where a
-//! segment lies across its edge or is not sealed. Any other query is counted over its newest
-//! [`NEWEST`] matches, and the answer says so.
+//! A query for a range of time, or for fields that the summaries have, is counted exactly: by the
+//! summaries of sealed segments that are entirely in the range, and entry by entry in the others. Any
+//! other query is counted over its newest [`NEWEST`] matches, and the result says so.
 
 mod buckets;
 mod tally;
@@ -27,51 +26,51 @@ use crate::store::read::merge::Merge;
 use crate::store::read::query::{Query, TimeRange, Window};
 use crate::store::segment::row::Ids;
 
-/// The most matches of a query that are counted, if it is more than a range.
+/// The maximum number of matches that are counted entry by entry.
 pub const NEWEST: usize = if cfg!(test) { 40 } else { 50_000 };
 
-/// The fields whose values sealed segments have counted, or have an index to count.
+/// The fields whose values are in the summaries of sealed segments, or in an index.
 pub const SUMMARISED: [&str; 6] = ["verdict", "warning", "kind", "name", "principal_id", "src"];
 
-/// The fields that sealed segments have counted for each minute, in all their combinations.
+/// The fields of the summaries per minute.
 const MINUTES: [&str; 7] =
     ["kind", "verdict", "severity", "success", "granted", "kong_initiated", "status"];
 
-/// Whatever the time.
+/// All times.
 const EVER: Range<i64> = i64::MIN..i64::MAX;
 
-/// What is counted.
+/// A request to count entries.
 #[derive(Clone, Debug)]
 pub struct CountRequest<'a> {
-    /// Which entries.
+    /// The entries to count.
     pub filter: &'a Filter,
-    /// In which time.
+    /// The range of time.
     pub range: TimeRange,
-    /// Where a range without an end ends, unless there are entries after it: now, in milliseconds
-    /// since the epoch.
+    /// The current time, in milliseconds since the epoch. An open range ends here, or at the last
+    /// entry after it.
     pub now: i64,
-    /// At most so many stretches of time are counted one by one; with 0 none.
+    /// The maximum number of buckets of time. 0 for none.
     pub buckets: usize,
-    /// By the values of which fields.
+    /// The fields whose values are counted.
     pub fields: &'a [Field],
-    /// At most so many values of each are told.
+    /// The maximum number of values per field.
     pub values: usize,
 }
 
-/// What was counted.
+/// The result of a count.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// How many entries were counted.
+    /// The number of entries counted.
     pub entries: u64,
-    /// Whether that is all that match; else they are the newest [`NEWEST`].
+    /// Whether all matches were counted. Else only the newest [`NEWEST`] were.
     pub complete: bool,
-    /// How wide a bucket is, in milliseconds.
+    /// The width of a bucket, in milliseconds.
     pub width: i64,
-    /// Over the whole range, those without an entry too; a range without a beginning begins with the
-    /// first entry. From the oldest to the newest: when it begins, in milliseconds
-    /// since the epoch, and how many entries have each verdict.
+    /// The buckets of the whole range, oldest first, including empty ones: the start, in
+    /// milliseconds since the epoch, and the number of entries with each verdict. A range without a
+    /// start begins at the first entry.
     pub buckets: Vec<(i64, BTreeMap<String, u64>)>,
-    /// As the fields were asked for.
+    /// The counts of the fields, in the requested order.
     pub fields: Vec<FieldCounts>,
 }
 
@@ -89,7 +88,7 @@ impl Reader {
         }
     }
 
-    /// Counts what lies in the range.
+    /// Counts all entries in the range.
     fn count_all(&self, wanted: &CountRequest<'_>) -> Result<Counts, StoreError> {
         let range = wanted.range;
         let (since, until) = (range.since.unwrap_or(i64::MIN), range.until.unwrap_or(i64::MAX));
@@ -161,7 +160,7 @@ impl Reader {
             found += 1;
             by_segment.entry(next.first_id).or_default().push(next.key.id);
         }
-        // By their ids: the condition is known to hold.
+        // They are known to match.
         let empty = Tally::new(wanted.fields, &Filter::All);
         let segments: Vec<_> = by_segment.into_iter().collect();
         let tallies: Vec<_> = segments
@@ -193,7 +192,7 @@ impl Reader {
     }
 }
 
-/// Whether `filter` is over the columns alone by which each minute is counted.
+/// Whether `filter` uses only fields of the summaries per minute.
 fn is_of_minutes(filter: &Filter) -> bool {
     match filter {
         Filter::All => true,

@@ -1,6 +1,7 @@
-//! Counts in the making: of one segment, then of all.
+//! Adds up counts, of one segment and then of all.
 //!
-//! What is laid over a sealed segment is counted as it is now, and what it was is subtracted.
+//! The current versions of overlaid entries are counted, and their old versions are subtracted from
+//! the summaries.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -19,16 +20,16 @@ use crate::store::sqlite::Database;
 
 const MINUTE: i64 = 60_000;
 
-/// How often each value of a field occurs.
+/// The number of entries with each value of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldCounts {
     /// The field.
     pub field: Field,
-    /// The commonest values, the commonest first.
+    /// The most frequent values, most frequent first.
     pub values: Vec<(String, u64)>,
-    /// How many entries have a value that is not among them.
+    /// The number of entries with other values.
     pub other: u64,
-    /// How many have none.
+    /// The number of entries without a value.
     pub missing: u64,
 }
 
@@ -37,7 +38,7 @@ pub struct FieldCounts {
 pub(super) struct Tally {
     minutes: HashMap<i64, BTreeMap<String, i64>>,
     fields: Vec<FieldTally>,
-    /// What an entry must pass to be counted.
+    /// Only entries that pass it are counted.
     filter: Filter,
 }
 
@@ -45,13 +46,13 @@ pub(super) struct Tally {
 struct FieldTally {
     field: Field,
     values: HashMap<String, i64>,
-    /// Values that a summary does not spell out.
+    /// Entries whose values are too long for the summary.
     unnamed: i64,
     missing: i64,
 }
 
 impl Tally {
-    /// Nothing, to be counted by the values of `fields` of what passes `filter`.
+    /// An empty count of entries that pass `filter`, by the values of `fields`.
     pub(super) fn new(fields: &[Field], filter: &Filter) -> Tally {
         let field = |field: &Field| FieldTally {
             field: field.clone(),
@@ -113,8 +114,8 @@ impl Tally {
         Ok(())
     }
 
-    /// Adds those of these entries that lie within `times`, each so many times: with -1 they are taken
-    /// away.
+    /// Adds these entries if they are within `times`, each `count` times. With -1 they are
+    /// subtracted.
     pub(in crate::store) fn add(
         &mut self,
         entries: &impl Entries,
@@ -130,7 +131,7 @@ impl Tally {
         })
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds another count.
     pub(super) fn merge(&mut self, other: Tally) {
         for (minute, verdicts) in other.minutes {
             for (verdict, entries) in verdicts {
@@ -146,12 +147,12 @@ impl Tally {
         }
     }
 
-    /// What was counted, as it was asked for.
+    /// Converts to the requested result.
     pub(super) fn counts(self, wanted: &CountRequest<'_>, complete: bool) -> Counts {
         let entries: i64 = self.minutes.values().flat_map(BTreeMap::values).sum();
         let counted = |minute: &(&i64, &BTreeMap<String, i64>)| minute.1.values().any(|n| *n > 0);
         let minutes = || self.minutes.iter().filter(counted).map(|(minute, _)| *minute);
-        // The range as far as it is said, and as far as there are entries where it is not.
+        // The requested range. Where it is open, the range of the entries.
         let since = wanted.range.since.or(minutes().min().map(|minute| minute * MINUTE));
         let last = match wanted.range.until {
             Some(until) => Some(until.saturating_sub(1)),
@@ -209,7 +210,7 @@ impl Tally {
 }
 
 impl FieldTally {
-    /// Adds the warnings of a sealed segment, by their index.
+    /// Adds the warnings of a sealed segment, using their index.
     fn add_warnings(&mut self, segment: &Database) -> rusqlite::Result<()> {
         let sql = format!(
             "SELECT warnings, count(*) FROM entries WHERE {WITH_WARNING} GROUP BY warnings"
@@ -248,7 +249,7 @@ impl FieldTally {
             Some(count) => *count += entries,
             None => drop(self.values.insert(word.to_owned(), entries)),
         };
-        // An entry may have several warnings; they stand in one column.
+        // An entry may have several warnings, in one column.
         match self.field {
             Field::Warning => text.split(' ').for_each(add),
             _ => add(&text),
@@ -287,7 +288,7 @@ fn is_boolean(field: &Field) -> bool {
     matches!(field, Field::Known(_, FieldType::Boolean))
 }
 
-/// Counts cannot be less than nothing, unless a file was changed by hand.
+/// A count is never negative, unless a file was changed by hand.
 fn number(entries: i64) -> u64 {
     u64::try_from(entries).unwrap_or(0)
 }
