@@ -58,7 +58,6 @@ pub(crate) struct StandardOutput {
 
 impl StandardOutput {
     /// Does not lock standard output.
-    #[expect(clippy::new_without_default, reason = "it looks at what standard output is")]
     pub(crate) fn new() -> StandardOutput {
         StandardOutput { is_terminal: io::stdout().is_terminal() }
     }
@@ -88,7 +87,6 @@ pub(crate) struct Output {
 
 impl Output {
     /// Locks standard output.
-    #[expect(clippy::new_without_default, reason = "it takes a lock")]
     pub(crate) fn new() -> Output {
         let stdout = io::stdout();
         let is_terminal = stdout.is_terminal();

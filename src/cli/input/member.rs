@@ -19,11 +19,11 @@ words! {
     /// Why a wrapper has no line.
     pub(crate) enum NoLine {
         /// It is not a JSON object.
-        NotAnObject = "wrapper_not_json",
+        WrapperNotJson = "wrapper_not_json",
         /// It does not have the member.
-        NotFound = "field_not_found",
+        FieldNotFound = "field_not_found",
         /// The member is neither a string nor an object.
-        NotALine = "field_not_text",
+        FieldNotText = "field_not_text",
     }
 }
 
@@ -31,15 +31,15 @@ words! {
 pub(crate) fn line_in(wrapper: &[u8], name: &str) -> Result<Vec<u8>, NoLine> {
     // The file may begin with a byte order mark.
     let wrapper = wrapper.strip_prefix(b"\xef\xbb\xbf").unwrap_or(wrapper);
-    let object = object(wrapper).ok_or(NoLine::NotAnObject)?;
+    let object = object(wrapper).ok_or(NoLine::WrapperNotJson)?;
     if let Some(value) = find(&object, name) {
-        let mut line = value_of(value).ok_or(NoLine::NotALine)?;
+        let mut line = value_of(value).ok_or(NoLine::FieldNotText)?;
         line.truncate(without_line_end(&line).len());
         return Ok(line);
     }
-    let encoded = find(&object, &format!("{name}_base64")).ok_or(NoLine::NotFound)?;
-    let encoded = value_of(encoded).ok_or(NoLine::NotALine)?;
-    STANDARD.decode(encoded).map_err(|_| NoLine::NotALine)
+    let encoded = find(&object, &format!("{name}_base64")).ok_or(NoLine::FieldNotFound)?;
+    let encoded = value_of(encoded).ok_or(NoLine::FieldNotText)?;
+    STANDARD.decode(encoded).map_err(|_| NoLine::FieldNotText)
 }
 
 /// Whether the line is a record that Vidimus printed, which contains the line of an entry.
@@ -105,14 +105,14 @@ mod tests {
 
     #[test]
     fn a_wrapper_without_a_line_has_a_reason() {
-        check("x", "_raw", Err(NoLine::NotAnObject));
-        check("[]", "_raw", Err(NoLine::NotAnObject));
-        check("{}", "_raw", Err(NoLine::NotFound));
-        check(r#"{"event":"x"}"#, "event.original", Err(NoLine::NotFound));
-        check(r#"{"event":{}}"#, "event.original", Err(NoLine::NotFound));
-        check(r#"{"_raw":7}"#, "_raw", Err(NoLine::NotALine));
-        check(r#"{"_raw":null}"#, "_raw", Err(NoLine::NotALine));
-        check(r#"{"raw_base64":"?"}"#, "raw", Err(NoLine::NotALine));
+        check("x", "_raw", Err(NoLine::WrapperNotJson));
+        check("[]", "_raw", Err(NoLine::WrapperNotJson));
+        check("{}", "_raw", Err(NoLine::FieldNotFound));
+        check(r#"{"event":"x"}"#, "event.original", Err(NoLine::FieldNotFound));
+        check(r#"{"event":{}}"#, "event.original", Err(NoLine::FieldNotFound));
+        check(r#"{"_raw":7}"#, "_raw", Err(NoLine::FieldNotText));
+        check(r#"{"_raw":null}"#, "_raw", Err(NoLine::FieldNotText));
+        check(r#"{"raw_base64":"?"}"#, "raw", Err(NoLine::FieldNotText));
     }
 
     #[test]

@@ -86,11 +86,7 @@ async fn undo(client: &Client, scope: &WebhookScope, made: &SetupRecord) -> Resu
 }
 
 /// Restores the webhook.
-async fn restore(
-    client: &Client,
-    scope: &WebhookScope,
-    made: &SetupRecord,
-) -> Result<(), Failure> {
+async fn restore(client: &Client, scope: &WebhookScope, made: &SetupRecord) -> Result<(), Failure> {
     if let Some(before) = &made.previous.audit_log_destination_id {
         let change = UpdateWebhook {
             audit_log_destination_id: Some(before.clone()),
