@@ -34,8 +34,8 @@ pub fn uuid(random: &mut Rng) -> String {
 }
 
 /// One of `items`, of which there must be at least one.
-pub fn pick<'a, T>(random: &mut Rng, items: &'a [T]) -> &'a T {
-    &items[random.usize(..items.len())]
+pub fn pick<T: Copy>(random: &mut Rng, items: &[T]) -> T {
+    items[random.usize(..items.len())]
 }
 
 #[cfg(test)]
@@ -46,7 +46,7 @@ mod tests {
     fn every_item_is_picked_and_no_other() {
         let mut random = Rng::with_seed(7);
         let mut seen = [0; 3];
-        (0..300).for_each(|_| seen[*pick(&mut random, &[0, 1, 2])] += 1);
+        (0..300).for_each(|_| seen[pick(&mut random, &[0, 1, 2])] += 1);
         assert!(seen.iter().all(|count| *count > 50), "{seen:?}");
     }
 

@@ -58,8 +58,8 @@ impl Generator {
     /// An event at `at`, with a random `trace_id`.
     pub fn event(&mut self, at: Millis) -> Event {
         let random = &mut self.random;
-        let person = pick(random, &self.people);
-        let actor = pick(random, &self.people);
+        let person = &self.people[random.usize(..self.people.len())];
+        let actor = &self.people[random.usize(..self.people.len())];
         let request = Request {
             at,
             org_id: &self.org_id,
@@ -74,7 +74,7 @@ impl Generator {
         };
         match random.usize(..10) {
             0..3 => {
-                let portal = pick(random, &self.portals);
+                let portal = &self.portals[random.usize(..self.portals.len())];
                 let portal_id = (random.f64() < 0.3).then_some(portal.as_str());
                 authentication(Request { portal_id, ..request }, random)
             }
@@ -85,28 +85,28 @@ impl Generator {
 }
 
 fn authentication(request: Request<'_>, random: &mut Rng) -> Event {
-    let any = *pick(random, AuthOutcome::ALL);
+    let any = pick(random, AuthOutcome::ALL);
     let outcome = if random.f64() < 0.6 { AuthOutcome::Success } else { any };
-    request.authentication(*pick(random, outcome.auth_type()), outcome)
+    request.authentication(pick(random, outcome.auth_type()), outcome)
 }
 
 fn authorization(request: Request<'_>, control_planes: &[String], random: &mut Rng) -> Event {
     let resource = pick(random, &RESOURCES);
-    let control_plane = pick(random, control_planes);
+    let control_plane = &control_planes[random.usize(..control_planes.len())];
     let resource = match random.usize(..4) {
         0 => format!("{resource}/*"),
         1 => format!("control-planes/{control_plane}"),
-        _ => (*resource).to_owned(),
+        _ => resource.to_owned(),
     };
     let granted = random.f64() < 0.9;
-    request.authorization(*pick(random, &SERVICES), &resource, *pick(random, &ACTIONS), granted)
+    request.authorization(pick(random, &SERVICES), &resource, pick(random, &ACTIONS), granted)
 }
 
 fn access(request: Request<'_>, control_planes: &[String], random: &mut Rng) -> Event {
     let (method, statuses) = pick(random, &CALLS);
-    let control_plane = pick(random, control_planes);
+    let control_plane = &control_planes[random.usize(..control_planes.len())];
     let path = format!("/konnect-api/api/control_planes/{control_plane}/services");
-    request.access(method, &path, *pick(random, &QUERIES), *pick(random, statuses))
+    request.access(method, &path, pick(random, &QUERIES), pick(random, &statuses))
 }
 
 #[cfg(test)]

@@ -8,16 +8,16 @@ use super::traffic::Role;
 use crate::entry::Millis;
 use crate::random::{pick, uuid};
 
-/// Whoever a request is made as.
+/// The principal of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Principal {
-    /// `principal_id`: a UUID, or the empty string where nobody was recognised.
+    /// `principal_id`: a UUID, or empty for an unknown principal.
     pub(crate) id: String,
     /// `principal_name`.
     pub(crate) name: Option<String>,
 }
 
-/// A principal with the machine they work at.
+/// A principal with a source address and a user agent.
 #[derive(Clone, Debug)]
 pub(super) struct Person {
     pub(super) principal: Principal,
@@ -25,7 +25,7 @@ pub(super) struct Person {
     pub(super) user_agent: &'static str,
 }
 
-/// Some hold what a sender must escape.
+/// Some names contain characters that must be escaped.
 const NAMES: [&str; 8] = [
     "Ada Byron",
     "Build Bot",
@@ -43,7 +43,7 @@ const BROWSERS: [&str; 2] = [
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
 ];
 
-/// The last imitates fields.
+/// The last one looks like fields of an entry.
 const TOOLS: [&str; 7] = [
     "grpc-node-js/1.12.4",
     "grpc-go/1.54.0",
@@ -55,19 +55,19 @@ const TOOLS: [&str; 7] = [
 ];
 
 impl Person {
-    /// Somebody, at a browser or with a tool.
+    /// A random person with a browser or a tool.
     pub(super) fn random(random: &mut Rng) -> Person {
         let of_a_tool = random.f64() < 0.75;
         let principal = Principal::random(random);
         Person::with(principal, of_a_tool, random)
     }
 
-    /// Nobody that is known.
+    /// An unknown person.
     pub(super) fn stranger(random: &mut Rng) -> Person {
         Person::with(Principal { id: String::new(), name: None }, true, random)
     }
 
-    /// `principal` at an address of their own, with a tool or at a browser.
+    /// `principal` with a random address, and a tool or a browser.
     pub(super) fn with(principal: Principal, of_a_tool: bool, random: &mut Rng) -> Person {
         let host = random.usize(..250) + 2;
         Person {
@@ -77,22 +77,22 @@ impl Person {
                 1 => format!("2001:db8::{host:x}"),
                 _ => format!("203.0.113.{host}"),
             },
-            user_agent: if of_a_tool { *pick(random, &TOOLS) } else { *pick(random, &BROWSERS) },
+            user_agent: if of_a_tool { pick(random, &TOOLS) } else { pick(random, &BROWSERS) },
         }
     }
 }
 
 impl Principal {
-    /// Somebody with a name or without.
+    /// A random principal, with or without a name.
     pub(super) fn random(random: &mut Rng) -> Principal {
         Principal {
             id: uuid(random),
-            name: (random.f64() < 0.6).then(|| (*pick(random, &NAMES)).to_owned()),
+            name: (random.f64() < 0.6).then(|| pick(random, &NAMES).to_owned()),
         }
     }
 }
 
-/// So many wrong passwords in a row lock an account.
+/// The number of consecutive wrong passwords that locks an account.
 pub(super) const WRONG_PASSWORDS: u32 = 5;
 
 /// How long an account stays locked, in milliseconds.
@@ -103,22 +103,21 @@ pub(super) struct Account {
     pub(super) person: Person,
     pub(super) auth_type: AuthType,
     pub(super) role: Role,
-    /// Whether it has a session. One with a token never has: the token comes with each call.
+    /// Whether it has a session. A token needs none: it is sent with each call.
     pub(super) logged_in: bool,
     state: AccountState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AccountState {
-    /// After so many wrong passwords.
+    /// The number of consecutive wrong passwords.
     Good(u32),
-    /// Until then.
+    /// Locked until this time.
     Locked(Millis),
     Disabled,
 }
 
 impl Account {
-    /// An account in good state.
     pub(super) fn new(auth_type: AuthType, role: Role, random: &mut Rng) -> Account {
         let principal = Principal::random(random);
         let person = Person::with(principal, auth_type.is_token(), random);
@@ -129,7 +128,7 @@ impl Account {
         self.state == AccountState::Disabled
     }
 
-    /// Whether an attempt at `at` can come out so.
+    /// Whether an attempt at `at` can have this outcome.
     pub(super) fn admits(&self, outcome: AuthOutcome, at: Millis) -> bool {
         let stands = match self.state {
             AccountState::Good(_) => {
@@ -142,13 +141,13 @@ impl Account {
         stands && outcome.auth_type().contains(&self.auth_type)
     }
 
-    /// Somebody tries to log in at `at`.
+    /// An attempt to log in at `at`.
     pub(super) fn attempt(&mut self, at: Millis, random: &mut Rng) -> AuthOutcome {
         let outcome = match self.state {
             AccountState::Disabled => AuthOutcome::Disabled,
             AccountState::Locked(until) if at < until => AuthOutcome::Locked,
             AccountState::Good(wrong) if self.auth_type == AuthType::Basic => {
-                // Who got it wrong once is likely to again.
+                // A wrong password is likely to be followed by another.
                 let mistaken = random.f64() < if wrong == 0 { 0.15 } else { 0.65 };
                 if mistaken { AuthOutcome::InvalidPassword } else { AuthOutcome::Success }
             }
@@ -161,7 +160,7 @@ impl Account {
         outcome
     }
 
-    /// An attempt at `at` came out so, whatever the account's state was.
+    /// Records the outcome of an attempt at `at`, whatever the state of the account.
     pub(super) fn comes_out(&mut self, outcome: AuthOutcome, at: Millis) {
         self.logged_in = outcome == AuthOutcome::Success && !self.auth_type.is_token();
         self.state = match (outcome, self.state) {

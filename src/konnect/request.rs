@@ -1,7 +1,7 @@
-//! One request, and the entries that tell of it: they share its principal, its address and its
+//! The entries of one API request. They share its principal, its source address and its
 //! `trace_id`.
 //!
-//! Which fields a kind has, and their order, is from the vendor's page "Konnect and Dev Portal audit
+//! The fields of each kind, and their order, are those of Kong's page "Konnect and Dev Portal audit
 //! logs".
 
 use super::event::Event;
@@ -9,33 +9,28 @@ use super::people::Principal;
 use crate::entry::words::words;
 use crate::entry::{Millis, Value};
 
-/// What the entries of one request have in common.
+/// What the entries of a request have in common.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
-    /// When it was made.
     pub(crate) at: Millis,
-    /// The organization's id.
     pub(crate) org_id: &'a str,
-    /// The Dev Portal that it was made to. Such a request gives authentication entries only.
+    /// The Dev Portal, if the request was made to one. It makes authentication entries only.
     pub(crate) portal_id: Option<&'a str>,
-    /// Whoever it was made as.
     pub(crate) principal: &'a Principal,
-    /// Who acted as the principal, where that is another.
+    /// Who acted on behalf of the principal, if anyone.
     pub(crate) actor_id: Option<&'a str>,
-    /// The address that it came from.
+    /// The source address.
     pub(crate) src: &'a str,
-    /// What sent it.
     pub(crate) user_agent: &'a str,
-    /// Its number.
     pub(crate) trace_id: u64,
-    /// Whether Kong made it, and no user.
+    /// Whether Kong made the request, not a user.
     pub(crate) kong_initiated: bool,
     /// Whether JSON has numbers and booleans as strings.
     pub(crate) as_strings: bool,
 }
 
 impl Request<'_> {
-    /// That it was let in, or why not.
+    /// The entry for the authentication.
     pub(crate) fn authentication(&self, auth_type: AuthType, outcome: AuthOutcome) -> Event {
         let request = match self.portal_id {
             Some(_) => "/api/v2/developer/authenticate",
@@ -51,7 +46,7 @@ impl Request<'_> {
         }
     }
 
-    /// That `service` was asked whether it may do `action` to `resource`, and what it answered.
+    /// The entry for a permission: whether `action` on `resource` was granted by `service`.
     pub(crate) fn authorization(
         &self,
         service: &str,
@@ -67,7 +62,7 @@ impl Request<'_> {
         }
     }
 
-    /// That it called the API, which answered with `status`.
+    /// The entry for the call of the API and the status of its response.
     pub(crate) fn access(&self, method: &str, path: &str, query: &str, status: u16) -> Event {
         let mut event = self.event(vec![
             ("request", text(path)),
@@ -87,7 +82,7 @@ impl Request<'_> {
         }
     }
 
-    /// The fields of every entry, around those of its kind.
+    /// An event with the fields of every entry around `own`.
     fn event(&self, own: Vec<(&'static str, Value)>) -> Event {
         let mut extensions = Vec::with_capacity(own.len() + 9);
         extensions.push(("src", text(self.src)));
@@ -119,29 +114,29 @@ fn text(text: &str) -> Value {
 }
 
 words! {
-    /// What became of an attempt: what follows `AUTHENTICATION_OUTCOME_` in a name.
+    /// The outcome of an authentication, as in the name after `AUTHENTICATION_OUTCOME_`.
     pub(crate) enum AuthOutcome {
-        /// It was let in.
+        /// The authentication succeeded.
         Success = "SUCCESS",
         /// There is no such account or token.
         NotFound = "NOT_FOUND",
         /// The password was wrong.
         InvalidPassword = "INVALID_PASSWORD",
-        /// The token was right once.
+        /// The token has expired.
         TokenExpired = "TOKEN_EXPIRED",
         /// There were too many wrong passwords.
         Locked = "LOCKED",
-        /// The account was switched off.
+        /// The account is disabled.
         Disabled = "DISABLED",
-        /// The attempt was not understood.
+        /// The request was malformed.
         Invalid = "INVALID",
     }
 }
 
 words! {
-    /// By which auth_type: what follows `AUTHENTICATION_TYPE_` in an event class id.
+    /// The type of an authentication, as in the event class id after `AUTHENTICATION_TYPE_`.
     pub(crate) enum AuthType {
-        /// None that is known.
+        /// An unknown type.
         Invalid = "INVALID",
         /// A password.
         Basic = "BASIC",
@@ -151,11 +146,11 @@ words! {
         Pat = "PAT",
         /// A system account's access token.
         Spat = "SPAT",
-        /// An account of Google's.
+        /// A Google account.
         Google = "GOOGLE",
-        /// An account of GitHub's.
+        /// A GitHub account.
         Github = "GITHUB",
-        /// An account of Microsoft's.
+        /// A Microsoft account.
         WindowsLive = "WINDOWSLIVE",
         /// Another federated identity.
         Federated = "FEDERATED",
@@ -163,7 +158,7 @@ words! {
 }
 
 impl AuthOutcome {
-    /// The severity of its entries.
+    /// The severity of an entry with this outcome.
     pub(crate) fn severity(self) -> i64 {
         match self {
             AuthOutcome::Success => 0,
@@ -173,7 +168,7 @@ impl AuthOutcome {
         }
     }
 
-    /// The auth_type that it comes with.
+    /// The types that can have this outcome.
     pub(crate) fn auth_type(self) -> &'static [AuthType] {
         use AuthType::{Basic, Federated, Github, Google, Invalid, Pat, Spat, Sso, WindowsLive};
         match self {
@@ -190,7 +185,7 @@ impl AuthOutcome {
 }
 
 impl AuthType {
-    /// Whether it is sent with every call, instead of once for a session.
+    /// Whether it is sent with every call, not once per session.
     pub(crate) fn is_token(self) -> bool {
         matches!(self, AuthType::Pat | AuthType::Spat)
     }

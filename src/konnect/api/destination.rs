@@ -6,28 +6,22 @@ use super::time::Time;
 use crate::entry::Format;
 use crate::settings::Secret;
 
-/// A destination as it is shown: `get-audit-log-destination` and the list. Its `authorization` is
+/// A destination in a response: `get-audit-log-destination` and the list. The `authorization` is
 /// write-only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Destination {
-    /// Its id, a UUID.
+    /// A UUID.
     pub(crate) id: String,
-    /// Its name, for people.
     #[serde(default)]
     pub(crate) name: String,
-    /// The URL that entries are posted to.
     #[serde(default)]
     pub(crate) endpoint: String,
-    /// How entries are written.
     #[serde(default = "cef")]
     pub(crate) log_format: Format,
-    /// Whether the endpoint's certificate is not checked.
     #[serde(default)]
     pub(crate) skip_ssl_verification: bool,
-    /// When it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) created_at: Option<Time>,
-    /// When it was changed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) updated_at: Option<Time>,
 }
@@ -35,40 +29,32 @@ pub(crate) struct Destination {
 /// The body of `create-audit-log-destination`.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CreateDestination {
-    /// Its name, for people.
     pub(crate) name: String,
-    /// The URL to post entries to.
     pub(crate) endpoint: String,
-    /// What the header `Authorization` is to have, whole.
+    /// The whole value of the header `Authorization`.
     #[serde(serialize_with = "exposed")]
     pub(crate) authorization: Secret,
-    /// How to write entries.
     pub(crate) log_format: Format,
-    /// Whether not to check the endpoint's certificate.
     pub(crate) skip_ssl_verification: bool,
 }
 
-/// The body of `update-audit-log-destination`: what is `None` stays as it is.
+/// The body of `update-audit-log-destination`. `None` leaves a value unchanged.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct UpdateDestination {
-    /// Its name, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// The URL to post entries to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) endpoint: Option<String>,
-    /// What the header `Authorization` is to have, whole.
+    /// The whole value of the header `Authorization`.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed_if_there")]
     pub(crate) authorization: Option<Secret>,
-    /// How to write entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) log_format: Option<Format>,
-    /// Whether not to check the endpoint's certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) skip_ssl_verification: Option<bool>,
 }
 
-/// The default of the documents.
+/// The documented default.
 fn cef() -> Format {
     Format::Cef
 }

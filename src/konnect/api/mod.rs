@@ -1,14 +1,14 @@
-//! The wire types of Konnect's audit-log API, for the client of it and for the stand-in.
+//! The types of Konnect's audit-log API, for the client and the simulator.
 //!
-//! They follow the vendor's OpenAPI documents "Konnect Audit Log Settings" (v2, v3) and "Portal
-//! Management" (v2, v3); each type names the operation that it is of. Answers are read leniently:
-//! members that a type does not know are ignored, and what the documents do not require may be
-//! missing. Nothing is checked here: what the stand-in refuses is its own affair.
+//! They follow Kong's OpenAPI documents "Konnect Audit Log Settings" (v2, v3) and "Portal
+//! Management" (v2, v3). Each type names its operations. Responses are read leniently: unknown
+//! members are ignored, and members that the documents do not require may be missing. The types
+//! check nothing; the simulator does.
 //!
-//! - [`destination`]: where entries are sent; [`page`]: lists of them, and cursors.
-//! - [`webhook`]: the organization's, a Dev Portal's, their status, and their replay jobs.
-//! - [`pulled`]: entries as `GET /v3/audit-logs` shows them, which is not how they are delivered.
-//! - [`problem`]: every error. [`time`]: instants as the API writes them.
+//! - [`destination`]: where entries are sent. [`page`]: lists and cursors.
+//! - [`webhook`]: webhooks, their status, and their replay jobs.
+//! - [`pulled`]: entries of `GET /v3/audit-logs`, which differ from delivered ones.
+//! - [`problem`]: errors. [`time`]: times.
 
 pub(crate) mod destination;
 pub(crate) mod page;

@@ -1,14 +1,14 @@
-//! Lists by pages, with cursors.
+//! Pages of lists, with cursors.
 //!
-//! Both versions of the API have the same pages, but the two lists put what tells of the page in
-//! different places: destinations under `meta`, entries under `meta.page`.
+//! Both versions of the API have the same pages. Destinations have the cursors under `meta`, entries
+//! under `meta.page`.
 
 use serde::{Deserialize, Serialize};
 
 use super::destination::Destination;
 use super::pulled::PulledEntry;
 
-/// Where the pages beside this one are (`CursorMetaPage`). The URIs may be relative, and hold the
+/// The URIs of the other pages (`CursorMetaPage`). They may be relative, and contain the
 /// cursor as `page[after]` or `page[before]`, percent-encoded or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CursorPage {
@@ -18,13 +18,13 @@ pub(crate) struct CursorPage {
     /// The last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last: Option<String>,
-    /// The page after this one; `None` on the last.
+    /// The next page; `None` on the last.
     #[serde(default)]
     pub(crate) next: Option<String>,
-    /// The page before this one; `None` on the first.
+    /// The previous page; `None` on the first.
     #[serde(default)]
     pub(crate) previous: Option<String>,
-    /// The size of a page that was asked for.
+    /// The requested page size.
     #[serde(default)]
     pub(crate) size: u64,
 }
@@ -39,29 +39,24 @@ impl CursorPage {
 /// A page of `get-audit-log-destinations`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DestinationPage {
-    /// The destinations.
     pub(crate) data: Vec<Destination>,
-    /// The pages beside it.
     pub(crate) meta: CursorPage,
 }
 
-/// A page of `get-audit-logs`, of entries as `T` has them.
+/// A page of `get-audit-logs`, with entries of the type `T`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PulledPage<T = PulledEntry> {
-    /// The entries.
     pub(crate) data: Vec<T>,
-    /// The pages beside it.
     pub(crate) meta: PulledMeta,
 }
 
-/// What tells of a page of entries (`CursorMeta`).
+/// The cursors of a page of entries (`CursorMeta`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PulledMeta {
-    /// The pages beside it.
     pub(crate) page: CursorPage,
 }
 
-/// The first value of a parameter in the query of a URI, decoded; `None` if it is not there or not
+/// The first value of a parameter in the query of a URI, decoded; `None` if it is missing or not
 /// text.
 pub(crate) fn parameter(uri: &str, name: &str) -> Option<String> {
     let (_, query) = uri.split_once('?')?;
@@ -93,7 +88,7 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Text so written that it can stand as a name or a value in a query.
+/// Text encoded as a name or a value of a query.
 pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,62 +1,58 @@
-//! Errors of the API: problem objects (RFC 9457, as the documents' `BaseError` narrows them).
+//! Errors of the API: problem objects (RFC 9457, `BaseError` in the documents).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What the API answers in place of what was asked for, as `application/problem+json`.
+/// An error response, as `application/problem+json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Problem {
-    /// The status of the answer.
     #[serde(default)]
     pub(crate) status: u16,
-    /// What sort of problem it is, always in the same words.
+    /// The fixed text for this type of problem.
     #[serde(default)]
     pub(crate) title: String,
-    /// A URI that stands for the sort.
+    /// The URI of the type.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub(crate) kind: Option<String>,
-    /// What to tell the vendor's support: `kong:trace:` and the trace id.
+    /// `kong:trace:` and the trace id, for Kong's support.
     #[serde(default)]
     pub(crate) instance: String,
-    /// What is wrong this time.
+    /// The text for this occurrence.
     #[serde(default)]
     pub(crate) detail: String,
-    /// What is wrong with the request; of a 400 only.
+    /// The invalid parameters of a 400.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) invalid_parameters: Vec<InvalidParameter>,
 }
 
-/// One thing that is wrong with a request. The members after `reason` depend on `rule`.
+/// An invalid parameter. The members after `reason` depend on `rule`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct InvalidParameter {
-    /// The member or parameter; `body` for the whole.
+    /// The name of the member or parameter; `body` for the whole body.
     pub(crate) field: String,
-    /// What is wrong with it.
     #[serde(default)]
     pub(crate) reason: String,
-    /// The rule that it breaks: `required`, `is_string`, `min`, `max_length`, `enum`, …
+    /// The broken rule: `required`, `is_string`, `min`, `max_length`, `enum`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rule: Option<String>,
-    /// Where it stood: `body`, `query`.
+    /// `body` or `query`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<String>,
-    /// The least that is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) minimum: Option<i64>,
-    /// The most that is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) maximum: Option<i64>,
-    /// What is allowed.
+    /// The allowed values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) choices: Option<Vec<Value>>,
-    /// What it depends on.
+    /// The member that it depends on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dependents: Option<Vec<Value>>,
 }
 
-/// Title, detail and instance, and each thing that is wrong. It holds text of the server's.
+/// Title, detail, instance and invalid parameters. The texts come from the server.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.status, self.title, self.detail)?;

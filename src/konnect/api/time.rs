@@ -1,4 +1,4 @@
-//! Instants as the API writes them: RFC 3339.
+//! Times in the API: RFC 3339.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::entry::Millis;
 
-/// An instant. What has not happened is [`Time::INITIAL`].
+/// A time. [`Time::INITIAL`] stands for no time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time(Timestamp);
 
-/// Why a text is no instant.
+/// A text is not a time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no time in RFC 3339, such as 2017-07-21T17:32:28Z")]
 pub(crate) struct TimeError(String);
@@ -22,15 +22,14 @@ pub(crate) struct TimeError(String);
 const INITIAL_SECONDS: i64 = -62_135_596_800;
 
 impl Time {
-    /// What the API gives for a time that there is none of: `0001-01-01T00:00:00Z`.
+    /// What the API returns for no time: `0001-01-01T00:00:00Z`.
     pub(crate) const INITIAL: Time = Time(Timestamp::constant(INITIAL_SECONDS, 0));
 
-    /// Whether it stands for none.
     pub(crate) fn is_initial(self) -> bool {
         self == Time::INITIAL
     }
 
-    /// The instant in milliseconds since the Unix epoch; `None` outside the years 1970 to 9999.
+    /// In milliseconds since the Unix epoch; `None` outside the years 1970 to 9999.
     pub(crate) fn millis(self) -> Option<Millis> {
         Millis::new(self.0.as_millisecond())
     }
@@ -45,10 +44,10 @@ impl From<Millis> for Time {
 impl FromStr for Time {
     type Err = TimeError;
 
-    /// Reads RFC 3339 (section 5.6), and nothing that ISO 8601 has beside it.
+    /// Parses RFC 3339 (section 5.6), but no other forms of ISO 8601.
     fn from_str(text: &str) -> Result<Time, TimeError> {
         let no = || TimeError(text.chars().take(100).collect());
-        // The documents print the initial value with one digit too few.
+        // The documents write the initial value with one digit too few.
         if text == "0001-01-01T00:00:0Z" {
             return Ok(Time::INITIAL);
         }

@@ -1,21 +1,18 @@
-//! What people call of Konnect's API, and which permissions each call needs.
+//! The calls of Konnect's API that users make, and the permissions that they need.
 
 use fastrand::Rng;
 
-use crate::random::pick;
-
-/// A call of the API.
 pub(super) struct Endpoint {
     pub(super) method: &'static str,
-    /// With `{cp}` for a control plane's id and `{id}` for another one's.
+    /// `{cp}` stands for the id of a control plane, `{id}` for another id.
     path: &'static str,
     query: &'static str,
-    /// What it is answered with when all is well.
+    /// The status of a successful call.
     pub(super) status: u16,
     permissions: &'static [Permission],
 }
 
-/// A permission that is asked for; the `resource` has `{cp}` and `{id}`, too.
+/// A required permission. The `resource` has the same placeholders.
 #[derive(Clone, Copy)]
 pub(super) struct Permission {
     pub(super) service: &'static str,
@@ -31,14 +28,13 @@ pub(super) struct ResolvedEndpoint {
     pub(super) permissions: Vec<(Permission, String)>,
 }
 
-/// What somebody may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::konnect) enum Role {
-    /// Everything.
+    /// May do everything.
     Admin,
-    /// Everything with control planes and portals, and look at the rest.
+    /// May change control planes and portals, and read the rest.
     Developer,
-    /// Look.
+    /// May only read.
     Viewer,
 }
 
@@ -60,17 +56,17 @@ fn is_look(action: &str) -> bool {
 }
 
 impl Endpoint {
-    /// One of all.
+    /// A random endpoint.
     pub(super) fn any(random: &mut Rng) -> &'static Endpoint {
-        pick(random, &ENDPOINTS)
+        &ENDPOINTS[random.usize(..ENDPOINTS.len())]
     }
 
-    /// Whether somebody with this role gets through.
+    /// Whether the role has all required permissions.
     pub(super) fn is_open_to(&self, role: Role) -> bool {
         self.permissions.iter().all(|permission| role.allows(*permission))
     }
 
-    /// The call for one control plane and one other thing.
+    /// Fills in the placeholders.
     pub(super) fn fill(&self, control_plane: &str, id: &str) -> ResolvedEndpoint {
         let fill = |text: &str| text.replace("{cp}", control_plane).replace("{id}", id);
         ResolvedEndpoint {
@@ -81,12 +77,12 @@ impl Endpoint {
     }
 }
 
-/// Whether a call by `method` changes something: only such calls have an access entry.
+/// Whether a call by `method` changes something. Only such calls have an access entry.
 pub(super) fn is_change(method: &str) -> bool {
     matches!(method, "POST" | "PUT" | "PATCH" | "DELETE")
 }
 
-/// Which resource a call of the audit-log API is about, and what it does to it.
+/// The resource and the action of a call of the audit-log API.
 pub(super) fn of_audit_logs(method: &str, path: &str) -> (String, &'static str) {
     let mut parts = path.trim_start_matches('/').split('/').skip_while(|part| *part != "portals");
     let resource = match (parts.next(), parts.next()) {

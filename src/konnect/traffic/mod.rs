@@ -1,10 +1,10 @@
-//! What the people of an organization do, from a seed: they log in, fail to, are locked out, call
-//! the API with the permissions they have and those they lack. The same seed and the same times give
-//! the same entries.
+//! Makes the entries of a made-up organization, repeated by a seed. Its people log in, fail to log
+//! in, are locked out, and call the API with and without permission. The same seed and the same times
+//! make the same entries.
 //!
-//! The entries of one request are consistent with one another: an authentication entry for each
-//! login and each token, an `Authz.*` entry for each permission that was checked, the last of them
-//! denied or none; and of a call that changes something an `Ingress` entry with its status.
+//! The entries of a request are consistent: an authentication entry for each login and each token,
+//! an `Authz.*` entry for each checked permission, of which only the last can be denied, and an
+//! `Ingress` entry with the status for a call that changes something.
 
 mod endpoints;
 #[cfg(test)]
@@ -21,11 +21,11 @@ use super::request::{AuthOutcome, AuthType, Request};
 use crate::entry::Millis;
 use crate::random::{pick, uuid};
 
-/// An organization whose people are at work.
+/// A made-up organization.
 #[derive(Clone, Debug)]
 pub(crate) struct Traffic {
     random: Rng,
-    /// A generator of its own: a request that leaves no entries takes a number too.
+    /// Separate from `random`, because a request without entries takes a number too.
     trace_ids: Rng,
     org_id: String,
     owner: Principal,
@@ -33,7 +33,7 @@ pub(crate) struct Traffic {
     control_planes: [String; 8],
     users: Vec<Account>,
     portals: Vec<Portal>,
-    /// The user who failed to log in just now, and will try again.
+    /// The user whose login has just failed, and who will try again.
     trying: Option<usize>,
 }
 
@@ -43,7 +43,7 @@ struct Portal {
     developers: Vec<Account>,
 }
 
-/// How the users of an organization authenticate, and how many in 20.
+/// How users authenticate, with the number of users out of 20.
 const AUTH_TYPES: [(AuthType, usize); 8] = [
     (AuthType::Basic, 8),
     (AuthType::Sso, 4),
@@ -58,11 +58,11 @@ const ROLES: [Role; 5] =
     [Role::Admin, Role::Developer, Role::Developer, Role::Developer, Role::Viewer];
 const DEVELOPERS: usize = 12;
 
-/// Besides the status that an endpoint has when all is well.
+/// Statuses of failed calls.
 const MISHAPS: [u16; 8] = [400, 400, 400, 404, 404, 409, 500, 500];
 
 impl Traffic {
-    /// The organization that `seed` stands for, with these Dev Portals.
+    /// An organization that `seed` repeats, with these Dev Portals.
     pub(crate) fn new(seed: u64, org_id: String, portals: Vec<String>) -> Traffic {
         let mut random = Rng::with_seed(seed);
         let trace_ids = random.fork();
@@ -73,9 +73,9 @@ impl Traffic {
             .collect();
         let mut users: Vec<_> = auth_type
             .into_iter()
-            .map(|auth_type| Account::new(auth_type, *pick(&mut random, &ROLES), &mut random))
+            .map(|auth_type| Account::new(auth_type, pick(&mut random, &ROLES), &mut random))
             .collect();
-        // The first has a password, the last is federated: they have left.
+        // These two have left: the first has a password, the last is federated.
         for left in [0, users.len() - 1] {
             users[left].comes_out(AuthOutcome::Disabled, Millis::MIN);
         }
@@ -95,17 +95,17 @@ impl Traffic {
         }
     }
 
-    /// Whoever owns the organization, and the tokens of its API.
+    /// The owner of the organization and of the API tokens.
     pub(crate) fn owner(&self) -> &Principal {
         &self.owner
     }
 
-    /// The number of a new request.
+    /// The trace id of a new request.
     pub(crate) fn trace_id(&mut self) -> u64 {
         self.trace_ids.u64(..)
     }
 
-    /// Somebody does something at `at`: the entries of one request, at least one.
+    /// The entries of a request at `at`, at least one.
     pub(crate) fn request(&mut self, at: Millis) -> Vec<Event> {
         if !self.portals.is_empty() && self.random.f64() < 0.15 {
             let portal = self.random.usize(..self.portals.len());
@@ -115,7 +115,7 @@ impl Traffic {
         self.organization_request(at)
     }
 
-    /// The same, but in the organization itself and not in one of its Dev Portals.
+    /// The same, but never in a Dev Portal.
     pub(crate) fn organization_request(&mut self, at: Millis) -> Vec<Event> {
         match self.random.usize(..100) {
             0..2 => vec![self.stranger(at, None, None, AuthOutcome::NotFound)],
@@ -156,7 +156,7 @@ impl Traffic {
         self.of(at, portal, &person, |request| request.authentication(auth_type, outcome))
     }
 
-    /// A user logs in, or calls the API if they have a session or a token.
+    /// A login, or a call of the API if the user has a session or a token.
     fn by_user(&mut self, at: Millis, user: usize) -> Vec<Event> {
         let account = &self.users[user];
         let (auth_type, role, logged_in) = (account.auth_type, account.role, account.logged_in);
@@ -169,7 +169,7 @@ impl Traffic {
         let outcome = if auth_type.is_token() {
             self.users[user].attempt(at, &mut self.random)
         } else {
-            // Sessions end unseen: the next call finds out.
+            // The end of a session shows in the next call.
             let lasts = self.random.usize(..50) > 0;
             self.users[user].logged_in = lasts;
             if lasts { AuthOutcome::Success } else { AuthOutcome::TokenExpired }
@@ -180,18 +180,18 @@ impl Traffic {
         if !events.is_empty() {
             return events;
         }
-        // A session that ended, and a call that leaves no entry: they log in again.
+        // The session ended and the call left no entry. The user logs in again.
         vec![self.attempt(at, None, user).1]
     }
 
-    /// Kong itself looks after something.
+    /// A call by Kong itself.
     fn by_kong(&mut self, at: Millis) -> Vec<Event> {
         let endpoint = self.endpoint(Role::Admin);
         let kong = self.kong.clone();
         self.to(at, endpoint, &kong, Role::Admin, None, true)
     }
 
-    /// Something that this role may call. Now and then people try what they may not.
+    /// A call that this role may make; sometimes one that it may not.
     fn endpoint(&mut self, role: Role) -> &'static Endpoint {
         let tried = Endpoint::any(&mut self.random);
         if tried.is_open_to(role) || self.random.f64() < 0.15 {
@@ -202,7 +202,7 @@ impl Traffic {
             .unwrap_or(tried)
     }
 
-    /// The entries of one call: the token if it has one, the permissions, the access.
+    /// The entries of a call: the token if there is one, the permissions, the access.
     fn to(
         &mut self,
         at: Millis,
@@ -212,9 +212,9 @@ impl Traffic {
         token: Option<(AuthType, AuthOutcome)>,
         let_in: bool,
     ) -> Vec<Event> {
-        let control_plane = pick(&mut self.random, &self.control_planes);
+        let control_plane = &self.control_planes[self.random.usize(..self.control_planes.len())];
         let filled = endpoint.fill(control_plane, &uuid(&mut self.random));
-        let mishap = (self.random.f64() < 0.08).then(|| *pick(&mut self.random, &MISHAPS));
+        let mishap = (self.random.f64() < 0.08).then(|| pick(&mut self.random, &MISHAPS));
         self.of(at, None, person, |request| {
             let mut events: Vec<_> = token
                 .map(|(auth_type, outcome)| request.authentication(auth_type, outcome))
@@ -237,7 +237,7 @@ impl Traffic {
         })
     }
 
-    /// Somebody tries to log in; the outcome follows from their account.
+    /// An attempt to log in. The outcome depends on the account.
     fn attempt(&mut self, at: Millis, portal: Option<usize>, who: usize) -> (AuthOutcome, Event) {
         let mut account = self.account(portal, who).clone();
         let outcome = account.attempt(at, &mut self.random);
@@ -249,7 +249,7 @@ impl Traffic {
         )
     }
 
-    /// Somebody unknown tries to log in, under this name.
+    /// An attempt to log in by an unknown person with this name.
     fn stranger(
         &mut self,
         at: Millis,
@@ -259,14 +259,14 @@ impl Traffic {
     ) -> Event {
         let mut stranger = Person::stranger(&mut self.random);
         stranger.principal.name = name.map(str::to_owned);
-        let auth_type = *pick(&mut self.random, outcome.auth_type());
-        // A portal's developers have no tokens.
+        let auth_type = pick(&mut self.random, outcome.auth_type());
+        // Developers of a portal have no tokens.
         let auth_type =
             if portal.is_some() && auth_type.is_token() { AuthType::Basic } else { auth_type };
         self.of(at, portal, &stranger, |request| request.authentication(auth_type, outcome))
     }
 
-    /// What `entries` makes of a request by `person`.
+    /// Calls `entries` with a request by `person`.
     fn of<T>(
         &mut self,
         at: Millis,
@@ -276,7 +276,7 @@ impl Traffic {
     ) -> T {
         let by_kong = person.principal == self.kong.principal;
         let known = !by_kong && portal.is_none() && !person.principal.id.is_empty();
-        let actor = pick(&mut self.random, &self.users);
+        let actor = &self.users[self.random.usize(..self.users.len())];
         let actor = (self.random.f64() < 0.05 && known).then_some(actor);
         entries(Request {
             at,
@@ -292,7 +292,7 @@ impl Traffic {
         })
     }
 
-    /// One of those for whom this outcome is the most natural.
+    /// An account for which this outcome is most plausible.
     fn fittest(&mut self, at: Millis, portal: Option<usize>, outcome: AuthOutcome) -> usize {
         let accounts = self.accounts(portal);
         let fitness = |account: &Account| {
@@ -303,10 +303,10 @@ impl Traffic {
         let best = accounts.iter().map(fitness).max();
         let fittest: Vec<_> =
             (0..accounts.len()).filter(|who| Some(fitness(&accounts[*who])) == best).collect();
-        *pick(&mut self.random, &fittest)
+        pick(&mut self.random, &fittest)
     }
 
-    /// The place of the account with this name; a new one has a password.
+    /// The index of the account with this name. A new account has a password.
     fn named(&mut self, portal: Option<usize>, name: &str) -> usize {
         let is_named = |one: &Account| one.person.principal.name.as_deref() == Some(name);
         if let Some(who) = self.accounts(portal).iter().position(is_named) {
@@ -330,7 +330,7 @@ impl Traffic {
         &mut self.accounts(portal)[who]
     }
 
-    /// The place of the portal with this id; one that is new has developers from now on.
+    /// The index of the portal with this id, which is added if it is new.
     fn portal(&mut self, id: &str) -> usize {
         self.portals.iter().position(|portal| portal.id == id).unwrap_or_else(|| {
             self.portals.push(Portal::new(id.to_owned(), &mut self.random));
@@ -349,7 +349,7 @@ impl Portal {
     }
 }
 
-/// A call of the stand-in's API.
+/// A call of the simulator's own API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ApiCall<'a> {
     /// Its method.
@@ -358,17 +358,16 @@ pub(crate) struct ApiCall<'a> {
     pub(crate) path: &'a str,
     /// What follows the `?`.
     pub(crate) query: &'a str,
-    /// What it was answered with.
+    /// The status of the response.
     pub(crate) status: u16,
-    /// Whose token it came with; `None`: one that nobody has.
+    /// The owner of the token; `None` for an unknown token.
     pub(crate) principal: Option<&'a Principal>,
     /// Which sort of token.
     pub(crate) auth_type: AuthType,
-    /// The address that it came from.
     pub(crate) src: &'a str,
     /// Its `User-Agent`.
     pub(crate) user_agent: &'a str,
-    /// Its number, from [`Traffic::trace_id`]. The API's errors have it in their `instance`.
+    /// From [`Traffic::trace_id`]. It is also in the `instance` of an error.
     pub(crate) trace_id: u64,
 }
 
