@@ -1,8 +1,8 @@
 //! The JSON body of a request, read member by member.
 //!
-//! What the documents require must be there, and of the type that they say; members that they do
-//! not name are ignored, since their own examples have such. Everything that is wrong is reported
-//! at once.
+//! Required members must be present, and members must have the documented types. Unknown members
+//! are ignored, because the documents' own examples have some. All errors are reported at
+//! once.
 
 use hyper::Uri;
 use serde_json::{Map, Value, json};
@@ -14,10 +14,10 @@ use crate::konnect::api::{InvalidParameter, Time};
 use crate::konnect::request::AuthOutcome;
 use crate::settings::Secret;
 
-/// The longest text in a body, in characters.
+/// The maximum length of a text in characters.
 pub(super) const MAX_TEXT: usize = 2048;
 
-/// The members of a body, and what is wrong with them.
+/// The members of a body, and the errors in them.
 #[derive(Debug)]
 pub(super) struct JsonBody {
     members: Map<String, Value>,
@@ -26,7 +26,7 @@ pub(super) struct JsonBody {
 }
 
 impl JsonBody {
-    /// Reads an object.
+    /// Parses an object.
     pub(super) fn parse(bytes: &[u8]) -> Result<JsonBody, ErrorResponse> {
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(members)) => Ok(JsonBody { members, detail: None, wrong: Vec::new() }),
@@ -41,12 +41,12 @@ impl JsonBody {
         }
     }
 
-    /// An object, or nothing at all, which is an object without members.
+    /// Parses an object. An empty body is an empty object.
     pub(super) fn parse_optional(bytes: &[u8]) -> Result<JsonBody, ErrorResponse> {
         JsonBody::parse(if bytes.trim_ascii().is_empty() { b"{}" } else { bytes })
     }
 
-    /// Notes that a member has to be there.
+    /// Adds an error if the member is missing.
     pub(super) fn require<T>(&mut self, name: &str, value: Option<T>) -> Option<T> {
         if value.is_none() && !self.members.contains_key(name) {
             self.blank::<()>(name);
@@ -54,7 +54,7 @@ impl JsonBody {
         value
     }
 
-    /// A text, within the cap.
+    /// A text of at most [`MAX_TEXT`] characters.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         match self.members.get(name)? {
             Value::String(text) if text.chars().count() > MAX_TEXT => {
@@ -70,7 +70,7 @@ impl JsonBody {
         }
     }
 
-    /// A text that is more than white space.
+    /// A text that is not blank.
     pub(super) fn name(&mut self, name: &str) -> Option<String> {
         let text = self.text(name)?;
         if text.trim().is_empty() { self.blank(name) } else { Some(text) }
@@ -92,7 +92,6 @@ impl JsonBody {
         }
     }
 
-    /// One of the words.
     pub(super) fn word<T: Copy + std::str::FromStr>(
         &mut self,
         name: &str,
@@ -112,7 +111,7 @@ impl JsonBody {
         }
     }
 
-    /// How a login ended, in letters of either case.
+    /// The outcome of a login, in upper or lower case.
     pub(super) fn outcome(&mut self, name: &str) -> Option<AuthOutcome> {
         let words: Vec<_> = AuthOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
         if let Some(Value::String(text)) = self.members.get_mut(name) {
@@ -137,7 +136,7 @@ impl JsonBody {
         None
     }
 
-    /// What an `Authorization` can have.
+    /// A value for the header `Authorization`.
     pub(super) fn authorization(&mut self, name: &str) -> Option<Secret> {
         let text = self.name(name)?;
         match Secret::new(&text) {
@@ -157,7 +156,7 @@ impl JsonBody {
         None
     }
 
-    /// An instant.
+    /// A time.
     pub(super) fn time(&mut self, name: &str) -> Option<Time> {
         match self.text(name)?.parse() {
             Ok(time) => Some(time),
@@ -165,13 +164,13 @@ impl JsonBody {
         }
     }
 
-    /// Notes that a member is wrong, for `reason`.
+    /// Adds an error about a member.
     pub(super) fn wrong<T>(&mut self, name: &str, rule: &'static str, reason: &str) -> Option<T> {
         self.note("Invalid request body", parameter(name, rule, reason));
         None
     }
 
-    /// Nothing was wrong, or all that was.
+    /// Fails with all errors, if there are any.
     pub(super) fn done(self) -> Result<(), ErrorResponse> {
         match self.detail {
             None => Ok(()),
@@ -205,7 +204,7 @@ fn is_url(text: &str) -> bool {
     let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return false;
     };
-    // The type takes a port of any digits, and gives only those that are one.
+    // `Authority` accepts a port that is out of range, but does not return it.
     let whole = match authority.port_u16() {
         Some(port) => authority.as_str() == format!("{}:{port}", authority.host()),
         None => authority.as_str() == authority.host(),

@@ -1,7 +1,7 @@
-//! The stand-in's clock: the machine's, moved ahead, or one that stands still until it is told.
+//! The clock of the simulator: the system clock, moved ahead, or one that is stopped.
 //!
-//! Whatever goes by time asks it: the times of entries, the waits of retries, the retention. It
-//! never goes back, since entries are in the order of their times.
+//! Entries, retries and retention use it. It never goes back, because entries are in the order of
+//! their times.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,35 +9,33 @@ use std::time::Duration;
 use crate::clock;
 use crate::entry::Millis;
 
-/// A clock. Its clones are the same clock.
+/// A clock. Clones share the time.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock(Arc<Mutex<ClockMode>>);
 
 #[derive(Clone, Copy, Debug)]
 enum ClockMode {
-    /// The machine's time and so many milliseconds.
+    /// The system time plus this number of milliseconds.
     Running { ahead: i64 },
-    /// It stands.
+    /// Stopped at this time.
     Held(Millis),
 }
 
-/// Why a clock cannot be set.
+/// The clock cannot be set back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the clock shows {now} and cannot be set back to {asked}")]
 pub(crate) struct ClockSetBack {
-    /// What it shows.
     pub(crate) now: Millis,
-    /// What was asked for.
     pub(crate) asked: Millis,
 }
 
 impl Clock {
-    /// The machine's time.
+    /// The system clock.
     pub(crate) fn running() -> Clock {
         Clock(Arc::new(Mutex::new(ClockMode::Running { ahead: 0 })))
     }
 
-    /// A clock that stands at `at`.
+    /// A clock that is stopped at `at`.
     #[cfg(test)]
     pub(crate) fn held(at: Millis) -> Clock {
         Clock(Arc::new(Mutex::new(ClockMode::Held(at))))
@@ -48,7 +46,7 @@ impl Clock {
         self.mode().now()
     }
 
-    /// Whether it stands.
+    /// Whether the clock is stopped.
     pub(crate) fn is_held(&self) -> bool {
         matches!(*self.mode(), ClockMode::Held(_))
     }
@@ -63,10 +61,10 @@ impl Clock {
         };
     }
 
-    /// Sets it, without a change to whether it stands.
+    /// Sets the time. A stopped clock stays stopped.
     ///
     /// # Errors
-    /// When that is before what it shows.
+    /// If the time is before that of the clock.
     pub(crate) fn set(&self, asked: Millis) -> Result<(), ClockSetBack> {
         let mut mode = self.mode();
         let now = mode.now();
@@ -82,7 +80,7 @@ impl Clock {
         Ok(())
     }
 
-    /// Makes it stand, or go on from where it stands.
+    /// Stops the clock, or lets it continue.
     pub(crate) fn hold(&self, held: bool) {
         let mut mode = self.mode();
         let now = mode.now();

@@ -1,7 +1,6 @@
-//! The control surface under `/simulate/`, for tests and people: what Konnect does by itself, or
-//! what happens to it, here at once and on demand.
+//! The control API under `/simulate/`, for tests and people: makes events happen on demand.
 //!
-//! It takes the same token, and leaves no entries. `docs/simulate.md` shows its calls.
+//! It needs the same token, and leaves no entries. `docs/simulate.md` lists its calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +16,11 @@ use crate::konnect::request::AuthOutcome;
 use crate::random::secret_text;
 use crate::settings::Secret;
 
-/// How many entries one call may make.
+/// The maximum number of entries per call.
 const MAX_ENTRIES: u64 = 200_000;
-/// How many are made at a stretch, and their trace ids given.
+/// The number of entries that are made under one lock, and of trace ids in the response.
 const STRETCH: u64 = 1000;
-/// How far one call may advance the clock: ten years, in milliseconds.
+/// The maximum advance of the clock per call: ten years, in milliseconds.
 const MAX_ADVANCE: u64 = 3650 * 24 * 60 * 60 * 1000;
 
 pub(super) async fn state(core: Arc<Core>, _: ControlCall) -> Result<Value> {
@@ -69,7 +68,6 @@ pub(super) async fn entries(core: Arc<Core>, call: ControlCall) -> Result<Value>
                 made += 1;
             }
         }
-        // Others have their turn.
         tokio::task::yield_now().await;
     }
     core.organization().end_request();
@@ -133,7 +131,7 @@ pub(super) async fn token_without_role(core: Arc<Core>, _: ControlCall) -> Resul
     Ok(value)
 }
 
-/// A personal access token: 256 random bits. `None` if the system has none.
+/// A personal access token of 256 random bits. `None` if the system has no random bytes.
 pub(super) fn new_token() -> Option<Secret> {
     Secret::new(&format!("kpat_{}", secret_text().ok()?)).ok()
 }

@@ -1,4 +1,4 @@
-//! What the API, the deliveries and the control surface share.
+//! The state that the API, the deliveries and the control API share.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,42 +13,38 @@ use crate::konnect::deliver::RetryPolicy;
 use crate::net::{Client, ClientOptions, TlsError};
 use crate::settings::{Secret, any_matches};
 
-/// How many tokens without the role there may be.
+/// The maximum number of tokens without the role.
 const MAX_TOKENS: usize = 1000;
 
 /// How deliveries are made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeliveryPolicy {
-    /// When they are tried again.
     pub(super) retry: RetryPolicy,
-    /// How many entries a batch has at most.
+    /// The maximum number of entries per batch.
     pub(super) batch: usize,
-    /// How bodies are encoded.
     pub(super) encoding: Encoding,
-    /// How long an attempt may take.
+    /// The time-out of an attempt.
     pub(super) timeout: Duration,
 }
 
-/// The stand-in but for its network.
+/// The simulator without its listener.
 #[derive(Debug)]
 pub(super) struct Core {
     organization: Mutex<Organization>,
-    /// Its clock.
     pub(super) clock: Clock,
-    /// How it delivers.
     pub(super) delivery: DeliveryPolicy,
-    /// One attempt at a time is made for each webhook.
+    /// Held during an attempt: each webhook makes one at a time.
     pub(super) turns: BTreeMap<WebhookScope, tokio::sync::Mutex<()>>,
-    /// Checks certificates.
+    /// This client checks certificates.
     pub(super) verifying: Client,
-    /// Does not.
+    /// This one does not.
     pub(super) insecure: Client,
     token: Secret,
     without_role: Mutex<Vec<Secret>>,
 }
 
 impl Core {
-    /// Puts it together; `token` is the one with the role that every call needs.
+    /// `token` has the role that every call needs.
     ///
     /// # Errors
     /// When the system's certificates cannot be read.
@@ -72,19 +68,18 @@ impl Core {
         })
     }
 
-    /// The organization. The lock is not held across a wait.
+    /// Locks the organization. The lock must not be held across an `await`.
     pub(super) fn organization(&self) -> MutexGuard<'_, Organization> {
         self.organization.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The token with the role.
     pub(super) fn token(&self) -> &Secret {
         &self.token
     }
 
-    /// Whether what stands in `Authorization` is a token with the role.
+    /// Checks that the header `Authorization` has a token with the role.
     pub(super) fn authorize(&self, authorization: Option<&[u8]>) -> Result<(), ErrorResponse> {
-        // The scheme's letters may be of either case (RFC 9110 section 11.1).
+        // The scheme is case-insensitive (RFC 9110 section 11.1).
         let (scheme, token) = authorization
             .and_then(|value| value.split_at_checked("Bearer ".len()))
             .ok_or(ErrorResponse::Unauthorized)?;
@@ -102,7 +97,7 @@ impl Core {
         })
     }
 
-    /// Lets in a token that has not the role.
+    /// Adds a token without the role.
     pub(super) fn add_token_without_role(&self, token: Secret) -> Result<(), ErrorResponse> {
         let mut known = self.without_role.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_TOKENS {

@@ -1,6 +1,6 @@
-//! Deliveries: batches signed, compressed, posted, and tried again, for one webhook at a time.
+//! Delivers batches: signs, compresses, posts and retries them.
 //!
-//! What is to be sent when is the [`webhook`](super::webhook)'s; here it is done.
+//! The [`webhook`](super::webhook) decides what is sent and when.
 
 use std::time::{Duration, Instant};
 
@@ -19,34 +19,33 @@ use crate::konnect::batch::Encoding;
 use crate::konnect::deliver::{Attempt, headers};
 use crate::net::ClientError;
 
-/// The longest answer of an endpoint that is read, in bytes.
+/// The maximum size of a response in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// How much of it the status of the webhook shows, in characters.
+/// The maximum length of the message in the webhook's status, in characters.
 const MAX_MESSAGE: usize = 256;
 
-/// An attempt, as it is told to whoever asked for deliveries.
+/// An attempt in the response to `/simulate/deliver`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct AttemptReport {
     /// `organization`, or the id of the Dev Portal.
     pub(super) webhook: String,
-    /// Whether it was of a replay.
+    /// Whether the batch belongs to a replay.
     pub(super) replay: bool,
-    /// How many entries there were.
+    /// The number of entries.
     pub(super) entries: usize,
-    /// Which attempt at the batch this was, from 1.
+    /// The number of the attempt, from 1.
     pub(super) attempt: usize,
-    /// The status, if there was an answer.
+    /// The status of the response, if there was one.
     pub(super) status: Option<u16>,
-    /// What was said.
+    /// The text of the response, or the error.
     pub(super) message: String,
-    /// What became of the batch; `None` if the webhook was changed meanwhile.
+    /// The outcome; `None` if the webhook was changed meanwhile.
     pub(super) outcome: Option<BatchOutcome>,
-    /// How long the wait for the next attempt is, in milliseconds.
+    /// The wait before the next attempt, in milliseconds.
     pub(super) wait_ms: Option<u64>,
 }
 
-/// Where and how a batch is sent.
 struct DeliveryTarget {
     endpoint: String,
     authorization: Option<HeaderValue>,
@@ -55,8 +54,8 @@ struct DeliveryTarget {
 }
 
 impl Core {
-    /// Delivers what is due for a webhook, and with `at_once` also what is to be tried again, before
-    /// its time. What happens meanwhile is not waited for. The attempts made.
+    /// Delivers everything that is due for a webhook, and returns the attempts. `at_once` retries without
+    /// waiting. Entries that are added meanwhile are not delivered.
     pub(super) async fn deliver(&self, scope: &WebhookScope, at_once: bool) -> Vec<AttemptReport> {
         let Some(turn) = self.turns.get(scope) else { return Vec::new() };
         let _turn = turn.lock().await;
@@ -92,7 +91,7 @@ impl Core {
         reports
     }
 
-    /// Delivers what is due for every webhook, one after the other.
+    /// Delivers everything that is due for every webhook, one after the other.
     pub(super) async fn deliver_all(&self, at_once: bool) -> Vec<AttemptReport> {
         let mut reports = Vec::new();
         for scope in self.turns.keys() {
@@ -123,7 +122,7 @@ impl Core {
         Some((work, target))
     }
 
-    /// The body of a batch, made for its first attempt and the same in all of them.
+    /// The body of a batch, which is the same in all attempts.
     async fn body(
         &self,
         scope: &WebhookScope,
@@ -134,7 +133,7 @@ impl Core {
             return Ok(body.clone());
         }
         let (entries, encoding) = (work.entries.clone(), self.delivery.encoding);
-        // To sign some hundred entries takes its time.
+        // Signing hundreds of entries takes long.
         let made = tokio::task::spawn_blocking(move || {
             let mut lines = Vec::with_capacity(entries.len());
             entries.iter().for_each(|entry| entry.write(format, &mut lines));
@@ -182,7 +181,7 @@ fn encode(encoding: Encoding, lines: &[String]) -> std::io::Result<Bytes> {
     encoding.encode(lines.join("\n").into_bytes())
 }
 
-/// What an endpoint said: its answer's body, or else what its status means.
+/// The body of the response, or the reason phrase of its status.
 fn message(status: StatusCode, body: &[u8]) -> String {
     let body = String::from_utf8_lossy(body);
     match body.trim() {

@@ -1,4 +1,4 @@
-//! The destinations of the organization, in the order in which they were made.
+//! The destinations of the organization, in the order of their creation.
 
 use std::collections::BTreeMap;
 
@@ -9,36 +9,34 @@ use crate::entry::Millis;
 use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
 use crate::settings::Secret;
 
-/// How many destinations there may be.
+/// The maximum number of destinations.
 pub(super) const MAX_DESTINATIONS: usize = 10_000;
 
 /// A destination with its secret.
 #[derive(Clone, Debug)]
 pub(super) struct StoredDestination {
-    /// As it is shown.
     pub(super) shown: Destination,
-    /// What its deliveries are authorized with; `None` only of one that version 2 made without.
+    /// `None` only if version 2 of the API created it without one.
     pub(super) authorization: Option<Secret>,
 }
 
-/// The destinations.
 #[derive(Debug, Default)]
 pub(super) struct Destinations {
     all: BTreeMap<u64, StoredDestination>,
     next: u64,
 }
 
-/// Which names a list is of.
+/// A filter for names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct NameFilter {
     /// The whole name.
     pub(super) equals: Option<String>,
-    /// A part of it.
+    /// A part of the name.
     pub(super) contains: Option<String>,
 }
 
 impl Destinations {
-    /// Makes a destination under this id.
+    /// Adds a destination with this id.
     pub(super) fn create(
         &mut self,
         id: String,
@@ -60,7 +58,7 @@ impl Destinations {
         Ok(shown)
     }
 
-    /// Makes the destination of a webhook that version 2 of the API sets up, to be filled in.
+    /// Adds an empty destination for a webhook that version 2 of the API sets.
     pub(super) fn create_unnamed(&mut self, id: String, now: Millis) -> Result<(), ErrorResponse> {
         let shown = Destination {
             id,
@@ -83,12 +81,10 @@ impl Destinations {
         Ok(())
     }
 
-    /// The destination with this id.
     pub(super) fn get(&self, id: &str) -> Option<&StoredDestination> {
         self.all.values().find(|stored| stored.shown.id == id)
     }
 
-    /// Changes a destination.
     pub(super) fn update(
         &mut self,
         id: &str,
@@ -109,12 +105,12 @@ impl Destinations {
         Ok(shown.clone())
     }
 
-    /// Deletes a destination, whoever uses it.
+    /// Deletes a destination, even if it is in use.
     pub(super) fn delete(&mut self, id: &str) {
         self.all.retain(|_, stored| stored.shown.id != id);
     }
 
-    /// A page of those whose names are right.
+    /// A page of the destinations that match the filter.
     pub(super) fn page(
         &self,
         position: Position,

@@ -1,7 +1,7 @@
-//! The entries that are kept for replay and pull, in the order in which they happened.
+//! The entries that are kept for replays and pulls, in the order of their times.
 //!
-//! They are in memory, and bounded twice: by the retention, and by their number. An entry keeps the
-//! key that it was signed with when it happened, so that it is the same bytes whenever it is sent.
+//! They are in memory, limited by age and by number. An entry keeps its signing key, so it is the
+//! same bytes whenever it is sent.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,23 +13,18 @@ use crate::konnect::event::Event;
 use crate::konnect::sign::{Signer, place};
 use crate::konnect::tampering::Tampering;
 
-/// An entry that is kept.
 #[derive(Debug)]
 pub(super) struct LoggedEntry {
-    /// Its number: dense and rising.
+    /// Consecutive numbers.
     pub(super) number: u64,
-    /// What happened.
     pub(super) event: Event,
-    /// Whose webhook it goes to.
     pub(super) scope: WebhookScope,
-    /// What becomes of it on its way.
     pub(super) tampering: Tampering,
-    /// The key of its time.
     pub(super) signer: Arc<Signer>,
 }
 
 impl LoggedEntry {
-    /// Adds its line to `lines`, signed or not; twice if that is its tampering.
+    /// Adds its line to `lines`, tampered with as planned.
     pub(super) fn write(&self, format: Format, lines: &mut Vec<String>) {
         let text = self.event.text(format);
         let signature = || self.signer.signature(&text);
@@ -47,25 +42,24 @@ impl LoggedEntry {
     }
 }
 
-/// The entries that are kept.
 #[derive(Debug)]
 pub(super) struct EntryLog {
     entries: VecDeque<Arc<LoggedEntry>>,
     /// The number of the next entry.
     next: u64,
-    /// How old an entry may be, in milliseconds.
+    /// The maximum age of an entry in milliseconds.
     retention: i64,
-    /// How many there may be.
+    /// The maximum number of entries.
     most: usize,
 }
 
 impl EntryLog {
-    /// Keeps entries for `retention` milliseconds, and at most `most`.
+    /// Keeps at most `most` entries for `retention` milliseconds.
     pub(super) fn new(retention: i64, most: usize) -> EntryLog {
         EntryLog { entries: VecDeque::new(), next: 0, retention, most }
     }
 
-    /// Adds what happened. Its time is at least that of the entry before it: pages depend on that.
+    /// Adds an entry. Its time becomes at least that of the entry before it, because pages depend on that.
     pub(super) fn push(
         &mut self,
         mut event: Event,
@@ -85,7 +79,7 @@ impl EntryLog {
         }
     }
 
-    /// Forgets what is too old at `now`.
+    /// Removes the entries that are too old at `now`.
     pub(super) fn prune(&mut self, now: Millis) {
         let oldest = now.get() - self.retention;
         while self.entries.front().is_some_and(|entry| entry.event.at.get() < oldest) {
@@ -93,17 +87,16 @@ impl EntryLog {
         }
     }
 
-    /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// How old an entry may be, in milliseconds.
+    /// The maximum age of an entry in milliseconds.
     pub(super) fn retention(&self) -> i64 {
         self.retention
     }
 
-    /// The number that the next entry will have.
+    /// The number of the next entry.
     pub(super) fn end(&self) -> u64 {
         self.next
     }

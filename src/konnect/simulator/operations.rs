@@ -1,4 +1,4 @@
-//! The documented operations: what a body and a query have to be, and what comes of them.
+//! The documented operations: they check the query and the body, and change the organization.
 
 use axum::response::Response;
 use hyper::StatusCode;
@@ -17,9 +17,9 @@ use crate::konnect::api::{
 };
 use crate::settings::Secret;
 
-/// How many destinations a page has, if nothing is said.
+/// The default page size of destinations.
 const DESTINATIONS: usize = 10;
-/// How many entries a page has, if nothing is said, and at most.
+/// The default and the maximum page size of entries.
 const ENTRIES: (usize, usize) = (20, 1000);
 const OK: StatusCode = StatusCode::OK;
 
@@ -135,13 +135,13 @@ fn destination(mut body: JsonBody) -> Result<CreateDestination> {
     body.done()?;
     let all = (name, endpoint, authorization, log_format);
     let (Some(name), Some(endpoint), Some(authorization), Some(log_format)) = all else {
-        // What is missing was noted.
+        // `done` has reported what is missing.
         return Err(ErrorResponse::Internal);
     };
     Ok(CreateDestination { name, endpoint, authorization, log_format, skip_ssl_verification })
 }
 
-/// The members that a destination and the webhook of version 2 have in common.
+/// The members that a destination and a webhook of version 2 have in common.
 fn target(body: &mut JsonBody) -> (Option<String>, Option<Secret>, Option<Format>, Option<bool>) {
     (
         body.endpoint("endpoint"),

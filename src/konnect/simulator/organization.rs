@@ -1,7 +1,6 @@
-//! All that the stand-in knows: the organization, its destinations and webhooks, its keys, and what
-//! happened in it.
+//! The state of the simulated organization: destinations, webhooks, keys and entries.
 //!
-//! It is one value behind one lock, and both versions of the API show it.
+//! It is one value behind one lock. Both versions of the API show it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,47 +26,40 @@ use crate::konnect::tampering::{Tampering, TamperingPlan};
 use crate::konnect::traffic::{ApiCall, Traffic};
 use crate::random::uuid;
 
-/// How far the clocks of a client may be off, in milliseconds, when it names a range to replay.
+/// The tolerated clock difference in a range to replay, in milliseconds.
 const SKEW: i64 = 60 * 60 * 1000;
 
-/// The organization.
 #[derive(Debug)]
 pub(super) struct Organization {
-    /// Its destinations.
     pub(super) destinations: Destinations,
-    /// What happened in it.
     pub(super) log: EntryLog,
-    /// Its keys.
     pub(super) keys: SigningKeys,
-    /// What happens in it.
     pub(super) traffic: Traffic,
-    /// Entries of a request that are still to happen, one by one on demand.
+    /// The remaining entries of a request, which are added one by one on demand.
     begun: VecDeque<Event>,
     webhooks: BTreeMap<WebhookScope, WebhookState>,
     tampering: TamperingPlan,
-    /// For the ids of what is made.
+    /// Makes ids.
     ids: Rng,
 }
 
-/// What an organization begins with.
 #[derive(Clone, Debug)]
 pub(super) struct OrganizationOptions {
-    /// Repeats what happens.
+    /// Repeats the traffic.
     pub(super) seed: u64,
-    /// Its id.
     pub(super) org_id: String,
-    /// The ids of its Dev Portals.
+    /// The ids of the Dev Portals.
     pub(super) portals: Vec<String>,
-    /// How long entries are kept, in milliseconds.
+    /// The retention of entries in milliseconds.
     pub(super) retention: i64,
-    /// How many are kept at most.
+    /// The maximum number of entries.
     pub(super) most: usize,
-    /// What becomes of the entries of made-up traffic.
+    /// For made-up traffic.
     pub(super) tampering: TamperingPlan,
 }
 
 impl Organization {
-    /// An organization in which nothing has happened.
+    /// An organization without entries.
     ///
     /// # Errors
     /// When the system gives no random numbers to make a key from.
@@ -88,12 +80,11 @@ impl Organization {
         })
     }
 
-    /// The webhook of `scope`.
     pub(super) fn webhook(&self, scope: &WebhookScope) -> Result<&WebhookState, ErrorResponse> {
         self.webhooks.get(scope).ok_or(ErrorResponse::NotFound)
     }
 
-    /// The webhook of `scope`, to be changed, and the log beside it.
+    /// The webhook of `scope`, and the log.
     pub(super) fn webhook_mut(
         &mut self,
         scope: &WebhookScope,
@@ -102,7 +93,7 @@ impl Organization {
         Ok((webhook, &self.log))
     }
 
-    /// Whose webhooks there are.
+    /// The scopes of all webhooks.
     pub(super) fn scopes(&self) -> impl Iterator<Item = &WebhookScope> {
         self.webhooks.keys()
     }
@@ -143,7 +134,7 @@ impl Organization {
         Ok(())
     }
 
-    /// A webhook as version 3, and for Dev Portals version 2, shows it.
+    /// A webhook as in version 3. For Dev Portals, version 2 is the same.
     pub(super) fn shown(&self, scope: &WebhookScope) -> Result<Webhook, ErrorResponse> {
         let webhook = self.webhook(scope)?;
         let audit_log_destination_id = webhook.destination().map(str::to_owned);
@@ -175,7 +166,7 @@ impl Organization {
         Ok(())
     }
 
-    /// The organization's webhook as version 2 shows it.
+    /// The organization's webhook as in version 2.
     pub(super) fn shown_v2(&self) -> Result<WebhookV2, ErrorResponse> {
         let webhook = self.webhook(&WebhookScope::Organization)?;
         let stored = webhook.destination().and_then(|id| self.destinations.get(id));
@@ -189,8 +180,8 @@ impl Organization {
         })
     }
 
-    /// `update-audit-log-webhook` of version 2. Endpoint and format are those of the webhook's
-    /// destination, and one is made if it has none.
+    /// `update-audit-log-webhook` of version 2. It changes endpoint and format of the webhook's
+    /// destination, and creates a destination if there is none.
     pub(super) fn set_v2(
         &mut self,
         update: UpdateWebhookV2,
@@ -245,14 +236,13 @@ impl Organization {
         }
     }
 
-    /// Whether `time` is one of which entries are kept at `now`, with some allowance for clocks.
+    /// Whether entries of `time` are kept at `now`, within [`SKEW`].
     pub(super) fn is_kept(&self, time: Millis, now: Millis) -> bool {
         let age = now.get() - time.get();
         (-SKEW..=self.log.retention() + SKEW).contains(&age)
     }
 
-    /// Made-up traffic happens, of which some is tampered with, unsigned or sent twice: how many
-    /// entries it gave.
+    /// Adds the entries of a made-up request, tampered with as planned, and returns their number.
     pub(super) fn happen(&mut self, at: Millis) -> u128 {
         let mut entries = 0;
         for event in self.traffic.request(at) {
@@ -266,11 +256,11 @@ impl Organization {
         entries
     }
 
-    /// Something made up happens in `scope`: its trace id.
+    /// Adds a made-up entry to `scope`, and returns its trace id.
     pub(super) fn happen_in(&mut self, scope: &WebhookScope, at: Millis) -> Option<String> {
         let event = match scope {
             WebhookScope::Organization => {
-                // A request may leave several entries; the others are the next.
+                // A request may leave several entries. The next calls take the others.
                 if self.begun.is_empty() {
                     self.begun.extend(self.traffic.organization_request(at));
                 }
@@ -285,19 +275,19 @@ impl Organization {
         trace_id
     }
 
-    /// What is still to happen of a request does not.
+    /// Drops the remaining entries of a request.
     pub(super) fn end_request(&mut self) {
         self.begun.clear();
     }
 
-    /// What a call of the API leaves behind.
+    /// Adds the entries of a call of the simulator's API.
     pub(super) fn called(&mut self, call: &ApiCall<'_>, at: Millis) {
         for event in self.traffic.call(at, call) {
             self.record(WebhookScope::Organization, event);
         }
     }
 
-    /// Something happened.
+    /// Adds an entry.
     pub(super) fn record(&mut self, scope: WebhookScope, event: Event) {
         self.log.push(event, scope, Tampering::Genuine, self.keys.current().clone());
     }
@@ -308,22 +298,21 @@ impl Organization {
     }
 }
 
-/// As the documents have it.
+/// The documented text.
 const REPLAYING: &str = "A replay job is currently running";
 
-/// How many keys the set has at most, as many as a receiver takes.
+/// The maximum number of keys in the set. A receiver takes as many.
 const MAX_KEYS: usize = 64;
 
-/// The signing keys.
+/// The signing keys. One signs new entries; the earlier ones stay in the set.
 #[derive(Debug)]
 pub(super) struct SigningKeys {
     current: Arc<Signer>,
-    /// The newest first.
+    /// Newest first.
     earlier: Vec<Arc<Signer>>,
 }
 
 impl SigningKeys {
-    /// A first key.
     ///
     /// # Errors
     /// When the system gives no random numbers.
@@ -331,12 +320,12 @@ impl SigningKeys {
         Ok(SigningKeys { current: Arc::new(Signer::generate(None)?.0), earlier: Vec::new() })
     }
 
-    /// The key that signs what happens now.
+    /// The key that signs new entries.
     pub(super) fn current(&self) -> &Arc<Signer> {
         &self.current
     }
 
-    /// Signs with a new key from now on. As many as a set may have stay in it, the newest.
+    /// Replaces the current key. The newest keys stay in the set.
     ///
     /// # Errors
     /// When the system gives no random numbers.

@@ -1,7 +1,7 @@
-//! `GET /v3/audit-logs`: the organization's entries, the oldest first, in the shape of the pull.
+//! `GET /v3/audit-logs`: the organization's entries, oldest first.
 //!
-//! The pages are of one list: where no end is asked for it is the time of the first page, which the
-//! cursors' URIs keep. Entries are never put in between, so no page repeats or misses one.
+//! All pages belong to the same list. The default end is the time of the first page, which the
+//! URIs of the other pages contain. Entries are only appended, so no page repeats or misses one.
 
 use super::log::{EntryLog, LoggedEntry};
 use super::query::{ListQuery, Page, PageRequest, page_of};
@@ -13,13 +13,13 @@ use crate::konnect::api::{
 };
 use crate::konnect::event::Event;
 
-/// Seven days, in milliseconds: how long before its end a range begins, if nothing is said.
+/// The default length of the range: seven days, in milliseconds.
 const DEFAULT_SPAN: i64 = 7 * crate::entry::time::DAY;
 
-/// The types, as `filter[type]` names them.
+/// The values of `filter[type]`.
 pub(super) const TYPES: [&str; 3] = ["authorization", "authentication", "gateway_access"];
 
-/// What is asked for.
+/// The requested entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PullRange {
     start: Millis,
@@ -28,7 +28,7 @@ pub(super) struct PullRange {
 }
 
 impl PullRange {
-    /// Reads the filters, and fixes the end in `query`.
+    /// Reads the filters, and sets the end in `query`.
     pub(super) fn read(query: &mut ListQuery, now: Millis) -> PullRange {
         const END: &str = "filter[ts][lte]";
         let (gte, lte) = (query.time("filter[ts][gte]"), query.time(END));
@@ -37,7 +37,7 @@ impl PullRange {
             "authentication" => Kind::Authentication,
             _ => Kind::Access,
         });
-        // A time before 1970 is before all entries.
+        // A time before 1970 is before every entry.
         let millis = |time: Time| time.millis().unwrap_or(Millis::MIN);
         let end = lte.map_or(now, millis);
         let start = gte.map_or(Millis::saturating(end.get() - DEFAULT_SPAN), millis);
@@ -47,7 +47,6 @@ impl PullRange {
         PullRange { start, end, kind }
     }
 
-    /// A page of the range.
     pub(super) fn page(&self, log: &EntryLog, request: PageRequest) -> Page<PulledEntry> {
         let item = |entry: &std::sync::Arc<LoggedEntry>| {
             let fits = self.kind.is_none_or(|kind| kind == Kind::of(Some(&entry.event.name)));
@@ -73,7 +72,6 @@ impl PullRange {
     }
 }
 
-/// The page as it is answered.
 pub(super) fn answer(
     query: &ListQuery,
     request: PageRequest,
@@ -83,7 +81,7 @@ pub(super) fn answer(
     PulledPage { data: page.items, meta }
 }
 
-/// An entry in the shape of the pull; `None` if it is of none of the types.
+/// An entry in the format of the API; `None` if it has none of the types.
 fn pulled(entry: &LoggedEntry) -> Option<PulledEntry> {
     let event = &entry.event;
     let text = |name| event.get(name).map(|value| value.as_text().into_owned());
@@ -141,7 +139,7 @@ fn pulled(entry: &LoggedEntry) -> Option<PulledEntry> {
     })
 }
 
-/// The resource's KRN, of which a delivered entry has the end as its name.
+/// The KRN of the resource. The name of a delivered entry is the end of it.
 fn resource(event: &Event, org_id: &str) -> String {
     let name = event.name.strip_prefix("Authz.").unwrap_or(&event.name);
     format!("krn:konnect:org/{org_id}:{name}")

@@ -1,4 +1,6 @@
-//! The query of a list: the page, the filters, and what is wrong with them.
+//! The query of a list: page, filters, and the errors in them.
+//!
+//! A cursor is the number of an item, so it stays valid when items come and go.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -18,23 +20,22 @@ pub(super) struct ListQuery {
     wrong: Vec<InvalidParameter>,
 }
 
-/// Which page.
+/// A requested page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PageRequest {
-    /// Where it is.
     pub(super) position: Position,
-    /// How many items it has at most.
+    /// The maximum number of items.
     pub(super) size: usize,
 }
 
 impl ListQuery {
-    /// Reads the query of a URI. An empty parameter is as good as none.
+    /// Parses the query of a URI. Empty parameters are ignored.
     pub(super) fn of(uri: &Uri) -> ListQuery {
         let query = uri.query().unwrap_or_default();
         let known: Vec<_> = parameters(query).collect();
         let mut wrong = Vec::new();
         if known.len() < query.split('&').filter(|pair| !pair.is_empty()).count() {
-            // A cursor that is left out would give the first page again.
+            // Ignoring a cursor would return the first page again.
             wrong.push(parameter("query", "invalid", "must be percent-encoded UTF-8"));
         }
         let parameters = known.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -46,8 +47,8 @@ impl ListQuery {
         values.next().map(|(_, value)| value.as_str())
     }
 
-    /// The page that is asked for, of `default` items, and of `most` at most. More than that is
-    /// wrong where the documents have a maximum.
+    /// The requested page of `default` items, and `most` at most. More is an error if the maximum is
+    /// documented.
     pub(super) fn page(&mut self, default: usize, most: usize, is_documented: bool) -> PageRequest {
         const SIZE: &str = "page[size]";
         let size = match self.value(SIZE).map(str::parse::<u64>) {
@@ -91,7 +92,7 @@ impl ListQuery {
         }
     }
 
-    /// An instant.
+    /// A time.
     pub(super) fn time(&mut self, name: &str) -> Option<Time> {
         let time = self.value(name)?.parse();
         if time.is_err() {
@@ -112,13 +113,13 @@ impl ListQuery {
         None
     }
 
-    /// Sets a parameter for the pages beside this one, so that they are of the same list.
+    /// Sets a parameter in the URIs of the other pages, so that they belong to the same list.
     pub(super) fn fix(&mut self, name: &str, value: &str) {
         self.parameters.retain(|(known, _)| known != name);
         self.parameters.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Nothing was wrong, or all that was.
+    /// Fails with all errors, if there are any.
     pub(super) fn check(&self) -> Result<(), ErrorResponse> {
         if self.wrong.is_empty() {
             return Ok(());
@@ -129,7 +130,7 @@ impl ListQuery {
         })
     }
 
-    /// Where the pages beside a page are.
+    /// The URIs of the next and previous page.
     pub(super) fn beside<T>(&self, request: PageRequest, page: &Page<T>) -> CursorPage {
         let uri = |name: &str, of: u64| {
             let kept = self.parameters.iter().filter(|(name, _)| !name.starts_with("page["));
@@ -161,7 +162,7 @@ fn parameter(field: &str, rule: &str, reason: &str) -> InvalidParameter {
     }
 }
 
-/// Where a page begins or ends.
+/// The start or the end of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Position {
     /// At the start of the list.
@@ -172,19 +173,17 @@ pub(super) enum Position {
     Before(u64),
 }
 
-/// A page.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page<T> {
-    /// Its items.
     pub(super) items: Vec<T>,
-    /// The last of them, if there are more after it.
+    /// The number of the last item, if more follow.
     pub(super) next: Option<u64>,
-    /// The first of them, if there are more before it.
+    /// The number of the first item, if there are more before it.
     pub(super) previous: Option<u64>,
 }
 
-/// The page of at most `size` items at `position` of a list, of which `from` gives the items from a
-/// number on, and `before` those before a number, the nearest first.
+/// A page of at most `size` items. `from` returns the items from a number on, `before` those before a
+/// number, nearest first.
 pub(super) fn page_of<T, F, B>(
     position: Position,
     size: usize,
@@ -213,12 +212,12 @@ where
     }
 }
 
-/// A cursor as it is given out. Nobody is to look into it.
+/// An opaque cursor.
 pub(super) fn cursor(number: u64) -> String {
     URL_SAFE_NO_PAD.encode(format!("{{\"after\":{number}}}"))
 }
 
-/// The number in a cursor; `None` if it is none that was given out.
+/// The number in a cursor; `None` if it is invalid.
 pub(super) fn number(cursor: &str) -> Option<u64> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
     text.strip_prefix("{\"after\":")?.strip_suffix('}')?.parse().ok()

@@ -1,4 +1,4 @@
-//! What a request is answered with: JSON, nothing, or a problem in the documents' words.
+//! Responses: JSON, an empty body, or a problem object with the documented texts.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use crate::konnect::api::{InvalidParameter, Problem};
 
-/// What an operation comes to.
+/// The result of an operation.
 pub(super) type Result<T> = std::result::Result<T, ErrorResponse>;
 
-/// An answer in JSON.
 pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => response(status, "application/json", body),
@@ -19,7 +18,6 @@ pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
     }
 }
 
-/// An answer without a body.
 pub(super) fn no_content() -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -33,39 +31,35 @@ fn response(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Re
     response
 }
 
-/// Why a call is refused.
+/// An error response.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ErrorResponse {
     /// The token is missing or unknown.
     Unauthorized,
-    /// The token has not the role.
+    /// The token lacks the role.
     Forbidden,
-    /// There is no such thing.
     NotFound,
-    /// There is such a path, but not with this method.
+    /// The path exists, but not with this method.
     MethodNotAllowed,
-    /// It is not possible now, because of this.
+    /// The state does not allow it, for this reason.
     Conflict(&'static str),
-    /// The body is too large, in bytes.
+    /// The body is larger than this number of bytes.
     TooLarge(usize),
-    /// The request is wrong.
+    /// The request is invalid.
     Invalid {
-        /// In a few words.
         detail: &'static str,
-        /// What is wrong with what.
         parameters: Vec<InvalidParameter>,
     },
-    /// It is the stand-in that failed.
+    /// The simulator failed.
     Internal,
 }
 
 impl ErrorResponse {
-    /// A request of which one thing is wrong.
+    /// An invalid request with one error.
     pub(super) fn invalid(detail: &'static str, parameter: InvalidParameter) -> ErrorResponse {
         ErrorResponse::Invalid { detail, parameters: vec![parameter] }
     }
 
-    /// The status of the answer.
     fn status(&self) -> u16 {
         match self {
             ErrorResponse::Invalid { .. } => 400,
@@ -79,13 +73,12 @@ impl ErrorResponse {
         }
     }
 
-    /// The answer that says what is wrong.
     pub(super) fn response(self, trace_id: u64) -> Response {
         let unauthorized = self == ErrorResponse::Unauthorized;
         let problem = self.problem(trace_id);
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // It is made of texts and numbers, which can always be written.
+        // It has only texts and numbers, so it can always be serialized.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = response(status, "application/problem+json", body);
         if unauthorized {
@@ -95,7 +88,6 @@ impl ErrorResponse {
         response
     }
 
-    /// The problem for an answer with this trace id.
     fn problem(self, trace_id: u64) -> Problem {
         let status = self.status();
         let (title, detail) = match &self {
@@ -116,7 +108,7 @@ impl ErrorResponse {
                 ("Internal Server Error", "Internal server error".to_owned())
             }
         };
-        // The documents show one prefix for what the gateway refuses, and another for the service.
+        // The documents have one prefix for errors of the gateway, and another for errors of the service.
         let prefix = match self {
             ErrorResponse::Invalid { .. } | ErrorResponse::Conflict(_) => "konnect",
             _ => "kong",

@@ -1,9 +1,9 @@
-//! The API over HTTP: the table of its operations, and what happens before and after each of them.
+//! The HTTP side of the API: the table of its operations, and the checks around them.
 //!
-//! A request is answered 404 if no operation has its path, 405 if none there has its method, 401 if
-//! its token is unknown, and 403 if the token lacks the role. Then its body is read, and the
-//! operation answers. Each call with a known token leaves entries, as with Konnect. Calls of the
-//! control surface leave none.
+//! The response is 404 if no operation has the path, 405 if none there has the method, 401 if the
+//! token is unknown, and 403 if the token lacks the role. Then the body is read, and the operation
+//! runs. As with Konnect, each call with a known token leaves entries. Calls of the control API
+//! leave none.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -36,33 +36,33 @@ use crate::konnect::request::AuthType;
 use crate::konnect::traffic::ApiCall;
 use crate::net::CloseConnection;
 
-/// The largest body of a request, in bytes.
+/// The maximum size of a body in bytes.
 const MAX_BODY: usize = 64 << 10;
 
-/// How much an entry keeps of each part of a call, in characters.
+/// The maximum length of each part of a call in an entry, in characters.
 const MAX_KEPT: usize = 512;
 
-/// How long a body may take to come.
+/// The time-out for reading a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A call that the API knows.
+/// An operation of the API.
 struct Operation {
-    /// What the paths begin with: the versions of the API that have it, or `simulate`.
+    /// The first segments of its paths: versions of the API, or `simulate`.
     prefixes: &'static [&'static str],
     method: Method,
-    /// What follows the prefix, with at most one parameter.
+    /// The rest of the path, with at most one parameter.
     path: &'static str,
     run: Run,
 }
 
-/// What an operation does.
+/// The function of an operation.
 #[derive(Clone, Copy)]
 enum Run {
-    /// It answers everybody.
+    /// It needs no token.
     Public(fn(&Organization) -> Value),
-    /// It is one of the vendor's documents.
+    /// It is in Kong's documents.
     Documented(fn(&mut Organization, &Call) -> Result<Response>),
-    /// It is one of the control surface.
+    /// It belongs to the control API.
     Control(fn(Arc<Core>, ControlCall) -> ControlFuture),
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Call {
     pub(super) now: Millis,
 }
 
-/// A call of the control surface.
+/// A call of the control API.
 pub(super) struct ControlCall {
     /// The parameter of the path.
     pub(super) id: Option<String>,
@@ -85,12 +85,12 @@ pub(super) struct ControlCall {
 }
 
 impl Call {
-    /// Whose webhook is meant: the one of the portal in the path, or else the organization's.
+    /// The scope of the webhook: the portal in the path, or the organization.
     pub(super) fn scope(&self) -> WebhookScope {
         self.id.clone().map_or(WebhookScope::Organization, WebhookScope::Portal)
     }
 
-    /// The destination of the path. Ids are stored in small letters.
+    /// The id of the destination in the path. Ids are stored in lower case.
     pub(super) fn destination_id(&self) -> String {
         self.id.as_deref().unwrap_or_default().to_ascii_lowercase()
     }
@@ -114,7 +114,7 @@ const PORTAL_WEBHOOK: &str = "/portals/{portalId}/audit-log-webhook";
 const PORTAL_STATUS: &str = "/portals/{portalId}/audit-log-webhook/status";
 const PORTAL_REPLAY_JOB: &str = "/portals/{portalId}/audit-log-replay-job";
 
-/// Everything that the API knows. `Allow` lists the methods of a path in this order.
+/// All operations. `Allow` lists the methods of a path in this order.
 static OPERATIONS: &[Operation] = &[
     Operation {
         prefixes: V2,
@@ -154,8 +154,8 @@ static OPERATIONS: &[Operation] = &[
     control(POST, ELSEWHERE, not_found),
 ];
 
-/// Below `/simulate/` each path has both methods. What is not in the table is 404, whatever the
-/// method: that it is 405 elsewhere is how Konnect's own API behaves.
+/// Under `/simulate/`, every path allows both methods. What is not in the table is 404, even where
+/// Konnect's own API would respond with 405.
 const ELSEWHERE: &str = "/{*path}";
 
 fn not_found(_: Arc<Core>, _: ControlCall) -> ControlFuture {
@@ -180,8 +180,8 @@ const fn control(
 }
 
 impl Operation {
-    /// The paths that it answers at, as the router takes them. An empty parameter is a path of its
-    /// own there, and here a value that nothing has.
+    /// Its paths in axum's syntax. A parameter of axum is never empty. Here an empty parameter is an
+    /// unknown id, so it needs a path of its own.
     fn paths(&self) -> impl Iterator<Item = String> {
         let without = self.path.split_once('{').and_then(|(start, rest)| {
             let (_, end) = rest.split_once('}')?;
@@ -193,7 +193,7 @@ impl Operation {
         })
     }
 
-    /// The parameter of a path, as it is written there.
+    /// The parameter of a path, not decoded.
     fn parameter(&self, path: &str) -> Option<String> {
         let mut segments = self.path.rsplit('/').zip(path.rsplit('/'));
         segments.find(|(name, _)| name.starts_with('{')).map(|(_, value)| value.to_owned())
@@ -218,7 +218,7 @@ impl Operation {
     }
 }
 
-/// The API as a service. Requests have the address of the peer as [`ConnectInfo`].
+/// The router for all operations. Requests carry the address of the peer as [`ConnectInfo`].
 pub(super) fn router(core: Arc<Core>) -> Router {
     let mut paths = BTreeMap::<String, Vec<&'static Operation>>::new();
     for operation in OPERATIONS {
@@ -247,10 +247,10 @@ async fn unknown_path(State(core): State<Arc<Core>>) -> Response {
     ErrorResponse::NotFound.response(core.organization().traffic.trace_id())
 }
 
-/// Answers a request of `peer`.
+/// Handles a request from `peer`.
 ///
 /// # Errors
-/// When the body of the request does not come in time, or breaks off: there is nobody to answer.
+/// If the body times out or breaks off, the connection must be closed without a response.
 pub(super) async fn handle<B>(
     mut router: Router,
     request: hyper::Request<B>,
@@ -310,7 +310,7 @@ fn method_not_allowed(operations: &[&Operation], trace_id: u64) -> Response {
     response
 }
 
-/// The body of a request whose token has the role.
+/// Checks the token, and reads the body.
 async fn authorized_body(
     core: &Core,
     headers: &HeaderMap,
@@ -322,13 +322,13 @@ async fn authorized_body(
     }
 }
 
-/// The value of `Authorization`, if there is one only.
+/// The value of `Authorization`, if there is exactly one.
 fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     values.next().filter(|_| values.next().is_none()).map(HeaderValue::as_bytes)
 }
 
-/// Has the entries happen that a call leaves.
+/// Adds the entries that a call leaves.
 fn record(core: &Core, head: &Parts, status: StatusCode, peer: IpAddr, trace_id: u64) {
     let user_agent = head.headers.get(USER_AGENT).map(HeaderValue::as_bytes).unwrap_or_default();
     let now = core.clock.now();
@@ -347,18 +347,18 @@ fn record(core: &Core, head: &Parts, status: StatusCode, peer: IpAddr, trace_id:
     organization.called(&call, now);
 }
 
-/// As much of a text as an entry keeps of a call.
+/// Shortens a text for an entry.
 fn short(text: &str) -> String {
     text.chars().take(MAX_KEPT).collect()
 }
 
-/// The body of a request did not come in time, or broke off.
+/// The body timed out or broke off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NoBody;
 
-/// The body of a request, within the cap.
+/// Reads a body of at most [`MAX_BODY`].
 async fn read(body: Body) -> std::result::Result<Result<Bytes>, NoBody> {
-    // What is announced need not be waited for.
+    // An announced size need not be waited for.
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Ok(Err(ErrorResponse::TooLarge(MAX_BODY)));
     }

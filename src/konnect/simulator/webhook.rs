@@ -1,14 +1,14 @@
-//! One webhook: what it is set to, what it has to send, and how that goes.
+//! The state of one webhook: its settings, its queues, and its delivery status.
 //!
-//! It sends along two lanes, what happens and what is replayed, a batch at a time in each. The rules
-//! are those of the vendor's page "Konnect and Dev Portal audit logs": after a connection error, a
-//! 429 or a 500 a batch is sent again, four times at most; any other failure loses it. When the
-//! retries are used up, or as many attempts in a row have failed for whatever reason, the webhook
-//! is turned off. What turns it on again the vendor does not say: here it is any change to the
-//! webhook or its destination, and a replay that gets through, for a replay is sent all the same.
+//! It has two queues, one for new entries and one for a replay, and each sends one batch at a time.
+//! The rules are those of Kong's page "Konnect and Dev Portal audit logs". After a connection error, a
+//! 429 or a 500, a batch is retried at most four times. After any other failure it is lost. When the
+//! retries are used up, or as many attempts in a row have failed for any reason, the webhook becomes
+//! inactive. Kong does not say how it becomes active again. Here it does after any change to the
+//! webhook or its destination, and after a successful replay, because a replay is sent anyway.
 //!
-//! Nothing is sent here: [`WebhookState::take`] says what is to be sent, and [`WebhookState::settle`] is told
-//! what came of it.
+//! Nothing is sent here. [`WebhookState::take`] returns what is to be sent, and
+//! [`WebhookState::settle`] takes the result.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +24,15 @@ use crate::konnect::api::{
 };
 use crate::konnect::deliver::RetryPolicy;
 
-/// A webhook.
 #[derive(Debug, Default)]
 pub(super) struct WebhookState {
     destination: Option<String>,
     enabled: bool,
-    /// Turned off after attempts that failed.
+    /// Turned off after failed attempts.
     inactive: bool,
     updated_at: Option<Millis>,
     last: Option<LastAttempt>,
-    /// The attempts that failed since the last that did not.
+    /// The number of consecutive failed attempts.
     failures: usize,
     live: DeliveryQueue,
     replay: Option<Replay>,
@@ -61,64 +60,57 @@ struct Replay {
     queue: DeliveryQueue,
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Debug)]
 pub(super) struct AttemptResult {
-    /// The status, if there was an answer.
+    /// The status of the response, if there was one.
     pub(super) status: Option<u16>,
-    /// What was said: the end of the answer, or why there was none.
+    /// The text of the response, or the error.
     pub(super) message: String,
-    /// Whether the batch was taken.
+    /// Whether the batch was accepted.
     pub(super) acknowledged: bool,
-    /// Whether it is worth another attempt.
+    /// Whether another attempt may succeed.
     pub(super) temporary: bool,
 }
 
-/// What becomes of a batch.
+/// The outcome for a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum BatchOutcome {
-    /// It was taken.
     Delivered,
-    /// It is sent again.
     Retried,
-    /// It is not sent again.
     Lost,
 }
 
-/// What an attempt came to.
+/// An attempt whose result was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SettledAttempt {
-    /// What becomes of the batch.
     pub(super) outcome: BatchOutcome,
-    /// Which attempt at it this was, from 1.
+    /// The number of the attempt, from 1.
     pub(super) attempt: usize,
-    /// How long until the next.
+    /// The wait before the next attempt.
     pub(super) wait: Option<Duration>,
 }
 
 impl WebhookState {
-    /// The destination's id.
+    /// The id of the destination.
     pub(super) fn destination(&self) -> Option<&str> {
         self.destination.as_deref()
     }
 
-    /// Whether it is to send.
     pub(super) fn is_enabled(&self) -> bool {
         self.enabled
     }
 
-    /// When it was changed last.
     pub(super) fn updated_at(&self) -> Time {
         self.updated_at.map_or(Time::INITIAL, Time::from)
     }
 
-    /// Whether a replay is at work.
     pub(super) fn is_replaying(&self) -> bool {
         self.replay.as_ref().is_some_and(|replay| replay.status.is_running())
     }
 
-    /// Changes it. What happens from `end` on is sent, if it sent nothing before.
+    /// Changes the settings. A webhook that was disabled sends the entries from `end` on.
     pub(super) fn update(&mut self, update: UpdateWebhook, now: Millis, end: u64) {
         let was_enabled = self.enabled;
         self.destination = update.audit_log_destination_id.or(self.destination.take());
@@ -130,7 +122,7 @@ impl WebhookState {
         self.reactivate(end);
     }
 
-    /// Unsets it.
+    /// Removes the settings.
     pub(super) fn remove(&mut self, now: Millis, end: u64) {
         *self = WebhookState {
             updated_at: Some(now),
@@ -142,7 +134,7 @@ impl WebhookState {
         };
     }
 
-    /// Turns it on again, if failures turned it off. What happens from `end` on is sent.
+    /// Activates an inactive webhook. It sends the entries from `end` on.
     pub(super) fn reactivate(&mut self, end: u64) {
         self.failures = 0;
         if std::mem::take(&mut self.inactive) {
@@ -150,7 +142,6 @@ impl WebhookState {
         }
     }
 
-    /// How it goes.
     pub(super) fn status(&self) -> WebhookStatus {
         let last = self.last.as_ref();
         WebhookStatus {
@@ -166,7 +157,6 @@ impl WebhookState {
         }
     }
 
-    /// The replay job.
     pub(super) fn replay_job(&self) -> ReplayJob {
         let replay = self.replay.as_ref();
         let time = |of: fn(&Replay) -> Time| Some(replay.map_or(Time::INITIAL, of));
@@ -178,14 +168,14 @@ impl WebhookState {
         }
     }
 
-    /// Takes a replay job for the entries of `log` in `range`; `false` if one is at work.
+    /// Starts a replay of the entries of `log` in `range`; `false` if one is running.
     pub(super) fn start_replay(&mut self, range: ReplayRange, log: &EntryLog, now: Millis) -> bool {
         if self.is_replaying() {
             return false;
         }
         let start = range.start_at.millis().unwrap_or(Millis::MIN);
         let end = range.end_at.millis().unwrap_or(Millis::MAX);
-        // The range has both its ends.
+        // The range includes both ends.
         let after = Millis::saturating(end.get() + 1);
         self.replay = Some(Replay {
             range,
@@ -198,7 +188,7 @@ impl WebhookState {
         true
     }
 
-    /// The next batch that is due of the entries of `scope` in `log`. It stays so until it is settled.
+    /// The next batch of entries of `scope` that is due. It stays the next until it is settled.
     pub(super) fn take(
         &mut self,
         log: &EntryLog,
@@ -235,15 +225,15 @@ impl WebhookState {
         }
     }
 
-    /// Keeps the body of a batch for its other attempts.
+    /// Keeps the body of a batch for later attempts.
     pub(super) fn keep(&mut self, work: &DueBatch, body: &Bytes) {
         if let Some(pending) = self.pending(work) {
             pending.body = Some(body.clone());
         }
     }
 
-    /// Notes what came of an attempt at `now`. `None` if the webhook was changed meanwhile, so that
-    /// nothing becomes of the batch.
+    /// Records the result of an attempt at `now`. `None` if the webhook was changed meanwhile, and the
+    /// batch is gone.
     pub(super) fn settle(
         &mut self,
         work: &DueBatch,
@@ -270,7 +260,7 @@ impl WebhookState {
         }
         self.queue(work.queue)?.finish();
         if acknowledged {
-            // Only a replay is sent while the webhook is off.
+            // Only a replay is sent while the webhook is inactive.
             self.reactivate(end);
             return Some(SettledAttempt { outcome: BatchOutcome::Delivered, attempt, wait: None });
         }
@@ -306,42 +296,36 @@ impl Replay {
     }
 }
 
-/// Along which queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueueName {
-    /// What happens.
+    /// New entries.
     Live,
-    /// What is replayed.
+    /// Replayed entries.
     Replay,
 }
 
-/// A batch that is to be sent now.
 #[derive(Clone, Debug)]
 pub(super) struct DueBatch {
-    /// Along which queue.
     pub(super) queue: QueueName,
-    /// Its number.
     pub(super) batch: u64,
-    /// Its entries.
     pub(super) entries: Vec<Arc<LoggedEntry>>,
-    /// Its body, if it was made for an attempt before this one.
+    /// The body, if an earlier attempt has made it.
     pub(super) body: Option<Bytes>,
 }
 
-/// When batches are due.
+/// What may be sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DueLimits {
-    /// The time.
     pub(super) now: Millis,
-    /// Whether retries are due before their time.
+    /// Whether retries do not wait.
     pub(super) at_once: bool,
-    /// Only entries before this number are.
+    /// Only entries before this number are sent.
     pub(super) until: u64,
-    /// How many entries a batch has at most.
+    /// The maximum number of entries per batch.
     pub(super) batch: usize,
 }
 
-/// What is to be sent in order.
+/// Entries that are sent in order, a batch at a time.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryQueue {
     /// The number of the entry after those that were sent or lost.
@@ -350,7 +334,7 @@ pub(super) struct DeliveryQueue {
     pub(super) pending: Option<PendingBatch>,
 }
 
-/// A batch on its way.
+/// A batch that is being sent.
 #[derive(Debug)]
 pub(super) struct PendingBatch {
     pub(super) batch: u64,
@@ -360,23 +344,20 @@ pub(super) struct PendingBatch {
     pub(super) due: Millis,
 }
 
-/// What a queue has to send.
 pub(super) enum NextBatch<'a> {
-    /// A batch.
     Batch(&'a PendingBatch),
-    /// A retry whose time has not come.
+    /// A retry that is not due yet.
     Waits,
-    /// Nothing.
     Nothing,
 }
 
 impl DeliveryQueue {
-    /// Starts at `next` with nothing on its way.
+    /// An empty queue that starts at `next`.
     pub(super) fn at(next: u64) -> DeliveryQueue {
         DeliveryQueue { next, pending: None }
     }
 
-    /// The batch on its way, or else the next of the entries of `scope`, which is counted in `batches`.
+    /// The batch that is being sent, or else the next one of `scope`, which is numbered by `batches`.
     pub(super) fn take(
         &mut self,
         log: &EntryLog,
@@ -393,7 +374,7 @@ impl DeliveryQueue {
                 .cloned()
                 .collect();
             if entries.is_empty() {
-                // What belongs to others need not be looked at again.
+                // Entries of other webhooks need not be read again.
                 self.next = self.next.max(due.until);
                 return NextBatch::Nothing;
             }
@@ -409,7 +390,7 @@ impl DeliveryQueue {
         }
     }
 
-    /// Goes on after the batch.
+    /// Continues after the batch.
     pub(super) fn finish(&mut self) {
         let last = self.pending.take().and_then(|pending| Some(pending.entries.last()?.number));
         self.next = last.map_or(self.next, |last| last + 1);
@@ -417,7 +398,6 @@ impl DeliveryQueue {
 }
 
 impl PendingBatch {
-    /// What there is to do for it.
     pub(super) fn work(&self, queue: QueueName) -> DueBatch {
         let (entries, body) = (self.entries.clone(), self.body.clone());
         DueBatch { queue, batch: self.batch, entries, body }
