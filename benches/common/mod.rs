@@ -89,7 +89,7 @@ pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
         bytes,
         decoded_bytes: bytes,
     };
-    store.append(delivery, &batch, &ExpectedIds::default()).expect("stored")
+    store.append(delivery, &batch, &ExpectedIds::default()).expect("stored").appended
 }
 
 /// Fills a store in the directory `data` of `folder` with `total - 1` entries in 20 segments. The

@@ -11,14 +11,16 @@ use crate::keys::KeyRing;
 use crate::receiver::ReceiverLimits;
 use crate::receiver::body::{GzipLayers, decode};
 use crate::receiver::deliver::Deliverer;
-use crate::store::{Appended, Delivery, Judge, Quarantined, Store, StoreError};
+use crate::store::{Appended, Delivery, Judge, Quarantined, Store, StoreError, StoredBatch};
 
 /// Performs a task in a running `serve`.
 pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, StoreError> {
     let Deliverer { store, ring, limits, .. } = deliverer;
     match task {
         Task::Seal {} => seal(store),
-        Task::Retry { ids } => retry(store, ring, limits, ids),
+        Task::Retry { ids } => {
+            retry(store, ring, limits, ids, |stored| deliverer.observer.stored(stored))
+        }
         Task::Drop { ids } => drop_bodies(store, &ids),
     }
 }
@@ -30,20 +32,23 @@ pub(crate) fn seal(store: &Store) -> Result<TaskReport, StoreError> {
 }
 
 /// Decodes and stores bodies in quarantine: those in `ids`, or all of them if `ids` is empty. A body
-/// leaves the quarantine when its entries are stored.
+/// leaves the quarantine when its entries are stored. `observe` is called for each stored body.
 pub(crate) fn retry(
     store: &Store,
     ring: &KeyRing,
     limits: &ReceiverLimits,
     ids: Vec<u64>,
+    observe: impl Fn(&StoredBatch),
 ) -> Result<TaskReport, StoreError> {
     let ids = if ids.is_empty() { store.quarantined_ids()? } else { ids };
     let mut report = TaskReport::default();
     for id in ids {
         let (what, body) = store.quarantined(id)?;
         match store_again(store, ring, limits, &what, body) {
-            Ok(Appended { received, stored, duplicates, .. }) => {
+            Ok(stored) => {
+                observe(&stored);
                 store.release(id)?;
+                let Appended { received, stored, duplicates, .. } = stored.appended;
                 report.lines.push(format!(
                     "{id}: {received} received, {stored} stored, {duplicates} duplicates"
                 ));
@@ -63,7 +68,7 @@ fn store_again(
     limits: &ReceiverLimits,
     what: &Quarantined,
     body: Vec<u8>,
-) -> Result<Appended, String> {
+) -> Result<StoredBatch, String> {
     let layers = GzipLayers::of(what.content_encoding.as_deref()).map_err(|e| e.to_string())?;
     let bytes = body.len() as u64;
     let decoded =

@@ -8,11 +8,10 @@ use super::{Metrics, labels, labels_of};
 use crate::keys::RefreshObserver;
 use crate::net::{ConnectionRefusal, ListenerObserver};
 use crate::receiver::DeliveryObserver;
-use crate::store::observer::Classes;
-use crate::store::{Appended, Delivery, Refused, StoreObserver};
+use crate::store::{Refused, StoreObserver, StoredBatch};
 
-impl StoreObserver for Metrics {
-    fn stored(&self, delivery: &Delivery, appended: &Appended, classes: &Classes) {
+impl Metrics {
+    fn count(&self, StoredBatch { delivery, appended, classes }: &StoredBatch) {
         self.delivery_seconds.observe(delivery.started.elapsed().as_secs_f64());
         for (class, count) in classes.iter() {
             self.entries.get_or_create(&labels_of(*class)).inc_by(*count);
@@ -27,7 +26,9 @@ impl StoreObserver for Metrics {
             input.last_entry.set(delivery.received_at.get() as f64 / 1000.0);
         }
     }
+}
 
+impl StoreObserver for Metrics {
     fn committed(&self, deliveries: usize, took: Duration) {
         self.commit_seconds.observe(took.as_secs_f64());
         self.commit_deliveries.observe(deliveries as f64);
@@ -53,9 +54,9 @@ pub(crate) struct CountingDeliveryObserver {
 }
 
 impl DeliveryObserver for CountingDeliveryObserver {
-    // Stored deliveries are counted by the store's `StoreObserver`.
-    fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
-        self.inner.stored(input, peer, bytes, appended, took);
+    fn stored(&self, stored: &StoredBatch) {
+        self.metrics.count(stored);
+        self.inner.stored(stored);
     }
 
     fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
@@ -111,11 +112,13 @@ mod tests {
 
     use super::*;
     use crate::entry::Millis;
+    use crate::store::observer::Classes;
+    use crate::store::{Appended, Delivery};
 
     struct Nobody;
 
     impl DeliveryObserver for Nobody {
-        fn stored(&self, _: &str, _: &str, _: u64, _: &Appended, _: Duration) {}
+        fn stored(&self, _: &StoredBatch) {}
         fn failed(&self, _: &str, _: &str, _: Option<u16>, _: &str) {}
         fn refused(&self, _: &Refused) {}
     }
@@ -156,12 +159,12 @@ mod tests {
             decoded_bytes: 9,
         };
         let appended = Appended { received: 3, duplicates: 2, ..Appended::default() };
-        metrics.stored(&delivery, &appended, &Classes::default());
         metrics.committed(1, Duration::from_millis(3));
         StoreObserver::failed(&*metrics);
         metrics.read("set", false);
         let observer =
             CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: Arc::new(Nobody) };
+        observer.stored(&StoredBatch { delivery, appended, classes: Classes::default() });
         observer.failed("a", "p", None, "hung up");
         observer.failed("a", "p", Some(429), "overloaded");
         let events = CountingListenerObserver {

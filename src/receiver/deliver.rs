@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::body::{DecodeError, GzipLayers, UnknownEncoding, decode};
-use super::response::{HttpResponse, Problem, stored};
+use super::response::{self, HttpResponse, Problem};
 use super::{DeliveryObserver, InputEndpoint, ReceiverLimits};
 use crate::clock::now;
 use crate::entry::Millis;
@@ -110,11 +110,11 @@ impl Deliverer {
             received_at,
             started,
             input: input.name.clone(),
-            peer: peer.clone(),
+            peer,
             bytes: bytes as u64,
             decoded_bytes,
         };
-        let appended = self.store.append(delivery, &batch, &input.expected).map_err(|error| {
+        let stored = self.store.append(delivery, &batch, &input.expected).map_err(|error| {
             tracing::error!(%error, input = input.name, "a delivery was not stored");
             Problem::not_stored()
         })?;
@@ -127,8 +127,8 @@ impl Deliverer {
                 self.store.recheck(Arc::clone(&self.ring) as Arc<_>);
             }
         }
-        self.observer.stored(&input.name, &peer, bytes as u64, &appended, started.elapsed());
-        Ok(stored(&appended, input.profile))
+        self.observer.stored(&stored);
+        Ok(response::stored(&stored.appended, input.profile))
     }
 
     /// Decodes the body, and frees the memory of the encoded one. A body that cannot be decoded is put in

@@ -35,7 +35,7 @@ use crate::net::{
     RequestBody,
 };
 use crate::settings::Secret;
-use crate::store::{Appended, Refused};
+use crate::store::{Refused, StoredBatch};
 
 /// The endpoint of an input.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(crate) struct ReceiverLimits {
 /// Observes deliveries. Its methods must not block.
 pub(crate) trait DeliveryObserver: Send + Sync + 'static {
     /// A delivery was stored.
-    fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration);
+    fn stored(&self, stored: &StoredBatch);
     /// An authorized delivery was not stored. `status` is `None` if the connection was closed.
     fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str);
     /// A request or a connection was refused.

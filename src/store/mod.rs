@@ -64,7 +64,7 @@ pub use read::usage::Usage;
 pub use refused::Refused;
 pub use write::observer::{self, Health, StoreObserver};
 pub use write::pulse::Pulse;
-pub use write::writer::{Appended, Delivery};
+pub use write::writer::{Appended, Delivery, StoredBatch};
 
 use self::catalog::{Catalog, quarantine};
 use self::directory::Lock;
@@ -160,7 +160,7 @@ impl Store {
         delivery: Delivery,
         batch: &Batch,
         expected: &ExpectedIds,
-    ) -> Result<Appended, StoreError> {
+    ) -> Result<StoredBatch, StoreError> {
         let received_at = delivery.received_at;
         let (to_chunks, chunks) = sync_channel(1);
         let (reply, answer) = sync_channel(1);
@@ -179,12 +179,12 @@ impl Store {
             }
         }
         drop(to_chunks);
-        let appended = answer.recv().map_err(|_| StoreError::Closing)??;
+        let stored = answer.recv().map_err(|_| StoreError::Closing)??;
         if batch.verdicts().any(Verdict::is_not_tried) {
             // It stops only when the store is dropped.
             let _ = self.background.send(Task::NotTried);
         }
-        Ok(appended)
+        Ok(stored)
     }
 
     /// Whether the store can be written to.

@@ -7,7 +7,7 @@ use crate::cli::terminal::{counted, tell};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::receiver::DeliveryObserver;
-use crate::store::{Appended, Refused};
+use crate::store::{Appended, Delivery, Refused, StoredBatch};
 
 /// The maximum number of refusals and failures to show per second, so that refused requests cannot
 /// fill the disk with logs. The store keeps the newest of them.
@@ -42,9 +42,10 @@ impl Throttle {
 pub(super) struct DeliveryLines(Throttle);
 
 impl DeliveryObserver for DeliveryLines {
-    fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
+    fn stored(&self, StoredBatch { delivery, appended, .. }: &StoredBatch) {
+        let Delivery { input, peer, bytes, started, .. } = delivery;
         let what = summary(appended);
-        let took = took.as_millis();
+        let took = started.elapsed().as_millis();
         tell(format_args!("{}  {input}  {peer}  {what}  {bytes} B, {took} ms", clock(now())));
     }
 
@@ -102,10 +103,11 @@ fn summary(appended: &Appended) -> String {
 pub(super) struct DeliveryLog(Throttle);
 
 impl DeliveryObserver for DeliveryLog {
-    fn stored(&self, input: &str, peer: &str, bytes: u64, appended: &Appended, took: Duration) {
+    fn stored(&self, StoredBatch { delivery, appended, .. }: &StoredBatch) {
+        let Delivery { input, peer, bytes, started, .. } = delivery;
         let Appended { received, stored, duplicates, malformed, valid, invalid, unsigned, no_key } =
             *appended;
-        let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             input,
             peer,

@@ -163,7 +163,7 @@ impl Retry {
                 .map_err(Failure::usage)?;
             let store = Store::open(&directory, server::store_options(&config))?;
             let ring = ring(&config, &store)?;
-            control::retry(&store, &ring, &server::receiver_limits(&config), self.ids)
+            control::retry(&store, &ring, &server::receiver_limits(&config), self.ids, |_| ())
                 .map_err(Failure::failed)
         })
     }

@@ -1,4 +1,4 @@
-//! Observes the store: deliveries, transactions, and whether it can be written to.
+//! Observes the writes of the store, and whether it can be written to.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,15 +6,9 @@ use std::time::Duration;
 
 use crate::entry::{Format, Kind, VerdictName};
 use crate::ingest::Entry;
-use crate::store::write::writer::{Appended, Delivery};
 
-/// Observes the store. Its methods are called on the writer thread and must not block.
+/// Observes the writes of the store. Its methods are called on the writer thread and must not block.
 pub trait StoreObserver: Send + Sync + 'static {
-    /// A delivery was stored. `classes` has the number of its new entries.
-    fn stored(&self, delivery: &Delivery, appended: &Appended, classes: &Classes) {
-        let _ = (delivery, appended, classes);
-    }
-
     /// A transaction was committed.
     fn committed(&self, deliveries: usize, took: Duration) {
         let _ = (deliveries, took);
@@ -109,33 +103,29 @@ mod tests {
     use crate::ingest::{Batch, Caps, ExpectedIds};
     use crate::signature::KeySet;
     use crate::store::directory::Directory;
-    use crate::store::{Options, Store};
+    use crate::store::{Delivery, Options, Store, StoredBatch};
 
     #[derive(Default)]
     struct Seen(Mutex<Vec<String>>);
 
     impl StoreObserver for Seen {
-        fn stored(&self, delivery: &Delivery, appended: &Appended, classes: &Classes) {
-            let class = |((format, kind, verdict), count): &(Class, u64)| {
-                format!(
-                    "{count} {} {} {verdict}",
-                    Format::word(*format),
-                    kind.map_or("none", Kind::as_str)
-                )
-            };
-            let classes: Vec<_> = classes.iter().map(class).collect();
-            let (input, duplicates) = (&delivery.input, appended.duplicates);
-            let seen = format!("{input}, {duplicates} there already: {}", classes.join(", "));
-            self.0.lock().unwrap().push(seen);
-        }
-
         fn committed(&self, deliveries: usize, _: Duration) {
             self.0.lock().unwrap().push(format!("{deliveries} deliveries"));
         }
     }
 
+    fn describe(stored: &StoredBatch) -> String {
+        let class = |((format, kind, verdict), count): &(Class, u64)| {
+            let kind = kind.map_or("none", Kind::as_str);
+            format!("{count} {} {kind} {verdict}", Format::word(*format))
+        };
+        let classes: Vec<_> = stored.classes.iter().map(class).collect();
+        let (input, duplicates) = (&stored.delivery.input, stored.appended.duplicates);
+        format!("{input}, {duplicates} there already: {}", classes.join(", "))
+    }
+
     #[test]
-    fn who_watches_sees_what_is_new() {
+    fn commits_are_observed_and_new_entries_are_counted() {
         let home = tempfile::tempdir().unwrap();
         let directory = Directory::create(&home.path().join("data")).unwrap();
         let seen = Arc::new(Seen::default());
@@ -153,7 +143,8 @@ mod tests {
                 bytes: 1,
                 decoded_bytes: 1,
             };
-            store.append(delivery, &batch.unwrap(), &ExpectedIds::default()).unwrap();
+            let stored = store.append(delivery, &batch.unwrap(), &ExpectedIds::default()).unwrap();
+            seen.0.lock().unwrap().push(describe(&stored));
         }
         assert_eq!(store.health().trouble(), None);
         let classes = "1 json access unsigned, 2 json other unsigned, 1 unknown none malformed";

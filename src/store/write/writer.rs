@@ -62,6 +62,17 @@ pub struct Appended {
     pub no_key: u64,
 }
 
+/// A delivery that was stored.
+#[derive(Clone, Debug)]
+pub struct StoredBatch {
+    /// The delivery.
+    pub delivery: Delivery,
+    /// The number of its lines.
+    pub appended: Appended,
+    /// The number of its new entries by class.
+    pub classes: Classes,
+}
+
 /// A message to the writer.
 pub(in crate::store) enum Message {
     /// Store a delivery.
@@ -82,7 +93,7 @@ pub(in crate::store) struct Job {
     /// The number of entries. If fewer arrive, the sender of `chunks` failed.
     pub(in crate::store) lines: usize,
     pub(in crate::store) chunks: Receiver<Vec<Entry>>,
-    pub(in crate::store) reply: SyncSender<Result<Appended, StoreError>>,
+    pub(in crate::store) reply: SyncSender<Result<StoredBatch, StoreError>>,
 }
 
 /// The maximum size of a transaction, in bytes of bodies. A single body may be larger.
@@ -206,9 +217,13 @@ impl Writer {
                     tracing::error!(%error, "what came again is not entered; its senders are asked to send it once more");
                     return self.refuse(group, &error);
                 }
-                self.report(&group, &results, started.elapsed());
-                for (job, result) in group.into_iter().zip(results) {
-                    let _ = job.reply.send(result.map(|(appended, _)| appended));
+                self.report(&results, started.elapsed());
+                for (Job { delivery, reply, .. }, result) in group.into_iter().zip(results) {
+                    let _ = reply.send(result.map(|(appended, classes)| StoredBatch {
+                        delivery,
+                        appended,
+                        classes,
+                    }));
                 }
             }
             Err(error) => {
@@ -230,12 +245,12 @@ impl Writer {
     }
 
     /// Reports a commit to the observer.
-    fn report(&self, group: &[Job], results: &Results, took: Duration) {
-        self.observer.committed(group.len(), took);
+    fn report(&self, results: &Results, took: Duration) {
+        self.observer.committed(results.len(), took);
         let mut trouble = None;
-        for (job, result) in group.iter().zip(results) {
+        for result in results {
             match result {
-                Ok((appended, classes)) => self.observer.stored(&job.delivery, appended, classes),
+                Ok(_) => {}
                 // The sender's thread failed, not the disk.
                 Err(StoreError::Incomplete { .. }) => self.observer.failed(),
                 Err(error) => {

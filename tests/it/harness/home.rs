@@ -60,7 +60,7 @@ pub(crate) fn append_batch(store: &Store, batch: &Batch, bytes: usize) -> Append
         bytes: bytes as u64,
         decoded_bytes: bytes as u64,
     };
-    store.append(delivery, batch, &ExpectedIds::default()).unwrap()
+    store.append(delivery, batch, &ExpectedIds::default()).unwrap().appended
 }
 
 /// A judge with the same keys for every input and time.
