@@ -202,6 +202,10 @@ impl Reader {
 
     /// The first id of the segment that may have the entry `id`.
     pub(in crate::store) fn segment_of(&self, id: u64) -> Result<Option<u64>, StoreError> {
+        // SQLite has no ids above the largest signed integer.
+        if i64::try_from(id).is_err() {
+            return Ok(None);
+        }
         self.catalog(|catalog| catalog.segment_of(id))
     }
 
