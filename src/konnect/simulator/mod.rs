@@ -2,7 +2,7 @@
 //!
 //! - [`organization`] holds the state: the signing keys, the [`destinations`], the [`webhook`]s with
 //!   their queues, and the [`log`] of entries. [`traffic`](super::traffic) makes the entries.
-//! - [`router`] has the table of all operations. [`body`] and [`query`] read requests,
+//! - [`mod@router`] has the table of all operations. [`body`] and [`query`] read requests,
 //!   [`operations`], [`pull`] and [`control`] carry them out, and [`response`] builds the answers.
 //! - [`deliverer`] sends what is due. [`clock`] is the time, which a test can set.
 //!

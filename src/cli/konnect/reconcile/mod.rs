@@ -1,7 +1,7 @@
 //! `vidimus konnect reconcile`: find entries that the webhook never delivered.
 //!
 //! For the organization, the range is pulled and compared with the store. The entries of a Dev
-//! Portal cannot be pulled, so the range is wait_for_replay. New entries from the replay were missing.
+//! Portal cannot be pulled, so the range is replayed. New entries from the replay were missing.
 
 mod portal;
 
@@ -32,7 +32,7 @@ use crate::store::{Reader, TimeRange};
 ///
 /// The command lists the missing entries and prints the replay command that fetches them. --replay
 /// starts the replay at once. Missing entries that are older than Konnect's retention are lost.
-/// With --portal the range is wait_for_replay at once and the new entries are counted, because the entries
+/// With --portal the range is replayed at once and the new entries are counted, because the entries
 /// of a Dev Portal cannot be pulled.
 ///
 /// Exit codes: 0 nothing is missing (any more), 1 entries are missing or lost.
