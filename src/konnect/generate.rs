@@ -1,8 +1,6 @@
 //! Makes unrelated entries of every kind. The same seed makes the same entries.
 //!
-//! [`Traffic`] makes entries that are consistent with one another.
-//!
-//! [`Traffic`]: super::traffic::Traffic
+//! `traffic` makes entries that are consistent with one another.
 
 use fastrand::Rng;
 

@@ -1,14 +1,14 @@
 //! The API, the entries and the deliveries of Kong Konnect.
 //!
-//! - [`event`]: an entry before it is signed, and its text in each format. [`request`]: the entries
+//! - [`event`]: an entry before it is signed, and its text in each format. `request`: the entries
 //!   of one API request.
-//! - [`traffic`]: consistent entries of a made-up organization and its [`people`]. [`generate`]:
+//! - `traffic`: consistent entries of a made-up organization and its `people`. [`generate`]:
 //!   unrelated entries of every kind, for load tests. Both repeat by a seed.
 //! - [`tampering`]: which entries are tampered with, unsigned or sent twice.
 //! - [`sign`]: signs entries. [`batch`]: builds the bodies of deliveries. [`deliver`]: sends one
 //!   with Konnect's retries.
-//! - [`api`]: the types of the audit-log API. [`client`]: a client for it. [`simulator`]: a server.
-//! - [`cursor`]: the position of a pull. [`reconcile`]: finds pulled entries that the store lacks.
+//! - `api`: the types of the audit-log API. `client`: a client for it. `simulator`: a server.
+//! - `cursor`: the position of a pull. `reconcile`: finds pulled entries that the store lacks.
 //!
 //! The formats are those of Kong's page "Konnect and Dev Portal audit logs". Only the client and
 //! the simulator open connections.
