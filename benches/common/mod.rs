@@ -2,7 +2,7 @@
 //!
 //! Figures are printed. Ratios are measured within one run. A slow benchmark does not fail.
 
-#![allow(dead_code)] // Each benchmark uses a part of it.
+#![allow(dead_code)] // Each benchmark uses some of the helpers.
 
 pub(crate) mod serve;
 

@@ -294,7 +294,7 @@ fn entries_valid_under_older_rules_are_reported_and_checked_again() {
         let catalog = Connection::open(home.path.join("catalog.db")).unwrap();
         let left: u64 =
             catalog.query_row("SELECT count(*) FROM older_rules", [], |row| row.get(0)).unwrap();
-        assert_eq!(left, 0, "they are looked at once");
+        assert_eq!(left, 0, "a segment is checked only once");
     }
 }
 

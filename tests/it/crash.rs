@@ -141,9 +141,13 @@ fn assert_each_is_there_once(serve: &Serve, acknowledged: &[String]) {
         ids.push(entry.id);
     }
     let twice = counts.iter().find(|(_, count)| **count > 1);
-    assert_eq!(twice.map(|(line, _)| line.escape_ascii().to_string()), None, "stored twice");
+    assert_eq!(
+        twice.map(|(line, _)| line.escape_ascii().to_string()),
+        None,
+        "a line is stored twice"
+    );
     let missing = acknowledged.iter().find(|line| !counts.contains_key(line.as_bytes()));
-    assert_eq!(missing, None, "acknowledged and not there");
+    assert_eq!(missing, None, "an acknowledged line is missing");
     let dense = (1..=ids.len() as u64).collect::<Vec<_>>();
     assert_eq!(ids, dense, "ids are not dense");
 }

@@ -194,5 +194,5 @@ fn sealing_splits_the_long_lines_of_an_earlier_version() {
     let store = home.open(Options::default());
     append(&store, &long_line(), &KeySet::default());
     assert_eq!(reader().entry(1).unwrap().unwrap().whole.unwrap().bytes, whole().bytes);
-    assert!(reader().entry(3).unwrap().is_none(), "it was there already");
+    assert!(reader().entry(3).unwrap().is_none(), "the entry existed before");
 }

@@ -379,9 +379,9 @@ fn check(files: &BTreeMap<&Path, Vec<u8>>, data: &Path, expected: &[String], sto
     let all = found.len();
     found.sort();
     found.dedup();
-    assert_eq!(found.len(), all, "{story}: an entry is there twice");
+    assert_eq!(found.len(), all, "{story}: an entry is stored twice");
     let lost = expected.iter().find(|line| found.binary_search(line).is_err());
-    assert_eq!(lost, None, "{story}: acknowledged and not there");
+    assert_eq!(lost, None, "{story}: an acknowledged entry is missing");
     let gaps = stored::catalog(&home, "SELECT count(*) FROM gaps", |row| row.get::<_, u64>(0));
     assert_eq!(gaps, [0], "{story}: a crash is no loss");
 }

@@ -20,8 +20,8 @@ impl Source {
         lines.map(|(at, line)| (at + 1, line.split_once("//").map_or(line, |(code, _)| code)))
     }
 
-    /// The paths that the code names from the root of the crate on, such as `crate::store::Reader`:
-    /// in `use` lines, of which each path in braces counts, and elsewhere.
+    /// The paths in the code that begin at the root of the crate, for example
+    /// `crate::store::Reader`. Each path in the braces of a `use` line counts.
     fn uses(&self) -> Vec<String> {
         let code: String = self.code().map(|(_, line)| format!("{line}\n")).collect();
         let mut found = Vec::new();
@@ -44,7 +44,8 @@ impl Source {
     }
 }
 
-/// Adds the paths that `text` begins with, each after `before`; returns what follows them.
+/// Adds the paths at the start of `text` to `found`, each after `before`. Returns the rest of the
+/// text.
 fn expand<'t>(text: &'t str, before: &str, found: &mut Vec<String>) -> &'t str {
     let end = text.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
     let (path, mut rest) = text.split_at(end.unwrap_or(text.len()));
@@ -68,7 +69,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The files below `folder` whose names end in `extension`.
+/// The files below `folder` with this extension.
 fn files(folder: &str, extension: &str) -> Vec<Source> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = vec![root().join(folder)];
@@ -125,10 +126,10 @@ fn the_domain_does_no_io_and_reads_no_clock() {
         }
         seen += 1;
         for name in &of_the_app {
-            file.check_lacks(name, "it is behind the feature `app`, and the domain is not");
+            file.check_lacks(name, "the domain does not depend on the feature `app`");
         }
         for module in &modules {
-            file.check_lacks(module, "the domain knows nothing of the rest");
+            file.check_lacks(module, "the domain does not use the rest of the crate");
         }
         for word in ["std::env", "std::fs", "std::io", "std::os", "std::path", "std::process"] {
             file.check_lacks(word, "the domain does no I/O");
@@ -138,13 +139,13 @@ fn the_domain_does_no_io_and_reads_no_clock() {
             file.check_lacks(word, "the domain does no I/O");
         }
         for word in ["SystemTime", "Instant", "now()", "TimeZone::system"] {
-            file.check_lacks(word, "the domain is given the time");
+            file.check_lacks(word, "the domain gets the time from its caller");
         }
     }
     assert!(seen > 15, "only {seen} files are the domain's");
 }
 
-/// Checks that no file in `folder` uses `module`, except for what is in `except`.
+/// Checks that no file in `folder` uses `module`, except the paths in `except`.
 fn check_is_below(folder: &str, module: &str, except: Option<&str>) {
     let is_in = |path: &str, module: &str| {
         path.strip_prefix(module).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
@@ -199,9 +200,9 @@ fn no_code_is_unsafe_unfinished_or_skipped() {
     assert_eq!(manifest["lints"]["rust"]["unsafe_code"].as_str(), Some("forbid"));
     for file in every_rust_file() {
         for name in ["todo", "unimplemented"] {
-            file.check_lacks(&format!("{name}!"), "it is not finished");
+            file.check_lacks(&format!("{name}!"), "unfinished code");
         }
-        file.check_lacks(concat!("#[", "ignore"), "a test that does not run tests nothing");
+        file.check_lacks(concat!("#[", "ignore"), "an ignored test tests nothing");
     }
 }
 
@@ -244,7 +245,7 @@ fn every_flag_is_documented() {
     assert!(missing.is_empty(), "not in README.md or docs/: {missing:#?}");
 }
 
-/// The parts of the store, each with a rank. A part uses only parts of a lower rank.
+/// The parts of the store with their ranks. A part uses only parts of a lower rank.
 const STORE_PARTS: [(&str, u8); 12] = [
     ("error", 0),
     ("interrupt", 1),
@@ -260,7 +261,7 @@ const STORE_PARTS: [(&str, u8); 12] = [
     ("maintain", 6),
 ];
 
-/// The files of the store, without their tests and without the one that puts the parts together.
+/// The files of the store without their tests. `mod.rs`, which combines the parts, is left out.
 fn store_files() -> Vec<Source> {
     let mut files = files("src/store", "rs");
     files.retain(|file| file.path != "src/store/mod.rs" && !file.path.ends_with("/tests.rs"));
@@ -280,11 +281,11 @@ fn the_parts_of_the_store_form_no_circle() {
         let inside = file.path.strip_prefix("src/store/").unwrap();
         let (part, below) = inside.split_once('/').unwrap_or((inside.trim_end_matches(".rs"), ""));
         let own = rank(part).unwrap_or_else(|| panic!("{}: {part} has no rank", file.path));
-        // The part itself may be named by `super`, what is beside it by its whole path alone.
+        // `super` may name only the part itself. Other parts need their full path.
         let folders = below.matches('/').count();
         let depth = folders + usize::from(!below.is_empty() && !below.ends_with("mod.rs"));
         let above = "super::".repeat(depth) + "super";
-        file.check_lacks(&above, "it names another part by `super`");
+        file.check_lacks(&above, "`super` names another part");
         for path in file.uses() {
             let Some(used) = path.strip_prefix("crate::store::") else { continue };
             let used = used.split("::").next().unwrap();
@@ -326,8 +327,11 @@ fn only_the_overlay_names_its_tables() {
     ];
     // The compiler lets only the files of this folder run SQL on the catalog.
     let catalog = read("src/store/catalog/mod.rs");
-    assert!(catalog.contains("struct Catalog {\n    database: Database,\n}"), "it is not private");
-    assert!(!catalog.contains("Deref for Catalog"), "its connection is not private");
+    assert!(
+        catalog.contains("struct Catalog {\n    database: Database,\n}"),
+        "the database is not private"
+    );
+    assert!(!catalog.contains("Deref for Catalog"), "the connection is not private");
     let (mut of_the_overlay, mut of_the_catalog) = (0, 0);
     for file in store_files() {
         let tables = tables(&file);
@@ -340,10 +344,10 @@ fn only_the_overlay_names_its_tables() {
                 of_the_catalog += 1;
             }
             for word in ["extensions", "spellings", "redeliveries", "changes"] {
-                file.check_lacks(word, "only the overlay knows that table");
+                file.check_lacks(word, "only the overlay uses this table");
             }
         } else {
-            // A segment has tables with the names of the others.
+            // The other tables of the overlay share their names with tables of a segment.
             for table in ["changes", "redeliveries"] {
                 assert!(!tables.iter().any(|one| one == table), "{} names {table}", file.path);
             }

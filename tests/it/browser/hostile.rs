@@ -66,11 +66,11 @@ fn hostile_entries_are_shown_as_text() {
     // The live list too, whose rows a script makes.
     browser.go("/");
     browser.click("#live-toggle");
-    crate::harness::wait_until("it listens", || browser.text("#live-said") == "0 new");
+    crate::harness::wait_until("the live list", || browser.text("#live-said") == "0 new");
     serve.deliver(
         lines[..8].iter().map(|line| line.replace('{', "{\"n\":1,") + "\n").collect::<String>(),
     );
-    crate::harness::wait_until("they came", || browser.text("#live-said") == "8 new");
+    crate::harness::wait_until("the live entries", || browser.text("#live-said") == "8 new");
     assert_eq!(browser.run("return window.pwned ?? null", vec![]), json!(null));
     assert!(browser.texts("main script, main img").is_empty());
     browser.save_screenshot("hostile");

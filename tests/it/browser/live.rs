@@ -18,7 +18,7 @@ fn live_entries_appear_and_wait_while_paused() {
     browser.go("/");
     browser.wait_for("#entries tbody tr", 1);
     browser.click("#live-toggle");
-    wait_until("it listens", || browser.text("#live-said") == "0 new");
+    wait_until("the live list", || browser.text("#live-said") == "0 new");
     serve.deliver(cef(2));
     browser.wait_for("#entries tbody tr", 2);
     assert_eq!(browser.attributes("#entries tbody tr", "data-id"), ["2", "1"]);
@@ -26,7 +26,7 @@ fn live_entries_appear_and_wait_while_paused() {
 
     browser.click("#live-pause");
     serve.deliver(cef(3));
-    wait_until("it waits", || browser.text("#live-said") == "paused, 1 waiting");
+    wait_until("a waiting entry", || browser.text("#live-said") == "paused, 1 waiting");
     assert_eq!(browser.texts("#entries tbody tr").len(), 2);
     browser.click("#live-pause");
     browser.wait_for("#entries tbody tr", 3);
@@ -34,9 +34,11 @@ fn live_entries_appear_and_wait_while_paused() {
     // A list without live entries shows nothing new, while another stream gets the entries.
     browser.click("#live-toggle");
     browser.run(OTHER_STREAM, vec![]);
-    wait_until("the other listens", || browser.run("return window.other", vec![]) == json!([]));
+    wait_until("the other stream", || browser.run("return window.other", vec![]) == json!([]));
     serve.deliver(cef(4));
-    wait_until("it came", || browser.run("return window.other", vec![]) == json!([4]));
+    wait_until("the entry in the other stream", || {
+        browser.run("return window.other", vec![]) == json!([4])
+    });
     assert_eq!(browser.texts("#entries tbody tr").len(), 3);
 }
 
@@ -47,7 +49,7 @@ fn live_entries_are_in_order_and_counted() {
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?since=2025-06-18T21:00:00Z&limit=20");
     browser.click("#live-toggle");
-    wait_until("it listens", || browser.text("#live-said") == "0 new");
+    wait_until("the live list", || browser.text("#live-said") == "0 new");
     let old = cef(7).replace("rt=1750280556007", "rt=1750000000000");
     serve.deliver(format!("{}\n{old}\n{}", cef(9), cef(3)));
     // Entries before the range are not shown.
@@ -76,7 +78,7 @@ fn live_entries_match_the_query() {
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?q=trace_id:7");
     browser.click("#live-toggle");
-    wait_until("it listens", || browser.text("#live-said") == "0 new");
+    wait_until("the live list", || browser.text("#live-said") == "0 new");
     serve.deliver(format!("{}\n{}\n{}", cef(6), cef(7), cef(8)));
     browser.wait_for("#entries tbody tr", 1);
     assert_eq!(browser.attributes("#entries tbody tr", "data-id"), ["3"]);

@@ -17,7 +17,7 @@ fn the_token_logs_in() {
     browser.click("#token");
     browser.keys("a wrong token");
     browser.press(Key::Enter, 1);
-    wait_until("it is refused", || !browser.texts("#login-fault").is_empty());
+    wait_until("the refused login", || !browser.texts("#login-fault").is_empty());
     browser.save_screenshot("login");
     browser.click("#token");
     browser.keys("a secret of the tests");

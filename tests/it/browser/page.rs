@@ -220,7 +220,7 @@ fn start_driver() -> (Child, String) {
         }
         eprintln!("chromedriver ended before it was ready: {}", driver.wait().unwrap());
     }
-    panic!("chromedriver never was ready")
+    panic!("chromedriver never became ready")
 }
 
 /// Waits for a future, at most for [`DEADLINE`].

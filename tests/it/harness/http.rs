@@ -94,7 +94,7 @@ impl RawConnection {
     pub(crate) fn session(&self) -> &ClientConnection {
         match &self.0 {
             Stream::Tls(stream) => &stream.conn,
-            Stream::Plain(_) => panic!("it is plain"),
+            Stream::Plain(_) => panic!("the connection has no TLS"),
         }
     }
 

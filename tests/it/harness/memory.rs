@@ -46,7 +46,7 @@ impl MemoryLimit {
         };
         let group = ROOTS.iter().find_map(make);
         if group.is_none() {
-            eprintln!("no control group can be made here: what is allocated is limited instead");
+            eprintln!("no control group can be created, so allocations are limited instead");
         }
         MemoryLimit { group, bytes }
     }

@@ -223,7 +223,7 @@ impl Serve {
         let child = self.setup.command().stdout(stdout).stderr(stderr).spawn().unwrap();
         self.child = Some(child);
         wait_until("ready", || {
-            assert!(self.status().is_none(), "it ended before it was ready");
+            assert!(self.status().is_none(), "the process ended before it was ready");
             ready.exists()
         });
         let addresses = self.ready();

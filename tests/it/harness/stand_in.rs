@@ -43,7 +43,10 @@ impl StandIn {
             portal: String::new(),
         };
         wait_until("the stand-in is ready", || {
-            assert!(stand_in.child.try_wait().unwrap().is_none(), "it ended before it was ready");
+            assert!(
+                stand_in.child.try_wait().unwrap().is_none(),
+                "the process ended before it was ready"
+            );
             ready.exists()
         });
         let ready_file: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();

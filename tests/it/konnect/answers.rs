@@ -1,5 +1,5 @@
-//! What the stand-in answers to every method at every path, and to bad requests, byte for byte: held
-//! against `fixtures/konnect/answers.txt`. To write that file anew:
+//! The answers of the stand-in to every method at every path, and to bad requests, match
+//! `fixtures/konnect/answers.txt` byte for byte. To rewrite that file, run
 //! `VIDIMUS_UPDATE=1 cargo test --test it konnect::answers`.
 
 use std::fmt::Write;
@@ -55,17 +55,17 @@ const PATHS: [&str; 36] = [
     "/simulate/nothing/at/all",
 ];
 
-/// A stand-in with a second token, which lacks the role.
-struct Asked {
+/// A stand-in, and a second token without the role.
+struct Probe {
     stand_in: StandIn,
     weak: String,
 }
 
-impl Asked {
-    fn new() -> Asked {
+impl Probe {
+    fn new() -> Probe {
         let stand_in = StandIn::start(&["--portal", "PORTAL"]);
         let weak = stand_in.simulate("tokens", Value::Null)["token"].as_str().unwrap().to_owned();
-        Asked { stand_in, weak }
+        Probe { stand_in, weak }
     }
 
     fn entries(&self) -> u64 {
@@ -73,7 +73,8 @@ impl Asked {
         state["entries"].as_u64().unwrap()
     }
 
-    /// The head and the body that are answered, without what differs from run to run.
+    /// Sends a request. Returns the head and the body of the answer, without the parts that differ
+    /// between runs.
     fn answer(&self, request: &[u8]) -> (String, String) {
         let port = self.stand_in.api.rsplit_once(':').unwrap().1.parse().unwrap();
         let mut connection = RawConnection::plain(port);
@@ -85,7 +86,7 @@ impl Asked {
         let length = format!("content-length: {}", body.len());
         assert!(body.is_empty() || lines.contains(&length.as_str()), "{answer}");
         lines.retain(|line| !line.starts_with("content-length: ") || line.ends_with(" 0"));
-        // Trace ids have up to 20 digits, and keys are always new.
+        // Trace ids have up to 20 digits, and keys are new in each run.
         let id = regex::Regex::new(":trace:[0-9]+").unwrap();
         let key = regex::Regex::new("\"(kid|x)\":\"[^\"]+\"").unwrap();
         let body = id.replace_all(body, ":trace:ID");
@@ -98,27 +99,27 @@ impl Asked {
         self.answer(&[head.as_bytes(), body.as_bytes()].concat())
     }
 
-    /// The statuses without a good token, with the weak one and with the good one, and how many
-    /// entries each call leaves.
+    /// The statuses with an unknown token, the token without the role and the right token, each
+    /// with the number of entries that the call creates.
     fn statuses(&self, method: &str, path: &str) -> String {
-        let mut told = format!("  {method:7}");
+        let mut text = format!("  {method:7}");
         let mut allow = String::new();
         for token in ["kpat_x", &self.weak, &self.stand_in.token] {
             let before = self.entries();
             let (head, _) = self.request(&format!("Bearer {token}"), method, path, "");
             let left = self.entries() - before;
             let status = head.split(' ').nth(1).unwrap();
-            write!(told, " {status}{}", if left > 0 { format!("+{left}") } else { String::new() })
+            write!(text, " {status}{}", if left > 0 { format!("+{left}") } else { String::new() })
                 .unwrap();
             if let Some((_, methods)) = head.split_once("allow: ") {
                 allow = format!("  allow: {}", methods.lines().next().unwrap());
             }
         }
-        told + &allow + "\n"
+        text + &allow + "\n"
     }
 }
 
-/// Requests that are answered as their names say: what is wrong with each is different.
+/// Bad requests. The name of each says what is wrong.
 fn requests(token: &str) -> Vec<(&'static str, String)> {
     let good = format!("Bearer {token}");
     let with = |headers: &[(&str, &str)], method: &str, target: &str, body: &str| {
@@ -197,28 +198,28 @@ fn requests(token: &str) -> Vec<(&'static str, String)> {
 
 #[test]
 fn every_answer_is_as_it_is_written_down() {
-    let asked = Asked::new();
-    let mut told = String::from(
+    let probe = Probe::new();
+    let mut text = String::from(
         "What `vidimus simulate` answers. First the statuses of every method at a path: without a\n\
          good token, with one that lacks the role, and with a good one; `+2` means that the call\n\
          left two entries. Then the answers to single requests.\n\n",
     );
     for path in PATHS {
-        writeln!(told, "{path}").unwrap();
+        writeln!(text, "{path}").unwrap();
         for method in METHODS {
-            told += &asked.statuses(method, path);
+            text += &probe.statuses(method, path);
         }
     }
-    for (name, request) in requests(&asked.stand_in.token) {
-        let (head, body) = asked.answer(request.as_bytes());
-        writeln!(told, "\n{name}\n{head}\n{body}").unwrap();
+    for (name, request) in requests(&probe.stand_in.token) {
+        let (head, body) = probe.answer(request.as_bytes());
+        writeln!(text, "\n{name}\n{head}\n{body}").unwrap();
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/konnect/answers.txt");
     if std::env::var_os("VIDIMUS_UPDATE").is_some() {
-        fs::write(&path, &told).unwrap();
+        fs::write(&path, &text).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
-    let differs = expected.lines().zip(told.lines()).find(|(one, other)| one != other);
+    let differs = expected.lines().zip(text.lines()).find(|(one, other)| one != other);
     assert_eq!(differs, None, "the answers are no longer those of fixtures/konnect/answers.txt");
-    assert_eq!(expected.lines().count(), told.lines().count());
+    assert_eq!(expected.lines().count(), text.lines().count());
 }

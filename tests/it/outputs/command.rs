@@ -92,7 +92,7 @@ fn entries_deleted_by_retention_count_as_lost() {
         .unwrap();
     assert_eq!(pruned.code(), Some(0));
     let left = serve.text_lines();
-    assert!(left.len() < 50, "nothing was given up");
+    assert!(left.len() < 50, "nothing was deleted");
     std::fs::remove_file(serve.home().join("out")).unwrap();
     serve.restart();
     serve.deliver(cef(50));

@@ -33,11 +33,11 @@ fn check(path: &str, keys: &str) {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     written.iter().for_each(|line| *counts.entry(line).or_default() += 1);
     let missing = acknowledged.iter().find(|line| !counts.contains_key(line.as_str()));
-    assert_eq!(missing, None, "acknowledged and not there");
+    assert_eq!(missing, None, "an acknowledged line is missing");
     let twice = counts.iter().find(|(_, count)| **count > 1);
-    assert_eq!(twice, None, "written twice");
+    assert_eq!(twice, None, "a line is written twice");
     assert_eq!(written.len(), stored.len());
-    assert!(written == stored, "in another order than the store");
+    assert!(written == stored, "the order differs from the store");
 }
 
 /// Kills a server at random moments under load. Returns the running server and the acknowledged

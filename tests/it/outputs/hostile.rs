@@ -74,7 +74,7 @@ fn hostile_values_stay_inside_their_folder() {
     let mut written = lines_below(&out);
     written.sort();
     sent.sort();
-    assert!(written == sent, "what is written is not what was sent: {written:#?}");
+    assert!(written == sent, "the written lines differ from the sent lines: {written:#?}");
     assert_eq!(outside(&serve), before);
     for path in files_below(&out) {
         let inside = path.strip_prefix(&out).unwrap().to_str().unwrap();

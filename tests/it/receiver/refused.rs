@@ -72,7 +72,9 @@ fn tls_to_a_plain_port_is_recorded() {
 fn refused_requests_survive_a_crash() {
     let mut serve = Serve::start();
     serve.post("/nothing", &[], b"");
-    crate::harness::wait_until("it is written", || stored::refused(&serve.data()).len() == 1);
+    crate::harness::wait_until("the recorded request", || {
+        stored::refused(&serve.data()).len() == 1
+    });
     serve.restart();
     serve.post("/nothing", &[], b"");
     serve.stop();

@@ -25,6 +25,6 @@ fn the_endpoint_has_every_entry_in_order_after_kills_and_only_batches_repeat() {
     }
     assert_eq!(next, stored.len());
     let missing = acknowledged.iter().find(|line| !stored.contains(line));
-    assert_eq!(missing, None, "acknowledged and not there");
+    assert_eq!(missing, None, "an acknowledged line is missing");
     assert!(dead_letters(&serve).is_empty());
 }

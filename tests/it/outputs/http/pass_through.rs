@@ -28,7 +28,7 @@ fn another_receiver_gets_every_line_and_verifies_every_signature() {
     }
     first.deliver(b"{\"no entry\xff\n  \x01CEF:\tneither \r\n".as_slice());
     wait_until("all lines at the second", || second.lines().len() == first.lines().len());
-    assert!(second.lines() == first.lines(), "lines are not as they were");
+    assert!(second.lines() == first.lines(), "the lines differ");
     let verdicts = second.verdicts();
     assert!(verdicts[..signed.len()].iter().all(|verdict| verdict == "valid"), "{verdicts:?}");
     first.stop();
@@ -84,6 +84,6 @@ fn a_receiver_with_the_splunk_profile_gets_every_line() {
     write_private(&first.home().join("config.toml"), output(token).as_bytes());
     first.signal(Signal::HUP);
     wait_until("all lines at the second", || second.lines().len() == signed.len());
-    assert!(second.lines() == first.lines(), "lines are not as they were");
+    assert!(second.lines() == first.lines(), "the lines differ");
     assert_eq!(second.verdicts(), vec!["valid"; signed.len()]);
 }

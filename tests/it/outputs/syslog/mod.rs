@@ -206,7 +206,7 @@ fn nothing_is_missing_after_rsyslog_restarts_under_load() {
         next += 1;
     }
     assert_eq!(next, sent);
-    assert!(written.len() > sent, "nothing came again, so nothing was restarted under load");
+    assert!(written.len() > sent, "no line was repeated, so rsyslog did not restart under load");
 }
 
 /// A receiver that handles each connection with `act` until the test process ends. Returns its
