@@ -11,7 +11,7 @@ pub(crate) struct Run {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    command: String,
+    arguments: Vec<String>,
 }
 
 /// Runs `vidimus` in the directory of the crate.
@@ -42,11 +42,12 @@ impl Run {
     }
 
     fn new(command: &Command, output: Output) -> Run {
+        let arguments = command.get_args();
         Run {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
-            command: format!("{command:?}"),
+            arguments: arguments.map(|argument| argument.to_string_lossy().into_owned()).collect(),
         }
     }
 
@@ -76,8 +77,8 @@ impl Run {
 /// The command, its exit code and its streams.
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Run { code, stdout, stderr, command } = self;
-        writeln!(f, "{command}\nexit code {code:?}")?;
+        let Run { code, stdout, stderr, arguments } = self;
+        writeln!(f, "vidimus {}\nexit code {code:?}", arguments.join(" "))?;
         write!(f, "--- standard output\n{stdout}\n--- standard error\n{stderr}")
     }
 }
