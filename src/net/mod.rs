@@ -1,6 +1,6 @@
 //! The network: listeners with TLS, limits and shutdown, and an HTTP client.
 //!
-//! It does not know entries, the store or the receiver. [`Listener`] passes requests to a service, and
+//! It does not know entries, the store or the receiver. `Listener` passes requests to a service, and
 //! [`Client`] sends requests.
 //!
 //! - `listener` accepts connections. `connection` serves one of them. `limits` says how many there may
