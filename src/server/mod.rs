@@ -97,7 +97,8 @@ impl Server {
         let directory = Directory::create(&config.data_dir)?;
         let metrics = Arc::new(metrics(config));
         let store_observer = Arc::clone(&metrics) as Arc<_>;
-        let store = Arc::new(Store::open_with_observer(&directory, store_options(config), store_observer)?);
+        let store =
+            Arc::new(Store::open_with_observer(&directory, store_options(config), store_observer)?);
         // The open store has the lock that this needs.
         let control = ControlSocket::bind(&directory).inspect_err(
             |error| tracing::warn!(%error, "commands cannot send tasks: control.sock cannot be bound"),
