@@ -21,7 +21,7 @@ fn a_body_that_never_comes_times_out() {
         // The connection is closed without a 408, because Konnect would not retry after a 408.
         assert!(connection.try_answer().is_none());
     }
-    serve.wait_for_log("the body did not come");
+    serve.wait_for_log("the body did not arrive");
     assert_eq!(serve.lines().len(), 0);
     assert_eq!(serve.deliver("{}")["stored"], 1);
 }
