@@ -33,28 +33,33 @@ pub mod search;
 pub mod signature;
 
 #[cfg(feature = "app")]
+#[doc(hidden)]
 pub mod cli;
 #[cfg(feature = "app")]
+#[doc(hidden)]
 pub mod clock;
 #[cfg(feature = "app")]
-pub mod config;
+mod config;
 #[cfg(feature = "app")]
-pub(crate) mod console;
+mod console;
 #[cfg(feature = "app")]
 mod control;
 #[cfg(feature = "app")]
 mod keys;
 #[cfg(feature = "app")]
+#[doc(hidden)]
 pub mod konnect;
 #[cfg(feature = "app")]
 mod metrics;
 #[cfg(feature = "app")]
+#[doc(hidden)]
 pub mod net;
 #[cfg(feature = "app")]
-pub mod output;
+mod output;
 #[cfg(feature = "app")]
 mod private_file;
 #[cfg(feature = "app")]
+#[doc(hidden)]
 pub mod random;
 #[cfg(feature = "app")]
 mod receiver;
@@ -63,6 +68,7 @@ mod sanitise;
 #[cfg(feature = "app")]
 mod server;
 #[cfg(feature = "app")]
-pub mod settings;
+mod settings;
 #[cfg(feature = "app")]
+#[doc(hidden)]
 pub mod store;

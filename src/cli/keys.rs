@@ -8,7 +8,7 @@ use super::args::KeyArgs;
 use super::args::StoreArgs;
 use super::exit::{Exit, Failure};
 use super::print::grid::{Grid, cut_to, time, whole};
-use super::print::{OutputFormat, Screen};
+use super::print::{PrintFormat, Screen};
 use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config::{self, Flags, KeySource};
@@ -49,7 +49,7 @@ struct Fetch {
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 }
 
 /// List all keys seen so far, with their source and when they were first and last seen.
@@ -60,7 +60,7 @@ struct List {
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 }
 
 impl Keys {
@@ -174,14 +174,14 @@ impl List {
 
 /// Prints keys: JSON objects at once, a table at the end.
 struct Printer {
-    format: OutputFormat,
+    format: PrintFormat,
     output: Output,
     screen: Screen,
     grid: Grid<5>,
 }
 
 impl Printer {
-    fn new(format: OutputFormat) -> Printer {
+    fn new(format: PrintFormat) -> Printer {
         let grid = Grid::new([
             cut_to("KID", 16),
             cut_to("THUMBPRINT", 8),
@@ -194,7 +194,7 @@ impl Printer {
 
     fn key(&mut self, source: &str, key: &Key, seen: Option<&Sighting>) -> Result<(), Failure> {
         let (kid, thumbprint) = (key.kid(), key.thumbprint().to_string());
-        if self.format == OutputFormat::Jsonl {
+        if self.format == PrintFormat::Jsonl {
             return self.output.json(&serde_json::json!({
                 "source": source,
                 "kid": kid,

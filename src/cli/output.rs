@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::args::StoreArgs;
 use super::exit::{Exit, Failure, ignore_closed};
 use super::print::grid::{Grid, cut_to, number, time, whole};
-use super::print::{OutputFormat, Screen};
+use super::print::{PrintFormat, Screen};
 use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config;
@@ -56,7 +56,7 @@ impl OutputCommand {
 struct Status {
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -74,11 +74,11 @@ impl Status {
     fn print(&self, standings: &[OutputStanding]) -> Result<(), Failure> {
         let mut output = Output::new();
         match self.output {
-            OutputFormat::Text => {
+            PrintFormat::Text => {
                 output.grid(&grid(standings, Screen::of_standard_output()))?;
                 standings.iter().filter_map(remark).try_for_each(|remark| output.line(remark))?;
             }
-            OutputFormat::Jsonl => standings.iter().try_for_each(|one| output.json(one))?,
+            PrintFormat::Jsonl => standings.iter().try_for_each(|one| output.json(one))?,
         }
         output.flush()
     }

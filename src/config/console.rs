@@ -16,7 +16,7 @@ use crate::settings::{
 
 settings! {
     /// The keys of `[console]`.
-    pub struct Console {
+    pub(crate) struct Console {
         /// The address to listen on. Port 0 takes a free one. An address that others can reach
         /// needs a token.
         pub listen: SocketAddr = or(([127, 0, 0, 1], 8480).into(), address);

@@ -15,11 +15,11 @@ use crate::settings::{
 };
 
 /// The environment variable with the authorization value of the default input.
-pub const AUTHORIZATION_VARIABLE: &str = "VIDIMUS_AUTHORIZATION";
+pub(crate) const AUTHORIZATION_VARIABLE: &str = "VIDIMUS_AUTHORIZATION";
 
 settings! {
     /// An input: a source of deliveries.
-    pub struct Input {
+    pub(crate) struct Input {
         /// Its name: 1 to 64 of `a` to `z`, digits, `_` and `-`; no other input has it.
         pub name: String = required("every input has a name of its own", name);
         /// The path of its endpoint, which must match completely. No other input has it, and it is
@@ -52,7 +52,7 @@ settings! {
 
 words! {
     /// The format of the responses to senders. It changes nothing else.
-    pub enum ResponseProfile {
+    pub(crate) enum ResponseProfile {
         /// Counts, and problem details (RFC 9457).
         Vidimus = "vidimus",
         /// The responses of Splunk's HTTP Event Collector.
@@ -62,7 +62,7 @@ words! {
 
 /// The accepted values of `Authorization`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authorization {
+pub(crate) enum Authorization {
     /// At least one value.
     Given(Vec<Secret>),
     /// A random value, created on the first run and kept in the data directory.

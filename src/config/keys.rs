@@ -12,7 +12,7 @@ use crate::settings::{ConfigError, HttpUrl, Mismatch, Section, optional, or, set
 
 settings! {
     /// The section `[keys]`, for all inputs without key sets of their own.
-    pub struct Keys {
+    pub(crate) struct Keys {
         /// How often the sets are read again.
         pub refresh: Duration = or(Duration::from_secs(6 * 60 * 60), duration(SECOND));
         /// How long a key verifies after it was last seen in its set.
@@ -42,7 +42,7 @@ impl Keys {
 
 /// The source of a JWK set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum KeySource {
+pub(crate) enum KeySource {
     /// A file. A relative path is relative to the working directory.
     File(PathBuf),
     /// An `https` URL, or an `http` URL of the loopback interface. It has no credentials.
@@ -80,7 +80,7 @@ impl FromStr for KeySource {
 
 /// A region of Konnect. Each signs with its own keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Region {
+pub(crate) enum Region {
     /// United States.
     Us,
     /// Europe.
@@ -99,15 +99,15 @@ pub enum Region {
 
 impl Region {
     /// All values, `auto` last.
-    pub const ALL: [Region; 7] =
+    pub(crate) const ALL: [Region; 7] =
         [Region::Us, Region::Eu, Region::Au, Region::Me, Region::In, Region::Sg, Region::Auto];
 
     /// All regions, without `auto`.
-    pub const EACH: [Region; 6] =
+    pub(crate) const EACH: [Region; 6] =
         [Region::Us, Region::Eu, Region::Au, Region::Me, Region::In, Region::Sg];
 
     /// The name of the region.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Region::Us => "us",
             Region::Eu => "eu",
@@ -120,7 +120,7 @@ impl Region {
     }
 
     /// The key set of the region. For `auto`, those of all regions.
-    pub fn sources(self) -> Vec<KeySource> {
+    pub(crate) fn sources(self) -> Vec<KeySource> {
         let regions = Region::ALL.into_iter().filter(|region| match self {
             Region::Auto => *region != Region::Auto,
             one => *region == one,

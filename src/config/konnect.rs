@@ -16,16 +16,16 @@ use crate::settings::value::{duration, path, text};
 use crate::settings::{HttpUrl, Mismatch, optional, or, settings};
 
 /// The environment variable with the token.
-pub const TOKEN_VARIABLE: &str = "KONNECT_TOKEN";
+pub(crate) const TOKEN_VARIABLE: &str = "KONNECT_TOKEN";
 
 settings! {
     /// The keys of `[konnect]`.
-    pub struct Konnect {
+    pub(crate) struct Konnect {
         /// The file with the access token.
         pub token_file: Option<PathBuf> = optional(path);
         /// The region of the organization's webhook.
         pub region: Option<Region> = optional(one_region);
-        /// The URL of the API, if it is not Konnect's own: a stand-in.
+        /// The URL of the API, if it is not Konnect's own: that of a simulator.
         pub base_url: Option<BaseUrl> = optional(|value| text(value)?.parse());
         /// How long Konnect keeps entries for replay and pull.
         pub retention: Duration = or(Duration::from_secs(7 * DAY), duration(SECOND));
@@ -44,14 +44,7 @@ fn one_region(value: &DeValue<'_>) -> Result<Region, Mismatch> {
 /// The scheme, host and port of an API, without a slash at the end: `https`, or `http` to this
 /// machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BaseUrl(String);
-
-impl BaseUrl {
-    /// The URL. A path can be appended.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+pub(crate) struct BaseUrl(String);
 
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,7 +73,7 @@ mod tests {
 
     fn check(url: &str, expected: Option<&str>) {
         let found: Result<BaseUrl, _> = url.parse();
-        assert_eq!(found.as_ref().ok().map(BaseUrl::as_str), expected, "{url}: {found:?}");
+        assert_eq!(found.as_ref().ok().map(|url| url.0.as_str()), expected, "{url}: {found:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ const EXPECTED: &str = "an address and a port, such as \"127.0.0.1:8443\", \"[::
 
 /// Parses an address and a port. A name is looked up, and an IPv4 address is preferred, like the
 /// defaults. Without a host it is every IPv4 address.
-pub fn listen_address(text: &str) -> Result<SocketAddr, Mismatch> {
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, Mismatch> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }

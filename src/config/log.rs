@@ -6,7 +6,7 @@ use crate::settings::{optional, settings};
 
 words! {
     /// The least severe messages that are logged.
-    pub enum Level {
+    pub(crate) enum Level {
         /// Failures that need attention.
         Error = "error",
         /// Conditions that may need attention.
@@ -22,7 +22,7 @@ words! {
 
 settings! {
     /// The keys of `[log]`.
-    pub struct Log {
+    pub(crate) struct Log {
         /// The level. `None`: that of the command.
         pub level: Option<Level> = optional(word(Level::ALL, Level::as_str));
     }

@@ -23,14 +23,14 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use console::Console;
-pub use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
-pub use keys::{KeySource, Keys, Region};
-pub use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
-pub use listen::listen_address;
-pub use log::{Level, Log};
-pub use receiver::{Receiver, Tls};
-pub use store::Store;
+pub(crate) use console::Console;
+pub(crate) use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
+pub(crate) use keys::{KeySource, Keys, Region};
+pub(crate) use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
+pub(crate) use listen::listen_address;
+pub(crate) use log::{Level, Log};
+pub(crate) use receiver::{Receiver, Tls};
+pub(crate) use store::Store;
 
 use console::TokenKey;
 use input::AuthorizationKeys;
@@ -43,7 +43,7 @@ use crate::settings::{
 };
 
 /// The environment variable that names the data directory.
-pub const DATA_DIR_VARIABLE: &str = "VIDIMUS_DATA_DIR";
+pub(crate) const DATA_DIR_VARIABLE: &str = "VIDIMUS_DATA_DIR";
 
 /// The tables of the file and their keys.
 fn tables() -> Vec<Table> {
@@ -73,7 +73,7 @@ settings! {
 
 /// The complete configuration.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// The directory of the store, and of the certificate and the authorization value created on
     /// the first run.
     pub data_dir: PathBuf,
@@ -83,15 +83,12 @@ pub struct Config {
     pub inputs: Vec<Input>,
     /// The verification keys.
     pub keys: Keys,
-    /// The store.
     pub store: Store,
     /// The web page and its API.
     pub console: Console,
-    /// The outputs.
     pub outputs: Vec<Output>,
     /// Konnect's own API.
     pub konnect: Konnect,
-    /// The log.
     pub log: Log,
     /// Warnings: what is allowed and should be corrected, a sentence each.
     pub warnings: Vec<String>,
@@ -100,39 +97,27 @@ pub struct Config {
 /// The flags of the command line, not checked yet. They may contain a secret, so there is no
 /// `Debug`.
 #[derive(Clone, Default)]
-pub struct Flags {
-    /// `--config`.
+pub(crate) struct Flags {
     pub config: Option<PathBuf>,
-    /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
-    /// `--listen`.
     pub listen: Option<SocketAddr>,
-    /// `--path`.
     pub path: Option<String>,
-    /// `--public-url`.
     pub public_url: Option<String>,
-    /// `--authorization`.
     pub authorization: Option<String>,
-    /// `--authorization-file`.
     pub authorization_file: Option<PathBuf>,
-    /// `--tls-cert`.
     pub tls_cert: Option<PathBuf>,
-    /// `--tls-key`.
     pub tls_key: Option<PathBuf>,
-    /// `--no-tls`.
     pub no_tls: bool,
-    /// `--console`.
     pub console: Option<SocketAddr>,
     /// `--jwks`, every one of them. With `--region` they replace the sources of the file.
     pub jwks: Vec<String>,
-    /// `--region`.
     pub region: Option<Region>,
 }
 
 impl Config {
     /// Reads the file that the flags name, if they do, and combines it with the flags and the
     /// environment. `env` looks up a variable. The files of secrets are read too.
-    pub fn load(
+    pub(crate) fn load(
         flags: &Flags,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Config, ConfigError> {
@@ -172,7 +157,7 @@ impl Config {
 
     /// The tables that differ in `other`, without those of outputs, which can change while the
     /// program runs, and those that only other commands use.
-    pub fn differences(&self, other: &Config) -> Vec<&'static str> {
+    pub(crate) fn differences(&self, other: &Config) -> Vec<&'static str> {
         let all = [
             ("data_dir", self.data_dir == other.data_dir),
             ("[receiver]", self.receiver == other.receiver),
@@ -201,7 +186,7 @@ fn part<T>(
 }
 
 /// The data directory alone, for commands that only read the store: no secret is read.
-pub fn data_dir(
+pub(crate) fn data_dir(
     flags: &Flags,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<PathBuf, ConfigError> {
@@ -209,23 +194,23 @@ pub fn data_dir(
 }
 
 /// The section `[keys]` alone, for commands that only verify: no secret is read.
-pub fn keys(flags: &Flags) -> Result<Keys, ConfigError> {
+pub(crate) fn keys(flags: &Flags) -> Result<Keys, ConfigError> {
     part(flags, |top| Keys::resolve(flags, &top.table("keys")?))
 }
 
 /// The section `[log]` alone, for what is logged before the rest is read.
-pub fn log(flags: &Flags) -> Result<Log, ConfigError> {
+pub(crate) fn log(flags: &Flags) -> Result<Log, ConfigError> {
     part(flags, |top| Log::read(&top.table("log")?))
 }
 
 /// The section `[konnect]` alone, for commands that work with Konnect: no secret is read.
-pub fn konnect(flags: &Flags) -> Result<Konnect, ConfigError> {
+pub(crate) fn konnect(flags: &Flags) -> Result<Konnect, ConfigError> {
     part(flags, |top| Konnect::read(&top.table("konnect")?))
 }
 
 /// The sections `[[output]]` alone, and what should be mended in them: for commands that look after
 /// outputs, and to change them while they run. No other secrets than theirs are read.
-pub fn outputs(flags: &Flags) -> Result<(Vec<Output>, Vec<String>), ConfigError> {
+pub(crate) fn outputs(flags: &Flags) -> Result<(Vec<Output>, Vec<String>), ConfigError> {
     part(flags, |top| {
         let mut warnings = Vec::new();
         if output::hold_secrets(top)? {
@@ -237,7 +222,7 @@ pub fn outputs(flags: &Flags) -> Result<(Vec<Output>, Vec<String>), ConfigError>
 }
 
 /// The example configuration: every key with its default.
-pub fn example() -> &'static str {
+pub(crate) fn example() -> &'static str {
     include_str!("../../config.example.toml")
 }
 

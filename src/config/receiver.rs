@@ -19,7 +19,7 @@ use crate::settings::{
 
 settings! {
     /// The keys of `[receiver]`. Sizes are in bytes.
-    pub struct Receiver {
+    pub(crate) struct Receiver {
         /// The address to listen on. Port 0 takes a free one.
         pub listen: SocketAddr = or(([127, 0, 0, 1], 8443).into(), address);
         /// The URL for Konnect instead of the address, without a slash at the end.
@@ -64,7 +64,7 @@ const MOST_CONNECTIONS: u64 = 1_000_000;
 
 /// The TLS of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tls {
+pub(crate) enum Tls {
     /// No TLS: a proxy or a tunnel has it.
     Off,
     /// A certificate and a key that are created on the first run and kept in the data directory.
@@ -74,13 +74,6 @@ pub enum Tls {
 }
 
 impl Receiver {
-    /// Whether `peer` is a proxy whose `X-Forwarded-For` is believed.
-    pub fn trusts(&self, peer: IpAddr) -> bool {
-        // A socket that listens on IPv6 shows IPv4 peers as ::ffff:a.b.c.d.
-        let peer = peer.to_canonical();
-        self.trusted_proxies.iter().any(|net| net.contains(&peer))
-    }
-
     /// Reads the section `[receiver]`. Flags override it.
     pub(super) fn resolve(
         flags: &Flags,

@@ -8,7 +8,7 @@ use crate::settings::{optional, or, settings};
 
 settings! {
     /// The keys of `[store]`. Sizes are in bytes.
-    pub struct Store {
+    pub(crate) struct Store {
         /// The number of entries at which a segment is closed.
         pub segment_entries: u64 = or(50_000, count(1..=1_000_000_000));
         /// The age of its first entry at which a segment is closed.

@@ -17,7 +17,6 @@ pub(crate) use tasks::{drop_bodies, perform, retry, seal};
 
 use crate::store::Directory;
 
-/// A task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Task {

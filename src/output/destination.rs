@@ -115,7 +115,7 @@ pub(super) struct SinkOptions<'a> {
 
 /// The result of trying an output.
 #[derive(Debug)]
-pub struct Trial {
+pub(crate) struct Trial {
     /// The lines to print.
     pub lines: Vec<String>,
     /// Whether the entry was accepted.
@@ -139,7 +139,7 @@ macro_rules! types {
 
         /// What an output writes to.
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub enum Destination { $($(#[$doc])* $type(Box<$settings>),)+ }
+        pub(crate) enum Destination { $($(#[$doc])* $type(Box<$settings>),)+ }
 
         impl TypeName {
             /// The names of the keys of this type, besides those that every output has.
@@ -182,7 +182,6 @@ macro_rules! types {
         }
 
         impl Destination {
-            /// The name of its type.
             pub(super) fn type_name(&self) -> TypeName {
                 match self { $(Destination::$type(_) => TypeName::$type,)+ }
             }

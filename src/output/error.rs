@@ -7,9 +7,8 @@ use std::time::Duration;
 use crate::net::TlsError;
 use crate::store::StoreError;
 
-/// An error of an output.
 #[derive(Debug, thiserror::Error)]
-pub enum OutputError {
+pub(crate) enum OutputError {
     /// The store cannot be read, or the cursor cannot be saved.
     #[error(transparent)]
     Store(#[from] StoreError),

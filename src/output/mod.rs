@@ -24,7 +24,7 @@ mod file;
 mod format;
 mod http;
 mod running;
-pub mod settings;
+pub(crate) mod settings;
 mod sink;
 mod stdout;
 mod syslog;
@@ -33,17 +33,16 @@ mod template;
 mod testing;
 mod throughput;
 
-pub use self::destination::{Destination, Trial};
-pub use self::error::OutputError;
-pub use self::format::OutputFormat;
-pub use self::running::{MakeStdout, Outputs};
-pub use self::settings::Output;
-pub use self::template::{Template, TemplateError};
+pub(crate) use self::destination::Trial;
+pub(crate) use self::error::OutputError;
+pub(crate) use self::format::OutputFormat;
+pub(crate) use self::running::{MakeStdout, Outputs};
+pub(crate) use self::settings::Output;
 use crate::entry::record::Origin;
 use crate::entry::{Fields, Millis, Record, Value, VerdictName};
 
 /// A made-up entry for trying an output, which says that it is one.
-pub fn synthetic(time: Millis) -> Record {
+pub(crate) fn synthetic(time: Millis) -> Record {
     let mut fields = Fields::default();
     for (name, value) in [("event_product", "Konnect"), ("org_id", "test"), ("name", "test")] {
         fields.restore(name, Value::Text(value.to_owned()));
@@ -74,7 +73,7 @@ impl Output {
     ///
     /// # Errors
     /// When the output cannot write, or when there is no answer.
-    pub fn try_out(&self, record: &Record, line: &[u8]) -> Result<Trial, OutputError> {
+    pub(crate) fn try_out(&self, record: &Record, line: &[u8]) -> Result<Trial, OutputError> {
         self.to.of_type().try_out(self.format, record, line)
     }
 }

@@ -18,7 +18,7 @@ use crate::net::{Trigger, shutdown};
 use crate::store::{Directory, OutputCursors, Reader};
 
 /// The running outputs. They can be changed while they run.
-pub struct Outputs {
+pub(crate) struct Outputs {
     directory: Directory,
     make_stdout: MakeStdout,
     /// `None` after [`Outputs::stop`].
@@ -26,7 +26,7 @@ pub struct Outputs {
 }
 
 /// Creates the writer of an output of the type `stdout`.
-pub type MakeStdout = Box<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>;
+pub(crate) type MakeStdout = Box<dyn Fn() -> Box<dyn Write + Send> + Send + Sync>;
 
 #[derive(Default)]
 struct All {
@@ -69,7 +69,7 @@ impl Running {
 
 impl Outputs {
     /// Creates the list for the store in `directory`, without outputs.
-    pub fn new(directory: &Directory, make_stdout: MakeStdout) -> Outputs {
+    pub(crate) fn new(directory: &Directory, make_stdout: MakeStdout) -> Outputs {
         let running = Mutex::new(Some(All::default()));
         Outputs { directory: directory.clone(), make_stdout, running }
     }
@@ -84,7 +84,7 @@ impl Outputs {
     ///
     /// # Errors
     /// The outputs that could not be started, with their names. The others run.
-    pub fn set(&self, outputs: &[Output]) -> Result<(), Vec<(String, OutputError)>> {
+    pub(crate) fn set(&self, outputs: &[Output]) -> Result<(), Vec<(String, OutputError)>> {
         let mut guard = self.lock();
         let Some(All { running, leaving }) = guard.as_mut() else { return Ok(()) };
         leaving.retain(|one| !one.thread.is_finished());
@@ -113,19 +113,19 @@ impl Outputs {
     }
 
     /// Makes the outputs open their files again. Something else may have renamed them.
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         let guard = self.lock();
         guard.iter().flat_map(|all| &all.running).for_each(Running::reopen);
     }
 
     /// The names of the running outputs.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let guard = self.lock();
         guard.iter().flat_map(|all| &all.running).map(|one| one.output.name.clone()).collect()
     }
 
     /// Stops all outputs for good, with their cursors saved. Blocks until they have stopped.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         let All { running, leaving } = self.lock().take().unwrap_or_default();
         running.iter().for_each(Running::tell_to_stop);
         for one in running.into_iter().chain(leaving) {

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use toml::de::DeValue;
 
-pub use super::destination::Destination;
+pub(crate) use super::destination::Destination;
 use super::destination::TypeName;
 use super::format::OutputFormat;
 use super::template::Template;
@@ -19,8 +19,7 @@ use crate::settings::value::{name, text, word};
 use crate::settings::{ConfigError, Mismatch, Section, optional, or, required, settings};
 
 settings! {
-    /// An output.
-    pub struct Output {
+    pub(crate) struct Output {
         /// The entries that go out.
         pub filter: Filter = or(Filter::All, filter);
         /// Where an output with a new name begins.
@@ -49,7 +48,7 @@ settings! {
 
 words! {
     /// Where an output with a new name begins.
-    pub enum Start {
+    pub(crate) enum Start {
         /// With the next entry that is received.
         Newest = "newest",
         /// With the oldest entry of the store.
@@ -59,7 +58,7 @@ words! {
 
 words! {
     /// What happens to entries that are not valid.
-    pub enum NotValid {
+    pub(crate) enum NotValid {
         /// They go out like valid ones.
         Forward = "forward",
         /// They go out, and a raw line has its verdict before it.
@@ -139,7 +138,7 @@ fn refuse_foreign_keys(section: &Section<'_>, own: TypeName) -> Result<(), Confi
 
 impl Output {
     /// The filter for the store: that of the output, and `verdict:valid` if others are withheld.
-    pub fn wanted(&self) -> Filter {
+    pub(crate) fn wanted(&self) -> Filter {
         if self.not_valid != NotValid::Withhold {
             return self.filter.clone();
         }

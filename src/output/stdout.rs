@@ -12,7 +12,7 @@ use crate::settings::{ConfigError, Section};
 
 /// The type has no keys of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StdoutSettings;
+pub(crate) struct StdoutSettings;
 
 impl OutputType for StdoutSettings {
     fn keys() -> Vec<&'static str> {

@@ -37,7 +37,6 @@ use crate::net::{
 use crate::settings::Secret;
 use crate::store::{Refused, StoredBatch};
 
-/// The endpoint of an input.
 #[derive(Debug)]
 pub(crate) struct InputEndpoint {
     pub(crate) name: String,

@@ -162,7 +162,6 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Htt
     response
 }
 
-/// A reply of HEC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HecReply {
     Success,

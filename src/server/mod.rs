@@ -310,7 +310,6 @@ fn metrics(config: &Config) -> Metrics {
     Metrics::new(&inputs, &sources.map(ToString::to_string).collect::<Vec<_>>())
 }
 
-/// The options of the store.
 pub(crate) fn store_options(config: &Config) -> Options {
     Options {
         segment_entries: config.store.segment_entries,

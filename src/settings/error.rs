@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Why the settings are not valid.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// A file that a setting names cannot be read.
     #[error("cannot read {}, named by {setting}: {error}", path.display())]
     Read {
@@ -46,7 +46,6 @@ pub enum ConfigError {
     /// A value of the wrong type, in the wrong unit or out of range.
     #[error("{setting} is {found}, expected {expected}")]
     Value {
-        /// The setting.
         setting: String,
         /// The value, or its type if it is a secret.
         found: String,
@@ -57,7 +56,6 @@ pub enum ConfigError {
     /// A required setting is missing.
     #[error("{setting} is missing: {advice}")]
     Missing {
-        /// The setting.
         setting: String,
         /// What to do.
         advice: String,
@@ -68,7 +66,6 @@ pub enum ConfigError {
     Conflict {
         /// The one setting.
         setting: String,
-        /// The other.
         other: String,
         /// What to do.
         advice: String,
@@ -89,7 +86,7 @@ impl ConfigError {
 /// A value that is not what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("found {found}, expected {expected}")]
-pub struct Mismatch {
+pub(crate) struct Mismatch {
     found: String,
     expected: String,
 }

@@ -12,17 +12,17 @@ mod error;
 mod pair;
 mod secret;
 mod section;
-pub mod units;
+pub(crate) mod units;
 mod url;
 pub(crate) mod value;
 
-pub use error::{ConfigError, Mismatch};
+pub(crate) use error::{ConfigError, Mismatch};
 pub(crate) use pair::{PairKeys, pair, warn_if_key_exposed};
 pub(crate) use secret::LEAST_LEN;
-pub use secret::{Secret, any_matches};
+pub(crate) use secret::{Secret, any_matches};
 pub(crate) use section::{Section, Source, Table};
 use toml::de::DeValue;
-pub use url::HttpUrl;
+pub(crate) use url::HttpUrl;
 
 /// Declares keys of a table as a struct. Each field has the name of its key, and says how the key
 /// is read: [`required`], [`optional`] or [`or`], with a reader of the value (`value`).

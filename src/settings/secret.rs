@@ -21,11 +21,11 @@ pub(crate) const LEAST_LEN: usize = 16;
 
 /// A secret. `Debug` hides it. [`Secret::expose`] is the only way to read it.
 #[derive(Clone)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
     /// Makes a secret of `text`. The error does not contain it.
-    pub fn new(text: &str) -> Result<Secret, Mismatch> {
+    pub(crate) fn new(text: &str) -> Result<Secret, Mismatch> {
         let found = if text.is_empty() {
             "empty"
         } else if text.len() > MAX_LEN {
@@ -43,7 +43,7 @@ impl Secret {
     }
 
     /// Makes a secret of the contents of a file, without one line end (LF or CR LF) at the end.
-    pub fn from_file_contents(contents: &[u8]) -> Result<Secret, Mismatch> {
+    pub(crate) fn from_file_contents(contents: &[u8]) -> Result<Secret, Mismatch> {
         let line = contents.strip_suffix(b"\n").unwrap_or(contents);
         let line = if line.len() < contents.len() {
             line.strip_suffix(b"\r").unwrap_or(line)
@@ -57,7 +57,7 @@ impl Secret {
 
     /// Reads the file `path`, which `setting` names. If others can read it, that is added to
     /// `warnings`.
-    pub fn read(
+    pub(crate) fn read(
         setting: &str,
         path: &Path,
         warnings: &mut Vec<String>,
@@ -80,17 +80,17 @@ impl Secret {
     }
 
     /// Whether it is short enough to be guessed.
-    pub fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.0.len() < LEAST_LEN
     }
 
     /// The secret itself.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 
     /// Whether `given` is this secret. Compared in constant time: only the length can leak.
-    pub fn matches(&self, given: &[u8]) -> bool {
+    pub(crate) fn matches(&self, given: &[u8]) -> bool {
         self.equals(given).into()
     }
 
@@ -109,7 +109,7 @@ impl PartialEq for Secret {
 impl Eq for Secret {}
 
 /// Whether `given` is one of `secrets`. All are compared, so the time does not show which.
-pub fn any_matches(secrets: &[Secret], given: &[u8]) -> bool {
+pub(crate) fn any_matches(secrets: &[Secret], given: &[u8]) -> bool {
     secrets.iter().fold(Choice::from(0), |found, secret| found | secret.equals(given)).into()
 }
 

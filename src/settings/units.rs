@@ -52,14 +52,14 @@ const DURATIONS: [(&str, u64); 6] = [
 
 /// Reads a size, in bytes: a whole number, and B, kB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB,
 /// TiB (powers of 1024). A number without a unit is in bytes. At most 1 EiB.
-pub fn size(text: &str) -> Result<u64, Mismatch> {
+pub(crate) fn size(text: &str) -> Result<u64, Mismatch> {
     quantity(text, &SIZES)
         .filter(|bytes| *bytes <= MAX_SIZE)
         .ok_or_else(|| Mismatch::text(text, EXPECTED_SIZE))
 }
 
 /// Reads a duration: a whole number, and ms, s, m, h, d or w. At most 36500d.
-pub fn duration(text: &str) -> Result<Duration, Mismatch> {
+pub(crate) fn duration(text: &str) -> Result<Duration, Mismatch> {
     quantity(text, &DURATIONS)
         .map(Duration::from_millis)
         .filter(|duration| *duration <= MAX_DURATION)
@@ -67,7 +67,7 @@ pub fn duration(text: &str) -> Result<Duration, Mismatch> {
 }
 
 /// Formats a size in the largest power of 1024 that gives a whole number: 1536 is `1536B`.
-pub fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     let largest = SIZES.iter().rev().find(|(name, unit)| {
         (name.contains('i') || *name == "B") && bytes >= *unit && bytes.is_multiple_of(*unit)
     });

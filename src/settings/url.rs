@@ -12,7 +12,7 @@ use super::error::Mismatch;
 /// An absolute `http` or `https` URL without credentials or fragment. `Debug` hides the query,
 /// which may contain a secret.
 #[derive(Clone, PartialEq, Eq)]
-pub struct HttpUrl(Uri);
+pub(crate) struct HttpUrl(Uri);
 
 impl HttpUrl {
     /// Parses `text`. `expected` describes the URL in the error.
@@ -50,12 +50,12 @@ impl HttpUrl {
     }
 
     /// The URL with its query, for requests.
-    pub fn uri(&self) -> &Uri {
+    pub(crate) fn uri(&self) -> &Uri {
         &self.0
     }
 
     /// Scheme, host, port and path, for showing.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let scheme = self.0.scheme_str().unwrap_or_default();
         let authority = self.0.authority().map_or("", |authority| authority.as_str());
         format!("{scheme}://{authority}{}", self.0.path())

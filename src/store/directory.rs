@@ -130,7 +130,6 @@ impl Directory {
         &self.0
     }
 
-    /// The catalog.
     pub(in crate::store) fn catalog(&self) -> PathBuf {
         self.0.join("catalog.db")
     }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// SQLite could not do something.
@@ -54,7 +53,6 @@ pub enum StoreError {
         folder.display(), files.join(", ")
     )]
     Unexplained {
-        /// The folder.
         folder: PathBuf,
         /// Their names.
         files: Vec<String>,

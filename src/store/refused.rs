@@ -30,13 +30,11 @@ const NEWEST: usize = 10_000;
 /// A request that was refused, or a connection that failed before a request.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Refused {
-    /// The time.
     pub time: Millis,
     /// The address and port of the client.
     pub peer: String,
     /// The HTTP status of the response. `None` if there was no request.
     pub status: Option<u16>,
-    /// The reason.
     pub reason: String,
     /// The scheme of its `Authorization`, never the value.
     pub scheme: Option<String>,

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cli::args::StoreArgs;
 use crate::cli::exit::Failure;
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::cli::terminal::tell;
 use crate::clock::now;
 use crate::config::{self, BaseUrl, Region, TOKEN_VARIABLE};
@@ -174,7 +174,7 @@ pub(super) struct Show {
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    pub(super) output: OutputFormat,
+    pub(super) output: PrintFormat,
 
     #[command(flatten)]
     pub(super) access: Access,

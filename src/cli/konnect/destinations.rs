@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::access::{Access, id, log_format};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::cli::print::grid::{Grid, cut_to, whole};
 use crate::cli::terminal::{Output, tell};
 use crate::config::AUTHORIZATION_VARIABLE;
@@ -47,7 +47,7 @@ struct List {
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     access: Access,
@@ -76,7 +76,7 @@ struct Create {
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     access: Access,
@@ -109,7 +109,7 @@ struct Update {
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     access: Access,
@@ -123,7 +123,7 @@ struct One {
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     access: Access,
@@ -241,11 +241,11 @@ impl Update {
     }
 }
 
-fn print(format: OutputFormat, destinations: &[Destination]) -> Result<Exit, Failure> {
+fn print(format: PrintFormat, destinations: &[Destination]) -> Result<Exit, Failure> {
     let mut output = Output::new();
     match format {
-        OutputFormat::Jsonl => destinations.iter().try_for_each(|one| output.json(one))?,
-        OutputFormat::Text => output.grid(&grid(destinations))?,
+        PrintFormat::Jsonl => destinations.iter().try_for_each(|one| output.json(one))?,
+        PrintFormat::Text => output.grid(&grid(destinations))?,
     }
     output.flush()?;
     Ok(Exit::Done)

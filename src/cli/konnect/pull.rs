@@ -13,7 +13,7 @@ use super::access::{Access, moment};
 use super::waiting::run_until_interrupted;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::grid::{Grid, cut_to, shorten_ids, time, whole};
-use crate::cli::print::{OutputFormat, Screen};
+use crate::cli::print::{PrintFormat, Screen};
 use crate::cli::terminal::{Output, counted, tell};
 use crate::clock::now;
 use crate::entry::{Kind, Millis};
@@ -58,7 +58,7 @@ pub(super) struct Pull {
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "jsonl")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     access: Access,
@@ -72,7 +72,7 @@ impl Pull {
         let mut count = 0;
         let done = run_until_interrupted(self.pull(&client, until, &mut cursor, &mut count));
         // The cursor file includes everything that was printed.
-        if self.output == OutputFormat::Text {
+        if self.output == PrintFormat::Text {
             tell(counted(count as u64, "entry"));
         }
         done?;
@@ -120,8 +120,8 @@ impl Pull {
     fn print(&self, entries: &[Value]) -> Result<(), Failure> {
         let mut output = Output::new();
         match self.output {
-            OutputFormat::Jsonl => entries.iter().try_for_each(|entry| output.json(entry))?,
-            OutputFormat::Text => {
+            PrintFormat::Jsonl => entries.iter().try_for_each(|entry| output.json(entry))?,
+            PrintFormat::Text => {
                 let all = entries.iter().map(|entry| (entry, ""));
                 output.grid(&grid(all, Screen::of_standard_output()))?;
             }

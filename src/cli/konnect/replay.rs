@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::access::{RangeArgs, Show};
 use super::waiting::{run, wait_for_replay, word};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::konnect::api::{ReplayJob, ReplayRange, ReplayStatus};
 use crate::settings::units;
@@ -83,11 +83,11 @@ fn exit(job: &ReplayJob) -> Exit {
     if job.status == Some(ReplayStatus::Failed) { Exit::Negative } else { Exit::Done }
 }
 
-fn print(format: OutputFormat, job: &ReplayJob) -> Result<(), Failure> {
+fn print(format: PrintFormat, job: &ReplayJob) -> Result<(), Failure> {
     let mut output = Output::new();
     match format {
-        OutputFormat::Jsonl => output.json(job)?,
-        OutputFormat::Text => output.line(line(job))?,
+        PrintFormat::Jsonl => output.json(job)?,
+        PrintFormat::Text => output.line(line(job))?,
     }
     output.flush()
 }

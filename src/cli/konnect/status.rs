@@ -7,7 +7,7 @@ use clap::Args;
 use super::access::Show;
 use super::waiting::{run, run_until_interrupted};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::cli::terminal::Output;
 use crate::konnect::api::WebhookStatus;
 use crate::konnect::api::webhook::WebhookActivity;
@@ -66,11 +66,11 @@ fn exit(status: &WebhookStatus) -> Exit {
     }
 }
 
-fn print(format: OutputFormat, status: &WebhookStatus) -> Result<(), Failure> {
+fn print(format: PrintFormat, status: &WebhookStatus) -> Result<(), Failure> {
     let mut output = Output::new();
     match format {
-        OutputFormat::Jsonl => output.json(status)?,
-        OutputFormat::Text => output.line(line(status))?,
+        PrintFormat::Jsonl => output.json(status)?,
+        PrintFormat::Text => output.line(line(status))?,
     }
     output.flush()
 }

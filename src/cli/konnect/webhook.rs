@@ -6,7 +6,7 @@ use serde_json::json;
 use super::access::Show;
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::konnect::api::WebhookScope;
 use crate::konnect::api::{self, UpdateWebhook};
@@ -76,18 +76,18 @@ impl Webhook {
 }
 
 fn print(
-    format: OutputFormat,
+    format: PrintFormat,
     scope: &WebhookScope,
     webhook: &api::Webhook,
 ) -> Result<Exit, Failure> {
     let mut output = Output::new();
     match format {
-        OutputFormat::Jsonl => output.json(&json!({
+        PrintFormat::Jsonl => output.json(&json!({
             "portal_id": scope.portal(),
             "audit_log_destination_id": webhook.audit_log_destination_id,
             "enabled": webhook.enabled,
         }))?,
-        OutputFormat::Text => {
+        PrintFormat::Text => {
             let destination = webhook.audit_log_destination_id.as_deref().unwrap_or("none");
             output.line(format_args!("enabled      {}", webhook.enabled))?;
             output.line(format_args!("destination  {destination}"))?;

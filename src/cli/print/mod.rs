@@ -18,7 +18,7 @@ use table::Table;
 
 /// The output format of everything but records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum OutputFormat {
+pub(crate) enum PrintFormat {
     /// Human-readable text.
     #[default]
     Text,

@@ -18,7 +18,7 @@ use hyper::header::HeaderValue;
 
 use super::exit::{Exit, Failure, ignore_closed};
 use super::input::Input;
-use super::print::OutputFormat;
+use super::print::PrintFormat;
 use super::terminal::{Output, tell};
 use crate::config::AUTHORIZATION_VARIABLE;
 use crate::entry::Format;
@@ -128,7 +128,7 @@ pub(crate) struct Send {
     acknowledged: Option<PathBuf>,
     /// The format of the report
     #[arg(short, long, value_enum, default_value_t)]
-    output: OutputFormat,
+    output: PrintFormat,
 }
 
 fn encoding() -> impl TypedValueParser<Value = Encoding> {
@@ -207,8 +207,8 @@ impl Send {
         report.seed = seed;
         let mut output = Output::new();
         let printed = match self.output {
-            OutputFormat::Text => output.text(&report),
-            OutputFormat::Jsonl => output.json(&report),
+            PrintFormat::Text => output.text(&report),
+            PrintFormat::Jsonl => output.json(&report),
         };
         ignore_closed(printed.and_then(|()| output.flush()))?;
         Ok(report.exit())

@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure, ignore_closed};
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::cli::terminal::{Output, counted, sanitise, stderr_is_terminal, tell};
 use crate::config;
 use crate::store::CheckReport;
@@ -24,7 +24,7 @@ pub(super) struct Check {
 
     /// The output format; jsonl prints one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -45,9 +45,9 @@ impl Check {
     }
 }
 
-fn print(report: &CheckReport, format: OutputFormat) -> Result<(), Failure> {
+fn print(report: &CheckReport, format: PrintFormat) -> Result<(), Failure> {
     let mut output = Output::new();
-    if format == OutputFormat::Jsonl {
+    if format == PrintFormat::Jsonl {
         output.json(report)?;
         return output.flush();
     }

@@ -13,7 +13,7 @@ use super::run_task;
 use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::grid::{Grid, cut_to, number, time, whole};
-use crate::cli::print::{OutputFormat, Screen};
+use crate::cli::print::{PrintFormat, Screen};
 use crate::cli::terminal::{Output, confirm, counted, sanitise, tell};
 use crate::clock::now;
 use crate::config::Config;
@@ -43,7 +43,7 @@ enum Command {
 struct List {
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -95,11 +95,11 @@ impl List {
         let bodies = self.store.reader()?.quarantine()?;
         let mut output = Output::new();
         match self.output {
-            OutputFormat::Text => output.grid(&grid(&bodies, Screen::of_standard_output()))?,
-            OutputFormat::Jsonl => bodies.iter().try_for_each(|body| output.json(body))?,
+            PrintFormat::Text => output.grid(&grid(&bodies, Screen::of_standard_output()))?,
+            PrintFormat::Jsonl => bodies.iter().try_for_each(|body| output.json(body))?,
         }
         output.flush()?;
-        if self.output == OutputFormat::Text {
+        if self.output == PrintFormat::Text {
             let bytes: u64 = bodies.iter().map(|body| body.bytes).sum();
             let bodies = counted(bodies.len() as u64, "body");
             tell(format_args!("{bodies}, {}", counted(bytes, "byte")));

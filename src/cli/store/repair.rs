@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::cli::terminal::{Output, confirm, sanitise, tell};
 use crate::store::repair::{Plan, Report};
 
@@ -30,7 +30,7 @@ pub(super) struct Repair {
 
     /// The output format; jsonl prints one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 }
 
 impl Repair {
@@ -39,8 +39,8 @@ impl Repair {
         let report = plan.report();
         let mut output = Output::new();
         match self.output {
-            OutputFormat::Jsonl => output.json(&report)?,
-            OutputFormat::Text => {
+            PrintFormat::Jsonl => output.json(&report)?,
+            PrintFormat::Text => {
                 lines(&report).iter().try_for_each(|line| output.text(sanitise(line)))?;
             }
         }

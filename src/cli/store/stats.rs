@@ -8,7 +8,7 @@ use indicatif::HumanBytes;
 use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::grid::{Grid, cut_to, number, time, whole};
-use crate::cli::print::{OutputFormat, Screen};
+use crate::cli::print::{PrintFormat, Screen};
 use crate::cli::terminal::{Output, counted, sanitise};
 use crate::entry::Millis;
 use crate::store::{self, Refused, StoredDelivery};
@@ -24,7 +24,7 @@ pub(super) struct Stats {
 
     /// The output format; jsonl prints one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -35,8 +35,8 @@ impl Stats {
         let stats = self.store.reader()?.stats(self.limit)?;
         let mut output = Output::new();
         match self.output {
-            OutputFormat::Jsonl => output.json(&stats)?,
-            OutputFormat::Text => {
+            PrintFormat::Jsonl => output.json(&stats)?,
+            PrintFormat::Text => {
                 lines(&stats, Screen::of_standard_output())
                     .iter()
                     .try_for_each(|line| output.text(sanitise(line)))?;

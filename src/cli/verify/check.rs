@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::super::input::blocks::{Block, Line, MAX_KEPT};
 use super::super::input::member::{NoLine, line_in};
-use super::super::print::OutputFormat;
+use super::super::print::PrintFormat;
 use super::super::terminal::sanitise;
 use super::tally::Tally;
 use crate::entry::layout::MAX_LINE;
@@ -24,7 +24,7 @@ const CHUNK: usize = 32;
 pub(super) struct Check {
     pub(super) keys: KeySet,
     pub(super) expected: ExpectedIds,
-    pub(super) output: OutputFormat,
+    pub(super) output: PrintFormat,
     pub(super) allow_unsigned: bool,
     /// The member or column with the line.
     pub(super) field: Option<String>,
@@ -76,7 +76,7 @@ impl Check {
         tally.count(verdict, fine);
         // Skip reading the fields if they are not needed.
         let anybody = self.expected.org_ids.is_empty() && self.expected.portal_ids.is_empty();
-        if self.output == OutputFormat::Text && anybody {
+        if self.output == PrintFormat::Text && anybody {
             if !fine {
                 self.write_text(source(), verdict, &[], out);
             }
@@ -86,7 +86,7 @@ impl Check {
         let entry = examined.read(raw, &self.expected, self.now);
         entry.warnings.iter().for_each(|warning| tally.count_warning(*warning));
         match self.output {
-            OutputFormat::Jsonl => {
+            PrintFormat::Jsonl => {
                 let time = entry.own_time(self.now);
                 let origin = Origin::File { source: source() };
                 let is_cut = entry.raw.len() >= MAX_KEPT;
@@ -97,7 +97,7 @@ impl Check {
                 }
                 write_record(&record, out);
             }
-            OutputFormat::Text => {
+            PrintFormat::Text => {
                 let foreign =
                     |one: &&Warning| matches!(one, Warning::ForeignOrg | Warning::ForeignPortal);
                 let warnings: Vec<_> = entry.warnings.iter().filter(foreign).copied().collect();
@@ -129,10 +129,10 @@ impl Check {
 
     fn write_missing_line(&self, source: String, why: NoLine, raw: Bytes, out: &mut Vec<u8>) {
         match self.output {
-            OutputFormat::Text => {
+            PrintFormat::Text => {
                 write_line(&format!("{source} {} {why}", VerdictName::Malformed), out)
             }
-            OutputFormat::Jsonl => write_record(
+            PrintFormat::Jsonl => write_record(
                 &Record {
                     origin: Origin::File { source },
                     time: None,
@@ -173,7 +173,7 @@ mod tests {
     use crate::entry::Format;
     use crate::konnect::sign::{Signer, place};
 
-    fn check(field: Option<&str>, output: OutputFormat, key: &Signer) -> Check {
+    fn check(field: Option<&str>, output: PrintFormat, key: &Signer) -> Check {
         Check {
             keys: KeySet::new([Arc::new(key.key().clone())]),
             expected: ExpectedIds::default(),
@@ -208,7 +208,7 @@ mod tests {
         let valid = signed(&signer, TEXT);
         let lines =
             format!("{valid}\n\nhello\n{TEXT}\n{}\n", valid.replace("org_id=o", "org_id=p"));
-        let mut check = check(None, OutputFormat::Text, &signer);
+        let mut check = check(None, PrintFormat::Text, &signer);
         let (out, tally) = run(&check, &lines, false);
         assert_eq!(
             out,
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn jsonl_has_a_record_for_each_line() {
         let signer = signer();
-        let check = check(None, OutputFormat::Jsonl, &signer);
+        let check = check(None, PrintFormat::Jsonl, &signer);
         let lines = format!("{}\n{{\"a\":1}}\n\nhello\n", signed(&signer, TEXT));
         let (out, tally) = run(&check, &lines, false);
         let records: Vec<serde_json::Value> =
@@ -255,7 +255,7 @@ mod tests {
     fn a_wrapped_line_is_checked_like_a_plain_one() {
         let signer = signer();
         let wrapped = serde_json::json!({"_raw": signed(&signer, TEXT)}).to_string();
-        let check = check(Some("_raw"), OutputFormat::Text, &signer);
+        let check = check(Some("_raw"), PrintFormat::Text, &signer);
         let (out, tally) = run(&check, &wrapped, true);
         assert_eq!(out, "");
         assert!(!tally.is_negative());

@@ -15,7 +15,7 @@ use clap::Args;
 use super::args::KeyArgs;
 use super::exit::{Exit, Failure};
 use super::input::Input;
-use super::print::OutputFormat;
+use super::print::PrintFormat;
 use super::terminal::{progress, tell};
 use crate::clock;
 use crate::ingest::ExpectedIds;
@@ -59,7 +59,7 @@ pub(crate) struct Verify {
     field: Option<String>,
     /// The output format
     #[arg(short, long, value_enum, default_value_t)]
-    output: OutputFormat,
+    output: PrintFormat,
     /// The number of threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,

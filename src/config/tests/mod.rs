@@ -4,8 +4,11 @@ mod refused;
 mod tables;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use ipnet::IpNet;
 
 use super::*;
 use crate::net::PairFiles;
@@ -275,7 +278,9 @@ fn flags_go_before_the_receiver_and_the_console_of_the_file() {
         ("2001:db8::1", true),
         ("2001:db8::2", false),
     ] {
-        assert_eq!(config.receiver.trusts(peer.parse().unwrap()), trusted, "{peer}");
+        let peer: IpAddr = peer.parse().unwrap();
+        let is_among = |net: &IpNet| net.contains(&peer.to_canonical());
+        assert_eq!(config.receiver.trusted_proxies.iter().any(is_among), trusted, "{peer}");
     }
 
     let flags = Flags {

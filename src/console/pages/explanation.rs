@@ -21,7 +21,6 @@ const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x
 
 #[derive(Debug)]
 pub(super) struct Explanation {
-    /// The verdict.
     pub(super) verdict: Badge,
     /// The reason, in a sentence or two.
     pub(super) why: String,

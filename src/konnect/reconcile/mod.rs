@@ -38,7 +38,6 @@ pub(crate) struct EntryIdentity {
     details: [String; 3],
 }
 
-/// A stored entry.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredEntry {
     pub(crate) identity: EntryIdentity,

@@ -156,7 +156,6 @@ impl JsonBody {
         None
     }
 
-    /// A time.
     pub(super) fn time(&mut self, name: &str) -> Option<Time> {
         match self.text(name)?.parse() {
             Ok(time) => Some(time),

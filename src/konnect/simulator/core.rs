@@ -97,7 +97,6 @@ impl Core {
         })
     }
 
-    /// Adds a token without the role.
     pub(super) fn add_token_without_role(&self, token: Secret) -> Result<(), ErrorResponse> {
         let mut known = self.without_role.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_TOKENS {

@@ -58,7 +58,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// How many entries are kept at most, whatever the retention.
 const MOST_ENTRIES: usize = 250_000;
 
-/// What the stand-in is started with.
+/// What the simulator is started with.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// Where it listens.
@@ -87,7 +87,6 @@ pub(crate) struct Options {
     pub(crate) batch: usize,
     /// How long an attempt to deliver may take.
     pub(crate) attempt_timeout: Duration,
-    /// Its clock.
     pub(crate) clock: Clock,
 }
 
@@ -113,7 +112,7 @@ impl Default for Options {
     }
 }
 
-/// Why the stand-in cannot start.
+/// Why the simulator cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
     /// The address.
@@ -130,7 +129,7 @@ pub(crate) enum StartError {
     NoRandomness,
 }
 
-/// A stand-in that is bound.
+/// A simulator that is bound.
 #[derive(Debug)]
 pub(crate) struct Simulator {
     listener: Listener,
@@ -222,7 +221,7 @@ impl Simulator {
     }
 }
 
-/// The stand-in but for its network, the id of its organization, and those of its portals.
+/// The simulator but for its network, the id of its organization, and those of its portals.
 fn assemble(options: Options) -> Result<(Core, String, Vec<String>), StartError> {
     let mut made = options.seed.map_or_else(Rng::new, Rng::with_seed);
     let org_id = options.org_id.unwrap_or_else(|| uuid(&mut made));

@@ -92,7 +92,6 @@ impl ListQuery {
         }
     }
 
-    /// A time.
     pub(super) fn time(&mut self, name: &str) -> Option<Time> {
         let time = self.value(name)?.parse();
         if time.is_err() {

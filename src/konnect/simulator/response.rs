@@ -31,7 +31,6 @@ fn response(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Re
     response
 }
 
-/// An error response.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ErrorResponse {
     /// The token is missing or unknown.

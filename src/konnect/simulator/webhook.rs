@@ -40,7 +40,6 @@ pub(super) struct WebhookState {
     batches: u64,
 }
 
-/// The last attempt.
 #[derive(Debug)]
 struct LastAttempt {
     at: Millis,
@@ -60,7 +59,6 @@ struct Replay {
     queue: DeliveryQueue,
 }
 
-/// The result of an attempt.
 #[derive(Clone, Debug)]
 pub(super) struct AttemptResult {
     /// The status of the response, if there was one.

@@ -352,7 +352,6 @@ impl Portal {
 /// A call of the simulator's own API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ApiCall<'a> {
-    /// Its method.
     pub(crate) method: &'a str,
     /// Its path, with the version.
     pub(crate) path: &'a str,
@@ -365,14 +364,13 @@ pub(crate) struct ApiCall<'a> {
     /// Which sort of token.
     pub(crate) auth_type: AuthType,
     pub(crate) src: &'a str,
-    /// Its `User-Agent`.
     pub(crate) user_agent: &'a str,
     /// From [`Traffic::trace_id`]. It is also in the `instance` of an error.
     pub(crate) trace_id: u64,
 }
 
 impl Traffic {
-    /// The entries of a call of the stand-in's own API at `at`: that its token was recognised or
+    /// The entries of a call of the simulator's own API at `at`: that its token was recognised or
     /// not, the permission, and the access if it would have changed something.
     pub(crate) fn call(&mut self, at: Millis, call: &ApiCall<'_>) -> Vec<Event> {
         let nobody = Principal { id: String::new(), name: None };

@@ -234,7 +234,7 @@ fn a_named_developer_stays_the_same() {
     );
 }
 
-/// That a call of the stand-in gives these entries: kind and severity of each.
+/// That a call of the simulator gives these entries: kind and severity of each.
 fn check_call(method: &str, status: u16, known: bool, expected: &[(Kind, i64)]) {
     let mut traffic = Traffic::new(9, "org".to_owned(), vec![]);
     let owner = traffic.owner().clone();
@@ -262,7 +262,7 @@ fn check_call(method: &str, status: u16, known: bool, expected: &[(Kind, i64)]) 
 }
 
 #[test]
-fn a_call_of_the_stand_in_gives_its_entries() {
+fn a_call_of_the_simulator_gives_its_entries() {
     use Kind::{Access, Authentication, Authorization};
     check_call("GET", 200, true, &[(Authentication, 0), (Authorization, 1)]);
     check_call("PATCH", 200, true, &[(Authentication, 0), (Authorization, 1), (Access, 1)]);

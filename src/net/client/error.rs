@@ -17,7 +17,6 @@ pub enum ClientError {
     /// The URL cannot be requested.
     #[error("bad URL {url:?}: {why}")]
     Url {
-        /// The URL.
         url: String,
         /// What is wrong with it.
         why: &'static str,
@@ -25,7 +24,6 @@ pub enum ClientError {
     /// There is no connection: the name is unknown, nothing listens there, or the proxy refuses.
     #[error("cannot connect to {url}: {why}")]
     Connect {
-        /// The URL.
         url: String,
         /// What failed, and what to try.
         why: String,
@@ -33,7 +31,6 @@ pub enum ClientError {
     /// The TLS handshake failed, usually because the server is not trusted.
     #[error("the TLS handshake with {url} failed: {why}")]
     Tls {
-        /// The URL.
         url: String,
         /// What failed, and what to try.
         why: String,
@@ -41,7 +38,6 @@ pub enum ClientError {
     /// The connection failed before the response was complete.
     #[error("the connection to {url} failed: {why}")]
     Lost {
-        /// The URL.
         url: String,
         /// What failed.
         why: String,
@@ -49,23 +45,16 @@ pub enum ClientError {
     /// The response was not complete in time.
     #[error("no complete answer from {url} within {after:?}")]
     Timeout {
-        /// The URL.
         url: String,
         /// The time-out.
         after: Duration,
     },
     /// The status is not 200.
     #[error("{url} answered {status}, expected 200")]
-    Status {
-        /// The URL.
-        url: String,
-        /// The status.
-        status: StatusCode,
-    },
+    Status { url: String, status: StatusCode },
     /// The response is over the size limit.
     #[error("{url} answered with more than {max} bytes")]
     TooLarge {
-        /// The URL.
         url: String,
         /// The limit, in bytes.
         max: usize,
@@ -73,7 +62,6 @@ pub enum ClientError {
     /// A redirection is not followed.
     #[error("{url} redirects, and the redirection is not followed: {why}")]
     Redirect {
-        /// The URL.
         url: String,
         /// The reason.
         why: String,

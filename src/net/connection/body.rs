@@ -17,7 +17,6 @@ use hyper::{Request, Version};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-/// The body of a request.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     /// `None` after the end.

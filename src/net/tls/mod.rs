@@ -69,7 +69,6 @@ pub enum TlsError {
     #[error("cannot use the certificate in {} with the key in {}: {source}",
         files.certificate.display(), files.key.display())]
     Unusable {
-        /// The files.
         files: PairFiles,
         /// What rustls says.
         source: rustls::Error,

@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn values_over_the_maximum_share_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        let path: crate::output::Template =
+        let path: crate::output::template::Template =
             folder.path().join("{org_id}/x.log").to_str().unwrap().parse().unwrap();
         let write = |values: &[&str]| {
             let mut files = files(folder.path(), |settings| {

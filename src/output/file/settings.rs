@@ -21,7 +21,7 @@ use crate::settings::{ConfigError, Mismatch, Section, optional, or, required, se
 
 settings! {
     /// The keys of the type `file`. Sizes are in bytes.
-    pub struct FileSettings {
+    pub(crate) struct FileSettings {
         /// The path of the file of an entry.
         pub path: Template = required("give it, such as \"out/{date}.jsonl\"", template);
         /// The maximum number of values chosen by senders that have files of their own.
@@ -49,7 +49,7 @@ settings! {
 settings! {
     /// The permissions and the owner of a new file.
     #[derive(Copy)]
-    pub struct Access {
+    pub(crate) struct Access {
         /// The permission bits.
         pub mode: u32 = or(0o600, mode);
         /// The id of the owner, or that of this process.
@@ -61,7 +61,7 @@ settings! {
 
 words! {
     /// How rotated files are compressed.
-    pub enum Compress {
+    pub(crate) enum Compress {
         /// No compression.
         None = "none",
         /// gzip (RFC 1952).
@@ -73,7 +73,7 @@ words! {
 
 words! {
     /// When lines are synced to the disk.
-    pub enum Fsync {
+    pub(crate) enum Fsync {
         /// After each batch.
         Always = "always",
         /// Once a second.

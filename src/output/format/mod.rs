@@ -14,8 +14,7 @@ use crate::entry::{Record, VerdictName};
 use crate::output::settings::NotValid;
 
 words! {
-    /// The formats of outputs.
-    pub enum OutputFormat {
+    pub(crate) enum OutputFormat {
         /// The line as received.
         Raw = "raw",
         /// The JSON of the entry.
@@ -29,7 +28,7 @@ words! {
 
 impl OutputFormat {
     /// Appends the entry to `line`. It contains no line end.
-    pub fn write(self, record: &Record, line: &mut Vec<u8>) {
+    pub(crate) fn write(self, record: &Record, line: &mut Vec<u8>) {
         match self {
             OutputFormat::Raw if !record.raw.contains(&b'\n') => {
                 line.extend_from_slice(&record.raw)
@@ -45,7 +44,7 @@ impl OutputFormat {
 
     /// Appends the entry and a line end. If verdicts are to be marked, a raw line has its verdict
     /// before it.
-    pub fn write_line(self, record: &Record, not_valid: NotValid, line: &mut Vec<u8>) {
+    pub(crate) fn write_line(self, record: &Record, not_valid: NotValid, line: &mut Vec<u8>) {
         let is_valid = record.verdict == VerdictName::Valid;
         if self == OutputFormat::Raw && not_valid == NotValid::Mark && !is_valid {
             line.extend_from_slice(b"[vidimus verdict=");

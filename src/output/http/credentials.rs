@@ -13,7 +13,6 @@ use crate::settings::value::{pairs, path, secret, text};
 use crate::settings::{ConfigError, Mismatch, Secret, Section, optional, or, settings};
 
 settings! {
-    /// The keys of the credentials.
     pub(super) struct CredentialKeys {
         authorization: Option<Secret> = optional(secret);
         authorization_file: Option<PathBuf> = optional(path);

@@ -26,7 +26,7 @@ use crate::settings::{
 
 settings! {
     /// The keys of the type `http`. Sizes are in bytes.
-    pub struct HttpSettings {
+    pub(crate) struct HttpSettings {
         /// The URL of the endpoint.
         pub url: HttpUrl =
             required("give it, such as \"https://siem.example.com/audit-logs\"", url);
@@ -77,7 +77,7 @@ settings! {
 
 words! {
     /// The format of the body of a request.
-    pub enum Body {
+    pub(crate) enum Body {
         /// One entry per line.
         Lines = "lines",
         /// A JSON array.
@@ -93,7 +93,7 @@ words! {
 
 words! {
     /// The action of a `_bulk`.
-    pub enum Action {
+    pub(crate) enum Action {
         /// Writes the document, and replaces one with the same id.
         Index = "index",
         /// Writes the document unless there is one with the same id. Data streams need this.
@@ -244,7 +244,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::output::Destination;
+    use crate::output::destination::Destination;
     use crate::output::testing::{EXAMPLE, check_refused, load, outputs};
 
     const HTTP: &str = "[[output]]\nname = 'a'\ntype = 'http'\nurl = 'https://a.test/in'\n";

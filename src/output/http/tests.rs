@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::net::Trigger;
-use crate::output::Destination;
+use crate::output::destination::Destination;
 use crate::output::testing::{outputs, record};
 
 /// The settings of an output with these keys.

@@ -23,7 +23,7 @@ use crate::settings::{ConfigError, Mismatch, PairKeys, Section, optional, or, re
 
 settings! {
     /// The keys of the type `syslog`.
-    pub struct SyslogSettings {
+    pub(crate) struct SyslogSettings {
         /// The address of the receiver.
         pub address: Address = required(
             "give it, such as \"siem.example.com:6514\"",
@@ -66,16 +66,15 @@ settings! {
 
 /// A host and a port. An IPv6 address is written in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     /// A name or an IP address, without brackets.
     pub host: String,
-    /// The port.
     pub port: u16,
 }
 
 /// How the receiver is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub(crate) enum Transport {
     /// Over TCP: everybody on the way can read the entries.
     Tcp,
     /// Over TLS.
@@ -84,7 +83,7 @@ pub enum Transport {
 
 /// The settings of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyslogTls {
+pub(crate) struct SyslogTls {
     /// The name in the receiver's certificate.
     pub server_name: ServerName<'static>,
     /// Certificates that are trusted in addition to those of the system.
@@ -106,7 +105,7 @@ words! {
 words! {
     /// The facilities (RFC 5424, 6.2.1) with the names that syslog daemons use, in the order of
     /// their numbers.
-    pub enum Facility {
+    pub(crate) enum Facility {
         /// 0, kernel messages.
         Kern = "kern",
         /// 1, user-level messages.
@@ -160,7 +159,7 @@ words! {
 
 impl Facility {
     /// The number of the facility.
-    pub fn number(self) -> u8 {
+    pub(crate) fn number(self) -> u8 {
         self as u8
     }
 }
@@ -299,7 +298,7 @@ fn sd_id(value: &DeValue<'_>) -> Result<String, Mismatch> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::Destination;
+    use crate::output::destination::Destination;
     use crate::output::testing::{check_refused, load, outputs};
 
     fn check(address: &str, expected: Option<(&str, u16)>) {

@@ -20,7 +20,6 @@ use std::str::FromStr;
 use super::file::{ENDINGS, STAMP_LENGTH, is_stamp};
 use crate::entry::{Kind, Millis, Record};
 
-/// The placeholders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Placeholder {
     /// `2025-05-16`.
@@ -72,11 +71,11 @@ impl Piece {
 
 /// A path with placeholders, split at `/`. It names a file, not a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Vec<Piece>>);
+pub(crate) struct Template(Vec<Vec<Piece>>);
 
 /// An error in a template, as what was expected instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TemplateError {
+pub(crate) enum TemplateError {
     /// An unknown placeholder.
     #[error(
         "one of {{date}}, {{hour}}, {{kind}}, {{product}}, {{org_id}}, {{verdict}} in braces, not {{{0}}}"
@@ -117,18 +116,18 @@ const SHORTEST: usize = 16;
 
 impl Template {
     /// A template without placeholders.
-    pub fn literal(path: &Path) -> Template {
+    pub(crate) fn literal(path: &Path) -> Template {
         let part = |part: &str| vec![Piece::Text(part.to_owned())];
         Template(path.to_string_lossy().split('/').map(part).collect())
     }
 
     /// The path of the file of `record`.
-    pub fn path(&self, record: &Record) -> PathBuf {
+    pub(crate) fn path(&self, record: &Record) -> PathBuf {
         self.filled(|placeholder| value(placeholder, record))
     }
 
     /// The path of the file of `record`, with `other` in place of the values that senders choose.
-    pub fn other_path(&self, record: &Record) -> PathBuf {
+    pub(crate) fn other_path(&self, record: &Record) -> PathBuf {
         self.filled(|placeholder| match placeholder.is_chosen() {
             true => OTHER.to_owned(),
             false => value(placeholder, record),
@@ -137,7 +136,7 @@ impl Template {
 
     /// The values that the sender of `record` chose, or `None` if the template has no such
     /// placeholder.
-    pub fn chosen(&self, record: &Record) -> Option<String> {
+    pub(crate) fn chosen(&self, record: &Record) -> Option<String> {
         let values = self.0.iter().flatten().filter_map(|piece| match piece {
             Piece::Of(placeholder) if placeholder.is_chosen() => Some(value(*placeholder, record)),
             _ => None,
@@ -149,7 +148,7 @@ impl Template {
 
     /// The file or folder on the way to `path`, a file of this template, that exists once an entry
     /// with the same chosen values was written.
-    pub fn of_chosen<'a>(&self, path: &'a Path) -> &'a Path {
+    pub(crate) fn of_chosen<'a>(&self, path: &'a Path) -> &'a Path {
         let after = self.0.iter().rev().take_while(|part| !part.iter().any(Piece::is_chosen));
         let names = |part: &&Vec<Piece>| !matches!(part.as_slice(), [Piece::Text(text)] if text.is_empty() || text == ".");
         path.ancestors().nth(after.filter(names).count()).unwrap_or(path)

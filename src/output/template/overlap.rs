@@ -12,13 +12,13 @@ use crate::entry::{Kind, VerdictName};
 
 impl Template {
     /// Whether both templates can name the same file.
-    pub fn may_overlap(&self, other: &Template) -> bool {
+    pub(crate) fn may_overlap(&self, other: &Template) -> bool {
         let (ours, theirs) = (self.parts(), other.parts());
         ours.len() == theirs.len() && ours.iter().zip(&theirs).all(|(a, b)| a.may_be(b))
     }
 
     /// Whether a file of this template can have the name of a folder of `other`.
-    pub fn may_be_parent_of(&self, other: &Template) -> bool {
+    pub(crate) fn may_be_parent_of(&self, other: &Template) -> bool {
         let (ours, theirs) = (self.parts(), other.parts());
         theirs.get(..ours.len()).is_some_and(|folder| {
             theirs.len() > ours.len() && folder.iter().zip(&ours).all(|(a, b)| a.may_be(b))
@@ -26,7 +26,7 @@ impl Template {
     }
 
     /// Whether the template can name the file `path`.
-    pub fn may_produce(&self, path: &Path) -> bool {
+    pub(crate) fn may_produce(&self, path: &Path) -> bool {
         self.may_overlap(&Template::literal(path))
     }
 

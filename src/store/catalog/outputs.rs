@@ -27,7 +27,6 @@ impl Position {
     pub const OLDEST: Position = Position { next_id: 1, change: 0 };
 }
 
-/// The cursor of an output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputCursor {
     /// Everything before it was delivered.

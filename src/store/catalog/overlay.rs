@@ -41,9 +41,7 @@ pub(in crate::store) struct Overlay<'a>(&'a Database);
 /// A change of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::store) struct Change {
-    /// Its number.
     pub(in crate::store) number: u64,
-    /// The entry.
     pub(in crate::store) entry: u64,
 }
 

@@ -38,7 +38,6 @@ pub(in crate::store) struct Segment {
     pub first_id: u64,
     /// The id of its first delivery.
     pub first_delivery: u64,
-    /// Its state.
     pub state: State,
     /// Its file in the folder of the segments.
     pub file: String,
@@ -124,7 +123,7 @@ impl Catalog {
     pub(in crate::store) fn segment_after(&self, id: u64) -> Result<Option<u64>, StoreError> {
         let sql = "SELECT min(first_id) FROM segments WHERE first_id > ?1 AND state <> 'dropped'";
         self.read("find a segment", |catalog| {
-            catalog.prepare_cached(sql)?.query_row([id], |row| row.get(0))
+            catalog.prepare_cached(sql)?.query_row([id.min(MAX_ID)], |row| row.get(0))
         })
     }
 

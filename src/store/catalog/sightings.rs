@@ -15,7 +15,6 @@ use crate::store::error::StoreError;
 pub struct Sighting {
     /// The file or URL of the key set.
     pub source: String,
-    /// The key.
     pub key: Key,
     /// When the set had it first.
     pub first_seen: Millis,

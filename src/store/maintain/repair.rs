@@ -74,7 +74,6 @@ pub struct RepairedSegment {
 pub struct SetAside {
     /// Its name.
     pub file: String,
-    /// Why.
     pub why: String,
 }
 

@@ -18,7 +18,6 @@ const CURRENT: Duration = Duration::from_secs(60);
 /// The status of an output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OutputStanding {
-    /// Its name.
     pub name: String,
     /// Whether it is configured.
     pub configured: bool,

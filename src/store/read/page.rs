@@ -36,7 +36,6 @@ pub struct Page {
 pub struct PageCursor {
     /// The time of the last entry on the previous page.
     time: i64,
-    /// Its id.
     id: u64,
     /// The largest id when the first page was read.
     high: u64,

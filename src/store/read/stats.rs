@@ -58,7 +58,6 @@ pub struct Stats {
     pub keys: usize,
 }
 
-/// A segment.
 #[derive(Debug, Serialize)]
 pub struct SegmentStats {
     /// The id of its first entry.

@@ -114,7 +114,6 @@ impl Redeliveries {
         self.older.push(id);
     }
 
-    /// Notes a spelling.
     pub(in crate::store) fn note_spelling(&mut self, spelling: NewSpelling) {
         self.spellings.push(spelling);
     }

@@ -65,7 +65,6 @@ pub struct Appended {
 /// A delivery that was stored.
 #[derive(Clone, Debug)]
 pub struct StoredBatch {
-    /// The delivery.
     pub delivery: Delivery,
     /// The number of its lines.
     pub appended: Appended,

@@ -8,7 +8,7 @@
 //! - [`Signer`] signs entries. [`KeyServer`] serves key sets, and fails on request.
 //! - [`Endpoint`] receives what outputs send, and fails on request.
 //! - [`MemoryLimit`] limits the memory of a program.
-//! - [`StandIn`] is the real binary as a stand-in for Konnect.
+//! - [`Simulator`] is the real binary as a simulator of Konnect.
 //!
 //! Only [`wait_until`] sleeps, and no test asserts on time.
 
@@ -17,7 +17,7 @@ mod key_server;
 mod memory;
 mod serve;
 mod signer;
-mod stand_in;
+mod simulator;
 
 pub(crate) mod home;
 pub(crate) mod http;
@@ -34,7 +34,7 @@ pub(crate) use memory::MemoryLimit;
 use serde_json::Value;
 pub(crate) use serve::{Serve, Setup, write_private};
 pub(crate) use signer::{Signer, cef, jwks};
-pub(crate) use stand_in::StandIn;
+pub(crate) use simulator::Simulator;
 
 /// The longest wait. A test that waits longer fails instead of hanging.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(100);

@@ -1,4 +1,4 @@
-//! The answers of the stand-in to every method at every path, and to bad requests, match
+//! The answers of the simulator to every method at every path, and to bad requests, match
 //! `fixtures/konnect/answers.txt` byte for byte. To rewrite that file, run
 //! `VIDIMUS_UPDATE=1 cargo test --test it konnect::answers`.
 
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::StandIn;
+use crate::harness::Simulator;
 use crate::harness::http::{RawConnection, head};
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "X-OTHER"];
@@ -55,28 +55,28 @@ const PATHS: [&str; 36] = [
     "/simulate/nothing/at/all",
 ];
 
-/// A stand-in, and a second token without the role.
+/// A simulator, and a second token without the role.
 struct Probe {
-    stand_in: StandIn,
+    simulator: Simulator,
     weak: String,
 }
 
 impl Probe {
     fn new() -> Probe {
-        let stand_in = StandIn::start(&["--portal", "PORTAL"]);
-        let weak = stand_in.simulate("tokens", Value::Null)["token"].as_str().unwrap().to_owned();
-        Probe { stand_in, weak }
+        let simulator = Simulator::start(&["--portal", "PORTAL"]);
+        let weak = simulator.simulate("tokens", Value::Null)["token"].as_str().unwrap().to_owned();
+        Probe { simulator, weak }
     }
 
     fn entries(&self) -> u64 {
-        let state = self.stand_in.call("GET", "/simulate/state", Value::Null, 200).json();
+        let state = self.simulator.call("GET", "/simulate/state", Value::Null, 200).json();
         state["entries"].as_u64().unwrap()
     }
 
     /// Sends a request. Returns the head and the body of the answer, without the parts that differ
     /// between runs.
     fn answer(&self, request: &[u8]) -> (String, String) {
-        let port = self.stand_in.api.rsplit_once(':').unwrap().1.parse().unwrap();
+        let port = self.simulator.api.rsplit_once(':').unwrap().1.parse().unwrap();
         let mut connection = RawConnection::plain(port);
         connection.send(request);
         let answer = String::from_utf8(connection.rest()).unwrap();
@@ -104,7 +104,7 @@ impl Probe {
     fn statuses(&self, method: &str, path: &str) -> String {
         let mut text = format!("  {method:7}");
         let mut allow = String::new();
-        for token in ["kpat_x", &self.weak, &self.stand_in.token] {
+        for token in ["kpat_x", &self.weak, &self.simulator.token] {
             let before = self.entries();
             let (head, _) = self.request(&format!("Bearer {token}"), method, path, "");
             let left = self.entries() - before;
@@ -210,7 +210,7 @@ fn every_answer_is_as_it_is_written_down() {
             text += &probe.statuses(method, path);
         }
     }
-    for (name, request) in requests(&probe.stand_in.token) {
+    for (name, request) in requests(&probe.simulator.token) {
         let (head, body) = probe.answer(request.as_bytes());
         writeln!(text, "\n{name}\n{head}\n{body}").unwrap();
     }

@@ -1,4 +1,4 @@
-//! `vidimus konnect` with a receiver and the stand-in.
+//! `vidimus konnect` with a receiver and the simulator.
 
 use std::fs;
 use std::path::Path;
@@ -276,10 +276,10 @@ fn a_missing_token_and_a_missing_role_are_named() {
     let none = world.command(&["status"]).run().expect(2);
     assert!(none.stderr.contains("--token-file") && none.stderr.contains("KONNECT_TOKEN"));
     world.command(&["status", "--token-file", "token"]).run().expect(0);
-    let loud = world.command(&["status", "--token", &world.stand_in.token]).run().expect(0);
+    let loud = world.command(&["status", "--token", &world.simulator.token]).run().expect(0);
     assert!(loud.stderr.contains("shell history keeps a token"), "{}", loud.stderr);
     let config = "[konnect]\ntoken_file = 'token'\n";
-    fs::write(world.stand_in.home().join("config.toml"), config).unwrap();
+    fs::write(world.simulator.home().join("config.toml"), config).unwrap();
     world.command(&["status", "--config", "config.toml"]).run().expect(0);
 
     let wrong = world.command(&["status"]).token("kpat_wrong").run().expect(3);
@@ -318,7 +318,7 @@ fn a_watch_ends_when_the_webhook_goes_inactive() {
     let mut watch = world.command(&["status", "--watch", "--interval", "100ms", "-o", "jsonl"]);
     watch
         .0
-        .env("KONNECT_TOKEN", &world.stand_in.token)
+        .env("KONNECT_TOKEN", &world.simulator.token)
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     let watch = watch.0.spawn().unwrap();
@@ -341,7 +341,7 @@ fn the_saved_setup_holds_no_secret() {
     world.set_up(&[]).expect(0);
     let file = world.data().join("konnect-setup.json");
     let text = fs::read_to_string(&file).unwrap();
-    assert!(!text.contains(&world.serve.authorization) && !text.contains(&world.stand_in.token));
+    assert!(!text.contains(&world.serve.authorization) && !text.contains(&world.simulator.token));
     assert!(Path::new(&file).exists());
     world.konnect(&["teardown"]).expect(0);
     assert!(!file.exists());

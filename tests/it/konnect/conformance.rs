@@ -1,33 +1,33 @@
-//! Every answer of the stand-in conforms to the documented schemas, errors included.
+//! Every answer of the simulator conforms to the documented schemas, errors included.
 
 use serde_json::{Value, json};
 
 use super::schemas::{Operation, conforms, operations, requests};
-use crate::harness::{Answer, StandIn};
+use crate::harness::{Answer, Simulator};
 
-/// A stand-in with a destination.
+/// A simulator with a destination.
 struct DocumentedApi {
-    stand_in: StandIn,
+    simulator: Simulator,
     destination: String,
 }
 
 impl DocumentedApi {
     fn new() -> DocumentedApi {
-        let stand_in = StandIn::start(&["--seed", "7"]);
-        let made = stand_in.call("POST", "/v3/audit-log-destinations", destination("first"), 201);
+        let simulator = Simulator::start(&["--seed", "7"]);
+        let made = simulator.call("POST", "/v3/audit-log-destinations", destination("first"), 201);
         let destination = made.json()["id"].as_str().unwrap().to_owned();
-        DocumentedApi { stand_in, destination }
+        DocumentedApi { simulator, destination }
     }
 
     fn path(&self, version: &str, operation: &Operation) -> String {
         let path = operation.path.replace("{auditLogDestinationId}", &self.destination);
-        format!("/{version}{}", path.replace("{portalId}", &self.stand_in.portal))
+        format!("/{version}{}", path.replace("{portalId}", &self.simulator.portal))
     }
 
     /// Makes a call and checks the answer against its schema. Returns the status and the body.
     #[track_caller]
     fn check(&self, operation: &Operation, path: &str, body: &Value) -> (u16, Value) {
-        let answer = self.stand_in.ask(&operation.method, path, body);
+        let answer = self.simulator.ask(&operation.method, path, body);
         let reply = json_or_null(&answer);
         conforms(&operation.operation, answer.status, &reply);
         (answer.status, reply)
@@ -47,7 +47,8 @@ fn json_or_null(answer: &Answer) -> Value {
 
 /// A documented body with an existing destination and a recent range.
 fn with_current_values(world: &DocumentedApi, mut body: Value) -> Value {
-    let now = world.stand_in.call("GET", "/simulate/clock", Value::Null, 200).json()["now"].clone();
+    let now =
+        world.simulator.call("GET", "/simulate/clock", Value::Null, 200).json()["now"].clone();
     let start: jiff::Timestamp = now.as_str().unwrap().parse().unwrap();
     let start = start - jiff::SignedDuration::from_mins(30);
     let values = [
@@ -82,11 +83,11 @@ fn every_documented_body_is_accepted_and_each_answer_conforms() {
             let bodies = if bodies.is_empty() { vec![Value::Null] } else { bodies };
             for body in bodies {
                 // Finishes a running replay, which would be a conflict.
-                world.stand_in.simulate("deliver", Value::Null);
+                world.simulator.simulate("deliver", Value::Null);
                 if operation.operation == "delete-audit-log-destination" {
                     let made = destination("to be deleted");
                     let path = format!("/{version}/audit-log-destinations");
-                    let made = world.stand_in.call("POST", &path, made, 201).json();
+                    let made = world.simulator.call("POST", &path, made, 201).json();
                     world.destination = made["id"].as_str().unwrap().to_owned();
                 }
                 let path = world.path(version, operation);
@@ -121,7 +122,7 @@ fn a_bad_body_is_answered_400_and_names_the_field() {
 #[test]
 fn wrong_tokens_missing_roles_and_unknown_ids_get_documented_problems() {
     let world = DocumentedApi::new();
-    let weak = world.stand_in.simulate("tokens", Value::Null)["token"].clone();
+    let weak = world.simulator.simulate("tokens", Value::Null)["token"].clone();
     let weak = format!("Bearer {}", weak.as_str().unwrap());
     for operation in operations() {
         for version in &operation.versions {
@@ -131,14 +132,14 @@ fn wrong_tokens_missing_roles_and_unknown_ids_get_documented_problems() {
                     continue;
                 }
                 let body = Value::Null;
-                let answer = world.stand_in.ask_as(bearer, &operation.method, &path, &body);
+                let answer = world.simulator.ask_as(bearer, &operation.method, &path, &body);
                 assert_eq!(answer.status, status, "{path}");
                 assert_eq!(answer.header("content-type"), Some("application/problem+json"));
                 conforms(&operation.operation, status, &json_or_null(&answer));
             }
             let lost = path
                 .replace(&world.destination, "00000000-0000-4000-8000-000000000000")
-                .replace(&world.stand_in.portal, "00000000-0000-4000-8000-000000000000");
+                .replace(&world.simulator.portal, "00000000-0000-4000-8000-000000000000");
             if lost != path && operation.answers.contains_key(&404) {
                 let (status, reply) = world.check(&operation, &lost, &json!({}));
                 assert_eq!(status, 404, "{lost}: {reply}");
@@ -152,12 +153,12 @@ fn a_destination_in_use_and_a_running_replay_are_conflicts() {
     let world = DocumentedApi::new();
     let find = |name: &str| operations().into_iter().find(|one| one.operation == name).unwrap();
     let webhook = json!({"audit_log_destination_id": world.destination, "enabled": true});
-    world.stand_in.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
+    world.simulator.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
     let delete = find("delete-audit-log-destination");
     let (status, _) = world.check(&delete, &world.path("v3", &delete), &Value::Null);
     assert_eq!(status, 409);
     // The destination does not listen, so the job waits between retries.
-    world.stand_in.simulate("entries", json!({"count": 10}));
+    world.simulator.simulate("entries", json!({"count": 10}));
     let replay = find("update-audit-log-replay-job");
     let range = with_current_values(&world, json!({"start_at": "", "end_at": ""}));
     let path = world.path("v2", &replay);

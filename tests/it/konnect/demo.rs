@@ -1,4 +1,4 @@
-//! `vidimus serve --demo`: a receiver and the stand-in in one process.
+//! `vidimus serve --demo`: a receiver and the simulator in one process.
 
 use serde_json::Value;
 

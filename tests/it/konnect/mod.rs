@@ -1,4 +1,4 @@
-//! The documented API of Konnect in `fixtures/konnect/`, the stand-in, and the commands that use
+//! The documented API of Konnect in `fixtures/konnect/`, the simulator, and the commands that use
 //! the API.
 
 mod answers;

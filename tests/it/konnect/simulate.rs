@@ -3,11 +3,11 @@
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{StandIn, wait_until};
+use crate::harness::{Simulator, wait_until};
 
 #[test]
 fn simulate_prints_its_addresses_and_ends_cleanly() {
-    let mut simulate = StandIn::start(&["--token", "spat_0123456789", "--portal", "a-portal"]);
+    let mut simulate = Simulator::start(&["--token", "spat_0123456789", "--portal", "a-portal"]);
     assert_eq!(simulate.token, "spat_0123456789");
     assert_eq!(simulate.portal, "a-portal");
     simulate.call("GET", "/v2/portals/another/audit-log-webhook", Value::Null, 404);

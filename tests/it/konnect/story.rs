@@ -24,15 +24,15 @@ fn a_login_arrives_and_a_replay_delivers_missed_entries_once() {
     let id = made["id"].as_str().unwrap().to_owned();
     world.webhook(&[&portal[..], &["--destination", &id, "--enabled"]].concat());
 
-    let mut logins = vec![world.stand_in.login("success")];
+    let mut logins = vec![world.simulator.login("success")];
     wait_until("the login", || verdicts(&world) == ["valid"]);
     let status = |world: &World| world.jsonl(&[&["status"], &portal[..]].concat());
     wait_until("the status", || status(&world).record()["last_response_code"] == 200);
 
     // The receiver is down, and the key rotates meanwhile.
     world.serve.kill();
-    world.stand_in.simulate("rotate-key", Value::Null);
-    logins.extend(["locked", "success", "invalid_password"].map(|how| world.stand_in.login(how)));
+    world.simulator.simulate("rotate-key", Value::Null);
+    logins.extend(["locked", "success", "invalid_password"].map(|how| world.simulator.login(how)));
     // Makes all retries without waiting. The program may have made some of them already.
     world.deliver();
     wait_until("inactive", || status(&world).code == Some(1));

@@ -1,4 +1,4 @@
-//! A receiver, the stand-in, and `vidimus konnect`.
+//! A receiver, the simulator, and `vidimus konnect`.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Serve, Setup, StandIn};
+use crate::harness::{Serve, Setup, Simulator};
 use crate::program::Run;
 
-/// The stand-in, and a receiver with the keys of the stand-in.
+/// The simulator, and a receiver with the keys of the simulator.
 pub(super) struct World {
-    pub(super) stand_in: StandIn,
+    pub(super) simulator: Simulator,
     pub(super) portal: String,
     pub(super) serve: Serve,
 }
@@ -21,12 +21,12 @@ impl World {
         World::with(&[])
     }
 
-    /// Starts the stand-in with additional flags.
+    /// Starts the simulator with additional flags.
     pub(super) fn with(flags: &[&str]) -> World {
-        let stand_in = StandIn::start(&[&["--seed", "1"], flags].concat());
-        let serve = Setup::new().argument("--jwks", &stand_in.key_set()).start();
-        fs::write(stand_in.home().join("token"), &stand_in.token).unwrap();
-        World { portal: stand_in.portal.clone(), stand_in, serve }
+        let simulator = Simulator::start(&[&["--seed", "1"], flags].concat());
+        let serve = Setup::new().argument("--jwks", &simulator.key_set()).start();
+        fs::write(simulator.home().join("token"), &simulator.token).unwrap();
+        World { portal: simulator.portal.clone(), simulator, serve }
     }
 
     pub(super) fn endpoint(&self) -> String {
@@ -39,7 +39,7 @@ impl World {
 
     /// Runs `vidimus konnect`.
     pub(super) fn konnect(&self, arguments: &[&str]) -> Run {
-        self.command(arguments).token(&self.stand_in.token).run()
+        self.command(arguments).token(&self.simulator.token).run()
     }
 
     /// Runs `vidimus konnect` with `-o jsonl`.
@@ -49,8 +49,8 @@ impl World {
 
     pub(super) fn command(&self, arguments: &[&str]) -> Konnect {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
-        command.arg("konnect").args(arguments).args(["--base-url", &self.stand_in.api]);
-        command.arg("--data-dir").arg(self.data()).current_dir(self.stand_in.home());
+        command.arg("konnect").args(arguments).args(["--base-url", &self.simulator.api]);
+        command.arg("--data-dir").arg(self.data()).current_dir(self.simulator.home());
         command.env_clear().stdin(Stdio::null());
         Konnect(command)
     }
@@ -70,10 +70,10 @@ impl World {
         self.konnect(&[&fixed, flags].concat())
     }
 
-    /// Triggers an action of the stand-in. Returns the answer.
+    /// Triggers an action of the simulator. Returns the answer.
     #[track_caller]
     pub(super) fn simulate(&self, what: &str, body: &Value) -> Value {
-        self.stand_in.simulate(what, body.clone())
+        self.simulator.simulate(what, body.clone())
     }
 
     /// Creates entries. Returns their trace ids.

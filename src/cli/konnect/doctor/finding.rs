@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::exit::{Failure, ignore_closed};
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::cli::terminal::Output;
 use crate::konnect::client::ApiError;
 
@@ -72,12 +72,12 @@ impl Finding {
 
 /// Prints findings at once, and counts problems.
 pub(super) struct Findings {
-    format: OutputFormat,
+    format: PrintFormat,
     problems: usize,
 }
 
 impl Findings {
-    pub(super) fn new(format: OutputFormat) -> Findings {
+    pub(super) fn new(format: PrintFormat) -> Findings {
         Findings { format, problems: 0 }
     }
 
@@ -91,8 +91,8 @@ impl Findings {
         self.problems += usize::from(finding.state == State::Problem);
         let mut output = Output::new();
         let printed = match self.format {
-            OutputFormat::Jsonl => output.json(&finding),
-            OutputFormat::Text => output.text(finding.line()),
+            PrintFormat::Jsonl => output.json(&finding),
+            PrintFormat::Text => output.text(finding.line()),
         };
         ignore_closed(printed.and_then(|()| output.flush()))
     }

@@ -14,7 +14,7 @@ use super::access::{Access, WebhookArgs};
 use super::status;
 use super::waiting::{LOOK, run};
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::clock::now;
 use crate::config::Config;
 use crate::entry::{Millis, VerdictName};
@@ -45,7 +45,7 @@ pub(super) struct Doctor {
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     access: Access,

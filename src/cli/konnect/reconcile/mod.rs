@@ -15,7 +15,7 @@ use super::access::{Access, RangeArgs, WebhookArgs};
 use super::pull;
 use super::waiting::{LOOK, run, wait_for_replay, word};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
-use crate::cli::print::{OutputFormat, Screen};
+use crate::cli::print::{PrintFormat, Screen};
 use crate::cli::terminal::{Output, tell};
 use crate::clock::now;
 use crate::entry::record::Origin;
@@ -62,7 +62,7 @@ pub(super) struct Reconcile {
 
     /// The output format; jsonl prints one missing entry per line
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: OutputFormat,
+    output: PrintFormat,
 
     #[command(flatten)]
     access: Access,
@@ -178,13 +178,13 @@ impl Reconcile {
     }
 
     fn print(&self, missing: &[Pulled], horizon: Millis) -> Result<(), Failure> {
-        let limit = self.limit.unwrap_or(if self.output == OutputFormat::Text { 100 } else { 0 });
+        let limit = self.limit.unwrap_or(if self.output == PrintFormat::Text { 100 } else { 0 });
         let limit = if limit == 0 { usize::MAX } else { limit };
         let listed = missing.iter().take(limit);
         let lost = |one: &Pulled| one.identity.at < horizon;
         let mut output = Output::new();
         match self.output {
-            OutputFormat::Jsonl => {
+            PrintFormat::Jsonl => {
                 listed.map(|one| (one, lost(one))).try_for_each(|(one, lost)| {
                     output.json(&json!({
                         "time": one.identity.at,
@@ -195,7 +195,7 @@ impl Reconcile {
                     }))
                 })?
             }
-            OutputFormat::Text => {
+            PrintFormat::Text => {
                 let rows = listed.map(|one| (&one.json, if lost(one) { "lost" } else { "" }));
                 output.grid(&pull::grid(rows, Screen::of_standard_output()))?;
             }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Range, Reconcile, report_lost_range};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::konnect::waiting::{LOOK, wait_for_replay, word};
-use crate::cli::print::OutputFormat;
+use crate::cli::print::PrintFormat;
 use crate::cli::terminal::{Output, tell};
 use crate::entry::record::Origin;
 use crate::konnect::api::WebhookScope;
@@ -61,14 +61,14 @@ pub(super) async fn reconcile(
     let again = after.deliveries.saturating_sub(before.deliveries).saturating_sub(new);
     let mut output = Output::new();
     let printed = match wanted.output {
-        OutputFormat::Jsonl => output.json(&json!({
+        PrintFormat::Jsonl => output.json(&json!({
             "portal_id": portal,
             "replay": word(job.status),
             "stored_before": before.entries,
             "delivered_again": again,
             "new": new,
         })),
-        OutputFormat::Text => output.line(format_args!(
+        PrintFormat::Text => output.line(format_args!(
             "replay {}: {again} entries came again, {new} came that were missing; {} were stored \
              before",
             word(job.status),

@@ -1,4 +1,4 @@
-//! The stand-in put together, with a clock that goes by hand and an endpoint that answers as told.
+//! The simulator put together, with a clock that goes by hand and an endpoint that answers as told.
 
 mod answers;
 mod deliveries;
@@ -31,7 +31,7 @@ use crate::signature::KeySet;
 const START: i64 = 1_750_280_466_000;
 const PORTAL: &str = "9cb77dc2-ff99-4d47-84ab-7c5c1b3ef939";
 
-/// The stand-in without its network.
+/// The simulator without its network.
 struct Standin {
     core: Arc<Core>,
     router: Router,

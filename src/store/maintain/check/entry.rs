@@ -125,7 +125,6 @@ fn recorded(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<Vec<Recorde
 }
 
 impl Recorded {
-    /// Its id.
     pub(super) fn id(&self) -> u64 {
         self.record.id().unwrap_or_default()
     }

@@ -44,7 +44,6 @@ pub struct CheckReport {
 /// A difference from what is recorded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Difference {
-    /// The file.
     pub file: String,
     /// The entry; `None` if it is about the file.
     pub id: Option<u64>,

@@ -23,7 +23,6 @@ const MINUTE: i64 = 60_000;
 /// The number of entries with each value of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldCounts {
-    /// The field.
     pub field: Field,
     /// The most frequent values, most frequent first.
     pub values: Vec<(String, u64)>,

@@ -1,4 +1,4 @@
-//! The real binary, running `vidimus simulate`, the stand-in for Konnect.
+//! The real binary, running `vidimus simulate`, the simulator of Konnect.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::{Answer, RawConnection, wait_until};
 
-/// A running stand-in. Dropping it kills the process.
-pub(crate) struct StandIn {
+/// A running simulator. Dropping it kills the process.
+pub(crate) struct Simulator {
     home: TempDir,
     pub(crate) child: Child,
     /// Scheme, host and port of the API.
@@ -20,9 +20,9 @@ pub(crate) struct StandIn {
     pub(crate) portal: String,
 }
 
-impl StandIn {
-    /// Starts the stand-in with these flags and waits until it is ready.
-    pub(crate) fn start(flags: &[&str]) -> StandIn {
+impl Simulator {
+    /// Starts the simulator with these flags and waits until it is ready.
+    pub(crate) fn start(flags: &[&str]) -> Simulator {
         let home = tempfile::tempdir().unwrap();
         let ready = home.path().join("ready.json");
         let child = Command::new(env!("CARGO_BIN_EXE_vidimus"))
@@ -35,29 +35,29 @@ impl StandIn {
             .stderr(File::create(home.path().join("stderr")).unwrap())
             .spawn()
             .unwrap();
-        let mut stand_in = StandIn {
+        let mut simulator = Simulator {
             home,
             child,
             api: String::new(),
             token: String::new(),
             portal: String::new(),
         };
-        wait_until("the stand-in is ready", || {
+        wait_until("the simulator is ready", || {
             assert!(
-                stand_in.child.try_wait().unwrap().is_none(),
+                simulator.child.try_wait().unwrap().is_none(),
                 "the process ended before it was ready"
             );
             ready.exists()
         });
         let ready_file: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        stand_in.api = text(&ready_file["api"]);
-        stand_in.token = text(&ready_file["token"]);
-        stand_in.portal = text(&ready_file["portals"][0]);
-        stand_in
+        simulator.api = text(&ready_file["api"]);
+        simulator.token = text(&ready_file["token"]);
+        simulator.portal = text(&ready_file["portals"][0]);
+        simulator
     }
 
-    /// The working directory of the stand-in.
+    /// The working directory of the simulator.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
@@ -108,7 +108,7 @@ impl StandIn {
     }
 }
 
-impl Drop for StandIn {
+impl Drop for Simulator {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("---- vidimus simulate, stderr:\n{}", self.stderr());
