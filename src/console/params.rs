@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn a_bad_parameter_is_named() {
         for (query, expected) in [
             ("limit=0", "limit: found \"0\", expected a number from 1 to 1000"),
             ("limit=1001", "limit: found \"1001\""),

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_is_not_told_whether_it_was_right() {
+    fn a_guess_does_not_learn_whether_it_was_right() {
         let (throttle, now) = (Throttle::default(), Instant::now());
         for _ in 0..PER_ADDRESS.burst {
             assert_eq!(throttle.attempt(address(1), now, || false), Wrong);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_capped() {
+    fn the_number_of_remembered_addresses_is_limited() {
         let throttle = Throttle::default();
         let start = Instant::now();
         for n in 0..REMEMBERED as u32 + 10 {

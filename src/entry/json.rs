@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn other_json_than_an_object_is_refused() {
         for text in ["", "{", "[]", "1", r#"{"a":1} x"#, r#"{"a":1,}"#, "{\"a\":\"\t\"}", "{a:1}"] {
             assert!(object(text).is_none(), "{text}");
         }

@@ -99,7 +99,7 @@ fn reason(line: &str, keys: &KeySet, budget: &FailureBudget) -> Option<&'static 
 }
 
 #[test]
-fn what_is_genuine_costs_nothing_whichever_key_signed_it() {
+fn a_genuine_line_costs_nothing_whichever_key_signed_it() {
     let signers = [Signer::new(1), Signer::new(2), Signer::new(3)];
     let keys = KeySet::new(signers.iter().map(Signer::key));
     let mut body = String::new();
@@ -119,7 +119,7 @@ fn what_is_genuine_costs_nothing_whichever_key_signed_it() {
 }
 
 #[test]
-fn what_comes_after_the_budget_is_not_tried() {
+fn signatures_after_the_budget_are_not_tried() {
     let signer = Signer::new(1);
     let keys = KeySet::new([signer.key(), Signer::new(2).key()]);
     // The genuine line is in the second slice, so it comes after the others.
@@ -139,7 +139,7 @@ fn what_comes_after_the_budget_is_not_tried() {
 }
 
 #[test]
-fn what_needs_no_verification_is_told_without_a_budget() {
+fn a_verdict_without_a_verification_needs_no_budget() {
     let keys = KeySet::new([Signer::new(1).key()]);
     let spent = FailureBudget::new(0);
     assert_eq!(reason(&forged(1), &keys, &spent), Some("not_tried"));

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_tried_again() {
+    fn responses_that_are_retried() {
         check(&[200], 1, true);
         check(&[204], 1, true);
         check(&[0, 429, 500, 200], 4, true);

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn text_that_is_no_key_is_refused() {
         check_refused("", "expected PKCS#8");
         check_refused("-----BEGIN PRIVATE KEY-----\nAAAA\n", "expected PKCS#8");
         check_refused("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n", "PKCS#8");

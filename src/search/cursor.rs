@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_had_is_refused() {
+    fn unsupported_syntax_is_refused() {
         for (query, expected) in [
             ("/a.*/", "regular expressions"),
             ("a^2", "boost"),

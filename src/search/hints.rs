@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_field_of_entries_is_told_apart() {
+    fn undefined_fields_are_listed() {
         let filter = parse("status:1 a:1 (NOT b:* OR a:[1 TO 2]) c", 0).unwrap();
         assert_eq!(undefined_fields(&filter), ["a", "b"]);
     }

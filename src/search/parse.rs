@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_joins_nothing_is_refused() {
+    fn an_operator_without_operands_is_refused() {
         refused("AND a", 0, "a term before it");
         refused("a AND", 5, "a term after AND");
         refused("a AND OR b", 6, "a term after AND");

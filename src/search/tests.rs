@@ -380,7 +380,7 @@ fn the_message_names_the_place_counting_from_one() {
 }
 
 #[test]
-fn what_is_long_or_no_text_is_shown_harmlessly() {
+fn long_and_invisible_text_is_shown_safely() {
     assert_eq!(quoted("\u{1b}[2J\u{202e}"), r#""\u{1b}[2J\u{202e}""#);
     assert_eq!(quoted(&"é".repeat(100)).chars().count(), SHOWN + 3);
 }

@@ -1,17 +1,17 @@
-//! What can go wrong in the store, divided by whose fault it is.
+//! Errors of the store.
 
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite could not do something.
+    /// SQLite failed.
     #[error("{}: cannot {doing}: {source}", path.display())]
     Sqlite {
         /// The database.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What SQLite says.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
     /// A file could not be read or written.
@@ -19,9 +19,9 @@ pub enum StoreError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// The data directory cannot be trusted or used.
@@ -67,15 +67,15 @@ pub enum StoreError {
         "{} is empty, and the catalog says that it takes entries: bring the file back with its -wal file, or run `vidimus store repair`", .0.display()
     )]
     Emptied(PathBuf),
-    /// A copy does not have what it was made from.
+    /// A copy does not have the same entries as its original.
     #[error("{} was copied to {}, and the copy does not have the same entries; nothing was removed", from.display(), to.display())]
     BadCopy {
-        /// What was copied.
+        /// The original.
         from: PathBuf,
         /// The copy.
         to: PathBuf,
     },
-    /// A database is not one of ours.
+    /// A database was not written by Vidimus.
     #[error("{} is not a vidimus database", .0.display())]
     Foreign(PathBuf),
     /// The quarantine has no room.
@@ -90,30 +90,30 @@ pub enum StoreError {
         /// Bytes to add.
         wanted: u64,
     },
-    /// Something asked for by its number is not there.
+    /// There is no item with this number.
     #[error("there is no {what} {id}")]
     NoSuch {
-        /// What was asked for.
+        /// The kind of item.
         what: &'static str,
         /// Its number.
         id: u64,
     },
-    /// The body's entries stopped coming before the last of them.
+    /// The lines of a body ended too early.
     #[error("a body was given up after {got} of {expected} lines")]
     Incomplete {
-        /// Lines that came.
+        /// The number of lines received.
         got: usize,
-        /// Lines that were announced.
+        /// The number of lines announced.
         expected: usize,
     },
     /// Another delivery of the same transaction failed, or the transaction itself.
     #[error("the transaction was rolled back: {0}")]
     RolledBack(String),
-    /// A question took longer than it may.
-    #[error("the question was not answered in time")]
+    /// A query exceeded its time limit.
+    #[error("the query took too long")]
     TimedOut,
-    /// Nobody waits for the answer to a question any more.
-    #[error("nobody waits for the answer any more")]
+    /// The client of a query has left.
+    #[error("the client has left")]
     Cancelled,
     /// The store is being closed.
     #[error("the store is closing")]

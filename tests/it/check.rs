@@ -150,7 +150,7 @@ fn a_changed_entry_is_found() {
     check(
         LIVE,
         "UPDATE raw SET line = replace(line, 'world', 'worlt') WHERE id = 10",
-        &["Some(10) its line is not the one that its fingerprint is of"],
+        &["Some(10) its line does not match its fingerprint"],
     );
 }
 

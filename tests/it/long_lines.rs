@@ -151,10 +151,10 @@ fn a_check_reads_every_piece() {
     let damages = [
         (
             "UPDATE pieces SET bytes = zeroblob(1048576) WHERE number = 1",
-            "the pieces of its line have another SHA-256 than is recorded",
+            "the SHA-256 of the pieces of its line is not the recorded one",
         ),
         ("DELETE FROM pieces WHERE number = 2", "found 2097152 bytes in pieces"),
-        ("UPDATE raw SET line = zeroblob(10)", "does not begin as the pieces of it do"),
+        ("UPDATE raw SET line = zeroblob(10)", "its line and the pieces of it begin differently"),
     ];
     for (sql, difference) in damages {
         home.damage(live, sql);

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_line_the_beginning_is_shown() {
+    fn a_long_line_is_shown_cut() {
         let line = format!("{{\"a\":\"{}\"}}", "x".repeat(3 * SHOWN));
         for line in [line.as_str(), &line[1..]] {
             let explanation = Explanation::of(line.as_bytes(), &KeySet::default());

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_seen_is_marked() {
+    fn invisible_characters_are_marked() {
         check("a b<é日>", "a b<é日>");
         check("a\u{202e}b\u{2066}", "a⟨U+202E⟩b⟨U+2066⟩");
         check("\n\r\t\0\u{1b}[2J\u{7f}\u{9b}", "␊␍␉⟨U+0000⟩⟨U+001B⟩[2J⟨U+007F⟩⟨U+009B⟩");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_many_values_share_is_left_out() {
+    fn a_common_prefix_is_left_out() {
         let check = |text: &str, expected: &str| {
             let cell = Cell::short(text);
             assert_eq!(

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_changed_is_not_sent() {
+    fn only_changes_are_sent() {
         assert_eq!(serde_json::to_value(UpdateDestination::default()).unwrap(), json!({}));
         let update = UpdateDestination {
             authorization: Some(Secret::new("Bearer x").unwrap()),

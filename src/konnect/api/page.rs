@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_decoded_again() {
+    fn an_encoded_cursor_is_decoded_again() {
         for text in ["", "filter[ts][gte]", "2023-03-21T09:29:14+00:00", "a=b&c%20 d", "Zoë"] {
             assert_eq!(decoded(&encoded(text)).as_deref(), Some(text));
         }

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_is_waited_for() {
+    fn temporary_errors_are_retried() {
         for status in [429, 500, 502, 503, 504] {
             check(status, None, &[1, 2, 3]);
         }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_something_is_made_once() {
+    fn a_call_that_creates_something_is_made_once() {
         let url = String::new;
         let connect = ClientError::Connect { url: url(), why: url() };
         let lost = ClientError::Lost { url: url(), why: url() };

@@ -150,7 +150,7 @@ fn a_finer_time_may_have_been_rounded() {
 }
 
 #[test]
-fn what_has_no_time_cannot_be_compared() {
+fn entries_without_a_time_cannot_be_compared() {
     assert_eq!(Pulled::read(json!({"type": "authorization"})), None);
     assert_eq!(Pulled::read(json!({"ts": "yesterday"})), None);
     assert_eq!(Pulled::read(json!([])), None);

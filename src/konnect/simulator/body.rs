@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_required_is_missed_and_all_is_reported_at_once() {
+    fn missing_members_and_all_other_problems_are_reported_together() {
         let mut body = JsonBody::parse(br#"{"b":1,"other":true}"#).unwrap();
         let a = body.name("a");
         assert_eq!(body.require("a", a), None);
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_no_body() {
+    fn a_body_must_be_an_object() {
         for bad in ["", "{", "[]", "null", "\"x\"", "{}{}", "\u{1}"] {
             let Err(ErrorResponse::Invalid { detail, parameters }) =
                 JsonBody::parse(bad.as_bytes())

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_changed_stays() {
+    fn unchanged_members_stay() {
         let mut destinations = Destinations::default();
         destinations.create("a".to_owned(), create("n"), Millis::MIN).unwrap();
         let update =

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_or_too_much_goes() {
+    fn old_and_excess_entries_are_removed() {
         assert_eq!(numbers(&log_of(&[0, 1, 2])), [0, 1, 2]);
         assert_eq!(numbers(&log_of(&[0, 1, 1001])), [1, 2]);
         assert_eq!(numbers(&log_of(&[0, 1, 2, 3, 4, 5, 6])), [2, 3, 4, 5, 6]);

@@ -131,7 +131,7 @@ fn a_lock_out_follows_wrong_passwords_and_comes_to_an_end() {
 }
 
 #[test]
-fn who_has_no_session_makes_no_call() {
+fn a_call_needs_a_session() {
     let mut sessions = BTreeSet::new();
     for request in requests(5) {
         let first = &request[0];

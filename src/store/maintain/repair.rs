@@ -1,12 +1,12 @@
-//! Putting a store right whose catalog and segments do not belong together.
+//! Repairs a store whose catalog does not match its segments.
 //!
-//! [`Plan::make`] looks at every file in the folder of the segments and judges it by its contents,
-//! not by its name. [`Plan::carry_out`] makes the catalog say what was found. Nothing is deleted: a
-//! file that is damaged, or of which another file has all the entries, is moved to `damaged/`.
+//! [`Plan::make`] reads every file in the folder of the segments and judges it by its contents, not
+//! by its name. [`Plan::carry_out`] writes the result to the catalog. Nothing is deleted: a file is
+//! moved to `damaged/` if it is damaged, or if another file has all its entries.
 //!
-//! A segment knows its ids, its deliveries and the keys that verified its entries. It does not know
-//! late verdicts, later deliveries of its entries, the quarantine and the cursors of outputs: where
-//! the catalog is lost, so are these, and the report says so.
+//! A segment has its ids, its deliveries and the keys that verified its entries. It has no late
+//! verdicts, no later deliveries of its entries, no quarantine and no cursors of outputs. If the
+//! catalog is lost, these are lost too, and the report says so.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,11 +29,11 @@ use crate::store::sqlite::Database;
 /// The folder for files that are set aside.
 const DAMAGED: &str = "damaged";
 
-/// What is to be done.
+/// The steps of a repair.
 #[derive(Debug)]
 pub struct Plan {
     directory: Directory,
-    /// Whether there is no catalog that can be read.
+    /// Whether the catalog is missing or unreadable.
     catalog_lost: bool,
     taken: Vec<FoundSegment>,
     aside: Vec<SetAside>,
@@ -41,18 +41,18 @@ pub struct Plan {
     _lock: Lock,
 }
 
-/// What was found, and what is done about it.
+/// The result of the inspection, and the changes that a repair makes.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Whether there is no catalog that can be read, and a new one is made.
+    /// Whether the catalog is missing or unreadable, so that a new one is made.
     pub catalog_lost: bool,
-    /// The segments that the catalog has afterwards, oldest first.
+    /// The segments in the repaired catalog, oldest first.
     pub segments: Vec<RepairedSegment>,
     /// The files that are moved to `damaged/`.
     pub set_aside: Vec<SetAside>,
-    /// Ids that no segment has and that nothing says were removed: the first and the last.
+    /// Ranges of ids that no segment has and no record explains: the first and the last id.
     pub missing: Vec<(u64, u64)>,
-    /// What cannot be restored.
+    /// The data that cannot be restored.
     pub lost: Vec<&'static str>,
 }
 
@@ -63,9 +63,9 @@ pub struct RepairedSegment {
     pub file: String,
     /// The id of its first entry.
     pub first_id: u64,
-    /// How many entries it has.
+    /// The number of its entries.
     pub entries: u64,
-    /// Whether the catalog named this file before.
+    /// Whether the old catalog named this file.
     pub known: bool,
 }
 
@@ -77,7 +77,7 @@ pub struct SetAside {
     pub why: String,
 }
 
-/// A segment as its file says it is.
+/// A segment as described by its file.
 #[derive(Debug)]
 struct FoundSegment {
     segment: Segment,
@@ -86,7 +86,7 @@ struct FoundSegment {
 }
 
 impl Plan {
-    /// Looks at a store that nobody else writes to. Nothing is changed.
+    /// Inspects a store that no other process writes to. Changes nothing.
     pub fn make(directory: &Directory) -> Result<Plan, StoreError> {
         let lock = directory.lock()?;
         let catalog = read_catalog(directory);
@@ -96,21 +96,21 @@ impl Plan {
         for file in directory.databases()? {
             match look(directory, &file, &known) {
                 Ok(Some(taken)) => choose(directory, &mut found, &mut aside, taken)?,
-                // Nothing is in it.
+                // The file is empty.
                 Ok(None) => aside.push(SetAside { file, why: "it holds no entries".into() }),
                 Err(why) => aside.push(SetAside { file, why }),
             }
         }
         let taken = without_overlaps(found, &mut aside);
         let removed = catalog.as_ref().map(|(_, removed)| removed.clone()).unwrap_or_default();
-        // Before the record was kept, retention removed the oldest segments without a word.
+        // Early versions removed the oldest segments by retention without recording it.
         let from = known.first().map_or(1, |oldest| oldest.first_id);
         let missing = missing(&taken, &removed, from);
         let directory = directory.clone();
         Ok(Plan { directory, catalog_lost: catalog.is_none(), taken, aside, missing, _lock: lock })
     }
 
-    /// What is found, and what is to be done about it.
+    /// Describes the plan.
     pub fn report(&self) -> Report {
         let taken_up = |taken: &FoundSegment| RepairedSegment {
             file: taken.segment.file.clone(),
@@ -138,7 +138,7 @@ impl Plan {
         }
     }
 
-    /// Whether everything is as the catalog says.
+    /// Whether the catalog is right and nothing has to be done.
     pub fn is_sound(&self) -> bool {
         !self.catalog_lost
             && self.aside.is_empty()
@@ -146,7 +146,7 @@ impl Plan {
             && self.missing.is_empty()
     }
 
-    /// Does it.
+    /// Makes the changes.
     pub fn carry_out(self) -> Result<Report, StoreError> {
         let report = self.report();
         for one in &self.aside {
@@ -165,7 +165,7 @@ impl Plan {
         Ok(report)
     }
 
-    /// Moves a database with its companions to `damaged/`.
+    /// Moves a database and its -wal and -shm files to `damaged/`.
     fn set_aside(&self, database: &Path) -> Result<(), StoreError> {
         let folder = self.directory.path().join(DAMAGED);
         create_folder(&folder)?;
@@ -187,8 +187,8 @@ impl Plan {
     }
 }
 
-/// The segments that the catalog names and the ids that it says were removed or are missing; `None`
-/// if it cannot be read.
+/// The segments that the catalog names, and the ids that it records as removed or missing; `None` if
+/// it cannot be read.
 type Known = (Vec<Segment>, Vec<RangeInclusive<u64>>);
 
 fn read_catalog(directory: &Directory) -> Option<Known> {
@@ -196,7 +196,7 @@ fn read_catalog(directory: &Directory) -> Option<Known> {
         return None;
     }
     let read = || -> Result<Known, StoreError> {
-        // Opened for writing: its log is taken in, and it is of the newest version.
+        // Opening it for writing applies its -wal file and migrates it to the newest version.
         let catalog = Catalog::make(directory)?;
         if !catalog.quick_check()?.is_empty() {
             return Err(StoreError::Foreign(catalog.path().to_owned()));
@@ -206,7 +206,7 @@ fn read_catalog(directory: &Directory) -> Option<Known> {
     read().inspect_err(|error| tracing::warn!(%error, "the catalog cannot be used")).ok()
 }
 
-/// What a file holds; `None` if it is nothing, or why it cannot be used.
+/// Reads a file; `None` if it is empty, or the reason why it cannot be used.
 fn look(
     directory: &Directory,
     file: &str,
@@ -214,7 +214,7 @@ fn look(
 ) -> Result<Option<FoundSegment>, String> {
     let path = directory.segment(file);
     if !path.exists() {
-        return Err("what is left of it is its log alone".into());
+        return Err("only its -wal file is left".into());
     }
     let read = || -> Result<Option<FoundSegment>, StoreError> {
         if contents::is_empty(&path)? {
@@ -238,7 +238,7 @@ fn look(
         let named = known.iter().find(|segment| segment.file == file);
         taken.known = named.is_some();
         if is_sealed(&database).doing("read", &path)? && !file_name::is_temporary(file) {
-            // What was recorded stays: a file that changed since must not pass for sound.
+            // The recorded values stay, so that a file that changed later does not pass as sound.
             let recorded = named.and_then(|segment| segment.sealed.clone());
             taken.segment.sealed = match recorded {
                 Some(recorded) => Some(recorded),
@@ -273,14 +273,14 @@ fn taken(database: &Database, file: &str) -> rusqlite::Result<FoundSegment> {
     Ok(FoundSegment { segment, known: false, keys })
 }
 
-/// Whether a segment has what sealing adds, and no log that belongs to it.
+/// Whether a segment has the filter that sealing adds, and no -wal file.
 fn is_sealed(database: &Connection) -> rusqlite::Result<bool> {
     let mode: String = database.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     Ok(mode == "delete" && database.table_exists(None, "filter")?)
 }
 
-/// Takes one of two files of the same segment: the one that has all that the other has; of two that
-/// are the same the one that the catalog names.
+/// Chooses between two files of the same segment: the one that has all entries of the other. If they
+/// have the same entries, the one that the catalog names.
 fn choose(
     directory: &Directory,
     found: &mut BTreeMap<u64, FoundSegment>,
@@ -300,15 +300,15 @@ fn choose(
     let (better, other) = if rank(&taken) > rank(&other) { (taken, other) } else { (other, taken) };
     let path = |one: &FoundSegment| directory.segment(&one.segment.file);
     let why = match contents::has_all(&path(&better), &path(&other))? {
-        true => format!("{} has all that it has", better.segment.file),
-        false => format!("{} has the same ids and other lines", better.segment.file),
+        true => format!("{} has all its entries", better.segment.file),
+        false => format!("{} has the same ids with other lines", better.segment.file),
     };
     aside.push(SetAside { file: other.segment.file, why });
     found.insert(first_id, better);
     Ok(())
 }
 
-/// The segments, oldest first, without those whose ids another has: the one with more entries stays.
+/// The segments, oldest first. If two have common ids, only the one with more entries stays.
 fn without_overlaps(
     found: BTreeMap<u64, FoundSegment>,
     aside: &mut Vec<SetAside>,
@@ -331,7 +331,7 @@ fn without_overlaps(
     taken
 }
 
-/// The ids from `from` to the last entry that no segment has and that were not removed.
+/// The ranges of ids from `from` to the last entry that no segment has and that were not removed.
 fn missing(
     taken: &[FoundSegment],
     removed: &[RangeInclusive<u64>],

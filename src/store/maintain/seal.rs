@@ -174,7 +174,7 @@ mod tests {
     use crate::store::write::live::Live;
 
     #[test]
-    fn what_is_learned_while_a_file_is_written_stays() {
+    fn changes_made_while_a_file_is_written_stay() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::create(&temporary.path().join("data")).unwrap();
         let catalog = Catalog::open(&directory).unwrap();

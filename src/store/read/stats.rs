@@ -1,6 +1,6 @@
-//! What a store holds: counts, segments, and what came in last or was turned away.
+//! The statistics of a store: counts, segments, the newest deliveries and refused requests.
 //!
-//! "Nothing arrives" is the commonest question; the refused requests answer it.
+//! The refused requests answer the most common question: why nothing arrives.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +21,14 @@ use crate::store::segment::condition::{Sql, WITH_WARNING};
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::{Access, Database, MAX_ID};
 
-/// What a store holds.
+/// The statistics of a store.
 #[derive(Debug, Serialize)]
 pub struct Stats {
-    /// How many entries there are.
+    /// The number of entries.
     pub entries: u64,
-    /// How many have each verdict.
+    /// The number of entries by verdict.
     pub verdicts: BTreeMap<String, u64>,
-    /// How many are of each kind; malformed lines are of the kind `none`.
+    /// The number of entries by kind; malformed lines count as `none`.
     pub kinds: BTreeMap<String, u64>,
     /// The oldest and the newest time.
     pub time: Option<(Millis, Millis)>,
@@ -36,11 +36,11 @@ pub struct Stats {
     pub received_at: Option<(Millis, Millis)>,
     /// The size of the segments and the catalog on the disk, in bytes.
     pub bytes: u64,
-    /// How many segments there are in each state.
+    /// The number of segments by state.
     pub states: BTreeMap<&'static str, u64>,
     /// The version of the catalog's schema.
     pub catalog_version: usize,
-    /// How many segments there are in each version of the schema.
+    /// The number of segments by version of the schema.
     pub versions: BTreeMap<usize, u64>,
     /// The segments, oldest first.
     pub segments: Vec<SegmentStats>,
@@ -48,13 +48,13 @@ pub struct Stats {
     pub deliveries: Vec<StoredDelivery>,
     /// The newest refused requests and failed TLS handshakes, newest first.
     pub refused: Vec<Refused>,
-    /// What is in quarantine, oldest first.
+    /// The bodies in quarantine, oldest first.
     pub quarantine: Vec<Quarantined>,
-    /// Ids that no segment has and that were not removed.
+    /// Ranges of ids that no segment has and that were not removed.
     pub gaps: Vec<Gap>,
-    /// How it went with each source of keys.
+    /// The last results of each source of keys.
     pub sources: Vec<Source>,
-    /// How many keys were ever seen.
+    /// The number of keys that were ever seen.
     pub keys: usize,
 }
 
@@ -62,13 +62,13 @@ pub struct Stats {
 pub struct SegmentStats {
     /// The id of its first entry.
     pub first_id: u64,
-    /// How many entries it has.
+    /// The number of its entries.
     pub entries: u64,
-    /// What has become of it.
+    /// Whether it is live, closed or sealed.
     pub state: State,
     /// Its file in the folder of the segments.
     pub file: String,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Millis,
     /// Its size on the disk, in bytes.
     pub bytes: u64,
@@ -85,21 +85,21 @@ pub struct StoredDelivery {
     pub received_at: Millis,
     /// The input that received it.
     pub input: String,
-    /// Who sent it.
+    /// The address of the sender.
     pub peer: String,
-    /// The size of its body as sent.
+    /// The size of its body as sent, in bytes.
     pub bytes: u64,
-    /// The size of its body when it is decoded.
+    /// The size of its decoded body, in bytes.
     pub decoded_bytes: u64,
     /// Lines that are not blank.
     pub received: u64,
     /// Lines that were new.
     pub stored: u64,
-    /// Lines that were there already.
+    /// Lines that were stored already.
     pub duplicates: u64,
     /// Lines that are no entries.
     pub malformed: u64,
-    /// By the verdict of its lines when they were received.
+    /// Its new lines by their verdicts on receipt.
     pub valid: u64,
     /// By verdict.
     pub invalid: u64,
@@ -107,14 +107,14 @@ pub struct StoredDelivery {
     pub unsigned: u64,
     /// By verdict.
     pub no_key: u64,
-    /// How many of its new lines have each warning.
+    /// The number of its new lines with each warning.
     pub warnings: BTreeMap<String, u64>,
-    /// How long it took from the end of its headers, in microseconds.
+    /// The time from the end of its headers to the commit, in microseconds.
     pub duration_us: u64,
 }
 
 impl Reader {
-    /// Looks at everything. Of deliveries and refused requests the newest `newest` are listed.
+    /// Collects the statistics, with the newest `newest` deliveries and refused requests.
     pub fn stats(&self, newest: usize) -> Result<Stats, StoreError> {
         let (catalog_version, segments) =
             self.catalog(|catalog| Ok((catalog.version(), catalog.segments()?)))?;
@@ -151,7 +151,7 @@ impl Reader {
         Ok(stats)
     }
 
-    /// What is in quarantine, oldest first.
+    /// The bodies in quarantine, oldest first.
     pub fn quarantine(&self) -> Result<Vec<Quarantined>, StoreError> {
         self.catalog(quarantine::list)
     }
@@ -172,21 +172,20 @@ impl Reader {
         let mut refused = match path.exists() {
             true => self.snapshot(&path, &refused::SCHEMA, Access::Shared, |file| {
                 match file.version() {
-                    // It is just being made.
+                    // The file is being created.
                     0 => Ok(Vec::new()),
-                    _ => refused::newest(file, limit).doing("read what was refused", &path),
+                    _ => refused::newest(file, limit).doing("read refused requests", &path),
                 }
             })?,
             false => Vec::new(),
         };
-        // Versions of the catalog before 4 wrote them to a table of their own.
+        // Catalogs before version 4 have them in a table.
         let left = limit.saturating_sub(refused.len());
         refused.extend(self.catalog(|catalog| catalog.refused(left))?);
         Ok(refused)
     }
 
-    /// The newest `limit` deliveries that were stored, newest first, of those before the number
-    /// `before`.
+    /// The newest `limit` stored deliveries with numbers below `before`, newest first.
     pub fn deliveries(
         &self,
         before: Option<u64>,
@@ -196,7 +195,7 @@ impl Reader {
     }
 }
 
-/// The newest `limit` deliveries, newest first, of those before the number `before`.
+/// The newest `limit` deliveries with numbers below `before`, newest first.
 fn deliveries(
     reader: &Reader,
     segments: &[Segment],
@@ -224,7 +223,7 @@ fn deliveries(
     Ok(deliveries)
 }
 
-/// Counts the warnings of the entries that these deliveries brought, which are newest first.
+/// Counts the warnings of the new entries of these deliveries, which are newest first.
 fn add_warnings(segment: &Connection, found: &mut [StoredDelivery]) -> rusqlite::Result<()> {
     let (Some(newest), Some(oldest)) = (found.first(), found.last()) else { return Ok(()) };
     let numbers = (oldest.id, newest.id);
@@ -288,7 +287,7 @@ fn distinct(keys: &[Sighting]) -> usize {
 /// A kind and a verdict.
 type Class = (Option<String>, String);
 
-/// What a segment holds.
+/// The counts of a segment.
 #[derive(Default)]
 struct SegmentCounts {
     counts: BTreeMap<Class, i64>,
@@ -296,7 +295,7 @@ struct SegmentCounts {
     received_at: Option<(i64, i64)>,
 }
 
-/// The overlaid entries of a segment, with what they are now, if they are shown.
+/// The overlaid entries of a segment, with their current versions if they are shown.
 type Changed = BTreeMap<u64, Option<Class>>;
 
 fn changed(overlay: &Overlay<'_>, segment: &Segment) -> rusqlite::Result<Changed> {
@@ -320,7 +319,7 @@ fn tally(
     segment: &Segment,
     changed: &Changed,
 ) -> rusqlite::Result<SegmentCounts> {
-    // A sealed segment has the counts, and times by index.
+    // A sealed segment has summaries, and an index over the times.
     let counts = match segment.is_sealed() {
         true => "SELECT kind, verdict, sum(entries) FROM minutes GROUP BY 1, 2",
         false => "SELECT kind, verdict, count(*) FROM entries GROUP BY 1, 2",

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_entry_lacks_is_false_and_its_negation_true() {
+    fn a_condition_on_a_missing_field_is_false_and_its_negation_true() {
         check("status:403", &[1]);
         check("NOT status:403", &[2, 3, 4, 5, 6]);
         check("NOT (status:403 OR NOT kind:*)", &[2, 3, 4, 6]);

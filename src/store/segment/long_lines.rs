@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_line_the_beginning_is_kept_and_the_whole_in_pieces() {
+    fn a_long_line_is_kept_in_pieces_beside_its_beginning() {
         let temporary = tempfile::tempdir().unwrap();
         let line = line();
         let segment = segment(&temporary.path().join("x.db"), line.clone());
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_left_whole_is_read_in_part_and_cut_when_it_is_migrated() {
+    fn a_long_line_of_an_earlier_version_is_read_in_part_and_cut_when_migrated() {
         let temporary = tempfile::tempdir().unwrap();
         let (line, path) = (line(), temporary.path().join("old.db"));
         let old = old_segment(&path, &line);

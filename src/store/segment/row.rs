@@ -485,7 +485,7 @@ mod tests {
     use crate::store::sqlite;
 
     #[test]
-    fn what_is_sought_is_found_among_more_names_than_are_read() {
+    fn a_name_is_found_among_more_names_than_are_read() {
         let file = Connection::open_in_memory().unwrap();
         file.execute_batch("CREATE TABLE extensions (entry, name TEXT)").unwrap();
         let check = |sought: &[&str], expected: usize| {

@@ -1,11 +1,11 @@
-//! The words of a query, looked for in a line.
+//! Searches a line for the words of a query.
 //!
-//! What a query says of words alone is one call of a function in SQL, whatever it is made of: so the
-//! line is read once, and words joined by OR cost one scan of it. Words that are joined otherwise are
-//! looked for one by one as long as they are few, and else in one scan that finds them all.
+//! The part of a query that has only words becomes one call of an SQL function. So the line is read
+//! once, and words joined by OR cost one scan. Other words are searched for one by one if they are
+//! few, and otherwise in one scan that finds them all.
 //!
-//! A word is found whatever the case of its letters, as Unicode folds them: `k` is found in `K` and
-//! in the sign of Kelvin.
+//! The search ignores case, with the simple case folding of Unicode: `k` finds `K` and the Kelvin
+//! sign.
 
 use std::error::Error;
 
@@ -14,15 +14,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::search::Filter;
 
-/// What is asked of the words of a line, as it is handed to SQLite: JSON.
+/// A condition on the words of a line. SQLite gets it as JSON.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(in crate::store) struct Words {
     words: Vec<String>,
-    /// Each takes the results of steps before it; a tree would be nested too deep for JSON.
+    /// In postfix order: a step uses the results of earlier steps. A tree would be nested too deeply for
+    /// JSON.
     steps: Vec<Step>,
 }
 
-/// How results are joined.
+/// A step of the evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) enum Join {
     All,
@@ -31,22 +32,22 @@ pub(in crate::store) enum Join {
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Step {
-    /// Whether the word with this number is there.
+    /// Whether the line has the word with this number.
     Word(usize),
-    /// Of the result before.
+    /// Negates the previous result.
     Not,
-    /// Of so many results before.
+    /// Joins this many previous results.
     Join(Join, usize),
 }
 
 impl Words {
-    /// What `filter` asks, if it asks of words alone.
+    /// The condition of `filter`, if it has only words.
     pub(in crate::store) fn of(filter: &Filter) -> Option<Words> {
         let mut words = Words::default();
         words.add(filter).then_some(words)
     }
 
-    /// All of these, or one of them.
+    /// Adds the filters, joined by AND or OR.
     pub(in crate::store) fn joined(join: Join, parts: Vec<Words>) -> Words {
         let mut all = Words::default();
         let count = parts.len();
@@ -64,9 +65,9 @@ impl Words {
         all
     }
 
-    /// As it is handed to SQLite.
+    /// The parameter for SQLite.
     pub(in crate::store) fn parameter(&self) -> String {
-        // Strings and numbers can always be written.
+        // Serialising strings and numbers cannot fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 
@@ -90,28 +91,28 @@ impl Words {
     }
 }
 
-/// So many are looked for one by one: the first may tell enough.
+/// Up to this many words are searched for one by one, because the first may decide.
 const FEW: usize = 8;
 
-/// Looks for words.
+/// A compiled search.
 #[derive(Debug)]
 pub(in crate::store) struct Search {
     root: Node,
     each: Vec<Regex>,
-    /// The same as `each`, if they are many.
+    /// All words of `each` in one set, if they are many.
     at_once: Option<RegexSet>,
 }
 
 #[derive(Debug)]
 enum Node {
-    /// One of `each` is there.
+    /// Whether the line has the word with this number in `each`.
     Found(usize),
     Not(Box<Node>),
     Join(Join, Vec<Node>),
 }
 
 impl Search {
-    /// What does as the parameter says.
+    /// Compiles the parameter.
     pub(in crate::store) fn new(parameter: &str) -> Result<Search, Box<dyn Error + Send + Sync>> {
         let Words { words, steps } = serde_json::from_str(parameter)?;
         let escaped = |number: &usize| words.get(*number).map(|word| regex::escape(word));
@@ -124,7 +125,7 @@ impl Search {
             }
             Node::Found(at)
         };
-        // Single words wait for what joins them: those that are joined by OR are one pattern.
+        // Single words stay on the stack until they are joined: words joined by OR are one pattern.
         enum Item {
             Word(usize),
             Node(Node),
@@ -173,7 +174,7 @@ impl Search {
         }
     }
 
-    /// Whether `line` has what is asked.
+    /// Whether `line` matches.
     pub(in crate::store) fn is_in(&self, line: &[u8]) -> bool {
         match &self.at_once {
             None => self.root.holds(&|at| self.each.get(at).is_some_and(|one| one.is_match(line))),
@@ -185,8 +186,7 @@ impl Search {
     }
 }
 
-/// The most that what is made of a query may take, in bytes: several times what one of the longest
-/// needs.
+/// The largest size of a compiled search, in bytes: several times that of the longest queries.
 const SIZE: usize = 64 << 20;
 
 impl Node {
@@ -210,7 +210,7 @@ mod tests {
         Search::new(&words.parameter()).unwrap()
     }
 
-    /// What the query says, word by word.
+    /// Evaluates the query word by word.
     fn holds(filter: &Filter, line: &str) -> bool {
         match filter {
             Filter::Text(text) => {
@@ -270,19 +270,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_words_alone_is_not_taken() {
+    fn a_query_that_has_more_than_words_is_refused() {
         for query in ["status:4", "a OR status:4", "NOT (a status:4)", "*"] {
             assert!(Words::of(&parse(query, 0).unwrap()).is_none(), "{query}");
         }
     }
 
     #[test]
-    fn the_largest_queries_can_be_made() {
+    fn the_largest_queries_compile() {
         let nested = (0..MAX_DEPTH).fold("a".to_owned(), |inner, n| {
             if n % 2 == 0 { format!("(b OR NOT {inner})") } else { format!("(c {inner})") }
         });
         assert!(!search(&nested).is_in(b"x"));
-        // Of each letter there are many spellings.
+        // Each letter has several case variants.
         assert!(search(&"ſ".repeat(MAX_BYTES / 2)).is_in("sS".repeat(MAX_BYTES / 4).as_bytes()));
         let words: Vec<_> = (0..MAX_TERMS).map(|n| format!("ſk{n:020}")).collect();
         let pairs: Vec<_> = words.chunks(2).map(|two| format!("({})", two.join(" "))).collect();
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_parameter_is_refused() {
+    fn a_bad_parameter_is_refused() {
         for text in ["", "{}", r#"{"words":[],"steps":[]}"#, r#"{"words":[],"steps":["Not"]}"#] {
             assert!(Search::new(text).is_err(), "{text}");
         }

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_acknowledged_and_reserved_is_there_again() {
+    fn acknowledged_and_reserved_ids_are_read_again() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::create(&temporary.path().join("data")).unwrap();
         let mut ids = Ids::open(&directory, highest(7, 2)).unwrap();

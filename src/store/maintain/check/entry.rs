@@ -1,4 +1,4 @@
-//! One entry: as it is recorded, and as it is found when its line is read again.
+//! Compares an entry as recorded with the result of reading its line again.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -19,7 +19,7 @@ use crate::store::segment::long_lines::{self, LineDigest};
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
 
-/// An entry as it is recorded.
+/// An entry as recorded.
 pub(super) struct Recorded {
     record: Record,
     event_time: i64,
@@ -27,31 +27,31 @@ pub(super) struct Recorded {
     covers: Option<String>,
     thumbprint: Option<String>,
     signed: Option<Vec<u8>>,
-    /// The line where the entry stood first, if it changed since.
+    /// The line in the segment, if the overlay has a changed version.
     first_line: Option<Vec<u8>>,
-    /// Whether another entry is shown in its place.
+    /// Whether another entry is shown instead.
     hidden: bool,
-    /// What was found of a line that is too long, when it was read to its end.
+    /// The result of reading the pieces of a long line.
     found: Option<LineDigest>,
 }
 
-/// Entries of a segment as they are now.
+/// Entries of a segment in their current versions.
 pub(super) struct Slice {
     pub(super) entries: Vec<Recorded>,
     /// The id after them.
     pub(super) next: u64,
 }
 
-/// What the overlay has of entries that are overlaid.
+/// The overlaid entries of a slice.
 pub(super) struct Overlaid {
-    /// As they are now; nothing of those that are hidden.
+    /// Their current versions; `None` for hidden entries.
     now: HashMap<u64, Option<Recorded>>,
     /// The first that was not read.
     end: Option<u64>,
 }
 
 impl Overlaid {
-    /// Reads what the overlay has of these entries.
+    /// Reads the overlaid entries among these.
     pub(super) fn read(
         overlay: &Overlay<'_>,
         ids: RangeInclusive<u64>,
@@ -66,7 +66,7 @@ impl Overlaid {
 }
 
 impl Slice {
-    /// Reads the first of these entries of a segment, as many as are read at once.
+    /// Reads the first of these entries of a segment, as many as the budget allows.
     pub(super) fn read(
         segment: &Database,
         ids: RangeInclusive<u64>,
@@ -129,7 +129,7 @@ impl Recorded {
         self.record.id().unwrap_or_default()
     }
 
-    /// What is different when the line is read again with the keys that may verify it.
+    /// Reads the line again with the keys that may verify it, and returns the differences.
     pub(super) fn differences(&self, trusted: &Trusted) -> Vec<String> {
         let Origin::Stored { input, received_at, .. } = &self.record.origin else {
             return Vec::new();
@@ -147,7 +147,7 @@ impl Recorded {
     fn read(&self, keys: Option<&KeySet>, received_at: Millis) -> Entry {
         let none = KeySet::default();
         let line = Bytes::copy_from_slice(&self.record.raw);
-        // How long a line may be is the operator's choice; one that was too long stays so.
+        // The operator sets the longest line. A line that was too long stays too long.
         let max_line = match self.record.reason.as_deref() {
             Some("line_too_long") => line.len().saturating_sub(1),
             _ => usize::MAX,
@@ -156,14 +156,14 @@ impl Recorded {
         examined.read(line, &ExpectedIds::default(), received_at)
     }
 
-    /// Says so if the line is not the one that was received.
+    /// The difference if the line does not match its fingerprint.
     fn other_line(&self) -> Option<String> {
         let found = match &self.found {
             Some(found) => Fingerprint::cut(&found.sha256),
             None => Fingerprint::of(&self.record.raw),
         };
         (found.0.as_slice() != self.fingerprint)
-            .then(|| "its line is not the one that its fingerprint is of".into())
+            .then(|| "its line does not match its fingerprint".into())
     }
 
     fn compare(&self, found: &Entry) -> Vec<String> {
@@ -177,13 +177,13 @@ impl Recorded {
         let name = found.verdict.name();
         let now = verdict(name, found.verdict.reason());
         let then = match record.reason.as_deref() {
-            // No key has failed it.
+            // No key was tried.
             Some("not_tried") if now != WITHOUT_KEY => "invalid (not_tried)".into(),
             reason => verdict(record.verdict, reason),
         };
         compare("", then, now);
         if self.first_line.as_ref().is_some_and(|line| *line != record.raw) {
-            differences.push("its late verdict is of another line".into());
+            differences.push("its late verdict belongs to another line".into());
         }
         differences.extend(self.other_line());
         if let (Some(found), Some(whole)) = (&self.found, &record.whole) {
@@ -200,7 +200,7 @@ impl Recorded {
             compare("key", shown(self.thumbprint.clone()), shown(thumbprint));
             let covers = proof.map(|proof| proof.coverage().as_str().to_owned());
             compare("coverage", shown(self.covers.clone()), shown(covers));
-            // Version 1 has none.
+            // Version 1 of a segment has no signed identity.
             if self.signed.is_some() {
                 let recorded = self.signed.as_deref().map(|signed| HEXLOWER.encode(signed));
                 let found = found.signed.map(|signed| signed.to_string());
@@ -225,7 +225,7 @@ impl Recorded {
     }
 }
 
-/// What the pieces of a line that is too long have other than is recorded.
+/// The differences between the pieces of a long line and its record.
 fn pieces(found: &LineDigest, whole: &WholeLine) -> Vec<String> {
     let mut differences = Vec::new();
     if whole.bytes != Some(found.bytes) {
@@ -236,19 +236,19 @@ fn pieces(found: &LineDigest, whole: &WholeLine) -> Vec<String> {
         ));
     }
     if whole.sha256.is_some_and(|sha256| sha256 != found.sha256) {
-        differences.push("the pieces of its line have another SHA-256 than is recorded".into());
+        differences.push("the SHA-256 of the pieces of its line is not the recorded one".into());
     }
     if !found.begins {
-        differences.push("its line does not begin as the pieces of it do".into());
+        differences.push("its line and the pieces of it begin differently".into());
     }
     differences
 }
 
-/// What is recorded without a key that verifies the entry.
+/// The verdicts that are equivalent if no key verifies the entry.
 const WITHOUT_KEY: &str = "no_key or invalid (no_matching_key)";
 
-/// A verdict and its reason. Without a key that verifies it an entry may be recorded either way:
-/// there may have been no key when it was received, or it was not tried.
+/// A verdict and its reason. If no key verifies an entry, several records are right: there may have
+/// been no key when the entry was received, or its signature was not tried.
 fn verdict(name: VerdictName, reason: Option<&str>) -> String {
     match (name, reason) {
         (VerdictName::NoKey, Some(NO_KEYS))
@@ -262,8 +262,8 @@ fn shown(value: Option<String>) -> String {
     value.unwrap_or_else(|| "none".into())
 }
 
-/// The warnings that the line alone gives: whose entries an input expects is not known here, nor what
-/// else came.
+/// The warnings that the line alone gives. The others depend on the ids that an input expects, or on
+/// other lines.
 fn own(warnings: &[Warning]) -> String {
     let others = [Warning::ForeignOrg, Warning::ForeignPortal, Warning::SignatureMoved];
     let own = warnings.iter().filter(|warning| !others.contains(warning));

@@ -1,5 +1,5 @@
-//! Which keys may verify an entry: those of the sources of its input, unless they had retired when
-//! it was received.
+//! The keys that may verify an entry: those of the sources of its input, unless a key had retired
+//! when the entry was received.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::store::catalog::Catalog;
 use crate::store::catalog::sightings::{self, Sighting, Source};
 use crate::store::error::StoreError;
 
-/// The keys that were ever seen, for each input.
+/// All keys that were ever seen, by input.
 pub(super) struct Trusted {
     inputs: HashMap<String, Lasting>,
     all: Lasting,
 }
 
-/// Keys by how long they verify.
+/// Keys, ordered by their retirement.
 struct Lasting {
-    /// The last time of receipt for which each verifies, the latest first.
+    /// For each key, the last time of receipt for which it verifies, the latest first.
     until: Vec<i64>,
-    /// The set of the first key, of the first two, and so on; before them an empty one.
+    /// The empty set, the set of the first key, of the first two, and so on.
     sets: Vec<KeySet>,
 }
 
@@ -58,7 +58,7 @@ impl Trusted {
             let keys = keys.iter().filter(|one| wanted(&one.source)).map(|one| {
                 let source = sources.iter().find(|source| source.source == one.source);
                 let read_at = source.and_then(|source| source.succeeded_at);
-                // One that its set still has does not retire.
+                // A key that is still in its set does not retire.
                 let until = match read_at.is_none_or(|at| at <= one.last_seen) {
                     true => i64::MAX,
                     false => one.last_seen.get().saturating_add(retire_after),
@@ -82,7 +82,7 @@ impl Trusted {
         self.inputs.get(input).unwrap_or(&self.all).at(received_at)
     }
 
-    /// The keys of all sources, for an input may have had others before.
+    /// The keys of all sources, because an input may have had other sources before.
     pub(super) fn any(&self, received_at: Millis) -> Option<&KeySet> {
         self.all.at(received_at)
     }
