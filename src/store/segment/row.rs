@@ -96,7 +96,8 @@ impl Ids<'_> {
 
 /// Ids as SQLite's `json_each` takes them.
 fn json(ids: &[u64]) -> String {
-    serde_json::json!(ids).to_string()
+    let ids: Vec<_> = ids.iter().map(u64::to_string).collect();
+    format!("[{}]", ids.join(","))
 }
 
 /// An id as SQLite holds it.
@@ -144,6 +145,7 @@ impl Entries for Database {
                 ids.among("entries.id", sql.push(" FROM entries WHERE "));
                 sql.push(" AND (").add(condition).push(") ORDER BY entries.id");
             }
+            Ids::List([]) => return Ok(()),
             // SQLite does not reorder a cross join, so each id is looked up, whatever the condition.
             Ids::List(ids) => {
                 sql.push(" FROM (SELECT value AS wanted FROM json_each(").bind(json(ids));

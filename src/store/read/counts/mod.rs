@@ -176,15 +176,17 @@ impl Reader {
     fn count_ids(&self, first_id: u64, ids: &[u64], empty: &Tally) -> Result<Tally, StoreError> {
         let counted = self.visit(
             first_id,
-            |overlay, _| {
+            |overlay, segment| {
                 let mut tally = empty.clone();
-                let overlaid = overlay.overlaid(&Ids::List(ids))?;
-                tally.add(overlay, &Ids::List(&overlaid), EVER, 1)?;
-                Ok((tally, overlaid))
+                let overlaid = overlay.overlaid(&Ids::Range(segment.first_id..=segment.end()))?;
+                let is_overlaid = |id: &u64| overlaid.binary_search(id).is_ok();
+                let (changed, own): (Vec<u64>, Vec<u64>) =
+                    ids.iter().copied().partition(is_overlaid);
+                tally.add(overlay, &Ids::List(&changed), EVER, 1)?;
+                Ok((tally, own))
             },
-            |database, _, (mut tally, overlaid)| {
-                let own = ids.iter().copied().filter(|id| overlaid.binary_search(id).is_err());
-                tally.add(database, &Ids::List(&own.collect::<Vec<_>>()), EVER, 1)?;
+            |database, _, (mut tally, own)| {
+                tally.add(database, &Ids::List(&own), EVER, 1)?;
                 Ok(tally)
             },
         )?;
