@@ -15,10 +15,16 @@ use crate::store::error::{SqliteContext, StoreError};
 #[derive(Clone, Debug)]
 pub struct Directory(PathBuf);
 
-/// The right to write to a data directory; given back when it is dropped.
+/// The right to write to a data directory. Dropping it releases the right.
 #[derive(Debug)]
-pub struct Lock {
-    _file: File,
+pub struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child process that was just forked has it open too, until it
+    /// executes its program.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 impl Directory {
@@ -119,7 +125,7 @@ impl Directory {
             .open(&path)
             .doing("open", &path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Lock { _file: file }),
+            Ok(()) => Ok(Lock(file)),
             Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked(self.0.clone())),
             Err(fs::TryLockError::Error(error)) => Err(error).doing("lock", &path),
         }

@@ -232,6 +232,11 @@ impl Startup {
             let path = config.inputs.first().map_or("", |input| input.path.as_str());
             demo.set_up(format!("{receiver}{path}"), authorization?, &ring).await?;
         }
+        match self.display.is_json {
+            true => tracing::info!(receiver, console, "ready"),
+            false => tell(format_args!("ready: deliveries at {receiver}, console at {console}")),
+        }
+        // After the message, so that a script that waits for the file finds the message in the log.
         if let Some(path) = &self.ready_file {
             let mut addresses = serde_json::json!({"receiver": receiver, "console": console});
             for (name, value) in self.demo.iter().flat_map(Demo::ready) {
@@ -240,10 +245,6 @@ impl Startup {
             private_file::write(path, &format!("{addresses}\n")).map_err(|error| {
                 Failure::failed(format!("cannot write {}: {error}", path.display()))
             })?;
-        }
-        match self.display.is_json {
-            true => tracing::info!(receiver, console, "ready"),
-            false => tell(format_args!("ready: deliveries at {receiver}, console at {console}")),
         }
         service_manager::ready();
 
