@@ -10,6 +10,8 @@
 
 pub mod key;
 pub mod payload;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
 
 pub use key::{BadKey, Key, KeyDefect, KeySet, KeySetError, Thumbprint};
