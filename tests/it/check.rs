@@ -155,6 +155,43 @@ fn a_changed_entry_is_found() {
 }
 
 #[test]
+fn a_word_that_no_version_wrote_is_found() {
+    check(
+        LIVE,
+        "UPDATE entries SET verdict = 'validx' WHERE id = 7",
+        &["Some(7) its column verdict has \"validx\"", "Some(7) recorded malformed, found valid"],
+    );
+    for (column, id) in [("warnings", 7), ("kind", 10), ("format", 10)] {
+        let expected = format!("Some({id}) its column {column} has \"nonsense\"");
+        let sql = format!("UPDATE entries SET {column} = 'nonsense' WHERE id = {id}");
+        check(LIVE, &sql, &[&expected]);
+    }
+}
+
+#[test]
+fn a_word_that_no_version_wrote_stops_no_delivery_and_stays() {
+    let home = Home::filled();
+    home.damage(LIVE, "UPDATE entries SET warnings = 'nonsense', kind = 'x' WHERE id = 7");
+    let store = home.open(Options::default());
+    let line = vector("cef-utf8.vec");
+    let (payload, sig) = line.trim_end().rsplit_once(" sig=").unwrap();
+    let spelling = |n: usize| {
+        let spaces = " ".repeat(n);
+        payload.replacen(" src=", &format!("{spaces}sig={sig} src="), 1)
+    };
+    for n in 1..3 {
+        let appended = append(&store, &spelling(n), &vector_keys());
+        assert_eq!((appended.stored, appended.duplicates), (0, 1), "{n}");
+    }
+    drop(store);
+    let catalog = Connection::open(home.path.join("catalog.db")).unwrap();
+    let warnings: String = catalog
+        .query_row("SELECT warnings FROM entries WHERE id = 7", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(warnings, "signature_moved nonsense");
+}
+
+#[test]
 fn a_missing_entry_is_found() {
     check(LIVE, "DELETE FROM entries WHERE id = 8", &["has 4 entries and 5 lines"]);
     check(

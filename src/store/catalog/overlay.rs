@@ -23,7 +23,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use crate::clock::now;
-use crate::entry::{Record, Warning};
+use crate::entry::{Record, VerdictName, Warning};
 use crate::ingest::{Entry, Fingerprint};
 use crate::store::schema::{CATALOG_WITH_SPELLINGS, Columns};
 use crate::store::segment::condition::Sql;
@@ -43,6 +43,13 @@ pub(in crate::store) struct Overlay<'a>(&'a Database);
 pub(in crate::store) struct Change {
     pub(in crate::store) number: u64,
     pub(in crate::store) entry: u64,
+}
+
+/// The outcome of the check of an entry that is changed.
+pub(in crate::store) struct Outcome {
+    pub(in crate::store) verdict: VerdictName,
+    pub(in crate::store) reason: Option<String>,
+    pub(in crate::store) warnings: Vec<Warning>,
 }
 
 /// Another line with the signed identity of an entry.
@@ -207,6 +214,17 @@ impl<'a> Overlay<'a> {
         Identity::Signed(identity).find(self.0, event_time)
     }
 
+    /// The outcome of the entry `id`, if it is changed.
+    pub(in crate::store) fn outcome(&self, id: u64) -> rusqlite::Result<Option<Outcome>> {
+        let sql = "SELECT verdict, reason, warnings FROM entries WHERE id = ?1";
+        let outcome = |row: &Row<'_>| {
+            let (verdict, warnings) =
+                (row::verdict(row.get_ref(0)?)?, row::warnings(row.get_ref(2)?)?);
+            Ok(Outcome { verdict, reason: row.get(1)?, warnings })
+        };
+        self.0.prepare_cached(sql)?.query_row([id], outcome).optional()
+    }
+
     /// The names of the extensions of changed entries: see [`row::extension_names`].
     pub(in crate::store) fn extension_names(
         &self,
@@ -252,12 +270,18 @@ impl Overlay<'_> {
         input: Option<&str>,
         amend: impl FnOnce(&mut Vec<Warning>),
     ) -> rusqlite::Result<()> {
-        let mut warnings = self
+        let recorded: Option<String> = self
             .0
             .prepare_cached("SELECT warnings FROM entries WHERE id = ?1")?
-            .query_row([id], |row| row::warnings(row.get_ref(0)?))?;
+            .query_row([id], |row| row.get(0))?;
+        let recorded = recorded.as_deref().unwrap_or_default();
+        let (known, unknown): (Vec<&str>, Vec<&str>) =
+            recorded.split_whitespace().partition(|word| word.parse::<Warning>().is_ok());
+        let mut warnings = known.into_iter().filter_map(|word| word.parse().ok()).collect();
         amend(&mut warnings);
-        let words = (!warnings.is_empty()).then(|| Warning::join(&warnings, " "));
+        // Words that no version wrote stay, for `store check` to report.
+        let words: Vec<&str> = warnings.iter().map(|one| one.as_str()).chain(unknown).collect();
+        let words = (!words.is_empty()).then(|| words.join(" "));
         self.0
             .prepare_cached(
                 "UPDATE entries SET warnings = ?2, input = coalesce(?3, input) WHERE id = ?1",

@@ -307,7 +307,12 @@ fn read(
     ids: RangeInclusive<u64>,
     overlaid: Overlaid,
 ) -> rusqlite::Result<(Vec<Record>, u64)> {
-    let (start, ids) = (*ids.start(), Ids::Range(ids));
+    let start = *ids.start();
+    // A condition on long lines is costly: no more lines are searched than may be read.
+    let all: Vec<u64> = ids.collect();
+    let (_, left) = Budget::new().split(segment, &all)?;
+    let end = left.first().map_or(*all.last().unwrap_or(&start), |next| next - 1);
+    let ids = Ids::Range(start..=end);
     let mut matches = Sql::default();
     matches.push("id, (").add(query.condition(segment.columns())).push(")");
     let (mut wanted, mut next_id, mut has_ended) = (Vec::new(), start, false);

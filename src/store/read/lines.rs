@@ -87,7 +87,7 @@ fn record(row: &Row<'_>, id: u64, line: &[u8]) -> rusqlite::Result<Record> {
         time: None,
         format: None,
         kind: row::word(row.get_ref(3)?)?,
-        verdict: row::required_word(row.get_ref(4)?)?,
+        verdict: row::verdict(row.get_ref(4)?)?,
         reason: None,
         kid: None,
         warnings: Vec::new(),

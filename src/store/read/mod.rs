@@ -55,13 +55,13 @@ struct Shared {
 /// Open connections that are not in use, the last used at the end.
 #[derive(Debug, Default)]
 struct Idle {
-    /// Connections to the catalog, as many as were in use at the same time.
+    /// Connections to the catalog.
     catalogs: Vec<Catalog>,
     /// Connections to segments and to the file of refused requests.
     databases: Vec<Database>,
 }
 
-/// The maximum number of idle connections to segments.
+/// The maximum number of idle connections of each kind.
 const IDLE: usize = 32;
 
 /// How often the catalog is read again before a missing file is an error.
@@ -122,7 +122,9 @@ impl Reader {
         catalog.set_interrupt(self.interrupt.clone())?;
         let done = catalog.snapshot(work);
         if is_sound(&done) && catalog.path().exists() {
-            self.idle().catalogs.push(catalog);
+            let mut idle = self.idle();
+            idle.catalogs.push(catalog);
+            idle.catalogs.truncate(IDLE);
         }
         done
     }

@@ -7,13 +7,13 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use rusqlite::types::{ToSqlOutput, Type as SqlType, ValueRef};
-use rusqlite::{Connection, Error, Row, ToSql, params_from_iter};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, ToSql, params_from_iter};
 
 use crate::entry::fields::{FieldType, KNOWN, Value, type_of};
 use crate::entry::record::{Origin, Record, WholeLine};
 use crate::entry::words::UnknownWord;
-use crate::entry::{Fields, Format, Kind, Millis, Warning};
+use crate::entry::{Fields, Format, Kind, Millis, VerdictName, Warning};
 use crate::ingest::Entry;
 use crate::store::schema::Columns;
 use crate::store::segment::condition::Sql;
@@ -352,9 +352,9 @@ fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
             delivery_count: row.get(14)?,
         },
         time: Some(Millis::saturating(row.get(2)?)),
-        format: format(row.get_ref(7)?)?,
+        format: word(row.get_ref(7)?)?,
         kind: word(row.get_ref(8)?)?,
-        verdict: required_word(row.get_ref(9)?)?,
+        verdict: verdict(row.get_ref(9)?)?,
         reason: row.get(10)?,
         warnings: warnings(row.get_ref(13)?)?,
         fields,
@@ -388,38 +388,24 @@ fn add_extensions(connection: &Connection, records: &mut [Record]) -> rusqlite::
     Ok(())
 }
 
-/// Reads a word of an enum from its column.
-///
-/// # Errors
-/// When the word is unknown: neither this version nor an older one wrote it.
+/// Reads a word of an enum from its column. A word that no version wrote counts as none: somebody
+/// edited the file. It must not stop deliveries or hide other entries. `store check` reports it.
 pub(in crate::store) fn word<T: FromStr<Err = UnknownWord>>(
     value: ValueRef<'_>,
 ) -> rusqlite::Result<Option<T>> {
-    value.as_str_or_null()?.map(parsed).transpose()
+    Ok(value.as_str_or_null()?.and_then(|word| word.parse().ok()))
 }
 
-/// The same for a column that is never NULL.
-pub(in crate::store) fn required_word<T: FromStr<Err = UnknownWord>>(
-    value: ValueRef<'_>,
-) -> rusqlite::Result<T> {
-    parsed(value.as_str()?)
+/// Reads a verdict from its column. A word that no version wrote counts as malformed, and never as
+/// valid.
+pub(in crate::store) fn verdict(value: ValueRef<'_>) -> rusqlite::Result<VerdictName> {
+    Ok(word(value)?.unwrap_or(VerdictName::Malformed))
 }
 
-/// Reads warnings from their column.
+/// Reads warnings from their column, without the words that no version wrote.
 pub(in crate::store) fn warnings(value: ValueRef<'_>) -> rusqlite::Result<Vec<Warning>> {
-    value.as_str_or_null()?.unwrap_or_default().split_whitespace().map(parsed).collect()
-}
-
-/// Reads a format from its column.
-fn format(value: ValueRef<'_>) -> rusqlite::Result<Option<Format>> {
-    match value.as_str()? {
-        Format::UNKNOWN => Ok(None),
-        word => parsed(word).map(Some),
-    }
-}
-
-fn parsed<T: FromStr<Err = UnknownWord>>(word: &str) -> rusqlite::Result<T> {
-    word.parse().map_err(|error| Error::FromSqlConversionFailure(0, SqlType::Text, Box::new(error)))
+    let words = value.as_str_or_null()?.unwrap_or_default().split_whitespace();
+    Ok(words.filter_map(|word| word.parse().ok()).collect())
 }
 
 /// Reads the value of a known field of the type `wanted` from its column.

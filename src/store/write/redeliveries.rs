@@ -12,8 +12,7 @@ use crate::entry::{Millis, VerdictName, Warning};
 use crate::ingest::Entry;
 use crate::store::catalog::Catalog;
 use crate::store::error::{SqliteContext, StoreError};
-use crate::store::segment::condition::Sql;
-use crate::store::segment::row::{self, Entries, EntryMetadata, Ids};
+use crate::store::segment::row::{self, EntryMetadata};
 use crate::store::sqlite::Database;
 use crate::store::write::live::NextIds;
 use crate::store::write::spellings::{self, NewSpelling, Segments};
@@ -41,7 +40,7 @@ impl Quality {
 
     /// Reads a verdict and its warnings.
     fn read(row: &Row<'_>) -> rusqlite::Result<Quality> {
-        let (verdict, warnings) = (row::required_word(row.get_ref(0)?)?, row.get_ref(1)?);
+        let (verdict, warnings) = (row::verdict(row.get_ref(0)?)?, row.get_ref(1)?);
         Ok(Quality::new(verdict, &row::warnings(warnings)?))
     }
 }
@@ -217,13 +216,8 @@ fn improve(
 
 /// The quality of the entry `id` in the overlay, if it is changed.
 fn changed(catalog: &Catalog, id: u64) -> rusqlite::Result<Option<Quality>> {
-    let mut found = None;
-    let values = Sql::from("verdict, warnings");
-    catalog.overlay().each(&values, &Sql::from("1"), &Ids::List(&[id]), |row| {
-        found = Some(Quality::read(row)?);
-        Ok(())
-    })?;
-    Ok(found)
+    let outcome = catalog.overlay().outcome(id)?;
+    Ok(outcome.map(|outcome| Quality::new(outcome.verdict, &outcome.warnings)))
 }
 
 fn original(segment: &Database, id: u64) -> rusqlite::Result<Original> {

@@ -25,6 +25,8 @@ pub(super) struct Recorded {
     event_time: i64,
     fingerprint: Vec<u8>,
     covers: Option<String>,
+    /// The words of the record in their columns, as text.
+    words: [(&'static str, String); 4],
     thumbprint: Option<String>,
     signed: Option<Vec<u8>>,
     /// The line in the segment, if the overlay has a changed version.
@@ -102,7 +104,8 @@ fn recorded(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<Vec<Recorde
         .collect();
     let mut values = Sql::from(
         "id, event_time, fingerprint, covers,
-         (SELECT thumbprint FROM keys WHERE keys.id = entries.key), ",
+         (SELECT thumbprint FROM keys WHERE keys.id = entries.key),
+         verdict, coalesce(warnings, ''), coalesce(kind, ''), format, ",
     );
     values.push(&entries.columns().expression("signed"));
     let mut found = Vec::new();
@@ -114,7 +117,13 @@ fn recorded(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<Vec<Recorde
             fingerprint: row.get(2)?,
             covers: row.get(3)?,
             thumbprint: row.get(4)?,
-            signed: row.get(5)?,
+            words: [
+                ("verdict", row.get(5)?),
+                ("warnings", row.get(6)?),
+                ("kind", row.get(7)?),
+                ("format", row.get(8)?),
+            ],
+            signed: row.get(9)?,
             first_line: None,
             hidden: false,
             found: None,
@@ -141,7 +150,24 @@ impl Recorded {
         if self.record.verdict == VerdictName::Valid && found.verdict.proof().is_none() {
             found = self.read(trusted.any(*received_at), *received_at);
         }
-        self.compare(&found)
+        let mut differences = self.unknown_words();
+        differences.extend(self.compare(&found));
+        differences
+    }
+
+    /// The columns with words that no version wrote, which are read as if they were not there.
+    fn unknown_words(&self) -> Vec<String> {
+        let Record { verdict, warnings, kind, format, .. } = &self.record;
+        let read = [
+            verdict.to_string(),
+            Warning::join(warnings, " "),
+            kind.map_or_else(String::new, |kind| kind.to_string()),
+            Format::word(*format).to_owned(),
+        ];
+        let pairs = self.words.iter().zip(read).filter(|((_, recorded), read)| recorded != read);
+        pairs
+            .map(|((column, recorded), _)| format!("its column {column} has {recorded:?}"))
+            .collect()
     }
 
     fn read(&self, keys: Option<&KeySet>, received_at: Millis) -> Entry {

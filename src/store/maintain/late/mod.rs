@@ -21,8 +21,7 @@ use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::signature::{KeySet, Reason, Verdict};
 use crate::store::catalog::Catalog;
 use crate::store::error::{SqliteContext, StoreError};
-use crate::store::segment::condition::Sql;
-use crate::store::segment::row::{self, Entries, EntryMetadata, Ids};
+use crate::store::segment::row::{self, EntryMetadata};
 use crate::store::write::duplicates::OlderSegments;
 use crate::store::write::spellings::{self, Segments};
 
@@ -69,7 +68,7 @@ impl Recorded {
             received_at: Millis::saturating(row.get(1)?),
             delivery: row.get(2)?,
             input: row.get(3)?,
-            verdict: row::required_word(row.get_ref(4)?)?,
+            verdict: row::verdict(row.get_ref(4)?)?,
             reason: row.get(5)?,
             line: row.get(6)?,
         })
@@ -147,17 +146,12 @@ fn recheck_slice(
 }
 
 /// The verdict that an entry got later, and its reason.
-type LateVerdict = Option<(VerdictName, Option<String>)>;
-
-fn late_verdict(catalog: &Catalog, id: u64) -> Result<LateVerdict, StoreError> {
-    let mut found = None;
-    let values = Sql::from("verdict, reason");
-    let read = catalog.overlay().each(&values, &Sql::from("1"), &Ids::List(&[id]), |row| {
-        found = Some((row::required_word(row.get_ref(0)?)?, row.get(1)?));
-        Ok(())
-    });
-    read.doing("read a late verdict", catalog.path())?;
-    Ok(found)
+fn late_verdict(
+    catalog: &Catalog,
+    id: u64,
+) -> Result<Option<(VerdictName, Option<String>)>, StoreError> {
+    let outcome = catalog.overlay().outcome(id).doing("read a late verdict", catalog.path())?;
+    Ok(outcome.map(|outcome| (outcome.verdict, outcome.reason)))
 }
 
 /// Writes changed verdicts to the overlay.
