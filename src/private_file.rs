@@ -10,7 +10,10 @@ use std::path::Path;
 pub(crate) fn write(path: &Path, contents: &str) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
-    let _ = fs::remove_file(&temporary);
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file =
         fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
     file.write_all(contents.as_bytes())?;
