@@ -5,6 +5,7 @@
 
 use jiff::tz::TimeZone;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use uuid::fmt::Hyphenated;
 
 use super::Screen;
 use crate::cli::terminal::sanitise;
@@ -131,11 +132,11 @@ pub(super) fn short(time: &str) -> String {
 
 /// Shortens each UUID (RFC 9562, section 4) in a text: `768dba25…0f46`.
 pub(crate) fn shorten_ids(text: &str) -> String {
-    const LENGTH: usize = 36;
+    const LENGTH: usize = Hyphenated::LENGTH;
     let mut shortened = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        match rest.get(..LENGTH).filter(|start| is_uuid(start)) {
+        match rest.get(..LENGTH).filter(|start| start.parse::<Hyphenated>().is_ok()) {
             Some(id) => {
                 shortened.extend([&id[..8], "…", &id[LENGTH - 4..]]);
                 rest = &rest[LENGTH..];
@@ -147,13 +148,6 @@ pub(crate) fn shorten_ids(text: &str) -> String {
         }
     }
     shortened
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.bytes().enumerate().all(|(at, byte)| match at {
-        8 | 13 | 18 | 23 => byte == b'-',
-        _ => byte.is_ascii_hexdigit(),
-    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 use indicatif::{HumanBytes, HumanCount};
+use uuid::fmt::Hyphenated;
 
 use crate::entry::Millis;
 use crate::entry::record::beginning;
@@ -121,11 +122,7 @@ fn abbreviated(text: &str) -> Cow<'_, str> {
         Some(outcome) if !outcome.is_empty() => return outcome.into(),
         _ => {}
     }
-    let is_part = |(at, byte): (usize, &u8)| match at {
-        8 | 13 | 18 | 23 => *byte == b'-',
-        _ => byte.is_ascii_hexdigit(),
-    };
-    let is_uuid = text.len() == 36 && text.as_bytes().iter().enumerate().all(is_part);
+    let is_uuid = text.parse::<Hyphenated>().is_ok();
     match (text.get(..8), text.get(32..)) {
         (Some(first), Some(last)) if is_uuid => format!("{first}…{last}").into(),
         _ => text.into(),

@@ -9,7 +9,7 @@
 //! with nothing to send has no open connection.
 //!
 //! Some receivers never close a connection that was ended. Such a receiver keeps its connection,
-//! and what it loses is lost. A receiver that closed a connection once is never treated like that.
+//! and entries that it loses are lost. A receiver that closed a connection once is never treated like that.
 
 mod close_behavior;
 mod connection;
@@ -202,8 +202,8 @@ impl SyslogSink {
         if self.close_behavior == CloseBehavior::ClosesWithNotify && !notified {
             return Err(self.peer(
                 "the connection was closed without TLS's close_notify, which this receiver has sent \
-                 before: it was cut off, or somebody on the way has closed it; if another receiver \
-                 stands there now, write its address in another way",
+                 before: it was cut off, or somebody on the network path closed it; if a different \
+                 receiver has this address now, write the address differently",
             ));
         }
         self.close_behavior =
@@ -241,7 +241,7 @@ impl SyslogSink {
         tracing::warn!(
             output = self.name,
             receiver = %self.settings.address,
-            "the receiver does not close a connection that is ended: what it loses is lost"
+            "the receiver does not close its side of a connection, so entries that it loses are lost"
         );
         Ok(())
     }
