@@ -6,9 +6,8 @@ mod common;
 
 use vidimus::entry::Format;
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
 
 use common::serve::Serve;
 
@@ -27,7 +26,7 @@ fn main() {
 
     let serve = Serve::start(folder.path(), false);
     let principal = {
-        let answer = get(&serve, "/api/v1/entries?limit=1");
+        let answer = serve.get("/api/v1/entries?limit=1");
         let at = answer.find("\"principal_id\":\"").expect("an entry") + 16;
         answer[at..].split('"').next().expect("its principal").to_owned()
     };
@@ -40,11 +39,11 @@ fn main() {
         ("the API, 50 of a name", "/api/v1/entries?limit=50&q=name:Ingress", "under 20 ms"),
     ];
     for (what, path, wanted) in cases {
-        let mut times: Vec<_> = (0..5).map(|_| time(&serve, path)).collect();
-        let first = milliseconds(times[0]);
+        let mut times: Vec<_> = (0..5).map(|_| serve.time(path)).collect();
+        let first = common::milliseconds(times[0]);
         times.sort();
         let what = format!("{what}, first try {first}");
-        common::figure(&what, milliseconds(times[2]), wanted);
+        common::figure(&what, common::milliseconds(times[2]), wanted);
     }
 
     let load = common::scaled(100_000);
@@ -67,37 +66,12 @@ fn main() {
     serve.stop();
 }
 
-fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-fn ask(serve: &Serve, path: &str) -> TcpStream {
-    let host = serve.console.strip_prefix("http://").expect("plain http");
-    let mut tcp = TcpStream::connect(host).expect("connected");
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-    tcp.write_all(request.as_bytes()).expect("asked");
-    tcp
-}
-
-fn get(serve: &Serve, path: &str) -> String {
-    let mut answer = Vec::new();
-    ask(serve, path).read_to_end(&mut answer).expect("answered");
-    assert!(answer.starts_with(b"HTTP/1.1 200"), "{path}");
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-fn time(serve: &Serve, path: &str) -> Duration {
-    let started = Instant::now();
-    get(serve, path);
-    started.elapsed()
-}
-
 /// The stream of a page with live entries, which is read continuously.
 struct OpenPage(TcpStream);
 
 impl OpenPage {
     fn open(serve: &Serve) -> OpenPage {
-        let tcp = ask(serve, "/api/v1/stream");
+        let tcp = serve.ask("/api/v1/stream");
         let mut reading = tcp.try_clone().expect("the same connection");
         std::thread::spawn(move || {
             let mut buffer = vec![0; 1 << 16];

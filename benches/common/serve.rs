@@ -1,7 +1,9 @@
 //! Runs the real binary for a measurement.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,11 @@ pub(crate) fn make_key(folder: &Path) {
     let keys = KeySet::new([Arc::new(signer.key().clone())]);
     let set = serde_json::to_vec(&keys).expect("JSON");
     std::fs::write(folder.join("jwks.json"), set).expect("written");
-    std::fs::write(folder.join("key.pem"), pem.expose()).expect("written");
+    std::fs::write(folder.join(KEY), pem.expose()).expect("written");
 }
+
+/// The private key of the sender in the directory.
+pub(crate) const KEY: &str = "key.pem";
 
 /// The configuration file in the directory. It is optional.
 pub(crate) const CONFIG: &str = "config.toml";
@@ -69,21 +74,68 @@ impl Serve {
         Serve { child, receiver, console, ready_after }
     }
 
-    /// Sends prepared entries with `vidimus send`. Returns its report.
+    /// Sends prepared entries in batches of 500 over 8 connections. Returns the report.
     pub(crate) fn load(&self, folder: &Path, entries: usize) -> serde_json::Value {
-        let url = format!("{}/audit-logs", self.receiver);
-        let output = Command::new(env!("CARGO_BIN_EXE_vidimus"))
-            .args(["send", "--url", &url, "--batch", "500", "--connections", "8", "--prepare"])
-            .args(["--entries", &entries.to_string(), "-o", "jsonl", "--insecure"])
+        self.signed(folder, &["--batch", "500"], entries)
+    }
+
+    /// Sends 1,000 entries a second in batches of 10 over 8 connections. Returns the report.
+    pub(crate) fn steady(&self, folder: &Path, entries: usize) -> serde_json::Value {
+        self.signed(folder, &["--batch", "10", "--rate", "1000"], entries)
+    }
+
+    fn signed(&self, folder: &Path, flags: &[&str], entries: usize) -> serde_json::Value {
+        let (entries, key) = (entries.to_string(), folder.join(KEY));
+        let more = ["--entries", &entries, "--key", key.to_str().expect("UTF-8")];
+        self.send(folder, &[flags, &more].concat(), drop)
+    }
+
+    /// Runs `vidimus send` with 8 connections, prepared batches and these further flags. `input`
+    /// writes to its standard input. Returns its report.
+    pub(crate) fn send(
+        &self,
+        folder: &Path,
+        flags: &[&str],
+        input: impl FnOnce(ChildStdin),
+    ) -> serde_json::Value {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vidimus"))
+            .args(["send", "--url", &format!("{}/audit-logs", self.receiver)])
+            .args(["--connections", "8", "--prepare", "-o", "jsonl", "--insecure"])
+            .args(flags)
             .arg("--authorization-file")
             .arg(folder.join("data/authorization"))
-            .arg("--key")
-            .arg(folder.join("key.pem"))
-            .stderr(Stdio::inherit())
-            .output()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
             .expect("vidimus runs");
+        input(child.stdin.take().expect("a pipe"));
+        let output = child.wait_with_output().expect("vidimus runs");
         assert!(output.status.success(), "{}", output.status);
         serde_json::from_slice(&output.stdout).expect("a report")
+    }
+
+    /// Sends a request to the console. Returns the connection.
+    pub(crate) fn ask(&self, path: &str) -> TcpStream {
+        let host = self.console.strip_prefix("http://").expect("plain http");
+        let mut tcp = TcpStream::connect(host).expect("connected");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).expect("asked");
+        tcp
+    }
+
+    /// The response of the console, with its headers.
+    pub(crate) fn get(&self, path: &str) -> String {
+        let mut answer = Vec::new();
+        self.ask(path).read_to_end(&mut answer).expect("answered");
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{path}");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// The time of a response of the console.
+    pub(crate) fn time(&self, path: &str) -> Duration {
+        let started = Instant::now();
+        self.get(path);
+        started.elapsed()
     }
 
     /// The peak resident memory in bytes, or 0 if it is unknown.
