@@ -22,7 +22,7 @@ use crate::entry::record::Origin;
 use crate::entry::{Format, Layout, Malformed, Millis, Record, VerdictName};
 use crate::ingest::{Batch, Caps, CheckedLine, Entry, ExpectedIds};
 use crate::search;
-use crate::signature::{self, Coverage, Key, KeySet, Proof, Reason, Verdict};
+use crate::signature::{self, Coverage, Key, KeySet, Proof, Reason, Seed, Verdict};
 
 /// A key pair, and the set that has the public key.
 struct Signer {
@@ -66,7 +66,8 @@ pub fn body(data: &[u8]) {
     assert!(data[at..].iter().all(|byte| b"\r\n".contains(byte)));
 
     let caps = Caps { max_line: 1 << 12, max_lines: usize::MAX };
-    let batch = Batch::new(Bytes::copy_from_slice(data), &OTHER.keys, caps).expect("no cap");
+    let batch = Batch::new(Bytes::copy_from_slice(data), &OTHER.keys, caps, &Seed::new([7; 32]))
+        .expect("no cap");
     let expected = ExpectedIds::default();
     let mut entries = batch.entries(&expected, Millis::MIN);
     for line in lines(data) {

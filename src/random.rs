@@ -6,6 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fastrand::Rng;
 use ring::rand::{SystemRandom, generate};
 
+use crate::signature::Seed;
+
 /// The system gives no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system gives no random bytes")]
@@ -18,6 +20,14 @@ pub struct NoRandomBytes;
 pub fn secret_bytes<const N: usize>() -> Result<[u8; N], NoRandomBytes> {
     let bytes = generate::<[u8; N]>(&SystemRandom::new()).map_err(|_| NoRandomBytes)?;
     Ok(bytes.expose())
+}
+
+/// A seed for the batches of a delivery or a run.
+///
+/// # Errors
+/// When the system has no random bytes.
+pub fn seed() -> Result<Seed, NoRandomBytes> {
+    Ok(Seed::new(secret_bytes()?))
 }
 
 /// A text that nobody can guess: 256 bits in base64url.

@@ -80,7 +80,8 @@ pub(crate) fn time(n: usize) -> Millis {
 /// Appends lines in one delivery, with the verdicts that `keys` give.
 pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
     let bytes = body.len() as u64;
-    let batch = Batch::new(Bytes::from(body), keys, CAPS).expect("a batch within the caps");
+    let seed = vidimus::random::seed().expect("random bytes");
+    let batch = Batch::new(Bytes::from(body), keys, CAPS, &seed).expect("a batch within the caps");
     let delivery = Delivery {
         received_at: vidimus::clock::now(),
         started: Instant::now(),

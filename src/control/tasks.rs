@@ -8,6 +8,7 @@ use super::{Task, TaskReport};
 use crate::clock::now;
 use crate::ingest::Batch;
 use crate::keys::KeyRing;
+use crate::random;
 use crate::receiver::ReceiverLimits;
 use crate::receiver::body::{GzipLayers, decode};
 use crate::receiver::deliver::Deliverer;
@@ -76,7 +77,8 @@ fn store_again(
     let body = Bytes::from(decoded.unwrap_or(body));
     let keys = ring.keys(&what.input, what.received_at);
     let decoded_bytes = body.len() as u64;
-    let batch = Batch::new(body, &keys, limits.lines).map_err(|e| e.to_string())?;
+    let seed = random::seed().map_err(|e| e.to_string())?;
+    let batch = Batch::new(body, &keys, limits.lines, &seed).map_err(|e| e.to_string())?;
     let delivery = Delivery {
         received_at: what.received_at,
         started: Instant::now(),

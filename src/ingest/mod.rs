@@ -20,7 +20,7 @@ use crate::entry::time::{self, ParsedTime};
 use crate::entry::{Fields, Format, Kind, Layout, Malformed, Millis, Warning};
 use crate::signature::verdict::SignatureCheck;
 use crate::signature::{
-    self, FailureBudget, KeySet, MAX_FAILED_VERIFICATIONS, Payload, Pieces, Verdict,
+    self, FailureBudget, KeySet, MAX_FAILED_VERIFICATIONS, Payload, Pieces, Seed, Verdict,
 };
 
 /// The first 16 bytes of a SHA-256. It identifies a line as received, or what is signed in it.
@@ -169,27 +169,55 @@ pub struct CheckedLine {
 impl CheckedLine {
     /// Checks a line. A line longer than `max_line` bytes is malformed.
     pub fn new(line: &[u8], keys: &KeySet, max_line: usize) -> CheckedLine {
-        CheckedLine::with_budget(line, keys, max_line, &FailureBudget::unlimited())
+        let layout = Layout::of(line, max_line);
+        let check = layout.as_ref().map_err(|why| *why);
+        CheckedLine::of(check.and_then(|one| Ok((one, signature::check(one, keys)?))), max_line)
     }
 
-    /// Checks a line within the budget of its delivery.
-    pub fn with_budget(
-        line: &[u8],
+    /// Checks lines like [`CheckedLine::new`], with the same results, within the budget of their
+    /// delivery. Their signatures are verified in batches.
+    pub fn all<'a>(
+        lines: impl IntoIterator<Item = &'a [u8]>,
         keys: &KeySet,
         max_line: usize,
         budget: &FailureBudget,
-    ) -> CheckedLine {
-        let checked = Layout::of(line, max_line).and_then(|layout| {
-            let checked = signature::check_with_budget(&layout, keys, budget)?;
-            let signature = checked.signature.filter(|_| checked.verdict.proof().is_some());
-            let signed = signature
-                .map(|signature| Fingerprint::of_signed(layout.line, &checked.payload, &signature));
-            Ok((Some(layout.format()), checked, signed))
+        seed: &Seed,
+    ) -> Vec<CheckedLine> {
+        let layouts: Vec<_> = lines.into_iter().map(|line| Layout::of(line, max_line)).collect();
+        let checks = signature::check_all(&layouts, keys, budget, seed);
+        let checked = layouts.iter().zip(checks).map(|(layout, check)| {
+            let layout = layout.as_ref().map_err(|why| *why);
+            CheckedLine::of(layout.and_then(|layout| Ok((layout, check?))), max_line)
         });
-        match checked {
-            Ok((format, SignatureCheck { verdict, payload, repeated_sig, .. }, signed)) => {
+        checked.collect()
+    }
+
+    /// Checks lines like [`CheckedLine::all`], each with its own keys. Lines with the same set, by
+    /// its address, are verified in one batch. The number of failures has no limit.
+    pub fn each(lines: &[(&[u8], &KeySet)], max_line: usize, seed: &Seed) -> Vec<CheckedLine> {
+        let budget = FailureBudget::unlimited();
+        let mut checked = Vec::with_capacity(lines.len());
+        let mut left: Vec<_> = lines.iter().copied().enumerate().collect();
+        while let Some((_, (_, keys))) = left.first().copied() {
+            let (same, others): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(_, (_, other))| std::ptr::eq(*other, keys));
+            let texts = same.iter().map(|(_, (line, _))| *line);
+            let all = CheckedLine::all(texts, keys, max_line, &budget, seed);
+            checked.extend(same.iter().map(|(at, _)| *at).zip(all));
+            left = others;
+        }
+        checked.sort_unstable_by_key(|(at, _)| *at);
+        checked.into_iter().map(|(_, checked)| checked).collect()
+    }
+
+    fn of(check: Result<(&Layout<'_>, SignatureCheck), Malformed>, max_line: usize) -> CheckedLine {
+        match check {
+            Ok((layout, SignatureCheck { verdict, payload, signature, repeated_sig })) => {
+                let signature = signature.filter(|_| verdict.proof().is_some());
+                let signed = signature
+                    .map(|signature| Fingerprint::of_signed(layout.line, &payload, &signature));
                 CheckedLine {
-                    format,
+                    format: Some(layout.format()),
                     verdict,
                     payload: Some(payload),
                     signed,
@@ -216,6 +244,16 @@ impl CheckedLine {
     /// The signed identity, if the entry is valid.
     pub fn signed(&self) -> Option<Fingerprint> {
         self.signed
+    }
+
+    /// Whether the line is valid and its signature is odd, as [`signature::is_odd`] says. `line` is
+    /// the line that was checked. This costs a verification with ring.
+    pub fn is_odd(&self, line: &[u8]) -> bool {
+        let (Some(proof), Some(payload)) = (self.verdict.proof(), &self.payload) else {
+            return false;
+        };
+        Layout::of(line, line.len())
+            .is_ok_and(|layout| signature::is_odd(&layout, payload, proof.key()))
     }
 
     /// Reads the fields. `raw` is the line that was checked.
@@ -281,8 +319,10 @@ pub struct Caps {
 #[error("the body has more than {0} lines")]
 pub struct TooManyLines(pub usize);
 
-/// The number of lines that are checked before the threads turn to other bodies.
-const SLICE: usize = 256;
+/// The number of lines whose signatures are verified in one batch. The more, the less each costs. A
+/// body with fewer lines is split among the threads if each gets [`LEAST`].
+const MOST: usize = 256;
+const LEAST: usize = 128;
 
 /// A decoded body with a verdict for each of its lines.
 #[derive(Clone, Debug)]
@@ -294,8 +334,8 @@ pub struct Batch {
 impl Batch {
     /// Checks every line of a body, on all threads of the current rayon pool. After
     /// [`MAX_FAILED_VERIFICATIONS`] failures no more signatures are tried.
-    pub fn new(body: Bytes, keys: &KeySet, caps: Caps) -> Result<Batch, TooManyLines> {
-        Batch::with_budget(body, keys, caps, &FailureBudget::new(MAX_FAILED_VERIFICATIONS))
+    pub fn new(body: Bytes, keys: &KeySet, caps: Caps, seed: &Seed) -> Result<Batch, TooManyLines> {
+        Batch::with_budget(body, keys, caps, &FailureBudget::new(MAX_FAILED_VERIFICATIONS), seed)
     }
 
     /// Checks every line of a body within `budget`.
@@ -304,25 +344,25 @@ impl Batch {
         keys: &KeySet,
         caps: Caps,
         budget: &FailureBudget,
+        seed: &Seed,
     ) -> Result<Batch, TooManyLines> {
         let ranges: Vec<_> = lines(&body).take(caps.max_lines.saturating_add(1)).collect();
         if ranges.len() > caps.max_lines {
             return Err(TooManyLines(caps.max_lines));
         }
-        // A verification is slow enough that eight of them outweigh the cost of a hand-over to a
-        // thread.
-        let examine = |range: Range<usize>| {
-            let line = &body[range.clone()];
-            let examined = CheckedLine::with_budget(line, keys, caps.max_line, budget);
-            (range, examined)
+        let threads = rayon::current_num_threads();
+        let part = ranges.len().div_ceil(threads).clamp(LEAST, MOST);
+        let check = |ranges: &[Range<usize>]| {
+            let lines = ranges.iter().map(|range| &body[range.clone()]);
+            CheckedLine::all(lines, keys, caps.max_line, budget, seed)
         };
         // Between slices the threads turn to other bodies, so that a large body does not keep small
         // ones waiting.
-        let mut lines = Vec::with_capacity(ranges.len());
-        for slice in ranges.chunks(SLICE) {
-            lines.par_extend(slice.par_iter().with_min_len(8).map(|range| examine(range.clone())));
+        let mut checked = Vec::with_capacity(ranges.len());
+        for slice in ranges.chunks(part * threads) {
+            checked.par_extend(slice.par_chunks(part).flat_map_iter(check));
         }
-        Ok(Batch { body, lines })
+        Ok(Batch { lines: ranges.into_iter().zip(checked).collect(), body })
     }
 
     /// The number of lines that are not blank.

@@ -9,10 +9,12 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use super::*;
 use crate::signature::{Key, Reason};
 
+const SEED: Seed = Seed::new([7; 32]);
+
 const CAPS: Caps = Caps { max_line: 50, max_lines: 4 };
 
 fn batch(body: &'static str) -> Batch {
-    Batch::new(Bytes::from_static(body.as_bytes()), &KeySet::default(), CAPS).unwrap()
+    Batch::new(Bytes::from_static(body.as_bytes()), &KeySet::default(), CAPS, &SEED).unwrap()
 }
 
 #[test]
@@ -32,14 +34,14 @@ fn every_line_is_an_entry_as_it_came() {
 #[test]
 fn the_caps_hold() {
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50));
-    let batch = Batch::new(long.into(), &KeySet::default(), CAPS).unwrap();
+    let batch = Batch::new(long.into(), &KeySet::default(), CAPS, &SEED).unwrap();
     assert_eq!(batch.verdicts().next().unwrap().reason(), Some("line_too_long"));
     let entry = batch.entries(&ExpectedIds::default(), Millis::MIN).next().unwrap();
     assert_eq!((entry.raw.len(), entry.kept()), (58, &entry.raw[..50]));
     assert_eq!(entry.whole().unwrap().bytes, Some(58));
     let sha256 = digest::digest(&digest::SHA256, &entry.raw);
     assert_eq!(entry.too_long.unwrap().sha256, sha256.as_ref());
-    let many = Batch::new(Bytes::from_static(b"1\n2\n3\n4\n5"), &KeySet::default(), CAPS);
+    let many = Batch::new(Bytes::from_static(b"1\n2\n3\n4\n5"), &KeySet::default(), CAPS, &SEED);
     assert!(many.is_err());
 }
 
@@ -90,12 +92,12 @@ fn forged(n: usize) -> String {
 }
 
 fn batch_within(body: String, keys: &KeySet, budget: &FailureBudget) -> Batch {
-    Batch::with_budget(body.into(), keys, BUDGET_CAPS, budget).unwrap()
+    Batch::with_budget(body.into(), keys, BUDGET_CAPS, budget, &SEED).unwrap()
 }
 
 fn reason(line: &str, keys: &KeySet, budget: &FailureBudget) -> Option<&'static str> {
     let line = line.trim_end().as_bytes();
-    CheckedLine::with_budget(line, keys, BUDGET_CAPS.max_line, budget).verdict().reason()
+    CheckedLine::all([line], keys, BUDGET_CAPS.max_line, budget, &SEED)[0].verdict().reason()
 }
 
 #[test]
@@ -123,7 +125,8 @@ fn signatures_after_the_budget_are_not_tried() {
     let signer = Signer::new(1);
     let keys = KeySet::new([signer.key(), Signer::new(2).key()]);
     // The genuine line is in the second slice, so it comes after the others.
-    let body: String = (0..SLICE).map(forged).chain([signer.cef(SLICE)]).collect();
+    let slice = MOST * rayon::current_num_threads();
+    let body: String = (0..slice).map(forged).chain([signer.cef(slice)]).collect();
     // Each line costs four signatures times two keys, so a hundred lines can be tried.
     let budget = FailureBudget::new(800);
     let batch = batch_within(body, &keys, &budget);
@@ -131,11 +134,11 @@ fn signatures_after_the_budget_are_not_tried() {
     let verdicts: Vec<_> = batch.verdicts().collect();
     let tried = verdicts.iter().filter(|one| one.reason() == Some("no_matching_key")).count();
     // Each thread may stop within a line.
-    assert!((1..SLICE).contains(&tried), "{tried}");
-    assert_eq!(verdicts.iter().filter(|one| one.is_not_tried()).count(), SLICE + 1 - tried);
+    assert!((1..slice).contains(&tried), "{tried}");
+    assert_eq!(verdicts.iter().filter(|one| one.is_not_tried()).count(), slice + 1 - tried);
     assert_eq!(verdicts.last(), Some(&&Verdict::Invalid(Reason::NotTried)));
     assert!(verdicts.iter().all(|verdict| verdict.awaits_key()));
-    assert_eq!(reason(&signer.cef(SLICE), &keys, &FailureBudget::unlimited()), None);
+    assert_eq!(reason(&signer.cef(slice), &keys, &FailureBudget::unlimited()), None);
 }
 
 #[test]
@@ -160,4 +163,75 @@ fn imitations_behind_a_genuine_signature_are_paid_for() {
     assert_eq!(reason(&line, &keys, &budget), None);
     assert!(!budget.is_spent());
     assert_eq!(reason(&line, &keys, &budget), Some("not_tried"));
+}
+
+#[test]
+fn a_line_gets_the_verdict_that_it_gets_alone() {
+    let signers = [Signer::new(1), Signer::new(2), Signer::new(3)];
+    let unknown = Signer::new(4);
+    let line = |n: usize, kind: usize| match kind {
+        0..=2 => signers[kind].cef(n),
+        3 => unknown.cef(n),
+        4 => forged(n),
+        5 => cef(n),
+        6 => cef(n) + " sig=AAAA",
+        7 => "hello".into(),
+        // The signature is the second candidate.
+        8 => signers[1].cef(n).trim_end().to_owned() + " sig=" + &"A".repeat(86),
+        // The line is signed, which is tried after the object.
+        _ => {
+            let sig = signers[2].sig(&format!("{{\"event\":{{\"rt\":{n}}}}}"));
+            format!("{{\"event\":{{\"rt\":{n},\"sig\":\"{sig}\"}}}}")
+        }
+    };
+    let patterns: [&dyn Fn(usize) -> usize; 6] = [
+        &|n| n % 10,
+        &|n| n * n / 7 % 10,
+        &|n| if n == 77 { 4 } else { 1 },
+        &|n| n % 3,
+        &|n| n / 100,
+        &|n| if n < 150 { 3 } else { 2 },
+    ];
+    for (number, pattern) in patterns.into_iter().enumerate() {
+        let lines: Vec<_> = (0..300).map(|n| line(n, pattern(n))).collect();
+        let lines: Vec<_> = lines.iter().map(|line| line.trim_end().as_bytes()).collect();
+        let keys = || KeySet::new(signers.iter().map(Signer::key));
+        let sets = [keys(), KeySet::default(), KeySet::new([signers[1].key()])];
+        for set in &sets {
+            let unlimited = FailureBudget::unlimited();
+            let together = CheckedLine::all(
+                lines.iter().copied(),
+                set,
+                BUDGET_CAPS.max_line,
+                &unlimited,
+                &SEED,
+            );
+            assert_eq!(together.len(), lines.len());
+            for (line, together) in lines.iter().zip(together) {
+                let alone = CheckedLine::new(line, set, BUDGET_CAPS.max_line);
+                let line = String::from_utf8_lossy(line);
+                assert_eq!(together.verdict(), alone.verdict(), "pattern {number}: {line}");
+                assert_eq!(together.signed(), alone.signed(), "pattern {number}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_line_is_checked_with_its_own_keys() {
+    let signers = [Signer::new(1), Signer::new(2)];
+    let sets = [KeySet::new([signers[0].key()]), KeySet::new([signers[1].key()])];
+    let lines: Vec<_> = (0..40).map(|n| signers[n % 2].cef(n).trim_end().to_owned()).collect();
+    let with = |other: usize| -> Vec<_> {
+        let lines = lines.iter().enumerate();
+        let lines: Vec<_> =
+            lines.map(|(n, line)| (line.as_bytes(), &sets[(n / 5 + other) % 2])).collect();
+        CheckedLine::each(&lines, BUDGET_CAPS.max_line, &SEED)
+    };
+    for other in [0, 1] {
+        for (n, checked) in with(other).iter().enumerate() {
+            let is_own = n % 2 == (n / 5 + other) % 2;
+            assert_eq!(checked.verdict().proof().is_some(), is_own, "{n}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::entry::lines;
 use crate::ingest::Batch;
 use crate::keys::{KeyRing, RefreshTrigger};
 use crate::net::Reservation;
+use crate::random;
 use crate::signature::Verdict;
 use crate::store::{Delivery, Quarantined, Refused, Store};
 
@@ -101,9 +102,13 @@ impl Deliverer {
         reservation.grow_blocking(more, deadline, runtime).map_err(|_| Problem::overloaded())?;
 
         let (keys, generation) = self.ring.current(&input.name);
+        let seed = random::seed().map_err(|error| {
+            tracing::error!(%error, input = input.name, "a delivery was not stored");
+            Problem::not_stored()
+        })?;
         let batch = self
             .pool
-            .install(|| Batch::new(body, &keys, self.limits.lines))
+            .install(|| Batch::new(body, &keys, self.limits.lines, &seed))
             .map_err(|error| Problem::too_many_lines(&error))?;
         let awaits_key = batch.verdicts().any(Verdict::awaits_key);
         let delivery = Delivery {

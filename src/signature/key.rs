@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use curve25519_dalek::edwards::CompressedEdwardsY;
 use ring::digest;
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::ed25519::PublicKey;
 
 /// The maximum number of keys in a set.
 pub const MAX_KEYS: usize = 64;
@@ -39,7 +40,7 @@ impl fmt::Debug for Thumbprint {
 pub struct Key {
     thumbprint: Thumbprint,
     kid: String,
-    public: [u8; 32],
+    public: PublicKey,
 }
 
 impl Key {
@@ -51,7 +52,7 @@ impl Key {
         let mut thumbprint = Thumbprint([0; 32]);
         thumbprint.0.copy_from_slice(digest::digest(&digest::SHA256, members.as_bytes()).as_ref());
         let kid = kid.unwrap_or_else(|| thumbprint.to_string());
-        Key { thumbprint, kid, public }
+        Key { thumbprint, kid, public: PublicKey::new(public) }
     }
 
     /// Reads one key of a JWK set.
@@ -93,11 +94,10 @@ impl Key {
     /// signature is valid for many texts. On keys of mixed order and on keys that are not
     /// canonically encoded, implementations disagree (RFC 8032 section 5.1.3).
     pub fn weakness(&self) -> Option<KeyDefect> {
-        let Some(point) = CompressedEdwardsY(self.public).decompress() else {
-            return Some(KeyDefect::NotAPoint);
-        };
+        let PublicKey { bytes, point } = self.public;
+        let Some(point) = point else { return Some(KeyDefect::NotAPoint) };
         match () {
-            () if point.compress().0 != self.public => Some(KeyDefect::NotCanonical),
+            () if point.compress().0 != bytes => Some(KeyDefect::NotCanonical),
             () if point.is_small_order() => Some(KeyDefect::SmallOrder),
             () if !point.is_torsion_free() => Some(KeyDefect::MixedOrder),
             () => None,
@@ -116,18 +116,24 @@ impl Key {
 
     /// The 32 bytes of the key.
     pub fn public(&self) -> &[u8; 32] {
+        &self.public.bytes
+    }
+
+    /// The key with its point.
+    pub(super) fn point(&self) -> &PublicKey {
         &self.public
     }
 
-    fn verifies(&self, payload: &[u8], signature: &[u8; 64]) -> bool {
-        UnparsedPublicKey::new(&ED25519, &self.public).verify(payload, signature).is_ok()
+    /// Whether ring accepts the signature. ring and openssl use the equation without the cofactor.
+    pub(super) fn verifies_in_ring(&self, payload: &[u8], signature: &[u8; 64]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.public()).verify(payload, signature).is_ok()
     }
 }
 
 /// A JWK (RFC 7517 section 4).
 impl serde::Serialize for Key {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let x = URL_SAFE_NO_PAD.encode(self.public);
+        let x = URL_SAFE_NO_PAD.encode(self.public());
         serde_json::json!({"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "kid": self.kid, "x": x})
             .serialize(serializer)
     }
@@ -216,7 +222,7 @@ pub enum KeySetError {
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Arc<Key>>,
-    /// The index of the key that verified last. Neighbouring entries mostly have the same signer.
+    /// The index of the key that verified last.
     last: AtomicUsize,
 }
 
@@ -266,16 +272,24 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// The key that verifies `signature` over `payload`. All are tried, first the one that
-    /// succeeded last.
-    pub(super) fn verifying(&self, payload: &[u8], signature: &[u8; 64]) -> Option<&Arc<Key>> {
+    /// The indices of the keys, the likeliest first: the one that verified last. Neighbouring
+    /// entries mostly have the same signer.
+    pub(super) fn by_likelihood(&self) -> impl Iterator<Item = usize> {
         let last = self.last.load(Ordering::Relaxed);
-        let others = (0..self.keys.len()).filter(|at| *at != last);
-        let at = std::iter::once(last)
-            .chain(others)
-            .find(|at| self.keys.get(*at).is_some_and(|key| key.verifies(payload, signature)))?;
-        self.last.store(at, Ordering::Relaxed);
+        let likeliest = (last < self.keys.len()).then_some(last);
+        likeliest.into_iter().chain((0..self.keys.len()).filter(move |at| *at != last))
+    }
+
+    /// The first key, in this order, that `verifies`. It is noted.
+    pub(super) fn find(&self, verifies: impl Fn(&Arc<Key>) -> bool) -> Option<&Arc<Key>> {
+        let at = self.by_likelihood().find(|at| self.keys.get(*at).is_some_and(&verifies))?;
+        self.note_verified(at);
         self.keys.get(at)
+    }
+
+    /// Notes that the key with this index has verified a signature.
+    pub(super) fn note_verified(&self, at: usize) {
+        self.last.store(at, Ordering::Relaxed);
     }
 }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::payload::find_signatures;
-use super::{Key, KeySet, Payload};
+use super::ed25519::{Claim, Signature};
+use super::payload::{Candidate, Signatures, find_signatures};
+use super::{Key, KeySet, Payload, Pieces, Seed};
 use crate::entry::layout::{Layout, Malformed, Parts};
 use crate::entry::words::words;
 use crate::entry::{Format, VerdictName};
@@ -24,7 +25,7 @@ pub enum Verdict {
     Malformed(Malformed),
 }
 
-/// Proof that a signature was verified. Only [`check`] and [`check_with_budget`] make one.
+/// Proof that a signature was verified. Only [`check`] and [`check_all`] make one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     key: Arc<Key>,
@@ -164,57 +165,205 @@ pub struct SignatureCheck {
     pub repeated_sig: bool,
 }
 
+/// Whether the signature over a payload that `key` verifies is odd: ring says otherwise. Then it
+/// holds only with the cofactor or with an R that is not canonical, and the owner of the key has
+/// made it so on purpose.
+pub fn is_odd(layout: &Layout<'_>, payload: &Payload, key: &Key) -> bool {
+    let signatures = find_signatures(layout);
+    let over = |one: &&Candidate| one.payloads.iter().any(|(other, _)| other == payload);
+    let text = payload.text(layout.line);
+    let candidate = signatures.candidates.iter().find(over);
+    candidate.is_some_and(|one| !key.verifies_in_ring(text.as_bytes(), &one.signature))
+}
+
 /// Checks the signature of a line against a set of keys.
 ///
 /// # Errors
 /// When a payload verifies but has another format than the line: its signer meant something else.
 pub fn check(layout: &Layout<'_>, keys: &KeySet) -> Result<SignatureCheck, Malformed> {
-    check_with_budget(layout, keys, &FailureBudget::unlimited())
+    let mut line = Line::new(layout);
+    try_all([&mut line], keys, &FailureBudget::unlimited(), &Seed::UNUSED);
+    line.check(keys)
 }
 
-/// Checks like [`check`], but tries no signature once the budget is spent: the reason is then
-/// [`Reason::NotTried`].
+/// Checks lines like [`check`], with the same results, but verifies their signatures in batches.
+/// Some hundred lines are best.
 ///
-/// A signature that no key verifies costs as many verifications as were tried. A signature that
+/// Once the budget is spent, no signature is tried: the reason is then [`Reason::NotTried`]. A
+/// signature that no key verifies costs as many verifications as were tried. A signature that
 /// verifies costs nothing, with any key. So genuine entries never spend the budget.
-pub fn check_with_budget(
-    layout: &Layout<'_>,
+pub fn check_all(
+    layouts: &[Result<Layout<'_>, Malformed>],
     keys: &KeySet,
     budget: &FailureBudget,
-) -> Result<SignatureCheck, Malformed> {
-    let signatures = find_signatures(layout);
-    let repeated_sig = matches!(&layout.parts, Parts::Object { sigs, .. } if sigs.len() > 1);
-    let mut all_tried = true;
-    for candidate in &signatures.candidates {
-        if budget.is_spent() {
-            all_tried = false;
-            break;
+    seed: &Seed,
+) -> Vec<Result<SignatureCheck, Malformed>> {
+    let mut lines: Vec<_> =
+        layouts.iter().map(|layout| layout.as_ref().map(Line::new).map_err(|why| *why)).collect();
+    try_all(lines.iter_mut().flatten(), keys, budget, seed);
+    lines.into_iter().map(|line| line?.check(keys)).collect()
+}
+
+/// A line whose signatures are tried.
+struct Line<'a> {
+    layout: &'a Layout<'a>,
+    signatures: Signatures,
+    found: Option<Found>,
+    /// Whether the budget was spent before all signatures were tried.
+    not_tried: bool,
+}
+
+/// A signature that a key verifies.
+struct Found {
+    proof: Proof,
+    payload: Payload,
+    signature: [u8; 64],
+}
+
+impl<'a> Line<'a> {
+    fn new(layout: &'a Layout<'a>) -> Line<'a> {
+        let signatures = find_signatures(layout);
+        Line { layout, signatures, found: None, not_tried: false }
+    }
+
+    /// The claim of the likeliest payload.
+    fn likeliest(&self, signature: &Signature, key: &Key) -> Option<Claim> {
+        let (payload, _) = self.signatures.candidates.first()?.payloads.first()?;
+        Some(self.claim(payload, signature, key))
+    }
+
+    fn claim(&self, payload: &Payload, signature: &Signature, key: &Key) -> Claim {
+        let Pieces { head, tail, .. } = payload.pieces(self.layout.line);
+        signature.claim(key.point(), &[head.as_bytes(), tail.as_bytes()])
+    }
+
+    fn note(&mut self, candidate: usize, payload: usize, key: &Arc<Key>) {
+        let candidate = self.signatures.candidates.get(candidate);
+        self.found = candidate.and_then(|candidate| {
+            let (payload, coverage) = *candidate.payloads.get(payload)?;
+            let proof = Proof { key: Arc::clone(key), coverage };
+            Some(Found { proof, payload, signature: candidate.signature })
+        });
+    }
+
+    /// Tries all but the likeliest payload, each alone.
+    fn try_others(&mut self, first: Option<Signature>, keys: &KeySet, budget: &FailureBudget) {
+        for (at, candidate) in self.signatures.candidates.iter().enumerate() {
+            if at > 0 && budget.is_spent() {
+                self.not_tried = true;
+                return;
+            }
+            let signature = if at == 0 { first } else { Signature::decode(&candidate.signature) };
+            let tried = usize::from(at == 0);
+            for (number, (payload, _)) in candidate.payloads.iter().enumerate().skip(tried) {
+                let verifies = |key: &Arc<Key>| {
+                    let claim = signature.map(|one| self.claim(payload, &one, key));
+                    claim.is_some_and(|claim| key.point().verifies(&claim))
+                };
+                if let Some(key) = keys.find(verifies) {
+                    return self.note(at, number, key);
+                }
+            }
+            budget.spend(candidate.payloads.len() * keys.keys().len());
         }
-        for (payload, covers) in &candidate.payloads {
-            let text = payload.text(layout.line);
-            let Some(key) = keys.verifying(text.as_bytes(), &candidate.signature) else { continue };
-            is_of_format(&text, payload.format)?;
-            let proof = Proof { key: Arc::clone(key), coverage: *covers };
+    }
+
+    /// The result, after the signatures were tried.
+    fn check(self, keys: &KeySet) -> Result<SignatureCheck, Malformed> {
+        let Line { layout, signatures, found, not_tried } = self;
+        let repeated_sig = matches!(&layout.parts, Parts::Object { sigs, .. } if sigs.len() > 1);
+        if let Some(Found { proof, payload, signature }) = found {
+            is_of_format(&payload.text(layout.line), payload.format)?;
+            let verdict = Verdict::Valid(proof);
             return Ok(SignatureCheck {
-                verdict: Verdict::Valid(proof),
-                payload: *payload,
-                signature: Some(candidate.signature),
+                verdict,
+                payload,
+                signature: Some(signature),
                 repeated_sig,
             });
         }
-        budget.spend(candidate.payloads.len() * keys.keys().len());
+        let verdict = match signatures.problem {
+            _ if !signatures.candidates.is_empty() && keys.is_empty() => Verdict::NoKey,
+            _ if not_tried => Verdict::Invalid(Reason::NotTried),
+            _ if !signatures.candidates.is_empty() => Verdict::Invalid(Reason::NoMatchingKey),
+            Some(reason) => Verdict::Invalid(reason),
+            None => Verdict::Unsigned,
+        };
+        let over = |(payload, _): &(Payload, Coverage)| *payload == signatures.unverified;
+        let tried = signatures.candidates.iter().find(|one| one.payloads.iter().any(over));
+        let signature = tried.map(|one| one.signature);
+        Ok(SignatureCheck { verdict, payload: signatures.unverified, signature, repeated_sig })
     }
-    let verdict = match signatures.problem {
-        _ if !signatures.candidates.is_empty() && keys.is_empty() => Verdict::NoKey,
-        _ if !all_tried => Verdict::Invalid(Reason::NotTried),
-        _ if !signatures.candidates.is_empty() => Verdict::Invalid(Reason::NoMatchingKey),
-        Some(reason) => Verdict::Invalid(reason),
-        None => Verdict::Unsigned,
+}
+
+/// The number of lines that are tried with all keys before the budget is looked at again.
+const GROUP: usize = 64;
+
+/// Tries the signatures of lines. The likeliest payload of each is tried in batches, with one key
+/// after the other. Most lines have no other payload, and most are signed with the likeliest key.
+fn try_all<'a, 'b: 'a>(
+    lines: impl IntoIterator<Item = &'a mut Line<'b>>,
+    keys: &KeySet,
+    budget: &FailureBudget,
+    seed: &Seed,
+) {
+    let is_spent = budget.is_spent();
+    let mut open = lines.into_iter().filter_map(|line| {
+        let signature = line.signatures.candidates.first()?.signature;
+        line.not_tried = is_spent;
+        (!is_spent).then(|| (line, Signature::decode(&signature)))
+    });
+    let try_keys = |mut group: Vec<_>, order: &[usize]| {
+        if budget.is_spent() {
+            group.into_iter().for_each(|(line, _): Open<'_, '_>| line.not_tried = true);
+            return;
+        }
+        for at in order {
+            group = try_key(group, keys, *at, seed);
+        }
+        group.into_iter().for_each(|(line, first)| line.try_others(first, keys, budget));
     };
-    let over = |(payload, _): &(Payload, Coverage)| *payload == signatures.unverified;
-    let tried = signatures.candidates.iter().find(|one| one.payloads.iter().any(over));
-    let signature = tried.map(|one| one.signature);
-    Ok(SignatureCheck { verdict, payload: signatures.unverified, signature, repeated_sig })
+    // If there are several keys, the first line alone shows which is the likeliest.
+    if keys.keys().len() > 1 {
+        try_keys(open.by_ref().take(1).collect(), &keys.by_likelihood().collect::<Vec<_>>());
+    }
+    let order: Vec<usize> = keys.by_likelihood().collect();
+    let Some((likeliest, others)) = order.split_first() else { return };
+    let mut left = try_key(open.collect(), keys, *likeliest, seed);
+    while !left.is_empty() {
+        let later = left.split_off(left.len().min(GROUP));
+        try_keys(left, others);
+        left = later;
+    }
+}
+
+/// A line, and the first of its signatures if that can be valid.
+type Open<'a, 'b> = (&'a mut Line<'b>, Option<Signature>);
+
+/// Tries the likeliest payload of each line with one key, and returns the lines that it does not
+/// verify.
+fn try_key<'a, 'b>(
+    lines: Vec<Open<'a, 'b>>,
+    keys: &KeySet,
+    at: usize,
+    seed: &Seed,
+) -> Vec<Open<'a, 'b>> {
+    let Some(key) = keys.keys().get(at) else { return lines };
+    let claims: Vec<Claim> = lines
+        .iter()
+        .filter_map(|(line, signature)| line.likeliest(signature.as_ref()?, key))
+        .collect();
+    let mut verdicts = key.point().verify_all(&claims, seed).into_iter();
+    let mut left = lines;
+    left.retain_mut(|(line, signature)| {
+        let is_valid = signature.is_some() && verdicts.next() == Some(true);
+        if is_valid {
+            line.note(0, 0, key);
+            keys.note_verified(at);
+        }
+        !is_valid
+    });
+    left
 }
 
 fn is_of_format(payload: &str, format: Format) -> Result<(), Malformed> {

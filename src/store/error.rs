@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::random::NoRandomBytes;
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// SQLite failed.
@@ -32,6 +34,9 @@ pub enum StoreError {
         /// What is wrong with it, and what to do.
         what: String,
     },
+    /// There are no random numbers to verify signatures in batches with.
+    #[error(transparent)]
+    Random(#[from] NoRandomBytes),
     /// Another process writes to the data directory.
     #[error("{} is in use by another vidimus process that writes to it (a `vidimus serve`?); stop it first", .0.display())]
     Locked(PathBuf),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use vidimus::entry::Millis;
 use vidimus::ingest::Batch;
-use vidimus::signature::{FailureBudget, KeySet};
+use vidimus::signature::{FailureBudget, KeySet, Seed};
 use vidimus::store::{Directory, Options, Reader, Store};
 
 use crate::console::get;
@@ -74,7 +74,8 @@ fn keys(signers: &[&Signer]) -> Arc<KeySet> {
 
 fn append(store: &Store, body: String, keys: &KeySet, budget: u64) {
     let (bytes, budget) = (body.len(), FailureBudget::new(budget));
-    let batch = Batch::with_budget(Bytes::from(body), keys, CAPS, &budget).unwrap();
+    let batch =
+        Batch::with_budget(Bytes::from(body), keys, CAPS, &budget, &Seed::new([7; 32])).unwrap();
     append_batch(store, &batch, bytes);
 }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 use vidimus::entry::{Format, Millis, VerdictName};
 use vidimus::ingest::{Batch, Caps, CheckedLine, Entry, ExpectedIds};
-use vidimus::signature::KeySet;
+use vidimus::signature::{KeySet, Seed};
 
 /// A vector: its header and its line.
 pub(crate) struct Vector {
@@ -70,7 +70,7 @@ fn keys(name: &str) -> (KeySet, usize) {
 const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 10 };
 
 fn read(line: &[u8], keys: &KeySet) -> Entry {
-    let batch = Batch::new(Bytes::copy_from_slice(line), keys, CAPS).unwrap();
+    let batch = Batch::new(Bytes::copy_from_slice(line), keys, CAPS, &Seed::new([7; 32])).unwrap();
     let entries: Vec<_> =
         batch.entries(&ExpectedIds::default(), Millis::new(1_760_000_000_000).unwrap()).collect();
     let [entry] = entries.as_slice() else { panic!("{} entries in one line", entries.len()) };

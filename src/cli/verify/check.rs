@@ -14,11 +14,11 @@ use crate::entry::layout::MAX_LINE;
 use crate::entry::record::{Origin, WholeLine, beginning};
 use crate::entry::{Fields, Millis, Record, VerdictName, Warning};
 use crate::ingest::{CheckedLine, ExpectedIds};
-use crate::signature::{KeySet, Verdict};
+use crate::signature::{FailureBudget, KeySet, Seed, Verdict};
 
-/// The number of lines per task. It is small, so that all threads finish a block at about the same
-/// time.
-const CHUNK: usize = 32;
+/// The number of lines per task, which are verified in one batch. More lines would cost less each,
+/// but the threads would not finish a block at about the same time.
+const CHUNK: usize = 256;
 
 /// The settings of a check.
 pub(super) struct Check {
@@ -30,6 +30,7 @@ pub(super) struct Check {
     pub(super) field: Option<String>,
     /// The current time, to complete times without a year.
     pub(super) now: Millis,
+    pub(super) seed: Seed,
 }
 
 /// Lines of a file.
@@ -46,7 +47,7 @@ impl Check {
     pub(super) fn lines(&self, lines: &Lines) -> (Vec<Vec<u8>>, Tally) {
         let chunks = lines.block.lines.par_chunks(CHUNK).map(|chunk| {
             let (mut out, mut tally) = (Vec::new(), Tally::default());
-            chunk.iter().for_each(|line| self.line(lines, line, &mut out, &mut tally));
+            self.chunk(lines, chunk, &mut out, &mut tally);
             (out, tally)
         });
         let chunks: Vec<_> = chunks.collect();
@@ -55,23 +56,43 @@ impl Check {
         (chunks.into_iter().map(|(out, _)| out).filter(|out| !out.is_empty()).collect(), all)
     }
 
-    fn line(&self, lines: &Lines, line: &Line, out: &mut Vec<u8>, tally: &mut Tally) {
-        let source = || format!("{}:{}", lines.file, line.number);
+    /// Checks lines in one batch.
+    fn chunk(&self, lines: &Lines, chunk: &[Line], out: &mut Vec<u8>, tally: &mut Tally) {
         // Without a field, only records of Vidimus are wrapped.
         let field = self.field.as_deref().unwrap_or("raw");
-        let unwrapped = match lines.wrapped {
-            true => match line_in(lines.block.text(line), field) {
-                Ok(line) => Some(Bytes::from(line)),
+        let unwrapped: Vec<Result<Bytes, NoLine>> = chunk
+            .iter()
+            .map(|line| match lines.wrapped {
+                true => line_in(lines.block.text(line), field).map(Bytes::from),
+                false => Ok(lines.block.line(line)),
+            })
+            .collect();
+        let texts = unwrapped.iter().flatten().map(AsRef::as_ref);
+        let budget = FailureBudget::unlimited();
+        let checked = CheckedLine::all(texts, &self.keys, MAX_LINE, &budget, &self.seed);
+        let mut checked = checked.into_iter();
+        for (line, unwrapped) in chunk.iter().zip(unwrapped) {
+            let source = || format!("{}:{}", lines.file, line.number);
+            match unwrapped.map(|raw| checked.next().map(|checked| (raw, checked))) {
+                Ok(Some((raw, checked))) => self.line(source, raw, &checked, out, tally),
+                Ok(None) => {}
                 Err(why) => {
                     tally.count_malformed(why.as_str());
-                    return self.write_missing_line(source(), why, lines.block.line(line), out);
+                    self.write_missing_line(source(), why, lines.block.line(line), out);
                 }
-            },
-            false => None,
-        };
-        let text = unwrapped.as_deref().unwrap_or(lines.block.text(line));
-        let examined = CheckedLine::new(text, &self.keys, MAX_LINE);
-        let verdict = examined.verdict();
+            }
+        }
+    }
+
+    fn line(
+        &self,
+        source: impl Fn() -> String,
+        raw: Bytes,
+        checked: &CheckedLine,
+        out: &mut Vec<u8>,
+        tally: &mut Tally,
+    ) {
+        let verdict = checked.verdict();
         let fine = self.is_acceptable(verdict);
         tally.count(verdict, fine);
         // Skip reading the fields if they are not needed.
@@ -82,8 +103,7 @@ impl Check {
             }
             return;
         }
-        let raw = unwrapped.unwrap_or_else(|| lines.block.line(line));
-        let entry = examined.read(raw, &self.expected, self.now);
+        let entry = checked.read(raw, &self.expected, self.now);
         entry.warnings.iter().for_each(|warning| tally.count_warning(*warning));
         match self.output {
             PrintFormat::Jsonl => {
@@ -181,6 +201,7 @@ mod tests {
             allow_unsigned: false,
             field: field.map(str::to_owned),
             now: Millis::saturating(1_750_280_466_889),
+            seed: Seed::new([7; 32]),
         }
     }
 

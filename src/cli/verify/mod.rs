@@ -19,6 +19,7 @@ use super::print::PrintFormat;
 use super::terminal::{progress, tell};
 use crate::clock;
 use crate::ingest::ExpectedIds;
+use crate::random;
 use check::Check;
 use work::{Outcome, Verification};
 
@@ -81,6 +82,7 @@ impl Verify {
             allow_unsigned: self.allow_unsigned,
             field: self.field,
             now: clock::now(),
+            seed: random::seed()?,
         };
         let progress = progress(size);
         let work = Verification { inputs: &inputs, check: &check, progress: &progress };

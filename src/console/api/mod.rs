@@ -22,7 +22,8 @@ use crate::clock::now;
 use crate::entry::record::Origin;
 use crate::entry::{Millis, Record, VerdictName, lines};
 use crate::ingest::{CheckedLine, ExpectedIds};
-use crate::signature::KeySet;
+use crate::random;
+use crate::signature::{FailureBudget, KeySet, Seed};
 use crate::store::{
     BadCursor, CountRequest, Counts, Quarantined, Reader, Refused, Stats, StoreError,
     StoredDelivery,
@@ -263,7 +264,7 @@ async fn verify(
 ) -> Result<Json<VerifyAnswer>, Problem> {
     let body = body.map_err(|error| Problem::too_large(error.body_text()))?;
     let keys = console.ring.all();
-    let records = console.read(move |_| Ok(records(&body, &keys))).await?;
+    let records = console.read(move |_| Ok(records(&body, &keys, &random::seed()?))).await?;
     let entries = records?;
     let mut verdicts: BTreeMap<_, _> =
         VerdictName::ALL.iter().map(|name| (name.as_str(), 0)).collect();
@@ -279,18 +280,18 @@ async fn verify(
 ///
 /// # Errors
 /// When there are more than [`MAX_LINES`] lines.
-fn records(text: &Bytes, keys: &KeySet) -> Result<Vec<Record>, Problem> {
+fn records(text: &Bytes, keys: &KeySet, seed: &Seed) -> Result<Vec<Record>, Problem> {
     let now = now();
     let ranges: Vec<_> = lines(text).take(MAX_LINES + 1).collect();
     if ranges.len() > MAX_LINES {
         return Err(Problem::too_large(format!("more than {MAX_LINES} lines")));
     }
-    let record = |(number, range): (usize, std::ops::Range<usize>)| {
-        let line = text.slice(range);
-        let entry =
-            CheckedLine::new(&line, keys, line.len()).read(line, &ExpectedIds::default(), now);
+    let lines = ranges.iter().map(|range| &text[range.clone()]);
+    let checked = CheckedLine::all(lines, keys, usize::MAX, &FailureBudget::unlimited(), seed);
+    let records = checked.into_iter().zip(ranges).enumerate().map(|(number, (checked, range))| {
+        let entry = checked.read(text.slice(range), &ExpectedIds::default(), now);
         let (time, source) = (entry.own_time(now), format!("line:{}", number + 1));
         entry.into_record(Origin::File { source }, time)
-    };
-    Ok(ranges.into_iter().enumerate().map(record).collect())
+    });
+    Ok(records.collect())
 }

@@ -16,7 +16,7 @@ use crate::entry::{Kind, Millis, Record, Value, VerdictName};
 use crate::ingest::{Batch, Caps, ExpectedIds};
 use crate::output::settings::NotValid;
 use crate::output::testing;
-use crate::signature::KeySet;
+use crate::signature::{KeySet, Seed};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
@@ -36,7 +36,7 @@ fn record(line: &[u8]) -> Record {
     let (keys, _) = KeySet::parse(&set).unwrap();
     let caps = Caps { max_line: 1 << 20, max_lines: 10 };
     let received_at = Millis::new(1_760_000_000_000).unwrap();
-    let batch = Batch::new(Bytes::copy_from_slice(line), &keys, caps).unwrap();
+    let batch = Batch::new(Bytes::copy_from_slice(line), &keys, caps, &Seed::new([7; 32])).unwrap();
     let entry = batch.entries(&ExpectedIds::default(), received_at).next().expect("an entry");
     let origin = Origin::Stored { id: 17, input: "default".into(), received_at, delivery_count: 1 };
     let time = entry.event_time.unwrap_or(received_at);

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::entry::Millis;
     use crate::ingest::{Batch, Caps, ExpectedIds};
-    use crate::signature::KeySet;
+    use crate::signature::{KeySet, Seed};
     use crate::store::directory::Directory;
     use crate::store::{Delivery, Options, Store, StoredBatch};
 
@@ -134,7 +134,12 @@ mod tests {
         let body = "{\"name\":\"Ingress\",\"rt\":1}\n{\"rt\":2}\nhello\n{\"rt\":2}\n{\"rt\":3}\n";
         for _ in 0..2 {
             let caps = Caps { max_line: 100, max_lines: 100 };
-            let batch = Batch::new(Bytes::from_static(body.as_bytes()), &KeySet::default(), caps);
+            let batch = Batch::new(
+                Bytes::from_static(body.as_bytes()),
+                &KeySet::default(),
+                caps,
+                &Seed::new([7; 32]),
+            );
             let delivery = Delivery {
                 received_at: Millis::MIN,
                 started: Instant::now(),

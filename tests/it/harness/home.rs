@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tempfile::TempDir;
 use vidimus::entry::Millis;
 use vidimus::ingest::{Batch, Caps, ExpectedIds};
-use vidimus::signature::KeySet;
+use vidimus::signature::{KeySet, Seed};
 use vidimus::store::{Appended, Delivery, Directory, Judge, Options, Store, StoreError};
 
 pub(crate) const CAPS: Caps = Caps { max_line: 1 << 20, max_lines: 1_000_000 };
@@ -45,7 +45,9 @@ impl Home {
 /// Appends a body in one delivery.
 #[track_caller]
 pub(crate) fn append(store: &Store, body: &str, keys: &KeySet) -> Appended {
-    let batch = Batch::new(Bytes::copy_from_slice(body.as_bytes()), keys, CAPS).unwrap();
+    let batch =
+        Batch::new(Bytes::copy_from_slice(body.as_bytes()), keys, CAPS, &Seed::new([7; 32]))
+            .unwrap();
     append_batch(store, &batch, body.len())
 }
 

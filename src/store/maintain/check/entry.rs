@@ -10,8 +10,8 @@ use super::keys::Trusted;
 use crate::entry::record::{Origin, WholeLine};
 use crate::entry::{Format, Millis, Record, VerdictName, Warning};
 use crate::ingest::{CheckedLine, Entry, ExpectedIds, Fingerprint};
-use crate::signature::KeySet;
 use crate::signature::verdict::NO_KEYS;
+use crate::signature::{KeySet, Seed};
 use crate::store::catalog::overlay::Overlay;
 use crate::store::read::records::Budget;
 use crate::store::segment::condition::Sql;
@@ -133,26 +133,76 @@ fn recorded(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<Vec<Recorde
     Ok(found)
 }
 
+/// Reads the lines of entries again with the keys that may verify them, and returns the differences
+/// of each.
+pub(super) fn differences(
+    entries: &[Recorded],
+    trusted: &Trusted,
+    seed: &Seed,
+) -> Vec<Vec<String>> {
+    let of_input = |one: &Recorded| trusted.of(one.input(), one.received_at());
+    let mut checked = check(entries.iter().filter(|one| !one.hidden), of_input, seed);
+    let failed = entries.iter().filter(|one| {
+        let check = checked.get(&one.id());
+        one.record.verdict == VerdictName::Valid
+            && check.is_some_and(|check| check.verdict().proof().is_none())
+    });
+    checked.extend(check(failed, |one| trusted.any(one.received_at()), seed));
+    entries.iter().map(|one| one.differences(checked.remove(&one.id()))).collect()
+}
+
+/// Checks the lines of entries, by their ids.
+fn check<'a, 'k>(
+    entries: impl Iterator<Item = &'a Recorded>,
+    keys: impl Fn(&Recorded) -> Option<&'k KeySet>,
+    seed: &Seed,
+) -> HashMap<u64, CheckedLine> {
+    let none = KeySet::default();
+    // The operator sets the longest line. A line that was too long stays too long.
+    let (too_long, entries): (Vec<&Recorded>, Vec<&Recorded>) =
+        entries.partition(|one| one.record.reason.as_deref() == Some("line_too_long"));
+    let lines: Vec<(&[u8], &KeySet)> =
+        entries.iter().map(|one| (&one.record.raw[..], keys(one).unwrap_or(&none))).collect();
+    let checked = CheckedLine::each(&lines, usize::MAX, seed);
+    let too_long = too_long.into_iter().map(|one| {
+        let line = &one.record.raw;
+        (one.id(), CheckedLine::new(line, &none, line.len().saturating_sub(1)))
+    });
+    entries.iter().map(|one| one.id()).zip(checked).chain(too_long).collect()
+}
+
 impl Recorded {
     pub(super) fn id(&self) -> u64 {
         self.record.id().unwrap_or_default()
     }
 
-    /// Reads the line again with the keys that may verify it, and returns the differences.
-    pub(super) fn differences(&self, trusted: &Trusted) -> Vec<String> {
-        let Origin::Stored { input, received_at, .. } = &self.record.origin else {
-            return Vec::new();
-        };
-        if self.hidden {
-            return self.other_line().into_iter().collect();
-        }
-        let mut found = self.read(trusted.of(input, *received_at), *received_at);
-        if self.record.verdict == VerdictName::Valid && found.verdict.proof().is_none() {
-            found = self.read(trusted.any(*received_at), *received_at);
-        }
+    /// The differences between the record and the line, which was checked again. `None` if the entry
+    /// is not shown.
+    fn differences(&self, checked: Option<CheckedLine>) -> Vec<String> {
+        let Some(checked) = checked else { return self.other_line().into_iter().collect() };
+        let line = Bytes::copy_from_slice(&self.record.raw);
+        let found = checked.read(line, &ExpectedIds::default(), self.received_at());
+        // Earlier versions did not accept odd signatures.
+        let is_refused = self.record.verdict == VerdictName::Invalid
+            && checked.verdict().proof().is_some()
+            && checked.is_odd(&self.record.raw);
         let mut differences = self.unknown_words();
-        differences.extend(self.compare(&found));
+        differences.extend(self.compare(&found, is_refused));
         differences
+    }
+
+    fn received_at(&self) -> Millis {
+        match &self.record.origin {
+            Origin::Stored { received_at, .. } => *received_at,
+            Origin::File { .. } => Millis::MIN,
+        }
+    }
+
+    fn input(&self) -> &str {
+        match &self.record.origin {
+            Origin::Stored { input, .. } => input,
+            Origin::File { .. } => "",
+        }
     }
 
     /// The columns with words that no version wrote, which are read as if they were not there.
@@ -170,18 +220,6 @@ impl Recorded {
             .collect()
     }
 
-    fn read(&self, keys: Option<&KeySet>, received_at: Millis) -> Entry {
-        let none = KeySet::default();
-        let line = Bytes::copy_from_slice(&self.record.raw);
-        // The operator sets the longest line. A line that was too long stays too long.
-        let max_line = match self.record.reason.as_deref() {
-            Some("line_too_long") => line.len().saturating_sub(1),
-            _ => usize::MAX,
-        };
-        let examined = CheckedLine::new(&line, keys.unwrap_or(&none), max_line);
-        examined.read(line, &ExpectedIds::default(), received_at)
-    }
-
     /// The difference if the line does not match its fingerprint.
     fn other_line(&self) -> Option<String> {
         let found = match &self.found {
@@ -192,7 +230,9 @@ impl Recorded {
             .then(|| "its line does not match its fingerprint".into())
     }
 
-    fn compare(&self, found: &Entry) -> Vec<String> {
+    /// The differences from what was found. `is_refused` is whether an earlier version refused the
+    /// signature.
+    fn compare(&self, found: &Entry, is_refused: bool) -> Vec<String> {
         let record = &self.record;
         let mut differences = Vec::new();
         let mut compare = |what: &str, recorded: String, found: String| {
@@ -207,7 +247,9 @@ impl Recorded {
             Some("not_tried") if now != WITHOUT_KEY => "invalid (not_tried)".into(),
             reason => verdict(record.verdict, reason),
         };
-        compare("", then, now);
+        if !(is_refused && then == WITHOUT_KEY) {
+            compare("", then, now);
+        }
         if self.first_line.as_ref().is_some_and(|line| *line != record.raw) {
             differences.push("its late verdict belongs to another line".into());
         }

@@ -20,6 +20,8 @@ use serde::Serialize;
 
 use self::entry::{Overlaid, Recorded, Slice};
 use self::keys::Trusted;
+use crate::random;
+use crate::signature::Seed;
 use crate::store::catalog::Catalog;
 use crate::store::catalog::segments::{Segment, State};
 use crate::store::error::{SqliteContext, StoreError};
@@ -51,7 +53,7 @@ pub struct Difference {
     pub what: String,
 }
 
-/// The number of ids per slice. A thread checks one slice at a time.
+/// The number of ids per slice. A thread checks one slice at a time, in one batch.
 const SLICE: u64 = 2000;
 
 impl Reader {
@@ -70,7 +72,8 @@ impl Reader {
         let gaps = self.gaps()?;
         let mut explained = self.catalog(Catalog::removed)?;
         explained.extend(gaps.iter().map(|gap| gap.first_id..=gap.last_id));
-        let check = Check { reader: self, trusted, findings: Mutex::default(), shown };
+        let seed = random::seed()?;
+        let check = Check { reader: self, trusted, seed, findings: Mutex::default(), shown };
         check.note_all(self.catalog(Catalog::quick_check)?, "catalog.db");
         check.order(&segments, &explained);
         for gap in &gaps {
@@ -106,6 +109,7 @@ impl Reader {
 struct Check<'a> {
     reader: &'a Reader,
     trusted: Trusted,
+    seed: Seed,
     findings: Mutex<Findings>,
     shown: usize,
 }
@@ -214,7 +218,7 @@ impl Check<'_> {
             );
             match read {
                 Ok(Some(read)) => {
-                    read.entries.iter().for_each(|entry| self.entry(slice.segment, entry));
+                    self.entries(slice.segment, &read.entries);
                     next = read.next;
                 }
                 // Retention deleted it.
@@ -224,11 +228,14 @@ impl Check<'_> {
         }
     }
 
-    fn entry(&self, segment: &Segment, recorded: &Recorded) {
-        let differences = recorded.differences(&self.trusted);
-        let id = Some(recorded.id());
-        differences.into_iter().for_each(|what| self.note(&segment.file, id, what));
-        self.findings.lock().unwrap_or_else(PoisonError::into_inner).entries += 1;
+    fn entries(&self, segment: &Segment, recorded: &[Recorded]) {
+        let differences = entry::differences(recorded, &self.trusted, &self.seed);
+        for (entry, differences) in recorded.iter().zip(differences) {
+            let id = Some(entry.id());
+            differences.into_iter().for_each(|what| self.note(&segment.file, id, what));
+        }
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        findings.entries += recorded.len() as u64;
     }
 }
 

@@ -18,6 +18,7 @@ use rusqlite::{Connection, Row};
 pub(in crate::store) use self::queue::{Progress, RecheckQueue};
 use crate::entry::{Malformed, Millis, VerdictName};
 use crate::ingest::{CheckedLine, ExpectedIds};
+use crate::random;
 use crate::signature::{KeySet, Reason, Verdict};
 use crate::store::catalog::Catalog;
 use crate::store::error::{SqliteContext, StoreError};
@@ -107,11 +108,11 @@ fn recheck_slice(
     judge: &dyn Judge,
     stopping: &AtomicBool,
 ) -> Result<u64, StoreError> {
-    let mut changed = Vec::new();
+    if stopping.load(Ordering::Relaxed) {
+        return Ok(0);
+    }
+    let mut entries = Vec::new();
     for mut entry in slice {
-        if stopping.load(Ordering::Relaxed) {
-            break;
-        }
         // It may have changed before.
         if let Some((verdict, reason)) = late_verdict(catalog, entry.id)? {
             (entry.verdict, entry.reason) = (verdict, reason);
@@ -120,9 +121,12 @@ fn recheck_slice(
         if shown.doing("read the spellings", catalog.path())?.is_some() {
             continue;
         }
+        entries.push(entry);
+    }
+    let mut changed = Vec::new();
+    let checked = check(&entries, judge, judge.max_line())?;
+    for (entry, examined) in entries.into_iter().zip(checked) {
         let not_tried = entry.reason.as_deref() == Some(Reason::NotTried.as_str());
-        let keys = judge.keys(&entry.input, entry.received_at);
-        let examined = CheckedLine::new(&entry.line, &keys, judge.max_line());
         let verdict = examined.verdict();
         // A new key can change a verdict, a missing key cannot: a verdict is not revoked because the
         // program was started with other keys.
@@ -143,6 +147,30 @@ fn recheck_slice(
         enter(catalog, older, changed, judge)?;
     }
     Ok(count)
+}
+
+/// Checks entries in batches, each with the keys for it.
+fn check(
+    entries: &[Recorded],
+    judge: &dyn Judge,
+    max_line: usize,
+) -> Result<Vec<CheckedLine>, StoreError> {
+    // Most entries have the same keys. They are verified together if they have the same set.
+    let mut sets: Vec<Arc<KeySet>> = Vec::new();
+    let sets_of: Vec<Arc<KeySet>> = entries
+        .iter()
+        .map(|entry| {
+            let keys = judge.keys(&entry.input, entry.received_at);
+            let known = sets.iter().find(|set| set.keys() == keys.keys()).cloned();
+            known.unwrap_or_else(|| {
+                sets.push(Arc::clone(&keys));
+                keys
+            })
+        })
+        .collect();
+    let lines: Vec<(&[u8], &KeySet)> =
+        entries.iter().zip(&sets_of).map(|(entry, keys)| (&entry.line[..], &**keys)).collect();
+    Ok(CheckedLine::each(&lines, max_line, &random::seed()?))
 }
 
 /// The verdict that an entry got later, and its reason.
