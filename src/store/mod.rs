@@ -100,6 +100,9 @@ pub struct Store {
 const CHUNK: usize = 512;
 const CHUNK_BYTES: usize = 512 << 10;
 
+/// The number of chunks of a body that wait for the writer.
+const AHEAD: usize = 2;
+
 impl Store {
     /// Takes the lock and opens the store. Interrupted work is resumed in the background.
     pub fn open(directory: &Directory, options: Options) -> Result<Store, StoreError> {
@@ -162,23 +165,27 @@ impl Store {
         expected: &ExpectedIds,
     ) -> Result<StoredBatch, StoreError> {
         let received_at = delivery.received_at;
-        let (to_chunks, chunks) = sync_channel(1);
+        let (to_chunks, chunks) = sync_channel(AHEAD);
         let (reply, answer) = sync_channel(1);
         let mut job = Some(Job { delivery, lines: batch.len(), chunks, reply });
         let mut entries = batch.entries(expected, received_at);
-        loop {
+        let mut to_chunks = Some(to_chunks);
+        let mut ready = 0;
+        while let Some(sender) = &to_chunks {
             let (chunk, done) = chunk(&mut entries);
             // If the writer gave up, it takes no more chunks. Its reply has the reason.
-            let given_up = to_chunks.send(chunk).is_err();
-            // Sent after its first chunk, so that the writer does not have to wait for it.
-            if let Some(job) = job.take() {
+            if sender.send(chunk).is_err() || done {
+                to_chunks = None;
+            }
+            ready += 1;
+            // The writer has its transaction open while it waits for chunks. So it gets a delivery
+            // when all of its chunks are ready, or as many as are kept.
+            if (ready == AHEAD || to_chunks.is_none())
+                && let Some(job) = job.take()
+            {
                 self.writer.send(Message::Append(job)).map_err(|_| StoreError::Closing)?;
             }
-            if done || given_up {
-                break;
-            }
         }
-        drop(to_chunks);
         let stored = answer.recv().map_err(|_| StoreError::Closing)??;
         if batch.verdicts().any(Verdict::is_not_tried) {
             // It stops only when the store is dropped.
