@@ -7,6 +7,8 @@
 //! Version 1 of a segment has no signed identities. There the valid entries of the same time are
 //! checked again.
 
+use std::ops::RangeInclusive;
+
 use hashlink::LruCache;
 use rusqlite::{Connection, OptionalExtension};
 use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter, FilterRef};
@@ -29,6 +31,9 @@ const TIMES: usize = 64;
 pub(in crate::store) struct OlderSegments {
     directory: Directory,
     segments: Vec<Segment>,
+    /// A range for each segment that includes all its event times, and 0 if entries lack one. Every
+    /// new entry is compared with all of them, so they stand close together.
+    ranges: Vec<RangeInclusive<i64>>,
     filters: LruCache<String, Fingerprints>,
     connections: LruCache<String, Database>,
     /// The signed identities by file and time, for files of version 1.
@@ -37,17 +42,21 @@ pub(in crate::store) struct OlderSegments {
 
 impl OlderSegments {
     pub(in crate::store) fn new(directory: Directory, segments: Vec<Segment>) -> OlderSegments {
-        OlderSegments {
+        let mut older = OlderSegments {
             directory,
-            segments,
+            segments: Vec::new(),
+            ranges: Vec::new(),
             filters: LruCache::new(FILTERS),
             connections: LruCache::new(CONNECTIONS),
             times: LruCache::new(TIMES),
-        }
+        };
+        older.set(segments);
+        older
     }
 
     /// Replaces the list of segments. Files that are no longer in it are closed.
     pub(in crate::store) fn set(&mut self, segments: Vec<Segment>) {
+        self.ranges = segments.iter().map(|one| range(one.closed.as_ref())).collect();
         self.segments = segments;
         let known = |file: &String| self.segments.iter().any(|segment| segment.file == *file);
         self.connections.retain(|file, _| known(file));
@@ -77,9 +86,11 @@ impl OlderSegments {
     }
 
     fn look(&mut self, time: i64, identity: Identity) -> Option<u64> {
-        let OlderSegments { directory, segments, filters, connections, times } = self;
+        let OlderSegments { directory, segments, ranges, filters, connections, times } = self;
+        let near = segments.iter().zip(ranges).filter(|(_, range)| range.contains(&time));
+        let covering = near.filter(|(one, _)| covers(one.closed.as_ref(), time));
         // Replays are of the recent past, so the newest segment is searched first.
-        segments.iter().rev().filter(|one| covers(one.closed.as_ref(), time)).find_map(|segment| {
+        covering.rev().find_map(|(segment, _)| {
             let mut look = || -> Result<Option<u64>, StoreError> {
                 let path = directory.segment(&segment.file);
                 let file = || segment.file.clone();
@@ -111,6 +122,16 @@ impl OlderSegments {
                 None
             })
         })
+    }
+}
+
+/// A range that includes all times for which [`covers`] is true.
+fn range(closed: Option<&Closed>) -> RangeInclusive<i64> {
+    let Some(closed) = closed else { return i64::MIN..=i64::MAX };
+    match closed.event_time {
+        Some((_, greatest)) if closed.without_time > 0 => 0..=greatest,
+        Some((least, greatest)) => least..=greatest,
+        None => 0..=0,
     }
 }
 
