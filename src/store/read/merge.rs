@@ -16,6 +16,10 @@ use crate::store::read::query::{Query, SortKey, Window};
 /// The maximum number of keys kept per segment.
 const SLICE: usize = if cfg!(test) { 6 } else { 1000 };
 
+/// The maximum number of segments that are searched at a time, per thread. Each thread is done at
+/// another time, so it should have several.
+const WAVE: usize = 8;
+
 /// A matching entry: its key and its segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Match {
@@ -123,7 +127,7 @@ impl<'a> Merge<'a> {
         {
             wave.extend(self.heads.pop());
         }
-        self.width = self.width.saturating_mul(2).min(rayon::current_num_threads().max(1) * 2);
+        self.width = self.width.saturating_mul(2).min(rayon::current_num_threads().max(1) * WAVE);
         let keys = |head: &Head| {
             let Some(run) = self.runs.get(head.run) else { return Ok(Vec::new()) };
             let window = Window { before: run.before, ..self.window.clone() };
