@@ -57,7 +57,7 @@ fn main() {
     receive(&serve, path, &mut lines, total);
     let peak = serve.peak_memory();
     figure("peak resident memory", format!("{} MiB", peak >> 20), "at most 96 MiB");
-    until_sealed(&serve);
+    until_sealed(path);
     disk(&serve, path, lines.bytes);
     serve.send(path, &FLAGS, |input| lines.write(half, input));
     serve.stop();
@@ -81,7 +81,7 @@ fn receive(serve: &Serve, path: &Path, lines: &mut SignedLines, total: usize) {
         let report = serve.send(path, &FLAGS, |input| lines.write(tenth, input));
         let rate = report["entries_per_second"].as_f64().expect("a rate");
         // Sealing of the tenth is a part of its cost.
-        until_sealed(serve);
+        until_sealed(path);
         let cost = (serve.cpu() - before).as_secs_f64() * 1e6 / tenth as f64;
         let what = format!("tenth {part}: entries a second; processor time of one");
         figure(&what, format!("{rate:.0}"), &format!("{cost:.1} µs"));
@@ -97,10 +97,20 @@ fn receive(serve: &Serve, path: &Path, lines: &mut SignedLines, total: usize) {
     );
 }
 
-/// Waits until no closed segment is left to seal.
-fn until_sealed(serve: &Serve) {
-    while stats(serve)["states"]["closed"].as_u64().is_some_and(|closed| closed > 0) {
-        std::thread::sleep(Duration::from_millis(200));
+/// Waits until the live segment is the only one that is not sealed. Queries would use memory.
+fn until_sealed(path: &Path) {
+    let is_sealed = |file: &Path| {
+        let name = file.to_string_lossy();
+        name.ends_with(".db") && !name.ends_with(".live.db") && !name.ends_with(".tmp.db")
+    };
+    loop {
+        let files = files(&path.join("data/segments"));
+        let databases =
+            files.iter().filter(|(file, _)| file.extension().is_some_and(|e| e == "db"));
+        if databases.filter(|(file, _)| !is_sealed(file)).count() <= 1 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
