@@ -93,7 +93,7 @@ pub(in crate::store) struct Both {
 }
 
 impl Both {
-    fn new() -> Both {
+    pub(in crate::store) fn new() -> Both {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::create(&temporary.path().join("data")).unwrap();
         let catalog = Catalog::open(&directory).unwrap();
@@ -119,7 +119,7 @@ impl Both {
         self.known.len() as u64 + 1
     }
 
-    fn step(&mut self, step: &Step) {
+    pub(in crate::store) fn step(&mut self, step: &Step) {
         match step {
             Step::Add(made) => self.add(made),
             Step::Close => self.close(),

@@ -18,9 +18,7 @@ use crate::console::problem::Problem;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::entry::Millis;
 use crate::search::{self, Filter};
-use crate::store::{
-    CountRequest, Counts, Gap, OutputStanding, Reader, Stats, StoreError, TimeRange,
-};
+use crate::store::{Gap, OutputStanding, Reader, Stats, StoreError, TimeRange};
 
 /// The conditions that are worth an alert, each with its query. The first two are warnings. The
 /// vendor recommends the others on the page "Konnect and Dev Portal audit logs". Actions that Kong
@@ -119,9 +117,12 @@ pub(super) struct EndpointSettings {
 }
 
 pub(super) struct OverviewCounts {
-    pub(super) all: Counts,
-    pub(super) conditions: Vec<Counts>,
-    pub(super) not_tried: Counts,
+    /// The number of entries with each verdict of [`VERDICTS`].
+    pub(super) verdicts: Vec<u64>,
+    /// The number of entries for each of [`CONDITIONS`].
+    pub(super) conditions: Vec<u64>,
+    /// The number of entries that [`NOT_TRIED`] matches.
+    pub(super) not_tried: u64,
     /// The number of entries received in each period of [`RATES`].
     pub(super) rates: Vec<u64>,
     pub(super) outputs: Vec<OutputStanding>,
@@ -149,21 +150,21 @@ impl OverviewCounts {
     fn read(reader: &Reader, range: TimeRange) -> Result<OverviewCounts, StoreError> {
         let outputs = reader.output_standings(now())?;
         let now = now().get();
-        let counts = |filter: &Filter, range| {
-            reader.counts(&CountRequest { filter, range, now, buckets: 1, fields: &[], values: 0 })
-        };
-        let matching = |query: &str| {
+        let filter = |query: &str| {
             let nothing = || Filter::Not(Box::new(Filter::All));
-            counts(&search::parse(query, now).unwrap_or_else(|_| nothing()), range)
+            search::parse(query, now).unwrap_or_else(|_| nothing())
         };
+        let verdicts = VERDICTS.iter().map(|(name, _)| filter(&format!("verdict:{name}")));
+        let conditions = CONDITIONS.iter().map(|(_, query)| filter(query));
+        let filters: Vec<_> = verdicts.chain(conditions).chain([filter(NOT_TRIED)]).collect();
+        let mut counts = reader.totals(&filters, range)?.into_iter();
+        let verdicts = counts.by_ref().take(VERDICTS.len()).collect();
+        let conditions = counts.by_ref().take(CONDITIONS.len()).collect();
         let begins = RATES.map(|(_, _, minutes)| now.saturating_sub(minutes * 60_000));
         Ok(OverviewCounts {
-            all: counts(&Filter::All, range)?,
-            conditions: CONDITIONS
-                .iter()
-                .map(|(_, query)| matching(query))
-                .collect::<Result<_, _>>()?,
-            not_tried: matching(NOT_TRIED)?,
+            verdicts,
+            conditions,
+            not_tried: counts.next().unwrap_or(0),
             rates: reader.received_since(&begins)?,
             outputs,
         })
@@ -184,26 +185,21 @@ impl OverviewPage {
         let link = |query: &str| {
             Selection { query: query.to_owned(), ..selection.clone() }.link("/", ("", ""))
         };
-        let shown = |counts: &Counts| {
-            let more = if counts.complete { "" } else { "more than " };
-            format!("{more}{}", count(counts.entries))
-        };
-        let verdict = |(name, _): (&'static str, &str)| {
-            let of = counted.all.buckets.iter().filter_map(|(_, verdicts)| verdicts.get(name));
-            let has_not_tried = name == "invalid" && counted.not_tried.entries > 0;
+        let verdict = |((name, _), entries): ((&'static str, &str), &u64)| {
+            let has_not_tried = name == "invalid" && counted.not_tried > 0;
             VerdictRow {
                 verdict: Badge(name),
-                count: count(of.sum()),
+                count: count(*entries),
                 link: link(&format!("verdict:{name}")),
-                not_tried: has_not_tried.then(|| (shown(&counted.not_tried), link(NOT_TRIED))),
+                not_tried: has_not_tried.then(|| (count(counted.not_tried), link(NOT_TRIED))),
             }
         };
         let condition =
-            |((name, query), counts): (&(&'static str, &'static str), &Counts)| ConditionRow {
+            |((name, query), entries): (&(&'static str, &'static str), &u64)| ConditionRow {
                 name,
                 query,
-                count: shown(counts),
-                some: counts.entries > 0,
+                count: count(*entries),
+                some: *entries > 0,
                 link: link(query),
             };
         let rate =
@@ -224,7 +220,7 @@ impl OverviewPage {
             gaps: stats.gaps.iter().map(gap).collect(),
             range_name,
             choices,
-            verdicts: VERDICTS.into_iter().map(verdict).collect(),
+            verdicts: VERDICTS.into_iter().zip(&counted.verdicts).map(verdict).collect(),
             conditions: CONDITIONS.iter().zip(&counted.conditions).map(condition).collect(),
             rates: RATES.iter().zip(&counted.rates).map(rate).collect(),
             outputs: output_rows(&counted.outputs, now()),

@@ -228,9 +228,9 @@ fn pages() -> Vec<(&'static str, String)> {
     );
     pages.push(("keys", keys.render().unwrap()));
     let counted = OverviewCounts {
-        all: counts(HOSTILE, true),
-        conditions: CONDITIONS.iter().map(|_| counts(HOSTILE, false)).collect(),
-        not_tried: counts(HOSTILE, false),
+        verdicts: vec![5; 5],
+        conditions: vec![6; CONDITIONS.len()],
+        not_tried: 7,
         rates: vec![1, 2, 3, 4],
         outputs: vec![standing(HOSTILE)],
     };
@@ -425,7 +425,7 @@ fn counts_of_the_newest_say_so() {
 fn the_overview_says_how_many_signatures_were_not_tried() {
     let overview = |not_tried| {
         let counted = OverviewCounts {
-            all: counts("x", true),
+            verdicts: vec![8000; 5],
             conditions: Vec::new(),
             not_tried,
             rates: Vec::new(),
@@ -435,11 +435,8 @@ fn the_overview_says_how_many_signatures_were_not_tried() {
             .render()
             .unwrap()
     };
-    let some = counts("x", false);
-    let none = Counts { entries: 0, ..counts("x", true) };
-    let said = format!(">more than {} not tried yet</a>", some.entries);
-    assert!(overview(some).contains(&said), "{said}");
-    assert!(!overview(none).contains("not tried yet"));
+    assert!(overview(7000).contains(">7,000 not tried yet</a>"));
+    assert!(!overview(0).contains("not tried yet"));
 }
 
 #[test]

@@ -7,19 +7,20 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, Row};
 use serde::Serialize;
 
-use crate::entry::Millis;
+use crate::entry::{Kind, Millis, VerdictName};
+use crate::search::{Field, Filter, Operand, Test};
 use crate::store::catalog::Catalog;
 use crate::store::catalog::gaps::Gap;
-use crate::store::catalog::overlay::Overlay;
 use crate::store::catalog::quarantine::{self, Quarantined};
 use crate::store::catalog::segments::{Segment, State};
 use crate::store::catalog::sightings::{Sighting, Source};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::read::Reader;
+use crate::store::read::counts::totals::{self, Totals};
+use crate::store::read::query::TimeRange;
 use crate::store::refused::{self, Refused};
-use crate::store::segment::condition::{Sql, WITH_WARNING};
-use crate::store::segment::row::{Entries, Ids};
-use crate::store::sqlite::{Access, Database, MAX_ID};
+use crate::store::segment::condition::WITH_WARNING;
+use crate::store::sqlite::{Access, MAX_ID};
 
 /// The statistics of a store.
 #[derive(Debug, Serialize)]
@@ -137,16 +138,12 @@ impl Reader {
             sources,
             keys: distinct(&keys),
         };
-        for segment in segments {
-            let found = self.visit(segment.first_id, changed, |database, segment, changed| {
-                Ok((tally(database, segment, &changed)?, database.version()))
-            })?;
-            // Else retention was faster.
-            if let Some((tally, version)) = found {
-                *stats.versions.entry(version).or_default() += 1;
-                let bytes = segment.bytes(self.directory());
-                stats.add(segment, &tally, bytes);
-            }
+        let names = Names::all();
+        // A segment that retention removed meanwhile is not among them.
+        for (segment, counted) in self.totals_by_segment(&names.filters(), TimeRange::default())? {
+            *stats.versions.entry(counted.version).or_default() += 1;
+            let bytes = segment.bytes(self.directory());
+            stats.add(segment, &counted.totals, &names, bytes);
         }
         Ok(stats)
     }
@@ -244,19 +241,22 @@ fn add_warnings(segment: &Connection, found: &mut [StoredDelivery]) -> rusqlite:
 }
 
 impl Stats {
-    fn add(&mut self, segment: Segment, tally: &SegmentCounts, bytes: u64) {
-        let entries = tally.counts.values().sum::<i64>().unsigned_abs();
-        for ((kind, verdict), count) in &tally.counts {
-            let count = count.unsigned_abs();
-            if count > 0 {
-                *self.kinds.entry(kind.clone().unwrap_or_else(|| "none".into())).or_default() +=
-                    count;
-                *self.verdicts.entry(verdict.clone()).or_default() += count;
-            }
-        }
+    fn add(&mut self, segment: Segment, totals: &Totals, names: &Names, bytes: u64) {
+        let mut counts = totals.counts.iter().map(|count| u64::try_from(*count).unwrap_or(0));
+        let entries = counts.next().unwrap_or(0);
         self.entries += entries;
-        self.time = union(self.time, tally.time);
-        self.received_at = union(self.received_at, tally.received_at);
+        for (verdict, count) in names.verdicts.iter().zip(&mut counts).filter(|one| one.1 > 0) {
+            *self.verdicts.entry((*verdict).to_owned()).or_default() += count;
+        }
+        for (kind, count) in names.kinds.iter().zip(counts).filter(|one| one.1 > 0) {
+            *self.kinds.entry(kind.unwrap_or("none").to_owned()).or_default() += count;
+        }
+        let (time, received_at) = match &segment.closed {
+            Some(closed) => (closed.time, closed.received_at),
+            None => (totals.time, totals.received_at),
+        };
+        self.time = union(self.time, time);
+        self.received_at = union(self.received_at, received_at);
         *self.states.entry(segment.state.as_str()).or_default() += 1;
         self.bytes += bytes;
         self.segments.push(SegmentStats {
@@ -272,11 +272,8 @@ impl Stats {
 }
 
 fn union(one: Option<(Millis, Millis)>, other: Option<(i64, i64)>) -> Option<(Millis, Millis)> {
-    let other = other.map(|(from, to)| (Millis::saturating(from), Millis::saturating(to)));
-    match (one, other) {
-        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
-        (one, other) => one.or(other),
-    }
+    let millis = |(from, to)| (Millis::saturating(from), Millis::saturating(to));
+    totals::union(one.map(|(from, to)| (from.get(), to.get())), other).map(millis)
 }
 
 fn distinct(keys: &[Sighting]) -> usize {
@@ -284,70 +281,35 @@ fn distinct(keys: &[Sighting]) -> usize {
     thumbprints.collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// A kind and a verdict.
-type Class = (Option<String>, String);
-
-/// The counts of a segment.
-#[derive(Default)]
-struct SegmentCounts {
-    counts: BTreeMap<Class, i64>,
-    time: Option<(i64, i64)>,
-    received_at: Option<(i64, i64)>,
+/// What the entries are counted by.
+struct Names {
+    verdicts: Vec<&'static str>,
+    /// `None` for malformed lines, which have no kind.
+    kinds: Vec<Option<&'static str>>,
 }
 
-/// The overlaid entries of a segment, with their current versions if they are shown.
-type Changed = BTreeMap<u64, Option<Class>>;
-
-fn changed(overlay: &Overlay<'_>, segment: &Segment) -> rusqlite::Result<Changed> {
-    let ids = overlay.overlaid(&Ids::Range(segment.first_id..=segment.end()))?;
-    let mut now = classes(overlay, &ids)?;
-    Ok(ids.into_iter().map(|id| (id, now.remove(&id))).collect())
-}
-
-/// The classes of these entries, by their ids.
-fn classes(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<BTreeMap<u64, Class>> {
-    let mut found = BTreeMap::new();
-    entries.each(&Sql::from("id, kind, verdict"), &Sql::from("1"), &Ids::List(ids), |row| {
-        found.insert(row.get(0)?, (row.get(1)?, row.get(2)?));
-        Ok(())
-    })?;
-    Ok(found)
-}
-
-fn tally(
-    database: &Database,
-    segment: &Segment,
-    changed: &Changed,
-) -> rusqlite::Result<SegmentCounts> {
-    // A sealed segment has summaries, and an index over the times.
-    let counts = match segment.is_sealed() {
-        true => "SELECT kind, verdict, sum(entries) FROM minutes GROUP BY 1, 2",
-        false => "SELECT kind, verdict, count(*) FROM entries GROUP BY 1, 2",
-    };
-    let mut tally = SegmentCounts::default();
-    let mut statement = database.prepare_cached(counts)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        tally.counts.insert((row.get(0)?, row.get(1)?), row.get(2)?);
+impl Names {
+    fn all() -> Names {
+        let kinds = Kind::ALL.iter().map(|kind| Some(kind.as_str()));
+        Names {
+            verdicts: VerdictName::ALL.iter().map(|verdict| verdict.as_str()).collect(),
+            kinds: kinds.chain([None]).collect(),
+        }
     }
-    let least_and_greatest = |column: &str| -> rusqlite::Result<Option<(i64, i64)>> {
-        let sql = format!(
-            "SELECT (SELECT min({column}) FROM entries), (SELECT max({column}) FROM entries)"
-        );
-        let found: (Option<i64>, Option<i64>) =
-            database.prepare_cached(&sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(found.0.zip(found.1))
-    };
-    tally.time = least_and_greatest("time")?;
-    tally.received_at = least_and_greatest("received_at")?;
-    let ids: Vec<u64> = changed.keys().copied().collect();
-    for before in classes(database, &ids)?.into_values() {
-        *tally.counts.entry(before).or_default() -= 1;
+
+    /// A filter for all entries, and one for each name.
+    fn filters(&self) -> Vec<Filter> {
+        let equals = |field: Field, name: &str| {
+            Filter::Field(field, Test::Equals(Operand::Text(name.to_owned())))
+        };
+        let verdict = |verdict: &&str| equals(Field::Verdict, verdict);
+        let kind = |kind: &Option<&str>| match kind {
+            Some(kind) => equals(Field::Kind, kind),
+            None => Filter::Not(Box::new(Filter::Field(Field::Kind, Test::Exists))),
+        };
+        let names = self.verdicts.iter().map(verdict).chain(self.kinds.iter().map(kind));
+        std::iter::once(Filter::All).chain(names).collect()
     }
-    for now in changed.values().flatten() {
-        *tally.counts.entry(now.clone()).or_default() += 1;
-    }
-    Ok(tally)
 }
 
 pub(in crate::store) fn delivered(row: &Row<'_>) -> rusqlite::Result<StoredDelivery> {

@@ -29,8 +29,11 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
 
 /// The tables and indexes that sealing adds. The segment has the newest version, and may have been
 /// sealed before.
-pub(in crate::store) const SEALED: &str =
-    concat!(include_str!("../schema/sealed/0001.sql"), include_str!("../schema/sealed/0002.sql"));
+pub(in crate::store) const SEALED: &str = concat!(
+    include_str!("../schema/sealed/0001.sql"),
+    include_str!("../schema/sealed/0002.sql"),
+    include_str!("../schema/sealed/0003.sql")
+);
 
 /// The summary of a closed segment. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]

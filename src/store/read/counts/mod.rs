@@ -8,6 +8,7 @@ mod buckets;
 mod tally;
 #[cfg(test)]
 mod tests;
+pub(in crate::store) mod totals;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,7 +20,7 @@ pub use buckets::Buckets;
 pub use tally::FieldCounts;
 
 use self::tally::Tally;
-use crate::search::{Field, Filter};
+use crate::search::{Field, Filter, Test};
 use crate::store::error::StoreError;
 use crate::store::read::Reader;
 use crate::store::read::merge::Merge;
@@ -80,7 +81,10 @@ impl Reader {
         let summarised = wanted.fields.iter().all(|field| SUMMARISED.contains(&field.name()));
         let exact = match *wanted.filter {
             Filter::All => summarised,
-            ref filter => wanted.fields.is_empty() && is_of_minutes(filter),
+            ref filter => {
+                wanted.fields.is_empty()
+                    && is_of(filter, &|field, _| MINUTES.contains(&field.name()))
+            }
         };
         match exact {
             true => self.count_all(wanted),
@@ -194,13 +198,13 @@ impl Reader {
     }
 }
 
-/// Whether `filter` uses only fields of the summaries per minute.
-fn is_of_minutes(filter: &Filter) -> bool {
+/// Whether `filter` has only tests of fields for which `is` is true.
+fn is_of(filter: &Filter, is: &impl Fn(&Field, &Test) -> bool) -> bool {
     match filter {
         Filter::All => true,
         Filter::Text(_) => false,
-        Filter::Not(inner) => is_of_minutes(inner),
-        Filter::And(parts) | Filter::Or(parts) => parts.iter().all(is_of_minutes),
-        Filter::Field(field, _) => MINUTES.contains(&field.name()),
+        Filter::Not(inner) => is_of(inner, is),
+        Filter::And(parts) | Filter::Or(parts) => parts.iter().all(|part| is_of(part, is)),
+        Filter::Field(field, test) => is(field, test),
     }
 }

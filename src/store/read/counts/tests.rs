@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{CountRequest, Counts, NEWEST};
+use super::{CountRequest, Counts, NEWEST, totals};
 use crate::search::Field;
+use crate::store::TimeRange;
 use crate::store::tests::{Both, Known, NAMES, QUERIES, filter, range, step};
 
 /// Queries over what each minute is counted by.
@@ -44,6 +45,41 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn totals_are_those_of_all_that_match(steps in vec(step(), 0..120), range in range()) {
+        let mut both = Both::new();
+        // It keeps counts while the store changes.
+        let reader = both.reader();
+        let filters = QUERIES.map(|(query, _)| filter(query));
+        for some in steps.chunks(20) {
+            some.iter().for_each(|step| both.step(step));
+            for range in [range, TimeRange::default(), range] {
+                let totals = reader.totals(&filters, range).unwrap();
+                let expected = QUERIES.map(|(_, matches)| both.newest(matches, range).len() as u64);
+                prop_assert_eq!(totals, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn names_that_may_be_cut_are_not_compared_with_the_classes() {
+    let check = |query: &str, expected| {
+        assert_eq!(totals::is_of_classes(&filter(query)), expected, "{query}");
+    };
+    check("kind:access NOT (verdict:valid OR reason:* OR warning:foreign_*)", true);
+    check("name:Ingress status:>=500", true);
+    check("name:Ing*", false);
+    check("name:*", false);
+    check(&format!("name:{}", "x".repeat(256)), true);
+    check(&format!("name:{}", "x".repeat(257)), false);
+    check("principal_id:x", false);
+    check("word", false);
 }
 
 fn check_counts(counts: &Counts, expected: &[&Known], fields: &[Field], most: usize) {
