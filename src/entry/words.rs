@@ -132,6 +132,10 @@ words! {
         ForeignOrg = "foreign_org",
         /// The entry belongs to a Dev Portal that the input does not expect.
         ForeignPortal = "foreign_portal",
+        /// The equation without the cofactor, which ring and openssl use, does not hold: the owner of
+        /// the key made the signature odd on purpose. It is never stored, because receiving does not
+        /// look for it.
+        OddSignature = "odd_signature",
         /// The same signed payload also came in other lines, which differ outside of it.
         SignatureMoved = "signature_moved",
         /// The entry has more unknown fields than are kept.

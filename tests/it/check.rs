@@ -45,7 +45,7 @@ impl Home {
     }
 
     fn check(&self) -> CheckReport {
-        self.reader().check(RETIRE_AFTER, 100, &|_, _| ()).unwrap()
+        self.reader().check(RETIRE_AFTER, 100, false, &|_, _| ()).unwrap()
     }
 
     fn stats(&self) -> Stats {

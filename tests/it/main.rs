@@ -26,6 +26,7 @@ mod long_lines;
 mod manager;
 mod memory;
 mod not_tried;
+mod odd_signatures;
 mod outputs;
 mod packaging;
 mod pages;

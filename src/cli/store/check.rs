@@ -22,6 +22,14 @@ pub(super) struct Check {
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 
+    /// Verify each valid signature with ring too, one by one, and list the entries where ring refuses
+    /// it, with the warning odd_signature
+    ///
+    /// Such an entry is valid, and no difference: `vidimus verify --help` explains it. The exit code
+    /// does not change.
+    #[arg(long)]
+    strict: bool,
+
     /// The output format; jsonl prints one object
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: PrintFormat,
@@ -35,7 +43,7 @@ impl Check {
         let retire_after = config::keys(&self.store.flags()).map_err(Failure::usage)?.retire_after;
         let reader = self.store.reader()?;
         let bar = bar();
-        let report = reader.check(retire_after, self.limit, &|done, all| {
+        let report = reader.check(retire_after, self.limit, self.strict, &|done, all| {
             bar.set_length(all);
             bar.set_position(done);
         })?;
@@ -51,23 +59,31 @@ fn print(report: &CheckReport, format: PrintFormat) -> Result<(), Failure> {
         output.json(report)?;
         return output.flush();
     }
-    for difference in &report.first {
+    for difference in report.first.iter().chain(&report.first_odd) {
         let entry = difference.id.map_or_else(String::new, |id| format!(" entry {id}:"));
         let line = format!("{}:{entry} {}", difference.file, difference.what);
         output.text(sanitise(&line))?;
     }
     output.flush()?;
-    let CheckReport { segments, entries, differences, first } = report;
-    let not_shown = match differences - first.len() as u64 {
+    let CheckReport { segments, entries, differences, first, odd_signatures, first_odd } = report;
+    let not_shown = |count: u64, listed: usize| match count - listed as u64 {
         0 => String::new(),
-        _ => format!(", of which {} are listed", first.len()),
+        _ => format!(", of which {listed} are listed"),
     };
     tell(format_args!(
-        "{} in {}: {}{not_shown}",
+        "{} in {}: {}{}",
         counted(*entries, "entry"),
         counted(*segments, "segment"),
-        counted(*differences, "difference")
+        counted(*differences, "difference"),
+        not_shown(*differences, first.len())
     ));
+    if *odd_signatures > 0 {
+        tell(format_args!(
+            "warning: {}{}",
+            counted(*odd_signatures, "odd signature"),
+            not_shown(*odd_signatures, first_odd.len())
+        ));
+    }
     Ok(())
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Check {
     pub(super) expected: ExpectedIds,
     pub(super) output: PrintFormat,
     pub(super) allow_unsigned: bool,
+    /// Whether valid signatures are also verified with ring.
+    pub(super) strict: bool,
     /// The member or column with the line.
     pub(super) field: Option<String>,
     /// The current time, to complete times without a year.
@@ -95,15 +97,19 @@ impl Check {
         let verdict = checked.verdict();
         let fine = self.is_acceptable(verdict);
         tally.count(verdict, fine);
+        let is_odd = self.strict && checked.is_odd(&raw);
         // Skip reading the fields if they are not needed.
         let anybody = self.expected.org_ids.is_empty() && self.expected.portal_ids.is_empty();
-        if self.output == PrintFormat::Text && anybody {
+        if self.output == PrintFormat::Text && anybody && !is_odd {
             if !fine {
                 self.write_text(source(), verdict, &[], out);
             }
             return;
         }
-        let entry = checked.read(raw, &self.expected, self.now);
+        let mut entry = checked.read(raw, &self.expected, self.now);
+        if is_odd {
+            Warning::OddSignature.note(&mut entry.warnings);
+        }
         entry.warnings.iter().for_each(|warning| tally.count_warning(*warning));
         match self.output {
             PrintFormat::Jsonl => {
@@ -118,9 +124,10 @@ impl Check {
                 write_record(&record, out);
             }
             PrintFormat::Text => {
-                let foreign =
-                    |one: &&Warning| matches!(one, Warning::ForeignOrg | Warning::ForeignPortal);
-                let warnings: Vec<_> = entry.warnings.iter().filter(foreign).copied().collect();
+                // The others were not asked for.
+                let listed = [Warning::ForeignOrg, Warning::ForeignPortal, Warning::OddSignature];
+                let is_listed = |one: &&Warning| listed.contains(one);
+                let warnings: Vec<_> = entry.warnings.iter().filter(is_listed).copied().collect();
                 if !fine || !warnings.is_empty() {
                     self.write_text(source(), verdict, &warnings, out);
                 }
@@ -199,6 +206,7 @@ mod tests {
             expected: ExpectedIds::default(),
             output,
             allow_unsigned: false,
+            strict: false,
             field: field.map(str::to_owned),
             now: Millis::saturating(1_750_280_466_889),
             seed: Seed::new([7; 32]),

@@ -44,6 +44,14 @@ pub(crate) struct Verify {
     /// Do not report unsigned entries, and do not count them as failures
     #[arg(long)]
     allow_unsigned: bool,
+    /// Verify each valid signature with ring too, one by one, and warn with odd_signature where ring
+    /// refuses it
+    ///
+    /// Vidimus verifies with the cofactor, as RFC 8032 section 5.1.7 says. ring and openssl verify
+    /// without it. They refuse a signature only if the owner of the key made it odd on purpose. Such
+    /// an entry is valid: nobody else could have signed it. The exit code does not change.
+    #[arg(long)]
+    strict: bool,
     /// An expected organization; entries of other organizations get the warning foreign_org. Can be
     /// repeated
     #[arg(long, value_name = "ID")]
@@ -80,6 +88,7 @@ impl Verify {
             expected: ExpectedIds { org_ids: self.org_id, portal_ids: self.portal_id },
             output: self.output,
             allow_unsigned: self.allow_unsigned,
+            strict: self.strict,
             field: self.field,
             now: clock::now(),
             seed: random::seed()?,

@@ -15,7 +15,7 @@ use super::{HtmlProblem, Shell, page};
 use crate::console::Console;
 use crate::console::problem::Problem;
 use crate::entry::record::Origin;
-use crate::entry::{Format, Kind, Malformed, Record};
+use crate::entry::{Format, Kind, Malformed, Record, Warning};
 use crate::signature::KeySet;
 use crate::store::{Provenance, SpellingLine, StoredDelivery};
 
@@ -124,6 +124,10 @@ impl EntryPage {
             Some(_) => Explanation::malformed(&record.raw, Malformed::TooLong),
             None => Explanation::of(&record.raw, &keys),
         };
+        let mut warnings = record.warnings.clone();
+        if explanation.is_odd {
+            Warning::OddSignature.note(&mut warnings);
+        }
         let length = record.raw.len() as u64;
         let verdict = Badge(record.verdict.as_str());
         let (id, input, received_at, delivery_count) = match &record.origin {
@@ -142,7 +146,7 @@ impl EntryPage {
             input: SafeText::new(input),
             verdict,
             reason: SafeText::truncated(record.reason.as_deref().unwrap_or_default(), 80),
-            warnings: record.warnings.iter().map(|warning| warning.as_str()).collect(),
+            warnings: warnings.iter().map(|warning| warning.as_str()).collect(),
             related: related(record),
             changed: changed(verdict, explanation.verdict),
             explanation,

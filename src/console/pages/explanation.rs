@@ -36,6 +36,8 @@ pub(super) struct Explanation {
     pub(super) key: Option<KeyFacts>,
     /// The signature, in base64url.
     pub(super) signature: Option<String>,
+    /// Whether the entry is valid, and ring and openssl refuse its signature.
+    pub(super) is_odd: bool,
     pub(super) commands: Option<Commands>,
 }
 
@@ -72,12 +74,15 @@ pub(super) struct Commands {
 impl Explanation {
     /// Checks `line`, of any length, with `keys` and explains the result.
     pub(super) fn of(line: &[u8], keys: &KeySet) -> Explanation {
-        let checked = Layout::of(line, line.len())
-            .and_then(|layout| Ok((layout.line, signature::check(&layout, keys)?)));
-        let (text, checked) = match checked {
+        let checked = Layout::of(line, line.len()).and_then(|layout| {
+            let checked = signature::check(&layout, keys)?;
+            Ok((layout, checked))
+        });
+        let (layout, checked) = match checked {
             Ok(checked) => checked,
             Err(why) => return Explanation::malformed(line, why),
         };
+        let text = layout.line;
         let pieces = checked.payload.pieces(text);
         let payload = checked.payload.text(text);
         let key = checked.verdict.proof().map(|proof| proof.key());
@@ -113,6 +118,7 @@ impl Explanation {
                 thumbprint: key.thumbprint().to_string(),
             }),
             signature: checked.signature.map(|signature| URL_SAFE_NO_PAD.encode(signature)),
+            is_odd: key.is_some_and(|key| signature::is_odd(&layout, &checked.payload, key)),
             commands,
         }
     }
@@ -129,6 +135,7 @@ impl Explanation {
             payload: None,
             key: None,
             signature: None,
+            is_odd: false,
             commands: None,
         }
     }

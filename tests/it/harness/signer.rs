@@ -2,7 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::digest::{SHA256, digest};
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::edwards::EdwardsPoint;
+use curve25519_dalek::scalar::{Scalar, clamp_integer};
+use ring::digest::{SHA256, SHA512, digest};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
@@ -34,6 +37,27 @@ impl Signer {
     /// The 64 bytes of the signature of a payload.
     pub(crate) fn signature(&self, payload: &str) -> Vec<u8> {
         self.pair.sign(payload.as_bytes()).as_ref().to_vec()
+    }
+
+    /// A signature of a payload that holds only with the cofactor. Only the owner of the key can
+    /// make one: a point of order eight is added to R before it is hashed.
+    pub(crate) fn odd_signature(&self, payload: &str) -> Vec<u8> {
+        let seed = digest(&SHA256, self.kid.as_bytes());
+        let secret = digest(&SHA512, seed.as_ref());
+        let secret = clamp_integer(secret.as_ref()[..32].try_into().unwrap());
+        let r = Scalar::from(77_u8);
+        let odd = (EdwardsPoint::mul_base(&r) + EIGHT_TORSION[1]).compress().0;
+        let k = digest(&SHA512, &[&odd, self.public(), payload.as_bytes()].concat());
+        let k = Scalar::from_bytes_mod_order_wide(k.as_ref().try_into().unwrap());
+        let s = r + k * Scalar::from_bytes_mod_order(secret);
+        [odd, s.to_bytes()].concat()
+    }
+
+    /// The CEF entry number `n` with an odd signature.
+    pub(crate) fn odd_cef(&self, n: usize) -> String {
+        let payload = cef(n);
+        let signature = URL_SAFE_NO_PAD.encode(self.odd_signature(&payload));
+        format!("{payload} sig={signature}")
     }
 
     /// Appends the signature to a CEF payload.

@@ -133,26 +133,35 @@ fn recorded(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<Vec<Recorde
     Ok(found)
 }
 
-/// Reads the lines of entries again with the keys that may verify them, and returns the differences
-/// of each.
-pub(super) fn differences(
+/// What was found of an entry.
+pub(super) struct Found {
+    /// The differences from the record.
+    pub(super) differences: Vec<String>,
+    /// Whether its signature is odd, if that was looked for.
+    pub(super) is_odd: bool,
+}
+
+/// Reads the lines of entries again with the keys that may verify them. `strict` is whether to look
+/// for odd signatures.
+pub(super) fn check(
     entries: &[Recorded],
     trusted: &Trusted,
     seed: &Seed,
-) -> Vec<Vec<String>> {
+    strict: bool,
+) -> Vec<Found> {
     let of_input = |one: &Recorded| trusted.of(one.input(), one.received_at());
-    let mut checked = check(entries.iter().filter(|one| !one.hidden), of_input, seed);
+    let mut checked = verify(entries.iter().filter(|one| !one.hidden), of_input, seed);
     let failed = entries.iter().filter(|one| {
         let check = checked.get(&one.id());
         one.record.verdict == VerdictName::Valid
             && check.is_some_and(|check| check.verdict().proof().is_none())
     });
-    checked.extend(check(failed, |one| trusted.any(one.received_at()), seed));
-    entries.iter().map(|one| one.differences(checked.remove(&one.id()))).collect()
+    checked.extend(verify(failed, |one| trusted.any(one.received_at()), seed));
+    entries.iter().map(|one| one.found(checked.remove(&one.id()), strict)).collect()
 }
 
-/// Checks the lines of entries, by their ids.
-fn check<'a, 'k>(
+/// Verifies the lines of entries, by their ids.
+fn verify<'a, 'k>(
     entries: impl Iterator<Item = &'a Recorded>,
     keys: impl Fn(&Recorded) -> Option<&'k KeySet>,
     seed: &Seed,
@@ -176,19 +185,18 @@ impl Recorded {
         self.record.id().unwrap_or_default()
     }
 
-    /// The differences between the record and the line, which was checked again. `None` if the entry
-    /// is not shown.
-    fn differences(&self, checked: Option<CheckedLine>) -> Vec<String> {
-        let Some(checked) = checked else { return self.other_line().into_iter().collect() };
+    /// Compares the record with the line, which was checked again. `None` if the entry is not shown.
+    fn found(&self, checked: Option<CheckedLine>, strict: bool) -> Found {
+        let Some(checked) = checked else {
+            return Found { differences: self.other_line().into_iter().collect(), is_odd: false };
+        };
+        let is_doubtful = strict || self.record.verdict == VerdictName::Invalid;
+        let is_odd = is_doubtful && checked.is_odd(&self.record.raw);
         let line = Bytes::copy_from_slice(&self.record.raw);
-        let found = checked.read(line, &ExpectedIds::default(), self.received_at());
-        // Earlier versions did not accept odd signatures.
-        let is_refused = self.record.verdict == VerdictName::Invalid
-            && checked.verdict().proof().is_some()
-            && checked.is_odd(&self.record.raw);
+        let read = checked.read(line, &ExpectedIds::default(), self.received_at());
         let mut differences = self.unknown_words();
-        differences.extend(self.compare(&found, is_refused));
-        differences
+        differences.extend(self.compare(&read, is_odd));
+        Found { differences, is_odd: strict && is_odd }
     }
 
     fn received_at(&self) -> Millis {
@@ -230,9 +238,8 @@ impl Recorded {
             .then(|| "its line does not match its fingerprint".into())
     }
 
-    /// The differences from what was found. `is_refused` is whether an earlier version refused the
-    /// signature.
-    fn compare(&self, found: &Entry, is_refused: bool) -> Vec<String> {
+    /// The differences from what was found. `is_odd` is whether the signature is odd.
+    fn compare(&self, found: &Entry, is_odd: bool) -> Vec<String> {
         let record = &self.record;
         let mut differences = Vec::new();
         let mut compare = |what: &str, recorded: String, found: String| {
@@ -247,7 +254,9 @@ impl Recorded {
             Some("not_tried") if now != WITHOUT_KEY => "invalid (not_tried)".into(),
             reason => verdict(record.verdict, reason),
         };
-        if !(is_refused && then == WITHOUT_KEY) {
+        // Earlier versions refused odd signatures.
+        let was_refused = is_odd && record.verdict == VerdictName::Invalid && then == WITHOUT_KEY;
+        if !was_refused {
             compare("", then, now);
         }
         if self.first_line.as_ref().is_some_and(|line| *line != record.raw) {

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use self::entry::{Overlaid, Recorded, Slice};
 use self::keys::Trusted;
+use crate::entry::Warning;
 use crate::random;
 use crate::signature::Seed;
 use crate::store::catalog::Catalog;
@@ -41,6 +42,10 @@ pub struct CheckReport {
     pub differences: u64,
     /// The first differences.
     pub first: Vec<Difference>,
+    /// The number of valid entries whose signature is odd, if they were looked for.
+    pub odd_signatures: u64,
+    /// The first entries with an odd signature.
+    pub first_odd: Vec<Difference>,
 }
 
 /// A difference from what is recorded.
@@ -58,12 +63,14 @@ const SLICE: u64 = 2000;
 
 impl Reader {
     /// Checks the whole store. A key verifies for `retire_after` after it left its set. The first
-    /// `shown` differences are listed. `progress` is called with the number of checked entries and
+    /// `shown` differences are listed. If it is `strict`, valid signatures are also verified with
+    /// ring, to find the odd ones. `progress` is called with the number of checked entries and
     /// of all entries.
     pub fn check(
         &self,
         retire_after: Duration,
         shown: usize,
+        strict: bool,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<CheckReport, StoreError> {
         let trusted = self.catalog(|catalog| Trusted::load(catalog, retire_after))?;
@@ -73,7 +80,8 @@ impl Reader {
         let mut explained = self.catalog(Catalog::removed)?;
         explained.extend(gaps.iter().map(|gap| gap.first_id..=gap.last_id));
         let seed = random::seed()?;
-        let check = Check { reader: self, trusted, seed, findings: Mutex::default(), shown };
+        let findings = Mutex::default();
+        let check = Check { reader: self, trusted, seed, strict, findings, shown };
         check.note_all(self.catalog(Catalog::quick_check)?, "catalog.db");
         check.order(&segments, &explained);
         for gap in &gaps {
@@ -101,6 +109,8 @@ impl Reader {
             entries: findings.entries,
             differences: findings.differences,
             first: findings.first.into_iter().collect(),
+            odd_signatures: findings.odd_signatures,
+            first_odd: findings.first_odd.into_iter().collect(),
         })
     }
 }
@@ -110,6 +120,7 @@ struct Check<'a> {
     reader: &'a Reader,
     trusted: Trusted,
     seed: Seed,
+    strict: bool,
     findings: Mutex<Findings>,
     shown: usize,
 }
@@ -119,6 +130,8 @@ struct Findings {
     entries: u64,
     differences: u64,
     first: BTreeSet<Difference>,
+    odd_signatures: u64,
+    first_odd: BTreeSet<Difference>,
 }
 
 impl Check<'_> {
@@ -130,9 +143,22 @@ impl Check<'_> {
             return;
         }
         findings.differences += 1;
-        findings.first.insert(difference);
-        if findings.first.len() > self.shown {
-            findings.first.pop_last();
+        self.list(&mut findings.first, difference);
+    }
+
+    fn note_odd(&self, file: &str, id: u64) {
+        let what = Warning::OddSignature.to_string();
+        let odd = Difference { file: file.to_owned(), id: Some(id), what };
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        findings.odd_signatures += 1;
+        self.list(&mut findings.first_odd, odd);
+    }
+
+    /// Keeps the first of these.
+    fn list(&self, first: &mut BTreeSet<Difference>, one: Difference) {
+        first.insert(one);
+        if first.len() > self.shown {
+            first.pop_last();
         }
     }
 
@@ -229,10 +255,13 @@ impl Check<'_> {
     }
 
     fn entries(&self, segment: &Segment, recorded: &[Recorded]) {
-        let differences = entry::differences(recorded, &self.trusted, &self.seed);
-        for (entry, differences) in recorded.iter().zip(differences) {
-            let id = Some(entry.id());
-            differences.into_iter().for_each(|what| self.note(&segment.file, id, what));
+        let found = entry::check(recorded, &self.trusted, &self.seed, self.strict);
+        for (entry, found) in recorded.iter().zip(found) {
+            let id = entry.id();
+            found.differences.into_iter().for_each(|what| self.note(&segment.file, Some(id), what));
+            if found.is_odd {
+                self.note_odd(&segment.file, id);
+            }
         }
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
         findings.entries += recorded.len() as u64;
