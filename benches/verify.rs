@@ -1,5 +1,6 @@
-//! `vidimus verify` on a file, compared with the upper bound: a bare loop of ring's verification on
-//! all cores.
+//! `vidimus verify` on a file and `vidimus store check`, compared with a bare loop of ring's
+//! verification on all cores. And what bad signatures cost in a batch, compared with verifying each
+//! alone.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 
@@ -11,6 +12,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use vidimus::entry::Format;
+use vidimus::ingest::CheckedLine;
+use vidimus::signature::{FailureBudget, KeySet};
+use vidimus::store::{Directory, Options, Store};
 
 /// The number of measurements of the bound and the command, in turn.
 const ROUNDS: usize = 3;
@@ -18,51 +22,100 @@ const ROUNDS: usize = 3;
 fn main() {
     let total = common::scaled(200_000);
     let folder = common::folder();
-    println!("verify: a file of {total} entries");
+    println!("verify: a file of {total} entries, and a store of as many");
     for format in [Format::Cef, Format::Json] {
         let (mut maker, keys) = common::line_maker(format);
+        let lines: Vec<String> = (0..total).map(|n| maker.line(common::time(n))).collect();
         let path = folder.path().join(format!("{format}.log"));
         let mut file = std::io::BufWriter::new(std::fs::File::create(&path).expect("a file"));
-        for n in 0..total {
-            writeln!(file, "{}", maker.line(common::time(n))).expect("written");
-        }
+        lines.iter().for_each(|line| writeln!(file, "{line}").expect("written"));
         file.into_inner().expect("flushed").sync_all().expect("synced");
         let jwks = folder.path().join("jwks.json");
         std::fs::write(&jwks, serde_json::to_vec(&keys).expect("JSON")).expect("written");
+        let data = folder.path().join(format!("{format}"));
+        fill_store(&data, &lines, &keys);
 
-        // The load of the machine changes, so the bound is measured right before each run. The
-        // median counts.
         let signed = common::SignedPayloads::new(format);
-        let (mut bounds, mut ratios) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            let bound = signed.rate_of_ring(total);
-            let rate = common::rate(total, verify(&jwks, &path));
-            bounds.push(bound);
-            ratios.push(rate / bound);
-        }
-        let bound = format!("{:.0}", common::median(bounds));
+        let bounds = [(); 2].map(|()| signed.rate_of_ring(total));
+        let bound = format!("{:.0}", bounds[0].max(bounds[1]));
         common::figure(&format!("a bare loop of ring, {format}: entries a second"), bound, "");
-        let ratio = format!("{:.2}", common::median(ratios));
-        common::figure(
-            &format!("vidimus verify to the bare loop, {format}"),
-            ratio,
-            "at least 0.90",
-        );
+        let verify =
+            |command: &mut Command| run(command.arg("verify").arg("--jwks").args([&jwks, &path]));
+        let check =
+            |command: &mut Command| run(command.args(["store", "check", "--data-dir"]).arg(&data));
+        let measure = |command: &dyn Fn(&mut Command) -> Duration| {
+            // The load of the machine changes, so the bound is measured right before each run. The
+            // median counts.
+            let ratio = |_| {
+                let bound = signed.rate_of_ring(total);
+                let took = command(&mut Command::new(env!("CARGO_BIN_EXE_vidimus")));
+                common::rate(total, took) / bound
+            };
+            format!("{:.2}", common::median((0..ROUNDS).map(ratio).collect()))
+        };
+        let what = format!("vidimus verify to the bare loop, {format}");
+        common::figure(&what, measure(&verify), "at least 3.0");
+        let what = format!("vidimus store check to the bare loop, {format}");
+        common::figure(&what, measure(&check), "at least 2.5");
     }
+    bad_signatures();
 }
 
-/// The duration of `vidimus verify`.
-fn verify(jwks: &Path, file: &Path) -> Duration {
+/// Runs a command and returns its duration.
+fn run(command: &mut Command) -> Duration {
     let started = Instant::now();
-    let status = Command::new(env!("CARGO_BIN_EXE_vidimus"))
-        .arg("verify")
-        .arg("--jwks")
-        .args([jwks, file])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .expect("vidimus runs");
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let status = quiet.status().expect("vidimus runs");
     assert!(status.success(), "{status}");
     started.elapsed()
+}
+
+/// Makes a store with these lines.
+fn fill_store(data: &Path, lines: &[String], keys: &KeySet) {
+    let directory = Directory::create(data).expect("a directory");
+    let store = Store::open(&directory, Options::default()).expect("a store");
+    store.enter_keys("file", Ok(keys), vidimus::clock::now()).expect("entered");
+    for group in lines.chunks(1000) {
+        common::append(&store, group.join("\n"), keys);
+    }
+    store.seal().expect("sealed");
+}
+
+/// The cost of batches in which some signatures are bad, to the cost of checking each line alone.
+/// One thread checks them.
+fn bad_signatures() {
+    const BATCH: usize = 256;
+    let batches = common::scaled(100);
+    let ((mut good, keys), (mut bad, _)) =
+        (common::line_maker(Format::Json), common::line_maker(Format::Json));
+    let seed = vidimus::random::seed().expect("random bytes");
+    for (what, bad_in_batch) in
+        [("no bad signature", 0), ("one bad signature in each batch", 1), ("all bad", BATCH)]
+    {
+        let line = |n: usize| {
+            // Bad ones are everywhere in a batch.
+            let is_bad = (n + 37 * (n / BATCH)) % BATCH < bad_in_batch;
+            let maker = if is_bad { &mut bad } else { &mut good };
+            maker.line(common::time(n))
+        };
+        let lines: Vec<String> = (0..batches * BATCH).map(line).collect();
+        let (budget, most) = (FailureBudget::unlimited(), usize::MAX);
+        let ratio = |_| {
+            let started = Instant::now();
+            for line in &lines {
+                std::hint::black_box(CheckedLine::new(line.as_bytes(), &keys, most));
+            }
+            let alone = started.elapsed();
+            let started = Instant::now();
+            for batch in lines.chunks(BATCH) {
+                let batch = batch.iter().map(String::as_bytes);
+                std::hint::black_box(CheckedLine::all(batch, &keys, most, &budget, &seed));
+            }
+            started.elapsed().as_secs_f64() / alone.as_secs_f64()
+        };
+        let ratio = common::median((0..ROUNDS).map(ratio).collect());
+        let wanted = if bad_in_batch == 0 { "" } else { "below 1.5" };
+        let what = format!("batches of {BATCH} to each alone, {what}");
+        common::figure(&what, format!("{ratio:.2}"), wanted);
+    }
 }
