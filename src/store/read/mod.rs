@@ -25,7 +25,7 @@ pub(in crate::store) mod usage;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use self::counts::totals::KeptTotals;
+use self::counts::KeptCounts;
 use self::damaged::LeftOut;
 use crate::store::catalog::Catalog;
 use crate::store::catalog::overlay::Overlay;
@@ -51,7 +51,7 @@ pub struct Reader {
 struct Shared {
     directory: Directory,
     idle: Mutex<Idle>,
-    totals: KeptTotals,
+    kept: KeptCounts,
 }
 
 /// Open connections that are not in use, the last used at the end.
@@ -82,7 +82,7 @@ impl Reader {
         let shared = Shared {
             directory: directory.clone(),
             idle: Mutex::default(),
-            totals: KeptTotals::default(),
+            kept: KeptCounts::default(),
         };
         let reader = Reader { shared: Arc::new(shared), interrupt: None, left_out: None };
         reader.catalog(|_| Ok(()))?;

@@ -5,8 +5,8 @@
 
 use crate::entry::Millis;
 
-const MINUTE: i64 = 60_000;
-const HOUR: i64 = 60 * MINUTE;
+pub(super) const MINUTE: i64 = 60_000;
+pub(super) const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
 /// The widths that people read easily; beyond them doublings of the last.
@@ -43,6 +43,11 @@ impl Buckets {
     /// At most `most` buckets, of the least width of which so few cover `since` to `last`, both of
     /// which belong to it. At least one, whatever `most` is.
     pub fn over(since: i64, last: i64, most: usize) -> Buckets {
+        Buckets::of_width(MINUTE, since, last, most)
+    }
+
+    /// The same, with a width of at least `least`.
+    pub(super) fn of_width(least: i64, since: i64, last: i64, most: usize) -> Buckets {
         // No entry has another time.
         let (since, last) = (since.max(Millis::MIN.get()), last.min(Millis::MAX.get()));
         let most = i64::try_from(most.max(1)).unwrap_or(i64::MAX);
@@ -50,7 +55,7 @@ impl Buckets {
             last.div_euclid(width).saturating_sub(since.div_euclid(width)).saturating_add(1)
         };
         let doubled = std::iter::successors(Some(56 * DAY), |width| width.checked_mul(2));
-        let mut widths = WIDTHS.into_iter().chain(doubled);
+        let mut widths = WIDTHS.into_iter().chain(doubled).filter(|width| *width >= least);
         let width = widths.find(|width| count(*width) <= most).unwrap_or(i64::MAX);
         Buckets {
             first: since.div_euclid(width).saturating_mul(width),

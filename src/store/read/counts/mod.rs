@@ -5,6 +5,7 @@
 //! other query is counted over its newest [`NEWEST`] matches, and the result says so.
 
 mod buckets;
+mod kept;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -19,13 +20,18 @@ use rayon::prelude::*;
 pub use buckets::Buckets;
 pub use tally::FieldCounts;
 
-use self::tally::Tally;
+use self::buckets::{HOUR, MINUTE};
+use self::kept::Kept;
+use self::tally::{Tally, What};
+use self::totals::SegmentTotals;
 use crate::search::{Field, Filter, Test};
-use crate::store::error::StoreError;
+use crate::store::catalog::segments::Segment;
+use crate::store::error::{SqliteContext, StoreError};
 use crate::store::read::Reader;
 use crate::store::read::merge::Merge;
 use crate::store::read::query::{Query, TimeRange, Window};
 use crate::store::segment::row::Ids;
+use crate::store::sqlite::Database;
 
 /// The maximum number of matches that are counted entry by entry.
 pub const NEWEST: usize = if cfg!(test) { 40 } else { 50_000 };
@@ -39,6 +45,32 @@ const MINUTES: [&str; 7] =
 
 /// All times.
 const EVER: Range<i64> = i64::MIN..i64::MAX;
+
+/// The maximum number of files whose counts are kept. Those by minute and field are larger, and are
+/// not kept if they have more than [`KEPT_COUNTS`] counts.
+const KEPT_TOTALS: usize = 4096;
+const KEPT_TALLIES: usize = 512;
+const KEPT_COUNTS: usize = 1000;
+
+/// The counts of files that a reader keeps.
+#[derive(Debug)]
+pub(in crate::store) struct KeptCounts {
+    totals: Kept<[Filter], SegmentTotals>,
+    tallies: Kept<What, Stored>,
+}
+
+/// The counts of the entries of a file up to one.
+#[derive(Clone, Debug)]
+struct Stored {
+    tally: Tally,
+    last_id: u64,
+}
+
+impl Default for KeptCounts {
+    fn default() -> KeptCounts {
+        KeptCounts { totals: Kept::of(KEPT_TOTALS), tallies: Kept::of(KEPT_TALLIES) }
+    }
+}
 
 /// A request to count entries.
 #[derive(Clone, Debug)]
@@ -94,59 +126,115 @@ impl Reader {
 
     /// Counts all entries in the range.
     fn count_all(&self, wanted: &CountRequest<'_>) -> Result<Counts, StoreError> {
-        let range = wanted.range;
-        let (since, until) = (range.since.unwrap_or(i64::MIN), range.until.unwrap_or(i64::MAX));
-        let overlaps = |(least, greatest)| least < until && since <= greatest;
-        let segments: Vec<_> = self
-            .segments()?
-            .into_iter()
-            .filter(|segment| match &segment.closed {
-                Some(closed) => closed.time.is_some_and(overlaps),
-                None => true,
-            })
-            .collect();
-        let empty = Tally::new(wanted.fields, wanted.filter);
-        let tallies: Vec<_> = segments
-            .par_iter()
-            .map(|segment| self.count_segment(segment.first_id, &empty, since, until))
-            .collect::<Result<_, _>>()?;
-        let mut all = empty;
-        tallies.into_iter().for_each(|tally| all.merge(tally));
+        let times = times(wanted.range);
+        let stretch = stretch(wanted, &self.segments()?);
+        let fields = wanted.fields.to_vec();
+        let mut all = Tally::new(What { filter: wanted.filter.clone(), fields, stretch });
+        let what = Arc::clone(all.what());
+        let kept = |segment: &Segment| {
+            let kept = &self.shared.kept.tallies;
+            is_whole(segment, &times).then(|| kept.get(&segment.file, &what)).flatten()
+        };
+        let empty = all.clone();
+        let count = |first_id| self.count_segment(first_id, &empty, &times);
+        for (_, Stored { tally, .. }) in self.count_segments(&times, kept, count)? {
+            all.merge(tally);
+        }
         Ok(all.counts(wanted, true))
     }
 
-    /// Counts the entries of one segment from `since` until before `until`.
+    /// Counts the segments that may have entries in `times`, on all cores, oldest first: by what is
+    /// kept of a segment if nothing is laid over it, or else by `count`, which returns `None` if the
+    /// segment with this first id no longer exists or is skipped.
+    fn count_segments<T: Send>(
+        &self,
+        times: &Range<i64>,
+        kept: impl Fn(&Segment) -> Option<T> + Sync,
+        count: impl Fn(u64) -> Result<Option<T>, StoreError> + Sync,
+    ) -> Result<Vec<(Segment, T)>, StoreError> {
+        let overlaps = |segment: &Segment| match &segment.closed {
+            Some(closed) if *times != EVER => closed
+                .time
+                .is_some_and(|(least, greatest)| least < times.end && times.start <= greatest),
+            _ => true,
+        };
+        let mut segments = self.segments()?;
+        segments.retain(overlaps);
+        let is_overlaid = self.catalog(|catalog| {
+            let is_overlaid = |segment: &Segment| {
+                let ids = Ids::Range(segment.first_id..=segment.end());
+                Ok(!catalog.overlay().overlaid(&ids)?.is_empty())
+            };
+            let all: rusqlite::Result<Vec<bool>> = segments.iter().map(is_overlaid).collect();
+            all.doing("read what was learned later", catalog.path())
+        })?;
+        let counted = segments.into_par_iter().zip(is_overlaid).map(|(segment, is_overlaid)| {
+            let may_be_kept = !is_overlaid && !self.leaves_out(segment.first_id);
+            let counted = match may_be_kept.then(|| kept(&segment)).flatten() {
+                Some(kept) => Some(kept),
+                None => count(segment.first_id)?,
+            };
+            Ok(counted.map(|counted| (segment, counted)))
+        });
+        Ok(counted.collect::<Result<Vec<_>, StoreError>>()?.into_iter().flatten().collect())
+    }
+
+    /// Counts the entries of one segment within `times`.
     fn count_segment(
         &self,
         first_id: u64,
         empty: &Tally,
-        since: i64,
-        until: i64,
-    ) -> Result<Tally, StoreError> {
-        let counted = self.visit(
+        times: &Range<i64>,
+    ) -> Result<Option<Stored>, StoreError> {
+        self.visit(
             first_id,
             |overlay, segment| {
                 let mut tally = empty.clone();
                 let ids = Ids::Range(segment.first_id..=segment.end());
                 let overlaid = overlay.overlaid(&ids)?;
                 if !overlaid.is_empty() {
-                    tally.add(overlay, &ids, since..until, 1)?;
+                    tally.add(overlay, &ids, times.clone(), 1)?;
                 }
                 Ok((tally, overlaid))
             },
             |database, segment, (mut tally, overlaid)| {
-                let is_within = |(least, greatest)| since <= least && greatest < until;
-                let time = segment.closed.as_ref().and_then(|closed| closed.time);
-                if segment.is_sealed() && time.is_some_and(is_within) {
-                    tally.add_summaries(database)?;
-                } else {
-                    tally.add_between(database, since, until)?;
-                }
-                tally.add(database, &Ids::List(&overlaid), since..until, -1)?;
-                Ok(tally)
+                tally.merge(self.count_stored(database, segment, empty, times)?);
+                tally.add(database, &Ids::List(&overlaid), times.clone(), -1)?;
+                Ok(Stored { tally, last_id: 0 })
             },
-        )?;
-        Ok(counted.unwrap_or_else(|| empty.clone()))
+        )
+    }
+
+    /// Counts the entries of one segment as they were received. If these are all its entries, the
+    /// counts are kept.
+    fn count_stored(
+        &self,
+        database: &Database,
+        segment: &Segment,
+        empty: &Tally,
+        times: &Range<i64>,
+    ) -> rusqlite::Result<Tally> {
+        let (kept, what) = (&self.shared.kept.tallies, empty.what());
+        let mut stored = Stored { tally: empty.clone(), last_id: 0 };
+        match segment.is_sealed() {
+            true if is_whole(segment, times) => stored.tally.add_summaries(database)?,
+            false if *times == EVER => {
+                stored = kept.get(&segment.file, what).unwrap_or(stored);
+                let sql = "SELECT coalesce(max(id), 0) FROM entries";
+                let last_id: u64 = database.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+                let new = Ids::Range(stored.last_id + 1..=last_id);
+                stored.tally.add(database, &new, EVER, 1)?;
+                stored.last_id = last_id;
+            }
+            _ => {
+                stored.tally.add_between(database, times.start, times.end)?;
+                return Ok(stored.tally);
+            }
+        }
+        if stored.tally.len() <= KEPT_COUNTS {
+            kept.put(&segment.file, what, stored.clone());
+        }
+        Ok(stored.tally)
     }
 
     /// Counts the newest entries that match.
@@ -165,7 +253,8 @@ impl Reader {
             by_segment.entry(next.first_id).or_default().push(next.key.id);
         }
         // They are known to match.
-        let empty = Tally::new(wanted.fields, &Filter::All);
+        let fields = wanted.fields.to_vec();
+        let empty = Tally::new(What { filter: Filter::All, fields, stretch: MINUTE });
         let segments: Vec<_> = by_segment.into_iter().collect();
         let tallies: Vec<_> = segments
             .par_iter()
@@ -207,4 +296,32 @@ fn is_of(filter: &Filter, is: &impl Fn(&Field, &Test) -> bool) -> bool {
         Filter::And(parts) | Filter::Or(parts) => parts.iter().all(|part| is_of(part, is)),
         Filter::Field(field, test) => is(field, test),
     }
+}
+
+/// The range in milliseconds since the epoch.
+fn times(range: TimeRange) -> Range<i64> {
+    range.since.unwrap_or(EVER.start)..range.until.unwrap_or(EVER.end)
+}
+
+/// Whether a sealed segment lies entirely in `times`.
+fn is_whole(segment: &Segment, times: &Range<i64>) -> bool {
+    let time = segment.closed.as_ref().and_then(|closed| closed.time);
+    segment.is_sealed() && is_within(time, times)
+}
+
+fn is_within(time: Option<(i64, i64)>, times: &Range<i64>) -> bool {
+    time.is_none_or(|(least, greatest)| times.start <= least && greatest < times.end)
+}
+
+/// An hour if the buckets over these segments are at least as wide, or else a minute.
+fn stretch(wanted: &CountRequest<'_>, segments: &[Segment]) -> i64 {
+    let closed = segments.iter().filter_map(|segment| segment.closed.as_ref()?.time);
+    let (least, greatest): (Vec<_>, Vec<_>) = closed.unzip();
+    let last = greatest.into_iter().max().max(Some(wanted.now));
+    let since = wanted.range.since.or(least.into_iter().min());
+    let last = wanted.range.until.map(|until| until.saturating_sub(1)).or(last);
+    let is_wide = since.zip(last).is_some_and(|(since, last)| {
+        Buckets::over(since, last.max(since), wanted.buckets).width >= HOUR
+    });
+    if is_wide || wanted.buckets == 0 { HOUR } else { MINUTE }
 }

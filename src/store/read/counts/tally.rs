@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, params_from_iter};
 
-use super::buckets::Buckets;
+use super::buckets::{Buckets, MINUTE};
 use super::{CountRequest, Counts};
 use crate::entry::fields::FieldType;
 use crate::search::{Field, Filter};
@@ -17,8 +18,6 @@ use crate::store::schema::Columns;
 use crate::store::segment::condition::{Sql, WITH_WARNING};
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
-
-const MINUTE: i64 = 60_000;
 
 /// The number of entries with each value of a field.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,13 +31,24 @@ pub struct FieldCounts {
     pub missing: u64,
 }
 
-/// Counts by minute and verdict, and by the values of some fields.
+/// Counts by minute or hour and by verdict, and by the values of some fields.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
+    /// By the beginning of each stretch, in minutes since the epoch.
     minutes: HashMap<i64, BTreeMap<String, i64>>,
     fields: Vec<FieldTally>,
+    what: Arc<What>,
+}
+
+/// What is counted.
+#[derive(Debug, PartialEq)]
+pub(super) struct What {
     /// Only entries that pass it are counted.
-    filter: Filter,
+    pub(super) filter: Filter,
+    /// The fields whose values are counted.
+    pub(super) fields: Vec<Field>,
+    /// The length of a stretch, in milliseconds: a minute or an hour.
+    pub(super) stretch: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -51,24 +61,32 @@ struct FieldTally {
 }
 
 impl Tally {
-    /// An empty count of entries that pass `filter`, by the values of `fields`.
-    pub(super) fn new(fields: &[Field], filter: &Filter) -> Tally {
+    pub(super) fn new(what: What) -> Tally {
         let field = |field: &Field| FieldTally {
             field: field.clone(),
             values: HashMap::new(),
             unnamed: 0,
             missing: 0,
         };
-        let fields = fields.iter().map(field).collect();
-        Tally { minutes: HashMap::new(), fields, filter: filter.clone() }
+        let fields = what.fields.iter().map(field).collect();
+        Tally { minutes: HashMap::new(), fields, what: Arc::new(what) }
+    }
+
+    pub(super) fn what(&self) -> &Arc<What> {
+        &self.what
+    }
+
+    /// The number of counts that it holds.
+    pub(super) fn len(&self) -> usize {
+        let values = self.fields.iter().map(|field| field.values.len());
+        self.minutes.len() + values.sum::<usize>()
     }
 
     /// Adds the summaries of a sealed segment.
     pub(super) fn add_summaries(&mut self, segment: &Database) -> rusqlite::Result<()> {
         let mut sql = Sql::default();
-        sql.push("SELECT minute, verdict, sum(entries) FROM minutes WHERE ")
+        sql.push("SELECT minute, verdict, entries FROM minutes WHERE ")
             .add(&self.condition(segment.columns()));
-        sql.push(" GROUP BY 1, 2");
         let mut statement = segment.prepare_cached(&sql.text)?;
         let mut rows = statement.query(params_from_iter(&sql.parameters))?;
         while let Some(row) = rows.next()? {
@@ -155,13 +173,15 @@ impl Tally {
         let since = wanted.range.since.or(minutes().min().map(|minute| minute * MINUTE));
         let last = match wanted.range.until {
             Some(until) => Some(until.saturating_sub(1)),
-            None => {
-                minutes().max().map(|minute| minute * MINUTE + MINUTE - 1).max(Some(wanted.now))
-            }
+            None => minutes()
+                .max()
+                .map(|minute| minute * MINUTE + self.what.stretch - 1)
+                .max(Some(wanted.now)),
         };
         let mut counts = Counts { entries: number(entries), complete, ..Counts::default() };
         if let (Some(since), Some(last), 1..) = (since, last, wanted.buckets) {
-            let buckets = Buckets::over(since, last.max(since), wanted.buckets);
+            let buckets =
+                Buckets::of_width(self.what.stretch, since, last.max(since), wanted.buckets);
             let mut all: Vec<_> = buckets.starts().map(|start| (start, BTreeMap::new())).collect();
             for (minute, verdicts) in &self.minutes {
                 let at = buckets.of(minute.saturating_mul(MINUTE).max(buckets.first));
@@ -177,7 +197,7 @@ impl Tally {
     }
 
     fn condition(&self, columns: Columns) -> Sql {
-        Sql::condition(&columns.filter(&self.filter))
+        Sql::condition(&columns.filter(&self.what.filter))
     }
 
     /// What [`count_row`](Self::count_row) reads.
@@ -199,8 +219,9 @@ impl Tally {
         Ok(())
     }
 
-    fn count_verdict(&mut self, minute: i64, verdict: &str, entries: i64) {
-        let verdicts = self.minutes.entry(minute).or_default();
+    pub(super) fn count_verdict(&mut self, minute: i64, verdict: &str, entries: i64) {
+        let stretch = self.what.stretch / MINUTE;
+        let verdicts = self.minutes.entry(minute - minute.rem_euclid(stretch)).or_default();
         match verdicts.get_mut(verdict) {
             Some(count) => *count += entries,
             None => drop(verdicts.insert(verdict.to_owned(), entries)),

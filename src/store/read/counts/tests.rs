@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::buckets::{HOUR, MINUTE};
+use super::tally::{Tally, What};
 use super::{CountRequest, Counts, NEWEST, totals};
-use crate::search::Field;
+use crate::search::{Field, Filter};
 use crate::store::TimeRange;
 use crate::store::tests::{Both, Known, NAMES, QUERIES, filter, range, step};
 
@@ -22,29 +24,51 @@ proptest! {
         steps in vec(step(), 0..120),
         range in range(),
         values in 0..4_usize,
+        now in prop::sample::select(vec![0, 3 * 24 * HOUR]),
     ) {
-        let both = Both::after(&steps);
+        let mut both = Both::new();
+        // It keeps counts while the store changes.
         let reader = both.reader();
-        for (query, matches) in QUERIES {
-            let filter = &filter(query);
-            for fields in [&["name", "warning", "verdict"][..], &["cs1", "status"], &[]] {
-                let fields: Vec<_> = fields.iter().map(|name| Field::named(name)).collect();
-                let (now, buckets) = (0, 10);
-                let wanted = CountRequest { filter, range, now, buckets, fields: &fields, values };
-                let counts = reader.counts(&wanted).unwrap();
-                let mut expected = both.newest(matches, range);
-                let exact = match query {
-                    "*" => fields != [Field::named("cs1"), Field::named("status")],
-                    query => fields.is_empty() && MINUTELY.contains(&query),
-                };
-                prop_assert_eq!(counts.complete, exact || expected.len() <= NEWEST);
-                if !exact {
-                    expected.truncate(NEWEST);
+        let (first, second) = steps.split_at(steps.len() / 2);
+        for steps in [first, second] {
+            steps.iter().for_each(|step| both.step(step));
+            for (query, matches) in QUERIES {
+                let filter = &filter(query);
+                for fields in [&["name", "warning", "verdict"][..], &["cs1", "status"], &[]] {
+                    let fields: Vec<_> = fields.iter().map(|name| Field::named(name)).collect();
+                    let wanted =
+                        CountRequest { filter, range, now, buckets: 10, fields: &fields, values };
+                    let counts = reader.counts(&wanted).unwrap();
+                    let mut expected = both.newest(matches, range);
+                    let exact = match query {
+                        "*" => fields != [Field::named("cs1"), Field::named("status")],
+                        query => fields.is_empty() && MINUTELY.contains(&query),
+                    };
+                    prop_assert_eq!(counts.complete, exact || expected.len() <= NEWEST);
+                    if !exact {
+                        expected.truncate(NEWEST);
+                    }
+                    check_counts(&counts, &expected, &fields, values);
                 }
-                check_counts(&counts, &expected, &fields, values);
             }
         }
     }
+}
+
+#[test]
+fn wide_buckets_are_the_same_by_hours_and_by_minutes() {
+    let counts = |stretch: i64| {
+        let mut tally = Tally::new(What { filter: Filter::All, fields: Vec::new(), stretch });
+        for minute in [61, 119, 120, 121, 5000, 5039, 5040, 9999] {
+            tally.count_verdict(minute, "valid", minute);
+        }
+        let (filter, range, now) = (&Filter::All, TimeRange::default(), 0);
+        let wanted = CountRequest { filter, range, now, buckets: 100, fields: &[], values: 0 };
+        tally.counts(&wanted, true)
+    };
+    let by_minutes = counts(MINUTE);
+    assert_eq!(by_minutes.width, 2 * HOUR);
+    assert_eq!(counts(HOUR), by_minutes);
 }
 
 proptest! {
@@ -89,7 +113,7 @@ fn check_counts(counts: &Counts, expected: &[&Known], fields: &[Field], most: us
         *verdicts.entry(known.verdict.name().to_string()).or_default() += 1;
     }
     // All times lie in one minute.
-    assert!(counts.buckets.len() <= 1);
+    assert!(counts.buckets.iter().skip(1).all(|(_, verdicts)| verdicts.is_empty()));
     let bucket = counts.buckets.first().map(|(_, verdicts)| verdicts.clone());
     assert_eq!(bucket.unwrap_or_default(), verdicts);
     for (field, counted) in fields.iter().zip(&counts.fields) {

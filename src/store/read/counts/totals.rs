@@ -5,26 +5,20 @@
 //! counts up to the last entry are kept. All other entries are counted one by one.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use hashlink::LruCache;
-use rayon::prelude::*;
 use rusqlite::{Row, params_from_iter};
 
-use super::{EVER, MINUTES, is_of};
+use super::{EVER, MINUTES, is_of, is_whole, is_within, times};
 use crate::search::{Filter, Operand, Test};
 use crate::store::catalog::segments::Segment;
-use crate::store::error::{SqliteContext, StoreError};
+use crate::store::error::StoreError;
 use crate::store::read::Reader;
 use crate::store::read::query::TimeRange;
 use crate::store::segment::condition::Sql;
 use crate::store::segment::range;
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::{Database, MAX_ID};
-
-/// The maximum number of files whose counts are kept, and of lists of filters for each.
-const FILES: usize = 4096;
-const LISTS: usize = 2;
 
 /// The fields of the table `classes`.
 const CLASSES: [&str; 10] = [
@@ -64,40 +58,6 @@ pub(in crate::store) struct SegmentTotals {
     pub(in crate::store) version: usize,
 }
 
-/// The counts of files, without the overlay.
-#[derive(Debug)]
-pub(in crate::store) struct KeptTotals(Mutex<LruCache<String, Vec<Kept>>>);
-
-/// The filters are shared by many files.
-type Kept = (Arc<[Filter]>, SegmentTotals);
-
-impl Default for KeptTotals {
-    fn default() -> KeptTotals {
-        KeptTotals(Mutex::new(LruCache::new(FILES)))
-    }
-}
-
-impl KeptTotals {
-    fn get(&self, file: &str, filters: &[Filter]) -> Option<SegmentTotals> {
-        let mut files = self.files();
-        let (_, kept) = files.get(file)?.iter().find(|(of, _)| **of == *filters)?;
-        Some(kept.clone())
-    }
-
-    fn put(&self, file: &str, filters: &Arc<[Filter]>, totals: SegmentTotals) {
-        let mut files = self.files();
-        let mut lists = files.remove(file).unwrap_or_default();
-        lists.retain(|(of, _)| **of != **filters);
-        lists.insert(0, (Arc::clone(filters), totals));
-        lists.truncate(LISTS);
-        files.insert(file.to_owned(), lists);
-    }
-
-    fn files(&self) -> MutexGuard<'_, LruCache<String, Vec<Kept>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Reader {
     /// The number of entries in `range` that pass each of `filters`.
     pub fn totals(&self, filters: &[Filter], range: TimeRange) -> Result<Vec<u64>, StoreError> {
@@ -115,34 +75,13 @@ impl Reader {
         range: TimeRange,
     ) -> Result<Vec<(Segment, SegmentTotals)>, StoreError> {
         let filters: Arc<[Filter]> = filters.into();
-        let times = range.since.unwrap_or(EVER.start)..range.until.unwrap_or(EVER.end);
-        let overlaps = |segment: &Segment| match &segment.closed {
-            Some(closed) if times != EVER => closed
-                .time
-                .is_some_and(|(least, greatest)| least < times.end && times.start <= greatest),
-            _ => true,
+        let times = times(range);
+        let kept = |segment: &Segment| {
+            let kept = &self.shared.kept.totals;
+            is_whole(segment, &times).then(|| kept.get(&segment.file, &filters)).flatten()
         };
-        let mut segments = self.segments()?;
-        segments.retain(overlaps);
-        let is_overlaid = self.catalog(|catalog| {
-            let is_overlaid = |segment: &Segment| {
-                let ids = Ids::Range(segment.first_id..=segment.end());
-                Ok(!catalog.overlay().overlaid(&ids)?.is_empty())
-            };
-            let all: rusqlite::Result<Vec<bool>> = segments.iter().map(is_overlaid).collect();
-            all.doing("read what was learned later", catalog.path())
-        })?;
-        let counted = segments.into_par_iter().zip(is_overlaid).map(|(segment, is_overlaid)| {
-            let is_kept =
-                is_whole(&segment, &times) && !is_overlaid && !self.leaves_out(segment.first_id);
-            let kept = is_kept.then(|| self.shared.totals.get(&segment.file, &filters)).flatten();
-            let counted = match kept {
-                Some(kept) => Some(kept),
-                None => self.totals_of(segment.first_id, &filters, &times)?,
-            };
-            Ok(counted.map(|counted| (segment, counted)))
-        });
-        Ok(counted.collect::<Result<Vec<_>, StoreError>>()?.into_iter().flatten().collect())
+        let count = |first_id| self.totals_of(first_id, &filters, &times);
+        self.count_segments(&times, kept, count)
     }
 
     /// Counts the entries of one segment. `None` if it no longer exists or is skipped.
@@ -182,7 +121,7 @@ impl Reader {
         filters: &Arc<[Filter]>,
         times: &Range<i64>,
     ) -> rusqlite::Result<SegmentTotals> {
-        let kept = &self.shared.totals;
+        let kept = &self.shared.kept.totals;
         let version = database.version();
         let whole = match segment.is_sealed() {
             true if is_whole(segment, times) => Some(by_summaries(database, filters)?),
@@ -293,16 +232,6 @@ pub(super) fn is_of_classes(filter: &Filter) -> bool {
         ("name", _) => false,
         (field, _) => CLASSES.contains(&field),
     })
-}
-
-/// Whether a sealed segment lies entirely in `times`.
-fn is_whole(segment: &Segment, times: &Range<i64>) -> bool {
-    let time = segment.closed.as_ref().and_then(|closed| closed.time);
-    segment.is_sealed() && is_within(time, times)
-}
-
-fn is_within(time: Option<(i64, i64)>, times: &Range<i64>) -> bool {
-    time.is_none_or(|(least, greatest)| times.start <= least && greatest < times.end)
 }
 
 /// The range that covers both.

@@ -1,0 +1,42 @@
+//! Keeps the counts of files: a sealed file never changes, and entries are only added to an unsealed
+//! one. The overlay is not in them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hashlink::LruCache;
+
+/// Counts by file, and by what was counted in it.
+#[derive(Debug)]
+pub(super) struct Kept<K: ?Sized, T>(Mutex<Files<K, T>>);
+
+/// What was counted is the same for many files.
+type Files<K, T> = LruCache<String, Vec<(Arc<K>, T)>>;
+
+/// The maximum number of counts that are kept of a file.
+const COUNTS: usize = 2;
+
+impl<K: ?Sized + PartialEq, T: Clone> Kept<K, T> {
+    /// Keeps the counts of the last `files` files.
+    pub(super) fn of(files: usize) -> Kept<K, T> {
+        Kept(Mutex::new(LruCache::new(files)))
+    }
+
+    pub(super) fn get(&self, file: &str, what: &K) -> Option<T> {
+        let mut files = self.files();
+        let (_, kept) = files.get(file)?.iter().find(|(of, _)| **of == *what)?;
+        Some(kept.clone())
+    }
+
+    pub(super) fn put(&self, file: &str, what: &Arc<K>, counted: T) {
+        let mut files = self.files();
+        let mut counts = files.remove(file).unwrap_or_default();
+        counts.retain(|(of, _)| *of != *what);
+        counts.insert(0, (Arc::clone(what), counted));
+        counts.truncate(COUNTS);
+        files.insert(file.to_owned(), counts);
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files<K, T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
