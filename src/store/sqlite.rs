@@ -2,6 +2,7 @@
 //!
 //! A database with a newer schema is refused, with the version of the program that wrote it.
 
+use std::cmp::Ordering;
 use std::fs::{self, DirBuilder};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::DirBuilderExt;
@@ -223,6 +224,7 @@ fn try_open_read_only(
             .doing("open", path)?;
     configure(&connection).doing("open", path)?;
     let version = check_version(&connection, path, schema)?;
+    (schema.prepare)(&connection, version).doing("open", path)?;
     Ok(Database::new(connection, path, schema, version))
 }
 
@@ -249,8 +251,11 @@ pub(in crate::store) fn migrate(
     schema: &Schema,
 ) -> Result<(), StoreError> {
     let version = check_version(connection, path, schema)?;
-    if version == schema.versions.len() {
-        return Ok(());
+    match version.cmp(&schema.versions.len()) {
+        Ordering::Less => {}
+        Ordering::Equal => return Ok(()),
+        // Nothing is written to a file of such a version.
+        Ordering::Greater => return Err(StoreError::Foreign(path.to_owned())),
     }
     let run = || {
         connection.execute_batch("BEGIN IMMEDIATE")?;
@@ -277,7 +282,7 @@ fn check_version(
     };
     let version = pragma("user_version").doing("read", path)?;
     let id = pragma("application_id").doing("read", path)?;
-    let known = schema.versions.len() as i64;
+    let known = schema.newest as i64;
     if version != 0 && id != i64::from(schema.application_id) {
         return Err(StoreError::Foreign(path.to_owned()));
     }
@@ -298,6 +303,8 @@ mod tests {
         application_id: 7,
         versions: &["CREATE TABLE program (version TEXT);
              INSERT INTO program VALUES ('')"],
+        newest: 1,
+        prepare: |_, _| Ok(()),
         columns: Columns::of_segment,
         fill: |_, _| Ok(()),
     };

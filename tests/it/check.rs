@@ -205,7 +205,7 @@ fn a_missing_entry_is_found() {
 fn a_changed_sealed_file_is_found() {
     check(
         SEALED,
-        "UPDATE entries SET src = '1.1.1.1' WHERE id = 1",
+        "INSERT INTO words VALUES (1000, '1.1.1.1'); UPDATE packed SET src = 1000 WHERE id = 1",
         &["the SHA-256", "Some(1) recorded the fields"],
     );
     let home = Home::filled();

@@ -10,6 +10,7 @@ use vidimus::signature::KeySet;
 use vidimus::store::{Directory, Options, Quarantined, Retention, Store, StoreError};
 
 use crate::harness::home::{FixedKeys, Home, append};
+use crate::harness::stored;
 use crate::vectors::{vector, vector_keys};
 
 impl Home {
@@ -34,7 +35,7 @@ impl Home {
         let sql = "SELECT id, line, verdict FROM entries JOIN raw USING (id) ORDER BY id";
         let mut lines = Vec::new();
         for (_, file) in self.segments() {
-            let connection = Connection::open(file).unwrap();
+            let connection = stored::open_segment(&file).unwrap();
             let mut statement = connection.prepare(sql).unwrap();
             let rows =
                 statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();

@@ -42,6 +42,8 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
         include_str!("../schema/catalog/0006.sql"),
         include_str!("../schema/catalog/0007.sql"),
     ],
+    newest: 7,
+    prepare: |_, _| Ok(()),
     columns: Columns::of_catalog,
     fill: |catalog, from| match from {
         1..CATALOG_WITH_SPELLINGS => identity::record_signed(catalog),

@@ -17,10 +17,12 @@
 //! Only this file uses the tables `changes`, `spellings`, `redeliveries`, `entries`, `raw`,
 //! `extensions` and `keys` of the catalog.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{
+    OptionalExtension, Row, Transaction, TransactionBehavior, params_from_iter,
+};
 
 use crate::clock::now;
 use crate::entry::{Record, VerdictName, Warning};
@@ -28,7 +30,8 @@ use crate::ingest::{Entry, Fingerprint};
 use crate::store::schema::{CATALOG_WITH_SPELLINGS, Columns};
 use crate::store::segment::condition::Sql;
 use crate::store::segment::identity::Identity;
-use crate::store::segment::row::{self, Entries, EntryMetadata, Ids};
+use crate::store::segment::packed::Packer;
+use crate::store::segment::row::{self, Entries, EntryMetadata, Ids, VerifyingKey};
 use crate::store::sqlite::{Database, MAX_ID};
 
 /// The maximum number of spellings kept per entry. Others are only counted, together.
@@ -94,6 +97,18 @@ impl Entries for Overlay<'_> {
 
     fn records(&self, condition: &Sql, ids: &Ids<'_>) -> rusqlite::Result<Vec<Record>> {
         self.0.records(condition, ids)
+    }
+
+    fn each_extension(
+        &self,
+        ids: &Ids<'_>,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        self.0.each_extension(ids, row)
+    }
+
+    fn keys(&self) -> rusqlite::Result<Vec<VerifyingKey>> {
+        self.0.keys()
     }
 }
 
@@ -238,6 +253,65 @@ impl<'a> Overlay<'a> {
     }
 }
 
+/// The number of entries that are merged at once.
+const MERGED_AT_ONCE: usize = 1000;
+
+/// Merging.
+impl Overlay<'_> {
+    /// Packs the entries of a segment, each as it is shown now. Reads one snapshot of the catalog.
+    pub(in crate::store) fn pack(
+        &self,
+        segment: &Database,
+        ids: RangeInclusive<u64>,
+        packer: &mut Packer<'_>,
+    ) -> rusqlite::Result<Merged> {
+        let _snapshot = Transaction::new_unchecked(self.0, TransactionBehavior::Deferred)?;
+        let hidden: HashSet<u64> = self
+            .0
+            .prepare("SELECT hidden FROM spellings WHERE hidden BETWEEN ?1 AND ?2")?
+            .query_map((ids.start(), ids.end()), |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        let redeliveries: BTreeMap<u64, u64> =
+            self.redeliveries(&Ids::Range(ids.clone()))?.into_iter().collect();
+        for first in ids.clone().step_by(MERGED_AT_ONCE) {
+            let last = first.saturating_add(MERGED_AT_ONCE as u64 - 1).min(*ids.end());
+            let slice = Ids::Range(first..=last);
+            let changed: BTreeSet<u64> = self.changed(&slice)?;
+            // Deliveries are counted in the segment.
+            let mut counts = HashMap::new();
+            packer.add(segment, &slice, |entry| {
+                entry.delivery_count += redeliveries.get(&entry.id).copied().unwrap_or(0);
+                // The signed identity of a hidden entry belongs to the entry that is shown instead.
+                entry.is_shown = !hidden.contains(&entry.id);
+                if changed.contains(&entry.id) {
+                    counts.insert(entry.id, entry.delivery_count);
+                    return false;
+                }
+                true
+            })?;
+            if !changed.is_empty() {
+                packer.add(self, &slice, |entry| {
+                    entry.is_shown = !hidden.contains(&entry.id);
+                    match counts.get(&entry.id) {
+                        Some(count) => entry.delivery_count = *count,
+                        // The segment does not have it.
+                        None => return false,
+                    }
+                    true
+                })?;
+            }
+        }
+        Ok(Merged { ids, redeliveries, change: self.last_change()? })
+    }
+
+    fn changed<T: FromIterator<u64>>(&self, ids: &Ids<'_>) -> rusqlite::Result<T> {
+        let mut sql = Sql::default();
+        ids.among("id", sql.push("SELECT id FROM entries WHERE "));
+        let mut statement = self.0.prepare_cached(&sql.text)?;
+        statement.query_map(params_from_iter(&sql.parameters), |row| row.get(0))?.collect()
+    }
+}
+
 /// Writing. The caller starts the transaction.
 impl Overlay<'_> {
     /// Adds a newer version of an entry.
@@ -343,40 +417,6 @@ impl Overlay<'_> {
              ON CONFLICT (entry) DO UPDATE SET count = count + 1",
         )?;
         entries.iter().try_for_each(|entry| count.execute([entry]).map(drop))
-    }
-
-    /// Merges the overlay of `ids` into their segment, which has the newest schema version.
-    pub(in crate::store) fn merge_into(
-        &self,
-        segment: &Connection,
-        ids: RangeInclusive<u64>,
-    ) -> rusqlite::Result<Merged> {
-        let _snapshot = self.0.unchecked_transaction()?;
-        let among = (*ids.start(), *ids.end());
-        // The signed identity of a hidden entry belongs to the entry that is shown instead.
-        let mut hidden =
-            self.0.prepare("SELECT hidden FROM spellings WHERE hidden BETWEEN ?1 AND ?2")?;
-        let mut rows = hidden.query(among)?;
-        while let Some(row) = rows.next()? {
-            segment
-                .prepare_cached("UPDATE entries SET signed = NULL WHERE id = ?1")?
-                .execute([row.get::<_, u64>(0)?])?;
-        }
-        let mut changed = self.0.prepare("SELECT id FROM entries WHERE id BETWEEN ?1 AND ?2")?;
-        let mut rows = changed.query(among)?;
-        while let Some(row) = rows.next()? {
-            row::replace(self.0, segment, row.get(0)?)?;
-        }
-        let redeliveries: BTreeMap<u64, u64> =
-            self.redeliveries(&Ids::Range(ids.clone()))?.into_iter().collect();
-        for (entry, count) in &redeliveries {
-            segment
-                .prepare_cached(
-                    "UPDATE entries SET delivery_count = delivery_count + ?2 WHERE id = ?1",
-                )?
-                .execute((entry, count))?;
-        }
-        Ok(Merged { ids, redeliveries, change: self.last_change()? })
     }
 
     /// Deletes what was merged, and keeps what was learned since.

@@ -7,6 +7,7 @@
 //! the new file. A sealed segment with many changes is rewritten by the same steps.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -17,8 +18,10 @@ use crate::store::catalog::overlay::Merged;
 use crate::store::catalog::segments::Segment;
 use crate::store::directory::{Directory, create_private, remove_database, sync};
 use crate::store::error::{SqliteContext, StoreError};
-use crate::store::segment::{self, Closed, SEALED, contents, file_name};
-use crate::store::sqlite;
+use crate::store::schema::SEGMENT_WITH_SPELLINGS;
+use crate::store::segment::packed::Packer;
+use crate::store::segment::{self, Closed, contents, file_name};
+use crate::store::sqlite::{self, Database};
 use crate::store::write::duplicates::Fingerprints;
 
 /// Seals a closed segment, or rewrites a sealed one. `switched` is called after the catalog lists
@@ -51,16 +54,9 @@ fn prepare(
 ) -> Result<Prepared, StoreError> {
     let old = directory.segment(&segment.file);
     let path = directory.segment(&file_name::temporary(segment.first_id));
-    if path.exists() {
-        // An earlier attempt failed and left it. Its source must be complete.
-        if !contents::is_dense(&old, segment.first_id, before.last_id)? {
-            return Err(StoreError::BadCopy { from: old, to: path });
-        }
-        remove_database(&path)?;
-    }
+    clear(&path, &old, segment.first_id..=before.last_id)?;
     // A failed copy is deleted. Its source was just read, and stays.
-    let (closed, merged) = copy(directory, segment, &path)
-        .and_then(|()| finish(&path, catalog, segment, before))
+    let (closed, merged) = pack(directory, catalog, segment, before, &path)
         .inspect_err(|_| drop(remove_database(&path)))?;
     sync(&path)?;
     if !contents::has_all(&path, &old)? {
@@ -104,56 +100,82 @@ fn unused(directory: &Directory, segment: &Segment) -> (String, PathBuf) {
     }
 }
 
-/// Copies a segment into a new file.
-fn copy(directory: &Directory, segment: &Segment, new: &Path) -> Result<(), StoreError> {
-    create_private(new)?;
-    let source = segment.open(directory)?;
-    source.execute("VACUUM INTO ?1", [new.to_string_lossy()]).map(drop).doing("copy", source.path())
+/// Deletes the copy that an earlier attempt left at `path`, if its source has every entry.
+fn clear(path: &Path, old: &Path, ids: RangeInclusive<u64>) -> Result<(), StoreError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    if !contents::is_dense(old, *ids.start(), *ids.end())? {
+        return Err(StoreError::BadCopy { from: old.to_owned(), to: path.to_owned() });
+    }
+    remove_database(path)
 }
 
-/// Merges the overlay, and builds the indexes, the summaries and the filter.
-fn finish(
-    path: &Path,
+/// Packs a segment into a new file.
+fn pack(
+    directory: &Directory,
     catalog: &Catalog,
     segment: &Segment,
     before: &Closed,
+    path: &Path,
 ) -> Result<(Closed, Merged), StoreError> {
+    let (old, ids) = (segment.open(directory)?, segment.first_id..=before.last_id);
+    if old.version() >= SEGMENT_WITH_SPELLINGS {
+        return write(path, &old, catalog, ids);
+    }
+    let copy = directory.segment(&file_name::migrated(segment.first_id));
+    clear(&copy, old.path(), ids.clone())?;
+    let packed = migrated(&old, &copy).and_then(|copy| write(path, &copy, catalog, ids));
+    remove_database(&copy)?;
+    packed
+}
+
+/// Writes the packed file: the entries as they are shown now, their lines, the indexes, the summaries
+/// and the filter.
+fn write(
+    path: &Path,
+    old: &Database,
+    catalog: &Catalog,
+    ids: RangeInclusive<u64>,
+) -> Result<(Closed, Merged), StoreError> {
+    create_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let migrated = || -> Result<Connection, StoreError> {
-        let connection = Connection::open_with_flags(path, flags).doing("open", path)?;
-        // Nobody uses the file before it is complete. If this is interrupted, it starts again.
-        connection
-            .execute_batch(
-                "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
-            )
-            .doing("write", path)?;
-        // The new file has the newest version.
-        sqlite::migrate(&connection, path, &segment::SCHEMA)?;
-        Ok(connection)
-    };
-    let mut connection = migrated()?;
-    let (first, last) = (segment.first_id, before.last_id);
     let run = || -> rusqlite::Result<(Closed, Merged)> {
-        let transaction = connection.transaction()?;
-        let merged = catalog.overlay().merge_into(&transaction, first..=last)?;
-        transaction.execute_batch(SEALED)?;
+        let mut new = Connection::open_with_flags(path, flags)?;
+        new.set_prepared_statement_cache_capacity(64);
+        // Nobody uses the file before it is complete. If this is interrupted, it starts again.
+        new.execute_batch(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
+        )?;
+        let transaction = new.transaction()?;
+        let mut packer = Packer::new(old, &transaction)?;
+        packer.lines(old, *ids.start())?;
+        let merged = catalog.overlay().pack(old, ids, &mut packer)?;
+        packer.finish()?;
         if let Some(filter) = filter(&transaction)? {
             filter.store(&transaction)?;
         }
         transaction.commit()?;
-        let closed = Closed::of(&connection)?;
-        connection.execute_batch("PRAGMA journal_mode = DELETE")?;
-        connection.close().map_err(|(_, error)| error)?;
+        let closed = Closed::of(&new)?;
+        new.execute_batch("PRAGMA journal_mode = DELETE")?;
+        new.close().map_err(|(_, error)| error)?;
         Ok((closed, merged))
     };
-    run().doing("build the indexes", path)
+    run().doing("write", path)
+}
+
+/// Version 1 lacks what a packed segment has. It is copied and brought to version 2 first.
+fn migrated(old: &Database, path: &Path) -> Result<Database, StoreError> {
+    create_private(path)?;
+    old.execute("VACUUM INTO ?1", [path.to_string_lossy()]).doing("copy", old.path())?;
+    sqlite::open(path, &segment::SCHEMA)
 }
 
 fn filter(connection: &Connection) -> rusqlite::Result<Option<Fingerprints>> {
     let fingerprints = connection
         .prepare(
-            "SELECT fingerprint FROM entries
-             UNION ALL SELECT signed FROM entries WHERE signed IS NOT NULL",
+            "SELECT fingerprint FROM packed
+             UNION ALL SELECT signed FROM packed WHERE signed IS NOT NULL",
         )?
         .query_map([], |row| Ok(Fingerprint(row.get(0)?)))?
         .collect::<Result<Vec<_>, _>>()?;

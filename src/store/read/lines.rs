@@ -10,8 +10,7 @@ use crate::entry::record::Origin;
 use crate::entry::{Fields, Millis, Record, Value};
 use crate::store::read::query::Query;
 use crate::store::read::records::{Budget, Overlaid};
-use crate::store::segment::condition::Sql;
-use crate::store::segment::long_lines::LINE;
+use crate::store::segment::condition::{Sql, line};
 use crate::store::segment::row::{self, Ids};
 use crate::store::sqlite::Database;
 
@@ -30,7 +29,7 @@ pub(in crate::store) fn read(
     let mut sql = Sql::default();
     sql.push("SELECT id, CASE WHEN ").add(query.condition(segment.columns()));
     sql.push(" THEN CASE WHEN reason IS 'line_too_long' THEN 0 ELSE coalesce(");
-    sql.push(LINE).push(", x'') END END,");
+    sql.push(line(segment.columns())).push(", x'') END END,");
     sql.push(" received_at, kind, verdict, ").push(&FIELDS.join(", "));
     sql.push(" FROM entries WHERE ");
     Ids::Range(ids.clone()).among("id", &mut sql);

@@ -7,7 +7,8 @@ use std::ops::{Bound, RangeInclusive};
 use crate::search::{Field, Filter, Operand, Test};
 use crate::store::catalog::segments::Segment;
 use crate::store::schema::Columns;
-use crate::store::segment::condition::{NOT_VALID, Sql};
+use crate::store::segment::condition::{Sql, not_valid};
+use crate::store::segment::text::Words;
 use crate::store::sqlite::MAX_ID;
 
 /// The position of an entry in the order. The newest entry has the largest key.
@@ -55,6 +56,8 @@ pub(in crate::store) struct Window {
     pub(in crate::store) ids: RangeInclusive<u64>,
     /// The numbers of the deliveries.
     pub(in crate::store) deliveries: RangeInclusive<u64>,
+    /// The times of receipt.
+    pub(in crate::store) received_at: RangeInclusive<i64>,
 }
 
 impl Window {
@@ -83,23 +86,38 @@ impl Window {
         if closed.last_delivery < *first {
             return None;
         }
+        let overlaps = |one: &RangeInclusive<i64>, (least, greatest)| {
+            *one.start() <= greatest && least <= *one.end()
+        };
+        if closed.received_at.is_some_and(|times| !overlaps(&self.received_at, times)) {
+            return None;
+        }
         let (least, greatest) = closed.time?;
         let greatest = SortKey { time: greatest, id: closed.last_id };
-        let overlaps = greatest.time >= self.since && least <= self.before.time;
-        overlaps.then(|| greatest.min(self.before))
+        let is_in = greatest.time >= self.since && least <= self.before.time;
+        is_in.then(|| greatest.min(self.before))
     }
 }
 
 /// A filter compiled to SQL.
 #[derive(Debug)]
 pub(in crate::store) struct Query {
-    /// The condition for the newest columns, and for older ones.
-    newest: Sql,
-    older: Vec<(Columns, Sql)>,
-    /// The index that returns the entries in order, and the condition on its first column.
-    index: (&'static str, Sql),
+    /// The same for each kind of table.
+    compiled: [Compiled; Columns::ALL.len()],
     direct: bool,
+    words: Option<String>,
     window: Window,
+}
+
+/// A filter compiled for a table `entries` with some columns.
+#[derive(Debug)]
+struct Compiled {
+    columns: Columns,
+    condition: Sql,
+    /// The index of a sealed segment that returns the entries in order, and the condition on its
+    /// first column.
+    index: &'static str,
+    wanted: Sql,
 }
 
 impl Query {
@@ -110,12 +128,11 @@ impl Query {
             as_id(*range.start())..=as_id(*range.end())
         };
         Query {
-            newest: Sql::condition(filter),
-            older: Columns::OLDER
-                .iter()
-                .map(|columns| (*columns, Sql::condition(&columns.filter(filter))))
-                .collect(),
-            index: index(filter),
+            compiled: Columns::ALL.map(|columns| {
+                let (index, wanted) = index(filter, columns);
+                Compiled { columns, condition: Sql::condition(filter, columns), index, wanted }
+            }),
+            words: Words::of_all(conjuncts(filter)),
             direct: has_warning(filter)
                 || [Field::Id, Field::named("trace_id")]
                     .iter()
@@ -125,20 +142,31 @@ impl Query {
                 before: SortKey { time: times.end().saturating_add(1), id: 0 },
                 ids: numbers(Field::Id),
                 deliveries: numbers(Field::Delivery),
+                received_at: range(filter, &Field::ReceivedAt),
             },
         }
     }
 
     /// The condition, for a table `entries` with these columns.
     pub(in crate::store) fn condition(&self, columns: Columns) -> &Sql {
-        let older = self.older.iter().find(|(one, _)| *one == columns);
-        older.map_or(&self.newest, |(_, condition)| condition)
+        &self.compiled(columns).condition
     }
 
     /// The index of a sealed segment that returns the entries in order, and the condition on its
     /// first column.
-    pub(in crate::store) fn index(&self) -> (&'static str, &Sql) {
-        (self.index.0, &self.index.1)
+    pub(in crate::store) fn index(&self, columns: Columns) -> (&'static str, &Sql) {
+        let Compiled { index, wanted, .. } = self.compiled(columns);
+        (index, wanted)
+    }
+
+    /// The words that a line must have, for `may_contain`.
+    pub(in crate::store) fn words(&self) -> Option<&str> {
+        self.words.as_deref()
+    }
+
+    fn compiled(&self, columns: Columns) -> &Compiled {
+        let [newest, others @ ..] = &self.compiled;
+        others.iter().find(|one| one.columns == columns).unwrap_or(newest)
     }
 
     /// Whether an index of a sealed segment finds the few entries that may match.
@@ -148,13 +176,14 @@ impl Query {
 
     /// The window for the query in `range`, with ids up to `greatest`.
     pub(in crate::store) fn window(&self, range: TimeRange, greatest: u64) -> Window {
-        let Window { since, before, ids, deliveries } = self.window.clone();
+        let Window { since, before, ids, deliveries, received_at } = self.window.clone();
         let until = range.until.map_or(SortKey::MAX, |time| SortKey { time, id: 0 });
         Window {
             since: range.since.map_or(since, |time| time.max(since)),
             before: until.min(before),
             ids: *ids.start()..=greatest.min(*ids.end()),
             deliveries,
+            received_at,
         }
     }
 }
@@ -209,25 +238,21 @@ fn as_id(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-fn index(filter: &Filter) -> (&'static str, Sql) {
-    let mut wanted = Sql::default();
+fn index(filter: &Filter, columns: Columns) -> (&'static str, Sql) {
     for (column, index) in
         [("principal_id", "entries_principal_id"), ("src", "entries_src"), ("name", "entries_name")]
     {
         if let Some(Operand::Text(text)) = equal_to(filter, &Field::named(column)) {
-            wanted.push(column).push(" = ").bind(text.clone());
-            return (index, wanted);
+            return (index, Sql::has_value(column, text, columns));
         }
     }
     match equal_to(filter, &Field::Verdict) {
         Some(Operand::Text(verdict)) if verdict != "valid" => {
-            wanted.push("verdict = ").bind(verdict.clone()).push(" AND ").push(NOT_VALID);
+            let mut wanted = Sql::has_value("verdict", verdict, columns);
+            wanted.push(" AND ").push(not_valid(columns));
             ("entries_not_valid", wanted)
         }
-        _ => {
-            wanted.push("1");
-            ("entries_time", wanted)
-        }
+        _ => ("entries_time", Sql::from("1")),
     }
 }
 
@@ -244,7 +269,9 @@ mod tests {
     #[test]
     fn a_query_narrows_the_window() {
         let deliveries = 0..=MAX_ID;
-        let all = Window { since: 5, before: SortKey { time: 90, id: 0 }, ids: 0..=50, deliveries };
+        let received_at = i64::MIN..=i64::MAX;
+        let before = SortKey { time: 90, id: 0 };
+        let all = Window { since: 5, before, ids: 0..=50, deliveries, received_at };
         check("*", all.clone());
         check("NOT id:7", all.clone());
         check("id:7 OR status:4", all.clone());
@@ -256,7 +283,9 @@ mod tests {
             "time:<1970-01-01T00:00:00.020Z",
             Window { before: SortKey { time: 20, id: 0 }, ..all.clone() },
         );
-        check("time:>=1970-01-01T00:00:00.020Z", Window { since: 20, ..all });
+        check("time:>=1970-01-01T00:00:00.020Z", Window { since: 20, ..all.clone() });
+        let received_at = i64::MIN..=19;
+        check("received_at:<1970-01-01T00:00:00.020Z", Window { received_at, ..all });
     }
 
     #[test]
@@ -273,7 +302,7 @@ mod tests {
                 event_time: None,
                 without_time: 0,
                 time,
-                received_at: None,
+                received_at: Some((40, 49)),
                 awaiting_key: 0,
             }),
             sealed: None,
@@ -283,6 +312,7 @@ mod tests {
             before: SortKey { time: 90, id: 3 },
             ids: 0..=50,
             deliveries: 0..=MAX_ID,
+            received_at: i64::MIN..=i64::MAX,
         };
         let key = |time, id| Some(SortKey { time, id });
         assert_eq!(window.greatest(&segment(None, None)), key(90, 3));
@@ -297,6 +327,11 @@ mod tests {
         assert_eq!(within(1..=3).greatest(&taking), None);
         assert_eq!(within(6..=9).greatest(&closed), key(5, 19));
         assert_eq!(within(7..=9).greatest(&closed), None);
+        let received = |received_at| Window { received_at, ..window.clone() };
+        assert_eq!(received(49..=60).greatest(&closed), key(5, 19));
+        assert_eq!(received(0..=40).greatest(&closed), key(5, 19));
+        assert_eq!(received(50..=60).greatest(&closed), None);
+        assert_eq!(received(0..=39).greatest(&closed), None);
         let window = Window { ids: 0..=9, ..window };
         assert_eq!(window.greatest(&segment(None, None)), None);
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row};
+use rusqlite::Row;
 use serde::Serialize;
 
 use crate::entry::{Kind, Millis, VerdictName};
@@ -19,8 +19,8 @@ use crate::store::read::Reader;
 use crate::store::read::counts::totals::{self, Totals};
 use crate::store::read::query::TimeRange;
 use crate::store::refused::{self, Refused};
-use crate::store::segment::condition::WITH_WARNING;
-use crate::store::sqlite::{Access, MAX_ID};
+use crate::store::segment::condition::with_warning;
+use crate::store::sqlite::{Access, Database, MAX_ID};
 
 /// The statistics of a store.
 #[derive(Debug, Serialize)]
@@ -221,12 +221,13 @@ fn deliveries(
 }
 
 /// Counts the warnings of the new entries of these deliveries, which are newest first.
-fn add_warnings(segment: &Connection, found: &mut [StoredDelivery]) -> rusqlite::Result<()> {
+fn add_warnings(segment: &Database, found: &mut [StoredDelivery]) -> rusqlite::Result<()> {
     let (Some(newest), Some(oldest)) = (found.first(), found.last()) else { return Ok(()) };
     let numbers = (oldest.id, newest.id);
     let sql = format!(
         "SELECT delivery, warnings, count(*) FROM entries
-         WHERE {WITH_WARNING} AND delivery BETWEEN ?1 AND ?2 GROUP BY delivery, warnings"
+         WHERE {} AND delivery BETWEEN ?1 AND ?2 GROUP BY delivery, warnings",
+        with_warning(segment.columns())
     );
     let mut statement = segment.prepare_cached(&sql)?;
     let mut rows = statement.query(numbers)?;

@@ -7,25 +7,36 @@ use std::ops::Bound;
 
 use crate::search::{Field, Filter, Operand, Test};
 
-/// The columns of a version: all that the newest has but some.
+/// The columns of a version: all that there are but some.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Columns {
     lacking: &'static [&'static str],
+    /// Whether `entries` is a view of a packed segment, which has numbers of words too.
+    packed: bool,
 }
 
 impl Columns {
-    /// Those of every older version, each once.
-    pub(in crate::store) const OLDER: &[Columns] = &[Columns::FIRST];
+    /// Those of every version, each once.
+    pub(in crate::store) const ALL: [Columns; 3] =
+        [Columns::NEWEST, Columns::PACKED, Columns::FIRST];
 
-    /// Those of the newest version.
-    pub(in crate::store) const NEWEST: Columns = Columns { lacking: &[] };
+    /// Those of entries that are not packed, in the newest version.
+    pub(in crate::store) const NEWEST: Columns = Columns { lacking: &[], packed: false };
+
+    /// Those of a packed segment.
+    pub(in crate::store) const PACKED: Columns = Columns { lacking: &[], packed: true };
 
     /// Those of version 1 of a segment.
-    const FIRST: Columns = Columns { lacking: &["signed", "line_bytes", "line_sha256"] };
+    const FIRST: Columns =
+        Columns { lacking: &["signed", "line_bytes", "line_sha256"], packed: false };
 
     /// Those of a version of the segment's schema.
     pub(in crate::store) fn of_segment(version: usize) -> Columns {
-        if version < 2 { Columns::FIRST } else { Columns::NEWEST }
+        match version {
+            0 | 1 => Columns::FIRST,
+            2 => Columns::NEWEST,
+            _ => Columns::PACKED,
+        }
     }
 
     /// Those that the catalog has for late verdicts in a version of the catalog's schema.
@@ -36,7 +47,12 @@ impl Columns {
     /// Those of the newest version without some.
     #[cfg(test)]
     pub(in crate::store) fn without(lacking: &'static [&'static str]) -> Columns {
-        Columns { lacking }
+        Columns { lacking, packed: false }
+    }
+
+    /// Whether the segment is packed.
+    pub(in crate::store) fn are_packed(self) -> bool {
+        self.packed
     }
 
     /// Whether there is a column of this name.
@@ -59,7 +75,7 @@ impl Columns {
 
     /// The same filter, for this version.
     pub(in crate::store) fn filter(self, filter: &Filter) -> Filter {
-        if self == Columns::NEWEST {
+        if self.lacking.is_empty() {
             return filter.clone();
         }
         let all = |parts: &[Filter]| parts.iter().map(|part| self.filter(part)).collect();

@@ -10,7 +10,9 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{Value, ValueRef};
 
 use crate::search::{Field, Filter, Operand, Test};
-use crate::store::segment::long_lines::LINE;
+use crate::store::schema::Columns;
+use crate::store::segment::packed::{COMBINED, WORDS};
+use crate::store::segment::{blocks, long_lines};
 use crate::store::segment::text::{Join, Search, Words};
 
 /// A piece of SQL and the values of its parameters, in their order.
@@ -21,11 +23,20 @@ pub(in crate::store) struct Sql {
 }
 
 impl Sql {
-    /// The condition for entries that pass `filter`, in a statement over `entries`. It needs the
-    /// functions of [`register`].
-    pub(in crate::store) fn condition(filter: &Filter) -> Sql {
+    /// The condition for entries that pass `filter`, in a statement over `entries` with these
+    /// columns. It needs the functions of [`register`].
+    pub(in crate::store) fn condition(filter: &Filter, columns: Columns) -> Sql {
         let mut sql = Sql::default();
-        sql.filter(filter);
+        Condition { sql: &mut sql, columns }.filter(&columns.filter(filter));
+        sql
+    }
+
+    /// The condition that the column `name` has this value. If there is an index that begins with
+    /// the column, SQLite can use it.
+    pub(in crate::store) fn has_value(name: &str, text: &str, columns: Columns) -> Sql {
+        let equal = Test::Equals(Operand::Text(text.to_owned()));
+        let mut sql = Sql::default();
+        Condition { sql: &mut sql, columns }.column(name, &equal);
         sql
     }
 
@@ -50,73 +61,6 @@ impl Sql {
     pub(in crate::store) fn add(&mut self, other: &Sql) -> &mut Sql {
         self.parameters.extend_from_slice(&other.parameters);
         self.push(&other.text)
-    }
-
-    fn filter(&mut self, filter: &Filter) {
-        match filter {
-            Filter::All => drop(self.push("1")),
-            Filter::And(parts) => self.joined(parts, Join::All),
-            Filter::Or(parts) => self.joined(parts, Join::Any),
-            Filter::Not(inner) if **inner == valid() => drop(self.push(NOT_VALID)),
-            Filter::Not(inner) => {
-                self.push("NOT coalesce(").filter(inner);
-                self.push(", 0)");
-            }
-            Filter::Text(_) => self.joined(std::slice::from_ref(filter), Join::All),
-            Filter::Field(field, test) => self.field(field, test),
-        }
-    }
-
-    /// Cheap parts come first, because SQLite stops once the result is known. All words are one
-    /// part, the last one.
-    fn joined(&mut self, parts: &[Filter], join: Join) {
-        let (with, none) = match join {
-            Join::All => (" AND ", "1"),
-            Join::Any => (" OR ", "0"),
-        };
-        let (mut words, mut others) = (Vec::new(), Vec::new());
-        for part in parts {
-            match Words::of(part) {
-                Some(of_words) => words.push(of_words),
-                None => others.push(part),
-            }
-        }
-        others.sort_by_key(|part| cost(part));
-        self.push("(");
-        for (at, part) in others.iter().enumerate() {
-            self.push(if at > 0 { with } else { "" }).filter(part);
-        }
-        if !words.is_empty() {
-            self.push(if others.is_empty() { "" } else { with });
-            self.push("contains(").push(LINE).push(", ");
-            self.bind(Words::joined(join, words).parameter()).push(")");
-        }
-        self.push(if parts.is_empty() { none } else { "" }).push(")");
-    }
-
-    fn field(&mut self, field: &Field, test: &Test) {
-        match (field, test) {
-            (Field::Kid, Test::Exists) => drop(self.push("\"key\" IS NOT NULL")),
-            (Field::Kid, test) => {
-                self.push("\"key\" IN (SELECT id FROM keys WHERE ").test("kid", test);
-                self.push(")");
-            }
-            (Field::Warning, test) => self.warning(test),
-            (Field::Verdict, test) if is_not_valid(test) => {
-                // This is the condition of the partial index. Without it SQLite would not use the
-                // index.
-                self.push("(").test("\"verdict\"", test);
-                self.push(" AND ").push(NOT_VALID).push(")");
-            }
-            (Field::Extension(name), test) => {
-                self.push("EXISTS (SELECT 1 FROM extensions WHERE entry = entries.id AND name = ");
-                self.bind(name.clone()).push(" AND ");
-                let column = if is_of_integers(test) { "integer(value)" } else { "value" };
-                self.test(column, test);
-                self.push(")");
-            }
-            (field, test) => self.test(&format!("\"{}\"", field.name()), test),
-        }
     }
 
     fn test(&mut self, column: &str, test: &Test) {
@@ -156,32 +100,146 @@ impl Sql {
         self.push("(").push(column).push(above).bind(least).push(" AND ");
         self.push(column).push(below).bind(greatest).push(")");
     }
+}
+
+/// A condition that is written for a table with some columns.
+struct Condition<'a> {
+    sql: &'a mut Sql,
+    columns: Columns,
+}
+
+impl Condition<'_> {
+    fn filter(&mut self, filter: &Filter) {
+        match filter {
+            Filter::All => drop(self.sql.push("1")),
+            Filter::And(parts) => self.joined(parts, Join::All),
+            Filter::Or(parts) => self.joined(parts, Join::Any),
+            Filter::Not(inner) if **inner == valid() => drop(self.sql.push(not_valid(self.columns))),
+            Filter::Not(inner) => {
+                self.sql.push("NOT coalesce(");
+                self.filter(inner);
+                self.sql.push(", 0)");
+            }
+            Filter::Text(_) => self.joined(std::slice::from_ref(filter), Join::All),
+            Filter::Field(field, test) => self.field(field, test),
+        }
+    }
+
+    /// Cheap parts come first, because SQLite stops once the result is known. All words are one
+    /// part, the last one.
+    fn joined(&mut self, parts: &[Filter], join: Join) {
+        let (with, none) = match join {
+            Join::All => (" AND ", "1"),
+            Join::Any => (" OR ", "0"),
+        };
+        let (mut words, mut others) = (Vec::new(), Vec::new());
+        for part in parts {
+            match Words::of(part) {
+                Some(of_words) => words.push(of_words),
+                None => others.push(part),
+            }
+        }
+        others.sort_by_key(|part| cost(part));
+        self.sql.push("(");
+        for (at, part) in others.iter().enumerate() {
+            self.sql.push(if at > 0 { with } else { "" });
+            self.filter(part);
+        }
+        if !words.is_empty() {
+            self.sql.push(if others.is_empty() { "" } else { with });
+            self.sql.push("contains(").push(line(self.columns)).push(", ");
+            self.sql.bind(Words::joined(join, words).parameter()).push(")");
+        }
+        self.sql.push(if parts.is_empty() { none } else { "" }).push(")");
+    }
+
+    fn field(&mut self, field: &Field, test: &Test) {
+        match (field, test) {
+            (Field::Kid, Test::Exists) => drop(self.sql.push("\"key\" IS NOT NULL")),
+            (Field::Kid, test) => {
+                self.sql.push("\"key\" IN (SELECT id FROM keys WHERE ").test("kid", test);
+                self.sql.push(")");
+            }
+            (Field::Warning, test) => self.warning(test),
+            (Field::Verdict, test) if is_not_valid(test) => {
+                // This is the condition of the partial index. Without it SQLite would not use the
+                // index.
+                self.sql.push("(");
+                self.column("verdict", test);
+                self.sql.push(" AND ").push(not_valid(self.columns)).push(")");
+            }
+            // Packed, a valid entry has no number of a word here.
+            (Field::Verdict, test) => self.sql.test("verdict", test),
+            (Field::Extension(name), test) => {
+                self.sql
+                    .push("EXISTS (SELECT 1 FROM extensions WHERE entry = entries.id AND name = ");
+                self.sql.bind(name.clone()).push(" AND ");
+                let column = if is_of_integers(test) { "integer(value)" } else { "value" };
+                self.sql.test(column, test);
+                self.sql.push(")");
+            }
+            (field, test) => self.column(field.name(), test),
+        }
+    }
+
+    /// A test of a column. In a packed segment most are tested by the numbers of their values, which
+    /// are found first.
+    fn column(&mut self, name: &str, test: &Test) {
+        let is_packed = |names: &[&str]| self.columns.are_packed() && names.contains(&name);
+        if is_packed(&WORDS) {
+            self.sql.push(name).push("_word");
+            match test {
+                Test::Exists => drop(self.sql.push(" IS NOT NULL")),
+                // Not IN: with one number an index gives the entries in order.
+                Test::Equals(_) => self.numbers(" = (SELECT id FROM words WHERE ", "value", test),
+                test => self.numbers(" IN (SELECT id FROM words WHERE ", "value", test),
+            }
+        } else if is_packed(&COMBINED) {
+            self.numbers("combination IN (SELECT id FROM combinations WHERE ", name, test);
+        } else {
+            self.sql.test(&format!("\"{name}\""), test);
+        }
+    }
+
+    fn numbers(&mut self, among: &str, column: &str, test: &Test) {
+        self.sql.push(among).test(column, test);
+        self.sql.push(")");
+    }
 
     /// The warnings are in one column, separated by spaces. The first part is the condition of their
     /// index. Without it SQLite would not use the index.
     fn warning(&mut self, test: &Test) {
-        self.push("(").push(WITH_WARNING);
+        self.sql.push("(").push(with_warning(self.columns));
         match test {
             Test::Exists => {}
             Test::Equals(Operand::Text(word)) => {
-                self.push(" AND instr(' ' || warnings || ' ', ").bind(format!(" {word} "));
-                self.push(") > 0");
+                self.sql.push(" AND instr(' ' || warnings || ' ', ").bind(format!(" {word} "));
+                self.sql.push(") > 0");
             }
             Test::Prefix(prefix) => {
-                self.push(" AND instr(' ' || warnings, ").bind(format!(" {prefix}"));
-                self.push(") > 0");
+                self.sql.push(" AND instr(' ' || warnings, ").bind(format!(" {prefix}"));
+                self.sql.push(") > 0");
             }
-            Test::Equals(_) | Test::Range { .. } => drop(self.push(" AND 0")),
+            Test::Equals(_) | Test::Range { .. } => drop(self.sql.push(" AND 0")),
         }
-        self.push(")");
+        self.sql.push(")");
     }
 }
 
 /// The condition of the index of entries with warnings.
-pub(in crate::store) const WITH_WARNING: &str = "warnings IS NOT NULL";
+pub(in crate::store) fn with_warning(columns: Columns) -> &'static str {
+    if columns.are_packed() { "warnings_word IS NOT NULL" } else { "warnings IS NOT NULL" }
+}
 
 /// The condition of the index of entries that are not valid.
-pub(in crate::store) const NOT_VALID: &str = "verdict <> 'valid'";
+pub(in crate::store) fn not_valid(columns: Columns) -> &'static str {
+    if columns.are_packed() { "verdict_word IS NOT NULL" } else { "verdict <> 'valid'" }
+}
+
+/// The expression for the line of an entry. NULL if an earlier version stored a long line in `raw`.
+pub(in crate::store) fn line(columns: Columns) -> &'static str {
+    if columns.are_packed() { blocks::LINE } else { long_lines::LINE }
+}
 
 fn valid() -> Filter {
     Filter::Field(Field::Verdict, Test::Equals(Operand::Text("valid".into())))
@@ -299,7 +357,7 @@ mod tests {
     fn check(query: &str, expected: &[u64]) {
         let (_temporary, connection) = entries();
         let ids = |filter: &Filter| -> Vec<u64> {
-            let condition = Sql::condition(filter);
+            let condition = Sql::condition(filter, connection.columns());
             let sql = format!("SELECT id FROM entries WHERE {} ORDER BY id", condition.text);
             let mut statement = connection.prepare(&sql).unwrap();
             let parameters = rusqlite::params_from_iter(condition.parameters);

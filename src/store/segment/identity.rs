@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::entry::Millis;
 use crate::ingest::{CheckedLine, Entry, Fingerprint};
 use crate::signature::{Key, KeySet};
+use crate::store::sqlite::Database;
 
 /// An identity of an entry.
 #[derive(Clone, Copy)]
@@ -24,19 +25,22 @@ impl Identity {
     /// Finds the entry with this identity and time. The file must have the column.
     pub(in crate::store) fn find(
         self,
-        connection: &Connection,
+        database: &Database,
         time: i64,
     ) -> rusqlite::Result<Option<u64>> {
-        let (sql, fingerprint) = match self {
-            Identity::Line(line) => {
-                ("SELECT id FROM entries WHERE event_time = ?1 AND fingerprint = ?2", line)
-            }
-            Identity::Signed(signed) => {
-                ("SELECT id FROM entries WHERE event_time = ?1 AND signed = ?2", signed)
-            }
+        let (column, fingerprint) = match self {
+            Identity::Line(line) => ("fingerprint", line),
+            Identity::Signed(signed) => ("signed", signed),
         };
-        connection
-            .prepare_cached(sql)?
+        // The index of a packed segment is over the beginning.
+        let begins = match database.columns().are_packed() {
+            true => format!("substr({column}, 1, 5) = substr(?2, 1, 5) AND "),
+            false => String::new(),
+        };
+        let sql =
+            format!("SELECT id FROM entries WHERE {begins}event_time = ?1 AND {column} = ?2");
+        database
+            .prepare_cached(&sql)?
             .query_row((time, fingerprint.0.as_slice()), |row| row.get(0))
             .optional()
     }

@@ -63,7 +63,10 @@ pub(in crate::store) fn piece(
     number: u64,
 ) -> rusqlite::Result<Option<Vec<u8>>> {
     if in_pieces(segment, id)?.is_none() {
-        return raw_piece(segment, id, number);
+        return match segment.columns().are_packed() {
+            true => packed_piece(segment, id, number),
+            false => raw_piece(segment, id, number),
+        };
     }
     let sql = "SELECT bytes FROM pieces WHERE entry = ?1 AND number = ?2";
     segment.prepare_cached(sql)?.query_row((id, number), |row| row.get(0)).optional()
@@ -102,6 +105,15 @@ fn raw_piece(connection: &Connection, id: u64, number: u64) -> rusqlite::Result<
     let mut bytes = vec![0; length];
     blob.read_at_exact(&mut bytes, start)?;
     Ok(Some(bytes))
+}
+
+/// A piece of a line that is in a block, where no line is long.
+fn packed_piece(segment: &Database, id: u64, number: u64) -> rusqlite::Result<Option<Vec<u8>>> {
+    if number > 0 {
+        return Ok(None);
+    }
+    let sql = "SELECT line FROM raw WHERE id = ?1";
+    segment.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
 }
 
 /// A line that was read to its end.
@@ -247,7 +259,7 @@ mod tests {
 
     /// Whether the words of a query are found in the line.
     fn is_found(segment: &Database, query: &str) -> bool {
-        let condition = condition::Sql::condition(&crate::search::parse(query, 0).unwrap());
+        let condition = condition::Sql::condition(&crate::search::parse(query, 0).unwrap(), segment.columns());
         let sql = format!("SELECT {} FROM entries", condition.text);
         let parameters = rusqlite::params_from_iter(condition.parameters);
         segment.query_row(&sql, parameters, |row| row.get(0)).unwrap()

@@ -2,24 +2,32 @@
 //!
 //! The overlay has tables of the same form, so all of this works on them too.
 
+pub(in crate::store) mod blocks;
 pub(in crate::store) mod condition;
 pub(in crate::store) mod contents;
 pub(in crate::store) mod identity;
 pub(in crate::store) mod long_lines;
+pub(in crate::store) mod packed;
 pub(in crate::store) mod row;
-mod text;
+pub(in crate::store) mod text;
 
 use rusqlite::{Connection, Row};
 
 use crate::store::schema::{Columns, Schema};
 
-/// A segment. `application_id` is "Vidi" in ASCII.
+/// A segment. `application_id` is "Vidi" in ASCII. Those that are not sealed have version 2, the
+/// sealed ones have version 3 or the one that they were sealed with.
 pub(in crate::store) const SCHEMA: Schema = Schema {
     application_id: 0x5669_6469,
     versions: &[
         include_str!("../schema/segment/0001.sql"),
         include_str!("../schema/segment/0002.sql"),
     ],
+    newest: packed::VERSION,
+    prepare: |segment, version| match version {
+        packed::VERSION => blocks::register(segment),
+        _ => Ok(()),
+    },
     columns: Columns::of_segment,
     fill: |segment, from| match from {
         1 => identity::record_signed(segment).and_then(|()| long_lines::cut(segment)),
@@ -27,13 +35,10 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
     },
 };
 
-/// The tables and indexes that sealing adds. The segment has the newest version, and may have been
-/// sealed before.
-pub(in crate::store) const SEALED: &str = concat!(
-    include_str!("../schema/sealed/0001.sql"),
-    include_str!("../schema/sealed/0002.sql"),
-    include_str!("../schema/sealed/0003.sql")
-);
+/// The tables and indexes that sealing added to version 2.
+#[cfg(test)]
+pub(in crate::store) const SEALED: &str =
+    concat!(include_str!("../schema/sealed/0001.sql"), include_str!("../schema/sealed/0002.sql"));
 
 /// The summary of a closed segment. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +129,12 @@ pub(in crate::store) mod file_name {
         format!("{first_id:016}.tmp.db")
     }
 
-    /// Whether a name is one of [`temporary`].
+    /// The name of the copy of a segment of version 1 that is brought to version 2.
+    pub(in crate::store) fn migrated(first_id: u64) -> String {
+        format!("{first_id:016}.v2.tmp.db")
+    }
+
+    /// Whether a name is one of [`temporary`] or [`migrated`].
     pub(in crate::store) fn is_temporary(name: &str) -> bool {
         name.ends_with(".tmp.db")
     }

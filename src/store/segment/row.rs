@@ -16,7 +16,7 @@ use crate::entry::words::UnknownWord;
 use crate::entry::{Fields, Format, Kind, Millis, VerdictName, Warning};
 use crate::ingest::Entry;
 use crate::store::schema::Columns;
-use crate::store::segment::condition::Sql;
+use crate::store::segment::condition::{Sql, line};
 use crate::store::segment::long_lines;
 use crate::store::sqlite::Database;
 
@@ -31,7 +31,7 @@ pub(in crate::store) struct EntryMetadata<'a> {
 }
 
 /// The columns before those of the known fields.
-const FIRST: [&str; 18] = [
+pub(super) const FIRST: [&str; 18] = [
     "id",
     "received_at",
     "time",
@@ -56,7 +56,7 @@ const LINE_BYTES: usize = 16;
 const LINE_SHA256: usize = 17;
 
 /// The columns of `entries`, in the order in which [`insert`] and [`record`] use them.
-fn expressions(columns: Columns) -> String {
+pub(super) fn expressions(columns: Columns) -> String {
     let names = FIRST.into_iter().chain(KNOWN.iter().map(|(name, _)| *name));
     names.map(|name| columns.expression(name)).collect::<Vec<_>>().join(", ")
 }
@@ -65,7 +65,7 @@ fn expressions(columns: Columns) -> String {
 fn record_values(columns: Columns) -> Sql {
     let mut sql = Sql::default();
     sql.push(&expressions(columns));
-    sql.push(", (SELECT kid FROM keys WHERE keys.id = entries.key), ").push(long_lines::LINE);
+    sql.push(", (SELECT kid FROM keys WHERE keys.id = entries.key), ").push(line(columns));
     sql
 }
 
@@ -124,6 +124,26 @@ pub(in crate::store) trait Entries {
 
     /// The records of these entries that meet a condition. They are held all at once.
     fn records(&self, condition: &Sql, ids: &Ids<'_>) -> rusqlite::Result<Vec<Record>>;
+
+    /// Calls `row` with the entry, the name, the type and the value of each extension of these
+    /// entries.
+    fn each_extension(
+        &self,
+        ids: &Ids<'_>,
+        row: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()>;
+
+    /// The keys that verified entries.
+    fn keys(&self) -> rusqlite::Result<Vec<VerifyingKey>>;
+}
+
+/// A key that verified entries.
+pub(in crate::store) struct VerifyingKey {
+    /// Its number in the file.
+    pub(in crate::store) id: i64,
+    pub(in crate::store) thumbprint: String,
+    pub(in crate::store) kid: String,
+    pub(in crate::store) public: Vec<u8>,
 }
 
 impl Entries for Database {
@@ -178,6 +198,35 @@ impl Entries for Database {
         })?;
         add_extensions(self, &mut records)?;
         Ok(records)
+    }
+
+    fn each_extension(
+        &self,
+        ids: &Ids<'_>,
+        mut row: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let mut sql = Sql::from("SELECT entry, name, type, value FROM extensions WHERE ");
+        ids.among("entry", &mut sql);
+        let mut statement = self.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+        while let Some(found) = rows.next()? {
+            row(found)?;
+        }
+        Ok(())
+    }
+
+    fn keys(&self) -> rusqlite::Result<Vec<VerifyingKey>> {
+        let sql = "SELECT id, thumbprint, kid, public FROM keys ORDER BY id";
+        self.prepare_cached(sql)?
+            .query_map([], |row| {
+                Ok(VerifyingKey {
+                    id: row.get(0)?,
+                    thumbprint: row.get(1)?,
+                    kid: row.get(2)?,
+                    public: row.get(3)?,
+                })
+            })?
+            .collect()
     }
 }
 
@@ -296,21 +345,8 @@ pub(in crate::store) fn copy(from: &Database, to: &Connection, id: u64) -> rusql
     Ok(true)
 }
 
-/// Replaces the entry `id` of `to` by that of `from`. Both have the same line and the newest version.
-pub(in crate::store) fn replace(from: &Database, to: &Connection, id: u64) -> rusqlite::Result<()> {
-    // Deliveries are counted in the segment.
-    let find = "SELECT delivery_count FROM entries WHERE id = ?1";
-    let count: u64 = to.prepare_cached(find)?.query_row([id], |row| row.get(0))?;
-    to.prepare_cached("DELETE FROM entries WHERE id = ?1")?.execute([id])?;
-    to.prepare_cached("DELETE FROM extensions WHERE entry = ?1")?.execute([id])?;
-    copy(from, to, id)?;
-    to.prepare_cached("UPDATE entries SET delivery_count = ?2 WHERE id = ?1")?
-        .execute([id, count])
-        .map(drop)
-}
-
 /// The number of a key in this file. The key is added if it is new.
-fn key_id(
+pub(super) fn key_id(
     connection: &Connection,
     thumbprint: &str,
     kid: &str,
@@ -531,7 +567,7 @@ mod tests {
             ("status:200", false),
         ] {
             let filter = crate::search::parse(query, 0).unwrap();
-            let condition = Sql::condition(&columns.filter(&filter));
+            let condition = Sql::condition(&filter, columns);
             let sql = format!("SELECT count(*) FROM entries WHERE {}", condition.text);
             let found: usize = segment
                 .query_row(&sql, params_from_iter(condition.parameters), |row| row.get(0))

@@ -65,6 +65,13 @@ impl Words {
         all
     }
 
+    /// The parameter for the words that all these filters require together; `None` if there are
+    /// none.
+    pub(in crate::store) fn of_all(filters: &[Filter]) -> Option<String> {
+        let words: Vec<Words> = filters.iter().filter_map(Words::of).collect();
+        (!words.is_empty()).then(|| Words::joined(Join::All, words).parameter())
+    }
+
     /// The parameter for SQLite.
     pub(in crate::store) fn parameter(&self) -> String {
         // Serialising strings and numbers cannot fail.
@@ -184,6 +191,20 @@ impl Search {
             }
         }
     }
+
+    /// Whether a line among `lines` may match: if not, none does.
+    pub(in crate::store) fn may_be_in(&self, lines: &[u8]) -> bool {
+        match &self.at_once {
+            None => {
+                let found = |at: usize| self.each.get(at).is_some_and(|one| one.is_match(lines));
+                self.root.may_hold(&found)
+            }
+            Some(set) => {
+                let found = set.matches(lines);
+                self.root.may_hold(&|at| found.matched(at))
+            }
+        }
+    }
 }
 
 /// The largest size of a compiled search, in bytes: several times that of the longest queries.
@@ -196,6 +217,17 @@ impl Node {
             Node::Not(node) => !node.holds(found),
             Node::Join(Join::All, nodes) => nodes.iter().all(|node| node.holds(found)),
             Node::Join(Join::Any, nodes) => nodes.iter().any(|node| node.holds(found)),
+        }
+    }
+
+    /// Whether it may hold for one of several lines. `found` says which words they have together.
+    fn may_hold(&self, found: &impl Fn(usize) -> bool) -> bool {
+        match self {
+            Node::Found(at) => found(*at),
+            // Another line may lack what one has.
+            Node::Not(_) => true,
+            Node::Join(Join::All, nodes) => nodes.iter().all(|node| node.may_hold(found)),
+            Node::Join(Join::Any, nodes) => nodes.iter().any(|node| node.may_hold(found)),
         }
     }
 }
@@ -255,6 +287,9 @@ mod tests {
             for line in lines {
                 let expected = holds(&filter, line);
                 assert_eq!(search.is_in(line.as_bytes()), expected, "{query}: {line}");
+                // A search in several lines at once misses none of them.
+                let among = format!("x\n{line}\ny\n");
+                assert!(!expected || search.may_be_in(among.as_bytes()), "{query}: {line}");
             }
             let all = many(" ");
             assert_eq!(search.is_in(all.as_bytes()), holds(&filter, &all), "{query}: all");

@@ -71,7 +71,7 @@ pub(crate) fn entries(data: &Path) -> Vec<Entry> {
             .collect();
         let mut entries = Vec::new();
         for file in segments(&snapshot)? {
-            for mut entry in query(&open(&data.join("segments").join(file))?, SQL, entry)? {
+            for mut entry in query(&open_segment(&data.join("segments").join(file))?, SQL, entry)? {
                 let first = entry.delivery_count;
                 if let Some(changed) = later.remove(&entry.id) {
                     entry = changed;
@@ -167,6 +167,27 @@ fn query<T>(
 }
 
 /// Opens an existing file.
+/// Opens a segment. The lines of a packed one are read from their blocks into a temporary table
+/// `raw`, as docs/store.md describes them.
+pub(crate) fn open_segment(path: &Path) -> rusqlite::Result<Connection> {
+    let segment = open(path)?;
+    if segment.table_exists(None, "blocks")? {
+        segment.execute_batch("CREATE TEMP TABLE raw (id INTEGER PRIMARY KEY, line BLOB)")?;
+        let sql = "SELECT first_id, last_id, lines FROM blocks";
+        let block = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        for (first_id, last_id, lines) in query::<(u64, u64, Vec<u8>)>(&segment, sql, block)? {
+            let lines = zstd::decode_all(&*lines).expect("a Zstandard frame");
+            let lines = lines.strip_suffix(b"\n").expect("a line feed at the end");
+            let lines: Vec<_> = lines.split(|byte| *byte == b'\n').collect();
+            assert_eq!(lines.len() as u64, last_id - first_id + 1);
+            for (id, line) in (first_id..).zip(lines) {
+                segment.execute("INSERT INTO temp.raw VALUES (?1, ?2)", (id, line))?;
+            }
+        }
+    }
+    Ok(segment)
+}
+
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }

@@ -15,7 +15,7 @@ use super::{CountRequest, Counts};
 use crate::entry::fields::FieldType;
 use crate::search::{Field, Filter};
 use crate::store::schema::Columns;
-use crate::store::segment::condition::{Sql, WITH_WARNING};
+use crate::store::segment::condition::{Sql, with_warning};
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
 
@@ -84,9 +84,10 @@ impl Tally {
 
     /// Adds the summaries of a sealed segment.
     pub(super) fn add_summaries(&mut self, segment: &Database) -> rusqlite::Result<()> {
+        // The summaries have the same columns in every version.
         let mut sql = Sql::default();
         sql.push("SELECT minute, verdict, entries FROM minutes WHERE ")
-            .add(&self.condition(segment.columns()));
+            .add(&self.condition(Columns::NEWEST));
         let mut statement = segment.prepare_cached(&sql.text)?;
         let mut rows = statement.query(params_from_iter(&sql.parameters))?;
         while let Some(row) = rows.next()? {
@@ -197,7 +198,7 @@ impl Tally {
     }
 
     fn condition(&self, columns: Columns) -> Sql {
-        Sql::condition(&columns.filter(&self.what.filter))
+        Sql::condition(&self.what.filter, columns)
     }
 
     /// What [`count_row`](Self::count_row) reads.
@@ -233,7 +234,8 @@ impl FieldTally {
     /// Adds the warnings of a sealed segment, using their index.
     fn add_warnings(&mut self, segment: &Database) -> rusqlite::Result<()> {
         let sql = format!(
-            "SELECT warnings, count(*) FROM entries WHERE {WITH_WARNING} GROUP BY warnings"
+            "SELECT warnings, count(*) FROM entries WHERE {} GROUP BY warnings",
+            with_warning(segment.columns())
         );
         let mut statement = segment.prepare_cached(&sql)?;
         let mut rows = statement.query([])?;

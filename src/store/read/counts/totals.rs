@@ -15,6 +15,7 @@ use crate::store::catalog::segments::Segment;
 use crate::store::error::StoreError;
 use crate::store::read::Reader;
 use crate::store::read::query::TimeRange;
+use crate::store::schema::Columns;
 use crate::store::segment::condition::Sql;
 use crate::store::segment::range;
 use crate::store::segment::row::{Entries, Ids};
@@ -165,7 +166,7 @@ impl Totals {
             Sql::from("max(entries.id), min(time), max(time), min(received_at), max(received_at)");
         for filter in filters {
             values.push(", count(*) FILTER (WHERE ");
-            values.add(&Sql::condition(&columns.filter(filter))).push(")");
+            values.add(&Sql::condition(filter, columns)).push(")");
         }
         let mut within = Sql::default();
         within.push("time >= ").bind(times.start).push(" AND time < ").bind(times.end);
@@ -205,16 +206,19 @@ fn by_summaries(segment: &Database, filters: &[Filter]) -> rusqlite::Result<Tota
     let has_classes: bool = segment.query_row(sql, [], |row| row.get(0))?;
     let mut sql = Sql::from("SELECT ");
     for (at, filter) in filters.iter().enumerate() {
-        let from = match () {
-            () if has_classes && is_of_classes(filter) => "sum(entries) FROM classes",
-            () if is_of(filter, &|field, _| MINUTES.contains(&field.name())) => {
-                "sum(entries) FROM minutes"
+        // The summaries have plain columns in every version.
+        let (from, columns) = match () {
+            () if has_classes && is_of_classes(filter) => {
+                ("sum(entries) FROM classes", Columns::NEWEST)
             }
-            () => "count(*) FROM entries",
+            () if is_of(filter, &|field, _| MINUTES.contains(&field.name())) => {
+                ("sum(entries) FROM minutes", Columns::NEWEST)
+            }
+            () => ("count(*) FROM entries", segment.columns()),
         };
         sql.push(if at > 0 { ", " } else { "" });
         sql.push("coalesce((SELECT ").push(from).push(" WHERE ");
-        sql.add(&Sql::condition(&segment.columns().filter(filter))).push("), 0)");
+        sql.add(&Sql::condition(filter, columns)).push("), 0)");
     }
     let counts = segment
         .prepare(&sql.text)?

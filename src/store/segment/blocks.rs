@@ -1,0 +1,269 @@
+//! The lines of a sealed segment, in compressed blocks.
+//!
+//! A block has the lines of consecutive ids, each with a line feed at its end, in one Zstandard frame
+//! (RFC 8878) with a checksum. The database gets a temporary view `raw`, with the columns of the table
+//! that other segments have, so most statements need not know of blocks.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use rusqlite::functions::FunctionFlags;
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::{CParameter, get_frame_content_size};
+
+use crate::store::segment::text::Search;
+
+/// The maximum number of lines in a block. A larger block is smaller for each line, but one line costs
+/// more to read.
+const LINES: u64 = 128;
+
+/// A block ends when its lines have this many bytes.
+const BYTES: usize = 1 << 20;
+
+/// The maximum size of a decompressed block, in bytes: [`BYTES`] and one more line.
+const MAX_BYTES: usize = 4 << 20;
+
+/// The number of blocks that a connection keeps. Neighbours in time are in the blocks of the
+/// deliveries that came at the same time.
+const KEPT: usize = 4;
+
+/// The SQL expression for the line of `{id}`.
+macro_rules! line_of {
+    ($id:literal) => {
+        concat!(
+            "coalesce(cached_line(", $id, "), (SELECT read_line(", $id, ", first_id, lines)
+             FROM main.blocks WHERE first_id <= ", $id, " ORDER BY first_id DESC LIMIT 1))"
+        )
+    };
+}
+
+/// The SQL expression for the line of an entry.
+pub(in crate::store) const LINE: &str = line_of!("entries.id");
+
+const RAW: &str = concat!(
+    "CREATE TEMP VIEW raw AS SELECT packed.id AS id, ",
+    line_of!("packed.id"),
+    " AS line FROM main.packed"
+);
+
+/// Writes the lines of a segment, in the order of their ids.
+pub(in crate::store) struct BlockWriter<'a> {
+    to: &'a Connection,
+    compressor: Compressor<'static>,
+    lines: Vec<u8>,
+    /// The first id of the block, and the next one.
+    first_id: u64,
+    next_id: u64,
+}
+
+impl BlockWriter<'_> {
+    pub(in crate::store) fn new(to: &Connection, first_id: u64) -> rusqlite::Result<BlockWriter<'_>> {
+        let new = || -> io::Result<Compressor<'static>> {
+            let mut compressor = Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?;
+            compressor.set_parameter(CParameter::ChecksumFlag(true))?;
+            Ok(compressor)
+        };
+        let compressor = new().map_err(failure)?;
+        Ok(BlockWriter { to, compressor, lines: Vec::new(), first_id, next_id: first_id })
+    }
+
+    /// Adds the line of the next id.
+    pub(in crate::store) fn add(&mut self, line: &[u8]) -> rusqlite::Result<()> {
+        self.lines.extend_from_slice(line);
+        self.lines.push(b'\n');
+        self.next_id += 1;
+        let is_full = self.next_id - self.first_id == LINES || self.lines.len() >= BYTES;
+        if is_full { self.end_block() } else { Ok(()) }
+    }
+
+    /// Writes the last block.
+    pub(in crate::store) fn finish(mut self) -> rusqlite::Result<()> {
+        if self.lines.is_empty() { Ok(()) } else { self.end_block() }
+    }
+
+    fn end_block(&mut self) -> rusqlite::Result<()> {
+        let block = self.compressor.compress(&self.lines).map_err(failure)?;
+        self.to
+            .prepare_cached("INSERT INTO blocks (first_id, last_id, lines) VALUES (?1, ?2, ?3)")?
+            .execute((self.first_id, self.next_id - 1, block))?;
+        self.lines.clear();
+        self.first_id = self.next_id;
+        Ok(())
+    }
+}
+
+/// Adds the view `raw` to a connection, and the functions that read blocks:
+/// - `cached_line(id)` is the line, or NULL if its block is not kept;
+/// - `read_line(id, first_id, lines)` takes it from its block, which is kept then;
+/// - `may_contain(first_id, lines, words)` is false if no line of the block has the words.
+pub(in crate::store) fn register(connection: &Connection) -> rusqlite::Result<()> {
+    // The view may use them although the schema of a file is not trusted: they read only what they
+    // are given.
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+    let kept: Arc<Mutex<Kept>> = Arc::default();
+    let shared = Arc::clone(&kept);
+    connection.create_scalar_function("cached_line", 1, flags, move |context| {
+        Ok(lock(&shared).line(context.get(0)?).map(<[u8]>::to_vec))
+    })?;
+    let shared = Arc::clone(&kept);
+    connection.create_scalar_function("read_line", 3, flags, move |context| {
+        let (id, first_id): (u64, u64) = (context.get(0)?, context.get(1)?);
+        let mut kept = lock(&shared);
+        kept.read(first_id, context.get_raw(2).as_bytes()?)?;
+        let missing = || failure(format!("the block of line {first_id} has no line {id}"));
+        kept.line(id).map(<[u8]>::to_vec).ok_or_else(missing)
+    })?;
+    connection.create_scalar_function("may_contain", 3, flags, move |context| {
+        let search = context.get_or_create_aux(2, |words| Search::new(words.as_str()?))?;
+        let mut kept = lock(&kept);
+        kept.read(context.get(0)?, context.get_raw(1).as_bytes()?)?;
+        Ok(kept.blocks.last().is_none_or(|block| search.may_be_in(&block.lines)))
+    })?;
+    connection.execute_batch(RAW)
+}
+
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The blocks that were read last, the newest at the end.
+#[derive(Default)]
+struct Kept {
+    blocks: Vec<Block>,
+}
+
+struct Block {
+    first_id: u64,
+    /// The decompressed lines.
+    lines: Vec<u8>,
+    /// The end of each line, before its line feed. Empty until a line is taken.
+    ends: Vec<usize>,
+}
+
+impl Kept {
+    fn line(&mut self, id: u64) -> Option<&[u8]> {
+        self.blocks.iter_mut().rev().find_map(|block| block.line(id))
+    }
+
+    /// Decompresses a block. It becomes the newest.
+    fn read(&mut self, first_id: u64, block: &[u8]) -> rusqlite::Result<()> {
+        let at = self.blocks.iter().position(|one| one.first_id == first_id);
+        if let Some(at) = at {
+            let block = self.blocks.remove(at);
+            self.blocks.push(block);
+            return Ok(());
+        }
+        let oldest = (self.blocks.len() >= KEPT).then(|| self.blocks.remove(0));
+        let mut lines = oldest.map(|block| block.lines).unwrap_or_default();
+        let damaged = |why| failure(format!("the block of line {first_id} is damaged: {why}"));
+        decompress(block, &mut lines).map_err(damaged)?;
+        self.blocks.push(Block { first_id, lines, ends: Vec::new() });
+        Ok(())
+    }
+}
+
+impl Block {
+    fn line(&mut self, id: u64) -> Option<&[u8]> {
+        let at = usize::try_from(id.checked_sub(self.first_id)?).ok()?;
+        if at as u64 >= LINES {
+            return None;
+        }
+        if self.ends.is_empty() {
+            let is_end = |(at, byte): (usize, &u8)| (*byte == b'\n').then_some(at);
+            self.ends = self.lines.iter().enumerate().filter_map(is_end).collect();
+        }
+        let start = at.checked_sub(1).map_or(Some(0), |before| Some(self.ends.get(before)? + 1))?;
+        self.lines.get(start..*self.ends.get(at)?)
+    }
+}
+
+/// Decompresses a block into `lines`.
+fn decompress(block: &[u8], lines: &mut Vec<u8>) -> Result<(), Cow<'static, str>> {
+    let size = get_frame_content_size(block).ok().flatten().ok_or("it is no Zstandard frame")?;
+    let size = usize::try_from(size).ok().filter(|size| *size <= MAX_BYTES);
+    let size = size.ok_or("it is larger than a block can be")?;
+    lines.clear();
+    lines.reserve(size);
+    let decompressed = Decompressor::new().and_then(|mut one| one.decompress_to_buffer(block, lines));
+    decompressed.map(drop).map_err(|error| error.to_string().into())
+}
+
+fn failure(why: impl ToString) -> rusqlite::Error {
+    rusqlite::Error::UserFunctionError(why.to_string().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(lines: &[Vec<u8>]) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE blocks (first_id INTEGER PRIMARY KEY, last_id, lines);
+                 CREATE TABLE packed (id INTEGER PRIMARY KEY);
+                 PRAGMA trusted_schema = OFF",
+            )
+            .unwrap();
+        let mut writer = BlockWriter::new(&connection, 7).unwrap();
+        for (id, line) in (7..).zip(lines) {
+            writer.add(line).unwrap();
+            connection.execute("INSERT INTO packed VALUES (?1)", [id as i64]).unwrap();
+        }
+        writer.finish().unwrap();
+        register(&connection).unwrap();
+        connection
+    }
+
+    fn line(connection: &Connection, id: u64) -> rusqlite::Result<Vec<u8>> {
+        connection.query_row("SELECT line FROM raw WHERE id = ?1", [id], |row| row.get(0))
+    }
+
+    #[test]
+    fn every_line_is_read_back_in_any_order() {
+        let long = vec![b'x'; BYTES];
+        let mut lines: Vec<Vec<u8>> = (0..1000).map(|n| format!("line {n}").into_bytes()).collect();
+        lines.extend([Vec::new(), vec![0, 255, b'\r'], long.clone(), long, b"last".to_vec()]);
+        let connection = segment(&lines);
+        let order = (0..lines.len()).chain((0..lines.len()).rev()).chain((0..lines.len()).step_by(97));
+        for at in order {
+            assert_eq!(line(&connection, at as u64 + 7).unwrap(), lines[at], "{at}");
+        }
+        let blocks: Vec<(u64, u64)> = connection
+            .prepare("SELECT first_id, last_id FROM blocks ORDER BY first_id")
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        // Seven full blocks, then up to the first long line, then the second, then the rest.
+        assert_eq!(blocks[6..], [(775, 902), (903, 1009), (1010, 1010), (1011, 1011)]);
+    }
+
+    #[test]
+    fn a_damaged_block_is_an_error_that_names_it() {
+        let connection = segment(&(0..9).map(|n| vec![n; 9]).collect::<Vec<_>>());
+        let block: Vec<u8> =
+            connection.query_row("SELECT lines FROM blocks", [], |row| row.get(0)).unwrap();
+        let damaged = |block: &[u8]| {
+            connection.execute("UPDATE blocks SET lines = ?1", [block]).unwrap();
+            line(&connection, 8).unwrap_err().to_string()
+        };
+        let (mut whole, mut found) = (Vec::new(), Vec::new());
+        decompress(&block, &mut whole).unwrap();
+        for at in 0..block.len() {
+            let mut block = block.clone();
+            block[at] ^= 1;
+            let same = decompress(&block, &mut found).is_ok_and(|()| found == whole);
+            // The fifth byte has a bit that means nothing.
+            assert!(same || !damaged(&block).is_empty(), "byte {at}");
+        }
+        assert!(damaged(b"").contains("it is no Zstandard frame"));
+        let large = zstd::bulk::compress(&vec![0; MAX_BYTES + 1], 1).unwrap();
+        assert!(damaged(&large).contains("it is larger than a block can be"));
+        let short = zstd::bulk::compress(b"one line\n", 1).unwrap();
+        assert!(damaged(&short).contains("the block of line 7 has no line 8"));
+    }
+}

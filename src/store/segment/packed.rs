@@ -1,0 +1,348 @@
+//! Packs a segment: writes version 3 of it, which is a third as large.
+//!
+//! Most values of an entry are those of many other entries. They are written once, as words or as
+//! combinations, and the entry has their numbers. The lines go into blocks. Nothing is left out: the
+//! view `entries` gives every column back.
+
+use std::collections::HashMap;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, Statement};
+
+use crate::entry::fields::KNOWN;
+use crate::store::segment::blocks::BlockWriter;
+use crate::store::segment::condition::Sql;
+use crate::store::segment::row::{
+    Entries, FIRST, Ids, VerifyingKey, as_integer, expressions, key_id,
+};
+use crate::store::sqlite::{Database, PROGRAM};
+
+/// The version of a packed segment.
+pub(in crate::store) const VERSION: usize = 3;
+
+/// The columns of `packed` that are numbers of words.
+pub(in crate::store) const WORDS: [&str; 11] = [
+    "verdict",
+    "warnings",
+    "event_ts",
+    "name",
+    "src",
+    "principal_id",
+    "principal_name",
+    "actor_id",
+    "request",
+    "query",
+    "user_agent",
+];
+
+/// The columns of `combinations`.
+pub(in crate::store) const COMBINED: [&str; 20] = [
+    "input",
+    "format",
+    "kind",
+    "reason",
+    "key",
+    "covers",
+    "cef_version",
+    "event_vendor",
+    "event_product",
+    "event_version",
+    "event_class_id",
+    "severity",
+    "org_id",
+    "portal_id",
+    "kong_initiated",
+    "success",
+    "action",
+    "granted",
+    "act",
+    "status",
+];
+
+/// The columns that an entry has for itself.
+const OWN: [&str; 6] = ["rt", "trace_id", "fingerprint", "signed", "line_bytes", "line_sha256"];
+
+/// The tables that are copied as they are. Version 1 lacks some.
+const COPIED: [&str; 4] = ["segment", "deliveries", "pieces", "spellings"];
+
+/// Writes a packed segment.
+pub(in crate::store) struct Packer<'a> {
+    to: &'a Connection,
+    words: Numbers,
+    combinations: Numbers,
+    /// When each delivery was received.
+    received_at: HashMap<i64, i64>,
+    places: Places,
+}
+
+/// What may be changed of an entry while it is packed.
+pub(in crate::store) struct Amendable {
+    pub(in crate::store) id: u64,
+    pub(in crate::store) delivery_count: u64,
+    /// Whether it keeps its signed identity.
+    pub(in crate::store) is_shown: bool,
+}
+
+impl<'a> Packer<'a> {
+    /// Makes the tables of an empty file, and fills those that are as in the segment `from`.
+    pub(in crate::store) fn new(
+        from: &Database,
+        to: &'a Connection,
+    ) -> rusqlite::Result<Packer<'a>> {
+        to.execute_batch(include_str!("../schema/packed/0003.sql"))?;
+        to.execute("UPDATE program SET version = ?1", [PROGRAM])?;
+        to.pragma_update(None, "application_id", super::SCHEMA.application_id)?;
+        to.pragma_update(None, "user_version", VERSION as i64)?;
+        for table in COPIED {
+            copy_table(from, to, table)?;
+        }
+        let received_at = to
+            .prepare("SELECT id, received_at FROM deliveries")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<rusqlite::Result<_>>()?;
+        Ok(Packer {
+            to,
+            words: Numbers::new("words", 1),
+            combinations: Numbers::new("combinations", COMBINED.len()),
+            received_at,
+            places: Places::new(),
+        })
+    }
+
+    /// Adds entries, with their extensions. Those for which `amend` returns `false` are left out.
+    pub(in crate::store) fn add(
+        &mut self,
+        from: &impl Entries,
+        ids: &Ids<'_>,
+        mut amend: impl FnMut(&mut Amendable) -> bool,
+    ) -> rusqlite::Result<()> {
+        let keys = self.add_keys(from.keys()?)?;
+        let mut left_out = Vec::new();
+        from.each(&Sql::from(&expressions(from.columns())), &Sql::from("1"), ids, |row| {
+            let mut amendable = Amendable {
+                id: row.get(0)?,
+                delivery_count: row.get(self.places.delivery_count)?,
+                is_shown: true,
+            };
+            match amend(&mut amendable) {
+                true => self.entry(row, &amendable, &keys),
+                false => Ok(left_out.push(amendable.id)),
+            }
+        })?;
+        left_out.sort_unstable();
+        let mut insert =
+            self.to.prepare_cached("INSERT INTO extensions VALUES (?1, ?2, ?3, ?4)")?;
+        from.each_extension(ids, |row| match left_out.binary_search(&row.get(0)?) {
+            Ok(_) => Ok(()),
+            Err(_) => insert_row(&mut insert, row, 4),
+        })
+    }
+
+    /// Adds keys. Returns their numbers here by their numbers there.
+    fn add_keys(&self, keys: Vec<VerifyingKey>) -> rusqlite::Result<HashMap<i64, i64>> {
+        keys.into_iter()
+            .map(|key| Ok((key.id, key_id(self.to, &key.thumbprint, &key.kid, &key.public)?)))
+            .collect()
+    }
+
+    fn entry(
+        &mut self,
+        row: &Row<'_>,
+        entry: &Amendable,
+        keys: &HashMap<i64, i64>,
+    ) -> rusqlite::Result<()> {
+        let places = &self.places;
+        let (time, event_time): (i64, i64) =
+            (row.get(places.time)?, row.get(places.event_time)?);
+        let (received_at, delivery): (i64, i64) =
+            (row.get(places.received_at)?, row.get(places.delivery)?);
+        let of_delivery = self.received_at.get(&delivery);
+        let mut combined = [ValueRef::Null; COMBINED.len()];
+        for (to, from) in combined.iter_mut().zip(&places.combined) {
+            *to = match row.get_ref(*from)? {
+                ValueRef::Integer(key) if *from == places.key => {
+                    ValueRef::Integer(keys.get(&key).copied().unwrap_or(key))
+                }
+                value => value,
+            };
+        }
+        let combination = self.combinations.of(self.to, &combined)?;
+        let mut insert = self.to.prepare_cached(&places.insert)?;
+        let first: [Option<i64>; 7] = [
+            Some(as_integer(entry.id)),
+            Some(time),
+            (event_time != time).then_some(event_time),
+            (of_delivery != Some(&received_at)).then_some(received_at),
+            Some(delivery),
+            (entry.delivery_count != 1).then(|| as_integer(entry.delivery_count)),
+            Some(combination),
+        ];
+        let mut at = 0;
+        for value in first {
+            at += 1;
+            insert.raw_bind_parameter(at, value)?;
+        }
+        for from in &places.words {
+            at += 1;
+            let number = match row.get_ref(*from)? {
+                ValueRef::Null => None,
+                ValueRef::Text(b"valid") if *from == places.verdict => None,
+                value => Some(self.words.of(self.to, &[value])?),
+            };
+            insert.raw_bind_parameter(at, number)?;
+        }
+        for from in &places.own {
+            at += 1;
+            let value = match row.get_ref(*from)? {
+                _ if *from == places.signed && !entry.is_shown => ValueRef::Null,
+                value => value,
+            };
+            insert.raw_bind_parameter(at, ToSqlOutput::Borrowed(value))?;
+        }
+        insert.raw_execute().map(drop)
+    }
+
+    /// Writes the lines of the segment, which begins with the id `first_id`.
+    pub(in crate::store) fn lines(&self, from: &Database, first_id: u64) -> rusqlite::Result<()> {
+        let mut blocks = BlockWriter::new(self.to, first_id)?;
+        let mut lines = from.prepare("SELECT id, line FROM raw ORDER BY id")?;
+        let mut rows = lines.query([])?;
+        let mut next = first_id;
+        while let Some(row) = rows.next()? {
+            // Ids are dense. The copy is compared with its source, so a gap would be noticed.
+            if row.get::<_, u64>(0)? != next {
+                break;
+            }
+            blocks.add(row.get_ref(1)?.as_bytes()?)?;
+            next += 1;
+        }
+        blocks.finish()
+    }
+
+    /// Makes the indexes and the summaries.
+    pub(in crate::store) fn finish(self) -> rusqlite::Result<()> {
+        self.to.execute_batch(include_str!("../schema/packed/0003-indexes.sql"))
+    }
+}
+
+/// Where the columns are in the rows that [`expressions`] selects.
+struct Places {
+    received_at: usize,
+    time: usize,
+    event_time: usize,
+    delivery: usize,
+    delivery_count: usize,
+    key: usize,
+    verdict: usize,
+    signed: usize,
+    words: Vec<usize>,
+    combined: Vec<usize>,
+    own: Vec<usize>,
+    insert: String,
+}
+
+impl Places {
+    fn new() -> Places {
+        let names: Vec<&str> =
+            FIRST.into_iter().chain(KNOWN.iter().map(|(name, _)| *name)).collect();
+        let at = |wanted: &str| names.iter().position(|name| *name == wanted).unwrap_or(usize::MAX);
+        let all = |wanted: &[&str]| wanted.iter().map(|name| at(name)).collect();
+        let columns: Vec<&str> = [
+            "id",
+            "time",
+            "event_time",
+            "received_at",
+            "delivery",
+            "delivery_count",
+            "combination",
+        ]
+        .into_iter()
+        .chain(WORDS)
+        .chain(OWN)
+        .collect();
+        Places {
+            received_at: at("received_at"),
+            time: at("time"),
+            event_time: at("event_time"),
+            delivery: at("delivery"),
+            delivery_count: at("delivery_count"),
+            key: at("key"),
+            verdict: at("verdict"),
+            signed: at("signed"),
+            words: all(&WORDS),
+            combined: all(&COMBINED),
+            own: all(&OWN),
+            insert: format!(
+                "INSERT INTO packed ({}) VALUES ({})",
+                columns.join(", "),
+                vec!["?"; columns.len()].join(", ")
+            ),
+        }
+    }
+}
+
+/// The numbers of the rows of a table. A row is written when it is first seen.
+struct Numbers {
+    insert: String,
+    known: HashMap<Vec<u8>, i64>,
+    /// The values that are looked for, as bytes that no others give.
+    sought: Vec<u8>,
+}
+
+impl Numbers {
+    fn new(table: &str, columns: usize) -> Numbers {
+        let insert = format!("INSERT INTO {table} VALUES (?{})", ", ?".repeat(columns));
+        Numbers { insert, known: HashMap::new(), sought: Vec::new() }
+    }
+
+    fn of(&mut self, to: &Connection, values: &[ValueRef<'_>]) -> rusqlite::Result<i64> {
+        self.sought.clear();
+        for value in values {
+            let (kind, bytes): (u8, &[u8]) = match value {
+                ValueRef::Null => (0, &[]),
+                ValueRef::Integer(number) => (1, &number.to_le_bytes()),
+                ValueRef::Real(number) => (2, &number.to_le_bytes()),
+                ValueRef::Text(text) => (3, text),
+                ValueRef::Blob(bytes) => (4, bytes),
+            };
+            self.sought.push(kind);
+            self.sought.extend_from_slice(&bytes.len().to_le_bytes());
+            self.sought.extend_from_slice(bytes);
+        }
+        if let Some(number) = self.known.get(&self.sought) {
+            return Ok(*number);
+        }
+        let number = self.known.len() as i64 + 1;
+        let mut insert = to.prepare_cached(&self.insert)?;
+        insert.raw_bind_parameter(1, number)?;
+        for (at, value) in (2..).zip(values) {
+            insert.raw_bind_parameter(at, ToSqlOutput::Borrowed(*value))?;
+        }
+        insert.raw_execute()?;
+        self.known.insert(self.sought.clone(), number);
+        Ok(number)
+    }
+}
+
+/// Copies a table, if the segment has it.
+fn copy_table(from: &Connection, to: &Connection, table: &str) -> rusqlite::Result<()> {
+    if !from.table_exists(None, table)? {
+        return Ok(());
+    }
+    let mut read = from.prepare(&format!("SELECT * FROM {table}"))?;
+    let columns = read.column_count();
+    let marks = vec!["?"; columns].join(", ");
+    let mut write = to.prepare(&format!("INSERT INTO {table} VALUES ({marks})"))?;
+    let mut rows = read.query([])?;
+    while let Some(row) = rows.next()? {
+        insert_row(&mut write, row, columns)?;
+    }
+    Ok(())
+}
+
+fn insert_row(insert: &mut Statement<'_>, row: &Row<'_>, columns: usize) -> rusqlite::Result<()> {
+    for at in 0..columns {
+        insert.raw_bind_parameter(at + 1, ToSqlOutput::Borrowed(row.get_ref(at)?))?;
+    }
+    insert.raw_execute().map(drop)
+}
