@@ -15,13 +15,18 @@ use serde::{Deserialize, Serialize};
 pub(crate) use socket::{ControlSocket, TaskHandler};
 pub(crate) use tasks::{drop_bodies, perform, retry, seal};
 
-use crate::store::Directory;
+use crate::store::{Directory, Resealed};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Task {
     /// Close the live segment, and seal all closed segments.
     Seal {},
+    /// Write the next sealed segment of an earlier version anew.
+    Reseal {
+        /// The first id of the segment that was last looked at.
+        after: u64,
+    },
     /// Decode and store bodies in quarantine.
     Retry {
         /// The ids of the bodies. If it is empty: all bodies.
@@ -44,6 +49,9 @@ pub(crate) struct TaskReport {
     /// Whether a part of the task failed.
     #[serde(rename = "bad_news")]
     pub(crate) has_failures: bool,
+    /// The segment that [`Task::Reseal`] looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resealed: Option<Resealed>,
 }
 
 /// The length of the longest task, in bytes.

@@ -130,7 +130,11 @@ mod tests {
         let control = ControlSocket::bind(directory).unwrap();
         let handler = |task| match task {
             Task::Seal {} => Err("full".into()),
-            task => Ok(TaskReport { lines: vec![format!("{task:?}")], has_failures: true }),
+            task => Ok(TaskReport {
+                lines: vec![format!("{task:?}")],
+                has_failures: true,
+                resealed: None,
+            }),
         };
         (trigger, tokio::spawn(control.serve(Arc::new(handler), shutdown)))
     }
@@ -153,7 +157,7 @@ mod tests {
         assert_eq!(ask(&directory, Task::Seal {}).await, Some(Err("full".into())));
         let lines = vec!["Drop { ids: [1, 2] }".to_owned()];
         let done = ask(&directory, Task::Drop { ids: vec![1, 2] }).await;
-        assert_eq!(done, Some(Ok(TaskReport { lines, has_failures: true })));
+        assert_eq!(done, Some(Ok(TaskReport { lines, has_failures: true, resealed: None })));
         trigger.begin(Duration::ZERO);
         serving.await.unwrap();
         assert!(!directory.control().exists());

@@ -19,6 +19,9 @@ pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, S
     let Deliverer { store, ring, limits, .. } = deliverer;
     match task {
         Task::Seal {} => seal(store),
+        Task::Reseal { after } => {
+            Ok(TaskReport { resealed: store.reseal_next(after)?, ..TaskReport::default() })
+        }
         Task::Retry { ids } => {
             retry(store, ring, limits, ids, |stored| deliverer.observer.stored(stored))
         }
@@ -29,7 +32,7 @@ pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, S
 /// Closes the live segment, and seals all closed segments.
 pub(crate) fn seal(store: &Store) -> Result<TaskReport, StoreError> {
     store.seal()?;
-    Ok(TaskReport { lines: vec!["sealed".into()], has_failures: false })
+    Ok(TaskReport { lines: vec!["sealed".into()], ..TaskReport::default() })
 }
 
 /// Decodes and stores bodies in quarantine: those in `ids`, or all of them if `ids` is empty. A body

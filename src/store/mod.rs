@@ -49,6 +49,7 @@ pub use error::StoreError;
 pub use interrupt::Interrupt;
 pub use maintain::check::{CheckReport, Difference};
 pub use maintain::late::Judge;
+pub use maintain::reseal::Resealed;
 pub use maintain::retention::Pruned;
 pub use maintain::{backup, repair};
 pub use options::{Options, Retention};
@@ -273,6 +274,14 @@ impl Store {
         let (reply, sealed) = sync_channel(1);
         self.background.send(Task::SealAll(reply)).map_err(|_| StoreError::Closing)?;
         sealed.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    /// Writes the first sealed segment that has an earlier version and begins after the id `after`
+    /// in the newest one. `None` if there is no such segment.
+    pub fn reseal_next(&self, after: u64) -> Result<Option<Resealed>, StoreError> {
+        let (reply, resealed) = sync_channel(1);
+        self.background.send(Task::Reseal(after, reply)).map_err(|_| StoreError::Closing)?;
+        resealed.recv().map_err(|_| StoreError::Closing)?
     }
 
     /// What `retention` would remove now, oldest first.

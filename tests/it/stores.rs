@@ -127,6 +127,39 @@ fn stores_of_every_version_take_new_entries() {
 }
 
 #[test]
+fn segments_of_every_version_are_written_anew() {
+    for (store, running) in stores().into_iter().flat_map(|one| [(one.clone(), true), (one, false)])
+    {
+        let setup = copy(&store);
+        let data = setup.home().join("vidimus-data");
+        let before = exported(&data);
+        let (mut serve, mut stopped) = (None, None);
+        match running {
+            true => serve = Some(setup.start()),
+            false => stopped = Some(setup),
+        }
+        let reseal = || {
+            let (code, _, stderr) = run(["store", "reseal", "--data-dir"], &data);
+            assert_eq!(code, Some(0), "{stderr}");
+            stderr
+        };
+        let (first, second) = (reseal(), reseal());
+        assert!(first.contains("written anew") && !first.contains("0 segments"), "{first}");
+        assert!(second.contains("0 segments written anew"), "{second}");
+        if let Some(serve) = &mut serve {
+            serve.stop();
+        }
+        let (_, stdout, _) = run(["store", "stats", "-o", "jsonl", "--data-dir"], &data);
+        let versions = &json_lines(&stdout)[0]["versions"];
+        // The live segment has version 2.
+        assert_eq!((&versions["1"], &versions["2"]), (&Value::Null, &1.into()), "{versions}");
+        assert_eq!(exported(&data), before);
+        assert_sound(&data);
+        drop(stopped.take());
+    }
+}
+
+#[test]
 fn signed_payloads_are_recognised_in_stores_of_every_version() {
     for store in stores() {
         let keys = fs::read(store.join("jwks.json")).unwrap();

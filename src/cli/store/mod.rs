@@ -5,6 +5,7 @@ mod check;
 mod prune;
 mod quarantine;
 mod repair;
+mod reseal;
 mod seal;
 mod stats;
 
@@ -30,6 +31,7 @@ enum Command {
     Restore(backup::Restore),
     Repair(repair::Repair),
     Seal(seal::Seal),
+    Reseal(reseal::Reseal),
     Prune(prune::Prune),
     Quarantine(quarantine::Quarantine),
 }
@@ -43,6 +45,7 @@ impl Store {
             Command::Restore(restore) => restore.run(),
             Command::Repair(repair) => repair.run(),
             Command::Seal(seal) => seal.run(),
+            Command::Reseal(reseal) => reseal.run(),
             Command::Prune(prune) => prune.run(),
             Command::Quarantine(quarantine) => quarantine.run(),
         }

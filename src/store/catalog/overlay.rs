@@ -20,9 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::RangeInclusive;
 
-use rusqlite::{
-    OptionalExtension, Row, Transaction, TransactionBehavior, params_from_iter,
-};
+use rusqlite::{OptionalExtension, Row, Transaction, TransactionBehavior, params_from_iter};
 
 use crate::clock::now;
 use crate::entry::{Record, VerdictName, Warning};
@@ -300,6 +298,7 @@ impl Overlay<'_> {
                     true
                 })?;
             }
+            packer.check()?;
         }
         Ok(Merged { ids, redeliveries, change: self.last_change()? })
     }

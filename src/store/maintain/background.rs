@@ -16,6 +16,7 @@ use crate::store::catalog::segments::State;
 use crate::store::directory::Directory;
 use crate::store::error::StoreError;
 use crate::store::maintain::late::{self, Judge, Progress, RecheckQueue};
+use crate::store::maintain::reseal::{self, Resealed};
 use crate::store::maintain::{retention, seal};
 use crate::store::options::{Options, Retention};
 use crate::store::refused::{RefusedFile, Waiting};
@@ -28,6 +29,8 @@ pub(in crate::store) enum Task {
     Seal,
     /// Close the live segment, seal all closed segments, and reply.
     SealAll(SyncSender<Result<(), StoreError>>),
+    /// Write the first sealed segment after this id anew that has an earlier version, and reply.
+    Reseal(u64, SyncSender<Result<Option<Resealed>, StoreError>>),
     /// Check the entries again that a new key may make valid.
     Recheck(Arc<dyn Judge>),
     /// Entries were stored that were not tried. Check them when there is time.
@@ -107,6 +110,11 @@ impl Background {
                 let sealed = self.close_live(None).and_then(|()| self.seal_closed(None));
                 // Nobody may be waiting any more.
                 let _ = reply.send(sealed);
+            }
+            Task::Reseal(after, reply) => {
+                let switched = || relist(&self.writer);
+                let resealed = reseal::next(&self.directory, &self.catalog, after, &switched);
+                let _ = reply.send(resealed);
             }
             Task::Recheck(judge) => {
                 let begun = self.recheck(judge);

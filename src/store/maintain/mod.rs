@@ -7,5 +7,6 @@ pub(in crate::store) mod check;
 pub(in crate::store) mod late;
 pub(in crate::store) mod leftovers;
 pub mod repair;
+pub(in crate::store) mod reseal;
 pub(in crate::store) mod retention;
 pub(in crate::store) mod seal;

@@ -33,8 +33,14 @@ const KEPT: usize = 4;
 macro_rules! line_of {
     ($id:literal) => {
         concat!(
-            "coalesce(cached_line(", $id, "), (SELECT read_line(", $id, ", first_id, lines)
-             FROM main.blocks WHERE first_id <= ", $id, " ORDER BY first_id DESC LIMIT 1))"
+            "coalesce(cached_line(",
+            $id,
+            "), (SELECT read_line(",
+            $id,
+            ", first_id, lines)
+             FROM main.blocks WHERE first_id <= ",
+            $id,
+            " ORDER BY first_id DESC LIMIT 1))"
         )
     };
 }
@@ -59,7 +65,10 @@ pub(in crate::store) struct BlockWriter<'a> {
 }
 
 impl BlockWriter<'_> {
-    pub(in crate::store) fn new(to: &Connection, first_id: u64) -> rusqlite::Result<BlockWriter<'_>> {
+    pub(in crate::store) fn new(
+        to: &Connection,
+        first_id: u64,
+    ) -> rusqlite::Result<BlockWriter<'_>> {
         let new = || -> io::Result<Compressor<'static>> {
             let mut compressor = Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?;
             compressor.set_parameter(CParameter::ChecksumFlag(true))?;
@@ -186,7 +195,8 @@ fn decompress(block: &[u8], lines: &mut Vec<u8>) -> Result<(), Cow<'static, str>
     let size = size.ok_or("it is larger than a block can be")?;
     lines.clear();
     lines.reserve(size);
-    let decompressed = Decompressor::new().and_then(|mut one| one.decompress_to_buffer(block, lines));
+    let decompressed =
+        Decompressor::new().and_then(|mut one| one.decompress_to_buffer(block, lines));
     decompressed.map(drop).map_err(|error| error.to_string().into())
 }
 
@@ -227,7 +237,8 @@ mod tests {
         let mut lines: Vec<Vec<u8>> = (0..1000).map(|n| format!("line {n}").into_bytes()).collect();
         lines.extend([Vec::new(), vec![0, 255, b'\r'], long.clone(), long, b"last".to_vec()]);
         let connection = segment(&lines);
-        let order = (0..lines.len()).chain((0..lines.len()).rev()).chain((0..lines.len()).step_by(97));
+        let order =
+            (0..lines.len()).chain((0..lines.len()).rev()).chain((0..lines.len()).step_by(97));
         for at in order {
             assert_eq!(line(&connection, at as u64 + 7).unwrap(), lines[at], "{at}");
         }

@@ -12,8 +12,8 @@ use rusqlite::types::{Value, ValueRef};
 use crate::search::{Field, Filter, Operand, Test};
 use crate::store::schema::Columns;
 use crate::store::segment::packed::{COMBINED, WORDS};
-use crate::store::segment::{blocks, long_lines};
 use crate::store::segment::text::{Join, Search, Words};
+use crate::store::segment::{blocks, long_lines};
 
 /// A piece of SQL and the values of its parameters, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,7 +114,9 @@ impl Condition<'_> {
             Filter::All => drop(self.sql.push("1")),
             Filter::And(parts) => self.joined(parts, Join::All),
             Filter::Or(parts) => self.joined(parts, Join::Any),
-            Filter::Not(inner) if **inner == valid() => drop(self.sql.push(not_valid(self.columns))),
+            Filter::Not(inner) if **inner == valid() => {
+                self.sql.push(not_valid(self.columns));
+            }
             Filter::Not(inner) => {
                 self.sql.push("NOT coalesce(");
                 self.filter(inner);

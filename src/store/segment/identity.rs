@@ -37,8 +37,7 @@ impl Identity {
             true => format!("substr({column}, 1, 5) = substr(?2, 1, 5) AND "),
             false => String::new(),
         };
-        let sql =
-            format!("SELECT id FROM entries WHERE {begins}event_time = ?1 AND {column} = ?2");
+        let sql = format!("SELECT id FROM entries WHERE {begins}event_time = ?1 AND {column} = ?2");
         database
             .prepare_cached(&sql)?
             .query_row((time, fingerprint.0.as_slice()), |row| row.get(0))

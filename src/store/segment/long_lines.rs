@@ -259,7 +259,8 @@ mod tests {
 
     /// Whether the words of a query are found in the line.
     fn is_found(segment: &Database, query: &str) -> bool {
-        let condition = condition::Sql::condition(&crate::search::parse(query, 0).unwrap(), segment.columns());
+        let condition =
+            condition::Sql::condition(&crate::search::parse(query, 0).unwrap(), segment.columns());
         let sql = format!("SELECT {} FROM entries", condition.text);
         let parameters = rusqlite::params_from_iter(condition.parameters);
         segment.query_row(&sql, parameters, |row| row.get(0)).unwrap()

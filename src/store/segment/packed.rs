@@ -5,11 +5,13 @@
 //! view `entries` gives every column back.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Statement};
 
 use crate::entry::fields::KNOWN;
+use crate::store::schema::Columns;
 use crate::store::segment::blocks::BlockWriter;
 use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{
@@ -62,6 +64,9 @@ pub(in crate::store) const COMBINED: [&str; 20] = [
 /// The columns that an entry has for itself.
 const OWN: [&str; 6] = ["rt", "trace_id", "fingerprint", "signed", "line_bytes", "line_sha256"];
 
+/// The number of columns of `entries`.
+const WIDTH: usize = FIRST.len() + KNOWN.len();
+
 /// The tables that are copied as they are. Version 1 lacks some.
 const COPIED: [&str; 4] = ["segment", "deliveries", "pieces", "spellings"];
 
@@ -72,6 +77,8 @@ pub(in crate::store) struct Packer<'a> {
     combinations: Numbers,
     /// When each delivery was received.
     received_at: HashMap<i64, i64>,
+    /// The entries that were not compared yet: their ids and hashes of their values.
+    added: Vec<(u64, u64)>,
     places: Places,
 }
 
@@ -105,6 +112,7 @@ impl<'a> Packer<'a> {
             words: Numbers::new("words", 1),
             combinations: Numbers::new("combinations", COMBINED.len()),
             received_at,
+            added: Vec::new(),
             places: Places::new(),
         })
     }
@@ -152,54 +160,81 @@ impl<'a> Packer<'a> {
         keys: &HashMap<i64, i64>,
     ) -> rusqlite::Result<()> {
         let places = &self.places;
-        let (time, event_time): (i64, i64) =
-            (row.get(places.time)?, row.get(places.event_time)?);
-        let (received_at, delivery): (i64, i64) =
-            (row.get(places.received_at)?, row.get(places.delivery)?);
-        let of_delivery = self.received_at.get(&delivery);
-        let mut combined = [ValueRef::Null; COMBINED.len()];
-        for (to, from) in combined.iter_mut().zip(&places.combined) {
-            *to = match row.get_ref(*from)? {
-                ValueRef::Integer(key) if *from == places.key => {
-                    ValueRef::Integer(keys.get(&key).copied().unwrap_or(key))
-                }
-                value => value,
-            };
+        let mut values = [ValueRef::Null; WIDTH];
+        for (at, value) in values.iter_mut().enumerate() {
+            *value = row.get_ref(at)?;
         }
-        let combination = self.combinations.of(self.to, &combined)?;
-        let mut insert = self.to.prepare_cached(&places.insert)?;
+        values[places.delivery_count] = ValueRef::Integer(as_integer(entry.delivery_count));
+        if !entry.is_shown {
+            values[places.signed] = ValueRef::Null;
+        }
+        if let ValueRef::Integer(key) = &mut values[places.key] {
+            *key = keys.get(key).copied().unwrap_or(*key);
+        }
+        self.added.push((entry.id, hash_all(&values)));
+
+        let [time, event_time, received_at, delivery] =
+            [places.time, places.event_time, places.received_at, places.delivery]
+                .map(|at| values[at].as_i64());
+        let (time, received_at, delivery) = (time?, received_at?, delivery?);
+        let event_time = event_time?;
+        let combined: [ValueRef<'_>; COMBINED.len()] = places.combined.map(|at| values[at]);
         let first: [Option<i64>; 7] = [
             Some(as_integer(entry.id)),
             Some(time),
             (event_time != time).then_some(event_time),
-            (of_delivery != Some(&received_at)).then_some(received_at),
+            (self.received_at.get(&delivery) != Some(&received_at)).then_some(received_at),
             Some(delivery),
             (entry.delivery_count != 1).then(|| as_integer(entry.delivery_count)),
-            Some(combination),
+            Some(self.combinations.of(self.to, &combined)?),
         ];
+        let mut words = [None; WORDS.len()];
+        for (word, from) in words.iter_mut().zip(places.words) {
+            *word = match values[from] {
+                ValueRef::Null => None,
+                ValueRef::Text(b"valid") if from == places.verdict => None,
+                value => Some(self.words.of(self.to, &[value])?),
+            };
+        }
+        let mut insert = self.to.prepare_cached(&places.insert)?;
         let mut at = 0;
-        for value in first {
+        for value in first.into_iter().chain(words) {
             at += 1;
             insert.raw_bind_parameter(at, value)?;
         }
-        for from in &places.words {
+        for from in places.own {
             at += 1;
-            let number = match row.get_ref(*from)? {
-                ValueRef::Null => None,
-                ValueRef::Text(b"valid") if *from == places.verdict => None,
-                value => Some(self.words.of(self.to, &[value])?),
-            };
-            insert.raw_bind_parameter(at, number)?;
-        }
-        for from in &places.own {
-            at += 1;
-            let value = match row.get_ref(*from)? {
-                _ if *from == places.signed && !entry.is_shown => ValueRef::Null,
-                value => value,
-            };
-            insert.raw_bind_parameter(at, ToSqlOutput::Borrowed(value))?;
+            insert.raw_bind_parameter(at, ToSqlOutput::Borrowed(values[from]))?;
         }
         insert.raw_execute().map(drop)
+    }
+
+    /// Reads the entries that were added since the last time, and compares them with what was given.
+    pub(in crate::store) fn check(&mut self) -> rusqlite::Result<()> {
+        self.added.sort_unstable();
+        let (Some((first, _)), Some((last, _))) = (self.added.first(), self.added.last()) else {
+            return Ok(());
+        };
+        let sql = format!(
+            "SELECT {} FROM entries WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
+            expressions(Columns::PACKED)
+        );
+        let mut statement = self.to.prepare_cached(&sql)?;
+        let mut rows = statement.query((first, last))?;
+        let mut added = self.added.iter();
+        while let Some(row) = rows.next()? {
+            let mut values = [ValueRef::Null; WIDTH];
+            for (at, value) in values.iter_mut().enumerate() {
+                *value = row.get_ref(at)?;
+            }
+            let found = (row.get(0)?, hash_all(&values));
+            if added.next() != Some(&found) {
+                let why = format!("the entry {} is not read as it was written", found.0);
+                return Err(rusqlite::Error::UserFunctionError(why.into()));
+            }
+        }
+        self.added.clear();
+        Ok(())
     }
 
     /// Writes the lines of the segment, which begins with the id `first_id`.
@@ -235,9 +270,9 @@ struct Places {
     key: usize,
     verdict: usize,
     signed: usize,
-    words: Vec<usize>,
-    combined: Vec<usize>,
-    own: Vec<usize>,
+    words: [usize; WORDS.len()],
+    combined: [usize; COMBINED.len()],
+    own: [usize; OWN.len()],
     insert: String,
 }
 
@@ -246,7 +281,6 @@ impl Places {
         let names: Vec<&str> =
             FIRST.into_iter().chain(KNOWN.iter().map(|(name, _)| *name)).collect();
         let at = |wanted: &str| names.iter().position(|name| *name == wanted).unwrap_or(usize::MAX);
-        let all = |wanted: &[&str]| wanted.iter().map(|name| at(name)).collect();
         let columns: Vec<&str> = [
             "id",
             "time",
@@ -269,9 +303,9 @@ impl Places {
             key: at("key"),
             verdict: at("verdict"),
             signed: at("signed"),
-            words: all(&WORDS),
-            combined: all(&COMBINED),
-            own: all(&OWN),
+            words: WORDS.map(at),
+            combined: COMBINED.map(at),
+            own: OWN.map(at),
             insert: format!(
                 "INSERT INTO packed ({}) VALUES ({})",
                 columns.join(", "),
@@ -282,34 +316,30 @@ impl Places {
 }
 
 /// The numbers of the rows of a table. A row is written when it is first seen.
+///
+/// Values are known by two hashes with keys of their own, so that many long ones take little memory.
 struct Numbers {
     insert: String,
-    known: HashMap<Vec<u8>, i64>,
-    /// The values that are looked for, as bytes that no others give.
-    sought: Vec<u8>,
+    known: HashMap<[u64; 2], i64>,
+    hashers: [RandomState; 2],
 }
 
 impl Numbers {
     fn new(table: &str, columns: usize) -> Numbers {
-        let insert = format!("INSERT INTO {table} VALUES (?{})", ", ?".repeat(columns));
-        Numbers { insert, known: HashMap::new(), sought: Vec::new() }
+        Numbers {
+            insert: format!("INSERT INTO {table} VALUES (?{})", ", ?".repeat(columns)),
+            known: HashMap::new(),
+            hashers: Default::default(),
+        }
     }
 
     fn of(&mut self, to: &Connection, values: &[ValueRef<'_>]) -> rusqlite::Result<i64> {
-        self.sought.clear();
-        for value in values {
-            let (kind, bytes): (u8, &[u8]) = match value {
-                ValueRef::Null => (0, &[]),
-                ValueRef::Integer(number) => (1, &number.to_le_bytes()),
-                ValueRef::Real(number) => (2, &number.to_le_bytes()),
-                ValueRef::Text(text) => (3, text),
-                ValueRef::Blob(bytes) => (4, bytes),
-            };
-            self.sought.push(kind);
-            self.sought.extend_from_slice(&bytes.len().to_le_bytes());
-            self.sought.extend_from_slice(bytes);
-        }
-        if let Some(number) = self.known.get(&self.sought) {
+        let hashes = self.hashers.each_ref().map(|hasher| {
+            let mut hasher = hasher.build_hasher();
+            values.iter().for_each(|value| hash(*value, &mut hasher));
+            hasher.finish()
+        });
+        if let Some(number) = self.known.get(&hashes) {
             return Ok(*number);
         }
         let number = self.known.len() as i64 + 1;
@@ -319,8 +349,24 @@ impl Numbers {
             insert.raw_bind_parameter(at, ToSqlOutput::Borrowed(*value))?;
         }
         insert.raw_execute()?;
-        self.known.insert(self.sought.clone(), number);
+        self.known.insert(hashes, number);
         Ok(number)
+    }
+}
+
+fn hash_all(values: &[ValueRef<'_>]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    values.iter().for_each(|value| hash(*value, &mut hasher));
+    hasher.finish()
+}
+
+fn hash(value: ValueRef<'_>, hasher: &mut DefaultHasher) {
+    match value {
+        ValueRef::Null => 0_u8.hash(hasher),
+        ValueRef::Integer(number) => (1_u8, number).hash(hasher),
+        ValueRef::Real(number) => (2_u8, number.to_bits()).hash(hasher),
+        ValueRef::Text(text) => (3_u8, text).hash(hasher),
+        ValueRef::Blob(bytes) => (4_u8, bytes).hash(hasher),
     }
 }
 

@@ -1,0 +1,57 @@
+//! Writes sealed segments of earlier versions anew, in the newest one.
+//!
+//! One segment is written at a time, by the steps of sealing. If it is interrupted, the segments that
+//! are new already are skipped the next time.
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::catalog::Catalog;
+use crate::store::directory::Directory;
+use crate::store::error::StoreError;
+use crate::store::maintain::seal;
+use crate::store::segment::packed;
+
+/// A segment that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resealed {
+    /// The id of its first entry.
+    pub first_id: u64,
+    /// Its size before and now, in bytes; or why it could not be written anew.
+    pub result: Result<(u64, u64), String>,
+    /// The number of sealed segments before it, and after it.
+    pub place: (usize, usize),
+}
+
+/// Writes the first segment anew that has an earlier version and begins after the id `after`. `None`
+/// if there is no such segment.
+pub(in crate::store) fn next(
+    directory: &Directory,
+    catalog: &Catalog,
+    after: u64,
+    switched: &dyn Fn(),
+) -> Result<Option<Resealed>, StoreError> {
+    let mut segments = catalog.segments()?;
+    segments.retain(|one| one.is_sealed());
+    for (at, segment) in segments.iter().enumerate().filter(|(_, one)| one.first_id > after) {
+        let write = || match segment.open(directory)?.version() {
+            packed::VERSION => Ok(None),
+            _ => {
+                let before = segment.bytes(directory);
+                seal::seal(directory, catalog, segment, switched)?;
+                let now = catalog.segment(segment.first_id)?;
+                Ok(Some((before, now.map_or(0, |now| now.bytes(directory)))))
+            }
+        };
+        let result = match write() {
+            Ok(None) => continue,
+            Ok(Some(bytes)) => Ok(bytes),
+            Err(error @ StoreError::Sqlite { .. } | error @ StoreError::BadCopy { .. }) => {
+                Err(error.to_string())
+            }
+            Err(error) => return Err(error),
+        };
+        let place = (at, segments.len() - at - 1);
+        return Ok(Some(Resealed { first_id: segment.first_id, result, place }));
+    }
+    Ok(None)
+}
