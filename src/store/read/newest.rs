@@ -315,19 +315,36 @@ impl Top {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::Connection;
+
     use super::*;
     use crate::store::read::query::TimeRange;
-    use crate::store::segment::{SCHEMA, SEALED, condition};
+    use crate::store::segment::packed::Packer;
+    use crate::store::segment::{SCHEMA, SEALED, blocks, condition};
     use crate::store::sqlite;
 
-    /// The steps of the plan that SQLite makes, joined.
+    /// The steps of the plan that SQLite makes for a segment of version 2, joined.
     fn plan(sql: &Sql, sealed: bool) -> String {
         let temporary = tempfile::tempdir().unwrap();
         let connection = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
-        condition::register(&connection).unwrap();
         if sealed {
             connection.execute_batch(SEALED).unwrap();
         }
+        plan_in(&connection, sql)
+    }
+
+    /// The plan for a packed segment.
+    fn packed_plan(sql: &Sql) -> String {
+        let temporary = tempfile::tempdir().unwrap();
+        let source = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
+        let packed = Connection::open_in_memory().unwrap();
+        Packer::new(&source, &packed).unwrap().finish().unwrap();
+        blocks::register(&packed).unwrap();
+        plan_in(&packed, sql)
+    }
+
+    fn plan_in(connection: &Connection, sql: &Sql) -> String {
+        condition::register(connection).unwrap();
         let mut statement =
             connection.prepare(&format!("EXPLAIN QUERY PLAN {}", sql.text)).unwrap();
         let steps = statement
@@ -357,6 +374,47 @@ mod tests {
             let expected = format!("SEARCH entries USING INDEX {index}");
             let plan = plan(&walk(&query, Columns::NEWEST, &window), true);
             assert_eq!(plan.replace("COVERING ", ""), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_walk_of_a_packed_segment_does_the_same() {
+        for (text, index) in [
+            ("*", "packed_time (time>? AND time<?)"),
+            ("time:>2025-01-01", "packed_time (time>? AND time<?)"),
+            ("status:500", "packed_time (time>? AND time<?)"),
+            ("needle", "packed_time (time>? AND time<?)"),
+            ("principal_id:a", "packed_principal_id (principal_id=? AND time>? AND time<?)"),
+            ("name:a status:3", "packed_name (name=? AND time>? AND time<?)"),
+            ("src:a name:b", "packed_src (src=? AND time>? AND time<?)"),
+            ("verdict:no_key", "packed_not_valid (verdict=? AND time>? AND time<?)"),
+        ] {
+            let (query, window) = query(text);
+            let plan = packed_plan(&walk(&query, Columns::PACKED, &window));
+            let first = format!("SEARCH packed USING INDEX {index}");
+            assert!(plan.replace("COVERING ", "").starts_with(&first), "{text}: {plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{text}: {plan}");
+        }
+    }
+
+    #[test]
+    fn a_sweep_of_a_packed_segment_uses_the_index_of_the_condition() {
+        for (text, expected) in [
+            ("trace_id:7", "SEARCH packed USING INDEX packed_trace_id (trace_id=?)"),
+            ("trace_id:7 src:a status:3", "packed_trace_id (trace_id=?)"),
+            ("id:7", "SEARCH packed USING INTEGER PRIMARY KEY (rowid=?)"),
+            ("name:Authz.*", "packed_name (name=?)"),
+            ("NOT verdict:valid", "packed_not_valid"),
+            ("warning:foreign_*", "packed_warnings"),
+            ("status:500", "SCAN packed"),
+            (
+                "needle",
+                "SCAN blocks; SEARCH packed USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+            ),
+        ] {
+            let (query, window) = query(text);
+            let plan = packed_plan(&sweep(&query, Columns::PACKED, &window, By::Any));
+            assert!(plan.contains(expected), "{text}: {plan}");
         }
     }
 

@@ -228,14 +228,14 @@ impl Condition<'_> {
     }
 }
 
-/// The condition of the index of entries with warnings.
+/// The condition of the index of entries with warnings. The numbers of words are positive.
 pub(in crate::store) fn with_warning(columns: Columns) -> &'static str {
-    if columns.are_packed() { "warnings_word IS NOT NULL" } else { "warnings IS NOT NULL" }
+    if columns.are_packed() { "warnings_word > 0" } else { "warnings IS NOT NULL" }
 }
 
 /// The condition of the index of entries that are not valid.
 pub(in crate::store) fn not_valid(columns: Columns) -> &'static str {
-    if columns.are_packed() { "verdict_word IS NOT NULL" } else { "verdict <> 'valid'" }
+    if columns.are_packed() { "verdict_word > 0" } else { "verdict <> 'valid'" }
 }
 
 /// The expression for the line of an entry. NULL if an earlier version stored a long line in `raw`.
