@@ -38,6 +38,7 @@ mod reading;
 mod receiver;
 mod send;
 mod store;
+mod store_format;
 mod stores;
 mod tls;
 mod tools;

@@ -9,9 +9,9 @@ use crate::cli::terminal::{counted, stderr_is_terminal, tell};
 use crate::control::{Task, ask};
 use crate::store::{Directory, Options, Resealed, Store};
 
-/// Write sealed segments of earlier versions anew, in the newest one, which is smaller
+/// Write sealed segments of earlier versions anew
 ///
-/// Each new file is compared with the old one, entry by entry, before the old one is deleted. If the
+/// The newest version takes a third of the space. Each new file is compared with the old one, entry by entry, before the old one is deleted. If the
 /// command is interrupted, run it again: it goes on where it stopped. The command also works while
 /// `vidimus serve` runs. Segments of every version can be read, so you do not have to run it.
 ///
@@ -61,7 +61,7 @@ enum Steps<'a> {
     /// In the running `serve`.
     Serve(&'a Directory),
     /// Here.
-    Here(Store),
+    Here(Box<Store>),
 }
 
 impl Steps<'_> {
@@ -69,7 +69,7 @@ impl Steps<'_> {
         // A step after the last id does nothing, but tells whether `serve` runs.
         match request(directory, u64::MAX)? {
             Some(_) => Ok(Steps::Serve(directory)),
-            None => Ok(Steps::Here(Store::open(directory, Options::default())?)),
+            None => Ok(Steps::Here(Box::new(Store::open(directory, Options::default())?))),
         }
     }
 

@@ -134,7 +134,10 @@ impl<'a> Packer<'a> {
             };
             match amend(&mut amendable) {
                 true => self.entry(row, &amendable, &keys),
-                false => Ok(left_out.push(amendable.id)),
+                false => {
+                    left_out.push(amendable.id);
+                    Ok(())
+                }
             }
         })?;
         left_out.sort_unstable();
@@ -171,7 +174,7 @@ impl<'a> Packer<'a> {
         if let ValueRef::Integer(key) = &mut values[places.key] {
             *key = keys.get(key).copied().unwrap_or(*key);
         }
-        self.added.push((entry.id, hash_all(&values)));
+        self.added.push((entry.id, hash(&values, DefaultHasher::new())));
 
         let [time, event_time, received_at, delivery] =
             [places.time, places.event_time, places.received_at, places.delivery]
@@ -227,7 +230,7 @@ impl<'a> Packer<'a> {
             for (at, value) in values.iter_mut().enumerate() {
                 *value = row.get_ref(at)?;
             }
-            let found = (row.get(0)?, hash_all(&values));
+            let found = (row.get(0)?, hash(&values, DefaultHasher::new()));
             if added.next() != Some(&found) {
                 let why = format!("the entry {} is not read as it was written", found.0);
                 return Err(rusqlite::Error::UserFunctionError(why.into()));
@@ -317,11 +320,12 @@ impl Places {
 
 /// The numbers of the rows of a table. A row is written when it is first seen.
 ///
-/// Values are known by two hashes with keys of their own, so that many long ones take little memory.
+/// Values are known by a hash with a random key, so that many long ones take little memory. Should two
+/// have the same one, [`Packer::check`] notices it.
 struct Numbers {
     insert: String,
-    known: HashMap<[u64; 2], i64>,
-    hashers: [RandomState; 2],
+    known: HashMap<u64, i64>,
+    hasher: RandomState,
 }
 
 impl Numbers {
@@ -329,17 +333,13 @@ impl Numbers {
         Numbers {
             insert: format!("INSERT INTO {table} VALUES (?{})", ", ?".repeat(columns)),
             known: HashMap::new(),
-            hashers: Default::default(),
+            hasher: RandomState::new(),
         }
     }
 
     fn of(&mut self, to: &Connection, values: &[ValueRef<'_>]) -> rusqlite::Result<i64> {
-        let hashes = self.hashers.each_ref().map(|hasher| {
-            let mut hasher = hasher.build_hasher();
-            values.iter().for_each(|value| hash(*value, &mut hasher));
-            hasher.finish()
-        });
-        if let Some(number) = self.known.get(&hashes) {
+        let hash = hash(values, self.hasher.build_hasher());
+        if let Some(number) = self.known.get(&hash) {
             return Ok(*number);
         }
         let number = self.known.len() as i64 + 1;
@@ -349,25 +349,22 @@ impl Numbers {
             insert.raw_bind_parameter(at, ToSqlOutput::Borrowed(*value))?;
         }
         insert.raw_execute()?;
-        self.known.insert(hashes, number);
+        self.known.insert(hash, number);
         Ok(number)
     }
 }
 
-fn hash_all(values: &[ValueRef<'_>]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    values.iter().for_each(|value| hash(*value, &mut hasher));
-    hasher.finish()
-}
-
-fn hash(value: ValueRef<'_>, hasher: &mut DefaultHasher) {
-    match value {
-        ValueRef::Null => 0_u8.hash(hasher),
-        ValueRef::Integer(number) => (1_u8, number).hash(hasher),
-        ValueRef::Real(number) => (2_u8, number.to_bits()).hash(hasher),
-        ValueRef::Text(text) => (3_u8, text).hash(hasher),
-        ValueRef::Blob(bytes) => (4_u8, bytes).hash(hasher),
+fn hash(values: &[ValueRef<'_>], mut hasher: DefaultHasher) -> u64 {
+    for value in values {
+        match value {
+            ValueRef::Null => 0_u8.hash(&mut hasher),
+            ValueRef::Integer(number) => (1_u8, number).hash(&mut hasher),
+            ValueRef::Real(number) => (2_u8, number.to_bits()).hash(&mut hasher),
+            ValueRef::Text(text) => (3_u8, text).hash(&mut hasher),
+            ValueRef::Blob(bytes) => (4_u8, bytes).hash(&mut hasher),
+        }
     }
+    hasher.finish()
 }
 
 /// Copies a table, if the segment has it.
