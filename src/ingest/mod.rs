@@ -319,16 +319,20 @@ pub struct Caps {
 #[error("the body has more than {0} lines")]
 pub struct TooManyLines(pub usize);
 
-/// The number of lines whose signatures are verified in one batch. The more, the less each costs. A
-/// body with fewer lines is split among the threads if each gets [`LEAST`].
+/// The maximum number of lines whose signatures are verified in one batch. The more, the less each
+/// costs, and the longer the other threads may wait for the last one.
 const MOST: usize = 256;
+
+/// A body is split among the threads if each gets this many lines.
 const LEAST: usize = 128;
 
 /// A decoded body with a verdict for each of its lines.
 #[derive(Clone, Debug)]
 pub struct Batch {
     body: Bytes,
-    lines: Vec<(Range<usize>, CheckedLine)>,
+    ranges: Vec<Range<usize>>,
+    /// The check of each line.
+    checked: Vec<CheckedLine>,
 }
 
 impl Batch {
@@ -351,7 +355,8 @@ impl Batch {
             return Err(TooManyLines(caps.max_lines));
         }
         let threads = rayon::current_num_threads();
-        let part = ranges.len().div_ceil(threads).clamp(LEAST, MOST);
+        let slices = ranges.len().div_ceil(MOST * threads).max(1);
+        let part = ranges.len().div_ceil(slices * threads).max(LEAST);
         let check = |ranges: &[Range<usize>]| {
             let lines = ranges.iter().map(|range| &body[range.clone()]);
             CheckedLine::all(lines, keys, caps.max_line, budget, seed)
@@ -362,22 +367,22 @@ impl Batch {
         for slice in ranges.chunks(part * threads) {
             checked.par_extend(slice.par_chunks(part).flat_map_iter(check));
         }
-        Ok(Batch { lines: ranges.into_iter().zip(checked).collect(), body })
+        Ok(Batch { body, ranges, checked })
     }
 
     /// The number of lines that are not blank.
     pub fn len(&self) -> usize {
-        self.lines.len()
+        self.ranges.len()
     }
 
     /// Whether the body has no lines.
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.ranges.is_empty()
     }
 
     /// The verdict of each line, in order.
     pub fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
-        self.lines.iter().map(|(_, examined)| examined.verdict())
+        self.checked.iter().map(CheckedLine::verdict)
     }
 
     /// Reads all lines, in order and lazily.
@@ -386,8 +391,8 @@ impl Batch {
         expected: &'a ExpectedIds,
         received_at: Millis,
     ) -> impl Iterator<Item = Entry> + 'a {
-        self.lines.iter().map(move |(range, examined)| {
-            examined.read(self.body.slice(range.clone()), expected, received_at)
+        self.ranges.iter().zip(&self.checked).map(move |(range, checked)| {
+            checked.read(self.body.slice(range.clone()), expected, received_at)
         })
     }
 }

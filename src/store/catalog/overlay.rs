@@ -93,8 +93,14 @@ impl Entries for Overlay<'_> {
         self.0.lengths(ids)
     }
 
-    fn records(&self, condition: &Sql, ids: &Ids<'_>) -> rusqlite::Result<Vec<Record>> {
-        self.0.records(condition, ids)
+    fn records_with<T>(
+        &self,
+        values: &str,
+        condition: &Sql,
+        ids: &Ids<'_>,
+        more: impl FnMut(&Record, &Row<'_>, usize) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<(Record, T)>> {
+        self.0.records_with(values, condition, ids, more)
     }
 
     fn each_extension(

@@ -43,7 +43,7 @@ impl Budget {
         entries: &impl Entries,
         ids: &'a [u64],
     ) -> rusqlite::Result<(&'a [u64], &'a [u64])> {
-        let lengths = entries.lengths(&Ids::List(ids))?;
+        let lengths = entries.lengths(&Ids::of(ids))?;
         let fits = |id: &&u64| self.take(lengths.get(*id).copied().unwrap_or(0));
         let count = ids.iter().take_while(fits).count();
         Ok(ids.split_at(count))

@@ -61,6 +61,9 @@ pub(super) fn expressions(columns: Columns) -> String {
     names.map(|name| columns.expression(name)).collect::<Vec<_>>().join(", ")
 }
 
+/// The number of values that [`record`] reads: the columns, the `kid` and the line.
+const RECORD_VALUES: usize = FIRST.len() + KNOWN.len() + 2;
+
 /// The values that [`record`] reads, for a table `entries` with these columns.
 fn record_values(columns: Columns) -> Sql {
     let mut sql = Sql::default();
@@ -78,7 +81,19 @@ pub(in crate::store) enum Ids<'a> {
     List(&'a [u64]),
 }
 
-impl Ids<'_> {
+impl<'a> Ids<'a> {
+    /// These ids, as a range if they follow one another.
+    pub(in crate::store) fn of(ids: &'a [u64]) -> Ids<'a> {
+        match ids {
+            [first, .., last]
+                if ids.is_sorted_by(|one, next| one.checked_add(1) == Some(*next)) =>
+            {
+                Ids::Range(*first..=*last)
+            }
+            _ => Ids::List(ids),
+        }
+    }
+
     /// Adds the condition that `column` is one of the ids.
     pub(in crate::store) fn among(&self, column: &str, sql: &mut Sql) {
         match self {
@@ -122,8 +137,21 @@ pub(in crate::store) trait Entries {
     /// The lengths of the lines of these entries, in bytes, by their ids.
     fn lengths(&self, ids: &Ids<'_>) -> rusqlite::Result<HashMap<u64, u64>>;
 
+    /// The records of these entries that meet a condition, each with what `more` reads of `values`.
+    /// These begin at the column whose number `more` is given. All are held at once.
+    fn records_with<T>(
+        &self,
+        values: &str,
+        condition: &Sql,
+        ids: &Ids<'_>,
+        more: impl FnMut(&Record, &Row<'_>, usize) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<(Record, T)>>;
+
     /// The records of these entries that meet a condition. They are held all at once.
-    fn records(&self, condition: &Sql, ids: &Ids<'_>) -> rusqlite::Result<Vec<Record>>;
+    fn records(&self, condition: &Sql, ids: &Ids<'_>) -> rusqlite::Result<Vec<Record>> {
+        let records = self.records_with("", condition, ids, |_, _, _| Ok(()))?;
+        Ok(records.into_iter().map(|(record, ())| record).collect())
+    }
 
     /// Calls `row` with the entry, the name, the type and the value of each extension of these
     /// entries.
@@ -190,13 +218,25 @@ impl Entries for Database {
             .collect()
     }
 
-    fn records(&self, condition: &Sql, ids: &Ids<'_>) -> rusqlite::Result<Vec<Record>> {
+    fn records_with<T>(
+        &self,
+        values: &str,
+        condition: &Sql,
+        ids: &Ids<'_>,
+        mut more: impl FnMut(&Record, &Row<'_>, usize) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<(Record, T)>> {
+        let mut all = record_values(self.columns());
+        if !values.is_empty() {
+            all.push(", ").push(values);
+        }
         let mut records = Vec::new();
-        self.each(&record_values(self.columns()), condition, ids, |row| {
-            records.push(record(self, row)?);
+        self.each(&all, condition, ids, |row| {
+            let record = record(self, row)?;
+            let more = more(&record, row, RECORD_VALUES)?;
+            records.push((record, more));
             Ok(())
         })?;
-        add_extensions(self, &mut records)?;
+        add_extensions(self, records.iter_mut().map(|(record, _)| record))?;
         Ok(records)
     }
 
@@ -401,12 +441,17 @@ fn record(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Record> {
 }
 
 /// Adds the extensions to records.
-fn add_extensions(connection: &Connection, records: &mut [Record]) -> rusqlite::Result<()> {
-    let ids: Vec<u64> = records.iter().filter_map(Record::id).collect();
-    let mut by_id: HashMap<u64, &mut Record> = ids.iter().copied().zip(records).collect();
+fn add_extensions<'a>(
+    connection: &Connection,
+    records: impl Iterator<Item = &'a mut Record>,
+) -> rusqlite::Result<()> {
+    let mut by_id: HashMap<u64, &mut Record> =
+        records.filter_map(|record| Some((record.id()?, record))).collect();
+    let mut ids: Vec<u64> = by_id.keys().copied().collect();
+    ids.sort_unstable();
     let mut sql = Sql::default();
     sql.push("SELECT entry, name, type, value FROM extensions WHERE ");
-    Ids::List(&ids).among("entry", &mut sql);
+    Ids::of(&ids).among("entry", &mut sql);
     let mut statement = connection.prepare_cached(&sql.text)?;
     let mut rows = statement.query(params_from_iter(&sql.parameters))?;
     while let Some(row) = rows.next()? {
@@ -576,7 +621,7 @@ mod tests {
         }
         let sql = format!("SELECT {} FROM entries", record_values(columns).text);
         let mut records = [segment.query_row(&sql, [], |row| record(&segment, row)).unwrap()];
-        add_extensions(&segment, &mut records).unwrap();
+        add_extensions(&segment, records.iter_mut()).unwrap();
         assert_eq!(records[0].fields, entry.fields);
     }
 }

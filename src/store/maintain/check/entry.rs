@@ -1,6 +1,8 @@
 //! Compares an entry as recorded with the result of reading its line again.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
@@ -8,7 +10,7 @@ use data_encoding::HEXLOWER;
 
 use super::keys::Trusted;
 use crate::entry::record::{Origin, WholeLine};
-use crate::entry::{Format, Millis, Record, VerdictName, Warning};
+use crate::entry::{Fields, Format, Kind, Malformed, Millis, Record, VerdictName, Warning};
 use crate::ingest::{CheckedLine, Entry, ExpectedIds, Fingerprint};
 use crate::signature::verdict::NO_KEYS;
 use crate::signature::{KeySet, Seed};
@@ -22,19 +24,24 @@ use crate::store::sqlite::Database;
 /// An entry as recorded.
 pub(super) struct Recorded {
     record: Record,
-    event_time: i64,
-    fingerprint: Vec<u8>,
-    covers: Option<String>,
-    /// The words of the record in their columns, as text.
-    words: [(&'static str, String); 4],
-    thumbprint: Option<String>,
-    signed: Option<Vec<u8>>,
+    more: More,
     /// The line in the segment, if the overlay has a changed version.
     first_line: Option<Vec<u8>>,
     /// Whether another entry is shown instead.
     hidden: bool,
     /// The result of reading the pieces of a long line.
     found: Option<LineDigest>,
+}
+
+/// What is recorded of an entry and is not part of its record.
+struct More {
+    event_time: i64,
+    fingerprint: Vec<u8>,
+    covers: Option<String>,
+    thumbprint: Option<String>,
+    /// The columns with words that no version wrote, which are read as if they were not there.
+    unknown_words: Vec<String>,
+    signed: Option<Vec<u8>>,
 }
 
 /// Entries of a segment in their current versions.
@@ -96,45 +103,50 @@ impl Slice {
 
 /// Reads these entries.
 fn recorded(entries: &impl Entries, ids: &[u64]) -> rusqlite::Result<Vec<Recorded>> {
-    let (all, ids) = (Sql::from("1"), Ids::List(ids));
-    let mut records: HashMap<u64, Record> = entries
-        .records(&all, &ids)?
-        .into_iter()
-        .filter_map(|record| Some((record.id()?, record)))
-        .collect();
-    let mut values = Sql::from(
-        "id, event_time, fingerprint, covers,
+    let values = format!(
+        "event_time, fingerprint, covers,
          (SELECT thumbprint FROM keys WHERE keys.id = entries.key),
-         verdict, coalesce(warnings, ''), coalesce(kind, ''), format, ",
+         verdict, coalesce(warnings, ''), coalesce(kind, ''), format, {}",
+        entries.columns().expression("signed")
     );
-    values.push(&entries.columns().expression("signed"));
-    let mut found = Vec::new();
-    entries.each(&values, &all, &ids, |row| {
-        let Some(record) = records.remove(&row.get(0)?) else { return Ok(()) };
-        found.push(Recorded {
-            record,
-            event_time: row.get(1)?,
-            fingerprint: row.get(2)?,
-            covers: row.get(3)?,
-            thumbprint: row.get(4)?,
-            words: [
-                ("verdict", row.get(5)?),
-                ("warnings", row.get(6)?),
-                ("kind", row.get(7)?),
-                ("format", row.get(8)?),
-            ],
-            signed: row.get(9)?,
-            first_line: None,
-            hidden: false,
-            found: None,
-        });
-        Ok(())
-    })?;
-    Ok(found)
+    let read =
+        entries.records_with(&values, &Sql::from("1"), &Ids::of(ids), |record, row, at| {
+            let words = ["verdict", "warnings", "kind", "format"].into_iter().zip(words(record));
+            let mut unknown_words = Vec::new();
+            for (at, (column, read)) in (at + 4..).zip(words) {
+                let recorded = row.get_ref(at)?.as_str()?;
+                if recorded != read {
+                    unknown_words.push(format!("its column {column} has {recorded:?}"));
+                }
+            }
+            Ok(More {
+                event_time: row.get(at)?,
+                fingerprint: row.get(at + 1)?,
+                covers: row.get(at + 2)?,
+                thumbprint: row.get(at + 3)?,
+                unknown_words,
+                signed: row.get(at + 8)?,
+            })
+        })?;
+    let of =
+        |(record, more)| Recorded { record, more, first_line: None, hidden: false, found: None };
+    Ok(read.into_iter().map(of).collect())
+}
+
+/// The words of a record as its columns have them.
+fn words(record: &Record) -> [Cow<'static, str>; 4] {
+    let Record { verdict, warnings, kind, format, .. } = record;
+    [
+        verdict.as_str().into(),
+        Warning::join(warnings, " ").into(),
+        kind.map_or("", Kind::as_str).into(),
+        Format::word(*format).into(),
+    ]
 }
 
 /// What was found of an entry.
 pub(super) struct Found {
+    pub(super) id: u64,
     /// The differences from the record.
     pub(super) differences: Vec<String>,
     /// Whether its signature is odd, if that was looked for.
@@ -144,40 +156,45 @@ pub(super) struct Found {
 /// Reads the lines of entries again with the keys that may verify them. `strict` is whether to look
 /// for odd signatures.
 pub(super) fn check(
-    entries: &[Recorded],
+    entries: Vec<Recorded>,
     trusted: &Trusted,
     seed: &Seed,
     strict: bool,
 ) -> Vec<Found> {
-    let of_input = |one: &Recorded| trusted.of(one.input(), one.received_at());
-    let mut checked = verify(entries.iter().filter(|one| !one.hidden), of_input, seed);
-    let failed = entries.iter().filter(|one| {
-        let check = checked.get(&one.id());
-        one.record.verdict == VerdictName::Valid
-            && check.is_some_and(|check| check.verdict().proof().is_none())
-    });
-    checked.extend(verify(failed, |one| trusted.any(one.received_at()), seed));
-    entries.iter().map(|one| one.found(checked.remove(&one.id()), strict)).collect()
-}
-
-/// Verifies the lines of entries, by their ids.
-fn verify<'a, 'k>(
-    entries: impl Iterator<Item = &'a Recorded>,
-    keys: impl Fn(&Recorded) -> Option<&'k KeySet>,
-    seed: &Seed,
-) -> HashMap<u64, CheckedLine> {
     let none = KeySet::default();
-    // The operator sets the longest line. A line that was too long stays too long.
-    let (too_long, entries): (Vec<&Recorded>, Vec<&Recorded>) =
-        entries.partition(|one| one.record.reason.as_deref() == Some("line_too_long"));
-    let lines: Vec<(&[u8], &KeySet)> =
-        entries.iter().map(|one| (&one.record.raw[..], keys(one).unwrap_or(&none))).collect();
-    let checked = CheckedLine::each(&lines, usize::MAX, seed);
-    let too_long = too_long.into_iter().map(|one| {
-        let line = &one.record.raw;
-        (one.id(), CheckedLine::new(line, &none, line.len().saturating_sub(1)))
-    });
-    entries.iter().map(|one| one.id()).zip(checked).chain(too_long).collect()
+    let verify = |which: &[usize], any: bool| {
+        let lines: Vec<(&[u8], &KeySet)> = which
+            .iter()
+            .filter_map(|at| entries.get(*at))
+            .map(|one| {
+                let received_at = one.received_at();
+                let keys = match any {
+                    true => trusted.any(received_at),
+                    false => trusted.of(one.input(), received_at),
+                };
+                (&one.record.raw[..], keys.unwrap_or(&none))
+            })
+            .collect();
+        CheckedLine::each(&lines, usize::MAX, seed)
+    };
+    let mut checked: Vec<Option<CheckedLine>> = entries.iter().map(Recorded::too_long).collect();
+    let open = entries.iter().zip(&checked).enumerate();
+    let open = open.filter(|(_, (one, checked))| !one.hidden && checked.is_none());
+    let open: Vec<usize> = open.map(|(at, _)| at).collect();
+    let mut enter = |which: &[usize], found: Vec<CheckedLine>| {
+        for (at, found) in which.iter().zip(found) {
+            checked[*at] = Some(found);
+        }
+    };
+    let found = verify(&open, false);
+    let is_valid = |at: &usize| entries[*at].record.verdict == VerdictName::Valid;
+    let failed = open.iter().zip(&found).filter(|(_, found)| found.verdict().proof().is_none());
+    let failed: Vec<usize> = failed.map(|(at, _)| *at).filter(is_valid).collect();
+    enter(&open, found);
+    if !failed.is_empty() {
+        enter(&failed, verify(&failed, true));
+    }
+    entries.into_iter().zip(checked).map(|(one, checked)| one.found(checked, strict)).collect()
 }
 
 impl Recorded {
@@ -185,18 +202,27 @@ impl Recorded {
         self.record.id().unwrap_or_default()
     }
 
+    /// The check of a line that was too long. It stays too long: the operator sets the longest line.
+    fn too_long(&self) -> Option<CheckedLine> {
+        let line = &self.record.raw;
+        let is_too_long = self.record.reason.as_deref() == Some(Malformed::TooLong.as_str());
+        (is_too_long && !self.hidden)
+            .then(|| CheckedLine::new(line, &KeySet::default(), line.len().saturating_sub(1)))
+    }
+
     /// Compares the record with the line, which was checked again. `None` if the entry is not shown.
-    fn found(&self, checked: Option<CheckedLine>, strict: bool) -> Found {
+    fn found(mut self, checked: Option<CheckedLine>, strict: bool) -> Found {
+        let id = self.id();
         let Some(checked) = checked else {
-            return Found { differences: self.other_line().into_iter().collect(), is_odd: false };
+            let fingerprint = Fingerprint::of(&self.record.raw);
+            let differences = self.other_line(fingerprint).into_iter().collect();
+            return Found { id, differences, is_odd: false };
         };
         let is_doubtful = strict || self.record.verdict == VerdictName::Invalid;
         let is_odd = is_doubtful && checked.is_odd(&self.record.raw);
-        let line = Bytes::copy_from_slice(&self.record.raw);
-        let read = checked.read(line, &ExpectedIds::default(), self.received_at());
-        let mut differences = self.unknown_words();
-        differences.extend(self.compare(&read, is_odd));
-        Found { differences, is_odd: strict && is_odd }
+        let line = Bytes::from(std::mem::take(&mut self.record.raw));
+        let found = checked.read(line, &ExpectedIds::default(), self.received_at());
+        Found { id, differences: self.compare(&found, is_odd), is_odd: strict && is_odd }
     }
 
     fn received_at(&self) -> Millis {
@@ -213,92 +239,87 @@ impl Recorded {
         }
     }
 
-    /// The columns with words that no version wrote, which are read as if they were not there.
-    fn unknown_words(&self) -> Vec<String> {
-        let Record { verdict, warnings, kind, format, .. } = &self.record;
-        let read = [
-            verdict.to_string(),
-            Warning::join(warnings, " "),
-            kind.map_or_else(String::new, |kind| kind.to_string()),
-            Format::word(*format).to_owned(),
-        ];
-        let pairs = self.words.iter().zip(read).filter(|((_, recorded), read)| recorded != read);
-        pairs
-            .map(|((column, recorded), _)| format!("its column {column} has {recorded:?}"))
-            .collect()
-    }
-
-    /// The difference if the line does not match its fingerprint.
-    fn other_line(&self) -> Option<String> {
-        let found = match &self.found {
-            Some(found) => Fingerprint::cut(&found.sha256),
-            None => Fingerprint::of(&self.record.raw),
-        };
-        (found.0.as_slice() != self.fingerprint)
+    /// The difference if the line, which has this fingerprint, does not match the recorded one.
+    fn other_line(&self, fingerprint: Fingerprint) -> Option<String> {
+        let found =
+            self.found.as_ref().map_or(fingerprint, |found| Fingerprint::cut(&found.sha256));
+        (found.0.as_slice() != self.more.fingerprint)
             .then(|| "its line does not match its fingerprint".into())
     }
 
     /// The differences from what was found. `is_odd` is whether the signature is odd.
     fn compare(&self, found: &Entry, is_odd: bool) -> Vec<String> {
-        let record = &self.record;
-        let mut differences = Vec::new();
-        let mut compare = |what: &str, recorded: String, found: String| {
-            if recorded != found {
-                differences.push(format!("recorded {what}{recorded}, found {found}"));
-            }
-        };
+        let Recorded { record, more, .. } = self;
+        let mut differences = Differences(more.unknown_words.clone());
         let name = found.verdict.name();
-        let now = verdict(name, found.verdict.reason());
-        let then = match record.reason.as_deref() {
-            // No key was tried.
-            Some("not_tried") if now != WITHOUT_KEY => "invalid (not_tried)".into(),
-            reason => verdict(record.verdict, reason),
-        };
-        // Earlier versions refused odd signatures.
-        let was_refused = is_odd && record.verdict == VerdictName::Invalid && then == WITHOUT_KEY;
-        if !was_refused {
-            compare("", then, now);
+        if (record.verdict, record.reason.as_deref()) != (name, found.verdict.reason()) {
+            let now = verdict(name, found.verdict.reason());
+            let then = match record.reason.as_deref() {
+                // No key was tried.
+                Some("not_tried") if now != WITHOUT_KEY => "invalid (not_tried)".into(),
+                reason => verdict(record.verdict, reason),
+            };
+            // Earlier versions refused odd signatures.
+            let was_refused =
+                is_odd && record.verdict == VerdictName::Invalid && then == WITHOUT_KEY;
+            if then != now && !was_refused {
+                differences.0.push(format!("recorded {then}, found {now}"));
+            }
         }
-        if self.first_line.as_ref().is_some_and(|line| *line != record.raw) {
-            differences.push("its late verdict belongs to another line".into());
+        if self.first_line.as_ref().is_some_and(|line| *line != found.raw) {
+            differences.0.push("its late verdict belongs to another line".into());
         }
-        differences.extend(self.other_line());
+        differences.0.extend(self.other_line(found.fingerprint));
         if let (Some(found), Some(whole)) = (&self.found, &record.whole) {
-            differences.extend(pieces(found, whole));
+            differences.0.extend(pieces(found, whole));
         }
-        let mut compare = |what: &str, recorded: String, found: String| {
-            if recorded != found {
-                differences.push(format!("recorded the {what} {recorded}, found {found}"));
-            }
-        };
-        let proof = found.verdict.proof();
-        if record.verdict == VerdictName::Valid && proof.is_some() {
-            let thumbprint = proof.map(|proof| proof.key().thumbprint().to_string());
-            compare("key", shown(self.thumbprint.clone()), shown(thumbprint));
-            let covers = proof.map(|proof| proof.coverage().as_str().to_owned());
-            compare("coverage", shown(self.covers.clone()), shown(covers));
+        if record.verdict == VerdictName::Valid
+            && let Some(proof) = found.verdict.proof()
+        {
+            let thumbprint = Some(proof.key().thumbprint().to_string());
+            differences.compare("key", more.thumbprint.as_ref(), thumbprint.as_ref(), shown);
+            let covers = Some(proof.coverage().as_str());
+            differences.compare("coverage", more.covers.as_deref(), covers, shown);
             // Version 1 of a segment has no signed identity.
-            if self.signed.is_some() {
-                let recorded = self.signed.as_deref().map(|signed| HEXLOWER.encode(signed));
-                let found = found.signed.map(|signed| signed.to_string());
-                compare("signed identity", shown(recorded), shown(found));
+            if more.signed.is_some() {
+                let signed = found.signed.as_ref().map(|signed| &signed.0[..]);
+                let hex = |signed: Option<&[u8]>| shown(signed.map(|one| HEXLOWER.encode(one)));
+                differences.compare("signed identity", more.signed.as_deref(), signed, hex);
             }
         }
-        compare("format", Format::word(record.format).into(), Format::word(found.format).into());
-        compare(
-            "kind",
-            shown(record.kind.map(|kind| kind.to_string())),
-            shown(found.kind.map(|kind| kind.to_string())),
-        );
-        compare("time", shown(record.time.map(|t| t.to_string())), found.time.to_string());
+        let word = |format| Format::word(format).to_owned();
+        differences.compare("format", record.format, found.format, word);
+        differences.compare("kind", record.kind, found.kind, shown);
+        differences.compare("time", record.time, Some(found.time), shown);
         let event_time = found.event_time.map_or(0, Millis::get);
-        compare("time of the event", self.event_time.to_string(), event_time.to_string());
-        compare("warnings", own(&record.warnings), own(&found.warnings));
-        if record.fields != found.fields {
-            let json = |fields| serde_json::to_string(fields).unwrap_or_default();
-            compare("fields", json(&record.fields), json(&found.fields));
+        let number = |time: i64| time.to_string();
+        differences.compare("time of the event", more.event_time, event_time, number);
+        let (recorded, now) = (own(&record.warnings), own(&found.warnings));
+        differences.compare("warnings", &recorded, &now, |warnings: &Vec<Warning>| {
+            format!("[{}]", Warning::join(warnings, " "))
+        });
+        let json = |fields: &Fields| serde_json::to_string(fields).unwrap_or_default();
+        differences.compare("fields", &record.fields, &found.fields, json);
+        differences.0
+    }
+}
+
+/// Differences, as texts.
+struct Differences(Vec<String>);
+
+impl Differences {
+    /// Notes a difference if the values are not equal.
+    fn compare<T: PartialEq + Copy>(
+        &mut self,
+        what: &str,
+        recorded: T,
+        found: T,
+        text: impl Fn(T) -> String,
+    ) {
+        if recorded != found {
+            let (recorded, found) = (text(recorded), text(found));
+            self.0.push(format!("recorded the {what} {recorded}, found {found}"));
         }
-        differences
     }
 }
 
@@ -335,14 +356,13 @@ fn verdict(name: VerdictName, reason: Option<&str>) -> String {
     }
 }
 
-fn shown(value: Option<String>) -> String {
-    value.unwrap_or_else(|| "none".into())
+fn shown(value: Option<impl Display>) -> String {
+    value.map_or_else(|| "none".into(), |value| value.to_string())
 }
 
 /// The warnings that the line alone gives. The others depend on the ids that an input expects, or on
 /// other lines.
-fn own(warnings: &[Warning]) -> String {
+fn own(warnings: &[Warning]) -> Vec<Warning> {
     let others = [Warning::ForeignOrg, Warning::ForeignPortal, Warning::SignatureMoved];
-    let own = warnings.iter().filter(|warning| !others.contains(warning));
-    format!("[{}]", Warning::join(&own.copied().collect::<Vec<_>>(), " "))
+    warnings.iter().filter(|warning| !others.contains(warning)).copied().collect()
 }

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use rusqlite::Connection;
 use serde::Serialize;
 
-use self::entry::{Overlaid, Recorded, Slice};
+use self::entry::{Found, Overlaid, Recorded, Slice};
 use self::keys::Trusted;
 use crate::entry::Warning;
 use crate::random;
@@ -244,7 +244,7 @@ impl Check<'_> {
             );
             match read {
                 Ok(Some(read)) => {
-                    self.entries(slice.segment, &read.entries);
+                    self.entries(slice.segment, read.entries);
                     next = read.next;
                 }
                 // Retention deleted it.
@@ -254,17 +254,17 @@ impl Check<'_> {
         }
     }
 
-    fn entries(&self, segment: &Segment, recorded: &[Recorded]) {
+    fn entries(&self, segment: &Segment, recorded: Vec<Recorded>) {
         let found = entry::check(recorded, &self.trusted, &self.seed, self.strict);
-        for (entry, found) in recorded.iter().zip(found) {
-            let id = entry.id();
-            found.differences.into_iter().for_each(|what| self.note(&segment.file, Some(id), what));
-            if found.is_odd {
+        let count = found.len() as u64;
+        for Found { id, differences, is_odd } in found {
+            differences.into_iter().for_each(|what| self.note(&segment.file, Some(id), what));
+            if is_odd {
                 self.note_odd(&segment.file, id);
             }
         }
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
-        findings.entries += recorded.len() as u64;
+        findings.entries += count;
     }
 }
 
