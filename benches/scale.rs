@@ -5,7 +5,7 @@
 //! each tenth the sender has prepared all its batches, so that making them does not count. The
 //! server's processor time shows growth even where other programs use the cores.
 //!
-//! It needs 15 GB in `target` and up to 20 minutes.
+//! It needs 5 GB in `target` and up to 20 minutes.
 
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a benchmark ends where it fails")]
 
