@@ -36,8 +36,7 @@ fn main() {
         fill_store(&data, &lines, &keys);
 
         let signed = common::SignedPayloads::new(format);
-        let bounds = [(); 2].map(|()| signed.rate_of_ring(total));
-        let bound = format!("{:.0}", bounds[0].max(bounds[1]));
+        let bound = format!("{:.0}", signed.rate_of_ring(total));
         common::figure(&format!("a bare loop of ring, {format}: entries a second"), bound, "");
         let verify =
             |command: &mut Command| run(command.arg("verify").arg("--jwks").args([&jwks, &path]));
