@@ -400,8 +400,8 @@ mod tests {
     #[test]
     fn a_sweep_of_a_packed_segment_uses_the_index_of_the_condition() {
         for (text, expected) in [
-            ("trace_id:7", "SEARCH packed USING INDEX packed_trace_id (trace_id=?)"),
-            ("trace_id:7 src:a status:3", "packed_trace_id (trace_id=?)"),
+            ("trace_id:7", "SEARCH packed USING INDEX packed_trace_id (<expr>=?)"),
+            ("trace_id:7 src:a status:3", "packed_trace_id (<expr>=?)"),
             ("id:7", "SEARCH packed USING INTEGER PRIMARY KEY (rowid=?)"),
             ("name:Authz.*", "packed_name (name=?)"),
             ("NOT verdict:valid", "packed_not_valid"),

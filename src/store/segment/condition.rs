@@ -198,6 +198,13 @@ impl Condition<'_> {
             }
         } else if is_packed(&COMBINED) {
             self.numbers("combination IN (SELECT id FROM combinations WHERE ", name, test);
+        } else if is_packed(&["trace_id"])
+            && let Test::Equals(Operand::Text(text)) = test
+        {
+            // The index is over the beginning.
+            self.sql.push("(substr(trace_id, 1, 8) = substr(").bind(text.clone());
+            self.sql.push(", 1, 8) AND ").test("trace_id", test);
+            self.sql.push(")");
         } else {
             self.sql.test(&format!("\"{name}\""), test);
         }

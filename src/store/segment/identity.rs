@@ -34,7 +34,7 @@ impl Identity {
         };
         // The index of a packed segment is over the beginning.
         let begins = match database.columns().are_packed() {
-            true => format!("substr({column}, 1, 5) = substr(?2, 1, 5) AND "),
+            true => format!("substr({column}, 1, 4) = substr(?2, 1, 4) AND "),
             false => String::new(),
         };
         let sql = format!("SELECT id FROM entries WHERE {begins}event_time = ?1 AND {column} = ?2");

@@ -389,3 +389,47 @@ fn insert_row(insert: &mut Statement<'_>, row: &Row<'_>, columns: usize) -> rusq
     }
     insert.raw_execute().map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Millis;
+    use crate::ingest::{CheckedLine, ExpectedIds};
+    use crate::signature::KeySet;
+    use crate::store::segment::SCHEMA;
+    use crate::store::segment::row::{self, EntryMetadata};
+    use crate::store::sqlite;
+
+    #[test]
+    fn an_entry_that_is_read_otherwise_than_it_was_written_is_noticed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let from = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
+        for id in 1..=3 {
+            let line = format!("{{\"name\":\"n{id}\",\"status\":200,\"rt\":5}}");
+            let received_at = Millis::saturating(100);
+            let entry = CheckedLine::new(line.as_bytes(), &KeySet::default(), 100).read(
+                line.into(),
+                &ExpectedIds::default(),
+                received_at,
+            );
+            let stored =
+                EntryMetadata { id, received_at, delivery: 1, input: "default", delivery_count: 1 };
+            assert!(row::insert(&from, &entry, &stored).unwrap());
+        }
+        for (damage, found) in [
+            ("SELECT 1", None),
+            ("UPDATE words SET value = 'x' WHERE value = 'n2'", Some(2)),
+            ("UPDATE combinations SET status = 201", Some(1)),
+            ("UPDATE packed SET delivery_count = 2 WHERE id = 3", Some(3)),
+            ("UPDATE packed SET event_time = 6 WHERE id = 1", Some(1)),
+        ] {
+            let to = Connection::open_in_memory().unwrap();
+            let mut packer = Packer::new(&from, &to).unwrap();
+            packer.add(&from, &Ids::Range(1..=3), |_| true).unwrap();
+            let _ = to.execute_batch(damage);
+            let error = packer.check().err().map(|error| error.to_string());
+            let expected = found.map(|id| format!("the entry {id} is not read as it was written"));
+            assert_eq!(error, expected, "{damage}");
+        }
+    }
+}

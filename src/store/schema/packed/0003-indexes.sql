@@ -3,12 +3,12 @@ CREATE INDEX packed_time         ON packed (time);
 CREATE INDEX packed_principal_id ON packed (principal_id, time);
 CREATE INDEX packed_name         ON packed (name, time);
 CREATE INDEX packed_src          ON packed (src, time);
-CREATE INDEX packed_trace_id     ON packed (trace_id);
 CREATE INDEX packed_not_valid    ON packed (verdict, time) WHERE verdict IS NOT NULL;
 CREATE INDEX packed_warnings     ON packed (warnings, time) WHERE warnings IS NOT NULL;
--- Five bytes tell the entries of a segment apart.
-CREATE INDEX packed_fingerprint  ON packed (substr(fingerprint, 1, 5));
-CREATE INDEX packed_signed       ON packed (substr(signed, 1, 5)) WHERE signed IS NOT NULL;
+-- The beginning is enough to tell the entries of a segment apart.
+CREATE INDEX packed_trace_id     ON packed (substr(trace_id, 1, 8));
+CREATE INDEX packed_fingerprint  ON packed (substr(fingerprint, 1, 4));
+CREATE INDEX packed_signed       ON packed (substr(signed, 1, 4)) WHERE signed IS NOT NULL;
 
 CREATE TABLE minutes (
     minute  INTEGER NOT NULL, -- minutes since the epoch
