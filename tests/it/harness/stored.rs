@@ -188,6 +188,11 @@ pub(crate) fn open_segment(path: &Path) -> rusqlite::Result<Connection> {
     Ok(segment)
 }
 
+/// The version of the schema of a database.
+pub(crate) fn version(path: &Path) -> u64 {
+    open(path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+}
+
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }
