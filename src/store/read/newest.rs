@@ -19,6 +19,7 @@ use crate::store::read::Reader;
 use crate::store::read::query::{Query, SortKey, Window};
 use crate::store::schema::Columns;
 use crate::store::segment::condition::Sql;
+use crate::store::segment::packed::SEARCHED;
 use crate::store::segment::row::{Entries, Ids, as_integer};
 use crate::store::sqlite::Database;
 
@@ -231,10 +232,11 @@ impl Search<'_> {
 fn walk(query: &Query, columns: Columns, window: &Window) -> Sql {
     let (index, wanted) = query.index(columns);
     let mut sql = Sql::default();
-    sql.push("SELECT time, id, (").add(query.condition(columns)).push(") FROM entries ");
-    // A view takes no hint. Its indexes are made for these conditions, so SQLite finds them.
-    if !columns.are_packed() {
-        sql.push("INDEXED BY ").push(index);
+    sql.push("SELECT time, id, (").add(query.condition(columns)).push(") FROM ");
+    match columns.are_packed() {
+        // Its indexes are made for these conditions, so SQLite finds them.
+        true => drop(sql.push(SEARCHED)),
+        false => drop(sql.push("entries INDEXED BY ").push(index)),
     }
     sql.push(" WHERE ").add(wanted);
     sql.push(" AND time >= ").bind(window.since);
@@ -268,10 +270,13 @@ fn sweep(query: &Query, columns: Columns, window: &Window, by: By) -> Sql {
     match query.words().filter(|_| columns.are_packed()) {
         // Most blocks lack a rare word. Their lines are not looked at one by one.
         Some(words) => {
-            sql.push("blocks CROSS JOIN entries ON entries.id BETWEEN blocks.first_id AND blocks.last_id");
-            sql.push(" WHERE may_contain(blocks.first_id, blocks.lines, ").bind(words.to_owned());
-            sql.push(") AND ");
+            sql.push("blocks CROSS JOIN ").push(SEARCHED);
+            sql.push(
+                " ON entries.id BETWEEN first_id AND last_id WHERE may_contain(first_id, lines, ",
+            );
+            sql.bind(words.to_owned()).push(") AND ");
         }
+        None if columns.are_packed() => drop(sql.push(SEARCHED).push(" WHERE ")),
         None => drop(sql.push("entries WHERE ")),
     }
     sql.push("+time >= ").bind(window.since);

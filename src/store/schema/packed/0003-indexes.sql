@@ -10,20 +10,41 @@ CREATE INDEX packed_trace_id     ON packed (substr(trace_id, 1, 8));
 CREATE INDEX packed_fingerprint  ON packed (substr(fingerprint, 1, 4));
 CREATE INDEX packed_signed       ON packed (substr(signed, 1, 4)) WHERE signed IS NOT NULL;
 
-CREATE TABLE minutes (
-    minute  INTEGER NOT NULL, -- minutes since the epoch
-    kind    TEXT,
-    verdict TEXT NOT NULL,
-    severity, success, granted, kong_initiated, status,
-    entries INTEGER NOT NULL
+-- The view `minutes` is what the table of this name is in version 2: how many entries each minute has,
+-- by what has few values.
+CREATE TABLE outcomes (
+    id INTEGER PRIMARY KEY,
+    kind, verdict, severity, success, granted, kong_initiated, status
 );
-INSERT INTO minutes
-    SELECT minute, kind, coalesce((SELECT value FROM words WHERE words.id = counted.verdict), 'valid'),
-           severity, success, granted, kong_initiated, status, sum(entries)
+CREATE TABLE outcomes_by_minute (
+    minute  INTEGER NOT NULL, -- minutes since the epoch
+    outcome INTEGER NOT NULL,
+    entries INTEGER NOT NULL,
+    PRIMARY KEY (minute, outcome)
+) WITHOUT ROWID;
+CREATE VIEW minutes AS
+    SELECT minute, kind, verdict, severity, success, granted, kong_initiated, status, entries
+    FROM outcomes_by_minute JOIN outcomes ON outcomes.id = outcome;
+
+-- The outcome of each combination and verdict that there is.
+CREATE TEMP TABLE found AS
+    SELECT combination, packed.verdict, dense_rank() OVER (
+               ORDER BY kind, coalesce(packed.verdict, 0), severity, success, granted, kong_initiated, status
+           ) AS outcome
+    FROM (SELECT DISTINCT combination, verdict FROM packed) AS packed
+    JOIN combinations ON combinations.id = combination;
+CREATE INDEX temp.found_combination ON found (combination, verdict);
+INSERT OR IGNORE INTO outcomes
+    SELECT outcome, kind, coalesce((SELECT value FROM words WHERE words.id = found.verdict), 'valid'),
+           severity, success, granted, kong_initiated, status
+    FROM found JOIN combinations ON combinations.id = combination;
+INSERT INTO outcomes_by_minute
+    SELECT minute, outcome, sum(entries)
     FROM (SELECT time / 60000 AS minute, combination, verdict, count(*) AS entries
           FROM packed GROUP BY 1, 2, 3) AS counted
-    JOIN combinations ON combinations.id = combination
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 1;
+    JOIN found ON found.combination = counted.combination AND found.verdict IS counted.verdict
+    GROUP BY 1, 2 ORDER BY 1, 2;
+DROP TABLE temp.found;
 
 CREATE TABLE summary (
     field   TEXT NOT NULL,

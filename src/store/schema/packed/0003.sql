@@ -77,7 +77,8 @@ CREATE TABLE combinations (
     granted, act, status
 );
 
--- The entries. Columns from `verdict` to `user_agent` are numbers of words.
+-- The entries. Columns from `verdict` to `user_agent` are numbers of words. An empty blob in `rt` says
+-- that it is the number in `event_time`; in `event_ts`, that it is `time` as YYYY-MM-DDTHH:MM:SSZ.
 CREATE TABLE packed (
     id             INTEGER PRIMARY KEY,
     time           INTEGER NOT NULL,
@@ -88,7 +89,6 @@ CREATE TABLE packed (
     combination    INTEGER NOT NULL,
     verdict        INTEGER,          -- NULL: valid
     warnings       INTEGER,
-    event_ts       INTEGER,
     name           INTEGER,
     src            INTEGER,
     principal_id   INTEGER,
@@ -97,6 +97,7 @@ CREATE TABLE packed (
     request        INTEGER,
     query          INTEGER,
     user_agent     INTEGER,
+    event_ts,
     rt,
     trace_id,
     fingerprint    BLOB NOT NULL,
@@ -122,7 +123,8 @@ CREATE VIEW entries AS SELECT
     combinations.covers,
     (SELECT value FROM words WHERE words.id = packed.warnings) AS warnings,
     coalesce(packed.delivery_count, 1) AS delivery_count,
-    (SELECT value FROM words WHERE words.id = packed.event_ts) AS event_ts,
+    CASE WHEN packed.event_ts IS x'' THEN strftime('%Y-%m-%dT%H:%M:%SZ', packed.time / 1000, 'unixepoch')
+         ELSE packed.event_ts END AS event_ts,
     combinations.cef_version,
     combinations.event_vendor,
     combinations.event_product,
@@ -130,7 +132,7 @@ CREATE VIEW entries AS SELECT
     combinations.event_class_id,
     (SELECT value FROM words WHERE words.id = packed.name) AS name,
     combinations.severity,
-    packed.rt,
+    CASE WHEN packed.rt IS x'' THEN coalesce(packed.event_time, packed.time) ELSE packed.rt END AS rt,
     (SELECT value FROM words WHERE words.id = packed.src) AS src,
     combinations.org_id,
     combinations.portal_id,
@@ -153,7 +155,6 @@ CREATE VIEW entries AS SELECT
     packed.combination,
     packed.verdict AS verdict_word,
     packed.warnings AS warnings_word,
-    packed.event_ts AS event_ts_word,
     packed.name AS name_word,
     packed.src AS src_word,
     packed.principal_id AS principal_id_word,
