@@ -121,11 +121,11 @@ fn pack(
 ) -> Result<(Closed, Merged), StoreError> {
     let (old, ids) = (segment.open(directory)?, segment.first_id..=before.last_id);
     if old.version() >= SEGMENT_WITH_SPELLINGS {
-        return write(path, &old, catalog, ids);
+        return write(path, &old, segment, catalog, ids);
     }
     let copy = directory.segment(&file_name::migrated(segment.first_id));
     clear(&copy, old.path(), ids.clone())?;
-    let packed = migrated(&old, &copy).and_then(|copy| write(path, &copy, catalog, ids));
+    let packed = migrated(&old, &copy).and_then(|copy| write(path, &copy, segment, catalog, ids));
     remove_database(&copy)?;
     packed
 }
@@ -135,6 +135,7 @@ fn pack(
 fn write(
     path: &Path,
     old: &Database,
+    segment: &Segment,
     catalog: &Catalog,
     ids: RangeInclusive<u64>,
 ) -> Result<(Closed, Merged), StoreError> {
@@ -148,7 +149,8 @@ fn write(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
         )?;
         let transaction = new.transaction()?;
-        let mut packer = Packer::new(old, &transaction)?;
+        // Sealing keeps pace with the receiver. Who writes a sealed segment anew can wait.
+        let mut packer = Packer::new(old, &transaction, segment.is_sealed())?;
         packer.lines(old, *ids.start())?;
         let merged = catalog.overlay().pack(old, ids, &mut packer)?;
         packer.finish()?;

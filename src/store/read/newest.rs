@@ -26,6 +26,9 @@ use crate::store::sqlite::Database;
 /// The number of entries after which a walk decides whether to continue.
 const WALK: usize = if cfg!(test) { 4 } else { 2048 };
 
+/// The same for a query with words in a packed segment, where a sweep passes over whole blocks.
+const WALK_FOR_WORDS: usize = if cfg!(test) { 2 } else { 256 };
+
 /// A walk ends after this many times [`WALK`] entries. At 16,000 entries it costs as much as a sweep.
 const LONGER: usize = if cfg!(test) { 3 } else { 8 };
 
@@ -195,11 +198,13 @@ impl Search<'_> {
     ) -> rusqlite::Result<bool> {
         let mut statement = self.database.prepare_cached(&sql.text)?;
         let mut rows = statement.query(params_from_iter(&sql.parameters))?;
-        for looked_at in 0..WALK * LONGER {
+        let is_for_words = self.query.words().is_some() && self.database.columns().are_packed();
+        let walk = if is_for_words { WALK_FOR_WORDS } else { WALK };
+        for looked_at in 0..walk * LONGER {
             if ordered && top.is_full() {
                 return Ok(true);
             }
-            if looked_at == WALK && top.keys.len() * LONGER < top.most {
+            if looked_at == walk && top.keys.len() * LONGER < top.most {
                 return Ok(false);
             }
             let Some(row) = rows.next()? else { return Ok(true) };
@@ -343,7 +348,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let source = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
         let packed = Connection::open_in_memory().unwrap();
-        Packer::new(&source, &packed).unwrap().finish().unwrap();
+        Packer::new(&source, &packed, false).unwrap().finish().unwrap();
         blocks::register(&packed).unwrap();
         plan_in(&packed, sql)
     }

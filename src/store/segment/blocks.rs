@@ -18,7 +18,7 @@ use crate::store::segment::text::Search;
 
 /// The maximum number of lines in a block. A larger block is smaller for each line, but one line costs
 /// more to read.
-const LINES: u64 = 128;
+const LINES: u64 = 256;
 
 /// A block ends when its lines have this many bytes.
 const BYTES: usize = 1 << 20;
@@ -260,8 +260,8 @@ mod tests {
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        // Seven full blocks, then up to the first long line, then the second, then the rest.
-        assert_eq!(blocks[6..], [(775, 902), (903, 1009), (1010, 1010), (1011, 1011)]);
+        // Three full blocks, then up to the first long line, then the second, then the rest.
+        assert_eq!(blocks[2..], [(519, 774), (775, 1009), (1010, 1010), (1011, 1011)]);
     }
 
     #[test]

@@ -28,20 +28,31 @@ impl Identity {
         database: &Database,
         time: i64,
     ) -> rusqlite::Result<Option<u64>> {
-        let (column, fingerprint) = match self {
-            Identity::Line(line) => ("fingerprint", line),
-            Identity::Signed(signed) => ("signed", signed),
-        };
-        // The index of a packed segment is over the beginning.
-        let begins = match database.columns().are_packed() {
-            true => format!("substr({column}, 1, 4) = substr(?2, 1, 4) AND "),
-            false => String::new(),
-        };
-        let sql = format!("SELECT id FROM entries WHERE {begins}event_time = ?1 AND {column} = ?2");
+        let (Identity::Line(fingerprint) | Identity::Signed(fingerprint)) = self;
         database
-            .prepare_cached(&sql)?
+            .prepare_cached(self.sql(database.columns().are_packed()))?
             .query_row((time, fingerprint.0.as_slice()), |row| row.get(0))
             .optional()
+    }
+
+    fn sql(self, packed: bool) -> &'static str {
+        // The indexes of a packed segment are over the beginnings.
+        match (self, packed) {
+            (Identity::Line(_), false) => {
+                "SELECT id FROM entries WHERE event_time = ?1 AND fingerprint = ?2"
+            }
+            (Identity::Line(_), true) => {
+                "SELECT id FROM packed WHERE substr(fingerprint, 1, 4) = substr(?2, 1, 4)
+                 AND coalesce(event_time, time) = ?1 AND fingerprint = ?2"
+            }
+            (Identity::Signed(_), false) => {
+                "SELECT id FROM entries WHERE event_time = ?1 AND signed = ?2"
+            }
+            (Identity::Signed(_), true) => {
+                "SELECT id FROM packed WHERE substr(signed, 1, 4) = substr(?2, 1, 4)
+                 AND coalesce(event_time, time) = ?1 AND signed = ?2"
+            }
+        }
     }
 }
 
@@ -90,4 +101,32 @@ fn valid(
         found.extend(examined.signed().map(|signed| (signed, id)));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::segment::SCHEMA;
+    use crate::store::segment::packed::Packer;
+    use crate::store::sqlite;
+
+    #[test]
+    fn an_identity_is_found_by_its_index() {
+        let temporary = tempfile::tempdir().unwrap();
+        let live = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
+        let packed = Connection::open_in_memory().unwrap();
+        Packer::new(&live, &packed, false).unwrap().finish().unwrap();
+        let plan = |connection: &Connection, sql: &str| -> String {
+            let sql = format!("EXPLAIN QUERY PLAN {sql}");
+            connection.query_row(&sql, (1, [0; 16]), |row| row.get(3)).unwrap()
+        };
+        let fingerprint = Fingerprint([0; 16]);
+        for (identity, in_live, in_packed) in [
+            (Identity::Line(fingerprint), "entries_identity", "packed_fingerprint"),
+            (Identity::Signed(fingerprint), "entries_signed", "packed_signed"),
+        ] {
+            assert!(plan(&live, identity.sql(false)).contains(in_live));
+            assert!(plan(&packed, identity.sql(true)).contains(in_packed));
+        }
+    }
 }

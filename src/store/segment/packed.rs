@@ -105,6 +105,8 @@ pub(in crate::store) struct Packer<'a> {
     combinations: Numbers,
     /// When each delivery was received.
     received_at: HashMap<i64, i64>,
+    /// Whether the entries are read again and compared.
+    compares: bool,
     /// The entries that were not compared yet: their ids and hashes of their values.
     added: Vec<(u64, u64)>,
     places: Places,
@@ -120,9 +122,11 @@ pub(in crate::store) struct Amendable {
 
 impl<'a> Packer<'a> {
     /// Makes the tables of an empty file, and fills those that are as in the segment `from`.
+    /// `compares` is whether [`check`](Packer::check) reads each entry again.
     pub(in crate::store) fn new(
         from: &Database,
         to: &'a Connection,
+        compares: bool,
     ) -> rusqlite::Result<Packer<'a>> {
         to.execute_batch(include_str!("../schema/packed/0003.sql"))?;
         to.execute("UPDATE program SET version = ?1", [PROGRAM])?;
@@ -140,6 +144,7 @@ impl<'a> Packer<'a> {
             words: Numbers::new("words", 1),
             combinations: Numbers::new("combinations", COMBINED.len()),
             received_at,
+            compares,
             added: Vec::new(),
             places: Places::new(),
         })
@@ -202,7 +207,9 @@ impl<'a> Packer<'a> {
         if let ValueRef::Integer(key) = &mut values[places.key] {
             *key = keys.get(key).copied().unwrap_or(*key);
         }
-        self.added.push((entry.id, hash(&values, DefaultHasher::new())));
+        if self.compares {
+            self.added.push((entry.id, hash(&values, DefaultHasher::new())));
+        }
 
         let [time, event_time, received_at, delivery] =
             [places.time, places.event_time, places.received_at, places.delivery]
@@ -360,12 +367,11 @@ impl Places {
 
 /// The numbers of the rows of a table. A row is written when it is first seen.
 ///
-/// Values are known by a hash with a random key, so that many long ones take little memory. Should two
-/// have the same one, [`Packer::check`] notices it.
+/// Values are known by a hash of 128 bits with a random key, so that many long ones take little memory.
 struct Numbers {
     insert: String,
-    known: HashMap<u64, i64>,
-    hasher: RandomState,
+    known: HashMap<[u64; 2], i64>,
+    hashers: [RandomState; 2],
 }
 
 impl Numbers {
@@ -373,12 +379,12 @@ impl Numbers {
         Numbers {
             insert: format!("INSERT INTO {table} VALUES (?{})", ", ?".repeat(columns)),
             known: HashMap::new(),
-            hasher: RandomState::new(),
+            hashers: [RandomState::new(), RandomState::new()],
         }
     }
 
     fn of(&mut self, to: &Connection, values: &[ValueRef<'_>]) -> rusqlite::Result<i64> {
-        let hash = hash(values, self.hasher.build_hasher());
+        let hash = self.hashers.each_ref().map(|hasher| hash(values, hasher.build_hasher()));
         if let Some(number) = self.known.get(&hash) {
             return Ok(*number);
         }
@@ -463,7 +469,7 @@ mod tests {
             ("UPDATE packed SET event_time = 6 WHERE id = 1", Some(1)),
         ] {
             let to = Connection::open_in_memory().unwrap();
-            let mut packer = Packer::new(&from, &to).unwrap();
+            let mut packer = Packer::new(&from, &to, true).unwrap();
             packer.add(&from, &Ids::Range(1..=3), |_| true).unwrap();
             let _ = to.execute_batch(damage);
             let error = packer.check().err().map(|error| error.to_string());

@@ -55,7 +55,7 @@ CREATE TABLE spellings (
     PRIMARY KEY (entry, fingerprint)
 );
 
--- The lines, in the place of the table `raw`: at most 128 in a block. Each ends with a line feed,
+-- The lines, in the place of the table `raw`: at most 256 in a block. Each ends with a line feed,
 -- and the block is one Zstandard frame (RFC 8878) with a checksum.
 CREATE TABLE blocks (
     first_id INTEGER PRIMARY KEY, -- of its lines
@@ -117,11 +117,11 @@ CREATE VIEW entries AS SELECT
     combinations.input,
     combinations.format,
     combinations.kind,
-    coalesce((SELECT value FROM words WHERE words.id = packed.verdict), 'valid') AS verdict,
+    coalesce(verdict_words.value, 'valid') AS verdict,
     combinations.reason,
     combinations."key",
     combinations.covers,
-    (SELECT value FROM words WHERE words.id = packed.warnings) AS warnings,
+    warnings_words.value AS warnings,
     coalesce(packed.delivery_count, 1) AS delivery_count,
     CASE WHEN packed.event_ts IS x'' THEN strftime('%Y-%m-%dT%H:%M:%SZ', packed.time / 1000, 'unixepoch')
          ELSE packed.event_ts END AS event_ts,
@@ -130,25 +130,25 @@ CREATE VIEW entries AS SELECT
     combinations.event_product,
     combinations.event_version,
     combinations.event_class_id,
-    (SELECT value FROM words WHERE words.id = packed.name) AS name,
+    name_words.value AS name,
     combinations.severity,
     CASE WHEN packed.rt IS x'' THEN coalesce(packed.event_time, packed.time) ELSE packed.rt END AS rt,
-    (SELECT value FROM words WHERE words.id = packed.src) AS src,
+    src_words.value AS src,
     combinations.org_id,
     combinations.portal_id,
-    (SELECT value FROM words WHERE words.id = packed.principal_id) AS principal_id,
-    (SELECT value FROM words WHERE words.id = packed.principal_name) AS principal_name,
-    (SELECT value FROM words WHERE words.id = packed.actor_id) AS actor_id,
+    principal_id_words.value AS principal_id,
+    principal_name_words.value AS principal_name,
+    actor_id_words.value AS actor_id,
     combinations.kong_initiated,
     combinations.success,
     combinations.action,
     combinations.granted,
     combinations.act,
     combinations.status,
-    (SELECT value FROM words WHERE words.id = packed.request) AS request,
-    (SELECT value FROM words WHERE words.id = packed.query) AS query,
+    request_words.value AS request,
+    query_words.value AS query,
     packed.trace_id,
-    (SELECT value FROM words WHERE words.id = packed.user_agent) AS user_agent,
+    user_agent_words.value AS user_agent,
     packed.signed,
     packed.line_bytes,
     packed.line_sha256,
@@ -165,4 +165,14 @@ CREATE VIEW entries AS SELECT
     packed.user_agent AS user_agent_word
 FROM packed
 LEFT JOIN combinations ON combinations.id = packed.combination
-LEFT JOIN deliveries ON deliveries.id = packed.delivery;
+LEFT JOIN deliveries ON deliveries.id = packed.delivery
+LEFT JOIN words AS verdict_words ON verdict_words.id = packed.verdict
+LEFT JOIN words AS warnings_words ON warnings_words.id = packed.warnings
+LEFT JOIN words AS name_words ON name_words.id = packed.name
+LEFT JOIN words AS src_words ON src_words.id = packed.src
+LEFT JOIN words AS principal_id_words ON principal_id_words.id = packed.principal_id
+LEFT JOIN words AS principal_name_words ON principal_name_words.id = packed.principal_name
+LEFT JOIN words AS actor_id_words ON actor_id_words.id = packed.actor_id
+LEFT JOIN words AS request_words ON request_words.id = packed.request
+LEFT JOIN words AS query_words ON query_words.id = packed.query
+LEFT JOIN words AS user_agent_words ON user_agent_words.id = packed.user_agent;
