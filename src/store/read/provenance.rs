@@ -13,6 +13,7 @@ use crate::store::catalog::sightings::{self, Sighting, Source};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::read::Reader;
 use crate::store::read::stats::{StoredDelivery, delivered};
+use crate::store::segment::blocks::with_raw;
 use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::segment::{contents, long_lines};
@@ -128,8 +129,8 @@ impl Reader {
 /// The line of a spelling of an entry, from the segment that has its first delivery.
 fn line(segment: &Database, entry: u64, spelling: &Spelling) -> rusqlite::Result<Option<Vec<u8>>> {
     if let Some(id) = spelling.hidden {
-        let sql = "SELECT line FROM raw WHERE id = ?1";
-        return segment.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional();
+        let sql = with_raw(segment.columns(), "SELECT line FROM raw WHERE id = ?1");
+        return segment.prepare_cached(&sql)?.query_row([id], |row| row.get(0)).optional();
     }
     contents::spelling(segment, entry, &spelling.fingerprint)
 }

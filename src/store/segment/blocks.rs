@@ -1,8 +1,8 @@
 //! The lines of a sealed segment, in compressed blocks.
 //!
 //! A block has the lines of consecutive ids, each with a line feed at its end, in one Zstandard frame
-//! (RFC 8878) with a checksum. The database gets a temporary view `raw`, with the columns of the table
-//! that other segments have, so most statements need not know of blocks.
+//! (RFC 8878) with a checksum. A statement over `raw`, the table of lines that other segments have, gets
+//! it as a common table expression here.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -14,6 +14,7 @@ use rusqlite::functions::FunctionFlags;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{CParameter, get_frame_content_size};
 
+use crate::store::schema::Columns;
 use crate::store::segment::text::Search;
 
 /// The maximum number of lines in a block. A larger block is smaller for each line, but one line costs
@@ -38,10 +39,11 @@ macro_rules! line_of {
             $id,
             "), (SELECT read_line(",
             $id,
-            ", first_id, lines)
-             FROM main.blocks WHERE first_id <= ",
+            ", first_id, lines) FROM blocks WHERE first_id <= ",
             $id,
-            " ORDER BY first_id DESC LIMIT 1))"
+            " ORDER BY first_id DESC LIMIT 1), no_line(",
+            $id,
+            "))"
         )
     };
 }
@@ -49,11 +51,17 @@ macro_rules! line_of {
 /// The SQL expression for the line of an entry.
 pub(in crate::store) const LINE: &str = line_of!("entries.id");
 
-const RAW: &str = concat!(
-    "CREATE TEMP VIEW raw AS SELECT packed.id AS id, ",
+/// The beginning of a statement in which `raw` has the columns of the table in other segments.
+const WITH_RAW: &str = concat!(
+    "WITH raw (id, line) AS NOT MATERIALIZED (SELECT packed.id, ",
     line_of!("packed.id"),
-    " AS line FROM main.packed"
+    " FROM packed) "
 );
+
+/// A statement that selects from `raw`, for a segment with these columns.
+pub(in crate::store) fn with_raw(columns: Columns, sql: &str) -> String {
+    if columns.are_packed() { format!("{WITH_RAW}{sql}") } else { sql.to_owned() }
+}
 
 /// Writes the lines of a segment, in the order of their ids.
 pub(in crate::store) struct BlockWriter<'a> {
@@ -104,14 +112,13 @@ impl BlockWriter<'_> {
     }
 }
 
-/// Adds the view `raw` to a connection, and the functions that read blocks:
+/// Adds the functions that read blocks to a connection:
 /// - `cached_line(id)` is the line, or NULL if its block is not kept;
 /// - `read_line(id, first_id, lines)` takes it from its block, which is kept then;
+/// - `no_line(id)` fails, for no block has the line;
 /// - `may_contain(first_id, lines, words)` is false if no line of the block has the words.
 pub(in crate::store) fn register(connection: &Connection) -> rusqlite::Result<()> {
-    // The view may use them although the schema of a file is not trusted: they read only what they
-    // are given.
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DIRECTONLY;
     let kept: Arc<Mutex<Kept>> = Arc::default();
     let shared = Arc::clone(&kept);
     connection.create_scalar_function("cached_line", 1, flags, move |context| {
@@ -125,13 +132,20 @@ pub(in crate::store) fn register(connection: &Connection) -> rusqlite::Result<()
         let missing = || failure(format!("the block of line {first_id} has no line {id}"));
         kept.line(id).map(<[u8]>::to_vec).ok_or_else(missing)
     })?;
+    connection.create_scalar_function(
+        "no_line",
+        1,
+        flags,
+        |context| -> rusqlite::Result<bool> {
+            Err(failure(format!("no block has the line {}", context.get::<u64>(0)?)))
+        },
+    )?;
     connection.create_scalar_function("may_contain", 3, flags, move |context| {
         let search = context.get_or_create_aux(2, |words| Search::new(words.as_str()?))?;
         let mut kept = lock(&kept);
         kept.read(context.get(0)?, context.get_raw(1).as_bytes()?)?;
         Ok(kept.blocks.last().is_none_or(|block| search.may_be_in(&block.lines)))
-    })?;
-    connection.execute_batch(RAW)
+    })
 }
 
 fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
@@ -239,7 +253,8 @@ mod tests {
     }
 
     fn line(connection: &Connection, id: u64) -> rusqlite::Result<Vec<u8>> {
-        connection.query_row("SELECT line FROM raw WHERE id = ?1", [id], |row| row.get(0))
+        let sql = with_raw(Columns::PACKED, "SELECT line FROM raw WHERE id = ?1");
+        connection.query_row(&sql, [id], |row| row.get(0))
     }
 
     #[test]
@@ -287,5 +302,7 @@ mod tests {
         assert!(damaged(&large).contains("it is larger than a block can be"));
         let short = zstd::bulk::compress(b"one line\n", 1).unwrap();
         assert!(damaged(&short).contains("the block of line 7 has no line 8"));
+        connection.execute("DELETE FROM blocks", []).unwrap();
+        assert_eq!(line(&connection, 8).unwrap_err().to_string(), "no block has the line 8");
     }
 }

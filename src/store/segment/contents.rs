@@ -16,6 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::schema::SEGMENT_WITH_SPELLINGS;
 use crate::store::segment;
+use crate::store::segment::blocks::with_raw;
 use crate::store::segment::long_lines::{self, PIECE};
 use crate::store::sqlite::{self, Access, Database};
 
@@ -46,7 +47,7 @@ fn compare(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
     // Entries without a line would not be compared.
     let without_line = "SELECT EXISTS (SELECT 1 FROM entries
                                        WHERE id NOT IN (SELECT id FROM raw))";
-    if part.query_row(without_line, [], |row| row.get(0))? {
+    if part.query_row(&with_raw(part.columns(), without_line), [], |row| row.get(0))? {
         return Ok(false);
     }
     let line = |one: &Row<'_>, other: &Row<'_>| -> rusqlite::Result<bool> {
@@ -106,10 +107,11 @@ fn lines(database: &Database) -> String {
         true => "(SELECT line_bytes IS NOT NULL FROM entries WHERE entries.id = raw.id)",
         false => "0",
     };
-    format!(
+    let sql = format!(
         "SELECT id, CASE WHEN octet_length(line) > {PIECE} OR {in_pieces} THEN NULL ELSE line END
          FROM raw ORDER BY id"
-    )
+    );
+    with_raw(database.columns(), &sql)
 }
 
 /// Whether `whole` has each row of `part`, by the id in the first column.
@@ -150,7 +152,7 @@ pub(in crate::store) fn is_dense(path: &Path, first: u64, last: u64) -> Result<b
         "SELECT count(*) FROM raw WHERE id BETWEEN ?1 AND ?2 AND line IS NOT NULL AND {is_whole}"
     );
     let found: u64 = database
-        .query_row(&count, [first, last], |row| row.get(0))
+        .query_row(&with_raw(database.columns(), &count), [first, last], |row| row.get(0))
         .doing("count the lines", path)?;
     Ok(found == (last + 1).saturating_sub(first))
 }
@@ -171,7 +173,8 @@ pub(in crate::store) fn is_empty(path: &Path) -> Result<bool, StoreError> {
     }
     let sql = "SELECT NOT EXISTS (SELECT 1 FROM entries) AND NOT EXISTS (SELECT 1 FROM raw)
                       AND NOT EXISTS (SELECT 1 FROM deliveries)";
-    database.query_row(sql, [], |row| row.get(0)).doing("read", path)
+    let sql = with_raw(database.columns(), sql);
+    database.query_row(&sql, [], |row| row.get(0)).doing("read", path)
 }
 
 /// The size of a file, and its SHA-256 in hexadecimal.

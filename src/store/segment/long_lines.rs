@@ -9,6 +9,7 @@ use rusqlite::{Connection, MAIN_DB, OptionalExtension};
 use crate::entry::layout::MAX_LINE;
 use crate::entry::record::{WholeLine, without_torn_character};
 use crate::ingest::sha256;
+use crate::store::segment::blocks::with_raw;
 use crate::store::sqlite::Database;
 
 /// The length of a piece, in bytes. The last piece may be shorter.
@@ -52,6 +53,9 @@ fn put(segment: &Connection, id: u64, number: u64, piece: &[u8]) -> rusqlite::Re
 pub(in crate::store) fn length(segment: &Database, id: u64) -> rusqlite::Result<Option<u64>> {
     match in_pieces(segment, id)? {
         Some(bytes) => Ok(Some(bytes)),
+        None if segment.columns().are_packed() => {
+            Ok(packed_piece(segment, id, 0)?.map(|line| line.len() as u64))
+        }
         None => raw_length(segment, id),
     }
 }
@@ -112,8 +116,8 @@ fn packed_piece(segment: &Database, id: u64, number: u64) -> rusqlite::Result<Op
     if number > 0 {
         return Ok(None);
     }
-    let sql = "SELECT line FROM raw WHERE id = ?1";
-    segment.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()
+    let sql = with_raw(segment.columns(), "SELECT line FROM raw WHERE id = ?1");
+    segment.prepare_cached(&sql)?.query_row([id], |row| row.get(0)).optional()
 }
 
 /// A line that was read to its end.

@@ -13,7 +13,7 @@ use rusqlite::{Connection, Row, Statement};
 use crate::entry::Millis;
 use crate::entry::fields::KNOWN;
 use crate::store::schema::Columns;
-use crate::store::segment::blocks::BlockWriter;
+use crate::store::segment::blocks::{BlockWriter, with_raw};
 use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{
     Entries, FIRST, Ids, VerifyingKey, as_integer, expressions, key_id,
@@ -286,7 +286,8 @@ impl<'a> Packer<'a> {
     /// Writes the lines of the segment, which begins with the id `first_id`.
     pub(in crate::store) fn lines(&self, from: &Database, first_id: u64) -> rusqlite::Result<()> {
         let mut blocks = BlockWriter::new(self.to, first_id)?;
-        let mut lines = from.prepare("SELECT id, line FROM raw ORDER BY id")?;
+        let mut lines =
+            from.prepare(&with_raw(from.columns(), "SELECT id, line FROM raw ORDER BY id"))?;
         let mut rows = lines.query([])?;
         let mut next = first_id;
         while let Some(row) = rows.next()? {

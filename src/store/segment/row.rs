@@ -16,6 +16,7 @@ use crate::entry::words::UnknownWord;
 use crate::entry::{Fields, Format, Kind, Millis, VerdictName, Warning};
 use crate::ingest::Entry;
 use crate::store::schema::Columns;
+use crate::store::segment::blocks::with_raw;
 use crate::store::segment::condition::{Sql, line};
 use crate::store::segment::long_lines;
 use crate::store::sqlite::Database;
@@ -212,7 +213,7 @@ impl Entries for Database {
     fn lengths(&self, ids: &Ids<'_>) -> rusqlite::Result<HashMap<u64, u64>> {
         let mut sql = Sql::default();
         ids.among("id", sql.push("SELECT id, octet_length(line) FROM raw WHERE "));
-        let mut statement = self.prepare_cached(&sql.text)?;
+        let mut statement = self.prepare_cached(&with_raw(self.columns(), &sql.text))?;
         statement
             .query_map(params_from_iter(&sql.parameters), |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect()

@@ -12,6 +12,7 @@ use crate::ingest::{Entry, Fingerprint};
 use crate::store::catalog::Catalog;
 use crate::store::catalog::overlay::{MAX_SPELLINGS, Overlay};
 use crate::store::error::{SqliteContext, StoreError};
+use crate::store::segment::blocks::with_raw;
 use crate::store::segment::identity::{self, Identity};
 use crate::store::segment::row::EntryMetadata;
 use crate::store::sqlite::Database;
@@ -45,8 +46,8 @@ impl Segments<'_> {
     /// The line of the entry `id`, and the segment that has it.
     fn line(&mut self, id: u64) -> Result<(&Database, Vec<u8>), StoreError> {
         let segment = self.with(id)?;
-        let sql = "SELECT line FROM raw WHERE id = ?1";
-        let line = || segment.prepare_cached(sql)?.query_row([id], |row| row.get(0));
+        let sql = with_raw(segment.columns(), "SELECT line FROM raw WHERE id = ?1");
+        let line = || segment.prepare_cached(&sql)?.query_row([id], |row| row.get(0));
         let line = line().doing("read a line", segment.path())?;
         Ok((segment, line))
     }

@@ -15,7 +15,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use rayon::prelude::*;
-use rusqlite::Connection;
 use serde::Serialize;
 
 use self::entry::{Found, Overlaid, Recorded, Slice};
@@ -27,9 +26,10 @@ use crate::store::catalog::Catalog;
 use crate::store::catalog::segments::{Segment, State};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::read::Reader;
+use crate::store::segment::blocks::with_raw;
 use crate::store::segment::contents;
 use crate::store::segment::row::Ids;
-use crate::store::sqlite::{self, MAX_ID};
+use crate::store::sqlite::{self, Database, MAX_ID};
 
 /// The result of a check.
 #[derive(Debug, Default, Serialize)]
@@ -314,14 +314,14 @@ fn end(segment: &Segment, greatest: u64) -> u64 {
 }
 
 /// Whether there is an entry and a line for each id from `first` to `last`.
-fn dense(connection: &Connection, first: u64, last: u64) -> rusqlite::Result<Option<String>> {
+fn dense(segment: &Database, first: u64, last: u64) -> rusqlite::Result<Option<String>> {
     let expected = (last + 1).saturating_sub(first);
     let sql = "SELECT (SELECT count(*) FROM entries WHERE id BETWEEN ?1 AND ?2),
                       (SELECT count(*) FROM raw WHERE id BETWEEN ?1 AND ?2),
                       (SELECT count(*) FROM entries WHERE id < ?1),
                       (SELECT first_id FROM segment)";
     let (entries, lines, before, first_id): (u64, u64, u64, u64) =
-        connection.query_row(sql, [first, last], |row| {
+        segment.query_row(&with_raw(segment.columns(), sql), [first, last], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
         })?;
     let sound = (entries, lines, before, first_id) == (expected, expected, 0, first);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use rusqlite::{Connection, Row};
+use rusqlite::Row;
 
 pub(in crate::store) use self::queue::{Progress, RecheckQueue};
 use crate::entry::{Malformed, Millis, VerdictName};
@@ -22,7 +22,10 @@ use crate::random;
 use crate::signature::{KeySet, Reason, Verdict};
 use crate::store::catalog::Catalog;
 use crate::store::error::{SqliteContext, StoreError};
+use crate::store::schema::Columns;
+use crate::store::segment::blocks;
 use crate::store::segment::row::{self, EntryMetadata};
+use crate::store::sqlite::Database;
 use crate::store::write::duplicates::OlderSegments;
 use crate::store::write::spellings::{self, Segments};
 
@@ -59,9 +62,14 @@ pub(in crate::store) fn live_is_older(catalog: &Catalog) -> Result<bool, StoreEr
 }
 
 impl Recorded {
-    /// What [`read`](Recorded::read) takes, in SQL over `entries`.
-    const VALUES: &str = "id, received_at, delivery, input, verdict, reason,
-        (SELECT line FROM raw WHERE raw.id = entries.id)";
+    /// What [`read`](Recorded::read) takes, in SQL over `entries` with these columns.
+    fn values(columns: Columns) -> String {
+        let line = match columns.are_packed() {
+            true => blocks::LINE,
+            false => "(SELECT line FROM raw WHERE raw.id = entries.id)",
+        };
+        format!("id, received_at, delivery, input, verdict, reason, {line}")
+    }
 
     fn read(row: &Row<'_>) -> rusqlite::Result<Recorded> {
         Ok(Recorded {
@@ -77,16 +85,12 @@ impl Recorded {
 }
 
 /// The next entries of a segment after the id `after` that meet the condition.
-fn awaiting(
-    connection: &Connection,
-    condition: &str,
-    after: u64,
-) -> rusqlite::Result<Vec<Recorded>> {
-    let values = Recorded::VALUES;
+fn awaiting(segment: &Database, condition: &str, after: u64) -> rusqlite::Result<Vec<Recorded>> {
+    let values = Recorded::values(segment.columns());
     let sql = format!(
         "SELECT {values} FROM entries WHERE id > ?1 AND {condition} ORDER BY id LIMIT {SLICE}"
     );
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = segment.prepare_cached(&sql)?;
     let mut rows = statement.query([after])?;
     let (mut slice, mut bytes) = (Vec::new(), 0);
     while bytes < SLICE_BYTES

@@ -79,7 +79,7 @@ fn judged(from: &impl Entries, ids: RangeInclusive<u64>) -> rusqlite::Result<Jud
             break;
         }
     }
-    let mut values = Sql::from(Recorded::VALUES);
+    let mut values = Sql::from(&Recorded::values(from.columns()));
     values.push(", (SELECT public FROM keys WHERE keys.id = entries.key)");
     let mut entries = Vec::new();
     from.each(&values, &Sql::from("verdict <> 'malformed'"), &Ids::Range(first..=end), |row| {
