@@ -328,6 +328,7 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
+    use crate::entry::fields::KNOWN;
     use crate::store::read::query::TimeRange;
     use crate::store::segment::packed::Packer;
     use crate::store::segment::{SCHEMA, SEALED, blocks, condition};
@@ -404,6 +405,23 @@ mod tests {
             let first = format!("SEARCH packed USING INDEX {index}");
             assert!(plan.replace("COVERING ", "").starts_with(&first), "{text}: {plan}");
             assert!(!plan.contains("TEMP B-TREE"), "{text}: {plan}");
+        }
+    }
+
+    #[test]
+    fn every_field_can_be_searched_in_a_packed_segment() {
+        let system = ["id", "verdict", "reason", "format", "kind", "warning", "kid", "input"];
+        let others = ["delivery", "received_at", "time", "no_column"];
+        let known = KNOWN.iter().map(|(name, _)| *name);
+        for name in system.into_iter().chain(others).chain(known) {
+            for text in [format!("{name}:*"), format!("NOT {name}:*")] {
+                let (query, window) = query(&text);
+                packed_plan(&walk(&query, Columns::PACKED, &window));
+                packed_plan(&sweep(&query, Columns::PACKED, &window, By::Any));
+                let condition = &query.condition(Columns::PACKED);
+                let mut sql = Sql::from("SELECT id FROM entries WHERE ");
+                packed_plan(sql.add(condition));
+            }
         }
     }
 

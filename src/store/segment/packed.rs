@@ -275,9 +275,11 @@ impl<'a> Packer<'a> {
             }
             let found = (row.get(0)?, hash(&values, DefaultHasher::new()));
             if added.next() != Some(&found) {
-                let why = format!("the entry {} is not read as it was written", found.0);
-                return Err(rusqlite::Error::UserFunctionError(why.into()));
+                return Err(differs(found.0));
             }
+        }
+        if let Some((id, _)) = added.next() {
+            return Err(differs(*id));
         }
         self.added.clear();
         Ok(())
@@ -305,6 +307,11 @@ impl<'a> Packer<'a> {
     pub(in crate::store) fn finish(self) -> rusqlite::Result<()> {
         self.to.execute_batch(include_str!("../schema/packed/0003-indexes.sql"))
     }
+}
+
+fn differs(id: u64) -> rusqlite::Error {
+    let why = format!("the entry {id} is not read as it was written");
+    rusqlite::Error::UserFunctionError(why.into())
 }
 
 /// Where the columns are in the rows that [`expressions`] selects.
@@ -468,6 +475,7 @@ mod tests {
             ("UPDATE combinations SET status = 201", Some(1)),
             ("UPDATE packed SET delivery_count = 2 WHERE id = 3", Some(3)),
             ("UPDATE packed SET event_time = 6 WHERE id = 1", Some(1)),
+            ("DELETE FROM packed WHERE id = 3", Some(3)),
         ] {
             let to = Connection::open_in_memory().unwrap();
             let mut packer = Packer::new(&from, &to, true).unwrap();
