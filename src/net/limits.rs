@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// File descriptors kept for the store, the outputs and the key sources. Half of all descriptors, if
 /// that is less.
-const RESERVED_DESCRIPTORS: usize = 256;
+const RESERVED_DESCRIPTORS: usize = 512;
 
 /// The console gets one in this many of the connections.
 const CONSOLE_SHARE: usize = 8;
@@ -97,9 +97,9 @@ mod tests {
     fn some_descriptors_are_reserved() {
         check(1024, None, 1024, 1024);
         check(1024, Some(1 << 20), 1024, 1024);
-        check(1024, Some(2304), 1024, 1024);
-        check(1024, Some(2000), 1024, 218);
-        check(1024, Some(1024), 672, 96);
+        check(1024, Some(2560), 1024, 1024);
+        check(1024, Some(2000), 1024, 186);
+        check(1024, Some(1024), 448, 64);
         check(100, Some(1024), 100, 100);
         check(1024, Some(64), 28, 4);
         check(1024, Some(0), 1, 1);

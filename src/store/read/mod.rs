@@ -63,8 +63,10 @@ struct Idle {
     databases: Vec<Database>,
 }
 
-/// The maximum number of idle connections of each kind.
-const IDLE: usize = 32;
+/// The maximum numbers of idle connections to the catalog and to other databases. It takes longer to
+/// open a segment than to find an entry in it by an index.
+const IDLE_CATALOGS: usize = 32;
+const IDLE_DATABASES: usize = 256;
 
 /// How often the catalog is read again before a missing file is an error.
 const ATTEMPTS: usize = 100;
@@ -130,7 +132,7 @@ impl Reader {
         if is_sound(&done) && catalog.path().exists() {
             let mut idle = self.idle();
             idle.catalogs.push(catalog);
-            idle.catalogs.truncate(IDLE);
+            idle.catalogs.truncate(IDLE_CATALOGS);
         }
         done
     }
@@ -267,9 +269,13 @@ impl Reader {
         if !database.path().exists() {
             return;
         }
+        // The system keeps its pages, and many connections are idle.
+        if database.release_memory().is_err() {
+            return;
+        }
         let mut idle = self.idle();
         idle.databases.push(database);
-        if idle.databases.len() > IDLE {
+        if idle.databases.len() > IDLE_DATABASES {
             drop(idle.databases.remove(0));
         }
     }

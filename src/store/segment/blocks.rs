@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
@@ -27,9 +27,9 @@ const BYTES: usize = 1 << 20;
 /// The maximum size of a decompressed block, in bytes: [`BYTES`] and one more line.
 const MAX_BYTES: usize = 4 << 20;
 
-/// The number of blocks that a connection keeps. Neighbours in time are in the blocks of the
-/// deliveries that came at the same time.
-const KEPT: usize = 4;
+/// The number of blocks that a thread keeps. Neighbours in time are in the blocks of the deliveries that
+/// came at the same time.
+const MOST: usize = 4;
 
 /// The SQL expression for the line of `{id}`.
 macro_rules! line_of {
@@ -119,18 +119,20 @@ impl BlockWriter<'_> {
 /// - `may_contain(first_id, lines, words)` is false if no line of the block has the words.
 pub(in crate::store) fn register(connection: &Connection) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DIRECTONLY;
-    let kept: Arc<Mutex<Kept>> = Arc::default();
-    let shared = Arc::clone(&kept);
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     connection.create_scalar_function("cached_line", 1, flags, move |context| {
-        Ok(lock(&shared).line(context.get(0)?).map(<[u8]>::to_vec))
+        let id = context.get(0)?;
+        Ok(KEPT.with_borrow_mut(|kept| kept.line(number, id).map(<[u8]>::to_vec)))
     })?;
-    let shared = Arc::clone(&kept);
     connection.create_scalar_function("read_line", 3, flags, move |context| {
         let (id, first_id): (u64, u64) = (context.get(0)?, context.get(1)?);
-        let mut kept = lock(&shared);
-        kept.read(first_id, context.get_raw(2).as_bytes()?)?;
         let missing = || failure(format!("the block of line {first_id} has no line {id}"));
-        kept.line(id).map(<[u8]>::to_vec).ok_or_else(missing)
+        let block = context.get_raw(2).as_bytes()?;
+        KEPT.with_borrow_mut(|kept| {
+            kept.read((number, first_id), block)?;
+            kept.line(number, id).map(<[u8]>::to_vec).ok_or_else(missing)
+        })
     })?;
     connection.create_scalar_function(
         "no_line",
@@ -142,24 +144,30 @@ pub(in crate::store) fn register(connection: &Connection) -> rusqlite::Result<()
     )?;
     connection.create_scalar_function("may_contain", 3, flags, move |context| {
         let search = context.get_or_create_aux(2, |words| Search::new(words.as_str()?))?;
-        let mut kept = lock(&kept);
-        kept.read(context.get(0)?, context.get_raw(1).as_bytes()?)?;
-        Ok(kept.blocks.last().is_none_or(|block| search.may_be_in(&block.lines)))
+        let (first_id, block) = (context.get(0)?, context.get_raw(1).as_bytes()?);
+        KEPT.with_borrow_mut(|kept| {
+            kept.read((number, first_id), block)?;
+            Ok(kept.blocks.last().is_none_or(|block| search.may_be_in(&block.lines)))
+        })
     })
 }
 
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The blocks that were read last, the newest at the end.
-#[derive(Default)]
+/// The blocks that a thread read last, the newest at the end.
 struct Kept {
     blocks: Vec<Block>,
+    /// It takes a fifth of the time of a search to make one for each block.
+    decompressor: Option<Decompressor<'static>>,
+}
+
+thread_local! {
+    static KEPT: RefCell<Kept> = const {
+        RefCell::new(Kept { blocks: Vec::new(), decompressor: None })
+    };
 }
 
 struct Block {
-    first_id: u64,
+    /// The number of the connection, and the id of the first line.
+    place: (u64, u64),
     /// The decompressed lines.
     lines: Vec<u8>,
     /// The end of each line, before its line feed. Empty until a line is taken.
@@ -167,30 +175,32 @@ struct Block {
 }
 
 impl Kept {
-    fn line(&mut self, id: u64) -> Option<&[u8]> {
-        self.blocks.iter_mut().rev().find_map(|block| block.line(id))
+    /// The line of a connection, if its block is kept.
+    fn line(&mut self, connection: u64, id: u64) -> Option<&[u8]> {
+        let blocks = self.blocks.iter_mut().rev();
+        blocks.filter(|block| block.place.0 == connection).find_map(|block| block.line(id))
     }
 
     /// Decompresses a block. It becomes the newest.
-    fn read(&mut self, first_id: u64, block: &[u8]) -> rusqlite::Result<()> {
-        let at = self.blocks.iter().position(|one| one.first_id == first_id);
+    fn read(&mut self, place: (u64, u64), block: &[u8]) -> rusqlite::Result<()> {
+        let at = self.blocks.iter().position(|one| one.place == place);
         if let Some(at) = at {
             let block = self.blocks.remove(at);
             self.blocks.push(block);
             return Ok(());
         }
-        let oldest = (self.blocks.len() >= KEPT).then(|| self.blocks.remove(0));
+        let oldest = (self.blocks.len() >= MOST).then(|| self.blocks.remove(0));
         let mut lines = oldest.map(|block| block.lines).unwrap_or_default();
-        let damaged = |why| failure(format!("the block of line {first_id} is damaged: {why}"));
-        decompress(block, &mut lines).map_err(damaged)?;
-        self.blocks.push(Block { first_id, lines, ends: Vec::new() });
+        let damaged = |why| failure(format!("the block of line {} is damaged: {why}", place.1));
+        decompress(&mut self.decompressor, block, &mut lines).map_err(damaged)?;
+        self.blocks.push(Block { place, lines, ends: Vec::new() });
         Ok(())
     }
 }
 
 impl Block {
     fn line(&mut self, id: u64) -> Option<&[u8]> {
-        let at = usize::try_from(id.checked_sub(self.first_id)?).ok()?;
+        let at = usize::try_from(id.checked_sub(self.place.1)?).ok()?;
         if at as u64 >= LINES {
             return None;
         }
@@ -203,26 +213,25 @@ impl Block {
     }
 }
 
-thread_local! {
-    /// It takes a fifth of the time of a search to make one for each block.
-    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
 /// Decompresses a block into `lines`.
-fn decompress(block: &[u8], lines: &mut Vec<u8>) -> Result<(), Cow<'static, str>> {
+fn decompress(
+    decompressor: &mut Option<Decompressor<'static>>,
+    block: &[u8],
+    lines: &mut Vec<u8>,
+) -> Result<(), Cow<'static, str>> {
     let size = get_frame_content_size(block).ok().flatten().ok_or("it is no Zstandard frame")?;
     let size = usize::try_from(size).ok().filter(|size| *size <= MAX_BYTES);
     let size = size.ok_or("it is larger than a block can be")?;
     lines.clear();
     lines.reserve(size);
-    let decompressed = DECOMPRESSOR.with_borrow_mut(|kept| {
-        let one = match kept {
+    let mut run = || {
+        let one = match decompressor {
             Some(one) => one,
-            None => kept.insert(Decompressor::new()?),
+            None => decompressor.insert(Decompressor::new()?),
         };
-        one.decompress_to_buffer(block, lines)
-    });
-    decompressed.map(drop).map_err(|error| error.to_string().into())
+        one.decompress_to_buffer(block, lines).map(drop)
+    };
+    run().map_err(|error: io::Error| error.to_string().into())
 }
 
 fn failure(why: impl ToString) -> rusqlite::Error {
@@ -289,11 +298,11 @@ mod tests {
             line(&connection, 8).unwrap_err().to_string()
         };
         let (mut whole, mut found) = (Vec::new(), Vec::new());
-        decompress(&block, &mut whole).unwrap();
+        decompress(&mut None, &block, &mut whole).unwrap();
         for at in 0..block.len() {
             let mut block = block.clone();
             block[at] ^= 1;
-            let same = decompress(&block, &mut found).is_ok_and(|()| found == whole);
+            let same = decompress(&mut None, &block, &mut found).is_ok_and(|()| found == whole);
             // The fifth byte has a bit that means nothing.
             assert!(same || !damaged(&block).is_empty(), "byte {at}");
         }
