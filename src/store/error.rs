@@ -80,6 +80,9 @@ pub enum StoreError {
         /// The copy.
         to: PathBuf,
     },
+    /// The bytes of a sealed file are not those that were recorded.
+    #[error("{} was changed after it was sealed: its SHA-256 is not the recorded one", .0.display())]
+    Changed(PathBuf),
     /// A database was not written by Vidimus.
     #[error("{} is not a vidimus database", .0.display())]
     Foreign(PathBuf),

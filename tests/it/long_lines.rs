@@ -11,7 +11,9 @@ use vidimus::store::{Directory, Options, Reader};
 
 use crate::console::{ask, conforms, get};
 use crate::harness::home::{Home, append};
-use crate::harness::{Endpoint, Reply, Serve, Setup, cef, json_lines, run, wait_until};
+use crate::harness::{
+    Endpoint, Reply, Serve, Setup, assert_sound, cef, json_lines, run, wait_until,
+};
 
 /// A configuration with a short limit for parsed lines.
 const SHORT: &str = "[receiver]\nmax_line = '1KiB'\n";
@@ -195,4 +197,23 @@ fn sealing_splits_the_long_lines_of_an_earlier_version() {
     append(&store, &long_line(), &KeySet::default());
     assert_eq!(reader().entry(1).unwrap().unwrap().whole.unwrap().bytes, whole().bytes);
     assert!(reader().entry(3).unwrap().is_none(), "the entry existed before");
+}
+
+#[test]
+fn lines_of_many_pieces_that_are_parsed_are_sealed() {
+    let config = "[receiver]\nmax_line = '16MiB'\nmax_body = '64MiB'\nmax_decoded = '64MiB'\n";
+    let mut serve = Setup::new().config(config).start();
+    let line = |length: usize| format!("{{\"name\":\"{}\"}}\n", "x".repeat(length));
+    let body = [line(1), line(3 << 19), line(6 << 20), line((16 << 20) - 20), line(2)].concat();
+    assert_eq!(serve.deliver(&body)["stored"], 5);
+    serve.stop();
+    let data = serve.data();
+    let (code, _, stderr) = run(["store", "seal", "--data-dir"], &data);
+    assert_eq!(code, Some(0), "{stderr}");
+    let (code, out, stderr) = run(["export", "-o", "raw", "--data-dir"], &data);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(out == body);
+    let (_, stats, _) = run(["store", "stats", "-o", "jsonl", "--data-dir"], &data);
+    assert_eq!(json_lines(&stats)[0]["states"]["sealed"], 1);
+    assert_sound(&data);
 }

@@ -136,16 +136,21 @@ impl Background {
         report("prune", pruned);
     }
 
-    /// Seals all closed segments, except the one that starts with `but`.
+    /// Seals all closed segments, except the one that starts with `but`. If one cannot be sealed, the
+    /// others are, and its error is returned.
     fn seal_closed(&mut self, but: Option<u64>) -> Result<(), StoreError> {
+        let mut failed = Ok(());
         for segment in self.catalog.segments()? {
             let is_due = segment.state == State::Closed && Some(segment.first_id) != but;
             if is_due && !self.is_stopping() {
                 let switched = || relist(&self.writer);
-                seal::seal(&self.directory, &self.catalog, &segment, &switched)?;
+                match seal::seal(&self.directory, &self.catalog, &segment, &switched) {
+                    Err(error) if seal::is_of_segment(&error) => failed = Err(error),
+                    sealed => sealed?,
+                }
             }
         }
-        Ok(())
+        failed
     }
 
     /// Starts a recheck with a new key.

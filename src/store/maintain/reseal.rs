@@ -6,10 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::store::catalog::Catalog;
+use crate::store::catalog::segments::Segment;
 use crate::store::directory::Directory;
 use crate::store::error::StoreError;
 use crate::store::maintain::seal;
-use crate::store::segment::packed;
+use crate::store::segment::{contents, packed};
 
 /// A segment that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub(in crate::store) fn next(
     for (at, segment) in segments.iter().enumerate().filter(|(_, one)| one.first_id > after) {
         let write = || match segment.open(directory)?.version() {
             packed::VERSION => Ok(None),
+            _ if is_changed(directory, segment)? => {
+                Err(StoreError::Changed(directory.segment(&segment.file)))
+            }
             _ => {
                 let before = segment.bytes(directory);
                 seal::seal(directory, catalog, segment, switched)?;
@@ -45,13 +49,17 @@ pub(in crate::store) fn next(
         let result = match write() {
             Ok(None) => continue,
             Ok(Some(bytes)) => Ok(bytes),
-            Err(error @ StoreError::Sqlite { .. } | error @ StoreError::BadCopy { .. }) => {
-                Err(error.to_string())
-            }
+            Err(error) if seal::is_of_segment(&error) => Err(error.to_string()),
             Err(error) => return Err(error),
         };
         let place = (at, segments.len() - at - 1);
         return Ok(Some(Resealed { first_id: segment.first_id, result, place }));
     }
     Ok(None)
+}
+
+/// Whether the bytes of a sealed file are not those that were recorded. Writing it anew would hide that.
+fn is_changed(directory: &Directory, segment: &Segment) -> Result<bool, StoreError> {
+    let found = contents::hash(&directory.segment(&segment.file))?;
+    Ok(segment.sealed.as_ref().is_some_and(|recorded| *recorded != found))
 }

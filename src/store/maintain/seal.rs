@@ -10,7 +10,7 @@ use std::fs;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::ingest::Fingerprint;
 use crate::store::catalog::Catalog;
@@ -36,6 +36,17 @@ pub(in crate::store) fn seal(
     let Some(before) = &segment.closed else { return Ok(()) };
     let prepared = prepare(directory, catalog, segment, before)?;
     publish(directory, catalog, segment, &prepared, switched)
+}
+
+/// Whether an error is of the segment, so that others may be sealed nevertheless.
+pub(in crate::store) fn is_of_segment(error: &StoreError) -> bool {
+    match error {
+        StoreError::Sqlite { source, .. } => {
+            source.sqlite_error_code() != Some(ErrorCode::DiskFull)
+        }
+        StoreError::BadCopy { .. } | StoreError::Changed(_) => true,
+        _ => false,
+    }
 }
 
 /// A sealed file without its final name.
@@ -105,7 +116,8 @@ fn clear(path: &Path, old: &Path, ids: RangeInclusive<u64>) -> Result<(), StoreE
     if !path.exists() {
         return Ok(());
     }
-    if !contents::is_dense(old, *ids.start(), *ids.end())? {
+    // After a repair, the copy may be all that is left of a segment.
+    if path == old || !contents::is_dense(old, *ids.start(), *ids.end())? {
         return Err(StoreError::BadCopy { from: old.to_owned(), to: path.to_owned() });
     }
     remove_database(path)

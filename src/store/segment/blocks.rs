@@ -24,8 +24,9 @@ const LINES: u64 = 256;
 /// A block ends when its lines have this many bytes.
 const BYTES: usize = 1 << 20;
 
-/// The maximum size of a decompressed block, in bytes: [`BYTES`] and one more line.
-const MAX_BYTES: usize = 4 << 20;
+/// The maximum size of a decompressed block, in bytes: [`BYTES`] and one more line. The receiver can be
+/// told to parse lines of up to 16 MiB.
+const MAX_BYTES: usize = (17 << 20) + 1;
 
 /// The number of blocks that a thread keeps. Neighbours in time are in the blocks of the deliveries that
 /// came at the same time.
@@ -190,7 +191,8 @@ impl Kept {
             return Ok(());
         }
         let oldest = (self.blocks.len() >= MOST).then(|| self.blocks.remove(0));
-        let mut lines = oldest.map(|block| block.lines).unwrap_or_default();
+        let is_usual = |lines: &Vec<u8>| lines.capacity() <= 2 * BYTES;
+        let mut lines = oldest.map(|block| block.lines).filter(is_usual).unwrap_or_default();
         let damaged = |why| failure(format!("the block of line {} is damaged: {why}", place.1));
         decompress(&mut self.decompressor, block, &mut lines).map_err(damaged)?;
         self.blocks.push(Block { place, lines, ends: Vec::new() });
@@ -268,9 +270,16 @@ mod tests {
 
     #[test]
     fn every_line_is_read_back_in_any_order() {
-        let long = vec![b'x'; BYTES];
+        let (long, longest) = (vec![b'x'; BYTES], vec![b'y'; 16 << 20]);
         let mut lines: Vec<Vec<u8>> = (0..1000).map(|n| format!("line {n}").into_bytes()).collect();
-        lines.extend([Vec::new(), vec![0, 255, b'\r'], long.clone(), long, b"last".to_vec()]);
+        lines.extend([
+            Vec::new(),
+            vec![0, 255, b'\r'],
+            long.clone(),
+            long,
+            longest,
+            b"last".to_vec(),
+        ]);
         let connection = segment(&lines);
         let order =
             (0..lines.len()).chain((0..lines.len()).rev()).chain((0..lines.len()).step_by(97));
@@ -284,8 +293,9 @@ mod tests {
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();
-        // Three full blocks, then up to the first long line, then the second, then the rest.
-        assert_eq!(blocks[2..], [(519, 774), (775, 1009), (1010, 1010), (1011, 1011)]);
+        // Three full blocks, then up to the first long line, then each long line, then the rest.
+        let long = [(1010, 1010), (1011, 1011), (1012, 1012)];
+        assert_eq!(blocks[2..], [&[(519, 774), (775, 1009)], &long[..]].concat());
     }
 
     #[test]

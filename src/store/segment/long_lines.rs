@@ -54,7 +54,7 @@ pub(in crate::store) fn length(segment: &Database, id: u64) -> rusqlite::Result<
     match in_pieces(segment, id)? {
         Some(bytes) => Ok(Some(bytes)),
         None if segment.columns().are_packed() => {
-            Ok(packed_piece(segment, id, 0)?.map(|line| line.len() as u64))
+            Ok(packed_line(segment, id)?.map(|line| line.len() as u64))
         }
         None => raw_length(segment, id),
     }
@@ -111,11 +111,15 @@ fn raw_piece(connection: &Connection, id: u64, number: u64) -> rusqlite::Result<
     Ok(Some(bytes))
 }
 
-/// A piece of a line that is in a block, where no line is long.
+/// A piece of a line that is in a block.
 fn packed_piece(segment: &Database, id: u64, number: u64) -> rusqlite::Result<Option<Vec<u8>>> {
-    if number > 0 {
-        return Ok(None);
-    }
+    Ok(packed_line(segment, id)?.and_then(|line| {
+        let number = usize::try_from(number).unwrap_or(usize::MAX);
+        line.chunks(PIECE).nth(number).map(<[u8]>::to_vec)
+    }))
+}
+
+fn packed_line(segment: &Database, id: u64) -> rusqlite::Result<Option<Vec<u8>>> {
     let sql = with_raw(segment.columns(), "SELECT line FROM raw WHERE id = ?1");
     segment.prepare_cached(&sql)?.query_row([id], |row| row.get(0)).optional()
 }

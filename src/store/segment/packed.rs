@@ -70,7 +70,9 @@ const OWN: [&str; 7] =
 pub(in crate::store) const SEARCHED: &str = "(SELECT id, time, delivery, trace_id, combination,
     coalesce(received_at, (SELECT received_at FROM deliveries
                            WHERE deliveries.id = packed.delivery)) AS received_at,
-    coalesce((SELECT value FROM words WHERE words.id = packed.verdict), 'valid') AS verdict,
+    CASE WHEN verdict IS NULL THEN 'valid'
+         ELSE coalesce((SELECT value FROM words WHERE words.id = packed.verdict), 'malformed')
+         END AS verdict,
     (SELECT value FROM words WHERE words.id = packed.warnings) AS warnings,
     (SELECT \"key\" FROM combinations WHERE combinations.id = packed.combination) AS \"key\",
     CASE WHEN event_ts IS x'' THEN strftime('%Y-%m-%dT%H:%M:%SZ', time / 1000, 'unixepoch')
@@ -204,8 +206,9 @@ impl<'a> Packer<'a> {
         if !entry.is_shown {
             values[places.signed] = ValueRef::Null;
         }
-        if let ValueRef::Integer(key) = &mut values[places.key] {
-            *key = keys.get(key).copied().unwrap_or(*key);
+        if let ValueRef::Integer(key) = values[places.key] {
+            values[places.key] =
+                keys.get(&key).map_or(ValueRef::Null, |key| ValueRef::Integer(*key));
         }
         if self.compares {
             self.added.push((entry.id, hash(&values, DefaultHasher::new())));

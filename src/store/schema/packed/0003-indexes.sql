@@ -35,7 +35,8 @@ CREATE TEMP TABLE found AS
     JOIN combinations ON combinations.id = combination;
 CREATE INDEX temp.found_combination ON found (combination, verdict);
 INSERT OR IGNORE INTO outcomes
-    SELECT outcome, kind, coalesce((SELECT value FROM words WHERE words.id = found.verdict), 'valid'),
+    SELECT outcome, kind, CASE WHEN found.verdict IS NULL THEN 'valid'
+                ELSE coalesce((SELECT value FROM words WHERE words.id = found.verdict), 'malformed') END,
            severity, success, granted, kong_initiated, status
     FROM found JOIN combinations ON combinations.id = combination;
 INSERT INTO outcomes_by_minute
@@ -77,7 +78,8 @@ CREATE TABLE classes (
 );
 INSERT INTO classes
     SELECT kind,
-           coalesce((SELECT value FROM words WHERE words.id = counted.verdict), 'valid'),
+           CASE WHEN counted.verdict IS NULL THEN 'valid'
+                ELSE coalesce((SELECT value FROM words WHERE words.id = counted.verdict), 'malformed') END,
            reason,
            (SELECT value FROM words WHERE words.id = counted.warnings),
            (SELECT value FROM words WHERE words.id = counted.name AND octet_length(value) <= 256),

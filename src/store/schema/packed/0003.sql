@@ -117,7 +117,7 @@ CREATE VIEW entries AS SELECT
     combinations.input,
     combinations.format,
     combinations.kind,
-    coalesce(verdict_words.value, 'valid') AS verdict,
+    CASE WHEN packed.verdict IS NULL THEN 'valid' ELSE coalesce(verdict_words.value, 'malformed') END AS verdict,
     combinations.reason,
     combinations."key",
     combinations.covers,
