@@ -80,21 +80,35 @@ fn fill_store(data: &Path, lines: &[String], keys: &KeySet) {
     store.seal().expect("sealed");
 }
 
-/// The cost of batches in which some signatures are bad, to the cost of checking each line alone.
+/// The cost of batches in which some signatures are bad or of another key, to the cost of checking each line alone.
 /// One thread checks them.
 fn bad_signatures() {
     const BATCH: usize = 256;
     let batches = common::scaled(100);
-    let ((mut good, keys), (mut bad, _)) =
+    let ((mut good, keys), (mut bad, other)) =
         (common::line_maker(Format::Json), common::line_maker(Format::Json));
     let seed = vidimus::random::seed().expect("random bytes");
-    for (what, bad_in_batch) in
-        [("no bad signature", 0), ("one bad signature in each batch", 1), ("all bad", BATCH)]
-    {
+    // Two of eight keys are used, the first and the last.
+    let mut several = vec![keys.keys()[0].clone()];
+    several.extend((0..6).map(|_| common::line_maker(Format::Json).1.keys()[0].clone()));
+    several.push(other.keys()[0].clone());
+    let several = KeySet::new(several);
+    // Bad ones are everywhere in a batch.
+    let spread = |most: usize| move |n: usize| (n + 37 * (n / BATCH)) % BATCH < most;
+    let runs = |length: usize| move |n: usize| (n / length) % 2 == 1;
+    type Case<'a> = (&'a str, &'a dyn Fn(usize) -> bool, &'a KeySet);
+    let cases: [Case<'_>; 7] = [
+        ("no bad signature", &spread(0), &keys),
+        ("one bad signature in each batch", &spread(1), &keys),
+        ("all bad", &spread(BATCH), &keys),
+        ("two of 8 keys in turn", &runs(1), &several),
+        ("two of 8 keys, runs of 40", &runs(40), &several),
+        ("two of 8 keys, one of the first in each batch", &|n| n % BATCH > 0, &several),
+        ("8 keys, one used", &spread(0), &several),
+    ];
+    for (what, is_of_other, keys) in cases {
         let line = |n: usize| {
-            // Bad ones are everywhere in a batch.
-            let is_bad = (n + 37 * (n / BATCH)) % BATCH < bad_in_batch;
-            let maker = if is_bad { &mut bad } else { &mut good };
+            let maker = if is_of_other(n) { &mut bad } else { &mut good };
             maker.line(common::time(n))
         };
         let lines: Vec<String> = (0..batches * BATCH).map(line).collect();
@@ -102,18 +116,18 @@ fn bad_signatures() {
         let ratio = |_| {
             let started = Instant::now();
             for line in &lines {
-                std::hint::black_box(CheckedLine::new(line.as_bytes(), &keys, most));
+                std::hint::black_box(CheckedLine::new(line.as_bytes(), keys, most));
             }
             let alone = started.elapsed();
             let started = Instant::now();
             for batch in lines.chunks(BATCH) {
                 let batch = batch.iter().map(String::as_bytes);
-                std::hint::black_box(CheckedLine::all(batch, &keys, most, &budget, &seed));
+                std::hint::black_box(CheckedLine::all(batch, keys, most, &budget, &seed));
             }
             started.elapsed().as_secs_f64() / alone.as_secs_f64()
         };
         let ratio = common::median((0..ROUNDS).map(ratio).collect());
-        let wanted = if bad_in_batch == 0 { "" } else { "below 1.5" };
+        let wanted = if what.starts_with("no bad") { "" } else { "below 1.5" };
         let what = format!("batches of {BATCH} to each alone, {what}");
         common::figure(&what, format!("{ratio:.2}"), wanted);
     }

@@ -218,12 +218,18 @@ pub enum KeySetError {
     TooMany(usize),
 }
 
+/// Enough for one batch of 256.
+const MOST_CREDIT: usize = 512;
+
 /// The keys to check entries with.
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Arc<Key>>,
     /// The index of the key that verified last.
     last: AtomicUsize,
+    /// What [`KeySet::batch_size`] is derived from. Threads may overwrite each other's: it decides only
+    /// what is tried next.
+    credit: AtomicUsize,
 }
 
 impl KeySet {
@@ -274,22 +280,44 @@ impl KeySet {
 
     /// The indices of the keys, the likeliest first: the one that verified last. Neighbouring
     /// entries mostly have the same signer.
-    pub(super) fn by_likelihood(&self) -> impl Iterator<Item = usize> {
+    fn by_likelihood(&self) -> impl Iterator<Item = usize> {
         let last = self.last.load(Ordering::Relaxed);
         let likeliest = (last < self.keys.len()).then_some(last);
         likeliest.into_iter().chain((0..self.keys.len()).filter(move |at| *at != last))
     }
 
-    /// The first key, in this order, that `verifies`. It is noted.
-    pub(super) fn find(&self, verifies: impl Fn(&Arc<Key>) -> bool) -> Option<&Arc<Key>> {
-        let at = self.by_likelihood().find(|at| self.keys.get(*at).is_some_and(&verifies))?;
-        self.note_verified(at);
-        self.keys.get(at)
+    /// The index of the likeliest key.
+    pub(super) fn likeliest(&self) -> Option<usize> {
+        self.by_likelihood().next()
+    }
+
+    /// The index of the first key, in this order, that `verifies`. It is noted.
+    pub(super) fn find(&self, verifies: impl Fn(usize, &Key) -> bool) -> Option<usize> {
+        let verifies = |at: &usize| self.keys.get(*at).is_some_and(|key| verifies(*at, key));
+        self.by_likelihood().find(verifies).inspect(|at| self.note_verified(*at))
     }
 
     /// Notes that the key with this index has verified a signature.
     pub(super) fn note_verified(&self, at: usize) {
         self.last.store(at, Ordering::Relaxed);
+    }
+
+    /// How many signatures may be verified in a batch under the likeliest key.
+    ///
+    /// A batch under a wrong key is wasted. So with several keys, only half as many signatures are
+    /// risked as were verified before, less those that were wasted.
+    pub(super) fn batch_size(&self) -> usize {
+        match self.keys.len() {
+            1 => usize::MAX,
+            _ => self.credit.load(Ordering::Relaxed) / 2,
+        }
+    }
+
+    /// Notes how many signatures a key verified, and how many a batch under it did not.
+    pub(super) fn note_batch(&self, verified: usize, failed: usize) {
+        let credit = self.credit.load(Ordering::Relaxed);
+        let credit = credit.saturating_add(verified).min(MOST_CREDIT).saturating_sub(2 * failed);
+        self.credit.store(credit, Ordering::Relaxed);
     }
 }
 
@@ -314,6 +342,20 @@ mod tests {
         let thumbprint = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
         assert_eq!(set.keys()[0].thumbprint().to_string(), thumbprint);
         assert_eq!(set.keys()[0].kid(), thumbprint);
+    }
+
+    #[test]
+    fn a_batch_risks_half_as_many_signatures_as_were_verified() {
+        let key = |n: u8| Arc::new(Key::new(None, [n; 32]));
+        let one = KeySet::new([key(1)]);
+        assert_eq!(one.batch_size(), usize::MAX);
+        let two = KeySet::new([key(1), key(2)]);
+        let sizes = [(0, 0), (1, 0), (1, 0), (2, 0), (6, 2), (10_000, 0), (1, 255), (0, 9)];
+        let found = sizes.map(|(verified, failed)| {
+            two.note_batch(verified, failed);
+            two.batch_size()
+        });
+        assert_eq!(found, [0, 0, 1, 2, 3, 256, 1, 0]);
     }
 
     fn check_bad(jwk: &str, expected: &str) {

@@ -1,5 +1,6 @@
 //! Checks the signature of a line.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -246,26 +247,38 @@ impl<'a> Line<'a> {
         });
     }
 
-    /// Tries all but the likeliest payload, each alone.
-    fn try_others(&mut self, first: Option<Signature>, keys: &KeySet, budget: &FailureBudget) {
+    /// Tries the payloads alone, each under all keys. The likeliest payload was tried under the key
+    /// `tried`. Returns the key that verifies one.
+    fn try_alone(
+        &mut self,
+        first: Option<Signature>,
+        tried: Option<usize>,
+        keys: &KeySet,
+        budget: &FailureBudget,
+    ) -> Option<usize> {
         for (at, candidate) in self.signatures.candidates.iter().enumerate() {
-            if at > 0 && budget.is_spent() {
+            let was_tried =
+                |payload: usize, key: usize| (at, payload) == (0, 0) && tried == Some(key);
+            let all = candidate.payloads.len() * keys.keys().len();
+            if all > usize::from(at == 0 && tried.is_some()) && budget.is_spent() {
                 self.not_tried = true;
-                return;
+                return None;
             }
             let signature = if at == 0 { first } else { Signature::decode(&candidate.signature) };
-            let tried = usize::from(at == 0);
-            for (number, (payload, _)) in candidate.payloads.iter().enumerate().skip(tried) {
-                let verifies = |key: &Arc<Key>| {
-                    let claim = signature.map(|one| self.claim(payload, &one, key));
-                    claim.is_some_and(|claim| key.point().verifies(&claim))
+            for (number, (payload, _)) in candidate.payloads.iter().enumerate() {
+                let verifies = |key_at: usize, key: &Key| {
+                    let signature = signature.filter(|_| !was_tried(number, key_at));
+                    signature
+                        .is_some_and(|one| key.point().verifies(&self.claim(payload, &one, key)))
                 };
                 if let Some(key) = keys.find(verifies) {
-                    return self.note(at, number, key);
+                    self.note(at, number, keys.keys().get(key)?);
+                    return Some(key);
                 }
             }
-            budget.spend(candidate.payloads.len() * keys.keys().len());
+            budget.spend(all);
         }
+        None
     }
 
     /// The result, after the signatures were tried.
@@ -296,49 +309,63 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The number of lines that are tried with all keys before the budget is looked at again.
-const GROUP: usize = 64;
-
-/// Tries the signatures of lines. The likeliest payload of each is tried in batches, with one key
-/// after the other. Most lines have no other payload, and most are signed with the likeliest key.
+/// Tries the signatures of lines. The likeliest payload of each is tried in a batch under the likeliest
+/// key, and what is left of it is tried alone. With several keys, the first line that is left shows the
+/// likeliest key of the others.
 fn try_all<'a, 'b: 'a>(
     lines: impl IntoIterator<Item = &'a mut Line<'b>>,
     keys: &KeySet,
     budget: &FailureBudget,
     seed: &Seed,
 ) {
-    let is_spent = budget.is_spent();
-    let mut open = lines.into_iter().filter_map(|line| {
-        let signature = line.signatures.candidates.first()?.signature;
-        line.not_tried = is_spent;
-        (!is_spent).then(|| (line, Signature::decode(&signature)))
-    });
-    let try_keys = |mut group: Vec<_>, order: &[usize]| {
+    let mut open: VecDeque<Open<'a, 'b>> = lines.into_iter().filter_map(Open::new).collect();
+    let mut alone = false;
+    while !open.is_empty() {
         if budget.is_spent() {
-            group.into_iter().for_each(|(line, _): Open<'_, '_>| line.not_tried = true);
-            return;
+            return open.into_iter().for_each(|one| one.line.not_tried = true);
         }
-        for at in order {
-            group = try_key(group, keys, *at, seed);
+        let size = keys.batch_size().min(open.len());
+        match keys.likeliest() {
+            Some(key) if size > 0 && !alone => {
+                let failed = try_key(open.drain(..size).collect(), keys, key, seed);
+                keys.note_batch(size - failed.len(), failed.len());
+                if keys.keys().len() == 1 {
+                    for one in failed {
+                        one.try_alone(keys, budget);
+                    }
+                    continue;
+                }
+                alone = !failed.is_empty();
+                failed.into_iter().rev().for_each(|one| open.push_front(one));
+            }
+            _ => {
+                let found = open.pop_front().and_then(|one| one.try_alone(keys, budget));
+                keys.note_batch(usize::from(found.is_some()), 0);
+                alone = false;
+            }
         }
-        group.into_iter().for_each(|(line, first)| line.try_others(first, keys, budget));
-    };
-    // If there are several keys, the first line alone shows which is the likeliest.
-    if keys.keys().len() > 1 {
-        try_keys(open.by_ref().take(1).collect(), &keys.by_likelihood().collect::<Vec<_>>());
-    }
-    let order: Vec<usize> = keys.by_likelihood().collect();
-    let Some((likeliest, others)) = order.split_first() else { return };
-    let mut left = try_key(open.collect(), keys, *likeliest, seed);
-    while !left.is_empty() {
-        let later = left.split_off(left.len().min(GROUP));
-        try_keys(left, others);
-        left = later;
     }
 }
 
-/// A line, and the first of its signatures if that can be valid.
-type Open<'a, 'b> = (&'a mut Line<'b>, Option<Signature>);
+/// A line whose signatures are tried.
+struct Open<'a, 'b> {
+    line: &'a mut Line<'b>,
+    /// The first of its signatures, if that can be valid.
+    first: Option<Signature>,
+    /// The key under which the likeliest payload was tried last.
+    tried: Option<usize>,
+}
+
+impl<'a, 'b> Open<'a, 'b> {
+    fn new(line: &'a mut Line<'b>) -> Option<Open<'a, 'b>> {
+        let first = Signature::decode(&line.signatures.candidates.first()?.signature);
+        Some(Open { line, first, tried: None })
+    }
+
+    fn try_alone(self, keys: &KeySet, budget: &FailureBudget) -> Option<usize> {
+        self.line.try_alone(self.first, self.tried, keys, budget)
+    }
+}
 
 /// Tries the likeliest payload of each line with one key, and returns the lines that it does not
 /// verify.
@@ -349,18 +376,17 @@ fn try_key<'a, 'b>(
     seed: &Seed,
 ) -> Vec<Open<'a, 'b>> {
     let Some(key) = keys.keys().get(at) else { return lines };
-    let claims: Vec<Claim> = lines
-        .iter()
-        .filter_map(|(line, signature)| line.likeliest(signature.as_ref()?, key))
-        .collect();
+    let claims: Vec<Claim> =
+        lines.iter().filter_map(|one| one.line.likeliest(one.first.as_ref()?, key)).collect();
     let mut verdicts = key.point().verify_all(&claims, seed).into_iter();
     let mut left = lines;
-    left.retain_mut(|(line, signature)| {
-        let is_valid = signature.is_some() && verdicts.next() == Some(true);
+    left.retain_mut(|one| {
+        let is_valid = one.first.is_some() && verdicts.next() == Some(true);
         if is_valid {
-            line.note(0, 0, key);
+            one.line.note(0, 0, key);
             keys.note_verified(at);
         }
+        one.tried = Some(at);
         !is_valid
     });
     left
