@@ -20,7 +20,7 @@ use crate::store::sqlite::{self, Database};
 pub(in crate::store) const SCHEMA: Schema = Schema {
     application_id: 0x5669_6472,
     versions: &[include_str!("schema/refused/0001.sql")],
-    newest: 1,
+    made_otherwise: 0,
     prepare: |_, _| Ok(()),
     columns: Columns::of_segment,
     fill: |_, _| Ok(()),

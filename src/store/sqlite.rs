@@ -282,7 +282,7 @@ fn check_version(
     };
     let version = pragma("user_version").doing("read", path)?;
     let id = pragma("application_id").doing("read", path)?;
-    let known = schema.newest as i64;
+    let known = (schema.versions.len() + schema.made_otherwise) as i64;
     if version != 0 && id != i64::from(schema.application_id) {
         return Err(StoreError::Foreign(path.to_owned()));
     }
@@ -303,7 +303,7 @@ mod tests {
         application_id: 7,
         versions: &["CREATE TABLE program (version TEXT);
              INSERT INTO program VALUES ('')"],
-        newest: 1,
+        made_otherwise: 0,
         prepare: |_, _| Ok(()),
         columns: Columns::of_segment,
         fill: |_, _| Ok(()),

@@ -41,8 +41,9 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
         include_str!("../schema/catalog/0005.sql"),
         include_str!("../schema/catalog/0006.sql"),
         include_str!("../schema/catalog/0007.sql"),
+        include_str!("../schema/catalog/0008.sql"),
     ],
-    newest: 7,
+    made_otherwise: 0,
     prepare: |_, _| Ok(()),
     columns: Columns::of_catalog,
     fill: |catalog, from| match from {

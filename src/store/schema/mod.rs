@@ -20,8 +20,8 @@ pub(in crate::store) struct Schema {
     pub(in crate::store) application_id: i32,
     /// What makes each version of the schema from the one before it. Only ever added to.
     pub(in crate::store) versions: &'static [&'static str],
-    /// The newest version that can be read. Later versions than those above are made in another way.
-    pub(in crate::store) newest: usize,
+    /// How many versions follow that can be read and are made in another way.
+    pub(in crate::store) made_otherwise: usize,
     /// Prepares a connection for reading a file of a version.
     pub(in crate::store) prepare: fn(&Connection, usize) -> rusqlite::Result<()>,
     /// The columns that the table `entries` has in a version.

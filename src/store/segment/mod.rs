@@ -23,7 +23,7 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
         include_str!("../schema/segment/0001.sql"),
         include_str!("../schema/segment/0002.sql"),
     ],
-    newest: packed::VERSION,
+    made_otherwise: 1,
     prepare: |segment, version| match version {
         packed::VERSION => blocks::register(segment),
         _ => Ok(()),

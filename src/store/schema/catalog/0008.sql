@@ -1,0 +1,2 @@
+-- Sealed segments may have version 3 from here on. Earlier programs cannot read them, and would take
+-- replays of their entries for new ones, so they must not open the store.
