@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::mem::take;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Statement};
@@ -109,8 +110,9 @@ pub(in crate::store) struct Packer<'a> {
     received_at: HashMap<i64, i64>,
     /// Whether the entries are read again and compared.
     compares: bool,
-    /// The entries that were not compared yet: their ids and hashes of their values.
+    /// The entries and extensions that were not compared yet: ids of entries, and hashes of the rows.
     added: Vec<(u64, u64)>,
+    added_extensions: Vec<(u64, u64)>,
     places: Places,
 }
 
@@ -148,6 +150,7 @@ impl<'a> Packer<'a> {
             received_at,
             compares,
             added: Vec::new(),
+            added_extensions: Vec::new(),
             places: Places::new(),
         })
     }
@@ -178,9 +181,16 @@ impl<'a> Packer<'a> {
         left_out.sort_unstable();
         let mut insert =
             self.to.prepare_cached("INSERT INTO extensions VALUES (?1, ?2, ?3, ?4)")?;
-        from.each_extension(ids, |row| match left_out.binary_search(&row.get(0)?) {
-            Ok(_) => Ok(()),
-            Err(_) => insert_row(&mut insert, row, 4),
+        from.each_extension(ids, |row| {
+            let entry = row.get(0)?;
+            if left_out.binary_search(&entry).is_ok() {
+                return Ok(());
+            }
+            if self.compares {
+                let values = [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?];
+                self.added_extensions.push((entry, hash(&values, DefaultHasher::new())));
+            }
+            insert_row(&mut insert, row, 4)
         })
     }
 
@@ -258,34 +268,38 @@ impl<'a> Packer<'a> {
         insert.raw_execute().map(drop)
     }
 
-    /// Reads the entries that were added since the last time, and compares them with what was given.
+    /// Reads the entries that were added since the last time, and their extensions, and compares them
+    /// with what was given.
     pub(in crate::store) fn check(&mut self) -> rusqlite::Result<()> {
-        self.added.sort_unstable();
-        let (Some((first, _)), Some((last, _))) = (self.added.first(), self.added.last()) else {
+        let (added, extensions) = (take(&mut self.added), take(&mut self.added_extensions));
+        let ids = added.iter().map(|(id, _)| *id);
+        let (Some(first), Some(last)) = (ids.clone().min(), ids.max()) else { return Ok(()) };
+        let sql = |values: &str, from: &str, id: &str| {
+            format!("SELECT {values} FROM {from} WHERE {id} BETWEEN {first} AND {last}")
+        };
+        self.compare(added, &sql(&expressions(Columns::PACKED), "entries", "id"))?;
+        self.compare(extensions, &sql("entry, name, type, value", "extensions", "entry"))
+    }
+
+    /// Compares ids and hashes of rows with those that `sql` selects.
+    fn compare(&self, mut given: Vec<(u64, u64)>, sql: &str) -> rusqlite::Result<()> {
+        let mut statement = self.to.prepare(sql)?;
+        let columns = statement.column_count();
+        let mut found: Vec<(u64, u64)> = statement
+            .query_map([], |row| {
+                let values: Vec<_> =
+                    (0..columns).map(|at| row.get_ref(at)).collect::<Result<_, _>>()?;
+                Ok((row.get(0)?, hash(&values, DefaultHasher::new())))
+            })?
+            .collect::<Result<_, _>>()?;
+        given.sort_unstable();
+        found.sort_unstable();
+        let same = given.iter().zip(&found).take_while(|(given, found)| given == found).count();
+        let Some((id, _)) = given.get(same).into_iter().chain(found.get(same)).min() else {
             return Ok(());
         };
-        let sql = format!(
-            "SELECT {} FROM entries WHERE id BETWEEN ?1 AND ?2 ORDER BY id",
-            expressions(Columns::PACKED)
-        );
-        let mut statement = self.to.prepare_cached(&sql)?;
-        let mut rows = statement.query((first, last))?;
-        let mut added = self.added.iter();
-        while let Some(row) = rows.next()? {
-            let mut values = [ValueRef::Null; WIDTH];
-            for (at, value) in values.iter_mut().enumerate() {
-                *value = row.get_ref(at)?;
-            }
-            let found = (row.get(0)?, hash(&values, DefaultHasher::new()));
-            if added.next() != Some(&found) {
-                return Err(differs(found.0));
-            }
-        }
-        if let Some((id, _)) = added.next() {
-            return Err(differs(*id));
-        }
-        self.added.clear();
-        Ok(())
+        let why = format!("the entry {id} is not read as it was written");
+        Err(rusqlite::Error::UserFunctionError(why.into()))
     }
 
     /// Writes the lines of the segment, which begins with the id `first_id`.
@@ -310,11 +324,6 @@ impl<'a> Packer<'a> {
     pub(in crate::store) fn finish(self) -> rusqlite::Result<()> {
         self.to.execute_batch(include_str!("../schema/packed/0003-indexes.sql"))
     }
-}
-
-fn differs(id: u64) -> rusqlite::Error {
-    let why = format!("the entry {id} is not read as it was written");
-    rusqlite::Error::UserFunctionError(why.into())
 }
 
 /// Where the columns are in the rows that [`expressions`] selects.
@@ -461,7 +470,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let from = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
         for id in 1..=3 {
-            let line = format!("{{\"name\":\"n{id}\",\"status\":200,\"rt\":5}}");
+            let line = format!("{{\"name\":\"n{id}\",\"status\":200,\"rt\":5,\"x\":\"{id}\"}}");
             let received_at = Millis::saturating(100);
             let entry = CheckedLine::new(line.as_bytes(), &KeySet::default(), 100).read(
                 line.into(),
@@ -479,6 +488,9 @@ mod tests {
             ("UPDATE packed SET delivery_count = 2 WHERE id = 3", Some(3)),
             ("UPDATE packed SET event_time = 6 WHERE id = 1", Some(1)),
             ("DELETE FROM packed WHERE id = 3", Some(3)),
+            ("UPDATE extensions SET value = 'y' WHERE entry = 2", Some(2)),
+            ("DELETE FROM extensions WHERE entry = 1", Some(1)),
+            ("INSERT INTO extensions VALUES (3, 'y', 'text', '')", Some(3)),
         ] {
             let to = Connection::open_in_memory().unwrap();
             let mut packer = Packer::new(&from, &to, true).unwrap();
