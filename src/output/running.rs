@@ -145,7 +145,7 @@ impl Outputs {
 
     /// Starts an output. It begins once the outputs in `before` have ended.
     fn start(&self, output: &Output, before: Vec<Ended>) -> Result<Running, OutputError> {
-        let reader = Reader::open(&self.directory)?;
+        let reader = Reader::open_to_follow(&self.directory)?;
         let cursors = OutputCursors::open(&self.directory)?;
         engine::begin(output, &reader, &cursors)?;
         let (trigger, shutdown) = shutdown();

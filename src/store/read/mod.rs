@@ -51,6 +51,8 @@ pub struct Reader {
 struct Shared {
     directory: Directory,
     idle: Mutex<Idle>,
+    /// The maximum number of idle databases.
+    most_idle: usize,
     kept: KeptCounts,
 }
 
@@ -64,9 +66,10 @@ struct Idle {
 }
 
 /// The maximum numbers of idle connections to the catalog and to other databases. It takes longer to
-/// open a segment than to find an entry in it by an index.
+/// open a segment than to find an entry in it by an index. A follower reads one segment after the other.
 const IDLE_CATALOGS: usize = 32;
 const IDLE_DATABASES: usize = 256;
+const IDLE_OF_FOLLOWER: usize = 4;
 
 /// How often the catalog is read again before a missing file is an error.
 const ATTEMPTS: usize = 100;
@@ -74,6 +77,15 @@ const ATTEMPTS: usize = 100;
 impl Reader {
     /// Opens the store in `directory`.
     pub fn open(directory: &Directory) -> Result<Reader, StoreError> {
+        Reader::with_idle(directory, IDLE_DATABASES)
+    }
+
+    /// Opens the store in `directory`, to follow it.
+    pub fn open_to_follow(directory: &Directory) -> Result<Reader, StoreError> {
+        Reader::with_idle(directory, IDLE_OF_FOLLOWER)
+    }
+
+    fn with_idle(directory: &Directory, most_idle: usize) -> Result<Reader, StoreError> {
         if !directory.catalog().exists() {
             let what = "holds no store, for there is no catalog.db; is it the right --data-dir?";
             return Err(StoreError::Directory {
@@ -84,6 +96,7 @@ impl Reader {
         let shared = Shared {
             directory: directory.clone(),
             idle: Mutex::default(),
+            most_idle,
             kept: KeptCounts::default(),
         };
         let reader = Reader { shared: Arc::new(shared), interrupt: None, left_out: None };
@@ -194,19 +207,32 @@ impl Reader {
 
     /// The segments, oldest first. Their times include those of changed entries.
     pub(in crate::store) fn segments(&self) -> Result<Vec<Segment>, StoreError> {
+        let segments = self.segments_with(|_, _| Ok(()))?;
+        Ok(segments.into_iter().map(|(segment, ())| segment).collect())
+    }
+
+    /// The same, each with what `gather` reads of its overlay, in one snapshot.
+    pub(in crate::store) fn segments_with<T>(
+        &self,
+        gather: impl Fn(&Overlay<'_>, &Segment) -> rusqlite::Result<T>,
+    ) -> Result<Vec<(Segment, T)>, StoreError> {
+        self.close_removed();
         self.catalog(|catalog| {
-            let mut segments = catalog.segments()?;
-            for segment in &mut segments {
+            let overlay = catalog.overlay();
+            let with_overlay = |mut segment: Segment| {
                 let ids = segment.first_id..=segment.end();
-                let Some(closed) = &mut segment.closed else { continue };
-                let changed = catalog.overlay().times(&ids);
-                let changed = changed.doing("read what was learned later", catalog.path())?;
-                closed.time = match (closed.time, changed) {
-                    (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
-                    (time, _) => time,
-                };
-            }
-            Ok(segments)
+                if let Some(closed) = &mut segment.closed {
+                    closed.time = match (closed.time, overlay.times(&ids)?) {
+                        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+                        (time, _) => time,
+                    };
+                }
+                let gathered = gather(&overlay, &segment)?;
+                Ok((segment, gathered))
+            };
+            let all: rusqlite::Result<_> =
+                catalog.segments()?.into_iter().map(with_overlay).collect();
+            all.doing("read what was learned later", catalog.path())
         })
     }
 
@@ -275,7 +301,7 @@ impl Reader {
         }
         let mut idle = self.idle();
         idle.databases.push(database);
-        if idle.databases.len() > IDLE_DATABASES {
+        if idle.databases.len() > self.shared.most_idle {
             drop(idle.databases.remove(0));
         }
     }

@@ -26,7 +26,7 @@ use self::tally::{Tally, What};
 use self::totals::SegmentTotals;
 use crate::search::{Field, Filter, Test};
 use crate::store::catalog::segments::Segment;
-use crate::store::error::{SqliteContext, StoreError};
+use crate::store::error::StoreError;
 use crate::store::read::Reader;
 use crate::store::read::merge::Merge;
 use crate::store::read::query::{Query, TimeRange, Window};
@@ -158,17 +158,12 @@ impl Reader {
                 .is_some_and(|(least, greatest)| least < times.end && times.start <= greatest),
             _ => true,
         };
-        let mut segments = self.segments()?;
-        segments.retain(overlaps);
-        let is_overlaid = self.catalog(|catalog| {
-            let is_overlaid = |segment: &Segment| {
-                let ids = Ids::Range(segment.first_id..=segment.end());
-                Ok(!catalog.overlay().overlaid(&ids)?.is_empty())
-            };
-            let all: rusqlite::Result<Vec<bool>> = segments.iter().map(is_overlaid).collect();
-            all.doing("read what was learned later", catalog.path())
+        let mut segments = self.segments_with(|overlay, segment| {
+            let ids = Ids::Range(segment.first_id..=segment.end());
+            Ok(!overlay.overlaid(&ids)?.is_empty())
         })?;
-        let counted = segments.into_par_iter().zip(is_overlaid).map(|(segment, is_overlaid)| {
+        segments.retain(|(segment, _)| overlaps(segment));
+        let counted = segments.into_par_iter().map(|(segment, is_overlaid)| {
             let may_be_kept = !is_overlaid && !self.leaves_out(segment.first_id);
             let counted = match may_be_kept.then(|| kept(&segment)).flatten() {
                 Some(kept) => Some(kept),
