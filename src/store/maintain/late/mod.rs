@@ -54,6 +54,10 @@ struct Recorded {
 const SLICE: usize = 500;
 const SLICE_BYTES: usize = 4 << 20;
 
+/// The number of entries that are verified together. Forged ones can be slow, and the store may be
+/// closing.
+const BATCH: usize = 128;
+
 /// Whether the live segment was written under earlier rules. Then it must be closed before its
 /// entries are checked again.
 pub(in crate::store) fn live_is_older(catalog: &Catalog) -> Result<bool, StoreError> {
@@ -112,11 +116,23 @@ fn recheck_slice(
     judge: &dyn Judge,
     stopping: &AtomicBool,
 ) -> Result<u64, StoreError> {
-    if stopping.load(Ordering::Relaxed) {
-        return Ok(0);
+    let mut slice = slice.into_iter().peekable();
+    let mut count = 0;
+    while slice.peek().is_some() && !stopping.load(Ordering::Relaxed) {
+        count += recheck_batch(catalog, older, slice.by_ref().take(BATCH), judge)?;
     }
+    Ok(count)
+}
+
+/// Checks some of the entries again.
+fn recheck_batch(
+    catalog: &Catalog,
+    older: &mut OlderSegments,
+    batch: impl Iterator<Item = Recorded>,
+    judge: &dyn Judge,
+) -> Result<u64, StoreError> {
     let mut entries = Vec::new();
-    for mut entry in slice {
+    for mut entry in batch {
         // It may have changed before.
         if let Some((verdict, reason)) = late_verdict(catalog, entry.id)? {
             (entry.verdict, entry.reason) = (verdict, reason);
