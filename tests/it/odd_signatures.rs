@@ -66,7 +66,7 @@ fn check(serve: &Serve, strict: bool) -> Value {
 fn a_strict_check_of_the_store_warns_and_finds_no_difference() {
     let (serve, _) = stopped();
     let report = check(&serve, false);
-    assert_eq!((&report["differences"], &report["odd_signatures"]), (&0.into(), &0.into()));
+    assert_eq!((&report["differences"], report.get("odd_signatures")), (&0.into(), None));
     let report = check(&serve, true);
     assert_eq!((&report["differences"], &report["odd_signatures"]), (&0.into(), &1.into()));
     let first = &report["first_odd"][0];

@@ -77,11 +77,11 @@ fn print(report: &CheckReport, format: PrintFormat) -> Result<(), Failure> {
         counted(*differences, "difference"),
         not_shown(*differences, first.len())
     ));
-    if *odd_signatures > 0 {
+    if let Some(odd) = odd_signatures.filter(|odd| *odd > 0) {
         tell(format_args!(
             "warning: {}{}",
-            counted(*odd_signatures, "odd signature"),
-            not_shown(*odd_signatures, first_odd.len())
+            counted(odd, "odd signature"),
+            not_shown(odd, first_odd.len())
         ));
     }
     Ok(())

@@ -42,9 +42,11 @@ pub struct CheckReport {
     pub differences: u64,
     /// The first differences.
     pub first: Vec<Difference>,
-    /// The number of valid entries whose signature is odd, if they were looked for.
-    pub odd_signatures: u64,
+    /// The number of valid entries whose signature is odd. `None` if they were not looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub odd_signatures: Option<u64>,
     /// The first entries with an odd signature.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub first_odd: Vec<Difference>,
 }
 
@@ -109,7 +111,7 @@ impl Reader {
             entries: findings.entries,
             differences: findings.differences,
             first: findings.first.into_iter().collect(),
-            odd_signatures: findings.odd_signatures,
+            odd_signatures: strict.then_some(findings.odd_signatures),
             first_odd: findings.first_odd.into_iter().collect(),
         })
     }
