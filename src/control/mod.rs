@@ -22,7 +22,7 @@ use crate::store::{Directory, Resealed};
 pub(crate) enum Task {
     /// Close the live segment, and seal all closed segments.
     Seal {},
-    /// Write the next sealed segment of an earlier version anew.
+    /// Rewrite the next sealed segment of an earlier version.
     Reseal {
         /// The first id of the segment that was last looked at.
         after: u64,

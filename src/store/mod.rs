@@ -276,8 +276,8 @@ impl Store {
         sealed.recv().map_err(|_| StoreError::Closing)?
     }
 
-    /// Writes the first sealed segment that has an earlier version and begins after the id `after`
-    /// in the newest one. `None` if there is no such segment.
+    /// Rewrites the first sealed segment of an earlier version that begins after the id `after`, in
+    /// the newest version. `None` if there is no such segment.
     pub fn reseal_next(&self, after: u64) -> Result<Option<Resealed>, StoreError> {
         let (reply, resealed) = sync_channel(1);
         self.background.send(Task::Reseal(after, reply)).map_err(|_| StoreError::Closing)?;

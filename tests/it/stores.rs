@@ -128,7 +128,7 @@ fn stores_of_every_version_take_new_entries() {
 }
 
 #[test]
-fn segments_of_every_version_are_written_anew() {
+fn segments_of_every_version_are_rewritten() {
     for (store, running) in stores().into_iter().flat_map(|one| [(one.clone(), true), (one, false)])
     {
         let setup = copy(&store);
@@ -146,8 +146,8 @@ fn segments_of_every_version_are_written_anew() {
         };
         let (first, second) = (reseal(), reseal());
         let old = stored::version(&store.join("segments/0000000000000021.db")) < 3;
-        assert!(first.contains("written anew") && first.contains("0 segments") != old, "{first}");
-        assert!(second.contains("0 segments written anew"), "{second}");
+        assert!(first.contains(" rewritten: ") && first.contains("0 segments") != old, "{first}");
+        assert!(second.contains("0 segments rewritten: "), "{second}");
         if let Some(serve) = &mut serve {
             serve.stop();
         }

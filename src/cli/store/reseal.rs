@@ -1,4 +1,4 @@
-//! `vidimus store reseal`: write sealed segments of earlier versions anew.
+//! `vidimus store reseal`: rewrite sealed segments in the newest version.
 
 use clap::Args;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
@@ -9,13 +9,14 @@ use crate::cli::terminal::{counted, stderr_is_terminal, tell};
 use crate::control::{Task, ask};
 use crate::store::{Directory, Options, Resealed, Store};
 
-/// Write sealed segments of earlier versions anew
+/// Rewrite sealed segments in the newest version
 ///
-/// The newest version takes a third of the space. Each new file is compared with the old one, entry by entry, before the old one is deleted. If the
-/// command is interrupted, run it again: it goes on where it stopped. The command also works while
-/// `vidimus serve` runs. Segments of every version can be read, so you do not have to run it.
+/// The newest version takes a third of the space. Each new file is compared with the old one, entry
+/// by entry, before the old one is deleted. If the command is interrupted, run it again: it goes on
+/// where it stopped. The command also works while `vidimus serve` runs. Segments of every version can
+/// be read, so you do not have to run it.
 ///
-/// Exit codes: 0 all segments have the newest version, 1 a segment could not be written anew.
+/// Exit codes: 0 all segments have the newest version, 1 a segment could not be rewritten.
 #[derive(Args)]
 pub(super) struct Reseal {
     #[command(flatten)]
@@ -40,14 +41,16 @@ impl Reseal {
                 }
                 Err(why) => {
                     failed = true;
-                    bar.suspend(|| tell(format_args!("segment {first_id} stays as it is: {why}")));
+                    bar.suspend(|| {
+                        tell(format_args!("segment {first_id} was not rewritten: {why}"))
+                    });
                 }
             }
             after = first_id;
         }
         bar.finish_and_clear();
         tell(format_args!(
-            "{} written anew: {} before, {} now",
+            "{} rewritten: {} before, {} now",
             counted(written, "segment"),
             HumanBytes(before),
             HumanBytes(now)

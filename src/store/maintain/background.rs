@@ -29,7 +29,7 @@ pub(in crate::store) enum Task {
     Seal,
     /// Close the live segment, seal all closed segments, and reply.
     SealAll(SyncSender<Result<(), StoreError>>),
-    /// Write the first sealed segment after this id anew that has an earlier version, and reply.
+    /// Rewrite the first sealed segment of an earlier version after this id, and reply.
     Reseal(u64, SyncSender<Result<Option<Resealed>, StoreError>>),
     /// Check the entries again that a new key may make valid.
     Recheck(Arc<dyn Judge>),

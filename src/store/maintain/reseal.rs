@@ -1,4 +1,4 @@
-//! Writes sealed segments of earlier versions anew, in the newest one.
+//! Rewrites sealed segments of earlier versions in the newest one.
 //!
 //! One segment is written at a time, by the steps of sealing. If it is interrupted, the segments that
 //! are new already are skipped the next time.
@@ -17,13 +17,13 @@ use crate::store::segment::{contents, packed};
 pub struct Resealed {
     /// The id of its first entry.
     pub first_id: u64,
-    /// Its size before and now, in bytes; or why it could not be written anew.
+    /// Its size before and now, in bytes; or why it could not be rewritten.
     pub result: Result<(u64, u64), String>,
     /// The number of sealed segments before it, and after it.
     pub place: (usize, usize),
 }
 
-/// Writes the first segment anew that has an earlier version and begins after the id `after`. `None`
+/// Rewrites the first segment of an earlier version that begins after the id `after`. `None`
 /// if there is no such segment.
 pub(in crate::store) fn next(
     directory: &Directory,
@@ -58,7 +58,7 @@ pub(in crate::store) fn next(
     Ok(None)
 }
 
-/// Whether the bytes of a sealed file are not those that were recorded. Writing it anew would hide that.
+/// Whether the bytes of a sealed file are not those that were recorded. Rewriting it would hide that.
 fn is_changed(directory: &Directory, segment: &Segment) -> Result<bool, StoreError> {
     let found = contents::hash(&directory.segment(&segment.file))?;
     Ok(segment.sealed.as_ref().is_some_and(|recorded| *recorded != found))

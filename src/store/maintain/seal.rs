@@ -161,7 +161,7 @@ fn write(
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;",
         )?;
         let transaction = new.transaction()?;
-        // Sealing keeps pace with the receiver. Who writes a sealed segment anew can wait.
+        // Sealing must keep pace with the receiver. Rewriting a sealed segment need not.
         let mut packer = Packer::new(old, &transaction, segment.is_sealed())?;
         packer.lines(old, *ids.start())?;
         let merged = catalog.overlay().pack(old, ids, &mut packer)?;

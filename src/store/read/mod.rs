@@ -222,10 +222,7 @@ impl Reader {
             let with_overlay = |mut segment: Segment| {
                 let ids = segment.first_id..=segment.end();
                 if let Some(closed) = &mut segment.closed {
-                    closed.time = match (closed.time, overlay.times(&ids)?) {
-                        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
-                        (time, _) => time,
-                    };
+                    closed.time = segment::union(closed.time, overlay.times(&ids)?);
                 }
                 let gathered = gather(&overlay, &segment)?;
                 Ok((segment, gathered))

@@ -16,9 +16,10 @@ use crate::store::catalog::segments::{Segment, State};
 use crate::store::catalog::sightings::{Sighting, Source};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::read::Reader;
-use crate::store::read::counts::totals::{self, Totals};
+use crate::store::read::counts::totals::Totals;
 use crate::store::read::query::TimeRange;
 use crate::store::refused::{self, Refused};
+use crate::store::segment;
 use crate::store::segment::condition::with_warning;
 use crate::store::sqlite::{Access, Database, MAX_ID};
 
@@ -274,7 +275,7 @@ impl Stats {
 
 fn union(one: Option<(Millis, Millis)>, other: Option<(i64, i64)>) -> Option<(Millis, Millis)> {
     let millis = |(from, to)| (Millis::saturating(from), Millis::saturating(to));
-    totals::union(one.map(|(from, to)| (from.get(), to.get())), other).map(millis)
+    segment::union(one.map(|(from, to)| (from.get(), to.get())), other).map(millis)
 }
 
 fn distinct(keys: &[Sighting]) -> usize {

@@ -99,6 +99,17 @@ pub(in crate::store) fn range(row: &Row<'_>, at: usize) -> rusqlite::Result<Opti
     Ok(least.zip(greatest))
 }
 
+/// The range that covers both.
+pub(in crate::store) fn union(
+    one: Option<(i64, i64)>,
+    other: Option<(i64, i64)>,
+) -> Option<(i64, i64)> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
+        (one, other) => one.or(other),
+    }
+}
+
 /// The names of a segment's files. A rewritten segment gets the next generation: a file never
 /// replaces another.
 pub(in crate::store) mod file_name {

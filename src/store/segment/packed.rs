@@ -85,7 +85,7 @@ pub(in crate::store) const SEARCHED: &str = "(SELECT id, time, delivery, trace_i
     user_agent AS user_agent_word
     FROM packed) AS entries";
 
-/// The value of `rt` or `event_ts` that is told by the time.
+/// The value that stands for the time in `rt` and `event_ts`.
 const SAME: ValueRef<'static> = ValueRef::Blob(&[]);
 
 /// A time in milliseconds as `event_ts` has it in most entries.

@@ -17,8 +17,8 @@ use crate::store::read::Reader;
 use crate::store::read::query::TimeRange;
 use crate::store::schema::Columns;
 use crate::store::segment::condition::Sql;
-use crate::store::segment::range;
 use crate::store::segment::row::{Entries, Ids};
+use crate::store::segment::{range, union};
 use crate::store::sqlite::{Database, MAX_ID};
 
 /// The fields of the table `classes`.
@@ -236,15 +236,4 @@ pub(super) fn is_of_classes(filter: &Filter) -> bool {
         ("name", _) => false,
         (field, _) => CLASSES.contains(&field),
     })
-}
-
-/// The range that covers both.
-pub(in crate::store) fn union(
-    one: Option<(i64, i64)>,
-    other: Option<(i64, i64)>,
-) -> Option<(i64, i64)> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some((one.0.min(other.0), one.1.max(other.1))),
-        (one, other) => one.or(other),
-    }
 }
