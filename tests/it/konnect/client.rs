@@ -96,6 +96,21 @@ fn setup_lists_its_changes_and_warns_that_no_input_has_the_path() {
 }
 
 #[test]
+fn setup_prints_configuration_with_its_line_ends() {
+    let world = World::new();
+    let fixed = ["setup", "--endpoint", "https://siem.example.com/audit-logs", "--print"];
+    for (tool, line) in [
+        ("terraform", r#"resource "konnect_audit_log" "vidimus" {"#),
+        ("kongctl", "audit-logs:"),
+        ("curl", "  | jq -er .id)"),
+    ] {
+        let printed = world.konnect(&[&fixed[..], &[tool]].concat()).expect(0);
+        assert!(printed.stdout.lines().any(|one| one == line), "{printed}");
+        assert!(!printed.stdout.contains('\u{fffd}'), "{printed}");
+    }
+}
+
+#[test]
 fn doctor_prints_the_fix_for_an_inactive_webhook() {
     let mut world = World::new();
     world.set_up(&[]).expect(0);

@@ -219,7 +219,7 @@ impl Setup {
             authorization: self.authorization_source()?,
         };
         let mut output = Output::new();
-        output.line(setup.render(tool)?)?;
+        output.text(setup.render(tool)?)?;
         output.flush()?;
         Ok(Exit::Done)
     }
