@@ -20,6 +20,7 @@ mod evidence;
 mod full_disk;
 mod harness;
 mod health;
+mod integrations;
 mod keys;
 mod konnect;
 mod long_lines;
