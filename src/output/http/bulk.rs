@@ -109,6 +109,10 @@ impl Item {
         if action == Action::Index && reason.contains("op_type of create are allowed") {
             return ItemOutcome::Retry { why: format!("{why}; set action = \"create\"") };
         }
+        // The default pipeline of the index, or the one in the URL.
+        if reason.starts_with("pipeline with id [") && reason.ends_with("] does not exist") {
+            return ItemOutcome::Retry { why };
+        }
         match status {
             200..300 => ItemOutcome::Accepted,
             // The document is there already.
@@ -170,6 +174,12 @@ mod tests {
             Index,
             item(400, "illegal_argument_exception", stream),
             &format!("waits 400 illegal_argument_exception: {stream}; set action = \"create\""),
+        );
+        let pipeline = "pipeline with id [konnect-audit] does not exist";
+        check(
+            Create,
+            item(400, "illegal_argument_exception", pipeline),
+            &format!("waits 400 illegal_argument_exception: {pipeline}"),
         );
         check(Index, json!({"status": 400, "error": "Oh"}), "refused 400 400 Oh");
     }
