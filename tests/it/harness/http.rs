@@ -127,6 +127,8 @@ impl RawConnection {
             let mut byte = [0];
             match self.read(&mut byte) {
                 Ok(1) => head.push(byte[0]),
+                // A socket with a time-out is interrupted by the signals of other tests' processes.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_time_out(&error) => panic!("no answer in time"),
                 _ if head.is_empty() => return None,
                 ended => panic!("{ended:?} within the head of an answer: {}", head.escape_ascii()),
@@ -152,6 +154,7 @@ impl RawConnection {
             match self.read(&mut some) {
                 Ok(0) => return all,
                 Ok(count) => all.extend_from_slice(&some[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if is_time_out(&error) => panic!("the connection does not end"),
                 Err(_) => return all,
             }
