@@ -70,5 +70,7 @@ mod server;
 #[cfg(feature = "app")]
 mod settings;
 #[cfg(feature = "app")]
+mod source;
+#[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod store;

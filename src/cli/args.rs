@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use unicode_width::UnicodeWidthStr;
 
 use super::exit::{Exit, Failure};
@@ -129,16 +128,12 @@ pub(crate) struct KeyArgs {
     /// repeated
     #[arg(long, value_name = "FILE-OR-URL")]
     jwks: Vec<String>,
-    /// Use Konnect's keys for this region, or for all regions with `auto`
-    #[arg(long, value_parser = region())]
+    /// Use Konnect's keys for this region: us, eu, au, me, in, sg, another, or auto for all of these
+    #[arg(long, value_name = "REGION")]
     region: Option<Region>,
     /// Use the [keys] of this configuration file, unless --jwks or --region is given
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-fn region() -> impl TypedValueParser<Value = Region> {
-    PossibleValuesParser::new(Region::ALL.map(Region::as_str)).try_map(|word| word.parse())
 }
 
 impl KeyArgs {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{Exit, Failure};
@@ -13,7 +13,9 @@ use super::logging::{self, Style, Verbosity};
 use super::terminal::{stderr_is_terminal, tell};
 use crate::config::listen_address;
 use crate::konnect::batch::Encoding;
-use crate::konnect::simulator::{Options, Simulator, is_id};
+use crate::konnect::event::JsonTypes;
+use crate::konnect::request::EntryStyle;
+use crate::konnect::simulator::{MOST_ENTRIES, Options, Portal, Simulator, is_id};
 use crate::konnect::tampering::{Share, TamperingPlan};
 use crate::net::shutdown;
 use crate::private_file;
@@ -39,6 +41,10 @@ pub(crate) struct Simulate {
     /// Serve TLS with a self-signed certificate, created in ./vidimus-simulate.pem
     #[arg(long)]
     tls: bool,
+    /// Serve TLS with a certificate for this name too, such as global.api.konghq.com, for clients
+    /// with a fixed host. Can be repeated
+    #[arg(long, value_name = "NAME")]
+    tls_name: Vec<String>,
     /// The access token of the API, starting with kpat_ or spat_ [default: random]
     #[arg(long, value_name = "VALUE")]
     token: Option<String>,
@@ -65,15 +71,27 @@ pub(crate) struct Simulate {
     /// The share of entries to send twice
     #[arg(long, value_name = "SHARE", default_value_t)]
     duplicate: Share,
-    /// The id of a Dev Portal. Can be repeated [default: one random id]
-    #[arg(long, value_name = "ID", value_parser = id)]
-    portal: Vec<String>,
+    /// The types of the values in JSON entries: those of Kong's examples, those of its
+    /// descriptions, or strings
+    #[arg(long, default_value = JsonTypes::Examples.as_str(), value_parser = json_types())]
+    json_types: JsonTypes,
+    /// Write the principal_name, as organizations can configure
+    #[arg(long)]
+    principal_names: bool,
+    /// The id of a Dev Portal, or its name and id as NAME=ID. Can be repeated [default: one random
+    /// id]
+    #[arg(long, value_name = "ID", value_parser = portal)]
+    portal: Vec<(Option<String>, String)>,
     /// The id of the organization [default: random]
     #[arg(long, value_name = "ID", value_parser = id)]
     org_id: Option<String>,
-    /// How long to keep entries for replay and pull, such as 7d or 12h; at most 250,000 entries
+    /// How long to keep entries for replay and pull, such as 7d, 12h or 365d
     #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = retention)]
     retention: Duration,
+    /// How many entries to keep at most. A million take about 1.5 GB of memory
+    #[arg(long, value_name = "N", default_value_t = MOST_ENTRIES,
+          value_parser = RangedU64ValueParser::<usize>::new().range(1..=20_000_000))]
+    max_entries: usize,
 }
 
 impl Simulate {
@@ -94,12 +112,19 @@ impl Simulate {
         let token = token.map_err(|error| Failure::usage(format!("--token: {error}")))?;
         let tampering = TamperingPlan::new(self.tamper, self.unsigned, self.duplicate)
             .map_err(Failure::usage)?;
-        let mut portals = self.portal;
-        portals.sort();
-        portals.dedup();
+        let mut portals: Vec<Portal> = Vec::new();
+        for (name, id) in self.portal {
+            let is_new = portals.iter().all(|portal| portal.id != id);
+            let portal = match name {
+                Some(name) => Portal { id, name },
+                None => Portal::unnamed(id, portals.len() + 1),
+            };
+            portals.extend(is_new.then_some(portal));
+        }
         Ok(Options {
             listen: self.listen,
-            tls: self.tls.then(|| PathBuf::from(CERTIFICATE)),
+            tls: (self.tls || !self.tls_name.is_empty()).then(|| PathBuf::from(CERTIFICATE)),
+            tls_names: self.tls_name,
             token,
             rate: self.rate,
             seed: self.seed,
@@ -108,6 +133,11 @@ impl Simulate {
             portals,
             org_id: self.org_id,
             retention: self.retention,
+            most: self.max_entries,
+            style: EntryStyle {
+                json_types: self.json_types,
+                principal_names: self.principal_names,
+            },
             ..Options::default()
         })
     }
@@ -121,7 +151,7 @@ async fn simulate(options: Options, ready_file: Option<PathBuf>) -> Result<Exit,
     banner(&simulator, given, ready_file.as_deref());
 
     let (api, token) = (simulator.url(), simulator.token().expose().to_owned());
-    let portals = simulator.portals().to_vec();
+    let portals: Vec<_> = simulator.portals().iter().map(|portal| portal.id.clone()).collect();
     let (trigger, shutdown) = shutdown();
     let mut running = tokio::spawn(simulator.run(shutdown));
     if let Some(path) = &ready_file {
@@ -157,7 +187,7 @@ fn banner(simulator: &Simulator, given: bool, ready_file: Option<&std::path::Pat
     tell(format_args!("  Token         {token}"));
     tell(format_args!("  Organization  {}", simulator.org_id()));
     for portal in simulator.portals() {
-        tell(format_args!("  Dev Portal    {portal}"));
+        tell(format_args!("  Dev Portal    {} ({})", portal.id, portal.name));
     }
     if let Some(path) = simulator.certificate() {
         tell(format_args!("  Certificate   {}", path.display()));
@@ -175,6 +205,20 @@ fn banner(simulator: &Simulator, given: bool, ready_file: Option<&std::path::Pat
 fn encoding() -> impl TypedValueParser<Value = Encoding> {
     let words = [Encoding::Gzip, Encoding::ApplicationGzip].map(Encoding::as_str);
     PossibleValuesParser::new(words).try_map(|word| word.parse::<Encoding>())
+}
+
+fn json_types() -> impl TypedValueParser<Value = JsonTypes> {
+    let words: Vec<_> = JsonTypes::ALL.iter().map(|one| one.as_str()).collect();
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<JsonTypes>())
+}
+
+/// The name, if there is one, and the id of a Dev Portal.
+fn portal(text: &str) -> Result<(Option<String>, String), String> {
+    match text.rsplit_once('=') {
+        Some(("", _)) => Err("expected a name before the =".to_owned()),
+        Some((name, of)) => Ok((Some(name.to_owned()), id(of)?)),
+        None => Ok((None, id(text)?)),
+    }
 }
 
 fn id(text: &str) -> Result<String, String> {

@@ -51,30 +51,36 @@ impl Tail {
         // A later entry may have a field that no stored entry has.
         print_hints(&reader, &filter)?;
         let printer = Printer::for_new_records(self.output, &self.zone)?;
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(follow(
-            &reader,
-            reader.follow(&filter, position),
-            printer,
-        ))
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let stopped = async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            };
+            follow(&reader, reader.follow(&filter, position), printer, stopped).await
+        })
     }
 }
 
-async fn follow(
+/// Prints new entries until `stopped`, or until the reader of standard output closes it.
+pub(super) async fn follow(
     reader: &Reader,
     mut follow: Follow<'_>,
     mut printer: Printer,
+    stopped: impl Future<Output = ()>,
 ) -> Result<Exit, Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let output = watched_output();
+    tokio::pin!(stopped);
     loop {
         let news = follow.poll()?;
         print(&mut printer, reader, news.events)?;
         let wait = if news.more { Duration::ZERO } else { INTERVAL };
         tokio::select! {
             biased;
-            _ = terminate.recv() => return Ok(Exit::Done),
-            _ = interrupt.recv() => return Ok(Exit::Done),
+            () = &mut stopped => return Ok(Exit::Done),
             () = closed(output.as_ref()) => return Ok(Exit::Done),
             () = tokio::time::sleep(wait) => {}
         }

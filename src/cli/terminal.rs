@@ -173,6 +173,16 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
+/// A count of what was done on standard error, of an unknown total, hidden if that is not a terminal.
+pub(crate) fn counting_bar(what: &'static str) -> ProgressBar {
+    if !stderr_is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(&format!("{{spinner}} {{human_pos}} {what}"));
+    ProgressBar::new_spinner()
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+}
+
 /// A progress bar in bytes on standard error, hidden if that is not a terminal.
 pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {
     if !stderr_is_terminal() {

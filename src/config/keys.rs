@@ -6,9 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Flags;
-use crate::settings::units::{DAY, SECOND};
+use crate::settings::units::SECOND;
 use crate::settings::value::{duration, list, text};
 use crate::settings::{ConfigError, HttpUrl, Mismatch, Section, optional, or, settings};
+use crate::store::RETIRE_AFTER;
 
 settings! {
     /// The section `[keys]`, for all inputs without key sets of their own.
@@ -16,7 +17,7 @@ settings! {
         /// How often the sets are read again.
         pub refresh: Duration = or(Duration::from_secs(6 * 60 * 60), duration(SECOND));
         /// How long a key verifies after it was last seen in its set.
-        pub retire_after: Duration = or(Duration::from_secs(8 * DAY), duration(SECOND));
+        pub retire_after: Duration = or(RETIRE_AFTER, duration(SECOND));
     } with {
         /// The key sets, without duplicates. Without any nothing can be verified.
         pub sources: Vec<KeySource>,
@@ -79,59 +80,38 @@ impl FromStr for KeySource {
 }
 
 /// A region of Konnect. Each signs with its own keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Region {
-    /// United States.
-    Us,
-    /// Europe.
-    Eu,
-    /// Australia.
-    Au,
-    /// Middle East.
-    Me,
-    /// India.
-    In,
-    /// Singapore.
-    Sg,
-    /// All of them.
+    /// The one with this name: letters, digits and hyphens. Konnect gets new ones.
+    One(String),
+    /// All regions in [`Region::KNOWN`].
     Auto,
 }
 
 impl Region {
-    /// All values, `auto` last.
-    pub(crate) const ALL: [Region; 7] =
-        [Region::Us, Region::Eu, Region::Au, Region::Me, Region::In, Region::Sg, Region::Auto];
-
-    /// All regions, without `auto`.
-    pub(crate) const EACH: [Region; 6] =
-        [Region::Us, Region::Eu, Region::Au, Region::Me, Region::In, Region::Sg];
+    /// The regions on Kong's page "Geographic regions".
+    pub(crate) const KNOWN: [&str; 6] = ["us", "eu", "au", "me", "in", "sg"];
 
     /// The name of the region.
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(&self) -> &str {
         match self {
-            Region::Us => "us",
-            Region::Eu => "eu",
-            Region::Au => "au",
-            Region::Me => "me",
-            Region::In => "in",
-            Region::Sg => "sg",
+            Region::One(name) => name,
             Region::Auto => "auto",
         }
     }
 
     /// The key set of the region. For `auto`, those of all regions.
-    pub(crate) fn sources(self) -> Vec<KeySource> {
-        let regions = Region::ALL.into_iter().filter(|region| match self {
-            Region::Auto => *region != Region::Auto,
-            one => *region == one,
-        });
-        regions
-            .map(|region| {
-                KeySource::Url(format!(
-                    "https://{region}.api.konghq.com/v2/audit-log-webhook/jwks.json"
-                ))
-            })
-            .collect()
+    pub(crate) fn sources(&self) -> Vec<KeySource> {
+        let regions = match self {
+            Region::One(name) => vec![name.as_str()],
+            Region::Auto => Region::KNOWN.to_vec(),
+        };
+        let url = |region| {
+            KeySource::Url(format!(
+                "https://{region}.api.konghq.com/v2/audit-log-webhook/jwks.json"
+            ))
+        };
+        regions.into_iter().map(url).collect()
     }
 }
 
@@ -144,10 +124,21 @@ impl fmt::Display for Region {
 impl FromStr for Region {
     type Err = Mismatch;
 
+    /// Parses the name of a region, which becomes a label of a host name (RFC 1035 section 2.3.1).
     fn from_str(text: &str) -> Result<Region, Mismatch> {
-        Region::ALL.into_iter().find(|region| region.as_str() == text).ok_or_else(|| {
-            Mismatch::text(text, format!("one of {}", Region::ALL.map(Region::as_str).join(", ")))
-        })
+        let is_character = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let is_name = (1..=63).contains(&text.len())
+            && text.chars().all(is_character)
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        match text {
+            "auto" => Ok(Region::Auto),
+            name if is_name => Ok(Region::One(name.to_owned())),
+            _ => Err(Mismatch::text(
+                text,
+                format!("a region such as {}, or auto", Region::KNOWN.join(", ")),
+            )),
+        }
     }
 }
 
@@ -160,12 +151,15 @@ impl SourceKeys {
 
 fn flag_sources(flags: &Flags) -> Result<Vec<KeySource>, ConfigError> {
     let jwks: Result<_, _> = flags.jwks.iter().map(|source| source.parse()).collect();
-    Ok(together(jwks.map_err(|mismatch| ConfigError::value("--jwks", mismatch))?, flags.region))
+    Ok(together(
+        jwks.map_err(|mismatch| ConfigError::value("--jwks", mismatch))?,
+        flags.region.clone(),
+    ))
 }
 
 fn together(jwks: Vec<KeySource>, region: Option<Region>) -> Vec<KeySource> {
     let mut sources = Vec::new();
-    for source in jwks.into_iter().chain(region.into_iter().flat_map(Region::sources)) {
+    for source in jwks.into_iter().chain(region.iter().flat_map(Region::sources)) {
         if !sources.contains(&source) {
             sources.push(source);
         }
@@ -200,17 +194,22 @@ mod tests {
 
     #[test]
     fn regions() {
-        for region in Region::ALL {
-            assert_eq!(region.as_str().parse(), Ok(region));
+        let one = |name: &str| Ok(Region::One(name.to_owned()));
+        assert_eq!("auto".parse(), Ok(Region::Auto));
+        for name in ["us", "eu", "de-central-1", "7"] {
+            assert_eq!(name.parse(), one(name));
+        }
+        for bad in ["", "US", "-eu", "eu-", "eu.api", "eu/", &"a".repeat(64)] {
+            assert!(bad.parse::<Region>().is_err(), "{bad}");
         }
         assert_eq!(
-            "de".parse::<Region>().unwrap_err().to_string(),
-            "found \"de\", expected one of us, eu, au, me, in, sg, auto"
+            "EU".parse::<Region>().unwrap_err().to_string(),
+            "found \"EU\", expected a region such as us, eu, au, me, in, sg, or auto"
         );
         let url = "https://eu.api.konghq.com/v2/audit-log-webhook/jwks.json".to_owned();
-        assert_eq!(Region::Eu.sources(), [KeySource::Url(url)]);
-        let all: Vec<_> = Region::ALL.into_iter().take(6).flat_map(Region::sources).collect();
+        assert_eq!("eu".parse::<Region>().unwrap().sources(), [KeySource::Url(url)]);
+        let sources = |name: &&str| name.parse::<Region>().unwrap().sources();
+        let all: Vec<_> = Region::KNOWN.iter().flat_map(sources).collect();
         assert_eq!(Region::Auto.sources(), all);
-        assert_eq!(all.len(), 6);
     }
 }

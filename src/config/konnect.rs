@@ -11,9 +11,9 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::keys::Region;
-use crate::settings::units::{DAY, SECOND};
+use crate::settings::units::SECOND;
 use crate::settings::value::{duration, path, text};
-use crate::settings::{HttpUrl, Mismatch, optional, or, settings};
+use crate::settings::{ConfigError, HttpUrl, Mismatch, Secret, optional, settings};
 
 /// The environment variable with the token.
 pub(crate) const TOKEN_VARIABLE: &str = "KONNECT_TOKEN";
@@ -27,8 +27,52 @@ settings! {
         pub region: Option<Region> = optional(one_region);
         /// The URL of the API, if it is not Konnect's own: that of a simulator.
         pub base_url: Option<BaseUrl> = optional(|value| text(value)?.parse());
-        /// How long Konnect keeps entries for replay and pull.
-        pub retention: Duration = or(Duration::from_secs(7 * DAY), duration(SECOND));
+        /// How long Konnect keeps entries for replay and pull. Without it, Konnect is asked.
+        pub retention: Option<Duration> = optional(duration(SECOND));
+    }
+}
+
+/// How `serve` calls the API, for its sources.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KonnectApi {
+    pub(crate) token: Secret,
+    pub(crate) place: ApiPlace,
+}
+
+/// Where the API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ApiPlace {
+    BaseUrl(BaseUrl),
+    Region(Region),
+}
+
+impl Konnect {
+    /// What a source needs to call the API. The file of the token is read.
+    pub(super) fn api(
+        self,
+        env: &dyn Fn(&str) -> Option<String>,
+        warnings: &mut Vec<String>,
+    ) -> Result<KonnectApi, ConfigError> {
+        let missing = |key: &str, advice: &str| ConfigError::Missing {
+            setting: format!("konnect.{key}"),
+            advice: advice.to_owned(),
+        };
+        let token = match (env(TOKEN_VARIABLE).filter(|token| !token.is_empty()), &self.token_file)
+        {
+            (Some(token), _) => Secret::new(&token).map_err(|why| {
+                ConfigError::value(TOKEN_VARIABLE, Mismatch::new(why.to_string(), "a token"))
+            })?,
+            (None, Some(file)) => Secret::read("konnect.token_file", file, warnings)?,
+            (None, None) => {
+                return Err(missing("token_file", "a source needs it, or KONNECT_TOKEN"));
+            }
+        };
+        let place = match (self.base_url, self.region) {
+            (Some(url), _) => ApiPlace::BaseUrl(url),
+            (None, Some(region)) => ApiPlace::Region(region),
+            (None, None) => return Err(missing("region", "a source needs it")),
+        };
+        Ok(KonnectApi { token, place })
     }
 }
 
@@ -36,8 +80,7 @@ settings! {
 fn one_region(value: &DeValue<'_>) -> Result<Region, Mismatch> {
     let word = text(value)?;
     word.parse().ok().filter(|region| *region != Region::Auto).ok_or_else(|| {
-        let words: Vec<_> = Region::EACH.iter().map(|region| region.as_str()).collect();
-        Mismatch::text(word, format!("one of {}", words.join(", ")))
+        Mismatch::text(word, format!("one region, such as {}", Region::KNOWN.join(", ")))
     })
 }
 

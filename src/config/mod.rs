@@ -16,6 +16,7 @@ mod konnect;
 mod listen;
 mod log;
 mod receiver;
+mod source;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -26,10 +27,11 @@ use std::path::PathBuf;
 pub(crate) use console::Console;
 pub(crate) use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
 pub(crate) use keys::{KeySource, Keys, Region};
-pub(crate) use konnect::{BaseUrl, Konnect, TOKEN_VARIABLE};
+pub(crate) use konnect::{ApiPlace, BaseUrl, Konnect, KonnectApi, TOKEN_VARIABLE};
 pub(crate) use listen::listen_address;
 pub(crate) use log::{Level, Log};
 pub(crate) use receiver::{Receiver, Tls};
+pub(crate) use source::{Source as FetchedSource, SourceType};
 pub(crate) use store::Store;
 
 use console::TokenKey;
@@ -47,7 +49,7 @@ pub(crate) const DATA_DIR_VARIABLE: &str = "VIDIMUS_DATA_DIR";
 
 /// The tables of the file and their keys.
 fn tables() -> Vec<Table> {
-    let tables: [(_, &[&[_]]); 12] = [
+    let tables: [(_, &[&[_]]); 13] = [
         ("", &[DataDirKey::KEYS]),
         ("receiver", &[Receiver::KEYS]),
         ("receiver.tls", &[TlsKeys::KEYS, PairKeys::KEYS]),
@@ -58,6 +60,7 @@ fn tables() -> Vec<Table> {
         ("console", &[Console::KEYS, TokenKey::KEYS]),
         ("console.tls", &[TlsKeys::KEYS, PairKeys::KEYS]),
         ("output", &[&output::keys()]),
+        ("source", &[FetchedSource::KEYS]),
         ("konnect", &[Konnect::KEYS]),
         ("log", &[Log::KEYS]),
     ];
@@ -87,8 +90,10 @@ pub(crate) struct Config {
     /// The web page and its API.
     pub console: Console,
     pub outputs: Vec<Output>,
-    /// Konnect's own API.
-    pub konnect: Konnect,
+    /// What is fetched.
+    pub sources: Vec<FetchedSource>,
+    /// How the sources call Konnect. `None` if there are none.
+    pub konnect: Option<KonnectApi>,
     pub log: Log,
     /// Warnings: what is allowed and should be corrected, a sentence each.
     pub warnings: Vec<String>,
@@ -141,15 +146,23 @@ impl Config {
         let receiver = Receiver::resolve(flags, &top.table("receiver")?, &mut warnings)?;
         let section = &top.table("console")?;
         let console = Console::resolve(flags, section, &receiver.tls, &mut warnings)?;
+        let inputs = inputs.inputs(&mut warnings)?;
+        let sources = source::sources(top, &inputs)?;
+        let konnect = Konnect::read(&top.table("konnect")?)?;
+        let konnect = match sources.is_empty() {
+            true => None,
+            false => Some(konnect.api(env, &mut warnings)?),
+        };
         Ok(Config {
             data_dir: resolve_data_dir(flags, env, top)?,
             receiver,
-            inputs: inputs.inputs(&mut warnings)?,
+            inputs,
             keys,
             store: Store::read(&top.table("store")?)?,
             console,
             outputs: output::outputs(top, &mut warnings)?,
-            konnect: Konnect::read(&top.table("konnect")?)?,
+            sources,
+            konnect,
             log: Log::read(&top.table("log")?)?,
             warnings,
         })
@@ -165,6 +178,8 @@ impl Config {
             ("[keys]", self.keys == other.keys),
             ("[store]", self.store == other.store),
             ("[console]", self.console == other.console),
+            ("[[source]]", self.sources == other.sources),
+            ("[konnect]", self.konnect == other.konnect),
             ("[log]", self.log == other.log),
         ];
         all.into_iter().filter(|(_, same)| !same).map(|(table, _)| table).collect()

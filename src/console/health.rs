@@ -73,11 +73,18 @@ mod tests {
     use crate::entry::Millis;
     use crate::keys::InputVerification;
     use crate::signature::{Key, KeySet};
+    use crate::store::Retirements;
 
     #[test]
     fn keys_are_needed_where_sources_are_named() {
         let ring = |inputs: HashMap<String, InputVerification>| {
-            KeyRing::new(inputs, Duration::from_secs(9), 100, (vec![], vec![]), Millis::MIN)
+            KeyRing::new(
+                inputs,
+                Retirements::always(Duration::from_secs(9)),
+                100,
+                (vec![], vec![]),
+                Millis::MIN,
+            )
         };
         let health = Health::default();
         let none = ring(HashMap::from([("a".to_owned(), InputVerification::default())]));

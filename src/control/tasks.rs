@@ -10,7 +10,7 @@ use crate::ingest::Batch;
 use crate::keys::KeyRing;
 use crate::random;
 use crate::receiver::ReceiverLimits;
-use crate::receiver::body::{GzipLayers, decode};
+use crate::receiver::body::{Codings, decode};
 use crate::receiver::deliver::Deliverer;
 use crate::store::{Appended, Delivery, Judge, Quarantined, Store, StoreError, StoredBatch};
 
@@ -73,10 +73,10 @@ fn store_again(
     what: &Quarantined,
     body: Vec<u8>,
 ) -> Result<StoredBatch, String> {
-    let layers = GzipLayers::of(what.content_encoding.as_deref()).map_err(|e| e.to_string())?;
+    let codings = Codings::of(what.content_encoding.as_deref()).map_err(|e| e.to_string())?;
     let bytes = body.len() as u64;
     let decoded =
-        decode(&body, layers, limits.max_decoded, |_| Ok(())).map_err(|e| e.to_string())?;
+        decode(&body, &codings, limits.max_decoded, |_| Ok(())).map_err(|e| e.to_string())?;
     let body = Bytes::from(decoded.unwrap_or(body));
     let keys = ring.keys(&what.input, what.received_at);
     let decoded_bytes = body.len() as u64;

@@ -14,6 +14,7 @@ pub mod fields;
 mod json;
 pub mod layout;
 pub mod payload;
+mod pulled;
 pub mod record;
 pub mod time;
 pub(crate) mod words;

@@ -5,7 +5,7 @@
 
 use super::fields::{Fields, SentValue, Value};
 use super::time::{self, ParsedTime};
-use super::{Format, Kind, Millis, Warning, cef, json};
+use super::{Format, Kind, Millis, Warning, cef, json, pulled};
 
 /// The contents of a payload.
 #[derive(Clone, Debug)]
@@ -32,6 +32,7 @@ impl ParsedPayload {
                 let event = outer.first().and_then(|event| json::object(event.value.get()));
                 json_fields(event, &mut fields, &mut warnings);
             }
+            Format::Pulled => pulled::fields(payload, &mut fields, &mut warnings),
         }
         let (own, without_year) = own_time(&fields, &mut warnings);
         let event_time = rt(&fields, &mut warnings).or(own);

@@ -66,10 +66,15 @@ words! {
         Json = "json",
         /// CrowdStrike Parsing Standard: the JSON object under `event`.
         Cps = "cps",
+        /// A JSON object of Konnect's API, which was pulled and not delivered.
+        Pulled = "pulled",
     }
 }
 
 impl Format {
+    /// The formats of deliveries.
+    pub const DELIVERED: [Format; 3] = [Format::Cef, Format::Json, Format::Cps];
+
     /// The word for the format of a malformed line.
     pub const UNKNOWN: &str = "unknown";
 
@@ -136,6 +141,9 @@ words! {
         /// the key made the signature odd on purpose. It is never stored, because receiving does not
         /// look for it.
         OddSignature = "odd_signature",
+        /// The key that verified the entry left its key set more than eight days before the entry was
+        /// received. The entry may be a late replay, or the work of who has the old key.
+        RetiredKey = "retired_key",
         /// The same signed payload also came in other lines, which differ outside of it.
         SignatureMoved = "signature_moved",
         /// The entry has more unknown fields than are kept.
@@ -178,6 +186,9 @@ mod tests {
     #[test]
     fn an_unknown_word_names_those_expected() {
         let error = "xml".parse::<Format>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown value \"xml\", expected one of cef, json, cps");
+        assert_eq!(
+            error.to_string(),
+            "unknown value \"xml\", expected one of cef, json, cps, pulled"
+        );
     }
 }

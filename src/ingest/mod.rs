@@ -210,6 +210,27 @@ impl CheckedLine {
         checked.into_iter().map(|(_, checked)| checked).collect()
     }
 
+    /// Checks a line that was pulled from Konnect's API. What its `signature` covers is not known, so
+    /// it is unsigned.
+    pub fn pulled(line: &[u8], max_line: usize) -> CheckedLine {
+        let pulled = |layout: &Layout<'_>| match layout.format() {
+            Format::Cef => Err(Malformed::OtherFormat),
+            _ => Ok(Payload::unsigned(layout.line, Format::Pulled)),
+        };
+        let layout = Layout::of(line, max_line);
+        match layout.as_ref().map_err(|why| *why).and_then(pulled) {
+            Ok(payload) => CheckedLine {
+                format: Some(Format::Pulled),
+                verdict: Verdict::Unsigned,
+                payload: Some(payload),
+                signed: None,
+                repeated_sig: false,
+                too_long: None,
+            },
+            Err(why) => CheckedLine::of(Err(why), max_line),
+        }
+    }
+
     fn of(check: Result<(&Layout<'_>, SignatureCheck), Malformed>, max_line: usize) -> CheckedLine {
         match check {
             Ok((layout, SignatureCheck { verdict, payload, signature, repeated_sig })) => {
@@ -269,6 +290,9 @@ impl CheckedLine {
         let (fields, mut warnings) = read.map(|r| (r.fields, r.warnings)).unwrap_or_default();
         if self.repeated_sig {
             Warning::DuplicateField.note(&mut warnings);
+        }
+        if self.verdict.proof().is_some_and(signature::Proof::is_retired) {
+            Warning::RetiredKey.note(&mut warnings);
         }
         let foreign = |name: &str, expected: &[String]| {
             !expected.is_empty()
@@ -367,6 +391,17 @@ impl Batch {
         for slice in ranges.chunks(part * threads) {
             checked.par_extend(slice.par_chunks(part).flat_map_iter(check));
         }
+        Ok(Batch { body, ranges, checked })
+    }
+
+    /// A batch of lines that were pulled from Konnect's API.
+    pub fn pulled(body: Bytes, caps: Caps) -> Result<Batch, TooManyLines> {
+        let ranges: Vec<_> = lines(&body).take(caps.max_lines.saturating_add(1)).collect();
+        if ranges.len() > caps.max_lines {
+            return Err(TooManyLines(caps.max_lines));
+        }
+        let check = |range: &Range<usize>| CheckedLine::pulled(&body[range.clone()], caps.max_line);
+        let checked = ranges.iter().map(check).collect();
         Ok(Batch { body, ranges, checked })
     }
 

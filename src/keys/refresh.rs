@@ -159,7 +159,7 @@ mod tests {
     use crate::entry::Millis;
     use crate::keys::InputVerification;
     use crate::net::ClientOptions;
-    use crate::store::{Directory, Options};
+    use crate::store::{Directory, Options, Retirements};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_failed_source_is_read_again_while_a_refresh_is_pending() {
@@ -171,7 +171,13 @@ mod tests {
         let input = InputVerification { sources, ..InputVerification::default() };
         let inputs = HashMap::from([("default".to_owned(), input)]);
         let long = Duration::from_secs(1000);
-        let ring = Arc::new(KeyRing::new(inputs, long, 100, (vec![], vec![]), Millis::MIN));
+        let ring = Arc::new(KeyRing::new(
+            inputs,
+            Retirements::always(long),
+            100,
+            (vec![], vec![]),
+            Millis::MIN,
+        ));
         let refresher = Refresher {
             ring: Arc::clone(&ring),
             store,

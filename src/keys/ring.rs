@@ -12,7 +12,11 @@ use std::time::Duration;
 use crate::entry::Millis;
 use crate::ingest::ExpectedIds;
 use crate::signature::{Key, KeySet};
-use crate::store::{Judge, Sighting, Source};
+use crate::store::{Judge, Retirements, Sighting, Source};
+
+/// How long a key is usually needed after it left its set: Konnect's retries and short outages. What
+/// an older key verifies has a warning.
+const USUAL: Duration = Duration::from_secs(8 * 86_400);
 
 /// How the entries of an input are verified.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +32,7 @@ pub(crate) struct InputVerification {
 #[derive(Debug)]
 pub(crate) struct KeyRing {
     inputs: HashMap<String, InputVerification>,
-    retire_after: Duration,
+    retirements: Retirements,
     max_line: usize,
     state: RwLock<RingState>,
     /// Increases when the keys change, so that a delivery can tell that it used older ones.
@@ -53,11 +57,11 @@ struct SourceKey {
 }
 
 impl KeyRing {
-    /// A ring with the keys and sources of the catalog. `retire_after` is how long a removed key stays in
+    /// A ring with the keys and sources of the catalog. `retirements` is how long a removed key stays in
     /// use, and `max_line` the length of the longest line that is parsed, in bytes.
     pub(crate) fn new(
         inputs: HashMap<String, InputVerification>,
-        retire_after: Duration,
+        retirements: Retirements,
         max_line: usize,
         (sightings, sources): (Vec<Sighting>, Vec<Source>),
         now: Millis,
@@ -75,7 +79,7 @@ impl KeyRing {
         let state = RingState { keys: keys.collect(), current: HashMap::new() };
         let ring = KeyRing {
             inputs,
-            retire_after,
+            retirements,
             max_line,
             state: RwLock::new(state),
             generation: AtomicU64::new(0),
@@ -160,7 +164,7 @@ impl KeyRing {
         for input in self.inputs.keys() {
             let keys = self.select(&state, input, now);
             // A set that does not change is kept, because it remembers the key that verified last.
-            if state.current.get(input).is_none_or(|before| before.keys() != keys.keys()) {
+            if state.current.get(input).is_none_or(|before| !before.is_like(&keys)) {
                 state.current.insert(input.clone(), Arc::new(keys));
                 self.generation.fetch_add(1, Ordering::SeqCst);
             }
@@ -171,20 +175,17 @@ impl KeyRing {
     fn select(&self, state: &RingState, input: &str, received_at: Millis) -> KeySet {
         // An input without sources, or one that is no longer configured, uses the keys of all sources.
         let sources = self.inputs.get(input).map_or(&[][..], |input| input.sources.as_slice());
-        KeySet::new(
-            state
-                .keys
-                .iter()
-                .filter(|one| sources.is_empty() || sources.contains(&one.source))
-                .filter(|one| one.in_set || self.is_within(one.last_seen, received_at))
-                .map(|one| Arc::clone(&one.key)),
-        )
-    }
-
-    /// Whether a removed key still verifies entries received at `received_at`.
-    fn is_within(&self, last_seen: Millis, received_at: Millis) -> bool {
-        let since = u128::try_from(received_at.get() - last_seen.get()).unwrap_or(0);
-        since <= self.retire_after.as_millis()
+        let period = self.retirements.of(received_at);
+        let since = |one: &SourceKey| {
+            let millis = u64::try_from(received_at.get() - one.last_seen.get()).unwrap_or(0);
+            Duration::from_millis(if one.in_set { 0 } else { millis })
+        };
+        let keys = state
+            .keys
+            .iter()
+            .filter(|one| sources.is_empty() || sources.contains(&one.source))
+            .filter(|one| since(one) <= period);
+        KeySet::with_retired(keys.map(|one| (Arc::clone(&one.key), since(one) > USUAL)))
     }
 }
 
@@ -223,7 +224,8 @@ mod tests {
         };
         let none = ("none".to_owned(), InputVerification::default());
         let inputs = [("a".to_owned(), input("x")), ("b".to_owned(), input("y")), none].into();
-        KeyRing::new(inputs, Duration::from_secs(8 * 86_400), 100, (vec![], vec![]), at(0))
+        let retirements = Retirements::always(Duration::from_secs(20 * 86_400));
+        KeyRing::new(inputs, retirements, 100, (vec![], vec![]), at(0))
     }
 
     fn check(ring: &KeyRing, input: &str, day: i64, expected: &[&str]) {
@@ -242,7 +244,14 @@ mod tests {
         assert!(ring.enter("x", &KeySet::new([key(2)]), at(12)));
         check(&ring, "a", 5, &["k1", "k2"]);
         check(&ring, "a", 19, &["k1", "k2"]);
-        check(&ring, "a", 20, &["k2"]);
+        let retired = |day: i64| {
+            let keys = ring.keys("a", at(day));
+            keys.keys().iter().map(|key| keys.is_retired(key)).collect::<Vec<_>>()
+        };
+        assert_eq!(retired(19), [false, false]);
+        assert_eq!(retired(20), [true, false]);
+        check(&ring, "a", 31, &["k1", "k2"]);
+        check(&ring, "a", 32, &["k2"]);
         assert_eq!(ring.current("a").0.keys().len(), 2);
         // The key returns. It is new to the entries received meanwhile.
         assert!(ring.enter("x", &KeySet::new([key(1), key(2)]), at(30)));

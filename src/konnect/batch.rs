@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn each_line_has_the_verdict_that_its_fate_asks_for() {
-        for format in Format::ALL {
+        for format in &Format::DELIVERED {
             let signer = Signer::generate(None).unwrap().0;
             let keys = KeySet::parse(signer.jwk_set().as_bytes()).unwrap().0;
             let tampering = TamperingPlan::new(share("10%"), share("5%"), share("20%")).unwrap();

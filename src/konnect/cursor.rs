@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::api::Time;
-use super::client::PullFilter;
+use super::client::{PULL_PAGE, PullFilter};
 use crate::entry::Millis;
 
 /// The maximum delay until an entry is listed, in milliseconds.
@@ -66,7 +66,7 @@ impl Cursor {
     pub(crate) fn next(&mut self, now: Millis) -> (PullFilter, Option<String>) {
         let until = *self.until.get_or_insert(now.get().max(self.since));
         let (since, until) = (Millis::saturating(self.since), Millis::saturating(until));
-        (PullFilter { since, until, kind: self.kind.clone() }, self.after.clone())
+        (PullFilter { since, until, kind: self.kind.clone(), page: PULL_PAGE }, self.after.clone())
     }
 
     /// Takes that page, and returns its new entries. `after` is the cursor of the next page; without

@@ -9,6 +9,7 @@ use serde_json::{Map, Number, Value as Json};
 
 use crate::entry::Format;
 use crate::entry::fields::{FieldType, type_of};
+use crate::entry::words::words;
 use crate::entry::{Millis, Value};
 
 /// The version of Konnect's entries.
@@ -30,8 +31,20 @@ pub struct Event {
     pub severity: i64,
     /// The other fields in order, without `rt`, which is `at`.
     pub extensions: Vec<(&'static str, Value)>,
-    /// Whether JSON has `rt` and booleans as strings. Konnect sends both forms.
-    pub as_strings: bool,
+    /// The types of the values in JSON.
+    pub json_types: JsonTypes,
+}
+
+words! {
+    /// The types of the values in a JSON entry. Kong's pages disagree about them.
+    pub enum JsonTypes {
+        /// As in the examples: `cef_version` is the number 0, and `rt` is a string.
+        Examples = "examples",
+        /// As in the descriptions: `rt` is a number, and `cef_version` is a string.
+        Descriptions = "descriptions",
+        /// Numbers and booleans are strings, but for `status` and `trace_id`.
+        Strings = "strings",
+    }
 }
 
 impl Event {
@@ -44,7 +57,7 @@ impl Event {
     pub fn text(&self, format: Format) -> String {
         match format {
             Format::Cef => self.cef(),
-            Format::Json | Format::Cps => self.json(),
+            Format::Json | Format::Cps | Format::Pulled => self.json(),
         }
     }
 
@@ -121,14 +134,16 @@ impl Event {
     fn json_value(&self, name: &str, value: &Value) -> Json {
         let text = value.as_text();
         let number = || text.parse::<Number>().map_or_else(|_| text.as_ref().into(), Json::Number);
-        match value {
-            Value::Boolean(_) | Value::Integer(_) if self.as_strings && name != "status" => {
+        match (value, self.json_types) {
+            (_, JsonTypes::Examples) if name == "cef_version" => number(),
+            (_, JsonTypes::Examples) if name == "rt" => text.as_ref().into(),
+            (Value::Boolean(_) | Value::Integer(_), JsonTypes::Strings) if name != "status" => {
                 text.as_ref().into()
             }
-            Value::Boolean(boolean) => (*boolean).into(),
-            Value::Integer(_) => number(),
-            Value::Text(_) if type_of(name) == Some(FieldType::Digits) => number(),
-            Value::Text(_) | Value::Json(_) => text.as_ref().into(),
+            (Value::Boolean(boolean), _) => (*boolean).into(),
+            (Value::Integer(_), _) => number(),
+            (Value::Text(_), _) if type_of(name) == Some(FieldType::Digits) => number(),
+            (Value::Text(_) | Value::Json(_), _) => text.as_ref().into(),
         }
     }
 }
@@ -160,7 +175,7 @@ mod tests {
                 ("trace_id", Value::Text("18446744073709551615".to_owned())),
                 ("user_agent", Value::Text("a=\\b\n\"|".to_owned())),
             ],
-            as_strings: false,
+            json_types: JsonTypes::Descriptions,
         }
     }
 
@@ -174,18 +189,19 @@ mod tests {
     }
 
     #[test]
-    fn json_has_values_of_either_type() {
+    fn json_has_values_of_different_types() {
         let mut event = event();
-        for (as_strings, values) in [
-            (false, r#""rt":1750280466889,"severity":1,"#),
-            (true, r#""rt":"1750280466889","severity":"1","#),
+        let strings = r#""rt":"1750280466889","severity":"1","#;
+        for (json_types, version, granted, values) in [
+            (JsonTypes::Examples, "0", "true", r#""rt":"1750280466889","severity":1,"#),
+            (JsonTypes::Descriptions, r#""0""#, "true", r#""rt":1750280466889,"severity":1,"#),
+            (JsonTypes::Strings, r#""0""#, r#""true""#, strings),
         ] {
-            event.as_strings = as_strings;
-            let granted = if as_strings { r#""true""# } else { "true" };
+            event.json_types = json_types;
             assert_eq!(
                 event.text(Format::Json),
                 format!(
-                    r#"{{"cef_version":"0","event_class_id":"konnect","event_product":"Konnect","event_ts":"2025-06-18T21:01:06Z","event_vendor":"KongInc","event_version":"1.0","granted":{granted},"name":"Authz.a|b\\c",{values}"trace_id":18446744073709551615,"user_agent":"a=\\b\n\"|"}}"#
+                    r#"{{"cef_version":{version},"event_class_id":"konnect","event_product":"Konnect","event_ts":"2025-06-18T21:01:06Z","event_vendor":"KongInc","event_version":"1.0","granted":{granted},"name":"Authz.a|b\\c",{values}"trace_id":18446744073709551615,"user_agent":"a=\\b\n\"|"}}"#
                 )
             );
         }

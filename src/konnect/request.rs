@@ -4,7 +4,7 @@
 //! The fields of each kind, and their order, are those of Kong's page "Konnect and Dev Portal audit
 //! logs".
 
-use super::event::Event;
+use super::event::{Event, JsonTypes};
 use super::people::Principal;
 use crate::entry::words::words;
 use crate::entry::{Millis, Value};
@@ -25,8 +25,16 @@ pub(crate) struct Request<'a> {
     pub(crate) trace_id: u64,
     /// Whether Kong made the request, not a user.
     pub(crate) kong_initiated: bool,
-    /// Whether JSON has numbers and booleans as strings.
-    pub(crate) as_strings: bool,
+    pub(crate) style: EntryStyle,
+}
+
+/// What an organization can configure of its entries, and what Kong's pages disagree about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryStyle {
+    /// The types of the values in JSON.
+    pub(crate) json_types: JsonTypes,
+    /// Whether entries have a `principal_name`.
+    pub(crate) principal_names: bool,
 }
 
 impl Request<'_> {
@@ -37,12 +45,14 @@ impl Request<'_> {
             None => "/api/v1/authenticate",
         };
         let success = Value::Boolean(outcome == AuthOutcome::Success);
+        // Kong's page lists `kong_initiated` for the other kinds only.
+        let request_without = Request { kong_initiated: false, ..*self };
         Event {
             product: if self.portal_id.is_some() { "Dev-Portal" } else { "Konnect" },
             class_id: format!("AUTHENTICATION_TYPE_{auth_type}"),
             name: format!("AUTHENTICATION_OUTCOME_{outcome}"),
             severity: outcome.severity(),
-            ..self.event(vec![("request", text(request)), ("success", success)])
+            ..request_without.event(vec![("request", text(request)), ("success", success)])
         }
     }
 
@@ -90,7 +100,8 @@ impl Request<'_> {
         extensions.push(("org_id", text(self.org_id)));
         extensions.extend(self.portal_id.map(|portal| ("portal_id", text(portal))));
         extensions.push(("principal_id", text(&self.principal.id)));
-        extensions.extend(self.principal.name.iter().map(|name| ("principal_name", text(name))));
+        let name = self.principal.name.iter().filter(|_| self.style.principal_names);
+        extensions.extend(name.map(|name| ("principal_name", text(name))));
         extensions.extend(self.actor_id.map(|actor| ("actor_id", text(actor))));
         if self.kong_initiated {
             extensions.push(("kong_initiated", Value::Boolean(true)));
@@ -104,7 +115,7 @@ impl Request<'_> {
             name: String::new(),
             severity: 1,
             extensions,
-            as_strings: self.as_strings,
+            json_types: self.style.json_types,
         }
     }
 }

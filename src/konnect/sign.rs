@@ -140,14 +140,14 @@ impl fmt::Debug for PrivatePem {
 pub fn place(format: Format, text: &str, signature: Option<&str>) -> String {
     let Some(signature) = signature else {
         return match format {
-            Format::Cef | Format::Json => text.to_owned(),
+            Format::Cef | Format::Json | Format::Pulled => text.to_owned(),
             Format::Cps => format!("{{\"event\":{text}}}"),
         };
     };
     let open = text.strip_suffix('}').unwrap_or(text);
     match format {
         Format::Cef => format!("{text} sig={signature}"),
-        Format::Json => format!("{open},\"sig\":\"{signature}\"}}"),
+        Format::Json | Format::Pulled => format!("{open},\"sig\":\"{signature}\"}}"),
         Format::Cps => format!("{{\"event\":{open},\"sig\":\"{signature}\"}}}}"),
     }
 }

@@ -3,11 +3,13 @@
 //! Kong's documentation names the encoding `application/gzip`, and Kong's own receivers expect `gzip`
 //! (RFC 9110 section 8.4.1). Both are accepted, in upper or lower case. A gzip body without the header
 //! is accepted too, and so is a plain body with it. Several gzip members are one stream (RFC 1952
-//! section 2.2).
+//! section 2.2). Other receivers also take `deflate`, which is zlib (RFC 1950) in the standard, and
+//! without the header of zlib in some clients (RFC 1951).
 
 use std::io::{self, Read};
 
 use flate2::bufread::MultiGzDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use http_body_util::BodyExt;
 use hyper::Request;
 use hyper::body::Body;
@@ -16,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use super::ReceiverLimits;
 use crate::net::{MemoryBudget, RequestBody, Reservation};
 
-/// The most layers of gzip that a body may have.
+/// The most layers of coding that a body may have.
 const MAX_LAYERS: usize = 4;
 
 /// The first two bytes of a gzip member.
@@ -73,30 +75,42 @@ pub(super) async fn read(
     }
 }
 
-/// The most layers of gzip that a body may have by its `Content-Encoding`.
+/// The codings that a body may have by its `Content-Encoding`, in the order in which they are undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Codings(Vec<Coding>);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GzipLayers(usize);
+enum Coding {
+    Gzip,
+    Deflate,
+}
 
 /// The `Content-Encoding` is not supported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the Content-Encoding {0:?} is not supported, expected gzip, application/gzip or identity")]
+#[error(
+    "the Content-Encoding {0:?} is not supported, expected gzip, application/gzip, deflate or identity"
+)]
 pub(crate) struct UnknownEncoding(String);
 
-impl GzipLayers {
+impl Codings {
     /// Parses the value of the header. Several headers are joined by commas.
-    pub(crate) fn of(content_encoding: Option<&str>) -> Result<GzipLayers, UnknownEncoding> {
+    pub(crate) fn of(content_encoding: Option<&str>) -> Result<Codings, UnknownEncoding> {
         let shown = content_encoding.unwrap_or_default();
         let unknown = || UnknownEncoding(shown.chars().take(100).collect());
-        let mut gzips: usize = 0;
-        for coding in shown.split(',').map(|coding| coding.trim().to_ascii_lowercase()) {
+        let mut codings = Vec::new();
+        for coding in shown.rsplit(',').map(|coding| coding.trim().to_ascii_lowercase()) {
             match coding.as_str() {
-                "gzip" | "x-gzip" | "application/gzip" => gzips += 1,
+                "gzip" | "x-gzip" | "application/gzip" => codings.push(Coding::Gzip),
+                "deflate" => codings.push(Coding::Deflate),
                 "identity" | "" => {}
                 _ => return Err(unknown()),
             }
         }
-        // One layer is expected even if the header names none.
-        if gzips > MAX_LAYERS { Err(unknown()) } else { Ok(GzipLayers(gzips.max(1))) }
+        if codings.is_empty() {
+            // A layer of gzip is expected even if the header names none.
+            codings.push(Coding::Gzip);
+        }
+        if codings.len() > MAX_LAYERS { Err(unknown()) } else { Ok(Codings(codings)) }
     }
 }
 
@@ -109,7 +123,7 @@ pub(crate) enum DecodeError {
     /// There was no memory for the decoded body in time.
     #[error("overloaded")]
     Overloaded,
-    /// The body is not valid gzip.
+    /// The body is not what its coding says.
     #[error("{0}")]
     Broken(#[from] io::Error),
 }
@@ -118,28 +132,83 @@ pub(crate) enum DecodeError {
 /// with the number of decoded bytes that are in memory after the step.
 pub(crate) fn decode(
     body: &[u8],
-    layers: GzipLayers,
+    codings: &Codings,
     max: usize,
     mut reserve: impl FnMut(usize) -> Result<(), DecodeError>,
 ) -> Result<Option<Vec<u8>>, DecodeError> {
     let mut decoded: Option<Vec<u8>> = None;
-    for _ in 0..layers.0 {
+    for coding in &codings.0 {
         let from = decoded.as_deref().unwrap_or(body);
-        if !from.starts_with(&GZIP_MAGIC) {
-            break;
-        }
         let before = decoded.as_ref().map_or(0, Vec::len);
-        decoded = Some(gunzip(from, max, |bytes| reserve(before + bytes))?);
+        let reserve = |bytes| reserve(before + bytes);
+        decoded = match coding {
+            Coding::Gzip if from.starts_with(&GZIP_MAGIC) => {
+                Some(read_to_end(MultiGzDecoder::new(from), max, reserve)?)
+            }
+            Coding::Deflate if !is_text(from) => {
+                Some(read_to_end(Inflate::new(from), max, reserve)?)
+            }
+            // It is plain, whatever the header says.
+            Coding::Gzip | Coding::Deflate => decoded,
+        };
     }
     Ok(decoded)
 }
 
-fn gunzip(
-    from: &[u8],
+/// Whether bytes are text. What `deflate` makes never is, but for a few bytes of it.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_control = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
+    std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(is_control))
+}
+
+/// Reads zlib, or deflate without the header of zlib. Unlike the readers of flate2, it fails if the
+/// stream breaks off or goes on after its end.
+struct Inflate<'a> {
+    stream: Decompress,
+    from: &'a [u8],
+    ended: bool,
+}
+
+impl<'a> Inflate<'a> {
+    fn new(from: &'a [u8]) -> Inflate<'a> {
+        // RFC 1950 section 2.2: the method is 8, and the two bytes are a multiple of 31.
+        let is_zlib = |first: u8, second: u8| {
+            first & 0x0f == 8 && u16::from_be_bytes([first, second]).is_multiple_of(31)
+        };
+        let has_header = matches!(from, [first, second, ..] if is_zlib(*first, *second));
+        Inflate { stream: Decompress::new(has_header), from, ended: false }
+    }
+}
+
+impl Read for Inflate<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let broken = |why| io::Error::new(io::ErrorKind::InvalidData, why);
+        if self.ended {
+            return Ok(0);
+        }
+        let (read, written) = (self.stream.total_in(), self.stream.total_out());
+        let status = self.stream.decompress(self.from, room, FlushDecompress::None)?;
+        let read = usize::try_from(self.stream.total_in() - read).unwrap_or(usize::MAX);
+        let written = usize::try_from(self.stream.total_out() - written).unwrap_or(usize::MAX);
+        self.from = self.from.get(read..).unwrap_or_default();
+        self.ended = status == Status::StreamEnd;
+        match self.ended {
+            true if !self.from.is_empty() => {
+                Err(broken("there are bytes after the deflate stream"))
+            }
+            false if written == 0 && !room.is_empty() => {
+                Err(broken("the deflate stream breaks off"))
+            }
+            _ => Ok(written),
+        }
+    }
+}
+
+fn read_to_end(
+    mut decoder: impl Read,
     max: usize,
     mut reserve: impl FnMut(usize) -> Result<(), DecodeError>,
 ) -> Result<Vec<u8>, DecodeError> {
-    let mut decoder = MultiGzDecoder::new(from);
     let mut decoded = Vec::new();
     let mut filled = 0;
     loop {
@@ -177,12 +246,25 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn gzip_layers(values: &[&str]) -> Result<GzipLayers, UnknownEncoding> {
-        GzipLayers::of((!values.is_empty()).then(|| values.join(", ")).as_deref())
+    fn zlib(body: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn raw_deflate(body: &[u8]) -> Vec<u8> {
+        let fast = flate2::Compression::fast();
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), fast);
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn codings(values: &[&str]) -> Result<Codings, UnknownEncoding> {
+        Codings::of((!values.is_empty()).then(|| values.join(", ")).as_deref())
     }
 
     fn check(values: &[&str], body: &[u8], expected: &[u8]) {
-        let decoded = decode(body, gzip_layers(values).unwrap(), 100, |_| Ok(())).unwrap();
+        let decoded = decode(body, &codings(values).unwrap(), 100, |_| Ok(())).unwrap();
         assert_eq!(decoded.as_deref().unwrap_or(body), expected, "{values:?}");
     }
 
@@ -200,14 +282,38 @@ mod tests {
         check(&["gzip", "identity"], &gzip(b""), b"");
         check(&["gzip"], &[gzip(b"abc"), gzip(b"def")].concat(), b"abcdef");
         check(&[], b"", b"");
-        for value in ["br", "gzip, br", "zstd", "gzip, gzip, gzip, gzip, gzip"] {
-            assert!(gzip_layers(&[value]).is_err(), "{value}");
+        for value in ["br", "gzip, br", "zstd", "gzip, gzip, gzip, deflate, gzip"] {
+            assert!(codings(&[value]).is_err(), "{value}");
         }
     }
 
     #[test]
+    fn deflate_is_accepted_with_the_header_of_zlib_and_without() {
+        let line = "{\"rt\":1}\n".repeat(9).into_bytes();
+        for value in ["deflate", "Deflate", "identity, deflate"] {
+            check(&[value], &zlib(&line), &line);
+            check(&[value], &raw_deflate(&line), &line);
+            check(&[value], &line, &line);
+            check(&[value], b"", b"");
+        }
+        check(&["deflate, gzip"], &gzip(&zlib(&line)), &line);
+        check(&["gzip, deflate"], &zlib(&gzip(&line)), &line);
+        let deflate = codings(&["deflate"]).unwrap();
+        for whole in [zlib(&line), raw_deflate(&line)] {
+            let garbage = [whole.as_slice(), &[0; 9]].concat();
+            for broken in [&whole[..whole.len() - 3], &garbage] {
+                let result = decode(broken, &deflate, 1000, |_| Ok(()));
+                assert!(matches!(result, Err(DecodeError::Broken(_))), "{}", broken.escape_ascii());
+            }
+        }
+        let bomb = zlib(&vec![0; 64 * STEP]);
+        let result = decode(&bomb, &deflate, 2 * STEP, |_| Ok(()));
+        assert!(matches!(result, Err(DecodeError::TooLarge)));
+    }
+
+    #[test]
     fn a_body_is_decoded_up_to_the_limit() {
-        let one = gzip_layers(&[]).unwrap();
+        let one = &codings(&[]).unwrap();
         let ok = |_: usize| Ok(());
         let exact = vec![b'x'; 3 * STEP];
         assert_eq!(decode(&gzip(&exact), one, exact.len(), ok).unwrap().unwrap(), exact);
@@ -226,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_damaged_body_is_refused() {
-        let one = gzip_layers(&[]).unwrap();
+        let one = &codings(&[]).unwrap();
         let whole = gzip(b"abcdefghijklmnop");
         let mut flipped = whole.clone();
         let last = flipped.len() - 5;

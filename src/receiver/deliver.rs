@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::body::{DecodeError, GzipLayers, UnknownEncoding, decode};
+use super::body::{Codings, DecodeError, UnknownEncoding, decode};
 use super::response::{self, HttpResponse, Problem};
 use super::{DeliveryObserver, InputEndpoint, ReceiverLimits};
 use crate::clock::now;
@@ -43,7 +43,7 @@ pub(crate) struct IncomingDelivery {
     pub(crate) started: Instant,
     pub(crate) input: Arc<InputEndpoint>,
     pub(crate) peer: String,
-    pub(crate) layers: Result<GzipLayers, UnknownEncoding>,
+    pub(crate) codings: Result<Codings, UnknownEncoding>,
     /// The `Content-Encoding` as sent.
     pub(crate) content_encoding: Option<String>,
     /// The body as sent.
@@ -139,8 +139,8 @@ impl Deliverer {
     /// Decodes the body, and frees the memory of the encoded one. A body that cannot be decoded is put in
     /// quarantine.
     fn decode(&self, incoming: &mut IncomingDelivery, runtime: &Handle) -> Result<Bytes, Problem> {
-        let layers = match incoming.layers.clone() {
-            Ok(layers) => layers,
+        let codings = match incoming.codings.clone() {
+            Ok(codings) => codings,
             Err(unknown) => {
                 let problem = Problem::unknown_encoding(&unknown, "kept in quarantine");
                 return Err(self.quarantine(incoming, problem));
@@ -148,7 +148,7 @@ impl Deliverer {
         };
         let IncomingDelivery { body, reservation, .. } = incoming;
         let (sent, wait) = (body.len(), self.limits.queue_timeout);
-        let decoded = decode(body, layers, self.limits.max_decoded, |bytes| {
+        let decoded = decode(body, &codings, self.limits.max_decoded, |bytes| {
             let more = (sent + bytes).saturating_sub(reservation.bytes());
             reservation
                 .grow_blocking(more, tokio::time::Instant::now() + wait, runtime)

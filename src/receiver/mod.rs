@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use tokio::sync::mpsc;
 
 use self::admit::{Admitted, NotAdmitted, admit};
-use self::body::{BodyError, GzipLayers};
+use self::body::{BodyError, Codings};
 use self::deliver::{Deliverer, IncomingDelivery};
 use self::response::{HttpResponse, Problem, for_method, healthy};
 use crate::clock::now;
@@ -119,7 +119,7 @@ impl Receiver {
     ) -> Result<HttpResponse, CloseConnection> {
         let profile = input.profile;
         let content_encoding = content_encoding(request.headers());
-        let layers = GzipLayers::of(content_encoding.as_deref());
+        let codings = Codings::of(content_encoding.as_deref());
         let body = body::read(request, &self.limits, &self.budget).await;
         let (body, reservation) = match body {
             Ok(read) => read,
@@ -128,7 +128,7 @@ impl Receiver {
                 return Err(CloseConnection);
             }
             Err(error) => {
-                let problem = match (error, &layers) {
+                let problem = match (error, &codings) {
                     (_, Err(unknown)) => Problem::unknown_encoding(unknown, "too large to be kept"),
                     (BodyError::TooLarge, _) => Problem::too_large(self.limits.max_body, "as sent"),
                     (_, _) => Problem::overloaded(),
@@ -142,7 +142,7 @@ impl Receiver {
             started,
             input,
             peer,
-            layers,
+            codings,
             content_encoding,
             body,
             reservation,

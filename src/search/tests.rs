@@ -243,7 +243,10 @@ fn errors_name_the_place_and_what_was_expected() {
         "a verdict:good",
         "11: found \"good\", expected one of valid, invalid, unsigned, no_key, malformed",
     );
-    refused("format:(cef OR xml)", "16: found \"xml\", expected one of cef, json, cps, unknown");
+    refused(
+        "format:(cef OR xml)",
+        "16: found \"xml\", expected one of cef, json, cps, pulled, unknown",
+    );
     refused("granted:yes", "9: found \"yes\", expected true or false");
     refused(
         "time:[1h TO soon]",

@@ -15,13 +15,14 @@ use tokio::sync::mpsc;
 
 use self::credentials::{generated_authorization, load_certificate, log_reload};
 use crate::clock::now;
-use crate::config::{self, Authorization, Config, KeySource};
+use crate::config::{self, ApiPlace, Authorization, Config, KeySource, SourceType};
 use crate::console::guard::Guard;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::console::{self, Console};
 use crate::control::{self, ControlSocket, TaskHandler};
 use crate::ingest::{self, ExpectedIds};
 use crate::keys::{InputVerification, KeyRing, RefreshObserver, RefreshTrigger, Refresher};
+use crate::konnect::client::{self as konnect, Hosts};
 use crate::metrics::{
     CountingDeliveryObserver, CountingListenerObserver, Exposition, GaugeSources, Metrics,
 };
@@ -32,6 +33,7 @@ use crate::net::{
 use crate::output::{MakeStdout, Output, OutputError, Outputs};
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::{DeliveryObserver, InputEndpoint, Receiver, ReceiverLimits};
+use crate::source::{self, KonnectPull};
 use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
 
 /// How often the files of the certificates are checked.
@@ -74,6 +76,7 @@ pub(crate) struct Server {
     console_tls: Option<Arc<ServerTls>>,
     /// The limits of the receiver and of the console.
     limits: (Limits, Limits),
+    sources: Vec<KonnectPull>,
     /// Closed when the last write has ended.
     written: mpsc::Receiver<()>,
     /// `None` if the socket could not be bound.
@@ -121,6 +124,7 @@ impl Server {
         let refresher = refresher(config, &store, &inputs, Arc::clone(&metrics) as Arc<_>)?;
         let counting = CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer };
         let receiver_limits = receiver_limits(config);
+        let sources = sources(config, &store, &directory)?;
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
         let deliverer = Arc::new(Deliverer {
@@ -154,6 +158,7 @@ impl Server {
             tls,
             console_tls,
             limits: connection_limits(config),
+            sources,
             written,
             control: control.ok(),
             generated_authorization,
@@ -221,6 +226,14 @@ impl Server {
         refresher.store.recheck(Arc::clone(&refresher.ring) as Arc<_>);
         let ring = Arc::clone(&refresher.ring);
         let refreshing = tokio::spawn(refresher.run());
+        for source in self.sources {
+            let (shutdown, writing) = (shutdown.clone(), receiver.writing.clone());
+            tokio::spawn(async move {
+                source.run(shutdown).await;
+                // The end waits for this as for a delivery.
+                drop(writing);
+            });
+        }
 
         let sources = GaugeSources {
             budget: receiver.budget.clone(),
@@ -283,6 +296,34 @@ impl Server {
         let stopped = tokio::task::spawn_blocking(move || outputs.stop());
         finish("some outputs still run", stopped, &mut ending).await;
     }
+}
+
+/// The sources, ready to run.
+fn sources(
+    config: &Config,
+    store: &Arc<Store>,
+    directory: &Directory,
+) -> Result<Vec<KonnectPull>, StartError> {
+    let Some(api) = &config.konnect else { return Ok(Vec::new()) };
+    let hosts = match &api.place {
+        ApiPlace::BaseUrl(url) => Hosts::at(url),
+        ApiPlace::Region(region) => Hosts::of(region),
+    };
+    let net = Client::new(ClientOptions::default())?;
+    let client = konnect::Client::new(net, hosts, api.token.clone());
+    let caps = receiver_limits(config).lines;
+    let source = |source: &config::FetchedSource| match source.r#type {
+        SourceType::KonnectPull => {
+            let settings = source::Settings {
+                name: source.name.clone(),
+                interval: source.interval,
+                delay: source.delay,
+                since: source.since,
+            };
+            KonnectPull::new(settings, client.clone(), Arc::clone(store), directory, caps)
+        }
+    };
+    Ok(config.sources.iter().map(source).collect::<Result<_, _>>()?)
 }
 
 /// Performs the tasks of commands.
@@ -417,8 +458,8 @@ fn refresher(
         })
         .collect();
     let max_line = receiver_limits(config).lines.max_line;
-    let retire_after = config.keys.retire_after;
-    let ring = KeyRing::new(verification, retire_after, max_line, store.keys()?, now());
+    let retirements = store.enter_retirement(config.keys.retire_after, now())?;
+    let ring = KeyRing::new(verification, retirements, max_line, store.keys()?, now());
     let mut sources: Vec<KeySource> = Vec::new();
     for source in config.inputs.iter().flat_map(|input| &input.keys) {
         if !sources.contains(source) {

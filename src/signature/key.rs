@@ -225,6 +225,8 @@ const MOST_CREDIT: usize = 512;
 #[derive(Debug, Default)]
 pub struct KeySet {
     keys: Vec<Arc<Key>>,
+    /// The thumbprints of the keys that left their set long ago.
+    retired: Vec<Thumbprint>,
     /// The index of the key that verified last.
     last: AtomicUsize,
     /// What [`KeySet::batch_size`] is derived from. Threads may overwrite each other's: it decides only
@@ -242,6 +244,29 @@ impl KeySet {
             }
         }
         set
+    }
+
+    /// A set of these keys, each with whether it left its key set long ago. Of equal keys only the
+    /// first is kept, and it is retired if all are.
+    pub fn with_retired(keys: impl IntoIterator<Item = (Arc<Key>, bool)>) -> KeySet {
+        let keys: Vec<_> = keys.into_iter().collect();
+        let mut set = KeySet::new(keys.iter().map(|(key, _)| Arc::clone(key)));
+        let is_retired = |key: &&Arc<Key>| {
+            let mut same = keys.iter().filter(|(one, _)| one.thumbprint == key.thumbprint);
+            same.all(|(_, is_retired)| *is_retired)
+        };
+        set.retired = set.keys.iter().filter(is_retired).map(|key| key.thumbprint()).collect();
+        set
+    }
+
+    /// Whether a key of the set left its key set long ago.
+    pub fn is_retired(&self, key: &Key) -> bool {
+        self.retired.contains(&key.thumbprint)
+    }
+
+    /// Whether the other set has the same keys, and the same are retired.
+    pub fn is_like(&self, other: &KeySet) -> bool {
+        self.keys == other.keys && self.retired == other.retired
     }
 
     /// Parses a JWK set into the keys that can be used and those that cannot.

@@ -35,6 +35,11 @@ impl Payload {
         Payload { start, cut_start, cut_end, end, format }
     }
 
+    /// The whole of a line that no signature covers.
+    pub fn unsigned(line: &str, format: Format) -> Payload {
+        Payload::new(0..line.len(), line.len()..line.len(), format)
+    }
+
     /// The text of the payload. `line` is the line that it is a part of.
     pub fn text<'a>(&self, line: &'a str) -> Cow<'a, str> {
         let piece = |from: u32, to: u32| line.get(from as usize..to as usize).unwrap_or_default();

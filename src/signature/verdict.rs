@@ -31,6 +31,7 @@ pub enum Verdict {
 pub struct Proof {
     key: Arc<Key>,
     coverage: Coverage,
+    is_retired: bool,
 }
 
 impl Proof {
@@ -42,6 +43,11 @@ impl Proof {
     /// What the signature covers.
     pub fn coverage(&self) -> Coverage {
         self.coverage
+    }
+
+    /// Whether the key left its key set long ago.
+    pub fn is_retired(&self) -> bool {
+        self.is_retired
     }
 }
 
@@ -238,11 +244,12 @@ impl<'a> Line<'a> {
         signature.claim(key.point(), &[head.as_bytes(), tail.as_bytes()])
     }
 
-    fn note(&mut self, candidate: usize, payload: usize, key: &Arc<Key>) {
+    fn note(&mut self, candidate: usize, payload: usize, key: &Arc<Key>, keys: &KeySet) {
         let candidate = self.signatures.candidates.get(candidate);
         self.found = candidate.and_then(|candidate| {
             let (payload, coverage) = *candidate.payloads.get(payload)?;
-            let proof = Proof { key: Arc::clone(key), coverage };
+            let is_retired = keys.is_retired(key);
+            let proof = Proof { key: Arc::clone(key), coverage, is_retired };
             Some(Found { proof, payload, signature: candidate.signature })
         });
     }
@@ -272,7 +279,7 @@ impl<'a> Line<'a> {
                         .is_some_and(|one| key.point().verifies(&self.claim(payload, &one, key)))
                 };
                 if let Some(key) = keys.find(verifies) {
-                    self.note(at, number, keys.keys().get(key)?);
+                    self.note(at, number, keys.keys().get(key)?, keys);
                     return Some(key);
                 }
             }
@@ -383,7 +390,7 @@ fn try_key<'a, 'b>(
     left.retain_mut(|one| {
         let is_valid = one.first.is_some() && verdicts.next() == Some(true);
         if is_valid {
-            one.line.note(0, 0, key);
+            one.line.note(0, 0, key, keys);
             keys.note_verified(at);
         }
         one.tried = Some(at);

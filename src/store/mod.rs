@@ -41,6 +41,7 @@ use std::thread::JoinHandle;
 pub use catalog::gaps::Gap;
 pub use catalog::outputs::{OutputCursor, OutputCursors, Position};
 pub use catalog::quarantine::{Dropped, Quarantined};
+pub use catalog::retirements::{RETIRE_AFTER, Retirements};
 pub use catalog::segments::State;
 pub use catalog::sightings;
 pub use catalog::sightings::{Sighting, Source};
@@ -67,8 +68,9 @@ pub use write::observer::{self, Health, StoreObserver};
 pub use write::pulse::Pulse;
 pub use write::writer::{Appended, Delivery, StoredBatch};
 
-use self::catalog::{Catalog, quarantine};
+use self::catalog::{Catalog, quarantine, retirements};
 use self::directory::Lock;
+use self::error::SqliteContext;
 use self::maintain::background::{Background, Task};
 use self::maintain::{late, leftovers, retention};
 use self::refused::{RefusedFile, Waiting};
@@ -205,6 +207,19 @@ impl Store {
         Pulse::new(self.writer.clone(), Arc::clone(&self.health))
     }
 
+    /// Hides the entry `hidden`, because the entry `shown` is the same one. Nothing is deleted. Returns
+    /// `false` if there is no entry `hidden`.
+    pub fn hide(&self, reader: &Reader, hidden: u64, shown: u64) -> Result<bool, StoreError> {
+        let Some((fingerprint, delivery)) = reader.first_delivery(hidden)? else {
+            return Ok(false);
+        };
+        self.catalog().transaction("hide an entry", |catalog| {
+            let hide = catalog.overlay().hide(hidden, shown, &fingerprint, delivery);
+            hide.doing("hide an entry", catalog.path())
+        })?;
+        Ok(true)
+    }
+
     /// Stores a body that cannot be decoded in the quarantine, and returns its number. The number
     /// and the size in `what` are ignored.
     pub fn quarantine(&self, what: &Quarantined, body: &[u8]) -> Result<u64, StoreError> {
@@ -244,6 +259,16 @@ impl Store {
         now: Millis,
     ) -> Result<(), StoreError> {
         sightings::enter(&self.catalog(), source, result, now)
+    }
+
+    /// Records how long keys verify after they left their set, for what is received from `now` on. What
+    /// was received before keeps its period.
+    pub fn enter_retirement(
+        &self,
+        retire_after: std::time::Duration,
+        now: Millis,
+    ) -> Result<Retirements, StoreError> {
+        retirements::enter(&self.catalog(), retire_after, now)
     }
 
     /// Every key that was ever seen, and every source.

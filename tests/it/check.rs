@@ -1,7 +1,6 @@
 //! `Reader::check` and `Reader::stats` on sound and damaged stores.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::Connection;
 use vidimus::entry::Millis;
@@ -10,8 +9,6 @@ use vidimus::store::{CheckReport, Directory, Judge, Options, Reader, Refused, St
 
 use crate::harness::home::{FixedKeys, Home, RECEIVED_AT, append};
 use crate::vectors::{vector, vector_keys};
-
-const RETIRE_AFTER: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 impl Home {
     /// A store with a sealed and a live segment. Each has two valid entries, a tampered entry, an
@@ -45,7 +42,7 @@ impl Home {
     }
 
     fn check(&self) -> CheckReport {
-        self.reader().check(RETIRE_AFTER, 100, false, &|_, _| ()).unwrap()
+        self.reader().check(100, false, &|_, _| ()).unwrap()
     }
 
     fn stats(&self) -> Stats {
@@ -129,9 +126,14 @@ fn a_retired_key_verifies_nothing() {
             RECEIVED_AT - days * day
         )
     };
-    check("catalog.db", &sql(8), &[]);
+    check("catalog.db", &sql(400), &[]);
     let found = "recorded valid, found no_key or invalid (no_matching_key)";
-    check("catalog.db", &sql(9), &[found; 4]);
+    check("catalog.db", &sql(401), &[found; 4]);
+    // Entries keep the period that was in force when they were received.
+    let shorter = format!("INSERT INTO retirements VALUES (0, {})", 8 * day);
+    let later = format!("({}, {})", RECEIVED_AT + 1, 400 * day);
+    check("catalog.db", &format!("{}; {shorter}, {later}", sql(8)), &[]);
+    check("catalog.db", &format!("{}; {shorter}, {later}", sql(9)), &[found; 4]);
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn a_bad_key_is_named_and_the_others_are_used() {
 #[test]
 fn wrong_usage_exits_with_2() {
     for arguments in [
-        ["verify", "--region", "mars"],
+        ["verify", "--region", "EU"],
         ["verify", "--output", "csv"],
         ["verify", "--threads", "0"],
         ["verify", "--jwks", "http://keys.example/"],

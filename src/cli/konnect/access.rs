@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::cli::args::StoreArgs;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::PrintFormat;
 use crate::cli::terminal::tell;
 use crate::clock::now;
@@ -18,7 +18,7 @@ use crate::konnect::api::WebhookScope;
 use crate::konnect::client::{Client, Hosts};
 use crate::net::{self, ClientOptions};
 use crate::search::time;
-use crate::settings::Secret;
+use crate::settings::{Mismatch, Secret};
 
 /// How to call the API. It has no `Debug`, because it may contain the token.
 #[derive(Args)]
@@ -31,8 +31,8 @@ pub(super) struct Access {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
-    /// The region of the webhook
-    #[arg(long, value_parser = region())]
+    /// The region of the webhook: us, eu, au, me, in, sg, or another
+    #[arg(long, value_name = "REGION", value_parser = region)]
     region: Option<Region>,
 
     /// Call the API at this URL, such as that of `vidimus simulate`. http is allowed on the
@@ -48,13 +48,17 @@ pub(super) struct Access {
     pub(super) store: StoreArgs,
 }
 
-fn region() -> impl TypedValueParser<Value = Region> {
-    PossibleValuesParser::new(Region::EACH.map(Region::as_str)).try_map(|word| word.parse())
+/// Parses a region other than `auto`.
+fn region(text: &str) -> Result<Region, String> {
+    match text.parse() {
+        Ok(Region::Auto) => Err("expected one region: auto is for keys only".to_owned()),
+        parsed => parsed.map_err(|mismatch: Mismatch| mismatch.to_string()),
+    }
 }
 
 /// The parser of `--log-format`.
 pub(super) fn log_format() -> impl TypedValueParser<Value = Format> {
-    let words: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
+    let words: Vec<_> = Format::DELIVERED.iter().map(|format| format.as_str()).collect();
     PossibleValuesParser::new(words).try_map(|word| word.parse())
 }
 
@@ -66,15 +70,15 @@ impl Access {
     /// The hosts of the API. Flags override the configuration.
     pub(super) fn hosts(&self) -> Result<Hosts, Failure> {
         let settings = self.settings()?;
-        let (base, region) = match (&self.base_url, self.region) {
-            (None, None) => (settings.base_url.as_ref(), settings.region),
-            given => (given.0.as_ref(), given.1),
+        let (base, region) = match (&self.base_url, &self.region) {
+            (None, None) => (settings.base_url.as_ref(), settings.region.as_ref()),
+            given => (given.0.as_ref(), given.1.as_ref()),
         };
         match (base, region) {
             (Some(base), _) => Ok(Hosts::at(base)),
             (None, Some(region)) => Ok(Hosts::of(region)),
             (None, None) => Err(Failure::usage(
-                "no region: use --region us (or eu, au, me, in, sg), set konnect.region in the \
+                "no region: use --region us (or eu, au, me, in, sg, …), set konnect.region in the \
                  configuration, or use --base-url for a simulator",
             )),
         }
@@ -83,9 +87,9 @@ impl Access {
     /// The region, unless there is a base URL.
     pub(super) fn region(&self) -> Result<Option<Region>, Failure> {
         let settings = self.settings()?;
-        Ok(match (&self.base_url, self.region) {
+        Ok(match (&self.base_url, &self.region) {
             (Some(_), _) => None,
-            (None, Some(region)) => Some(region),
+            (None, Some(region)) => Some(region.clone()),
             (None, None) if settings.base_url.is_some() => None,
             (None, None) => settings.region,
         })
@@ -108,7 +112,7 @@ impl Access {
             }
         };
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        add("--region", self.region.map(|region| region.to_string()));
+        add("--region", self.region.as_ref().map(Region::to_string));
         add("--base-url", self.base_url.as_ref().map(BaseUrl::to_string));
         add("--token-file", path(&self.token_file));
         add("--cacert", path(&self.cacert));
@@ -148,13 +152,52 @@ impl Access {
     }
 }
 
-/// Parses an id that becomes a path segment. An empty id, or one of dots only, would change the
-/// path.
-pub(super) fn id(text: &str) -> Result<String, &'static str> {
-    match text {
-        "" | "." | ".." => Err("expected an id such as a UUID"),
+/// Parses an id or a name.
+pub(super) fn name_or_id(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" | "." | ".." => Err("expected a name, or an id such as a UUID"),
         text => Ok(text.to_owned()),
     }
+}
+
+/// Finds what has the id or else the name `wanted` among `all`, whose ids and names `of` gives.
+///
+/// # Errors
+/// When nothing has it, or several have the name.
+pub(super) fn find<'a, T>(
+    what: &str,
+    wanted: &str,
+    all: &'a [T],
+    of: impl Fn(&T) -> (&str, &str),
+) -> Result<&'a T, Failure> {
+    if let Some(found) = all.iter().find(|one| of(one).0.eq_ignore_ascii_case(wanted)) {
+        return Ok(found);
+    }
+    let named: Vec<_> = all.iter().filter(|one| of(one).1 == wanted).collect();
+    let ids = |some: &[&T]| -> String {
+        let shown: Vec<_> = some.iter().take(20).map(|one| of(one)).collect();
+        let shown = shown.iter().map(|(id, name)| format!("{id} ({name})"));
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    match named.as_slice() {
+        [found] => Ok(found),
+        [] if all.is_empty() => {
+            Err(Failure::failed(format!("there is no {what} {wanted:?}: there are none")))
+        }
+        [] => {
+            let all = ids(&all.iter().collect::<Vec<_>>());
+            Err(Failure::failed(format!("there is no {what} {wanted:?}, only {all}")))
+        }
+        several => {
+            let several = ids(several);
+            Err(Failure::failed(format!("several {what}s are named {wanted:?}: {several}")))
+        }
+    }
+}
+
+/// Whether a text is the id of a resource of Konnect, so that it need not be looked for.
+pub(super) fn is_uuid(text: &str) -> bool {
+    text.parse::<uuid::fmt::Hyphenated>().is_ok()
 }
 
 /// Quotes a word for a shell.
@@ -184,19 +227,79 @@ pub(super) struct Show {
 #[derive(Args)]
 pub(super) struct WebhookArgs {
     /// Use the webhook of this Dev Portal instead of the organization's webhook
-    #[arg(long, value_name = "ID", value_parser = id)]
+    #[arg(long, value_name = "NAME-OR-ID", value_parser = name_or_id)]
     pub(super) portal: Option<String>,
 }
 
 impl WebhookArgs {
-    /// The flag for another command, with a leading space.
-    pub(super) fn repeated(&self) -> String {
-        self.portal.as_ref().map_or_else(String::new, |id| format!(" --portal {}", quoted(id)))
+    /// The webhook. A Dev Portal that is given by its name is looked for.
+    pub(super) async fn scope(&self, client: &Client) -> Result<WebhookScope, Failure> {
+        let Some(wanted) = &self.portal else { return Ok(WebhookScope::Organization) };
+        if is_uuid(wanted) {
+            return Ok(WebhookScope::Portal(wanted.clone()));
+        }
+        let portals = client.portals().await?;
+        let found = find("Dev Portal", wanted, &portals, |one| (&one.id, &one.name))?;
+        Ok(WebhookScope::Portal(found.id.clone()))
+    }
+}
+
+/// Selects the webhook of the organization, or those of Dev Portals.
+#[derive(Args)]
+pub(super) struct WebhooksArgs {
+    #[command(flatten)]
+    pub(super) one: WebhookArgs,
+
+    /// Use the webhook of each Dev Portal
+    #[arg(long, conflicts_with = "portal")]
+    pub(super) all_portals: bool,
+}
+
+impl WebhooksArgs {
+    pub(super) async fn scopes(&self, client: &Client) -> Result<Vec<WebhookScope>, Failure> {
+        if !self.all_portals {
+            return Ok(vec![self.one.scope(client).await?]);
+        }
+        let portals = client.portals().await?;
+        if portals.is_empty() {
+            return Err(Failure::failed(format!(
+                "there are no Dev Portals at {}",
+                client.hosts().regional()
+            )));
+        }
+        Ok(portals.into_iter().map(|portal| WebhookScope::Portal(portal.id)).collect())
     }
 
-    pub(super) fn scope(&self) -> WebhookScope {
-        WebhookScope::of(self.portal.as_deref())
+    /// Calls `each` with every webhook. With several, a failure does not end the others. The exit
+    /// code is negative if one is.
+    pub(super) async fn each(
+        &self,
+        client: &Client,
+        mut each: impl AsyncFnMut(&WebhookScope) -> Result<Exit, Failure>,
+    ) -> Result<Exit, Failure> {
+        let scopes = self.scopes(client).await?;
+        let (mut exit, mut failed) = (Exit::Done, 0);
+        for scope in &scopes {
+            match each(scope).await {
+                Ok(Exit::Done) => {}
+                Ok(other) => exit = other,
+                Err(failure) if scopes.len() > 1 => {
+                    tell(format_args!("Dev Portal {scope}: {failure}"));
+                    failed += 1;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        match failed {
+            0 => Ok(exit),
+            _ => Err(Failure::failed(format!("{failed} of {} Dev Portals failed", scopes.len()))),
+        }
     }
+}
+
+/// The flag that selects a webhook in another command, with a leading space.
+pub(super) fn portal_flag(scope: &WebhookScope) -> String {
+    scope.portal().map_or_else(String::new, |id| format!(" --portal {}", quoted(id)))
 }
 
 /// A time range with a required start.
@@ -236,9 +339,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_one_path_segment() {
-        assert!(["", ".", ".."].into_iter().all(|text| id(text).is_err()));
-        assert_eq!(id("7b9c018c-681f-43a3-aa7d-05cdd43f07cf").unwrap().len(), 36);
+    fn what_has_the_id_is_found_before_what_has_the_name() {
+        assert!(["", " ", ".", ".."].into_iter().all(|text| name_or_id(text).is_err()));
+        let all = [("1", "a"), ("2", "b"), ("3", "b"), ("4", "1")];
+        let id = |wanted: &str, all: &[(&str, &str)]| {
+            let found = find("destination", wanted, all, |one| (one.0, one.1));
+            found.map(|one| one.0.to_owned()).map_err(|failure| failure.to_string())
+        };
+        assert_eq!(id("1", &all), Ok("1".to_owned()));
+        assert_eq!(id("a", &all), Ok("1".to_owned()));
+        let several = "several destinations are named \"b\": 2 (b), 3 (b)";
+        assert_eq!(id("b", &all), Err(several.to_owned()));
+        let none = "there is no destination \"c\", only 1 (a), 2 (b), 3 (b), 4 (1)";
+        assert_eq!(id("c", &all), Err(none.to_owned()));
+        assert!(id("c", &[]).unwrap_err().ends_with("there are none"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::access::{Access, id, log_format};
+use super::access::{Access, find, is_uuid, log_format, name_or_id};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::PrintFormat;
@@ -13,6 +13,7 @@ use crate::cli::terminal::{Output, tell};
 use crate::config::AUTHORIZATION_VARIABLE;
 use crate::entry::Format;
 use crate::konnect::api::{CreateDestination, Destination, UpdateDestination};
+use crate::konnect::client::Client;
 use crate::settings::Secret;
 
 /// List, create, update and delete webhook destinations.
@@ -84,11 +85,11 @@ struct Create {
 
 #[derive(Args)]
 struct Update {
-    /// The id of the destination
-    #[arg(value_name = "ID", value_parser = id)]
-    id: String,
+    /// The name or the id of the destination
+    #[arg(value_name = "NAME-OR-ID", value_parser = name_or_id)]
+    destination: String,
 
-    /// The name of the destination
+    /// The new name of the destination
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
@@ -117,9 +118,9 @@ struct Update {
 
 #[derive(Args)]
 struct One {
-    /// The id of the destination
-    #[arg(value_name = "ID", value_parser = id)]
-    id: String,
+    /// The name or the id of the destination
+    #[arg(value_name = "NAME-OR-ID", value_parser = name_or_id)]
+    destination: String,
 
     /// The output format
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -182,14 +183,20 @@ impl Destinations {
             Command::Update(update) => update.run(),
             Command::Show(one) => {
                 let client = one.access.client()?;
-                let found =
-                    run(async { client.destination(&one.id).await.map_err(Failure::failed) })?;
+                let found = run(async {
+                    let id = destination_id(&client, &one.destination).await?;
+                    client.destination(&id).await.map_err(Failure::failed)
+                })?;
                 print(one.output, &[found])
             }
             Command::Delete(one) => {
                 let client = one.access.client()?;
-                run(async { client.delete_destination(&one.id).await.map_err(Failure::failed) })?;
-                tell(format_args!("deleted {}", one.id));
+                let id = run(async {
+                    let id = destination_id(&client, &one.destination).await?;
+                    client.delete_destination(&id).await?;
+                    Ok(id)
+                })?;
+                tell(format_args!("deleted {id}"));
                 Ok(Exit::Done)
             }
         }
@@ -234,11 +241,21 @@ impl Update {
             skip_ssl_verification: self.skip_ssl_verification,
         };
         let client = self.access.client()?;
-        let id = &self.id;
-        let changed =
-            run(async { client.update_destination(id, &change).await.map_err(Failure::failed) })?;
+        let changed = run(async {
+            let id = destination_id(&client, &self.destination).await?;
+            client.update_destination(&id, &change).await.map_err(Failure::failed)
+        })?;
         print(self.output, &[changed])
     }
+}
+
+/// The id of the destination with this name or id.
+pub(super) async fn destination_id(client: &Client, wanted: &str) -> Result<String, Failure> {
+    if is_uuid(wanted) {
+        return Ok(wanted.to_owned());
+    }
+    let all = client.destinations(Some(wanted)).await?;
+    Ok(find("destination", wanted, &all, |one| (&one.id, &one.name))?.id.clone())
 }
 
 fn print(format: PrintFormat, destinations: &[Destination]) -> Result<Exit, Failure> {

@@ -1,13 +1,16 @@
 //! `vidimus konnect`: use the API of Konnect, or of a simulator.
 //!
 //! - `access`: the shared arguments. `waiting`: waits for signals and for the end of a replay.
-//! - `destinations`, `webhook`, `status`, `replay`, `pull`: one file per part of the API.
-//! - `setup` and `teardown`: the whole set-up, recorded in `setup_record`.
+//! - `destinations`, `portals`, `webhook`, `status`, `replay`, `pull`: one file per part of the API.
+//! - `setup` and `teardown`: the whole set-up, recorded in `setup_record`. `listen`: both around a
+//!   receiver that shows what comes.
 //! - `reconcile`: finds missing entries. `doctor`: finds out why nothing arrives.
 
 mod access;
 mod destinations;
 mod doctor;
+mod listen;
+mod portals;
 mod pull;
 mod reconcile;
 mod replay;
@@ -37,6 +40,7 @@ pub(crate) struct Konnect {
 enum Command {
     Setup(setup::Setup),
     Teardown(teardown::Teardown),
+    Listen(listen::Listen),
     Doctor(doctor::Doctor),
     Status(status::Status),
     Reconcile(reconcile::Reconcile),
@@ -44,6 +48,7 @@ enum Command {
     Pull(pull::Pull),
     Destinations(destinations::Destinations),
     Webhook(webhook::Webhook),
+    Portals(portals::Portals),
 }
 
 impl Konnect {
@@ -51,6 +56,7 @@ impl Konnect {
         match self.command {
             Command::Setup(setup) => setup.run(),
             Command::Teardown(teardown) => teardown.run(),
+            Command::Listen(listen) => listen.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Status(status) => status.run(),
             Command::Reconcile(reconcile) => reconcile.run(),
@@ -58,6 +64,7 @@ impl Konnect {
             Command::Pull(pull) => pull.run(),
             Command::Destinations(destinations) => destinations.run(),
             Command::Webhook(webhook) => webhook.run(),
+            Command::Portals(portals) => portals.run(),
         }
     }
 }

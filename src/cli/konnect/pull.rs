@@ -1,5 +1,6 @@
 //! `vidimus konnect pull`: pull the organization's entries from the API.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use crate::cli::print::{PrintFormat, Screen};
 use crate::cli::terminal::{Output, counted, tell};
 use crate::clock::now;
 use crate::entry::{Kind, Millis};
-use crate::konnect::client::{Client, Pages};
+use crate::konnect::client::{Client, LONGEST_RETENTION, PULL_PAGE, Pages, PullFilter};
 use crate::konnect::cursor::Cursor;
 use crate::konnect::reconcile::Pulled;
 use crate::private_file;
@@ -25,13 +26,13 @@ use crate::settings::units;
 
 /// Pull the organization's entries from Konnect, in the format of the API.
 ///
-/// With --cursor-file, a later pull continues where this one stopped. Pulled entries differ from
-/// those of the webhook: their format is different, and their signature cannot be verified here.
-/// The entries of Dev Portals are not included.
+/// Without a time range the newest 50 are pulled. With --cursor-file, a later pull continues where
+/// this one stopped. Pulled entries differ from those of the webhook: their format is different, and
+/// their signature cannot be verified here. The entries of Dev Portals are not included.
 #[derive(Args)]
 pub(super) struct Pull {
-    /// Start at this time: RFC 3339, a date, or an age [default: 7d, or the position in the cursor
-    /// file]
+    /// Start at this time: RFC 3339, a date, or an age [default: the oldest entry that Konnect gives,
+    /// or the position in the cursor file; with --follow 5m]
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
 
@@ -43,6 +44,11 @@ pub(super) struct Pull {
     #[arg(long = "type", value_name = "TYPE", value_parser = PossibleValuesParser::new(
         ["authorization", "authentication", "gateway_access"]))]
     kind: Option<String>,
+
+    /// Pull the newest N entries of the range; 0 means all [default: 50 without a time range,
+    /// otherwise all]
+    #[arg(long, value_name = "N", conflicts_with_all = ["follow", "cursor_file"])]
+    limit: Option<usize>,
 
     /// Keep pulling new entries until interrupted
     #[arg(long)]
@@ -64,19 +70,76 @@ pub(super) struct Pull {
     access: Access,
 }
 
+/// The number of entries without a time range.
+const NEWEST: usize = 50;
+
 impl Pull {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let client = self.access.client()?;
         let until = self.until.as_deref().map(|until| moment("--until", until)).transpose()?;
-        let mut cursor = self.cursor(client.hosts().regional())?;
         let mut count = 0;
-        let done = run_until_interrupted(self.pull(&client, until, &mut cursor, &mut count));
+        let done = match self.limit() {
+            Some(limit) => run_until_interrupted(async {
+                let newest = self.newest(&client, until.unwrap_or_else(now), limit).await?;
+                count = newest.len();
+                self.print(&newest)
+            }),
+            None => {
+                let mut cursor = self.cursor(client.hosts().regional())?;
+                run_until_interrupted(self.pull(&client, until, &mut cursor, &mut count))
+            }
+        };
         // The cursor file includes everything that was printed.
         if self.output == PrintFormat::Text {
             tell(counted(count as u64, "entry"));
         }
         done?;
         Ok(Exit::Done)
+    }
+
+    /// The number of entries to pull, if not all.
+    fn limit(&self) -> Option<usize> {
+        let is_bare = self.since.is_none() && self.until.is_none() && self.cursor_file.is_none();
+        let default = if is_bare && !self.follow { NEWEST } else { 0 };
+        Some(self.limit.unwrap_or(default)).filter(|limit| *limit > 0)
+    }
+
+    /// The newest entries up to `until`, the newest first.
+    async fn newest(
+        &self,
+        client: &Client,
+        until: Millis,
+        limit: usize,
+    ) -> Result<Vec<Value>, Failure> {
+        let since = match &self.since {
+            Some(since) => moment("--since", since)?,
+            None => earliest(until),
+        };
+        let page = limit.min(PULL_PAGE);
+        let filter = PullFilter { since, until, kind: self.kind.clone(), page };
+        let (mut newest, mut after) = (VecDeque::new(), None);
+        let mut pages = Pages::default();
+        loop {
+            let (entries, next) = client.pull(&filter, after.as_deref(), &mut pages).await?;
+            newest.extend(entries);
+            let time = |entry: Option<&Value>| Some(Pulled::read(&entry?.to_string())?.identity.at);
+            let oldest_first = time(newest.front()) < time(newest.back());
+            while newest.len() > limit {
+                if oldest_first {
+                    newest.pop_front()
+                } else {
+                    newest.pop_back()
+                };
+            }
+            after = next;
+            // What follows in a list that is newest first is older.
+            if after.is_none() || (newest.len() == limit && !oldest_first) {
+                if oldest_first {
+                    newest.make_contiguous().reverse();
+                }
+                return Ok(newest.into());
+            }
+        }
     }
 
     async fn pull(
@@ -151,7 +214,11 @@ impl Pull {
             }
             return Ok(cursor);
         }
-        let since = moment("--since", self.since.as_deref().unwrap_or("7d"))?;
+        let since = match (&self.since, &self.cursor_file) {
+            (Some(since), _) => moment("--since", since)?,
+            (None, None) if self.follow => moment("--since", "5m")?,
+            (None, _) => earliest(now()),
+        };
         Ok(Cursor::new(api, self.kind.clone(), since))
     }
 
@@ -161,6 +228,11 @@ impl Pull {
         private_file::write(path, &(json + "\n"))
             .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
     }
+}
+
+/// A time before all entries that Konnect gives at `now`.
+fn earliest(now: Millis) -> Millis {
+    Millis::saturating(now.get().saturating_sub(LONGEST_RETENTION))
 }
 
 fn read(path: &Path) -> Result<Option<Cursor>, Failure> {
@@ -190,7 +262,7 @@ pub(super) fn grid<'a>(
         whole(""),
     ]);
     for (entry, remark) in entries {
-        let Some(Pulled { identity, .. }) = Pulled::read(entry.clone()) else {
+        let Some(Pulled { identity, .. }) = Pulled::read(&entry.to_string()) else {
             let whole = entry.to_string();
             let none = String::new;
             grid.row([none(), none(), none(), whole, none(), none(), remark.to_owned()]);

@@ -27,8 +27,19 @@ pub(super) struct Replay {
 enum Command {
     /// Start a replay
     Start(Start),
-    /// Show the progress of the last replay
-    Show(Show),
+    /// Show the progress of the last replay, or wait for it
+    Show(Shown),
+}
+
+#[derive(Args)]
+struct Shown {
+    /// Wait at most this long for the replay to finish; the exit code is 1 if it failed
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "10m",
+          value_parser = units::duration)]
+    wait: Option<Duration>,
+
+    #[command(flatten)]
+    show: Show,
 }
 
 #[derive(Args)]
@@ -48,9 +59,15 @@ struct Start {
 impl Replay {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         match self.command {
-            Command::Show(show) => {
-                let (client, scope) = (show.access.client()?, show.whose.scope());
-                let job = run(async { client.replay(&scope).await.map_err(Failure::failed) })?;
+            Command::Show(Shown { wait, show }) => {
+                let client = show.access.client()?;
+                let job = run(async {
+                    let scope = show.whose.scope(&client).await?;
+                    match wait {
+                        Some(wait) => wait_for_replay(&client, &scope, Instant::now() + wait).await,
+                        None => Ok(client.replay(&scope).await?),
+                    }
+                })?;
                 ignore_closed(print(show.output, &job))?;
                 Ok(exit(&job))
             }
@@ -63,8 +80,9 @@ impl Start {
     fn run(self) -> Result<Exit, Failure> {
         let (since, until) = self.span.ends()?;
         let range = ReplayRange { start_at: since.into(), end_at: until.into() };
-        let (client, scope) = (self.show.access.client()?, self.show.whose.scope());
+        let client = self.show.access.client()?;
         let job = run(async {
+            let scope = self.show.whose.scope(&client).await?;
             let job = client.start_replay(&scope, &range).await?;
             match self.wait {
                 Some(wait) => wait_for_replay(&client, &scope, Instant::now() + wait).await,
@@ -73,7 +91,7 @@ impl Start {
         })?;
         ignore_closed(print(self.show.output, &job))?;
         if self.wait.is_some() && job.status.is_some_and(ReplayStatus::is_running) {
-            tell("the replay is still running: see vidimus konnect replay show");
+            tell("the replay is still running: see vidimus konnect replay show --wait");
         }
         Ok(exit(&job))
     }

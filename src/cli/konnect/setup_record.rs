@@ -23,10 +23,14 @@ pub(super) struct SetupRecord {
     pub(super) api: String,
     /// The Dev Portal of the webhook, unless it is the organization's.
     pub(super) portal_id: Option<String>,
+    /// Empty while the destination is being created.
     pub(super) destination_id: String,
     pub(super) destination_name: String,
     /// The webhook before the set-up.
     pub(super) previous: Webhook,
+    /// Whether `konnect listen` made it, so that the next one undoes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) temporary: bool,
 }
 
 impl SetupRecord {
@@ -104,6 +108,7 @@ mod tests {
             destination_id: id.into(),
             destination_name: "vidimus".into(),
             previous: Webhook::default(),
+            temporary: false,
         };
         let (whole, portal) = (WebhookScope::Organization, WebhookScope::Portal("p".into()));
         let mut records = SetupRecords::read(folder.path()).unwrap();

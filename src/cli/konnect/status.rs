@@ -1,19 +1,20 @@
 //! `vidimus konnect status`: show or watch the delivery status of the webhook.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
 
-use super::access::Show;
+use super::access::{Access, WebhooksArgs};
 use super::waiting::{run, run_until_interrupted};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::PrintFormat;
 use crate::cli::terminal::Output;
-use crate::konnect::api::WebhookStatus;
 use crate::konnect::api::webhook::WebhookActivity;
+use crate::konnect::api::{WebhookScope, WebhookStatus};
 use crate::settings::units;
 
-/// Show the delivery status of the webhook.
+/// Show the delivery status of the webhook, or of those of all Dev Portals.
 ///
 /// Exit codes: 0 the webhook works or is disabled, 1 it is `inactive` because deliveries failed.
 #[derive(Args)]
@@ -27,35 +28,65 @@ pub(super) struct Status {
     interval: Duration,
 
     #[command(flatten)]
-    show: Show,
+    whose: WebhooksArgs,
+
+    /// The output format
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: PrintFormat,
+
+    #[command(flatten)]
+    access: Access,
 }
 
 impl Status {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let (client, scope) = (self.show.access.client()?, self.show.whose.scope());
+        let client = self.access.client()?;
         if !self.watch {
-            let status = run(async { client.status(&scope).await.map_err(Failure::failed) })?;
-            ignore_closed(print(self.show.output, &status))?;
-            return Ok(exit(&status));
+            return run(self.whose.each(&client, async |scope| {
+                let status = client.status(scope).await?;
+                ignore_closed(self.print(scope, &status))?;
+                Ok(exit(&status))
+            }));
         }
         let ended = run_until_interrupted(async {
-            let mut seen: Option<WebhookStatus> = None;
+            let scopes = self.whose.scopes(&client).await?;
+            let mut seen: BTreeMap<&WebhookScope, WebhookStatus> = BTreeMap::new();
             loop {
-                let status = client.status(&scope).await?;
-                let printed = match seen.as_ref() == Some(&status) {
-                    true => Ok(()),
-                    false => print(self.show.output, &status),
-                };
-                if exit(&status) == Exit::Negative {
-                    ignore_closed(printed)?;
-                    return Ok(Exit::Negative);
+                for scope in &scopes {
+                    let status = client.status(scope).await?;
+                    let printed = match seen.get(scope) == Some(&status) {
+                        true => Ok(()),
+                        false => self.print(scope, &status),
+                    };
+                    if exit(&status) == Exit::Negative {
+                        ignore_closed(printed)?;
+                        return Ok(Exit::Negative);
+                    }
+                    printed?;
+                    seen.insert(scope, status);
                 }
-                printed?;
-                seen = Some(status);
                 tokio::time::sleep(self.interval.max(Duration::from_millis(100))).await;
             }
         })?;
         Ok(ended.unwrap_or(Exit::Done))
+    }
+
+    /// Prints a status. With several webhooks, it is told whose it is.
+    fn print(&self, scope: &WebhookScope, status: &WebhookStatus) -> Result<(), Failure> {
+        let mut output = Output::new();
+        match (self.output, self.whose.all_portals.then(|| scope.portal()).flatten()) {
+            (PrintFormat::Jsonl, None) => output.json(status)?,
+            (PrintFormat::Jsonl, Some(portal)) => {
+                let mut object = serde_json::to_value(status)?;
+                object["portal_id"] = portal.into();
+                output.json(&object)?;
+            }
+            (PrintFormat::Text, None) => output.line(line(status))?,
+            (PrintFormat::Text, Some(portal)) => {
+                output.line(format_args!("{portal}  {}", line(status)))?;
+            }
+        }
+        output.flush()
     }
 }
 
@@ -66,20 +97,12 @@ fn exit(status: &WebhookStatus) -> Exit {
     }
 }
 
-fn print(format: PrintFormat, status: &WebhookStatus) -> Result<(), Failure> {
-    let mut output = Output::new();
-    match format {
-        PrintFormat::Jsonl => output.json(status)?,
-        PrintFormat::Text => output.line(line(status))?,
-    }
-    output.flush()
-}
-
 pub(super) fn line(status: &WebhookStatus) -> String {
     let enabled = if status.webhook_enabled { "enabled" } else { "disabled" };
     let activity = match status.webhook_status {
         Some(WebhookActivity::Active) => "active",
         Some(WebhookActivity::Inactive) => "inactive",
+        Some(WebhookActivity::Unconfigured) => "not configured",
         Some(WebhookActivity::Other) | None => "status unknown",
     };
     let mut line = format!("{enabled}, {activity}");
@@ -129,7 +152,7 @@ mod tests {
         );
         check(
             r#"{"webhook_status":"unconfigured"}"#,
-            "disabled, status unknown, no attempt yet",
+            "disabled, not configured, no attempt yet",
             Exit::Done,
         );
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use hyper::StatusCode;
 
-use super::access::{Access, WebhookArgs};
+use super::access::{Access, WebhooksArgs};
 use super::setup_record::{SetupRecord, SetupRecords};
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
@@ -20,7 +20,7 @@ use crate::konnect::client::{ApiError, Client};
 #[derive(Args)]
 pub(super) struct Teardown {
     #[command(flatten)]
-    whose: WebhookArgs,
+    whose: WebhooksArgs,
 
     #[command(flatten)]
     access: Access,
@@ -28,32 +28,43 @@ pub(super) struct Teardown {
 
 impl Teardown {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let (client, scope) = (self.access.client()?, self.whose.scope());
+        let client = self.access.client()?;
         let data_dir =
             config::data_dir(&self.access.store.flags(), &|name| std::env::var(name).ok())
                 .map_err(Failure::usage)?;
         let mut records = SetupRecords::read(&data_dir)?;
-        let Some(made) = records.of(&client, &scope).cloned() else {
-            tell(format_args!(
-                "nothing to undo: nothing was set up from {} at {}",
-                data_dir.display(),
-                client.hosts().regional()
-            ));
-            for other in records.all.iter().filter_map(|made| made.portal_id.as_ref()) {
-                tell(format_args!("there is a set-up for the Dev Portal {other}: use --portal"));
+        run(self.whose.each(&client, async |scope| {
+            let Some(made) = records.of(&client, scope).cloned() else {
+                tell(format_args!(
+                    "nothing to undo: nothing was set up from {} at {}",
+                    data_dir.display(),
+                    client.hosts().regional()
+                ));
+                for other in records.all.iter().filter_map(|made| made.portal_id.as_ref()) {
+                    tell(format_args!(
+                        "there is a set-up for the Dev Portal {other}: use --portal"
+                    ));
+                }
+                return Ok(Exit::Done);
+            };
+            let undone = undo(&client, scope, &made).await?;
+            if undone == Exit::Done {
+                records.put(&client, scope, None)?;
             }
-            return Ok(Exit::Done);
-        };
-        let undone = run(undo(&client, &scope, &made))?;
-        if undone == Exit::Done {
-            records.put(&client, &scope, None)?;
-        }
-        Ok(undone)
+            Ok(undone)
+        }))
     }
 }
 
-async fn undo(client: &Client, scope: &WebhookScope, made: &SetupRecord) -> Result<Exit, Failure> {
-    let id = &made.destination_id;
+pub(super) async fn undo(
+    client: &Client,
+    scope: &WebhookScope,
+    made: &SetupRecord,
+) -> Result<Exit, Failure> {
+    let Some(id) = &destination_of(client, made).await? else {
+        tell("the destination was not created");
+        return Ok(Exit::Done);
+    };
     let webhook = match client.webhook(scope).await {
         // The portal was deleted together with its webhook.
         Err(error) if error.is_not_found() => None,
@@ -83,6 +94,15 @@ async fn undo(client: &Client, scope: &WebhookScope, made: &SetupRecord) -> Resu
         Err(error) => return Err(Failure::failed(error)),
     }
     Ok(Exit::Done)
+}
+
+/// The id of the destination; `None` if the set-up was interrupted before it was created.
+async fn destination_of(client: &Client, made: &SetupRecord) -> Result<Option<String>, Failure> {
+    if !made.destination_id.is_empty() {
+        return Ok(Some(made.destination_id.clone()));
+    }
+    let named = client.destinations(Some(&made.destination_name)).await?;
+    Ok(named.into_iter().next().map(|found| found.id))
 }
 
 /// Restores the webhook.

@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::access::Show;
+use super::access::{Show, name_or_id};
+use super::destinations::destination_id;
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::PrintFormat;
@@ -31,8 +32,8 @@ enum Command {
 
 #[derive(Args)]
 struct Set {
-    /// The id of the destination
-    #[arg(long, value_name = "ID")]
+    /// The name or the id of the destination
+    #[arg(long, value_name = "NAME-OR-ID", value_parser = name_or_id)]
     destination: Option<String>,
 
     /// Whether the webhook delivers entries
@@ -47,8 +48,12 @@ impl Webhook {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         match self.command {
             Command::Show(show) => {
-                let (client, scope) = (show.access.client()?, show.whose.scope());
-                let found = run(async { client.webhook(&scope).await.map_err(Failure::failed) })?;
+                let client = show.access.client()?;
+                let (scope, found) = run(async {
+                    let scope = show.whose.scope(&client).await?;
+                    let found = client.webhook(&scope).await?;
+                    Ok((scope, found))
+                })?;
                 print(show.output, &scope, &found)
             }
             Command::Set(Set { destination, enabled, show }) => {
@@ -58,16 +63,25 @@ impl Webhook {
                         both",
                     ));
                 }
-                let change = UpdateWebhook { audit_log_destination_id: destination, enabled };
-                let (client, scope) = (show.access.client()?, show.whose.scope());
-                let changed = run(async {
-                    client.update_webhook(&scope, &change).await.map_err(Failure::failed)
+                let client = show.access.client()?;
+                let (scope, changed) = run(async {
+                    let scope = show.whose.scope(&client).await?;
+                    let audit_log_destination_id = match &destination {
+                        Some(wanted) => Some(destination_id(&client, wanted).await?),
+                        None => None,
+                    };
+                    let change = UpdateWebhook { audit_log_destination_id, enabled };
+                    let changed = client.update_webhook(&scope, &change).await?;
+                    Ok((scope, changed))
                 })?;
                 print(show.output, &scope, &changed)
             }
             Command::Delete(show) => {
-                let (client, scope) = (show.access.client()?, show.whose.scope());
-                run(async { client.delete_webhook(&scope).await.map_err(Failure::failed) })?;
+                let client = show.access.client()?;
+                run(async {
+                    let scope = show.whose.scope(&client).await?;
+                    client.delete_webhook(&scope).await.map_err(Failure::failed)
+                })?;
                 tell("the webhook has no destination and is disabled");
                 Ok(Exit::Done)
             }

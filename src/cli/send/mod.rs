@@ -137,7 +137,7 @@ fn encoding() -> impl TypedValueParser<Value = Encoding> {
 }
 
 fn format() -> impl TypedValueParser<Value = Format> {
-    let words: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
+    let words: Vec<_> = Format::DELIVERED.iter().map(|format| format.as_str()).collect();
     PossibleValuesParser::new(words).try_map(|word| word.parse())
 }
 

@@ -11,6 +11,8 @@ use crate::entry::Format;
 use crate::keys::KeyRing;
 use crate::konnect::api::{CreateDestination, UpdateWebhook, WebhookScope};
 use crate::konnect::client::{Client, Hosts};
+use crate::konnect::event::JsonTypes;
+use crate::konnect::request::EntryStyle;
 use crate::konnect::simulator::{Options, Simulator};
 use crate::konnect::tampering::{Share, TamperingPlan};
 use crate::net::{self, ClientOptions, Shutdown};
@@ -43,13 +45,14 @@ impl Demo {
             listen: ([127, 0, 0, 1], 0).into(),
             rate: RATE,
             tampering,
+            style: EntryStyle { json_types: JsonTypes::Examples, principal_names: true },
             ..Options::default()
         };
         let simulator = Simulator::start(options).await?;
         Ok(Demo {
             url: simulator.url(),
             token: simulator.token().clone(),
-            portals: simulator.portals().to_vec(),
+            portals: simulator.portals().iter().map(|portal| portal.id.clone()).collect(),
             running: tokio::spawn(simulator.run(shutdown)),
         })
     }
@@ -76,12 +79,7 @@ impl Demo {
         authorization: Secret,
         keys: &KeyRing,
     ) -> Result<(), Failure> {
-        let _ = tokio::time::timeout(KEYS_TIMEOUT, async {
-            while keys.is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+        keys_arrived(keys).await;
         let net = net::Client::new(ClientOptions::default())?;
         let base: BaseUrl = self.url.parse()?;
         let client = Client::new(net, Hosts::at(&base), self.token.clone());
@@ -112,8 +110,18 @@ impl Demo {
     }
 }
 
+/// Waits for the first keys, but not for long.
+pub(in crate::cli) async fn keys_arrived(keys: &KeyRing) {
+    let arrived = async {
+        while keys.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let _ = tokio::time::timeout(KEYS_TIMEOUT, arrived).await;
+}
+
 /// The authorization value of the receiver.
-pub(super) fn authorization(config: &Config, server: &Server) -> Result<Secret, Failure> {
+pub(in crate::cli) fn authorization(config: &Config, server: &Server) -> Result<Secret, Failure> {
     if let Some(path) = &server.generated_authorization {
         let contents = std::fs::read(path)?;
         return Secret::from_file_contents(&contents).map_err(Failure::failed);

@@ -100,7 +100,7 @@ fn summary(appended: &Appended) -> String {
 
 /// Logs an event per delivery.
 #[derive(Default)]
-pub(super) struct DeliveryLog(Throttle);
+pub(in crate::cli) struct DeliveryLog(Throttle);
 
 impl DeliveryObserver for DeliveryLog {
     fn stored(&self, StoredBatch { delivery, appended, .. }: &StoredBatch) {

@@ -1,8 +1,8 @@
 //! `vidimus serve`: receive, verify and store deliveries.
 
 mod banner;
-mod demo;
-mod display;
+pub(super) mod demo;
+pub(super) mod display;
 mod reload;
 mod service_manager;
 

@@ -7,7 +7,6 @@ use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::PrintFormat;
 use crate::cli::terminal::{Output, counted, sanitise, stderr_is_terminal, tell};
-use crate::config;
 use crate::store::CheckReport;
 
 /// Read and verify every stored entry, and compare the results with the recorded ones.
@@ -40,10 +39,9 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let retire_after = config::keys(&self.store.flags()).map_err(Failure::usage)?.retire_after;
         let reader = self.store.reader()?;
         let bar = bar();
-        let report = reader.check(retire_after, self.limit, self.strict, &|done, all| {
+        let report = reader.check(self.limit, self.strict, &|done, all| {
             bar.set_length(all);
             bar.set_position(done);
         })?;

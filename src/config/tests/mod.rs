@@ -23,6 +23,10 @@ fn load(toml: &str, flags: &Flags) -> Result<Config, ConfigError> {
     Config::resolve(flags, &env, &Source::new(Path::new("c.toml"), toml.to_owned(), tables()))
 }
 
+fn eu() -> Region {
+    Region::One("eu".to_owned())
+}
+
 #[test]
 fn the_example_gives_the_defaults() {
     let example = load(example(), &Flags::default()).unwrap();
@@ -47,6 +51,7 @@ fn the_example_has_every_key() {
         "konnect.token_file",
         "konnect.region",
         "konnect.base_url",
+        "konnect.retention",
         "log.level",
     ]
     .into();
@@ -62,8 +67,8 @@ fn the_example_has_every_key() {
             table = line.trim_matches(['[', ']']).to_owned();
         } else if let Some((key, _)) = line.split_once(" = ") {
             let name = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
-            let has_default =
-                !unset.contains(name.as_str()) && !table.starts_with("input") && table != "output";
+            let is_listed = ["input", "input.keys", "output", "source"].contains(&table.as_str());
+            let has_default = !unset.contains(name.as_str()) && !is_listed;
             assert_eq!(set, has_default, "{name}");
             found.insert(name);
         }
@@ -89,6 +94,7 @@ fn every_known_key_is_read() {
                 rest.retain(|line| !line.starts_with(&format!("{key} ")));
                 format!("[[output]]\n{}\n", rest.join("\n"))
             }
+            "source" => "[[source]]\n".to_owned(),
             table => format!("[{table}]\n"),
         };
         if table == "input.keys" {
@@ -200,7 +206,7 @@ fn inputs_of_the_file() {
     assert_eq!(profiles, [ResponseProfile::Vidimus, ResponseProfile::SplunkHec]);
     let file = |path: &str| KeySource::File(path.into());
     assert_eq!(konnect.keys, [file("global.json")]);
-    assert_eq!(portal.keys, [vec![file("own.json")], Region::Eu.sources()].concat());
+    assert_eq!(portal.keys, [vec![file("own.json")], eu().sources()].concat());
     assert_eq!(config.keys.sources, [file("global.json")]);
 }
 
@@ -242,9 +248,9 @@ fn a_flag_overrides_the_environment_and_that_the_file() {
     assert_eq!(Config::load(&flags, &in_env).unwrap().data_dir, Path::new("env"));
     assert_eq!(keys(&flags).unwrap().sources.len(), 2);
     flags.data_dir = Some("flag".into());
-    flags.region = Some(Region::Eu);
+    flags.region = Some(eu());
     assert_eq!(data_dir(&flags, &in_env).unwrap(), Path::new("flag"));
-    assert_eq!(keys(&flags).unwrap().sources, Region::Eu.sources());
+    assert_eq!(keys(&flags).unwrap().sources, eu().sources());
     flags.jwks = vec!["flag.json".into()];
     flags.region = None;
     assert_eq!(keys(&flags).unwrap().sources, [KeySource::File("flag.json".into())]);

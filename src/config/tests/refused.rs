@@ -75,8 +75,8 @@ fn values_of_another_kind() {
          http URL without a path, such as \"https://siem.example.com\"",
     );
     check(
-        "[keys]\nregion = 'de'",
-        "c.toml:2: keys.region is \"de\", expected one of us, eu, au, me, in, sg, auto",
+        "[keys]\nregion = 'EU'",
+        "c.toml:2: keys.region is \"EU\", expected a region such as us, eu, au, me, in, sg, or auto",
     );
     check(
         "[keys]\njwks = ['a.json', 'http://a.example/']",
@@ -85,7 +85,7 @@ fn values_of_another_kind() {
     );
     check(
         "[konnect]\nregion = 'auto'",
-        "c.toml:2: konnect.region is \"auto\", expected one of us, eu, au, me, in, sg",
+        "c.toml:2: konnect.region is \"auto\", expected one region, such as us, eu, au, me, in, sg",
     );
     check(
         "[konnect]\nbase_url = 'http://a.example'",

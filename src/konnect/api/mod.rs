@@ -5,13 +5,14 @@
 //! members are ignored, and members that the documents do not require may be missing. The types
 //! check nothing; the simulator does.
 //!
-//! - [`destination`]: where entries are sent. [`page`]: lists and cursors.
+//! - [`destination`]: where entries are sent. [`page`]: lists and cursors. [`portal`]: Dev Portals.
 //! - [`webhook`]: webhooks, their status, and their replay jobs.
 //! - [`pulled`]: entries of `GET /v3/audit-logs`, which differ from delivered ones.
 //! - [`problem`]: errors. [`time`]: times.
 
 pub(crate) mod destination;
 pub(crate) mod page;
+pub(crate) mod portal;
 pub(crate) mod problem;
 pub(crate) mod pulled;
 pub(crate) mod time;
@@ -19,6 +20,7 @@ pub(crate) mod webhook;
 
 pub(crate) use destination::{CreateDestination, Destination, UpdateDestination};
 pub(crate) use page::{CursorPage, DestinationPage, PulledMeta, PulledPage};
+pub(crate) use portal::{Portal, PortalPage};
 pub(crate) use problem::{InvalidParameter, Problem};
 pub(crate) use pulled::{Authentication, Authorization, GatewayAccess, PulledEntry};
 pub(crate) use time::Time;

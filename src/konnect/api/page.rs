@@ -30,9 +30,14 @@ pub(crate) struct CursorPage {
 }
 
 impl CursorPage {
-    /// The value of `page[after]` in the URI of the next page, decoded.
+    /// The cursor of the next page: the value of `page[after]` in its URI, decoded, or all of `next`
+    /// if that is no URI.
     pub(crate) fn after(&self) -> Option<String> {
-        parameter(self.next.as_deref()?, "page[after]")
+        let next = self.next.as_deref()?;
+        match next.starts_with('/') || next.contains("://") || next.contains('?') {
+            true => parameter(next, "page[after]"),
+            false => Some(next.to_owned()),
+        }
     }
 }
 
@@ -52,8 +57,25 @@ pub(crate) struct PulledPage<T = PulledEntry> {
 
 /// The cursors of a page of entries (`CursorMeta`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WrittenMeta")]
 pub(crate) struct PulledMeta {
     pub(crate) page: CursorPage,
+}
+
+/// The cursors as the API writes them: under `page`, as documented, or beside it.
+#[derive(Deserialize)]
+struct WrittenMeta {
+    #[serde(default)]
+    page: Option<CursorPage>,
+    #[serde(flatten)]
+    beside: CursorPage,
+}
+
+impl From<WrittenMeta> for PulledMeta {
+    fn from(WrittenMeta { page, beside }: WrittenMeta) -> PulledMeta {
+        let is_beside = beside.next.is_some() && page.as_ref().is_none_or(|it| it.next.is_none());
+        PulledMeta { page: page.filter(|_| !is_beside).unwrap_or(beside) }
+    }
 }
 
 /// The first value of a parameter in the query of a URI, decoded; `None` if it is missing or not
@@ -121,7 +143,25 @@ mod tests {
         check("/x?page[after]=%G0&page[after]=%F0", None);
         check("/x?page[after]=%", None);
         check("/x", None);
+        // A bare token.
+        check("ewogICJpZCI6IDF9", Some("ewogICJpZCI6IDF9"));
+        check("a+b/c==", Some("a+b/c=="));
+        check("", Some(""));
         assert_eq!(CursorPage::default().after(), None);
+    }
+
+    #[test]
+    fn the_cursors_of_entries_are_under_page_or_beside_it() {
+        for (meta, expected) in [
+            (r#"{"page":{"next":"/x?page[after]=a","size":1}}"#, Some("a")),
+            (r#"{"page":{"next":null,"size":1},"next":"/x?page[after]=b"}"#, Some("b")),
+            (r#"{"next":"c","size":1}"#, Some("c")),
+            (r#"{"page":null,"next":null}"#, None),
+            ("{}", None),
+        ] {
+            let meta: PulledMeta = serde_json::from_str(meta).unwrap();
+            assert_eq!(meta.page.after().as_deref(), expected);
+        }
     }
 
     #[test]

@@ -22,11 +22,6 @@ pub(crate) enum WebhookScope {
 }
 
 impl WebhookScope {
-    /// The portal with this id, or the organization.
-    pub(crate) fn of(portal: Option<&str>) -> WebhookScope {
-        portal.map_or(WebhookScope::Organization, |id| WebhookScope::Portal(id.to_owned()))
-    }
-
     pub(crate) fn portal(&self) -> Option<&str> {
         match self {
             WebhookScope::Organization => None,
@@ -54,7 +49,7 @@ pub(crate) struct Webhook {
 /// The organization's webhook in version 2: `get-audit-log-webhook`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WebhookV2 {
-    /// Empty if none is set.
+    /// `unconfigured`, or empty, if none is set.
     #[serde(default)]
     pub(crate) endpoint: String,
     #[serde(default)]
@@ -117,6 +112,8 @@ pub(crate) enum WebhookActivity {
     Active,
     /// Konnect turned it off after failed attempts.
     Inactive,
+    /// It has no destination. The documents lack this status.
+    Unconfigured,
     /// An undocumented status.
     #[serde(other)]
     Other,
@@ -133,7 +130,7 @@ fn none_is_empty<S: Serializer>(id: &Option<String>, serializer: S) -> Result<S:
 /// The body of `update-audit-log-replay-job` and `update-portal-audit-log-replay-job`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplayRange {
-    /// At most seven days ago, which is what Konnect keeps.
+    /// Within the time that Konnect keeps entries.
     pub(crate) start_at: Time,
     pub(crate) end_at: Time,
 }

@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::pages::{Pages, PagingError};
 use super::{ApiError, ApiRequest, Client};
 use crate::entry::Millis;
+use crate::entry::time::DAY;
 use crate::konnect::api::page::encoded;
 use crate::konnect::api::{
-    CreateDestination, Destination, DestinationPage, PulledPage, ReplayJob, ReplayRange, Time,
-    UpdateDestination, UpdateWebhook, Webhook, WebhookScope, WebhookStatus,
+    CreateDestination, Destination, DestinationPage, Portal, PortalPage, PulledPage, ReplayJob,
+    ReplayRange, Time, UpdateDestination, UpdateWebhook, Webhook, WebhookScope, WebhookStatus,
 };
 
 /// The entries to pull: from `since` to `until`, both included.
@@ -22,19 +23,28 @@ pub(crate) struct PullFilter {
     pub(crate) until: Millis,
     /// The type: `authorization`, `authentication` or `gateway_access`.
     pub(crate) kind: Option<String>,
+    /// The number of entries per page, [`PULL_PAGE`] at most.
+    pub(crate) page: usize,
 }
 
-/// The number of destinations per page.
+/// The number of destinations or Dev Portals per page.
 const PAGE: usize = 100;
 
 /// The number of entries per page.
 pub(crate) const PULL_PAGE: usize = 1000;
 
-/// The maximum number of pages of destinations.
+/// The longest time that Konnect is thought to keep entries, in milliseconds: two years.
+pub(crate) const LONGEST_RETENTION: i64 = 2 * 366 * DAY;
+
+/// How exactly the time before the oldest entry is found, in milliseconds.
+const STEP: i64 = 60 * 1000;
+
+/// The maximum number of pages of destinations or Dev Portals.
 const MAX_PAGES: usize = 1000;
 
 const DESTINATIONS: &str = "/v3/audit-log-destinations";
-const ENTRIES: &str = "/v3/audit-logs";
+pub(super) const ENTRIES: &str = "/v3/audit-logs";
+pub(super) const PORTALS: &str = "/v3/portals";
 
 impl Client {
     /// All destinations, or those whose name is `name`.
@@ -93,6 +103,23 @@ impl Client {
         self.delete(self.hosts.global(), format!("{DESTINATIONS}/{}", encoded(id))).await
     }
 
+    /// All Dev Portals of the region.
+    pub(crate) async fn portals(&self) -> Result<Vec<Portal>, ApiError> {
+        let (host, mut all) = (self.hosts.regional(), Vec::new());
+        for number in 1..=MAX_PAGES {
+            let size = format!("{}={PAGE}", encoded("page[size]"));
+            let target = format!("{PORTALS}?{size}&{}={number}", encoded("page[number]"));
+            let page: PortalPage = self.get(host, target).await?;
+            let is_empty = page.data.is_empty();
+            all.extend(page.data);
+            if is_empty || all.len() as f64 >= page.meta.page.total {
+                return Ok(all);
+            }
+        }
+        let what = format!("there are more than {MAX_PAGES} pages of Dev Portals");
+        Err(ApiError::Answer { call: format!("GET {host}{PORTALS}"), what })
+    }
+
     /// The webhook. One that was never set is returned as disabled.
     pub(crate) async fn webhook(&self, scope: &WebhookScope) -> Result<Webhook, ApiError> {
         match self.get(self.hosts.regional(), path(scope, "audit-log-webhook")).await {
@@ -137,16 +164,16 @@ impl Client {
         self.get(self.hosts.regional(), path(scope, "audit-log-replay-job")).await
     }
 
-    /// A page of entries as JSON, and the cursor of the next page. `pages` holds the earlier pages of
-    /// this filter.
-    pub(crate) async fn pull(
+    /// A page of entries, as JSON of some type, and the cursor of the next page. `pages` holds the
+    /// earlier pages of this filter.
+    pub(crate) async fn pull<T: DeserializeOwned>(
         &self,
         filter: &PullFilter,
         after: Option<&str>,
         pages: &mut Pages,
-    ) -> Result<(Vec<Value>, Option<String>), ApiError> {
+    ) -> Result<(Vec<T>, Option<String>), ApiError> {
         let time = |millis| Time::from(millis).to_string();
-        let mut target = format!("{ENTRIES}?{}={PULL_PAGE}", encoded("page[size]"));
+        let mut target = format!("{ENTRIES}?{}={}", encoded("page[size]"), filter.page);
         target += &parameter("filter[ts][gte]", &time(filter.since));
         target += &parameter("filter[ts][lte]", &time(filter.until));
         if let Some(kind) = &filter.kind {
@@ -155,11 +182,52 @@ impl Client {
         if let Some(after) = after {
             target += &parameter("page[after]", after);
         }
-        let page: PulledPage<Value> = self.get(self.hosts.regional(), target).await?;
+        let page: PulledPage<T> = self.get(self.hosts.regional(), target).await?;
         let next = pages
             .note(after, page.data.len(), &page.meta.page)
             .map_err(|why| paging_error(self.hosts.regional(), ENTRIES, why))?;
         Ok((page.data, next))
+    }
+
+    /// A time up to which the API lists no entry, at most [`STEP`] before its oldest. If it lists one
+    /// up to `since`, the time of that; `None` if it lists none at all.
+    ///
+    /// Lists have no order that all versions of the API agree on, so the time is found by halving: is
+    /// there an entry up to this time?
+    pub(crate) async fn oldest(
+        &self,
+        since: Millis,
+        now: Millis,
+    ) -> Result<Option<Millis>, ApiError> {
+        let start = now.get().saturating_sub(LONGEST_RETENTION).min(since.get());
+        let found = async |until: i64| -> Result<Option<i64>, ApiError> {
+            let (since, until) = (Millis::saturating(start), Millis::saturating(until));
+            let filter = PullFilter { since, until, kind: None, page: 1 };
+            let mut pages = Pages::default();
+            let mut after = None;
+            loop {
+                let (entries, next) =
+                    self.pull::<Value>(&filter, after.as_deref(), &mut pages).await?;
+                let first = entries.first().map(|entry| time_of(entry).unwrap_or(until));
+                if first.is_some() || next.is_none() {
+                    return Ok(first.map(Millis::get));
+                }
+                after = next;
+            }
+        };
+        if let Some(older) = found(since.get()).await? {
+            return Ok(Some(Millis::saturating(older)));
+        }
+        let Some(mut some_until) = found(now.get()).await? else { return Ok(None) };
+        let mut none_until = since.get();
+        while some_until - none_until > STEP {
+            let middle = none_until + (some_until - none_until) / 2;
+            match found(middle).await? {
+                Some(older) => some_until = older.min(middle),
+                None => none_until = middle,
+            }
+        }
+        Ok(Some(Millis::saturating(none_until)))
     }
 
     async fn get<T: DeserializeOwned>(&self, host: &str, target: String) -> Result<T, ApiError> {
@@ -191,6 +259,11 @@ impl Client {
         serde_json::from_slice(&body)
             .map_err(|error| ApiError::Answer { call: name, what: error.to_string() })
     }
+}
+
+/// The time of a pulled entry.
+fn time_of(entry: &Value) -> Option<Millis> {
+    entry.get("ts")?.as_str()?.parse::<Time>().ok()?.millis()
 }
 
 fn path(scope: &WebhookScope, rest: &str) -> String {

@@ -27,7 +27,7 @@ use crate::konnect::deliver::RetryPolicy;
 use crate::net::{self, ClientError};
 use crate::settings::Secret;
 
-pub(crate) use calls::PullFilter;
+pub(crate) use calls::{LONGEST_RETENTION, PULL_PAGE, PullFilter};
 pub(crate) use pages::Pages;
 
 /// The maximum size of a response in bytes. A page of 1,000 entries fits.
@@ -48,7 +48,7 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     /// Konnect's hosts for a region other than `auto`.
-    pub(crate) fn of(region: Region) -> Hosts {
+    pub(crate) fn of(region: &Region) -> Hosts {
         Hosts {
             global: "https://global.api.konghq.com".to_owned(),
             regional: format!("https://{region}.api.konghq.com"),
@@ -176,13 +176,24 @@ fn refused(call: &ApiRequest<'_>, answer: &Response<Bytes>) -> ApiError {
         call: format!("{} {}{}", call.method, call.host, path(&call.target)),
         status,
         problem: Box::new(problem),
-        advice: advice(status),
+        advice: advice(status, path(&call.target)),
     }
 }
 
 /// Advice for the user.
-fn advice(status: StatusCode) -> &'static str {
+fn advice(status: StatusCode, path: &str) -> &'static str {
     match status {
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::NOT_IMPLEMENTED
+            if path == calls::ENTRIES =>
+        {
+            "the token's owner needs the role Admin of Audit Logs. Konnect may also not have enabled \
+             the pull for this account: then deliveries, the webhook's status and replays still \
+             work, and reconcile --portal"
+        }
+        StatusCode::FORBIDDEN if path.starts_with(calls::PORTALS) => {
+            "the token's owner needs the role Admin of Audit Logs, and for Dev Portals the role \
+             Portal Creator besides, or must be an organization admin"
+        }
         StatusCode::UNAUTHORIZED => {
             "the token is not known here, or has expired: make a new one in Konnect, and look at \
              --token-file and KONNECT_TOKEN"

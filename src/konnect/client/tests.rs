@@ -159,8 +159,11 @@ async fn a_pull_names_its_range() {
         since: Millis::MIN,
         until: Millis::saturating(1500),
         kind: Some("authentication".into()),
+        page: 1000,
     };
-    let (entries, next) = api.client().pull(&filter, None, &mut Pages::default()).await.unwrap();
+    let mut pages = Pages::default();
+    let (entries, next) =
+        api.client().pull::<serde_json::Value>(&filter, None, &mut pages).await.unwrap();
     assert_eq!((entries.len(), next), (1, None));
     let expected = "GET /v3/audit-logs?page%5Bsize%5D=1000\
                     &filter%5Bts%5D%5Bgte%5D=1970-01-01T00%3A00%3A00.000Z\

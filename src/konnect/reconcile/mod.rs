@@ -8,19 +8,25 @@
 //! The same line is stored once, however often it was delivered. So a stored entry matches as many
 //! identical pulled entries as it was delivered times.
 
-use std::collections::{HashMap, HashSet};
+mod parts;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::entry::{Fields, Kind, Millis};
+use crate::entry::{Fields, Kind, Millis, Record};
 
-/// A pulled entry.
-#[derive(Clone, Debug, PartialEq)]
+pub(crate) use self::parts::{PartError, Parts};
+
+/// A pulled entry. It is written down as the API returned it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub(crate) struct Pulled {
     pub(crate) identity: EntryIdentity,
-    /// The entry as the API returned it.
-    pub(crate) json: Value,
+    /// The entry as the API wrote it, a JSON object.
+    text: String,
     /// Whether its time is finer than a millisecond. The stored time may be rounded up or down.
     finer: bool,
 }
@@ -59,32 +65,82 @@ pub(crate) struct Comparison {
 
 impl Pulled {
     /// Reads an entry of `GET /v3/audit-logs`; `None` if it has no time.
-    pub(crate) fn read(json: Value) -> Option<Pulled> {
+    pub(crate) fn read(text: &str) -> Option<Pulled> {
+        let json: Value = serde_json::from_str(text).ok()?;
         let time: Timestamp = json.get("ts")?.as_str()?.parse().ok()?;
         let at = Millis::new(time.as_millisecond())?;
-        let text = |name: &str| text(&json, name);
+        let member = |name: &str| member(&json, name);
         let (kind, outcome, details) = match json.get("type").and_then(Value::as_str) {
             Some("authorization") => {
-                let resource = text("resource");
+                let resource = member("resource");
                 let resource = resource.rsplit(':').next().unwrap_or_default().to_owned();
-                let rest = format!("{} {}", text("service"), text("action"));
-                (Kind::Authorization, text("granted"), [resource, rest])
+                let rest = format!("{} {}", member("service"), member("action"));
+                (Kind::Authorization, member("granted"), [resource, rest])
             }
             Some("authentication") => {
-                let details = [text("uri"), text("authentication_type")];
-                (Kind::Authentication, text("outcome"), details)
+                let details = [member("uri"), member("authentication_type")];
+                (Kind::Authentication, member("outcome"), details)
             }
             Some("gateway_access") => {
-                let outcome = format!("{} {}", text("method"), text("status_code"));
-                (Kind::Access, outcome, [text("uri"), text("query")])
+                let outcome = format!("{} {}", member("method"), member("status_code"));
+                (Kind::Access, outcome, [member("uri"), member("query")])
             }
-            _ => (Kind::Other, String::new(), [text("uri"), String::new()]),
+            _ => (Kind::Other, String::new(), [member("uri"), String::new()]),
         };
-        let who = format!("{} {}", text("principal_id"), text("client_ip"));
+        let who = format!("{} {}", member("principal_id"), member("client_ip"));
         let [first, second] = details;
-        let (trace_id, details) = (text("trace_id"), [first, second, who]);
+        let (trace_id, details) = (member("trace_id"), [first, second, who]);
         let identity = EntryIdentity { kind, at, trace_id, outcome, details };
-        Some(Pulled { finer: time.subsec_nanosecond() % 1_000_000 != 0, identity, json })
+        let finer = time.subsec_nanosecond() % 1_000_000 != 0;
+        Some(Pulled { identity, text: text.to_owned(), finer })
+    }
+
+    /// The entry as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+
+    /// The entry in one line. JSON has line ends between its tokens only.
+    pub(crate) fn line(&self) -> String {
+        self.text.replace(['\r', '\n'], " ")
+    }
+}
+
+impl From<Pulled> for String {
+    fn from(pulled: Pulled) -> String {
+        pulled.text
+    }
+}
+
+impl TryFrom<String> for Pulled {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Pulled, &'static str> {
+        Pulled::read(&text).ok_or("an entry has no time")
+    }
+}
+
+/// The keys of entries that are looked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Keys(HashSet<IdentityKey>);
+
+impl Keys {
+    /// The keys that stored entries may have if they match one of these.
+    pub(crate) fn of<'a>(pulled: impl IntoIterator<Item = &'a Pulled>) -> Keys {
+        let keys = pulled.into_iter().flat_map(|one| {
+            let rounded_up = one.finer.then(|| one.identity.key_rounded_up());
+            [one.identity.key()].into_iter().chain(rounded_up)
+        });
+        Keys(keys.collect())
+    }
+
+    pub(crate) fn has(&self, identity: &EntryIdentity) -> bool {
+        self.0.contains(&identity.key())
+    }
+
+    /// Whether a stored entry could match one of these and the pulled entry.
+    pub(crate) fn touch(&self, pulled: &Pulled) -> bool {
+        !self.0.is_disjoint(&Keys::of([pulled]).0)
     }
 }
 
@@ -125,6 +181,19 @@ impl EntryIdentity {
         }
     }
 
+    /// The identity of a stored entry, delivered or pulled. `None` for a malformed line.
+    pub(crate) fn of_record(record: &Record) -> Option<EntryIdentity> {
+        Some(EntryIdentity::of(record.kind?, record.time?, &record.fields))
+    }
+
+    /// Whether a delivered entry is the same as this one, which was pulled. The time of the delivered
+    /// one may be rounded up.
+    pub(crate) fn is_same_as(&self, delivered: &EntryIdentity) -> bool {
+        let [what, ..] = &self.details;
+        [self.key(), self.key_rounded_up()].contains(&delivered.key())
+            && delivered.details.first() == Some(what)
+    }
+
     /// The resource or the URI.
     pub(crate) fn what(&self) -> &str {
         &self.details[0]
@@ -132,6 +201,11 @@ impl EntryIdentity {
 
     fn key(&self) -> IdentityKey {
         (self.kind, self.at, self.trace_id.clone(), self.outcome.clone())
+    }
+
+    fn key_rounded_up(&self) -> IdentityKey {
+        let (kind, at, trace_id, outcome) = self.key();
+        (kind, Millis::saturating(at.get().saturating_add(1)), trace_id, outcome)
     }
 }
 
@@ -150,10 +224,7 @@ pub(crate) fn compare(pulled: Vec<Pulled>, stored: &[StoredEntry]) -> Comparison
             if left.finer { again.push(left) } else { missing.push(left) }
         }
     }
-    for (key, items) in by_key(again, |identity| {
-        let (kind, at, trace_id, outcome) = identity.key();
-        (kind, Millis::saturating(at.get().saturating_add(1)), trace_id, outcome)
-    }) {
+    for (key, items) in by_key(again, EntryIdentity::key_rounded_up) {
         missing.extend(unmatched(items, rows.get_mut(&key)));
     }
     missing.sort_by(|one, other| {
@@ -208,7 +279,7 @@ fn unmatched(pulled: Vec<Pulled>, rows: Option<&mut Vec<UnmatchedEntry>>) -> Vec
     let mut items: Vec<Alike> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
     for one in pulled {
-        let at = *known.entry(one.json.to_string()).or_insert(items.len());
+        let at = *known.entry(one.text.clone()).or_insert(items.len());
         match items.get_mut(at) {
             Some(alike) => alike.entries.push(one),
             None => items.push(Alike { details: one.identity.details.clone(), entries: vec![one] }),
@@ -241,7 +312,7 @@ fn unmatched(pulled: Vec<Pulled>, rows: Option<&mut Vec<UnmatchedEntry>>) -> Vec
 }
 
 /// A member as text; empty if it is missing.
-fn text(json: &Value, name: &str) -> String {
+fn member(json: &Value, name: &str) -> String {
     match json.get(name) {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.clone(),
@@ -250,10 +321,10 @@ fn text(json: &Value, name: &str) -> String {
 }
 
 /// The number of entries of each kind.
-pub(crate) fn by_kind(pulled: &[Pulled]) -> Map<String, Value> {
+pub(crate) fn by_kind(pulled: &[Pulled]) -> BTreeMap<String, usize> {
     let count = |kind: Kind| pulled.iter().filter(|one| one.identity.kind == kind).count();
     let kinds = Kind::ALL.iter().map(|kind| (kind.to_string(), count(*kind)));
-    kinds.filter(|(_, count)| *count > 0).map(|(kind, count)| (kind, count.into())).collect()
+    kinds.filter(|(_, count)| *count > 0).collect()
 }
 
 #[cfg(test)]

@@ -11,13 +11,14 @@ use super::clock::Clock;
 use super::core::Core;
 use super::response::{ErrorResponse, Result};
 use super::router::ControlCall;
-use crate::konnect::api::WebhookScope;
+use crate::entry::Millis;
+use crate::konnect::api::{Time, WebhookScope};
 use crate::konnect::request::AuthOutcome;
 use crate::random::secret_text;
 use crate::settings::Secret;
 
 /// The maximum number of entries per call.
-const MAX_ENTRIES: u64 = 200_000;
+const MAX_ENTRIES: u64 = 1_000_000;
 /// The number of entries that are made under one lock, and of trace ids in the response.
 const STRETCH: u64 = 1000;
 /// The maximum advance of the clock per call: ten years, in milliseconds.
@@ -53,6 +54,8 @@ pub(super) async fn entries(core: Arc<Core>, call: ControlCall) -> Result<Value>
     let mut body = call.body;
     let count = body.number("count", 0, MAX_ENTRIES).unwrap_or(1);
     let portal = body.text("portal");
+    let now = core.clock.now();
+    let since = body.time("since").and_then(Time::millis).filter(|since| *since <= now);
     body.done()?;
     let scope = portal.map_or(WebhookScope::Organization, WebhookScope::Portal);
     core.organization().webhook(&scope)?;
@@ -61,7 +64,8 @@ pub(super) async fn entries(core: Arc<Core>, call: ControlCall) -> Result<Value>
         {
             let (mut organization, now) = (core.organization(), core.clock.now());
             for _ in 0..STRETCH.min(count - made) {
-                let trace_id = organization.happen_in(&scope, now);
+                let at = since.map_or(now, |since| between(since, now, made, count));
+                let trace_id = organization.happen_in(&scope, at);
                 if (trace_ids.len() as u64) < STRETCH {
                     trace_ids.extend(trace_id);
                 }
@@ -72,6 +76,12 @@ pub(super) async fn entries(core: Arc<Core>, call: ControlCall) -> Result<Value>
     }
     core.organization().end_request();
     Ok(json!({ "count": made, "trace_ids": trace_ids }))
+}
+
+/// The time of the entry `made` of `count`, which are spread evenly.
+fn between(since: Millis, now: Millis, made: u64, count: u64) -> Millis {
+    let span = i128::from(now.get() - since.get()) * i128::from(made) / i128::from(count.max(1));
+    Millis::saturating(since.get() + i64::try_from(span).unwrap_or(0))
 }
 
 pub(super) async fn login(core: Arc<Core>, call: ControlCall) -> Result<Value> {

@@ -35,6 +35,13 @@ pub(super) struct NameFilter {
     pub(super) contains: Option<String>,
 }
 
+impl NameFilter {
+    pub(super) fn fit(&self, name: &str) -> bool {
+        self.equals.as_ref().is_none_or(|whole| name == whole)
+            && self.contains.as_ref().is_none_or(|part| name.contains(part.as_str()))
+    }
+}
+
 impl Destinations {
     /// Adds a destination with this id.
     pub(super) fn create(
@@ -117,18 +124,16 @@ impl Destinations {
         size: usize,
         filter: &NameFilter,
     ) -> Page<Destination> {
-        let fits = |stored: &StoredDestination| {
-            let name = &stored.shown.name;
-            filter.equals.as_ref().is_none_or(|whole| name == whole)
-                && filter.contains.as_ref().is_none_or(|part| name.contains(part.as_str()))
-        };
         let item = |(number, stored): (&u64, &StoredDestination)| {
-            fits(stored).then(|| (*number, stored.shown.clone()))
+            filter.fit(&stored.shown.name).then(|| (*number, stored.shown.clone()))
         };
         page_of(
             position,
             size,
-            |number| self.all.range(number..).filter_map(item),
+            |after| {
+                let from = after.map_or(0, |number| number.saturating_add(1));
+                self.all.range(from..).filter_map(item)
+            },
             |number| self.all.range(..number).rev().filter_map(item),
         )
     }

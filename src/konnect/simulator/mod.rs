@@ -18,6 +18,7 @@ mod destinations;
 mod log;
 mod operations;
 mod organization;
+mod portals;
 mod pull;
 mod query;
 mod response;
@@ -36,6 +37,7 @@ use fastrand::Rng;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub(crate) use self::clock::Clock;
+pub(crate) use self::portals::Portal;
 
 use self::control::new_token;
 use self::core::{Core, DeliveryPolicy};
@@ -43,11 +45,13 @@ use self::organization::{Organization, OrganizationOptions};
 use self::router::{handle, router};
 use super::batch::Encoding;
 use super::deliver::RetryPolicy;
+use super::event::JsonTypes;
+use super::request::EntryStyle;
 use super::sign::SignerError;
 use super::tampering::TamperingPlan;
 use crate::net::{
     ConnectionRefusal, Limits, ListenError, Listener, ListenerObserver, PairFiles, Peer, ServerTls,
-    Shutdown, TlsError, ensure_self_signed,
+    Shutdown, TlsError, check_names, ensure_self_signed,
 };
 use crate::random::uuid;
 use crate::settings::Secret;
@@ -55,8 +59,8 @@ use crate::settings::Secret;
 /// How often it is looked for what is due, and traffic is made.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How many entries are kept at most, whatever the retention.
-const MOST_ENTRIES: usize = 250_000;
+/// How many entries are kept at most by default.
+pub(crate) const MOST_ENTRIES: usize = 250_000;
 
 /// What the simulator is started with.
 #[derive(Clone, Debug)]
@@ -65,6 +69,8 @@ pub(crate) struct Options {
     pub(crate) listen: SocketAddr,
     /// The file of its self-signed certificate, made if it is not there; without it, plain HTTP.
     pub(crate) tls: Option<PathBuf>,
+    /// What the certificate is for, besides this machine.
+    pub(crate) tls_names: Vec<String>,
     /// The token; without it, one is made.
     pub(crate) token: Option<Secret>,
     /// How many entries of made-up traffic there are a second.
@@ -75,12 +81,15 @@ pub(crate) struct Options {
     pub(crate) encoding: Encoding,
     /// What becomes of the entries of made-up traffic.
     pub(crate) tampering: TamperingPlan,
-    /// The ids of the Dev Portals; without any, one is made.
-    pub(crate) portals: Vec<String>,
+    /// The Dev Portals; without any, one is made.
+    pub(crate) portals: Vec<Portal>,
     /// The id of the organization; without it, one is made.
     pub(crate) org_id: Option<String>,
     /// How long entries are kept.
     pub(crate) retention: Duration,
+    /// How many entries are kept at most, whatever the retention.
+    pub(crate) most: usize,
+    pub(crate) style: EntryStyle,
     /// When deliveries are tried again.
     pub(crate) retry: RetryPolicy,
     /// How many entries a batch has at most.
@@ -96,6 +105,7 @@ impl Default for Options {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 8490)),
             tls: None,
+            tls_names: Vec::new(),
             token: None,
             rate: 0,
             seed: None,
@@ -104,6 +114,8 @@ impl Default for Options {
             portals: Vec::new(),
             org_id: None,
             retention: Duration::from_secs(7 * 24 * 60 * 60),
+            most: MOST_ENTRIES,
+            style: EntryStyle { json_types: JsonTypes::Examples, principal_names: false },
             retry: RetryPolicy::KONNECT,
             batch: 500,
             attempt_timeout: Duration::from_secs(30),
@@ -135,7 +147,7 @@ pub(crate) struct Simulator {
     listener: Listener,
     core: Arc<Core>,
     rate: u32,
-    portals: Vec<String>,
+    portals: Vec<Portal>,
     org_id: String,
     certificate: Option<PathBuf>,
 }
@@ -151,9 +163,10 @@ impl Simulator {
             Some(path) => {
                 let now = jiff::Timestamp::from_millisecond(options.clock.now().get());
                 let own = options.listen.ip();
-                let names: Vec<_> =
-                    (!own.is_unspecified()).then(|| own.to_string()).into_iter().collect();
+                let own = (!own.is_unspecified()).then(|| own.to_string());
+                let names: Vec<_> = own.into_iter().chain(options.tls_names.clone()).collect();
                 ensure_self_signed(path, &names, now.unwrap_or_default())?;
+                check_names(path, &options.tls_names)?;
                 Some(Arc::new(ServerTls::load(PairFiles::combined(path.clone()))?))
             }
         };
@@ -179,8 +192,8 @@ impl Simulator {
         self.core.token()
     }
 
-    /// The ids of the Dev Portals.
-    pub(crate) fn portals(&self) -> &[String] {
+    /// The Dev Portals.
+    pub(crate) fn portals(&self) -> &[Portal] {
         &self.portals
     }
 
@@ -221,12 +234,12 @@ impl Simulator {
     }
 }
 
-/// The simulator but for its network, the id of its organization, and those of its portals.
-fn assemble(options: Options) -> Result<(Core, String, Vec<String>), StartError> {
+/// The simulator but for its network, the id of its organization, and its portals.
+fn assemble(options: Options) -> Result<(Core, String, Vec<Portal>), StartError> {
     let mut made = options.seed.map_or_else(Rng::new, Rng::with_seed);
     let org_id = options.org_id.unwrap_or_else(|| uuid(&mut made));
     let portals = match options.portals {
-        none if none.is_empty() => vec![uuid(&mut made)],
+        none if none.is_empty() => vec![Portal::unnamed(uuid(&mut made), 1)],
         some => some,
     };
     let organization = OrganizationOptions {
@@ -234,8 +247,10 @@ fn assemble(options: Options) -> Result<(Core, String, Vec<String>), StartError>
         org_id: org_id.clone(),
         portals: portals.clone(),
         retention: i64::try_from(options.retention.as_millis()).unwrap_or(i64::MAX),
-        most: MOST_ENTRIES,
+        most: options.most,
         tampering: options.tampering,
+        style: options.style,
+        made_at: options.clock.now(),
     };
     let organization = Organization::new(organization, made)?;
     let delivery = DeliveryPolicy {

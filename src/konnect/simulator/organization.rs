@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::destinations::Destinations;
 use super::log::EntryLog;
+use super::portals::Portal;
 use super::response::ErrorResponse;
 use super::webhook::WebhookState;
 use crate::entry::Format;
@@ -20,7 +21,7 @@ use crate::konnect::api::{
     UpdateWebhookV2, Webhook, WebhookV2,
 };
 use crate::konnect::event::Event;
-use crate::konnect::request::AuthOutcome;
+use crate::konnect::request::{AuthOutcome, EntryStyle};
 use crate::konnect::sign::{Signer, SignerError};
 use crate::konnect::tampering::{Tampering, TamperingPlan};
 use crate::konnect::traffic::{ApiCall, Traffic};
@@ -35,9 +36,12 @@ pub(super) struct Organization {
     pub(super) log: EntryLog,
     pub(super) keys: SigningKeys,
     pub(super) traffic: Traffic,
+    pub(super) portals: Vec<Portal>,
     /// The remaining entries of a request, which are added one by one on demand.
     begun: VecDeque<Event>,
     webhooks: BTreeMap<WebhookScope, WebhookState>,
+    /// When it was made.
+    pub(super) made_at: Millis,
     tampering: TamperingPlan,
     /// Makes ids.
     ids: Rng,
@@ -48,14 +52,16 @@ pub(super) struct OrganizationOptions {
     /// Repeats the traffic.
     pub(super) seed: u64,
     pub(super) org_id: String,
-    /// The ids of the Dev Portals.
-    pub(super) portals: Vec<String>,
+    /// The Dev Portals.
+    pub(super) portals: Vec<Portal>,
     /// The retention of entries in milliseconds.
     pub(super) retention: i64,
     /// The maximum number of entries.
     pub(super) most: usize,
     /// For made-up traffic.
     pub(super) tampering: TamperingPlan,
+    pub(super) style: EntryStyle,
+    pub(super) made_at: Millis,
 }
 
 impl Organization {
@@ -64,10 +70,20 @@ impl Organization {
     /// # Errors
     /// When the system gives no random numbers to make a key from.
     pub(super) fn new(options: OrganizationOptions, ids: Rng) -> Result<Organization, SignerError> {
-        let OrganizationOptions { seed, org_id, portals, retention, most, tampering } = options;
-        let traffic = Traffic::new(seed, org_id, portals.clone());
-        let scopes = std::iter::once(WebhookScope::Organization)
-            .chain(portals.into_iter().map(WebhookScope::Portal));
+        let OrganizationOptions {
+            seed,
+            org_id,
+            portals,
+            retention,
+            most,
+            tampering,
+            style,
+            made_at,
+        } = options;
+        let ids_of = portals.iter().map(|portal| portal.id.clone());
+        let traffic = Traffic::new(seed, org_id, ids_of.clone().collect(), style);
+        let scopes =
+            std::iter::once(WebhookScope::Organization).chain(ids_of.map(WebhookScope::Portal));
         Ok(Organization {
             destinations: Destinations::default(),
             log: EntryLog::new(retention, most),
@@ -75,6 +91,8 @@ impl Organization {
             traffic,
             begun: VecDeque::new(),
             webhooks: scopes.map(|scope| (scope, WebhookState::default())).collect(),
+            portals,
+            made_at,
             tampering,
             ids,
         })
@@ -172,7 +190,8 @@ impl Organization {
         let stored = webhook.destination().and_then(|id| self.destinations.get(id));
         let shown = stored.map(|stored| &stored.shown);
         Ok(WebhookV2 {
-            endpoint: shown.map(|shown| shown.endpoint.clone()).unwrap_or_default(),
+            // What Konnect answers, though its document says nothing of it.
+            endpoint: shown.map_or_else(|| "unconfigured".to_owned(), |one| one.endpoint.clone()),
             enabled: webhook.is_enabled(),
             log_format: shown.map_or(Format::Cef, |shown| shown.log_format),
             skip_ssl_verification: shown.is_some_and(|shown| shown.skip_ssl_verification),

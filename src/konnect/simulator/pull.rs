@@ -1,7 +1,8 @@
-//! `GET /v3/audit-logs`: the organization's entries, oldest first.
+//! `GET /v3/audit-logs`: the organization's entries, newest first.
 //!
 //! All pages belong to the same list. The default end is the time of the first page, which the
-//! URIs of the other pages contain. Entries are only appended, so no page repeats or misses one.
+//! URIs of the other pages contain. Entries get numbers in the order of their times, so no page
+//! repeats or misses one.
 
 use super::log::{EntryLog, LoggedEntry};
 use super::query::{ListQuery, Page, PageRequest, page_of};
@@ -56,17 +57,18 @@ impl PullRange {
                 .map(|pulled| (entry.number, pulled))
         };
         let first = log.number_at(self.start);
+        // The range includes both ends.
+        let end = log.number_at(Millis::saturating(self.end.get().saturating_add(1)));
         page_of(
             request.position,
             request.size,
-            |number| {
-                let from = log.from(number.max(first));
-                from.take_while(|entry| entry.event.at <= self.end).filter_map(item)
+            |after| {
+                let older = log.before(after.map_or(end, |number| number.min(end))).rev();
+                older.take_while(move |entry| entry.number >= first).filter_map(item)
             },
             |number| {
-                let before =
-                    log.before(number).rev().take_while(move |entry| entry.number >= first);
-                before.filter(|entry| entry.event.at <= self.end).filter_map(item)
+                let newer = log.from(number.saturating_add(1).max(first));
+                newer.take_while(move |entry| entry.number < end).filter_map(item)
             },
         )
     }

@@ -1,11 +1,12 @@
 //! The query of a list: page, filters, and the errors in them.
 //!
-//! A cursor is the number of an item, so it stays valid when items come and go.
+//! A cursor is the number of an item, so it stays valid when items come and go. A cursor is opaque to
+//! clients: one that is base64url JSON and names no place here gives an empty page.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::Uri;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::destinations::NameFilter;
 use super::response::ErrorResponse;
@@ -74,13 +75,26 @@ impl ListQuery {
             ("page[before]", Position::Before as fn(u64) -> Position),
             ("page[after]", Position::After),
         ] {
-            match self.value(name).map(number) {
+            match self.value(name).map(Cursor::read) {
                 None => {}
-                Some(Some(number)) => position = of(number),
-                Some(None) => self.wrong.push(parameter(name, "invalid", "is no cursor")),
+                Some(Some(Cursor::Number(number))) => position = of(number),
+                Some(Some(Cursor::Elsewhere)) => position = Position::Nowhere,
+                Some(None) => {
+                    position = Position::Nowhere;
+                    self.wrong.push(parameter(name, "invalid", "is no cursor"));
+                }
             }
         }
         PageRequest { position, size }
+    }
+
+    /// A whole number that is at least 1.
+    pub(super) fn whole_number(&mut self, name: &str) -> Option<usize> {
+        let number = self.value(name)?.parse().ok().filter(|number| *number > 0);
+        if number.is_none() {
+            self.wrong.push(parameter(name, "is_integer", "must be an integer of at least 1"));
+        }
+        number
     }
 
     /// The filter for names: `filter[name]`, `filter[name][eq]`, `filter[name][contains]`.
@@ -170,6 +184,8 @@ pub(super) enum Position {
     After(u64),
     /// Before the item with this number.
     Before(u64),
+    /// Outside the list.
+    Nowhere,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -181,31 +197,32 @@ pub(super) struct Page<T> {
     pub(super) previous: Option<u64>,
 }
 
-/// A page of at most `size` items. `from` returns the items from a number on, `before` those before a
-/// number, nearest first.
-pub(super) fn page_of<T, F, B>(
+/// A page of at most `size` items. `after` returns the items that come after the one with this number
+/// in the list, or all of them, and `before` those that come before it, nearest first.
+pub(super) fn page_of<T, A, B>(
     position: Position,
     size: usize,
-    from: impl Fn(u64) -> F,
+    after: impl Fn(Option<u64>) -> A,
     before: impl Fn(u64) -> B,
 ) -> Page<T>
 where
-    F: Iterator<Item = (u64, T)>,
+    A: Iterator<Item = (u64, T)>,
     B: Iterator<Item = (u64, T)>,
 {
     let page: Vec<(u64, T)> = match position {
-        Position::Start => from(0).take(size).collect(),
-        Position::After(number) => from(number.saturating_add(1)).take(size).collect(),
+        Position::Start => after(None).take(size).collect(),
+        Position::After(number) => after(Some(number)).take(size).collect(),
         Position::Before(number) => {
             let mut page: Vec<_> = before(number).take(size).collect();
             page.reverse();
             page
         }
+        Position::Nowhere => Vec::new(),
     };
     let last = page.last().map(|(number, _)| *number);
     let first = page.first().map(|(number, _)| *number);
     Page {
-        next: last.filter(|number| from(number.saturating_add(1)).next().is_some()),
+        next: last.filter(|number| after(Some(*number)).next().is_some()),
         previous: first.filter(|number| before(*number).next().is_some()),
         items: page.into_iter().map(|(_, item)| item).collect(),
     }
@@ -216,10 +233,23 @@ pub(super) fn cursor(number: u64) -> String {
     URL_SAFE_NO_PAD.encode(format!("{{\"after\":{number}}}"))
 }
 
-/// The number in a cursor; `None` if it is invalid.
-pub(super) fn number(cursor: &str) -> Option<u64> {
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-    text.strip_prefix("{\"after\":")?.strip_suffix('}')?.parse().ok()
+/// What a cursor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cursor {
+    /// The number of an item.
+    Number(u64),
+    /// A place that is not in the list.
+    Elsewhere,
+}
+
+impl Cursor {
+    /// Reads a cursor; `None` if it is not a JSON object in base64url.
+    fn read(text: &str) -> Option<Cursor> {
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()?;
+        let object: Map<String, Value> = serde_json::from_slice(&bytes).ok()?;
+        let number = object.get("after").and_then(Value::as_u64);
+        Some(number.filter(|_| object.len() == 1).map_or(Cursor::Elsewhere, Cursor::Number))
+    }
 }
 
 #[cfg(test)]
@@ -248,7 +278,9 @@ mod tests {
         check("page[size]=-1", 20, Position::Start, Some("is_integer"));
         check(&format!("page[after]={}", cursor(7)), 20, Position::After(7), None);
         check(&format!("page[before]={}", cursor(7)), 20, Position::Before(7), None);
-        check("page[after]=x", 20, Position::Start, Some("invalid"));
+        check("page[after]=x", 20, Position::Nowhere, Some("invalid"));
+        let example = "ewogICJpZCI6ICJoZWxsbyB3b3JsZCIKfQ";
+        check(&format!("page[after]={example}"), 20, Position::Nowhere, None);
         for encoded in ["page[after]=%ff", "page[after]=%G0", "%ff=1", "page[after]=%"] {
             check(encoded, 20, Position::Start, Some("invalid"));
         }
@@ -285,13 +317,15 @@ mod tests {
     fn check_page(position: Position, expected: (&[u64], Option<u64>, Option<u64>)) {
         // Numbers may be missing.
         const LIST: [u64; 6] = [1, 2, 5, 6, 8, 9];
-        let from =
-            |number| LIST.into_iter().filter(move |one| *one >= number).map(|one| (one, one));
+        let after = |number: Option<u64>| {
+            let follows = move |one: &u64| number.is_none_or(|number| *one > number);
+            LIST.into_iter().filter(follows).map(|one| (one, one))
+        };
         let before =
             |number| LIST.into_iter().rev().filter(move |one| *one < number).map(|one| (one, one));
         let (items, next, previous) = expected;
         let expected = Page { items: items.to_vec(), next, previous };
-        assert_eq!(page_of(position, 2, from, before), expected, "{position:?}");
+        assert_eq!(page_of(position, 2, after, before), expected, "{position:?}");
     }
 
     #[test]
@@ -304,15 +338,20 @@ mod tests {
         check_page(Position::Before(8), (&[5, 6], Some(6), Some(5)));
         check_page(Position::Before(5), (&[1, 2], Some(2), None));
         check_page(Position::Before(0), (&[], None, None));
+        check_page(Position::Nowhere, (&[], None, None));
     }
 
     #[test]
     fn cursors_are_read_again() {
         for one in [0, 7, u64::MAX] {
-            assert_eq!(number(&cursor(one)), Some(one));
+            assert_eq!(Cursor::read(&cursor(one)), Some(Cursor::Number(one)));
         }
-        for bad in ["", "x", "ewogICJpZCI6ICJoZWxsbyB3b3JsZCIKfQ", "7"] {
-            assert_eq!(number(bad), None, "{bad}");
+        // The example in the documents has another member.
+        for elsewhere in ["ewogICJpZCI6ICJoZWxsbyB3b3JsZCIKfQ", "e30"] {
+            assert_eq!(Cursor::read(elsewhere), Some(Cursor::Elsewhere), "{elsewhere}");
+        }
+        for bad in ["", "x", "7", "Nw", "W10"] {
+            assert_eq!(Cursor::read(bad), None, "{bad}");
         }
     }
 }

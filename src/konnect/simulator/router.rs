@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Uri};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower_service::Service;
 
 use super::body::JsonBody;
@@ -29,7 +29,7 @@ use super::control;
 use super::core::Core;
 use super::operations;
 use super::organization::Organization;
-use super::response::{ErrorResponse, Result, json};
+use super::response::{self, ErrorResponse, Result};
 use crate::entry::Millis;
 use crate::konnect::api::WebhookScope;
 use crate::konnect::request::AuthType;
@@ -142,6 +142,14 @@ static OPERATIONS: &[Operation] = &[
     documented(BOTH, GET, PORTAL_REPLAY_JOB, operations::get_replay_job),
     documented(BOTH, PUT, PORTAL_REPLAY_JOB, operations::start_replay_job),
     documented(V3, GET, "/audit-logs", operations::list_entries),
+    documented(V3, GET, "/portals", operations::list_portals),
+    documented(V3, GET, "/portals/{portalId}", operations::get_portal),
+    Operation {
+        prefixes: V3,
+        method: GET,
+        path: "/available-regions",
+        run: Run::Public(|_| available_regions()),
+    },
     control(GET, "/state", |core, call| Box::pin(control::state(core, call))),
     control(GET, "/clock", |core, call| Box::pin(control::clock(core, call))),
     control(POST, "/clock", |core, call| Box::pin(control::set_clock(core, call))),
@@ -153,6 +161,13 @@ static OPERATIONS: &[Operation] = &[
     control(GET, ELSEWHERE, not_found),
     control(POST, ELSEWHERE, not_found),
 ];
+
+/// The regions, as Konnect's page "Geographic regions" has them.
+fn available_regions() -> Value {
+    json!({"regions": {
+        "stable": ["au", "eu", "in", "me", "us"], "stable_opt_in": [], "beta": ["sg"],
+    }})
+}
 
 /// Under `/simulate/`, every path allows both methods. What is not in the table is 404, even where
 /// Konnect's own API would respond with 405.
@@ -202,7 +217,7 @@ impl Operation {
     async fn perform(&self, core: &Arc<Core>, head: &Parts, body: Bytes) -> Result<Response> {
         let id = self.parameter(head.uri.path());
         match self.run {
-            Run::Public(run) => Ok(json(StatusCode::OK, &run(&core.organization()))),
+            Run::Public(run) => Ok(response::json(StatusCode::OK, &run(&core.organization()))),
             Run::Documented(run) => {
                 let (mut organization, now) = (core.organization(), core.clock.now());
                 run(&mut organization, &Call { id, uri: head.uri.clone(), body, now })
@@ -212,7 +227,7 @@ impl Operation {
                 let body = if reads { Bytes::new() } else { body };
                 let body = JsonBody::parse_optional(&body)?;
                 let value = run(Arc::clone(core), ControlCall { id, body }).await?;
-                Ok(json(StatusCode::OK, &value))
+                Ok(response::json(StatusCode::OK, &value))
             }
         }
     }
@@ -419,7 +434,10 @@ mod tests {
                 expected.insert((path, text(&one["method"])));
             }
         }
+        // These are not about audit logs.
+        let others = ["/portals", "/portals/{portalId}", "/available-regions"];
         let ours = OPERATIONS.iter().filter(|one| !matches!(one.run, Run::Control(_)));
+        let ours = ours.filter(|one| !others.contains(&one.path));
         let ours: BTreeSet<_> = ours
             .flat_map(|one| {
                 let path = |prefix| (format!("/{prefix}{}", one.path), one.method.to_string());

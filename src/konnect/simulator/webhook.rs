@@ -143,10 +143,10 @@ impl WebhookState {
     pub(super) fn status(&self) -> WebhookStatus {
         let last = self.last.as_ref();
         WebhookStatus {
-            webhook_status: Some(if self.inactive {
-                WebhookActivity::Inactive
-            } else {
-                WebhookActivity::Active
+            webhook_status: Some(match (&self.destination, self.inactive) {
+                (None, _) => WebhookActivity::Unconfigured,
+                (Some(_), true) => WebhookActivity::Inactive,
+                (Some(_), false) => WebhookActivity::Active,
             }),
             webhook_enabled: self.enabled,
             last_attempt_at: last.map(|last| last.at.into()),

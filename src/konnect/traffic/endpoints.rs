@@ -82,18 +82,22 @@ pub(super) fn is_change(method: &str) -> bool {
     matches!(method, "POST" | "PUT" | "PATCH" | "DELETE")
 }
 
+/// The ends of the paths of lists.
+const LISTS: [&str; 3] = ["/audit-log-destinations", "/audit-logs", "/portals"];
+
 /// The resource and the action of a call of the audit-log API.
 pub(super) fn of_audit_logs(method: &str, path: &str) -> (String, &'static str) {
     let mut parts = path.trim_start_matches('/').split('/').skip_while(|part| *part != "portals");
     let resource = match (parts.next(), parts.next()) {
         (Some(_), Some(portal)) => format!("portals/{portal}"),
-        _ => "audit-logs".to_owned(),
+        (Some(portals), None) => portals.to_owned(),
+        (None, _) => "audit-logs".to_owned(),
     };
     let action = match method {
         "POST" => "create",
         "PUT" | "PATCH" => "edit",
         "DELETE" => "delete",
-        _ if path.ends_with("/audit-log-destinations") || path.ends_with("/audit-logs") => "list",
+        _ if LISTS.iter().any(|list| path.ends_with(list)) => "list",
         _ => "retrieve",
     };
     (resource, action)
@@ -194,6 +198,8 @@ mod tests {
         check("PATCH", "/v3/audit-log-webhook", "audit-logs", "edit");
         check("DELETE", "/v3/audit-log-webhook", "audit-logs", "delete");
         check("GET", "/v3/audit-logs", "audit-logs", "list");
+        check("GET", "/v3/portals", "portals", "list");
+        check("GET", "/v3/portals/p1", "portals/p1", "retrieve");
         check("PUT", "/v3/portals/p1/audit-log-replay-job", "portals/p1", "edit");
         check("GET", "/v3/portals/p1/audit-log-webhook/status", "portals/p1", "retrieve");
     }

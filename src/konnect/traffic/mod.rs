@@ -17,7 +17,7 @@ use fastrand::Rng;
 use self::endpoints::{Endpoint, is_change, of_audit_logs};
 use super::event::Event;
 use super::people::{Account, Person, Principal};
-use super::request::{AuthOutcome, AuthType, Request};
+use super::request::{AuthOutcome, AuthType, EntryStyle, Request};
 use crate::entry::Millis;
 use crate::random::{pick, uuid};
 
@@ -27,6 +27,7 @@ pub(crate) struct Traffic {
     random: Rng,
     /// Separate from `random`, because a request without entries takes a number too.
     trace_ids: Rng,
+    style: EntryStyle,
     org_id: String,
     owner: Principal,
     kong: Person,
@@ -63,7 +64,12 @@ const MISHAPS: [u16; 8] = [400, 400, 400, 404, 404, 409, 500, 500];
 
 impl Traffic {
     /// An organization that `seed` repeats, with these Dev Portals.
-    pub(crate) fn new(seed: u64, org_id: String, portals: Vec<String>) -> Traffic {
+    pub(crate) fn new(
+        seed: u64,
+        org_id: String,
+        portals: Vec<String>,
+        style: EntryStyle,
+    ) -> Traffic {
         let mut random = Rng::with_seed(seed);
         let trace_ids = random.fork();
         let auth_type: Vec<_> = [AUTH_TYPES, AUTH_TYPES]
@@ -86,6 +92,7 @@ impl Traffic {
             owner: Principal::random(&mut random),
             control_planes: std::array::from_fn(|_| uuid(&mut random)),
             trying: None,
+            style,
             org_id,
             kong,
             users,
@@ -288,7 +295,7 @@ impl Traffic {
             user_agent: person.user_agent,
             trace_id: self.trace_ids.u64(..),
             kong_initiated: by_kong,
-            as_strings: self.random.f64() < 0.5,
+            style: self.style,
         })
     }
 
@@ -384,7 +391,7 @@ impl Traffic {
             user_agent: call.user_agent,
             trace_id: call.trace_id,
             kong_initiated: false,
-            as_strings: self.random.f64() < 0.5,
+            style: self.style,
         };
         let outcome = match (call.principal, call.status) {
             (None, _) => AuthOutcome::NotFound,

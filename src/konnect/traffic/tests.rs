@@ -8,10 +8,12 @@ use super::*;
 use crate::entry::Format;
 use crate::entry::{Kind, Value};
 use crate::ingest::{CheckedLine, ExpectedIds};
+use crate::konnect::event::JsonTypes;
 use crate::konnect::people::{LOCKED_FOR, WRONG_PASSWORDS};
 use crate::konnect::sign::place;
 use crate::signature::KeySet;
 
+const STYLE: EntryStyle = EntryStyle { json_types: JsonTypes::Examples, principal_names: true };
 const PORTAL: &str = "9cb77dc2-ff99-4d47-84ab-7c5c1b3ef939";
 /// Between two requests, in milliseconds.
 const STEP: i64 = 700;
@@ -21,7 +23,7 @@ fn at(n: i64) -> Millis {
 }
 
 fn traffic(seed: u64) -> Traffic {
-    Traffic::new(seed, "org".to_owned(), vec![PORTAL.to_owned()])
+    Traffic::new(seed, "org".to_owned(), vec![PORTAL.to_owned()], STYLE)
 }
 
 fn requests(seed: u64) -> Vec<Vec<Event>> {
@@ -155,7 +157,7 @@ fn a_portal_gives_authentication_entries_only() {
         seen += usize::from(of_a_portal);
     }
     assert!(seen > 100, "{seen}");
-    let mut without = Traffic::new(6, "org".to_owned(), vec![]);
+    let mut without = Traffic::new(6, "org".to_owned(), vec![], STYLE);
     assert!((0..500).flat_map(|n| without.request(at(n))).all(|e| e.product == "Konnect"));
     let mut organization = traffic(6);
     let requests = (0..500).flat_map(|n| organization.organization_request(at(n)));
@@ -187,7 +189,7 @@ fn every_outcome_means_status_and_severity_occurs() {
 #[test]
 fn a_receiver_reads_the_fields_that_were_written() {
     for event in requests(10).into_iter().flatten().take(1500) {
-        for format in Format::ALL {
+        for format in &Format::DELIVERED {
             let line = place(*format, &event.text(*format), None);
             let examined = CheckedLine::new(line.as_bytes(), &KeySet::default(), 1 << 20);
             let read = examined.read(Bytes::from(line), &ExpectedIds::default(), Millis::MIN);
@@ -236,7 +238,7 @@ fn a_named_developer_stays_the_same() {
 
 /// That a call of the simulator gives these entries: kind and severity of each.
 fn check_call(method: &str, status: u16, known: bool, expected: &[(Kind, i64)]) {
-    let mut traffic = Traffic::new(9, "org".to_owned(), vec![]);
+    let mut traffic = Traffic::new(9, "org".to_owned(), vec![], STYLE);
     let owner = traffic.owner().clone();
     let call = ApiCall {
         method,

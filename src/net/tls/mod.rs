@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 pub(crate) use client::client_config;
 pub(super) use client::insecure;
-pub(crate) use self_signed::ensure_self_signed;
+pub(crate) use self_signed::{check_names, ensure_self_signed};
 pub(crate) use server::{Reload, ServerTls};
 
 /// The size of the largest PEM file that is read, in bytes.
@@ -84,6 +84,17 @@ pub enum TlsError {
     /// rustls and ring have no version of TLS in common. This does not happen.
     #[error("cannot set up TLS: {0}")]
     Provider(rustls::Error),
+    /// A certificate that was made earlier is not for a name.
+    #[error(
+        "the certificate in {} is not for {name}: remove the file, and a new certificate is made",
+        path.display()
+    )]
+    OtherName {
+        /// The file.
+        path: PathBuf,
+        /// The host name or address.
+        name: String,
+    },
     /// A self-signed certificate cannot be made.
     #[error("cannot make a self-signed certificate for {names}: {source}")]
     SelfSigned {

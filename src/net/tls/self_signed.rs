@@ -9,8 +9,11 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
+use rustls::client::verify_server_name;
+use rustls::pki_types::ServerName;
+use rustls::server::ParsedCertificate;
 
-use super::{PairFiles, ServerTls, TlsError};
+use super::{PairFiles, ServerTls, TlsError, read_certificates};
 use crate::private_file;
 
 /// How long the certificate is valid, in years. It is long because nothing renews a certificate for
@@ -39,6 +42,25 @@ pub(crate) fn ensure_self_signed(
     }
     ServerTls::load(PairFiles::combined(path))?;
     Ok(!exists)
+}
+
+/// Checks that the certificate in the file at `path` is for all `names`.
+///
+/// # Errors
+/// When the file cannot be used, or the certificate is not for one of the names.
+pub(crate) fn check_names(path: &Path, names: &[String]) -> Result<(), TlsError> {
+    let chain = read_certificates(path)?;
+    let certificate = chain.first().ok_or_else(|| TlsError::NoCertificate(path.to_owned()))?;
+    for name in names {
+        let is_for = ParsedCertificate::try_from(certificate).is_ok_and(|certificate| {
+            ServerName::try_from(name.as_str())
+                .is_ok_and(|name| verify_server_name(&certificate, &name).is_ok())
+        });
+        if !is_for {
+            return Err(TlsError::OtherName { path: path.to_owned(), name: name.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn make(names: &[String], now: Timestamp) -> Result<String, TlsError> {
@@ -86,6 +108,20 @@ mod tests {
         assert!(!ensure_self_signed(&path, &[], now()).unwrap());
         assert_eq!(fs::read(&path).unwrap(), made);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_certificate_for_other_names_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tls.pem");
+        let names = ["global.api.konghq.com", "192.0.2.1"].map(str::to_owned);
+        ensure_self_signed(&path, &names, now()).unwrap();
+        check_names(&path, &names).unwrap();
+        check_names(&path, &["localhost".to_owned()]).unwrap();
+        for other in ["api.konghq.com", "eu.api.konghq.com", "192.0.2.2", "not a name"] {
+            let error = check_names(&path, &[other.to_owned()]).unwrap_err();
+            assert!(error.to_string().contains(other), "{error}");
+        }
     }
 
     #[test]

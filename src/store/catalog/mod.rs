@@ -5,7 +5,7 @@
 //!
 //! - [`segments`]: the segments, and those that were removed. [`gaps`]: ids that no segment has.
 //! - [`overlay`]: what was learned of entries after they were stored.
-//! - [`sightings`]: keys. [`quarantine`]: bodies that could not be decoded. [`outputs`]: the
+//! - [`sightings`]: keys. [`retirements`]: how long they verify. [`quarantine`]: bodies that could not be decoded. [`outputs`]: the
 //!   position of each output. [`repairs`]: what `store repair` did.
 
 pub(in crate::store) mod gaps;
@@ -13,6 +13,7 @@ pub(in crate::store) mod outputs;
 pub(in crate::store) mod overlay;
 pub(in crate::store) mod quarantine;
 pub(in crate::store) mod repairs;
+pub(in crate::store) mod retirements;
 pub(in crate::store) mod segments;
 pub mod sightings;
 
@@ -42,6 +43,7 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
         include_str!("../schema/catalog/0006.sql"),
         include_str!("../schema/catalog/0007.sql"),
         include_str!("../schema/catalog/0008.sql"),
+        include_str!("../schema/catalog/0009.sql"),
     ],
     made_otherwise: 0,
     prepare: |_, _| Ok(()),

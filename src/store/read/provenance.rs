@@ -103,6 +103,20 @@ impl Reader {
         Ok(piece.flatten())
     }
 
+    /// The fingerprint of the line of an entry, and the delivery that brought it first.
+    pub(in crate::store) fn first_delivery(
+        &self,
+        id: u64,
+    ) -> Result<Option<(Vec<u8>, u64)>, StoreError> {
+        let Some(first_id) = self.segment_of(id)? else { return Ok(None) };
+        let sql = "SELECT fingerprint, delivery FROM entries WHERE id = ?1";
+        let found = self.read_segment(first_id, |segment| {
+            let mut find = segment.prepare_cached(sql)?;
+            find.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+        })?;
+        Ok(found.flatten())
+    }
+
     /// Every key that was ever seen, and how it went with each source.
     pub fn keys(&self) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
         self.catalog(sightings::all)

@@ -33,6 +33,8 @@ pub(in crate::store) struct Schema {
 
 /// The first version of a segment that has `spellings` and `pieces`.
 pub(in crate::store) const SEGMENT_WITH_SPELLINGS: usize = 2;
+/// The first version of the catalog that has `retirements`.
+pub(in crate::store) const CATALOG_WITH_RETIREMENTS: usize = 9;
 /// The first version of the catalog that has `spellings`.
 pub(in crate::store) const CATALOG_WITH_SPELLINGS: usize = 6;
 /// The first version of the catalog that has `removals`, `gaps`, `superseded` and `repairs`.

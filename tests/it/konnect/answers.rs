@@ -16,7 +16,7 @@ const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 const DESTINATION: &str = "/v3/audit-log-destinations/6945c4c4-3e06-4c5c-87e0-726d0cda4e05";
 
 /// Documented paths, similar paths, and malformed paths.
-const PATHS: [&str; 36] = [
+const PATHS: [&str; 38] = [
     "/v2/audit-log-webhook/jwks.json",
     "/v3/audit-log-webhook/jwks.json",
     "/v2/audit-log-destinations",
@@ -39,6 +39,8 @@ const PATHS: [&str; 36] = [
     "/v3/portals//audit-log-webhook",
     "/v3/portals/PORTAL/audit-logs",
     "/v3/portals/PORTAL",
+    "/v3/portals",
+    "/v3/available-regions",
     "/v2/audit-logs",
     "/v3/audit-logs",
     "/v3//audit-logs",

@@ -71,14 +71,16 @@ impl Finding {
 }
 
 /// Prints findings at once, and counts problems.
-pub(super) struct Findings {
+pub(super) struct Findings<'a> {
     format: PrintFormat,
+    /// The Dev Portal that they are about, if it must be told.
+    portal: Option<&'a str>,
     problems: usize,
 }
 
-impl Findings {
-    pub(super) fn new(format: PrintFormat) -> Findings {
-        Findings { format, problems: 0 }
+impl<'a> Findings<'a> {
+    pub(super) fn new(format: PrintFormat, portal: Option<&'a str>) -> Findings<'a> {
+        Findings { format, portal, problems: 0 }
     }
 
     pub(super) fn problems(&self) -> usize {
@@ -90,9 +92,17 @@ impl Findings {
     pub(super) fn add(&mut self, finding: Finding) -> Result<(), Failure> {
         self.problems += usize::from(finding.state == State::Problem);
         let mut output = Output::new();
-        let printed = match self.format {
-            PrintFormat::Jsonl => output.json(&finding),
-            PrintFormat::Text => output.text(finding.line()),
+        let printed = match (self.format, self.portal) {
+            (PrintFormat::Jsonl, None) => output.json(&finding),
+            (PrintFormat::Jsonl, Some(portal)) => {
+                let mut object = serde_json::to_value(&finding)?;
+                object["portal_id"] = portal.into();
+                output.json(&object)
+            }
+            (PrintFormat::Text, None) => output.text(finding.line()),
+            (PrintFormat::Text, Some(portal)) => {
+                output.text(format!("{portal}  {}", finding.line()))
+            }
         };
         ignore_closed(printed.and_then(|()| output.flush()))
     }

@@ -10,13 +10,14 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::Instant;
 
-use super::access::{Access, WebhookArgs};
+use super::access::{Access, WebhooksArgs, portal_flag};
 use super::status;
 use super::waiting::{LOOK, run};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::PrintFormat;
 use crate::clock::now;
 use crate::config::Config;
+use crate::entry::time::DAY;
 use crate::entry::{Millis, VerdictName};
 use crate::konnect::api::WebhookScope;
 use crate::konnect::api::webhook::WebhookActivity;
@@ -37,7 +38,7 @@ use finding::{Finding, Findings};
 #[derive(Args)]
 pub(super) struct Doctor {
     #[command(flatten)]
-    whose: WebhookArgs,
+    whose: WebhooksArgs,
 
     /// How long to wait for the entry of the API call; 0s skips the call
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = units::duration)]
@@ -56,19 +57,22 @@ impl Doctor {
         let client = self.access.client()?;
         let config = Config::load(&self.access.store.flags(), &|name| std::env::var(name).ok())
             .map_err(Failure::usage)?;
-        let mut findings = Findings::new(self.output);
-        run(self.examine(&client, &config, &mut findings))?;
-        Ok(if findings.problems() > 0 { Exit::Negative } else { Exit::Done })
+        run(self.whose.each(&client, async |scope| {
+            let portal = scope.portal().filter(|_| self.whose.all_portals);
+            let mut findings = Findings::new(self.output, portal);
+            self.examine(&client, scope, &config, &mut findings).await?;
+            Ok(if findings.problems() > 0 { Exit::Negative } else { Exit::Done })
+        }))
     }
 
     async fn examine(
         &self,
         client: &Client,
+        scope: &WebhookScope,
         config: &Config,
-        findings: &mut Findings,
+        findings: &mut Findings<'_>,
     ) -> Result<(), Failure> {
-        let scope = self.whose.scope();
-        let Some(webhook) = token(client, &scope, findings).await? else { return Ok(()) };
+        let Some(webhook) = token(client, scope, findings).await? else { return Ok(()) };
         let is_konnect = self.access.region()?.is_some();
         if let Some(destination) = destination(client, &webhook, findings).await? {
             receiver::endpoint(config, &destination, is_konnect, findings)?;
@@ -82,10 +86,8 @@ impl Doctor {
             Err(_) => None,
         };
         let delivered = stats.as_ref().and_then(|stats| stats.deliveries.first());
-        let repair_commands =
-            self.repair_commands(delivered.map(|one| one.received_at), config.konnect.retention);
-        self.webhook(client, &scope, &webhook, endpoint_is_fine, &repair_commands, findings)
-            .await?;
+        let repair_commands = self.repair_commands(scope, delivered.map(|one| one.received_at));
+        self.webhook(client, scope, &webhook, endpoint_is_fine, &repair_commands, findings).await?;
         let (reader, stats) = match (reader, stats) {
             (Ok(reader), Some(stats)) => (reader, stats),
             (reader, _) => {
@@ -101,7 +103,7 @@ impl Doctor {
                  nothing";
             return findings.add(Finding::note("arrival", what));
         }
-        self.arrival(client, &scope, &reader, findings).await
+        self.arrival(client, scope, &reader, findings).await
     }
 
     async fn webhook(
@@ -111,7 +113,7 @@ impl Doctor {
         webhook: &Webhook,
         endpoint_is_fine: bool,
         repair_commands: &str,
-        findings: &mut Findings,
+        findings: &mut Findings<'_>,
     ) -> Result<(), Failure> {
         if !webhook.enabled {
             return findings.add(Finding::problem("webhook", "it is disabled", repair_commands));
@@ -140,15 +142,14 @@ impl Doctor {
     }
 
     /// The commands that enable the webhook again, and fetch the entries since the last received
-    /// delivery.
-    fn repair_commands(&self, delivered: Option<Millis>, keeps: Duration) -> String {
+    /// delivery, or of the last week.
+    fn repair_commands(&self, scope: &WebhookScope, delivered: Option<Millis>) -> String {
         /// How much older than its delivery an entry may be, in milliseconds.
         const SLACK: i64 = 10 * 60 * 1000;
-        let keeps = i64::try_from(keeps.as_millis()).unwrap_or(i64::MAX);
-        let horizon = now().get().saturating_sub(keeps);
-        let since = delivered.map_or(horizon, |at| at.get().saturating_sub(SLACK)).max(horizon);
+        let week_ago = now().get().saturating_sub(7 * DAY);
+        let since = delivered.map_or(week_ago, |at| at.get().saturating_sub(SLACK));
         let since = Millis::saturating(since.div_euclid(1000) * 1000);
-        let portal = self.whose.repeated();
+        let portal = portal_flag(scope);
         let access = self.access.repeated();
         format!(
             "vidimus konnect webhook set --enabled{portal}{access}\n\
@@ -162,7 +163,7 @@ impl Doctor {
         client: &Client,
         scope: &WebhookScope,
         reader: &Reader,
-        findings: &mut Findings,
+        findings: &mut Findings<'_>,
     ) -> Result<(), Failure> {
         const CHECK: &str = "arrival";
         if self.timeout.is_zero() {
@@ -229,7 +230,7 @@ impl Doctor {
 async fn token(
     client: &Client,
     scope: &WebhookScope,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> Result<Option<Webhook>, Failure> {
     let found = match client.webhook(scope).await {
         Ok(webhook) => client.destinations(None).await.map(|_| webhook),
@@ -252,7 +253,7 @@ async fn token(
 async fn destination(
     client: &Client,
     webhook: &Webhook,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> Result<Option<Destination>, Failure> {
     const CHECK: &str = "destination";
     let Some(id) = &webhook.audit_log_destination_id else {

@@ -21,7 +21,7 @@ const MAX_ANSWER: usize = 1 << 20;
 /// effects.
 pub(super) async fn endpoint(
     destination: &Destination,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> Result<(), Failure> {
     let Ok(url) = destination.endpoint.parse::<Uri>() else {
         let what = format!("{:?} is not a URL", destination.endpoint);
@@ -77,7 +77,7 @@ pub(super) async fn endpoint(
 
 const UPDATE: &str = "vidimus konnect destinations update ID --endpoint URL";
 
-fn unknown(host: &str, why: &str, findings: &mut Findings) -> Result<(), Failure> {
+fn unknown(host: &str, why: &str, findings: &mut Findings<'_>) -> Result<(), Failure> {
     let what = format!("cannot resolve {host}: {why}");
     findings.add(Finding::problem("name", what, "is the name correct, and is it in the DNS?"))
 }

@@ -10,12 +10,15 @@ use crate::config::Config;
 use crate::konnect::api::Destination;
 use crate::store::{Refused, Stats};
 
+/// The ports on Kong's page "Networking in Konnect". Whether Konnect delivers to others is not said.
+const PORTS: [u16; 3] = [443, 8071, 20010];
+
 /// Compares the endpoint of the destination with the configuration of this receiver.
 pub(super) fn endpoint(
     config: &Config,
     destination: &Destination,
     is_konnect: bool,
-    findings: &mut Findings,
+    findings: &mut Findings<'_>,
 ) -> Result<(), Failure> {
     for finding in compare(config, &destination.endpoint, is_konnect) {
         findings.add(finding)?;
@@ -41,6 +44,16 @@ fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
         let advice = "use a tunnel or proxy, and start serve with its --public-url";
         findings.push(Finding::problem(CHECK, what, advice));
     }
+    if is_konnect
+        && !is_loopback
+        && let Some(port) = url.port_u16().filter(|port| !PORTS.contains(port))
+    {
+        let what = format!(
+            "the port of the endpoint is {port}: Konnect's page on its network names 443, and 8071 \
+             and 20010 for audit logs"
+        );
+        findings.push(Finding::note(CHECK, what));
+    }
     let paths: Vec<_> = config.inputs.iter().map(|input| input.path.as_str()).collect();
     if !paths.contains(&url.path()) {
         let what = format!(
@@ -65,7 +78,7 @@ fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
 }
 
 /// The requests refused since the last good delivery, with the reasons.
-pub(super) fn refused(stats: &Stats, findings: &mut Findings) -> Result<(), Failure> {
+pub(super) fn refused(stats: &Stats, findings: &mut Findings<'_>) -> Result<(), Failure> {
     findings
         .add(refusals(stats.deliveries.first().map(|one| one.received_at.get()), &stats.refused))
 }
@@ -109,7 +122,7 @@ fn refusals(delivered: Option<i64>, refused: &[Refused]) -> Finding {
     Finding::problem(CHECK, format!("{since}: {}", counts.join("; ")), advice)
 }
 
-pub(super) fn keys(stats: &Stats, findings: &mut Findings) -> Result<(), Failure> {
+pub(super) fn keys(stats: &Stats, findings: &mut Findings<'_>) -> Result<(), Failure> {
     const CHECK: &str = "keys";
     let failed = stats.sources.iter().filter(|source| source.error.is_some());
     let failed: Vec<_> = failed
@@ -169,6 +182,9 @@ mod tests {
         check("https://127.0.0.1:8443/audit-logs", true, &["problem"]);
         check("https://127.0.0.1:8443/audit-logs", false, &["ok"]);
         check("https://siem.example.com/other", true, &["note"]);
+        check("https://siem.example.com:8443/audit-logs", true, &["note"]);
+        check("https://siem.example.com:8071/audit-logs", true, &["ok"]);
+        check("https://siem.example.com:8443/audit-logs", false, &["ok"]);
         check("https://siem.example.com", true, &["note"]);
     }
 

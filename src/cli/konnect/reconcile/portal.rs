@@ -4,7 +4,7 @@
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Range, Reconcile, report_lost_range};
+use super::{Range, Reconcile, report_old_range};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::konnect::waiting::{LOOK, wait_for_replay, word};
 use crate::cli::print::PrintFormat;
@@ -38,22 +38,22 @@ pub(super) async fn reconcile(
     let portal = scope.portal().unwrap_or_default();
     let query = format!("portal_id:\"{}\"", portal.replace(['"', '\\'], ""));
     let filter = search::parse(&query, 0).map_err(Failure::usage)?;
-    let nothing_is_known = report_lost_range(reader, range, &filter)?;
-    if range.until <= range.horizon {
+    let nothing_is_known = report_old_range(reader, range, &filter)?;
+    if range.until <= range.horizon.at {
         return Ok(Exit::Negative);
     }
-    let before = counts(reader, &filter, range.in_store(0))?;
+    let before = counts(reader, &filter, range.in_store())?;
     let deadline = Instant::now() + wanted.wait;
-    let start = range.since.max(range.horizon);
+    let start = range.since.max(range.horizon.at);
     let replay = ReplayRange { start_at: start.into(), end_at: range.until.into() };
     client.start_replay(scope, &replay).await?;
     let job = wait_for_replay(client, scope, deadline).await?;
 
     // Entries that the job has sent may be in a delivery that is still running.
-    let (mut after, mut same) = (counts(reader, &filter, range.in_store(0))?, 0);
+    let (mut after, mut same) = (counts(reader, &filter, range.in_store())?, 0);
     while same < QUIET && Instant::now() + LOOK < deadline {
         tokio::time::sleep(LOOK).await;
-        let now = counts(reader, &filter, range.in_store(0))?;
+        let now = counts(reader, &filter, range.in_store())?;
         same = if now == after { same + 1 } else { 0 };
         after = now;
     }

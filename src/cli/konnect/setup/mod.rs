@@ -1,5 +1,6 @@
 //! `vidimus konnect setup`: create the destination and set the webhook, or print the configuration.
 
+pub(super) mod apply;
 mod print;
 
 use std::path::PathBuf;
@@ -8,19 +9,15 @@ use clap::Args;
 use hyper::Uri;
 
 use self::print::{AuthorizationSource, PrintedSetup, Tool};
-use super::access::{Access, WebhookArgs, log_format};
+use super::access::{Access, WebhooksArgs, is_uuid, log_format};
 use super::destinations::Authorization;
-use super::setup_record::{SetupRecord, SetupRecords};
+use super::setup_record::SetupRecords;
 use super::waiting::run;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{Output, tell};
 use crate::config::{self, AUTHORIZATION_VARIABLE, Config, Input};
 use crate::entry::Format;
-use crate::konnect::api::WebhookScope;
-use crate::konnect::api::{
-    CreateDestination, Destination, UpdateDestination, UpdateWebhook, Webhook,
-};
-use crate::konnect::client::Client;
+use crate::konnect::api::CreateDestination;
 use crate::settings::Secret;
 use crate::store::Directory;
 
@@ -36,7 +33,7 @@ pub(super) struct Setup {
     endpoint: String,
 
     #[command(flatten)]
-    whose: WebhookArgs,
+    whose: WebhooksArgs,
 
     /// The name of the destination [default: vidimus, the region and the portal]
     #[arg(long, value_name = "NAME")]
@@ -73,148 +70,40 @@ impl Setup {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         self.check_endpoint()?;
         self.warn_of_other_path()?;
-        let name = self.name()?;
         if let Some(tool) = self.print {
-            return self.print(tool, &name);
+            return self.print(tool);
         }
-        let wanted = CreateDestination {
-            name,
-            endpoint: self.endpoint.clone(),
-            authorization: self.secret()?,
-            log_format: self.log_format,
-            skip_ssl_verification: self.skip_ssl_verification,
-        };
-        let (client, scope) = (self.access.client()?, self.whose.scope());
+        let (authorization, client) = (self.secret()?, self.access.client()?);
         let data_dir = self.data_dir()?;
         // The directory for the record must exist before anything is created.
         Directory::create(&data_dir)?;
         let mut records = SetupRecords::read(&data_dir)?;
-        run(self.apply(&client, &scope, &wanted, &mut records))?;
-        Ok(Exit::Done)
-    }
-
-    async fn apply(
-        &self,
-        client: &Client,
-        scope: &WebhookScope,
-        wanted: &CreateDestination,
-        records: &mut SetupRecords,
-    ) -> Result<(), Failure> {
-        let webhook = client.webhook(scope).await?;
-        let ours = records.of(client, scope).cloned();
-        let is_ours = |id: &String| ours.as_ref().is_some_and(|made| made.destination_id == *id);
-        let other = webhook.audit_log_destination_id.as_ref().filter(|id| !is_ours(id));
-        if let Some(other) = other.filter(|_| webhook.enabled && !self.replace) {
-            let whose = self.whose.portal.as_ref().map_or("the", |_| "the Dev Portal's");
-            return Err(Failure::failed(format!(
-                "{whose} webhook is in use: it delivers to the destination {}; use --replace to \
-                 point it here instead",
-                shown(client, other).await
-            )));
-        }
-        let (destination, changed) =
-            self.destination(client, scope, wanted, records, &webhook).await?;
-        let id = destination.id;
-        if webhook.audit_log_destination_id.as_deref() == Some(&id) && webhook.enabled {
-            tell(format_args!("the webhook already delivers to {id}; the destination {changed}"));
-            return Ok(());
-        }
-        let change =
-            UpdateWebhook { audit_log_destination_id: Some(id.clone()), enabled: Some(true) };
-        client.update_webhook(scope, &change).await.map_err(|error| {
-            Failure::failed(format!(
-                "{error}\nthe destination {id} was created, but the webhook was not changed: try \
-                 again, or undo it with vidimus konnect teardown"
-            ))
-        })?;
-        tell(format_args!(
-            "the webhook now delivers to {}: {}",
-            wanted.endpoint,
-            line(wanted, &id)
-        ));
-        Ok(())
-    }
-
-    /// Updates the recorded destination or creates a new one, and records it. Returns it with a
-    /// description of the change.
-    async fn destination(
-        &self,
-        client: &Client,
-        scope: &WebhookScope,
-        wanted: &CreateDestination,
-        records: &mut SetupRecords,
-        webhook: &Webhook,
-    ) -> Result<(Destination, String), Failure> {
-        let before = records.of(client, scope).cloned();
-        if let Some(made) = &before {
-            let change = UpdateDestination {
-                name: Some(wanted.name.clone()),
-                endpoint: Some(wanted.endpoint.clone()),
-                authorization: Some(wanted.authorization.clone()),
-                log_format: Some(wanted.log_format),
-                skip_ssl_verification: Some(wanted.skip_ssl_verification),
+        run(self.whose.each(&client, async |scope| {
+            let wanted = CreateDestination {
+                name: self.name(scope.portal())?,
+                endpoint: self.endpoint.clone(),
+                authorization: authorization.clone(),
+                log_format: self.log_format,
+                skip_ssl_verification: self.skip_ssl_verification,
             };
-            let old = match client.destination(&made.destination_id).await {
-                Err(error) if !error.is_not_found() => return Err(Failure::failed(error)),
-                old => old.ok(),
-            };
-            match client.update_destination(&made.destination_id, &change).await {
-                Ok(destination) => {
-                    let mut made = made.clone();
-                    made.destination_name = wanted.name.clone();
-                    if webhook.audit_log_destination_id.as_ref() != Some(&made.destination_id) {
-                        made.previous = webhook.clone();
-                    }
-                    records.put(client, scope, Some(made))?;
-                    let changes = old.map_or_else(Vec::new, |old| changes(&old, &destination));
-                    let changed = match changes.is_empty() {
-                        true => "is up to date".to_owned(),
-                        false => format!("was updated: {}", changes.join(", ")),
-                    };
-                    return Ok((destination, changed));
-                }
-                // Somebody deleted the destination.
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(Failure::failed(error)),
-            }
-        }
-        let same = client.destinations(Some(&wanted.name)).await?;
-        if let Some(same) = same.first() {
-            return Err(Failure::failed(format!(
-                "a destination {:?} already exists and was not created here: {}; use another \
-                 --name, or delete it",
-                same.name, same.id
-            )));
-        }
-        let destination = client.create_destination(wanted).await?;
-        let gone = |webhook: &Webhook| {
-            let old = before.as_ref().map(|made| &made.destination_id);
-            old.is_some() && webhook.audit_log_destination_id.as_ref() == old
-        };
-        // Do not restore a webhook that points at a destination which no longer exists.
-        let previous = match &before {
-            Some(made) if gone(webhook) => made.previous.clone(),
-            _ => webhook.clone(),
-        };
-        let made = SetupRecord {
-            api: client.hosts().regional().to_owned(),
-            portal_id: scope.portal().map(str::to_owned),
-            destination_id: destination.id.clone(),
-            destination_name: wanted.name.clone(),
-            previous,
-        };
-        records.put(client, scope, Some(made))?;
-        Ok((destination, "is new".to_owned()))
+            let applied = apply::Applied { temporary: false, replace: self.replace };
+            applied.apply(&client, scope, &wanted, &mut records).await?;
+            Ok(Exit::Done)
+        }))
     }
 
-    fn print(&self, tool: Tool, name: &str) -> Result<Exit, Failure> {
-        let hosts = self.access.hosts()?;
+    fn print(&self, tool: Tool) -> Result<Exit, Failure> {
+        let (hosts, portal) = (self.access.hosts()?, self.whose.one.portal.as_deref());
+        if self.whose.all_portals || portal.is_some_and(|portal| !is_uuid(portal)) {
+            return Err(Failure::usage("--print needs --portal with an id, for it makes no call"));
+        }
+        let name = self.name(portal)?;
         let setup = PrintedSetup {
             endpoint: &self.endpoint,
-            name,
+            name: &name,
             log_format: self.log_format,
             skip_ssl_verification: self.skip_ssl_verification,
-            portal: self.whose.portal.as_deref(),
+            portal,
             hosts: &hosts,
             authorization: self.authorization_source()?,
         };
@@ -261,13 +150,16 @@ impl Setup {
         Ok(())
     }
 
-    fn name(&self) -> Result<String, Failure> {
-        if let Some(name) = &self.name {
-            return Ok(name.clone());
+    /// The name of the destination. Dev Portals have one each.
+    fn name(&self, portal: Option<&str>) -> Result<String, Failure> {
+        match (&self.name, portal.filter(|_| self.whose.all_portals)) {
+            (Some(name), Some(portal)) => return Ok(format!("{name}-{portal}")),
+            (Some(name), None) => return Ok(name.clone()),
+            (None, _) => {}
         }
         let region = self.access.region()?.map(|region| region.to_string());
         let parts = ["vidimus".to_owned()].into_iter().chain(region);
-        Ok(parts.chain(self.whose.portal.clone()).collect::<Vec<_>>().join("-"))
+        Ok(parts.chain(portal.map(str::to_owned)).collect::<Vec<_>>().join("-"))
     }
 
     fn data_dir(&self) -> Result<PathBuf, Failure> {
@@ -341,32 +233,4 @@ impl Setup {
             }
         }
     }
-}
-
-/// The changes of an update. Konnect never returns the Authorization, so a change of it is unknown.
-fn changes(old: &Destination, new: &Destination) -> Vec<String> {
-    let all = [
-        ("name", old.name.clone(), new.name.clone()),
-        ("endpoint", old.endpoint.clone(), new.endpoint.clone()),
-        ("log format", old.log_format.to_string(), new.log_format.to_string()),
-        (
-            "skip_ssl_verification",
-            old.skip_ssl_verification.to_string(),
-            new.skip_ssl_verification.to_string(),
-        ),
-    ];
-    let changed = all.into_iter().filter(|(_, old, new)| old != new);
-    changed.map(|(what, old, new)| format!("{what} {new} instead of {old}")).collect()
-}
-
-/// A destination as shown in messages.
-async fn shown(client: &Client, id: &str) -> String {
-    match client.destination(id).await {
-        Ok(found) => format!("{:?}, {} ({id})", found.name, found.endpoint),
-        Err(_) => id.to_owned(),
-    }
-}
-
-fn line(wanted: &CreateDestination, id: &str) -> String {
-    format!("destination {:?} ({id}), {}", wanted.name, wanted.log_format)
 }

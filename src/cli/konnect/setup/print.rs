@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_printed_set_ups() {
-        let hosts = Hosts::of(Region::Eu);
+        let hosts = Hosts::of(&Region::One("eu".to_owned()));
         let organization = PrintedSetup {
             endpoint: "https://siem.example.com/audit-logs",
             name: "vidimus-eu",

@@ -157,7 +157,7 @@ async fn strangers_and_strange_requests_are_refused() {
 async fn both_versions_show_the_same_state() {
     let standin = Standin::new();
     let none = standin.get("/v2/audit-log-webhook").await;
-    assert_eq!((&none["endpoint"], &none["enabled"]), (&json!(""), &json!(false)));
+    assert_eq!((&none["endpoint"], &none["enabled"]), (&json!("unconfigured"), &json!(false)));
     assert_eq!(none["updated_at"], "0001-01-01T00:00:00.000Z");
     let body = json!({"endpoint": "https://example.com/a", "authorization": "Bearer x",
                       "enabled": true, "log_format": "cps"});
@@ -192,19 +192,20 @@ async fn a_call_leaves_its_entries_and_a_refused_one_too() {
     let pulled = standin.get("/v3/audit-logs").await;
     let data = pulled["data"].as_array().unwrap();
     let types: Vec<_> = data.iter().map(|one| one["type"].as_str().unwrap()).collect();
-    let read = ["authentication", "authorization"];
-    let change = ["authentication", "authorization", "gateway_access"];
-    assert_eq!(types, [&read[..], &change[..]].concat());
-    assert_ne!(data[1]["trace_id"], data[2]["trace_id"]);
-    assert_eq!(data[2]["trace_id"], data[4]["trace_id"]);
-    assert_eq!(data[4]["method"], "DELETE");
-    assert_eq!(data[4]["status_code"], 204);
+    // The newest first.
+    let change = ["gateway_access", "authorization", "authentication"];
+    let read = ["authorization", "authentication"];
+    assert_eq!(types, [&change[..], &read[..]].concat());
+    assert_ne!(data[2]["trace_id"], data[3]["trace_id"]);
+    assert_eq!(data[2]["trace_id"], data[0]["trace_id"]);
+    assert_eq!(data[0]["method"], "DELETE");
+    assert_eq!(data[0]["status_code"], 204);
 
     let (_, other) = standin.call("POST", "/simulate/tokens", Value::Null).await;
     let without_role = format!("Bearer {}", other["token"].as_str().unwrap());
     let (_, problem) = standin.call_as(&without_role, "POST", DESTINATIONS, "{}").await;
     let pulled = standin.get("/v3/audit-logs?filter[type]=authorization").await;
-    let last = pulled["data"].as_array().unwrap().last().unwrap().clone();
+    let last = pulled["data"].as_array().unwrap().first().unwrap().clone();
     assert_eq!(last["granted"], false);
     let instance = format!("kong:trace:{}", last["trace_id"].as_str().unwrap());
     assert_eq!(problem["instance"], instance);

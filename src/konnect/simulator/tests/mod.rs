@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::core::Core;
 use super::deliverer::AttemptReport;
 use super::router::{handle, router};
-use super::{EntryLog, Options, assemble};
+use super::{EntryLog, Options, Portal, assemble};
 use crate::entry::{Millis, VerdictName};
 use crate::ingest::CheckedLine;
 use crate::konnect::api::WebhookScope;
@@ -47,7 +47,7 @@ impl Standin {
         let clock = Clock::held(Millis::saturating(START));
         let (core, _, _) = assemble(Options {
             token: Some(Secret::new("kpat_test").unwrap()),
-            portals: vec![PORTAL.to_owned()],
+            portals: vec![Portal::unnamed(PORTAL.to_owned(), 1)],
             seed: Some(1),
             clock: clock.clone(),
             ..options

@@ -38,8 +38,8 @@ async fn a_pull_of_100_000_entries_neither_repeats_nor_misses_one_while_new_ones
         assert_eq!(standin.call("POST", "/simulate/entries", json!({"count": 7})).await.0, 200);
         next = page.meta.page.next;
     }
-    // And those of the first call, which happened in the same millisecond.
-    assert_eq!((pulled, seen.len() as u64), (COUNT + 2, COUNT + 2));
+    // Later entries are before the first page.
+    assert_eq!((pulled, seen.len() as u64), (COUNT, COUNT));
 }
 
 #[tokio::test]

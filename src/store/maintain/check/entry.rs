@@ -177,7 +177,8 @@ pub(super) fn check(
             .collect();
         CheckedLine::each(&lines, usize::MAX, seed)
     };
-    let mut checked: Vec<Option<CheckedLine>> = entries.iter().map(Recorded::too_long).collect();
+    let mut checked: Vec<Option<CheckedLine>> =
+        entries.iter().map(Recorded::without_keys).collect();
     let open = entries.iter().zip(&checked).enumerate();
     let open = open.filter(|(_, (one, checked))| !one.hidden && checked.is_none());
     let open: Vec<usize> = open.map(|(at, _)| at).collect();
@@ -202,9 +203,13 @@ impl Recorded {
         self.record.id().unwrap_or_default()
     }
 
-    /// The check of a line that was too long. It stays too long: the operator sets the longest line.
-    fn too_long(&self) -> Option<CheckedLine> {
+    /// The check of a line that needs no keys: one that was pulled, or was too long. That stays too
+    /// long: the operator sets the longest line.
+    fn without_keys(&self) -> Option<CheckedLine> {
         let line = &self.record.raw;
+        if self.record.format == Some(Format::Pulled) && !self.hidden {
+            return Some(CheckedLine::pulled(line, line.len()));
+        }
         let is_too_long = self.record.reason.as_deref() == Some(Malformed::TooLong.as_str());
         (is_too_long && !self.hidden)
             .then(|| CheckedLine::new(line, &KeySet::default(), line.len().saturating_sub(1)))
@@ -360,9 +365,10 @@ fn shown(value: Option<impl Display>) -> String {
     value.map_or_else(|| "none".into(), |value| value.to_string())
 }
 
-/// The warnings that the line alone gives. The others depend on the ids that an input expects, or on
-/// other lines.
+/// The warnings that the line alone gives. The others depend on the ids that an input expects, on when
+/// it was received, or on other lines.
 fn own(warnings: &[Warning]) -> Vec<Warning> {
-    let others = [Warning::ForeignOrg, Warning::ForeignPortal, Warning::SignatureMoved];
+    let others =
+        [Warning::ForeignOrg, Warning::ForeignPortal, Warning::RetiredKey, Warning::SignatureMoved];
     warnings.iter().filter(|warning| !others.contains(warning)).copied().collect()
 }

@@ -8,11 +8,16 @@ use std::time::Duration;
 use crate::entry::Millis;
 use crate::signature::{Key, KeySet};
 use crate::store::catalog::Catalog;
+use crate::store::catalog::retirements;
 use crate::store::catalog::sightings::{self, Sighting, Source};
 use crate::store::error::StoreError;
 
-/// All keys that were ever seen, by input.
-pub(super) struct Trusted {
+/// All keys that were ever seen, for each time of receipt from which another period of retirement is
+/// in force.
+pub(super) struct Trusted(Vec<(Millis, Judged)>);
+
+/// The keys under one period of retirement, by input.
+struct Judged {
     inputs: HashMap<String, Lasting>,
     all: Lasting,
 }
@@ -42,17 +47,37 @@ impl Lasting {
 }
 
 impl Trusted {
-    pub(super) fn load(catalog: &Catalog, retire_after: Duration) -> Result<Trusted, StoreError> {
+    pub(super) fn load(catalog: &Catalog) -> Result<Trusted, StoreError> {
         let ((keys, sources), inputs) = (sightings::all(catalog)?, sightings::inputs(catalog)?);
-        Ok(Trusted::new(&keys, &sources, &inputs, retire_after))
+        let retirements = retirements::all(catalog)?;
+        let judged = |period| Judged::new(&keys, &sources, &inputs, period);
+        let each = retirements.each().iter().map(|(from, period)| (*from, judged(*period)));
+        Ok(Trusted(each.collect()))
     }
 
+    fn at(&self, received_at: Millis) -> Option<&Judged> {
+        let in_force = self.0.iter().rev().find(|(from, _)| *from <= received_at);
+        in_force.or(self.0.first()).map(|(_, judged)| judged)
+    }
+
+    /// The keys that verify what `input` received at `received_at`.
+    pub(super) fn of(&self, input: &str, received_at: Millis) -> Option<&KeySet> {
+        self.at(received_at)?.of(input, received_at)
+    }
+
+    /// The keys of all sources, because an input may have had other sources before.
+    pub(super) fn any(&self, received_at: Millis) -> Option<&KeySet> {
+        self.at(received_at)?.all.at(received_at)
+    }
+}
+
+impl Judged {
     fn new(
         keys: &[Sighting],
         sources: &[Source],
         inputs: &[(String, String)],
         retire_after: Duration,
-    ) -> Trusted {
+    ) -> Judged {
         let retire_after = i64::try_from(retire_after.as_millis()).unwrap_or(i64::MAX);
         let lasting = |wanted: &dyn Fn(&str) -> bool| {
             let keys = keys.iter().filter(|one| wanted(&one.source)).map(|one| {
@@ -71,20 +96,14 @@ impl Trusted {
         let of = |input: &String| {
             lasting(&|source| inputs.iter().any(|one| one.0 == *input && one.1 == source))
         };
-        Trusted {
+        Judged {
             inputs: names.into_iter().map(|input| (input.clone(), of(input))).collect(),
             all: lasting(&|_| true),
         }
     }
 
-    /// The keys that verify what `input` received at `received_at`.
-    pub(super) fn of(&self, input: &str, received_at: Millis) -> Option<&KeySet> {
+    fn of(&self, input: &str, received_at: Millis) -> Option<&KeySet> {
         self.inputs.get(input).unwrap_or(&self.all).at(received_at)
-    }
-
-    /// The keys of all sources, because an input may have had other sources before.
-    pub(super) fn any(&self, received_at: Millis) -> Option<&KeySet> {
-        self.all.at(received_at)
     }
 }
 
@@ -106,12 +125,16 @@ mod tests {
             succeeded_at: Some(Millis::saturating(at)),
             error: None,
         };
-        let trusted = Trusted::new(
-            &[sighting("a", 1, 100), sighting("a", 2, 500), sighting("b", 3, 500)],
-            &[source("a", 500), source("b", 500)],
-            &[("in".into(), "a".into())],
-            Duration::from_millis(50),
-        );
+        let judged = |period: u64| {
+            Judged::new(
+                &[sighting("a", 1, 100), sighting("a", 2, 500), sighting("b", 3, 500)],
+                &[source("a", 500), source("b", 500)],
+                &[("in".into(), "a".into())],
+                Duration::from_millis(period),
+            )
+        };
+        let from = |at: i64, period: u64| (Millis::saturating(at), judged(period));
+        let trusted = Trusted(vec![from(0, 50), from(1000, 2000)]);
         let kids = |set: Option<&KeySet>| -> Vec<String> {
             let mut kids: Vec<_> =
                 set.unwrap().keys().iter().map(|key| key.kid().to_owned()).collect();
@@ -122,6 +145,10 @@ mod tests {
         assert_eq!(kids(trusted.of("in", at(150))), ["1", "2"]);
         assert_eq!(kids(trusted.of("in", at(151))), ["2"]);
         assert_eq!(kids(trusted.of("in", at(10_000))), ["2"]);
+        // Received when keys retired later.
+        assert_eq!(kids(trusted.of("in", at(1000))), ["1", "2"]);
+        assert_eq!(kids(trusted.of("in", at(2100))), ["1", "2"]);
+        assert_eq!(kids(trusted.of("in", at(2101))), ["2"]);
         assert_eq!(kids(trusted.of("another", at(151))), ["2", "3"]);
         assert_eq!(kids(trusted.any(at(1))), ["1", "2", "3"]);
     }

@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -64,18 +63,16 @@ pub struct Difference {
 const SLICE: u64 = 2000;
 
 impl Reader {
-    /// Checks the whole store. A key verifies for `retire_after` after it left its set. The first
-    /// `shown` differences are listed. If it is `strict`, valid signatures are also verified with
-    /// ring, to find the odd ones. `progress` is called with the number of checked entries and
-    /// of all entries.
+    /// Checks the whole store. The first `shown` differences are listed. If it is `strict`, valid
+    /// signatures are also verified with ring, to find the odd ones. `progress` is called with the
+    /// number of checked entries and of all entries.
     pub fn check(
         &self,
-        retire_after: Duration,
         shown: usize,
         strict: bool,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<CheckReport, StoreError> {
-        let trusted = self.catalog(|catalog| Trusted::load(catalog, retire_after))?;
+        let trusted = self.catalog(Trusted::load)?;
         let (segments, overlaid) = self.catalog(snapshot)?;
         let greatest = self.greatest_id()?;
         let gaps = self.gaps()?;

@@ -181,7 +181,7 @@ fn check(
         .iter()
         .map(|entry| {
             let keys = judge.keys(&entry.input, entry.received_at);
-            let known = sets.iter().find(|set| set.keys() == keys.keys()).cloned();
+            let known = sets.iter().find(|set| set.is_like(&keys)).cloned();
             known.unwrap_or_else(|| {
                 sets.push(Arc::clone(&keys));
                 keys

@@ -1,0 +1,224 @@
+//! `[[source]] type = "konnect-pull"`: stores the organization's entries that Konnect's API lists and
+//! no delivery brought, for receivers that Konnect cannot reach and for gaps.
+//!
+//! Only entries older than the delay are stored: until then a delivery may bring them. Each is stored
+//! as the API wrote it, with the format `pulled` and the verdict `unsigned`, because nobody has said
+//! what the `signature` in this shape covers. The position is in a file. If it is lost, the list is
+//! read again, and what is stored already is left out.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::late;
+use crate::clock::now;
+use crate::entry::Millis;
+use crate::entry::record::Origin;
+use crate::ingest::{Batch, Caps, ExpectedIds};
+use crate::konnect::client::{ApiError, Client, LONGEST_RETENTION, PULL_PAGE, Pages, PullFilter};
+use crate::konnect::reconcile::{
+    EntryIdentity, Keys, PartError, Parts, Pulled, StoredEntry, compare,
+};
+use crate::net::Shutdown;
+use crate::private_file;
+use crate::search::{self, Filter};
+use crate::store::{Delivery, Directory, Reader, Store, StoreError, TimeRange};
+
+/// The settings of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// Its name, which is the `input` of its entries.
+    pub(crate) name: String,
+    /// How often the API is asked.
+    pub(crate) interval: Duration,
+    /// The age from which entries are stored.
+    pub(crate) delay: Duration,
+    /// How far back the first pull goes. `None`: as far as Konnect does.
+    pub(crate) since: Option<Duration>,
+}
+
+/// The source, ready to run.
+pub(crate) struct KonnectPull {
+    settings: Settings,
+    client: Client,
+    store: Arc<Store>,
+    reader: Reader,
+    caps: Caps,
+    path: PathBuf,
+}
+
+/// How far a source got.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Position {
+    /// Everything up to this time was pulled.
+    until: Option<i64>,
+    /// Deliveries from this id on were not compared with pulled entries yet.
+    next_id: u64,
+}
+
+/// The time that an entry may take until it is listed, in milliseconds. A pull begins this much
+/// before the end of the last one.
+const LISTED_LATE: i64 = 10 * 60 * 1000;
+
+/// The maximum number of entries in a delivery of a source.
+const MOST: usize = 1000;
+
+/// Why a round failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PullError {
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Part(#[from] PartError),
+    #[error("cannot use {}: {source}", path.display())]
+    Position { path: PathBuf, source: io::Error },
+    #[error("the entries are too many for a delivery: {0}")]
+    Caps(#[from] crate::ingest::TooManyLines),
+    #[error(transparent)]
+    Query(#[from] search::QueryError),
+}
+
+impl KonnectPull {
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) fn new(
+        settings: Settings,
+        client: Client,
+        store: Arc<Store>,
+        directory: &Directory,
+        caps: Caps,
+    ) -> Result<KonnectPull, StoreError> {
+        let path = directory.path().join(format!("source-{}.json", settings.name));
+        Ok(KonnectPull { settings, client, store, reader: Reader::open(directory)?, caps, path })
+    }
+
+    /// Pulls every interval until shutdown. An error is logged, and the next round tries again.
+    pub(crate) async fn run(self, mut shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                round = self.round() => if let Err(error) = round {
+                    let source = &self.settings.name;
+                    tracing::warn!(source, %error, "entries cannot be pulled; trying again later");
+                },
+                _ = shutdown.begun() => return,
+            }
+            if tokio::time::timeout(self.settings.interval, shutdown.begun()).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Stores what is missing up to the delay, and hides what was delivered meanwhile.
+    async fn round(&self) -> Result<(), PullError> {
+        let mut position = self.position()?;
+        position.next_id = tokio::task::block_in_place(|| {
+            late::hide(&self.store, &self.reader, position.next_id, self.settings.delay)
+        })?;
+        let delay = i64::try_from(self.settings.delay.as_millis()).unwrap_or(i64::MAX);
+        let until = now().get().saturating_sub(delay);
+        let first = match self.settings.since {
+            Some(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            None => LONGEST_RETENTION,
+        };
+        let since = position.until.map_or(until.saturating_sub(first), |at| at - LISTED_LATE);
+        let (since, until) = (Millis::saturating(since), Millis::saturating(until));
+        if since < until {
+            let stored = self.pull(since, until).await?;
+            position.until = Some(until.get());
+            if stored > 0 {
+                let source = &self.settings.name;
+                tracing::info!(source, stored, "entries that no delivery brought were pulled");
+            }
+        }
+        self.save(position)
+    }
+
+    /// Stores the missing entries of a range, and returns their number.
+    async fn pull(&self, since: Millis, until: Millis) -> Result<u64, PullError> {
+        let filter = PullFilter { since, until, kind: None, page: PULL_PAGE };
+        let (mut pages, mut parts, mut after) = (Pages::default(), Parts::default(), None);
+        let mut stored = 0;
+        loop {
+            let (page, next): (Vec<Box<RawValue>>, _) =
+                self.client.pull(&filter, after.as_deref(), &mut pages).await?;
+            let read = page.iter().filter_map(|entry| Pulled::read(entry.get()));
+            let part = parts.add(read, next.is_none())?;
+            stored += tokio::task::block_in_place(|| self.store_missing(part))?;
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(stored),
+            }
+        }
+    }
+
+    /// Stores the entries that the store lacks, and returns their number.
+    fn store_missing(&self, part: Vec<Pulled>) -> Result<u64, PullError> {
+        let stored = self.stored(&part)?;
+        let missing = compare(part, &stored).missing;
+        let mut count = 0;
+        for some in missing.chunks(MOST) {
+            let lines: Vec<_> = some.iter().map(Pulled::line).collect();
+            let body = Bytes::from(lines.join("\n"));
+            let (bytes, received_at) = (body.len() as u64, now());
+            let delivery = Delivery {
+                received_at,
+                started: Instant::now(),
+                input: self.settings.name.clone(),
+                peer: self.client.hosts().regional().to_owned(),
+                bytes,
+                decoded_bytes: bytes,
+            };
+            let batch = Batch::pulled(body, self.caps)?;
+            count += self.store.append(delivery, &batch, &ExpectedIds::default())?.appended.stored;
+        }
+        Ok(count)
+    }
+
+    /// The stored entries that may be these, pulled ones too.
+    fn stored(&self, pulled: &[Pulled]) -> Result<Vec<StoredEntry>, PullError> {
+        let times = || pulled.iter().map(|one| one.identity.at.get());
+        let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(vec![]) };
+        let keys = Keys::of(pulled);
+        let range = TimeRange { since: Some(first), until: Some(last.saturating_add(2)) };
+        let mut scan = self.reader.scan(&Filter::All, range, usize::MAX)?;
+        let mut all = Vec::new();
+        loop {
+            let records = scan.next_slice(MOST)?;
+            if records.is_empty() {
+                return Ok(all);
+            }
+            for record in &records {
+                let Some(identity) = EntryIdentity::of_record(record) else { continue };
+                if let Origin::Stored { delivery_count, .. } = record.origin
+                    && keys.has(&identity)
+                {
+                    all.push(StoredEntry { identity, delivery_count, invalid: false });
+                }
+            }
+        }
+    }
+
+    fn position(&self) -> Result<Position, PullError> {
+        let path = || self.path.clone();
+        match fs::read(&self.path) {
+            // A damaged file is as good as none.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::default()),
+            Err(source) => Err(PullError::Position { path: path(), source }),
+        }
+    }
+
+    fn save(&self, position: Position) -> Result<(), PullError> {
+        let json = serde_json::to_string(&position).unwrap_or_default();
+        private_file::write(&self.path, &(json + "\n"))
+            .map_err(|source| PullError::Position { path: self.path.clone(), source })
+    }
+}

@@ -1,0 +1,118 @@
+//! `[[source]] type = "konnect-pull"`: entries that no delivery brought.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Serve, Setup, Simulator, assert_sound, exported, wait_until, write_private};
+
+/// The configuration of a receiver that pulls from the simulator.
+fn pull_from(simulator: &Simulator, more: &str) -> String {
+    format!(
+        "[keys]\njwks = '{}'\n[konnect]\ntoken_file = 'token'\nbase_url = '{}'\n\
+         [[source]]\nname = 'pulled'\ntype = 'konnect-pull'\ninterval = '1s'\n{more}",
+        simulator.key_set(),
+        simulator.api
+    )
+}
+
+/// The entries that the store shows, by their format.
+fn shown(serve: &Serve, format: &str) -> Vec<Value> {
+    exported(&serve.data()).into_iter().filter(|entry| entry["format"] == format).collect()
+}
+
+fn trace_ids(entries: &[Value]) -> BTreeSet<String> {
+    entries.iter().map(|one| one["fields"]["trace_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn entries_that_no_delivery_brought_are_pulled_once_and_hidden_when_one_comes() {
+    let simulator = Simulator::start(&["--seed", "3", "--retention", "2d"]);
+    let ago = |minutes: i64| {
+        (jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes)).to_string()
+    };
+    // From two hours ago to now. Only the first half is older than the delay.
+    simulator.simulate("entries", json!({"count": 400, "since": ago(120)}));
+    let config = pull_from(&simulator, "delay = '1h'");
+    let mut serve = Setup::new().file("token", &simulator.token).config(&config).start();
+    wait_until("they are pulled", || shown(&serve, "pulled").len() >= 198);
+    // The position is remembered, and what is stored is not stored again.
+    let first = shown(&serve, "pulled");
+    serve.stop();
+    serve.restart();
+    let position = serve.data().join("source-pulled.json");
+    let before = fs::read_to_string(&position).unwrap();
+    wait_until("another round", || fs::read_to_string(&position).unwrap() != before);
+    fs::remove_file(&position).unwrap();
+    wait_until("a round without a position", || position.exists());
+    let pulled = shown(&serve, "pulled");
+    assert!((first.len()..=first.len() + 4).contains(&pulled.len()), "{}", pulled.len());
+    assert!(pulled.len() < 210, "{}", pulled.len());
+
+    // Each is the exact text of its member, and has the fields of a delivered one.
+    let page = simulator.call("GET", "/v3/audit-logs?page[size]=1000", Value::Null, 200).text();
+    for entry in &pulled {
+        let line = entry["raw"].as_str().unwrap();
+        assert!(page.contains(line), "{line}");
+        assert_eq!((&entry["verdict"], &entry["input"]), (&json!("unsigned"), &json!("pulled")));
+        let kind = entry["kind"].as_str().unwrap();
+        assert!(["authentication", "authorization", "access"].contains(&kind), "{entry}");
+        assert!(entry["fields"]["principal_id"].is_string(), "{entry}");
+    }
+    assert_sound(&serve.data());
+
+    // A replay brings them all.
+    let destination = json!({"name": "siem", "endpoint": format!("{}/audit-logs", serve.receiver),
+        "authorization": serve.authorization, "log_format": "cef", "skip_ssl_verification": true});
+    let made = simulator.call("POST", "/v3/audit-log-destinations", destination, 201).json();
+    let webhook = json!({"audit_log_destination_id": made["id"], "enabled": true});
+    simulator.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
+    let range = json!({"start_at": ago(121), "end_at": ago(30)});
+    simulator.call("PUT", "/v3/audit-log-replay-job", range, 202);
+    simulator.simulate("deliver", json!({}));
+    wait_until("they are hidden", || shown(&serve, "pulled").is_empty());
+    let delivered = trace_ids(&shown(&serve, "cef"));
+    assert!(trace_ids(&pulled).is_subset(&delivered));
+    let of_old: Vec<_> = shown(&serve, "cef");
+    assert!(of_old.iter().all(|entry| entry["verdict"] == "valid"));
+    assert_sound(&serve.data());
+    serve.stop();
+}
+
+#[test]
+fn a_delivered_entry_is_not_pulled() {
+    let simulator = Simulator::start(&["--seed", "4"]);
+    let serve = Setup::new().argument("--jwks", &simulator.key_set()).start();
+    let destination = json!({"name": "siem", "endpoint": format!("{}/audit-logs", serve.receiver),
+        "authorization": serve.authorization, "log_format": "json", "skip_ssl_verification": true});
+    let made = simulator.call("POST", "/v3/audit-log-destinations", destination, 201).json();
+    let webhook = json!({"audit_log_destination_id": made["id"], "enabled": true});
+    simulator.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
+    simulator.simulate("entries", json!({"count": 50}));
+    simulator.simulate("deliver", json!({}));
+    let delivered = exported(&serve.data());
+    assert!(delivered.len() >= 50);
+    // Everything but the delay speaks for pulling them.
+    write_private(&serve.home().join("token"), simulator.token.as_bytes());
+    let serve = serve.with_config(&pull_from(&simulator, "delay = '1s'"));
+    let data = serve.data();
+    wait_until("a round", || data.join("source-pulled.json").exists());
+    let pulled = trace_ids(&shown(&serve, "pulled"));
+    let twice: Vec<_> = pulled.intersection(&trace_ids(&delivered)).cloned().collect();
+    assert_eq!(twice, [""; 0]);
+}
+
+#[test]
+fn a_source_needs_a_token_a_place_and_a_name_of_its_own() {
+    let fails = |config: &str, expected: &str| {
+        let (status, stderr) = Setup::new().config(config).fail();
+        assert_eq!(status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
+    };
+    let source = "[[source]]\nname = 'a'\ntype = 'konnect-pull'\n";
+    fails(source, "konnect.token_file is missing: a source needs it, or KONNECT_TOKEN");
+    fails("[[source]]\nname = 'a'\ntype = 'poll'", "expected one of konnect-pull");
+    fails(&format!("{source}{source}"), "the name of another source or input");
+    fails("[[source]]\nname = 'default'\ntype = 'konnect-pull'", "another source or input");
+}
