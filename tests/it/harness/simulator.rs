@@ -79,9 +79,14 @@ impl Simulator {
     /// Calls the API with another `Authorization`.
     pub(crate) fn ask_as(&self, bearer: &str, method: &str, path: &str, body: &Value) -> Answer {
         let port = self.api.rsplit_once(':').unwrap().1.parse().unwrap();
-        let mut connection = RawConnection::plain(port);
+        let mut connection = if self.api.starts_with("https:") {
+            RawConnection::tls(port, &self.home().join("vidimus-simulate.pem"))
+        } else {
+            RawConnection::plain(port)
+        };
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        connection.request(method, path, &[("authorization", bearer)], body.as_bytes());
+        let headers = [("authorization", bearer), ("content-type", "application/json")];
+        connection.request(method, path, &headers, body.as_bytes());
         connection.answer()
     }
 

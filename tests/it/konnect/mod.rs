@@ -4,6 +4,7 @@
 mod answers;
 mod client;
 mod conformance;
+mod counterparts;
 mod demo;
 mod listen;
 mod portals;
