@@ -1,11 +1,13 @@
 //! The formats in which an output writes an entry. Each is one line with a line end.
 //!
 //! `raw` is the line as received. `json` is what `vidimus query -o jsonl` prints. `ecs` is the
-//! Elastic Common Schema. `ocsf` is the Open Cybersecurity Schema Framework.
+//! Elastic Common Schema. `ocsf` is the Open Cybersecurity Schema Framework. `sentinel` is a record of
+//! the table for Microsoft Sentinel.
 
 mod ecs;
 mod mapping;
 mod ocsf;
+mod sentinel;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +25,8 @@ words! {
         Ecs = "ecs",
         /// The Open Cybersecurity Schema Framework.
         Ocsf = "ocsf",
+        /// A record of the table for Microsoft Sentinel.
+        Sentinel = "sentinel",
     }
 }
 
@@ -39,6 +43,7 @@ impl OutputFormat {
             OutputFormat::Json => drop(serde_json::to_writer(line, record)),
             OutputFormat::Ecs => ecs::write(record, line),
             OutputFormat::Ocsf => ocsf::write(record, line),
+            OutputFormat::Sentinel => sentinel::write(record, line),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Each format: raw lines and JSON, and both mappings against the published schemas in
-//! `fixtures/formats/` and against what they wrote for an entry of each kind before.
+//! Each format: raw lines and JSON, the mappings against the published schemas in
+//! `fixtures/formats/`, and all against what they wrote for an entry of each kind before.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::Value as Json;
 
-use super::{OutputFormat, ecs, ocsf};
-use crate::entry::fields::KNOWN;
+use super::{OutputFormat, ecs, ocsf, sentinel};
+use crate::entry::fields::{FieldType, KNOWN};
 use crate::entry::record::Origin;
 use crate::entry::{Kind, Millis, Record, Value, VerdictName};
 use crate::ingest::{Batch, Caps, ExpectedIds};
@@ -116,6 +116,11 @@ fn ecs_is_as_it_was() {
 #[test]
 fn ocsf_is_as_it_was() {
     check_golden("ocsf", ocsf::write);
+}
+
+#[test]
+fn sentinel_is_as_it_was() {
+    check_golden("sentinel", sentinel::write);
 }
 
 /// Checks that a document has only fields of the list, each of its type.
@@ -256,12 +261,66 @@ fn check_ocsf(record: &Record, schema: &Json) {
     has_the_line_and_verdict(record, &event["raw_data"], &event["unmapped"]["vidimus"]);
 }
 
+/// The columns that are not those of a known field.
+const OTHER_COLUMNS: [&str; 16] = [
+    "AdditionalFields",
+    "EventTime",
+    "Outcome",
+    "RawData",
+    "VidimusDeliveryCount",
+    "VidimusFingerprint",
+    "VidimusFormat",
+    "VidimusId",
+    "VidimusInput",
+    "VidimusKid",
+    "VidimusKind",
+    "VidimusRawEncoding",
+    "VidimusReason",
+    "VidimusReceivedAt",
+    "VidimusVerdict",
+    "VidimusWarnings",
+];
+
+fn check_sentinel(record: &Record) {
+    let json: Json = serde_json::from_str(&written(sentinel::write, record)).unwrap();
+    let columns = json.as_object().unwrap();
+    let of_field = |column: &str| {
+        let letters = |name: &str| name.replace('_', "").to_lowercase();
+        KNOWN.iter().find(|(name, _)| letters(name) == letters(column))
+    };
+    for (name, value) in columns {
+        match of_field(name) {
+            Some((_, FieldType::Text | FieldType::Digits)) => assert!(value.is_string(), "{name}"),
+            Some((_, FieldType::Integer)) => assert!(value.is_i64(), "{name}"),
+            Some((_, FieldType::Boolean)) => assert!(value.is_boolean(), "{name}"),
+            None => assert!(OTHER_COLUMNS.contains(&name.as_str()), "{name} is no column"),
+        }
+    }
+    let additional = json["AdditionalFields"].as_object();
+    assert!(additional.is_none_or(|all| all.values().all(Json::is_string)));
+    // No field is lost, but empty ones.
+    let not_empty = record.fields.iter().filter(|(_, value)| !value.as_text().is_empty()).count();
+    let known = columns.keys().filter(|name| of_field(name).is_some()).count();
+    assert_eq!(known + additional.map_or(0, serde_json::Map::len), not_empty);
+    let member = |name: &str| match &json[name] {
+        Json::Null => None,
+        value => Some(value.clone()),
+    };
+    let vidimus = ["Verdict", "Reason", "Kid", "Warnings", "RawEncoding"].map(|name| {
+        let lower = if name == "RawEncoding" { "raw_encoding".into() } else { name.to_lowercase() };
+        Some((lower, member(&format!("Vidimus{name}"))?))
+    });
+    let vidimus: Json = vidimus.into_iter().flatten().collect::<serde_json::Map<_, _>>().into();
+    has_the_line_and_verdict(record, &json["RawData"], &vidimus);
+}
+
 #[test]
 fn every_example_conforms_to_the_schemas() {
     let (list, schema) = (schema("ecs-8.11.0.json"), schema("ocsf-1.5.0.json"));
     for (_, record) in examples() {
         check_ecs(&record, &list);
         check_ocsf(&record, &schema);
+        check_sentinel(&record);
     }
 }
 
@@ -300,7 +359,11 @@ fn the_checks_find_what_is_wrong() {
 #[test]
 fn the_tables_name_every_field() {
     let page = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/formats.md"));
-    let (ecs, ocsf) = page.split_once("\n## OCSF").expect("a part on each format");
+    let (ecs, rest) = page.split_once("\n## OCSF").expect("a part on each format");
+    let (ocsf, sentinel) = rest.split_once("\n## Sentinel").expect("a part on each format");
+    for column in OTHER_COLUMNS {
+        assert!(sentinel.contains(&format!("`{column}`")), "{column} is not on the page");
+    }
     for (part, text) in [("ecs", ecs), ("ocsf", ocsf)] {
         for (name, _) in KNOWN {
             assert!(
@@ -346,13 +409,14 @@ proptest! {
         }
         known.into_iter().for_each(|(at, value)| one.fields.restore(KNOWN[at].0, value));
         unknown.into_iter().for_each(|(name, value)| one.fields.restore(&name, value));
-        for write in [ecs::write, ocsf::write] {
+        for write in [ecs::write, ocsf::write, sentinel::write] {
             let line = written(write, &one);
             prop_assert!(!line.contains(|c| c < ' '), "{line:?}");
             prop_assert!(serde_json::from_str::<IgnoredAny>(&line).is_ok(), "{line:?}");
         }
         check_ecs(&one, &schema("ecs-8.11.0.json"));
         check_ocsf(&one, &schema("ocsf-1.5.0.json"));
+        check_sentinel(&one);
     }
 }
 
