@@ -111,7 +111,7 @@ impl Answer {
     }
 
     /// The status and an excerpt of the body.
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         let code = self.status.as_u16();
         let mut shown = match self.status.canonical_reason() {
             Some(reason) => format!("{code} {reason}"),
@@ -139,6 +139,15 @@ pub(super) fn classify(settings: &HttpSettings, answer: &Answer) -> BatchOutcome
         (413, _) => refused(None),
         // An error of a document is in its item.
         (400 | 422, Body::Bulk) => waits("that is about the URL, the index or the action"),
+        // The body is always an array of objects, so it is not an entry that is at fault.
+        (400 | 422, Body::LogsIngestion) => waits(
+            "that is about the stream in url, its columns, or api-version: look at the data \
+             collection rule",
+        ),
+        (403, Body::LogsIngestion) => waits(
+            "the application needs the role Monitoring Metrics Publisher on the data collection \
+             rule; a new assignment takes a while",
+        ),
         (400, Body::HecEvent | Body::HecRaw) => match splunk::error_cause(&answer.body) {
             ErrorCause::Entries(first) => refused(first),
             ErrorCause::Settings => waits("that is about the index, the token or its settings"),
@@ -147,7 +156,7 @@ pub(super) fn classify(settings: &HttpSettings, answer: &Answer) -> BatchOutcome
         (300..400, _) => waits(&redirected(answer)),
         (401 | 403 | 407, _) => waits(
             "look at what the credentials are (authorization, authorization_file, token_file, \
-             username, headers, cert_file) and at what they may do",
+             username, client_id, headers, cert_file) and at what they may do",
         ),
         (404 | 405 | 410, body) => waits(&path_hint(settings, body)),
         (406 | 415, _) => waits("it takes other requests: look at body, format and compress"),
@@ -174,6 +183,10 @@ fn path_hint(settings: &HttpSettings, body: Body) -> String {
         Body::HecEvent => "/services/collector/event",
         Body::HecRaw => "/services/collector/raw",
         Body::Bulk => "/_bulk",
+        Body::LogsIngestion => {
+            return "is url the logs ingestion endpoint of the rule, with its immutable id?"
+                .to_owned();
+        }
     };
     match path.ends_with(usual) {
         true => "is this the endpoint?".to_owned(),
@@ -255,6 +268,18 @@ mod tests {
         check("/_bulk", bulk, 400, "", "that is about the URL, the index or the action");
         check("/_bulk", bulk, 413, "", "refused None");
         check("/_bulk", bulk, 200, "", "taken");
+        let stream = "/dataCollectionRules/dcr-1/streams/Custom-A?api-version=2023-01-01";
+        let ingestion = |status, expected| {
+            let error = r#"{"error":{"code":"x","message":"because"}}"#;
+            check(stream, "body = 'logs_ingestion'", status, error, expected);
+        };
+        ingestion(204, "taken");
+        ingestion(413, "refused None");
+        ingestion(400, "that is about the stream in url, its columns, or api-version");
+        ingestion(401, "look at what the credentials are");
+        ingestion(403, "because\"}}; the application needs the role Monitoring Metrics Publisher");
+        ingestion(404, "is url the logs ingestion endpoint of the rule");
+        ingestion(429, "it answered 429 Too Many Requests: ");
     }
 
     #[test]

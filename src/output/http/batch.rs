@@ -79,7 +79,7 @@ impl BodyEncoder {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let body = match self.settings.body {
             Body::Lines | Body::HecRaw => line.to_vec(),
-            Body::Array => self.element(line),
+            Body::Array | Body::LogsIngestion => self.element(line),
             Body::HecEvent => splunk::event(&self.settings, record, &self.element(line)),
             Body::Bulk => bulk::document(&self.settings, record, line),
         };
@@ -91,9 +91,20 @@ impl BodyEncoder {
         let bodies: Vec<&[u8]> = entries.iter().map(|entry| entry.body.as_slice()).collect();
         match self.settings.body {
             Body::Lines | Body::HecRaw | Body::HecEvent => bodies.join(&b'\n'),
-            Body::Array => [b"[", bodies.join(&b',').as_slice(), b"]"].concat(),
+            Body::Array | Body::LogsIngestion => {
+                [b"[", bodies.join(&b',').as_slice(), b"]"].concat()
+            }
             // Each part ends with a line end.
             Body::Bulk => bodies.concat(),
+        }
+    }
+
+    /// How many bytes a body has more than its entries and a separator after each.
+    pub(super) fn brackets(&self) -> usize {
+        match self.settings.body {
+            // Two brackets, but no separator after the last entry.
+            Body::Array | Body::LogsIngestion => 1,
+            Body::Lines | Body::HecRaw | Body::HecEvent | Body::Bulk => 0,
         }
     }
 

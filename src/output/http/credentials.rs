@@ -25,7 +25,8 @@ settings! {
 }
 
 /// The keys that make an `Authorization` header. At most one of them may be used.
-const WAYS: [&str; 4] = ["authorization", "authorization_file", "token_file", "username"];
+const WAYS: [&str; 5] =
+    ["authorization", "authorization_file", "token_file", "username", "client_id"];
 
 /// Headers that this program sets, or that have a key of their own.
 const RESERVED: [&str; 9] = [

@@ -2,6 +2,8 @@
 //!
 //! The thread of the output waits at most for the configured time-out, or until the shutdown is
 //! over. Redirections are not followed, so entries go only where they were configured to go.
+//!
+//! If the credentials are those of an OAuth client, a token is fetched first, and kept.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -13,10 +15,11 @@ use http_body_util::Full;
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use tokio::runtime::{Builder, Runtime};
 
 use super::answer::{Answer, Redactor};
+use super::oauth::{ClientCredentials, Token};
 use super::settings::{Body, HttpSettings};
 use super::splunk;
 use crate::clock::now;
@@ -28,6 +31,9 @@ use crate::settings::Secret;
 /// The maximum size of a response in bytes, and what is added for each entry of the request.
 const MAX_ANSWER: usize = 1 << 20;
 const MAX_ANSWER_FOR_EACH: usize = 4 << 10;
+
+/// The maximum size of a response with a token in bytes.
+const MAX_TOKEN_ANSWER: usize = 64 << 10;
 
 /// Konnect's name for gzip (documentation, "Konnect and Dev Portal audit logs").
 const KONNECTS_GZIP: HeaderValue = HeaderValue::from_static("application/gzip");
@@ -42,6 +48,8 @@ pub(super) struct Endpoint {
     /// The URL without the query.
     shown: String,
     headers: HeaderMap,
+    /// The token of an OAuth client.
+    token: Option<Token>,
     redactor: Redactor,
     /// It has a thread of its own, which notices when the endpoint closes an idle connection, so
     /// that the connection is not used again. `None` while dropping.
@@ -63,6 +71,7 @@ impl Endpoint {
         Ok(Endpoint {
             uri: uri(settings),
             headers: headers(settings, format),
+            token: None,
             redactor: Redactor::hiding(secrets(settings)),
             runtime: Some(runtime.doing("start a thread for", shown.as_ref())?),
             client: Some(client),
@@ -78,21 +87,89 @@ impl Endpoint {
     }
 
     /// Sends `body`, which has so many entries. Returns the response, whatever its status.
+    ///
+    /// If the endpoint refuses a token that was kept, the body is sent once more with a new one.
     pub(super) fn send(&mut self, body: Vec<u8>, entries: usize) -> Result<Answer, OutputError> {
         let body = match self.settings.compress {
             true => gzip(&body).doing("compress a request to", self.shown.as_ref())?,
             false => body,
         };
-        let mut request = Request::new(Full::new(Bytes::from(body)));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
+        let body = Bytes::from(body);
+        let max = MAX_ANSWER.saturating_add(entries.saturating_mul(MAX_ANSWER_FOR_EACH));
+        loop {
+            let is_kept = !self.fetch_token_if_due()?;
+            let mut request = Request::new(Full::new(body.clone()));
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = self.uri.clone();
+            *request.headers_mut() = self.headers.clone();
+            if let Some(token) = &self.token {
+                request.headers_mut().insert(AUTHORIZATION, token.header.clone());
+            }
+            let answer = self.exchange(request, max)?.map_err(|why| self.peer(&why, None))?;
+            // Tokens can be revoked before they expire.
+            let was_refused = answer.status == StatusCode::UNAUTHORIZED && self.token.is_some();
+            if was_refused {
+                self.token = None;
+            }
+            if !was_refused || !is_kept {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Fetches a token if one is needed and the present one is no longer good. Returns whether it
+    /// did.
+    fn fetch_token_if_due(&mut self) -> Result<bool, OutputError> {
+        let Some(client) = self.settings.client.clone() else { return Ok(false) };
+        if self.token.as_ref().is_some_and(|token| token.is_good(Instant::now())) {
+            return Ok(false);
+        }
+        let token = self.fetch_token(&client)?;
+        let mut secrets = secrets(&self.settings);
+        secrets.push(token.text.clone());
+        self.redactor = Redactor::hiding(secrets);
+        self.token = Some(token);
+        Ok(true)
+    }
+
+    fn fetch_token(&mut self, client: &ClientCredentials) -> Result<Token, OutputError> {
+        let asked_at = Instant::now();
+        let (why, retry_after) = match self.exchange(client.request(), MAX_TOKEN_ANSWER)? {
+            Err(why) => (why, None),
+            Ok(answer) if answer.status == StatusCode::OK => {
+                match Token::read(&answer.body, asked_at) {
+                    Some(token) => return Ok(token),
+                    // The body is not shown, since it may have a token all the same.
+                    None => ("it answered 200 OK without a bearer token".to_owned(), None),
+                }
+            }
+            Ok(answer) => {
+                let is_about_us = answer.status.is_client_error()
+                    && answer.status != StatusCode::TOO_MANY_REQUESTS;
+                let advice = match is_about_us {
+                    true => "; look at client_id, client_secret_file, tenant_id, token_url, scope",
+                    false => "",
+                };
+                (format!("it answered {}{advice}", answer.shown()), answer.retry_after)
+            }
+        };
+        let why = self.redactor.all(&format!("cannot get a token: {why}"));
+        Err(OutputError::Peer { to: client.token_url.shown(), why, retry_after })
+    }
+
+    /// Sends a request, and waits for the response. The inner error is the reason that there is
+    /// none.
+    fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        max: usize,
+    ) -> Result<Result<Answer, String>, OutputError> {
         let client = match &self.client {
             Some(client) => client.clone(),
             None => self.client.insert(client(&self.settings)?).clone(),
         };
         let start = Instant::now();
-        let max = MAX_ANSWER.saturating_add(entries.saturating_mul(MAX_ANSWER_FOR_EACH));
+        let plain_http = request.uri().scheme_str() == Some("http");
         let (timeout, shutdown) = (self.settings.timeout, &mut self.shutdown);
         let asked = async {
             tokio::select! {
@@ -101,14 +178,11 @@ impl Endpoint {
             }
         };
         let answer = self.runtime.as_ref().and_then(|runtime| runtime.block_on(asked));
-        match answer {
+        Ok(match answer {
             Some(Ok(answer)) => Ok(self.answer(answer, start)),
-            Some(Err(error)) => {
-                let plain_http = self.uri.scheme_str() == Some("http");
-                Err(self.peer(&why_none(&error, plain_http), None))
-            }
-            None => Err(self.peer("the program stopped before there was an answer", None)),
-        }
+            Some(Err(error)) => Err(why_none(&error, plain_http)),
+            None => Err("the program stopped before there was an answer".to_owned()),
+        })
     }
 
     /// Closes the connections. The files of certificates are read again before the next request.
@@ -170,7 +244,7 @@ fn headers(settings: &HttpSettings, format: OutputFormat) -> HeaderMap {
     let kind = match (settings.body, format) {
         (Body::Lines, OutputFormat::Raw) | (Body::HecRaw, _) => "text/plain",
         (Body::Lines | Body::Bulk, _) => "application/x-ndjson",
-        (Body::Array | Body::HecEvent, _) => "application/json",
+        (Body::Array | Body::HecEvent | Body::LogsIngestion, _) => "application/json",
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if settings.compress {
@@ -209,9 +283,14 @@ fn secrets(settings: &HttpSettings) -> Vec<String> {
     // The token without `Bearer`.
     let parts = whole.clone().filter_map(|value| Some(value.split_once(' ')?.1));
     let headers = settings.headers.iter().map(|(_, value)| value.expose());
-    let query = settings.url.uri().query();
-    let values = query.into_iter().flat_map(|query| query.split(['&', '=']));
-    whole.chain(parts).chain(headers).chain(query).chain(values).map(str::to_owned).collect()
+    let client = settings.client.as_ref();
+    // That of the Logs Ingestion API has only the version, which an error may be about.
+    let url = Some(&settings.url).filter(|_| settings.body != Body::LogsIngestion);
+    let urls = [url, client.map(|client| &client.token_url)];
+    let queries = urls.into_iter().flatten().filter_map(|url| url.uri().query());
+    let values = queries.clone().flat_map(|query| query.split(['&', '=']));
+    let texts = whole.chain(parts).chain(headers).chain(queries).chain(values);
+    texts.map(str::to_owned).chain(client.into_iter().flat_map(|one| one.secrets())).collect()
 }
 
 fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {

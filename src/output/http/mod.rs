@@ -1,6 +1,7 @@
 //! Outputs of the type `http`: batches of entries to an HTTP endpoint.
 //!
 //! - `settings`: the keys of the type. `credentials`: those for `Authorization` and other headers.
+//!   `oauth`: tokens that are fetched.
 //! - `batch`: entries and the body that they make. `splunk` and `bulk`: the bodies and the error
 //!   codes of Splunk's HTTP Event Collector and of `_bulk`.
 //! - `endpoint`: a request and its response. `answer`: the meaning of a response.
@@ -15,6 +16,7 @@ mod batch;
 mod bulk;
 mod credentials;
 mod endpoint;
+mod oauth;
 mod settings;
 mod splunk;
 #[cfg(test)]
@@ -258,7 +260,8 @@ impl Sink for HttpSink {
     fn is_full(&self, _record: &Record, line: &[u8]) -> bool {
         let HttpSettings { batch_entries, batch_size, .. } = self.settings;
         let (count, bytes) = (self.batch.entries().len(), self.batch.bytes());
-        count >= batch_entries || count > 0 && bytes.saturating_add(line.len()) > batch_size
+        let bytes = bytes.saturating_add(line.len()).saturating_add(self.encoder.brackets());
+        count >= batch_entries || count > 0 && bytes > batch_size
     }
 
     fn write(&mut self, record: &Record, line: &[u8], _now: Millis) -> Result<(), OutputError> {

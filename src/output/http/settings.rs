@@ -8,6 +8,7 @@ use hyper::header::HeaderName;
 use toml::de::DeValue;
 
 use super::credentials::{self, CredentialKeys};
+use super::oauth::{ClientCredentials, OauthKeys};
 use super::{HttpSink, try_out};
 use crate::entry::Record;
 use crate::entry::words::words;
@@ -61,6 +62,8 @@ settings! {
         pub body: Body,
         /// The value of the header `Authorization`.
         pub authorization: Option<Secret>,
+        /// What the bearer tokens are fetched with.
+        pub client: Option<ClientCredentials>,
         /// Other headers.
         pub headers: Vec<(HeaderName, Secret)>,
         /// The client certificate.
@@ -88,6 +91,8 @@ words! {
         HecRaw = "hec_raw",
         /// Elasticsearch's and OpenSearch's `_bulk`.
         Bulk = "bulk",
+        /// The Logs Ingestion API of Azure Monitor, for Microsoft Sentinel.
+        LogsIngestion = "logs_ingestion",
     }
 }
 
@@ -103,17 +108,22 @@ words! {
 
 impl OutputType for HttpSettings {
     fn keys() -> Vec<&'static str> {
-        [BodyKey::KEYS, HttpSettings::KEYS, CredentialKeys::KEYS, PairKeys::KEYS].concat()
+        [BodyKey::KEYS, HttpSettings::KEYS, CredentialKeys::KEYS, OauthKeys::KEYS, PairKeys::KEYS]
+            .concat()
     }
 
     fn secrets() -> &'static [&'static str] {
         &["authorization", "headers"]
     }
 
-    /// An add-on for Splunk parses the line as Konnect sends it.
+    /// An add-on for Splunk parses the line as Konnect sends it. A data collection rule has the
+    /// columns of its stream.
     fn default_format(section: &Section<'_>) -> Result<OutputFormat, ConfigError> {
-        let body = BodyKey::read(section)?.body;
-        Ok(if body == Body::HecRaw { OutputFormat::Raw } else { OutputFormat::Json })
+        Ok(match BodyKey::read(section)?.body {
+            Body::HecRaw => OutputFormat::Raw,
+            Body::LogsIngestion => OutputFormat::Sentinel,
+            _ => OutputFormat::Json,
+        })
     }
 
     fn resolve(
@@ -125,12 +135,19 @@ impl OutputType for HttpSettings {
         body.refuse_foreign_keys(section)?;
         let keys = CredentialKeys::read(section)?;
         let authorization = credentials::authorization(section, &keys, warnings)?;
+        let client = OauthKeys::credentials(section, warnings)?;
         let headers = credentials::headers(section, &keys, warnings)?;
         let certificate = PairKeys::of_client(section, warnings)?;
-        let settings = HttpSettings::read(section, body, authorization, headers, certificate)?;
-        settings.check_url(section)?;
-        if body == Body::Bulk {
-            settings.check_bulk(section, format)?;
+        let settings =
+            HttpSettings::read(section, body, authorization, client, headers, certificate)?;
+        settings.check_url(section, "url", &settings.url)?;
+        if let Some(client) = &settings.client {
+            settings.check_url(section, "token_url", &client.token_url)?;
+        }
+        match body {
+            Body::Bulk => settings.check_bulk(section, format)?,
+            Body::LogsIngestion => settings.check_logs_ingestion(section, format)?,
+            _ => {}
         }
         Ok(settings)
     }
@@ -165,12 +182,17 @@ impl OutputType for HttpSettings {
 
 impl HttpSettings {
     /// Refuses plain HTTP beyond this machine, unless it is allowed.
-    fn check_url(&self, section: &Section<'_>) -> Result<(), ConfigError> {
-        if self.url.is_https() || self.url.is_loopback() || self.allow_plain_http {
+    fn check_url(
+        &self,
+        section: &Section<'_>,
+        key: &str,
+        url: &HttpUrl,
+    ) -> Result<(), ConfigError> {
+        if url.is_https() || url.is_loopback() || self.allow_plain_http {
             return Ok(());
         }
         let expected = "https; http is for this machine, or for those who set allow_plain_http";
-        Err(section.wrong("url", Mismatch::text(&self.url.shown(), expected)))
+        Err(section.wrong(key, Mismatch::text(&url.shown(), expected)))
     }
 
     /// Checks that documents are JSON, and that the index is named.
@@ -187,13 +209,46 @@ impl HttpSettings {
         }
         Ok(())
     }
+
+    /// Checks that records are JSON objects, that a request is not larger than the API takes, and
+    /// that the URL is one of the API: `/dataCollectionRules/ID/streams/NAME?api-version=…`.
+    fn check_logs_ingestion(
+        &self,
+        section: &Section<'_>,
+        format: OutputFormat,
+    ) -> Result<(), ConfigError> {
+        if format == OutputFormat::Raw {
+            let advice = "records are JSON objects: format = \"sentinel\" has the columns of the \
+                          table in integrations/sentinel";
+            return Err(section.conflict("body", "format = \"raw\"", advice));
+        }
+        if self.batch_size > MAX_LOGS_INGESTION {
+            let found = format!("{} bytes", self.batch_size);
+            let expected = "at most 1MiB: the API takes no larger request, compressed or not";
+            return Err(section.wrong("batch_size", Mismatch::new(found, expected)));
+        }
+        let uri = self.url.uri();
+        let parts: Vec<&str> = uri.path().split('/').collect();
+        let is_path = matches!(parts[..], ["", "dataCollectionRules", id, "streams", name]
+            if !id.is_empty() && !name.is_empty());
+        let has_version = uri.query().is_some_and(|query| query.contains("api-version="));
+        if is_path && has_version {
+            return Ok(());
+        }
+        let expected = "a URL with /dataCollectionRules/ID/streams/NAME?api-version=2023-01-01";
+        Err(section.wrong("url", Mismatch::text(&self.url.shown(), expected)))
+    }
 }
+
+/// The maximum size of a request to the Logs Ingestion API in bytes, before compression (Microsoft,
+/// "Azure Monitor service limits").
+const MAX_LOGS_INGESTION: usize = 1 << 20;
 
 impl Body {
     /// The keys that only some bodies have.
     fn keys(self) -> &'static [&'static str] {
         match self {
-            Body::Lines | Body::Array => &[],
+            Body::Lines | Body::Array | Body::LogsIngestion => &[],
             Body::HecEvent | Body::HecRaw => &["index", "source", "sourcetype", "host"],
             Body::Bulk => &["index", "action"],
         }
@@ -262,6 +317,10 @@ mod tests {
         assert_eq!(format("body = 'hec_raw'\nformat = 'ecs'"), OutputFormat::Ecs);
         assert_eq!(format("body = 'hec_event'"), OutputFormat::Json);
         assert_eq!(format(""), OutputFormat::Json);
+        let ingestion =
+            HTTP.replace("/in", "/dataCollectionRules/dcr-1/streams/Custom-A?api-version=1");
+        let found = outputs(&format!("{ingestion}body = 'logs_ingestion'"));
+        assert_eq!(found[0].format, OutputFormat::Sentinel);
     }
 
     #[test]
@@ -282,6 +341,7 @@ mod tests {
             compress: true,
             timeout: Duration::from_secs(30),
             authorization: None,
+            client: None,
             headers: vec![],
             ca_file: None,
             certificate: None,
@@ -304,6 +364,9 @@ mod tests {
             let (others, default) = match key {
                 // Keys that need others are tested below.
                 "url" | "username" | "password_file" | "cert_file" | "key_file" => continue,
+                "client_id" | "client_secret_file" | "tenant_id" | "token_url" | "scope" => {
+                    continue;
+                }
                 "index" => ("body = 'bulk'\n", false),
                 "action" => ("body = 'bulk'\nindex = 'a'\n", true),
                 "source" | "sourcetype" | "host" => ("body = 'hec_raw'\n", false),
@@ -322,7 +385,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(count, 24);
+        assert_eq!(count, 29);
     }
 
     #[test]
@@ -467,6 +530,29 @@ mod tests {
             &format!("{file}{}", letters.replace("'d'", "'d/e'")),
             "c.toml:9: output.dead_letters is \"d/e\", expected a path of which no file can have the",
         );
+        let ingestion = |url: &str, keys: &str, expected: &str| {
+            let toml = HTTP.replace("/in", url);
+            check_refused(
+                &format!("{toml}body = 'logs_ingestion'\n{keys}"),
+                &format!("c.toml:{expected}"),
+            );
+        };
+        let stream = "/dataCollectionRules/dcr-1/streams/Custom-A?api-version=2023-01-01";
+        ingestion(stream, "format = 'raw'", "5: output.body cannot be used together with format");
+        ingestion(
+            stream,
+            "batch_size = '2MiB'",
+            "6: output.batch_size is 2097152 bytes, expected at most 1MiB",
+        );
+        for url in [
+            "/",
+            "/dataCollectionRules/dcr-1/streams/Custom-A",
+            "/dataCollectionRules/dcr-1/streams/?api-version=2023-01-01",
+            "/dataCollectionRules//streams/Custom-A?api-version=2023-01-01",
+            "/x/dataCollectionRules/dcr-1/streams/Custom-A?api-version=2023-01-01",
+        ] {
+            ingestion(url, "", "4: output.url is \"https://a.test/");
+        }
         // The index is in the URL, and plain HTTP is allowed.
         let bulk = HTTP.replace("https://a.test/in", "http://es:9200/audit/_bulk");
         let toml = format!("{bulk}body = 'bulk'\nallow_plain_http = true");

@@ -152,6 +152,29 @@ fn a_batch_is_full_by_its_count_and_its_size() {
 }
 
 #[test]
+fn an_array_with_its_brackets_is_not_larger_than_a_batch() {
+    let lengths = |keys: &str| -> Vec<usize> {
+        let endpoint = endpoint(|_| answer(200, "", ""));
+        sending(&endpoint, &format!("body = 'array'\n{keys}")).send(1..=12).unwrap();
+        endpoint.bodies().iter().map(String::len).collect()
+    };
+    // The entries alone, each in brackets.
+    let entries = lengths("batch_entries = 1");
+    assert_eq!(entries.len(), 12);
+    for size in 3 * entries[0] - 4..3 * entries[0] + 4 {
+        let mut expected: Vec<usize> = Vec::new();
+        for entry in &entries {
+            match expected.last_mut() {
+                // A comma in the place of two brackets.
+                Some(last) if *last + entry - 1 <= size => *last += entry - 1,
+                _ => expected.push(*entry),
+            }
+        }
+        assert_eq!(lengths(&format!("batch_size = {size}")), expected, "{size}");
+    }
+}
+
+#[test]
 fn rejected_entries_are_found_and_become_dead_letters_in_order() {
     for status in [400, 413, 422] {
         let endpoint = endpoint(move |body| match body.contains("line 3") || body.contains("6") {

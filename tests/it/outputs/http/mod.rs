@@ -3,12 +3,14 @@
 //! - `pass_through`: deliveries like Konnect's, also to another Vidimus.
 //! - `failures`: an endpoint that fails.
 //! - `shapes`: the formats of Splunk and Elasticsearch.
+//! - `logs_ingestion`: Azure Monitor, for Microsoft Sentinel, with tokens.
 //! - `credentials`: client certificates, headers and tokens.
 //! - `crash`: kills under load.
 
 mod crash;
 mod credentials;
 mod failures;
+mod logs_ingestion;
 mod pass_through;
 mod shapes;
 
