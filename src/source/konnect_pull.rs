@@ -18,8 +18,9 @@ use serde_json::value::RawValue;
 
 use super::late;
 use crate::clock::now;
-use crate::entry::Millis;
 use crate::entry::record::Origin;
+use crate::entry::time::DAY;
+use crate::entry::{Format, Millis, VerdictName};
 use crate::ingest::{Batch, Caps, ExpectedIds};
 use crate::konnect::client::{ApiError, Client, LONGEST_RETENTION, PULL_PAGE, Pages, PullFilter};
 use crate::konnect::reconcile::{
@@ -124,21 +125,38 @@ impl KonnectPull {
         })?;
         let delay = i64::try_from(self.settings.delay.as_millis()).unwrap_or(i64::MAX);
         let until = now().get().saturating_sub(delay);
+        self.save(position)?;
+        let since = match position.until {
+            Some(at) => at - LISTED_LATE,
+            None => self.beginning(until).await?,
+        };
+        let mut stored = 0;
+        for start in (since..until).step_by(DAY as usize) {
+            // A later round goes on after the last day that was read whole.
+            let end = start.saturating_add(DAY).min(until);
+            let pulled = self.pull(Millis::saturating(start), Millis::saturating(end)).await;
+            stored += pulled?;
+            position.until = Some(end);
+            self.save(position)?;
+        }
+        if stored > 0 {
+            let source = &self.settings.name;
+            tracing::info!(source, stored, "entries that no delivery brought were pulled");
+        }
+        Ok(())
+    }
+
+    /// Where the first pull begins. The days before Konnect's oldest entry are not asked for one by one,
+    /// because each call to the API makes entries.
+    async fn beginning(&self, until: i64) -> Result<i64, PullError> {
         let first = match self.settings.since {
             Some(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             None => LONGEST_RETENTION,
         };
-        let since = position.until.map_or(until.saturating_sub(first), |at| at - LISTED_LATE);
-        let (since, until) = (Millis::saturating(since), Millis::saturating(until));
-        if since < until {
-            let stored = self.pull(since, until).await?;
-            position.until = Some(until.get());
-            if stored > 0 {
-                let source = &self.settings.name;
-                tracing::info!(source, stored, "entries that no delivery brought were pulled");
-            }
-        }
-        self.save(position)
+        let since = until.saturating_sub(first);
+        let ends = (Millis::saturating(since), Millis::saturating(until));
+        let oldest = self.client.oldest(ends.0, ends.1).await?;
+        Ok(oldest.map_or(until - LISTED_LATE, |oldest| oldest.get().max(since)))
     }
 
     /// Stores the missing entries of a range, and returns their number.
@@ -149,7 +167,11 @@ impl KonnectPull {
         loop {
             let (page, next): (Vec<Box<RawValue>>, _) =
                 self.client.pull(&filter, after.as_deref(), &mut pages).await?;
-            let read = page.iter().filter_map(|entry| Pulled::read(entry.get()));
+            let read: Vec<_> = page.iter().filter_map(|entry| Pulled::read(entry.get())).collect();
+            if let unread @ 1.. = page.len() - read.len() {
+                let source = &self.settings.name;
+                tracing::warn!(source, unread, "entries without a time cannot be compared");
+            }
             let part = parts.add(read, next.is_none())?;
             stored += tokio::task::block_in_place(|| self.store_missing(part))?;
             match next {
@@ -197,8 +219,15 @@ impl KonnectPull {
             }
             for record in &records {
                 let Some(identity) = EntryIdentity::of_record(record) else { continue };
+                // A line that nobody verified may be a forged copy: it stands for the entry only if it
+                // says the same.
+                let stands = match (record.format, record.verdict) {
+                    (Some(Format::Pulled), _) | (_, VerdictName::Valid) => keys.has(&identity),
+                    (_, VerdictName::Unsigned | VerdictName::NoKey) => keys.has_exactly(&identity),
+                    (_, VerdictName::Invalid | VerdictName::Malformed) => false,
+                };
                 if let Origin::Stored { delivery_count, .. } = record.origin
-                    && keys.has(&identity)
+                    && stands
                 {
                     all.push(StoredEntry { identity, delivery_count, invalid: false });
                 }

@@ -1,14 +1,15 @@
 //! Hides pulled entries that a delivery brought after all.
 //!
 //! A pulled entry is older than the delay. So only deliveries of entries that are that old can bring
-//! one: these are few, and they are found by their times.
+//! one: these are few, and they are found by their times. A pulled entry is hidden only by a delivered
+//! one that is the same in everything that is compared, and not if its signature is wrong.
 
 use std::time::Duration;
 
 use super::konnect_pull::PullError;
 use crate::clock::now;
-use crate::entry::Record;
 use crate::entry::record::Origin;
+use crate::entry::{Record, VerdictName};
 use crate::konnect::reconcile::EntryIdentity;
 use crate::search::{self, Filter};
 use crate::store::{Reader, Store, TimeRange};
@@ -40,16 +41,25 @@ pub(super) fn hide(
     let delivered = search::parse(&delivered, 0)?;
     let range = TimeRange { since: None, until: Some(until) };
     let mut scan = reader.scan(&delivered, range, usize::MAX)?;
+    let mut next = end;
     loop {
         let records = scan.next_slice(1000)?;
         if records.is_empty() {
-            return Ok(end);
+            return Ok(next);
         }
         for record in &records {
-            if let Some(hidden) = same(reader, &pulled, record)? {
-                let shown = id(record);
-                store.hide(reader, hidden, shown)?;
-                tracing::debug!(hidden, shown, "a delivery brought an entry that was pulled");
+            match record.verdict {
+                VerdictName::Valid | VerdictName::Unsigned => {
+                    if let Some(hidden) = same(reader, &pulled, record)? {
+                        let shown = id(record);
+                        store.hide(reader, hidden, shown)?;
+                        tracing::debug!(hidden, shown, "a delivery brought what was pulled");
+                    }
+                }
+                // It may become valid. Then it is looked at again.
+                VerdictName::NoKey => next = next.min(id(record)),
+                // Anybody may have sent it.
+                VerdictName::Invalid | VerdictName::Malformed => {}
             }
         }
     }

@@ -189,7 +189,7 @@ fn a_signed_payload_is_stored_once() {
     let lines = stored::spellings(&serve.data());
     assert_eq!(lines.iter().map(String::as_str).collect::<Vec<_>>(), others[..16]);
     let page = console::get(&serve, "/entries/1").text();
-    let listed = page.split_once("Other lines with this signature").unwrap().1;
+    let listed = page.split_once("Other lines of this entry").unwrap().1;
     assert_eq!(listed.matches("first in delivery").count(), 16, "{page}");
     assert!(listed.contains("Lines that are not kept, 92 times"), "{page}");
     serve.stop();

@@ -120,27 +120,35 @@ impl TryFrom<String> for Pulled {
     }
 }
 
-/// The keys of entries that are looked for.
+/// The keys of entries that are looked for, with the details of those that have them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Keys(HashSet<IdentityKey>);
+pub(crate) struct Keys(HashMap<IdentityKey, HashSet<[String; 3]>>);
 
 impl Keys {
     /// The keys that stored entries may have if they match one of these.
     pub(crate) fn of<'a>(pulled: impl IntoIterator<Item = &'a Pulled>) -> Keys {
-        let keys = pulled.into_iter().flat_map(|one| {
+        let mut keys = Keys::default();
+        for one in pulled {
             let rounded_up = one.finer.then(|| one.identity.key_rounded_up());
-            [one.identity.key()].into_iter().chain(rounded_up)
-        });
-        Keys(keys.collect())
+            for key in [one.identity.key()].into_iter().chain(rounded_up) {
+                keys.0.entry(key).or_default().insert(one.identity.details.clone());
+            }
+        }
+        keys
     }
 
     pub(crate) fn has(&self, identity: &EntryIdentity) -> bool {
-        self.0.contains(&identity.key())
+        self.0.contains_key(&identity.key())
+    }
+
+    /// Whether one of these is the same in everything that is compared.
+    pub(crate) fn has_exactly(&self, identity: &EntryIdentity) -> bool {
+        self.0.get(&identity.key()).is_some_and(|details| details.contains(&identity.details))
     }
 
     /// Whether a stored entry could match one of these and the pulled entry.
     pub(crate) fn touch(&self, pulled: &Pulled) -> bool {
-        !self.0.is_disjoint(&Keys::of([pulled]).0)
+        Keys::of([pulled]).0.keys().any(|key| self.0.contains_key(key))
     }
 }
 
@@ -186,12 +194,11 @@ impl EntryIdentity {
         Some(EntryIdentity::of(record.kind?, record.time?, &record.fields))
     }
 
-    /// Whether a delivered entry is the same as this one, which was pulled. The time of the delivered
-    /// one may be rounded up.
+    /// Whether a delivered entry is the same as this one, which was pulled, in everything that is
+    /// compared. The time of the delivered one may be rounded up.
     pub(crate) fn is_same_as(&self, delivered: &EntryIdentity) -> bool {
-        let [what, ..] = &self.details;
         [self.key(), self.key_rounded_up()].contains(&delivered.key())
-            && delivered.details.first() == Some(what)
+            && delivered.details == self.details
     }
 
     /// The resource or the URI.

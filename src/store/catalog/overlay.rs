@@ -6,7 +6,7 @@
 //! - An entry is **changed** if the overlay has a newer version of it: its verdict changed, or a
 //!   later delivery of it was better.
 //! - An entry is **hidden** if another entry is shown instead: both turned out to have the same
-//!   signed identity.
+//!   signed identity, or a delivery brought an entry that a source had pulled.
 //! - An entry is **overlaid** if it is changed or hidden. Then the segment's version is not shown.
 //!
 //! Changes are numbered in order, so that those who read the entry before can be notified. The
@@ -390,7 +390,7 @@ impl Overlay<'_> {
             .map(drop)
     }
 
-    /// Counts a spelling of an entry. Returns whether it is the first.
+    /// Counts a spelling of an entry. Returns whether it is the first that is not a hidden entry.
     pub(in crate::store) fn count_spelling(
         &self,
         entry: u64,
@@ -398,13 +398,14 @@ impl Overlay<'_> {
         delivery: u64,
     ) -> rusqlite::Result<bool> {
         let fingerprint = line.0.as_slice();
-        let (kept, known): (u64, bool) = self
+        let (kept, known, is_first): (u64, bool, bool) = self
             .0
             .prepare_cached(
-                "SELECT count(*), coalesce(max(fingerprint = ?2), 0) FROM spellings
-                 WHERE entry = ?1",
+                "SELECT count(*), coalesce(max(fingerprint = ?2), 0),
+                        count(*) FILTER (WHERE hidden IS NULL) = 0
+                 FROM spellings WHERE entry = ?1",
             )?
-            .query_row((entry, fingerprint), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            .query_row((entry, fingerprint), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let listed = if known || kept < MAX_SPELLINGS { fingerprint } else { &[] };
         self.0
             .prepare_cached(
@@ -412,7 +413,7 @@ impl Overlay<'_> {
                  ON CONFLICT (entry, fingerprint) DO UPDATE SET count = count + 1",
             )?
             .execute((entry, listed, delivery))?;
-        Ok(kept == 0)
+        Ok(is_first)
     }
 
     /// Counts one more delivery of each of these entries, whose segments are closed.

@@ -104,6 +104,57 @@ fn a_delivered_entry_is_not_pulled() {
 }
 
 #[test]
+fn a_line_that_only_resembles_an_entry_neither_stands_for_it_nor_hides_it() {
+    let simulator = Simulator::start(&["--seed", "5", "--retention", "2d"]);
+    let ago = |minutes: i64| {
+        (jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes)).to_string()
+    };
+    simulator.simulate("entries", json!({"count": 20, "since": ago(120)}));
+    let genuine = {
+        let serve = Setup::new().argument("--jwks", &simulator.key_set()).start();
+        let destination = json!({"name": "siem", "authorization": serve.authorization,
+            "endpoint": format!("{}/audit-logs", serve.receiver), "log_format": "json",
+            "skip_ssl_verification": true});
+        let made = simulator.call("POST", "/v3/audit-log-destinations", destination, 201).json();
+        let webhook = json!({"audit_log_destination_id": made["id"], "enabled": true});
+        simulator.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
+        let range = json!({"start_at": ago(121), "end_at": ago(1)});
+        simulator.call("PUT", "/v3/audit-log-replay-job", range, 202);
+        simulator.simulate("deliver", json!({}));
+        wait_until("a replay", || shown(&serve, "json").len() >= 20);
+        shown(&serve, "json")
+    };
+    let forge = |(n, entry): (usize, &Value)| {
+        let mut line: Value = serde_json::from_str(entry["raw"].as_str().unwrap()).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        let signature = fields.remove("signature").or_else(|| fields.remove("sig")).unwrap();
+        fields.insert("principal_id".into(), json!("66666666-6666-4666-8666-666666666666"));
+        if n % 2 == 0 {
+            fields.insert("sig".into(), signature);
+        }
+        line.to_string()
+    };
+    let forged: Vec<_> = genuine.iter().enumerate().map(forge).collect();
+    let config = pull_from(&simulator, "delay = '30s'");
+    let serve = Setup::new().file("token", &simulator.token).config(&config).start();
+    serve.deliver(forged.join("\n"));
+    let verdicts: BTreeSet<_> =
+        shown(&serve, "json").iter().map(|one| one["verdict"].to_string()).collect();
+    assert_eq!(verdicts.into_iter().collect::<Vec<_>>(), [r#""invalid""#, r#""unsigned""#]);
+    let until = ago(40);
+    let is_old = |entry: &&Value| entry["time"].as_str().is_some_and(|at| *at < *until);
+    let old = trace_ids(&genuine.iter().filter(is_old).cloned().collect::<Vec<_>>());
+    assert!(old.len() > 5, "{old:?}");
+    wait_until("all are pulled", || old.is_subset(&trace_ids(&shown(&serve, "pulled"))));
+    // Later rounds hide none of them.
+    let position = serve.data().join("source-pulled.json");
+    let before = fs::read_to_string(&position).unwrap();
+    wait_until("another round", || fs::read_to_string(&position).unwrap() != before);
+    assert!(old.is_subset(&trace_ids(&shown(&serve, "pulled"))));
+    assert_sound(&serve.data());
+}
+
+#[test]
 fn a_source_needs_a_token_a_place_and_a_name_of_its_own() {
     let fails = |config: &str, expected: &str| {
         let (status, stderr) = Setup::new().config(config).fail();
