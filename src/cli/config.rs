@@ -37,9 +37,11 @@ impl Config {
             Command::Check { file } => {
                 let shown = file.display().to_string();
                 let flags = Flags { config: Some(file), ..Flags::default() };
-                let valid = config::Config::load(&flags, &|name| std::env::var(name).ok())
-                    .map_err(Failure::usage)?;
-                for warning in &valid.warnings {
+                let env = |name: &str| std::env::var(name).ok();
+                let valid = config::Config::load(&flags, &env).map_err(Failure::usage)?;
+                let mut warnings = valid.warnings.clone();
+                valid.konnect_api(&env, &mut warnings).map_err(Failure::usage)?;
+                for warning in &warnings {
                     tell(format_args!("warning: {warning}"));
                 }
                 tell(format_args!("{shown} is valid"));

@@ -48,8 +48,11 @@ pub(crate) enum ApiPlace {
 
 impl Konnect {
     /// What a source needs to call the API. The file of the token is read.
-    pub(super) fn api(
-        self,
+    ///
+    /// # Errors
+    /// When there is no token, or neither a region nor a base URL.
+    pub(crate) fn api(
+        &self,
         env: &dyn Fn(&str) -> Option<String>,
         warnings: &mut Vec<String>,
     ) -> Result<KonnectApi, ConfigError> {
@@ -67,7 +70,7 @@ impl Konnect {
                 return Err(missing("token_file", "a source needs it, or KONNECT_TOKEN"));
             }
         };
-        let place = match (self.base_url, self.region) {
+        let place = match (self.base_url.clone(), self.region.clone()) {
             (Some(url), _) => ApiPlace::BaseUrl(url),
             (None, Some(region)) => ApiPlace::Region(region),
             (None, None) => return Err(missing("region", "a source needs it")),

@@ -92,8 +92,8 @@ pub(crate) struct Config {
     pub outputs: Vec<Output>,
     /// What is fetched.
     pub sources: Vec<FetchedSource>,
-    /// How the sources call Konnect. `None` if there are none.
-    pub konnect: Option<KonnectApi>,
+    /// How to reach Konnect's API.
+    pub konnect: Konnect,
     pub log: Log,
     /// Warnings: what is allowed and should be corrected, a sentence each.
     pub warnings: Vec<String>,
@@ -149,10 +149,6 @@ impl Config {
         let inputs = inputs.inputs(&mut warnings)?;
         let sources = source::sources(top, &inputs)?;
         let konnect = Konnect::read(&top.table("konnect")?)?;
-        let konnect = match sources.is_empty() {
-            true => None,
-            false => Some(konnect.api(env, &mut warnings)?),
-        };
         Ok(Config {
             data_dir: resolve_data_dir(flags, env, top)?,
             receiver,
@@ -168,6 +164,18 @@ impl Config {
         })
     }
 
+    /// How the sources call Konnect; `None` if there are none. The file of the token is read.
+    pub(crate) fn konnect_api(
+        &self,
+        env: &dyn Fn(&str) -> Option<String>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<KonnectApi>, ConfigError> {
+        if self.sources.is_empty() {
+            return Ok(None);
+        }
+        self.konnect.api(env, warnings).map(Some)
+    }
+
     /// The tables that differ in `other`, without those of outputs, which can change while the
     /// program runs, and those that only other commands use.
     pub(crate) fn differences(&self, other: &Config) -> Vec<&'static str> {
@@ -179,7 +187,7 @@ impl Config {
             ("[store]", self.store == other.store),
             ("[console]", self.console == other.console),
             ("[[source]]", self.sources == other.sources),
-            ("[konnect]", self.konnect == other.konnect),
+            ("[konnect]", self.sources.is_empty() || self.konnect == other.konnect),
             ("[log]", self.log == other.log),
         ];
         all.into_iter().filter(|(_, same)| !same).map(|(table, _)| table).collect()

@@ -271,6 +271,11 @@ impl Store {
         retirements::enter(&self.catalog(), retire_after, now)
     }
 
+    /// The recorded periods for which keys verify after they left their set.
+    pub fn retirements(&self) -> Result<Retirements, StoreError> {
+        retirements::all(&self.catalog())
+    }
+
     /// Every key that was ever seen, and every source.
     pub fn keys(&self) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
         sightings::all(&self.catalog())

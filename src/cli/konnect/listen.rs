@@ -133,16 +133,15 @@ impl Listen {
         let directory = Directory::create(&config.data_dir)?;
         let stdout: MakeStdout = Box::new(|| Box::new(StandardOutput::new()));
         let observer = Arc::new(DeliveryLog::default());
-        let server = Server::start(config, None, observer, stdout).await?;
-        // Nobody else uses the record while the store is open.
+        let server = Server::start(config, None, None, observer, stdout).await?;
         let mut records = SetupRecords::read(&config.data_dir)?;
         undo_temporary(client, &mut records).await?;
 
         let scope = self.whose.scope(client).await?;
         if records.of(client, &scope).is_some() {
             return Err(Failure::failed(format!(
-                "vidimus konnect setup was run from {}: use another --data-dir, or undo it with \
-                 vidimus konnect teardown",
+                "what vidimus konnect setup or listen made from {} is still there: use another \
+                 --data-dir, or undo it with vidimus konnect teardown",
                 config.data_dir.display()
             )));
         }
@@ -166,18 +165,22 @@ impl Listen {
         let running = tokio::spawn(server.run(shutdown));
         let applied = Applied { temporary: true, replace: self.replace };
         let listened = async {
-            keys_arrived(&ring).await;
+            let are_there = tokio::select! {
+                () = keys_arrived(&ring) => true,
+                () = interrupted.wait() => false,
+            };
+            if !are_there {
+                return Ok(Exit::Done);
+            }
+            // Not interrupted half-way: what a request changed is known only when it is answered.
             applied.apply(client, &scope, &destination, &mut records).await?;
             tell(format_args!(
                 "ready: deliveries at {receiver}, console at http://{console}; Ctrl-C ends it"
             ));
             let follow = reader.follow(&filter, position);
-            tail::follow(&reader, follow, printer, std::future::pending()).await
-        };
-        let listened = tokio::select! {
-            listened = listened => listened,
-            () = interrupted.wait() => Ok(Exit::Done),
-        };
+            tail::follow(&reader, follow, printer, interrupted.wait()).await
+        }
+        .await;
         let undone = self.end(client, &scope, &mut records, &mut interrupted).await;
         stop(&trigger, running).await;
         listened.and_then(|exit| undone.map(|undone| exit.max(undone)))
@@ -237,10 +240,11 @@ async fn stop(trigger: &Trigger, running: tokio::task::JoinHandle<()>) {
     let _ = running.await;
 }
 
-/// SIGINT and SIGTERM.
+/// SIGINT, SIGTERM, and SIGHUP when the terminal is closed.
 struct Interrupted {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
 }
 
 impl Interrupted {
@@ -248,6 +252,7 @@ impl Interrupted {
         Ok(Interrupted {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
@@ -255,6 +260,7 @@ impl Interrupted {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }

@@ -115,7 +115,8 @@ impl Pull {
             Some(since) => moment("--since", since)?,
             None => earliest(until),
         };
-        let page = limit.min(PULL_PAGE);
+        // A small page is no faster, and a list that is oldest first needs many of them.
+        let page = limit.clamp(NEWEST, PULL_PAGE);
         let filter = PullFilter { since, until, kind: self.kind.clone(), page };
         let (mut newest, mut after) = (VecDeque::new(), None);
         let mut pages = Pages::default();

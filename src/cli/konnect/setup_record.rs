@@ -26,6 +26,9 @@ pub(super) struct SetupRecord {
     /// Empty while the destination is being created.
     pub(super) destination_id: String,
     pub(super) destination_name: String,
+    /// Together with the name it finds a destination whose id is not known.
+    #[serde(default)]
+    pub(super) endpoint: String,
     /// The webhook before the set-up.
     pub(super) previous: Webhook,
     /// Whether `konnect listen` made it, so that the next one undoes it.
@@ -51,12 +54,7 @@ impl SetupRecords {
     /// Reads the file. A missing file is empty.
     pub(super) fn read(data_dir: &Path) -> Result<SetupRecords, Failure> {
         let path = data_dir.join("konnect-setup.json");
-        let bad = |why: String| Failure::failed(format!("cannot read {}: {why}", path.display()));
-        let all = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(bad(error.to_string())),
-        };
+        let all = read(&path)?;
         Ok(SetupRecords { path, all })
     }
 
@@ -65,13 +63,15 @@ impl SetupRecords {
         self.all.iter().find(|made| made.is_of(client, scope))
     }
 
-    /// Replaces the record for this webhook, and writes the file.
+    /// Replaces the record for this webhook, and writes the file. What another command wrote meanwhile is
+    /// kept.
     pub(super) fn put(
         &mut self,
         client: &Client,
         scope: &WebhookScope,
         made: Option<SetupRecord>,
     ) -> Result<(), Failure> {
+        self.all = read(&self.path)?;
         self.all.retain(|one| !one.is_of(client, scope));
         self.all.extend(made);
         let written = if self.all.is_empty() {
@@ -86,6 +86,15 @@ impl SetupRecords {
         written.map_err(|error| {
             Failure::failed(format!("cannot write {}: {error}", self.path.display()))
         })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<SetupRecord>, Failure> {
+    let bad = |why: String| Failure::failed(format!("cannot read {}: {why}", path.display()));
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(bad(error.to_string())),
     }
 }
 
@@ -107,6 +116,7 @@ mod tests {
             portal_id: portal.map(str::to_owned),
             destination_id: id.into(),
             destination_name: "vidimus".into(),
+            endpoint: "https://192.0.2.1/audit-logs".into(),
             previous: Webhook::default(),
             temporary: false,
         };

@@ -97,12 +97,26 @@ pub(super) async fn undo(
 }
 
 /// The id of the destination; `None` if the set-up was interrupted before it was created.
-async fn destination_of(client: &Client, made: &SetupRecord) -> Result<Option<String>, Failure> {
+///
+/// # Errors
+/// When the id is not known and several destinations have the name and the endpoint.
+pub(super) async fn destination_of(
+    client: &Client,
+    made: &SetupRecord,
+) -> Result<Option<String>, Failure> {
     if !made.destination_id.is_empty() {
         return Ok(Some(made.destination_id.clone()));
     }
     let named = client.destinations(Some(&made.destination_name)).await?;
-    Ok(named.into_iter().next().map(|found| found.id))
+    let mut same = named.into_iter().filter(|one| one.endpoint == made.endpoint);
+    match (same.next(), same.next()) {
+        (found, None) => Ok(found.map(|one| one.id)),
+        (_, Some(_)) => Err(Failure::failed(format!(
+            "several destinations have the name {:?} and the endpoint {}: delete the one that an \
+             interrupted set-up created, with vidimus konnect destinations delete",
+            made.destination_name, made.endpoint
+        ))),
+    }
 }
 
 /// Restores the webhook.

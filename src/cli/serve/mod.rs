@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::{Exit, Failure};
 use super::logging::{self, Style, Verbosity};
 use super::terminal::{StandardOutput, stderr_is_terminal, tell};
-use crate::config::{self, Config, Flags, Region, listen_address};
+use crate::config::{self, Config, Flags, KonnectApi, Region, listen_address};
 use crate::net::{Shutdown, Trigger, activation_socket, shutdown};
 use crate::output::MakeStdout;
 use crate::private_file;
@@ -139,9 +139,14 @@ impl Serve {
                     Some(demo)
                 }
             };
-            let config = Config::load(&flags, &|name| std::env::var(name).ok());
-            let running = Startup { demo, socket, ready_file, display, trigger, shutdown, flags };
-            running.serve(&config.map_err(Failure::usage)?).await
+            let env = |name: &str| std::env::var(name).ok();
+            let mut config = Config::load(&flags, &env).map_err(Failure::usage)?;
+            let mut warnings = std::mem::take(&mut config.warnings);
+            let api = config.konnect_api(&env, &mut warnings).map_err(Failure::usage)?;
+            config.warnings = warnings;
+            let running =
+                Startup { demo, socket, ready_file, display, trigger, shutdown, flags, api };
+            running.serve(&config).await
         });
         // Do not wait for a running DNS look-up or key fetch.
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -190,6 +195,8 @@ struct Startup {
     trigger: Trigger,
     shutdown: Shutdown,
     flags: Flags,
+    /// How the sources call Konnect.
+    api: Option<KonnectApi>,
 }
 
 impl Startup {
@@ -208,7 +215,7 @@ impl Startup {
             false => Arc::new(display::DeliveryLog::default()),
         };
         let stdout: MakeStdout = Box::new(|| Box::new(StandardOutput::new()));
-        let server = Server::start(config, self.socket, observer, stdout).await?;
+        let server = Server::start(config, self.socket, self.api, observer, stdout).await?;
         server.read_key_files().await;
         server.start_outputs(&config.outputs)?;
         let reloader =

@@ -185,8 +185,7 @@ fn ring(config: &Config, store: &Store) -> Result<KeyRing, Failure> {
     }
     let known = store.keys()?;
     let max_line = server::receiver_limits(config).lines.max_line;
-    let retirements = store.enter_retirement(config.keys.retire_after, now())?;
-    Ok(KeyRing::new(inputs, retirements, max_line, known, now()))
+    Ok(KeyRing::new(inputs, store.retirements()?, max_line, known, now()))
 }
 
 /// Delete bodies from quarantine

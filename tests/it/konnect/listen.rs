@@ -132,7 +132,8 @@ fn the_next_start_undoes_what_a_killed_one_left() {
     world.konnect(&[&create[..], &endpoint].concat()).expect(0);
     let record = json!([{
         "api": world.simulator.api, "portal_id": null, "destination_id": "",
-        "destination_name": name, "previous": {"enabled": false}, "temporary": true,
+        "destination_name": name, "endpoint": "https://192.0.2.1/",
+        "previous": {"enabled": false}, "temporary": true,
     }]);
     fs::write(data.join("konnect-setup.json"), record.to_string()).unwrap();
     let listener = Listener::start(&world, &[tls]);

@@ -85,8 +85,13 @@ impl Doctor {
             Ok(reader) => Some(reader.stats(1000)?),
             Err(_) => None,
         };
-        let delivered = stats.as_ref().and_then(|stats| stats.deliveries.first());
-        let repair_commands = self.repair_commands(scope, delivered.map(|one| one.received_at));
+        // What a source pulled is no delivery of the webhook.
+        let is_source = |name: &str| config.sources.iter().any(|source| source.name == name);
+        let delivered = stats
+            .as_ref()
+            .and_then(|stats| stats.deliveries.iter().find(|one| !is_source(&one.input)));
+        let delivered_at = delivered.map(|one| one.received_at);
+        let repair_commands = self.repair_commands(scope, delivered_at);
         self.webhook(client, scope, &webhook, endpoint_is_fine, &repair_commands, findings).await?;
         let (reader, stats) = match (reader, stats) {
             (Ok(reader), Some(stats)) => (reader, stats),
@@ -96,7 +101,7 @@ impl Doctor {
                 return findings.add(Finding::problem("store", why, advice));
             }
         };
-        receiver::refused(&stats, findings)?;
+        receiver::refused(delivered_at, &stats, findings)?;
         receiver::keys(&stats, findings)?;
         if !webhook.enabled || webhook.audit_log_destination_id.is_none() {
             let what = "no call was made, because a webhook that is disabled or has no destination sends \
@@ -175,7 +180,7 @@ impl Doctor {
             return findings.add(Finding::note(CHECK, what));
         }
         let name = format!("vidimus-doctor-{:016x}", fastrand::u64(..));
-        let filter = search::parse(&format!("user_agent:{name}*"), 0)?;
+        let filter = search::parse(&format!("user_agent:{name}* AND NOT format:pulled"), 0)?;
         let since = TimeRange::default();
         let newest = reader.newest(&Filter::All, 0)?;
         let (start, began) = (Instant::now(), now());

@@ -7,6 +7,7 @@ use hyper::Uri;
 use super::finding::{Finding, Findings};
 use crate::cli::exit::Failure;
 use crate::config::Config;
+use crate::entry::Millis;
 use crate::konnect::api::Destination;
 use crate::store::{Refused, Stats};
 
@@ -78,9 +79,12 @@ fn compare(config: &Config, endpoint: &str, is_konnect: bool) -> Vec<Finding> {
 }
 
 /// The requests refused since the last good delivery, with the reasons.
-pub(super) fn refused(stats: &Stats, findings: &mut Findings<'_>) -> Result<(), Failure> {
-    findings
-        .add(refusals(stats.deliveries.first().map(|one| one.received_at.get()), &stats.refused))
+pub(super) fn refused(
+    delivered: Option<Millis>,
+    stats: &Stats,
+    findings: &mut Findings<'_>,
+) -> Result<(), Failure> {
+    findings.add(refusals(delivered.map(Millis::get), &stats.refused))
 }
 
 fn refusals(delivered: Option<i64>, refused: &[Refused]) -> Finding {
@@ -163,7 +167,6 @@ pub(super) fn keys(stats: &Stats, findings: &mut Findings<'_>) -> Result<(), Fai
 mod tests {
     use super::*;
     use crate::config::Flags;
-    use crate::entry::Millis;
 
     fn check(endpoint: &str, is_konnect: bool, expected: &[&str]) {
         let config = Config::load(&Flags::default(), &|_| None).unwrap();

@@ -77,14 +77,14 @@ impl Reconcile {
         let (since, until) = self.span.ends()?;
         let client = self.access.client()?;
         let reader = self.access.store.reader()?;
-        run(self.whose.each(&client, async |scope| {
-            let horizon = self.horizon(&client, scope, since).await?;
-            let range = Range { since, until, horizon };
-            match scope {
-                WebhookScope::Organization => {
-                    organization::reconcile(&self, &client, &reader, range).await
-                }
-                scope => portal::reconcile(&self, &client, scope, &reader, &range).await,
+        run(self.whose.each(&client, async |scope| match scope {
+            WebhookScope::Organization => {
+                organization::reconcile(&self, &client, &reader, (since, until)).await
+            }
+            scope => {
+                let horizon = self.horizon(&client, scope, since).await?;
+                let range = Range { since, until, horizon };
+                portal::reconcile(&self, &client, scope, &reader, &range).await
             }
         }))
     }

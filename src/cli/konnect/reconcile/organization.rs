@@ -13,7 +13,7 @@ use crate::cli::print::{PrintFormat, Screen};
 use crate::cli::terminal::{Output, counting_bar, tell};
 use crate::clock::now;
 use crate::entry::record::Origin;
-use crate::entry::{Millis, VerdictName};
+use crate::entry::{Format, Millis, Record, VerdictName};
 use crate::konnect::api::{ReplayRange, ReplayStatus, WebhookScope};
 use crate::konnect::client::{Client, PULL_PAGE, Pages, PullFilter};
 use crate::konnect::reconcile::{EntryIdentity, Keys, Pulled, StoredEntry, compare};
@@ -27,14 +27,14 @@ const ON_ITS_WAY: i64 = 30_000;
 /// checks. Some entries never arrive unchanged, such as those that are tampered with in transit.
 const QUIET: usize = 20;
 
-/// The maximum number of pulled entries that are kept to see whether a replay brings them.
+/// When so many pulled entries are kept to see whether a replay brings them, no more are added.
 const MAX_AWAITED: usize = 200_000;
 
 pub(super) async fn reconcile(
     wanted: &Reconcile,
     client: &Client,
     reader: &Reader,
-    range: Range,
+    (since, until): (Millis, Millis),
 ) -> Result<Exit, Failure> {
     let api = client.hosts().regional();
     let resumed = match &wanted.cursor_file {
@@ -50,10 +50,11 @@ pub(super) async fn reconcile(
             progress.pulled
         ));
     }
-    let mut progress = resumed.unwrap_or_else(|| Progress::new(api, range.since, range.until));
+    let mut progress = resumed.unwrap_or_else(|| Progress::new(api, since, until));
     let since = Millis::saturating(progress.since);
-    let range = Range { since, until: Millis::saturating(progress.until), ..range };
-    let mut comparison = Walk { wanted, client, reader, range, awaited: Vec::new() };
+    let horizon = wanted.horizon(client, &WebhookScope::Organization, since).await?;
+    let range = Range { since, until: Millis::saturating(progress.until), horizon };
+    let comparison = Walk { wanted, client, reader, range };
     comparison.run(&mut progress).await?;
     comparison.conclude(&progress).await
 }
@@ -64,13 +65,11 @@ struct Walk<'a> {
     client: &'a Client,
     reader: &'a Reader,
     range: Range,
-    /// The missing entries and those that could be confused with them, if they are replayed.
-    awaited: Vec<Pulled>,
 }
 
 impl Walk<'_> {
     /// Pulls and compares, page by page, to the end of the list.
-    async fn run(&mut self, progress: &mut Progress) -> Result<(), Failure> {
+    async fn run(&self, progress: &mut Progress) -> Result<(), Failure> {
         let filter = PullFilter {
             since: self.range.since,
             until: self.range.until,
@@ -103,7 +102,7 @@ impl Walk<'_> {
     }
 
     /// Compares a part with the store, and lists what is missing.
-    fn compare(&mut self, part: Vec<Pulled>, progress: &mut Progress) -> Result<(), Failure> {
+    fn compare(&self, part: Vec<Pulled>, progress: &mut Progress) -> Result<(), Failure> {
         if part.is_empty() {
             return Ok(());
         }
@@ -114,8 +113,10 @@ impl Walk<'_> {
         let horizon = self.range.horizon.at;
         progress.add(&found, horizon, now().get() - ON_ITS_WAY);
         let missing = Keys::of(&found.missing);
-        self.awaited.extend(all.into_iter().filter(|one| missing.touch(one)));
-        self.awaited.truncate(MAX_AWAITED + 1);
+        if progress.awaited.len() < MAX_AWAITED {
+            progress.awaited.extend(all.into_iter().filter(|one| missing.touch(one)));
+            progress.followed += found.missing.len();
+        }
         ignore_closed(self.list(&found.missing, progress))
     }
 
@@ -132,7 +133,9 @@ impl Walk<'_> {
             if records.is_empty() {
                 return Ok(all);
             }
-            for record in records {
+            // What was pulled was not delivered.
+            let delivered = |one: &Record| one.format != Some(Format::Pulled);
+            for record in records.into_iter().filter(delivered) {
                 if let (Some(identity), Origin::Stored { delivery_count, .. }) =
                     (EntryIdentity::of_record(&record), &record.origin)
                 {
@@ -187,7 +190,7 @@ impl Walk<'_> {
     }
 
     /// Tells the result, and replays what is missing if that is wanted.
-    async fn conclude(&mut self, progress: &Progress) -> Result<Exit, Failure> {
+    async fn conclude(&self, progress: &Progress) -> Result<Exit, Failure> {
         self.summarise(progress);
         let is_gap = report_old_range(self.reader, &self.range, &Filter::All)?;
         if progress.old > 0 {
@@ -204,7 +207,7 @@ impl Walk<'_> {
                 let (first, last) = (Millis::saturating(first), Millis::saturating(last));
                 let replay = self.range.covering_replay(first, last, now());
                 match self.wanted.replay {
-                    true if self.fetch(&replay).await? == 0 && is_whole => Exit::Done,
+                    true if self.fetch(&replay, progress).await? == 0 && is_whole => Exit::Done,
                     true => Exit::Negative,
                     false => {
                         tell("to fetch the missing entries:");
@@ -273,29 +276,32 @@ impl Walk<'_> {
 
     /// Starts the replay, waits for the missing entries, and tells the result. Returns the number of
     /// entries that are still missing.
-    async fn fetch(&self, replay: &ReplayRange) -> Result<usize, Failure> {
+    async fn fetch(&self, replay: &ReplayRange, progress: &Progress) -> Result<usize, Failure> {
         let scope = WebhookScope::Organization;
         let deadline = Instant::now() + self.wanted.wait;
-        let before = self.still_missing()?;
+        let awaited = &progress.awaited;
+        let before = self.still_missing(awaited)?;
         self.client.start_replay(&scope, replay).await?;
         let job = wait_for_replay(self.client, &scope, deadline).await?;
         // Entries that the job has sent may be in a delivery that is still running.
-        let mut left = self.still_missing()?;
+        let mut left = self.still_missing(awaited)?;
         let mut rest = Rest::default();
         while !rest.is_all(left)
             && job.status != Some(ReplayStatus::Failed)
             && Instant::now() + LOOK < deadline
         {
             tokio::time::sleep(LOOK).await;
-            left = self.still_missing()?;
+            left = self.still_missing(awaited)?;
         }
         tell(format_args!(
             "replay {}: {} of {before} arrived, {left} are still missing",
             word(job.status),
             before.saturating_sub(left)
         ));
-        if self.awaited.len() > MAX_AWAITED {
-            tell("too many entries are missing to follow them all: run the command again");
+        if progress.followed < progress.missing() {
+            tell(
+                "not all missing entries were followed: run the command again to see what is left",
+            );
             return Ok(left.max(1));
         }
         match job.status {
@@ -309,9 +315,9 @@ impl Walk<'_> {
     }
 
     /// The number of awaited entries that can be replayed and are not in the store.
-    fn still_missing(&self) -> Result<usize, Failure> {
-        let stored = self.stored(&self.awaited, &Keys::of(&self.awaited))?;
-        let found = compare(self.awaited.clone(), &stored).missing;
+    fn still_missing(&self, awaited: &[Pulled]) -> Result<usize, Failure> {
+        let stored = self.stored(awaited, &Keys::of(awaited))?;
+        let found = compare(awaited.to_vec(), &stored).missing;
         Ok(found.iter().filter(|one| one.identity.at >= self.range.horizon.at).count())
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::exit::Failure;
 use crate::entry::Millis;
-use crate::konnect::reconcile::{Comparison, Parts, by_kind};
+use crate::konnect::reconcile::{Comparison, Parts, Pulled, by_kind};
 use crate::private_file;
 
 /// The progress of a comparison. Times are milliseconds since the Unix epoch.
@@ -40,6 +40,10 @@ pub(super) struct Progress {
     pub(super) altered: usize,
     /// The first and the last time of those that can be replayed.
     pub(super) replayable: Option<(i64, i64)>,
+    /// The missing entries and those that could be confused with them, if they are replayed.
+    pub(super) awaited: Vec<Pulled>,
+    /// How many of the missing entries are among them.
+    pub(super) followed: usize,
 }
 
 impl Progress {
@@ -59,6 +63,8 @@ impl Progress {
             young: 0,
             altered: 0,
             replayable: None,
+            awaited: Vec::new(),
+            followed: 0,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::cli::exit::Failure;
 use crate::cli::konnect::setup_record::{SetupRecord, SetupRecords};
+use crate::cli::konnect::teardown::destination_of;
 use crate::cli::terminal::tell;
 use crate::konnect::api::{
     CreateDestination, Destination, UpdateDestination, UpdateWebhook, Webhook, WebhookScope,
@@ -71,7 +72,11 @@ impl Applied {
         webhook: &Webhook,
     ) -> Result<(Destination, String), Failure> {
         let before = records.of(client, scope).cloned();
-        if let Some(made) = &before {
+        let known = match &before {
+            Some(made) => destination_of(client, made).await?.map(|id| (made, id)),
+            None => None,
+        };
+        if let Some((made, id)) = known {
             let change = UpdateDestination {
                 name: Some(wanted.name.clone()),
                 endpoint: Some(wanted.endpoint.clone()),
@@ -79,17 +84,22 @@ impl Applied {
                 log_format: Some(wanted.log_format),
                 skip_ssl_verification: Some(wanted.skip_ssl_verification),
             };
-            let old = match client.destination(&made.destination_id).await {
+            let old = match client.destination(&id).await {
                 Err(error) if !error.is_not_found() => return Err(Failure::failed(error)),
                 old => old.ok(),
             };
-            match client.update_destination(&made.destination_id, &change).await {
+            match client.update_destination(&id, &change).await {
                 Ok(destination) => {
-                    let mut made = made.clone();
-                    made.destination_name = wanted.name.clone();
-                    if webhook.audit_log_destination_id.as_ref() != Some(&made.destination_id) {
+                    let mut made = SetupRecord {
+                        destination_name: wanted.name.clone(),
+                        endpoint: wanted.endpoint.clone(),
+                        temporary: self.temporary,
+                        ..made.clone()
+                    };
+                    if webhook.audit_log_destination_id.as_ref() != Some(&id) {
                         made.previous = webhook.clone();
                     }
+                    made.destination_id = id;
                     records.put(client, scope, Some(made))?;
                     let changes = old.map_or_else(Vec::new, |old| changes(&old, &destination));
                     let changed = match changes.is_empty() {
@@ -125,12 +135,23 @@ impl Applied {
             portal_id: scope.portal().map(str::to_owned),
             destination_id: id.to_owned(),
             destination_name: wanted.name.clone(),
+            endpoint: wanted.endpoint.clone(),
             previous: previous.clone(),
             temporary: self.temporary,
         };
-        // If the program is killed before the id is known, the destination is found by its name.
+        // If the program is killed before the id is known, the destination is found by its name and
+        // endpoint.
         records.put(client, scope, Some(made("")))?;
-        let destination = client.create_destination(wanted).await?;
+        let destination = match client.create_destination(wanted).await {
+            Ok(destination) => destination,
+            Err(error) => {
+                // Nothing was created.
+                if error.status().is_some_and(|status| status.is_client_error()) {
+                    records.put(client, scope, before)?;
+                }
+                return Err(Failure::failed(error));
+            }
+        };
         records.put(client, scope, Some(made(&destination.id)))?;
         Ok((destination, "is new".to_owned()))
     }
