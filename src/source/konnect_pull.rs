@@ -18,18 +18,15 @@ use serde_json::value::RawValue;
 
 use super::late;
 use crate::clock::now;
-use crate::entry::record::Origin;
 use crate::entry::time::DAY;
 use crate::entry::{Format, Millis, VerdictName};
 use crate::ingest::{Batch, Caps, ExpectedIds};
 use crate::konnect::client::{ApiError, Client, LONGEST_RETENTION, PULL_PAGE, Pages, PullFilter};
-use crate::konnect::reconcile::{
-    EntryIdentity, Keys, PartError, Parts, Pulled, StoredEntry, compare,
-};
+use crate::konnect::reconcile::{Keys, PartError, Parts, Pulled, StoredEntry, candidates, compare};
 use crate::net::Shutdown;
 use crate::private_file;
-use crate::search::{self, Filter};
-use crate::store::{Delivery, Directory, Reader, Store, StoreError, TimeRange};
+use crate::search;
+use crate::store::{Delivery, Directory, Position, Reader, Store, StoreError};
 
 /// The settings of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +53,12 @@ pub(crate) struct KonnectPull {
 
 /// How far a source got.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-struct Position {
+struct Progress {
     /// Everything up to this time was pulled.
     until: Option<i64>,
-    /// Deliveries from this id on were not compared with pulled entries yet.
-    next_id: u64,
+    /// What was delivered up to here was compared with the pulled entries.
+    #[serde(default)]
+    compared: Option<Position>,
 }
 
 /// The time that an entry may take until it is listed, in milliseconds. A pull begins this much
@@ -80,7 +78,7 @@ pub(super) enum PullError {
     #[error(transparent)]
     Part(#[from] PartError),
     #[error("cannot use {}: {source}", path.display())]
-    Position { path: PathBuf, source: io::Error },
+    Progress { path: PathBuf, source: io::Error },
     #[error("the entries are too many for a delivery: {0}")]
     Caps(#[from] crate::ingest::TooManyLines),
     #[error(transparent)]
@@ -119,14 +117,15 @@ impl KonnectPull {
 
     /// Stores what is missing up to the delay, and hides what was delivered meanwhile.
     async fn round(&self) -> Result<(), PullError> {
-        let mut position = self.position()?;
-        position.next_id = tokio::task::block_in_place(|| {
-            late::hide(&self.store, &self.reader, position.next_id, self.settings.delay)
-        })?;
+        let mut progress = self.progress()?;
+        let from = progress.compared.unwrap_or(Position::OLDEST);
+        progress.compared = Some(tokio::task::block_in_place(|| {
+            late::hide(&self.store, &self.reader, from, self.settings.delay)
+        })?);
         let delay = i64::try_from(self.settings.delay.as_millis()).unwrap_or(i64::MAX);
         let until = now().get().saturating_sub(delay);
-        self.save(position)?;
-        let since = match position.until {
+        self.save(progress)?;
+        let since = match progress.until {
             Some(at) => at - LISTED_LATE,
             None => self.beginning(until).await?,
         };
@@ -134,10 +133,9 @@ impl KonnectPull {
         for start in (since..until).step_by(DAY as usize) {
             // A later round goes on after the last day that was read whole.
             let end = start.saturating_add(DAY).min(until);
-            let pulled = self.pull(Millis::saturating(start), Millis::saturating(end)).await;
-            stored += pulled?;
-            position.until = Some(end);
-            self.save(position)?;
+            stored += self.pull(Millis::saturating(start), Millis::saturating(end)).await?;
+            progress.until = Some(end);
+            self.save(progress)?;
         }
         if stored > 0 {
             let source = &self.settings.name;
@@ -204,50 +202,29 @@ impl KonnectPull {
         Ok(count)
     }
 
-    /// The stored entries that may be these, pulled ones too.
-    fn stored(&self, pulled: &[Pulled]) -> Result<Vec<StoredEntry>, PullError> {
-        let times = || pulled.iter().map(|one| one.identity.at.get());
-        let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(vec![]) };
+    /// The stored entries that may be these, pulled ones too. A line that nobody verified may be a forged
+    /// copy: it stands for an entry only if it says the same.
+    fn stored(&self, pulled: &[Pulled]) -> Result<Vec<StoredEntry>, StoreError> {
         let keys = Keys::of(pulled);
-        let range = TimeRange { since: Some(first), until: Some(last.saturating_add(2)) };
-        let mut scan = self.reader.scan(&Filter::All, range, usize::MAX)?;
-        let mut all = Vec::new();
-        loop {
-            let records = scan.next_slice(MOST)?;
-            if records.is_empty() {
-                return Ok(all);
-            }
-            for record in &records {
-                let Some(identity) = EntryIdentity::of_record(record) else { continue };
-                // A line that nobody verified may be a forged copy: it stands for the entry only if it
-                // says the same.
-                let stands = match (record.format, record.verdict) {
-                    (Some(Format::Pulled), _) | (_, VerdictName::Valid) => keys.has(&identity),
-                    (_, VerdictName::Unsigned | VerdictName::NoKey) => keys.has_exactly(&identity),
-                    (_, VerdictName::Invalid | VerdictName::Malformed) => false,
-                };
-                if let Origin::Stored { delivery_count, .. } = record.origin
-                    && stands
-                {
-                    all.push(StoredEntry { identity, delivery_count, invalid: false });
-                }
-            }
-        }
+        candidates(&self.reader, pulled, |record, identity| match (record.format, record.verdict) {
+            (Some(Format::Pulled), _) | (_, VerdictName::Valid) => keys.has(identity),
+            (_, VerdictName::Unsigned | VerdictName::NoKey) => keys.has_exactly(identity),
+            (_, VerdictName::Invalid | VerdictName::Malformed) => false,
+        })
     }
 
-    fn position(&self) -> Result<Position, PullError> {
-        let path = || self.path.clone();
+    fn progress(&self) -> Result<Progress, PullError> {
         match fs::read(&self.path) {
             // A damaged file is as good as none.
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Position::default()),
-            Err(source) => Err(PullError::Position { path: path(), source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Progress::default()),
+            Err(source) => Err(PullError::Progress { path: self.path.clone(), source }),
         }
     }
 
-    fn save(&self, position: Position) -> Result<(), PullError> {
-        let json = serde_json::to_string(&position).unwrap_or_default();
+    fn save(&self, progress: Progress) -> Result<(), PullError> {
+        let json = serde_json::to_string(&progress).unwrap_or_default();
         private_file::write(&self.path, &(json + "\n"))
-            .map_err(|source| PullError::Position { path: self.path.clone(), source })
+            .map_err(|source| PullError::Progress { path: self.path.clone(), source })
     }
 }

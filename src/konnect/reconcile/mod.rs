@@ -8,6 +8,7 @@
 //! The same line is stored once, however often it was delivered. So a stored entry matches as many
 //! identical pulled entries as it was delivered times.
 
+mod candidates;
 mod parts;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 use crate::entry::{Fields, Kind, Millis, Record};
 
+pub(crate) use self::candidates::candidates;
 pub(crate) use self::parts::{PartError, Parts};
 
 /// A pulled entry. It is written down as the API returned it.

@@ -5,8 +5,9 @@
 //!
 //! - [`segments`]: the segments, and those that were removed. [`gaps`]: ids that no segment has.
 //! - [`overlay`]: what was learned of entries after they were stored.
-//! - [`sightings`]: keys. [`retirements`]: how long they verify. [`quarantine`]: bodies that could not be decoded. [`outputs`]: the
-//!   position of each output. [`repairs`]: what `store repair` did.
+//! - [`sightings`]: keys. [`retirements`]: how long they verify.
+//! - [`quarantine`]: bodies that could not be decoded. [`outputs`]: the position of each output.
+//!   [`repairs`]: what `store repair` did.
 
 pub(in crate::store) mod gaps;
 pub(in crate::store) mod outputs;

@@ -26,26 +26,57 @@ fn trace_ids(entries: &[Value]) -> BTreeSet<String> {
     entries.iter().map(|one| one["fields"]["trace_id"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The time so many seconds ago.
+fn ago(seconds: i64) -> String {
+    (jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds)).to_string()
+}
+
+/// Points the organization's webhook at the receiver.
+fn deliver_to(simulator: &Simulator, serve: &Serve, log_format: &str) {
+    let destination = json!({"name": "siem", "endpoint": format!("{}/audit-logs", serve.receiver),
+        "authorization": serve.authorization, "log_format": log_format,
+        "skip_ssl_verification": true});
+    let made = simulator.call("POST", "/v3/audit-log-destinations", destination, 201).json();
+    let webhook = json!({"audit_log_destination_id": made["id"], "enabled": true});
+    simulator.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
+}
+
+/// Replays what is between these numbers of seconds old.
+fn replay(simulator: &Simulator, oldest: i64, newest: i64) {
+    let range = json!({"start_at": ago(oldest), "end_at": ago(newest)});
+    simulator.call("PUT", "/v3/audit-log-replay-job", range, 202);
+    simulator.simulate("deliver", json!({}));
+}
+
+/// Waits until the source has pulled what is now older than its delay, in seconds.
+fn wait_for_a_round(serve: &Serve, delay: i64) {
+    let progress = serve.data().join("source-pulled.json");
+    let now = jiff::Timestamp::now().as_millisecond() - delay * 1000;
+    wait_until("a round", || {
+        let text = fs::read_to_string(&progress).unwrap_or_default();
+        let progress: Value = serde_json::from_str(&text).unwrap_or_default();
+        progress["until"].as_i64().is_some_and(|until| until >= now)
+    });
+}
+
 #[test]
 fn entries_that_no_delivery_brought_are_pulled_once_and_hidden_when_one_comes() {
     let simulator = Simulator::start(&["--seed", "3", "--retention", "2d"]);
-    let ago = |minutes: i64| {
-        (jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes)).to_string()
-    };
     // From two hours ago to now. Only the first half is older than the delay.
-    simulator.simulate("entries", json!({"count": 400, "since": ago(120)}));
+    simulator.simulate("entries", json!({"count": 400, "since": ago(7200)}));
     let config = pull_from(&simulator, "delay = '1h'");
     let mut serve = Setup::new().file("token", &simulator.token).config(&config).start();
-    wait_until("they are pulled", || shown(&serve, "pulled").len() >= 198);
-    // The position is remembered, and what is stored is not stored again.
+    wait_for_a_round(&serve, 3600);
     let first = shown(&serve, "pulled");
+    assert!(first.len() >= 198, "{}", first.len());
+    // The progress is remembered, and what is stored is not stored again, even without it.
     serve.stop();
     serve.restart();
-    let position = serve.data().join("source-pulled.json");
-    let before = fs::read_to_string(&position).unwrap();
-    wait_until("another round", || fs::read_to_string(&position).unwrap() != before);
-    fs::remove_file(&position).unwrap();
-    wait_until("a round without a position", || position.exists());
+    wait_for_a_round(&serve, 3600);
+    serve.stop();
+    fs::remove_file(serve.data().join("source-pulled.json")).unwrap();
+    serve.restart();
+    wait_for_a_round(&serve, 3600);
     let pulled = shown(&serve, "pulled");
     assert!((first.len()..=first.len() + 4).contains(&pulled.len()), "{}", pulled.len());
     assert!(pulled.len() < 210, "{}", pulled.len());
@@ -63,14 +94,8 @@ fn entries_that_no_delivery_brought_are_pulled_once_and_hidden_when_one_comes() 
     assert_sound(&serve.data());
 
     // A replay brings them all.
-    let destination = json!({"name": "siem", "endpoint": format!("{}/audit-logs", serve.receiver),
-        "authorization": serve.authorization, "log_format": "cef", "skip_ssl_verification": true});
-    let made = simulator.call("POST", "/v3/audit-log-destinations", destination, 201).json();
-    let webhook = json!({"audit_log_destination_id": made["id"], "enabled": true});
-    simulator.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
-    let range = json!({"start_at": ago(121), "end_at": ago(30)});
-    simulator.call("PUT", "/v3/audit-log-replay-job", range, 202);
-    simulator.simulate("deliver", json!({}));
+    deliver_to(&simulator, &serve, "cef");
+    replay(&simulator, 7260, 1800);
     wait_until("they are hidden", || shown(&serve, "pulled").is_empty());
     let delivered = trace_ids(&shown(&serve, "cef"));
     assert!(trace_ids(&pulled).is_subset(&delivered));
@@ -84,11 +109,7 @@ fn entries_that_no_delivery_brought_are_pulled_once_and_hidden_when_one_comes() 
 fn a_delivered_entry_is_not_pulled() {
     let simulator = Simulator::start(&["--seed", "4"]);
     let serve = Setup::new().argument("--jwks", &simulator.key_set()).start();
-    let destination = json!({"name": "siem", "endpoint": format!("{}/audit-logs", serve.receiver),
-        "authorization": serve.authorization, "log_format": "json", "skip_ssl_verification": true});
-    let made = simulator.call("POST", "/v3/audit-log-destinations", destination, 201).json();
-    let webhook = json!({"audit_log_destination_id": made["id"], "enabled": true});
-    simulator.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
+    deliver_to(&simulator, &serve, "json");
     simulator.simulate("entries", json!({"count": 50}));
     simulator.simulate("deliver", json!({}));
     let delivered = exported(&serve.data());
@@ -96,8 +117,7 @@ fn a_delivered_entry_is_not_pulled() {
     // Everything but the delay speaks for pulling them.
     write_private(&serve.home().join("token"), simulator.token.as_bytes());
     let serve = serve.with_config(&pull_from(&simulator, "delay = '1s'"));
-    let data = serve.data();
-    wait_until("a round", || data.join("source-pulled.json").exists());
+    wait_for_a_round(&serve, 1);
     let pulled = trace_ids(&shown(&serve, "pulled"));
     let twice: Vec<_> = pulled.intersection(&trace_ids(&delivered)).cloned().collect();
     assert_eq!(twice, [""; 0]);
@@ -106,21 +126,11 @@ fn a_delivered_entry_is_not_pulled() {
 #[test]
 fn a_line_that_only_resembles_an_entry_neither_stands_for_it_nor_hides_it() {
     let simulator = Simulator::start(&["--seed", "5", "--retention", "2d"]);
-    let ago = |minutes: i64| {
-        (jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes)).to_string()
-    };
-    simulator.simulate("entries", json!({"count": 20, "since": ago(120)}));
+    simulator.simulate("entries", json!({"count": 20, "since": ago(7200)}));
     let genuine = {
         let serve = Setup::new().argument("--jwks", &simulator.key_set()).start();
-        let destination = json!({"name": "siem", "authorization": serve.authorization,
-            "endpoint": format!("{}/audit-logs", serve.receiver), "log_format": "json",
-            "skip_ssl_verification": true});
-        let made = simulator.call("POST", "/v3/audit-log-destinations", destination, 201).json();
-        let webhook = json!({"audit_log_destination_id": made["id"], "enabled": true});
-        simulator.call("PATCH", "/v3/audit-log-webhook", webhook, 200);
-        let range = json!({"start_at": ago(121), "end_at": ago(1)});
-        simulator.call("PUT", "/v3/audit-log-replay-job", range, 202);
-        simulator.simulate("deliver", json!({}));
+        deliver_to(&simulator, &serve, "json");
+        replay(&simulator, 7260, 60);
         wait_until("a replay", || shown(&serve, "json").len() >= 20);
         shown(&serve, "json")
     };
@@ -147,10 +157,34 @@ fn a_line_that_only_resembles_an_entry_neither_stands_for_it_nor_hides_it() {
     assert!(old.len() > 5, "{old:?}");
     wait_until("all are pulled", || old.is_subset(&trace_ids(&shown(&serve, "pulled"))));
     // Later rounds hide none of them.
-    let position = serve.data().join("source-pulled.json");
-    let before = fs::read_to_string(&position).unwrap();
-    wait_until("another round", || fs::read_to_string(&position).unwrap() != before);
+    wait_for_a_round(&serve, 30);
+    wait_for_a_round(&serve, 30);
     assert!(old.is_subset(&trace_ids(&shown(&serve, "pulled"))));
+    assert_sound(&serve.data());
+}
+
+#[test]
+fn a_delivery_hides_a_pulled_entry_when_its_key_arrives() {
+    let simulator = Simulator::start(&["--seed", "6", "--retention", "2d"]);
+    simulator.simulate("entries", json!({"count": 20, "since": ago(7200)}));
+    let keys = simulator.call("GET", "/v2/audit-log-webhook/jwks.json", Value::Null, 200).text();
+    let config = pull_from(&simulator, "delay = '1h'");
+    let config = config.replace(&simulator.key_set(), "jwks.json");
+    let setup = Setup::new().file("token", &simulator.token).file("jwks.json", r#"{"keys":[]}"#);
+    let mut serve = setup.config(&config).start();
+    wait_for_a_round(&serve, 3600);
+    let pulled = shown(&serve, "pulled").len();
+    assert!(pulled >= 9, "{pulled}");
+    deliver_to(&simulator, &serve, "cef");
+    replay(&simulator, 7260, 1800);
+    wait_until("they are delivered", || shown(&serve, "cef").len() >= pulled);
+    wait_for_a_round(&serve, 3600);
+    assert!(shown(&serve, "pulled").len() >= pulled);
+    serve.stop();
+    fs::write(serve.home().join("jwks.json"), keys).unwrap();
+    serve.restart();
+    wait_until("they are hidden", || shown(&serve, "pulled").is_empty());
+    assert!(shown(&serve, "cef").iter().all(|entry| entry["verdict"] == "valid"));
     assert_sound(&serve.data());
 }
 

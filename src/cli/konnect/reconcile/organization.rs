@@ -12,13 +12,12 @@ use crate::cli::konnect::waiting::{LOOK, wait_for_replay, word};
 use crate::cli::print::{PrintFormat, Screen};
 use crate::cli::terminal::{Output, counting_bar, tell};
 use crate::clock::now;
-use crate::entry::record::Origin;
 use crate::entry::{Format, Millis, Record, VerdictName};
 use crate::konnect::api::{ReplayRange, ReplayStatus, WebhookScope};
 use crate::konnect::client::{Client, PULL_PAGE, Pages, PullFilter};
-use crate::konnect::reconcile::{EntryIdentity, Keys, Pulled, StoredEntry, compare};
+use crate::konnect::reconcile::{EntryIdentity, Keys, Pulled, StoredEntry, candidates, compare};
 use crate::search::Filter;
-use crate::store::{Reader, TimeRange};
+use crate::store::Reader;
 
 /// The age in milliseconds below which an entry may still arrive.
 const ON_ITS_WAY: i64 = 30_000;
@@ -106,8 +105,7 @@ impl Walk<'_> {
         if part.is_empty() {
             return Ok(());
         }
-        let keys = Keys::of(&part);
-        let stored = self.stored(&part, &keys)?;
+        let stored = self.stored(&part)?;
         let all = if self.wanted.replay { part.clone() } else { Vec::new() };
         let found = compare(part, &stored);
         let horizon = self.range.horizon.at;
@@ -121,33 +119,14 @@ impl Walk<'_> {
     }
 
     /// The stored entries that may match these.
-    fn stored(&self, pulled: &[Pulled], keys: &Keys) -> Result<Vec<StoredEntry>, Failure> {
-        let times = || pulled.iter().map(|one| one.identity.at.get());
-        let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(vec![]) };
-        // A stored time may be rounded up.
-        let range = TimeRange { since: Some(first), until: Some(last.saturating_add(2)) };
-        let mut scan = self.reader.scan(&Filter::All, range, usize::MAX)?;
-        let mut all = Vec::new();
-        loop {
-            let records = scan.next_slice(1000)?;
-            if records.is_empty() {
-                return Ok(all);
-            }
-            // What was pulled was not delivered.
-            let delivered = |one: &Record| one.format != Some(Format::Pulled);
-            for record in records.into_iter().filter(delivered) {
-                if let (Some(identity), Origin::Stored { delivery_count, .. }) =
-                    (EntryIdentity::of_record(&record), &record.origin)
-                {
-                    let invalid = record.verdict == VerdictName::Invalid;
-                    // An invalid one tells whether a missing one was altered.
-                    if invalid || keys.has(&identity) {
-                        let delivery_count = *delivery_count;
-                        all.push(StoredEntry { identity, delivery_count, invalid });
-                    }
-                }
-            }
-        }
+    fn stored(&self, pulled: &[Pulled]) -> Result<Vec<StoredEntry>, Failure> {
+        let keys = Keys::of(pulled);
+        // What was pulled was not delivered. An invalid one tells whether a missing one was altered.
+        let may_match = |record: &Record, identity: &EntryIdentity| {
+            record.format != Some(Format::Pulled)
+                && (record.verdict == VerdictName::Invalid || keys.has(identity))
+        };
+        Ok(candidates(self.reader, pulled, may_match)?)
     }
 
     /// Lists missing entries, as many as the limit leaves.
@@ -316,7 +295,7 @@ impl Walk<'_> {
 
     /// The number of awaited entries that can be replayed and are not in the store.
     fn still_missing(&self, awaited: &[Pulled]) -> Result<usize, Failure> {
-        let stored = self.stored(awaited, &Keys::of(awaited))?;
+        let stored = self.stored(awaited)?;
         let found = compare(awaited.to_vec(), &stored).missing;
         Ok(found.iter().filter(|one| one.identity.at >= self.range.horizon.at).count())
     }
