@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::exit::{Exit, Failure};
+use super::serve::source_client;
 use super::terminal::{Output, tell};
 use crate::config::{self, Flags};
 
@@ -40,7 +41,7 @@ impl Config {
                 let env = |name: &str| std::env::var(name).ok();
                 let valid = config::Config::load(&flags, &env).map_err(Failure::usage)?;
                 let mut warnings = valid.warnings.clone();
-                valid.konnect_api(&env, &mut warnings).map_err(Failure::usage)?;
+                source_client(&valid, &env, &mut warnings)?;
                 for warning in &warnings {
                     tell(format_args!("warning: {warning}"));
                 }

@@ -16,7 +16,7 @@ use crate::settings::value::{duration, path, text};
 use crate::settings::{ConfigError, HttpUrl, Mismatch, Secret, optional, settings};
 
 /// The environment variable with the token.
-pub(crate) const TOKEN_VARIABLE: &str = "KONNECT_TOKEN";
+const TOKEN_VARIABLE: &str = "KONNECT_TOKEN";
 
 settings! {
     /// The keys of `[konnect]`.
@@ -32,50 +32,20 @@ settings! {
     }
 }
 
-/// How `serve` calls the API, for its sources.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KonnectApi {
-    pub(crate) token: Secret,
-    pub(crate) place: ApiPlace,
-}
-
-/// Where the API is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ApiPlace {
-    BaseUrl(BaseUrl),
-    Region(Region),
-}
-
 impl Konnect {
-    /// What a source needs to call the API. The file of the token is read.
-    ///
-    /// # Errors
-    /// When there is no token, or neither a region nor a base URL.
-    pub(crate) fn api(
+    /// The token of the environment, or else of the file; `None` if there is neither. The file may add
+    /// to `warnings`.
+    pub(crate) fn token(
         &self,
         env: &dyn Fn(&str) -> Option<String>,
         warnings: &mut Vec<String>,
-    ) -> Result<KonnectApi, ConfigError> {
-        let missing = |key: &str, advice: &str| ConfigError::Missing {
-            setting: format!("konnect.{key}"),
-            advice: advice.to_owned(),
-        };
-        let token = match (env(TOKEN_VARIABLE).filter(|token| !token.is_empty()), &self.token_file)
-        {
-            (Some(token), _) => Secret::new(&token).map_err(|why| {
-                ConfigError::value(TOKEN_VARIABLE, Mismatch::new(why.to_string(), "a token"))
-            })?,
-            (None, Some(file)) => Secret::read("konnect.token_file", file, warnings)?,
-            (None, None) => {
-                return Err(missing("token_file", "a source needs it, or KONNECT_TOKEN"));
-            }
-        };
-        let place = match (self.base_url.clone(), self.region.clone()) {
-            (Some(url), _) => ApiPlace::BaseUrl(url),
-            (None, Some(region)) => ApiPlace::Region(region),
-            (None, None) => return Err(missing("region", "a source needs it")),
-        };
-        Ok(KonnectApi { token, place })
+    ) -> Result<Option<Secret>, ConfigError> {
+        if let Some(token) = env(TOKEN_VARIABLE).filter(|token| !token.is_empty()) {
+            let wrong = |why: Mismatch| ConfigError::value(TOKEN_VARIABLE, why);
+            return Secret::new(&token).map(Some).map_err(wrong);
+        }
+        let read = |file: &PathBuf| Secret::read("konnect.token_file", file, warnings);
+        self.token_file.as_ref().map(read).transpose()
     }
 }
 

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 pub(crate) use console::Console;
 pub(crate) use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
 pub(crate) use keys::{KeySource, Keys, Region};
-pub(crate) use konnect::{ApiPlace, BaseUrl, Konnect, KonnectApi, TOKEN_VARIABLE};
+pub(crate) use konnect::{BaseUrl, Konnect};
 pub(crate) use listen::listen_address;
 pub(crate) use log::{Level, Log};
 pub(crate) use receiver::{Receiver, Tls};
@@ -162,18 +162,6 @@ impl Config {
             log: Log::read(&top.table("log")?)?,
             warnings,
         })
-    }
-
-    /// How the sources call Konnect; `None` if there are none. The file of the token is read.
-    pub(crate) fn konnect_api(
-        &self,
-        env: &dyn Fn(&str) -> Option<String>,
-        warnings: &mut Vec<String>,
-    ) -> Result<Option<KonnectApi>, ConfigError> {
-        if self.sources.is_empty() {
-            return Ok(None);
-        }
-        self.konnect.api(env, warnings).map(Some)
     }
 
     /// The tables that differ in `other`, without those of outputs, which can change while the

@@ -15,14 +15,14 @@ use tokio::sync::mpsc;
 
 use self::credentials::{generated_authorization, load_certificate, log_reload};
 use crate::clock::now;
-use crate::config::{self, ApiPlace, Authorization, Config, KeySource, KonnectApi, SourceType};
+use crate::config::{self, Authorization, Config, KeySource, SourceType};
 use crate::console::guard::Guard;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::console::{self, Console};
 use crate::control::{self, ControlSocket, TaskHandler};
 use crate::ingest::{self, ExpectedIds};
 use crate::keys::{InputVerification, KeyRing, RefreshObserver, RefreshTrigger, Refresher};
-use crate::konnect::client::{self as konnect, Hosts};
+use crate::konnect::client as konnect;
 use crate::metrics::{
     CountingDeliveryObserver, CountingListenerObserver, Exposition, GaugeSources, Metrics,
 };
@@ -90,11 +90,11 @@ pub(crate) struct Server {
 impl Server {
     /// Opens and binds everything. Must be called in a runtime of tokio with several threads. The outputs
     /// do not run until [`Server::start_outputs`] is called. The receiver uses `socket` if there is one,
-    /// and the configured address otherwise. `api` is what the sources call: without it, none runs.
+    /// and the configured address otherwise. `konnect` is what the sources call: without it, none runs.
     pub(crate) async fn start(
         config: &Config,
         socket: Option<TcpListener>,
-        api: Option<KonnectApi>,
+        konnect: Option<konnect::Client>,
         observer: Arc<dyn DeliveryObserver>,
         make_stdout: MakeStdout,
     ) -> Result<Server, StartError> {
@@ -125,7 +125,7 @@ impl Server {
         let refresher = refresher(config, &store, &inputs, Arc::clone(&metrics) as Arc<_>)?;
         let counting = CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer };
         let receiver_limits = receiver_limits(config);
-        let sources = sources(config, api, &store, &directory)?;
+        let sources = sources(config, konnect, &store, &directory)?;
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
         let deliverer = Arc::new(Deliverer {
@@ -302,17 +302,11 @@ impl Server {
 /// The sources, ready to run.
 fn sources(
     config: &Config,
-    api: Option<KonnectApi>,
+    client: Option<konnect::Client>,
     store: &Arc<Store>,
     directory: &Directory,
 ) -> Result<Vec<KonnectPull>, StartError> {
-    let Some(api) = api else { return Ok(Vec::new()) };
-    let hosts = match &api.place {
-        ApiPlace::BaseUrl(url) => Hosts::at(url),
-        ApiPlace::Region(region) => Hosts::of(region),
-    };
-    let net = Client::new(ClientOptions::default())?;
-    let client = konnect::Client::new(net, hosts, api.token);
+    let Some(client) = client else { return Ok(Vec::new()) };
     let caps = receiver_limits(config).lines;
     let source = |source: &config::FetchedSource| match source.r#type {
         SourceType::KonnectPull => {

@@ -11,7 +11,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::PrintFormat;
 use crate::cli::terminal::tell;
 use crate::clock::now;
-use crate::config::{self, BaseUrl, Region, TOKEN_VARIABLE};
+use crate::config::{self, BaseUrl, Region};
 use crate::entry::Format;
 use crate::entry::Millis;
 use crate::konnect::api::WebhookScope;
@@ -74,14 +74,12 @@ impl Access {
             (None, None) => (settings.base_url.as_ref(), settings.region.as_ref()),
             given => (given.0.as_ref(), given.1.as_ref()),
         };
-        match (base, region) {
-            (Some(base), _) => Ok(Hosts::at(base)),
-            (None, Some(region)) => Ok(Hosts::of(region)),
-            (None, None) => Err(Failure::usage(
+        Hosts::chosen(base, region).ok_or_else(|| {
+            Failure::usage(
                 "no region: use --region us (or eu, au, me, in, sg, …), set konnect.region in the \
                  configuration, or use --base-url for a simulator",
-            )),
-        }
+            )
+        })
     }
 
     /// The region, unless there is a base URL.
@@ -130,25 +128,18 @@ impl Access {
             );
             return Secret::new(token).map_err(|why| Failure::usage(format!("--token: {why}")));
         }
-        let variable = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
-        let (setting, file) = match (&self.token_file, variable) {
-            (Some(file), _) => ("--token-file", Some(file.clone())),
-            (None, Some(token)) => {
-                return Secret::new(&token)
-                    .map_err(|why| Failure::usage(format!("{TOKEN_VARIABLE}: {why}")));
-            }
-            (None, None) => ("konnect.token_file", self.settings()?.token_file),
+        let mut warnings = Vec::new();
+        let token = match &self.token_file {
+            Some(file) => Secret::read("--token-file", file, &mut warnings).map(Some),
+            None => self.settings()?.token(&|name| std::env::var(name).ok(), &mut warnings),
         };
-        let Some(file) = file else {
-            return Err(Failure::usage(
+        warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
+        token.map_err(Failure::usage)?.ok_or_else(|| {
+            Failure::usage(
                 "no access token: use --token-file, set KONNECT_TOKEN, or set [konnect] \
                  token_file in the configuration",
-            ));
-        };
-        let mut warnings = Vec::new();
-        let token = Secret::read(setting, &file, &mut warnings);
-        warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
-        token.map_err(Failure::usage)
+            )
+        })
     }
 }
 

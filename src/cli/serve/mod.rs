@@ -18,8 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::{Exit, Failure};
 use super::logging::{self, Style, Verbosity};
 use super::terminal::{StandardOutput, stderr_is_terminal, tell};
-use crate::config::{self, Config, Flags, KonnectApi, Region, listen_address};
-use crate::net::{Shutdown, Trigger, activation_socket, shutdown};
+use crate::config::{self, Config, Flags, Region, listen_address};
+use crate::konnect::client::{Client, Hosts};
+use crate::net::{self, Shutdown, Trigger, activation_socket, shutdown};
 use crate::output::MakeStdout;
 use crate::private_file;
 use crate::receiver::DeliveryObserver;
@@ -142,10 +143,10 @@ impl Serve {
             let env = |name: &str| std::env::var(name).ok();
             let mut config = Config::load(&flags, &env).map_err(Failure::usage)?;
             let mut warnings = std::mem::take(&mut config.warnings);
-            let api = config.konnect_api(&env, &mut warnings).map_err(Failure::usage)?;
+            let konnect = source_client(&config, &env, &mut warnings)?;
             config.warnings = warnings;
             let running =
-                Startup { demo, socket, ready_file, display, trigger, shutdown, flags, api };
+                Startup { demo, socket, ready_file, display, trigger, shutdown, flags, konnect };
             running.serve(&config).await
         });
         // Do not wait for a running DNS look-up or key fetch.
@@ -185,6 +186,28 @@ struct DisplayOptions {
     is_json: bool,
 }
 
+/// The client for Konnect's API that the sources of `serve` use; `None` if there are none. The token
+/// comes from the environment, or else from its file, which may add to `warnings`.
+pub(super) fn source_client(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+    warnings: &mut Vec<String>,
+) -> Result<Option<Client>, Failure> {
+    if config.sources.is_empty() {
+        return Ok(None);
+    }
+    let settings = &config.konnect;
+    let missing = |what: &str, or: &str| {
+        Failure::usage(format!("konnect.{what} is missing: a source needs it{or}"))
+    };
+    let token = settings.token(env, warnings).map_err(Failure::usage)?;
+    let token = token.ok_or_else(|| missing("token_file", ", or KONNECT_TOKEN"))?;
+    let hosts = Hosts::chosen(settings.base_url.as_ref(), settings.region.as_ref());
+    let hosts = hosts.ok_or_else(|| missing("region", ""))?;
+    let net = net::Client::new(net::ClientOptions::default()).map_err(Failure::usage)?;
+    Ok(Some(Client::new(net, hosts, token)))
+}
+
 /// The parts that a server needs to run.
 struct Startup {
     demo: Option<Demo>,
@@ -195,8 +218,8 @@ struct Startup {
     trigger: Trigger,
     shutdown: Shutdown,
     flags: Flags,
-    /// How the sources call Konnect.
-    api: Option<KonnectApi>,
+    /// The client of the sources.
+    konnect: Option<Client>,
 }
 
 impl Startup {
@@ -215,7 +238,7 @@ impl Startup {
             false => Arc::new(display::DeliveryLog::default()),
         };
         let stdout: MakeStdout = Box::new(|| Box::new(StandardOutput::new()));
-        let server = Server::start(config, self.socket, self.api, observer, stdout).await?;
+        let server = Server::start(config, self.socket, self.konnect, observer, stdout).await?;
         server.read_key_files().await;
         server.start_outputs(&config.outputs)?;
         let reloader =

@@ -47,6 +47,11 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
+    /// The hosts at a base URL, or else those of a region; `None` if there is neither.
+    pub(crate) fn chosen(base: Option<&BaseUrl>, region: Option<&Region>) -> Option<Hosts> {
+        base.map(Hosts::at).or_else(|| region.map(Hosts::of))
+    }
+
     /// Konnect's hosts for a region other than `auto`.
     pub(crate) fn of(region: &Region) -> Hosts {
         Hosts {
