@@ -53,7 +53,7 @@ pub(super) async fn compress(request: Request, next: Next) -> Response {
 }
 
 /// Whether the client accepts gzip (RFC 9110, section 12.5.3).
-fn takes_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn takes_gzip(headers: &HeaderMap) -> bool {
     let lists = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|one| one.to_str().ok());
     let mut weights = lists.flat_map(|list| list.split(',')).filter_map(|coding| {
         let mut parts = coding.split(';').map(str::trim);
@@ -91,8 +91,18 @@ async fn compressed(
     Ok(Response::from_parts(head, Body::from(body)))
 }
 
+/// Compresses what is sent many times.
+pub(super) fn gzip_best(body: &[u8]) -> Vec<u8> {
+    // Memory takes every write.
+    compress_with(body, Compression::best()).unwrap_or_default()
+}
+
 fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    compress_with(body, Compression::fast())
+}
+
+fn compress_with(body: &[u8], level: Compression) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), level);
     encoder.write_all(body)?;
     encoder.finish()
 }

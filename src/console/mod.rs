@@ -37,7 +37,7 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 
 use self::guard::Guard;
-use self::pages::HtmlProblem;
+use self::pages::{HtmlProblem, KeptHealth};
 use self::problem::Problem;
 use self::read_pool::{READ_TIMEOUT, ReadPool};
 use self::receiver_info::ReceiverInfo;
@@ -62,6 +62,7 @@ pub(crate) struct Console {
     shutdown: Shutdown,
     query_pool: ReadPool,
     metrics_pool: ReadPool,
+    health_line: KeptHealth,
     /// The one permit belongs to the stream that polls the store.
     streaming: Arc<Semaphore>,
 }
@@ -87,6 +88,7 @@ impl Console {
             receiver,
             guard,
             shutdown,
+            health_line: KeptHealth::default(),
             streaming: Arc::new(Semaphore::new(1)),
         })
     }

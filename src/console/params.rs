@@ -34,6 +34,18 @@ pub(super) struct Params {
     pub(super) field: Option<String>,
     /// The number of buckets.
     pub(super) buckets: Option<String>,
+    /// The columns of the table, with commas.
+    pub(super) columns: Option<String>,
+    /// The mode of the table.
+    pub(super) view: Option<String>,
+    /// What the histogram is coloured by.
+    pub(super) by: Option<String>,
+    /// The fields that are counted, with commas.
+    pub(super) facets: Option<String>,
+    /// The field of which more values are shown.
+    pub(super) more: Option<String>,
+    /// The id of the entry whose row is open.
+    pub(super) open: Option<String>,
 }
 
 impl Params {

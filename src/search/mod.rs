@@ -24,7 +24,7 @@ mod write;
 pub use filter::{Field, Filter, Operand, Test};
 pub use hints::{Hint, hints, undefined_fields};
 pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_TERMS, parse};
-pub use write::{equals, narrowed};
+pub use write::{equals, narrowed, without};
 
 /// The longest text that a message quotes, in characters.
 const SHOWN: usize = 60;

@@ -42,6 +42,39 @@ pub fn narrowed(query: &str, term: &str, now: i64) -> Option<String> {
     written.into_iter().find(|text| parse(text, now).as_ref() == Ok(&wanted))
 }
 
+/// The most words of a query in which [`without`] looks for a term.
+const MOST_WORDS: usize = 64;
+
+/// The query for the entries that match `query` but for its condition `term`, which stands in it
+/// beside others, in any spelling. `None` if it does not stand there, or not in one piece.
+pub fn without(query: &str, term: &str, now: i64) -> Option<String> {
+    let (old, gone) = (parse(query, now).ok()?, parse(term, now).ok()?);
+    let parts = match old {
+        Filter::And(parts) => parts,
+        one => vec![one],
+    };
+    if !parts.contains(&gone) {
+        return None;
+    }
+    let wanted = Filter::all(parts.into_iter().filter(|part| *part != gone).collect());
+    let mut ends: Vec<usize> = query.match_indices(' ').map(|(at, _)| at).collect();
+    ends.push(query.len());
+    if ends.len() > MOST_WORDS {
+        return None;
+    }
+    let starts: Vec<usize> = std::iter::once(0).chain(ends.iter().map(|end| end + 1)).collect();
+    let pieces = starts.iter().flat_map(|start| {
+        ends.iter().filter(move |end| *end > start).map(move |end| (*start, *end))
+    });
+    let left = pieces.filter_map(|(start, end)| {
+        let piece = query.get(start..end)?;
+        (parse(piece, now).as_ref() == Ok(&gone)).then_some(())?;
+        let (before, after) = (query.get(..start)?.trim(), query.get(end..)?.trim());
+        Some(format!("{before} {after}").trim().to_owned())
+    });
+    left.into_iter().find(|text| parse(text, now).as_ref() == Ok(&wanted))
+}
+
 /// The text in double quotes. Only quotes and backslashes are escaped in it.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len().saturating_add(2));
@@ -96,6 +129,21 @@ mod tests {
         check_narrowed("b a", "a", "b a");
         check_narrowed("NOT b", "kind:access", "NOT b kind:access");
         assert_eq!(narrowed("status:x", "a", 0), None);
+    }
+
+    fn check_without(query: &str, term: &str, expected: Option<&str>) {
+        assert_eq!(without(query, term, 0).as_deref(), expected, "{query} without {term}");
+    }
+
+    #[test]
+    fn a_term_is_removed_in_any_spelling() {
+        check_without("a kind:access b", "kind:\"access\"", Some("a b"));
+        check_without("name:\"x y\"", "name:\"x y\"", Some(""));
+        check_without("a name:\"x y\" NOT b", "NOT b", Some("a name:\"x y\""));
+        check_without("(a OR b) src:\"1\"", "src:\"1\"", Some("(a OR b)"));
+        check_without("a OR kind:access", "kind:access", None);
+        check_without("a", "b", None);
+        check_without("NOT kind:access", "kind:access", None);
     }
 
     proptest! {

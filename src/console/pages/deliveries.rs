@@ -8,10 +8,11 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 
-use super::entries::FirstDelivery;
+use super::explore::FirstDelivery;
 use super::link::{Choice, Link};
+use super::shell::Shell;
 use super::text::{SafeText, TimeTag, bytes, count};
-use super::{HtmlProblem, Shell, page};
+use super::{HtmlProblem, page};
 use crate::console::Console;
 use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
@@ -87,7 +88,7 @@ pub(super) async fn show(
 ) -> Result<Response, HtmlProblem> {
     let limit = params?.limit(50, MAX_LIMIT)?;
     let stats = console.read(move |reader| reader.stats(limit)).await?;
-    let shell = console.shell("Deliveries", "/deliveries");
+    let shell = console.shell("Deliveries", "/deliveries").await;
     Ok(page(StatusCode::OK, &DeliveriesPage::new(shell, &stats, limit, &console.receiver)))
 }
 

@@ -10,8 +10,9 @@ use hyper::StatusCode;
 
 use super::explanation::{Explanation, SHOWN};
 use super::link::Link;
+use super::shell::Shell;
 use super::text::{Badge, SafeText, TimeTag, bytes, count, plural};
-use super::{HtmlProblem, Shell, page};
+use super::{HtmlProblem, page};
 use crate::console::Console;
 use crate::console::problem::Problem;
 use crate::entry::record::Origin;
@@ -102,7 +103,7 @@ pub(super) async fn show(
     let found =
         console.read(move |reader| Ok((reader.entry(number)?, reader.provenance(number)?))).await?;
     let (Some(record), provenance) = found else { return Err(missing().into()) };
-    let shell = console.shell(format!("Entry {number}"), "/").at(&Link::entry(number));
+    let shell = console.shell(format!("Entry {number}"), "/").await.at(&Link::entry(number));
     let entry = EntryPage::new(shell, &record, provenance, console.ring.all());
     Ok(page(StatusCode::OK, &entry))
 }

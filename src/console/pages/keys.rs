@@ -10,8 +10,9 @@ use axum::response::Response;
 use hyper::StatusCode;
 
 use super::link::Link;
+use super::shell::Shell;
 use super::text::{SafeText, TimeTag, count};
-use super::{HtmlProblem, Shell, page};
+use super::{HtmlProblem, page};
 use crate::console::Console;
 use crate::signature::KeySet;
 use crate::store::{Sighting, Source};
@@ -49,7 +50,7 @@ pub(super) async fn show(State(console): State<Arc<Console>>) -> Result<Response
     let (known, counts) =
         console.read(|reader| Ok((reader.keys()?, reader.verified_by()?))).await?;
     let in_use = console.ring.all();
-    let shell = console.shell("Keys", "/keys");
+    let shell = console.shell("Keys", "/keys").await;
     let keys = KeysPage::new(shell, known, &counts, &in_use, console.receiver.has_key_source);
     Ok(page(StatusCode::OK, &keys))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::explore::view::View;
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::net::percent_encoded;
@@ -48,7 +49,7 @@ impl Link {
     }
 }
 
-/// The entries that a page selects, as the request gives them.
+/// The entries that a page selects, as the request gives them, and how it shows them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Selection {
     pub(super) query: String,
@@ -56,6 +57,9 @@ pub(super) struct Selection {
     pub(super) since: String,
     /// The end of the range, as written. The range does not include it.
     pub(super) until: String,
+    pub(super) view: View,
+    /// The cursor of the page of entries. Only a row that opens keeps it.
+    pub(super) cursor: String,
 }
 
 /// A choice that a page offers.
@@ -75,13 +79,47 @@ impl Selection {
     /// The link to the selection at `path`, with one more parameter.
     pub(super) fn link(&self, path: &str, more: (&str, &str)) -> Link {
         let own = [("q", self.query.as_str()), ("since", &self.since), ("until", &self.until)];
-        Link::new(path, &[own[0], own[1], own[2], more])
+        let view = if path == "/" { self.view.parameters().to_vec() } else { Vec::new() };
+        Link::new(path, &[&own[..], &view, &[more]].concat())
+    }
+
+    /// The page of entries with this selection.
+    pub(super) fn here(&self) -> Link {
+        self.link("/", ("", ""))
+    }
+
+    /// The page of the entry `id`, which can go back to this selection.
+    pub(super) fn to_entry(&self, id: u64) -> Link {
+        self.link(&format!("/entries/{id}"), ("", ""))
+    }
+
+    /// The same page with the row of the entry `id` open, or with none.
+    pub(super) fn opened(&self, id: Option<u64>) -> Link {
+        let cursor = ("cursor", self.cursor.as_str());
+        let id = id.map(|id| id.to_string()).unwrap_or_default();
+        Link::new(&self.here().to_string(), &[cursor, ("open", &id)])
     }
 
     /// The same query with another range.
     pub(super) fn between(&self, since: &str, until: &str) -> Selection {
-        let (since, until) = (since.to_owned(), until.to_owned());
-        Selection { query: self.query.clone(), since, until }
+        Selection { since: since.to_owned(), until: until.to_owned(), ..self.clone() }
+    }
+
+    /// The same entries, shown in another way.
+    pub(super) fn with_view(&self, view: View) -> Selection {
+        Selection { view, ..self.clone() }
+    }
+
+    /// The selected entries that match `term` too.
+    pub(super) fn with_term(&self, term: &str) -> Option<Selection> {
+        let query = search::narrowed(&self.query, term, now().get())?;
+        Some(Selection { query, ..self.clone() })
+    }
+
+    /// The selection without `term`, if the query has it.
+    pub(super) fn without_term(&self, term: &str) -> Option<Selection> {
+        let query = search::without(&self.query, term, now().get())?;
+        Some(Selection { query, ..self.clone() })
     }
 
     /// A link to the same query in a range that is four times as wide as `range`, if `range` has an
@@ -98,11 +136,39 @@ impl Selection {
         Some(self.between(&text(since), &until).link(path, ("", "")))
     }
 
-    /// The selected entries whose `field` is `value`, if a query can express that.
-    pub(super) fn narrowed(&self, field: &Field, value: &str) -> Option<Selection> {
-        let term = search::equals(field, value)?;
-        let query = search::narrowed(&self.query, &term, now().get())?;
-        Some(Selection { query, since: self.since.clone(), until: self.until.clone() })
+    /// What the histogram can be coloured by.
+    pub(super) fn colours(&self) -> Vec<Choice> {
+        let colour = |name: &'static str| Choice {
+            name,
+            link: self.with_view(View { by: name.to_owned(), ..self.view.clone() }).here(),
+            current: self.view.by == name || self.view.by.is_empty() && name == "verdict",
+        };
+        ["verdict", "kind", "status", "input"].into_iter().map(colour).collect()
+    }
+
+    /// The downloads of all that is selected.
+    pub(super) fn exports(&self) -> [(&'static str, Link); 3] {
+        let export = |format| self.link("/api/v1/export", ("format", format));
+        [("Raw lines", "raw"), ("JSON lines", "jsonl"), ("CSV", "csv")]
+            .map(|(name, format)| (name, export(format)))
+    }
+
+    /// The names of the columns, with commas.
+    pub(super) fn column_names(&self) -> String {
+        let columns = View { mode: Default::default(), ..self.view.clone() }.columns();
+        columns.iter().map(|column| column.name()).collect::<Vec<_>>().join(",")
+    }
+
+    /// The page with the default columns.
+    pub(super) fn without_columns(&self) -> Link {
+        self.with_view(View { columns: String::new(), ..self.view.clone() }).here()
+    }
+
+    /// The parameters of the page but for `name`, for a form that sets that one.
+    pub(super) fn parameters_without(&self, name: &str) -> Vec<(&'static str, &str)> {
+        let own = [("q", self.query.as_str()), ("since", &self.since), ("until", &self.until)];
+        let all = own.into_iter().chain(self.view.parameters());
+        all.filter(|(one, value)| *one != name && !value.is_empty()).collect()
     }
 
     /// The time ranges to choose from at `path`.
@@ -150,7 +216,7 @@ mod tests {
     #[test]
     fn a_selection_is_narrowed() {
         let selection = Selection { query: "a OR b".into(), ..Selection::default() };
-        let narrowed = selection.narrowed(&Field::named("src"), "1.2.3.4").unwrap();
+        let narrowed = selection.with_term("src:\"1.2.3.4\"").unwrap();
         assert_eq!(narrowed.query, "(a OR b) src:\"1.2.3.4\"");
         assert!(Link::to_equal("severity", "High").is_none());
     }

@@ -11,8 +11,9 @@ use hyper::header::SET_COOKIE;
 use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
+use super::page;
+use super::shell::Shell;
 use super::text::SafeText;
-use super::{Shell, page};
 use crate::console::Console;
 use crate::net::Peer;
 

@@ -1,21 +1,23 @@
-//! The web pages. They are rendered on the server and work without the script. The script adds live
-//! entries, local times and copying.
+//! The web pages. They are rendered on the server and work without the script. The script asks for
+//! parts of them, and adds live entries, completion, local times, keys and copying.
 //!
-//! Each page has a file: [`entries`], [`entry`], [`deliveries`], [`keys`], [`overview`], [`verify`]
-//! and [`login`]. A page is a struct with everything that it shows, and a template of the same name
-//! with the layout. [`text`] makes hostile values harmless, [`link`] writes addresses, and
-//! [`histogram`] and [`explanation`] are parts of pages. The addresses of the stylesheet, the
-//! script and the icon contain a part of their hash, so browsers can cache them for ever.
+//! Each page has a file or a folder: [`explore`], [`entry`], [`deliveries`], [`keys`], [`overview`],
+//! [`verify`] and [`login`]. A page is a struct with everything that it shows, and a template of the
+//! same name with the layout. [`shell`] is the frame around all, and [`part`] answers with a part of
+//! a page. [`text`] makes hostile values harmless, [`link`] writes addresses, and [`explanation`]
+//! explains a verdict. The addresses of the stylesheet, the script and the icon contain a part of
+//! their hash, so browsers can cache them for ever.
 
 mod deliveries;
-mod entries;
 mod entry;
 mod explanation;
-mod histogram;
+mod explore;
 mod keys;
 mod link;
 mod login;
 mod overview;
+mod part;
+mod shell;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -29,99 +31,40 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use data_encoding::HEXLOWER;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::{HeaderMap, StatusCode};
 use ring::digest;
 
-use self::link::Link;
-use self::text::{SafeText, TimeTag};
+use self::shell::Shell;
+use self::text::SafeText;
+use super::compress::{gzip_best, takes_gzip};
 use super::problem::Problem;
 use super::{Console, problem_response, raw};
-use crate::clock::now;
+pub(super) use shell::KeptHealth;
 
 pub(super) fn router() -> Router<Arc<Console>> {
     Router::new()
-        .route("/", get(entries::show))
+        .route("/", get(explore::show))
         .route("/entries/{id}", get(entry::show))
         .route("/entries/{id}/raw", get(raw::download))
         .route("/deliveries", get(deliveries::show))
         .route("/keys", get(keys::show))
         .route("/overview", get(overview::show))
+        .route("/healthline", get(shell::health_line))
         .route("/verify", get(verify::empty).post(verify::verify))
         .route("/login", get(login::show).post(login::log_in))
         .route("/logout", post(login::log_out))
         .route("/assets/{version}/{name}", get(asset))
 }
 
-/// The frame around every page.
-#[derive(Debug)]
-struct Shell {
-    title: String,
-    /// The navigation. Empty on the login page.
-    tabs: Vec<Tab>,
-    /// The version of the assets.
-    version: &'static str,
-    /// Whether there is a button to log out.
-    log_out: bool,
-    /// The path and query of the page, for printing.
-    address: String,
-    made: TimeTag,
-    program: &'static str,
-}
-
-#[derive(Debug)]
-struct Tab {
-    name: &'static str,
-    path: &'static str,
-    current: bool,
-}
-
-const TABS: [(&str, &str); 5] = [
-    ("Entries", "/"),
-    ("Overview", "/overview"),
-    ("Deliveries", "/deliveries"),
-    ("Keys", "/keys"),
-    ("Verify", "/verify"),
-];
-
-impl Shell {
-    /// The frame of the page `title`. The tab of `path` is the current one.
-    fn new(title: impl Into<String>, path: &str) -> Shell {
-        let tab =
-            |(name, to): (&'static str, &'static str)| Tab { name, path: to, current: to == path };
-        let tabs = TABS.into_iter().map(tab).collect();
-        Shell {
-            title: title.into(),
-            tabs,
-            version: &VERSION,
-            log_out: false,
-            address: path.to_owned(),
-            made: TimeTag(now()),
-            program: env!("CARGO_PKG_VERSION"),
-        }
-    }
-
-    /// Sets the address of the page, if it is not that of the tab.
-    fn at(self, address: &Link) -> Shell {
-        Shell { address: address.to_string(), ..self }
-    }
-
-    /// The frame of a page for visitors who are not logged in.
-    fn bare(title: &str) -> Shell {
-        Shell { tabs: Vec::new(), ..Shell::new(title, "") }
-    }
-}
-
-impl Console {
-    /// The frame of the page `title`. The tab of `path` is the current one.
-    fn shell(&self, title: impl Into<String>, path: &str) -> Shell {
-        Shell { log_out: self.guard.asks_for_token(), ..Shell::new(title, path) }
-    }
-}
-
 /// Renders a page as a response.
 fn page(status: StatusCode, template: &impl Template) -> Response {
-    match template.render() {
+    html(status, template.render())
+}
+
+/// A rendered page or part as a response.
+fn html(status: StatusCode, rendered: askama::Result<String>) -> Response {
+    match rendered {
         Ok(text) => {
             let mut answer = (status, text).into_response();
             let html = HeaderValue::from_static("text/html; charset=utf-8");
@@ -160,44 +103,72 @@ struct ErrorPage {
     detail: SafeText,
 }
 
+/// A file that the pages load. Its text may be of several files, which are joined.
 struct Asset {
     name: &'static str,
     kind: &'static str,
-    text: &'static str,
+    texts: &'static [&'static str],
 }
 
-const ASSETS: [Asset; 3] = [
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// `idiomorph` (0BSD) puts parts in place: it changes only what differs, so that the focus and what
+/// is open stay.
+const ASSETS: [Asset; 4] = [
     Asset {
         name: "style.css",
         kind: "text/css; charset=utf-8",
-        text: include_str!("../assets/style.css"),
+        texts: &[include_str!("../assets/style.css")],
     },
+    Asset { name: "theme.js", kind: SCRIPT, texts: &[include_str!("../assets/theme.js")] },
     Asset {
         name: "script.js",
-        kind: "text/javascript; charset=utf-8",
-        text: include_str!("../assets/script.js"),
+        kind: SCRIPT,
+        texts: &[
+            include_str!("../assets/vendor/idiomorph.min.js"),
+            include_str!("../assets/frame.js"),
+            include_str!("../assets/explore.js"),
+        ],
     },
-    Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../assets/icon.svg") },
+    Asset { name: "icon.svg", kind: "image/svg+xml", texts: &[include_str!("../assets/icon.svg")] },
 ];
+
+/// An asset, joined and compressed once.
+struct Packed {
+    plain: String,
+    gzip: Vec<u8>,
+}
+
+static PACKED: LazyLock<Vec<Packed>> = LazyLock::new(|| {
+    let pack = |asset: &Asset| {
+        let plain = asset.texts.join("\n");
+        Packed { gzip: gzip_best(plain.as_bytes()), plain }
+    };
+    ASSETS.iter().map(pack).collect()
+});
 
 /// A part of the hash of all assets.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
-    let all: String = ASSETS.iter().map(|asset| asset.text).collect();
-    let digest = digest::digest(&digest::SHA256, all.as_bytes());
-    HEXLOWER.encode(digest.as_ref().get(..6).unwrap_or_default())
+    let mut all = digest::Context::new(&digest::SHA256);
+    PACKED.iter().for_each(|asset| all.update(asset.plain.as_bytes()));
+    HEXLOWER.encode(all.finish().as_ref().get(..6).unwrap_or_default())
 });
 
 /// `GET /assets/{version}/{name}`
 async fn asset(Path((version, name)): Path<(String, String)>, headers: HeaderMap) -> Response {
-    let found = ASSETS.iter().find(|asset| asset.name == name && version == *VERSION);
-    match found {
-        Some(asset) => {
-            let for_ever = "public, max-age=31536000, immutable";
-            let headers = [(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, for_ever)];
-            (headers, asset.text).into_response()
+    let known = ASSETS.iter().zip(PACKED.iter());
+    let found = known.into_iter().find(|(asset, _)| asset.name == name && version == *VERSION);
+    let Some((asset, packed)) = found else {
+        let missing = Problem::not_found("there is no such file; reload the page");
+        return problem_response(missing, &headers);
+    };
+    let for_ever = "public, max-age=31536000, immutable";
+    let common = [(CONTENT_TYPE, asset.kind), (CACHE_CONTROL, for_ever)];
+    match takes_gzip(&headers) {
+        true => {
+            let coded = [(CONTENT_ENCODING, "gzip"), (VARY, "accept-encoding")];
+            (common, coded, packed.gzip.as_slice()).into_response()
         }
-        None => {
-            problem_response(Problem::not_found("there is no such file; reload the page"), &headers)
-        }
+        false => (common, packed.plain.as_str()).into_response(),
     }
 }

@@ -9,8 +9,9 @@ use axum::response::Response;
 use hyper::StatusCode;
 
 use super::link::{Choice, Link, Selection};
+use super::shell::{NEGLIGIBLE, Shell};
 use super::text::{Badge, SafeText, TimeTag, VERDICTS, bytes, count, plural};
-use super::{HtmlProblem, Shell, page};
+use super::{HtmlProblem, page};
 use crate::clock::now;
 use crate::console::Console;
 use crate::console::params::Params;
@@ -136,12 +137,13 @@ pub(super) async fn show(
     let params = params?;
     let range = params.range()?;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let selection =
-        Selection { query: String::new(), since: text(&params.since), until: text(&params.until) };
+    let (since, until) = (text(&params.since), text(&params.until));
+    let selection = Selection { since, until, ..Selection::default() };
     let (stats, counted) = console
         .read(move |reader| Ok((reader.stats(0)?, OverviewCounts::read(reader, range)?)))
         .await?;
-    let shell = console.shell("Overview", "/overview").at(&selection.link("/overview", ("", "")));
+    let shell =
+        console.shell("Overview", "/overview").await.at(&selection.link("/overview", ("", "")));
     let overview = OverviewPage::new(shell, &selection, &stats, &counted, &console.receiver);
     Ok(page(StatusCode::OK, &overview))
 }
@@ -293,9 +295,6 @@ fn advice(receiver: &ReceiverInfo) -> Vec<&'static str> {
     ];
     all.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect()
 }
-
-/// A shorter lag is normal and not shown, in milliseconds.
-const NEGLIGIBLE: i64 = 15_000;
 
 pub(super) struct OutputRow {
     pub(super) name: SafeText,

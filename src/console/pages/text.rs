@@ -181,13 +181,6 @@ pub(super) struct Badge(pub(super) &'static str);
 pub(super) const VERDICTS: [(&str, &str); 5] =
     [("valid", "✓"), ("unsigned", "–"), ("no_key", "?"), ("invalid", "✗"), ("malformed", "!")];
 
-impl Badge {
-    /// The badge of the verdict `name`.
-    pub(super) fn of(name: &str) -> Badge {
-        Badge(VERDICTS.iter().find(|(one, _)| *one == name).map_or("malformed", |(one, _)| one))
-    }
-}
-
 impl fmt::Display for Badge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.0;
@@ -215,6 +208,17 @@ pub(super) fn plural(number: u64, one: &str, more: &str) -> String {
 /// A size in bytes, for people.
 pub(super) fn bytes(size: u64) -> String {
     HumanBytes(size).to_string()
+}
+
+/// How long ago something was, in its largest unit.
+pub(super) fn ago(millis: i64) -> String {
+    const UNITS: [(i64, &str); 3] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min")];
+    let millis = millis.max(0);
+    let fits = UNITS.iter().find(|(unit, _)| millis >= *unit);
+    fits.map_or_else(
+        || format!("{} s", millis / 1000),
+        |(unit, name)| format!("{} {name}", millis / unit),
+    )
 }
 
 /// A duration in the largest unit that it is a multiple of.

@@ -11,8 +11,9 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::explanation::Explanation;
+use super::shell::Shell;
 use super::text::{Badge, SafeText, VERDICTS};
-use super::{HtmlProblem, Shell, page};
+use super::{HtmlProblem, page};
 use crate::console::Console;
 use crate::console::problem::Problem;
 use crate::entry::lines;
@@ -46,7 +47,7 @@ pub(super) struct Pasted {
 
 /// `GET /verify`
 pub(super) async fn empty(State(console): State<Arc<Console>>) -> Response {
-    let shell = console.shell("Verify", "/verify");
+    let shell = console.shell("Verify", "/verify").await;
     page(StatusCode::OK, &VerifyPage::new(shell, String::new(), &console.ring.all()))
 }
 
@@ -61,7 +62,7 @@ pub(super) async fn verify(
         }
         _ => Problem::bad_request(error.body_text()),
     })?;
-    let (shell, keys) = (console.shell("Verify", "/verify"), console.ring.all());
+    let (shell, keys) = (console.shell("Verify", "/verify").await, console.ring.all());
     let verified = console.read(move |_| Ok(VerifyPage::new(shell, lines, &keys))).await?;
     let status = if verified.fault.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
     Ok(page(status, &verified))

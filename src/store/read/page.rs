@@ -23,7 +23,7 @@ use crate::store::read::records::{Budget, Records};
 use crate::store::sqlite::MAX_ID;
 
 /// A page of entries.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Page {
     /// The entries, newest first.
     pub records: Vec<Record>,

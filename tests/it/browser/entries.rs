@@ -73,7 +73,7 @@ fn an_entry_page_explains_the_entry() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?q=verdict:valid");
-    browser.click("#entries tbody tr a");
+    browser.click("#entries tbody a[data-page]");
     wait_until("the entry", || browser.location().starts_with("/entries/"));
     let text = browser.text("main");
     for expected in ["valid", "openssl pkeyutl", "trace_id", "119", "sig="] {
@@ -98,17 +98,25 @@ fn the_pages_work_with_the_keyboard_alone() {
     browser.keys("verdict:invalid");
     browser.press(Key::Enter, 1);
     browser.wait_for("#entries tbody tr", 10);
-    // Tab to the first entry. Each element on the way shows its focus.
+    // Each element on the way shows its focus.
     let shows = "const s = getComputedStyle(document.activeElement);\
                  return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0";
     browser.click("#q");
-    for _ in 0..60 {
+    for _ in 0..30 {
         browser.press(Key::Tab, 1);
         assert_eq!(browser.run(shows, vec![]), true, "{}", browser.focus());
-        if browser.run("return !!document.activeElement.closest('#entries')", vec![]) == true {
-            break;
-        }
     }
+    // Keys move in the list, open a row in place and go to its page.
+    browser.keys("jj");
+    let row = "return document.activeElement.closest('[data-row]')?.dataset.id";
+    assert_eq!(browser.run(row, vec![]), "129");
+    browser.keys("o");
+    browser.wait_for("#detail-129", 1);
+    browser.keys("o");
+    browser.wait_for("#detail-129", 0);
+    browser.keys("k");
+    assert_eq!(browser.run(row, vec![]), "130");
+    browser.press(Key::Tab, 1);
     browser.press(Key::Enter, 1);
     wait_until("the entry", || browser.location().starts_with("/entries/"));
 }
