@@ -8,7 +8,8 @@ use toml::de::DeValue;
 
 use super::Flags;
 use super::receiver::{OR_SELF_SIGNED, Tls, TlsKeys, address};
-use crate::settings::value::{list, path, text};
+use crate::settings::units::MAX_SIZE;
+use crate::settings::value::{list, path, size, text};
 use crate::settings::{
     ConfigError, LEAST_LEN, Mismatch, PairKeys, Secret, Section, optional, or, settings,
     warn_if_key_exposed,
@@ -22,6 +23,8 @@ settings! {
         pub listen: SocketAddr = or(([127, 0, 0, 1], 8480).into(), address);
         /// The values of `Host` that are accepted besides the address, in lower case.
         pub hosts: Vec<String> = or(Vec::new(), list(host));
+        /// The memory for the newest requests to the receiver, in bytes. 0 keeps none.
+        pub keep_requests: u64 = or(0, size(0..=MAX_SIZE));
     } with {
         /// The token that a request must have. Without one every user of this machine can read.
         pub token: Option<Secret>,
@@ -52,6 +55,7 @@ impl Console {
         let tls = tls(&section.table("tls")?, receiver, warnings)?;
         let mut console = Console::read(section, token, tls)?;
         console.listen = flags.console.unwrap_or(console.listen);
+        console.keep_requests = flags.keep_requests.unwrap_or(console.keep_requests);
         if console.token.is_none() && !console.listen.ip().to_canonical().is_loopback() {
             let setting = match flags.console {
                 Some(_) => "--console".to_owned(),

@@ -114,6 +114,8 @@ pub(crate) struct Flags {
     pub tls_key: Option<PathBuf>,
     pub no_tls: bool,
     pub console: Option<SocketAddr>,
+    /// In bytes. No flag: the demo sets it.
+    pub keep_requests: Option<u64>,
     /// `--jwks`, every one of them. With `--region` they replace the sources of the file.
     pub jwks: Vec<String>,
     pub region: Option<Region>,

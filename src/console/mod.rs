@@ -44,6 +44,7 @@ use self::receiver_info::ReceiverInfo;
 use crate::keys::KeyRing;
 use crate::metrics::Exposition;
 use crate::net::{CloseConnection, Peer, RequestBody, Shutdown};
+use crate::receiver::kept::KeptRequests;
 use crate::store::{Health, Reader, StoreError};
 
 /// The number of concurrent reads of the store, for requests and for metrics.
@@ -57,6 +58,9 @@ pub(crate) struct Console {
     health: Arc<Health>,
     metrics: Exposition,
     receiver: ReceiverInfo,
+    /// The newest requests to the receiver.
+    #[expect(dead_code, reason = "the page of deliveries is made next")]
+    kept: Arc<KeptRequests>,
     guard: Guard,
     /// Ends the streams.
     shutdown: Shutdown,
@@ -68,12 +72,14 @@ pub(crate) struct Console {
 }
 
 impl Console {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
     pub(crate) fn new(
         reader: Reader,
         ring: Arc<KeyRing>,
         health: Arc<Health>,
         metrics: Exposition,
         receiver: ReceiverInfo,
+        kept: Arc<KeptRequests>,
         guard: Guard,
         shutdown: Shutdown,
     ) -> Arc<Console> {
@@ -86,6 +92,7 @@ impl Console {
             health,
             metrics,
             receiver,
+            kept,
             guard,
             shutdown,
             health_line: KeptHealth::default(),

@@ -11,7 +11,7 @@ use crate::receiver::DeliveryObserver;
 use crate::store::{Refused, StoreObserver, StoredBatch};
 
 impl Metrics {
-    fn count(&self, StoredBatch { delivery, appended, classes }: &StoredBatch) {
+    fn count(&self, StoredBatch { delivery, appended, classes, .. }: &StoredBatch) {
         self.delivery_seconds.observe(delivery.started.elapsed().as_secs_f64());
         for (class, count) in classes.iter() {
             self.entries.get_or_create(&labels_of(*class)).inc_by(*count);
@@ -166,7 +166,7 @@ mod tests {
         metrics.read("set", false);
         let observer =
             CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: Arc::new(Nobody) };
-        observer.stored(&StoredBatch { delivery, appended, classes: Classes::default() });
+        observer.stored(&StoredBatch { id: 1, delivery, appended, classes: Classes::default() });
         observer.failed("a", "p", None, "hung up");
         observer.failed("a", "p", Some(429), "overloaded");
         let events = CountingListenerObserver {

@@ -36,4 +36,6 @@ pub(crate) use refusal::{ConnectionRefusal, ListenerObserver};
 pub use shutdown::Shutdown;
 pub(crate) use shutdown::{Trigger, shutdown};
 pub use tls::{PairFiles, TlsError};
-pub(crate) use tls::{Reload, ServerTls, check_names, client_config, ensure_self_signed};
+pub(crate) use tls::{
+    Reload, ServerTls, TlsSession, check_names, client_config, ensure_self_signed,
+};

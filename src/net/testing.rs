@@ -70,8 +70,8 @@ impl TestCertificate {
     }
 }
 
-/// A listener with a service for tests. `/echo` answers with the body, `/early` with 401 before it reads
-/// the body. `/close` closes the connection, `/wait` waits for the gate, `/to?URL` redirects, and
+/// A listener with a service for tests. `/echo` answers with the body, `/tls` with the version and the
+/// cipher suite of the connection, `/early` with 401 before it reads the body. `/close` closes the connection, `/wait` waits for the gate, `/to?URL` redirects, and
 /// `/authorized` and `/refused` set the [`Admission`]. Any other path is 404.
 pub(super) struct TestServer {
     pub(super) address: SocketAddr,
@@ -110,7 +110,7 @@ impl TestServer {
         let gate = Arc::new(Gate::default());
         let service = {
             let gate = gate.clone();
-            move |request, _: Peer| answer(request, gate.clone())
+            move |request, peer: Peer| answer(request, peer, gate.clone())
         };
         let serving = listener.serve(service, limits, Arc::new(Recorder(sender)), shutdown);
         TestServer { address, trigger, gate, refused, task: tokio::spawn(serving) }
@@ -134,7 +134,15 @@ impl TestServer {
 
     /// Connects with TLS and without verification.
     pub(super) async fn connect_tls(&self, alpn: &str) -> TlsStream<TcpStream> {
-        let mut config = tls::insecure().unwrap();
+        self.connect_with(tls::insecure().unwrap(), alpn).await
+    }
+
+    /// Connects with this configuration of TLS.
+    pub(super) async fn connect_with(
+        &self,
+        mut config: rustls::ClientConfig,
+        alpn: &str,
+    ) -> TlsStream<TcpStream> {
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
         let connector = TlsConnector::from(Arc::new(config));
         let name = "localhost".try_into().unwrap();
@@ -144,6 +152,7 @@ impl TestServer {
 
 async fn answer(
     request: Request<RequestBody>,
+    peer: Peer,
     gate: Arc<Gate>,
 ) -> Result<Response<Full<Bytes>>, CloseConnection> {
     let mut response = Response::new(Full::default());
@@ -151,6 +160,10 @@ async fn answer(
         "/echo" => {
             let body = request.into_body().collect().await.map_err(|_| CloseConnection)?;
             *response.body_mut() = Full::new(body.to_bytes());
+        }
+        "/tls" => {
+            let tls = peer.tls.map(|tls| tls.to_string());
+            *response.body_mut() = Full::from(tls.unwrap_or_default());
         }
         "/early" => *response.status_mut() = StatusCode::UNAUTHORIZED,
         "/authorized" => drop(response.extensions_mut().insert(Admission::Authorized)),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Method, Request};
 
 use super::InputEndpoint;
@@ -43,7 +43,7 @@ pub(super) fn admit<B>(
 ) -> Result<Admitted, Box<NotAdmitted>> {
     let (path, method) = (request.uri().path(), request.method());
     let refuse = |problem, profile| {
-        let scheme = scheme(request.headers());
+        let scheme = request.headers().get(AUTHORIZATION).and_then(scheme);
         Err(Box::new(NotAdmitted { problem, scheme, profile }))
     };
     let Some(input) = inputs.iter().find(|input| input.path == path) else {
@@ -85,13 +85,12 @@ fn health(inputs: &[Arc<InputEndpoint>], path: &str) -> Option<ResponseProfile> 
     }
 }
 
-/// The scheme of the `Authorization` (RFC 9110 section 11.1), or `other`. Unknown schemes are not kept,
+/// The scheme of an `Authorization` (RFC 9110 section 11.1), or `other`. Unknown schemes are not kept,
 /// because a value without a scheme is secret from its first byte.
-fn scheme(headers: &HeaderMap) -> Option<String> {
+pub(super) fn scheme(value: &HeaderValue) -> Option<String> {
     const KNOWN: [&str; 8] =
         ["Basic", "Bearer", "Digest", "Splunk", "Token", "ApiKey", "Negotiate", "AWS4-HMAC-SHA256"];
-    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (first, _) = value.split_once(' ')?;
+    let (first, _) = value.to_str().ok()?.split_once(' ')?;
     let known = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(first));
     Some(known.map_or_else(|| "other".to_owned(), |known| (*known).to_owned()))
 }

@@ -7,6 +7,7 @@
 //! without the header of zlib in some clients (RFC 1951).
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -38,22 +39,37 @@ pub(super) enum BodyError {
     Lost(String),
 }
 
+/// A body that was read to its end.
+#[derive(Debug)]
+pub(super) struct ReadBody {
+    pub(super) bytes: Vec<u8>,
+    pub(super) reservation: Reservation,
+    /// How long it took, without waits for memory.
+    pub(super) read: Duration,
+    /// How long it waited for memory.
+    pub(super) waited: Duration,
+}
+
 /// Reads the body of an authorized request. Its bytes are reserved as they arrive.
 pub(super) async fn read(
     request: Request<RequestBody>,
     limits: &ReceiverLimits,
     budget: &MemoryBudget,
-) -> Result<(Vec<u8>, Reservation), BodyError> {
+) -> Result<ReadBody, BodyError> {
     let mut incoming = request.into_body();
     let announced = incoming.size_hint().exact();
     if announced.is_some_and(|length| length > limits.max_body as u64) {
         return Err(BodyError::TooLarge);
     }
-    let (mut body, mut reservation) = (Vec::new(), budget.reserve());
-    let deadline = Instant::now() + limits.body_timeout;
+    let (mut bytes, mut reservation) = (Vec::new(), budget.reserve());
+    let (begun, mut waited) = (Instant::now(), Duration::ZERO);
+    let deadline = begun + limits.body_timeout;
     loop {
         let frame = match timeout_at(deadline, incoming.frame()).await {
-            Ok(None) => return Ok((body, reservation)),
+            Ok(None) => {
+                let read = begun.elapsed().saturating_sub(waited);
+                return Ok(ReadBody { bytes, reservation, read, waited });
+            }
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => {
                 return Err(BodyError::Lost(format!("the body broke off: {error}")));
@@ -64,14 +80,16 @@ pub(super) async fn read(
             }
         };
         let Ok(data) = frame.into_data() else { continue };
-        if body.len() + data.len() > limits.max_body {
+        if bytes.len() + data.len() > limits.max_body {
             return Err(BodyError::TooLarge);
         }
+        let asked = Instant::now();
         reservation
-            .grow(data.len(), Instant::now() + limits.queue_timeout)
+            .grow(data.len(), asked + limits.queue_timeout)
             .await
             .map_err(|_| BodyError::Overloaded)?;
-        body.extend_from_slice(&data);
+        waited += asked.elapsed();
+        bytes.extend_from_slice(&data);
     }
 }
 

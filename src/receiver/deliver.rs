@@ -3,12 +3,13 @@
 //! A body that cannot be decoded is kept in quarantine. The work goes on if the client leaves.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::body::{Codings, DecodeError, UnknownEncoding, decode};
+use super::kept::{Draft, Ending, KeptRequests, Outcome, Phases};
 use super::response::{self, HttpResponse, Problem};
 use super::{DeliveryObserver, InputEndpoint, ReceiverLimits};
 use crate::clock::now;
@@ -19,7 +20,7 @@ use crate::keys::{KeyRing, RefreshTrigger};
 use crate::net::Reservation;
 use crate::random;
 use crate::signature::Verdict;
-use crate::store::{Delivery, Quarantined, Refused, Store};
+use crate::store::{Appended, Delivery, Quarantined, Refused, Store, StoredBatch};
 
 /// The memory that each line takes while its body is stored, in bytes.
 const LINE_OVERHEAD: usize = 96;
@@ -33,6 +34,8 @@ pub(crate) struct Deliverer {
     pub(crate) pool: rayon::ThreadPool,
     pub(crate) limits: ReceiverLimits,
     pub(crate) observer: Arc<dyn DeliveryObserver>,
+    /// The newest requests.
+    pub(crate) kept: Arc<KeptRequests>,
 }
 
 /// A delivery whose body was read.
@@ -47,22 +50,52 @@ pub(crate) struct IncomingDelivery {
     /// The `Content-Encoding` as sent.
     pub(crate) content_encoding: Option<String>,
     /// The body as sent.
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
     /// The memory for the body.
     pub(crate) reservation: Reservation,
+    /// How long the parts of the work took until now.
+    pub(crate) phases: Phases,
+    /// The request, if it is to be kept.
+    pub(crate) draft: Option<Box<Draft>>,
+}
+
+/// A delivery that was not stored.
+#[derive(Debug)]
+struct NotStored {
+    problem: Problem,
+    /// The id of its body in quarantine.
+    quarantined: Option<u64>,
+}
+
+impl From<Problem> for NotStored {
+    fn from(problem: Problem) -> NotStored {
+        NotStored { problem, quarantined: None }
+    }
 }
 
 impl Deliverer {
     /// Stores a delivery, and returns the response to it.
-    pub(crate) fn deliver(&self, incoming: IncomingDelivery, runtime: &Handle) -> HttpResponse {
+    pub(crate) fn deliver(&self, mut incoming: IncomingDelivery, runtime: &Handle) -> HttpResponse {
         let (input, peer) = (Arc::clone(&incoming.input), incoming.peer.clone());
-        match self.process(incoming, runtime) {
-            Ok(response) => response,
-            Err(problem) => {
-                self.failed(&input.name, &peer, Some(problem.status), &problem.detail);
-                problem.into_response(input.profile)
+        let (draft, mut phases) = (incoming.draft.take(), incoming.phases);
+        let held = draft.as_ref().map_or(0, |draft| draft.held());
+        let (response, outcome, reason) = match self.process(incoming, held, &mut phases, runtime) {
+            Ok(StoredBatch { id, appended, .. }) => {
+                let Appended { received, stored, duplicates, .. } = appended;
+                let outcome = Outcome::Stored { delivery: id, received, stored, duplicates };
+                (response::stored(&appended, input.profile), outcome, None)
             }
+            Err(NotStored { problem, quarantined }) => {
+                self.failed(&input.name, &peer, Some(problem.status), &problem.detail);
+                let outcome = quarantined.map_or(Outcome::Failed, |id| Outcome::Quarantined { id });
+                let reason = problem.detail.clone();
+                (problem.into_response(input.profile), outcome, Some(reason))
+            }
+        };
+        if let Some(draft) = draft {
+            self.kept.keep(*draft, Ending { outcome, phases, reason, answer: Some(&response) });
         }
+        response
     }
 
     /// Reports an authorized delivery that was not stored. It is listed among the refused requests too,
@@ -84,32 +117,40 @@ impl Deliverer {
         self.store.note_refused(refused);
     }
 
+    /// Decodes, verifies and stores a delivery. `held` is how much of the body as sent stays in memory
+    /// until the end, in bytes.
     fn process(
         &self,
         mut incoming: IncomingDelivery,
+        held: usize,
+        phases: &mut Phases,
         runtime: &Handle,
-    ) -> Result<HttpResponse, Problem> {
+    ) -> Result<StoredBatch, NotStored> {
         let bytes = incoming.body.len();
-        let body = self.decode(&mut incoming, runtime)?;
+        let body = self.decode(&mut incoming, held, phases, runtime)?;
         let IncomingDelivery { received_at, started, input, peer, mut reservation, .. } = incoming;
         let decoded_bytes = body.len() as u64;
 
         // Each line has an overhead. It is more than the body if the lines are tiny.
         let lines = lines(&body).take(self.limits.lines.max_lines).count();
-        let needed = body.len().max(lines * LINE_OVERHEAD).min(reservation.max_bytes());
-        let more = needed.saturating_sub(reservation.bytes());
+        let more = (lines * LINE_OVERHEAD).saturating_sub(body.len());
+        let more = more.min(reservation.max_bytes().saturating_sub(reservation.bytes()));
+        let waiting = Instant::now();
         let deadline = tokio::time::Instant::now() + self.limits.queue_timeout;
         reservation.grow_blocking(more, deadline, runtime).map_err(|_| Problem::overloaded())?;
+        phases.add_wait(waiting.elapsed());
 
         let (keys, generation) = self.ring.current(&input.name);
         let seed = random::seed().map_err(|error| {
             tracing::error!(%error, input = input.name, "a delivery was not stored");
             Problem::not_stored()
         })?;
+        let verifying = Instant::now();
         let batch = self
             .pool
             .install(|| Batch::new(body, &keys, self.limits.lines, &seed))
             .map_err(|error| Problem::too_many_lines(&error))?;
+        phases.verify = Some(verifying.elapsed());
         let awaits_key = batch.verdicts().any(Verdict::awaits_key);
         let delivery = Delivery {
             received_at,
@@ -119,10 +160,12 @@ impl Deliverer {
             bytes: bytes as u64,
             decoded_bytes,
         };
+        let storing = Instant::now();
         let stored = self.store.append(delivery, &batch, &input.expected).map_err(|error| {
             tracing::error!(%error, input = input.name, "a delivery was not stored");
             Problem::not_stored()
         })?;
+        phases.store = Some(storing.elapsed());
         drop(reservation);
         if awaits_key {
             self.refresh.trigger();
@@ -133,12 +176,18 @@ impl Deliverer {
             }
         }
         self.observer.stored(&stored);
-        Ok(response::stored(&stored.appended, input.profile))
+        Ok(stored)
     }
 
-    /// Decodes the body, and frees the memory of the encoded one. A body that cannot be decoded is put in
-    /// quarantine.
-    fn decode(&self, incoming: &mut IncomingDelivery, runtime: &Handle) -> Result<Bytes, Problem> {
+    /// Decodes the body, and frees the memory of the encoded one, but for the `held` bytes. A body that
+    /// cannot be decoded is put in quarantine.
+    fn decode(
+        &self,
+        incoming: &mut IncomingDelivery,
+        held: usize,
+        phases: &mut Phases,
+        runtime: &Handle,
+    ) -> Result<Bytes, NotStored> {
         let codings = match incoming.codings.clone() {
             Ok(codings) => codings,
             Err(unknown) => {
@@ -148,26 +197,31 @@ impl Deliverer {
         };
         let IncomingDelivery { body, reservation, .. } = incoming;
         let (sent, wait) = (body.len(), self.limits.queue_timeout);
+        let (decoding, mut waited) = (Instant::now(), Duration::ZERO);
         let decoded = decode(body, &codings, self.limits.max_decoded, |bytes| {
             let more = (sent + bytes).saturating_sub(reservation.bytes());
-            reservation
-                .grow_blocking(more, tokio::time::Instant::now() + wait, runtime)
-                .map_err(|_| DecodeError::Overloaded)
+            let waiting = Instant::now();
+            let grown =
+                reservation.grow_blocking(more, tokio::time::Instant::now() + wait, runtime);
+            waited += waiting.elapsed();
+            grown.map_err(|_| DecodeError::Overloaded)
         });
+        phases.decode = Some(decoding.elapsed().saturating_sub(waited));
+        phases.add_wait(waited);
         match decoded {
             Ok(Some(decoded)) => {
-                incoming.body = Vec::new();
-                incoming.reservation.shrink_to(decoded.len());
+                incoming.body = Bytes::new();
+                incoming.reservation.shrink_to(decoded.len() + held);
                 Ok(decoded.into())
             }
             Ok(None) if sent > self.limits.max_decoded => {
-                Err(Problem::too_large(self.limits.max_decoded, "when decoded"))
+                Err(Problem::too_large(self.limits.max_decoded, "when decoded").into())
             }
-            Ok(None) => Ok(std::mem::take(&mut incoming.body).into()),
+            Ok(None) => Ok(std::mem::take(&mut incoming.body)),
             Err(DecodeError::TooLarge) => {
-                Err(Problem::too_large(self.limits.max_decoded, "when decoded"))
+                Err(Problem::too_large(self.limits.max_decoded, "when decoded").into())
             }
-            Err(DecodeError::Overloaded) => Err(Problem::overloaded()),
+            Err(DecodeError::Overloaded) => Err(Problem::overloaded().into()),
             Err(DecodeError::Broken(error)) => {
                 Err(self.quarantine(incoming, Problem::undecodable(&error.to_string())))
             }
@@ -176,7 +230,7 @@ impl Deliverer {
 
     /// Puts a body in quarantine. Returns `problem`, or another one if that fails, so that the sender
     /// retries.
-    fn quarantine(&self, incoming: &IncomingDelivery, problem: Problem) -> Problem {
+    fn quarantine(&self, incoming: &IncomingDelivery, problem: Problem) -> NotStored {
         let what = Quarantined {
             id: 0,
             received_at: incoming.received_at,
@@ -195,11 +249,11 @@ impl Deliverer {
                     reason = what.reason,
                     "a body was put in quarantine"
                 );
-                problem
+                NotStored { problem, quarantined: Some(id) }
             }
             Err(error) => {
                 tracing::error!(%error, input = what.input, "a body that cannot be decoded was not kept");
-                Problem::not_stored()
+                Problem::not_stored().into()
             }
         }
     }

@@ -2,29 +2,35 @@
 //!
 //! The order of the checks is fixed: path, method, `Authorization`, encoding, size, decoding, store.
 //! Nothing of the body is read before the `Authorization` is checked, and a refused request leaves only
-//! a line in the list of refused requests. 2xx means that the batch is committed to disk. 500 means that
+//! a line in the list of refused requests (and its headers in memory, see [`kept`]). 2xx means that the batch is committed to disk. 500 means that
 //! nothing is stored and the sender should retry. 429 means that the receiver is overloaded and the
 //! sender should retry. Konnect would not retry on 408 or 503, so the connection is closed instead.
 //!
 //! `admit` checks the request up to the `Authorization`. [`body`] reads and decodes the body. [`deliver`]
-//! verifies and stores it on threads that may block. `response` builds the response.
+//! verifies and stores it on threads that may block. `response` builds the response. [`kept`] has the
+//! newest requests as they came.
 
 mod admit;
 pub(crate) mod body;
 pub(crate) mod deliver;
+pub(crate) mod kept;
 mod response;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use hyper::header::CONTENT_ENCODING;
 use hyper::{HeaderMap, Request};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 
 use self::admit::{Admitted, NotAdmitted, admit};
-use self::body::{BodyError, Codings};
+use self::body::{BodyError, Codings, ReadBody};
 use self::deliver::{Deliverer, IncomingDelivery};
+use self::kept::{Draft, Ending, KeptHead, KeptRequests, Outcome, Phases};
 use self::response::{HttpResponse, Problem, for_method, healthy};
 use crate::clock::now;
 use crate::config::ResponseProfile;
@@ -94,18 +100,35 @@ impl Receiver {
         peer: Peer,
     ) -> Result<HttpResponse, CloseConnection> {
         let (received_at, started) = (now(), Instant::now());
+        let tls = peer.tls;
         let peer = self.peer(&peer, request.headers());
+        let draft = || {
+            self.kept().begin(started, || {
+                let input = self.inputs.iter().find(|input| input.path == request.uri().path());
+                let input = input.map(|input| input.name.as_str());
+                let content_encoding = content_encoding(request.headers());
+                KeptHead::new(&request, received_at, &peer, tls, input, content_encoding)
+            })
+        };
         let input = match admit(&self.inputs, &request) {
             Ok(Admitted::Health(profile)) => {
                 return Ok(for_method(request.method(), healthy(profile)));
             }
             Ok(Admitted::Delivery(input)) => input,
             Err(why) => {
+                let (draft, reason) = (draft(), why.problem.detail.clone());
                 let response = for_method(request.method(), self.refuse(&peer, *why));
+                if let Some(draft) = draft {
+                    let (outcome, phases) = (Outcome::Refused, Phases::default());
+                    let answer = Some(&response);
+                    let ending = Ending { outcome, phases, reason: Some(reason), answer };
+                    self.kept().keep(*draft, ending);
+                }
                 return Ok(with_admission(Admission::Refused, response));
             }
         };
-        let response = self.receive(request, input, peer, (received_at, started)).await?;
+        let draft = draft();
+        let response = self.receive(request, input, peer, draft, (received_at, started)).await?;
         Ok(with_admission(Admission::Authorized, response))
     }
 
@@ -115,16 +138,18 @@ impl Receiver {
         request: Request<RequestBody>,
         input: Arc<InputEndpoint>,
         peer: String,
+        mut draft: Option<Box<Draft>>,
         (received_at, started): (Millis, Instant),
     ) -> Result<HttpResponse, CloseConnection> {
         let profile = input.profile;
         let content_encoding = content_encoding(request.headers());
         let codings = Codings::of(content_encoding.as_deref());
         let body = body::read(request, &self.limits, &self.budget).await;
-        let (body, reservation) = match body {
+        let ReadBody { mut bytes, reservation, read, waited } = match body {
             Ok(read) => read,
             Err(BodyError::Lost(why)) => {
                 self.deliverer.failed(&input.name, &peer, None, &why);
+                self.kept().keep_failed(draft, Phases::default(), why, None);
                 return Err(CloseConnection);
             }
             Err(error) => {
@@ -134,9 +159,21 @@ impl Receiver {
                     (_, _) => Problem::overloaded(),
                 };
                 self.deliverer.failed(&input.name, &peer, Some(problem.status), &problem.detail);
-                return Ok(problem.into_response(profile));
+                let reason = problem.detail.clone();
+                let response = problem.into_response(profile);
+                self.kept().keep_failed(draft, Phases::default(), reason, Some(&response));
+                return Ok(response);
             }
         };
+        let phases = Phases { read: Some(read), wait: Some(waited), ..Phases::default() };
+        if draft.is_some() {
+            // What is kept takes no more memory than it is counted with.
+            bytes.shrink_to_fit();
+        }
+        let body = Bytes::from(bytes);
+        if let Some(draft) = &mut draft {
+            draft.hold(&body);
+        }
         let incoming = IncomingDelivery {
             received_at,
             started,
@@ -146,6 +183,8 @@ impl Receiver {
             content_encoding,
             body,
             reservation,
+            phases,
+            draft,
         };
         // A blocking task goes on if the client leaves.
         let (deliverer, writing) = (Arc::clone(&self.deliverer), self.writing.clone());
@@ -172,6 +211,11 @@ impl Receiver {
         };
         self.deliverer.refused(refused);
         problem.into_response(profile)
+    }
+
+    /// The newest requests.
+    fn kept(&self) -> &KeptRequests {
+        &self.deliverer.kept
     }
 
     /// The sender: the client that a trusted proxy names, or the peer.

@@ -32,6 +32,7 @@ use crate::net::{
 };
 use crate::output::{MakeStdout, Output, OutputError, Outputs};
 use crate::receiver::deliver::Deliverer;
+use crate::receiver::kept::KeptRequests;
 use crate::receiver::{DeliveryObserver, InputEndpoint, Receiver, ReceiverLimits};
 use crate::source::{self, KonnectPull};
 use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
@@ -135,6 +136,7 @@ impl Server {
             pool,
             limits: receiver_limits.clone(),
             observer: Arc::new(counting),
+            kept: Arc::new(KeptRequests::new(config.console.keep_requests)),
         });
         let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
         let budget = MemoryBudget::new(max_in_flight);
@@ -265,6 +267,7 @@ impl Server {
             health,
             exposition,
             self.about,
+            Arc::clone(&receiver.deliverer.kept),
             guard,
             shutdown.clone(),
         )

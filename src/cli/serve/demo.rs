@@ -22,6 +22,9 @@ use crate::settings::Secret;
 /// The data directory. It is separate, so that simulated entries never mix with real ones.
 pub(super) const DATA_DIR: &str = "vidimus-demo";
 
+/// The memory for the newest requests, in bytes.
+pub(super) const KEEP_REQUESTS: u64 = 256 << 20;
+
 /// The number of entries per second.
 const RATE: u32 = 4;
 

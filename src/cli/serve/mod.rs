@@ -135,6 +135,7 @@ impl Serve {
                 true => {
                     let demo = Demo::start(shutdown.clone()).await?;
                     flags.jwks = vec![demo.key_set()];
+                    flags.keep_requests = Some(demo::KEEP_REQUESTS);
                     // Ignore the environment, so that simulated entries never mix with real ones.
                     flags.data_dir.get_or_insert_with(|| demo::DATA_DIR.into());
                     Some(demo)
@@ -169,6 +170,7 @@ impl From<Serve> for Flags {
             tls_key: serve.tls_key,
             no_tls: serve.no_tls,
             console: serve.console,
+            keep_requests: None,
             jwks: serve.jwks,
             region: serve.region,
         }

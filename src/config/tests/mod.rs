@@ -267,6 +267,7 @@ fn flags_go_before_the_receiver_and_the_console_of_the_file() {
         [receiver.tls]
         enabled = false
         [console]
+        keep_requests = '3MiB'
         listen = '127.0.0.1:2'
         hosts = 'SIEM.example'";
     let config = load(toml, &Flags::default()).unwrap();
@@ -275,6 +276,7 @@ fn flags_go_before_the_receiver_and_the_console_of_the_file() {
     assert_eq!(config.receiver.tls, Tls::Off);
     assert_eq!(config.console.listen.port(), 2);
     assert_eq!(config.console.hosts, ["siem.example"]);
+    assert_eq!(config.console.keep_requests, 3 << 20);
     for (peer, trusted) in [
         ("10.1.2.3", true),
         ("::ffff:10.1.2.3", true),
@@ -295,6 +297,7 @@ fn flags_go_before_the_receiver_and_the_console_of_the_file() {
         tls_cert: Some("cert".into()),
         tls_key: Some("key".into()),
         console: Some("[::1]:4".parse().unwrap()),
+        keep_requests: Some(4),
         ..Flags::default()
     };
     let config = load(toml, &flags).unwrap();
@@ -303,6 +306,7 @@ fn flags_go_before_the_receiver_and_the_console_of_the_file() {
     let files = Tls::Files(PairFiles { certificate: "cert".into(), key: "key".into() });
     assert_eq!(config.receiver.tls, files);
     assert_eq!(config.console.listen.port(), 4);
+    assert_eq!(config.console.keep_requests, 4);
 
     let file = "[receiver.tls]\ncert_file = 'cert'\nkey_file = 'key'";
     assert_eq!(load(file, &Flags::default()).unwrap().receiver.tls, files);

@@ -33,7 +33,7 @@ use tokio_rustls::server::TlsStream;
 pub(crate) use self::body::RequestBody;
 use self::socket::{Linger, Socket};
 use super::limiter::{ConnectionHandle, ConnectionPermit};
-use super::{ConnectionRefusal, Limits, ListenerObserver, ServerTls, Shutdown};
+use super::{ConnectionRefusal, Limits, ListenerObserver, ServerTls, Shutdown, TlsSession};
 
 /// The first byte of a TLS connection: the record type "handshake" (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 22;
@@ -43,8 +43,8 @@ const TLS_HANDSHAKE: u8 = 22;
 pub(crate) struct Peer {
     /// The address. An IPv4 address mapped into IPv6 is given as IPv4.
     pub(crate) address: SocketAddr,
-    /// Whether the connection uses TLS.
-    pub(crate) tls: bool,
+    /// What the TLS handshake agreed on. `None` if the connection has no TLS.
+    pub(crate) tls: Option<TlsSession>,
 }
 
 /// A handler returns this instead of a response to close the connection without one.
@@ -123,14 +123,15 @@ where
                 _ = shutdown.begun() => return None,
                 opened = self.open(tcp, &linger) => opened,
             };
-            let peer = |tls| Peer { address, tls };
             match opened {
                 Err(refusal) => refusal,
                 Ok(Stream::Plain(io)) => {
-                    self.requests(io, peer(false), &activity, &linger, shutdown).await
+                    let peer = Peer { address, tls: None };
+                    self.requests(io, peer, &activity, &linger, shutdown).await
                 }
                 Ok(Stream::Tls(io)) => {
-                    self.requests(io, peer(true), &activity, &linger, shutdown).await
+                    let peer = Peer { address, tls: TlsSession::of(io.get_ref().1) };
+                    self.requests(io, peer, &activity, &linger, shutdown).await
                 }
             }
         };

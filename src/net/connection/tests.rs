@@ -1,5 +1,8 @@
 //! Connections with a listener on the loopback address, over both protocols, with and without TLS.
 
+use rustls::crypto::ring::cipher_suite as suites;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
@@ -97,6 +100,41 @@ async fn requests_are_answered_over_both_protocols() {
         assert_eq!(client.post("/echo", "b").await.unwrap(), (200, "b".into()), "{alpn}");
         assert_eq!(client.post("/none", "").await.unwrap().0, 404, "{alpn}");
     }
+}
+
+#[tokio::test]
+async fn a_handler_knows_the_version_and_the_cipher_suite() {
+    let certificate = TestCertificate::new("localhost");
+    let server = TestServer::start(generous_limits(), Some(certificate.tls())).await;
+    let mut roots = rustls::RootCertStore::empty();
+    for one in CertificateDer::pem_slice_iter(certificate.certificate.as_bytes()) {
+        roots.add(one.unwrap()).unwrap();
+    }
+    for (version, suite, expected) in [
+        (
+            &rustls::version::TLS13,
+            suites::TLS13_CHACHA20_POLY1305_SHA256,
+            "TLS 1.3, TLS_CHACHA20_POLY1305_SHA256",
+        ),
+        (
+            &rustls::version::TLS12,
+            suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            "TLS 1.2, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        ),
+    ] {
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.cipher_suites = vec![suite];
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots.clone())
+            .with_no_client_auth();
+        let (mut client, _) = http(server.connect_with(config, "http/1.1").await, false).await;
+        assert_eq!(client.post("/tls", "").await.unwrap(), (200, expected.into()));
+    }
+    let plain = TestServer::start(generous_limits(), None).await;
+    let (mut client, _) = http(plain.connect().await, false).await;
+    assert_eq!(client.post("/tls", "").await.unwrap(), (200, "".into()));
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! TLS with rustls: certificates and private keys from PEM files (RFC 7468).
 //!
 //! `server` is the certificate of a listener, reloaded when its files change. `self_signed` makes a
-//! certificate on the first run. `client` chooses the servers that the client trusts.
+//! certificate on the first run. `client` chooses the servers that the client trusts. `session` is
+//! what a handshake agreed on.
 
 mod client;
 mod self_signed;
 mod server;
+mod session;
 
 use std::fs;
 use std::io::{self, Read};
@@ -20,6 +22,7 @@ pub(crate) use client::client_config;
 pub(super) use client::insecure;
 pub(crate) use self_signed::{check_names, ensure_self_signed};
 pub(crate) use server::{Reload, ServerTls};
+pub(crate) use session::TlsSession;
 
 /// The size of the largest PEM file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;

@@ -143,7 +143,7 @@ impl Live {
         self.bytes
     }
 
-    /// The first ids of the next segment.
+    /// The ids of the next entry and of the next delivery.
     pub(in crate::store) fn next_ids(&self) -> (u64, u64) {
         (self.next_id, self.next_delivery)
     }

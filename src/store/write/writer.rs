@@ -65,6 +65,8 @@ pub struct Appended {
 /// A delivery that was stored.
 #[derive(Clone, Debug)]
 pub struct StoredBatch {
+    /// The id of the delivery.
+    pub id: u64,
     pub delivery: Delivery,
     /// The number of its lines.
     pub appended: Appended,
@@ -121,8 +123,16 @@ pub(in crate::store) struct Writer {
     health: Arc<Health>,
 }
 
-/// The result of each delivery of a group, and the classes of its new entries.
-type Results = Vec<Result<(Appended, Classes), StoreError>>;
+/// The result of each delivery of a group.
+type Results = Vec<Result<Stored, StoreError>>;
+
+/// A delivery in the open transaction.
+struct Stored {
+    id: u64,
+    appended: Appended,
+    /// The classes of its new entries.
+    classes: Classes,
+}
 
 impl Writer {
     /// Opens the live segment, or creates the first one.
@@ -218,10 +228,8 @@ impl Writer {
                 }
                 self.report(&results, started.elapsed());
                 for (Job { delivery, reply, .. }, result) in group.into_iter().zip(results) {
-                    let _ = reply.send(result.map(|(appended, classes)| StoredBatch {
-                        delivery,
-                        appended,
-                        classes,
+                    let _ = reply.send(result.map(|Stored { id, appended, classes }| {
+                        StoredBatch { id, delivery, appended, classes }
                     }));
                 }
             }
@@ -300,15 +308,16 @@ impl Writer {
         job: &Job,
         begun: NextIds,
         redeliveries: &mut Redeliveries,
-    ) -> Result<(Appended, Classes), StoreError> {
+    ) -> Result<Stored, StoreError> {
         let mut classes = Classes::default();
+        let (_, id) = self.live.next_ids();
         // A large delivery takes long, and is no reason to think that the writer hangs.
         let entries = job.chunks.iter().inspect(|_| self.health.beat()).flatten();
         let mut context =
             Context { older: &mut self.older, catalog: &self.catalog, redeliveries, begun };
         let appended = self.live.store(&job.delivery, entries, &mut context, &mut classes)?;
         match usize::try_from(appended.received).unwrap_or(usize::MAX) {
-            got if got == job.lines => Ok((appended, classes)),
+            got if got == job.lines => Ok(Stored { id, appended, classes }),
             got => Err(StoreError::Incomplete { got, expected: job.lines }),
         }
     }
