@@ -336,7 +336,10 @@ const keys = (() => {
 (() => {
   const rows = () => [...document.querySelectorAll("[data-rows] > [data-row]")];
   const current = () => document.activeElement.closest?.("[data-row]");
-  const focus = (row) => { row?.querySelector("a")?.focus(); row?.scrollIntoView({ block: "nearest" }); };
+  const focus = (row) => {
+    (row?.querySelector("a[data-page]") ?? row?.querySelector("a"))?.focus();
+    row?.scrollIntoView({ block: "nearest" });
+  };
   const move = (step) => () => {
     const all = rows();
     const at = all.indexOf(current());
