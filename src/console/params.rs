@@ -32,6 +32,8 @@ pub(super) struct Params {
     pub(super) cursor: Option<String>,
     /// The field to count by.
     pub(super) field: Option<String>,
+    /// The beginning of the names or values to list.
+    pub(super) prefix: Option<String>,
     /// The number of buckets.
     pub(super) buckets: Option<String>,
     /// The columns of the table, with commas.

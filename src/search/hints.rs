@@ -37,7 +37,7 @@ pub enum Hint {
 }
 
 fn meant(nearest: &Option<String>) -> String {
-    nearest.as_ref().map_or_else(String::new, |name| format!("; the nearest is {}", quoted(name)))
+    nearest.as_ref().map_or_else(String::new, |name| format!("; did you mean {}?", quoted(name)))
 }
 
 /// The value, with quotes if a query needs them.
@@ -126,13 +126,17 @@ mod tests {
 
     #[test]
     fn a_field_that_nothing_has_is_named_with_the_nearest() {
-        check("statuss:200", &["no entry has the field \"statuss\"; the nearest is \"status\""]);
-        check("vedict:invalid", &["no entry has the field \"vedict\"; the nearest is \"verdict\""]);
-        check("Status:200", &["no entry has the field \"Status\"; the nearest is \"status\""]);
+        check("statuss:200", &["no entry has the field \"statuss\"; did you mean \"status\"?"]);
+        check(
+            "principl_id:x",
+            &["no entry has the field \"principl_id\"; did you mean \"principal_id\"?"],
+        );
+        check("vedict:invalid", &["no entry has the field \"vedict\"; did you mean \"verdict\"?"]);
+        check("Status:200", &["no entry has the field \"Status\"; did you mean \"status\"?"]);
         check(
             "NOT (deviceActoin:x OR quux:y quux:z)",
             &[
-                "no entry has the field \"deviceActoin\"; the nearest is \"deviceAction\"",
+                "no entry has the field \"deviceActoin\"; did you mean \"deviceAction\"?",
                 "no entry has the field \"quux\"",
             ],
         );

@@ -11,6 +11,7 @@
 //! All errors of a query are found here, as a [`QueryError`]. A [`Filter`] can be translated
 //! without checks, and applies to any entry.
 
+mod correction;
 mod cursor;
 mod filter;
 mod hints;
@@ -21,6 +22,7 @@ pub mod time;
 mod values;
 mod write;
 
+pub use correction::Correction;
 pub use filter::{Field, Filter, Operand, Test};
 pub use hints::{Hint, hints, undefined_fields};
 pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_TERMS, parse};
@@ -48,6 +50,12 @@ impl QueryError {
         let found = if found.is_empty() { "end of query".to_owned() } else { quoted(found) };
         QueryError { position, found, expected: expected.into() }
     }
+}
+
+/// Whether `text` begins with what was typed of it, whatever the case of ASCII letters.
+pub fn completes(text: &str, typed: &str) -> bool {
+    let beginning = text.as_bytes().get(..typed.len());
+    beginning.is_some_and(|beginning| beginning.eq_ignore_ascii_case(typed.as_bytes()))
 }
 
 /// The text in quotes, shortened to fit a message, with control characters escaped.

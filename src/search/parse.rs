@@ -4,7 +4,7 @@
 //! the thread.
 
 use std::net::Ipv6Addr;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use super::QueryError;
 use super::cursor::{Cursor, Word, ends};
@@ -26,6 +26,24 @@ const KEYWORDS: [&str; 5] = ["AND", "OR", "NOT", "&&", "||"];
 
 /// Parses `query`. Relative times count back from `now`, in milliseconds since the Unix epoch.
 pub fn parse(query: &str, now: i64) -> Result<Filter, QueryError> {
+    parsed(query, now).map(|(filter, _)| filter)
+}
+
+/// The name of a field in a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamePlace {
+    /// The name, without quotes.
+    pub(super) name: String,
+    /// Where it stands, with its quotes and without the colon, in characters.
+    pub(super) place: Range<usize>,
+}
+
+/// The names of fields in `query`, in their order.
+pub(super) fn names(query: &str, now: i64) -> Result<Vec<NamePlace>, QueryError> {
+    parsed(query, now).map(|(_, names)| names)
+}
+
+fn parsed(query: &str, now: i64) -> Result<(Filter, Vec<NamePlace>), QueryError> {
     if query.len() > MAX_BYTES {
         return Err(QueryError {
             position: query.char_indices().take_while(|(at, _)| *at < MAX_BYTES).count(),
@@ -39,6 +57,7 @@ pub fn parse(query: &str, now: i64) -> Result<Filter, QueryError> {
         values: 0,
         operands: Operands::default(),
         groups: Vec::new(),
+        names: Vec::new(),
         preceding: Preceding::Nothing,
         negated: false,
     };
@@ -54,6 +73,7 @@ struct Parser {
     /// The terms of the innermost open group, or of the query.
     operands: Operands,
     groups: Vec<Group>,
+    names: Vec<NamePlace>,
     preceding: Preceding,
     /// Whether the next term is negated. A flag, so that `NOT NOT …` does not nest.
     negated: bool,
@@ -105,7 +125,7 @@ impl Operands {
 }
 
 impl Parser {
-    fn query(mut self) -> Result<Filter, QueryError> {
+    fn query(mut self) -> Result<(Filter, Vec<NamePlace>), QueryError> {
         loop {
             self.cursor.skip_space();
             match self.cursor.peek() {
@@ -121,7 +141,7 @@ impl Parser {
         }
         self.expect_no_term()?;
         match self.groups.last() {
-            None => Ok(self.operands.filter()),
+            None => Ok((self.operands.filter(), self.names)),
             Some(group) => {
                 let at = group.position.saturating_add(1);
                 Err(self.cursor.error(format!("a \")\" for the \"(\" at character {at}")))
@@ -226,7 +246,10 @@ impl Parser {
 
     /// Takes a term: a value, with or without a field.
     fn term(&mut self) -> Result<(), QueryError> {
+        let start = self.cursor.position();
         if let Some(name) = self.name()? {
+            let place = start..self.cursor.position().saturating_sub(1);
+            self.names.push(NamePlace { name: name.text.clone(), place });
             let expected = format!("a value after \"{}:\"", name.text);
             self.cursor.skip_space();
             return self.value(Some(Field::named(&name.text)), &expected);

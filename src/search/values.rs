@@ -50,6 +50,21 @@ impl ValueType {
     }
 }
 
+impl Field {
+    /// The type of the values, as docs/query-language.md names it: `text`, `integer`, `boolean`,
+    /// `time`, `digits`, or `word` for one of a few words.
+    pub fn type_name(&self) -> &'static str {
+        match ValueType::of(self) {
+            ValueType::Words(_) => "word",
+            ValueType::Time => "time",
+            ValueType::Integer => "integer",
+            ValueType::Boolean => "boolean",
+            ValueType::Digits => "digits",
+            ValueType::Text | ValueType::Untyped => "text",
+        }
+    }
+}
+
 /// `field:word`, or `field:word*` for a prefix.
 pub(super) fn equal(field: Field, word: &Word) -> Result<Filter, QueryError> {
     let text = || Operand::Text(word.text.clone());

@@ -76,7 +76,7 @@ pub fn without(query: &str, term: &str, now: i64) -> Option<String> {
 }
 
 /// The text in double quotes. Only quotes and backslashes are escaped in it.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len().saturating_add(2));
     quoted.push('"');
     for c in text.chars() {

@@ -51,6 +51,10 @@ impl Known {
         self.id % 7 == 3
     }
 
+    pub(in crate::store) fn has_note(&self) -> bool {
+        self.id.is_multiple_of(7)
+    }
+
     fn time(&self) -> i64 {
         self.made.rt.unwrap_or(self.made.received_at)
     }
@@ -276,7 +280,7 @@ pub(in crate::store) const QUERIES: [(&str, Matches); 18] = [
     ("NOT verdict:valid", |_| true),
     ("trace_id:7", |one| one.id == 7),
     ("id:[5 TO 20] name:Other", |one| (5..=20).contains(&one.id) && one.made.name == 2),
-    ("nEEDLE", |one| one.id % 7 == 0),
+    ("nEEDLE", Known::has_note),
     ("warning:dup*", Known::has_warning),
     ("cs1:x2", |one| one.made.name == 2),
     ("time:>=1970-01-01T00:00:00.005Z", |one| one.time() >= 5),

@@ -97,7 +97,10 @@ fn every_page_loads_with_and_without_entries() {
     assert!(narrowed.contains("<strong>1 entry</strong>"), "{narrowed}");
     assert!(page(&serve, "/?q=nowhere").contains("No entries match."));
     let slip = page(&serve, "/?q=statuss:200");
-    assert!(slip.contains("no entry has the field &#34;statuss&#34;; the nearest is"), "{slip}");
+    assert!(
+        slip.contains("no entry has the field &#34;statuss&#34;; did you mean &#34;status&#34;?"),
+        "{slip}"
+    );
     assert!(page(&serve, "/entries/1").contains("<del class=\"cut\"> sig="));
     assert!(page(&serve, "/keys").contains("<code>k</code>"));
     assert!(page(&serve, "/deliveries").contains("1 valid"));

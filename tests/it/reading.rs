@@ -169,18 +169,35 @@ fn an_unknown_field_is_named() {
     let store = home.open(Options::default());
     append(&store, "{\"name\":\"x\",\"rt\":1,\"cluster\":\"a\"}\n", &KeySet::default());
     drop(store);
-    let status = "note: no entry has the field \"statuss\"; the nearest is \"status\"\n";
+    let status = "note: no entry has the field \"statuss\"; did you mean \"status\"?\n";
     let ran = run_on(&home, &["query", "statuss:200"]).expect(0);
     assert_eq!(ran.stderr, format!("{status}no entry matches\n"));
     assert_eq!(run_on(&home, &["query", "statuss:200", "-o", "jsonl"]).expect(0).stderr, status);
     assert_eq!(run_on(&home, &["export", "statuss:200"]).expect(0).stderr, status);
     let ran = run_on(&home, &["query", "clutser:a"]).expect(0);
-    assert!(ran.stderr.contains("the nearest is \"cluster\""), "{ran}");
+    assert!(ran.stderr.contains("did you mean \"cluster\"?"), "{ran}");
     // Entries have this field, but not with this value.
     let ran = run_on(&home, &["query", "cluster:b"]).expect(0);
     assert_eq!(ran.stderr, "no entry matches\n");
     let ran = run_on(&home, &["query", "verdict=invalid"]).expect(0);
     assert!(ran.stderr.contains("to search the field, write verdict:invalid"), "{ran}");
+}
+
+#[test]
+fn a_field_among_very_many_is_not_unknown() {
+    let home = numbered();
+    let store = home.open(Options::default());
+    for letter in ["m", "n"] {
+        let fields: String = (0..900).map(|n| format!(",\"{letter}{n}\":\"\"")).collect();
+        append(&store, &format!("{{\"name\":\"x\",\"rt\":1{fields}}}\n"), &KeySet::default());
+    }
+    drop(store);
+    for field in ["m899", "n899"] {
+        let ran = run_on(&home, &["query", &format!("{field}:x")]).expect(0);
+        assert_eq!(ran.stderr, "no entry matches\n", "{field}");
+    }
+    let ran = run_on(&home, &["query", "unlike:x"]).expect(0);
+    assert!(ran.stderr.contains("no entry has the field \"unlike\"\n"), "{ran}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The JSON API under `/api/v1/`. `docs/openapi.json` describes it. [`stream`] has the live
 //! entries.
 
+mod fields;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/entries/{id}/raw", get(raw::download))
         .route("/histogram", get(histogram))
         .route("/facets", get(facets))
+        .route("/fields", get(fields::fields))
         .route("/stream", get(stream::stream))
         .route("/deliveries", get(deliveries))
         .route("/stats", get(stats))

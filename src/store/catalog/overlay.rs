@@ -244,12 +244,14 @@ impl<'a> Overlay<'a> {
         self.0.prepare_cached(sql)?.query_row([id], outcome).optional()
     }
 
-    /// The names of the extensions of changed entries: see [`row::extension_names`].
-    pub(in crate::store) fn extension_names(
-        &self,
-        sought: &[&str],
-    ) -> rusqlite::Result<BTreeSet<String>> {
-        row::extension_names(self.0, sought)
+    /// At most `most` names of the extensions of changed entries.
+    pub(in crate::store) fn extension_names(&self, most: usize) -> rusqlite::Result<Vec<String>> {
+        row::extension_names(self.0, 0, most)
+    }
+
+    /// Whether a changed entry has the extension `name`.
+    pub(in crate::store) fn has_extension(&self, name: &str) -> rusqlite::Result<bool> {
+        row::has_extension(self.0, name)
     }
 
     fn has_spellings(&self) -> bool {

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::counts::KeptCounts;
 use self::damaged::LeftOut;
+use self::extension_names::KeptNames;
 use crate::store::catalog::Catalog;
 use crate::store::catalog::overlay::Overlay;
 use crate::store::catalog::segments::Segment;
@@ -54,6 +55,7 @@ struct Shared {
     /// The maximum number of idle databases.
     most_idle: usize,
     kept: KeptCounts,
+    names: KeptNames,
 }
 
 /// Open connections that are not in use, the last used at the end.
@@ -98,6 +100,7 @@ impl Reader {
             idle: Mutex::default(),
             most_idle,
             kept: KeptCounts::default(),
+            names: KeptNames::default(),
         };
         let reader = Reader { shared: Arc::new(shared), interrupt: None, left_out: None };
         reader.catalog(|_| Ok(()))?;

@@ -2,7 +2,7 @@
 //!
 //! Segments have these tables, and the overlay for changed entries.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -510,27 +510,19 @@ fn retyped(wanted: FieldType, text: String) -> Value {
     }
 }
 
-/// The maximum number of names of extensions to read from a file. Names are hostile: each entry may
-/// have its own.
-const MAX_NAMES: usize = 1000;
-
-/// The names of the extensions in a file: all that are among `sought`, and some of the others.
+/// At most `most` names of the extensions in a file, of the entries after the id `after`.
 pub(in crate::store) fn extension_names(
     file: &Connection,
-    sought: &[&str],
-) -> rusqlite::Result<BTreeSet<String>> {
-    let mut some = file.prepare_cached("SELECT DISTINCT name FROM extensions LIMIT ?1")?;
-    let mut names: BTreeSet<String> =
-        some.query_map([MAX_NAMES], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    if names.len() == MAX_NAMES {
-        let mut one = file.prepare_cached("SELECT 1 FROM extensions WHERE name = ?1 LIMIT 1")?;
-        for name in sought {
-            if one.exists([name])? {
-                names.insert((*name).to_owned());
-            }
-        }
-    }
-    Ok(names)
+    after: u64,
+    most: usize,
+) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT DISTINCT name FROM extensions WHERE entry > ?1 LIMIT ?2";
+    file.prepare_cached(sql)?.query_map((after, most), |row| row.get(0))?.collect()
+}
+
+/// Whether an entry in a file has the extension `name`.
+pub(in crate::store) fn has_extension(file: &Connection, name: &str) -> rusqlite::Result<bool> {
+    file.prepare_cached("SELECT 1 FROM extensions WHERE name = ?1 LIMIT 1")?.exists([name])
 }
 
 /// A value as it stands in the column of a known field.
@@ -553,21 +545,6 @@ mod tests {
     use crate::signature::KeySet;
     use crate::store::segment::{SCHEMA, condition};
     use crate::store::sqlite;
-
-    #[test]
-    fn a_name_is_found_among_more_names_than_are_read() {
-        let file = Connection::open_in_memory().unwrap();
-        file.execute_batch("CREATE TABLE extensions (entry, name TEXT)").unwrap();
-        let check = |sought: &[&str], expected: usize| {
-            assert_eq!(extension_names(&file, sought).unwrap().len(), expected, "{sought:?}");
-        };
-        check(&["x"], 0);
-        for n in 0..2 * MAX_NAMES {
-            file.execute("INSERT INTO extensions VALUES (1, ?1)", [format!("n{n}")]).unwrap();
-        }
-        check(&["x"], MAX_NAMES);
-        assert!(extension_names(&file, &["n1999"]).unwrap().contains("n1999"));
-    }
 
     const LATER: &[&str] = &["user_agent", "granted", "status"];
 

@@ -53,6 +53,9 @@ fn every_answer_conforms_to_the_description() {
         ("/api/v1/facets?field=name", 200),
         ("/api/v1/facets?field=trace_id&q=verdict:valid&limit=2", 200),
         ("/api/v1/facets", 400),
+        ("/api/v1/fields", 200),
+        ("/api/v1/fields?prefix=s&limit=3", 200),
+        ("/api/v1/fields?limit=0", 400),
         ("/api/v1/deliveries", 200),
         ("/api/v1/deliveries?limit=1", 200),
         ("/api/v1/deliveries?cursor=x", 400),
@@ -271,4 +274,47 @@ fn lines_are_verified_and_not_stored() {
         conforms("post", "/api/v1/verify", &answer);
     }
     assert_eq!(ask(&serve, "/api/v1/stats")["entries"], 0);
+}
+
+/// The fields that the API names.
+fn fields(serve: &Serve, parameters: &str) -> Vec<(String, String)> {
+    let found = ask(serve, &format!("/api/v1/fields?{parameters}"));
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let fields = found["fields"].as_array().unwrap().iter();
+    fields.map(|field| (text(&field["name"]), text(&field["type"]))).collect()
+}
+
+#[test]
+fn fields_are_named_with_their_types() {
+    let serve = Setup::new().config("[store]\nsegment_entries = 2\n").start();
+    let defined = fields(&serve, "");
+    for (name, kind) in [
+        ("status", "integer"),
+        ("granted", "boolean"),
+        ("time", "time"),
+        ("verdict", "word"),
+        ("src", "text"),
+        ("trace_id", "digits"),
+    ] {
+        assert!(defined.contains(&(name.to_owned(), kind.to_owned())), "{name}: {defined:?}");
+    }
+    let names = |parameters: &str| -> Vec<String> {
+        fields(&serve, parameters).into_iter().map(|(name, _)| name).collect()
+    };
+    // The fields of entries come when they are stored, and stay when their segment is sealed.
+    serve.deliver(br#"{"name":"Ingress","cs1":"x","Status text":"y","id":"z"}"#);
+    assert_eq!(fields(&serve, "").len(), defined.len() + 2);
+    assert_eq!(fields(&serve, "")[defined.len()], ("Status text".to_owned(), "text".to_owned()));
+    serve.deliver(r#"{"name":"Ingress","csä":"x"}"#);
+    serve.deliver(br#"{"name":"Ingress","cs3":"x"}"#);
+    wait_until("sealing", || ask(&serve, "/api/v1/stats")["states"]["sealed"] == 1);
+    for _ in 0..2 {
+        assert_eq!(names("prefix=cs"), ["cs1", "cs3", "csä"]);
+        assert_eq!(names("prefix=CS%C3%A4"), ["csä"]);
+        assert_eq!(names("prefix=CS%C3%84"), [""; 0]);
+        assert_eq!(names("prefix=STAT"), ["status", "Status text"]);
+        assert_eq!(names("prefix=STAT&limit=1"), ["status"]);
+        assert_eq!(names("limit=2"), ["id", "verdict"]);
+        assert_eq!(names("prefix=s1"), [""; 0]);
+    }
 }

@@ -7,7 +7,7 @@ use hashlink::LruCache;
 
 /// Counts by file, and by what was counted in it.
 #[derive(Debug)]
-pub(super) struct Kept<K: ?Sized, T>(Mutex<Files<K, T>>);
+pub(in crate::store::read) struct Kept<K: ?Sized, T>(Mutex<Files<K, T>>);
 
 /// What was counted is the same for many files.
 type Files<K, T> = LruCache<String, Vec<(Arc<K>, T)>>;
@@ -17,17 +17,17 @@ const COUNTS: usize = 2;
 
 impl<K: ?Sized + PartialEq, T: Clone> Kept<K, T> {
     /// Keeps the counts of the last `files` files.
-    pub(super) fn of(files: usize) -> Kept<K, T> {
+    pub(in crate::store::read) fn of(files: usize) -> Kept<K, T> {
         Kept(Mutex::new(LruCache::new(files)))
     }
 
-    pub(super) fn get(&self, file: &str, what: &K) -> Option<T> {
+    pub(in crate::store::read) fn get(&self, file: &str, what: &K) -> Option<T> {
         let mut files = self.files();
         let (_, kept) = files.get(file)?.iter().find(|(of, _)| **of == *what)?;
         Some(kept.clone())
     }
 
-    pub(super) fn put(&self, file: &str, what: &Arc<K>, counted: T) {
+    pub(in crate::store::read) fn put(&self, file: &str, what: &Arc<K>, counted: T) {
         let mut files = self.files();
         let mut counts = files.remove(file).unwrap_or_default();
         counts.retain(|(of, _)| *of != *what);

@@ -5,7 +5,7 @@
 //! other query is counted over its newest [`NEWEST`] matches, and the result says so.
 
 mod buckets;
-mod kept;
+pub(super) mod kept;
 mod tally;
 #[cfg(test)]
 mod tests;
