@@ -159,12 +159,10 @@ pub(super) async fn show(
                 false => Vec::new(),
             };
             let wanted = CountRequest {
-                filter: &filter,
-                range,
-                now: now().get(),
                 buckets: BARS,
                 fields: &fields,
                 values: VALUES,
+                ..CountRequest::of(&filter, range, now().get())
             };
             let counts = reader.counts(&wanted)?;
             Ok((page, counts, hints))
