@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::problem::Problem;
 use crate::clock::now;
 use crate::search::{self, Field, Filter};
-use crate::store::{PageCursor, TimeRange};
+use crate::store::{PageCursor, Stack, TimeRange};
 
 /// The maximum number of entries on a page.
 pub(super) const MAX_LIMIT: usize = 1000;
@@ -46,6 +46,12 @@ pub(super) struct Params {
     pub(super) facets: Option<String>,
     /// The field of which more values are shown.
     pub(super) more: Option<String>,
+    /// What became of the requests in the list.
+    pub(super) state: Option<String>,
+    /// The input of the requests in the list.
+    pub(super) input: Option<String>,
+    /// Whether the decoded body is wanted.
+    pub(super) decoded: Option<String>,
     /// The id of the entry whose row is open.
     pub(super) open: Option<String>,
 }
@@ -71,6 +77,19 @@ impl Params {
 
     pub(super) fn buckets(&self, default: usize) -> Result<usize, Problem> {
         number("buckets", &self.buckets, default, MAX_BUCKETS)
+    }
+
+    /// What the counts of a bucket are split by, or the verdict without the parameter.
+    pub(super) fn by(&self) -> Result<Stack, Problem> {
+        let Some(by) = self.by.as_deref().filter(|by| !by.is_empty()) else {
+            return Ok(Stack::default());
+        };
+        let found = Stack::ALL.into_iter().find(|stack| stack.field().name() == by);
+        found.ok_or_else(|| {
+            let by: String = by.chars().take(40).collect();
+            let expected = "expected verdict, kind, status or input";
+            Problem::parameter("by", format!("found {by:?}, {expected}"))
+        })
     }
 
     pub(super) fn cursor(&self) -> Result<Option<PageCursor>, Problem> {
@@ -130,6 +149,7 @@ mod tests {
             ("limit=x", "limit: found \"x\""),
             ("since=yesterday", "since: found \"yesterday\", expected a time"),
             ("since=1h&until=2h", "until: found \"2h\", expected a time after that of since"),
+            ("by=Kind", "by: found \"Kind\", expected verdict, kind, status or input"),
             ("cursor=x", "cursor: the cursor is not one that a page gave as its next"),
             ("q=status:abc", "query, character 8: found \"abc\", expected a whole number"),
         ] {
@@ -137,6 +157,7 @@ mod tests {
             let problem = [
                 params.limit(50, MAX_LIMIT).err(),
                 params.range().err(),
+                params.by().err(),
                 params.cursor().err(),
                 params.filter().err(),
             ];
@@ -150,10 +171,11 @@ mod tests {
 
     #[test]
     fn nothing_said_is_everything() {
-        let params = params("q=&since=&until=&cursor=&limit=").unwrap();
+        let params = params("q=&since=&until=&cursor=&limit=&by=").unwrap();
         assert_eq!(params.filter().unwrap(), Filter::All);
         assert_eq!(params.range().unwrap(), TimeRange::default());
         assert_eq!(params.cursor().unwrap(), None);
+        assert_eq!(params.by().unwrap(), Stack::Verdict);
         assert_eq!(params.limit(50, MAX_LIMIT).unwrap(), 50);
     }
 }

@@ -55,6 +55,10 @@ impl Known {
         self.id.is_multiple_of(7)
     }
 
+    pub(in crate::store) fn input(&self) -> &'static str {
+        if self.made.principal == 3 { "portal" } else { "default" }
+    }
+
     fn time(&self) -> i64 {
         self.made.rt.unwrap_or(self.made.received_at)
     }
@@ -256,7 +260,7 @@ fn stored(known: &Known) -> EntryMetadata<'static> {
         id: known.id,
         received_at: Millis::saturating(known.made.received_at),
         delivery: 1,
-        input: "default",
+        input: known.input(),
         delivery_count: 1,
     }
 }

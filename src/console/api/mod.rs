@@ -1,6 +1,7 @@
 //! The JSON API under `/api/v1/`. `docs/openapi.json` describes it. [`stream`] has the live
 //! entries.
 
+mod counts;
 mod fields;
 mod stream;
 
@@ -21,14 +22,11 @@ use super::problem::Problem;
 use super::{Console, raw};
 use crate::clock::now;
 use crate::entry::record::Origin;
-use crate::entry::{Millis, Record, VerdictName, lines};
+use crate::entry::{Record, VerdictName, lines};
 use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::random;
 use crate::signature::{FailureBudget, KeySet, Seed};
-use crate::store::{
-    BadCursor, CountRequest, Counts, Quarantined, Reader, Refused, Stats, StoreError,
-    StoredDelivery,
-};
+use crate::store::{BadCursor, Quarantined, Reader, Refused, Stats, StoreError, StoredDelivery};
 
 /// `GET /api/openapi.json`: the description of the API in OpenAPI 3.1.
 pub(super) async fn description() -> Response {
@@ -43,8 +41,8 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/entries", get(entries))
         .route("/entries/{id}", get(entry))
         .route("/entries/{id}/raw", get(raw::download))
-        .route("/histogram", get(histogram))
-        .route("/facets", get(facets))
+        .route("/histogram", get(counts::histogram))
+        .route("/facets", get(counts::facets))
         .route("/fields", get(fields::fields))
         .route("/stream", get(stream::stream))
         .route("/deliveries", get(deliveries))
@@ -100,100 +98,6 @@ async fn entry(
     let number = id.parse().map_err(|_| missing())?;
     let found = console.read(move |reader| reader.entry(number)).await?;
     found.map(Json).ok_or_else(missing)
-}
-
-#[derive(Serialize)]
-struct HistogramAnswer {
-    /// The number of entries that were counted.
-    entries: u64,
-    /// Whether all matches were counted. If not, only the newest 50,000 were.
-    complete: bool,
-    /// The width of a bucket in milliseconds.
-    width_ms: i64,
-    /// The buckets of the whole range, oldest first. Empty buckets are included.
-    buckets: Vec<Bucket>,
-}
-
-#[derive(Serialize)]
-struct Bucket {
-    start: Millis,
-    entries: u64,
-    verdicts: BTreeMap<String, u64>,
-}
-
-#[derive(Serialize)]
-struct FacetsAnswer {
-    field: String,
-    entries: u64,
-    complete: bool,
-    /// The most common values first.
-    values: Vec<ValueCount>,
-    /// Entries with a value that is not listed.
-    other: u64,
-    /// Entries without the field.
-    missing: u64,
-}
-
-#[derive(Serialize)]
-struct ValueCount {
-    value: String,
-    entries: u64,
-}
-
-/// `GET /api/v1/histogram?q=&since=&until=&buckets=`
-async fn histogram(
-    State(console): State<Arc<Console>>,
-    params: Params,
-) -> Result<Json<HistogramAnswer>, Problem> {
-    let (filter, range, buckets) = (params.filter()?, params.range()?, params.buckets(60)?);
-    let counts = console
-        .read(move |reader| {
-            let now = now().get();
-            reader.counts(&CountRequest {
-                filter: &filter,
-                range,
-                now,
-                buckets,
-                fields: &[],
-                values: 0,
-            })
-        })
-        .await?;
-    let Counts { entries, complete, width, buckets, .. } = counts;
-    let bucket = |(start, verdicts): (i64, BTreeMap<String, u64>)| Bucket {
-        start: Millis::saturating(start),
-        entries: verdicts.values().sum(),
-        verdicts,
-    };
-    let buckets = buckets.into_iter().map(bucket).collect();
-    Ok(Json(HistogramAnswer { entries, complete, width_ms: width, buckets }))
-}
-
-/// `GET /api/v1/facets?q=&since=&until=&field=&limit=`
-async fn facets(
-    State(console): State<Arc<Console>>,
-    params: Params,
-) -> Result<Json<FacetsAnswer>, Problem> {
-    let (filter, range, field) = (params.filter()?, params.range()?, params.field()?);
-    let values = params.limit(10, MAX_LIMIT)?;
-    let counts = console
-        .read(move |reader| {
-            let (fields, now) = (&[field], now().get());
-            reader.counts(&CountRequest { filter: &filter, range, now, buckets: 0, fields, values })
-        })
-        .await?;
-    let (entries, complete) = (counts.entries, counts.complete);
-    let one = counts.fields.into_iter().next();
-    let one = one.ok_or_else(|| Problem::not_found("nothing was counted"))?;
-    let facet = |(value, entries)| ValueCount { value, entries };
-    Ok(Json(FacetsAnswer {
-        field: one.field.name().to_owned(),
-        entries,
-        complete,
-        values: one.values.into_iter().map(facet).collect(),
-        other: one.other,
-        missing: one.missing,
-    }))
 }
 
 /// Deliveries, refused requests and quarantined bodies, newest first.

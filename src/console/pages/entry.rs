@@ -215,7 +215,7 @@ impl SpellingRow {
         let line = spelled.line.as_deref().map(String::from_utf8_lossy);
         SpellingRow {
             line: line.map(|line| SafeText::truncated(&line, LONGEST_SPELLING)),
-            link: Link::delivery(spelled.delivery),
+            link: Link::to_delivery(spelled.delivery),
             delivery: spelled.delivery,
             times: plural(spelled.count, "time", "times"),
         }
@@ -226,7 +226,7 @@ impl DeliveryFacts {
     fn new(delivered: StoredDelivery) -> DeliveryFacts {
         DeliveryFacts {
             id: delivered.id,
-            link: Link::delivery(delivered.id),
+            link: Link::to_delivery(delivered.id),
             at: TimeTag(delivered.received_at),
             peer: SafeText::truncated(&delivered.peer, 200),
             size: bytes(delivered.bytes),

@@ -37,6 +37,21 @@ impl Link {
         Link(format!("/entries/{id}"))
     }
 
+    /// The page of the delivery `id`.
+    pub(super) fn to_delivery(id: u64) -> Link {
+        Link(format!("/deliveries/{id}"))
+    }
+
+    /// The page of a request that the receiver kept.
+    pub(super) fn to_request(number: u64) -> Link {
+        Link(format!("/deliveries/requests/{number}"))
+    }
+
+    /// The page of a body in quarantine.
+    pub(super) fn to_quarantined(id: u64) -> Link {
+        Link(format!("/deliveries/quarantine/{id}"))
+    }
+
     /// The entries that were first received in the delivery `id`.
     pub(super) fn delivery(id: u64) -> Link {
         Link::new("/", &[("q", &format!("delivery:{id}"))])

@@ -48,6 +48,11 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/entries/{id}", get(entry::show))
         .route("/entries/{id}/raw", get(raw::download))
         .route("/deliveries", get(deliveries::show))
+        .route("/deliveries/{id}", get(deliveries::delivery::show))
+        .route("/deliveries/requests/{number}", get(deliveries::delivery::kept))
+        .route("/deliveries/requests/{number}/body", get(deliveries::delivery::body))
+        .route("/deliveries/quarantine/{id}", get(deliveries::delivery::quarantined))
+        .route("/deliveries/quarantine/{id}/body", get(deliveries::delivery::quarantined_body))
         .route("/keys", get(keys::show))
         .route("/overview", get(overview::show))
         .route("/healthline", get(shell::health_line))
@@ -128,6 +133,7 @@ const ASSETS: [Asset; 4] = [
             include_str!("../assets/vendor/idiomorph.min.js"),
             include_str!("../assets/frame.js"),
             include_str!("../assets/explore.js"),
+            include_str!("../assets/deliveries.js"),
         ],
     },
     Asset { name: "icon.svg", kind: "image/svg+xml", texts: &[include_str!("../assets/icon.svg")] },

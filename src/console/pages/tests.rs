@@ -98,6 +98,7 @@ fn counts(value: &str, complete: bool) -> Counts {
         complete,
         width: 60_000,
         buckets: vec![(0, BTreeMap::from(verdicts)), (60_000, BTreeMap::new())],
+        not_valid: vec![1, 0],
         fields: fields.collect(),
     }
 }

@@ -64,6 +64,12 @@ impl SafeText {
         shown
     }
 
+    /// Texts as lines.
+    pub(super) fn joined(lines: &[SafeText]) -> SafeText {
+        let lines: Vec<_> = lines.iter().map(|line| line.0.as_str()).collect();
+        SafeText(lines.join("\n"))
+    }
+
     /// The whole of a text with its line breaks. Only for text of the program itself.
     pub(super) fn multiline(text: &str) -> SafeText {
         let lines: Vec<_> = text.lines().map(|line| SafeText::new(line).0).collect();

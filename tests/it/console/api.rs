@@ -52,6 +52,13 @@ fn every_answer_conforms_to_the_description() {
         ("/api/v1/histogram?buckets=501", 400),
         ("/api/v1/facets?field=name", 200),
         ("/api/v1/facets?field=trace_id&q=verdict:valid&limit=2", 200),
+        ("/api/v1/histogram?by=verdict", 200),
+        ("/api/v1/histogram?by=kind&q=verdict:valid", 200),
+        ("/api/v1/histogram?by=status", 200),
+        ("/api/v1/histogram?by=input&buckets=3", 200),
+        ("/api/v1/histogram?by=name", 400),
+        ("/api/v1/facets?field=name&prefix=a", 200),
+        ("/api/v1/facets?field=trace_id&prefix=", 200),
         ("/api/v1/facets", 400),
         ("/api/v1/fields", 200),
         ("/api/v1/fields?prefix=s&limit=3", 200),
@@ -274,6 +281,39 @@ fn lines_are_verified_and_not_stored() {
         conforms("post", "/api/v1/verify", &answer);
     }
     assert_eq!(ask(&serve, "/api/v1/stats")["entries"], 0);
+}
+
+#[test]
+fn values_are_completed() {
+    let serve = Setup::new().config("[store]\nsegment_entries = 3\n").start();
+    let names = ["Ingress", "ingress", "Authz.a", "In", "Österreich"];
+    for (n, name) in names.into_iter().chain(names).enumerate() {
+        let entry = json!({"name": name, "rt": n, "cs1": format!("{name}{}", n % 2), "n": n});
+        serve.deliver(entry.to_string());
+    }
+    serve.deliver(r#"{"rt":1}"#);
+    wait_until("sealing", || ask(&serve, "/api/v1/stats")["states"]["sealed"].as_u64() > Some(2));
+    let check = |parameters: &str, values: &[(&str, u64)], other: u64| {
+        let facets = ask(&serve, &format!("/api/v1/facets?{parameters}"));
+        let expected: Vec<_> =
+            values.iter().map(|(value, count)| json!({"value": value, "entries": count})).collect();
+        assert_eq!(facets["values"], json!(expected), "{parameters}");
+        assert_eq!((&facets["other"], &facets["entries"]), (&json!(other), &json!(11)), "{facets}");
+        assert_eq!(
+            (&facets["missing"], &facets["complete"]),
+            (&json!(1), &json!(true)),
+            "{facets}"
+        );
+    };
+    check("field=name&prefix=IN", &[("In", 2), ("Ingress", 2), ("ingress", 2)], 4);
+    check("field=name&prefix=in&limit=1", &[("In", 2)], 8);
+    check("field=name&prefix=x", &[], 10);
+    check("field=name&prefix=&limit=1", &[("Authz.a", 2)], 8);
+    check("field=name&prefix=%C3%96S", &[("Österreich", 2)], 8);
+    check("field=name&prefix=%C3", &[], 10);
+    // The summaries do not have these fields.
+    check("field=cs1&prefix=AUTHZ.", &[("Authz.a0", 1), ("Authz.a1", 1)], 8);
+    check("field=n&prefix=9", &[("9", 1)], 9);
 }
 
 /// The fields that the API names.

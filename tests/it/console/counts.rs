@@ -16,7 +16,12 @@ struct Model {
     src: Option<String>,
     status: u64,
     signer: usize,
+    /// The number of its delivery.
+    batch: usize,
 }
+
+/// The number of entries of a delivery.
+const BATCH: usize = 50;
 
 impl Model {
     fn verdict(&self, known: usize) -> &'static str {
@@ -25,6 +30,15 @@ impl Model {
             signer if signer <= known => "valid",
             _ => "invalid",
         }
+    }
+
+    /// Some segments have entries of one input, and others those of two.
+    fn input(&self) -> &'static str {
+        if self.path() == "/audit-logs" { "default" } else { "portal" }
+    }
+
+    fn path(&self) -> &'static str {
+        if self.batch % 3 == 1 { "/portal" } else { "/audit-logs" }
     }
 
     fn value(&self, field: &str, known: usize) -> Option<String> {
@@ -46,7 +60,7 @@ const SPAN: i64 = 36 * 3_600_000;
 
 fn models(random: &mut Rng, count: usize) -> Vec<Model> {
     (0..count)
-        .map(|_| Model {
+        .map(|number| Model {
             rt: BEGIN + random.i64(0..SPAN),
             name: match random.u8(..12) {
                 0..5 => "Ingress".to_owned(),
@@ -55,6 +69,7 @@ fn models(random: &mut Rng, count: usize) -> Vec<Model> {
             src: (random.u8(..3) > 0).then(|| format!("10.0.0.{}", random.u8(..20))),
             status: [200, 201, 403, 500][random.usize(..4)],
             signer: random.usize(..3),
+            batch: number / BATCH,
         })
         .collect()
 }
@@ -132,6 +147,8 @@ fn check(serve: &Serve, models: &[Model], known: usize, asked: &CountQuery<'_>, 
     }
     assert_eq!(counted, found.len() as u64, "{target}: the buckets leave some out");
 
+    check_stacks(serve, &found, known, asked, most);
+
     for field in ["name", "src", "status", "verdict", "kind"] {
         let target = format!("/api/v1/facets?{}&field={field}&limit=4", asked.target());
         let facets = get(serve, &target).json();
@@ -153,6 +170,41 @@ fn check(serve: &Serve, models: &[Model], known: usize, asked: &CountQuery<'_>, 
             assert_eq!(Some(&one["entries"].as_u64().unwrap()), expected.get(value), "{target}");
         }
         assert_eq!(facets["other"], all - counts.iter().sum::<u64>(), "{target}");
+    }
+}
+
+/// Checks the histograms that are not split by the verdict.
+fn check_stacks(
+    serve: &Serve,
+    found: &[&Model],
+    known: usize,
+    asked: &CountQuery<'_>,
+    most: usize,
+) {
+    for by in ["kind", "status", "input"] {
+        let target = format!("/api/v1/histogram?{}&buckets={most}&by={by}", asked.target());
+        let histogram = get(serve, &target).json();
+        assert_eq!(
+            (&histogram["entries"], &histogram["complete"]),
+            (&json!(found.len()), &json!(true))
+        );
+        let width = histogram["width_ms"].as_i64().unwrap();
+        for bucket in histogram["buckets"].as_array().unwrap() {
+            let start = millis(&bucket["start"]);
+            let mut expected: BTreeMap<String, u64> = BTreeMap::new();
+            let mut not_valid = 0;
+            for one in found.iter().filter(|one| (start..start + width).contains(&one.rt)) {
+                let word = match by {
+                    "kind" => one.value("kind", known).unwrap(),
+                    "status" => format!("{}xx", one.status / 100),
+                    _ => one.input().to_owned(),
+                };
+                *expected.entry(word).or_default() += 1;
+                not_valid += u64::from(one.verdict(known) != "valid");
+            }
+            assert_eq!(bucket["counts"], json!(expected), "{target}: {bucket}");
+            assert_eq!(bucket["not_valid"], not_valid, "{target}: {bucket}");
+        }
     }
 }
 
@@ -188,17 +240,25 @@ fn check_all(serve: &Serve, models: &[Model], known: usize, random: &mut Rng) {
 fn counts_match_a_naive_model() {
     let mut random = Rng::with_seed(7);
     let signers = [Signer::new("k1"), Signer::new("k2")];
-    let serve = Setup::new()
+    let mut serve = Setup::new()
         .file("jwks.json", jwks(&[&signers[0]]))
-        .config("[store]\nsegment_entries = 90\n[keys]\njwks = 'jwks.json'\nrefresh = '1s'\n")
+        .config(
+            "[store]\nsegment_entries = 90\n[keys]\njwks = 'jwks.json'\nrefresh = '1s'\n\
+             [[input]]\nname = 'default'\npath = '/audit-logs'\nauthorization = 'x'\n\
+             [[input]]\nname = 'portal'\npath = '/portal'\nauthorization = 'x'\n",
+        )
         .start();
+    serve.authorization = "x".to_owned();
     let mut models = models(&mut random, 700);
     // Two entries with the same time must both be counted.
     models[1].rt = models[0].rt;
-    for (at, some) in models.chunks(50).enumerate() {
-        let lines: Vec<_> =
-            some.iter().enumerate().map(|(n, model)| line(at * 50 + n, model, &signers)).collect();
-        assert_eq!(serve.deliver(lines.join("\n"))["stored"], some.len());
+    for (at, some) in models.chunks(BATCH).enumerate() {
+        let lines: Vec<_> = some
+            .iter()
+            .enumerate()
+            .map(|(n, model)| line(at * BATCH + n, model, &signers))
+            .collect();
+        assert_eq!(serve.deliver_to(some[0].path(), lines.join("\n"))["stored"], some.len());
     }
     check_all(&serve, &models, 1, &mut random);
     wait_until("sealing", || ask(&serve, "/api/v1/stats")["states"]["sealed"].as_u64() > Some(5));

@@ -2,10 +2,11 @@
 //!
 //! A query for a range of time, or for fields that the summaries have, is counted exactly: by the
 //! summaries of sealed segments that are entirely in the range, and entry by entry in the others. Any
-//! other query is counted over its newest [`NEWEST`] matches, and the result says so.
+//! other query is counted over its newest matches, [`NEWEST`] by default, and the result says so.
 
 mod buckets;
 pub(super) mod kept;
+mod stack;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 pub use buckets::Buckets;
+pub use stack::Stack;
 pub use tally::FieldCounts;
 
 use self::buckets::{HOUR, MINUTE};
 use self::kept::Kept;
-use self::tally::{Tally, What};
+use self::tally::{ENDLESS, Tally, What};
 use self::totals::SegmentTotals;
 use crate::search::{Field, Filter, Test};
 use crate::store::catalog::segments::Segment;
@@ -33,8 +35,11 @@ use crate::store::read::query::{Query, TimeRange, Window};
 use crate::store::segment::row::Ids;
 use crate::store::sqlite::Database;
 
-/// The maximum number of matches that are counted entry by entry.
+/// The maximum number of matches that are counted entry by entry, unless a request says another.
 pub const NEWEST: usize = if cfg!(test) { 40 } else { 50_000 };
+
+/// The number of entries of a segment that are counted by one thread.
+const CHUNK: usize = if cfg!(test) { 3 } else { 2500 };
 
 /// The fields whose values are in the summaries of sealed segments, or in an index.
 pub const SUMMARISED: [&str; 6] = ["verdict", "warning", "kind", "name", "principal_id", "src"];
@@ -84,10 +89,34 @@ pub struct CountRequest<'a> {
     pub now: i64,
     /// The maximum number of buckets of time. 0 for none.
     pub buckets: usize,
+    /// What the counts of a bucket are split by.
+    pub by: Stack,
     /// The fields whose values are counted.
     pub fields: &'a [Field],
     /// The maximum number of values per field.
     pub values: usize,
+    /// Only values that begin with this are listed, whatever the case of ASCII letters. Entries with
+    /// another value are counted with those whose value is not listed.
+    pub prefix: &'a str,
+    /// The maximum number of matches that are counted entry by entry.
+    pub newest: usize,
+}
+
+impl<'a> CountRequest<'a> {
+    /// A request to count entries, without buckets and fields.
+    pub fn of(filter: &'a Filter, range: TimeRange, now: i64) -> CountRequest<'a> {
+        CountRequest {
+            filter,
+            range,
+            now,
+            buckets: 0,
+            by: Stack::default(),
+            fields: &[],
+            values: 0,
+            prefix: "",
+            newest: NEWEST,
+        }
+    }
 }
 
 /// The result of a count.
@@ -95,14 +124,16 @@ pub struct CountRequest<'a> {
 pub struct Counts {
     /// The number of entries counted.
     pub entries: u64,
-    /// Whether all matches were counted. Else only the newest [`NEWEST`] were.
+    /// Whether all matches were counted. Else only the newest were, as many as the request says.
     pub complete: bool,
     /// The width of a bucket, in milliseconds.
     pub width: i64,
     /// The buckets of the whole range, oldest first, including empty ones: the start, in
-    /// milliseconds since the epoch, and the number of entries with each verdict. A range without a
-    /// start begins at the first entry.
+    /// milliseconds since the epoch, and the number of entries with each verdict, or each word of
+    /// another [`Stack`]. A range without a start begins at the first entry.
     pub buckets: Vec<(i64, BTreeMap<String, u64>)>,
+    /// The number of entries that are not valid in each bucket.
+    pub not_valid: Vec<u64>,
     /// The counts of the fields, in the requested order.
     pub fields: Vec<FieldCounts>,
 }
@@ -128,8 +159,7 @@ impl Reader {
     fn count_all(&self, wanted: &CountRequest<'_>) -> Result<Counts, StoreError> {
         let times = times(wanted.range);
         let stretch = stretch(wanted, &self.segments()?);
-        let fields = wanted.fields.to_vec();
-        let mut all = Tally::new(What { filter: wanted.filter.clone(), fields, stretch });
+        let mut all = Tally::new(What::of(wanted, wanted.filter.clone(), stretch));
         let what = Arc::clone(all.what());
         let kept = |segment: &Segment| {
             let kept = &self.shared.kept.tallies;
@@ -138,7 +168,7 @@ impl Reader {
         let empty = all.clone();
         let count = |first_id| self.count_segment(first_id, &empty, &times);
         for (_, Stored { tally, .. }) in self.count_segments(&times, kept, count)? {
-            all.merge(tally);
+            all.merge_values(tally, wanted.prefix);
         }
         Ok(all.counts(wanted, true))
     }
@@ -236,11 +266,11 @@ impl Reader {
     fn count_newest(&self, wanted: &CountRequest<'_>) -> Result<Counts, StoreError> {
         let query = Arc::new(Query::new(wanted.filter));
         let window: Window = query.window(wanted.range, self.greatest_id()?);
-        let mut merge = Merge::new(self, query, window, NEWEST)?;
+        let mut merge = Merge::new(self, query, window, wanted.newest)?;
         let (mut by_segment, mut found): (BTreeMap<u64, Vec<u64>>, usize) = Default::default();
         let mut complete = true;
         while let Some(next) = merge.next()? {
-            if found == NEWEST {
+            if found == wanted.newest {
                 complete = false;
                 break;
             }
@@ -248,25 +278,34 @@ impl Reader {
             by_segment.entry(next.first_id).or_default().push(next.key.id);
         }
         // They are known to match.
-        let fields = wanted.fields.to_vec();
-        let empty = Tally::new(What { filter: Filter::All, fields, stretch: MINUTE });
-        let segments: Vec<_> = by_segment.into_iter().collect();
-        let tallies: Vec<_> = segments
+        let stretch = if wanted.buckets == 0 { ENDLESS } else { MINUTE };
+        let empty = Tally::new(What::of(wanted, Filter::All, stretch));
+        let chunks: Vec<_> = by_segment
+            .iter_mut()
+            .flat_map(|(first_id, ids)| {
+                // In the order of the file.
+                ids.sort_unstable();
+                ids.chunks(CHUNK).map(move |ids| (*first_id, ids))
+            })
+            .collect();
+        let tallies: Vec<Tally> = chunks
             .par_iter()
             .map(|(first_id, ids)| self.count_ids(*first_id, ids, &empty))
             .collect::<Result<_, _>>()?;
         let mut all = empty;
-        tallies.into_iter().for_each(|tally| all.merge(tally));
+        tallies.into_iter().for_each(|tally| all.merge_values(tally, wanted.prefix));
         Ok(all.counts(wanted, complete))
     }
 
-    /// Counts these entries of one segment.
+    /// Counts these entries of one segment, in order of id.
     fn count_ids(&self, first_id: u64, ids: &[u64], empty: &Tally) -> Result<Tally, StoreError> {
         let counted = self.visit(
             first_id,
             |overlay, segment| {
                 let mut tally = empty.clone();
-                let overlaid = overlay.overlaid(&Ids::Range(segment.first_id..=segment.end()))?;
+                let (first, last) = (ids.first().copied(), ids.last().copied());
+                let among = first.unwrap_or(segment.first_id)..=last.unwrap_or(segment.end());
+                let overlaid = overlay.overlaid(&Ids::Range(among))?;
                 let is_overlaid = |id: &u64| overlaid.binary_search(id).is_ok();
                 let (changed, own): (Vec<u64>, Vec<u64>) =
                     ids.iter().copied().partition(is_overlaid);
@@ -274,7 +313,7 @@ impl Reader {
                 Ok((tally, own))
             },
             |database, _, (mut tally, own)| {
-                tally.add(database, &Ids::List(&own), EVER, 1)?;
+                tally.add(database, &Ids::of(&own), EVER, 1)?;
                 Ok(tally)
             },
         )?;
@@ -308,8 +347,12 @@ fn is_within(time: Option<(i64, i64)>, times: &Range<i64>) -> bool {
     time.is_none_or(|(least, greatest)| times.start <= least && greatest < times.end)
 }
 
-/// An hour if the buckets over these segments are at least as wide, or else a minute.
+/// An hour if the buckets over these segments are at least as wide, or else a minute. [`ENDLESS`]
+/// without buckets.
 fn stretch(wanted: &CountRequest<'_>, segments: &[Segment]) -> i64 {
+    if wanted.buckets == 0 {
+        return ENDLESS;
+    }
     let closed = segments.iter().filter_map(|segment| segment.closed.as_ref()?.time);
     let (least, greatest): (Vec<_>, Vec<_>) = closed.unzip();
     let last = greatest.into_iter().max().max(Some(wanted.now));
@@ -318,5 +361,5 @@ fn stretch(wanted: &CountRequest<'_>, segments: &[Segment]) -> i64 {
     let is_wide = since.zip(last).is_some_and(|(since, last)| {
         Buckets::over(since, last.max(since), wanted.buckets).width >= HOUR
     });
-    if is_wide || wanted.buckets == 0 { HOUR } else { MINUTE }
+    if is_wide { HOUR } else { MINUTE }
 }

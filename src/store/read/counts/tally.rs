@@ -1,5 +1,8 @@
 //! Adds up counts, of one segment and then of all.
 //!
+//! The summaries of a segment do not have the input of its entries. Most segments have one input;
+//! those that have several are counted in groups by SQLite.
+//!
 //! The current versions of overlaid entries are counted, and their old versions are subtracted from
 //! the summaries.
 
@@ -11,11 +14,12 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Row, params_from_iter};
 
 use super::buckets::{Buckets, MINUTE};
-use super::{CountRequest, Counts};
+use super::{CountRequest, Counts, Stack};
 use crate::entry::fields::FieldType;
-use crate::search::{Field, Filter};
+use crate::search::{self, Field, Filter};
 use crate::store::schema::Columns;
 use crate::store::segment::condition::{Sql, with_warning};
+use crate::store::segment::packed::SEARCHED;
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
 
@@ -31,11 +35,11 @@ pub struct FieldCounts {
     pub missing: u64,
 }
 
-/// Counts by minute or hour and by verdict, and by the values of some fields.
+/// Counts by stretches of time, and by the values of some fields.
 #[derive(Clone, Debug)]
 pub(super) struct Tally {
     /// By the beginning of each stretch, in minutes since the epoch.
-    minutes: HashMap<i64, BTreeMap<String, i64>>,
+    minutes: HashMap<i64, Stretch>,
     fields: Vec<FieldTally>,
     what: Arc<What>,
 }
@@ -47,8 +51,29 @@ pub(super) struct What {
     pub(super) filter: Filter,
     /// The fields whose values are counted.
     pub(super) fields: Vec<Field>,
-    /// The length of a stretch, in milliseconds: a minute or an hour.
+    /// The length of a stretch, in milliseconds: a minute, an hour, or [`ENDLESS`].
     pub(super) stretch: i64,
+    /// What the counts of a stretch are split by.
+    pub(super) by: Stack,
+}
+
+impl What {
+    /// What `wanted` counts of the entries that pass `filter`.
+    pub(super) fn of(wanted: &CountRequest<'_>, filter: Filter, stretch: i64) -> What {
+        let by = if stretch == ENDLESS { Stack::default() } else { wanted.by };
+        What { filter, fields: wanted.fields.to_vec(), stretch, by }
+    }
+}
+
+/// The length of a stretch if no buckets are wanted.
+pub(super) const ENDLESS: i64 = i64::MAX;
+
+/// The entries of a stretch of time.
+#[derive(Clone, Debug, Default)]
+struct Stretch {
+    /// By the words of what they are split by.
+    words: BTreeMap<String, i64>,
+    not_valid: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -84,15 +109,10 @@ impl Tally {
 
     /// Adds the summaries of a sealed segment.
     pub(super) fn add_summaries(&mut self, segment: &Database) -> rusqlite::Result<()> {
-        // The summaries have the same columns in every version.
-        let mut sql = Sql::default();
-        sql.push("SELECT minute, verdict, entries FROM minutes WHERE ")
-            .add(&self.condition(Columns::NEWEST));
-        let mut statement = segment.prepare_cached(&sql.text)?;
-        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
-        while let Some(row) = rows.next()? {
-            self.count_verdict(row.get(0)?, row.get_ref(1)?.as_str()?, row.get(2)?);
+        if self.what.by == Stack::Input && !segment.columns().are_packed() {
+            return self.add_between(segment, i64::MIN, i64::MAX);
         }
+        self.add_minutes(segment)?;
         let mut statement =
             segment.prepare_cached("SELECT sort, value, entries FROM summary WHERE field = ?1")?;
         for tally in &mut self.fields {
@@ -109,6 +129,47 @@ impl Tally {
                     _ => tally.unnamed += entries,
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Adds the entries of each stretch of a sealed segment.
+    fn add_minutes(&mut self, segment: &Database) -> rusqlite::Result<()> {
+        // The summaries have the same columns in every version.
+        let summarised = self.condition(Columns::NEWEST);
+        let mut sql = Sql::from("SELECT ");
+        match (self.what.by, self.what.stretch) {
+            (Stack::Verdict, ENDLESS) if self.what.filter == Filter::All => {
+                sql.push("0, value, value, entries FROM summary WHERE field = 'verdict'");
+            }
+            (Stack::Input, _) => match only_input(segment)? {
+                Some(input) => {
+                    sql.push("minute, verdict, ").bind(input).push(", entries FROM minutes WHERE ");
+                    sql.add(&summarised);
+                }
+                None => {
+                    let minutes = self.what.stretch / MINUTE;
+                    sql.push("start, CASE WHEN verdict_word IS NULL THEN 'valid' END, ");
+                    sql.push("(SELECT input FROM combinations WHERE id = combination), entries");
+                    sql.push(" FROM (SELECT time / 60000 / ")
+                        .bind(minutes)
+                        .push(" * ")
+                        .bind(minutes);
+                    sql.push(" AS start, combination, verdict_word, count(*) AS entries FROM ");
+                    sql.push(SEARCHED).push(" WHERE ").add(&self.condition(segment.columns()));
+                    sql.push(" GROUP BY 1, 2, 3)");
+                }
+            },
+            (by, _) => {
+                sql.push("minute, verdict, ").push(by.field().name());
+                sql.push(", entries FROM minutes WHERE ").add(&summarised);
+            }
+        }
+        let mut statement = segment.prepare_cached(&sql.text)?;
+        let mut rows = statement.query(params_from_iter(&sql.parameters))?;
+        while let Some(row) = rows.next()? {
+            let is_valid = row.get_ref(1)?.as_str_or_null()? == Some("valid");
+            self.count_entries(row.get(0)?, is_valid, row.get_ref(2)?, row.get(3)?);
         }
         Ok(())
     }
@@ -151,14 +212,24 @@ impl Tally {
 
     /// Adds another count.
     pub(super) fn merge(&mut self, other: Tally) {
-        for (minute, verdicts) in other.minutes {
-            for (verdict, entries) in verdicts {
-                self.count_verdict(minute, &verdict, entries);
+        self.merge_values(other, "");
+    }
+
+    /// Adds another count. Only values that begin with `prefix` are named.
+    pub(super) fn merge_values(&mut self, other: Tally, prefix: &str) {
+        for (minute, more) in other.minutes {
+            let stretch = self.minutes.entry(minute).or_default();
+            stretch.not_valid += more.not_valid;
+            for (word, entries) in more.words {
+                *stretch.words.entry(word).or_default() += entries;
             }
         }
         for (tally, other) in self.fields.iter_mut().zip(other.fields) {
             for (value, entries) in other.values {
-                *tally.values.entry(value).or_default() += entries;
+                match search::completes(&value, prefix) {
+                    true => *tally.values.entry(value).or_default() += entries,
+                    false => tally.unnamed += entries,
+                }
             }
             tally.unnamed += other.unnamed;
             tally.missing += other.missing;
@@ -167,16 +238,16 @@ impl Tally {
 
     /// Converts to the requested result.
     pub(super) fn counts(self, wanted: &CountRequest<'_>, complete: bool) -> Counts {
-        let entries: i64 = self.minutes.values().flat_map(BTreeMap::values).sum();
-        let counted = |minute: &(&i64, &BTreeMap<String, i64>)| minute.1.values().any(|n| *n > 0);
+        let entries: i64 = self.minutes.values().flat_map(|one| one.words.values()).sum();
+        let counted = |minute: &(&i64, &Stretch)| minute.1.words.values().any(|n| *n > 0);
         let minutes = || self.minutes.iter().filter(counted).map(|(minute, _)| *minute);
         // The requested range. Where it is open, the range of the entries.
-        let since = wanted.range.since.or(minutes().min().map(|minute| minute * MINUTE));
+        let since = wanted.range.since.or(minutes().min().map(|at| at.saturating_mul(MINUTE)));
         let last = match wanted.range.until {
             Some(until) => Some(until.saturating_sub(1)),
             None => minutes()
                 .max()
-                .map(|minute| minute * MINUTE + self.what.stretch - 1)
+                .map(|at| at.saturating_mul(MINUTE).saturating_add(self.what.stretch - 1))
                 .max(Some(wanted.now)),
         };
         let mut counts = Counts { entries: number(entries), complete, ..Counts::default() };
@@ -184,14 +255,17 @@ impl Tally {
             let buckets =
                 Buckets::of_width(self.what.stretch, since, last.max(since), wanted.buckets);
             let mut all: Vec<_> = buckets.starts().map(|start| (start, BTreeMap::new())).collect();
-            for (minute, verdicts) in &self.minutes {
+            let mut not_valid = vec![0; all.len()];
+            for (minute, stretch) in &self.minutes {
                 let at = buckets.of(minute.saturating_mul(MINUTE).max(buckets.first));
-                let Some((_, bucket)) = at.and_then(|at| all.get_mut(at)) else { continue };
-                for (verdict, entries) in verdicts.iter().filter(|(_, entries)| **entries > 0) {
-                    *bucket.entry(verdict.clone()).or_default() += number(*entries);
+                let bucket = at.and_then(|at| all.get_mut(at).zip(not_valid.get_mut(at)));
+                let Some(((_, words), not_valid)) = bucket else { continue };
+                for (word, entries) in stretch.words.iter().filter(|(_, entries)| **entries > 0) {
+                    *words.entry(word.clone()).or_default() += number(*entries);
                 }
+                *not_valid += number(stretch.not_valid);
             }
-            (counts.width, counts.buckets) = (buckets.width, all);
+            (counts.width, counts.buckets, counts.not_valid) = (buckets.width, all, not_valid);
         }
         counts.fields = self.fields.into_iter().map(|field| field.counts(wanted.values)).collect();
         counts
@@ -203,7 +277,8 @@ impl Tally {
 
     /// What [`count_row`](Self::count_row) reads.
     fn values(&self, columns: Columns) -> Sql {
-        let mut sql = Sql::from("time, verdict");
+        let mut sql = Sql::from("time, verdict, ");
+        column(&self.what.by.field(), &mut sql);
         for tally in &self.fields {
             sql.push(", ");
             column(&columns.field(&tally.field), &mut sql);
@@ -213,20 +288,30 @@ impl Tally {
 
     fn count_row(&mut self, row: &Row<'_>, entries: i64) -> rusqlite::Result<()> {
         let time: i64 = row.get(0)?;
-        self.count_verdict(time.div_euclid(MINUTE), row.get_ref(1)?.as_str()?, entries);
-        for (at, tally) in (2..).zip(&mut self.fields) {
+        let is_valid = row.get_ref(1)?.as_str()? == "valid";
+        self.count_entries(time.div_euclid(MINUTE), is_valid, row.get_ref(2)?, entries);
+        for (at, tally) in (3..).zip(&mut self.fields) {
             tally.count(row.get_ref(at)?, entries);
         }
         Ok(())
     }
 
-    pub(super) fn count_verdict(&mut self, minute: i64, verdict: &str, entries: i64) {
-        let stretch = self.what.stretch / MINUTE;
-        let verdicts = self.minutes.entry(minute - minute.rem_euclid(stretch)).or_default();
-        match verdicts.get_mut(verdict) {
+    /// Counts entries with this value of what they are split by.
+    pub(super) fn count_entries(
+        &mut self,
+        minute: i64,
+        is_valid: bool,
+        value: ValueRef<'_>,
+        entries: i64,
+    ) {
+        let length = self.what.stretch / MINUTE;
+        let stretch = self.minutes.entry(minute - minute.rem_euclid(length)).or_default();
+        let word = self.what.by.word(value);
+        match stretch.words.get_mut(word.as_ref()) {
             Some(count) => *count += entries,
-            None => drop(verdicts.insert(verdict.to_owned(), entries)),
+            None => drop(stretch.words.insert(word.into_owned(), entries)),
         }
+        stretch.not_valid += if is_valid { 0 } else { entries };
     }
 }
 
@@ -291,6 +376,14 @@ impl FieldTally {
             missing: number(self.missing),
         }
     }
+}
+
+/// The input of a packed segment, if all its entries have the same one.
+fn only_input(segment: &Database) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT DISTINCT input FROM combinations LIMIT 2";
+    let mut statement = segment.prepare_cached(sql)?;
+    let inputs = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<_>, _>>()?;
+    Ok(<[String; 1]>::try_from(inputs).ok().map(|[only]| only))
 }
 
 /// The value of `field` in a statement over `entries`.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use rusqlite::types::ValueRef;
 
 use super::buckets::{HOUR, MINUTE};
 use super::tally::{Tally, What};
-use super::{CountRequest, Counts, NEWEST, totals};
+use super::{CountRequest, Counts, NEWEST, Stack, totals};
+use crate::entry::Kind;
 use crate::search::{Field, Filter};
 use crate::store::TimeRange;
 use crate::store::tests::{Both, Known, NAMES, QUERIES, filter, range, step};
@@ -25,6 +27,9 @@ proptest! {
         range in range(),
         values in 0..4_usize,
         now in prop::sample::select(vec![0, 3 * 24 * HOUR]),
+        offset in 0..Stack::ALL.len(),
+        prefix in prop::sample::select(vec!["", "iNGR", "O", "4", "x"]),
+        newest in prop::sample::select(vec![NEWEST, 7]),
     ) {
         let mut both = Both::new();
         // It keeps counts while the store changes.
@@ -32,23 +37,33 @@ proptest! {
         let (first, second) = steps.split_at(steps.len() / 2);
         for steps in [first, second] {
             steps.iter().for_each(|step| both.step(step));
-            for (query, matches) in QUERIES {
+            for (at, (query, matches)) in QUERIES.into_iter().enumerate() {
                 let filter = &filter(query);
+                let by = Stack::ALL[(offset + at) % Stack::ALL.len()];
                 for fields in [&["name", "warning", "verdict"][..], &["cs1", "status"], &[]] {
                     let fields: Vec<_> = fields.iter().map(|name| Field::named(name)).collect();
+                    let fields = &fields;
+                    let buckets = 10;
+                    let all = CountRequest::of(filter, range, now);
                     let wanted =
-                        CountRequest { filter, range, now, buckets: 10, fields: &fields, values };
+                        CountRequest { buckets, by, fields, values, prefix, newest, ..all };
                     let counts = reader.counts(&wanted).unwrap();
                     let mut expected = both.newest(matches, range);
                     let exact = match query {
-                        "*" => fields != [Field::named("cs1"), Field::named("status")],
+                        "*" => *fields != [Field::named("cs1"), Field::named("status")],
                         query => fields.is_empty() && MINUTELY.contains(&query),
                     };
-                    prop_assert_eq!(counts.complete, exact || expected.len() <= NEWEST);
+                    prop_assert_eq!(counts.complete, exact || expected.len() <= newest);
                     if !exact {
-                        expected.truncate(NEWEST);
+                        expected.truncate(newest);
                     }
-                    check_counts(&counts, &expected, &fields, values);
+                    check_counts(&counts, &expected, &wanted);
+                    // Without buckets, what they are split by makes no difference.
+                    let wanted = CountRequest { buckets: 0, ..wanted };
+                    let alone = reader.counts(&wanted).unwrap();
+                    prop_assert_eq!((alone.entries, alone.complete, &alone.fields),
+                        (counts.entries, counts.complete, &counts.fields));
+                    prop_assert!(alone.buckets.is_empty() && alone.not_valid.is_empty());
                 }
             }
         }
@@ -58,16 +73,17 @@ proptest! {
 #[test]
 fn wide_buckets_are_the_same_by_hours_and_by_minutes() {
     let counts = |stretch: i64| {
-        let mut tally = Tally::new(What { filter: Filter::All, fields: Vec::new(), stretch });
+        let all = CountRequest::of(&Filter::All, TimeRange::default(), 0);
+        let wanted = CountRequest { buckets: 100, ..all };
+        let mut tally = Tally::new(What::of(&wanted, Filter::All, stretch));
         for minute in [61, 119, 120, 121, 5000, 5039, 5040, 9999] {
-            tally.count_verdict(minute, "valid", minute);
+            tally.count_entries(minute, minute % 2 == 0, ValueRef::Text(b"valid"), minute);
         }
-        let (filter, range, now) = (&Filter::All, TimeRange::default(), 0);
-        let wanted = CountRequest { filter, range, now, buckets: 100, fields: &[], values: 0 };
         tally.counts(&wanted, true)
     };
     let by_minutes = counts(MINUTE);
     assert_eq!(by_minutes.width, 2 * HOUR);
+    assert_eq!(by_minutes.not_valid.iter().sum::<u64>(), 61 + 119 + 121 + 5039 + 9999);
     assert_eq!(counts(HOUR), by_minutes);
 }
 
@@ -106,16 +122,30 @@ fn names_that_may_be_cut_are_not_compared_with_the_classes() {
     check("word", false);
 }
 
-fn check_counts(counts: &Counts, expected: &[&Known], fields: &[Field], most: usize) {
-    assert_eq!(counts.entries, expected.len() as u64);
-    let mut verdicts: BTreeMap<String, u64> = BTreeMap::new();
-    for known in expected {
-        *verdicts.entry(known.verdict.name().to_string()).or_default() += 1;
+/// The word that an entry is counted by.
+fn word(known: &Known, by: Stack) -> String {
+    match (by, known.made.status) {
+        (Stack::Verdict, _) => known.verdict.name().to_string(),
+        (Stack::Kind, _) => Kind::of(Some(NAMES[usize::from(known.made.name)])).as_str().to_owned(),
+        (Stack::Status, None) => "none".to_owned(),
+        (Stack::Status, Some(status)) => format!("{}xx", status / 100),
+        (Stack::Input, _) => known.input().to_owned(),
     }
-    // All times lie in one minute.
-    assert!(counts.buckets.iter().skip(1).all(|(_, verdicts)| verdicts.is_empty()));
-    let bucket = counts.buckets.first().map(|(_, verdicts)| verdicts.clone());
-    assert_eq!(bucket.unwrap_or_default(), verdicts);
+}
+
+fn check_counts(counts: &Counts, expected: &[&Known], wanted: &CountRequest<'_>) {
+    let (fields, most) = (wanted.fields, wanted.values);
+    assert_eq!(counts.entries, expected.len() as u64);
+    let mut words: BTreeMap<String, u64> = BTreeMap::new();
+    for known in expected {
+        *words.entry(word(known, wanted.by)).or_default() += 1;
+    }
+    // All times lie in one minute, and no entry is valid.
+    assert!(counts.buckets.iter().skip(1).all(|(_, words)| words.is_empty()));
+    let bucket = counts.buckets.first().map(|(_, words)| words.clone());
+    assert_eq!(bucket.unwrap_or_default(), words, "{:?}", wanted.by);
+    assert_eq!(counts.not_valid.len(), counts.buckets.len());
+    assert_eq!(counts.not_valid.iter().sum::<u64>(), expected.len() as u64);
     for (field, counted) in fields.iter().zip(&counts.fields) {
         assert_eq!(counted.field, *field);
         let mut values: BTreeMap<String, u64> = BTreeMap::new();
@@ -133,10 +163,13 @@ fn check_counts(counts: &Counts, expected: &[&Known], fields: &[Field], most: us
                 None => missing += 1,
             }
         }
+        let all: u64 = values.values().sum();
         let mut values: Vec<_> = values.into_iter().collect();
+        let typed = wanted.prefix.to_lowercase();
+        values.retain(|(value, _)| value.to_lowercase().starts_with(&typed));
         values.sort_by_key(|(value, entries)| (std::cmp::Reverse(*entries), value.clone()));
-        let other: u64 = values.iter().skip(most).map(|(_, entries)| entries).sum();
         values.truncate(most);
+        let other = all - values.iter().map(|(_, entries)| entries).sum::<u64>();
         assert_eq!((&counted.values, counted.other, counted.missing), (&values, other, missing));
     }
 }
