@@ -59,7 +59,6 @@ pub(crate) struct Console {
     metrics: Exposition,
     receiver: ReceiverInfo,
     /// The newest requests to the receiver.
-    #[expect(dead_code, reason = "the page of deliveries is made next")]
     kept: Arc<KeptRequests>,
     guard: Guard,
     /// Ends the streams.

@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use askama::Template;
 use bytes::Bytes;
+use hyper::Request;
+use hyper::header::HeaderValue;
 
 use super::ErrorPage;
-use super::deliveries::DeliveriesPage;
+use super::deliveries::delivery::{DeliveryPage, EntryLine};
+use super::deliveries::request::RequestView;
+use super::deliveries::{DeliveriesPage, Found, Wanted};
 use super::entry::EntryPage;
 use super::explanation::SHOWN;
 use super::explore::detail::Detail;
@@ -26,6 +31,7 @@ use crate::entry::record::Origin;
 use crate::entry::{Millis, Record, VerdictName, Warning};
 use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::konnect::sign::Signer;
+use crate::receiver::kept::{KeptHead, KeptRequest, KeptRequests, Phases};
 use crate::search::Field;
 use crate::signature::{Key, KeySet};
 use crate::store::counts::SUMMARISED;
@@ -161,6 +167,21 @@ fn delivered() -> StoredDelivery {
     }
 }
 
+/// A kept request whose every text is hostile.
+fn kept_request(body: &'static [u8]) -> Arc<KeptRequest> {
+    let kept = KeptRequests::new(1 << 20);
+    let hostile: String = HOSTILE.chars().filter(|c| !c.is_control()).collect();
+    let value = HeaderValue::from_bytes(hostile.as_bytes()).unwrap();
+    let request = Request::builder().method("POST").uri("/a?b=%3Cscript%3E");
+    let request = request.header("x-hostile", value).header("authorization", "Bearer x").body(());
+    let request = request.unwrap();
+    let head = || KeptHead::new(&request, NOW, HOSTILE, None, Some(HOSTILE), None);
+    let mut draft = kept.begin(Instant::now(), head).unwrap();
+    draft.hold(&Bytes::from_static(body));
+    kept.keep_failed(Some(draft), Phases::default(), HOSTILE.into(), None);
+    kept.get(1).unwrap()
+}
+
 /// A frame with the button to log out.
 fn shell() -> Shell {
     let health = HealthLine::new(Some(Millis::MIN), &[standing(HOSTILE)], true, NOW);
@@ -219,10 +240,23 @@ fn pages() -> Vec<(&'static str, String)> {
         pages.push(("entry", page.render().unwrap()));
     }
     pages.push(("valid", valid()));
-    let nothing = Stats { deliveries: vec![], quarantine: vec![], ..stats() };
-    for (name, stats) in [("deliveries", stats()), ("nothing", nothing)] {
-        pages.push((name, DeliveriesPage::new(shell(), &stats, 50, &receiver()).render().unwrap()));
+    let Stats { deliveries: stored, refused, quarantine, .. } = stats();
+    let listed = Found { stored, refused, quarantine, is_empty: false };
+    let nothing = Found { is_empty: true, ..Found::default() };
+    for (name, found) in [("deliveries", listed), ("nothing", nothing)] {
+        let (wanted, kept) = (Wanted::newest(50), KeptRequests::new(0));
+        let page = DeliveriesPage::new(shell(), &found, &wanted, &receiver(), &kept);
+        pages.push((name, page.render().unwrap()));
     }
+    let (before, kept) = (kept_request(b"before"), kept_request(HOSTILE.as_bytes()));
+    let view = RequestView::new(&kept, Some(&before), &receiver());
+    let mut delivery = DeliveryPage::new(shell(), "Delivery 1".into(), Some(view), true);
+    delivery.describe(&delivered());
+    delivery.entries = records(HOSTILE).iter().map(EntryLine::new).collect();
+    pages.push(("delivery", delivery.render().unwrap()));
+    let mut body = DeliveryPage::new(shell(), "Body 1 in quarantine".into(), None, false);
+    body.describe_quarantined(&stats().quarantine[0]);
+    pages.push(("quarantined", body.render().unwrap()));
     let sighting =
         Sighting { source: HOSTILE.into(), key: key.clone(), first_seen: NOW, last_seen: NOW };
     let source = Source {
@@ -332,7 +366,7 @@ fn tags(html: &str) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 const KNOWN_TAGS: &str = "!DOCTYPE a bdi body br button caption code dd del details dialog div dl \
-    dt form h1 h2 h3 head header html input kbd label li line link main mark meta nav ol p pre rect \
+    dt form g h1 h2 h3 head header html input kbd label li line link main mark meta nav ol p pre rect \
     script section span strong summary svg table tbody td text textarea th thead time title tr ul";
 
 const KNOWN_ATTRIBUTES: &str = "action aria-current aria-describedby aria-expanded aria-hidden \

@@ -35,14 +35,12 @@ pub(crate) struct KeptHead {
     pub(crate) received_at: Millis,
     /// The sender: an address and a port, or the address that a trusted proxy names.
     pub(crate) peer: String,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the page of deliveries is made next"))]
     pub(crate) tls: Option<TlsSession>,
     /// The input at the path of the request, if there is one.
     pub(crate) input: Option<String>,
     pub(crate) method: String,
     /// The path and the query.
     pub(crate) target: String,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the page of deliveries is made next"))]
     pub(crate) version: Version,
     pub(crate) headers: Box<[KeptHeader]>,
     /// The `Content-Encoding`. Several headers are joined by commas.

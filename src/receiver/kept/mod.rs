@@ -17,8 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-pub(crate) use self::head::KeptHead;
-#[cfg_attr(not(test), expect(unused_imports, reason = "the page of deliveries is made next"))]
+pub(crate) use self::head::{KeptHead, KeptHeader};
 pub(crate) use self::request::KeptBody;
 pub(crate) use self::request::{Draft, Ending, KeptRequest, Outcome, Phases};
 use super::response::HttpResponse;
@@ -105,7 +104,6 @@ impl KeptRequests {
 }
 
 /// Look-ups for the console.
-#[cfg_attr(not(test), expect(dead_code, reason = "the page of deliveries is made next"))]
 impl KeptRequests {
     /// Whether requests are kept.
     pub(crate) fn is_on(&self) -> bool {

@@ -141,7 +141,7 @@ impl Histogram {
                 link: selection.between(&from.to_string(), &to.to_string()).here(),
                 entries: count(sum(found)),
                 numbers: numbers.into_iter().map(count).collect(),
-                not_valid: sum(found) - found.get("valid").copied().unwrap_or(0),
+                not_valid: counts.not_valid.get(at).copied().unwrap_or(0),
             }
         };
         let bars: Vec<_> = counts.buckets.iter().enumerate().map(bar).collect();

@@ -37,7 +37,7 @@ use crate::console::receiver_info::ReceiverInfo;
 use crate::entry::Millis;
 use crate::search::{Field, Filter};
 use crate::store::counts::NEWEST;
-use crate::store::{CountRequest, Counts, Page, PageCursor, Reader, StoreError, TimeRange};
+use crate::store::{CountRequest, Counts, Page, PageCursor, Reader, Stack, StoreError, TimeRange};
 
 /// The default number of entries on a page.
 const LIMIT: usize = 50;
@@ -135,6 +135,8 @@ struct Wanted {
     fields: (Vec<Field>, Vec<Field>),
     /// The field of which more values are shown.
     more: Option<Field>,
+    /// What the histogram is coloured by.
+    by: Stack,
     rows: bool,
     counts: bool,
 }
@@ -171,7 +173,7 @@ pub(super) async fn show(
         selection.view.show_facet(more);
     }
     let (limit, cursor) = (params.limit(LIMIT, MAX_LIMIT)?, params.cursor()?);
-    let (filter, range) = (params.filter(), params.range());
+    let (filter, range, by) = (params.filter(), params.range(), params.by()?);
     let mut shown = ExplorePage {
         shell: console.shell("Explore", "/").await.at(&selection.here()),
         range: RangePicker::new(&selection, &range),
@@ -191,6 +193,7 @@ pub(super) async fn show(
         open: params.open.as_deref().and_then(|id| id.parse().ok()),
         fields: shown.selection.view.facets(),
         more: more.map(Field::named),
+        by,
         rows: part.includes("table"),
         counts: part.includes("counts"),
     };
@@ -246,12 +249,11 @@ impl Wanted {
         fields: &[Field],
     ) -> Result<Counts, StoreError> {
         let mut counts = reader.counts(&CountRequest {
-            filter: &self.filter,
-            range: self.range,
-            now: now().get(),
             buckets,
+            by: self.by,
             fields,
             values: if self.more.is_some() { MORE } else { VALUES },
+            ..CountRequest::of(&self.filter, self.range, now().get())
         })?;
         for field in counts.fields.iter_mut().filter(|one| self.more.as_ref() != Some(&one.field)) {
             let rest = field.values.split_off(field.values.len().min(VALUES));
