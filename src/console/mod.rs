@@ -44,6 +44,7 @@ use self::receiver_info::ReceiverInfo;
 use crate::keys::KeyRing;
 use crate::metrics::Exposition;
 use crate::net::{CloseConnection, Peer, RequestBody, Shutdown};
+use crate::receiver::fault::Faults;
 use crate::receiver::kept::KeptRequests;
 use crate::store::{Health, Reader, StoreError};
 
@@ -60,6 +61,9 @@ pub(crate) struct Console {
     receiver: ReceiverInfo,
     /// The newest requests to the receiver.
     kept: Arc<KeptRequests>,
+    /// The faults that an operator injects.
+    #[expect(dead_code, reason = "the page of deliveries is made next")]
+    faults: Arc<Faults>,
     guard: Guard,
     /// Ends the streams.
     shutdown: Shutdown,
@@ -79,6 +83,7 @@ impl Console {
         metrics: Exposition,
         receiver: ReceiverInfo,
         kept: Arc<KeptRequests>,
+        faults: Arc<Faults>,
         guard: Guard,
         shutdown: Shutdown,
     ) -> Arc<Console> {
@@ -92,6 +97,7 @@ impl Console {
             metrics,
             receiver,
             kept,
+            faults,
             guard,
             shutdown,
             health_line: KeptHealth::default(),
