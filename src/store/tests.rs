@@ -59,6 +59,11 @@ impl Known {
         if self.made.principal == 3 { "portal" } else { "default" }
     }
 
+    /// The position in the order: the time and the id.
+    pub(in crate::store) fn key(&self) -> (i64, u64) {
+        (self.time(), self.id)
+    }
+
     fn time(&self) -> i64 {
         self.made.rt.unwrap_or(self.made.received_at)
     }

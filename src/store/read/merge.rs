@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::store::error::StoreError;
 use crate::store::read::Reader;
+use crate::store::read::newest::Order;
 use crate::store::read::query::{Query, SortKey, Window};
 
 /// The maximum number of keys kept per segment.
@@ -127,11 +128,11 @@ impl<'a> Merge<'a> {
         {
             wave.extend(self.heads.pop());
         }
-        self.width = self.width.saturating_mul(2).min(rayon::current_num_threads().max(1) * WAVE);
+        self.width = wider(self.width);
         let keys = |head: &Head| {
             let Some(run) = self.runs.get(head.run) else { return Ok(Vec::new()) };
             let window = Window { before: run.before, ..self.window.clone() };
-            self.reader.newest_of(run.first_id, &self.query, &window, self.slice)
+            self.reader.first_of(run.first_id, &self.query, &window, Order::Newest, self.slice)
         };
         let found = match wave.as_slice() {
             [one] => vec![keys(one)?],
@@ -145,6 +146,11 @@ impl<'a> Merge<'a> {
         }
         Ok(())
     }
+}
+
+/// The number of segments to search at a time after `width`.
+pub(super) fn wider(width: usize) -> usize {
+    width.saturating_mul(2).min(rayon::current_num_threads().max(1) * WAVE)
 }
 
 impl Run {

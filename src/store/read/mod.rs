@@ -13,6 +13,7 @@ mod extension_names;
 pub(in crate::store) mod follow;
 mod lines;
 mod merge;
+mod neighbours;
 pub(in crate::store) mod newest;
 pub(in crate::store) mod outputs;
 pub(in crate::store) mod page;

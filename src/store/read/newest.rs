@@ -1,4 +1,4 @@
-//! The newest entries of one segment that match a query, as keys.
+//! The newest or the oldest entries of one segment that match a query, as keys.
 //!
 //! There are two ways to find them. A walk follows an index in order of time and checks each entry.
 //! It is fast if many entries match. A sweep checks every entry of the segment in the order of the
@@ -35,19 +35,39 @@ const LONGER: usize = if cfg!(test) { 3 } else { 8 };
 /// The number of ids per snapshot when an unsealed segment is swept.
 const SWEEP: usize = if cfg!(test) { 5 } else { 10_000 };
 
+/// Which entries come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Order {
+    /// Those with the largest keys.
+    Newest,
+    /// Those with the smallest keys.
+    Oldest,
+}
+
+impl Order {
+    /// The rank of a key: what comes first has the largest. The key of a rank is found in the same way.
+    fn rank(self, SortKey { time, id }: SortKey) -> SortKey {
+        match self {
+            Order::Newest => SortKey { time, id },
+            Order::Oldest => SortKey { time: !time, id: !id },
+        }
+    }
+}
+
 impl Reader {
-    /// The `most` largest keys in `window` of matching entries of the segment `first_id`, largest
-    /// first. Empty if the segment no longer exists.
-    pub(in crate::store) fn newest_of(
+    /// The first `most` keys in `window` of matching entries of the segment `first_id`, in order. Empty
+    /// if the segment no longer exists.
+    pub(in crate::store) fn first_of(
         &self,
         first_id: u64,
         query: &Query,
         window: &Window,
+        order: Order,
         most: usize,
     ) -> Result<Vec<SortKey>, StoreError> {
         let found = self.visit(
             first_id,
-            |overlay, segment| overlaid(overlay, query, &window.within(segment), most),
+            |overlay, segment| overlaid(overlay, query, &window.within(segment), order, most),
             |database, segment, (mut top, overlaid)| {
                 let window = window.within(segment);
                 let search = Search { database, query, overlaid: &overlaid };
@@ -69,7 +89,7 @@ impl Reader {
             None => Ok(Vec::new()),
             Some(SearchResult::Keys(keys)) => Ok(keys),
             Some(SearchResult::TooLong(last_id)) => {
-                self.sweep_unsealed(first_id..=last_id, query, window, most)
+                self.sweep_unsealed(first_id..=last_id, query, window, order, most)
             }
         }
     }
@@ -80,6 +100,7 @@ impl Reader {
         ids: RangeInclusive<u64>,
         query: &Query,
         window: &Window,
+        order: Order,
         most: usize,
     ) -> Result<Vec<SortKey>, StoreError> {
         let first_id = *ids.start();
@@ -90,7 +111,7 @@ impl Reader {
             let slice = Window { ids: *start..=end, ..window.clone() };
             self.visit(
                 first_id,
-                |overlay, _| overlaid(overlay, query, &slice, most),
+                |overlay, _| overlaid(overlay, query, &slice, order, most),
                 |database, _, (mut top, overlaid)| {
                     let search = Search { database, query, overlaid: &overlaid };
                     search.sweep(&slice, By::Id, &mut top)?;
@@ -99,7 +120,7 @@ impl Reader {
             )
         };
         let found: Vec<_> = starts.par_iter().map(sweep).collect::<Result<_, _>>()?;
-        let mut top = Top::new(most);
+        let mut top = Top::new(order, most);
         found.into_iter().flatten().flatten().for_each(|key| top.push(key));
         Ok(top.keys())
     }
@@ -121,15 +142,16 @@ enum By {
     Any,
 }
 
-/// The overlay of the entries in `window`: the largest keys of the changed entries that match, and
-/// the ids of all overlaid entries, in order.
+/// The overlay of the entries in `window`: the first keys of the changed entries that match, and the
+/// ids of all overlaid entries, in order.
 fn overlaid(
     overlay: &Overlay<'_>,
     query: &Query,
     window: &Window,
+    order: Order,
     most: usize,
 ) -> rusqlite::Result<(Top, Vec<u64>)> {
-    let (mut top, ids) = (Top::new(most), Ids::Range(window.ids.clone()));
+    let (mut top, ids) = (Top::new(order, most), Ids::Range(window.ids.clone()));
     let overlaid = overlay.overlaid(&ids)?;
     if !overlaid.is_empty() {
         let condition = query.condition(overlay.columns());
@@ -161,9 +183,9 @@ struct Search<'a> {
 impl Search<'_> {
     /// Walks through the best index for the query. Returns `false` if it gave up.
     fn walk(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
-        let mut tried = Top::new(top.most);
+        let mut tried = Top::new(top.order, top.most);
         let finished = self.step(
-            &walk(self.query, self.database.columns(), window),
+            &walk(self.query, self.database.columns(), window, top.order),
             window,
             &mut tried,
             true,
@@ -177,8 +199,10 @@ impl Search<'_> {
     /// Walks through the only index of an unsealed segment. Entries without a time of their own are
     /// not in order there, so they are checked first.
     fn walk_unsealed(&self, window: &Window, top: &mut Top) -> rusqlite::Result<bool> {
-        let [without_time, with_time] = walk_unsealed(self.query, self.database.columns(), window);
-        let (mut tried, mut ordered) = (Top::new(top.most), Top::new(top.most));
+        let columns = self.database.columns();
+        let [without_time, with_time] = walk_unsealed(self.query, columns, window, top.order);
+        let empty = || Top::new(top.order, top.most);
+        let (mut tried, mut ordered) = (empty(), empty());
         let finished = self.step(&without_time, window, &mut tried, false)?
             && self.step(&with_time, window, &mut ordered, true)?;
         if finished {
@@ -234,7 +258,7 @@ impl Search<'_> {
 }
 
 /// Selects time, id, and whether the entry matches, from a sealed segment, in order.
-fn walk(query: &Query, columns: Columns, window: &Window) -> Sql {
+fn walk(query: &Query, columns: Columns, window: &Window, order: Order) -> Sql {
     let (index, wanted) = query.index(columns);
     let mut sql = Sql::default();
     sql.push("SELECT time, id, (").add(query.condition(columns)).push(") FROM ");
@@ -244,22 +268,37 @@ fn walk(query: &Query, columns: Columns, window: &Window) -> Sql {
         false => drop(sql.push("entries INDEXED BY ").push(index)),
     }
     sql.push(" WHERE ").add(wanted);
-    sql.push(" AND time >= ").bind(window.since);
-    sql.push(" AND (time, id) < (").bind(window.before.time);
-    sql.push(", ").bind(as_integer(window.before.id)).push(") ORDER BY time DESC, id DESC");
+    let (Window { from, before, .. }, bound) = (window, |sql: &mut Sql, sign, key: SortKey| {
+        sql.push(" AND (time, id) ").push(sign).push(" (").bind(key.time);
+        sql.push(", ").bind(as_integer(key.id)).push(")");
+    });
+    match order {
+        Order::Newest => {
+            sql.push(" AND time >= ").bind(from.time);
+            bound(&mut sql, "<", *before);
+            sql.push(" ORDER BY time DESC, id DESC");
+        }
+        Order::Oldest => {
+            bound(&mut sql, ">=", *from);
+            sql.push(" AND time <= ").bind(before.time).push(" ORDER BY time, id");
+        }
+    }
     sql
 }
 
 /// The same for an unsealed segment: entries without a time of their own, and the others in order.
-fn walk_unsealed(query: &Query, columns: Columns, window: &Window) -> [Sql; 2] {
+fn walk_unsealed(query: &Query, columns: Columns, window: &Window, order: Order) -> [Sql; 2] {
     let mut sql = Sql::default();
     sql.push("SELECT time, id, (").add(query.condition(columns));
     sql.push(") FROM entries INDEXED BY entries_identity WHERE event_time");
     let (mut without_time, mut with_time) = (sql.clone(), sql);
     without_time.push(" = 0");
-    with_time.push(" > 0 AND event_time >= ").bind(window.since);
+    with_time.push(" > 0 AND event_time >= ").bind(window.from.time);
     with_time.push(" AND event_time <= ").bind(window.before.time);
-    with_time.push(" ORDER BY event_time DESC, id DESC");
+    with_time.push(match order {
+        Order::Newest => " ORDER BY event_time DESC, id DESC",
+        Order::Oldest => " ORDER BY event_time, id",
+    });
     [without_time, with_time]
 }
 
@@ -284,7 +323,7 @@ fn sweep(query: &Query, columns: Columns, window: &Window, by: By) -> Sql {
         None if columns.are_packed() => drop(sql.push(SEARCHED).push(" WHERE ")),
         None => drop(sql.push("entries WHERE ")),
     }
-    sql.push("+time >= ").bind(window.since);
+    sql.push("+time >= ").bind(window.from.time);
     sql.push(" AND +time <= ").bind(window.before.time);
     sql.push(" AND ").push(id).push(" >= ").bind(as_integer(*window.ids.start()));
     sql.push(" AND ").push(id).push(" <= ").bind(as_integer(*window.ids.end()));
@@ -292,15 +331,17 @@ fn sweep(query: &Query, columns: Columns, window: &Window, by: By) -> Sql {
     sql
 }
 
-/// The largest keys of those that were pushed.
+/// The first keys of those that were pushed.
 struct Top {
+    /// The ranks of the keys.
     keys: BinaryHeap<Reverse<SortKey>>,
+    order: Order,
     most: usize,
 }
 
 impl Top {
-    fn new(most: usize) -> Top {
-        Top { keys: BinaryHeap::new(), most }
+    fn new(order: Order, most: usize) -> Top {
+        Top { keys: BinaryHeap::new(), order, most }
     }
 
     fn is_full(&self) -> bool {
@@ -308,18 +349,20 @@ impl Top {
     }
 
     fn push(&mut self, key: SortKey) {
+        let rank = self.order.rank(key);
         if !self.is_full() {
-            self.keys.push(Reverse(key));
+            self.keys.push(Reverse(rank));
         } else if let Some(mut least) = self.keys.peek_mut()
-            && least.0 < key
+            && least.0 < rank
         {
-            *least = Reverse(key);
+            *least = Reverse(rank);
         }
     }
 
-    /// The keys, largest first.
+    /// The keys, in order.
     fn keys(self) -> Vec<SortKey> {
-        self.keys.into_sorted_vec().into_iter().map(|Reverse(key)| key).collect()
+        let ranks = self.keys.into_sorted_vec().into_iter();
+        ranks.map(|Reverse(rank)| self.order.rank(rank)).collect()
     }
 }
 
@@ -383,8 +426,10 @@ mod tests {
         ] {
             let (query, window) = query(text);
             let expected = format!("SEARCH entries USING INDEX {index}");
-            let plan = plan(&walk(&query, Columns::NEWEST, &window), true);
-            assert_eq!(plan.replace("COVERING ", ""), expected, "{text}");
+            for order in [Order::Newest, Order::Oldest] {
+                let plan = plan(&walk(&query, Columns::NEWEST, &window, order), true);
+                assert_eq!(plan.replace("COVERING ", ""), expected, "{text}");
+            }
         }
     }
 
@@ -401,10 +446,12 @@ mod tests {
             ("verdict:no_key", "packed_not_valid (verdict=? AND time>? AND time<?)"),
         ] {
             let (query, window) = query(text);
-            let plan = packed_plan(&walk(&query, Columns::PACKED, &window));
-            let first = format!("SEARCH packed USING INDEX {index}");
-            assert!(plan.replace("COVERING ", "").starts_with(&first), "{text}: {plan}");
-            assert!(!plan.contains("TEMP B-TREE"), "{text}: {plan}");
+            for order in [Order::Newest, Order::Oldest] {
+                let plan = packed_plan(&walk(&query, Columns::PACKED, &window, order));
+                let first = format!("SEARCH packed USING INDEX {index}");
+                assert!(plan.replace("COVERING ", "").starts_with(&first), "{text}: {plan}");
+                assert!(!plan.contains("TEMP B-TREE"), "{text}: {plan}");
+            }
         }
     }
 
@@ -416,7 +463,7 @@ mod tests {
         for name in system.into_iter().chain(others).chain(known) {
             for text in [format!("{name}:*"), format!("NOT {name}:*")] {
                 let (query, window) = query(&text);
-                packed_plan(&walk(&query, Columns::PACKED, &window));
+                packed_plan(&walk(&query, Columns::PACKED, &window, Order::Newest));
                 packed_plan(&sweep(&query, Columns::PACKED, &window, By::Any));
                 let condition = &query.condition(Columns::PACKED);
                 let mut sql = Sql::from("SELECT id FROM entries WHERE ");
@@ -467,15 +514,17 @@ mod tests {
     #[test]
     fn an_unsealed_segment_is_read_by_its_one_index_or_by_its_ids() {
         let (query, window) = query("principal_id:a");
-        let [without_time, with_time] = walk_unsealed(&query, Columns::NEWEST, &window);
-        let without_time = plan(&without_time, false);
-        assert!(without_time.ends_with("entries_identity (event_time=?)"), "{without_time}");
-        let with_time = plan(&with_time, false);
-        assert_eq!(
-            with_time,
-            "SEARCH entries USING INDEX entries_identity (event_time>? AND event_time<?); \
-             USE TEMP B-TREE FOR LAST TERM OF ORDER BY"
-        );
+        for order in [Order::Newest, Order::Oldest] {
+            let [without_time, with_time] = walk_unsealed(&query, Columns::NEWEST, &window, order);
+            let without_time = plan(&without_time, false);
+            assert!(without_time.ends_with("entries_identity (event_time=?)"), "{without_time}");
+            let with_time = plan(&with_time, false);
+            assert_eq!(
+                with_time,
+                "SEARCH entries USING INDEX entries_identity (event_time>? AND event_time<?); \
+                 USE TEMP B-TREE FOR LAST TERM OF ORDER BY"
+            );
+        }
         let slice = plan(&sweep(&query, Columns::NEWEST, &window, By::Id), false);
         assert_eq!(slice, "SEARCH entries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)");
     }

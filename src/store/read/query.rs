@@ -22,6 +22,11 @@ pub(in crate::store) struct SortKey {
 impl SortKey {
     /// Larger than the key of any entry.
     pub(in crate::store) const MAX: SortKey = SortKey { time: i64::MAX, id: MAX_ID };
+
+    /// The smallest key of entries with this time.
+    pub(in crate::store) fn first_at(time: i64) -> SortKey {
+        SortKey { time, id: 0 }
+    }
 }
 
 /// A range of time, in milliseconds since the epoch.
@@ -49,8 +54,8 @@ impl TimeRange {
 /// The times, ids and deliveries to search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct Window {
-    /// The smallest time.
-    pub(in crate::store) since: i64,
+    /// The start: smaller keys are not in the window.
+    pub(in crate::store) from: SortKey,
     /// The end: only smaller keys are in the window.
     pub(in crate::store) before: SortKey,
     pub(in crate::store) ids: RangeInclusive<u64>,
@@ -62,7 +67,7 @@ pub(in crate::store) struct Window {
 
 impl Window {
     pub(in crate::store) fn contains(&self, key: SortKey) -> bool {
-        self.since <= key.time && key < self.before && self.ids.contains(&key.id)
+        self.from <= key && key < self.before && self.ids.contains(&key.id)
     }
 
     /// The window, limited to the ids of a segment.
@@ -73,6 +78,11 @@ impl Window {
 
     /// The largest key that a segment may have in the window. `None` if it has none.
     pub(in crate::store) fn greatest(&self, segment: &Segment) -> Option<SortKey> {
+        self.bounds(segment).map(|(_, greatest)| greatest)
+    }
+
+    /// The smallest and the largest key that a segment may have in the window. `None` if it has none.
+    pub(in crate::store) fn bounds(&self, segment: &Segment) -> Option<(SortKey, SortKey)> {
         if segment.first_id > *self.ids.end()
             || segment.end() < *self.ids.start().max(&segment.first_id)
         {
@@ -82,7 +92,7 @@ impl Window {
         if segment.first_delivery > *last {
             return None;
         }
-        let Some(closed) = &segment.closed else { return Some(self.before) };
+        let Some(closed) = &segment.closed else { return Some((self.from, self.before)) };
         if closed.last_delivery < *first {
             return None;
         }
@@ -93,9 +103,12 @@ impl Window {
             return None;
         }
         let (least, greatest) = closed.time?;
-        let greatest = SortKey { time: greatest, id: closed.last_id };
-        let is_in = greatest.time >= self.since && least <= self.before.time;
-        is_in.then(|| greatest.min(self.before))
+        let (least, greatest) = (
+            SortKey { time: least, id: segment.first_id },
+            SortKey { time: greatest, id: closed.last_id },
+        );
+        let is_in = greatest >= self.from && least.time <= self.before.time;
+        is_in.then(|| (least.max(self.from), greatest.min(self.before)))
     }
 }
 
@@ -138,8 +151,8 @@ impl Query {
                     .iter()
                     .any(|field| equal_to(filter, field).is_some()),
             window: Window {
-                since: *times.start(),
-                before: SortKey { time: times.end().saturating_add(1), id: 0 },
+                from: SortKey::first_at(*times.start()),
+                before: SortKey::first_at(times.end().saturating_add(1)),
                 ids: numbers(Field::Id),
                 deliveries: numbers(Field::Delivery),
                 received_at: range(filter, &Field::ReceivedAt),
@@ -176,10 +189,10 @@ impl Query {
 
     /// The window for the query in `range`, with ids up to `greatest`.
     pub(in crate::store) fn window(&self, range: TimeRange, greatest: u64) -> Window {
-        let Window { since, before, ids, deliveries, received_at } = self.window.clone();
-        let until = range.until.map_or(SortKey::MAX, |time| SortKey { time, id: 0 });
+        let Window { from, before, ids, deliveries, received_at } = self.window.clone();
+        let until = range.until.map_or(SortKey::MAX, SortKey::first_at);
         Window {
-            since: range.since.map_or(since, |time| time.max(since)),
+            from: range.since.map_or(from, |time| SortKey::first_at(time).max(from)),
             before: until.min(before),
             ids: *ids.start()..=greatest.min(*ids.end()),
             deliveries,
@@ -271,7 +284,8 @@ mod tests {
         let deliveries = 0..=MAX_ID;
         let received_at = i64::MIN..=i64::MAX;
         let before = SortKey { time: 90, id: 0 };
-        let all = Window { since: 5, before, ids: 0..=50, deliveries, received_at };
+        let all =
+            Window { from: SortKey::first_at(5), before, ids: 0..=50, deliveries, received_at };
         check("*", all.clone());
         check("NOT id:7", all.clone());
         check("id:7 OR status:4", all.clone());
@@ -283,7 +297,10 @@ mod tests {
             "time:<1970-01-01T00:00:00.020Z",
             Window { before: SortKey { time: 20, id: 0 }, ..all.clone() },
         );
-        check("time:>=1970-01-01T00:00:00.020Z", Window { since: 20, ..all.clone() });
+        check(
+            "time:>=1970-01-01T00:00:00.020Z",
+            Window { from: SortKey::first_at(20), ..all.clone() },
+        );
         let received_at = i64::MIN..=19;
         check("received_at:<1970-01-01T00:00:00.020Z", Window { received_at, ..all });
     }
@@ -308,13 +325,22 @@ mod tests {
             sealed: None,
         };
         let window = Window {
-            since: 5,
+            from: SortKey::first_at(5),
             before: SortKey { time: 90, id: 3 },
             ids: 0..=50,
             deliveries: 0..=MAX_ID,
             received_at: i64::MIN..=i64::MAX,
         };
         let key = |time, id| Some(SortKey { time, id });
+        let (from, before) = (SortKey::first_at(5), SortKey { time: 90, id: 3 });
+        assert_eq!(window.bounds(&segment(None, None)), Some((from, before)));
+        let least = SortKey { time: 20, id: 10 };
+        assert_eq!(window.bounds(&segment(Some(19), Some((20, 99)))), Some((least, before)));
+        let greatest = SortKey { time: 5, id: 19 };
+        assert_eq!(window.bounds(&segment(Some(19), Some((1, 5)))), Some((from, greatest)));
+        let after = |id| Window { from: SortKey { time: 5, id }, ..window.clone() };
+        assert!(after(19).bounds(&segment(Some(19), Some((1, 5)))).is_some());
+        assert!(after(20).bounds(&segment(Some(19), Some((1, 5)))).is_none());
         assert_eq!(window.greatest(&segment(None, None)), key(90, 3));
         assert_eq!(window.greatest(&segment(Some(9), None)), None);
         assert_eq!(window.greatest(&segment(Some(19), Some((1, 4)))), None);
