@@ -72,6 +72,7 @@ const page = (() => {
     const before = location.href;
     if (remembered) history.pushState(null, "", url);
     if (await load(url, part)) {
+      document.title = `${document.querySelector("h1").textContent} · Vidimus`;
       document.dispatchEvent(new CustomEvent("visited", { detail: { part, before } }));
     } else if (location.href === url.href) {
       location.reload();
@@ -342,6 +343,12 @@ const keys = (() => {
   };
   const move = (step) => () => {
     const all = rows();
+    // The page of one entry or delivery goes on to the next.
+    if (all.length === 0 || document.querySelector("nav [rel=next], nav [rel=prev]")) {
+      const link = document.querySelector(step > 0 ? "nav [rel=next]" : "nav [rel=prev]");
+      link?.click();
+      return Boolean(link);
+    }
     const at = all.indexOf(current());
     focus(all[at < 0 ? 0 : Math.min(Math.max(at + step, 0), all.length - 1)]);
     return all.length > 0;

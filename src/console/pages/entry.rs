@@ -8,12 +8,16 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use hyper::StatusCode;
 
+use super::HtmlProblem;
 use super::explanation::{Explanation, SHOWN};
-use super::link::Link;
+use super::explore::view::View;
+use super::link::{Link, Selection};
+use super::part::{Part, parts};
 use super::shell::Shell;
 use super::text::{Badge, SafeText, TimeTag, bytes, count, plural};
-use super::{HtmlProblem, page};
+use super::timeline::{self, Timeline};
 use crate::console::Console;
+use crate::console::params::Params;
 use crate::console::problem::Problem;
 use crate::entry::record::Origin;
 use crate::entry::{Format, Kind, Malformed, Record, Warning};
@@ -27,7 +31,7 @@ const LONG: usize = 300;
 const LONGEST_SPELLING: usize = 2000;
 
 #[derive(Template)]
-#[template(path = "entry.html")]
+#[template(path = "entry.html", blocks = ["main"])]
 pub(super) struct EntryPage {
     pub(super) shell: Shell,
     pub(super) id: u64,
@@ -58,6 +62,19 @@ pub(super) struct EntryPage {
     pub(super) delivered: String,
     pub(super) spellings: Vec<SpellingRow>,
     pub(super) api: Link,
+    pub(super) neighbours: Neighbours,
+    pub(super) timelines: Vec<Timeline>,
+}
+
+parts!(EntryPage: "main" => as_main);
+
+/// The entries before and after this one in the query that led here.
+#[derive(Default)]
+pub(super) struct Neighbours {
+    pub(super) newer: Option<Link>,
+    pub(super) older: Option<Link>,
+    /// The page of the query.
+    pub(super) back: Option<Link>,
 }
 
 /// A link to related entries.
@@ -92,20 +109,46 @@ pub(super) struct DeliveryFacts {
     pub(super) lines: String,
 }
 
-/// `GET /entries/{id}`
+/// `GET /entries/{id}?q=&since=&until=`
 pub(super) async fn show(
     State(console): State<Arc<Console>>,
+    part: Part,
     Path(id): Path<String>,
+    params: Result<Params, Problem>,
 ) -> Result<Response, HtmlProblem> {
+    let params = params?;
     let missing =
         || Problem::not_found("there is no entry with this id; retention may have deleted it");
     let number: u64 = id.parse().map_err(|_| missing())?;
-    let found =
-        console.read(move |reader| Ok((reader.entry(number)?, reader.provenance(number)?))).await?;
-    let (Some(record), provenance) = found else { return Err(missing().into()) };
+    let (filter, range) = (params.filter()?, params.range()?);
+    let found = console
+        .read(move |reader| {
+            let Some(record) = reader.entry(number)? else { return Ok(None) };
+            let near = reader.neighbours(&filter, range, number)?;
+            let timelines = timeline::read(reader, &record)?;
+            Ok(Some((record, reader.provenance(number)?, near, timelines)))
+        })
+        .await?;
+    let Some((record, provenance, (newer, older), timelines)) = found else {
+        return Err(missing().into());
+    };
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let selection = Selection {
+        query: text(&params.q),
+        since: text(&params.since),
+        until: text(&params.until),
+        view: View::of(&params)?,
+        ..Selection::default()
+    };
     let shell = console.shell(format!("Entry {number}"), "/").await.at(&Link::entry(number));
-    let entry = EntryPage::new(shell, &record, provenance, console.ring.all());
-    Ok(page(StatusCode::OK, &entry))
+    let mut entry = EntryPage::new(shell, &record, provenance, console.ring.all());
+    entry.neighbours = Neighbours {
+        newer: newer.map(|id| selection.to_entry(id)),
+        older: older.map(|id| selection.to_entry(id)),
+        back: Some(selection.here()),
+    };
+    entry.timelines = timelines;
+    Ok(part.of(StatusCode::OK, &entry))
 }
 
 impl EntryPage {
@@ -164,6 +207,8 @@ impl EntryPage {
                 times => format!("{} times", count(times)),
             },
             api: Link::new(&format!("/api/v1/entries/{id}"), &[]),
+            neighbours: Neighbours::default(),
+            timelines: Vec::new(),
         }
     }
 }

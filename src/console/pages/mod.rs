@@ -21,6 +21,7 @@ mod shell;
 #[cfg(test)]
 mod tests;
 mod text;
+mod timeline;
 mod verify;
 
 use std::sync::{Arc, LazyLock};

@@ -236,7 +236,8 @@ fn pages() -> Vec<(&'static str, String)> {
             key: Some(key.clone()),
             spellings: Vec::new(),
         };
-        let page = EntryPage::new(shell(), &record, Some(from), KeySet::default());
+        let mut page = EntryPage::new(shell(), &record, Some(from), KeySet::default());
+        page.neighbours.back = Some(Selection::default().here());
         pages.push(("entry", page.render().unwrap()));
     }
     pages.push(("valid", valid()));

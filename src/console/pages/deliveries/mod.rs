@@ -19,7 +19,7 @@ use super::explore::FirstDelivery;
 use super::link::{Choice, Link};
 use super::part::{Part, parts};
 use super::shell::Shell;
-use super::text::{SafeText, TimeTag, bytes, count};
+use super::text::{SafeText, TimeTag, bytes, count, plural};
 use crate::console::Console;
 use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
@@ -212,6 +212,11 @@ impl Wanted {
             found.refused.retain(|one| self.wants(state(one)) && self.wants_input(input_of(one)));
         }
         let quarantine = reader.quarantine()?;
+        // A body that went to quarantine is listed as such.
+        let is_same = |one: &Refused, body: &Quarantined| {
+            one.peer == body.peer && one.reason == format!("input {}: {}", body.input, body.reason)
+        };
+        found.refused.retain(|one| !quarantine.iter().any(|body| is_same(one, body)));
         found.is_empty = quarantine.is_empty() && reader.deliveries(None, 1)?.is_empty();
         if self.wants(DeliveryState::Quarantined) {
             found.quarantine = quarantine.into_iter().rev().collect();
@@ -379,7 +384,7 @@ impl Row {
             size: bytes(delivered.bytes),
             duration: milliseconds(delivered.duration_us),
             what: What::Lines {
-                received: count(delivered.received),
+                received: plural(delivered.received, "line", "lines"),
                 stored: count(delivered.stored),
                 verdicts: verdicts(delivered),
                 warnings: delivered.warnings.iter().map(warning).collect(),

@@ -128,7 +128,7 @@ impl RequestView {
             phases: phases(request),
             outcome: outcome(request.outcome),
             reason: SafeText::truncated(request.reason.as_deref().unwrap_or_default(), 500),
-            fault: None,
+            fault: request.fault.as_ref().map(ToString::to_string),
             curl: curl(request, receiver),
             before: before.map(|before| Comparison::new(before, request)),
         }
