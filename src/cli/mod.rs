@@ -15,6 +15,7 @@ mod completions;
 mod config;
 mod exit;
 mod export;
+mod fault;
 mod health;
 mod input;
 mod keys;
@@ -70,6 +71,7 @@ enum Command {
     Keys(keys::Keys),
     Konnect(konnect::Konnect),
     Output(output::OutputCommand),
+    Fault(fault::FaultCommand),
     Config(config::Config),
     Health(health::Health),
     Completions(completions::Completions),
@@ -115,6 +117,7 @@ fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> 
         Command::Keys(keys) => keys.run(),
         Command::Konnect(konnect) => konnect.run(),
         Command::Output(output) => output.run(),
+        Command::Fault(fault) => fault.run(),
         Command::Config(config) => config.run(),
         Command::Health(health) => health.run(),
         Command::Completions(completions) => completions.run(),

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::Flags;
 use super::receiver::{OR_SELF_SIGNED, Tls, TlsKeys, address};
 use crate::settings::units::MAX_SIZE;
-use crate::settings::value::{list, path, size, text};
+use crate::settings::value::{boolean, list, path, size, text};
 use crate::settings::{
     ConfigError, LEAST_LEN, Mismatch, PairKeys, Secret, Section, optional, or, settings,
     warn_if_key_exposed,
@@ -23,6 +23,8 @@ settings! {
         pub listen: SocketAddr = or(([127, 0, 0, 1], 8480).into(), address);
         /// The values of `Host` that are accepted besides the address, in lower case.
         pub hosts: Vec<String> = or(Vec::new(), list(host));
+        /// Whether faults can be injected.
+        pub actions: bool = or(false, boolean);
         /// The memory for the newest requests to the receiver, in bytes. 0 keeps none.
         pub keep_requests: u64 = or(0, size(0..=MAX_SIZE));
     } with {

@@ -44,6 +44,7 @@ use self::receiver_info::ReceiverInfo;
 use crate::keys::KeyRing;
 use crate::metrics::Exposition;
 use crate::net::{CloseConnection, Peer, RequestBody, Shutdown};
+use crate::receiver::fault::Faults;
 use crate::receiver::kept::KeptRequests;
 use crate::store::{Health, Reader, StoreError};
 
@@ -61,6 +62,9 @@ pub(crate) struct Console {
     /// The newest requests to the receiver.
     #[expect(dead_code, reason = "the page of deliveries is made next")]
     kept: Arc<KeptRequests>,
+    /// The faults that an operator injects.
+    #[expect(dead_code, reason = "the page of deliveries is made next")]
+    faults: Arc<Faults>,
     guard: Guard,
     /// Ends the streams.
     shutdown: Shutdown,
@@ -79,6 +83,7 @@ impl Console {
         metrics: Exposition,
         receiver: ReceiverInfo,
         kept: Arc<KeptRequests>,
+        faults: Arc<Faults>,
         guard: Guard,
         shutdown: Shutdown,
     ) -> Arc<Console> {
@@ -92,6 +97,7 @@ impl Console {
             metrics,
             receiver,
             kept,
+            faults,
             guard,
             shutdown,
             streaming: Arc::new(Semaphore::new(1)),

@@ -2,7 +2,8 @@
 //!
 //! A command connects to `control.sock` in the data directory, which only the owner can enter. It sends a
 //! [`Task`] as a line of JSON, and gets the result as a line of JSON. If no `serve` runs, the command
-//! opens the store and does the task itself.
+//! opens the store and does the task itself. Faults are the exception: they exist in a running `serve`
+//! only.
 
 mod socket;
 mod tasks;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use socket::{ControlSocket, TaskHandler};
 pub(crate) use tasks::{drop_bodies, perform, retry, seal};
 
+use crate::receiver::fault::{Fault, FaultCount, PlannedFault};
 use crate::store::{Directory, Resealed};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,17 @@ pub(crate) enum Task {
         /// The ids of the bodies.
         ids: Vec<u64>,
     },
+    /// Give the next deliveries to an input a fault.
+    Fault {
+        /// The name of the input. It can be left out if there is one only.
+        input: Option<String>,
+        next: FaultCount,
+        fault: Fault,
+    },
+    /// List the faults.
+    Faults {},
+    /// Clear the fault of an input, or all faults.
+    ClearFaults { input: Option<String> },
 }
 
 /// The result of a task. The names in JSON are older than those here; an older program may be at the
@@ -52,6 +65,9 @@ pub(crate) struct TaskReport {
     /// The segment that [`Task::Reseal`] looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resealed: Option<Resealed>,
+    /// What [`Task::Faults`] lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) faults: Vec<PlannedFault>,
 }
 
 /// The length of the longest task, in bytes.

@@ -133,7 +133,7 @@ mod tests {
             task => Ok(TaskReport {
                 lines: vec![format!("{task:?}")],
                 has_failures: true,
-                resealed: None,
+                ..TaskReport::default()
             }),
         };
         (trigger, tokio::spawn(control.serve(Arc::new(handler), shutdown)))
@@ -157,7 +157,8 @@ mod tests {
         assert_eq!(ask(&directory, Task::Seal {}).await, Some(Err("full".into())));
         let lines = vec!["Drop { ids: [1, 2] }".to_owned()];
         let done = ask(&directory, Task::Drop { ids: vec![1, 2] }).await;
-        assert_eq!(done, Some(Ok(TaskReport { lines, has_failures: true, resealed: None })));
+        let report = TaskReport { lines, has_failures: true, ..TaskReport::default() };
+        assert_eq!(done, Some(Ok(report)));
         trigger.begin(Duration::ZERO);
         serving.await.unwrap();
         assert!(!directory.control().exists());
@@ -168,8 +169,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let directory = directory(&home);
         let (_trigger, _serving) = start(&directory);
-        for sent in [b"hello\n".to_vec(), b"{\"seal\":{\"x\":1}}\n".to_vec(), vec![b' '; MAX_TASK]]
-        {
+        for sent in [
+            b"hello\n".to_vec(),
+            b"{\"seal\":{\"x\":1}}\n".to_vec(),
+            b"{\"fault\":{\"next\":0,\"fault\":\"500\"}}\n".to_vec(),
+            vec![b' '; MAX_TASK],
+        ] {
             let mut stream = UnixStream::connect(directory.control()).await.unwrap();
             stream.write_all(&sent).await.unwrap();
             let mut answer = String::new();

@@ -12,21 +12,62 @@ use crate::random;
 use crate::receiver::ReceiverLimits;
 use crate::receiver::body::{Codings, decode};
 use crate::receiver::deliver::Deliverer;
+use crate::receiver::fault::{FaultError, PlannedFault};
 use crate::store::{Appended, Delivery, Judge, Quarantined, Store, StoreError, StoredBatch};
 
+/// Why a task failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Fault(#[from] FaultError),
+}
+
 /// Performs a task in a running `serve`.
-pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, StoreError> {
-    let Deliverer { store, ring, limits, .. } = deliverer;
-    match task {
-        Task::Seal {} => seal(store),
+pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, TaskError> {
+    let Deliverer { store, ring, limits, faults, .. } = deliverer;
+    Ok(match task {
+        Task::Seal {} => seal(store)?,
         Task::Reseal { after } => {
-            Ok(TaskReport { resealed: store.reseal_next(after)?, ..TaskReport::default() })
+            TaskReport { resealed: store.reseal_next(after)?, ..TaskReport::default() }
         }
         Task::Retry { ids } => {
-            retry(store, ring, limits, ids, |stored| deliverer.observer.stored(stored))
+            retry(store, ring, limits, ids, |stored| deliverer.observer.stored(stored))?
         }
-        Task::Drop { ids } => drop_bodies(store, &ids),
+        Task::Drop { ids } => drop_bodies(store, &ids)?,
+        Task::Fault { input, next, fault } => {
+            set_fault(&faults.set(input.as_deref(), fault, next)?)
+        }
+        Task::Faults {} => {
+            faults.check_allowed()?;
+            TaskReport { faults: faults.list(), ..TaskReport::default() }
+        }
+        Task::ClearFaults { input } => cleared_faults(&faults.clear(input.as_deref())?),
+    })
+}
+
+fn set_fault(planned: &PlannedFault) -> TaskReport {
+    let PlannedFault { input, fault, left, .. } = planned;
+    tracing::warn!(input, %fault, next = left, "a command set a fault");
+    let next = match left {
+        1 => "the next delivery gets".to_owned(),
+        left => format!("the next {left} deliveries get"),
+    };
+    let lines = vec![format!("input {input}: {next} the fault {fault}")];
+    TaskReport { lines, ..TaskReport::default() }
+}
+
+fn cleared_faults(cleared: &[PlannedFault]) -> TaskReport {
+    let line = |PlannedFault { input, fault, left, .. }: &PlannedFault| {
+        tracing::warn!(input, %fault, left, "a command cleared a fault");
+        format!("input {input}: cleared the fault {fault}, {left} left")
+    };
+    let mut lines: Vec<_> = cleared.iter().map(line).collect();
+    if lines.is_empty() {
+        lines.push("no faults".to_owned());
     }
+    TaskReport { lines, ..TaskReport::default() }
 }
 
 /// Closes the live segment, and seals all closed segments.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::body::{Codings, DecodeError, UnknownEncoding, decode};
+use super::fault::Faults;
 use super::kept::{Draft, Ending, KeptRequests, Outcome, Phases};
 use super::response::{self, HttpResponse, Problem};
 use super::{DeliveryObserver, InputEndpoint, ReceiverLimits};
@@ -34,6 +35,8 @@ pub(crate) struct Deliverer {
     pub(crate) pool: rayon::ThreadPool,
     pub(crate) limits: ReceiverLimits,
     pub(crate) observer: Arc<dyn DeliveryObserver>,
+    /// The faults that an operator injects.
+    pub(crate) faults: Arc<Faults>,
     /// The newest requests.
     pub(crate) kept: Arc<KeptRequests>,
 }

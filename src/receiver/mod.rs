@@ -7,12 +7,13 @@
 //! sender should retry. Konnect would not retry on 408 or 503, so the connection is closed instead.
 //!
 //! `admit` checks the request up to the `Authorization`. [`body`] reads and decodes the body. [`deliver`]
-//! verifies and stores it on threads that may block. `response` builds the response. [`kept`] has the
-//! newest requests as they came.
+//! verifies and stores it on threads that may block. `response` builds the response. [`fault`] has
+//! the faults that an operator injects. [`kept`] has the newest requests as they came.
 
 mod admit;
 pub(crate) mod body;
 pub(crate) mod deliver;
+pub(crate) mod fault;
 pub(crate) mod kept;
 mod response;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use tokio::sync::mpsc;
 use self::admit::{Admitted, NotAdmitted, admit};
 use self::body::{BodyError, Codings, ReadBody};
 use self::deliver::{Deliverer, IncomingDelivery};
+use self::fault::Fault;
 use self::kept::{Draft, Ending, KeptHead, KeptRequests, Outcome, Phases};
 use self::response::{HttpResponse, Problem, for_method, healthy};
 use crate::clock::now;
@@ -171,9 +173,16 @@ impl Receiver {
             bytes.shrink_to_fit();
         }
         let body = Bytes::from(bytes);
+        let fault = self.deliverer.faults.next(&input.name);
         if let Some(draft) = &mut draft {
             draft.hold(&body);
+            draft.fault = fault;
         }
+        let delay = match fault {
+            None => None,
+            Some(Fault::Delay(delay)) => Some(delay),
+            Some(fault) => return self.inject(fault, &input, &peer, phases, draft),
+        };
         let incoming = IncomingDelivery {
             received_at,
             started,
@@ -194,10 +203,31 @@ impl Receiver {
             drop(writing);
             response
         });
-        Ok(delivery.await.unwrap_or_else(|error| {
+        let response = delivery.await.unwrap_or_else(|error| {
             tracing::error!(%error, "the task of a delivery failed");
             Problem::not_stored().into_response(profile)
-        }))
+        });
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
+        Ok(response)
+    }
+
+    /// Gives a delivery that was read this fault. Nothing of it is stored.
+    fn inject(
+        &self,
+        fault: Fault,
+        input: &InputEndpoint,
+        peer: &str,
+        phases: Phases,
+        draft: Option<Box<Draft>>,
+    ) -> Result<HttpResponse, CloseConnection> {
+        let (problem, reason) = (fault.problem(), fault.reason());
+        let status = problem.as_ref().map(|problem| problem.status);
+        self.deliverer.failed(&input.name, peer, status, &reason);
+        let response = problem.map(|problem| problem.into_response(input.profile));
+        self.kept().keep_failed(draft, phases, reason, response.as_ref());
+        response.ok_or(CloseConnection)
     }
 
     fn refuse(&self, peer: &str, why: NotAdmitted) -> HttpResponse {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::fault::Faults;
 use super::kept::{KeptBody, KeptRequest};
 use super::*;
 use crate::ingest::Caps;
@@ -61,6 +62,7 @@ impl Running {
             pool: rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(),
             limits: limits.clone(),
             observer: Arc::new(Nobody),
+            faults: Arc::new(Faults::new(true, vec!["lab".to_owned()])),
             kept: Arc::new(KeptRequests::new(keep)),
         });
         let input = InputEndpoint {
@@ -218,6 +220,33 @@ async fn what_is_not_stored_is_kept_with_the_reason() {
     assert!(lost.answer.is_none() && lost.body == KeptBody::NotRead, "{lost:?}");
     assert_eq!(lost.outcome, Outcome::Failed);
     assert!(lost.reason.as_ref().unwrap().contains("broke off"), "{:?}", lost.reason);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_request_with_a_fault_is_kept_with_its_whole_body() {
+    let running = Running::start(1 << 20).await;
+    for (fault, status) in [("500", Some(500)), ("429", Some(429)), ("reset", None)] {
+        let fault: Fault = fault.parse().unwrap();
+        running.deliverer.faults.set(None, fault, "1".parse().unwrap()).unwrap();
+        let answer = running.deliver("", LINE).await;
+        let start = status.map_or_else(String::new, |status| format!("HTTP/1.1 {status} "));
+        assert!(answer.starts_with(&start) && answer.is_empty() == status.is_none(), "{answer}");
+        let kept = running.newest();
+        assert_eq!(kept.answer.as_ref().map(|answer| answer.status), status, "{fault}");
+        assert_eq!((kept.outcome, kept.fault), (Outcome::Failed, Some(fault)));
+        assert_eq!(kept.reason, Some(format!("a fault was injected: {fault}")));
+        assert!(kept.body == KeptBody::Whole(Bytes::from_static(LINE)), "{kept:?}");
+        let Phases { read, wait, decode, verify, store, total } = kept.phases;
+        assert!(read.is_some() && wait.is_some() && total.is_some(), "{kept:?}");
+        assert_eq!((decode, verify, store), (None, None, None), "{fault}");
+    }
+    let fault: Fault = "delay=1ms".parse().unwrap();
+    running.deliverer.faults.set(Some("lab"), fault, "1".parse().unwrap()).unwrap();
+    assert!(running.deliver("", LINE).await.starts_with("HTTP/1.1 200 "));
+    let kept = running.deliverer.kept.of_delivery(1).unwrap();
+    assert_eq!((kept.number, kept.fault, &kept.reason), (4, Some(fault), &None));
+    assert!(running.deliver("", LINE).await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(running.newest().fault, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -32,6 +32,7 @@ use crate::net::{
 };
 use crate::output::{MakeStdout, Output, OutputError, Outputs};
 use crate::receiver::deliver::Deliverer;
+use crate::receiver::fault::Faults;
 use crate::receiver::kept::KeptRequests;
 use crate::receiver::{DeliveryObserver, InputEndpoint, Receiver, ReceiverLimits};
 use crate::source::{self, KonnectPull};
@@ -136,6 +137,7 @@ impl Server {
             pool,
             limits: receiver_limits.clone(),
             observer: Arc::new(counting),
+            faults: Arc::new(faults(config)),
             kept: Arc::new(KeptRequests::new(config.console.keep_requests)),
         });
         let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
@@ -268,6 +270,7 @@ impl Server {
             exposition,
             self.about,
             Arc::clone(&receiver.deliverer.kept),
+            Arc::clone(&receiver.deliverer.faults),
             guard,
             shutdown.clone(),
         )
@@ -349,6 +352,12 @@ fn metrics(config: &Config) -> Metrics {
     let inputs: Vec<_> = config.inputs.iter().map(|input| input.name.as_str()).collect();
     let sources = config.inputs.iter().flat_map(|input| &input.keys);
     Metrics::new(&inputs, &sources.map(ToString::to_string).collect::<Vec<_>>())
+}
+
+/// The faults, none yet, for the configured inputs.
+fn faults(config: &Config) -> Faults {
+    let inputs = config.inputs.iter().map(|input| input.name.clone());
+    Faults::new(config.console.actions, inputs.collect())
 }
 
 pub(crate) fn store_options(config: &Config) -> Options {

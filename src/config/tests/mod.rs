@@ -267,6 +267,7 @@ fn flags_go_before_the_receiver_and_the_console_of_the_file() {
         [receiver.tls]
         enabled = false
         [console]
+        actions = true
         keep_requests = '3MiB'
         listen = '127.0.0.1:2'
         hosts = 'SIEM.example'";
@@ -277,6 +278,7 @@ fn flags_go_before_the_receiver_and_the_console_of_the_file() {
     assert_eq!(config.console.listen.port(), 2);
     assert_eq!(config.console.hosts, ["siem.example"]);
     assert_eq!(config.console.keep_requests, 3 << 20);
+    assert!(config.console.actions && !load("", &Flags::default()).unwrap().console.actions);
     for (peer, trusted) in [
         ("10.1.2.3", true),
         ("::ffff:10.1.2.3", true),

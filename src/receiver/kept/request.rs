@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::body::Body;
 
 use super::head::{self, KeptHead, KeptHeader};
+use crate::receiver::fault::Fault;
 use crate::receiver::response::HttpResponse;
 
 /// What a request takes besides its texts, in bytes: the structs, and what allocating costs.
@@ -29,6 +30,8 @@ pub(crate) struct KeptRequest {
     pub(crate) outcome: Outcome,
     /// Why it was not stored.
     pub(crate) reason: Option<String>,
+    /// The fault that was injected. The time of a delayed answer does not count in the phases.
+    pub(crate) fault: Option<Fault>,
 }
 
 /// The body of a kept request.
@@ -93,8 +96,10 @@ impl Phases {
 
 /// A request that is still being answered.
 pub(crate) struct Draft {
-    pub(super) head: KeptHead,
+    head: KeptHead,
     body: KeptBody,
+    /// The fault that is injected.
+    pub(crate) fault: Option<Fault>,
     started: Instant,
     /// The most bytes that it may take.
     most: usize,
@@ -112,7 +117,7 @@ pub(crate) struct Ending<'a> {
 
 impl Draft {
     pub(super) fn new(head: KeptHead, started: Instant, most: usize) -> Draft {
-        Draft { head, body: KeptBody::NotRead, started, most }
+        Draft { head, body: KeptBody::NotRead, fault: None, started, most }
     }
 
     /// Holds the body as sent, if it fits.
@@ -134,11 +139,11 @@ impl Draft {
 
     /// The request as it ended now, still without a number.
     pub(super) fn end(self, ending: Ending<'_>) -> KeptRequest {
-        let Draft { head, body, started, .. } = self;
+        let Draft { head, body, fault, started, .. } = self;
         let Ending { outcome, phases, reason, answer } = ending;
         let phases = Phases { total: Some(started.elapsed()), ..phases };
         let answer = answer.map(KeptAnswer::new);
-        KeptRequest { number: 0, head, body, answer, phases, outcome, reason }
+        KeptRequest { number: 0, head, body, answer, phases, outcome, reason, fault }
     }
 }
 
@@ -176,7 +181,7 @@ impl KeptRequest {
 /// Neither headers nor bodies: they are hostile, and may hold a secret under any name.
 impl fmt::Debug for KeptRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let KeptRequest { number, head, phases, outcome, .. } = self;
+        let KeptRequest { number, head, phases, outcome, fault, .. } = self;
         f.debug_struct("KeptRequest")
             .field("number", number)
             .field("received_at", &head.received_at)
@@ -184,6 +189,7 @@ impl fmt::Debug for KeptRequest {
             .field("status", &self.answer.as_ref().map(|answer| answer.status))
             .field("phases", phases)
             .field("outcome", outcome)
+            .field("fault", fault)
             .field("bytes", &self.bytes())
             .finish_non_exhaustive()
     }

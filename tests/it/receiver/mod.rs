@@ -3,6 +3,7 @@
 mod answers;
 mod batches;
 mod encodings;
+mod faults;
 mod hec;
 mod hostile;
 mod inputs;
