@@ -4,7 +4,9 @@
 //! `VIDIMUS_TESTS_STRICT` is set. Screenshots are saved in `target/screenshots`.
 
 mod accessible;
+mod deliveries;
 mod entries;
+mod explore;
 mod hostile;
 mod live;
 mod login;
