@@ -38,6 +38,10 @@ pub(super) struct Params {
     pub(super) buckets: Option<String>,
     /// What the counts of a bucket are split by.
     pub(super) by: Option<String>,
+    /// The format of an export.
+    pub(super) format: Option<String>,
+    /// The columns of an export.
+    pub(super) columns: Option<String>,
 }
 
 impl Params {
