@@ -35,6 +35,19 @@ fn main() {
         ("the page, histogram and counts of all", "/", "under 300 ms"),
         ("the page of the newest 50,000 that match", "/?q=severity:%3E%3D0", ""),
         ("the overview", "/overview", ""),
+        ("the API, names of fields", "/api/v1/fields?prefix=p", "under 50 ms"),
+        (
+            "the API, values of a summarised field by prefix",
+            "/api/v1/facets?field=principal_id&prefix=a",
+            "under 50 ms",
+        ),
+        (
+            "the API, values of another field by prefix",
+            "/api/v1/facets?field=user_agent&prefix=m",
+            "under 50 ms",
+        ),
+        ("the API, histogram by kind", "/api/v1/histogram?by=kind", "under 300 ms"),
+        ("the API, histogram by input", "/api/v1/histogram?by=input", "under 300 ms"),
         ("the API, 50 of a principal", by_principal.as_str(), "under 20 ms"),
         ("the API, 50 of a name", "/api/v1/entries?limit=50&q=name:Ingress", "under 20 ms"),
     ];

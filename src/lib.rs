@@ -64,6 +64,8 @@ pub mod random;
 #[cfg(feature = "app")]
 mod receiver;
 #[cfg(feature = "app")]
+mod record_csv;
+#[cfg(feature = "app")]
 mod sanitise;
 #[cfg(feature = "app")]
 mod server;

@@ -4,6 +4,7 @@ use fantoccini::key::Key;
 use serde_json::json;
 
 use super::{Browser, Viewport};
+use crate::console::get;
 use crate::harness::{Serve, Setup, Signer, jwks, wait_until};
 
 /// A server with 40 entries, five of them tampered with.
@@ -168,7 +169,7 @@ fn searches_are_saved_in_the_browser_and_exported() {
     browser.keys("e");
     let exports = browser.attributes("#export a", "href");
     assert_eq!(exports.len(), 3);
-    let csv = serve.get(&exports[2]).text();
+    let csv = get(&serve, &exports[2]).text();
     assert_eq!(csv.lines().count(), 6, "{csv}");
 }
 
