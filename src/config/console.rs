@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::Flags;
 use super::receiver::{OR_SELF_SIGNED, Tls, TlsKeys, address};
-use crate::settings::value::{list, path, text};
+use crate::settings::value::{boolean, list, path, text};
 use crate::settings::{
     ConfigError, LEAST_LEN, Mismatch, PairKeys, Secret, Section, optional, or, settings,
     warn_if_key_exposed,
@@ -22,6 +22,8 @@ settings! {
         pub listen: SocketAddr = or(([127, 0, 0, 1], 8480).into(), address);
         /// The values of `Host` that are accepted besides the address, in lower case.
         pub hosts: Vec<String> = or(Vec::new(), list(host));
+        /// Whether visitors may act: test and reset outputs, show the authorization values.
+        pub actions: bool = or(false, boolean);
     } with {
         /// The token that a request must have. Without one every user of this machine can read.
         pub token: Option<Secret>,

@@ -4,6 +4,7 @@
 //! [`Task`] as a line of JSON, and gets the result as a line of JSON. If no `serve` runs, the command
 //! opens the store and does the task itself.
 
+mod actions;
 mod socket;
 mod tasks;
 
@@ -12,6 +13,7 @@ use std::os::unix::net::UnixStream;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use actions::{ActionLog, RecordedAction};
 pub(crate) use socket::{ControlSocket, TaskHandler};
 pub(crate) use tasks::{drop_bodies, perform, retry, seal};
 

@@ -1,5 +1,4 @@
-//! The page of deliveries, refused requests and the quarantine. If nothing was ever delivered, it
-//! is a checklist.
+//! The page of deliveries, refused requests and the quarantine.
 
 use std::sync::Arc;
 
@@ -8,14 +7,12 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 
-use super::entries::FirstDelivery;
 use super::link::{Choice, Link};
 use super::text::{SafeText, TimeTag, bytes, count};
 use super::{HtmlProblem, Shell, page};
 use crate::console::Console;
 use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
-use crate::console::receiver_info::ReceiverInfo;
 use crate::store::{Quarantined, Refused, Stats, StoredDelivery};
 
 /// The choices for the number of rows: the number, its parameter, its label.
@@ -34,16 +31,8 @@ pub(super) struct DeliveriesPage {
     /// The first refused requests, and the others.
     pub(super) refused: (Vec<RefusedRow>, Vec<RefusedRow>),
     pub(super) quarantine: Vec<QuarantineRow>,
-    /// Present if nothing was ever delivered.
-    pub(super) checklist: Option<Checklist>,
-}
-
-/// What to check if nothing is delivered.
-pub(super) struct Checklist {
-    pub(super) first: FirstDelivery,
-    pub(super) endpoints: Vec<SafeText>,
-    pub(super) self_signed: bool,
-    pub(super) tls: bool,
+    /// Whether nothing was ever delivered.
+    pub(super) is_empty: bool,
 }
 
 pub(super) struct DeliveryRow {
@@ -88,16 +77,11 @@ pub(super) async fn show(
     let limit = params?.limit(50, MAX_LIMIT)?;
     let stats = console.read(move |reader| reader.stats(limit)).await?;
     let shell = console.shell("Deliveries", "/deliveries");
-    Ok(page(StatusCode::OK, &DeliveriesPage::new(shell, &stats, limit, &console.receiver)))
+    Ok(page(StatusCode::OK, &DeliveriesPage::new(shell, &stats, limit)))
 }
 
 impl DeliveriesPage {
-    pub(super) fn new(
-        shell: Shell,
-        stats: &Stats,
-        limit: usize,
-        receiver: &ReceiverInfo,
-    ) -> DeliveriesPage {
+    pub(super) fn new(shell: Shell, stats: &Stats, limit: usize) -> DeliveriesPage {
         let choice = |(most, text, name): (usize, &str, &'static str)| Choice {
             name,
             link: Link::new("/deliveries", &[("limit", text)]),
@@ -113,20 +97,7 @@ impl DeliveriesPage {
             ),
             // Newest first, as everywhere.
             quarantine: stats.quarantine.iter().rev().take(limit).map(quarantined).collect(),
-            checklist: (stats.deliveries.is_empty() && stats.quarantine.is_empty())
-                .then(|| Checklist::new(receiver)),
-        }
-    }
-}
-
-impl Checklist {
-    fn new(receiver: &ReceiverInfo) -> Checklist {
-        let endpoint = |path: &String| SafeText::new(&format!("{}{path}", receiver.base));
-        Checklist {
-            first: FirstDelivery::new(receiver),
-            endpoints: receiver.inputs.iter().map(|input| endpoint(&input.path)).collect(),
-            self_signed: receiver.self_signed.is_some(),
-            tls: receiver.tls,
+            is_empty: stats.deliveries.is_empty() && stats.quarantine.is_empty(),
         }
     }
 }

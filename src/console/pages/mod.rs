@@ -2,12 +2,14 @@
 //! entries, local times and copying.
 //!
 //! Each page has a file: [`entries`], [`entry`], [`deliveries`], [`keys`], [`overview`], [`verify`]
-//! and [`login`]. A page is a struct with everything that it shows, and a template of the same name
+//! and [`login`]; [`outputs`] and [`setup`] have actions, and
+//! [`done`] says how one went. A page is a struct with everything that it shows, and a template of the same name
 //! with the layout. [`text`] makes hostile values harmless, [`link`] writes addresses, and
 //! [`histogram`] and [`explanation`] are parts of pages. The addresses of the stylesheet, the
 //! script and the icon contain a part of their hash, so browsers can cache them for ever.
 
 mod deliveries;
+mod done;
 mod entries;
 mod entry;
 mod explanation;
@@ -15,7 +17,9 @@ mod histogram;
 mod keys;
 mod link;
 mod login;
+mod outputs;
 mod overview;
+mod setup;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -35,6 +39,7 @@ use ring::digest;
 
 use self::link::Link;
 use self::text::{SafeText, TimeTag};
+use super::compress::Uncompressed;
 use super::problem::Problem;
 use super::{Console, problem_response, raw};
 use crate::clock::now;
@@ -47,6 +52,14 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/deliveries", get(deliveries::show))
         .route("/keys", get(keys::show))
         .route("/overview", get(overview::show))
+        .route("/outputs", get(outputs::show))
+        .route("/outputs/{name}/test", post(outputs::test))
+        .route("/outputs/{name}/retry", post(outputs::retry))
+        .route("/outputs/{name}/reset", get(outputs::ask_reset).post(outputs::reset))
+        .route("/outputs/{name}/dead-letters", get(outputs::dead_letters))
+        .route("/setup", get(setup::show))
+        .route("/setup/authorization", post(setup::show_authorization))
+        .route("/setup/test", post(setup::send_test))
         .route("/verify", get(verify::empty).post(verify::verify))
         .route("/login", get(login::show).post(login::log_in))
         .route("/logout", post(login::log_out))
@@ -76,12 +89,14 @@ struct Tab {
     current: bool,
 }
 
-const TABS: [(&str, &str); 5] = [
+const TABS: [(&str, &str); 7] = [
     ("Entries", "/"),
     ("Overview", "/overview"),
     ("Deliveries", "/deliveries"),
+    ("Outputs", "/outputs"),
     ("Keys", "/keys"),
     ("Verify", "/verify"),
+    ("Setup", "/setup"),
 ];
 
 impl Shell {
@@ -132,6 +147,13 @@ fn page(status: StatusCode, template: &impl Template) -> Response {
     }
 }
 
+/// Renders a page that may have the token of a form or another secret: it is not compressed.
+fn secret_page(status: StatusCode, template: &impl Template) -> Response {
+    let mut answer = page(status, template);
+    answer.extensions_mut().insert(Uncompressed);
+    answer
+}
+
 /// A problem that is shown as a page.
 #[derive(Debug)]
 pub(super) struct HtmlProblem(pub(super) Problem);
@@ -166,7 +188,7 @@ struct Asset {
     text: &'static str,
 }
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 4] = [
     Asset {
         name: "style.css",
         kind: "text/css; charset=utf-8",
@@ -176,6 +198,11 @@ const ASSETS: [Asset; 3] = [
         name: "script.js",
         kind: "text/javascript; charset=utf-8",
         text: include_str!("../assets/script.js"),
+    },
+    Asset {
+        name: "setup.js",
+        kind: "text/javascript; charset=utf-8",
+        text: include_str!("../assets/setup.js"),
     },
     Asset { name: "icon.svg", kind: "image/svg+xml", text: include_str!("../assets/icon.svg") },
 ];

@@ -117,7 +117,8 @@ fn the_pages_work_with_the_keyboard_alone() {
 fn the_pages_fit_a_phone_and_dark_mode() {
     let serve = filled();
     let empty = Setup::new().arguments("--no-tls").start();
-    let pages = ["/", "/entries/130", "/overview", "/deliveries", "/keys", "/verify"];
+    let pages =
+        ["/", "/entries/130", "/overview", "/deliveries", "/outputs", "/keys", "/verify", "/setup"];
     if let Some(browser) = Browser::open(&serve.console, Viewport::Phone) {
         for path in pages {
             browser.go(path);

@@ -8,6 +8,8 @@ mod entries;
 mod hostile;
 mod live;
 mod login;
+mod outputs;
 mod page;
+mod setup;
 
 use page::{Browser, Viewport};

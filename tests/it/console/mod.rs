@@ -1,12 +1,14 @@
 //! The console of a running server without a browser: the API, the access and the metrics.
 
 mod access;
+mod actions;
 mod alerts;
 mod api;
 mod counts;
 mod guide;
 mod hostile;
 mod metrics;
+mod setup;
 mod stream;
 
 use serde_json::{Value, json};
