@@ -50,6 +50,8 @@ mod keys;
 #[doc(hidden)]
 pub mod konnect;
 #[cfg(feature = "app")]
+mod last_lines;
+#[cfg(feature = "app")]
 mod metrics;
 #[cfg(feature = "app")]
 #[doc(hidden)]

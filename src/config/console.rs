@@ -23,7 +23,8 @@ settings! {
         pub listen: SocketAddr = or(([127, 0, 0, 1], 8480).into(), address);
         /// The values of `Host` that are accepted besides the address, in lower case.
         pub hosts: Vec<String> = or(Vec::new(), list(host));
-        /// Whether faults can be injected.
+        /// Whether visitors may act: test and reset outputs, show the authorization values, inject
+        /// faults.
         pub actions: bool = or(false, boolean);
         /// The memory for the newest requests to the receiver, in bytes. 0 keeps none.
         pub keep_requests: u64 = or(0, size(0..=MAX_SIZE));

@@ -5,6 +5,7 @@
 //! opens the store and does the task itself. Faults are the exception: they exist in a running `serve`
 //! only.
 
+mod actions;
 mod socket;
 mod tasks;
 
@@ -13,6 +14,7 @@ use std::os::unix::net::UnixStream;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use actions::{ActionLog, RecordedAction};
 pub(crate) use socket::{ControlSocket, TaskHandler};
 pub(crate) use tasks::{drop_bodies, perform, retry, seal};
 

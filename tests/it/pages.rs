@@ -83,9 +83,10 @@ fn every_page_loads_with_and_without_entries() {
     let signer = Signer::new("k");
     let serve = start(&signer);
     assert!(page(&serve, "/").contains("There are no entries yet"));
-    assert!(page(&serve, "/deliveries").contains("Check in this order"));
-    assert!(page(&serve, "/overview").contains("/authorization"));
-    assert!(!page(&serve, "/overview").contains(&serve.authorization));
+    assert!(page(&serve, "/deliveries").contains("href=\"/setup\""));
+    let setup = page(&serve, "/setup");
+    assert!(setup.contains("check in this order") && setup.contains("/authorization"), "{setup}");
+    assert!(page(&serve, "/outputs").contains("No outputs are configured"));
 
     let lines = [signer.cef(1), cef(2), "<b>nothing</b>".to_owned()];
     serve.deliver(lines.join("\n"));

@@ -93,7 +93,7 @@ fn dragging_on_the_histogram_selects_a_range() {
     let serve = filled();
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?since=2025-06-18T00:00:00Z&until=2025-06-19T00:00:00Z");
-    assert!(browser.texts(".ticks text").len() > 3);
+    assert!(browser.attributes(".ticks text", "x").len() > 3);
     browser.drag("#plot .bars", 0.25, 0.5);
     location_has(&browser, "since=2025-06-18T06");
     location_has(&browser, "until=2025-06-18T12");
@@ -102,7 +102,7 @@ fn dragging_on_the_histogram_selects_a_range() {
     // Every bar leads to its entries.
     browser.go("/?since=2025-06-18T00:00:00Z&until=2025-06-19T00:00:00Z&by=kind");
     assert!(browser.text(".legend").contains("access"), "{}", browser.text(".legend"));
-    assert_eq!(browser.texts(".strip rect").len(), 1);
+    assert_eq!(browser.attributes(".strip rect", "x").len(), 1);
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn columns_and_modes_are_in_the_address() {
     assert_eq!(browser.texts("#entries [data-row]:first-child td")[1..], ["403", "39"]);
     browser.click_link("raw");
     location_has(&browser, "view=raw");
-    assert!(browser.text("#entries .c-raw bdi").contains("CEF:0|"));
+    assert!(browser.text("#entries td.c-raw bdi").contains("CEF:0|"));
     browser.assert_fits();
     browser.save_screenshot("raw");
     // A search keeps the layout.
@@ -170,7 +170,7 @@ fn searches_are_saved_in_the_browser_and_exported() {
     let exports = browser.attributes("#export a", "href");
     assert_eq!(exports.len(), 3);
     let csv = get(&serve, &exports[2]).text();
-    assert_eq!(csv.lines().count(), 6, "{csv}");
+    assert_eq!(csv.matches(",invalid,").count(), 5, "{csv}");
 }
 
 #[test]

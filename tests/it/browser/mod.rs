@@ -10,6 +10,8 @@ mod explore;
 mod hostile;
 mod live;
 mod login;
+mod outputs;
 mod page;
+mod setup;
 
 use page::{Browser, Viewport};

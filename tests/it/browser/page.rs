@@ -186,6 +186,18 @@ impl Browser {
         self.run(script, vec![]).as_str().unwrap().to_owned()
     }
 
+    /// Presses Tab until the element with this id or text has the focus.
+    #[track_caller]
+    pub(super) fn tab_to(&self, id_or_text: &str) {
+        for _ in 0..100 {
+            self.press(Key::Tab, 1);
+            if self.focus() == id_or_text {
+                return;
+            }
+        }
+        panic!("{id_or_text} never has the focus at {}", self.location());
+    }
+
     /// Saves a screenshot of the page in `target/screenshots`.
     pub(super) fn save_screenshot(&self, name: &str) {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");

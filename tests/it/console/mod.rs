@@ -1,6 +1,7 @@
 //! The console of a running server without a browser: the API, the access and the metrics.
 
 mod access;
+mod actions;
 mod alerts;
 mod api;
 mod counts;
@@ -8,6 +9,7 @@ mod export;
 mod guide;
 mod hostile;
 mod metrics;
+mod setup;
 mod stream;
 
 use serde_json::{Value, json};

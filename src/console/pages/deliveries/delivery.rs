@@ -92,7 +92,7 @@ pub(in crate::console::pages) async fn show(
         })
         .await?;
     let delivered = near.iter().find(|one| one.id == id).ok_or_else(|| missing(what))?;
-    let kept = console.kept.of_delivery(id);
+    let kept = console.deliverer.kept.of_delivery(id);
     let mut shown = console.delivery_page(format!("Delivery {id}"), kept.as_deref()).await;
     shown.shell = shown.shell.at(&Link::to_delivery(id));
     shown.describe(delivered);
@@ -124,7 +124,7 @@ pub(in crate::console::pages) async fn quarantined(
 ) -> Result<Response, HtmlProblem> {
     let id = number(&id, "body in quarantine")?;
     let (what, body) = console.read(move |reader| reader.quarantined(id)).await?;
-    let kept = console.kept.of_quarantine(id);
+    let kept = console.deliverer.kept.of_quarantine(id);
     let title = format!("Body {id} in quarantine");
     let mut shown = console.delivery_page(title, kept.as_deref()).await;
     shown.describe_quarantined(&what);
@@ -177,22 +177,22 @@ fn download(name: &str, ending: &str, body: Bytes) -> Result<Response, HtmlProbl
 impl Console {
     /// The kept request with this number.
     fn kept_request(&self, number: &str) -> Result<Arc<KeptRequest>, Problem> {
-        let kept = number.parse().ok().and_then(|number| self.kept.get(number));
+        let kept = number.parse().ok().and_then(|number| self.deliverer.kept.get(number));
         kept.ok_or_else(|| {
             let off = "there is no such request: console.keep_requests is off";
             let gone = "there is no request with this number, or it is no longer kept";
-            Problem::not_found(if self.kept.is_on() { gone } else { off })
+            Problem::not_found(if self.deliverer.kept.is_on() { gone } else { off })
         })
     }
 
     /// A page with a kept request, if there is one.
     async fn delivery_page(&self, title: String, kept: Option<&KeptRequest>) -> DeliveryPage {
         let request = kept.map(|kept| {
-            let before = self.kept.before(kept);
+            let before = self.deliverer.kept.before(kept);
             RequestView::new(kept, before.as_deref(), &self.receiver)
         });
         let shell = self.shell(title.clone(), "/deliveries").await;
-        DeliveryPage::new(shell, title, request, self.kept.is_on())
+        DeliveryPage::new(shell, title, request, self.deliverer.kept.is_on())
     }
 }
 
