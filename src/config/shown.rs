@@ -157,11 +157,12 @@ impl Shown {
     }
 
     fn console(&mut self, console: &Console) {
-        let Console { listen, hosts, actions, keep_requests, token, tls } = console;
+        let Console { listen, hosts, actions, resend_to, keep_requests, token, tls } = console;
         self.table("[console]");
         self.text("listen", listen);
         self.list("hosts", hosts);
         self.bare("actions", actions);
+        self.list("resend_to", resend_to);
         self.size("keep_requests", *keep_requests);
         let token = if token.is_some() { "hidden" } else { "none" };
         self.line(format_args!("# token: {token}"));

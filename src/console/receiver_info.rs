@@ -22,6 +22,8 @@ pub(crate) struct ReceiverInfo {
     /// Whether Konnect cannot reach the endpoint: it is on a loopback address, and no public URL is
     /// configured.
     pub(super) loopback: bool,
+    /// The URLs that a kept request may be sent to.
+    pub(super) resend_to: Vec<String>,
     /// Whether an input has a key source.
     pub(super) has_key_source: bool,
     /// The settings in effect, without secrets, as TOML.
@@ -73,6 +75,7 @@ impl ReceiverInfo {
             self_signed: certificate.filter(|_| config.receiver.tls == Tls::SelfSigned).map(shown),
             loopback: address.ip().is_loopback() && public_url.is_none(),
             settings: config.shown(),
+            resend_to: config.console.resend_to.clone(),
             has_key_source: config.inputs.iter().any(|input| !input.keys.is_empty()),
         }
     }

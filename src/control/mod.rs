@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use actions::{ActionLog, RecordedAction};
 pub(crate) use socket::{ControlSocket, TaskHandler};
-pub(crate) use tasks::{drop_bodies, perform, retry, seal};
+pub(crate) use tasks::{TaskError, drop_bodies, perform, retry, seal};
 
 use crate::receiver::fault::{Fault, FaultCount, PlannedFault};
 use crate::store::{Directory, Resealed};

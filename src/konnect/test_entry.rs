@@ -54,6 +54,17 @@ pub(crate) async fn deliver_once(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = url;
     *request.headers_mut() = headers(Encoding::Identity, Some(authorization));
+    send_once(client, request).await
+}
+
+/// Sends a request once. Returns the answer and the time that it took.
+///
+/// # Errors
+/// When there is no answer.
+pub(crate) async fn send_once(
+    client: &Client,
+    request: Request<Full<Bytes>>,
+) -> (Result<Response<Bytes>, ClientError>, Duration) {
     let start = Instant::now();
     let answer = client.send(request, MAX_ANSWER, TIMEOUT).await;
     (answer, start.elapsed())

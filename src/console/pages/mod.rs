@@ -14,6 +14,7 @@ mod done;
 mod entry;
 mod explanation;
 mod explore;
+mod faults;
 mod keys;
 mod link;
 mod login;
@@ -55,6 +56,8 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/deliveries", get(deliveries::show))
         .route("/deliveries/{id}", get(deliveries::delivery::show))
         .route("/deliveries/requests/{number}", get(deliveries::delivery::kept))
+        .route("/deliveries/requests/{number}/resend", post(deliveries::actions::resend))
+        .route("/deliveries/quarantine/{id}/retry", post(deliveries::actions::retry))
         .route("/deliveries/requests/{number}/body", get(deliveries::delivery::body))
         .route("/deliveries/quarantine/{id}", get(deliveries::delivery::quarantined))
         .route("/deliveries/quarantine/{id}/body", get(deliveries::delivery::quarantined_body))
@@ -69,6 +72,8 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/setup", get(setup::show))
         .route("/setup/authorization", post(setup::show_authorization))
         .route("/setup/test", post(setup::send_test))
+        .route("/setup/fault", post(faults::set))
+        .route("/setup/fault/clear", post(faults::clear))
         .route("/verify", get(verify::empty).post(verify::verify))
         .route("/login", get(login::show).post(login::log_in))
         .route("/logout", post(login::log_out))
@@ -95,7 +100,11 @@ fn html(status: StatusCode, rendered: askama::Result<String>) -> Response {
 
 /// Renders a page that may have the token of a form or another secret: it is not compressed.
 fn secret_page(status: StatusCode, template: &impl Template) -> Response {
-    let mut answer = page(status, template);
+    uncompressed(page(status, template))
+}
+
+/// Marks an answer that may have the token of a form or another secret.
+fn uncompressed(mut answer: Response) -> Response {
     answer.extensions_mut().insert(Uncompressed);
     answer
 }

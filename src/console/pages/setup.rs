@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::done::DonePage;
 use super::explore::FirstDelivery;
+use super::faults::{CHOICES, FaultRow};
 use super::link::Link;
 use super::shell::Shell;
 use super::text::{SafeText, TimeTag, plural};
@@ -50,6 +51,9 @@ pub(super) struct SetupPage {
     pub(super) certificate: Option<CertificateRow>,
     /// The configuration, as TOML.
     pub(super) settings: SafeText,
+    pub(super) inputs: Vec<SafeText>,
+    /// The faults that the next deliveries get.
+    pub(super) faults: Vec<FaultRow>,
     /// The last actions. `None` if the record cannot be read.
     pub(super) actions: Option<Vec<ActionRow>>,
     /// Present if actions are allowed.
@@ -120,6 +124,7 @@ pub(super) async fn show(
         // The log says why it cannot be read.
         actions: recorded.ok().map(|all| all.iter().map(action_row).collect()),
         csrf: console.actions.token(),
+        faults: console.deliverer.faults.list().iter().map(FaultRow::new).collect(),
         certificate: certificate_row(console.certificate(), now()),
         ..SetupPage::new(shell, Listener::new(params.since, newest.first()), &console.receiver)
     };
@@ -139,6 +144,8 @@ impl SetupPage {
             tls: receiver.tls,
             certificate: None,
             settings: SafeText::multiline(&receiver.settings),
+            inputs: receiver.inputs.iter().map(|input| SafeText::new(&input.name)).collect(),
+            faults: Vec::new(),
             actions: Some(Vec::new()),
             csrf: None,
         }
@@ -245,7 +252,7 @@ pub(super) fn action_row(recorded: &RecordedAction) -> ActionRow {
 
 impl Console {
     /// The input that a form names.
-    fn input(&self, action: &Action) -> Result<&Arc<InputEndpoint>, Problem> {
+    pub(super) fn input(&self, action: &Action) -> Result<&Arc<InputEndpoint>, Problem> {
         let named = self.inputs.iter().find(|input| input.name == action.field("input"));
         named.ok_or_else(|| Problem::not_found("there is no such input"))
     }

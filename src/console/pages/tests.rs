@@ -95,6 +95,7 @@ fn receiver() -> ReceiverInfo {
         self_signed: Some("tls.pem".into()),
         loopback: true,
         has_key_source: false,
+        resend_to: vec!["https://example.com/a".into()],
         settings: HOSTILE.into(),
     }
 }
@@ -260,6 +261,8 @@ fn pages() -> Vec<(&'static str, String)> {
     let (before, kept) = (kept_request(b"before"), kept_request(HOSTILE.as_bytes()));
     let view = RequestView::new(&kept, Some(&before), &receiver());
     let mut delivery = DeliveryPage::new(shell(), "Delivery 1".into(), Some(view), true);
+    delivery.csrf = Some(csrf());
+    delivery.resend_to = vec![SafeText::new(HOSTILE)];
     delivery.describe(&delivered());
     delivery.entries = records(HOSTILE).iter().map(EntryLine::new).collect();
     pages.push(("delivery", delivery.render().unwrap()));
@@ -465,8 +468,8 @@ fn tags(html: &str) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 const KNOWN_TAGS: &str = "!DOCTYPE a bdi body br button caption code dd del details dialog div dl \
-    dt fieldset form g h1 h2 h3 head header html input kbd label legend li line link main mark meta nav ol p pre rect \
-    script section span strong summary svg table tbody td text textarea th thead time title tr ul";
+    dt fieldset form g h1 h2 h3 head header html input kbd label legend li line link main mark meta nav ol option p pre rect \
+    script section select span strong summary svg table tbody td text textarea th thead time title tr ul";
 
 const KNOWN_ATTRIBUTES: &str = "action aria-current aria-describedby aria-expanded aria-hidden \
     aria-invalid aria-label aria-labelledby aria-pressed autocapitalize autocomplete autofocus \

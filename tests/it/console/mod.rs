@@ -1,13 +1,14 @@
 //! The console of a running server without a browser: the API, the access and the metrics.
 
 mod access;
-mod actions;
+pub(crate) mod actions;
 mod alerts;
 mod api;
 mod counts;
 mod export;
 mod guide;
 mod hostile;
+mod inspector;
 mod metrics;
 mod setup;
 mod stream;

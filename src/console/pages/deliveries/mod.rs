@@ -2,7 +2,9 @@
 //! newest first, with filters.
 //!
 //! [`delivery`] is the page of one, and [`request`] shows a request that the receiver kept.
+//! [`actions`] retries and resends.
 
+pub(super) mod actions;
 pub(super) mod delivery;
 pub(super) mod request;
 
