@@ -18,7 +18,8 @@ use super::entry::EntryPage;
 use super::explanation::SHOWN;
 use super::explore::detail::Detail;
 use super::explore::{
-    Content, Counted, EXAMPLE, ExplorePage, FirstDelivery, QueryFault, RangePicker, Results,
+    Content, Counted, EXAMPLE, ExplorePage, FirstDelivery, HintLine, QueryFault, RangePicker,
+    Results,
 };
 use super::keys::KeysPage;
 use super::link::{Link, Selection};
@@ -39,7 +40,7 @@ use crate::konnect::sign::Signer;
 use crate::net::CertificateInfo;
 use crate::output::{Activity, LastRequest, RecentLetters, RunningOutput};
 use crate::receiver::kept::{KeptHead, KeptRequest, KeptRequests, Phases};
-use crate::search::Field;
+use crate::search::{Field, Hint};
 use crate::signature::{Key, KeySet};
 use crate::store::counts::SUMMARISED;
 use crate::store::{
@@ -227,7 +228,8 @@ fn entries_with(value: &str) -> String {
         });
         let mut results = Results::new(selection, range, &found, None, detail);
         results.counted = Counted::new(selection, range, &counts, &counts);
-        results.hints = vec![SafeText::new(value)];
+        let hint = Hint::UnknownField { name: value.to_owned(), nearest: Some("src".to_owned()) };
+        results.hints = vec![HintLine::new(selection, &hint)];
         Content::Results(Box::new(results))
     });
     page.render().unwrap()
