@@ -7,6 +7,7 @@
 //! - [`health`]: health, readiness and metrics.
 //! - [`api`]: the JSON API. [`pages`]: the web pages.
 //! - [`raw`]: downloads of raw lines.
+//! - [`lag`]: samples of the outputs' lag.
 //! - [`receiver_info`]: what the pages show about the receiver.
 //!
 //! Every read of the store goes through [`Console::read`] (`read_pool`), on a blocking thread. Only
@@ -17,6 +18,7 @@ mod api;
 mod compress;
 pub(crate) mod guard;
 mod health;
+mod lag;
 mod pages;
 mod params;
 mod problem;
@@ -37,6 +39,7 @@ use tokio::sync::Semaphore;
 use tower_service::Service;
 
 use self::guard::Guard;
+use self::lag::LagSamples;
 use self::pages::{HtmlProblem, KeptHealth};
 use self::problem::Problem;
 use self::read_pool::{READ_TIMEOUT, ReadPool};
@@ -70,6 +73,7 @@ pub(crate) struct Console {
     query_pool: ReadPool,
     metrics_pool: ReadPool,
     health_line: KeptHealth,
+    lag: LagSamples,
     /// The one permit belongs to the stream that polls the store.
     streaming: Arc<Semaphore>,
 }
@@ -101,6 +105,7 @@ impl Console {
             guard,
             shutdown,
             health_line: KeptHealth::default(),
+            lag: LagSamples::default(),
             streaming: Arc::new(Semaphore::new(1)),
         })
     }

@@ -263,7 +263,7 @@ impl Server {
         let guard = Guard::new(address, self.console.hosts, self.console.token)
             .with_tls(console_tls.is_some())
             .with_proxies(receiver.limits.trusted_proxies.clone());
-        let router = Console::new(
+        let pages = Console::new(
             self.reader,
             ring,
             health,
@@ -273,8 +273,9 @@ impl Server {
             Arc::clone(&receiver.deliverer.faults),
             guard,
             shutdown.clone(),
-        )
-        .router();
+        );
+        tokio::spawn(Arc::clone(&pages).sample_lag(shutdown.clone()));
+        let router = pages.router();
         let observer = |listener| -> Arc<dyn ListenerObserver> {
             let (metrics, inner) = (Arc::clone(&self.metrics), Arc::clone(&receiver.deliverer));
             Arc::new(CountingListenerObserver { metrics, listener, inner })

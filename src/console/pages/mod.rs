@@ -5,13 +5,14 @@
 //! [`verify`] and [`login`]. A page is a struct with everything that it shows, and a template of the
 //! same name with the layout. [`shell`] is the frame around all, and [`part`] answers with a part of
 //! a page. [`text`] makes hostile values harmless, [`link`] writes addresses, and [`explanation`]
-//! explains a verdict. The addresses of the stylesheet, the script and the icon contain a part of
+//! explains a verdict. [`histogram`] draws counts over time. The addresses of the stylesheet, the script and the icon contain a part of
 //! their hash, so browsers can cache them for ever.
 
 mod deliveries;
 mod entry;
 mod explanation;
 mod explore;
+mod histogram;
 mod keys;
 mod link;
 mod login;
