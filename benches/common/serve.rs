@@ -84,6 +84,11 @@ impl Serve {
         self.signed(folder, &["--batch", "10", "--rate", "1000"], entries)
     }
 
+    /// Sends so many entries a second in batches of 100 over 8 connections. Returns the report.
+    pub(crate) fn at_rate(&self, folder: &Path, rate: usize, entries: usize) -> serde_json::Value {
+        self.signed(folder, &["--batch", "100", "--rate", &rate.to_string()], entries)
+    }
+
     fn signed(&self, folder: &Path, flags: &[&str], entries: usize) -> serde_json::Value {
         let (entries, key) = (entries.to_string(), folder.join(KEY));
         let more = ["--entries", &entries, "--key", key.to_str().expect("UTF-8")];
@@ -116,9 +121,15 @@ impl Serve {
 
     /// Sends a request to the console. Returns the connection.
     pub(crate) fn ask(&self, path: &str) -> TcpStream {
+        self.ask_part(path, None)
+    }
+
+    fn ask_part(&self, path: &str, part: Option<&str>) -> TcpStream {
         let host = self.console.strip_prefix("http://").expect("plain http");
         let mut tcp = TcpStream::connect(host).expect("connected");
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let part = part.map(|part| format!("vidimus-part: {part}\r\n")).unwrap_or_default();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{part}connection: close\r\n\r\n");
         tcp.write_all(request.as_bytes()).expect("asked");
         tcp
     }
@@ -136,6 +147,19 @@ impl Serve {
         let started = Instant::now();
         self.get(path);
         started.elapsed()
+    }
+
+    /// The time to the first byte of a response of the console, of a part or of the whole page.
+    pub(crate) fn first_byte(&self, path: &str, part: Option<&str>) -> Duration {
+        const GOOD: &[u8] = b"HTTP/1.1 200";
+        let started = Instant::now();
+        let mut tcp = self.ask_part(path, part);
+        let mut answer = vec![0];
+        tcp.read_exact(&mut answer).expect("answered");
+        let time = started.elapsed();
+        tcp.read_to_end(&mut answer).expect("answered");
+        assert!(answer.starts_with(GOOD), "{path}");
+        time
     }
 
     /// The peak resident memory in bytes, or 0 if it is unknown.

@@ -9,6 +9,7 @@
 //! - [`health`]: health, readiness and metrics.
 //! - [`api`]: the JSON API. [`pages`]: the web pages.
 //! - [`raw`]: downloads of raw lines. `download`: downloads of files.
+//! - [`lag`]: samples of the outputs' lag.
 //! - [`receiver_info`]: what the pages show about the receiver.
 //!
 //! Every read of the store goes through [`Console::read`] (`read_pool`), on a blocking thread. Only
@@ -21,6 +22,7 @@ mod compress;
 mod download;
 pub(crate) mod guard;
 mod health;
+mod lag;
 mod pages;
 mod params;
 mod problem;
@@ -42,6 +44,7 @@ use tower_service::Service;
 
 use self::actions::Actions;
 use self::guard::Guard;
+use self::lag::LagSamples;
 use self::pages::{HtmlProblem, KeptHealth};
 use self::problem::Problem;
 use self::read_pool::{READ_TIMEOUT, ReadPool};
@@ -76,6 +79,7 @@ pub(crate) struct Console {
     query_pool: ReadPool,
     metrics_pool: ReadPool,
     health_line: KeptHealth,
+    lag: LagSamples,
     /// The one permit belongs to the stream that polls the store.
     streaming: Arc<Semaphore>,
 }
@@ -120,6 +124,7 @@ impl Console {
             guard,
             shutdown,
             health_line: KeptHealth::default(),
+            lag: LagSamples::default(),
             streaming: Arc::new(Semaphore::new(1)),
         })
     }

@@ -273,7 +273,7 @@ impl Server {
         let guard = Guard::new(address, self.console.hosts, self.console.token)
             .with_tls(console_tls.is_some())
             .with_proxies(receiver.limits.trusted_proxies.clone());
-        let router = Console::new(console::Parts {
+        let pages = Console::new(console::Parts {
             reader: self.reader,
             ring,
             health,
@@ -286,8 +286,9 @@ impl Server {
             actions: self.actions,
             guard,
             shutdown: shutdown.clone(),
-        })
-        .router();
+        });
+        tokio::spawn(Arc::clone(&pages).sample_lag(shutdown.clone()));
+        let router = pages.router();
         let observer = |listener| -> Arc<dyn ListenerObserver> {
             let (metrics, inner) = (Arc::clone(&self.metrics), Arc::clone(&receiver.deliverer));
             Arc::new(CountingListenerObserver { metrics, listener, inner })

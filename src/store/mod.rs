@@ -55,7 +55,7 @@ pub use maintain::retention::Pruned;
 pub use maintain::{backup, repair};
 pub use options::{Options, Retention};
 pub use read::Reader;
-pub use read::counts::{self, CountRequest, Counts, FieldCounts, Stack};
+pub use read::counts::{self, CountRequest, Counts, FieldCounts, Receipts, Received, Stack};
 pub use read::follow::{Event, EventBatch, Export, Follow};
 pub use read::outputs::OutputStanding;
 pub use read::page::{BadCursor, Page, PageCursor, Scan};

@@ -59,6 +59,63 @@ fn verifies(serve: &Serve, id: usize) -> bool {
 }
 
 #[test]
+fn the_overview_shows_what_is_frequent_and_what_has_changed() {
+    let serve = Setup::new().arguments("--no-tls").start();
+    let denied = |number: usize, rt: &str| {
+        cef(number)
+            .replace("|Ingress|", "|Authz.portals|")
+            .replace(&format!("rt=1750280556{number:03}"), &format!("rt={rt}"))
+            + " granted=false"
+    };
+    // One in the hour before, and three in the hour.
+    let before = denied(1, "1750276800000");
+    let (first, second) = (denied(2, "1750280400000"), denied(3, "1750281000000"));
+    serve.deliver([before, first, second, cef(4)].join("\n"));
+    serve.deliver(cef(4));
+    let hour = "/overview?since=2025-06-18T21:00:00Z&until=2025-06-18T22:00:00Z";
+    let overview = page(&serve, hour);
+    let query = "q=kind%3Aauthorization%20granted%3Afalse%20name%3A%22Authz.portals%22";
+    let range = "since=2025-06-18T21%3A00%3A00Z&until=2025-06-18T22%3A00%3A00Z";
+    let row = format!(
+        "<a href=\"/?{query}&{range}\"><bdi>Authz.portals</bdi></a></th>\
+         <td class=\"right\">2</td><td class=\"right\">+100 %</td>"
+    )
+    .replace("&since", "&#38;since")
+    .replace("&until", "&#38;until");
+    assert!(overview.contains(&row), "{row}\n{overview}");
+    let bar = "href=\"/?since=2025-06-18T21%3A00%3A00.000Z&#38;until=2025-06-18T21%3A01%3A00.000Z";
+    assert!(overview.contains(&format!("{bar}\"")), "{overview}");
+    assert!(overview.contains(&format!("{bar}&#38;by=kind\"")), "{overview}");
+    // They were not received then, and all times have no span before.
+    assert!(!overview.contains("received_at%3A%5B2025-06-18T21%3A00%3A00.000Z\""), "{overview}");
+    let all = page(&serve, "/overview");
+    assert!(all.contains("<td class=\"right\">3</td><td class=\"right\">–</td>"), "{all}");
+    assert!(all.contains("sent again <span class=\"number\">1</span>"), "{all}");
+    assert!(all.contains("q=received_at%3A%5B"), "{all}");
+    let part = ask(&serve, "GET", hour, &[("vidimus-part", "main")], "");
+    assert_eq!(part.header("vidimus-part"), Some("main"));
+    assert!(part.text().trim_start().starts_with("<main"), "{}", part.text());
+    assert_eq!(ask(&serve, "GET", "/overview?since=never", &[], "").status, 400);
+}
+
+#[test]
+fn the_overview_draws_the_lag_of_outputs() {
+    let serve = Setup::new()
+        .file("folder", "no folder")
+        .config("[[output]]\nname = 'siem'\ntype = 'file'\npath = 'folder/siem.log'\n")
+        .arguments("--no-tls")
+        .start();
+    serve.deliver(cef(1));
+    wait_until("the output", || page(&serve, "/overview").contains("<polyline"));
+    let overview = page(&serve, "/overview");
+    assert!(overview.contains(" s, 1 entry</td>"), "{overview}");
+    let old = page(&serve, "/overview?until=2025-01-01");
+    assert!(old.contains("There are no samples in this range.") && !old.contains("<polyline"));
+    let without = Setup::new().arguments("--no-tls").start();
+    assert!(!page(&without, "/overview").contains("Lag of the outputs"));
+}
+
+#[test]
 fn openssl_verifies_an_entry_with_the_commands_on_its_page() {
     if tool("openssl").is_none() {
         return;

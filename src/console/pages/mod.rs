@@ -5,9 +5,9 @@
 //! [`verify`] and [`login`]; [`outputs`] and [`setup`] have actions, and [`done`] says how one went.
 //! A page is a struct with everything that it shows, and a template of the same name with the
 //! layout. [`shell`] is the frame around all, and [`part`] answers with a part of a page. [`text`]
-//! makes hostile values harmless, [`link`] writes addresses, and [`explanation`] explains a verdict.
-//! The addresses of the stylesheet, the script and the icon contain a part of their hash, so
-//! browsers can cache them for ever.
+//! makes hostile values harmless, [`link`] writes addresses, [`explanation`] explains a verdict, and
+//! [`histogram`] draws counts over time. The addresses of the stylesheet, the script and the icon
+//! contain a part of their hash, so browsers can cache them for ever.
 
 mod deliveries;
 mod done;
@@ -15,6 +15,7 @@ mod entry;
 mod explanation;
 mod explore;
 mod faults;
+mod histogram;
 mod keys;
 mod link;
 mod login;

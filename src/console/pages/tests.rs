@@ -25,12 +25,13 @@ use super::keys::KeysPage;
 use super::link::{Link, Selection};
 use super::login::LoginPage;
 use super::outputs::{OutputsPage, ResetPage, output_rows, summary};
-use super::overview::{CONDITIONS, NOT_TRIED, OverviewCounts, OverviewPage};
+use super::overview::{CONDITIONS, DENIED, NOT_TRIED, OverviewCounts, OverviewPage};
 use super::setup::{AuthorizationPage, Listener, SetupPage, action_row, certificate_row};
 use super::shell::{HealthLine, Shell};
 use super::text::SafeText;
 use super::verify::VerifyPage;
 use crate::console::actions::{Actions, CsrfToken};
+use crate::console::lag::Lag;
 use crate::console::receiver_info::{InputInfo, ReceiverInfo};
 use crate::control::RecordedAction;
 use crate::entry::record::Origin;
@@ -44,8 +45,8 @@ use crate::search::{Field, Hint};
 use crate::signature::{Key, KeySet};
 use crate::store::counts::SUMMARISED;
 use crate::store::{
-    Counts, Directory, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined, Refused,
-    Sighting, Source, Stats, StoredDelivery, TimeRange,
+    Counts, Directory, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined, Receipts,
+    Received, Refused, Sighting, Source, Stats, StoredDelivery, TimeRange,
 };
 
 /// HTML, template syntax, terminal escapes, bidirectional marks and invisible characters.
@@ -287,14 +288,7 @@ fn pages() -> Vec<(&'static str, String)> {
         true,
     );
     pages.push(("keys", keys.render().unwrap()));
-    let counted = OverviewCounts {
-        verdicts: vec![5; 5],
-        conditions: vec![6; CONDITIONS.len()],
-        not_tried: 7,
-        rates: vec![1, 2, 3, 4],
-        outputs: vec![standing(HOSTILE)],
-    };
-    let overview = OverviewPage::new(shell(), &Selection::default(), &stats(), &counted);
+    let overview = OverviewPage::new(shell(), &Selection::default(), &stats(), &overview_counts());
     pages.push(("overview", overview.render().unwrap()));
     let outputs = |csrf| {
         let known = [(running(HOSTILE), letters(HOSTILE))];
@@ -347,6 +341,36 @@ fn pages() -> Vec<(&'static str, String)> {
     let error = ErrorPage { shell: Shell::new("Not Found", ""), status: 404, detail };
     pages.push(("error", error.render().unwrap()));
     pages
+}
+
+/// Counts of hostile values, and an output whose name is hostile.
+fn overview_counts() -> OverviewCounts {
+    let top = |value: &str| {
+        let fields = ["principal_id", "src", "status"].into_iter().map(|name| FieldCounts {
+            field: Field::named(name),
+            values: vec![(value.to_owned(), 3), (String::new(), 2), ("\u{202e}".into(), 1)],
+            other: 4,
+            missing: 5,
+        });
+        Counts { fields: fields.collect(), ..counts(value, true) }
+    };
+    let mut by_kind = counts(HOSTILE, true);
+    by_kind.buckets[0].1.insert(HOSTILE.to_owned(), 9);
+    let received = Received { deliveries: 1, stored: 2, duplicates: 3 };
+    OverviewCounts {
+        range: TimeRange::default(),
+        by_verdict: top(HOSTILE),
+        by_kind,
+        receipts: Receipts { width: 60_000, buckets: vec![(0, received)] },
+        denied: top(HOSTILE),
+        before: Some((top("x"), top(HOSTILE))),
+        lag: BTreeMap::from([(HOSTILE.to_owned(), vec![Lag { at: 0, behind: 60_000 }])]),
+        verdicts: vec![5; 5],
+        conditions: vec![6; CONDITIONS.len()],
+        not_tried: 7,
+        rates: vec![1, 2, 3, 4],
+        outputs: vec![standing(HOSTILE)],
+    }
 }
 
 /// An output that is behind. `text` is its name and its error.
@@ -470,7 +494,7 @@ fn tags(html: &str) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 const KNOWN_TAGS: &str = "!DOCTYPE a bdi body br button caption code dd del details dialog div dl \
-    dt fieldset form g h1 h2 h3 head header html input kbd label legend li line link main mark meta nav ol option p pre rect \
+    dt fieldset form g h1 h2 h3 head header html input kbd label legend li line link main mark meta nav ol option p polyline pre rect \
     script section select span strong summary svg table tbody td text textarea th thead time title tr ul";
 
 const KNOWN_ATTRIBUTES: &str = "action aria-current aria-describedby aria-expanded aria-hidden \
@@ -479,7 +503,7 @@ const KNOWN_ATTRIBUTES: &str = "action aria-current aria-describedby aria-expand
     data-entries data-exclude data-field data-from data-id data-keep data-member data-mine data-name \
     data-open data-page data-part data-poll data-row data-rows data-start data-stream data-tick data-time \
     data-to datetime defer download focusable for height hidden href html id lang method name \
-    placeholder preserveAspectRatio rel required role rows scope size spellcheck src tabindex title \
+    placeholder points preserveAspectRatio rel required role rows scope size spellcheck src tabindex title \
     type value viewBox width x x1 x2 y y1 y2";
 
 fn check(name: &str, html: &str) {
@@ -576,13 +600,7 @@ fn counts_of_the_newest_say_so() {
 #[test]
 fn the_overview_says_how_many_signatures_were_not_tried() {
     let overview = |not_tried| {
-        let counted = OverviewCounts {
-            verdicts: vec![8000; 5],
-            conditions: Vec::new(),
-            not_tried,
-            rates: Vec::new(),
-            outputs: Vec::new(),
-        };
+        let counted = OverviewCounts { not_tried, ..overview_counts() };
         OverviewPage::new(shell(), &Selection::default(), &stats(), &counted).render().unwrap()
     };
     assert!(overview(7000).contains(">7,000 not tried yet</a>"));
@@ -591,7 +609,7 @@ fn the_overview_says_how_many_signatures_were_not_tried() {
 
 #[test]
 fn the_conditions_and_the_example_are_queries() {
-    let others = [("the example", EXAMPLE), ("not tried", NOT_TRIED)];
+    let others = [("the example", EXAMPLE), ("not tried", NOT_TRIED), ("denied", DENIED)];
     for (name, query) in CONDITIONS.into_iter().chain(others) {
         assert!(crate::search::parse(query, 0).is_ok(), "{name}: {query}");
     }

@@ -1,14 +1,13 @@
 //! The page of entries: the query, the time range, the histogram, the facets and the table.
 //!
 //! - [`view`]: the columns, the mode and what else the address says of the layout.
-//! - [`histogram`], [`facets`], [`table`]: the parts of the page. [`detail`]: a row that is open.
+//! - [`facets`], [`table`]: parts of the page. [`detail`]: a row that is open.
 //!
 //! The script asks for the parts `main` (everything), `table`, and `counts` (the histogram and the
 //! facets). Only what a part shows is read from the store.
 
 pub(super) mod detail;
 mod facets;
-mod histogram;
 mod table;
 pub(super) mod view;
 
@@ -21,10 +20,10 @@ use hyper::StatusCode;
 
 use self::detail::Detail;
 use self::facets::{Facet, MORE, VALUES};
-use self::histogram::Histogram;
 use self::table::{CellContent, Table};
 use self::view::{Mode, View};
 use super::HtmlProblem;
+use super::histogram::Histogram;
 use super::link::{Choice, Link, Selection};
 use super::part::{Part, parts};
 use super::shell::Shell;
@@ -119,6 +118,8 @@ pub(super) struct Counted {
     /// The number of entries that were counted, if not all were.
     pub(super) partial: Option<String>,
     pub(super) histogram: Option<Histogram>,
+    /// What the histogram can be coloured by.
+    pub(super) colours: Vec<Choice>,
     pub(super) facets: Vec<Facet>,
 }
 
@@ -371,7 +372,10 @@ impl Counted {
                 false => format!("more than {}", plural(counts.entries, "entry", "entries")),
             },
             partial: (!counts.complete).then(|| plural(NEWEST as u64, "match", "matches")),
-            histogram: Histogram::new(counts, selection, range),
+            histogram: Histogram::new(counts, range, |since, until| {
+                selection.between(since, until).here()
+            }),
+            colours: selection.colours(),
             facets: fields.chain(others).enumerate().filter_map(facet).collect(),
         }
     }

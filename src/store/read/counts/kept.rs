@@ -12,8 +12,8 @@ pub(in crate::store::read) struct Kept<K: ?Sized, T>(Mutex<Files<K, T>>);
 /// What was counted is the same for many files.
 type Files<K, T> = LruCache<String, Vec<(Arc<K>, T)>>;
 
-/// The maximum number of counts that are kept of a file.
-const COUNTS: usize = 2;
+/// The maximum number of counts that are kept of a file. The overview has three of them.
+const COUNTS: usize = 4;
 
 impl<K: ?Sized + PartialEq, T: Clone> Kept<K, T> {
     /// Keeps the counts of the last `files` files.

@@ -3,9 +3,11 @@
 //! A query for a range of time, or for fields that the summaries have, is counted exactly: by the
 //! summaries of sealed segments that are entirely in the range, and entry by entry in the others. Any
 //! other query is counted over its newest matches, [`NEWEST`] by default, and the result says so.
+//! [`receipt`] counts by the time of receipt.
 
 mod buckets;
 pub(super) mod kept;
+mod receipt;
 mod stack;
 mod tally;
 #[cfg(test)]
@@ -19,11 +21,13 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 pub use buckets::Buckets;
+pub use receipt::{Receipts, Received};
 pub use stack::Stack;
 pub use tally::FieldCounts;
 
 use self::buckets::{HOUR, MINUTE};
 use self::kept::Kept;
+use self::receipt::SegmentReceipts;
 use self::tally::{ENDLESS, Tally, What};
 use self::totals::SegmentTotals;
 use crate::search::{Field, Filter, Test};
@@ -54,14 +58,16 @@ const EVER: Range<i64> = i64::MIN..i64::MAX;
 /// The maximum number of files whose counts are kept. Those by minute and field are larger, and are
 /// not kept if they have more than [`KEPT_COUNTS`] counts.
 const KEPT_TOTALS: usize = 4096;
-const KEPT_TALLIES: usize = 512;
-const KEPT_COUNTS: usize = 1000;
+const KEPT_TALLIES: usize = 256;
+const KEPT_RECEIPTS: usize = 512;
+const KEPT_COUNTS: usize = if cfg!(test) { 40 } else { 1000 };
 
 /// The counts of files that a reader keeps.
 #[derive(Debug)]
 pub(in crate::store) struct KeptCounts {
     totals: Kept<[Filter], SegmentTotals>,
     tallies: Kept<What, Stored>,
+    receipts: Kept<(), SegmentReceipts>,
 }
 
 /// The counts of the entries of a file up to one.
@@ -73,7 +79,11 @@ struct Stored {
 
 impl Default for KeptCounts {
     fn default() -> KeptCounts {
-        KeptCounts { totals: Kept::of(KEPT_TOTALS), tallies: Kept::of(KEPT_TALLIES) }
+        KeptCounts {
+            totals: Kept::of(KEPT_TOTALS),
+            tallies: Kept::of(KEPT_TALLIES),
+            receipts: Kept::of(KEPT_RECEIPTS),
+        }
     }
 }
 
@@ -141,13 +151,17 @@ pub struct Counts {
 impl Reader {
     /// Counts entries.
     pub fn counts(&self, wanted: &CountRequest<'_>) -> Result<Counts, StoreError> {
-        let summarised = wanted.fields.iter().all(|field| SUMMARISED.contains(&field.name()));
+        let is_summarised =
+            |field: &Field| SUMMARISED.contains(&field.name()) || MINUTES.contains(&field.name());
         let exact = match *wanted.filter {
-            Filter::All => summarised,
-            ref filter => {
-                wanted.fields.is_empty()
-                    && is_of(filter, &|field, _| MINUTES.contains(&field.name()))
-            }
+            Filter::All => wanted.fields.iter().all(is_summarised),
+            ref filter => match wanted.fields {
+                [] => is_of(filter, &|field, _| MINUTES.contains(&field.name())),
+                [name] => {
+                    wanted.buckets == 0 && name.name() == "name" && totals::is_of_classes(filter)
+                }
+                _ => false,
+            },
         };
         match exact {
             true => self.count_all(wanted),

@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Row, params_from_iter};
 
 use super::buckets::{Buckets, MINUTE};
-use super::{CountRequest, Counts, Stack};
+use super::totals::has_classes;
+use super::{CountRequest, Counts, SUMMARISED, Stack};
 use crate::entry::fields::FieldType;
 use crate::search::{self, Field, Filter};
 use crate::store::schema::Columns;
@@ -112,12 +113,19 @@ impl Tally {
         if self.what.by == Stack::Input && !segment.columns().are_packed() {
             return self.add_between(segment, i64::MIN, i64::MAX);
         }
+        if self.what.filter != Filter::All && !self.fields.is_empty() {
+            return self.add_classes(segment);
+        }
         self.add_minutes(segment)?;
         let mut statement =
             segment.prepare_cached("SELECT sort, value, entries FROM summary WHERE field = ?1")?;
         for tally in &mut self.fields {
             if tally.field == Field::Warning {
                 tally.add_warnings(segment)?;
+                continue;
+            }
+            if !SUMMARISED.contains(&tally.field.name()) {
+                tally.add_of_minutes(segment)?;
                 continue;
             }
             let mut rows = statement.query([tally.field.name()])?;
@@ -129,6 +137,31 @@ impl Tally {
                     _ => tally.unnamed += entries,
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Adds the entries of a sealed segment that pass the filter, by name and without their times.
+    fn add_classes(&mut self, segment: &Database) -> rusqlite::Result<()> {
+        if !has_classes(segment)? {
+            return self.add_between(segment, i64::MIN, i64::MAX);
+        }
+        let mut sql = Sql::from("SELECT verdict, name, sum(entries) FROM classes WHERE ");
+        sql.add(&self.condition(Columns::NEWEST)).push(" GROUP BY verdict, name");
+        let mut statement = segment.prepare_cached(&sql.text)?;
+        let read = |row: &Row<'_>| {
+            Ok((row.get::<_, Value>(0)?, row.get::<_, Value>(1)?, row.get::<_, i64>(2)?))
+        };
+        let rows = statement.query_map(params_from_iter(&sql.parameters), read)?;
+        let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        // A name that is too long is not there.
+        if rows.iter().any(|(_, name, _)| *name == Value::Null) {
+            return self.add_between(segment, i64::MIN, i64::MAX);
+        }
+        for (verdict, name, entries) in &rows {
+            let is_valid = ValueRef::from(verdict) == ValueRef::Text(b"valid");
+            self.count_entries(0, is_valid, verdict.into(), *entries);
+            self.fields.iter_mut().for_each(|tally| tally.count(name.into(), *entries));
         }
         Ok(())
     }
@@ -333,6 +366,19 @@ impl FieldTally {
         let all = "SELECT coalesce(sum(entries), 0) FROM minutes";
         let all: i64 = segment.prepare_cached(all)?.query_row([], |row| row.get(0))?;
         self.missing += all - with;
+        Ok(())
+    }
+
+    /// Adds the values of a field that each minute of a sealed segment is counted by.
+    fn add_of_minutes(&mut self, segment: &Database) -> rusqlite::Result<()> {
+        let mut sql = Sql::from("SELECT ");
+        column(&self.field, &mut sql);
+        sql.push(", sum(entries) FROM minutes GROUP BY 1");
+        let mut statement = segment.prepare_cached(&sql.text)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            self.count(row.get_ref(0)?, row.get(1)?);
+        }
         Ok(())
     }
 

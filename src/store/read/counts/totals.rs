@@ -202,8 +202,7 @@ impl Totals {
 
 /// Counts all entries of a sealed segment: by its summaries if they have the fields.
 fn by_summaries(segment: &Database, filters: &[Filter]) -> rusqlite::Result<Totals> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'classes')";
-    let has_classes: bool = segment.query_row(sql, [], |row| row.get(0))?;
+    let has_classes = has_classes(segment)?;
     let mut sql = Sql::from("SELECT ");
     for (at, filter) in filters.iter().enumerate() {
         // The summaries have plain columns in every version.
@@ -224,6 +223,12 @@ fn by_summaries(segment: &Database, filters: &[Filter]) -> rusqlite::Result<Tota
         .prepare(&sql.text)?
         .query_row(params_from_iter(&sql.parameters), |row| numbers(row, 0, filters.len()))?;
     Ok(Totals { counts, ..Totals::default() })
+}
+
+/// Whether a sealed segment has the table `classes`. Early ones lack it.
+pub(super) fn has_classes(segment: &Database) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'classes')";
+    segment.query_row(sql, [], |row| row.get(0))
 }
 
 fn numbers(row: &Row<'_>, first: usize, count: usize) -> rusqlite::Result<Vec<i64>> {

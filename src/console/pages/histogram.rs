@@ -1,10 +1,11 @@
 //! The histogram: entries over time as bars, stacked by verdict or another property, and as a table.
-//! Each bar links to its range. A strip below has the bars with entries that are not valid.
+//! Each bar links to its range. A strip below has the bars with entries that are not valid. The page
+//! of entries has one, and the overview has three.
 
 use std::collections::BTreeMap;
 
-use crate::console::pages::link::{Choice, Link, Selection};
-use crate::console::pages::text::{SafeText, TimeTag, VERDICTS, count, duration};
+use super::link::Link;
+use super::text::{SafeText, TimeTag, VERDICTS, count, duration};
 use crate::entry::Millis;
 use crate::store::{Counts, TimeRange};
 
@@ -41,84 +42,84 @@ const TICK_STEPS: [i64; 16] = [
 const DAY: i64 = 86_400_000;
 
 /// The classes of values that have no colour of their own.
-const COLOURS: [&str; 6] = ["colour-0", "colour-1", "colour-2", "colour-3", "colour-4", "colour-5"];
+pub(super) const COLOURS: [&str; 6] =
+    ["colour-0", "colour-1", "colour-2", "colour-3", "colour-4", "colour-5"];
 
 #[derive(Debug)]
-pub(in crate::console::pages) struct Histogram {
+pub(super) struct Histogram {
     /// The width of the image in SVG units.
-    pub(in crate::console::pages) width: usize,
+    pub(super) width: usize,
     /// Oldest first.
-    pub(in crate::console::pages) bars: Vec<Bar>,
+    pub(super) bars: Vec<Bar>,
     /// The start of the first bar.
-    pub(in crate::console::pages) from: TimeTag,
+    pub(super) from: TimeTag,
     /// The end of the last bar.
-    pub(in crate::console::pages) to: TimeTag,
+    pub(super) to: TimeTag,
     /// The length of time of a bar.
-    pub(in crate::console::pages) step: String,
+    pub(super) step: String,
     /// The number of entries of the highest bar.
-    pub(in crate::console::pages) highest: String,
+    pub(super) highest: String,
     /// The values that occur, for the legend and the table.
-    pub(in crate::console::pages) series: Vec<Series>,
-    pub(in crate::console::pages) ticks: Vec<Tick>,
+    pub(super) series: Vec<Series>,
+    pub(super) ticks: Vec<Tick>,
     /// Whether a bar has entries that are not valid.
-    pub(in crate::console::pages) has_strip: bool,
-    pub(in crate::console::pages) colours: Vec<Choice>,
+    pub(super) has_strip: bool,
 }
 
 /// A value that the bars are stacked by.
 #[derive(Clone, Debug)]
-pub(in crate::console::pages) struct Series {
+pub(super) struct Series {
     key: String,
-    pub(in crate::console::pages) name: SafeText,
-    pub(in crate::console::pages) class: &'static str,
-    pub(in crate::console::pages) entries: String,
+    pub(super) name: SafeText,
+    pub(super) class: &'static str,
+    pub(super) entries: String,
 }
 
 /// A mark on the axis.
 #[derive(Debug)]
-pub(in crate::console::pages) struct Tick {
+pub(super) struct Tick {
     /// In percent of the width.
-    pub(in crate::console::pages) x: String,
-    pub(in crate::console::pages) at: Millis,
-    pub(in crate::console::pages) label: String,
+    pub(super) x: String,
+    pub(super) at: Millis,
+    pub(super) label: String,
     /// Whether the ticks are whole days apart.
-    pub(in crate::console::pages) days: bool,
+    pub(super) days: bool,
 }
 
 #[derive(Debug)]
-pub(in crate::console::pages) struct Bar {
-    pub(in crate::console::pages) x: usize,
-    pub(in crate::console::pages) width: usize,
+pub(super) struct Bar {
+    pub(super) x: usize,
+    pub(super) width: usize,
     /// From the bottom up.
-    pub(in crate::console::pages) parts: Vec<BarPart>,
-    pub(in crate::console::pages) start: TimeTag,
+    pub(super) parts: Vec<BarPart>,
+    pub(super) start: TimeTag,
     /// The entries of the bar.
-    pub(in crate::console::pages) link: Link,
-    pub(in crate::console::pages) entries: String,
+    pub(super) link: Link,
+    pub(super) entries: String,
     /// The number of entries of each series.
-    pub(in crate::console::pages) numbers: Vec<String>,
-    pub(in crate::console::pages) not_valid: u64,
+    pub(super) numbers: Vec<String>,
+    pub(super) not_valid: u64,
 }
 
 /// The part of a bar for one series.
 #[derive(Debug)]
-pub(in crate::console::pages) struct BarPart {
-    pub(in crate::console::pages) class: &'static str,
+pub(super) struct BarPart {
+    pub(super) class: &'static str,
     /// The upper edge.
-    pub(in crate::console::pages) y: String,
-    pub(in crate::console::pages) height: String,
+    pub(super) y: String,
+    pub(super) height: String,
 }
 
 /// A bucket of [`Counts`]: its start, and the number of entries with each value.
 type Bucket = (i64, BTreeMap<String, u64>);
 
 impl Histogram {
-    /// The histogram of `counts`, the counts of `selection` in `range`. `None` if there is neither
-    /// a range nor an entry.
+    /// The histogram of `counts`, which are those of `range`. `link` leads to the entries between two
+    /// times. `None` if there is neither a range nor an entry.
     pub(super) fn new(
         counts: &Counts,
-        selection: &Selection,
         range: TimeRange,
+        link: impl Fn(&str, &str) -> Link,
     ) -> Option<Histogram> {
         let sum = |found: &BTreeMap<String, u64>| found.values().sum::<u64>();
         let highest = counts.buckets.iter().map(|(_, found)| sum(found)).max()?;
@@ -138,7 +139,7 @@ impl Histogram {
                 width: STEP - GAP,
                 parts: parts(&series, &numbers, highest),
                 start: TimeTag(Millis::saturating(*start)),
-                link: selection.between(&from.to_string(), &to.to_string()).here(),
+                link: link(&from.to_string(), &to.to_string()),
                 entries: count(sum(found)),
                 numbers: numbers.into_iter().map(count).collect(),
                 not_valid: counts.not_valid.get(at).copied().unwrap_or(0),
@@ -155,7 +156,6 @@ impl Histogram {
             highest: count(highest),
             ticks: ticks(first, end),
             series,
-            colours: selection.colours(),
         })
     }
 }
@@ -202,7 +202,7 @@ fn parts(series: &[Series], numbers: &[u64], highest: u64) -> Vec<BarPart> {
 }
 
 /// The ticks between two times, at whole multiples of their distance.
-fn ticks(first: i64, end: i64) -> Vec<Tick> {
+pub(super) fn ticks(first: i64, end: i64) -> Vec<Tick> {
     let width = end.saturating_sub(first).max(1);
     let step = TICK_STEPS.into_iter().find(|step| width / step <= TICKS);
     let Some(step) = step else { return Vec::new() };
@@ -226,6 +226,7 @@ fn ticks(first: i64, end: i64) -> Vec<Tick> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::pages::link::Selection;
 
     fn counts(buckets: &[(i64, &[(&str, u64)])]) -> Counts {
         let named = |(name, number): &(&str, u64)| ((*name).to_owned(), *number);
@@ -236,11 +237,15 @@ mod tests {
         Counts { width: 60_000, buckets, ..Counts::default() }
     }
 
+    fn drawn(counts: &Counts, range: TimeRange) -> Option<Histogram> {
+        let query = || Selection { query: "x".into(), ..Selection::default() };
+        Histogram::new(counts, range, |since, until| query().between(since, until).here())
+    }
+
     #[test]
     fn bars_are_stacked_and_lead_to_their_entries() {
         let counts = counts(&[(0, &[("invalid", 1), ("valid", 3)]), (60_000, &[])]);
-        let selection = Selection { query: "x".into(), ..Selection::default() };
-        let histogram = Histogram::new(&counts, &selection, TimeRange::default()).unwrap();
+        let histogram = drawn(&counts, TimeRange::default()).unwrap();
         let bar = &histogram.bars[0];
         let parts: Vec<_> = bar.parts.iter().map(|part| (part.class, part.y.as_str())).collect();
         assert_eq!(parts, [("valid", "25.00"), ("invalid", "0.00")]);
@@ -251,14 +256,14 @@ mod tests {
         );
         assert!(histogram.bars[1].parts.is_empty());
         assert_eq!(histogram.width, 2 * STEP);
-        assert!(Histogram::new(&Counts::default(), &selection, TimeRange::default()).is_none());
+        assert!(drawn(&Counts::default(), TimeRange::default()).is_none());
     }
 
     #[test]
     fn a_range_without_entries_has_its_bars_and_links_stay_within_it() {
         let counts = counts(&[(0, &[]), (60_000, &[])]);
         let range = TimeRange { since: Some(30_000), until: Some(90_000) };
-        let histogram = Histogram::new(&counts, &Selection::default(), range).unwrap();
+        let histogram = drawn(&counts, range).unwrap();
         let links: Vec<_> = histogram.bars.iter().map(|bar| bar.link.to_string()).collect();
         assert!(links[0].contains("since=1970-01-01T00%3A00%3A30"), "{links:?}");
         assert!(links[1].contains("until=1970-01-01T00%3A01%3A30"), "{links:?}");
@@ -281,8 +286,7 @@ mod tests {
     #[test]
     fn other_values_have_colours_in_turn() {
         let counts = counts(&[(0, &[("2xx", 2), ("4xx", 1)])]);
-        let histogram =
-            Histogram::new(&counts, &Selection::default(), TimeRange::default()).unwrap();
+        let histogram = drawn(&counts, TimeRange::default()).unwrap();
         let series: Vec<_> =
             histogram.series.iter().map(|one| (one.name.to_string(), one.class)).collect();
         assert_eq!(series, [("2xx".to_owned(), "colour-0"), ("4xx".to_owned(), "colour-1")]);

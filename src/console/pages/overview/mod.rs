@@ -1,5 +1,12 @@
-//! The overview: verdicts, conditions that are worth an alert, rates, the store and the outputs.
+//! The overview: counts over time, verdicts, conditions that are worth an alert, the most frequent
+//! values, rates, the store and the outputs.
+//!
+//! - [`top`]: the most frequent values of a field. [`lag`]: the chart of the outputs' lag.
 
+mod lag;
+mod top;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -7,16 +14,26 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 
+use self::lag::LagChart;
+use self::top::{MOST, Top, TopTable};
+use super::HtmlProblem;
+use super::explore::view::View;
+use super::histogram::Histogram;
 use super::link::{Choice, Link, Selection};
+use super::outputs;
+use super::part::{Part, parts};
 use super::shell::Shell;
 use super::text::{Badge, SafeText, TimeTag, VERDICTS, bytes, count};
-use super::{HtmlProblem, outputs, page};
 use crate::clock::now;
 use crate::console::Console;
+use crate::console::lag::Lag;
 use crate::console::params::Params;
 use crate::console::problem::Problem;
-use crate::search::{self, Filter};
-use crate::store::{Gap, OutputStanding, Reader, Stats, StoreError, TimeRange};
+use crate::search::{self, Field, Filter};
+use crate::store::{
+    CountRequest, Counts, Gap, OutputStanding, Reader, Receipts, Received, Stack, Stats,
+    StoreError, TimeRange,
+};
 
 /// The conditions that are worth an alert, each with its query. The first two are warnings. The
 /// vendor recommends the others on the page "Konnect and Dev Portal audit logs". Actions that Kong
@@ -36,6 +53,19 @@ pub(super) const CONDITIONS: [(&str, &str); 9] = [
     ("Authorization denied", "kind:authorization granted:false NOT kong_initiated:true"),
 ];
 
+/// The maximum number of bars in a chart.
+const BARS: usize = 60;
+
+/// The fields whose most frequent values are shown: the name of the field, the id, the title.
+const TOP: [(&str, &str, &str); 3] = [
+    ("principal_id", "top-principals", "Principals"),
+    ("src", "top-sources", "Sources"),
+    ("status", "top-statuses", "Statuses"),
+];
+
+/// The query for permissions that were denied, of which the most frequent names are shown.
+pub(super) const DENIED: &str = "kind:authorization granted:false";
+
 /// The query for invalid entries whose signature was not tried yet.
 pub(super) const NOT_TRIED: &str = "verdict:invalid reason:not_tried";
 
@@ -48,19 +78,37 @@ const RATES: [(&str, &str, i64); 4] = [
 ];
 
 #[derive(Template)]
-#[template(path = "overview.html")]
+#[template(path = "overview.html", blocks = ["main"])]
 pub(super) struct OverviewPage {
     pub(super) shell: Shell,
     pub(super) choices: Vec<Choice>,
     /// Entries that the store has lost.
     pub(super) gaps: Vec<GapRow>,
     pub(super) range_name: &'static str,
+    pub(super) charts: Vec<Chart>,
+    /// Present if there are outputs.
+    pub(super) lag: Option<LagChart>,
+    pub(super) top: Vec<TopTable>,
+    /// Whether there is a span before the range to compare with.
+    pub(super) is_compared: bool,
     pub(super) verdicts: Vec<VerdictRow>,
     pub(super) conditions: Vec<ConditionRow>,
     pub(super) rates: Vec<RateRow>,
     /// One line about the outputs, if there are any.
     pub(super) outputs: Option<String>,
     pub(super) facts: StoreFacts,
+}
+
+parts!(OverviewPage: "main" => as_main);
+
+/// Counts over time.
+pub(super) struct Chart {
+    pub(super) id: &'static str,
+    pub(super) title: &'static str,
+    /// Which times it is about.
+    pub(super) about: &'static str,
+    /// `None` if there is nothing.
+    pub(super) histogram: Option<Histogram>,
 }
 
 /// A range of ids that no segment has.
@@ -103,6 +151,19 @@ pub(super) struct StoreFacts {
     pub(super) quarantine: String,
 }
 pub(super) struct OverviewCounts {
+    pub(super) range: TimeRange,
+    /// Over time by verdict, with the values of the fields in [`TOP`].
+    pub(super) by_verdict: Counts,
+    /// Over time by kind.
+    pub(super) by_kind: Counts,
+    /// By the time of receipt.
+    pub(super) receipts: Receipts,
+    /// The names of what [`DENIED`] matches.
+    pub(super) denied: Counts,
+    /// The fields in [`TOP`] and the denied names in the span before the range, if it has a start.
+    pub(super) before: Option<(Counts, Counts)>,
+    /// The samples of the outputs' lag.
+    pub(super) lag: BTreeMap<String, Vec<Lag>>,
     /// The number of entries with each verdict of [`VERDICTS`].
     pub(super) verdicts: Vec<u64>,
     /// The number of entries for each of [`CONDITIONS`].
@@ -117,6 +178,7 @@ pub(super) struct OverviewCounts {
 /// `GET /overview?since=&until=`
 pub(super) async fn show(
     State(console): State<Arc<Console>>,
+    part: Part,
     params: Result<Params, Problem>,
 ) -> Result<Response, HtmlProblem> {
     let params = params?;
@@ -124,17 +186,22 @@ pub(super) async fn show(
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (since, until) = (text(&params.since), text(&params.until));
     let selection = Selection { since, until, ..Selection::default() };
+    let lag = console.lag.all();
     let (stats, counted) = console
-        .read(move |reader| Ok((reader.stats(0)?, OverviewCounts::read(reader, range)?)))
+        .read(move |reader| Ok((reader.stats(0)?, OverviewCounts::read(reader, range, lag)?)))
         .await?;
     let shell =
         console.shell("Overview", "/overview").await.at(&selection.link("/overview", ("", "")));
     let overview = OverviewPage::new(shell, &selection, &stats, &counted);
-    Ok(page(StatusCode::OK, &overview))
+    Ok(part.of(StatusCode::OK, &overview))
 }
 
 impl OverviewCounts {
-    fn read(reader: &Reader, range: TimeRange) -> Result<OverviewCounts, StoreError> {
+    fn read(
+        reader: &Reader,
+        range: TimeRange,
+        lag: BTreeMap<String, Vec<Lag>>,
+    ) -> Result<OverviewCounts, StoreError> {
         let outputs = reader.output_standings(now())?;
         let now = now().get();
         let filter = |query: &str| {
@@ -147,8 +214,32 @@ impl OverviewCounts {
         let mut counts = reader.totals(&filters, range)?.into_iter();
         let verdicts = counts.by_ref().take(VERDICTS.len()).collect();
         let conditions = counts.by_ref().take(CONDITIONS.len()).collect();
+        let fields = TOP.map(|(field, ..)| Field::named(field));
+        let (all, denied) = (Filter::All, filter(DENIED));
+        let of = |filter, range, fields, values| CountRequest {
+            fields,
+            values,
+            ..CountRequest::of(filter, range, now)
+        };
+        let name = [Field::named("name")];
+        let over_time =
+            |by, fields| CountRequest { buckets: BARS, by, ..of(&all, range, fields, MOST) };
+        let before = match before(range, now) {
+            Some(before) => {
+                let all = reader.counts(&of(&all, before, &fields, usize::MAX))?;
+                Some((all, reader.counts(&of(&denied, before, &name, usize::MAX))?))
+            }
+            None => None,
+        };
         let begins = RATES.map(|(_, _, minutes)| now.saturating_sub(minutes * 60_000));
         Ok(OverviewCounts {
+            range,
+            by_verdict: reader.counts(&over_time(Stack::Verdict, &fields))?,
+            by_kind: reader.counts(&over_time(Stack::Kind, &[]))?,
+            receipts: reader.receipts(range, now, BARS)?,
+            denied: reader.counts(&of(&denied, range, &name, MOST))?,
+            before,
+            lag,
             verdicts,
             conditions,
             not_tried: counts.next().unwrap_or(0),
@@ -156,6 +247,63 @@ impl OverviewCounts {
             outputs,
         })
     }
+}
+
+/// The span of the same length directly before `range`, if it has a start.
+fn before(range: TimeRange, now: i64) -> Option<TimeRange> {
+    let since = range.since?;
+    let length = range.until.unwrap_or(now).saturating_sub(since);
+    let before = TimeRange { since: Some(since.saturating_sub(length)), until: Some(since) };
+    (length > 0).then_some(before)
+}
+
+/// The charts over time.
+fn charts(selection: &Selection, counted: &OverviewCounts) -> Vec<Chart> {
+    let by_kind = selection.with_view(View { by: "kind".to_owned(), ..selection.view.clone() });
+    let entries = |selection: &Selection, counts: &Counts| {
+        Histogram::new(counts, counted.range, |since, until| selection.between(since, until).here())
+    };
+    let received = |since: &str, until: &str| {
+        Link::new("/", &[("q", &format!("received_at:[{since} TO {until}}}"))])
+    };
+    let stated = "By the time that each entry states.";
+    let chart = |id, title, about, histogram| Chart { id, title, about, histogram };
+    vec![
+        chart("by-verdict", "Entries by verdict", stated, entries(selection, &counted.by_verdict)),
+        chart("by-kind", "Entries by kind", stated, entries(&by_kind, &counted.by_kind)),
+        chart(
+            "by-receipt",
+            "Received",
+            "By the time when Vidimus received them, however old they are. An entry that is sent \
+             again counts again.",
+            Histogram::new(&by_receipt(&counted.receipts), counted.range, received),
+        ),
+    ]
+}
+
+/// What was received, as counts of lines.
+fn by_receipt(receipts: &Receipts) -> Counts {
+    let bucket = |(start, received): &(i64, Received)| {
+        let words = [("new", received.stored), ("sent again", received.duplicates)];
+        let some = words.into_iter().filter(|(_, number)| *number > 0);
+        (*start, some.map(|(word, number)| (word.to_owned(), number)).collect())
+    };
+    let buckets = receipts.buckets.iter().map(bucket).collect();
+    Counts { complete: true, width: receipts.width, buckets, ..Counts::default() }
+}
+
+/// The tables of the most frequent values.
+fn top(selection: &Selection, counted: &OverviewCounts) -> Vec<TopTable> {
+    let all = TOP.iter().map(|(_, id, title)| Top { id, title, query: "" });
+    let tops = all.chain([Top { id: "top-denied", title: "Denied", query: DENIED }]);
+    let found = counted.by_verdict.fields.iter().chain(&counted.denied.fields);
+    let before = counted.before.as_ref();
+    let mut before = before.map(|(all, denied)| all.fields.iter().chain(&denied.fields));
+    let table = |(top, found)| {
+        let before = before.as_mut().and_then(Iterator::next);
+        TopTable::new(top, selection, found, before)
+    };
+    tops.zip(found).map(table).collect()
 }
 
 impl OverviewPage {
@@ -206,6 +354,10 @@ impl OverviewPage {
             gaps: stats.gaps.iter().map(gap).collect(),
             range_name,
             choices,
+            charts: charts(selection, counted),
+            lag: LagChart::new(&counted.lag, &counted.outputs, counted.range, now()),
+            top: top(selection, counted),
+            is_compared: counted.before.is_some(),
             verdicts: VERDICTS.into_iter().zip(&counted.verdicts).map(verdict).collect(),
             conditions: CONDITIONS.iter().zip(&counted.conditions).map(condition).collect(),
             rates: RATES.iter().zip(&counted.rates).map(rate).collect(),
