@@ -220,6 +220,7 @@ fn times_are_utc_unless_local_time_is_chosen() {
     browser.go("/?since=2025-06-18");
     let since = "return document.getElementById('since').value";
     assert_eq!(browser.run(since, vec![]), "2025-06-18T05:30:00+05:30");
+    browser.click("#range summary");
     assert_eq!(browser.text("#range-zone"), "UTC+05:30");
     browser.run("document.getElementById('since').value = '2025-01-31'", vec![]);
     browser.click("#since");

@@ -94,7 +94,7 @@ fn dragging_on_the_histogram_selects_a_range() {
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?since=2025-06-18T00:00:00Z&until=2025-06-19T00:00:00Z");
     assert!(browser.attributes(".ticks text", "x").len() > 3);
-    browser.drag("#plot .bars", 0.25, 0.5);
+    browser.drag("#plot .bars", 0.26, 0.51);
     location_has(&browser, "since=2025-06-18T06");
     location_has(&browser, "until=2025-06-18T12");
     browser.click_link("← Zoom out");
@@ -183,6 +183,7 @@ fn the_page_works_without_its_script() {
     assert_eq!(browser.texts("#entries [data-row]").len(), 5);
     browser.click("#entries a.open");
     assert_eq!(browser.texts("tr.detail").len(), 1);
+    browser.go("/");
     browser.click("#range summary");
     browser.click_link("15 min");
     assert!(browser.text("main").contains("No entries match"));
