@@ -35,7 +35,7 @@
     if (query) remember.set(HISTORY, JSON.stringify([query, ...past().filter((one) => one !== query)].slice(0, 20)));
   };
 
-  const quoted = (value) => (/^[\w.-]+$/.test(value) ? value : `"${value.replace(/["\\]/g, "\\$&")}"`);
+  const quoted = (text) => (/^(?!(?:AND|OR|NOT|TO)$)\w[\w.-]*$/.test(text) ? text : `"${text.replace(/["\\]/g, "\\$&")}"`);
 
   // What is being typed before the cursor: a field, or a field and the beginning of a value.
   const typed = () => {
@@ -64,7 +64,7 @@
     }
     if (prefix === "") return [];
     const { fields = [] } = await get("/api/v1/fields", { prefix, limit: MOST });
-    return fields.map(({ name, type }) => ({ text: name, note: type, from, put: `${/^[\w.]+$/.test(name) ? name : quoted(name)}:` }));
+    return fields.map(({ name, type }) => ({ text: name, note: type, from, put: `${quoted(name)}:` }));
   };
 
   let shown = [];
@@ -141,7 +141,9 @@
     if (step && list.hidden) {
       complete();
     } else if (step) {
-      choose((at + step + shown.length + 1) % (shown.length + 1) === shown.length ? -1 : (at + step + shown.length + 1) % (shown.length + 1));
+      // One more place than options: that of the input itself.
+      const places = shown.length + 1;
+      choose((at + 1 + step + places) % places - 1);
     } else if ((event.key === "Enter" || event.key === "Tab") && at >= 0) {
       take(shown[at]);
     } else if (event.key === "Escape" && !list.hidden) {
@@ -369,7 +371,7 @@
     list.replaceChildren(...values.map(({ value, entries }) => {
       const [item, link, text, number] = ["li", "a", "bdi", "span"].map((tag) => document.createElement(tag));
       const narrowed = new URLSearchParams(here);
-      narrowed.set("q", `${here.get("q") ? `(${here.get("q")}) ` : ""}${facet.dataset.field}:${quoted(value)}`);
+      narrowed.set("q", `${here.get("q") ? `(${here.get("q")}) ` : ""}${quoted(facet.dataset.field)}:${quoted(value)}`);
       narrowed.delete("cursor");
       link.href = `/?${narrowed}`;
       link.dataset.part = "main";
@@ -407,11 +409,6 @@
   paint();
   keepQuery();
   document.addEventListener("visited", () => { close(); paint(); keepQuery(); });
-
-  document.addEventListener("click", (event) => {
-    const button = event.target.closest?.("[data-copy-link]");
-    if (button) clipboard.copyFor(button, new URL(button.dataset.copyLink, location.href).href);
-  });
 
   keys.on("/", () => { byId("q").focus(); byId("q").select(); });
   keys.on("l", () => live.toggle());

@@ -270,6 +270,7 @@ const clipboard = (() => {
 
   const textOf = async (button) => {
     if (button.dataset.copyText !== undefined) return button.dataset.copyText;
+    if (button.dataset.copyLink) return new URL(button.dataset.copyLink, location.href).href;
     if (button.dataset.copy) return byId(button.dataset.copy).textContent;
     const answer = await fetch(button.dataset.copyFrom);
     if (!answer.ok) throw new Error(`status ${answer.status}`);

@@ -163,9 +163,10 @@ impl Selection {
 
     /// The downloads of all that is selected.
     pub(super) fn exports(&self) -> [(&'static str, Link); 3] {
+        let columns = self.view.export_columns();
         let export = |format| self.link("/api/v1/export", ("format", format));
-        [("Raw lines", "raw"), ("JSON lines", "jsonl"), ("CSV", "csv")]
-            .map(|(name, format)| (name, export(format)))
+        let csv = Link::new(&export("csv").to_string(), &[("columns", &columns)]);
+        [("Raw lines", export("raw")), ("JSON lines", export("jsonl")), ("CSV", csv)]
     }
 
     /// The names of the columns, with commas.

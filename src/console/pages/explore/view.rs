@@ -154,7 +154,26 @@ impl View {
         columns
     }
 
-    /// Whether the columns are the default ones.
+    /// The columns of an export: those that are chosen, in their fields. Empty for all.
+    pub(in crate::console::pages) fn export_columns(&self) -> String {
+        if !self.has_own_columns() {
+            return String::new();
+        }
+        let fields: Vec<_> = self
+            .columns()
+            .iter()
+            // A record does not have the number of its delivery.
+            .filter(|column| column.name() != "delivery")
+            .map(|column| match column {
+                Column::Principal => "principal_id,principal_name".to_owned(),
+                Column::Outcome => "status,granted,success".to_owned(),
+                other => other.name().to_owned(),
+            })
+            .collect();
+        fields.join(",")
+    }
+
+    /// Whether the columns are chosen.
     pub(in crate::console::pages) fn has_own_columns(&self) -> bool {
         self.mode != Mode::Raw && names(&self.columns).next().is_some()
     }
@@ -223,6 +242,13 @@ mod tests {
         assert_eq!(view("a,b", "").with_column("a", false).columns, "time,b");
         let raw = View { mode: Mode::Raw, ..view("status", "") };
         assert_eq!(raw.columns(), [Column::Time, Column::Verdict, Column::Raw]);
+    }
+
+    #[test]
+    fn an_export_has_the_fields_of_the_chosen_columns() {
+        assert_eq!(view("", "").export_columns(), "");
+        let chosen = view("time,principal,delivery,cs1", "").export_columns();
+        assert_eq!(chosen, "time,principal_id,principal_name,cs1");
     }
 
     #[test]
