@@ -8,6 +8,7 @@ mod entries;
 mod hostile;
 mod live;
 mod login;
+mod overview;
 mod page;
 
 use page::{Browser, Viewport};
