@@ -29,6 +29,9 @@ fn a_search_is_refined_and_paged() {
     assert_eq!(first[0], "130");
     browser.save_screenshot("entries");
     browser.click_link("Older entries →");
+    wait_until("older entries", || {
+        browser.attributes("#entries tbody tr", "data-id").first() != first.first()
+    });
     let second = browser.attributes("#entries tbody tr", "data-id");
     assert!(!second.is_empty() && second.iter().all(|id| !first.contains(id)), "{second:?}");
     let least = |ids: &[String]| ids.iter().map(|id| id.parse::<u64>().unwrap()).min();

@@ -11,6 +11,7 @@ mod hostile;
 mod live;
 mod login;
 mod outputs;
+mod overview;
 mod page;
 mod setup;
 

@@ -273,7 +273,7 @@ fn charts(selection: &Selection, counted: &OverviewCounts) -> Vec<Chart> {
         chart("by-kind", "Entries by kind", stated, entries(&by_kind, &counted.by_kind)),
         chart(
             "by-receipt",
-            "Received",
+            "Received over time",
             "By the time when Vidimus received them, however old they are. An entry that is sent \
              again counts again.",
             Histogram::new(&by_receipt(&counted.receipts), counted.range, received),
