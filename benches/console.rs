@@ -53,6 +53,7 @@ fn main() {
             "at most 50 ms",
         ),
         ("values of user_agent", page("/api/v1/facets?field=user_agent&prefix="), "at most 50 ms"),
+        ("the API, histogram by input", page("/api/v1/histogram?by=input"), ""),
         ("the overview", page("/overview"), "at most 60 ms"),
         ("the overview since a time", page(&format!("/overview?since={since}")), ""),
         (

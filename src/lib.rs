@@ -50,6 +50,8 @@ mod keys;
 #[doc(hidden)]
 pub mod konnect;
 #[cfg(feature = "app")]
+mod last_lines;
+#[cfg(feature = "app")]
 mod metrics;
 #[cfg(feature = "app")]
 #[doc(hidden)]
@@ -63,6 +65,8 @@ mod private_file;
 pub mod random;
 #[cfg(feature = "app")]
 mod receiver;
+#[cfg(feature = "app")]
+mod record_csv;
 #[cfg(feature = "app")]
 mod sanitise;
 #[cfg(feature = "app")]

@@ -18,6 +18,25 @@ pub(crate) fn sanitise(text: &str) -> Cow<'_, str> {
     text.chars().map(safe).collect()
 }
 
+/// Escapes characters in JSON that would control a terminal. JSON allows most of them in strings
+/// (RFC 8259 section 7) and none outside of strings.
+pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(is_unsafe) {
+        return json.into();
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_unsafe(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped.into()
+}
+
 /// Whether the character controls a terminal, or hides or reorders other characters.
 pub(crate) fn is_unsafe(c: char) -> bool {
     // C0, DEL and C1.
@@ -46,5 +65,14 @@ mod tests {
         check("\u{9b}31m\u{85}", "\u{fffd}31m\u{fffd}");
         check("\u{202e}txt.exe\u{2066}\u{200f}\u{61c}", "\u{fffd}txt.exe\u{fffd}\u{fffd}\u{fffd}");
         check("\u{feff}\u{200b}\u{2028}\u{e0041}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn json_is_unchanged_and_safe_for_a_terminal() {
+        let text = "a\u{7f}\u{9b}31m\u{202e}\u{e0041}é";
+        let json = serde_json::to_string(text).unwrap();
+        let escaped = escape_json(&json);
+        assert_eq!(escaped, r#""a\u007f\u009b31m\u202e\udb40\udc41é""#);
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
     }
 }

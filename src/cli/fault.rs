@@ -11,7 +11,7 @@ use crate::receiver::fault::{Fault, FaultCount, PlannedFault};
 
 /// Inject faults into the running `serve`, to test how a sender reacts to them
 ///
-/// It needs `actions = true` under [console] in the configuration of `serve`. A restart clears all
+/// It needs `actions = true` under `[console]` in the configuration of `serve`. A restart clears all
 /// faults.
 #[derive(Args)]
 pub(crate) struct FaultCommand {

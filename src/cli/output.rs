@@ -14,9 +14,9 @@ use super::terminal::{Output, tell};
 use crate::clock::now;
 use crate::config;
 use crate::entry::Millis;
-use crate::output::synthetic;
-use crate::search::{self, Filter};
-use crate::store::{OutputCursors, OutputStanding, Reader};
+use crate::output::{ResetTo, Tested, reset};
+use crate::search;
+use crate::store::{OutputCursors, OutputStanding};
 
 /// Show and manage outputs.
 #[derive(Args)]
@@ -152,13 +152,9 @@ impl Reset {
     fn run(self) -> Result<Exit, Failure> {
         let since = search::time::parse(&self.since, now().get())
             .map_err(|error| Failure::usage(format!("--since: {error}")))?;
-        let directory = self.store.directory()?;
-        let reader = Reader::open(&directory)?;
-        let position = reader.position_since(Millis::saturating(since))?;
-        let cursors = OutputCursors::open(&directory)?;
-        if !cursors.reset(&self.name, position, now())? {
-            return Err(unknown(&self.name));
-        }
+        let to = ResetTo::Since(Millis::saturating(since));
+        let position = reset(&self.store.directory()?, &self.name, to)?;
+        let position = position.ok_or_else(|| unknown(&self.name))?;
         tell(format_args!("{}: continues with entry {}", self.name, position.next_id));
         Ok(Exit::Done)
     }
@@ -229,16 +225,14 @@ impl Test {
         let output = found.ok_or_else(|| {
             Failure::usage(format!("there is no output {:?} in the configuration", self.name))
         })?;
-        if output.wanted() != Filter::All {
+        let Tested { line, ignores_filter, trial } = output.test();
+        if ignores_filter {
             tell("filter and not_valid are ignored here: they may exclude an entry like this");
         }
-        let record = synthetic(now());
-        let mut line = Vec::new();
-        output.format.write_line(&record, output.not_valid, &mut line);
         let mut printed = Output::new();
         printed.untrusted(&line)?;
         printed.flush()?;
-        let trial = output.try_out(&record, &line)?;
+        let trial = trial?;
         trial.lines.iter().for_each(tell);
         Ok(if trial.is_taken { Exit::Done } else { Exit::Negative })
     }

@@ -4,7 +4,6 @@
 //! title or type into it, and bidirectional characters can disguise a text. Printed text is
 //! sanitised with [`sanitise`], and unsafe characters in JSON are escaped.
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
@@ -13,27 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::exit::Failure;
 use super::print::Screen;
 use super::print::grid::Grid;
-use crate::sanitise::is_unsafe;
+use crate::sanitise::escape_json;
 pub(crate) use crate::sanitise::sanitise;
-
-/// Escapes characters in JSON that would control a terminal. JSON allows most of them in strings
-/// (RFC 8259 section 7) and none outside of strings.
-fn escape(json: &str) -> Cow<'_, str> {
-    if !json.contains(is_unsafe) {
-        return json.into();
-    }
-    let mut escaped = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_unsafe(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                escaped.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped.into()
-}
 
 /// Asks a yes/no question on standard error. It is a usage error if standard input is not a
 /// terminal.
@@ -135,7 +115,7 @@ impl Output {
     /// Writes a value as a line of JSON.
     pub(crate) fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
         let json = serde_json::to_string(value)?;
-        writeln!(self.writer, "{}", escape(&json)).map_err(output_error)
+        writeln!(self.writer, "{}", escape_json(&json)).map_err(output_error)
     }
 
     /// Writes the buffer. Without this call, errors at the end of the output are lost.
@@ -201,15 +181,6 @@ pub(crate) fn progress(bytes: Option<u64>) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_is_unchanged_and_safe_for_a_terminal() {
-        let text = "a\u{7f}\u{9b}31m\u{202e}\u{e0041}é";
-        let json = serde_json::to_string(text).unwrap();
-        let escaped = escape(&json);
-        assert_eq!(escaped, r#""a\u007f\u009b31m\u202e\udb40\udc41é""#);
-        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
-    }
 
     #[test]
     fn nouns_agree_with_their_count() {

@@ -23,8 +23,11 @@ settings! {
         pub listen: SocketAddr = or(([127, 0, 0, 1], 8480).into(), address);
         /// The values of `Host` that are accepted besides the address, in lower case.
         pub hosts: Vec<String> = or(Vec::new(), list(host));
-        /// Whether faults can be injected.
+        /// Whether visitors may act: test and reset outputs, show the authorization values, inject
+        /// faults.
         pub actions: bool = or(false, boolean);
+        /// The URLs that a kept request may be sent to again, besides this receiver.
+        pub resend_to: Vec<String> = or(Vec::new(), list(url));
         /// The memory for the newest requests to the receiver, in bytes. 0 keeps none.
         pub keep_requests: u64 = or(0, size(0..=MAX_SIZE));
     } with {
@@ -109,6 +112,20 @@ fn tls(
         (true, None, Tls::Off) => Tls::SelfSigned,
         (true, None, receiver) => receiver.clone(),
     })
+}
+
+fn url(value: &DeValue<'_>) -> Result<String, Mismatch> {
+    let url = text(value)?;
+    let parsed = url.parse::<hyper::Uri>().ok();
+    let is_url = parsed.is_some_and(|url| {
+        url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https"))
+    });
+    match is_url {
+        true => Ok(url.to_owned()),
+        false => {
+            Err(Mismatch::text(url, "a URL such as \"https://staging.example.com/audit-logs\""))
+        }
+    }
 }
 
 fn host(value: &DeValue<'_>) -> Result<String, Mismatch> {

@@ -16,6 +16,7 @@ mod konnect;
 mod listen;
 mod log;
 mod receiver;
+mod shown;
 mod source;
 mod store;
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Compresses responses with gzip (RFC 9110, section 8.4) for clients that accept it: pages, JSON,
 //! metrics, the stylesheet and the script.
 //!
-//! Two kinds of responses are not compressed. A compressor would hold back the events of the
-//! stream. The login has a secret, the cookie, beside text that an attacker may choose, so the
-//! compressed length would leak the secret (BREACH, CVE-2013-3587).
+//! Some responses are not compressed. A compressor would hold back the events of the stream. The
+//! login has a secret, the cookie, beside text that an attacker may choose, so the compressed length
+//! would leak the secret (BREACH, CVE-2013-3587). So would a page with the token of a form or with
+//! an authorization value: such a page is marked as [`Uncompressed`].
 
 use std::io::{self, Write};
 
@@ -34,6 +35,10 @@ const TYPES: [&str; 7] = [
     "application/problem+json",
     "application/openmetrics-text",
 ];
+
+/// An extension of a response that holds a secret, so that it is not compressed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Uncompressed;
 
 /// Middleware that compresses responses.
 pub(super) async fn compress(request: Request, next: Next) -> Response {
@@ -70,7 +75,8 @@ fn is_worthwhile(answer: &Response) -> bool {
     let media = headers.get(header::CONTENT_TYPE).and_then(|one| one.to_str().ok());
     let media = media.and_then(|media| media.split(';').next()).unwrap_or_default();
     let holds = |name: HeaderName| headers.contains_key(name);
-    TYPES.contains(&media)
+    answer.extensions().get::<Uncompressed>().is_none()
+        && TYPES.contains(&media)
         && !holds(header::CONTENT_ENCODING)
         && !holds(header::SET_COOKIE)
         && answer.body().size_hint().exact().is_some_and(|size| size >= MIN_BYTES)
@@ -140,5 +146,8 @@ mod tests {
         let mut with_cookie = answer("text/html", 5000);
         with_cookie.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static("a=b"));
         assert!(!is_worthwhile(&with_cookie));
+        let mut marked = answer("text/html", 5000);
+        marked.extensions_mut().insert(Uncompressed);
+        assert!(!is_worthwhile(&marked));
     }
 }

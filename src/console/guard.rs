@@ -41,7 +41,8 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
-    (header::REFERRER_POLICY, "no-referrer"),
+    // With `no-referrer` browsers send `Origin: null` with the forms of the console.
+    (header::REFERRER_POLICY, "same-origin"),
     (header::CACHE_CONTROL, "no-store"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
@@ -83,11 +84,10 @@ impl Guard {
     /// or a configured name. A configured name without a port matches any port.
     fn is_allowed_host(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
-        let host = host.to_ascii_lowercase();
-        let name = authority.host().to_ascii_lowercase();
-        if self.hosts.iter().any(|ours| *ours == host || *ours == name) {
+        if self.is_configured_host(&authority) {
             return true;
         }
+        let name = authority.host().to_ascii_lowercase();
         let listen = self.address.ip().to_canonical();
         let named = match name.trim_matches(['[', ']']).parse::<IpAddr>() {
             // Another site can point its name to our address, but it cannot have our address as its
@@ -97,6 +97,31 @@ impl Guard {
         };
         let usual = if self.tls { 443 } else { 80 };
         named && authority.port_u16().unwrap_or(usual) == self.address.port()
+    }
+
+    /// Whether a host is one of the configured names.
+    fn is_configured_host(&self, host: &Authority) -> bool {
+        let whole = host.as_str().to_ascii_lowercase();
+        let name = host.host().to_ascii_lowercase();
+        self.hosts.iter().any(|ours| *ours == whole || *ours == name)
+    }
+
+    /// Whether a request comes from a page of the console, by its `Origin` (RFC 6454, section 7).
+    /// `None` without the header.
+    ///
+    /// A proxy that speaks TLS may stand before a console that does not. It has a configured name,
+    /// and the pages then come over https.
+    pub(super) fn is_from_own_page(&self, headers: &HeaderMap) -> Option<bool> {
+        let mut values = headers.get_all(header::ORIGIN).iter();
+        let (origin, None) = (values.next()?, values.next()) else { return Some(false) };
+        let parts = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+        let Some((scheme, host)) = parts else { return Some(false) };
+        let own = if self.tls { "https" } else { "http" };
+        Some(match scheme {
+            _ if scheme == own => self.is_allowed_host(host),
+            "https" => host.parse().is_ok_and(|host| self.is_configured_host(&host)),
+            _ => false,
+        })
     }
 
     /// Checks the token of a request from `client`. `None` if the request has no token.
@@ -155,7 +180,7 @@ const WRONG_TOKEN: &str = "the token is wrong";
 
 /// The value of the cookie. It proves knowledge of the token without revealing it, and is invalid
 /// once the token changes.
-fn session(token: &Secret) -> String {
+pub(super) fn session(token: &Secret) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
     URL_SAFE_NO_PAD.encode(hmac::sign(&key, b"vidimus console session"))
 }
@@ -270,6 +295,44 @@ mod tests {
         let secure = guard("127.0.0.1:443", &[], None).with_tls(true);
         check_host(&secure, "localhost", true);
         check_host(&secure, "localhost:80", false);
+    }
+
+    fn check_origin(guard: &Guard, origins: &[&str], expected: Option<bool>) {
+        let pair = |origin: &&str| (header::ORIGIN, origin.parse().unwrap());
+        let mut headers = HeaderMap::new();
+        for (name, value) in origins.iter().map(pair) {
+            headers.append(name, value);
+        }
+        assert_eq!(guard.is_from_own_page(&headers), expected, "{origins:?}");
+    }
+
+    #[test]
+    fn an_origin_is_ours_by_name_and_scheme() {
+        let plain = guard("127.0.0.1:8480", &["siem.example.com"], None);
+        check_origin(&plain, &[], None);
+        check_origin(&plain, &["http://127.0.0.1:8480"], Some(true));
+        check_origin(&plain, &["http://localhost:8480"], Some(true));
+        check_origin(&plain, &["https://siem.example.com"], Some(true));
+        check_origin(&plain, &["http://siem.example.com"], Some(true));
+        for foreign in [
+            "null",
+            "",
+            "http://evil.example",
+            "http://localhost",
+            "http://127.0.0.1:8481",
+            "https://127.0.0.1:8480",
+            "http://127.0.0.1:8480/",
+            "127.0.0.1:8480",
+            "ftp://siem.example.com",
+        ] {
+            check_origin(&plain, &[foreign], Some(false));
+        }
+        check_origin(&plain, &["http://127.0.0.1:8480"; 2], Some(false));
+        let secure = guard("127.0.0.1:8480", &["siem.example.com"], None).with_tls(true);
+        check_origin(&secure, &["https://127.0.0.1:8480"], Some(true));
+        check_origin(&secure, &["https://siem.example.com"], Some(true));
+        check_origin(&secure, &["http://siem.example.com"], Some(false));
+        check_origin(&secure, &["http://127.0.0.1:8480"], Some(false));
     }
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

@@ -1,12 +1,14 @@
-//! The console: web pages and a JSON API on an address of their own. It only reads.
+//! The console: web pages and a JSON API on an address of their own. It writes nothing itself. If
+//! actions are allowed, it asks other modules to.
 //!
 //! - [`guard`]: access control: the `Host` header, the token, the security headers. `throttle`:
 //!   limits wrong tokens.
+//! - [`actions`]: the check of a request that acts, and its record.
 //! - `compress`: gzip.
 //! - [`params`]: the query parameters. [`problem`]: errors.
 //! - [`health`]: health, readiness and metrics.
 //! - [`api`]: the JSON API. [`pages`]: the web pages.
-//! - [`raw`]: downloads of raw lines.
+//! - [`raw`]: downloads of raw lines. `download`: downloads of files.
 //! - [`lag`]: samples of the outputs' lag.
 //! - [`receiver_info`]: what the pages show about the receiver.
 //!
@@ -14,8 +16,10 @@
 //! a few reads run at once, so that the console does not slow the receiver. A read ends when its
 //! client disconnects. Metrics have a pool of their own.
 
+pub(crate) mod actions;
 mod api;
 mod compress;
+mod download;
 pub(crate) mod guard;
 mod health;
 mod lag;
@@ -38,6 +42,7 @@ use hyper::{HeaderMap, Request, Response};
 use tokio::sync::Semaphore;
 use tower_service::Service;
 
+use self::actions::Actions;
 use self::guard::Guard;
 use self::lag::LagSamples;
 use self::pages::{HtmlProblem, KeptHealth};
@@ -46,27 +51,28 @@ use self::read_pool::{READ_TIMEOUT, ReadPool};
 use self::receiver_info::ReceiverInfo;
 use crate::keys::KeyRing;
 use crate::metrics::Exposition;
-use crate::net::{CloseConnection, Peer, RequestBody, Shutdown};
-use crate::receiver::fault::Faults;
-use crate::receiver::kept::KeptRequests;
+use crate::net::{CloseConnection, Peer, RequestBody, ServerTls, Shutdown};
+use crate::output::Outputs;
+use crate::receiver::InputEndpoint;
+use crate::receiver::deliver::Deliverer;
 use crate::store::{Health, Reader, StoreError};
 
 /// The number of concurrent reads of the store, for requests and for metrics.
 const QUERY_READS: usize = 2;
 const METRICS_READS: usize = 1;
 
-#[derive(Debug)]
 pub(crate) struct Console {
     reader: Arc<Reader>,
     ring: Arc<KeyRing>,
     health: Arc<Health>,
     metrics: Exposition,
     receiver: ReceiverInfo,
-    /// The newest requests to the receiver.
-    kept: Arc<KeptRequests>,
-    /// The faults that an operator injects.
-    #[expect(dead_code, reason = "the page of deliveries is made next")]
-    faults: Arc<Faults>,
+    /// What the receiver stores deliveries with, keeps requests in, and injects faults from.
+    deliverer: Arc<Deliverer>,
+    outputs: Arc<Outputs>,
+    inputs: Vec<Arc<InputEndpoint>>,
+    tls: Option<Arc<ServerTls>>,
+    actions: Actions,
     guard: Guard,
     /// Ends the streams.
     shutdown: Shutdown,
@@ -78,20 +84,30 @@ pub(crate) struct Console {
     streaming: Arc<Semaphore>,
 }
 
+/// What the console is made of.
+pub(crate) struct Parts {
+    pub(crate) reader: Reader,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Exposition,
+    pub(crate) receiver: ReceiverInfo,
+    pub(crate) deliverer: Arc<Deliverer>,
+    pub(crate) outputs: Arc<Outputs>,
+    /// The inputs with their authorization values.
+    pub(crate) inputs: Vec<Arc<InputEndpoint>>,
+    /// The certificate of the receiver.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) actions: Actions,
+    pub(crate) guard: Guard,
+    /// Ends the streams.
+    pub(crate) shutdown: Shutdown,
+}
+
 impl Console {
-    #[expect(clippy::too_many_arguments, reason = "each is a part of its own")]
-    pub(crate) fn new(
-        reader: Reader,
-        ring: Arc<KeyRing>,
-        health: Arc<Health>,
-        metrics: Exposition,
-        receiver: ReceiverInfo,
-        kept: Arc<KeptRequests>,
-        faults: Arc<Faults>,
-        guard: Guard,
-        shutdown: Shutdown,
-    ) -> Arc<Console> {
-        let reader = Arc::new(reader);
+    pub(crate) fn new(parts: Parts) -> Arc<Console> {
+        let Parts { ring, health, metrics, receiver, deliverer, outputs, inputs, .. } = parts;
+        let Parts { tls, actions, guard, shutdown, .. } = parts;
+        let reader = Arc::new(parts.reader);
         Arc::new(Console {
             query_pool: ReadPool::new(Arc::clone(&reader), QUERY_READS, READ_TIMEOUT),
             metrics_pool: ReadPool::new(Arc::clone(&reader), METRICS_READS, READ_TIMEOUT),
@@ -100,8 +116,11 @@ impl Console {
             health,
             metrics,
             receiver,
-            kept,
-            faults,
+            deliverer,
+            outputs,
+            inputs,
+            tls,
+            actions,
             guard,
             shutdown,
             health_line: KeptHealth::default(),
@@ -133,6 +152,14 @@ impl Console {
         work: impl FnOnce(&Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
         self.query_pool.run(work).await
+    }
+
+    /// Runs `work`, which blocks but does not read the store.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))?
     }
 
     /// Like [`Console::read`], for metrics, which must not wait behind requests.

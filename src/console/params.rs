@@ -36,7 +36,7 @@ pub(super) struct Params {
     pub(super) prefix: Option<String>,
     /// The number of buckets.
     pub(super) buckets: Option<String>,
-    /// The columns of the table, with commas.
+    /// The columns of the table or of an export, with commas.
     pub(super) columns: Option<String>,
     /// The mode of the table.
     pub(super) view: Option<String>,
@@ -54,6 +54,8 @@ pub(super) struct Params {
     pub(super) decoded: Option<String>,
     /// The id of the entry whose row is open.
     pub(super) open: Option<String>,
+    /// The format of an export.
+    pub(super) format: Option<String>,
 }
 
 impl Params {

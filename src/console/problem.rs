@@ -68,6 +68,24 @@ impl Problem {
         Problem::new(StatusCode::UNAUTHORIZED, detail)
     }
 
+    /// The request may not act.
+    pub(super) fn forbidden(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// Actions are not allowed.
+    pub(super) fn actions_are_off() -> Problem {
+        Problem::forbidden(
+            "actions are not allowed; set actions = true in the section [console] of the \
+             configuration",
+        )
+    }
+
+    /// Something else is being done.
+    pub(super) fn conflict(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::CONFLICT, detail)
+    }
+
     /// Too many wrong tokens were tried.
     pub(super) fn too_many_attempts() -> Problem {
         let detail = "too many wrong tokens; try again in a few seconds";
@@ -104,6 +122,12 @@ impl Problem {
             "{host:?} is not a name of this console; add it to console.hosts in the configuration"
         );
         Problem::new(StatusCode::MISDIRECTED_REQUEST, detail)
+    }
+
+    /// Something that the operator can mend went wrong. The log says what.
+    pub(super) fn failed(what: &str, error: &dyn std::error::Error) -> Problem {
+        tracing::error!(%error, "{what}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{what}; the log says why"))
     }
 
     /// An internal error. The client is not told what it was.

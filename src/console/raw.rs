@@ -33,7 +33,7 @@ pub(super) async fn download(
     let length = console.read(move |reader| reader.line_length(id)).await?.ok_or_else(missing)?;
     // One piece waits while the next is read.
     let (pieces, to_send) = mpsc::channel(1);
-    tokio::spawn(send(console, id, length, pieces));
+    tokio::spawn(async move { send_line(&console, id, length, &pieces).await });
     let mut answer = Response::new(Body::from_stream(ReceiverStream::new(to_send)));
     let name = format!("attachment; filename=\"entry-{id}.log\"");
     let name = HeaderValue::from_str(&name).map_err(|error| Problem::internal(&error))?;
@@ -44,25 +44,46 @@ pub(super) async fn download(
     Ok(answer)
 }
 
-/// Sends the line piece by piece, until all is sent or the client disconnects.
-async fn send(
-    console: Arc<Console>,
+/// The pieces of a response that is sent as it is read. An error breaks the response off.
+pub(super) type Pieces = mpsc::Sender<io::Result<Bytes>>;
+
+/// The response cannot be sent to its end. If the client is still there, it was told.
+pub(super) struct BrokenOff;
+
+/// Sends the line of an entry piece by piece, until all is sent or the client disconnects.
+pub(super) async fn send_line(
+    console: &Console,
     id: u64,
     length: u64,
-    pieces: mpsc::Sender<io::Result<Bytes>>,
-) {
+    pieces: &Pieces,
+) -> Result<(), BrokenOff> {
     let (mut sent, mut number) = (0, 0);
     while sent < length {
-        let piece = match console.read(move |reader| reader.line_piece(id, number)).await {
-            Ok(Some(piece)) => Ok(Bytes::from(piece)),
+        match console.read(move |reader| reader.line_piece(id, number)).await {
+            Ok(Some(piece)) => {
+                sent += piece.len() as u64;
+                send_piece(piece, pieces).await?;
+            }
             // Retention has deleted the entry, or the error is in the log.
-            Ok(None) | Err(_) => Err(io::ErrorKind::UnexpectedEof.into()),
-        };
-        let read = piece.as_ref().ok().map(|piece| piece.len() as u64);
-        match (timeout(SEND_TIMEOUT, pieces.send(piece)).await, read) {
-            (Ok(Ok(())), Some(read)) => sent += read,
-            _ => return,
+            Ok(None) | Err(_) => return Err(break_off(pieces).await),
         }
         number += 1;
     }
+    Ok(())
+}
+
+/// Sends a piece, unless the client takes nothing for too long.
+pub(super) async fn send_piece(piece: Vec<u8>, pieces: &Pieces) -> Result<(), BrokenOff> {
+    match timeout(SEND_TIMEOUT, pieces.send(Ok(Bytes::from(piece)))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(BrokenOff),
+    }
+}
+
+/// Breaks the response off.
+pub(super) async fn break_off(pieces: &Pieces) -> BrokenOff {
+    let error = io::Error::from(io::ErrorKind::UnexpectedEof);
+    // The client may be gone.
+    let _ = timeout(SEND_TIMEOUT, pieces.send(Err(error))).await;
+    BrokenOff
 }

@@ -3,9 +3,10 @@
 //! The location of the authorization value is shown, never the value itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Authorization, Config, Input, Tls};
+use crate::net::{ClientOptions, Proxies};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReceiverInfo {
@@ -21,8 +22,12 @@ pub(crate) struct ReceiverInfo {
     /// Whether Konnect cannot reach the endpoint: it is on a loopback address, and no public URL is
     /// configured.
     pub(super) loopback: bool,
+    /// The URLs that a kept request may be sent to.
+    pub(super) resend_to: Vec<String>,
     /// Whether an input has a key source.
     pub(super) has_key_source: bool,
+    /// The settings in effect, without secrets, as TOML.
+    pub(super) settings: String,
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +74,23 @@ impl ReceiverInfo {
             tls: certificate.is_some(),
             self_signed: certificate.filter(|_| config.receiver.tls == Tls::SelfSigned).map(shown),
             loopback: address.ip().is_loopback() && public_url.is_none(),
+            settings: config.shown(),
+            resend_to: config.console.resend_to.clone(),
             has_key_source: config.inputs.iter().any(|input| !input.keys.is_empty()),
+        }
+    }
+
+    /// How a client reaches the endpoint from this machine.
+    ///
+    /// A self-signed certificate is checked. Another one is not: its names are those for Konnect,
+    /// and not for this address, which is the endpoint's own.
+    pub(super) fn client_options(&self) -> ClientOptions {
+        ClientOptions {
+            ca_file: self.self_signed.as_ref().map(PathBuf::from),
+            insecure: self.tls && self.self_signed.is_none(),
+            allow_plain_http: true,
+            proxies: Proxies::none(),
+            pair: None,
         }
     }
 

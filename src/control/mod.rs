@@ -5,6 +5,7 @@
 //! opens the store and does the task itself. Faults are the exception: they exist in a running `serve`
 //! only.
 
+mod actions;
 mod socket;
 mod tasks;
 
@@ -13,8 +14,9 @@ use std::os::unix::net::UnixStream;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use actions::{ActionLog, RecordedAction};
 pub(crate) use socket::{ControlSocket, TaskHandler};
-pub(crate) use tasks::{drop_bodies, perform, retry, seal};
+pub(crate) use tasks::{TaskError, drop_bodies, perform, retry, seal};
 
 use crate::receiver::fault::{Fault, FaultCount, PlannedFault};
 use crate::store::{Directory, Resealed};

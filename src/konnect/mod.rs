@@ -7,11 +7,12 @@
 //! - [`tampering`]: which entries are tampered with, unsigned or sent twice.
 //! - [`sign`]: signs entries. [`batch`]: builds the bodies of deliveries. [`deliver`]: sends one
 //!   with Konnect's retries.
+//! - `test_entry`: delivers one made-up entry.
 //! - `api`: the types of the audit-log API. `client`: a client for it. `simulator`: a server.
 //! - `cursor`: the position of a pull. `reconcile`: finds pulled entries that the store lacks.
 //!
-//! The formats are those of Kong's page "Konnect and Dev Portal audit logs". Only the client and
-//! the simulator open connections.
+//! The formats are those of Kong's page "Konnect and Dev Portal audit logs". Only the client, the
+//! simulator and `test_entry` open connections.
 
 pub(crate) mod api;
 pub mod batch;
@@ -26,4 +27,5 @@ pub(crate) mod request;
 pub mod sign;
 pub(crate) mod simulator;
 pub mod tampering;
+pub(crate) mod test_entry;
 pub(crate) mod traffic;

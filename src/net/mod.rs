@@ -35,7 +35,7 @@ pub(crate) use listener::{Listener, activation_socket};
 pub(crate) use refusal::{ConnectionRefusal, ListenerObserver};
 pub use shutdown::Shutdown;
 pub(crate) use shutdown::{Trigger, shutdown};
-pub use tls::{PairFiles, TlsError};
 pub(crate) use tls::{
-    Reload, ServerTls, TlsSession, check_names, client_config, ensure_self_signed,
+    CertificateInfo, Reload, ServerTls, TlsSession, check_names, client_config, ensure_self_signed,
 };
+pub use tls::{PairFiles, TlsError};

@@ -5,13 +5,15 @@
 //! by a new one. The operator looks after it. This program only ever cuts off half a line at the
 //! end, which a crash leaves.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::now;
 use crate::entry::record::beginning;
 use crate::entry::{Millis, Record};
+use crate::last_lines::last_lines;
 use crate::output::error::OutputError;
 use crate::output::file::{Access, Fsync, OpenFile};
 
@@ -97,6 +99,49 @@ impl DeadLetters {
     }
 }
 
+/// The last letters of a file.
+#[derive(Debug, Default)]
+pub(crate) struct RecentLetters {
+    /// The newest first.
+    pub(crate) letters: Vec<RecentLetter>,
+    /// Whether the file has others.
+    pub(crate) has_more: bool,
+}
+
+/// A letter as it is shown. The texts are those of the endpoint, and hostile.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RecentLetter {
+    /// The time of the letter, in RFC 3339.
+    pub(crate) time: String,
+    pub(crate) status: Option<u16>,
+    pub(crate) reason: String,
+    pub(crate) entry: LetterEntry,
+}
+
+/// The entry of a letter.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LetterEntry {
+    pub(crate) id: Option<u64>,
+}
+
+/// How much of the file is read at most to list the last letters, in bytes. A letter has a whole
+/// entry.
+const MAX_READ: u64 = 4 << 20;
+
+/// Reads the last letters of the file at `path`: at most `most`. A file that does not exist has
+/// none.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn recent_letters(path: &Path, most: usize) -> io::Result<RecentLetters> {
+    let found = last_lines(path, most, MAX_READ)?;
+    let parse = |line: &Vec<u8>| serde_json::from_slice(line).ok();
+    Ok(RecentLetters {
+        letters: found.lines.iter().filter_map(parse).collect(),
+        has_more: found.has_more,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -139,6 +184,12 @@ mod tests {
             text.lines().map(id).collect()
         };
         assert_eq!(ids(), [1, 2, 3]);
+        let recent = recent_letters(&path, 2).unwrap();
+        let shown = |one: &RecentLetter| (one.entry.id, one.status, one.reason.clone());
+        let found: Vec<_> = recent.letters.iter().map(shown).collect();
+        let reason = "bad\n\"line\"".to_owned();
+        assert_eq!(found, [(Some(3), Some(400), reason.clone()), (Some(2), Some(400), reason)]);
+        assert!(recent.has_more);
         // Somebody renames the file.
         fs::rename(&path, folder.path().join("b")).unwrap();
         file.append(letters(4..5)).unwrap();

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use super::activity::SharedActivity;
 use super::error::OutputError;
 use super::file::FileSettings;
 use super::format::OutputFormat;
@@ -60,6 +61,9 @@ pub(super) trait OutputType {
     where
         Self: Sized;
 
+    /// Where it writes to, without secrets.
+    fn destination(&self) -> String;
+
     /// Creates the sink of an output.
     fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError>;
 
@@ -110,6 +114,8 @@ pub(super) struct SinkOptions<'a> {
     pub(super) dead_letters: PathBuf,
     /// Ends what waits on the network.
     pub(super) shutdown: Shutdown,
+    /// Where the sink says what it did last.
+    pub(super) activity: SharedActivity,
     pub(super) make_stdout: &'a MakeStdout,
 }
 

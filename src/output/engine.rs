@@ -7,13 +7,14 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
+use super::activity::SharedActivity;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::error::OutputError;
 use super::settings::{NotValid, Output, Start};
 use super::sink::Sink;
 use super::throughput::Throughput;
 use crate::clock::now;
-use crate::entry::Record;
+use crate::entry::{Millis, Record};
 use crate::output::OutputFormat;
 use crate::search::{Field, Filter};
 use crate::store::{Event, EventBatch, OutputCursor, OutputCursors, Position, Reader};
@@ -23,6 +24,8 @@ use crate::store::{Event, EventBatch, OutputCursor, OutputCursors, Position, Rea
 pub(super) enum Control {
     /// Open files again.
     Reopen,
+    /// End the wait after a failure.
+    Retry,
     /// Save everything and end.
     Stop,
 }
@@ -53,6 +56,7 @@ pub(super) struct Engine {
     pub(super) sink: Box<dyn Sink>,
     pub(super) dead_letters: DeadLetters,
     pub(super) control: Receiver<Control>,
+    pub(super) activity: SharedActivity,
     /// Whether it received [`Control::Stop`].
     pub(super) is_stopping: bool,
     /// The number of resets when it started last.
@@ -97,9 +101,15 @@ impl Engine {
             let wait = wait_after(pause, error.retry_after());
             let seconds = format!("{:.1}", wait.as_secs_f64());
             tracing::warn!(output = name, %error, seconds, "the output waits");
-            match self.wait(wait) {
+            let millis = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            let until = Millis::saturating(now().get().saturating_add(millis));
+            self.activity.waits_until(Some(until));
+            let told = self.wait(wait);
+            self.activity.waits_until(None);
+            match told {
                 Some(Control::Stop) => return,
                 Some(Control::Reopen) => self.sink.reopen(),
+                Some(Control::Retry) => tracing::info!(output = name, "the wait was ended"),
                 None => {}
             }
         }
@@ -115,7 +125,8 @@ impl Engine {
             self.sink.was_reset();
         }
         self.sink.restore(&cursor.state)?;
-        let Engine { output, reader, cursors, sink, dead_letters, control, is_stopping, .. } = self;
+        let Engine { output, reader, cursors, sink, dead_letters, control, .. } = self;
+        let (activity, is_stopping) = (&self.activity, &mut self.is_stopping);
         let mut follow = reader.follow(&output.wanted(), cursor.position);
         if is_raw_alone(output) {
             follow = follow.only_lines();
@@ -134,6 +145,7 @@ impl Engine {
             dead_letters,
             too_long: Vec::new(),
             letters: 0,
+            activity,
         };
         loop {
             let EventBatch { events, more } = follow.poll()?;
@@ -172,7 +184,8 @@ impl Engine {
                     run.save()?;
                     run.sink.reopen();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                // It does not wait.
+                Ok(Control::Retry) | Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
@@ -180,8 +193,8 @@ impl Engine {
     /// Waits for `pause`, or until a command arrives.
     fn wait(&self, pause: Duration) -> Option<Control> {
         match self.control.recv_timeout(pause) {
-            Ok(Control::Reopen) => Some(Control::Reopen),
-            Ok(Control::Stop) | Err(RecvTimeoutError::Disconnected) => Some(Control::Stop),
+            Ok(told) => Some(told),
+            Err(RecvTimeoutError::Disconnected) => Some(Control::Stop),
             Err(RecvTimeoutError::Timeout) => None,
         }
     }
@@ -227,6 +240,7 @@ struct Run<'a> {
     too_long: Vec<DeadLetter>,
     /// How many dead letters were written since the cursor was saved.
     letters: u64,
+    activity: &'a SharedActivity,
 }
 
 impl Run<'_> {
@@ -324,6 +338,10 @@ impl Run<'_> {
         }
         if !self.cursors.save(&self.output.name, &self.cursor)? {
             return Err(OutputError::Reset);
+        }
+        let lines = self.cursor.written.saturating_sub(self.saved.written);
+        if lines > 0 {
+            self.activity.wrote(self.cursor.saved_at, lines);
         }
         self.sink.counted_dead_letters();
         self.letters = 0;

@@ -9,6 +9,7 @@
 //!   of itself.
 //! - `running`: the running outputs, each on its thread. `engine`: the loop of one. `sink`: the
 //!   interface to what it writes to.
+//! - `activity`: what an output did last. `care`: testing, retrying and resetting outputs.
 //! - `file`, `stdout`, `syslog`, `http`: one type each, with its settings and its sink.
 //! - `format`: an entry to a line. `template`: an entry to a path. `dead_letters`: entries that
 //!   could not be sent. `throughput`: lines per second.
@@ -16,6 +17,8 @@
 //! Every entry that matches goes out at least once, in the order of the ids. An entry that matches
 //! only after a late verdict goes out then. Nothing waits for an output.
 
+mod activity;
+mod care;
 mod dead_letters;
 mod destination;
 mod engine;
@@ -33,7 +36,9 @@ mod template;
 mod testing;
 mod throughput;
 
-pub(crate) use self::destination::Trial;
+pub(crate) use self::activity::{Activity, LastRequest};
+pub(crate) use self::care::{ResetTo, RunningOutput, Tested, reset};
+pub(crate) use self::dead_letters::{RecentLetters, recent_letters};
 pub(crate) use self::error::OutputError;
 pub(crate) use self::format::OutputFormat;
 pub(crate) use self::running::{MakeStdout, Outputs};
@@ -42,7 +47,7 @@ use crate::entry::record::Origin;
 use crate::entry::{Fields, Millis, Record, Value, VerdictName};
 
 /// A made-up entry for trying an output, which says that it is one.
-pub(crate) fn synthetic(time: Millis) -> Record {
+fn synthetic(time: Millis) -> Record {
     let mut fields = Fields::default();
     for (name, value) in [("event_product", "Konnect"), ("org_id", "test"), ("name", "test")] {
         fields.restore(name, Value::Text(value.to_owned()));
@@ -64,16 +69,5 @@ pub(crate) fn synthetic(time: Millis) -> Record {
         fields,
         raw: b"CEF:0|Vidimus|Vidimus|1.0|test|test|0|msg=a made-up entry to try an output".to_vec(),
         whole: None,
-    }
-}
-
-impl Output {
-    /// Tries the output out with one entry, and its line: an HTTP endpoint and a syslog receiver are
-    /// sent it. Files of entries are not touched.
-    ///
-    /// # Errors
-    /// When the output cannot write, or when there is no answer.
-    pub(crate) fn try_out(&self, record: &Record, line: &[u8]) -> Result<Trial, OutputError> {
-        self.to.of_type().try_out(self.format, record, line)
     }
 }

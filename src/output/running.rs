@@ -1,5 +1,6 @@
 //! The running outputs: each has a thread, and can be started, changed and stopped.
 
+use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::activity::SharedActivity;
+use super::care::RunningOutput;
 use super::dead_letters::DeadLetters;
 use super::destination::SinkOptions;
 use super::engine::{self, Control, Engine};
@@ -39,6 +42,7 @@ struct All {
 struct Running {
     output: Output,
     control: Sender<Control>,
+    activity: SharedActivity,
     /// Ends what waits on the network.
     trigger: Trigger,
     ended: Ended,
@@ -47,6 +51,12 @@ struct Running {
 
 /// How long a request in flight may take after its output is stopped.
 const GRACE: Duration = Duration::from_secs(2);
+
+impl fmt::Debug for Outputs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Outputs").field(&self.names()).finish()
+    }
+}
 
 impl Running {
     fn reopen(&self) {
@@ -124,6 +134,41 @@ impl Outputs {
         guard.iter().flat_map(|all| &all.running).map(|one| one.output.name.clone()).collect()
     }
 
+    /// What is known of the running outputs, in the order of the configuration.
+    pub(crate) fn running(&self) -> Vec<RunningOutput> {
+        let about = |one: &Running| RunningOutput {
+            name: one.output.name.clone(),
+            type_name: one.output.to.type_name().as_str(),
+            destination: one.output.to.of_type().destination(),
+            format: one.output.format.as_str(),
+            dead_letters: self.dead_letters(&one.output),
+            activity: one.activity.get(),
+        };
+        let guard = self.lock();
+        guard.iter().flat_map(|all| &all.running).map(about).collect()
+    }
+
+    /// The settings of a running output.
+    pub(crate) fn settings(&self, name: &str) -> Option<Output> {
+        let guard = self.lock();
+        let mut running = guard.iter().flat_map(|all| &all.running);
+        running.find(|one| one.output.name == name).map(|one| one.output.clone())
+    }
+
+    /// Ends the wait of an output after a failure. Returns `false` if no such output runs.
+    pub(crate) fn retry(&self, name: &str) -> bool {
+        let guard = self.lock();
+        let mut running = guard.iter().flat_map(|all| &all.running);
+        let named = running.find(|one| one.output.name == name);
+        // The thread may have ended.
+        named.is_some_and(|one| one.control.send(Control::Retry).is_ok())
+    }
+
+    /// The data directory.
+    pub(super) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// Stops all outputs for good, with their cursors saved. Blocks until they have stopped.
     pub(crate) fn stop(&self) {
         let All { running, leaving } = self.lock().take().unwrap_or_default();
@@ -149,11 +194,13 @@ impl Outputs {
         let cursors = OutputCursors::open(&self.directory)?;
         engine::begin(output, &reader, &cursors)?;
         let (trigger, shutdown) = shutdown();
+        let activity = SharedActivity::default();
         let sink = output.to.of_type().sink(SinkOptions {
             name: &output.name,
             format: output.format,
             dead_letters: self.dead_letters(output),
             shutdown,
+            activity: activity.clone(),
             make_stdout: &self.make_stdout,
         })?;
         let (sender, control) = channel();
@@ -165,6 +212,7 @@ impl Outputs {
             sink,
             dead_letters: DeadLetters::new(self.dead_letters(&output), &output.name),
             control,
+            activity: activity.clone(),
             is_stopping: false,
             epoch: None,
         };
@@ -183,7 +231,7 @@ impl Outputs {
         };
         let thread = std::thread::Builder::new().name(format!("output-{}", output.name));
         let thread = thread.spawn(work).doing("start a thread", Path::new(&output.name))?;
-        Ok(Running { output, control: sender, trigger, ended, thread })
+        Ok(Running { output, control: sender, activity, trigger, ended, thread })
     }
 
     /// The dead letters of an output.

@@ -31,6 +31,10 @@ impl OutputType for StdoutSettings {
         Ok(StdoutSettings)
     }
 
+    fn destination(&self) -> String {
+        "standard output".to_owned()
+    }
+
     fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError> {
         Ok(Box::new(Stdout { writer: (with.make_stdout)(), buffer: Vec::new() }))
     }

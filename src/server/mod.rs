@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use self::credentials::{generated_authorization, load_certificate, log_reload};
 use crate::clock::now;
 use crate::config::{self, Authorization, Config, KeySource, SourceType};
+use crate::console::actions::Actions;
 use crate::console::guard::Guard;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::console::{self, Console};
@@ -31,6 +32,7 @@ use crate::net::{
     ServerTls, Shutdown, TlsError, raise_descriptor_limit,
 };
 use crate::output::{MakeStdout, Output, OutputError, Outputs};
+use crate::random::NoRandomBytes;
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::fault::Faults;
 use crate::receiver::kept::KeptRequests;
@@ -59,6 +61,8 @@ pub(crate) enum StartError {
     Authorization { path: PathBuf, why: String },
     #[error("cannot start the output {name:?}: {why}")]
     Output { name: String, why: Box<OutputError> },
+    #[error(transparent)]
+    Random(#[from] NoRandomBytes),
     #[error("cannot start the threads that verify signatures: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
@@ -69,6 +73,7 @@ pub(crate) struct Server {
     console_listener: Listener,
     console: config::Console,
     about: ReceiverInfo,
+    actions: Actions,
     outputs: Arc<Outputs>,
     reader: Reader,
     receiver: Arc<Receiver>,
@@ -149,6 +154,11 @@ impl Server {
             console_listener,
             console: config.console.clone(),
             about,
+            actions: Actions::new(
+                config.console.actions,
+                config.console.token.as_ref(),
+                &directory,
+            )?,
             reader: Reader::open(&directory)?,
             outputs: Arc::new(Outputs::new(&directory, make_stdout)),
             receiver: Arc::new(Receiver {
@@ -243,7 +253,7 @@ impl Server {
         let sources = GaugeSources {
             budget: receiver.budget.clone(),
             listeners: vec![
-                ("receiver", self.receiver_listener.connections(), tls),
+                ("receiver", self.receiver_listener.connections(), tls.clone()),
                 ("console", self.console_listener.connections(), console_tls.clone()),
             ],
             ring: Arc::clone(&ring),
@@ -263,17 +273,20 @@ impl Server {
         let guard = Guard::new(address, self.console.hosts, self.console.token)
             .with_tls(console_tls.is_some())
             .with_proxies(receiver.limits.trusted_proxies.clone());
-        let pages = Console::new(
-            self.reader,
+        let pages = Console::new(console::Parts {
+            reader: self.reader,
             ring,
             health,
-            exposition,
-            self.about,
-            Arc::clone(&receiver.deliverer.kept),
-            Arc::clone(&receiver.deliverer.faults),
+            metrics: exposition,
+            receiver: self.about,
+            deliverer: Arc::clone(&receiver.deliverer),
+            outputs: Arc::clone(&outputs),
+            inputs: receiver.inputs.clone(),
+            tls,
+            actions: self.actions,
             guard,
-            shutdown.clone(),
-        );
+            shutdown: shutdown.clone(),
+        });
         tokio::spawn(Arc::clone(&pages).sample_lag(shutdown.clone()));
         let router = pages.router();
         let observer = |listener| -> Arc<dyn ListenerObserver> {

@@ -145,6 +145,11 @@ impl Directory {
         self.0.join("control.sock")
     }
 
+    /// The record of what was done through the console.
+    pub fn actions(&self) -> PathBuf {
+        self.0.join("actions.jsonl")
+    }
+
     /// The file of the highest ids that were given out.
     pub(in crate::store) fn ids(&self) -> PathBuf {
         self.0.join("ids")

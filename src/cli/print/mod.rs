@@ -1,6 +1,5 @@
 //! Prints records on standard output: as a table, JSON lines, CSV, or the lines as received.
 
-mod columns;
 pub(crate) mod grid;
 mod table;
 
@@ -13,6 +12,7 @@ use super::colour;
 use super::exit::Failure;
 use super::terminal::Output;
 use crate::entry::Record;
+use crate::record_csv::Columns;
 use crate::store::Reader;
 use table::Table;
 
@@ -62,6 +62,7 @@ pub(crate) struct Printer {
     output: Output,
     format: RecordFormat,
     table: Table,
+    columns: Columns,
     begun: bool,
 }
 
@@ -72,6 +73,7 @@ impl Printer {
             output: Output::new(),
             format,
             table: Table::new(Screen::of_standard_output(), zone.zone()),
+            columns: Columns::all(),
             begun: false,
         }
     }
@@ -101,7 +103,7 @@ impl Printer {
             RecordFormat::Jsonl => {
                 records.iter().try_for_each(|record| self.output.json(record))?
             }
-            RecordFormat::Csv => self.output.untrusted(&columns::rows(records)?)?,
+            RecordFormat::Csv => self.output.untrusted(&self.columns.rows(records)?)?,
             RecordFormat::Raw => records.iter().try_for_each(|record| self.raw(reader, record))?,
         }
         Ok(())
@@ -144,7 +146,7 @@ impl Printer {
         self.begun = true;
         match self.format {
             RecordFormat::Text => self.output.bytes(self.table.begin(records).as_bytes()),
-            RecordFormat::Csv => self.output.bytes(&columns::header()?),
+            RecordFormat::Csv => self.output.bytes(&self.columns.header()?),
             _ => Ok(()),
         }
     }

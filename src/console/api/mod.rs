@@ -2,6 +2,7 @@
 //! entries.
 
 mod counts;
+mod export;
 mod fields;
 mod stream;
 
@@ -43,6 +44,7 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/entries/{id}/raw", get(raw::download))
         .route("/histogram", get(counts::histogram))
         .route("/facets", get(counts::facets))
+        .route("/export", get(export::export))
         .route("/fields", get(fields::fields))
         .route("/stream", get(stream::stream))
         .route("/deliveries", get(deliveries))

@@ -60,7 +60,7 @@
     };
     if (field) {
       const { values = [] } = await get("/api/v1/facets", { field, prefix, limit: MOST });
-      return values.map(({ value, entries }) => ({ text: value, note: String(entries), from, put: `${quoted(value)} ` }));
+      return values.filter(({ value }) => value !== "").map(({ value, entries }) => ({ text: value, note: String(entries), from, put: `${quoted(value)} ` }));
     }
     if (prefix === "") return [];
     const { fields = [] } = await get("/api/v1/fields", { prefix, limit: MOST });

@@ -11,10 +11,11 @@ use hyper::header::SET_COOKIE;
 use hyper::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
-use super::page;
 use super::shell::Shell;
 use super::text::SafeText;
+use super::{HtmlProblem, page};
 use crate::console::Console;
+use crate::console::problem::Problem;
 use crate::net::Peer;
 
 #[derive(Template)]
@@ -48,6 +49,9 @@ pub(super) async fn log_in(
     if !console.guard.asks_for_token() {
         return Redirect::to("/").into_response();
     }
+    if console.guard.is_from_own_page(&headers) == Some(false) {
+        return answer(StatusCode::FORBIDDEN, Some("the form is not from this console"));
+    }
     let Ok(Form(Login { token })) = login else {
         return answer(StatusCode::BAD_REQUEST, Some("the form has no token"));
     };
@@ -62,7 +66,11 @@ pub(super) async fn log_in(
 }
 
 /// `POST /logout`
-pub(super) async fn log_out(State(console): State<Arc<Console>>) -> Response {
+pub(super) async fn log_out(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
+    if console.guard.is_from_own_page(&headers) == Some(false) {
+        let problem = Problem::forbidden("the form is not from this console");
+        return HtmlProblem(problem).into_response();
+    }
     let cookie = console.guard.log_out();
     ([(SET_COOKIE, cookie)], Redirect::to("/login")).into_response()
 }

@@ -2,22 +2,27 @@
 //! parts of them, and adds live entries, completion, local times, keys and copying.
 //!
 //! Each page has a file or a folder: [`explore`], [`entry`], [`deliveries`], [`keys`], [`overview`],
-//! [`verify`] and [`login`]. A page is a struct with everything that it shows, and a template of the
-//! same name with the layout. [`shell`] is the frame around all, and [`part`] answers with a part of
-//! a page. [`text`] makes hostile values harmless, [`link`] writes addresses, and [`explanation`]
-//! explains a verdict. [`histogram`] draws counts over time. The addresses of the stylesheet, the script and the icon contain a part of
-//! their hash, so browsers can cache them for ever.
+//! [`verify`] and [`login`]; [`outputs`] and [`setup`] have actions, and [`done`] says how one went.
+//! A page is a struct with everything that it shows, and a template of the same name with the
+//! layout. [`shell`] is the frame around all, and [`part`] answers with a part of a page. [`text`]
+//! makes hostile values harmless, [`link`] writes addresses, [`explanation`] explains a verdict, and
+//! [`histogram`] draws counts over time. The addresses of the stylesheet, the script and the icon
+//! contain a part of their hash, so browsers can cache them for ever.
 
 mod deliveries;
+mod done;
 mod entry;
 mod explanation;
 mod explore;
+mod faults;
 mod histogram;
 mod keys;
 mod link;
 mod login;
+mod outputs;
 mod overview;
 mod part;
+mod setup;
 mod shell;
 #[cfg(test)]
 mod tests;
@@ -39,7 +44,7 @@ use ring::digest;
 
 use self::shell::Shell;
 use self::text::SafeText;
-use super::compress::{gzip_best, takes_gzip};
+use super::compress::{Uncompressed, gzip_best, takes_gzip};
 use super::problem::Problem;
 use super::{Console, problem_response, raw};
 pub(super) use shell::KeptHealth;
@@ -52,12 +57,24 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/deliveries", get(deliveries::show))
         .route("/deliveries/{id}", get(deliveries::delivery::show))
         .route("/deliveries/requests/{number}", get(deliveries::delivery::kept))
+        .route("/deliveries/requests/{number}/resend", post(deliveries::actions::resend))
+        .route("/deliveries/quarantine/{id}/retry", post(deliveries::actions::retry))
         .route("/deliveries/requests/{number}/body", get(deliveries::delivery::body))
         .route("/deliveries/quarantine/{id}", get(deliveries::delivery::quarantined))
         .route("/deliveries/quarantine/{id}/body", get(deliveries::delivery::quarantined_body))
         .route("/keys", get(keys::show))
         .route("/overview", get(overview::show))
         .route("/healthline", get(shell::health_line))
+        .route("/outputs", get(outputs::show))
+        .route("/outputs/{name}/test", post(outputs::test))
+        .route("/outputs/{name}/retry", post(outputs::retry))
+        .route("/outputs/{name}/reset", get(outputs::ask_reset).post(outputs::reset))
+        .route("/outputs/{name}/dead-letters", get(outputs::dead_letters))
+        .route("/setup", get(setup::show))
+        .route("/setup/authorization", post(setup::show_authorization))
+        .route("/setup/test", post(setup::send_test))
+        .route("/setup/fault", post(faults::set))
+        .route("/setup/fault/clear", post(faults::clear))
         .route("/verify", get(verify::empty).post(verify::verify))
         .route("/login", get(login::show).post(login::log_in))
         .route("/logout", post(login::log_out))
@@ -80,6 +97,17 @@ fn html(status: StatusCode, rendered: askama::Result<String>) -> Response {
         }
         Err(error) => Problem::internal(&error).into_response(),
     }
+}
+
+/// Renders a page that may have the token of a form or another secret: it is not compressed.
+fn secret_page(status: StatusCode, template: &impl Template) -> Response {
+    uncompressed(page(status, template))
+}
+
+/// Marks an answer that may have the token of a form or another secret.
+fn uncompressed(mut answer: Response) -> Response {
+    answer.extensions_mut().insert(Uncompressed);
+    answer
 }
 
 /// A problem that is shown as a page.
@@ -121,7 +149,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// `idiomorph` (0BSD) puts parts in place: it changes only what differs, so that the focus and what
 /// is open stay.
-const ASSETS: [Asset; 4] = [
+const ASSETS: [Asset; 5] = [
     Asset {
         name: "style.css",
         kind: "text/css; charset=utf-8",
@@ -138,6 +166,7 @@ const ASSETS: [Asset; 4] = [
             include_str!("../assets/deliveries.js"),
         ],
     },
+    Asset { name: "setup.js", kind: SCRIPT, texts: &[include_str!("../assets/setup.js")] },
     Asset { name: "icon.svg", kind: "image/svg+xml", texts: &[include_str!("../assets/icon.svg")] },
 ];
 

@@ -43,12 +43,14 @@ pub(super) struct Tab {
     pub(super) current: bool,
 }
 
-const TABS: [(&str, &str); 5] = [
+const TABS: [(&str, &str); 7] = [
     ("Explore", "/"),
     ("Overview", "/overview"),
     ("Deliveries", "/deliveries"),
+    ("Outputs", "/outputs"),
     ("Keys", "/keys"),
     ("Verify", "/verify"),
+    ("Setup", "/setup"),
 ];
 
 impl Shell {

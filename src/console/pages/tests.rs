@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use askama::Template;
 use bytes::Bytes;
@@ -13,32 +13,40 @@ use super::ErrorPage;
 use super::deliveries::delivery::{DeliveryPage, EntryLine};
 use super::deliveries::request::RequestView;
 use super::deliveries::{DeliveriesPage, Found, Wanted};
+use super::done::DonePage;
 use super::entry::EntryPage;
 use super::explanation::SHOWN;
 use super::explore::detail::Detail;
 use super::explore::{
-    Content, Counted, EXAMPLE, ExplorePage, FirstDelivery, QueryFault, RangePicker, Results,
+    Content, Counted, EXAMPLE, ExplorePage, FirstDelivery, HintLine, QueryFault, RangePicker,
+    Results,
 };
 use super::keys::KeysPage;
-use super::link::Selection;
+use super::link::{Link, Selection};
 use super::login::LoginPage;
-use super::overview::{CONDITIONS, DENIED, NOT_TRIED, OverviewCounts, OverviewPage, output_rows};
+use super::outputs::{OutputsPage, ResetPage, output_rows, summary};
+use super::overview::{CONDITIONS, DENIED, NOT_TRIED, OverviewCounts, OverviewPage};
+use super::setup::{AuthorizationPage, Listener, SetupPage, action_row, certificate_row};
 use super::shell::{HealthLine, Shell};
 use super::text::SafeText;
 use super::verify::VerifyPage;
+use crate::console::actions::{Actions, CsrfToken};
 use crate::console::lag::Lag;
 use crate::console::receiver_info::{InputInfo, ReceiverInfo};
+use crate::control::RecordedAction;
 use crate::entry::record::Origin;
 use crate::entry::{Millis, Record, VerdictName, Warning};
 use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::konnect::sign::Signer;
+use crate::net::CertificateInfo;
+use crate::output::{Activity, LastRequest, RecentLetters, RunningOutput};
 use crate::receiver::kept::{KeptHead, KeptRequest, KeptRequests, Phases};
-use crate::search::Field;
+use crate::search::{Field, Hint};
 use crate::signature::{Key, KeySet};
 use crate::store::counts::SUMMARISED;
 use crate::store::{
-    Counts, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined, Receipts, Received,
-    Refused, Sighting, Source, Stats, StoredDelivery, TimeRange,
+    Counts, Directory, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined, Receipts,
+    Received, Refused, Sighting, Source, Stats, StoredDelivery, TimeRange,
 };
 
 /// HTML, template syntax, terminal escapes, bidirectional marks and invisible characters.
@@ -89,6 +97,8 @@ fn receiver() -> ReceiverInfo {
         self_signed: Some("tls.pem".into()),
         loopback: true,
         has_key_source: false,
+        resend_to: vec!["https://example.com/a".into()],
+        settings: HOSTILE.into(),
     }
 }
 
@@ -219,7 +229,8 @@ fn entries_with(value: &str) -> String {
         });
         let mut results = Results::new(selection, range, &found, None, detail);
         results.counted = Counted::new(selection, range, &counts, &counts);
-        results.hints = vec![SafeText::new(value)];
+        let hint = Hint::UnknownField { name: value.to_owned(), nearest: Some("src".to_owned()) };
+        results.hints = vec![HintLine::new(selection, &hint)];
         Content::Results(Box::new(results))
     });
     page.render().unwrap()
@@ -253,6 +264,8 @@ fn pages() -> Vec<(&'static str, String)> {
     let (before, kept) = (kept_request(b"before"), kept_request(HOSTILE.as_bytes()));
     let view = RequestView::new(&kept, Some(&before), &receiver());
     let mut delivery = DeliveryPage::new(shell(), "Delivery 1".into(), Some(view), true);
+    delivery.csrf = Some(csrf());
+    delivery.resend_to = vec![SafeText::new(HOSTILE)];
     delivery.describe(&delivered());
     delivery.entries = records(HOSTILE).iter().map(EntryLine::new).collect();
     pages.push(("delivery", delivery.render().unwrap()));
@@ -275,14 +288,50 @@ fn pages() -> Vec<(&'static str, String)> {
         true,
     );
     pages.push(("keys", keys.render().unwrap()));
-    let overview = OverviewPage::new(
-        shell(),
-        &Selection::default(),
-        &stats(),
-        &overview_counts(),
-        &receiver(),
-    );
+    let overview = OverviewPage::new(shell(), &Selection::default(), &stats(), &overview_counts());
     pages.push(("overview", overview.render().unwrap()));
+    let outputs = |csrf| {
+        let known = [(running(HOSTILE), letters(HOSTILE))];
+        let rows = output_rows(&[standing(HOSTILE), standing("gone")], &known, NOW);
+        OutputsPage { shell: shell(), outputs: rows, csrf }.render().unwrap()
+    };
+    pages.push(("outputs", outputs(None)));
+    pages.push(("outputs with actions", outputs(Some(csrf()))));
+    for (id, csrf) in [(0, None), (9, Some(csrf()))] {
+        let recorded = RecordedAction::new(NOW, "::1".parse().unwrap(), HOSTILE, HOSTILE, HOSTILE);
+        let certificate =
+            CertificateInfo { names: vec![HOSTILE.into()], expires_at: 0, is_self_signed: true };
+        let setup = SetupPage {
+            actions: (id > 0).then(|| vec![action_row(&recorded)]),
+            csrf,
+            certificate: certificate_row(Some(certificate), NOW),
+            ..SetupPage::new(shell(), Listener::new(Some(id), Some(&delivered())), &receiver())
+        };
+        pages.push(("setup", setup.render().unwrap()));
+    }
+    let values = vec![SafeText::new("a value"), SafeText::new("another")];
+    let shown = AuthorizationPage { shell: shell(), input: SafeText::new(HOSTILE), values };
+    pages.push(("authorization", shown.render().unwrap()));
+    let none = OutputsPage { shell: shell(), outputs: vec![], csrf: Some(csrf()) };
+    pages.push(("no outputs", none.render().unwrap()));
+    let reset = ResetPage {
+        shell: shell(),
+        name: SafeText::new(HOSTILE),
+        action: Link::new("/outputs/x/reset", &[]),
+        csrf: csrf(),
+        since: "\"'><script>".into(),
+        fault: Some(SafeText::new(HOSTILE)),
+    };
+    pages.push(("reset", reset.render().unwrap()));
+    let done = DonePage {
+        shell: shell(),
+        heading: SafeText::new(HOSTILE),
+        is_good: false,
+        lines: vec![SafeText::new(HOSTILE)],
+        sent: Some(("Sent", SafeText::new(HOSTILE))),
+        back: (Link::new("/outputs", &[]), "Back"),
+    };
+    pages.push(("done", done.render().unwrap()));
     let pasted = "CEF:0|<b>|b|c|d|e|5|x=</textarea>\n<script>";
     let verify = VerifyPage::new(shell(), pasted.into(), &KeySet::new([Arc::new(key)]));
     pages.push(("verify", verify.render().unwrap()));
@@ -344,18 +393,67 @@ fn standing(text: &str) -> OutputStanding {
     }
 }
 
+fn csrf() -> CsrfToken {
+    let home = tempfile::tempdir().unwrap();
+    let directory = Directory::create(&home.path().join("data")).unwrap();
+    Actions::new(true, None, &directory).unwrap().token().unwrap()
+}
+
+/// A running output whose endpoint says `text`.
+fn running(text: &str) -> RunningOutput {
+    RunningOutput {
+        name: text.to_owned(),
+        type_name: "http",
+        destination: text.to_owned(),
+        format: "json",
+        dead_letters: text.replace('\0', "").into(),
+        activity: Activity {
+            request: Some(LastRequest {
+                at: NOW,
+                bytes: 7,
+                entries: 1,
+                took: Duration::from_millis(5),
+                answer: Err(text.to_owned()),
+            }),
+            waits_until: Some(NOW),
+            ..Activity::default()
+        },
+    }
+}
+
+/// Dead letters with the reason `text`.
+fn letters(text: &str) -> RecentLetters {
+    let letter = serde_json::json!({
+        "time": "2026-01-31T00:00:00.000Z", "status": 400, "reason": text, "entry": {"id": 7}
+    });
+    RecentLetters { letters: vec![serde_json::from_value(letter).unwrap()], has_more: true }
+}
+
 #[test]
 fn outputs_say_how_they_stand_and_those_that_are_past_are_left_out() {
     let past = OutputStanding { configured: false, ..standing("past") };
     let long_ago = Some(Millis::saturating(NOW.get() - 60_000));
     let siem = OutputStanding { behind_since: long_ago, ..standing("siem") };
-    let rows = output_rows(&[siem, past], NOW);
+    let rows = output_rows(&[siem.clone(), past.clone()], &[], NOW);
     let [row] = &rows[..] else { panic!("{}", rows.len()) };
-    assert_eq!((row.behind.as_str(), row.rate.as_str()), ("4,321", "12.3"));
-    assert_eq!(row.gone, "1 dead letter, 2,000 lost");
+    assert_eq!((row.behind.as_str(), row.rate.as_str()), ("4,321 entries", "12.3"));
+    assert_eq!((row.dead_letters, row.lost.as_deref()), (1, Some("2,000")));
     assert!(row.since.is_some() && row.error.is_some());
+    assert_eq!((row.state, row.is_bad), ("failed", true));
     // A short lag is normal.
-    assert!(output_rows(&[standing("siem")], NOW)[0].since.is_none());
+    let well = OutputStanding { error: None, failed_at: None, ..standing("siem") };
+    let known = [(running("siem"), letters("x"))];
+    let row = &output_rows(std::slice::from_ref(&well), &known, NOW)[0];
+    assert!(row.since.is_none());
+    assert_eq!((row.state, row.is_bad), ("works", false));
+    assert_eq!(output_rows(std::slice::from_ref(&well), &[], NOW)[0].state, "does not run");
+    let late = OutputStanding { behind_since: long_ago, ..well.clone() };
+    assert_eq!(output_rows(std::slice::from_ref(&late), &known, NOW)[0].state, "behind");
+
+    let said = |standings: &[OutputStanding]| summary(standings, NOW);
+    assert_eq!(said(&[well.clone(), past.clone()]).as_deref(), Some("1 output, 0 behind"));
+    assert_eq!(said(&[well, late, siem]).as_deref(), Some("3 outputs, 2 behind"));
+    assert_eq!(said(&[past]), None);
 }
 
 /// The page of a valid entry.
@@ -396,14 +494,14 @@ fn tags(html: &str) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 const KNOWN_TAGS: &str = "!DOCTYPE a bdi body br button caption code dd del details dialog div dl \
-    dt form g h1 h2 h3 head header html input kbd label li line link main mark meta nav ol p polyline pre rect \
-    script section span strong summary svg table tbody td text textarea th thead time title tr ul";
+    dt fieldset form g h1 h2 h3 head header html input kbd label legend li line link main mark meta nav ol option p polyline pre rect \
+    script section select span strong summary svg table tbody td text textarea th thead time title tr ul";
 
 const KNOWN_ATTRIBUTES: &str = "action aria-current aria-describedby aria-expanded aria-hidden \
     aria-invalid aria-label aria-labelledby aria-pressed autocapitalize autocomplete autofocus \
-    charset class colspan content data-copy data-copy-from data-copy-link data-copy-text data-days \
+    charset checked class colspan content data-copy data-copy-from data-copy-link data-copy-text data-days \
     data-entries data-exclude data-field data-from data-id data-keep data-member data-mine data-name \
-    data-open data-page data-part data-row data-rows data-start data-stream data-tick data-time \
+    data-open data-page data-part data-poll data-row data-rows data-start data-stream data-tick data-time \
     data-to datetime defer download focusable for height hidden href html id lang method name \
     placeholder points preserveAspectRatio rel required role rows scope size spellcheck src tabindex title \
     type value viewBox width x x1 x2 y y1 y2";
@@ -503,9 +601,7 @@ fn counts_of_the_newest_say_so() {
 fn the_overview_says_how_many_signatures_were_not_tried() {
     let overview = |not_tried| {
         let counted = OverviewCounts { not_tried, ..overview_counts() };
-        OverviewPage::new(shell(), &Selection::default(), &stats(), &counted, &receiver())
-            .render()
-            .unwrap()
+        OverviewPage::new(shell(), &Selection::default(), &stats(), &counted).render().unwrap()
     };
     assert!(overview(7000).contains(">7,000 not tried yet</a>"));
     assert!(!overview(0).contains("not tried yet"));
@@ -522,4 +618,32 @@ fn the_conditions_and_the_example_are_queries() {
 #[test]
 fn the_authorization_value_is_not_told_but_where_it_is() {
     assert!(receiver().curl().contains(r"$(cat 'it'\''s/authorization')"));
+}
+
+#[test]
+fn a_delivery_after_the_page_was_opened_has_arrived() {
+    let newest = delivered();
+    let is_new = |since| Listener::new(since, Some(&newest)).arrived.is_some();
+    // The newest delivery has the number 1.
+    assert!(is_new(Some(0)) && !is_new(Some(1)) && !is_new(Some(7)));
+    // The page has just been opened.
+    assert!(!is_new(None));
+    assert_eq!(Listener::new(None, Some(&newest)).poll.to_string(), "/setup?since=1");
+    assert_eq!(Listener::new(None, None).poll.to_string(), "/setup?since=0");
+}
+
+#[test]
+fn a_certificate_that_expires_soon_is_a_warning() {
+    let day = 86_400;
+    let row = |expires_at| {
+        let certificate =
+            CertificateInfo { names: vec!["a".into()], expires_at, is_self_signed: false };
+        let row = certificate_row(Some(certificate), Millis::saturating(100 * day * 1000)).unwrap();
+        (row.left, row.is_late)
+    };
+    assert_eq!(row(121 * day), ("21 days left".into(), false));
+    assert_eq!(row(121 * day - 1), ("20 days left".into(), true));
+    assert_eq!(row(101 * day), ("1 day left".into(), true));
+    assert_eq!(row(100 * day - 1), ("it has expired".into(), true));
+    assert!(certificate_row(None, NOW).is_none());
 }

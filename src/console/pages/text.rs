@@ -14,6 +14,7 @@ use uuid::fmt::Hyphenated;
 
 use crate::entry::Millis;
 use crate::entry::record::beginning;
+use crate::entry::time::{self, ParsedTime};
 
 /// The maximum length of a table cell, in characters.
 const CELL: usize = 160;
@@ -162,6 +163,16 @@ fn is_hidden(c: char) -> bool {
 /// in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TimeTag(pub(super) Millis);
+
+impl TimeTag {
+    /// The time that a text in RFC 3339 states.
+    pub(super) fn parse(text: &str) -> Option<TimeTag> {
+        match time::parse(text) {
+            ParsedTime::Full(time) => Some(TimeTag(time)),
+            _ => None,
+        }
+    }
+}
 
 impl fmt::Display for TimeTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

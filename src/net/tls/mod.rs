@@ -1,9 +1,10 @@
 //! TLS with rustls: certificates and private keys from PEM files (RFC 7468).
 //!
-//! `server` is the certificate of a listener, reloaded when its files change. `self_signed` makes a
-//! certificate on the first run. `client` chooses the servers that the client trusts. `session` is
-//! what a handshake agreed on.
+//! `certificate` reads what a certificate says of itself. `server` is the certificate of a listener,
+//! reloaded when its files change. `self_signed` makes a certificate on the first run. `client`
+//! chooses the servers that the client trusts. `session` is what a handshake agreed on.
 
+mod certificate;
 mod client;
 mod self_signed;
 mod server;
@@ -18,6 +19,7 @@ use rustls::InconsistentKeys;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+pub(crate) use certificate::CertificateInfo;
 pub(crate) use client::client_config;
 pub(super) use client::insecure;
 pub(crate) use self_signed::{check_names, ensure_self_signed};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ring::digest::{SHA256, digest};
 use rustls::ServerConfig;
 
+use super::certificate::CertificateInfo;
 use super::{PairBytes, PairFiles, TlsError, provider, unusable};
 use crate::net::Shutdown;
 
@@ -36,8 +37,8 @@ struct CertificateState {
     /// Replaced together with its session store, so that no session resumes under a certificate that
     /// is out of use.
     config: Arc<ServerConfig>,
-    /// When the certificate expires, in seconds since the epoch, if that can be read.
-    expires_at: Option<i64>,
+    /// What the certificate says of itself, if that can be read.
+    certificate: Option<CertificateInfo>,
     /// The contents of the files at the last check.
     seen: Fingerprint,
     /// What is wrong with those contents, until it is reported.
@@ -51,9 +52,9 @@ impl ServerTls {
     /// When a file cannot be read, or when a server cannot use the pair.
     pub(crate) fn load(files: PairFiles) -> Result<ServerTls, TlsError> {
         let bytes = PairBytes::read(&files)?;
-        let (config, expires_at) = server_config(&bytes, &files)?;
+        let (config, certificate) = server_config(&bytes, &files)?;
         let seen = Fingerprint::of(&bytes);
-        let state = CertificateState { config, expires_at, seen, error: None };
+        let state = CertificateState { config, certificate, seen, error: None };
         Ok(ServerTls { files, state: Mutex::new(state) })
     }
 
@@ -65,7 +66,12 @@ impl ServerTls {
     /// When the certificate for new connections expires, in seconds since the epoch. `None` if the
     /// certificate cannot be parsed.
     pub(crate) fn expires_at(&self) -> Option<i64> {
-        self.state().expires_at
+        self.state().certificate.as_ref().map(|one| one.expires_at)
+    }
+
+    /// What the certificate for new connections says of itself. `None` if it cannot be parsed.
+    pub(crate) fn certificate(&self) -> Option<CertificateInfo> {
+        self.state().certificate.clone()
     }
 
     /// Checks the files, and uses their contents if they have changed.
@@ -84,8 +90,8 @@ impl ServerTls {
         }
         state.seen = seen;
         match read.and_then(|bytes| server_config(&bytes, &self.files)) {
-            Ok((config, expires_at)) => {
-                (state.config, state.expires_at) = (config, expires_at);
+            Ok((config, certificate)) => {
+                (state.config, state.certificate) = (config, certificate);
                 state.error = None;
                 Reload::Replaced
             }
@@ -132,13 +138,13 @@ impl Fingerprint {
     }
 }
 
-/// The configuration with the pair, and when the certificate expires.
+/// The configuration with the pair, and what the certificate says of itself.
 fn server_config(
     bytes: &PairBytes,
     files: &PairFiles,
-) -> Result<(Arc<ServerConfig>, Option<i64>), TlsError> {
+) -> Result<(Arc<ServerConfig>, Option<CertificateInfo>), TlsError> {
     let (chain, key) = bytes.parse(files)?;
-    let expires_at = chain.first().and_then(|certificate| not_after(certificate));
+    let certificate = chain.first().and_then(|certificate| CertificateInfo::of(certificate));
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Provider)?
@@ -146,14 +152,7 @@ fn server_config(
         .with_single_cert(chain, key)
         .map_err(|error| unusable(files, error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((Arc::new(config), expires_at))
-}
-
-/// When a certificate in DER expires, in seconds since the epoch (RFC 5280, 4.1.2.5). Nothing else in
-/// it is checked: that is for the client to do.
-fn not_after(certificate: &[u8]) -> Option<i64> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    Some(certificate.validity().not_after.timestamp())
+    Ok((Arc::new(config), certificate))
 }
 
 #[cfg(test)]
@@ -236,23 +235,5 @@ mod tests {
         while !matches!(reports.recv().await.unwrap(), Reload::Replaced) {}
         trigger.begin(Duration::ZERO);
         watch.await.unwrap();
-    }
-
-    #[test]
-    fn the_expiry_is_read_in_both_encodings() {
-        let certificate = |year| {
-            let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-            params.not_after = rcgen::date_time_ymd(year, 3, 1);
-            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec()
-        };
-        // UTCTime until 2049, GeneralizedTime from then on.
-        for (year, expected) in [(1999, 920_246_400), (2049, 2_498_169_600), (2050, 2_529_705_600)]
-        {
-            assert_eq!(not_after(&certificate(year)), Some(expected), "{year}");
-        }
-        let whole = certificate(2049);
-        for length in 0..whole.len() {
-            assert_eq!(not_after(&whole[..length]), None, "{length}");
-        }
     }
 }

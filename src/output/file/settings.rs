@@ -96,6 +96,10 @@ impl OutputType for FileSettings {
         FileSettings::read(section, Access::read(section)?)
     }
 
+    fn destination(&self) -> String {
+        self.path.to_string()
+    }
+
     fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError> {
         let cleanup = Cleanup::start(self.clone()).doing("start a thread", with.name.as_ref())?;
         Ok(Box::new(FileSink::new(self.clone(), cleanup)))

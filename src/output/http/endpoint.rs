@@ -25,6 +25,7 @@ use super::splunk;
 use crate::clock::now;
 use crate::net::{Client, ClientError, ClientOptions, Proxies, Shutdown, TlsError, retry_after};
 use crate::output::OutputFormat;
+use crate::output::activity::{LastRequest, SharedActivity};
 use crate::output::error::{IoContext, OutputError};
 use crate::settings::Secret;
 
@@ -57,6 +58,7 @@ pub(super) struct Endpoint {
     /// `None` if the next request needs a new client.
     client: Option<Client>,
     shutdown: Shutdown,
+    activity: SharedActivity,
 }
 
 impl Endpoint {
@@ -78,7 +80,14 @@ impl Endpoint {
             shown,
             settings: settings.clone(),
             shutdown,
+            activity: SharedActivity::default(),
         })
+    }
+
+    /// Reports each request to `activity`.
+    pub(super) fn reporting_to(mut self, activity: SharedActivity) -> Endpoint {
+        self.activity = activity;
+        self
     }
 
     /// The URL without the query.
@@ -105,7 +114,19 @@ impl Endpoint {
             if let Some(token) = &self.token {
                 request.headers_mut().insert(AUTHORIZATION, token.header.clone());
             }
-            let answer = self.exchange(request, max)?.map_err(|why| self.peer(&why, None))?;
+            let start = Instant::now();
+            let answer = self.exchange(request, max)?;
+            self.activity.requested(LastRequest {
+                at: now(),
+                bytes: body.len(),
+                entries,
+                took: start.elapsed(),
+                answer: match &answer {
+                    Ok(answer) => Ok(answer.status.as_u16()),
+                    Err(why) => Err(self.redactor.all(why)),
+                },
+            });
+            let answer = answer.map_err(|why| self.peer(&why, None))?;
             // Tokens can be revoked before they expire.
             let was_refused = answer.status == StatusCode::UNAUTHORIZED && self.token.is_some();
             if was_refused {

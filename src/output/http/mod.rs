@@ -32,6 +32,7 @@ use self::bulk::ItemOutcome;
 use self::endpoint::Endpoint;
 use self::settings::Body;
 pub(super) use self::settings::HttpSettings;
+use super::activity::SharedActivity;
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::destination::Trial;
 use super::error::OutputError;
@@ -79,6 +80,11 @@ impl HttpSink {
             done: HashMap::new(),
             dead: 0,
         })
+    }
+
+    /// Reports each request to `activity`.
+    fn reporting_to(self, activity: SharedActivity) -> HttpSink {
+        HttpSink { endpoint: self.endpoint.reporting_to(activity), ..self }
     }
 
     /// Sends the batch, and writes the entries that are rejected for good to the dead letters.

@@ -152,9 +152,14 @@ impl OutputType for HttpSettings {
         Ok(settings)
     }
 
+    fn destination(&self) -> String {
+        self.url.shown()
+    }
+
     fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError> {
-        let SinkOptions { name, format, dead_letters, shutdown, .. } = with;
-        Ok(Box::new(HttpSink::new(name, self, format, dead_letters, shutdown)?))
+        let SinkOptions { name, format, dead_letters, shutdown, activity, .. } = with;
+        let sink = HttpSink::new(name, self, format, dead_letters, shutdown)?;
+        Ok(Box::new(sink.reporting_to(activity)))
     }
 
     fn try_out(

@@ -189,6 +189,14 @@ impl OutputType for SyslogSettings {
         Ok(settings)
     }
 
+    fn destination(&self) -> String {
+        let over = match self.transport {
+            Transport::Tcp => "TCP",
+            Transport::Tls(_) => "TLS",
+        };
+        format!("{} over {over}", self.address)
+    }
+
     fn sink(&self, with: SinkOptions<'_>) -> Result<Box<dyn Sink>, OutputError> {
         Ok(Box::new(SyslogSink::new(with.name, self)))
     }

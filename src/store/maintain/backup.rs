@@ -23,7 +23,8 @@ use crate::store::segment::{self, contents, file_name};
 use crate::store::sqlite::{self, Access};
 
 /// The other files in a data directory.
-const OTHERS: [&str; 4] = ["tls.pem", "authorization", "konnect-setup.json", "dead-letters"];
+const OTHERS: [&str; 5] =
+    ["tls.pem", "authorization", "konnect-setup.json", "dead-letters", "actions.jsonl"];
 
 /// How often the catalog is copied again because segments were sealed meanwhile.
 const ATTEMPTS: usize = 20;

@@ -13,7 +13,10 @@ fn every_page_passes_an_accessibility_check() {
     let serve = Setup::new()
         .file("jwks.json", jwks(&[&signer]))
         .file("folder", "no folder")
-        .config("[[output]]\nname = 'siem'\ntype = 'file'\npath = 'folder/siem.log'\n")
+        .config(
+            "[[output]]\nname = 'siem'\ntype = 'file'\npath = 'folder/siem.log'\n\
+                 [console]\nactions = true\n",
+        )
         .arguments("--no-tls --jwks jwks.json")
         .start();
     let bad = signer.cef(2).replace("status=201", "status=500");
@@ -30,6 +33,10 @@ fn every_page_passes_an_accessibility_check() {
         "/entries/99",
         "/overview",
         "/deliveries",
+        "/outputs",
+        "/outputs/siem/reset",
+        "/setup",
+        "/setup?since=0",
         "/keys",
         "/verify",
         "/login",

@@ -4,11 +4,15 @@
 //! `VIDIMUS_TESTS_STRICT` is set. Screenshots are saved in `target/screenshots`.
 
 mod accessible;
+mod deliveries;
 mod entries;
+mod explore;
 mod hostile;
 mod live;
 mod login;
+mod outputs;
 mod overview;
 mod page;
+mod setup;
 
 use page::{Browser, Viewport};

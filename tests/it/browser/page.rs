@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use fantoccini::actions::{InputSource, MOUSE_BUTTON_LEFT, MouseActions, PointerAction};
 use fantoccini::key::Key;
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
@@ -28,6 +29,8 @@ pub(super) enum Viewport {
     Dark,
     /// A phone, 360 pixels wide.
     Phone,
+    /// 1,280 pixels wide, without the scripts of pages.
+    NoScript,
 }
 
 /// Headless Chromium. Dropping it closes the browser.
@@ -147,6 +150,23 @@ impl Browser {
         found.click().await_in(&self.runtime).unwrap();
     }
 
+    /// Drags the mouse over an element, between two parts of its width.
+    pub(super) fn drag(&self, css: &str, from: f64, until: f64) {
+        let script = "const box = document.querySelector(arguments[0]).getBoundingClientRect();\
+                      return [box.left, box.top + box.height / 2, box.width]";
+        let found = self.run(script, vec![json!(css)]);
+        let number = |at: usize| found[at].as_f64().unwrap();
+        let (left, y, width) = (number(0), number(1), number(2));
+        let to = |part: f64| PointerAction::MoveTo { duration: None, x: left + width * part, y };
+        let actions = MouseActions::new("mouse".to_owned())
+            .then(to(from))
+            .then(PointerAction::Down { button: MOUSE_BUTTON_LEFT })
+            .then(to((from + until) / 2.0))
+            .then(to(until))
+            .then(PointerAction::Up { button: MOUSE_BUTTON_LEFT });
+        self.client().perform_actions(actions).await_in(&self.runtime).unwrap();
+    }
+
     /// Types into the focused element.
     pub(super) fn keys(&self, text: &str) {
         let active = self.client().active_element().await_in(&self.runtime).unwrap();
@@ -164,6 +184,18 @@ impl Browser {
     pub(super) fn focus(&self) -> String {
         let script = "const e = document.activeElement; return e.id || e.innerText || e.tagName";
         self.run(script, vec![]).as_str().unwrap().to_owned()
+    }
+
+    /// Presses Tab until the element with this id or text has the focus.
+    #[track_caller]
+    pub(super) fn tab_to(&self, id_or_text: &str) {
+        for _ in 0..100 {
+            self.press(Key::Tab, 1);
+            if self.focus() == id_or_text {
+                return;
+            }
+        }
+        panic!("{id_or_text} never has the focus at {}", self.location());
     }
 
     /// Saves a screenshot of the page in `target/screenshots`.
@@ -252,6 +284,9 @@ fn capabilities(profile: &Path, viewport: Viewport) -> serde_json::Map<String, V
     let mut options = json!({});
     match viewport {
         Viewport::Desktop => {}
+        Viewport::NoScript => {
+            options["prefs"] = json!({"profile.managed_default_content_settings.javascript": 2});
+        }
         Viewport::Dark => arguments.push("--blink-settings=preferredColorScheme=0".to_owned()),
         Viewport::Phone => {
             options["mobileEmulation"] =

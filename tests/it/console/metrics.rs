@@ -166,15 +166,17 @@ fn each_output_has_metrics() {
     assert_eq!(value(&text, &series("lag_seconds", "good")), Some(0.0));
     assert!(value(&text, &series("lag_seconds", "bad")) > Some(0.0), "{text}");
     assert!(value(&text, &series("failures_total", "bad")) >= Some(1.0), "{text}");
-    let page = get(&serve, "/overview").text();
+    let page = get(&serve, "/outputs").text();
     assert!(page.contains("cannot make its folder"), "{page}");
+    let page = get(&serve, "/overview").text();
+    assert!(page.contains(">2 outputs, 1 behind<"), "{page}");
 
     // A removed output is not shown.
     write_private(&serve.home().join("config.toml"), good.as_bytes());
     serve.signal(Signal::HUP);
     wait_until("the output to be gone", || !metrics().contains("output=\"bad\""));
-    let page = get(&serve, "/overview").text();
-    assert!(page.contains(">good<") && !page.contains(">bad<"), "{page}");
+    let page = get(&serve, "/outputs").text();
+    assert!(page.contains(">good ") && !page.contains(">bad "), "{page}");
 }
 
 #[test]

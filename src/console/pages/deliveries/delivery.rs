@@ -13,11 +13,12 @@ use hyper::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 use super::request::{BodyView, RequestView, decoded, hex};
 use super::{milliseconds, verdicts};
 use crate::console::Console;
-use crate::console::pages::HtmlProblem;
+use crate::console::actions::CsrfToken;
 use crate::console::pages::link::Link;
 use crate::console::pages::part::{Part, parts};
 use crate::console::pages::shell::Shell;
 use crate::console::pages::text::{Badge, SafeText, TimeTag, bytes, count};
+use crate::console::pages::{HtmlProblem, uncompressed};
 use crate::console::params::Params;
 use crate::console::problem::Problem;
 use crate::entry::Record;
@@ -47,6 +48,12 @@ pub(in crate::console::pages) struct DeliveryPage {
     pub(in crate::console::pages) body: Option<(SafeText, Link)>,
     pub(in crate::console::pages) older: Option<Link>,
     pub(in crate::console::pages) newer: Option<Link>,
+    /// Present if actions are allowed.
+    pub(in crate::console::pages) csrf: Option<CsrfToken>,
+    /// Decodes the body in quarantine again.
+    pub(in crate::console::pages) retry: Option<Link>,
+    /// The URLs that the request can be sent to, besides this receiver.
+    pub(in crate::console::pages) resend_to: Vec<SafeText>,
 }
 
 parts!(DeliveryPage: "main" => as_main);
@@ -92,7 +99,7 @@ pub(in crate::console::pages) async fn show(
         })
         .await?;
     let delivered = near.iter().find(|one| one.id == id).ok_or_else(|| missing(what))?;
-    let kept = console.kept.of_delivery(id);
+    let kept = console.deliverer.kept.of_delivery(id);
     let mut shown = console.delivery_page(format!("Delivery {id}"), kept.as_deref()).await;
     shown.shell = shown.shell.at(&Link::to_delivery(id));
     shown.describe(delivered);
@@ -101,7 +108,7 @@ pub(in crate::console::pages) async fn show(
     let has = |wanted: &u64| near.iter().any(|one| one.id == *wanted);
     shown.newer = id.checked_add(1).filter(has).map(Link::to_delivery);
     shown.older = id.checked_sub(1).filter(has).map(Link::to_delivery);
-    Ok(part.of(StatusCode::OK, &shown))
+    Ok(shown.answer(&part))
 }
 
 /// `GET /deliveries/requests/{number}`: a request that the receiver kept, whatever became of it.
@@ -113,7 +120,7 @@ pub(in crate::console::pages) async fn kept(
     let request = console.kept_request(&id)?;
     let title = format!("Request {}", request.number);
     let shown = console.delivery_page(title, Some(&request)).await;
-    Ok(part.of(StatusCode::OK, &shown))
+    Ok(shown.answer(&part))
 }
 
 /// `GET /deliveries/quarantine/{id}`
@@ -124,12 +131,13 @@ pub(in crate::console::pages) async fn quarantined(
 ) -> Result<Response, HtmlProblem> {
     let id = number(&id, "body in quarantine")?;
     let (what, body) = console.read(move |reader| reader.quarantined(id)).await?;
-    let kept = console.kept.of_quarantine(id);
+    let kept = console.deliverer.kept.of_quarantine(id);
     let title = format!("Body {id} in quarantine");
     let mut shown = console.delivery_page(title, kept.as_deref()).await;
     shown.describe_quarantined(&what);
+    shown.retry = Some(Link::new(&format!("/deliveries/quarantine/{id}/retry"), &[]));
     shown.body = Some((hex(&body), Link::new(&format!("/deliveries/quarantine/{id}/body"), &[])));
-    Ok(part.of(StatusCode::OK, &shown))
+    Ok(shown.answer(&part))
 }
 
 /// `GET /deliveries/requests/{number}/body?decoded=1`
@@ -176,27 +184,35 @@ fn download(name: &str, ending: &str, body: Bytes) -> Result<Response, HtmlProbl
 
 impl Console {
     /// The kept request with this number.
-    fn kept_request(&self, number: &str) -> Result<Arc<KeptRequest>, Problem> {
-        let kept = number.parse().ok().and_then(|number| self.kept.get(number));
+    pub(super) fn kept_request(&self, number: &str) -> Result<Arc<KeptRequest>, Problem> {
+        let kept = number.parse().ok().and_then(|number| self.deliverer.kept.get(number));
         kept.ok_or_else(|| {
             let off = "there is no such request: console.keep_requests is off";
             let gone = "there is no request with this number, or it is no longer kept";
-            Problem::not_found(if self.kept.is_on() { gone } else { off })
+            Problem::not_found(if self.deliverer.kept.is_on() { gone } else { off })
         })
     }
 
     /// A page with a kept request, if there is one.
     async fn delivery_page(&self, title: String, kept: Option<&KeptRequest>) -> DeliveryPage {
         let request = kept.map(|kept| {
-            let before = self.kept.before(kept);
+            let before = self.deliverer.kept.before(kept);
             RequestView::new(kept, before.as_deref(), &self.receiver)
         });
         let shell = self.shell(title.clone(), "/deliveries").await;
-        DeliveryPage::new(shell, title, request, self.kept.is_on())
+        let mut shown = DeliveryPage::new(shell, title, request, self.deliverer.kept.is_on());
+        shown.csrf = self.actions.token();
+        shown.resend_to = self.receiver.resend_to.iter().map(|url| SafeText::new(url)).collect();
+        shown
     }
 }
 
 impl DeliveryPage {
+    /// The page as an answer. It may have the token of forms, so it is not compressed.
+    fn answer(&self, part: &Part) -> Response {
+        uncompressed(part.of(StatusCode::OK, self))
+    }
+
     /// A page with a kept request alone.
     pub(in crate::console::pages) fn new(
         shell: Shell,
@@ -217,6 +233,9 @@ impl DeliveryPage {
             body: None,
             older: None,
             newer: None,
+            csrf: None,
+            retry: None,
+            resend_to: Vec::new(),
         }
     }
 

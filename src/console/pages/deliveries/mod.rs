@@ -1,8 +1,10 @@
 //! The list of deliveries: stored ones, refused requests, failed TLS handshakes and the quarantine,
-//! newest first, with filters. If nothing was ever delivered, it is a checklist.
+//! newest first, with filters.
 //!
 //! [`delivery`] is the page of one, and [`request`] shows a request that the receiver kept.
+//! [`actions`] retries and resends.
 
+pub(super) mod actions;
 pub(super) mod delivery;
 pub(super) mod request;
 
@@ -15,7 +17,6 @@ use axum::response::Response;
 use hyper::StatusCode;
 
 use super::HtmlProblem;
-use super::explore::FirstDelivery;
 use super::link::{Choice, Link};
 use super::part::{Part, parts};
 use super::shell::Shell;
@@ -68,8 +69,8 @@ pub(super) struct DeliveriesPage {
     /// The columns of the sparkline, oldest first: the heights of stored requests and of others.
     pub(super) sparkline: Vec<Spark>,
     pub(super) keeps_requests: bool,
-    /// Present if nothing was ever delivered.
-    pub(super) checklist: Option<Checklist>,
+    /// Whether nothing was ever delivered.
+    pub(super) is_empty: bool,
 }
 
 parts!(DeliveriesPage: "main" => as_main, "list" => as_list);
@@ -81,14 +82,6 @@ pub(super) struct Spark {
     pub(super) good: usize,
     pub(super) bad: usize,
     pub(super) title: String,
-}
-
-/// What to check if nothing is delivered.
-pub(super) struct Checklist {
-    pub(super) first: FirstDelivery,
-    pub(super) endpoints: Vec<SafeText>,
-    pub(super) self_signed: bool,
-    pub(super) tls: bool,
 }
 
 pub(super) struct Row {
@@ -146,7 +139,8 @@ pub(super) async fn show(
     let asked = wanted.clone();
     let found = console.read(move |reader| asked.read(reader)).await?;
     let shell = console.shell("Deliveries", "/deliveries").await.at(&wanted.link());
-    let list = DeliveriesPage::new(shell, &found, &wanted, &console.receiver, &console.kept);
+    let list =
+        DeliveriesPage::new(shell, &found, &wanted, &console.receiver, &console.deliverer.kept);
     Ok(part.of(StatusCode::OK, &list))
 }
 
@@ -278,7 +272,7 @@ impl DeliveriesPage {
             sparkline: sparkline(&rows),
             rows: rows.into_iter().map(|(_, row)| row).collect(),
             keeps_requests: kept.is_on(),
-            checklist: found.is_empty.then(|| Checklist::new(receiver)),
+            is_empty: found.is_empty,
         }
     }
 }
@@ -336,18 +330,6 @@ fn sparkline(rows: &[(Millis, Row)]) -> Vec<Spark> {
         title: format!("{good} stored, {bad} not"),
     };
     columns.into_iter().enumerate().map(spark).collect()
-}
-
-impl Checklist {
-    fn new(receiver: &ReceiverInfo) -> Checklist {
-        let endpoint = |path: &String| SafeText::new(&format!("{}{path}", receiver.base));
-        Checklist {
-            first: FirstDelivery::new(receiver),
-            endpoints: receiver.inputs.iter().map(|input| endpoint(&input.path)).collect(),
-            self_signed: receiver.self_signed.is_some(),
-            tls: receiver.tls,
-        }
-    }
 }
 
 /// The verdicts of a delivery that occur.

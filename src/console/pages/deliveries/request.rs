@@ -49,6 +49,8 @@ pub(in crate::console::pages) struct RequestView {
     pub(in crate::console::pages) reason: SafeText,
     pub(in crate::console::pages) fault: Option<String>,
     pub(in crate::console::pages) curl: String,
+    /// Sends it again, if its body is kept.
+    pub(in crate::console::pages) resend: Option<Link>,
     /// The number of the request before, its page, and what differs.
     pub(in crate::console::pages) before: Option<Comparison>,
 }
@@ -130,6 +132,9 @@ impl RequestView {
             reason: SafeText::truncated(request.reason.as_deref().unwrap_or_default(), 500),
             fault: request.fault.as_ref().map(ToString::to_string),
             curl: curl(request, receiver),
+            resend: matches!(request.body, KeptBody::Whole(_)).then(|| {
+                Link::new(&format!("/deliveries/requests/{}/resend", request.number), &[])
+            }),
             before: before.map(|before| Comparison::new(before, request)),
         }
     }

@@ -34,7 +34,7 @@ use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::entry::Millis;
-use crate::search::{Field, Filter};
+use crate::search::{Correction, Field, Filter, Hint};
 use crate::store::counts::NEWEST;
 use crate::store::{CountRequest, Counts, Page, PageCursor, Reader, Stack, StoreError, TimeRange};
 
@@ -102,7 +102,13 @@ pub(super) struct Results {
     pub(super) newest: Option<Link>,
     pub(super) live: Live,
     /// Likely mistakes in the query, if nothing matches.
-    pub(super) hints: Vec<SafeText>,
+    pub(super) hints: Vec<HintLine>,
+}
+
+/// A likely mistake, and the page of the query that may be meant.
+pub(super) struct HintLine {
+    pub(super) text: SafeText,
+    pub(super) link: Option<(SafeText, Link)>,
 }
 
 /// What was counted.
@@ -149,7 +155,7 @@ struct Found {
     counts: Counts,
     /// Of the fields that the summaries lack.
     others: Counts,
-    hints: Vec<SafeText>,
+    hints: Vec<Hint>,
     detail: Option<(crate::entry::Record, Option<crate::signature::Key>)>,
 }
 
@@ -211,7 +217,8 @@ pub(super) async fn show(
             });
             let mut results = Results::new(&shown.selection, range, &found.page, cursor, detail);
             results.counted = Counted::new(&shown.selection, range, &found.counts, &found.others);
-            results.hints = found.hints;
+            let hint = |hint| HintLine::new(&shown.selection, hint);
+            results.hints = found.hints.iter().map(hint).collect();
             Content::Results(Box::new(results))
         }
     };
@@ -224,10 +231,7 @@ impl Wanted {
         if self.rows {
             found.page = reader.page(&self.filter, self.range, self.limit, self.cursor)?;
             if found.page.records.is_empty() && self.cursor.is_none() {
-                let hints = reader.hints(&self.filter)?;
-                let shown =
-                    |hint: &crate::search::Hint| SafeText::truncated(&hint.to_string(), 300);
-                found.hints = hints.iter().map(shown).collect();
+                found.hints = reader.hints(&self.filter)?;
             }
             if let Some(id) = self.open {
                 let key = reader.provenance(id)?.and_then(|from| from.key);
@@ -311,6 +315,18 @@ fn fault(problem: &Problem, query: Option<&str>) -> QueryFault {
         message: SafeText::truncated(&problem.detail, 500),
         before: SafeText::new(before),
         rest: SafeText::new(if rest.is_empty() { " " } else { rest }),
+    }
+}
+
+impl HintLine {
+    pub(super) fn new(selection: &Selection, hint: &Hint) -> HintLine {
+        let correction = hint.correction(&selection.query, now().get());
+        let link = |correction: Correction| {
+            let text = SafeText::truncated(&correction.query, 300);
+            let selection = Selection { query: correction.query, ..selection.clone() };
+            (text, selection.here())
+        };
+        HintLine { text: SafeText::truncated(&hint.to_string(), 300), link: correction.map(link) }
     }
 }
 

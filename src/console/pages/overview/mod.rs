@@ -1,5 +1,5 @@
 //! The overview: counts over time, verdicts, conditions that are worth an alert, the most frequent
-//! values, rates, the store, the outputs, and the settings for Konnect.
+//! values, rates, the store and the outputs.
 //!
 //! - [`top`]: the most frequent values of a field. [`lag`]: the chart of the outputs' lag.
 
@@ -20,16 +20,15 @@ use super::HtmlProblem;
 use super::explore::view::View;
 use super::histogram::Histogram;
 use super::link::{Choice, Link, Selection};
+use super::outputs;
 use super::part::{Part, parts};
-use super::shell::{NEGLIGIBLE, Shell};
-use super::text::{Badge, SafeText, TimeTag, VERDICTS, bytes, count, plural};
+use super::shell::Shell;
+use super::text::{Badge, SafeText, TimeTag, VERDICTS, bytes, count};
 use crate::clock::now;
 use crate::console::Console;
 use crate::console::lag::Lag;
 use crate::console::params::Params;
 use crate::console::problem::Problem;
-use crate::console::receiver_info::ReceiverInfo;
-use crate::entry::Millis;
 use crate::search::{self, Field, Filter};
 use crate::store::{
     CountRequest, Counts, Gap, OutputStanding, Reader, Receipts, Received, Stack, Stats,
@@ -95,10 +94,9 @@ pub(super) struct OverviewPage {
     pub(super) verdicts: Vec<VerdictRow>,
     pub(super) conditions: Vec<ConditionRow>,
     pub(super) rates: Vec<RateRow>,
-    pub(super) outputs: Vec<OutputRow>,
+    /// One line about the outputs, if there are any.
+    pub(super) outputs: Option<String>,
     pub(super) facts: StoreFacts,
-    pub(super) endpoints: Vec<EndpointSettings>,
-    pub(super) advice: Vec<&'static str>,
 }
 
 parts!(OverviewPage: "main" => as_main);
@@ -152,17 +150,6 @@ pub(super) struct StoreFacts {
     pub(super) segments: String,
     pub(super) quarantine: String,
 }
-
-/// The settings to enter in Konnect.
-pub(super) struct EndpointSettings {
-    pub(super) name: SafeText,
-    pub(super) url: SafeText,
-    pub(super) path: SafeText,
-    pub(super) authorization: SafeText,
-    /// All settings as a text to copy.
-    pub(super) settings: SafeText,
-}
-
 pub(super) struct OverviewCounts {
     pub(super) range: TimeRange,
     /// Over time by verdict, with the values of the fields in [`TOP`].
@@ -205,7 +192,7 @@ pub(super) async fn show(
         .await?;
     let shell =
         console.shell("Overview", "/overview").await.at(&selection.link("/overview", ("", "")));
-    let overview = OverviewPage::new(shell, &selection, &stats, &counted, &console.receiver);
+    let overview = OverviewPage::new(shell, &selection, &stats, &counted);
     Ok(part.of(StatusCode::OK, &overview))
 }
 
@@ -325,7 +312,6 @@ impl OverviewPage {
         selection: &Selection,
         stats: &Stats,
         counted: &OverviewCounts,
-        receiver: &ReceiverInfo,
     ) -> OverviewPage {
         let choices = selection.choices("/overview");
         let range_name =
@@ -375,10 +361,8 @@ impl OverviewPage {
             verdicts: VERDICTS.into_iter().zip(&counted.verdicts).map(verdict).collect(),
             conditions: CONDITIONS.iter().zip(&counted.conditions).map(condition).collect(),
             rates: RATES.iter().zip(&counted.rates).map(rate).collect(),
-            outputs: output_rows(&counted.outputs, now()),
+            outputs: outputs::summary(&counted.outputs, now()),
             facts: StoreFacts::new(stats),
-            endpoints: endpoints(receiver),
-            advice: advice(receiver),
         }
     }
 }
@@ -399,96 +383,5 @@ impl StoreFacts {
                 number => format!("{} ({})", count(number as u64), bytes(held)),
             },
         }
-    }
-}
-
-fn endpoints(receiver: &ReceiverInfo) -> Vec<EndpointSettings> {
-    let endpoint = |input: &crate::console::receiver_info::InputInfo| {
-        let url = format!("{}{}", receiver.base, input.path);
-        let authorization = match &input.authorization_file {
-            Some(file) => format!("the value in {file}"),
-            None => "the configured value".to_owned(),
-        };
-        let skip = if receiver.self_signed.is_some() { "\nSkip SSL verification: yes" } else { "" };
-        let settings = format!(
-            "EndpointSettings: {url}\nAuthorization: {authorization}\nLog format: cef{skip}\n"
-        );
-        EndpointSettings {
-            name: SafeText::new(&input.name),
-            url: SafeText::new(&url),
-            path: SafeText::new(&input.path),
-            authorization: SafeText::new(&authorization),
-            settings: SafeText::multiline(&settings),
-        }
-    };
-    receiver.inputs.iter().map(endpoint).collect()
-}
-
-/// What keeps Konnect from delivering, or entries from being verified.
-fn advice(receiver: &ReceiverInfo) -> Vec<&'static str> {
-    let all = [
-        (
-            receiver.loopback,
-            "The endpoint is on a loopback address, which Konnect cannot reach: use a tunnel or a \
-             proxy, and set --public-url to its URL.",
-        ),
-        (
-            receiver.self_signed.is_some(),
-            "The certificate is self-signed: for development set skip_ssl_verification on the \
-             destination, and in production use a certificate that Konnect trusts.",
-        ),
-        (
-            !receiver.has_key_source,
-            "No key source is configured, so signatures cannot be verified: set --region or \
-             --jwks.",
-        ),
-    ];
-    all.into_iter().filter(|(applies, _)| *applies).map(|(_, text)| text).collect()
-}
-
-pub(super) struct OutputRow {
-    pub(super) name: SafeText,
-    pub(super) behind: String,
-    /// The start of the lag, if it is long.
-    pub(super) since: Option<TimeTag>,
-    pub(super) rate: String,
-    pub(super) written: String,
-    /// Entries that were not delivered and will not be.
-    pub(super) gone: String,
-    pub(super) some_gone: bool,
-    pub(super) error: Option<(TimeTag, SafeText)>,
-    /// The file of the dead letters, if there are any.
-    pub(super) dead_letters: Option<SafeText>,
-}
-
-/// The configured outputs, in order.
-pub(super) fn output_rows(standings: &[OutputStanding], now: Millis) -> Vec<OutputRow> {
-    standings.iter().filter(|one| one.configured).map(|one| output_row(one, now)).collect()
-}
-
-fn output_row(standing: &OutputStanding, now: Millis) -> OutputRow {
-    let is_long = |since: &Millis| now.get().saturating_sub(since.get()) > NEGLIGIBLE;
-    let gone =
-        [(standing.dead_letters, "dead letter", "dead letters"), (standing.lost, "lost", "lost")];
-    let gone: Vec<_> = gone
-        .into_iter()
-        .filter(|(number, ..)| *number > 0)
-        .map(|(number, one, more)| plural(number, one, more))
-        .collect();
-    OutputRow {
-        name: SafeText::new(&standing.name),
-        behind: count(standing.behind),
-        since: standing.behind_since.filter(is_long).map(TimeTag),
-        rate: format!("{:.1}", standing.rate),
-        written: count(standing.written),
-        some_gone: !gone.is_empty(),
-        gone: if gone.is_empty() { "none".to_owned() } else { gone.join(", ") },
-        error: standing
-            .error
-            .as_deref()
-            .zip(standing.failed_at)
-            .map(|(error, at)| (TimeTag(at), SafeText::new(error))),
-        dead_letters: (standing.dead_letters > 0)
-            .then(|| SafeText::new(&format!("dead-letters/{}.jsonl", standing.name))),
     }
 }
