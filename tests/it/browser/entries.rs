@@ -2,27 +2,12 @@
 
 use fantoccini::key::Key;
 
-use super::{Browser, Viewport};
-use crate::harness::{Serve, Setup, Signer, jwks, wait_until};
-
-/// A server with 130 entries. The last ten are tampered with.
-fn filled() -> Serve {
-    let signer = Signer::new("k");
-    let serve = Setup::new()
-        .file("jwks.json", jwks(&[&signer]))
-        .arguments("--no-tls --jwks jwks.json")
-        .start();
-    let line = |n: usize| match n {
-        120.. => signer.cef(n).replace("status=201", "status=403"),
-        n => signer.cef(n),
-    };
-    serve.deliver((0..130).map(|n| line(n) + "\n").collect::<String>());
-    serve
-}
+use super::{Browser, Viewport, filled};
+use crate::harness::{Setup, wait_until};
 
 #[test]
 fn a_search_is_refined_and_paged() {
-    let serve = filled();
+    let serve = filled(130, 120);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     let first = browser.attributes("#entries tbody tr", "data-id");
@@ -60,7 +45,7 @@ fn a_search_is_refined_and_paged() {
 
 #[test]
 fn a_query_error_is_explained_under_the_search_box() {
-    let serve = filled();
+    let serve = filled(130, 120);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     browser.click("#q");
@@ -76,7 +61,7 @@ fn a_query_error_is_explained_under_the_search_box() {
 
 #[test]
 fn an_entry_page_explains_the_entry() {
-    let serve = filled();
+    let serve = filled(130, 120);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?q=verdict:valid");
     browser.click("#entries tbody a[data-page]");
@@ -93,7 +78,7 @@ fn an_entry_page_explains_the_entry() {
 
 #[test]
 fn the_pages_work_with_the_keyboard_alone() {
-    let serve = filled();
+    let serve = filled(130, 120);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     browser.press(Key::Tab, 1);
@@ -129,7 +114,7 @@ fn the_pages_work_with_the_keyboard_alone() {
 
 #[test]
 fn the_pages_fit_a_phone_and_dark_mode() {
-    let serve = filled();
+    let serve = filled(130, 120);
     let empty = Setup::new().arguments("--no-tls").start();
     let pages =
         ["/", "/entries/130", "/overview", "/deliveries", "/outputs", "/keys", "/verify", "/setup"];
@@ -160,7 +145,7 @@ fn the_pages_fit_a_phone_and_dark_mode() {
 
 #[test]
 fn columns_with_names_are_readable_at_every_width() {
-    let serve = filled();
+    let serve = filled(130, 120);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     let widths = "return [...document.querySelectorAll('#entries tbody tr:first-child td')]\
                   .map(cell => cell.getBoundingClientRect().width)";
@@ -184,7 +169,7 @@ fn columns_with_names_are_readable_at_every_width() {
 
 #[test]
 fn a_printed_entry_is_complete() {
-    let serve = filled();
+    let serve = filled(130, 120);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.resize(720);
     browser.go("/entries/1");
@@ -203,7 +188,7 @@ fn a_printed_entry_is_complete() {
 
 #[test]
 fn times_are_utc_unless_local_time_is_chosen() {
-    let serve = filled();
+    let serve = filled(130, 120);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     let exact = browser.attributes("#entries time", "datetime").remove(0);

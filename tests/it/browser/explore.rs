@@ -3,24 +3,9 @@
 use fantoccini::key::Key;
 use serde_json::json;
 
-use super::{Browser, Viewport};
+use super::{Browser, Viewport, filled};
 use crate::console::get;
-use crate::harness::{Serve, Setup, Signer, jwks, wait_until};
-
-/// A server with 40 entries, five of them tampered with.
-fn filled() -> Serve {
-    let signer = Signer::new("k");
-    let serve = Setup::new()
-        .file("jwks.json", jwks(&[&signer]))
-        .arguments("--no-tls --jwks jwks.json")
-        .start();
-    let line = |n: usize| match n {
-        35.. => signer.cef(n).replace("status=201", "status=403"),
-        n => signer.cef(n),
-    };
-    serve.deliver((0..40).map(|n| line(n) + "\n").collect::<String>());
-    serve
-}
+use crate::harness::wait_until;
 
 fn location_has(browser: &Browser, text: &str) {
     wait_until(&format!("{text} in the address"), || browser.location().contains(text));
@@ -28,7 +13,7 @@ fn location_has(browser: &Browser, text: &str) {
 
 #[test]
 fn a_field_and_its_value_are_completed() {
-    let serve = filled();
+    let serve = filled(40, 35);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     browser.keys("/");
@@ -61,7 +46,7 @@ fn a_field_and_its_value_are_completed() {
 
 #[test]
 fn facets_include_exclude_and_remove() {
-    let serve = filled();
+    let serve = filled(40, 35);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     browser.run("window.same = true", vec![]);
@@ -90,7 +75,7 @@ fn facets_include_exclude_and_remove() {
 
 #[test]
 fn dragging_on_the_histogram_selects_a_range() {
-    let serve = filled();
+    let serve = filled(40, 35);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?since=2025-06-18T00:00:00Z&until=2025-06-19T00:00:00Z");
     assert!(browser.attributes(".ticks text", "x").len() > 3);
@@ -107,7 +92,7 @@ fn dragging_on_the_histogram_selects_a_range() {
 
 #[test]
 fn columns_and_modes_are_in_the_address() {
-    let serve = filled();
+    let serve = filled(40, 35);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     browser.click("#columns-menu summary");
@@ -132,7 +117,7 @@ fn columns_and_modes_are_in_the_address() {
 
 #[test]
 fn a_row_opens_in_place_and_narrows_the_query() {
-    let serve = filled();
+    let serve = filled(40, 35);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/");
     browser.click("#row-40 a.open");
@@ -155,7 +140,7 @@ fn a_row_opens_in_place_and_narrows_the_query() {
 
 #[test]
 fn searches_are_saved_in_the_browser_and_exported() {
-    let serve = filled();
+    let serve = filled(40, 35);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/?q=verdict:invalid");
     browser.click("#saved summary");
@@ -175,7 +160,7 @@ fn searches_are_saved_in_the_browser_and_exported() {
 
 #[test]
 fn the_page_works_without_its_script() {
-    let serve = filled();
+    let serve = filled(40, 35);
     let Some(browser) = Browser::open(&serve.console, Viewport::NoScript) else { return };
     browser.go("/");
     assert_eq!(browser.attributes("#zone", "hidden").len(), 1);
@@ -195,7 +180,7 @@ fn the_page_works_without_its_script() {
 
 #[test]
 fn a_theme_is_chosen_and_remembered() {
-    let serve = filled();
+    let serve = filled(40, 35);
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     browser.go("/keys");
     let background = "return getComputedStyle(document.body).backgroundColor";
