@@ -347,7 +347,7 @@ fn assets_are_cached_forever_under_their_hash() {
         assert!(answer.header("cache-control").unwrap().contains("immutable"), "{link}");
         found += 1;
     }
-    assert_eq!(found, 3);
+    assert_eq!(found, 4);
     assert_eq!(ask(&serve, "GET", "/assets/0/style.css", &[], "").status, 404);
 }
 
