@@ -26,7 +26,7 @@ fn main() {
     let total = common::scaled(1_000_000);
     let folder = common::folder();
     println!("console: {total} entries in 20 segments");
-    drop(common::fill_store(folder.path(), common::UnverifiedLines::new(Format::Cef), total));
+    drop(common::fill_store(folder.path(), common::UnverifiedLines::unsigned(Format::Cef), total));
     common::serve::make_key(folder.path());
 
     let serve = Serve::start(folder.path(), false);

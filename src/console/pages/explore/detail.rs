@@ -8,15 +8,13 @@ use super::view::Column;
 use crate::console::pages::explanation::Explanation;
 use crate::console::pages::link::{Link, Selection};
 use crate::console::pages::text::SafeText;
+use crate::console::pages::timeline::AROUND;
 use crate::entry::{Malformed, Millis, Record};
 use crate::search::{self, Field};
 use crate::signature::{Key, KeySet};
 
 /// The part of a value that is shown, in characters.
 const SHOWN: usize = 2000;
-
-/// The time around an entry that its context has, in milliseconds.
-const AROUND: i64 = 15 * 60 * 1000;
 
 pub(in crate::console::pages) struct Detail {
     pub(in crate::console::pages) link: Link,

@@ -23,7 +23,7 @@ pub(in crate::console::pages) struct Facet {
     pub(in crate::console::pages) more: Option<Link>,
     /// The page without this facet.
     pub(in crate::console::pages) hide: Link,
-    /// Whether only the newest matches were counted, unlike for the total.
+    /// Whether only the newest matches were counted.
     pub(in crate::console::pages) is_partial: bool,
 }
 

@@ -44,6 +44,9 @@ const LIMIT: usize = 50;
 /// The maximum number of bars in the histogram.
 const BARS: usize = 120;
 
+/// The maximum number of matches whose values are counted one by one.
+const NEWEST_FACETS: usize = if cfg!(test) { 40 } else { 10_000 };
+
 /// The example in the empty query field.
 pub(super) const EXAMPLE: &str = "kind:access status:>=400";
 
@@ -239,9 +242,19 @@ impl Wanted {
             }
         }
         if self.counts {
-            found.counts = self.count(reader, BARS, &self.fields.0)?;
-            if !self.fields.1.is_empty() {
-                found.others = self.count(reader, 0, &self.fields.1)?;
+            // The summaries have all entries over time, for many filters too, and the values of
+            // some fields without a filter.
+            let (summarised, mut others) = self.fields.clone();
+            let summarised = match self.filter {
+                Filter::All => summarised,
+                _ => {
+                    others = [summarised, others].concat();
+                    Vec::new()
+                }
+            };
+            found.counts = self.count(reader, BARS, &summarised, NEWEST)?;
+            if !others.is_empty() {
+                found.others = self.count(reader, 0, &others, NEWEST_FACETS)?;
             }
         }
         Ok(found)
@@ -252,12 +265,14 @@ impl Wanted {
         reader: &Reader,
         buckets: usize,
         fields: &[Field],
+        newest: usize,
     ) -> Result<Counts, StoreError> {
         let mut counts = reader.counts(&CountRequest {
             buckets,
             by: self.by,
             fields,
             values: if self.more.is_some() { MORE } else { VALUES },
+            newest,
             ..CountRequest::of(&self.filter, self.range, now().get())
         })?;
         for field in counts.fields.iter_mut().filter(|one| self.more.as_ref() != Some(&one.field)) {
@@ -363,7 +378,7 @@ impl Counted {
         others: &Counts,
     ) -> Counted {
         let fields = counts.fields.iter().map(|field| (field, false));
-        let others = others.fields.iter().map(|field| (field, !others.complete && counts.complete));
+        let others = others.fields.iter().map(|field| (field, !others.complete));
         let facet =
             |(number, (field, is_partial))| Facet::new(number, selection, field, is_partial);
         Counted {
