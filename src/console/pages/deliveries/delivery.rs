@@ -253,7 +253,7 @@ impl DeliveryPage {
             ("Lines", text(count(delivered.received))),
             ("New entries", text(count(delivered.stored))),
             ("Duplicates", text(count(delivered.duplicates))),
-            ("Until the commit", text(milliseconds(delivered.duration_us))),
+            ("Until it was written", text(milliseconds(delivered.duration_us))),
         ];
         let warnings: Vec<_> =
             delivered.warnings.iter().map(|(name, n)| format!("{} {name}", count(*n))).collect();
