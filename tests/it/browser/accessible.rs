@@ -15,7 +15,7 @@ fn every_page_passes_an_accessibility_check() {
         .file("folder", "no folder")
         .config(
             "[[output]]\nname = 'siem'\ntype = 'file'\npath = 'folder/siem.log'\n\
-                 [console]\nactions = true\n",
+                 [console]\nactions = true\nkeep_requests = \"1MiB\"\n",
         )
         .arguments("--no-tls --jwks jwks.json")
         .start();
