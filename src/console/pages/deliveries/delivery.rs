@@ -100,7 +100,7 @@ pub(in crate::console::pages) async fn show(
         .await?;
     let delivered = near.iter().find(|one| one.id == id).ok_or_else(|| missing(what))?;
     let kept = console.deliverer.kept.of_delivery(id);
-    let mut shown = console.delivery_page(format!("Delivery {id}"), kept.as_deref()).await;
+    let mut shown = console.delivery_page(format!("Delivery {id}"), kept).await?;
     shown.shell = shown.shell.at(&Link::to_delivery(id));
     shown.describe(delivered);
     shown.entries = page.records.iter().map(EntryLine::new).collect();
@@ -119,7 +119,7 @@ pub(in crate::console::pages) async fn kept(
 ) -> Result<Response, HtmlProblem> {
     let request = console.kept_request(&id)?;
     let title = format!("Request {}", request.number);
-    let shown = console.delivery_page(title, Some(&request)).await;
+    let shown = console.delivery_page(title, Some(request)).await?;
     Ok(shown.answer(&part))
 }
 
@@ -133,7 +133,7 @@ pub(in crate::console::pages) async fn quarantined(
     let (what, body) = console.read(move |reader| reader.quarantined(id)).await?;
     let kept = console.deliverer.kept.of_quarantine(id);
     let title = format!("Body {id} in quarantine");
-    let mut shown = console.delivery_page(title, kept.as_deref()).await;
+    let mut shown = console.delivery_page(title, kept).await?;
     shown.describe_quarantined(&what);
     shown.retry = Some(Link::new(&format!("/deliveries/quarantine/{id}/retry"), &[]));
     shown.body = Some((hex(&body), Link::new(&format!("/deliveries/quarantine/{id}/body"), &[])));
@@ -194,16 +194,26 @@ impl Console {
     }
 
     /// A page with a kept request, if there is one.
-    async fn delivery_page(&self, title: String, kept: Option<&KeptRequest>) -> DeliveryPage {
-        let request = kept.map(|kept| {
-            let before = self.deliverer.kept.before(kept);
-            RequestView::new(kept, before.as_deref(), &self.receiver)
-        });
+    async fn delivery_page(
+        &self,
+        title: String,
+        kept: Option<Arc<KeptRequest>>,
+    ) -> Result<DeliveryPage, Problem> {
+        let request = match kept {
+            None => None,
+            Some(kept) => {
+                let before = self.deliverer.kept.before(&kept);
+                let receiver = self.receiver.clone();
+                // A read, although not of the store, so that few bodies are decoded at once.
+                let view = move || RequestView::new(&kept, before.as_deref(), &receiver);
+                Some(self.read(move |_| Ok(view())).await?)
+            }
+        };
         let shell = self.shell(title.clone(), "/deliveries").await;
         let mut shown = DeliveryPage::new(shell, title, request, self.deliverer.kept.is_on());
         shown.csrf = self.actions.token();
         shown.resend_to = self.receiver.resend_to.iter().map(|url| SafeText::new(url)).collect();
-        shown
+        Ok(shown)
     }
 }
 

@@ -106,12 +106,14 @@ pub(in crate::console::pages) struct Comparison {
 }
 
 impl RequestView {
+    /// Decodes the bodies of both requests, so it may take a while.
     pub(in crate::console::pages) fn new(
         request: &KeptRequest,
         before: Option<&KeptRequest>,
         receiver: &ReceiverInfo,
     ) -> RequestView {
         let head = &request.head;
+        let decoded = decoded(request);
         RequestView {
             number: request.number,
             at: TimeTag(head.received_at),
@@ -120,7 +122,7 @@ impl RequestView {
             line: SafeText::truncated(&request_line(request), 2000),
             tls: head.tls.map_or_else(|| "none: plain HTTP".to_owned(), |tls| tls.to_string()),
             headers: head.headers.iter().map(HeaderRow::new).collect(),
-            body: BodyView::new(request),
+            body: BodyView::new(request, decoded.as_deref()),
             answer: request.answer.as_ref().map(|answer| AnswerView {
                 status: answer.status,
                 is_good: answer.status < 300,
@@ -135,7 +137,7 @@ impl RequestView {
             resend: matches!(request.body, KeptBody::Whole(_)).then(|| {
                 Link::new(&format!("/deliveries/requests/{}/resend", request.number), &[])
             }),
-            before: before.map(|before| Comparison::new(before, request)),
+            before: before.map(|before| Comparison::new(before, request, decoded.as_deref())),
         }
     }
 }
@@ -212,7 +214,7 @@ pub(in crate::console::pages) fn decoded(request: &KeptRequest) -> Option<Vec<u8
 }
 
 impl BodyView {
-    fn new(request: &KeptRequest) -> BodyView {
+    fn new(request: &KeptRequest, decoded: Option<&[u8]>) -> BodyView {
         let body = match &request.body {
             KeptBody::Whole(body) => body,
             KeptBody::TooLarge(_) => {
@@ -221,9 +223,9 @@ impl BodyView {
             KeptBody::NotRead => return BodyView::Missing("It was not read."),
         };
         let path = format!("/deliveries/requests/{}/body", request.number);
-        let decoded = decoded(request).map(|decoded| Decoded {
+        let decoded = decoded.map(|decoded| Decoded {
             size: bytes(decoded.len() as u64),
-            text: lines(&decoded),
+            text: lines(decoded),
             link: Link::new(&path, &[("decoded", "1")]),
             is_beginning: decoded.len() > SHOWN,
         });
@@ -288,8 +290,9 @@ fn curl(request: &KeptRequest, receiver: &ReceiverInfo) -> String {
 }
 
 impl Comparison {
-    fn new(before: &KeptRequest, now: &KeptRequest) -> Comparison {
-        let (old, new) = (facts(before), facts(now));
+    /// `now_decoded` is the decoded body of `now`.
+    fn new(before: &KeptRequest, now: &KeptRequest, now_decoded: Option<&[u8]>) -> Comparison {
+        let (old, new) = (facts(before, decoded(before).as_deref()), facts(now, now_decoded));
         let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
         let value = |facts: &BTreeMap<String, String>, name: &String| {
             facts
@@ -308,7 +311,7 @@ impl Comparison {
 }
 
 /// What two requests are compared by, by name.
-fn facts(request: &KeptRequest) -> BTreeMap<String, String> {
+fn facts(request: &KeptRequest, decoded: Option<&[u8]>) -> BTreeMap<String, String> {
     let head = &request.head;
     let mut facts = BTreeMap::new();
     facts.insert("request line".to_owned(), request_line(request));
@@ -325,8 +328,7 @@ fn facts(request: &KeptRequest) -> BTreeMap<String, String> {
     }
     if let KeptBody::Whole(body) = &request.body {
         facts.insert("body as sent".to_owned(), bytes(body.len() as u64));
-        let decoded = decoded(request);
-        let text = decoded.as_deref().unwrap_or(body);
+        let text = decoded.unwrap_or(body);
         let lines = crate::entry::lines(text).count();
         facts.insert("lines".to_owned(), lines.to_string());
         facts.insert("decoded body".to_owned(), bytes(text.len() as u64));
