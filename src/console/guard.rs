@@ -32,7 +32,7 @@ use crate::settings::Secret;
 const COOKIE: &str = "vidimus_session";
 
 /// The security headers of every response. Pages load only from the console, and run only its
-/// script.
+/// scripts.
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,

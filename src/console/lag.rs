@@ -119,6 +119,24 @@ impl Console {
     }
 }
 
+/// A shorter lag of an output is normal and not shown, in milliseconds.
+const NEGLIGIBLE: i64 = 15_000;
+
+/// Whether an output is far enough behind to be worth a word.
+pub(super) fn is_behind(standing: &OutputStanding, now: Millis) -> bool {
+    behind(standing, now) > NEGLIGIBLE
+}
+
+/// The number of configured outputs, and of those that are behind or have failed.
+pub(super) fn behind_of(standings: &[OutputStanding], now: Millis) -> (u64, u64) {
+    let (mut all, mut some) = (0, 0);
+    for one in standings.iter().filter(|one| one.configured) {
+        all += 1;
+        some += u64::from(one.error.is_some() || is_behind(one, now));
+    }
+    (all, some)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,9 +68,9 @@ pub(crate) struct Faults {
 pub(crate) struct PlannedFault {
     pub(crate) input: String,
     pub(crate) fault: Fault,
-    /// How many deliveries get it yet.
+    /// How many deliveries are still to get it.
     pub(crate) left: u32,
-    /// How many got it.
+    /// How many have got it.
     pub(crate) injected: u32,
 }
 

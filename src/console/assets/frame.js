@@ -116,13 +116,13 @@ const page = (() => {
     menu.querySelector("summary").focus();
   });
 
-  return { announce, load, visit, show, whenShown };
+  return { announce, load, visit, whenShown };
 })();
 
 // Times are in UTC or in local time, and the choice is remembered. Shown times and input fields use
 // the same zone.
 
-const times = (() => {
+(() => {
   const pad = (number, width = 2) => String(number).padStart(width, "0");
   let local = remember.get("zone") === "local";
 
@@ -226,7 +226,6 @@ const times = (() => {
   preparePrint();
   addEventListener("beforeprint", preparePrint);
 
-  return { asFilledIn };
 })();
 
 // The theme: the system's, light or dark.
@@ -254,7 +253,7 @@ const times = (() => {
 
 // Copying.
 
-const clipboard = (() => {
+(() => {
   const copy = async (text) => {
     if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
     // Without TLS the clipboard is only available on localhost.
@@ -280,11 +279,11 @@ const clipboard = (() => {
     return entry.raw ?? entry.raw_base64;
   };
 
-  const copyFor = async (button, text) => {
+  const copyFor = async (button) => {
     const name = button.dataset.name ?? button.textContent;
     button.dataset.name = name;
     try {
-      await copy(text ?? await textOf(button));
+      await copy(await textOf(button));
       button.textContent = "Copied";
       page.announce("Copied");
     } catch (error) {
@@ -303,7 +302,6 @@ const clipboard = (() => {
     const button = event.target.closest?.("button.copy");
     if (button) copyFor(button);
   });
-  return { copyFor };
 })();
 
 // The health line is fetched again every ten seconds while the page is visible.

@@ -18,6 +18,7 @@ use crate::clock::now;
 use crate::console::Console;
 use crate::console::actions::{Action, CsrfToken};
 use crate::console::download::download;
+use crate::console::lag::{behind_of, is_behind};
 use crate::console::problem::Problem;
 use crate::entry::Millis;
 use crate::net::percent_encoded;
@@ -29,9 +30,6 @@ use crate::store::OutputStanding;
 
 /// The number of dead letters that are shown.
 const LETTERS: usize = 20;
-
-/// A shorter lag is normal and not shown, in milliseconds.
-const NEGLIGIBLE: i64 = 15_000;
 
 #[derive(Template)]
 #[template(path = "outputs.html")]
@@ -135,12 +133,6 @@ pub(super) fn output_rows(
     standings.iter().filter(|one| one.configured).map(row).collect()
 }
 
-/// Whether an output is far enough behind to be worth a word.
-fn is_behind(standing: &OutputStanding, now: Millis) -> bool {
-    let is_long = |since: Millis| now.get().saturating_sub(since.get()) > NEGLIGIBLE;
-    standing.behind_since.is_some_and(is_long)
-}
-
 fn output_row(standing: &OutputStanding, running: Option<RunningRow>, now: Millis) -> OutputRow {
     let is_behind = is_behind(standing, now);
     let state = match (&running, &standing.error) {
@@ -213,13 +205,11 @@ fn request_row(request: &LastRequest) -> RequestRow {
 
 /// One line about all outputs, for the overview. `None` without outputs.
 pub(super) fn summary(standings: &[OutputStanding], now: Millis) -> Option<String> {
-    let configured: Vec<_> = standings.iter().filter(|one| one.configured).collect();
-    let behind = configured.iter().filter(|one| one.error.is_some() || is_behind(one, now)).count();
-    let all = plural(configured.len() as u64, "output", "outputs");
-    (!configured.is_empty()).then(|| format!("{all}, {behind} behind"))
+    let (all, behind) = behind_of(standings, now);
+    (all > 0).then(|| format!("{}, {behind} behind", plural(all, "output", "outputs")))
 }
 
-/// The settings or the file of an output that does not run cannot be had.
+/// No output of this name runs.
 fn missing(name: &str) -> Problem {
     let name: String = name.chars().take(64).collect();
     Problem::not_found(format!("there is no running output {name:?}"))

@@ -14,6 +14,7 @@ use super::text::{TimeTag, ago, plural};
 use super::{HtmlProblem, VERSION, html};
 use crate::clock::now;
 use crate::console::Console;
+use crate::console::lag::behind_of;
 use crate::console::problem::Problem;
 use crate::entry::Millis;
 use crate::store::{OutputStanding, Reader, StoreError};
@@ -92,9 +93,6 @@ pub(super) struct HealthLine {
     is_bad: bool,
 }
 
-/// A shorter lag of an output is normal and not shown, in milliseconds.
-pub(super) const NEGLIGIBLE: i64 = 15_000;
-
 /// How long a health line is shown again.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -129,20 +127,16 @@ impl HealthLine {
         can_write: bool,
         now: Millis,
     ) -> HealthLine {
-        let configured: Vec<_> = outputs.iter().filter(|one| one.configured).collect();
-        let is_behind = |one: &&&OutputStanding| {
-            one.behind_since.is_some_and(|since| now.get() - since.get() > NEGLIGIBLE)
-        };
-        let behind = configured.iter().filter(is_behind).count();
+        let (all, behind) = behind_of(outputs, now);
         let last = match last {
             _ if !can_write => "the store cannot be written".to_owned(),
             Some(at) => format!("last delivery {} ago", ago(now.get() - at.get())),
             None => "no delivery yet".to_owned(),
         };
-        let outputs = match (configured.len(), behind) {
+        let outputs = match (all, behind) {
             (0, _) => String::new(),
-            (all, 0) => format!("{} up to date", plural(all as u64, "output", "outputs")),
-            (_, some) => format!("{} behind", plural(some as u64, "output", "outputs")),
+            (all, 0) => format!("{} up to date", plural(all, "output", "outputs")),
+            (_, some) => format!("{} behind", plural(some, "output", "outputs")),
         };
         HealthLine { last, outputs, is_bad: behind > 0 || !can_write }
     }

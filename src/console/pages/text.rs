@@ -123,7 +123,7 @@ impl Cell {
 }
 
 /// Abbreviates a value: removes the common prefix of authentication outcomes, and the middle of a
-/// UUID (RFC 9562). The script does the same.
+/// UUID (RFC 9562).
 fn abbreviated(text: &str) -> Cow<'_, str> {
     match text.strip_prefix("AUTHENTICATION_OUTCOME_") {
         Some(outcome) if !outcome.is_empty() => return outcome.into(),

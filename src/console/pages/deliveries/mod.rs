@@ -169,7 +169,7 @@ impl Wanted {
         self.state.is_none_or(|wanted| wanted == state)
     }
 
-    /// Whether the input is wanted. That of a refused request stands in its reason at most.
+    /// Whether the input is wanted. A refused request has one only if its reason names it.
     fn wants_input(&self, input: Option<&str>) -> bool {
         self.input.is_empty() || input == Some(self.input.as_str())
     }
@@ -196,14 +196,12 @@ impl Wanted {
             found.stored.retain(|one| self.wants_input(Some(&one.input)));
         }
         if self.wants(DeliveryState::Refused) || self.wants(DeliveryState::Handshake) {
-            let state = |one: &Refused| match one.status {
-                None => DeliveryState::Handshake,
-                Some(_) => DeliveryState::Refused,
-            };
             // Both are in one list, so more are read than shown if one is wanted.
             let most = if self.state.is_some() { MAX_LIMIT } else { most };
             found.refused = reader.refused(most)?;
-            found.refused.retain(|one| self.wants(state(one)) && self.wants_input(input_of(one)));
+            found
+                .refused
+                .retain(|one| self.wants(state_of(one)) && self.wants_input(input_of(one)));
         }
         let quarantine = reader.quarantine()?;
         // A body that went to quarantine is listed as such.
@@ -223,6 +221,15 @@ impl Wanted {
 /// The input of an authorized request that was not stored.
 fn input_of(refused: &Refused) -> Option<&str> {
     refused.reason.strip_prefix("input ")?.split_once(": ").map(|(input, _)| input)
+}
+
+/// A refused connection has no status. Neither has a delivery whose connection was closed without an
+/// answer, but its reason names the input.
+fn state_of(refused: &Refused) -> DeliveryState {
+    match (refused.status, input_of(refused)) {
+        (None, None) => DeliveryState::Handshake,
+        _ => DeliveryState::Refused,
+    }
 }
 
 impl DeliveriesPage {
@@ -376,14 +383,9 @@ impl Row {
 
     fn refused(refused: &Refused, kept: &KeptRefused) -> Row {
         let kept = kept.find(refused);
-        let state = if refused.status.is_some() {
-            DeliveryState::Refused
-        } else {
-            DeliveryState::Handshake
-        };
         Row {
             at: TimeTag(refused.time),
-            state: state.word(),
+            state: state_of(refused).word(),
             is_good: false,
             link: kept.map(|kept| Link::to_request(kept.number)),
             name: kept.map_or_else(String::new, |kept| format!("request {}", kept.number)),

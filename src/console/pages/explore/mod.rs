@@ -170,14 +170,13 @@ pub(super) async fn show(
 ) -> Result<Response, HtmlProblem> {
     let params = params?;
     let text = |text: &Option<String>| text.clone().unwrap_or_default().trim().to_owned();
-    let selection = Selection {
+    let mut selection = Selection {
         query: text(&params.q),
         since: text(&params.since),
         until: text(&params.until),
         view: View::of(&params)?,
         cursor: text(&params.cursor),
     };
-    let mut selection = selection;
     let more = params.more.as_deref().map(str::trim).filter(|name| !name.is_empty());
     if let Some(more) = more {
         selection.view.show_facet(more);
@@ -207,10 +206,10 @@ pub(super) async fn show(
         rows: part.includes("table"),
         counts: part.includes("counts"),
     };
-    let (rows, is_counts_only) = (wanted.rows, !wanted.rows);
+    let rows = wanted.rows;
     let found = console.read(move |reader| wanted.read(reader)).await?;
     let is_empty = everything && rows && found.page.records.is_empty();
-    shown.content = match is_empty && !is_counts_only {
+    shown.content = match is_empty {
         true => Content::EmptyStore(FirstDelivery::new(&console.receiver)),
         false => {
             let keys = console.ring.all();

@@ -1,7 +1,7 @@
 //! The overview: counts over time, verdicts, conditions that are worth an alert, the most frequent
-//! values, rates, the store and the outputs.
+//! values, rates, the store, and one line about the outputs.
 //!
-//! - [`top`]: the most frequent values of a field. [`lag`]: the chart of the outputs' lag.
+//! - [`mod@top`]: the most frequent values of a field. [`lag`]: the chart of the outputs' lag.
 
 mod lag;
 mod top;
@@ -150,6 +150,7 @@ pub(super) struct StoreFacts {
     pub(super) segments: String,
     pub(super) quarantine: String,
 }
+/// What the overview counts.
 pub(super) struct OverviewCounts {
     pub(super) range: TimeRange,
     /// Over time by verdict, with the values of the fields in [`TOP`].

@@ -3,7 +3,7 @@
 //! A query for a range of time, or for fields that the summaries have, is counted exactly: by the
 //! summaries of sealed segments that are entirely in the range, and entry by entry in the others. Any
 //! other query is counted over its newest matches, [`NEWEST`] by default, and the result says so.
-//! [`receipt`] counts by the time of receipt.
+//! `receipt` counts by the time of receipt.
 
 mod buckets;
 pub(super) mod kept;
