@@ -118,7 +118,8 @@ fn url(value: &DeValue<'_>) -> Result<String, Mismatch> {
     let url = text(value)?;
     let parsed = url.parse::<hyper::Uri>().ok();
     let is_url = parsed.is_some_and(|url| {
-        url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https"))
+        let has_user = url.authority().is_some_and(|one| one.as_str().contains('@'));
+        !has_user && url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https"))
     });
     match is_url {
         true => Ok(url.to_owned()),

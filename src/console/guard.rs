@@ -222,6 +222,10 @@ async fn authorize(guard: &Guard, peer: &Peer, request: Request, next: Next) -> 
     if path == "/login" || path.starts_with("/assets/") {
         return next.run(request).await;
     }
+    if is_embedded_elsewhere(request.headers()) {
+        let problem = Problem::forbidden("a page of another site asks for this");
+        return refused(problem_response(problem, request.headers()));
+    }
     let client = guard.client(peer, request.headers());
     let attempt = guard.attempt(request.headers(), client);
     let has_header = request.headers().contains_key(header::AUTHORIZATION);
@@ -244,6 +248,15 @@ async fn authorize(guard: &Guard, peer: &Peer, request: Request, next: Next) -> 
             refused(Problem::unauthorized("expected the console's token: Authorization: Bearer …"))
         }
     }
+}
+
+/// Whether a page of another site makes the browser load this, as an image for instance (W3C, "Fetch
+/// Metadata Request Headers"). Without a token such a page could keep the console busy. A link of
+/// another site is followed.
+fn is_embedded_elsewhere(headers: &HeaderMap) -> bool {
+    let said = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_elsewhere = matches!(said("sec-fetch-site"), Some("cross-site" | "same-site"));
+    is_elsewhere && said("sec-fetch-mode") != Some("navigate")
 }
 
 /// A response that refuses the request and closes the connection.
@@ -333,6 +346,24 @@ mod tests {
         check_origin(&secure, &["https://siem.example.com"], Some(true));
         check_origin(&secure, &["http://siem.example.com"], Some(false));
         check_origin(&secure, &["http://127.0.0.1:8480"], Some(false));
+    }
+
+    #[test]
+    fn pages_of_other_sites_embed_nothing() {
+        let check = |pairs: &[(&'static str, &str)], expected: bool| {
+            let pair = |(name, value): &(&'static str, &str)| {
+                (HeaderName::from_static(name), value.parse().unwrap())
+            };
+            let headers: HeaderMap = pairs.iter().map(pair).collect();
+            assert_eq!(is_embedded_elsewhere(&headers), expected, "{pairs:?}");
+        };
+        check(&[], false);
+        check(&[("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")], false);
+        check(&[("sec-fetch-site", "none"), ("sec-fetch-mode", "navigate")], false);
+        check(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")], false);
+        check(&[("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], true);
+        check(&[("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")], true);
+        check(&[("sec-fetch-site", "cross-site")], true);
     }
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);

@@ -183,7 +183,7 @@ fn kept_request(body: &'static [u8]) -> Arc<KeptRequest> {
     let kept = KeptRequests::new(1 << 20);
     let hostile: String = HOSTILE.chars().filter(|c| !c.is_control()).collect();
     let value = HeaderValue::from_bytes(hostile.as_bytes()).unwrap();
-    let request = Request::builder().method("POST").uri("/a?b=%3Cscript%3E");
+    let request = Request::builder().method("A'B|`id`").uri("/a?b=%3Cscript%3E");
     let request = request.header("x-hostile", value).header("authorization", "Bearer x").body(());
     let request = request.unwrap();
     let head = || KeptHead::new(&request, NOW, HOSTILE, None, Some(HOSTILE), None);
@@ -548,6 +548,14 @@ fn check(name: &str, html: &str) {
     let seen = |c: char| c == '\n' || SafeText::new(&c.to_string()).to_string() == c.to_string();
     let unseen: Vec<_> = html.chars().filter(|c| !seen(*c)).collect();
     assert!(unseen.is_empty(), "{name}: {unseen:?}");
+}
+
+#[test]
+fn a_curl_command_quotes_what_strangers_chose() {
+    let view = RequestView::new(&kept_request(b"x"), None, &receiver());
+    assert!(view.curl.starts_with(r"curl -g -X 'A'\''B|`id`' \"), "{}", view.curl);
+    assert!(view.curl.ends_with("'https://127.0.0.1:8443/a?b=%3Cscript%3E'"), "{}", view.curl);
+    assert!(!view.curl.contains("Bearer x"), "{}", view.curl);
 }
 
 #[test]

@@ -94,7 +94,12 @@ pub(super) fn headers(headers: &HeaderMap) -> Box<[KeptHeader]> {
 
 /// The bytes that headers take.
 pub(super) fn bytes(headers: &[KeptHeader]) -> usize {
-    headers.iter().map(|one| size_of::<KeptHeader>() + one.name.len() + one.value.len()).sum()
+    // Each text is allocated by itself, in at least so many bytes.
+    const ALLOCATED: usize = 32;
+    let one = |one: &KeptHeader| {
+        size_of::<KeptHeader>() + one.name.len() + one.value.len() + 2 * ALLOCATED
+    };
+    headers.iter().map(one).sum()
 }
 
 fn header(name: &HeaderName, value: &HeaderValue) -> KeptHeader {

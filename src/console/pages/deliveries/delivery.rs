@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 
-use super::request::{BodyView, RequestView, decoded, hex};
+use super::request::{BodyView, MAX_DOWNLOAD, RequestView, decoded, hex};
 use super::{milliseconds, verdicts};
 use crate::console::Console;
 use crate::console::actions::CsrfToken;
@@ -155,11 +155,11 @@ pub(in crate::console::pages) async fn body(
     let body = match wants_decoded {
         false => sent.clone(),
         // Decoding takes a while.
-        true => {
-            console.read(move |_| Ok(decoded(&request))).await?.map(Bytes::from).ok_or_else(
-                || Problem::not_found("the body is not encoded, or cannot be decoded"),
-            )?
-        }
+        true => console
+            .read(move |_| Ok(decoded(&request, MAX_DOWNLOAD)))
+            .await?
+            .map(Bytes::from)
+            .ok_or_else(|| Problem::not_found("the body is not encoded, or cannot be decoded"))?,
     };
     download(&format!("request-{number}"), if wants_decoded { "decoded" } else { "body" }, body)
 }

@@ -17,8 +17,9 @@ const SHOWN: usize = 16 << 10;
 /// The part of a body that is not text and is shown in hexadecimal, in bytes.
 const HEX: usize = 256;
 
-/// The largest body that is decoded for a page, in bytes.
-const MAX_DECODED: usize = 64 << 20;
+/// The largest decoded body, in bytes: for a page, which shows its beginning, and for a download.
+pub(super) const MAX_SHOWN: usize = 8 << 20;
+pub(super) const MAX_DOWNLOAD: usize = 64 << 20;
 
 /// Headers that belong to the connection, and that curl sends by itself.
 const OF_CONNECTION: [&str; 8] = [
@@ -113,7 +114,7 @@ impl RequestView {
         receiver: &ReceiverInfo,
     ) -> RequestView {
         let head = &request.head;
-        let decoded = decoded(request);
+        let decoded = decoded(request, MAX_SHOWN);
         RequestView {
             number: request.number,
             at: TimeTag(head.received_at),
@@ -206,11 +207,12 @@ fn phases(request: &KeptRequest) -> Vec<PhaseRow> {
     rows
 }
 
-/// The decoded body of a request. `None` if it is not encoded, or cannot be decoded.
-pub(in crate::console::pages) fn decoded(request: &KeptRequest) -> Option<Vec<u8>> {
+/// The decoded body of a request. `None` if it is not encoded, has more than `most` bytes, or cannot be
+/// decoded.
+pub(in crate::console::pages) fn decoded(request: &KeptRequest, most: usize) -> Option<Vec<u8>> {
     let KeptBody::Whole(body) = &request.body else { return None };
     let codings = Codings::of(request.head.content_encoding.as_deref()).ok()?;
-    decode(body, &codings, MAX_DECODED, |_| Ok(())).ok().flatten()
+    decode(body, &codings, most, |_| Ok(())).ok().flatten()
 }
 
 impl BodyView {
@@ -266,7 +268,8 @@ pub(in crate::console::pages) fn hex(body: &[u8]) -> SafeText {
 fn curl(request: &KeptRequest, receiver: &ReceiverInfo) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let head = &request.head;
-    let mut lines = vec![format!("curl -X {}", head.method)];
+    // Without globbing: the path may have brackets.
+    let mut lines = vec![format!("curl -g -X {}", quoted(&head.method))];
     let file = receiver.inputs.iter().find(|input| Some(&input.name) == head.input.as_ref());
     for header in &head.headers {
         let value = String::from_utf8_lossy(&header.value);
@@ -292,7 +295,8 @@ fn curl(request: &KeptRequest, receiver: &ReceiverInfo) -> String {
 impl Comparison {
     /// `now_decoded` is the decoded body of `now`.
     fn new(before: &KeptRequest, now: &KeptRequest, now_decoded: Option<&[u8]>) -> Comparison {
-        let (old, new) = (facts(before, decoded(before).as_deref()), facts(now, now_decoded));
+        let (old, new) =
+            (facts(before, decoded(before, MAX_SHOWN).as_deref()), facts(now, now_decoded));
         let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
         let value = |facts: &BTreeMap<String, String>, name: &String| {
             facts

@@ -9,6 +9,9 @@ use crate::store::counts::SUMMARISED;
 /// The most columns and facets.
 const MOST: usize = 20;
 
+/// The longest list of columns or facets, in bytes.
+const MOST_BYTES: usize = 1024;
+
 /// A column of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::console::pages) enum Column {
@@ -120,10 +123,15 @@ impl View {
             by: text(&params.by),
             facets: text(&params.facets),
         };
+        // Every link of the page has them.
         for (name, list) in [("columns", &view.columns), ("facets", &view.facets)] {
-            if names(list).count() > MOST {
-                return Err(Problem::parameter(name, format!("expected at most {MOST} names")));
+            if names(list).count() > MOST || list.len() > MOST_BYTES {
+                let expected = format!("expected at most {MOST} names, in {MOST_BYTES} bytes");
+                return Err(Problem::parameter(name, expected));
             }
+        }
+        if params.more.as_ref().is_some_and(|name| name.len() > MOST_BYTES) {
+            return Err(Problem::parameter("more", format!("expected at most {MOST_BYTES} bytes")));
         }
         Ok(view)
     }
@@ -269,5 +277,8 @@ mod tests {
         assert_eq!(View::of(&params("raw", String::new())).unwrap().mode, Mode::Raw);
         assert!(View::of(&params("grid", String::new())).unwrap_err().detail.contains("view"));
         assert!(View::of(&params("", "a,".repeat(21))).is_err());
+        assert!(View::of(&params("", "!".repeat(1025))).is_err());
+        let more = Params { more: Some("x".repeat(1025)), ..Params::default() };
+        assert!(View::of(&more).is_err());
     }
 }

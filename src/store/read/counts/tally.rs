@@ -24,6 +24,10 @@ use crate::store::segment::packed::SEARCHED;
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
 
+/// The longest value that is counted by itself, in characters, as in the summaries of sealed segments.
+/// A sender could fill the memory with others.
+const LONGEST: usize = 256;
+
 /// The number of entries with each value of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldCounts {
@@ -398,6 +402,10 @@ impl FieldTally {
                 return;
             }
         };
+        if text.len() > LONGEST && text.chars().nth(LONGEST).is_some() {
+            self.unnamed += entries;
+            return;
+        }
         let mut add = |word: &str| match self.values.get_mut(word) {
             Some(count) => *count += entries,
             None => drop(self.values.insert(word.to_owned(), entries)),
