@@ -82,6 +82,8 @@ fn dragging_on_the_histogram_selects_a_range() {
     browser.drag("#plot .bars", 0.26, 0.51);
     location_has(&browser, "since=2025-06-18T06");
     location_has(&browser, "until=2025-06-18T12");
+    // The part arrives after the address has changed.
+    wait_until("the part", || browser.text("#range summary").contains("2025-06-18T06"));
     browser.click_link("← Zoom out");
     location_has(&browser, "since=2025-06-17T");
     // Every bar leads to its entries.
@@ -100,10 +102,13 @@ fn columns_and_modes_are_in_the_address() {
     browser.click("#columns");
     browser.press(Key::Enter, 1);
     location_has(&browser, "columns=status%2Ctrace_id");
-    assert_eq!(browser.texts("#entries th"), ["Time UTC", "status", "trace_id"]);
+    wait_until("the columns", || {
+        browser.texts("#entries th") == ["Time UTC", "status", "trace_id"]
+    });
     assert_eq!(browser.texts("#entries [data-row]:first-child td")[1..], ["403", "39"]);
     browser.click_link("raw");
     location_has(&browser, "view=raw");
+    browser.wait_for("#entries td.c-raw", 40);
     assert!(browser.text("#entries td.c-raw bdi").contains("CEF:0|"));
     browser.assert_fits();
     browser.save_screenshot("raw");
