@@ -137,10 +137,13 @@ fn a_row_opens_in_place_and_narrows_the_query() {
     browser.wait_for("#entries [data-row]", 1);
     browser.go("/entries/40?q=verdict:invalid");
     browser.keys("j");
+    wait_until("the entry before", || browser.text("h1") == "Entry 39");
     location_has(&browser, "/entries/39");
     browser.keys("k");
     location_has(&browser, "/entries/40");
-    assert_eq!(browser.run("return document.title", vec![]), "Entry 40 · Vidimus");
+    wait_until("the title", || {
+        browser.run("return document.title", vec![]) == "Entry 40 · Vidimus"
+    });
 }
 
 #[test]
