@@ -24,9 +24,10 @@ use crate::store::segment::packed::SEARCHED;
 use crate::store::segment::row::{Entries, Ids};
 use crate::store::sqlite::Database;
 
-/// The longest value that is counted by itself, in characters, as in the summaries of sealed segments.
-/// A sender could fill the memory with others.
-const LONGEST: usize = 256;
+/// Longer values are long, in bytes. All long values of a field that are counted by themselves take at
+/// most so many bytes together, because a sender could fill the memory with them.
+const LONG: usize = 256;
+const MAX_LONG: usize = 1 << 20;
 
 /// The number of entries with each value of a field.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +86,8 @@ struct Stretch {
 struct FieldTally {
     field: Field,
     values: HashMap<String, i64>,
+    /// The bytes of the long values among these.
+    long: usize,
     /// Entries whose values are too long for the summary.
     unnamed: i64,
     missing: i64,
@@ -95,6 +98,7 @@ impl Tally {
         let field = |field: &Field| FieldTally {
             field: field.clone(),
             values: HashMap::new(),
+            long: 0,
             unnamed: 0,
             missing: 0,
         };
@@ -108,7 +112,8 @@ impl Tally {
 
     /// The number of counts that it holds.
     pub(super) fn len(&self) -> usize {
-        let values = self.fields.iter().map(|field| field.values.len());
+        // A long value takes the room of several.
+        let values = self.fields.iter().map(|field| field.values.len() + field.long / LONG);
         self.minutes.len() + values.sum::<usize>()
     }
 
@@ -264,7 +269,7 @@ impl Tally {
         for (tally, other) in self.fields.iter_mut().zip(other.fields) {
             for (value, entries) in other.values {
                 match search::completes(&value, prefix) {
-                    true => *tally.values.entry(value).or_default() += entries,
+                    true => tally.add(&value, entries),
                     false => tally.unnamed += entries,
                 }
             }
@@ -402,19 +407,28 @@ impl FieldTally {
                 return;
             }
         };
-        if text.len() > LONGEST && text.chars().nth(LONGEST).is_some() {
-            self.unnamed += entries;
-            return;
-        }
-        let mut add = |word: &str| match self.values.get_mut(word) {
-            Some(count) => *count += entries,
-            None => drop(self.values.insert(word.to_owned(), entries)),
-        };
         // An entry may have several warnings, in one column.
         match self.field {
-            Field::Warning => text.split(' ').for_each(add),
-            _ => add(&text),
+            Field::Warning => text.split(' ').for_each(|word| self.add(word, entries)),
+            _ => self.add(&text, entries),
         }
+    }
+
+    /// Counts a value by itself, or with others if it is one long value too many.
+    fn add(&mut self, value: &str, entries: i64) {
+        if let Some(count) = self.values.get_mut(value) {
+            *count += entries;
+            return;
+        }
+        if value.len() > LONG {
+            // What was counted with others is subtracted from them.
+            if entries < 0 || self.long + value.len() > MAX_LONG {
+                self.unnamed += entries;
+                return;
+            }
+            self.long += value.len();
+        }
+        self.values.insert(value.to_owned(), entries);
     }
 
     fn counts(self, most: usize) -> FieldCounts {
@@ -460,4 +474,29 @@ fn is_boolean(field: &Field) -> bool {
 /// A count is never negative, unless a file was changed by hand.
 fn number(entries: i64) -> u64 {
     u64::try_from(entries).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_take_a_bounded_amount_of_memory() {
+        let filter = Filter::All;
+        let fields = [Field::named("name")];
+        let wanted = CountRequest {
+            fields: &fields,
+            ..CountRequest::of(&filter, crate::store::TimeRange::default(), 0)
+        };
+        let mut tally = Tally::new(What::of(&wanted, Filter::All, MINUTE));
+        let [field] = &mut tally.fields[..] else { panic!() };
+        let value = |n: usize| format!("{n:>1000}");
+        (0..5000).for_each(|n| field.add(&value(n), 1));
+        field.add("short", 2);
+        assert_eq!(field.values.len(), MAX_LONG / 1000 + 1);
+        assert_eq!(field.values.values().sum::<i64>() + field.unnamed, 5002);
+        // What is subtracted was counted in the same way.
+        (0..5000).for_each(|n| field.add(&value(n), -1));
+        assert_eq!((field.unnamed, field.values["short"]), (0, 2));
+    }
 }
