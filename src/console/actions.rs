@@ -22,7 +22,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::{AUTHORIZATION, COOKIE, HeaderMap};
 use ring::hmac;
 use subtle::ConstantTimeEq;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 use super::{Console, guard, problem_response};
@@ -43,7 +43,7 @@ pub(crate) struct Actions {
     token: Option<CsrfToken>,
     log: Arc<ActionLog>,
     /// The one permit belongs to the action that waits for the network.
-    waiting: Semaphore,
+    waiting: Arc<Semaphore>,
 }
 
 /// The token that the form of an action must have.
@@ -82,7 +82,7 @@ impl Actions {
         Ok(Actions {
             token: token.transpose()?,
             log: Arc::new(ActionLog::new(directory)),
-            waiting: Semaphore::new(1),
+            waiting: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -94,9 +94,9 @@ impl Actions {
     }
 
     /// The right to wait for the network, which one action has at a time.
-    pub(super) fn waiting(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.waiting
-            .try_acquire()
+    pub(super) fn waiting(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.waiting)
+            .try_acquire_owned()
             .map_err(|_| Problem::conflict("another test is running; try again when it has ended"))
     }
 

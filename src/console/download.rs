@@ -3,20 +3,15 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use bytes::Bytes;
 use hyper::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::problem::Problem;
-
-/// A client that takes nothing for this long is disconnected.
-const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+use super::raw::{BrokenOff, Pieces, break_off, send_piece};
 
 /// The size of a piece in bytes.
 const PIECE: u64 = 256 << 10;
@@ -42,36 +37,37 @@ pub(super) async fn download(path: PathBuf, name: &str) -> Result<Response, Prob
     let (pieces, to_send) = mpsc::channel(1);
     tokio::spawn(send(file, length, pieces));
     let mut answer = Response::new(Body::from_stream(ReceiverStream::new(to_send)));
-    let disposition = format!("attachment; filename=\"{name}\"");
-    let disposition =
-        HeaderValue::from_str(&disposition).map_err(|error| Problem::internal(&error))?;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(CONTENT_DISPOSITION, disposition);
+    headers.insert(CONTENT_DISPOSITION, attachment(name)?);
     Ok(answer)
 }
 
+/// `Content-Disposition`: browsers save the answer as `name`.
+pub(super) fn attachment(name: &str) -> Result<HeaderValue, Problem> {
+    HeaderValue::from_str(&format!("attachment; filename=\"{name}\""))
+        .map_err(|error| Problem::internal(&error))
+}
+
 /// Sends `left` bytes piece by piece, until all are sent or the client disconnects.
-async fn send(mut file: File, mut left: u64, pieces: mpsc::Sender<io::Result<Bytes>>) {
+async fn send(mut file: File, mut left: u64, pieces: Pieces) -> Result<(), BrokenOff> {
     while left > 0 {
         let read = tokio::task::spawn_blocking(move || {
             let mut piece = Vec::new();
             let done = (&mut file).take(PIECE.min(left)).read_to_end(&mut piece);
-            (file, done.map(|_| Bytes::from(piece)))
+            (file, done.map(|_| piece))
         });
-        let Ok((same, piece)) = read.await else { return };
+        let Ok((same, piece)) = read.await else { return Err(BrokenOff) };
         file = same;
-        let read = piece.as_ref().map_or(0, |piece| piece.len() as u64);
-        // Somebody may have cut the file meanwhile. Then the response breaks off.
-        let piece = match read {
-            0 => piece.and(Err(io::ErrorKind::UnexpectedEof.into())),
-            _ => piece,
-        };
-        left = left.saturating_sub(read);
-        let is_over = piece.is_err();
-        if !matches!(timeout(SEND_TIMEOUT, pieces.send(piece)).await, Ok(Ok(()))) || is_over {
-            return;
+        match piece {
+            Ok(piece) if !piece.is_empty() => {
+                left = left.saturating_sub(piece.len() as u64);
+                send_piece(piece, &pieces).await?;
+            }
+            // Somebody may have cut the file meanwhile.
+            Ok(_) | Err(_) => return Err(break_off(&pieces).await),
         }
     }
+    Ok(())
 }

@@ -137,30 +137,32 @@ pub(super) fn behind_of(standings: &[OutputStanding], now: Millis) -> (u64, u64)
     (all, some)
 }
 
+/// An output that is behind since then, or not. That of the name `past` is not configured.
+#[cfg(test)]
+pub(super) fn standing(name: &str, since: Option<i64>) -> OutputStanding {
+    OutputStanding {
+        name: name.to_owned(),
+        configured: name != "past",
+        next_id: 1,
+        change: 0,
+        behind: since.map_or(0, |_| 1234),
+        behind_since: since.map(Millis::saturating),
+        rate: 0.0,
+        written: 0,
+        dead_letters: 0,
+        lost: 0,
+        failures: 0,
+        saved_at: Millis::MIN,
+        error: None,
+        failed_at: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SECOND: i64 = 1000;
-
-    fn standing(name: &str, since: Option<i64>) -> OutputStanding {
-        OutputStanding {
-            name: name.to_owned(),
-            configured: name != "past",
-            next_id: 1,
-            change: 0,
-            behind: 1,
-            behind_since: since.map(Millis::saturating),
-            rate: 0.0,
-            written: 0,
-            dead_letters: 0,
-            lost: 0,
-            failures: 0,
-            saved_at: Millis::MIN,
-            error: None,
-            failed_at: None,
-        }
-    }
 
     /// Samples every ten seconds of an output that is behind by as many milliseconds as there were
     /// samples before.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Console;
+use super::download::attachment;
 use super::problem::Problem;
 
 /// A client that takes nothing for this long is disconnected.
@@ -35,12 +36,10 @@ pub(super) async fn download(
     let (pieces, to_send) = mpsc::channel(1);
     tokio::spawn(async move { send_line(&console, id, length, &pieces).await });
     let mut answer = Response::new(Body::from_stream(ReceiverStream::new(to_send)));
-    let name = format!("attachment; filename=\"entry-{id}.log\"");
-    let name = HeaderValue::from_str(&name).map_err(|error| Problem::internal(&error))?;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    headers.insert(CONTENT_DISPOSITION, name);
+    headers.insert(CONTENT_DISPOSITION, attachment(&format!("entry-{id}.log"))?);
     Ok(answer)
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::{MAX_TASK, Task, TaskReport};
@@ -55,10 +55,9 @@ impl ControlSocket {
         Ok(control)
     }
 
-    /// Accepts tasks until the shutdown begins. One task runs at a time. A task that has begun is
-    /// finished.
+    /// Accepts tasks until the shutdown begins. A task that has begun is finished.
     pub(crate) async fn serve(self, handler: Arc<TaskHandler>, mut shutdown: Shutdown) {
-        let (clients, turn) = (Arc::new(Semaphore::new(MAX_CLIENTS)), Arc::new(Mutex::new(())));
+        let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
         loop {
             let next = async {
                 let permit = Arc::clone(&clients).acquire_owned().await.ok();
@@ -70,10 +69,10 @@ impl ControlSocket {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (handler, turn) = (Arc::clone(&handler), Arc::clone(&turn));
+                    let handler = Arc::clone(&handler);
                     tokio::spawn(async move {
                         // The client may have left.
-                        let _ = answer(stream, handler, &turn).await;
+                        let _ = answer(stream, handler).await;
                         drop(permit);
                     });
                 }
@@ -92,22 +91,15 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn answer(
-    mut stream: UnixStream,
-    handler: Arc<TaskHandler>,
-    turn: &Mutex<()>,
-) -> io::Result<()> {
+async fn answer(mut stream: UnixStream, handler: Arc<TaskHandler>) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = Vec::new();
     let mut read = BufReader::new(read.take(MAX_TASK as u64));
     timeout(IO_TIMEOUT, read.read_until(b'\n', &mut line)).await??;
     let done = match serde_json::from_slice(&line) {
-        Ok(task) => {
-            let _turn = turn.lock().await;
-            tokio::task::spawn_blocking(move || handler(task))
-                .await
-                .unwrap_or_else(|error| Err(error.to_string()))
-        }
+        Ok(task) => tokio::task::spawn_blocking(move || handler(task))
+            .await
+            .unwrap_or_else(|error| Err(error.to_string())),
         Err(error) => Err(format!("not a valid task: {error}")),
     };
     let mut answer = serde_json::to_string(&done)?;

@@ -1,5 +1,6 @@
 //! The tasks. `serve` performs them for a command, or the command performs them itself.
 
+use std::sync::PoisonError;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -24,9 +25,11 @@ pub(crate) enum TaskError {
     Fault(#[from] FaultError),
 }
 
-/// Performs a task in a running `serve`.
+/// Performs a task in a running `serve`, when the one before has ended: a body that is retried twice at
+/// once would be stored twice.
 pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, TaskError> {
     let Deliverer { store, ring, limits, faults, .. } = deliverer;
+    let _turn = deliverer.task.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(match task {
         Task::Seal {} => seal(store)?,
         Task::Reseal { after } => {

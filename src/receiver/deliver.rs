@@ -2,7 +2,7 @@
 //!
 //! A body that cannot be decoded is kept in quarantine. The work goes on if the client leaves.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -39,6 +39,8 @@ pub(crate) struct Deliverer {
     pub(crate) faults: Arc<Faults>,
     /// The newest requests.
     pub(crate) kept: Arc<KeptRequests>,
+    /// Held by the task that an operator runs: one at a time.
+    pub(crate) task: Mutex<()>,
 }
 
 /// A delivery whose body was read.

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -9,10 +10,11 @@ use tokio::net::TcpStream;
 use super::fault::Faults;
 use super::kept::{KeptBody, KeptRequest};
 use super::*;
+use crate::control::{self, Task};
 use crate::ingest::Caps;
 use crate::keys::{KeyRing, RefreshTrigger};
 use crate::net::{Limits, Listener, Trigger, shutdown};
-use crate::store::{Directory, Options, RETIRE_AFTER, Retirements, Store};
+use crate::store::{Directory, Options, Quarantined, RETIRE_AFTER, Retirements, Store};
 
 const LINE: &[u8] = b"CEF:0|a|b|c|d|e|1|act=POST\n";
 const BROKEN: &[u8] = b"\x1f\x8b no more";
@@ -64,6 +66,7 @@ impl Running {
             observer: Arc::new(Nobody),
             faults: Arc::new(Faults::new(true, vec!["lab".to_owned()])),
             kept: Arc::new(KeptRequests::new(keep)),
+            task: Mutex::default(),
         });
         let input = InputEndpoint {
             name: "lab".to_owned(),
@@ -110,7 +113,7 @@ impl Running {
     }
 
     fn newest(&self) -> Arc<KeptRequest> {
-        self.deliverer.kept.newest(None, 1).pop().unwrap()
+        self.deliverer.kept.newest(|_| true, 1).pop().unwrap()
     }
 }
 
@@ -149,7 +152,7 @@ async fn a_delivery_is_kept_as_it_came() {
         assert!(parts.iter().sum::<Duration>() <= total.unwrap(), "{kept:?}");
         assert_eq!(kept.reason, None);
     }
-    let all = running.deliverer.kept.newest(None, 9);
+    let all = running.deliverer.kept.newest(|_| true, 9);
     let outcomes: Vec<_> = all.iter().map(|one| one.outcome).collect();
     let stored = |delivery, stored, duplicates| Outcome::Stored {
         delivery,
@@ -255,5 +258,32 @@ async fn nothing_is_kept_unless_it_is_wanted() {
     assert!(running.deliver("", LINE).await.starts_with("HTTP/1.1 200 "));
     assert!(running.deliver("", BROKEN).await.starts_with("HTTP/1.1 400 "));
     running.send("POST", "/nothing", "", LINE).await;
-    assert!(running.deliverer.kept.newest(None, 9).is_empty());
+    assert!(running.deliverer.kept.newest(|_| true, 9).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_several_retry_at_once_is_stored_once() {
+    let running = Running::start(0).await;
+    let deliverer = &running.deliverer;
+    let what = Quarantined {
+        id: 0,
+        received_at: now(),
+        input: "lab".to_owned(),
+        peer: "192.0.2.1:1".to_owned(),
+        status: 415,
+        reason: "its encoding was not known then".to_owned(),
+        content_encoding: None,
+        bytes: LINE.len() as u64,
+    };
+    for _ in 0..20 {
+        let id = deliverer.store.quarantine(&what, LINE).unwrap();
+        let retry = || {
+            let (deliverer, task) = (Arc::clone(deliverer), Task::Retry { ids: vec![id] });
+            tokio::task::spawn_blocking(move || control::perform(&deliverer, task).is_ok())
+        };
+        let (one, other) = (retry(), retry());
+        // The second finds nothing any more.
+        let stored = [one.await.unwrap(), other.await.unwrap()];
+        assert_eq!(stored.iter().filter(|stored| **stored).count(), 1, "{stored:?}");
+    }
 }

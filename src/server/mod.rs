@@ -8,7 +8,7 @@ mod credentials;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -144,6 +144,7 @@ impl Server {
             observer: Arc::new(counting),
             faults: Arc::new(faults(config)),
             kept: Arc::new(KeptRequests::new(config.console.keep_requests)),
+            task: Mutex::default(),
         });
         let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
         let budget = MemoryBudget::new(max_in_flight);

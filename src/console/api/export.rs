@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::clock::now;
 use crate::console::Console;
+use crate::console::download::attachment;
 use crate::console::params::Params;
 use crate::console::problem::Problem;
 use crate::console::raw::{BrokenOff, Pieces, break_off, send_line, send_piece};
@@ -87,8 +88,7 @@ pub(super) async fn export(
     });
     let mut answer = Response::new(Body::from_stream(ReceiverStream::new(to_send)));
     let time: String = now().to_string().chars().take(19).filter(|c| !"-:".contains(*c)).collect();
-    let name = format!("attachment; filename=\"vidimus-{time}Z.{extension}\"");
-    let name = HeaderValue::from_str(&name).map_err(|error| Problem::internal(&error))?;
+    let name = attachment(&format!("vidimus-{time}Z.{extension}"))?;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(CONTENT_DISPOSITION, name);

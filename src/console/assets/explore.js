@@ -361,13 +361,19 @@
   const filterFacet = async (facet, prefix) => {
     const list = facet.querySelector("ul");
     list.original ??= [...list.childNodes];
-    if (prefix === "") { list.replaceChildren(...list.original); return; }
+    list.asked = prefix;
+    if (prefix === "") {
+      list.replaceChildren(...list.original);
+      return;
+    }
     const here = new URLSearchParams(location.search);
     const asked = new URLSearchParams({ field: facet.dataset.field, prefix, limit: 20 });
     for (const name of ["q", "since", "until"]) if (here.get(name)) asked.set(name, here.get(name));
     const answer = await fetch(`/api/v1/facets?${asked}`);
     if (!answer.ok) return;
     const { values } = await answer.json();
+    // An earlier answer may arrive after a later one.
+    if (list.asked !== prefix) return;
     list.replaceChildren(...values.map(({ value, entries }) => {
       const [item, link, text, number] = ["li", "a", "bdi", "span"].map((tag) => document.createElement(tag));
       const narrowed = new URLSearchParams(here);

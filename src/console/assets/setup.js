@@ -1,33 +1,14 @@
-// Looks whether a delivery has arrived, and turns the listener of the page green.
+// Asks whether a delivery has arrived, every two seconds while the page is in view. The listener of
+// the page turns green then.
 "use strict";
 
 (() => {
-  const INTERVAL = 2000;
-  const listener = document.getElementById("listener");
-
-  // Whether the waiting is over.
-  const look = async () => {
-    const answer = await fetch(listener.dataset.poll, { headers: { accept: "text/html" } });
-    if (!answer.ok) return false;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const fresh = page.getElementById("listener");
-    // The login is asked for.
-    if (!fresh) return true;
-    if (!fresh.classList.contains("arrived")) return false;
-    listener.replaceChildren(...fresh.childNodes);
-    listener.className = fresh.className;
-    document.getElementById("said").textContent = document.getElementById("listener-state").textContent;
-    return true;
-  };
-
+  const hasArrived = () => byId("listener").classList.contains("arrived");
   const wait = () => setTimeout(async () => {
-    let over = false;
-    // A hidden tab asks nothing.
     if (document.visibilityState === "visible") {
-      try { over = await look(); } catch { /* the next look tries again */ }
+      await page.load(byId("listener").dataset.poll, "listener");
     }
-    if (!over) wait();
-  }, INTERVAL);
-
-  if (!listener.classList.contains("arrived")) wait();
+    if (hasArrived()) page.announce(byId("listener-state").textContent); else wait();
+  }, 2000);
+  if (!hasArrived()) wait();
 })();

@@ -140,7 +140,7 @@ pub(super) async fn show(
         view: View::of(&params)?,
         ..Selection::default()
     };
-    let shell = console.shell(format!("Entry {number}"), "/").await.at(&Link::entry(number));
+    let shell = console.shell(format!("Entry {number}"), "/").await.at(&Link::to_entry(number));
     let mut entry = EntryPage::new(shell, &record, provenance, console.ring.all());
     entry.neighbours = Neighbours {
         newer: newer.map(|id| selection.to_entry(id)),

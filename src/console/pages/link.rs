@@ -33,7 +33,7 @@ impl Link {
     }
 
     /// The page of the entry `id`.
-    pub(super) fn entry(id: u64) -> Link {
+    pub(super) fn to_entry(id: u64) -> Link {
         Link(format!("/entries/{id}"))
     }
 
@@ -53,7 +53,7 @@ impl Link {
     }
 
     /// The entries that were first received in the delivery `id`.
-    pub(super) fn delivery(id: u64) -> Link {
+    pub(super) fn to_entries_of(id: u64) -> Link {
         Link::new("/", &[("q", &format!("delivery:{id}"))])
     }
 

@@ -168,7 +168,7 @@ fn running_row(one: &RunningOutput, recent: &RecentLetters) -> RunningRow {
         at: TimeTag::parse(&letter.time),
         status: letter.status.map(|status| status.to_string()).unwrap_or_default(),
         reason: SafeText::truncated(&letter.reason, 500),
-        entry: letter.entry.id.map(|id| (id, Link::entry(id))),
+        entry: letter.entry.id.map(|id| (id, Link::to_entry(id))),
     });
     RunningRow {
         type_name: one.type_name,
@@ -232,10 +232,15 @@ pub(super) async fn test(
     action: Action,
 ) -> Result<Response, HtmlProblem> {
     let output = console.outputs.settings(&name).ok_or_else(|| missing(&name))?;
-    let _permit = console.actions.waiting()?;
+    let permit = console.actions.waiting()?;
     action.record(&console, "test output", &output.name).await?;
-    let Tested { line, ignores_filter, trial } =
-        console.blocking(move || Ok(output.test())).await?;
+    let test = move || {
+        let tested = output.test();
+        // The test goes on if the visitor leaves.
+        drop(permit);
+        Ok(tested)
+    };
+    let Tested { line, ignores_filter, trial } = console.blocking(test).await?;
     let (mut lines, is_good) = match trial {
         Ok(trial) => (trial.lines, trial.is_taken),
         Err(error) => (vec![error.to_string()], false),

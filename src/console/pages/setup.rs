@@ -7,16 +7,17 @@ use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use hyper::StatusCode;
-use hyper::header::HeaderValue;
 use serde::Deserialize;
 
-use super::done::DonePage;
+use super::deliveries::verdicts;
+use super::done::{DonePage, authorization, said};
 use super::explore::FirstDelivery;
 use super::faults::{CHOICES, FaultRow};
 use super::link::Link;
+use super::part::{Part, parts};
 use super::shell::Shell;
 use super::text::{SafeText, TimeTag, plural};
-use super::{HtmlProblem, page, secret_page};
+use super::{HtmlProblem, page, secret_page, uncompressed};
 use crate::clock::now;
 use crate::console::Console;
 use crate::console::actions::{Action, CsrfToken};
@@ -25,7 +26,7 @@ use crate::console::receiver_info::{InputInfo, ReceiverInfo};
 use crate::control::RecordedAction;
 use crate::entry::Millis;
 use crate::konnect::test_entry::{deliver_once, test_entry};
-use crate::net::{CertificateInfo, Client};
+use crate::net::CertificateInfo;
 use crate::receiver::InputEndpoint;
 use crate::store::StoredDelivery;
 
@@ -39,7 +40,7 @@ const FEW_DAYS: i64 = 21;
 const DAY: i64 = 86_400_000;
 
 #[derive(Template)]
-#[template(path = "setup.html")]
+#[template(path = "setup.html", blocks = ["main", "listener"])]
 pub(super) struct SetupPage {
     pub(super) shell: Shell,
     pub(super) listener: Listener,
@@ -59,6 +60,8 @@ pub(super) struct SetupPage {
     /// Present if actions are allowed.
     pub(super) csrf: Option<CsrfToken>,
 }
+
+parts!(SetupPage: "main" => as_main, "listener" => as_listener);
 
 /// Whether a delivery has arrived since the page was opened.
 pub(super) struct Listener {
@@ -114,11 +117,15 @@ pub(super) struct SetupParams {
 /// `GET /setup?since=`
 pub(super) async fn show(
     State(console): State<Arc<Console>>,
+    part: Part,
     params: Result<Query<SetupParams>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, HtmlProblem> {
     let Query(params) = params.map_err(|error| Problem::bad_request(error.body_text()))?;
     let newest = console.read(|reader| reader.deliveries(None, 1)).await?;
-    let recorded = console.actions.newest(ACTIONS).await;
+    let recorded = match part.includes("main") {
+        true => console.actions.newest(ACTIONS).await,
+        false => Ok(Vec::new()),
+    };
     let shell = console.shell("Setup", "/setup").await;
     let shown = SetupPage {
         // The log says why it cannot be read.
@@ -128,7 +135,7 @@ pub(super) async fn show(
         certificate: certificate_row(console.certificate(), now()),
         ..SetupPage::new(shell, Listener::new(params.since, newest.first()), &console.receiver)
     };
-    Ok(secret_page(StatusCode::OK, &shown))
+    Ok(uncompressed(part.of(StatusCode::OK, &shown)))
 }
 
 impl SetupPage {
@@ -166,23 +173,15 @@ impl Listener {
 }
 
 fn arrived(delivered: &StoredDelivery) -> Arrived {
-    let verdicts = [
-        ("valid", delivered.valid),
-        ("unsigned", delivered.unsigned),
-        ("no_key", delivered.no_key),
-        ("invalid", delivered.invalid),
-        ("malformed", delivered.malformed),
-    ];
-    let some = verdicts.into_iter().filter(|(_, number)| *number > 0);
-    let some: Vec<_> = some.map(|(name, number)| format!("{number} {name}")).collect();
+    let verdicts = verdicts(delivered).into_iter().map(|(name, number)| format!("{number} {name}"));
     Arrived {
         id: delivered.id,
-        link: Link::delivery(delivered.id),
+        link: Link::to_entries_of(delivered.id),
         at: TimeTag(delivered.received_at),
         input: SafeText::new(&delivered.input),
         peer: SafeText::truncated(&delivered.peer, 200),
         lines: plural(delivered.received, "line", "lines"),
-        verdicts: some.join(", "),
+        verdicts: verdicts.collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -296,28 +295,14 @@ pub(super) async fn send_test(
 ) -> Result<Response, HtmlProblem> {
     let input = console.input(&action)?;
     let _permit = console.actions.waiting()?;
-    let value = input.authorization.first().map(|value| HeaderValue::from_str(value.expose()));
-    let Some(Ok(authorization)) = value else {
-        return Err(Problem::bad_request("the input accepts no authorization value").into());
-    };
+    let authorization = authorization(input)?;
     let url = format!("{}{}", console.receiver.local_base, input.path);
     let parsed = url.parse().map_err(|error| Problem::internal(&error))?;
-    let options = console.receiver.client_options();
-    let client = console
-        .blocking(move || Client::new(options).map_err(|error| Problem::internal(&error)))
-        .await?;
+    let client = console.client(console.receiver.client_options()).await?;
     action.record(&console, "send test entry", &input.name).await?;
     let line = test_entry(now(), input.expected.org_ids.first().cloned());
-    let (answer, took) = deliver_once(&client, parsed, authorization, line.clone()).await;
-    let (is_good, said) = match answer {
-        Ok(answer) => {
-            let status = answer.status();
-            let body = String::from_utf8_lossy(answer.body());
-            let said = format!("{url} answered {status} in {} ms: {body}", took.as_millis());
-            (status.is_success(), said)
-        }
-        Err(error) => (false, error.to_string()),
-    };
+    let answered = deliver_once(&client, parsed, authorization, line.clone()).await;
+    let (is_good, said) = said(&url, answered);
     let since: u64 = action.field("since").parse().unwrap_or_default();
     let done = DonePage {
         shell: console.shell("Test entry", "/setup").await,
@@ -326,7 +311,7 @@ pub(super) async fn send_test(
             false => "The receiver did not take the test entry",
         }),
         is_good,
-        lines: vec![SafeText::truncated(said.trim_end(), 2000)],
+        lines: vec![said],
         sent: Some(("The test entry", SafeText::new(&line))),
         back: (Link::new("/setup", &[("since", &since.to_string())]), "Back to the setup"),
     };

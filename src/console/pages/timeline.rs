@@ -66,7 +66,7 @@ fn row(record: &Record, current: u64, time: Millis) -> TimelineRow {
     let id = record.id().unwrap_or_default();
     let name = record.fields.get("name").map(|name| name.as_text().into_owned());
     TimelineRow {
-        link: Link::entry(id),
+        link: Link::to_entry(id),
         id,
         time: record.time.map(TimeTag),
         offset: record.time.map(|at| offset(at.get() - time.get())).unwrap_or_default(),

@@ -47,15 +47,6 @@ struct Ring {
     most_bytes: usize,
 }
 
-/// A kind of outcome, to list the requests that have it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OutcomeKind {
-    Stored,
-    Quarantined,
-    Refused,
-    Failed,
-}
-
 impl KeptRequests {
     /// A ring of at most `budget` bytes. 0 keeps nothing.
     pub(crate) fn new(budget: u64) -> KeptRequests {
@@ -146,22 +137,14 @@ impl KeptRequests {
         self.rings().newest().find(is_before).cloned()
     }
 
-    /// The newest `limit` requests, newest first: all, or those with an outcome of this kind.
-    pub(crate) fn newest(&self, kind: Option<OutcomeKind>, limit: usize) -> Vec<Arc<KeptRequest>> {
+    /// The newest `limit` requests with such an outcome, newest first.
+    pub(crate) fn newest(
+        &self,
+        matches: impl Fn(Outcome) -> bool,
+        limit: usize,
+    ) -> Vec<Arc<KeptRequest>> {
         let rings = self.rings();
-        let fits = |one: &&Arc<KeptRequest>| kind.is_none_or(|kind| one.outcome.kind() == kind);
-        rings.newest().filter(fits).take(limit).cloned().collect()
-    }
-}
-
-impl Outcome {
-    pub(crate) fn kind(self) -> OutcomeKind {
-        match self {
-            Outcome::Stored { .. } => OutcomeKind::Stored,
-            Outcome::Quarantined { .. } => OutcomeKind::Quarantined,
-            Outcome::Refused => OutcomeKind::Refused,
-            Outcome::Failed => OutcomeKind::Failed,
-        }
+        rings.newest().filter(|one| matches(one.outcome)).take(limit).cloned().collect()
     }
 }
 

@@ -45,6 +45,16 @@ pub(crate) enum KeptBody {
     NotRead,
 }
 
+impl KeptBody {
+    /// The bytes that are held.
+    fn held(&self) -> usize {
+        match self {
+            KeptBody::Whole(body) => body.len(),
+            KeptBody::TooLarge(_) | KeptBody::NotRead => 0,
+        }
+    }
+}
+
 /// An answer. hyper adds the headers that are about the connection when it is sent.
 pub(crate) struct KeptAnswer {
     pub(crate) status: u16,
@@ -131,10 +141,7 @@ impl Draft {
 
     /// The bytes of the body that it holds.
     pub(crate) fn held(&self) -> usize {
-        match &self.body {
-            KeptBody::Whole(body) => body.len(),
-            KeptBody::TooLarge(_) | KeptBody::NotRead => 0,
-        }
+        self.body.held()
     }
 
     /// The request as it ended now, still without a number.
@@ -167,10 +174,7 @@ impl KeptAnswer {
 impl KeptRequest {
     /// The bytes that it takes.
     pub(super) fn bytes(&self) -> usize {
-        let body = match &self.body {
-            KeptBody::Whole(body) => body.len(),
-            KeptBody::TooLarge(_) | KeptBody::NotRead => 0,
-        };
+        let body = self.body.held();
         let answer = self.answer.as_ref();
         let answer = answer.map_or(0, |answer| answer.body.len() + head::bytes(&answer.headers));
         let reason = self.reason.as_ref().map_or(0, String::len);

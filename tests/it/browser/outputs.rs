@@ -5,9 +5,8 @@ use std::fs;
 use fantoccini::key::Key;
 
 use super::{Browser, Viewport};
+use crate::console::actions::{ACTIONS, with_output_that_fails_once};
 use crate::harness::{Endpoint, Reply, Serve, Setup, cef, wait_until};
-
-const ACTIONS: &str = "[console]\nactions = true\n";
 
 /// A server with an output to a file.
 fn with_file() -> Serve {
@@ -29,20 +28,7 @@ fn wait_for_written(browser: &Browser, count: usize) {
 
 #[test]
 fn an_output_is_tested_and_retried_with_the_mouse() {
-    let mut requests = 0;
-    let endpoint = Endpoint::start(move |_| {
-        requests += 1;
-        match requests {
-            1 => Reply::Answer(503, "retry-after: 500\r\n", "<b>later</b>".into()),
-            _ => Reply::status(200),
-        }
-    });
-    let config = format!(
-        "[[output]]\nname = 'siem'\ntype = 'http'\nurl = '{}'\nformat = 'raw'\n\
-         batch_every = '100ms'\n{ACTIONS}",
-        endpoint.url("/in")
-    );
-    let serve = Setup::new().config(&config).arguments("--no-tls").start();
+    let (endpoint, serve) = with_output_that_fails_once();
     let Some(browser) = Browser::open(&serve.console, Viewport::Desktop) else { return };
     serve.deliver(cef(1));
     wait_until("the failure", || {

@@ -9,7 +9,7 @@ use super::{get, host, send};
 use crate::harness::{Answer, Endpoint, Reply, Serve, Setup, cef, wait_until};
 
 const TOKEN: &str = "a token of the tests";
-pub(super) const ACTIONS: &str = "[console]\nactions = true\n";
+pub(crate) const ACTIONS: &str = "[console]\nactions = true\n";
 
 fn file_output() -> String {
     "[[output]]\nname = 'siem'\ntype = 'file'\npath = 'siem.log'\nformat = 'raw'\n".to_owned()
@@ -18,6 +18,26 @@ fn file_output() -> String {
 /// A server with an output, and with actions.
 fn start() -> Serve {
     Setup::new().config(&(file_output() + ACTIONS)).arguments("--no-tls").start()
+}
+
+/// A server with actions and an output whose endpoint fails once, and then asks for a pause that no test
+/// could wait for.
+pub(crate) fn with_output_that_fails_once() -> (Endpoint, Serve) {
+    let mut requests = 0;
+    let endpoint = Endpoint::start(move |_| {
+        requests += 1;
+        match requests {
+            1 => Reply::Answer(503, "retry-after: 500\r\n", "<b>later</b>".into()),
+            _ => Reply::status(200),
+        }
+    });
+    let config = format!(
+        "[[output]]\nname = 'siem'\ntype = 'http'\nurl = '{}'\nformat = 'raw'\n\
+         batch_every = '100ms'\n{ACTIONS}",
+        endpoint.url("/in")
+    );
+    let serve = Setup::new().config(&config).arguments("--no-tls").start();
+    (endpoint, serve)
 }
 
 /// The token in the forms of a page.
@@ -250,21 +270,7 @@ fn outputs_show_their_last_request_and_their_dead_letters() {
 
 #[test]
 fn a_retry_ends_the_wait_after_a_failure() {
-    // The endpoint asks for a pause that no test could wait for.
-    let mut requests = 0;
-    let endpoint = Endpoint::start(move |_| {
-        requests += 1;
-        match requests {
-            1 => Reply::Answer(503, "retry-after: 500\r\n", String::new()),
-            _ => Reply::status(200),
-        }
-    });
-    let config = format!(
-        "[[output]]\nname = 'siem'\ntype = 'http'\nurl = '{}'\nformat = 'raw'\n\
-         batch_every = '100ms'\n{ACTIONS}",
-        endpoint.url("/in")
-    );
-    let serve = Setup::new().config(&config).arguments("--no-tls").start();
+    let (endpoint, serve) = with_output_that_fails_once();
     serve.deliver(cef(1));
     let shown = || page(&serve, "/outputs", &[]).text();
     wait_until("the failure", || shown().contains("Next attempt at"));

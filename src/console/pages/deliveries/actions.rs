@@ -11,14 +11,14 @@ use hyper::{Method, Request, StatusCode};
 
 use crate::console::Console;
 use crate::console::actions::Action;
-use crate::console::pages::done::DonePage;
+use crate::console::pages::done::{DonePage, authorization, said};
 use crate::console::pages::link::Link;
 use crate::console::pages::text::SafeText;
 use crate::console::pages::{HtmlProblem, page};
 use crate::console::problem::Problem;
 use crate::control::Task;
 use crate::konnect::test_entry;
-use crate::net::{Client, ClientOptions};
+use crate::net::ClientOptions;
 use crate::receiver::kept::{KeptBody, KeptRequest};
 
 /// The headers that are sent again.
@@ -57,26 +57,16 @@ pub(in crate::console::pages) async fn resend(
     let to = action.field("to");
     let (url, options, authorization) = console.resend_target(&request, to)?;
     let uri = url.parse().map_err(|error| Problem::internal(&error))?;
-    let client = console
-        .blocking(move || Client::new(options).map_err(|error| Problem::internal(&error)))
-        .await?;
+    let client = console.client(options).await?;
     let detail = format!("{} to {url}", request.number);
     action.record(&console, "send request again", &detail).await?;
     let again = again(&request, body.clone(), uri, authorization);
-    let (answer, took) = test_entry::send_once(&client, again).await;
-    let (is_good, said) = match answer {
-        Ok(answer) => {
-            let (status, body) = (answer.status(), String::from_utf8_lossy(answer.body()));
-            let said = format!("{url} answered {status} in {} ms: {body}", took.as_millis());
-            (status.is_success(), said)
-        }
-        Err(error) => (false, error.to_string()),
-    };
+    let (is_good, said) = said(&url, test_entry::send_once(&client, again).await);
     let done = DonePage {
         shell: console.shell("Request sent again", "/deliveries").await,
         heading: SafeText::new(&format!("Request {} was sent again", request.number)),
         is_good,
-        lines: vec![SafeText::truncated(said.trim_end(), 2000)],
+        lines: vec![said],
         sent: None,
         back: (Link::to_request(request.number), "Back to the request"),
     };
@@ -118,10 +108,7 @@ impl Console {
             let input =
                 self.inputs.iter().find(|one| Some(&one.name) == request.head.input.as_ref());
             let input = input.ok_or_else(|| Problem::not_found("the request is of no input"))?;
-            let value = input.authorization.first().map(|one| HeaderValue::from_str(one.expose()));
-            let Some(Ok(value)) = value else {
-                return Err(Problem::bad_request("the input accepts no authorization value"));
-            };
+            let value = authorization(input)?;
             let url = format!("{}{}", self.receiver.local_base, input.path);
             return Ok((url, self.receiver.client_options(), Some(value)));
         }

@@ -14,6 +14,7 @@ use super::request::{BodyView, MAX_DOWNLOAD, RequestView, decoded, hex};
 use super::{milliseconds, verdicts};
 use crate::console::Console;
 use crate::console::actions::CsrfToken;
+use crate::console::download::attachment;
 use crate::console::pages::link::Link;
 use crate::console::pages::part::{Part, parts};
 use crate::console::pages::shell::Shell;
@@ -104,7 +105,7 @@ pub(in crate::console::pages) async fn show(
     shown.shell = shown.shell.at(&Link::to_delivery(id));
     shown.describe(delivered);
     shown.entries = page.records.iter().map(EntryLine::new).collect();
-    shown.all = Some(Link::delivery(id)).filter(|_| delivered.stored > 0);
+    shown.all = Some(Link::to_entries_of(id)).filter(|_| delivered.stored > 0);
     let has = |wanted: &u64| near.iter().any(|one| one.id == *wanted);
     shown.newer = id.checked_add(1).filter(has).map(Link::to_delivery);
     shown.older = id.checked_sub(1).filter(has).map(Link::to_delivery);
@@ -176,8 +177,7 @@ pub(in crate::console::pages) async fn quarantined_body(
 
 /// The bytes as a download, which no browser shows.
 fn download(name: &str, ending: &str, body: Bytes) -> Result<Response, HtmlProblem> {
-    let name = format!("attachment; filename=\"{name}.{ending}\"");
-    let name = HeaderValue::from_str(&name).map_err(|error| Problem::internal(&error))?;
+    let name = attachment(&format!("{name}.{ending}"))?;
     let kind = HeaderValue::from_static("application/octet-stream");
     Ok(([(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, name)], body).into_response())
 }
@@ -294,7 +294,7 @@ impl EntryLine {
         let name = record.fields.get("name").map(|name| name.as_text().into_owned());
         EntryLine {
             id,
-            link: Link::entry(id),
+            link: Link::to_entry(id),
             name: match name {
                 Some(name) => SafeText::truncated(&name, 160),
                 None => SafeText::prefix(&record.raw, 160),

@@ -26,7 +26,7 @@ use crate::console::params::{MAX_LIMIT, Params};
 use crate::console::problem::Problem;
 use crate::console::receiver_info::ReceiverInfo;
 use crate::entry::Millis;
-use crate::receiver::kept::{KeptRequest, KeptRequests, OutcomeKind};
+use crate::receiver::kept::{KeptRequest, KeptRequests, Outcome};
 use crate::store::{Quarantined, Reader, Refused, StoreError, StoredDelivery};
 
 /// The choices for the number of rows: the number, its parameter, its label.
@@ -290,8 +290,8 @@ struct KeptRefused(HashMap<(String, Option<u16>), Vec<Arc<KeptRequest>>>);
 impl KeptRefused {
     fn of(kept: &KeptRequests) -> KeptRefused {
         let mut all: HashMap<_, Vec<_>> = HashMap::new();
-        for kind in [OutcomeKind::Refused, OutcomeKind::Failed] {
-            for one in kept.newest(Some(kind), MAX_LIMIT) {
+        for outcome in [Outcome::Refused, Outcome::Failed] {
+            for one in kept.newest(|one| one == outcome, MAX_LIMIT) {
                 let status = one.answer.as_ref().map(|answer| answer.status);
                 all.entry((one.head.peer.clone(), status)).or_default().push(one);
             }

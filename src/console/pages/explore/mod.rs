@@ -193,7 +193,6 @@ pub(super) async fn show(
     let (Ok(filter), Ok(range)) = (filter, range) else {
         return Ok(part.of(StatusCode::BAD_REQUEST, &shown));
     };
-    let everything = filter == Filter::All && range == TimeRange::default() && cursor.is_none();
     let wanted = Wanted {
         filter,
         range,
@@ -206,28 +205,39 @@ pub(super) async fn show(
         rows: part.includes("table"),
         counts: part.includes("counts"),
     };
-    let rows = wanted.rows;
-    let found = console.read(move |reader| wanted.read(reader)).await?;
-    let is_empty = everything && rows && found.page.records.is_empty();
-    shown.content = match is_empty {
-        true => Content::EmptyStore(FirstDelivery::new(&console.receiver)),
-        false => {
-            let keys = console.ring.all();
-            let detail = found.detail.as_ref().map(|(record, key)| {
-                let detail = Detail::new(&shown.selection, record, key.clone(), keys);
-                (record.id().unwrap_or_default(), detail)
-            });
-            let mut results = Results::new(&shown.selection, range, &found.page, cursor, detail);
-            results.counted = Counted::new(&shown.selection, range, &found.counts, &found.others);
-            let hint = |hint| HintLine::new(&shown.selection, hint);
-            results.hints = found.hints.iter().map(hint).collect();
-            Content::Results(Box::new(results))
-        }
-    };
-    Ok(part.of(StatusCode::OK, &shown))
+    let reading = Arc::clone(&console);
+    // A page may be large, so it is made on the thread of the read.
+    let answer = console.read(move |reader| {
+        shown.content = wanted.content(reader, &shown.selection, &reading)?;
+        Ok(part.of(StatusCode::OK, &shown))
+    });
+    Ok(answer.await?)
 }
 
 impl Wanted {
+    /// Reads what the page shows.
+    fn content(
+        &self,
+        reader: &Reader,
+        selection: &Selection,
+        console: &Console,
+    ) -> Result<Content, StoreError> {
+        let found = self.read(reader)?;
+        let is_everything = self.filter == Filter::All && self.range == TimeRange::default();
+        let is_first = self.rows && self.cursor.is_none();
+        if is_everything && is_first && found.page.records.is_empty() {
+            return Ok(Content::EmptyStore(FirstDelivery::new(&console.receiver)));
+        }
+        let detail = found.detail.map(|(record, key)| {
+            let detail = Detail::new(selection, &record, key, console.ring.all());
+            (record.id().unwrap_or_default(), detail)
+        });
+        let mut results = Results::new(selection, self.range, &found.page, self.cursor, detail);
+        results.counted = Counted::new(selection, self.range, &found.counts, &found.others);
+        results.hints = found.hints.iter().map(|hint| HintLine::new(selection, hint)).collect();
+        Ok(Content::Results(Box::new(results)))
+    }
+
     fn read(&self, reader: &Reader) -> Result<Found, StoreError> {
         let mut found = Found::default();
         if self.rows {

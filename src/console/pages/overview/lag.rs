@@ -99,25 +99,7 @@ fn points(lags: &[Lag], (first, last): (i64, i64), most: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn standing(name: &str, behind_since: Option<i64>) -> OutputStanding {
-        OutputStanding {
-            name: name.to_owned(),
-            configured: name != "past",
-            next_id: 1,
-            change: 0,
-            behind: behind_since.map_or(0, |_| 1234),
-            behind_since: behind_since.map(Millis::saturating),
-            rate: 0.0,
-            written: 0,
-            dead_letters: 0,
-            lost: 0,
-            failures: 0,
-            saved_at: Millis::MIN,
-            error: None,
-            failed_at: None,
-        }
-    }
+    use crate::console::lag::standing;
 
     fn lags(of: &[(i64, i64)]) -> Vec<Lag> {
         of.iter().map(|(at, behind)| Lag { at: at * 1000, behind: behind * 1000 }).collect()
