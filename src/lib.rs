@@ -20,7 +20,7 @@
 //! The other modules need the Cargo feature `app`: `store` (the only user of SQLite), `net`
 //! (sockets and TLS), `receiver` (the webhook endpoint), `keys` (the key sets), `output`
 //! (forwarding), `console` (the web pages and the JSON API), `metrics`, `control` (requests from
-//! commands to the server), `konnect` (the API of Konnect and a simulator), `settings` (readers of
+//! commands to the server), `objects` (object storage), `konnect` (the API of Konnect and a simulator), `settings` (readers of
 //! settings), `config`, `server` and `cli` (the commands). Only `cli` prints.
 //!
 //! ARCHITECTURE.md lists the invariants.
@@ -56,6 +56,8 @@ mod metrics;
 #[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod net;
+#[cfg(feature = "app")]
+mod objects;
 #[cfg(feature = "app")]
 mod output;
 #[cfg(feature = "app")]

@@ -1,0 +1,190 @@
+//! Object storage: S3 and what speaks it, Google Cloud Storage, Azure Blob, and folders of files.
+//!
+//! [`Objects`] is what the journal needs: to create an object only if its key is free, to read one,
+//! and to delete one. [`Bucket`] has that, and what the archive and backups need besides. `url` reads
+//! the place from a URL. `http` lets the crate `object_store` use the project's own HTTP client, so
+//! that there is one TLS library and one way to find proxies and certificates.
+
+mod http;
+mod url;
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+};
+
+pub(crate) use self::url::BucketUrl;
+
+/// Why an object store did not do what it was asked. After a failed `create` the object may be there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ObjectError {
+    /// The place cannot be used: the settings or the environment are wrong.
+    #[error("cannot use {url}: {why}")]
+    Place { url: String, why: String },
+    /// A call failed.
+    #[error("cannot {doing} {key:?} in the object store: {why}")]
+    Call { doing: &'static str, key: String, why: String },
+}
+
+/// What became of an object that was to be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Created {
+    /// This call created it.
+    Now,
+    /// There is an object under this key, or another call was creating one.
+    Exists,
+}
+
+/// An object store as the journal uses it. Every call is made once, without retries.
+pub(crate) trait Objects: Send + Sync + 'static {
+    /// Creates the object `key` if there is none. An error says nothing of whether it was created.
+    fn create(
+        &self,
+        key: &str,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Created, ObjectError>> + Send;
+
+    /// Reads the object `key`; `None` if there is none.
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, ObjectError>> + Send;
+
+    /// Deletes the object `key`. It is no error if there is none.
+    fn delete(&self, key: &str) -> impl Future<Output = Result<(), ObjectError>> + Send;
+}
+
+/// A place in an object store: a bucket or a folder, and a prefix. Keys are relative to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Bucket {
+    url: BucketUrl,
+    prefix: Path,
+    /// Makes every call once.
+    once: Arc<dyn ObjectStore>,
+    /// Repeats calls that failed, where that is safe.
+    retrying: Arc<dyn ObjectStore>,
+}
+
+impl Bucket {
+    /// Opens the place. Credentials and endpoints come from the environment, as the crate
+    /// `object_store` documents them: `AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`,
+    /// `GOOGLE_SERVICE_ACCOUNT`, `AZURE_STORAGE_ACCOUNT_NAME` and the others. `AWS_CA_BUNDLE` names
+    /// a PEM file with more certificates to trust. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ObjectError::Place`] if the environment lacks something or has something wrong.
+    pub(crate) fn open(url: &BucketUrl) -> Result<Bucket, ObjectError> {
+        Ok(Bucket {
+            prefix: url.prefix().clone(),
+            once: url.connect(false)?,
+            retrying: url.connect(true)?,
+            url: url.clone(),
+        })
+    }
+
+    /// The place as it was written.
+    pub(crate) fn url(&self) -> &BucketUrl {
+        &self.url
+    }
+
+    /// Writes an object that has the key for itself, whatever is there. Only for what is the same
+    /// whenever it is written.
+    pub(crate) async fn put(&self, key: &str, body: Bytes) -> Result<(), ObjectError> {
+        let done = self.retrying.put(&self.path(key), body.into()).await;
+        done.map(drop).map_err(call("write", key))
+    }
+
+    /// Reads some bytes of an object.
+    pub(crate) async fn get_range(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<Bytes, ObjectError> {
+        self.retrying.get_range(&self.path(key), range).await.map_err(call("read", key))
+    }
+
+    /// The size and the time of an object; `None` if there is none.
+    pub(crate) async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
+        match self.retrying.head(&self.path(key)).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(call("find", key)(error)),
+        }
+    }
+
+    /// The keys under a prefix, which must be whole segments of a path. The order is that of the store.
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, ObjectError> {
+        let under = self.path(prefix);
+        let relative = |mut meta: ObjectMeta| {
+            let parts = self.prefix.parts().count();
+            meta.location = meta.location.parts().skip(parts).collect();
+            meta
+        };
+        let listed = self.retrying.list(Some(&under)).map_ok(relative);
+        listed.boxed().try_collect().await.map_err(call("list", prefix))
+    }
+
+    fn path(&self, key: &str) -> Path {
+        self.prefix.parts().chain(Path::from(key).parts()).collect()
+    }
+}
+
+impl Objects for Bucket {
+    async fn create(&self, key: &str, body: Bytes) -> Result<Created, ObjectError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.once.put_opts(&self.path(key), PutPayload::from(body), options).await {
+            Ok(_) => Ok(Created::Now),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Created::Exists),
+            Err(error) => Err(call("create", key)(error)),
+        }
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
+        let read = match self.once.get(&self.path(key)).await {
+            Ok(found) => found.bytes().await.map(Some),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        };
+        read.map_err(call("read", key))
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        match self.retrying.delete(&self.path(key)).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(call("delete", key)(error)),
+        }
+    }
+}
+
+fn call(doing: &'static str, key: &str) -> impl FnOnce(Error) -> ObjectError {
+    move |error| ObjectError::Call { doing, key: key.to_owned(), why: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_is_an_object_store() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}/a/b", folder.path().display()).parse().unwrap();
+        let bucket = Bucket::open(&url).unwrap();
+        assert_eq!(bucket.get("x/1").await.unwrap(), None);
+        assert_eq!(bucket.create("x/1", "one".into()).await.unwrap(), Created::Now);
+        assert_eq!(bucket.create("x/1", "two".into()).await.unwrap(), Created::Exists);
+        assert_eq!(bucket.get("x/1").await.unwrap(), Some("one".into()));
+        assert_eq!(bucket.get_range("x/1", 1..3).await.unwrap(), "ne");
+        assert_eq!(bucket.head("x/1").await.unwrap().map(|meta| meta.size), Some(3));
+        let listed = bucket.list("x").await.unwrap();
+        assert_eq!(listed[0].location.as_ref(), "x/1");
+        bucket.put("x/1", "three".into()).await.unwrap();
+        assert_eq!(bucket.get("x/1").await.unwrap(), Some("three".into()));
+        bucket.delete("x/1").await.unwrap();
+        bucket.delete("x/1").await.unwrap();
+        assert_eq!(bucket.head("x/1").await.unwrap(), None);
+        assert!(folder.path().join("a/b/x").is_dir());
+    }
+}
