@@ -11,6 +11,7 @@
 
 mod console;
 mod input;
+mod journal;
 mod keys;
 mod konnect;
 mod listen;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 
 pub(crate) use console::Console;
 pub(crate) use input::{AUTHORIZATION_VARIABLE, Authorization, Input, ResponseProfile};
+pub(crate) use journal::{Archive, Journal};
 pub(crate) use keys::{KeySource, Keys, Region};
 pub(crate) use konnect::{BaseUrl, Konnect};
 pub(crate) use listen::listen_address;
@@ -50,7 +52,7 @@ pub(crate) const DATA_DIR_VARIABLE: &str = "VIDIMUS_DATA_DIR";
 
 /// The tables of the file and their keys.
 fn tables() -> Vec<Table> {
-    let tables: [(_, &[&[_]]); 13] = [
+    let tables: [(_, &[&[_]]); 15] = [
         ("", &[DataDirKey::KEYS]),
         ("receiver", &[Receiver::KEYS]),
         ("receiver.tls", &[TlsKeys::KEYS, PairKeys::KEYS]),
@@ -62,6 +64,8 @@ fn tables() -> Vec<Table> {
         ("console.tls", &[TlsKeys::KEYS, PairKeys::KEYS]),
         ("output", &[&output::keys()]),
         ("source", &[FetchedSource::KEYS]),
+        ("journal", &[Journal::KEYS]),
+        ("archive", &[Archive::KEYS]),
         ("konnect", &[Konnect::KEYS]),
         ("log", &[Log::KEYS]),
     ];
@@ -93,6 +97,10 @@ pub(crate) struct Config {
     pub outputs: Vec<Output>,
     /// What is fetched.
     pub sources: Vec<FetchedSource>,
+    /// The journal that receivers write and stores read.
+    pub journal: Journal,
+    /// The archive of sealed segments.
+    pub archive: Archive,
     /// How to reach Konnect's API.
     pub konnect: Konnect,
     pub log: Log,
@@ -150,7 +158,8 @@ impl Config {
         let section = &top.table("console")?;
         let console = Console::resolve(flags, section, &receiver.tls, &mut warnings)?;
         let inputs = inputs.inputs(&mut warnings)?;
-        let sources = source::sources(top, &inputs)?;
+        let journal = Journal::read(&top.table("journal")?)?;
+        let sources = source::sources(top, &inputs, &journal)?;
         let konnect = Konnect::read(&top.table("konnect")?)?;
         Ok(Config {
             data_dir: resolve_data_dir(flags, env, top)?,
@@ -161,6 +170,8 @@ impl Config {
             console,
             outputs: output::outputs(top, &mut warnings)?,
             sources,
+            journal,
+            archive: Archive::read(&top.table("archive")?)?,
             konnect,
             log: Log::read(&top.table("log")?)?,
             warnings,
@@ -178,6 +189,8 @@ impl Config {
             ("[store]", self.store == other.store),
             ("[console]", self.console == other.console),
             ("[[source]]", self.sources == other.sources),
+            ("[journal]", self.journal == other.journal),
+            ("[archive]", self.archive == other.archive),
             ("[konnect]", self.sources.is_empty() || self.konnect == other.konnect),
             ("[log]", self.log == other.log),
         ];
@@ -215,6 +228,16 @@ pub(crate) fn keys(flags: &Flags) -> Result<Keys, ConfigError> {
 /// The section `[log]` alone, for what is logged before the rest is read.
 pub(crate) fn log(flags: &Flags) -> Result<Log, ConfigError> {
     part(flags, |top| Log::read(&top.table("log")?))
+}
+
+/// The section `[journal]` alone, for commands that look after the journal: no secret is read.
+pub(crate) fn journal(flags: &Flags) -> Result<Journal, ConfigError> {
+    part(flags, |top| Journal::read(&top.table("journal")?))
+}
+
+/// The section `[archive]` alone, for commands that read the archive: no secret is read.
+pub(crate) fn archive(flags: &Flags) -> Result<Archive, ConfigError> {
+    part(flags, |top| Archive::read(&top.table("archive")?))
 }
 
 /// The section `[konnect]` alone, for commands that work with Konnect: no secret is read.

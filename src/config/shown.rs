@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::receiver::Tls;
 use super::{
-    Authorization, Config, Console, FetchedSource, Input, Keys, Konnect, Log, Receiver, Store,
+    Archive, Authorization, Config, Console, FetchedSource, Input, Journal, Keys, Konnect, Log,
+    Receiver, Store,
 };
 use crate::net::PairFiles;
 use crate::settings::units::{show_duration, show_size};
@@ -17,7 +18,7 @@ impl Config {
     /// The settings in effect as TOML. Keys without a value are left out.
     pub(crate) fn shown(&self) -> String {
         let Config { data_dir, receiver, inputs, keys, store, console, sources, .. } = self;
-        let Config { konnect, log, .. } = self;
+        let Config { journal, archive, konnect, log, .. } = self;
         let mut shown = Shown::default();
         shown.text("data_dir", data_dir.display());
         shown.receiver(receiver);
@@ -26,6 +27,8 @@ impl Config {
         shown.store(store);
         shown.console(console);
         sources.iter().for_each(|source| shown.source(source));
+        shown.journal(journal);
+        shown.archive(archive);
         shown.konnect(konnect);
         let Log { level } = log;
         shown.table("[log]");
@@ -177,6 +180,27 @@ impl Shown {
         self.duration("interval", *interval);
         self.duration("delay", *delay);
         self.optional_text("since", since.map(show_duration));
+    }
+
+    fn journal(&mut self, journal: &Journal) {
+        let Journal { url, key_file, max_wait, max_size, put_timeout, .. } = journal;
+        let Journal { poll_interval, seal_after, .. } = journal;
+        self.table("[journal]");
+        self.optional_text("url", url.as_ref());
+        self.optional_text("key_file", key_file.as_ref().map(|path| path.display()));
+        self.duration("max_wait", *max_wait);
+        self.size("max_size", *max_size);
+        self.duration("put_timeout", *put_timeout);
+        self.duration("poll_interval", *poll_interval);
+        self.duration("seal_after", *seal_after);
+    }
+
+    fn archive(&mut self, archive: &Archive) {
+        let Archive { url, max_delay, retention_needs_archive } = archive;
+        self.table("[archive]");
+        self.optional_text("url", url.as_ref());
+        self.duration("max_delay", *max_delay);
+        self.bare("retention_needs_archive", retention_needs_archive);
     }
 
     fn konnect(&mut self, konnect: &Konnect) {

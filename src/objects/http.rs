@@ -11,46 +11,33 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 
+use super::MAX_OBJECT;
 use crate::net::{self, ClientError, TlsError};
 
 /// The time for a call. The journal has shorter ones of its own.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest response, in bytes. A file of the archive is read in parts that are smaller.
-const MAX_RESPONSE: usize = 256 << 20;
-
-/// Makes the clients of a store: one for https, and one that may use plain http. The stores themselves
-/// use the second if the environment allows it (`AWS_ALLOW_HTTP`), and to fetch credentials from the
-/// machine that they run on.
+/// Gives a store its client. Plain http is for stores if the environment allows it (`AWS_ALLOW_HTTP`), and
+/// for credentials, which come from the machine that the program runs on.
 #[derive(Clone, Debug)]
-pub(super) struct Connector {
-    https: net::Client,
-    http: net::Client,
-}
+pub(super) struct Connector(net::Client);
 
 impl Connector {
     /// Trusts the certificates in the file that `AWS_CA_BUNDLE` names, beside those of the system.
     pub(super) fn from_env() -> Result<Connector, TlsError> {
-        let options = |allow_plain_http| net::ClientOptions {
-            ca_file: std::env::var_os("AWS_CA_BUNDLE").map(Into::into),
-            allow_plain_http,
-            ..net::ClientOptions::default()
-        };
-        Ok(Connector {
-            https: net::Client::new(options(false))?,
-            http: net::Client::new(options(true))?,
-        })
+        let ca_file = std::env::var_os("AWS_CA_BUNDLE").map(Into::into);
+        let options = net::ClientOptions { ca_file, ..net::ClientOptions::default() };
+        Ok(Connector(net::Client::new(options)?))
     }
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let allowed = options.get_config_value(&ClientConfigKey::AllowHttp);
-        let client = match allowed.as_deref() {
-            Some("true") => self.http.clone(),
-            _ => self.https.clone(),
-        };
-        Ok(HttpClient::new(Service(client)))
+        Ok(HttpClient::new(Service(match allowed.as_deref() {
+            Some("true") => self.0.allowing_plain_http(),
+            _ => self.0.clone(),
+        })))
     }
 }
 
@@ -66,7 +53,7 @@ impl HttpService for Service {
             None => body.collect().await?.to_bytes(),
         };
         let request = hyper::Request::from_parts(head, Full::<Bytes>::new(body));
-        let response = self.0.send(request, MAX_RESPONSE, TIMEOUT).await.map_err(failed)?;
+        let response = self.0.send(request, MAX_OBJECT, TIMEOUT).await.map_err(failed)?;
         Ok(response.map(HttpResponseBody::from))
     }
 }

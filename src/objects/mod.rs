@@ -21,6 +21,10 @@ use object_store::{
 
 pub(crate) use self::url::BucketUrl;
 
+/// The largest object that is read whole, in bytes. A file of the archive may be larger: it is read in
+/// parts.
+pub(crate) const MAX_OBJECT: usize = 256 << 20;
+
 /// Why an object store did not do what it was asked. After a failed `create` the object may be there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ObjectError {
@@ -77,12 +81,8 @@ impl Bucket {
     /// # Errors
     /// [`ObjectError::Place`] if the environment lacks something or has something wrong.
     pub(crate) fn open(url: &BucketUrl) -> Result<Bucket, ObjectError> {
-        Ok(Bucket {
-            prefix: url.prefix().clone(),
-            once: url.connect(false)?,
-            retrying: url.connect(true)?,
-            url: url.clone(),
-        })
+        let [once, retrying] = url.connect()?;
+        Ok(Bucket { url: url.clone(), prefix: url.prefix().clone(), once, retrying })
     }
 
     /// The place as it was written.
@@ -144,6 +144,11 @@ impl Objects for Bucket {
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
         let read = match self.once.get(&self.path(key)).await {
+            Ok(found) if found.meta.size > MAX_OBJECT as u64 => {
+                let why =
+                    format!("it has {} bytes, expected at most {MAX_OBJECT}", found.meta.size);
+                return Err(ObjectError::Call { doing: "read", key: key.to_owned(), why });
+            }
             Ok(found) => found.bytes().await.map(Some),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),

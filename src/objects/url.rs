@@ -1,7 +1,7 @@
 //! The URL of a place in an object store.
 
+use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -54,7 +54,10 @@ impl FromStr for BucketUrl {
         let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
         let (_, scheme) = *Scheme::ALL.iter().find(|(word, _)| *word == scheme).ok_or_else(bad)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if rest.contains(['?', '#']) || bucket.is_empty() != (scheme == Scheme::File) {
+        if rest.contains(['?', '#'])
+            || prefix.starts_with('/')
+            || bucket.is_empty() != (scheme == Scheme::File)
+        {
             return Err(bad());
         }
         let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|_| bad())?;
@@ -85,43 +88,57 @@ impl BucketUrl {
         &self.prefix
     }
 
-    /// A client for the whole store. `retry` repeats calls that failed.
-    pub(super) fn connect(&self, retry: bool) -> Result<Arc<dyn ObjectStore>, ObjectError> {
-        let mut retries = RetryConfig::default();
-        if !retry {
-            retries.max_retries = 0;
-        }
+    /// Two clients for the whole store: one makes every call once, and one repeats calls that failed,
+    /// where that is safe.
+    pub(super) fn connect(&self) -> Result<[Arc<dyn ObjectStore>; 2], ObjectError> {
         let place = |why: String| ObjectError::Place { url: self.to_string(), why };
+        if self.scheme == Scheme::File {
+            let store = self.folder().map_err(|error| place(error.to_string()))?;
+            return Ok([Arc::clone(&store), store]);
+        }
         let connector = Connector::from_env().map_err(|error| place(error.to_string()))?;
-        let store: Result<Arc<dyn ObjectStore>, _> = match self.scheme {
-            Scheme::S3 => AmazonS3Builder::from_env()
-                .with_bucket_name(&self.bucket)
-                .with_conditional_put(S3ConditionalPut::ETagMatch)
-                .with_retry(retries)
-                .with_http_connector(connector)
-                .build()
-                .map(|store| Arc::new(store) as _),
-            Scheme::Google => GoogleCloudStorageBuilder::from_env()
-                .with_bucket_name(&self.bucket)
-                .with_retry(retries)
-                .with_http_connector(connector)
-                .build()
-                .map(|store| Arc::new(store) as _),
-            Scheme::Azure => MicrosoftAzureBuilder::from_env()
-                .with_container_name(&self.bucket)
-                .with_retry(retries)
-                .with_http_connector(connector)
-                .build()
-                .map(|store| Arc::new(store) as _),
-            Scheme::File => {
-                let folder = PathBuf::from(format!("/{}", self.prefix));
-                std::fs::create_dir_all(&folder).map_err(|error| place(error.to_string()))?;
-                // The prefix is in every path already.
-                LocalFileSystem::new_with_prefix("/")
-                    .map(|store| Arc::new(store.with_fsync(true)) as _)
-            }
-        };
-        store.map_err(|error| place(error.to_string()))
+        let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let client =
+            |retries| self.client(&connector, retries).map_err(|error| place(error.to_string()));
+        Ok([client(once)?, client(RetryConfig::default())?])
+    }
+
+    fn folder(&self) -> Result<Arc<dyn ObjectStore>, Box<dyn Error>> {
+        std::fs::create_dir_all(format!("/{}", self.prefix))?;
+        // The prefix is in every path already.
+        Ok(Arc::new(LocalFileSystem::new_with_prefix("/")?.with_fsync(true)))
+    }
+
+    fn client(
+        &self,
+        connector: &Connector,
+        retries: RetryConfig,
+    ) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let (bucket, connector) = (&self.bucket, connector.clone());
+        Ok(match self.scheme {
+            Scheme::Google => Arc::new(
+                GoogleCloudStorageBuilder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_retry(retries)
+                    .with_http_connector(connector)
+                    .build()?,
+            ),
+            Scheme::Azure => Arc::new(
+                MicrosoftAzureBuilder::from_env()
+                    .with_container_name(bucket)
+                    .with_retry(retries)
+                    .with_http_connector(connector)
+                    .build()?,
+            ),
+            Scheme::S3 | Scheme::File => Arc::new(
+                AmazonS3Builder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_conditional_put(S3ConditionalPut::ETagMatch)
+                    .with_retry(retries)
+                    .with_http_connector(connector)
+                    .build()?,
+            ),
+        })
     }
 }
 

@@ -329,19 +329,18 @@ fn sources(
 ) -> Result<Vec<KonnectPull>, StartError> {
     let Some(client) = client else { return Ok(Vec::new()) };
     let caps = receiver_limits(config).lines;
-    let source = |source: &config::FetchedSource| match source.r#type {
-        SourceType::KonnectPull => {
-            let settings = source::Settings {
-                name: source.name.clone(),
-                interval: source.interval,
-                delay: source.delay,
-                // What is older would be deleted again.
-                since: source.since.or(config.store.retention_age),
-            };
-            KonnectPull::new(settings, client.clone(), Arc::clone(store), directory, caps)
-        }
+    let pulls = config.sources.iter().filter(|source| source.r#type == SourceType::KonnectPull);
+    let source = |source: &config::FetchedSource| {
+        let settings = source::Settings {
+            name: source.name.clone(),
+            interval: source.interval,
+            delay: source.delay,
+            // What is older would be deleted again.
+            since: source.since.or(config.store.retention_age),
+        };
+        KonnectPull::new(settings, client.clone(), Arc::clone(store), directory, caps)
     };
-    Ok(config.sources.iter().map(source).collect::<Result<_, _>>()?)
+    Ok(pulls.map(source).collect::<Result<_, _>>()?)
 }
 
 /// Performs the tasks of commands.

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::{Exit, Failure};
 use super::logging::{self, Style, Verbosity};
 use super::terminal::{StandardOutput, stderr_is_terminal, tell};
-use crate::config::{self, Config, Flags, Region, listen_address};
+use crate::config::{self, Config, Flags, Region, SourceType, listen_address};
 use crate::konnect::client::{Client, Hosts};
 use crate::net::{self, Shutdown, Trigger, activation_socket, shutdown};
 use crate::output::MakeStdout;
@@ -195,7 +195,7 @@ pub(super) fn source_client(
     env: &dyn Fn(&str) -> Option<String>,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Client>, Failure> {
-    if config.sources.is_empty() {
+    if config.sources.iter().all(|source| source.r#type != SourceType::KonnectPull) {
         return Ok(None);
     }
     let settings = &config.konnect;

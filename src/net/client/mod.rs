@@ -90,6 +90,11 @@ impl Client {
         Ok(Client { inner, allows_plain_http: options.insecure || options.allow_plain_http })
     }
 
+    /// The same client, for plain HTTP to any address too.
+    pub fn allowing_plain_http(&self) -> Client {
+        Client { allows_plain_http: true, ..self.clone() }
+    }
+
     /// Fetches the document at `url`, of at most `max` bytes, within `timeout`. The status must be 200.
     ///
     /// At most three redirections are followed, and none from https to http.
