@@ -25,6 +25,7 @@ mod man;
 mod output;
 mod print;
 mod query;
+mod receive;
 mod send;
 mod serve;
 mod simulate;
@@ -61,6 +62,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Receive(receive::Receive),
     Verify(verify::Verify),
     Query(query::Query),
     Tail(tail::Tail),
@@ -101,12 +103,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> {
     colour::choose(color);
-    if !matches!(command, Command::Serve(_) | Command::Simulate(_)) {
+    if !matches!(command, Command::Serve(_) | Command::Receive(_) | Command::Simulate(_)) {
         logging::start(verbosity, None, "warn", logging::Style::Text)?;
     }
     match command {
         // These commands start logging themselves.
         Command::Serve(serve) => serve.run(verbosity),
+        Command::Receive(receive) => receive.run(verbosity),
         Command::Simulate(simulate) => simulate.run(verbosity),
         Command::Verify(verify) => verify.run(),
         Command::Query(query) => query.run(),

@@ -21,8 +21,8 @@ settings! {
         pub max_wait: Duration = or(Duration::from_millis(250), duration(MILLISECOND));
         /// The size of the waiting deliveries at which an object is written.
         pub max_size: u64 = or(8 * MIB, size(64 * KIB..=256 * MIB));
-        /// How long a delivery may take from its receipt until it is in the journal, before it is
-        /// answered 500.
+        /// How long a delivery that was read may wait until it is in the journal, before it is answered
+        /// 500.
         pub put_timeout: Duration = or(8 * SECOND, duration(MILLISECOND));
         /// How often a store asks for new objects.
         pub poll_interval: Duration = or(SECOND, duration(MILLISECOND));

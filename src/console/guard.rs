@@ -23,8 +23,8 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 
 use super::problem::Problem;
+use super::problem_response;
 use super::throttle::{Attempt, Throttle};
-use super::{Console, problem_response};
 use crate::net::{Admission, Peer};
 use crate::settings::Secret;
 
@@ -195,12 +195,12 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 
 /// Middleware that checks every request and adds the headers.
 pub(super) async fn check(
-    State(console): State<Arc<Console>>,
+    State(guard): State<Arc<Guard>>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
-    let mut answer = authorize(&console.guard, &peer, request, next).await;
+    let mut answer = authorize(&guard, &peer, request, next).await;
     for (name, value) in SECURITY_HEADERS {
         answer.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }

@@ -6,7 +6,7 @@
 //! - [`actions`]: the check of a request that acts, and its record.
 //! - `compress`: gzip.
 //! - [`params`]: the query parameters. [`problem`]: errors.
-//! - [`health`]: health, readiness and metrics.
+//! - [`health`]: health, readiness and metrics. [`bare`]: the same, of a process without a store.
 //! - [`api`]: the JSON API. [`pages`]: the web pages.
 //! - [`raw`]: downloads of raw lines. `download`: downloads of files.
 //! - [`lag`]: samples of the outputs' lag.
@@ -18,6 +18,7 @@
 
 pub(crate) mod actions;
 mod api;
+pub(crate) mod bare;
 mod compress;
 mod download;
 pub(crate) mod guard;
@@ -73,7 +74,7 @@ pub(crate) struct Console {
     inputs: Vec<Arc<InputEndpoint>>,
     tls: Option<Arc<ServerTls>>,
     actions: Actions,
-    guard: Guard,
+    guard: Arc<Guard>,
     /// Ends the streams.
     shutdown: Shutdown,
     query_pool: ReadPool,
@@ -121,7 +122,7 @@ impl Console {
             inputs,
             tls,
             actions,
-            guard,
+            guard: Arc::new(guard),
             shutdown,
             health_line: KeptHealth::default(),
             lag: LagSamples::default(),
@@ -131,7 +132,7 @@ impl Console {
 
     /// The routes of the console.
     pub(crate) fn router(self: &Arc<Console>) -> Router {
-        let guard = axum::middleware::from_fn_with_state(Arc::clone(self), guard::check);
+        let guard = axum::middleware::from_fn_with_state(Arc::clone(&self.guard), guard::check);
         Router::new()
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))

@@ -14,6 +14,7 @@ use crate::receiver::ReceiverLimits;
 use crate::receiver::body::{Codings, decode};
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::fault::{FaultError, PlannedFault};
+use crate::receiver::storing::StoreSink;
 use crate::store::{Appended, Delivery, Judge, Quarantined, Store, StoreError, StoredBatch};
 
 /// Why a task failed.
@@ -28,8 +29,9 @@ pub(crate) enum TaskError {
 /// Performs a task in a running `serve`, when the one before has ended: a body that is retried twice at
 /// once would be stored twice.
 pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, TaskError> {
-    let Deliverer { store, ring, limits, faults, .. } = deliverer;
-    let _turn = deliverer.task.lock().unwrap_or_else(PoisonError::into_inner);
+    let Deliverer { sink: StoreSink { store, ring, task: turn, .. }, limits, faults, .. } =
+        deliverer;
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(match task {
         Task::Seal {} => seal(store)?,
         Task::Reseal { after } => {

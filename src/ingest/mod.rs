@@ -343,6 +343,36 @@ pub struct Caps {
 #[error("the body has more than {0} lines")]
 pub struct TooManyLines(pub usize);
 
+/// How many lines a body has. Their signatures are not checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineCounts {
+    /// Lines that are not blank.
+    pub received: u64,
+    /// Those of them that cannot be entries, by the rules of [`Batch`]. It also finds lines whose
+    /// signed payload has another format ([`Malformed::OtherFormat`]), which only a key shows.
+    pub malformed: u64,
+}
+
+impl LineCounts {
+    /// Counts the lines of a body.
+    ///
+    /// # Errors
+    /// When there are more than the caps allow.
+    pub fn of(body: &[u8], caps: Caps) -> Result<LineCounts, TooManyLines> {
+        let mut counts = LineCounts::default();
+        for range in lines(body) {
+            counts.received += 1;
+            if counts.received > caps.max_lines as u64 {
+                return Err(TooManyLines(caps.max_lines));
+            }
+            let is_entry =
+                body.get(range).is_some_and(|line| Layout::of(line, caps.max_line).is_ok());
+            counts.malformed += u64::from(!is_entry);
+        }
+        Ok(counts)
+    }
+}
+
 /// The maximum number of lines whose signatures are verified in one batch. The more, the less each
 /// costs, and the longer the other threads may wait for the last one.
 const MOST: usize = 256;

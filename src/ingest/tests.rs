@@ -32,6 +32,25 @@ fn every_line_is_an_entry_as_it_came() {
 }
 
 #[test]
+fn lines_are_counted_as_a_batch_counts_them() {
+    let check = |body: &'static str| {
+        let batch = batch(body);
+        let is_malformed = |verdict: &&Verdict| matches!(verdict, Verdict::Malformed(_));
+        let malformed = batch.verdicts().filter(is_malformed).count() as u64;
+        let expected = LineCounts { received: batch.len() as u64, malformed };
+        assert_eq!(LineCounts::of(body.as_bytes(), CAPS).unwrap(), expected, "{body}");
+    };
+    check("");
+    check("\n\r\n");
+    check("{}\nhello\r\n\nCEF:0|a|b|c|d|Ingress|5|rt=7 x=1");
+    check("{\"a\":1\n{} x\nCEF:0|a\n{\"event\":{}}");
+    check("{\"a\":\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"}");
+    let malformed = LineCounts::of(b"\xff\n{}", CAPS).unwrap();
+    assert_eq!(malformed, LineCounts { received: 2, malformed: 1 });
+    assert_eq!(LineCounts::of(b"1\n2\n3\n4\n5", CAPS).unwrap_err().0, 4);
+}
+
+#[test]
 fn the_caps_hold() {
     let long = format!("{{\"a\":\"{}\"}}", "x".repeat(50));
     let batch = Batch::new(long.into(), &KeySet::default(), CAPS, &SEED).unwrap();

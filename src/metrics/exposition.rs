@@ -9,25 +9,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Labels, Metrics, gauge_value, labels, with_unit};
+use super::{Labels, Metrics, ReceiverSources, gauge_value, labels, with_unit};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::keys::KeyRing;
-use crate::net::{MemoryBudget, OpenConnections, ServerTls};
 use crate::store::{Health, OutputStanding, Reader, State, StoreError};
 
 /// The media type of the exposition.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-type Seconds = Gauge<f64, AtomicU64>;
-
 /// The gauges, set for each request.
 #[derive(Debug)]
 pub(super) struct Gauges {
-    in_flight: Gauge,
-    in_flight_limit: Gauge,
-    connections: Family<Labels, Gauge>,
-    certificate_expiry: Family<Labels, Seconds>,
     keys: Gauge,
     segments: Family<Labels, Gauge>,
     store_bytes: Gauge,
@@ -43,29 +36,18 @@ impl Gauges {
             with_unit(registry, name, help, Unit::Bytes, Gauge::default())
         };
         let gauges = Gauges {
-            in_flight: bytes("in_flight", "Size of the bodies in memory that are not stored yet"),
-            in_flight_limit: bytes("in_flight_limit", "Limit on the size of the bodies in memory"),
             store_bytes: bytes("store", "Size of the segments and the catalog on the disk"),
             free_bytes: bytes(
                 "store_free",
                 "Space on the file system of the store that is free for this process",
             ),
-            connections: Family::default(),
-            certificate_expiry: Family::default(),
             keys: Gauge::default(),
             segments: Family::default(),
             writable: Gauge::default(),
             missing_ids: Gauge::default(),
             outputs: OutputGauges::register(registry),
         };
-        let Gauges { connections, certificate_expiry, keys, segments, writable, .. } = &gauges;
-        registry.register("connections", "Open connections, by listener", connections.clone());
-        registry.register_with_unit(
-            "tls_certificate_expiry_timestamp",
-            "When the certificate expires, since the epoch, by listener",
-            Unit::Seconds,
-            certificate_expiry.clone(),
-        );
+        let Gauges { keys, segments, writable, .. } = &gauges;
         registry.register("keys", "Keys that verify new entries", keys.clone());
         registry.register("store_segments", "Segments of the store, by state", segments.clone());
         registry.register(
@@ -85,10 +67,7 @@ impl Gauges {
 /// Where the gauges are read from.
 #[derive(Debug)]
 pub(crate) struct GaugeSources {
-    /// The memory for bodies.
-    pub(crate) budget: MemoryBudget,
-    /// The name of each listener, its connections and its certificate.
-    pub(crate) listeners: Vec<(&'static str, OpenConnections, Option<Arc<ServerTls>>)>,
+    pub(crate) receiver: ReceiverSources,
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) health: Arc<Health>,
 }
@@ -129,16 +108,7 @@ impl Exposition {
     /// When the store cannot be read.
     pub(crate) fn text(&self, reader: &Reader) -> Result<String, StoreError> {
         let (gauges, sources) = (&self.metrics.gauges, &self.sources);
-        let budget = &sources.budget;
-        gauges.in_flight.set(gauge_value(budget.total().saturating_sub(budget.available()) as u64));
-        gauges.in_flight_limit.set(gauge_value(budget.total() as u64));
-        for (listener, connections, tls) in &sources.listeners {
-            let labels = labels([("listener", listener)]);
-            gauges.connections.get_or_create(&labels).set(gauge_value(connections.count() as u64));
-            if let Some(expires_at) = tls.as_ref().and_then(|tls| tls.expires_at()) {
-                gauges.certificate_expiry.get_or_create(&labels).set(expires_at as f64);
-            }
-        }
+        self.metrics.receiving.set(&sources.receiver);
         gauges.keys.set(gauge_value(sources.ring.len() as u64));
         gauges.writable.set(i64::from(sources.health.trouble().is_none()));
         let usage = reader.usage()?;

@@ -6,12 +6,16 @@
 //!
 //! The values of labels come from the configuration or from fixed lists. Nothing that a sender chooses
 //! creates a time series. Other modules do not know Prometheus: `observers` implements their observers,
-//! and [`exposition`] reads the gauges when the metrics are requested.
+//! and [`exposition`] reads the gauges when the metrics are requested. `receiving` has what every
+//! receiver counts, and `receive` the metrics of a receiver without a store.
 
 pub(crate) mod exposition;
 mod observers;
+mod receive;
+mod receiving;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -22,22 +26,14 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 pub(crate) use exposition::{Exposition, GaugeSources};
 pub(crate) use observers::{CountingDeliveryObserver, CountingListenerObserver};
+pub(crate) use receive::ReceiveMetrics;
+pub(crate) use receiving::{ReceiverSources, Receiving};
 
 use crate::entry::{Format, Kind, VerdictName};
-use crate::net::ConnectionRefusal;
 use crate::store::observer::Class;
 
 /// The labels of a time series.
 type Labels = Vec<(&'static str, String)>;
-
-/// The statuses of deliveries. `closed` is a connection that was closed instead of a response.
-const DELIVERY_STATUSES: [&str; 7] = ["200", "400", "413", "415", "429", "500", "closed"];
-
-/// The names of the listeners.
-const LISTENERS: [&str; 2] = ["receiver", "console"];
-
-/// The statuses of refused requests.
-const REFUSED_STATUSES: [&str; 3] = ["401", "404", "405"];
 
 /// The upper bounds of the buckets for durations, in seconds: from a fast disk to a time-out.
 const SECONDS: [f64; 12] =
@@ -51,12 +47,9 @@ const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.
 pub(crate) struct Metrics {
     registry: Registry,
     inputs: HashMap<String, InputCounters>,
-    deliveries: Family<Labels, Counter>,
+    receiving: Arc<Receiving>,
     entries: Family<Labels, Counter>,
     not_tried: Counter,
-    refused: Family<Labels, Counter>,
-    connections_refused: Family<Labels, Counter>,
-    handshakes_failed: Family<Labels, Counter>,
     refreshes: Family<Labels, Counter>,
     delivery_seconds: Histogram,
     commit_seconds: Histogram,
@@ -81,17 +74,7 @@ impl Metrics {
     pub(crate) fn new(inputs: &[&str], sources: &[String]) -> Metrics {
         let mut registry = Registry::with_prefix("vidimus");
         let all = &mut registry;
-        all.register(
-            "build",
-            "Version of the program",
-            Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
-        );
-        let deliveries = family(
-            all,
-            "deliveries",
-            "Authorized deliveries, by input and by status of the answer; closed is a \
-             connection closed without an answer",
-        );
+        let receiving = Receiving::register(all, inputs);
         let entries =
             family(all, "entries", "New entries stored, by format, kind and verdict on receipt");
         let not_tried = Counter::default();
@@ -101,18 +84,6 @@ impl Metrics {
              delivery failed",
             not_tried.clone(),
         );
-        let refused = family(
-            all,
-            "requests_refused",
-            "Requests to the receiver refused before their body was read, by status",
-        );
-        let connections_refused = family(
-            all,
-            "connections_refused",
-            "Connections refused before a request, by listener and reason",
-        );
-        let handshakes_failed =
-            family(all, "tls_handshake_failures", "TLS handshakes that failed, by listener");
         let refreshes =
             family(all, "key_refreshes", "Reads of the key sources, by source and outcome");
         let by_input = InputFamilies::register(all);
@@ -142,20 +113,6 @@ impl Metrics {
         );
         let gauges = exposition::Gauges::register(all);
 
-        for input in inputs {
-            for status in DELIVERY_STATUSES {
-                create_series(&deliveries, [("input", input), ("status", status)]);
-            }
-        }
-        for status in REFUSED_STATUSES {
-            create_series(&refused, [("status", status)]);
-        }
-        for listener in LISTENERS {
-            create_series(&handshakes_failed, [("listener", listener)]);
-            for reason in ConnectionRefusal::REASONS {
-                create_series(&connections_refused, [("listener", listener), ("reason", reason)]);
-            }
-        }
         for class in all_classes() {
             let _ = entries.get_or_create(&labels_of(class));
         }
@@ -166,17 +123,14 @@ impl Metrics {
         }
         let inputs = inputs
             .iter()
-            .map(|input| ((*input).to_owned(), by_input.counters(input, &deliveries)))
+            .map(|input| ((*input).to_owned(), by_input.counters(input, &receiving.deliveries)))
             .collect();
         Metrics {
             registry,
             inputs,
-            deliveries,
+            receiving: Arc::new(receiving),
             entries,
             not_tried,
-            refused,
-            connections_refused,
-            handshakes_failed,
             refreshes,
             delivery_seconds,
             commit_seconds,
@@ -184,6 +138,11 @@ impl Metrics {
             commit_failures,
             gauges,
         }
+    }
+
+    /// What every receiver counts.
+    pub(crate) fn receiving(&self) -> &Arc<Receiving> {
+        &self.receiving
     }
 }
 
@@ -228,6 +187,15 @@ impl InputFamilies {
             last_entry: self.last_entry.get_or_create_owned(&name),
         }
     }
+}
+
+/// Registers the version of the program.
+fn register_build(registry: &mut Registry) {
+    registry.register(
+        "build",
+        "Version of the program",
+        Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]),
+    );
 }
 
 fn family(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter> {

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Metrics, labels, labels_of};
+use super::{Metrics, Receiving, labels, labels_of};
 use crate::keys::RefreshObserver;
 use crate::net::{ConnectionRefusal, ListenerObserver};
 use crate::receiver::DeliveryObserver;
+use crate::receiver::journal::Journaled;
 use crate::store::{Refused, StoreObserver, StoredBatch};
 
 impl Metrics {
@@ -49,37 +50,54 @@ impl RefreshObserver for Metrics {
     }
 }
 
+impl DeliveryObserver for Metrics {
+    fn stored(&self, stored: &StoredBatch) {
+        self.count(stored);
+    }
+
+    /// A store reads the journal, and does not write it.
+    fn journaled(&self, _: &Journaled) {}
+
+    fn failed(&self, input: &str, _: &str, status: Option<u16>, _: &str) {
+        self.receiving.failed(input, status);
+    }
+
+    fn refused(&self, refused: &Refused) {
+        self.receiving.refused(refused);
+    }
+}
+
 /// Counts deliveries, and passes them on to another observer.
-pub(crate) struct CountingDeliveryObserver {
-    pub(crate) metrics: Arc<Metrics>,
+pub(crate) struct CountingDeliveryObserver<M> {
+    pub(crate) metrics: Arc<M>,
     pub(crate) inner: Arc<dyn DeliveryObserver>,
 }
 
-impl DeliveryObserver for CountingDeliveryObserver {
+impl<M: DeliveryObserver> DeliveryObserver for CountingDeliveryObserver<M> {
     fn stored(&self, stored: &StoredBatch) {
-        self.metrics.count(stored);
+        self.metrics.stored(stored);
         self.inner.stored(stored);
     }
 
+    fn journaled(&self, journaled: &Journaled) {
+        self.metrics.journaled(journaled);
+        self.inner.journaled(journaled);
+    }
+
     fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
-        let word = status.map_or_else(|| "closed".to_owned(), |status| status.to_string());
-        let labels = labels([("input", input), ("status", &word)]);
-        self.metrics.deliveries.get_or_create(&labels).inc();
+        self.metrics.failed(input, peer, status, reason);
         self.inner.failed(input, peer, status, reason);
     }
 
     fn refused(&self, refused: &Refused) {
-        if let Some(status) = refused.status {
-            let labels = labels([("status", &status.to_string())]);
-            self.metrics.refused.get_or_create(&labels).inc();
-        }
+        self.metrics.refused(refused);
         self.inner.refused(refused);
     }
 }
 
 /// Counts the refusals of a listener, and passes them on to another observer.
 pub(crate) struct CountingListenerObserver {
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Receiving>,
     /// The name of the listener.
     pub(crate) listener: &'static str,
     pub(crate) inner: Arc<dyn ListenerObserver>,
@@ -87,17 +105,7 @@ pub(crate) struct CountingListenerObserver {
 
 impl ListenerObserver for CountingListenerObserver {
     fn refused(&self, peer: SocketAddr, why: ConnectionRefusal) {
-        let by_reason = labels([("listener", self.listener), ("reason", why.reason())]);
-        self.metrics.connections_refused.get_or_create(&by_reason).inc();
-        if matches!(
-            why,
-            ConnectionRefusal::HandshakeFailed(_)
-                | ConnectionRefusal::HandshakeTimeout { .. }
-                | ConnectionRefusal::PlainToTls
-        ) {
-            let listener = labels([("listener", self.listener)]);
-            self.metrics.handshakes_failed.get_or_create(&listener).inc();
-        }
+        self.metrics.connection_refused(self.listener, &why);
         self.inner.refused(peer, why);
     }
 
@@ -121,6 +129,7 @@ mod tests {
 
     impl DeliveryObserver for Nobody {
         fn stored(&self, _: &StoredBatch) {}
+        fn journaled(&self, _: &Journaled) {}
         fn failed(&self, _: &str, _: &str, _: Option<u16>, _: &str) {}
         fn refused(&self, _: &Refused) {}
     }
@@ -170,7 +179,7 @@ mod tests {
         observer.failed("a", "p", None, "hung up");
         observer.failed("a", "p", Some(429), "overloaded");
         let events = CountingListenerObserver {
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::clone(metrics.receiving()),
             listener: "receiver",
             inner: Arc::new(Nobody),
         };

@@ -1,46 +1,36 @@
-//! An authorized body is decoded, verified and stored, on a thread that may block.
+//! An authorized body is decoded on a thread that may block, and handed to the sink.
 //!
-//! A body that cannot be decoded is kept in quarantine. The work goes on if the client leaves.
+//! The work goes on if the client leaves.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::body::{Codings, DecodeError, UnknownEncoding, decode};
 use super::fault::Faults;
-use super::kept::{Draft, Ending, KeptRequests, Outcome, Phases};
-use super::response::{self, HttpResponse, Problem};
+use super::kept::{Draft, Ending, KeptRequests, Phases};
+use super::response::{HttpResponse, Problem};
+use super::sink::{Accepted, BodyDelivery, NotStored, Settled, Settlement, Sink};
+use super::storing::StoreSink;
 use super::{DeliveryObserver, InputEndpoint, ReceiverLimits};
 use crate::clock::now;
 use crate::entry::Millis;
-use crate::entry::lines;
-use crate::ingest::Batch;
-use crate::keys::{KeyRing, RefreshTrigger};
 use crate::net::Reservation;
-use crate::random;
-use crate::signature::Verdict;
-use crate::store::{Appended, Delivery, Quarantined, Refused, Store, StoredBatch};
+use crate::store::Refused;
 
-/// The memory that each line takes while its body is stored, in bytes.
-const LINE_OVERHEAD: usize = 96;
-
-/// Stores deliveries.
-pub(crate) struct Deliverer {
-    pub(crate) store: Arc<Store>,
-    pub(crate) ring: Arc<KeyRing>,
-    pub(crate) refresh: RefreshTrigger,
-    /// The threads that verify signatures.
-    pub(crate) pool: rayon::ThreadPool,
+/// Brings deliveries to a sink.
+pub(crate) struct Deliverer<S = StoreSink> {
+    pub(crate) sink: S,
     pub(crate) limits: ReceiverLimits,
     pub(crate) observer: Arc<dyn DeliveryObserver>,
     /// The faults that an operator injects.
     pub(crate) faults: Arc<Faults>,
     /// The newest requests.
     pub(crate) kept: Arc<KeptRequests>,
-    /// Held by the task that an operator runs: one at a time.
-    pub(crate) task: Mutex<()>,
 }
 
 /// A delivery whose body was read.
@@ -64,35 +54,58 @@ pub(crate) struct IncomingDelivery {
     pub(crate) draft: Option<Box<Draft>>,
 }
 
-/// A delivery that was not stored.
-#[derive(Debug)]
-struct NotStored {
-    problem: Problem,
-    /// The id of its body in quarantine.
-    quarantined: Option<u64>,
+/// The response to a delivery.
+pub(crate) enum Answer {
+    Now(HttpResponse),
+    /// The sink has the delivery, and settles it later.
+    Later(JoinHandle<HttpResponse>),
 }
 
-impl From<Problem> for NotStored {
-    fn from(problem: Problem) -> NotStored {
-        NotStored { problem, quarantined: None }
-    }
+/// What is needed to answer a delivery.
+struct Unanswered {
+    input: Arc<InputEndpoint>,
+    peer: String,
+    phases: Phases,
+    draft: Option<Box<Draft>>,
 }
 
-impl Deliverer {
-    /// Stores a delivery, and returns the response to it.
-    pub(crate) fn deliver(&self, mut incoming: IncomingDelivery, runtime: &Handle) -> HttpResponse {
+impl<S: Sink> Deliverer<S> {
+    /// Decodes a delivery and hands it to the sink. Returns the response to it. `writing` is held until
+    /// the delivery is settled.
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        mut incoming: IncomingDelivery,
+        writing: mpsc::Sender<()>,
+        runtime: &Handle,
+    ) -> Answer {
         let (input, peer) = (Arc::clone(&incoming.input), incoming.peer.clone());
-        let (draft, mut phases) = (incoming.draft.take(), incoming.phases);
+        let (draft, phases) = (incoming.draft.take(), incoming.phases);
         let held = draft.as_ref().map_or(0, |draft| draft.held());
-        let (response, outcome, reason) = match self.process(incoming, held, &mut phases, runtime) {
-            Ok(StoredBatch { id, appended, .. }) => {
-                let Appended { received, stored, duplicates, .. } = appended;
-                let outcome = Outcome::Stored { delivery: id, received, stored, duplicates };
-                (response::stored(&appended, input.profile), outcome, None)
-            }
-            Err(NotStored { problem, quarantined }) => {
+        let mut unanswered = Unanswered { input, peer, phases, draft };
+        let later = match self.process(incoming, held, &mut unanswered.phases, runtime) {
+            Settlement::Now(settled) => return Answer::Now(self.answer(unanswered, settled)),
+            Settlement::Later(later) => later,
+        };
+        let (deliverer, handed) = (Arc::clone(self), Instant::now());
+        Answer::Later(runtime.spawn(async move {
+            let settled = match later.await {
+                Ok(settled) => settled,
+                Err(_) => Err(Problem::not_journaled().into()),
+            };
+            unanswered.phases.store = Some(handed.elapsed());
+            let response = deliverer.answer(unanswered, settled);
+            drop(writing);
+            response
+        }))
+    }
+
+    /// Reports a settled delivery, and returns the response to it.
+    fn answer(&self, unanswered: Unanswered, settled: Settled) -> HttpResponse {
+        let Unanswered { input, peer, phases, draft } = unanswered;
+        let (response, outcome, reason) = match settled {
+            Ok(Accepted { outcome, response }) => (response, outcome, None),
+            Err(NotStored { problem, outcome }) => {
                 self.failed(&input.name, &peer, Some(problem.status), &problem.detail);
-                let outcome = quarantined.map_or(Outcome::Failed, |id| Outcome::Quarantined { id });
                 let reason = problem.detail.clone();
                 (problem.into_response(input.profile), outcome, Some(reason))
             }
@@ -107,7 +120,7 @@ impl Deliverer {
     /// because operators look there when nothing arrives. `status` is `None` if the connection was closed.
     pub(crate) fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
         self.observer.failed(input, peer, status, reason);
-        self.store.note_refused(Refused {
+        self.sink.note_refused(Refused {
             time: now(),
             peer: peer.to_owned(),
             status,
@@ -119,87 +132,50 @@ impl Deliverer {
     /// Reports a refused request or connection.
     pub(crate) fn refused(&self, refused: Refused) {
         self.observer.refused(&refused);
-        self.store.note_refused(refused);
+        self.sink.note_refused(refused);
     }
 
-    /// Decodes, verifies and stores a delivery. `held` is how much of the body as sent stays in memory
-    /// until the end, in bytes.
+    /// Decodes a delivery and hands it to the sink. `held` is how much of the body as sent stays in
+    /// memory until the end, in bytes.
     fn process(
         &self,
         mut incoming: IncomingDelivery,
         held: usize,
         phases: &mut Phases,
         runtime: &Handle,
-    ) -> Result<StoredBatch, NotStored> {
-        let bytes = incoming.body.len();
-        let body = self.decode(&mut incoming, held, phases, runtime)?;
-        let IncomingDelivery { received_at, started, input, peer, mut reservation, .. } = incoming;
-        let decoded_bytes = body.len() as u64;
-
-        // Each line has an overhead. It is more than the body if the lines are tiny.
-        let lines = lines(&body).take(self.limits.lines.max_lines).count();
-        let more = (lines * LINE_OVERHEAD).saturating_sub(body.len());
-        let more = more.min(reservation.max_bytes().saturating_sub(reservation.bytes()));
-        let waiting = Instant::now();
-        let deadline = tokio::time::Instant::now() + self.limits.queue_timeout;
-        reservation.grow_blocking(more, deadline, runtime).map_err(|_| Problem::overloaded())?;
-        phases.add_wait(waiting.elapsed());
-
-        let (keys, generation) = self.ring.current(&input.name);
-        let seed = random::seed().map_err(|error| {
-            tracing::error!(%error, input = input.name, "a delivery was not stored");
-            Problem::not_stored()
-        })?;
-        let verifying = Instant::now();
-        let batch = self
-            .pool
-            .install(|| Batch::new(body, &keys, self.limits.lines, &seed))
-            .map_err(|error| Problem::too_many_lines(&error))?;
-        phases.verify = Some(verifying.elapsed());
-        let awaits_key = batch.verdicts().any(Verdict::awaits_key);
-        let delivery = Delivery {
+    ) -> Settlement {
+        let sent = incoming.body.len() as u64;
+        let decoded = self.decode(&mut incoming, held, phases, runtime);
+        let IncomingDelivery { received_at, started, input, peer, content_encoding, .. } = incoming;
+        let IncomingDelivery { body, reservation, .. } = incoming;
+        let with = |body| BodyDelivery {
             received_at,
             started,
-            input: input.name.clone(),
+            input,
             peer,
-            bytes: bytes as u64,
-            decoded_bytes,
+            content_encoding,
+            sent,
+            body,
+            reservation,
         };
-        let storing = Instant::now();
-        let stored = self.store.append(delivery, &batch, &input.expected).map_err(|error| {
-            tracing::error!(%error, input = input.name, "a delivery was not stored");
-            Problem::not_stored()
-        })?;
-        phases.store = Some(storing.elapsed());
-        drop(reservation);
-        if awaits_key {
-            self.refresh.trigger();
-            // If new keys arrived between the check and the commit, the recheck for them did not see these
-            // entries.
-            if self.ring.generation() != generation {
-                self.store.recheck(Arc::clone(&self.ring) as Arc<_>);
-            }
+        match decoded {
+            Ok(decoded) => self.sink.accept(with(decoded), &self.limits, phases, runtime),
+            Err(NotDecoded::Undecodable(problem)) => self.sink.keep(with(body), problem),
+            Err(NotDecoded::Refused(problem)) => problem.into(),
         }
-        self.observer.stored(&stored);
-        Ok(stored)
     }
 
-    /// Decodes the body, and frees the memory of the encoded one, but for the `held` bytes. A body that
-    /// cannot be decoded is put in quarantine.
+    /// Decodes the body, and frees the memory of the encoded one, but for the `held` bytes.
     fn decode(
         &self,
         incoming: &mut IncomingDelivery,
         held: usize,
         phases: &mut Phases,
         runtime: &Handle,
-    ) -> Result<Bytes, NotStored> {
-        let codings = match incoming.codings.clone() {
-            Ok(codings) => codings,
-            Err(unknown) => {
-                let problem = Problem::unknown_encoding(&unknown, "kept in quarantine");
-                return Err(self.quarantine(incoming, problem));
-            }
-        };
+    ) -> Result<Bytes, NotDecoded> {
+        let codings = incoming.codings.clone().map_err(|unknown| {
+            NotDecoded::Undecodable(Problem::unknown_encoding(&unknown, "kept in quarantine"))
+        })?;
         let IncomingDelivery { body, reservation, .. } = incoming;
         let (sent, wait) = (body.len(), self.limits.queue_timeout);
         let (decoding, mut waited) = (Instant::now(), Duration::ZERO);
@@ -213,53 +189,28 @@ impl Deliverer {
         });
         phases.decode = Some(decoding.elapsed().saturating_sub(waited));
         phases.add_wait(waited);
+        let too_large = || Problem::too_large(self.limits.max_decoded, "when decoded");
         match decoded {
             Ok(Some(decoded)) => {
                 incoming.body = Bytes::new();
                 incoming.reservation.shrink_to(decoded.len() + held);
                 Ok(decoded.into())
             }
-            Ok(None) if sent > self.limits.max_decoded => {
-                Err(Problem::too_large(self.limits.max_decoded, "when decoded").into())
-            }
+            Ok(None) if sent > self.limits.max_decoded => Err(NotDecoded::Refused(too_large())),
             Ok(None) => Ok(std::mem::take(&mut incoming.body)),
-            Err(DecodeError::TooLarge) => {
-                Err(Problem::too_large(self.limits.max_decoded, "when decoded").into())
-            }
-            Err(DecodeError::Overloaded) => Err(Problem::overloaded().into()),
+            Err(DecodeError::TooLarge) => Err(NotDecoded::Refused(too_large())),
+            Err(DecodeError::Overloaded) => Err(NotDecoded::Refused(Problem::overloaded())),
             Err(DecodeError::Broken(error)) => {
-                Err(self.quarantine(incoming, Problem::undecodable(&error.to_string())))
+                Err(NotDecoded::Undecodable(Problem::undecodable(&error.to_string())))
             }
         }
     }
+}
 
-    /// Puts a body in quarantine. Returns `problem`, or another one if that fails, so that the sender
-    /// retries.
-    fn quarantine(&self, incoming: &IncomingDelivery, problem: Problem) -> NotStored {
-        let what = Quarantined {
-            id: 0,
-            received_at: incoming.received_at,
-            input: incoming.input.name.clone(),
-            peer: incoming.peer.clone(),
-            status: problem.status,
-            reason: problem.detail.clone(),
-            content_encoding: incoming.content_encoding.clone(),
-            bytes: incoming.body.len() as u64,
-        };
-        match self.store.quarantine(&what, &incoming.body) {
-            Ok(id) => {
-                tracing::warn!(
-                    id,
-                    input = what.input,
-                    reason = what.reason,
-                    "a body was put in quarantine"
-                );
-                NotStored { problem, quarantined: Some(id) }
-            }
-            Err(error) => {
-                tracing::error!(%error, input = what.input, "a body that cannot be decoded was not kept");
-                Problem::not_stored().into()
-            }
-        }
-    }
+/// Why a body was not decoded.
+enum NotDecoded {
+    /// It cannot be decoded, and is kept.
+    Undecodable(Problem),
+    /// It is over a limit, or there was no memory for it.
+    Refused(Problem),
 }

@@ -7,15 +7,20 @@
 //! sender should retry. Konnect would not retry on 408 or 503, so the connection is closed instead.
 //!
 //! `admit` checks the request up to the `Authorization`. [`body`] reads and decodes the body. [`deliver`]
-//! verifies and stores it on threads that may block. `response` builds the response. [`fault`] has
-//! the faults that an operator injects. [`kept`] has the newest requests as they came.
+//! decodes it on threads that may block, and hands it to a [`sink`]: [`storing`] verifies and stores it,
+//! and [`journal`] puts it into the journal.
+//! `response` builds the response. [`fault`] has the faults that an operator injects. [`kept`] has the
+//! newest requests as they came.
 
 mod admit;
 pub(crate) mod body;
 pub(crate) mod deliver;
 pub(crate) mod fault;
+pub(crate) mod journal;
 pub(crate) mod kept;
 mod response;
+pub(crate) mod sink;
+pub(crate) mod storing;
 #[cfg(test)]
 mod tests;
 
@@ -30,10 +35,13 @@ use tokio::sync::mpsc;
 
 use self::admit::{Admitted, NotAdmitted, admit};
 use self::body::{BodyError, Codings, ReadBody};
-use self::deliver::{Deliverer, IncomingDelivery};
+use self::deliver::{Answer, Deliverer, IncomingDelivery};
 use self::fault::Fault;
+use self::journal::Journaled;
 use self::kept::{Draft, Ending, KeptHead, KeptRequests, Outcome, Phases};
 use self::response::{HttpResponse, Problem, for_method, healthy};
+use self::sink::Sink;
+use self::storing::StoreSink;
 use crate::clock::now;
 use crate::config::ResponseProfile;
 use crate::entry::Millis;
@@ -77,6 +85,8 @@ pub(crate) struct ReceiverLimits {
 pub(crate) trait DeliveryObserver: Send + Sync + 'static {
     /// A delivery was stored.
     fn stored(&self, stored: &StoredBatch);
+    /// A delivery is in the journal.
+    fn journaled(&self, journaled: &Journaled);
     /// An authorized delivery was not stored. `status` is `None` if the connection was closed.
     fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str);
     /// A request or a connection was refused.
@@ -84,17 +94,17 @@ pub(crate) trait DeliveryObserver: Send + Sync + 'static {
 }
 
 /// The webhook endpoint.
-pub(crate) struct Receiver {
+pub(crate) struct Receiver<S = StoreSink> {
     pub(crate) inputs: Vec<Arc<InputEndpoint>>,
     pub(crate) limits: ReceiverLimits,
     /// The memory for bodies.
     pub(crate) budget: MemoryBudget,
-    pub(crate) deliverer: Arc<Deliverer>,
+    pub(crate) deliverer: Arc<Deliverer<S>>,
     /// Each write holds a clone. When all clones are dropped, the store may be closed.
     pub(crate) writing: mpsc::Sender<()>,
 }
 
-impl Receiver {
+impl<S: Sink> Receiver<S> {
     /// Handles one request.
     pub(crate) async fn handle(
         self: Arc<Self>,
@@ -198,12 +208,14 @@ impl Receiver {
         // A blocking task goes on if the client leaves.
         let (deliverer, writing) = (Arc::clone(&self.deliverer), self.writing.clone());
         let runtime = tokio::runtime::Handle::current();
-        let delivery = tokio::task::spawn_blocking(move || {
-            let response = deliverer.deliver(incoming, &runtime);
-            drop(writing);
-            response
-        });
-        let response = delivery.await.unwrap_or_else(|error| {
+        let delivery =
+            tokio::task::spawn_blocking(move || deliverer.deliver(incoming, writing, &runtime));
+        let answered = match delivery.await {
+            Ok(Answer::Now(response)) => Ok(response),
+            Ok(Answer::Later(response)) => response.await,
+            Err(error) => Err(error),
+        };
+        let response = answered.unwrap_or_else(|error| {
             tracing::error!(%error, "the task of a delivery failed");
             Problem::not_stored().into_response(profile)
         });
@@ -255,7 +267,7 @@ impl Receiver {
     }
 }
 
-impl ListenerObserver for Deliverer {
+impl<S: Sink> ListenerObserver for Deliverer<S> {
     fn refused(&self, peer: std::net::SocketAddr, why: ConnectionRefusal) {
         self.refused(Refused {
             time: now(),

@@ -21,14 +21,14 @@ use serde_json::json;
 
 use super::body::UnknownEncoding;
 use crate::config::ResponseProfile;
-use crate::ingest::TooManyLines;
+use crate::ingest::{LineCounts, TooManyLines};
 use crate::store::Appended;
 
 pub(super) type HttpResponse = Response<Full<Bytes>>;
 
 /// A failure, as the sender sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     /// The status, also for metrics. The HEC profile may send another one.
     pub(super) status: u16,
     /// A sentence for people.
@@ -91,6 +91,12 @@ impl Problem {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, HecReply::InternalServerError, detail)
     }
 
+    /// The object of the delivery may still arrive, so this does not say that nothing is stored.
+    pub(super) fn not_journaled() -> Problem {
+        let detail = "the delivery is not known to be in the journal; send it again";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, HecReply::InternalServerError, detail)
+    }
+
     pub(super) fn overloaded() -> Problem {
         let detail = "too many bytes are in flight; send it again later";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, HecReply::ServerIsBusy, detail)
@@ -119,11 +125,26 @@ impl Problem {
 pub(super) fn stored(appended: &Appended, profile: ResponseProfile) -> HttpResponse {
     match profile {
         ResponseProfile::Vidimus => counts(appended),
-        ResponseProfile::SplunkHec if appended.received == 0 => {
-            hec_response(HecReply::NoData, StatusCode::OK)
-        }
-        ResponseProfile::SplunkHec => hec_response(HecReply::Success, StatusCode::OK),
+        ResponseProfile::SplunkHec => hec_received(appended.received),
     }
+}
+
+/// The response to a delivery that is in the journal. What is stored or a duplicate is known later.
+pub(super) fn journaled(counts: &LineCounts, profile: ResponseProfile) -> HttpResponse {
+    let LineCounts { received, malformed } = counts;
+    match profile {
+        ResponseProfile::Vidimus => {
+            let body = format!(r#"{{"received":{received},"malformed":{malformed}}}"#);
+            response(StatusCode::OK, "application/json", body)
+        }
+        ResponseProfile::SplunkHec => hec_received(*received),
+    }
+}
+
+/// HEC's response to a delivery that was accepted.
+fn hec_received(received: u64) -> HttpResponse {
+    let reply = if received == 0 { HecReply::NoData } else { HecReply::Success };
+    hec_response(reply, StatusCode::OK)
 }
 
 fn counts(appended: &Appended) -> HttpResponse {
@@ -250,6 +271,20 @@ mod tests {
             body,
             r#"{"received":3,"stored":2,"duplicates":1,"malformed":0,"verdicts":{"valid":2,"invalid":0,"unsigned":0,"no_key":0}}"#
         );
+    }
+
+    #[tokio::test]
+    async fn a_journaled_delivery_is_answered_with_what_is_known() {
+        for (profile, received, status, expected) in [
+            (ResponseProfile::Vidimus, 3, 200, r#"{"received":3,"malformed":1}"#),
+            (ResponseProfile::Vidimus, 0, 200, r#"{"received":0,"malformed":1}"#),
+            (ResponseProfile::SplunkHec, 3, 200, r#"{"text":"Success","code":0}"#),
+            (ResponseProfile::SplunkHec, 0, 400, r#"{"text":"No data","code":5}"#),
+        ] {
+            let response = journaled(&LineCounts { received, malformed: 1 }, profile);
+            assert_eq!(response.status(), status, "{expected}");
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), expected);
+        }
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ struct Nobody;
 
 impl DeliveryObserver for Nobody {
     fn stored(&self, _: &StoredBatch) {}
+    fn journaled(&self, _: &Journaled) {}
     fn failed(&self, _: &str, _: &str, _: Option<u16>, _: &str) {}
     fn refused(&self, _: &Refused) {}
 }
@@ -58,15 +59,18 @@ impl Running {
             now(),
         );
         let deliverer = Arc::new(Deliverer {
-            store: Arc::new(Store::open(&directory, Options::default()).unwrap()),
-            ring: Arc::new(ring),
-            refresh: RefreshTrigger::default(),
-            pool: rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(),
+            sink: StoreSink {
+                store: Arc::new(Store::open(&directory, Options::default()).unwrap()),
+                ring: Arc::new(ring),
+                refresh: RefreshTrigger::default(),
+                pool: rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap(),
+                observer: Arc::new(Nobody),
+                task: Mutex::default(),
+            },
             limits: limits.clone(),
             observer: Arc::new(Nobody),
             faults: Arc::new(Faults::new(true, vec!["lab".to_owned()])),
             kept: Arc::new(KeptRequests::new(keep)),
-            task: Mutex::default(),
         });
         let input = InputEndpoint {
             name: "lab".to_owned(),
@@ -276,7 +280,7 @@ async fn a_body_that_several_retry_at_once_is_stored_once() {
         bytes: LINE.len() as u64,
     };
     for _ in 0..20 {
-        let id = deliverer.store.quarantine(&what, LINE).unwrap();
+        let id = deliverer.sink.store.quarantine(&what, LINE).unwrap();
         let retry = || {
             let (deliverer, task) = (Arc::clone(deliverer), Task::Retry { ids: vec![id] });
             tokio::task::spawn_blocking(move || control::perform(&deliverer, task).is_ok())

@@ -1,9 +1,11 @@
 //! The server behind `vidimus serve`: store, keys, receiver, console and outputs.
 //!
 //! [`Server::start`] opens and binds everything, and [`Server::run`] serves until shutdown. `credentials`
-//! loads the authorization value and the certificates, or makes them on the first run.
+//! loads the authorization value and the certificates, or makes them on the first run. [`receive`] is the
+//! server behind `vidimus receive`, which has no store.
 
 mod credentials;
+pub(crate) mod receive;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -22,20 +24,24 @@ use crate::console::receiver_info::ReceiverInfo;
 use crate::console::{self, Console};
 use crate::control::{self, ControlSocket, TaskHandler};
 use crate::ingest::{self, ExpectedIds};
+use crate::journal::cipher::KeyFileError;
 use crate::keys::{InputVerification, KeyRing, RefreshObserver, RefreshTrigger, Refresher};
 use crate::konnect::client as konnect;
 use crate::metrics::{
     CountingDeliveryObserver, CountingListenerObserver, Exposition, GaugeSources, Metrics,
+    ReceiverSources,
 };
 use crate::net::{
     Client, ClientOptions, Limits, ListenError, Listener, ListenerObserver, MemoryBudget,
     ServerTls, Shutdown, TlsError, raise_descriptor_limit,
 };
+use crate::objects::ObjectError;
 use crate::output::{MakeStdout, Output, OutputError, Outputs};
 use crate::random::NoRandomBytes;
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::fault::Faults;
 use crate::receiver::kept::KeptRequests;
+use crate::receiver::storing::StoreSink;
 use crate::receiver::{DeliveryObserver, InputEndpoint, Receiver, ReceiverLimits};
 use crate::source::{self, KonnectPull};
 use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
@@ -63,6 +69,12 @@ pub(crate) enum StartError {
     Output { name: String, why: Box<OutputError> },
     #[error(transparent)]
     Random(#[from] NoRandomBytes),
+    #[error("cannot make the data directory {}: {source}", path.display())]
+    DataDir { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
     #[error("cannot start the threads that verify signatures: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 }
@@ -130,21 +142,25 @@ impl Server {
 
         let (inputs, generated_authorization) = inputs(config)?;
         let refresher = refresher(config, &store, &inputs, Arc::clone(&metrics) as Arc<_>)?;
-        let counting = CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer };
+        let observer: Arc<dyn DeliveryObserver> =
+            Arc::new(CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer });
         let receiver_limits = receiver_limits(config);
         let sources = sources(config, konnect, &store, &directory)?;
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
         let deliverer = Arc::new(Deliverer {
-            store,
-            ring: Arc::clone(&refresher.ring),
-            refresh: refresher.trigger.clone(),
-            pool,
+            sink: StoreSink {
+                store,
+                ring: Arc::clone(&refresher.ring),
+                refresh: refresher.trigger.clone(),
+                pool,
+                observer: Arc::clone(&observer),
+                task: Mutex::default(),
+            },
             limits: receiver_limits.clone(),
-            observer: Arc::new(counting),
+            observer,
             faults: Arc::new(faults(config)),
             kept: Arc::new(KeptRequests::new(config.console.keep_requests)),
-            task: Mutex::default(),
         });
         let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
         let budget = MemoryBudget::new(max_in_flight);
@@ -207,7 +223,7 @@ impl Server {
 
     /// Tells whether the writer of the store makes progress.
     pub(crate) fn pulse(&self) -> Pulse {
-        self.receiver.deliverer.store.pulse()
+        self.receiver.deliverer.sink.store.pulse()
     }
 
     /// The outputs. They can be changed while the server runs.
@@ -252,13 +268,15 @@ impl Server {
         }
 
         let sources = GaugeSources {
-            budget: receiver.budget.clone(),
-            listeners: vec![
-                ("receiver", self.receiver_listener.connections(), tls.clone()),
-                ("console", self.console_listener.connections(), console_tls.clone()),
-            ],
+            receiver: ReceiverSources {
+                budget: receiver.budget.clone(),
+                listeners: vec![
+                    ("receiver", self.receiver_listener.connections(), tls.clone()),
+                    ("console", self.console_listener.connections(), console_tls.clone()),
+                ],
+            },
             ring: Arc::clone(&ring),
-            health: Arc::clone(receiver.deliverer.store.health()),
+            health: Arc::clone(receiver.deliverer.sink.store.health()),
         };
         if let Some(control) = self.control {
             tokio::spawn(control.serve(task_handler(&receiver), shutdown.clone()));
@@ -291,7 +309,8 @@ impl Server {
         tokio::spawn(Arc::clone(&pages).sample_lag(shutdown.clone()));
         let router = pages.router();
         let observer = |listener| -> Arc<dyn ListenerObserver> {
-            let (metrics, inner) = (Arc::clone(&self.metrics), Arc::clone(&receiver.deliverer));
+            let (metrics, inner) =
+                (Arc::clone(self.metrics.receiving()), Arc::clone(&receiver.deliverer));
             Arc::new(CountingListenerObserver { metrics, listener, inner })
         };
         let console = self.console_listener.serve(

@@ -21,6 +21,7 @@ mod full_disk;
 mod harness;
 mod health;
 mod integrations;
+mod journal;
 mod keys;
 mod konnect;
 mod long_lines;

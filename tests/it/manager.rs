@@ -14,7 +14,10 @@ struct Manager(UnixDatagram);
 impl Manager {
     /// Starts a server that notifies this manager. Its watchdog time is 200 ms.
     fn start() -> (Manager, Serve) {
-        let setup = Setup::new();
+        Manager::start_with(Setup::new())
+    }
+
+    fn start_with(setup: Setup) -> (Manager, Serve) {
         let path = setup.home().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -57,6 +60,25 @@ fn the_manager_is_told_of_start_reload_watchdog_and_stop() {
     serve.signal(Signal::TERM);
     assert_eq!(manager.next_notification(), "STOPPING=1\n");
     serve.wait_for_end();
+}
+
+#[test]
+fn a_receiver_without_its_journal_feeds_the_watchdog() {
+    let journal = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/journal", journal.path().display());
+    let setup = Setup::receive().config(&format!("[journal]\nurl = \"{url}\"\n"));
+    let (manager, mut receive) = Manager::start_with(setup);
+    assert_eq!(manager.next_notification(), "READY=1\n");
+    manager.expect_watchdog();
+    std::fs::remove_dir_all(journal.path().join("journal")).unwrap();
+    std::fs::write(journal.path().join("journal"), "no folder").unwrap();
+    // The socket holds about ten earlier messages.
+    for _ in 0..20 {
+        manager.expect_watchdog();
+    }
+    receive.signal(Signal::TERM);
+    assert_eq!(manager.next_notification(), "STOPPING=1\n");
+    receive.wait_for_end();
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use crate::cli::terminal::{counted, tell};
 use crate::clock::now;
 use crate::entry::Millis;
+use crate::ingest::LineCounts;
 use crate::receiver::DeliveryObserver;
+use crate::receiver::journal::Journaled;
 use crate::store::{Appended, Delivery, Refused, StoredBatch};
 
 /// The maximum number of refusals and failures to show per second, so that refused requests cannot
@@ -39,13 +41,26 @@ impl Throttle {
 
 /// Prints a line per delivery.
 #[derive(Default)]
-pub(super) struct DeliveryLines(Throttle);
+pub(in crate::cli) struct DeliveryLines(Throttle);
 
 impl DeliveryObserver for DeliveryLines {
     fn stored(&self, StoredBatch { delivery, appended, .. }: &StoredBatch) {
         let Delivery { input, peer, bytes, started, .. } = delivery;
         let what = summary(appended);
         let took = started.elapsed().as_millis();
+        tell(format_args!("{}  {input}  {peer}  {what}  {bytes} B, {took} ms", clock(now())));
+    }
+
+    fn journaled(&self, journaled: &Journaled) {
+        let Journaled { input, peer, bytes, started, counts, .. } = journaled;
+        let LineCounts { received, malformed } = counts;
+        let took = started.elapsed().as_millis();
+        let malformed = match malformed {
+            0 => String::new(),
+            malformed => format!(", {malformed} malformed"),
+        };
+        let lines = counted(*received, "line");
+        let what = format!("{lines} journaled{malformed}");
         tell(format_args!("{}  {input}  {peer}  {what}  {bytes} B, {took} ms", clock(now())));
     }
 
@@ -123,6 +138,13 @@ impl DeliveryObserver for DeliveryLog {
             milliseconds,
             "delivery stored"
         );
+    }
+
+    fn journaled(&self, journaled: &Journaled) {
+        let Journaled { input, peer, bytes, started, counts, .. } = journaled;
+        let LineCounts { received, malformed } = *counts;
+        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(input, peer, bytes, received, malformed, milliseconds, "delivery journaled");
     }
 
     fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {

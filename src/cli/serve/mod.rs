@@ -4,7 +4,7 @@ mod banner;
 pub(super) mod demo;
 pub(super) mod display;
 mod reload;
-mod service_manager;
+pub(super) mod service_manager;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -255,7 +255,8 @@ impl Startup {
             (_, true) => banner::log(config, &server),
         }
 
-        service_manager::feed_watchdog(server.pulse(), self.shutdown.clone());
+        let mut pulse = server.pulse();
+        service_manager::feed_watchdog(move || pulse.is_alive(), self.shutdown.clone());
         let refresh = server.refresh_trigger();
         let ring = Arc::clone(server.ring());
         let authorization = self.demo.as_ref().map(|_| demo::authorization(config, &server));
@@ -302,11 +303,11 @@ impl Startup {
     }
 }
 
-fn stop(trigger: &Trigger) {
+pub(super) fn stop(trigger: &Trigger) {
     service_manager::stopping();
     trigger.begin(GRACE);
 }
 
-fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
+pub(super) fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Failure> {
     signal(kind).map_err(Failure::failed)
 }

@@ -5,22 +5,22 @@
 //!
 //! A timer alone would prove nothing. The watchdog is fed only if a blocking thread was available,
 //! which every delivery needs, and if the writer of the store has made progress. A failed write
-//! counts as progress, because a restart does not fix a full disk.
+//! counts as progress, because a restart does not fix a full disk. In `receive` the task that writes
+//! the journal must have answered.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 use crate::net::Shutdown;
-use crate::store::Pulse;
 
 /// The server accepts deliveries, and a reload is complete.
-pub(super) fn ready() {
+pub(in crate::cli) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
 /// A reload has started. [`ready`] ends it.
-pub(super) fn reloading() {
+pub(in crate::cli) fn reloading() {
     // Without the time, `Type=notify-reload` would take it as the answer to an earlier signal.
     match NotifyState::monotonic_usec_now() {
         Ok(time) => tell(&[NotifyState::Reloading, time]),
@@ -28,17 +28,21 @@ pub(super) fn reloading() {
     }
 }
 
-pub(super) fn stopping() {
+pub(in crate::cli) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Feeds the watchdog, if the manager has one for this process, until the shutdown begins.
-pub(super) fn feed_watchdog(mut pulse: Pulse, mut shutdown: Shutdown) {
+/// Feeds the watchdog, if the manager has one for this process, until the shutdown begins. `is_alive`
+/// tells whether the work goes on, on a thread that may block.
+pub(in crate::cli) fn feed_watchdog(
+    is_alive: impl FnMut() -> bool + Send + 'static,
+    mut shutdown: Shutdown,
+) {
     let Some(allowed) = sd_notify::watchdog_enabled() else { return };
     tokio::spawn(async move {
         tokio::select! {
             _ = shutdown.begun() => {}
-            () = feed(allowed, move || pulse.is_alive(), || tell(&[NotifyState::Watchdog])) => {}
+            () = feed(allowed, is_alive, || tell(&[NotifyState::Watchdog])) => {}
         }
     });
 }

@@ -1,4 +1,4 @@
-//! The real binary, running `vidimus serve` in its own directory.
+//! The real binary, running `vidimus serve` or `vidimus receive` in its own directory.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -21,6 +21,8 @@ const READY_FILE: &str = "ready.json";
 /// The arguments, the environment and the files of a server.
 pub(crate) struct Setup {
     home: TempDir,
+    /// `serve` or `receive`.
+    command: &'static str,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     /// The limit of open files.
@@ -39,12 +41,18 @@ impl Setup {
         let home = tempfile::tempdir().unwrap();
         Setup {
             home,
+            command: "serve",
             arguments,
             environment: Vec::new(),
             open_files: None,
             socket: None,
             memory: None,
         }
+    }
+
+    /// The same for `vidimus receive`.
+    pub(crate) fn receive() -> Setup {
+        Setup { command: "receive", ..Setup::new() }
     }
 
     /// The working directory of the server.
@@ -140,7 +148,7 @@ impl Setup {
                 shell
             }
         };
-        command.arg("serve").args(&self.arguments).current_dir(self.home.path());
+        command.arg(self.command).args(&self.arguments).current_dir(self.home.path());
         // A proxy or a `VIDIMUS_` variable of the environment must not change the test.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -1,0 +1,52 @@
+//! Finds the end of a series of objects that are numbered without gaps, by reading alone.
+
+use super::error::JournalError;
+use crate::objects::Objects;
+
+/// The first free number at or above `from` in a series that has no gaps from there on. `hint` is a
+/// guess of it. A good guess costs two reads, a bad one two for each power of two that it is away.
+///
+/// Objects may be added while this runs. Then the number may be taken when it returns.
+///
+/// # Errors
+/// [`JournalError::Objects`] if a call failed, [`JournalError::Full`] if every number seems taken.
+pub(super) async fn first_free<O: Objects>(
+    objects: &O,
+    key: impl Fn(u64) -> String + Send,
+    from: u64,
+    hint: u64,
+) -> Result<u64, JournalError> {
+    // Everything in `from..low` is there, and `high` is free.
+    let mut low = from;
+    let mut probe = hint.max(from);
+    let mut step = 1_u64;
+    let mut high = loop {
+        if objects.get(&key(probe)).await?.is_none() {
+            break probe;
+        }
+        low = probe.saturating_add(1);
+        let next = probe.checked_add(step);
+        probe = next.ok_or_else(|| JournalError::Full { key: key(probe) })?;
+        step = step.saturating_mul(2);
+    };
+    // A guess that was too high says nothing of what is below it. What was there recently is near.
+    let mut step = 1_u64;
+    while low == from && high > from {
+        let below = high.saturating_sub(step).max(from);
+        if objects.get(&key(below)).await?.is_some() {
+            low = below.saturating_add(1);
+        } else {
+            high = below;
+        }
+        step = step.saturating_mul(2);
+    }
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if objects.get(&key(middle)).await?.is_some() {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}

@@ -1,0 +1,253 @@
+//! The server behind `vidimus receive`: a receiver that writes a journal. It opens no store.
+//!
+//! [`JournalReceiver::start`] binds everything and sends nothing. [`JournalReceiver::run`] serves until
+//! shutdown. Then it answers what is there, and puts the last object.
+
+use std::fs::DirBuilder;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::credentials::{load_certificate, log_reload};
+use super::{CERTIFICATE_INTERVAL, StartError, connection_limits, finish, inputs, receiver_limits};
+use crate::config::{self, Authorization, Config, Tls};
+use crate::console;
+use crate::console::bare::BareConsole;
+use crate::console::guard::Guard;
+use crate::journal::Journal;
+use crate::journal::cipher::Cipher;
+use crate::metrics::{
+    CountingDeliveryObserver, CountingListenerObserver, ReceiveMetrics, ReceiverSources,
+};
+use crate::net::{Limits, Listener, ListenerObserver, MemoryBudget, ServerTls, Shutdown};
+use crate::objects::{Bucket, BucketUrl};
+use crate::receiver::deliver::Deliverer;
+use crate::receiver::fault::Faults;
+use crate::receiver::journal::calls::WatchedObjects;
+use crate::receiver::journal::status::{JournalStatus, PutObserver};
+use crate::receiver::journal::writer::{Writer, WriterSettings};
+use crate::receiver::journal::{JournalSink, Queued};
+use crate::receiver::kept::KeptRequests;
+use crate::receiver::{DeliveryObserver, Receiver, ReceiverLimits};
+
+/// A delivery waits for memory for at most this part of `put_timeout`, before it waits for the journal:
+/// Konnect is patient for 15 seconds.
+const QUEUE_SHARE: u32 = 2;
+
+/// A call takes at most this part of `put_timeout`, so that there is time for another.
+const CALL_SHARE: u32 = 2;
+
+/// A receiver whose listeners are bound.
+pub(crate) struct JournalReceiver {
+    receiver_listener: Listener,
+    console_listener: Listener,
+    console: config::Console,
+    receiver: Arc<Receiver<JournalSink>>,
+    writer: Writer<WatchedObjects<Bucket>>,
+    status: Arc<JournalStatus>,
+    metrics: Arc<ReceiveMetrics>,
+    tls: Option<Arc<ServerTls>>,
+    console_tls: Option<Arc<ServerTls>>,
+    /// The limits of the receiver and of the console.
+    limits: (Limits, Limits),
+    /// Closed when the last delivery is settled.
+    written: mpsc::Receiver<()>,
+    /// The file of the authorization value made on the first run, if an input uses it.
+    pub(crate) generated_authorization: Option<PathBuf>,
+    /// The file of the receiver's certificate, if it has TLS.
+    pub(crate) certificate: Option<PathBuf>,
+}
+
+/// Tells whether the task that writes the journal is alive.
+pub(crate) struct WriterPulse(mpsc::WeakUnboundedSender<Queued>);
+
+impl WriterPulse {
+    /// Waits until the writer answers. It does so at once, also while the object store is gone. Must be
+    /// called on a thread that may block.
+    pub(crate) fn is_alive(&self) -> bool {
+        let (sender, answer) = oneshot::channel();
+        let sent = self.0.upgrade().map(|queue| queue.send(Queued::Ping(sender)).is_ok());
+        sent == Some(true) && answer.blocking_recv().is_ok()
+    }
+}
+
+impl JournalReceiver {
+    /// Binds everything. The receiver uses `socket` if there is one, and the configured address
+    /// otherwise. `url` is the place of the journal.
+    pub(crate) async fn start(
+        config: &Config,
+        url: &BucketUrl,
+        socket: Option<TcpListener>,
+        observer: Arc<dyn DeliveryObserver>,
+    ) -> Result<JournalReceiver, StartError> {
+        let cipher = config.journal.key_file.as_deref().map(Cipher::from_file).transpose()?;
+        let bucket = Bucket::open(url)?;
+        make_data_dir(config)?;
+        let (tls, certificate) = load_certificate(config, &config.receiver.tls)?;
+        let console_tls = match &tls {
+            // The same pair is checked only once.
+            Some(tls) if config.console.tls == config.receiver.tls => Some(Arc::clone(tls)),
+            _ => load_certificate(config, &config.console.tls)?.0,
+        };
+        let receiver_listener = match socket {
+            None => Listener::bind(config.receiver.listen, tls.clone()).await?,
+            Some(socket) => {
+                Listener::from_socket(socket, tls.clone()).map_err(StartError::ActivationSocket)?
+            }
+        };
+        let console_listener = Listener::bind(config.console.listen, console_tls.clone()).await?;
+        let (inputs, generated_authorization) = inputs(config)?;
+
+        let names: Vec<_> = config.inputs.iter().map(|input| input.name.as_str()).collect();
+        let metrics = Arc::new(ReceiveMetrics::new(&names));
+        let observer: Arc<dyn DeliveryObserver> =
+            Arc::new(CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer });
+        let put_timeout = config.journal.put_timeout;
+        let status = Arc::new(JournalStatus::default());
+        let puts = Arc::clone(&metrics) as Arc<dyn PutObserver>;
+        let objects = WatchedObjects {
+            objects: bucket,
+            limit: put_timeout / CALL_SHARE,
+            status: Arc::clone(&status),
+            observer: Arc::clone(&puts),
+        };
+        let (queue, queued) = mpsc::unbounded_channel();
+        let settings = WriterSettings {
+            max_wait: config.journal.max_wait,
+            max_size: config.journal.max_size,
+            put_timeout,
+        };
+        let writer = Writer::new(
+            Journal::new(Arc::new(objects)),
+            cipher,
+            settings,
+            (Arc::clone(&status), puts),
+            queued,
+        );
+        let limits = receiver_limits(config);
+        let limits = ReceiverLimits {
+            queue_timeout: limits.queue_timeout.min(put_timeout / QUEUE_SHARE),
+            ..limits
+        };
+        let sink =
+            JournalSink { queue, status: Arc::clone(&status), observer: Arc::clone(&observer) };
+        let deliverer = Arc::new(Deliverer {
+            sink,
+            limits: limits.clone(),
+            observer,
+            // Faults are set through the control socket of a store, and pages show kept requests.
+            faults: Arc::new(Faults::new(false, Vec::new())),
+            kept: Arc::new(KeptRequests::new(0)),
+        });
+        let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
+        let budget = MemoryBudget::new(max_in_flight);
+        let (writing, written) = mpsc::channel(1);
+        let receiver = Arc::new(Receiver { inputs, limits, budget, deliverer, writing });
+        Ok(JournalReceiver {
+            receiver_listener,
+            console_listener,
+            console: config.console.clone(),
+            receiver,
+            writer,
+            status,
+            metrics,
+            tls,
+            console_tls,
+            limits: connection_limits(config),
+            written,
+            generated_authorization,
+            certificate,
+        })
+    }
+
+    /// The receiver's address, with the actual port.
+    pub(crate) fn receiver_address(&self) -> SocketAddr {
+        self.receiver_listener.address()
+    }
+
+    /// The address of health, readiness and metrics, with the actual port.
+    pub(crate) fn console_address(&self) -> SocketAddr {
+        self.console_listener.address()
+    }
+
+    pub(crate) fn console_has_tls(&self) -> bool {
+        self.console_tls.is_some()
+    }
+
+    /// Tells whether the task that writes the journal is alive.
+    pub(crate) fn pulse(&self) -> WriterPulse {
+        WriterPulse(self.receiver.deliverer.sink.queue.downgrade())
+    }
+
+    /// Serves until shutdown. Then it accepts no new connections, answers the requests in progress, and
+    /// puts the last object.
+    pub(crate) async fn run(self, shutdown: Shutdown) {
+        let JournalReceiver { receiver, console, metrics, tls, console_tls, mut written, .. } =
+            self;
+        let own = console_tls
+            .clone()
+            .filter(|own| tls.as_ref().is_none_or(|receivers| !Arc::ptr_eq(own, receivers)));
+        for tls in tls.iter().chain(&own).map(Arc::clone) {
+            tokio::spawn(tls.watch(CERTIFICATE_INTERVAL, shutdown.clone(), log_reload));
+        }
+        // The first epoch is begun in the background.
+        let writer = tokio::spawn(self.writer.run(shutdown.clone()));
+        let address = self.console_listener.address();
+        let bare = BareConsole {
+            guard: Guard::new(address, console.hosts, console.token)
+                .with_tls(console_tls.is_some())
+                .with_proxies(receiver.limits.trusted_proxies.clone()),
+            status: self.status,
+            metrics: Arc::clone(&metrics),
+            sources: ReceiverSources {
+                budget: receiver.budget.clone(),
+                listeners: vec![
+                    ("receiver", self.receiver_listener.connections(), tls),
+                    ("console", self.console_listener.connections(), console_tls),
+                ],
+            },
+        };
+        let router = bare.router();
+        let observer = |listener| -> Arc<dyn ListenerObserver> {
+            let (metrics, inner) =
+                (Arc::clone(metrics.receiving()), Arc::clone(&receiver.deliverer));
+            Arc::new(CountingListenerObserver { metrics, listener, inner })
+        };
+        let (limits, console_limits) = self.limits;
+        let console = self.console_listener.serve(
+            move |request, peer| console::handle(router.clone(), request, peer),
+            console_limits,
+            observer("console"),
+            shutdown.clone(),
+        );
+        let handler = {
+            let receiver = Arc::clone(&receiver);
+            move |request, peer| Arc::clone(&receiver).handle(request, peer)
+        };
+        let mut ending = shutdown.clone();
+        let deliveries =
+            self.receiver_listener.serve(handler, limits, observer("receiver"), shutdown);
+        tokio::join!(deliveries, console);
+
+        // Deliveries that are not settled hold the senders of both channels.
+        drop(receiver);
+        finish("some deliveries are not in the journal", written.recv(), &mut ending).await;
+        finish("the journal is still written", writer, &mut ending).await;
+    }
+}
+
+/// Makes the data directory if the certificate or the authorization value is kept there.
+fn make_data_dir(config: &Config) -> Result<(), StartError> {
+    let own_tls = [&config.receiver.tls, &config.console.tls].contains(&&Tls::SelfSigned);
+    let is_generated =
+        |input: &config::Input| matches!(input.authorization, Authorization::Generated);
+    if !own_tls && !config.inputs.iter().any(is_generated) {
+        return Ok(());
+    }
+    let path = &config.data_dir;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| StartError::DataDir { path: path.clone(), source })
+}

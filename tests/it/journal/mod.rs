@@ -1,0 +1,4 @@
+//! The journal: receivers that write it.
+
+mod object;
+mod receive;
