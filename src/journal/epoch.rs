@@ -140,3 +140,11 @@ impl<O: Objects, P: Platform> Epoch<O, P> {
         }
     }
 }
+
+#[cfg(test)]
+impl<O: Objects, P: Platform> Epoch<O, P> {
+    /// An epoch at any number, to show what would go wrong.
+    pub(super) fn resumed(journal: Journal<O, P>, number: u64, next: u64) -> Epoch<O, P> {
+        Epoch { journal, number, next }
+    }
+}

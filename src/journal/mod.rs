@@ -31,8 +31,12 @@ mod registry;
 mod series;
 mod settle;
 
-// #[cfg(test)]
-// mod model;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 //! last. It deletes nothing but deliveries. It can be interrupted at any point: the next prune goes on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -61,14 +62,15 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         &self,
         old_enough: &BTreeMap<u64, u64>,
     ) -> Result<Report, JournalError> {
-        let mut deleted = self.finish_last().await?;
+        let (number, mut deleted) = self.finish_last().await?;
         let (floor, waits_for) = self.plan(old_enough).await?;
         let report =
             |outcome, deleted| Ok(Report { outcome, deleted, waits_for: waits_for.clone() });
         if floor.deletes.is_empty() {
             return report(Pruned::Nothing, deleted);
         }
-        let number = first_free(&*self.objects, keys::floor, 0, 0).await?;
+        // A floor covers those before it, because they were all decided when it was planned. If another
+        // prune has published one since then, this number is taken.
         let body = control::encode(Kind::Floor, self.platform.nonce()?, &floor);
         let key = keys::floor(number);
         if settle(&*self.objects, &*self.platform, &key, &body).await != Settled::Ours {
@@ -127,8 +129,9 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         Ok((floor, waits_for))
     }
 
-    /// Brings the newest floor to its end, if the prune that published it was interrupted.
-    async fn finish_last(&self) -> Result<u64, JournalError> {
+    /// Brings the newest floor to its end, if the prune that published it was interrupted. Returns the
+    /// number of the next floor, and how many objects were deleted.
+    async fn finish_last(&self) -> Result<(u64, u64), JournalError> {
         let free = first_free(&*self.objects, keys::floor, 0, 0).await?;
         for number in (0..free).rev() {
             let floor = self.floor(number).await?;
@@ -139,10 +142,11 @@ impl<O: Objects, P: Platform> Journal<O, P> {
             if choice == Choice::Delete {
                 // Each prune finishes the floor before its own, so the older ones are done.
                 let done = self.objects.get(&keys::deletion(number)).await?.is_some();
-                return if done { Ok(0) } else { self.delete(number, &floor).await };
+                let deleted = if done { 0 } else { self.delete(number, &floor).await? };
+                return Ok((free, deleted));
             }
         }
-        Ok(0)
+        Ok((free, 0))
     }
 
     /// Decides about a floor that is published: reads every cursor now, and not before.
@@ -155,14 +159,17 @@ impl<O: Objects, P: Platform> Journal<O, P> {
 
     /// Deletes what is below a floor that holds.
     async fn delete(&self, number: u64, floor: &Floor) -> Result<u64, JournalError> {
-        let keys = floor.deletes.iter().flat_map(|(&epoch, &(from, to))| {
-            (from..to).map(move |number| keys::object(epoch, number))
-        });
-        let deletes = stream::iter(keys).map(|key| async move { self.objects.delete(&key).await });
-        let count = deletes
-            .buffer_unordered(DELETES)
-            .try_fold(0, |count, ()| async move { Ok(count + 1_u64) });
-        let count = count.await?;
+        let mut count = 0;
+        for (&epoch, &(from, to)) in &floor.deletes {
+            let delete = |number| {
+                let objects = Arc::clone(&self.objects);
+                async move { objects.delete(&keys::object(epoch, number)).await }
+            };
+            let mut deletes = stream::iter(from..to).map(delete).buffer_unordered(DELETES);
+            while let Some(()) = deletes.try_next().await? {
+                count += 1;
+            }
+        }
         let body = control::encode(Kind::Deletion, self.platform.nonce()?, &Empty::default());
         settle(&*self.objects, &*self.platform, &keys::deletion(number), &body).await;
         Ok(count)

@@ -1,0 +1,45 @@
+//! An object store in memory that does what it is asked, for tests.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+
+use crate::objects::{Created, ObjectError, Objects};
+
+/// The objects by key.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(pub(crate) Mutex<BTreeMap<String, Bytes>>);
+
+impl Memory {
+    /// Puts an object, whatever is there.
+    pub(crate) fn put(&self, key: &str, body: impl Into<Bytes>) {
+        self.0.lock().unwrap().insert(key.to_owned(), body.into());
+    }
+
+    /// The keys that begin with `prefix`.
+    pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
+        let objects = self.0.lock().unwrap();
+        objects.keys().filter(|key| key.starts_with(prefix)).cloned().collect()
+    }
+}
+
+impl Objects for Memory {
+    async fn create(&self, key: &str, body: Bytes) -> Result<Created, ObjectError> {
+        let mut objects = self.0.lock().unwrap();
+        if objects.contains_key(key) {
+            return Ok(Created::Exists);
+        }
+        objects.insert(key.to_owned(), body);
+        Ok(Created::Now)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
+        Ok(self.0.lock().unwrap().get(key).cloned())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        self.0.lock().unwrap().remove(key);
+        Ok(())
+    }
+}
