@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Writes a file that only its owner can read. After a crash the file has either its old contents or
 /// all of the new ones.
-pub(crate) fn write(path: &Path, contents: &str) -> io::Result<()> {
+pub(crate) fn write(path: &Path, contents: impl AsRef<[u8]>) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     match fs::remove_file(&temporary) {
@@ -16,7 +16,7 @@ pub(crate) fn write(path: &Path, contents: &str) -> io::Result<()> {
     }
     let mut file =
         fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&temporary)?;
-    file.write_all(contents.as_bytes())?;
+    file.write_all(contents.as_ref())?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     // The new name is on the disk when the directory is.

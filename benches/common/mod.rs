@@ -90,6 +90,7 @@ pub(crate) fn append(store: &Store, body: String, keys: &KeySet) -> Appended {
         peer: "127.0.0.1:1".into(),
         bytes,
         decoded_bytes: bytes,
+        origin: None,
     };
     store.append(delivery, &batch, &ExpectedIds::default()).expect("stored").appended
 }

@@ -24,6 +24,10 @@ enum Command {
     Check {
         /// The configuration file
         file: PathBuf,
+        /// Check it as `vidimus serve --no-receiver` reads it: it must have a source, and no
+        /// authorization value is read
+        #[arg(long)]
+        no_receiver: bool,
     },
 }
 
@@ -35,9 +39,9 @@ impl Config {
                 output.bytes(config::example().as_bytes())?;
                 output.flush()?;
             }
-            Command::Check { file } => {
+            Command::Check { file, no_receiver } => {
                 let shown = file.display().to_string();
-                let flags = Flags { config: Some(file), ..Flags::default() };
+                let flags = Flags { config: Some(file), no_receiver, ..Flags::default() };
                 let env = |name: &str| std::env::var(name).ok();
                 let valid = config::Config::load(&flags, &env).map_err(Failure::usage)?;
                 let mut warnings = valid.warnings.clone();

@@ -18,6 +18,7 @@ mod export;
 mod fault;
 mod health;
 mod input;
+mod journal;
 mod keys;
 mod konnect;
 mod logging;
@@ -70,6 +71,7 @@ enum Command {
     Send(send::Send),
     Simulate(simulate::Simulate),
     Store(store::Store),
+    Journal(journal::JournalCommand),
     Keys(keys::Keys),
     Konnect(konnect::Konnect),
     Output(output::OutputCommand),
@@ -117,6 +119,7 @@ fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> 
         Command::Export(export) => export.run(),
         Command::Send(send) => send.run(),
         Command::Store(store) => store.run(),
+        Command::Journal(journal) => journal.run(),
         Command::Keys(keys) => keys.run(),
         Command::Konnect(konnect) => konnect.run(),
         Command::Output(output) => output.run(),

@@ -65,6 +65,8 @@ words! {
 pub(crate) enum Authorization {
     /// At least one value.
     Given(Vec<Secret>),
+    /// There is no receiver, so no value is read or made.
+    Unused,
     /// A random value, created on the first run and kept in the data directory.
     Generated,
 }
@@ -98,7 +100,9 @@ impl Sources<'_> {
             }
             inputs.push(input);
         }
-        self.warn_of_unused_variable(&sections, warnings)?;
+        if !self.flags.no_receiver {
+            self.warn_of_unused_variable(&sections, warnings)?;
+        }
         Ok(inputs)
     }
 
@@ -106,6 +110,7 @@ impl Sources<'_> {
     fn default_input(&self, warnings: &mut Vec<String>) -> Result<Input, ConfigError> {
         let Flags { authorization, authorization_file, .. } = self.flags;
         let secret = match (authorization, authorization_file) {
+            _ if self.flags.no_receiver => None,
             (Some(_), Some(_)) => {
                 return Err(ConfigError::Conflict {
                     setting: "--authorization".to_owned(),
@@ -135,8 +140,11 @@ impl Sources<'_> {
         Ok(Input {
             name: "default".to_owned(),
             path: named("--path", endpoint(path))?,
-            authorization: secret
-                .map_or(Authorization::Generated, |(_, secret)| Authorization::Given(vec![secret])),
+            authorization: match secret {
+                Some((_, secret)) => Authorization::Given(vec![secret]),
+                None if self.flags.no_receiver => Authorization::Unused,
+                None => Authorization::Generated,
+            },
             org_ids: Vec::new(),
             portal_ids: Vec::new(),
             response_profile: ResponseProfile::Vidimus,
@@ -188,7 +196,10 @@ impl Sources<'_> {
         warnings: &mut Vec<String>,
     ) -> Result<Input, ConfigError> {
         let mut input = Input::read(section, Authorization::Generated, self.keys.to_vec())?;
-        input.authorization = Authorization::Given(self.secrets(section, warnings)?);
+        input.authorization = match self.flags.no_receiver {
+            true => Authorization::Unused,
+            false => Authorization::Given(self.secrets(section, warnings)?),
+        };
         let own = section.table("keys")?;
         let sources = SourceKeys::read(&own)?.sources();
         if own.is_present() && sources.is_empty() {

@@ -85,8 +85,10 @@ pub(crate) struct Config {
     /// The directory of the store, and of the certificate and the authorization value created on
     /// the first run.
     pub data_dir: PathBuf,
-    /// The webhook endpoint.
+    /// The webhook endpoint. It is not used if `has_receiver` is false.
     pub receiver: Receiver,
+    /// Whether deliveries are received. If not, entries come from the sources alone.
+    pub has_receiver: bool,
     /// The inputs: at least one.
     pub inputs: Vec<Input>,
     /// The verification keys.
@@ -122,6 +124,8 @@ pub(crate) struct Flags {
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
     pub no_tls: bool,
+    /// Take entries from the sources alone.
+    pub no_receiver: bool,
     pub console: Option<SocketAddr>,
     /// In bytes. No flag: the demo sets it.
     pub keep_requests: Option<u64>,
@@ -160,10 +164,17 @@ impl Config {
         let inputs = inputs.inputs(&mut warnings)?;
         let journal = Journal::read(&top.table("journal")?)?;
         let sources = source::sources(top, &inputs, &journal)?;
+        if flags.no_receiver && sources.is_empty() {
+            return Err(ConfigError::Missing {
+                setting: top.setting("source"),
+                advice: "with --no-receiver entries come from sources alone".to_owned(),
+            });
+        }
         let konnect = Konnect::read(&top.table("konnect")?)?;
         Ok(Config {
             data_dir: resolve_data_dir(flags, env, top)?,
             receiver,
+            has_receiver: !flags.no_receiver,
             inputs,
             keys,
             store: Store::read(&top.table("store")?)?,

@@ -17,11 +17,15 @@ use crate::settings::units::{show_duration, show_size};
 impl Config {
     /// The settings in effect as TOML. Keys without a value are left out.
     pub(crate) fn shown(&self) -> String {
-        let Config { data_dir, receiver, inputs, keys, store, console, sources, .. } = self;
+        let Config {
+            data_dir, receiver, has_receiver, inputs, keys, store, console, sources, ..
+        } = self;
         let Config { journal, archive, konnect, log, .. } = self;
         let mut shown = Shown::default();
         shown.text("data_dir", data_dir.display());
-        shown.receiver(receiver);
+        if *has_receiver {
+            shown.receiver(receiver);
+        }
         inputs.iter().for_each(|input| shown.input(input));
         shown.keys(keys);
         shown.store(store);
@@ -128,6 +132,9 @@ impl Shown {
         match authorization {
             Authorization::Generated => {
                 self.line(format_args!("# authorization: made on the first run"));
+            }
+            Authorization::Unused => {
+                self.line(format_args!("# authorization: not used, there is no receiver"));
             }
             Authorization::Given(values) => {
                 self.line(format_args!("# authorization: hidden, {} accepted", values.len()));

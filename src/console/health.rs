@@ -23,20 +23,29 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) struct Readiness {
     store: &'static str,
     keys: &'static str,
+    /// Left out if no source reads a journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    journal: Option<&'static str>,
 }
 
 /// `GET /readyz`: 200 if the last write to the store succeeded, and every input with key sources
-/// has a key. The process listens only once the store is open for writing.
+/// has a key, and the source that reads the journal, if there is one, is not stopped. The process listens only once the store is open for writing.
 ///
 /// After a failed write the store tests by itself whether it can write again. So the check recovers
 /// even if a load balancer sends no deliveries meanwhile.
 pub(super) async fn readyz(
     State(console): State<Arc<Console>>,
 ) -> Result<Json<Readiness>, Problem> {
-    readiness(&console.health, &console.ring).map(Json)
+    let journal = console.journal.as_ref().map(|status| status.trouble());
+    readiness(&console.health, &console.ring, journal).map(Json)
 }
 
-fn readiness(health: &Health, ring: &KeyRing) -> Result<Readiness, Problem> {
+/// `journal` is the trouble of the source that reads the journal, if there is such a source.
+fn readiness(
+    health: &Health,
+    ring: &KeyRing,
+    journal: Option<Option<String>>,
+) -> Result<Readiness, Problem> {
     // No token is needed here, so the error of the store goes to the log only.
     if health.trouble().is_some() {
         let detail = "the last write to the store failed; the log says why";
@@ -50,8 +59,12 @@ fn readiness(health: &Health, ring: &KeyRing) -> Result<Readiness, Problem> {
         );
         return Err(Problem::not_ready(detail));
     }
+    if let Some(Some(_)) = &journal {
+        let detail = "the source that reads the journal is stopped; the log says why";
+        return Err(Problem::not_ready(detail));
+    }
     let keys = if ring.has_sources() { "ok" } else { "not needed" };
-    Ok(Readiness { store: "ok", keys })
+    Ok(Readiness { store: "ok", keys, journal: journal.map(|_| "ok") })
 }
 
 /// `GET /metrics`
@@ -88,16 +101,22 @@ mod tests {
         };
         let health = Health::default();
         let none = ring(HashMap::from([("a".to_owned(), InputVerification::default())]));
-        let ready = Readiness { store: "ok", keys: "not needed" };
-        assert_eq!(readiness(&health, &none), Ok(ready));
+        let ready = Readiness { store: "ok", keys: "not needed", journal: None };
+        assert_eq!(readiness(&health, &none, None), Ok(ready));
+        let reading = readiness(&health, &none, Some(None)).unwrap();
+        assert_eq!(reading.journal, Some("ok"));
+        let stopped = readiness(&health, &none, Some(Some("collision".into()))).unwrap_err();
+        assert_eq!(stopped.status, 503);
+        assert!(!stopped.detail.contains("collision"), "{}", stopped.detail);
 
         let judged =
             InputVerification { sources: vec!["x".to_owned()], ..InputVerification::default() };
         let one = ring(HashMap::from([("a".to_owned(), judged)]));
-        let problem = readiness(&health, &one).unwrap_err();
+        let problem = readiness(&health, &one, None).unwrap_err();
         assert_eq!(problem.status, 503);
         assert!(problem.detail.contains("no keys yet for the input a"), "{}", problem.detail);
         one.enter("x", &KeySet::new([Arc::new(Key::new(None, [1; 32]))]), Millis::MIN);
-        assert_eq!(readiness(&health, &one), Ok(Readiness { store: "ok", keys: "ok" }));
+        let ready = Readiness { store: "ok", keys: "ok", journal: None };
+        assert_eq!(readiness(&health, &one, None), Ok(ready));
     }
 }

@@ -56,6 +56,7 @@ use crate::net::{CloseConnection, Peer, RequestBody, ServerTls, Shutdown};
 use crate::output::Outputs;
 use crate::receiver::InputEndpoint;
 use crate::receiver::deliver::Deliverer;
+use crate::source::journal::status::SourceStatus;
 use crate::store::{Health, Reader, StoreError};
 
 /// The number of concurrent reads of the store, for requests and for metrics.
@@ -67,6 +68,8 @@ pub(crate) struct Console {
     ring: Arc<KeyRing>,
     health: Arc<Health>,
     metrics: Exposition,
+    /// How far the journal was read, if a source reads it.
+    journal: Option<Arc<SourceStatus>>,
     receiver: ReceiverInfo,
     /// What the receiver stores deliveries with, keeps requests in, and injects faults from.
     deliverer: Arc<Deliverer>,
@@ -91,6 +94,8 @@ pub(crate) struct Parts {
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) health: Arc<Health>,
     pub(crate) metrics: Exposition,
+    /// How far the journal was read, if a source reads it.
+    pub(crate) journal: Option<Arc<SourceStatus>>,
     pub(crate) receiver: ReceiverInfo,
     pub(crate) deliverer: Arc<Deliverer>,
     pub(crate) outputs: Arc<Outputs>,
@@ -107,7 +112,7 @@ pub(crate) struct Parts {
 impl Console {
     pub(crate) fn new(parts: Parts) -> Arc<Console> {
         let Parts { ring, health, metrics, receiver, deliverer, outputs, inputs, .. } = parts;
-        let Parts { tls, actions, guard, shutdown, .. } = parts;
+        let Parts { journal, tls, actions, guard, shutdown, .. } = parts;
         let reader = Arc::new(parts.reader);
         Arc::new(Console {
             query_pool: ReadPool::new(Arc::clone(&reader), QUERY_READS, READ_TIMEOUT),
@@ -116,6 +121,7 @@ impl Console {
             ring,
             health,
             metrics,
+            journal,
             receiver,
             deliverer,
             outputs,

@@ -10,6 +10,8 @@ use crate::net::{ClientOptions, Proxies};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReceiverInfo {
+    /// Whether there is a receiver. If not, entries come from the sources alone.
+    pub(super) exists: bool,
     /// Scheme, host and port of the endpoint for Konnect.
     pub(super) base: String,
     /// Scheme, host and port of the endpoint from this machine.
@@ -39,13 +41,20 @@ pub(super) struct InputInfo {
 }
 
 impl ReceiverInfo {
-    /// The information about a receiver that listens on `address`. `certificate` is its certificate
-    /// file if it speaks TLS.
+    /// The information about a receiver that listens on `address`, or about none. `certificate` is its
+    /// certificate file if it speaks TLS.
     pub(crate) fn new(
         config: &Config,
-        address: SocketAddr,
+        address: Option<SocketAddr>,
         certificate: Option<&Path>,
     ) -> ReceiverInfo {
+        let Some(address) = address else {
+            return ReceiverInfo {
+                settings: config.shown(),
+                has_key_source: config.inputs.iter().any(|input| !input.keys.is_empty()),
+                ..ReceiverInfo::default()
+            };
+        };
         let scheme = if certificate.is_some() { "https" } else { "http" };
         let mut local = address;
         if address.ip().is_unspecified() {
@@ -58,10 +67,11 @@ impl ReceiverInfo {
             path: input.path.clone(),
             authorization_file: match input.authorization {
                 Authorization::Generated => Some(shown(&config.data_dir.join("authorization"))),
-                Authorization::Given(_) => None,
+                Authorization::Given(_) | Authorization::Unused => None,
             },
         };
         ReceiverInfo {
+            exists: true,
             base: match public_url {
                 Some(url) => url.clone(),
                 None if address.ip().is_unspecified() => {

@@ -52,6 +52,8 @@ pub(crate) enum Task {
     Faults {},
     /// Clear the fault of an input, or all faults.
     ClearFaults { input: Option<String> },
+    /// Give up the object of the journal at which an epoch is stopped.
+    SkipObject { epoch: u64, number: u64 },
 }
 
 /// The result of a task. The names in JSON are older than those here; an older program may be at the

@@ -15,6 +15,7 @@ use crate::receiver::body::{Codings, decode};
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::fault::{FaultError, PlannedFault};
 use crate::receiver::storing::StoreSink;
+use crate::source::journal::skip::{SkipError, Skipper};
 use crate::store::{Appended, Delivery, Judge, Quarantined, Store, StoreError, StoredBatch};
 
 /// Why a task failed.
@@ -24,11 +25,19 @@ pub(crate) enum TaskError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Fault(#[from] FaultError),
+    #[error(transparent)]
+    Skip(#[from] SkipError),
+    #[error("the running serve has no source of the type journal")]
+    NoJournal,
 }
 
 /// Performs a task in a running `serve`, when the one before has ended: a body that is retried twice at
-/// once would be stored twice.
-pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, TaskError> {
+/// once would be stored twice. `skipper` skips objects of the journal, if there is a source of that type.
+pub(crate) fn perform(
+    deliverer: &Deliverer,
+    skipper: Option<&Skipper>,
+    task: Task,
+) -> Result<TaskReport, TaskError> {
     let Deliverer { sink: StoreSink { store, ring, task: turn, .. }, limits, faults, .. } =
         deliverer;
     let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,6 +56,9 @@ pub(crate) fn perform(deliverer: &Deliverer, task: Task) -> Result<TaskReport, T
         Task::Faults {} => {
             faults.check_allowed()?;
             TaskReport { faults: faults.list(), ..TaskReport::default() }
+        }
+        Task::SkipObject { epoch, number } => {
+            skipper.ok_or(TaskError::NoJournal)?.skip(epoch, number)?
         }
         Task::ClearFaults { input } => cleared_faults(&faults.clear(input.as_deref())?),
     })
@@ -95,7 +107,11 @@ pub(crate) fn retry(
     for id in ids {
         let (what, body) = store.quarantined(id)?;
         match store_again(store, ring, limits, &what, body) {
-            Ok(stored) => {
+            Ok(None) => {
+                store.release(id)?;
+                report.lines.push(format!("{id}: was stored already"));
+            }
+            Ok(Some(stored)) => {
                 observe(&stored);
                 store.release(id)?;
                 let Appended { received, stored, duplicates, .. } = stored.appended;
@@ -112,13 +128,14 @@ pub(crate) fn retry(
     Ok(report)
 }
 
+/// Decodes and stores a body. `None` if it was stored before, and only had to leave the quarantine.
 fn store_again(
     store: &Store,
     ring: &KeyRing,
     limits: &ReceiverLimits,
     what: &Quarantined,
     body: Vec<u8>,
-) -> Result<StoredBatch, String> {
+) -> Result<Option<StoredBatch>, String> {
     let codings = Codings::of(what.content_encoding.as_deref()).map_err(|e| e.to_string())?;
     let bytes = body.len() as u64;
     let decoded =
@@ -135,8 +152,12 @@ fn store_again(
         peer: what.peer.clone(),
         bytes,
         decoded_bytes,
+        origin: what.origin,
     };
-    store.append(delivery, &batch, &ring.expected(&what.input)).map_err(|e| e.to_string())
+    match store.append(delivery, &batch, &ring.expected(&what.input)) {
+        Err(StoreError::AlreadyStored(_)) => Ok(None),
+        stored => stored.map(Some).map_err(|error| error.to_string()),
+    }
 }
 
 /// Deletes bodies from quarantine.

@@ -45,7 +45,7 @@ pub(crate) use self::epoch::{Epoch, PutError};
 pub(crate) use self::error::JournalError;
 pub(crate) use self::floor::Floor;
 pub(crate) use self::header::{Header, HeaderError, Kind, Nonce};
-pub(crate) use self::keys::{StoreId, object};
+pub(crate) use self::keys::{BadStoreId, StoreId, object};
 pub(crate) use self::membership::Membership;
 pub(crate) use self::platform::{Platform, System};
 pub(crate) use self::prune::{Pruned, Report};

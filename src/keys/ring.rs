@@ -44,6 +44,8 @@ struct RingState {
     keys: Vec<SourceKey>,
     /// The keys for new entries, by input.
     current: HashMap<String, Arc<KeySet>>,
+    /// The keys for new entries of inputs that are not configured, as a journal may have them.
+    of_others: Arc<KeySet>,
 }
 
 /// A key of one source.
@@ -76,7 +78,7 @@ impl KeyRing {
                 last_seen: sighting.last_seen,
             }
         });
-        let state = RingState { keys: keys.collect(), current: HashMap::new() };
+        let state = RingState { keys: keys.collect(), ..RingState::default() };
         let ring = KeyRing {
             inputs,
             retirements,
@@ -91,8 +93,8 @@ impl KeyRing {
     /// The keys for new entries of `input`, and their generation.
     pub(crate) fn current(&self, input: &str) -> (Arc<KeySet>, u64) {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let keys = state.current.get(input).cloned().unwrap_or_default();
-        (keys, self.generation())
+        let keys = state.current.get(input).unwrap_or(&state.of_others);
+        (Arc::clone(keys), self.generation())
     }
 
     /// A number that increases when the keys change.
@@ -169,12 +171,22 @@ impl KeyRing {
                 self.generation.fetch_add(1, Ordering::SeqCst);
             }
         }
+        let of_others = self.select_from(&state, &[], now);
+        if !state.of_others.is_like(&of_others) {
+            state.of_others = Arc::new(of_others);
+            self.generation.fetch_add(1, Ordering::SeqCst);
+        }
         result
     }
 
     fn select(&self, state: &RingState, input: &str, received_at: Millis) -> KeySet {
         // An input without sources, or one that is no longer configured, uses the keys of all sources.
         let sources = self.inputs.get(input).map_or(&[][..], |input| input.sources.as_slice());
+        self.select_from(state, sources, received_at)
+    }
+
+    /// The keys of these sources, or of all if there are none, for what was received at a time.
+    fn select_from(&self, state: &RingState, sources: &[String], received_at: Millis) -> KeySet {
         let period = self.retirements.of(received_at);
         let since = |one: &SourceKey| {
             let millis = u64::try_from(received_at.get() - one.last_seen.get()).unwrap_or(0);
@@ -260,6 +272,7 @@ mod tests {
         check(&ring, "b", 12, &[]);
         check(&ring, "gone", 12, &["k1", "k2"]);
         check(&ring, "none", 12, &["k1", "k2"]);
+        assert_eq!(ring.current("gone").0.keys().len(), 2);
     }
 
     #[test]

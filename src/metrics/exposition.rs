@@ -9,10 +9,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::journal::JournalGauges;
 use super::{Labels, Metrics, ReceiverSources, gauge_value, labels, with_unit};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::keys::KeyRing;
+use crate::source::journal::status::SourceStatus;
 use crate::store::{Health, OutputStanding, Reader, State, StoreError};
 
 /// The media type of the exposition.
@@ -28,10 +30,12 @@ pub(super) struct Gauges {
     writable: Gauge,
     missing_ids: Gauge,
     outputs: OutputGauges,
+    /// `None` if no source reads the journal.
+    journal: Option<JournalGauges>,
 }
 
 impl Gauges {
-    pub(super) fn register(registry: &mut Registry) -> Gauges {
+    pub(super) fn register(registry: &mut Registry, reads_journal: bool) -> Gauges {
         let mut bytes = |name: &str, help: &str| -> Gauge {
             with_unit(registry, name, help, Unit::Bytes, Gauge::default())
         };
@@ -46,6 +50,7 @@ impl Gauges {
             writable: Gauge::default(),
             missing_ids: Gauge::default(),
             outputs: OutputGauges::register(registry),
+            journal: reads_journal.then(|| JournalGauges::register(registry)),
         };
         let Gauges { keys, segments, writable, .. } = &gauges;
         registry.register("keys", "Keys that verify new entries", keys.clone());
@@ -70,6 +75,8 @@ pub(crate) struct GaugeSources {
     pub(crate) receiver: ReceiverSources,
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) health: Arc<Health>,
+    /// How far the journal was read, if a source reads it.
+    pub(crate) journal: Option<Arc<SourceStatus>>,
 }
 
 /// Writes the text of all metrics.
@@ -122,6 +129,9 @@ impl Exposition {
         gauges.free_bytes.set(gauge_value(usage.free_bytes));
         let now = now();
         let standings = reader.output_standings(now)?;
+        if let (Some(gauges), Some(status)) = (&gauges.journal, &sources.journal) {
+            gauges.set(&status.standing(), now);
+        }
         let mut text = String::new();
         // Held until the text is written, so that another request does not change the gauges.
         let _guard = gauges.outputs.set(&standings, now);

@@ -7,9 +7,11 @@
 //! The values of labels come from the configuration or from fixed lists. Nothing that a sender chooses
 //! creates a time series. Other modules do not know Prometheus: `observers` implements their observers,
 //! and [`exposition`] reads the gauges when the metrics are requested. `receiving` has what every
-//! receiver counts, and `receive` the metrics of a receiver without a store.
+//! receiver counts, and `receive` the metrics of a receiver without a store. `journal` has those of the
+//! source that reads the journal.
 
 pub(crate) mod exposition;
+mod journal;
 mod observers;
 mod receive;
 mod receiving;
@@ -70,8 +72,9 @@ struct InputCounters {
 
 impl Metrics {
     /// Metrics for these inputs and key sources. Every time series begins at zero, because Prometheus
-    /// does not see the first event of a series that begins with it.
-    pub(crate) fn new(inputs: &[&str], sources: &[String]) -> Metrics {
+    /// does not see the first event of a series that begins with it. `reads_journal` says whether a source
+    /// reads the journal.
+    pub(crate) fn new(inputs: &[&str], sources: &[String], reads_journal: bool) -> Metrics {
         let mut registry = Registry::with_prefix("vidimus");
         let all = &mut registry;
         let receiving = Receiving::register(all, inputs);
@@ -111,7 +114,7 @@ impl Metrics {
             "Deliveries and transactions that could not be written",
             commit_failures.clone(),
         );
-        let gauges = exposition::Gauges::register(all);
+        let gauges = exposition::Gauges::register(all, reads_journal);
 
         for class in all_classes() {
             let _ = entries.get_or_create(&labels_of(class));

@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn every_series_begins_at_zero() {
-        let metrics = Metrics::new(&["a"], &["set".to_owned()]);
+        let metrics = Metrics::new(&["a"], &["set".to_owned()], false);
         check(&metrics, "vidimus_deliveries_total{input=\"a\",status=\"closed\"} 0");
         check(
             &metrics,
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn observed_events_are_counted() {
-        let metrics = Arc::new(Metrics::new(&["a"], &["set".to_owned()]));
+        let metrics = Arc::new(Metrics::new(&["a"], &["set".to_owned()], false));
         let delivery = Delivery {
             received_at: Millis::saturating(1500),
             started: Instant::now(),
@@ -168,6 +168,7 @@ mod tests {
             peer: "p".to_owned(),
             bytes: 7,
             decoded_bytes: 9,
+            origin: None,
         };
         let appended = Appended { received: 3, duplicates: 2, ..Appended::default() };
         metrics.committed(1, Duration::from_millis(3));

@@ -3,8 +3,10 @@
 //! [`Objects`] is what the journal needs: to create an object only if its key is free, to read one,
 //! and to delete one. [`Bucket`] has that, and what the archive and backups need besides. `url` reads
 //! the place from a URL. `http` lets the crate `object_store` use the project's own HTTP client, so
-//! that there is one TLS library and one way to find proxies and certificates.
+//! that there is one TLS library and one way to find proxies and certificates. `check` checks that a
+//! store keeps what the journal relies on.
 
+pub(crate) mod check;
 mod http;
 mod url;
 
@@ -34,6 +36,9 @@ pub(crate) enum ObjectError {
     /// A call failed.
     #[error("cannot {doing} {key:?} in the object store: {why}")]
     Call { doing: &'static str, key: String, why: String },
+    /// The object store refused a call: the credentials are wrong, or do not allow it.
+    #[error("the object store does not allow to {doing} {key:?}: {why}")]
+    Denied { doing: &'static str, key: String, why: String },
 }
 
 /// What became of an object that was to be created.
@@ -81,7 +86,18 @@ impl Bucket {
     /// # Errors
     /// [`ObjectError::Place`] if the environment lacks something or has something wrong.
     pub(crate) fn open(url: &BucketUrl) -> Result<Bucket, ObjectError> {
-        let [once, retrying] = url.connect()?;
+        Bucket::open_through(url, None)
+    }
+
+    /// Like [`Bucket::open`], through the endpoint of S3 at this URL instead of that of the environment.
+    ///
+    /// # Errors
+    /// Also if the place is not in S3.
+    pub(crate) fn open_through(
+        url: &BucketUrl,
+        endpoint: Option<&str>,
+    ) -> Result<Bucket, ObjectError> {
+        let [once, retrying] = url.connect(endpoint)?;
         Ok(Bucket { url: url.clone(), prefix: url.prefix().clone(), once, retrying })
     }
 
@@ -165,7 +181,15 @@ impl Objects for Bucket {
 }
 
 fn call(doing: &'static str, key: &str) -> impl FnOnce(Error) -> ObjectError {
-    move |error| ObjectError::Call { doing, key: key.to_owned(), why: error.to_string() }
+    move |error| {
+        let (key, why) = (key.to_owned(), error.to_string());
+        match error {
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+                ObjectError::Denied { doing, key, why }
+            }
+            _ => ObjectError::Call { doing, key, why },
+        }
+    }
 }
 
 #[cfg(test)]

@@ -89,17 +89,25 @@ impl BucketUrl {
     }
 
     /// Two clients for the whole store: one makes every call once, and one repeats calls that failed,
-    /// where that is safe.
-    pub(super) fn connect(&self) -> Result<[Arc<dyn ObjectStore>; 2], ObjectError> {
+    /// where that is safe. `endpoint` is another endpoint of S3 than that of the environment.
+    pub(super) fn connect(
+        &self,
+        endpoint: Option<&str>,
+    ) -> Result<[Arc<dyn ObjectStore>; 2], ObjectError> {
         let place = |why: String| ObjectError::Place { url: self.to_string(), why };
+        if endpoint.is_some() && self.scheme != Scheme::S3 {
+            return Err(place("only a bucket of S3 has endpoints to choose from".to_owned()));
+        }
         if self.scheme == Scheme::File {
             let store = self.folder().map_err(|error| place(error.to_string()))?;
             return Ok([Arc::clone(&store), store]);
         }
         let connector = Connector::from_env().map_err(|error| place(error.to_string()))?;
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-        let client =
-            |retries| self.client(&connector, retries).map_err(|error| place(error.to_string()));
+        let client = |retries| {
+            let client = self.client(&connector, retries, endpoint);
+            client.map_err(|error| place(error.to_string()))
+        };
         Ok([client(once)?, client(RetryConfig::default())?])
     }
 
@@ -113,6 +121,7 @@ impl BucketUrl {
         &self,
         connector: &Connector,
         retries: RetryConfig,
+        endpoint: Option<&str>,
     ) -> object_store::Result<Arc<dyn ObjectStore>> {
         let (bucket, connector) = (&self.bucket, connector.clone());
         Ok(match self.scheme {
@@ -130,14 +139,20 @@ impl BucketUrl {
                     .with_http_connector(connector)
                     .build()?,
             ),
-            Scheme::S3 | Scheme::File => Arc::new(
-                AmazonS3Builder::from_env()
-                    .with_bucket_name(bucket)
-                    .with_conditional_put(S3ConditionalPut::ETagMatch)
-                    .with_retry(retries)
-                    .with_http_connector(connector)
-                    .build()?,
-            ),
+            Scheme::S3 | Scheme::File => {
+                let mut builder = AmazonS3Builder::from_env();
+                if let Some(endpoint) = endpoint {
+                    builder = builder.with_endpoint(endpoint);
+                }
+                Arc::new(
+                    builder
+                        .with_bucket_name(bucket)
+                        .with_conditional_put(S3ConditionalPut::ETagMatch)
+                        .with_retry(retries)
+                        .with_http_connector(connector)
+                        .build()?,
+                )
+            }
         })
     }
 }

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::kept::{Outcome, Phases};
@@ -12,10 +13,10 @@ use super::response::{self, Problem};
 use super::sink::{Accepted, BodyDelivery, NotStored, Settlement, Sink};
 use super::{DeliveryObserver, ReceiverLimits};
 use crate::entry::lines;
-use crate::ingest::Batch;
+use crate::ingest::{Batch, Caps, TooManyLines};
 use crate::keys::{KeyRing, RefreshTrigger};
-use crate::random;
-use crate::signature::Verdict;
+use crate::random::{self, NoRandomBytes};
+use crate::signature::{KeySet, Verdict};
 use crate::store::{Appended, Delivery, Quarantined, Refused, Store, StoredBatch};
 
 /// The memory that each line takes while its body is stored, in bytes.
@@ -31,6 +32,35 @@ pub(crate) struct StoreSink {
     pub(crate) observer: Arc<dyn DeliveryObserver>,
     /// Held by the task that an operator runs: one at a time.
     pub(crate) task: Mutex<()>,
+}
+
+/// A body whose lines were verified.
+pub(crate) struct Verified {
+    pub(crate) batch: Batch,
+    /// The generation of the keys.
+    pub(crate) generation: u64,
+}
+
+/// Why a body was not verified.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VerifyError {
+    #[error(transparent)]
+    TooManyLines(#[from] TooManyLines),
+    #[error(transparent)]
+    Random(#[from] NoRandomBytes),
+}
+
+/// Verifies the lines of a body with keys and their generation. It is meant for the threads that verify.
+///
+/// # Errors
+/// When it has too many lines, or the system has no random bytes.
+pub(crate) fn verify(
+    body: Bytes,
+    (keys, generation): (Arc<KeySet>, u64),
+    caps: Caps,
+) -> Result<Verified, VerifyError> {
+    let seed = random::seed()?;
+    Ok(Verified { batch: Batch::new(body, &keys, caps, &seed)?, generation })
 }
 
 impl Sink for StoreSink {
@@ -83,18 +113,17 @@ impl StoreSink {
         reservation.grow_blocking(more, deadline, runtime).map_err(|_| Problem::overloaded())?;
         phases.add_wait(waiting.elapsed());
 
-        let (keys, generation) = self.ring.current(&input.name);
-        let seed = random::seed().map_err(|error| {
-            tracing::error!(%error, input = input.name, "a delivery was not stored");
-            Problem::not_stored()
-        })?;
         let verifying = Instant::now();
-        let batch = self
-            .pool
-            .install(|| Batch::new(body, &keys, limits.lines, &seed))
-            .map_err(|error| Problem::too_many_lines(&error))?;
+        let keys = self.ring.current(&input.name);
+        let verified = self.pool.install(|| verify(body, keys, limits.lines));
+        let Verified { batch, generation } = verified.map_err(|error| match error {
+            VerifyError::TooManyLines(error) => Problem::too_many_lines(&error),
+            VerifyError::Random(error) => {
+                tracing::error!(%error, input = input.name, "a delivery was not stored");
+                Problem::not_stored()
+            }
+        })?;
         phases.verify = Some(verifying.elapsed());
-        let awaits_key = batch.verdicts().any(Verdict::awaits_key);
         let delivery = Delivery {
             received_at,
             started,
@@ -102,6 +131,7 @@ impl StoreSink {
             peer,
             bytes: sent,
             decoded_bytes,
+            origin: None,
         };
         let storing = Instant::now();
         let stored = self.store.append(delivery, &batch, &input.expected).map_err(|error| {
@@ -110,7 +140,14 @@ impl StoreSink {
         })?;
         phases.store = Some(storing.elapsed());
         drop(reservation);
-        if awaits_key {
+        self.look_for_keys(&batch, generation);
+        self.observer.stored(&stored);
+        Ok(stored)
+    }
+
+    /// Asks for new keys if stored entries lack theirs. They were verified with the keys of `generation`.
+    pub(crate) fn look_for_keys(&self, batch: &Batch, generation: u64) {
+        if batch.verdicts().any(Verdict::awaits_key) {
             self.refresh.trigger();
             // If new keys arrived between the check and the commit, the recheck for them did not see these
             // entries.
@@ -118,8 +155,6 @@ impl StoreSink {
                 self.store.recheck(Arc::clone(&self.ring) as Arc<_>);
             }
         }
-        self.observer.stored(&stored);
-        Ok(stored)
     }
 
     /// Puts a body in quarantine. Returns `problem`, or another one if that fails, so that the sender
@@ -134,6 +169,7 @@ impl StoreSink {
             reason: problem.detail.clone(),
             content_encoding: delivery.content_encoding.clone(),
             bytes: delivery.sent,
+            origin: None,
         };
         match self.store.quarantine(&what, &delivery.body) {
             Ok(id) => {

@@ -278,12 +278,13 @@ async fn a_body_that_several_retry_at_once_is_stored_once() {
         reason: "its encoding was not known then".to_owned(),
         content_encoding: None,
         bytes: LINE.len() as u64,
+        origin: None,
     };
     for _ in 0..20 {
         let id = deliverer.sink.store.quarantine(&what, LINE).unwrap();
         let retry = || {
             let (deliverer, task) = (Arc::clone(deliverer), Task::Retry { ids: vec![id] });
-            tokio::task::spawn_blocking(move || control::perform(&deliverer, task).is_ok())
+            tokio::task::spawn_blocking(move || control::perform(&deliverer, None, task).is_ok())
         };
         let (one, other) = (retry(), retry());
         // The second finds nothing any more.

@@ -24,7 +24,7 @@ use crate::console::receiver_info::ReceiverInfo;
 use crate::console::{self, Console};
 use crate::control::{self, ControlSocket, TaskHandler};
 use crate::ingest::{self, ExpectedIds};
-use crate::journal::cipher::KeyFileError;
+use crate::journal::cipher::{Cipher, KeyFileError};
 use crate::keys::{InputVerification, KeyRing, RefreshObserver, RefreshTrigger, Refresher};
 use crate::konnect::client as konnect;
 use crate::metrics::{
@@ -35,7 +35,7 @@ use crate::net::{
     Client, ClientOptions, Limits, ListenError, Listener, ListenerObserver, MemoryBudget,
     ServerTls, Shutdown, TlsError, raise_descriptor_limit,
 };
-use crate::objects::ObjectError;
+use crate::objects::{Bucket, ObjectError};
 use crate::output::{MakeStdout, Output, OutputError, Outputs};
 use crate::random::NoRandomBytes;
 use crate::receiver::deliver::Deliverer;
@@ -43,6 +43,9 @@ use crate::receiver::fault::Faults;
 use crate::receiver::kept::KeptRequests;
 use crate::receiver::storing::StoreSink;
 use crate::receiver::{DeliveryObserver, InputEndpoint, Receiver, ReceiverLimits};
+use crate::source::journal::ingest::Ingester;
+use crate::source::journal::skip::Skipper;
+use crate::source::journal::{self, JournalSource};
 use crate::source::{self, KonnectPull};
 use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
 
@@ -81,7 +84,8 @@ pub(crate) enum StartError {
 
 /// A server whose store is open and whose listeners are bound.
 pub(crate) struct Server {
-    receiver_listener: Listener,
+    /// `None`: nothing is received, and entries come from the sources alone.
+    receiver_listener: Option<Listener>,
     console_listener: Listener,
     console: config::Console,
     about: ReceiverInfo,
@@ -96,6 +100,8 @@ pub(crate) struct Server {
     /// The limits of the receiver and of the console.
     limits: (Limits, Limits),
     sources: Vec<KonnectPull>,
+    /// What reads the journal, if a source does.
+    journal: Option<JournalSource>,
     /// Closed when the last write has ended.
     written: mpsc::Receiver<()>,
     /// `None` if the socket could not be bound.
@@ -126,16 +132,21 @@ impl Server {
         let control = ControlSocket::bind(&directory).inspect_err(
             |error| tracing::warn!(%error, "commands cannot send tasks: control.sock cannot be bound"),
         );
-        let (tls, certificate) = load_certificate(config, &config.receiver.tls)?;
+        let (tls, certificate) = match config.has_receiver {
+            true => load_certificate(config, &config.receiver.tls)?,
+            false => (None, None),
+        };
         let console_tls = match &tls {
             // The same pair is checked only once.
             Some(tls) if config.console.tls == config.receiver.tls => Some(Arc::clone(tls)),
             _ => load_certificate(config, &config.console.tls)?.0,
         };
-        let receiver_listener = match socket {
-            None => Listener::bind(config.receiver.listen, tls.clone()).await?,
-            Some(socket) => {
-                Listener::from_socket(socket, tls.clone()).map_err(StartError::ActivationSocket)?
+        let receiver_listener = match (config.has_receiver, socket) {
+            (false, _) => None,
+            (true, None) => Some(Listener::bind(config.receiver.listen, tls.clone()).await?),
+            (true, Some(socket)) => {
+                let listener = Listener::from_socket(socket, tls.clone());
+                Some(listener.map_err(StartError::ActivationSocket)?)
             }
         };
         let console_listener = Listener::bind(config.console.listen, console_tls.clone()).await?;
@@ -165,7 +176,9 @@ impl Server {
         let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
         let budget = MemoryBudget::new(max_in_flight);
         let (writing, written) = mpsc::channel(1);
-        let about = ReceiverInfo::new(config, receiver_listener.address(), certificate.as_deref());
+        let address = receiver_listener.as_ref().map(Listener::address);
+        let journal = journal_source(config, &deliverer, &directory, &writing)?;
+        let about = ReceiverInfo::new(config, address, certificate.as_deref());
         Ok(Server {
             receiver_listener,
             console_listener,
@@ -191,6 +204,7 @@ impl Server {
             console_tls,
             limits: connection_limits(config),
             sources,
+            journal,
             written,
             control: control.ok(),
             generated_authorization,
@@ -198,9 +212,9 @@ impl Server {
         })
     }
 
-    /// The receiver's address, with the actual port.
-    pub(crate) fn receiver_address(&self) -> SocketAddr {
-        self.receiver_listener.address()
+    /// The receiver's address, with the actual port. `None` if there is no receiver.
+    pub(crate) fn receiver_address(&self) -> Option<SocketAddr> {
+        self.receiver_listener.as_ref().map(Listener::address)
     }
 
     /// The console's address, with the actual port.
@@ -266,20 +280,26 @@ impl Server {
                 drop(writing);
             });
         }
+        let journal = self.journal.as_ref().map(|source| Arc::clone(source.status()));
+        let skipper = self.journal.as_ref().map(JournalSource::skipper);
+        if let Some(source) = self.journal {
+            tokio::spawn(source.run(shutdown.clone()));
+        }
 
+        let of_receiver =
+            self.receiver_listener.as_ref().map(|one| ("receiver", one.connections(), tls.clone()));
+        let of_console = ("console", self.console_listener.connections(), console_tls.clone());
         let sources = GaugeSources {
             receiver: ReceiverSources {
                 budget: receiver.budget.clone(),
-                listeners: vec![
-                    ("receiver", self.receiver_listener.connections(), tls.clone()),
-                    ("console", self.console_listener.connections(), console_tls.clone()),
-                ],
+                listeners: of_receiver.into_iter().chain([of_console]).collect(),
             },
             ring: Arc::clone(&ring),
             health: Arc::clone(receiver.deliverer.sink.store.health()),
+            journal: journal.clone(),
         };
         if let Some(control) = self.control {
-            tokio::spawn(control.serve(task_handler(&receiver), shutdown.clone()));
+            tokio::spawn(control.serve(task_handler(&receiver, skipper), shutdown.clone()));
         }
         let health = Arc::clone(&sources.health);
         let exposition = Exposition::new(Arc::clone(&self.metrics), sources);
@@ -297,6 +317,7 @@ impl Server {
             ring,
             health,
             metrics: exposition,
+            journal,
             receiver: self.about,
             deliverer: Arc::clone(&receiver.deliverer),
             outputs: Arc::clone(&outputs),
@@ -324,8 +345,11 @@ impl Server {
             move |request, peer| Arc::clone(&receiver).handle(request, peer)
         };
         let mut ending = shutdown.clone();
-        let deliveries =
-            self.receiver_listener.serve(handler, limits, observer("receiver"), shutdown);
+        let deliveries = async {
+            if let Some(listener) = self.receiver_listener {
+                listener.serve(handler, limits, observer("receiver"), shutdown).await;
+            }
+        };
         tokio::join!(deliveries, console);
 
         refreshing.abort();
@@ -362,13 +386,35 @@ fn sources(
     Ok(pulls.map(source).collect::<Result<_, _>>()?)
 }
 
+/// What reads the journal, ready to run, if the configuration has such a source.
+fn journal_source(
+    config: &Config,
+    deliverer: &Arc<Deliverer>,
+    directory: &Directory,
+    writing: &mpsc::Sender<()>,
+) -> Result<Option<JournalSource>, StartError> {
+    let mut sources = config.sources.iter();
+    let source = sources.find(|source| source.r#type == SourceType::Journal);
+    let (Some(source), Some(url)) = (source, &config.journal.url) else { return Ok(None) };
+    let cipher = config.journal.key_file.as_deref().map(Cipher::from_file).transpose()?;
+    let ingester = Ingester::new(Arc::clone(deliverer), cipher, config.journal.max_size);
+    let settings = journal::Settings {
+        name: source.name.clone(),
+        poll_interval: config.journal.poll_interval,
+        seal_after: config.journal.seal_after,
+    };
+    let store = (Arc::clone(&deliverer.sink.store), directory);
+    let bucket = Bucket::open(url)?;
+    Ok(Some(JournalSource::new(settings, bucket, store, ingester, writing.clone())))
+}
+
 /// Performs the tasks of commands.
-fn task_handler(receiver: &Receiver) -> Arc<TaskHandler> {
+fn task_handler(receiver: &Receiver, skipper: Option<Skipper>) -> Arc<TaskHandler> {
     let (deliverer, writing) = (Arc::clone(&receiver.deliverer), receiver.writing.clone());
     Arc::new(move |task| {
         // The shutdown waits for the task as for a delivery.
         let _writing = &writing;
-        control::perform(&deliverer, task).map_err(|error| error.to_string())
+        control::perform(&deliverer, skipper.as_ref(), task).map_err(|error| error.to_string())
     })
 }
 
@@ -384,7 +430,8 @@ async fn finish(unfinished: &str, done: impl Future, shutdown: &mut Shutdown) {
 fn metrics(config: &Config) -> Metrics {
     let inputs: Vec<_> = config.inputs.iter().map(|input| input.name.as_str()).collect();
     let sources = config.inputs.iter().flat_map(|input| &input.keys);
-    Metrics::new(&inputs, &sources.map(ToString::to_string).collect::<Vec<_>>())
+    let reads_journal = config.sources.iter().any(|one| one.r#type == SourceType::Journal);
+    Metrics::new(&inputs, &sources.map(ToString::to_string).collect::<Vec<_>>(), reads_journal)
 }
 
 /// The faults, none yet, for the configured inputs.
@@ -459,6 +506,7 @@ fn inputs(config: &Config) -> Result<(Vec<Arc<InputEndpoint>>, Option<PathBuf>),
     for input in &config.inputs {
         let authorization = match &input.authorization {
             Authorization::Given(values) => values.clone(),
+            Authorization::Unused => Vec::new(),
             Authorization::Generated => {
                 let path = config.data_dir.join("authorization");
                 let secret = generated_authorization(&path)

@@ -195,6 +195,7 @@ impl KonnectPull {
                 peer: self.client.hosts().regional().to_owned(),
                 bytes,
                 decoded_bytes: bytes,
+                origin: None,
             };
             let batch = Batch::pulled(body, self.caps)?;
             count += self.store.append(delivery, &batch, &ExpectedIds::default())?.appended.stored;

@@ -1,8 +1,10 @@
 //! Sources: what `serve` fetches into the store by itself, beside what it is sent.
 //!
 //! - `konnect_pull`: entries from Konnect's API that no delivery brought.
+//! - [`journal`]: what receivers put into the journal.
 //! - `late`: hides a pulled entry when a delivery brings it later.
 
+pub(crate) mod journal;
 mod konnect_pull;
 mod late;
 

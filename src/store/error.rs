@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::random::NoRandomBytes;
+use crate::store::origin::Origin;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -98,6 +99,9 @@ pub enum StoreError {
         /// Bytes to add.
         wanted: u64,
     },
+    /// The delivery from this place in a journal is stored, in quarantine or dropped already.
+    #[error("the delivery at {0} of the journal is stored already")]
+    AlreadyStored(Origin),
     /// There is no item with this number.
     #[error("there is no {what} {id}")]
     NoSuch {

@@ -7,7 +7,7 @@
 //!
 //! - `directory` (the data directory and its lock), `sqlite` and `schema` (how databases are
 //!   opened, and the versions of their tables), `refused` (refused requests), `interrupt`,
-//!   `options`, `error`.
+//!   `options`, `origin` (places in a journal), `error`.
 //! - `segment`: the file of a segment. Its rows, long lines in pieces, the identities of an entry,
 //!   and conditions in SQL.
 //! - `catalog`: which segments there are, the `overlay` of what was learned later, keys, the
@@ -24,6 +24,7 @@ mod error;
 mod interrupt;
 mod maintain;
 mod options;
+mod origin;
 mod read;
 mod refused;
 mod schema;
@@ -33,8 +34,9 @@ mod sqlite;
 mod tests;
 mod write;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -54,6 +56,7 @@ pub use maintain::reseal::Resealed;
 pub use maintain::retention::Pruned;
 pub use maintain::{backup, repair};
 pub use options::{Options, Retention};
+pub use origin::{BadPositions, EpochCursor, EpochEnd, JournalState, Origin, Positions, Skip};
 pub use read::Reader;
 pub use read::counts::{self, CountRequest, Counts, FieldCounts, Receipts, Received, Stack};
 pub use read::follow::{Event, EventBatch, Export, Follow};
@@ -105,6 +108,28 @@ const CHUNK_BYTES: usize = 512 << 10;
 
 /// The number of chunks of a body that wait for the writer.
 const AHEAD: usize = 2;
+
+/// Deliveries that are appended together wait for the writer until their bodies have this many bytes.
+const BYTES_AHEAD: u64 = 2 << 20;
+
+/// A delivery that the writer has.
+struct HandedOver {
+    answer: Receiver<Result<StoredBatch, StoreError>>,
+    /// Whether it has entries whose signature was not tried.
+    has_not_tried: bool,
+}
+
+impl HandedOver {
+    /// Blocks until its transaction is on disk.
+    fn wait(self, store: &Store) -> Result<StoredBatch, StoreError> {
+        let stored = self.answer.recv().map_err(|_| StoreError::Closing)??;
+        if self.has_not_tried {
+            // It stops only when the store is dropped.
+            let _ = store.background.send(Task::NotTried);
+        }
+        Ok(stored)
+    }
+}
 
 impl Store {
     /// Takes the lock and opens the store. Interrupted work is resumed in the background.
@@ -160,13 +185,75 @@ impl Store {
         })
     }
 
+    /// The id of the store: 32 hexadecimal digits, made at random with the store. A backup has the same.
+    pub fn id(&self) -> Result<String, StoreError> {
+        let catalog = self.catalog();
+        catalog.store_id()?.ok_or_else(|| StoreError::Foreign(catalog.path().to_owned()))
+    }
+
+    /// What the store has read of a journal. Right while nobody appends deliveries of a journal.
+    pub fn journal(&self) -> Result<JournalState, StoreError> {
+        self.catalog().journal(&self.directory)
+    }
+
+    /// Records that an object of a journal was given up. A record of the same object is replaced.
+    pub fn record_skip(&self, skip: &Skip) -> Result<(), StoreError> {
+        self.catalog().record_skip(skip)
+    }
+
+    /// Records that an epoch of a journal has ended: everything below its seal is stored. The first record
+    /// of an epoch stays.
+    pub fn record_epoch_end(&self, end: &EpochEnd) -> Result<(), StoreError> {
+        self.catalog().record_epoch_end(end)
+    }
+
     /// Stores a delivery. Blocks until its transaction is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyStored`] if the delivery from its place in a journal is stored or was dropped
+    /// from the quarantine. It may be in quarantine: this is how it leaves it.
     pub fn append(
         &self,
         delivery: Delivery,
         batch: &Batch,
         expected: &ExpectedIds,
     ) -> Result<StoredBatch, StoreError> {
+        self.hand_over(delivery, batch, expected)?.wait(self)
+    }
+
+    /// Stores deliveries in this order. Blocks until the last transaction is on disk. They share
+    /// transactions, so this takes less time than one after the other.
+    ///
+    /// # Errors
+    /// Each delivery has a result of its own, as of [`Store::append`].
+    pub fn append_all<'a>(
+        &self,
+        all: impl IntoIterator<Item = (Delivery, &'a Batch, Arc<ExpectedIds>)>,
+    ) -> Vec<Result<StoredBatch, StoreError>> {
+        let (mut begun, mut stored, mut bytes) = (VecDeque::new(), Vec::new(), 0);
+        for (delivery, batch, expected) in all {
+            let size = delivery.decoded_bytes;
+            bytes += size;
+            begun.push_back((self.hand_over(delivery, batch, &expected), size));
+            // Entries that wait take many times as much memory as their lines.
+            while bytes > BYTES_AHEAD
+                && let Some((oldest, size)) = begun.pop_front()
+            {
+                stored.push(oldest.and_then(|oldest| oldest.wait(self)));
+                bytes -= size;
+            }
+        }
+        stored.extend(begun.into_iter().map(|(one, _)| one.and_then(|one| one.wait(self))));
+        stored
+    }
+
+    /// Hands a delivery to the writer. Blocks until all entries are handed over.
+    fn hand_over(
+        &self,
+        delivery: Delivery,
+        batch: &Batch,
+        expected: &ExpectedIds,
+    ) -> Result<HandedOver, StoreError> {
         let received_at = delivery.received_at;
         let (to_chunks, chunks) = sync_channel(AHEAD);
         let (reply, answer) = sync_channel(1);
@@ -189,12 +276,8 @@ impl Store {
                 self.writer.send(Message::Append(job)).map_err(|_| StoreError::Closing)?;
             }
         }
-        let stored = answer.recv().map_err(|_| StoreError::Closing)??;
-        if batch.verdicts().any(Verdict::is_not_tried) {
-            // It stops only when the store is dropped.
-            let _ = self.background.send(Task::NotTried);
-        }
-        Ok(stored)
+        let has_not_tried = batch.verdicts().any(Verdict::is_not_tried);
+        Ok(HandedOver { answer, has_not_tried })
     }
 
     /// Whether the store can be written to.
@@ -222,8 +305,18 @@ impl Store {
 
     /// Stores a body that cannot be decoded in the quarantine, and returns its number. The number
     /// and the size in `what` are ignored.
+    ///
+    /// # Errors
+    /// [`StoreError::AlreadyStored`] if the delivery from its place in a journal is stored, in quarantine
+    /// or dropped.
     pub fn quarantine(&self, what: &Quarantined, body: &[u8]) -> Result<u64, StoreError> {
-        quarantine::put(&self.catalog(), what, body, self.options.quarantine_size)
+        let catalog = self.catalog();
+        if let Some(origin) = what.origin
+            && catalog.has_origin(&self.directory, &origin)?
+        {
+            return Err(StoreError::AlreadyStored(origin));
+        }
+        quarantine::put(&catalog, what, body, self.options.quarantine_size)
     }
 
     /// A body in quarantine.

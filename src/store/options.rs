@@ -29,7 +29,7 @@ impl Default for Options {
 /// When segments are deleted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Retention {
-    /// Delete a segment when all its entries are older than this, by time of receipt.
+    /// Delete a segment when all its entries were stored longer ago than this.
     pub age: Option<Duration>,
     /// Delete the oldest segments while the total size is larger than this, in bytes.
     pub size: Option<u64>,

@@ -19,8 +19,8 @@ use crate::store::sqlite::{self, Database};
 /// The file of refused requests. `application_id` is "Vidr" in ASCII.
 pub(in crate::store) const SCHEMA: Schema = Schema {
     application_id: 0x5669_6472,
-    versions: &[include_str!("schema/refused/0001.sql")],
-    made_otherwise: 0,
+    versions: &[(1, include_str!("schema/refused/0001.sql"))],
+    made_otherwise: &[],
     prepare: |_, _| Ok(()),
     columns: Columns::of_segment,
     fill: |_, _| Ok(()),

@@ -2,7 +2,6 @@
 //!
 //! A database with a newer schema is refused, with the version of the program that wrote it.
 
-use std::cmp::Ordering;
 use std::fs::{self, DirBuilder};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::DirBuilderExt;
@@ -123,7 +122,7 @@ pub(in crate::store) fn open(path: &Path, schema: &Schema) -> Result<Database, S
         )
         .doing("open", path)?;
     migrate(&connection, path, schema)?;
-    Ok(Database::new(connection, path, schema, schema.versions.len()))
+    Ok(Database::new(connection, path, schema, schema.newest()))
 }
 
 /// How a database is read.
@@ -251,21 +250,22 @@ pub(in crate::store) fn migrate(
     schema: &Schema,
 ) -> Result<(), StoreError> {
     let version = check_version(connection, path, schema)?;
-    match version.cmp(&schema.versions.len()) {
-        Ordering::Less => {}
-        Ordering::Equal => return Ok(()),
+    if version == schema.newest() {
+        return Ok(());
+    }
+    if schema.made_otherwise.contains(&version) {
         // Nothing is written to a file of such a version.
-        Ordering::Greater => return Err(StoreError::Foreign(path.to_owned())),
+        return Err(StoreError::Foreign(path.to_owned()));
     }
     let run = || {
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        for migration in schema.versions.iter().skip(version) {
+        for (_, migration) in schema.versions.iter().filter(|(made, _)| *made > version) {
             connection.execute_batch(migration)?;
         }
         (schema.fill)(connection, version)?;
         connection.execute("UPDATE program SET version = ?1", [PROGRAM])?;
         connection.pragma_update(None, "application_id", schema.application_id)?;
-        connection.pragma_update(None, "user_version", schema.versions.len() as i64)?;
+        connection.pragma_update(None, "user_version", schema.newest() as i64)?;
         connection.execute_batch("COMMIT")
     };
     run().inspect_err(|_| drop(connection.execute_batch("ROLLBACK"))).doing("make the schema", path)
@@ -282,7 +282,7 @@ fn check_version(
     };
     let version = pragma("user_version").doing("read", path)?;
     let id = pragma("application_id").doing("read", path)?;
-    let known = (schema.versions.len() + schema.made_otherwise) as i64;
+    let known = schema.known() as i64;
     if version != 0 && id != i64::from(schema.application_id) {
         return Err(StoreError::Foreign(path.to_owned()));
     }
@@ -301,9 +301,8 @@ mod tests {
 
     const SCHEMA: Schema = Schema {
         application_id: 7,
-        versions: &["CREATE TABLE program (version TEXT);
-             INSERT INTO program VALUES ('')"],
-        made_otherwise: 0,
+        versions: &[(1, "CREATE TABLE program (version TEXT); INSERT INTO program VALUES ('')")],
+        made_otherwise: &[],
         prepare: |_, _| Ok(()),
         columns: Columns::of_segment,
         fill: |_, _| Ok(()),

@@ -185,7 +185,7 @@ impl Both {
         }
         let closed = self.live.closed().unwrap();
         let live = Live::create(&self.directory, self.next_id(), 1, Millis::MIN).unwrap();
-        self.catalog.rotate(Some((first_id, &closed)), &live.segment, None).unwrap();
+        self.catalog.rotate(Some((first_id, &closed, &[])), &live.segment, None).unwrap();
         live.connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
         self.live = live;
     }

@@ -445,6 +445,7 @@ fn the_quarantine_is_listed_and_shown() {
         reason: "unknown_encoding".into(),
         content_encoding: Some("br\u{1b}".into()),
         bytes: 0,
+        origin: None,
     };
     let id = store.quarantine(&what, b"a\x1b[2J\nb\xff").unwrap().to_string();
     let list = run_on(&home, &["store", "quarantine", "list"]).expect(0);

@@ -284,6 +284,7 @@ fn the_quarantine_keeps_bodies_up_to_its_size() {
         reason: "r".into(),
         content_encoding: Some("gzip".into()),
         bytes: 0,
+        origin: None,
     };
     let id = store.quarantine(&what, b"1234567").unwrap();
     assert!(matches!(

@@ -153,7 +153,10 @@ impl Listen {
             skip_ssl_verification: self.skip_ssl_verification,
         };
         let scheme = if server.certificate.is_some() { "https" } else { "http" };
-        let receiver = format!("{scheme}://{}", server.receiver_address());
+        let receiver = match server.receiver_address() {
+            Some(address) => format!("{scheme}://{address}"),
+            None => return Err(Failure::failed("there is no receiver to listen with")),
+        };
         let console = server.console_address();
         let reader = Reader::open(&directory)?;
         let position = reader.newest(&filter, 0)?;

@@ -10,7 +10,17 @@ use crate::server::Server;
 /// Prints the banner on standard error, in lines of at most 80 columns. The secret is printed on a
 /// terminal only.
 pub(super) fn print(config: &Config, server: &Server, on_terminal: bool) {
-    let address = server.receiver_address();
+    let Some(address) = server.receiver_address() else {
+        say("");
+        say("There is no receiver. Entries come from:");
+        say("");
+        for source in &config.sources {
+            say(format_args!("  source {} ({})", source.name, source.r#type));
+        }
+        say("");
+        explain_keys(config, server);
+        return;
+    };
     let tls = server.certificate.is_some();
     let base = base(config, address, tls);
     say("");

@@ -131,7 +131,7 @@ pub(in crate::cli) fn authorization(config: &Config, server: &Server) -> Result<
     }
     let given = config.inputs.first().and_then(|input| match &input.authorization {
         Authorization::Given(values) => values.first().cloned(),
-        Authorization::Generated => None,
+        Authorization::Generated | Authorization::Unused => None,
     });
     given.ok_or_else(|| Failure::failed("no Authorization is configured"))
 }

@@ -48,6 +48,11 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 
+    /// Receive nothing: take entries from the sources of the configuration alone
+    #[arg(long, requires = "config", conflicts_with_all = ["demo", "listen", "path", "public_url",
+        "authorization", "authorization_file", "tls_cert", "tls_key", "no_tls"])]
+    no_receiver: bool,
+
     /// Receive deliveries on this address and port, such as localhost:8443, or :8443 for all IPv4
     /// addresses [default: 127.0.0.1:8443]
     #[arg(long, value_name = "ADDR", value_parser = listen_address)]
@@ -125,6 +130,11 @@ impl Serve {
             is_json: style == Style::Json,
         };
         let socket = activation_socket()?;
+        if socket.is_some() && self.no_receiver {
+            return Err(Failure::usage(
+                "the service manager passed a socket for deliveries, and --no-receiver receives none",
+            ));
+        }
         let (ready_file, is_demo) = (self.ready_file.clone(), self.demo);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let served = runtime.block_on(async {
@@ -169,6 +179,7 @@ impl From<Serve> for Flags {
             tls_cert: serve.tls_cert,
             tls_key: serve.tls_key,
             no_tls: serve.no_tls,
+            no_receiver: serve.no_receiver,
             console: serve.console,
             keep_requests: None,
             jwks: serve.jwks,
@@ -246,7 +257,7 @@ impl Startup {
         let reloader =
             Reloader::new(Arc::clone(server.outputs()), self.flags.clone(), config.clone());
         let scheme = if server.certificate.is_some() { "https" } else { "http" };
-        let receiver = format!("{scheme}://{}", server.receiver_address());
+        let receiver = server.receiver_address().map(|address| format!("{scheme}://{address}"));
         let scheme = if server.console_has_tls() { "https" } else { "http" };
         let console = format!("{scheme}://{}", server.console_address());
         match (&self.demo, self.display.is_json) {
@@ -263,11 +274,15 @@ impl Startup {
         let mut running = tokio::spawn(server.run(self.shutdown));
         if let (Some(demo), Some(authorization)) = (&self.demo, authorization) {
             let path = config.inputs.first().map_or("", |input| input.path.as_str());
+            let receiver = receiver.as_deref().unwrap_or_default();
             demo.set_up(format!("{receiver}{path}"), authorization?, &ring).await?;
         }
-        match self.display.is_json {
-            true => tracing::info!(receiver, console, "ready"),
-            false => tell(format_args!("ready: deliveries at {receiver}, console at {console}")),
+        match (self.display.is_json, &receiver) {
+            (true, _) => tracing::info!(receiver, console, "ready"),
+            (false, Some(receiver)) => {
+                tell(format_args!("ready: deliveries at {receiver}, console at {console}"));
+            }
+            (false, None) => tell(format_args!("ready: no receiver, console at {console}")),
         }
         // After the message, so that a script that waits for the file finds the message in the log.
         if let Some(path) = &self.ready_file {

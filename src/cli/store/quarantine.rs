@@ -284,10 +284,20 @@ fn grid(bodies: &[Quarantined], screen: Screen) -> Grid<8> {
 }
 
 fn describe(body: &Quarantined) -> String {
-    let Quarantined { id, received_at, input, peer, status, reason, content_encoding, bytes } =
-        body;
+    let Quarantined {
+        id,
+        received_at,
+        input,
+        peer,
+        status,
+        reason,
+        content_encoding,
+        bytes,
+        origin,
+    } = body;
+    let from = origin.map_or_else(String::new, |origin| format!("  from {origin} of the journal"));
     let encoding = content_encoding.as_deref().unwrap_or("none");
     format!(
-        "{id}  {received_at}  {input}  {peer}  {bytes} bytes  encoding {encoding}  {status}: {reason}"
+        "{id}  {received_at}  {input}  {peer}  {bytes} bytes  encoding {encoding}{from}  {status}: {reason}"
     )
 }

@@ -49,6 +49,7 @@ impl Stats {
 
 fn lines(stats: &store::Stats, screen: Screen) -> Vec<String> {
     let mut lines = vec![
+        format!("store        {}", stats.store_id.as_deref().unwrap_or("has no id yet")),
         format!("entries      {}{}", stats.entries, counts(&stats.verdicts)),
         format!("kinds        {}", counts(&stats.kinds).trim_start_matches(": ")),
         format!("time         {}", range(stats.time)),

@@ -172,7 +172,7 @@ fn a_value_that_can_be_guessed_is_a_warning() {
 fn accepted(config: &Config) -> Vec<Vec<&str>> {
     let values = config.inputs.iter().map(|input| match &input.authorization {
         Authorization::Given(secrets) => secrets.iter().map(Secret::expose).collect(),
-        Authorization::Generated => Vec::new(),
+        Authorization::Generated | Authorization::Unused => Vec::new(),
     });
     values.collect()
 }

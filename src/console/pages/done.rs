@@ -38,9 +38,11 @@ impl Console {
     pub(super) async fn perform(&self, task: Task) -> Result<TaskReport, Problem> {
         let deliverer = Arc::clone(&self.deliverer);
         self.blocking(move || {
-            control::perform(&deliverer, task).map_err(|error| match error {
+            control::perform(&deliverer, None, task).map_err(|error| match error {
                 TaskError::Store(error) => Problem::from(error),
-                TaskError::Fault(error) => Problem::bad_request(error.to_string()),
+                error @ (TaskError::Fault(_) | TaskError::Skip(_) | TaskError::NoJournal) => {
+                    Problem::bad_request(error.to_string())
+                }
             })
         })
         .await

@@ -45,8 +45,8 @@ use crate::search::{Field, Hint};
 use crate::signature::{Key, KeySet};
 use crate::store::counts::SUMMARISED;
 use crate::store::{
-    Counts, Directory, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined, Receipts,
-    Received, Refused, Sighting, Source, Stats, StoredDelivery, TimeRange,
+    self, Counts, Directory, FieldCounts, Gap, OutputStanding, Page, Provenance, Quarantined,
+    Receipts, Received, Refused, Sighting, Source, Stats, StoredDelivery, TimeRange,
 };
 
 /// HTML, template syntax, terminal escapes, bidirectional marks and invisible characters.
@@ -86,6 +86,7 @@ fn records(value: &str) -> Vec<Record> {
 
 fn receiver() -> ReceiverInfo {
     ReceiverInfo {
+        exists: true,
         base: "https://127.0.0.1:8443".into(),
         local_base: "https://127.0.0.1:8443".into(),
         inputs: vec![InputInfo {
@@ -123,6 +124,7 @@ fn counts(value: &str, complete: bool) -> Counts {
 fn stats() -> Stats {
     let text = || HOSTILE.to_owned();
     Stats {
+        store_id: Some(text()),
         catalog_version: 4,
         gaps: vec![Gap { first_id: 7, last_id: 9, found_at: NOW, reason: text() }],
         versions: Default::default(),
@@ -151,6 +153,7 @@ fn stats() -> Stats {
             reason: text(),
             content_encoding: Some(text()),
             bytes: 7,
+            origin: None,
         }],
         sources: vec![],
         keys: 0,
@@ -161,6 +164,8 @@ fn delivered() -> StoredDelivery {
     StoredDelivery {
         id: 1,
         received_at: NOW,
+        stored_at: Some(NOW),
+        origin: Some(store::Origin { epoch: 1, number: 2, position: 3 }),
         input: HOSTILE.into(),
         peer: HOSTILE.into(),
         bytes: 1,

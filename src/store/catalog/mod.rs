@@ -8,8 +8,10 @@
 //! - [`sightings`]: keys. [`retirements`]: how long they verify.
 //! - [`quarantine`]: bodies that could not be decoded. [`outputs`]: the position of each output.
 //!   [`repairs`]: what `store repair` did.
+//! - [`journal`]: how far a journal was read, and the id of the store.
 
 pub(in crate::store) mod gaps;
+pub(in crate::store) mod journal;
 pub(in crate::store) mod outputs;
 pub(in crate::store) mod overlay;
 pub(in crate::store) mod quarantine;
@@ -36,17 +38,18 @@ use crate::store::sqlite::{self, Access, Database};
 pub(in crate::store) const SCHEMA: Schema = Schema {
     application_id: 0x5669_6463,
     versions: &[
-        include_str!("../schema/catalog/0001.sql"),
-        include_str!("../schema/catalog/0002.sql"),
-        include_str!("../schema/catalog/0003.sql"),
-        include_str!("../schema/catalog/0004.sql"),
-        include_str!("../schema/catalog/0005.sql"),
-        include_str!("../schema/catalog/0006.sql"),
-        include_str!("../schema/catalog/0007.sql"),
-        include_str!("../schema/catalog/0008.sql"),
-        include_str!("../schema/catalog/0009.sql"),
+        (1, include_str!("../schema/catalog/0001.sql")),
+        (2, include_str!("../schema/catalog/0002.sql")),
+        (3, include_str!("../schema/catalog/0003.sql")),
+        (4, include_str!("../schema/catalog/0004.sql")),
+        (5, include_str!("../schema/catalog/0005.sql")),
+        (6, include_str!("../schema/catalog/0006.sql")),
+        (7, include_str!("../schema/catalog/0007.sql")),
+        (8, include_str!("../schema/catalog/0008.sql")),
+        (9, include_str!("../schema/catalog/0009.sql")),
+        (10, include_str!("../schema/catalog/0010.sql")),
     ],
-    made_otherwise: 0,
+    made_otherwise: &[],
     prepare: |_, _| Ok(()),
     columns: Columns::of_catalog,
     fill: |catalog, from| match from {

@@ -10,6 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::Catalog;
 use crate::entry::Millis;
 use crate::store::error::StoreError;
+use crate::store::origin::Origin;
+use crate::store::schema::CATALOG_WITH_JOURNAL;
+use crate::store::segment::origins::{self, has_in};
 
 /// A body in quarantine, without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -30,13 +33,24 @@ pub struct Quarantined {
     pub content_encoding: Option<String>,
     /// Its size in bytes.
     pub bytes: u64,
+    /// Where it stood in a journal. `None` if it came directly.
+    #[serde(rename = "journal", skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
-const COLUMNS: &str =
-    "id, received_at, input, peer, status, reason, content_encoding, length(body)";
+/// The columns of a body, in a version of the catalog.
+fn columns(version: usize) -> String {
+    let origin = if version < CATALOG_WITH_JOURNAL { "" } else { ", epoch, number, position" };
+    format!(
+        "id, received_at, input, peer, status, reason, content_encoding, length(body) AS bytes{origin}"
+    )
+}
 
 /// Stores a body and returns its number. `limit` is the maximum size of the quarantine in bytes. The
 /// number and the size in `what` are ignored.
+///
+/// # Errors
+/// [`StoreError::AlreadyStored`] if a body from its place in a journal is in quarantine or was dropped.
 pub(in crate::store) fn put(
     catalog: &Catalog,
     what: &Quarantined,
@@ -45,6 +59,14 @@ pub(in crate::store) fn put(
 ) -> Result<u64, StoreError> {
     let wanted = body.len() as u64;
     catalog.transaction("write the quarantine", |catalog| {
+        if let Some(origin) = what.origin
+            && catalog.read("read the quarantine", |database| {
+                Ok(has_in(database, "quarantine", &origin)?
+                    || has_in(database, "dropped", &origin)?)
+            })?
+        {
+            return Err(StoreError::AlreadyStored(origin));
+        }
         // The metadata takes space too: many small bodies can also fill a disk.
         let sql = "SELECT coalesce(sum(length(body) + 1024), 0) FROM quarantine";
         let used: u64 = catalog.read("read the quarantine", |database| {
@@ -53,11 +75,13 @@ pub(in crate::store) fn put(
         if used.saturating_add(wanted) > limit {
             return Err(StoreError::QuarantineFull { used, limit, wanted });
         }
+        let origin = origins::values(what.origin);
         catalog.read("write the quarantine", |database| {
             database.execute(
                 "INSERT INTO quarantine
-                     (received_at, input, peer, status, reason, content_encoding, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                     (received_at, input, peer, status, reason, content_encoding, body,
+                      epoch, number, position)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 (
                     what.received_at.get(),
                     &what.input,
@@ -66,6 +90,9 @@ pub(in crate::store) fn put(
                     &what.reason,
                     &what.content_encoding,
                     body,
+                    origin.0,
+                    origin.1,
+                    origin.2,
                 ),
             )?;
             Ok(database.last_insert_rowid().unsigned_abs())
@@ -75,7 +102,7 @@ pub(in crate::store) fn put(
 
 /// All that is in quarantine, oldest first.
 pub(in crate::store) fn list(catalog: &Catalog) -> Result<Vec<Quarantined>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM quarantine ORDER BY id");
+    let sql = format!("SELECT {} FROM quarantine ORDER BY id", columns(catalog.version()));
     catalog.read("read the quarantine", |database| {
         database.prepare(&sql)?.query_map([], quarantined)?.collect()
     })
@@ -90,13 +117,17 @@ pub(in crate::store) fn get(
     id: u64,
 ) -> Result<(Quarantined, Vec<u8>), StoreError> {
     catalog
-        .read("read the quarantine", |database| find(database, id))?
+        .read("read the quarantine", |database| find(database, catalog.version(), id))?
         .ok_or(StoreError::NoSuch { what: "body in quarantine", id })
 }
 
-fn find(database: &Connection, id: u64) -> rusqlite::Result<Option<(Quarantined, Vec<u8>)>> {
-    let sql = format!("SELECT {COLUMNS}, body FROM quarantine WHERE id = ?1");
-    database.query_row(&sql, [id], |row| Ok((quarantined(row)?, row.get(8)?))).optional()
+fn find(
+    database: &Connection,
+    version: usize,
+    id: u64,
+) -> rusqlite::Result<Option<(Quarantined, Vec<u8>)>> {
+    let sql = format!("SELECT {}, body FROM quarantine WHERE id = ?1", columns(version));
+    database.query_row(&sql, [id], |row| Ok((quarantined(row)?, row.get("body")?))).optional()
 }
 
 /// A body that was dropped.
@@ -115,12 +146,14 @@ pub(in crate::store) fn drop_body(
     now: Millis,
 ) -> Result<Option<Dropped>, StoreError> {
     catalog.write("write the quarantine", |database| {
-        let Some((what, body)) = find(database, id)? else { return Ok(None) };
+        let Some((what, body)) = find(database, catalog.version(), id)? else { return Ok(None) };
+        let origin = origins::values(what.origin);
         let digest = digest::digest(&digest::SHA256, &body);
         let sha256 = HEXLOWER.encode(digest.as_ref());
         database.execute(
-            "INSERT INTO dropped (id, dropped_at, received_at, input, peer, reason, bytes, sha256)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO dropped (id, dropped_at, received_at, input, peer, reason, bytes, sha256,
+                 epoch, number, position)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             (
                 id,
                 now.get(),
@@ -130,6 +163,9 @@ pub(in crate::store) fn drop_body(
                 &what.reason,
                 what.bytes,
                 &sha256,
+                origin.0,
+                origin.1,
+                origin.2,
             ),
         )?;
         delete(database, id)?;
@@ -156,5 +192,6 @@ fn quarantined(row: &Row<'_>) -> rusqlite::Result<Quarantined> {
         reason: row.get(5)?,
         content_encoding: row.get(6)?,
         bytes: row.get(7)?,
+        origin: origins::origin(row)?,
     })
 }

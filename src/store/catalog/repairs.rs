@@ -6,10 +6,12 @@ use rusqlite::Connection;
 
 use super::Catalog;
 use super::gaps::Gap;
+use super::journal::enter_spans;
 use super::segments::{Segment, close};
 use crate::entry::Millis;
 use crate::store::error::StoreError;
 use crate::store::segment::Closed;
+use crate::store::segment::origins::EpochSpan;
 
 /// The source of keys that are known only from segments.
 const SOURCE: &str = "store repair";
@@ -19,8 +21,8 @@ pub(in crate::store) type VerifyingKey = (String, String, Vec<u8>);
 
 /// The findings of a repair.
 pub(in crate::store) struct Repair<'a> {
-    /// Every segment, and the keys that verified its entries.
-    pub(in crate::store) segments: Vec<(&'a Segment, &'a [VerifyingKey])>,
+    /// Every segment, the keys that verified its entries, and the epochs of its deliveries.
+    pub(in crate::store) segments: Vec<(&'a Segment, &'a [VerifyingKey], &'a [EpochSpan])>,
     /// Ids that no segment has.
     pub(in crate::store) missing: &'a [RangeInclusive<u64>],
     /// Whether the catalog was lost, so that this one is new.
@@ -38,8 +40,10 @@ impl Catalog {
     ) -> Result<(), StoreError> {
         self.write("enter the segments", |catalog| {
             catalog.execute("DELETE FROM segments WHERE state <> 'dropped'", [])?;
-            for (segment, keys) in &repair.segments {
+            catalog.execute("DELETE FROM segment_epochs", [])?;
+            for (segment, keys, epochs) in &repair.segments {
                 enter_segment(catalog, segment)?;
+                enter_spans(catalog, segment.first_id, epochs)?;
                 if let (true, Some(closed)) = (repair.catalog_lost, &segment.closed) {
                     enter_keys(catalog, keys, closed)?;
                 }

@@ -8,12 +8,14 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::Catalog;
 use super::gaps::Gap;
+use super::journal::{enter_spans, forget_spans};
 use super::overlay::Merged;
 use crate::entry::Millis;
 use crate::entry::words::{UnknownWord, words};
 use crate::store::directory::Directory;
 use crate::store::error::StoreError;
-use crate::store::schema::CATALOG_WITH_REMOVALS;
+use crate::store::schema::{CATALOG_WITH_JOURNAL, CATALOG_WITH_REMOVALS};
+use crate::store::segment::origins::EpochSpan;
 use crate::store::segment::{self, Closed, range};
 use crate::store::sqlite::{self, Access, Database, MAX_ID};
 
@@ -78,15 +80,25 @@ impl Segment {
     }
 }
 
-const COLUMNS: &str = "first_id, first_delivery, state, file, created_at, last_id, last_delivery,
-                       min_event_time, max_event_time, without_time, min_time, max_time,
-                       min_received_at, max_received_at, awaiting_key, bytes, sha256";
+/// The columns of `segments` that [`segment`] reads, in a version of the catalog.
+fn columns(version: usize) -> String {
+    let stored_at = match version < CATALOG_WITH_JOURNAL {
+        true => "min_received_at, max_received_at",
+        false => "min_stored_at, max_stored_at",
+    };
+    format!(
+        "first_id, first_delivery, state, file, created_at, last_id, last_delivery,
+         min_event_time, max_event_time, without_time, min_time, max_time,
+         min_received_at, max_received_at, awaiting_key, bytes, sha256, {stored_at}"
+    )
+}
 
 impl Catalog {
     /// The segments, oldest first, without those that retention removed.
     pub(in crate::store) fn segments(&self) -> Result<Vec<Segment>, StoreError> {
+        let columns = columns(self.version());
         let sql =
-            format!("SELECT {COLUMNS} FROM segments WHERE state <> 'dropped' ORDER BY first_id");
+            format!("SELECT {columns} FROM segments WHERE state <> 'dropped' ORDER BY first_id");
         self.read("list the segments", |catalog| {
             catalog.prepare_cached(&sql)?.query_map([], segment)?.collect()
         })
@@ -94,8 +106,9 @@ impl Catalog {
 
     /// The segment that starts with this id. `None` if retention removed it.
     pub(in crate::store) fn segment(&self, first_id: u64) -> Result<Option<Segment>, StoreError> {
+        let columns = columns(self.version());
         let sql =
-            format!("SELECT {COLUMNS} FROM segments WHERE first_id = ?1 AND state <> 'dropped'");
+            format!("SELECT {columns} FROM segments WHERE first_id = ?1 AND state <> 'dropped'");
         self.read("find a segment", |catalog| {
             catalog.prepare_cached(&sql)?.query_row([first_id], segment).optional()
         })
@@ -128,16 +141,17 @@ impl Catalog {
     }
 
     /// Adds a new live segment, closes the previous one, and records the gap between them if there is
-    /// one, in one transaction.
+    /// one, in one transaction. The previous one is given with its epochs.
     pub(in crate::store) fn rotate(
         &self,
-        closed: Option<(u64, &Closed)>,
+        closed: Option<(u64, &Closed, &[EpochSpan])>,
         live: &Segment,
         gap: Option<&Gap>,
     ) -> Result<(), StoreError> {
         self.write("enter a segment", |catalog| {
-            if let Some((first_id, closed)) = closed {
+            if let Some((first_id, closed, epochs)) = closed {
                 close(catalog, first_id, closed)?;
+                enter_spans(catalog, first_id, epochs)?;
             }
             catalog.execute(
                 "INSERT INTO segments (first_id, first_delivery, state, file, created_at)
@@ -215,6 +229,7 @@ impl Catalog {
             let last_id: Option<Option<u64>> =
                 catalog.query_row(last_id, [first_id], |row| row.get(0)).optional()?;
             self.overlay().forget(&(first_id..=last_id.flatten().unwrap_or(first_id)))?;
+            forget_spans(catalog, first_id)?;
             catalog.execute("DELETE FROM segments WHERE first_id = ?1", [first_id]).map(drop)
         })
     }
@@ -253,12 +268,13 @@ pub(super) fn close(
     first_id: u64,
     closed: &Closed,
 ) -> rusqlite::Result<()> {
-    let (event_time, time, received_at) =
-        (closed.event_time.unzip(), closed.time.unzip(), closed.received_at.unzip());
+    let (event_time, time) = (closed.event_time.unzip(), closed.time.unzip());
+    let (received_at, stored_at) = (closed.received_at.unzip(), closed.stored_at.unzip());
     connection.execute(
         "UPDATE segments SET state = 'closed', last_id = ?2, last_delivery = ?3,
              min_event_time = ?4, max_event_time = ?5, without_time = ?6, min_time = ?7,
-             max_time = ?8, min_received_at = ?9, max_received_at = ?10, awaiting_key = ?11
+             max_time = ?8, min_received_at = ?9, max_received_at = ?10, awaiting_key = ?11,
+             min_stored_at = ?12, max_stored_at = ?13
          WHERE first_id = ?1",
         (
             first_id,
@@ -272,6 +288,8 @@ pub(super) fn close(
             received_at.0,
             received_at.1,
             closed.awaiting_key,
+            stored_at.0,
+            stored_at.1,
         ),
     )?;
     Ok(())
@@ -298,6 +316,7 @@ fn segment(row: &Row<'_>) -> rusqlite::Result<Segment> {
             without_time: row.get(9)?,
             time: range(row, 10)?,
             received_at: range(row, 12)?,
+            stored_at: range(row, 17)?,
             awaiting_key: row.get(14)?,
         }),
     };

@@ -201,7 +201,8 @@ impl Background {
 
     /// Applies retention, unless the clock cannot be trusted.
     ///
-    /// Age is counted from the newest receipt, so a clock that was set ahead makes nothing old.
+    /// Age is counted from when the newest delivery was stored, so a clock that was set ahead makes
+    /// nothing old.
     fn retain(&mut self) -> Result<(), StoreError> {
         let retention = self.options.retention;
         if retention.age.is_none() && retention.size.is_none() {
@@ -215,7 +216,7 @@ impl Background {
             );
             return Ok(());
         }
-        let newest = retention::newest_receipt(&self.directory, &self.catalog)?;
+        let newest = retention::newest_stored(&self.directory, &self.catalog)?;
         let now = newest.map_or(now, |newest| newest.min(now));
         self.prune(retention, "retention", now).map(drop)
     }

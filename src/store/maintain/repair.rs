@@ -23,6 +23,7 @@ use crate::store::catalog::repairs::{Repair, VerifyingKey};
 use crate::store::catalog::segments::{Segment, State};
 use crate::store::directory::{COMPANIONS, Directory, Lock, companion, create_folder, sync};
 use crate::store::error::{SqliteContext, StoreError};
+use crate::store::segment::origins::{self, EpochSpan};
 use crate::store::segment::{Closed, contents, file_name};
 use crate::store::sqlite::Database;
 
@@ -83,6 +84,13 @@ struct FoundSegment {
     segment: Segment,
     known: bool,
     keys: Vec<VerifyingKey>,
+    epochs: Vec<EpochSpan>,
+}
+
+impl FoundSegment {
+    fn parts(&self) -> (&Segment, &[VerifyingKey], &[EpochSpan]) {
+        (&self.segment, &self.keys, &self.epochs)
+    }
 }
 
 impl Plan {
@@ -125,6 +133,9 @@ impl Plan {
                 "the bodies in quarantine",
                 "the sources of keys, and when each key was seen: each key counts as seen when it verified an entry",
                 "what retention removed",
+                "the id of the store: a journal and an archive take it for another store",
+                "which objects of a journal were skipped, which of its epochs have ended, and which of its bodies were in quarantine or dropped: how far it was read is known from the segments that are left",
+                "what is in the archive: it is archived again, under the new id",
                 "the cursors of outputs: each waits until `vidimus output reset NAME` says where it goes on",
             ],
             false => &[],
@@ -156,7 +167,7 @@ impl Plan {
             self.set_aside(&self.directory.catalog())?;
         }
         let repair = Repair {
-            segments: self.taken.iter().map(|taken| (&taken.segment, &*taken.keys)).collect(),
+            segments: self.taken.iter().map(FoundSegment::parts).collect(),
             missing: &self.missing,
             catalog_lost: self.catalog_lost,
             report: serde_json::to_string(&report).unwrap_or_default(),
@@ -267,10 +278,11 @@ fn taken(database: &Database, file: &str) -> rusqlite::Result<FoundSegment> {
         state: State::Closed,
         file: file.to_owned(),
         created_at,
-        closed: Some(Closed::of(database)?),
+        closed: Some(Closed::of(database, database.version())?),
         sealed: None,
     };
-    Ok(FoundSegment { segment, known: false, keys })
+    let epochs = origins::spans(database)?;
+    Ok(FoundSegment { segment, known: false, keys, epochs })
 }
 
 /// Whether a segment has the filter that sealing adds, and no -wal file.

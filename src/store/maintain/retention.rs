@@ -1,8 +1,8 @@
 //! Retention: deletes old segments, by age or by size. It is off by default.
 //!
-//! The age of a segment is the time from its newest receipt to the newest receipt in the store. So
-//! neither the times in entries nor a clock that was set ahead make a segment old. The live segment
-//! is never deleted.
+//! The age of a segment is the time from when its newest delivery was stored to when the newest
+//! delivery of the store was. So neither the times in entries, nor what a receiver claims, nor a clock
+//! that was set ahead make a segment old. The live segment is never deleted.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::store::directory::{Directory, remove_database};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::options::Retention;
 use crate::store::read::Reader;
-use crate::store::segment::contents;
+use crate::store::segment::{contents, origins};
 
 /// A segment to delete.
 #[derive(Clone, Debug, Serialize)]
@@ -96,27 +96,27 @@ pub(in crate::store) fn prune(
 }
 
 fn is_old(segment: &Segment, age: Option<Duration>, now: Millis) -> bool {
-    let newest = segment.closed.as_ref().and_then(|closed| closed.received_at);
+    let newest = segment.closed.as_ref().and_then(|closed| closed.stored_at);
     age.zip(newest).is_some_and(|(age, (_, newest))| {
         let since = u128::try_from(now.get().saturating_sub(newest)).unwrap_or(0);
         since > age.as_millis()
     })
 }
 
-/// The time of the newest delivery.
-pub(in crate::store) fn newest_receipt(
+/// When the newest delivery was stored.
+pub(in crate::store) fn newest_stored(
     directory: &Directory,
     catalog: &Catalog,
 ) -> Result<Option<Millis>, StoreError> {
     let mut newest = None;
     for segment in catalog.segments()? {
         newest = newest.max(match &segment.closed {
-            Some(closed) => closed.received_at.map(|(_, newest)| newest),
+            Some(closed) => closed.stored_at.map(|(_, newest)| newest),
             None => {
                 let path = directory.segment(&segment.file);
-                contents::open(&path)?
-                    .query_row("SELECT max(received_at) FROM deliveries", [], |row| row.get(0))
-                    .doing("read", &path)?
+                let live = contents::open(&path)?;
+                let stored_at = origins::stored_at(&live, live.version()).doing("read", &path)?;
+                stored_at.map(|(_, newest)| newest)
             }
         });
     }

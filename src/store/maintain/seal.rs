@@ -19,7 +19,7 @@ use crate::store::catalog::segments::Segment;
 use crate::store::directory::{Directory, create_private, remove_database, sync};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::schema::SEGMENT_WITH_SPELLINGS;
-use crate::store::segment::packed::Packer;
+use crate::store::segment::packed::{self, Packer};
 use crate::store::segment::{self, Closed, contents, file_name};
 use crate::store::sqlite::{self, Database};
 use crate::store::write::duplicates::Fingerprints;
@@ -170,7 +170,7 @@ fn write(
             filter.store(&transaction)?;
         }
         transaction.commit()?;
-        let closed = Closed::of(&new)?;
+        let closed = Closed::of(&new, packed::VERSION)?;
         new.execute_batch("PRAGMA journal_mode = DELETE")?;
         new.close().map_err(|(_, error)| error)?;
         Ok((closed, merged))
@@ -178,7 +178,7 @@ fn write(
     run().doing("write", path)
 }
 
-/// Version 1 lacks what a packed segment has. It is copied and brought to version 2 first.
+/// Version 1 lacks what a packed segment has. It is copied and brought to the newest version first.
 fn migrated(old: &Database, path: &Path) -> Result<Database, StoreError> {
     create_private(path)?;
     old.execute("VACUUM INTO ?1", [path.to_string_lossy()]).doing("copy", old.path())?;
@@ -230,7 +230,7 @@ mod tests {
         }
         let closed = live.closed().unwrap();
         let next = Live::create(&directory, 4, 2, Millis::MIN).unwrap();
-        catalog.rotate(Some((1, &closed)), &next.segment, None).unwrap();
+        catalog.rotate(Some((1, &closed, &[])), &next.segment, None).unwrap();
         drop(live);
         let learn = |catalog: &Catalog, id| {
             let (entry, stored) = entry(id, "later");

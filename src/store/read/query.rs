@@ -320,6 +320,7 @@ mod tests {
                 without_time: 0,
                 time,
                 received_at: Some((40, 49)),
+                stored_at: Some((40, 49)),
                 awaiting_key: 0,
             }),
             sealed: None,

@@ -15,12 +15,14 @@ use crate::store::catalog::quarantine::{self, Quarantined};
 use crate::store::catalog::segments::{Segment, State};
 use crate::store::catalog::sightings::{Sighting, Source};
 use crate::store::error::{SqliteContext, StoreError};
+use crate::store::origin::{JournalState, Origin};
 use crate::store::read::Reader;
 use crate::store::read::counts::totals::Totals;
 use crate::store::read::query::TimeRange;
 use crate::store::refused::{self, Refused};
 use crate::store::segment;
 use crate::store::segment::condition::with_warning;
+use crate::store::segment::origins::{optional, origin};
 use crate::store::sqlite::{Access, Database, MAX_ID};
 
 /// The statistics of a store.
@@ -40,6 +42,8 @@ pub struct Stats {
     pub bytes: u64,
     /// The number of segments by state.
     pub states: BTreeMap<&'static str, u64>,
+    /// The id of the store. `None` if its catalog is of an earlier version.
+    pub store_id: Option<String>,
     /// The version of the catalog's schema.
     pub catalog_version: usize,
     /// The number of segments by version of the schema.
@@ -83,8 +87,14 @@ pub struct SegmentStats {
 pub struct StoredDelivery {
     /// Its number.
     pub id: u64,
-    /// When it was received.
+    /// When it was received. If it came through a journal, that is what its receiver says.
     pub received_at: Millis,
+    /// When it was stored, by the clock of the store. `None` if its segment is of an earlier version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_at: Option<Millis>,
+    /// Where it stood in a journal. `None` if it came directly.
+    #[serde(rename = "journal", skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The input that received it.
     pub input: String,
     /// The address of the sender.
@@ -118,8 +128,8 @@ pub struct StoredDelivery {
 impl Reader {
     /// Collects the statistics, with the newest `newest` deliveries and refused requests.
     pub fn stats(&self, newest: usize) -> Result<Stats, StoreError> {
-        let (catalog_version, segments) =
-            self.catalog(|catalog| Ok((catalog.version(), catalog.segments()?)))?;
+        let (catalog_version, store_id, segments) = self
+            .catalog(|catalog| Ok((catalog.version(), catalog.store_id()?, catalog.segments()?)))?;
         let (keys, sources) = self.keys()?;
         let mut stats = Stats {
             entries: 0,
@@ -129,6 +139,7 @@ impl Reader {
             received_at: None,
             bytes: self.catalog_bytes(),
             states: BTreeMap::new(),
+            store_id,
             catalog_version,
             versions: BTreeMap::new(),
             segments: Vec::new(),
@@ -147,6 +158,17 @@ impl Reader {
             stats.add(segment, &counted.totals, &names, bytes);
         }
         Ok(stats)
+    }
+
+    /// The id of the store: 32 hexadecimal digits. `None` if its catalog is of an earlier version.
+    pub fn store_id(&self) -> Result<Option<String>, StoreError> {
+        self.catalog(Catalog::store_id)
+    }
+
+    /// What the store has read of a journal.
+    pub fn journal(&self) -> Result<JournalState, StoreError> {
+        // Not in one snapshot: a segment that is sealed meanwhile is found under its new name.
+        Catalog::open_read_only(self.directory())?.journal(self.directory())
     }
 
     /// The bodies in quarantine, oldest first.
@@ -318,6 +340,8 @@ pub(in crate::store) fn delivered(row: &Row<'_>) -> rusqlite::Result<StoredDeliv
     Ok(StoredDelivery {
         id: row.get("id")?,
         received_at: Millis::saturating(row.get("received_at")?),
+        stored_at: optional(row, "stored_at")?.map(Millis::saturating),
+        origin: origin(row)?,
         input: row.get("input")?,
         peer: row.get("peer")?,
         bytes: row.get("bytes")?,

@@ -34,8 +34,8 @@ impl Columns {
     pub(in crate::store) fn of_segment(version: usize) -> Columns {
         match version {
             0 | 1 => Columns::FIRST,
-            2 => Columns::NEWEST,
-            _ => Columns::PACKED,
+            3 | 5 => Columns::PACKED,
+            _ => Columns::NEWEST,
         }
     }
 

@@ -18,10 +18,11 @@ pub(in crate::store) use columns::Columns;
 pub(in crate::store) struct Schema {
     /// SQLite's `application_id`: what tells our files from others.
     pub(in crate::store) application_id: i32,
-    /// What makes each version of the schema from the one before it. Only ever added to.
-    pub(in crate::store) versions: &'static [&'static str],
-    /// How many versions follow that can be read and are made in another way.
-    pub(in crate::store) made_otherwise: usize,
+    /// The number of each version of the schema, and what makes it from the one before it in this list.
+    /// Only ever added to.
+    pub(in crate::store) versions: &'static [(usize, &'static str)],
+    /// The numbers of the versions that can be read and are made in another way.
+    pub(in crate::store) made_otherwise: &'static [usize],
     /// Prepares a connection for reading a file of a version.
     pub(in crate::store) prepare: fn(&Connection, usize) -> rusqlite::Result<()>,
     /// The columns that the table `entries` has in a version.
@@ -31,8 +32,25 @@ pub(in crate::store) struct Schema {
     pub(in crate::store) fill: fn(&Connection, usize) -> rusqlite::Result<()>,
 }
 
+impl Schema {
+    /// The version that a file has after it was opened for writing.
+    pub(in crate::store) fn newest(&self) -> usize {
+        self.versions.last().map_or(0, |(version, _)| *version)
+    }
+
+    /// The highest version that can be read.
+    pub(in crate::store) fn known(&self) -> usize {
+        self.made_otherwise.iter().copied().chain([self.newest()]).max().unwrap_or(0)
+    }
+}
+
+/// The first version of a segment whose deliveries have `stored_at` and an origin.
+pub(in crate::store) const SEGMENT_WITH_ORIGINS: usize = 4;
 /// The first version of a segment that has `spellings` and `pieces`.
 pub(in crate::store) const SEGMENT_WITH_SPELLINGS: usize = 2;
+/// The first version of the catalog that has an id of the store, `max_stored_at`, and the tables of the
+/// journal and of the archive.
+pub(in crate::store) const CATALOG_WITH_JOURNAL: usize = 10;
 /// The first version of the catalog that has `retirements`.
 pub(in crate::store) const CATALOG_WITH_RETIREMENTS: usize = 9;
 /// The first version of the catalog that has `spellings`.

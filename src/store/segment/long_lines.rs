@@ -244,7 +244,7 @@ mod tests {
     /// The same as the first version of the program wrote it.
     fn old_segment(path: &Path, line: &[u8]) -> Database {
         const FIRST: Schema =
-            Schema { versions: &[include_str!("../schema/segment/0001.sql")], ..SCHEMA };
+            Schema { versions: &[(1, include_str!("../schema/segment/0001.sql"))], ..SCHEMA };
         let segment = sqlite::open(path, &FIRST).unwrap();
         condition::register(&segment).unwrap();
         let entry = "INSERT INTO entries (id, received_at, time, event_time, fingerprint, delivery,

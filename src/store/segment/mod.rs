@@ -7,6 +7,7 @@ pub(in crate::store) mod condition;
 pub(in crate::store) mod contents;
 pub(in crate::store) mod identity;
 pub(in crate::store) mod long_lines;
+pub(in crate::store) mod origins;
 pub(in crate::store) mod packed;
 pub(in crate::store) mod row;
 pub(in crate::store) mod text;
@@ -15,17 +16,18 @@ use rusqlite::{Connection, Row};
 
 use crate::store::schema::{Columns, Schema};
 
-/// A segment. `application_id` is "Vidi" in ASCII. Those that are not sealed have version 2, the
-/// sealed ones have version 3 or the one that they were sealed with.
+/// A segment. `application_id` is "Vidi" in ASCII. Those that are not sealed have version 4, the
+/// sealed ones have version 5 or the one that they were sealed with.
 pub(in crate::store) const SCHEMA: Schema = Schema {
     application_id: 0x5669_6469,
     versions: &[
-        include_str!("../schema/segment/0001.sql"),
-        include_str!("../schema/segment/0002.sql"),
+        (1, include_str!("../schema/segment/0001.sql")),
+        (2, include_str!("../schema/segment/0002.sql")),
+        (4, include_str!("../schema/segment/0004.sql")),
     ],
-    made_otherwise: 1,
+    made_otherwise: &[packed::FIRST_VERSION, packed::VERSION],
     prepare: |segment, version| match version {
-        packed::VERSION => blocks::register(segment),
+        packed::FIRST_VERSION | packed::VERSION => blocks::register(segment),
         _ => Ok(()),
     },
     columns: Columns::of_segment,
@@ -55,13 +57,19 @@ pub(in crate::store) struct Closed {
     pub time: Option<(i64, i64)>,
     /// The smallest and the largest `received_at`.
     pub received_at: Option<(i64, i64)>,
+    /// When the first and the last of its deliveries were stored. In a segment of an earlier version,
+    /// the smallest and the largest `received_at`.
+    pub stored_at: Option<(i64, i64)>,
     /// The number of entries that a new key may make valid.
     pub awaiting_key: u64,
 }
 
 impl Closed {
     /// Reads the summary from the file of a segment.
-    pub(in crate::store) fn of(connection: &Connection) -> rusqlite::Result<Closed> {
+    pub(in crate::store) fn of(
+        connection: &Connection,
+        version: usize,
+    ) -> rusqlite::Result<Closed> {
         let deliveries = "SELECT coalesce(max(id), (SELECT first_delivery - 1 FROM segment))
                           FROM deliveries";
         let last_delivery = connection.query_row(deliveries, [], |row| row.get(0))?;
@@ -72,14 +80,17 @@ impl Closed {
                     min(received_at), max(received_at), count(*) FILTER (WHERE {AWAITING_KEY})
              FROM entries"
         );
+        let stored_at = origins::stored_at(connection, version)?;
         connection.query_row(&sql, [], |row| {
+            let received_at = range(row, 6)?;
             Ok(Closed {
                 last_id: row.get(0)?,
                 last_delivery,
                 event_time: range(row, 1)?,
                 without_time: row.get(3)?,
                 time: range(row, 4)?,
-                received_at: range(row, 6)?,
+                received_at,
+                stored_at: stored_at.or(received_at),
                 awaiting_key: row.get(8)?,
             })
         })
@@ -140,7 +151,7 @@ pub(in crate::store) mod file_name {
         format!("{first_id:016}.tmp.db")
     }
 
-    /// The name of the copy of a segment of version 1 that is brought to version 2.
+    /// The name of the copy of a segment of version 1 that is brought to the newest version.
     pub(in crate::store) fn migrated(first_id: u64) -> String {
         format!("{first_id:016}.v2.tmp.db")
     }

@@ -1,4 +1,4 @@
-//! Packs a segment: writes version 3 of it, which is a third as large.
+//! Packs a segment: writes version 5 of it, which is a third as large.
 //!
 //! Most values of an entry are those of many other entries. They are written once, as words or as
 //! combinations, and the entry has their numbers. The lines go into blocks. Nothing is left out: the
@@ -13,7 +13,7 @@ use rusqlite::{Connection, Row, Statement};
 
 use crate::entry::Millis;
 use crate::entry::fields::KNOWN;
-use crate::store::schema::Columns;
+use crate::store::schema::{Columns, SEGMENT_WITH_ORIGINS};
 use crate::store::segment::blocks::{BlockWriter, with_raw};
 use crate::store::segment::condition::Sql;
 use crate::store::segment::row::{
@@ -22,7 +22,10 @@ use crate::store::segment::row::{
 use crate::store::sqlite::{Database, PROGRAM};
 
 /// The version of a packed segment.
-pub(in crate::store) const VERSION: usize = 3;
+pub(in crate::store) const VERSION: usize = 5;
+
+/// The version that packed segments had before. It lacks the columns of `schema/packed/0005.sql`.
+pub(in crate::store) const FIRST_VERSION: usize = 3;
 
 /// The columns of `packed` that are numbers of words.
 pub(in crate::store) const WORDS: [&str; 10] = [
@@ -98,7 +101,7 @@ fn written(time: i64) -> String {
 /// The number of columns of `entries`.
 const WIDTH: usize = FIRST.len() + KNOWN.len();
 
-/// The tables that are copied as they are. Version 1 lacks some.
+/// The tables that are copied as they are. Earlier versions lack some, and some columns.
 const COPIED: [&str; 4] = ["segment", "deliveries", "pieces", "spellings"];
 
 /// Writes a packed segment.
@@ -133,11 +136,15 @@ impl<'a> Packer<'a> {
         compares: bool,
     ) -> rusqlite::Result<Packer<'a>> {
         to.execute_batch(include_str!("../schema/packed/0003.sql"))?;
+        to.execute_batch(include_str!("../schema/packed/0005.sql"))?;
         to.execute("UPDATE program SET version = ?1", [PROGRAM])?;
         to.pragma_update(None, "application_id", super::SCHEMA.application_id)?;
         to.pragma_update(None, "user_version", VERSION as i64)?;
         for table in COPIED {
             copy_table(from, to, table)?;
+        }
+        if from.version() < SEGMENT_WITH_ORIGINS {
+            to.execute("UPDATE deliveries SET stored_at = received_at", [])?;
         }
         let received_at = to
             .prepare("SELECT id, received_at FROM deliveries")?
@@ -440,8 +447,10 @@ fn copy_table(from: &Connection, to: &Connection, table: &str) -> rusqlite::Resu
     }
     let mut read = from.prepare(&format!("SELECT * FROM {table}"))?;
     let columns = read.column_count();
+    // An earlier version has fewer columns.
+    let names = read.column_names().collect::<Vec<_>>().join(", ");
     let marks = vec!["?"; columns].join(", ");
-    let mut write = to.prepare(&format!("INSERT INTO {table} VALUES ({marks})"))?;
+    let mut write = to.prepare(&format!("INSERT INTO {table} ({names}) VALUES ({marks})"))?;
     let mut rows = read.query([])?;
     while let Some(row) = rows.next()? {
         insert_row(&mut write, row, columns)?;

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 
 use rusqlite::OptionalExtension;
 
+use crate::clock::now;
 use crate::entry::{Millis, VerdictName};
 use crate::ingest::Entry;
 use crate::store::catalog::Catalog;
 use crate::store::catalog::segments::{Segment, State};
 use crate::store::directory::{Directory, remove_database, sync};
 use crate::store::error::{SqliteContext, StoreError};
+use crate::store::origin::Origin;
+use crate::store::segment::origins::{self, EpochSpan};
 use crate::store::segment::row::{self, EntryMetadata};
 use crate::store::segment::{self, Closed, contents, file_name, identity};
 use crate::store::sqlite::{self, Database};
@@ -32,6 +35,8 @@ pub(in crate::store) struct Live {
     next_delivery: u64,
     /// The size at opening, and of the lines stored since.
     bytes: u64,
+    /// When the newest delivery of the store was stored.
+    stored_at: Millis,
 }
 
 /// The next ids, to return to if a transaction fails.
@@ -107,6 +112,7 @@ impl Live {
             next_id: first_id,
             next_delivery: first_delivery,
             bytes: 0,
+            stored_at: created_at,
         })
     }
 
@@ -130,7 +136,31 @@ impl Live {
         };
         let next_id = next("entries", segment.first_id)?;
         let next_delivery = next("deliveries", segment.first_delivery)?;
-        Ok(Live { connection, path, segment, next_id, next_delivery, bytes })
+        let newest = origins::stored_at(&connection, connection.version()).doing("read", &path)?;
+        let newest = newest.map(|(_, newest)| Millis::saturating(newest));
+        let stored_at = segment.created_at.max(newest.unwrap_or(Millis::MIN));
+        Ok(Live { connection, path, segment, next_id, next_delivery, bytes, stored_at })
+    }
+
+    /// The time by the clock of the store, which never goes back.
+    pub(in crate::store) fn now(&mut self) -> Millis {
+        self.stored_at = self.stored_at.max(now());
+        self.stored_at
+    }
+
+    /// Sets the clock of the store ahead to `time`, if it is not there yet.
+    pub(in crate::store) fn not_before(&mut self, time: Millis) {
+        self.stored_at = self.stored_at.max(time);
+    }
+
+    /// Whether it has the delivery from this origin.
+    pub(in crate::store) fn has_origin(&self, origin: &Origin) -> Result<bool, StoreError> {
+        origins::has(&self.connection, origin).doing("read", &self.path)
+    }
+
+    /// The epochs from which it has deliveries.
+    pub(in crate::store) fn epochs(&self) -> Result<Vec<EpochSpan>, StoreError> {
+        origins::spans(&self.connection).doing("read", &self.path)
     }
 
     /// The number of entries.
@@ -161,7 +191,7 @@ impl Live {
 
     /// Its summary, for the catalog.
     pub(in crate::store) fn closed(&self) -> Result<Closed, StoreError> {
-        Closed::of(&self.connection).doing("read", &self.path)
+        Closed::of(&self.connection, self.connection.version()).doing("read", &self.path)
     }
 
     pub(in crate::store) fn mark(&self) -> NextIds {
@@ -218,7 +248,8 @@ impl Live {
                 }
             }
         }
-        self.insert_delivery(delivery, &appended).doing("write", &self.path)?;
+        let stored_at = self.now();
+        self.insert_delivery(delivery, stored_at, &appended).doing("write", &self.path)?;
         self.next_delivery += 1;
         Ok(appended)
     }
@@ -307,14 +338,19 @@ impl Live {
             .execute([id])
     }
 
-    fn insert_delivery(&self, delivery: &Delivery, appended: &Appended) -> rusqlite::Result<usize> {
+    fn insert_delivery(
+        &self,
+        delivery: &Delivery,
+        stored_at: Millis,
+        appended: &Appended,
+    ) -> rusqlite::Result<()> {
         let duration = delivery.started.elapsed().as_micros();
         self.connection
             .prepare_cached(
                 "INSERT INTO deliveries (id, received_at, input, peer, bytes, decoded_bytes,
                      received, stored, duplicates, malformed, valid, invalid, unsigned, no_key,
-                     status, duration_us)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 200, ?15)",
+                     status, duration_us, stored_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 200, ?15, ?16)",
             )?
             .execute((
                 self.next_delivery,
@@ -332,7 +368,16 @@ impl Live {
                 appended.unsigned,
                 appended.no_key,
                 i64::try_from(duration).unwrap_or(i64::MAX),
-            ))
+                stored_at.get(),
+            ))?;
+        if let Some(origin) = delivery.origin {
+            self.connection
+                .prepare_cached(
+                    "UPDATE deliveries SET epoch = ?2, number = ?3, position = ?4 WHERE id = ?1",
+                )?
+                .execute((self.next_delivery, origin.epoch, origin.number, origin.position))?;
+        }
+        Ok(())
     }
 }
 

@@ -147,6 +147,7 @@ mod tests {
                 peer: "p".to_owned(),
                 bytes: 1,
                 decoded_bytes: 1,
+                origin: None,
             };
             let stored = store.append(delivery, &batch.unwrap(), &ExpectedIds::default()).unwrap();
             seen.0.lock().unwrap().push(describe(&stored));

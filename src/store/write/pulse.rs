@@ -74,6 +74,7 @@ mod tests {
             peer: "p".to_owned(),
             bytes: 1,
             decoded_bytes: 1,
+            origin: None,
         };
         // Entries that never come: the writer waits for them.
         let (to_chunks, chunks) = sync_channel(0);

@@ -17,6 +17,7 @@ use crate::store::catalog::segments::{Segment, State};
 use crate::store::directory::Directory;
 use crate::store::error::StoreError;
 use crate::store::options::Options;
+use crate::store::origin::Origin;
 use crate::store::write::duplicates::OlderSegments;
 use crate::store::write::ids::{HighestIds, Ids};
 use crate::store::write::live::{Context, Live, NextIds};
@@ -38,6 +39,8 @@ pub struct Delivery {
     pub bytes: u64,
     /// The size of the body when it is decoded.
     pub decoded_bytes: u64,
+    /// Where it stood in a journal. `None` if it came directly. It is stored once.
+    pub origin: Option<Origin>,
 }
 
 /// The result of a delivery. `received = stored + duplicates`; malformed lines count in all three;
@@ -145,15 +148,19 @@ impl Writer {
     ) -> Result<Writer, StoreError> {
         let catalog = Catalog::open(&directory)?;
         let segments = catalog.segments()?;
-        let live = match segments.iter().find(|segment| segment.state == State::Live) {
+        let mut live = match segments.iter().find(|segment| segment.state == State::Live) {
             Some(segment) => Some(Live::open(&directory, segment.clone())?),
             None => None,
         };
         let last = live.as_ref().map_or_else(|| highest(&segments), Live::highest);
         let ids = Ids::open(&directory, last)?;
+        let newest = newest(&segments);
+        if let Some(live) = &mut live {
+            live.not_before(newest);
+        }
         let live = match live {
             Some(live) if ids.acknowledged().is_within(last) => live,
-            before => begin(&directory, &catalog, before, last, &ids)?,
+            before => begin(&directory, &catalog, before, newest, last, &ids)?,
         };
         let older = OlderSegments::new(directory.clone(), without_live(catalog.segments()?));
         Ok(Writer { directory, catalog, live, ids, older, options, closed, observer, health })
@@ -258,6 +265,8 @@ impl Writer {
         for result in results {
             match result {
                 Ok(_) => {}
+                // Nothing failed.
+                Err(StoreError::AlreadyStored(_)) => {}
                 // The sender's thread failed, not the disk.
                 Err(StoreError::Incomplete { .. }) => self.observer.failed(),
                 Err(error) => {
@@ -309,6 +318,12 @@ impl Writer {
         begun: NextIds,
         redeliveries: &mut Redeliveries,
     ) -> Result<Stored, StoreError> {
+        if let Some(origin) = job.delivery.origin
+            && (self.live.has_origin(&origin)?
+                || self.catalog.had_before(&self.directory, &origin)?)
+        {
+            return Err(StoreError::AlreadyStored(origin));
+        }
         let mut classes = Classes::default();
         let (_, id) = self.live.next_ids();
         // A large delivery takes long, and is no reason to think that the writer hangs.
@@ -339,10 +354,11 @@ impl Writer {
         if self.live.entries() == 0 {
             return Ok(());
         }
-        let closed = self.live.closed()?;
+        let (closed, epochs) = (self.live.closed()?, self.live.epochs()?);
         let (id, delivery) = self.live.next_ids();
-        let live = Live::create(&self.directory, id, delivery, now())?;
-        let before = Some((self.live.segment.first_id, &closed));
+        let now = self.live.now();
+        let live = Live::create(&self.directory, id, delivery, now)?;
+        let before = Some((self.live.segment.first_id, &closed, &*epochs));
         self.catalog.rotate(before, &live.segment, None)?;
         self.live = live;
         self.relist();
@@ -375,12 +391,13 @@ fn group(first: Job, messages: &Receiver<Message>) -> (Vec<Job>, Option<Message>
     (group, None)
 }
 
-/// Creates a live segment if there is none, or if the one `before` has lost entries. `last` are the
-/// highest existing ids.
+/// Creates a live segment if there is none, or if the one `before` has lost entries. `newest` is when
+/// the newest delivery of a closed segment was stored, `last` are the highest existing ids.
 fn begin(
     directory: &Directory,
     catalog: &Catalog,
-    before: Option<Live>,
+    mut before: Option<Live>,
+    newest: Millis,
     last: HighestIds,
     ids: &Ids,
 ) -> Result<Live, StoreError> {
@@ -405,12 +422,13 @@ fn begin(
             gap.reason
         );
     }
-    let live = Live::create(directory, from.entry + 1, from.delivery + 1, now())?;
+    let now = before.as_mut().map_or_else(|| now().max(newest), Live::now);
+    let live = Live::create(directory, from.entry + 1, from.delivery + 1, now)?;
     let closed = match &before {
-        Some(before) => Some((before.segment.first_id, before.closed()?)),
+        Some(before) => Some((before.segment.first_id, before.closed()?, before.epochs()?)),
         None => None,
     };
-    let closed = closed.as_ref().map(|(first_id, closed)| (*first_id, closed));
+    let closed = closed.as_ref().map(|(first_id, closed, epochs)| (*first_id, closed, &**epochs));
     catalog.rotate(closed, &live.segment, gap.as_ref())?;
     Ok(live)
 }
@@ -419,6 +437,13 @@ fn begin(
 fn without_live(mut segments: Vec<Segment>) -> Vec<Segment> {
     segments.retain(|segment| segment.closed.is_some());
     segments
+}
+
+/// When the newest delivery of the closed segments was stored.
+fn newest(segments: &[Segment]) -> Millis {
+    let closed = segments.iter().filter_map(|segment| segment.closed.as_ref());
+    let newest = closed.filter_map(|closed| closed.stored_at).map(|(_, newest)| newest).max();
+    newest.map_or(Millis::MIN, Millis::saturating)
 }
 
 /// The highest ids of all segments.

@@ -61,6 +61,7 @@ pub(crate) fn append_batch(store: &Store, batch: &Batch, bytes: usize) -> Append
         peer: "127.0.0.1:1".into(),
         bytes: bytes as u64,
         decoded_bytes: bytes as u64,
+        origin: None,
     };
     store.append(delivery, batch, &ExpectedIds::default()).unwrap().appended
 }

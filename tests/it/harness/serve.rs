@@ -55,6 +55,14 @@ impl Setup {
         Setup { command: "receive", ..Setup::new() }
     }
 
+    /// A store that receives nothing.
+    pub(crate) fn store() -> Setup {
+        let mut setup = Setup::new();
+        setup.arguments.drain(..2);
+        setup.arguments.push("--no-receiver".to_owned());
+        setup
+    }
+
     /// The working directory of the server.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
@@ -235,7 +243,7 @@ impl Serve {
             ready.exists()
         });
         let addresses = self.ready();
-        self.receiver = addresses["receiver"].as_str().unwrap().to_owned();
+        self.receiver = addresses["receiver"].as_str().unwrap_or_default().to_owned();
         self.console = addresses["console"].as_str().unwrap().to_owned();
         if let Ok(value) = fs::read_to_string(self.data().join("authorization")) {
             self.authorization = value.trim_end().to_owned();

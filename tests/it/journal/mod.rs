@@ -1,4 +1,5 @@
-//! The journal: receivers that write it.
+//! The journal: receivers that write it, and stores that read it.
 
 mod object;
 mod receive;
+mod source;

@@ -227,7 +227,7 @@ impl Setup {
         }
         match self.receiver_input()?.authorization {
             config::Authorization::Given(_) => Ok(AuthorizationSource::Variable),
-            config::Authorization::Generated => {
+            config::Authorization::Generated | config::Authorization::Unused => {
                 let path = self.data_dir()?.join("authorization");
                 Ok(AuthorizationSource::File(path.display().to_string()))
             }

@@ -265,6 +265,12 @@ impl DeliveryPage {
             ("Duplicates", text(count(delivered.duplicates))),
             ("Until it was written", text(milliseconds(delivered.duration_us))),
         ];
+        if let Some(origin) = delivered.origin {
+            self.facts.push(("In the journal", text(origin.to_string())));
+            if let Some(at) = delivered.stored_at {
+                self.facts.push(("Stored", text(at.to_string())));
+            }
+        }
         let warnings: Vec<_> =
             delivered.warnings.iter().map(|(name, n)| format!("{} {name}", count(*n))).collect();
         if !warnings.is_empty() {
@@ -285,6 +291,9 @@ impl DeliveryPage {
             ("Content-Encoding", text(encoding)),
             ("Size", text(&bytes(what.bytes))),
         ];
+        if let Some(origin) = what.origin {
+            self.facts.push(("In the journal", text(&origin.to_string())));
+        }
     }
 }
 

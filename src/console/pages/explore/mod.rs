@@ -85,6 +85,8 @@ pub(super) enum Content {
 
 /// How to make a first delivery.
 pub(super) struct FirstDelivery {
+    /// If not, nobody can deliver here.
+    pub(super) has_receiver: bool,
     pub(super) curl: String,
     pub(super) loopback: bool,
     pub(super) base: String,
@@ -295,6 +297,7 @@ impl Wanted {
 impl FirstDelivery {
     pub(super) fn new(receiver: &ReceiverInfo) -> FirstDelivery {
         FirstDelivery {
+            has_receiver: receiver.exists,
             curl: receiver.curl(),
             loopback: receiver.loopback,
             base: receiver.base.clone(),

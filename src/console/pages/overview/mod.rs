@@ -3,6 +3,7 @@
 //!
 //! - [`mod@top`]: the most frequent values of a field. [`lag`]: the chart of the outputs' lag.
 
+mod journal;
 mod lag;
 mod top;
 
@@ -14,6 +15,7 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 
+use self::journal::JournalLine;
 use self::lag::LagChart;
 use self::top::{MOST, Top, TopTable};
 use super::HtmlProblem;
@@ -96,6 +98,8 @@ pub(super) struct OverviewPage {
     pub(super) rates: Vec<RateRow>,
     /// One line about the outputs, if there are any.
     pub(super) outputs: Option<String>,
+    /// The source that reads the journal, if there is one.
+    pub(super) journal: Option<JournalLine>,
     pub(super) facts: StoreFacts,
 }
 
@@ -193,7 +197,9 @@ pub(super) async fn show(
         .await?;
     let shell =
         console.shell("Overview", "/overview").await.at(&selection.link("/overview", ("", "")));
-    let overview = OverviewPage::new(shell, &selection, &stats, &counted);
+    let mut overview = OverviewPage::new(shell, &selection, &stats, &counted);
+    overview.journal =
+        console.journal.as_ref().map(|status| JournalLine::new(&status.standing(), now()));
     Ok(part.of(StatusCode::OK, &overview))
 }
 
@@ -363,6 +369,7 @@ impl OverviewPage {
             conditions: CONDITIONS.iter().zip(&counted.conditions).map(condition).collect(),
             rates: RATES.iter().zip(&counted.rates).map(rate).collect(),
             outputs: outputs::summary(&counted.outputs, now()),
+            journal: None,
             facts: StoreFacts::new(stats),
         }
     }

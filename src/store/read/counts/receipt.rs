@@ -195,6 +195,7 @@ mod tests {
                 peer: "p".into(),
                 bytes: 1,
                 decoded_bytes: 1,
+                origin: None,
             };
             store.append(delivery, &batch, &ExpectedIds::default()).unwrap();
         }

@@ -1,0 +1,132 @@
+//! `vidimus journal`: look after the journal in object storage.
+
+mod check;
+mod prune;
+mod retire;
+mod skip;
+mod status;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use object_store::ObjectMeta;
+
+use super::exit::{Exit, Failure};
+use crate::config::{self, Flags};
+use crate::entry::Millis;
+use crate::journal::{Journal, object};
+use crate::objects::{Bucket, BucketUrl};
+
+/// Look after the journal in object storage.
+#[derive(Args)]
+pub(crate) struct JournalCommand {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Status(status::Status),
+    Check(check::Check),
+    Prune(prune::Prune),
+    Skip(skip::Skip),
+    Retire(retire::Retire),
+}
+
+impl JournalCommand {
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Status(status) => status.run(),
+            Command::Check(check) => check.run(),
+            Command::Prune(prune) => prune.run(),
+            Command::Skip(skip) => skip.run(),
+            Command::Retire(retire) => retire.run(),
+        }
+    }
+}
+
+/// Which journal.
+#[derive(Clone, Debug, Args)]
+struct JournalArgs {
+    /// The configuration file, with the url in [journal]
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl JournalArgs {
+    /// The section `[journal]`, and its url.
+    fn settings(&self) -> Result<(config::Journal, BucketUrl), Failure> {
+        let flags = Flags { config: Some(self.config.clone()), ..Flags::default() };
+        let journal = config::journal(&flags).map_err(Failure::usage)?;
+        let url = journal.url.clone().ok_or_else(|| {
+            Failure::usage(format!(
+                "{}: journal.url is missing: set it, such as url = \"s3://bucket/prefix\" in the \
+                 section [journal]",
+                self.config.display()
+            ))
+        })?;
+        Ok((journal, url))
+    }
+
+    /// The place of the journal.
+    fn bucket(&self) -> Result<Bucket, Failure> {
+        Bucket::open(&self.settings()?.1).map_err(Failure::usage)
+    }
+}
+
+/// The journal in a place.
+fn journal(bucket: &Bucket) -> Journal<Bucket> {
+    Journal::new(Arc::new(bucket.clone()))
+}
+
+/// Where an object of an epoch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    epoch: u64,
+    number: u64,
+}
+
+/// Reads a key such as `journal/3/00000000000000000017`. Other keys are not of the journal.
+fn place_of(key: &str) -> Option<Place> {
+    let mut parts = key.split('/');
+    let ("journal", epoch, number) = (parts.next()?, parts.next()?, parts.next()?) else {
+        return None;
+    };
+    let place = Place { epoch: epoch.parse().ok()?, number: number.parse().ok()? };
+    (object(place.epoch, place.number) == key).then_some(place)
+}
+
+/// When an object was written, by the clock of the object store.
+fn millis(meta: &ObjectMeta) -> Millis {
+    Millis::saturating(meta.last_modified.timestamp_millis())
+}
+
+/// Runs a future on a new runtime.
+fn run<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(future);
+    // Do not wait for a running DNS look-up.
+    runtime.shutdown_background();
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_objects_of_epochs_have_a_place() {
+        let check = |key: &str, expected: Option<(u64, u64)>| {
+            let found = place_of(key).map(|place| (place.epoch, place.number));
+            assert_eq!(found, expected, "{key}");
+        };
+        check("journal/3/00000000000000000017", Some((3, 17)));
+        check("journal/3/17", None);
+        check("journal/03/00000000000000000017", None);
+        check("journal/3/00000000000000000017/x", None);
+        check("journal/x/00000000000000000017", None);
+        check("journal/3", None);
+        check("epochs/3/00000000000000000017", None);
+    }
+}

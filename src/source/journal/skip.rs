@@ -1,0 +1,173 @@
+//! `vidimus journal skip`: gives up an object that cannot be read, so that its epoch goes on.
+//!
+//! A copy is kept in `damaged/` of the data directory, and the store records what was skipped. An
+//! object that can be read is never skipped.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use ring::digest;
+use tokio::runtime::Handle;
+
+use super::ingest::{Ingester, read};
+use super::status::SourceStatus;
+use crate::clock::now;
+use crate::control::TaskReport;
+use crate::journal::cipher::Cipher;
+use crate::journal::object::ObjectLimits;
+use crate::journal::{Journal, JournalError, Read};
+use crate::objects::Bucket;
+use crate::private_file;
+use crate::store::{Directory, EpochCursor, Skip, Store, StoreError};
+
+/// The folder of the copies, in the data directory.
+const FOLDER: &str = "damaged";
+
+/// Why an object was not skipped.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SkipError {
+    #[error(
+        "epoch {epoch} is not stopped at object {number}: `vidimus journal status` shows where it is"
+    )]
+    NotStopped { epoch: u64, number: u64 },
+    #[error("epoch {epoch} has ended at object {number}, so there is nothing to skip")]
+    Ended { epoch: u64, number: u64 },
+    #[error(
+        "this store has read epoch {epoch} up to object {read}: start `vidimus serve`, which reads \
+         on until it stops at an object, and skip that one"
+    )]
+    TooFar { epoch: u64, read: u64 },
+    #[error("object {number} of epoch {epoch} can be read, so it is not skipped")]
+    Readable { epoch: u64, number: u64 },
+    #[error("cannot keep a copy in {}: {source}", path.display())]
+    Copy { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Skips objects for the running source.
+pub(crate) struct Skipper {
+    pub(super) journal: Journal<Bucket>,
+    pub(super) status: Arc<SourceStatus>,
+    pub(super) ingester: Arc<Ingester>,
+    pub(super) store: Arc<Store>,
+    pub(super) directory: Directory,
+    pub(super) runtime: Handle,
+}
+
+impl Skipper {
+    /// Skips the object at which an epoch is stopped. Must be called on a thread that may block.
+    ///
+    /// # Errors
+    /// [`SkipError`].
+    pub(crate) fn skip(&self, epoch: u64, number: u64) -> Result<TaskReport, SkipError> {
+        let why = self.status.stopped_at(epoch, number);
+        let why = why.ok_or(SkipError::NotStopped { epoch, number })?;
+        let object = match self.runtime.block_on(self.journal.read(epoch, number))? {
+            Read::Deliveries(object) => {
+                if self.ingester.read((epoch, number), &object).is_ok() {
+                    return Err(SkipError::Readable { epoch, number });
+                }
+                Some(object)
+            }
+            Read::Unknown { object, .. } => Some(object),
+            Read::Absent => None,
+            Read::Sealed => return Err(SkipError::Ended { epoch, number }),
+        };
+        let report = record(&self.store, &self.directory, (epoch, number), object.as_ref(), why)?;
+        self.status.resume(epoch, number);
+        Ok(report)
+    }
+}
+
+/// Skips an object when no source runs on this store.
+///
+/// # Errors
+/// [`SkipError`].
+pub(crate) async fn skip_without_source(
+    journal: &Journal<Bucket>,
+    (store, directory): (&Store, &Directory),
+    (cipher, limits): (Option<&Cipher>, ObjectLimits),
+    (epoch, number): (u64, u64),
+) -> Result<TaskReport, SkipError> {
+    let state = store.journal()?;
+    if let Some(end) = state.ends.iter().find(|end| end.epoch == epoch) {
+        return Err(SkipError::Ended { epoch, number: end.number });
+    }
+    let cursor = state.cursors.into_iter().find(|cursor| cursor.epoch == epoch);
+    let read_below = read_below(journal, cursor, (cipher, limits), epoch).await?;
+    if number != read_below {
+        return Err(SkipError::TooFar { epoch, read: read_below });
+    }
+    let (object, why) = match journal.read(epoch, number).await? {
+        Read::Deliveries(object) => match read(cipher, limits, (epoch, number), &object) {
+            Ok(_) => return Err(SkipError::Readable { epoch, number }),
+            Err(error) => (object, error.to_string()),
+        },
+        Read::Unknown { object, why } => (object, why),
+        Read::Absent => return Err(SkipError::NotStopped { epoch, number }),
+        Read::Sealed => return Err(SkipError::Ended { epoch, number }),
+    };
+    record(store, directory, (epoch, number), Some(&object), why)
+}
+
+/// The number below which the store has everything of an epoch.
+async fn read_below(
+    journal: &Journal<Bucket>,
+    cursor: Option<EpochCursor>,
+    (cipher, limits): (Option<&Cipher>, ObjectLimits),
+    epoch: u64,
+) -> Result<u64, SkipError> {
+    let Some(cursor) = cursor else { return Ok(0) };
+    if cursor.skipped {
+        return Ok(cursor.number.saturating_add(1));
+    }
+    let Read::Deliveries(object) = journal.read(epoch, cursor.number).await? else {
+        return Ok(cursor.number);
+    };
+    let count = read(cipher, limits, (epoch, cursor.number), &object).map(|all| all.len() as u64);
+    Ok(match count {
+        Ok(count) if cursor.positions.len() >= count => cursor.number.saturating_add(1),
+        _ => cursor.number,
+    })
+}
+
+/// Keeps a copy, and records the skip.
+fn record(
+    store: &Store,
+    directory: &Directory,
+    (epoch, number): (u64, u64),
+    object: Option<&Bytes>,
+    reason: String,
+) -> Result<TaskReport, SkipError> {
+    let file = format!("journal-{epoch}-{number:020}");
+    let mut lines = Vec::new();
+    if let Some(object) = object {
+        let folder = directory.path().join(FOLDER);
+        let path = folder.join(&file);
+        fs::create_dir_all(&folder)
+            .and_then(|()| private_file::write(&path, object))
+            .map_err(|source| SkipError::Copy { path: path.clone(), source })?;
+        lines.push(format!("kept a copy in {}", path.display()));
+    }
+    let digest = |object: &Bytes| HEXLOWER.encode(digest::digest(&digest::SHA256, object).as_ref());
+    let skip = Skip {
+        epoch,
+        number,
+        skipped_at: now(),
+        reason,
+        file: object.map(|_| format!("{FOLDER}/{file}")),
+        bytes: object.map(|object| object.len() as u64),
+        sha256: object.map(digest),
+    };
+    store.record_skip(&skip)?;
+    tracing::warn!(epoch, number, reason = skip.reason, "an object of the journal was skipped");
+    lines.push(format!("skipped object {number} of epoch {epoch}: {}", skip.reason));
+    Ok(TaskReport { lines, ..TaskReport::default() })
+}

@@ -1,0 +1,331 @@
+//! How far the source has read the journal: for the console, the metrics, readiness, and the cursor
+//! that it publishes.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::clock::now;
+use crate::entry::Millis;
+use crate::journal::Cursor;
+
+/// The state of the source, which all of its tasks share.
+#[derive(Debug)]
+pub(crate) struct SourceStatus {
+    /// The name of the source.
+    name: String,
+    /// Objects, their bytes and their deliveries that were read since the start.
+    objects: AtomicU64,
+    bytes: AtomicU64,
+    deliveries: AtomicU64,
+    state: Mutex<State>,
+    /// Told when an epoch that is stopped may go on.
+    resumed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    cursor: Cursor,
+    /// Whether the cursor is newer than the one that was published.
+    is_unpublished: bool,
+    published_at: Option<Millis>,
+    epochs: BTreeMap<u64, OpenEpoch>,
+    /// What fails at the moment, by epoch. `None`: what is not of one epoch.
+    failing: BTreeMap<Option<u64>, String>,
+    /// Why the source has stopped for good.
+    stopped: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct OpenEpoch {
+    /// Since when an object is known that is not stored.
+    unread_since: Option<Millis>,
+    stopped: Option<(u64, String)>,
+}
+
+/// An epoch that is stopped at an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoppedEpoch {
+    pub(crate) epoch: u64,
+    /// The number of the object.
+    pub(crate) number: u64,
+    pub(crate) why: String,
+}
+
+/// How the source stands at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SourceStanding {
+    /// The name of the source.
+    pub(crate) name: String,
+    pub(crate) open_epochs: u64,
+    pub(crate) stopped_epochs: Vec<StoppedEpoch>,
+    /// Since when the oldest object is known that is not stored. `None`: everything is stored.
+    pub(crate) unread_since: Option<Millis>,
+    /// Objects, their bytes and their deliveries that were read since the start.
+    pub(crate) objects: u64,
+    pub(crate) bytes: u64,
+    pub(crate) deliveries: u64,
+    /// When the cursor was last published.
+    pub(crate) published_at: Option<Millis>,
+    /// What fails at the moment and is tried again.
+    pub(crate) failing: Option<String>,
+    /// Why the source has stopped for good.
+    pub(crate) stopped: Option<String>,
+}
+
+impl SourceStanding {
+    /// How long the oldest known object that is not stored has waited, in milliseconds.
+    pub(crate) fn lag(&self, now: Millis) -> i64 {
+        self.unread_since.map_or(0, |since| now.get().saturating_sub(since.get()).max(0))
+    }
+}
+
+impl SourceStatus {
+    pub(crate) fn new(name: &str) -> SourceStatus {
+        SourceStatus {
+            name: name.to_owned(),
+            objects: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            deliveries: AtomicU64::default(),
+            state: Mutex::default(),
+            resumed: Notify::new(),
+        }
+    }
+
+    /// How the source stands now.
+    pub(crate) fn standing(&self) -> SourceStanding {
+        let state = self.state();
+        let stopped = state.epochs.iter().filter_map(|(epoch, open)| {
+            let (number, why) = open.stopped.clone()?;
+            Some(StoppedEpoch { epoch: *epoch, number, why })
+        });
+        SourceStanding {
+            name: self.name.clone(),
+            open_epochs: state.epochs.len() as u64,
+            stopped_epochs: stopped.collect(),
+            unread_since: state.epochs.values().filter_map(|open| open.unread_since).min(),
+            objects: self.objects.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            deliveries: self.deliveries.load(Ordering::Relaxed),
+            published_at: state.published_at,
+            failing: state.failing.values().next().cloned(),
+            stopped: state.stopped.clone(),
+        }
+    }
+
+    /// Why entries of the journal do not arrive until a person acts; `None` if they do.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let state = self.state();
+        if let Some(why) = &state.stopped {
+            return Some(why.clone());
+        }
+        let mut stopped = state.epochs.iter().filter_map(|(epoch, open)| {
+            let (number, why) = open.stopped.as_ref()?;
+            Some(format!("epoch {epoch} is stopped at object {number}: {why}"))
+        });
+        stopped.next()
+    }
+
+    /// Begins at a cursor.
+    pub(super) fn begin(&self, cursor: Cursor) {
+        self.state().cursor = cursor;
+    }
+
+    /// Notes that an epoch is read now.
+    pub(super) fn open(&self, epoch: u64) {
+        self.state().epochs.entry(epoch).or_default();
+    }
+
+    /// Notes that an object is there and is not stored yet.
+    pub(super) fn found(&self, epoch: u64) {
+        let mut state = self.state();
+        let open = state.epochs.entry(epoch).or_default();
+        open.unread_since.get_or_insert_with(now);
+    }
+
+    /// Notes that the deliveries of an object are stored. `safe` is the number below which everything
+    /// stays known to the store after a restart.
+    pub(super) fn stored(&self, epoch: u64, safe: u64, bytes: u64, deliveries: u64) {
+        self.objects.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.deliveries.fetch_add(deliveries, Ordering::Relaxed);
+        let mut state = self.state();
+        state.read_below(epoch, safe);
+        if let Some(open) = state.epochs.get_mut(&epoch) {
+            // The next object, if there is one, has waited since now at the latest.
+            open.unread_since = open.unread_since.map(|_| now());
+        }
+    }
+
+    /// Notes that everything in an epoch is stored that is known to be there.
+    pub(super) fn caught_up(&self, epoch: u64) {
+        if let Some(open) = self.state().epochs.get_mut(&epoch) {
+            open.unread_since = None;
+        }
+    }
+
+    /// Notes that an epoch has ended, and everything below its seal is stored.
+    pub(super) fn ended(&self, epoch: u64, seal: u64) {
+        let mut state = self.state();
+        state.cursor.finish(epoch, seal);
+        state.is_unpublished = true;
+        state.epochs.remove(&epoch);
+    }
+
+    /// Stops an epoch at an object.
+    pub(super) fn stop_epoch(&self, epoch: u64, number: u64, why: String) {
+        tracing::error!(
+            epoch,
+            number,
+            why,
+            "an object of the journal cannot be read: nothing above it in its epoch is read until \
+             `vidimus journal skip {epoch} {number}`"
+        );
+        let mut state = self.state();
+        let open = state.epochs.entry(epoch).or_default();
+        open.stopped = Some((number, why));
+        open.unread_since.get_or_insert_with(now);
+    }
+
+    /// Why an epoch is stopped at an object; `None` if it is not.
+    pub(super) fn stopped_at(&self, epoch: u64, number: u64) -> Option<String> {
+        let state = self.state();
+        let (at, why) = state.epochs.get(&epoch)?.stopped.as_ref()?;
+        (*at == number).then(|| why.clone())
+    }
+
+    /// Lets a stopped epoch go on after the object, which the store has recorded as skipped.
+    pub(super) fn resume(&self, epoch: u64, number: u64) {
+        let mut state = self.state();
+        state.read_below(epoch, number.saturating_add(1));
+        if let Some(open) = state.epochs.get_mut(&epoch) {
+            open.stopped = None;
+        }
+        drop(state);
+        self.resumed.notify_waiters();
+    }
+
+    /// Waits until an epoch is no longer stopped at an object.
+    pub(super) async fn wait_for_skip(&self, epoch: u64, number: u64) {
+        loop {
+            let mut resumed = std::pin::pin!(self.resumed.notified());
+            resumed.as_mut().enable();
+            if self.stopped_at(epoch, number).is_none() {
+                return;
+            }
+            resumed.await;
+        }
+    }
+
+    /// Notes that something fails and is tried again. Only the first of several is logged.
+    pub(super) fn fails(&self, epoch: Option<u64>, why: String) {
+        let mut state = self.state();
+        if state.failing.is_empty() {
+            let source = &self.name;
+            tracing::warn!(source, why, "the journal cannot be read; trying again");
+        }
+        state.failing.insert(epoch, why);
+    }
+
+    /// Notes that it works again.
+    pub(super) fn works(&self, epoch: Option<u64>) {
+        let mut state = self.state();
+        if state.failing.remove(&epoch).is_some() && state.failing.is_empty() {
+            let source = &self.name;
+            tracing::info!(source, "the journal can be read again");
+        }
+    }
+
+    /// Notes that the source has stopped for good.
+    pub(super) fn stop(&self, why: String) {
+        let source = &self.name;
+        tracing::error!(source, why, "nothing more is read from the journal");
+        self.state().stopped = Some(why);
+    }
+
+    /// The cursor to publish; `None` if it was published.
+    pub(super) fn unpublished(&self) -> Option<Cursor> {
+        let state = self.state();
+        state.is_unpublished.then(|| state.cursor.clone())
+    }
+
+    /// Notes that a cursor was published.
+    pub(super) fn published(&self, cursor: &Cursor) {
+        let mut state = self.state();
+        state.is_unpublished = state.cursor != *cursor;
+        state.published_at = Some(now());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn read_below(&mut self, epoch: u64, next: u64) {
+        let before = self.cursor.position(epoch);
+        self.cursor.read_below(epoch, next);
+        self.is_unpublished |= self.cursor.position(epoch) != before;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_published_when_it_has_changed() {
+        let status = SourceStatus::new("main");
+        status.begin(Cursor::default());
+        status.open(0);
+        assert_eq!(status.unpublished(), None);
+        status.stored(0, 0, 10, 1);
+        assert_eq!(status.unpublished(), None);
+        status.stored(0, 1, 10, 1);
+        let cursor = status.unpublished().unwrap();
+        status.stored(0, 2, 10, 1);
+        status.published(&cursor);
+        let cursor = status.unpublished().unwrap();
+        status.published(&cursor);
+        assert_eq!(status.unpublished(), None);
+        status.ended(0, 3);
+        assert_eq!(status.unpublished().unwrap().finished_below(), 1);
+        let standing = status.standing();
+        assert_eq!((standing.objects, standing.bytes, standing.open_epochs), (3, 30, 0));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_epoch_goes_on_after_a_skip() {
+        let status = SourceStatus::new("main");
+        status.open(2);
+        assert_eq!(status.trouble(), None);
+        status.stop_epoch(2, 7, "damaged".into());
+        assert_eq!(status.trouble().unwrap(), "epoch 2 is stopped at object 7: damaged");
+        assert_eq!(status.stopped_at(2, 8), None);
+        assert!(status.standing().unread_since.is_some());
+        let (waited, ()) = tokio::join!(
+            async {
+                status.wait_for_skip(2, 7).await;
+                status.trouble()
+            },
+            async { status.resume(2, 7) }
+        );
+        assert_eq!(waited, None);
+        assert_eq!(status.unpublished().unwrap().position(2).unwrap().next, 8);
+    }
+
+    #[test]
+    fn what_fails_is_shown_until_all_works() {
+        let status = SourceStatus::new("main");
+        status.fails(None, "gone".into());
+        status.fails(Some(3), "gone too".into());
+        status.works(None);
+        assert_eq!(status.standing().failing.as_deref(), Some("gone too"));
+        status.works(Some(3));
+        assert_eq!(status.standing().failing, None);
+        status.stop("collision".into());
+        assert_eq!(status.trouble().as_deref(), Some("collision"));
+    }
+}
