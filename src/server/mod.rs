@@ -441,10 +441,16 @@ fn faults(config: &Config) -> Faults {
 }
 
 pub(crate) fn store_options(config: &Config) -> Options {
+    let has_archive = config.archive.url.is_some();
     Options {
         segment_entries: config.store.segment_entries,
-        segment_age: config.store.segment_age,
+        // What is not in the archive yet is what a loss of this store would cost.
+        segment_age: match has_archive {
+            true => config.store.segment_age.min(config.archive.max_delay),
+            false => config.store.segment_age,
+        },
         retention: Retention { age: config.store.retention_age, size: config.store.retention_size },
+        retention_needs_archive: has_archive && config.archive.retention_needs_archive,
         quarantine_size: config.store.quarantine_size,
     }
 }

@@ -102,6 +102,9 @@ pub enum StoreError {
     /// The delivery from this place in a journal is stored, in quarantine or dropped already.
     #[error("the delivery at {0} of the journal is stored already")]
     AlreadyStored(Origin),
+    /// What was kept elsewhere is not what a store has.
+    #[error("cannot restore {0}")]
+    NotRestored(String),
     /// There is no item with this number.
     #[error("there is no {what} {id}")]
     NoSuch {

@@ -40,6 +40,7 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+pub use catalog::archived::Archived;
 pub use catalog::gaps::Gap;
 pub use catalog::outputs::{OutputCursor, OutputCursors, Position};
 pub use catalog::quarantine::{Dropped, Quarantined};
@@ -52,6 +53,7 @@ pub use error::StoreError;
 pub use interrupt::Interrupt;
 pub use maintain::check::{CheckReport, Difference};
 pub use maintain::late::Judge;
+pub use maintain::rebuild::{Rebuild, Rebuilt, RebuiltSegment};
 pub use maintain::reseal::Resealed;
 pub use maintain::retention::Pruned;
 pub use maintain::{backup, repair};
@@ -67,6 +69,7 @@ pub use read::query::TimeRange;
 pub use read::stats::{SegmentStats, Stats, StoredDelivery};
 pub use read::usage::Usage;
 pub use refused::Refused;
+pub use segment::restored::{RestoredDelivery, RestoredEntry};
 pub use write::observer::{self, Health, StoreObserver};
 pub use write::pulse::Pulse;
 pub use write::writer::{Appended, Delivery, StoredBatch};
@@ -151,7 +154,16 @@ impl Store {
             // It may have stopped.
             Box::new(move || drop(to_background.send(Task::Seal)))
         };
-        leftovers::tidy(directory, &Catalog::open(directory)?)?;
+        let catalog = Catalog::open(directory)?;
+        if catalog.is_part()? {
+            let what =
+                "has a part of a store, which was restored from an archive and can only be read";
+            return Err(StoreError::Directory {
+                path: directory.path().to_owned(),
+                what: what.into(),
+            });
+        }
+        leftovers::tidy(directory, &catalog)?;
         let health = Arc::new(Health::default());
         let writer =
             Writer::open(directory.clone(), options, closed, observer, Arc::clone(&health))?;
@@ -159,7 +171,7 @@ impl Store {
         let stopping = Arc::new(AtomicBool::new(false));
         let background = Background {
             directory: directory.clone(),
-            catalog: Catalog::open(directory)?,
+            catalog,
             refused: RefusedFile::new(directory),
             options,
             clocks: None,
@@ -205,6 +217,18 @@ impl Store {
     /// of an epoch stays.
     pub fn record_epoch_end(&self, end: &EpochEnd) -> Result<(), StoreError> {
         self.catalog().record_epoch_end(end)
+    }
+
+    /// Records that a segment is in the archive, or that it was read back. A record of the same segment is
+    /// replaced.
+    pub fn record_archived(&self, archived: &Archived) -> Result<(), StoreError> {
+        self.catalog().record_archived(archived)
+    }
+
+    /// Records that the late verdicts of all archived segments up to the change with this number are in
+    /// the archive.
+    pub fn record_archived_changes(&self, change: u64) -> Result<(), StoreError> {
+        self.catalog().record_archived_changes(change)
     }
 
     /// Stores a delivery. Blocks until its transaction is on disk.
@@ -410,7 +434,7 @@ impl Store {
     /// What `retention` would remove now, oldest first.
     pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
         let catalog = self.catalog();
-        let due = retention::due(&self.directory, &catalog, retention, now())?;
+        let due = retention::due(&self.directory, &catalog, retention, false, now())?;
         Ok(due.into_iter().map(|segment| Pruned::of(&self.directory, segment)).collect())
     }
 

@@ -11,6 +11,9 @@ pub struct Options {
     pub segment_age: Duration,
     /// When segments are deleted.
     pub retention: Retention,
+    /// Whether retention keeps a segment until it is in the archive and was read back. `store prune` does
+    /// not.
+    pub retention_needs_archive: bool,
     /// The maximum size of the quarantine, in bytes.
     pub quarantine_size: u64,
 }
@@ -21,6 +24,7 @@ impl Default for Options {
             segment_entries: 50_000,
             segment_age: Duration::from_secs(7 * 24 * 60 * 60),
             retention: Retention::default(),
+            retention_needs_archive: false,
             quarantine_size: 1 << 30,
         }
     }

@@ -182,6 +182,11 @@ fn sealing_splits_the_long_lines_of_an_earlier_version() {
          ALTER TABLE entries DROP COLUMN signed;
          ALTER TABLE entries DROP COLUMN line_bytes;
          ALTER TABLE entries DROP COLUMN line_sha256;
+         DROP INDEX deliveries_origin;
+         ALTER TABLE deliveries DROP COLUMN stored_at;
+         ALTER TABLE deliveries DROP COLUMN epoch;
+         ALTER TABLE deliveries DROP COLUMN number;
+         ALTER TABLE deliveries DROP COLUMN position;
          PRAGMA user_version = 1;",
     );
     let reader = || Reader::open(&Directory::open(&home.path).unwrap()).unwrap();

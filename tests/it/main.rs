@@ -37,6 +37,7 @@ mod program;
 mod project;
 mod properties;
 mod reading;
+mod rebuild;
 mod receiver;
 mod send;
 mod store;

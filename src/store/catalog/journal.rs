@@ -34,6 +34,23 @@ impl Catalog {
         })
     }
 
+    /// Gives a new catalog the id of an old store. `is_part` is whether it has a part of that store, which
+    /// takes no entries.
+    pub(in crate::store) fn set_store_id(&self, id: &str, is_part: bool) -> Result<(), StoreError> {
+        self.write("write the id of the store", |catalog| {
+            catalog.execute("UPDATE store SET id = ?1, is_part = ?2", (id, is_part)).map(drop)
+        })
+    }
+
+    /// Whether the store is a part that takes no entries.
+    pub(in crate::store) fn is_part(&self) -> Result<bool, StoreError> {
+        self.read("read the id of the store", |catalog| {
+            catalog.query_row("SELECT EXISTS (SELECT 1 FROM store WHERE is_part)", [], |row| {
+                row.get(0)
+            })
+        })
+    }
+
     /// What the store has read of a journal. Reads the live segment too.
     pub(in crate::store) fn journal(
         &self,
@@ -573,7 +590,8 @@ mod tests {
         let catalog = Catalog::open(&directory).unwrap();
         let due = |now: i64| {
             let now = Millis::saturating(now);
-            let due = crate::store::maintain::retention::due(&directory, &catalog, retention, now);
+            let due =
+                crate::store::maintain::retention::due(&directory, &catalog, retention, false, now);
             due.unwrap().len()
         };
         let stored = stored_at(&directory)[0].get();

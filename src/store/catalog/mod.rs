@@ -8,8 +8,10 @@
 //! - [`sightings`]: keys. [`retirements`]: how long they verify.
 //! - [`quarantine`]: bodies that could not be decoded. [`outputs`]: the position of each output.
 //!   [`repairs`]: what `store repair` did.
-//! - [`journal`]: how far a journal was read, and the id of the store.
+//! - [`journal`]: how far a journal was read, and the id of the store. [`archived`]: which segments are
+//!   in the archive.
 
+pub(in crate::store) mod archived;
 pub(in crate::store) mod gaps;
 pub(in crate::store) mod journal;
 pub(in crate::store) mod outputs;

@@ -427,6 +427,15 @@ impl Overlay<'_> {
         entries.iter().try_for_each(|entry| count.execute([entry]).map(drop))
     }
 
+    /// The number of the last change of one of these entries. 0 if there was none.
+    pub(in crate::store) fn last_change_of(
+        &self,
+        ids: &RangeInclusive<u64>,
+    ) -> rusqlite::Result<u64> {
+        let sql = "SELECT coalesce(max(change), 0) FROM changes WHERE entry BETWEEN ?1 AND ?2";
+        self.0.prepare_cached(sql)?.query_row((ids.start(), ids.end()), |row| row.get(0))
+    }
+
     /// Deletes what was merged, and keeps what was learned since.
     pub(in crate::store) fn forget_merged(&self, merged: &Merged) -> rusqlite::Result<()> {
         self.forget_changed(&merged.ids, merged.change)?;
@@ -463,7 +472,8 @@ impl Overlay<'_> {
         Ok(())
     }
 
-    fn note_change(&self, id: u64) -> rusqlite::Result<()> {
+    /// Numbers a change of the entry `id`.
+    pub(in crate::store) fn note_change(&self, id: u64) -> rusqlite::Result<()> {
         self.0
             .prepare_cached("INSERT INTO changes (entry, changed_at) VALUES (?1, ?2)")?
             .execute((id, now().get()))

@@ -100,6 +100,38 @@ pub(in crate::store) fn put(
     })
 }
 
+/// Stores a body under the number that it had.
+pub(in crate::store) fn restore(
+    catalog: &Catalog,
+    what: &Quarantined,
+    body: &[u8],
+) -> Result<(), StoreError> {
+    let origin = origins::values(what.origin);
+    catalog.read("write the quarantine", |database| {
+        database
+            .execute(
+                "INSERT INTO quarantine
+                     (id, received_at, input, peer, status, reason, content_encoding, body,
+                      epoch, number, position)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                (
+                    what.id,
+                    what.received_at.get(),
+                    &what.input,
+                    &what.peer,
+                    what.status,
+                    &what.reason,
+                    &what.content_encoding,
+                    body,
+                    origin.0,
+                    origin.1,
+                    origin.2,
+                ),
+            )
+            .map(drop)
+    })
+}
+
 /// All that is in quarantine, oldest first.
 pub(in crate::store) fn list(catalog: &Catalog) -> Result<Vec<Quarantined>, StoreError> {
     let sql = format!("SELECT {} FROM quarantine ORDER BY id", columns(catalog.version()));

@@ -73,6 +73,30 @@ impl Catalog {
         })
     }
 
+    /// Enters a closed segment of a store that is built anew, and the ids before it that are not there.
+    pub(in crate::store) fn enter_rebuilt(
+        &self,
+        segment: &Segment,
+        epochs: &[EpochSpan],
+        missing: Option<RangeInclusive<u64>>,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        self.write("enter a segment", |catalog| {
+            enter_segment(catalog, segment)?;
+            enter_spans(catalog, segment.first_id, epochs)?;
+            if let Some(ids) = missing {
+                catalog.execute(
+                    "INSERT INTO removals (removed_at, reason, first_id, last_id, file)
+                     VALUES (?1, 'not restored', ?2, ?3, '')",
+                    (now.get(), ids.start(), ids.end()),
+                )?;
+            }
+            // The rules under which its entries were judged are not known.
+            let sql = "INSERT OR IGNORE INTO older_rules (first_id) VALUES (?1)";
+            catalog.execute(sql, [segment.first_id]).map(drop)
+        })
+    }
+
     /// The ids that are known to be gone: they were removed, or are in a gap.
     pub(in crate::store) fn known_gone(&self) -> Result<Vec<RangeInclusive<u64>>, StoreError> {
         let sql = "SELECT first_id, last_id FROM removals UNION SELECT first_id, last_id FROM gaps

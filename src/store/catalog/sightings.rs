@@ -68,6 +68,24 @@ pub(in crate::store) fn enter(
     })
 }
 
+/// Records when keys were seen, as it is known from elsewhere.
+pub(in crate::store) fn restore(catalog: &Catalog, keys: &[Sighting]) -> Result<(), StoreError> {
+    catalog.write("enter keys", |transaction| {
+        let mut enter = transaction.prepare(
+            "INSERT INTO sightings (source, thumbprint, kid, public, first_seen, last_seen)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (source, thumbprint)
+             DO UPDATE SET first_seen = min(first_seen, ?5), last_seen = max(last_seen, ?6)",
+        )?;
+        keys.iter().try_for_each(|one| {
+            let thumbprint = one.key.thumbprint().to_string();
+            let (kid, public) = (one.key.kid(), one.key.public().as_slice());
+            let seen = (one.first_seen.get(), one.last_seen.get());
+            enter.execute((&one.source, thumbprint, kid, public, seen.0, seen.1)).map(drop)
+        })
+    })
+}
+
 /// Every key that was ever seen, and every source. Works while another process writes.
 pub fn read(directory: &Directory) -> Result<(Vec<Sighting>, Vec<Source>), StoreError> {
     all(&Catalog::open_read_only(directory)?)

@@ -122,7 +122,7 @@ impl Background {
             }
             Task::NotTried => self.not_tried = true,
             Task::Prune(retention, reply) => {
-                let _ = reply.send(self.prune(retention, "prune", now()));
+                let _ = reply.send(self.prune(retention, false, "prune", now()));
             }
             Task::Stop => {}
         }
@@ -218,16 +218,18 @@ impl Background {
         }
         let newest = retention::newest_stored(&self.directory, &self.catalog)?;
         let now = newest.map_or(now, |newest| newest.min(now));
-        self.prune(retention, "retention", now).map(drop)
+        self.prune(retention, self.options.retention_needs_archive, "retention", now).map(drop)
     }
 
     fn prune(
         &mut self,
         retention: Retention,
+        needs_archive: bool,
         reason: &str,
         now: Millis,
     ) -> Result<usize, StoreError> {
-        let gone = retention::prune(&self.directory, &self.catalog, retention, reason, now)?;
+        let (directory, catalog) = (&self.directory, &self.catalog);
+        let gone = retention::prune(directory, catalog, retention, needs_archive, reason, now)?;
         for segment in &gone {
             tracing::info!(segment = segment.first_id, "given up by retention");
         }

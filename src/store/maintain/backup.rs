@@ -16,6 +16,7 @@ use crate::store::catalog::segments::Segment;
 use crate::store::catalog::{self, Catalog};
 use crate::store::directory::{Directory, create_folder, remove_database, sync};
 use crate::store::error::{SqliteContext, StoreError};
+use crate::store::maintain::unfinished::{Unfinished, refuse};
 use crate::store::read::Reader;
 use crate::store::refused;
 use crate::store::schema::Schema;
@@ -83,46 +84,27 @@ impl Reader {
 /// # Errors
 /// [`StoreError::Directory`] if a segment of the backup is missing or damaged: then there is no `to`.
 pub fn restore(from: &Path, to: &Path) -> Result<Copied, StoreError> {
-    let refuse = |path: &Path, what: String| StoreError::Directory { path: path.to_owned(), what };
     let from = Directory::open_to_read(from)?;
-    if fs::read_dir(to).is_ok_and(|mut files| files.next().is_some()) {
-        let what = "is not empty; a backup is restored to a directory that is not there yet";
-        return Err(refuse(to, what.into()));
+    let unfinished = Unfinished::begin(to)?;
+    match copy_store(&from, unfinished.directory()) {
+        Ok(copied) => unfinished.finish().map(|()| copied),
+        Err(error) => Err(unfinished.give_up(error)),
     }
-    let segments = Catalog::open_read_only(&from)?.segments()?;
-    let mut unfinished = to.as_os_str().to_owned();
-    unfinished.push(".restoring");
-    let unfinished = PathBuf::from(unfinished);
-    if unfinished.exists() {
-        let what = "is left of a restoration that did not end; remove it first";
-        return Err(refuse(&unfinished, what.into()));
+}
+
+/// Copies a backup to a new directory.
+fn copy_store(from: &Directory, to: &Directory) -> Result<Copied, StoreError> {
+    let segments = Catalog::open_read_only(from)?.segments()?;
+    copy_database(&from.catalog(), &to.catalog(), &catalog::SCHEMA, Access::Shared)?;
+    let missing = || refuse(from.path(), "lacks a segment that its catalog names".into());
+    let copied = copy_segments(from, to, &segments)?.ok_or_else(missing)?;
+    if !copied.damaged.is_empty() {
+        let damaged = copied.damaged.join(", ");
+        return Err(refuse(from.path(), format!("has damaged segments: {damaged}")));
     }
-    let restored = Directory::create(&unfinished)?;
-    let fail = |why: StoreError| match fs::remove_dir_all(&unfinished) {
-        // The backup has all that was copied.
-        Ok(()) => why,
-        Err(error) => refuse(&unfinished, format!("cannot be removed: {error}; {why}")),
-    };
-    let copied = (|| {
-        copy_database(&from.catalog(), &restored.catalog(), &catalog::SCHEMA, Access::Shared)?;
-        let missing = || refuse(from.path(), "lacks a segment that its catalog names".into());
-        let copied = copy_segments(&from, &restored, &segments)?.ok_or_else(missing)?;
-        if !copied.damaged.is_empty() {
-            let damaged = copied.damaged.join(", ");
-            return Err(refuse(from.path(), format!("has damaged segments: {damaged}")));
-        }
-        for name in OTHERS.iter().chain(&["refused.db"]) {
-            copy_all(&from.path().join(name), &restored.path().join(name))?;
-        }
-        Ok(copied)
-    })()
-    .map_err(fail)?;
-    if to.exists() {
-        fs::remove_dir(to).doing("replace the empty directory", to)?;
+    for name in OTHERS.iter().chain(&["refused.db"]) {
+        copy_all(&from.path().join(name), &to.path().join(name))?;
     }
-    fs::rename(&unfinished, to).doing("rename", &unfinished)?;
-    let above = to.parent().filter(|above| !above.as_os_str().is_empty());
-    sync(above.unwrap_or(Path::new(".")))?;
     Ok(copied)
 }
 

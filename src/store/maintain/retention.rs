@@ -2,7 +2,8 @@
 //!
 //! The age of a segment is the time from when its newest delivery was stored to when the newest
 //! delivery of the store was. So neither the times in entries, nor what a receiver claims, nor a clock
-//! that was set ahead make a segment old. The live segment is never deleted.
+//! that was set ahead make a segment old. The live segment is never deleted. Where there is an archive,
+//! a segment may have to be there first.
 
 use std::time::Duration;
 
@@ -33,19 +34,25 @@ pub struct Pruned {
     pub sha256: Option<String>,
 }
 
-/// The segments to delete, oldest first.
+/// The segments to delete, oldest first. With `needs_archive`, only those that are in the archive. Then
+/// no newer segment goes for its size in the place of an older one.
 pub(in crate::store) fn due(
     directory: &Directory,
     catalog: &Catalog,
     retention: Retention,
+    needs_archive: bool,
     now: Millis,
 ) -> Result<Vec<Segment>, StoreError> {
     let segments = catalog.segments()?;
     let mut total: u64 = segments.iter().map(|segment| segment.bytes(directory)).sum();
-    let mut due = Vec::new();
+    let (mut due, mut is_held) = (Vec::new(), false);
     for segment in segments.into_iter().filter(|segment| segment.closed.is_some()) {
-        let too_large = retention.size.is_some_and(|limit| total > limit);
+        let too_large = !is_held && retention.size.is_some_and(|limit| total > limit);
         if too_large || is_old(&segment, retention.age, now) {
+            if needs_archive && !catalog.is_archived(&segment)? {
+                is_held = true;
+                continue;
+            }
             total = total.saturating_sub(segment.bytes(directory));
             due.push(segment);
         }
@@ -69,7 +76,7 @@ impl Reader {
     /// The segments that `retention` would delete now, oldest first.
     pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
         let due =
-            self.catalog(|catalog| due(self.directory(), catalog, retention, clock::now()))?;
+            self.catalog(|catalog| due(self.directory(), catalog, retention, false, clock::now()))?;
         Ok(due.into_iter().map(|segment| Pruned::of(self.directory(), segment)).collect())
     }
 }
@@ -79,13 +86,14 @@ pub(in crate::store) fn prune(
     directory: &Directory,
     catalog: &Catalog,
     retention: Retention,
+    needs_archive: bool,
     reason: &str,
     now: Millis,
 ) -> Result<Vec<Segment>, StoreError> {
     if retention.age.is_none() && retention.size.is_none() {
         return Ok(Vec::new());
     }
-    let due = due(directory, catalog, retention, now)?;
+    let due = due(directory, catalog, retention, needs_archive, now)?;
     for segment in &due {
         // Recorded first: nobody opens it from then on, and an interrupted deletion is resumed.
         catalog.drop_segment(segment, reason, now)?;

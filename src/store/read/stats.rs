@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::entry::{Kind, Millis, VerdictName};
 use crate::search::{Field, Filter, Operand, Test};
 use crate::store::catalog::Catalog;
+use crate::store::catalog::archived::Archived;
 use crate::store::catalog::gaps::Gap;
 use crate::store::catalog::quarantine::{self, Quarantined};
 use crate::store::catalog::segments::{Segment, State};
@@ -169,6 +170,11 @@ impl Reader {
     pub fn journal(&self) -> Result<JournalState, StoreError> {
         // Not in one snapshot: a segment that is sealed meanwhile is found under its new name.
         Catalog::open_read_only(self.directory())?.journal(self.directory())
+    }
+
+    /// The segments that are in the archive, oldest first, with those that retention removed since.
+    pub fn archived(&self) -> Result<Vec<Archived>, StoreError> {
+        self.catalog(Catalog::archived)
     }
 
     /// The bodies in quarantine, oldest first.

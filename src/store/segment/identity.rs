@@ -72,13 +72,23 @@ pub(in crate::store) fn signed_at(
 
 /// Records the signed identities of valid entries that an earlier version stored without.
 pub(in crate::store) fn record_signed(connection: &Connection) -> rusqlite::Result<()> {
-    // That version stored what is signed once for each of its lines: the oldest has it.
+    record_signed_of_shown(connection, |_| false).map(drop)
+}
+
+/// Records the signed identities of valid entries that have none, but for those that are hidden. Returns
+/// the number of valid entries that their key verifies, hidden or not.
+pub(in crate::store) fn record_signed_of_shown(
+    connection: &Connection,
+    is_hidden: impl Fn(u64) -> bool,
+) -> rusqlite::Result<u64> {
+    // Version 1 stored what is signed once for each of its lines: the oldest has it.
     let mut record =
         connection.prepare("UPDATE OR IGNORE entries SET signed = ?2 WHERE id = ?1")?;
-    for (signed, id) in valid(connection, "entries.signed IS NULL AND ?1", 1)? {
+    let verified = valid(connection, "entries.signed IS NULL AND ?1", 1)?;
+    for (signed, id) in verified.iter().filter(|(_, id)| !is_hidden(*id)) {
         record.execute((id, signed.0.as_slice()))?;
     }
-    Ok(())
+    Ok(verified.len() as u64)
 }
 
 fn valid(

@@ -9,6 +9,7 @@ pub(in crate::store) mod identity;
 pub(in crate::store) mod long_lines;
 pub(in crate::store) mod origins;
 pub(in crate::store) mod packed;
+pub(in crate::store) mod restored;
 pub(in crate::store) mod row;
 pub(in crate::store) mod text;
 

@@ -284,7 +284,6 @@ pub(in crate::store) fn insert(
         None => None,
     };
     static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT OR IGNORE"));
-    let mut statement = connection.prepare_cached(&SQL)?;
     let warnings = (!entry.warnings.is_empty()).then(|| Warning::join(&entry.warnings, " "));
     let whole = entry.whole();
     let first: [&dyn ToSql; FIRST.len()] = [
@@ -307,18 +306,7 @@ pub(in crate::store) fn insert(
         &whole.and_then(|whole| whole.bytes),
         &entry.too_long.as_ref().map(|too_long| too_long.sha256.as_slice()),
     ];
-    let mut at = 0;
-    for value in first {
-        at += 1;
-        statement.raw_bind_parameter(at, value)?;
-    }
-    for (_, value) in entry.fields.known() {
-        at += 1;
-        if let Some(value) = value {
-            statement.raw_bind_parameter(at, Column(value))?;
-        }
-    }
-    if statement.raw_execute()? == 0 {
+    if !put(connection, &SQL, &first, &entry.fields)? {
         return Ok(false);
     }
     connection
@@ -328,18 +316,62 @@ pub(in crate::store) fn insert(
         long_lines::insert(connection, stored.id, &entry.raw)?;
     }
     for (name, value) in entry.fields.extensions() {
-        let kind = match value {
-            Value::Text(_) => "text",
-            Value::Boolean(_) => "boolean",
-            Value::Integer(_) | Value::Json(_) => "json",
-        };
-        connection
-            .prepare_cached(
-                "INSERT INTO extensions (entry, name, type, value) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute((stored.id, name, kind, value.as_text()))?;
+        put_extension(connection, stored.id, name, value)?;
     }
     Ok(true)
+}
+
+/// Inserts the values of [`FIRST`] and the known fields, by this statement. Returns whether there is a row
+/// now.
+fn put(
+    connection: &Connection,
+    sql: &str,
+    first: &[&dyn ToSql; FIRST.len()],
+    fields: &Fields,
+) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut at = 0;
+    for value in first {
+        at += 1;
+        statement.raw_bind_parameter(at, value)?;
+    }
+    for (_, value) in fields.known() {
+        at += 1;
+        if let Some(value) = value {
+            statement.raw_bind_parameter(at, Column(value))?;
+        }
+    }
+    Ok(statement.raw_execute()? > 0)
+}
+
+/// Inserts the values of [`FIRST`] and the known fields of an entry that must not be there yet.
+pub(super) fn put_known(
+    connection: &Connection,
+    first: &[&dyn ToSql; FIRST.len()],
+    fields: &Fields,
+) -> rusqlite::Result<()> {
+    static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT"));
+    put(connection, &SQL, first, fields).map(drop)
+}
+
+/// Inserts a field that has no column.
+pub(super) fn put_extension(
+    connection: &Connection,
+    entry: u64,
+    name: &str,
+    value: &Value,
+) -> rusqlite::Result<()> {
+    let kind = match value {
+        Value::Text(_) => "text",
+        Value::Boolean(_) => "boolean",
+        Value::Integer(_) | Value::Json(_) => "json",
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO extensions (entry, name, type, value) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute((entry, name, kind, value.as_text()))
+        .map(drop)
 }
 
 fn insert_sql(insert: &str) -> String {

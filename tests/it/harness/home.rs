@@ -1,6 +1,6 @@
 //! A store that a test opens through the library, without a server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,14 +18,19 @@ pub(crate) const RECEIVED_AT: i64 = 1_760_000_000_000;
 
 /// A data directory. Dropping it removes the files.
 pub(crate) struct Home {
-    _temporary: TempDir,
+    _temporary: Option<TempDir>,
     pub(crate) path: PathBuf,
 }
 
 impl Home {
     pub(crate) fn new() -> Home {
         let temporary = tempfile::tempdir().unwrap();
-        Home { path: temporary.path().join("data"), _temporary: temporary }
+        Home { path: temporary.path().join("data"), _temporary: Some(temporary) }
+    }
+
+    /// A data directory that somebody else removes.
+    pub(crate) fn at(path: &Path) -> Home {
+        Home { path: path.to_owned(), _temporary: None }
     }
 
     #[track_caller]

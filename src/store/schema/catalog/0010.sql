@@ -1,6 +1,9 @@
 -- The store, among others that read the same journal or use the same archive. One row.
-CREATE TABLE store (id TEXT NOT NULL); -- 16 random bytes in hexadecimal
-INSERT INTO store VALUES (lower(hex(randomblob(16))));
+CREATE TABLE store (
+    id      TEXT    NOT NULL, -- 16 random bytes in hexadecimal
+    is_part INTEGER NOT NULL  -- 1: a part that was brought back from the archive; it takes no entries
+);
+INSERT INTO store VALUES (lower(hex(randomblob(16))), 0);
 
 -- When the deliveries of a segment were stored. Before there was this, when they were received.
 ALTER TABLE segments ADD COLUMN min_stored_at INTEGER;
