@@ -9,6 +9,7 @@
 //!
 //! The fields of a command are its arguments. `run` executes it and returns the exit code.
 
+mod archive;
 mod args;
 mod colour;
 mod completions;
@@ -72,6 +73,7 @@ enum Command {
     Simulate(simulate::Simulate),
     Store(store::Store),
     Journal(journal::JournalCommand),
+    Archive(archive::Archive),
     Keys(keys::Keys),
     Konnect(konnect::Konnect),
     Output(output::OutputCommand),
@@ -120,6 +122,7 @@ fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> 
         Command::Send(send) => send.run(),
         Command::Store(store) => store.run(),
         Command::Journal(journal) => journal.run(),
+        Command::Archive(archive) => archive.run(),
         Command::Keys(keys) => keys.run(),
         Command::Konnect(konnect) => konnect.run(),
         Command::Output(output) => output.run(),

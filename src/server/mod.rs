@@ -4,6 +4,7 @@
 //! loads the authorization value and the certificates, or makes them on the first run. [`receive`] is the
 //! server behind `vidimus receive`, which has no store.
 
+mod archive;
 mod credentials;
 pub(crate) mod receive;
 
@@ -15,7 +16,9 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use self::archive::Archive;
 use self::credentials::{generated_authorization, load_certificate, log_reload};
+use crate::archive::error::ArchiveError;
 use crate::clock::now;
 use crate::config::{self, Authorization, Config, KeySource, SourceType};
 use crate::console::actions::Actions;
@@ -61,6 +64,8 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -102,6 +107,7 @@ pub(crate) struct Server {
     sources: Vec<KonnectPull>,
     /// What reads the journal, if a source does.
     journal: Option<JournalSource>,
+    archive: Option<Archive>,
     /// Closed when the last write has ended.
     written: mpsc::Receiver<()>,
     /// `None` if the socket could not be bound.
@@ -157,6 +163,7 @@ impl Server {
             Arc::new(CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer });
         let receiver_limits = receiver_limits(config);
         let sources = sources(config, konnect, &store, &directory)?;
+        let archive = Archive::open(config, &directory, &store)?;
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
         let deliverer = Arc::new(Deliverer {
@@ -205,6 +212,7 @@ impl Server {
             limits: connection_limits(config),
             sources,
             journal,
+            archive,
             written,
             control: control.ok(),
             generated_authorization,
@@ -285,6 +293,10 @@ impl Server {
         if let Some(source) = self.journal {
             tokio::spawn(source.run(shutdown.clone()));
         }
+        let archiving = self.archive.and_then(|archive| {
+            let started = archive.start();
+            started.inspect_err(|error| tracing::error!(%error, "the archive is not written")).ok()
+        });
 
         let of_receiver =
             self.receiver_listener.as_ref().map(|one| ("receiver", one.connections(), tls.clone()));
@@ -360,6 +372,8 @@ impl Server {
         // After the last write. An output may block, because nothing reads its standard output.
         let stopped = tokio::task::spawn_blocking(move || outputs.stop());
         finish("some outputs still run", stopped, &mut ending).await;
+        let stopped = tokio::task::spawn_blocking(move || drop(archiving));
+        finish("the archive is still written", stopped, &mut ending).await;
     }
 }
 

@@ -60,6 +60,7 @@ pub use maintain::{backup, repair};
 pub use options::{Options, Retention};
 pub use origin::{BadPositions, EpochCursor, EpochEnd, JournalState, Origin, Positions, Skip};
 pub use read::Reader;
+pub use read::archive::{EntryPlace, Extent, KeptSpelling, SealedSegment, WholeEntry};
 pub use read::counts::{self, CountRequest, Counts, FieldCounts, Receipts, Received, Stack};
 pub use read::follow::{Event, EventBatch, Export, Follow};
 pub use read::outputs::OutputStanding;
@@ -421,6 +422,21 @@ impl Store {
         let (reply, sealed) = sync_channel(1);
         self.background.send(Task::SealAll(reply)).map_err(|_| StoreError::Closing)?;
         sealed.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    /// Closes the live segment if it was begun this long ago and has an entry. It is sealed soon.
+    pub fn close_if_older(&self, age: std::time::Duration) -> Result<(), StoreError> {
+        let is_old = |segment: &catalog::segments::Segment| {
+            let since = now().get().saturating_sub(segment.created_at.get());
+            segment.closed.is_none() && u128::try_from(since).unwrap_or(0) >= age.as_millis()
+        };
+        if !self.catalog().segments()?.iter().any(is_old) {
+            return Ok(());
+        }
+        let (reply, closed) = sync_channel(1);
+        let close = Message::Close { only_if: None, reply };
+        self.writer.send(close).map_err(|_| StoreError::Closing)?;
+        closed.recv().map_err(|_| StoreError::Closing)?
     }
 
     /// Rewrites the first sealed segment of an earlier version that begins after the id `after`, in

@@ -234,6 +234,20 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
 }
 
+/// Makes the numbers of new rows of a table with AUTOINCREMENT higher than `number`.
+pub(in crate::store) fn number_after(
+    connection: &Connection,
+    table: &str,
+    number: u64,
+) -> rusqlite::Result<()> {
+    let raise = "UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1";
+    if connection.execute(raise, (table, number))? == 0 {
+        connection
+            .execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)", (table, number))?;
+    }
+    Ok(())
+}
+
 /// The problems that SQLite finds in a file.
 pub(in crate::store) fn quick_check(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let found: Vec<String> = connection

@@ -8,6 +8,7 @@
     reason = "a test that fails panics and prints what it saw"
 )]
 
+mod archive;
 mod backup;
 mod browser;
 mod check;

@@ -30,7 +30,7 @@ use crate::store::segment::condition::Sql;
 use crate::store::segment::identity::Identity;
 use crate::store::segment::packed::Packer;
 use crate::store::segment::row::{self, Entries, EntryMetadata, Ids, VerifyingKey};
-use crate::store::sqlite::{Database, MAX_ID};
+use crate::store::sqlite::{self, Database, MAX_ID};
 
 /// The maximum number of spellings kept per entry. Others are only counted, together.
 pub(in crate::store) const MAX_SPELLINGS: u64 = 16;
@@ -132,6 +132,19 @@ impl<'a> Overlay<'a> {
         sql.push(" ORDER BY 1");
         let mut statement = self.0.prepare_cached(&sql.text)?;
         statement.query_map(params_from_iter(&sql.parameters), |row| row.get(0))?.collect()
+    }
+
+    /// The hidden entries among `ids`, each with the entry that is shown instead.
+    pub(in crate::store) fn hidden(&self, ids: &Ids<'_>) -> rusqlite::Result<HashMap<u64, u64>> {
+        if !self.has_spellings() {
+            return Ok(HashMap::new());
+        }
+        let mut sql = Sql::default();
+        ids.among("hidden", sql.push("SELECT hidden, entry FROM spellings WHERE "));
+        let mut statement = self.0.prepare_cached(&sql.text)?;
+        statement
+            .query_map(params_from_iter(&sql.parameters), |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect()
     }
 
     /// The number of changed entries among `ids`.
@@ -388,8 +401,9 @@ impl Overlay<'_> {
                 "INSERT OR REPLACE INTO spellings (entry, fingerprint, delivery, count, hidden)
                  VALUES (?1, ?2, ?3, 1, ?4)",
             )?
-            .execute((shown, fingerprint, delivery, id))
-            .map(drop)
+            .execute((shown, fingerprint, delivery, id))?;
+        // The archive learns of it. It is no news for followers, which only see what is shown.
+        self.note_change(id)
     }
 
     /// Counts a spelling of an entry. Returns whether it is the first that is not a hidden entry.
@@ -470,6 +484,11 @@ impl Overlay<'_> {
             self.0.prepare_cached(&sql)?.execute((ids.start(), ids.end(), change))?;
         }
         Ok(())
+    }
+
+    /// Gives later changes numbers above this one.
+    pub(in crate::store) fn number_after(&self, change: u64) -> rusqlite::Result<()> {
+        sqlite::number_after(self.0, "changes", change)
     }
 
     /// Numbers a change of the entry `id`.

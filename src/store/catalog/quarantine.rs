@@ -13,6 +13,7 @@ use crate::store::error::StoreError;
 use crate::store::origin::Origin;
 use crate::store::schema::CATALOG_WITH_JOURNAL;
 use crate::store::segment::origins::{self, has_in};
+use crate::store::sqlite;
 
 /// A body in quarantine, without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -98,6 +99,12 @@ pub(in crate::store) fn put(
             Ok(database.last_insert_rowid().unsigned_abs())
         })
     })
+}
+
+/// Gives later bodies numbers above this one.
+pub(in crate::store) fn number_after(catalog: &Catalog, id: u64) -> Result<(), StoreError> {
+    catalog
+        .write("number the quarantine", |database| sqlite::number_after(database, "quarantine", id))
 }
 
 /// Stores a body under the number that it had.

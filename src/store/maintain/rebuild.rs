@@ -94,6 +94,15 @@ impl Rebuild {
         sightings::restore(&self.catalog, keys)
     }
 
+    /// Gives later changes of entries and later bodies in quarantine numbers above these. The archive has
+    /// what was numbered up to them.
+    pub fn number_after(&self, change: u64, quarantined: u64) -> Result<(), StoreError> {
+        self.catalog.transaction("number what is learned", |catalog| {
+            catalog.overlay().number_after(change).doing("number the changes", catalog.path())
+        })?;
+        quarantine::number_after(&self.catalog, quarantined)
+    }
+
     /// Brings a body back to the quarantine, under its old number.
     pub fn quarantined(&self, what: &Quarantined, body: &[u8]) -> Result<(), StoreError> {
         quarantine::restore(&self.catalog, what, body)

@@ -7,6 +7,7 @@
 //! The overlay of a segment and the name of its file are read in one snapshot of the catalog, so that
 //! they match.
 
+pub(in crate::store) mod archive;
 pub mod counts;
 mod damaged;
 mod extension_names;

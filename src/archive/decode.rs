@@ -1,0 +1,266 @@
+//! Reads a Parquet file of a table from memory.
+//!
+//! The file may be anybody's. What its metadata says is bounded before anything is read by it, and a
+//! column that has another type than the schema is an error. A column that the file lacks is NULL.
+
+use bytes::Bytes;
+use parquet::basic::Type as Physical;
+use parquet::column::reader::{ColumnReader, get_typed_column_reader};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
+
+use super::error::ArchiveError;
+use super::layout::Table;
+use super::rows::{ColumnOfRows, Rows, Values};
+use super::schema::{self, Kind};
+
+/// The most bytes that a row group may have by its metadata, and the most rows.
+const MAX_GROUP_BYTES: i64 = 1 << 30;
+const MAX_GROUP_ROWS: i64 = 1 << 26;
+
+/// Reads a file.
+pub(crate) struct Decoder {
+    key: String,
+    table: Table,
+    reader: SerializedFileReader<Bytes>,
+}
+
+impl Decoder {
+    /// Reads the metadata of a file. `key` names it in errors.
+    pub(crate) fn new(key: &str, table: Table, body: Bytes) -> Result<Decoder, ArchiveError> {
+        let reader = SerializedFileReader::new(body).map_err(ArchiveError::parquet("read", key))?;
+        Ok(Decoder { key: key.to_owned(), table, reader })
+    }
+
+    /// The number of row groups.
+    pub(crate) fn groups(&self) -> usize {
+        self.reader.metadata().num_row_groups()
+    }
+
+    /// The number of rows by the metadata.
+    pub(crate) fn rows(&self) -> u64 {
+        u64::try_from(self.reader.metadata().file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    /// A value of the key-value metadata.
+    pub(crate) fn fact(&self, key: &str) -> Option<&str> {
+        let facts = self.reader.metadata().file_metadata().key_value_metadata()?;
+        facts.iter().find(|fact| fact.key == key)?.value.as_deref()
+    }
+
+    /// Reads a row group. `wanted` are the names of columns; `None` means all.
+    pub(crate) fn group(&self, at: usize, wanted: Option<&[&str]>) -> Result<Rows, ArchiveError> {
+        let fail = || ArchiveError::parquet("read", &self.key);
+        let group = self.reader.get_row_group(at).map_err(fail())?;
+        let about = group.metadata();
+        if !(0..=MAX_GROUP_ROWS).contains(&about.num_rows())
+            || !(0..=MAX_GROUP_BYTES).contains(&about.total_byte_size())
+        {
+            let what = "a row group has more rows or bytes than Vidimus writes";
+            return Err(ArchiveError::damaged(&self.key, what));
+        }
+        let rows = usize::try_from(about.num_rows()).unwrap_or(0);
+        let mut columns = Vec::new();
+        for column in schema::columns(self.table) {
+            let is_wanted = wanted.is_none_or(|wanted| wanted.contains(&column.name));
+            let place = is_wanted.then(|| self.place(&*group, column)).transpose()?.flatten();
+            columns.push(match place {
+                None => None,
+                Some(place) => {
+                    let reader = group.get_column_reader(place).map_err(fail())?;
+                    let column = read(reader, rows).map_err(fail())?;
+                    if column.levels.len() != rows {
+                        let what = "a column has too few rows";
+                        return Err(ArchiveError::damaged(&self.key, what));
+                    }
+                    Some(column)
+                }
+            });
+        }
+        Ok(Rows::read(self.table, columns, rows))
+    }
+
+    /// The place of a column in the file.
+    fn place(
+        &self,
+        group: &dyn RowGroupReader,
+        column: &schema::Column,
+    ) -> Result<Option<usize>, ArchiveError> {
+        let columns = group.metadata().schema_descr().columns();
+        let Some(place) = columns.iter().position(|one| one.path().string() == column.name) else {
+            return Ok(None);
+        };
+        let expected = match column.kind {
+            Kind::Time | Kind::Integer => Physical::INT64,
+            Kind::Boolean => Physical::BOOLEAN,
+            Kind::Text | Kind::Binary => Physical::BYTE_ARRAY,
+        };
+        let found = columns.get(place);
+        let is_right = found.is_some_and(|found| {
+            found.physical_type() == expected
+                && found.max_def_level() == 1
+                && found.max_rep_level() == 0
+        });
+        match is_right {
+            true => Ok(Some(place)),
+            false => {
+                let what = format!("the column {:?} is not an optional {expected}", column.name);
+                Err(ArchiveError::damaged(&self.key, what))
+            }
+        }
+    }
+}
+
+fn read(reader: ColumnReader, rows: usize) -> Result<ColumnOfRows, parquet::errors::ParquetError> {
+    Ok(match reader {
+        ColumnReader::BoolColumnReader(_) => {
+            let (levels, all) = typed::<BoolType>(reader, rows)?;
+            ColumnOfRows::new(levels, Values::Booleans(all))
+        }
+        ColumnReader::Int64ColumnReader(_) => {
+            let (levels, all) = typed::<Int64Type>(reader, rows)?;
+            ColumnOfRows::new(levels, Values::Integers(all))
+        }
+        _ => {
+            let (levels, all) = typed::<ByteArrayType>(reader, rows)?;
+            let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(all.len()));
+            for one in &all {
+                bytes.extend_from_slice(ByteArray::data(one));
+                ends.push(bytes.len());
+            }
+            ColumnOfRows::new(levels, Values::Bytes(bytes, ends))
+        }
+    })
+}
+
+fn typed<T: DataType>(
+    reader: ColumnReader,
+    rows: usize,
+) -> Result<(Vec<i16>, Vec<T::T>), parquet::errors::ParquetError> {
+    let mut reader = get_typed_column_reader::<T>(reader);
+    let (mut levels, mut values) = (Vec::new(), Vec::new());
+    while levels.len() < rows {
+        let (read, _, _) =
+            reader.read_records(rows - levels.len(), Some(&mut levels), None, &mut values)?;
+        if read == 0 {
+            break;
+        }
+    }
+    Ok((levels, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::encode::{Encoded, Encoder};
+    use crate::archive::rows::Cell;
+    use crate::archive::schema::metadata;
+
+    const STORE: &str = "0123456789abcdef0123456789abcdef";
+
+    /// A file with `count` entries, of which every second has no `status` and no `principal_id`.
+    fn file(count: u64) -> Encoded {
+        let mut encoder = Encoder::new(Table::Entries, STORE, 3).unwrap();
+        for id in 1..=count {
+            let line = format!("line {id}\u{0}");
+            let principal = format!("principal {}", id % 3);
+            let row: Vec<Cell<'_>> = schema::columns(Table::Entries)
+                .iter()
+                .map(|column| match column.name {
+                    "id" => Cell::number(id),
+                    "time" | "stored_at" => Cell::Integer(1000 + id as i64),
+                    "success" => Cell::Boolean(id % 2 == 0),
+                    "line" => Cell::text(&line),
+                    "status" if id % 2 == 0 => Cell::Integer(200),
+                    "principal_id" if id % 2 == 0 => Cell::text(&principal),
+                    _ => Cell::Null,
+                })
+                .collect();
+            encoder.push(&row).unwrap();
+        }
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_over_several_row_groups() {
+        let encoded = file(200);
+        assert_eq!(
+            (encoded.rows, encoded.id, encoded.time),
+            (200, Some((1, 200)), Some((1001, 1200)))
+        );
+        let decoder = Decoder::new("x", Table::Entries, encoded.body).unwrap();
+        assert!(decoder.groups() > 1);
+        assert_eq!(decoder.rows(), 200);
+        assert_eq!(decoder.fact(metadata::STORE), Some(STORE));
+        assert_eq!(decoder.fact(metadata::ROWS), Some("200"));
+        assert_eq!(decoder.fact(metadata::MAX_ID), Some("200"));
+        assert_eq!(decoder.fact(metadata::CHANGE), Some("3"));
+        assert_eq!(decoder.fact(metadata::SHA256), encoded.contents.as_deref());
+        let mut id = 0;
+        for group in 0..decoder.groups() {
+            let rows = decoder.group(group, None).unwrap();
+            for row in 0..rows.len() {
+                id += 1;
+                assert_eq!(rows.get(row, "id"), Cell::number(id));
+                let line = format!("line {id}\u{0}");
+                assert_eq!(rows.get(row, "line").bytes(), Some(line.as_bytes()));
+                assert_eq!(rows.get(row, "success").boolean(), Some(id % 2 == 0));
+                let status = (id % 2 == 0).then_some(200);
+                assert_eq!(rows.get(row, "status").integer(), status);
+                let principal = (id % 2 == 0).then(|| format!("principal {}", id % 3));
+                assert_eq!(rows.get(row, "principal_id").as_text(), principal.as_deref());
+                assert_eq!(rows.get(row, "reason"), Cell::Null);
+                assert_eq!(rows.get(row, "unknown"), Cell::Null);
+            }
+        }
+        assert_eq!(id, 200);
+    }
+
+    #[test]
+    fn columns_that_are_not_wanted_are_not_read() {
+        let decoder = Decoder::new("x", Table::Entries, file(3).body).unwrap();
+        let rows = decoder.group(0, Some(&["id"])).unwrap();
+        assert_eq!((rows.get(1, "id"), rows.get(1, "line")), (Cell::number(2), Cell::Null));
+    }
+
+    #[test]
+    fn the_same_rows_make_the_same_file() {
+        assert_eq!(file(50).sha256, file(50).sha256);
+        assert_ne!(file(50).sha256, file(51).sha256);
+    }
+
+    #[test]
+    fn only_bytes_have_neither_dictionary_nor_statistics_and_three_fields_a_bloom_filter() {
+        let decoder = Decoder::new("x", Table::Entries, file(20).body).unwrap();
+        let group = decoder.reader.metadata().row_group(0).clone();
+        for column in group.columns() {
+            let name = column.column_path().string();
+            let has_bloom = column.bloom_filter_offset().is_some();
+            assert_eq!(has_bloom, schema::BLOOM.contains(&name.as_str()), "{name}");
+            if name == "line" {
+                assert!(column.statistics().is_none() && column.dictionary_page_offset().is_none());
+            }
+            if name == "time" {
+                assert!(column.statistics().is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_kind_or_with_other_types_is_refused() {
+        assert!(Decoder::new("x", Table::Entries, Bytes::from_static(b"PAR1PAR1")).is_err());
+        assert!(Decoder::new("x", Table::Entries, Bytes::new()).is_err());
+        let whole = file(30).body;
+        for length in [whole.len() - 1, whole.len() / 2, 8] {
+            let part = whole.slice(..length);
+            assert!(Decoder::new("x", Table::Entries, part).is_err(), "{length}");
+        }
+        // `bytes` is BINARY among the pieces, and INT64 among the deliveries.
+        let mut encoder = Encoder::new(Table::Pieces, STORE, 0).unwrap();
+        encoder.push(&[Cell::number(1), Cell::number(0), Cell::text("x"), Cell::Null]).unwrap();
+        let other = encoder.finish().unwrap().body;
+        let decoder = Decoder::new("x", Table::Deliveries, other).unwrap();
+        let error = decoder.group(0, None).unwrap_err().to_string();
+        assert!(error.contains("\"bytes\""), "{error}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Why the archive cannot be written or read.
+
+use crate::objects::ObjectError;
+use crate::store::StoreError;
+
+/// Why the archive cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArchiveError {
+    /// The object store failed.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Parquet cannot be written or read.
+    #[error("cannot {doing} {key:?}: {why}")]
+    Parquet { doing: &'static str, key: String, why: String },
+    /// An object is not there.
+    #[error("{key:?} is not in the archive")]
+    Missing { key: String },
+    /// An object is not what the manifest or the format says.
+    #[error("{key:?} is damaged: {what}")]
+    Damaged { key: String, what: String },
+    /// Another process writes the archive of the same store.
+    #[error(
+        "the archive has another {key}: two stores have the same id, such as a store and a restored \
+         copy of it; only one of them may write the archive"
+    )]
+    Conflict { key: String },
+    /// The archive has no store, or several.
+    #[error("{0}")]
+    WhichStore(String),
+    /// The work was stopped because the program ends.
+    #[error("the program is ending")]
+    Stopped,
+}
+
+impl ArchiveError {
+    /// Names what is wrong with an object.
+    pub(crate) fn damaged(key: &str, what: impl Into<String>) -> ArchiveError {
+        ArchiveError::Damaged { key: key.to_owned(), what: what.into() }
+    }
+
+    /// Turns an error of the crate `parquet` into one that names the object.
+    pub(crate) fn parquet<'k, E: std::fmt::Display>(
+        doing: &'static str,
+        key: &'k str,
+    ) -> impl FnOnce(E) -> ArchiveError + 'k {
+        move |error| ArchiveError::Parquet { doing, key: key.to_owned(), why: error.to_string() }
+    }
+}

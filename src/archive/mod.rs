@@ -1,0 +1,30 @@
+//! The archive: the entries of a store as Parquet files in object storage, for any engine.
+//!
+//! The format is defined in docs/archive.md.
+//!
+//! - `layout`: the names of objects. `schema`: the columns of the tables. `rows`: rows in memory.
+//! - `encode` and `decode`: a Parquet file. `entry`: an entry as a row, and back.
+//! - `manifest`: which files there are. `place`: creates and reads objects.
+//! - `archiver`: the thread of `serve`. It uses `segment` (a sealed segment), `late` (what is learned
+//!   later), `parts` (the files of a table) and `pace` (how fast).
+//! - `check`: checks an archive by itself. `restore`: reads it back. `rebuild`: makes
+//!   a store of it.
+//! - `error`: why the archive cannot be written or read.
+
+pub(crate) mod archiver;
+pub(crate) mod check;
+pub(crate) mod decode;
+pub(crate) mod encode;
+pub(crate) mod entry;
+pub(crate) mod error;
+mod late;
+pub(crate) mod layout;
+pub(crate) mod manifest;
+mod pace;
+mod parts;
+pub(crate) mod place;
+pub(crate) mod rebuild;
+mod restore;
+pub(crate) mod rows;
+pub(crate) mod schema;
+mod segment;

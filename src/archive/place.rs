@@ -1,0 +1,336 @@
+//! The objects of a store's archive: creates them once, and reads them.
+//!
+//! Its functions block, and must not be called on a thread of the runtime.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use super::decode::Decoder;
+use super::encode::{Encoded, Range};
+use super::error::ArchiveError;
+use super::layout::{self, Table};
+use super::manifest::{self, Delta, File, Manifest};
+use super::schema::{self, metadata};
+use crate::objects::{Bucket, BucketUrl, Created, MAX_OBJECT, ObjectError, Objects};
+
+/// How often a call is made whose outcome is unknown.
+const ATTEMPTS: u32 = 4;
+
+/// The pause before the next attempt.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How many names of a file are tried. Each but the last is taken by another file.
+const GENERATIONS: u32 = 100;
+
+/// A place with archives.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    bucket: Bucket,
+    runtime: Handle,
+    /// No call is made again once this is set.
+    stopping: Arc<AtomicBool>,
+}
+
+/// A file that was written, or found as it would have been written.
+pub(crate) struct Written {
+    pub(crate) file: File,
+    /// The number of the last change of a verdict when the file was written.
+    pub(crate) change: u64,
+}
+
+impl Place {
+    /// Opens a place. Nothing is sent yet.
+    pub(crate) fn open(url: &BucketUrl, runtime: Handle) -> Result<Place, ArchiveError> {
+        Ok(Place { bucket: Bucket::open(url)?, runtime, stopping: Arc::default() })
+    }
+
+    /// The same place, for a thread that ends when `stopping` is set.
+    pub(super) fn until(self, stopping: Arc<AtomicBool>) -> Place {
+        Place { stopping, ..self }
+    }
+
+    /// Reads an object; `None` if there is none.
+    pub(crate) fn get(&self, key: &str) -> Result<Option<Bytes>, ArchiveError> {
+        self.again(|| self.runtime.block_on(self.bucket.get(key)))
+    }
+
+    /// Reads an object of the archive.
+    pub(crate) fn read(&self, key: &str) -> Result<Bytes, ArchiveError> {
+        self.get(key)?.ok_or_else(|| ArchiveError::Missing { key: key.to_owned() })
+    }
+
+    /// Reads a file, and compares its size and its SHA-256 with the manifest.
+    pub(crate) fn read_file(&self, file: &File) -> Result<Bytes, ArchiveError> {
+        if file.bytes > MAX_OBJECT as u64 {
+            return Err(ArchiveError::damaged(&file.key, "it is larger than Vidimus writes"));
+        }
+        let body = self.read(&file.key)?;
+        if body.len() as u64 != file.bytes {
+            let what = format!("it has {} bytes, and the manifest says {}", body.len(), file.bytes);
+            return Err(ArchiveError::damaged(&file.key, what));
+        }
+        match manifest::hash(&body) == file.sha256 {
+            true => Ok(body),
+            false => {
+                let what = "its SHA-256 differs from that in the manifest";
+                Err(ArchiveError::damaged(&file.key, what))
+            }
+        }
+    }
+
+    /// The names of all objects under a prefix, with their sizes.
+    pub(crate) fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, ArchiveError> {
+        let listed = self.again(|| self.runtime.block_on(self.bucket.list(prefix)))?;
+        Ok(listed.into_iter().map(|meta| (meta.location.to_string(), meta.size)).collect())
+    }
+
+    /// The ids of the stores that the place has archives of.
+    pub(crate) fn stores(&self) -> Result<Vec<String>, ArchiveError> {
+        let mut ids: Vec<String> = self
+            .list(layout::ROOT)?
+            .iter()
+            .filter_map(|(key, _)| layout::store_of(key).map(str::to_owned))
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    /// The id of the store that is `wanted`, or else of the only one that the place has an archive of.
+    ///
+    /// # Errors
+    /// [`ArchiveError::WhichStore`] if there is none, or several and none is wanted.
+    pub(crate) fn choose(&self, wanted: Option<&str>) -> Result<String, ArchiveError> {
+        let url = self.bucket.url();
+        if let Some(id) = wanted {
+            let is_there = layout::is_store_id(id) && self.get(&layout::delta(id, 0))?.is_some();
+            return match is_there {
+                true => Ok(id.to_owned()),
+                false => Err(ArchiveError::WhichStore(format!("{url} has no archive of {id:?}"))),
+            };
+        }
+        match self.stores()?.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(ArchiveError::WhichStore(format!("{url} has no archive"))),
+            several => Err(ArchiveError::WhichStore(format!(
+                "{url} has archives of {} stores: name one with --store; they are {}",
+                several.len(),
+                several.join(", ")
+            ))),
+        }
+    }
+
+    /// Reads the manifest of a store.
+    pub(crate) fn manifest(&self, store: &str) -> Result<Manifest, ArchiveError> {
+        let snapshots = self.count(|number| layout::snapshot(store, number))?;
+        let mut manifest = match snapshots.checked_sub(1) {
+            None => Manifest::new(store),
+            Some(number) => {
+                let key = layout::snapshot(store, number);
+                Manifest::from_snapshot(store, number, &key, &self.read(&key)?)?
+            }
+        };
+        self.follow(&mut manifest)?;
+        Ok(manifest)
+    }
+
+    /// Adds the deltas that follow a manifest.
+    fn follow(&self, manifest: &mut Manifest) -> Result<(), ArchiveError> {
+        loop {
+            let key = layout::delta(&manifest.store, manifest.next);
+            let Some(body) = self.get(&key)? else { return Ok(()) };
+            manifest.add(&key, &body)?;
+        }
+    }
+
+    /// Creates the delta that follows a manifest, and adds it, and the snapshot that is due then.
+    pub(crate) fn add(&self, manifest: &mut Manifest, delta: &Delta) -> Result<(), ArchiveError> {
+        let (key, body) = (layout::delta(&manifest.store, delta.number), delta.to_body()?);
+        // A delta that cannot be read again must not be created.
+        manifest.check(&key, &body)?;
+        if let Some(other) = self.create(&key, &body)?
+            && other != body
+        {
+            return Err(ArchiveError::Conflict { key });
+        }
+        manifest.add(&key, &body)?;
+        self.add_snapshot(manifest)
+    }
+
+    /// Creates the snapshot that is due, unless it is there.
+    pub(crate) fn add_snapshot(&self, manifest: &Manifest) -> Result<(), ArchiveError> {
+        let Some(number) = manifest.due_snapshot() else { return Ok(()) };
+        let key = layout::snapshot(&manifest.store, number);
+        self.create(&key, &manifest.to_snapshot()?).map(drop)
+    }
+
+    /// Writes a file, and reads it back. `name` gives the name in each generation. If the name is taken
+    /// by a file with the same rows, which a run before left that did not end, that file is used.
+    pub(crate) fn write(
+        &self,
+        table: Table,
+        segment: Option<u64>,
+        encoded: &Encoded,
+        change: u64,
+        name: impl Fn(u32) -> String,
+    ) -> Result<Written, ArchiveError> {
+        for generation in 1..=GENERATIONS {
+            let key = name(generation);
+            let taken = self.create(&key, &encoded.body)?;
+            if taken.as_ref().is_some_and(|other| *other != encoded.body) {
+                let other = taken.unwrap_or_default();
+                if let Some(found) = same_rows(&key, table, segment, encoded, &other) {
+                    return Ok(found);
+                }
+                tracing::warn!(key, "the archive has a file that its manifest does not list");
+                continue;
+            }
+            let file = described(table, segment, encoded, &key);
+            self.read_file(&file)?;
+            return Ok(Written { file, change });
+        }
+        Err(ArchiveError::Conflict { key: name(GENERATIONS) })
+    }
+
+    /// Creates an object. Returns what is there if another call created it. An unknown outcome is
+    /// settled by reading the object.
+    fn create(&self, key: &str, body: &Bytes) -> Result<Option<Bytes>, ArchiveError> {
+        self.again(|| {
+            self.runtime.block_on(async {
+                match self.bucket.create(key, body.clone()).await {
+                    Ok(Created::Now) => Ok(None),
+                    Ok(Created::Exists) => self.bucket.get(key).await,
+                    Err(error) => match self.bucket.get(key).await {
+                        Ok(Some(found)) => Ok(Some(found)),
+                        _ => Err(error),
+                    },
+                }
+            })
+        })
+    }
+
+    /// How many of the objects with these names there are. They have no gaps.
+    fn count(&self, name: impl Fn(u64) -> String) -> Result<u64, ArchiveError> {
+        let exists = |number: u64| -> Result<bool, ArchiveError> {
+            let key = name(number);
+            let found = self.again(|| self.runtime.block_on(self.bucket.head(&key)))?;
+            Ok(found.is_some())
+        };
+        let (mut least, mut step) = (0u64, 1u64);
+        while exists(least.saturating_add(step - 1))? {
+            least = least.saturating_add(step);
+            step = step.saturating_mul(2);
+        }
+        // The first `least` are there, and the one at `end` is not.
+        let mut end = least.saturating_add(step - 1);
+        while least < end {
+            let middle = least + (end - least) / 2;
+            match exists(middle)? {
+                true => least = middle + 1,
+                false => end = middle,
+            }
+        }
+        Ok(least)
+    }
+
+    /// Makes a call again while it fails, a few times.
+    fn again<T>(&self, call: impl Fn() -> Result<T, ObjectError>) -> Result<T, ArchiveError> {
+        let mut attempt = 1;
+        loop {
+            match call() {
+                Err(_) if self.stopping.load(Ordering::Relaxed) => {
+                    return Err(ArchiveError::Stopped);
+                }
+                Err(ObjectError::Call { .. }) if attempt < ATTEMPTS => {
+                    std::thread::sleep(PAUSE * attempt);
+                    attempt += 1;
+                }
+                done => return Ok(done?),
+            }
+        }
+    }
+}
+
+/// What the manifest has of a file.
+fn described(table: Table, segment: Option<u64>, encoded: &Encoded, key: &str) -> File {
+    let (id, time, stored_at) =
+        (encoded.id.unzip(), encoded.time.unzip(), encoded.stored_at.unzip());
+    File {
+        table: table.name().to_owned(),
+        key: key.to_owned(),
+        bytes: encoded.body.len() as u64,
+        sha256: encoded.sha256.clone(),
+        rows: encoded.rows,
+        segment,
+        min_id: id.0,
+        max_id: id.1,
+        min_time: time.0,
+        max_time: time.1,
+        min_stored_at: stored_at.0,
+        max_stored_at: stored_at.1,
+    }
+}
+
+/// Describes the file `body`, if it has the rows of `encoded`: it may have older verdicts.
+fn same_rows(
+    key: &str,
+    table: Table,
+    segment: Option<u64>,
+    encoded: &Encoded,
+    body: &Bytes,
+) -> Option<Written> {
+    let decoder = Decoder::new(key, table, body.clone()).ok()?;
+    let number = |name: &str| decoder.fact(name)?.parse::<i64>().ok();
+    let is_same = encoded.contents.is_some()
+        && decoder.fact(metadata::SHA256) == encoded.contents.as_deref()
+        && decoder.fact(metadata::SCHEMA) == Some(schema::VERSION.to_string().as_str())
+        && decoder.fact(metadata::TABLE) == Some(table.name())
+        && decoder.rows() == encoded.rows
+        && number(metadata::MIN_ID).zip(number(metadata::MAX_ID)) == encoded.id;
+    if !is_same {
+        return None;
+    }
+    // The facts are claims. The rows are what is archived.
+    let id_column = schema::id_column(table)?;
+    let bytes_column = schema::bytes_column(table)?;
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let (mut time, mut stored_at): (Range, Range) = (None, None);
+    let mut id: Range = None;
+    for group in 0..decoder.groups() {
+        let wanted = [id_column, bytes_column, "time", "stored_at"];
+        let rows = decoder.group(group, Some(&wanted)).ok()?;
+        for row in 0..rows.len() {
+            context.update(rows.get(row, bytes_column).bytes().unwrap_or_default());
+            context.update(b"\n");
+            widen(&mut time, rows.get(row, "time").integer());
+            widen(&mut stored_at, rows.get(row, "stored_at").integer());
+            widen(&mut id, rows.get(row, id_column).integer());
+        }
+    }
+    let contents = data_encoding::HEXLOWER.encode(context.finish().as_ref());
+    if encoded.contents.as_ref() != Some(&contents) || id != encoded.id {
+        return None;
+    }
+    let change = decoder.fact(metadata::CHANGE)?.parse().ok()?;
+    let found = Encoded {
+        body: body.clone(),
+        sha256: manifest::hash(body),
+        contents: Some(contents),
+        rows: encoded.rows,
+        id,
+        time,
+        stored_at,
+    };
+    Some(Written { file: described(table, segment, &found, key), change })
+}
+
+fn widen(range: &mut Range, value: Option<i64>) {
+    if let Some(value) = value {
+        let (least, greatest) = range.unwrap_or((value, value));
+        *range = Some((least.min(value), greatest.max(value)));
+    }
+}

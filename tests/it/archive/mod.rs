@@ -1,0 +1,4 @@
+//! The archive of a running server.
+
+mod restoring;
+mod serving;
