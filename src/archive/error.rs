@@ -30,6 +30,9 @@ pub(crate) enum ArchiveError {
     /// The archive has no store, or several.
     #[error("{0}")]
     WhichStore(String),
+    /// A word of a query cannot be searched for.
+    #[error("cannot search for a word of the query: {0}")]
+    Word(#[from] regex::Error),
     /// The work was stopped because the program ends.
     #[error("the program is ending")]
     Stopped,

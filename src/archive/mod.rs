@@ -7,6 +7,7 @@
 //! - `manifest`: which files there are. `place`: creates and reads objects.
 //! - `archiver`: the thread of `serve`. It uses `segment` (a sealed segment), `late` (what is learned
 //!   later), `parts` (the files of a table) and `pace` (how fast).
+//! - `read`: finds the entries that match a query.
 //! - `check`: checks an archive by itself. `restore`: reads it back. `rebuild`: makes
 //!   a store of it.
 //! - `error`: why the archive cannot be written or read.
@@ -23,6 +24,7 @@ pub(crate) mod manifest;
 mod pace;
 mod parts;
 pub(crate) mod place;
+pub(crate) mod read;
 pub(crate) mod rebuild;
 mod restore;
 pub(crate) mod rows;

@@ -3,13 +3,14 @@
 //! - `exit`: exit codes, and the errors that end a command.
 //! - `terminal`: standard output and standard error. `logging`: log events. `colour`: whether to
 //!   use colours.
-//! - `args`: arguments that several commands share.
+//! - `args`: arguments that several commands share. `archived`: reading from the archive.
 //! - `print`: stored entries and tables in every output format.
 //! - `input`: the files that a command reads.
 //!
 //! The fields of a command are its arguments. `run` executes it and returns the exit code.
 
 mod archive;
+mod archived;
 mod args;
 mod colour;
 mod completions;

@@ -15,6 +15,7 @@ mod correction;
 mod cursor;
 mod filter;
 mod hints;
+mod matches;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ mod write;
 pub use correction::Correction;
 pub use filter::{Field, Filter, Operand, Test};
 pub use hints::{Hint, hints, undefined_fields};
+pub use matches::{Held, Part, Values};
 pub use parse::{MAX_BYTES, MAX_DEPTH, MAX_TERMS, parse};
 pub use write::{equals, narrowed, without};
 

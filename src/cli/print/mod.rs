@@ -58,6 +58,18 @@ impl ZoneArgs {
     }
 }
 
+/// Where the pieces are of lines that are longer than the receiver parses.
+pub(crate) trait LinePieces {
+    /// A piece of the line of the entry `id`, numbered from 0. `None` after the last one.
+    fn line_piece(&self, id: u64, number: u64) -> Result<Option<Vec<u8>>, Failure>;
+}
+
+impl LinePieces for Reader {
+    fn line_piece(&self, id: u64, number: u64) -> Result<Option<Vec<u8>>, Failure> {
+        Reader::line_piece(self, id, number).map_err(Failure::failed)
+    }
+}
+
 pub(crate) struct Printer {
     output: Output,
     format: RecordFormat,
@@ -89,8 +101,12 @@ impl Printer {
         Ok(printer)
     }
 
-    /// Prints records that `reader` has read.
-    pub(crate) fn print(&mut self, reader: &Reader, records: &[Record]) -> Result<(), Failure> {
+    /// Prints records that were read where `lines` are.
+    pub(crate) fn print(
+        &mut self,
+        lines: &impl LinePieces,
+        records: &[Record],
+    ) -> Result<(), Failure> {
         if !self.begun {
             self.begin(records)?;
         }
@@ -104,26 +120,26 @@ impl Printer {
                 records.iter().try_for_each(|record| self.output.json(record))?
             }
             RecordFormat::Csv => self.output.untrusted(&self.columns.rows(records)?)?,
-            RecordFormat::Raw => records.iter().try_for_each(|record| self.raw(reader, record))?,
+            RecordFormat::Raw => records.iter().try_for_each(|record| self.raw(lines, record))?,
         }
         Ok(())
     }
 
     /// Prints the line as received. A line that is too long to be parsed is printed in pieces.
-    fn raw(&mut self, reader: &Reader, record: &Record) -> Result<(), Failure> {
+    fn raw(&mut self, lines: &impl LinePieces, record: &Record) -> Result<(), Failure> {
         let Some((id, whole)) = record.id().zip(record.whole) else {
             return self.output.untrusted(&[record.raw.as_slice(), b"\n"].concat());
         };
         let (mut printed, mut number) = (0, 0);
-        while let Some(piece) = reader.line_piece(id, number)? {
+        while let Some(piece) = lines.line_piece(id, number)? {
             self.output.untrusted_part(&piece)?;
             printed += piece.len() as u64;
             number += 1;
         }
         if whole.bytes != Some(printed) {
             return Err(Failure::failed(format!(
-                "the line of entry {id} ends after {printed} bytes: its segment was deleted in \
-                 the meantime, or is damaged"
+                "the line of entry {id} ends after {printed} bytes: its segment or file was deleted \
+                 in the meantime, or is damaged"
             )));
         }
         self.output.untrusted_part(b"\n")

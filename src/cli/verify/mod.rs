@@ -1,8 +1,9 @@
 //! `vidimus verify`: verify entries in files against a key set. Nothing is stored.
 //!
-//! `work` reads, verifies and writes in parallel, `check` checks a line, and `tally` counts the
+//! `archived` reads lines from the archive. `work` reads, verifies and writes in parallel, `check` checks a line, and `tally` counts the
 //! results.
 
+mod archived;
 mod check;
 mod tally;
 mod work;
@@ -12,7 +13,8 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::args::KeyArgs;
+use super::archived::{ArchiveArgs, Archived};
+use super::args::{KeyArgs, TimeArgs};
 use super::exit::{Exit, Failure};
 use super::input::Input;
 use super::print::PrintFormat;
@@ -20,6 +22,8 @@ use super::terminal::{progress, tell};
 use crate::clock;
 use crate::ingest::ExpectedIds;
 use crate::random;
+use crate::search::Filter;
+use crate::store::TimeRange;
 use check::Check;
 use work::{Outcome, Verification};
 
@@ -32,6 +36,9 @@ use work::{Outcome, Verification};
 /// A line longer than 1 MiB is malformed. Its record has the first 1 MiB in `raw`, and
 /// `raw_truncated` is set.
 ///
+/// With `--archive`, the lines of the entries in the archive are verified, and `line` is the id of the
+/// entry. The verdicts in the archive are not used. `vidimus archive check` also checks the files.
+///
 /// Exit codes: 0 all entries are valid, 1 some are not, or standard output was closed before all
 /// were checked, 2 usage error, 3 there is no key or a file could not be read.
 #[derive(Debug, Args)]
@@ -39,6 +46,10 @@ pub(crate) struct Verify {
     /// The files to verify; `-` is standard input [default: -]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    archive: ArchiveArgs,
+    #[command(flatten)]
+    range: TimeArgs,
     #[command(flatten)]
     keys: KeyArgs,
     /// Do not report unsigned entries, and do not count them as failures
@@ -77,12 +88,19 @@ pub(crate) struct Verify {
 impl Verify {
     pub(crate) fn run(self) -> Result<Exit, Failure> {
         let start = Instant::now();
+        let archived = self.archived()?;
         let keys = self.keys.read()?;
         let no_key = keys.is_empty();
-        let files = if self.files.is_empty() { vec!["-".into()] } else { self.files };
+        let files = match archived {
+            None if self.files.is_empty() => vec!["-".into()],
+            _ => self.files,
+        };
         let inputs: Vec<_> = files.into_iter().map(Input::new).collect();
         // The total is unknown if one size is unknown.
-        let size = inputs.iter().map(Input::size).sum();
+        let size = match archived {
+            None => inputs.iter().map(Input::size).sum(),
+            Some(_) => None,
+        };
         let check = Check {
             keys,
             expected: ExpectedIds { org_ids: self.org_id, portal_ids: self.portal_id },
@@ -94,7 +112,8 @@ impl Verify {
             seed: random::seed()?,
         };
         let progress = progress(size);
-        let work = Verification { inputs: &inputs, check: &check, progress: &progress };
+        let archived = archived.as_ref().map(|(archived, filter)| (archived, filter));
+        let work = Verification { inputs: &inputs, archived, check: &check, progress: &progress };
         let done = work.run(self.threads.unwrap_or(0).into());
         progress.finish_and_clear();
         let Outcome { tally, all_read, complete } = done?;
@@ -113,5 +132,20 @@ impl Verify {
             () if tally.is_negative() || !complete => Exit::Negative,
             () => Exit::Done,
         })
+    }
+
+    /// The archive, and the filter for the entries to verify, if they are in an archive.
+    fn archived(&self) -> Result<Option<(Archived, Filter)>, Failure> {
+        let range = self.range.range()?;
+        let Some(archived) = self.archive.open(&self.keys.clone().into_flags())? else {
+            return match range == TimeRange::default() {
+                true => Ok(None),
+                false => Err(Failure::usage("--since and --until: use them with --archive")),
+            };
+        };
+        match self.files.is_empty() && self.field.is_none() {
+            true => Ok(Some((archived, range.and(&Filter::All)))),
+            false => Err(Failure::usage("--archive: use it without files and without --field")),
+        }
     }
 }

@@ -6,14 +6,17 @@ use std::thread::{self, ScopedJoinHandle};
 
 use indicatif::ProgressBar;
 
+use super::super::archived::Archived;
 use super::super::exit::{Failure, ignore_closed};
 use super::super::input::blocks::{Block, Blocks};
 use super::super::input::column::{Column, ColumnError};
 use super::super::input::member::{is_record, line_in};
 use super::super::input::{self, Input};
 use super::super::terminal::{Output, tell};
+use super::archived;
 use super::check::{Check, Lines};
 use super::tally::Tally;
+use crate::search::Filter;
 
 /// The maximum number of blocks waiting between two threads.
 const WAITING: usize = 2;
@@ -26,6 +29,8 @@ const START: u64 = 4 << 20;
 #[derive(Clone, Copy)]
 pub(super) struct Verification<'a> {
     pub(super) inputs: &'a [Input],
+    /// The archive with the entries to verify after the files, and the filter for them.
+    pub(super) archived: Option<(&'a Archived, &'a Filter)>,
     pub(super) check: &'a Check,
     pub(super) progress: &'a ProgressBar,
 }
@@ -99,6 +104,17 @@ impl Verification<'_> {
                     all_read = false;
                     self.tell(format_args!("error: cannot read {input}: {error}"));
                 }
+            }
+        }
+        if let Some((archived, filter)) = self.archived {
+            let send = |block: Block| {
+                self.progress.inc(block.bytes.len() as u64);
+                let file = "archive".to_owned();
+                lines.send(Lines { file, block, wrapped: false }).is_ok()
+            };
+            if let Err(error) = archived::blocks(archived, filter, send) {
+                all_read = false;
+                self.tell(format_args!("error: cannot read the archive: {error}"));
             }
         }
         all_read

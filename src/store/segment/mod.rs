@@ -2,6 +2,8 @@
 //!
 //! The overlay has tables of the same form, so all of this works on them too.
 
+#[cfg(test)]
+mod agreement;
 pub(in crate::store) mod blocks;
 pub(in crate::store) mod condition;
 pub(in crate::store) mod contents;

@@ -1,4 +1,6 @@
 //! The archive of a running server.
 
+mod engines;
+mod querying;
 mod restoring;
 mod serving;

@@ -1,0 +1,171 @@
+//! Finds entries in an archive, for `query`, `export` and `verify`. The format is defined in
+//! docs/archive.md.
+//!
+//! - `fetch`: reads ranges of bytes. `column`: reads a column. `row`: an entry, for a filter and as a
+//!   record.
+//! - `prune`: leaves out files and row groups.
+//! - `late`: newer versions of entries. `group`: the entries of a row group that match.
+//! - `scan`: all entries that match, in their order, a window at a time. `records`: reads them.
+//! - `lines`: lines that are longer than the receiver parses.
+//!
+//! Nothing is written. Whoever may write to the place may write anything there, so numbers are
+//! checked and sizes have limits. Memory is bounded: a row group as it is compressed, a window of
+//! positions, and a slice of records.
+
+mod column;
+mod fetch;
+mod group;
+mod late;
+mod lines;
+mod prune;
+mod records;
+mod row;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use tokio::runtime::Handle;
+
+use self::column::Places;
+use self::fetch::Fetcher;
+pub(crate) use self::scan::{Order, Scan};
+use super::error::ArchiveError;
+use super::layout::Table;
+use super::manifest::File;
+use super::place::Place;
+use super::schema;
+use crate::objects::{Bucket, BucketUrl};
+
+/// A file of the archive.
+#[derive(Clone, Debug)]
+struct DataFile {
+    table: Table,
+    /// The name of the object.
+    key: String,
+    /// The size in bytes.
+    size: u64,
+    /// The ids that it may have: the smallest and the largest.
+    ids: (i64, i64),
+    /// The times that it may have.
+    time: (i64, i64),
+}
+
+impl DataFile {
+    /// The file as the manifest lists it. `None` if it is of a table that a later version added.
+    fn new(file: &File) -> Option<DataFile> {
+        let all = (i64::MIN, i64::MAX);
+        Some(DataFile {
+            table: file.table()?,
+            key: file.key.clone(),
+            size: file.bytes,
+            ids: file.min_id.zip(file.max_id).unwrap_or(all),
+            time: file.min_time.zip(file.max_time).unwrap_or(all),
+        })
+    }
+}
+
+/// The archive of a store, for reading.
+pub(crate) struct Archive {
+    fetcher: Fetcher,
+    files: Vec<DataFile>,
+}
+
+impl Archive {
+    /// Opens the archive of a store: that with the id `store`, or the only one. `runtime` has threads
+    /// of its own.
+    ///
+    /// # Errors
+    /// [`ArchiveError::WhichStore`] if there is none, or if there are several and none was named.
+    pub(crate) fn open(
+        url: &BucketUrl,
+        store: Option<&str>,
+        runtime: Handle,
+    ) -> Result<Archive, ArchiveError> {
+        let place = Place::open(url, runtime.clone())?;
+        let store = place.choose(store)?;
+        let files = place.manifest(&store)?.files.iter().filter_map(DataFile::new).collect();
+        Ok(Archive { fetcher: Fetcher::new(Bucket::open(url)?, runtime), files })
+    }
+
+    /// The files of a table that may have ids in a range, with their numbers.
+    fn files(
+        &self,
+        table: Table,
+        (first, last): (i64, i64),
+    ) -> impl Iterator<Item = (usize, &DataFile)> {
+        self.files.iter().enumerate().filter(move |(_, file)| {
+            let (least, greatest) = file.ids;
+            file.table == table && least <= last && first <= greatest
+        })
+    }
+
+    /// Reads the footer of a file.
+    fn read<'a>(&'a self, file: &'a DataFile) -> Result<Opened<'a>, ArchiveError> {
+        let footer = self.fetcher.footer(&file.key, file.size)?;
+        let places = Places::new(&file.key, file.table, &footer)?;
+        Ok(Opened { fetcher: &self.fetcher, file, footer, places })
+    }
+}
+
+/// A file whose footer was read.
+struct Opened<'a> {
+    fetcher: &'a Fetcher,
+    file: &'a DataFile,
+    footer: Arc<ParquetMetaData>,
+    places: Places,
+}
+
+impl Opened<'_> {
+    fn groups(&self) -> usize {
+        self.footer.num_row_groups()
+    }
+
+    fn group(&self, number: usize) -> Result<&RowGroupMetaData, ArchiveError> {
+        let group = self.footer.row_groups().get(number);
+        group.ok_or_else(|| ArchiveError::damaged(&self.file.key, "a row group is missing"))
+    }
+
+    /// Reads these columns of a row group. Returns a cursor for each, with the place of the column.
+    fn cursors(
+        &self,
+        number: usize,
+        columns: &[usize],
+    ) -> Result<Vec<(usize, column::Cursor)>, ArchiveError> {
+        let group = self.group(number)?;
+        let range = |place: &usize| self.places.range(group, *place);
+        let ranges: Vec<_> = columns.iter().filter_map(range).collect();
+        let chunks = Arc::new(self.fetcher.ranges(&self.file.key, &ranges)?);
+        let cursor = |place: &usize| Ok((*place, self.places.cursor(group, *place, &chunks)?));
+        columns.iter().map(cursor).collect()
+    }
+
+    /// The bounds that a row group has of the values of a column; all integers if it has none.
+    fn integers(&self, number: usize, column: &str) -> Result<(i64, i64), ArchiveError> {
+        use crate::search::Held::Integer;
+        let group = self.group(number)?;
+        let place = schema::place(self.file.table, column);
+        let chunk = place.and_then(|place| self.places.chunk(group, place));
+        let bounds = chunk.map(prune::Bounds::of).unwrap_or_default();
+        let integer = |held, otherwise| match held {
+            Some(Integer(number)) => number,
+            _ => otherwise,
+        };
+        Ok((integer(bounds.least, i64::MIN), integer(bounds.greatest, i64::MAX)))
+    }
+}
+
+/// Lets the crate `parquet` read a part of a file. It may panic when the file is damaged.
+fn guarded<T>(
+    key: &str,
+    read: impl FnOnce() -> Result<T, ParquetError>,
+) -> Result<T, ArchiveError> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(|error| ArchiveError::damaged(key, error.to_string())),
+        Err(_) => Err(ArchiveError::damaged(key, "it cannot be decoded")),
+    }
+}
