@@ -5,6 +5,7 @@
 #![allow(dead_code)] // Each benchmark uses some of the helpers.
 
 pub(crate) mod browser;
+pub(crate) mod lines;
 pub(crate) mod serve;
 
 use std::path::Path;

@@ -25,7 +25,7 @@ pub(crate) const KEY: &str = "key.pem";
 /// The configuration file in the directory. It is optional.
 pub(crate) const CONFIG: &str = "config.toml";
 
-/// A running `vidimus serve` with its store in the directory `data`.
+/// A running `vidimus serve` with its store in the directory `data`, or `vidimus receive`.
 pub(crate) struct Serve {
     child: Child,
     /// Scheme, host and port of the receiver.
@@ -38,18 +38,38 @@ pub(crate) struct Serve {
 impl Serve {
     /// Starts the server and waits until it is ready.
     pub(crate) fn start(folder: &Path, tls: bool) -> Serve {
-        let ready = folder.join("ready.json");
-        let _ = std::fs::remove_file(&ready);
-        let started = Instant::now();
+        let flags = ["serve", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0"];
+        let flags = [&flags[..], if tls { &[] } else { &["--no-tls"] }].concat();
+        let mut command = Serve::command(folder, &flags);
+        command.arg("--jwks").arg(folder.join("jwks.json"));
+        Serve::run(command, folder)
+    }
+
+    /// Starts a receiver without a store, which the configuration gives a journal.
+    pub(crate) fn receive(folder: &Path, environment: &[(String, String)]) -> Serve {
+        let flags = ["receive", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0", "--no-tls"];
+        let mut command = Serve::command(folder, &flags);
+        command.envs(environment.iter().cloned());
+        Serve::run(command, folder)
+    }
+
+    /// Starts a store that has only the sources of the configuration.
+    pub(crate) fn without_receiver(folder: &Path, environment: &[(String, String)]) -> Serve {
+        let flags = ["serve", "--no-receiver", "--console", "127.0.0.1:0"];
+        let mut command = Serve::command(folder, &flags);
+        command.arg("--jwks").arg(folder.join("jwks.json"));
+        command.envs(environment.iter().cloned());
+        Serve::run(command, folder)
+    }
+
+    fn command(folder: &Path, flags: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0"])
+            .args(flags)
             .arg("--data-dir")
             .arg(folder.join("data"))
-            .arg("--jwks")
-            .arg(folder.join("jwks.json"))
             .arg("--ready-file")
-            .arg(&ready)
+            .arg(folder.join("ready.json"))
             .current_dir(folder)
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -57,19 +77,25 @@ impl Serve {
         if config.exists() {
             command.arg("--config").arg(config);
         }
-        if !tls {
-            command.arg("--no-tls");
-        }
-        let child = command.spawn().expect("vidimus runs");
+        command
+    }
+
+    fn run(mut command: Command, folder: &Path) -> Serve {
+        let ready = folder.join("ready.json");
+        let _ = std::fs::remove_file(&ready);
+        let started = Instant::now();
+        let mut child = command.spawn().expect("vidimus runs");
         let addresses = loop {
             if let Ok(bytes) = std::fs::read(&ready) {
                 break bytes;
             }
+            let ended = child.try_wait().expect("a status");
+            assert!(ended.is_none(), "{command:?} ended: {ended:?}");
             std::thread::sleep(Duration::from_millis(1));
         };
         let ready_after = started.elapsed();
         let addresses: serde_json::Value = serde_json::from_slice(&addresses).expect("JSON");
-        let address = |name: &str| addresses[name].as_str().expect("an address").to_owned();
+        let address = |name: &str| addresses[name].as_str().unwrap_or_default().to_owned();
         let (receiver, console) = (address("receiver"), address("console"));
         Serve { child, receiver, console, ready_after }
     }
@@ -89,23 +115,34 @@ impl Serve {
         self.signed(folder, &["--batch", "100", "--rate", &rate.to_string()], entries)
     }
 
-    fn signed(&self, folder: &Path, flags: &[&str], entries: usize) -> serde_json::Value {
+    /// Sends prepared entries with these flags. Returns the report.
+    pub(crate) fn signed(
+        &self,
+        folder: &Path,
+        flags: &[&str],
+        entries: usize,
+    ) -> serde_json::Value {
         let (entries, key) = (entries.to_string(), folder.join(KEY));
         let more = ["--entries", &entries, "--key", key.to_str().expect("UTF-8")];
         self.send(folder, &[flags, &more].concat(), drop)
     }
 
-    /// Runs `vidimus send` with 8 connections, prepared batches and these further flags. `input`
-    /// writes to its standard input. Returns its report.
+    /// Runs `vidimus send` with prepared batches and these further flags, over 8 connections unless
+    /// they say another number. `input` writes to its standard input. Returns its report.
     pub(crate) fn send(
         &self,
         folder: &Path,
         flags: &[&str],
         input: impl FnOnce(ChildStdin),
     ) -> serde_json::Value {
+        let connections: &[&str] = match flags.contains(&"--connections") {
+            true => &[],
+            false => &["--connections", "8"],
+        };
         let mut child = Command::new(env!("CARGO_BIN_EXE_vidimus"))
             .args(["send", "--url", &format!("{}/audit-logs", self.receiver)])
-            .args(["--connections", "8", "--prepare", "-o", "jsonl", "--insecure"])
+            .args(["--prepare", "-o", "jsonl", "--insecure"])
+            .args(connections)
             .args(flags)
             .arg("--authorization-file")
             .arg(folder.join("data/authorization"))

@@ -16,6 +16,7 @@ mod commands;
 mod console;
 mod control;
 mod crash;
+mod deployments;
 mod duplicates;
 mod evidence;
 mod full_disk;

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::program::run;
 
 /// Checks a configuration with the secrets and certificates of `folder`.
-fn check(folder: &Path, name: &str, toml: &str) {
+pub(crate) fn check(folder: &Path, name: &str, toml: &str) {
     let secret = folder.join("secret").display().to_string();
     let elsewhere = |line: &str| match line.split_once("_file = ") {
         Some((key, _)) => format!("{key}_file = {secret:?}\n"),
@@ -18,12 +18,12 @@ fn check(folder: &Path, name: &str, toml: &str) {
     assert_eq!(checked.code, Some(0), "{name}: {checked}\n{toml}");
 }
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(path)).unwrap()
 }
 
 /// Activates the settings that are commented out.
-fn suggested(toml: &str) -> String {
+pub(crate) fn suggested(toml: &str) -> String {
     let setting = |line: &str| line.starts_with('[') || line.contains(" = ");
     let line = |line| match str::strip_prefix(line, "#") {
         Some(rest) if setting(rest) && !rest.starts_with(' ') => format!("{rest}\n"),

@@ -7,6 +7,8 @@
 //! - [`stored`] reads the files of a data directory.
 //! - [`Signer`] signs entries. [`KeyServer`] serves key sets, and fails on request.
 //! - [`Endpoint`] receives what outputs send, and fails on request.
+//! - [`ObjectStore`] is a strict object store in memory, with faults. [`moto`] is another one.
+//!   [`SessionTokens`] gives credentials that end.
 //! - [`MemoryLimit`] limits the memory of a program.
 //! - [`Simulator`] is the real binary as a simulator of Konnect.
 //!
@@ -16,11 +18,14 @@ mod endpoint;
 mod key_server;
 mod memory;
 mod serve;
+mod session_tokens;
 mod signer;
 mod simulator;
 
 pub(crate) mod home;
 pub(crate) mod http;
+pub(crate) mod moto;
+pub(crate) mod object_store;
 pub(crate) mod stored;
 
 use std::path::Path;
@@ -31,8 +36,10 @@ pub(crate) use endpoint::{Endpoint, Received, Reply};
 pub(crate) use http::{Answer, RawConnection};
 pub(crate) use key_server::{KeyReply, KeyServer};
 pub(crate) use memory::MemoryLimit;
+pub(crate) use object_store::ObjectStore;
 use serde_json::Value;
 pub(crate) use serve::{Serve, Setup, write_private};
+pub(crate) use session_tokens::SessionTokens;
 pub(crate) use signer::{Signer, cef, jwks};
 pub(crate) use simulator::Simulator;
 

@@ -1,5 +1,8 @@
-//! The journal: receivers that write it, and stores that read it.
+//! The journal: object stores, receivers that write it, and stores that read it.
 
+mod chaos;
+mod check;
 mod object;
+mod object_stores;
 mod receive;
 mod source;

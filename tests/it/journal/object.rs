@@ -34,7 +34,13 @@ pub(crate) fn epoch(journal: &Path, epoch: u64) -> Vec<Vec<Journaled>> {
     objects.collect()
 }
 
-fn deliveries(key: &str, object: &[u8]) -> Vec<Journaled> {
+/// Whether an object has deliveries, and is not a seal.
+pub(crate) fn is_of_deliveries(object: &[u8]) -> bool {
+    object[5] == 1
+}
+
+/// The deliveries of an object, which is not encrypted.
+pub(crate) fn deliveries(key: &str, object: &[u8]) -> Vec<Journaled> {
     assert_eq!(object[..8], *b"VDMJ\x01\x01\0\0", "the header");
     assert_eq!(object[24], 0, "not encrypted");
     let mut context = Context::new(&SHA256);
