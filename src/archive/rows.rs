@@ -53,14 +53,6 @@ impl<'a> Cell<'a> {
         self.integer().and_then(|integer| u64::try_from(integer).ok())
     }
 
-    /// The boolean, if it is one.
-    pub(crate) fn boolean(self) -> Option<bool> {
-        match self {
-            Cell::Boolean(boolean) => Some(boolean),
-            _ => None,
-        }
-    }
-
     /// The bytes, if it has some.
     pub(crate) fn bytes(self) -> Option<&'a [u8]> {
         match self {

@@ -62,9 +62,14 @@ impl ArchiveArgs {
 }
 
 impl Archived {
-    /// All entries that match, in an order.
-    pub(crate) fn scan(&self, filter: &Filter, order: Order) -> Result<Scan<'_>, Failure> {
-        self.archive.scan(filter, order).map_err(Failure::failed)
+    /// All entries that match, in an order. The caller expects to read about `most`.
+    pub(crate) fn scan(
+        &self,
+        filter: &Filter,
+        order: Order,
+        most: usize,
+    ) -> Result<Scan<'_>, Failure> {
+        self.archive.scan(filter, order, most).map_err(Failure::failed)
     }
 }
 

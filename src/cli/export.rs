@@ -61,12 +61,16 @@ impl Export {
 
     fn run_on_archive(self, archived: &Archived) -> Result<Exit, Failure> {
         let filter = self.range.range()?.and(&self.query.filter()?);
-        let mut scan = archived.scan(&filter, Order::Stored)?;
+        let mut scan = archived.scan(&filter, Order::Stored, self.limit())?;
         let written = self.print(archived, || scan.next_slice(SLICE).map_err(Failure::failed))?;
         if written == 0 {
             archived::print_hints(&filter);
         }
         Ok(Exit::Done)
+    }
+
+    fn limit(&self) -> usize {
+        if self.limit == 0 { usize::MAX } else { self.limit }
     }
 
     /// Writes entries up to the limit, and returns their number. `next` gives further ones.
@@ -76,7 +80,7 @@ impl Export {
         mut next: impl FnMut() -> Result<Vec<Record>, Failure>,
     ) -> Result<usize, Failure> {
         let mut printer = Printer::new(self.output, &self.zone);
-        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        let limit = self.limit();
         let mut written = 0_usize;
         while written < limit {
             let mut records = next()?;

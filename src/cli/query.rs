@@ -62,7 +62,7 @@ impl Query {
 
     fn run_on_archive(self, archived: &Archived) -> Result<Exit, Failure> {
         let filter = self.range.range()?.and(&self.query.filter()?);
-        let mut scan = archived.scan(&filter, Order::Newest)?;
+        let mut scan = archived.scan(&filter, Order::Newest, self.most())?;
         let printed =
             self.print(archived, |wanted| scan.next_slice(wanted).map_err(Failure::failed))?;
         if printed.count == 0 {

@@ -108,8 +108,12 @@ impl<O: Objects, P: Platform> Journal<O, P> {
                 }
                 to = to.min(position.next);
             }
-            // The caller may be wrong about where the epoch ends, and a seal is never deleted. An object
-            // of deliveries has no seal below it.
+            // The caller counts the seal of an old epoch too, and a seal is never deleted.
+            if to > from && self.read(epoch, to - 1).await? == Read::Sealed {
+                to -= 1;
+            }
+            // The caller may be wrong about where the epoch ends. An object of deliveries has no seal
+            // below it.
             if to > from && matches!(self.read(epoch, to - 1).await?, Read::Deliveries(_)) {
                 floor.epochs.insert(epoch, to);
                 floor.deletes.insert(epoch, (from, to));

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::stored;
 use crate::harness::{Serve, Setup, assert_sound, exported, json_lines, run};
@@ -63,6 +63,12 @@ fn assert_shown(found: &[Value], expected: &[Value], deliveries: u64) {
     }
 }
 
+/// Whether a store was made by a program that reads a journal.
+fn has_journal(store: &Path) -> bool {
+    let name = store.file_name().unwrap().to_str().unwrap();
+    name.strip_prefix('v').unwrap().parse::<u32>().unwrap() >= 6
+}
+
 #[test]
 fn stores_of_every_version_can_be_read() {
     for store in stores() {
@@ -94,6 +100,17 @@ fn stores_of_every_version_can_be_read() {
         assert_eq!(stats["verdicts"]["valid"], 40, "{stats}");
         assert_eq!(stats["quarantine"].as_array().unwrap().len(), 2, "{stats}");
         assert_eq!(stats["refused"].as_array().unwrap().len(), 3, "{stats}");
+        // Since version 6, one delivery came through a journal, and all say when they were stored.
+        let deliveries = stats["deliveries"].as_array().unwrap();
+        let journaled: Vec<_> = deliveries.iter().filter_map(|one| one.get("journal")).collect();
+        let dated = deliveries.iter().filter(|one| one.get("stored_at").is_some()).count();
+        match has_journal(&store) {
+            true => {
+                let place = json!({"epoch": 0, "number": 0, "position": 0});
+                assert_eq!((journaled, dated), (vec![&place], deliveries.len()), "{stats}");
+            }
+            false => assert_eq!((journaled.len(), dated), (0, 0), "{stats}"),
+        }
         let (_, stdout, _) = run(["output", "status", "-o", "jsonl", "--data-dir"], &data);
         assert_eq!(json_lines(&stdout)[0]["next_id"], ENTRIES + 1);
     }

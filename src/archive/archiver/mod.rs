@@ -80,7 +80,7 @@ impl Archiver {
     ) -> Archiver {
         Archiver {
             reader,
-            place,
+            place: place.until(Arc::clone(&stopping)),
             store,
             writing,
             pace: Pace::new(stopping),

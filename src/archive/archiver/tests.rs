@@ -1,3 +1,5 @@
+//! A store and its archive: every step, interrupted or not, and what a check finds.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;

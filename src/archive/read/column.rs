@@ -75,10 +75,6 @@ impl Places {
         Ok(Places { key: key.to_owned(), table, of })
     }
 
-    pub(super) fn key(&self) -> &str {
-        &self.key
-    }
-
     /// The part of a row group that has the column with this place in the schema. `None`: the file does
     /// not have the column, or has no value in it.
     fn filled<'a>(

@@ -29,6 +29,9 @@ pub(super) struct Match {
     pub(super) row: usize,
 }
 
+/// The entries of a row group that have a newer version, by their rows: the id, and the version.
+type Versions<'l> = BTreeMap<usize, (i64, &'l [Option<OwnedCell>])>;
+
 impl Opened<'_> {
     /// Whether a row group has no entry that matches as it was archived.
     pub(super) fn excludes(&self, number: usize, search: &Search) -> Result<bool, ArchiveError> {
@@ -159,12 +162,8 @@ impl Opened<'_> {
     }
 
     /// The rows of a row group that have a newer version, with their ids and versions.
-    fn rows_of<'l>(
-        &self,
-        number: usize,
-        late: &'l Late,
-    ) -> Result<BTreeMap<usize, (i64, &'l [Option<OwnedCell>])>, ArchiveError> {
-        let mut found = BTreeMap::new();
+    fn rows_of<'l>(&self, number: usize, late: &'l Late) -> Result<Versions<'l>, ArchiveError> {
+        let mut found = Versions::new();
         let (least, greatest) = self.integers(number, "id")?;
         if least > greatest || late.range(least..=greatest).next().is_none() {
             return Ok(found);

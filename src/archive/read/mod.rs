@@ -24,6 +24,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ impl DataFile {
 /// The archive of a store, for reading.
 pub(crate) struct Archive {
     fetcher: Fetcher,
-    files: Vec<DataFile>,
+    files: BTreeMap<Table, Vec<DataFile>>,
 }
 
 impl Archive {
@@ -88,8 +89,16 @@ impl Archive {
     ) -> Result<Archive, ArchiveError> {
         let place = Place::open(url, runtime.clone())?;
         let store = place.choose(store)?;
-        let files = place.manifest(&store)?.files.iter().filter_map(DataFile::new).collect();
+        let mut files: BTreeMap<Table, Vec<DataFile>> = BTreeMap::new();
+        for file in place.manifest(&store)?.files.iter().filter_map(DataFile::new) {
+            files.entry(file.table).or_default().push(file);
+        }
         Ok(Archive { fetcher: Fetcher::new(Bucket::open(url)?, runtime), files })
+    }
+
+    /// The files of a table.
+    fn all(&self, table: Table) -> &[DataFile] {
+        self.files.get(&table).map_or(&[], Vec::as_slice)
     }
 
     /// The files of a table that may have ids in a range, with their numbers.
@@ -98,9 +107,9 @@ impl Archive {
         table: Table,
         (first, last): (i64, i64),
     ) -> impl Iterator<Item = (usize, &DataFile)> {
-        self.files.iter().enumerate().filter(move |(_, file)| {
+        self.all(table).iter().enumerate().filter(move |(_, file)| {
             let (least, greatest) = file.ids;
-            file.table == table && least <= last && first <= greatest
+            least <= last && first <= greatest
         })
     }
 

@@ -8,6 +8,7 @@ use super::row::{Batch, record};
 use super::scan::Found;
 use super::{Archive, Opened};
 use crate::archive::error::ArchiveError;
+use crate::archive::layout::Table;
 use crate::entry::Record;
 
 /// The most records that are read at once.
@@ -46,7 +47,7 @@ impl Archive {
         let mut budget = if found.len() > 1 { BUDGET } else { usize::MAX };
         let mut rows: HashMap<usize, Row> = HashMap::new();
         for (file, groups) in places {
-            let Some(file) = self.files.get(file) else { continue };
+            let Some(file) = self.all(Table::Entries).get(file) else { continue };
             let opened = self.read(file)?;
             let at_all = groups.values().flatten();
             let ids: BTreeSet<i64> =

@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
+use super::group::Match;
 use super::prune::{Bounds, excludes};
 use super::row::{Search, column, place};
 use super::{Archive, DataFile};
@@ -56,7 +57,7 @@ impl Order {
 pub(super) struct Found {
     pub(super) rank: Rank,
     pub(super) id: i64,
-    /// The number of the file among all files.
+    /// The number of the file among those of entries.
     pub(super) file: usize,
     pub(super) group: usize,
     pub(super) row: usize,
@@ -110,6 +111,8 @@ pub(crate) struct Scan<'a> {
     columns: Vec<usize>,
     /// The numbers of the files to read, with the places that they may have, in the order of these.
     files: Vec<((Rank, Rank), usize)>,
+    /// The most positions that are found at a time.
+    window: usize,
     /// The place of the last position that was found.
     after: Option<Rank>,
     waiting: VecDeque<Found>,
@@ -117,8 +120,13 @@ pub(crate) struct Scan<'a> {
 }
 
 impl Archive {
-    /// All entries that match, in an order.
-    pub(crate) fn scan(&self, filter: &Filter, order: Order) -> Result<Scan<'_>, ArchiveError> {
+    /// All entries that match, in an order. The caller expects to read about `most`.
+    pub(crate) fn scan(
+        &self,
+        filter: &Filter,
+        order: Order,
+        most: usize,
+    ) -> Result<Scan<'_>, ArchiveError> {
         let search = Search::new(filter.clone())?;
         let all = self.files(Table::Entries, (i64::MIN, i64::MAX));
         let mut files: Vec<_> = all
@@ -132,6 +140,7 @@ impl Archive {
             order,
             columns: (0..schema::columns(Table::Entries).len()).collect(),
             files,
+            window: WINDOW.min(most.max(1)),
             after: None,
             waiting: VecDeque::new(),
             ended: false,
@@ -169,7 +178,7 @@ impl Scan<'_> {
     /// At most `most` further entries; fewer if lines are long. Empty at the end.
     pub(crate) fn next_slice(&mut self, most: usize) -> Result<Vec<Record>, ArchiveError> {
         if self.waiting.is_empty() && !self.ended {
-            let found = self.find(WINDOW.min(most.max(1)))?;
+            let found = self.find(self.window)?;
             self.ended = found.is_empty();
             self.after = found.last().map(|found| found.rank);
             self.waiting.extend(found);
@@ -192,10 +201,10 @@ impl Scan<'_> {
     }
 
     fn find_in(&self, number: usize, window: &mut Window) -> Result<(), ArchiveError> {
-        let Some(file) = self.archive.files.get(number) else { return Ok(()) };
+        let Some(file) = self.archive.all(Table::Entries).get(number) else { return Ok(()) };
         let opened = self.archive.read(file)?;
         let late = self.archive.late(file, &self.search.columns(), |_| true)?;
-        let mut add = |window: &mut Window, found: super::group::Match| {
+        let add = |window: &mut Window, found: Match| {
             window.add(Found {
                 rank: self.order.rank(found.time, found.id),
                 id: found.id,

@@ -42,18 +42,18 @@ fn entry(id: u64) -> Row {
         ("input", "default".into(), 0),
         ("delivery", String::new(), (id / 10) as i64),
         ("delivery_count", String::new(), 1),
-        ("verdict", if id % 5 == 0 { "no_key".into() } else { "valid".into() }, 0),
-        ("line", format!("line {id} of {}", if id % 9 == 0 { "Nine" } else { "many" }), 0),
+        ("verdict", if id.is_multiple_of(5) { "no_key".into() } else { "valid".into() }, 0),
+        ("line", format!("line {id} of {}", if id.is_multiple_of(9) { "Nine" } else { "many" }), 0),
     ];
-    if id % 3 == 0 {
+    if id.is_multiple_of(3) {
         row.push(("principal_id", format!("principal-{}", id % 4), 0));
     }
-    if id % 2 == 0 {
+    if id.is_multiple_of(2) {
         row.push(("status", String::new(), 200 + (id % 7) as i64));
-    } else if id % 11 == 0 {
+    } else if id.is_multiple_of(11) {
         row.push(("extensions", r#"{"status":"odd","cs1":"17"}"#.into(), 0));
     }
-    if id % 13 == 0 {
+    if id.is_multiple_of(13) {
         row.push(("hidden_by", String::new(), 1));
     }
     row
@@ -222,8 +222,10 @@ fn what_matches_is_found_in_its_order() {
     for query in QUERIES {
         for order in [Order::Newest, Order::Stored] {
             // One is smaller than a window.
-            for most in [40, 1000].into_iter().filter(|most| (*most < 50) == (order == Order::Newest)) {
-                let mut scan = archive.scan(&parse(query, 0).unwrap(), order).unwrap();
+            for most in
+                [40, 1000].into_iter().filter(|most| (*most < 50) == (order == Order::Newest))
+            {
+                let mut scan = archive.scan(&parse(query, 0).unwrap(), order, most).unwrap();
                 let mut found = Vec::new();
                 loop {
                     let slice = scan.next_slice(most).unwrap();
@@ -278,7 +280,7 @@ fn a_damaged_file_is_an_error_and_never_a_panic() {
     let whole = std::fs::read(&path).unwrap();
     let read = || -> Result<usize, ArchiveError> {
         let archive = made.open();
-        let mut scan = archive.scan(&parse("*", 0).unwrap(), Order::Stored)?;
+        let mut scan = archive.scan(&parse("*", 0).unwrap(), Order::Stored, 1000)?;
         let mut count = 0;
         loop {
             match scan.next_slice(1000)?.len() {

@@ -18,7 +18,7 @@ pub(super) fn blocks(
     filter: &Filter,
     mut send: impl FnMut(Block) -> bool,
 ) -> Result<(), Failure> {
-    let mut scan = archived.scan(filter, Order::Stored)?.only_lines();
+    let mut scan = archived.scan(filter, Order::Stored, usize::MAX)?.only_lines();
     loop {
         let records = scan.next_slice(LINES)?;
         if records.is_empty() || !split(archived, &records, &mut send)? {

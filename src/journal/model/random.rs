@@ -104,7 +104,7 @@ fn search(seeds: std::ops::Range<u64>, mutant: Option<Mutant>) -> Option<String>
 #[test]
 fn random_schedules() {
     let count = std::env::var("VIDIMUS_SCHEDULES").ok().and_then(|count| count.parse().ok());
-    if let Some(wrong) = search(0..count.unwrap_or(2000), None) {
+    if let Some(wrong) = search(0..count.unwrap_or(1500), None) {
         panic!("{wrong}");
     }
 }

@@ -26,7 +26,7 @@ use self::epoch::{EpochReader, Permits, Shared, backoff, jittered};
 use self::ingest::Ingester;
 use self::skip::Skipper;
 use self::status::SourceStatus;
-use crate::journal::{Cursor, EpochPosition, Journal, JournalError, Membership, StoreId};
+use crate::journal::{Cursor, Journal, JournalError, Membership, StoreId};
 use crate::net::Shutdown;
 use crate::objects::Bucket;
 use crate::store::{Directory, EpochCursor, JournalState, Store, StoreError};
@@ -270,6 +270,7 @@ impl Start {
 mod tests {
     use super::*;
     use crate::entry::Millis;
+    use crate::journal::EpochPosition;
     use crate::store::{EpochEnd, Positions};
 
     #[test]

@@ -155,6 +155,39 @@ impl Catalog {
         self.had_before(directory, origin)
     }
 
+    /// What is wrong with what the catalog has of the epochs of a closed segment.
+    pub(in crate::store) fn differences(
+        &self,
+        first_id: u64,
+        spans: &[EpochSpan],
+    ) -> Result<Vec<String>, StoreError> {
+        if self.version() < CATALOG_WITH_JOURNAL {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for EpochSpan { min_number, cursor: has } in spans {
+            let (epoch, number) = (has.epoch, has.number);
+            let (is_listed, reached) = self.read(READ, |catalog| {
+                let sql = "SELECT 1 FROM segment_epochs WHERE epoch = ?1 AND first_id = ?2
+                           AND min_number <= ?3 AND max_number >= ?4";
+                let is_listed =
+                    catalog.prepare_cached(sql)?.exists((epoch, first_id, min_number, number))?;
+                let sql = "SELECT epoch, number, positions FROM journal_cursors WHERE epoch = ?1";
+                Ok((is_listed, catalog.prepare_cached(sql)?.query_row([epoch], cursor).optional()?))
+            })?;
+            // Further than the catalog says, and it would be read and stored again.
+            let is_reached =
+                reached.is_some_and(|cursor| has.clone().further(cursor.clone()) == cursor);
+            if !is_listed || !is_reached {
+                found.push(format!(
+                    "it has deliveries of the journal from the numbers {min_number} to {number} of \
+                     the epoch {epoch}, and the catalog does not say so"
+                ));
+            }
+        }
+        Ok(found)
+    }
+
     /// Records that an object was given up.
     pub(in crate::store) fn record_skip(&self, skip: &Skip) -> Result<(), StoreError> {
         self.write("record a skipped object", |catalog| {
@@ -540,6 +573,56 @@ mod tests {
             assert_eq!(reader.store_id().unwrap(), Some(store.id().unwrap()));
             assert_eq!(cursors(&store), [(0, 1, "4".to_owned()), (2, 0, "0".to_owned())]);
             assert_refused(deliver(&store, "a", at(0, 0, 0)), at(0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_backup_is_the_same_store() {
+        let (temporary, directory) = directory();
+        let store = open(&directory);
+        deliver(&store, "a", at(0, 0, 0)).unwrap();
+        store.quarantine(&body(at(0, 1, 0)), b"x").unwrap();
+        let (backup, restored) = (temporary.path().join("backup"), temporary.path().join("new"));
+        Reader::open(&directory).unwrap().backup(&backup).unwrap();
+        crate::store::backup::restore(&backup, &restored).unwrap();
+        let other = open(&Directory::create(&restored).unwrap());
+        assert_eq!(other.id().unwrap(), store.id().unwrap());
+        assert_eq!(cursors(&other), [(0, 1, "0".to_owned())]);
+        assert_refused(deliver(&other, "a", at(0, 0, 0)), at(0, 0, 0));
+        // A new store has another id.
+        let new = Directory::create(&temporary.path().join("other")).unwrap();
+        assert_ne!(open(&new).id().unwrap(), store.id().unwrap());
+    }
+
+    #[test]
+    fn a_check_finds_what_the_catalog_does_not_know_of_the_journal() {
+        let (_temporary, directory) = directory();
+        let store = open(&directory);
+        for (line, origin) in [("a", at(0, 0, 0)), ("b", at(0, 1, 0)), ("c", at(0, 1, 1))] {
+            deliver(&store, line, origin).unwrap();
+        }
+        store.seal().unwrap();
+        let reader = Reader::open(&directory).unwrap();
+        let check = || reader.check(9, false, &|_, _| ()).unwrap().differences;
+        assert_eq!(check(), 0);
+        let catalog = Catalog::open(&directory).unwrap();
+        for (damage, repair) in [
+            (
+                "UPDATE segment_epochs SET max_number = 0",
+                "UPDATE segment_epochs SET max_number = 1",
+            ),
+            ("UPDATE journal_cursors SET number = 0", "UPDATE journal_cursors SET number = 1"),
+            (
+                "UPDATE journal_cursors SET positions = '0'",
+                "UPDATE journal_cursors SET positions = '0-1'",
+            ),
+            ("DELETE FROM journal_cursors", "INSERT INTO journal_cursors VALUES (0, 7, '2')"),
+        ] {
+            let change = |sql| catalog.write("change", |one| one.execute(sql, []).map(drop));
+            change(damage).unwrap();
+            assert_eq!(check(), 1, "{damage}");
+            change(repair).unwrap();
+            assert_eq!(check(), 0, "{repair}");
         }
     }
 

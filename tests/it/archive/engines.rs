@@ -50,7 +50,7 @@ fn python(module: &str) -> Option<String> {
         let run = Command::new(python).args(["-c", &import]).stderr(Stdio::null()).status();
         run.is_ok_and(|status| status.success())
     };
-    let found = [own, "python3"].into_iter().find(|python| has(&python));
+    let found = [own, "python3"].into_iter().find(has);
     let strict = std::env::var_os("VIDIMUS_TESTS_STRICT").is_some();
     assert!(found.is_some() || !strict, "{module} is missing, and VIDIMUS_TESTS_STRICT is set");
     if found.is_none() {

@@ -18,9 +18,15 @@ fn names(text: &str) -> BTreeSet<&str> {
 #[test]
 fn every_metric_in_the_rules_exists() {
     let jwks = fixture("jwks.json");
-    let config = "[[output]]\nname = 'siem'\ntype = 'file'\npath = 'siem.log'\n";
-    let serve = Setup::new().config(config).argument("--jwks", jwks.to_str().unwrap()).start();
-    let text = get(&serve, "/metrics").text();
+    let journal = tempfile::tempdir().unwrap();
+    let section = format!("[journal]\nurl = 'file://{}'\n", journal.path().display());
+    let config = format!(
+        "{section}[[source]]\nname = 'main'\ntype = 'journal'\n[[output]]\nname = 'siem'\ntype = \
+         'file'\npath = 'siem.log'\n"
+    );
+    let serve = Setup::new().config(&config).argument("--jwks", jwks.to_str().unwrap()).start();
+    let receive = Setup::receive().config(&section).start();
+    let text = get(&serve, "/metrics").text() + &get(&receive, "/metrics").text();
     let mut there: BTreeSet<&str> = BTreeSet::new();
     for line in text.lines() {
         match line.strip_prefix("# TYPE ") {

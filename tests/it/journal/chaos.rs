@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::harness::object_store::{BUCKET, random};
 use crate::harness::{
     ObjectStore, Serve, SessionTokens, Setup, Signer, assert_sound, jwks, wait_until,
 };
+use crate::program::Run;
 
 const RECEIVERS: usize = 3;
 const STORES: usize = 2;
@@ -37,11 +39,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const AUTHORIZATION: &str = "Bearer of the chaos test";
 
 /// The lines of the journal in each configuration. The first receiver waits longer than the object store
-/// stops for, the others give up before.
-fn journal(put_timeout: &str) -> String {
+/// stops for, the others give up before. The second store seals epochs that are in use.
+fn journal(put_timeout: &str, seal_after: &str) -> String {
     format!(
         "[journal]\nurl = \"s3://{BUCKET}/{PREFIX}\"\nmax_wait = \"20ms\"\npoll_interval = \"50ms\"\n\
-         seal_after = \"1s\"\nput_timeout = \"{put_timeout}\"\n"
+         seal_after = \"{seal_after}\"\nput_timeout = \"{put_timeout}\"\n"
     )
 }
 
@@ -58,7 +60,7 @@ impl Programs {
             environment.iter().fold(setup, |setup, (name, value)| setup.variable(name, value))
         };
         let receiver = |n: usize| {
-            let journal = journal(if n == 0 { "8s" } else { "2s" });
+            let journal = journal(if n == 0 { "8s" } else { "2s" }, "1s");
             let setup = Setup::receive().config(&journal);
             let setup = setup.arguments("--no-tls").argument("--authorization", AUTHORIZATION);
             let mut receiver = with(setup).start();
@@ -69,7 +71,7 @@ impl Programs {
             let config = format!(
                 "{}[[source]]\nname = \"main\"\ntype = \"journal\"\n\
                  [store]\nsegment_entries = {}\n",
-                journal("8s"),
+                journal("8s", if n == 0 { "1s" } else { "60ms" }),
                 300 + 100 * n
             );
             let setup = Setup::store().file("jwks.json", jwks(&[&signer]));
@@ -252,7 +254,8 @@ fn every_acknowledged_entry_is_in_both_stores_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = ObjectStore::with_tokens();
     let tokens = SessionTokens::start(Duration::from_secs(2));
-    let mut programs = Programs::start(&tokens.environment(folder.path(), &store.endpoint()));
+    let environment = tokens.environment(folder.path(), &store.endpoint());
+    let mut programs = Programs::start(&environment);
     let load = Load::new(programs.ports());
     std::thread::scope(|scope| {
         // The senders end even if a round fails.
@@ -278,6 +281,7 @@ fn every_acknowledged_entry_is_in_both_stores_once() {
     store.heal();
     assert_agree(&mut programs, &load);
     assert_journaled(&store, &load);
+    prune(&mut programs, &store, &environment, &load);
 }
 
 /// Tells the senders that the load is over when it is dropped.
@@ -373,6 +377,48 @@ fn assert_agree(programs: &mut Programs, load: &Load) {
         all.all(|other| Some(&other) == first.as_ref())
     });
     for store in &mut programs.stores {
+        store.stop();
+        assert_sound(&store.data());
+    }
+}
+
+/// Deletes what both stores have read from the journal, and checks that everything goes on after it.
+fn prune(
+    programs: &mut Programs,
+    store: &ObjectStore,
+    environment: &[(String, String)],
+    load: &Load,
+) {
+    let deliveries = || {
+        let objects = store.memory().objects();
+        let under = format!("{PREFIX}/journal/");
+        objects
+            .iter()
+            .filter(|(key, body)| key.starts_with(&under) && object::is_of_deliveries(body))
+            .count()
+    };
+    let before = deliveries();
+    let home = programs.stores[0].home();
+    let prune = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
+        command.args(["journal", "prune", "--config", "config.toml"]).current_dir(home);
+        Run::of(command.env_clear().envs(environment.iter().cloned())).expect(0)
+    };
+    // Nothing is older than seven days.
+    prune();
+    assert_eq!(deliveries(), before);
+    store.memory().age(Duration::from_secs(8 * 24 * 60 * 60));
+    let run = prune();
+    println!("{before} objects of deliveries, {} left after a prune", deliveries());
+    assert!(deliveries() < before / 2, "{run}");
+
+    let receiver = &mut programs.receivers[0];
+    receiver.restart();
+    let line = load.signer.cef(load.next.fetch_add(1, Ordering::SeqCst));
+    wait_until("an answer", || post(receiver.port(), &line) == Some(200));
+    for store in &mut programs.stores {
+        store.restart();
+        wait_until("the line after the prune", || store.lines().contains(&line.clone().into()));
         store.stop();
         assert_sound(&store.data());
     }

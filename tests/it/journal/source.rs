@@ -7,10 +7,10 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::object::key;
+use crate::console::get;
 use crate::harness::stored::{deliveries, quarantined};
 use crate::harness::{
-    Answer, RawConnection, Serve, Setup, Signer, assert_sound, cef, json_lines, jwks, output_of,
-    wait_until,
+    Serve, Setup, Signer, assert_sound, cef, json_lines, jwks, output_of, wait_until,
 };
 
 /// A journal in a folder.
@@ -52,13 +52,6 @@ impl Journal {
         command.arg("journal").args(arguments).arg("--config").arg("config.toml");
         output_of(command.current_dir(store.home()))
     }
-}
-
-fn get(serve: &Serve, path: &str) -> Answer {
-    let port = serve.console.rsplit_once(':').unwrap().1.parse().unwrap();
-    let mut connection = RawConnection::plain(port);
-    connection.request("GET", path, &[], b"");
-    connection.answer()
 }
 
 #[track_caller]

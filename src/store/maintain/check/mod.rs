@@ -26,8 +26,8 @@ use crate::store::catalog::segments::{Segment, State};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::read::Reader;
 use crate::store::segment::blocks::with_raw;
-use crate::store::segment::contents;
 use crate::store::segment::row::Ids;
+use crate::store::segment::{contents, origins};
 use crate::store::sqlite::{self, Database, MAX_ID};
 
 /// The result of a check.
@@ -217,10 +217,21 @@ impl Check<'_> {
         let found = self.reader.read_segment(segment.first_id, |database| {
             let mut found = sqlite::quick_check(database)?;
             found.extend(dense(database, segment.first_id, last)?);
-            Ok(found)
+            Ok((found, origins::spans(database)?))
         });
         match found {
-            Ok(found) => self.note_all(found.unwrap_or_default(), &segment.file),
+            Ok(found) => {
+                let (mut found, spans) = found.unwrap_or_default();
+                if segment.closed.is_some() {
+                    let differences =
+                        |catalog: &Catalog| catalog.differences(segment.first_id, &spans);
+                    match self.reader.catalog(differences) {
+                        Ok(differences) => found.extend(differences),
+                        Err(error) => found.push(error.to_string()),
+                    }
+                }
+                self.note_all(found, &segment.file);
+            }
             Err(error) => self.unreadable(segment, &error),
         }
     }
