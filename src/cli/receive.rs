@@ -204,7 +204,7 @@ impl Startup {
         // After the message, so that a script that waits for the file finds the message in the log.
         if let Some(path) = &self.ready_file {
             let addresses = serde_json::json!({"receiver": receiver, "console": console});
-            private_file::write(path, &format!("{addresses}\n")).map_err(|error| {
+            private_file::write(path, format!("{addresses}\n")).map_err(|error| {
                 Failure::failed(format!("cannot write {}: {error}", path.display()))
             })?;
         }

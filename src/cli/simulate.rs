@@ -156,7 +156,7 @@ async fn simulate(options: Options, ready_file: Option<PathBuf>) -> Result<Exit,
     let mut running = tokio::spawn(simulator.run(shutdown));
     if let Some(path) = &ready_file {
         let ready = serde_json::json!({"api": api, "token": token, "portals": portals});
-        private_file::write(path, &format!("{ready}\n")).map_err(|error| {
+        private_file::write(path, format!("{ready}\n")).map_err(|error| {
             Failure::failed(format!("cannot write {}: {error}", path.display()))
         })?;
     }

@@ -198,10 +198,11 @@ async fn prune_deletes_what_every_store_has_read_and_never_a_seal() {
     cursor.finish(0, 4);
     a.publish(&cursor).await.unwrap();
     b.publish(&cursor).await.unwrap();
-    // The guess of the caller includes the seal, so nothing is certain and nothing happens.
-    let beyond = journal.prune(&[(0, 5)].into()).await.unwrap();
+    // The guess of the caller goes beyond the seal, so nothing is certain and nothing happens.
+    let beyond = journal.prune(&[(0, 6)].into()).await.unwrap();
     assert_eq!((beyond.outcome, beyond.deleted), (Pruned::Nothing, 0));
-    let report = journal.prune(&[(0, 4)].into()).await.unwrap();
+    // It includes the seal, as a list of old objects does.
+    let report = journal.prune(&[(0, 5)].into()).await.unwrap();
     assert_eq!((report.outcome, report.deleted), (Pruned::Deleted, 2));
     assert_eq!(objects.keys("journal/"), [object(0, 4)]);
     let (_, floor) = journal.newest_floor().await.unwrap().unwrap();

@@ -19,7 +19,7 @@ pub(super) fn generated_authorization(path: &Path) -> Result<Secret, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let random = secret_text().map_err(|error| error.to_string())?;
             let value = format!("Bearer {random}");
-            private_file::write(path, &format!("{value}\n")).map_err(|error| error.to_string())?;
+            private_file::write(path, format!("{value}\n")).map_err(|error| error.to_string())?;
             Secret::new(&value).map_err(|error| error.to_string())
         }
         Err(error) => Err(error.to_string()),

@@ -290,7 +290,7 @@ impl Startup {
             for (name, value) in self.demo.iter().flat_map(Demo::ready) {
                 addresses[name] = value;
             }
-            private_file::write(path, &format!("{addresses}\n")).map_err(|error| {
+            private_file::write(path, format!("{addresses}\n")).map_err(|error| {
                 Failure::failed(format!("cannot write {}: {error}", path.display()))
             })?;
         }

@@ -146,6 +146,10 @@ impl<O: Objects, P: Platform> Writer<O, P> {
         if self.work.is_some() {
             return;
         }
+        // All that came while an object was put goes into the next one.
+        while let Ok(queued) = self.queue.try_recv() {
+            self.arrived(Some(queued));
+        }
         match self.epoch.take() {
             None => self.work = Some(Box::pin(begin(self.journal.clone(), self.hint))),
             Some(epoch) if self.is_due() => self.put(epoch),
