@@ -35,6 +35,8 @@ pub mod signature;
 #[cfg(feature = "app")]
 mod archive;
 #[cfg(feature = "app")]
+mod backup;
+#[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod cli;
 #[cfg(feature = "app")]

@@ -8,7 +8,7 @@ use crate::store::StoreError;
 pub(crate) enum ArchiveError {
     /// The object store failed.
     #[error(transparent)]
-    Objects(#[from] ObjectError),
+    Objects(ObjectError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -36,6 +36,15 @@ pub(crate) enum ArchiveError {
     /// The work was stopped because the program ends.
     #[error("the program is ending")]
     Stopped,
+}
+
+impl From<ObjectError> for ArchiveError {
+    fn from(error: ObjectError) -> ArchiveError {
+        match error {
+            ObjectError::Stopped => ArchiveError::Stopped,
+            error => ArchiveError::Objects(error),
+        }
+    }
 }
 
 impl ArchiveError {

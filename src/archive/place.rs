@@ -3,8 +3,7 @@
 //! Its functions block, and must not be called on a thread of the runtime.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -15,13 +14,7 @@ use super::error::ArchiveError;
 use super::layout::{self, Table};
 use super::manifest::{self, Delta, File, Manifest};
 use super::schema::{self, metadata};
-use crate::objects::{Bucket, BucketUrl, Created, MAX_OBJECT, ObjectError, Objects};
-
-/// How often a call is made whose outcome is unknown.
-const ATTEMPTS: u32 = 4;
-
-/// The pause before the next attempt.
-const PAUSE: Duration = Duration::from_millis(200);
+use crate::objects::{Blocking, BucketUrl, MAX_OBJECT};
 
 /// How many names of a file are tried. Each but the last is taken by another file.
 const GENERATIONS: u32 = 100;
@@ -29,10 +22,7 @@ const GENERATIONS: u32 = 100;
 /// A place with archives.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    bucket: Bucket,
-    runtime: Handle,
-    /// No call is made again once this is set.
-    stopping: Arc<AtomicBool>,
+    objects: Blocking,
 }
 
 /// A file that was written, or found as it would have been written.
@@ -45,17 +35,17 @@ pub(crate) struct Written {
 impl Place {
     /// Opens a place. Nothing is sent yet.
     pub(crate) fn open(url: &BucketUrl, runtime: Handle) -> Result<Place, ArchiveError> {
-        Ok(Place { bucket: Bucket::open(url)?, runtime, stopping: Arc::default() })
+        Ok(Place { objects: Blocking::open(url, runtime)? })
     }
 
     /// The same place, for a thread that ends when `stopping` is set.
     pub(super) fn until(self, stopping: Arc<AtomicBool>) -> Place {
-        Place { stopping, ..self }
+        Place { objects: self.objects.until(stopping) }
     }
 
     /// Reads an object; `None` if there is none.
     pub(crate) fn get(&self, key: &str) -> Result<Option<Bytes>, ArchiveError> {
-        self.again(|| self.runtime.block_on(self.bucket.get(key)))
+        Ok(self.objects.get(key)?)
     }
 
     /// Reads an object of the archive.
@@ -84,8 +74,7 @@ impl Place {
 
     /// The names of all objects under a prefix, with their sizes.
     pub(crate) fn list(&self, prefix: &str) -> Result<Vec<(String, u64)>, ArchiveError> {
-        let listed = self.again(|| self.runtime.block_on(self.bucket.list(prefix)))?;
-        Ok(listed.into_iter().map(|meta| (meta.location.to_string(), meta.size)).collect())
+        Ok(self.objects.list(prefix)?)
     }
 
     /// The ids of the stores that the place has archives of.
@@ -105,7 +94,7 @@ impl Place {
     /// # Errors
     /// [`ArchiveError::WhichStore`] if there is none, or several and none is wanted.
     pub(crate) fn choose(&self, wanted: Option<&str>) -> Result<String, ArchiveError> {
-        let url = self.bucket.url();
+        let url = self.objects.url();
         if let Some(id) = wanted {
             let is_there = layout::is_store_id(id) && self.get(&layout::delta(id, 0))?.is_some();
             return match is_there {
@@ -152,7 +141,7 @@ impl Place {
         let (key, body) = (layout::delta(&manifest.store, delta.number), delta.to_body()?);
         // A delta that cannot be read again must not be created.
         manifest.check(&key, &body)?;
-        if let Some(other) = self.create(&key, &body)?
+        if let Some(other) = self.objects.create(&key, &body)?
             && other != body
         {
             return Err(ArchiveError::Conflict { key });
@@ -165,7 +154,8 @@ impl Place {
     pub(crate) fn add_snapshot(&self, manifest: &Manifest) -> Result<(), ArchiveError> {
         let Some(number) = manifest.due_snapshot() else { return Ok(()) };
         let key = layout::snapshot(&manifest.store, number);
-        self.create(&key, &manifest.to_snapshot()?).map(drop)
+        self.objects.create(&key, &manifest.to_snapshot()?)?;
+        Ok(())
     }
 
     /// Writes a file, and reads it back. `name` gives the name in each generation. If the name is taken
@@ -180,7 +170,7 @@ impl Place {
     ) -> Result<Written, ArchiveError> {
         for generation in 1..=GENERATIONS {
             let key = name(generation);
-            let taken = self.create(&key, &encoded.body)?;
+            let taken = self.objects.create(&key, &encoded.body)?;
             if taken.as_ref().is_some_and(|other| *other != encoded.body) {
                 let other = taken.unwrap_or_default();
                 if let Some(found) = same_rows(&key, table, segment, encoded, &other) {
@@ -196,29 +186,10 @@ impl Place {
         Err(ArchiveError::Conflict { key: name(GENERATIONS) })
     }
 
-    /// Creates an object. Returns what is there if another call created it. An unknown outcome is
-    /// settled by reading the object.
-    fn create(&self, key: &str, body: &Bytes) -> Result<Option<Bytes>, ArchiveError> {
-        self.again(|| {
-            self.runtime.block_on(async {
-                match self.bucket.create(key, body.clone()).await {
-                    Ok(Created::Now) => Ok(None),
-                    Ok(Created::Exists) => self.bucket.get(key).await,
-                    Err(error) => match self.bucket.get(key).await {
-                        Ok(Some(found)) => Ok(Some(found)),
-                        _ => Err(error),
-                    },
-                }
-            })
-        })
-    }
-
     /// How many of the objects with these names there are. They have no gaps.
     fn count(&self, name: impl Fn(u64) -> String) -> Result<u64, ArchiveError> {
         let exists = |number: u64| -> Result<bool, ArchiveError> {
-            let key = name(number);
-            let found = self.again(|| self.runtime.block_on(self.bucket.head(&key)))?;
-            Ok(found.is_some())
+            Ok(self.objects.size(&name(number))?.is_some())
         };
         let (mut least, mut step) = (0u64, 1u64);
         while exists(least.saturating_add(step - 1))? {
@@ -235,23 +206,6 @@ impl Place {
             }
         }
         Ok(least)
-    }
-
-    /// Makes a call again while it fails, a few times.
-    fn again<T>(&self, call: impl Fn() -> Result<T, ObjectError>) -> Result<T, ArchiveError> {
-        let mut attempt = 1;
-        loop {
-            match call() {
-                Err(_) if self.stopping.load(Ordering::Relaxed) => {
-                    return Err(ArchiveError::Stopped);
-                }
-                Err(ObjectError::Call { .. }) if attempt < ATTEMPTS => {
-                    std::thread::sleep(PAUSE * attempt);
-                    attempt += 1;
-                }
-                done => return Ok(done?),
-            }
-        }
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! [`Objects`] is what the journal needs: to create an object only if its key is free, to read one,
 //! and to delete one. [`Bucket`] has that, and what the archive and backups need besides. `url` reads
-//! the place from a URL. `http` lets the crate `object_store` use the project's own HTTP client, so
+//! the place from a URL. `blocking` is for threads that may block. `http` lets the crate `object_store` use the project's own HTTP client, so
 //! that there is one TLS library and one way to find proxies and certificates. `check` checks that a
 //! store keeps what the journal relies on.
 
+mod blocking;
 pub(crate) mod check;
 mod http;
 mod url;
@@ -21,6 +22,7 @@ use object_store::{
     Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
 
+pub(crate) use self::blocking::Blocking;
 pub(crate) use self::url::BucketUrl;
 
 /// The largest object that is read whole, in bytes. A file of the archive may be larger: it is read in
@@ -39,6 +41,9 @@ pub(crate) enum ObjectError {
     /// The object store refused a call: the credentials are wrong, or do not allow it.
     #[error("the object store does not allow to {doing} {key:?}: {why}")]
     Denied { doing: &'static str, key: String, why: String },
+    /// The call was not made again because the program ends.
+    #[error("the program is ending")]
+    Stopped,
 }
 
 /// What became of an object that was to be created.
@@ -104,13 +109,6 @@ impl Bucket {
     /// The place as it was written.
     pub(crate) fn url(&self) -> &BucketUrl {
         &self.url
-    }
-
-    /// Writes an object that has the key for itself, whatever is there. Only for what is the same
-    /// whenever it is written.
-    pub(crate) async fn put(&self, key: &str, body: Bytes) -> Result<(), ObjectError> {
-        let done = self.retrying.put(&self.path(key), body.into()).await;
-        done.map(drop).map_err(call("write", key))
     }
 
     /// Reads some bytes of an object.
@@ -209,8 +207,6 @@ mod tests {
         assert_eq!(bucket.head("x/1").await.unwrap().map(|meta| meta.size), Some(3));
         let listed = bucket.list("x").await.unwrap();
         assert_eq!(listed[0].location.as_ref(), "x/1");
-        bucket.put("x/1", "three".into()).await.unwrap();
-        assert_eq!(bucket.get("x/1").await.unwrap(), Some("three".into()));
         bucket.delete("x/1").await.unwrap();
         bucket.delete("x/1").await.unwrap();
         assert_eq!(bucket.head("x/1").await.unwrap(), None);

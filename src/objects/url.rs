@@ -77,12 +77,6 @@ impl fmt::Display for BucketUrl {
 }
 
 impl BucketUrl {
-    /// The same bucket, with `name` added to the prefix.
-    pub(crate) fn join(&self, name: &str) -> BucketUrl {
-        let prefix = self.prefix.parts().chain(Path::from(name).parts()).collect();
-        BucketUrl { prefix, ..self.clone() }
-    }
-
     /// What every key in the store begins with.
     pub(super) fn prefix(&self) -> &Path {
         &self.prefix
@@ -166,8 +160,7 @@ mod tests {
         for good in ["s3://b", "s3://b/p/q", "gs://b/p", "az://c/p", "file:///srv/journal"] {
             assert_eq!(good.parse::<BucketUrl>().unwrap().to_string(), good);
         }
-        let joined = "s3://b/p/".parse::<BucketUrl>().unwrap().join("x/y");
-        assert_eq!(joined.to_string(), "s3://b/p/x/y");
+        assert_eq!("s3://b/p/".parse::<BucketUrl>().unwrap().to_string(), "s3://b/p");
         for bad in [
             "",
             "b/p",

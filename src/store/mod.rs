@@ -56,7 +56,7 @@ pub use maintain::late::Judge;
 pub use maintain::rebuild::{Rebuild, Rebuilt, RebuiltSegment};
 pub use maintain::reseal::Resealed;
 pub use maintain::retention::Pruned;
-pub use maintain::{backup, repair};
+pub use maintain::{backup, repair, snapshot};
 pub use options::{Options, Retention};
 pub use origin::{BadPositions, EpochCursor, EpochEnd, JournalState, Origin, Positions, Skip};
 pub use read::Reader;

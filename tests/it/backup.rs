@@ -1,7 +1,7 @@
 //! Backups of a running store, restores, and read-only stores.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -100,6 +100,7 @@ fn a_backup_of_a_running_store_is_incremental_and_can_be_restored() {
 fn backups_under_load_are_complete() {
     let serve = start();
     let to = serve.home().join("backup");
+    let place = url(&serve.home().join("bucket"));
     std::thread::scope(|scope| {
         let sending = scope.spawn(|| (0..60).for_each(|n| deliver(&serve, n * 10..n * 10 + 10)));
         let mut seen = 0;
@@ -111,10 +112,26 @@ fn backups_under_load_are_complete() {
             assert!(lines.len() >= seen, "{} after {seen}", lines.len());
             seen = lines.len();
             assert_sound(&to);
+            backup(&serve, Path::new(&place));
         }
     });
     backup(&serve, &to);
     assert_eq!(raw(&to).len(), 600);
+    // Each backup in object storage has the first lines too.
+    backup(&serve, Path::new(&place));
+    let numbers = fs::read_dir(serve.home().join("bucket/backups")).unwrap().count();
+    let mut seen = 0;
+    for number in 0..numbers {
+        let data = serve.home().join(format!("restored-{number}"));
+        let (code, stderr) = restore(&place, Some(&number.to_string()), &data);
+        assert_eq!(code, Some(0), "{stderr}");
+        let lines = raw(&data);
+        assert_eq!(lines, (0..lines.len()).map(line).collect::<Vec<_>>());
+        assert!(lines.len() >= seen, "{} after {seen}", lines.len());
+        seen = lines.len();
+        assert_sound(&data);
+    }
+    assert_eq!(seen, 600);
 }
 
 #[test]
@@ -154,6 +171,238 @@ fn a_backup_keeps_its_files_and_a_damaged_backup_is_not_restored() {
     let (code, _, stderr) =
         run(["store", "backup", home.to_str().unwrap(), "--data-dir"], &serve.data());
     assert!(code == Some(3) && stderr.contains("is no backup"), "{stderr}");
+}
+
+/// The URL of a folder.
+fn url(folder: &Path) -> String {
+    format!("file://{}", folder.display())
+}
+
+/// Restores a backup. Returns the exit code and what the command said.
+fn restore(from: &str, number: Option<&str>, to: &Path) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
+    command.args(["store", "restore", from, "--data-dir"]).arg(to);
+    command.args(number.map(|number| ["--number", number]).iter().flatten());
+    let (code, _, stderr) = output_of(&mut command);
+    (code, stderr)
+}
+
+/// The objects under a folder.
+fn objects(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for one in fs::read_dir(folder).unwrap() {
+        let path = one.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(objects(&path)),
+            false => found.push(path),
+        }
+    }
+    found
+}
+
+fn with_flipped_byte(path: &Path, check: impl FnOnce()) {
+    let good = fs::read(path).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(path, bad).unwrap();
+    check();
+    fs::write(path, good).unwrap();
+}
+
+#[test]
+fn a_backup_in_object_storage_is_incremental_and_can_be_restored() {
+    let serve = start();
+    deliver(&serve, 0..20);
+    deliver(&serve, 20..30);
+    wait_until_sealed(&serve, 1);
+    // A file in two parts.
+    let letters = serve.data().join("dead-letters");
+    fs::create_dir_all(&letters).unwrap();
+    fs::write(letters.join("siem.jsonl"), vec![b'x'; (32 << 20) + 1]).unwrap();
+    let bucket = serve.home().join("bucket");
+    let place = url(&bucket.join("a/prefix"));
+    let (code, stderr) = restore(&place, None, &serve.home().join("nothing"));
+    assert!(code == Some(3) && stderr.contains("has no backup"), "{stderr}");
+
+    let report = backup(&serve, Path::new(&place));
+    assert!(report.contains("backed up as number 0: 30 entries in 2 segments"), "{report}");
+    assert!(report.contains("0 segments already there"), "{report}");
+    let first = objects(&bucket.join("a/prefix/files"));
+    let parts = |name: &str| first.iter().filter(|path| path.ends_with(name)).count();
+    assert_eq!((parts("0001"), parts("0002")), (1, 0));
+
+    deliver(&serve, 30..45);
+    wait_until_sealed(&serve, 2);
+    let report = backup(&serve, Path::new(&place));
+    assert!(report.contains("backed up as number 1: 45 entries in 3 segments"), "{report}");
+    assert!(report.contains("1 segments already there"), "{report}");
+    // The catalog, the second segment and the live one are new. Nothing else was put.
+    let second = objects(&bucket.join("a/prefix/files"));
+    assert!(first.iter().all(|path| second.contains(path)));
+    assert_eq!(second.len() - first.len(), 3, "{second:?}");
+    assert!(!serve.data().join("backing-up").exists());
+
+    for (number, lines) in [(None, 45), (Some("0"), 30), (Some("1"), 45)] {
+        let data = serve.home().join(format!("restored-{number:?}"));
+        let (code, stderr) = restore(&place, number, &data);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stderr.contains(&format!("restored: {lines} entries")), "{stderr}");
+        assert_eq!(raw(&data), (0..lines).map(line).collect::<Vec<_>>());
+        assert_sound(&data);
+        for name in ["authorization", "dead-letters/siem.jsonl", "segments/0000000000000001.db"] {
+            let (restored, original) = (data.join(name), serve.data().join(name));
+            assert!(fs::read(&restored).unwrap() == fs::read(&original).unwrap(), "{name}");
+            assert_eq!(fs::metadata(&restored).unwrap().mode() & 0o777, 0o600, "{name}");
+        }
+        let (code, stderr) = restore(&place, number, &data);
+        assert!(code == Some(3) && stderr.contains("is not empty"), "{stderr}");
+    }
+    let (code, stderr) = restore(&place, Some("2"), &serve.home().join("nothing"));
+    assert!(code == Some(3) && stderr.contains("no backup with the number 2"), "{stderr}");
+    assert!(!serve.home().join("nothing").exists());
+
+    // The restored store takes entries.
+    let mut setup = Setup::new().config("[store]\nsegment_entries = 20\n").arguments("--no-tls");
+    let (code, stderr) = restore(&place, None, &setup.home().join("vidimus-data"));
+    assert_eq!(code, Some(0), "{stderr}");
+    setup = setup.argument("--authorization", &serve.authorization);
+    let mut again = setup.start();
+    again.authorization.clone_from(&serve.authorization);
+    deliver(&again, 44..50);
+    assert_eq!(again.lines().len(), 50);
+}
+
+#[test]
+fn an_interrupted_backup_leaves_the_former_one() {
+    let serve = start();
+    deliver(&serve, 0..20);
+    deliver(&serve, 20..30);
+    wait_until_sealed(&serve, 1);
+    let bucket = serve.home().join("bucket");
+    let place = url(&bucket);
+    backup(&serve, Path::new(&place));
+    let first = objects(&bucket);
+
+    deliver(&serve, 30..45);
+    wait_until_sealed(&serve, 2);
+    backup(&serve, Path::new(&place));
+    // As if it had ended before its last object and the manifest, and left its copies.
+    fs::remove_file(bucket.join("backups/0001.json")).unwrap();
+    let new: Vec<_> = objects(&bucket).into_iter().filter(|path| !first.contains(path)).collect();
+    fs::remove_file(&new[0]).unwrap();
+    let left = serve.data().join("backing-up");
+    backup(&serve, &left);
+    fs::write(left.join("segments/0000000000000041.live.db.part"), "cut").unwrap();
+
+    let data = serve.home().join("former");
+    let (code, stderr) = restore(&place, None, &data);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(raw(&data), (0..30).map(line).collect::<Vec<_>>());
+
+    let report = backup(&serve, Path::new(&place));
+    assert!(report.contains("backed up as number 1: 45 entries"), "{report}");
+    assert!(!left.exists());
+    let data = serve.home().join("next");
+    let (code, stderr) = restore(&place, None, &data);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(raw(&data), (0..45).map(line).collect::<Vec<_>>());
+    assert_sound(&data);
+
+    // Copies of entries that the store lacks are not removed.
+    let other = start();
+    deliver(&other, 100..110);
+    backup(&other, &left);
+    let (code, _, stderr) = run(["store", "backup", &place, "--data-dir"], &serve.data());
+    assert!(code == Some(3) && stderr.contains("the store lacks entries of it"), "{stderr}");
+    assert_eq!(raw(&left).len(), 10);
+}
+
+#[test]
+fn a_damaged_backup_in_object_storage_is_not_restored() {
+    let serve = start();
+    deliver(&serve, 0..20);
+    deliver(&serve, 20..25);
+    wait_until_sealed(&serve, 1);
+    let bucket = serve.home().join("bucket");
+    let place = url(&bucket);
+    backup(&serve, Path::new(&place));
+    let target = serve.home().join("restored");
+    let refused = |expected: &str| {
+        let (code, stderr) = restore(&place, None, &target);
+        assert!(code == Some(3) && stderr.contains(expected), "{stderr}");
+        assert!(!target.exists());
+        assert!(!serve.home().join("restored.restoring").exists());
+    };
+    let files = objects(&bucket.join("files"));
+    assert!(files.len() > 3, "{files:?}");
+    for object in &files {
+        with_flipped_byte(object, || refused("its SHA-256 differs from that in the manifest"));
+    }
+    let good = fs::read(serve.data().join("segments/0000000000000001.db")).unwrap();
+    let object = files.iter().find(|object| fs::read(object).unwrap() == good).unwrap();
+    fs::write(object, [&good[..], b"more"].concat()).unwrap();
+    refused("bytes, expected");
+    // A backup does not count on it.
+    let (code, _, stderr) = run(["store", "backup", &place, "--data-dir"], &serve.data());
+    assert!(code == Some(3) && stderr.contains("bytes, expected"), "{stderr}");
+    assert_eq!(names(&bucket.join("backups")), ["0000.json"]);
+    fs::remove_file(object).unwrap();
+    refused("is missing in the backup");
+    fs::write(object, good).unwrap();
+
+    let manifest = bucket.join("backups/0000.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let check = |from: &str, to: &str, expected: &str| {
+        assert!(text.contains(from));
+        fs::write(&manifest, text.replace(from, to)).unwrap();
+        refused(expected);
+    };
+    check("catalog.db", "../x.db", "cannot have the file");
+    check("catalog.db", "konnect-setup.json", "lacks the catalog");
+    check("segments/0000000000000001.db", "segments/0000000000000009.db", "lacks a segment");
+    check("segments/0000000000000001.db", "catalog.db", "cannot make");
+    check("\"version\":1", "\"version\":2", "version 2");
+    fs::write(&manifest, &text[1..]).unwrap();
+    refused("0000.json\" is damaged");
+    fs::write(&manifest, &text).unwrap();
+    let (code, stderr) = restore(&place, None, &target);
+    assert_eq!(code, Some(0), "{stderr}");
+}
+
+#[test]
+fn a_place_has_backups_of_one_store_and_damage_is_reported() {
+    let mut serve = start();
+    deliver(&serve, 0..20);
+    deliver(&serve, 20..25);
+    wait_until_sealed(&serve, 1);
+    let bucket = serve.home().join("bucket");
+    let place = url(&bucket);
+    backup(&serve, Path::new(&place));
+    let before = objects(&bucket);
+    let other = start();
+    let (code, _, stderr) = run(["store", "backup", &place, "--data-dir"], &other.data());
+    assert!(code == Some(3) && stderr.contains("has backups of the store"), "{stderr}");
+    assert_eq!(objects(&bucket), before);
+
+    // A sealed segment that was changed is backed up as it is. It is not restored.
+    serve.stop();
+    let fresh = url(&serve.home().join("fresh"));
+    let target = serve.home().join("restored");
+    with_flipped_byte(&serve.data().join("segments/0000000000000001.db"), || {
+        let (code, _, stderr) = run(["store", "backup", &fresh, "--data-dir"], &serve.data());
+        assert!(code == Some(1) && stderr.contains("0000000000000001.db is damaged"), "{stderr}");
+        let (code, stderr) = restore(&fresh, None, &target);
+        assert!(code == Some(3) && stderr.contains("damaged segments: 0000"), "{stderr}");
+    });
+    for (from, number, expected) in [
+        ("s3:///x", None, "the place is"),
+        ("ftp://x/y", None, "the place is"),
+        ("folder", Some("1"), "a directory has one backup"),
+    ] {
+        let (code, stderr) = restore(from, number, &target);
+        assert!(code == Some(2) && stderr.contains(expected), "{stderr}");
+    }
+    assert!(!target.exists());
 }
 
 /// Runs a command as a user who can only read the store. This is another user if the test runs as

@@ -24,7 +24,7 @@ use crate::store::segment::{self, contents, file_name};
 use crate::store::sqlite::{self, Access};
 
 /// The other files in a data directory.
-const OTHERS: [&str; 5] =
+pub(super) const OTHERS: [&str; 5] =
     ["tls.pem", "authorization", "konnect-setup.json", "dead-letters", "actions.jsonl"];
 
 /// How often the catalog is copied again because segments were sealed meanwhile.
@@ -47,21 +47,42 @@ pub struct Copied {
     pub left: Vec<String>,
 }
 
+impl Copied {
+    /// Counts a segment whose last entry has the id `last`.
+    pub(super) fn count(&mut self, segment: &Segment, last: Option<u64>) {
+        self.segments += 1;
+        self.entries += last.map_or(0, |last| (last + 1).saturating_sub(segment.first_id));
+    }
+}
+
 impl Reader {
     /// Creates a backup in the folder `to`, or updates the one there.
     ///
     /// # Errors [`StoreError::BadCopy`] if the backup has entries that the store does not have.
     /// Then nothing is replaced.
     pub fn backup(&self, to: &Path) -> Result<Copied, StoreError> {
-        let from = self.directory();
         let to = Directory::backup(to)?;
         let _lock = to.lock()?;
+        let (segments, mut copied) = self.copy_to(&to, |_| true)?;
+        copied.left = remove_superseded(&to, &segments)?;
+        Ok(copied)
+    }
+
+    /// Copies the catalog, the wanted segments of those that it lists, and the other files. Returns all
+    /// segments that it lists.
+    pub(super) fn copy_to(
+        &self,
+        to: &Directory,
+        wanted: impl Fn(&Segment) -> bool,
+    ) -> Result<(Vec<Segment>, Copied), StoreError> {
+        let from = self.directory();
         create_folder(&to.segments())?;
         for _ in 0..ATTEMPTS {
             let catalog = part(&to.catalog());
             copy_database(&from.catalog(), &catalog, &catalog::SCHEMA, Access::Shared)?;
             let segments = segments(&catalog)?;
-            let Some(mut copied) = copy_segments(from, &to, &segments)? else { continue };
+            let wanted = segments.iter().filter(|segment| wanted(segment));
+            let Some(copied) = copy_segments(from, to, wanted)? else { continue };
             replace(&catalog, &to.catalog())?;
             if from.refused().exists() {
                 let refused = part(&to.refused());
@@ -71,8 +92,7 @@ impl Reader {
             for name in OTHERS {
                 copy_all(&from.path().join(name), &to.path().join(name))?;
             }
-            copied.left = remove_superseded(&to, &segments)?;
-            return Ok(copied);
+            return Ok((segments, copied));
         }
         Err(io::Error::other("segments were sealed faster than they could be copied"))
             .doing("back up", from.path())
@@ -97,27 +117,36 @@ fn copy_store(from: &Directory, to: &Directory) -> Result<Copied, StoreError> {
     let segments = Catalog::open_read_only(from)?.segments()?;
     copy_database(&from.catalog(), &to.catalog(), &catalog::SCHEMA, Access::Shared)?;
     let missing = || refuse(from.path(), "lacks a segment that its catalog names".into());
-    let copied = copy_segments(from, to, &segments)?.ok_or_else(missing)?;
-    if !copied.damaged.is_empty() {
-        let damaged = copied.damaged.join(", ");
-        return Err(refuse(from.path(), format!("has damaged segments: {damaged}")));
-    }
+    let copied = copy_segments(from, to, segments.iter())?.ok_or_else(missing)?;
+    refuse_damaged(from.path(), &copied)?;
     for name in OTHERS.iter().chain(&["refused.db"]) {
         copy_all(&from.path().join(name), &to.path().join(name))?;
     }
     Ok(copied)
 }
 
+/// # Errors
+/// If a segment of the backup `from` is damaged.
+pub(super) fn refuse_damaged(from: &Path, copied: &Copied) -> Result<(), StoreError> {
+    match copied.damaged.is_empty() {
+        true => Ok(()),
+        false => {
+            let damaged = copied.damaged.join(", ");
+            Err(refuse(from, format!("has damaged segments: {damaged}")))
+        }
+    }
+}
+
 /// The segments that a copied catalog lists.
-fn segments(catalog: &Path) -> Result<Vec<Segment>, StoreError> {
+pub(super) fn segments(catalog: &Path) -> Result<Vec<Segment>, StoreError> {
     Catalog::open_copy(catalog)?.segments()
 }
 
 /// Copies the segments that the backup does not have. `None` if a segment no longer exists.
-fn copy_segments(
+fn copy_segments<'a>(
     from: &Directory,
     to: &Directory,
-    segments: &[Segment],
+    segments: impl Iterator<Item = &'a Segment>,
 ) -> Result<Option<Copied>, StoreError> {
     let mut copied = Copied::default();
     for segment in segments {
@@ -156,17 +185,21 @@ fn copy_segments(
                     return Err(StoreError::BadCopy { from: source, to: target });
                 }
                 copied.bytes += length(&new).unwrap_or(0);
-                let last = contents::open(&new)?
-                    .query_row("SELECT max(id) FROM entries", [], |row| row.get(0))
-                    .doing("read", &new)?;
+                let last = last_id(&new)?;
                 replace(&new, &target)?;
                 last
             }
         };
-        copied.segments += 1;
-        copied.entries += last.map_or(0, |last: u64| (last + 1).saturating_sub(segment.first_id));
+        copied.count(segment, last);
     }
     Ok(Some(copied))
+}
+
+/// The highest id in a copied segment; `None` if it is empty.
+pub(super) fn last_id(path: &Path) -> Result<Option<u64>, StoreError> {
+    contents::open(path)?
+        .query_row("SELECT max(id) FROM entries", [], |row| row.get(0))
+        .doing("read", path)
 }
 
 /// Deletes files of an earlier backup if the catalog lists a newer file with all their entries.

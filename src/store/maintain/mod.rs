@@ -11,4 +11,5 @@ pub mod repair;
 pub(in crate::store) mod reseal;
 pub(in crate::store) mod retention;
 pub(in crate::store) mod seal;
+pub mod snapshot;
 pub(in crate::store) mod unfinished;

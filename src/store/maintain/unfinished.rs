@@ -3,6 +3,7 @@
 //! It is made beside that name, with the ending `.restoring`. If its maker fails, it is removed: whatever
 //! it is made from has all that is in it.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -40,10 +41,10 @@ impl Unfinished {
     }
 
     /// Removes it because of `why`, which is returned, with what else failed.
-    pub(in crate::store) fn give_up(self, why: StoreError) -> StoreError {
+    pub(in crate::store) fn give_up<E: From<StoreError> + Display>(self, why: E) -> E {
         match fs::remove_dir_all(&self.path) {
             Ok(()) => why,
-            Err(error) => refuse(&self.path, format!("cannot be removed: {error}; {why}")),
+            Err(error) => refuse(&self.path, format!("cannot be removed: {error}; {why}")).into(),
         }
     }
 
