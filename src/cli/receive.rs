@@ -99,6 +99,7 @@ impl Receive {
         log.map_err(Failure::usage)?;
         let env = |name: &str| std::env::var(name).ok();
         let config = Config::load(&flags, &env).map_err(Failure::usage)?;
+        config.check_receive().map_err(Failure::usage)?;
         let observer: Arc<dyn DeliveryObserver> = match on_terminal && !verbosity.is_quiet() {
             true => Arc::new(DeliveryLines::default()),
             false => Arc::new(DeliveryLog::default()),

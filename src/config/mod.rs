@@ -162,7 +162,7 @@ impl Config {
         let section = &top.table("console")?;
         let console = Console::resolve(flags, section, &receiver.tls, &mut warnings)?;
         let inputs = inputs.inputs(&mut warnings)?;
-        let journal = Journal::read(&top.table("journal")?)?;
+        let journal = Journal::resolve(&top.table("journal")?)?;
         let sources = source::sources(top, &inputs, &journal)?;
         if flags.no_receiver && sources.is_empty() {
             return Err(ConfigError::Missing {
@@ -187,6 +187,14 @@ impl Config {
             log: Log::read(&top.table("log")?)?,
             warnings,
         })
+    }
+
+    /// Checks what only `vidimus receive` needs: that stores can read every object that it puts.
+    ///
+    /// # Errors
+    /// If a body and `journal.max_size` are too large together.
+    pub(crate) fn check_receive(&self) -> Result<(), ConfigError> {
+        self.journal.check_objects(&self.receiver)
     }
 
     /// The tables that differ in `other`, without those of outputs, which can change while the
@@ -243,7 +251,7 @@ pub(crate) fn log(flags: &Flags) -> Result<Log, ConfigError> {
 
 /// The section `[journal]` alone, for commands that look after the journal: no secret is read.
 pub(crate) fn journal(flags: &Flags) -> Result<Journal, ConfigError> {
-    part(flags, |top| Journal::read(&top.table("journal")?))
+    part(flags, |top| Journal::resolve(&top.table("journal")?))
 }
 
 /// The section `[archive]` alone, for commands that read the archive: no secret is read.

@@ -3,8 +3,9 @@
 //! AES-256-GCM (NIST SP 800-38D) from ring. The key of an object comes from the file by HKDF-SHA256
 //! (RFC 5869): the salt is the nonce of the object's header, and the info names the epoch. The nonce of
 //! AES-GCM is the number of the object. So a key and a nonce meet twice only if two objects have the
-//! same 16 random bytes, the same epoch and the same number: that is one object. Two journals may share
-//! a file. docs/journal.md defines all of it.
+//! same 16 random bytes, the same epoch and the same number: that is one object. Nothing of this names
+//! the journal, so each journal needs a file of its own. docs/journal-object.md defines all of it, under
+//! "Encryption".
 
 use std::fmt;
 use std::fs::File;

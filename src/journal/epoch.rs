@@ -12,10 +12,16 @@ use super::error::JournalError;
 use super::header::{Header, Kind, Nonce};
 use super::keys;
 use super::platform::Platform;
-use super::series::first_free;
+use super::series::{first_free, gaps};
 use super::settle::{Settled, settle};
 use crate::objects::Objects;
 use crate::random::NoRandomBytes;
+
+/// How many epochs are read at once, to see that all are there.
+const READ_AT_ONCE: u64 = 32;
+
+/// The largest distance to the end of a gap that is filled, in epochs.
+const MOST_FILLED: u64 = 1000;
 
 /// An epoch of this receiver, with everything that was put known to be there.
 #[derive(Debug)]
@@ -52,27 +58,21 @@ impl PutError {
 }
 
 impl<O: Objects, P: Platform> Journal<O, P> {
-    /// Begins a new epoch: the first free number. `hint` is a guess of it, such as the number of the
-    /// epoch before. It tries until it succeeds; the caller sets the limit by dropping the future.
+    /// Begins a new epoch, with everything below it there, because a store reads no epoch before the
+    /// one below. Every epoch below `known` is known to be there, such as the last epoch of this receiver
+    /// and those before it. It tries until it succeeds; the caller sets the limit by dropping the future.
     ///
     /// # Errors
     /// [`JournalError::Random`] and [`JournalError::Full`].
-    pub(crate) async fn begin(&self, hint: u64) -> Result<Epoch<O, P>, JournalError> {
-        let nonce = self.platform.nonce()?;
-        let mut body = Header { kind: Kind::Epoch, nonce }.to_bytes().to_vec();
-        body.extend_from_slice(br#"{"version":1}"#);
-        let body = Bytes::from(body);
-        let mut attempt = 0;
-        let mut number = loop {
-            match first_free(&*self.objects, keys::epoch, 0, hint).await {
-                Ok(number) => break number,
-                Err(JournalError::Objects(error)) => {
-                    self.platform.pause(attempt, Some(&error)).await;
-                    attempt = attempt.saturating_add(1);
-                }
-                Err(error) => return Err(error),
-            }
+    pub(crate) async fn begin(&self, known: u64) -> Result<Epoch<O, P>, JournalError> {
+        let search = || first_free(&*self.objects, keys::epoch, known, known);
+        let end = match self.until_it_works(search).await {
+            // Objects that are far away are there. They are forged, so there is a gap.
+            Err(JournalError::Full { .. }) => u64::MAX,
+            found => found?,
         };
+        let mut number = self.close_gaps(known, end).await?;
+        let body = self.beginning()?;
         loop {
             let key = keys::epoch(number);
             match settle(&*self.objects, &*self.platform, &key, &body).await {
@@ -84,6 +84,63 @@ impl<O: Objects, P: Platform> Journal<O, P> {
             }
         }
         Ok(Epoch { journal: self.clone(), number, next: 0 })
+    }
+
+    /// Sees to it that nothing is missing below the epoch that this returns. `end` was found free, as
+    /// the first in steps that double, from `known` on.
+    ///
+    /// The protocol leaves no gap. There is one if an object was forged or deleted. A small gap is filled
+    /// with epochs that stay empty, and not used: stores may have passed it long ago. A gap that is too
+    /// large to be filled is forged. Then the new epoch begins the gap.
+    async fn close_gaps(&self, known: u64, end: u64) -> Result<u64, JournalError> {
+        // The search has read the first two.
+        let mut from = known.saturating_add(2);
+        while from < end {
+            let to = end.min(from.saturating_add(READ_AT_ONCE));
+            let search = || gaps(&*self.objects, keys::epoch, from..to);
+            let gaps = self.until_it_works(search).await?;
+            for gap in gaps {
+                let key = keys::epoch(gap);
+                tracing::warn!(
+                    key,
+                    end,
+                    "an object of the journal is missing: others are after it"
+                );
+                if end - gap > MOST_FILLED {
+                    return Ok(gap);
+                }
+                let body = self.beginning()?;
+                // Another receiver may fill it too. Either object does.
+                settle(&*self.objects, &*self.platform, &key, &body).await;
+            }
+            from = to;
+        }
+        Ok(end)
+    }
+
+    /// An object that begins an epoch.
+    fn beginning(&self) -> Result<Bytes, JournalError> {
+        let nonce = self.platform.nonce()?;
+        let mut body = Header { kind: Kind::Epoch, nonce }.to_bytes().to_vec();
+        body.extend_from_slice(br#"{"version":1}"#);
+        Ok(body.into())
+    }
+
+    /// Repeats calls of the object store until none fails.
+    async fn until_it_works<T, F>(&self, calls: impl Fn() -> F + Send) -> Result<T, JournalError>
+    where
+        F: Future<Output = Result<T, JournalError>> + Send,
+    {
+        let mut attempt = 0;
+        loop {
+            match calls().await {
+                Err(JournalError::Objects(error)) => {
+                    self.platform.pause(attempt, Some(&error)).await;
+                    attempt = attempt.saturating_add(1);
+                }
+                done => return done,
+            }
+        }
     }
 }
 
@@ -98,28 +155,13 @@ impl<O: Objects, P: Platform> Epoch<O, P> {
         self.next
     }
 
-    /// Puts the next object. `encode` makes it, once, from its key and its header, with which it must
-    /// begin. When this returns the epoch, every store will read the object, and its deliveries can be
-    /// acknowledged. It tries until it is known what became of the object; the caller sets the limit by
-    /// dropping the future. Then the object may be there, or come later.
+    /// Prepares the next object: the caller makes its bytes from its key and its header.
     ///
     /// # Errors
-    /// [`PutError`], which says whether the deliveries may be put into another epoch.
-    pub(crate) async fn put(
-        self,
-        encode: impl FnOnce(&str, &Header) -> Bytes + Send,
-    ) -> Result<Epoch<O, P>, PutError> {
+    /// [`PutError::Random`].
+    pub(crate) fn prepare(self) -> Result<NextObject<O, P>, PutError> {
         let header = Header { kind: Kind::Deliveries, nonce: self.journal.platform.nonce()? };
-        let key = keys::object(self.number, self.next);
-        let body = encode(&key, &header);
-        let Some(next) = self.next.checked_add(1) else {
-            return Err(PutError::Taken { key });
-        };
-        debug_assert!(body.starts_with(&header.to_bytes()), "an object begins with its header");
-        match settle(&*self.journal.objects, &*self.journal.platform, &key, &body).await {
-            Settled::Ours => Ok(Epoch { next, ..self }),
-            Settled::Other(found) => Err(self.other(key, header.nonce, &found).await),
-        }
+        Ok(NextObject { key: keys::object(self.number, self.next), header, epoch: self })
     }
 
     /// What it means that these bytes stand where our object was to be.
@@ -141,10 +183,64 @@ impl<O: Objects, P: Platform> Epoch<O, P> {
     }
 }
 
+/// The next object of an epoch, which has no bytes yet.
+#[derive(Debug)]
+#[must_use = "the epoch ends with it"]
+pub(crate) struct NextObject<O, P = super::System> {
+    epoch: Epoch<O, P>,
+    key: String,
+    header: Header,
+}
+
+impl<O: Objects, P: Platform> NextObject<O, P> {
+    /// The key of the object.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The header, with which the object must begin.
+    pub(crate) fn header(&self) -> Header {
+        self.header
+    }
+
+    /// The epoch again, without the object.
+    pub(crate) fn back(self) -> Epoch<O, P> {
+        self.epoch
+    }
+
+    /// Puts the object. When this returns the epoch, every store will read the object, and its deliveries
+    /// can be acknowledged. It tries until it is known what became of the object; the caller sets the
+    /// limit by dropping the future. Then the object may be there, or come later.
+    ///
+    /// # Errors
+    /// [`PutError`], which says whether the deliveries may be put into another epoch.
+    pub(crate) async fn put(self, body: Bytes) -> Result<Epoch<O, P>, PutError> {
+        let NextObject { epoch, key, header } = self;
+        let Some(next) = epoch.next.checked_add(1) else {
+            return Err(PutError::Taken { key });
+        };
+        debug_assert!(body.starts_with(&header.to_bytes()), "an object begins with its header");
+        match settle(&*epoch.journal.objects, &*epoch.journal.platform, &key, &body).await {
+            Settled::Ours => Ok(Epoch { next, ..epoch }),
+            Settled::Other(found) => Err(epoch.other(key, header.nonce, &found).await),
+        }
+    }
+}
+
 #[cfg(test)]
 impl<O: Objects, P: Platform> Epoch<O, P> {
     /// An epoch at any number, to show what would go wrong.
     pub(super) fn resumed(journal: Journal<O, P>, number: u64, next: u64) -> Epoch<O, P> {
         Epoch { journal, number, next }
+    }
+
+    /// Makes the next object and puts it.
+    pub(super) async fn put(
+        self,
+        encode: impl FnOnce(&str, &Header) -> Bytes + Send,
+    ) -> Result<Epoch<O, P>, PutError> {
+        let object = self.prepare()?;
+        let body = encode(object.key(), &object.header());
+        object.put(body).await
     }
 }

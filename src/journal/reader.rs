@@ -12,9 +12,9 @@ use super::error::JournalError;
 use super::header::{Header, Kind};
 use super::keys;
 use super::platform::Platform;
-use super::series::first_free;
+use super::series::{first_free, is_there};
 use super::settle::{Settled, settle};
-use crate::objects::Objects;
+use crate::objects::{ObjectError, Objects};
 
 /// What stands at a number of an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(crate) enum Read {
     Sealed,
     /// Nothing yet.
     Absent,
-    /// An object that this version cannot read. It stops this epoch, not the others.
+    /// An object that this version cannot read; without its bytes if it is too large. It stops this epoch, not the others.
     Unknown { object: Bytes, why: String },
 }
 
@@ -56,7 +56,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     /// # Errors
     /// [`JournalError::Objects`].
     pub(crate) async fn exists_epoch(&self, epoch: u64) -> Result<bool, JournalError> {
-        Ok(self.objects.get(&keys::epoch(epoch)).await?.is_some())
+        Ok(is_there(&*self.objects, &keys::epoch(epoch)).await?)
     }
 
     /// The number of epochs so far. `hint` is a guess of it.
@@ -73,8 +73,13 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     /// [`JournalError::Behind`] if there is a seal where a prune deleted an object: the store lacks it
     /// and must stop.
     pub(crate) async fn read(&self, epoch: u64, number: u64) -> Result<Read, JournalError> {
-        let Some(object) = self.objects.get(&keys::object(epoch, number)).await? else {
-            return Ok(Read::Absent);
+        let object = match self.objects.get(&keys::object(epoch, number)).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Ok(Read::Absent),
+            Err(error @ ObjectError::TooLarge { .. }) => {
+                return Ok(Read::Unknown { object: Bytes::new(), why: error.to_string() });
+            }
+            Err(error) => return Err(error.into()),
         };
         let why = match Header::parse(&object) {
             Ok((Header { kind: Kind::Deliveries, .. }, _)) => return Ok(Read::Deliveries(object)),
@@ -95,7 +100,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     /// [`JournalError::Behind`] if a prune deleted the object: the store lacks it and must stop.
     pub(crate) async fn seal(&self, epoch: u64, number: u64) -> Result<SealOutcome, JournalError> {
         let key = keys::object(epoch, number);
-        if self.objects.get(&key).await?.is_none() {
+        if !is_there(&*self.objects, &key).await? {
             // The number is free because nothing was there yet, or because prune deleted it. A floor is
             // published before anything is deleted, so this tells.
             self.check_unpruned(epoch, number).await?;

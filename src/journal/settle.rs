@@ -9,14 +9,14 @@
 use bytes::Bytes;
 
 use super::platform::Platform;
-use crate::objects::{Created, Objects};
+use crate::objects::{Created, ObjectError, Objects};
 
 /// What stands under a key that was to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
     /// Our object.
     Ours,
-    /// These bytes, which are another's.
+    /// These bytes, which are another's. There are none if it is too large to be read.
     Other(Bytes),
 }
 
@@ -40,6 +40,8 @@ pub(super) async fn settle<O: Objects, P: Platform>(
                 Ok(Some(found)) if found == *body => return Settled::Ours,
                 Ok(Some(found)) => return Settled::Other(found),
                 Ok(None) => break,
+                // Ours are smaller.
+                Err(ObjectError::TooLarge { .. }) => return Settled::Other(Bytes::new()),
                 Err(error) => why = Some(error),
             }
             platform.pause(attempt, why.as_ref()).await;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::testing::Memory;
 use super::*;
+use crate::objects::{Bucket, MOST_READ};
 
 type Client = Journal<Memory>;
 
@@ -57,7 +58,7 @@ async fn the_end_of_a_series_is_found_from_any_guess() {
 async fn each_receiver_has_its_epoch() {
     let (journal, objects) = journal();
     let first = journal.begin(0).await.unwrap();
-    let second = journal.begin(7).await.unwrap();
+    let second = journal.begin(1).await.unwrap();
     assert_eq!((first.number(), second.number()), (0, 1));
     objects.put("epochs/2", "no object of a journal");
     assert_eq!(journal.begin(0).await.unwrap().number(), 3);
@@ -66,6 +67,34 @@ async fn each_receiver_has_its_epoch() {
     let first = put(first, 2).await;
     assert_eq!((first.next(), second.next()), (2, 0));
     assert_eq!(objects.keys("journal/").len(), 2);
+}
+
+#[tokio::test]
+async fn an_epoch_begins_where_stores_look() {
+    // The epochs that are there, those below which all are known, and where the new one begins.
+    let check = async |there: &[u64], known, expected, filled: &[u64]| {
+        let (journal, objects) = journal();
+        there.iter().for_each(|number| objects.put(&keys::epoch(*number), "another's"));
+        assert_eq!(journal.begin(known).await.unwrap().number(), expected, "{there:?}");
+        let mut all: Vec<_> = [there, filled, &[expected]].concat();
+        all.sort_unstable();
+        let mut keys: Vec<_> = all.into_iter().map(keys::epoch).collect();
+        keys.sort_unstable();
+        assert_eq!(objects.keys("epochs/"), keys, "{there:?} from {known}");
+    };
+    check(&[0, 1, 2, 3, 4, 5], 0, 6, &[]).await;
+    check(&[0, 1, 2, 3, 4, 5], 6, 6, &[]).await;
+    // One that is never read in the search is harmless.
+    check(&[0, 1, 2, 9], 0, 3, &[]).await;
+    // One that is read: the search doubles its steps.
+    check(&[0, 1, 3], 0, 4, &[2]).await;
+    check(&[0, 1, 2, 3, 4, 7], 0, 8, &[5, 6]).await;
+    check(&[0, 1, 2, 3, 6], 3, 4, &[]).await;
+    check(&[0, 1, 2, 3, 4, 6], 3, 7, &[5]).await;
+    // Forged ones as far as the search can go.
+    let forged = |most| (1..most).map(|power| (1 << power) - 1);
+    check(&forged(12).chain([0, 2]).collect::<Vec<_>>(), 0, 4, &[]).await;
+    check(&forged(64).chain([0, u64::MAX]).collect::<Vec<_>>(), 0, 2, &[]).await;
 }
 
 #[tokio::test]
@@ -118,6 +147,27 @@ async fn an_unknown_object_is_not_read() {
         }
         assert_eq!(journal.seal(0, number).await.unwrap(), SealOutcome::Present);
     }
+}
+
+#[tokio::test]
+async fn an_object_that_is_too_large_stops_its_epoch_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display()).parse().unwrap();
+    let journal = Journal::new(Arc::new(Bucket::open(&url).unwrap()));
+    for key in [keys::epoch(0), object(1, 0)] {
+        let path = folder.path().join(key);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::File::create(path).unwrap().set_len(MOST_READ as u64 + 1).unwrap();
+    }
+    let epoch = journal.begin(0).await.unwrap();
+    assert_eq!(epoch.number(), 1);
+    match journal.read(1, 0).await.unwrap() {
+        Read::Unknown { object, why } => assert!(object.is_empty() && why.contains("too large")),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(journal.seal(1, 0).await.unwrap(), SealOutcome::Present);
+    let error = epoch.put(|_, header| body(header, 1)).await.unwrap_err();
+    assert!(matches!(error, PutError::Taken { .. }), "{error}");
 }
 
 #[tokio::test]

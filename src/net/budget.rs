@@ -5,11 +5,12 @@
 //! is served first, so small requests cannot overtake a large one. Reservations grow in steps, so all
 //! of them can wait for each other. Then the youngest of them is refused at once, and the oldest gets
 //! its bytes. That is why the oldest always makes progress. The oldest reservation of all also goes on
-//! waiting after its deadline. Younger waiting reservations are then refused one by one until it has
+//! waiting when its patience is used up. Younger waiting reservations are then refused one by one until it has
 //! its bytes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -45,7 +46,7 @@ impl MemoryBudget {
         ledger.tickets += 1;
         ledger.holders.insert(ticket, Holder::default());
         drop(ledger);
-        Reservation { budget: self.clone(), ticket, bytes: 0 }
+        Reservation { budget: self.clone(), ticket, bytes: 0, waited: Duration::ZERO }
     }
 
     /// The whole budget, in bytes.
@@ -215,6 +216,8 @@ pub(crate) struct Reservation {
     budget: MemoryBudget,
     ticket: u64,
     bytes: usize,
+    /// How long it has waited for bytes.
+    waited: Duration,
 }
 
 impl Reservation {
@@ -227,21 +230,27 @@ impl Reservation {
         self.budget.total()
     }
 
-    /// Reserves `more` bytes. Waits for them until `deadline`, or longer if no other reservation is
-    /// older. If the future is dropped, the reservation does not change.
+    /// Reserves `more` bytes. A reservation waits for `patience` in all its calls together, or longer if
+    /// no other reservation is older. If the future is dropped, the reservation does not change.
     ///
     /// # Errors
     /// When the bytes are not free in time, when an older reservation needs the bytes of this one, or
     /// when the whole budget is too small. The reservation does not change, and should be dropped.
-    pub(crate) async fn grow(&mut self, more: usize, deadline: Instant) -> Result<(), Overloaded> {
+    pub(crate) async fn grow(&mut self, more: usize, patience: Duration) -> Result<(), Overloaded> {
         let bytes = self.bytes.checked_add(more).ok_or(Overloaded)?;
         let units = bytes.div_ceil(UNIT);
         if units > self.budget.total {
             return Err(Overloaded);
         }
         let wanted = units - self.bytes.div_ceil(UNIT);
-        if wanted > 0 && !self.wait_for(wanted, deadline).await {
-            return Err(Overloaded);
+        if wanted > 0 {
+            let begun = Instant::now();
+            let deadline = begun + patience.saturating_sub(self.waited);
+            let granted = self.wait_for(wanted, deadline).await;
+            self.waited += begun.elapsed();
+            if !granted {
+                return Err(Overloaded);
+            }
         }
         self.bytes = bytes;
         Ok(())
@@ -271,10 +280,10 @@ impl Reservation {
     pub(crate) fn grow_blocking(
         &mut self,
         more: usize,
-        deadline: Instant,
+        patience: Duration,
         runtime: &Handle,
     ) -> Result<(), Overloaded> {
-        runtime.block_on(self.grow(more, deadline))
+        runtime.block_on(self.grow(more, patience))
     }
 
     /// Frees all but `bytes`.
@@ -306,16 +315,14 @@ impl Drop for WithdrawOnDrop<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_millis(50)
+    fn soon() -> Duration {
+        Duration::from_millis(50)
     }
 
-    fn later() -> Instant {
-        Instant::now() + Duration::from_secs(1000)
+    fn later() -> Duration {
+        Duration::from_secs(1000)
     }
 
     #[tokio::test]
@@ -347,6 +354,22 @@ mod tests {
         // A request that is larger than the budget does not wait.
         one.grow(usize::MAX, later()).await.unwrap_err();
         one.grow(2 * UNIT, later()).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn the_waits_of_a_reservation_add_up() {
+        let budget = MemoryBudget::new(4 * UNIT);
+        let (mut one, mut other) = (budget.reserve(), budget.reserve());
+        one.grow(4 * UNIT, later()).await.unwrap();
+        other.grow(UNIT, soon()).await.unwrap_err();
+        assert!(other.waited >= soon());
+        // All of its patience is used up, so it is refused at once.
+        other.waited = later();
+        let refused = timeout_at(Instant::now() + later() / 10, other.grow(UNIT, later())).await;
+        refused.expect("it waits").unwrap_err();
+        // What is free is granted all the same.
+        one.shrink_to(UNIT);
+        other.grow(UNIT, later()).await.unwrap();
     }
 
     #[tokio::test]
@@ -388,10 +411,10 @@ mod tests {
     }
 
     /// Grows like a body of `units`, one unit at a time.
-    async fn grow_to(budget: MemoryBudget, units: usize, deadline: Instant) -> bool {
+    async fn grow_to(budget: MemoryBudget, units: usize, patience: Duration) -> bool {
         let mut reservation = budget.reserve();
         for _ in 0..units {
-            if reservation.grow(UNIT, deadline).await.is_err() {
+            if reservation.grow(UNIT, patience).await.is_err() {
                 return false;
             }
             tokio::task::yield_now().await;

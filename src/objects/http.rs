@@ -11,7 +11,7 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 
-use super::MAX_OBJECT;
+use super::MOST_READ;
 use crate::net::{self, ClientError, TlsError};
 
 /// The time for a call. The journal has shorter ones of its own.
@@ -53,7 +53,7 @@ impl HttpService for Service {
             None => body.collect().await?.to_bytes(),
         };
         let request = hyper::Request::from_parts(head, Full::<Bytes>::new(body));
-        let response = self.0.send(request, MAX_OBJECT, TIMEOUT).await.map_err(failed)?;
+        let response = self.0.send(request, MOST_READ, TIMEOUT).await.map_err(failed)?;
         Ok(response.map(HttpResponseBody::from))
     }
 }

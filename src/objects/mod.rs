@@ -24,10 +24,13 @@ use object_store::{
 
 pub(crate) use self::blocking::Blocking;
 pub(crate) use self::url::BucketUrl;
+use crate::net::ClientError;
 
-/// The largest object that is read whole, in bytes. A file of the archive may be larger: it is read in
-/// parts.
+/// The largest file of the archive that is read whole, in bytes. A larger one is read in parts.
 pub(crate) const MAX_OBJECT: usize = 256 << 20;
+
+/// The largest object that can be read whole, in bytes.
+pub(crate) const MOST_READ: usize = 512 << 20;
 
 /// Why an object store did not do what it was asked. After a failed `create` the object may be there.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,9 @@ pub(crate) enum ObjectError {
     /// A call failed.
     #[error("cannot {doing} {key:?} in the object store: {why}")]
     Call { doing: &'static str, key: String, why: String },
+    /// An object is larger than what is read whole. It will not get smaller.
+    #[error("{key:?} in the object store is too large: expected at most {MOST_READ} bytes")]
+    TooLarge { key: String },
     /// The object store refused a call: the credentials are wrong, or do not allow it.
     #[error("the object store does not allow to {doing} {key:?}: {why}")]
     Denied { doing: &'static str, key: String, why: String },
@@ -158,16 +164,17 @@ impl Objects for Bucket {
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
         let read = match self.once.get(&self.path(key)).await {
-            Ok(found) if found.meta.size > MAX_OBJECT as u64 => {
-                let why =
-                    format!("it has {} bytes, expected at most {MAX_OBJECT}", found.meta.size);
-                return Err(ObjectError::Call { doing: "read", key: key.to_owned(), why });
+            Ok(found) if found.meta.size > MOST_READ as u64 => {
+                return Err(ObjectError::TooLarge { key: key.to_owned() });
             }
             Ok(found) => found.bytes().await.map(Some),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error),
         };
-        read.map_err(call("read", key))
+        read.map_err(|error| match is_too_large(&error) {
+            true => ObjectError::TooLarge { key: key.to_owned() },
+            false => call("read", key)(error),
+        })
     }
 
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {
@@ -176,6 +183,13 @@ impl Objects for Bucket {
             Err(error) => Err(call("delete", key)(error)),
         }
     }
+}
+
+/// Whether the HTTP client found that the answer is over its limit.
+fn is_too_large(error: &Error) -> bool {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source())
+        .any(|error| matches!(error.downcast_ref(), Some(ClientError::TooLarge { .. })))
 }
 
 fn call(doing: &'static str, key: &str) -> impl FnOnce(Error) -> ObjectError {
@@ -192,7 +206,28 @@ fn call(doing: &'static str, key: &str) -> impl FnOnce(Error) -> ObjectError {
 
 #[cfg(test)]
 mod tests {
+    use object_store::client::{HttpError, HttpErrorKind};
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_object_over_the_limit_is_told_from_a_failed_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().display()).parse().unwrap();
+        let bucket = Bucket::open(&url).unwrap();
+        let file = std::fs::File::create(folder.path().join("x")).unwrap();
+        file.set_len(MOST_READ as u64 + 1).unwrap();
+        let error = bucket.get("x").await.unwrap_err();
+        assert!(matches!(&error, ObjectError::TooLarge { key } if key == "x"), "{error}");
+
+        let answered = |error| {
+            let source = HttpError::new(HttpErrorKind::Unknown, error).into();
+            is_too_large(&Error::Generic { store: "S3", source })
+        };
+        let url = || "https://a.example".to_owned();
+        assert!(answered(ClientError::TooLarge { url: url(), max: 1 }));
+        assert!(!answered(ClientError::Lost { url: url(), why: "it broke off".to_owned() }));
+    }
 
     #[tokio::test]
     async fn a_folder_is_an_object_store() {

@@ -85,7 +85,7 @@ pub(super) async fn read(
         }
         let asked = Instant::now();
         reservation
-            .grow(data.len(), asked + limits.queue_timeout)
+            .grow(data.len(), limits.queue_timeout)
             .await
             .map_err(|_| BodyError::Overloaded)?;
         waited += asked.elapsed();

@@ -182,8 +182,7 @@ impl<S: Sink> Deliverer<S> {
         let decoded = decode(body, &codings, self.limits.max_decoded, |bytes| {
             let more = (sent + bytes).saturating_sub(reservation.bytes());
             let waiting = Instant::now();
-            let grown =
-                reservation.grow_blocking(more, tokio::time::Instant::now() + wait, runtime);
+            let grown = reservation.grow_blocking(more, wait, runtime);
             waited += waiting.elapsed();
             grown.map_err(|_| DecodeError::Overloaded)
         });

@@ -75,7 +75,7 @@ pub(crate) struct ReceiverLimits {
     pub(crate) lines: crate::ingest::Caps,
     /// For the whole body to arrive.
     pub(crate) body_timeout: Duration,
-    /// For memory for a body to become free.
+    /// For memory for a body to become free, in all waits of a delivery together.
     pub(crate) queue_timeout: Duration,
     /// The proxies whose `X-Forwarded-For` is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,

@@ -109,8 +109,9 @@ impl StoreSink {
         let more = (lines * LINE_OVERHEAD).saturating_sub(body.len());
         let more = more.min(reservation.max_bytes().saturating_sub(reservation.bytes()));
         let waiting = Instant::now();
-        let deadline = tokio::time::Instant::now() + limits.queue_timeout;
-        reservation.grow_blocking(more, deadline, runtime).map_err(|_| Problem::overloaded())?;
+        reservation
+            .grow_blocking(more, limits.queue_timeout, runtime)
+            .map_err(|_| Problem::overloaded())?;
         phases.add_wait(waiting.elapsed());
 
         let verifying = Instant::now();

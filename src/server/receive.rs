@@ -33,7 +33,7 @@ use crate::receiver::journal::{JournalSink, Queued};
 use crate::receiver::kept::KeptRequests;
 use crate::receiver::{DeliveryObserver, Receiver, ReceiverLimits};
 
-/// A delivery waits for memory for at most this part of `put_timeout`, before it waits for the journal:
+/// A delivery waits for memory for at most this part of `put_timeout` in all, before it waits for the journal:
 /// Konnect is patient for 15 seconds.
 const QUEUE_SHARE: u32 = 2;
 

@@ -100,6 +100,39 @@ fn values_of_another_kind() {
 }
 
 #[test]
+fn a_receiver_puts_no_object_that_cannot_be_read() {
+    let check = |toml: &str, expected: &str| {
+        let config = load(toml, &Flags::default()).unwrap();
+        let checked = config.check_receive().map_err(|error| error.to_string());
+        assert_eq!(checked.err().unwrap_or_default(), expected, "{toml}");
+    };
+    let with = |max_body, max_decoded, max_size| {
+        format!(
+            "[receiver]\nmax_in_flight = '2GiB'\nmax_body = '{max_body}MiB'\n\
+             max_decoded = '{max_decoded}MiB'\n[journal]\nmax_size = '{max_size}MiB'"
+        )
+    };
+    let because = "because an object with more cannot be read";
+    check("", "");
+    check(&with(64, 432, 8), "");
+    check(
+        &with(64, 433, 8),
+        &format!(
+            "receiver.max_decoded is 433MiB, expected at most 432MiB with journal.max_size = 8MiB, \
+             {because}"
+        ),
+    );
+    check(&with(184, 64, 256), "");
+    check(
+        &with(185, 64, 256),
+        &format!(
+            "receiver.max_body is 185MiB, expected at most 184MiB with journal.max_size = 256MiB, \
+             {because}"
+        ),
+    );
+}
+
+#[test]
 fn values_that_do_not_fit_together() {
     let in_flight = "expected at least max_body + max_decoded, which is 640MiB";
     check(
@@ -109,6 +142,10 @@ fn values_that_do_not_fit_together() {
     check(
         "\n[receiver]\nmax_decoded = '576MiB'",
         &format!("c.toml:2: receiver.max_in_flight is 512MiB, {in_flight}"),
+    );
+    check(
+        "[journal]\nmax_wait = '8s'",
+        "c.toml:2: journal.max_wait is 8s, expected less than put_timeout, which is 8s",
     );
     let alone = "alone is no use, give both, or neither for a self-signed certificate";
     check(

@@ -1,5 +1,5 @@
-//! What is in an object of deliveries, after the header of the protocol. docs/journal.md defines it,
-//! under "What is in an object".
+//! What is in an object of deliveries, after the header of the protocol. docs/journal-object.md
+//! defines it.
 //!
 //!     24      0: not encrypted; 1: AES-256-GCM
 //!     25..33  the length of the deliveries before compression

@@ -101,8 +101,7 @@ impl Sink for JournalSink {
         let more = OVERHEAD
             .min(delivery.reservation.max_bytes().saturating_sub(delivery.reservation.bytes()));
         let waiting = Instant::now();
-        let deadline = tokio::time::Instant::now() + limits.queue_timeout;
-        if delivery.reservation.grow_blocking(more, deadline, runtime).is_err() {
+        if delivery.reservation.grow_blocking(more, limits.queue_timeout, runtime).is_err() {
             return Problem::overloaded().into();
         }
         phases.add_wait(waiting.elapsed());

@@ -28,6 +28,9 @@ use crate::journal::{Epoch, Journal, JournalError, Platform, PutError, System};
 use crate::net::Shutdown;
 use crate::objects::Objects;
 
+/// The most deliveries in an object. Stores read a few more.
+const MOST_DELIVERIES: usize = 1 << 16;
+
 /// The pause after an epoch cannot be begun for another reason than a failed call, which the protocol
 /// repeats by itself.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -64,8 +67,8 @@ pub(crate) struct Writer<O, P = System> {
     /// The epoch, while nothing is being put.
     epoch: Option<Epoch<O, P>>,
     work: Option<Work<O, P>>,
-    /// A guess of the next number of an epoch.
-    hint: u64,
+    /// Every epoch below this is known to be there.
+    known: u64,
 }
 
 type Work<O, P> = Pin<Box<dyn Future<Output = Done<O, P>> + Send>>;
@@ -107,7 +110,7 @@ impl<O: Objects, P: Platform> Writer<O, P> {
             flying: VecDeque::new(),
             epoch: None,
             work: None,
-            hint: 0,
+            known: 0,
         }
     }
 
@@ -151,7 +154,7 @@ impl<O: Objects, P: Platform> Writer<O, P> {
             self.arrived(Some(queued));
         }
         match self.epoch.take() {
-            None => self.work = Some(Box::pin(begin(self.journal.clone(), self.hint))),
+            None => self.work = Some(Box::pin(begin(self.journal.clone(), self.known))),
             Some(epoch) if self.is_due() => self.put(epoch),
             Some(epoch) => self.epoch = Some(epoch),
         }
@@ -183,28 +186,33 @@ impl<O: Objects, P: Platform> Writer<O, P> {
             bytes += waiting.bytes();
             self.bytes = self.bytes.saturating_sub(waiting.bytes());
             self.flying.push_back(waiting);
-            if bytes >= self.settings.max_size {
+            if bytes >= self.settings.max_size || self.flying.len() >= MOST_DELIVERIES {
                 break;
             }
         }
         let deliveries: Vec<_> = self.flying.iter().map(Waiting::delivery).collect();
         let (cipher, count) = (self.cipher.clone(), deliveries.len());
-        self.hint = epoch.number().saturating_add(1);
         self.work = Some(Box::pin(async move {
-            // Compressing takes a while, and frees the bodies where they are not needed any more.
-            let packing = tokio::task::spawn_blocking(move || PackedDeliveries::new(&deliveries));
-            let packed = match packing.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                Ok(packed) => packed,
-                Err(error) => return Done::NotPacked(epoch, error),
+            let (place, begun) = ((epoch.number(), epoch.next()), Instant::now());
+            let object = match epoch.prepare() {
+                Ok(object) => object,
+                Err(error) => {
+                    let took = begun.elapsed();
+                    return Done::Put { result: Err(error), bytes: 0, deliveries: count, took };
+                }
             };
-            let place = (epoch.number(), epoch.next());
-            let (mut bytes, begun) = (0, Instant::now());
-            let encode = |key: &str, header: &_| {
-                let object = packed.object(place, key, header, cipher.as_deref());
-                bytes = object.len() as u64;
-                object
+            let (key, header) = (object.key().to_owned(), object.header());
+            // Compressing and hashing or encrypting take a while.
+            let packing = tokio::task::spawn_blocking(move || {
+                let packed = PackedDeliveries::new(&deliveries)?;
+                Ok(packed.object(place, &key, &header, cipher.as_deref()))
+            });
+            let body = match packing.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                Ok(body) => body,
+                Err(error) => return Done::NotPacked(object.back(), error),
             };
-            let result = epoch.put(encode).await;
+            let (bytes, begun) = (body.len() as u64, Instant::now());
+            let result = object.put(body).await;
             Done::Put { result, bytes, deliveries: count, took: begun.elapsed() }
         }));
     }
@@ -213,6 +221,7 @@ impl<O: Objects, P: Platform> Writer<O, P> {
         match done {
             Done::Began(Ok(epoch)) => {
                 tracing::info!(epoch = epoch.number(), "a new epoch of the journal began");
+                self.known = epoch.number();
                 self.works(epoch);
             }
             // It was logged, and the next attempt begins.
@@ -299,8 +308,8 @@ impl<O, P> Drop for Writer<O, P> {
     }
 }
 
-async fn begin<O: Objects, P: Platform>(journal: Journal<O, P>, hint: u64) -> Done<O, P> {
-    let began = journal.begin(hint).await;
+async fn begin<O: Objects, P: Platform>(journal: Journal<O, P>, known: u64) -> Done<O, P> {
+    let began = journal.begin(known).await;
     if let Err(error) = &began {
         tracing::error!(%error, "no epoch of the journal can be begun; trying again");
         sleep(PAUSE).await;

@@ -161,7 +161,7 @@ fn too_many_waiting_bytes_are_answered_429_and_a_shutdown_puts_what_waits() {
     let journal = folder();
     let url = journal.path().display();
     let config = format!(
-        "[journal]\nurl = \"file://{url}\"\nmax_wait = \"1h\"\nput_timeout = \"1h\"\n\
+        "[journal]\nurl = \"file://{url}\"\nmax_wait = \"1h\"\nput_timeout = \"2h\"\n\
          [receiver]\nmax_body = \"64KiB\"\nmax_decoded = \"64KiB\"\nmax_in_flight = \"128KiB\"\n\
          queue_timeout = \"10ms\"\n"
     );
