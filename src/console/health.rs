@@ -12,6 +12,7 @@ use super::api::Json;
 use super::problem::Problem;
 use crate::keys::KeyRing;
 use crate::metrics::exposition;
+use crate::source::journal::status::Trouble;
 use crate::store::Health;
 
 /// `GET /healthz`
@@ -29,7 +30,8 @@ pub(super) struct Readiness {
 }
 
 /// `GET /readyz`: 200 if the last write to the store succeeded, and every input with key sources
-/// has a key, and the source that reads the journal, if there is one, is not stopped. The process listens only once the store is open for writing.
+/// has a key, and neither the source that reads the journal, if there is one, nor an epoch of it is
+/// stopped. The process listens only once the store is open for writing.
 ///
 /// After a failed write the store tests by itself whether it can write again. So the check recovers
 /// even if a load balancer sends no deliveries meanwhile.
@@ -44,7 +46,7 @@ pub(super) async fn readyz(
 fn readiness(
     health: &Health,
     ring: &KeyRing,
-    journal: Option<Option<String>>,
+    journal: Option<Option<Trouble>>,
 ) -> Result<Readiness, Problem> {
     // No token is needed here, so the error of the store goes to the log only.
     if health.trouble().is_some() {
@@ -59,9 +61,8 @@ fn readiness(
         );
         return Err(Problem::not_ready(detail));
     }
-    if let Some(Some(_)) = &journal {
-        let detail = "the source that reads the journal is stopped; the log says why";
-        return Err(Problem::not_ready(detail));
+    if let Some(Some(trouble)) = &journal {
+        return Err(Problem::not_ready(trouble.in_public()));
     }
     let keys = if ring.has_sources() { "ok" } else { "not needed" };
     Ok(Readiness { store: "ok", keys, journal: journal.map(|_| "ok") })
@@ -86,6 +87,7 @@ mod tests {
     use crate::entry::Millis;
     use crate::keys::InputVerification;
     use crate::signature::{Key, KeySet};
+    use crate::source::journal::status::StoppedEpoch;
     use crate::store::Retirements;
 
     #[test]
@@ -105,9 +107,13 @@ mod tests {
         assert_eq!(readiness(&health, &none, None), Ok(ready));
         let reading = readiness(&health, &none, Some(None)).unwrap();
         assert_eq!(reading.journal, Some("ok"));
-        let stopped = readiness(&health, &none, Some(Some("collision".into()))).unwrap_err();
+        let stopped = Trouble::Stopped("collision".into());
+        let stopped = readiness(&health, &none, Some(Some(stopped))).unwrap_err();
         assert_eq!(stopped.status, 503);
         assert!(!stopped.detail.contains("collision"), "{}", stopped.detail);
+        let epoch = StoppedEpoch { epoch: 3, number: 1, why: "damaged".into() };
+        let epoch = readiness(&health, &none, Some(Some(Trouble::Epoch(epoch)))).unwrap_err();
+        assert!(epoch.detail.contains("epoch 3 of the journal is stopped"), "{}", epoch.detail);
 
         let judged =
             InputVerification { sources: vec!["x".to_owned()], ..InputVerification::default() };

@@ -1,11 +1,13 @@
 //! The 24 bytes at the beginning of every object that the protocol makes. docs/journal.md defines
 //! them. Parsing is total: any bytes are a header or an error.
 //!
-//!     0..4    "VDMJ"
-//!     4       the version of the format, 1
-//!     5       the kind
-//!     6..8    zero
-//!     8..24   the nonce
+//! ```text
+//! 0..4    "VDMJ"
+//! 4       the version of the format, 1
+//! 5       the kind
+//! 6..8    zero
+//! 8..24   the nonce
+//! ```
 
 use std::fmt;
 

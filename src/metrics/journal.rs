@@ -21,6 +21,7 @@ pub(super) struct JournalGauges {
     lag: Seconds,
     open_epochs: Gauge,
     stopped_epochs: Gauge,
+    waiting_epochs: Gauge,
     stopped: Gauge,
     failing: Gauge,
     cursor: Seconds,
@@ -36,6 +37,7 @@ impl JournalGauges {
             lag,
             open_epochs,
             stopped_epochs,
+            waiting_epochs,
             stopped,
             failing,
             cursor,
@@ -59,6 +61,11 @@ impl JournalGauges {
             "journal_stopped_epochs",
             "Epochs of the journal that are stopped at an object that cannot be read",
             stopped_epochs.clone(),
+        );
+        registry.register(
+            "journal_waiting_epochs",
+            "Epochs of the journal that wait for room in the quarantine",
+            waiting_epochs.clone(),
         );
         registry.register(
             "journal_stopped",
@@ -96,6 +103,7 @@ impl JournalGauges {
             deliveries,
             open_epochs,
             stopped_epochs,
+            waiting_epochs,
             stopped,
             failing,
         }
@@ -113,6 +121,7 @@ impl JournalGauges {
         self.lag.set(standing.lag(now) as f64 / 1000.0);
         self.open_epochs.set(gauge_value(standing.open_epochs));
         self.stopped_epochs.set(gauge_value(standing.stopped_epochs.len() as u64));
+        self.waiting_epochs.set(gauge_value(standing.waiting_epochs.len() as u64));
         self.stopped.set(i64::from(standing.stopped.is_some()));
         self.failing.set(i64::from(standing.failing.is_some()));
         self.cursor.set(standing.published_at.map_or(0.0, |at| at.get() as f64 / 1000.0));
@@ -133,6 +142,7 @@ mod tests {
             open_epochs: 2,
             unread_since: Some(Millis::saturating(1000)),
             objects: 3,
+            waiting_epochs: vec![(1, "full".into())],
             bytes: 40,
             stopped: Some("collision".into()),
             ..SourceStanding::default()
@@ -145,6 +155,7 @@ mod tests {
             "vidimus_journal_read_bytes_total 40",
             "vidimus_journal_lag_seconds 2.5",
             "vidimus_journal_open_epochs 2",
+            "vidimus_journal_waiting_epochs 1",
             "vidimus_journal_stopped 1",
             "vidimus_journal_read_failing 0",
             "vidimus_journal_cursor_timestamp_seconds 0.0",

@@ -1,6 +1,7 @@
 //! `vidimus journal`: look after the journal in object storage.
 
 mod check;
+mod patience;
 mod prune;
 mod retire;
 mod skip;

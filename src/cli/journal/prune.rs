@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
+use data_encoding::HEXLOWER;
 
+use super::patience::patiently;
 use super::{JournalArgs, Place, place_of, run};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{counted, tell};
-use crate::clock::now;
 use crate::journal::{Pruned, StoreId};
-use crate::objects::Bucket;
+use crate::objects::{Bucket, Objects};
+use crate::random;
 use crate::settings::units;
 
 /// Delete deliveries from the journal that every store has committed
@@ -38,10 +40,9 @@ pub(super) struct Prune {
 impl Prune {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let bucket = self.journal.bucket()?;
-        run(async {
+        run(patiently(bucket.clone(), async |journal| {
             let age = i64::try_from(self.older_than.as_millis()).unwrap_or(i64::MAX);
-            let old_enough = old_enough(&bucket, now().get().saturating_sub(age)).await?;
-            let journal = super::journal(&bucket);
+            let old_enough = old_enough(&bucket, time(&bucket).await?.saturating_sub(age)).await?;
             if self.dry_run {
                 let (floor, waits_for) = journal.plan(&old_enough).await?;
                 tell_waiting(&waits_for);
@@ -63,7 +64,7 @@ impl Prune {
                     Exit::Negative
                 }
             })
-        })
+        }))
     }
 }
 
@@ -75,6 +76,17 @@ fn tell_waiting(waits_for: &BTreeMap<StoreId, (u64, u64)>) {
              gone for good: vidimus journal retire {store}"
         ));
     }
+}
+
+/// The time by the clock of the object store, in milliseconds. An object that is created for this tells
+/// it. The clock of this machine may be wrong.
+async fn time(bucket: &Bucket) -> Result<i64, Failure> {
+    let key = format!("clock/{}", HEXLOWER.encode(&random::secret_bytes::<8>()?));
+    bucket.create(&key, "What is the time?\n".into()).await?;
+    let found = bucket.head(&key).await;
+    bucket.delete(&key).await?;
+    let gone = || Failure::failed(format!("{key:?} is not there, but was created"));
+    Ok(super::millis(&found?.ok_or_else(gone)?).get())
 }
 
 /// The number of each epoch below which every object was written before a time, in milliseconds.
@@ -103,6 +115,23 @@ fn limits(objects: impl Iterator<Item = (u64, u64, i64)>, before: i64) -> BTreeM
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_object_store_tells_the_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", folder.path().display()).parse().unwrap();
+        let bucket = Bucket::open(&url).unwrap();
+        bucket.create("before", "x".into()).await.unwrap();
+        let found = time(&bucket).await.unwrap();
+        bucket.create("after", "x".into()).await.unwrap();
+        let mut written = Vec::new();
+        for key in ["before", "after"] {
+            let meta = bucket.head(key).await.unwrap().unwrap();
+            written.push(super::super::millis(&meta).get());
+        }
+        assert!((written[0]..=written[1]).contains(&found), "{found} {written:?}");
+        assert!(bucket.list("clock").await.unwrap().is_empty());
+    }
 
     #[test]
     fn an_object_is_old_enough_if_all_below_it_are() {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::patience::patiently;
 use super::{JournalArgs, run};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::tell;
@@ -25,8 +26,7 @@ impl Retire {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let bucket = self.journal.bucket()?;
         let store = &self.store;
-        run(async {
-            let journal = super::journal(&bucket);
+        run(patiently(bucket, async |journal| {
             if !journal.stores().await?.contains(store) {
                 return Err(Failure::usage(format!(
                     "no store {store} reads this journal; `vidimus journal status` lists the stores"
@@ -35,6 +35,6 @@ impl Retire {
             journal.retire(store).await?;
             tell(format_args!("the store {store} is retired"));
             Ok(Exit::Done)
-        })
+        }))
     }
 }

@@ -1,6 +1,6 @@
 //! `vidimus journal status`: the epochs of the journal, and how far each store is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use indicatif::HumanBytes;
@@ -152,10 +152,12 @@ fn store_grid(stores: &[Store], screen: Screen) -> Grid<4> {
 async fn status(bucket: &Bucket) -> Result<Journal, Failure> {
     let journal = super::journal(bucket);
     let floor = journal.newest_floor().await?.map(|(_, floor)| floor).unwrap_or_default();
-    let epochs = journal.epochs(floor.finished_below).await?;
+    let there = bucket.list("epochs").await?;
+    let there = there.iter().filter_map(|meta| epoch_of(meta.location.as_ref())).collect();
+    let epochs = without_gaps(&there);
     let mut objects = objects(bucket).await?;
     let (mut ends, mut shown) = (BTreeMap::new(), Vec::new());
-    for epoch in floor.finished_below..epochs {
+    for &epoch in there.range(floor.finished_below..) {
         let there = objects.remove(&epoch).unwrap_or_default();
         let end = journal.end(epoch, there.next).await?;
         let state = if end.sealed { "sealed" } else { "open" };
@@ -226,6 +228,17 @@ struct There {
     next: u64,
 }
 
+/// Reads a key such as `epochs/3`. Other keys begin no epoch.
+fn epoch_of(key: &str) -> Option<u64> {
+    let epoch = key.strip_prefix("epochs/")?.parse().ok()?;
+    (format!("epochs/{epoch}") == key).then_some(epoch)
+}
+
+/// How many epochs there are from 0 on. One above a gap was forged.
+fn without_gaps(epochs: &BTreeSet<u64>) -> u64 {
+    (0..).zip(epochs).take_while(|(number, epoch)| number == *epoch).count() as u64
+}
+
 /// The objects that are there, by epoch.
 async fn objects(bucket: &Bucket) -> Result<BTreeMap<u64, There>, Failure> {
     let mut epochs: BTreeMap<u64, There> = BTreeMap::new();
@@ -243,6 +256,17 @@ async fn objects(bucket: &Bucket) -> Result<BTreeMap<u64, There>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_forged_epoch_is_one_epoch() {
+        let there: BTreeSet<u64> =
+            ["epochs/0", "epochs/1", "epochs/01", "epochs/x", "epochs/99999999999"]
+                .iter()
+                .filter_map(|key| epoch_of(key))
+                .collect();
+        assert_eq!((there.len(), without_gaps(&there)), (3, 2));
+        assert_eq!(without_gaps(&BTreeSet::new()), 0);
+    }
 
     #[test]
     fn what_a_store_has_not_read_is_counted() {

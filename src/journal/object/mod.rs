@@ -1,11 +1,13 @@
 //! What is in an object of deliveries, after the header of the protocol. docs/journal-object.md
 //! defines it.
 //!
-//!     24      0: not encrypted; 1: AES-256-GCM
-//!     25..33  the length of the deliveries before compression
-//!     33..65  not encrypted: the SHA-256 of the object without these bytes, and of its key
-//!     33..41  encrypted: the id of the key that encrypts
-//!     ...     the deliveries: a frame of zstd, encrypted or not
+//! ```text
+//! 24      0: not encrypted; 1: AES-256-GCM
+//! 25..33  the length of the deliveries before compression
+//! 33..65  not encrypted: the SHA-256 of the object without these bytes, and of its key
+//! 33..41  encrypted: the id of the key that encrypts
+//! ...     the deliveries: a frame of zstd, encrypted or not
+//! ```
 //!
 //! Others may be able to write to the object store. So parsing is total: any bytes are deliveries or an
 //! error. The caller sets how much memory the deliveries may take.

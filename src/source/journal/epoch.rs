@@ -2,7 +2,7 @@
 //!
 //! An object is stored as a whole before the next one is begun. While there are many, some are fetched
 //! ahead. What is fetched ahead in all epochs has a limit. An object that cannot be read stops this
-//! epoch alone.
+//! epoch alone, which gives its place to others and looks at the object again from time to time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,25 +10,43 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 
 use super::ingest::{IngestError, Ingester};
 use super::status::SourceStatus;
 use crate::clock::now;
 use crate::journal::{Journal, JournalError, Read, SealOutcome};
-use crate::objects::Objects;
+use crate::objects::{MAX_OBJECT, Objects};
 use crate::store::{EpochCursor, EpochEnd, Positions, Store, StoreError};
 
 /// The most objects that are fetched ahead in one epoch.
 const MOST_AHEAD: usize = 8;
 
-/// The most objects of all epochs in memory, as they are in the object store.
-const MOST_FETCHED: usize = 16;
+/// The most that fetched objects of all epochs take in memory, as they are in the object store, in MiB.
+const MOST_FETCHED: usize = 1024;
+
+/// What an object may take until its size is known, in MiB.
+const MOST_OF_AN_OBJECT: u32 = MAX_OBJECT.div_ceil(MIB) as u32;
+
+const MIB: usize = 1 << 20;
 
 /// The most objects of all epochs in memory, decompressed.
 const MOST_STORED_AT_ONCE: usize = 2;
 
+/// The most epochs that are read at once. Others wait until one ends or stops.
+const MOST_EPOCHS: usize = 1000;
+
+/// The most stopped epochs that give their place to others. So the readers have a limit too.
+const MOST_STOPPED: usize = 10_000;
+
+/// How often a stopped epoch looks whether its object is good again.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Why an object that was there before cannot be read.
+pub(super) const GONE: &str = "it was there before, and is gone from the object store";
 
 /// What the readers of all epochs share.
 pub(super) struct Shared<O> {
@@ -45,10 +63,14 @@ pub(super) struct Shared<O> {
     pub(super) permits: Permits,
 }
 
-/// Limits what all readers have in memory.
+/// Limits how many readers there are, and what they have in memory.
 pub(super) struct Permits {
+    /// One for each MiB.
     fetched: Arc<Semaphore>,
     stored: Arc<Semaphore>,
+    /// The places of epochs that are read, and of those that are stopped.
+    places: Arc<Semaphore>,
+    stopped: Arc<Semaphore>,
 }
 
 impl Default for Permits {
@@ -56,6 +78,8 @@ impl Default for Permits {
         Permits {
             fetched: Arc::new(Semaphore::new(MOST_FETCHED)),
             stored: Arc::new(Semaphore::new(MOST_STORED_AT_ONCE)),
+            places: Arc::new(Semaphore::new(MOST_EPOCHS)),
+            stopped: Arc::new(Semaphore::new(MOST_STOPPED)),
         }
     }
 }
@@ -71,6 +95,13 @@ enum StepError {
     Store(#[from] StoreError),
     #[error("a task failed: {0}")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl StepError {
+    /// Whether a person has to make room before the epoch goes on.
+    fn is_full_quarantine(&self) -> bool {
+        matches!(self, StepError::Ingest(IngestError::Store(StoreError::QuarantineFull { .. })))
+    }
 }
 
 /// What a step found.
@@ -107,14 +138,17 @@ pub(super) struct EpochReader<O> {
     ahead: usize,
     /// Since when there was nothing new.
     silent_since: Instant,
+    /// The place among the epochs that are read. A stopped epoch gives it back.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl<O: Objects> EpochReader<O> {
-    /// A reader that goes on where the store is.
+    /// A reader that goes on where the store is, with its place.
     pub(super) fn new(
         shared: Arc<Shared<O>>,
         epoch: u64,
         from: Option<EpochCursor>,
+        place: OwnedSemaphorePermit,
     ) -> EpochReader<O> {
         let (next, done, is_known) = match from {
             None => (0, Positions::default(), false),
@@ -124,7 +158,8 @@ impl<O: Objects> EpochReader<O> {
             Some(from) => (from.number, from.positions, true),
         };
         let silent_since = Instant::now();
-        EpochReader { shared, epoch, next, done, is_known, ahead: 1, silent_since }
+        let place = Some(place);
+        EpochReader { shared, epoch, next, done, is_known, ahead: 1, silent_since, place }
     }
 
     /// Reads until the end of the epoch. It can be dropped at any time.
@@ -149,6 +184,9 @@ impl<O: Objects> EpochReader<O> {
                 Err(StepError::Journal(error)) if !error.is_temporary() => return Err(error),
                 Err(error) => {
                     shared.status.fails(Some(self.epoch), error.to_string());
+                    if error.is_full_quarantine() {
+                        shared.status.wait_for_room(self.epoch, error.to_string());
+                    }
                     // Nothing is known of the time in which nothing could be read.
                     (self.silent_since, self.ahead) = (Instant::now(), 1);
                     failures += 1;
@@ -162,30 +200,37 @@ impl<O: Objects> EpochReader<O> {
     /// Reads the objects that are there, a few at most.
     async fn step(&mut self) -> Result<Step, StepError> {
         let (shared, epoch) = (Arc::clone(&self.shared), self.epoch);
-        let mut permits = shared.permits.fetch(self.ahead).await;
-        let numbers = (self.next..).take(permits.len());
-        let fetched = join_all(numbers.map(|number| shared.journal.read(epoch, number))).await;
+        if shared.status.is_skipped(epoch, self.next) {
+            self.advance();
+            return Ok(Step::Progress);
+        }
+        let permits = shared.permits.fetch(self.ahead).await;
+        let journal = &shared.journal;
+        let reads = (self.next..).zip(permits).map(|(number, permit)| async move {
+            let read = journal.read(epoch, number).await;
+            let permit = keep(permit, read.as_ref().map_or(0, size));
+            (read, permit)
+        });
+        let mut fetched = join_all(reads).await.into_iter();
         let mut found = Found::Objects;
-        for read in fetched {
+        for (read, permit) in fetched.by_ref() {
             found = match read? {
                 Read::Deliveries(object) => match self.store(object).await? {
                     None => Found::Objects,
                     Some(why) => Found::Unreadable(why),
                 },
-                Read::Absent if self.is_known => Found::Unreadable(
-                    "it was read before, and is gone from the object store".into(),
-                ),
+                Read::Absent if self.is_known => Found::Unreadable(GONE.into()),
                 Read::Absent => Found::Nothing,
                 Read::Sealed => Found::Seal,
                 Read::Unknown { why, .. } => Found::Unreadable(why),
             };
+            drop(permit);
             if !matches!(found, Found::Objects) {
                 break;
             }
-            permits.pop();
         }
         // A reader that waits holds nothing that others need.
-        drop(permits);
+        drop(fetched);
         match found {
             Found::Objects => self.ahead = (self.ahead * 2).min(MOST_AHEAD),
             Found::Nothing => return self.idle().await,
@@ -224,12 +269,23 @@ impl<O: Objects> EpochReader<O> {
         }
     }
 
-    /// Stops until an operator skips the next object.
+    /// Stops at the next object until an operator skips it, or it is time to look at it again.
     async fn stop(&mut self, why: String) {
-        let status = &self.shared.status;
+        let Shared { status, permits, .. } = &*self.shared;
         status.stop_epoch(self.epoch, self.next, why);
-        status.wait_for_skip(self.epoch, self.next).await;
-        self.advance();
+        // If it is gone the next time, that does not mean that nothing was there yet.
+        (self.is_known, self.ahead) = (true, 1);
+        let stopped = Arc::clone(&permits.stopped).try_acquire_owned().ok();
+        if stopped.is_some() {
+            self.place = None;
+        }
+        // What comes first does not matter: the next step looks whether the object was skipped.
+        let skipped = status.wait_for_skip(self.epoch, self.next);
+        let _ = timeout(jittered(LOOK_AGAIN), skipped).await;
+        if self.place.is_none() {
+            self.place = Arc::clone(&permits.places).acquire_owned().await.ok();
+        }
+        drop(stopped);
     }
 
     fn advance(&mut self) {
@@ -264,14 +320,34 @@ impl<O: Objects> EpochReader<O> {
 }
 
 impl Permits {
-    /// At least one permit, and at most `wanted`. A reader that has one needs no other to go on, so
-    /// readers never wait for one another in a circle.
+    /// A place for one more epoch; `None` if there is none.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// The permits to fetch at least one object, and at most `wanted`. Each is for the largest object. A
+    /// reader that has one needs no other to go on, so readers never wait for one another in a circle.
     async fn fetch(&self, wanted: usize) -> Vec<OwnedSemaphorePermit> {
+        let (fetched, each) = (&self.fetched, MOST_OF_AN_OBJECT);
         // The semaphore is never closed.
-        let first = Arc::clone(&self.fetched).acquire_owned().await.ok();
-        let more = (1..wanted).map_while(|_| Arc::clone(&self.fetched).try_acquire_owned().ok());
+        let first = Arc::clone(fetched).acquire_many_owned(each).await.ok();
+        let more = (1..wanted).map_while(|_| Arc::clone(fetched).try_acquire_many_owned(each).ok());
         first.into_iter().chain(more).collect()
     }
+}
+
+/// What an object takes in memory, in bytes.
+fn size(read: &Read) -> usize {
+    match read {
+        Read::Deliveries(object) | Read::Unknown { object, .. } => object.len(),
+        Read::Sealed | Read::Absent => 0,
+    }
+}
+
+/// Keeps of a permit what an object of this size takes, and gives the rest back.
+fn keep(mut permit: OwnedSemaphorePermit, bytes: usize) -> OwnedSemaphorePermit {
+    drop(permit.split(permit.num_permits().saturating_sub(bytes.div_ceil(MIB))));
+    permit
 }
 
 /// The pause after so many failures.
@@ -291,12 +367,19 @@ mod tests {
     #[tokio::test]
     async fn permits_are_shared_and_one_is_enough() {
         let permits = Permits::default();
-        let mut taken = Vec::new();
-        for expected in [MOST_AHEAD, 4, 3] {
-            taken.push(permits.fetch(expected).await);
-            assert_eq!(taken.last().map(Vec::len), Some(expected));
-        }
-        assert_eq!(permits.fetch(MOST_AHEAD).await.len(), MOST_FETCHED - MOST_AHEAD - 7);
+        let mut taken = permits.fetch(1).await;
+        taken.extend(permits.fetch(MOST_AHEAD).await);
+        // Objects of unknown sizes never take more than the limit.
+        assert_eq!(taken.len(), MOST_FETCHED * MIB / MAX_OBJECT);
+        assert_eq!(permits.fetched.available_permits(), 0);
+        let mut sizes = [0, 1, MIB + 1, MAX_OBJECT].into_iter();
+        let kept: Vec<_> =
+            taken.into_iter().map(|one| keep(one, sizes.next().unwrap_or(0))).collect();
+        let kept_sizes: Vec<_> = kept.iter().map(OwnedSemaphorePermit::num_permits).collect();
+        assert_eq!(kept_sizes, [0, 1, 2, MAX_OBJECT / MIB]);
+        assert_eq!(permits.fetch(MOST_AHEAD).await.len(), 2);
+        drop(kept);
+        assert_eq!(permits.fetched.available_permits(), MOST_FETCHED);
     }
 
     #[test]

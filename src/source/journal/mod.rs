@@ -6,22 +6,26 @@
 //! was pruned), it stops for good and says so.
 //!
 //! - `epoch`: reads one epoch. `ingest`: stores the deliveries of an object.
+//! - `calls`: watches the calls of the object store.
 //! - `status`: how far it is, for others. `skip`: gives up an object that cannot be read.
 
+pub(crate) mod calls;
 mod epoch;
 pub(crate) mod ingest;
 pub(crate) mod skip;
 pub(crate) mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use self::calls::Watched;
 use self::epoch::{EpochReader, Permits, Shared, backoff, jittered};
 use self::ingest::Ingester;
 use self::skip::Skipper;
@@ -38,8 +42,8 @@ const PUBLISH_INTERVAL: Duration = Duration::from_secs(60);
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(20);
 const LAST_PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The most epochs that are read at once. Others wait until one ends.
-const MOST_EPOCHS: usize = 1000;
+/// How many new epochs are looked for at once, when there was one.
+const MOST_LOOKS: u64 = 16;
 
 /// The settings of the source.
 #[derive(Clone, Debug)]
@@ -51,6 +55,9 @@ pub(crate) struct Settings {
     /// How long an epoch may have no new object before it is sealed.
     pub(crate) seal_after: Duration,
 }
+
+/// The object store of the source.
+type Calls = Watched<Bucket, SourceStatus>;
 
 /// Why the source stops for good.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +74,7 @@ enum SourceError {
 
 /// The source, ready to run.
 pub(crate) struct JournalSource {
-    shared: Arc<Shared<Bucket>>,
+    shared: Arc<Shared<Calls>>,
     directory: Directory,
 }
 
@@ -89,11 +96,13 @@ impl JournalSource {
         ingester: Ingester,
         writing: mpsc::Sender<()>,
     ) -> JournalSource {
+        let status = Arc::new(SourceStatus::new(&settings.name));
+        let objects = Watched { objects: bucket, limit: calls::LIMIT, watch: Arc::clone(&status) };
         let shared = Shared {
-            journal: Journal::new(Arc::new(bucket)),
+            journal: Journal::new(Arc::new(objects)),
             store,
             ingester: Arc::new(ingester),
-            status: Arc::new(SourceStatus::new(&settings.name)),
+            status,
             poll_interval: settings.poll_interval,
             seal_after: settings.seal_after,
             writing,
@@ -140,38 +149,46 @@ impl JournalSource {
             joined = self.join(&id, &start) => joined?,
             _ = shutdown.begun() => return Ok(()),
         };
-        let (mut member, mut count) = joined;
+        let mut member = joined;
         status.published(&start.cursor);
         let mut published = Instant::now();
-        let mut waiting: VecDeque<u64> = (start.cursor.finished_below()..count)
-            .filter(|epoch| !start.cursor.is_finished(*epoch))
-            .collect();
-        tracing::info!(store = %id, epochs = waiting.len(), "reading the journal");
+        // The epochs from `next` to `count` are there, and are not read yet. They are never listed: a
+        // forged number must not cost memory.
+        let mut next = start.cursor.finished_below();
+        let mut count = start.unknown_from.max(next);
+        let mut looks = 1;
+        tracing::info!(store = %id, "reading the journal");
         // Dropping the set ends the readers. What they are storing is stored.
         let mut readers = JoinSet::new();
         let mut failures = 0;
         loop {
-            while readers.len() < MOST_EPOCHS
-                && let Some(epoch) = waiting.pop_front()
+            while next < count
+                && let Some(place) = shared.permits.place()
             {
-                let from = start.epochs.remove(&epoch);
-                readers.spawn(EpochReader::new(Arc::clone(shared), epoch, from).run());
+                if !start.cursor.is_finished(next) {
+                    let from = start.epochs.remove(&next);
+                    readers.spawn(EpochReader::new(Arc::clone(shared), next, from, place).run());
+                }
+                next += 1;
             }
             let found = tokio::select! {
                 _ = shutdown.begun() => break,
-                found = shared.journal.exists_epoch(count) => found,
+                found = self.new_epochs(count, looks), if next == count => Some(found),
+                // There is no place for more.
+                () = std::future::ready(()), if next < count => None,
             };
-            let pause = match found {
-                Ok(true) => {
-                    waiting.push_back(count);
-                    count = count.saturating_add(1);
-                    continue;
-                }
-                Ok(false) => {
+            let pause = match found.transpose() {
+                Ok(Some(0)) => {
                     status.works(None);
-                    failures = 0;
+                    (looks, failures) = (1, 0);
                     shared.poll_interval
                 }
+                Ok(Some(new)) => {
+                    count = count.saturating_add(new);
+                    looks = MOST_LOOKS;
+                    continue;
+                }
+                Ok(None) => shared.poll_interval,
                 Err(error) if error.is_temporary() => {
                     status.fails(None, error.to_string());
                     failures += 1;
@@ -197,22 +214,30 @@ impl JournalSource {
         Ok(())
     }
 
-    /// Joins the journal, and counts its epochs. It tries until that succeeds.
-    async fn join(
-        &self,
-        id: &StoreId,
-        start: &Start,
-    ) -> Result<(Membership<Bucket>, u64), JournalError> {
+    /// How many epochs there are from a number on, up to a limit. It asks for each of them: a number
+    /// that was forged far above the others is not found.
+    async fn new_epochs(&self, from: u64, limit: u64) -> Result<u64, JournalError> {
+        let looks =
+            (from..from.saturating_add(limit)).map(|one| self.shared.journal.exists_epoch(one));
+        let mut found = 0;
+        for exists in join_all(looks).await {
+            if !exists? {
+                break;
+            }
+            found += 1;
+        }
+        Ok(found)
+    }
+
+    /// Joins the journal. It tries until that succeeds.
+    async fn join(&self, id: &StoreId, start: &Start) -> Result<Membership<Calls>, JournalError> {
         let (journal, status) = (&self.shared.journal, &self.shared.status);
         let mut failures = 0;
         loop {
-            let joined = async {
-                let member = journal.join(id, &start.cursor, 0).await?;
-                Ok((member, journal.epochs(start.unknown_from).await?))
-            };
-            match joined.await {
+            match journal.join(id, &start.cursor, 0).await {
                 Ok(joined) => {
                     status.works(None);
+                    status.joined();
                     return Ok(joined);
                 }
                 Err(error @ JournalError::Objects(_)) => {
@@ -229,7 +254,7 @@ impl JournalSource {
     /// Publishes the cursor if it has changed. A failure that may pass is left to the next time.
     async fn publish(
         &self,
-        member: &mut Membership<Bucket>,
+        member: &mut Membership<Calls>,
         limit: Duration,
     ) -> Result<(), JournalError> {
         let status = &self.shared.status;

@@ -13,6 +13,8 @@ use data_encoding::HEXLOWER;
 use ring::digest;
 use tokio::runtime::Handle;
 
+use super::Calls;
+use super::epoch::GONE;
 use super::ingest::{Ingester, read};
 use super::status::SourceStatus;
 use crate::clock::now;
@@ -20,7 +22,7 @@ use crate::control::TaskReport;
 use crate::journal::cipher::Cipher;
 use crate::journal::object::ObjectLimits;
 use crate::journal::{Journal, JournalError, Read};
-use crate::objects::Bucket;
+use crate::objects::Objects;
 use crate::private_file;
 use crate::store::{Directory, EpochCursor, Skip, Store, StoreError};
 
@@ -53,7 +55,7 @@ pub(crate) enum SkipError {
 
 /// Skips objects for the running source.
 pub(crate) struct Skipper {
-    pub(super) journal: Journal<Bucket>,
+    pub(super) journal: Journal<Calls>,
     pub(super) status: Arc<SourceStatus>,
     pub(super) ingester: Arc<Ingester>,
     pub(super) store: Arc<Store>,
@@ -72,6 +74,8 @@ impl Skipper {
         let object = match self.runtime.block_on(self.journal.read(epoch, number))? {
             Read::Deliveries(object) => {
                 if self.ingester.read((epoch, number), &object).is_ok() {
+                    // It was restored: the epoch goes on with it.
+                    self.status.look_again(epoch);
                     return Err(SkipError::Readable { epoch, number });
                 }
                 Some(object)
@@ -90,8 +94,8 @@ impl Skipper {
 ///
 /// # Errors
 /// [`SkipError`].
-pub(crate) async fn skip_without_source(
-    journal: &Journal<Bucket>,
+pub(crate) async fn skip_without_source<O: Objects>(
+    journal: &Journal<O>,
     (store, directory): (&Store, &Directory),
     (cipher, limits): (Option<&Cipher>, ObjectLimits),
     (epoch, number): (u64, u64),
@@ -101,6 +105,7 @@ pub(crate) async fn skip_without_source(
         return Err(SkipError::Ended { epoch, number: end.number });
     }
     let cursor = state.cursors.into_iter().find(|cursor| cursor.epoch == epoch);
+    let had_some = cursor.as_ref().is_some_and(|one| one.number == number && !one.skipped);
     let read_below = read_below(journal, cursor, (cipher, limits), epoch).await?;
     if number != read_below {
         return Err(SkipError::TooFar { epoch, read: read_below });
@@ -108,18 +113,19 @@ pub(crate) async fn skip_without_source(
     let (object, why) = match journal.read(epoch, number).await? {
         Read::Deliveries(object) => match read(cipher, limits, (epoch, number), &object) {
             Ok(_) => return Err(SkipError::Readable { epoch, number }),
-            Err(error) => (object, error.to_string()),
+            Err(error) => (Some(object), error.to_string()),
         },
-        Read::Unknown { object, why } => (object, why),
+        Read::Unknown { object, why } => (Some(object), why),
+        Read::Absent if had_some => (None, GONE.to_owned()),
         Read::Absent => return Err(SkipError::NotStopped { epoch, number }),
         Read::Sealed => return Err(SkipError::Ended { epoch, number }),
     };
-    record(store, directory, (epoch, number), Some(&object), why)
+    record(store, directory, (epoch, number), object.as_ref(), why)
 }
 
 /// The number below which the store has everything of an epoch.
-async fn read_below(
-    journal: &Journal<Bucket>,
+async fn read_below<O: Objects>(
+    journal: &Journal<O>,
     cursor: Option<EpochCursor>,
     (cipher, limits): (Option<&Cipher>, ObjectLimits),
     epoch: u64,
@@ -170,4 +176,43 @@ fn record(
     tracing::warn!(epoch, number, reason = skip.reason, "an object of the journal was skipped");
     lines.push(format!("skipped object {number} of epoch {epoch}: {}", skip.reason));
     Ok(TaskReport { lines, ..TaskReport::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ingest::object_limits;
+    use super::*;
+    use crate::entry::Millis;
+    use crate::journal::testing::Memory;
+    use crate::store::{Options, Origin, Quarantined};
+
+    #[tokio::test]
+    async fn an_object_that_is_gone_is_skipped_if_the_store_has_some_of_it() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&temporary.path().join("data")).unwrap();
+        let store = Store::open(&directory, Options::default()).unwrap();
+        let body = Quarantined {
+            id: 0,
+            received_at: Millis::saturating(5),
+            input: "default".into(),
+            peer: "p".into(),
+            status: 400,
+            reason: "broken".into(),
+            content_encoding: None,
+            bytes: 0,
+            origin: Some(Origin { epoch: 3, number: 7, position: 0 }),
+        };
+        store.quarantine(&body, b"").unwrap();
+        let journal = Journal::new(Arc::new(Memory::default()));
+        let skip = async |number| {
+            let limits = object_limits(1000, 1000);
+            let place = (&store, &directory);
+            skip_without_source(&journal, place, (None, limits), (3, number)).await
+        };
+        assert!(matches!(skip(8).await, Err(SkipError::TooFar { read: 7, .. })));
+        let report = skip(7).await.unwrap();
+        assert_eq!(report.lines, [format!("skipped object 7 of epoch 3: {GONE}")]);
+        // Nothing was there yet.
+        assert!(matches!(skip(8).await, Err(SkipError::NotStopped { number: 8, .. })));
+    }
 }

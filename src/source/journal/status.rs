@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::journal::Cursor;
+use crate::objects::ObjectError;
 
 /// The state of the source, which all of its tasks share.
 #[derive(Debug)]
@@ -34,6 +35,12 @@ struct State {
     epochs: BTreeMap<u64, OpenEpoch>,
     /// What fails at the moment, by epoch. `None`: what is not of one epoch.
     failing: BTreeMap<Option<u64>, String>,
+    /// The objects that cannot be created at the moment, and why.
+    creates: BTreeMap<String, String>,
+    /// Whether the store takes part in the journal.
+    is_joined: bool,
+    /// Why the store may not take part.
+    denied: Option<String>,
     /// Why the source has stopped for good.
     stopped: Option<String>,
 }
@@ -43,6 +50,12 @@ struct OpenEpoch {
     /// Since when an object is known that is not stored.
     unread_since: Option<Millis>,
     stopped: Option<(u64, String)>,
+    /// Objects below this number were skipped, or stored before one was.
+    skipped_below: u64,
+    /// Whether a stopped epoch must look at its object now.
+    looks_again: bool,
+    /// Why a body finds no room in the quarantine.
+    no_room: Option<String>,
 }
 
 /// An epoch that is stopped at an object.
@@ -54,6 +67,38 @@ pub(crate) struct StoppedEpoch {
     pub(crate) why: String,
 }
 
+/// Why entries of the journal do not arrive until a person acts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error("the source has stopped: {0}")]
+    Stopped(String),
+    #[error("the store cannot take part in the journal: {0}")]
+    Denied(String),
+    #[error("epoch {} is stopped at object {}: {}", .0.epoch, .0.number, .0.why)]
+    Epoch(StoppedEpoch),
+    #[error("epoch {epoch} waits for room: {why}")]
+    NoRoom { epoch: u64, why: String },
+}
+
+impl Trouble {
+    /// What everybody may know: without the reason, which may have names of the object store.
+    pub(crate) fn in_public(&self) -> String {
+        let what = match self {
+            Trouble::Stopped(_) => "the source that reads the journal has stopped".to_owned(),
+            Trouble::Denied(_) => {
+                "the object store does not let this store take part in the journal".to_owned()
+            }
+            Trouble::Epoch(StoppedEpoch { epoch, number, .. }) => {
+                format!("epoch {epoch} of the journal is stopped at object {number}")
+            }
+            Trouble::NoRoom { epoch, .. } => {
+                format!("epoch {epoch} of the journal waits for room in the quarantine")
+            }
+        };
+        format!("{what}; the log says why")
+    }
+}
+
 /// How the source stands at a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SourceStanding {
@@ -61,6 +106,8 @@ pub(crate) struct SourceStanding {
     pub(crate) name: String,
     pub(crate) open_epochs: u64,
     pub(crate) stopped_epochs: Vec<StoppedEpoch>,
+    /// Epochs that wait for room in the quarantine, and why.
+    pub(crate) waiting_epochs: Vec<(u64, String)>,
     /// Since when the oldest object is known that is not stored. `None`: everything is stored.
     pub(crate) unread_since: Option<Millis>,
     /// Objects, their bytes and their deliveries that were read since the start.
@@ -101,29 +148,39 @@ impl SourceStatus {
             let (number, why) = open.stopped.clone()?;
             Some(StoppedEpoch { epoch: *epoch, number, why })
         });
+        let waiting =
+            state.epochs.iter().filter_map(|(epoch, open)| Some((*epoch, open.no_room.clone()?)));
         SourceStanding {
             name: self.name.clone(),
             open_epochs: state.epochs.len() as u64,
             stopped_epochs: stopped.collect(),
+            waiting_epochs: waiting.collect(),
             unread_since: state.epochs.values().filter_map(|open| open.unread_since).min(),
             objects: self.objects.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             deliveries: self.deliveries.load(Ordering::Relaxed),
             published_at: state.published_at,
-            failing: state.failing.values().next().cloned(),
+            failing: state.failing.values().chain(state.creates.values()).next().cloned(),
             stopped: state.stopped.clone(),
         }
     }
 
     /// Why entries of the journal do not arrive until a person acts; `None` if they do.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
         let state = self.state();
         if let Some(why) = &state.stopped {
-            return Some(why.clone());
+            return Some(Trouble::Stopped(why.clone()));
+        }
+        if let Some(why) = &state.denied {
+            return Some(Trouble::Denied(why.clone()));
         }
         let mut stopped = state.epochs.iter().filter_map(|(epoch, open)| {
-            let (number, why) = open.stopped.as_ref()?;
-            Some(format!("epoch {epoch} is stopped at object {number}: {why}"))
+            let epoch = *epoch;
+            if let Some(why) = open.no_room.clone() {
+                return Some(Trouble::NoRoom { epoch, why });
+            }
+            let (number, why) = open.stopped.clone()?;
+            Some(Trouble::Epoch(StoppedEpoch { epoch, number, why }))
         });
         stopped.next()
     }
@@ -156,6 +213,9 @@ impl SourceStatus {
         if let Some(open) = state.epochs.get_mut(&epoch) {
             // The next object, if there is one, has waited since now at the latest.
             open.unread_since = open.unread_since.map(|_| now());
+            if let Some((number, _)) = open.stopped.take() {
+                tracing::info!(epoch, number, "an object of the journal can be read again");
+            }
         }
     }
 
@@ -176,17 +236,33 @@ impl SourceStatus {
 
     /// Stops an epoch at an object.
     pub(super) fn stop_epoch(&self, epoch: u64, number: u64, why: String) {
-        tracing::error!(
-            epoch,
-            number,
-            why,
-            "an object of the journal cannot be read: nothing above it in its epoch is read until \
-             `vidimus journal skip {epoch} {number}`"
-        );
         let mut state = self.state();
         let open = state.epochs.entry(epoch).or_default();
+        if number < open.skipped_below {
+            return;
+        }
+        let is_new = open.stopped.as_ref().is_none_or(|(at, last)| (*at, last) != (number, &why));
+        if is_new {
+            tracing::error!(
+                epoch,
+                number,
+                why,
+                "an object of the journal cannot be read: nothing above it in its epoch is read until \
+                 it is restored, or `vidimus journal skip {epoch} {number}`"
+            );
+        }
         open.stopped = Some((number, why));
         open.unread_since.get_or_insert_with(now);
+    }
+
+    /// Notes that an epoch waits for room in the quarantine.
+    pub(super) fn wait_for_room(&self, epoch: u64, why: String) {
+        let mut state = self.state();
+        let open = state.epochs.entry(epoch).or_default();
+        if open.no_room.is_none() {
+            tracing::error!(epoch, why, "an epoch of the journal waits for room in the quarantine");
+        }
+        open.no_room = Some(why);
     }
 
     /// Why an epoch is stopped at an object; `None` if it is not.
@@ -202,17 +278,34 @@ impl SourceStatus {
         state.read_below(epoch, number.saturating_add(1));
         if let Some(open) = state.epochs.get_mut(&epoch) {
             open.stopped = None;
+            open.skipped_below = number.saturating_add(1);
         }
         drop(state);
         self.resumed.notify_waiters();
     }
 
-    /// Waits until an epoch is no longer stopped at an object.
+    /// Whether an object of an epoch that was stopped is skipped.
+    pub(super) fn is_skipped(&self, epoch: u64, number: u64) -> bool {
+        self.state().epochs.get(&epoch).is_some_and(|open| number < open.skipped_below)
+    }
+
+    /// Lets a stopped epoch look at its object now.
+    pub(super) fn look_again(&self, epoch: u64) {
+        if let Some(open) = self.state().epochs.get_mut(&epoch) {
+            open.looks_again = true;
+        }
+        self.resumed.notify_waiters();
+    }
+
+    /// Waits until an epoch is no longer stopped at an object, or must look at it again.
     pub(super) async fn wait_for_skip(&self, epoch: u64, number: u64) {
         loop {
             let mut resumed = std::pin::pin!(self.resumed.notified());
             resumed.as_mut().enable();
-            if self.stopped_at(epoch, number).is_none() {
+            let looks_again = |open: &mut OpenEpoch| std::mem::take(&mut open.looks_again);
+            if self.stopped_at(epoch, number).is_none()
+                || self.state().epochs.get_mut(&epoch).is_some_and(looks_again)
+            {
                 return;
             }
             resumed.await;
@@ -222,7 +315,7 @@ impl SourceStatus {
     /// Notes that something fails and is tried again. Only the first of several is logged.
     pub(super) fn fails(&self, epoch: Option<u64>, why: String) {
         let mut state = self.state();
-        if state.failing.is_empty() {
+        if !state.is_failing() {
             let source = &self.name;
             tracing::warn!(source, why, "the journal cannot be read; trying again");
         }
@@ -232,10 +325,48 @@ impl SourceStatus {
     /// Notes that it works again.
     pub(super) fn works(&self, epoch: Option<u64>) {
         let mut state = self.state();
-        if state.failing.remove(&epoch).is_some() && state.failing.is_empty() {
+        if let Some(open) = epoch.and_then(|epoch| state.epochs.get_mut(&epoch)) {
+            open.no_room = None;
+        }
+        if state.failing.remove(&epoch).is_some() && !state.is_failing() {
             let source = &self.name;
             tracing::info!(source, "the journal can be read again");
         }
+    }
+
+    /// Notes that an object of this store cannot be created, which is tried again.
+    pub(super) fn create_fails(&self, key: &str, error: &ObjectError) {
+        let mut state = self.state();
+        if !state.is_failing() {
+            let source = &self.name;
+            tracing::warn!(source, %error, "the journal cannot be written; trying again");
+        }
+        state.creates.insert(key.to_owned(), error.to_string());
+        drop(state);
+        self.denied(error);
+    }
+
+    /// Notes that there is an object under a key.
+    pub(super) fn create_ends(&self, key: &str) {
+        let mut state = self.state();
+        if state.creates.remove(key).is_some() && !state.is_failing() {
+            let source = &self.name;
+            tracing::info!(source, "the journal can be written again");
+        }
+    }
+
+    /// Notes that a call failed. A store that may not join needs a person.
+    pub(super) fn denied(&self, error: &ObjectError) {
+        let mut state = self.state();
+        if !state.is_joined && matches!(error, ObjectError::Denied { .. }) {
+            state.denied = Some(error.to_string());
+        }
+    }
+
+    /// Notes that the store takes part in the journal.
+    pub(super) fn joined(&self) {
+        let mut state = self.state();
+        (state.is_joined, state.denied) = (true, None);
     }
 
     /// Notes that the source has stopped for good.
@@ -264,6 +395,10 @@ impl SourceStatus {
 }
 
 impl State {
+    fn is_failing(&self) -> bool {
+        !self.failing.is_empty() || !self.creates.is_empty()
+    }
+
     fn read_below(&mut self, epoch: u64, next: u64) {
         let before = self.cursor.position(epoch);
         self.cursor.read_below(epoch, next);
@@ -302,7 +437,10 @@ mod tests {
         status.open(2);
         assert_eq!(status.trouble(), None);
         status.stop_epoch(2, 7, "damaged".into());
-        assert_eq!(status.trouble().unwrap(), "epoch 2 is stopped at object 7: damaged");
+        let trouble = status.trouble().unwrap();
+        assert_eq!(trouble.to_string(), "epoch 2 is stopped at object 7: damaged");
+        let public = "epoch 2 of the journal is stopped at object 7; the log says why";
+        assert_eq!(trouble.in_public(), public);
         assert_eq!(status.stopped_at(2, 8), None);
         assert!(status.standing().unread_since.is_some());
         let (waited, ()) = tokio::join!(
@@ -313,7 +451,37 @@ mod tests {
             async { status.resume(2, 7) }
         );
         assert_eq!(waited, None);
+        // The reader may be looking at the object meanwhile.
+        status.stop_epoch(2, 7, "damaged".into());
+        assert_eq!(status.trouble(), None);
+        assert!(status.is_skipped(2, 7) && !status.is_skipped(2, 8));
         assert_eq!(status.unpublished().unwrap().position(2).unwrap().next, 8);
+    }
+
+    #[tokio::test]
+    async fn a_stopped_epoch_goes_on_when_its_object_is_good() {
+        let status = SourceStatus::new("main");
+        status.open(2);
+        status.stop_epoch(2, 7, "damaged".into());
+        tokio::join!(status.wait_for_skip(2, 7), async { status.look_again(2) });
+        assert!(status.trouble().is_some() && !status.is_skipped(2, 7));
+        status.stored(2, 7, 1, 1);
+        assert_eq!(status.trouble(), None);
+    }
+
+    #[test]
+    fn a_full_quarantine_is_trouble_until_there_is_room() {
+        let status = SourceStatus::new("main");
+        status.open(3);
+        status.fails(Some(3), "full".into());
+        assert_eq!(status.trouble(), None);
+        status.wait_for_room(3, "full".into());
+        let trouble = status.trouble().unwrap();
+        assert_eq!(trouble.to_string(), "epoch 3 waits for room: full");
+        assert!(trouble.in_public().contains("epoch 3 of the journal waits for room"));
+        assert_eq!(status.standing().waiting_epochs, [(3, "full".to_owned())]);
+        status.works(Some(3));
+        assert_eq!((status.trouble(), status.standing().waiting_epochs), (None, Vec::new()));
     }
 
     #[test]
@@ -326,6 +494,6 @@ mod tests {
         status.works(Some(3));
         assert_eq!(status.standing().failing, None);
         status.stop("collision".into());
-        assert_eq!(status.trouble().as_deref(), Some("collision"));
+        assert_eq!(status.trouble(), Some(Trouble::Stopped("collision".into())));
     }
 }

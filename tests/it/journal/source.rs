@@ -240,6 +240,62 @@ fn a_damaged_object_stops_its_epoch_until_it_is_skipped() {
 }
 
 #[test]
+fn a_restored_object_lets_its_epoch_go_on() {
+    let journal = Journal::new();
+    let receive = journal.receive();
+    (0..2).for_each(|n| drop(receive.deliver(cef(n))));
+    let path = journal.path().join(key(0, 0));
+    let object = fs::read(&path).unwrap();
+    fs::write(&path, b"no object").unwrap();
+    let store = journal.store("").start();
+    wait_for_metric(&store, "vidimus_journal_stopped_epochs 1");
+    wait_for_metric(&store, "vidimus_journal_stopped 0");
+    let answer = get(&store, "/readyz");
+    assert!(answer.status == 503 && answer.text().contains("epoch 0"), "{}", answer.text());
+    fs::write(&path, object).unwrap();
+    let (code, _, stderr) = journal.command(&store, &["skip", "0", "0"]);
+    assert!(code == Some(3) && stderr.contains("can be read"), "{stderr}");
+    wait_for_lines(&store, &entries(0..2));
+    wait_until("readiness", || get(&store, "/readyz").status == 200);
+}
+
+#[test]
+fn a_thousand_stopped_epochs_do_not_keep_another_from_being_read() {
+    let journal = Journal::new();
+    fs::create_dir_all(journal.path().join("epochs")).unwrap();
+    for epoch in 0..1000 {
+        fs::write(journal.path().join(format!("epochs/{epoch}")), b"").unwrap();
+        let object = journal.path().join(key(epoch, 0));
+        fs::create_dir_all(object.parent().unwrap()).unwrap();
+        fs::write(object, b"no object").unwrap();
+    }
+    let receive = journal.receive();
+    receive.deliver(cef(0));
+    assert!(journal.path().join(key(1000, 0)).exists());
+    let store = journal.store("").start();
+    wait_for_lines(&store, &entries(0..1));
+}
+
+#[test]
+fn a_full_quarantine_is_told_until_there_is_room() {
+    let journal = Journal::new();
+    let receive = journal.receive();
+    let gzip = [("authorization", receive.authorization.as_str()), ("content-encoding", "gzip")];
+    assert_eq!(receive.post("/audit-logs", &gzip, b"\x1f\x8b no more").status, 400);
+    let mut store = journal.store("[store]\nquarantine_size = 5").start();
+    wait_for_metric(&store, "vidimus_journal_waiting_epochs 1");
+    let answer = get(&store, "/readyz");
+    assert!(answer.status == 503 && answer.text().contains("quarantine"), "{}", answer.text());
+    store.stop();
+    let config = store.home().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("quarantine_size = 5", "quarantine_size = \"1MiB\"")).unwrap();
+    store.restart();
+    wait_until("readiness", || get(&store, "/readyz").status == 200);
+    wait_until("the body", || quarantined(&store.data()).len() == 1);
+}
+
+#[test]
 fn a_silent_epoch_is_sealed_and_its_receiver_begins_a_new_one() {
     let journal = Journal::new();
     let receive = journal.receive();

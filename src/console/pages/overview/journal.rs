@@ -31,6 +31,10 @@ impl JournalLine {
             );
             faults.push(SafeText::truncated(&fault, 1000));
         }
+        for (epoch, why) in &standing.waiting_epochs {
+            let fault = format!("Epoch {epoch} waits for room: {why}");
+            faults.push(SafeText::truncated(&fault, 1000));
+        }
         let open = plural(standing.open_epochs, "open epoch", "open epochs");
         let state = match (&standing.stopped, &standing.failing, standing.lag(now)) {
             (Some(_), ..) => "stopped".to_owned(),
@@ -66,7 +70,8 @@ mod tests {
         standing.failing = Some("gone".into());
         check(&standing, "Journal (main): 1 open epoch, trying again: gone", 0);
         standing.stopped_epochs = vec![StoppedEpoch { epoch: 1, number: 2, why: "damaged".into() }];
+        standing.waiting_epochs = vec![(2, "the quarantine is full".into())];
         standing.stopped = Some("collision".into());
-        check(&standing, "Journal (main): 1 open epoch, stopped", 2);
+        check(&standing, "Journal (main): 1 open epoch, stopped", 3);
     }
 }
