@@ -151,6 +151,14 @@ impl Checker<'_> {
     }
 }
 
+/// Whether a file is of a segment that the manifest lacks.
+fn is_of_no_segment(manifest: &Manifest, key: &str) -> bool {
+    let Some(first_id) = layout::segment_of(&manifest.store, key) else { return false };
+    let before = manifest.segments.range(..=first_id).next_back();
+    // A segment may have no entries.
+    before.is_none_or(|(id, before)| *id != first_id && before.last_id < first_id)
+}
+
 impl Check<'_> {
     fn report(&self) -> std::sync::MutexGuard<'_, CheckReport> {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
@@ -191,14 +199,25 @@ impl Check<'_> {
     fn listed(&self, manifest: &Manifest) -> Result<(), ArchiveError> {
         let known: BTreeSet<&str> = manifest.files.iter().map(|file| file.key.as_str()).collect();
         let prefix = layout::manifest(&manifest.store);
-        let mut later = 0;
+        let (mut later, mut unlisted) = (0, Vec::new());
         for (key, _) in self.with.place.list(&layout::store(&manifest.store))? {
             match layout::delta_number(&manifest.store, &key) {
                 Some(number) => later += u64::from(number >= manifest.next),
                 None if key.starts_with(&prefix) || known.contains(key.as_str()) => {}
-                None => self.report().unlisted.push(key),
+                None => unlisted.push(key),
             }
         }
+        // If deltas follow, they may list them. So may one that was written meanwhile.
+        let is_read_to_the_end = later == 0
+            && self.with.place.get(&layout::delta(&manifest.store, manifest.next))?.is_none();
+        let lost =
+            unlisted.iter().filter(|key| is_read_to_the_end && is_of_no_segment(manifest, key));
+        for key in lost {
+            let what = "no segment of the manifest has its entries: an archiver that is at work or was \
+                        interrupted has written it, or the end of the manifest was taken away";
+            self.note(key, None, what);
+        }
+        self.report().unlisted = unlisted;
         if later > 0 {
             let key = layout::delta(&manifest.store, manifest.next);
             let what = format!("the manifest ends here, and {later} deltas follow");

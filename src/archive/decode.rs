@@ -7,16 +7,21 @@ use bytes::Bytes;
 use parquet::basic::Type as Physical;
 use parquet::column::reader::{ColumnReader, get_typed_column_reader};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 
 use super::error::ArchiveError;
 use super::layout::Table;
+use super::read::guarded;
 use super::rows::{ColumnOfRows, Rows, Values};
 use super::schema::{self, Kind};
 
 /// The most bytes that a row group may have by its metadata, and the most rows.
-const MAX_GROUP_BYTES: i64 = 1 << 30;
+const MAX_GROUP_BYTES: i64 = if cfg!(test) { 1 << 22 } else { 1 << 30 };
 const MAX_GROUP_ROWS: i64 = 1 << 26;
+
+/// The values that are read together.
+const TOGETHER: usize = 4096;
 
 /// Reads a file.
 pub(crate) struct Decoder {
@@ -28,7 +33,7 @@ pub(crate) struct Decoder {
 impl Decoder {
     /// Reads the metadata of a file. `key` names it in errors.
     pub(crate) fn new(key: &str, table: Table, body: Bytes) -> Result<Decoder, ArchiveError> {
-        let reader = SerializedFileReader::new(body).map_err(ArchiveError::parquet("read", key))?;
+        let reader = guarded(key, || SerializedFileReader::new(body))?;
         Ok(Decoder { key: key.to_owned(), table, reader })
     }
 
@@ -50,8 +55,7 @@ impl Decoder {
 
     /// Reads a row group. `wanted` are the names of columns; `None` means all.
     pub(crate) fn group(&self, at: usize, wanted: Option<&[&str]>) -> Result<Rows, ArchiveError> {
-        let fail = || ArchiveError::parquet("read", &self.key);
-        let group = self.reader.get_row_group(at).map_err(fail())?;
+        let group = guarded(&self.key, || self.reader.get_row_group(at))?;
         let about = group.metadata();
         if !(0..=MAX_GROUP_ROWS).contains(&about.num_rows())
             || !(0..=MAX_GROUP_BYTES).contains(&about.total_byte_size())
@@ -60,6 +64,7 @@ impl Decoder {
             return Err(ArchiveError::damaged(&self.key, what));
         }
         let rows = usize::try_from(about.num_rows()).unwrap_or(0);
+        let mut left = MAX_GROUP_BYTES.unsigned_abs();
         let mut columns = Vec::new();
         for column in schema::columns(self.table) {
             let is_wanted = wanted.is_none_or(|wanted| wanted.contains(&column.name));
@@ -67,8 +72,9 @@ impl Decoder {
             columns.push(match place {
                 None => None,
                 Some(place) => {
-                    let reader = group.get_column_reader(place).map_err(fail())?;
-                    let column = read(reader, rows).map_err(fail())?;
+                    let column = guarded(&self.key, || {
+                        read(group.get_column_reader(place)?, rows, &mut left)
+                    })?;
                     if column.levels.len() != rows {
                         let what = "a column has too few rows";
                         return Err(ArchiveError::damaged(&self.key, what));
@@ -111,42 +117,67 @@ impl Decoder {
     }
 }
 
-fn read(reader: ColumnReader, rows: usize) -> Result<ColumnOfRows, parquet::errors::ParquetError> {
+/// Reads a column. `left` is how many bytes the values of the row group may still have: a value that a
+/// dictionary has once may be in every row.
+fn read(reader: ColumnReader, rows: usize, left: &mut u64) -> Result<ColumnOfRows, ParquetError> {
+    let mut take = |bytes: usize| {
+        *left = left.checked_sub(bytes as u64).ok_or_else(|| {
+            ParquetError::General("its values are larger than Vidimus writes".into())
+        })?;
+        Ok::<(), ParquetError>(())
+    };
     Ok(match reader {
         ColumnReader::BoolColumnReader(_) => {
-            let (levels, all) = typed::<BoolType>(reader, rows)?;
+            let mut all = Vec::new();
+            let levels = typed::<BoolType>(reader, rows, |some| {
+                take(some.len())?;
+                all.append(some);
+                Ok(())
+            })?;
             ColumnOfRows::new(levels, Values::Booleans(all))
         }
         ColumnReader::Int64ColumnReader(_) => {
-            let (levels, all) = typed::<Int64Type>(reader, rows)?;
+            let mut all = Vec::new();
+            let levels = typed::<Int64Type>(reader, rows, |some| {
+                take(size_of_val(some.as_slice()))?;
+                all.append(some);
+                Ok(())
+            })?;
             ColumnOfRows::new(levels, Values::Integers(all))
         }
         _ => {
-            let (levels, all) = typed::<ByteArrayType>(reader, rows)?;
-            let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(all.len()));
-            for one in &all {
-                bytes.extend_from_slice(ByteArray::data(one));
-                ends.push(bytes.len());
-            }
+            let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+            let levels = typed::<ByteArrayType>(reader, rows, |some| {
+                for one in some.drain(..) {
+                    take(one.len() + size_of::<usize>())?;
+                    bytes.extend_from_slice(ByteArray::data(&one));
+                    ends.push(bytes.len());
+                }
+                Ok(())
+            })?;
             ColumnOfRows::new(levels, Values::Bytes(bytes, ends))
         }
     })
 }
 
+/// Reads the values of a column, a few at a time, and hands them to `each`, which takes them out.
+/// Returns the levels.
 fn typed<T: DataType>(
     reader: ColumnReader,
     rows: usize,
-) -> Result<(Vec<i16>, Vec<T::T>), parquet::errors::ParquetError> {
+    mut each: impl FnMut(&mut Vec<T::T>) -> Result<(), ParquetError>,
+) -> Result<Vec<i16>, ParquetError> {
     let mut reader = get_typed_column_reader::<T>(reader);
     let (mut levels, mut values) = (Vec::new(), Vec::new());
     while levels.len() < rows {
-        let (read, _, _) =
-            reader.read_records(rows - levels.len(), Some(&mut levels), None, &mut values)?;
+        let wanted = (rows - levels.len()).min(TOGETHER);
+        let (read, _, _) = reader.read_records(wanted, Some(&mut levels), None, &mut values)?;
         if read == 0 {
             break;
         }
+        each(&mut values)?;
     }
-    Ok((levels, values))
+    Ok(levels)
 }
 
 #[cfg(test)]
@@ -221,6 +252,49 @@ mod tests {
         let decoder = Decoder::new("x", Table::Entries, file(3).body).unwrap();
         let rows = decoder.group(0, Some(&["id"])).unwrap();
         assert_eq!((rows.get(1, "id"), rows.get(1, "line")), (Cell::number(2), Cell::Null));
+    }
+
+    #[test]
+    fn values_that_a_dictionary_repeats_are_counted() {
+        // Row groups that the writer would not make: one large value, a thousand times.
+        let value = "x".repeat(10_000);
+        let types = schema::parquet(Table::Entries).unwrap();
+        let make = |rows: usize| {
+            let mut writer = parquet::file::writer::SerializedFileWriter::new(
+                Vec::new(),
+                types.clone(),
+                Default::default(),
+            )
+            .unwrap();
+            let mut group = writer.next_row_group().unwrap();
+            for column in schema::columns(Table::Entries) {
+                let mut one = group.next_column().unwrap().unwrap();
+                let levels = vec![i16::from(column.name == "principal_id"); rows];
+                match column.kind {
+                    Kind::Time | Kind::Integer => {
+                        one.typed::<Int64Type>().write_batch(&[], Some(&levels), None).unwrap();
+                    }
+                    Kind::Boolean => {
+                        one.typed::<BoolType>().write_batch(&[], Some(&levels), None).unwrap();
+                    }
+                    Kind::Text | Kind::Binary => {
+                        let is_wanted = column.name == "principal_id";
+                        let values =
+                            vec![ByteArray::from(value.as_str()); if is_wanted { rows } else { 0 }];
+                        one.typed::<ByteArrayType>()
+                            .write_batch(&values, Some(&levels), None)
+                            .unwrap();
+                    }
+                }
+                one.close().unwrap();
+            }
+            group.close().unwrap();
+            Bytes::from(writer.into_inner().unwrap())
+        };
+        let read = |rows| Decoder::new("x", Table::Entries, make(rows)).unwrap().group(0, None);
+        assert_eq!(read(100).unwrap().len(), 100);
+        let error = read(1000).unwrap_err().to_string();
+        assert!(error.contains("larger than Vidimus writes"), "{error}");
     }
 
     #[test]

@@ -27,6 +27,12 @@ const BODIES: u64 = 64 << 20;
 /// The largest body that is archived, in bytes: a file with it must be readable as a whole.
 const LARGEST_BODY: u64 = MAX_OBJECT as u64 / 2;
 
+/// The most bodies that leave the quarantine in one delta.
+const RELEASED: usize = 10_000;
+
+/// The bodies that left the quarantine, each with the newest delivery of that time.
+pub(super) type Leaving = BTreeMap<u64, u64>;
+
 /// Archives the changes of entries that are in the archive. Those of other entries are archived with
 /// their segments.
 pub(super) fn verdicts(
@@ -143,14 +149,54 @@ fn hash(sightings: &[Sighting]) -> String {
 pub(super) fn quarantine(
     work: &Work<'_>,
     manifest: &mut Manifest,
+    leaving: &mut Leaving,
     now: Millis,
 ) -> Result<(), ArchiveError> {
+    while some_quarantine(work, manifest, leaving, now)? {}
+    Ok(())
+}
+
+/// Those of these bodies that a rebuilt store need not have: they were dropped, or the deliveries that
+/// were made of them are archived.
+fn released(
+    work: &Work<'_>,
+    manifest: &Manifest,
+    leaving: &mut Leaving,
+    left: Vec<u64>,
+) -> Result<Vec<u64>, ArchiveError> {
+    if left.is_empty() {
+        leaving.clear();
+        return Ok(Vec::new());
+    }
+    let dropped = work.reader.dropped()?;
+    let newest = work.reader.deliveries(None, 1)?.first().map_or(0, |delivery| delivery.id);
+    let is_archived = |first_id| manifest.segments.contains_key(&first_id);
+    let first_missing = work.reader.first_delivery_without(&is_archived)?;
+    let is_archived = |id: &u64| {
+        dropped.contains(id)
+            || first_missing.is_none_or(|first| *leaving.entry(*id).or_insert(newest) < first)
+    };
+    let released: Vec<u64> = left.into_iter().filter(is_archived).collect();
+    leaving.retain(|id, _| !released.contains(id));
+    Ok(released)
+}
+
+/// Archives some of the bodies in quarantine. Returns whether there may be more.
+fn some_quarantine(
+    work: &Work<'_>,
+    manifest: &mut Manifest,
+    leaving: &mut Leaving,
+    now: Millis,
+) -> Result<bool, ArchiveError> {
     let all = work.reader.quarantine()?;
     let present: BTreeSet<u64> = all.iter().map(|one| one.id).collect();
     let known = manifest.progress.quarantine;
     let mut delta = manifest.begin(now.get());
-    delta.released =
-        (1..=known).filter(|id| !present.contains(id) && !manifest.released.contains(id)).collect();
+    let has_left = |id: &u64| !present.contains(id) && !manifest.released.contains(id);
+    // What the manifest says is anybody's.
+    let left: Vec<u64> =
+        (1..=known.min(work.reader.last_quarantined()?)).filter(has_left).take(RELEASED).collect();
+    delta.released = released(work, manifest, leaving, left)?;
     let (home, change) = (Home::Delta(delta.number), manifest.progress.change);
     let mut parts = Parts::new(work.place, &manifest.store, Table::Quarantine, home, change);
     let mut bytes = 0;
@@ -190,7 +236,8 @@ pub(super) fn quarantine(
     }
     delta.files = parts.finish()?.0;
     if delta.progress.quarantine == known && delta.released.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
-    work.place.add(manifest, &delta)
+    work.place.add(manifest, &delta)?;
+    Ok(bytes > BODIES)
 }

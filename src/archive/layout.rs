@@ -109,6 +109,12 @@ pub(crate) fn of_segment(
     format!("{store}/{table}/date={day}/{first_id:016}-{generation}-{part}.parquet")
 }
 
+/// The id of the first entry of the segment whose data file has this name.
+pub(crate) fn segment_of(id: &str, key: &str) -> Option<u64> {
+    let (_, rest) = key.strip_prefix(&store(id))?.split_once("/date=")?;
+    rest.split_once('/')?.1.split_once('-')?.0.parse().ok()
+}
+
 /// A data file of what is learned outside of segments, such as late verdicts:
 /// `archive/store=ID/TABLE/DELTA-GENERATION-PART.parquet`. `delta` is the number of the delta of the
 /// manifest that lists it.
@@ -150,7 +156,8 @@ mod tests {
         let expected =
             format!("archive/store={ID}/entries/date=2025-12-31/0000000000050001-1-0.parquet");
         assert_eq!(file, expected);
-        assert_eq!(store_of(&file), Some(ID));
+        assert_eq!((store_of(&file), segment_of(ID, &file)), (Some(ID), Some(50_001)));
+        assert_eq!(segment_of(ID, &of_delta(ID, Table::Keys, 7, 1, 0)), None);
         assert_eq!(delta_number(ID, &delta(ID, 7)), Some(7));
         for bad in ["", "archive/store=x/entries/a", "archive/store=", "other/store=1/x"] {
             assert_eq!(store_of(bad), None, "{bad}");

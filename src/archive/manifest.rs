@@ -13,6 +13,7 @@ use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use super::error::ArchiveError;
+use super::journal::{End, Skipped};
 use super::layout::{self, Table};
 use crate::ingest::sha256;
 
@@ -49,6 +50,12 @@ pub(crate) struct Delta {
     /// The numbers of archived bodies that left the quarantine.
     #[serde(default)]
     pub(crate) released: Vec<u64>,
+    /// Epochs of the journal that have ended, and of which everything is archived with it.
+    #[serde(default)]
+    pub(crate) ends: Vec<End>,
+    /// Objects of the journal that the store gave up.
+    #[serde(default)]
+    pub(crate) skips: Vec<Skipped>,
     /// How far the store is archived with it.
     pub(crate) progress: Progress,
 }
@@ -116,6 +123,10 @@ pub(crate) struct Progress {
     pub(crate) quarantine: u64,
     /// What the last file of keys has, as a hash.
     pub(crate) keys: Option<String>,
+    /// For each epoch of the journal that has not ended, the number of an object up to which everything is
+    /// archived. Of that object itself, some may be missing.
+    #[serde(default)]
+    pub(crate) journal: BTreeMap<u64, u64>,
 }
 
 /// All that the deltas up to one say.
@@ -139,6 +150,12 @@ pub(crate) struct Manifest {
     pub(crate) gaps: Vec<(u64, u64)>,
     /// The numbers of archived bodies that left the quarantine.
     pub(crate) released: BTreeSet<u64>,
+    /// Epochs of the journal that have ended.
+    #[serde(default)]
+    pub(crate) ends: BTreeMap<u64, End>,
+    /// Objects of the journal that the store gave up.
+    #[serde(default)]
+    pub(crate) skips: Vec<Skipped>,
     pub(crate) progress: Progress,
 }
 
@@ -155,6 +172,8 @@ impl Manifest {
             files: Vec::new(),
             gaps: Vec::new(),
             released: BTreeSet::new(),
+            ends: BTreeMap::new(),
+            skips: Vec::new(),
             progress: Progress::default(),
         }
     }
@@ -172,6 +191,8 @@ impl Manifest {
             files: Vec::new(),
             gaps: Vec::new(),
             released: Vec::new(),
+            ends: Vec::new(),
+            skips: Vec::new(),
             progress: self.progress.clone(),
         }
     }
@@ -189,25 +210,13 @@ impl Manifest {
         if delta.previous != self.last {
             return wrong("it does not follow the delta before it: one of them was changed".into());
         }
-        let home = layout::store(&self.store);
-        let is_at_home = |file: &&File| {
-            file.key.strip_prefix(&home).is_some_and(|rest| rest.starts_with('/'))
-                && !file.key.split('/').any(|part| matches!(part, "" | "." | ".."))
-        };
-        if let Some(stray) = delta.files.iter().find(|file| !is_at_home(file)) {
-            return wrong(format!(
-                "it lists {:?}, which is not in the archive of the store",
-                stray.key
-            ));
+        if let Err(what) = check_files(&self.store, &delta.files) {
+            return wrong(what);
         }
-        if let Some(segment) = &delta.segment {
-            if segment.first_id > segment.last_id.saturating_add(1) {
-                return wrong(format!("its segment ends at {} before it begins", segment.last_id));
-            }
-            let before = self.segments.range(..=segment.last_id.max(segment.first_id)).next_back();
-            if before.is_some_and(|(_, before)| before.last_id >= segment.first_id) {
-                return wrong(format!("ids from {} on are in two segments", segment.first_id));
-            }
+        if let Some(segment) = &delta.segment
+            && let Err(what) = check_segment(&self.segments, segment)
+        {
+            return wrong(what);
         }
         Ok(delta)
     }
@@ -221,6 +230,8 @@ impl Manifest {
         self.files.extend(delta.files);
         self.gaps.extend(delta.gaps);
         self.released.extend(delta.released);
+        self.ends.extend(delta.ends.into_iter().map(|end| (end.epoch, end)));
+        self.skips.extend(delta.skips);
         self.progress = delta.progress;
         self.changed_at = Some(delta.created_at);
         self.last = Some(hash(body));
@@ -260,10 +271,22 @@ impl Manifest {
         let manifest: Manifest =
             serde_json::from_slice(&json).map_err(|error| wrong(error.to_string()))?;
         let expected = number.saturating_add(1).saturating_mul(PER_SNAPSHOT);
-        match manifest.store == store && manifest.next == expected {
-            true => Ok(manifest),
-            false => Err(wrong("it is of another store or has another number".into())),
+        if manifest.store != store || manifest.next != expected {
+            return Err(wrong("it is of another store or has another number".into()));
         }
+        check_files(store, &manifest.files).map_err(wrong)?;
+        let mut before = BTreeMap::new();
+        for (first_id, segment) in &manifest.segments {
+            if *first_id != segment.first_id {
+                return Err(wrong(format!(
+                    "its segment {first_id} begins at {}",
+                    segment.first_id
+                )));
+            }
+            check_segment(&before, segment).map_err(wrong)?;
+            before.insert(*first_id, segment.clone());
+        }
+        Ok(manifest)
     }
 }
 
@@ -281,6 +304,33 @@ impl Delta {
         }
         check_version(key, body)?;
         serde_json::from_slice(body).map_err(|error| ArchiveError::damaged(key, error.to_string()))
+    }
+}
+
+/// Checks that files are in the archive of a store.
+fn check_files(store: &str, files: &[File]) -> Result<(), String> {
+    let home = layout::store(store);
+    let is_at_home = |file: &&File| {
+        file.key.strip_prefix(&home).is_some_and(|rest| rest.starts_with('/'))
+            && !file.key.split('/').any(|part| matches!(part, "" | "." | ".."))
+    };
+    match files.iter().find(|file| !is_at_home(file)) {
+        None => Ok(()),
+        Some(stray) => {
+            Err(format!("it lists {:?}, which is not in the archive of the store", stray.key))
+        }
+    }
+}
+
+/// Checks that a segment can be added to those before it.
+fn check_segment(before: &BTreeMap<u64, Segment>, segment: &Segment) -> Result<(), String> {
+    if segment.first_id > segment.last_id.saturating_add(1) {
+        return Err(format!("its segment ends at {} before it begins", segment.last_id));
+    }
+    let other = before.range(..=segment.last_id.max(segment.first_id)).next_back();
+    match other.is_some_and(|(_, other)| other.last_id >= segment.first_id) {
+        false => Ok(()),
+        true => Err(format!("ids from {} on are in two segments", segment.first_id)),
     }
 }
 
@@ -409,6 +459,19 @@ mod tests {
         assert_eq!(Manifest::from_snapshot(STORE, 0, "s", &body).unwrap(), manifest);
         assert!(Manifest::from_snapshot(STORE, 1, "s", &body).is_err());
         assert!(Manifest::from_snapshot("other", 0, "s", &body).is_err());
+        let refused = |change: fn(&mut Manifest), expected: &str| {
+            let mut other = manifest.clone();
+            change(&mut other);
+            let body = other.to_snapshot().unwrap();
+            let error = Manifest::from_snapshot(STORE, 0, "s", &body).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        refused(
+            |other| other.files.push(File { key: "x".into(), ..file("a") }),
+            "not in the archive",
+        );
+        refused(|other| drop(other.segments.insert(3, segment(3, 4))), "two segments");
+        refused(|other| drop(other.segments.insert(99, segment(98, 99))), "begins at 98");
         assert!(Manifest::from_snapshot(STORE, 0, "s", &body[..body.len() - 1]).is_err());
     }
 

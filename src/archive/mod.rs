@@ -4,9 +4,11 @@
 //!
 //! - `layout`: the names of objects. `schema`: the columns of the tables. `rows`: rows in memory.
 //! - `encode` and `decode`: a Parquet file. `entry`: an entry as a row, and back.
-//! - `manifest`: which files there are. `place`: creates and reads objects.
+//! - `manifest`: which files there are. `place`: creates and reads objects. `leftover`: files
+//!   that an interrupted run left.
 //! - `archiver`: the thread of `serve`. It uses `segment` (a sealed segment), `late` (what is learned
-//!   later), `parts` (the files of a table) and `pace` (how fast).
+//!   later), `journal` (how much of a journal is archived), `parts` (the files of a table) and `pace`
+//!   (how fast).
 //! - `read`: finds the entries that match a query.
 //! - `check`: checks an archive by itself. `restore`: reads it back. `rebuild`: makes
 //!   a store of it.
@@ -18,8 +20,10 @@ pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod entry;
 pub(crate) mod error;
+mod journal;
 mod late;
 pub(crate) mod layout;
+mod leftover;
 pub(crate) mod manifest;
 mod pace;
 mod parts;

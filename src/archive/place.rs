@@ -8,16 +8,18 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::decode::Decoder;
-use super::encode::{Encoded, Range};
+use super::encode::Encoded;
 use super::error::ArchiveError;
 use super::layout::{self, Table};
+use super::leftover::same_rows;
 use super::manifest::{self, Delta, File, Manifest};
-use super::schema::{self, metadata};
 use crate::objects::{Blocking, BucketUrl, MAX_OBJECT};
 
 /// How many names of a file are tried. Each but the last is taken by another file.
 const GENERATIONS: u32 = 100;
+
+/// The most objects that are counted. An archive has fewer.
+const MOST: u64 = 1 << 40;
 
 /// A place with archives.
 #[derive(Clone, Debug)]
@@ -146,6 +148,10 @@ impl Place {
         {
             return Err(ArchiveError::Conflict { key });
         }
+        // What the manifest lists is believed to be there.
+        if self.read(&key)? != body {
+            return Err(ArchiveError::Conflict { key });
+        }
         manifest.add(&key, &body)?;
         self.add_snapshot(manifest)
     }
@@ -173,8 +179,8 @@ impl Place {
             let taken = self.objects.create(&key, &encoded.body)?;
             if taken.as_ref().is_some_and(|other| *other != encoded.body) {
                 let other = taken.unwrap_or_default();
-                if let Some(found) = same_rows(&key, table, segment, encoded, &other) {
-                    return Ok(found);
+                if let Some((found, change)) = same_rows(&key, table, encoded, &other) {
+                    return Ok(Written { file: described(table, segment, &found, &key), change });
                 }
                 tracing::warn!(key, "the archive has a file that its manifest does not list");
                 continue;
@@ -192,12 +198,15 @@ impl Place {
             Ok(self.objects.size(&name(number))?.is_some())
         };
         let (mut least, mut step) = (0u64, 1u64);
-        while exists(least.saturating_add(step - 1))? {
-            least = least.saturating_add(step);
-            step = step.saturating_mul(2);
+        while exists(least + (step - 1))? {
+            (least, step) = (least + step, step * 2);
+            if step > MOST {
+                let what = format!("there are more than {MOST} objects of its kind");
+                return Err(ArchiveError::damaged(&name(least - 1), what));
+            }
         }
         // The first `least` are there, and the one at `end` is not.
-        let mut end = least.saturating_add(step - 1);
+        let mut end = least + (step - 1);
         while least < end {
             let middle = least + (end - least) / 2;
             match exists(middle)? {
@@ -226,65 +235,5 @@ fn described(table: Table, segment: Option<u64>, encoded: &Encoded, key: &str) -
         max_time: time.1,
         min_stored_at: stored_at.0,
         max_stored_at: stored_at.1,
-    }
-}
-
-/// Describes the file `body`, if it has the rows of `encoded`: it may have older verdicts.
-fn same_rows(
-    key: &str,
-    table: Table,
-    segment: Option<u64>,
-    encoded: &Encoded,
-    body: &Bytes,
-) -> Option<Written> {
-    let decoder = Decoder::new(key, table, body.clone()).ok()?;
-    let number = |name: &str| decoder.fact(name)?.parse::<i64>().ok();
-    let is_same = encoded.contents.is_some()
-        && decoder.fact(metadata::SHA256) == encoded.contents.as_deref()
-        && decoder.fact(metadata::SCHEMA) == Some(schema::VERSION.to_string().as_str())
-        && decoder.fact(metadata::TABLE) == Some(table.name())
-        && decoder.rows() == encoded.rows
-        && number(metadata::MIN_ID).zip(number(metadata::MAX_ID)) == encoded.id;
-    if !is_same {
-        return None;
-    }
-    // The facts are claims. The rows are what is archived.
-    let id_column = schema::id_column(table)?;
-    let bytes_column = schema::bytes_column(table)?;
-    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let (mut time, mut stored_at): (Range, Range) = (None, None);
-    let mut id: Range = None;
-    for group in 0..decoder.groups() {
-        let wanted = [id_column, bytes_column, "time", "stored_at"];
-        let rows = decoder.group(group, Some(&wanted)).ok()?;
-        for row in 0..rows.len() {
-            context.update(rows.get(row, bytes_column).bytes().unwrap_or_default());
-            context.update(b"\n");
-            widen(&mut time, rows.get(row, "time").integer());
-            widen(&mut stored_at, rows.get(row, "stored_at").integer());
-            widen(&mut id, rows.get(row, id_column).integer());
-        }
-    }
-    let contents = data_encoding::HEXLOWER.encode(context.finish().as_ref());
-    if encoded.contents.as_ref() != Some(&contents) || id != encoded.id {
-        return None;
-    }
-    let change = decoder.fact(metadata::CHANGE)?.parse().ok()?;
-    let found = Encoded {
-        body: body.clone(),
-        sha256: manifest::hash(body),
-        contents: Some(contents),
-        rows: encoded.rows,
-        id,
-        time,
-        stored_at,
-    };
-    Some(Written { file: described(table, segment, &found, key), change })
-}
-
-fn widen(range: &mut Range, value: Option<i64>) {
-    if let Some(value) = value {
-        let (least, greatest) = range.unwrap_or((value, value));
-        *range = Some((least.min(value), greatest.max(value)));
     }
 }

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use super::entry::ArchivedEntry;
 use super::error::ArchiveError;
-use super::manifest::Segment;
+use super::manifest::{Manifest, Segment};
 use super::place::Place;
 use super::restore::{Item, Restored};
 use crate::entry::Millis;
 use crate::signature::Key;
 use crate::store::{
-    Rebuild, RebuiltSegment, RestoredDelivery, RestoredEntry, StoreError, StoredDelivery, TimeRange,
+    EpochEnd, Rebuild, RebuiltSegment, RestoredDelivery, RestoredEntry, Skip, StoreError,
+    StoredDelivery, TimeRange,
 };
 
 /// What was built.
@@ -72,16 +73,27 @@ fn fill(
     // What is learned from here on must have higher numbers than what is archived.
     let reached = &restored.manifest.progress;
     build.number_after(reached.change, reached.quarantine)?;
+    if !is_part {
+        let manifest = restored.manifest;
+        let cursors = reached.journal.iter().map(|(epoch, number)| (*epoch, *number));
+        let ends: Vec<_> = manifest.ends.values().map(EpochEnd::from).collect();
+        let skips: Vec<_> = manifest.skips.iter().map(Skip::from).collect();
+        build.journal(cursors, &ends, &skips)?;
+    }
     for segment in segments {
         let created_at = Millis::saturating(segment.created_at);
         let mut built = build.segment(segment.first_id, segment.first_delivery, created_at)?;
-        restored.items(segment, |item| add(&mut built, item, &keys))?;
+        restored.items(segment, |item| add(&mut built, restored.manifest, item, &keys))?;
         built.finish()?;
         progress(segment.entries());
     }
     let mut quarantine = 0;
     if !is_part {
         restored.quarantine(|what, body| {
+            // The journal brings it again.
+            if what.origin.is_some() && restored.manifest.reached(what.origin).is_none() {
+                return Ok(());
+            }
             quarantine += 1;
             build.quarantined(&what, body).map_err(ArchiveError::from)
         })?;
@@ -91,11 +103,17 @@ fn fill(
 
 fn add(
     segment: &mut RebuiltSegment<'_>,
+    manifest: &Manifest,
     item: Item,
     keys: &HashMap<String, Key>,
 ) -> Result<(), ArchiveError> {
     match item {
-        Item::Delivery(delivery) => segment.delivery(&of_store(delivery))?,
+        Item::Delivery(mut delivery) => {
+            // What is before it in the journal may be missing. If it were known where it stood, the store
+            // would go on after it.
+            delivery.origin = manifest.reached(delivery.origin);
+            segment.delivery(&of_store(delivery))?;
+        }
         Item::Entry(archived) => {
             let ArchivedEntry { entry, .. } = *archived;
             segment.entry(&RestoredEntry {

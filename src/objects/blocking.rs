@@ -69,7 +69,15 @@ impl Blocking {
             self.runtime.block_on(async {
                 match self.bucket.create(key, body.clone()).await {
                     Ok(Created::Now) => Ok(None),
-                    Ok(Created::Exists) => self.bucket.get(key).await,
+                    Ok(Created::Exists) => match self.bucket.get(key).await? {
+                        // Another call was creating it, and may have failed.
+                        None => Err(ObjectError::Call {
+                            doing: "create",
+                            key: key.to_owned(),
+                            why: "it is said to be there, and is not".to_owned(),
+                        }),
+                        found => Ok(found),
+                    },
                     Err(error) => match self.bucket.get(key).await {
                         Ok(Some(found)) => Ok(Some(found)),
                         _ => Err(error),

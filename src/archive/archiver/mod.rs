@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::error::ArchiveError;
-use super::late;
+use super::journal;
+use super::late::{self, Leaving};
 use super::manifest::Manifest;
 use super::pace::Pace;
 use super::place::Place;
@@ -61,6 +62,7 @@ pub(crate) struct Archiver {
     manifest: Option<Manifest>,
     /// The recorded segments, read from the store at first.
     recorded: Option<BTreeSet<u64>>,
+    leaving: Leaving,
 }
 
 /// A thread that archives. Dropping it ends the thread.
@@ -86,6 +88,7 @@ impl Archiver {
             pace: Pace::new(stopping),
             manifest: None,
             recorded: None,
+            leaving: Leaving::new(),
         }
     }
 
@@ -149,7 +152,12 @@ impl Archiver {
         self.writing.close_old()?;
         let work = Work { reader: &self.reader, place: &self.place, pace: &self.pace };
         let mut failed = Ok(());
-        for sealed in self.reader.sealed_segments()? {
+        let journal = self.reader.journal()?;
+        let all = self.reader.sealed_segments()?;
+        // Before the segments: the archive must have all bodies of the journal that came before their
+        // deliveries.
+        late::quarantine(&work, manifest, &mut self.leaving, now())?;
+        for sealed in all {
             let change = match manifest.segments.get(&sealed.first_id) {
                 Some(_) if recorded.contains(&sealed.first_id) => continue,
                 // A run before ended between the delta and the record. Or this is a copy of the store
@@ -197,7 +205,7 @@ impl Archiver {
             self.writing.changes(manifest.progress.change)?;
         }
         late::keys(&work, manifest, now())?;
-        late::quarantine(&work, manifest, now())?;
+        journal::archive(&work, manifest, &journal, now())?;
         failed
     }
 }

@@ -20,7 +20,10 @@ use crate::ingest::{Batch, Caps, ExpectedIds};
 use crate::konnect::sign::{Signer, place};
 use crate::search::Filter;
 use crate::signature::KeySet;
-use crate::store::{Delivery, Directory, Judge, Options, Quarantined, Store, TimeRange};
+use crate::store::{Delivery, Directory, Judge, Options, Origin, Quarantined, Store, TimeRange};
+
+mod forged;
+mod journal;
 
 /// A store and its archive.
 struct Home {
@@ -71,6 +74,18 @@ impl Judge for Keys {
 
 const CAPS: Caps = Caps { max_line: 4000, max_lines: 1000 };
 
+fn delivery(size: u64, origin: Option<Origin>) -> Delivery {
+    Delivery {
+        received_at: now(),
+        started: Instant::now(),
+        input: "default".into(),
+        peer: "127.0.0.1:1".into(),
+        bytes: size,
+        decoded_bytes: size,
+        origin,
+    }
+}
+
 impl Home {
     fn new() -> Home {
         let folder = tempfile::tempdir().unwrap();
@@ -106,20 +121,15 @@ impl Home {
     }
 
     fn send(&self, body: &str, keys: &KeySet) {
+        self.send_from(None, body, keys);
+    }
+
+    fn send_from(&self, origin: Option<Origin>, body: &str, keys: &KeySet) {
         let seed = crate::random::seed().unwrap();
         let body = Bytes::copy_from_slice(body.as_bytes());
         let size = body.len() as u64;
         let batch = Batch::new(body, keys, CAPS, &seed).unwrap();
-        let delivery = Delivery {
-            received_at: now(),
-            started: Instant::now(),
-            input: "default".into(),
-            peer: "127.0.0.1:1".into(),
-            bytes: size,
-            decoded_bytes: size,
-            origin: None,
-        };
-        self.store.append(delivery, &batch, &ExpectedIds::default()).unwrap();
+        self.store.append(delivery(size, origin), &batch, &ExpectedIds::default()).unwrap();
     }
 
     fn place(&self) -> Place {
@@ -269,6 +279,7 @@ fn a_crash_before_the_delta_or_before_the_record_is_harmless() {
     fs::remove_file(home.object(&layout::delta(&home.id(), 0))).unwrap();
     home.recorded.lock().unwrap().clear();
     assert!(!home.check().unlisted.is_empty());
+    home.check_finds("the end of the manifest was taken away");
     home.archiver().step().unwrap();
     assert_eq!(home.manifest().files, before.files);
     home.check_is_sound();

@@ -169,7 +169,7 @@ impl Opened<'_> {
 }
 
 /// Lets the crate `parquet` read a part of a file. It may panic when the file is damaged.
-fn guarded<T>(
+pub(super) fn guarded<T>(
     key: &str,
     read: impl FnOnce() -> Result<T, ParquetError>,
 ) -> Result<T, ArchiveError> {

@@ -77,7 +77,7 @@ fn print(report: &CheckReport, format: PrintFormat) -> Result<(), Failure> {
     }
     output.flush()?;
     for object in report.unlisted.iter().take(report.first.len().max(10)) {
-        tell(format_args!("note: {object} is not in the manifest: an interrupted run left it"));
+        tell(format_args!("note: {object} is not in the manifest"));
     }
     tell(format_args!(
         "{} in {} and {}: {} valid, {}",

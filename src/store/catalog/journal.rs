@@ -4,7 +4,7 @@
 //! quarantine and of dropped bodies, and the objects that were skipped. Closed segments are not read
 //! for it: their part is written here in the transaction that closes them, and outlasts them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -22,6 +22,15 @@ use crate::store::segment::origins::{self, EpochSpan};
 const ATTEMPTS: usize = 100;
 
 const READ: &str = "read how far the journal was read";
+
+/// From which epochs segments have deliveries. A segment counts as archived if all before it are, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalExtent {
+    /// The highest number from each epoch in an archived segment.
+    pub archived: BTreeMap<u64, u64>,
+    /// The epochs from which another segment has deliveries.
+    pub later: BTreeSet<u64>,
+}
 
 impl Catalog {
     /// The id of the store: 32 hexadecimal digits. `None` in a catalog of an earlier version.
@@ -95,6 +104,57 @@ impl Catalog {
             Ok((skips, ends))
         })?;
         Ok(JournalState { cursors: cursors.into_values().collect(), ends, skips })
+    }
+
+    /// From which epochs the archived segments have deliveries, and the others.
+    pub(in crate::store) fn journal_extent(
+        &self,
+        directory: &Directory,
+        is_archived: &dyn Fn(u64) -> bool,
+    ) -> Result<JournalExtent, StoreError> {
+        let mut extent = JournalExtent::default();
+        if self.version() < CATALOG_WITH_JOURNAL {
+            return Ok(extent);
+        }
+        // The live segment first, as in `journal`.
+        extent.later.extend(self.live_spans(directory)?.iter().map(|span| span.cursor.epoch));
+        let segments = self.segments()?;
+        let missing = segments.iter().find(|segment| !is_archived(segment.first_id));
+        let missing = missing.map_or(u64::MAX, |segment| segment.first_id);
+        self.read(READ, |catalog| {
+            let sql = "SELECT first_id, epoch, max_number FROM segment_epochs";
+            let mut rows = catalog.prepare_cached(sql)?;
+            let mut rows = rows.query([])?;
+            while let Some(row) = rows.next()? {
+                let (first_id, epoch, number): (u64, u64, u64) =
+                    (row.get(0)?, row.get(1)?, row.get(2)?);
+                if first_id < missing {
+                    let known = extent.archived.entry(epoch).or_default();
+                    *known = number.max(*known);
+                } else {
+                    extent.later.insert(epoch);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(extent)
+    }
+
+    /// Enters how far a journal was read, in a new catalog: of each epoch, the number of the last object,
+    /// of which some may be missing.
+    pub(in crate::store) fn restore_journal(
+        &self,
+        cursors: impl IntoIterator<Item = (u64, u64)>,
+        ends: &[EpochEnd],
+        skips: &[Skip],
+    ) -> Result<(), StoreError> {
+        self.write("restore how far the journal was read", |catalog| {
+            let sql = "INSERT INTO journal_cursors (epoch, number, positions) VALUES (?1, ?2, '')";
+            let mut cursors = cursors.into_iter();
+            cursors.try_for_each(|one| catalog.prepare_cached(sql)?.execute(one).map(drop))?;
+            ends.iter().try_for_each(|end| enter_end(catalog, end))?;
+            skips.iter().try_for_each(|skip| enter_skip(catalog, skip))
+        })
     }
 
     /// Whether the delivery from this origin is in a segment that takes no more appends, or was dropped
@@ -190,33 +250,12 @@ impl Catalog {
 
     /// Records that an object was given up.
     pub(in crate::store) fn record_skip(&self, skip: &Skip) -> Result<(), StoreError> {
-        self.write("record a skipped object", |catalog| {
-            catalog
-                .execute(
-                    "INSERT OR REPLACE INTO journal_skips
-                         (epoch, number, skipped_at, reason, file, bytes, sha256)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                    (
-                        skip.epoch,
-                        skip.number,
-                        skip.skipped_at.get(),
-                        &skip.reason,
-                        &skip.file,
-                        skip.bytes,
-                        &skip.sha256,
-                    ),
-                )
-                .map(drop)
-        })
+        self.write("record a skipped object", |catalog| enter_skip(catalog, skip))
     }
 
     /// Records that an epoch has ended. The first record stays.
     pub(in crate::store) fn record_epoch_end(&self, end: &EpochEnd) -> Result<(), StoreError> {
-        self.write("record the end of an epoch", |catalog| {
-            let sql = "INSERT OR IGNORE INTO journal_ends (epoch, number, found_at)
-                       VALUES (?1, ?2, ?3)";
-            catalog.execute(sql, (end.epoch, end.number, end.found_at.get())).map(drop)
-        })
+        self.write("record the end of an epoch", |catalog| enter_end(catalog, end))
     }
 
     fn live_id(&self) -> Result<Option<u64>, StoreError> {
@@ -266,6 +305,30 @@ impl Catalog {
         }
         failed.map_or(Ok(None), Err)
     }
+}
+
+fn enter_skip(catalog: &Connection, skip: &Skip) -> rusqlite::Result<()> {
+    catalog
+        .execute(
+            "INSERT OR REPLACE INTO journal_skips
+                 (epoch, number, skipped_at, reason, file, bytes, sha256)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (
+                skip.epoch,
+                skip.number,
+                skip.skipped_at.get(),
+                &skip.reason,
+                &skip.file,
+                skip.bytes,
+                &skip.sha256,
+            ),
+        )
+        .map(drop)
+}
+
+fn enter_end(catalog: &Connection, end: &EpochEnd) -> rusqlite::Result<()> {
+    let sql = "INSERT OR IGNORE INTO journal_ends (epoch, number, found_at) VALUES (?1, ?2, ?3)";
+    catalog.execute(sql, (end.epoch, end.number, end.found_at.get())).map(drop)
 }
 
 /// Enters from which epochs a segment that is closed has deliveries.

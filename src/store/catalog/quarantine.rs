@@ -3,6 +3,8 @@
 //! Its size is limited. When it is full, nothing is deleted and the next body is refused. When an
 //! operator drops a body, that is recorded.
 
+use std::collections::BTreeSet;
+
 use data_encoding::HEXLOWER;
 use ring::digest;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -105,6 +107,19 @@ pub(in crate::store) fn put(
 pub(in crate::store) fn number_after(catalog: &Catalog, id: u64) -> Result<(), StoreError> {
     catalog
         .write("number the quarantine", |database| sqlite::number_after(database, "quarantine", id))
+}
+
+/// The number of the last body that was put in quarantine.
+pub(in crate::store) fn last(catalog: &Catalog) -> Result<u64, StoreError> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'quarantine'";
+    catalog.read("read the quarantine", |database| database.query_row(sql, [], |row| row.get(0)))
+}
+
+/// The numbers of the bodies that were dropped.
+pub(in crate::store) fn dropped(catalog: &Catalog) -> Result<BTreeSet<u64>, StoreError> {
+    catalog.read("read the quarantine", |database| {
+        database.prepare("SELECT id FROM dropped")?.query_map([], |row| row.get(0))?.collect()
+    })
 }
 
 /// Stores a body under the number that it had.

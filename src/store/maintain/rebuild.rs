@@ -22,6 +22,7 @@ use crate::store::catalog::sightings::{self, Sighting};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::maintain::seal;
 use crate::store::maintain::unfinished::Unfinished;
+use crate::store::origin::{EpochEnd, Skip};
 use crate::store::segment::restored::{self, RestoredDelivery, RestoredEntry};
 use crate::store::segment::{contents, identity, long_lines};
 use crate::store::write::live::Live;
@@ -101,6 +102,17 @@ impl Rebuild {
             catalog.overlay().number_after(change).doing("number the changes", catalog.path())
         })?;
         quarantine::number_after(&self.catalog, quarantined)
+    }
+
+    /// Records how far a journal was read: the number of the last object of each epoch, of which some may
+    /// be missing, the epochs that have ended, and the objects that were given up.
+    pub fn journal(
+        &self,
+        cursors: impl IntoIterator<Item = (u64, u64)>,
+        ends: &[EpochEnd],
+        skips: &[Skip],
+    ) -> Result<(), StoreError> {
+        self.catalog.restore_journal(cursors, ends, skips)
     }
 
     /// Brings a body back to the quarantine, under its old number.

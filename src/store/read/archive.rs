@@ -2,13 +2,15 @@
 //!
 //! Entries are read as they are now, with the overlay, and also those that are hidden.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::Row;
 
 use crate::entry::record::Origin;
 use crate::entry::{Millis, Record};
 use crate::store::catalog::Catalog;
+use crate::store::catalog::journal::JournalExtent;
+use crate::store::catalog::quarantine;
 use crate::store::catalog::segments::Segment;
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::read::Reader;
@@ -246,6 +248,36 @@ impl Reader {
             ..SEGMENT_WITH_SPELLINGS => Ok(Vec::new()),
             _ => database.prepare_cached(sql)?.query_map((limit, skip), spelling)?.collect(),
         })
+    }
+
+    /// From which epochs of a journal the archived segments have deliveries, and the others.
+    /// `is_archived` is asked with the first id of a segment.
+    pub fn journal_extent(
+        &self,
+        is_archived: &dyn Fn(u64) -> bool,
+    ) -> Result<JournalExtent, StoreError> {
+        self.catalog(|catalog| catalog.journal_extent(self.directory(), is_archived))
+    }
+
+    /// The id of the first delivery of the first segment that is not archived. `None` if all are.
+    /// `is_archived` is asked with the first id of a segment.
+    pub fn first_delivery_without(
+        &self,
+        is_archived: &dyn Fn(u64) -> bool,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut segments = self.segments()?.into_iter();
+        let missing = segments.find(|segment| !is_archived(segment.first_id));
+        Ok(missing.map(|segment| segment.first_delivery))
+    }
+
+    /// The number of the last body that was put in quarantine.
+    pub fn last_quarantined(&self) -> Result<u64, StoreError> {
+        self.catalog(quarantine::last)
+    }
+
+    /// The numbers of the bodies that were dropped from the quarantine.
+    pub fn dropped(&self) -> Result<BTreeSet<u64>, StoreError> {
+        self.catalog(quarantine::dropped)
     }
 
     /// The ranges of ids that no segment has, each the first and the last id: they were removed, or lost.
