@@ -49,7 +49,6 @@ mod console;
 #[cfg(feature = "app")]
 mod control;
 #[cfg(feature = "app")]
-#[allow(dead_code, unused_imports)] // The receiver and the source that use it are being added.
 mod journal;
 #[cfg(feature = "app")]
 mod keys;

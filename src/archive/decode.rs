@@ -3,6 +3,8 @@
 //! The file may be anybody's. What its metadata says is bounded before anything is read by it, and a
 //! column that has another type than the schema is an error. A column that the file lacks is NULL.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use parquet::basic::Type as Physical;
 use parquet::column::reader::{ColumnReader, get_typed_column_reader};
@@ -12,13 +14,12 @@ use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 
 use super::error::ArchiveError;
 use super::layout::Table;
-use super::read::guarded;
+use super::pages::{self, MAX_COLUMN, MAX_ROWS};
 use super::rows::{ColumnOfRows, Rows, Values};
 use super::schema::{self, Kind};
 
-/// The most bytes that a row group may have by its metadata, and the most rows.
-const MAX_GROUP_BYTES: i64 = if cfg!(test) { 1 << 22 } else { 1 << 30 };
-const MAX_GROUP_ROWS: i64 = 1 << 26;
+/// The most bytes that a row group may have by its metadata.
+const MAX_GROUP_BYTES: i64 = 2 * MAX_COLUMN;
 
 /// The values that are read together.
 const TOGETHER: usize = 4096;
@@ -28,13 +29,14 @@ pub(crate) struct Decoder {
     key: String,
     table: Table,
     reader: SerializedFileReader<Bytes>,
+    body: Bytes,
 }
 
 impl Decoder {
     /// Reads the metadata of a file. `key` names it in errors.
     pub(crate) fn new(key: &str, table: Table, body: Bytes) -> Result<Decoder, ArchiveError> {
-        let reader = guarded(key, || SerializedFileReader::new(body))?;
-        Ok(Decoder { key: key.to_owned(), table, reader })
+        let reader = guarded(key, || SerializedFileReader::new(body.clone()))?;
+        Ok(Decoder { key: key.to_owned(), table, reader, body })
     }
 
     /// The number of row groups.
@@ -57,7 +59,7 @@ impl Decoder {
     pub(crate) fn group(&self, at: usize, wanted: Option<&[&str]>) -> Result<Rows, ArchiveError> {
         let group = guarded(&self.key, || self.reader.get_row_group(at))?;
         let about = group.metadata();
-        if !(0..=MAX_GROUP_ROWS).contains(&about.num_rows())
+        if !(0..=MAX_ROWS).contains(&about.num_rows())
             || !(0..=MAX_GROUP_BYTES).contains(&about.total_byte_size())
         {
             let what = "a row group has more rows or bytes than Vidimus writes";
@@ -72,6 +74,10 @@ impl Decoder {
             columns.push(match place {
                 None => None,
                 Some(place) => {
+                    if !self.has_sound_pages(&*group, place) {
+                        let what = format!("the pages of {:?} claim too much", column.name);
+                        return Err(ArchiveError::damaged(&self.key, what));
+                    }
                     let column = guarded(&self.key, || {
                         read(group.get_column_reader(place)?, rows, &mut left)
                     })?;
@@ -84,6 +90,18 @@ impl Decoder {
             });
         }
         Ok(Rows::read(self.table, columns, rows))
+    }
+
+    /// Whether the pages of a column can be decoded in bounded memory.
+    fn has_sound_pages(&self, group: &dyn RowGroupReader, place: usize) -> bool {
+        let about = group.metadata().columns().get(place);
+        about.is_some_and(|about| {
+            let Some((start, length)) = pages::range(about) else { return false };
+            let end = start.checked_add(length).and_then(|end| usize::try_from(end).ok());
+            let range = usize::try_from(start).ok().zip(end).map(|(start, end)| start..end);
+            let bytes = range.and_then(|range| self.body.get(range));
+            bytes.is_some_and(|bytes| pages::are_sound(bytes, about, group.metadata().num_rows()))
+        })
     }
 
     /// The place of a column in the file.
@@ -114,6 +132,17 @@ impl Decoder {
                 Err(ArchiveError::damaged(&self.key, what))
             }
         }
+    }
+}
+
+/// Lets the crate `parquet` read a part of a file. It may panic when the file is damaged.
+pub(super) fn guarded<T>(
+    key: &str,
+    read: impl FnOnce() -> Result<T, ParquetError>,
+) -> Result<T, ArchiveError> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(|error| ArchiveError::damaged(key, error.to_string())),
+        Err(_) => Err(ArchiveError::damaged(key, "it cannot be decoded")),
     }
 }
 
@@ -182,6 +211,9 @@ fn typed<T: DataType>(
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::HEXLOWER;
+    use ring::digest;
+
     use super::*;
     use crate::archive::encode::{Encoded, Encoder};
     use crate::archive::rows::Cell;
@@ -226,7 +258,9 @@ mod tests {
         assert_eq!(decoder.fact(metadata::ROWS), Some("200"));
         assert_eq!(decoder.fact(metadata::MAX_ID), Some("200"));
         assert_eq!(decoder.fact(metadata::CHANGE), Some("3"));
-        assert_eq!(decoder.fact(metadata::SHA256), encoded.contents.as_deref());
+        let lines: String = (1..=200).map(|id| format!("line {id}\u{0}\n")).collect();
+        let sha256 = HEXLOWER.encode(digest::digest(&digest::SHA256, lines.as_bytes()).as_ref());
+        assert_eq!(decoder.fact(metadata::SHA256), Some(sha256.as_str()));
         let mut id = 0;
         for group in 0..decoder.groups() {
             let rows = decoder.group(group, None).unwrap();
@@ -318,6 +352,24 @@ mod tests {
                 assert!(column.statistics().is_some());
             }
         }
+    }
+
+    #[test]
+    fn a_page_that_claims_more_than_the_footer_is_refused() {
+        let good = file(20).body;
+        let decoder = Decoder::new("x", Table::Entries, good.clone()).unwrap();
+        decoder.group(0, None).unwrap();
+        let (start, _) = decoder.reader.metadata().row_group(0).column(0).byte_range();
+        let mut bad = good.to_vec();
+        // The type of the page takes two bytes, and then comes the size, whose bits are all set but the
+        // lowest, which is the sign.
+        let first = start as usize + 3;
+        let last = (first..).find(|at| bad[*at] & 0x80 == 0).unwrap();
+        bad[first..=last].iter_mut().for_each(|byte| *byte |= 0x7f);
+        bad[first] &= 0xfe;
+        let decoder = Decoder::new("x", Table::Entries, bad.into()).unwrap();
+        let error = decoder.group(0, None).unwrap_err().to_string();
+        assert!(error.contains("\"id\" claim too much"), "{error}");
     }
 
     #[test]

@@ -37,8 +37,6 @@ pub(crate) struct Encoded {
     pub(crate) body: Bytes,
     /// The SHA-256 of the file, in hexadecimal.
     pub(crate) sha256: String,
-    /// The SHA-256 of the bytes in it, in hexadecimal: see [`metadata::SHA256`].
-    pub(crate) contents: Option<String>,
     pub(crate) rows: u64,
     pub(crate) id: Range,
     pub(crate) time: Range,
@@ -139,14 +137,14 @@ impl Encoder {
             facts.push((metadata::MIN_ID, least.to_string()));
             facts.push((metadata::MAX_ID, greatest.to_string()));
         }
-        facts.extend(contents.clone().map(|sha256| (metadata::SHA256, sha256)));
+        facts.extend(contents.map(|sha256| (metadata::SHA256, sha256)));
         for (key, value) in facts {
             self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
         let fail = ArchiveError::parquet("write", self.table.name());
         let body = Bytes::from(self.writer.into_inner().map_err(fail)?);
         let hash = HEXLOWER.encode(&sha256(&digest::digest(&digest::SHA256, &body)));
-        Ok(Encoded { body, sha256: hash, contents, rows, id, time, stored_at })
+        Ok(Encoded { body, sha256: hash, rows, id, time, stored_at })
     }
 
     /// Writes the rows that are held as a row group.

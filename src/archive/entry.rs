@@ -1,6 +1,8 @@
 //! An entry as a row of the archive, and back. The format is defined in docs/archive.md.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
 use serde_json::value::RawValue;
@@ -8,6 +10,7 @@ use serde_json::value::RawValue;
 use super::rows::{Cell, Rows};
 use crate::entry::fields::{FieldType, KNOWN, type_of};
 use crate::entry::record::{Origin, WholeLine};
+use crate::entry::words::UnknownWord;
 use crate::entry::{Fields, Millis, Record, Value, VerdictName, Warning};
 use crate::store::WholeEntry;
 
@@ -114,56 +117,53 @@ pub(crate) struct ArchivedEntry {
     pub(crate) change: Option<u64>,
 }
 
-/// Reads a row of `entries` or `verdicts`. `None` if it has no id, or a word that is none.
+/// The values of a row of `entries` or `verdicts`, by the names of the columns.
+pub(super) trait Cells {
+    /// The value of a column. NULL also if it was not read.
+    fn cell(&self, column: &str) -> Cell<'_>;
+
+    fn integer(&self, column: &str) -> Option<i64> {
+        self.cell(column).integer()
+    }
+
+    /// A text. What is not UTF-8 is replaced.
+    fn text(&self, column: &str) -> Option<Cow<'_, str>> {
+        self.cell(column).bytes().map(String::from_utf8_lossy)
+    }
+
+    /// A word of a list; `None` if it is none of them.
+    fn word<T: FromStr<Err = UnknownWord>>(&self, column: &str) -> Option<T> {
+        self.text(column)?.parse().ok()
+    }
+}
+
+/// A row in memory.
+struct RowOf<'a>(&'a Rows, usize);
+
+impl Cells for RowOf<'_> {
+    fn cell(&self, column: &str) -> Cell<'_> {
+        self.0.get(self.1, column)
+    }
+}
+
+/// Reads a row of `entries` or `verdicts`. `None` if it lacks a value that every entry has, or has
+/// something that is not what it should be.
 pub(crate) fn of_row(rows: &Rows, row: usize) -> Option<ArchivedEntry> {
-    let get = |name: &str| rows.get(row, name);
+    let cells = RowOf(rows, row);
+    let get = |name: &str| cells.cell(name);
     let owned = |name: &str| get(name).as_text().map(str::to_owned);
     let time = |name: &str| get(name).integer().map(Millis::saturating);
-    let mut fields = Fields::default();
-    for (name, _) in KNOWN {
-        let value = match get(name) {
-            Cell::Null => continue,
-            Cell::Integer(integer) => Value::Integer(integer),
-            Cell::Boolean(boolean) => Value::Boolean(boolean),
-            Cell::Bytes(bytes) => Value::Text(std::str::from_utf8(bytes).ok()?.to_owned()),
-        };
-        fields.restore(name, value);
-    }
+    (get("id").unsigned().is_some() && time("received_at").is_some() && time("time").is_some())
+        .then_some(())?;
+    cells.word::<VerdictName>("verdict")?;
+    let is_text = |name: &str| get(name).bytes().is_none_or(|it| std::str::from_utf8(it).is_ok());
+    KNOWN.iter().all(|(name, _)| is_text(name)).then_some(())?;
     if let Some(json) = get("extensions").as_text() {
-        let all: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).ok()?;
-        for (name, value) in all {
-            fields.restore(&name, extension(&name, value.get())?);
-        }
+        members(json.as_bytes())?;
     }
-    let whole = get("line_bytes").unsigned().map(|bytes| WholeLine {
-        bytes: Some(bytes),
-        sha256: get("line_sha256")
-            .as_text()
-            .and_then(|hex| HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?.try_into().ok()),
-    });
-    let warnings = get("warnings").as_text().unwrap_or_default().split_whitespace();
-    let word = |name: &str| get(name).as_text();
-    let record = Record {
-        origin: Origin::Stored {
-            id: get("id").unsigned()?,
-            input: owned("input").unwrap_or_default(),
-            received_at: time("received_at")?,
-            delivery_count: get("delivery_count").unsigned().unwrap_or(1),
-        },
-        time: Some(time("time")?),
-        format: word("format").and_then(|word| word.parse().ok()),
-        kind: word("kind").and_then(|word| word.parse().ok()),
-        verdict: word("verdict")?.parse::<VerdictName>().ok()?,
-        reason: owned("reason"),
-        kid: owned("kid"),
-        warnings: warnings.filter_map(|word| word.parse().ok()).collect(),
-        fields,
-        raw: get("line").bytes().unwrap_or_default().to_vec(),
-        whole,
-    };
     Some(ArchivedEntry {
         entry: WholeEntry {
-            record,
+            record: record(&cells),
             event_time: time("event_time"),
             delivery: get("delivery").unsigned()?,
             key: owned("key"),
@@ -173,6 +173,68 @@ pub(crate) fn of_row(rows: &Rows, row: usize) -> Option<ArchivedEntry> {
         stored_at: time("stored_at")?,
         change: get("change").unsigned(),
     })
+}
+
+/// The record of a row. What is missing or makes no sense is left out.
+pub(super) fn record<C: Cells + ?Sized>(cells: &C) -> Record {
+    let mut fields = Fields::default();
+    for (name, value) in extensions_of(cells) {
+        fields.restore(&name, value);
+    }
+    for (name, _) in KNOWN {
+        let value = match cells.cell(name) {
+            Cell::Null => continue,
+            Cell::Integer(integer) => Value::Integer(integer),
+            Cell::Boolean(boolean) => Value::Boolean(boolean),
+            Cell::Bytes(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
+        };
+        fields.restore(name, value);
+    }
+    let time = |name: &str| cells.cell(name).integer().map(Millis::saturating);
+    let owned = |name: &str| cells.text(name).map(Cow::into_owned);
+    let whole = cells.cell("line_bytes").unsigned().map(|bytes| WholeLine {
+        bytes: Some(bytes),
+        sha256: cells
+            .cell("line_sha256")
+            .bytes()
+            .and_then(|hex| HEXLOWER_PERMISSIVE.decode(hex).ok()?.try_into().ok()),
+    });
+    let warnings = cells.text("warnings").unwrap_or_default();
+    Record {
+        origin: Origin::Stored {
+            id: cells.cell("id").unsigned().unwrap_or(0),
+            input: owned("input").unwrap_or_default(),
+            received_at: time("received_at").unwrap_or(Millis::MIN),
+            delivery_count: cells.cell("delivery_count").unsigned().unwrap_or(1),
+        },
+        time: time("time"),
+        format: cells.word("format"),
+        kind: cells.word("kind"),
+        // A word that no version wrote counts as malformed, and never as valid.
+        verdict: cells.word("verdict").unwrap_or(VerdictName::Malformed),
+        reason: owned("reason"),
+        kid: owned("kid"),
+        warnings: warnings.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
+        fields,
+        raw: cells.cell("line").bytes().unwrap_or_default().to_vec(),
+        whole,
+    }
+}
+
+/// The fields without a column, and values of known fields that do not fit the type.
+pub(super) fn extensions_of<C: Cells + ?Sized>(cells: &C) -> BTreeMap<String, Value> {
+    let json = cells.cell("extensions").bytes();
+    json.and_then(members).unwrap_or_default()
+}
+
+/// The members of `extensions`. `None` if it is not a JSON object.
+fn members(json: &[u8]) -> Option<BTreeMap<String, Value>> {
+    let all: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(json).ok()?;
+    let value = |(name, json): (String, Box<RawValue>)| {
+        let value = extension(&name, json.get())?;
+        Some((name, value))
+    };
+    all.into_iter().map(value).collect()
 }
 
 /// The value of a member of `extensions`.

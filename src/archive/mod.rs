@@ -3,7 +3,8 @@
 //! The format is defined in docs/archive.md.
 //!
 //! - `layout`: the names of objects. `schema`: the columns of the tables. `rows`: rows in memory.
-//! - `encode` and `decode`: a Parquet file. `entry`: an entry as a row, and back.
+//! - `encode` and `decode`: a Parquet file. `pages`: bounds on what its pages claim. `entry`: an entry
+//!   as a row, and back.
 //! - `manifest`: which files there are. `place`: creates and reads objects. `leftover`: files
 //!   that an interrupted run left.
 //! - `archiver`: the thread of `serve`. It uses `segment` (a sealed segment), `late` (what is learned
@@ -26,6 +27,7 @@ pub(crate) mod layout;
 mod leftover;
 pub(crate) mod manifest;
 mod pace;
+mod pages;
 mod parts;
 pub(crate) mod place;
 pub(crate) mod read;

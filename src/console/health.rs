@@ -27,11 +27,14 @@ pub(super) struct Readiness {
     /// Left out if no source reads a journal.
     #[serde(skip_serializing_if = "Option::is_none")]
     journal: Option<&'static str>,
+    /// Left out if there is no archive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<&'static str>,
 }
 
 /// `GET /readyz`: 200 if the last write to the store succeeded, and every input with key sources
-/// has a key, and neither the source that reads the journal, if there is one, nor an epoch of it is
-/// stopped. The process listens only once the store is open for writing.
+/// has a key, and neither the source that reads the journal nor an epoch of it nor the archiver is
+/// stopped, if there are such. The process listens only once the store is open for writing.
 ///
 /// After a failed write the store tests by itself whether it can write again. So the check recovers
 /// even if a load balancer sends no deliveries meanwhile.
@@ -39,16 +42,19 @@ pub(super) async fn readyz(
     State(console): State<Arc<Console>>,
 ) -> Result<Json<Readiness>, Problem> {
     let journal = console.journal.as_ref().map(|status| status.trouble());
-    readiness(&console.health, &console.ring, journal).map(Json)
+    let archive = console.archive.as_ref().map(|status| status.is_stopped());
+    readiness(&console.health, &console.ring, journal, archive).map(Json)
 }
 
 /// `journal` is the trouble of the source that reads the journal, if there is such a source.
+/// `archive` says whether the archiver has stopped for good, if there is an archive.
 fn readiness(
     health: &Health,
     ring: &KeyRing,
     journal: Option<Option<Trouble>>,
+    archive: Option<bool>,
 ) -> Result<Readiness, Problem> {
-    // No token is needed here, so the error of the store goes to the log only.
+    // No token is needed here, so the errors of the store and of the archiver go to the log only.
     if health.trouble().is_some() {
         let detail = "the last write to the store failed; the log says why";
         return Err(Problem::not_ready(detail));
@@ -64,8 +70,16 @@ fn readiness(
     if let Some(Some(trouble)) = &journal {
         return Err(Problem::not_ready(trouble.in_public()));
     }
+    if archive == Some(true) {
+        return Err(Problem::not_ready("the store is not archived any more; the log says why"));
+    }
     let keys = if ring.has_sources() { "ok" } else { "not needed" };
-    Ok(Readiness { store: "ok", keys, journal: journal.map(|_| "ok") })
+    Ok(Readiness {
+        store: "ok",
+        keys,
+        journal: journal.map(|_| "ok"),
+        archive: archive.map(|_| "ok"),
+    })
 }
 
 /// `GET /metrics`
@@ -103,26 +117,28 @@ mod tests {
         };
         let health = Health::default();
         let none = ring(HashMap::from([("a".to_owned(), InputVerification::default())]));
-        let ready = Readiness { store: "ok", keys: "not needed", journal: None };
-        assert_eq!(readiness(&health, &none, None), Ok(ready));
-        let reading = readiness(&health, &none, Some(None)).unwrap();
-        assert_eq!(reading.journal, Some("ok"));
+        let ready = Readiness { store: "ok", keys: "not needed", journal: None, archive: None };
+        assert_eq!(readiness(&health, &none, None, None), Ok(ready));
+        let reading = readiness(&health, &none, Some(None), Some(false)).unwrap();
+        assert_eq!((reading.journal, reading.archive), (Some("ok"), Some("ok")));
+        let stopped = readiness(&health, &none, None, Some(true)).unwrap_err();
+        assert!(stopped.detail.contains("is not archived any more"), "{}", stopped.detail);
         let stopped = Trouble::Stopped("collision".into());
-        let stopped = readiness(&health, &none, Some(Some(stopped))).unwrap_err();
+        let stopped = readiness(&health, &none, Some(Some(stopped)), None).unwrap_err();
         assert_eq!(stopped.status, 503);
         assert!(!stopped.detail.contains("collision"), "{}", stopped.detail);
         let epoch = StoppedEpoch { epoch: 3, number: 1, why: "damaged".into() };
-        let epoch = readiness(&health, &none, Some(Some(Trouble::Epoch(epoch)))).unwrap_err();
+        let epoch = readiness(&health, &none, Some(Some(Trouble::Epoch(epoch))), None).unwrap_err();
         assert!(epoch.detail.contains("epoch 3 of the journal is stopped"), "{}", epoch.detail);
 
         let judged =
             InputVerification { sources: vec!["x".to_owned()], ..InputVerification::default() };
         let one = ring(HashMap::from([("a".to_owned(), judged)]));
-        let problem = readiness(&health, &one, None).unwrap_err();
+        let problem = readiness(&health, &one, None, None).unwrap_err();
         assert_eq!(problem.status, 503);
         assert!(problem.detail.contains("no keys yet for the input a"), "{}", problem.detail);
         one.enter("x", &KeySet::new([Arc::new(Key::new(None, [1; 32]))]), Millis::MIN);
-        let ready = Readiness { store: "ok", keys: "ok", journal: None };
-        assert_eq!(readiness(&health, &one, None), Ok(ready));
+        let ready = Readiness { store: "ok", keys: "ok", journal: None, archive: None };
+        assert_eq!(readiness(&health, &one, None, None), Ok(ready));
     }
 }

@@ -50,6 +50,7 @@ use self::pages::{HtmlProblem, KeptHealth};
 use self::problem::Problem;
 use self::read_pool::{READ_TIMEOUT, ReadPool};
 use self::receiver_info::ReceiverInfo;
+use crate::archive::archiver::status::ArchiveStatus;
 use crate::keys::KeyRing;
 use crate::metrics::Exposition;
 use crate::net::{CloseConnection, Peer, RequestBody, ServerTls, Shutdown};
@@ -70,6 +71,8 @@ pub(crate) struct Console {
     metrics: Exposition,
     /// How far the journal was read, if a source reads it.
     journal: Option<Arc<SourceStatus>>,
+    /// How the archiver stands, if there is an archive.
+    archive: Option<Arc<ArchiveStatus>>,
     receiver: ReceiverInfo,
     /// What the receiver stores deliveries with, keeps requests in, and injects faults from.
     deliverer: Arc<Deliverer>,
@@ -96,6 +99,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: Exposition,
     /// How far the journal was read, if a source reads it.
     pub(crate) journal: Option<Arc<SourceStatus>>,
+    /// How the archiver stands, if there is an archive.
+    pub(crate) archive: Option<Arc<ArchiveStatus>>,
     pub(crate) receiver: ReceiverInfo,
     pub(crate) deliverer: Arc<Deliverer>,
     pub(crate) outputs: Arc<Outputs>,
@@ -112,7 +117,7 @@ pub(crate) struct Parts {
 impl Console {
     pub(crate) fn new(parts: Parts) -> Arc<Console> {
         let Parts { ring, health, metrics, receiver, deliverer, outputs, inputs, .. } = parts;
-        let Parts { journal, tls, actions, guard, shutdown, .. } = parts;
+        let Parts { journal, archive, tls, actions, guard, shutdown, .. } = parts;
         let reader = Arc::new(parts.reader);
         Arc::new(Console {
             query_pool: ReadPool::new(Arc::clone(&reader), QUERY_READS, READ_TIMEOUT),
@@ -122,6 +127,7 @@ impl Console {
             health,
             metrics,
             journal,
+            archive,
             receiver,
             deliverer,
             outputs,

@@ -46,6 +46,7 @@ impl Cursor {
     }
 
     /// The other epochs of which something was read, in order.
+    #[cfg(test)]
     pub(crate) fn epochs(&self) -> impl Iterator<Item = (u64, EpochPosition)> {
         self.epochs.iter().map(|(epoch, position)| (*epoch, *position))
     }

@@ -65,6 +65,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
 
 impl<O: Objects, P: Platform> Membership<O, P> {
     /// The number of the next cursor, which is the best hint for the next start.
+    #[cfg(test)]
     pub(crate) fn next(&self) -> u64 {
         self.next
     }

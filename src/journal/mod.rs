@@ -44,11 +44,13 @@ pub(crate) use self::cursor::{Cursor, EpochPosition};
 pub(crate) use self::epoch::{Epoch, PutError};
 pub(crate) use self::error::JournalError;
 pub(crate) use self::floor::Floor;
-pub(crate) use self::header::{Header, HeaderError, Kind, Nonce};
+#[cfg(test)]
+pub(crate) use self::header::Nonce;
+pub(crate) use self::header::{Header, HeaderError, Kind};
 pub(crate) use self::keys::{BadStoreId, StoreId, object};
 pub(crate) use self::membership::Membership;
 pub(crate) use self::platform::{Platform, System};
-pub(crate) use self::prune::{Pruned, Report};
+pub(crate) use self::prune::Pruned;
 pub(crate) use self::reader::{End, Read, SealOutcome};
 
 use crate::objects::Objects;
@@ -67,6 +69,7 @@ impl<O: Objects> Journal<O, System> {
     }
 }
 
+#[cfg(test)]
 impl<O: Objects, P: Platform> Journal<O, P> {
     /// The journal in this object store, with other pauses and nonces than the system's.
     pub(crate) fn on(objects: Arc<O>, platform: Arc<P>) -> Journal<O, P> {

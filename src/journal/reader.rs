@@ -59,14 +59,6 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         Ok(is_there(&*self.objects, &keys::epoch(epoch)).await?)
     }
 
-    /// The number of epochs so far. `hint` is a guess of it.
-    ///
-    /// # Errors
-    /// [`JournalError::Objects`], [`JournalError::Full`].
-    pub(crate) async fn epochs(&self, hint: u64) -> Result<u64, JournalError> {
-        first_free(&*self.objects, keys::epoch, 0, hint).await
-    }
-
     /// Reads one number of an epoch.
     ///
     /// # Errors

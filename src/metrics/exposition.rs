@@ -9,8 +9,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::archive::ArchiveGauges;
 use super::journal::JournalGauges;
-use super::{Labels, Metrics, ReceiverSources, gauge_value, labels, with_unit};
+use super::{Has, Labels, Metrics, ReceiverSources, gauge_value, labels, with_unit};
+use crate::archive::archiver::status::ArchiveStatus;
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::keys::KeyRing;
@@ -32,10 +34,12 @@ pub(super) struct Gauges {
     outputs: OutputGauges,
     /// `None` if no source reads the journal.
     journal: Option<JournalGauges>,
+    /// `None` if there is no archive.
+    archive: Option<ArchiveGauges>,
 }
 
 impl Gauges {
-    pub(super) fn register(registry: &mut Registry, reads_journal: bool) -> Gauges {
+    pub(super) fn register(registry: &mut Registry, has: Has) -> Gauges {
         let mut bytes = |name: &str, help: &str| -> Gauge {
             with_unit(registry, name, help, Unit::Bytes, Gauge::default())
         };
@@ -50,7 +54,8 @@ impl Gauges {
             writable: Gauge::default(),
             missing_ids: Gauge::default(),
             outputs: OutputGauges::register(registry),
-            journal: reads_journal.then(|| JournalGauges::register(registry)),
+            journal: has.journal.then(|| JournalGauges::register(registry)),
+            archive: has.archive.then(|| ArchiveGauges::register(registry)),
         };
         let Gauges { keys, segments, writable, .. } = &gauges;
         registry.register("keys", "Keys that verify new entries", keys.clone());
@@ -77,6 +82,8 @@ pub(crate) struct GaugeSources {
     pub(crate) health: Arc<Health>,
     /// How far the journal was read, if a source reads it.
     pub(crate) journal: Option<Arc<SourceStatus>>,
+    /// How the archiver stands, if there is an archive.
+    pub(crate) archive: Option<Arc<ArchiveStatus>>,
 }
 
 /// Writes the text of all metrics.
@@ -131,6 +138,9 @@ impl Exposition {
         let standings = reader.output_standings(now)?;
         if let (Some(gauges), Some(status)) = (&gauges.journal, &sources.journal) {
             gauges.set(&status.standing(), now);
+        }
+        if let (Some(gauges), Some(status)) = (&gauges.archive, &sources.archive) {
+            gauges.set(&status.standing(), &reader.archive_progress()?);
         }
         let mut text = String::new();
         // Held until the text is written, so that another request does not change the gauges.

@@ -8,8 +8,9 @@
 //! creates a time series. Other modules do not know Prometheus: `observers` implements their observers,
 //! and [`exposition`] reads the gauges when the metrics are requested. `receiving` has what every
 //! receiver counts, and `receive` the metrics of a receiver without a store. `journal` has those of the
-//! source that reads the journal.
+//! source that reads the journal, and `archive` those of the archiver.
 
+mod archive;
 pub(crate) mod exposition;
 mod journal;
 mod observers;
@@ -44,6 +45,15 @@ const SECONDS: [f64; 12] =
 /// The upper bounds of the buckets for deliveries in one transaction.
 const GROUP_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// What a server has besides inputs and outputs.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Has {
+    /// A source reads the journal.
+    pub(crate) journal: bool,
+    /// The store is archived.
+    pub(crate) archive: bool,
+}
+
 /// The counters and gauges.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -72,9 +82,8 @@ struct InputCounters {
 
 impl Metrics {
     /// Metrics for these inputs and key sources. Every time series begins at zero, because Prometheus
-    /// does not see the first event of a series that begins with it. `reads_journal` says whether a source
-    /// reads the journal.
-    pub(crate) fn new(inputs: &[&str], sources: &[String], reads_journal: bool) -> Metrics {
+    /// does not see the first event of a series that begins with it.
+    pub(crate) fn new(inputs: &[&str], sources: &[String], has: Has) -> Metrics {
         let mut registry = Registry::with_prefix("vidimus");
         let all = &mut registry;
         let receiving = Receiving::register(all, inputs);
@@ -114,7 +123,7 @@ impl Metrics {
             "Deliveries and transactions that could not be written",
             commit_failures.clone(),
         );
-        let gauges = exposition::Gauges::register(all, reads_journal);
+        let gauges = exposition::Gauges::register(all, has);
 
         for class in all_classes() {
             let _ = entries.get_or_create(&labels_of(class));

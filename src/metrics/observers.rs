@@ -122,6 +122,7 @@ mod tests {
 
     use super::*;
     use crate::entry::Millis;
+    use crate::metrics::Has;
     use crate::store::observer::Classes;
     use crate::store::{Appended, Delivery};
 
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_series_begins_at_zero() {
-        let metrics = Metrics::new(&["a"], &["set".to_owned()], false);
+        let metrics = Metrics::new(&["a"], &["set".to_owned()], Has::default());
         check(&metrics, "vidimus_deliveries_total{input=\"a\",status=\"closed\"} 0");
         check(
             &metrics,
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn observed_events_are_counted() {
-        let metrics = Arc::new(Metrics::new(&["a"], &["set".to_owned()], false));
+        let metrics = Arc::new(Metrics::new(&["a"], &["set".to_owned()], Has::default()));
         let delivery = Delivery {
             received_at: Millis::saturating(1500),
             started: Instant::now(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use crate::archive::archiver::status::ArchiveStatus;
 use crate::archive::archiver::{ArchivedSegment, Archiver, Archiving, Writing};
 use crate::archive::error::ArchiveError;
 use crate::archive::place::Place;
@@ -18,6 +19,7 @@ pub(super) struct Archive {
     id: String,
     reader: Reader,
     side: StoreSide,
+    status: Arc<ArchiveStatus>,
 }
 
 impl Archive {
@@ -38,12 +40,21 @@ impl Archive {
             id: store.id()?,
             reader: Reader::open_to_follow(directory)?,
             side,
+            status: Arc::default(),
         }))
     }
 
-    /// Starts the thread.
-    pub(super) fn start(self) -> std::io::Result<Archiving> {
-        Archiver::start(self.reader, self.place, self.id, Box::new(self.side))
+    /// How the archiver stands.
+    pub(super) fn status(&self) -> &Arc<ArchiveStatus> {
+        &self.status
+    }
+
+    /// Starts the thread. If it cannot, the status says so.
+    pub(super) fn start(self) -> Option<Archiving> {
+        let status = Arc::clone(&self.status);
+        let side = Box::new(self.side);
+        let started = Archiver::start(self.reader, self.place, self.id, side, self.status);
+        started.inspect_err(|error| status.stop(format!("cannot start its thread: {error}"))).ok()
     }
 }
 

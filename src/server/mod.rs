@@ -31,7 +31,7 @@ use crate::journal::cipher::{Cipher, KeyFileError};
 use crate::keys::{InputVerification, KeyRing, RefreshObserver, RefreshTrigger, Refresher};
 use crate::konnect::client as konnect;
 use crate::metrics::{
-    CountingDeliveryObserver, CountingListenerObserver, Exposition, GaugeSources, Metrics,
+    CountingDeliveryObserver, CountingListenerObserver, Exposition, GaugeSources, Has, Metrics,
     ReceiverSources,
 };
 use crate::net::{
@@ -293,10 +293,8 @@ impl Server {
         if let Some(source) = self.journal {
             tokio::spawn(source.run(shutdown.clone()));
         }
-        let archiving = self.archive.and_then(|archive| {
-            let started = archive.start();
-            started.inspect_err(|error| tracing::error!(%error, "the archive is not written")).ok()
-        });
+        let archive = self.archive.as_ref().map(|archive| Arc::clone(archive.status()));
+        let archiving = self.archive.and_then(Archive::start);
 
         let of_receiver =
             self.receiver_listener.as_ref().map(|one| ("receiver", one.connections(), tls.clone()));
@@ -309,6 +307,7 @@ impl Server {
             ring: Arc::clone(&ring),
             health: Arc::clone(receiver.deliverer.sink.store.health()),
             journal: journal.clone(),
+            archive: archive.clone(),
         };
         if let Some(control) = self.control {
             tokio::spawn(control.serve(task_handler(&receiver, skipper), shutdown.clone()));
@@ -330,6 +329,7 @@ impl Server {
             health,
             metrics: exposition,
             journal,
+            archive,
             receiver: self.about,
             deliverer: Arc::clone(&receiver.deliverer),
             outputs: Arc::clone(&outputs),
@@ -445,7 +445,8 @@ fn metrics(config: &Config) -> Metrics {
     let inputs: Vec<_> = config.inputs.iter().map(|input| input.name.as_str()).collect();
     let sources = config.inputs.iter().flat_map(|input| &input.keys);
     let reads_journal = config.sources.iter().any(|one| one.r#type == SourceType::Journal);
-    Metrics::new(&inputs, &sources.map(ToString::to_string).collect::<Vec<_>>(), reads_journal)
+    let has = Has { journal: reads_journal, archive: config.archive.url.is_some() };
+    Metrics::new(&inputs, &sources.map(ToString::to_string).collect::<Vec<_>>(), has)
 }
 
 /// The faults, none yet, for the configured inputs.

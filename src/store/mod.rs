@@ -34,7 +34,7 @@ mod sqlite;
 mod tests;
 mod write;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,7 +60,9 @@ pub use maintain::{backup, repair, snapshot};
 pub use options::{Options, Retention};
 pub use origin::{BadPositions, EpochCursor, EpochEnd, JournalState, Origin, Positions, Skip};
 pub use read::Reader;
-pub use read::archive::{EntryPlace, Extent, KeptSpelling, SealedSegment, WholeEntry};
+pub use read::archive::{
+    ArchiveProgress, EntryPlace, Extent, KeptSpelling, SealedSegment, WholeEntry,
+};
 pub use read::counts::{self, CountRequest, Counts, FieldCounts, Receipts, Received, Stack};
 pub use read::follow::{Event, EventBatch, Export, Follow};
 pub use read::outputs::OutputStanding;
@@ -180,6 +182,7 @@ impl Store {
             writer: to_writer.clone(),
             stopping: Arc::clone(&stopping),
             queue: late::RecheckQueue::default(),
+            held: BTreeSet::new(),
             not_tried: false,
         };
         let writer = spawn("store-writer", move || writer.run(&messages))?;
@@ -451,7 +454,7 @@ impl Store {
     pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
         let catalog = self.catalog();
         let due = retention::due(&self.directory, &catalog, retention, false, now())?;
-        Ok(due.into_iter().map(|segment| Pruned::of(&self.directory, segment)).collect())
+        Ok(due.segments.into_iter().map(|segment| Pruned::of(&self.directory, segment)).collect())
     }
 
     /// Deletes what `retention` says, and returns the number of deleted segments.

@@ -1,7 +1,10 @@
 //! The thread of `serve` that archives the store: each sealed segment, and what is learned later.
 //!
 //! It delays nothing: it reads like any reader, and rests as long as it works. What it did is in the
-//! manifest, so it can end at any time. A step that was interrupted is done again.
+//! manifest, so it can end at any time. A step that was interrupted is done again. [`status`] says how it
+//! stands.
+
+pub(crate) mod status;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use self::status::ArchiveStatus;
 use super::error::ArchiveError;
 use super::journal;
 use super::late::{self, Leaving};
@@ -63,6 +67,9 @@ pub(crate) struct Archiver {
     /// The recorded segments, read from the store at first.
     recorded: Option<BTreeSet<u64>>,
     leaving: Leaving,
+    status: Arc<ArchiveStatus>,
+    /// How many files of the manifest the status has counted or found.
+    counted: usize,
 }
 
 /// A thread that archives. Dropping it ends the thread.
@@ -79,6 +86,7 @@ impl Archiver {
         store: String,
         writing: Box<dyn Writing>,
         stopping: Arc<AtomicBool>,
+        status: Arc<ArchiveStatus>,
     ) -> Archiver {
         Archiver {
             reader,
@@ -89,6 +97,8 @@ impl Archiver {
             manifest: None,
             recorded: None,
             leaving: Leaving::new(),
+            status,
+            counted: 0,
         }
     }
 
@@ -98,11 +108,16 @@ impl Archiver {
         place: Place,
         store: String,
         writing: Box<dyn Writing>,
+        status: Arc<ArchiveStatus>,
     ) -> std::io::Result<Archiving> {
         let stopping = Arc::new(AtomicBool::new(false));
-        let archiver = Archiver::new(reader, place, store, writing, Arc::clone(&stopping));
+        let flag = Arc::clone(&stopping);
+        let archiver = Archiver::new(reader, place, store, writing, flag, status);
         let thread = std::thread::Builder::new().name("archive".into());
-        let thread = thread.spawn(move || archiver.run())?;
+        let thread = thread.spawn(move || {
+            let _guard = Guard(Arc::clone(&archiver.status));
+            archiver.run();
+        })?;
         Ok(Archiving { stopping, thread: Some(thread) })
     }
 
@@ -112,16 +127,17 @@ impl Archiver {
         loop {
             let wait = match self.step() {
                 Ok(()) => {
+                    self.status.works();
                     pause = FIRST_PAUSE;
                     INTERVAL
                 }
                 Err(ArchiveError::Stopped) => return,
                 Err(error @ ArchiveError::Conflict { .. }) => {
-                    tracing::error!(%error, "the store is not archived any more");
+                    self.status.stop(error.to_string());
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot archive now; it is tried again later");
+                    self.status.fails(error.to_string());
                     // What is there is read again: another call may have taken effect.
                     self.manifest = None;
                     let wait = pause;
@@ -142,6 +158,7 @@ impl Archiver {
             none => {
                 let manifest = self.place.manifest(&self.store)?;
                 self.place.add_snapshot(&manifest)?;
+                self.counted = manifest.files.len();
                 none.insert(manifest)
             }
         };
@@ -198,6 +215,8 @@ impl Archiver {
                 segment: sealed,
             })?;
             recorded.insert(first_id);
+            count(&self.status, manifest, &mut self.counted);
+            self.status.archived();
         }
         let before = manifest.progress.change;
         late::verdicts(&work, manifest, now())?;
@@ -206,17 +225,34 @@ impl Archiver {
         }
         late::keys(&work, manifest, now())?;
         journal::archive(&work, manifest, &journal, now())?;
+        count(&self.status, manifest, &mut self.counted);
         failed
+    }
+}
+
+/// Counts the files that were added to the manifest since `counted`.
+fn count(status: &ArchiveStatus, manifest: &Manifest, counted: &mut usize) {
+    status.added(manifest.files.get(*counted..).unwrap_or_default());
+    *counted = manifest.files.len();
+}
+
+/// Notes that the thread has panicked.
+struct Guard(Arc<ArchiveStatus>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop("the thread that archives has panicked".into());
+        }
     }
 }
 
 impl Drop for Archiving {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that archives has panicked");
+        if let Some(thread) = self.thread.take() {
+            // A panic is in the log and in the status.
+            let _ = thread.join();
         }
     }
 }

@@ -140,7 +140,7 @@ impl Home {
     fn archiver(&self) -> Archiver {
         let reader = Reader::open_to_follow(&self.directory).unwrap();
         let record = Box::new(InMemory(Arc::clone(&self.recorded)));
-        Archiver::new(reader, self.place(), self.id(), record, Arc::default())
+        Archiver::new(reader, self.place(), self.id(), record, Arc::default(), Arc::default())
     }
 
     fn id(&self) -> String {
@@ -453,11 +453,18 @@ fn two_processes_with_one_id_collide() {
     let copy = Home::new();
     let reader = Reader::open_to_follow(&copy.directory).unwrap();
     let record = Box::new(InMemory(Arc::clone(&copy.recorded)));
-    let mut second = Archiver::new(reader, home.place(), home.id(), record, Arc::default());
+    let status = Arc::<ArchiveStatus>::default();
+    let shown = Arc::clone(&status);
+    let mut second = Archiver::new(reader, home.place(), home.id(), record, Arc::default(), status);
     // As many entries as in the archive, with other lines.
     copy.deliver(1..4, true, &copy.keys());
     copy.store.seal().unwrap();
     assert!(matches!(second.step(), Err(ArchiveError::Conflict { .. })));
+    // The thread ends, and says why.
+    second.run();
+    let standing = shown.standing();
+    assert!(standing.stopped.unwrap().contains("two stores have the same id"));
+    assert_eq!((standing.files, standing.failures, standing.succeeded_at), (0, 1, None));
     assert!(copy.recorded.lock().unwrap().is_empty());
     home.check_is_sound();
 }
@@ -470,7 +477,8 @@ fn the_work_ends_when_the_program_does() {
     let reader = Reader::open_to_follow(&home.directory).unwrap();
     let record = Box::new(InMemory(Arc::clone(&home.recorded)));
     let stopping = Arc::new(AtomicBool::new(true));
-    let mut archiver = Archiver::new(reader, home.place(), home.id(), record, stopping);
+    let mut archiver =
+        Archiver::new(reader, home.place(), home.id(), record, stopping, Arc::default());
     assert!(matches!(archiver.step(), Err(ArchiveError::Stopped)));
     assert_eq!(home.manifest().next, 0);
 }

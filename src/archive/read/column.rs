@@ -8,23 +8,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parquet::basic::Type as Physical;
 use parquet::column::reader::ColumnReaderImpl;
-use parquet::data_type::{BoolType, ByteArrayType, DataType, Int64Type};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use super::fetch::Chunks;
-use super::guarded;
 use super::prune::Bounds;
+use crate::archive::decode::guarded;
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
+use crate::archive::pages::{self, MAX_COLUMN, MAX_ROWS, MAX_VALUES};
+use crate::archive::rows::Cell;
 use crate::archive::schema::{self, Kind};
-
-/// The most rows of a row group. Those that are written have far fewer, but a file may say anything.
-const MAX_ROWS: i64 = 16 << 20;
-
-/// The most bytes of a column in a row group, decompressed. Row groups have at most 64 MiB, and more
-/// if a single row has more.
-const MAX_COLUMN: i64 = 1 << 30;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +29,16 @@ pub(super) enum OwnedCell {
     Boolean(bool),
     /// Text or bytes.
     Bytes(Bytes),
+}
+
+impl OwnedCell {
+    pub(super) fn as_cell(&self) -> Cell<'_> {
+        match self {
+            OwnedCell::Integer(number) => Cell::Integer(*number),
+            OwnedCell::Boolean(boolean) => Cell::Boolean(*boolean),
+            OwnedCell::Bytes(bytes) => Cell::Bytes(bytes),
+        }
+    }
 }
 
 /// Where the columns of a table are in a file, which may lack some.
@@ -113,6 +119,11 @@ impl Places {
         let column = schema::columns(self.table).get(place);
         let kind = column.map_or(Kind::Binary, |column| column.kind);
         let rows = usize::try_from(group.num_rows()).unwrap_or(0);
+        let range = pages::range(chunk);
+        let bytes = range.and_then(|(start, length)| chunks.slice(start, length));
+        if !bytes.is_some_and(|bytes| pages::are_sound(&bytes, chunk, group.num_rows())) {
+            return Err(ArchiveError::damaged(&self.key, "the pages of a column claim too much"));
+        }
         let values = guarded(&self.key, || {
             let pages = SerializedPageReader::new(Arc::clone(chunks), chunk, rows, None)?;
             let (about, pages) = (chunk.column_descr_ptr(), Box::new(pages));
@@ -185,9 +196,9 @@ impl Cursor {
     pub(super) fn read(&mut self, rows: usize) -> Result<Vec<Option<OwnedCell>>, ArchiveError> {
         let Cursor { key, values } = self;
         let read = guarded(key, || match values {
-            Values::Integers(reader) => read(reader, rows, OwnedCell::Integer),
-            Values::Booleans(reader) => read(reader, rows, OwnedCell::Boolean),
-            Values::Bytes(reader) => read(reader, rows, |value| {
+            Values::Integers(reader) => read(reader, rows, |_| 8, OwnedCell::Integer),
+            Values::Booleans(reader) => read(reader, rows, |_| 1, OwnedCell::Boolean),
+            Values::Bytes(reader) => read(reader, rows, ByteArray::len, |value| {
                 // A copy, because the value holds the page that it is in.
                 OwnedCell::Bytes(Bytes::copy_from_slice(value.data()))
             }),
@@ -207,10 +218,14 @@ impl Cursor {
 fn read<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
     rows: usize,
+    size: impl Fn(&T::T) -> usize,
     cell: impl Fn(T::T) -> OwnedCell,
-) -> Result<Vec<Option<OwnedCell>>, parquet::errors::ParquetError> {
+) -> Result<Vec<Option<OwnedCell>>, ParquetError> {
     let (mut levels, mut values) = (Vec::new(), Vec::new());
     let (read, _, _) = reader.read_records(rows, Some(&mut levels), None, &mut values)?;
+    if values.iter().map(size).sum::<usize>() > MAX_VALUES {
+        return Err(ParquetError::General("its values are larger than Vidimus writes".to_owned()));
+    }
     let mut values = values.into_iter();
     if levels.is_empty() {
         // The column may not be NULL.

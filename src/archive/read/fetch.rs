@@ -15,7 +15,7 @@ use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader
 use parquet::file::reader::{ChunkReader, Length};
 use tokio::runtime::Handle;
 
-use super::guarded;
+use crate::archive::decode::guarded;
 use crate::archive::error::ArchiveError;
 use crate::objects::Bucket;
 

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::RowGroupMetaData;
 
+use super::Opened;
 use super::column::{Cursor, OwnedCell};
 use super::late::{Late, is_over};
 use super::prune::{Bounds, excludes, is_absent};
-use super::row::{Batch, Cells, Search, column, place};
-use super::{Opened, guarded};
+use super::row::{Batch, Search, column, place};
+use crate::archive::decode::guarded;
+use crate::archive::entry::Cells;
 use crate::archive::error::ArchiveError;
 use crate::archive::schema::{self, BLOOM};
 use crate::search::{Field, Operand, Part, Test};

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use super::column::OwnedCell;
-use super::row::{Batch, Cells, place};
+use super::row::{Batch, place};
 use super::{Archive, DataFile};
+use crate::archive::entry::Cells;
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
 

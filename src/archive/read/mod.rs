@@ -25,10 +25,8 @@ mod scan;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use tokio::runtime::Handle;
 
@@ -165,16 +163,5 @@ impl Opened<'_> {
             _ => otherwise,
         };
         Ok((integer(bounds.least, i64::MIN), integer(bounds.greatest, i64::MAX)))
-    }
-}
-
-/// Lets the crate `parquet` read a part of a file. It may panic when the file is damaged.
-pub(super) fn guarded<T>(
-    key: &str,
-    read: impl FnOnce() -> Result<T, ParquetError>,
-) -> Result<T, ArchiveError> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(read) => read.map_err(|error| ArchiveError::damaged(key, error.to_string())),
-        Err(_) => Err(ArchiveError::damaged(key, "it cannot be decoded")),
     }
 }

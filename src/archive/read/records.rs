@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::column::OwnedCell;
 use super::late::{self, Late};
-use super::row::{Batch, record};
+use super::row::Batch;
 use super::scan::Found;
 use super::{Archive, Opened};
+use crate::archive::entry::record;
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
 use crate::entry::Record;

@@ -1,23 +1,19 @@
-//! An entry of an archive: its values for a filter, and its record.
+//! An entry of an archive: its values, as a filter asks for them.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
-use std::str::FromStr;
 use std::sync::LazyLock;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
 use regex::bytes::{Regex, RegexBuilder};
-use serde_json::value::RawValue;
 
 use super::column::OwnedCell;
+use crate::archive::entry::{Cells, extensions_of};
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
+use crate::archive::rows::Cell;
 use crate::archive::schema;
-use crate::entry::fields::{KNOWN, Value};
-use crate::entry::record::{Origin, Record, WholeLine};
-use crate::entry::words::UnknownWord;
-use crate::entry::{Fields, Format, Millis, VerdictName};
+use crate::entry::Format;
+use crate::entry::fields::Value;
 use crate::search::{Field, Filter, Held, Part, Values};
 
 /// The places of the columns of entries, by their names.
@@ -31,34 +27,12 @@ pub(super) fn place(name: &str) -> usize {
     PLACES.get(name).copied().unwrap_or(usize::MAX)
 }
 
-/// The values of an entry, by the places of the columns.
-pub(super) trait Cells {
-    /// The value in the column with this place. `None`: it is NULL, or the column was not read.
-    fn cell(&self, place: usize) -> Option<&OwnedCell>;
-
-    fn integer(&self, name: &str) -> Option<i64> {
-        match self.cell(place(name))? {
-            OwnedCell::Integer(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    fn bytes(&self, name: &str) -> Option<&[u8]> {
-        match self.cell(place(name))? {
-            OwnedCell::Bytes(bytes) => Some(bytes),
-            _ => None,
-        }
-    }
-
-    fn text(&self, name: &str) -> Option<Cow<'_, str>> {
-        self.bytes(name).map(String::from_utf8_lossy)
-    }
-}
-
 /// The values of one entry, each at its place.
-impl Cells for [Option<OwnedCell>] {
-    fn cell(&self, place: usize) -> Option<&OwnedCell> {
-        self.get(place)?.as_ref()
+pub(super) type Row = [Option<OwnedCell>];
+
+impl Cells for Row {
+    fn cell(&self, column: &str) -> Cell<'_> {
+        self.get(place(column)).and_then(Option::as_ref).map_or(Cell::Null, OwnedCell::as_cell)
     }
 }
 
@@ -99,8 +73,9 @@ impl BatchRow<'_> {
 }
 
 impl Cells for BatchRow<'_> {
-    fn cell(&self, place: usize) -> Option<&OwnedCell> {
-        self.batch.columns.get(place)?.get(self.at)?.as_ref()
+    fn cell(&self, column: &str) -> Cell<'_> {
+        let value = self.batch.columns.get(place(column)).and_then(|column| column.get(self.at));
+        value.and_then(Option::as_ref).map_or(Cell::Null, OwnedCell::as_cell)
     }
 }
 
@@ -188,7 +163,7 @@ struct Entry<'a, C: ?Sized> {
 impl<C: Cells + ?Sized> Values for Entry<'_, C> {
     fn value(&self, field: &Field) -> Option<Held<'_>> {
         let extension = |name: &str| {
-            let all = self.extensions.get_or_init(|| extensions(self.cells));
+            let all = self.extensions.get_or_init(|| extensions_of(self.cells));
             all.get(name).map(|value| Held::Text(value.as_text()))
         };
         if let Field::Extension(name) = field {
@@ -197,11 +172,12 @@ impl<C: Cells + ?Sized> Values for Entry<'_, C> {
         if *field == Field::Format {
             return Some(Held::Text(self.cells.text("format").unwrap_or(Format::UNKNOWN.into())));
         }
-        let held = self.cells.cell(place(column(field))).map(|cell| match cell {
-            OwnedCell::Integer(number) => Held::Integer(*number),
-            OwnedCell::Boolean(boolean) => Held::Integer(i64::from(*boolean)),
-            OwnedCell::Bytes(bytes) => Held::Text(String::from_utf8_lossy(bytes)),
-        });
+        let held = match self.cells.cell(column(field)) {
+            Cell::Null => None,
+            Cell::Integer(number) => Some(Held::Integer(number)),
+            Cell::Boolean(boolean) => Some(Held::Integer(i64::from(boolean))),
+            Cell::Bytes(bytes) => Some(Held::Text(String::from_utf8_lossy(bytes))),
+        };
         held.or_else(|| may_be_among_extensions(field).then(|| extension(field.name())).flatten())
     }
 
@@ -211,73 +187,12 @@ impl<C: Cells + ?Sized> Values for Entry<'_, C> {
     }
 }
 
-/// The unknown fields, and values of known fields that do not fit the type.
-fn extensions<C: Cells + ?Sized>(cells: &C) -> BTreeMap<String, Value> {
-    let Some(json) = cells.bytes("extensions") else { return BTreeMap::new() };
-    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(json).unwrap_or_default();
-    let value = |json: &RawValue| match json.get() {
-        "true" => Value::Boolean(true),
-        "false" => Value::Boolean(false),
-        json => match serde_json::from_str(json) {
-            Ok(text) => Value::Text(text),
-            Err(_) => Value::Json(json.to_owned()),
-        },
-    };
-    members.into_iter().map(|(name, json)| (name, value(&json))).collect()
-}
-
-/// The record of an entry.
-pub(super) fn record<C: Cells + ?Sized>(cells: &C) -> Record {
-    let mut fields = Fields::default();
-    for (name, value) in extensions(cells) {
-        fields.restore(&name, value);
-    }
-    for (name, _) in KNOWN {
-        let value = cells.cell(place(name)).map(|cell| match cell {
-            OwnedCell::Integer(number) => Value::Integer(*number),
-            OwnedCell::Boolean(boolean) => Value::Boolean(*boolean),
-            OwnedCell::Bytes(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
-        });
-        if let Some(value) = value {
-            fields.restore(name, value);
-        }
-    }
-    let unsigned = |name: &str| cells.integer(name).and_then(|number| u64::try_from(number).ok());
-    let time = |name: &str| cells.integer(name).map(Millis::saturating);
-    let warnings = cells.text("warnings").unwrap_or_default();
-    let sha256 = cells.bytes("line_sha256").and_then(|text| HEXLOWER_PERMISSIVE.decode(text).ok());
-    let whole = WholeLine {
-        bytes: unsigned("line_bytes"),
-        sha256: sha256.and_then(|bytes| bytes.try_into().ok()),
-    };
-    Record {
-        origin: Origin::Stored {
-            id: unsigned("id").unwrap_or(0),
-            input: cells.text("input").unwrap_or_default().into_owned(),
-            received_at: time("received_at").unwrap_or(Millis::MIN),
-            delivery_count: unsigned("delivery_count").unwrap_or(1),
-        },
-        time: time("time"),
-        format: word(cells, "format"),
-        kind: word(cells, "kind"),
-        // A word that no version wrote counts as malformed, and never as valid.
-        verdict: word(cells, "verdict").unwrap_or(VerdictName::Malformed),
-        reason: cells.text("reason").map(Cow::into_owned),
-        kid: cells.text("kid").map(Cow::into_owned),
-        warnings: warnings.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
-        fields,
-        raw: cells.bytes("line").unwrap_or_default().to_vec(),
-        whole: whole.bytes.is_some().then_some(whole),
-    }
-}
-
-fn word<T: FromStr<Err = UnknownWord>, C: Cells + ?Sized>(cells: &C, name: &str) -> Option<T> {
-    cells.text(name)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::archive::entry::record;
+    use crate::entry::VerdictName;
+    use crate::entry::record::WholeLine;
 
     fn cells(values: &[(&str, OwnedCell)]) -> Vec<Option<OwnedCell>> {
         let mut cells = vec![None; schema::columns(Table::Entries).len()];

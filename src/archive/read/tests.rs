@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use parquet::errors::ParquetError;
 use tokio::runtime::Runtime;
 
-use super::row::{Search, place, record};
+use super::row::{Search, place};
 use super::*;
+use crate::archive::decode::guarded;
 use crate::archive::encode::Encoder;
+use crate::archive::entry::{Cells, record};
 use crate::archive::layout::{self, Day};
 use crate::archive::rows::Cell;
 use crate::entry::{Record, VerdictName};
@@ -178,8 +181,7 @@ impl Made {
     fn expected(&self, query: &str, order: Order) -> Vec<Record> {
         let search = Search::new(parse(query, 0).unwrap()).unwrap();
         let matching = self.now.values().filter(|cells| {
-            use super::row::Cells;
-            let line = cells.as_slice().bytes("line");
+            let line = cells.as_slice().cell("line").bytes();
             cells[place("hidden_by")].is_none()
                 && search.matches(cells.as_slice(), line) == Some(true)
         });

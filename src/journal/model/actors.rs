@@ -13,7 +13,7 @@ use super::super::control::{self, Empty};
 use super::super::settle::{Settled, settle};
 use super::super::{Epoch, Header, Journal, JournalError, Kind, Read, SealOutcome, keys};
 use super::mutant::Mutant;
-use super::world::{Seat, Shared, place};
+use super::world::{Seat, place};
 use crate::objects::Objects;
 
 type Client = Journal<Seat, Seat>;
@@ -345,7 +345,3 @@ pub(super) async fn retire(seat: Arc<Seat>, at: usize) {
 
 /// An actor that is at work.
 pub(super) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-pub(super) fn seat(shared: &Shared, actor: usize) -> Arc<Seat> {
-    Seat::new(shared, actor)
-}

@@ -107,6 +107,7 @@ fn archived(row: &Row<'_>) -> rusqlite::Result<Archived> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Instant;
 
     use bytes::Bytes;
@@ -115,9 +116,10 @@ mod tests {
     use crate::ingest::{Batch, Caps, ExpectedIds};
     use crate::signature::KeySet;
     use crate::store::directory::Directory;
-    use crate::store::{Delivery, Options, Reader, Retention, Store};
+    use crate::store::maintain::retention;
+    use crate::store::{ArchiveProgress, Delivery, Options, Reader, Retention, Store};
 
-    fn add_segment(store: &Store, line: &'static str) {
+    fn append(store: &Store, line: &'static str) {
         let seed = crate::random::seed().unwrap();
         let caps = Caps { max_line: 1000, max_lines: 1000 };
         let body = Bytes::from_static(line.as_bytes());
@@ -132,7 +134,52 @@ mod tests {
             origin: None,
         };
         store.append(delivery, &batch, &ExpectedIds::default()).unwrap();
+    }
+
+    fn add_segment(store: &Store, line: &'static str) {
+        append(store, line);
         store.seal().unwrap();
+    }
+
+    fn record(id: u64) -> Archived {
+        Archived {
+            first_id: id,
+            last_id: id,
+            file: format!("{id:016}.db"),
+            sha256: "ab".into(),
+            change: 0,
+            manifest: 4,
+            archived_at: Millis::saturating(6),
+            read_back_at: Some(Millis::saturating(7)),
+        }
+    }
+
+    #[test]
+    fn the_progress_ends_at_the_first_segment_that_is_not_archived() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&temporary.path().join("data")).unwrap();
+        let store = Store::open(&directory, Options::default()).unwrap();
+        let reader = Reader::open(&directory).unwrap();
+        let check = |segments, until: Option<u64>, waiting_segments, waiting_entries| {
+            let until = until.map(|id| (id, Millis::saturating(7)));
+            let expected = ArchiveProgress { segments, until, waiting_segments, waiting_entries };
+            assert_eq!(reader.archive_progress().unwrap(), expected);
+        };
+        check(0, None, 0, 0);
+        ["one", "two", "three"].into_iter().for_each(|line| add_segment(&store, line));
+        append(&store, "live");
+        check(0, None, 3, 4);
+        store.record_archived(&record(3)).unwrap();
+        check(1, None, 2, 3);
+        store.record_archived(&Archived { read_back_at: None, ..record(1) }).unwrap();
+        check(1, None, 2, 3);
+        store.record_archived(&record(1)).unwrap();
+        check(2, Some(1), 1, 2);
+        store.record_archived(&record(2)).unwrap();
+        check(3, Some(3), 0, 1);
+        // What retention deleted stays in the archive.
+        store.prune(Retention { age: None, size: Some(0) }).unwrap();
+        check(3, Some(3), 0, 1);
     }
 
     #[test]
@@ -145,26 +192,10 @@ mod tests {
         let due = |needs_archive| {
             let all = Retention { age: None, size: Some(0) };
             let now = Millis::MAX;
-            let due = crate::store::maintain::retention::due(
-                &directory,
-                &catalog,
-                all,
-                needs_archive,
-                now,
-            );
-            due.unwrap().into_iter().map(|one| one.first_id).collect::<Vec<_>>()
+            let due = retention::due(&directory, &catalog, all, needs_archive, now).unwrap();
+            due.segments.into_iter().map(|one| one.first_id).collect::<Vec<_>>()
         };
         assert_eq!((due(false), due(true)), (vec![1, 2, 3], vec![]));
-        let record = |id: u64| Archived {
-            first_id: id,
-            last_id: id,
-            file: format!("{id:016}.db"),
-            sha256: "ab".into(),
-            change: 0,
-            manifest: 4,
-            archived_at: Millis::saturating(6),
-            read_back_at: Some(Millis::saturating(7)),
-        };
         // The second is in the archive, but an older one would have to go first.
         store.record_archived(&record(2)).unwrap();
         assert!(due(true).is_empty());
@@ -174,7 +205,8 @@ mod tests {
         assert!(due(true).is_empty());
         store.record_archived(&record(1)).unwrap();
         assert_eq!(due(true), [1, 2]);
-        assert_eq!(Reader::open(&directory).unwrap().archived().unwrap(), [record(1), record(2)]);
+        let reader = Reader::open(&directory).unwrap();
+        assert_eq!(reader.archived().unwrap(), [record(1), record(2)]);
         // A change of an entry is to be archived too.
         catalog
             .transaction("change", |catalog| {
@@ -191,8 +223,9 @@ mod tests {
         store.record_archived(&Archived { read_back_at: None, ..record(1) }).unwrap();
         let old = Retention { age: Some(std::time::Duration::from_secs(1)), size: None };
         let now = Millis::MAX;
-        let found =
-            crate::store::maintain::retention::due(&directory, &catalog, old, true, now).unwrap();
-        assert_eq!(found.iter().map(|one| one.first_id).collect::<Vec<_>>(), [2]);
+        let found = retention::due(&directory, &catalog, old, true, now).unwrap();
+        assert_eq!(found.segments.iter().map(|one| one.first_id).collect::<Vec<_>>(), [2]);
+        assert_eq!(found.held, BTreeSet::from([1, 3]));
+        assert!(retention::due(&directory, &catalog, old, false, now).unwrap().held.is_empty());
     }
 }

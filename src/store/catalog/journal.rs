@@ -738,7 +738,7 @@ mod tests {
             let now = Millis::saturating(now);
             let due =
                 crate::store::maintain::retention::due(&directory, &catalog, retention, false, now);
-            due.unwrap().len()
+            due.unwrap().segments.len()
         };
         let stored = stored_at(&directory)[0].get();
         let day = age.as_millis() as i64;

@@ -4,6 +4,7 @@
 //! A recheck may take long. It is done in slices. After each slice the thread rests as long as the
 //! slice took, and does its other work.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
@@ -62,6 +63,9 @@ pub(in crate::store) struct Background {
     pub(in crate::store) stopping: Arc<AtomicBool>,
     /// What is left to be checked again.
     pub(in crate::store) queue: RecheckQueue,
+    /// The segments that retention kept the last time because they are not in the archive, by their
+    /// first ids. Each is logged once.
+    pub(in crate::store) held: BTreeSet<u64>,
     /// Whether there may be entries that were not tried and are not in `queue`.
     pub(in crate::store) not_tried: bool,
 }
@@ -229,9 +233,16 @@ impl Background {
         now: Millis,
     ) -> Result<usize, StoreError> {
         let (directory, catalog) = (&self.directory, &self.catalog);
-        let gone = retention::prune(directory, catalog, retention, needs_archive, reason, now)?;
+        let due = retention::prune(directory, catalog, retention, needs_archive, reason, now)?;
+        let gone = due.segments;
         for segment in &gone {
             tracing::info!(segment = segment.first_id, "given up by retention");
+        }
+        if needs_archive {
+            for segment in due.held.difference(&self.held) {
+                tracing::warn!(segment, "retention keeps a segment that is not in the archive yet");
+            }
+            self.held = due.held;
         }
         if !gone.is_empty() {
             relist(&self.writer);

@@ -5,6 +5,7 @@
 //! that was set ahead make a segment old. The live segment is never deleted. Where there is an archive,
 //! a segment may have to be there first.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -34,7 +35,16 @@ pub struct Pruned {
     pub sha256: Option<String>,
 }
 
-/// The segments to delete, oldest first. With `needs_archive`, only those that are in the archive. Then
+/// What retention finds.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Due {
+    /// The segments to delete, oldest first.
+    pub(in crate::store) segments: Vec<Segment>,
+    /// The first ids of the segments that would be deleted, and are not in the archive yet.
+    pub(in crate::store) held: BTreeSet<u64>,
+}
+
+/// Finds the segments to delete. With `needs_archive`, only those that are in the archive. Then
 /// no newer segment goes for its size in the place of an older one.
 pub(in crate::store) fn due(
     directory: &Directory,
@@ -42,19 +52,19 @@ pub(in crate::store) fn due(
     retention: Retention,
     needs_archive: bool,
     now: Millis,
-) -> Result<Vec<Segment>, StoreError> {
+) -> Result<Due, StoreError> {
     let segments = catalog.segments()?;
     let mut total: u64 = segments.iter().map(|segment| segment.bytes(directory)).sum();
-    let (mut due, mut is_held) = (Vec::new(), false);
+    let mut due = Due::default();
     for segment in segments.into_iter().filter(|segment| segment.closed.is_some()) {
-        let too_large = !is_held && retention.size.is_some_and(|limit| total > limit);
+        let too_large = due.held.is_empty() && retention.size.is_some_and(|limit| total > limit);
         if too_large || is_old(&segment, retention.age, now) {
             if needs_archive && !catalog.is_archived(&segment)? {
-                is_held = true;
+                due.held.insert(segment.first_id);
                 continue;
             }
             total = total.saturating_sub(segment.bytes(directory));
-            due.push(segment);
+            due.segments.push(segment);
         }
     }
     Ok(due)
@@ -77,11 +87,11 @@ impl Reader {
     pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
         let due =
             self.catalog(|catalog| due(self.directory(), catalog, retention, false, clock::now()))?;
-        Ok(due.into_iter().map(|segment| Pruned::of(self.directory(), segment)).collect())
+        Ok(due.segments.into_iter().map(|segment| Pruned::of(self.directory(), segment)).collect())
     }
 }
 
-/// Deletes the segments that are due, and returns them.
+/// Deletes the segments that are due, and returns what it found.
 pub(in crate::store) fn prune(
     directory: &Directory,
     catalog: &Catalog,
@@ -89,12 +99,12 @@ pub(in crate::store) fn prune(
     needs_archive: bool,
     reason: &str,
     now: Millis,
-) -> Result<Vec<Segment>, StoreError> {
+) -> Result<Due, StoreError> {
     if retention.age.is_none() && retention.size.is_none() {
-        return Ok(Vec::new());
+        return Ok(Due::default());
     }
     let due = due(directory, catalog, retention, needs_archive, now)?;
-    for segment in &due {
+    for segment in &due.segments {
         // Recorded first: nobody opens it from then on, and an interrupted deletion is resumed.
         catalog.drop_segment(segment, reason, now)?;
         remove_database(&directory.segment(&segment.file))?;

@@ -2,7 +2,7 @@
 //!
 //! Entries are read as they are now, with the overlay, and also those that are hidden.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::Row;
 
@@ -47,6 +47,20 @@ pub struct Extent {
     pub entries: u64,
     /// The number of its deliveries.
     pub deliveries: u64,
+}
+
+/// How much of the store is archived, by the catalog.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArchiveProgress {
+    /// The number of segments that are in the archive and were read back, with those that retention
+    /// deleted since.
+    pub segments: u64,
+    /// The id of the last entry below which everything is archived, and when it was read back.
+    pub until: Option<(u64, Millis)>,
+    /// The number of closed segments that are not archived.
+    pub waiting_segments: u64,
+    /// The number of entries that are not archived, with those of the live segment.
+    pub waiting_entries: u64,
 }
 
 /// Where an entry stands in its segment.
@@ -135,6 +149,34 @@ impl Reader {
             extents.extend(found.map(count));
         }
         Ok(extents)
+    }
+
+    /// How much of the store is archived.
+    pub fn archive_progress(&self) -> Result<ArchiveProgress, StoreError> {
+        let archived = self.archived()?;
+        let read_back: BTreeMap<u64, (u64, Millis)> = archived
+            .iter()
+            .filter_map(|one| Some((one.first_id, (one.last_id, one.read_back_at?))))
+            .collect();
+        let mut progress =
+            ArchiveProgress { segments: read_back.len() as u64, ..ArchiveProgress::default() };
+        let live: Vec<u64> = self
+            .segments()?
+            .into_iter()
+            .filter(|segment| segment.closed.is_none())
+            .map(|segment| segment.first_id)
+            .collect();
+        let mut first_waiting = u64::MAX;
+        for extent in self.extents()? {
+            if !read_back.contains_key(&extent.first_id) {
+                first_waiting = first_waiting.min(extent.first_id);
+                progress.waiting_entries += extent.entries;
+                progress.waiting_segments += u64::from(!live.contains(&extent.first_id));
+            }
+        }
+        let before = read_back.range(..first_waiting).next_back();
+        progress.until = before.map(|(_, until)| *until);
+        Ok(progress)
     }
 
     /// The entries of a segment, in order of id. `None` if it no longer exists.

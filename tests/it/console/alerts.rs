@@ -19,9 +19,11 @@ fn names(text: &str) -> BTreeSet<&str> {
 fn every_metric_in_the_rules_exists() {
     let jwks = fixture("jwks.json");
     let journal = tempfile::tempdir().unwrap();
+    let archive = tempfile::tempdir().unwrap();
     let section = format!("[journal]\nurl = 'file://{}'\n", journal.path().display());
+    let archived = format!("[archive]\nurl = 'file://{}'\n", archive.path().display());
     let config = format!(
-        "{section}[[source]]\nname = 'main'\ntype = 'journal'\n[[output]]\nname = 'siem'\ntype = \
+        "{section}{archived}[[source]]\nname = 'main'\ntype = 'journal'\n[[output]]\nname = 'siem'\ntype = \
          'file'\npath = 'siem.log'\n"
     );
     let serve = Setup::new().config(&config).argument("--jwks", jwks.to_str().unwrap()).start();

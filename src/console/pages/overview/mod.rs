@@ -1,8 +1,9 @@
 //! The overview: counts over time, verdicts, conditions that are worth an alert, the most frequent
-//! values, rates, the store, and one line about the outputs.
+//! values, rates, the store, and one line each about the journal, the archive and the outputs.
 //!
 //! - [`mod@top`]: the most frequent values of a field. [`lag`]: the chart of the outputs' lag.
 
+mod archive;
 mod journal;
 mod lag;
 mod top;
@@ -15,6 +16,7 @@ use axum::extract::State;
 use axum::response::Response;
 use hyper::StatusCode;
 
+use self::archive::ArchiveLine;
 use self::journal::JournalLine;
 use self::lag::LagChart;
 use self::top::{MOST, Top, TopTable};
@@ -100,6 +102,8 @@ pub(super) struct OverviewPage {
     pub(super) outputs: Option<String>,
     /// The source that reads the journal, if there is one.
     pub(super) journal: Option<JournalLine>,
+    /// The archive, if there is one.
+    pub(super) archive: Option<ArchiveLine>,
     pub(super) facts: StoreFacts,
 }
 
@@ -192,14 +196,23 @@ pub(super) async fn show(
     let (since, until) = (text(&params.since), text(&params.until));
     let selection = Selection { since, until, ..Selection::default() };
     let lag = console.lag.all();
-    let (stats, counted) = console
-        .read(move |reader| Ok((reader.stats(0)?, OverviewCounts::read(reader, range, lag)?)))
+    let has_archive = console.archive.is_some();
+    let (stats, counted, archived) = console
+        .read(move |reader| {
+            let archived = has_archive.then(|| reader.archive_progress()).transpose()?;
+            Ok((reader.stats(0)?, OverviewCounts::read(reader, range, lag)?, archived))
+        })
         .await?;
     let shell =
         console.shell("Overview", "/overview").await.at(&selection.link("/overview", ("", "")));
     let mut overview = OverviewPage::new(shell, &selection, &stats, &counted);
     overview.journal =
         console.journal.as_ref().map(|status| JournalLine::new(&status.standing(), now()));
+    overview.archive = console
+        .archive
+        .as_ref()
+        .zip(archived)
+        .map(|(status, progress)| ArchiveLine::new(&status.standing(), &progress));
     Ok(part.of(StatusCode::OK, &overview))
 }
 
@@ -370,6 +383,7 @@ impl OverviewPage {
             rates: RATES.iter().zip(&counted.rates).map(rate).collect(),
             outputs: outputs::summary(&counted.outputs, now()),
             journal: None,
+            archive: None,
             facts: StoreFacts::new(stats),
         }
     }
