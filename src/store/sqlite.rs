@@ -234,6 +234,12 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")
 }
 
+/// The highest number that a table with AUTOINCREMENT has given; 0 if it has given none.
+pub(in crate::store) fn last_number(database: &Connection, table: &str) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?1";
+    database.query_row(sql, [table], |row| row.get(0))
+}
+
 /// Makes the numbers of new rows of a table with AUTOINCREMENT higher than `number`.
 pub(in crate::store) fn number_after(
     connection: &Connection,

@@ -111,8 +111,7 @@ pub(in crate::store) fn number_after(catalog: &Catalog, id: u64) -> Result<(), S
 
 /// The number of the last body that was put in quarantine.
 pub(in crate::store) fn last(catalog: &Catalog) -> Result<u64, StoreError> {
-    let sql = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'quarantine'";
-    catalog.read("read the quarantine", |database| database.query_row(sql, [], |row| row.get(0)))
+    catalog.read("read the quarantine", |database| sqlite::last_number(database, "quarantine"))
 }
 
 /// The numbers of the bodies that were dropped.
