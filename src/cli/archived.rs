@@ -14,7 +14,7 @@ use crate::search::{self, Filter};
 /// Where to read entries from, if not from the store.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ArchiveArgs {
-    /// Read the archive at the url in [archive] of the configuration, not the store
+    /// Read the archive at the `[archive] url` of the configuration, not the store
     #[arg(long)]
     archive: bool,
 

@@ -22,10 +22,10 @@ use crate::server::receive::JournalReceiver;
 
 /// Receive deliveries and put them into the journal, from which `vidimus serve` reads them.
 ///
-/// A delivery is answered 2xx when the object store of [journal] has it. Any number of receivers can
+/// A delivery is answered 2xx when the object store of `[journal]` has it. Any number of receivers can
 /// stand behind a load balancer: each is stateless and needs no store. The address of the console has
 /// only /healthz, /readyz and /metrics. There are no pages, so `keep_requests` and `actions` under
-/// [console] have no effect.
+/// `[console]` have no effect.
 #[derive(Args)]
 pub(crate) struct Receive {
     /// The configuration file

@@ -11,7 +11,7 @@
 //!   epochs that are silent ([`Journal::seal`]) and publishes how far it is ([`Membership`]).
 //! - Prune deletes what every store has read ([`Journal::prune`]).
 //!
-//! What is in an object of deliveries is the business of [`object`], and of [`cipher`] if the objects
+//! What is in an object of deliveries is the business of [`mod@object`], and of [`cipher`] if the objects
 //! are encrypted.
 
 pub(crate) mod cipher;

@@ -39,7 +39,7 @@ impl Archive {
 /// The place of the archive, and the store that it is of.
 #[derive(Clone, Debug, Args)]
 pub(super) struct PlaceArgs {
-    /// The URL of the archive, such as s3://bucket/prefix [default: url of [archive]]
+    /// The URL of the archive, such as s3://bucket/prefix [default: `[archive] url`]
     #[arg(long, value_name = "URL")]
     archive_url: Option<String>,
 

@@ -80,7 +80,7 @@ impl Segment {
     }
 }
 
-/// The columns of `segments` that [`segment`] reads, in a version of the catalog.
+/// The columns of `segments` that `segment` reads, in a version of the catalog.
 fn columns(version: usize) -> String {
     let stored_at = match version < CATALOG_WITH_JOURNAL {
         true => "min_received_at, max_received_at",
