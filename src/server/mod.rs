@@ -6,10 +6,11 @@
 
 mod archive;
 mod credentials;
+mod listeners;
 pub(crate) mod receive;
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,7 +18,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use self::archive::Archive;
-use self::credentials::{generated_authorization, load_certificate, log_reload};
+use self::credentials::generated_authorization;
+use self::listeners::Listeners;
 use crate::archive::error::ArchiveError;
 use crate::clock::now;
 use crate::config::{self, Authorization, Config, KeySource, SourceType};
@@ -31,13 +33,9 @@ use crate::journal::cipher::{Cipher, KeyFileError};
 use crate::keys::{InputVerification, KeyRing, RefreshObserver, RefreshTrigger, Refresher};
 use crate::konnect::client as konnect;
 use crate::metrics::{
-    CountingDeliveryObserver, CountingListenerObserver, Exposition, GaugeSources, Has, Metrics,
-    ReceiverSources,
+    CountingDeliveryObserver, Exposition, GaugeSources, Has, Metrics, ReceiverSources,
 };
-use crate::net::{
-    Client, ClientOptions, Limits, ListenError, Listener, ListenerObserver, MemoryBudget,
-    ServerTls, Shutdown, TlsError, raise_descriptor_limit,
-};
+use crate::net::{Client, ClientOptions, ListenError, MemoryBudget, Shutdown, TlsError};
 use crate::objects::{Bucket, ObjectError};
 use crate::output::{MakeStdout, Output, OutputError, Outputs};
 use crate::random::NoRandomBytes;
@@ -51,9 +49,6 @@ use crate::source::journal::skip::Skipper;
 use crate::source::journal::{self, JournalSource};
 use crate::source::{self, KonnectPull};
 use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
-
-/// How often the files of the certificates are checked.
-const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The shortest time between two key refreshes that a failed signature triggers.
 const MIN_REFRESH_TRIGGER_INTERVAL: Duration = Duration::from_secs(60);
@@ -89,10 +84,8 @@ pub(crate) enum StartError {
 
 /// A server whose store is open and whose listeners are bound.
 pub(crate) struct Server {
-    /// `None`: nothing is received, and entries come from the sources alone.
-    receiver_listener: Option<Listener>,
-    console_listener: Listener,
-    console: config::Console,
+    pub(crate) listeners: Listeners,
+    guard: Guard,
     about: ReceiverInfo,
     actions: Actions,
     outputs: Arc<Outputs>,
@@ -100,10 +93,6 @@ pub(crate) struct Server {
     receiver: Arc<Receiver>,
     refresher: Refresher,
     metrics: Arc<Metrics>,
-    tls: Option<Arc<ServerTls>>,
-    console_tls: Option<Arc<ServerTls>>,
-    /// The limits of the receiver and of the console.
-    limits: (Limits, Limits),
     sources: Vec<KonnectPull>,
     /// What reads the journal, if a source does.
     journal: Option<JournalSource>,
@@ -114,8 +103,6 @@ pub(crate) struct Server {
     control: Option<ControlSocket>,
     /// The file of the authorization value made on the first run, if an input uses it.
     pub(crate) generated_authorization: Option<PathBuf>,
-    /// The file of the receiver's certificate, if it has TLS.
-    pub(crate) certificate: Option<PathBuf>,
 }
 
 impl Server {
@@ -138,25 +125,7 @@ impl Server {
         let control = ControlSocket::bind(&directory).inspect_err(
             |error| tracing::warn!(%error, "commands cannot send tasks: control.sock cannot be bound"),
         );
-        let (tls, certificate) = match config.has_receiver {
-            true => load_certificate(config, &config.receiver.tls)?,
-            false => (None, None),
-        };
-        let console_tls = match &tls {
-            // The same pair is checked only once.
-            Some(tls) if config.console.tls == config.receiver.tls => Some(Arc::clone(tls)),
-            _ => load_certificate(config, &config.console.tls)?.0,
-        };
-        let receiver_listener = match (config.has_receiver, socket) {
-            (false, _) => None,
-            (true, None) => Some(Listener::bind(config.receiver.listen, tls.clone()).await?),
-            (true, Some(socket)) => {
-                let listener = Listener::from_socket(socket, tls.clone());
-                Some(listener.map_err(StartError::ActivationSocket)?)
-            }
-        };
-        let console_listener = Listener::bind(config.console.listen, console_tls.clone()).await?;
-
+        let listeners = Listeners::bind(config, socket).await?;
         let (inputs, generated_authorization) = inputs(config)?;
         let refresher = refresher(config, &store, &inputs, Arc::clone(&metrics) as Arc<_>)?;
         let observer: Arc<dyn DeliveryObserver> =
@@ -183,13 +152,15 @@ impl Server {
         let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
         let budget = MemoryBudget::new(max_in_flight);
         let (writing, written) = mpsc::channel(1);
-        let address = receiver_listener.as_ref().map(Listener::address);
         let journal = journal_source(config, &deliverer, &directory, &writing)?;
-        let about = ReceiverInfo::new(config, address, certificate.as_deref());
+        let about = ReceiverInfo::new(
+            config,
+            listeners.receiver_address(),
+            listeners.certificate.as_deref(),
+        );
         Ok(Server {
-            receiver_listener,
-            console_listener,
-            console: config.console.clone(),
+            guard: listeners.guard(config.console.clone(), &config.receiver),
+            listeners,
             about,
             actions: Actions::new(
                 config.console.actions,
@@ -207,31 +178,13 @@ impl Server {
             }),
             refresher,
             metrics,
-            tls,
-            console_tls,
-            limits: connection_limits(config),
             sources,
             journal,
             archive,
             written,
             control: control.ok(),
             generated_authorization,
-            certificate,
         })
-    }
-
-    /// The receiver's address, with the actual port. `None` if there is no receiver.
-    pub(crate) fn receiver_address(&self) -> Option<SocketAddr> {
-        self.receiver_listener.as_ref().map(Listener::address)
-    }
-
-    /// The console's address, with the actual port.
-    pub(crate) fn console_address(&self) -> SocketAddr {
-        self.console_listener.address()
-    }
-
-    pub(crate) fn console_has_tls(&self) -> bool {
-        self.console_tls.is_some()
     }
 
     pub(crate) fn ring(&self) -> &Arc<KeyRing> {
@@ -267,15 +220,7 @@ impl Server {
     /// Serves until shutdown. Then it accepts no new connections, answers the requests in progress, and
     /// closes the store.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let Server { receiver, refresher, limits, mut written, tls, console_tls, outputs, .. } =
-            self;
-        let (limits, console_limits) = limits;
-        let own = console_tls
-            .clone()
-            .filter(|own| tls.as_ref().is_none_or(|receivers| !Arc::ptr_eq(own, receivers)));
-        for tls in tls.iter().chain(&own).map(Arc::clone) {
-            tokio::spawn(tls.watch(CERTIFICATE_INTERVAL, shutdown.clone(), log_reload));
-        }
+        let Server { receiver, refresher, listeners, mut written, outputs, .. } = self;
         // A crash may have ended the last recheck.
         refresher.store.recheck(Arc::clone(&refresher.ring) as Arc<_>);
         let ring = Arc::clone(&refresher.ring);
@@ -296,13 +241,10 @@ impl Server {
         let archive = self.archive.as_ref().map(|archive| Arc::clone(archive.status()));
         let archiving = self.archive.and_then(Archive::start);
 
-        let of_receiver =
-            self.receiver_listener.as_ref().map(|one| ("receiver", one.connections(), tls.clone()));
-        let of_console = ("console", self.console_listener.connections(), console_tls.clone());
         let sources = GaugeSources {
             receiver: ReceiverSources {
                 budget: receiver.budget.clone(),
-                listeners: of_receiver.into_iter().chain([of_console]).collect(),
+                listeners: listeners.gauges(),
             },
             ring: Arc::clone(&ring),
             health: Arc::clone(receiver.deliverer.sink.store.health()),
@@ -319,10 +261,6 @@ impl Server {
         {
             tracing::warn!(%error, "the metrics do not know when entries were last received");
         }
-        let address = self.console_listener.address();
-        let guard = Guard::new(address, self.console.hosts, self.console.token)
-            .with_tls(console_tls.is_some())
-            .with_proxies(receiver.limits.trusted_proxies.clone());
         let pages = Console::new(console::Parts {
             reader: self.reader,
             ring,
@@ -334,35 +272,14 @@ impl Server {
             deliverer: Arc::clone(&receiver.deliverer),
             outputs: Arc::clone(&outputs),
             inputs: receiver.inputs.clone(),
-            tls,
+            tls: listeners.tls.clone(),
             actions: self.actions,
-            guard,
+            guard: self.guard,
             shutdown: shutdown.clone(),
         });
         tokio::spawn(Arc::clone(&pages).sample_lag(shutdown.clone()));
-        let router = pages.router();
-        let observer = |listener| -> Arc<dyn ListenerObserver> {
-            let (metrics, inner) =
-                (Arc::clone(self.metrics.receiving()), Arc::clone(&receiver.deliverer));
-            Arc::new(CountingListenerObserver { metrics, listener, inner })
-        };
-        let console = self.console_listener.serve(
-            move |request, peer| console::handle(router.clone(), request, peer),
-            console_limits,
-            observer("console"),
-            shutdown.clone(),
-        );
-        let handler = {
-            let receiver = Arc::clone(&receiver);
-            move |request, peer| Arc::clone(&receiver).handle(request, peer)
-        };
         let mut ending = shutdown.clone();
-        let deliveries = async {
-            if let Some(listener) = self.receiver_listener {
-                listener.serve(handler, limits, observer("receiver"), shutdown).await;
-            }
-        };
-        tokio::join!(deliveries, console);
+        listeners.serve(&receiver, pages.router(), self.metrics.receiving(), shutdown).await;
 
         refreshing.abort();
         let _ = refreshing.await;
@@ -484,39 +401,6 @@ pub(crate) fn receiver_limits(config: &Config) -> ReceiverLimits {
         body_timeout: receiver.body_timeout,
         queue_timeout: receiver.queue_timeout,
         trusted_proxies: receiver.trusted_proxies.clone(),
-    }
-}
-
-/// The limits of the receiver and of the console, lowered if the system has too few descriptors.
-fn connection_limits(config: &Config) -> (Limits, Limits) {
-    let limits = configured_limits(config);
-    let descriptors = raise_descriptor_limit();
-    let (receiver, console) = limits.for_descriptors(descriptors);
-    if (&receiver, &console) != (&limits, &limits) {
-        tracing::warn!(
-            "this process may have {} files open, too few for receiver.max_connections = {}: the \
-             receiver accepts {} connections at a time, and the console {}; raise the limit \
-             (`ulimit -Hn`, or LimitNOFILE= in systemd)",
-            descriptors.unwrap_or_default(),
-            limits.max_connections,
-            receiver.max_connections,
-            console.max_connections
-        );
-    }
-    (receiver, console)
-}
-
-fn configured_limits(config: &Config) -> Limits {
-    let receiver = &config.receiver;
-    Limits {
-        max_connections: receiver.max_connections,
-        max_connections_per_address: receiver.max_connections_per_address,
-        many_clients: receiver.trusted_proxies.clone(),
-        max_header_bytes: receiver.max_header_bytes,
-        handshake_timeout: receiver.handshake_timeout,
-        header_timeout: receiver.header_timeout,
-        idle_timeout: receiver.idle_timeout,
-        ..Limits::default()
     }
 }
 

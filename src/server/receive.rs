@@ -4,25 +4,22 @@
 //! shutdown. Then it answers what is there, and puts the last object.
 
 use std::fs::DirBuilder;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::credentials::{load_certificate, log_reload};
-use super::{CERTIFICATE_INTERVAL, StartError, connection_limits, finish, inputs, receiver_limits};
+use super::listeners::Listeners;
+use super::{StartError, finish, inputs, receiver_limits};
 use crate::config::{self, Authorization, Config, Tls};
-use crate::console;
 use crate::console::bare::BareConsole;
 use crate::console::guard::Guard;
 use crate::journal::Journal;
 use crate::journal::cipher::Cipher;
-use crate::metrics::{
-    CountingDeliveryObserver, CountingListenerObserver, ReceiveMetrics, ReceiverSources,
-};
-use crate::net::{Limits, Listener, ListenerObserver, MemoryBudget, ServerTls, Shutdown};
+use crate::metrics::{CountingDeliveryObserver, ReceiveMetrics, ReceiverSources};
+use crate::net::{MemoryBudget, Shutdown};
 use crate::objects::{Bucket, BucketUrl};
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::fault::Faults;
@@ -42,23 +39,16 @@ const CALL_SHARE: u32 = 2;
 
 /// A receiver whose listeners are bound.
 pub(crate) struct JournalReceiver {
-    receiver_listener: Listener,
-    console_listener: Listener,
-    console: config::Console,
+    pub(crate) listeners: Listeners,
+    guard: Guard,
     receiver: Arc<Receiver<JournalSink>>,
     writer: Writer<WatchedObjects<Bucket>>,
     status: Arc<JournalStatus>,
     metrics: Arc<ReceiveMetrics>,
-    tls: Option<Arc<ServerTls>>,
-    console_tls: Option<Arc<ServerTls>>,
-    /// The limits of the receiver and of the console.
-    limits: (Limits, Limits),
     /// Closed when the last delivery is settled.
     written: mpsc::Receiver<()>,
     /// The file of the authorization value made on the first run, if an input uses it.
     pub(crate) generated_authorization: Option<PathBuf>,
-    /// The file of the receiver's certificate, if it has TLS.
-    pub(crate) certificate: Option<PathBuf>,
 }
 
 /// Tells whether the task that writes the journal is alive.
@@ -86,19 +76,7 @@ impl JournalReceiver {
         let cipher = config.journal.key_file.as_deref().map(Cipher::from_file).transpose()?;
         let bucket = Bucket::open(url)?;
         make_data_dir(config)?;
-        let (tls, certificate) = load_certificate(config, &config.receiver.tls)?;
-        let console_tls = match &tls {
-            // The same pair is checked only once.
-            Some(tls) if config.console.tls == config.receiver.tls => Some(Arc::clone(tls)),
-            _ => load_certificate(config, &config.console.tls)?.0,
-        };
-        let receiver_listener = match socket {
-            None => Listener::bind(config.receiver.listen, tls.clone()).await?,
-            Some(socket) => {
-                Listener::from_socket(socket, tls.clone()).map_err(StartError::ActivationSocket)?
-            }
-        };
-        let console_listener = Listener::bind(config.console.listen, console_tls.clone()).await?;
+        let listeners = Listeners::bind(config, socket).await?;
         let (inputs, generated_authorization) = inputs(config)?;
 
         let names: Vec<_> = config.inputs.iter().map(|input| input.name.as_str()).collect();
@@ -147,34 +125,15 @@ impl JournalReceiver {
         let (writing, written) = mpsc::channel(1);
         let receiver = Arc::new(Receiver { inputs, limits, budget, deliverer, writing });
         Ok(JournalReceiver {
-            receiver_listener,
-            console_listener,
-            console: config.console.clone(),
+            guard: listeners.guard(config.console.clone(), &config.receiver),
+            listeners,
             receiver,
             writer,
             status,
             metrics,
-            tls,
-            console_tls,
-            limits: connection_limits(config),
             written,
             generated_authorization,
-            certificate,
         })
-    }
-
-    /// The receiver's address, with the actual port.
-    pub(crate) fn receiver_address(&self) -> SocketAddr {
-        self.receiver_listener.address()
-    }
-
-    /// The address of health, readiness and metrics, with the actual port.
-    pub(crate) fn console_address(&self) -> SocketAddr {
-        self.console_listener.address()
-    }
-
-    pub(crate) fn console_has_tls(&self) -> bool {
-        self.console_tls.is_some()
     }
 
     /// Tells whether the task that writes the journal is alive.
@@ -185,52 +144,20 @@ impl JournalReceiver {
     /// Serves until shutdown. Then it accepts no new connections, answers the requests in progress, and
     /// puts the last object.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let JournalReceiver { receiver, console, metrics, tls, console_tls, mut written, .. } =
-            self;
-        let own = console_tls
-            .clone()
-            .filter(|own| tls.as_ref().is_none_or(|receivers| !Arc::ptr_eq(own, receivers)));
-        for tls in tls.iter().chain(&own).map(Arc::clone) {
-            tokio::spawn(tls.watch(CERTIFICATE_INTERVAL, shutdown.clone(), log_reload));
-        }
+        let JournalReceiver { receiver, listeners, metrics, mut written, .. } = self;
         // The first epoch is begun in the background.
         let writer = tokio::spawn(self.writer.run(shutdown.clone()));
-        let address = self.console_listener.address();
         let bare = BareConsole {
-            guard: Guard::new(address, console.hosts, console.token)
-                .with_tls(console_tls.is_some())
-                .with_proxies(receiver.limits.trusted_proxies.clone()),
+            guard: self.guard,
             status: self.status,
             metrics: Arc::clone(&metrics),
             sources: ReceiverSources {
                 budget: receiver.budget.clone(),
-                listeners: vec![
-                    ("receiver", self.receiver_listener.connections(), tls),
-                    ("console", self.console_listener.connections(), console_tls),
-                ],
+                listeners: listeners.gauges(),
             },
         };
-        let router = bare.router();
-        let observer = |listener| -> Arc<dyn ListenerObserver> {
-            let (metrics, inner) =
-                (Arc::clone(metrics.receiving()), Arc::clone(&receiver.deliverer));
-            Arc::new(CountingListenerObserver { metrics, listener, inner })
-        };
-        let (limits, console_limits) = self.limits;
-        let console = self.console_listener.serve(
-            move |request, peer| console::handle(router.clone(), request, peer),
-            console_limits,
-            observer("console"),
-            shutdown.clone(),
-        );
-        let handler = {
-            let receiver = Arc::clone(&receiver);
-            move |request, peer| Arc::clone(&receiver).handle(request, peer)
-        };
         let mut ending = shutdown.clone();
-        let deliveries =
-            self.receiver_listener.serve(handler, limits, observer("receiver"), shutdown);
-        tokio::join!(deliveries, console);
+        listeners.serve(&receiver, bare.router(), metrics.receiving(), shutdown).await;
 
         // Deliveries that are not settled hold the senders of both channels.
         drop(receiver);

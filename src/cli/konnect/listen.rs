@@ -16,10 +16,10 @@ use super::setup::apply::Applied;
 use super::setup_record::{SetupRecord, SetupRecords};
 use super::teardown::undo;
 use crate::cli::args::{QueryArgs, print_hints};
+use crate::cli::display::DeliveryLog;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::{Printer, RecordFormat, ZoneArgs};
 use crate::cli::serve::demo::{authorization, keys_arrived};
-use crate::cli::serve::display::DeliveryLog;
 use crate::cli::tail;
 use crate::cli::terminal::{StandardOutput, tell};
 use crate::config::{Config, listen_address};
@@ -152,12 +152,10 @@ impl Listen {
             log_format: self.log_format,
             skip_ssl_verification: self.skip_ssl_verification,
         };
-        let scheme = if server.certificate.is_some() { "https" } else { "http" };
-        let receiver = match server.receiver_address() {
-            Some(address) => format!("{scheme}://{address}"),
-            None => return Err(Failure::failed("there is no receiver to listen with")),
-        };
-        let console = server.console_address();
+        let receiver = server.listeners.receiver_url();
+        let receiver =
+            receiver.ok_or_else(|| Failure::failed("there is no receiver to listen with"))?;
+        let console = server.listeners.console_url();
         let reader = Reader::open(&directory)?;
         let position = reader.newest(&filter, 0)?;
         print_hints(&reader, &filter)?;
@@ -178,7 +176,7 @@ impl Listen {
             // Not interrupted half-way: what a request changed is known only when it is answered.
             applied.apply(client, &scope, &destination, &mut records).await?;
             tell(format_args!(
-                "ready: deliveries at {receiver}, console at http://{console}; Ctrl-C ends it"
+                "ready: deliveries at {receiver}, console at {console}; Ctrl-C ends it"
             ));
             let follow = reader.follow(&filter, position);
             tail::follow(&reader, follow, printer, interrupted.wait()).await

@@ -10,7 +10,7 @@ use crate::server::Server;
 /// Prints the banner on standard error, in lines of at most 80 columns. The secret is printed on a
 /// terminal only.
 pub(super) fn print(config: &Config, server: &Server, on_terminal: bool) {
-    let Some(address) = server.receiver_address() else {
+    let Some(address) = server.listeners.receiver_address() else {
         say("");
         say("There is no receiver. Entries come from:");
         say("");
@@ -21,7 +21,7 @@ pub(super) fn print(config: &Config, server: &Server, on_terminal: bool) {
         explain_keys(config, server);
         return;
     };
-    let tls = server.certificate.is_some();
+    let tls = server.listeners.certificate.is_some();
     let base = base(config, address, tls);
     say("");
     say("Enter this in Konnect, under Organization > Audit Logs Setup > Webhook,");
@@ -146,7 +146,7 @@ fn curl(config: &Config, server: &Server, address: SocketAddr) -> String {
     const ENTRY: &str = "CEF:0|KongInc|Konnect|1.0|KongGateway|Ingress|1|act=POST status=200";
     let path = config.inputs.first().map_or("", |input| input.path.as_str());
     let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-    let (scheme, trust) = match &server.certificate {
+    let (scheme, trust) = match &server.listeners.certificate {
         Some(file) if config.receiver.tls == Tls::SelfSigned => {
             ("https", format!(" --cacert {}", quoted(file)))
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use super::service_manager;
+use crate::cli::service_manager;
 use crate::config::{self, Config, Flags};
 use crate::output::Outputs;
 

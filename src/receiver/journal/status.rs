@@ -16,6 +16,8 @@ pub(crate) struct JournalStatus {
 struct State {
     /// Why nothing can be put; `None` if the last put succeeded, or a new epoch began after it.
     trouble: Option<String>,
+    /// Whether a call has failed since the last success. At the start there is trouble, and none has.
+    has_failed: bool,
     /// The number of the epoch, and that of the next object. `None` before the first epoch.
     epoch: Option<(u64, u64)>,
 }
@@ -34,7 +36,7 @@ impl Default for JournalStatus {
     fn default() -> JournalStatus {
         let trouble = Some("the journal was not reached yet".to_owned());
         JournalStatus {
-            state: Mutex::new(State { trouble, epoch: None }),
+            state: Mutex::new(State { trouble, has_failed: false, epoch: None }),
             waiting: AtomicU64::new(0),
             waiting_bytes: AtomicU64::new(0),
         }
@@ -57,19 +59,19 @@ impl JournalStatus {
         (self.waiting.load(Ordering::Relaxed), self.waiting_bytes.load(Ordering::Relaxed))
     }
 
-    /// An epoch was begun, or an object was put. Returns the trouble that this ends.
+    /// An epoch was begun, or an object was put. Returns the failure that this ends.
     pub(super) fn works(&self, epoch: u64, next: u64) -> Option<String> {
         let mut state = self.state();
         state.epoch = Some((epoch, next));
-        state.trouble.take()
+        let has_failed = std::mem::take(&mut state.has_failed);
+        state.trouble.take().filter(|_| has_failed)
     }
 
     /// Nothing can be put. Returns whether this is new.
     pub(super) fn fails(&self, why: &str) -> bool {
         let mut state = self.state();
-        let is_new = state.trouble.is_none();
         state.trouble = Some(why.to_owned());
-        is_new
+        !std::mem::replace(&mut state.has_failed, true)
     }
 
     pub(super) fn begins_to_wait(&self, bytes: u64) {
@@ -92,10 +94,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_start_without_a_failure_is_none() {
+        let status = JournalStatus::default();
+        assert!(status.trouble().is_some());
+        assert_eq!(status.works(3, 0), None);
+        assert_eq!(status.trouble(), None);
+    }
+
+    #[test]
     fn trouble_ends_with_the_next_success() {
         let status = JournalStatus::default();
         assert!(status.trouble().unwrap().contains("not reached yet"));
-        assert!(!status.fails("no route"), "the trouble is that of the start");
+        assert!(status.fails("no route"), "the first failure is new");
         assert_eq!(status.works(3, 0).as_deref(), Some("no route"));
         assert_eq!((status.trouble(), status.epoch()), (None, Some((3, 0))));
         assert!(status.fails("timed out"));

@@ -21,6 +21,7 @@ pub(in crate::store) mod repairs;
 pub(in crate::store) mod retirements;
 pub(in crate::store) mod segments;
 pub mod sightings;
+mod store_id;
 
 use std::path::Path;
 use std::sync::Arc;
