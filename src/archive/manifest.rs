@@ -3,7 +3,7 @@
 //! It is a series of deltas, numbered from 0 without gaps. Each names the SHA-256 of the one before it,
 //! so a delta cannot be changed or taken out of the middle unnoticed. After every [`PER_SNAPSHOT`]
 //! deltas there is a snapshot of all, so that a reader need not read every delta. Objects are only
-//! created. `load` reads and writes them; nothing here does I/O.
+//! created. `place` reads and writes them; nothing here does I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 

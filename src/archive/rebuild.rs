@@ -10,10 +10,7 @@ use super::place::Place;
 use super::restore::{Item, Restored};
 use crate::entry::Millis;
 use crate::signature::Key;
-use crate::store::{
-    EpochEnd, Rebuild, RebuiltSegment, RestoredDelivery, RestoredEntry, Skip, StoreError,
-    StoredDelivery, TimeRange,
-};
+use crate::store::{EpochEnd, Rebuild, RebuiltSegment, RestoredEntry, Skip, StoreError, TimeRange};
 
 /// What was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,7 +109,7 @@ fn add(
             // What is before it in the journal may be missing. If it were known where it stood, the store
             // would go on after it.
             delivery.origin = manifest.reached(delivery.origin);
-            segment.delivery(&of_store(delivery))?;
+            segment.delivery(&delivery)?;
         }
         Item::Entry(archived) => {
             let ArchivedEntry { entry, .. } = *archived;
@@ -129,28 +126,4 @@ fn add(
         Item::Spelling(one) => segment.spelling(one.entry, one.delivery, &one.line)?,
     }
     Ok(())
-}
-
-fn of_store(one: StoredDelivery) -> RestoredDelivery {
-    RestoredDelivery {
-        id: one.id,
-        received_at: one.received_at,
-        stored_at: one.stored_at.unwrap_or(one.received_at),
-        input: one.input,
-        peer: one.peer,
-        bytes: one.bytes,
-        decoded_bytes: one.decoded_bytes,
-        received: one.received,
-        stored: one.stored,
-        duplicates: one.duplicates,
-        malformed: one.malformed,
-        valid: one.valid,
-        invalid: one.invalid,
-        unsigned: one.unsigned,
-        no_key: one.no_key,
-        // Only deliveries with this answer are stored.
-        status: 200,
-        duration_us: one.duration_us,
-        origin: one.origin,
-    }
 }

@@ -87,12 +87,12 @@ impl Cursor {
         if self.finished_below < floor.finished_below {
             let epoch = self.finished_below;
             let next = self.position(epoch).unwrap_or_default().next;
-            return Err(JournalError::Behind { epoch, next, floor: u64::MAX });
+            return Err(JournalError::Behind { epoch, next, floor: None });
         }
         for (&epoch, &floor) in &floor.epochs {
             match self.position(epoch) {
                 Some(EpochPosition { next, .. }) if next < floor => {
-                    return Err(JournalError::Behind { epoch, next, floor });
+                    return Err(JournalError::Behind { epoch, next, floor: Some(floor) });
                 }
                 _ => {}
             }

@@ -29,10 +29,16 @@ pub(crate) enum JournalError {
     Retired { store: StoreId },
     /// What the store has not read may be deleted.
     #[error(
-        "the journal was pruned past this store: it has read epoch {epoch} below {next}, and \
-         everything below {floor} is deleted; rebuild the store from the archive"
+        "the journal was pruned past this store: it has read epoch {epoch} below {next}, and {} is \
+         deleted; rebuild the store from the archive",
+        floor.map_or_else(|| "all of it".to_owned(), |floor| format!("everything below {floor}"))
     )]
-    Behind { epoch: u64, next: u64, floor: u64 },
+    Behind {
+        epoch: u64,
+        next: u64,
+        /// `None`: the whole epoch is deleted.
+        floor: Option<u64>,
+    },
 }
 
 impl JournalError {

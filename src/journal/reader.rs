@@ -139,7 +139,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     async fn check_unpruned(&self, epoch: u64, number: u64) -> Result<(), JournalError> {
         let floor = self.first_unpruned(epoch).await?;
         if floor > number {
-            return Err(JournalError::Behind { epoch, next: number, floor });
+            return Err(JournalError::Behind { epoch, next: number, floor: Some(floor) });
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ pub(crate) async fn permissions(
     folder: &str,
 ) -> Result<Vec<Finding>, ObjectError> {
     let key = format!("{folder}/permissions");
-    let mut absent = Finding::new("a key that is free reads as free");
+    let mut absent = Finding::new("an object that does not exist is reported as missing");
     match bucket.get(&key).await {
         Ok(None) => {}
         Ok(Some(_)) => absent.problem(format_args!("{key:?} is there before it was created")),
@@ -67,7 +67,7 @@ pub(crate) async fn permissions(
     }
     let mut create = Finding::new("an object can be created");
     create.note(bucket.create(&key, "one".into()).await);
-    let mut read = Finding::new("it can be read");
+    let mut read = Finding::new("an object can be read");
     match read.note(bucket.get(&key).await) {
         Some(Some(body)) if body == "one" => {}
         Some(found) => read.problem(format_args!("found {found:?}, expected \"one\"")),
@@ -81,13 +81,13 @@ pub(crate) async fn permissions(
     if again.note(bucket.get(&key).await).flatten().is_some_and(|body| body == "two") {
         again.problem("the second create replaced the object");
     }
-    let mut list = Finding::new("it can be listed");
+    let mut list = Finding::new("an object can be listed");
     if let Some(listed) = list.note(bucket.list(folder).await)
         && !listed.iter().any(|meta| meta.location.as_ref() == key)
     {
         list.problem(format_args!("the list of {folder:?} lacks {key:?}"));
     }
-    let mut delete = Finding::new("it can be deleted, and is gone then");
+    let mut delete = Finding::new("an object can be deleted");
     delete.note(bucket.delete(&key).await);
     if delete.note(bucket.get(&key).await).flatten().is_some() {
         delete.problem(format_args!("{key:?} is there after it was deleted"));
@@ -107,8 +107,9 @@ pub(crate) async fn race<O: Objects>(
         1 => String::new(),
         number => format!(" through {number} endpoints"),
     };
-    let mut finding =
-        Finding::new(format!("of {racers} creates of a key one wins, {keys} times{through}"));
+    let mut finding = Finding::new(format!(
+        "{racers} writers try to create one object, {keys} times{through}: one succeeds"
+    ));
     for number in 0..keys {
         let key = format!("{folder}/race-{number}");
         race_for(endpoints, &key, racers, &mut finding).await;
@@ -229,7 +230,10 @@ mod tests {
         let endpoints = Memory::endpoints(Fault::None);
         let finding = race(&endpoints, "f", 10, 8).await;
         assert!(finding.problems.is_empty(), "{finding:?}");
-        assert_eq!(finding.what, "of 8 creates of a key one wins, 10 times through 2 endpoints");
+        assert_eq!(
+            finding.what,
+            "8 writers try to create one object, 10 times through 2 endpoints: one succeeds"
+        );
         assert!(endpoints[0].1.lock().unwrap().is_empty());
     }
 

@@ -1,10 +1,11 @@
-//! The webhook endpoint: it turns a request into a stored batch and a response.
+//! The webhook endpoint: it hands the batch of a request to a sink, and answers.
 //!
 //! The order of the checks is fixed: path, method, `Authorization`, encoding, size, decoding, store.
 //! Nothing of the body is read before the `Authorization` is checked, and a refused request leaves only
-//! a line in the list of refused requests (and its headers in memory, see [`kept`]). 2xx means that the batch is committed to disk. 500 means that
-//! nothing is stored and the sender should retry. 429 means that the receiver is overloaded and the
-//! sender should retry. Konnect would not retry on 408 or 503, so the connection is closed instead.
+//! a line in the list of refused requests (and its headers in memory, see [`kept`]). 2xx means that the
+//! batch is committed to disk, or that object storage has it. 500 means that this is not so, or not known:
+//! the sender should retry. 429 means that the receiver is overloaded and the sender should retry.
+//! Konnect would not retry on 408 or 503, so the connection is closed instead.
 //!
 //! `admit` checks the request up to the `Authorization`. [`body`] reads and decodes the body. [`deliver`]
 //! decodes it on threads that may block, and hands it to a [`sink`]: [`storing`] verifies and stores it,

@@ -72,7 +72,7 @@ pub use read::query::TimeRange;
 pub use read::stats::{SegmentStats, Stats, StoredDelivery};
 pub use read::usage::Usage;
 pub use refused::Refused;
-pub use segment::restored::{RestoredDelivery, RestoredEntry};
+pub use segment::restored::RestoredEntry;
 pub use write::observer::{self, Health, StoreObserver};
 pub use write::pulse::Pulse;
 pub use write::writer::{Appended, Delivery, StoredBatch};

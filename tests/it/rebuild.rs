@@ -7,8 +7,7 @@ use rusqlite::Connection;
 use vidimus::entry::Millis;
 use vidimus::signature::KeySet;
 use vidimus::store::{
-    Directory, Options, Quarantined, Reader, Rebuild, RebuiltSegment, RestoredDelivery,
-    RestoredEntry, StoreError,
+    Directory, Options, Quarantined, Reader, Rebuild, RebuiltSegment, RestoredEntry, StoreError,
 };
 
 use crate::harness::home::{Home, append};
@@ -117,26 +116,7 @@ fn copy(
         if !here.contains(&one.id) {
             continue;
         }
-        to.delivery(&RestoredDelivery {
-            id: one.id,
-            received_at: one.received_at,
-            stored_at: one.stored_at.unwrap(),
-            input: one.input,
-            peer: one.peer,
-            bytes: one.bytes,
-            decoded_bytes: one.decoded_bytes,
-            received: one.received,
-            stored: one.stored,
-            duplicates: one.duplicates,
-            malformed: one.malformed,
-            valid: one.valid,
-            invalid: one.invalid,
-            unsigned: one.unsigned,
-            no_key: one.no_key,
-            status: 200,
-            duration_us: one.duration_us,
-            origin: one.origin,
-        })?;
+        to.delivery(&one)?;
     }
     let mut spellings = segment.prepare("SELECT entry, delivery, line FROM spellings").unwrap();
     let mut spellings = spellings.query([]).unwrap();

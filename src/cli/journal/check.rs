@@ -13,7 +13,7 @@ use crate::objects::Bucket;
 use crate::objects::check::{FOLDER, Finding, KEYS, RACERS, permissions, race};
 use crate::random;
 
-/// Check whether the object store keeps what the journal relies on
+/// Check whether the object store works for the journal
 ///
 /// The check creates, reads, lists and deletes objects under check/ in the place of the journal. Then 32
 /// creates race for each of 100 keys: exactly one may win, and everyone must read what it wrote. Some

@@ -78,29 +78,42 @@ pub(in crate::store) fn put(
         if used.saturating_add(wanted) > limit {
             return Err(StoreError::QuarantineFull { used, limit, wanted });
         }
-        let origin = origins::values(what.origin);
         catalog.read("write the quarantine", |database| {
-            database.execute(
-                "INSERT INTO quarantine
-                     (received_at, input, peer, status, reason, content_encoding, body,
-                      epoch, number, position)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-                (
-                    what.received_at.get(),
-                    &what.input,
-                    &what.peer,
-                    what.status,
-                    &what.reason,
-                    &what.content_encoding,
-                    body,
-                    origin.0,
-                    origin.1,
-                    origin.2,
-                ),
-            )?;
+            insert(database, None, what, body)?;
             Ok(database.last_insert_rowid().unsigned_abs())
         })
     })
+}
+
+/// Writes a body. Without an `id` it gets the next one.
+fn insert(
+    database: &Connection,
+    id: Option<u64>,
+    what: &Quarantined,
+    body: &[u8],
+) -> rusqlite::Result<()> {
+    let (epoch, number, position) = origins::values(what.origin);
+    database
+        .execute(
+            "INSERT INTO quarantine
+                 (id, received_at, input, peer, status, reason, content_encoding, body,
+                  epoch, number, position)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            (
+                id,
+                what.received_at.get(),
+                &what.input,
+                &what.peer,
+                what.status,
+                &what.reason,
+                &what.content_encoding,
+                body,
+                epoch,
+                number,
+                position,
+            ),
+        )
+        .map(drop)
 }
 
 /// Gives later bodies numbers above this one.
@@ -127,30 +140,7 @@ pub(in crate::store) fn restore(
     what: &Quarantined,
     body: &[u8],
 ) -> Result<(), StoreError> {
-    let origin = origins::values(what.origin);
-    catalog.read("write the quarantine", |database| {
-        database
-            .execute(
-                "INSERT INTO quarantine
-                     (id, received_at, input, peer, status, reason, content_encoding, body,
-                      epoch, number, position)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-                (
-                    what.id,
-                    what.received_at.get(),
-                    &what.input,
-                    &what.peer,
-                    what.status,
-                    &what.reason,
-                    &what.content_encoding,
-                    body,
-                    origin.0,
-                    origin.1,
-                    origin.2,
-                ),
-            )
-            .map(drop)
-    })
+    catalog.read("write the quarantine", |database| insert(database, Some(what.id), what, body))
 }
 
 /// All that is in quarantine, oldest first.

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rusqlite::{Connection, ToSql};
 use serde::Serialize;
 
 use crate::entry::Millis;
@@ -23,7 +24,9 @@ use crate::store::error::{SqliteContext, StoreError};
 use crate::store::maintain::seal;
 use crate::store::maintain::unfinished::Unfinished;
 use crate::store::origin::{EpochEnd, Skip};
-use crate::store::segment::restored::{self, RestoredDelivery, RestoredEntry};
+use crate::store::read::stats::StoredDelivery;
+use crate::store::segment::origins;
+use crate::store::segment::restored::{self, RestoredEntry};
 use crate::store::segment::{contents, identity, long_lines};
 use crate::store::write::live::Live;
 
@@ -166,7 +169,7 @@ impl Rebuild {
 
 impl RebuiltSegment<'_> {
     /// Adds a delivery.
-    pub fn delivery(&mut self, one: &RestoredDelivery) -> Result<(), StoreError> {
+    pub fn delivery(&mut self, one: &StoredDelivery) -> Result<(), StoreError> {
         if one.id < self.live.segment.first_delivery {
             return Err(refuse(format!(
                 "the delivery {} in a segment that begins with {}",
@@ -174,7 +177,7 @@ impl RebuiltSegment<'_> {
             )));
         }
         self.deliveries += 1;
-        restored::put_delivery(&self.live.connection, one).doing("write", &self.live.path)
+        put_delivery(&self.live.connection, one).doing("write", &self.live.path)
     }
 
     /// Adds an entry. If its line is too long to be parsed, [`piece`](RebuiltSegment::piece) adds the
@@ -302,4 +305,42 @@ impl RebuiltSegment<'_> {
         }
         Ok(())
     }
+}
+
+/// Writes a delivery.
+fn put_delivery(segment: &Connection, one: &StoredDelivery) -> rusqlite::Result<()> {
+    let (epoch, number, position) = origins::values(one.origin);
+    let values: [&dyn ToSql; 20] = [
+        &one.id,
+        &one.received_at.get(),
+        &one.input,
+        &one.peer,
+        &one.bytes,
+        &one.decoded_bytes,
+        &one.received,
+        &one.stored,
+        &one.duplicates,
+        &one.malformed,
+        &one.valid,
+        &one.invalid,
+        &one.unsigned,
+        &one.no_key,
+        // Only deliveries with this answer are stored.
+        &200,
+        &one.duration_us,
+        &one.stored_at.unwrap_or(one.received_at).get(),
+        &epoch,
+        &number,
+        &position,
+    ];
+    segment
+        .prepare_cached(
+            "INSERT INTO deliveries (id, received_at, input, peer, bytes, decoded_bytes, received,
+                 stored, duplicates, malformed, valid, invalid, unsigned, no_key, status,
+                 duration_us, stored_at, epoch, number, position)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+                 ?18, ?19, ?20)",
+        )?
+        .execute(values)
+        .map(drop)
 }

@@ -1,4 +1,4 @@
-//! Writes rows that are known from elsewhere: deliveries and entries of a segment that is built anew.
+//! Writes entries that are known from elsewhere into a segment that is built anew.
 //!
 //! Nothing is parsed and no verdict is made here. What is recorded of an entry is written as it is, and
 //! [`crate::store::segment::identity`] computes the signed identities by checking the signatures.
@@ -9,7 +9,6 @@ use crate::entry::record::{Origin, Record};
 use crate::entry::{Format, Kind, Millis, Warning};
 use crate::ingest::Fingerprint;
 use crate::signature::Key;
-use crate::store::segment::origins;
 use crate::store::segment::row::{FIRST, key_id, put_extension, put_known};
 
 /// An entry as a store had it.
@@ -27,79 +26,6 @@ pub struct RestoredEntry<'a> {
     pub covers: Option<&'a str>,
     /// The entry that is shown instead of it.
     pub hidden_by: Option<u64>,
-}
-
-/// A delivery as a store had it. Numbers count lines, unless they are said to be bytes.
-#[derive(Clone, Debug)]
-pub struct RestoredDelivery {
-    /// Its number.
-    pub id: u64,
-    /// When it was received.
-    pub received_at: Millis,
-    /// When it was stored.
-    pub stored_at: Millis,
-    /// The input that received it.
-    pub input: String,
-    /// The address of the sender.
-    pub peer: String,
-    /// The size of its body as sent, in bytes.
-    pub bytes: u64,
-    /// The size of its decoded body, in bytes.
-    pub decoded_bytes: u64,
-    pub received: u64,
-    pub stored: u64,
-    pub duplicates: u64,
-    pub malformed: u64,
-    pub valid: u64,
-    pub invalid: u64,
-    pub unsigned: u64,
-    pub no_key: u64,
-    /// The status of the answer.
-    pub status: u16,
-    /// The time from the end of its headers to the row, in microseconds.
-    pub duration_us: u64,
-    /// Where it stood in a journal. `None` if it came directly.
-    pub origin: Option<crate::store::origin::Origin>,
-}
-
-/// Writes a delivery.
-pub(in crate::store) fn put_delivery(
-    segment: &Connection,
-    one: &RestoredDelivery,
-) -> rusqlite::Result<()> {
-    let (epoch, number, position) = origins::values(one.origin);
-    let values: [&dyn ToSql; 20] = [
-        &one.id,
-        &one.received_at.get(),
-        &one.input,
-        &one.peer,
-        &one.bytes,
-        &one.decoded_bytes,
-        &one.received,
-        &one.stored,
-        &one.duplicates,
-        &one.malformed,
-        &one.valid,
-        &one.invalid,
-        &one.unsigned,
-        &one.no_key,
-        &one.status,
-        &one.duration_us,
-        &one.stored_at.get(),
-        &epoch,
-        &number,
-        &position,
-    ];
-    segment
-        .prepare_cached(
-            "INSERT INTO deliveries (id, received_at, input, peer, bytes, decoded_bytes, received,
-                 stored, duplicates, malformed, valid, invalid, unsigned, no_key, status,
-                 duration_us, stored_at, epoch, number, position)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                 ?18, ?19, ?20)",
-        )?
-        .execute(values)
-        .map(drop)
 }
 
 /// Writes an entry with the fingerprint of its line. Its signed identity is left out.

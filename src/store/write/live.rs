@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rusqlite::OptionalExtension;
+use rusqlite::{OptionalExtension, ToSql};
 
 use crate::clock::now;
 use crate::entry::{Millis, VerdictName};
@@ -345,39 +345,38 @@ impl Live {
         appended: &Appended,
     ) -> rusqlite::Result<()> {
         let duration = delivery.started.elapsed().as_micros();
+        let (epoch, number, position) = origins::values(delivery.origin);
+        let values: [&dyn ToSql; 19] = [
+            &self.next_delivery,
+            &delivery.received_at.get(),
+            &delivery.input,
+            &delivery.peer,
+            &delivery.bytes,
+            &delivery.decoded_bytes,
+            &appended.received,
+            &appended.stored,
+            &appended.duplicates,
+            &appended.malformed,
+            &appended.valid,
+            &appended.invalid,
+            &appended.unsigned,
+            &appended.no_key,
+            &i64::try_from(duration).unwrap_or(i64::MAX),
+            &stored_at.get(),
+            &epoch,
+            &number,
+            &position,
+        ];
         self.connection
             .prepare_cached(
                 "INSERT INTO deliveries (id, received_at, input, peer, bytes, decoded_bytes,
                      received, stored, duplicates, malformed, valid, invalid, unsigned, no_key,
-                     status, duration_us, stored_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 200, ?15, ?16)",
+                     status, duration_us, stored_at, epoch, number, position)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 200, ?15,
+                     ?16, ?17, ?18, ?19)",
             )?
-            .execute((
-                self.next_delivery,
-                delivery.received_at.get(),
-                &delivery.input,
-                &delivery.peer,
-                delivery.bytes,
-                delivery.decoded_bytes,
-                appended.received,
-                appended.stored,
-                appended.duplicates,
-                appended.malformed,
-                appended.valid,
-                appended.invalid,
-                appended.unsigned,
-                appended.no_key,
-                i64::try_from(duration).unwrap_or(i64::MAX),
-                stored_at.get(),
-            ))?;
-        if let Some(origin) = delivery.origin {
-            self.connection
-                .prepare_cached(
-                    "UPDATE deliveries SET epoch = ?2, number = ?3, position = ?4 WHERE id = ?1",
-                )?
-                .execute((self.next_delivery, origin.epoch, origin.number, origin.position))?;
-        }
-        Ok(())
+            .execute(values)
+            .map(drop)
     }
 }
 

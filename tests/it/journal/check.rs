@@ -92,7 +92,7 @@ fn another_s3_server_allows_everything() {
     let lines = lines(&run);
     assert_eq!(lines.len(), 7, "{run}");
     // Of two creates that race both may win there.
-    let is_race = |what: &str| what.contains("creates of a key one wins");
+    let is_race = |what: &str| what.contains("writers try to create one object");
     assert!(lines.iter().all(|(is_good, what)| *is_good || is_race(what)), "{run}");
 }
 

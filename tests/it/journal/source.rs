@@ -410,7 +410,10 @@ fn a_folder_passes_the_check() {
     let store = journal.store("").start();
     let (code, stdout, stderr) = journal.command(&store, &["check"]);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
-    assert!(stdout.contains("ok      of 32 creates of a key one wins, 100 times"), "{stdout}");
+    assert!(
+        stdout.contains("ok      32 writers try to create one object, 100 times: one succeeds"),
+        "{stdout}"
+    );
     assert!(stdout.contains("life-cycle rule"), "{stdout}");
     let left: Vec<_> = fs::read_dir(journal.path().join("check")).into_iter().flatten().collect();
     assert!(left.iter().flatten().all(|one| fs::read_dir(one.path()).unwrap().count() == 0));
