@@ -12,6 +12,9 @@ pub(crate) enum ArchiveError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// An entry of the store cannot be read.
+    #[error("the entry {id} cannot be read in its segment {file:?}")]
+    Entry { id: u64, file: String },
     /// Parquet cannot be written or read.
     #[error("cannot {doing} {key:?}: {why}")]
     Parquet { doing: &'static str, key: String, why: String },
@@ -27,6 +30,14 @@ pub(crate) enum ArchiveError {
          copy of it; only one of them may write the archive"
     )]
     Conflict { key: String },
+    /// The archive lacks segments that were there, and that the store no longer has.
+    #[error(
+        "{url} has lost segments that the store no longer has: {segments}, the first with the entries {} \
+         to {}; bring its objects back, for example from earlier versions of them or from a copy, or \
+         set another url of [archive]: the archive there begins with what the store still has",
+        ids.0, ids.1
+    )]
+    Lost { url: String, segments: usize, ids: (u64, u64) },
     /// The archive has no store, or several.
     #[error("{0}")]
     WhichStore(String),
@@ -48,6 +59,11 @@ impl From<ObjectError> for ArchiveError {
 }
 
 impl ArchiveError {
+    /// Whether the store failed, and not the archive.
+    pub(super) fn is_of_store(&self) -> bool {
+        matches!(self, ArchiveError::Store(_) | ArchiveError::Entry { .. })
+    }
+
     /// Names what is wrong with an object.
     pub(crate) fn damaged(key: &str, what: impl Into<String>) -> ArchiveError {
         ArchiveError::Damaged { key: key.to_owned(), what: what.into() }

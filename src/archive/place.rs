@@ -45,6 +45,11 @@ impl Place {
         Place { objects: self.objects.until(stopping) }
     }
 
+    /// Its URL.
+    pub(super) fn url(&self) -> &BucketUrl {
+        self.objects.url()
+    }
+
     /// Reads an object; `None` if there is none.
     pub(crate) fn get(&self, key: &str) -> Result<Option<Bytes>, ArchiveError> {
         Ok(self.objects.get(key)?)
@@ -96,7 +101,7 @@ impl Place {
     /// # Errors
     /// [`ArchiveError::WhichStore`] if there is none, or several and none is wanted.
     pub(crate) fn choose(&self, wanted: Option<&str>) -> Result<String, ArchiveError> {
-        let url = self.objects.url();
+        let url = self.url();
         if let Some(id) = wanted {
             let is_there = layout::is_store_id(id) && self.get(&layout::delta(id, 0))?.is_some();
             return match is_there {

@@ -163,8 +163,7 @@ fn files(
         let Some(mut read) = work.reader.whole_entries(first_id, &ids)? else { return Ok(None) };
         for place in together {
             let Some(entry) = read.remove(&place.id) else {
-                let what = format!("the entry {} cannot be read in its segment", place.id);
-                return Err(ArchiveError::damaged(&segment.file, what));
+                return Err(ArchiveError::Entry { id: place.id, file: segment.file.clone() });
             };
             let stored_at = stored_at(place.delivery);
             let day = Day::of(stored_at.get());

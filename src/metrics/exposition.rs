@@ -140,7 +140,7 @@ impl Exposition {
             gauges.set(&status.standing(), now);
         }
         if let (Some(gauges), Some(status)) = (&gauges.archive, &sources.archive) {
-            gauges.set(&status.standing(), &reader.archive_progress()?);
+            gauges.set(&status.standing(), &reader.archive_progress(status.place())?);
         }
         let mut text = String::new();
         // Held until the text is written, so that another request does not change the gauges.

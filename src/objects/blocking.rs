@@ -40,7 +40,7 @@ impl Blocking {
         Blocking { stopping, ..self }
     }
 
-    /// The place as it was written.
+    /// The URL of the place.
     pub(crate) fn url(&self) -> &BucketUrl {
         self.bucket.url()
     }

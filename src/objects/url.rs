@@ -20,7 +20,8 @@ const EXPECTED: &str = "a URL such as s3://bucket/prefix, gs://bucket/prefix, \
                         az://container/prefix or file:///folder";
 
 /// `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix` or `file:///folder`. It has no
-/// credentials: those are in the environment.
+/// credentials: those are in the environment. It is shown without a slash at the end, so a place has one
+/// text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BucketUrl {
     scheme: Scheme,
@@ -160,7 +161,13 @@ mod tests {
         for good in ["s3://b", "s3://b/p/q", "gs://b/p", "az://c/p", "file:///srv/journal"] {
             assert_eq!(good.parse::<BucketUrl>().unwrap().to_string(), good);
         }
-        assert_eq!("s3://b/p/".parse::<BucketUrl>().unwrap().to_string(), "s3://b/p");
+        for (written, shown) in [
+            ("s3://b/p/", "s3://b/p"),
+            ("s3://b/", "s3://b"),
+            ("file:///srv/archive/", "file:///srv/archive"),
+        ] {
+            assert_eq!(written.parse::<BucketUrl>().unwrap().to_string(), shown);
+        }
         for bad in [
             "",
             "b/p",

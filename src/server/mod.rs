@@ -4,7 +4,6 @@
 //! loads the authorization value and the certificates, or makes them on the first run. [`receive`] is the
 //! server behind `vidimus receive`, which has no store.
 
-mod archive;
 mod credentials;
 mod listeners;
 pub(crate) mod receive;
@@ -15,12 +14,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use self::archive::Archive;
 use self::credentials::generated_authorization;
 use self::listeners::Listeners;
+use crate::archive::archiver::Archiver;
 use crate::archive::error::ArchiveError;
+use crate::archive::place::Place;
 use crate::clock::now;
 use crate::config::{self, Authorization, Config, KeySource, SourceType};
 use crate::console::actions::Actions;
@@ -96,7 +97,7 @@ pub(crate) struct Server {
     sources: Vec<KonnectPull>,
     /// What reads the journal, if a source does.
     journal: Option<JournalSource>,
-    archive: Option<Archive>,
+    archiver: Option<Archiver>,
     /// Closed when the last write has ended.
     written: mpsc::Receiver<()>,
     /// `None` if the socket could not be bound.
@@ -132,7 +133,7 @@ impl Server {
             Arc::new(CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer });
         let receiver_limits = receiver_limits(config);
         let sources = sources(config, konnect, &store, &directory)?;
-        let archive = Archive::open(config, &directory, &store)?;
+        let archiver = archiver(config, &directory, &store)?;
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
         let deliverer = Arc::new(Deliverer {
@@ -180,7 +181,7 @@ impl Server {
             metrics,
             sources,
             journal,
-            archive,
+            archiver,
             written,
             control: control.ok(),
             generated_authorization,
@@ -238,8 +239,8 @@ impl Server {
         if let Some(source) = self.journal {
             tokio::spawn(source.run(shutdown.clone()));
         }
-        let archive = self.archive.as_ref().map(|archive| Arc::clone(archive.status()));
-        let archiving = self.archive.and_then(Archive::start);
+        let archive = self.archiver.as_ref().map(|archiver| Arc::clone(archiver.status()));
+        let archiving = self.archiver.and_then(Archiver::start);
 
         let sources = GaugeSources {
             receiver: ReceiverSources {
@@ -355,6 +356,17 @@ async fn finish(unfinished: &str, done: impl Future, shutdown: &mut Shutdown) {
         _ = done => {}
         () = shutdown.over() => tracing::warn!("the shutdown timed out: {unfinished}"),
     }
+}
+
+/// The archiver of the store, if there is an archive. Nothing is sent yet.
+fn archiver(
+    config: &Config,
+    directory: &Directory,
+    store: &Arc<Store>,
+) -> Result<Option<Archiver>, ArchiveError> {
+    let Some(url) = &config.archive.url else { return Ok(None) };
+    let place = Place::open(url, Handle::current())?;
+    Archiver::new(directory, Arc::clone(store), place).map(Some)
 }
 
 /// The metrics, with the names of the configured inputs and sources.

@@ -71,12 +71,14 @@ pub use read::provenance::{Provenance, SpellingLine};
 pub use read::query::TimeRange;
 pub use read::stats::{SegmentStats, Stats, StoredDelivery};
 pub use read::usage::Usage;
+pub use read::watch::CatalogWatch;
 pub use refused::Refused;
 pub use segment::restored::RestoredEntry;
 pub use write::observer::{self, Health, StoreObserver};
 pub use write::pulse::Pulse;
 pub use write::writer::{Appended, Delivery, StoredBatch};
 
+use self::catalog::segments::Segment;
 use self::catalog::{Catalog, quarantine, retirements};
 use self::directory::Lock;
 use self::error::SqliteContext;
@@ -182,6 +184,7 @@ impl Store {
             writer: to_writer.clone(),
             stopping: Arc::clone(&stopping),
             queue: late::RecheckQueue::default(),
+            archive: None,
             held: BTreeSet::new(),
             not_tried: false,
         };
@@ -223,16 +226,28 @@ impl Store {
         self.catalog().record_epoch_end(end)
     }
 
-    /// Records that a segment is in the archive, or that it was read back. A record of the same segment is
-    /// replaced.
+    /// Records that a segment is in an archive, and was read back. A record of the same segment is
+    /// replaced, also that of another archive.
     pub fn record_archived(&self, archived: &Archived) -> Result<(), StoreError> {
         self.catalog().record_archived(archived)
     }
 
-    /// Records that the late verdicts of all archived segments up to the change with this number are in
-    /// the archive.
-    pub fn record_archived_changes(&self, change: u64) -> Result<(), StoreError> {
-        self.catalog().record_archived_changes(change)
+    /// Records that the late verdicts of all segments that are recorded in the archive at this place are
+    /// there too, up to the change with this number.
+    pub fn record_archived_changes(&self, place: &str, change: u64) -> Result<(), StoreError> {
+        self.catalog().record_archived_changes(place, change)
+    }
+
+    /// Removes the record that the segment with this first id is in an archive.
+    pub fn forget_archived(&self, first_id: u64) -> Result<(), StoreError> {
+        self.catalog().forget_archived(first_id)
+    }
+
+    /// Lets retention go by the records of the archive at this place, for they were compared with what is
+    /// there. Where retention needs an archive, it deletes nothing before, and nothing after `None`.
+    pub fn trust_archive(&self, place: Option<String>) {
+        // It stops only when the store is dropped.
+        let _ = self.background.send(Task::TrustArchive(place));
     }
 
     /// Stores a delivery. Blocks until its transaction is on disk.
@@ -427,13 +442,19 @@ impl Store {
         sealed.recv().map_err(|_| StoreError::Closing)?
     }
 
-    /// Closes the live segment if it was begun this long ago and has an entry. It is sealed soon.
-    pub fn close_if_older(&self, age: std::time::Duration) -> Result<(), StoreError> {
-        let is_old = |segment: &catalog::segments::Segment| {
+    /// Closes the live segment if it is as old as a segment may be and has an entry. It is sealed soon.
+    pub fn close_old(&self) -> Result<(), StoreError> {
+        let age = self.options.segment_age.as_millis();
+        let is_old = |segment: Segment| {
             let since = now().get().saturating_sub(segment.created_at.get());
-            segment.closed.is_none() && u128::try_from(since).unwrap_or(0) >= age.as_millis()
+            segment.closed.is_none() && u128::try_from(since).unwrap_or(0) >= age
         };
-        if !self.catalog().segments()?.iter().any(is_old) {
+        let newest = {
+            let catalog = self.catalog();
+            let first_id = catalog.newest()?;
+            first_id.map_or(Ok(None), |first_id| catalog.segment(first_id))?
+        };
+        if !newest.is_some_and(is_old) {
             return Ok(());
         }
         let (reply, closed) = sync_channel(1);
@@ -453,7 +474,7 @@ impl Store {
     /// What `retention` would remove now, oldest first.
     pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
         let catalog = self.catalog();
-        let due = retention::due(&self.directory, &catalog, retention, false, now())?;
+        let due = retention::due(&self.directory, &catalog, retention, None, now())?;
         Ok(due.segments.into_iter().map(|segment| Pruned::of(&self.directory, segment)).collect())
     }
 

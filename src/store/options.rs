@@ -11,8 +11,8 @@ pub struct Options {
     pub segment_age: Duration,
     /// When segments are deleted.
     pub retention: Retention,
-    /// Whether retention keeps a segment until it is in the archive and was read back. `store prune` does
-    /// not.
+    /// Whether retention keeps a segment until it is in the archive and was read back. Then it begins
+    /// with [`Store::trust_archive`](super::Store::trust_archive). `store prune` does not wait.
     pub retention_needs_archive: bool,
     /// The maximum size of the quarantine, in bytes.
     pub quarantine_size: u64,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::harness::stored;
-use crate::harness::{Serve, Setup, assert_sound, exported, json_lines, run};
+use crate::harness::{Serve, Setup, assert_sound, exported, json_lines, run, wait_until};
 
 /// The number of entries in every store (see `tests/stores/make`).
 const ENTRIES: usize = 70;
@@ -29,7 +29,12 @@ fn stores() -> Vec<PathBuf> {
 
 /// A server, not started yet, with a copy of the store as its data directory.
 fn copy(store: &Path) -> Setup {
-    let setup = Setup::new().config("[store]\nsegment_entries = 1000\n").arguments("--no-tls");
+    copied(store).config("[store]\nsegment_entries = 1000\n")
+}
+
+/// The same, without a configuration.
+fn copied(store: &Path) -> Setup {
+    let setup = Setup::new().arguments("--no-tls");
     let data = setup.home().join("vidimus-data");
     for (from, to) in
         [(store.to_owned(), data.clone()), (store.join("segments"), data.join("segments"))]
@@ -63,10 +68,21 @@ fn assert_shown(found: &[Value], expected: &[Value], deliveries: u64) {
     }
 }
 
+/// The number of a store.
+fn number(store: &Path) -> u32 {
+    let name = store.file_name().unwrap().to_str().unwrap();
+    name.strip_prefix('v').unwrap().parse().unwrap()
+}
+
 /// Whether a store was made by a program that reads a journal.
 fn has_journal(store: &Path) -> bool {
-    let name = store.file_name().unwrap().to_str().unwrap();
-    name.strip_prefix('v').unwrap().parse::<u32>().unwrap() >= 6
+    number(store) >= 6
+}
+
+/// The first ids of the segments that the catalog records as archived, each with the place.
+fn archived(data: &Path) -> Vec<(u64, String)> {
+    let sql = "SELECT first_id, place FROM archived ORDER BY first_id";
+    stored::catalog(data, sql, |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 #[test]
@@ -212,4 +228,28 @@ fn other_spelling(line: &str) -> String {
     }
     let (payload, sig) = line.rsplit_once(" sig=").unwrap();
     payload.replacen(" src=", &format!(" sig={sig} src="), 1)
+}
+
+#[test]
+fn stores_of_every_version_are_archived() {
+    for store in stores() {
+        let setup = copied(&store);
+        let data = setup.home().join("vidimus-data");
+        // Since version 7, the first two segments are recorded in another archive.
+        if number(&store) >= 7 {
+            let place = "file:///tmp/archive-of-the-test-store".to_owned();
+            assert_eq!(archived(&data), [(1, place.clone()), (21, place)]);
+        }
+        let bucket = format!("file://{}/bucket", setup.home().display());
+        let mut serve = setup
+            .config(&format!(
+                "[archive]\nurl = \"{bucket}\"\nmax_delay = \"36500d\"\n\
+                 [store]\nsegment_age = \"36500d\"\n",
+            ))
+            .start();
+        let expected = [1, 21, 41].map(|first_id| (first_id, bucket.clone()));
+        wait_until("an archive", || archived(&data) == expected);
+        serve.stop();
+        assert_sound(&data);
+    }
 }

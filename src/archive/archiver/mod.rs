@@ -1,9 +1,10 @@
 //! The thread of `serve` that archives the store: each sealed segment, and what is learned later.
 //!
 //! It delays nothing: it reads like any reader, and rests as long as it works. What it did is in the
-//! manifest, so it can end at any time. A step that was interrupted is done again. [`status`] says how it
-//! stands.
+//! manifest, so it can end at any time. A step that was interrupted is done again. [`recorded`] compares
+//! the manifest with what the catalog records, by which retention goes. [`status`] says how it stands.
 
+mod recorded;
 pub(crate) mod status;
 
 use std::collections::BTreeSet;
@@ -21,8 +22,7 @@ use super::pace::Pace;
 use super::place::Place;
 use super::segment::{self, Work};
 use crate::clock::now;
-use crate::entry::Millis;
-use crate::store::{Reader, SealedSegment, StoreError};
+use crate::store::{Archived, CatalogWatch, Directory, Reader, SealedSegment, Store};
 
 /// How often the store is looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -31,41 +31,22 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A segment that is archived, and whose files were read back.
-#[derive(Clone, Debug)]
-pub(crate) struct ArchivedSegment {
-    pub(crate) segment: SealedSegment,
-    /// The number of the last change of a verdict that is in the archive.
-    pub(crate) change: u64,
-    /// The number of the last delta.
-    pub(crate) delta: u64,
-    /// When its files were read back.
-    pub(crate) read_back_at: Millis,
-}
-
-/// Who writes to the store.
-pub(crate) trait Writing: Send {
-    /// Closes the live segment if it is as old as a segment may be, so that it is archived.
-    fn close_old(&self) -> Result<(), StoreError>;
-    /// The first ids of the segments that are recorded as archived and read back.
-    fn recorded(&self) -> Result<BTreeSet<u64>, StoreError>;
-    /// Records a segment. Retention goes by it.
-    fn add(&self, archived: &ArchivedSegment) -> Result<(), StoreError>;
-    /// Records that the late verdicts of all recorded segments are archived up to this change.
-    fn changes(&self, change: u64) -> Result<(), StoreError>;
-}
-
 /// Archives a store.
 pub(crate) struct Archiver {
+    store: Arc<Store>,
     reader: Reader,
+    watch: CatalogWatch,
     place: Place,
-    store: String,
-    writing: Box<dyn Writing>,
+    /// The id of the store.
+    id: String,
     pace: Pace,
+    stopping: Arc<AtomicBool>,
     /// Read from the archive at first.
     manifest: Option<Manifest>,
-    /// The recorded segments, read from the store at first.
-    recorded: Option<BTreeSet<u64>>,
+    /// The segments that are recorded in this archive. Read with the manifest.
+    recorded: BTreeSet<u64>,
+    /// The version of the catalog of which all is archived.
+    done: Option<i64>,
     leaving: Leaving,
     status: Arc<ArchiveStatus>,
     /// How many files of the manifest the status has counted or found.
@@ -79,46 +60,51 @@ pub(crate) struct Archiving {
 }
 
 impl Archiver {
-    /// An archiver of the store with this id, which ends when `stopping` is set.
+    /// An archiver of the store in `directory`, which is open as `store`. Nothing is sent yet.
     pub(crate) fn new(
-        reader: Reader,
+        directory: &Directory,
+        store: Arc<Store>,
         place: Place,
-        store: String,
-        writing: Box<dyn Writing>,
-        stopping: Arc<AtomicBool>,
-        status: Arc<ArchiveStatus>,
-    ) -> Archiver {
-        Archiver {
-            reader,
-            place: place.until(Arc::clone(&stopping)),
+    ) -> Result<Archiver, ArchiveError> {
+        let reader = Reader::open_to_follow(directory)?;
+        let stopping = Arc::<AtomicBool>::default();
+        Ok(Archiver {
+            id: store.id()?,
             store,
-            writing,
-            pace: Pace::new(stopping),
+            watch: reader.watch()?,
+            reader,
+            status: Arc::new(ArchiveStatus::new(place.url().to_string())),
+            place: place.until(Arc::clone(&stopping)),
+            pace: Pace::new(Arc::clone(&stopping)),
+            stopping,
             manifest: None,
-            recorded: None,
+            recorded: BTreeSet::new(),
+            done: None,
             leaving: Leaving::new(),
-            status,
             counted: 0,
-        }
+        })
     }
 
-    /// Starts the thread.
-    pub(crate) fn start(
-        reader: Reader,
-        place: Place,
-        store: String,
-        writing: Box<dyn Writing>,
-        status: Arc<ArchiveStatus>,
-    ) -> std::io::Result<Archiving> {
-        let stopping = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stopping);
-        let archiver = Archiver::new(reader, place, store, writing, flag, status);
+    /// How it stands.
+    pub(crate) fn status(&self) -> &Arc<ArchiveStatus> {
+        &self.status
+    }
+
+    /// Starts the thread. If it cannot, the status says so.
+    pub(crate) fn start(self) -> Option<Archiving> {
+        let (stopping, status) = (Arc::clone(&self.stopping), Arc::clone(&self.status));
         let thread = std::thread::Builder::new().name("archive".into());
-        let thread = thread.spawn(move || {
-            let _guard = Guard(Arc::clone(&archiver.status));
-            archiver.run();
-        })?;
-        Ok(Archiving { stopping, thread: Some(thread) })
+        let started = thread.spawn(move || {
+            let _guard = Guard(Arc::clone(&self.status));
+            self.run();
+        });
+        match started {
+            Ok(thread) => Some(Archiving { stopping, thread: Some(thread) }),
+            Err(error) => {
+                status.stop(format!("cannot start its thread: {error}"));
+                None
+            }
+        }
     }
 
     /// Archives until it is told to stop.
@@ -132,14 +118,12 @@ impl Archiver {
                     INTERVAL
                 }
                 Err(ArchiveError::Stopped) => return,
-                Err(error @ ArchiveError::Conflict { .. }) => {
+                Err(error @ (ArchiveError::Conflict { .. } | ArchiveError::Lost { .. })) => {
                     self.status.stop(error.to_string());
                     return;
                 }
                 Err(error) => {
-                    self.status.fails(error.to_string());
-                    // What is there is read again: another call may have taken effect.
-                    self.manifest = None;
+                    self.fail(&error);
                     let wait = pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     wait
@@ -151,22 +135,43 @@ impl Archiver {
         }
     }
 
-    /// Archives all that is due now.
+    /// Notes a failure after which the next step is tried.
+    fn fail(&mut self, error: &ArchiveError) {
+        self.status.fails(error.to_string());
+        if !error.is_of_store() {
+            // What is there is read again: a call that failed may have taken effect.
+            self.manifest = None;
+        }
+    }
+
+    /// Archives all that is due now. It costs next to nothing if the catalog has not changed: whatever is
+    /// to be archived changes it.
     pub(crate) fn step(&mut self) -> Result<(), ArchiveError> {
+        self.store.close_old()?;
+        // Before anything is read: what changes from here on is for the next step.
+        let version = self.watch.version()?;
+        if self.manifest.is_some() && self.done == Some(version) {
+            return Ok(());
+        }
+        self.archive()?;
+        self.done = Some(version);
+        Ok(())
+    }
+
+    fn archive(&mut self) -> Result<(), ArchiveError> {
         let manifest = match &mut self.manifest {
             Some(manifest) => manifest,
             none => {
-                let manifest = self.place.manifest(&self.store)?;
+                let manifest = self.place.manifest(&self.id)?;
+                let place = self.status.place();
+                let compared = recorded::compare(&self.store, &self.reader, place, &manifest);
+                self.store.trust_archive(compared.is_ok().then(|| place.to_owned()));
+                self.recorded = compared?;
                 self.place.add_snapshot(&manifest)?;
                 self.counted = manifest.files.len();
                 none.insert(manifest)
             }
         };
-        let recorded = match &mut self.recorded {
-            Some(recorded) => recorded,
-            none => none.insert(self.writing.recorded()?),
-        };
-        self.writing.close_old()?;
         let work = Work { reader: &self.reader, place: &self.place, pace: &self.pace };
         let mut failed = Ok(());
         let journal = self.reader.journal()?;
@@ -175,58 +180,72 @@ impl Archiver {
         // deliveries.
         late::quarantine(&work, manifest, &mut self.leaving, now())?;
         for sealed in all {
-            let change = match manifest.segments.get(&sealed.first_id) {
-                Some(_) if recorded.contains(&sealed.first_id) => continue,
-                // A run before ended between the delta and the record. Or this is a copy of the store
-                // that wrote the archive, and went on in another way under the same ids.
-                Some(archived) => {
-                    let is_same = match archived.last_id == sealed.last_id {
-                        true => segment::read_back(&work, manifest, &sealed)?,
-                        false => Some(false),
-                    };
-                    match is_same {
-                        Some(true) => manifest.progress.change,
-                        Some(false) => {
-                            let key = format!("segment {}", sealed.first_id);
-                            return Err(ArchiveError::Conflict { key });
-                        }
-                        None => continue,
-                    }
+            if self.recorded.contains(&sealed.first_id) {
+                continue;
+            }
+            let change = match archived(&work, manifest, &sealed) {
+                Ok(Some(change)) => change,
+                Ok(None) => continue,
+                // It must not keep others from being archived.
+                Err(error)
+                    if error.is_of_store() || matches!(error, ArchiveError::Damaged { .. }) =>
+                {
+                    failed = Err(error);
+                    continue;
                 }
-                None => match segment::archive(&work, manifest, &sealed, now()) {
-                    Ok(Some(change)) => {
-                        tracing::info!(segment = sealed.first_id, "archived");
-                        change
-                    }
-                    Ok(None) => continue,
-                    // It must not keep others from being archived.
-                    Err(error @ (ArchiveError::Store(_) | ArchiveError::Damaged { .. })) => {
-                        failed = Err(error);
-                        continue;
-                    }
-                    Err(error) => return Err(error),
-                },
+                Err(error) => return Err(error),
             };
-            let first_id = sealed.first_id;
-            self.writing.add(&ArchivedSegment {
+            self.store.record_archived(&Archived {
+                first_id: sealed.first_id,
+                last_id: sealed.last_id,
+                file: sealed.file,
+                sha256: sealed.sha256,
                 change,
-                delta: manifest.next.saturating_sub(1),
-                read_back_at: now(),
-                segment: sealed,
+                manifest: manifest.next.saturating_sub(1),
+                archived_at: now(),
+                place: self.status.place().to_owned(),
             })?;
-            recorded.insert(first_id);
+            self.recorded.insert(sealed.first_id);
             count(&self.status, manifest, &mut self.counted);
             self.status.archived();
         }
         let before = manifest.progress.change;
         late::verdicts(&work, manifest, now())?;
         if manifest.progress.change > before {
-            self.writing.changes(manifest.progress.change)?;
+            self.store.record_archived_changes(self.status.place(), manifest.progress.change)?;
         }
         late::keys(&work, manifest, now())?;
         journal::archive(&work, manifest, &journal, now())?;
         count(&self.status, manifest, &mut self.counted);
         failed
+    }
+}
+
+/// Archives a segment, or finds it in the archive with the same entries. Returns the number of the last
+/// change of a verdict that the archive has of it; `None` if the segment no longer exists.
+fn archived(
+    work: &Work<'_>,
+    manifest: &mut Manifest,
+    sealed: &SealedSegment,
+) -> Result<Option<u64>, ArchiveError> {
+    let first_id = sealed.first_id;
+    let Some(listed) = manifest.segments.get(&first_id) else {
+        let change = segment::archive(work, manifest, sealed, now())?;
+        if change.is_some() {
+            tracing::info!(segment = first_id, "archived");
+        }
+        return Ok(change);
+    };
+    // A run before ended between the delta and the record. Or the store was archived elsewhere since. Or
+    // this is a copy of the store that wrote the archive, and went on in another way under the same ids.
+    let is_same = match listed.last_id == sealed.last_id {
+        true => segment::read_back(work, manifest, sealed)?,
+        false => Some(false),
+    };
+    match is_same {
+        Some(true) => Ok(Some(manifest.progress.change)),
+        Some(false) => Err(ArchiveError::Conflict { key: format!("segment {first_id}") }),
+        None => Ok(None),
     }
 }
 

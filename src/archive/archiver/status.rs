@@ -11,8 +11,9 @@ use crate::clock::now;
 use crate::entry::Millis;
 
 /// The state of the archiver, which its thread sets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ArchiveStatus {
+    place: String,
     files: AtomicU64,
     bytes: AtomicU64,
     failures: AtomicU64,
@@ -43,6 +44,22 @@ pub(crate) struct ArchiveStanding {
 }
 
 impl ArchiveStatus {
+    /// The status of an archiver that has done nothing yet. `place` is the URL of its archive.
+    pub(super) fn new(place: String) -> ArchiveStatus {
+        ArchiveStatus {
+            place,
+            files: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            failures: AtomicU64::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The URL of the archive, by which the catalog records what is there.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
     /// How the archiver stands now.
     pub(crate) fn standing(&self) -> ArchiveStanding {
         let state = self.state();
@@ -89,7 +106,7 @@ impl ArchiveStatus {
     }
 
     /// Notes that the archiver has stopped for good.
-    pub(crate) fn stop(&self, why: String) {
+    pub(super) fn stop(&self, why: String) {
         tracing::error!(error = why, "the store is not archived any more");
         self.failures.fetch_add(1, Ordering::Relaxed);
         self.state().stopped = Some(why);
@@ -106,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_shown_until_all_is_archived() {
-        let status = ArchiveStatus::default();
+        let status = ArchiveStatus::new("s3://audit".into());
         assert_eq!(status.standing(), ArchiveStanding::default());
         status.fails("gone".into());
         status.archived();

@@ -1,9 +1,7 @@
 //! A store and its archive: every step, interrupted or not, and what a check finds.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,45 +13,24 @@ use crate::archive::decode::Decoder;
 use crate::archive::entry::{ArchivedEntry, of_row};
 use crate::archive::layout::{self, Table};
 use crate::archive::manifest::File;
-use crate::entry::{Format, VerdictName};
+use crate::entry::{Format, Millis, VerdictName};
 use crate::ingest::{Batch, Caps, ExpectedIds};
 use crate::konnect::sign::{Signer, place};
 use crate::search::Filter;
 use crate::signature::KeySet;
-use crate::store::{Delivery, Directory, Judge, Options, Origin, Quarantined, Store, TimeRange};
+use crate::store::{Delivery, Judge, Options, Origin, Quarantined, Retention, TimeRange};
 
 mod forged;
 mod journal;
+mod records;
 
 /// A store and its archive.
 struct Home {
     folder: tempfile::TempDir,
     runtime: Runtime,
-    store: Store,
+    store: Arc<Store>,
     directory: Directory,
     signer: Signer,
-    recorded: Arc<Mutex<BTreeMap<u64, ArchivedSegment>>>,
-}
-
-struct InMemory(Arc<Mutex<BTreeMap<u64, ArchivedSegment>>>);
-
-impl Writing for InMemory {
-    fn close_old(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn recorded(&self) -> Result<BTreeSet<u64>, StoreError> {
-        Ok(self.0.lock().unwrap().keys().copied().collect())
-    }
-
-    fn add(&self, archived: &ArchivedSegment) -> Result<(), StoreError> {
-        self.0.lock().unwrap().insert(archived.segment.first_id, archived.clone());
-        Ok(())
-    }
-
-    fn changes(&self, _: u64) -> Result<(), StoreError> {
-        Ok(())
-    }
 }
 
 struct Keys(Arc<KeySet>);
@@ -95,9 +72,9 @@ impl Home {
             .enable_all()
             .build()
             .unwrap();
-        let store = Store::open(&directory, Options::default()).unwrap();
+        let store = Arc::new(Store::open(&directory, Options::default()).unwrap());
         let signer = Signer::generate(None).unwrap().0;
-        Home { folder, runtime, store, directory, signer, recorded: Arc::default() }
+        Home { folder, runtime, store, directory, signer }
     }
 
     fn keys(&self) -> KeySet {
@@ -133,14 +110,35 @@ impl Home {
     }
 
     fn place(&self) -> Place {
-        let url = format!("file://{}", self.folder.path().join("bucket").display());
+        self.place_in("bucket")
+    }
+
+    fn place_in(&self, folder: &str) -> Place {
+        let url = format!("file://{}", self.folder.path().join(folder).display());
         Place::open(&url.parse().unwrap(), self.runtime.handle().clone()).unwrap()
     }
 
     fn archiver(&self) -> Archiver {
-        let reader = Reader::open_to_follow(&self.directory).unwrap();
-        let record = Box::new(InMemory(Arc::clone(&self.recorded)));
-        Archiver::new(reader, self.place(), self.id(), record, Arc::default(), Arc::default())
+        self.archiver_to(self.place())
+    }
+
+    fn archiver_to(&self, place: Place) -> Archiver {
+        Archiver::new(&self.directory, Arc::clone(&self.store), place).unwrap()
+    }
+
+    /// What the catalog records, and the first ids of the segments that it records in a place.
+    fn records(&self) -> Vec<Archived> {
+        Reader::open(&self.directory).unwrap().archived().unwrap()
+    }
+
+    fn recorded_in(&self, place: &Place) -> Vec<u64> {
+        let place = place.url().to_string();
+        let here = self.records().into_iter().filter(|one| one.place == place);
+        here.map(|one| one.first_id).collect()
+    }
+
+    fn recorded(&self) -> Vec<u64> {
+        self.recorded_in(&self.place())
     }
 
     fn id(&self) -> String {
@@ -227,7 +225,7 @@ fn the_archive_has_every_entry_as_it_is_shown() {
     let deliveries: u64 = manifest.of(Table::Deliveries).map(|file| file.rows).sum();
     assert_eq!(deliveries, 4);
     assert!(manifest.of(Table::Entries).count() > 1, "a large segment has several files");
-    assert_eq!(home.recorded.lock().unwrap().keys().collect::<Vec<_>>(), [&1]);
+    assert_eq!(home.recorded(), [1]);
 }
 
 #[test]
@@ -277,16 +275,16 @@ fn a_crash_before_the_delta_or_before_the_record_is_harmless() {
     home.archiver().step().unwrap();
     let before = home.manifest();
     fs::remove_file(home.object(&layout::delta(&home.id(), 0))).unwrap();
-    home.recorded.lock().unwrap().clear();
+    home.store.forget_archived(1).unwrap();
     assert!(!home.check().unlisted.is_empty());
     home.check_finds("the end of the manifest was taken away");
     home.archiver().step().unwrap();
     assert_eq!(home.manifest().files, before.files);
     home.check_is_sound();
     // The delta is there, and the record is not.
-    home.recorded.lock().unwrap().clear();
+    home.store.forget_archived(1).unwrap();
     home.archiver().step().unwrap();
-    assert!(home.recorded.lock().unwrap().contains_key(&1));
+    assert_eq!(home.recorded(), [1]);
 }
 
 #[test]
@@ -295,10 +293,10 @@ fn a_segment_is_not_recorded_if_its_files_cannot_be_read_back() {
     home.deliver(0..3, true, &home.keys());
     home.store.seal().unwrap();
     home.archiver().step().unwrap();
-    home.recorded.lock().unwrap().clear();
+    home.store.forget_archived(1).unwrap();
     fs::remove_file(home.object(&home.manifest().files[0].key)).unwrap();
     assert!(matches!(home.archiver().step(), Err(ArchiveError::Missing { .. })));
-    assert!(home.recorded.lock().unwrap().is_empty());
+    assert!(home.recorded().is_empty());
 }
 
 #[test]
@@ -451,21 +449,19 @@ fn two_processes_with_one_id_collide() {
     first.step().unwrap();
     // A copy of the store has the same id, and went on with other entries.
     let copy = Home::new();
-    let reader = Reader::open_to_follow(&copy.directory).unwrap();
-    let record = Box::new(InMemory(Arc::clone(&copy.recorded)));
-    let status = Arc::<ArchiveStatus>::default();
-    let shown = Arc::clone(&status);
-    let mut second = Archiver::new(reader, home.place(), home.id(), record, Arc::default(), status);
+    let mut second = copy.archiver_to(home.place());
+    second.id = home.id();
+    let status = Arc::clone(second.status());
     // As many entries as in the archive, with other lines.
     copy.deliver(1..4, true, &copy.keys());
     copy.store.seal().unwrap();
     assert!(matches!(second.step(), Err(ArchiveError::Conflict { .. })));
     // The thread ends, and says why.
     second.run();
-    let standing = shown.standing();
+    let standing = status.standing();
     assert!(standing.stopped.unwrap().contains("two stores have the same id"));
     assert_eq!((standing.files, standing.failures, standing.succeeded_at), (0, 1, None));
-    assert!(copy.recorded.lock().unwrap().is_empty());
+    assert_eq!(copy.records(), []);
     home.check_is_sound();
 }
 
@@ -474,11 +470,8 @@ fn the_work_ends_when_the_program_does() {
     let home = Home::new();
     home.deliver(0..3, true, &home.keys());
     home.store.seal().unwrap();
-    let reader = Reader::open_to_follow(&home.directory).unwrap();
-    let record = Box::new(InMemory(Arc::clone(&home.recorded)));
-    let stopping = Arc::new(AtomicBool::new(true));
-    let mut archiver =
-        Archiver::new(reader, home.place(), home.id(), record, stopping, Arc::default());
+    let mut archiver = home.archiver();
+    archiver.stopping.store(true, Ordering::Relaxed);
     assert!(matches!(archiver.step(), Err(ArchiveError::Stopped)));
     assert_eq!(home.manifest().next, 0);
 }

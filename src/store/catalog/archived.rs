@@ -1,7 +1,8 @@
-//! Which segments are in the archive. The archive itself is not known here.
+//! Which segments are in an archive, and where. The archive itself is not known here.
 //!
-//! A segment is recorded when its files are in the archive, and once more when they were read back.
-//! Late verdicts of its entries are archived later, up to a number of a change.
+//! A segment is recorded once its files were written to the archive and read back. Late verdicts of its
+//! entries are archived later, up to a number of a change. There is one record of a segment, of the archive
+//! to which it was written last.
 
 use rusqlite::Row;
 
@@ -9,9 +10,9 @@ use super::Catalog;
 use super::segments::Segment;
 use crate::entry::Millis;
 use crate::store::error::{SqliteContext, StoreError};
-use crate::store::schema::CATALOG_WITH_JOURNAL;
+use crate::store::schema::CATALOG_WITH_PLACES;
 
-/// A segment that is in the archive.
+/// A segment that is in an archive.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Archived {
     /// The id of its first entry.
@@ -26,20 +27,21 @@ pub struct Archived {
     pub change: u64,
     /// The number of the delta of the manifest that lists its files.
     pub manifest: u64,
-    /// When it was archived.
+    /// When it was archived and its files were read back.
     pub archived_at: Millis,
-    /// When its files were read back from the archive. `None`: not yet.
-    pub read_back_at: Option<Millis>,
+    /// The URL of the archive, without credentials and without a slash at the end. It is empty if an
+    /// earlier version recorded the segment.
+    pub place: String,
 }
 
 impl Catalog {
-    /// Records that a segment is in the archive. An earlier record of it is replaced.
+    /// Records that a segment is in an archive. An earlier record of it is replaced.
     pub(in crate::store) fn record_archived(&self, archived: &Archived) -> Result<(), StoreError> {
         self.write("record what is archived", |catalog| {
             catalog
                 .execute(
                     "INSERT OR REPLACE INTO archived (first_id, last_id, file, sha256, change,
-                         manifest, archived_at, read_back_at)
+                         manifest, archived_at, place)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                     (
                         archived.first_id,
@@ -49,50 +51,62 @@ impl Catalog {
                         archived.change,
                         archived.manifest,
                         archived.archived_at.get(),
-                        archived.read_back_at.map(Millis::get),
+                        &archived.place,
                     ),
                 )
                 .map(drop)
         })
     }
 
-    /// Records that the changes of all archived segments up to this number are in the archive.
-    pub(in crate::store) fn record_archived_changes(&self, change: u64) -> Result<(), StoreError> {
-        let sql = "UPDATE archived SET change = max(change, ?1)";
-        self.write("record what is archived", |catalog| catalog.execute(sql, [change]).map(drop))
+    /// Records that the changes of all segments in an archive up to this number are there too.
+    pub(in crate::store) fn record_archived_changes(
+        &self,
+        place: &str,
+        change: u64,
+    ) -> Result<(), StoreError> {
+        let sql = "UPDATE archived SET change = max(change, ?2) WHERE place = ?1";
+        self.write("record what is archived", |catalog| {
+            catalog.execute(sql, (place, change)).map(drop)
+        })
     }
 
-    /// The segments that are in the archive, oldest first, with those that retention removed since.
+    /// Removes the record of a segment.
+    pub(in crate::store) fn forget_archived(&self, first_id: u64) -> Result<(), StoreError> {
+        let sql = "DELETE FROM archived WHERE first_id = ?1";
+        self.write("record what is archived", |catalog| catalog.execute(sql, [first_id]).map(drop))
+    }
+
+    /// The segments that are in an archive, oldest first, with those that retention removed since. None
+    /// if the catalog is of a version that does not say where they are.
     pub(in crate::store) fn archived(&self) -> Result<Vec<Archived>, StoreError> {
-        if self.version() < CATALOG_WITH_JOURNAL {
+        if self.version() < CATALOG_WITH_PLACES {
             return Ok(Vec::new());
         }
-        let sql =
-            "SELECT first_id, last_id, file, sha256, change, manifest, archived_at, read_back_at
+        let sql = "SELECT first_id, last_id, file, sha256, change, manifest, archived_at, place
                    FROM archived ORDER BY first_id";
         self.read("read what is archived", |catalog| {
             catalog.prepare_cached(sql)?.query_map([], archived)?.collect()
         })
     }
 
-    /// Whether all that is known of a closed segment is in the archive, and was read back.
-    pub(in crate::store) fn is_archived(&self, segment: &Segment) -> Result<bool, StoreError> {
+    /// Whether all that is known of a closed segment is in the archive at this place.
+    pub(in crate::store) fn is_archived(
+        &self,
+        segment: &Segment,
+        place: &str,
+    ) -> Result<bool, StoreError> {
         let Some(closed) = &segment.closed else { return Ok(false) };
-        if self.version() < CATALOG_WITH_JOURNAL {
-            return Ok(false);
-        }
         let ids = segment.first_id..=closed.last_id;
         let change = self.overlay().last_change_of(&ids).doing("read the overlay", self.path())?;
-        let sql = "SELECT 1 FROM archived WHERE first_id = ?1 AND last_id = ?2 AND change >= ?3
-                   AND read_back_at IS NOT NULL";
+        let sql = "SELECT 1 FROM archived
+                   WHERE first_id = ?1 AND last_id = ?2 AND change >= ?3 AND place = ?4";
         self.read("read what is archived", |catalog| {
-            catalog.prepare_cached(sql)?.exists((segment.first_id, closed.last_id, change))
+            catalog.prepare_cached(sql)?.exists((segment.first_id, closed.last_id, change, place))
         })
     }
 }
 
 fn archived(row: &Row<'_>) -> rusqlite::Result<Archived> {
-    let read_back_at: Option<i64> = row.get(7)?;
     Ok(Archived {
         first_id: row.get(0)?,
         last_id: row.get(1)?,
@@ -101,7 +115,7 @@ fn archived(row: &Row<'_>) -> rusqlite::Result<Archived> {
         change: row.get(4)?,
         manifest: row.get(5)?,
         archived_at: Millis::saturating(row.get(6)?),
-        read_back_at: read_back_at.map(Millis::saturating),
+        place: row.get(7)?,
     })
 }
 
@@ -115,9 +129,15 @@ mod tests {
     use super::*;
     use crate::ingest::{Batch, Caps, ExpectedIds};
     use crate::signature::KeySet;
+    use crate::store::catalog::SCHEMA;
     use crate::store::directory::Directory;
+    use crate::store::maintain::background::Task;
     use crate::store::maintain::retention;
+    use crate::store::schema::Schema;
+    use crate::store::sqlite;
     use crate::store::{ArchiveProgress, Delivery, Options, Reader, Retention, Store};
+
+    const PLACE: &str = "s3://audit/archive";
 
     fn append(store: &Store, line: &'static str) {
         let seed = crate::random::seed().unwrap();
@@ -149,9 +169,13 @@ mod tests {
             sha256: "ab".into(),
             change: 0,
             manifest: 4,
-            archived_at: Millis::saturating(6),
-            read_back_at: Some(Millis::saturating(7)),
+            archived_at: Millis::saturating(7),
+            place: PLACE.into(),
         }
+    }
+
+    fn record_elsewhere(id: u64) -> Archived {
+        Archived { place: "s3://other".into(), ..record(id) }
     }
 
     #[test]
@@ -163,7 +187,7 @@ mod tests {
         let check = |segments, until: Option<u64>, waiting_segments, waiting_entries| {
             let until = until.map(|id| (id, Millis::saturating(7)));
             let expected = ArchiveProgress { segments, until, waiting_segments, waiting_entries };
-            assert_eq!(reader.archive_progress().unwrap(), expected);
+            assert_eq!(reader.archive_progress(PLACE).unwrap(), expected);
         };
         check(0, None, 0, 0);
         ["one", "two", "three"].into_iter().for_each(|line| add_segment(&store, line));
@@ -171,7 +195,7 @@ mod tests {
         check(0, None, 3, 4);
         store.record_archived(&record(3)).unwrap();
         check(1, None, 2, 3);
-        store.record_archived(&Archived { read_back_at: None, ..record(1) }).unwrap();
+        store.record_archived(&record_elsewhere(1)).unwrap();
         check(1, None, 2, 3);
         store.record_archived(&record(1)).unwrap();
         check(2, Some(1), 1, 2);
@@ -189,24 +213,26 @@ mod tests {
         let store = Store::open(&directory, Options::default()).unwrap();
         ["one", "two", "three"].into_iter().for_each(|line| add_segment(&store, line));
         let catalog = Catalog::open(&directory).unwrap();
-        let due = |needs_archive| {
+        let due = |archive| {
             let all = Retention { age: None, size: Some(0) };
             let now = Millis::MAX;
-            let due = retention::due(&directory, &catalog, all, needs_archive, now).unwrap();
+            let due = retention::due(&directory, &catalog, all, archive, now).unwrap();
             due.segments.into_iter().map(|one| one.first_id).collect::<Vec<_>>()
         };
-        assert_eq!((due(false), due(true)), (vec![1, 2, 3], vec![]));
+        let there = Some(PLACE);
+        assert_eq!((due(None), due(there)), (vec![1, 2, 3], vec![]));
         // The second is in the archive, but an older one would have to go first.
         store.record_archived(&record(2)).unwrap();
-        assert!(due(true).is_empty());
-        store.record_archived(&Archived { read_back_at: None, ..record(1) }).unwrap();
-        assert!(due(true).is_empty());
+        assert!(due(there).is_empty());
+        store.record_archived(&record_elsewhere(1)).unwrap();
+        assert!(due(there).is_empty());
         store.record_archived(&Archived { last_id: 9, ..record(1) }).unwrap();
-        assert!(due(true).is_empty());
+        assert!(due(there).is_empty());
         store.record_archived(&record(1)).unwrap();
-        assert_eq!(due(true), [1, 2]);
+        assert_eq!(due(there), [1, 2]);
         let reader = Reader::open(&directory).unwrap();
         assert_eq!(reader.archived().unwrap(), [record(1), record(2)]);
+        assert!(due(Some("s3://other")).is_empty());
         // A change of an entry is to be archived too.
         catalog
             .transaction("change", |catalog| {
@@ -215,17 +241,70 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        assert_eq!(due(true), [1]);
+        assert_eq!(due(there), [1]);
         let change = catalog.overlay().last_change().unwrap();
-        store.record_archived_changes(change).unwrap();
-        assert_eq!(due(true), [1, 2]);
+        store.record_archived_changes("s3://other", change).unwrap();
+        assert_eq!(due(there), [1]);
+        store.record_archived_changes(PLACE, change).unwrap();
+        assert_eq!(due(there), [1, 2]);
         // By age, each segment is for itself.
-        store.record_archived(&Archived { read_back_at: None, ..record(1) }).unwrap();
+        store.forget_archived(1).unwrap();
         let old = Retention { age: Some(std::time::Duration::from_secs(1)), size: None };
         let now = Millis::MAX;
-        let found = retention::due(&directory, &catalog, old, true, now).unwrap();
+        let found = retention::due(&directory, &catalog, old, there, now).unwrap();
         assert_eq!(found.segments.iter().map(|one| one.first_id).collect::<Vec<_>>(), [2]);
         assert_eq!(found.held, BTreeSet::from([1, 3]));
-        assert!(retention::due(&directory, &catalog, old, false, now).unwrap().held.is_empty());
+        assert!(retention::due(&directory, &catalog, old, None, now).unwrap().held.is_empty());
+    }
+
+    #[test]
+    fn a_record_of_version_10_counts_for_no_archive() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&temporary.path().join("data")).unwrap();
+        let before = Schema { versions: &SCHEMA.versions[..10], ..SCHEMA };
+        let database = sqlite::open(&directory.catalog(), &before).unwrap();
+        let row = "INSERT INTO archived VALUES (1, 1, '0000000000000001.db', 'ab', 0, 4, 7, 7)";
+        database.execute(row, []).unwrap();
+        drop(database);
+        let read = Catalog::open_read_only(&directory).unwrap();
+        assert_eq!((read.version(), read.archived().unwrap()), (10, Vec::new()));
+        drop(read);
+        let catalog = Catalog::open(&directory).unwrap();
+        let unknown = Archived { place: String::new(), ..record(1) };
+        assert_eq!((catalog.version(), catalog.archived().unwrap()), (11, vec![unknown]));
+        let store = Store::open(&directory, Options::default()).unwrap();
+        add_segment(&store, "one");
+        let segment = &catalog.segments().unwrap()[0];
+        assert!(!catalog.is_archived(segment, PLACE).unwrap());
+        store.record_archived(&record(1)).unwrap();
+        assert!(catalog.is_archived(segment, PLACE).unwrap());
+    }
+
+    #[test]
+    fn retention_that_needs_an_archive_waits_until_it_is_trusted() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::create(&temporary.path().join("data")).unwrap();
+        let retention = Retention { age: None, size: Some(0) };
+        let options = Options { retention, retention_needs_archive: true, ..Options::default() };
+        let store = Store::open(&directory, options).unwrap();
+        let reader = Reader::open(&directory).unwrap();
+        // A round prunes what is sealed. Then the new segment is sealed, and the caller waits for that.
+        let round = |line| {
+            append(&store, line);
+            store.background.send(Task::Seal).unwrap();
+            store.seal().unwrap();
+            reader.sealed_segments().unwrap().iter().map(|one| one.first_id).collect::<Vec<_>>()
+        };
+        store.record_archived(&record(1)).unwrap();
+        assert_eq!(round("one"), [1]);
+        assert_eq!(round("two"), [1, 2]);
+        store.trust_archive(Some("s3://other".into()));
+        assert_eq!(round("three"), [1, 2, 3]);
+        store.trust_archive(Some(PLACE.into()));
+        assert_eq!(round("four"), [2, 3, 4]);
+        store.trust_archive(None);
+        store.seal().unwrap();
+        store.record_archived(&record(2)).unwrap();
+        assert_eq!(round("five"), [2, 3, 4, 5]);
     }
 }

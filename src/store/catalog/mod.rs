@@ -51,6 +51,7 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
         (8, include_str!("../schema/catalog/0008.sql")),
         (9, include_str!("../schema/catalog/0009.sql")),
         (10, include_str!("../schema/catalog/0010.sql")),
+        (11, include_str!("../schema/catalog/0011.sql")),
     ],
     made_otherwise: &[],
     prepare: |_, _| Ok(()),
@@ -106,6 +107,14 @@ impl Catalog {
     /// The version of its schema.
     pub(in crate::store) fn version(&self) -> usize {
         self.database.version()
+    }
+
+    /// A number that is another one after another connection has changed the catalog. Only numbers of
+    /// the same connection can be compared.
+    pub(in crate::store) fn data_version(&self) -> Result<i64, StoreError> {
+        self.read("find out whether it has changed", |catalog| {
+            catalog.pragma_query_value(None, "data_version", |row| row.get(0))
+        })
     }
 
     /// What was learned of entries after they were stored.

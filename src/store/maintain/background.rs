@@ -36,6 +36,8 @@ pub(in crate::store) enum Task {
     Recheck(Arc<dyn Judge>),
     /// Entries were stored that were not tried. Check them when there is time.
     NotTried,
+    /// Let retention go by the records of the archive at this place, or of none.
+    TrustArchive(Option<String>),
     /// Prune by these rules, and reply with the number of deleted segments.
     Prune(Retention, SyncSender<Result<usize, StoreError>>),
     /// Finish.
@@ -63,6 +65,8 @@ pub(in crate::store) struct Background {
     pub(in crate::store) stopping: Arc<AtomicBool>,
     /// What is left to be checked again.
     pub(in crate::store) queue: RecheckQueue,
+    /// The place of the archive whose records retention goes by. `None`: it needs none, or waits.
+    pub(in crate::store) archive: Option<String>,
     /// The segments that retention kept the last time because they are not in the archive, by their
     /// first ids. Each is logged once.
     pub(in crate::store) held: BTreeSet<u64>,
@@ -125,8 +129,11 @@ impl Background {
                 report("check verdicts again", begun);
             }
             Task::NotTried => self.not_tried = true,
+            Task::TrustArchive(place) => {
+                self.archive = place.filter(|_| self.options.retention_needs_archive);
+            }
             Task::Prune(retention, reply) => {
-                let _ = reply.send(self.prune(retention, false, "prune", now()));
+                let _ = reply.send(self.prune(retention, None, "prune", now()));
             }
             Task::Stop => {}
         }
@@ -220,25 +227,30 @@ impl Background {
             );
             return Ok(());
         }
+        let archive = self.archive.clone();
+        if self.options.retention_needs_archive && archive.is_none() {
+            // The records may be of another archive, or the archive may have lost something.
+            return Ok(());
+        }
         let newest = retention::newest_stored(&self.directory, &self.catalog)?;
         let now = newest.map_or(now, |newest| newest.min(now));
-        self.prune(retention, self.options.retention_needs_archive, "retention", now).map(drop)
+        self.prune(retention, archive.as_deref(), "retention", now).map(drop)
     }
 
     fn prune(
         &mut self,
         retention: Retention,
-        needs_archive: bool,
+        archive: Option<&str>,
         reason: &str,
         now: Millis,
     ) -> Result<usize, StoreError> {
         let (directory, catalog) = (&self.directory, &self.catalog);
-        let due = retention::prune(directory, catalog, retention, needs_archive, reason, now)?;
+        let due = retention::prune(directory, catalog, retention, archive, reason, now)?;
         let gone = due.segments;
         for segment in &gone {
             tracing::info!(segment = segment.first_id, "given up by retention");
         }
-        if needs_archive {
+        if archive.is_some() {
             for segment in due.held.difference(&self.held) {
                 tracing::warn!(segment, "retention keeps a segment that is not in the archive yet");
             }

@@ -44,13 +44,13 @@ pub(in crate::store) struct Due {
     pub(in crate::store) held: BTreeSet<u64>,
 }
 
-/// Finds the segments to delete. With `needs_archive`, only those that are in the archive. Then
-/// no newer segment goes for its size in the place of an older one.
+/// Finds the segments to delete. With the place of an archive, only those that are recorded there. Then
+/// no newer segment is deleted for the size before an older one.
 pub(in crate::store) fn due(
     directory: &Directory,
     catalog: &Catalog,
     retention: Retention,
-    needs_archive: bool,
+    archive: Option<&str>,
     now: Millis,
 ) -> Result<Due, StoreError> {
     let segments = catalog.segments()?;
@@ -59,7 +59,9 @@ pub(in crate::store) fn due(
     for segment in segments.into_iter().filter(|segment| segment.closed.is_some()) {
         let too_large = due.held.is_empty() && retention.size.is_some_and(|limit| total > limit);
         if too_large || is_old(&segment, retention.age, now) {
-            if needs_archive && !catalog.is_archived(&segment)? {
+            if let Some(place) = archive
+                && !catalog.is_archived(&segment, place)?
+            {
                 due.held.insert(segment.first_id);
                 continue;
             }
@@ -86,7 +88,7 @@ impl Reader {
     /// The segments that `retention` would delete now, oldest first.
     pub fn prunable(&self, retention: Retention) -> Result<Vec<Pruned>, StoreError> {
         let due =
-            self.catalog(|catalog| due(self.directory(), catalog, retention, false, clock::now()))?;
+            self.catalog(|catalog| due(self.directory(), catalog, retention, None, clock::now()))?;
         Ok(due.segments.into_iter().map(|segment| Pruned::of(self.directory(), segment)).collect())
     }
 }
@@ -96,14 +98,14 @@ pub(in crate::store) fn prune(
     directory: &Directory,
     catalog: &Catalog,
     retention: Retention,
-    needs_archive: bool,
+    archive: Option<&str>,
     reason: &str,
     now: Millis,
 ) -> Result<Due, StoreError> {
     if retention.age.is_none() && retention.size.is_none() {
         return Ok(Due::default());
     }
-    let due = due(directory, catalog, retention, needs_archive, now)?;
+    let due = due(directory, catalog, retention, archive, now)?;
     for segment in &due.segments {
         // Recorded first: nobody opens it from then on, and an interrupted deletion is resumed.
         catalog.drop_segment(segment, reason, now)?;

@@ -47,15 +47,17 @@ pub struct Extent {
     pub entries: u64,
     /// The number of its deliveries.
     pub deliveries: u64,
+    /// Whether it takes appends.
+    pub is_live: bool,
 }
 
-/// How much of the store is archived, by the catalog.
+/// How much of the store is in an archive, by the catalog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArchiveProgress {
     /// The number of segments that are in the archive and were read back, with those that retention
     /// deleted since.
     pub segments: u64,
-    /// The id of the last entry below which everything is archived, and when it was read back.
+    /// The id of the last entry below which everything is archived, and when it was archived.
     pub until: Option<(u64, Millis)>,
     /// The number of closed segments that are not archived.
     pub waiting_segments: u64,
@@ -133,8 +135,6 @@ impl Reader {
     pub fn extents(&self) -> Result<Vec<Extent>, StoreError> {
         let mut extents = Vec::new();
         for segment in self.segments()? {
-            let count =
-                |(entries, deliveries)| Extent { first_id: segment.first_id, entries, deliveries };
             let found = match &segment.closed {
                 Some(closed) => Some((
                     (closed.last_id + 1).saturating_sub(segment.first_id),
@@ -146,35 +146,32 @@ impl Reader {
                     live.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
                 })?,
             };
-            extents.extend(found.map(count));
+            extents.extend(found.map(|(entries, deliveries)| Extent {
+                first_id: segment.first_id,
+                entries,
+                deliveries,
+                is_live: segment.closed.is_none(),
+            }));
         }
         Ok(extents)
     }
 
-    /// How much of the store is archived.
-    pub fn archive_progress(&self) -> Result<ArchiveProgress, StoreError> {
-        let archived = self.archived()?;
-        let read_back: BTreeMap<u64, (u64, Millis)> = archived
-            .iter()
-            .filter_map(|one| Some((one.first_id, (one.last_id, one.read_back_at?))))
-            .collect();
+    /// How much of the store is in the archive at this place.
+    pub fn archive_progress(&self, place: &str) -> Result<ArchiveProgress, StoreError> {
+        let here = self.archived()?.into_iter().filter(|one| one.place == place);
+        let archived: BTreeMap<u64, (u64, Millis)> =
+            here.map(|one| (one.first_id, (one.last_id, one.archived_at))).collect();
         let mut progress =
-            ArchiveProgress { segments: read_back.len() as u64, ..ArchiveProgress::default() };
-        let live: Vec<u64> = self
-            .segments()?
-            .into_iter()
-            .filter(|segment| segment.closed.is_none())
-            .map(|segment| segment.first_id)
-            .collect();
+            ArchiveProgress { segments: archived.len() as u64, ..ArchiveProgress::default() };
         let mut first_waiting = u64::MAX;
         for extent in self.extents()? {
-            if !read_back.contains_key(&extent.first_id) {
+            if !archived.contains_key(&extent.first_id) {
                 first_waiting = first_waiting.min(extent.first_id);
                 progress.waiting_entries += extent.entries;
-                progress.waiting_segments += u64::from(!live.contains(&extent.first_id));
+                progress.waiting_segments += u64::from(!extent.is_live);
             }
         }
-        let before = read_back.range(..first_waiting).next_back();
+        let before = archived.range(..first_waiting).next_back();
         progress.until = before.map(|(_, until)| *until);
         Ok(progress)
     }

@@ -23,6 +23,7 @@ pub(in crate::store) mod query;
 pub(in crate::store) mod records;
 pub(in crate::store) mod stats;
 pub(in crate::store) mod usage;
+pub(in crate::store) mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

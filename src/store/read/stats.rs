@@ -172,7 +172,8 @@ impl Reader {
         Catalog::open_read_only(self.directory())?.journal(self.directory())
     }
 
-    /// The segments that are in the archive, oldest first, with those that retention removed since.
+    /// The segments that are in an archive, oldest first, with those that retention removed since. None
+    /// if the catalog is of a version that does not say where they are.
     pub fn archived(&self) -> Result<Vec<Archived>, StoreError> {
         self.catalog(Catalog::archived)
     }

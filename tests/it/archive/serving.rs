@@ -1,4 +1,5 @@
-//! `serve` writes an archive, and `vidimus archive` shows and checks it. Retention waits for it.
+//! `serve` writes an archive, and `vidimus archive` shows and checks it. Retention waits for it, also if it
+//! is another one or has lost something.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Serve, Setup, Signer, jwks, output_of, stored, wait_until};
+use crate::console::get;
+use crate::harness::{Serve, Setup, Signer, jwks, output_of, run, stored, wait_until};
 
 /// A server with an archive in its folder. `store` and `archive` are further lines of these sections.
 pub(super) fn start(store: &str, archive: &str) -> Serve {
@@ -45,7 +47,7 @@ fn check(serve: &Serve) -> (Option<i32>, String) {
 }
 
 pub(super) fn wait_until_archived(serve: &Serve, segments: u64) {
-    let sql = "SELECT count(*) FROM archived WHERE read_back_at IS NOT NULL";
+    let sql = "SELECT count(*) FROM archived";
     wait_until("archived segments", || {
         stored::catalog(&serve.data(), sql, |row| row.get::<_, u64>(0)) == [segments]
     });
@@ -177,4 +179,74 @@ fn retention_waits_until_a_segment_is_archived() {
         n += 1;
         removed() >= 4
     });
+}
+
+#[test]
+fn retention_keeps_segments_until_they_are_in_another_archive() {
+    let mut serve = start("segment_entries = 1", "");
+    (0..3).for_each(|n| deliver(&serve, n..n + 1));
+    wait_until_archived(&serve, 3);
+    let id = status(&serve)["store"].as_str().unwrap().to_owned();
+    serve.stop();
+    // From now on there are retention and another archive, which can be read and not written.
+    let config = fs::read_to_string(serve.home().join("config.toml")).unwrap();
+    let config = config
+        .replace("/bucket\"", "/other/\"")
+        .replace("segment_entries = 1", "segment_entries = 1\nretention_size = \"1B\"");
+    fs::write(serve.home().join("config.toml"), config).unwrap();
+    let in_the_way = serve.home().join(format!("other/archive/store={id}/deliveries"));
+    fs::create_dir_all(in_the_way.parent().unwrap()).unwrap();
+    fs::write(&in_the_way, "").unwrap();
+    serve.restart();
+    serve.wait_for_log("cannot archive now");
+    deliver(&serve, 3..4);
+    serve.wait_for_log("retention keeps a segment that is not in the archive yet");
+    let removed = || {
+        let sql = "SELECT count(*) FROM removals";
+        stored::catalog(&serve.data(), sql, |row| row.get::<_, u64>(0))[0]
+    };
+    assert_eq!(removed(), 0);
+    fs::remove_file(&in_the_way).unwrap();
+    let mut n = 4;
+    wait_until("removed segments", || {
+        deliver(&serve, n..n + 1);
+        n += 1;
+        removed() >= 3
+    });
+    wait_until("an archive of all", || status(&serve)["not_archived"]["entries"] == 0);
+    serve.stop();
+    let (code, text) = check(&serve);
+    assert!(code == Some(0) && text.contains(&format!("{n} entries in {n} segments")), "{text}");
+}
+
+#[test]
+fn an_emptied_archive_is_noticed_at_the_start() {
+    let mut serve = start("segment_entries = 2", "");
+    deliver(&serve, 0..2);
+    deliver(&serve, 2..4);
+    wait_until_archived(&serve, 2);
+    serve.stop();
+    let empty = |serve: &Serve| fs::remove_dir_all(serve.home().join("bucket")).unwrap();
+    empty(&serve);
+    serve.restart();
+    serve.wait_for_log("the archive has lost a segment");
+    wait_until("another archive", || status(&serve)["segments"] == 2);
+    wait_until_archived(&serve, 2);
+    serve.stop();
+    let (code, text) = check(&serve);
+    assert!(code == Some(0) && text.contains("4 entries in 2 segments"), "{text}");
+
+    // Once the store no longer has them, nothing can be done here.
+    let prune = ["store", "prune", "--size", "1B", "--yes", "--data-dir"];
+    let (code, _, stderr) = run(prune, &serve.data());
+    assert_eq!(code, Some(0), "{stderr}");
+    empty(&serve);
+    serve.restart();
+    serve.wait_for_log(
+        "lost segments that the store no longer has: 2, the first with the entries 1 to 2",
+    );
+    wait_until("not ready", || get(&serve, "/readyz").status == 503);
+    let overview = get(&serve, "/overview").text();
+    assert!(overview.contains("The archiver has stopped"), "{overview}");
+    assert!(overview.contains("set another url of [archive]"), "{overview}");
 }

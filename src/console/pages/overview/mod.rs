@@ -28,6 +28,7 @@ use super::outputs;
 use super::part::{Part, parts};
 use super::shell::Shell;
 use super::text::{Badge, SafeText, TimeTag, VERDICTS, bytes, count};
+use crate::archive::archiver::status::ArchiveStatus;
 use crate::clock::now;
 use crate::console::Console;
 use crate::console::lag::Lag;
@@ -196,10 +197,11 @@ pub(super) async fn show(
     let (since, until) = (text(&params.since), text(&params.until));
     let selection = Selection { since, until, ..Selection::default() };
     let lag = console.lag.all();
-    let has_archive = console.archive.is_some();
+    let archive = console.archive.clone();
     let (stats, counted, archived) = console
         .read(move |reader| {
-            let archived = has_archive.then(|| reader.archive_progress()).transpose()?;
+            let progress = |status: Arc<ArchiveStatus>| reader.archive_progress(status.place());
+            let archived = archive.map(progress).transpose()?;
             Ok((reader.stats(0)?, OverviewCounts::read(reader, range, lag)?, archived))
         })
         .await?;

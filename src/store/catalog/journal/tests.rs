@@ -338,7 +338,7 @@ fn retention_goes_by_when_a_delivery_was_stored() {
     let due = |now: i64| {
         let now = Millis::saturating(now);
         let due =
-            crate::store::maintain::retention::due(&directory, &catalog, retention, false, now);
+            crate::store::maintain::retention::due(&directory, &catalog, retention, None, now);
         due.unwrap().segments.len()
     };
     let stored = stored_at(&directory)[0].get();
