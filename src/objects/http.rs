@@ -14,11 +14,12 @@ use object_store::client::{
 use super::MOST_READ;
 use crate::net::{self, ClientError, TlsError};
 
-/// The time for a call. The journal has shorter ones of its own.
+/// The longest that one request may take: 512 MiB come in time at 18 MB a second. A receiver has a
+/// shorter limit of its own.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Gives a store its client. Plain http is for stores if the environment allows it (`AWS_ALLOW_HTTP`), and
-/// for credentials, which come from the machine that the program runs on.
+/// Gives a store its client. Plain http is for stores if the environment allows it (`AWS_ALLOW_HTTP`),
+/// and for credentials, which come from the machine that the program runs on.
 #[derive(Clone, Debug)]
 pub(super) struct Connector(net::Client);
 

@@ -1,28 +1,34 @@
 //! Object storage: S3 and what speaks it, Google Cloud Storage, Azure Blob, and folders of files.
 //!
 //! [`Objects`] is what the journal needs: to create an object only if its key is free, to read one,
-//! and to delete one. [`Bucket`] has that, and what the archive and backups need besides. `url` reads
-//! the place from a URL. `blocking` is for threads that may block. `http` lets the crate `object_store` use the project's own HTTP client, so
-//! that there is one TLS library and one way to find proxies and certificates. `check` checks that a
-//! store keeps what the journal relies on.
+//! and to delete one. [`Bucket`] has that, and what the archive and backups need besides.
+//!
+//! - `url` reads the place from a URL.
+//! - `http` lets the crate `object_store` use the project's own HTTP client, so that there is one TLS
+//!   library and one way to find proxies and certificates.
+//! - `retry` makes calls again that failed. `blocking` is for threads that may block.
+//! - `check` checks that a store keeps what the journal relies on.
 
 mod blocking;
 pub(crate) mod check;
 mod http;
+mod retry;
 mod url;
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{
     Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
 };
 
 pub(crate) use self::blocking::Blocking;
+use self::retry::Retry;
 pub(crate) use self::url::BucketUrl;
 use crate::net::ClientError;
 
@@ -41,6 +47,9 @@ pub(crate) enum ObjectError {
     /// A call failed.
     #[error("cannot {doing} {key:?} in the object store: {why}")]
     Call { doing: &'static str, key: String, why: String },
+    /// An object that was to be read in part is not there.
+    #[error("{key:?} is not in the object store")]
+    Missing { key: String },
     /// An object is larger than what is read whole. It will not get smaller.
     #[error("{key:?} in the object store is too large: expected at most {MOST_READ} bytes")]
     TooLarge { key: String },
@@ -61,7 +70,8 @@ pub(crate) enum Created {
     Exists,
 }
 
-/// An object store as the journal uses it. Every call is made once, without retries.
+/// An object store as the journal uses it. A create and a read are made once. The journal repeats them
+/// itself.
 pub(crate) trait Objects: Send + Sync + 'static {
     /// Creates the object `key` if there is none. An error says nothing of whether it was created.
     fn create(
@@ -81,11 +91,9 @@ pub(crate) trait Objects: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     url: BucketUrl,
-    prefix: Path,
     /// Makes every call once.
-    once: Arc<dyn ObjectStore>,
-    /// Repeats calls that failed, where that is safe.
-    retrying: Arc<dyn ObjectStore>,
+    client: Arc<dyn ObjectStore>,
+    retry: Retry,
 }
 
 impl Bucket {
@@ -108,8 +116,8 @@ impl Bucket {
         url: &BucketUrl,
         endpoint: Option<&str>,
     ) -> Result<Bucket, ObjectError> {
-        let [once, retrying] = url.connect(endpoint)?;
-        Ok(Bucket { url: url.clone(), prefix: url.prefix().clone(), once, retrying })
+        let client = url.connect(endpoint)?;
+        Ok(Bucket { url: url.clone(), client, retry: Retry::default() })
     }
 
     /// The place as it was written.
@@ -118,44 +126,77 @@ impl Bucket {
     }
 
     /// Reads some bytes of an object.
+    ///
+    /// # Errors
+    /// [`ObjectError::Missing`] if there is none.
     pub(crate) async fn get_range(
         &self,
         key: &str,
         range: Range<u64>,
     ) -> Result<Bytes, ObjectError> {
-        self.retrying.get_range(&self.path(key), range).await.map_err(call("read", key))
+        let path = self.path(key);
+        let read = || async {
+            match self.client.get_range(&path, range.clone()).await {
+                Ok(bytes) => Ok(bytes),
+                Err(Error::NotFound { .. }) => Err(ObjectError::Missing { key: key.to_owned() }),
+                Err(error) => Err(call("read", key)(error)),
+            }
+        };
+        self.retry.again(read).await
     }
 
     /// The size and the time of an object; `None` if there is none.
     pub(crate) async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
-        match self.retrying.head(&self.path(key)).await {
-            Ok(meta) => Ok(Some(meta)),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(call("find", key)(error)),
-        }
+        let path = self.path(key);
+        let head = || async {
+            match self.client.head(&path).await {
+                Ok(meta) => Ok(Some(meta)),
+                Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(call("find", key)(error)),
+            }
+        };
+        self.retry.again(head).await
     }
 
     /// The keys under a prefix, which must be whole segments of a path. The order is that of the store.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<ObjectMeta>, ObjectError> {
         let under = self.path(prefix);
-        let relative = |mut meta: ObjectMeta| {
-            let parts = self.prefix.parts().count();
-            meta.location = meta.location.parts().skip(parts).collect();
-            meta
+        let listed = RefCell::new(Vec::<ObjectMeta>::new());
+        let list = || async {
+            // A listing that broke off goes on after its last key, if the store has an order.
+            let in_order =
+                |listed: &[ObjectMeta]| listed.is_sorted_by(|one, two| one.location < two.location);
+            if self.url.is_folder() || !in_order(&listed.borrow()) {
+                listed.borrow_mut().clear();
+            }
+            let last = listed.borrow().last().map(|last| last.location.clone());
+            let mut rest = match &last {
+                None => self.client.list(Some(&under)),
+                Some(last) => self.client.list_with_offset(Some(&under), last),
+            };
+            while let Some(meta) = rest.try_next().await.map_err(call("list", prefix))? {
+                listed.borrow_mut().push(meta);
+            }
+            Ok(())
         };
-        let listed = self.retrying.list(Some(&under)).map_ok(relative);
-        listed.boxed().try_collect().await.map_err(call("list", prefix))
+        self.retry.again(list).await?;
+        let mut listed = listed.into_inner();
+        let parts = self.url.prefix().parts().count();
+        for meta in &mut listed {
+            meta.location = meta.location.parts().skip(parts).collect();
+        }
+        Ok(listed)
     }
 
     fn path(&self, key: &str) -> Path {
-        self.prefix.parts().chain(Path::from(key).parts()).collect()
+        self.url.prefix().parts().chain(Path::from(key).parts()).collect()
     }
 }
 
 impl Objects for Bucket {
     async fn create(&self, key: &str, body: Bytes) -> Result<Created, ObjectError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.once.put_opts(&self.path(key), PutPayload::from(body), options).await {
+        match self.client.put_opts(&self.path(key), PutPayload::from(body), options).await {
             Ok(_) => Ok(Created::Now),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(Created::Exists),
             Err(error) => Err(call("create", key)(error)),
@@ -163,7 +204,7 @@ impl Objects for Bucket {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
-        let read = match self.once.get(&self.path(key)).await {
+        let read = match self.client.get(&self.path(key)).await {
             Ok(found) if found.meta.size > MOST_READ as u64 => {
                 return Err(ObjectError::TooLarge { key: key.to_owned() });
             }
@@ -178,10 +219,14 @@ impl Objects for Bucket {
     }
 
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {
-        match self.retrying.delete(&self.path(key)).await {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(call("delete", key)(error)),
-        }
+        let path = self.path(key);
+        let delete = || async {
+            match self.client.delete(&path).await {
+                Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(call("delete", key)(error)),
+            }
+        };
+        self.retry.again(delete).await
     }
 }
 
@@ -239,6 +284,8 @@ mod tests {
         assert_eq!(bucket.create("x/1", "two".into()).await.unwrap(), Created::Exists);
         assert_eq!(bucket.get("x/1").await.unwrap(), Some("one".into()));
         assert_eq!(bucket.get_range("x/1", 1..3).await.unwrap(), "ne");
+        let missing = bucket.get_range("x/2", 1..3).await.unwrap_err();
+        assert!(matches!(missing, ObjectError::Missing { .. }), "{missing}");
         assert_eq!(bucket.head("x/1").await.unwrap().map(|meta| meta.size), Some(3));
         let listed = bucket.list("x").await.unwrap();
         assert_eq!(listed[0].location.as_ref(), "x/1");

@@ -83,27 +83,26 @@ impl BucketUrl {
         &self.prefix
     }
 
-    /// Two clients for the whole store: one makes every call once, and one repeats calls that failed,
-    /// where that is safe. `endpoint` is another endpoint of S3 than that of the environment.
+    /// Whether it is a folder of files.
+    pub(super) fn is_folder(&self) -> bool {
+        self.scheme == Scheme::File
+    }
+
+    /// A client for the whole store, which makes every call once. `endpoint` is another endpoint of S3
+    /// than that of the environment.
     pub(super) fn connect(
         &self,
         endpoint: Option<&str>,
-    ) -> Result<[Arc<dyn ObjectStore>; 2], ObjectError> {
+    ) -> Result<Arc<dyn ObjectStore>, ObjectError> {
         let place = |why: String| ObjectError::Place { url: self.to_string(), why };
         if endpoint.is_some() && self.scheme != Scheme::S3 {
             return Err(place("only a bucket of S3 has endpoints to choose from".to_owned()));
         }
-        if self.scheme == Scheme::File {
-            let store = self.folder().map_err(|error| place(error.to_string()))?;
-            return Ok([Arc::clone(&store), store]);
+        if self.is_folder() {
+            return self.folder().map_err(|error| place(error.to_string()));
         }
         let connector = Connector::from_env().map_err(|error| place(error.to_string()))?;
-        let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-        let client = |retries| {
-            let client = self.client(&connector, retries, endpoint);
-            client.map_err(|error| place(error.to_string()))
-        };
-        Ok([client(once)?, client(RetryConfig::default())?])
+        self.client(connector, endpoint).map_err(|error| place(error.to_string()))
     }
 
     fn folder(&self) -> Result<Arc<dyn ObjectStore>, Box<dyn Error>> {
@@ -114,11 +113,11 @@ impl BucketUrl {
 
     fn client(
         &self,
-        connector: &Connector,
-        retries: RetryConfig,
+        connector: Connector,
         endpoint: Option<&str>,
     ) -> object_store::Result<Arc<dyn ObjectStore>> {
-        let (bucket, connector) = (&self.bucket, connector.clone());
+        let bucket = &self.bucket;
+        let retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         Ok(match self.scheme {
             Scheme::Google => Arc::new(
                 GoogleCloudStorageBuilder::from_env()

@@ -1,11 +1,13 @@
-//! The object stores of the tests do what the journal needs of one.
+//! The object stores of the tests do what the journal needs of one. A listing that breaks off goes on.
 
-use std::sync::Barrier;
+use std::process::Command;
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use crate::harness::moto::{AUTHORIZATION, Moto};
 use crate::harness::object_store::{BUCKET, Fault, ObjectStore};
-use crate::harness::{Answer, RawConnection, wait_until};
+use crate::harness::{Answer, RawConnection, wait_until, write_private};
+use crate::program::Run;
 
 /// Sends a request. `None`: the connection ended without an answer.
 fn ask(
@@ -151,4 +153,35 @@ fn faults() {
         store.resume();
         assert_eq!(waiting.join().unwrap(), Some(200));
     });
+}
+
+#[test]
+fn a_listing_that_breaks_off_goes_on_where_it_was() {
+    let store = ObjectStore::start();
+    for epoch in 0..250 {
+        assert_eq!(create(&store, &format!("j/epochs/{epoch}"), "x"), Some(200));
+    }
+    // The second page of the epochs fails twice.
+    let pages = Arc::new(Mutex::new(Vec::new()));
+    let (asked, mut failures) = (Arc::clone(&pages), 2);
+    store.inject(Box::new(move |call| {
+        if !call.target.contains("list-type=2") || !call.target.contains("epochs") {
+            return None;
+        }
+        asked.lock().unwrap().push(call.target.clone());
+        let fails = failures > 0 && asked.lock().unwrap().len() > 1;
+        failures -= u32::from(fails);
+        fails.then_some(if failures > 0 { Fault::Refuse(503) } else { Fault::LoseRequest })
+    }));
+    let home = tempfile::tempdir().unwrap();
+    let config = format!("[journal]\nurl = \"s3://{BUCKET}/j\"\n");
+    write_private(&home.path().join("config.toml"), config.as_bytes());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vidimus"));
+    command.args(["journal", "status", "--config", "config.toml"]).current_dir(home.path());
+    let run = Run::of(command.env_clear().envs(store.environment())).expect(0);
+    assert!(run.stdout.contains("250 epochs"), "{run}");
+    // Two pages that failed, and three that have all keys.
+    let pages = pages.lock().unwrap();
+    assert_eq!(pages.len(), 5, "{pages:?}");
+    assert!(pages[2..4].iter().all(|page| page.contains("start-after")), "{pages:?}");
 }
