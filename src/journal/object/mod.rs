@@ -192,6 +192,7 @@ pub(crate) fn deliveries(
     };
     let front = object.get(..GUARD).unwrap_or_default();
     let stated = u64::from_be_bytes(*stated);
+    let opened: Vec<u8>;
     let frame = match encryption {
         PLAIN => {
             let Some((sum, frame)) = rest.split_first_chunk::<SHA256_BYTES>() else {
@@ -203,7 +204,7 @@ pub(crate) fn deliveries(
             if cipher.is_some() {
                 return Err(ContentError::NotEncrypted);
             }
-            frame.to_vec()
+            frame
         }
         AES_256_GCM => {
             let Some((id, text)) = rest.split_first_chunk::<KEY_ID_BYTES>() else {
@@ -216,15 +217,17 @@ pub(crate) fn deliveries(
             }
             let bound = [front, id, key.as_bytes()].concat();
             let place = Place { epoch, number, random: header.nonce.0 };
-            let opened = cipher.open(place, &bound, text.to_vec());
-            opened.map_err(|NotAuthentic| ContentError::NotAuthentic)?
+            opened = cipher
+                .open(place, &bound, text.to_vec())
+                .map_err(|NotAuthentic| ContentError::NotAuthentic)?;
+            &opened
         }
         other => return Err(ContentError::Encryption(other)),
     };
     if stated > limits.bytes {
         return Err(ContentError::TooLarge { found: stated, most: limits.bytes });
     }
-    parse(decompressed(&frame, stated)?.into(), limits.deliveries)
+    parse(decompressed(frame, stated)?.into(), limits.deliveries)
 }
 
 /// The SHA-256 of an object without its checksum, and of its key.
@@ -234,13 +237,15 @@ fn checksum(front: &[u8], key: &str, frame: &[u8]) -> [u8; SHA256_BYTES] {
     sha256(&context.finish())
 }
 
-/// Decompresses one frame, which must have `stated` bytes. It holds no more than one byte beyond.
+/// Decompresses one frame, which must have `stated` bytes. It takes memory for one byte more.
 fn decompressed(frame: &[u8], stated: u64) -> Result<Vec<u8>, ContentError> {
     let failed = ContentError::Compression;
     let mut decoder = zstd::Decoder::with_buffer(frame).map_err(failed)?.single_frame();
     decoder.window_log_max(WINDOW_LOG).map_err(failed)?;
-    let mut bytes = Vec::new();
-    (&mut decoder).take(stated.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    let most = stated.saturating_add(1);
+    // A buffer that grows would take more than that.
+    let mut bytes = Vec::with_capacity(usize::try_from(most).unwrap_or_default());
+    (&mut decoder).take(most).read_to_end(&mut bytes).map_err(failed)?;
     let found = bytes.len() as u64;
     if found != stated {
         return Err(ContentError::Length { found, stated });

@@ -16,17 +16,18 @@ use super::ingest::{IngestError, Ingester};
 use super::status::SourceStatus;
 use crate::clock::now;
 use crate::journal::{Journal, JournalError, Read, SealOutcome};
-use crate::objects::{MAX_OBJECT, Objects};
+use crate::objects::{MOST_READ, Objects};
 use crate::store::{EpochCursor, EpochEnd, Positions, Store, StoreError};
 
-/// The most objects that are fetched ahead in one epoch.
-const MOST_AHEAD: usize = 8;
+/// The most objects that are fetched at once: of one epoch, and of all epochs while their sizes are not
+/// known.
+const MOST_AHEAD: usize = 4;
 
 /// The most that fetched objects of all epochs take in memory, as they are in the object store, in MiB.
-const MOST_FETCHED: usize = 1024;
+const MOST_FETCHED: usize = MOST_AHEAD * MOST_OF_AN_OBJECT as usize;
 
 /// What an object may take until its size is known, in MiB.
-const MOST_OF_AN_OBJECT: u32 = MAX_OBJECT.div_ceil(MIB) as u32;
+const MOST_OF_AN_OBJECT: u32 = MOST_READ.div_ceil(MIB) as u32;
 
 const MIB: usize = 1 << 20;
 
@@ -370,13 +371,13 @@ mod tests {
         let mut taken = permits.fetch(1).await;
         taken.extend(permits.fetch(MOST_AHEAD).await);
         // Objects of unknown sizes never take more than the limit.
-        assert_eq!(taken.len(), MOST_FETCHED * MIB / MAX_OBJECT);
+        assert_eq!(taken.len(), MOST_FETCHED * MIB / MOST_READ);
         assert_eq!(permits.fetched.available_permits(), 0);
-        let mut sizes = [0, 1, MIB + 1, MAX_OBJECT].into_iter();
+        let mut sizes = [0, 1, MIB + 1, MOST_READ].into_iter();
         let kept: Vec<_> =
             taken.into_iter().map(|one| keep(one, sizes.next().unwrap_or(0))).collect();
         let kept_sizes: Vec<_> = kept.iter().map(OwnedSemaphorePermit::num_permits).collect();
-        assert_eq!(kept_sizes, [0, 1, 2, MAX_OBJECT / MIB]);
+        assert_eq!(kept_sizes, [0, 1, 2, MOST_READ / MIB]);
         assert_eq!(permits.fetch(MOST_AHEAD).await.len(), 2);
         drop(kept);
         assert_eq!(permits.fetched.available_permits(), MOST_FETCHED);
