@@ -34,8 +34,6 @@ mod settle;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

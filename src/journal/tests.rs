@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::testing::Memory;
 use super::*;
+use crate::objects::testing::Memory;
 use crate::objects::{Bucket, MOST_READ};
 
 type Client = Journal<Memory>;

@@ -7,13 +7,17 @@
 //! - `http` lets the crate `object_store` use the project's own HTTP client, so that there is one TLS
 //!   library and one way to find proxies and certificates.
 //! - `retry` makes calls again that failed. `blocking` is for threads that may block.
+//! - `watched` limits the time of calls and tells how they end.
 //! - `check` checks that a store keeps what the journal relies on.
 
 mod blocking;
 pub(crate) mod check;
 mod http;
 mod retry;
+#[cfg(test)]
+pub(crate) mod testing;
 mod url;
+pub(crate) mod watched;
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -20,11 +20,11 @@ use crate::journal::Journal;
 use crate::journal::cipher::Cipher;
 use crate::metrics::{CountingDeliveryObserver, ReceiveMetrics, ReceiverSources};
 use crate::net::{MemoryBudget, Shutdown};
+use crate::objects::watched::Watched;
 use crate::objects::{Bucket, BucketUrl};
 use crate::receiver::deliver::Deliverer;
 use crate::receiver::fault::Faults;
-use crate::receiver::journal::calls::WatchedObjects;
-use crate::receiver::journal::status::{JournalStatus, PutObserver};
+use crate::receiver::journal::status::{JournalStatus, PutWatch};
 use crate::receiver::journal::writer::{Writer, WriterSettings};
 use crate::receiver::journal::{JournalSink, Queued};
 use crate::receiver::kept::KeptRequests;
@@ -42,7 +42,7 @@ pub(crate) struct JournalReceiver {
     pub(crate) listeners: Listeners,
     guard: Guard,
     receiver: Arc<Receiver<JournalSink>>,
-    writer: Writer<WatchedObjects<Bucket>>,
+    writer: Writer<Watched<Bucket, PutWatch>>,
     status: Arc<JournalStatus>,
     metrics: Arc<ReceiveMetrics>,
     /// Closed when the last delivery is settled.
@@ -85,26 +85,20 @@ impl JournalReceiver {
             Arc::new(CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer });
         let put_timeout = config.journal.put_timeout;
         let status = Arc::new(JournalStatus::default());
-        let puts = Arc::clone(&metrics) as Arc<dyn PutObserver>;
-        let objects = WatchedObjects {
-            objects: bucket,
-            limit: put_timeout / CALL_SHARE,
+        let watch = Arc::new(PutWatch {
             status: Arc::clone(&status),
-            observer: Arc::clone(&puts),
-        };
+            observer: Arc::clone(&metrics) as Arc<_>,
+        });
+        let limit = put_timeout / CALL_SHARE;
+        let objects = Watched { objects: bucket, limit, watch: Arc::clone(&watch) };
         let (queue, queued) = mpsc::unbounded_channel();
         let settings = WriterSettings {
             max_wait: config.journal.max_wait,
             max_size: config.journal.max_size,
             put_timeout,
         };
-        let writer = Writer::new(
-            Journal::new(Arc::new(objects)),
-            cipher,
-            settings,
-            (Arc::clone(&status), puts),
-            queued,
-        );
+        let journal = Journal::new(Arc::new(objects));
+        let writer = Writer::new(journal, cipher, settings, watch, queued);
         let limits = receiver_limits(config);
         let limits = ReceiverLimits {
             queue_timeout: limits.queue_timeout.min(put_timeout / QUEUE_SHARE),

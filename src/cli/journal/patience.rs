@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use crate::cli::exit::Failure;
 use crate::journal::Journal;
+use crate::objects::watched::{LIMIT, Watch, Watched};
 use crate::objects::{ObjectError, Objects};
-use crate::source::journal::calls::{LIMIT, Watch, Watched};
 
 /// How long calls may fail before a command ends.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ pub(super) struct Patience {
     over: mpsc::UnboundedSender<String>,
 }
 
-impl Patience {
+impl Watch for Patience {
     fn failed(&self, error: &ObjectError) {
         let mut failing = self.failing_since.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *failing.get_or_insert_with(Instant::now);
@@ -37,18 +37,8 @@ impl Patience {
             let _ = self.over.send(error.to_string());
         }
     }
-}
 
-impl Watch for Patience {
-    fn create_failed(&self, _: &str, error: &ObjectError) {
-        self.failed(error);
-    }
-
-    fn read_failed(&self, _: &str, error: &ObjectError) {
-        self.failed(error);
-    }
-
-    fn found(&self, _: &str) {
+    fn exists(&self, _: &str) {
         *self.failing_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
@@ -83,9 +73,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::journal::testing::Memory;
     use crate::objects::Created;
-    use crate::source::journal::calls::tests::ReadOnly;
+    use crate::objects::testing::{Memory, ReadOnly};
 
     /// An object store that creates nothing and gives no reason.
     struct Broken;

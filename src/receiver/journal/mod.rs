@@ -4,10 +4,8 @@
 //! A blocking thread counts the lines and puts the delivery into a queue. One task ([`writer`]) takes
 //! them from there, puts them into the journal and settles them. The queue has no limit of its own: the
 //! memory of a delivery is held until it is settled, so the budget of bytes in flight is the limit. No
-//! signature is checked here: the stores do that. [`calls`] limits and watches the calls of the object
-//! store. [`status`] is what is known of the journal.
+//! signature is checked here: the stores do that. [`status`] is what is known of the journal.
 
-pub(crate) mod calls;
 pub(crate) mod status;
 pub(crate) mod writer;
 

@@ -1,8 +1,11 @@
 //! What is known of the journal: for readiness, for metrics, and for the log.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::objects::ObjectError;
+use crate::objects::watched::Watch;
 
 /// What is known of the journal.
 #[derive(Debug)]
@@ -30,6 +33,23 @@ pub(crate) trait PutObserver: Send + Sync + 'static {
     fn call_failed(&self);
     /// An epoch was given up.
     fn abandoned(&self);
+}
+
+/// The status and the observer of a writer, which are told about the calls of the object store that
+/// fail.
+pub(crate) struct PutWatch {
+    pub(crate) status: Arc<JournalStatus>,
+    pub(crate) observer: Arc<dyn PutObserver>,
+}
+
+impl Watch for PutWatch {
+    fn failed(&self, error: &ObjectError) {
+        self.observer.call_failed();
+        match self.status.fails(&error.to_string()) {
+            true => tracing::warn!(%error, "the journal fails; trying again"),
+            false => tracing::debug!(%error, "the journal still fails"),
+        }
+    }
 }
 
 impl Default for JournalStatus {

@@ -9,8 +9,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::calls::WatchedObjects;
-use super::status::PutObserver;
+use super::status::{PutObserver, PutWatch};
 use super::writer::{Writer, WriterSettings};
 use super::*;
 use crate::clock::now;
@@ -19,6 +18,7 @@ use crate::ingest::Caps;
 use crate::journal::object::{ObjectLimits, deliveries};
 use crate::journal::{Header, Journal, Kind, Nonce, object};
 use crate::net::{MemoryBudget, Trigger, shutdown};
+use crate::objects::watched::Watched;
 use crate::objects::{Created, ObjectError, Objects};
 use crate::store::StoredBatch;
 
@@ -157,16 +157,13 @@ impl Running {
             permits: Semaphore::new(0),
         });
         let (status, counts) = (Arc::new(JournalStatus::default()), Arc::new(Counts::default()));
-        let observer = Arc::clone(&counts) as Arc<dyn PutObserver>;
-        let objects = WatchedObjects {
-            objects: Arc::clone(&memory),
-            limit: HOUR,
-            status: Arc::clone(&status),
-            observer: Arc::clone(&observer),
-        };
+        let observer = Arc::clone(&counts) as Arc<_>;
+        let watch = Arc::new(PutWatch { status: Arc::clone(&status), observer });
+        let objects =
+            Watched { objects: Arc::clone(&memory), limit: HOUR, watch: Arc::clone(&watch) };
         let (queue, queued) = mpsc::unbounded_channel();
         let journal = Journal::new(Arc::new(objects));
-        let writer = Writer::new(journal, None, settings, (Arc::clone(&status), observer), queued);
+        let writer = Writer::new(journal, None, settings, watch, queued);
         let observer = Arc::clone(&counts) as Arc<dyn DeliveryObserver>;
         let (trigger, shutdown) = shutdown();
         Running {
@@ -413,14 +410,11 @@ async fn a_call_without_an_answer_is_repeated() {
         trouble: Mutex::new(vec![("journal/", Trouble::Hangs)]),
         permits: Semaphore::new(0),
     });
-    let objects = WatchedObjects {
-        objects: memory,
-        limit: Duration::from_millis(20),
-        status: Arc::clone(&status),
-        observer: Arc::clone(&counts) as Arc<dyn PutObserver>,
-    };
+    let observer = Arc::clone(&counts) as Arc<_>;
+    let watch = Arc::new(PutWatch { status: Arc::clone(&status), observer });
+    let objects = Watched { objects: memory, limit: Duration::from_millis(20), watch };
     let hung = objects.create("journal/0/0", Bytes::new()).await.unwrap_err().to_string();
-    assert!(hung.contains("there was no answer within 20 ms"), "{hung}");
+    assert!(hung.contains("there was no answer within 20ms"), "{hung}");
     assert_eq!(status.trouble(), Some(hung));
     assert_eq!(objects.create("journal/0/0", Bytes::new()).await.unwrap(), Created::Now);
     assert_eq!(counts.failed.load(Ordering::Relaxed), 1);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::status::{JournalStatus, PutObserver};
+use super::status::PutWatch;
 use super::{Queued, Waiting};
 use crate::journal::cipher::Cipher;
 use crate::journal::object::PackedDeliveries;
@@ -51,8 +51,7 @@ pub(crate) struct Writer<O, P = System> {
     journal: Journal<O, P>,
     cipher: Option<Arc<Cipher>>,
     settings: WriterSettings,
-    status: Arc<JournalStatus>,
-    observer: Arc<dyn PutObserver>,
+    watch: Arc<PutWatch>,
     queue: mpsc::UnboundedReceiver<Queued>,
     /// Whether more may come.
     is_open: bool,
@@ -93,15 +92,14 @@ impl<O: Objects, P: Platform> Writer<O, P> {
         journal: Journal<O, P>,
         cipher: Option<Cipher>,
         settings: WriterSettings,
-        (status, observer): (Arc<JournalStatus>, Arc<dyn PutObserver>),
+        watch: Arc<PutWatch>,
         queue: mpsc::UnboundedReceiver<Queued>,
     ) -> Writer<O, P> {
         Writer {
             journal,
             cipher: cipher.map(Arc::new),
             settings,
-            status,
-            observer,
+            watch,
             queue,
             is_open: true,
             is_ending: false,
@@ -227,10 +225,10 @@ impl<O: Objects, P: Platform> Writer<O, P> {
             // It was logged, and the next attempt begins.
             Done::Began(Err(_)) => {}
             Done::Put { result: Ok(epoch), bytes, deliveries, took } => {
-                self.observer.put(bytes, deliveries, took);
+                self.watch.observer.put(bytes, deliveries, took);
                 self.works(epoch);
                 for waiting in self.flying.drain(..) {
-                    waiting.done(&self.status);
+                    waiting.done(&self.watch.status);
                 }
             }
             Done::Put { result: Err(error), .. } => self.abandon(&error),
@@ -243,7 +241,7 @@ impl<O: Objects, P: Platform> Writer<O, P> {
     }
 
     fn works(&mut self, epoch: Epoch<O, P>) {
-        if let Some(trouble) = self.status.works(epoch.number(), epoch.next()) {
+        if let Some(trouble) = self.watch.status.works(epoch.number(), epoch.next()) {
             tracing::info!(trouble, "the journal works again");
         }
         self.epoch = Some(epoch);
@@ -251,7 +249,7 @@ impl<O: Objects, P: Platform> Writer<O, P> {
 
     /// The epoch is over. What is certainly not in the journal goes into the next one.
     fn abandon(&mut self, error: &PutError) {
-        self.observer.abandoned();
+        self.watch.observer.abandoned();
         match error {
             PutError::Sealed { .. } => {
                 tracing::info!(%error, "the epoch is over; a new one begins");
@@ -270,7 +268,7 @@ impl<O: Objects, P: Platform> Writer<O, P> {
     /// Nothing is known of the deliveries that were being put.
     fn fail(&mut self) {
         for waiting in self.flying.drain(..) {
-            waiting.failed(&self.status);
+            waiting.failed(&self.watch.status);
         }
     }
 
@@ -283,16 +281,16 @@ impl<O: Objects, P: Platform> Writer<O, P> {
         let flying = self.flying.iter().take_while(is_over).count();
         for waiting in self.waiting.drain(..waiting) {
             self.bytes = self.bytes.saturating_sub(waiting.bytes());
-            waiting.failed(&self.status);
+            waiting.failed(&self.watch.status);
         }
         for waiting in self.flying.drain(..flying) {
-            waiting.failed(&self.status);
+            waiting.failed(&self.watch.status);
         }
         if was_flying && self.flying.is_empty() {
             self.work = None;
-            self.observer.abandoned();
+            self.watch.observer.abandoned();
             let why = "an object could not be put in time";
-            self.status.fails(why);
+            self.watch.status.fails(why);
             tracing::warn!("{why}: the epoch is given up; a new one begins");
         }
     }
@@ -302,9 +300,9 @@ impl<O: Objects, P: Platform> Writer<O, P> {
 impl<O, P> Drop for Writer<O, P> {
     fn drop(&mut self) {
         for waiting in self.flying.drain(..).chain(self.waiting.drain(..)) {
-            waiting.failed(&self.status);
+            waiting.failed(&self.watch.status);
         }
-        self.status.fails("the receiver ends");
+        self.watch.status.fails("the receiver ends");
     }
 }
 

@@ -6,10 +6,8 @@
 //! was pruned), it stops for good and says so.
 //!
 //! - `epoch`: reads one epoch. `ingest`: stores the deliveries of an object.
-//! - `calls`: watches the calls of the object store.
 //! - `status`: how far it is, for others. `skip`: gives up an object that cannot be read.
 
-pub(crate) mod calls;
 mod epoch;
 pub(crate) mod ingest;
 pub(crate) mod skip;
@@ -25,7 +23,6 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use self::calls::Watched;
 use self::epoch::{EpochReader, Permits, Shared, backoff, jittered};
 use self::ingest::Ingester;
 use self::skip::Skipper;
@@ -33,6 +30,7 @@ use self::status::SourceStatus;
 use crate::journal::{Cursor, Journal, JournalError, Membership, StoreId};
 use crate::net::Shutdown;
 use crate::objects::Bucket;
+use crate::objects::watched::{LIMIT, Watched};
 use crate::store::{Directory, EpochCursor, JournalState, Store, StoreError};
 
 /// How often the cursor is published at most.
@@ -97,7 +95,7 @@ impl JournalSource {
         writing: mpsc::Sender<()>,
     ) -> JournalSource {
         let status = Arc::new(SourceStatus::new(&settings.name));
-        let objects = Watched { objects: bucket, limit: calls::LIMIT, watch: Arc::clone(&status) };
+        let objects = Watched { objects: bucket, limit: LIMIT, watch: Arc::clone(&status) };
         let shared = Shared {
             journal: Journal::new(Arc::new(objects)),
             store,

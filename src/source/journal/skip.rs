@@ -183,7 +183,7 @@ mod tests {
     use super::super::ingest::object_limits;
     use super::*;
     use crate::entry::Millis;
-    use crate::journal::testing::Memory;
+    use crate::objects::testing::Memory;
     use crate::store::{Options, Origin, Quarantined};
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use crate::clock::now;
 use crate::entry::Millis;
 use crate::journal::Cursor;
 use crate::objects::ObjectError;
+use crate::objects::watched::Watch;
 
 /// The state of the source, which all of its tasks share.
 #[derive(Debug)]
@@ -334,35 +335,6 @@ impl SourceStatus {
         }
     }
 
-    /// Notes that an object of this store cannot be created, which is tried again.
-    pub(super) fn create_fails(&self, key: &str, error: &ObjectError) {
-        let mut state = self.state();
-        if !state.is_failing() {
-            let source = &self.name;
-            tracing::warn!(source, %error, "the journal cannot be written; trying again");
-        }
-        state.creates.insert(key.to_owned(), error.to_string());
-        drop(state);
-        self.denied(error);
-    }
-
-    /// Notes that there is an object under a key.
-    pub(super) fn create_ends(&self, key: &str) {
-        let mut state = self.state();
-        if state.creates.remove(key).is_some() && !state.is_failing() {
-            let source = &self.name;
-            tracing::info!(source, "the journal can be written again");
-        }
-    }
-
-    /// Notes that a call failed. A store that may not join needs a person.
-    pub(super) fn denied(&self, error: &ObjectError) {
-        let mut state = self.state();
-        if !state.is_joined && matches!(error, ObjectError::Denied { .. }) {
-            state.denied = Some(error.to_string());
-        }
-    }
-
     /// Notes that the store takes part in the journal.
     pub(super) fn joined(&self) {
         let mut state = self.state();
@@ -394,6 +366,33 @@ impl SourceStatus {
     }
 }
 
+impl Watch for SourceStatus {
+    fn failed(&self, error: &ObjectError) {
+        // A store that may not join needs a person. The reader tells what else there is to tell.
+        let mut state = self.state();
+        if !state.is_joined && matches!(error, ObjectError::Denied { .. }) {
+            state.denied = Some(error.to_string());
+        }
+    }
+
+    fn create_failed(&self, key: &str, error: &ObjectError) {
+        let mut state = self.state();
+        if !state.is_failing() {
+            let source = &self.name;
+            tracing::warn!(source, %error, "the journal cannot be written; trying again");
+        }
+        state.creates.insert(key.to_owned(), error.to_string());
+    }
+
+    fn exists(&self, key: &str) {
+        let mut state = self.state();
+        if state.creates.remove(key).is_some() && !state.is_failing() {
+            let source = &self.name;
+            tracing::info!(source, "the journal can be written again");
+        }
+    }
+}
+
 impl State {
     fn is_failing(&self) -> bool {
         !self.failing.is_empty() || !self.creates.is_empty()
@@ -408,7 +407,12 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::journal::Journal;
+    use crate::objects::testing::ReadOnly;
+    use crate::objects::watched::{LIMIT, Watched};
 
     #[test]
     fn a_cursor_is_published_when_it_has_changed() {
@@ -495,5 +499,25 @@ mod tests {
         assert_eq!(status.standing().failing, None);
         status.stop("collision".into());
         assert_eq!(status.trouble(), Some(Trouble::Stopped("collision".into())));
+    }
+    #[tokio::test]
+    async fn a_store_that_may_not_write_says_so() {
+        let status = Arc::new(SourceStatus::new("main"));
+        let watch = Arc::clone(&status);
+        let objects = Watched { objects: ReadOnly::default(), limit: LIMIT, watch };
+        let journal = Journal::new(Arc::new(objects));
+        let store = "s".parse().unwrap();
+        let cursor = Cursor::default();
+        let mut joining = std::pin::pin!(journal.join(&store, &cursor, 0));
+        // It tries for ever, so it is polled until it pauses.
+        assert!(futures_util::poll!(joining.as_mut()).is_pending());
+        let failing = status.standing().failing.unwrap();
+        assert!(failing.contains("read only") && failing.contains("registry/0"), "{failing}");
+        let trouble = status.trouble().unwrap();
+        assert!(trouble.to_string().contains("does not allow"), "{trouble}");
+        assert!(!trouble.in_public().contains("read only"), "{}", trouble.in_public());
+        status.joined();
+        status.exists("registry/0");
+        assert_eq!((status.standing().failing, status.trouble()), (None, None));
     }
 }

@@ -1,13 +1,13 @@
-//! An object store in memory that does what it is asked, for tests.
+//! Object stores in memory for tests.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::Bytes;
 
-use crate::objects::{Created, ObjectError, Objects};
+use super::{Created, ObjectError, Objects};
 
-/// The objects by key.
+/// An object store that does what it is asked: the objects by key.
 #[derive(Debug, Default)]
 pub(crate) struct Memory(pub(crate) Mutex<BTreeMap<String, Bytes>>);
 
@@ -41,5 +41,24 @@ impl Objects for Memory {
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {
         self.0.lock().unwrap().remove(key);
         Ok(())
+    }
+}
+
+/// An object store that does not allow to create objects.
+#[derive(Default)]
+pub(crate) struct ReadOnly(Memory);
+
+impl Objects for ReadOnly {
+    async fn create(&self, key: &str, _: Bytes) -> Result<Created, ObjectError> {
+        let (key, why) = (key.to_owned(), "read only".to_owned());
+        Err(ObjectError::Denied { doing: "create", key, why })
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
+        self.0.get(key).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), ObjectError> {
+        self.0.delete(key).await
     }
 }
