@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use super::Journal;
+use super::control::{self, Empty};
 use super::error::JournalError;
 use super::header::{Header, Kind, Nonce};
 use super::keys;
@@ -120,10 +121,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
 
     /// An object that begins an epoch.
     fn beginning(&self) -> Result<Bytes, JournalError> {
-        let nonce = self.platform.nonce()?;
-        let mut body = Header { kind: Kind::Epoch, nonce }.to_bytes().to_vec();
-        body.extend_from_slice(br#"{"version":1}"#);
-        Ok(body.into())
+        Ok(control::encode(Kind::Epoch, self.platform.nonce()?, &Empty::default()))
     }
 
     /// Repeats calls of the object store until none fails.

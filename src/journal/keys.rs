@@ -1,18 +1,47 @@
-//! The names of the journal's objects, as docs/journal.md defines them. Nothing else makes a name.
+//! The names of the journal's objects, as docs/journal.md defines them. Nothing else makes or reads a
+//! name.
 //!
 //! No name is a folder of another, so that a journal can be a folder of files.
 
 use std::fmt;
 use std::str::FromStr;
 
+/// The folder of the objects that begin epochs.
+pub(crate) const EPOCHS: &str = "epochs";
+
+/// The folder of the objects of epochs.
+pub(crate) const OBJECTS: &str = "journal";
+
+/// Which object of an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectId {
+    pub(crate) epoch: u64,
+    pub(crate) number: u64,
+}
+
+impl ObjectId {
+    /// Reads a key such as `journal/3/00000000000000000017`. `None` if it is not that of an object of an
+    /// epoch.
+    pub(crate) fn of_key(key: &str) -> Option<ObjectId> {
+        let (epoch, number) = key.strip_prefix(OBJECTS)?.strip_prefix('/')?.split_once('/')?;
+        let id = ObjectId { epoch: epoch.parse().ok()?, number: number.parse().ok()? };
+        (id.key() == key).then_some(id)
+    }
+
+    /// The key of the object.
+    pub(crate) fn key(self) -> String {
+        object(self.epoch, self.number)
+    }
+}
+
 /// The object that begins an epoch. Epochs are dense and are never deleted.
 pub(crate) fn epoch(epoch: u64) -> String {
-    format!("epochs/{epoch}")
+    format!("{EPOCHS}/{epoch}")
 }
 
 /// An object of an epoch: deliveries, or the seal.
 pub(crate) fn object(epoch: u64, number: u64) -> String {
-    format!("journal/{epoch}/{number:020}")
+    format!("{OBJECTS}/{epoch}/{number:020}")
 }
 
 /// An entry of the registry: the id of a store.
@@ -21,7 +50,7 @@ pub(super) fn registered(number: u64) -> String {
 }
 
 /// A published cursor of a store.
-pub(super) fn cursor(store: &StoreId, number: u64) -> String {
+pub(crate) fn cursor(store: &StoreId, number: u64) -> String {
     format!("stores/{store}/cursors/{number}")
 }
 
@@ -43,6 +72,16 @@ pub(super) fn decision(floor: u64) -> String {
 /// Says that everything below a floor is deleted.
 pub(super) fn deletion(floor: u64) -> String {
     format!("deletions/{floor}")
+}
+
+/// An object that tells a prune the time. `id` is random.
+pub(crate) fn clock(id: &str) -> String {
+    format!("clock/{id}")
+}
+
+/// The folder of the objects that a check of the object store makes. `id` is random.
+pub(crate) fn check(id: &str) -> String {
+    format!("check/{id}")
 }
 
 /// The id of a store: 1 to 64 characters of `a-z`, `0-9` and `-`. It is a part of names.
@@ -89,6 +128,8 @@ mod tests {
             floor(5),
             decision(5),
             deletion(5),
+            clock("ID"),
+            check("ID"),
         ];
         let expected = [
             "epochs/3",
@@ -100,12 +141,30 @@ mod tests {
             "floors/5",
             "decisions/5",
             "deletions/5",
+            "clock/ID",
+            "check/ID",
         ];
         assert_eq!(names, expected);
         let document = include_str!("../../docs/journal.md");
-        for folder in ["epochs", "journal", "registry", "stores", "floors", "decisions"] {
+        for name in names {
+            let (folder, _) = name.split_once('/').unwrap();
             assert!(document.contains(&format!("\n    {folder}/")), "{folder} is not documented");
         }
+    }
+
+    #[test]
+    fn only_a_key_of_an_object_has_an_id() {
+        let check = |key: &str, expected: Option<(u64, u64)>| {
+            let found = ObjectId::of_key(key).map(|id| (id.epoch, id.number));
+            assert_eq!(found, expected, "{key}");
+        };
+        check("journal/3/00000000000000000017", Some((3, 17)));
+        check("journal/3/17", None);
+        check("journal/03/00000000000000000017", None);
+        check("journal/3/00000000000000000017/x", None);
+        check("journal/x/00000000000000000017", None);
+        check("journal/3", None);
+        check("epochs/3/00000000000000000017", None);
     }
 
     #[test]

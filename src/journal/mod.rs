@@ -21,7 +21,7 @@ mod epoch;
 mod error;
 mod floor;
 mod header;
-mod keys;
+pub(crate) mod keys;
 mod membership;
 pub(crate) mod object;
 mod platform;
@@ -45,7 +45,7 @@ pub(crate) use self::floor::Floor;
 #[cfg(test)]
 pub(crate) use self::header::Nonce;
 pub(crate) use self::header::{Header, HeaderError, Kind};
-pub(crate) use self::keys::{BadStoreId, StoreId, object};
+pub(crate) use self::keys::{BadStoreId, ObjectId, StoreId};
 pub(crate) use self::membership::Membership;
 pub(crate) use self::platform::{Platform, System};
 pub(crate) use self::prune::Pruned;

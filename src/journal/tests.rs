@@ -141,7 +141,7 @@ async fn an_unknown_object_is_not_read() {
     let cursor = Header { kind: Kind::Cursor, nonce: Nonce([1; 16]) }.to_bytes();
     let cases = [(&b""[..], "0 bytes"), (&newer[..], "version 2"), (&cursor[..], "kind Cursor")];
     for (number, (bytes, expected)) in (0..).zip(cases) {
-        objects.put(&object(0, number), bytes.to_vec());
+        objects.put(&keys::object(0, number), bytes.to_vec());
         match journal.read(0, number).await.unwrap() {
             Read::Unknown { why, .. } => assert!(why.contains(expected), "{why}"),
             other => panic!("{other:?}"),
@@ -155,7 +155,7 @@ async fn an_object_that_is_too_large_stops_its_epoch_alone() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file://{}", folder.path().display()).parse().unwrap();
     let journal = Journal::new(Arc::new(Bucket::open(&url).unwrap()));
-    for key in [keys::epoch(0), object(1, 0)] {
+    for key in [keys::epoch(0), keys::object(1, 0)] {
         let path = folder.path().join(key);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::File::create(path).unwrap().set_len(MOST_READ as u64 + 1).unwrap();
@@ -242,7 +242,7 @@ async fn prune_deletes_what_every_store_has_read_and_never_a_seal() {
     b.publish(&other).await.unwrap();
     let report = journal.prune(&old).await.unwrap();
     assert_eq!((report.outcome, report.deleted), (Pruned::Deleted, 2));
-    assert_eq!(objects.keys("journal/"), [object(0, 2), object(0, 3)]);
+    assert_eq!(objects.keys("journal/"), [keys::object(0, 2), keys::object(0, 3)]);
     assert_eq!(journal.end(0, 0).await.unwrap(), End { first: 2, next: 4, sealed: false });
 
     assert_eq!(journal.seal(0, 4).await.unwrap(), SealOutcome::Sealed);
@@ -255,7 +255,7 @@ async fn prune_deletes_what_every_store_has_read_and_never_a_seal() {
     // It includes the seal, as a list of old objects does.
     let report = journal.prune(&[(0, 5)].into()).await.unwrap();
     assert_eq!((report.outcome, report.deleted), (Pruned::Deleted, 2));
-    assert_eq!(objects.keys("journal/"), [object(0, 4)]);
+    assert_eq!(objects.keys("journal/"), [keys::object(0, 4)]);
     let (_, floor) = journal.newest_floor().await.unwrap().unwrap();
     assert_eq!((floor.finished_below, floor.epochs.len()), (1, 0));
 
@@ -287,9 +287,9 @@ async fn an_interrupted_prune_is_finished_by_the_next() {
     assert_eq!(journal.prune(&[(0, 2)].into()).await.unwrap().deleted, 2);
     // As if it had died in the middle of its deletion.
     objects.0.lock().unwrap().remove("deletions/0");
-    objects.put(&object(0, 1), "an object that was not deleted yet");
+    objects.put(&keys::object(0, 1), "an object that was not deleted yet");
     let report = journal.prune(&BTreeMap::new()).await.unwrap();
     assert_eq!((report.outcome, report.deleted), (Pruned::Nothing, 2));
-    assert_eq!(objects.keys("journal/"), [object(0, 2)]);
+    assert_eq!(objects.keys("journal/"), [keys::object(0, 2)]);
     assert_eq!(objects.keys("deletions/"), ["deletions/0"]);
 }

@@ -15,9 +15,6 @@ use super::{Bucket, Created, ObjectError, Objects};
 pub(crate) const KEYS: usize = 100;
 pub(crate) const RACERS: usize = 32;
 
-/// The folder of the objects that a check makes.
-pub(crate) const FOLDER: &str = "check";
-
 /// The most problems that are kept of one check. More of them say nothing new.
 const MOST: usize = 5;
 

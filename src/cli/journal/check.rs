@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use clap::Args;
-use data_encoding::HEXLOWER;
 
-use super::{JournalArgs, run};
+use super::{JournalArgs, random_id, run};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::PrintFormat;
 use crate::cli::terminal::Output;
+use crate::journal::keys;
 use crate::objects::Bucket;
-use crate::objects::check::{FOLDER, Finding, KEYS, RACERS, permissions, race};
-use crate::random;
+use crate::objects::check::{Finding, KEYS, RACERS, permissions, race};
 
 /// Check whether the object store works for the journal
 ///
@@ -47,7 +46,7 @@ impl Check {
         let open = |endpoint| Bucket::open_through(&url, endpoint).map(Arc::new);
         let endpoints: Vec<_> =
             through.into_iter().map(open).collect::<Result<_, _>>().map_err(Failure::usage)?;
-        let folder = format!("{FOLDER}/{}", HEXLOWER.encode(&random::secret_bytes::<8>()?));
+        let folder = keys::check(&random_id()?);
         let findings = run(async {
             let mut findings = Vec::new();
             for endpoint in &endpoints {

@@ -11,13 +11,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use data_encoding::HEXLOWER;
 use object_store::ObjectMeta;
 
 use super::exit::{Exit, Failure};
 use crate::config::{self, Flags};
 use crate::entry::Millis;
-use crate::journal::{Journal, object};
+use crate::journal::Journal;
 use crate::objects::{Bucket, BucketUrl};
+use crate::random;
 
 /// Look after the journal in object storage.
 #[derive(Args)]
@@ -81,21 +83,9 @@ fn journal(bucket: &Bucket) -> Journal<Bucket> {
     Journal::new(Arc::new(bucket.clone()))
 }
 
-/// Where an object of an epoch stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    epoch: u64,
-    number: u64,
-}
-
-/// Reads a key such as `journal/3/00000000000000000017`. Other keys are not of the journal.
-fn place_of(key: &str) -> Option<Place> {
-    let mut parts = key.split('/');
-    let ("journal", epoch, number) = (parts.next()?, parts.next()?, parts.next()?) else {
-        return None;
-    };
-    let place = Place { epoch: epoch.parse().ok()?, number: number.parse().ok()? };
-    (object(place.epoch, place.number) == key).then_some(place)
+/// A random name for objects that a command makes and deletes.
+fn random_id() -> Result<String, Failure> {
+    Ok(HEXLOWER.encode(&random::secret_bytes::<8>()?))
 }
 
 /// When an object was written, by the clock of the object store.
@@ -110,24 +100,4 @@ fn run<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure
     // Do not wait for a running DNS look-up.
     runtime.shutdown_background();
     done
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_objects_of_epochs_have_a_place() {
-        let check = |key: &str, expected: Option<(u64, u64)>| {
-            let found = place_of(key).map(|place| (place.epoch, place.number));
-            assert_eq!(found, expected, "{key}");
-        };
-        check("journal/3/00000000000000000017", Some((3, 17)));
-        check("journal/3/17", None);
-        check("journal/03/00000000000000000017", None);
-        check("journal/3/00000000000000000017/x", None);
-        check("journal/x/00000000000000000017", None);
-        check("journal/3", None);
-        check("epochs/3/00000000000000000017", None);
-    }
 }

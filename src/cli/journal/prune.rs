@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use data_encoding::HEXLOWER;
 
 use super::patience::patiently;
-use super::{JournalArgs, Place, place_of, run};
+use super::{JournalArgs, random_id, run};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{counted, tell};
-use crate::journal::{Pruned, StoreId};
+use crate::journal::{ObjectId, Pruned, StoreId, keys};
 use crate::objects::{Bucket, Objects};
-use crate::random;
 use crate::settings::units;
 
 /// Delete deliveries from the journal that every store has committed
@@ -81,7 +79,7 @@ fn tell_waiting(waits_for: &BTreeMap<StoreId, (u64, u64)>) {
 /// The time by the clock of the object store, in milliseconds. An object that is created for this tells
 /// it. The clock of this machine may be wrong.
 async fn time(bucket: &Bucket) -> Result<i64, Failure> {
-    let key = format!("clock/{}", HEXLOWER.encode(&random::secret_bytes::<8>()?));
+    let key = keys::clock(&random_id()?);
     bucket.create(&key, "What is the time?\n".into()).await?;
     let found = bucket.head(&key).await;
     bucket.delete(&key).await?;
@@ -91,8 +89,8 @@ async fn time(bucket: &Bucket) -> Result<i64, Failure> {
 
 /// The number of each epoch below which every object was written before a time, in milliseconds.
 async fn old_enough(bucket: &Bucket, before: i64) -> Result<BTreeMap<u64, u64>, Failure> {
-    let objects = bucket.list("journal").await?.into_iter().filter_map(|meta| {
-        let Place { epoch, number } = place_of(meta.location.as_ref())?;
+    let objects = bucket.list(keys::OBJECTS).await?.into_iter().filter_map(|meta| {
+        let ObjectId { epoch, number } = ObjectId::of_key(meta.location.as_ref())?;
         Some((epoch, number, super::millis(&meta).get()))
     });
     Ok(limits(objects, before))

@@ -6,13 +6,13 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::{JournalArgs, Place, place_of, run};
+use super::{JournalArgs, run};
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::grid::{Grid, number, time, whole};
 use crate::cli::print::{PrintFormat, Screen};
 use crate::cli::terminal::{Output, counted};
 use crate::entry::Millis;
-use crate::journal::{Cursor, End, EpochPosition, StoreId};
+use crate::journal::{Cursor, End, EpochPosition, ObjectId, StoreId, keys};
 use crate::objects::Bucket;
 
 /// Show the epochs of the journal, and how far each store is
@@ -152,7 +152,7 @@ fn store_grid(stores: &[Store], screen: Screen) -> Grid<4> {
 async fn status(bucket: &Bucket) -> Result<Journal, Failure> {
     let journal = super::journal(bucket);
     let floor = journal.newest_floor().await?.map(|(_, floor)| floor).unwrap_or_default();
-    let there = bucket.list("epochs").await?;
+    let there = bucket.list(keys::EPOCHS).await?;
     let there = there.iter().filter_map(|meta| epoch_of(meta.location.as_ref())).collect();
     let epochs = without_gaps(&there);
     let mut objects = objects(bucket).await?;
@@ -202,7 +202,7 @@ async fn store(
     let mut shown = Store { store: id.to_string(), retired, behind: None, published_at: None };
     if let Some((number, cursor)) = newest {
         shown.behind = Some(behind(ends, &cursor));
-        let key = format!("stores/{id}/cursors/{number}");
+        let key = keys::cursor(&id, number);
         let meta = bucket.head(&key).await?;
         shown.published_at = meta.map(|meta| super::millis(&meta));
     }
@@ -230,8 +230,8 @@ struct There {
 
 /// Reads a key such as `epochs/3`. Other keys begin no epoch.
 fn epoch_of(key: &str) -> Option<u64> {
-    let epoch = key.strip_prefix("epochs/")?.parse().ok()?;
-    (format!("epochs/{epoch}") == key).then_some(epoch)
+    let epoch = key.strip_prefix(keys::EPOCHS)?.strip_prefix('/')?.parse().ok()?;
+    (keys::epoch(epoch) == key).then_some(epoch)
 }
 
 /// How many epochs there are from 0 on. One above a gap was forged.
@@ -242,8 +242,9 @@ fn without_gaps(epochs: &BTreeSet<u64>) -> u64 {
 /// The objects that are there, by epoch.
 async fn objects(bucket: &Bucket) -> Result<BTreeMap<u64, There>, Failure> {
     let mut epochs: BTreeMap<u64, There> = BTreeMap::new();
-    for meta in bucket.list("journal").await? {
-        let Some(Place { epoch, number }) = place_of(meta.location.as_ref()) else { continue };
+    for meta in bucket.list(keys::OBJECTS).await? {
+        let Some(id) = ObjectId::of_key(meta.location.as_ref()) else { continue };
+        let ObjectId { epoch, number } = id;
         let there = epochs.entry(epoch).or_default();
         there.objects += 1;
         there.bytes = there.bytes.saturating_add(meta.size);

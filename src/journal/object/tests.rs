@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::journal::{Nonce, object as key_of};
+use crate::journal::Nonce;
+use crate::journal::keys::object as key_of;
 
 const LIMITS: ObjectLimits = ObjectLimits { bytes: 1 << 20, deliveries: 100 };
 const AT: (u64, u64) = (3, 17);

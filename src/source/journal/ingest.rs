@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use crate::clock::now;
 use crate::entry::Millis;
-use crate::journal;
 use crate::journal::cipher::Cipher;
+use crate::journal::keys;
 use crate::journal::object::{self, ContentError, ObjectLimits};
 use crate::random::NoRandomBytes;
 use crate::receiver::deliver::Deliverer;
@@ -236,5 +236,5 @@ pub(crate) fn read(
     (epoch, number): (u64, u64),
     object: &[u8],
 ) -> Result<Vec<object::Delivery>, ContentError> {
-    object::deliveries((epoch, number), &journal::object(epoch, number), object, cipher, limits)
+    object::deliveries((epoch, number), &keys::object(epoch, number), object, cipher, limits)
 }
