@@ -20,8 +20,9 @@
 //! The other modules need the Cargo feature `app`: `store` (the only user of SQLite), `net`
 //! (sockets and TLS), `receiver` (the webhook endpoint), `keys` (the key sets), `output`
 //! (forwarding), `console` (the web pages and the JSON API), `metrics`, `control` (requests from
-//! commands to the server), `objects` (object storage), `archive` (the entries as Parquet files in object
-//! storage), `konnect` (the API of Konnect and a simulator), `settings` (readers of settings), `config`, `server` and `cli` (the commands). Only `cli` prints.
+//! commands to the server), `objects` (object storage), `archive` (the entries as Parquet files in
+//! object storage), `konnect` (the API of Konnect and a simulator), `settings` (readers of settings),
+//! `config`, `server` and `cli` (the commands). Only `cli` prints.
 //!
 //! ARCHITECTURE.md lists the invariants.
 

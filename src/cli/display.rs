@@ -7,8 +7,8 @@ use crate::cli::terminal::{counted, tell};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::ingest::LineCounts;
+use crate::journal::object;
 use crate::receiver::DeliveryObserver;
-use crate::receiver::journal::Journaled;
 use crate::store::{Appended, Delivery, Refused, StoredBatch};
 
 /// The maximum number of refusals and failures to show per second, so that refused requests cannot
@@ -51,17 +51,17 @@ impl DeliveryObserver for DeliveryLines {
         tell(format_args!("{}  {input}  {peer}  {what}  {bytes} B, {took} ms", clock(now())));
     }
 
-    fn journaled(&self, journaled: &Journaled) {
-        let Journaled { input, peer, bytes, started, counts, .. } = journaled;
+    fn journaled(&self, delivery: &object::Delivery, started: Instant, counts: LineCounts) {
+        let object::Delivery { input, peer, sent, .. } = delivery;
         let LineCounts { received, malformed } = counts;
         let took = started.elapsed().as_millis();
         let malformed = match malformed {
             0 => String::new(),
             malformed => format!(", {malformed} malformed"),
         };
-        let lines = counted(*received, "line");
+        let lines = counted(received, "line");
         let what = format!("{lines} journaled{malformed}");
-        tell(format_args!("{}  {input}  {peer}  {what}  {bytes} B, {took} ms", clock(now())));
+        tell(format_args!("{}  {input}  {peer}  {what}  {sent} B, {took} ms", clock(now())));
     }
 
     fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
@@ -140,9 +140,9 @@ impl DeliveryObserver for DeliveryLog {
         );
     }
 
-    fn journaled(&self, journaled: &Journaled) {
-        let Journaled { input, peer, bytes, started, counts, .. } = journaled;
-        let LineCounts { received, malformed } = *counts;
+    fn journaled(&self, delivery: &object::Delivery, started: Instant, counts: LineCounts) {
+        let object::Delivery { input, peer, sent: bytes, .. } = delivery;
+        let LineCounts { received, malformed } = counts;
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(input, peer, bytes, received, malformed, milliseconds, "delivery journaled");
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{Task, TaskReport};
 use crate::clock::now;
 use crate::ingest::Batch;
+use crate::journal::ObjectId;
 use crate::keys::KeyRing;
 use crate::random;
 use crate::receiver::ReceiverLimits;
@@ -58,7 +59,7 @@ pub(crate) fn perform(
             TaskReport { faults: faults.list(), ..TaskReport::default() }
         }
         Task::SkipObject { epoch, number } => {
-            skipper.ok_or(TaskError::NoJournal)?.skip(epoch, number)?
+            skipper.ok_or(TaskError::NoJournal)?.skip(ObjectId { epoch, number })?
         }
         Task::ClearFaults { input } => cleared_faults(&faults.clear(input.as_deref())?),
     })

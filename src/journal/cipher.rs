@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 
+use super::header;
+use super::keys::ObjectId;
+
 /// The least that a file must have: as much as the key of AES-256.
 const LEAST_BYTES: u64 = 32;
 
@@ -53,15 +56,6 @@ impl fmt::Debug for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// Where an object stands, and its random bytes: what its key is made of, besides the file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) epoch: u64,
-    pub(super) number: u64,
-    /// The nonce of the object's header.
-    pub(super) random: [u8; 16],
 }
 
 /// Encrypts and decrypts objects.
@@ -104,9 +98,16 @@ impl Cipher {
         self.id
     }
 
-    /// Encrypts `text` from `from` on, and appends a tag. `bound` is authenticated with it.
-    pub(super) fn seal(&self, place: Place, bound: &[u8], text: &mut Vec<u8>, from: usize) {
-        let (key, nonce) = self.key(place);
+    /// Encrypts `text` from `from` on, and appends a tag. `object` has the nonce of its header. `bound`
+    /// is authenticated too.
+    pub(super) fn seal(
+        &self,
+        object: (ObjectId, header::Nonce),
+        bound: &[u8],
+        text: &mut Vec<u8>,
+        from: usize,
+    ) {
+        let (key, nonce) = self.key(object);
         let Some((_, plain)) = text.split_at_mut_checked(from) else { return };
         // ring limits a text to 64 GiB; no object is so large.
         match key.seal_in_place_separate_tag(nonce, Aad::from(bound), plain) {
@@ -118,23 +119,23 @@ impl Cipher {
     /// Decrypts what [`Cipher::seal`] encrypted.
     ///
     /// # Errors
-    /// [`NotAuthentic`] if any byte differs, of the text, of `bound` or of the place.
+    /// [`NotAuthentic`] if any byte differs, of the text, of `bound` or of `object`.
     pub(super) fn open(
         &self,
-        place: Place,
+        object: (ObjectId, header::Nonce),
         bound: &[u8],
         mut text: Vec<u8>,
     ) -> Result<Vec<u8>, NotAuthentic> {
-        let (key, nonce) = self.key(place);
+        let (key, nonce) = self.key(object);
         let opened = key.open_in_place(nonce, Aad::from(bound), &mut text);
         let length = opened.map_err(|ring::error::Unspecified| NotAuthentic)?.len();
         text.truncate(length);
         Ok(text)
     }
 
-    fn key(&self, place: Place) -> (LessSafeKey, Nonce) {
-        let Place { epoch, number, random } = place;
-        let secret = Salt::new(HKDF_SHA256, &random).extract(&self.secret);
+    fn key(&self, (id, random): (ObjectId, header::Nonce)) -> (LessSafeKey, Nonce) {
+        let ObjectId { epoch, number } = id;
+        let secret = Salt::new(HKDF_SHA256, &random.0).extract(&self.secret);
         let mut key = [0; 32];
         expand(&secret, &[KEY_INFO, &epoch.to_be_bytes()], &mut key);
         let mut nonce = [0; NONCE_LEN];
@@ -174,42 +175,43 @@ impl fmt::Debug for Cipher {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { epoch: 3, number: 17, random: [7; 16] };
+    const fn object(epoch: u64, number: u64, random: u8) -> (ObjectId, header::Nonce) {
+        (ObjectId { epoch, number }, header::Nonce([random; 16]))
+    }
 
-    fn sealed(place: Place) -> Vec<u8> {
+    const OBJECT: (ObjectId, header::Nonce) = object(3, 17, 7);
+
+    const OTHERS: [(ObjectId, header::Nonce); 3] =
+        [object(4, 17, 7), object(3, 18, 7), object(3, 17, 8)];
+
+    fn sealed(object: (ObjectId, header::Nonce)) -> Vec<u8> {
         let mut text = b"front and text".to_vec();
-        Cipher::new(vec![1; 32]).seal(place, b"bound", &mut text, 5);
+        Cipher::new(vec![1; 32]).seal(object, b"bound", &mut text, 5);
         text
     }
 
     #[test]
-    fn only_the_same_key_place_and_bound_bytes_open_a_text() {
-        let text = sealed(PLACE);
+    fn only_the_same_key_object_and_bound_bytes_open_a_text() {
+        let text = sealed(OBJECT);
         assert_eq!(&text[..5], b"front");
         assert_eq!(text.len(), 14 + TAG_BYTES);
-        let check = |secret: u8, place: Place, bound: &[u8], good: bool| {
-            let opened = Cipher::new(vec![secret; 32]).open(place, bound, text[5..].to_vec());
+        let check = |secret: u8, object, bound: &[u8], good: bool| {
+            let opened = Cipher::new(vec![secret; 32]).open(object, bound, text[5..].to_vec());
             let expected = good.then(|| b" and text".to_vec());
-            assert_eq!(opened.ok(), expected, "{secret} {place:?} {bound:?}");
+            assert_eq!(opened.ok(), expected, "{secret} {object:?} {bound:?}");
         };
-        check(1, PLACE, b"bound", true);
-        check(2, PLACE, b"bound", false);
-        check(1, PLACE, b"bount", false);
-        check(1, Place { epoch: 4, ..PLACE }, b"bound", false);
-        check(1, Place { number: 18, ..PLACE }, b"bound", false);
-        check(1, Place { random: [8; 16], ..PLACE }, b"bound", false);
+        check(1, OBJECT, b"bound", true);
+        check(2, OBJECT, b"bound", false);
+        check(1, OBJECT, b"bount", false);
+        OTHERS.into_iter().for_each(|other| check(1, other, b"bound", false));
     }
 
     #[test]
     fn each_object_has_its_own_key_stream() {
-        let same = sealed(PLACE);
-        assert_eq!(same, sealed(PLACE), "a retry has the same bytes");
-        for place in [
-            Place { epoch: 4, ..PLACE },
-            Place { number: 18, ..PLACE },
-            Place { random: [8; 16], ..PLACE },
-        ] {
-            assert_ne!(same[5..], sealed(place)[5..], "{place:?}");
+        let same = sealed(OBJECT);
+        assert_eq!(same, sealed(OBJECT), "a retry has the same bytes");
+        for other in OTHERS {
+            assert_ne!(same[5..], sealed(other)[5..], "{other:?}");
         }
     }
 

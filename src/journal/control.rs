@@ -45,7 +45,7 @@ pub(super) fn encode(kind: Kind, nonce: Nonce, value: &impl Serialize) -> Bytes 
     object.into()
 }
 
-/// Reads the control object `key`.
+/// Reads the control object `key`. Its nonce says nothing to a reader.
 ///
 /// # Errors
 /// [`JournalError::Malformed`] if it is another kind of object, or none.
@@ -53,7 +53,7 @@ pub(super) fn parse<T: DeserializeOwned>(
     kind: Kind,
     key: &str,
     object: &[u8],
-) -> Result<(Nonce, T), JournalError> {
+) -> Result<T, JournalError> {
     let malformed = |why: String| JournalError::Malformed { key: key.to_owned(), why };
     if object.len() > MAX_SIZE {
         let why = format!("it has {} bytes, expected at most {MAX_SIZE}", object.len());
@@ -63,8 +63,7 @@ pub(super) fn parse<T: DeserializeOwned>(
     if header.kind != kind {
         return Err(malformed(format!("it is of the kind {:?}, expected {kind:?}", header.kind)));
     }
-    let value = serde_json::from_slice(json).map_err(|error| malformed(error.to_string()))?;
-    Ok((header.nonce, value))
+    serde_json::from_slice(json).map_err(|error| malformed(error.to_string()))
 }
 
 #[cfg(test)]

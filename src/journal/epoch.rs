@@ -8,13 +8,13 @@
 use bytes::Bytes;
 
 use super::Journal;
-use super::control::{self, Empty};
+use super::control::Empty;
 use super::error::JournalError;
 use super::header::{Header, Kind, Nonce};
-use super::keys;
+use super::keys::{self, ObjectId};
 use super::platform::Platform;
 use super::series::{first_free, gaps};
-use super::settle::{Settled, settle};
+use super::settle::Settled;
 use crate::objects::Objects;
 use crate::random::NoRandomBytes;
 
@@ -73,10 +73,9 @@ impl<O: Objects, P: Platform> Journal<O, P> {
             found => found?,
         };
         let mut number = self.close_gaps(known, end).await?;
-        let body = self.beginning()?;
         loop {
             let key = keys::epoch(number);
-            match settle(&*self.objects, &*self.platform, &key, &body).await {
+            match self.create(Kind::Epoch, &key, &Empty::default()).await? {
                 Settled::Ours => break,
                 // Another receiver was faster. The next number is free unless a third one was.
                 Settled::Other(_) => {
@@ -110,18 +109,12 @@ impl<O: Objects, P: Platform> Journal<O, P> {
                 if end - gap > MOST_FILLED {
                     return Ok(gap);
                 }
-                let body = self.beginning()?;
                 // Another receiver may fill it too. Either object does.
-                settle(&*self.objects, &*self.platform, &key, &body).await;
+                self.create(Kind::Epoch, &key, &Empty::default()).await?;
             }
             from = to;
         }
         Ok(end)
-    }
-
-    /// An object that begins an epoch.
-    fn beginning(&self) -> Result<Bytes, JournalError> {
-        Ok(control::encode(Kind::Epoch, self.platform.nonce()?, &Empty::default()))
     }
 
     /// Repeats calls of the object store until none fails.
@@ -153,13 +146,13 @@ impl<O: Objects, P: Platform> Epoch<O, P> {
         self.next
     }
 
-    /// Prepares the next object: the caller makes its bytes from its key and its header.
+    /// Prepares the next object: the caller makes its bytes from its id and its header.
     ///
     /// # Errors
     /// [`PutError::Random`].
     pub(crate) fn prepare(self) -> Result<NextObject<O, P>, PutError> {
         let header = Header { kind: Kind::Deliveries, nonce: self.journal.platform.nonce()? };
-        Ok(NextObject { key: keys::object(self.number, self.next), header, epoch: self })
+        Ok(NextObject { header, epoch: self })
     }
 
     /// What it means that these bytes stand where our object was to be.
@@ -186,14 +179,13 @@ impl<O: Objects, P: Platform> Epoch<O, P> {
 #[must_use = "the epoch ends with it"]
 pub(crate) struct NextObject<O, P = super::System> {
     epoch: Epoch<O, P>,
-    key: String,
     header: Header,
 }
 
 impl<O: Objects, P: Platform> NextObject<O, P> {
-    /// The key of the object.
-    pub(crate) fn key(&self) -> &str {
-        &self.key
+    /// Which object it is.
+    pub(crate) fn id(&self) -> ObjectId {
+        ObjectId { epoch: self.epoch.number, number: self.epoch.next }
     }
 
     /// The header, with which the object must begin.
@@ -213,12 +205,13 @@ impl<O: Objects, P: Platform> NextObject<O, P> {
     /// # Errors
     /// [`PutError`], which says whether the deliveries may be put into another epoch.
     pub(crate) async fn put(self, body: Bytes) -> Result<Epoch<O, P>, PutError> {
-        let NextObject { epoch, key, header } = self;
+        let key = self.id().key();
+        let NextObject { epoch, header } = self;
         let Some(next) = epoch.next.checked_add(1) else {
             return Err(PutError::Taken { key });
         };
         debug_assert!(body.starts_with(&header.to_bytes()), "an object begins with its header");
-        match settle(&*epoch.journal.objects, &*epoch.journal.platform, &key, &body).await {
+        match epoch.journal.settle(&key, &body).await {
             Settled::Ours => Ok(Epoch { next, ..epoch }),
             Settled::Other(found) => Err(epoch.other(key, header.nonce, &found).await),
         }
@@ -238,7 +231,7 @@ impl<O: Objects, P: Platform> Epoch<O, P> {
         encode: impl FnOnce(&str, &Header) -> Bytes + Send,
     ) -> Result<Epoch<O, P>, PutError> {
         let object = self.prepare()?;
-        let body = encode(object.key(), &object.header());
+        let body = encode(&object.id().key(), &object.header());
         object.put(body).await
     }
 }

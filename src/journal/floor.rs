@@ -17,7 +17,7 @@ use super::header::Kind;
 use super::keys;
 use super::platform::Platform;
 use super::series::first_free;
-use super::settle::{Settled, settle};
+use super::settle::Settled;
 use crate::objects::Objects;
 
 /// What is deleted. A floor covers every floor before it that holds.
@@ -114,24 +114,23 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     pub(super) async fn floor(&self, number: u64) -> Result<Floor, JournalError> {
         let key = keys::floor(number);
         let object = self.objects.get(&key).await?.unwrap_or_default();
-        Ok(control::parse(Kind::Floor, &key, &object)?.1)
+        control::parse(Kind::Floor, &key, &object)
     }
 
     pub(super) async fn decision(&self, floor: u64) -> Result<Option<Choice>, JournalError> {
         let key = keys::decision(floor);
         let Some(object) = self.objects.get(&key).await? else { return Ok(None) };
-        Ok(Some(control::parse::<Decision>(Kind::Decision, &key, &object)?.1.decision))
+        Ok(Some(control::parse::<Decision>(Kind::Decision, &key, &object)?.decision))
     }
 
     /// Decides about a floor. The first decision is final, and is returned.
     pub(super) async fn decide(&self, floor: u64, choice: Choice) -> Result<Choice, JournalError> {
         let key = keys::decision(floor);
         let decision = Decision { version: Version, decision: choice };
-        let body = control::encode(Kind::Decision, self.platform.nonce()?, &decision);
-        match settle(&*self.objects, &*self.platform, &key, &body).await {
+        match self.create(Kind::Decision, &key, &decision).await? {
             Settled::Ours => Ok(choice),
             Settled::Other(found) => {
-                Ok(control::parse::<Decision>(Kind::Decision, &key, &found)?.1.decision)
+                Ok(control::parse::<Decision>(Kind::Decision, &key, &found)?.decision)
             }
         }
     }

@@ -11,7 +11,7 @@ use super::header::{Header, Kind, Nonce};
 use super::keys::{self, StoreId};
 use super::platform::Platform;
 use super::series::first_free;
-use super::settle::{Settled, settle};
+use super::settle::Settled;
 use crate::objects::Objects;
 
 /// The right of this process to read for a store.
@@ -46,16 +46,16 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         let body = control::encode(Kind::Cursor, nonce, cursor);
         // A process that ran before, or one that starts now, may have taken the number. Of two that
         // run at once the one with the lower number finds the other's cursor when it publishes again.
-        while settle(&*self.objects, &*self.platform, &name(next), &body).await != Settled::Ours {
+        while self.settle(&name(next), &body).await != Settled::Ours {
             next = after(store, next)?;
         }
         let next = after(store, next)?;
-        self.check_place(store, cursor).await?;
+        self.check_store(store, cursor).await?;
         Ok(Membership { journal: self.clone(), store: store.clone(), nonce, next })
     }
 
     /// Checks that a store may go on: it is not retired, and not behind a floor.
-    async fn check_place(&self, store: &StoreId, cursor: &Cursor) -> Result<(), JournalError> {
+    async fn check_store(&self, store: &StoreId, cursor: &Cursor) -> Result<(), JournalError> {
         if self.is_retired(store).await? {
             return Err(JournalError::Retired { store: store.clone() });
         }
@@ -80,8 +80,7 @@ impl<O: Objects, P: Platform> Membership<O, P> {
         let body = control::encode(Kind::Cursor, self.nonce, cursor);
         loop {
             let key = keys::cursor(&self.store, self.next);
-            let settled =
-                settle(&*self.journal.objects, &*self.journal.platform, &key, &body).await;
+            let settled = self.journal.settle(&key, &body).await;
             if let Settled::Other(found) = &settled {
                 let owner = Header::parse(found).map(|(header, _)| header.nonce);
                 if owner != Ok(self.nonce) {
@@ -94,7 +93,7 @@ impl<O: Objects, P: Platform> Membership<O, P> {
                 break;
             }
         }
-        self.journal.check_place(&self.store, cursor).await
+        self.journal.check_store(&self.store, cursor).await
     }
 }
 

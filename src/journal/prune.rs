@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::Journal;
-use super::control::{self, Empty};
+use super::control::Empty;
 use super::cursor::Cursor;
 use super::error::JournalError;
 use super::floor::{Choice, Floor};
@@ -18,7 +18,7 @@ use super::keys::{self, StoreId};
 use super::platform::Platform;
 use super::reader::Read;
 use super::series::first_free;
-use super::settle::{Settled, settle};
+use super::settle::Settled;
 use crate::objects::Objects;
 
 /// How many objects are deleted at once.
@@ -71,9 +71,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         }
         // A floor covers those before it, because they were all decided when it was planned. If another
         // prune has published one since then, this number is taken.
-        let body = control::encode(Kind::Floor, self.platform.nonce()?, &floor);
-        let key = keys::floor(number);
-        if settle(&*self.objects, &*self.platform, &key, &body).await != Settled::Ours {
+        if self.create(Kind::Floor, &keys::floor(number), &floor).await? != Settled::Ours {
             return report(Pruned::Another, deleted);
         }
         if self.conclude(number, &floor).await? == Choice::Void {
@@ -174,8 +172,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
                 count += 1;
             }
         }
-        let body = control::encode(Kind::Deletion, self.platform.nonce()?, &Empty::default());
-        settle(&*self.objects, &*self.platform, &keys::deletion(number), &body).await;
+        self.create(Kind::Deletion, &keys::deletion(number), &Empty::default()).await?;
         Ok(count)
     }
 

@@ -7,13 +7,13 @@
 use bytes::Bytes;
 
 use super::Journal;
-use super::control::{self, Empty};
+use super::control::Empty;
 use super::error::JournalError;
 use super::header::{Header, Kind};
 use super::keys;
 use super::platform::Platform;
 use super::series::{first_free, is_there};
-use super::settle::{Settled, settle};
+use super::settle::Settled;
 use crate::objects::{ObjectError, Objects};
 
 /// What stands at a number of an epoch.
@@ -25,7 +25,8 @@ pub(crate) enum Read {
     Sealed,
     /// Nothing yet.
     Absent,
-    /// An object that this version cannot read; without its bytes if it is too large. It stops this epoch, not the others.
+    /// An object that this version cannot read; without its bytes if it is too large. It stops this
+    /// epoch, not the others.
     Unknown { object: Bytes, why: String },
 }
 
@@ -96,8 +97,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
             // The number is free because nothing was there yet, or because prune deleted it. A floor is
             // published before anything is deleted, so this tells.
             self.check_unpruned(epoch, number).await?;
-            let body = control::encode(Kind::Seal, self.platform.nonce()?, &Empty::default());
-            if settle(&*self.objects, &*self.platform, &key, &body).await == Settled::Ours {
+            if self.create(Kind::Seal, &key, &Empty::default()).await? == Settled::Ours {
                 self.check_unpruned(epoch, number).await?;
                 return Ok(SealOutcome::Sealed);
             }

@@ -12,7 +12,7 @@ use super::header::Kind;
 use super::keys::{self, StoreId};
 use super::platform::Platform;
 use super::series::first_free;
-use super::settle::{Settled, settle};
+use super::settle::Settled;
 use crate::objects::Objects;
 
 /// A registration that was forged or repeated costs a read each time, so their number has a limit.
@@ -31,12 +31,11 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     /// [`JournalError::Objects`], [`JournalError::Random`], and [`JournalError::Full`] at 10,000.
     pub(crate) async fn register(&self, store: &StoreId) -> Result<(), JournalError> {
         let registration = Registration { version: Version, store: store.to_string() };
-        let body = control::encode(Kind::Store, self.platform.nonce()?, &registration);
         for number in 0..MAX_STORES {
             let key = keys::registered(number);
             let found = match self.objects.get(&key).await? {
                 Some(found) => found,
-                None => match settle(&*self.objects, &*self.platform, &key, &body).await {
+                None => match self.create(Kind::Store, &key, &registration).await? {
                     Settled::Ours => return Ok(()),
                     Settled::Other(found) => found,
                 },
@@ -69,9 +68,8 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     /// # Errors
     /// [`JournalError::Random`].
     pub(crate) async fn retire(&self, store: &StoreId) -> Result<(), JournalError> {
-        let body = control::encode(Kind::Retired, self.platform.nonce()?, &Empty::default());
         // Another process may have retired it: the same.
-        settle(&*self.objects, &*self.platform, &keys::retired(store), &body).await;
+        self.create(Kind::Retired, &keys::retired(store), &Empty::default()).await?;
         Ok(())
     }
 
@@ -96,12 +94,12 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         let free = first_free(&*self.objects, name, 0, hint).await?;
         let Some(number) = free.checked_sub(1) else { return Ok(None) };
         let object = self.objects.get(&name(number)).await?.unwrap_or_default();
-        Ok(Some((number, control::parse(Kind::Cursor, &name(number), &object)?.1)))
+        Ok(Some((number, control::parse(Kind::Cursor, &name(number), &object)?)))
     }
 }
 
 fn registered(key: &str, object: &[u8]) -> Result<StoreId, JournalError> {
-    let (_, registration) = control::parse::<Registration>(Kind::Store, key, object)?;
+    let registration = control::parse::<Registration>(Kind::Store, key, object)?;
     registration.store.parse().map_err(|error: keys::BadStoreId| JournalError::Malformed {
         key: key.to_owned(),
         why: error.to_string(),

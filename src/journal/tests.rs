@@ -183,7 +183,7 @@ async fn a_store_is_registered_once_and_stops_when_it_is_retired() {
     let error = journal.stores().await.unwrap_err();
     assert!(error.to_string().contains("\"registry/0\""), "{error}");
     assert!(journal.prune(&BTreeMap::new()).await.is_err(), "a store is unknown");
-    objects.put("registry/0", objects.get_now("registry/1"));
+    objects.put("registry/0", objects.body("registry/1"));
     assert_eq!(journal.stores().await.unwrap().len(), 2);
 
     let cursor = Cursor::default();
@@ -195,12 +195,6 @@ async fn a_store_is_registered_once_and_stops_when_it_is_retired() {
     let retired = |error| matches!(error, JournalError::Retired { .. });
     assert!(retired(member.publish(&cursor).await.unwrap_err()));
     assert!(retired(journal.join(&id("a"), &cursor, 0).await.unwrap_err()));
-}
-
-impl Memory {
-    fn get_now(&self, key: &str) -> Bytes {
-        self.0.lock().unwrap()[key].clone()
-    }
 }
 
 #[tokio::test]
@@ -272,7 +266,7 @@ async fn a_floor_without_a_decision_stops_nobody() {
     let floor = Floor::new(0, [(0, 2)]);
     objects.put("floors/0", control::encode(Kind::Floor, Nonce([1; 16]), &floor));
     journal.join(&id("a"), &Cursor::default(), 0).await.unwrap();
-    assert!(objects.get_now("decisions/0").ends_with(b"\"void\"}"));
+    assert!(objects.body("decisions/0").ends_with(b"\"void\"}"));
     assert_eq!(journal.newest_floor().await.unwrap(), None);
     assert_eq!(journal.prune(&[(0, 2)].into()).await.unwrap().outcome, Pruned::Nothing);
 }

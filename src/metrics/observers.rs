@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Metrics, Receiving, labels, labels_of};
+use crate::ingest::LineCounts;
+use crate::journal::object;
 use crate::keys::RefreshObserver;
 use crate::net::{ConnectionRefusal, ListenerObserver};
 use crate::receiver::DeliveryObserver;
-use crate::receiver::journal::Journaled;
 use crate::store::{Refused, StoreObserver, StoredBatch};
 
 impl Metrics {
@@ -56,7 +57,7 @@ impl DeliveryObserver for Metrics {
     }
 
     /// A store reads the journal, and does not write it.
-    fn journaled(&self, _: &Journaled) {}
+    fn journaled(&self, _: &object::Delivery, _: Instant, _: LineCounts) {}
 
     fn failed(&self, input: &str, _: &str, status: Option<u16>, _: &str) {
         self.receiving.failed(input, status);
@@ -79,9 +80,9 @@ impl<M: DeliveryObserver> DeliveryObserver for CountingDeliveryObserver<M> {
         self.inner.stored(stored);
     }
 
-    fn journaled(&self, journaled: &Journaled) {
-        self.metrics.journaled(journaled);
-        self.inner.journaled(journaled);
+    fn journaled(&self, delivery: &object::Delivery, started: Instant, counts: LineCounts) {
+        self.metrics.journaled(delivery, started, counts);
+        self.inner.journaled(delivery, started, counts);
     }
 
     fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str) {
@@ -116,8 +117,6 @@ impl ListenerObserver for CountingListenerObserver {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use prometheus_client::encoding::text::encode;
 
     use super::*;
@@ -130,7 +129,7 @@ mod tests {
 
     impl DeliveryObserver for Nobody {
         fn stored(&self, _: &StoredBatch) {}
-        fn journaled(&self, _: &Journaled) {}
+        fn journaled(&self, _: &object::Delivery, _: Instant, _: LineCounts) {}
         fn failed(&self, _: &str, _: &str, _: Option<u16>, _: &str) {}
         fn refused(&self, _: &Refused) {}
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,8 +13,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::receiving::{ReceiverSources, Receiving};
 use super::{Labels, SECONDS, family, gauge_value, histogram, labels, with_unit};
+use crate::ingest::LineCounts;
+use crate::journal::object;
 use crate::receiver::DeliveryObserver;
-use crate::receiver::journal::Journaled;
 use crate::receiver::journal::status::{JournalStatus, PutObserver};
 use crate::store::{Refused, StoredBatch};
 
@@ -172,14 +173,14 @@ impl DeliveryObserver for ReceiveMetrics {
     /// There is no store.
     fn stored(&self, _: &StoredBatch) {}
 
-    fn journaled(&self, journaled: &Journaled) {
-        self.delivery_seconds.observe(journaled.started.elapsed().as_secs_f64());
-        let Some(input) = self.inputs.get(&journaled.input) else { return };
+    fn journaled(&self, delivery: &object::Delivery, started: Instant, counts: LineCounts) {
+        self.delivery_seconds.observe(started.elapsed().as_secs_f64());
+        let Some(input) = self.inputs.get(&delivery.input) else { return };
         input.journaled.inc();
-        input.lines.inc_by(journaled.counts.received);
-        input.malformed.inc_by(journaled.counts.malformed);
-        input.bytes.inc_by(journaled.bytes);
-        input.decoded_bytes.inc_by(journaled.decoded_bytes);
+        input.lines.inc_by(counts.received);
+        input.malformed.inc_by(counts.malformed);
+        input.bytes.inc_by(delivery.sent);
+        input.decoded_bytes.inc_by(delivery.body.len() as u64);
     }
 
     fn failed(&self, input: &str, _: &str, status: Option<u16>, _: &str) {
@@ -210,25 +211,26 @@ impl PutObserver for ReceiveMetrics {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use bytes::Bytes;
 
     use super::*;
     use crate::entry::Millis;
-    use crate::ingest::LineCounts;
     use crate::net::MemoryBudget;
 
     #[test]
     fn deliveries_and_puts_are_counted_and_nothing_of_a_store_is_shown() {
         let metrics = ReceiveMetrics::new(&["a"]);
-        metrics.journaled(&Journaled {
+        let delivery = object::Delivery {
             input: "a".to_owned(),
             peer: "p".to_owned(),
             received_at: Millis::MIN,
-            started: Instant::now(),
-            bytes: 7,
-            decoded_bytes: 9,
-            counts: LineCounts { received: 3, malformed: 1 },
-        });
+            content_encoding: None,
+            sent: 7,
+            undecoded: None,
+            body: Bytes::from_static(b"123456789"),
+        };
+        let counts = LineCounts { received: 3, malformed: 1 };
+        metrics.journaled(&delivery, Instant::now(), counts);
         metrics.put(100, 2, Duration::from_millis(3));
         DeliveryObserver::failed(&metrics, "a", "p", Some(500), "the journal is gone");
         metrics.call_failed();

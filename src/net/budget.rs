@@ -5,8 +5,8 @@
 //! is served first, so small requests cannot overtake a large one. Reservations grow in steps, so all
 //! of them can wait for each other. Then the youngest of them is refused at once, and the oldest gets
 //! its bytes. That is why the oldest always makes progress. The oldest reservation of all also goes on
-//! waiting when its patience is used up. Younger waiting reservations are then refused one by one until it has
-//! its bytes.
+//! waiting when its patience is used up. Younger waiting reservations are then refused one by one until
+//! it has its bytes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -26,7 +26,8 @@ pub(crate) struct Limits {
     pub(crate) max_connections_per_address: usize,
     /// Addresses without that limit: trusted proxies and tunnels, which have many clients.
     pub(crate) many_clients: Vec<IpNet>,
-    /// The size of the largest request header, in bytes. At least [`MIN_HEADER_BYTES`](Limits::MIN_HEADER_BYTES).
+    /// The size of the largest request header, in bytes. At least
+    /// [`MIN_HEADER_BYTES`](Limits::MIN_HEADER_BYTES).
     pub(crate) max_header_bytes: usize,
     /// For the TLS handshake, from the start of the connection.
     pub(crate) handshake_timeout: Duration,

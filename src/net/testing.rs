@@ -70,9 +70,10 @@ impl TestCertificate {
     }
 }
 
-/// A listener with a service for tests. `/echo` answers with the body, `/tls` with the version and the
-/// cipher suite of the connection, `/early` with 401 before it reads the body. `/close` closes the connection, `/wait` waits for the gate, `/to?URL` redirects, and
-/// `/authorized` and `/refused` set the [`Admission`]. Any other path is 404.
+/// A listener with a service for tests. `/echo` answers with the body, `/tls` with the version and
+/// the cipher suite of the connection, `/early` with 401 before it reads the body. `/close` closes the
+/// connection, `/wait` waits for the gate, `/to?URL` redirects, and `/authorized` and `/refused` set
+/// the [`Admission`]. Any other path is 404.
 pub(super) struct TestServer {
     pub(super) address: SocketAddr,
     pub(super) trigger: Trigger,

@@ -17,6 +17,11 @@ impl Memory {
         self.0.lock().unwrap().insert(key.to_owned(), body.into());
     }
 
+    /// The body of an object, which must be there.
+    pub(crate) fn body(&self, key: &str) -> Bytes {
+        self.0.lock().unwrap()[key].clone()
+    }
+
     /// The keys that begin with `prefix`.
     pub(crate) fn keys(&self, prefix: &str) -> Vec<String> {
         let objects = self.0.lock().unwrap();

@@ -107,10 +107,10 @@ impl<S: Sink> Deliverer<S> {
             Err(NotStored { problem, outcome }) => {
                 self.failed(&input.name, &peer, Some(problem.status), &problem.detail);
                 let reason = problem.detail.clone();
-                (problem.into_response(input.profile), outcome, Some(reason))
+                (problem.into_response(input.profile), Some(outcome), Some(reason))
             }
         };
-        if let Some(draft) = draft {
+        if let (Some(draft), Some(outcome)) = (draft, outcome) {
             self.kept.keep(*draft, Ending { outcome, phases, reason, answer: Some(&response) });
         }
         response

@@ -38,7 +38,6 @@ use self::admit::{Admitted, NotAdmitted, admit};
 use self::body::{BodyError, Codings, ReadBody};
 use self::deliver::{Answer, Deliverer, IncomingDelivery};
 use self::fault::Fault;
-use self::journal::Journaled;
 use self::kept::{Draft, Ending, KeptHead, KeptRequests, Outcome, Phases};
 use self::response::{HttpResponse, Problem, for_method, healthy};
 use self::sink::Sink;
@@ -46,7 +45,8 @@ use self::storing::StoreSink;
 use crate::clock::now;
 use crate::config::ResponseProfile;
 use crate::entry::Millis;
-use crate::ingest::ExpectedIds;
+use crate::ingest::{ExpectedIds, LineCounts};
+use crate::journal::object;
 use crate::net::{
     Admission, CloseConnection, ConnectionRefusal, ListenerObserver, MemoryBudget, Peer,
     RequestBody,
@@ -86,8 +86,8 @@ pub(crate) struct ReceiverLimits {
 pub(crate) trait DeliveryObserver: Send + Sync + 'static {
     /// A delivery was stored.
     fn stored(&self, stored: &StoredBatch);
-    /// A delivery is in the journal.
-    fn journaled(&self, journaled: &Journaled);
+    /// A delivery is in the journal, with so many lines. Its headers were read at `started`.
+    fn journaled(&self, delivery: &object::Delivery, started: Instant, counts: LineCounts);
     /// An authorized delivery was not stored. `status` is `None` if the connection was closed.
     fn failed(&self, input: &str, peer: &str, status: Option<u16>, reason: &str);
     /// A request or a connection was refused.

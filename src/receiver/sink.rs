@@ -65,7 +65,8 @@ pub(crate) enum Settlement {
 /// A delivery that was accepted.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    pub(super) outcome: Outcome,
+    /// `None` in the journal: nothing is kept there.
+    pub(super) outcome: Option<Outcome>,
     pub(super) response: HttpResponse,
 }
 

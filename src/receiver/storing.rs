@@ -77,7 +77,7 @@ impl Sink for StoreSink {
             |StoredBatch { id, appended, .. }| {
                 let Appended { received, stored, duplicates, .. } = appended;
                 let outcome = Outcome::Stored { delivery: id, received, stored, duplicates };
-                Accepted { outcome, response: response::stored(&appended, profile) }
+                Accepted { outcome: Some(outcome), response: response::stored(&appended, profile) }
             },
         ))
     }

@@ -23,7 +23,7 @@ struct Nobody;
 
 impl DeliveryObserver for Nobody {
     fn stored(&self, _: &StoredBatch) {}
-    fn journaled(&self, _: &Journaled) {}
+    fn journaled(&self, _: &object::Delivery, _: Instant, _: LineCounts) {}
     fn failed(&self, _: &str, _: &str, _: Option<u16>, _: &str) {}
     fn refused(&self, _: &Refused) {}
 }

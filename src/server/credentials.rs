@@ -11,8 +11,8 @@ use crate::private_file;
 use crate::random::secret_text;
 use crate::settings::Secret;
 
-/// The authorization value in the file at `path`. If there is no such file, a value of 256 random bits in base64url
-/// is made and written to it.
+/// The authorization value in the file at `path`. If there is no such file, a value of 256 random bits
+/// in base64url is made and written to it.
 pub(super) fn generated_authorization(path: &Path) -> Result<Secret, String> {
     match fs::read(path) {
         Ok(contents) => Secret::from_file_contents(&contents).map_err(|error| error.to_string()),

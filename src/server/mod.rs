@@ -150,8 +150,7 @@ impl Server {
             faults: Arc::new(faults(config)),
             kept: Arc::new(KeptRequests::new(config.console.keep_requests)),
         });
-        let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
-        let budget = MemoryBudget::new(max_in_flight);
+        let budget = budget(config);
         let (writing, written) = mpsc::channel(1);
         let journal = journal_source(config, &deliverer, &directory, &writing)?;
         let about = ReceiverInfo::new(
@@ -338,6 +337,11 @@ fn journal_source(
     let store = (Arc::clone(&deliverer.sink.store), directory);
     let bucket = Bucket::open(url)?;
     Ok(Some(JournalSource::new(settings, bucket, store, ingester, writing.clone())))
+}
+
+/// The memory for bodies in flight.
+fn budget(config: &Config) -> MemoryBudget {
+    MemoryBudget::new(usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX))
 }
 
 /// Performs the tasks of commands.

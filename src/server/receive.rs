@@ -12,14 +12,14 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::listeners::Listeners;
-use super::{StartError, finish, inputs, receiver_limits};
+use super::{StartError, budget, finish, inputs, receiver_limits};
 use crate::config::{self, Authorization, Config, Tls};
 use crate::console::bare::BareConsole;
 use crate::console::guard::Guard;
 use crate::journal::Journal;
 use crate::journal::cipher::Cipher;
 use crate::metrics::{CountingDeliveryObserver, ReceiveMetrics, ReceiverSources};
-use crate::net::{MemoryBudget, Shutdown};
+use crate::net::Shutdown;
 use crate::objects::watched::Watched;
 use crate::objects::{Bucket, BucketUrl};
 use crate::receiver::deliver::Deliverer;
@@ -30,8 +30,8 @@ use crate::receiver::journal::{JournalSink, Queued};
 use crate::receiver::kept::KeptRequests;
 use crate::receiver::{DeliveryObserver, Receiver, ReceiverLimits};
 
-/// A delivery waits for memory for at most this part of `put_timeout` in all, before it waits for the journal:
-/// Konnect is patient for 15 seconds.
+/// A delivery waits for memory for at most this part of `put_timeout` in all, before it waits for the
+/// journal: Konnect is patient for 15 seconds.
 const QUEUE_SHARE: u32 = 2;
 
 /// A call takes at most this part of `put_timeout`, so that there is time for another.
@@ -114,8 +114,7 @@ impl JournalReceiver {
             faults: Arc::new(Faults::new(false, Vec::new())),
             kept: Arc::new(KeptRequests::new(0)),
         });
-        let max_in_flight = usize::try_from(config.receiver.max_in_flight).unwrap_or(usize::MAX);
-        let budget = MemoryBudget::new(max_in_flight);
+        let budget = budget(config);
         let (writing, written) = mpsc::channel(1);
         let receiver = Arc::new(Receiver { inputs, limits, budget, deliverer, writing });
         Ok(JournalReceiver {

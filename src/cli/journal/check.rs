@@ -38,7 +38,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let (_, url) = self.journal.settings()?;
+        let url = self.journal.url()?;
         let through: Vec<_> = match self.endpoint.is_empty() {
             true => vec![None],
             false => self.endpoint.iter().map(|one| Some(one.as_str())).collect(),

@@ -58,23 +58,19 @@ struct JournalArgs {
 }
 
 impl JournalArgs {
-    /// The section `[journal]`, and its url.
-    fn settings(&self) -> Result<(config::Journal, BucketUrl), Failure> {
+    fn url(&self) -> Result<BucketUrl, Failure> {
         let flags = Flags { config: Some(self.config.clone()), ..Flags::default() };
-        let journal = config::journal(&flags).map_err(Failure::usage)?;
-        let url = journal.url.clone().ok_or_else(|| {
+        config::journal(&flags).map_err(Failure::usage)?.url.ok_or_else(|| {
             Failure::usage(format!(
                 "{}: journal.url is missing: set it, such as url = \"s3://bucket/prefix\" in the \
                  section [journal]",
                 self.config.display()
             ))
-        })?;
-        Ok((journal, url))
+        })
     }
 
-    /// The place of the journal.
     fn bucket(&self) -> Result<Bucket, Failure> {
-        Bucket::open(&self.settings()?.1).map_err(Failure::usage)
+        Bucket::open(&self.url()?).map_err(Failure::usage)
     }
 }
 

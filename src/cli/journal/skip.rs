@@ -9,6 +9,7 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::tell;
 use crate::config::{self, Flags};
 use crate::control::{Task, ask};
+use crate::journal::ObjectId;
 use crate::journal::cipher::Cipher;
 use crate::server::{receiver_limits, store_options};
 use crate::source::journal::ingest::object_limits;
@@ -62,9 +63,9 @@ impl Skip {
                 let store = Store::open(&directory, store_options(&config))?;
                 let journal = super::journal(&bucket);
                 run(async {
-                    let place = (&store, &directory);
+                    let id = ObjectId { epoch, number };
                     let reading = (cipher.as_ref(), limits);
-                    let skipped = skip_without_source(&journal, place, reading, (epoch, number));
+                    let skipped = skip_without_source(&journal, (&store, &directory), reading, id);
                     Ok(skipped.await?)
                 })?
             }

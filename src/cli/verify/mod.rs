@@ -1,7 +1,7 @@
 //! `vidimus verify`: verify entries in files against a key set. Nothing is stored.
 //!
-//! `archived` reads lines from the archive. `work` reads, verifies and writes in parallel, `check` checks a line, and `tally` counts the
-//! results.
+//! `archived` reads lines from the archive. `work` reads, verifies and writes in parallel, `check`
+//! checks a line, and `tally` counts the results.
 
 mod archived;
 mod check;

@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::super::control::{self, Empty};
-use super::super::settle::{Settled, settle};
-use super::super::{Epoch, Header, Journal, JournalError, Kind, Read, SealOutcome, keys};
+use super::super::control::Empty;
+use super::super::settle::Settled;
+use super::super::{Epoch, Header, Journal, JournalError, Kind, ObjectId, Read, SealOutcome, keys};
 use super::mutant::Mutant;
-use super::world::{Seat, place};
+use super::world::Seat;
 use crate::objects::Objects;
 
 type Client = Journal<Seat, Seat>;
@@ -267,9 +267,7 @@ async fn follow(
                     }
                     Some(Mutant::SealUnseen | Mutant::SealWithoutFloors) => {
                         let key = keys::object(epoch, next);
-                        let nonce = super::super::Platform::nonce(&**seat)?;
-                        let body = control::encode(Kind::Seal, nonce, &Empty::default());
-                        let settled = settle(&**seat, &**seat, &key, &body).await;
+                        let settled = journal.create(Kind::Seal, &key, &Empty::default()).await?;
                         if mutant == Some(Mutant::SealUnseen) || settled == Settled::Ours {
                             end(next);
                         }
@@ -296,9 +294,8 @@ pub(super) async fn prune(seat: Arc<Seat>) {
     let limits = {
         let mut world = seat.shared.lock();
         let mut ends = BTreeMap::new();
-        let numbers: Vec<_> = world.objects.keys().filter_map(|key| place(key)).collect();
-        for (epoch, number) in numbers {
-            ends.insert(epoch, number + 1);
+        for id in world.objects.keys().filter_map(|key| ObjectId::of_key(key)) {
+            ends.insert(id.epoch, id.number + 1);
         }
         // Mostly everything, sometimes more than there is, sometimes less.
         for end in ends.values_mut() {

@@ -75,7 +75,7 @@ fn stopped(world: &World, store: &Store, why: &str) -> Option<String> {
             let object = world.objects.get(&keys::floor(number))?;
             let key = keys::decision(number);
             let decision = world.objects.get(&key).map(|object| object.ends_with(b"\"delete\"}"));
-            let (_, floor) = control::parse::<Floor>(Kind::Floor, &key, object).unwrap();
+            let floor = control::parse::<Floor>(Kind::Floor, &key, object).unwrap();
             Some(decision == Some(true) && cursor.check(&floor).is_err())
         });
         return if floors.any(|behind| behind) { None } else { wrong("though it lacks nothing") };

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use fastrand::Rng;
 
-use super::super::{Cursor, Header, Kind, Nonce, Platform, StoreId};
+use super::super::{Cursor, Header, Kind, Nonce, ObjectId, Platform, StoreId};
 use super::mutant::Mutant;
 use crate::objects::{Created, ObjectError, Objects};
 use crate::random::NoRandomBytes;
@@ -249,7 +249,7 @@ impl World {
     }
 
     fn deleted(&mut self, key: &str, body: &Bytes) {
-        let Some((epoch, number)) = place(key) else {
+        let Some(ObjectId { epoch, number }) = ObjectId::of_key(key) else {
             return self.violate(format!("{key} was deleted, which is no object of an epoch"));
         };
         let seal = Header::parse(body).is_ok_and(|(header, _)| header.kind == Kind::Seal);
@@ -277,12 +277,6 @@ impl World {
         }
         self.saw(actor, &seen);
     }
-}
-
-/// The epoch and the number in a key.
-pub(super) fn place(key: &str) -> Option<(u64, u64)> {
-    let (epoch, number) = key.strip_prefix("journal/")?.split_once('/')?;
-    Some((epoch.parse().ok()?, number.parse().ok()?))
 }
 
 /// The object store and the platform as one actor sees them.

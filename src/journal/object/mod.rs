@@ -17,8 +17,8 @@ use std::io::{self, Read, Write};
 use bytes::Bytes;
 use ring::digest;
 
-use super::cipher::{Cipher, KeyId, NotAuthentic, Place, TAG_BYTES};
-use super::{Header, HeaderError, Kind};
+use super::cipher::{Cipher, KeyId, NotAuthentic, TAG_BYTES};
+use super::{Header, HeaderError, Kind, ObjectId};
 use crate::entry::Millis;
 use crate::ingest::sha256;
 
@@ -138,14 +138,9 @@ impl PackedDeliveries {
         Ok(PackedDeliveries { frame: encoder.finish()?, length })
     }
 
-    /// The object with the key `journal/EPOCH/NUMBER`.
-    pub(crate) fn object(
-        &self,
-        (epoch, number): (u64, u64),
-        key: &str,
-        header: &Header,
-        cipher: Option<&Cipher>,
-    ) -> Bytes {
+    /// The object `id`, which begins with this header.
+    pub(crate) fn object(&self, id: ObjectId, header: &Header, cipher: Option<&Cipher>) -> Bytes {
+        let key = id.key();
         let capacity = GUARD + SHA256_BYTES + self.frame.len() + TAG_BYTES;
         let mut object = Vec::with_capacity(capacity);
         object.extend_from_slice(&header.to_bytes());
@@ -153,31 +148,29 @@ impl PackedDeliveries {
         object.extend_from_slice(&self.length.to_be_bytes());
         match cipher {
             None => {
-                let sum = checksum(&object, key, &self.frame);
+                let sum = checksum(&object, &key, &self.frame);
                 object.extend_from_slice(&sum);
                 object.extend_from_slice(&self.frame);
             }
             Some(cipher) => {
                 object.extend_from_slice(&cipher.id().0);
                 let bound = [&object, key.as_bytes()].concat();
-                let place = Place { epoch, number, random: header.nonce.0 };
                 let from = object.len();
                 object.extend_from_slice(&self.frame);
-                cipher.seal(place, &bound, &mut object, from);
+                cipher.seal((id, header.nonce), &bound, &mut object, from);
             }
         }
         object.into()
     }
 }
 
-/// Reads the deliveries of the object with the key `journal/EPOCH/NUMBER`.
+/// Reads the deliveries of the object `id`.
 ///
 /// # Errors
 /// [`ContentError`] if any byte differs from what was written, if the key is missing or wrong, or if
 /// the deliveries are over a limit.
 pub(crate) fn deliveries(
-    (epoch, number): (u64, u64),
-    key: &str,
+    id: ObjectId,
     object: &[u8],
     cipher: Option<&Cipher>,
     limits: ObjectLimits,
@@ -191,14 +184,14 @@ pub(crate) fn deliveries(
         return Err(short);
     };
     let front = object.get(..GUARD).unwrap_or_default();
-    let stated = u64::from_be_bytes(*stated);
+    let (stated, key) = (u64::from_be_bytes(*stated), id.key());
     let opened: Vec<u8>;
     let frame = match encryption {
         PLAIN => {
             let Some((sum, frame)) = rest.split_first_chunk::<SHA256_BYTES>() else {
                 return Err(short);
             };
-            if checksum(front, key, frame) != *sum {
+            if checksum(front, &key, frame) != *sum {
                 return Err(ContentError::Checksum);
             }
             if cipher.is_some() {
@@ -207,18 +200,17 @@ pub(crate) fn deliveries(
             frame
         }
         AES_256_GCM => {
-            let Some((id, text)) = rest.split_first_chunk::<KEY_ID_BYTES>() else {
+            let Some((key_id, text)) = rest.split_first_chunk::<KEY_ID_BYTES>() else {
                 return Err(short);
             };
-            let found = KeyId(*id);
+            let found = KeyId(*key_id);
             let cipher = cipher.ok_or(ContentError::NeedsKey(found))?;
             if cipher.id() != found {
                 return Err(ContentError::WrongKey { found, ours: cipher.id() });
             }
-            let bound = [front, id, key.as_bytes()].concat();
-            let place = Place { epoch, number, random: header.nonce.0 };
+            let bound = [front, key_id, key.as_bytes()].concat();
             opened = cipher
-                .open(place, &bound, text.to_vec())
+                .open((id, header.nonce), &bound, text.to_vec())
                 .map_err(|NotAuthentic| ContentError::NotAuthentic)?;
             &opened
         }

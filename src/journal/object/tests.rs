@@ -4,10 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::journal::Nonce;
-use crate::journal::keys::object as key_of;
 
 const LIMITS: ObjectLimits = ObjectLimits { bytes: 1 << 20, deliveries: 100 };
-const AT: (u64, u64) = (3, 17);
+const ID: ObjectId = ObjectId { epoch: 3, number: 17 };
 const HEADER: Header = Header { kind: Kind::Deliveries, nonce: Nonce([7; 16]) };
 
 fn cipher(secret: u8) -> Cipher {
@@ -16,18 +15,16 @@ fn cipher(secret: u8) -> Cipher {
 
 fn written(deliveries: &[Delivery], cipher: Option<&Cipher>) -> Vec<u8> {
     let packed = PackedDeliveries::new(deliveries).unwrap();
-    packed.object(AT, &key_of(AT.0, AT.1), &HEADER, cipher).to_vec()
+    packed.object(ID, &HEADER, cipher).to_vec()
 }
 
 fn read(object: &[u8], cipher: Option<&Cipher>) -> Result<Vec<Delivery>, ContentError> {
-    deliveries(AT, &key_of(AT.0, AT.1), object, cipher, LIMITS)
+    deliveries(ID, object, cipher, LIMITS)
 }
 
 /// An object that is not encrypted, around this frame.
 fn around(frame: &[u8], length: u64) -> Vec<u8> {
-    PackedDeliveries { frame: frame.to_vec(), length }
-        .object(AT, &key_of(AT.0, AT.1), &HEADER, None)
-        .to_vec()
+    PackedDeliveries { frame: frame.to_vec(), length }.object(ID, &HEADER, None).to_vec()
 }
 
 /// An object that is not encrypted, with these bytes before compression.
@@ -112,7 +109,8 @@ fn an_encrypted_object_needs_its_key() {
 fn an_object_belongs_to_its_key() {
     for cipher in [None, Some(&cipher(1))] {
         let object = written(&some(), cipher);
-        let moved = deliveries((3, 18), &key_of(3, 18), &object, cipher, LIMITS).unwrap_err();
+        let other = ObjectId { number: 18, ..ID };
+        let moved = deliveries(other, &object, cipher, LIMITS).unwrap_err();
         assert!(moved.to_string().contains("copied from another key"), "{moved}");
     }
 }

@@ -19,11 +19,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use self::status::JournalStatus;
-use super::kept::{Outcome, Phases};
+use super::kept::Phases;
 use super::response::{self, Problem};
-use super::sink::{Accepted, BodyDelivery, NotStored, Settled, Settlement, Sink};
-use super::{DeliveryObserver, InputEndpoint, ReceiverLimits};
-use crate::entry::Millis;
+use super::sink::{Accepted, BodyDelivery, Settled, Settlement, Sink};
+use super::{DeliveryObserver, ReceiverLimits};
+use crate::config::ResponseProfile;
 use crate::ingest::LineCounts;
 use crate::journal::object::{Delivery, Undecoded};
 use crate::net::Reservation;
@@ -60,31 +60,16 @@ pub(crate) struct Waiting {
 
 /// What becomes of a delivery that is in the journal.
 enum Ending {
-    /// Its lines are acknowledged.
-    Acknowledged { journaled: Journaled, input: Arc<InputEndpoint> },
+    /// Its lines are acknowledged. Its headers were read at `started`.
+    Acknowledged { started: Instant, counts: LineCounts, profile: ResponseProfile },
     /// Its body cannot be decoded.
     Undecoded(Problem),
-}
-
-/// A delivery that is in the journal, and whose body was decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Journaled {
-    pub(crate) input: String,
-    pub(crate) peer: String,
-    /// When its headers were read.
-    pub(crate) received_at: Millis,
-    /// The same moment, to measure from.
-    pub(crate) started: Instant,
-    /// The size of the body as sent, and decoded, in bytes.
-    pub(crate) bytes: u64,
-    pub(crate) decoded_bytes: u64,
-    pub(crate) counts: LineCounts,
 }
 
 impl Sink for JournalSink {
     fn accept(
         &self,
-        delivery: BodyDelivery,
+        mut delivery: BodyDelivery,
         limits: &ReceiverLimits,
         phases: &mut Phases,
         runtime: &Handle,
@@ -95,7 +80,6 @@ impl Sink for JournalSink {
             Err(error) => return Problem::too_many_lines(&error).into(),
         };
         phases.verify = Some(counting.elapsed());
-        let mut delivery = delivery;
         let more = OVERHEAD
             .min(delivery.reservation.max_bytes().saturating_sub(delivery.reservation.bytes()));
         let waiting = Instant::now();
@@ -103,17 +87,8 @@ impl Sink for JournalSink {
             return Problem::overloaded().into();
         }
         phases.add_wait(waiting.elapsed());
-        let journaled = Journaled {
-            input: delivery.input.name.clone(),
-            peer: delivery.peer.clone(),
-            received_at: delivery.received_at,
-            started: delivery.started,
-            bytes: delivery.sent,
-            decoded_bytes: delivery.body.len() as u64,
-            counts,
-        };
-        let input = Arc::clone(&delivery.input);
-        self.enqueue(delivery, None, Ending::Acknowledged { journaled, input })
+        let (started, profile) = (delivery.started, delivery.input.profile);
+        self.enqueue(delivery, None, Ending::Acknowledged { started, counts, profile })
     }
 
     fn keep(&self, delivery: BodyDelivery, problem: Problem) -> Settlement {
@@ -151,11 +126,11 @@ impl JournalSink {
             settle,
             _reservation: delivery.reservation,
         };
-        self.status.begins_to_wait(waiting.bytes());
+        self.status.waits(waiting.bytes());
         match self.queue.send(Queued::Delivery(Box::new(waiting))) {
             Ok(()) => Settlement::Later(settled),
             Err(mpsc::error::SendError(Queued::Delivery(waiting))) => {
-                self.status.ends_to_wait(waiting.bytes());
+                self.status.no_longer_waits(waiting.bytes());
                 Problem::not_journaled().into()
             }
             Err(_) => Problem::not_journaled().into(),
@@ -171,22 +146,17 @@ impl Waiting {
 
     /// It is in the journal.
     fn done(self, status: &JournalStatus) {
-        status.ends_to_wait(self.bytes());
+        status.no_longer_waits(self.bytes());
         let settled = match self.ending {
-            Ending::Acknowledged { journaled, input } => {
-                self.observer.journaled(&journaled);
-                let LineCounts { received, malformed } = journaled.counts;
-                Ok(Accepted {
-                    outcome: Outcome::Journaled { received, malformed },
-                    response: response::journaled(&journaled.counts, input.profile),
-                })
+            Ending::Acknowledged { started, counts, profile } => {
+                self.observer.journaled(&self.delivery, started, counts);
+                Ok(Accepted { outcome: None, response: response::journaled(&counts, profile) })
             }
             Ending::Undecoded(problem) => {
                 let Delivery { input, .. } = &self.delivery;
                 let reason = &problem.detail;
                 tracing::warn!(input, reason, "a body that cannot be decoded was journaled");
-                let outcome = Outcome::Journaled { received: 0, malformed: 0 };
-                Err(NotStored { problem, outcome })
+                Err(problem.into())
             }
         };
         // The body is freed before the answer, and nobody may wait for it any more.
@@ -197,12 +167,7 @@ impl Waiting {
 
     /// It is not known to be in the journal.
     fn failed(self, status: &JournalStatus) {
-        status.ends_to_wait(self.bytes());
+        status.no_longer_waits(self.bytes());
         let _ = self.settle.send(Err(Problem::not_journaled().into()));
-    }
-
-    /// The delivery, whose body is not copied.
-    fn delivery(&self) -> Delivery {
-        self.delivery.clone()
     }
 }

@@ -94,12 +94,13 @@ impl JournalStatus {
         !std::mem::replace(&mut state.has_failed, true)
     }
 
-    pub(super) fn begins_to_wait(&self, bytes: u64) {
+    /// A delivery waits, with a body of this size.
+    pub(super) fn waits(&self, bytes: u64) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn ends_to_wait(&self, bytes: u64) {
+    pub(super) fn no_longer_waits(&self, bytes: u64) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }

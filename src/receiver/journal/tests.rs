@@ -1,11 +1,11 @@
 //! A sink and its writer over an object store in memory that a test makes hang, fail and lie.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -13,14 +13,15 @@ use super::status::{PutObserver, PutWatch};
 use super::writer::{Writer, WriterSettings};
 use super::*;
 use crate::clock::now;
-use crate::config::ResponseProfile;
 use crate::ingest::Caps;
 use crate::journal::keys::object;
 use crate::journal::object::{ObjectLimits, deliveries};
-use crate::journal::{Header, Journal, Kind, Nonce};
+use crate::journal::{Header, Journal, Kind, Nonce, ObjectId};
 use crate::net::{MemoryBudget, Trigger, shutdown};
+use crate::objects::testing::Memory;
 use crate::objects::watched::Watched;
 use crate::objects::{Created, ObjectError, Objects};
+use crate::receiver::InputEndpoint;
 use crate::store::StoredBatch;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -38,38 +39,39 @@ enum Trouble {
     Waits,
 }
 
-/// An object store in memory.
-struct Memory {
-    objects: Mutex<BTreeMap<String, Bytes>>,
+/// An object store in memory that fails.
+struct Faulty {
+    memory: Memory,
     trouble: Mutex<Vec<(&'static str, Trouble)>>,
     permits: Semaphore,
 }
 
-impl Memory {
-    fn insert(&self, key: &str, body: Bytes) -> Created {
-        let mut objects = self.objects.lock().unwrap();
-        if objects.contains_key(key) {
-            return Created::Exists;
-        }
-        objects.insert(key.to_owned(), body);
-        Created::Now
+impl Faulty {
+    fn new(trouble: &[(&'static str, Trouble)]) -> Arc<Faulty> {
+        Arc::new(Faulty {
+            memory: Memory::default(),
+            trouble: Mutex::new(trouble.to_vec()),
+            permits: Semaphore::new(0),
+        })
     }
 
     fn keys(&self) -> Vec<String> {
-        self.objects.lock().unwrap().keys().cloned().collect()
+        self.memory.keys("")
     }
 
     /// The bodies in an object, as text.
     fn bodies(&self, epoch: u64, number: u64) -> Vec<String> {
-        let key = object(epoch, number);
-        let body = self.objects.lock().unwrap()[&key].clone();
-        let limits = ObjectLimits { bytes: 1 << 20, deliveries: 100 };
-        let all = deliveries((epoch, number), &key, &body, None, limits).unwrap();
+        let all = self.deliveries(ObjectId { epoch, number });
         all.iter().map(|one| String::from_utf8(one.body.to_vec()).unwrap()).collect()
+    }
+
+    fn deliveries(&self, id: ObjectId) -> Vec<Delivery> {
+        let limits = ObjectLimits { bytes: 1 << 20, deliveries: 100 };
+        deliveries(id, &self.memory.body(&id.key()), None, limits).unwrap()
     }
 }
 
-impl Objects for Arc<Memory> {
+impl Objects for Arc<Faulty> {
     async fn create(&self, key: &str, body: Bytes) -> Result<Created, ObjectError> {
         let next = {
             let mut trouble = self.trouble.lock().unwrap();
@@ -85,24 +87,23 @@ impl Objects for Arc<Memory> {
             Some(Trouble::Hangs) => std::future::pending().await,
             Some(Trouble::Fails) => Err(failed()),
             Some(Trouble::Lies) => {
-                self.insert(key, body);
+                self.memory.create(key, body).await?;
                 Err(failed())
             }
             Some(Trouble::Waits) => {
                 self.permits.acquire().await.unwrap().forget();
-                Ok(self.insert(key, body))
+                self.memory.create(key, body).await
             }
-            None => Ok(self.insert(key, body)),
+            None => self.memory.create(key, body).await,
         }
     }
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
-        Ok(self.objects.lock().unwrap().get(key).cloned())
+        self.memory.get(key).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {
-        self.objects.lock().unwrap().remove(key);
-        Ok(())
+        self.memory.delete(key).await
     }
 }
 
@@ -117,7 +118,7 @@ struct Counts {
 
 impl DeliveryObserver for Counts {
     fn stored(&self, _: &StoredBatch) {}
-    fn journaled(&self, _: &Journaled) {
+    fn journaled(&self, _: &Delivery, _: Instant, _: LineCounts) {
         self.journaled.fetch_add(1, Ordering::Relaxed);
     }
     fn failed(&self, _: &str, _: &str, _: Option<u16>, _: &str) {}
@@ -138,7 +139,7 @@ impl PutObserver for Counts {
 
 /// A sink with a running writer.
 struct Running {
-    memory: Arc<Memory>,
+    memory: Arc<Faulty>,
     sink: Arc<JournalSink>,
     counts: Arc<Counts>,
     budget: MemoryBudget,
@@ -152,11 +153,7 @@ const AT_ONCE: WriterSettings =
 
 impl Running {
     fn start(settings: WriterSettings, trouble: &[(&'static str, Trouble)]) -> Running {
-        let memory = Arc::new(Memory {
-            objects: Mutex::default(),
-            trouble: Mutex::new(trouble.to_vec()),
-            permits: Semaphore::new(0),
-        });
+        let memory = Faulty::new(trouble);
         let (status, counts) = (Arc::new(JournalStatus::default()), Arc::new(Counts::default()));
         let observer = Arc::clone(&counts) as Arc<_>;
         let watch = Arc::new(PutWatch { status: Arc::clone(&status), observer });
@@ -225,7 +222,7 @@ impl Running {
     }
 
     /// Ends the writer, which must have settled everything.
-    async fn end(self) -> (Arc<Memory>, Arc<Counts>) {
+    async fn end(self) -> (Arc<Faulty>, Arc<Counts>) {
         let Running { memory, sink, counts, budget, writer, trigger: _trigger } = self;
         let status = Arc::clone(&sink.status);
         drop(sink);
@@ -243,10 +240,10 @@ fn later(settlement: Settlement) -> oneshot::Receiver<Settled> {
     }
 }
 
-#[track_caller]
-fn check_outcome(settled: Settled, received: u64, malformed: u64) {
-    let outcome = settled.expect("it is acknowledged").outcome;
-    assert_eq!(outcome, Outcome::Journaled { received, malformed });
+async fn check_answer(settled: Settled, received: u64, malformed: u64) {
+    let response = settled.expect("it is acknowledged").response;
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(body, format!("{{\"received\":{received},\"malformed\":{malformed}}}"));
 }
 
 #[track_caller]
@@ -258,8 +255,8 @@ fn check_problem(settled: Settled, status: u16) {
 async fn a_delivery_is_settled_when_it_is_in_the_journal() {
     let running = Running::start(AT_ONCE, &[]);
     let good = "{}\nhello\n\n{\"a\":1}\n";
-    check_outcome(running.deliver(good).await.await.unwrap(), 3, 1);
-    check_outcome(running.deliver("").await.await.unwrap(), 0, 0);
+    check_answer(running.deliver(good).await.await.unwrap(), 3, 1).await;
+    check_answer(running.deliver("").await.await.unwrap(), 0, 0).await;
     assert_eq!(running.sink.status.epoch(), Some((0, 2)));
     assert_eq!(running.sink.status.trouble(), None);
     let (memory, counts) = running.end().await;
@@ -300,10 +297,7 @@ async fn a_body_that_cannot_be_decoded_is_journaled_before_it_is_refused() {
     let not_stored = settled.await.unwrap().unwrap_err();
     assert_eq!(not_stored.problem, problem);
     let (memory, counts) = running.end().await;
-    let key = object(0, 0);
-    let body = memory.objects.lock().unwrap()[&key].clone();
-    let limits = ObjectLimits { bytes: 1 << 20, deliveries: 100 };
-    let all = deliveries((0, 0), &key, &body, None, limits).unwrap();
+    let all = memory.deliveries(ObjectId { epoch: 0, number: 0 });
     let expected = Undecoded { status: 400, reason: problem.detail };
     assert_eq!((&all[0].undecoded, &all[0].body[..]), (&Some(expected), &b"broken"[..]));
     assert_eq!(counts.journaled.load(Ordering::Relaxed), 0);
@@ -319,9 +313,9 @@ async fn deliveries_gather_while_an_object_is_put() {
     let others = [running.deliver("2").await, running.deliver("3").await];
     assert_eq!(running.sink.status.waiting(), (3, 3));
     running.memory.permits.add_permits(1);
-    check_outcome(first.await.unwrap(), 1, 1);
+    check_answer(first.await.unwrap(), 1, 1).await;
     for other in others {
-        check_outcome(other.await.unwrap(), 1, 1);
+        check_answer(other.await.unwrap(), 1, 1).await;
     }
     let (memory, counts) = running.end().await;
     assert_eq!(memory.bodies(0, 0), ["1"]);
@@ -335,15 +329,15 @@ async fn enough_bytes_do_not_wait_any_longer() {
     let running = Running::start(settings, &[]);
     let settled = [running.deliver("12").await, running.deliver("34").await];
     for settled in settled {
-        check_outcome(settled.await.unwrap(), 1, 1);
+        check_answer(settled.await.unwrap(), 1, 1).await;
     }
     // From the beginning of a shutdown nothing waits, and what is left is put at the end.
     let next = running.deliver("5").await;
     running.trigger.begin(HOUR);
-    check_outcome(next.await.unwrap(), 1, 1);
+    check_answer(next.await.unwrap(), 1, 1).await;
     let last = running.deliver("6").await;
     let (memory, _) = running.end().await;
-    check_outcome(last.await.unwrap(), 1, 1);
+    check_answer(last.await.unwrap(), 1, 1).await;
     assert_eq!(memory.bodies(0, 0), ["12", "34"]);
     assert_eq!(memory.bodies(0, 1), ["5"]);
     assert_eq!(memory.bodies(0, 2), ["6"]);
@@ -358,7 +352,7 @@ async fn an_answer_that_was_lost_is_found_out() {
         ("journal/", Trouble::Lies),
     ];
     let running = Running::start(AT_ONCE, &trouble);
-    check_outcome(running.deliver("1").await.await.unwrap(), 1, 1);
+    check_answer(running.deliver("1").await.await.unwrap(), 1, 1).await;
     let (memory, counts) = running.end().await;
     assert_eq!(memory.keys(), ["epochs/0".to_owned(), object(0, 0)]);
     assert_eq!(counts.failed.load(Ordering::Relaxed), 4);
@@ -368,10 +362,10 @@ async fn an_answer_that_was_lost_is_found_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn after_a_seal_deliveries_go_into_a_new_epoch() {
     let running = Running::start(AT_ONCE, &[]);
-    check_outcome(running.deliver("1").await.await.unwrap(), 1, 1);
+    check_answer(running.deliver("1").await.await.unwrap(), 1, 1).await;
     let seal = Header { kind: Kind::Seal, nonce: Nonce([1; 16]) }.to_bytes();
-    running.memory.insert(&object(0, 1), Bytes::copy_from_slice(&seal));
-    check_outcome(running.deliver("2").await.await.unwrap(), 1, 1);
+    running.memory.memory.put(&object(0, 1), seal.to_vec());
+    check_answer(running.deliver("2").await.await.unwrap(), 1, 1).await;
     assert_eq!(running.sink.status.epoch(), Some((1, 1)));
     let (memory, counts) = running.end().await;
     assert_eq!(memory.bodies(1, 0), ["2"]);
@@ -386,7 +380,7 @@ async fn what_is_not_put_in_time_is_answered_500_and_its_epoch_is_over() {
     // The new epoch is begun though nothing waits.
     running.until("a new epoch", |one| one.sink.status.epoch() == Some((1, 0))).await;
     assert_eq!(running.sink.status.trouble(), None);
-    check_outcome(running.deliver("2").await.await.unwrap(), 1, 1);
+    check_answer(running.deliver("2").await.await.unwrap(), 1, 1).await;
     let (memory, counts) = running.end().await;
     assert_eq!(memory.bodies(1, 0), ["2"]);
     assert!(!memory.keys().contains(&object(0, 0)));
@@ -406,11 +400,7 @@ async fn without_an_epoch_deliveries_wait_no_longer_than_they_may() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_call_without_an_answer_is_repeated() {
     let (status, counts) = (Arc::new(JournalStatus::default()), Arc::new(Counts::default()));
-    let memory = Arc::new(Memory {
-        objects: Mutex::default(),
-        trouble: Mutex::new(vec![("journal/", Trouble::Hangs)]),
-        permits: Semaphore::new(0),
-    });
+    let memory = Faulty::new(&[("journal/", Trouble::Hangs)]);
     let observer = Arc::clone(&counts) as Arc<_>;
     let watch = Arc::new(PutWatch { status: Arc::clone(&status), observer });
     let objects = Watched { objects: memory, limit: Duration::from_millis(20), watch };

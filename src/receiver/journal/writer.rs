@@ -76,12 +76,13 @@ type Work<O, P> = Pin<Box<dyn Future<Output = Done<O, P>> + Send>>;
 enum Done<O, P> {
     Began(Result<Epoch<O, P>, JournalError>),
     Put {
-        result: Result<Epoch<O, P>, PutError>,
+        epoch: Epoch<O, P>,
         /// The size of the object in bytes.
         bytes: u64,
         deliveries: usize,
         took: Duration,
     },
+    NotPut(PutError),
     /// The deliveries were not compressed. The epoch goes on.
     NotPacked(Epoch<O, P>, io::Error),
 }
@@ -188,30 +189,29 @@ impl<O: Objects, P: Platform> Writer<O, P> {
                 break;
             }
         }
-        let deliveries: Vec<_> = self.flying.iter().map(Waiting::delivery).collect();
+        // The bodies are not copied.
+        let deliveries: Vec<_> = self.flying.iter().map(|one| one.delivery.clone()).collect();
         let (cipher, count) = (self.cipher.clone(), deliveries.len());
         self.work = Some(Box::pin(async move {
-            let (place, begun) = ((epoch.number(), epoch.next()), Instant::now());
             let object = match epoch.prepare() {
                 Ok(object) => object,
-                Err(error) => {
-                    let took = begun.elapsed();
-                    return Done::Put { result: Err(error), bytes: 0, deliveries: count, took };
-                }
+                Err(error) => return Done::NotPut(error),
             };
-            let (key, header) = (object.key().to_owned(), object.header());
+            let (id, header) = (object.id(), object.header());
             // Compressing and hashing or encrypting take a while.
             let packing = tokio::task::spawn_blocking(move || {
                 let packed = PackedDeliveries::new(&deliveries)?;
-                Ok(packed.object(place, &key, &header, cipher.as_deref()))
+                Ok(packed.object(id, &header, cipher.as_deref()))
             });
             let body = match packing.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
                 Ok(body) => body,
                 Err(error) => return Done::NotPacked(object.back(), error),
             };
             let (bytes, begun) = (body.len() as u64, Instant::now());
-            let result = object.put(body).await;
-            Done::Put { result, bytes, deliveries: count, took: begun.elapsed() }
+            match object.put(body).await {
+                Ok(epoch) => Done::Put { epoch, bytes, deliveries: count, took: begun.elapsed() },
+                Err(error) => Done::NotPut(error),
+            }
         }));
     }
 
@@ -224,14 +224,14 @@ impl<O: Objects, P: Platform> Writer<O, P> {
             }
             // It was logged, and the next attempt begins.
             Done::Began(Err(_)) => {}
-            Done::Put { result: Ok(epoch), bytes, deliveries, took } => {
+            Done::Put { epoch, bytes, deliveries, took } => {
                 self.watch.observer.put(bytes, deliveries, took);
                 self.works(epoch);
                 for waiting in self.flying.drain(..) {
                     waiting.done(&self.watch.status);
                 }
             }
-            Done::Put { result: Err(error), .. } => self.abandon(&error),
+            Done::NotPut(error) => self.abandon(&error),
             Done::NotPacked(epoch, error) => {
                 tracing::error!(%error, "deliveries were not journaled");
                 self.epoch = Some(epoch);

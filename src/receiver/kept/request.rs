@@ -74,8 +74,6 @@ pub(crate) enum Outcome {
     },
     /// The body was put in quarantine.
     Quarantined { id: u64 },
-    /// It is in the journal. Without lines, its body may be one that cannot be decoded.
-    Journaled { received: u64, malformed: u64 },
     /// The request was not admitted.
     Refused,
     /// The request was admitted, and nothing of it was stored.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::ingest::{IngestError, Ingester};
 use super::status::SourceStatus;
 use crate::clock::now;
-use crate::journal::{Journal, JournalError, Read, SealOutcome};
+use crate::journal::{Journal, JournalError, ObjectId, Read, SealOutcome};
 use crate::objects::{MOST_READ, Objects};
 use crate::store::{EpochCursor, EpochEnd, Positions, Store, StoreError};
 
@@ -246,19 +246,20 @@ impl<O: Objects> EpochReader<O> {
 
     /// Stores the deliveries of the next object. Returns why if it cannot be read.
     async fn store(&mut self, object: Bytes) -> Result<Option<String>, StepError> {
-        let (shared, place) = (Arc::clone(&self.shared), (self.epoch, self.next));
+        let shared = Arc::clone(&self.shared);
+        let id = ObjectId { epoch: self.epoch, number: self.next };
         shared.status.found(self.epoch);
         let permit = Arc::clone(&shared.permits.stored).acquire_owned().await.ok();
         let (done, bytes) = (self.done.clone(), object.len() as u64);
         let (ingester, writing) = (Arc::clone(&shared.ingester), shared.writing.clone());
         let ingested = tokio::task::spawn_blocking(move || {
-            let ingested = ingester.ingest(place, &object, &done);
+            let ingested = ingester.ingest(id, &object, &done);
             drop((permit, writing));
             ingested
         });
         match ingested.await? {
             Ok(deliveries) => {
-                // The store recovers its place from what it has of an object, so it reads its last
+                // The store recovers its position from what it has of an object, so it reads its last
                 // object again after a restart. Prune must leave that one.
                 let safe = if deliveries > 0 { self.next } else { 0 };
                 shared.status.stored(self.epoch, safe, bytes, deliveries);

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 
 use crate::clock::now;
 use crate::entry::Millis;
+use crate::journal::ObjectId;
 use crate::journal::cipher::Cipher;
-use crate::journal::keys;
 use crate::journal::object::{self, ContentError, ObjectLimits};
 use crate::random::NoRandomBytes;
 use crate::receiver::deliver::Deliverer;
@@ -93,10 +93,10 @@ impl Ingester {
     /// When it is damaged, of an unknown version, encrypted with another key, or over a limit.
     pub(crate) fn read(
         &self,
-        (epoch, number): (u64, u64),
+        id: ObjectId,
         object: &[u8],
     ) -> Result<Vec<object::Delivery>, ContentError> {
-        read(self.cipher.as_ref(), self.limits, (epoch, number), object)
+        object::deliveries(id, object, self.cipher.as_ref(), self.limits)
     }
 
     /// Stores the deliveries of an object, without the positions `done`, and returns their number.
@@ -106,11 +106,12 @@ impl Ingester {
     /// [`IngestError`]; then some of them may be stored.
     pub(super) fn ingest(
         &self,
-        (epoch, number): (u64, u64),
+        id: ObjectId,
         object: &[u8],
         done: &Positions,
     ) -> Result<u64, IngestError> {
-        let deliveries = self.read((epoch, number), object)?;
+        let deliveries = self.read(id, object)?;
+        let ObjectId { epoch, number } = id;
         let count = deliveries.len() as u64;
         let (mut decoded, mut kept) = (Vec::new(), Vec::new());
         for (position, delivery) in (0..).zip(deliveries) {
@@ -227,14 +228,4 @@ impl Ingester {
 pub(crate) fn object_limits(max_size: u64, max_decoded: u64) -> ObjectLimits {
     let bytes = max_size.saturating_add(max_decoded).saturating_add(OVERHEAD);
     ObjectLimits { bytes, deliveries: MOST_DELIVERIES }
-}
-
-/// Reads the deliveries of an object at its place.
-pub(crate) fn read(
-    cipher: Option<&Cipher>,
-    limits: ObjectLimits,
-    (epoch, number): (u64, u64),
-    object: &[u8],
-) -> Result<Vec<object::Delivery>, ContentError> {
-    object::deliveries((epoch, number), &keys::object(epoch, number), object, cipher, limits)
 }

@@ -15,13 +15,13 @@ use tokio::runtime::Handle;
 
 use super::Calls;
 use super::epoch::GONE;
-use super::ingest::{Ingester, read};
+use super::ingest::Ingester;
 use super::status::SourceStatus;
 use crate::clock::now;
 use crate::control::TaskReport;
 use crate::journal::cipher::Cipher;
-use crate::journal::object::ObjectLimits;
-use crate::journal::{Journal, JournalError, Read};
+use crate::journal::object::{self, ContentError, ObjectLimits};
+use crate::journal::{Journal, JournalError, ObjectId, Read};
 use crate::objects::Objects;
 use crate::private_file;
 use crate::store::{Directory, EpochCursor, Skip, Store, StoreError};
@@ -68,23 +68,19 @@ impl Skipper {
     ///
     /// # Errors
     /// [`SkipError`].
-    pub(crate) fn skip(&self, epoch: u64, number: u64) -> Result<TaskReport, SkipError> {
-        let why = self.status.stopped_at(epoch, number);
-        let why = why.ok_or(SkipError::NotStopped { epoch, number })?;
-        let object = match self.runtime.block_on(self.journal.read(epoch, number))? {
-            Read::Deliveries(object) => {
-                if self.ingester.read((epoch, number), &object).is_ok() {
-                    // It was restored: the epoch goes on with it.
-                    self.status.look_again(epoch);
-                    return Err(SkipError::Readable { epoch, number });
-                }
-                Some(object)
-            }
-            Read::Unknown { object, .. } => Some(object),
-            Read::Absent => None,
-            Read::Sealed => return Err(SkipError::Ended { epoch, number }),
-        };
-        let report = record(&self.store, &self.directory, (epoch, number), object.as_ref(), why)?;
+    pub(crate) fn skip(&self, id: ObjectId) -> Result<TaskReport, SkipError> {
+        let ObjectId { epoch, number } = id;
+        if !self.status.is_stopped_at(epoch, number) {
+            return Err(SkipError::NotStopped { epoch, number });
+        }
+        let read = |object: &[u8]| self.ingester.read(id, object);
+        let found = self.runtime.block_on(unreadable(&self.journal, id, true, read));
+        if let Err(SkipError::Readable { .. }) = &found {
+            // It was restored: the epoch goes on with it.
+            self.status.look_again(epoch);
+        }
+        let (object, why) = found?;
+        let report = record(&self.store, &self.directory, id, object.as_ref(), why)?;
         self.status.resume(epoch, number);
         Ok(report)
     }
@@ -98,8 +94,9 @@ pub(crate) async fn skip_without_source<O: Objects>(
     journal: &Journal<O>,
     (store, directory): (&Store, &Directory),
     (cipher, limits): (Option<&Cipher>, ObjectLimits),
-    (epoch, number): (u64, u64),
+    id: ObjectId,
 ) -> Result<TaskReport, SkipError> {
+    let ObjectId { epoch, number } = id;
     let state = store.journal()?;
     if let Some(end) = state.ends.iter().find(|end| end.epoch == epoch) {
         return Err(SkipError::Ended { epoch, number: end.number });
@@ -110,17 +107,29 @@ pub(crate) async fn skip_without_source<O: Objects>(
     if number != read_below {
         return Err(SkipError::TooFar { epoch, read: read_below });
     }
-    let (object, why) = match journal.read(epoch, number).await? {
-        Read::Deliveries(object) => match read(cipher, limits, (epoch, number), &object) {
-            Ok(_) => return Err(SkipError::Readable { epoch, number }),
-            Err(error) => (Some(object), error.to_string()),
+    let read = |object: &[u8]| object::deliveries(id, object, cipher, limits);
+    let (object, why) = unreadable(journal, id, had_some, read).await?;
+    record(store, directory, id, object.as_ref(), why)
+}
+
+/// An object that cannot be read, and why. It is `None` if it is gone: `was_there` is whether it was
+/// there before.
+async fn unreadable<O: Objects>(
+    journal: &Journal<O>,
+    ObjectId { epoch, number }: ObjectId,
+    was_there: bool,
+    read: impl Fn(&[u8]) -> Result<Vec<object::Delivery>, ContentError>,
+) -> Result<(Option<Bytes>, String), SkipError> {
+    match journal.read(epoch, number).await? {
+        Read::Deliveries(object) => match read(&object) {
+            Ok(_) => Err(SkipError::Readable { epoch, number }),
+            Err(error) => Ok((Some(object), error.to_string())),
         },
-        Read::Unknown { object, why } => (Some(object), why),
-        Read::Absent if had_some => (None, GONE.to_owned()),
-        Read::Absent => return Err(SkipError::NotStopped { epoch, number }),
-        Read::Sealed => return Err(SkipError::Ended { epoch, number }),
-    };
-    record(store, directory, (epoch, number), object.as_ref(), why)
+        Read::Unknown { object, why } => Ok((Some(object), why)),
+        Read::Absent if was_there => Ok((None, GONE.to_owned())),
+        Read::Absent => Err(SkipError::NotStopped { epoch, number }),
+        Read::Sealed => Err(SkipError::Ended { epoch, number }),
+    }
 }
 
 /// The number below which the store has everything of an epoch.
@@ -137,9 +146,9 @@ async fn read_below<O: Objects>(
     let Read::Deliveries(object) = journal.read(epoch, cursor.number).await? else {
         return Ok(cursor.number);
     };
-    let count = read(cipher, limits, (epoch, cursor.number), &object).map(|all| all.len() as u64);
-    Ok(match count {
-        Ok(count) if cursor.positions.len() >= count => cursor.number.saturating_add(1),
+    let id = ObjectId { epoch, number: cursor.number };
+    Ok(match object::deliveries(id, &object, cipher, limits) {
+        Ok(all) if cursor.positions.len() >= all.len() as u64 => cursor.number.saturating_add(1),
         _ => cursor.number,
     })
 }
@@ -148,7 +157,7 @@ async fn read_below<O: Objects>(
 fn record(
     store: &Store,
     directory: &Directory,
-    (epoch, number): (u64, u64),
+    ObjectId { epoch, number }: ObjectId,
     object: Option<&Bytes>,
     reason: String,
 ) -> Result<TaskReport, SkipError> {
@@ -206,8 +215,8 @@ mod tests {
         let journal = Journal::new(Arc::new(Memory::default()));
         let skip = async |number| {
             let limits = object_limits(1000, 1000);
-            let place = (&store, &directory);
-            skip_without_source(&journal, place, (None, limits), (3, number)).await
+            let id = ObjectId { epoch: 3, number };
+            skip_without_source(&journal, (&store, &directory), (None, limits), id).await
         };
         assert!(matches!(skip(8).await, Err(SkipError::TooFar { read: 7, .. })));
         let report = skip(7).await.unwrap();

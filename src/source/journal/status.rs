@@ -50,7 +50,7 @@ struct State {
 struct OpenEpoch {
     /// Since when an object is known that is not stored.
     unread_since: Option<Millis>,
-    stopped: Option<(u64, String)>,
+    stopped: Option<StoppedEpoch>,
     /// Objects below this number were skipped, or stored before one was.
     skipped_below: u64,
     /// Whether a stopped epoch must look at its object now.
@@ -145,10 +145,7 @@ impl SourceStatus {
     /// How the source stands now.
     pub(crate) fn standing(&self) -> SourceStanding {
         let state = self.state();
-        let stopped = state.epochs.iter().filter_map(|(epoch, open)| {
-            let (number, why) = open.stopped.clone()?;
-            Some(StoppedEpoch { epoch: *epoch, number, why })
-        });
+        let stopped = state.epochs.values().filter_map(|open| open.stopped.clone());
         let waiting =
             state.epochs.iter().filter_map(|(epoch, open)| Some((*epoch, open.no_room.clone()?)));
         SourceStanding {
@@ -175,15 +172,10 @@ impl SourceStatus {
         if let Some(why) = &state.denied {
             return Some(Trouble::Denied(why.clone()));
         }
-        let mut stopped = state.epochs.iter().filter_map(|(epoch, open)| {
-            let epoch = *epoch;
-            if let Some(why) = open.no_room.clone() {
-                return Some(Trouble::NoRoom { epoch, why });
-            }
-            let (number, why) = open.stopped.clone()?;
-            Some(Trouble::Epoch(StoppedEpoch { epoch, number, why }))
-        });
-        stopped.next()
+        state.epochs.iter().find_map(|(&epoch, open)| match (&open.no_room, &open.stopped) {
+            (Some(why), _) => Some(Trouble::NoRoom { epoch, why: why.clone() }),
+            (None, stopped) => stopped.clone().map(Trouble::Epoch),
+        })
     }
 
     /// Begins at a cursor.
@@ -214,7 +206,7 @@ impl SourceStatus {
         if let Some(open) = state.epochs.get_mut(&epoch) {
             // The next object, if there is one, has waited since now at the latest.
             open.unread_since = open.unread_since.map(|_| now());
-            if let Some((number, _)) = open.stopped.take() {
+            if let Some(StoppedEpoch { number, .. }) = open.stopped.take() {
                 tracing::info!(epoch, number, "an object of the journal can be read again");
             }
         }
@@ -242,17 +234,17 @@ impl SourceStatus {
         if number < open.skipped_below {
             return;
         }
-        let is_new = open.stopped.as_ref().is_none_or(|(at, last)| (*at, last) != (number, &why));
-        if is_new {
+        let stopped = StoppedEpoch { epoch, number, why };
+        if open.stopped.as_ref() != Some(&stopped) {
             tracing::error!(
                 epoch,
                 number,
-                why,
+                why = stopped.why,
                 "an object of the journal cannot be read: nothing above it in its epoch is read until \
                  it is restored, or `vidimus journal skip {epoch} {number}`"
             );
         }
-        open.stopped = Some((number, why));
+        open.stopped = Some(stopped);
         open.unread_since.get_or_insert_with(now);
     }
 
@@ -266,11 +258,11 @@ impl SourceStatus {
         open.no_room = Some(why);
     }
 
-    /// Why an epoch is stopped at an object; `None` if it is not.
-    pub(super) fn stopped_at(&self, epoch: u64, number: u64) -> Option<String> {
+    /// Whether an epoch is stopped at an object.
+    pub(super) fn is_stopped_at(&self, epoch: u64, number: u64) -> bool {
         let state = self.state();
-        let (at, why) = state.epochs.get(&epoch)?.stopped.as_ref()?;
-        (*at == number).then(|| why.clone())
+        let stopped = state.epochs.get(&epoch).and_then(|open| open.stopped.as_ref());
+        stopped.is_some_and(|stopped| stopped.number == number)
     }
 
     /// Lets a stopped epoch go on after the object, which the store has recorded as skipped.
@@ -304,7 +296,7 @@ impl SourceStatus {
             let mut resumed = std::pin::pin!(self.resumed.notified());
             resumed.as_mut().enable();
             let looks_again = |open: &mut OpenEpoch| std::mem::take(&mut open.looks_again);
-            if self.stopped_at(epoch, number).is_none()
+            if !self.is_stopped_at(epoch, number)
                 || self.state().epochs.get_mut(&epoch).is_some_and(looks_again)
             {
                 return;
@@ -445,7 +437,7 @@ mod tests {
         assert_eq!(trouble.to_string(), "epoch 2 is stopped at object 7: damaged");
         let public = "epoch 2 of the journal is stopped at object 7; the log says why";
         assert_eq!(trouble.in_public(), public);
-        assert_eq!(status.stopped_at(2, 8), None);
+        assert!(status.is_stopped_at(2, 7) && !status.is_stopped_at(2, 8));
         assert!(status.standing().unread_since.is_some());
         let (waited, ()) = tokio::join!(
             async {

@@ -165,9 +165,6 @@ fn outcome(outcome: Outcome) -> String {
              duplicates"
         ),
         Outcome::Quarantined { id } => format!("kept in quarantine as body {id}"),
-        Outcome::Journaled { received, malformed } => {
-            format!("in the journal: {received} received, {malformed} malformed")
-        }
         Outcome::Refused => "refused before its body was read".to_owned(),
         Outcome::Failed => "authorized, but not stored".to_owned(),
     }

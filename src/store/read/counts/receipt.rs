@@ -175,7 +175,8 @@ mod tests {
 
     const CAPS: Caps = Caps { max_line: 1000, max_lines: 1000 };
 
-    /// A store with segments of so many entries, and these deliveries: the minute of receipt, and the numbers of the lines.
+    /// A store with segments of so many entries, and these deliveries: the minute of receipt, and the
+    /// numbers of the lines.
     fn store(
         segment_entries: u64,
         deliveries: &[(i64, &[u32])],
