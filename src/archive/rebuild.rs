@@ -10,7 +10,7 @@ use super::place::Place;
 use super::restore::{Item, Restored};
 use crate::entry::Millis;
 use crate::signature::Key;
-use crate::store::{EpochEnd, Rebuild, RebuiltSegment, RestoredEntry, Skip, StoreError, TimeRange};
+use crate::store::{EpochEnd, Rebuild, RebuiltSegment, RestoredEntry, Skip, TimeRange};
 
 /// What was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,8 +50,7 @@ pub(crate) fn rebuild(
                 unverified: built.unverified,
             })
         }
-        Err(ArchiveError::Store(why)) => Err(build.give_up(why).into()),
-        Err(why) => Err(build.give_up(StoreError::NotRestored(why.to_string())).into()),
+        Err(why) => Err(build.give_up(why)),
     }
 }
 

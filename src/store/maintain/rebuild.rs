@@ -9,6 +9,7 @@
 //! entries that other entries have.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 
 use rusqlite::{Connection, ToSql};
@@ -160,8 +161,9 @@ impl Rebuild {
         unfinished.finish().map(|()| rebuilt)
     }
 
-    /// Removes what was built, because of `why`, which is returned.
-    pub fn give_up(self, why: StoreError) -> StoreError {
+    /// Removes what was built, because of `why`. Returns `why`, or an error with its text if something
+    /// cannot be removed.
+    pub fn give_up<E: From<StoreError> + Display>(self, why: E) -> E {
         drop(self.catalog);
         self.unfinished.give_up(why)
     }
@@ -219,10 +221,15 @@ impl RebuiltSegment<'_> {
         counted.map(drop).doing("count a spelling", catalog.path())
     }
 
-    /// Checks the segment and seals it.
+    /// Seals the segment, once everything in it was added.
+    ///
+    /// Before that, each line that is in pieces is read and compared with its recorded length and hash,
+    /// and each valid entry is verified with its key.
     ///
     /// # Errors
-    /// [`StoreError::NotRestored`] if entries or pieces are missing.
+    /// [`StoreError::NotRestored`] if an id between the first and the last has no entry or no line, or if
+    /// the pieces of a line are not that line. A signature that does not hold is no error: it is counted
+    /// in [`Rebuilt::unverified`].
     pub fn finish(mut self) -> Result<(), StoreError> {
         self.check_long_lines()?;
         let path = self.live.path.clone();
@@ -241,8 +248,8 @@ impl RebuiltSegment<'_> {
         let (first_id, last_id) = (segment.first_id, closed.last_id);
         if !contents::is_dense(&path, first_id, last_id)? {
             return Err(refuse(format!(
-                "the segment {first_id}: it has {} entries or their lines, expected all from \
-                 {first_id} to {last_id}",
+                "the segment {first_id}: it has {} entries; expected one with its line for each id \
+                 from {first_id} to {last_id}",
                 self.entries
             )));
         }

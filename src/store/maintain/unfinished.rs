@@ -22,7 +22,7 @@ impl Unfinished {
     /// Begins a data directory that will be `to`, which must not be there, or be empty.
     pub(in crate::store) fn begin(to: &Path) -> Result<Unfinished, StoreError> {
         if fs::read_dir(to).is_ok_and(|mut files| files.next().is_some()) {
-            let what = "is not empty; a backup is restored to a directory that is not there yet";
+            let what = "is not empty; expected a directory that is not there yet, or is empty";
             return Err(refuse(to, what.into()));
         }
         let mut path = to.as_os_str().to_owned();
@@ -40,7 +40,7 @@ impl Unfinished {
         &self.directory
     }
 
-    /// Removes it because of `why`, which is returned, with what else failed.
+    /// Removes it because of `why`. Returns `why`, or an error with its text if it cannot be removed.
     pub(in crate::store) fn give_up<E: From<StoreError> + Display>(self, why: E) -> E {
         match fs::remove_dir_all(&self.path) {
             Ok(()) => why,
