@@ -137,8 +137,8 @@ pub(super) trait Cells {
     }
 }
 
-/// A row in memory.
-struct RowOf<'a>(&'a Rows, usize);
+/// A row of some rows.
+pub(super) struct RowOf<'a>(pub(super) &'a Rows, pub(super) usize);
 
 impl Cells for RowOf<'_> {
     fn cell(&self, column: &str) -> Cell<'_> {
@@ -176,7 +176,7 @@ pub(crate) fn of_row(rows: &Rows, row: usize) -> Option<ArchivedEntry> {
 }
 
 /// The record of a row. What is missing or makes no sense is left out.
-pub(super) fn record<C: Cells + ?Sized>(cells: &C) -> Record {
+pub(super) fn record(cells: &impl Cells) -> Record {
     let mut fields = Fields::default();
     for (name, value) in extensions_of(cells) {
         fields.restore(&name, value);
@@ -222,7 +222,7 @@ pub(super) fn record<C: Cells + ?Sized>(cells: &C) -> Record {
 }
 
 /// The fields without a column, and values of known fields that do not fit the type.
-pub(super) fn extensions_of<C: Cells + ?Sized>(cells: &C) -> BTreeMap<String, Value> {
+pub(super) fn extensions_of(cells: &impl Cells) -> BTreeMap<String, Value> {
     let json = cells.cell("extensions").bytes();
     json.and_then(members).unwrap_or_default()
 }

@@ -3,8 +3,8 @@
 //! The format is defined in docs/archive.md.
 //!
 //! - `layout`: the names of objects. `schema`: the columns of the tables. `rows`: rows in memory.
-//! - `encode` and `decode`: a Parquet file. `pages`: bounds on what its pages claim. `entry`: an entry
-//!   as a row, and back.
+//! - `encode` and `decode`: a Parquet file. `footer`: what is in a file, and where. `column`: reads a
+//!   column. `pages`: bounds on what its pages claim. `entry`: an entry as a row, and back.
 //! - `manifest`: which files there are. `place`: creates and reads objects. `leftover`: files
 //!   that an interrupted run left.
 //! - `archiver`: the thread of `serve`. It uses `segment` (a sealed segment), `late` (what is learned
@@ -17,10 +17,12 @@
 
 pub(crate) mod archiver;
 pub(crate) mod check;
+mod column;
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod entry;
 pub(crate) mod error;
+mod footer;
 mod journal;
 mod late;
 pub(crate) mod layout;

@@ -37,10 +37,6 @@ const ENCODINGS: [i64; 3] = [0, 2, 8];
 /// Structures in structures: the statistics are in the header of the data page.
 const MAX_DEPTH: u32 = 4;
 
-/// The most bytes of the values of a column in a row group. A value of a dictionary may be there often,
-/// so this does not follow from the size of the pages.
-pub(super) const MAX_VALUES: usize = MAX_COLUMN as usize;
-
 /// Where the pages of a column begin in the file, and how many bytes they have. `None` if the footer
 /// has negative numbers.
 pub(super) fn range(about: &ColumnChunkMetaData) -> Option<(u64, u64)> {

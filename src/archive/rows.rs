@@ -259,4 +259,12 @@ impl Rows {
         let column = place.and_then(|at| self.columns.get(at)).and_then(Option::as_ref);
         column.map_or(Cell::Null, |column| column.get(row))
     }
+
+    /// The values of a row, in the order of the table.
+    pub(crate) fn cells(&self, row: usize) -> impl Iterator<Item = Cell<'_>> {
+        self.columns.iter().map(move |column| match column {
+            Some(column) => column.get(row),
+            None => Cell::Null,
+        })
+    }
 }

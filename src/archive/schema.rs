@@ -4,6 +4,7 @@
 //! Every column may be NULL. Columns are only ever added, at the end of a table, so that a file of any
 //! version can be read beside the others. A reader takes a column that a file lacks for NULL.
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as Physical};
@@ -193,9 +194,21 @@ pub(crate) fn columns(table: Table) -> &'static [Column] {
     }
 }
 
+/// The places of the columns of entries: there are many, and they are looked up for each row.
+static ENTRIES_PLACES: LazyLock<HashMap<&'static str, usize>> =
+    LazyLock::new(|| (0..).zip(ENTRIES.iter()).map(|(at, column)| (column.name, at)).collect());
+
 /// The place of a column in a table.
 pub(crate) fn place(table: Table, name: &str) -> Option<usize> {
-    columns(table).iter().position(|column| column.name == name)
+    match table {
+        Table::Entries | Table::Verdicts => ENTRIES_PLACES.get(name).copied(),
+        _ => columns(table).iter().position(|column| column.name == name),
+    }
+}
+
+/// The places of several columns in a table.
+pub(crate) fn places(table: Table, names: &[&str]) -> Vec<usize> {
+    names.iter().filter_map(|name| place(table, name)).collect()
 }
 
 /// The column with the ids that a file is described by, if the table has one.

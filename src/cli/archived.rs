@@ -75,8 +75,7 @@ impl Archived {
 
 impl LinePieces for Archived {
     fn line_piece(&self, id: u64, number: u64) -> Result<Option<Vec<u8>>, Failure> {
-        let piece = self.archive.line_piece(id, number)?;
-        Ok(piece.map(|piece| piece.to_vec()))
+        Ok(self.archive.line_piece(id, number)?)
     }
 }
 

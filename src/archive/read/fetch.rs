@@ -6,17 +6,15 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Buf;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, TryStreamExt};
 use parquet::errors::ParquetError;
-use parquet::file::FOOTER_SIZE;
-use parquet::file::metadata::{FooterTail, ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{ChunkReader, Length};
 use tokio::runtime::Handle;
 
-use crate::archive::decode::guarded;
 use crate::archive::error::ArchiveError;
+use crate::archive::footer::Footer;
+use crate::archive::layout::Table;
 use crate::objects::Bucket;
 
 /// Gaps up to this many bytes are read with the parts around them, because a request takes longer.
@@ -31,11 +29,8 @@ const CACHED: usize = 128 << 20;
 /// The number of bytes read from the end of a file for its footer.
 const TAIL: u64 = 64 << 10;
 
-/// The largest footer.
-const MAX_FOOTER: u64 = 16 << 20;
-
-/// The number of footers that are kept.
-const FOOTERS: usize = 64;
+/// The most bytes of the footers that are kept, as they are in memory, besides the newest.
+const FOOTERS: usize = 64 << 20;
 
 /// The number of requests at once.
 const AT_ONCE: usize = 8;
@@ -45,7 +40,7 @@ pub(super) struct Fetcher {
     bucket: Bucket,
     runtime: Handle,
     parts: Mutex<VecDeque<Part>>,
-    footers: Mutex<VecDeque<(String, Arc<ParquetMetaData>)>>,
+    footers: Mutex<VecDeque<Arc<Footer>>>,
 }
 
 #[derive(Clone)]
@@ -128,36 +123,31 @@ impl Fetcher {
     pub(super) fn footer(
         &self,
         key: &str,
+        table: Table,
         size: u64,
-    ) -> Result<Arc<ParquetMetaData>, ArchiveError> {
-        if let Some((_, footer)) = held(&self.footers).iter().find(|(one, _)| one == key) {
+    ) -> Result<Arc<Footer>, ArchiveError> {
+        if let Some(footer) = held(&self.footers).iter().find(|one| one.key() == key) {
             return Ok(Arc::clone(footer));
         }
-        let damaged = |why: String| ArchiveError::damaged(key, why);
-        let start = size.saturating_sub(TAIL);
-        let mut tail = self.ranges(key, std::slice::from_ref(&(start..size)))?.all();
-        let last = tail.len().checked_sub(FOOTER_SIZE).and_then(|at| tail.get(at..));
-        let last = last.ok_or_else(|| damaged("it is too short".into()))?;
-        let about = FooterTail::try_from(last).map_err(|error| damaged(error.to_string()))?;
-        let (length, end) = (about.metadata_length() as u64, FOOTER_SIZE as u64);
-        let whole = length.saturating_add(end);
-        if about.is_encrypted_footer() || whole > size || length > MAX_FOOTER {
-            return Err(damaged(format!("its footer has {length} bytes, or is encrypted")));
+        let mut tail = self.last(key, size, TAIL)?;
+        let length = Footer::length(key, &tail, size)?;
+        if length > tail.len() as u64 {
+            tail = self.last(key, size, length)?;
         }
-        if whole > tail.len() as u64 {
-            tail = self.ranges(key, std::slice::from_ref(&(size - whole..size)))?.all();
-        }
-        let metadata = tail.len().checked_sub(whole as usize);
-        let metadata = metadata.and_then(|at| tail.get(at..tail.len().saturating_sub(FOOTER_SIZE)));
-        let metadata = metadata.ok_or_else(|| damaged("it is too short".into()))?;
-        let decode = || ParquetMetaDataReader::decode_metadata(metadata);
-        let footer = Arc::new(guarded(key, decode)?);
+        let footer = Arc::new(Footer::read(key, table, &tail, size)?);
         let mut footers = held(&self.footers);
-        if footers.len() == FOOTERS {
+        while footers.iter().map(|one| one.size()).sum::<usize>() > FOOTERS {
             footers.pop_front();
         }
-        footers.push_back((key.to_owned(), Arc::clone(&footer)));
+        footers.push_back(Arc::clone(&footer));
         Ok(footer)
+    }
+
+    /// The last bytes of a file of `size` bytes, at most `most`.
+    fn last(&self, key: &str, size: u64, most: u64) -> Result<Bytes, ArchiveError> {
+        let start = size.saturating_sub(most);
+        let read = self.ranges(key, std::slice::from_ref(&(start..size)))?;
+        Ok(read.slice(start, size - start).unwrap_or_default())
     }
 }
 
@@ -190,11 +180,6 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// The bytes of the first part.
-    fn all(&self) -> Bytes {
-        self.parts.first().map(|part| part.bytes.clone()).unwrap_or_default()
-    }
-
     /// The bytes of a range that was read.
     pub(super) fn slice(&self, start: u64, length: u64) -> Option<Bytes> {
         let range = start..start.checked_add(length)?;
@@ -283,9 +268,9 @@ mod tests {
     fn a_file_without_a_footer_is_damaged() {
         for bytes in [&b""[..], b"PAR1", b"xxxxxxxx", b"\xff\xff\xff\x7fPAR1", b"\x02\0\0\0PAR1"] {
             let (_folder, _runtime, fetcher) = fetcher(bytes);
-            assert!(fetcher.footer("x", bytes.len() as u64).is_err(), "{bytes:?}");
+            assert!(fetcher.footer("x", Table::Entries, bytes.len() as u64).is_err(), "{bytes:?}");
         }
         let (_folder, _runtime, fetcher) = fetcher(b"garbage!\x08\0\0\0PAR1");
-        assert!(fetcher.footer("x", 16).is_err());
+        assert!(fetcher.footer("x", Table::Entries, 16).is_err());
     }
 }

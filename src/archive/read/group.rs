@@ -4,21 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use parquet::bloom_filter::Sbbf;
-use parquet::file::metadata::RowGroupMetaData;
 
 use super::Opened;
-use super::column::{Cursor, OwnedCell};
+use super::batch::Cursors;
 use super::late::{Late, is_over};
-use super::prune::{Bounds, excludes, is_absent};
-use super::row::{Batch, Search, column, place};
-use crate::archive::decode::guarded;
-use crate::archive::entry::Cells;
+use super::prune::{Bounds, excludes};
+use super::row::{Row, Search, column};
+use crate::archive::entry::{Cells, RowOf};
 use crate::archive::error::ArchiveError;
-use crate::archive::schema::{self, BLOOM};
+use crate::archive::footer::guarded;
+use crate::archive::layout::Table;
+use crate::archive::schema::{BLOOM, places};
 use crate::search::{Field, Operand, Part, Test};
-
-/// The rows that are read at once.
-const BATCH: usize = 4096;
 
 /// The largest Bloom filter that is read, in bytes.
 const MAX_BLOOM: u64 = 32 << 20;
@@ -32,33 +29,28 @@ pub(super) struct Match {
 }
 
 /// The entries of a row group that have a newer version, by their rows: the id, and the version.
-type Versions<'l> = BTreeMap<usize, (i64, &'l [Option<OwnedCell>])>;
+type Versions<'l> = BTreeMap<usize, (i64, &'l Row)>;
 
 impl Opened<'_> {
     /// Whether a row group has no entry that matches as it was archived.
     pub(super) fn excludes(&self, number: usize, search: &Search) -> Result<bool, ArchiveError> {
-        let group = self.group(number)?;
-        let known = |field: &Field| {
-            let place = schema::place(self.file.table, column(field))?;
-            self.places.chunk(group, place).map(Bounds::of)
-        };
+        self.footer.group(number)?;
+        let known =
+            |field: &Field| self.chunk(number, column(field)).ok().flatten().map(Bounds::of);
         if excludes(search.filter(), &known, &|_, _| false) {
             return Ok(true);
         }
-        let blooms = self.blooms(group, search)?;
-        if blooms.is_empty() {
-            return Ok(false);
-        }
+        let blooms = self.blooms(number, search)?;
         let absent = |field: &Field, text: &str| {
-            blooms.get(field.name()).is_some_and(|filter| is_absent(filter, text))
+            blooms.get(field.name()).is_some_and(|filter| !filter.check(text))
         };
-        Ok(excludes(search.filter(), &known, &absent))
+        Ok(!blooms.is_empty() && excludes(search.filter(), &known, &absent))
     }
 
     /// The Bloom filters of the fields that must have one value.
     fn blooms(
         &self,
-        group: &RowGroupMetaData,
+        number: usize,
         search: &Search,
     ) -> Result<HashMap<&'static str, Sbbf>, ArchiveError> {
         let mut names = BTreeSet::new();
@@ -69,9 +61,7 @@ impl Opened<'_> {
         });
         let mut blooms = HashMap::new();
         for name in names {
-            let place = schema::place(self.file.table, name);
-            let chunk = place.and_then(|place| self.places.chunk(group, place));
-            let at = chunk.and_then(|chunk| {
+            let at = self.chunk(number, name)?.and_then(|chunk| {
                 let start = u64::try_from(chunk.bloom_filter_offset()?).ok()?;
                 Some((start, u64::try_from(chunk.bloom_filter_length()?).ok()?))
             });
@@ -100,31 +90,14 @@ impl Opened<'_> {
         late: &BTreeSet<i64>,
         found: &mut impl FnMut(Match),
     ) -> Result<(), ArchiveError> {
-        let rows = usize::try_from(self.group(number)?.num_rows()).unwrap_or(0);
-        let mut cursors = self.cursors(number, &search.columns())?;
-        let mut lines = Lines { opened: self, number, cursor: None };
-        for start in (0..rows).step_by(BATCH) {
-            let count = BATCH.min(rows - start);
-            let mut batch = Batch::new();
-            for (place, cursor) in &mut cursors {
-                batch.set(*place, cursor.read(count)?);
-            }
-            for at in 0..count {
-                let row = batch.row(at);
-                let Some(id) = row.integer("id") else { continue };
-                if row.integer("hidden_by").is_some() || late.contains(&id) {
-                    continue;
-                }
-                let is_match = match search.matches(&row, None) {
-                    Some(known) => known,
-                    None => {
-                        let line = lines.line(start + at)?;
-                        search.matches(&row, Some(&line)) == Some(true)
-                    }
-                };
-                if is_match {
-                    let time = row.integer("time").unwrap_or(0);
-                    found(Match { id, time, group: number, row: start + at });
+        let mut lines = Lines { opened: self, number, cursors: None };
+        for batch in self.batches(number, &search.columns())? {
+            let (first, rows) = batch?;
+            for at in 0..rows.len() {
+                let cells = RowOf(&rows, at);
+                let Some(id) = cells.integer("id") else { continue };
+                if !late.contains(&id) {
+                    lines.try_row(first + at, id, &cells, search, found)?;
                 }
             }
         }
@@ -143,20 +116,11 @@ impl Opened<'_> {
         if late.is_empty() {
             return Ok(ids);
         }
-        for number in 0..self.groups() {
-            let rows = self.rows_of(number, late)?;
-            let mut lines = Lines { opened: self, number, cursor: None };
-            for (row, (id, version)) in rows {
-                if !ids.insert(id) || version.integer("hidden_by").is_some() {
-                    continue;
-                }
-                let is_match = match search.matches(version, None) {
-                    Some(known) => known,
-                    None => search.matches(version, Some(&lines.line(row)?)) == Some(true),
-                };
-                if is_match {
-                    let time = version.integer("time").unwrap_or(0);
-                    found(Match { id, time, group: number, row });
+        for number in 0..self.footer.groups() {
+            let mut lines = Lines { opened: self, number, cursors: None };
+            for (row, (id, version)) in self.rows_of(number, late)? {
+                if ids.insert(id) {
+                    lines.try_row(row, id, version, search, found)?;
                 }
             }
         }
@@ -170,22 +134,15 @@ impl Opened<'_> {
         if least > greatest || late.range(least..=greatest).next().is_none() {
             return Ok(found);
         }
-        let rows = usize::try_from(self.group(number)?.num_rows()).unwrap_or(0);
-        let mut cursors = self.cursors(number, &[place("id"), place("change")])?;
-        for start in (0..rows).step_by(BATCH) {
-            let count = BATCH.min(rows - start);
-            let mut batch = Batch::new();
-            for (place, cursor) in &mut cursors {
-                batch.set(*place, cursor.read(count)?);
-            }
-            for at in 0..count {
-                let row = batch.row(at);
-                let Some((id, version)) = row.integer("id").and_then(|id| late.get_key_value(&id))
-                else {
-                    continue;
-                };
-                if is_over(&row.cells(), version) {
-                    found.insert(start + at, (*id, version.as_slice()));
+        for batch in self.batches(number, &places(Table::Entries, &["id", "change"]))? {
+            let (first, rows) = batch?;
+            for at in 0..rows.len() {
+                let row = RowOf(&rows, at);
+                let version = row.integer("id").and_then(|id| late.get_key_value(&id));
+                if let Some((id, version)) = version
+                    && is_over(&row, version)
+                {
+                    found.insert(first + at, (*id, version));
                 }
             }
         }
@@ -198,24 +155,42 @@ struct Lines<'a> {
     opened: &'a Opened<'a>,
     number: usize,
     /// With the number of the next row.
-    cursor: Option<(Cursor, usize)>,
+    cursors: Option<(Cursors, usize)>,
 }
 
 impl Lines<'_> {
-    fn line(&mut self, row: usize) -> Result<bytes::Bytes, ArchiveError> {
-        let (mut cursor, next) = match self.cursor.take() {
-            Some(cursor) => cursor,
-            None => match self.opened.cursors(self.number, &[place("line")])?.pop() {
-                Some((_, cursor)) => (cursor, 0),
-                None => return Ok(bytes::Bytes::new()),
-            },
+    /// Calls `found` if the entry in a row matches with these values and is not hidden. The line is only
+    /// read if the values do not decide.
+    fn try_row(
+        &mut self,
+        row: usize,
+        id: i64,
+        cells: &impl Cells,
+        search: &Search,
+        found: &mut impl FnMut(Match),
+    ) -> Result<(), ArchiveError> {
+        if cells.integer("hidden_by").is_some() {
+            return Ok(());
+        }
+        let is_match = match search.matches(cells, None) {
+            Some(known) => known,
+            None => search.matches(cells, Some(&self.line(row)?)) == Some(true),
         };
-        cursor.skip(row.saturating_sub(next))?;
-        let line = match cursor.read(1)?.pop().flatten() {
-            Some(OwnedCell::Bytes(line)) => line,
-            _ => bytes::Bytes::new(),
+        if is_match {
+            let time = cells.integer("time").unwrap_or(0);
+            found(Match { id, time, group: self.number, row });
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, row: usize) -> Result<Vec<u8>, ArchiveError> {
+        let (mut cursors, next) = match self.cursors.take() {
+            Some(cursors) => cursors,
+            None => (self.opened.cursors(self.number, &places(Table::Entries, &["line"]))?, 0),
         };
-        self.cursor = Some((cursor, row + 1));
+        cursors.skip(row.saturating_sub(next))?;
+        let line = cursors.read(1)?.get(0, "line").bytes().unwrap_or_default().to_vec();
+        self.cursors = Some((cursors, row + 1));
         Ok(line)
     }
 }

@@ -4,18 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use super::column::OwnedCell;
-use super::row::{Batch, place};
+use super::row::{Row, owned};
 use super::{Archive, DataFile};
-use crate::archive::entry::Cells;
+use crate::archive::entry::{Cells, RowOf};
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
+use crate::archive::schema;
 
 /// The newest versions of some entries, by their ids: the values of the columns that were read.
-pub(super) type Late = BTreeMap<i64, Vec<Option<OwnedCell>>>;
-
-/// The rows that are read at once.
-const BATCH: usize = 4096;
+pub(super) type Late = BTreeMap<i64, Row>;
 
 impl Archive {
     /// The newest versions of the entries of a file. `columns` are the places of the columns to read;
@@ -29,29 +26,21 @@ impl Archive {
     ) -> Result<Late, ArchiveError> {
         let mut late = Late::new();
         let (first, last) = file.ids;
-        for (_, versions) in self.files(Table::Verdicts, (first, last)) {
+        for versions in self.versions(file) {
             let opened = self.read(versions)?;
-            for number in 0..opened.groups() {
+            for number in 0..opened.footer.groups() {
                 let (least, greatest) = opened.integers(number, "id")?;
                 if greatest < first || last < least {
                     continue;
                 }
-                let rows = usize::try_from(opened.group(number)?.num_rows()).unwrap_or(0);
-                let mut cursors = opened.cursors(number, columns)?;
-                for start in (0..rows).step_by(BATCH) {
-                    let count = BATCH.min(rows - start);
-                    let mut batch = Batch::new();
-                    for (place, cursor) in &mut cursors {
-                        batch.set(*place, cursor.read(count)?);
-                    }
-                    for at in 0..count {
-                        let row = batch.row(at);
+                for batch in opened.batches(number, columns)? {
+                    let (_, rows) = batch?;
+                    for at in 0..rows.len() {
+                        let row = RowOf(&rows, at);
                         let Some(id) = row.integer("id") else { continue };
-                        let is_newer = late.get(&id).is_none_or(|known| {
-                            known.as_slice().integer("change") < row.integer("change")
-                        });
+                        let is_newer = late.get(&id).is_none_or(|known| is_over(known, &row));
                         if (first..=last).contains(&id) && is_wanted(id) && is_newer {
-                            late.insert(id, row.cells());
+                            late.insert(id, owned(&rows, at));
                         }
                     }
                 }
@@ -62,17 +51,15 @@ impl Archive {
 
     /// The files with newer versions of entries of this file.
     pub(super) fn versions(&self, file: &DataFile) -> impl Iterator<Item = &DataFile> {
-        self.files(Table::Verdicts, file.ids).map(|(_, file)| file)
+        self.files(Table::Verdicts, file.ids)
     }
 }
 
 /// The newer version of an entry, with the line of the entry.
-pub(super) fn over(
-    entry: Vec<Option<OwnedCell>>,
-    late: Option<&Vec<Option<OwnedCell>>>,
-) -> Vec<Option<OwnedCell>> {
-    let Some(late) = late.filter(|late| is_over(entry.as_slice(), late)) else { return entry };
-    let kept = ["line", "line_bytes", "line_sha256", "stored_at"].map(place);
+pub(super) fn over(entry: Row, late: Option<&Row>) -> Row {
+    let Some(late) = late.filter(|late| is_over(&entry, *late)) else { return entry };
+    let kept = ["line", "line_bytes", "line_sha256", "stored_at"];
+    let kept = schema::places(Table::Entries, &kept);
     let mut newer = late.clone();
     for (at, (new, old)) in newer.iter_mut().zip(entry).enumerate() {
         if kept.contains(&at) {
@@ -83,6 +70,6 @@ pub(super) fn over(
 }
 
 /// Whether a version is newer than the entry.
-pub(super) fn is_over(entry: &[Option<OwnedCell>], late: &[Option<OwnedCell>]) -> bool {
+pub(super) fn is_over(entry: &impl Cells, late: &impl Cells) -> bool {
     entry.integer("change") < late.integer("change")
 }

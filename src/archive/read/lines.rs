@@ -1,41 +1,24 @@
 //! Lines that are longer than the receiver parses. They are in pieces, in files of their own.
 
-use bytes::Bytes;
-
-use super::Archive;
-use super::column::{Cursor, OwnedCell};
+use super::{Archive, Opened};
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
-use crate::archive::schema;
-
-/// The rows that are read at once.
-const BATCH: usize = 4096;
+use crate::archive::schema::places;
 
 impl Archive {
     /// A piece of the line of an entry, numbered from 0. `None` after the last one.
-    pub(crate) fn line_piece(&self, id: u64, number: u64) -> Result<Option<Bytes>, ArchiveError> {
+    pub(crate) fn line_piece(&self, id: u64, number: u64) -> Result<Option<Vec<u8>>, ArchiveError> {
         let (Ok(id), Ok(number)) = (i64::try_from(id), i64::try_from(number)) else {
             return Ok(None);
         };
-        let place = |name| schema::place(Table::Pieces, name).unwrap_or(usize::MAX);
-        let (entry, piece, bytes) = (place("entry"), place("number"), place("bytes"));
-        for (_, file) in self.files(Table::Pieces, (id, id)) {
+        for file in self.files(Table::Pieces, (id, id)) {
             let opened = self.read(file)?;
-            for group in 0..opened.groups() {
-                let (least, greatest) = opened.integers(group, "entry")?;
-                if id < least || greatest < id {
-                    continue;
-                }
-                let rows = usize::try_from(opened.group(group)?.num_rows()).unwrap_or(0);
-                let mut keys = opened.cursors(group, &[entry, piece])?;
-                let [(_, entries), (_, numbers)] = keys.as_mut_slice() else { continue };
-                let Some(row) = row_with(entries, numbers, rows, (id, number))? else { continue };
-                let Some((_, mut cursor)) = opened.cursors(group, &[bytes])?.pop() else {
-                    continue;
-                };
-                cursor.skip(row)?;
-                if let Some(OwnedCell::Bytes(bytes)) = cursor.read(1)?.pop().flatten() {
-                    return Ok(Some(bytes));
+            for group in 0..opened.footer.groups() {
+                if let Some(row) = opened.row_of_piece(group, id, number)? {
+                    let mut cursors = opened.cursors(group, &places(Table::Pieces, &["bytes"]))?;
+                    cursors.skip(row)?;
+                    let rows = cursors.read(1)?;
+                    return Ok(Some(rows.get(0, "bytes").bytes().unwrap_or_default().to_vec()));
                 }
             }
         }
@@ -43,21 +26,28 @@ impl Archive {
     }
 }
 
-/// The row with this entry and this number of a piece.
-fn row_with(
-    entries: &mut Cursor,
-    numbers: &mut Cursor,
-    rows: usize,
-    (id, number): (i64, i64),
-) -> Result<Option<usize>, ArchiveError> {
-    let wanted = (Some(OwnedCell::Integer(id)), Some(OwnedCell::Integer(number)));
-    for start in (0..rows).step_by(BATCH) {
-        let count = BATCH.min(rows - start);
-        let (entries, numbers) = (entries.read(count)?, numbers.read(count)?);
-        let found = entries.into_iter().zip(numbers).position(|row| row == wanted);
-        if let Some(found) = found {
-            return Ok(Some(start + found));
+impl Opened<'_> {
+    /// The row of a row group that has this piece of an entry's line.
+    fn row_of_piece(
+        &self,
+        group: usize,
+        id: i64,
+        number: i64,
+    ) -> Result<Option<usize>, ArchiveError> {
+        let (least, greatest) = self.integers(group, "entry")?;
+        if id < least || greatest < id {
+            return Ok(None);
         }
+        for batch in self.batches(group, &places(Table::Pieces, &["entry", "number"]))? {
+            let (first, rows) = batch?;
+            let is_it = |row: &usize| {
+                let get = |column| rows.get(*row, column).integer();
+                get("entry") == Some(id) && get("number") == Some(number)
+            };
+            if let Some(row) = (0..rows.len()).find(is_it) {
+                return Ok(Some(first + row));
+            }
+        }
+        Ok(None)
     }
-    Ok(None)
 }

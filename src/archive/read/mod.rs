@@ -1,8 +1,8 @@
 //! Finds entries in an archive, for `query`, `export` and `verify`. The format is defined in
 //! docs/archive.md.
 //!
-//! - `fetch`: reads ranges of bytes. `column`: reads a column. `row`: an entry, for a filter and as a
-//!   record.
+//! - `fetch`: reads ranges of bytes. `batch`: the rows of a row group, some at a time. `row`: an entry,
+//!   for a filter.
 //! - `prune`: leaves out files and row groups.
 //! - `late`: newer versions of entries. `group`: the entries of a row group that match.
 //! - `scan`: all entries that match, in their order, a window at a time. `records`: reads them.
@@ -12,7 +12,7 @@
 //! checked and sizes have limits. Memory is bounded: a row group as it is compressed, a window of
 //! positions, and a slice of records.
 
-mod column;
+mod batch;
 mod fetch;
 mod group;
 mod late;
@@ -27,13 +27,14 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::statistics::Statistics;
 use tokio::runtime::Handle;
 
-use self::column::Places;
 use self::fetch::Fetcher;
 pub(crate) use self::scan::{Order, Scan};
 use super::error::ArchiveError;
+use super::footer::Footer;
 use super::layout::Table;
 use super::manifest::File;
 use super::place::Place;
@@ -99,13 +100,9 @@ impl Archive {
         self.files.get(&table).map_or(&[], Vec::as_slice)
     }
 
-    /// The files of a table that may have ids in a range, with their numbers.
-    fn files(
-        &self,
-        table: Table,
-        (first, last): (i64, i64),
-    ) -> impl Iterator<Item = (usize, &DataFile)> {
-        self.all(table).iter().enumerate().filter(move |(_, file)| {
+    /// The files of a table that may have ids in a range.
+    fn files(&self, table: Table, (first, last): (i64, i64)) -> impl Iterator<Item = &DataFile> {
+        self.all(table).iter().filter(move |file| {
             let (least, greatest) = file.ids;
             least <= last && first <= greatest
         })
@@ -113,9 +110,8 @@ impl Archive {
 
     /// Reads the footer of a file.
     fn read<'a>(&'a self, file: &'a DataFile) -> Result<Opened<'a>, ArchiveError> {
-        let footer = self.fetcher.footer(&file.key, file.size)?;
-        let places = Places::new(&file.key, file.table, &footer)?;
-        Ok(Opened { fetcher: &self.fetcher, file, footer, places })
+        let footer = self.fetcher.footer(&file.key, file.table, file.size)?;
+        Ok(Opened { fetcher: &self.fetcher, file, footer })
     }
 }
 
@@ -123,45 +119,27 @@ impl Archive {
 struct Opened<'a> {
     fetcher: &'a Fetcher,
     file: &'a DataFile,
-    footer: Arc<ParquetMetaData>,
-    places: Places,
+    footer: Arc<Footer>,
 }
 
 impl Opened<'_> {
-    fn groups(&self) -> usize {
-        self.footer.num_row_groups()
-    }
-
-    fn group(&self, number: usize) -> Result<&RowGroupMetaData, ArchiveError> {
-        let group = self.footer.row_groups().get(number);
-        group.ok_or_else(|| ArchiveError::damaged(&self.file.key, "a row group is missing"))
-    }
-
-    /// Reads these columns of a row group. Returns a cursor for each, with the place of the column.
-    fn cursors(
+    /// The part of a row group that has a column. `None`: the file does not have it.
+    fn chunk(
         &self,
         number: usize,
-        columns: &[usize],
-    ) -> Result<Vec<(usize, column::Cursor)>, ArchiveError> {
-        let group = self.group(number)?;
-        let range = |place: &usize| self.places.range(group, *place);
-        let ranges: Vec<_> = columns.iter().filter_map(range).collect();
-        let chunks = Arc::new(self.fetcher.ranges(&self.file.key, &ranges)?);
-        let cursor = |place: &usize| Ok((*place, self.places.cursor(group, *place, &chunks)?));
-        columns.iter().map(cursor).collect()
+        column: &str,
+    ) -> Result<Option<&ColumnChunkMetaData>, ArchiveError> {
+        let group = self.footer.group(number)?;
+        let place = schema::place(self.file.table, column);
+        Ok(place.and_then(|place| self.footer.chunk(group, place)))
     }
 
     /// The bounds that a row group has of the values of a column; all integers if it has none.
     fn integers(&self, number: usize, column: &str) -> Result<(i64, i64), ArchiveError> {
-        use crate::search::Held::Integer;
-        let group = self.group(number)?;
-        let place = schema::place(self.file.table, column);
-        let chunk = place.and_then(|place| self.places.chunk(group, place));
-        let bounds = chunk.map(prune::Bounds::of).unwrap_or_default();
-        let integer = |held, otherwise| match held {
-            Some(Integer(number)) => number,
-            _ => otherwise,
+        let (least, greatest) = match self.chunk(number, column)?.map(|chunk| chunk.statistics()) {
+            Some(Some(Statistics::Int64(of))) => (of.min_opt(), of.max_opt()),
+            _ => (None, None),
         };
-        Ok((integer(bounds.least, i64::MIN), integer(bounds.greatest, i64::MAX)))
+        Ok((*least.unwrap_or(&i64::MIN), *greatest.unwrap_or(&i64::MAX)))
     }
 }

@@ -4,7 +4,6 @@
 use std::cmp::Ordering;
 use std::ops::Bound;
 
-use parquet::bloom_filter::Sbbf;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::statistics::Statistics;
 
@@ -123,11 +122,6 @@ pub(super) fn excludes(
         }
     });
     decided == Some(false)
-}
-
-/// The Bloom filter in these bytes says that no value is `text`.
-pub(super) fn is_absent(filter: &Sbbf, text: &str) -> bool {
-    !filter.check(text)
 }
 
 #[cfg(test)]

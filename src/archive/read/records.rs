@@ -1,12 +1,11 @@
 //! Reads the records of entries whose positions were found.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
-use super::column::OwnedCell;
-use super::late::{self, Late};
-use super::row::Batch;
+use super::Archive;
+use super::late;
+use super::row::{OwnedCell, Row, owned};
 use super::scan::Found;
-use super::{Archive, Opened};
 use crate::archive::entry::record;
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
@@ -17,9 +16,6 @@ const MOST: usize = 8192;
 
 /// The bytes of values that are held at once. A single entry may have more.
 const BUDGET: usize = if cfg!(test) { 4000 } else { 64 << 20 };
-
-/// The values of an entry.
-type Row = Vec<Option<OwnedCell>>;
 
 impl Archive {
     /// The records of the first of these entries, in their order: at least one, if there is one. They
@@ -33,7 +29,7 @@ impl Archive {
         loop {
             let some = found.get(..count).unwrap_or(found);
             match self.rows(some, columns)? {
-                Some(rows) => return Ok(rows.iter().map(|row| record(row.as_slice())).collect()),
+                Some(rows) => return Ok(rows.iter().map(record).collect()),
                 None => count = (count / 2).max(1),
             }
         }
@@ -41,62 +37,33 @@ impl Archive {
 
     /// The values of these entries. `None`: they are too large to be held at once.
     fn rows(&self, found: &[Found], columns: &[usize]) -> Result<Option<Vec<Row>>, ArchiveError> {
-        let mut places: BTreeMap<usize, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
-        for (at, one) in found.iter().enumerate() {
-            places.entry(one.file).or_default().entry(one.group).or_default().push(at);
-        }
         let mut budget = if found.len() > 1 { BUDGET } else { usize::MAX };
-        let mut rows: HashMap<usize, Row> = HashMap::new();
-        for (file, groups) in places {
-            let Some(file) = self.all(Table::Entries).get(file) else { continue };
+        let mut rows = Vec::with_capacity(found.len());
+        // Each file, and each row group, is read once and from its beginning.
+        let mut places: Vec<(usize, &Found)> = found.iter().enumerate().collect();
+        places.sort_unstable_by_key(|(_, one)| (one.file, one.group, one.row));
+        for of_file in places.chunk_by(|(_, one), (_, next)| one.file == next.file) {
+            let file = of_file.first().and_then(|(_, one)| self.all(Table::Entries).get(one.file));
+            let Some(file) = file else { continue };
             let opened = self.read(file)?;
-            let at_all = groups.values().flatten();
-            let ids: BTreeSet<i64> =
-                at_all.filter_map(|at| found.get(*at)).map(|one| one.id).collect();
+            let ids: BTreeSet<i64> = of_file.iter().map(|(_, one)| one.id).collect();
             let late = self.late(file, columns, |id| ids.contains(&id))?;
-            for (group, mut all) in groups {
-                all.sort_by_key(|at| found.get(*at).map(|one| one.row));
-                let read =
-                    opened.rows(group, columns, found, &all, &late, &mut budget, &mut rows)?;
-                if !read {
-                    return Ok(None);
+            for of_group in of_file.chunk_by(|(_, one), (_, next)| one.group == next.group) {
+                let Some((_, first)) = of_group.first() else { continue };
+                let mut cursors = opened.cursors(first.group, columns)?;
+                let mut next = 0;
+                for (at, one) in of_group {
+                    cursors.skip(one.row.saturating_sub(next))?;
+                    next = one.row + 1;
+                    let row = late::over(owned(&cursors.read(1)?, 0), late.get(&one.id));
+                    let Some(left) = budget.checked_sub(size(&row)) else { return Ok(None) };
+                    budget = left;
+                    rows.push((*at, row));
                 }
             }
         }
-        Ok(Some((0..found.len()).filter_map(|at| rows.remove(&at)).collect()))
-    }
-}
-
-impl Opened<'_> {
-    /// Reads the entries of a row group, whose numbers among `found` are `all`. Returns whether there
-    /// was enough left of the budget.
-    #[expect(clippy::too_many_arguments, reason = "one loop of `Archive::rows`")]
-    fn rows(
-        &self,
-        group: usize,
-        columns: &[usize],
-        found: &[Found],
-        all: &[usize],
-        late: &Late,
-        budget: &mut usize,
-        rows: &mut HashMap<usize, Row>,
-    ) -> Result<bool, ArchiveError> {
-        let mut cursors = self.cursors(group, columns)?;
-        let mut next = 0;
-        for at in all {
-            let Some(one) = found.get(*at) else { continue };
-            let mut batch = Batch::new();
-            for (place, cursor) in &mut cursors {
-                cursor.skip(one.row.saturating_sub(next))?;
-                batch.set(*place, cursor.read(1)?);
-            }
-            next = one.row + 1;
-            let row = late::over(batch.row(0).cells(), late.get(&one.id));
-            let Some(left) = budget.checked_sub(size(&row)) else { return Ok(false) };
-            *budget = left;
-            rows.insert(*at, row);
-        }
-        Ok(true)
+        rows.sort_unstable_by_key(|(at, _)| *at);
+        Ok(Some(rows.into_iter().map(|(_, row)| row).collect()))
     }
 }
 
@@ -105,5 +72,5 @@ fn size(row: &Row) -> usize {
         OwnedCell::Bytes(bytes) => bytes.len(),
         OwnedCell::Integer(_) | OwnedCell::Boolean(_) => 8,
     });
-    bytes.sum::<usize>() + std::mem::size_of::<OwnedCell>() * row.len()
+    bytes.sum::<usize>() + size_of::<Option<OwnedCell>>() * row.len()
 }

@@ -2,81 +2,52 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::LazyLock;
 
+use bytes::Bytes;
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::column::OwnedCell;
 use crate::archive::entry::{Cells, extensions_of};
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
-use crate::archive::rows::Cell;
+use crate::archive::rows::{Cell, Rows};
 use crate::archive::schema;
 use crate::entry::Format;
 use crate::entry::fields::Value;
 use crate::search::{Field, Filter, Held, Part, Values};
 
-/// The places of the columns of entries, by their names.
-static PLACES: LazyLock<HashMap<&'static str, usize>> = LazyLock::new(|| {
-    let columns = schema::columns(Table::Entries).iter();
-    columns.enumerate().map(|(at, column)| (column.name, at)).collect()
-});
-
-/// The place of a column of entries. A name that is not in the schema has a place without a column.
-pub(super) fn place(name: &str) -> usize {
-    PLACES.get(name).copied().unwrap_or(usize::MAX)
+/// A value by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum OwnedCell {
+    Integer(i64),
+    Boolean(bool),
+    /// Text or bytes.
+    Bytes(Bytes),
 }
 
 /// The values of one entry, each at its place.
-pub(super) type Row = [Option<OwnedCell>];
+pub(super) type Row = Vec<Option<OwnedCell>>;
 
 impl Cells for Row {
     fn cell(&self, column: &str) -> Cell<'_> {
-        self.get(place(column)).and_then(Option::as_ref).map_or(Cell::Null, OwnedCell::as_cell)
-    }
-}
-
-/// Some columns of some rows.
-pub(super) struct Batch {
-    columns: Vec<Vec<Option<OwnedCell>>>,
-}
-
-impl Batch {
-    pub(super) fn new() -> Batch {
-        Batch { columns: vec![Vec::new(); schema::columns(Table::Entries).len()] }
-    }
-
-    /// Sets the values of a column.
-    pub(super) fn set(&mut self, place: usize, values: Vec<Option<OwnedCell>>) {
-        if let Some(column) = self.columns.get_mut(place) {
-            *column = values;
+        let place = schema::place(Table::Entries, column);
+        match place.and_then(|place| self.get(place)?.as_ref()) {
+            None => Cell::Null,
+            Some(OwnedCell::Integer(number)) => Cell::Integer(*number),
+            Some(OwnedCell::Boolean(boolean)) => Cell::Boolean(*boolean),
+            Some(OwnedCell::Bytes(bytes)) => Cell::Bytes(bytes),
         }
     }
-
-    pub(super) fn row(&self, at: usize) -> BatchRow<'_> {
-        BatchRow { batch: self, at }
-    }
 }
 
-/// A row of a batch.
-#[derive(Clone, Copy)]
-pub(super) struct BatchRow<'a> {
-    batch: &'a Batch,
-    at: usize,
-}
-
-impl BatchRow<'_> {
-    /// The values of the row by themselves.
-    pub(super) fn cells(&self) -> Vec<Option<OwnedCell>> {
-        self.batch.columns.iter().map(|column| column.get(self.at).cloned().flatten()).collect()
-    }
-}
-
-impl Cells for BatchRow<'_> {
-    fn cell(&self, column: &str) -> Cell<'_> {
-        let value = self.batch.columns.get(place(column)).and_then(|column| column.get(self.at));
-        value.and_then(Option::as_ref).map_or(Cell::Null, OwnedCell::as_cell)
-    }
+/// A row by itself.
+pub(super) fn owned(rows: &Rows, row: usize) -> Row {
+    let owned = |cell| match cell {
+        Cell::Null => None,
+        Cell::Integer(number) => Some(OwnedCell::Integer(number)),
+        Cell::Boolean(boolean) => Some(OwnedCell::Boolean(boolean)),
+        Cell::Bytes(bytes) => Some(OwnedCell::Bytes(Bytes::copy_from_slice(bytes))),
+    };
+    rows.cells(row).map(owned).collect()
 }
 
 /// A filter, and what is needed to try it.
@@ -112,27 +83,22 @@ impl Search {
 
     /// The places of the columns that the filter reads, without the line.
     pub(super) fn columns(&self) -> Vec<usize> {
-        let mut places = vec![place("id"), place("time"), place("hidden_by"), place("change")];
+        let mut places = schema::places(Table::Entries, &["id", "time", "hidden_by", "change"]);
         self.filter.parts(&mut |part| {
             if let Part::Field(field, _) = part {
-                places.push(place(column(field)));
+                places.extend(schema::place(Table::Entries, column(field)));
                 if may_be_among_extensions(field) {
-                    places.push(place("extensions"));
+                    places.extend(schema::place(Table::Entries, "extensions"));
                 }
             }
         });
         places.sort_unstable();
         places.dedup();
-        places.retain(|place| *place != usize::MAX);
         places
     }
 
     /// Whether an entry passes. `None` if that depends on the line, which is not given.
-    pub(super) fn matches<C: Cells + ?Sized>(
-        &self,
-        cells: &C,
-        line: Option<&[u8]>,
-    ) -> Option<bool> {
+    pub(super) fn matches(&self, cells: &impl Cells, line: Option<&[u8]>) -> Option<bool> {
         let entry = Entry { cells, line, words: &self.words, extensions: OnceCell::new() };
         self.filter.matches(&entry)
     }
@@ -153,14 +119,14 @@ pub(super) fn may_be_among_extensions(field: &Field) -> bool {
     matches!(field, Field::Known(_, Integer | Boolean))
 }
 
-struct Entry<'a, C: ?Sized> {
+struct Entry<'a, C> {
     cells: &'a C,
     line: Option<&'a [u8]>,
     words: &'a HashMap<String, Regex>,
     extensions: OnceCell<BTreeMap<String, Value>>,
 }
 
-impl<C: Cells + ?Sized> Values for Entry<'_, C> {
+impl<C: Cells> Values for Entry<'_, C> {
     fn value(&self, field: &Field) -> Option<Held<'_>> {
         let extension = |name: &str| {
             let all = self.extensions.get_or_init(|| extensions_of(self.cells));
@@ -194,10 +160,10 @@ mod tests {
     use crate::entry::VerdictName;
     use crate::entry::record::WholeLine;
 
-    fn cells(values: &[(&str, OwnedCell)]) -> Vec<Option<OwnedCell>> {
+    fn cells(values: &[(&str, OwnedCell)]) -> Row {
         let mut cells = vec![None; schema::columns(Table::Entries).len()];
         for (name, value) in values {
-            cells[place(name)] = Some(value.clone());
+            cells[schema::place(Table::Entries, name).unwrap()] = Some(value.clone());
         }
         cells
     }
@@ -206,7 +172,7 @@ mod tests {
         OwnedCell::Bytes(bytes::Bytes::from_static(text.as_bytes()))
     }
 
-    fn entry() -> Vec<Option<OwnedCell>> {
+    fn entry() -> Row {
         cells(&[
             ("id", OwnedCell::Integer(7)),
             ("time", OwnedCell::Integer(1000)),
@@ -225,13 +191,13 @@ mod tests {
             let filter = crate::search::parse(query, 0).unwrap();
             let search = Search::new(filter).unwrap();
             let line = Some(&b"the line"[..]);
-            assert_eq!(search.matches(&entry()[..], line), Some(expected), "{query}");
+            assert_eq!(search.matches(&entry(), line), Some(expected), "{query}");
             // The columns that it asks for are enough.
             let mut fewer = vec![None; entry().len()];
             for place in search.columns() {
                 fewer[place] = entry()[place].clone();
             }
-            assert_eq!(search.matches(&fewer[..], line), Some(expected), "{query}");
+            assert_eq!(search.matches(&fewer, line), Some(expected), "{query}");
         };
         for query in [
             "id:7",
@@ -257,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_record_has_what_the_columns_have() {
-        let record = record(&entry()[..]);
+        let record = record(&entry());
         assert_eq!(record.id(), Some(7));
         assert_eq!(record.verdict, VerdictName::Unsigned);
         assert_eq!(record.warnings.len(), 2);
@@ -269,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_row_with_nothing_or_with_nonsense_is_never_valid() {
-        let nothing = record(&cells(&[])[..]);
+        let nothing = record(&cells(&[]));
         assert_eq!(nothing.verdict, VerdictName::Malformed);
         let nonsense = cells(&[
             ("id", OwnedCell::Integer(-1)),
@@ -278,7 +244,7 @@ mod tests {
             ("line_bytes", OwnedCell::Integer(5)),
             ("line_sha256", text("xyz")),
         ]);
-        let record = record(&nonsense[..]);
+        let record = record(&nonsense);
         assert_eq!(record.verdict, VerdictName::Malformed);
         assert_eq!(record.whole, Some(WholeLine { bytes: Some(5), sha256: None }));
     }

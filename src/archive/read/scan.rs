@@ -10,7 +10,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use super::group::Match;
 use super::prune::{Bounds, excludes};
-use super::row::{Search, column, place};
+use super::row::{Search, column};
 use super::{Archive, DataFile};
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
@@ -128,7 +128,7 @@ impl Archive {
         most: usize,
     ) -> Result<Scan<'_>, ArchiveError> {
         let search = Search::new(filter.clone())?;
-        let all = self.files(Table::Entries, (i64::MIN, i64::MAX));
+        let all = self.all(Table::Entries).iter().enumerate();
         let mut files: Vec<_> = all
             .filter(|(_, file)| !self.excludes(file, &search))
             .map(|(number, file)| (order.bounds(self.time(file), file.ids), number))
@@ -171,7 +171,7 @@ impl Scan<'_> {
     /// `malformed`.
     pub(crate) fn only_lines(mut self) -> Self {
         let names = ["id", "change", "line", "line_bytes", "line_sha256"];
-        self.columns = names.map(place).into();
+        self.columns = schema::places(Table::Entries, &names);
         self
     }
 
@@ -214,7 +214,7 @@ impl Scan<'_> {
             });
         };
         let late = opened.late_matches(&self.search, &late, &mut |found| add(window, found))?;
-        for group in 0..opened.groups() {
+        for group in 0..opened.footer.groups() {
             let (time, ids) = (opened.integers(group, "time")?, opened.integers(group, "id")?);
             if window.takes(self.order.bounds(time, ids))
                 && !opened.excludes(group, &self.search)?

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use parquet::errors::ParquetError;
 use tokio::runtime::Runtime;
 
-use super::row::{Search, place};
+use super::row::{OwnedCell, Search};
 use super::*;
-use crate::archive::decode::guarded;
-use crate::archive::encode::Encoder;
+use crate::archive::decode::tests::repeated;
+use crate::archive::encode::{Encoded, Encoder};
 use crate::archive::entry::{Cells, record};
+use crate::archive::footer::guarded;
 use crate::archive::layout::{self, Day};
+use crate::archive::manifest::{self, Manifest};
 use crate::archive::rows::Cell;
 use crate::entry::{Record, VerdictName};
 use crate::search::parse;
@@ -28,7 +30,7 @@ struct Made {
     url: BucketUrl,
     place: Place,
     /// The values of each entry as it is now, by its id.
-    now: BTreeMap<u64, Vec<Option<column::OwnedCell>>>,
+    now: BTreeMap<u64, super::row::Row>,
 }
 
 type Row = Vec<(&'static str, String, i64)>;
@@ -98,15 +100,17 @@ fn push(encoder: &mut Encoder, row: &Row) {
     encoder.push(&cells).unwrap();
 }
 
-fn owned(row: &Row) -> Vec<Option<column::OwnedCell>> {
+fn at(name: &str) -> usize {
+    schema::place(Table::Entries, name).unwrap()
+}
+
+fn owned(row: &Row) -> super::row::Row {
     let mut cells = vec![None; schema::columns(Table::Entries).len()];
     for (name, text, number) in row {
-        let kind = schema::columns(Table::Entries)[place(name)].kind;
-        cells[place(name)] = Some(match kind {
-            schema::Kind::Text | schema::Kind::Binary => {
-                column::OwnedCell::Bytes(text.clone().into())
-            }
-            _ => column::OwnedCell::Integer(*number),
+        let kind = schema::columns(Table::Entries)[at(name)].kind;
+        cells[at(name)] = Some(match kind {
+            schema::Kind::Text | schema::Kind::Binary => OwnedCell::Bytes(text.clone().into()),
+            _ => OwnedCell::Integer(*number),
         });
     }
     cells
@@ -125,7 +129,7 @@ impl Made {
         let url: BucketUrl = format!("file://{}", folder.path().display()).parse().unwrap();
         let place = Place::open(&url, runtime.handle().clone()).unwrap();
         let mut made = Made { _folder: folder, runtime, url, place, now: BTreeMap::new() };
-        let mut manifest = crate::archive::manifest::Manifest::new(STORE);
+        let mut manifest = Manifest::new(STORE);
         for first in (1..=last).step_by(FILE as usize) {
             let mut rows: Vec<Row> = (first..first + FILE).map(entry).collect();
             for row in &rows {
@@ -144,30 +148,28 @@ impl Made {
         }
         for (id, old) in made.now.iter_mut().filter(|_| !changes.is_empty()) {
             if let Some(new) = version(*id, 1000 + *id as i64) {
-                let line = old[super::row::place("line")].take();
+                let line = old[at("line")].take();
                 *old = owned(&new);
-                old[super::row::place("line")] = line;
+                old[at("line")] = line;
             }
         }
         made
     }
 
-    fn write(
-        &self,
-        manifest: &mut crate::archive::manifest::Manifest,
-        table: Table,
-        number: u64,
-        rows: &[Row],
-    ) {
+    fn write(&self, manifest: &mut Manifest, table: Table, number: u64, rows: &[Row]) {
         let mut encoder = Encoder::new(table, STORE, 0).unwrap();
         rows.iter().for_each(|row| push(&mut encoder, row));
-        let encoded = encoder.finish().unwrap();
+        self.add(manifest, table, number, &encoder.finish().unwrap());
+    }
+
+    /// Adds a file to the archive.
+    fn add(&self, manifest: &mut Manifest, table: Table, number: u64, encoded: &Encoded) {
         let day = Day::of(0);
         let name = |generation| match table {
             Table::Verdicts => layout::of_delta(STORE, table, number, generation, 0),
             _ => layout::of_segment(STORE, table, day, number, generation, 0),
         };
-        let written = self.place.write(table, None, &encoded, 0, name).unwrap();
+        let written = self.place.write(table, None, encoded, 0, name).unwrap();
         let mut delta = manifest.begin(0);
         delta.files = vec![written.file];
         self.place.add(manifest, &delta).unwrap();
@@ -181,11 +183,10 @@ impl Made {
     fn expected(&self, query: &str, order: Order) -> Vec<Record> {
         let search = Search::new(parse(query, 0).unwrap()).unwrap();
         let matching = self.now.values().filter(|cells| {
-            let line = cells.as_slice().cell("line").bytes();
-            cells[place("hidden_by")].is_none()
-                && search.matches(cells.as_slice(), line) == Some(true)
+            let line = cells.cell("line").bytes();
+            cells[at("hidden_by")].is_none() && search.matches(*cells, line) == Some(true)
         });
-        let mut records: Vec<_> = matching.map(|cells| record(cells.as_slice())).collect();
+        let mut records: Vec<_> = matching.map(record).collect();
         match order {
             Order::Stored => records.sort_by_key(Record::id),
             Order::Newest => records.sort_by_key(|one| std::cmp::Reverse((one.time, one.id()))),
@@ -253,9 +254,9 @@ fn row_groups_that_cannot_match_are_not_read() {
     let excluded = |query: &str| {
         let search = Search::new(parse(query, 0).unwrap()).unwrap();
         let mut excluded = (0, 0);
-        for (_, file) in archive.files(Table::Entries, (i64::MIN, i64::MAX)) {
+        for file in archive.all(Table::Entries) {
             let opened = archive.read(file).unwrap();
-            for group in 0..opened.groups() {
+            for group in 0..opened.footer.groups() {
                 excluded.0 += usize::from(opened.excludes(group, &search).unwrap());
                 excluded.1 += 1;
             }
@@ -274,10 +275,29 @@ fn row_groups_that_cannot_match_are_not_read() {
 }
 
 #[test]
+fn values_that_a_dictionary_repeats_are_counted_over_all_columns() {
+    let made = Made::with(0, &[]);
+    let columns = ["principal_id", "name", "org_id", "request", "user_agent"];
+    let find = |rows: usize| {
+        let (body, id) = (repeated(rows, &columns), Some((1, rows as i64)));
+        let (sha256, time) = (manifest::hash(&body), None);
+        let file = Encoded { body, sha256, rows: rows as u64, id, time, stored_at: None };
+        made.add(&mut made.place.manifest(STORE).unwrap(), Table::Entries, 1, &file);
+        let query = columns.map(|name| format!("{name}:x*")).join(" ");
+        let archive = made.open();
+        let found = archive.scan(&parse(&query, 0).unwrap(), Order::Stored, 1000)?.next_slice(1000);
+        found.map(|found| found.len())
+    };
+    assert!(find(10).unwrap() > 0);
+    let error = find(100).unwrap_err().to_string();
+    assert!(error.contains("larger than Vidimus writes"), "{error}");
+}
+
+#[test]
 fn a_damaged_file_is_an_error_and_never_a_panic() {
     let made = Made::with(FILE, &[]);
     let archive = made.open();
-    let key = archive.files(Table::Entries, (1, 1)).next().unwrap().1.key.clone();
+    let key = archive.all(Table::Entries)[0].key.clone();
     let path = made._folder.path().join(key);
     let whole = std::fs::read(&path).unwrap();
     let read = || -> Result<usize, ArchiveError> {
