@@ -123,12 +123,11 @@ impl Checker<'_> {
         let manifest = check.manifest(store)?;
         check.listed(&manifest)?;
         check.segments(&manifest);
-        let all: u64 = manifest.files.iter().map(|file| file.bytes).sum();
-        let done = Mutex::new(0);
+        let (all, done) = (manifest.bytes(), Mutex::new(0u64));
         let read = |check: &Check<'_>, file: &File| {
             let found = check.file(file);
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            *done += file.bytes;
+            *done = done.saturating_add(file.bytes);
             progress(*done, all);
             found
         };
@@ -231,14 +230,17 @@ impl Check<'_> {
         let mut rows: BTreeMap<(u64, Table), u64> = BTreeMap::new();
         for file in &manifest.files {
             if let (Some(segment), Some(table)) = (file.segment, file.table()) {
-                *rows.entry((segment, table)).or_default() += file.rows;
+                let rows = rows.entry((segment, table)).or_default();
+                *rows = rows.saturating_add(file.rows);
             }
         }
         let object = layout::manifest(&manifest.store);
+        let mut gaps = manifest.gaps.clone();
+        gaps.sort_unstable();
         let mut next = None;
         for segment in manifest.segments.values() {
-            if let Some(next) = next {
-                self.gap(manifest, &object, next, segment.first_id);
+            if let Some(next) = next.filter(|next| *next < segment.first_id) {
+                self.gap(&gaps, &object, next, segment.first_id);
             }
             next = Some(segment.last_id.saturating_add(1));
             let expected =
@@ -256,13 +258,12 @@ impl Check<'_> {
         }
     }
 
-    /// Notes the ids from `from` to before `to` that no segment has and no gap explains.
-    fn gap(&self, manifest: &Manifest, object: &str, from: u64, to: u64) {
-        let mut gaps = manifest.gaps.clone();
-        gaps.sort_unstable();
+    /// Notes the ids from `from` to before `to` that no segment has and no gap explains. `gaps` are in
+    /// order.
+    fn gap(&self, gaps: &[(u64, u64)], object: &str, from: u64, to: u64) {
         let mut next = from;
         for (first, last) in gaps {
-            if first <= next && last >= next {
+            if *first <= next && *last >= next {
                 next = last.saturating_add(1);
             }
         }

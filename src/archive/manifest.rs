@@ -244,6 +244,21 @@ impl Manifest {
         self.files.iter().filter(move |file| file.table() == Some(table))
     }
 
+    /// The number of entries in all segments.
+    pub(crate) fn entries(&self) -> u64 {
+        total(self.segments.values().map(Segment::entries))
+    }
+
+    /// The number of deliveries in all segments.
+    pub(crate) fn deliveries(&self) -> u64 {
+        total(self.segments.values().map(Segment::deliveries))
+    }
+
+    /// The size of all files, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        total(self.files.iter().map(|file| file.bytes))
+    }
+
     /// The snapshot that is due after the delta that was just added: its number.
     pub(crate) fn due_snapshot(&self) -> Option<u64> {
         (self.next > 0 && self.next.is_multiple_of(PER_SNAPSHOT))
@@ -332,6 +347,11 @@ fn check_segment(before: &BTreeMap<u64, Segment>, segment: &Segment) -> Result<(
         false => Ok(()),
         true => Err(format!("ids from {} on are in two segments", segment.first_id)),
     }
+}
+
+/// The sum of numbers, which anybody may have written: it may be too large for its type.
+fn total(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }
 
 /// The SHA-256 of an object, in hexadecimal.
@@ -473,6 +493,22 @@ mod tests {
         refused(|other| drop(other.segments.insert(3, segment(3, 4))), "two segments");
         refused(|other| drop(other.segments.insert(99, segment(98, 99))), "begins at 98");
         assert!(Manifest::from_snapshot(STORE, 0, "s", &body[..body.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn sums_of_numbers_that_anybody_wrote_do_not_overflow() {
+        let mut manifest = Manifest::new(STORE);
+        for (first_id, last_id) in [(1, 10), (11, u64::MAX)] {
+            add(&mut manifest, |delta| {
+                let (first_delivery, last_delivery) = (0, u64::MAX);
+                let segment = segment(first_id, last_id);
+                delta.segment = Some(Segment { first_delivery, last_delivery, ..segment });
+                delta.files = vec![File { bytes: u64::MAX, ..file("a") }];
+            })
+            .unwrap();
+        }
+        let sums = (manifest.entries(), manifest.deliveries(), manifest.bytes());
+        assert_eq!(sums, (u64::MAX - 1, u64::MAX, u64::MAX));
     }
 
     #[test]

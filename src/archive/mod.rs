@@ -4,7 +4,7 @@
 //!
 //! - `layout`: the names of objects. `schema`: the columns of the tables. `rows`: rows in memory.
 //! - `encode` and `decode`: a Parquet file. `footer`: what is in a file, and where. `column`: reads a
-//!   column. `pages`: bounds on what its pages claim. `entry`: an entry as a row, and back.
+//!   column. `pages` and `thrift`: check what a file claims first. `entry`: an entry as a row, and back.
 //! - `manifest`: which files there are. `place`: creates and reads objects. `leftover`: files
 //!   that an interrupted run left.
 //! - `archiver`: the thread of `serve`. It uses `segment` (a sealed segment), `late` (what is learned
@@ -38,3 +38,4 @@ mod restore;
 pub(crate) mod rows;
 pub(crate) mod schema;
 mod segment;
+mod thrift;

@@ -3,28 +3,22 @@
 //! The crate makes buffers as large as a page header claims, up to 2 GiB, and several times that for a
 //! dictionary. So the claims are compared with the footer first. Only pages as Vidimus writes them are
 //! let through: data pages of version 1 and dictionary pages, PLAIN or by a dictionary. A page header is
-//! in Thrift's compact protocol
-//! (<https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>). Its fields are
-//! in `PageHeader` of <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>.
+//! in Thrift's compact protocol. Its fields are in `PageHeader` of
+//! <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>.
 
 use parquet::file::metadata::ColumnChunkMetaData;
+
+use super::thrift::{BINARY, I32, I64, Input, STRUCT, Shape};
 
 /// The most bytes of a column in a row group, decompressed. A row group has at most 64 MiB of values, or
 /// a single row, which is at most a body of 128 MiB.
 pub(super) const MAX_COLUMN: i64 = 256 << 20;
 
-/// The most rows of a row group. A file has at most 500,000.
+/// The most rows of a file, and so of a row group. Vidimus writes at most 500,000.
 pub(super) const MAX_ROWS: i64 = 1 << 20;
 
-/// The types of Thrift's compact protocol that a page header uses.
-mod thrift {
-    pub(super) const TRUE: u8 = 1;
-    pub(super) const FALSE: u8 = 2;
-    pub(super) const I32: u8 = 5;
-    pub(super) const I64: u8 = 6;
-    pub(super) const BINARY: u8 = 8;
-    pub(super) const STRUCT: u8 = 12;
-}
+/// The most values of a dictionary. Vidimus ends one at 1 MiB, and a value takes 4 bytes or more.
+const MAX_DICTIONARY: i64 = 1 << 18;
 
 /// The numbers of fields.
 const CRC: u8 = 4;
@@ -34,8 +28,22 @@ const DICTIONARY_PAGE: u8 = 7;
 /// The encodings of values: PLAIN, PLAIN_DICTIONARY and RLE_DICTIONARY.
 const ENCODINGS: [i64; 3] = [0, 2, 8];
 
-/// Structures in structures: the statistics are in the header of the data page.
-const MAX_DEPTH: u32 = 4;
+/// The fields of a page header's structures after the number of values and their encoding.
+const OF_DATA_PAGE: [(u8, Shape); 3] =
+    [(3, Shape::Plain(I32)), (4, Shape::Plain(I32)), (5, STATISTICS)];
+const OF_DICTIONARY_PAGE: [(u8, Shape); 1] = [(3, Shape::Boolean)];
+
+/// The structure `Statistics`.
+pub(super) const STATISTICS: Shape = Shape::Struct(&[
+    (1, Shape::Plain(BINARY)),
+    (2, Shape::Plain(BINARY)),
+    (3, Shape::Plain(I64)),
+    (4, Shape::Plain(I64)),
+    (5, Shape::Plain(BINARY)),
+    (6, Shape::Plain(BINARY)),
+    (7, Shape::Boolean),
+    (8, Shape::Boolean),
+]);
 
 /// Where the pages of a column begin in the file, and how many bytes they have. `None` if the footer
 /// has negative numbers.
@@ -47,29 +55,28 @@ pub(super) fn range(about: &ColumnChunkMetaData) -> Option<(u64, u64)> {
 /// Whether every page of a column claims no more than the footer does. `bytes` are all of its pages, and
 /// `rows` the rows of the row group.
 pub(super) fn are_sound(bytes: &[u8], about: &ColumnChunkMetaData, rows: i64) -> bool {
-    let most = about.uncompressed_size();
-    (0..=MAX_COLUMN).contains(&most)
-        && (0..=MAX_ROWS).contains(&rows)
-        && are_within(bytes, most, rows).is_some()
+    are_within(bytes, about.uncompressed_size(), rows).is_some()
 }
 
 /// `None` if the pages claim more than `most` bytes together, a page more than `rows` values, or if they
 /// are not as Vidimus writes them.
-fn are_within(mut bytes: &[u8], most: i64, rows: i64) -> Option<()> {
-    let mut left = most;
-    while !bytes.is_empty() {
-        let page = Page::read(&mut bytes)?;
+fn are_within(bytes: &[u8], most: i64, rows: i64) -> Option<()> {
+    let (mut input, mut left) = (Input::new(bytes), most);
+    while !input.is_empty() {
+        let page = Page::read(&mut input)?;
         left = left.checked_sub(page.uncompressed).filter(|left| *left >= 0)?;
-        if page.values > rows || !ENCODINGS.contains(&page.encoding) {
+        let most = if page.is_dictionary { rows.min(MAX_DICTIONARY) } else { rows };
+        if page.values > most || !ENCODINGS.contains(&page.encoding) {
             return None;
         }
-        bytes = bytes.get(page.compressed..)?;
+        input.skip(page.compressed)?;
     }
     Some(())
 }
 
 /// What a page header claims.
 struct Page {
+    is_dictionary: bool,
     uncompressed: i64,
     compressed: usize,
     values: i64,
@@ -78,85 +85,38 @@ struct Page {
 
 impl Page {
     /// Reads a header, and leaves what follows it.
-    fn read(bytes: &mut &[u8]) -> Option<Page> {
+    fn read(input: &mut Input<'_>) -> Option<Page> {
         // The fields 1, 2 and 3: the type, and the two sizes.
-        let [_, uncompressed, compressed] = [next(bytes)?, next(bytes)?, next(bytes)?];
-        let (mut step, mut kind) = field(bytes)??;
+        let [_, uncompressed, compressed] = [next(input)?, next(input)?, next(input)?];
+        let (mut step, mut kind) = input.field()??;
         let mut number = 3 + step;
-        if (number, kind) == (CRC, thrift::I32) {
-            integer(bytes)?;
-            (step, kind) = field(bytes)??;
-            number = CRC.checked_add(step)?;
+        if (number, kind) == (CRC, I32) {
+            input.integer()?;
+            (step, kind) = input.field()??;
+            number = CRC + step;
         }
-        if !matches!(number, DATA_PAGE | DICTIONARY_PAGE) || kind != thrift::STRUCT {
-            return None;
-        }
+        let rest: &[(u8, Shape)] = match (number, kind) {
+            (DATA_PAGE, STRUCT) => &OF_DATA_PAGE,
+            (DICTIONARY_PAGE, STRUCT) => &OF_DICTIONARY_PAGE,
+            _ => return None,
+        };
         // Its fields 1 and 2: the number of values, and their encoding.
-        let [values, encoding] = [next(bytes)?, next(bytes)?];
-        rest(bytes, 1)?;
+        let [values, encoding] = [next(input)?, next(input)?];
+        input.fields(2, rest)?;
         // Another kind of page may not follow in the same header.
-        if field(bytes)?.is_some() {
+        if input.field()?.is_some() {
             return None;
         }
-        Some(Page { uncompressed, compressed: usize::try_from(compressed).ok()?, values, encoding })
+        let (is_dictionary, compressed) =
+            (number == DICTIONARY_PAGE, usize::try_from(compressed).ok()?);
+        Some(Page { is_dictionary, uncompressed, compressed, values, encoding })
     }
 }
 
 /// The next field, which is an integer that is not negative.
-fn next(bytes: &mut &[u8]) -> Option<i64> {
-    let is_next = field(bytes)?? == (1, thrift::I32);
-    integer(bytes).filter(|value| is_next && (0..=i64::from(i32::MAX)).contains(value))
-}
-
-/// Leaves out the other fields of a structure.
-fn rest(bytes: &mut &[u8], depth: u32) -> Option<()> {
-    while let Some((_, kind)) = field(bytes)? {
-        match kind {
-            thrift::TRUE | thrift::FALSE => {}
-            thrift::I32 | thrift::I64 => drop(integer(bytes)?),
-            thrift::BINARY => {
-                let length = usize::try_from(varint(bytes)?).ok()?;
-                *bytes = bytes.get(length..)?;
-            }
-            thrift::STRUCT if depth < MAX_DEPTH => rest(bytes, depth + 1)?,
-            _ => return None,
-        }
-    }
-    Some(())
-}
-
-/// The head of a field: how far its number is above that of the one before, and its type. `Some(None)`
-/// at the end of the structure. A number in the long form is refused, because it may go back.
-fn field(bytes: &mut &[u8]) -> Option<Option<(u8, u8)>> {
-    match byte(bytes)? {
-        0 => Some(None),
-        head if head >> 4 == 0 => None,
-        head => Some(Some((head >> 4, head & 15))),
-    }
-}
-
-fn integer(bytes: &mut &[u8]) -> Option<i64> {
-    let zigzag = varint(bytes)?;
-    let half = i64::try_from(zigzag >> 1).ok()?;
-    Some(if zigzag & 1 == 0 { half } else { -half - 1 })
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for at in 0..10 {
-        let next = byte(bytes)?;
-        value |= u64::from(next & 0x7f) << (7 * at);
-        if next & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn byte(bytes: &mut &[u8]) -> Option<u8> {
-    let (first, rest) = bytes.split_first()?;
-    *bytes = rest;
-    Some(*first)
+fn next(input: &mut Input<'_>) -> Option<i64> {
+    let is_next = input.field()?? == (1, I32);
+    input.integer().filter(|value| is_next && (0..=i64::from(i32::MAX)).contains(value))
 }
 
 #[cfg(test)]
@@ -185,8 +145,14 @@ mod tests {
             bytes.push(0x15);
             bytes.extend(number(value));
         }
-        // Statistics with a text, and the ends of the structures.
-        bytes.extend([0x3c, 0x18, 2, b'a', b'b', 0, 0, 0]);
+        match kind {
+            // Statistics with a text.
+            DATA => bytes.extend([0x3c, 0x18, 2, b'a', b'b', 0]),
+            // It is sorted.
+            _ => bytes.push(0x11),
+        }
+        // The ends of the structures, and the page.
+        bytes.extend([0, 0]);
         bytes.extend(*b"abc");
         bytes
     }
@@ -209,6 +175,8 @@ mod tests {
         check(&[page(DICTIONARY, 50, 10, 0), page(DATA, 51, 10, 8)].concat(), false);
         check(&page(DATA, 100, 11, 0), false);
         check(&page(DICTIONARY, 100, 1 << 30, 0), false);
+        let many = page(DICTIONARY, 100, MAX_DICTIONARY as u64 + 1, 0);
+        assert!(are_within(&many, 100, MAX_ROWS).is_none());
         // The encodings by deltas, and data pages of version 2.
         check(&page(DATA, 100, 10, 5), false);
         check(&page(0x5c, 100, 10, 0), false);
@@ -221,14 +189,16 @@ mod tests {
             check(&good[..length], false);
         }
         // One that claims less first, and more in the long form later.
-        let at = good.len() - 4;
-        let mut twice = good[..at].to_vec();
-        twice.extend([0x05, 4]);
-        twice.extend(number(1 << 30));
-        twice.extend(&good[at..]);
-        check(&twice, false);
-        let deep: Vec<u8> = good[..good.len() - 11].iter().copied().chain([0x1c; 9000]).collect();
-        check(&deep, false);
+        let (head, rest) = good.split_at(good.len() - 4);
+        let large = [&[0x05, 4][..], &number(1 << 30)].concat();
+        check(&[head, &large, rest].concat(), false);
+        // The same in bytes where an encoding should be. The crate takes their length, 16, for the encoding
+        // 8, and goes on within them.
+        let (head, _) = good.split_at(good.len() - 11);
+        let mut hidden = [&[0][..], &large].concat();
+        hidden.resize(16, 0);
+        check(&[head, &[0x18, 16], &hidden, &[0, 0], b"abc"].concat(), false);
+        check(&[head, &[0x1c; 9000]].concat(), false);
         let mut endless = vec![0x15];
         endless.extend([0xff; 40]);
         check(&endless, false);

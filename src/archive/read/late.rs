@@ -9,6 +9,7 @@ use super::{Archive, DataFile};
 use crate::archive::entry::{Cells, RowOf};
 use crate::archive::error::ArchiveError;
 use crate::archive::layout::Table;
+use crate::archive::pages::MAX_ROWS;
 use crate::archive::schema;
 
 /// The newest versions of some entries, by their ids: the values of the columns that were read.
@@ -16,8 +17,8 @@ pub(super) type Late = BTreeMap<i64, Row>;
 
 impl Archive {
     /// The newest versions of the entries of a file. `columns` are the places of the columns to read;
-    /// `id` and `change` must be among them. `is_wanted` says for which ids. A segment has at most
-    /// 50,000 entries, so as many versions are held at most.
+    /// `id` and `change` must be among them. `is_wanted` says for which ids. A file has no more entries
+    /// than rows, so as many versions are held at most.
     pub(super) fn late(
         &self,
         file: &DataFile,
@@ -43,6 +44,10 @@ impl Archive {
                             late.insert(id, owned(&rows, at));
                         }
                     }
+                }
+                if late.len() as u64 > MAX_ROWS.unsigned_abs() {
+                    let what = "it has newer versions of more entries than a file has";
+                    return Err(ArchiveError::damaged(&versions.key, what));
                 }
             }
         }

@@ -93,16 +93,15 @@ impl Status {
 }
 
 fn shown(url: String, manifest: &Manifest, not_archived: Option<NotArchived>) -> Shown {
-    let segments = || manifest.segments.values();
     Shown {
         url,
         store: manifest.store.clone(),
         segments: manifest.segments.len(),
-        entries: segments().map(|segment| segment.entries()).sum(),
-        deliveries: segments().map(|segment| segment.deliveries()).sum(),
+        entries: manifest.entries(),
+        deliveries: manifest.deliveries(),
         files: manifest.files.len(),
-        bytes: manifest.files.iter().map(|file| file.bytes).sum(),
-        last_id: segments().map(|segment| segment.last_id).next_back(),
+        bytes: manifest.bytes(),
+        last_id: manifest.segments.values().next_back().map(|segment| segment.last_id),
         stored_until: manifest
             .files
             .iter()
