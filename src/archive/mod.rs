@@ -11,8 +11,8 @@
 //!   later), `journal` (how much of a journal is archived), `parts` (the files of a table) and `pace`
 //!   (how fast).
 //! - `read`: finds the entries that match a query.
-//! - `check`: checks an archive by itself. `restore`: reads it back. `rebuild`: makes
-//!   a store of it.
+//! - `check`: checks an archive by itself. `restore`: reads it back, with `versions`, the newest of
+//!   entries. `rebuild`: makes a store of it.
 //! - `error`: why the archive cannot be written or read.
 
 pub(crate) mod archiver;
@@ -39,3 +39,4 @@ pub(crate) mod rows;
 pub(crate) mod schema;
 mod segment;
 mod thrift;
+mod versions;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::entry::ArchivedEntry;
 use super::error::ArchiveError;
-use super::manifest::{Manifest, Segment};
+use super::manifest::{File, Manifest, Segment};
 use super::place::Place;
 use super::restore::{Item, Restored};
 use crate::entry::Millis;
@@ -35,7 +35,8 @@ pub(crate) fn rebuild(
     progress: &dyn Fn(u64),
 ) -> Result<Rebuilt, ArchiveError> {
     let manifest = place.manifest(store)?;
-    let restored = Restored { place, manifest: &manifest };
+    let read = |file: &File| place.read_file(file);
+    let restored = Restored::new(&manifest, &read);
     let is_part = range.since.is_some() || range.until.is_some();
     let segments = restored.segments(range.since, range.until);
     let mut build = Rebuild::begin(to, store, is_part)?;
@@ -62,24 +63,24 @@ fn fill(
     is_part: bool,
     progress: &dyn Fn(u64),
 ) -> Result<u64, ArchiveError> {
-    let keys = restored.keys()?;
+    let (manifest, keys) = (restored.manifest, restored.keys()?);
     build.keys_seen(&keys)?;
     let keys: HashMap<String, Key> =
         keys.into_iter().map(|one| (one.key.thumbprint().to_string(), one.key)).collect();
     // What is learned from here on must have higher numbers than what is archived.
-    let reached = &restored.manifest.progress;
+    let reached = &manifest.progress;
     build.number_after(reached.change, reached.quarantine)?;
     if !is_part {
-        let manifest = restored.manifest;
         let cursors = reached.journal.iter().map(|(epoch, number)| (*epoch, *number));
         let ends: Vec<_> = manifest.ends.values().map(EpochEnd::from).collect();
         let skips: Vec<_> = manifest.skips.iter().map(Skip::from).collect();
         build.journal(cursors, &ends, &skips)?;
     }
+    let mut versions = restored.versions(segments);
     for segment in segments {
         let created_at = Millis::saturating(segment.created_at);
         let mut built = build.segment(segment.first_id, segment.first_delivery, created_at)?;
-        restored.items(segment, |item| add(&mut built, restored.manifest, item, &keys))?;
+        restored.items(segment, &mut versions, |item| add(&mut built, manifest, item, &keys))?;
         built.finish()?;
         progress(segment.entries());
     }
@@ -87,7 +88,7 @@ fn fill(
     if !is_part {
         restored.quarantine(|what, body| {
             // The journal brings it again.
-            if what.origin.is_some() && restored.manifest.reached(what.origin).is_none() {
+            if what.origin.is_some() && manifest.reached(what.origin).is_none() {
                 return Ok(());
             }
             quarantine += 1;

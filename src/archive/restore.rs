@@ -1,20 +1,25 @@
 //! Reads segments, keys and the quarantine back from the archive, to rebuild a store.
 //!
-//! A file is held at a time, and the late verdicts of a segment. Every file is compared with the SHA-256
-//! in the manifest before it is read.
+//! A file is held at a time, and newer versions of entries, up to a limit. Every file is compared with the
+//! SHA-256 in the manifest before it is read.
 
 use std::collections::BTreeMap;
+
+use bytes::Bytes;
 
 use super::decode::Decoder;
 use super::entry::{ArchivedEntry, of_row};
 use super::error::ArchiveError;
 use super::layout::Table;
 use super::manifest::{File, Manifest, Segment};
-use super::place::Place;
 use super::rows::Rows;
+use super::versions::Versions;
 use crate::entry::Millis;
 use crate::signature::Key;
 use crate::store::{KeptSpelling, Origin, Quarantined, Sighting, StoredDelivery};
+
+/// Reads a file of the archive, and compares it with the manifest.
+pub(super) type Read<'a> = dyn Fn(&File) -> Result<Bytes, ArchiveError> + 'a;
 
 /// Something of a segment.
 pub(crate) enum Item {
@@ -30,14 +35,26 @@ pub(crate) enum Item {
 
 /// What is read back: an archive as its manifest describes it.
 pub(crate) struct Restored<'a> {
-    pub(crate) place: &'a Place,
     pub(crate) manifest: &'a Manifest,
+    read: &'a Read<'a>,
+    /// The files of segments, by the table and the first id of the segment.
+    files: BTreeMap<(Table, u64), Vec<&'a File>>,
 }
 
-impl Restored<'_> {
-    /// The segments that have entries with a time from `since` to before `until`, in milliseconds. Whole
-    /// segments are brought back.
-    pub(crate) fn segments(&self, since: Option<i64>, until: Option<i64>) -> Vec<&Segment> {
+impl<'a> Restored<'a> {
+    pub(crate) fn new(manifest: &'a Manifest, read: &'a Read<'a>) -> Restored<'a> {
+        let mut files: BTreeMap<_, Vec<&File>> = BTreeMap::new();
+        for file in &manifest.files {
+            if let (Some(table), Some(segment)) = (file.table(), file.segment) {
+                files.entry((table, segment)).or_default().push(file);
+            }
+        }
+        Restored { manifest, read, files }
+    }
+
+    /// The segments that have entries with a time from `since` to before `until`, in milliseconds, in
+    /// the order of their ids. Whole segments are brought back.
+    pub(crate) fn segments(&self, since: Option<i64>, until: Option<i64>) -> Vec<&'a Segment> {
         let overlaps = |file: &File| {
             let (Some(least), Some(greatest)) = (file.min_time, file.max_time) else {
                 return false;
@@ -45,42 +62,50 @@ impl Restored<'_> {
             since.is_none_or(|since| greatest >= since) && until.is_none_or(|until| least < until)
         };
         let is_wanted = |segment: &&Segment| {
-            (since.is_none() && until.is_none())
-                || self.files(Table::Entries, segment).any(overlaps)
+            let mut files = self.files(Table::Entries, segment);
+            (since.is_none() && until.is_none()) || files.any(overlaps)
         };
         self.manifest.segments.values().filter(is_wanted).collect()
     }
 
+    /// The newest versions of the entries of these segments.
+    pub(crate) fn versions(&self, segments: &[&Segment]) -> Versions<'a> {
+        let last = segments.last().map_or(0, |segment| segment.last_id);
+        Versions::new(self.manifest, self.read, last)
+    }
+
     /// Calls `each` with all that a segment has: deliveries, entries, pieces, spellings, in this order.
+    /// Segments come in the order of their ids.
     pub(crate) fn items<E: From<ArchiveError>>(
         &self,
         segment: &Segment,
+        versions: &mut Versions<'_>,
         mut each: impl FnMut(Item) -> Result<(), E>,
     ) -> Result<(), E> {
         for file in self.files(Table::Deliveries, segment) {
-            self.rows(file, Table::Deliveries, |rows, row| {
-                each(Item::Delivery(delivery(rows, row)?))
+            rows(self.read, file, Table::Deliveries, |rows, row| {
+                each(Item::Delivery(delivery(file, rows, row)?))
             })?;
         }
-        let mut newest = self.newest(segment)?;
+        versions.begin(segment)?;
         for file in self.files(Table::Entries, segment) {
-            self.rows(file, Table::Entries, |rows, row| {
+            rows(self.read, file, Table::Entries, |rows, row| {
                 let mut entry = of_row(rows, row).ok_or_else(|| unreadable(file))?;
-                if let Some(now) = entry.entry.record.id().and_then(|id| newest.remove(&id)) {
+                if let Some(now) = entry.entry.record.id().and_then(|id| versions.take(id)) {
                     entry = laid_over(entry, now);
                 }
                 each(Item::Entry(Box::new(entry)))
             })?;
         }
         for file in self.files(Table::Pieces, segment) {
-            self.rows(file, Table::Pieces, |rows, row| {
+            rows(self.read, file, Table::Pieces, |rows, row| {
                 let get = |name| rows.get(row, name).unsigned().ok_or_else(|| unreadable(file));
                 let bytes = rows.get(row, "bytes").bytes().unwrap_or_default().to_vec();
                 each(Item::Piece { entry: get("entry")?, number: get("number")?, bytes })
             })?;
         }
         for file in self.files(Table::Spellings, segment) {
-            self.rows(file, Table::Spellings, |rows, row| {
+            rows(self.read, file, Table::Spellings, |rows, row| {
                 let get = |name| rows.get(row, name).unsigned().ok_or_else(|| unreadable(file));
                 let bytes = |name| rows.get(row, name).bytes().unwrap_or_default().to_vec();
                 let (fingerprint, line) = (bytes("fingerprint"), bytes("line"));
@@ -101,7 +126,7 @@ impl Restored<'_> {
         let wanted = delta(last);
         let mut keys = Vec::new();
         for file in self.manifest.of(Table::Keys).filter(|file| delta(file) == wanted) {
-            self.rows(file, Table::Keys, |rows, row| {
+            rows(self.read, file, Table::Keys, |rows, row| {
                 let text = |name| rows.get(row, name).as_text().ok_or_else(|| unreadable(file));
                 let time = |name| rows.get(row, name).integer().map(Millis::saturating);
                 let public = rows.get(row, "public").bytes().and_then(|key| key.try_into().ok());
@@ -126,7 +151,7 @@ impl Restored<'_> {
         mut each: impl FnMut(Quarantined, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         for file in self.manifest.of(Table::Quarantine) {
-            self.rows(file, Table::Quarantine, |rows, row| {
+            rows(self.read, file, Table::Quarantine, |rows, row| {
                 let text = |name| rows.get(row, name).as_text().map(str::to_owned);
                 let number = |name| rows.get(row, name).unsigned();
                 let id = number("id").ok_or_else(|| unreadable(file))?;
@@ -153,52 +178,24 @@ impl Restored<'_> {
     }
 
     /// The files of a table that belong to a segment.
-    fn files(&self, table: Table, segment: &Segment) -> impl Iterator<Item = &File> {
-        let first_id = segment.first_id;
-        self.manifest.of(table).filter(move |file| file.segment == Some(first_id))
+    fn files(&self, table: Table, segment: &Segment) -> impl Iterator<Item = &'a File> {
+        self.files.get(&(table, segment.first_id)).into_iter().flatten().copied()
     }
+}
 
-    /// The newest version of each entry of a segment that has several.
-    fn newest(&self, segment: &Segment) -> Result<BTreeMap<u64, ArchivedEntry>, ArchiveError> {
-        let ids = segment.first_id..=segment.last_id;
-        let concerns = |file: &&File| {
-            let bound = |id: Option<i64>| id.and_then(|id| u64::try_from(id).ok());
-            bound(file.min_id).is_none_or(|least| least <= *ids.end())
-                && bound(file.max_id).is_none_or(|greatest| greatest >= *ids.start())
-        };
-        let mut newest: BTreeMap<u64, ArchivedEntry> = BTreeMap::new();
-        for file in self.manifest.of(Table::Verdicts).filter(concerns) {
-            self.rows(file, Table::Verdicts, |rows, row| {
-                let is_of_segment =
-                    rows.get(row, "id").unsigned().is_some_and(|id| ids.contains(&id));
-                if !is_of_segment {
-                    return Ok(());
-                }
-                let entry = of_row(rows, row).ok_or_else(|| unreadable(file))?;
-                let Some(id) = entry.entry.record.id() else { return Ok(()) };
-                if newest.get(&id).is_none_or(|known| known.change <= entry.change) {
-                    newest.insert(id, entry);
-                }
-                Ok::<(), ArchiveError>(())
-            })?;
-        }
-        Ok(newest)
+/// Calls `each` with every row of a file.
+pub(super) fn rows<E: From<ArchiveError>>(
+    read: &Read<'_>,
+    file: &File,
+    table: Table,
+    mut each: impl FnMut(&Rows, usize) -> Result<(), E>,
+) -> Result<(), E> {
+    let decoder = Decoder::new(&file.key, table, read(file)?)?;
+    for group in 0..decoder.groups() {
+        let rows = decoder.group(group, None)?;
+        (0..rows.len()).try_for_each(|row| each(&rows, row))?;
     }
-
-    /// Calls `each` with every row of a file.
-    fn rows<E: From<ArchiveError>>(
-        &self,
-        file: &File,
-        table: Table,
-        mut each: impl FnMut(&Rows, usize) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let decoder = Decoder::new(&file.key, table, self.place.read_file(file)?)?;
-        for group in 0..decoder.groups() {
-            let rows = decoder.group(group, None)?;
-            (0..rows.len()).try_for_each(|row| each(&rows, row))?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// A newer version of an entry, with what never changes.
@@ -209,7 +206,7 @@ fn laid_over(first: ArchivedEntry, mut now: ArchivedEntry) -> ArchivedEntry {
     now
 }
 
-fn unreadable(file: &File) -> ArchiveError {
+pub(super) fn unreadable(file: &File) -> ArchiveError {
     ArchiveError::damaged(&file.key, "a row lacks what every row has")
 }
 
@@ -219,11 +216,11 @@ fn origin(rows: &Rows, row: usize) -> Option<Origin> {
     Some(Origin { epoch: get("epoch")?, number: get("number")?, position })
 }
 
-fn delivery(rows: &Rows, row: usize) -> Result<StoredDelivery, ArchiveError> {
+fn delivery(file: &File, rows: &Rows, row: usize) -> Result<StoredDelivery, ArchiveError> {
     let number = |name| rows.get(row, name).unsigned().unwrap_or(0);
     let text = |name| rows.get(row, name).as_text().unwrap_or_default().to_owned();
     let time = |name| rows.get(row, name).integer().map(Millis::saturating);
-    let missing = || ArchiveError::damaged("deliveries", "a row has no id or no time");
+    let missing = || unreadable(file);
     Ok(StoredDelivery {
         id: rows.get(row, "id").unsigned().ok_or_else(missing)?,
         received_at: time("received_at").ok_or_else(missing)?,
