@@ -3,7 +3,8 @@
 //! A rebuilt store goes on in each epoch where the archive ends. So the archive says of each epoch up to
 //! which number everything is archived, deliveries and bodies in quarantine alike. What it has above that
 //! number may lack some in between: the rebuilt store forgets where it stood, and reads it again from the
-//! journal. The format is defined in docs/archive.md.
+//! journal. The store publishes no more to the journal than that, so prune leaves it. The format is
+//! defined in docs/archive.md.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +14,7 @@ use super::error::ArchiveError;
 use super::manifest::Manifest;
 use super::segment::Work;
 use crate::entry::Millis;
-use crate::store::{EpochEnd, JournalState, Origin, Skip};
+use crate::store::{EpochCursor, EpochEnd, JournalState, Origin, Positions, Skip};
 
 /// An epoch that has ended, and of which everything is archived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,20 +87,36 @@ impl Manifest {
         self.ends.contains_key(&epoch) || reached.is_some_and(|reached| number <= *reached)
     }
 
+    /// What a rebuilt store has of the journal.
+    pub(crate) fn journal(&self) -> JournalState {
+        let last = |(epoch, number): (&u64, &u64)| EpochCursor {
+            epoch: *epoch,
+            number: *number,
+            positions: Positions::default(),
+            skipped: self.skips.iter().any(|skip| (skip.epoch, skip.number) == (*epoch, *number)),
+        };
+        JournalState {
+            cursors: self.progress.journal.iter().map(last).collect(),
+            ends: self.ends.values().map(EpochEnd::from).collect(),
+            skips: self.skips.iter().map(Skip::from).collect(),
+        }
+    }
+
     /// The origin of something, if everything of its epoch up to it is archived.
     pub(crate) fn reached(&self, origin: Option<Origin>) -> Option<Origin> {
         origin.filter(|origin| self.reaches(origin.epoch, origin.number))
     }
 }
 
-/// Archives how far the journal is archived, if that changed. `before` is what was read of the journal
-/// before the sealed segments were listed; all bodies that were in quarantine then are archived.
+/// Archives how far the journal is archived. Returns whether that changed. `before` is what was
+/// read of the journal before the sealed segments were listed; all bodies that were in quarantine
+/// then are archived.
 pub(super) fn archive(
     work: &Work<'_>,
     manifest: &mut Manifest,
     before: &JournalState,
     now: Millis,
-) -> Result<(), ArchiveError> {
+) -> Result<bool, ArchiveError> {
     let is_archived = |first_id| manifest.segments.contains_key(&first_id);
     let extent = work.reader.journal_extent(&is_archived)?;
     // Of other epochs, the segments that are not archived have nothing.
@@ -127,7 +144,8 @@ pub(super) fn archive(
     delta.skips =
         before.skips.iter().filter(is_reached).map(Skipped::from).filter(is_new).collect();
     if delta.progress == manifest.progress && delta.ends.is_empty() && delta.skips.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
-    work.place.add(manifest, &delta)
+    work.place.add(manifest, &delta)?;
+    Ok(true)
 }

@@ -18,9 +18,6 @@ use crate::objects::{Blocking, BucketUrl, MAX_OBJECT};
 /// How many names of a file are tried. Each but the last is taken by another file.
 const GENERATIONS: u32 = 100;
 
-/// The most objects that are counted. An archive has fewer.
-const MOST: u64 = 1 << 40;
-
 /// A place with archives.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
@@ -122,7 +119,11 @@ impl Place {
 
     /// Reads the manifest of a store.
     pub(crate) fn manifest(&self, store: &str) -> Result<Manifest, ArchiveError> {
-        let snapshots = self.count(|number| layout::snapshot(store, number))?;
+        let name = |number| layout::snapshot(store, number);
+        let snapshots = self.objects.count(name)?.ok_or_else(|| {
+            let what = "the numbers of the snapshots have run out";
+            ArchiveError::damaged(&name(u64::MAX), what)
+        })?;
         let mut manifest = match snapshots.checked_sub(1) {
             None => Manifest::new(store),
             Some(number) => {
@@ -195,31 +196,6 @@ impl Place {
             return Ok(Written { file, change });
         }
         Err(ArchiveError::Conflict { key: name(GENERATIONS) })
-    }
-
-    /// How many of the objects with these names there are. They have no gaps.
-    fn count(&self, name: impl Fn(u64) -> String) -> Result<u64, ArchiveError> {
-        let exists = |number: u64| -> Result<bool, ArchiveError> {
-            Ok(self.objects.size(&name(number))?.is_some())
-        };
-        let (mut least, mut step) = (0u64, 1u64);
-        while exists(least + (step - 1))? {
-            (least, step) = (least + step, step * 2);
-            if step > MOST {
-                let what = format!("there are more than {MOST} objects of its kind");
-                return Err(ArchiveError::damaged(&name(least - 1), what));
-            }
-        }
-        // The first `least` are there, and the one at `end` is not.
-        let mut end = least + (step - 1);
-        while least < end {
-            let middle = least + (end - least) / 2;
-            match exists(middle)? {
-                true => least = middle + 1,
-                false => end = middle,
-            }
-        }
-        Ok(least)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Builds a data directory from the archive alone: a whole store, or the segments of a range of time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use super::entry::ArchivedEntry;
@@ -10,7 +10,7 @@ use super::place::Place;
 use super::restore::{Item, Restored};
 use crate::entry::Millis;
 use crate::signature::Key;
-use crate::store::{EpochEnd, Rebuild, RebuiltSegment, RestoredEntry, Skip, TimeRange};
+use crate::store::{Rebuild, RebuiltSegment, RestoredEntry, TimeRange};
 
 /// What was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,10 +71,7 @@ fn fill(
     let reached = &manifest.progress;
     build.number_after(reached.change, reached.quarantine)?;
     if !is_part {
-        let cursors = reached.journal.iter().map(|(epoch, number)| (*epoch, *number));
-        let ends: Vec<_> = manifest.ends.values().map(EpochEnd::from).collect();
-        let skips: Vec<_> = manifest.skips.iter().map(Skip::from).collect();
-        build.journal(cursors, &ends, &skips)?;
+        build.journal(&manifest.journal())?;
     }
     let mut versions = restored.versions(segments);
     for segment in segments {
@@ -86,10 +83,15 @@ fn fill(
     }
     let mut quarantine = 0;
     if !is_part {
+        let mut known = HashSet::new();
         restored.quarantine(|what, body| {
-            // The journal brings it again.
-            if what.origin.is_some() && manifest.reached(what.origin).is_none() {
-                return Ok(());
+            if let Some(origin) = what.origin {
+                // The journal brings it again. Or it did so before: a store that was rebuilt has
+                // put it in quarantine under another number.
+                let is_reached = manifest.reaches(origin.epoch, origin.number);
+                if !is_reached || !known.insert(origin) {
+                    return Ok(());
+                }
             }
             quarantine += 1;
             build.quarantined(&what, body).map_err(ArchiveError::from)

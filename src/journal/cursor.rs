@@ -8,7 +8,8 @@ use super::control::Version;
 use super::error::JournalError;
 use super::floor::Floor;
 
-/// How far a store has read. Everything below is committed in the store.
+/// How far a store has read. Everything below is committed in the store, and archived if the store
+/// has an archive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cursor {
     version: Version,
@@ -64,7 +65,8 @@ impl Cursor {
 
     /// Notes that every object of an epoch below `next` is committed.
     pub(crate) fn read_below(&mut self, epoch: u64, next: u64) {
-        if !self.is_finished(epoch) {
+        // An epoch of which nothing is read has no position.
+        if next > 0 && !self.is_finished(epoch) {
             let position = self.epochs.entry(epoch).or_default();
             position.next = position.next.max(next);
         }
@@ -76,6 +78,24 @@ impl Cursor {
             self.epochs.insert(epoch, EpochPosition { next: number, sealed: true });
             self.sum_up();
         }
+    }
+
+    /// What both cursors have read.
+    pub(crate) fn common(&self, other: &Cursor) -> Cursor {
+        // Of an epoch that one of them lacks, and has not finished, it has read nothing.
+        let keys = self.epochs.keys().chain(other.epochs.keys());
+        let both = keys.map(|epoch| {
+            let position = match (self.position(*epoch), other.position(*epoch)) {
+                (Some(one), Some(another)) => EpochPosition {
+                    next: one.next.min(another.next),
+                    sealed: one.sealed && another.sealed,
+                },
+                (one, another) => one.or(another).unwrap_or_default(),
+            };
+            (*epoch, position)
+        });
+        let both = both.filter(|(_, position)| *position != EpochPosition::default());
+        Cursor::new(self.finished_below.min(other.finished_below), both)
     }
 
     /// Checks that everything below a floor is read.
@@ -128,12 +148,36 @@ mod tests {
         assert_eq!((cursor.finished_below(), cursor.epochs().count()), (2, 0));
         cursor.read_below(1, 9);
         assert_eq!(cursor.position(1), None);
+        cursor.read_below(2, 0);
+        assert_eq!(cursor, Cursor::new(2, []));
         assert!(cursor.is_finished(1) && !cursor.is_finished(2));
         let json = serde_json::to_string(&Cursor::new(2, [(1, EpochPosition::default())]));
         assert_eq!(json.unwrap(), r#"{"version":1,"finished_below":2,"epochs":{}}"#);
         let json = r#"{"version":1,"finished_below":2,"epochs":{"3":{"next":9,"sealed":true}}}"#;
         let read: Cursor = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), json);
+    }
+
+    #[test]
+    fn what_two_cursors_have_in_common_is_read_by_both() {
+        let at = |next| EpochPosition { next, sealed: false };
+        let end = |next| EpochPosition { next, sealed: true };
+        let check = |one: &Cursor, other: &Cursor, expected: &Cursor| {
+            assert_eq!(
+                (one.common(other), other.common(one)),
+                (expected.clone(), expected.clone())
+            );
+        };
+        let one = Cursor::new(3, [(3, at(7)), (4, end(2)), (5, end(9)), (7, at(1))]);
+        check(&one, &one, &one);
+        check(&one, &Cursor::default(), &Cursor::default());
+        let other = Cursor::new(1, [(1, at(2)), (3, at(9)), (4, at(1)), (5, end(9)), (6, at(3))]);
+        check(&one, &other, &Cursor::new(1, [(1, at(2)), (3, at(7)), (4, at(1)), (5, end(9))]));
+        // An end that is known to one alone is not read by both.
+        check(&one, &Cursor::new(3, [(4, at(2))]), &Cursor::new(3, [(4, at(2))]));
+        // Epochs that are summed up in one of them.
+        check(&one, &Cursor::new(5, []), &Cursor::new(3, [(3, at(7)), (4, end(2))]));
+        check(&Cursor::new(2, [(2, end(0)), (4, at(3))]), &Cursor::new(4, []), &Cursor::new(3, []));
     }
 
     #[test]

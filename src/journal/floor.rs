@@ -85,26 +85,32 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         Ok(floor.map_or(0, |(_, floor)| floor.first_unpruned(epoch)))
     }
 
-    /// Checks that a store with this cursor lacks nothing that a prune deletes. The store must have
-    /// published the cursor before. It decides against floors that it is behind and that have no
-    /// decision yet.
+    /// Checks that a store that has committed this cursor lacks nothing that a prune deletes. The
+    /// store must have published a cursor before, which may be less. It decides against floors that
+    /// the published cursor is behind and that have no decision yet.
     ///
     /// # Errors
     /// [`JournalError::Behind`] if the store must stop.
-    pub(super) async fn check_floors(&self, cursor: &Cursor) -> Result<(), JournalError> {
+    pub(super) async fn check_floors(
+        &self,
+        published: &Cursor,
+        committed: &Cursor,
+    ) -> Result<(), JournalError> {
         let free = first_free(&*self.objects, keys::floor, 0, 0).await?;
         for number in (0..free).rev() {
             let choice = self.decision(number).await?;
             if choice == Some(Choice::Void) {
                 continue;
             }
-            let behind = cursor.check(&self.floor(number).await?);
+            let floor = self.floor(number).await?;
             // A floor covers those before it, so a store that has passed one has passed all.
-            if behind.is_ok()
-                || choice == Some(Choice::Delete)
+            if published.check(&floor).is_ok() {
+                return Ok(());
+            }
+            if choice == Some(Choice::Delete)
                 || self.decide(number, Choice::Void).await? == Choice::Delete
             {
-                return behind;
+                return committed.check(&floor);
             }
         }
         Ok(())

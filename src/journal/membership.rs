@@ -27,8 +27,9 @@ pub(crate) struct Membership<O, P = super::System> {
 
 impl<O: Objects, P: Platform> Journal<O, P> {
     /// Lets a store take part: registers it, publishes its cursor, and then checks that prune has
-    /// deleted nothing that it lacks. The order matters: from the publication on prune waits for it.
-    /// A store does this at its start, before it reads. `hint` is a guess of the number of its next
+    /// deleted nothing that it lacks. The order matters: from the publication on prune waits for
+    /// it. A store does this at its start, before it reads. It may publish less than it has
+    /// committed, and then prune leaves the rest too. `hint` is a guess of the number of its next
     /// cursor.
     ///
     /// # Errors
@@ -36,30 +37,34 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     pub(crate) async fn join(
         &self,
         store: &StoreId,
-        cursor: &Cursor,
+        (published, committed): (&Cursor, &Cursor),
         hint: u64,
     ) -> Result<Membership<O, P>, JournalError> {
         self.register(store).await?;
         let nonce = self.platform.nonce()?;
         let name = |number| keys::cursor(store, number);
         let mut next = first_free(&*self.objects, name, 0, hint).await?;
-        let body = control::encode(Kind::Cursor, nonce, cursor);
+        let body = control::encode(Kind::Cursor, nonce, published);
         // A process that ran before, or one that starts now, may have taken the number. Of two that
         // run at once the one with the lower number finds the other's cursor when it publishes again.
         while self.settle(&name(next), &body).await != Settled::Ours {
             next = after(store, next)?;
         }
         let next = after(store, next)?;
-        self.check_store(store, cursor).await?;
+        self.check_store(store, (published, committed)).await?;
         Ok(Membership { journal: self.clone(), store: store.clone(), nonce, next })
     }
 
     /// Checks that a store may go on: it is not retired, and not behind a floor.
-    async fn check_store(&self, store: &StoreId, cursor: &Cursor) -> Result<(), JournalError> {
+    async fn check_store(
+        &self,
+        store: &StoreId,
+        (published, committed): (&Cursor, &Cursor),
+    ) -> Result<(), JournalError> {
         if self.is_retired(store).await? {
             return Err(JournalError::Retired { store: store.clone() });
         }
-        self.check_floors(cursor).await
+        self.check_floors(published, committed).await
     }
 }
 
@@ -70,14 +75,17 @@ impl<O: Objects, P: Platform> Membership<O, P> {
         self.next
     }
 
-    /// Publishes how far the store is, so that prune may delete what is below. It may be dropped and
-    /// called again.
+    /// Publishes how far the store is, so that prune may delete what is below. It may publish less
+    /// than it has committed. It may be dropped and called again.
     ///
     /// # Errors
     /// [`JournalError::Collision`], [`JournalError::Retired`] and [`JournalError::Behind`] if the store
     /// must stop.
-    pub(crate) async fn publish(&mut self, cursor: &Cursor) -> Result<(), JournalError> {
-        let body = control::encode(Kind::Cursor, self.nonce, cursor);
+    pub(crate) async fn publish(
+        &mut self,
+        (published, committed): (&Cursor, &Cursor),
+    ) -> Result<(), JournalError> {
+        let body = control::encode(Kind::Cursor, self.nonce, published);
         loop {
             let key = keys::cursor(&self.store, self.next);
             let settled = self.journal.settle(&key, &body).await;
@@ -93,7 +101,7 @@ impl<O: Objects, P: Platform> Membership<O, P> {
                 break;
             }
         }
-        self.journal.check_store(&self.store, cursor).await
+        self.journal.check_store(&self.store, (published, committed)).await
     }
 }
 

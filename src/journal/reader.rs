@@ -6,14 +6,14 @@
 
 use bytes::Bytes;
 
-use super::Journal;
 use super::control::Empty;
 use super::error::JournalError;
 use super::header::{Header, Kind};
 use super::keys;
 use super::platform::Platform;
-use super::series::{first_free, is_there};
+use super::series::first_free;
 use super::settle::Settled;
+use super::{Floor, Journal};
 use crate::objects::{ObjectError, Objects};
 
 /// What stands at a number of an epoch.
@@ -57,7 +57,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     /// # Errors
     /// [`JournalError::Objects`].
     pub(crate) async fn exists_epoch(&self, epoch: u64) -> Result<bool, JournalError> {
-        Ok(is_there(&*self.objects, &keys::epoch(epoch)).await?)
+        Ok(self.objects.exists(&keys::epoch(epoch)).await?)
     }
 
     /// Reads one number of an epoch.
@@ -66,6 +66,15 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     /// [`JournalError::Behind`] if there is a seal where a prune deleted an object: the store lacks it
     /// and must stop.
     pub(crate) async fn read(&self, epoch: u64, number: u64) -> Result<Read, JournalError> {
+        let read = self.look(epoch, number).await?;
+        if read == Read::Sealed {
+            self.check_unpruned(epoch, number).await?;
+        }
+        Ok(read)
+    }
+
+    /// Reads one number of an epoch, and does not ask whether it was pruned.
+    async fn look(&self, epoch: u64, number: u64) -> Result<Read, JournalError> {
         let object = match self.objects.get(&keys::object(epoch, number)).await {
             Ok(Some(object)) => object,
             Ok(None) => return Ok(Read::Absent),
@@ -76,10 +85,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         };
         let why = match Header::parse(&object) {
             Ok((Header { kind: Kind::Deliveries, .. }, _)) => return Ok(Read::Deliveries(object)),
-            Ok((Header { kind: Kind::Seal, .. }, _)) => {
-                self.check_unpruned(epoch, number).await?;
-                return Ok(Read::Sealed);
-            }
+            Ok((Header { kind: Kind::Seal, .. }, _)) => return Ok(Read::Sealed),
             Ok((Header { kind, .. }, _)) => format!("it is of the kind {kind:?}"),
             Err(error) => error.to_string(),
         };
@@ -93,7 +99,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
     /// [`JournalError::Behind`] if a prune deleted the object: the store lacks it and must stop.
     pub(crate) async fn seal(&self, epoch: u64, number: u64) -> Result<SealOutcome, JournalError> {
         let key = keys::object(epoch, number);
-        if !is_there(&*self.objects, &key).await? {
+        if !self.objects.exists(&key).await? {
             // The number is free because nothing was there yet, or because prune deleted it. A floor is
             // published before anything is deleted, so this tells.
             self.check_unpruned(epoch, number).await?;
@@ -108,19 +114,13 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         }
     }
 
-    /// Where an epoch ends. It reads some objects as a whole. `hint` is a guess of the end.
+    /// Where an epoch ends, above the newest floor that holds. `hint` is a guess of the end.
     ///
     /// # Errors
-    /// [`JournalError::Objects`], [`JournalError::Malformed`], [`JournalError::Full`].
-    pub(crate) async fn end(&self, epoch: u64, hint: u64) -> Result<End, JournalError> {
-        let floor = self.newest_floor().await?.map(|(_, floor)| floor).unwrap_or_default();
-        self.end_above(&floor, epoch, hint).await
-    }
-
-    /// Where an epoch ends, with a floor that the caller knows.
-    pub(super) async fn end_above(
+    /// [`JournalError::Objects`], [`JournalError::Full`].
+    pub(crate) async fn end(
         &self,
-        floor: &super::Floor,
+        floor: &Floor,
         epoch: u64,
         hint: u64,
     ) -> Result<End, JournalError> {
@@ -128,7 +128,7 @@ impl<O: Objects, P: Platform> Journal<O, P> {
         let name = |number| keys::object(epoch, number);
         let free = first_free(&*self.objects, name, first, hint).await?;
         if let Some(last) = free.checked_sub(1).filter(|last| *last >= first)
-            && self.read(epoch, last).await? == Read::Sealed
+            && self.look(epoch, last).await? == Read::Sealed
         {
             return Ok(End { first, next: last, sealed: true });
         }

@@ -33,25 +33,9 @@ fn id(text: &str) -> StoreId {
     text.parse().unwrap()
 }
 
-#[tokio::test]
-async fn the_end_of_a_series_is_found_from_any_guess() {
-    let objects = Memory::default();
-    let key = |number: u64| format!("x/{number}");
-    for length in 0..20 {
-        for from in 0..=length {
-            for hint in [0, 1, 2, 5, 18, 19, 20, 21, 1000, u64::MAX] {
-                let found = series::first_free(&objects, key, from, hint).await.unwrap();
-                assert_eq!(found, length, "from {from} with the guess {hint}");
-            }
-        }
-        objects.put(&key(length), "");
-        if length > 3 {
-            // What is below `from` may be deleted.
-            objects.0.lock().unwrap().remove(&key(1));
-            assert_eq!(series::first_free(&objects, key, 2, 9).await.unwrap(), length + 1);
-            objects.put(&key(1), "");
-        }
-    }
+/// A store that publishes all that it has committed.
+fn both(cursor: &Cursor) -> (&Cursor, &Cursor) {
+    (cursor, cursor)
 }
 
 #[tokio::test]
@@ -111,8 +95,10 @@ async fn a_seal_and_an_object_exclude_each_other() {
     assert!(matches!(journal.read(0, 1).await.unwrap(), Read::Deliveries(_)));
     assert_eq!(journal.read(0, 3).await.unwrap(), Read::Absent);
     let end = End { first: 0, next: 2, sealed: true };
-    assert_eq!(journal.end(0, 0).await.unwrap(), end);
-    assert_eq!(journal.end(1, 0).await.unwrap(), End { first: 0, next: 0, sealed: false });
+    let floor = Floor::default();
+    assert_eq!(journal.end(&floor, 0, 0).await.unwrap(), end);
+    let empty = End { first: 0, next: 0, sealed: false };
+    assert_eq!(journal.end(&floor, 1, 0).await.unwrap(), empty);
 }
 
 #[tokio::test]
@@ -187,30 +173,30 @@ async fn a_store_is_registered_once_and_stops_when_it_is_retired() {
     assert_eq!(journal.stores().await.unwrap().len(), 2);
 
     let cursor = Cursor::default();
-    let mut member = journal.join(&id("a"), &cursor, 0).await.unwrap();
+    let mut member = journal.join(&id("a"), both(&cursor), 0).await.unwrap();
     journal.retire(&id("a")).await.unwrap();
     journal.retire(&id("a")).await.unwrap();
     assert!(journal.is_retired(&id("a")).await.unwrap());
     assert!(!journal.is_retired(&id("b")).await.unwrap());
     let retired = |error| matches!(error, JournalError::Retired { .. });
-    assert!(retired(member.publish(&cursor).await.unwrap_err()));
-    assert!(retired(journal.join(&id("a"), &cursor, 0).await.unwrap_err()));
+    assert!(retired(member.publish(both(&cursor)).await.unwrap_err()));
+    assert!(retired(journal.join(&id("a"), both(&cursor), 0).await.unwrap_err()));
 }
 
 #[tokio::test]
 async fn two_processes_under_one_id_collide() {
     let (journal, _) = journal();
     let mut cursor = Cursor::default();
-    let mut first = journal.join(&id("a"), &cursor, 0).await.unwrap();
+    let mut first = journal.join(&id("a"), both(&cursor), 0).await.unwrap();
     cursor.read_below(0, 1);
-    first.publish(&cursor).await.unwrap();
-    let mut second = journal.join(&id("a"), &Cursor::default(), first.next()).await.unwrap();
+    first.publish(both(&cursor)).await.unwrap();
+    let mut second = journal.join(&id("a"), both(&Cursor::default()), first.next()).await.unwrap();
     // The newest one counts, though it is not the furthest.
     let (number, newest) = journal.newest_cursor(&id("a"), 0).await.unwrap().unwrap();
     assert_eq!((number, newest), (2, Cursor::default()));
-    let error = first.publish(&cursor).await.unwrap_err();
+    let error = first.publish(both(&cursor)).await.unwrap_err();
     assert!(matches!(error, JournalError::Collision { .. }) && !error.is_temporary(), "{error}");
-    second.publish(&cursor).await.unwrap();
+    second.publish(both(&cursor)).await.unwrap();
     assert_eq!(journal.newest_cursor(&id("b"), 0).await.unwrap(), None);
 }
 
@@ -223,26 +209,28 @@ async fn prune_deletes_what_every_store_has_read_and_never_a_seal() {
     assert_eq!((report.outcome, report.deleted), (Pruned::Nothing, 0), "there is no store");
 
     let mut cursor = Cursor::default();
-    let mut a = journal.join(&id("a"), &cursor, 0).await.unwrap();
-    let mut b = journal.join(&id("b"), &cursor, 0).await.unwrap();
+    let mut a = journal.join(&id("a"), both(&cursor), 0).await.unwrap();
+    let mut b = journal.join(&id("b"), both(&cursor), 0).await.unwrap();
     cursor.read_below(0, 3);
-    a.publish(&cursor).await.unwrap();
+    a.publish(both(&cursor)).await.unwrap();
     let report = journal.prune(&old).await.unwrap();
     assert_eq!((report.outcome, report.deleted), (Pruned::Nothing, 0));
     assert_eq!(report.waits_for, [(id("a"), (0, 3)), (id("b"), (0, 0))].into());
 
     let mut other = Cursor::default();
     other.read_below(0, 2);
-    b.publish(&other).await.unwrap();
+    b.publish(both(&other)).await.unwrap();
     let report = journal.prune(&old).await.unwrap();
     assert_eq!((report.outcome, report.deleted), (Pruned::Deleted, 2));
     assert_eq!(objects.keys("journal/"), [keys::object(0, 2), keys::object(0, 3)]);
-    assert_eq!(journal.end(0, 0).await.unwrap(), End { first: 2, next: 4, sealed: false });
+    let (_, floor) = journal.newest_floor().await.unwrap().unwrap();
+    let end = journal.end(&floor, 0, 0).await.unwrap();
+    assert_eq!(end, End { first: 2, next: 4, sealed: false });
 
     assert_eq!(journal.seal(0, 4).await.unwrap(), SealOutcome::Sealed);
     cursor.finish(0, 4);
-    a.publish(&cursor).await.unwrap();
-    b.publish(&cursor).await.unwrap();
+    a.publish(both(&cursor)).await.unwrap();
+    b.publish(both(&cursor)).await.unwrap();
     // The guess of the caller goes beyond the seal, so nothing is certain and nothing happens.
     let beyond = journal.prune(&[(0, 6)].into()).await.unwrap();
     assert_eq!((beyond.outcome, beyond.deleted), (Pruned::Nothing, 0));
@@ -254,9 +242,9 @@ async fn prune_deletes_what_every_store_has_read_and_never_a_seal() {
     assert_eq!((floor.finished_below, floor.epochs.len()), (1, 0));
 
     let behind = |error| matches!(error, JournalError::Behind { .. });
-    assert!(behind(journal.join(&id("c"), &Cursor::default(), 0).await.unwrap_err()));
-    assert!(behind(journal.join(&id("a"), &other, 0).await.unwrap_err()));
-    journal.join(&id("c"), &cursor, 0).await.unwrap();
+    assert!(behind(journal.join(&id("c"), both(&Cursor::default()), 0).await.unwrap_err()));
+    assert!(behind(journal.join(&id("a"), both(&other), 0).await.unwrap_err()));
+    journal.join(&id("c"), both(&cursor), 0).await.unwrap();
 }
 
 #[tokio::test]
@@ -265,10 +253,34 @@ async fn a_floor_without_a_decision_stops_nobody() {
     let _ = put(journal.begin(0).await.unwrap(), 2).await;
     let floor = Floor::new(0, [(0, 2)]);
     objects.put("floors/0", control::encode(Kind::Floor, Nonce([1; 16]), &floor));
-    journal.join(&id("a"), &Cursor::default(), 0).await.unwrap();
+    journal.join(&id("a"), both(&Cursor::default()), 0).await.unwrap();
     assert!(objects.body("decisions/0").ends_with(b"\"void\"}"));
     assert_eq!(journal.newest_floor().await.unwrap(), None);
     assert_eq!(journal.prune(&[(0, 2)].into()).await.unwrap().outcome, Pruned::Nothing);
+}
+
+#[tokio::test]
+async fn a_store_that_publishes_less_holds_prune_back_and_lacks_nothing() {
+    let (journal, objects) = journal();
+    let _ = put(journal.begin(0).await.unwrap(), 4).await;
+    let old: BTreeMap<u64, u64> = [(0, 4)].into();
+    let (mut archived, mut committed) = (Cursor::default(), Cursor::default());
+    committed.read_below(0, 3);
+    let mut member = journal.join(&id("a"), (&archived, &committed), 0).await.unwrap();
+    assert_eq!(journal.prune(&old).await.unwrap().outcome, Pruned::Nothing);
+    archived.read_below(0, 2);
+    member.publish((&archived, &committed)).await.unwrap();
+    assert_eq!(journal.prune(&old).await.unwrap().deleted, 2);
+    // With another archive it publishes less than is deleted. It has that, and is not behind.
+    journal.join(&id("a"), (&Cursor::default(), &committed), 0).await.unwrap();
+    // It does not let a prune go on that asked it before.
+    let floor = Floor::new(0, [(0, 3)]);
+    objects.put("floors/1", control::encode(Kind::Floor, Nonce([1; 16]), &floor));
+    journal.join(&id("a"), (&archived, &committed), 0).await.unwrap();
+    assert!(objects.body("decisions/1").ends_with(b"\"void\"}"));
+    let lacks = Cursor::new(0, [(0, EpochPosition { next: 1, sealed: false })]);
+    let error = journal.join(&id("a"), both(&lacks), 0).await.unwrap_err();
+    assert!(matches!(error, JournalError::Behind { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -277,7 +289,7 @@ async fn an_interrupted_prune_is_finished_by_the_next() {
     let _ = put(journal.begin(0).await.unwrap(), 3).await;
     let mut cursor = Cursor::default();
     cursor.read_below(0, 3);
-    journal.join(&id("a"), &cursor, 0).await.unwrap();
+    journal.join(&id("a"), both(&cursor), 0).await.unwrap();
     assert_eq!(journal.prune(&[(0, 2)].into()).await.unwrap().deleted, 2);
     // As if it had died in the middle of its deletion.
     objects.0.lock().unwrap().remove("deletions/0");

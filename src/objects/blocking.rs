@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::{Bucket, BucketUrl, Created, ObjectError, Objects};
+use super::{Bucket, BucketUrl, Created, ObjectError, Objects, series};
 
 /// A place in an object store, for a thread that may block.
 #[derive(Clone, Debug)]
@@ -47,6 +47,16 @@ impl Blocking {
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, ObjectError> {
         let found = self.runtime.block_on(self.bucket.head(key))?;
         Ok(found.map(|meta| meta.size))
+    }
+
+    /// How many of the objects with these names there are. They are numbered from 0 without gaps.
+    /// `None` if every number seems taken.
+    pub(crate) fn count(
+        &self,
+        name: impl Fn(u64) -> String + Send + Sync,
+    ) -> Result<Option<u64>, ObjectError> {
+        let Blocking { bucket, runtime } = self;
+        runtime.block_on(bucket.retry.again(|| series::first_free(bucket, &name, 0, 0)))
     }
 
     /// The names of all objects under a prefix, with their sizes.

@@ -62,6 +62,9 @@ pub(crate) async fn permissions(
         )),
         Err(error) => return Err(error),
     }
+    if absent.note(bucket.exists(&key).await) == Some(true) {
+        absent.problem(format_args!("{key:?} is said to be there before it was created"));
+    }
     let mut create = Finding::new("an object can be created");
     create.note(bucket.create(&key, "one".into()).await);
     let mut read = Finding::new("an object can be read");
@@ -69,6 +72,9 @@ pub(crate) async fn permissions(
         Some(Some(body)) if body == "one" => {}
         Some(found) => read.problem(format_args!("found {found:?}, expected \"one\"")),
         None => {}
+    }
+    if read.note(bucket.exists(&key).await) == Some(false) {
+        read.problem(format_args!("{key:?} is said not to be there"));
     }
     let mut again = Finding::new("a second create is refused and changes nothing");
     match again.note(bucket.create(&key, "two".into()).await) {
@@ -159,6 +165,9 @@ async fn race_for<O: Objects>(
         if !is_right {
             let found = if found.is_some() { "another's bytes" } else { "nothing" };
             finding.problem(format_args!("{key:?} has {found} instead of the winner's"));
+        }
+        if finding.note(objects.exists(key).await) == Some(false) {
+            finding.problem(format_args!("{key:?} is said not to be there"));
         }
         // A late create must find the object, whichever endpoint made it.
         if let Some(Created::Now) = finding.note(objects.create(key, "late".into()).await) {

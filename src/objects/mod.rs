@@ -1,19 +1,22 @@
 //! Object storage: S3 and what speaks it, Google Cloud Storage, Azure Blob, and folders of files.
 //!
 //! [`Objects`] is what the journal needs: to create an object only if its key is free, to read one,
-//! and to delete one. [`Bucket`] has that, and what the archive and backups need besides.
+//! to ask whether there is one, and to delete one. [`Bucket`] has that, and what the archive and
+//! backups need besides.
 //!
 //! - `url` reads the place from a URL.
 //! - `http` lets the crate `object_store` use the project's own HTTP client, so that there is one TLS
 //!   library and one way to find proxies and certificates.
 //! - `retry` makes calls again that failed. `blocking` is for threads that may block.
 //! - `watched` limits the time of calls and tells how they end.
+//! - `series` finds the end of a series of objects.
 //! - `check` checks that a store keeps what the journal relies on.
 
 mod blocking;
 pub(crate) mod check;
 mod http;
 mod retry;
+pub(crate) mod series;
 #[cfg(test)]
 pub(crate) mod testing;
 mod url;
@@ -87,6 +90,11 @@ pub(crate) trait Objects: Send + Sync + 'static {
     /// Reads the object `key`; `None` if there is none.
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, ObjectError>> + Send;
 
+    /// Whether there is an object `key`, of any size.
+    fn exists(&self, key: &str) -> impl Future<Output = Result<bool, ObjectError>> + Send {
+        async move { Ok(self.get(key).await?.is_some()) }
+    }
+
     /// Deletes the object `key`. It is no error if there is none.
     fn delete(&self, key: &str) -> impl Future<Output = Result<(), ObjectError>> + Send;
 }
@@ -151,15 +159,15 @@ impl Bucket {
 
     /// The size and the time of an object; `None` if there is none.
     pub(crate) async fn head(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
-        let path = self.path(key);
-        let head = || async {
-            match self.client.head(&path).await {
-                Ok(meta) => Ok(Some(meta)),
-                Err(Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(call("find", key)(error)),
-            }
-        };
-        self.retry.again(head).await
+        self.retry.again(|| self.head_once(key)).await
+    }
+
+    async fn head_once(&self, key: &str) -> Result<Option<ObjectMeta>, ObjectError> {
+        match self.client.head(&self.path(key)).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(call("look for", key)(error)),
+        }
     }
 
     /// The keys under a prefix, which must be whole segments of a path. The order is that of the store.
@@ -222,6 +230,10 @@ impl Objects for Bucket {
         })
     }
 
+    async fn exists(&self, key: &str) -> Result<bool, ObjectError> {
+        Ok(self.head_once(key).await?.is_some())
+    }
+
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {
         let path = self.path(key);
         let delete = || async {
@@ -268,6 +280,7 @@ mod tests {
         file.set_len(MOST_READ as u64 + 1).unwrap();
         let error = bucket.get("x").await.unwrap_err();
         assert!(matches!(&error, ObjectError::TooLarge { key } if key == "x"), "{error}");
+        assert!(bucket.exists("x").await.unwrap());
 
         let answered = |error| {
             let source = HttpError::new(HttpErrorKind::Unknown, error).into();
@@ -287,6 +300,7 @@ mod tests {
         assert_eq!(bucket.create("x/1", "one".into()).await.unwrap(), Created::Now);
         assert_eq!(bucket.create("x/1", "two".into()).await.unwrap(), Created::Exists);
         assert_eq!(bucket.get("x/1").await.unwrap(), Some("one".into()));
+        assert!(bucket.exists("x/1").await.unwrap() && !bucket.exists("x").await.unwrap());
         assert_eq!(bucket.get_range("x/1", 1..3).await.unwrap(), "ne");
         let missing = bucket.get_range("x/2", 1..3).await.unwrap_err();
         assert!(matches!(missing, ObjectError::Missing { .. }), "{missing}");

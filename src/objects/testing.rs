@@ -43,6 +43,10 @@ impl Objects for Memory {
         Ok(self.0.lock().unwrap().get(key).cloned())
     }
 
+    async fn exists(&self, key: &str) -> Result<bool, ObjectError> {
+        Ok(self.0.lock().unwrap().contains_key(key))
+    }
+
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {
         self.0.lock().unwrap().remove(key);
         Ok(())
@@ -61,6 +65,10 @@ impl Objects for ReadOnly {
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, ObjectError> {
         self.0.get(key).await
+    }
+
+    async fn exists(&self, key: &str) -> Result<bool, ObjectError> {
+        self.0.exists(key).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {

@@ -68,6 +68,14 @@ impl<O: Objects, W: Watch> Objects for Watched<O, W> {
         read
     }
 
+    async fn exists(&self, key: &str) -> Result<bool, ObjectError> {
+        let found = self.limited(("look for", key), self.objects.exists(key)).await;
+        if let Ok(true) = &found {
+            self.watch.exists(key);
+        }
+        found
+    }
+
     async fn delete(&self, key: &str) -> Result<(), ObjectError> {
         self.limited(("delete", key), self.objects.delete(key)).await
     }

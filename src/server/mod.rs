@@ -47,6 +47,7 @@ use crate::receiver::storing::StoreSink;
 use crate::receiver::{DeliveryObserver, InputEndpoint, Receiver, ReceiverLimits};
 use crate::source::journal::ingest::Ingester;
 use crate::source::journal::skip::Skipper;
+use crate::source::journal::status::SourceStatus;
 use crate::source::journal::{self, JournalSource};
 use crate::source::{self, KonnectPull};
 use crate::store::{Directory, Options, Pulse, Reader, Retention, Store, StoreError};
@@ -133,7 +134,6 @@ impl Server {
             Arc::new(CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer });
         let receiver_limits = receiver_limits(config);
         let sources = sources(config, konnect, &store, &directory)?;
-        let archiver = archiver(config, &directory, &store)?;
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
         let deliverer = Arc::new(Deliverer {
@@ -153,6 +153,8 @@ impl Server {
         let budget = budget(config);
         let (writing, written) = mpsc::channel(1);
         let journal = journal_source(config, &deliverer, &directory, &writing)?;
+        let reading = journal.as_ref().map(JournalSource::status);
+        let archiver = archiver(config, &directory, &deliverer.sink.store, reading)?;
         let about = ReceiverInfo::new(
             config,
             listeners.receiver_address(),
@@ -362,15 +364,23 @@ async fn finish(unfinished: &str, done: impl Future, shutdown: &mut Shutdown) {
     }
 }
 
-/// The archiver of the store, if there is an archive. Nothing is sent yet.
+/// The archiver of the store, if there is an archive. `reading` is how far the source is that reads
+/// the journal, if one does: it publishes no more than what is archived. Nothing is sent yet.
 fn archiver(
     config: &Config,
     directory: &Directory,
     store: &Arc<Store>,
+    reading: Option<&Arc<SourceStatus>>,
 ) -> Result<Option<Archiver>, ArchiveError> {
     let Some(url) = &config.archive.url else { return Ok(None) };
     let place = Place::open(url, Handle::current())?;
-    Archiver::new(directory, Arc::clone(store), place).map(Some)
+    let reading = reading.map(Arc::clone);
+    let reached = move |archived: &_| {
+        if let Some(reading) = &reading {
+            reading.archived(archived);
+        }
+    };
+    Archiver::new(directory, Arc::clone(store), place, Box::new(reached)).map(Some)
 }
 
 /// The metrics, with the names of the configured inputs and sources.

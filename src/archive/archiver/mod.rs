@@ -22,7 +22,7 @@ use super::pace::Pace;
 use super::place::Place;
 use super::segment::{self, Work};
 use crate::clock::now;
-use crate::store::{Archived, CatalogWatch, Directory, Reader, SealedSegment, Store};
+use crate::store::{Archived, CatalogWatch, Directory, JournalState, Reader, SealedSegment, Store};
 
 /// How often the store is looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -30,6 +30,10 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// The pauses after failures.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Is told what a store that is rebuilt from the archive would have of the journal. Nothing may be
+/// deleted that such a store would have to read.
+pub(crate) type Reached = Box<dyn Fn(&JournalState) + Send>;
 
 /// Archives a store.
 pub(crate) struct Archiver {
@@ -48,6 +52,7 @@ pub(crate) struct Archiver {
     /// The version of the catalog of which all is archived.
     done: Option<i64>,
     leaving: Leaving,
+    reached: Reached,
     status: Arc<ArchiveStatus>,
     /// How many files of the manifest the status has counted or found.
     counted: usize,
@@ -65,7 +70,10 @@ impl Archiver {
         directory: &Directory,
         store: Arc<Store>,
         place: Place,
+        reached: Reached,
     ) -> Result<Archiver, ArchiveError> {
+        // Nothing is known to be there until the archive was read.
+        reached(&JournalState::default());
         let reader = Reader::open_to_follow(directory)?;
         let stopping = Arc::<AtomicBool>::default();
         Ok(Archiver {
@@ -81,6 +89,7 @@ impl Archiver {
             recorded: BTreeSet::new(),
             done: None,
             leaving: Leaving::new(),
+            reached,
             counted: 0,
         })
     }
@@ -169,6 +178,7 @@ impl Archiver {
                 self.recorded = compared?;
                 self.place.add_snapshot(&manifest)?;
                 self.counted = manifest.files.len();
+                (self.reached)(&manifest.journal());
                 none.insert(manifest)
             }
         };
@@ -215,7 +225,9 @@ impl Archiver {
             self.store.record_archived_changes(self.status.place(), manifest.progress.change)?;
         }
         late::keys(&work, manifest, now())?;
-        journal::archive(&work, manifest, &journal, now())?;
+        if journal::archive(&work, manifest, &journal, now())? {
+            (self.reached)(&manifest.journal());
+        }
         count(&self.status, manifest, &mut self.counted);
         failed
     }

@@ -123,7 +123,8 @@ impl Home {
     }
 
     fn archiver_to(&self, place: Place) -> Archiver {
-        Archiver::new(&self.directory, Arc::clone(&self.store), place).unwrap()
+        let reached = Box::new(|_: &_| ());
+        Archiver::new(&self.directory, Arc::clone(&self.store), place, reached).unwrap()
     }
 
     /// What the catalog records, and the first ids of the segments that it records in a place.

@@ -15,10 +15,11 @@ use crate::settings::units;
 
 /// Delete deliveries from the journal that every store has committed
 ///
-/// A store that was registered and is gone for good holds this back until `vidimus journal retire`. The
-/// age of an object is counted by the clock of the object store. The beginning and the end of each epoch
-/// stay, and so does the last object of an epoch that is open. A new store cannot begin without what is
-/// deleted: it is rebuilt from the archive.
+/// Of a store with an archive, what is archived counts. A store that was registered and is gone for
+/// good holds this back until `vidimus journal retire`. The age of an object is counted by the
+/// clock of the object store. The beginning and the end of each epoch stay, and so does the last
+/// object of an epoch that is open. A new store cannot begin without what is deleted: it is rebuilt
+/// from the archive.
 ///
 /// Exit codes: 0 success, 1 a store came back meanwhile or another prune runs, so nothing was deleted.
 #[derive(Args)]
@@ -70,8 +71,8 @@ impl Prune {
 fn tell_waiting(waits_for: &BTreeMap<StoreId, (u64, u64)>) {
     for (store, (epoch, next)) in waits_for {
         tell(format_args!(
-            "the store {store} has read epoch {epoch} up to object {next} and needs the rest; if it is \
-             gone for good: vidimus journal retire {store}"
+            "the store {store} needs epoch {epoch} from object {next} on; if it is gone for good: \
+             vidimus journal retire {store}"
         ));
     }
 }

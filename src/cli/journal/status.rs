@@ -17,10 +17,11 @@ use crate::objects::Bucket;
 
 /// Show the epochs of the journal, and how far each store is
 ///
-/// An epoch is what one run of a receiver wrote. It is open until a store seals it. NEXT is the number
-/// of the next object. The size counts what is not pruned. A store publishes at most once a minute how
-/// far it is, and never counts the last object of an epoch as read, so BEHIND is an upper limit. Epochs
-/// in which nothing is left are summed up.
+/// An epoch is what one run of a receiver wrote. It is open until a store seals it. NEXT is the
+/// number of the next object. The size counts what is not pruned. A store publishes at most once a
+/// minute how far it is, or how far it is archived if it has an archive, and never counts the last
+/// object of an epoch as read, so BEHIND is an upper limit. Epochs in which nothing is left are
+/// summed up.
 ///
 /// Objects that cannot be read are shown by the console and the metrics of the store that stopped there.
 ///
@@ -73,7 +74,8 @@ struct Epoch {
 struct Store {
     store: String,
     retired: bool,
-    /// Objects that it has not read, as far as it has published. `None` if it has published nothing.
+    /// Objects that it has not read, or not archived, as far as it has published. `None` if it has
+    /// published nothing.
     behind: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     published_at: Option<Millis>,
@@ -159,7 +161,7 @@ async fn status(bucket: &Bucket) -> Result<Journal, Failure> {
     let (mut ends, mut shown) = (BTreeMap::new(), Vec::new());
     for &epoch in there.range(floor.finished_below..) {
         let there = objects.remove(&epoch).unwrap_or_default();
-        let end = journal.end(epoch, there.next).await?;
+        let end = journal.end(&floor, epoch, there.next).await?;
         let state = if end.sealed { "sealed" } else { "open" };
         shown.push(Epoch {
             epoch,

@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 use super::super::control::Empty;
 use super::super::settle::Settled;
-use super::super::{Epoch, Header, Journal, JournalError, Kind, ObjectId, Read, SealOutcome, keys};
+use super::super::{
+    Cursor, Epoch, Header, Journal, JournalError, Kind, ObjectId, Read, SealOutcome, keys,
+};
 use super::mutant::Mutant;
 use super::world::Seat;
 use crate::objects::Objects;
@@ -157,31 +159,41 @@ async fn process(seat: &Arc<Seat>, at: usize, rounds: u32, last: bool) -> Result
     let journal = client(seat);
     let shared = &seat.shared;
     let mutant = shared.lock().mutant;
-    let (id, cursor) = {
+    let (id, mut published, committed) = {
         let world = shared.lock();
-        (world.stores[at].id.clone(), world.stores[at].disk.cursor())
+        let store = &world.stores[at];
+        let committed = store.disk.cursor();
+        // What is archived is not known yet.
+        let first = if store.archive.is_some() { Cursor::default() } else { committed.clone() };
+        (store.id.clone(), first, committed)
     };
-    let mut membership = journal.join(&id, &cursor, 0).await?;
+    let mut membership = journal.join(&id, (&published, &committed), 0).await?;
     {
         let mut world = shared.lock();
         let store = &mut world.stores[at];
         store.protected = !store.twin && !store.retired;
     }
-    let mut published = cursor;
     for round in 0..rounds {
         let done = match look(seat, at, &journal, last).await {
             Err(error) if error.is_temporary() => false,
             done => done?,
         };
-        let mut cursor = shared.lock().stores[at].disk.cursor();
-        if mutant == Some(Mutant::PublishEarly) {
-            let open = cursor.finished_below();
-            let next = cursor.position(open).unwrap_or_default().next;
-            cursor.read_below(open, next + 1);
+        let (mut cursor, committed) = {
+            let world = shared.lock();
+            (world.stores[at].safe(), world.stores[at].disk.cursor())
+        };
+        match mutant {
+            Some(Mutant::PublishEarly) => {
+                let open = cursor.finished_below();
+                let next = cursor.position(open).unwrap_or_default().next;
+                cursor.read_below(open, next + 1);
+            }
+            Some(Mutant::PublishUnarchived) => cursor.clone_from(&committed),
+            _ => {}
         }
         let changed = cursor != published;
         if changed && (last || shared.lock().decide(seat.actor, &[1, 1]) == 1) {
-            match membership.publish(&cursor).await {
+            match membership.publish((&cursor, &committed)).await {
                 Err(error) if error.is_temporary() => {}
                 done => done?,
             }

@@ -26,6 +26,8 @@ pub(super) enum Mutant {
     SealWithoutFloors,
     /// A store publishes what it has not committed.
     PublishEarly,
+    /// A store publishes what it has not archived.
+    PublishUnarchived,
     /// A store does not look at the floors.
     IgnoreFloors,
     /// A prune does not read the cursors again after it published the floor.
@@ -36,7 +38,7 @@ pub(super) enum Mutant {
 
 impl Mutant {
     /// Those that random schedules find. The other one needs a rare beginning.
-    pub(super) const FREQUENT: [Mutant; 12] = [
+    pub(super) const FREQUENT: [Mutant; 13] = [
         Mutant::AcknowledgeOnExists,
         Mutant::AcknowledgeOutOfOrder,
         Mutant::GoOnAfterGivingUp,
@@ -46,6 +48,7 @@ impl Mutant {
         Mutant::SealUnseen,
         Mutant::SkipGaps,
         Mutant::PublishEarly,
+        Mutant::PublishUnarchived,
         Mutant::IgnoreFloors,
         Mutant::PruneWithOldCursors,
         Mutant::PruneWithoutDecision,

@@ -6,8 +6,8 @@ use super::mutant::Mutant;
 use super::run::{Event, Faults, OPERATOR, PRUNE, RECEIVER, Run, STORE};
 use super::world::{Chooser, Disk};
 
-/// Two receivers with two objects each, two stores, a prune, and all that can happen to them, in a
-/// random order.
+/// Two receivers with two objects each, two stores that may have an archive, a prune, and all that
+/// can happen to them, in a random order.
 fn random(seed: u64, mutant: Option<Mutant>, trace: bool) -> Run {
     let mut dice = Rng::with_seed(seed);
     let faults = dice.u32(0..12);
@@ -28,6 +28,9 @@ fn random(seed: u64, mutant: Option<Mutant>, trace: bool) -> Run {
     }
     for id in ["a", "b"] {
         let at = run.add_store(id, Disk::default());
+        if dice.u8(..4) == 0 {
+            run.archive(at);
+        }
         run.start_store(at, 4);
     }
     // Whether this schedule has more than crashes and faults: restored and doubled stores are rare.
@@ -74,6 +77,18 @@ fn random(seed: u64, mutant: Option<Mutant>, trace: bool) -> Run {
                 };
                 let at = run.add_store(&id, disk);
                 run.start_store(at, 4);
+            }
+            15..18 => {
+                let at = dice.usize(..stores);
+                let has_archive = run.shared.lock().stores[at].archive.is_some();
+                match dice.bool() {
+                    _ if !has_archive => {}
+                    true => run.archive(at),
+                    false => {
+                        run.rebuild(at);
+                        run.start_store(at, dice.u32(1..5));
+                    }
+                }
             }
             14 if !run.is_running(OPERATOR) => run.start_second_prune(),
             13 if odd && doubles && !run.is_running(OPERATOR) => {

@@ -138,6 +138,7 @@ impl Run {
             id,
             backups: vec![Disk::default(), disk.clone()],
             disk,
+            archive: None,
             protected: false,
             twin,
             retired,
@@ -200,6 +201,28 @@ impl Run {
         store.backups.truncate(backup + 1);
         store.protected = false;
         world.saw(STORE + at, &("restored", backup));
+    }
+
+    /// Gives a store an archive, or brings it up to date.
+    pub(super) fn archive(&mut self, at: usize) {
+        let mut world = self.shared.lock();
+        world.note(|| format!("store {at} is archived"));
+        let store = &mut world.stores[at];
+        let archive = store.archive.get_or_insert_default();
+        archive.log.extend(store.disk.log.clone());
+        archive.ends.extend(store.disk.ends.clone());
+        world.saw(STORE + at, &"archived");
+    }
+
+    /// Loses a store, whose process dies, and rebuilds it from its archive.
+    pub(super) fn rebuild(&mut self, at: usize) {
+        self.kill(STORE + at);
+        let mut world = self.shared.lock();
+        world.note(|| format!("store {at} is rebuilt from its archive"));
+        let store = &mut world.stores[at];
+        store.disk = store.archive.clone().unwrap_or_default();
+        store.backups = vec![Disk::default(), store.disk.clone()];
+        world.saw(STORE + at, &"rebuilt");
     }
 
     pub(super) fn is_running(&self, actor: usize) -> bool {

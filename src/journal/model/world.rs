@@ -62,6 +62,8 @@ pub(super) struct Store {
     pub disk: Disk,
     /// Older states of the disk.
     pub backups: Vec<Disk>,
+    /// What its archive has, if it has one.
+    pub archive: Option<Disk>,
     /// Whether prune must wait for it: it has joined and its id is its own.
     pub protected: bool,
     /// Whether it shares its id with another process.
@@ -69,6 +71,17 @@ pub(super) struct Store {
     pub retired: bool,
     /// Why it stopped.
     pub stopped: Option<String>,
+}
+
+impl Store {
+    /// What it publishes: what it has committed, and archived if it has an archive.
+    pub(super) fn safe(&self) -> Cursor {
+        let committed = self.disk.cursor();
+        match &self.archive {
+            None => committed,
+            Some(archive) => committed.common(&archive.cursor()),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -257,12 +270,12 @@ impl World {
             self.violate(format!("the seal {key} was deleted"));
         }
         let lacks = |store: &&Store| {
-            let cursor = store.disk.cursor();
+            let cursor = store.safe();
             cursor.position(epoch).is_some_and(|position| position.next <= number)
         };
         let protected = self.stores.iter().filter(|store| store.protected);
         if let Some(store) = protected.clone().find(lacks) {
-            let text = format!("{key} was deleted, which {} has not read", store.id);
+            let text = format!("{key} was deleted, which {} could still need", store.id);
             self.violate(text);
         }
     }

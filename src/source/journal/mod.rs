@@ -1,9 +1,9 @@
 //! `[[source]] type = "journal"`: reads into the store what receivers put into the journal.
 //!
-//! A store joins the journal, reads every epoch to its end, and publishes how far it is. It goes on
-//! from what it has stored, so nothing is counted twice. If the object store fails, it tries again. If
-//! the protocol says that it must stop (another process has its id, it was retired, or what it lacks
-//! was pruned), it stops for good and says so.
+//! A store joins the journal, reads every epoch to its end, and publishes how far it is, or how far
+//! it is archived. It goes on from what it has stored, so nothing is counted twice. If the object
+//! store fails, it tries again. If the protocol says that it must stop (another process has its id,
+//! it was retired, or what it lacks was pruned), it stops for good and says so.
 //!
 //! - `epoch`: reads one epoch. `ingest`: stores the deliveries of an object.
 //! - `status`: how far it is, for others. `skip`: gives up an object that cannot be read.
@@ -143,13 +143,12 @@ impl JournalSource {
         let id: StoreId = id.parse()?;
         let mut start = Start::of(state);
         status.begin(start.cursor.clone());
-        let joined = tokio::select! {
-            joined = self.join(&id, &start) => joined?,
+        let mut member = tokio::select! {
+            joined = self.join(&id) => joined?,
             _ = shutdown.begun() => return Ok(()),
         };
-        let mut member = joined;
-        status.published(&start.cursor);
-        let mut published = Instant::now();
+        // How far the archive is, is published as soon as it is known.
+        let mut published = (!status.has_archive()).then(Instant::now);
         // The epochs from `next` to `count` are there, and are not read yet. They are never listed: a
         // forged number must not cost memory.
         let mut next = start.cursor.finished_below();
@@ -194,12 +193,14 @@ impl JournalSource {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if published.elapsed() >= PUBLISH_INTERVAL && status.unpublished().is_some() {
+            if published.is_none_or(|at| at.elapsed() >= PUBLISH_INTERVAL)
+                && status.unpublished().is_some()
+            {
                 tokio::select! {
                     _ = shutdown.begun() => break,
                     done = self.publish(&mut member, PUBLISH_TIMEOUT) => done?,
                 }
-                published = Instant::now();
+                published = Some(Instant::now());
             }
             let ended = tokio::select! {
                 _ = shutdown.begun() => break,
@@ -227,18 +228,20 @@ impl JournalSource {
         Ok(found)
     }
 
-    /// Joins the journal. It tries until that succeeds.
-    async fn join(&self, id: &StoreId, start: &Start) -> Result<Membership<Calls>, JournalError> {
+    /// Joins the journal. It tries until that succeeds, or cannot succeed.
+    async fn join(&self, id: &StoreId) -> Result<Membership<Calls>, JournalError> {
         let (journal, status) = (&self.shared.journal, &self.shared.status);
         let mut failures = 0;
         loop {
-            match journal.join(id, &start.cursor, 0).await {
+            let (cursor, committed) = status.cursors();
+            match journal.join(id, (&cursor, &committed), 0).await {
                 Ok(joined) => {
                     status.works(None);
                     status.joined();
+                    status.published(cursor);
                     return Ok(joined);
                 }
-                Err(error @ JournalError::Objects(_)) => {
+                Err(error) if error.is_temporary() => {
                     status.fails(None, error.to_string());
                     failures += 1;
                     tokio::time::sleep(jittered(backoff(self.shared.poll_interval, failures)))
@@ -256,9 +259,9 @@ impl JournalSource {
         limit: Duration,
     ) -> Result<(), JournalError> {
         let status = &self.shared.status;
-        let Some(cursor) = status.unpublished() else { return Ok(()) };
-        match timeout(limit, member.publish(&cursor)).await {
-            Ok(Ok(())) => status.published(&cursor),
+        let Some((cursor, committed)) = status.unpublished() else { return Ok(()) };
+        match timeout(limit, member.publish((&cursor, &committed))).await {
+            Ok(Ok(())) => status.published(cursor),
             Ok(Err(error)) if !error.is_temporary() => return Err(error),
             Ok(Err(error)) => tracing::debug!(%error, "the cursor could not be published"),
             Err(_) => tracing::debug!("the cursor could not be published in time"),
@@ -270,23 +273,26 @@ impl JournalSource {
 impl Start {
     /// From what the store has recovered.
     fn of(state: JournalState) -> Start {
+        let cursor = cursor_of(&state);
         let JournalState { cursors, ends, .. } = state;
         let known = cursors.iter().map(|one| one.epoch).chain(ends.iter().map(|end| end.epoch));
         let unknown_from = known.max().map_or(0, |epoch| epoch.saturating_add(1));
-        let mut cursor = Cursor::new(0, []);
-        let mut epochs = BTreeMap::new();
-        for one in cursors {
-            // The last object is read again, because some of it may be missing.
-            let safe = one.number.saturating_add(u64::from(one.skipped));
-            cursor.read_below(one.epoch, safe);
-            epochs.insert(one.epoch, one);
-        }
-        for end in ends {
-            cursor.finish(end.epoch, end.number);
-            epochs.remove(&end.epoch);
-        }
+        let mut epochs: BTreeMap<_, _> =
+            cursors.into_iter().map(|cursor| (cursor.epoch, cursor)).collect();
+        ends.iter().for_each(|end| drop(epochs.remove(&end.epoch)));
         Start { cursor, epochs, unknown_from }
     }
+}
+
+/// The cursor of a store that has this of a journal.
+fn cursor_of(state: &JournalState) -> Cursor {
+    let mut cursor = Cursor::default();
+    for one in &state.cursors {
+        // The last object is read again, because some of it may be missing.
+        cursor.read_below(one.epoch, one.number.saturating_add(u64::from(one.skipped)));
+    }
+    state.ends.iter().for_each(|end| cursor.finish(end.epoch, end.number));
+    cursor
 }
 
 #[cfg(test)]

@@ -7,11 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::cursor_of;
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::journal::Cursor;
 use crate::objects::ObjectError;
 use crate::objects::watched::Watch;
+use crate::store::JournalState;
 
 /// The state of the source, which all of its tasks share.
 #[derive(Debug)]
@@ -29,9 +31,12 @@ pub(crate) struct SourceStatus {
 
 #[derive(Debug, Default)]
 struct State {
-    cursor: Cursor,
-    /// Whether the cursor is newer than the one that was published.
-    is_unpublished: bool,
+    /// How far the store has committed.
+    committed: Cursor,
+    /// How far a store would be that is rebuilt from the archive, if there is one.
+    archived: Option<Cursor>,
+    /// The cursor that was published last.
+    published: Option<Cursor>,
     published_at: Option<Millis>,
     epochs: BTreeMap<u64, OpenEpoch>,
     /// What fails at the moment, by epoch. `None`: what is not of one epoch.
@@ -179,8 +184,19 @@ impl SourceStatus {
     }
 
     /// Begins at a cursor.
-    pub(super) fn begin(&self, cursor: Cursor) {
-        self.state().cursor = cursor;
+    pub(super) fn begin(&self, committed: Cursor) {
+        self.state().committed = committed;
+    }
+
+    /// Notes how far a store would be that is rebuilt from the archive of this one. From now on no
+    /// more than that is published: prune must leave the rest for such a store.
+    pub(crate) fn archived(&self, archived: &JournalState) {
+        self.state().archived = Some(cursor_of(archived));
+    }
+
+    /// Whether the store has an archive.
+    pub(super) fn has_archive(&self) -> bool {
+        self.state().archived.is_some()
     }
 
     /// Notes that an epoch is read now.
@@ -202,7 +218,7 @@ impl SourceStatus {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.deliveries.fetch_add(deliveries, Ordering::Relaxed);
         let mut state = self.state();
-        state.read_below(epoch, safe);
+        state.committed.read_below(epoch, safe);
         if let Some(open) = state.epochs.get_mut(&epoch) {
             // The next object, if there is one, has waited since now at the latest.
             open.unread_since = open.unread_since.map(|_| now());
@@ -222,8 +238,7 @@ impl SourceStatus {
     /// Notes that an epoch has ended, and everything below its seal is stored.
     pub(super) fn ended(&self, epoch: u64, seal: u64) {
         let mut state = self.state();
-        state.cursor.finish(epoch, seal);
-        state.is_unpublished = true;
+        state.committed.finish(epoch, seal);
         state.epochs.remove(&epoch);
     }
 
@@ -268,7 +283,7 @@ impl SourceStatus {
     /// Lets a stopped epoch go on after the object, which the store has recorded as skipped.
     pub(super) fn resume(&self, epoch: u64, number: u64) {
         let mut state = self.state();
-        state.read_below(epoch, number.saturating_add(1));
+        state.committed.read_below(epoch, number.saturating_add(1));
         if let Some(open) = state.epochs.get_mut(&epoch) {
             open.stopped = None;
             open.skipped_below = number.saturating_add(1);
@@ -340,16 +355,23 @@ impl SourceStatus {
         self.state().stopped = Some(why);
     }
 
-    /// The cursor to publish; `None` if it was published.
-    pub(super) fn unpublished(&self) -> Option<Cursor> {
-        let state = self.state();
-        state.is_unpublished.then(|| state.cursor.clone())
+    /// The cursor to publish, and the one that is committed.
+    pub(super) fn cursors(&self) -> (Cursor, Cursor) {
+        let State { committed, archived, .. } = &*self.state();
+        let cursor = archived.as_ref().map(|archived| committed.common(archived));
+        (cursor.unwrap_or_else(|| committed.clone()), committed.clone())
+    }
+
+    /// The same, if it was not published yet.
+    pub(super) fn unpublished(&self) -> Option<(Cursor, Cursor)> {
+        let cursors = self.cursors();
+        (self.state().published.as_ref() != Some(&cursors.0)).then_some(cursors)
     }
 
     /// Notes that a cursor was published.
-    pub(super) fn published(&self, cursor: &Cursor) {
+    pub(super) fn published(&self, cursor: Cursor) {
         let mut state = self.state();
-        state.is_unpublished = state.cursor != *cursor;
+        state.published = Some(cursor);
         state.published_at = Some(now());
     }
 
@@ -389,12 +411,6 @@ impl State {
     fn is_failing(&self) -> bool {
         !self.failing.is_empty() || !self.creates.is_empty()
     }
-
-    fn read_below(&mut self, epoch: u64, next: u64) {
-        let before = self.cursor.position(epoch);
-        self.cursor.read_below(epoch, next);
-        self.is_unpublished |= self.cursor.position(epoch) != before;
-    }
 }
 
 #[cfg(test)]
@@ -405,26 +421,57 @@ mod tests {
     use crate::journal::Journal;
     use crate::objects::testing::ReadOnly;
     use crate::objects::watched::{LIMIT, Watched};
+    use crate::store::{EpochCursor, EpochEnd, Positions};
+
+    /// The cursor to publish.
+    fn unpublished(status: &SourceStatus) -> Option<Cursor> {
+        status.unpublished().map(|(cursor, _)| cursor)
+    }
 
     #[test]
     fn a_cursor_is_published_when_it_has_changed() {
         let status = SourceStatus::new("main");
         status.begin(Cursor::default());
+        assert_eq!(unpublished(&status), Some(Cursor::default()));
+        status.published(Cursor::default());
         status.open(0);
-        assert_eq!(status.unpublished(), None);
         status.stored(0, 0, 10, 1);
-        assert_eq!(status.unpublished(), None);
+        assert_eq!(unpublished(&status), None);
         status.stored(0, 1, 10, 1);
-        let cursor = status.unpublished().unwrap();
+        let cursor = unpublished(&status).unwrap();
         status.stored(0, 2, 10, 1);
-        status.published(&cursor);
-        let cursor = status.unpublished().unwrap();
-        status.published(&cursor);
-        assert_eq!(status.unpublished(), None);
+        status.published(cursor);
+        let cursor = unpublished(&status).unwrap();
+        status.published(cursor);
+        assert_eq!(unpublished(&status), None);
         status.ended(0, 3);
-        assert_eq!(status.unpublished().unwrap().finished_below(), 1);
+        assert_eq!(unpublished(&status).unwrap().finished_below(), 1);
         let standing = status.standing();
         assert_eq!((standing.objects, standing.bytes, standing.open_epochs), (3, 30, 0));
+    }
+
+    #[test]
+    fn a_store_with_an_archive_publishes_what_is_archived() {
+        let status = SourceStatus::new("main");
+        status.archived(&JournalState::default());
+        status.begin(Cursor::new(3, []));
+        status.stored(3, 5, 10, 1);
+        assert_eq!(unpublished(&status), Some(Cursor::default()));
+        let end = |epoch| EpochEnd { epoch, number: 0, found_at: Millis::MIN };
+        let mut archived = JournalState { ends: vec![end(0), end(1)], ..JournalState::default() };
+        status.archived(&archived);
+        let (cursor, committed) = status.unpublished().unwrap();
+        assert_eq!((cursor, committed.finished_below()), (Cursor::new(2, []), 3));
+        // The archive may have what another process with this id has read.
+        archived.ends.push(end(2));
+        archived.cursors.push(EpochCursor {
+            epoch: 3,
+            number: 9,
+            positions: Positions::default(),
+            skipped: false,
+        });
+        status.archived(&archived);
+        assert_eq!(unpublished(&status).unwrap().position(3).unwrap().next, 5);
     }
 
     #[tokio::test]
@@ -451,7 +498,7 @@ mod tests {
         status.stop_epoch(2, 7, "damaged".into());
         assert_eq!(status.trouble(), None);
         assert!(status.is_skipped(2, 7) && !status.is_skipped(2, 8));
-        assert_eq!(status.unpublished().unwrap().position(2).unwrap().next, 8);
+        assert_eq!(unpublished(&status).unwrap().position(2).unwrap().next, 8);
     }
 
     #[tokio::test]
@@ -500,7 +547,7 @@ mod tests {
         let journal = Journal::new(Arc::new(objects));
         let store = "s".parse().unwrap();
         let cursor = Cursor::default();
-        let mut joining = std::pin::pin!(journal.join(&store, &cursor, 0));
+        let mut joining = std::pin::pin!(journal.join(&store, (&cursor, &cursor), 0));
         // It tries for ever, so it is polled until it pauses.
         assert!(futures_util::poll!(joining.as_mut()).is_pending());
         let failing = status.standing().failing.unwrap();

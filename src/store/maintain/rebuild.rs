@@ -24,7 +24,7 @@ use crate::store::catalog::sightings::{self, Sighting};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::maintain::seal;
 use crate::store::maintain::unfinished::Unfinished;
-use crate::store::origin::{EpochEnd, Skip};
+use crate::store::origin::JournalState;
 use crate::store::read::stats::StoredDelivery;
 use crate::store::segment::origins;
 use crate::store::segment::restored::{self, RestoredEntry};
@@ -108,15 +108,9 @@ impl Rebuild {
         quarantine::number_after(&self.catalog, quarantined)
     }
 
-    /// Records how far a journal was read: the number of the last object of each epoch, of which some may
-    /// be missing, the epochs that have ended, and the objects that were given up.
-    pub fn journal(
-        &self,
-        cursors: impl IntoIterator<Item = (u64, u64)>,
-        ends: &[EpochEnd],
-        skips: &[Skip],
-    ) -> Result<(), StoreError> {
-        self.catalog.restore_journal(cursors, ends, skips)
+    /// Records how far a journal was read. Of the last object of each epoch some may be missing.
+    pub fn journal(&self, state: &JournalState) -> Result<(), StoreError> {
+        self.catalog.restore_journal(state)
     }
 
     /// Brings a body back to the quarantine, under its old number.

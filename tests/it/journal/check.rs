@@ -74,6 +74,7 @@ fn what_is_not_allowed_is_named() {
     };
     deny(Method::PUT, "created");
     deny(Method::GET, "read");
+    deny(Method::HEAD, "read");
     // DeleteObjects is a POST.
     deny(Method::POST, "deleted");
 }

@@ -4,5 +4,6 @@ mod chaos;
 mod check;
 mod object;
 mod object_stores;
+mod rebuilt;
 mod receive;
 mod source;

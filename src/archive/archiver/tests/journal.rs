@@ -34,8 +34,17 @@ impl Home {
         rebuild(&self.place(), &self.id(), TimeRange::default(), &to, &|_| ()).unwrap();
         let store = Store::open(&Directory::create(&to).unwrap(), Options::default()).unwrap();
         let state = store.journal().unwrap();
+        let told = self.manifest().journal();
+        assert_eq!((open(&told), &told.ends), (open(&state), &state.ends));
         (store, state)
     }
+}
+
+/// How far each epoch was read that has not ended, and whether the last object was skipped.
+fn open(state: &JournalState) -> Vec<(u64, u64, bool)> {
+    let has_ended = |epoch| state.ends.iter().any(|end| end.epoch == epoch);
+    let open = state.cursors.iter().filter(|one| !has_ended(one.epoch));
+    open.map(|one| (one.epoch, one.number, one.skipped)).collect()
 }
 
 /// How far each epoch was read.
@@ -61,6 +70,47 @@ fn a_rebuilt_store_goes_on_below_what_was_not_archived() {
     let (store, state) = home.rebuilt("second");
     assert_eq!(numbers(&state), [(3, 6)]);
     assert_eq!(store.quarantined(1).unwrap().1, b"body");
+}
+
+#[test]
+fn a_body_that_was_read_again_is_in_quarantine_once() {
+    let home = Home::new();
+    home.read(3, 0, 0);
+    home.keep(3, 1, 0);
+    home.archiver().step().unwrap();
+    // The store is lost. The one that is rebuilt reads everything again.
+    let (store, state) = home.rebuilt("first");
+    assert_eq!((numbers(&state), store.quarantined_ids().unwrap()), (vec![], vec![]));
+    let directory = Directory::open(&home.folder.path().join("first")).unwrap();
+    let home = Home { store: Arc::new(store), directory, ..home };
+    home.read(3, 0, 0);
+    let id = home.keep(3, 1, 0);
+    assert_eq!(id, 2);
+    home.store.seal().unwrap();
+    home.archiver().step().unwrap();
+    let manifest = home.manifest();
+    // The archive has both for a while.
+    assert!(manifest.released.is_empty() && manifest.reaches(3, 1));
+    let (store, state) = home.rebuilt("second");
+    assert_eq!((numbers(&state), store.quarantined_ids().unwrap()), (vec![(3, 1)], vec![1]));
+    assert_eq!(state.cursors[0].positions.to_string(), "0");
+}
+
+#[test]
+fn a_body_that_was_retried_is_not_left_out() {
+    let home = Home::new();
+    home.read(3, 0, 0);
+    let retried = home.keep(3, 1, 0);
+    home.read(3, 2, 0);
+    home.store.seal().unwrap();
+    // It leaves the quarantine before it is archived there.
+    home.read(3, 1, 0);
+    home.store.release(retried).unwrap();
+    home.archiver().step().unwrap();
+    assert_eq!(numbers(&home.rebuilt("first").1), [(3, 1)]);
+    home.store.seal().unwrap();
+    home.archiver().step().unwrap();
+    assert_eq!(numbers(&home.rebuilt("second").1), [(3, 2)]);
 }
 
 #[test]

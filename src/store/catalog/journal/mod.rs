@@ -31,7 +31,9 @@ const READ: &str = "read how far the journal was read";
 /// From which epochs segments have deliveries. A segment counts as archived if all before it are, too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JournalExtent {
-    /// The highest number from each epoch in an archived segment.
+    /// The highest number from each epoch of which an archived segment has deliveries, but no
+    /// higher than the lowest number of which another segment has some. So no delivery below it is
+    /// missing.
     pub archived: BTreeMap<u64, u64>,
     /// The epochs from which another segment has deliveries.
     pub later: BTreeSet<u64>,
@@ -90,48 +92,54 @@ impl Catalog {
         directory: &Directory,
         is_archived: &dyn Fn(u64) -> bool,
     ) -> Result<JournalExtent, StoreError> {
-        let mut extent = JournalExtent::default();
         if self.version() < CATALOG_WITH_JOURNAL {
-            return Ok(extent);
+            return Ok(JournalExtent::default());
         }
         // The live segment first, as in `journal`.
-        extent.later.extend(self.live_spans(directory)?.iter().map(|span| span.cursor.epoch));
+        let live = self.live_spans(directory)?;
         let segments = self.segments()?;
         let missing = segments.iter().find(|segment| !is_archived(segment.first_id));
         let missing = missing.map_or(u64::MAX, |segment| segment.first_id);
+        let mut archived: BTreeMap<u64, u64> = BTreeMap::new();
+        // The lowest number from each epoch in the other segments.
+        let mut later: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut note_later = |epoch, number| {
+            let lowest = later.entry(epoch).or_insert(number);
+            *lowest = number.min(*lowest);
+        };
+        live.iter().for_each(|span| note_later(span.cursor.epoch, span.min_number));
         self.read(READ, |catalog| {
-            let sql = "SELECT first_id, epoch, max_number FROM segment_epochs";
+            let sql = "SELECT first_id, epoch, min_number, max_number FROM segment_epochs";
             let mut rows = catalog.prepare_cached(sql)?;
             let mut rows = rows.query([])?;
             while let Some(row) = rows.next()? {
-                let (first_id, epoch, number): (u64, u64, u64) =
-                    (row.get(0)?, row.get(1)?, row.get(2)?);
+                let (first_id, epoch): (u64, u64) = (row.get(0)?, row.get(1)?);
                 if first_id < missing {
-                    let known = extent.archived.entry(epoch).or_default();
-                    *known = number.max(*known);
+                    let highest = archived.entry(epoch).or_default();
+                    *highest = (*highest).max(row.get(3)?);
                 } else {
-                    extent.later.insert(epoch);
+                    note_later(epoch, row.get(2)?);
                 }
             }
             Ok(())
         })?;
-        Ok(extent)
+        // A body that was retried from the quarantine is stored after higher numbers.
+        for (epoch, highest) in &mut archived {
+            *highest = later.get(epoch).map_or(*highest, |lowest| (*lowest).min(*highest));
+        }
+        Ok(JournalExtent { archived, later: later.into_keys().collect() })
     }
 
-    /// Enters how far a journal was read, in a new catalog: of each epoch, the number of the last object,
-    /// of which some may be missing.
-    pub(in crate::store) fn restore_journal(
-        &self,
-        cursors: impl IntoIterator<Item = (u64, u64)>,
-        ends: &[EpochEnd],
-        skips: &[Skip],
-    ) -> Result<(), StoreError> {
+    /// Enters how far a journal was read, in a new catalog. Positions are those of deliveries and
+    /// bodies, which are entered for themselves.
+    pub(in crate::store) fn restore_journal(&self, state: &JournalState) -> Result<(), StoreError> {
         self.write("restore how far the journal was read", |catalog| {
             let sql = "INSERT INTO journal_cursors (epoch, number, positions) VALUES (?1, ?2, '')";
-            let mut cursors = cursors.into_iter();
-            cursors.try_for_each(|one| catalog.prepare_cached(sql)?.execute(one).map(drop))?;
-            ends.iter().try_for_each(|end| enter_end(catalog, end))?;
-            skips.iter().try_for_each(|skip| enter_skip(catalog, skip))
+            state.cursors.iter().try_for_each(|cursor| {
+                catalog.prepare_cached(sql)?.execute((cursor.epoch, cursor.number)).map(drop)
+            })?;
+            state.ends.iter().try_for_each(|end| enter_end(catalog, end))?;
+            state.skips.iter().try_for_each(|skip| enter_skip(catalog, skip))
         })
     }
 

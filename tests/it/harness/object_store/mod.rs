@@ -43,6 +43,7 @@ pub(crate) struct Asked {
     /// The requests, those that were refused or lost too.
     pub(crate) requests: u64,
     pub(crate) puts: u64,
+    /// GET and HEAD, which cost the same.
     pub(crate) gets: u64,
     /// The bytes of the bodies of puts.
     pub(crate) bytes: u64,
@@ -217,7 +218,7 @@ impl Shared {
                     state.asked.puts += 1;
                     state.asked.bytes += call.body.len() as u64;
                 }
-                hyper::Method::GET => state.asked.gets += 1,
+                hyper::Method::GET | hyper::Method::HEAD => state.asked.gets += 1,
                 _ => {}
             }
             let fault = state.plan.as_mut().and_then(|plan| plan(&call));
