@@ -1,4 +1,5 @@
-//! `--archive`: a command reads entries from the archive in object storage, not from the store.
+//! Which archive in object storage a command is about, and `--archive`: a command reads entries from it,
+//! not from the store.
 
 use clap::Args;
 use tokio::runtime::Runtime;
@@ -11,20 +12,27 @@ use crate::config::{self, Flags};
 use crate::objects::BucketUrl;
 use crate::search::{self, Filter};
 
-/// Where to read entries from, if not from the store.
+/// The place of an archive, and the store that it is of.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct ArchiveArgs {
-    /// Read the archive at the `[archive] url` of the configuration, not the store
-    #[arg(long)]
-    archive: bool,
-
-    /// Read the archive at this URL: s3://, gs://, az:// or file://
+pub(crate) struct PlaceArgs {
+    /// The URL of the archive: s3://, gs://, az:// or file:// [default: `[archive] url`]
     #[arg(long, value_name = "URL")]
     archive_url: Option<String>,
 
-    /// Read the archive of the store with this id; only needed if the place has several
-    #[arg(long, value_name = "ID")]
-    store: Option<String>,
+    /// The id of the store, if the archive has several
+    #[arg(long = "store", value_name = "ID")]
+    store_id: Option<String>,
+}
+
+/// Where to read entries from, if not from the store.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ArchiveArgs {
+    /// Read the archive, not the store; so does --archive-url
+    #[arg(long)]
+    archive: bool,
+
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// An open archive.
@@ -34,29 +42,38 @@ pub(crate) struct Archived {
     _runtime: Runtime,
 }
 
+impl PlaceArgs {
+    /// The URL: the one that is given, or else that of the configuration. `flags` say where that is.
+    pub(crate) fn url(&self, flags: &Flags) -> Result<BucketUrl, Failure> {
+        match &self.archive_url {
+            Some(url) => {
+                url.parse().map_err(|error| Failure::usage(format!("--archive-url is {error}")))
+            }
+            None => config::archive(flags).map_err(Failure::usage)?.url.ok_or_else(|| {
+                Failure::usage("the configuration has no url in [archive]; use --archive-url URL")
+            }),
+        }
+    }
+
+    /// The id of the store, if one is named.
+    pub(crate) fn store(&self) -> Option<&str> {
+        self.store_id.as_deref()
+    }
+}
+
 impl ArchiveArgs {
     /// Opens the archive, if one is asked for. `flags` say where the configuration is.
     pub(crate) fn open(&self, flags: &Flags) -> Result<Option<Archived>, Failure> {
-        let url = match &self.archive_url {
-            Some(url) => url
-                .parse::<BucketUrl>()
-                .map_err(|error| Failure::usage(format!("--archive-url is {error}")))?,
-            None if self.archive => {
-                let archive = config::archive(flags).map_err(Failure::usage)?;
-                archive.url.ok_or_else(|| {
-                    Failure::usage(
-                        "--archive: the configuration has no url in [archive]; use --archive-url URL",
-                    )
-                })?
-            }
-            None if self.store.is_some() => {
-                return Err(Failure::usage("--store: use it with --archive or --archive-url"));
-            }
-            None => return Ok(None),
-        };
+        if !self.archive && self.place.archive_url.is_none() {
+            return match self.place.store() {
+                None => Ok(None),
+                Some(_) => Err(Failure::usage("--store: use it with --archive or --archive-url")),
+            };
+        }
+        let url = self.place.url(flags)?;
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build()?;
-        let archive = Archive::open(&url, self.store.as_deref(), runtime.handle().clone());
+        let archive = Archive::open(&url, self.place.store(), runtime.handle().clone());
         Ok(Some(Archived { archive: archive?, _runtime: runtime }))
     }
 }

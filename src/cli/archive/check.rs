@@ -2,8 +2,9 @@
 
 use clap::Args;
 
-use super::PlaceArgs;
+use super::Opened;
 use crate::archive::check::{CheckReport, Checker};
+use crate::cli::archived::PlaceArgs;
 use crate::cli::args::KeyArgs;
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::PrintFormat;
@@ -37,12 +38,12 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let opened = self.place.open(&self.keys.clone().into_flags())?;
+        let opened = Opened::new(&self.place, &self.keys.clone().into_flags())?;
         let keys = self.keys.read()?;
         if keys.is_empty() {
             return Err(Failure::failed("no keys to verify with: the key set has no usable key"));
         }
-        let store = self.place.store(&opened)?;
+        let store = opened.place.choose(self.place.store())?;
         let bar = progress(Some(0));
         let checker =
             Checker { place: &opened.place, keys: &keys, seed: random::seed()?, shown: self.limit };

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::ProgressBar;
 
-use super::PlaceArgs;
+use super::Opened;
 use crate::archive::rebuild::{Rebuilt, rebuild};
+use crate::cli::archived::PlaceArgs;
 use crate::cli::args::TimeArgs;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::{counted, counting_bar, tell};
@@ -44,8 +45,8 @@ impl Restore {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let range = self.range.range()?;
         let flags = Flags { config: self.config.clone(), ..Flags::default() };
-        let opened = self.place.open(&flags)?;
-        let store = self.place.store(&opened)?;
+        let opened = Opened::new(&self.place, &flags)?;
+        let store = opened.place.choose(self.place.store())?;
         let bar: ProgressBar = counting_bar("entries");
         let rebuilt = rebuild(&opened.place, &store, range, &self.to, &|entries| bar.inc(entries));
         bar.finish_and_clear();

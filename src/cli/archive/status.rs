@@ -4,10 +4,12 @@ use clap::Args;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::PlaceArgs;
+use super::Opened;
 use crate::archive::manifest::Manifest;
+use crate::cli::archived::PlaceArgs;
 use crate::cli::args::StoreArgs;
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure, ignore_closed};
+use crate::cli::print::PrintFormat;
 use crate::cli::terminal::{Output, counted};
 use crate::entry::Millis;
 use crate::store::{Directory, Reader};
@@ -19,9 +21,9 @@ use crate::store::{Directory, Reader};
 /// Exit codes: 0 success, 2 usage error, 3 the archive or the store cannot be read.
 #[derive(Args)]
 pub(super) struct Status {
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    /// The output format; jsonl prints one object
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: PrintFormat,
 
     #[command(flatten)]
     place: PlaceArgs,
@@ -64,7 +66,7 @@ struct NotArchived {
 
 impl Status {
     pub(super) fn run(self) -> Result<Exit, Failure> {
-        let opened = self.place.open(&self.store.flags())?;
+        let opened = Opened::new(&self.place, &self.store.flags())?;
         let path = self.store.path()?;
         let reader = match path.join("catalog.db").exists() {
             true => Some(Reader::open(&Directory::open_to_read(&path)?)?),
@@ -74,22 +76,26 @@ impl Status {
             Some(reader) => reader.store_id()?,
             None => None,
         };
-        let store = match (self.place.named(), &own) {
+        let store = match (self.place.store(), &own) {
             (None, Some(own)) => own.clone(),
-            _ => self.place.store(&opened)?,
+            (named, _) => opened.place.choose(named)?,
         };
         let manifest = opened.place.manifest(&store)?;
         let reader = reader.filter(|_| own.as_ref() == Some(&store));
         let not_archived = reader.map(|reader| not_archived(&reader, &manifest)).transpose()?;
         let shown = shown(opened.url.to_string(), &manifest, not_archived);
-        let mut output = Output::new();
-        match self.json {
-            true => output.json(&shown)?,
-            false => lines(&shown).iter().try_for_each(|line| output.line(line))?,
-        }
-        output.flush()?;
+        ignore_closed(print(&shown, self.output))?;
         Ok(Exit::Done)
     }
+}
+
+fn print(shown: &Shown, format: PrintFormat) -> Result<(), Failure> {
+    let mut output = Output::new();
+    match format {
+        PrintFormat::Jsonl => output.json(shown)?,
+        PrintFormat::Text => lines(shown).iter().try_for_each(|line| output.line(line))?,
+    }
+    output.flush()
 }
 
 fn shown(url: String, manifest: &Manifest, not_archived: Option<NotArchived>) -> Shown {

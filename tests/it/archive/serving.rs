@@ -36,7 +36,7 @@ fn archive(serve: &Serve, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 pub(super) fn status(serve: &Serve) -> Value {
-    let (code, stdout, stderr) = archive(serve, &["status", "--json"]);
+    let (code, stdout, stderr) = archive(serve, &["status", "-o", "jsonl"]);
     assert_eq!(code, Some(0), "{stderr}");
     serde_json::from_str(&stdout).unwrap()
 }
