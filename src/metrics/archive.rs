@@ -1,12 +1,10 @@
 //! The metrics of the archive. They exist if there is an archive.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{gauge_value, with_unit};
+use super::{Seconds, gauge_value, register, set_counters, time_value, with_unit};
 use crate::archive::archiver::status::ArchiveStanding;
 use crate::store::ArchiveProgress;
 
@@ -21,82 +19,70 @@ pub(super) struct ArchiveGauges {
     failures: Counter,
     failing: Gauge,
     stopped: Gauge,
-    succeeded_at: Gauge<f64, AtomicU64>,
+    succeeded_at: Seconds,
 }
 
 impl ArchiveGauges {
     /// Registers the metrics.
-    pub(super) fn register(registry: &mut Registry) -> ArchiveGauges {
-        let mut gauge = |name: &str, help: &str| -> Gauge {
-            let gauge = Gauge::default();
-            registry.register(name, help, gauge.clone());
-            gauge
-        };
-        let segments = gauge(
-            "archive_segments",
-            "Segments that are in the archive and were read back, with those that retention deleted",
-        );
-        let waiting_segments = gauge(
-            "archive_waiting_segments",
-            "Closed segments of the store that are not in the archive yet",
-        );
-        let waiting_entries = gauge(
-            "archive_waiting_entries",
-            "Entries of the store that are not in the archive yet, so that a rebuild would lose them",
-        );
-        let failing =
-            gauge("archive_failing", "1 if archiving failed and has not succeeded since, else 0");
-        let stopped = gauge(
-            "archive_stopped",
-            "1 if the archiver has stopped for good, and nothing is archived, else 0",
-        );
-        let mut counter = |name: &str, help: &str| -> Counter {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
-        let files = counter("archive_files_written", "Parquet files added to the archive");
-        let failures = counter("archive_failures", "How often archiving failed");
+    pub(super) fn register(all: &mut Registry) -> ArchiveGauges {
         ArchiveGauges {
+            segments: register(
+                all,
+                "archive_segments",
+                "Segments that are in the archive and were read back, with those that retention \
+                 deleted",
+            ),
+            waiting_segments: register(
+                all,
+                "archive_waiting_segments",
+                "Closed segments of the store that are not in the archive yet",
+            ),
+            waiting_entries: register(
+                all,
+                "archive_waiting_entries",
+                "Entries of the store that are not in the archive yet, so that a rebuild would lose \
+                 them",
+            ),
+            files: register(all, "archive_files_written", "Parquet files added to the archive"),
             bytes: with_unit(
-                registry,
+                all,
                 "archive_written",
                 "Size of the Parquet files added to the archive",
                 Unit::Bytes,
-                Counter::default(),
+            ),
+            failures: register(all, "archive_failures", "How often archiving failed"),
+            failing: register(
+                all,
+                "archive_failing",
+                "1 if archiving failed and has not succeeded since, else 0",
+            ),
+            stopped: register(
+                all,
+                "archive_stopped",
+                "1 if the archiver has stopped for good, and nothing is archived, else 0",
             ),
             succeeded_at: with_unit(
-                registry,
+                all,
                 "archive_last_success_timestamp",
                 "When a segment was last archived or nothing was due, since the epoch; 0 if never",
                 Unit::Seconds,
-                Gauge::default(),
             ),
-            segments,
-            waiting_segments,
-            waiting_entries,
-            files,
-            failures,
-            failing,
-            stopped,
         }
     }
 
     /// Sets the gauges.
     pub(super) fn set(&self, standing: &ArchiveStanding, progress: &ArchiveProgress) {
-        for (counter, value) in [
+        set_counters([
             (&self.files, standing.files),
             (&self.bytes, standing.bytes),
             (&self.failures, standing.failures),
-        ] {
-            counter.inner().store(value, Ordering::Relaxed);
-        }
+        ]);
         self.segments.set(gauge_value(progress.segments));
         self.waiting_segments.set(gauge_value(progress.waiting_segments));
         self.waiting_entries.set(gauge_value(progress.waiting_entries));
         self.failing.set(i64::from(standing.failing.is_some()));
         self.stopped.set(i64::from(standing.stopped.is_some()));
-        self.succeeded_at.set(standing.succeeded_at.map_or(0.0, |at| at.get() as f64 / 1000.0));
+        self.succeeded_at.set(time_value(standing.succeeded_at));
     }
 }
 

@@ -1,6 +1,5 @@
 //! The exposition: the text of all metrics. Gauges are read from their sources for each request.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::encoding::text::encode;
@@ -11,7 +10,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::archive::ArchiveGauges;
 use super::journal::JournalGauges;
-use super::{Has, Labels, Metrics, ReceiverSources, gauge_value, labels, with_unit};
+use super::{
+    Has, Labels, Metrics, ReceiverSources, Seconds, gauge_value, labels, register, set_counters,
+    with_unit,
+};
 use crate::archive::archiver::status::ArchiveStatus;
 use crate::clock::now;
 use crate::entry::Millis;
@@ -39,38 +41,36 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
-    pub(super) fn register(registry: &mut Registry, has: Has) -> Gauges {
-        let mut bytes = |name: &str, help: &str| -> Gauge {
-            with_unit(registry, name, help, Unit::Bytes, Gauge::default())
-        };
-        let gauges = Gauges {
-            store_bytes: bytes("store", "Size of the segments and the catalog on the disk"),
-            free_bytes: bytes(
+    pub(super) fn register(all: &mut Registry, has: Has) -> Gauges {
+        Gauges {
+            keys: register(all, "keys", "Keys that verify new entries"),
+            segments: register(all, "store_segments", "Segments of the store, by state"),
+            store_bytes: with_unit(
+                all,
+                "store",
+                "Size of the segments and the catalog on the disk",
+                Unit::Bytes,
+            ),
+            free_bytes: with_unit(
+                all,
                 "store_free",
                 "Space on the file system of the store that is free for this process",
+                Unit::Bytes,
             ),
-            keys: Gauge::default(),
-            segments: Family::default(),
-            writable: Gauge::default(),
-            missing_ids: Gauge::default(),
-            outputs: OutputGauges::register(registry),
-            journal: has.journal.then(|| JournalGauges::register(registry)),
-            archive: has.archive.then(|| ArchiveGauges::register(registry)),
-        };
-        let Gauges { keys, segments, writable, .. } = &gauges;
-        registry.register("keys", "Keys that verify new entries", keys.clone());
-        registry.register("store_segments", "Segments of the store, by state", segments.clone());
-        registry.register(
-            "store_writable",
-            "1 if the last write to the store succeeded, 0 if it failed",
-            writable.clone(),
-        );
-        registry.register(
-            "store_missing_ids",
-            "Ids that no segment has and whose removal is not recorded",
-            gauges.missing_ids.clone(),
-        );
-        gauges
+            writable: register(
+                all,
+                "store_writable",
+                "1 if the last write to the store succeeded, 0 if it failed",
+            ),
+            missing_ids: register(
+                all,
+                "store_missing_ids",
+                "Ids that no segment has and whose removal is not recorded",
+            ),
+            outputs: OutputGauges::register(all),
+            journal: has.journal.then(|| JournalGauges::register(all)),
+            archive: has.archive.then(|| ArchiveGauges::register(all)),
+        }
     }
 }
 
@@ -109,8 +109,7 @@ impl Exposition {
         names.sort_unstable();
         for (name, time) in reader.last_received(&names)? {
             if let Some(input) = self.metrics.inputs.get(&name) {
-                let time = time.get() as f64 / 1000.0;
-                input.last_entry.set(input.last_entry.get().max(time));
+                input.received(time);
             }
         }
         Ok(())
@@ -156,7 +155,7 @@ impl Exposition {
 #[derive(Debug)]
 struct OutputGauges {
     lag_entries: Family<Labels, Gauge>,
-    lag_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
+    lag_seconds: Family<Labels, Seconds>,
     failing: Family<Labels, Gauge>,
     failures: Family<Labels, Counter>,
     written: Family<Labels, Counter>,
@@ -166,49 +165,38 @@ struct OutputGauges {
 }
 
 impl OutputGauges {
-    fn register(registry: &mut Registry) -> OutputGauges {
-        let outputs = OutputGauges {
-            lag_entries: Family::default(),
-            lag_seconds: Family::default(),
-            failing: Family::default(),
-            failures: Family::default(),
-            written: Family::default(),
-            dead_letters: Family::default(),
-            lost: Family::default(),
+    fn register(all: &mut Registry) -> OutputGauges {
+        OutputGauges {
+            lag_entries: register(
+                all,
+                "output_lag_entries",
+                "Entries that an output has not read yet, including those that its filter rejects",
+            ),
+            lag_seconds: with_unit(
+                all,
+                "output_lag",
+                "Age of the first entry that an output has not read yet, 0 if there is none",
+                Unit::Seconds,
+            ),
+            failing: register(
+                all,
+                "output_failing",
+                "1 if an output failed and has not succeeded since, else 0",
+            ),
+            failures: register(all, "output_failures", "Failures of an output"),
+            written: register(all, "output_entries", "Entries that an output wrote"),
+            dead_letters: register(
+                all,
+                "output_dead_letters",
+                "Entries that an output put among its dead letters",
+            ),
+            lost: register(
+                all,
+                "output_lost_entries",
+                "Entries that retention deleted before an output read them",
+            ),
             in_use: Mutex::new(()),
-        };
-        registry.register(
-            "output_lag_entries",
-            "Entries that an output has not read yet, including those that its filter rejects",
-            outputs.lag_entries.clone(),
-        );
-        registry.register_with_unit(
-            "output_lag",
-            "Age of the first entry that an output has not read yet, 0 if there is none",
-            Unit::Seconds,
-            outputs.lag_seconds.clone(),
-        );
-        registry.register(
-            "output_failing",
-            "1 if an output failed and has not succeeded since, else 0",
-            outputs.failing.clone(),
-        );
-        let mut counter = |name: &str, help: &str, family: &Family<Labels, Counter>| {
-            registry.register(name, help, family.clone());
-        };
-        counter("output_failures", "Failures of an output", &outputs.failures);
-        counter("output_entries", "Entries that an output wrote", &outputs.written);
-        counter(
-            "output_dead_letters",
-            "Entries that an output put among its dead letters",
-            &outputs.dead_letters,
-        );
-        counter(
-            "output_lost_entries",
-            "Entries that retention deleted before an output read them",
-            &outputs.lost,
-        );
-        outputs
+        }
     }
 
     /// Sets the gauges. Another call waits until the guard is dropped.
@@ -223,14 +211,12 @@ impl OutputGauges {
             self.lag_entries.get_or_create(&labels).set(gauge_value(standing.behind));
             self.lag_seconds.get_or_create(&labels).set(lag as f64 / 1000.0);
             self.failing.get_or_create(&labels).set(i64::from(standing.error.is_some()));
-            for (family, value) in [
-                (&self.failures, standing.failures),
-                (&self.written, standing.written),
-                (&self.dead_letters, standing.dead_letters),
-                (&self.lost, standing.lost),
-            ] {
-                family.get_or_create(&labels).inner().store(value, Ordering::Relaxed);
-            }
+            set_counters([
+                (&*self.failures.get_or_create(&labels), standing.failures),
+                (&*self.written.get_or_create(&labels), standing.written),
+                (&*self.dead_letters.get_or_create(&labels), standing.dead_letters),
+                (&*self.lost.get_or_create(&labels), standing.lost),
+            ]);
         }
         guard
     }

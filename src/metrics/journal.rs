@@ -1,19 +1,15 @@
 //! The metrics of the source that reads the journal. They exist if there is such a source.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{gauge_value, with_unit};
+use super::{Seconds, gauge_value, register, set_counters, time_value, with_unit};
 use crate::entry::Millis;
 use crate::source::journal::status::SourceStanding;
 
-type Seconds = Gauge<f64, AtomicU64>;
-
 /// The gauges, set for each request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct JournalGauges {
     objects: Counter,
     bytes: Counter,
@@ -29,102 +25,78 @@ pub(super) struct JournalGauges {
 
 impl JournalGauges {
     /// Registers the metrics.
-    pub(super) fn register(registry: &mut Registry) -> JournalGauges {
-        let JournalGauges {
-            objects,
-            bytes,
-            deliveries,
-            lag,
-            open_epochs,
-            stopped_epochs,
-            waiting_epochs,
-            stopped,
-            failing,
-            cursor,
-        } = JournalGauges::default();
-        registry.register(
-            "journal_objects_read",
-            "Objects of the journal whose deliveries were stored",
-            objects.clone(),
-        );
-        registry.register(
-            "journal_deliveries_read",
-            "Deliveries in the objects of the journal that were stored",
-            deliveries.clone(),
-        );
-        registry.register(
-            "journal_open_epochs",
-            "Epochs of the journal that have not ended",
-            open_epochs.clone(),
-        );
-        registry.register(
-            "journal_stopped_epochs",
-            "Epochs of the journal that are stopped at an object that cannot be read",
-            stopped_epochs.clone(),
-        );
-        registry.register(
-            "journal_waiting_epochs",
-            "Epochs of the journal that wait for room in the quarantine",
-            waiting_epochs.clone(),
-        );
-        registry.register(
-            "journal_stopped",
-            "1 if the source has stopped for good, and reads nothing of the journal, else 0",
-            stopped.clone(),
-        );
-        registry.register(
-            "journal_read_failing",
-            "1 if the journal or an epoch cannot be read at the moment and is tried again, else 0",
-            failing.clone(),
-        );
+    pub(super) fn register(all: &mut Registry) -> JournalGauges {
         JournalGauges {
+            objects: register(
+                all,
+                "journal_objects_read",
+                "Objects of the journal whose deliveries were stored",
+            ),
             bytes: with_unit(
-                registry,
+                all,
                 "journal_read",
                 "Size of the objects of the journal whose deliveries were stored",
                 Unit::Bytes,
-                bytes,
+            ),
+            deliveries: register(
+                all,
+                "journal_deliveries_read",
+                "Deliveries in the objects of the journal that were stored",
             ),
             lag: with_unit(
-                registry,
+                all,
                 "journal_lag",
                 "How long the oldest known object of the journal that is not stored has waited",
                 Unit::Seconds,
-                lag,
+            ),
+            open_epochs: register(
+                all,
+                "journal_open_epochs",
+                "Epochs of the journal that have not ended",
+            ),
+            stopped_epochs: register(
+                all,
+                "journal_stopped_epochs",
+                "Epochs of the journal that are stopped at an object that cannot be read",
+            ),
+            waiting_epochs: register(
+                all,
+                "journal_waiting_epochs",
+                "Epochs of the journal that wait for room in the quarantine",
+            ),
+            stopped: register(
+                all,
+                "journal_stopped",
+                "1 if the source has stopped for good, and reads nothing of the journal, else 0",
+            ),
+            failing: register(
+                all,
+                "journal_read_failing",
+                "1 if the journal or an epoch cannot be read at the moment and is tried again, else 0",
             ),
             cursor: with_unit(
-                registry,
+                all,
                 "journal_cursor_timestamp",
                 "When this store last published how far it is, since the epoch; 0 if never",
                 Unit::Seconds,
-                cursor,
             ),
-            objects,
-            deliveries,
-            open_epochs,
-            stopped_epochs,
-            waiting_epochs,
-            stopped,
-            failing,
         }
     }
 
     /// Sets the gauges.
     pub(super) fn set(&self, standing: &SourceStanding, now: Millis) {
-        for (counter, value) in [
+        set_counters([
             (&self.objects, standing.objects),
             (&self.bytes, standing.bytes),
             (&self.deliveries, standing.deliveries),
-        ] {
-            counter.inner().store(value, Ordering::Relaxed);
-        }
+        ]);
         self.lag.set(standing.lag(now) as f64 / 1000.0);
         self.open_epochs.set(gauge_value(standing.open_epochs));
         self.stopped_epochs.set(gauge_value(standing.stopped_epochs.len() as u64));
         self.waiting_epochs.set(gauge_value(standing.waiting_epochs.len() as u64));
         self.stopped.set(i64::from(standing.stopped.is_some()));
         self.failing.set(i64::from(standing.failing.is_some()));
-        self.cursor.set(standing.published_at.map_or(0.0, |at| at.get() as f64 / 1000.0));
+        self.cursor.set(time_value(standing.published_at));
     }
 }
 

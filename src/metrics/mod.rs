@@ -19,6 +19,7 @@ mod receiving;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -32,11 +33,14 @@ pub(crate) use observers::{CountingDeliveryObserver, CountingListenerObserver};
 pub(crate) use receive::ReceiveMetrics;
 pub(crate) use receiving::{ReceiverSources, Receiving};
 
-use crate::entry::{Format, Kind, VerdictName};
+use crate::entry::{Format, Kind, Millis, VerdictName};
 use crate::store::observer::Class;
 
 /// The labels of a time series.
 type Labels = Vec<(&'static str, String)>;
+
+/// A gauge of a duration, or of a time since the epoch.
+type Seconds = Gauge<f64, AtomicU64>;
 
 /// The upper bounds of the buckets for durations, in seconds: from a fast disk to a time-out.
 const SECONDS: [f64; 12] =
@@ -77,7 +81,14 @@ struct InputCounters {
     duplicates: Counter,
     bytes: Counter,
     decoded_bytes: Counter,
-    last_entry: Gauge<f64, std::sync::atomic::AtomicU64>,
+    last_entry: Seconds,
+}
+
+impl InputCounters {
+    /// An entry was received. Deliveries are observed in any order, and one may have waited in quarantine.
+    fn received(&self, at: Millis) {
+        self.last_entry.set(self.last_entry.get().max(time_value(Some(at))));
+    }
 }
 
 impl Metrics {
@@ -87,17 +98,16 @@ impl Metrics {
         let mut registry = Registry::with_prefix("vidimus");
         let all = &mut registry;
         let receiving = Receiving::register(all, inputs);
-        let entries =
-            family(all, "entries", "New entries stored, by format, kind and verdict on receipt");
-        let not_tried = Counter::default();
-        all.register(
+        let entries: Family<Labels, Counter> =
+            register(all, "entries", "New entries stored, by format, kind and verdict on receipt");
+        let not_tried = register(
+            all,
             "entries_not_tried",
             "New entries stored whose signature was not tried, because too many others in their \
              delivery failed",
-            not_tried.clone(),
         );
         let refreshes =
-            family(all, "key_refreshes", "Reads of the key sources, by source and outcome");
+            register(all, "key_refreshes", "Reads of the key sources, by source and outcome");
         let by_input = InputFamilies::register(all);
         let delivery_seconds = histogram(
             all,
@@ -117,11 +127,10 @@ impl Metrics {
             "Deliveries stored in one transaction",
             commit_deliveries.clone(),
         );
-        let commit_failures = Counter::default();
-        all.register(
+        let commit_failures = register(
+            all,
             "store_commit_failures",
             "Deliveries and transactions that could not be written",
-            commit_failures.clone(),
         );
         let gauges = exposition::Gauges::register(all, has);
 
@@ -163,28 +172,30 @@ struct InputFamilies {
     duplicates: Family<Labels, Counter>,
     bytes: Family<Labels, Counter>,
     decoded_bytes: Family<Labels, Counter>,
-    last_entry: Family<Labels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    last_entry: Family<Labels, Seconds>,
 }
 
 impl InputFamilies {
-    fn register(registry: &mut Registry) -> InputFamilies {
-        let bytes = |registry: &mut Registry, name: &str, help: &str| {
-            with_unit(registry, name, help, Unit::Bytes, Family::default())
-        };
+    fn register(all: &mut Registry) -> InputFamilies {
         InputFamilies {
-            duplicates: family(registry, "duplicates", "Received lines that were stored already"),
-            bytes: bytes(registry, "received", "Size of the bodies of stored deliveries, as sent"),
-            decoded_bytes: bytes(
-                registry,
+            duplicates: register(all, "duplicates", "Received lines that were stored already"),
+            bytes: with_unit(
+                all,
+                "received",
+                "Size of the bodies of stored deliveries, as sent",
+                Unit::Bytes,
+            ),
+            decoded_bytes: with_unit(
+                all,
                 "decoded",
                 "Size of the bodies of stored deliveries, decoded",
+                Unit::Bytes,
             ),
             last_entry: with_unit(
-                registry,
+                all,
                 "last_entry_timestamp",
                 "When an entry was last received, since the epoch; 0 if never",
                 Unit::Seconds,
-                Family::default(),
             ),
         }
     }
@@ -210,31 +221,35 @@ fn register_build(registry: &mut Registry) {
     );
 }
 
-fn family(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter> {
-    let family = Family::default();
-    registry.register(name, help, family.clone());
-    family
+/// Registers a metric.
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
+/// Registers a metric whose name ends in its unit.
+fn with_unit<M: Metric + Clone + Default>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Unit,
+) -> M {
+    let metric = M::default();
+    registry.register_with_unit(name, help, unit, metric.clone());
+    metric
+}
+
+/// Registers durations.
 fn histogram<const N: usize>(
     registry: &mut Registry,
     name: &str,
     help: &str,
     bounds: [f64; N],
 ) -> Histogram {
-    with_unit(registry, name, help, Unit::Seconds, Histogram::new(bounds))
-}
-
-/// Registers a metric whose name ends in its unit.
-fn with_unit<M: Metric + Clone>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    unit: Unit,
-    metric: M,
-) -> M {
-    registry.register_with_unit(name, help, unit, metric.clone());
-    metric
+    let histogram = Histogram::new(bounds);
+    registry.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+    histogram
 }
 
 fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
@@ -244,6 +259,18 @@ fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
 /// The value of a gauge. It is capped at the largest `i64`.
 fn gauge_value(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The value of a gauge for a time: seconds since the epoch, or 0 if there is none.
+fn time_value(time: Option<Millis>) -> f64 {
+    time.map_or(0.0, |time| time.get() as f64 / 1000.0)
+}
+
+/// Sets counters whose values are kept elsewhere.
+fn set_counters<const N: usize>(counters: [(&Counter, u64); N]) {
+    for (counter, value) in counters {
+        counter.inner().store(value, Ordering::Relaxed);
+    }
 }
 
 /// Creates a time series with the value zero.

@@ -25,9 +25,7 @@ impl Metrics {
         input.bytes.inc_by(delivery.bytes);
         input.decoded_bytes.inc_by(delivery.decoded_bytes);
         if appended.received > 0 {
-            // Deliveries are observed in any order, and one may have waited in quarantine.
-            let received_at = delivery.received_at.get() as f64 / 1000.0;
-            input.last_entry.set(input.last_entry.get().max(received_at));
+            input.received(delivery.received_at);
         }
     }
 }

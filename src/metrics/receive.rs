@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::receiving::{ReceiverSources, Receiving};
-use super::{Labels, SECONDS, family, gauge_value, histogram, labels, with_unit};
+use super::{Labels, SECONDS, gauge_value, histogram, labels, register, with_unit};
 use crate::ingest::LineCounts;
 use crate::journal::object;
 use crate::receiver::DeliveryObserver;
@@ -55,17 +55,25 @@ impl ReceiveMetrics {
         let mut registry = Registry::with_prefix("vidimus");
         let all = &mut registry;
         let receiving = Receiving::register(all, inputs);
-        let lines = family(all, "journal_lines", "Lines of journaled deliveries, by input");
-        let malformed = family(
+        let lines: Family<Labels, Counter> =
+            register(all, "journal_lines", "Lines of journaled deliveries, by input");
+        let malformed: Family<Labels, Counter> = register(
             all,
             "journal_malformed_lines",
             "Lines of journaled deliveries that cannot be entries, by input",
         );
-        let bytes = |all: &mut Registry, name: &str, help: &str| -> Family<Labels, Counter> {
-            with_unit(all, name, help, Unit::Bytes, Family::default())
-        };
-        let sent = bytes(all, "received", "Size of the bodies of journaled deliveries, as sent");
-        let decoded = bytes(all, "decoded", "Size of the bodies of journaled deliveries, decoded");
+        let sent: Family<Labels, Counter> = with_unit(
+            all,
+            "received",
+            "Size of the bodies of journaled deliveries, as sent",
+            Unit::Bytes,
+        );
+        let decoded: Family<Labels, Counter> = with_unit(
+            all,
+            "decoded",
+            "Size of the bodies of journaled deliveries, decoded",
+            Unit::Bytes,
+        );
         let of_input = |input: &&str| {
             let name = labels([("input", input)]);
             let status = labels([("input", input), ("status", "200")]);
@@ -79,33 +87,6 @@ impl ReceiveMetrics {
             ((*input).to_owned(), counters)
         };
         let inputs = inputs.iter().map(of_input).collect();
-        let mut counter = |name: &str, help: &str| {
-            let counter = Counter::default();
-            all.register(name, help, counter.clone());
-            counter
-        };
-        let puts = counter("journal_puts", "Objects put into the journal");
-        let put_deliveries = counter("journal_put_deliveries", "Deliveries in these objects");
-        let call_failures = counter(
-            "journal_call_failures",
-            "Calls of the object store that failed or took too long, and were repeated",
-        );
-        let epochs_abandoned = counter(
-            "journal_epochs_abandoned",
-            "Epochs that ended because of a seal, or because an object could not be put",
-        );
-        let mut gauge = |name: &str, help: &str| {
-            let gauge = Gauge::default();
-            all.register(name, help, gauge.clone());
-            gauge
-        };
-        let writable = gauge(
-            "journal_writable",
-            "1 if the last put succeeded, or a new epoch began after it; else 0",
-        );
-        let waiting = gauge("journal_waiting_deliveries", "Deliveries not in the journal yet");
-        let epoch = gauge("journal_epoch", "Number of the epoch that is written; -1 before it");
-        let next = gauge("journal_next_object", "Number of the next object in the epoch");
         ReceiveMetrics {
             receiving: Arc::new(receiving),
             inputs,
@@ -115,34 +96,52 @@ impl ReceiveMetrics {
                 "Time from the end of a delivery's header until it is in the journal",
                 SECONDS,
             ),
-            puts,
+            puts: register(all, "journal_puts", "Objects put into the journal"),
             put_bytes: with_unit(
                 all,
                 "journal_put",
                 "Size of the objects put into the journal",
                 Unit::Bytes,
-                Counter::default(),
             ),
-            put_deliveries,
+            put_deliveries: register(all, "journal_put_deliveries", "Deliveries in these objects"),
             put_seconds: histogram(
                 all,
                 "journal_put_duration",
                 "Time from the first attempt to put an object until it is known to be there",
                 SECONDS,
             ),
-            call_failures,
-            epochs_abandoned,
-            writable,
-            waiting,
+            call_failures: register(
+                all,
+                "journal_call_failures",
+                "Calls of the object store that failed or took too long, and were repeated",
+            ),
+            epochs_abandoned: register(
+                all,
+                "journal_epochs_abandoned",
+                "Epochs that ended because of a seal, or because an object could not be put",
+            ),
+            writable: register(
+                all,
+                "journal_writable",
+                "1 if the last put succeeded, or a new epoch began after it; else 0",
+            ),
+            waiting: register(
+                all,
+                "journal_waiting_deliveries",
+                "Deliveries not in the journal yet",
+            ),
             waiting_bytes: with_unit(
                 all,
                 "journal_waiting",
                 "Size of the bodies of deliveries not in the journal yet",
                 Unit::Bytes,
-                Gauge::default(),
             ),
-            epoch,
-            next,
+            epoch: register(
+                all,
+                "journal_epoch",
+                "Number of the epoch that is written; -1 before it",
+            ),
+            next: register(all, "journal_next_object", "Number of the next object in the epoch"),
             registry,
         }
     }

@@ -1,14 +1,15 @@
 //! What every receiver counts, whether a store or a journal is behind it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Labels, create_series, family, gauge_value, labels, register_build, with_unit};
+use super::{
+    Labels, Seconds, create_series, gauge_value, labels, register, register_build, with_unit,
+};
 use crate::net::{ConnectionRefusal, MemoryBudget, OpenConnections, ServerTls};
 use crate::store::Refused;
 
@@ -31,7 +32,7 @@ pub(crate) struct Receiving {
     in_flight: Gauge,
     in_flight_limit: Gauge,
     connections: Family<Labels, Gauge>,
-    certificate_expiry: Family<Labels, Gauge<f64, AtomicU64>>,
+    certificate_expiry: Family<Labels, Seconds>,
 }
 
 /// Where the gauges of a receiver are read from.
@@ -45,48 +46,50 @@ pub(crate) struct ReceiverSources {
 
 impl Receiving {
     /// Registers the metrics of a receiver with these inputs, and the version of the program.
-    pub(super) fn register(registry: &mut Registry, inputs: &[&str]) -> Receiving {
-        register_build(registry);
-        let mut bytes = |name: &str, help: &str| -> Gauge {
-            with_unit(registry, name, help, Unit::Bytes, Gauge::default())
-        };
-        let in_flight = bytes("in_flight", "Size of the bodies in memory that are not stored yet");
-        let in_flight_limit = bytes("in_flight_limit", "Limit on the size of the bodies in memory");
+    pub(super) fn register(all: &mut Registry, inputs: &[&str]) -> Receiving {
+        register_build(all);
         let receiving = Receiving {
-            deliveries: family(
-                registry,
+            deliveries: register(
+                all,
                 "deliveries",
                 "Authorized deliveries, by input and by status of the answer; closed is a \
                  connection closed without an answer",
             ),
-            refused: family(
-                registry,
+            refused: register(
+                all,
                 "requests_refused",
                 "Requests to the receiver refused before their body was read, by status",
             ),
-            connections_refused: family(
-                registry,
+            connections_refused: register(
+                all,
                 "connections_refused",
                 "Connections refused before a request, by listener and reason",
             ),
-            handshakes_failed: family(
-                registry,
+            handshakes_failed: register(
+                all,
                 "tls_handshake_failures",
                 "TLS handshakes that failed, by listener",
             ),
-            in_flight,
-            in_flight_limit,
-            connections: Family::default(),
-            certificate_expiry: Family::default(),
+            in_flight: with_unit(
+                all,
+                "in_flight",
+                "Size of the bodies in memory that are not stored yet",
+                Unit::Bytes,
+            ),
+            in_flight_limit: with_unit(
+                all,
+                "in_flight_limit",
+                "Limit on the size of the bodies in memory",
+                Unit::Bytes,
+            ),
+            connections: register(all, "connections", "Open connections, by listener"),
+            certificate_expiry: with_unit(
+                all,
+                "tls_certificate_expiry_timestamp",
+                "When the certificate expires, since the epoch, by listener",
+                Unit::Seconds,
+            ),
         };
-        let Receiving { connections, certificate_expiry, .. } = &receiving;
-        registry.register("connections", "Open connections, by listener", connections.clone());
-        registry.register_with_unit(
-            "tls_certificate_expiry_timestamp",
-            "When the certificate expires, since the epoch, by listener",
-            Unit::Seconds,
-            certificate_expiry.clone(),
-        );
         receiving.create(inputs);
         receiving
     }
