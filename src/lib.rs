@@ -14,8 +14,8 @@
 //! # The modules
 //!
 //! The domain turns bytes and a time into values. It does no I/O and reads no clock: [`entry`]
-//! parses lines, [`signature`] verifies them, [`ingest`] turns a body into entries, and [`search`]
-//! parses queries.
+//! parses lines, [`signature`] verifies them, [`ingest`] turns a body into entries, [`search`]
+//! parses queries, and [`tlog`] has the formats of transparency logs.
 //!
 //! The other modules need the Cargo feature `app`: `store` (the only user of SQLite), `net`
 //! (sockets and TLS), `receiver` (the webhook endpoint), `keys` (the key sets), `output`
@@ -32,6 +32,7 @@ pub mod ingest;
 pub mod properties;
 pub mod search;
 pub mod signature;
+pub mod tlog;
 
 #[cfg(feature = "app")]
 mod archive;

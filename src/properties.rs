@@ -6,6 +6,7 @@
 
 #![allow(clippy::expect_used, reason = "a property that does not hold must panic")]
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
@@ -23,6 +24,13 @@ use crate::entry::{Format, Layout, Malformed, Millis, Record, VerdictName};
 use crate::ingest::{Batch, Caps, CheckedLine, Entry, ExpectedIds};
 use crate::search;
 use crate::signature::{self, Coverage, Key, KeySet, Proof, Reason, Seed, Verdict};
+use crate::tlog::checkpoint::Checkpoint;
+use crate::tlog::note::{Note, VerifierKey};
+use crate::tlog::policy::Policy;
+use crate::tlog::proof;
+use crate::tlog::tile::{self, TilePath};
+use crate::tlog::tree::{self, Hash};
+use crate::tlog::witness::AddCheckpoint;
 
 /// A key pair, and the set that has the public key.
 struct Signer {
@@ -256,6 +264,42 @@ pub fn query(data: &[u8]) {
         same(&format!("({query})"), &filter);
         same(&format!("NOT ({query})"), &search::Filter::Not(Box::new(filter)));
     }
+}
+
+/// What is read of a transparency log is written as it was. Whatever sizes and hashes are in a
+/// proof, it only proves what is true.
+pub fn tlog(data: &[u8]) {
+    fn same<E>(read: Result<impl Display, E>, data: &[u8]) {
+        if let Ok(read) = read {
+            assert_eq!(read.to_string().as_bytes(), data);
+        }
+    }
+    same(Note::parse(data), data);
+    same(AddCheckpoint::parse(data), data);
+    same(proof::Proof::parse(data), data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        same(Checkpoint::parse(text), data);
+        same(text.parse::<VerifierKey>(), data);
+        same(text.parse::<TilePath>(), data);
+    }
+    // A policy is not written, but no text may be trouble.
+    let _ = Policy::parse(data);
+
+    let Some((width, bundle)) = data.split_first() else { return };
+    if let Ok(entries) = tile::entries(bundle, u16::from(*width)) {
+        let mut again = Vec::new();
+        entries.iter().for_each(|one| tile::push_entry(&mut again, one).expect("not longer"));
+        assert_eq!(again, bundle);
+    }
+    let Some((numbers, hashes)) = data.split_first_chunk::<16>() else { return };
+    let [a, b] = numbers.as_chunks().0 else { return };
+    let (a, b) = (u64::from_be_bytes(*a), u64::from_be_bytes(*b));
+    let hashes: Vec<_> = hashes.as_chunks().0.iter().map(|hash| Hash(*hash)).collect();
+    let zero = Hash([0; 32]);
+    let included = tree::verify_inclusion(&hashes, a, &zero, b, &zero).is_ok();
+    assert_eq!(included, (a, b) == (0, 1) && hashes.is_empty());
+    let consistent = tree::verify_consistency(&hashes, (a, &zero), (b, &zero)).is_ok();
+    assert_eq!(consistent, a == b && a > 0 && hashes.is_empty());
 }
 
 /// Signs an entry. Returns the line with its signature, the signed text, and what it covers: the

@@ -22,7 +22,7 @@ fn concat(piece: impl Strategy<Value = String>, most: usize) -> impl Strategy<Va
     vec(piece, 0..most).prop_map(|pieces| pieces.concat())
 }
 
-fn one_of(pieces: &[&str]) -> impl Strategy<Value = String> + use<> {
+fn one_of(pieces: &[&str]) -> impl Strategy<Value = String> + Clone + use<> {
     select(pieces.iter().map(|piece| (*piece).to_owned()).collect::<Vec<_>>())
 }
 
@@ -172,6 +172,40 @@ fn query() -> impl Strategy<Value = String> {
     prop_oneof![1 => concat(piece, 16), 2 => terms.prop_map(|query| query + " h")]
 }
 
+/// Notes, requests to witnesses, proofs, policies and paths of tiles, whole and in pieces.
+fn tlog() -> impl Strategy<Value = String> {
+    const KEY: &str = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+    let witness = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2";
+    let (hash, signature) = ("A".repeat(43) + "=\n", format!("— a {}==\n", "A".repeat(94)));
+    let witness = format!("witness w {witness}\n");
+    let log = format!("log {KEY}\n");
+    #[rustfmt::skip]
+    let piece = one_of(&[
+        "\n", "\n\n", "log\n", "a b+c\n", "0\n", "17\n", "9223372036854775808\n", &hash, &hash, &signature, "— ", "— a AAAA\n",
+        "old 0\n", "old 17\n", "c2sp.org/tlog-proof@v1\n", "extra AAAA\n", "index 3\n", "tile/", "0/", "entries/", "x001/",
+        "002", ".p/", "255", "tile/7/x001/002.p/3", KEY, &log, &witness, "group g any w\n", "group h 2 w g\n", "quorum g\n",
+        "quorum none\n", "# é\t\n", "\r", "\0", " ", "\u{a0}",
+    ]);
+    let checkpoint = format!("log\n17\n{hash}");
+    let whole =
+        (one_of(&["", "old 3\n", "c2sp.org/tlog-proof@v1\nindex 0\n"]), 0..3_usize, 0..3_usize);
+    let whole = whole.prop_map(move |(begin, hashes, extensions)| {
+        let separator = if begin.is_empty() { "" } else { "\n" };
+        let hashes = if begin.is_empty() { String::new() } else { hash.repeat(hashes) };
+        let note = format!("{checkpoint}{}\n{signature}", "x\n".repeat(extensions));
+        format!("{begin}{hashes}{separator}{note}")
+    });
+    // What is put into a whole text usually breaks it.
+    let broken = (whole.clone(), any::<prop::sample::Index>(), piece.clone()).prop_map(
+        |(mut text, at, piece)| {
+            let places: Vec<_> = (0..=text.len()).filter(|at| text.is_char_boundary(*at)).collect();
+            text.insert_str(*at.get(&places), &piece);
+            text
+        },
+    );
+    prop_oneof![2 => concat(piece, 12), 1 => whole, 2 => broken]
+}
+
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![2 => select(b"\r\n {}\"\\=|".to_vec()), 1 => any::<u8>()], 0..200)
 }
@@ -194,6 +228,7 @@ proptest! {
         properties::body(&bytes);
         properties::cef(&bytes);
         properties::json(&bytes);
+        properties::tlog(&bytes);
     }
 
     #[test]
@@ -214,6 +249,13 @@ proptest! {
     #[test]
     fn a_query_is_the_same_filter_again(query in query()) {
         properties::query(query.as_bytes());
+    }
+
+    #[test]
+    fn what_is_read_of_a_transparency_log_is_written_as_it_was(text in tlog(), hashes in 0..4_usize) {
+        properties::tlog(text.as_bytes());
+        let sizes = [text.len() as u64, text.len() as u64 + hashes as u64].map(u64::to_be_bytes);
+        properties::tlog(&[sizes.concat(), vec![0; 32 * hashes]].concat());
     }
 }
 
