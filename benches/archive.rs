@@ -111,7 +111,7 @@ fn until_archived(home: &Path, entries: u64) {
         // There is no manifest at first.
         let is_there = home.join("bucket/archive").exists();
         let archived = is_there.then(|| {
-            let status = vidimus(home, &["archive", "status", "--json"]);
+            let status = vidimus(home, &["archive", "status", "-o", "jsonl"]);
             let status: Value = serde_json::from_slice(&status).expect("JSON");
             status["entries"].as_u64().expect("a number")
         });
