@@ -103,7 +103,7 @@ U7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=
             CHECKPOINT.replacen("1432088532", "1432088533", 1),
             // Another time.
             CHECKPOINT.replacen("AABqEiEg", "AABqEiEh", 1),
-            // Seven bytes fewer.
+            // Six bytes fewer.
             CHECKPOINT.replacen("2net5wAAAABqEiEg", "2net5yEg", 1),
         ] {
             let note = Note::parse(bad.as_bytes()).unwrap();

@@ -28,6 +28,7 @@ pub mod witness;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use checkpoint::Checkpoint;
 pub use error::{FormatError, VerifyError};
 use note::Note;
 use tree::Hash;
@@ -48,11 +49,11 @@ fn to_base64(bytes: impl AsRef<[u8]>) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Reads text with lines of one hash each, an empty line, and a note. This is how a request to a
-/// witness and a proof end.
-fn hashes_and_note(mut text: &str) -> Result<(Vec<Hash>, Note), FormatError> {
-    /// A tree of [`MAX_SIZE`] leaves needs no more hashes in a proof.
-    const MOST: usize = 64;
+/// Reads text with lines of one hash each, an empty line, and a checkpoint. This is how a request
+/// to a witness and a proof end.
+fn hashes_and_checkpoint(mut text: &str) -> Result<(Vec<Hash>, Note), FormatError> {
+    /// No inclusion proof needs more, and a witness gets no more (tlog-witness).
+    const MOST: usize = 63;
     let mut hashes = Vec::new();
     loop {
         let expected = "a line with a hash, or an empty line before the checkpoint";
@@ -60,7 +61,9 @@ fn hashes_and_note(mut text: &str) -> Result<(Vec<Hash>, Note), FormatError> {
             text.split_once('\n').ok_or_else(|| FormatError::found(text, expected))?;
         text = rest;
         if line.is_empty() {
-            return Ok((hashes, Note::parse(text.as_bytes())?));
+            let note = Note::parse(text.as_bytes())?;
+            Checkpoint::parse(note.text())?;
+            return Ok((hashes, note));
         }
         hashes.push(line.parse()?);
         error::at_most(MOST, hashes.len(), "hashes")?;

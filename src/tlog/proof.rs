@@ -8,7 +8,7 @@ use super::error::{FormatError, VerifyError, at_most};
 use super::note::{Note, Verified, VerifierKey};
 use super::policy::Policy;
 use super::tree::{self, Hash};
-use super::{decimal, from_base64, hashes_and_note, to_base64};
+use super::{decimal, from_base64, hashes_and_checkpoint, to_base64};
 
 /// The first line.
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
@@ -48,7 +48,7 @@ impl Proof {
         }
         let index = at.strip_prefix("index ").and_then(decimal);
         let index = index.ok_or_else(|| FormatError::found(at, "index <index of the entry>"))?;
-        let (hashes, checkpoint) = hashes_and_note(rest)?;
+        let (hashes, checkpoint) = hashes_and_checkpoint(rest)?;
         Ok(Proof { extra, index, hashes, checkpoint })
     }
 
@@ -111,7 +111,7 @@ mod tests {
             let begin = format!("c2sp.org/tlog-proof@v1\nindex {index}\n");
             assert_eq!(text.starts_with(&begin), extra.is_empty(), "{text}");
         }
-        // The example of the specification, with whole signatures.
+        // The example of the specification, with another checkpoint.
         let (proof, ..) = example(0, b"");
         let example = format!(
             "c2sp.org/tlog-proof@v1\nextra YWdlLXYxLjIuMS1kYXJ3aW4tYXJtNjQudGFyLmd6kYXJ3aW4tYXJ\nindex 73894\n\
@@ -142,6 +142,7 @@ mod tests {
             check("index 3", index, "expected index");
         }
         check("\n\nexample", "\nexample", "expected a hash");
+        check("\n\nexample", "\n\n\nexample", "expected the number of leaves");
         check("\n\n— ", "\n— ", "an empty line, and signatures");
         assert_eq!(Proof::parse(b"\xff"), Err(FormatError::NotText));
         assert!(matches!(Proof::parse(&vec![0; MAX_BYTES + 1]), Err(FormatError::TooMany(..))));

@@ -145,9 +145,9 @@ pub enum TileError<E> {
     Read(E),
 }
 
-/// The hashes of a tree of `size` leaves, taken from tiles that `read` returns. It may return a full
-/// tile in place of a partial one. Tiles are not verified: a proof that is made from bad tiles does
-/// not verify.
+/// The hashes of a tree of `size` leaves, taken from tiles that `read` returns. It may return a
+/// full tile in place of a partial one. Tiles are not verified: a proof that is made from bad tiles
+/// does not verify.
 pub struct Tiles<F> {
     /// Returns the bytes of a tile.
     pub read: F,

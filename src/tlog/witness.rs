@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::note::{Note, Signature, VerifierKey};
 use super::tree::Hash;
-use super::{FormatError, VerifyError, decimal, hashes_and_note};
+use super::{FormatError, VerifyError, decimal, hashes_and_checkpoint};
 
 /// The path of the call below the submission prefix of the witness.
 pub const PATH: &str = "add-checkpoint";
@@ -31,7 +31,7 @@ impl AddCheckpoint {
         let (line, rest) = text.split_once('\n').unwrap_or((text, ""));
         let old_size = line.strip_prefix("old ").and_then(decimal);
         let old_size = old_size.ok_or_else(|| FormatError::found(line, "old <size>"))?;
-        let (proof, checkpoint) = hashes_and_note(rest)?;
+        let (proof, checkpoint) = hashes_and_checkpoint(rest)?;
         Ok(AddCheckpoint { old_size, proof, checkpoint })
     }
 }
@@ -167,8 +167,9 @@ RcCI1Nk56ZcSmIEfIn0SleqtV7uvrlXNccFx595Iwl0=
         check(&BODY.replacen("KgEA", "KgE", 1), "expected a hash");
         check(&BODY.replacen("\n\n", "\n", 1), "expected a hash");
         check("old 1\n\n", "an empty line, and signatures");
-        let many = format!("old 1\n{}\n", format!("{OLD_ROOT}\n").repeat(65));
-        check(&many, "found 65 hashes, expected at most 64");
+        check(&BODY.replacen("\n3\n", "\n03\n", 1), "expected the number of leaves");
+        let many = format!("old 1\n{}\n", format!("{OLD_ROOT}\n").repeat(64));
+        check(&many, "found 64 hashes, expected at most 63");
         assert_eq!(AddCheckpoint::parse(b"\xff"), Err(FormatError::NotText));
     }
 
