@@ -21,8 +21,9 @@
 //! (sockets and TLS), `receiver` (the webhook endpoint), `keys` (the key sets), `output`
 //! (forwarding), `console` (the web pages and the JSON API), `metrics`, `control` (requests from
 //! commands to the server), `objects` (object storage), `archive` (the entries as Parquet files in
-//! object storage), `konnect` (the API of Konnect and a simulator), `settings` (readers of settings),
-//! `config`, `server` and `cli` (the commands). Only `cli` prints.
+//! object storage), `evidence` (bundles of entries with proofs), `konnect` (the API of Konnect and a
+//! simulator), `settings` (readers of settings), `config`, `server` and `cli` (the commands). Only `cli`
+//! prints.
 //!
 //! ARCHITECTURE.md lists the invariants.
 
@@ -51,6 +52,8 @@ mod console;
 #[cfg(feature = "app")]
 mod control;
 #[cfg(feature = "app")]
+mod evidence;
+#[cfg(feature = "app")]
 mod journal;
 #[cfg(feature = "app")]
 mod keys;
@@ -59,6 +62,8 @@ mod keys;
 pub mod konnect;
 #[cfg(feature = "app")]
 mod last_lines;
+#[cfg(feature = "app")]
+mod log;
 #[cfg(feature = "app")]
 mod metrics;
 #[cfg(feature = "app")]
@@ -70,6 +75,9 @@ mod objects;
 mod output;
 #[cfg(feature = "app")]
 mod private_file;
+#[cfg(feature = "app")]
+#[doc(hidden)]
+pub mod private_key;
 #[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod random;

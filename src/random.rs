@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fastrand::Rng;
-use ring::rand::{SystemRandom, generate};
+use ring::rand::{SecureRandom, SystemRandom, generate};
 
 use crate::signature::Seed;
 
@@ -20,6 +20,14 @@ pub struct NoRandomBytes;
 pub fn secret_bytes<const N: usize>() -> Result<[u8; N], NoRandomBytes> {
     let bytes = generate::<[u8; N]>(&SystemRandom::new()).map_err(|_| NoRandomBytes)?;
     Ok(bytes.expose())
+}
+
+/// Fills `bytes` with ones that nobody can guess, from the system.
+///
+/// # Errors
+/// When the system has none.
+pub fn fill(bytes: &mut [u8]) -> Result<(), NoRandomBytes> {
+    SystemRandom::new().fill(bytes).map_err(|_| NoRandomBytes)
 }
 
 /// A seed for the batches of a delivery or a run.

@@ -72,6 +72,11 @@ impl StoreArgs {
 }
 
 impl QueryArgs {
+    /// Whether no query is given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.query.is_empty()
+    }
+
     /// Parses the query.
     pub(crate) fn filter(&self) -> Result<Filter, Failure> {
         let query = self.query.join(" ");
@@ -153,6 +158,12 @@ impl KeyArgs {
         let sources = self.sources()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime?.block_on(read(sources))
+    }
+
+    /// Reads the keys like [`KeyArgs::read`], if a source is given.
+    pub(crate) fn read_given(&self) -> Result<Option<KeySet>, Failure> {
+        let given = config::keys(&self.clone().into_flags()).map_err(Failure::usage)?;
+        if given.sources.is_empty() { Ok(None) } else { self.read().map(Some) }
     }
 
     pub(crate) fn into_flags(self) -> Flags {

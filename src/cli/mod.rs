@@ -24,10 +24,12 @@ mod input;
 mod journal;
 mod keys;
 mod konnect;
+mod log;
 mod logging;
 mod man;
 mod output;
 mod print;
+mod prove;
 mod query;
 mod receive;
 mod receiving;
@@ -39,6 +41,7 @@ mod store;
 mod tail;
 mod terminal;
 mod verify;
+mod verify_bundle;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -73,11 +76,14 @@ enum Command {
     Query(query::Query),
     Tail(tail::Tail),
     Export(export::Export),
+    Prove(prove::Prove),
+    VerifyBundle(verify_bundle::VerifyBundle),
     Send(send::Send),
     Simulate(simulate::Simulate),
     Store(store::Store),
     Journal(journal::JournalCommand),
     Archive(archive::Archive),
+    Log(log::Log),
     Keys(keys::Keys),
     Konnect(konnect::Konnect),
     Output(output::OutputCommand),
@@ -123,10 +129,13 @@ fn run_command(Cli { verbosity, color, command }: Cli) -> Result<Exit, Failure> 
         Command::Query(query) => query.run(),
         Command::Tail(tail) => tail.run(),
         Command::Export(export) => export.run(),
+        Command::Prove(prove) => prove.run(),
+        Command::VerifyBundle(verify) => verify.run(),
         Command::Send(send) => send.run(),
         Command::Store(store) => store.run(),
         Command::Journal(journal) => journal.run(),
         Command::Archive(archive) => archive.run(),
+        Command::Log(log) => log.run(),
         Command::Keys(keys) => keys.run(),
         Command::Konnect(konnect) => konnect.run(),
         Command::Output(output) => output.run(),

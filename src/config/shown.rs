@@ -34,9 +34,7 @@ impl Config {
         shown.journal(journal);
         shown.archive(archive);
         shown.konnect(konnect);
-        let Log { level } = log;
-        shown.table("[log]");
-        shown.optional_text("level", level.as_ref());
+        shown.log(log);
         shown.0
     }
 }
@@ -218,6 +216,15 @@ impl Shown {
         self.optional_text("base_url", base_url.as_ref());
         self.optional_text("retention", retention.map(show_duration));
     }
+
+    fn log(&mut self, log: &Log) {
+        let Log { level, origin, key_file, checkpoint_interval } = log;
+        self.table("[log]");
+        self.optional_text("level", level.as_ref());
+        self.optional_text("origin", origin.as_ref());
+        self.optional_text("key_file", key_file.as_ref().map(|path| path.display()));
+        self.duration("checkpoint_interval", *checkpoint_interval);
+    }
 }
 
 #[cfg(test)]
@@ -238,7 +245,8 @@ mod tests {
         let toml = "data_dir = 'd'\n[receiver]\npublic_url = 'https://a.example'\nmax_line = '2MiB'\n\
                     trusted_proxies = ['10.0.0.0/8']\n[store]\nretention_age = '90d'\n[keys]\n\
                     region = 'eu'\n[console]\nactions = true\nhosts = ['b.example']\n[[source]]\n\
-                    name = 's'\ntype = 'konnect-pull'\n[konnect]\nregion = 'eu'\n[log]\nlevel = 'warn'\n";
+                    name = 's'\ntype = 'konnect-pull'\n[konnect]\nregion = 'eu'\n[log]\nlevel = 'warn'\n\
+                    origin = 'a.example/log'\n";
         let config = load(toml);
         let shown = config.shown();
         // The input of the flags is not one of the file.

@@ -8,7 +8,9 @@
 //! - [`params`]: the query parameters. [`problem`]: errors.
 //! - [`health`]: health, readiness and metrics. [`bare`]: the same, of a process without a store.
 //! - [`api`]: the JSON API. [`pages`]: the web pages.
-//! - [`raw`]: downloads of raw lines. `download`: downloads of files.
+//! - `log`: the transparency log.
+//! - [`raw`]: downloads of raw lines. `download`: downloads of files. `evidence`: downloads of evidence
+//!   bundles.
 //! - [`lag`]: samples of the outputs' lag.
 //! - [`receiver_info`]: what the pages show about the receiver.
 //!
@@ -21,9 +23,11 @@ mod api;
 pub(crate) mod bare;
 mod compress;
 mod download;
+mod evidence;
 pub(crate) mod guard;
 mod health;
 mod lag;
+mod log;
 mod pages;
 mod params;
 mod problem;
@@ -52,6 +56,8 @@ use self::read_pool::{READ_TIMEOUT, ReadPool};
 use self::receiver_info::ReceiverInfo;
 use crate::archive::archiver::status::ArchiveStatus;
 use crate::keys::KeyRing;
+use crate::log::checkpoints::Checkpoints;
+use crate::log::status::LogStatus;
 use crate::metrics::Exposition;
 use crate::net::{CloseConnection, Peer, RequestBody, ServerTls, Shutdown};
 use crate::output::Outputs;
@@ -73,6 +79,9 @@ pub(crate) struct Console {
     journal: Option<Arc<SourceStatus>>,
     /// How the archiver stands, if there is an archive.
     archive: Option<Arc<ArchiveStatus>>,
+    /// How the signer of the transparency log stands.
+    log: Arc<LogStatus>,
+    checkpoints: Checkpoints,
     receiver: ReceiverInfo,
     /// What the receiver stores deliveries with, keeps requests in, and injects faults from.
     deliverer: Arc<Deliverer>,
@@ -101,6 +110,9 @@ pub(crate) struct Parts {
     pub(crate) journal: Option<Arc<SourceStatus>>,
     /// How the archiver stands, if there is an archive.
     pub(crate) archive: Option<Arc<ArchiveStatus>>,
+    /// How the signer of the transparency log stands.
+    pub(crate) log: Arc<LogStatus>,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) receiver: ReceiverInfo,
     pub(crate) deliverer: Arc<Deliverer>,
     pub(crate) outputs: Arc<Outputs>,
@@ -117,7 +129,7 @@ pub(crate) struct Parts {
 impl Console {
     pub(crate) fn new(parts: Parts) -> Arc<Console> {
         let Parts { ring, health, metrics, receiver, deliverer, outputs, inputs, .. } = parts;
-        let Parts { journal, archive, tls, actions, guard, shutdown, .. } = parts;
+        let Parts { journal, archive, log, checkpoints, tls, actions, guard, shutdown, .. } = parts;
         let reader = Arc::new(parts.reader);
         Arc::new(Console {
             query_pool: ReadPool::new(Arc::clone(&reader), QUERY_READS, READ_TIMEOUT),
@@ -128,6 +140,8 @@ impl Console {
             metrics,
             journal,
             archive,
+            log,
+            checkpoints,
             receiver,
             deliverer,
             outputs,
@@ -149,6 +163,8 @@ impl Console {
             .route("/healthz", get(health::healthz))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(health::metrics))
+            .route("/log/checkpoint", get(log::checkpoint))
+            .route("/log/tile/{*path}", get(log::tile))
             .route("/api/openapi.json", get(api::description))
             .nest("/api/v1", api::router())
             .merge(pages::router())

@@ -7,14 +7,12 @@
 use std::fmt;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{Ed25519KeyPair, KeyPair};
-use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use crate::entry::Format;
-use crate::random::{NoRandomBytes, secret_bytes};
+use crate::private_key::{self, PrivateKeyError, PrivatePem};
 use crate::signature::Key;
 
 /// A key that signs entries.
@@ -23,24 +21,18 @@ pub struct Signer {
     key: Key,
 }
 
-/// A private key as PKCS#8 in PEM.
-pub struct PrivatePem(String);
-
 /// A key cannot be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
-    /// The system has no random bytes.
+    /// It cannot be made, or is not in PKCS#8.
     #[error(transparent)]
-    NoRandomBytes(#[from] NoRandomBytes),
+    PrivateKey(#[from] PrivateKeyError),
     /// The text is not in a known format.
     #[error(
         "no private key, expected PKCS#8 (PEM or DER) or a JWK with \"d\"; \
          openssl genpkey -algorithm ed25519 makes one"
     )]
     NotAKey,
-    /// A PEM or DER key of another algorithm, or a damaged one.
-    #[error("not an Ed25519 key in PKCS#8: {0}")]
-    NotEd25519(ring::error::KeyRejected),
     /// A JWK that is not an Ed25519 private key.
     #[error("not an Ed25519 private key as a JWK: {0}")]
     BadJwk(&'static str),
@@ -49,31 +41,20 @@ pub enum SignerError {
 impl Signer {
     /// Makes a key with this `kid`, which is its thumbprint by default.
     pub fn generate(kid: Option<String>) -> Result<(Signer, PrivatePem), SignerError> {
-        let seed: [u8; 32] = secret_bytes()?;
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(SignerError::NotEd25519)?;
-        // PKCS#8 version 1, without the public key, because OpenSSL reads only that.
-        let der = [PKCS8_V1.as_slice(), &seed].concat();
-        let pem = format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            STANDARD.encode(der)
-        );
-        Ok((Signer::of(pair, kid)?, PrivatePem(pem)))
+        let (pair, pem) = private_key::generate()?;
+        Ok((Signer::of(pair, kid)?, pem))
     }
 
     /// Reads a key: PKCS#8 as PEM or DER, or a JWK with `d`. The first byte tells which.
     pub fn read(bytes: &[u8]) -> Result<Signer, SignerError> {
-        let from_der = |der: &[u8]| {
-            let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der);
-            Signer::of(pair.map_err(SignerError::NotEd25519)?, None)
-        };
         match bytes.trim_ascii_start().first() {
             Some(b'{') => Signer::from_jwk(bytes),
             // A SEQUENCE.
-            Some(0x30) => from_der(bytes),
-            _ => match PrivatePkcs8KeyDer::from_pem_slice(bytes) {
-                Ok(der) => from_der(der.secret_pkcs8_der()),
-                Err(_) => Err(SignerError::NotAKey),
-            },
+            Some(0x30) => Signer::of(private_key::from_der(bytes)?, None),
+            _ => {
+                let der = private_key::der(bytes).map_err(|_| SignerError::NotAKey)?;
+                Signer::of(private_key::from_der(der.secret_pkcs8_der())?, None)
+            }
         }
     }
 
@@ -123,19 +104,6 @@ impl fmt::Debug for Signer {
     }
 }
 
-impl PrivatePem {
-    /// The PEM text, which is a secret.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for PrivatePem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PrivatePem(hidden)")
-    }
-}
-
 /// The line for `text`, a CEF line or a flat JSON object, with the signature if there is one.
 pub fn place(format: Format, text: &str, signature: Option<&str>) -> String {
     let Some(signature) = signature else {
@@ -151,9 +119,6 @@ pub fn place(format: Format, text: &str, signature: Option<&str>) -> String {
         Format::Cps => format!("{{\"event\":{open},\"sig\":\"{signature}\"}}}}"),
     }
 }
-
-/// The bytes before the 32 bytes of an Ed25519 key in PKCS#8 version 1 (RFC 8410 section 7).
-const PKCS8_V1: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 #[cfg(test)]
 mod tests {
@@ -182,7 +147,7 @@ mod tests {
     #[test]
     fn a_key_is_read_again_in_each_form() {
         let (signer, pem) = Signer::generate(None).unwrap();
-        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.expose().as_bytes()).unwrap();
+        let der = private_key::der(pem.expose().as_bytes()).unwrap();
         let jwk = json!({"kty": "OKP", "crv": "Ed25519",
             "d": URL_SAFE_NO_PAD.encode(&der.secret_pkcs8_der()[16..])});
         let forms = [pem.expose().as_bytes(), der.secret_pkcs8_der(), jwk.to_string().as_bytes()]
@@ -211,11 +176,8 @@ mod tests {
 
     #[test]
     fn the_private_key_is_not_shown() {
-        let (signer, pem) = Signer::generate(Some("k".into())).unwrap();
-        assert_eq!(
-            format!("{signer:?} {pem:?}"),
-            "Signer(\"k\", private key hidden) PrivatePem(hidden)"
-        );
+        let (signer, _) = Signer::generate(Some("k".into())).unwrap();
+        assert_eq!(format!("{signer:?}"), "Signer(\"k\", private key hidden)");
         assert!(!signer.jwk_set().contains("\"d\""));
     }
 

@@ -10,6 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::archive::ArchiveGauges;
 use super::journal::JournalGauges;
+use super::log::LogGauges;
 use super::{
     Has, Labels, Metrics, ReceiverSources, Seconds, gauge_value, labels, register, set_counters,
     with_unit,
@@ -18,6 +19,7 @@ use crate::archive::archiver::status::ArchiveStatus;
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::keys::KeyRing;
+use crate::log::status::LogStatus;
 use crate::source::journal::status::SourceStatus;
 use crate::store::{Health, OutputStanding, Reader, State, StoreError};
 
@@ -38,6 +40,7 @@ pub(super) struct Gauges {
     journal: Option<JournalGauges>,
     /// `None` if there is no archive.
     archive: Option<ArchiveGauges>,
+    log: LogGauges,
 }
 
 impl Gauges {
@@ -70,6 +73,7 @@ impl Gauges {
             outputs: OutputGauges::register(all),
             journal: has.journal.then(|| JournalGauges::register(all)),
             archive: has.archive.then(|| ArchiveGauges::register(all)),
+            log: LogGauges::register(all),
         }
     }
 }
@@ -84,6 +88,8 @@ pub(crate) struct GaugeSources {
     pub(crate) journal: Option<Arc<SourceStatus>>,
     /// How the archiver stands, if there is an archive.
     pub(crate) archive: Option<Arc<ArchiveStatus>>,
+    /// How the signer of the transparency log stands.
+    pub(crate) log: Arc<LogStatus>,
 }
 
 /// Writes the text of all metrics.
@@ -141,6 +147,7 @@ impl Exposition {
         if let (Some(gauges), Some(status)) = (&gauges.archive, &sources.archive) {
             gauges.set(&status.standing(), &reader.archive_progress(status.place())?);
         }
+        gauges.log.set(&sources.log.standing());
         let mut text = String::new();
         // Held until the text is written, so that another request does not change the gauges.
         let _guard = gauges.outputs.set(&standings, now);

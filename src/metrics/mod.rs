@@ -8,11 +8,13 @@
 //! creates a time series. Other modules do not know Prometheus: `observers` implements their observers,
 //! and [`exposition`] reads the gauges when the metrics are requested. `receiving` has what every
 //! receiver counts, and `receive` the metrics of a receiver without a store. `journal` has those of the
-//! source that reads the journal, and `archive` those of the archiver.
+//! source that reads the journal, `archive` those of the archiver, and `log` those of the transparency
+//! log.
 
 mod archive;
 pub(crate) mod exposition;
 mod journal;
+mod log;
 mod observers;
 mod receive;
 mod receiving;

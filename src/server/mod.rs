@@ -6,6 +6,7 @@
 
 mod credentials;
 mod listeners;
+mod log;
 pub(crate) mod receive;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 
 use self::credentials::generated_authorization;
 use self::listeners::Listeners;
+use self::log::Log;
 use crate::archive::archiver::Archiver;
 use crate::archive::error::ArchiveError;
 use crate::archive::place::Place;
@@ -33,6 +35,7 @@ use crate::ingest::{self, ExpectedIds};
 use crate::journal::cipher::{Cipher, KeyFileError};
 use crate::keys::{InputVerification, KeyRing, RefreshObserver, RefreshTrigger, Refresher};
 use crate::konnect::client as konnect;
+use crate::log::LogError;
 use crate::metrics::{
     CountingDeliveryObserver, Exposition, GaugeSources, Has, Metrics, ReceiverSources,
 };
@@ -62,6 +65,8 @@ pub(crate) enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    #[error(transparent)]
+    Log(#[from] LogError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -99,6 +104,7 @@ pub(crate) struct Server {
     /// What reads the journal, if a source does.
     journal: Option<JournalSource>,
     archiver: Option<Archiver>,
+    log: Log,
     /// Closed when the last write has ended.
     written: mpsc::Receiver<()>,
     /// `None` if the socket could not be bound.
@@ -134,6 +140,7 @@ impl Server {
             Arc::new(CountingDeliveryObserver { metrics: Arc::clone(&metrics), inner: observer });
         let receiver_limits = receiver_limits(config);
         let sources = sources(config, konnect, &store, &directory)?;
+        let log = Log::open(config, &directory, &store)?;
         let pool =
             rayon::ThreadPoolBuilder::new().thread_name(|n| format!("verify-{n}")).build()?;
         let deliverer = Arc::new(Deliverer {
@@ -183,6 +190,7 @@ impl Server {
             sources,
             journal,
             archiver,
+            log,
             written,
             control: control.ok(),
             generated_authorization,
@@ -242,6 +250,8 @@ impl Server {
         }
         let archive = self.archiver.as_ref().map(|archiver| Arc::clone(archiver.status()));
         let archiving = self.archiver.and_then(Archiver::start);
+        let (log, checkpoints) = (Arc::clone(self.log.status()), self.log.checkpoints().clone());
+        let signing = self.log.start();
 
         let sources = GaugeSources {
             receiver: ReceiverSources {
@@ -252,6 +262,7 @@ impl Server {
             health: Arc::clone(receiver.deliverer.sink.store.health()),
             journal: journal.clone(),
             archive: archive.clone(),
+            log: Arc::clone(&log),
         };
         if let Some(control) = self.control {
             tokio::spawn(control.serve(task_handler(&receiver, skipper), shutdown.clone()));
@@ -270,6 +281,8 @@ impl Server {
             metrics: exposition,
             journal,
             archive,
+            log,
+            checkpoints,
             receiver: self.about,
             deliverer: Arc::clone(&receiver.deliverer),
             outputs: Arc::clone(&outputs),
@@ -288,7 +301,10 @@ impl Server {
         // Running writes hold the senders.
         drop(receiver);
         finish("some writes are unfinished", written.recv(), &mut ending).await;
-        // After the last write. An output may block, because nothing reads its standard output.
+        // After the last write: the last checkpoint covers all of them.
+        let stopped = tokio::task::spawn_blocking(move || drop(signing));
+        finish("the last checkpoint is not signed yet", stopped, &mut ending).await;
+        // An output may block, because nothing reads its standard output.
         let stopped = tokio::task::spawn_blocking(move || outputs.stop());
         finish("some outputs still run", stopped, &mut ending).await;
         let stopped = tokio::task::spawn_blocking(move || drop(archiving));

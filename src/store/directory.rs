@@ -160,6 +160,11 @@ impl Directory {
         self.0.join("refused.db")
     }
 
+    /// The folder of the log: the tile files, the checkpoints and the key.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
     /// The folder of the segments.
     pub(in crate::store) fn segments(&self) -> PathBuf {
         self.0.join("segments")

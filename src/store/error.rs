@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::random::NoRandomBytes;
 use crate::store::origin::Origin;
+use crate::tlog::FormatError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -35,9 +36,30 @@ pub enum StoreError {
         /// What is wrong with it, and what to do.
         what: String,
     },
-    /// There are no random numbers to verify signatures in batches with.
+    /// There are no random numbers.
     #[error(transparent)]
     Random(#[from] NoRandomBytes),
+    /// A record or a bundle of the log is not in its format.
+    #[error("the log: {0}")]
+    Log(#[from] FormatError),
+    /// A file of the log is not what was written.
+    #[error("{} is damaged: {what}", path.display())]
+    DamagedLog {
+        /// The file or the folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Leaves are neither in the files of the log nor in a segment.
+    #[error(
+        "the log cannot go on: the leaves {first} to {last} are neither in its files nor in a segment; bring back the folder log of the data directory"
+    )]
+    LeavesMissing {
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
     /// Another process writes to the data directory.
     #[error("{} is in use by another vidimus process that writes to it (a `vidimus serve`?); stop it first", .0.display())]
     Locked(PathBuf),

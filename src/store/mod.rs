@@ -8,13 +8,13 @@
 //! - `directory` (the data directory and its lock), `sqlite` and `schema` (how databases are
 //!   opened, and the versions of their tables), `refused` (refused requests), `interrupt`,
 //!   `options`, `origin` (places in a journal), `error`.
-//! - `segment`: the file of a segment. Its rows, long lines in pieces, the identities of an entry,
-//!   and conditions in SQL.
+//! - `tiles`: the files of the log. `segment`: the file of a segment. Its rows, long lines in pieces, the
+//!   identities of an entry, its leaf in the log, and conditions in SQL.
 //! - `catalog`: which segments there are, the `overlay` of what was learned later, keys, the
 //!   quarantine, and where outputs stand.
 //! - `read` and `write`, which do not use each other. `read` finds, counts and follows entries; it
 //!   takes no lock. `write` is one thread that stores deliveries and finds duplicates.
-//! - `maintain`: sealing, late verdicts and retention in the background; checks, backups and
+//! - `maintain`: sealing, late verdicts and retention in the background; tiles, checks, backups and
 //!   repairs on request.
 //! - Here: [`Store`], which puts the writing side together.
 
@@ -32,6 +32,7 @@ mod segment;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod tiles;
 mod write;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -51,7 +52,7 @@ pub use catalog::sightings::{Sighting, Source};
 pub use directory::Directory;
 pub use error::StoreError;
 pub use interrupt::Interrupt;
-pub use maintain::check::{CheckReport, Difference};
+pub use maintain::check::{CheckOptions, CheckReport, Difference};
 pub use maintain::late::Judge;
 pub use maintain::rebuild::{Rebuild, Rebuilt, RebuiltSegment};
 pub use maintain::reseal::Resealed;
@@ -65,15 +66,18 @@ pub use read::archive::{
 };
 pub use read::counts::{self, CountRequest, Counts, FieldCounts, Receipts, Received, Stack};
 pub use read::follow::{Event, EventBatch, Export, Follow};
+pub use read::logged::{Logged, LoggedEntry, Slice};
 pub use read::outputs::OutputStanding;
 pub use read::page::{BadCursor, Page, PageCursor, Scan};
 pub use read::provenance::{Provenance, SpellingLine};
 pub use read::query::TimeRange;
+pub use read::received::{EntryInLog, ReceivedEntry};
 pub use read::stats::{SegmentStats, Stats, StoredDelivery};
 pub use read::usage::Usage;
 pub use read::watch::CatalogWatch;
 pub use refused::Refused;
 pub use segment::restored::RestoredEntry;
+pub use tiles::Tiles;
 pub use write::observer::{self, Health, StoreObserver};
 pub use write::pulse::Pulse;
 pub use write::writer::{Appended, Delivery, StoredBatch};
@@ -83,13 +87,16 @@ use self::catalog::{Catalog, quarantine, retirements};
 use self::directory::Lock;
 use self::error::SqliteContext;
 use self::maintain::background::{Background, Task};
+use self::maintain::tiles::TileDeriver;
 use self::maintain::{late, leftovers, retention};
 use self::refused::{RefusedFile, Waiting};
+use self::write::salted::SaltedEntry;
 use self::write::writer::{Job, Message, Writer};
 use crate::clock::now;
 use crate::entry::Millis;
 use crate::ingest::{Batch, Entry, ExpectedIds};
 use crate::signature::{KeySet, Verdict};
+use crate::tlog::leaf::Leaf;
 
 /// The store, open for writing. Only one process can have it open for writing.
 ///
@@ -104,6 +111,7 @@ pub struct Store {
     health: Arc<Health>,
     options: Options,
     directory: Directory,
+    tiles: Arc<TileDeriver>,
     stopping: Arc<AtomicBool>,
     threads: Option<(JoinHandle<()>, JoinHandle<()>)>,
     _lock: Lock,
@@ -169,9 +177,11 @@ impl Store {
             });
         }
         leftovers::tidy(directory, &catalog)?;
+        tiles::create(directory)?;
         let health = Arc::new(Health::default());
         let writer =
             Writer::open(directory.clone(), options, closed, observer, Arc::clone(&health))?;
+        let tiles = Arc::new(TileDeriver::new(directory));
         let waiting = Arc::new(Waiting::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let background = Background {
@@ -182,6 +192,7 @@ impl Store {
             clocks: None,
             waiting: Arc::clone(&waiting),
             writer: to_writer.clone(),
+            tiles: Arc::clone(&tiles),
             stopping: Arc::clone(&stopping),
             queue: late::RecheckQueue::default(),
             archive: None,
@@ -198,6 +209,7 @@ impl Store {
             health,
             options,
             directory: directory.clone(),
+            tiles,
             stopping,
             threads: Some((writer, background)),
             _lock: lock,
@@ -297,7 +309,7 @@ impl Store {
         batch: &Batch,
         expected: &ExpectedIds,
     ) -> Result<HandedOver, StoreError> {
-        let received_at = delivery.received_at;
+        let (received_at, input) = (delivery.received_at, delivery.input.clone());
         let (to_chunks, chunks) = sync_channel(AHEAD);
         let (reply, answer) = sync_channel(1);
         let mut job = Some(Job { delivery, lines: batch.len(), chunks, reply });
@@ -307,7 +319,7 @@ impl Store {
         while let Some(sender) = &to_chunks {
             let (chunk, done) = chunk(&mut entries);
             // If the writer gave up, it takes no more chunks. Its reply has the reason.
-            if sender.send(chunk).is_err() || done {
+            if sender.send(SaltedEntry::all(chunk, &input)?).is_err() || done {
                 to_chunks = None;
             }
             ready += 1;
@@ -321,6 +333,23 @@ impl Store {
         }
         let has_not_tried = batch.verdicts().any(Verdict::is_not_tried);
         Ok(HandedOver { answer, has_not_tried })
+    }
+
+    /// Adds a leaf that is not of an entry to the log, and returns its index. Blocks until it is on disk.
+    pub fn append_leaf(&self, leaf: Leaf) -> Result<u64, StoreError> {
+        let (reply, added) = sync_channel(1);
+        self.writer.send(Message::Leaf(leaf, reply)).map_err(|_| StoreError::Closing)?;
+        added.recv().map_err(|_| StoreError::Closing)?
+    }
+
+    /// Writes the files of the log for all leaves that are committed, and returns their number. Blocks
+    /// until the files are on disk. Threads that call it wait for one another.
+    ///
+    /// # Errors
+    /// [`StoreError::LeavesMissing`] if leaves are neither in the files nor in a segment. Then the log
+    /// cannot go on.
+    pub fn write_tiles(&self) -> Result<u64, StoreError> {
+        self.tiles.write()
     }
 
     /// Whether the store can be written to.

@@ -12,12 +12,15 @@
 //! | [`policy`] | tlog-policy: which witnesses must have cosigned |
 //! | [`proof`] | tlog-proof: a file that proves that an entry is in a log |
 //!
+//! [`leaf`] is our own: what the leaves of the log of a store say.
+//!
 //! Every reader is strict: what it reads is what would be written. Base64 is that of RFC 4648
 //! section 4, with padding. Ed25519 is the only algorithm.
 
 pub mod checkpoint;
 pub mod cosignature;
 mod error;
+pub mod leaf;
 pub mod note;
 pub mod policy;
 pub mod proof;

@@ -119,7 +119,7 @@ pub(super) fn verifies(public: [u8; 32], message: &[u8], signature: &[u8]) -> bo
 }
 
 /// Checks the name of a key (section "Format").
-fn key_name(name: &str) -> Result<&str, FormatError> {
+pub fn key_name(name: &str) -> Result<&str, FormatError> {
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+' || c < ' ') {
         let expected = "the name of a key: not empty, without spaces, \"+\" and control characters";
         return Err(FormatError::found(name, expected));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::Signal;
+use vidimus::store::{Directory, Reader};
 
 use crate::harness::{Serve, Setup, assert_sound, json_lines, output_of, run, stored, wait_until};
 
@@ -52,6 +53,17 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// The leaves and salts of the first entries, and the records of those that are in the files of the log.
+fn leaves(data: &Path, entries: u64) -> Vec<(u64, [u8; 16], Option<Vec<u8>>)> {
+    let reader = Reader::open(&Directory::open_to_read(data).unwrap()).unwrap();
+    let tiles = reader.tiles().unwrap();
+    let of = |id| {
+        let (leaf, salt) = reader.leaf_of(id).unwrap().unwrap();
+        (leaf, salt, (leaf <= 20).then(|| tiles.record(leaf).unwrap()))
+    };
+    (1..=entries).map(of).collect()
+}
+
 #[test]
 fn a_backup_of_a_running_store_is_incremental_and_can_be_restored() {
     let serve = start();
@@ -78,6 +90,7 @@ fn a_backup_of_a_running_store_is_incremental_and_can_be_restored() {
     assert_eq!(names(&to.join("segments")), expected);
     let all: Vec<_> = (0..45).map(line).collect();
     assert_eq!(raw(&to), all);
+    assert_eq!(leaves(&to, 45), leaves(&serve.data(), 45));
 
     let mut restored = Setup::new().config("[store]\nsegment_entries = 20\n").arguments("--no-tls");
     let data = restored.home().join("vidimus-data");
@@ -236,10 +249,11 @@ fn a_backup_in_object_storage_is_incremental_and_can_be_restored() {
     let report = backup(&serve, Path::new(&place));
     assert!(report.contains("backed up as number 1: 45 entries in 3 segments"), "{report}");
     assert!(report.contains("1 segments already there"), "{report}");
-    // The catalog, the second segment and the live one are new. Nothing else was put.
+    // The catalog, the second segment and the live one are new, and the records, the hashes and the size
+    // of the log. Nothing else was put.
     let second = objects(&bucket.join("a/prefix/files"));
     assert!(first.iter().all(|path| second.contains(path)));
-    assert_eq!(second.len() - first.len(), 3, "{second:?}");
+    assert_eq!(second.len() - first.len(), 6, "{second:?}");
     assert!(!serve.data().join("backing-up").exists());
 
     for (number, lines) in [(None, 45), (Some("0"), 30), (Some("1"), 45)] {
@@ -254,6 +268,7 @@ fn a_backup_in_object_storage_is_incremental_and_can_be_restored() {
             assert!(fs::read(&restored).unwrap() == fs::read(&original).unwrap(), "{name}");
             assert_eq!(fs::metadata(&restored).unwrap().mode() & 0o777, 0o600, "{name}");
         }
+        assert_eq!(leaves(&data, 30), leaves(&serve.data(), 30));
         let (code, stderr) = restore(&place, number, &data);
         assert!(code == Some(3) && stderr.contains("is not empty"), "{stderr}");
     }
@@ -392,7 +407,7 @@ fn a_place_has_backups_of_one_store_and_damage_is_reported() {
         let (code, _, stderr) = run(["store", "backup", &fresh, "--data-dir"], &serve.data());
         assert!(code == Some(1) && stderr.contains("0000000000000001.db is damaged"), "{stderr}");
         let (code, stderr) = restore(&fresh, None, &target);
-        assert!(code == Some(3) && stderr.contains("damaged segments: 0000"), "{stderr}");
+        assert!(code == Some(3) && stderr.contains("damaged files: 0000"), "{stderr}");
     });
     for (from, number, expected) in [
         ("s3:///x", None, "the place is"),

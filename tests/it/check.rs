@@ -5,7 +5,9 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use vidimus::entry::Millis;
 use vidimus::signature::KeySet;
-use vidimus::store::{CheckReport, Directory, Judge, Options, Reader, Refused, Stats};
+use vidimus::store::{
+    CheckOptions, CheckReport, Directory, Judge, Options, Reader, Refused, Stats,
+};
 
 use crate::harness::home::{FixedKeys, Home, RECEIVED_AT, append};
 use crate::vectors::{vector, vector_keys};
@@ -42,7 +44,7 @@ impl Home {
     }
 
     fn check(&self) -> CheckReport {
-        self.reader().check(100, false, &|_, _| ()).unwrap()
+        self.reader().check(CheckOptions::default(), &|_, _| ()).unwrap()
     }
 
     fn stats(&self) -> Stats {

@@ -26,6 +26,7 @@ mod integrations;
 mod journal;
 mod keys;
 mod konnect;
+mod log;
 mod long_lines;
 mod manager;
 mod memory;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use vidimus::entry::Millis;
 use vidimus::ingest::Batch;
 use vidimus::signature::{FailureBudget, KeySet, Seed};
-use vidimus::store::{Directory, Options, Reader, Store};
+use vidimus::store::{CheckOptions, Directory, Options, Reader, Store};
 
 use crate::console::get;
 use crate::harness::home::{CAPS, FixedKeys, Home, RECEIVED_AT, append_batch};
@@ -114,7 +114,7 @@ fn the_store_alone_remembers_untried_signatures() {
     is([not_tried, not_tried, unsigned, not_tried, not_tried]);
     // `store check` reports the untried entries that verify, and no others.
     let reader = Reader::open(&Directory::open(&data).unwrap()).unwrap();
-    let report = reader.check(100, false, &|_, _| ()).unwrap();
+    let report = reader.check(CheckOptions::default(), &|_, _| ()).unwrap();
     let found: Vec<_> = report.first.iter().map(|one| (one.id, one.what.as_str())).collect();
     let what = "recorded invalid (not_tried), found valid";
     assert_eq!(found, [(Some(1), what), (Some(4), what)]);

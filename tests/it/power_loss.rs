@@ -11,7 +11,9 @@ use std::process::Stdio;
 
 use fastrand::Rng;
 use ring::digest;
-use vidimus::store::{Directory, Options, Store};
+use vidimus::store::{Directory, Options, Reader, Store};
+use vidimus::tlog::leaf::Leaf;
+use vidimus::tlog::tree::{self, leaf_hash, root_of};
 
 use crate::harness::{Setup, stored, tool, wait_until};
 
@@ -24,7 +26,8 @@ enum Event {
     },
     Write {
         path: PathBuf,
-        at: usize,
+        /// `None`: at the end.
+        at: Option<usize>,
         bytes: Vec<u8>,
     },
     Truncate {
@@ -93,16 +96,17 @@ fn event(call: &str, home: &Path) -> Option<Event> {
             Event::Open { path: path(0)?, truncate: arguments.contains("O_TRUNC") }
         }
         "pwrite64" => {
-            Event::Write { path: file()?, at: *numbers.first()?, bytes: strings.first()?.clone() }
+            let at = Some(*numbers.first()?);
+            Event::Write { path: file()?, at, bytes: strings.first()?.clone() }
         }
         "ftruncate" => Event::Truncate { path: file()?, length: *numbers.first()? },
         "fsync" | "fdatasync" => Event::Sync(file()?),
         "rename" => Event::Rename { from: path(0)?, to: path(1)? },
         "unlink" => Event::Unlink(path(0)?),
-        "writev" | "write" => strings
-            .iter()
-            .any(|text| text.starts_with(b"HTTP/1.1 200"))
-            .then_some(Event::Acknowledged)?,
+        "writev" | "write" if strings.iter().any(|text| text.starts_with(b"HTTP/1.1 200")) => {
+            Event::Acknowledged
+        }
+        "write" => Event::Write { path: file()?, at: None, bytes: strings.first()?.clone() },
         _ => return None,
     };
     Some(event)
@@ -159,10 +163,13 @@ enum SurvivingWrites {
 impl Disk {
     fn load(data: &Path) -> Disk {
         let mut disk = Disk::default();
-        for folder in [data.to_owned(), data.join("segments")] {
+        let mut folders = vec![data.to_owned()];
+        while let Some(folder) = folders.pop() {
             for path in fs::read_dir(folder).unwrap().map(|one| one.unwrap().path()) {
+                if path.is_dir() {
+                    folders.push(path);
                 // Shared memory is not on the disk.
-                if path.is_file() && !path.to_string_lossy().ends_with("-shm") {
+                } else if path.is_file() && !path.to_string_lossy().ends_with("-shm") {
                     let bytes = fs::read(&path).unwrap();
                     disk.names.insert(path, disk.contents.len());
                     disk.contents.push(Content {
@@ -193,7 +200,8 @@ impl Disk {
             }
             Event::Write { path, at, bytes } => {
                 if let Some(content) = self.content(path) {
-                    content.change(*at, Some(bytes.clone()));
+                    let at = at.unwrap_or(content.now.len());
+                    content.change(at, Some(bytes.clone()));
                 }
             }
             Event::Truncate { path, length } => {
@@ -364,14 +372,18 @@ fn check(files: &BTreeMap<&Path, Vec<u8>>, data: &Path, expected: &[String], sto
     let home = temporary.path().join("data");
     let directory = Directory::create(&home).unwrap();
     for (path, bytes) in files {
-        fs::write(home.join(path.strip_prefix(data).unwrap()), bytes).unwrap();
+        let path = home.join(path.strip_prefix(data).unwrap());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
     }
     let store = Store::open(&directory, Options::default());
     let store = store.unwrap_or_else(|error| {
         let sizes: Vec<_> = files.iter().map(|(path, bytes)| (path, bytes.len())).collect();
         panic!("{story}: {error}; {sizes:#?}")
     });
+    let size = store.write_tiles().unwrap_or_else(|error| panic!("{story}: {error}"));
     drop(store);
+    check_log(&directory, size, story);
     let mut found: Vec<String> = stored::entries(&home)
         .into_iter()
         .map(|entry| String::from_utf8(entry.line).unwrap())
@@ -386,16 +398,33 @@ fn check(files: &BTreeMap<&Path, Vec<u8>>, data: &Path, expected: &[String], sto
     assert_eq!(gaps, [0], "{story}: a crash is no loss");
 }
 
+/// Checks that the log has a leaf for each entry, in order, and that no leaf says that something was lost.
+fn check_log(directory: &Directory, size: u64, story: &str) {
+    let reader = Reader::open(directory).unwrap();
+    let tiles = reader.tiles().unwrap();
+    let records: Vec<_> = (0..size).map(|leaf| tiles.record(leaf).unwrap()).collect();
+    let root = root_of(records.iter().map(|record| leaf_hash(record)));
+    assert_eq!(tree::root(&tiles, size).unwrap(), root, "{story}");
+    let mut leaves = records.iter().map(|record| Leaf::parse(record).unwrap().0);
+    assert!(matches!(leaves.next(), Some(Leaf::Start { .. })), "{story}");
+    for (leaf, id) in (1..size).zip(1..) {
+        let Some(Leaf::Entry(entry)) = leaves.next() else { panic!("{story}: leaf {leaf}") };
+        let of_entry = reader.leaf_of(id).unwrap().map(|(leaf, _)| leaf);
+        assert_eq!((entry.id, of_entry), (id, Some(leaf)), "{story}");
+    }
+    assert_eq!(reader.leaf_of(size).unwrap(), None, "{story}");
+}
+
 #[test]
 fn system_calls_are_parsed_from_the_output_of_strace() {
     let home = Path::new("/h");
     let call = r#"pwrite64(3<\x2f\x61>, "\x41\x42", 2, 10) = 2"#;
     let Some(Event::Write { path, at, bytes }) = event(call, home) else { panic!("{call}") };
-    assert_eq!((path.to_str().unwrap(), at, bytes.as_slice()), ("/a", 10, b"AB".as_slice()));
+    assert_eq!((path.to_str().unwrap(), at, bytes.as_slice()), ("/a", Some(10), b"AB".as_slice()));
     let trace = "1 pwrite64(3<\\x2f\\x61>, \"\\x41\", 1, 4 <unfinished ...>\n\
                  1 <... pwrite64 resumed>)        = 1\n";
     let found = format!("{:?}", events(trace, home));
-    assert_eq!(found, r#"[Write { path: "/a", at: 4, bytes: [65] }]"#);
+    assert_eq!(found, r#"[Write { path: "/a", at: Some(4), bytes: [65] }]"#);
     let trace = "1 fsync(3<\\x2f\\x61> <unfinished ...>\n2 unlink(\"\\x62\") = 0\n\
                  1 <... fsync resumed>)              = 0\n2 unlink(\"\\x63\") = -1 ENOENT (x)\n";
     let found = format!("{:?}", events(trace, home));

@@ -252,7 +252,7 @@ fn every_flag_is_documented() {
 }
 
 /// The parts of the store with their ranks. A part uses only parts of a lower rank.
-const STORE_PARTS: [(&str, u8); 13] = [
+const STORE_PARTS: [(&str, u8); 14] = [
     ("origin", 0),
     ("error", 1),
     ("interrupt", 2),
@@ -262,6 +262,7 @@ const STORE_PARTS: [(&str, u8); 13] = [
     ("sqlite", 3),
     ("refused", 4),
     ("segment", 4),
+    ("tiles", 4),
     ("catalog", 5),
     ("read", 6),
     ("write", 6),

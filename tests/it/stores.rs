@@ -7,6 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use vidimus::store::{Directory, Options, Reader, Store};
+use vidimus::tlog::leaf::Leaf;
 
 use crate::harness::stored;
 use crate::harness::{Serve, Setup, assert_sound, exported, json_lines, run, wait_until};
@@ -28,7 +30,7 @@ fn stores() -> Vec<PathBuf> {
 }
 
 /// A server, not started yet, with a copy of the store as its data directory.
-fn copy(store: &Path) -> Setup {
+pub(crate) fn copy(store: &Path) -> Setup {
     copied(store).config("[store]\nsegment_entries = 1000\n")
 }
 
@@ -36,18 +38,20 @@ fn copy(store: &Path) -> Setup {
 fn copied(store: &Path) -> Setup {
     let setup = Setup::new().arguments("--no-tls");
     let data = setup.home().join("vidimus-data");
-    for (from, to) in
-        [(store.to_owned(), data.clone()), (store.join("segments"), data.join("segments"))]
-    {
-        fs::create_dir(&to).unwrap();
-        fs::set_permissions(&to, fs::Permissions::from_mode(0o700)).unwrap();
-        for file in
-            fs::read_dir(from).unwrap().map(|one| one.unwrap().path()).filter(|p| p.is_file())
-        {
-            fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+    copy_folder(store, &data);
+    setup
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700)).unwrap();
+    for from in fs::read_dir(from).unwrap().map(|one| one.unwrap().path()) {
+        let to = to.join(from.file_name().unwrap());
+        match from.is_dir() {
+            true => copy_folder(&from, &to),
+            false => drop(fs::copy(&from, &to).unwrap()),
         }
     }
-    setup
 }
 
 /// The entries as the version of the store exported them.
@@ -77,6 +81,11 @@ fn number(store: &Path) -> u32 {
 /// Whether a store was made by a program that reads a journal.
 fn has_journal(store: &Path) -> bool {
     number(store) >= 6
+}
+
+/// Whether a store was made by a program that keeps a log.
+fn has_log(store: &Path) -> bool {
+    number(store) >= 8
 }
 
 /// The first ids of the segments that the catalog records as archived, each with the place.
@@ -151,12 +160,35 @@ fn stores_of_every_version_take_new_entries() {
         assert_eq!(found.len(), ENTRIES + 1);
         assert_shown(&found, &expected, 1);
         assert_sound(&serve.data());
+        assert_logged(&serve.data(), has_log(&store));
         // Sealed files are unchanged. Rewritten files have the newest version.
         let sealed = "segments/0000000000000021.db";
         assert_eq!(
             fs::read(serve.data().join(sealed)).unwrap(),
             fs::read(store.join(sealed)).unwrap()
         );
+    }
+}
+
+/// Checks that the last entry has a leaf, and the others if the log is that old.
+fn assert_logged(data: &Path, from_the_beginning: bool) {
+    let directory = Directory::open(data).unwrap();
+    let size = Store::open(&directory, Options::default()).unwrap().write_tiles();
+    let reader = Reader::open(&directory).unwrap();
+    let tiles = reader.tiles().unwrap();
+    let leaf = |leaf| Leaf::parse(&tiles.record(leaf).unwrap()).unwrap().0;
+    let Leaf::Start { segments, last_id, .. } = leaf(0) else { panic!("{}", leaf(0)) };
+    let first = match from_the_beginning {
+        true => 1,
+        false => {
+            assert_eq!((segments > 0, last_id), (true, ENTRIES as u64));
+            ENTRIES as u64 + 1
+        }
+    };
+    assert_eq!(size.unwrap(), 1 + ENTRIES as u64 + 2 - first);
+    for id in 1..=ENTRIES as u64 + 1 {
+        let found = reader.leaf_of(id).unwrap().map(|(leaf, _)| leaf);
+        assert_eq!(found, (id >= first).then(|| id + 1 - first), "{id}");
     }
 }
 
@@ -178,7 +210,7 @@ fn segments_of_every_version_are_rewritten() {
             stderr
         };
         let (first, second) = (reseal(), reseal());
-        let old = stored::version(&store.join("segments/0000000000000021.db")) < 5;
+        let old = stored::version(&store.join("segments/0000000000000021.db")) < 7;
         assert!(first.contains(" rewritten: ") && first.contains("0 segments") != old, "{first}");
         assert!(second.contains("0 segments rewritten: "), "{second}");
         if let Some(serve) = &mut serve {
@@ -186,9 +218,9 @@ fn segments_of_every_version_are_rewritten() {
         }
         let (_, stdout, _) = run(["store", "stats", "-o", "jsonl", "--data-dir"], &data);
         let versions = &json_lines(&stdout)[0]["versions"];
-        // The live segment has version 4, the others version 5.
-        let old = ["1", "2", "3"].map(|version| &versions[version]);
-        assert_eq!((old, &versions["4"]), ([&Value::Null; 3], &1.into()), "{versions}");
+        // The live segment has version 6, the others version 7.
+        let old = ["1", "2", "3", "4", "5"].map(|version| &versions[version]);
+        assert_eq!((old, &versions["6"]), ([&Value::Null; 5], &1.into()), "{versions}");
         assert_eq!(exported(&data), before);
         assert_sound(&data);
         drop(stopped.take());

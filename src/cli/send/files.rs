@@ -6,7 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::super::exit::Failure;
-use crate::konnect::sign::{PrivatePem, Signer};
+use crate::konnect::sign::Signer;
+use crate::private_key::PrivatePem;
 
 /// The maximum size of a key file in bytes.
 const MAX_KEY: u64 = 64 << 10;

@@ -74,7 +74,7 @@ impl Backup {
             }
         };
         for file in &copied.damaged {
-            tell(format_args!("{file} is damaged: its SHA-256 differs from the recorded one"));
+            tell(format_args!("{file} is damaged: it is not as it was written"));
         }
         if !copied.left.is_empty() {
             let files = copied.left.join(", ");

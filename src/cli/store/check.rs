@@ -7,7 +7,7 @@ use crate::cli::args::StoreArgs;
 use crate::cli::exit::{Exit, Failure, ignore_closed};
 use crate::cli::print::PrintFormat;
 use crate::cli::terminal::{Output, counted, sanitise, stderr_is_terminal, tell};
-use crate::store::CheckReport;
+use crate::store::{CheckOptions, CheckReport};
 
 /// Read and verify every stored entry, and compare the results with the recorded ones.
 ///
@@ -41,7 +41,8 @@ impl Check {
     pub(super) fn run(self) -> Result<Exit, Failure> {
         let reader = self.store.reader()?;
         let bar = bar();
-        let report = reader.check(self.limit, self.strict, &|done, all| {
+        let options = CheckOptions { shown: self.limit, strict: self.strict, gaps: true };
+        let report = reader.check(options, &|done, all| {
             bar.set_length(all);
             bar.set_position(done);
         })?;

@@ -56,6 +56,8 @@ fn the_example_has_every_key() {
         "konnect.base_url",
         "konnect.retention",
         "log.level",
+        "log.origin",
+        "log.key_file",
     ]
     .into();
     let mut table = "".to_owned();

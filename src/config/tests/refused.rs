@@ -30,6 +30,15 @@ fn values_of_another_kind() {
         "c.toml:2: log.level is \"loud\", expected one of error, warn, info, debug, trace",
     );
     check(
+        "[log]\norigin = 'a b'",
+        "c.toml:2: log.origin is \"a b\", expected a name without spaces and without +, such as \
+         \"siem.example.com/audit\"",
+    );
+    check(
+        "[log]\ncheckpoint_interval = '99ms'",
+        "c.toml:2: log.checkpoint_interval is \"99ms\", expected a duration of at least 100ms",
+    );
+    check(
         "[receiver]\nmax_lines = 0",
         "c.toml:2: receiver.max_lines is 0, expected a whole number from 1 to 1000000000",
     );

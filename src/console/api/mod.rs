@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::params::{MAX_LIMIT, Params};
 use super::problem::Problem;
-use super::{Console, raw};
+use super::{Console, evidence, raw};
 use crate::clock::now;
 use crate::entry::record::Origin;
 use crate::entry::{Record, VerdictName, lines};
@@ -42,6 +42,8 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/entries", get(entries))
         .route("/entries/{id}", get(entry))
         .route("/entries/{id}/raw", get(raw::download))
+        .route("/entries/{id}/evidence", get(evidence::of_entry))
+        .route("/evidence", get(evidence::of_query))
         .route("/histogram", get(counts::histogram))
         .route("/facets", get(counts::facets))
         .route("/export", get(export::export))

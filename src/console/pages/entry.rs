@@ -58,6 +58,8 @@ pub(super) struct EntryPage {
     pub(super) can_be_copied: bool,
     /// The download of the line.
     pub(super) line: Link,
+    /// The download of the evidence bundle.
+    pub(super) evidence: Link,
     pub(super) delivery: Option<DeliveryFacts>,
     pub(super) delivered: String,
     pub(super) spellings: Vec<SpellingRow>,
@@ -200,6 +202,7 @@ impl EntryPage {
             is_beginning: record.raw.len() > SHOWN,
             can_be_copied: record.whole.is_none(),
             line: Link::new(&format!("/entries/{id}/raw"), &[]),
+            evidence: Link::new(&format!("/entries/{id}/evidence.zip"), &[]),
             delivery: delivery.map(DeliveryFacts::new),
             spellings: spellings.iter().map(SpellingRow::new).collect(),
             delivered: match delivery_count {

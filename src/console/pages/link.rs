@@ -162,11 +162,17 @@ impl Selection {
     }
 
     /// The downloads of all that is selected.
-    pub(super) fn exports(&self) -> [(&'static str, Link); 3] {
+    pub(super) fn exports(&self) -> [(&'static str, Link); 4] {
         let columns = self.view.export_columns();
         let export = |format| self.link("/api/v1/export", ("format", format));
         let csv = Link::new(&export("csv").to_string(), &[("columns", &columns)]);
-        [("Raw lines", export("raw")), ("JSON lines", export("jsonl")), ("CSV", csv)]
+        let evidence = self.link("/api/v1/evidence", ("", ""));
+        [
+            ("Raw lines", export("raw")),
+            ("JSON lines", export("jsonl")),
+            ("CSV", csv),
+            ("Evidence", evidence),
+        ]
     }
 
     /// The names of the columns, with commas.

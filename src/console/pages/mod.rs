@@ -46,7 +46,7 @@ use self::shell::Shell;
 use self::text::SafeText;
 use super::compress::{Uncompressed, gzip_best, takes_gzip};
 use super::problem::Problem;
-use super::{Console, problem_response, raw};
+use super::{Console, evidence, problem_response, raw};
 pub(super) use shell::KeptHealth;
 
 pub(super) fn router() -> Router<Arc<Console>> {
@@ -54,6 +54,7 @@ pub(super) fn router() -> Router<Arc<Console>> {
         .route("/", get(explore::show))
         .route("/entries/{id}", get(entry::show))
         .route("/entries/{id}/raw", get(raw::download))
+        .route("/entries/{id}/evidence.zip", get(evidence::of_entry))
         .route("/deliveries", get(deliveries::show))
         .route("/deliveries/{id}", get(deliveries::delivery::show))
         .route("/deliveries/requests/{number}", get(deliveries::delivery::kept))

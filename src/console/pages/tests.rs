@@ -38,6 +38,7 @@ use crate::entry::record::Origin;
 use crate::entry::{Millis, Record, VerdictName, Warning};
 use crate::ingest::{CheckedLine, ExpectedIds};
 use crate::konnect::sign::Signer;
+use crate::log::status::LogStanding;
 use crate::net::CertificateInfo;
 use crate::output::{Activity, LastRequest, RecentLetters, RunningOutput};
 use crate::receiver::kept::{KeptHead, KeptRequest, KeptRequests, Phases};
@@ -293,8 +294,7 @@ fn pages() -> Vec<(&'static str, String)> {
         true,
     );
     pages.push(("keys", keys.render().unwrap()));
-    let overview = OverviewPage::new(shell(), &Selection::default(), &stats(), &overview_counts());
-    pages.push(("overview", overview.render().unwrap()));
+    pages.push(("overview", overview(&overview_counts()).render().unwrap()));
     let outputs = |csrf| {
         let known = [(running(HOSTILE), letters(HOSTILE))];
         let rows = output_rows(&[standing(HOSTILE), standing("gone")], &known, NOW);
@@ -349,6 +349,11 @@ fn pages() -> Vec<(&'static str, String)> {
 }
 
 /// Counts of hostile values, and an output whose name is hostile.
+fn overview(counted: &OverviewCounts) -> OverviewPage {
+    let standing = LogStanding { stopped: Some(HOSTILE.into()), ..LogStanding::default() };
+    OverviewPage::new(shell(), &Selection::default(), &stats(), counted, &standing)
+}
+
 fn overview_counts() -> OverviewCounts {
     let top = |value: &str| {
         let fields = ["principal_id", "src", "status"].into_iter().map(|name| FieldCounts {
@@ -612,12 +617,12 @@ fn counts_of_the_newest_say_so() {
 
 #[test]
 fn the_overview_says_how_many_signatures_were_not_tried() {
-    let overview = |not_tried| {
+    let with = |not_tried| {
         let counted = OverviewCounts { not_tried, ..overview_counts() };
-        OverviewPage::new(shell(), &Selection::default(), &stats(), &counted).render().unwrap()
+        overview(&counted).render().unwrap()
     };
-    assert!(overview(7000).contains(">7,000 not tried yet</a>"));
-    assert!(!overview(0).contains("not tried yet"));
+    assert!(with(7000).contains(">7,000 not tried yet</a>"));
+    assert!(!with(0).contains("not tried yet"));
 }
 
 #[test]

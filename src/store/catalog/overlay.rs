@@ -181,6 +181,16 @@ impl<'a> Overlay<'a> {
         self.0.prepare_cached(sql)?.query_map((after, limit), change)?.collect()
     }
 
+    /// The entries among `ids` that changed at any time, also those whose newer versions are in their
+    /// segments by now.
+    pub(in crate::store) fn ever_changed(
+        &self,
+        ids: &RangeInclusive<u64>,
+    ) -> rusqlite::Result<BTreeSet<u64>> {
+        let sql = "SELECT DISTINCT entry FROM changes WHERE entry BETWEEN ?1 AND ?2";
+        self.0.prepare_cached(sql)?.query_map((ids.start(), ids.end()), |row| row.get(0))?.collect()
+    }
+
     /// The number of the last change, 0 if there is none.
     pub(in crate::store) fn last_change(&self) -> rusqlite::Result<u64> {
         let sql = "SELECT coalesce(max(change), 0) FROM changes";

@@ -18,6 +18,7 @@ use crate::store::directory::Directory;
 use crate::store::error::StoreError;
 use crate::store::maintain::late::{self, Judge, Progress, RecheckQueue};
 use crate::store::maintain::reseal::{self, Resealed};
+use crate::store::maintain::tiles::TileDeriver;
 use crate::store::maintain::{retention, seal};
 use crate::store::options::{Options, Retention};
 use crate::store::refused::{RefusedFile, Waiting};
@@ -59,6 +60,7 @@ pub(in crate::store) struct Background {
     pub(in crate::store) options: Options,
     pub(in crate::store) waiting: Arc<Waiting>,
     pub(in crate::store) writer: Sender<Message>,
+    pub(in crate::store) tiles: Arc<TileDeriver>,
     /// The clocks at the first look.
     pub(in crate::store) clocks: Option<Clocks>,
     /// Set when the store is closing. Long tasks then stop where they can be resumed.
@@ -151,9 +153,13 @@ impl Background {
     /// others are, and its error is returned.
     fn seal_closed(&mut self, but: Option<u64>) -> Result<(), StoreError> {
         let mut failed = Ok(());
-        for segment in self.catalog.segments()? {
-            let is_due = segment.state == State::Closed && Some(segment.first_id) != but;
-            if is_due && !self.is_stopping() {
+        let mut segments = self.catalog.segments()?;
+        segments.retain(|one| one.state == State::Closed && Some(one.first_id) != but);
+        if !segments.is_empty() {
+            self.tiles.write_before_removal()?;
+        }
+        for segment in segments {
+            if !self.is_stopping() {
                 let switched = || relist(&self.writer);
                 match seal::seal(&self.directory, &self.catalog, &segment, &switched) {
                     Err(error) if seal::is_of_segment(&error) => failed = Err(error),
@@ -244,6 +250,8 @@ impl Background {
         reason: &str,
         now: Millis,
     ) -> Result<usize, StoreError> {
+        // It may remove a segment that is not sealed.
+        self.tiles.write_before_removal()?;
         let (directory, catalog) = (&self.directory, &self.catalog);
         let due = retention::prune(directory, catalog, retention, archive, reason, now)?;
         let gone = due.segments;

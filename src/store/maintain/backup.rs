@@ -3,7 +3,7 @@
 //! A backup has the layout of a data directory, so every command that reads can use it. A sealed
 //! segment never changes, so it is copied only once. The catalog is copied first and then the
 //! segments that it lists, so the backup has every entry that the catalog mentions. Entries that
-//! arrive during the backup may be in it or not.
+//! arrive during the backup may be in it or not. The files of the log are copied as `backup_log` says.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -16,6 +16,7 @@ use crate::store::catalog::segments::Segment;
 use crate::store::catalog::{self, Catalog};
 use crate::store::directory::{Directory, create_folder, remove_database, sync};
 use crate::store::error::{SqliteContext, StoreError};
+use crate::store::maintain::backup_log;
 use crate::store::maintain::unfinished::{Unfinished, refuse};
 use crate::store::read::Reader;
 use crate::store::refused;
@@ -41,7 +42,8 @@ pub struct Copied {
     pub kept: u64,
     /// Bytes of segments that were copied.
     pub bytes: u64,
-    /// Sealed segments whose hash is not the recorded one. They were copied as they are.
+    /// Sealed segments whose hash is not the recorded one, which were copied as they are, and files of
+    /// the log that are not as they were written.
     pub damaged: Vec<String>,
     /// Files of an earlier backup that the catalog no longer lists. They were kept.
     pub left: Vec<String>,
@@ -52,6 +54,23 @@ impl Copied {
     pub(super) fn count(&mut self, segment: &Segment, last: Option<u64>) {
         self.segments += 1;
         self.entries += last.map_or(0, |last| (last + 1).saturating_sub(segment.first_id));
+    }
+
+    /// Takes what was copied of the log, or notes that a file of it is damaged.
+    pub(super) fn without_damage<T>(
+        &mut self,
+        result: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match result {
+            Err(StoreError::DamagedLog { path, .. }) => {
+                let names = path.iter().rev().take_while(|name| *name != "log");
+                let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+                let names = names.into_iter().rev().collect::<Vec<_>>().join("/");
+                self.damaged.push(format!("log/{names}"));
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
     }
 }
 
@@ -64,6 +83,7 @@ impl Reader {
         let to = Directory::backup(to)?;
         let _lock = to.lock()?;
         let (segments, mut copied) = self.copy_to(&to, |_| true)?;
+        copied.without_damage(backup_log::copy_tiles(self.directory(), &to, true))?;
         copied.left = remove_superseded(&to, &segments)?;
         Ok(copied)
     }
@@ -77,6 +97,7 @@ impl Reader {
     ) -> Result<(Vec<Segment>, Copied), StoreError> {
         let from = self.directory();
         create_folder(&to.segments())?;
+        backup_log::copy_others(from, to)?;
         for _ in 0..ATTEMPTS {
             let catalog = part(&to.catalog());
             copy_database(&from.catalog(), &catalog, &catalog::SCHEMA, Access::Shared)?;
@@ -117,7 +138,9 @@ fn copy_store(from: &Directory, to: &Directory) -> Result<Copied, StoreError> {
     let segments = Catalog::open_read_only(from)?.segments()?;
     copy_database(&from.catalog(), &to.catalog(), &catalog::SCHEMA, Access::Shared)?;
     let missing = || refuse(from.path(), "lacks a segment that its catalog names".into());
-    let copied = copy_segments(from, to, segments.iter())?.ok_or_else(missing)?;
+    let mut copied = copy_segments(from, to, segments.iter())?.ok_or_else(missing)?;
+    backup_log::copy_others(from, to)?;
+    copied.without_damage(backup_log::copy_tiles(from, to, true))?;
     refuse_damaged(from.path(), &copied)?;
     for name in OTHERS.iter().chain(&["refused.db"]) {
         copy_all(&from.path().join(name), &to.path().join(name))?;
@@ -132,7 +155,7 @@ pub(super) fn refuse_damaged(from: &Path, copied: &Copied) -> Result<(), StoreEr
         true => Ok(()),
         false => {
             let damaged = copied.damaged.join(", ");
-            Err(refuse(from, format!("has damaged segments: {damaged}")))
+            Err(refuse(from, format!("has damaged files: {damaged}")))
         }
     }
 }
@@ -223,7 +246,7 @@ fn remove_superseded(to: &Directory, segments: &[Segment]) -> Result<Vec<String>
 }
 
 /// The name of an unfinished copy.
-fn part(path: &Path) -> PathBuf {
+pub(super) fn part(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
     PathBuf::from(name)
@@ -252,7 +275,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
 }
 
 /// Creates an empty private file, or empties an unfinished one.
-fn make_empty(path: &Path) -> Result<File, StoreError> {
+pub(super) fn make_empty(path: &Path) -> Result<File, StoreError> {
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -263,13 +286,13 @@ fn make_empty(path: &Path) -> Result<File, StoreError> {
 }
 
 /// Renames a finished copy to its name.
-fn replace(new: &Path, path: &Path) -> Result<(), StoreError> {
+pub(super) fn replace(new: &Path, path: &Path) -> Result<(), StoreError> {
     fs::rename(new, path).doing("rename", new)?;
     path.parent().map_or(Ok(()), sync)
 }
 
 /// Copies a file or a folder, if it exists.
-fn copy_all(from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(super) fn copy_all(from: &Path, to: &Path) -> Result<(), StoreError> {
     if from.is_dir() {
         create_folder(to)?;
         for file in fs::read_dir(from).doing("list", from)? {
@@ -281,8 +304,11 @@ fn copy_all(from: &Path, to: &Path) -> Result<(), StoreError> {
     match from.exists() {
         true => {
             let new = part(to);
-            copy_file(from, &new)?;
-            replace(&new, to)
+            match copy_file(from, &new) {
+                // It went meanwhile.
+                Err(_) if !from.exists() => fs::remove_file(&new).doing("remove", &new),
+                copied => copied.and_then(|()| replace(&new, to)),
+            }
         }
         false => Ok(()),
     }

@@ -3,6 +3,7 @@
 
 pub(in crate::store) mod background;
 pub mod backup;
+mod backup_log;
 pub(in crate::store) mod check;
 pub(in crate::store) mod late;
 pub(in crate::store) mod leftovers;
@@ -12,4 +13,5 @@ pub(in crate::store) mod reseal;
 pub(in crate::store) mod retention;
 pub(in crate::store) mod seal;
 pub mod snapshot;
+pub(in crate::store) mod tiles;
 pub(in crate::store) mod unfinished;

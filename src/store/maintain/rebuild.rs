@@ -135,7 +135,9 @@ impl Rebuild {
                 self.next.0, self.next.1
             )));
         }
-        let live = Live::create(self.unfinished.directory(), first_id, first_delivery, created_at)?;
+        // Its entries have no leaves: the log is not restored.
+        let next = (first_id, first_delivery, 0);
+        let live = Live::create(self.unfinished.directory(), next, created_at)?;
         live.execute("BEGIN IMMEDIATE")?;
         Ok(RebuiltSegment {
             rebuild: self,

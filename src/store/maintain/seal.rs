@@ -5,6 +5,8 @@
 //! catalog is switched, and only then the old file is deleted. (A database that replaces another
 //! one while the old `-wal` remains silently loses rows.) The overlay of the entries is merged into
 //! the new file. A sealed segment with many changes is rewritten by the same steps.
+//!
+//! The records of leaves that the files of the log have are left out: see `maintain::tiles`.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -22,6 +24,7 @@ use crate::store::schema::SEGMENT_WITH_SPELLINGS;
 use crate::store::segment::packed::{self, Packer};
 use crate::store::segment::{self, Closed, contents, file_name};
 use crate::store::sqlite::{self, Database};
+use crate::store::tiles::Tiles;
 use crate::store::write::duplicates::Fingerprints;
 
 /// Seals a closed segment, or rewrites a sealed one. `switched` is called after the catalog lists
@@ -132,24 +135,27 @@ fn pack(
     path: &Path,
 ) -> Result<(Closed, Merged), StoreError> {
     let (old, ids) = (segment.open(directory)?, segment.first_id..=before.last_id);
+    // If it cannot be read, the new file keeps all records of leaves that there are.
+    let logged = Tiles::open(directory).map_or(0, |tiles| tiles.size());
     if old.version() >= SEGMENT_WITH_SPELLINGS {
-        return write(path, &old, segment, catalog, ids);
+        return write(path, &old, segment, catalog, (ids, logged));
     }
     let copy = directory.segment(&file_name::migrated(segment.first_id));
     clear(&copy, old.path(), ids.clone())?;
-    let packed = migrated(&old, &copy).and_then(|copy| write(path, &copy, segment, catalog, ids));
+    let packed =
+        migrated(&old, &copy).and_then(|copy| write(path, &copy, segment, catalog, (ids, logged)));
     remove_database(&copy)?;
     packed
 }
 
 /// Writes the packed file: the entries as they are shown now, their lines, the indexes, the summaries
-/// and the filter.
+/// and the filter. The files of the log have the leaves below `logged`.
 fn write(
     path: &Path,
     old: &Database,
     segment: &Segment,
     catalog: &Catalog,
-    ids: RangeInclusive<u64>,
+    (ids, logged): (RangeInclusive<u64>, u64),
 ) -> Result<(Closed, Merged), StoreError> {
     create_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -162,7 +168,7 @@ fn write(
         )?;
         let transaction = new.transaction()?;
         // Sealing must keep pace with the receiver. Rewriting a sealed segment need not.
-        let mut packer = Packer::new(old, &transaction, segment.is_sealed())?;
+        let mut packer = Packer::new(old, &transaction, segment.is_sealed(), logged)?;
         packer.lines(old, *ids.start())?;
         let merged = catalog.overlay().pack(old, ids, &mut packer)?;
         packer.finish()?;
@@ -214,7 +220,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::create(&temporary.path().join("data")).unwrap();
         let catalog = Catalog::open(&directory).unwrap();
-        let live = Live::create(&directory, 1, 1, Millis::MIN).unwrap();
+        let live = Live::create(&directory, (1, 1, 0), Millis::MIN).unwrap();
         catalog.rotate(None, &live.segment, None).unwrap();
         let entry = |id: u64, input: &'static str| {
             let line = Bytes::from(format!("{{\"rt\":{id}}}"));
@@ -229,7 +235,7 @@ mod tests {
             assert!(row::insert(&live.connection, &entry, &stored).unwrap());
         }
         let closed = live.closed().unwrap();
-        let next = Live::create(&directory, 4, 2, Millis::MIN).unwrap();
+        let next = Live::create(&directory, (4, 2, 0), Millis::MIN).unwrap();
         catalog.rotate(Some((1, &closed, &[])), &next.segment, None).unwrap();
         drop(live);
         let learn = |catalog: &Catalog, id| {

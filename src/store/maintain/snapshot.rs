@@ -2,8 +2,8 @@
 //! of such files again.
 //!
 //! What changes while the store is in use is copied to the folder `backing-up` in the data directory:
-//! the catalog, unsealed segments and the small files. Sealed segments never change, so they are read
-//! where they are. Nothing here knows where the files go. The names of files that come from outside are
+//! the catalog, unsealed segments, the small files, and the last files of the log. Sealed segments and full
+//! files of the log never change, so they are read where they are. Nothing here knows where the files go. The names of files that come from outside are
 //! checked: only those of a backup are written, and only inside the new directory.
 
 use std::fmt::Display;
@@ -16,9 +16,11 @@ use crate::store::catalog::Catalog;
 use crate::store::directory::{Directory, Lock, create_folder, sync};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::maintain::backup::{Copied, OTHERS, last_id, refuse_damaged, segments};
+use crate::store::maintain::backup_log;
 use crate::store::maintain::unfinished::{Unfinished, refuse};
 use crate::store::read::Reader;
 use crate::store::segment::{contents, file_name};
+use crate::store::tiles::{self, Tiles};
 
 /// The folder of the copies, in the data directory: it must be on a disk that may be written to.
 const FOLDER: &str = "backing-up";
@@ -31,7 +33,7 @@ const DEAD_LETTERS: &str = "dead-letters";
 pub struct Snapshot {
     /// The id of the store; `None` if its catalog is of an earlier version.
     pub store: Option<String>,
-    /// All files. Sealed segments come first.
+    /// All files. Those that are read where they are come first.
     pub files: Vec<SnapshotFile>,
     /// The number of segments and of entries in them.
     pub counted: Copied,
@@ -124,13 +126,24 @@ impl Snapshot {
         }
         let others = OTHERS.iter().chain(&["refused.db"]).filter(|name| **name != DEAD_LETTERS);
         open.extend(others.map(|name| (*name).to_owned()));
-        let letters = copies.path().join(DEAD_LETTERS);
-        if letters.is_dir() {
-            for file in fs::read_dir(&letters).doing("list", &letters)? {
-                let name = file.doing("list", &letters)?.file_name();
-                open.push(format!("{DEAD_LETTERS}/{}", name.to_string_lossy()));
-            }
+        let letters = names(&copies.path().join(DEAD_LETTERS))?;
+        open.extend(letters.into_iter().map(|name| format!("{DEAD_LETTERS}/{name}")));
+        let tiles = backup_log::copy_tiles(reader.directory(), &copies, false);
+        if let Some(tiles) = self.counted.without_damage(tiles)? {
+            let (full, rest): (Vec<_>, Vec<_>) =
+                tiles.files().into_iter().partition(|file| file.is_full);
+            sealed.extend(full.into_iter().map(|file| SnapshotFile {
+                path: reader.directory().path().join(&file.name),
+                name: file.name,
+                sealed: None,
+            }));
+            open.extend(rest.into_iter().map(|file| file.name));
+            open.push("log/size".to_owned());
         }
+        let [checkpoints, others @ ..] = backup_log::OTHERS;
+        open.extend(others.map(|name| format!("log/{name}")));
+        let kept = copies.log().join(checkpoints);
+        open.extend(names(&kept)?.into_iter().map(|name| format!("log/{checkpoints}/{name}")));
         let copied = open.into_iter().map(|name| SnapshotFile {
             path: copies.path().join(&name),
             name,
@@ -140,6 +153,18 @@ impl Snapshot {
         self.files.extend(copied.filter(|file| file.path.is_file()));
         Ok(())
     }
+}
+
+/// The names of the files in a folder; none if there is no folder.
+fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for file in fs::read_dir(folder).doing("list", folder)? {
+        names.push(file.doing("list", folder)?.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names)
 }
 
 impl Drop for Snapshot {
@@ -254,6 +279,7 @@ fn check(from: &Path, to: &Directory) -> Result<Copied, StoreError> {
         };
         copied.count(&segment, last);
     }
+    copied.without_damage(Tiles::open(to).and_then(|tiles| tiles.check_files(to)))?;
     refuse_damaged(from, &copied)?;
     if !found.is_empty() {
         return Err(refuse(from, "has a segment that its catalog does not name".into()));
@@ -262,6 +288,7 @@ fn check(from: &Path, to: &Directory) -> Result<Copied, StoreError> {
     if letters.exists() {
         sync(&letters)?;
     }
+    tiles::sync_folders(to)?;
     sync(&to.segments())?;
     sync(to.path())?;
     Ok(copied)
@@ -273,6 +300,7 @@ fn is_of_a_backup(name: &str) -> bool {
         |file: &str| !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\0']);
     match name.split_once('/') {
         Some(("segments", file)) => plain(file) && file.ends_with(".db"),
+        Some(("log", file)) => tiles::is_file_name(file),
         Some((folder, file)) => folder == DEAD_LETTERS && plain(file),
         None => {
             let others = OTHERS.iter().filter(|other| **other != DEAD_LETTERS);
@@ -294,6 +322,14 @@ mod tests {
             "actions.jsonl",
             "segments/0000000000000001.db",
             "dead-letters/siem.jsonl",
+            "log/size",
+            "log/key",
+            "log/origin",
+            "log/checkpoint",
+            "log/checkpoints/70",
+            "log/records/0000",
+            "log/offsets/12345",
+            "log/hashes/0/0017",
         ] {
             assert!(is_of_a_backup(good), "{good}");
         }
@@ -313,6 +349,17 @@ mod tests {
             "lock",
             "catalog.db-wal",
             "other/x",
+            "log",
+            "log/",
+            "log/other",
+            "log/size.tmp",
+            "log/records",
+            "log/records/",
+            "log/records/../x",
+            "log/hashes/0",
+            "log/hashes/00/0000",
+            "log/hashes/../../x",
+            "log/hashes/0/x",
         ] {
             assert!(!is_of_a_backup(bad), "{bad}");
         }

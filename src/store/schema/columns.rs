@@ -34,7 +34,7 @@ impl Columns {
     pub(in crate::store) fn of_segment(version: usize) -> Columns {
         match version {
             0 | 1 => Columns::FIRST,
-            3 | 5 => Columns::PACKED,
+            3 | 5 | 7 => Columns::PACKED,
             _ => Columns::NEWEST,
         }
     }

@@ -44,6 +44,8 @@ impl Schema {
     }
 }
 
+/// The first version of a segment that has leaves.
+pub(in crate::store) const SEGMENT_WITH_LEAVES: usize = 6;
 /// The first version of a segment whose deliveries have `stored_at` and an origin.
 pub(in crate::store) const SEGMENT_WITH_ORIGINS: usize = 4;
 /// The first version of a segment that has `spellings` and `pieces`.

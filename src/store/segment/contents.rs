@@ -17,10 +17,12 @@ use crate::store::error::{SqliteContext, StoreError};
 use crate::store::schema::SEGMENT_WITH_SPELLINGS;
 use crate::store::segment;
 use crate::store::segment::blocks::with_raw;
+use crate::store::segment::leaves;
 use crate::store::segment::long_lines::{self, PIECE};
 use crate::store::sqlite::{self, Access, Database};
 
-/// Whether `whole` has every line, every delivery and every spelling of `part`, with the same ids.
+/// Whether `whole` has every line, every delivery, every spelling and every leaf of `part`, with the same
+/// ids.
 pub(in crate::store) fn has_all(whole: &Path, part: &Path) -> Result<bool, StoreError> {
     let (whole_database, part_database) = (open(whole)?, open(part)?);
     compare(&whole_database, &part_database).doing("compare with another file", part)
@@ -61,7 +63,8 @@ fn compare(whole: &Database, part: &Database) -> rusqlite::Result<bool> {
     };
     Ok(contains((whole, &lines(whole)), (part, &lines(part)), line)?
         && contains((whole, DELIVERIES), (part, DELIVERIES), |_, _| Ok(true))?
-        && has_spellings(whole, part)?)
+        && has_spellings(whole, part)?
+        && leaves::has_all(whole, part)?)
 }
 
 fn has_spellings(whole: &Database, part: &Database) -> rusqlite::Result<bool> {

@@ -8,6 +8,7 @@ pub(in crate::store) mod blocks;
 pub(in crate::store) mod condition;
 pub(in crate::store) mod contents;
 pub(in crate::store) mod identity;
+pub(in crate::store) mod leaves;
 pub(in crate::store) mod long_lines;
 pub(in crate::store) mod origins;
 pub(in crate::store) mod packed;
@@ -19,19 +20,20 @@ use rusqlite::{Connection, Row};
 
 use crate::store::schema::{Columns, Schema};
 
-/// A segment. `application_id` is "Vidi" in ASCII. Those that are not sealed have version 4, the
-/// sealed ones have version 5 or the one that they were sealed with.
+/// A segment. `application_id` is "Vidi" in ASCII. Those that are not sealed have version 6, the
+/// sealed ones have version 7 or the one that they were sealed with.
 pub(in crate::store) const SCHEMA: Schema = Schema {
     application_id: 0x5669_6469,
     versions: &[
         (1, include_str!("../schema/segment/0001.sql")),
         (2, include_str!("../schema/segment/0002.sql")),
         (4, include_str!("../schema/segment/0004.sql")),
+        (6, include_str!("../schema/segment/0006.sql")),
     ],
-    made_otherwise: &[packed::FIRST_VERSION, packed::VERSION],
-    prepare: |segment, version| match version {
-        packed::FIRST_VERSION | packed::VERSION => blocks::register(segment),
-        _ => Ok(()),
+    made_otherwise: &packed::VERSIONS,
+    prepare: |segment, version| match packed::VERSIONS.contains(&version) {
+        true => blocks::register(segment),
+        false => Ok(()),
     },
     columns: Columns::of_segment,
     fill: |segment, from| match from {

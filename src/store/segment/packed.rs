@@ -1,4 +1,4 @@
-//! Packs a segment: writes version 5 of it, which is a third as large.
+//! Packs a segment: writes version 7 of it, which is a third as large.
 //!
 //! Most values of an entry are those of many other entries. They are written once, as words or as
 //! combinations, and the entry has their numbers. The lines go into blocks. Nothing is left out: the
@@ -16,16 +16,17 @@ use crate::entry::fields::KNOWN;
 use crate::store::schema::{Columns, SEGMENT_WITH_ORIGINS};
 use crate::store::segment::blocks::{BlockWriter, with_raw};
 use crate::store::segment::condition::Sql;
+use crate::store::segment::leaves::{self, EntryLeaves};
 use crate::store::segment::row::{
     Entries, FIRST, Ids, VerifyingKey, as_integer, expressions, key_id,
 };
 use crate::store::sqlite::{Database, PROGRAM};
 
 /// The version of a packed segment.
-pub(in crate::store) const VERSION: usize = 5;
+pub(in crate::store) const VERSION: usize = 7;
 
-/// The version that packed segments had before. It lacks the columns of `schema/packed/0005.sql`.
-pub(in crate::store) const FIRST_VERSION: usize = 3;
+/// The versions that packed segments have or had. Each has what `schema/packed` adds to the one before.
+pub(in crate::store) const VERSIONS: [usize; 3] = [3, 5, VERSION];
 
 /// The columns of `packed` that are numbers of words.
 pub(in crate::store) const WORDS: [&str; 10] = [
@@ -111,6 +112,9 @@ pub(in crate::store) struct Packer<'a> {
     combinations: Numbers,
     /// When each delivery was received.
     received_at: HashMap<i64, i64>,
+    leaves: EntryLeaves,
+    /// The ids and the leaves from which those of the segment are.
+    first: (i64, i64),
     /// Whether the entries are read again and compared.
     compares: bool,
     /// The entries and extensions that were not compared yet: ids of entries, and hashes of the rows.
@@ -129,14 +133,17 @@ pub(in crate::store) struct Amendable {
 
 impl<'a> Packer<'a> {
     /// Makes the tables of an empty file, and fills those that are as in the segment `from`.
-    /// `compares` is whether [`check`](Packer::check) reads each entry again.
+    /// `compares` is whether [`check`](Packer::check) reads each entry again. The files of the log have
+    /// the records of the leaves below `logged`.
     pub(in crate::store) fn new(
         from: &Database,
         to: &'a Connection,
         compares: bool,
+        logged: u64,
     ) -> rusqlite::Result<Packer<'a>> {
         to.execute_batch(include_str!("../schema/packed/0003.sql"))?;
         to.execute_batch(include_str!("../schema/packed/0005.sql"))?;
+        to.execute_batch(include_str!("../schema/packed/0007.sql"))?;
         to.execute("UPDATE program SET version = ?1", [PROGRAM])?;
         to.pragma_update(None, "application_id", super::SCHEMA.application_id)?;
         to.pragma_update(None, "user_version", VERSION as i64)?;
@@ -146,6 +153,11 @@ impl<'a> Packer<'a> {
         if from.version() < SEGMENT_WITH_ORIGINS {
             to.execute("UPDATE deliveries SET stored_at = received_at", [])?;
         }
+        leaves::copy(from, to, logged)?;
+        let first = to
+            .prepare("SELECT first_id, first_leaf FROM segment")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .next();
         let received_at = to
             .prepare("SELECT id, received_at FROM deliveries")?
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -155,6 +167,8 @@ impl<'a> Packer<'a> {
             words: Numbers::new("words", 1),
             combinations: Numbers::new("combinations", COMBINED.len()),
             received_at,
+            leaves: EntryLeaves::read(from)?,
+            first: first.transpose()?.unwrap_or_default(),
             compares,
             added: Vec::new(),
             added_extensions: Vec::new(),
@@ -272,6 +286,11 @@ impl<'a> Packer<'a> {
             };
             insert.raw_bind_parameter(at, ToSqlOutput::Borrowed(value))?;
         }
+        let leaf = self
+            .leaves
+            .of(entry.id)
+            .map(|leaf| as_integer(leaf) - self.first.1 - (as_integer(entry.id) - self.first.0));
+        insert.raw_bind_parameter(at + 1, leaf)?;
         insert.raw_execute().map(drop)
     }
 
@@ -368,6 +387,7 @@ impl Places {
         .into_iter()
         .chain(WORDS)
         .chain(OWN)
+        .chain(["leaf"])
         .collect();
         Places {
             received_at: at("received_at"),
@@ -502,7 +522,7 @@ mod tests {
             ("INSERT INTO extensions VALUES (3, 'y', 'text', '')", Some(3)),
         ] {
             let to = Connection::open_in_memory().unwrap();
-            let mut packer = Packer::new(&from, &to, true).unwrap();
+            let mut packer = Packer::new(&from, &to, true, 0).unwrap();
             packer.add(&from, &Ids::Range(1..=3), |_| true).unwrap();
             let _ = to.execute_batch(damage);
             let error = packer.check().err().map(|error| error.to_string());

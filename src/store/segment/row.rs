@@ -277,13 +277,34 @@ pub(in crate::store) fn insert(
     entry: &Entry,
     stored: &EntryMetadata<'_>,
 ) -> rusqlite::Result<bool> {
+    static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT OR IGNORE", false));
+    insert_with(connection, &SQL, entry, stored, None)
+}
+
+/// Inserts an entry like [`insert`], with its leaf. Only an unsealed segment has the column.
+pub(in crate::store) fn insert_with_leaf(
+    connection: &Connection,
+    entry: &Entry,
+    stored: &EntryMetadata<'_>,
+    leaf: u64,
+) -> rusqlite::Result<bool> {
+    static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT OR IGNORE", true));
+    insert_with(connection, &SQL, entry, stored, Some(leaf))
+}
+
+fn insert_with(
+    connection: &Connection,
+    sql: &str,
+    entry: &Entry,
+    stored: &EntryMetadata<'_>,
+    leaf: Option<u64>,
+) -> rusqlite::Result<bool> {
     let key = match entry.verdict.proof().map(|proof| proof.key()) {
         Some(key) => {
             Some(key_id(connection, &key.thumbprint().to_string(), key.kid(), key.public())?)
         }
         None => None,
     };
-    static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT OR IGNORE"));
     let warnings = (!entry.warnings.is_empty()).then(|| Warning::join(&entry.warnings, " "));
     let whole = entry.whole();
     let first: [&dyn ToSql; FIRST.len()] = [
@@ -306,7 +327,7 @@ pub(in crate::store) fn insert(
         &whole.and_then(|whole| whole.bytes),
         &entry.too_long.as_ref().map(|too_long| too_long.sha256.as_slice()),
     ];
-    if !put(connection, &SQL, &first, &entry.fields)? {
+    if !put(connection, sql, &first, &entry.fields, leaf)? {
         return Ok(false);
     }
     connection
@@ -321,13 +342,14 @@ pub(in crate::store) fn insert(
     Ok(true)
 }
 
-/// Inserts the values of [`FIRST`] and the known fields, by this statement. Returns whether there is a row
-/// now.
+/// Inserts the values of [`FIRST`], the known fields and the leaf, by this statement. Returns whether there
+/// is a row now.
 fn put(
     connection: &Connection,
     sql: &str,
     first: &[&dyn ToSql; FIRST.len()],
     fields: &Fields,
+    leaf: Option<u64>,
 ) -> rusqlite::Result<bool> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut at = 0;
@@ -341,6 +363,9 @@ fn put(
             statement.raw_bind_parameter(at, Column(value))?;
         }
     }
+    if let Some(leaf) = leaf {
+        statement.raw_bind_parameter(at + 1, leaf)?;
+    }
     Ok(statement.raw_execute()? > 0)
 }
 
@@ -350,8 +375,8 @@ pub(super) fn put_known(
     first: &[&dyn ToSql; FIRST.len()],
     fields: &Fields,
 ) -> rusqlite::Result<()> {
-    static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT"));
-    put(connection, &SQL, first, fields).map(drop)
+    static SQL: LazyLock<String> = LazyLock::new(|| insert_sql("INSERT", false));
+    put(connection, &SQL, first, fields, None).map(drop)
 }
 
 /// Inserts a field that has no column.
@@ -374,9 +399,11 @@ pub(super) fn put_extension(
         .map(drop)
 }
 
-fn insert_sql(insert: &str) -> String {
+fn insert_sql(insert: &str, with_leaf: bool) -> String {
     let marks = vec!["?"; FIRST.len() + KNOWN.len()].join(", ");
-    format!("{insert} INTO entries ({}) VALUES ({marks})", expressions(Columns::NEWEST))
+    let (leaf, mark) = if with_leaf { (", leaf", ", ?") } else { ("", "") };
+    let columns = expressions(Columns::NEWEST);
+    format!("{insert} INTO entries ({columns}{leaf}) VALUES ({marks}{mark})")
 }
 
 /// Copies the entry `id`, without its line. `to` has the newest columns. Returns `false` if there
@@ -399,7 +426,7 @@ pub(in crate::store) fn copy(from: &Database, to: &Connection, id: u64) -> rusql
         }
         None => None,
     };
-    let mut write = to.prepare_cached(&insert_sql("INSERT"))?;
+    let mut write = to.prepare_cached(&insert_sql("INSERT", false))?;
     for at in 0..width {
         match at {
             KEY => write.raw_bind_parameter(at + 1, key)?,

@@ -15,6 +15,7 @@ use crate::store::catalog::segments::{Segment, State};
 use crate::store::directory::{Directory, remove_database, sync};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::origin::Origin;
+use crate::store::segment::leaves::{self, LeafRow};
 use crate::store::segment::origins::{self, EpochSpan};
 use crate::store::segment::row::{self, EntryMetadata};
 use crate::store::segment::{self, Closed, contents, file_name, identity};
@@ -23,33 +24,37 @@ use crate::store::write::duplicates::OlderSegments;
 use crate::store::write::ids::HighestIds;
 use crate::store::write::observer::Classes;
 use crate::store::write::redeliveries::{Redeliveries, Redelivery};
+use crate::store::write::salted::SaltedEntry;
 use crate::store::write::spellings::{self, NewSpelling, Segments};
 use crate::store::write::writer::{Appended, Delivery};
+use crate::tlog::leaf::{EntryLeaf, Leaf};
 
 /// The live segment.
 pub(in crate::store) struct Live {
     pub(in crate::store) connection: Database,
     pub(in crate::store) path: PathBuf,
     pub(in crate::store) segment: Segment,
-    next_id: u64,
-    next_delivery: u64,
+    next: NextIds,
+    /// The leaves of the delivery that is being stored.
+    leaves: LeafRow,
     /// The size at opening, and of the lines stored since.
     bytes: u64,
     /// When the newest delivery of the store was stored.
     stored_at: Millis,
 }
 
-/// The next ids, to return to if a transaction fails.
+/// The next ids and the next leaf, to return to if a transaction fails.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct NextIds {
-    next_id: u64,
-    next_delivery: u64,
+    entry: u64,
+    delivery: u64,
+    leaf: u64,
 }
 
 impl NextIds {
     /// Whether the entry `id` existed at this point.
     pub(in crate::store) fn had(self, id: u64) -> bool {
-        id < self.next_id
+        id < self.entry
     }
 }
 
@@ -70,12 +75,11 @@ struct Duplicate {
 }
 
 impl Live {
-    /// Creates a new live segment. Its first id is on disk before its first entry. The catalog does
-    /// not list it yet.
+    /// Creates a new live segment. Its first ids and its first leaf are on disk before its first entry.
+    /// The catalog does not list it yet.
     pub(in crate::store) fn create(
         directory: &Directory,
-        first_id: u64,
-        first_delivery: u64,
+        (first_id, first_delivery, first_leaf): (u64, u64, u64),
         created_at: Millis,
     ) -> Result<Live, StoreError> {
         let file = file_name::live(first_id);
@@ -91,8 +95,9 @@ impl Live {
         let connection = sqlite::open(&path, &segment::SCHEMA)?;
         connection
             .execute(
-                "INSERT INTO segment (first_id, first_delivery, created_at) VALUES (?1, ?2, ?3)",
-                (first_id, first_delivery, created_at.get()),
+                "INSERT INTO segment (first_id, first_delivery, created_at, first_leaf)
+                 VALUES (?1, ?2, ?3, ?4)",
+                (first_id, first_delivery, created_at.get(), first_leaf),
             )
             .doing("make a segment", &path)?;
         sync(&directory.segments())?;
@@ -109,8 +114,8 @@ impl Live {
             connection,
             path,
             segment,
-            next_id: first_id,
-            next_delivery: first_delivery,
+            next: NextIds { entry: first_id, delivery: first_delivery, leaf: first_leaf },
+            leaves: LeafRow::default(),
             bytes: 0,
             stored_at: created_at,
         })
@@ -134,12 +139,16 @@ impl Live {
                 .map(|last: Option<u64>| last.map_or(first, |last| last + 1))
                 .doing("read", &path)
         };
-        let next_id = next("entries", segment.first_id)?;
-        let next_delivery = next("deliveries", segment.first_delivery)?;
+        let next = NextIds {
+            entry: next("entries", segment.first_id)?,
+            delivery: next("deliveries", segment.first_delivery)?,
+            leaf: leaves::next(&connection).doing("read", &path)?,
+        };
         let newest = origins::stored_at(&connection, connection.version()).doing("read", &path)?;
         let newest = newest.map(|(_, newest)| Millis::saturating(newest));
         let stored_at = segment.created_at.max(newest.unwrap_or(Millis::MIN));
-        Ok(Live { connection, path, segment, next_id, next_delivery, bytes, stored_at })
+        let leaves = LeafRow::default();
+        Ok(Live { connection, path, segment, next, leaves, bytes, stored_at })
     }
 
     /// The time by the clock of the store, which never goes back.
@@ -165,7 +174,7 @@ impl Live {
 
     /// The number of entries.
     pub(in crate::store) fn entries(&self) -> u64 {
-        self.next_id - self.segment.first_id
+        self.next.entry - self.segment.first_id
     }
 
     /// The approximate size in bytes.
@@ -173,14 +182,14 @@ impl Live {
         self.bytes
     }
 
-    /// The ids of the next entry and of the next delivery.
-    pub(in crate::store) fn next_ids(&self) -> (u64, u64) {
-        (self.next_id, self.next_delivery)
+    /// The ids of the next entry and of the next delivery, and the next leaf.
+    pub(in crate::store) fn next_ids(&self) -> (u64, u64, u64) {
+        (self.next.entry, self.next.delivery, self.next.leaf)
     }
 
     /// The highest ids that it has assigned.
     pub(in crate::store) fn highest(&self) -> HighestIds {
-        HighestIds { entry: self.next_id - 1, delivery: self.next_delivery - 1 }
+        HighestIds { entry: self.next.entry - 1, delivery: self.next.delivery - 1 }
     }
 
     /// Whether it has an entry that meets this condition.
@@ -195,11 +204,11 @@ impl Live {
     }
 
     pub(in crate::store) fn mark(&self) -> NextIds {
-        NextIds { next_id: self.next_id, next_delivery: self.next_delivery }
+        self.next
     }
 
     pub(in crate::store) fn return_to(&mut self, mark: NextIds) {
-        (self.next_id, self.next_delivery) = (mark.next_id, mark.next_delivery);
+        self.next = mark;
     }
 
     /// Runs a statement that begins or ends a transaction.
@@ -222,35 +231,86 @@ impl Live {
         Segments { older, live: Some((self.segment.first_id, &self.connection)) }
     }
 
-    /// Stores one delivery and its entries, in the open transaction. Duplicates are noted in
-    /// `context`, new entries in `classes`.
+    /// Adds leaves that are not of entries, in a transaction of their own. The first gets the index
+    /// `from`, or the next one if that is higher. Returns its index.
+    pub(in crate::store) fn add_leaves(
+        &mut self,
+        from: u64,
+        leaves: &[Leaf],
+    ) -> Result<u64, StoreError> {
+        let (first, stored_at) = (self.next.leaf.max(from), self.now());
+        self.leaves.begin(first);
+        leaves.iter().try_for_each(|leaf| self.leaves.add(leaf, stored_at, None))?;
+        self.leaves.insert(&self.connection).doing("write", &self.path)?;
+        self.next.leaf = first + leaves.len() as u64;
+        Ok(first)
+    }
+
+    /// Adds the leaf of the entry that was just inserted.
+    fn add_leaf(
+        &mut self,
+        entry: &SaltedEntry,
+        received_at: Millis,
+        stored_at: Millis,
+    ) -> Result<(), StoreError> {
+        let SaltedEntry { entry, salt, line, input } = entry;
+        let leaf = Leaf::Entry(EntryLeaf {
+            id: self.next.entry,
+            received_at,
+            verdict: entry.verdict.name(),
+            line: *line,
+            input: *input,
+            key: entry.verdict.proof().map(|proof| *proof.key().thumbprint().bytes()),
+        });
+        self.leaves.add(&leaf, stored_at, Some(salt))?;
+        self.next.leaf += 1;
+        if self.leaves.count() == leaves::MOST {
+            self.insert_leaves()?;
+        }
+        Ok(())
+    }
+
+    /// Inserts the leaves that were added.
+    fn insert_leaves(&mut self) -> Result<(), StoreError> {
+        self.leaves.insert(&self.connection).doing("write", &self.path)?;
+        self.leaves.begin(self.next.leaf);
+        Ok(())
+    }
+
+    /// Stores one delivery and its entries, with their leaves, in the open transaction. Duplicates are
+    /// noted in `context`, new entries in `classes`.
     pub(in crate::store) fn store(
         &mut self,
         delivery: &Delivery,
-        entries: impl Iterator<Item = Entry>,
+        entries: impl Iterator<Item = SaltedEntry>,
         context: &mut Context<'_>,
         classes: &mut Classes,
     ) -> Result<Appended, StoreError> {
         let mut appended = Appended::default();
-        for entry in entries {
+        // The leaves of the delivery have the time that its row has.
+        let stored_at = self.now();
+        self.leaves.begin(self.next.leaf);
+        for salted in entries {
+            let entry = &salted.entry;
             appended.received += 1;
             *appended.count(entry.verdict.name()) += 1;
-            match self.insert(&entry, delivery, context)? {
+            match self.insert(entry, delivery, context)? {
                 None => {
-                    self.next_id += 1;
+                    self.add_leaf(&salted, delivery.received_at, stored_at)?;
+                    self.next.entry += 1;
                     self.bytes += entry.raw.len() as u64;
                     appended.stored += 1;
-                    classes.count(&entry);
+                    classes.count(entry);
                 }
                 Some(found) => {
                     appended.duplicates += 1;
-                    self.note_again(found, entry, delivery, context)?;
+                    self.note_again(found, salted.entry, delivery, context)?;
                 }
             }
         }
-        let stored_at = self.now();
+        self.insert_leaves()?;
         self.insert_delivery(delivery, stored_at, &appended).doing("write", &self.path)?;
-        self.next_delivery += 1;
+        self.next.delivery += 1;
         Ok(appended)
     }
 
@@ -265,9 +325,9 @@ impl Live {
             return Ok(Some(Duplicate { id, same_line: true }));
         }
         let stored = EntryMetadata {
-            id: self.next_id,
+            id: self.next.entry,
             received_at: delivery.received_at,
-            delivery: self.next_delivery,
+            delivery: self.next.delivery,
             input: &delivery.input,
             delivery_count: 1,
         };
@@ -279,7 +339,8 @@ impl Live {
             let here = here.filter(|found| found.same_line);
             return Ok(here.or(Some(Duplicate { id, same_line: false })));
         }
-        match row::insert(&self.connection, entry, &stored).doing("write", &self.path)? {
+        let inserted = row::insert_with_leaf(&self.connection, entry, &stored, self.next.leaf);
+        match inserted.doing("write", &self.path)? {
             true => Ok(None),
             false => self.find(entry).doing("find a duplicate", &self.path),
         }
@@ -321,7 +382,7 @@ impl Live {
             self.count_again(id).doing("write", &self.path)?;
         }
         if !same_line {
-            let (fingerprint, delivery) = (entry.fingerprint, self.next_delivery);
+            let (fingerprint, delivery) = (entry.fingerprint, self.next.delivery);
             let spelling = NewSpelling { entry: id, fingerprint, delivery };
             let (live, first) = (&self.connection, self.segment.first_delivery);
             spellings::keep(&catalog.overlay(), live, first, &spelling, &entry.raw)
@@ -347,7 +408,7 @@ impl Live {
         let duration = delivery.started.elapsed().as_micros();
         let (epoch, number, position) = origins::values(delivery.origin);
         let values: [&dyn ToSql; 19] = [
-            &self.next_delivery,
+            &self.next.delivery,
             &delivery.received_at.get(),
             &delivery.input,
             &delivery.peer,

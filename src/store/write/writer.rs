@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use crate::clock::now;
 use crate::entry::Millis;
-use crate::ingest::Entry;
 use crate::store::catalog::Catalog;
 use crate::store::catalog::gaps::Gap;
 use crate::store::catalog::segments::{Segment, State};
@@ -20,9 +19,12 @@ use crate::store::options::Options;
 use crate::store::origin::Origin;
 use crate::store::write::duplicates::OlderSegments;
 use crate::store::write::ids::{HighestIds, Ids};
+use crate::store::write::leaves::{self, LogStart};
 use crate::store::write::live::{Context, Live, NextIds};
 use crate::store::write::observer::{Classes, Health, StoreObserver};
 use crate::store::write::redeliveries::Redeliveries;
+use crate::store::write::salted::SaltedEntry;
+use crate::tlog::leaf::Leaf;
 
 /// A delivery that is to be stored.
 #[derive(Clone, Debug)]
@@ -81,6 +83,8 @@ pub struct StoredBatch {
 pub(in crate::store) enum Message {
     /// Store a delivery.
     Append(Job),
+    /// Add a leaf that is not of an entry to the log, and reply with its index.
+    Leaf(Leaf, SyncSender<Result<u64, StoreError>>),
     /// Read the list of segments again, because one was sealed or dropped, and reply.
     Relist(SyncSender<()>),
     /// Close the live segment, if it has entries that meet this condition in SQL. An empty one stays.
@@ -96,7 +100,7 @@ pub(in crate::store) struct Job {
     pub(in crate::store) delivery: Delivery,
     /// The number of entries. If fewer arrive, the sender of `chunks` failed.
     pub(in crate::store) lines: usize,
-    pub(in crate::store) chunks: Receiver<Vec<Entry>>,
+    pub(in crate::store) chunks: Receiver<Vec<SaltedEntry>>,
     pub(in crate::store) reply: SyncSender<Result<StoredBatch, StoreError>>,
 }
 
@@ -158,9 +162,17 @@ impl Writer {
         if let Some(live) = &mut live {
             live.not_before(newest);
         }
+        let known = match &live {
+            Some(live) => live.next_ids().2,
+            None => leaves::after(&directory, &segments),
+        };
+        let log = LogStart::new(&directory, known);
         let live = match live {
-            Some(live) if ids.acknowledged().is_within(last) => live,
-            before => begin(&directory, &catalog, before, newest, last, &ids)?,
+            Some(mut live) if ids.acknowledged().is_within(last) => {
+                live.add_leaves(log.next_leaf(), &log.leaves(&segments, last, None))?;
+                live
+            }
+            before => begin(&directory, &catalog, (before, &segments), (last, &log), &ids)?,
         };
         let older = OlderSegments::new(directory.clone(), without_live(catalog.segments()?));
         Ok(Writer { directory, catalog, live, ids, older, options, closed, observer, health })
@@ -200,6 +212,9 @@ impl Writer {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Append(job) => self.append(vec![job]),
+            Message::Leaf(leaf, reply) => {
+                let _ = reply.send(self.live.add_leaves(0, &[leaf]));
+            }
             Message::Relist(reply) => {
                 self.relist();
                 // Nobody may be waiting any more.
@@ -325,7 +340,7 @@ impl Writer {
             return Err(StoreError::AlreadyStored(origin));
         }
         let mut classes = Classes::default();
-        let (_, id) = self.live.next_ids();
+        let (_, id, _) = self.live.next_ids();
         // A large delivery takes long, and is no reason to think that the writer hangs.
         let entries = job.chunks.iter().inspect(|_| self.health.beat()).flatten();
         let mut context =
@@ -355,9 +370,8 @@ impl Writer {
             return Ok(());
         }
         let (closed, epochs) = (self.live.closed()?, self.live.epochs()?);
-        let (id, delivery) = self.live.next_ids();
-        let now = self.live.now();
-        let live = Live::create(&self.directory, id, delivery, now)?;
+        let (next, now) = (self.live.next_ids(), self.live.now());
+        let live = Live::create(&self.directory, next, now)?;
         let before = Some((self.live.segment.first_id, &closed, &*epochs));
         self.catalog.rotate(before, &live.segment, None)?;
         self.live = live;
@@ -391,14 +405,13 @@ fn group(first: Job, messages: &Receiver<Message>) -> (Vec<Job>, Option<Message>
     (group, None)
 }
 
-/// Creates a live segment if there is none, or if the one `before` has lost entries. `newest` is when
-/// the newest delivery of a closed segment was stored, `last` are the highest existing ids.
+/// Creates a live segment if there is none, or if the one `before` has lost entries. `last` are the highest
+/// existing ids.
 fn begin(
     directory: &Directory,
     catalog: &Catalog,
-    mut before: Option<Live>,
-    newest: Millis,
-    last: HighestIds,
+    (mut before, segments): (Option<Live>, &[Segment]),
+    (last, log): (HighestIds, &LogStart),
     ids: &Ids,
 ) -> Result<Live, StoreError> {
     let (acknowledged, reserved) = (ids.acknowledged(), ids.reserved());
@@ -422,8 +435,11 @@ fn begin(
             gap.reason
         );
     }
-    let now = before.as_mut().map_or_else(|| now().max(newest), Live::now);
-    let live = Live::create(directory, from.entry + 1, from.delivery + 1, now)?;
+    let now = before.as_mut().map_or_else(|| now().max(newest(segments)), Live::now);
+    let next = (from.entry + 1, from.delivery + 1, log.next_leaf());
+    let mut live = Live::create(directory, next, now)?;
+    // Before the catalog lists the segment: if this is interrupted, it is made again with its leaves.
+    live.add_leaves(log.next_leaf(), &log.leaves(segments, last, gap.as_ref()))?;
     let closed = match &before {
         Some(before) => Some((before.segment.first_id, before.closed()?, before.epochs()?)),
         None => None,

@@ -26,6 +26,7 @@ fn filled() -> Serve {
 #[test]
 fn every_answer_conforms_to_the_description() {
     let serve = filled();
+    wait_until("a checkpoint", || get(&serve, "/log/checkpoint").status == 200);
     let mut described = BTreeSet::new();
     for (target, status) in [
         ("/api/v1/entries", 200),
@@ -72,6 +73,7 @@ fn every_answer_conforms_to_the_description() {
         ("/api/v1/stats", 200),
         ("/api/openapi.json", 200),
         ("/metrics", 200),
+        ("/log/checkpoint", 200),
         ("/healthz", 200),
         ("/readyz", 200),
     ] {

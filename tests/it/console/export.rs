@@ -8,7 +8,7 @@ use super::{ask, conforms, connect, get, host, line};
 use crate::harness::{Answer, Serve, Setup, wait_until};
 
 /// The text of an answer in chunks (RFC 9112, section 7.1). `None` if it breaks off.
-fn whole(answer: &Answer) -> Option<Vec<u8>> {
+pub(crate) fn whole(answer: &Answer) -> Option<Vec<u8>> {
     assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
     let (mut whole, mut rest) = (Vec::new(), answer.body.as_slice());
     loop {

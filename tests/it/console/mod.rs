@@ -5,7 +5,7 @@ pub(crate) mod actions;
 mod alerts;
 mod api;
 mod counts;
-mod export;
+pub(crate) mod export;
 mod guide;
 mod hostile;
 mod inspector;
@@ -91,6 +91,7 @@ pub(crate) fn path_of(target: &str) -> String {
     let path = target.split('?').next().unwrap();
     match path.strip_prefix("/api/v1/entries/") {
         Some(rest) if rest.ends_with("/raw") => "/api/v1/entries/{id}/raw".to_owned(),
+        Some(rest) if rest.ends_with("/evidence") => "/api/v1/entries/{id}/evidence".to_owned(),
         Some(_) => "/api/v1/entries/{id}".to_owned(),
         None => path.to_owned(),
     }

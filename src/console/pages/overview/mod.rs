@@ -1,11 +1,13 @@
 //! The overview: counts over time, verdicts, conditions that are worth an alert, the most frequent
-//! values, rates, the store, and one line each about the journal, the archive and the outputs.
+//! values, rates, the store, and one line each about the log, the journal, the archive and the
+//! outputs.
 //!
 //! - [`mod@top`]: the most frequent values of a field. [`lag`]: the chart of the outputs' lag.
 
 mod archive;
 mod journal;
 mod lag;
+mod log;
 mod top;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use hyper::StatusCode;
 use self::archive::ArchiveLine;
 use self::journal::JournalLine;
 use self::lag::LagChart;
+use self::log::LogLine;
 use self::top::{MOST, Top, TopTable};
 use super::HtmlProblem;
 use super::explore::view::View;
@@ -34,6 +37,7 @@ use crate::console::Console;
 use crate::console::lag::Lag;
 use crate::console::params::Params;
 use crate::console::problem::Problem;
+use crate::log::status::LogStanding;
 use crate::search::{self, Field, Filter};
 use crate::store::{
     CountRequest, Counts, Gap, OutputStanding, Reader, Receipts, Received, Stack, Stats,
@@ -105,6 +109,8 @@ pub(super) struct OverviewPage {
     pub(super) journal: Option<JournalLine>,
     /// The archive, if there is one.
     pub(super) archive: Option<ArchiveLine>,
+    /// The transparency log.
+    pub(super) log: LogLine,
     pub(super) facts: StoreFacts,
 }
 
@@ -207,7 +213,8 @@ pub(super) async fn show(
         .await?;
     let shell =
         console.shell("Overview", "/overview").await.at(&selection.link("/overview", ("", "")));
-    let mut overview = OverviewPage::new(shell, &selection, &stats, &counted);
+    let log = console.log.standing();
+    let mut overview = OverviewPage::new(shell, &selection, &stats, &counted, &log);
     overview.journal =
         console.journal.as_ref().map(|status| JournalLine::new(&status.standing(), now()));
     overview.archive = console
@@ -334,6 +341,7 @@ impl OverviewPage {
         selection: &Selection,
         stats: &Stats,
         counted: &OverviewCounts,
+        log: &LogStanding,
     ) -> OverviewPage {
         let choices = selection.choices("/overview");
         let range_name =
@@ -386,6 +394,7 @@ impl OverviewPage {
             outputs: outputs::summary(&counted.outputs, now()),
             journal: None,
             archive: None,
+            log: LogLine::new(log),
             facts: StoreFacts::new(stats),
         }
     }

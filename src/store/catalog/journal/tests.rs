@@ -8,7 +8,9 @@ use super::*;
 use crate::entry::Millis;
 use crate::ingest::{Batch, Caps, ExpectedIds};
 use crate::signature::KeySet;
-use crate::store::{Appended, Delivery, Options, Quarantined, Reader, Retention, Store, repair};
+use crate::store::{
+    Appended, CheckOptions, Delivery, Options, Quarantined, Reader, Retention, Store, repair,
+};
 
 const CAPS: Caps = Caps { max_line: 1000, max_lines: 1000 };
 
@@ -270,7 +272,7 @@ fn a_check_finds_what_the_catalog_does_not_know_of_the_journal() {
     }
     store.seal().unwrap();
     let reader = Reader::open(&directory).unwrap();
-    let check = || reader.check(9, false, &|_, _| ()).unwrap().differences;
+    let check = || reader.check(CheckOptions::default(), &|_, _| ()).unwrap().differences;
     assert_eq!(check(), 0);
     let catalog = Catalog::open(&directory).unwrap();
     for (damage, repair) in [

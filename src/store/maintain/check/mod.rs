@@ -59,17 +59,32 @@ pub struct Difference {
     pub what: String,
 }
 
+/// What a check does.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckOptions {
+    /// How many differences are listed.
+    pub shown: usize,
+    /// Whether valid signatures are also verified with ring, to find the odd ones.
+    pub strict: bool,
+    /// Whether a recorded gap in the ids is a difference.
+    pub gaps: bool,
+}
+
+impl Default for CheckOptions {
+    fn default() -> CheckOptions {
+        CheckOptions { shown: 100, strict: false, gaps: true }
+    }
+}
+
 /// The number of ids per slice. A thread checks one slice at a time, in one batch.
 const SLICE: u64 = 2000;
 
 impl Reader {
-    /// Checks the whole store. The first `shown` differences are listed. If it is `strict`, valid
-    /// signatures are also verified with ring, to find the odd ones. `progress` is called with the
-    /// number of checked entries and of all entries.
+    /// Checks the whole store. `progress` is called with the number of checked entries and of all
+    /// entries.
     pub fn check(
         &self,
-        shown: usize,
-        strict: bool,
+        CheckOptions { shown, strict, gaps: report_gaps }: CheckOptions,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<CheckReport, StoreError> {
         let trusted = self.catalog(Trusted::load)?;
@@ -83,7 +98,7 @@ impl Reader {
         let check = Check { reader: self, trusted, seed, strict, findings, shown };
         check.note_all(self.catalog(Catalog::quick_check)?, "catalog.db");
         check.order(&segments, &explained);
-        for gap in &gaps {
+        for gap in gaps.iter().filter(|_| report_gaps) {
             let what = format!(
                 "the ids {} to {} are not there: {}",
                 gap.first_id, gap.last_id, gap.reason
