@@ -13,6 +13,7 @@ use crate::entry::record::{Origin, WholeLine};
 use crate::entry::words::UnknownWord;
 use crate::entry::{Fields, Millis, Record, Value, VerdictName, Warning};
 use crate::store::WholeEntry;
+use crate::tlog::leaf::Salt;
 
 /// The version of an entry in `verdicts`: the number of the change, and when it was archived.
 pub(super) type Version = Option<(u64, Millis)>;
@@ -34,7 +35,9 @@ pub(super) fn as_row<T>(
     let warnings = (!record.warnings.is_empty()).then(|| Warning::join(&record.warnings, " "));
     let extensions = extensions(&record.fields);
     let sha256 = record.whole.and_then(|whole| whole.sha256());
-    let mut row: Vec<Cell<'_>> = Vec::with_capacity(KNOWN.len() + 23);
+    // A newer version of an entry has the same leaf.
+    let leaf = entry.leaf.as_ref().filter(|_| version.is_none());
+    let mut row: Vec<Cell<'_>> = Vec::with_capacity(KNOWN.len() + 25);
     row.extend::<[Cell<'_>; 16]>([
         id.into(),
         record.time.into(),
@@ -56,7 +59,7 @@ pub(super) fn as_row<T>(
     for ((_, wanted), (_, value)) in KNOWN.iter().zip(record.fields.known()) {
         row.push(value.map_or(Cell::Null, |value| known(*wanted, value)));
     }
-    row.extend::<[Cell<'_>; 7]>([
+    row.extend::<[Cell<'_>; 9]>([
         extensions.as_ref().into(),
         entry.hidden_by.into(),
         if version.is_some() { Cell::Null } else { Cell::Bytes(&record.raw) },
@@ -64,6 +67,8 @@ pub(super) fn as_row<T>(
         sha256.as_ref().into(),
         version.map(|(change, _)| change).into(),
         version.map(|(_, changed_at)| changed_at).into(),
+        leaf.map(|(leaf, _)| *leaf).into(),
+        leaf.map(|(_, salt)| salt.as_slice()).into(),
     ]);
     push(&row)
 }
@@ -169,10 +174,17 @@ pub(crate) fn of_row(rows: &Rows, row: usize) -> Option<ArchivedEntry> {
             key: owned("key"),
             covers: owned("covers"),
             hidden_by: get("hidden_by").unsigned(),
+            leaf: leaf(&cells),
         },
         stored_at: time("stored_at")?,
         change: get("change").unsigned(),
     })
+}
+
+/// The leaf of a row, and the salt.
+fn leaf(cells: &impl Cells) -> Option<(u64, Salt)> {
+    let salt = cells.cell("salt").bytes()?.try_into().ok()?;
+    Some((cells.cell("leaf").unsigned()?, salt))
 }
 
 /// The record of a row. What is missing or makes no sense is left out.
@@ -285,6 +297,7 @@ mod tests {
             key: Some("thumbprint".into()),
             covers: Some("entry".into()),
             hidden_by: Some(8),
+            leaf: Some((9, [3; 16])),
         }
     }
 

@@ -10,8 +10,9 @@ use super::rows::Rows;
 use super::schema::{self, metadata};
 
 /// What may change of an entry while its line stays the same. What changed since a file was written is
-/// archived as a late verdict.
-const CHANGING: [&str; 10] = [
+/// archived as a late verdict. An earlier version of the schema lacks the leaf, and an entry may have got
+/// its leaf since.
+const CHANGING: [&str; 12] = [
     "verdict",
     "reason",
     "key",
@@ -22,6 +23,8 @@ const CHANGING: [&str; 10] = [
     "hidden_by",
     "change",
     "changed_at",
+    "leaf",
+    "salt",
 ];
 
 /// The rows of a file, one after the other.
@@ -66,9 +69,7 @@ pub(super) fn same_rows(
         let fact = found.decoder.fact(name);
         fact.is_some() && fact == expected.decoder.fact(name)
     };
-    if ![metadata::SHA256, metadata::SCHEMA, metadata::TABLE, metadata::STORE]
-        .into_iter()
-        .all(is_same)
+    if ![metadata::SHA256, metadata::TABLE, metadata::STORE].into_iter().all(is_same)
         || found.decoder.rows() != encoded.rows
     {
         return None;

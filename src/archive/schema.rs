@@ -14,7 +14,7 @@ use super::layout::Table;
 use crate::entry::fields::{FieldType, KNOWN};
 
 /// The version of the schema. A new version only adds columns and tables.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// The keys of a file's key-value metadata.
 pub(crate) mod metadata {
@@ -99,7 +99,7 @@ const BEFORE_FIELDS: [Column; 16] = [
 ];
 
 /// The columns of entries after those of the known fields.
-const AFTER_FIELDS: [Column; 7] = [
+const AFTER_FIELDS: [Column; 9] = [
     column("extensions", Kind::Text),
     column("hidden_by", Kind::Integer),
     column("line", Kind::Binary),
@@ -107,6 +107,8 @@ const AFTER_FIELDS: [Column; 7] = [
     column("line_sha256", Kind::Text),
     column("change", Kind::Integer),
     column("changed_at", Kind::Time),
+    column("leaf", Kind::Integer),
+    column("salt", Kind::Binary),
 ];
 
 static ENTRIES: LazyLock<Vec<Column>> = LazyLock::new(|| {
@@ -235,8 +237,20 @@ pub(crate) fn bytes_column(table: Table) -> Option<&'static str> {
 pub(crate) const BLOOM: [&str; 3] = ["principal_id", "trace_id", "src"];
 
 /// The columns whose values are seldom twice in a file: a dictionary of them is of no use.
-pub(crate) const UNIQUE: [&str; 10] =
-    ["id", "time", "event_time", "rt", "event_ts", "trace_id", "line", "bytes", "body", "change"];
+pub(crate) const UNIQUE: [&str; 12] = [
+    "id",
+    "time",
+    "event_time",
+    "rt",
+    "event_ts",
+    "trace_id",
+    "line",
+    "bytes",
+    "body",
+    "change",
+    "leaf",
+    "salt",
+];
 
 /// The schema of a table, as Parquet has it.
 pub(crate) fn parquet(table: Table) -> Result<TypePtr, parquet::errors::ParquetError> {

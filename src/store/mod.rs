@@ -35,7 +35,7 @@ mod tests;
 mod tiles;
 mod write;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,6 +87,7 @@ use self::catalog::{Catalog, quarantine, retirements};
 use self::directory::Lock;
 use self::error::SqliteContext;
 use self::maintain::background::{Background, Task};
+use self::maintain::events::EventLeaves;
 use self::maintain::tiles::TileDeriver;
 use self::maintain::{late, leftovers, retention};
 use self::refused::{RefusedFile, Waiting};
@@ -193,10 +194,11 @@ impl Store {
             waiting: Arc::clone(&waiting),
             writer: to_writer.clone(),
             tiles: Arc::clone(&tiles),
+            events: EventLeaves::new(directory, &to_writer, &tiles),
             stopping: Arc::clone(&stopping),
             queue: late::RecheckQueue::default(),
             archive: None,
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
             not_tried: false,
         };
         let writer = spawn("store-writer", move || writer.run(&messages))?;
@@ -338,7 +340,8 @@ impl Store {
     /// Adds a leaf that is not of an entry to the log, and returns its index. Blocks until it is on disk.
     pub fn append_leaf(&self, leaf: Leaf) -> Result<u64, StoreError> {
         let (reply, added) = sync_channel(1);
-        self.writer.send(Message::Leaf(leaf, reply)).map_err(|_| StoreError::Closing)?;
+        let message = Message::Leaves { leaves: vec![leaf], salts: Vec::new(), reply };
+        self.writer.send(message).map_err(|_| StoreError::Closing)?;
         added.recv().map_err(|_| StoreError::Closing)?
     }
 

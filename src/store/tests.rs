@@ -110,7 +110,7 @@ impl Both {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::create(&temporary.path().join("data")).unwrap();
         let catalog = Catalog::open(&directory).unwrap();
-        let live = Live::create(&directory, (1, 1, 0), Millis::MIN).unwrap();
+        let live = Live::create(&directory, (1, 1, Some(0)), Millis::MIN).unwrap();
         catalog.rotate(None, &live.segment, None).unwrap();
         // It is not asked to outlast a loss of power.
         live.connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
@@ -184,7 +184,8 @@ impl Both {
             return;
         }
         let closed = self.live.closed().unwrap();
-        let live = Live::create(&self.directory, (self.next_id(), 1, 0), Millis::MIN).unwrap();
+        let live =
+            Live::create(&self.directory, (self.next_id(), 1, Some(0)), Millis::MIN).unwrap();
         self.catalog.rotate(Some((first_id, &closed, &[])), &live.segment, None).unwrap();
         live.connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
         self.live = live;

@@ -41,29 +41,33 @@ pub fn salted(salt: &Salt, value: &[u8]) -> Sha256 {
 /// What a leaf says. Ranges have their first and their last number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leaf {
-    /// The log begins. What was stored before has no leaf.
+    /// The log begins.
     Start {
-        /// The number of segments whose files have a recorded SHA-256.
+        /// The number of sealed segments.
         segments: u64,
-        /// The id of the last entry; 0 if there is none.
+        /// The id of the last entry that was stored before; 0 if there is none.
         last_id: u64,
-        /// The SHA-256 of the SHA-256 of these files, in order of their first ids.
+        /// The SHA-256 of the list of these segments, the file `start` of the log.
         sha256: Sha256,
     },
     /// An entry was stored.
     Entry(EntryLeaf),
     /// An entry that was stored before the log began.
     Backfill(EntryLeaf),
-    /// An entry has another verdict now.
+    /// An entry changed after it was stored: a key arrived, or a delivery of it verified better.
     Verdict {
         /// The entry.
         id: u64,
         /// The number of the change.
         change: u64,
-        /// The verdict.
+        /// The verdict after it.
         verdict: VerdictName,
         /// The RFC 7638 thumbprint of the key that verified it, if it is valid.
         key: Option<Sha256>,
+        /// The entry that is shown instead of it; 0 if it is shown itself.
+        shown: u64,
+        /// The salted hash of the name of the input.
+        input: Sha256,
     },
     /// Ids that no entry will have, because entries were lost.
     Gap {
@@ -79,12 +83,14 @@ pub enum Leaf {
         /// The last leaf.
         last_leaf: u64,
     },
-    /// A segment was deleted by retention.
+    /// A segment was deleted.
     Retention {
         /// The id of its first entry.
         first_id: u64,
         /// The id of its last entry.
         last_id: u64,
+        /// Why.
+        reason: RetentionReason,
         /// The recorded SHA-256 of its file. `None` if it was not sealed.
         sha256: Option<Sha256>,
     },
@@ -99,11 +105,33 @@ pub enum Leaf {
         since: Millis,
         /// Its end.
         until: Millis,
-        /// The number of entries that were missing.
+        /// The number of entries that the API had in it.
+        compared: u64,
+        /// The number of those that the store did not have.
         missing: u64,
+        /// The number of the missing ones that were then fetched.
+        fetched: u64,
         /// The SHA-256 of the name of the region or the portal.
         name: Sha256,
     },
+    /// A segment was sealed, or sealed again.
+    Seal {
+        /// The id of its first entry.
+        first_id: u64,
+        /// The id of its last entry.
+        last_id: u64,
+        /// The SHA-256 of its file.
+        sha256: Sha256,
+    },
+}
+
+/// Why a segment was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetentionReason {
+    /// The rules of retention.
+    Retention,
+    /// `vidimus store prune`.
+    Prune,
 }
 
 /// What a leaf says of an entry.
@@ -152,6 +180,7 @@ const LOST: u8 = 6;
 const RETENTION: u8 = 7;
 const KEY: u8 = 8;
 const RECONCILE: u8 = 9;
+const SEAL: u8 = 10;
 
 /// The verdicts, each with its number in a record.
 const VERDICTS: [(VerdictName, u8); 5] = [
@@ -161,6 +190,22 @@ const VERDICTS: [(VerdictName, u8); 5] = [
     (VerdictName::NoKey, 4),
     (VerdictName::Malformed, 5),
 ];
+
+/// The reasons, each with its number in a record and its word.
+const REASONS: [(RetentionReason, u8, &str); 2] =
+    [(RetentionReason::Retention, 1, "retention"), (RetentionReason::Prune, 2, "prune")];
+
+impl RetentionReason {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        REASONS.iter().find(|(one, ..)| *one == self).map_or("", |(.., word)| word)
+    }
+
+    /// The reason with this word.
+    pub fn of_word(word: &str) -> Option<RetentionReason> {
+        REASONS.iter().find(|(.., one)| *one == word).map(|(reason, ..)| *reason)
+    }
+}
 
 impl Leaf {
     /// The word for its kind.
@@ -175,6 +220,7 @@ impl Leaf {
             Leaf::Retention { .. } => "retention",
             Leaf::Key { .. } => "key",
             Leaf::Reconcile { .. } => "reconcile",
+            Leaf::Seal { .. } => "seal",
         }
     }
 
@@ -190,6 +236,7 @@ impl Leaf {
             Leaf::Retention { .. } => RETENTION,
             Leaf::Key { .. } => KEY,
             Leaf::Reconcile { .. } => RECONCILE,
+            Leaf::Seal { .. } => SEAL,
         };
         to.extend_from_slice(&[VERSION, kind]);
         put_time(stored_at, to);
@@ -199,25 +246,33 @@ impl Leaf {
                 to.extend_from_slice(sha256);
             }
             Leaf::Entry(entry) | Leaf::Backfill(entry) => entry.write(to),
-            Leaf::Verdict { id, change, verdict, key } => {
+            Leaf::Verdict { id, change, verdict, key, shown, input } => {
                 put_numbers([*id, *change], to);
                 put_verdict(*verdict, to);
                 to.extend_from_slice(&key.unwrap_or_default());
+                put_numbers([*shown], to);
+                to.extend_from_slice(input);
             }
             Leaf::Gap { first_id: first, last_id: last }
             | Leaf::Lost { first_leaf: first, last_leaf: last } => {
                 put_numbers([*first, *last], to);
             }
-            Leaf::Retention { first_id, last_id, sha256 } => {
+            Leaf::Retention { first_id, last_id, reason, sha256 } => {
                 put_numbers([*first_id, *last_id], to);
+                let number = REASONS.iter().find(|(one, ..)| one == reason);
+                to.extend(number.map(|(_, number, _)| *number));
                 to.extend_from_slice(&sha256.unwrap_or_default());
             }
             Leaf::Key { vkey } => to.extend_from_slice(vkey.as_bytes()),
-            Leaf::Reconcile { since, until, missing, name } => {
+            Leaf::Reconcile { since, until, compared, missing, fetched, name } => {
                 put_time(*since, to);
                 put_time(*until, to);
-                put_numbers([*missing], to);
+                put_numbers([*compared, *missing, *fetched], to);
                 to.extend_from_slice(name);
+            }
+            Leaf::Seal { first_id, last_id, sha256 } => {
+                put_numbers([*first_id, *last_id], to);
+                to.extend_from_slice(sha256);
             }
         }
     }
@@ -252,7 +307,8 @@ impl Leaf {
             VERDICT => {
                 let (id, change) = (from.number()?, from.number()?);
                 let verdict = from.verdict()?;
-                Leaf::Verdict { id, change, verdict, key: from.key(verdict)? }
+                let (key, shown) = (from.key(verdict)?, from.number()?);
+                Leaf::Verdict { id, change, verdict, key, shown, input: from.array()? }
             }
             GAP => {
                 let (first_id, last_id) = from.range()?;
@@ -264,7 +320,8 @@ impl Leaf {
             }
             RETENTION => {
                 let (first_id, last_id) = from.range()?;
-                Leaf::Retention { first_id, last_id, sha256: from.optional()? }
+                let reason = from.reason()?;
+                Leaf::Retention { first_id, last_id, reason, sha256: from.optional()? }
             }
             KEY => {
                 let vkey = std::mem::take(&mut from.left);
@@ -276,7 +333,15 @@ impl Leaf {
                 if since > until {
                     return Err(BadRecord::Value("range"));
                 }
-                Leaf::Reconcile { since, until, missing: from.number()?, name: from.array()? }
+                let (compared, missing, fetched) = (from.number()?, from.number()?, from.number()?);
+                if missing > compared || fetched > missing {
+                    return Err(BadRecord::Value("number of entries"));
+                }
+                Leaf::Reconcile { since, until, compared, missing, fetched, name: from.array()? }
+            }
+            SEAL => {
+                let (first_id, last_id) = from.range()?;
+                Leaf::Seal { first_id, last_id, sha256: from.array()? }
             }
             unknown => return Err(BadRecord::Kind(unknown)),
         };
@@ -347,6 +412,12 @@ impl Bytes<'_> {
         found.map(|(verdict, _)| *verdict).ok_or(BadRecord::Value("verdict"))
     }
 
+    fn reason(&mut self) -> Result<RetentionReason, BadRecord> {
+        let number = self.byte()?;
+        let found = REASONS.iter().find(|(_, one, _)| *one == number);
+        found.map(|(reason, ..)| *reason).ok_or(BadRecord::Value("reason"))
+    }
+
     /// A hash; `None` if it is all zeros.
     fn optional(&mut self) -> Result<Option<Sha256>, BadRecord> {
         self.array().map(|hash| (hash != [0; 32]).then_some(hash))
@@ -379,7 +450,8 @@ impl fmt::Display for Leaf {
             | Leaf::Verdict { id, .. } => write!(f, " {id}"),
             Leaf::Gap { first_id: first, last_id: last }
             | Leaf::Lost { first_leaf: first, last_leaf: last }
-            | Leaf::Retention { first_id: first, last_id: last, .. } => {
+            | Leaf::Retention { first_id: first, last_id: last, .. }
+            | Leaf::Seal { first_id: first, last_id: last, .. } => {
                 write!(f, " {first} to {last}")
             }
             Leaf::Key { vkey } => write!(f, " {vkey}"),
@@ -413,15 +485,29 @@ mod tests {
             Leaf::Entry(entry(VerdictName::Valid, Some([4; 32]))),
             Leaf::Entry(entry(VerdictName::Malformed, None)),
             Leaf::Backfill(entry(VerdictName::NoKey, None)),
-            Leaf::Verdict { id: 1, change: 2, verdict: VerdictName::Invalid, key: None },
-            Leaf::Verdict { id: 1, change: 2, verdict: VerdictName::Valid, key: Some([5; 32]) },
+            verdict(VerdictName::Invalid, None),
+            verdict(VerdictName::Valid, Some([5; 32])),
             Leaf::Gap { first_id: 1, last_id: 1 },
             Leaf::Lost { first_leaf: 0, last_leaf: u64::MAX },
-            Leaf::Retention { first_id: 1, last_id: 9, sha256: Some([6; 32]) },
-            Leaf::Retention { first_id: 1, last_id: 9, sha256: None },
+            retention(9, Some([6; 32])),
+            retention(9, None),
             Leaf::Key { vkey: "example.com/log+12345678+AQID".to_owned() },
-            Leaf::Reconcile { since: Millis::MIN, until: Millis::MAX, missing: 3, name: [7; 32] },
+            reconcile([4, 3, 2]),
+            Leaf::Seal { first_id: 1, last_id: 9, sha256: [8; 32] },
         ]
+    }
+
+    fn verdict(verdict: VerdictName, key: Option<Sha256>) -> Leaf {
+        Leaf::Verdict { id: 1, change: 2, verdict, key, shown: 3, input: [9; 32] }
+    }
+
+    fn retention(last_id: u64, sha256: Option<Sha256>) -> Leaf {
+        Leaf::Retention { first_id: 2, last_id, reason: RetentionReason::Prune, sha256 }
+    }
+
+    fn reconcile([compared, missing, fetched]: [u64; 3]) -> Leaf {
+        let (since, until) = (Millis::MIN, Millis::MAX);
+        Leaf::Reconcile { since, until, compared, missing, fetched, name: [7; 32] }
     }
 
     #[test]
@@ -485,7 +571,7 @@ mod tests {
                 record
             };
             check(&with(0, 0), BadRecord::Version(0));
-            check(&with(1, 10), BadRecord::Kind(10));
+            check(&with(1, 11), BadRecord::Kind(11));
             check(&with(2, 0xff), BadRecord::Value("time of storing"));
             if matches!(leaf, Leaf::Key { .. }) {
                 check(&record[..10], BadRecord::Value("verifier key"));
@@ -500,10 +586,17 @@ mod tests {
         let bad = |leaf: Leaf, what| check(&leaf.record(AT), BadRecord::Value(what));
         bad(Leaf::Gap { first_id: 2, last_id: 1 }, "range");
         bad(Leaf::Lost { first_leaf: 2, last_leaf: 1 }, "range");
-        bad(Leaf::Retention { first_id: 2, last_id: 1, sha256: None }, "range");
-        let (since, until) = (Millis::MAX, Millis::MIN);
-        bad(Leaf::Reconcile { since, until, missing: 0, name: [0; 32] }, "range");
-        let verdict = |verdict, key| Leaf::Verdict { id: 1, change: 1, verdict, key };
+        bad(retention(1, None), "range");
+        bad(Leaf::Seal { first_id: 2, last_id: 1, sha256: [0; 32] }, "range");
+        bad(reconcile([2, 3, 0]), "number of entries");
+        bad(reconcile([3, 1, 2]), "number of entries");
+        let mut record = reconcile([0, 0, 0]).record(AT);
+        record[18..26].fill(0);
+        record[10..18].copy_from_slice(&Millis::MAX.get().to_be_bytes());
+        check(&record, BadRecord::Value("range"));
+        let mut record = retention(9, None).record(AT);
+        record[26] = 3;
+        check(&record, BadRecord::Value("reason"));
         bad(verdict(VerdictName::Valid, None), "thumbprint");
         bad(verdict(VerdictName::NoKey, Some([1; 32])), "thumbprint");
         let mut record = verdict(VerdictName::NoKey, None).record(AT);
@@ -516,7 +609,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_read_is_written_as_it_was(
-            kind in 0..11_u8,
+            kind in 0..12_u8,
             rest in proptest::collection::vec(any::<u8>(), 0..130),
             zeros in 0..130_usize,
         ) {

@@ -6,12 +6,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use vidimus::store::{Directory, Options, Reader, Store};
-use vidimus::tlog::leaf::Leaf;
+use vidimus::tlog::leaf::{Leaf, salted};
 
 use crate::harness::stored;
 use crate::harness::{Serve, Setup, assert_sound, exported, json_lines, run, wait_until};
+use crate::log::events::leaves;
 
 /// The number of entries in every store (see `tests/stores/make`).
 const ENTRIES: usize = 70;
@@ -81,11 +83,6 @@ fn number(store: &Path) -> u32 {
 /// Whether a store was made by a program that reads a journal.
 fn has_journal(store: &Path) -> bool {
     number(store) >= 6
-}
-
-/// Whether a store was made by a program that keeps a log.
-fn has_log(store: &Path) -> bool {
-    number(store) >= 8
 }
 
 /// The first ids of the segments that the catalog records as archived, each with the place.
@@ -160,7 +157,7 @@ fn stores_of_every_version_take_new_entries() {
         assert_eq!(found.len(), ENTRIES + 1);
         assert_shown(&found, &expected, 1);
         assert_sound(&serve.data());
-        assert_logged(&serve.data(), has_log(&store));
+        assert_logged(&serve.data());
         // Sealed files are unchanged. Rewritten files have the newest version.
         let sealed = "segments/0000000000000021.db";
         assert_eq!(
@@ -170,25 +167,32 @@ fn stores_of_every_version_take_new_entries() {
     }
 }
 
-/// Checks that the last entry has a leaf, and the others if the log is that old.
-fn assert_logged(data: &Path, from_the_beginning: bool) {
+/// Checks that each entry has a leaf of its own that is as the entry, also if it was stored before the log
+/// began, and that the first leaf commits to what was there then.
+fn assert_logged(data: &Path) {
     let directory = Directory::open(data).unwrap();
-    let size = Store::open(&directory, Options::default()).unwrap().write_tiles();
+    let store = Store::open(&directory, Options::default()).unwrap();
     let reader = Reader::open(&directory).unwrap();
-    let tiles = reader.tiles().unwrap();
-    let leaf = |leaf| Leaf::parse(&tiles.record(leaf).unwrap()).unwrap().0;
-    let Leaf::Start { segments, last_id, .. } = leaf(0) else { panic!("{}", leaf(0)) };
-    let first = match from_the_beginning {
-        true => 1,
-        false => {
-            assert_eq!((segments > 0, last_id), (true, ENTRIES as u64));
-            ENTRIES as u64 + 1
-        }
-    };
-    assert_eq!(size.unwrap(), 1 + ENTRIES as u64 + 2 - first);
-    for id in 1..=ENTRIES as u64 + 1 {
-        let found = reader.leaf_of(id).unwrap().map(|(leaf, _)| leaf);
-        assert_eq!(found, (id >= first).then(|| id + 1 - first), "{id}");
+    let ids = 1..=ENTRIES as u64 + 1;
+    wait_until("a leaf for each entry", || {
+        ids.clone().all(|id| reader.leaf_of(id).unwrap().is_some())
+    });
+    let leaves = leaves(&store, &reader);
+    let list = fs::read(data.join("log/start")).unwrap();
+    let Leaf::Start { segments, last_id, sha256 } = leaves[0] else { panic!("{}", leaves[0]) };
+    assert_eq!(sha256[..], *digest(&SHA256, &list).as_ref());
+    assert_eq!(list.iter().filter(|byte| **byte == b'\n').count() as u64, segments);
+    assert_eq!(segments > 0, last_id > 0);
+    for id in ids {
+        let (leaf, salt) = reader.leaf_of(id).unwrap().unwrap();
+        let record = reader.entry(id).unwrap().unwrap();
+        let (Leaf::Entry(entry) | Leaf::Backfill(entry)) = &leaves[usize::try_from(leaf).unwrap()]
+        else {
+            panic!("{id}")
+        };
+        assert_eq!((entry.id, entry.line), (id, salted(&salt, &record.raw)), "{id}");
+        assert_eq!(Some(entry.received_at), record.received_at(), "{id}");
+        assert_eq!(leaves[usize::try_from(leaf).unwrap()].kind() == "backfill", id <= last_id);
     }
 }
 
@@ -251,7 +255,7 @@ fn signed_payloads_are_recognised_in_stores_of_every_version() {
 }
 
 /// Another line with the same signed payload.
-fn other_spelling(line: &str) -> String {
+pub(crate) fn other_spelling(line: &str) -> String {
     if let Some(rest) = line.strip_prefix("{\"event\":") {
         return format!("{{\"event\":  {rest}");
     }

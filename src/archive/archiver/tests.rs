@@ -220,6 +220,10 @@ fn the_archive_has_every_entry_as_it_is_shown() {
     }
     let archived = home.entries(Table::Entries);
     assert!(archived.iter().all(|one| one.entry.hidden_by.is_none() && one.change.is_none()));
+    for one in &archived {
+        let leaf = reader.leaf_of(one.entry.record.id().unwrap()).unwrap();
+        assert_eq!((one.entry.leaf, leaf.is_some()), (leaf, true));
+    }
     let records: Vec<_> = archived.into_iter().map(|one| one.entry.record).collect();
     assert_eq!(records, shown);
     let manifest = home.manifest();

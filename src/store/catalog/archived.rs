@@ -121,7 +121,7 @@ fn archived(row: &Row<'_>) -> rusqlite::Result<Archived> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
     use std::time::Instant;
 
     use bytes::Bytes;
@@ -132,7 +132,7 @@ mod tests {
     use crate::store::catalog::SCHEMA;
     use crate::store::directory::Directory;
     use crate::store::maintain::background::Task;
-    use crate::store::maintain::retention;
+    use crate::store::maintain::retention::{self, Hold};
     use crate::store::schema::Schema;
     use crate::store::sqlite;
     use crate::store::{ArchiveProgress, Delivery, Options, Reader, Retention, Store};
@@ -253,7 +253,7 @@ mod tests {
         let now = Millis::MAX;
         let found = retention::due(&directory, &catalog, old, there, now).unwrap();
         assert_eq!(found.segments.iter().map(|one| one.first_id).collect::<Vec<_>>(), [2]);
-        assert_eq!(found.held, BTreeSet::from([1, 3]));
+        assert_eq!(found.held, BTreeMap::from([(1, Hold::Archive), (3, Hold::Archive)]));
         assert!(retention::due(&directory, &catalog, old, None, now).unwrap().held.is_empty());
     }
 
@@ -271,7 +271,7 @@ mod tests {
         drop(read);
         let catalog = Catalog::open(&directory).unwrap();
         let unknown = Archived { place: String::new(), ..record(1) };
-        assert_eq!((catalog.version(), catalog.archived().unwrap()), (11, vec![unknown]));
+        assert_eq!((catalog.version(), catalog.archived().unwrap()), (12, vec![unknown]));
         let store = Store::open(&directory, Options::default()).unwrap();
         add_segment(&store, "one");
         let segment = &catalog.segments().unwrap()[0];

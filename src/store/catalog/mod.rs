@@ -4,7 +4,7 @@
 //! Only the files in this folder run SQL on the catalog:
 //!
 //! - [`segments`]: the segments, and those that were removed. [`gaps`]: ids that no segment has.
-//! - [`overlay`]: what was learned of entries after they were stored.
+//! - [`overlay`]: what was learned of entries after they were stored. [`logged`]: what of it the log has.
 //! - [`sightings`]: keys. [`retirements`]: how long they verify.
 //! - [`quarantine`]: bodies that could not be decoded. [`outputs`]: the position of each output.
 //!   [`repairs`]: what `store repair` did.
@@ -14,6 +14,7 @@
 pub(in crate::store) mod archived;
 pub(in crate::store) mod gaps;
 pub(in crate::store) mod journal;
+pub(in crate::store) mod logged;
 pub(in crate::store) mod outputs;
 pub(in crate::store) mod overlay;
 pub(in crate::store) mod quarantine;
@@ -52,6 +53,7 @@ pub(in crate::store) const SCHEMA: Schema = Schema {
         (9, include_str!("../schema/catalog/0009.sql")),
         (10, include_str!("../schema/catalog/0010.sql")),
         (11, include_str!("../schema/catalog/0011.sql")),
+        (12, include_str!("../schema/catalog/0012.sql")),
     ],
     made_otherwise: &[],
     prepare: |_, _| Ok(()),

@@ -122,6 +122,10 @@ impl<'a> Overlay<'a> {
         Overlay(catalog)
     }
 
+    pub(super) fn database(&self) -> &'a Database {
+        self.0
+    }
+
     /// The overlaid entries among `ids`, in order of id.
     pub(in crate::store) fn overlaid(&self, ids: &Ids<'_>) -> rusqlite::Result<Vec<u64>> {
         let mut sql = Sql::default();
@@ -463,6 +467,7 @@ impl Overlay<'_> {
     /// Deletes what was merged, and keeps what was learned since.
     pub(in crate::store) fn forget_merged(&self, merged: &Merged) -> rusqlite::Result<()> {
         self.forget_changed(&merged.ids, merged.change)?;
+        self.forget_backfills(&merged.ids)?;
         let less = "UPDATE redeliveries SET count = count - ?2 WHERE entry = ?1";
         for (entry, count) in &merged.redeliveries {
             self.0.prepare_cached(less)?.execute((entry, count))?;
@@ -473,6 +478,7 @@ impl Overlay<'_> {
     /// Deletes the overlay of entries that no longer exist.
     pub(in crate::store) fn forget(&self, ids: &RangeInclusive<u64>) -> rusqlite::Result<()> {
         self.forget_changed(ids, MAX_ID)?;
+        self.forget_backfills(ids)?;
         for sql in [
             "DELETE FROM spellings WHERE entry BETWEEN ?1 AND ?2 OR hidden BETWEEN ?1 AND ?2",
             "DELETE FROM changes WHERE entry BETWEEN ?1 AND ?2",

@@ -1,10 +1,10 @@
 //! The background thread. It deletes leftovers, seals, checks verdicts again, prunes, and writes the
 //! refused requests, while deliveries are stored.
 //!
-//! A recheck may take long. It is done in slices. After each slice the thread rests as long as the
-//! slice took, and does its other work.
+//! A recheck may take long, and so may the leaves of what happened later. They are done in slices. After
+//! each slice the thread rests as long as the slice took, and does its other work.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
@@ -16,10 +16,12 @@ use crate::store::catalog::Catalog;
 use crate::store::catalog::segments::State;
 use crate::store::directory::Directory;
 use crate::store::error::StoreError;
+use crate::store::maintain::events::EventLeaves;
 use crate::store::maintain::late::{self, Judge, Progress, RecheckQueue};
 use crate::store::maintain::reseal::{self, Resealed};
+use crate::store::maintain::retention::{self, Hold};
+use crate::store::maintain::seal;
 use crate::store::maintain::tiles::TileDeriver;
-use crate::store::maintain::{retention, seal};
 use crate::store::options::{Options, Retention};
 use crate::store::refused::{RefusedFile, Waiting};
 use crate::store::segment::{AWAITING_KEY, NOT_TRIED};
@@ -61,6 +63,7 @@ pub(in crate::store) struct Background {
     pub(in crate::store) waiting: Arc<Waiting>,
     pub(in crate::store) writer: Sender<Message>,
     pub(in crate::store) tiles: Arc<TileDeriver>,
+    pub(in crate::store) events: EventLeaves,
     /// The clocks at the first look.
     pub(in crate::store) clocks: Option<Clocks>,
     /// Set when the store is closing. Long tasks then stop where they can be resumed.
@@ -69,9 +72,8 @@ pub(in crate::store) struct Background {
     pub(in crate::store) queue: RecheckQueue,
     /// The place of the archive whose records retention goes by. `None`: it needs none, or waits.
     pub(in crate::store) archive: Option<String>,
-    /// The segments that retention kept the last time because they are not in the archive, by their
-    /// first ids. Each is logged once.
-    pub(in crate::store) held: BTreeSet<u64>,
+    /// The segments that retention kept the last time, by their first ids. Each is logged once.
+    pub(in crate::store) held: BTreeMap<u64, Hold>,
     /// Whether there may be entries that were not tried and are not in `queue`.
     pub(in crate::store) not_tried: bool,
 }
@@ -81,12 +83,10 @@ impl Background {
     pub(in crate::store) fn run(mut self, tasks: &Receiver<Task>) {
         self.round();
         let (mut next_round, mut next_closing) = (Instant::now() + ROUND, Instant::now());
-        let mut rested = Instant::now();
+        let (mut rested, mut next_leaves) = (Instant::now(), Instant::now());
         loop {
-            let wait = match self.queue.current() {
-                Some(_) => rested.saturating_duration_since(Instant::now()).min(TICK),
-                None => TICK,
-            };
+            let work = self.queue.current().map_or(next_leaves, |_| next_leaves.min(rested));
+            let wait = work.saturating_duration_since(Instant::now()).min(TICK);
             match tasks.recv_timeout(wait) {
                 Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(task) => self.handle(task),
@@ -103,6 +103,11 @@ impl Background {
                 report("check what was not tried", added);
                 next_closing = Instant::now() + ROUND;
             }
+            if Instant::now() >= next_leaves {
+                let begun = Instant::now();
+                let more = self.add_leaves();
+                next_leaves = Instant::now() + if more { begun.elapsed() } else { TICK };
+            }
             if self.queue.current().is_some() && Instant::now() >= rested {
                 let begun = Instant::now();
                 self.check_again();
@@ -118,6 +123,7 @@ impl Background {
             Task::SealAll(reply) => {
                 self.check_for_a_while();
                 let sealed = self.close_live(None).and_then(|()| self.seal_closed(None));
+                self.add_leaves();
                 // Nobody may be waiting any more.
                 let _ = reply.send(sealed);
             }
@@ -135,10 +141,20 @@ impl Background {
                 self.archive = place.filter(|_| self.options.retention_needs_archive);
             }
             Task::Prune(retention, reply) => {
-                let _ = reply.send(self.prune(retention, None, "prune", now()));
+                let pruned = self.prune(retention, None, "prune", now());
+                self.add_leaves();
+                let _ = reply.send(pruned);
             }
             Task::Stop => {}
         }
+    }
+
+    /// Adds some leaves of what happened later. Returns whether there may be more.
+    fn add_leaves(&mut self) -> bool {
+        self.events.step(&self.catalog).unwrap_or_else(|error| {
+            report("add leaves to the log", Err(error));
+            false
+        })
     }
 
     /// Seals and prunes.
@@ -156,7 +172,7 @@ impl Background {
         let mut segments = self.catalog.segments()?;
         segments.retain(|one| one.state == State::Closed && Some(one.first_id) != but);
         if !segments.is_empty() {
-            self.tiles.write_before_removal()?;
+            self.tiles.write_before_removal();
         }
         for segment in segments {
             if !self.is_stopping() {
@@ -250,20 +266,19 @@ impl Background {
         reason: &str,
         now: Millis,
     ) -> Result<usize, StoreError> {
-        // It may remove a segment that is not sealed.
-        self.tiles.write_before_removal()?;
+        self.tiles.write_before_removal();
         let (directory, catalog) = (&self.directory, &self.catalog);
         let due = retention::prune(directory, catalog, retention, archive, reason, now)?;
         let gone = due.segments;
         for segment in &gone {
             tracing::info!(segment = segment.first_id, "given up by retention");
         }
-        if archive.is_some() {
-            for segment in due.held.difference(&self.held) {
-                tracing::warn!(segment, "retention keeps a segment that is not in the archive yet");
+        for (segment, hold) in &due.held {
+            if !self.held.contains_key(segment) {
+                tracing::warn!(segment, "retention keeps a segment: {hold}");
             }
-            self.held = due.held;
         }
+        self.held = due.held;
         if !gone.is_empty() {
             relist(&self.writer);
         }

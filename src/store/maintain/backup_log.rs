@@ -125,7 +125,9 @@ mod tests {
         // What the first store gave out is part of it.
         assert_eq!(tree::root(&tiles, size).unwrap().0, *expected);
         let leaf = |leaf| Leaf::parse(&tiles.record(leaf).unwrap()).unwrap().0;
-        let found: Vec<u64> = (0..now).filter(|at| !matches!(leaf(*at), Leaf::Entry(_))).collect();
+        let found: Vec<u64> = (0..now)
+            .filter(|at| !matches!(leaf(*at), Leaf::Entry(_) | Leaf::Seal { .. }))
+            .collect();
         assert_eq!(found, others);
     }
 
@@ -154,7 +156,7 @@ mod tests {
         let size = store.write_tiles().unwrap();
         let root = tree::root(&reader.tiles().unwrap(), size).unwrap().0;
         let copied = reader.backup(&at("backup")).unwrap();
-        assert_eq!((size, copied.damaged), (171, vec![]));
+        assert_eq!(copied.damaged, [""; 0]);
         assert_eq!(fs::metadata(&full).unwrap().modified().unwrap(), modified);
         backup::restore(&at("backup"), &at("restored")).unwrap();
         assert_goes_on(&at("restored"), size, &root, &[0]);
@@ -182,7 +184,7 @@ mod tests {
         let root = tree::root(&reader.tiles().unwrap(), later).unwrap().0;
         copy_tiles(&directory, &Directory::open(&at("backup")).unwrap(), true).unwrap();
         backup::restore(&at("backup"), &at("later")).unwrap();
-        assert_goes_on(&at("later"), later, &root, &[0, 176]);
+        assert_goes_on(&at("later"), later, &root, &[0, later]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(in crate::store) mod background;
 pub mod backup;
 mod backup_log;
 pub(in crate::store) mod check;
+pub(in crate::store) mod events;
 pub(in crate::store) mod late;
 pub(in crate::store) mod leftovers;
 pub(in crate::store) mod rebuild;

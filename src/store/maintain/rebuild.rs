@@ -136,7 +136,7 @@ impl Rebuild {
             )));
         }
         // Its entries have no leaves: the log is not restored.
-        let next = (first_id, first_delivery, 0);
+        let next = (first_id, first_delivery, None);
         let live = Live::create(self.unfinished.directory(), next, created_at)?;
         live.execute("BEGIN IMMEDIATE")?;
         Ok(RebuiltSegment {

@@ -2,10 +2,11 @@
 //!
 //! The age of a segment is the time from when its newest delivery was stored to when the newest
 //! delivery of the store was. So neither the times in entries, nor what a receiver claims, nor a clock
-//! that was set ahead make a segment old. The live segment is never deleted. Where there is an archive,
-//! a segment may have to be there first.
+//! that was set ahead make a segment old. The live segment is never deleted. The leaves of a segment must
+//! be in the files of the log first. Where there is an archive, the segment may have to be there too.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -18,7 +19,8 @@ use crate::store::directory::{Directory, remove_database};
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::options::Retention;
 use crate::store::read::Reader;
-use crate::store::segment::{contents, origins};
+use crate::store::segment::{contents, leaves, origins};
+use crate::store::tiles::Tiles;
 
 /// A segment to delete.
 #[derive(Clone, Debug, Serialize)]
@@ -40,8 +42,26 @@ pub struct Pruned {
 pub(in crate::store) struct Due {
     /// The segments to delete, oldest first.
     pub(in crate::store) segments: Vec<Segment>,
-    /// The first ids of the segments that would be deleted, and are not in the archive yet.
-    pub(in crate::store) held: BTreeSet<u64>,
+    /// The segments that would be deleted and are kept, by their first ids.
+    pub(in crate::store) held: BTreeMap<u64, Hold>,
+}
+
+/// Why a segment is kept that would be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Hold {
+    /// It is not in the archive.
+    Archive,
+    /// It has leaves that the files of the log do not have.
+    Log,
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hold::Archive => "it is not in the archive yet",
+            Hold::Log => "it has leaves that the files of the log do not have yet",
+        })
+    }
 }
 
 /// Finds the segments to delete. With the place of an archive, only those that are recorded there. Then
@@ -55,6 +75,8 @@ pub(in crate::store) fn due(
 ) -> Result<Due, StoreError> {
     let segments = catalog.segments()?;
     let mut total: u64 = segments.iter().map(|segment| segment.bytes(directory)).sum();
+    // If the number of leaves cannot be read, none are known to be there.
+    let logged = Tiles::open(directory).map_or(0, |tiles| tiles.size());
     let mut due = Due::default();
     for segment in segments.into_iter().filter(|segment| segment.closed.is_some()) {
         let too_large = due.held.is_empty() && retention.size.is_some_and(|limit| total > limit);
@@ -62,7 +84,11 @@ pub(in crate::store) fn due(
             if let Some(place) = archive
                 && !catalog.is_archived(&segment, place)?
             {
-                due.held.insert(segment.first_id);
+                due.held.insert(segment.first_id, Hold::Archive);
+                continue;
+            }
+            if next_leaf(directory, &segment) > logged {
+                due.held.insert(segment.first_id, Hold::Log);
                 continue;
             }
             total = total.saturating_sub(segment.bytes(directory));
@@ -113,6 +139,11 @@ pub(in crate::store) fn prune(
         catalog.forget(segment.first_id)?;
     }
     Ok(due)
+}
+
+/// The leaf after those of a segment. A file that cannot be read has none to keep.
+fn next_leaf(directory: &Directory, segment: &Segment) -> u64 {
+    segment.open(directory).map_or(0, |file| leaves::next(&file).unwrap_or(0))
 }
 
 fn is_old(segment: &Segment, age: Option<Duration>, now: Millis) -> bool {

@@ -6,7 +6,7 @@
 //! one while the old `-wal` remains silently loses rows.) The overlay of the entries is merged into
 //! the new file. A sealed segment with many changes is rewritten by the same steps.
 //!
-//! The records of leaves that the files of the log have are left out: see `maintain::tiles`.
+//! The records of leaves are left out if the files of the log have the same: see `maintain::tiles`.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -135,27 +135,26 @@ fn pack(
     path: &Path,
 ) -> Result<(Closed, Merged), StoreError> {
     let (old, ids) = (segment.open(directory)?, segment.first_id..=before.last_id);
-    // If it cannot be read, the new file keeps all records of leaves that there are.
-    let logged = Tiles::open(directory).map_or(0, |tiles| tiles.size());
+    let tiles = Tiles::open(directory).ok();
     if old.version() >= SEGMENT_WITH_SPELLINGS {
-        return write(path, &old, segment, catalog, (ids, logged));
+        return write(path, &old, segment, catalog, (ids, tiles.as_ref()));
     }
     let copy = directory.segment(&file_name::migrated(segment.first_id));
     clear(&copy, old.path(), ids.clone())?;
-    let packed =
-        migrated(&old, &copy).and_then(|copy| write(path, &copy, segment, catalog, (ids, logged)));
+    let packed = migrated(&old, &copy)
+        .and_then(|copy| write(path, &copy, segment, catalog, (ids, tiles.as_ref())));
     remove_database(&copy)?;
     packed
 }
 
 /// Writes the packed file: the entries as they are shown now, their lines, the indexes, the summaries
-/// and the filter. The files of the log have the leaves below `logged`.
+/// and the filter.
 fn write(
     path: &Path,
     old: &Database,
     segment: &Segment,
     catalog: &Catalog,
-    (ids, logged): (RangeInclusive<u64>, u64),
+    (ids, tiles): (RangeInclusive<u64>, Option<&Tiles>),
 ) -> Result<(Closed, Merged), StoreError> {
     create_private(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -168,7 +167,9 @@ fn write(
         )?;
         let transaction = new.transaction()?;
         // Sealing must keep pace with the receiver. Rewriting a sealed segment need not.
-        let mut packer = Packer::new(old, &transaction, segment.is_sealed(), logged)?;
+        let backfills = catalog.overlay().backfills(&ids)?;
+        let leaves = (tiles, backfills.as_slice());
+        let mut packer = Packer::new(old, &transaction, segment.is_sealed(), leaves)?;
         packer.lines(old, *ids.start())?;
         let merged = catalog.overlay().pack(old, ids, &mut packer)?;
         packer.finish()?;
@@ -220,7 +221,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::create(&temporary.path().join("data")).unwrap();
         let catalog = Catalog::open(&directory).unwrap();
-        let live = Live::create(&directory, (1, 1, 0), Millis::MIN).unwrap();
+        let live = Live::create(&directory, (1, 1, Some(0)), Millis::MIN).unwrap();
         catalog.rotate(None, &live.segment, None).unwrap();
         let entry = |id: u64, input: &'static str| {
             let line = Bytes::from(format!("{{\"rt\":{id}}}"));
@@ -235,7 +236,7 @@ mod tests {
             assert!(row::insert(&live.connection, &entry, &stored).unwrap());
         }
         let closed = live.closed().unwrap();
-        let next = Live::create(&directory, (4, 2, 0), Millis::MIN).unwrap();
+        let next = Live::create(&directory, (4, 2, Some(0)), Millis::MIN).unwrap();
         catalog.rotate(Some((1, &closed, &[])), &next.segment, None).unwrap();
         drop(live);
         let learn = |catalog: &Catalog, id| {

@@ -17,7 +17,9 @@ use crate::store::read::Reader;
 use crate::store::read::stats::{StoredDelivery, delivered};
 use crate::store::schema::SEGMENT_WITH_SPELLINGS;
 use crate::store::segment::condition::Sql;
+use crate::store::segment::leaves;
 use crate::store::segment::row::{Entries, Ids};
+use crate::tlog::leaf::Salt;
 
 /// A sealed segment.
 #[derive(Clone, Debug)]
@@ -93,6 +95,8 @@ pub struct WholeEntry {
     pub covers: Option<String>,
     /// The entry that is shown instead of it.
     pub hidden_by: Option<u64>,
+    /// Its leaf in the log, and its salt.
+    pub leaf: Option<(u64, Salt)>,
 }
 
 /// Another line with the signed identity of an entry.
@@ -215,15 +219,18 @@ impl Reader {
         first_id: u64,
         ids: &[u64],
     ) -> Result<Option<HashMap<u64, WholeEntry>>, StoreError> {
+        let range = ids.iter().min().copied().unwrap_or(1)..=ids.iter().max().copied().unwrap_or(0);
         let ids = Ids::of(ids);
         self.visit(
             first_id,
             |overlay, _| {
                 let redeliveries = overlay.redeliveries(&ids)?;
-                Ok((whole(overlay, &ids)?, overlay.hidden(&ids)?, redeliveries))
+                let learned = (overlay.hidden(&ids)?, redeliveries, overlay.backfills(&range)?);
+                Ok((whole(overlay, &ids)?, learned))
             },
-            |database, _, (changed, hidden, redeliveries)| {
+            |database, _, (changed, (hidden, redeliveries, backfills))| {
                 let mut all = whole(database, &ids)?;
+                let leaves = leaves::of_entries(database, &ids)?;
                 for (id, mut now) in changed {
                     let Some(before) = all.get(&id) else { continue };
                     // The bytes never change, and deliveries are counted in the segment.
@@ -249,6 +256,10 @@ impl Reader {
                     {
                         *delivery_count = delivery_count.saturating_add(again);
                     }
+                }
+                for (id, entry) in &mut all {
+                    let later = || backfills.iter().find_map(|backfill| backfill.of(*id));
+                    entry.leaf = leaves.get(id).copied().or_else(later);
                 }
                 Ok(all)
             },
@@ -351,7 +362,10 @@ fn whole(entries: &impl Entries, ids: &Ids<'_>) -> rusqlite::Result<HashMap<u64,
     })?;
     let whole = found.into_iter().filter_map(|(record, (event_time, delivery, key, covers))| {
         let id = record.id()?;
-        Some((id, WholeEntry { record, event_time, delivery, key, covers, hidden_by: None }))
+        Some((
+            id,
+            WholeEntry { record, event_time, delivery, key, covers, hidden_by: None, leaf: None },
+        ))
     });
     Ok(whole.collect())
 }

@@ -12,7 +12,7 @@ pub mod counts;
 mod damaged;
 mod extension_names;
 pub(in crate::store) mod follow;
-mod leaves;
+pub(in crate::store) mod leaves;
 mod lines;
 pub(in crate::store) mod logged;
 mod merge;

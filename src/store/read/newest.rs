@@ -392,7 +392,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let source = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
         let packed = Connection::open_in_memory().unwrap();
-        Packer::new(&source, &packed, false, 0).unwrap().finish().unwrap();
+        Packer::new(&source, &packed, false, (None, &[])).unwrap().finish().unwrap();
         blocks::register(&packed).unwrap();
         plan_in(&packed, sql)
     }

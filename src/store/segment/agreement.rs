@@ -207,7 +207,7 @@ impl Segments {
         }
         let packed = Connection::open_in_memory().unwrap();
         {
-            let mut packer = Packer::new(&plain, &packed, false, 0).unwrap();
+            let mut packer = Packer::new(&plain, &packed, false, (None, &[])).unwrap();
             packer.lines(&plain, 1).unwrap();
             packer.add(&plain, &Ids::Range(1..=known.len() as u64), |_| true).unwrap();
             packer.finish().unwrap();

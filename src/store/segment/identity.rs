@@ -125,7 +125,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let live = sqlite::open(&temporary.path().join("x.db"), &SCHEMA).unwrap();
         let packed = Connection::open_in_memory().unwrap();
-        Packer::new(&live, &packed, false, 0).unwrap().finish().unwrap();
+        Packer::new(&live, &packed, false, (None, &[])).unwrap().finish().unwrap();
         let plan = |connection: &Connection, sql: &str| -> String {
             let sql = format!("EXPLAIN QUERY PLAN {sql}");
             connection.query_row(&sql, (1, [0; 16]), |row| row.get(3)).unwrap()

@@ -3,20 +3,31 @@
 //! An unsealed segment has the records of its leaves until the files of the log have them. A sealed one
 //! keeps the salts alone, and the records only of leaves that the files lacked when it was written.
 
-use std::ops::RangeInclusive;
+use std::collections::HashMap;
+use std::ops::{Range, RangeInclusive};
 
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::entry::Millis;
+use crate::store::catalog::logged::Backfill;
 use crate::store::error::StoreError;
 use crate::store::schema::SEGMENT_WITH_LEAVES;
-use crate::store::segment::row::as_integer;
+use crate::store::segment::condition::Sql;
+use crate::store::segment::row::{Entries, Ids, as_integer};
 use crate::store::sqlite::Database;
+use crate::store::tiles::{RecordBytes, Tiles};
 use crate::tlog::leaf::{Leaf, Salt};
 use crate::tlog::tile;
 
 /// The most leaves of a row. It bounds the memory of a delivery with many entries.
 pub(in crate::store) const MOST: u64 = 512;
+
+/// In SQL, whether a row of `leaves` is of the entries of a delivery: the kind of a leaf is the second byte
+/// of its record, after the two bytes of the length and the version.
+const IS_OF_ENTRIES: &str = "substr(records, 4, 1) = x'02'";
+
+/// The bytes of records that are read at a time.
+pub(in crate::store) const SLICE: usize = 4 << 20;
 
 /// The most salts of a row of a sealed segment.
 const MOST_SALTS: usize = 2048;
@@ -88,13 +99,20 @@ pub(in crate::store) struct Records {
     pub(in crate::store) bundle: Vec<u8>,
 }
 
-/// The leaf from which on the leaves of a segment are. `None` if its version has none.
+/// Deletes the rows of these leaves that are not of new entries, except the last row of all.
+pub(in crate::store) fn delete(segment: &Connection, leaves: &Range<u64>) -> rusqlite::Result<()> {
+    let sql = format!(
+        "DELETE FROM leaves WHERE first >= ?1 AND first + count <= ?2
+             AND first < (SELECT max(first) FROM leaves) AND NOT {IS_OF_ENTRIES}"
+    );
+    segment.execute(&sql, (leaves.start, leaves.end)).map(drop)
+}
+
+/// The leaf from which on the leaves of a segment are. `None` if it has none.
 pub(in crate::store) fn first(segment: &Database) -> rusqlite::Result<Option<u64>> {
     match segment.version() < SEGMENT_WITH_LEAVES {
         true => Ok(None),
-        false => {
-            segment.query_row("SELECT first_leaf FROM segment", [], |row| row.get(0)).map(Some)
-        }
+        false => segment.query_row("SELECT first_leaf FROM segment", [], |row| row.get(0)),
     }
 }
 
@@ -163,6 +181,28 @@ pub(in crate::store) fn of(segment: &Database, id: u64) -> rusqlite::Result<Opti
     segment.prepare_cached(&salt)?.query_row([leaf], |row| Ok(Some((leaf, row.get(0)?))))
 }
 
+/// The leaf and the salt of each of these entries that has them.
+pub(in crate::store) fn of_entries(
+    segment: &Database,
+    ids: &Ids<'_>,
+) -> rusqlite::Result<HashMap<u64, (u64, Salt)>> {
+    let mut leaves: Vec<(u64, u64)> = Vec::new();
+    if segment.version() < SEGMENT_WITH_LEAVES {
+        return Ok(HashMap::new());
+    }
+    segment.each(&Sql::from("id, leaf"), &Sql::from("leaf IS NOT NULL"), ids, |row| {
+        leaves.push((row.get(0)?, row.get(1)?));
+        Ok(())
+    })?;
+    let range = leaves.iter().map(|(_, leaf)| *leaf);
+    let Some((least, greatest)) = range.clone().min().zip(range.max()) else {
+        return Ok(HashMap::new());
+    };
+    let salts = Salts::of_leaves(segment, &(least..=greatest))?;
+    let with_salt = |(id, leaf): (u64, u64)| Some((id, (leaf, salts.of(leaf)?)));
+    Ok(leaves.into_iter().filter_map(with_salt).collect())
+}
+
 /// Entries with ids and leaves that both follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Run {
@@ -199,6 +239,17 @@ impl EntryLeaves {
         Ok(EntryLeaves(runs))
     }
 
+    /// Adds those that entries got after they were stored.
+    pub(in crate::store) fn with(mut self, backfills: &[Backfill]) -> EntryLeaves {
+        self.0.extend(backfills.iter().map(|one| Run {
+            first_id: one.first_id,
+            last_id: one.first_id + (one.salts.len() as u64).saturating_sub(1),
+            first_leaf: one.first_leaf,
+        }));
+        self.0.sort_unstable_by_key(|run| run.first_id);
+        self
+    }
+
     /// The leaf of an entry.
     pub(in crate::store) fn of(&self, id: u64) -> Option<u64> {
         let at = self.0.partition_point(|run| run.last_id < id);
@@ -230,10 +281,14 @@ impl Salts {
         if segment.version() < SEGMENT_WITH_LEAVES {
             return Ok(Salts(all));
         }
-        let table = if segment.columns().are_packed() { "salts" } else { "leaves" };
+        // An unsealed segment may also have salts of earlier entries, which the catalog has too.
+        let (table, condition) = match segment.columns().are_packed() {
+            true => ("salts", "1"),
+            false => ("leaves", IS_OF_ENTRIES),
+        };
         let sql = format!(
             "SELECT first, salts FROM {table}
-             WHERE salts <> x'' AND first <= ?2
+             WHERE {condition} AND first <= ?2
                  AND first >= coalesce((SELECT max(first) FROM {table} WHERE first <= ?1), 0)
              ORDER BY first"
         );
@@ -279,25 +334,44 @@ pub(in crate::store) fn has_all(whole: &Database, part: &Database) -> rusqlite::
 }
 
 /// Copies to a packed file what it keeps of the leaves of `from`: the salts, the leaf after them, and the
-/// records from the leaf `lacking` on, which the files of the log do not have.
+/// records that the files of the log do not have. Without `tiles` it keeps all that there are. The leaves of
+/// `backfills` are added.
 pub(in crate::store) fn copy(
     from: &Database,
     to: &Connection,
-    lacking: u64,
+    tiles: Option<&Tiles>,
+    backfills: &[Backfill],
 ) -> rusqlite::Result<()> {
-    to.execute("UPDATE segment SET next_leaf = ?1", [next(from)?])?;
+    let earliest = backfills.iter().map(|one| one.first_leaf).min();
+    to.execute(
+        "UPDATE segment SET next_leaf = ?1, first_leaf = coalesce(first_leaf, ?2)",
+        (next(from)?, earliest),
+    )?;
     let mut insert = to.prepare("INSERT INTO salts (first, count, salts) VALUES (?1, ?2, ?3)")?;
-    for (first, salts) in Salts::read(from)?.0 {
+    let backfilled =
+        backfills.iter().map(|one| (one.first_leaf, one.salts.as_flattened().to_vec()));
+    for (first, salts) in Salts::read(from)?.0.into_iter().chain(backfilled) {
         for (first, salts) in (first..).step_by(MOST_SALTS).zip(salts.chunks(MOST_SALTS * 16)) {
             insert.execute((first, salts.len() / 16, salts))?;
         }
     }
     let mut insert =
         to.prepare("INSERT INTO leaves (first, count, records) VALUES (?1, ?2, ?3)")?;
-    for Records { first, count, bundle } in records(from, lacking, usize::MAX)? {
-        insert.execute((first, count, bundle))?;
+    let (mut written, mut leaf) = (tiles.map(RecordBytes::new), 0);
+    loop {
+        let slice = records(from, leaf, SLICE)?;
+        for Records { first, count, bundle } in &slice {
+            // What cannot be compared is kept.
+            let same = written.as_mut().map(|written| written.are(*first, *count, bundle));
+            if !same.is_some_and(|same| same.unwrap_or(false)) {
+                insert.execute((first, count, bundle))?;
+            }
+        }
+        match slice.last() {
+            Some(last) => leaf = last.first + u64::from(last.count),
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

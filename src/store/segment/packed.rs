@@ -13,6 +13,7 @@ use rusqlite::{Connection, Row, Statement};
 
 use crate::entry::Millis;
 use crate::entry::fields::KNOWN;
+use crate::store::catalog::logged::Backfill;
 use crate::store::schema::{Columns, SEGMENT_WITH_ORIGINS};
 use crate::store::segment::blocks::{BlockWriter, with_raw};
 use crate::store::segment::condition::Sql;
@@ -21,6 +22,7 @@ use crate::store::segment::row::{
     Entries, FIRST, Ids, VerifyingKey, as_integer, expressions, key_id,
 };
 use crate::store::sqlite::{Database, PROGRAM};
+use crate::store::tiles::Tiles;
 
 /// The version of a packed segment.
 pub(in crate::store) const VERSION: usize = 7;
@@ -113,7 +115,7 @@ pub(in crate::store) struct Packer<'a> {
     /// When each delivery was received.
     received_at: HashMap<i64, i64>,
     leaves: EntryLeaves,
-    /// The ids and the leaves from which those of the segment are.
+    /// The id and the leaf from which those of the segment are.
     first: (i64, i64),
     /// Whether the entries are read again and compared.
     compares: bool,
@@ -133,13 +135,13 @@ pub(in crate::store) struct Amendable {
 
 impl<'a> Packer<'a> {
     /// Makes the tables of an empty file, and fills those that are as in the segment `from`.
-    /// `compares` is whether [`check`](Packer::check) reads each entry again. The files of the log have
-    /// the records of the leaves below `logged`.
+    /// `compares` is whether [`check`](Packer::check) reads each entry again. `tiles` are the files of the
+    /// log, if they can be read. `backfills` are the leaves that entries got later.
     pub(in crate::store) fn new(
         from: &Database,
         to: &'a Connection,
         compares: bool,
-        logged: u64,
+        (tiles, backfills): (Option<&Tiles>, &[Backfill]),
     ) -> rusqlite::Result<Packer<'a>> {
         to.execute_batch(include_str!("../schema/packed/0003.sql"))?;
         to.execute_batch(include_str!("../schema/packed/0005.sql"))?;
@@ -153,10 +155,10 @@ impl<'a> Packer<'a> {
         if from.version() < SEGMENT_WITH_ORIGINS {
             to.execute("UPDATE deliveries SET stored_at = received_at", [])?;
         }
-        leaves::copy(from, to, logged)?;
+        leaves::copy(from, to, tiles, backfills)?;
         let first = to
             .prepare("SELECT first_id, first_leaf FROM segment")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .query_map([], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.unwrap_or(0))))?
             .next();
         let received_at = to
             .prepare("SELECT id, received_at FROM deliveries")?
@@ -167,7 +169,7 @@ impl<'a> Packer<'a> {
             words: Numbers::new("words", 1),
             combinations: Numbers::new("combinations", COMBINED.len()),
             received_at,
-            leaves: EntryLeaves::read(from)?,
+            leaves: EntryLeaves::read(from)?.with(backfills),
             first: first.transpose()?.unwrap_or_default(),
             compares,
             added: Vec::new(),
@@ -522,7 +524,7 @@ mod tests {
             ("INSERT INTO extensions VALUES (3, 'y', 'text', '')", Some(3)),
         ] {
             let to = Connection::open_in_memory().unwrap();
-            let mut packer = Packer::new(&from, &to, true, 0).unwrap();
+            let mut packer = Packer::new(&from, &to, true, (None, &[])).unwrap();
             packer.add(&from, &Ids::Range(1..=3), |_| true).unwrap();
             let _ = to.execute_batch(damage);
             let error = packer.check().err().map(|error| error.to_string());

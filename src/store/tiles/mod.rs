@@ -9,21 +9,28 @@
 //! beyond it counts for nothing: it is written again. Here nothing is known of segments:
 //! `maintain::tiles` derives the files from the leaves that were committed there.
 
+mod records;
 mod stream;
 mod writer;
 
 use std::fmt;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+pub(in crate::store) use self::records::RecordBytes;
 pub(in crate::store) use self::writer::TileWriter;
 
 use self::stream::{FILE, Stream};
 use crate::private_file;
 use crate::store::directory::{Directory, create_folder, sync};
 use crate::store::error::{SqliteContext, StoreError};
+use crate::tlog::leaf::Leaf;
 use crate::tlog::tile::{self, Kind, TileError, TilePath, WIDTH};
-use crate::tlog::tree::{Hash, HashReader};
+use crate::tlog::tree::{Hash, HashReader, root_of};
 
 /// The bytes of a hash.
 const HASH: u64 = 32;
@@ -38,12 +45,14 @@ const LEVELS: u8 = 8;
 const FULL: u64 = WIDTH as u64;
 
 /// How far the streams are written and synced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Extent {
     /// The number of leaves.
     leaves: u64,
     /// The length of the stream of records, in bytes.
     bytes: u64,
+    /// The root of the tree of these leaves.
+    root: Hash,
 }
 
 /// The files of the log, up to a number of leaves.
@@ -84,6 +93,25 @@ pub(in crate::store) fn published(directory: &Directory) -> u64 {
     })
 }
 
+/// The highest id that these leaves name, as far as the files have them; 0 if they name none.
+pub(in crate::store) fn last_id(
+    directory: &Directory,
+    leaves: Range<u64>,
+) -> Result<u64, StoreError> {
+    let (tiles, mut last) = (Tiles::open(directory)?, 0);
+    let end = leaves.end.min(tiles.size());
+    for index in leaves.start / FULL..end.div_ceil(FULL) {
+        let Some(path) = TilePath::new(Kind::Entries, index, tiles.size()) else { break };
+        let bundle = tiles.read(path)?;
+        for record in tile::entries(&bundle, path.width())? {
+            if let Ok((Leaf::Entry(entry), _)) = Leaf::parse(record) {
+                last = last.max(entry.id);
+            }
+        }
+    }
+    Ok(last)
+}
+
 /// The number of leaves of the newest checkpoint; 0 if there is none. Its signatures are not verified.
 fn checkpoint_size(directory: &Directory) -> Result<u64, StoreError> {
     let path = directory.log().join("checkpoint");
@@ -106,14 +134,15 @@ impl Tiles {
         let path = folder.join("size");
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Tiles { folder, extent: Extent::default() });
+                let extent = Extent { leaves: 0, bytes: 0, root: root_of([]) };
+                return Ok(Tiles { folder, extent });
             }
             text => text.doing("read", &path)?,
         };
         match Extent::parse(&text) {
             Some(extent) => Ok(Tiles { folder, extent }),
             None => {
-                let what = "expected two lines with decimal numbers".into();
+                let what = "expected a number of leaves, a number of bytes and a root".into();
                 Err(StoreError::DamagedLog { path, what })
             }
         }
@@ -122,6 +151,11 @@ impl Tiles {
     /// The number of leaves.
     pub fn size(&self) -> u64 {
         self.extent.leaves
+    }
+
+    /// The root of the tree, as it was recorded when its last leaf was written.
+    pub fn root(&self) -> Hash {
+        self.extent.root
     }
 
     /// The bytes of a tile or an entry bundle. `None` if the tree does not have it, or not yet in this
@@ -163,13 +197,9 @@ impl Tiles {
 
     /// The first `width` entries of a bundle.
     fn bundle(&self, index: u64, width: u16) -> Result<Vec<u8>, StoreError> {
-        let offset = |index: u64| -> Result<u64, StoreError> {
-            let bytes = self.offsets().read(index * OFFSET, OFFSET)?;
-            Ok(bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
-        };
-        let start = offset(index)?;
+        let start = self.offset(index)?;
         let end = match (index + 1) * FULL < self.size() {
-            true => offset(index + 1)?,
+            true => self.offset(index + 1)?,
             false => self.extent.bytes,
         };
         let most = FULL * (2 + u64::from(u16::MAX));
@@ -188,6 +218,12 @@ impl Tiles {
         Ok(bundle)
     }
 
+    /// Where a bundle begins in the stream of records.
+    fn offset(&self, index: u64) -> Result<u64, StoreError> {
+        let bytes = self.offsets().read(index * OFFSET, OFFSET)?;
+        Ok(bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes)))
+    }
+
     fn records(&self) -> Stream {
         Stream::new(self.folder.join("records"))
     }
@@ -202,7 +238,7 @@ impl Tiles {
 
     /// The files that there are, if none is missing.
     pub(in crate::store) fn files(&self) -> Vec<StreamFile> {
-        let Extent { leaves, bytes } = self.extent;
+        let Extent { leaves, bytes, .. } = self.extent;
         let mut streams = vec![
             ("records".to_owned(), bytes),
             ("offsets".to_owned(), leaves.div_ceil(FULL) * OFFSET),
@@ -250,8 +286,10 @@ impl Tiles {
 
 impl Extent {
     fn parse(text: &str) -> Option<Extent> {
-        let (leaves, bytes) = text.strip_suffix('\n')?.split_once('\n')?;
-        let extent = Extent { leaves: leaves.parse().ok()?, bytes: bytes.parse().ok()? };
+        let [leaves, bytes, root] = text.lines().collect::<Vec<_>>().try_into().ok()?;
+        let root = STANDARD.decode(root).ok()?.try_into().ok()?;
+        let (leaves, bytes) = (leaves.parse().ok()?, bytes.parse().ok()?);
+        let extent = Extent { leaves, bytes, root: Hash(root) };
         (extent.to_string() == text).then_some(extent)
     }
 
@@ -264,7 +302,7 @@ impl Extent {
 
 impl fmt::Display for Extent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n{}\n", self.leaves, self.bytes)
+        write!(f, "{}\n{}\n{}\n", self.leaves, self.bytes, self.root)
     }
 }
 

@@ -25,11 +25,18 @@ pub(in crate::store) struct TileWriter {
 
 impl TileWriter {
     /// Opens the files. Only one writer may have them.
+    ///
+    /// # Errors
+    /// [`StoreError::DamagedLog`] if the hashes do not have the root that was recorded.
     pub(in crate::store) fn open(directory: &Directory) -> Result<TileWriter, StoreError> {
         let tiles = Tiles::open(directory)?;
         let source = tile::Tiles { read: |path| tiles.read(path), size: tiles.size() };
         let builder = TileBuilder::resume(&source).map_err(|error| tiles.of_tile(error))?;
-        let Extent { leaves, bytes } = tiles.extent;
+        let Extent { leaves, bytes, root } = tiles.extent;
+        if builder.root() != root {
+            let what = format!("its root is {}, and {root} was recorded", builder.root());
+            return Err(StoreError::DamagedLog { path: tiles.folder.join("hashes"), what });
+        }
         let level = |level: u8| {
             Appender::new(tiles.hashes(level), (leaves >> (8 * u32::from(level))) * HASH)
         };
@@ -80,7 +87,8 @@ impl TileWriter {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.streams().try_for_each(Appender::sync)?;
-        let extent = Extent { leaves: self.next_leaf(), bytes: self.records.end() };
+        let (leaves, bytes) = (self.next_leaf(), self.records.end());
+        let extent = Extent { leaves, bytes, root: self.builder.root() };
         extent.record(&self.tiles.folder)?;
         self.tiles.extent = extent;
         Ok(())

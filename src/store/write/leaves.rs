@@ -2,33 +2,44 @@
 //!
 //! The log goes on after every leaf that was ever given out: those of the segments, those in the files of
 //! the log, and those of its newest checkpoint. If the segments end before the others, leaves have lost
-//! their entries. They stay, and a leaf names them.
+//! their entries. They stay, a leaf names them, and their ids are not given out again.
 
+use std::fmt::Write;
 use std::ops::Range;
 
-use data_encoding::HEXLOWER;
-use ring::digest::{Context, SHA256};
+use ring::digest::{SHA256, digest};
 
-use crate::store::catalog::gaps::Gap;
+use crate::ingest::sha256;
+use crate::private_file;
 use crate::store::catalog::segments::Segment;
 use crate::store::directory::Directory;
 use crate::store::error::{SqliteContext, StoreError};
 use crate::store::segment::leaves;
 use crate::store::tiles;
 use crate::store::write::ids::HighestIds;
-use crate::tlog::leaf::{Leaf, Sha256};
+use crate::tlog::leaf::Leaf;
 
 /// Where the log goes on.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct LogStart {
     /// The leaves that have lost their entries. The next leaf is the one after them.
     lost: Range<u64>,
+    /// The highest id of an entry that they name; 0 if there is none.
+    last_lost_id: u64,
 }
 
 impl LogStart {
     /// `known` is the leaf after those of the segments.
     pub(in crate::store) fn new(directory: &Directory, known: u64) -> LogStart {
-        LogStart { lost: known..tiles::published(directory).max(known) }
+        let lost = known..tiles::published(directory).max(known);
+        let last_lost_id = match lost.is_empty() {
+            true => 0,
+            false => tiles::last_id(directory, lost.clone()).unwrap_or_else(|error| {
+                tracing::error!(%error, "the ids that lost entries had are not known");
+                0
+            }),
+        };
+        LogStart { lost, last_lost_id }
     }
 
     /// The next leaf.
@@ -36,31 +47,31 @@ impl LogStart {
         self.lost.end
     }
 
+    /// The highest id of an entry whose leaf was given out, and which is lost; 0 if there is none.
+    pub(in crate::store) fn last_lost_id(&self) -> u64 {
+        self.last_lost_id
+    }
+
     /// The leaves to add. `last` are the highest ids of the segments.
     pub(in crate::store) fn leaves(
         &self,
+        directory: &Directory,
         segments: &[Segment],
         last: HighestIds,
-        gap: Option<&Gap>,
-    ) -> Vec<Leaf> {
-        let mut leaves = Vec::new();
+    ) -> Result<Vec<Leaf>, StoreError> {
         if self.lost.end == 0 {
-            leaves.push(start(segments, last.entry));
+            return Ok(vec![start(directory, segments, last.entry)?]);
         }
-        if !self.lost.is_empty() {
-            let (first_leaf, last_leaf) = (self.lost.start, self.lost.end - 1);
-            tracing::error!(
-                from = first_leaf,
-                to = last_leaf,
-                "the log has leaves whose entries are gone; it goes on after them, and a leaf names them"
-            );
-            leaves.push(Leaf::Lost { first_leaf, last_leaf });
+        if self.lost.is_empty() {
+            return Ok(Vec::new());
         }
-        leaves.extend(
-            gap.filter(|gap| gap.first_id <= gap.last_id)
-                .map(|gap| Leaf::Gap { first_id: gap.first_id, last_id: gap.last_id }),
+        let (first_leaf, last_leaf) = (self.lost.start, self.lost.end - 1);
+        tracing::error!(
+            from = first_leaf,
+            to = last_leaf,
+            "the log has leaves whose entries are gone; it goes on after them, and a leaf names them"
         );
-        leaves
+        Ok(vec![Leaf::Lost { first_leaf, last_leaf }])
     }
 }
 
@@ -73,14 +84,17 @@ pub(in crate::store) fn after(directory: &Directory, segments: &[Segment]) -> u6
     segments.iter().rev().find_map(|segment| next(segment).ok()).unwrap_or(0)
 }
 
-/// The first leaf of a log: it commits to the sealed files that are there.
-fn start(segments: &[Segment], last_id: u64) -> Leaf {
-    let (mut context, mut count) = (Context::new(&SHA256), 0);
-    for (_, sha256) in segments.iter().filter_map(|segment| segment.sealed.as_ref()) {
-        context.update(&HEXLOWER.decode(sha256.as_bytes()).unwrap_or_default());
-        count += 1;
+/// The first leaf of a log. It commits to the sealed segments that are there, whose list is kept.
+fn start(directory: &Directory, segments: &[Segment], last_id: u64) -> Result<Leaf, StoreError> {
+    let (mut list, mut count) = (String::new(), 0);
+    for segment in segments {
+        if let Some((_, sha256)) = &segment.sealed {
+            // A string takes all that is written to it.
+            let _ = writeln!(list, "{} {} {sha256}", segment.first_id, segment.end());
+            count += 1;
+        }
     }
-    let mut sha256 = Sha256::default();
-    sha256.copy_from_slice(context.finish().as_ref());
-    Leaf::Start { segments: count, last_id, sha256 }
+    let path = directory.log().join("start");
+    private_file::write(&path, &list).doing("write", &path)?;
+    Ok(Leaf::Start { segments: count, last_id, sha256: sha256(&digest(&SHA256, list.as_bytes())) })
 }

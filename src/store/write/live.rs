@@ -2,8 +2,10 @@
 //!
 //! Only the writer thread has it. A delivery and its entries are stored whole or not at all.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{OptionalExtension, ToSql};
 
@@ -27,7 +29,7 @@ use crate::store::write::redeliveries::{Redeliveries, Redelivery};
 use crate::store::write::salted::SaltedEntry;
 use crate::store::write::spellings::{self, NewSpelling, Segments};
 use crate::store::write::writer::{Appended, Delivery};
-use crate::tlog::leaf::{EntryLeaf, Leaf};
+use crate::tlog::leaf::{EntryLeaf, Leaf, Salt};
 
 /// The live segment.
 pub(in crate::store) struct Live {
@@ -67,6 +69,17 @@ pub(in crate::store) struct Context<'a> {
     pub(in crate::store) begun: NextIds,
 }
 
+/// Waits until what was committed is on the disk. A process that was killed may have left it unsynced, and
+/// leaves that are signed must not get lost.
+fn sync_wal(segment: &Path) -> Result<(), StoreError> {
+    let mut wal = segment.as_os_str().to_owned();
+    wal.push("-wal");
+    match File::open(&wal) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        opened => opened.and_then(|wal| wal.sync_all()).doing("sync", Path::new(&wal)),
+    }
+}
+
 /// An existing entry that a new one is a duplicate of.
 struct Duplicate {
     id: u64,
@@ -76,10 +89,10 @@ struct Duplicate {
 
 impl Live {
     /// Creates a new live segment. Its first ids and its first leaf are on disk before its first entry.
-    /// The catalog does not list it yet.
+    /// Without a first leaf, its entries have none. The catalog does not list it yet.
     pub(in crate::store) fn create(
         directory: &Directory,
-        (first_id, first_delivery, first_leaf): (u64, u64, u64),
+        (first_id, first_delivery, first_leaf): (u64, u64, Option<u64>),
         created_at: Millis,
     ) -> Result<Live, StoreError> {
         let file = file_name::live(first_id);
@@ -114,7 +127,11 @@ impl Live {
             connection,
             path,
             segment,
-            next: NextIds { entry: first_id, delivery: first_delivery, leaf: first_leaf },
+            next: NextIds {
+                entry: first_id,
+                delivery: first_delivery,
+                leaf: first_leaf.unwrap_or(0),
+            },
             leaves: LeafRow::default(),
             bytes: 0,
             stored_at: created_at,
@@ -132,6 +149,7 @@ impl Live {
         if contents::open(&path)?.version() == 0 {
             return Err(StoreError::Emptied(path));
         }
+        sync_wal(&path)?;
         let connection = sqlite::open(&path, &segment::SCHEMA)?;
         let next = |table: &str, first: u64| -> Result<u64, StoreError> {
             connection
@@ -231,19 +249,40 @@ impl Live {
         Segments { older, live: Some((self.segment.first_id, &self.connection)) }
     }
 
-    /// Adds leaves that are not of entries, in a transaction of their own. The first gets the index
-    /// `from`, or the next one if that is higher. Returns its index.
-    pub(in crate::store) fn add_leaves(
+    /// Begins the leaves of a start with these. The first gets the index `from`, or the next one if that
+    /// is higher.
+    pub(in crate::store) fn begin_leaves(
         &mut self,
         from: u64,
         leaves: &[Leaf],
+    ) -> Result<(), StoreError> {
+        self.next.leaf = self.next.leaf.max(from);
+        let sql = "UPDATE segment SET first_leaf = ?1 WHERE first_leaf IS NULL";
+        self.connection.execute(sql, [self.next.leaf]).doing("write", &self.path)?;
+        self.add_leaves(leaves, &[]).map(drop)
+    }
+
+    /// Adds at most [`leaves::MOST`] leaves that are not of new entries, in a transaction of their own.
+    /// Those of entries have a salt each. Returns the index of the first.
+    pub(in crate::store) fn add_leaves(
+        &mut self,
+        leaves: &[Leaf],
+        salts: &[Salt],
     ) -> Result<u64, StoreError> {
-        let (first, stored_at) = (self.next.leaf.max(from), self.now());
+        let (first, stored_at) = (self.next.leaf, self.now());
         self.leaves.begin(first);
-        leaves.iter().try_for_each(|leaf| self.leaves.add(leaf, stored_at, None))?;
+        for (at, leaf) in leaves.iter().enumerate() {
+            self.leaves.add(leaf, stored_at, salts.get(at))?;
+        }
         self.leaves.insert(&self.connection).doing("write", &self.path)?;
         self.next.leaf = first + leaves.len() as u64;
         Ok(first)
+    }
+
+    /// Deletes the records of these leaves, which the files of the log have, unless they are of entries of
+    /// this segment. The last row stays: it says which leaf is the next.
+    pub(in crate::store) fn trim_leaves(&self, leaves: &Range<u64>) -> Result<(), StoreError> {
+        leaves::delete(&self.connection, leaves).doing("write", &self.path)
     }
 
     /// Adds the leaf of the entry that was just inserted.

@@ -4,6 +4,7 @@
 //! after the commit. A body is stored completely or not at all. A write in progress continues if its
 //! client disconnects.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use crate::store::write::live::{Context, Live, NextIds};
 use crate::store::write::observer::{Classes, Health, StoreObserver};
 use crate::store::write::redeliveries::Redeliveries;
 use crate::store::write::salted::SaltedEntry;
-use crate::tlog::leaf::Leaf;
+use crate::tlog::leaf::{Leaf, Salt};
 
 /// A delivery that is to be stored.
 #[derive(Clone, Debug)]
@@ -83,8 +84,11 @@ pub struct StoredBatch {
 pub(in crate::store) enum Message {
     /// Store a delivery.
     Append(Job),
-    /// Add a leaf that is not of an entry to the log, and reply with its index.
-    Leaf(Leaf, SyncSender<Result<u64, StoreError>>),
+    /// Add leaves that are not of new entries to the log, and reply with the index of the first. Those of
+    /// entries have a salt each.
+    Leaves { leaves: Vec<Leaf>, salts: Vec<Salt>, reply: SyncSender<Result<u64, StoreError>> },
+    /// Delete the records of these leaves that are not of entries of the live segment.
+    Trim(Range<u64>),
     /// Read the list of segments again, because one was sealed or dropped, and reply.
     Relist(SyncSender<()>),
     /// Close the live segment, if it has entries that meet this condition in SQL. An empty one stays.
@@ -168,8 +172,10 @@ impl Writer {
         };
         let log = LogStart::new(&directory, known);
         let live = match live {
-            Some(mut live) if ids.acknowledged().is_within(last) => {
-                live.add_leaves(log.next_leaf(), &log.leaves(&segments, last, None))?;
+            Some(mut live)
+                if ids.acknowledged().is_within(last) && log.last_lost_id() <= last.entry =>
+            {
+                live.begin_leaves(log.next_leaf(), &log.leaves(&directory, &segments, last)?)?;
                 live
             }
             before => begin(&directory, &catalog, (before, &segments), (last, &log), &ids)?,
@@ -212,8 +218,14 @@ impl Writer {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Append(job) => self.append(vec![job]),
-            Message::Leaf(leaf, reply) => {
-                let _ = reply.send(self.live.add_leaves(0, &[leaf]));
+            Message::Leaves { leaves, salts, reply } => {
+                // Nobody may be waiting any more.
+                let _ = reply.send(self.live.add_leaves(&leaves, &salts));
+            }
+            Message::Trim(leaves) => {
+                if let Err(error) = self.live.trim_leaves(&leaves) {
+                    tracing::warn!(%error, "records that the files of the log have stay in the live segment");
+                }
             }
             Message::Relist(reply) => {
                 self.relist();
@@ -370,8 +382,9 @@ impl Writer {
             return Ok(());
         }
         let (closed, epochs) = (self.live.closed()?, self.live.epochs()?);
-        let (next, now) = (self.live.next_ids(), self.live.now());
-        let live = Live::create(&self.directory, next, now)?;
+        let (id, delivery, leaf) = self.live.next_ids();
+        let now = self.live.now();
+        let live = Live::create(&self.directory, (id, delivery, Some(leaf)), now)?;
         let before = Some((self.live.segment.first_id, &closed, &*epochs));
         self.catalog.rotate(before, &live.segment, None)?;
         self.live = live;
@@ -415,16 +428,18 @@ fn begin(
     ids: &Ids,
 ) -> Result<Live, StoreError> {
     let (acknowledged, reserved) = (ids.acknowledged(), ids.reserved());
-    let is_lost = !acknowledged.is_within(last);
-    // A client may have seen reserved ids.
-    let from = if is_lost { reserved } else { last };
+    let given_out = acknowledged.entry.max(log.last_lost_id());
+    let is_lost = !acknowledged.is_within(last) || given_out > last.entry;
+    // A client may have seen reserved ids, and the log names those of leaves.
+    let mut from = if is_lost { reserved } else { last };
+    from.entry = from.entry.max(given_out);
     let gap = is_lost.then(|| Gap {
         first_id: last.entry + 1,
         last_id: from.entry,
         found_at: now(),
         reason: format!(
-            "entries up to {} were acknowledged, and the newest segment ends with {}",
-            acknowledged.entry, last.entry
+            "ids up to {given_out} were given out, and the newest segment ends with {}",
+            last.entry
         ),
     });
     if let Some(gap) = &gap {
@@ -436,10 +451,10 @@ fn begin(
         );
     }
     let now = before.as_mut().map_or_else(|| now().max(newest(segments)), Live::now);
-    let next = (from.entry + 1, from.delivery + 1, log.next_leaf());
+    let next = (from.entry + 1, from.delivery + 1, Some(log.next_leaf()));
     let mut live = Live::create(directory, next, now)?;
     // Before the catalog lists the segment: if this is interrupted, it is made again with its leaves.
-    live.add_leaves(log.next_leaf(), &log.leaves(segments, last, gap.as_ref()))?;
+    live.begin_leaves(log.next_leaf(), &log.leaves(directory, segments, last)?)?;
     let closed = match &before {
         Some(before) => Some((before.segment.first_id, before.closed()?, before.epochs()?)),
         None => None,

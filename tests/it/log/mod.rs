@@ -6,6 +6,7 @@
 
 mod bundle;
 mod crash;
+pub(crate) mod events;
 mod go;
 mod serving;
 mod tampering;

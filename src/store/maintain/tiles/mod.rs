@@ -14,9 +14,6 @@ use crate::store::segment::leaves::{self, Records};
 use crate::store::tiles::TileWriter;
 use crate::tlog::tile;
 
-/// The bytes of records that are read at a time.
-const SLICE: usize = 4 << 20;
-
 /// Writes the files of the log.
 #[derive(Debug)]
 pub(in crate::store) struct TileDeriver {
@@ -43,7 +40,7 @@ impl TileDeriver {
         for first_id in segments_from(&reader, writer.next_leaf())? {
             loop {
                 let from = writer.next_leaf();
-                let read = |segment: &_| leaves::records(segment, from, SLICE);
+                let read = |segment: &_| leaves::records(segment, from, leaves::SLICE);
                 let found = reader.read_segment(first_id, read)?.unwrap_or_default();
                 if found.is_empty() {
                     break;
@@ -54,19 +51,11 @@ impl TileDeriver {
         writer.finish()
     }
 
-    /// Writes the files before the records of leaves are removed with the file of a segment.
-    ///
-    /// # Errors
-    /// Those that may not happen again. If the log cannot go on, what is left of it need not be kept from
-    /// sealing, which keeps records that the files do not have.
-    pub(in crate::store) fn write_before_removal(&self) -> Result<(), StoreError> {
-        match self.write() {
-            Err(error @ StoreError::Io { .. }) => Err(error),
-            Err(error) => {
-                tracing::error!(%error, "the files of the log cannot be written");
-                Ok(())
-            }
-            Ok(_) => Ok(()),
+    /// Writes the files if that can be done, before segments are sealed or deleted. A sealed one keeps the
+    /// records that the files do not have, and one whose leaves they do not have is not deleted.
+    pub(in crate::store) fn write_before_removal(&self) {
+        if let Err(error) = self.write() {
+            tracing::error!(%error, "the files of the log cannot be written");
         }
     }
 }
@@ -76,7 +65,7 @@ fn segments_from(reader: &Reader, leaf: u64) -> Result<Vec<u64>, StoreError> {
     let mut wanted = Vec::new();
     for segment in reader.catalog(Catalog::segments)?.iter().rev() {
         wanted.push(segment.first_id);
-        // Leaves rise with the segments. `None`: retention deleted the segment meanwhile.
+        // Leaves rise with the segments, and the oldest have none. `None` alone: retention deleted it.
         let first = reader.read_segment(segment.first_id, leaves::first)?;
         if first.is_some_and(|first| first.is_none_or(|first| first <= leaf)) {
             break;
@@ -87,6 +76,9 @@ fn segments_from(reader: &Reader, leaf: u64) -> Result<Vec<u64>, StoreError> {
 }
 
 /// Adds records, without those that the files have.
+///
+/// # Errors
+/// [`StoreError::LeavesMissing`] if there are leaves between.
 fn add(writer: &mut TileWriter, records: &Records) -> Result<(), StoreError> {
     let next = writer.next_leaf();
     if records.first > next {

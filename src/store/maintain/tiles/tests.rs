@@ -18,7 +18,7 @@ use crate::store::tiles::{TileWriter, Tiles};
 use crate::store::write::salted::SaltedEntry;
 use crate::store::write::writer::{Job, Message};
 use crate::store::{Delivery, Options, Origin, Reader, Retention, Store};
-use crate::tlog::leaf::{EntryLeaf, Leaf, salted};
+use crate::tlog::leaf::{EntryLeaf, Leaf, RetentionReason, salted};
 use crate::tlog::tree;
 
 const CAPS: Caps = Caps { max_line: 1000, max_lines: 10_000 };
@@ -87,7 +87,8 @@ fn leaves(reader: &Reader) -> Vec<Leaf> {
 }
 
 /// Checks the leaf of each entry, that the leaves are dense, and that the tiles are those that the records
-/// make. Returns the leaves that are not of entries that are there.
+/// make. Returns the leaves that are not of entries that are there, without those of sealed segments, which
+/// come at any time.
 fn check(directory: &Directory) -> Vec<(u64, Leaf)> {
     let reader = Reader::open(directory).unwrap();
     let mut leaves: BTreeMap<u64, Leaf> = (0..).zip(leaves(&reader)).collect();
@@ -130,7 +131,15 @@ fn check(directory: &Directory) -> Vec<(u64, Leaf)> {
         assert_eq!(bytes(directory), bytes(&scratch), "{}", file.name);
     }
     assert_eq!(all.len() as u64, tiles.size());
+    leaves.retain(|_, leaf| !matches!(leaf, Leaf::Seal { .. }));
     leaves.into_iter().collect()
+}
+
+/// Writes the tiles, and returns the number of leaves without those of sealed segments.
+fn write(directory: &Directory, store: &Store) -> u64 {
+    store.write_tiles().unwrap();
+    let leaves = leaves(&Reader::open(directory).unwrap());
+    leaves.iter().filter(|leaf| !matches!(leaf, Leaf::Seal { .. })).count() as u64
 }
 
 /// Copies a data directory as it is on the disk, as if its process were killed.
@@ -188,6 +197,8 @@ fn each_stored_entry_has_a_leaf_and_a_duplicate_has_none() {
     // A sealed segment has the same leaves and salts, and the records are in the files alone.
     store.seal().unwrap();
     assert_eq!(reader.leaf_of(7).unwrap(), Some((leaf, salt)));
+    assert_eq!(write(&directory, &store), 9);
+    assert_eq!(leaves(&reader).last().unwrap().kind(), "seal");
     assert_eq!(check(&directory), others);
     let kept = |sql: &str| reader.read_segment(1, |one| one.query_row(sql, [], |row| row.get(0)));
     assert_eq!(kept("SELECT count(*) FROM leaves").unwrap(), Some(0));
@@ -248,12 +259,13 @@ fn deliveries_that_fail_leave_no_hole() {
             });
         }
     });
-    assert_eq!(store.write_tiles().unwrap(), 1 + 4 * (10 * 7 + 2 + 5));
+    assert_eq!(write(&directory, &store), 1 + 4 * (10 * 7 + 2 + 5));
     let others = check(&directory);
     assert_eq!(others.len(), 1 + 4 * 5);
     drop(store);
     let store = open(&directory);
     store.seal().unwrap();
+    store.write_tiles().unwrap();
     assert_eq!(check(&directory), others);
 }
 
@@ -280,19 +292,21 @@ fn a_live_segment_that_lost_entries_is_followed_by_a_lost_and_a_gap_leaf() {
     let gap = Reader::open(&directory).unwrap().gaps().unwrap().remove(0);
     assert_eq!(gap.first_id, 4);
     deliver(&store, &lines(0, 8));
-    assert_eq!(store.write_tiles().unwrap(), 13);
+    store.seal().unwrap();
+    assert_eq!(write(&directory, &store), 13);
     let others = check(&directory);
     let lost = Leaf::Lost { first_leaf: 4, last_leaf: 5 };
     let gap = Leaf::Gap { first_id: gap.first_id, last_id: gap.last_id };
-    assert_eq!(others.iter().map(|(leaf, _)| *leaf).collect::<Vec<_>>(), [0, 4, 5, 6, 7]);
-    assert_eq!((&others[3].1, &others[4].1), (&lost, &gap));
+    assert_eq!(others.iter().map(|(leaf, _)| *leaf).take(4).collect::<Vec<_>>(), [0, 4, 5, 6]);
+    assert_eq!((others.len(), &others[3].1, &others[4].1), (5, &lost, &gap));
     // What was given out is still part of the log.
     let reader = Reader::open(&directory).unwrap();
     assert_eq!(tree::root(&reader.tiles().unwrap(), 6).unwrap(), root);
     // A start that finds nothing new adds no leaf.
     drop(store);
     let store = open(&directory);
-    assert_eq!(store.write_tiles().unwrap(), 13);
+    store.seal().unwrap();
+    assert_eq!(write(&directory, &store), 13);
 }
 
 #[test]
@@ -310,7 +324,7 @@ fn leaves_that_a_checkpoint_has_and_no_file_stop_the_log_and_not_the_store() {
         other => panic!("{other:?}"),
     };
     assert_eq!(missing(store.write_tiles()), (4, 8));
-    // Sealing goes on, and keeps the records that the files lack.
+    // Sealing goes on, and keeps the records that the files do not have.
     store.seal().unwrap();
     assert_eq!(missing(store.write_tiles()), (4, 8));
     let reader = Reader::open(&directory).unwrap();
@@ -324,7 +338,7 @@ fn leaves_that_a_checkpoint_has_and_no_file_stop_the_log_and_not_the_store() {
     let gap = Leaf::Gap { first_id: 1, last_id: 1 }.record(Millis::MIN);
     (0..5).for_each(|_| writer.add(&gap).unwrap());
     writer.finish().unwrap();
-    assert_eq!(store.write_tiles().unwrap(), 50);
+    assert_eq!(write(&directory, &store), 50);
     let others = check(&directory);
     assert_eq!(others.len(), 1 + 5 + 1);
     assert_eq!(others.last().unwrap(), &(9, Leaf::Lost { first_leaf: 4, last_leaf: 8 }));
@@ -341,9 +355,14 @@ fn a_log_whose_files_are_gone_gives_no_leaf_out_again() {
     let store = open(&directory);
     deliver(&store, &lines(3, 1));
     let reader = Reader::open(&directory).unwrap();
-    assert_eq!(reader.leaf_of(4).unwrap().unwrap().0, 4);
+    // The leaf 4 was of the sealed segment.
+    assert_eq!(reader.leaf_of(4).unwrap().unwrap().0, 5);
     let missing = store.write_tiles();
     assert!(matches!(missing, Err(StoreError::LeavesMissing { first: 0, last: 3 })));
+    // What is left of the log is not deleted.
+    let everything = Retention { age: None, size: Some(0) };
+    store.seal().unwrap();
+    assert_eq!(store.prune(everything).unwrap(), 0);
 }
 
 #[test]
@@ -356,9 +375,74 @@ fn retention_waits_until_the_records_are_in_the_files() {
     let reader = Reader::open(&directory).unwrap();
     let everything = Retention { age: None, size: Some(0) };
     assert_eq!(store.prune(everything).unwrap(), 1);
-    assert_eq!(reader.tiles().unwrap().size(), 91);
-    assert_eq!(check(&directory).len(), 1 + 60);
+    assert!(reader.tiles().unwrap().size() >= 91);
+    store.write_tiles().unwrap();
+    assert_eq!(check(&directory).len(), 1 + 60 + 1);
+    let Some(Leaf::Retention { first_id, last_id, reason, sha256 }) = leaves(&reader).pop() else {
+        panic!("{:?}", leaves(&reader));
+    };
+    assert_eq!((first_id, last_id, reason), (1, 60, RetentionReason::Prune));
+    assert!(sha256.is_some());
     assert_eq!(reader.leaf_of(1).unwrap(), None);
+}
+
+/// Makes the entries of the live segment ones that were stored before the log began.
+fn without_log(directory: &Directory) {
+    fs::remove_dir_all(directory.log()).unwrap();
+    let execute = |path: &Path, sql: &str| {
+        rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+    };
+    let live = directory.segment("0000000000000001.live.db");
+    let sql = "UPDATE entries SET leaf = NULL; UPDATE segment SET first_leaf = NULL;
+               DELETE FROM leaves";
+    execute(&live, sql);
+    execute(&directory.catalog(), "UPDATE logged SET backfilled = 0");
+}
+
+#[test]
+fn entries_from_before_the_log_get_their_leaves_and_new_ones_do_not_wait() {
+    let (_temporary, directory) = directory();
+    let store = open_quiet(&directory);
+    deliver(&store, &lines(0, 1300));
+    drop(store);
+    without_log(&directory);
+
+    let store = open_quiet(&directory);
+    deliver(&store, &lines(2000, 3));
+    let reader = Reader::open(&directory).unwrap();
+    while reader.leaf_of(1300).unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    store.write_tiles().unwrap();
+    let leaves = leaves(&reader);
+    let with_leaf = |id: u64| {
+        let (leaf, salt) = reader.leaf_of(id).unwrap().unwrap();
+        let record = reader.entry(id).unwrap().unwrap();
+        let entry = match leaves[usize::try_from(leaf).unwrap()] {
+            Leaf::Backfill(entry) if id <= 1300 => entry,
+            Leaf::Entry(entry) if id > 1300 => entry,
+            ref other => panic!("{id}: {other}"),
+        };
+        assert_eq!((entry.id, entry.line), (id, salted(&salt, &record.raw)));
+        (leaf, salt)
+    };
+    let found: Vec<_> = (1..=1303).map(with_leaf).collect();
+    assert_eq!(leaves.len(), 1 + 1303);
+    // The live segment has no more of the records than it must.
+    let rows = "SELECT coalesce(sum(count), 0) FROM leaves WHERE substr(records, 4, 1) = x'03'";
+    let rows = || reader.read_segment(1, |one| one.query_row(rows, [], |row| row.get::<_, u64>(0)));
+    let kept = rows().unwrap().unwrap();
+    assert!(kept < 1300, "{kept} records");
+
+    // A new file of the segment has them, and the catalog does not any more.
+    store.seal().unwrap();
+    assert_eq!((1..=1303).map(with_leaf).collect::<Vec<_>>(), found);
+    let left = reader.catalog(|catalog| Ok(catalog.overlay().backfills(&(1..=1300)).unwrap()));
+    assert!(left.unwrap().is_empty());
+    drop(store);
+    let store = open_quiet(&directory);
+    store.seal().unwrap();
+    assert_eq!((1..=1303).map(with_leaf).collect::<Vec<_>>(), found);
 }
 
 #[derive(Clone, Debug)]
@@ -412,7 +496,7 @@ proptest! {
                 }
                 Step::Write => {
                     let size = one.write_tiles().unwrap();
-                    prop_assert_eq!(size, stored + others);
+                    prop_assert_eq!(write(&home.1, one), stored + others);
                     let tiles = Reader::open(&home.1).unwrap().tiles().unwrap();
                     given_out = Some((size, tree::root(&tiles, size).unwrap()));
                 }
@@ -437,7 +521,7 @@ proptest! {
             }
         }
         let store = store.unwrap();
-        prop_assert_eq!(store.write_tiles().unwrap(), stored + others);
+        prop_assert_eq!(write(&home.1, &store), stored + others);
         prop_assert_eq!(check(&home.1).len() as u64, others);
         if let Some((size, root)) = given_out {
             let tiles = Reader::open(&home.1).unwrap().tiles().unwrap();

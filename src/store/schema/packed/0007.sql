@@ -1,6 +1,6 @@
 -- Version 7 of a segment is version 5 with the leaves of its entries in the log, as in version 6. The
 -- records of the leaves are in the files of the log.
-ALTER TABLE segment ADD COLUMN first_leaf INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE segment ADD COLUMN first_leaf INTEGER; -- NULL: no entry has a leaf here
 ALTER TABLE segment ADD COLUMN next_leaf  INTEGER NOT NULL DEFAULT 0; -- the leaf after those of this segment
 
 -- How much further the leaf is from `first_leaf` than the id is from `first_id`: the number of leaves
@@ -14,7 +14,7 @@ CREATE TABLE salts (
     salts BLOB    NOT NULL
 );
 
--- Leaves that the files of the log lacked when this file was written. Mostly there are none.
+-- Leaves that the files of the log did not have when this file was written. Mostly there are none.
 CREATE TABLE leaves (
     first   INTEGER PRIMARY KEY,
     count   INTEGER NOT NULL,

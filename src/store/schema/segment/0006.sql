@@ -1,8 +1,9 @@
 -- The leaf of an entry in the log. NULL: it was stored before the log began.
 ALTER TABLE entries ADD COLUMN leaf INTEGER;
 
--- The leaf that the first of this segment has, or will have. Leaves, as ids, only rise.
-ALTER TABLE segment ADD COLUMN first_leaf INTEGER NOT NULL DEFAULT 0;
+-- The leaf that the first of this segment has, or will have. Leaves, as ids, only rise. NULL: no entry
+-- of it has a leaf here.
+ALTER TABLE segment ADD COLUMN first_leaf INTEGER;
 
 -- Leaves that follow one another. Those of entries are in the transaction of their delivery.
 CREATE TABLE leaves (
