@@ -2,8 +2,9 @@
 //!
 //! A backup has the layout of a data directory, so every command that reads can use it. A sealed
 //! segment never changes, so it is copied only once. The catalog is copied first and then the
-//! segments that it lists, so the backup has every entry that the catalog mentions. Entries that
-//! arrive during the backup may be in it or not. The files of the log are copied as `backup_log` says.
+//! segments that it lists, so the backup has every entry that the catalog mentions. It gets its name
+//! last, so a backup that is interrupted is the one before it. Entries that arrive during the backup may
+//! be in it or not. The files of the log are copied as `backup_log` says.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -82,29 +83,30 @@ impl Reader {
     pub fn backup(&self, to: &Path) -> Result<Copied, StoreError> {
         let to = Directory::backup(to)?;
         let _lock = to.lock()?;
-        let (segments, mut copied) = self.copy_to(&to, |_| true)?;
+        let (segments, mut copied, unnamed) = self.copy_to(&to, |_| true)?;
         copied.without_damage(backup_log::copy_tiles(self.directory(), &to, true))?;
+        unnamed.name()?;
         copied.left = remove_superseded(&to, &segments)?;
         Ok(copied)
     }
 
     /// Copies the catalog, the wanted segments of those that it lists, and the other files. Returns all
-    /// segments that it lists.
+    /// segments that it lists, and what has no name yet: the catalog and the checkpoints of the log.
     pub(super) fn copy_to(
         &self,
         to: &Directory,
         wanted: impl Fn(&Segment) -> bool,
-    ) -> Result<(Vec<Segment>, Copied), StoreError> {
+    ) -> Result<(Vec<Segment>, Copied, backup_log::Unnamed), StoreError> {
         let from = self.directory();
         create_folder(&to.segments())?;
-        backup_log::copy_others(from, to)?;
+        let mut unnamed = backup_log::copy_others(from, to)?;
         for _ in 0..ATTEMPTS {
             let catalog = part(&to.catalog());
             copy_database(&from.catalog(), &catalog, &catalog::SCHEMA, Access::Shared)?;
             let segments = segments(&catalog)?;
             let wanted = segments.iter().filter(|segment| wanted(segment));
             let Some(copied) = copy_segments(from, to, wanted)? else { continue };
-            replace(&catalog, &to.catalog())?;
+            unnamed.push(catalog, to.catalog());
             if from.refused().exists() {
                 let refused = part(&to.refused());
                 copy_database(&from.refused(), &refused, &refused::SCHEMA, Access::Shared)?;
@@ -113,7 +115,7 @@ impl Reader {
             for name in OTHERS {
                 copy_all(&from.path().join(name), &to.path().join(name))?;
             }
-            return Ok((segments, copied));
+            return Ok((segments, copied, unnamed));
         }
         Err(io::Error::other("segments were sealed faster than they could be copied"))
             .doing("back up", from.path())
@@ -139,8 +141,9 @@ fn copy_store(from: &Directory, to: &Directory) -> Result<Copied, StoreError> {
     copy_database(&from.catalog(), &to.catalog(), &catalog::SCHEMA, Access::Shared)?;
     let missing = || refuse(from.path(), "lacks a segment that its catalog names".into());
     let mut copied = copy_segments(from, to, segments.iter())?.ok_or_else(missing)?;
-    backup_log::copy_others(from, to)?;
+    let unnamed = backup_log::copy_others(from, to)?;
     copied.without_damage(backup_log::copy_tiles(from, to, true))?;
+    unnamed.name()?;
     refuse_damaged(from.path(), &copied)?;
     for name in OTHERS.iter().chain(&["refused.db"]) {
         copy_all(&from.path().join(name), &to.path().join(name))?;
@@ -267,7 +270,8 @@ fn copy_database(
     sync(to)
 }
 
-fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
+/// Copies a file, and syncs the copy.
+pub(super) fn copy_file(from: &Path, to: &Path) -> Result<(), StoreError> {
     let mut target = make_empty(to)?;
     let mut source = File::open(from).doing("open", from)?;
     io::copy(&mut source, &mut target).doing("copy", from)?;

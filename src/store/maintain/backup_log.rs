@@ -2,28 +2,103 @@
 //!
 //! The checkpoints are copied first and the segments before the tiles, so that the tiles of a backup have
 //! the leaves of its checkpoints, and the records that its sealed segments no longer have. They may have
-//! more leaves than its segments: then a restored store names them as lost.
+//! more leaves than its segments: then a restored store names them as lost. The copies of the catalog and of
+//! the checkpoints get their names last. So a backup that is interrupted has the leaves of its sealed
+//! segments and of its checkpoints, also if there was one before it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::store::directory::{Directory, create_folder};
+use crate::store::directory::{Directory, create_folder, sync};
 use crate::store::error::{SqliteContext, StoreError};
-use crate::store::maintain::backup::{copy_all, make_empty, part, replace};
-use crate::store::tiles::Tiles;
+use crate::store::maintain::backup::{copy_all, copy_file, make_empty, part, replace};
+use crate::store::tiles::{self, Tiles};
 
-/// The files of the log that are copied as they are. The first is a folder.
-pub(super) const OTHERS: [&str; 4] = ["checkpoints", "checkpoint", "key", "origin"];
+/// The folders of the log that are copied, besides those of the tiles.
+pub(super) const FOLDERS: [&str; 2] = ["checkpoints", "timestamps"];
 
-/// Copies the checkpoints, the key and the origin of a log, if there is one. To be called before the segments are
+/// The files of the log that are copied, besides those of the tiles.
+pub(super) const FILES: [&str; 7] =
+    ["checkpoint", "key", "key.previous", "vkeys", "origin", "start", "bundled"];
+
+/// Copies that get their names when the tiles are copied.
+#[derive(Debug, Default)]
+#[must_use]
+pub(super) struct Unnamed(Vec<(PathBuf, PathBuf)>);
+
+/// Copies the checkpoints, the key and the origin of a log and what else is beside its tiles, if there is
+/// one. To be called before the segments are copied. The checkpoints get their names when the tiles are
 /// copied.
-pub(super) fn copy_others(from: &Directory, to: &Directory) -> Result<(), StoreError> {
+pub(super) fn copy_others(from: &Directory, to: &Directory) -> Result<Unnamed, StoreError> {
     if !from.log().is_dir() {
-        return Ok(());
+        return Ok(Unnamed::default());
     }
     create_folder(&to.log())?;
-    OTHERS.iter().try_for_each(|name| copy_all(&from.log().join(name), &to.log().join(name)))
+    let mut copies = Vec::new();
+    let mut copy = |name: &str| {
+        let (source, target) = (from.log().join(name), to.log().join(name));
+        copies.push((part(&target), target));
+        copies.last().map_or(Ok(()), |(copy, _)| copy_file(&source, copy))
+    };
+    // Whatever is in `checkpoint` is in the folder too, if that is copied later.
+    if from.log().join("checkpoint").exists() {
+        copy("checkpoint")?;
+    }
+    if from.log().join("checkpoints").is_dir() {
+        create_folder(&to.log().join("checkpoints"))?;
+        for name in names(&from.log().join("checkpoints"))? {
+            let name = format!("checkpoints/{name}");
+            if is_file_name(&name) {
+                copy(&name)?;
+            }
+        }
+    }
+    for name in FILES.iter().chain(&FOLDERS).filter(|name| !name.starts_with("checkpoint")) {
+        copy_all(&from.log().join(name), &to.log().join(name))?;
+    }
+    sync(&to.log())?;
+    sync(to.path())?;
+    Ok(Unnamed(copies))
+}
+
+impl Unnamed {
+    /// Adds a copy that gets its name before those that are there.
+    pub(super) fn push(&mut self, copy: PathBuf, path: PathBuf) {
+        self.0.push((copy, path));
+    }
+
+    /// Gives the copies their names.
+    pub(super) fn name(self) -> Result<(), StoreError> {
+        self.0.into_iter().rev().try_for_each(|(copy, path)| replace(&copy, &path))
+    }
+}
+
+/// The names of the files in a folder, in order; none if there is no folder.
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for file in fs::read_dir(folder).doing("list", folder)? {
+        names.push(file.doing("list", folder)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Whether a file of the log may have this name in its folder.
+pub(super) fn is_file_name(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|one| one.is_ascii_digit());
+    match name.split_once('/') {
+        None => FILES.contains(&name) || tiles::is_file_name(name),
+        Some(("checkpoints", day)) => {
+            let shape = day.bytes().map(|one| if one.is_ascii_digit() { b'0' } else { one });
+            shape.eq(*b"0000-00-00")
+        }
+        Some(("timestamps", file)) => file.strip_suffix(".tsr").is_some_and(is_number),
+        Some(_) => tiles::is_file_name(name),
+    }
 }
 
 /// Copies the tiles, and returns the copies. `with_full` is whether the files that never change again are
@@ -53,6 +128,7 @@ pub(super) fn copy_tiles(
     }
     if tiles.size() > 0 {
         // It is last, because it says what the others have.
+        tiles::sync_folders(to)?;
         tiles.record_in(to)?;
     }
     Ok(tiles)
@@ -117,7 +193,8 @@ mod tests {
     fn assert_goes_on(path: &Path, size: u64, expected: &[u8; 32], others: &[u64]) {
         let directory = Directory::open(path).unwrap();
         assert_eq!(fs::read(directory.log().join("key")).unwrap(), b"secret");
-        assert_eq!(fs::read(directory.log().join("checkpoints/7")).unwrap(), b"seven");
+        assert_eq!(fs::read(directory.log().join("checkpoints/2026-01-02")).unwrap(), b"second");
+        assert_eq!(fs::read(directory.log().join("timestamps/7.tsr")).unwrap(), b"stamp");
         let store = Store::open(&directory, Options::default()).unwrap();
         deliver(&store, 1000..1001);
         let now = store.write_tiles().unwrap();
@@ -140,8 +217,14 @@ mod tests {
         let reader = Reader::open(&directory).unwrap();
         fs::write(directory.log().join("key"), "secret").unwrap();
         fs::write(directory.log().join("checkpoint"), "example.com/log\n1\n").unwrap();
-        fs::create_dir(directory.log().join("checkpoints")).unwrap();
-        fs::write(directory.log().join("checkpoints/7"), "seven").unwrap();
+        for (folder, file, text) in [
+            ("checkpoints", "2026-01-02", "second"),
+            ("checkpoints", "2026-01-02.tmp", "half"),
+            ("timestamps", "7.tsr", "stamp"),
+        ] {
+            let _ = fs::create_dir(directory.log().join(folder));
+            fs::write(directory.log().join(folder).join(file), text).unwrap();
+        }
         deliver(&store, 0..150);
         store.seal().unwrap();
         deliver(&store, 150..160);
@@ -203,5 +286,58 @@ mod tests {
         fs::write(directory.log().join("size"), "x").unwrap();
         let copied = reader.backup(&at("backup")).unwrap();
         assert_eq!(copied.damaged, ["log/size"]);
+    }
+
+    /// The sizes of the tree and of the checkpoint in a backup.
+    fn sizes(backup: &Path) -> (u64, u64) {
+        let tiles = Tiles::open(&Directory::open_to_read(backup).unwrap()).unwrap();
+        let note = fs::read_to_string(backup.join("log/checkpoint")).unwrap_or_default();
+        (tiles.size(), note.lines().nth(1).map_or(0, |size| size.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_backup_that_is_interrupted_has_the_leaves_of_its_checkpoints() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        let directory = Directory::create(&at("data")).unwrap();
+        let store = Store::open(&directory, Options::default()).unwrap();
+        let reader = Reader::open(&directory).unwrap();
+        fs::create_dir(directory.log().join("checkpoints")).unwrap();
+        let sign = |lines| {
+            deliver(&store, lines);
+            let size = store.write_tiles().unwrap();
+            let note = format!("example.com/log\n{size}\n");
+            fs::write(directory.log().join("checkpoint"), &note).unwrap();
+            fs::write(directory.log().join("checkpoints/2026-01-02"), &note).unwrap();
+            size
+        };
+        let first = sign(0..10);
+        reader.backup(&at("backup")).unwrap();
+        assert_eq!(sizes(&at("backup")), (first, first));
+        // The records of a sealed segment are in the tiles alone.
+        store.seal().unwrap();
+        let second = sign(10..20);
+        store.seal().unwrap();
+        let to = Directory::open(&at("backup")).unwrap();
+        let day = at("backup").join("log/checkpoints/2026-01-02");
+        let signed = |size| format!("example.com/log\n{size}\n");
+        let assert_goes_on = |name: &str, expected| {
+            backup::restore(&at("backup"), &at(name)).unwrap();
+            assert_eq!(sizes(&at(name)), expected);
+            let restored = Directory::open(&at(name)).unwrap();
+            let store = Store::open(&restored, Options::default()).unwrap();
+            deliver(&store, 100..101);
+            assert!(store.write_tiles().unwrap() > expected.0);
+        };
+        // Each step of the second backup, as it is when the one after it does not happen.
+        let (_, _, unnamed) = reader.copy_to(&to, |_| true).unwrap();
+        assert_eq!(fs::read_to_string(&day).unwrap(), signed(first));
+        assert_goes_on("one", (first, first));
+        copy_tiles(&directory, &to, true).unwrap();
+        assert_goes_on("two", (second, first));
+        unnamed.name().unwrap();
+        assert_eq!(fs::read_to_string(&day).unwrap(), signed(second));
+        assert_eq!(names(&at("backup").join("log/checkpoints")).unwrap(), ["2026-01-02"]);
+        assert_goes_on("three", (second, second));
     }
 }

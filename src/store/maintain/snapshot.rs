@@ -111,7 +111,8 @@ fn clear(reader: &Reader, copies: &Directory) -> Result<(), StoreError> {
 impl Snapshot {
     fn fill(&mut self, reader: &Reader) -> Result<(), StoreError> {
         let copies = self.copies.clone();
-        let (segments, counted) = reader.copy_to(&copies, |segment| segment.sealed.is_none())?;
+        let (segments, counted, unnamed) =
+            reader.copy_to(&copies, |segment| segment.sealed.is_none())?;
         self.counted = counted;
         let (mut sealed, mut open) = (Vec::new(), vec!["catalog.db".to_owned()]);
         for segment in segments {
@@ -126,7 +127,7 @@ impl Snapshot {
         }
         let others = OTHERS.iter().chain(&["refused.db"]).filter(|name| **name != DEAD_LETTERS);
         open.extend(others.map(|name| (*name).to_owned()));
-        let letters = names(&copies.path().join(DEAD_LETTERS))?;
+        let letters = backup_log::names(&copies.path().join(DEAD_LETTERS))?;
         open.extend(letters.into_iter().map(|name| format!("{DEAD_LETTERS}/{name}")));
         let tiles = backup_log::copy_tiles(reader.directory(), &copies, false);
         if let Some(tiles) = self.counted.without_damage(tiles)? {
@@ -140,10 +141,12 @@ impl Snapshot {
             open.extend(rest.into_iter().map(|file| file.name));
             open.push("log/size".to_owned());
         }
-        let [checkpoints, others @ ..] = backup_log::OTHERS;
-        open.extend(others.map(|name| format!("log/{name}")));
-        let kept = copies.log().join(checkpoints);
-        open.extend(names(&kept)?.into_iter().map(|name| format!("log/{checkpoints}/{name}")));
+        unnamed.name()?;
+        open.extend(backup_log::FILES.iter().map(|name| format!("log/{name}")));
+        for folder in backup_log::FOLDERS {
+            let names = backup_log::names(&copies.log().join(folder))?;
+            open.extend(names.into_iter().map(|name| format!("log/{folder}/{name}")));
+        }
         let copied = open.into_iter().map(|name| SnapshotFile {
             path: copies.path().join(&name),
             name,
@@ -153,18 +156,6 @@ impl Snapshot {
         self.files.extend(copied.filter(|file| file.path.is_file()));
         Ok(())
     }
-}
-
-/// The names of the files in a folder; none if there is no folder.
-fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
-    if !folder.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut names = Vec::new();
-    for file in fs::read_dir(folder).doing("list", folder)? {
-        names.push(file.doing("list", folder)?.file_name().to_string_lossy().into_owned());
-    }
-    Ok(names)
 }
 
 impl Drop for Snapshot {
@@ -300,7 +291,7 @@ fn is_of_a_backup(name: &str) -> bool {
         |file: &str| !file.is_empty() && !file.starts_with('.') && !file.contains(['/', '\0']);
     match name.split_once('/') {
         Some(("segments", file)) => plain(file) && file.ends_with(".db"),
-        Some(("log", file)) => tiles::is_file_name(file),
+        Some(("log", file)) => backup_log::is_file_name(file),
         Some((folder, file)) => folder == DEAD_LETTERS && plain(file),
         None => {
             let others = OTHERS.iter().filter(|other| **other != DEAD_LETTERS);
@@ -326,7 +317,12 @@ mod tests {
             "log/key",
             "log/origin",
             "log/checkpoint",
-            "log/checkpoints/70",
+            "log/checkpoints/2026-01-02",
+            "log/timestamps/70.tsr",
+            "log/key.previous",
+            "log/vkeys",
+            "log/start",
+            "log/bundled",
             "log/records/0000",
             "log/offsets/12345",
             "log/hashes/0/0017",
@@ -353,6 +349,11 @@ mod tests {
             "log/",
             "log/other",
             "log/size.tmp",
+            "log/checkpoints/2026-01-02.part",
+            "log/checkpoints/2026-01-02/x",
+            "log/checkpoints/..",
+            "log/timestamps/x.tsr",
+            "log/timestamps/70",
             "log/records",
             "log/records/",
             "log/records/../x",
